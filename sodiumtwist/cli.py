@@ -1,0 +1,255 @@
+"""
+The command ``sodiumtwist``: its command line. What the subcommands that talk to a server do is in
+:mod:`sodiumtwist.commands`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+from twisted.internet.endpoints import clientFromString
+from twisted.python import usage
+
+from . import __version__
+from .commands import EXIT_INTERRUPTED, EXIT_OUTPUT_GONE, EXIT_USAGE, discard_standard_output, ping, run, send
+from .core.errors import SodiumError
+from .core.keys import KeyPair, parse_key
+from .demo import demo
+from .keyfiles import read_key_file, read_passphrase_file, write_key_file
+
+DEFAULT_ENDPOINT = "tcp:127.0.0.1:5555"
+PASSPHRASE_VARIABLE = "SODIUMTWIST_PASSPHRASE"
+DEFAULT_LOGIN = "username"
+DEFAULT_PASSPHRASE = "passphrase"
+
+
+class CommandOptions(usage.Options):
+    """The command line of one subcommand."""
+
+    def opt_version(self) -> None:
+        """Display the version and exit."""
+        print(f"sodiumtwist {__version__}")
+        sys.exit(0)
+
+    def execute(self) -> None:
+        """
+        Do it.
+
+        :raises SystemExit: with the exit status, unless it is 0.
+        """
+        raise NotImplementedError
+
+
+class KeygenOptions(CommandOptions):
+    """``sodiumtwist keygen``"""
+
+    synopsis = "[--output FILE]"
+    longdesc = (
+        "Makes a private key and prints its public key. Without --output the private key is printed "
+        "too. Example: sodiumtwist keygen --output server.key"
+    )
+    optParameters = [["output", "o", None, "new file for the private key, readable for you alone"]]
+    compData = usage.Completions(optActions={"output": usage.CompleteFiles()})
+
+    def parseArgs(self) -> None:
+        """There are none."""
+
+    def execute(self) -> None:
+        pair = KeyPair.generate()
+        if self["output"] is None:
+            print(f"private key: {pair.secret.hex()}")
+        else:
+            try:
+                write_key_file(self["output"], pair)
+            except FileExistsError:
+                raise usage.UsageError(f"{self['output']} exists and is not overwritten; choose another name") from None
+        print(f"public key: {pair.public.hex()}")
+
+
+class PubkeyOptions(CommandOptions):
+    """``sodiumtwist pubkey``"""
+
+    synopsis = "FILE"
+    longdesc = "Prints the public key of a private key file. Example: sodiumtwist pubkey server.key"
+
+    def parseArgs(self, path: str) -> None:
+        """Takes the key file."""
+        self["path"] = path
+
+    def execute(self) -> None:
+        print(read_key_file(self["path"]).public.hex())
+
+
+class ConnectOptions(CommandOptions):
+    """What the subcommands that connect to a server have in common."""
+
+    optParameters = [
+        ["key", "k", None, "the server's public key, 64 hex digits (required)"],
+        ["endpoint", "e", DEFAULT_ENDPOINT, "client endpoint string of the server"],
+        ["user", "U", DEFAULT_LOGIN, "login"],
+        ["passphrase", "P", None, f"passphrase; visible in ps [default: {DEFAULT_PASSPHRASE}]"],
+        ["passphrase-file", None, None, f"file whose first line is the passphrase; or set ${PASSPHRASE_VARIABLE}"],
+    ]
+    compData = usage.Completions(optActions={"passphrase-file": usage.CompleteFiles()})
+
+    def postOptions(self) -> None:
+        """
+        Check and read what the options name.
+
+        :raises UsageError: when something in it is wrong.
+        """
+        if self["key"] is None:
+            raise usage.UsageError("--key is missing: the server's public key, which the server logs when it starts")
+        self["server_key"] = parse_key(self["key"], "server's public key")
+        variable = os.environ.get(PASSPHRASE_VARIABLE)
+        sources = {
+            "--passphrase": self["passphrase"],
+            "--passphrase-file": self["passphrase-file"],
+            f"${PASSPHRASE_VARIABLE}": variable,
+        }
+        given = [name for name, value in sources.items() if value is not None]
+        if len(given) > 1:
+            raise usage.UsageError(f"the passphrase comes from {' and from '.join(given)}; use one")
+        if self["passphrase-file"] is not None:
+            self["passphrase"], warning = read_passphrase_file(self["passphrase-file"])
+            if warning:
+                print(f"sodiumtwist: {warning}", file=sys.stderr)
+        elif variable is not None:
+            self["passphrase"] = variable
+        elif self["passphrase"] is None:
+            self["passphrase"] = DEFAULT_PASSPHRASE
+
+    def make_endpoint(self, reactor: Any) -> Any:
+        """
+        Make the endpoint to connect to.
+
+        :raises UsageError: when its string is not understood.
+        """
+        try:
+            return clientFromString(reactor, self["endpoint"])
+        except Exception as error:
+            raise usage.UsageError(f"bad endpoint string {ascii(self['endpoint'])}: {error}") from None
+
+
+class SendOptions(ConnectOptions):
+    """``sodiumtwist send``"""
+
+    synopsis = "--key SERVERPUBLICKEY [options] FILE"
+    longdesc = (
+        "Sends FILE (- for standard input) and ends when the server has confirmed every byte. "
+        "Exit status: 0 all confirmed, 1 usage, 2 could not connect, 3 refused, 4 broken on the way, "
+        "130 interrupted. Example: sodiumtwist send --key 3f…e1 --endpoint tcp:example.org:5555 "
+        "--passphrase-file pass.txt backup.tar"
+    )
+    optFlags = [
+        ["quiet", "q", "show no progress"],
+        ["json", None, "print the closing line as JSON"],
+    ]
+
+    def parseArgs(self, path: str) -> None:
+        """Takes the file."""
+        self["path"] = path
+
+    def execute(self) -> None:
+        run(send, self)
+
+
+class PingOptions(ConnectOptions):
+    """``sodiumtwist ping``"""
+
+    synopsis = "--key SERVERPUBLICKEY [options]"
+    longdesc = (
+        "Connects, sends PINGs and prints how long the answers took. "
+        "Exit status as of 'sodiumtwist send'. Example: sodiumtwist ping --key 3f…e1 --count 10"
+    )
+    optParameters = [
+        ["count", "c", 4, "how many PINGs to send", int],
+        ["interval", "i", 1.0, "seconds between two PINGs", float],
+    ]
+
+    def parseArgs(self) -> None:
+        """There are none."""
+
+    def postOptions(self) -> None:
+        super().postOptions()
+        if self["count"] < 1:
+            raise usage.UsageError("--count must be at least 1")
+        if not 0 <= self["interval"] <= 60:
+            raise usage.UsageError("--interval must be from 0 to 60 seconds")
+
+    def execute(self) -> None:
+        run(ping, self)
+
+
+class DemoOptions(CommandOptions):
+    """``sodiumtwist demo``"""
+
+    synopsis = "[FILE]"
+    longdesc = (
+        "Shows the whole thing on this machine: starts a server with a fresh key on a free loopback "
+        "port, sends it FILE (or a sample of its own), compares, and cleans up. "
+        "Example: sodiumtwist demo"
+    )
+
+    def parseArgs(self, path: str | None = None) -> None:
+        """Takes the file."""
+        self["path"] = path
+
+    def execute(self) -> None:
+        run(demo, self)
+
+
+class Options(CommandOptions):
+    """``sodiumtwist``"""
+
+    synopsis = "<command> [options]"
+    longdesc = (
+        "Sends files over encrypted TCP to a server started with 'twistd sodium'. "
+        "Example: sodiumtwist demo. Each command has its own --help."
+    )
+    subCommands = [
+        ["keygen", None, KeygenOptions, "make a private key"],
+        ["pubkey", None, PubkeyOptions, "print the public key of a private key"],
+        ["send", None, SendOptions, "send a file"],
+        ["ping", None, PingOptions, "measure the time to a server and back"],
+        ["demo", None, DemoOptions, "try it all on this machine"],
+    ]
+
+    def postOptions(self) -> None:
+        """
+        :raises UsageError: when no command is given.
+        """
+        if self.subCommand is None:
+            raise usage.UsageError("which command? keygen, pubkey, send, ping or demo")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """
+    Run the command line.
+
+    :param arguments: without the program's name; ``None`` for the process's.
+    :raises SystemExit: with the exit status, unless it is 0.
+    """
+    options = Options()
+    try:
+        options.parseOptions(arguments)
+        options.subOptions.execute()
+        sys.stdout.flush()
+    except usage.UsageError as error:
+        _fail(EXIT_USAGE, f"{error}; see sodiumtwist {options.subCommand or ''} --help".replace("  ", " "))
+    except SodiumError as error:
+        _fail(EXIT_USAGE, str(error))
+    except BrokenPipeError:
+        discard_standard_output()
+        raise SystemExit(EXIT_OUTPUT_GONE) from None
+    except OSError as error:
+        _fail(EXIT_USAGE, f"{error.filename}: {error.strerror}" if error.filename else str(error))
+    except KeyboardInterrupt:
+        _fail(EXIT_INTERRUPTED, "interrupted")
+
+
+def _fail(status: int, line: str) -> None:
+    print(f"sodiumtwist: {line}", file=sys.stderr)
+    raise SystemExit(status) from None

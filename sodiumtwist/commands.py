@@ -1,0 +1,263 @@
+"""
+The subcommands that talk to a server: each ends with an exit status and, when it is not 0, one
+line on standard error.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from tqdm import tqdm
+from twisted.internet import task
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import ConnectionDone
+from twisted.logger import FilteringLogObserver, LogLevel, LogLevelFilterPredicate, globalLogBeginner, textFileLogObserver
+from twisted.python.failure import Failure
+from twisted.python.usage import UsageError
+
+from .core.errors import RemoteProtocolError, SodiumError
+from .protocol import SodiumClientFactory, SodiumClientProtocol
+from .sources import open_source
+from .transfer import UploadSender
+
+EXIT_USAGE = 1
+EXIT_NOT_CONNECTED = 2
+EXIT_REFUSED = 3
+EXIT_BROKEN = 4
+EXIT_INTERRUPTED = 128 + signal.SIGINT
+#: As a shell reports a program that SIGPIPE ended.
+EXIT_OUTPUT_GONE = 128 + signal.SIGPIPE
+
+
+class CommandFailed(Exception):
+    """
+    A subcommand ends here.
+
+    :param status: the exit status.
+    :param line: what to say on standard error.
+    """
+
+    def __init__(self, status: int, line: str) -> None:
+        super().__init__(line)
+        self.status = status
+
+
+def run(command: Callable[[Any, Any], Awaitable[None]], options: Any) -> None:
+    """
+    Run a subcommand in the reactor and end the process.
+
+    :param command: called with the reactor and the options. Ctrl-C cancels it.
+    :raises SystemExit: with the exit status.
+    """
+    # What Twisted itself logs (that a factory starts, that a port closes) is not for this user.
+    only_errors = LogLevelFilterPredicate(defaultLogLevel=LogLevel.error)
+    observer = FilteringLogObserver(textFileLogObserver(sys.stderr), [only_errors])
+    globalLogBeginner.beginLoggingTo([observer], discardBuffer=True, redirectStandardIO=False)
+    task.react(_guarded, (command, options))
+
+
+async def _guarded(reactor: Any, command: Callable[[Any, Any], Awaitable[None]], options: Any) -> None:
+    running: Deferred[None] = Deferred.fromCoroutine(command(reactor, options))  # type: ignore[arg-type]
+    undone: Deferred[None] = Deferred()
+    interrupted = False
+
+    def interrupt() -> Deferred[None]:
+        nonlocal interrupted
+        interrupted = True
+        running.cancel()
+        # The reactor goes on until this fires, so that what was begun can be undone.
+        return undone
+
+    reactor.addSystemEventTrigger("before", "shutdown", interrupt)
+    status, line = 0, ""
+    try:
+        await running
+        sys.stdout.flush()
+    except CommandFailed as failed:
+        status, line = failed.status, str(failed)
+    except (UsageError, SodiumError) as error:
+        status, line = EXIT_USAGE, str(error)
+    except CancelledError:
+        status, line = EXIT_INTERRUPTED, "interrupted"
+    except BrokenPipeError:
+        discard_standard_output()
+        status = EXIT_OUTPUT_GONE
+    if interrupted and status == EXIT_INTERRUPTED:
+        status = 128 + (getattr(reactor, "_exitSignal", None) or signal.SIGINT)
+    undone.callback(None)
+    if line:
+        print(f"sodiumtwist: {line}", file=sys.stderr)
+    if status:
+        raise SystemExit(status)
+
+
+def discard_standard_output() -> None:
+    """Whoever read our output is gone; keep the interpreter from complaining when it flushes at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
+def printable(text: str) -> str:
+    """Replace what a terminal could take for a command."""
+    return "".join(character if character.isprintable() else "?" for character in text)
+
+
+async def _connect(reactor: Any, options: Any, client: SodiumClientProtocol) -> None:
+    """Connect a protocol to the server that the options name; it is not authenticated then."""
+    factory = SodiumClientFactory(
+        options["server_key"], options["user"], options["passphrase"], lambda: client, clock=reactor
+    )
+    endpoint = options.make_endpoint(reactor)
+    try:
+        await endpoint.connect(factory)
+    except CancelledError:
+        raise
+    except Exception as error:
+        why = getattr(error, "osError", None) or str(error) or type(error).__name__
+        raise CommandFailed(EXIT_NOT_CONNECTED, f"cannot connect to {options['endpoint']}: {why}") from None
+
+
+def _explain_loss(options: Any, client: SodiumClientProtocol, reason: BaseException, done: str) -> CommandFailed:
+    """
+    Make the exit status and line of a connection that ended too early.
+
+    :param done: how far it had come.
+    """
+    why = str(reason) or type(reason).__name__
+    if client.message is not None:
+        if isinstance(reason, ConnectionDone):
+            why = "the server closed the connection"
+        return CommandFailed(EXIT_BROKEN, f"broken on the way, {done}: {why}")
+    if isinstance(reason, RemoteProtocolError):
+        return CommandFailed(EXIT_REFUSED, f"refused by {options['endpoint']}: {why}")
+    return CommandFailed(EXIT_NOT_CONNECTED, f"cannot connect to {options['endpoint']}: {why}")
+
+
+async def _abort(client: SodiumClientProtocol, lost: Deferred[None]) -> None:
+    """Drop a connection, if there is one, and wait until it is gone."""
+    if client.transport is not None:
+        client.abort()
+        await lost
+
+
+@dataclass
+class Sent:
+    """
+    What :func:`send_file` did.
+
+    :ivar size: bytes, all acknowledged.
+    :ivar seconds: from the server's hello to the last acknowledgement.
+    """
+
+    size: int
+    seconds: float
+
+    def __str__(self) -> str:
+        return f"sent {self.size} bytes in {self.seconds:.3f} s ({self.rate / 1e6:.1f} MB/s)"
+
+    @property
+    def rate(self) -> float:
+        """Bytes per second."""
+        return self.size / self.seconds if self.seconds else 0.0
+
+
+async def send_file(reactor: Any, options: Any) -> Sent:
+    """
+    Connect and send.
+
+    :param options: as :class:`~sodiumtwist.cli.SendOptions` leaves them.
+    :raises CommandFailed: when it did not go well, or was cancelled.
+    """
+    try:
+        source = open_source(options["path"], reactor)
+    except OSError as error:
+        raise CommandFailed(EXIT_USAGE, f"cannot read {options['path']}: {error.strerror}") from None
+    with tqdm(
+        total=source.size,
+        unit="B",
+        unit_scale=True,
+        file=sys.stderr,
+        disable=bool(options["quiet"]) or not sys.stderr.isatty(),
+    ) as bar:
+        client = UploadSender(source, bar.update)
+        try:
+            await _connect(reactor, options, client)
+            await client.finished
+        except CancelledError:
+            await _abort(client, client.lost)
+            raise CommandFailed(EXIT_INTERRUPTED, f"interrupted, {client.acknowledged} bytes acknowledged") from None
+        except CommandFailed:
+            raise
+        except OSError as error:
+            line = f"cannot read on in {options['path']}: {error.strerror}; {client.acknowledged} bytes acknowledged"
+            raise CommandFailed(EXIT_BROKEN, line) from None
+        except Exception as reason:
+            raise _explain_loss(options, client, reason, f"{client.acknowledged} bytes acknowledged") from None
+        finally:
+            source.close()
+    return Sent(client.acknowledged, client.seconds)
+
+
+async def send(reactor: Any, options: Any) -> None:
+    """``sodiumtwist send``: :func:`send_file`, and the closing line."""
+    sent = await send_file(reactor, options)
+    if options["json"]:
+        print(json.dumps({"bytes": sent.size, "seconds": sent.seconds, "bytes_per_second": sent.rate}))
+    else:
+        print(sent)
+
+
+class _Pinger(SodiumClientProtocol):
+    def __init__(self) -> None:
+        self.ready: Deferred[None] = Deferred()
+        self.lost: Deferred[None] = Deferred()
+        self.reason: BaseException | None = None
+
+    def authenticated(self) -> None:
+        self.ready.callback(None)
+
+    def connection_lost(self, reason: Failure) -> None:
+        self.reason = reason.value
+        if not self.ready.called:
+            self.ready.errback(reason)
+        self.lost.callback(None)
+
+
+async def ping(reactor: Any, options: Any) -> None:
+    """``sodiumtwist ping``"""
+    client = _Pinger()
+    times: list[float] = []
+    sent = 0
+    failure: CommandFailed | None = None
+    try:
+        await _connect(reactor, options, client)
+        await client.ready
+        print(f"PING {options['endpoint']}: {printable(client.message or '')}", flush=True)
+        for number in range(1, options["count"] + 1):
+            if number > 1:
+                await task.deferLater(reactor, options["interval"])
+            pinging = client.ping()
+            sent += 1
+            times.append(await pinging)
+            print(f"seq={number} time={times[-1] * 1000:.3f} ms", flush=True)
+    except CancelledError:
+        await _abort(client, client.lost)
+        failure = CommandFailed(EXIT_INTERRUPTED, "interrupted")
+    except (CommandFailed, BrokenPipeError):
+        raise
+    except Exception as reason:
+        failure = _explain_loss(options, client, client.reason or reason, f"{len(times)} PINGs answered")
+    client.close()
+    if sent:
+        line = f"{sent} sent, {len(times)} answered"
+        if times:
+            low, mean, high = min(times), sum(times) / len(times), max(times)
+            line += f", min/avg/max {low * 1000:.3f}/{mean * 1000:.3f}/{high * 1000:.3f} ms"
+        print(line)
+    if failure is not None:
+        raise failure

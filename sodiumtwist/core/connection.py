@@ -1,0 +1,401 @@
+"""
+One end of a connection without IO: received bytes go in and events come out, calls go in and
+bytes to write come out.
+
+The order of calls is the order on the wire, so write what a call returns before the next one's.
+Any :exc:`~sodiumtwist.core.errors.RemoteProtocolError` ends the connection: close the transport
+and say nothing. What is received after that is dropped.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+
+from .errors import AuthenticationFailed, LocalProtocolError, MalformedPDU, PayloadTooLarge, RemoteProtocolError
+from .events import Authenticated, AuthenticationRequested, DataReceived, Event, PingReceived, PongReceived
+from .handshake import ClientHandshake, answer_client_auth, open_client_auth
+from .keepalive import Keepalive, Timeouts
+from .keys import KeyPair
+from .secretstream import Buffer, PullStream, PushStream
+from .states import CLIENT, SERVER, Act, State, Table
+from .wire import (
+    ENCRYPTED_HEADER_SIZE,
+    HEADER_SIZE,
+    PDU_OVERHEAD,
+    SEALED_CLIENT_AUTH_SIZE,
+    SEALED_SERVER_HELO_SIZE,
+    STREAM_OVERHEAD,
+    WINDOW,
+    ClientAuth,
+    PDUType,
+    pack_header,
+    pack_timestamp,
+    unpack_stream_header,
+    unpack_timestamp,
+)
+
+#: What may wait behind a CLIENT_AUTH until it is decided on: one PDU of the largest size, in bytes.
+PENDING_LIMIT = WINDOW + PDU_OVERHEAD
+
+
+class _Connection:
+    """What both ends share: the received bytes, the streams, the deadlines."""
+
+    _push: PushStream | None = None
+    _pull: PullStream | None = None
+
+    def __init__(
+        self, table: Table, state: State, timeouts: Timeouts, now: float, draw: Callable[[], float]
+    ) -> None:
+        self._table = table
+        self._state = state
+        self._keepalive = Keepalive(timeouts, now, draw)
+        self._received: bytes | bytearray = b""
+        self._offset = 0
+        # The type and body size of a PDU whose header was decrypted: that can be done only once.
+        self._header: tuple[PDUType, int] | None = None
+
+    @property
+    def state(self) -> State:
+        """Where the connection stands, see :mod:`sodiumtwist.core.states`."""
+        return self._state
+
+    @property
+    def buffered(self) -> int:
+        """How many received bytes wait to become events."""
+        return len(self._received) - self._offset
+
+    def _enter(self, act: Act) -> None:
+        try:
+            self._state = self._table[self._state][act]
+        except KeyError:
+            raise LocalProtocolError(f"cannot {act.value} when the connection is {self._state.name}") from None
+        if self._state is State.CLOSED:
+            self._received, self._offset, self._header = b"", 0, None
+            self._push = self._pull = None
+
+    def close(self) -> None:
+        """End the connection: received bytes and session keys are dropped, no event comes any more."""
+        self._enter(Act.CLOSE)
+
+    # Receiving
+
+    def receive_data(self, data: bytes, now: float) -> Iterator[Event]:
+        """
+        Take in bytes as the transport delivers them, cut anywhere.
+
+        They are kept when this returns, whether or not the events are taken from the iterator;
+        :meth:`events` goes on where an abandoned one stopped. The caller bounds what waits: it
+        stops reading while it takes no events, and while :attr:`buffered` nears
+        :data:`PENDING_LIMIT` with a login undecided.
+
+        :param data: any number of bytes.
+        :param now: seconds of the caller's clock.
+        :return: an iterator of events, as :meth:`events`.
+        """
+        if self._state is State.CLOSED:
+            return iter(())
+        if not self.buffered:
+            self._received, self._offset = data, 0
+        else:
+            if isinstance(self._received, bytearray):
+                del self._received[: self._offset]
+            else:
+                self._received = bytearray(memoryview(self._received)[self._offset :])
+            self._offset = 0
+            self._received += data
+        return self.events(now)
+
+    def events(self, now: float) -> Iterator[Event]:
+        """
+        Iterate over what the bytes received so far say.
+
+        :param now: seconds of the caller's clock.
+        :raises RemoteProtocolError: while iterating, at the place of the wrong bytes; the
+            connection is then closed.
+        """
+        try:
+            while (event := self._next_event(now)) is not None:
+                yield event
+        except RemoteProtocolError:
+            self.close()
+            raise
+
+    def receive_eof(self) -> None:
+        """
+        The peer closed its side; the connection is closed.
+
+        :raises MalformedPDU: when that was inside a PDU.
+        """
+        cut = self.buffered or self._header is not None
+        self.close()
+        if cut:
+            raise MalformedPDU("the peer closed the connection inside a PDU")
+
+    def _next_event(self, now: float) -> Event | None:
+        if self._state is State.OPEN:
+            return self._next_stream_event(now)
+        return self._next_handshake_event(now)
+
+    def _next_handshake_event(self, now: float) -> Event | None:
+        raise NotImplementedError
+
+    def _take(self, size: int) -> bytes:
+        end = self._offset + size
+        taken = bytes(memoryview(self._received)[self._offset : end])
+        self._offset = end
+        return taken
+
+    def _next_stream_event(self, now: float) -> Event | None:
+        pull = self._pull
+        assert pull is not None
+        if self._header is None:
+            if self.buffered < ENCRYPTED_HEADER_SIZE:
+                return None
+            header = pull.pull(self._received, self._offset, HEADER_SIZE)
+            self._offset += ENCRYPTED_HEADER_SIZE
+            self._header = unpack_stream_header(header)
+        pdu_type, size = self._header
+        if self.buffered < size + STREAM_OVERHEAD:
+            return None
+        body = pull.pull(self._received, self._offset, size)
+        self._offset += size + STREAM_OVERHEAD
+        self._header = None
+        if pdu_type is PDUType.DATA:
+            self._keepalive.heard(now)
+            return DataReceived(body)
+        timestamp = unpack_timestamp(body)
+        if pdu_type is PDUType.PING:
+            self._keepalive.heard(now)
+            return PingReceived(timestamp)
+        latency = self._keepalive.pong_received(now)
+        self._keepalive.heard(now)
+        return PongReceived(timestamp, latency)
+
+    # Sending
+
+    def send_data(self, payload: Buffer) -> bytes:
+        """
+        Make a DATA.
+
+        :param payload: 0 to 131070 bytes.
+        :return: 46 bytes more than that, to write.
+        :raises PayloadTooLarge: when it is longer.
+        :raises LocalProtocolError: when the connection is not in a state to send it.
+        """
+        if len(payload) > WINDOW:
+            raise PayloadTooLarge(
+                f"a payload of {len(payload)} bytes; at most {WINDOW} fit one DATA, send it in parts"
+            )
+        return self._send(PDUType.DATA, payload)
+
+    def send_ping(self, now: float, timestamp: int) -> bytes:
+        """
+        Make a PING.
+
+        :param now: seconds of the caller's clock.
+        :param timestamp: the wall clock in nanoseconds since the epoch.
+        :return: 62 bytes to write.
+        :raises LocalProtocolError: when the connection is not in a state to send it, or as many
+            PINGs are unanswered as are allowed to be.
+        """
+        self._check(Act.SEND_STREAM_PDU)
+        self._keepalive.ping_sent(now)
+        return self._send(PDUType.PING, pack_timestamp(timestamp))
+
+    def send_pong(self, timestamp: int) -> bytes:
+        """
+        Make the answer to a PING.
+
+        :param timestamp: the wall clock in nanoseconds since the epoch.
+        :return: 62 bytes to write.
+        :raises LocalProtocolError: when the connection is not in a state to send it.
+        """
+        return self._send(PDUType.PONG, pack_timestamp(timestamp))
+
+    def _check(self, act: Act) -> None:
+        if act not in self._table[self._state]:
+            raise LocalProtocolError(f"cannot {act.value} when the connection is {self._state.name}")
+
+    def _send(self, pdu_type: PDUType, body: Buffer) -> bytes:
+        self._check(Act.SEND_STREAM_PDU)
+        assert self._push is not None
+        return self._push.push_pdu(pack_header(pdu_type, len(body)), body)
+
+    # Time
+
+    def deadline(self) -> float:
+        """When to call :meth:`ping_due` next, in seconds of the caller's clock; ``inf`` for never."""
+        return self._keepalive.deadline()
+
+    def ping_due(self, now: float) -> bool:
+        """
+        Look at the deadlines; to be called when :meth:`deadline` is reached.
+
+        :return: whether to call :meth:`send_ping` now.
+        :raises AuthenticationTimeout, InactivityTimeout, PongTimeout: when one has passed; the
+            connection is then closed.
+        """
+        if self._state is State.CLOSED:
+            return False
+        try:
+            return self._keepalive.ping_due(now)
+        except RemoteProtocolError:
+            self.close()
+            raise
+
+    def reading_paused(self) -> None:
+        """The caller reads no more for now: the peer's silence does not count meanwhile."""
+        self._keepalive.reading_paused()
+
+    def reading_resumed(self, now: float) -> None:
+        """The caller reads again; the time for inactivity begins anew."""
+        self._keepalive.reading_resumed(now)
+
+    def writing_blocked(self, now: float) -> None:
+        """The transport takes no more for now: this may last as long as inactivity may."""
+        self._keepalive.writing_blocked(now)
+
+    def writing_unblocked(self) -> None:
+        """The transport takes more again."""
+        self._keepalive.writing_unblocked()
+
+
+class ServerConnection(_Connection):
+    """
+    A server's end of one connection.
+
+    :param pair: the server's key pair.
+    :param now: seconds of the caller's clock; the authentication time-out begins here.
+    :param timeouts: the deadlines.
+    :param draw: returns a random number from 0 to 1, for the times of PINGs.
+    """
+
+    def __init__(
+        self,
+        pair: KeyPair,
+        now: float,
+        timeouts: Timeouts = Timeouts(),
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        super().__init__(SERVER, State.AWAITING_CLIENT_AUTH, timeouts, now, draw)
+        self._pair = pair
+        self._auth: ClientAuth | None = None
+
+    def _next_handshake_event(self, now: float) -> Event | None:
+        if self._state is not State.AWAITING_CLIENT_AUTH or self.buffered < SEALED_CLIENT_AUTH_SIZE:
+            return None
+        auth = open_client_auth(self._pair, self._take(SEALED_CLIENT_AUTH_SIZE))
+        self._auth = auth
+        self._enter(Act.RECEIVE_CLIENT_AUTH)
+        return AuthenticationRequested(auth.login, auth.passphrase, auth.public_key)
+
+    def accept(self, now: float, message: str = "Welcome.") -> bytes:
+        """
+        Let the client in. Go on with :meth:`events`: PDUs may have come behind its handshake.
+
+        :param now: seconds of the caller's clock.
+        :param message: a line for the user, up to 128 bytes of UTF-8, no NUL.
+        :return: SERVER_HELO, 236 bytes to write.
+        :raises LocalProtocolError: when there is no login to decide on, or the message does not
+            fit its field.
+        :raises DecryptionFailed: when no secret can be shared with the client's public key; the
+            connection is then closed.
+        """
+        self._check(Act.ACCEPT)
+        assert self._auth is not None
+        try:
+            sealed, push, pull = answer_client_auth(self._pair, self._auth, message)
+        except RemoteProtocolError:
+            self.close()
+            raise
+        self._enter(Act.ACCEPT)
+        self._push, self._pull, self._auth = push, pull, None
+        self._keepalive.authenticated(now)
+        return sealed
+
+    def reject(self) -> None:
+        """
+        Keep the client out: close the transport, there is nothing to send.
+
+        :raises LocalProtocolError: when there is no login to decide on.
+        """
+        self._enter(Act.REJECT)
+
+    def close(self) -> None:
+        super().close()
+        self._auth = None
+
+
+class ClientConnection(_Connection):
+    """
+    A client's end of one connection.
+
+    :param server_key: the server's public key, 32 bytes.
+    :param login: up to 128 bytes of UTF-8, no NUL.
+    :param passphrase: likewise.
+    :param now: seconds of the caller's clock; the authentication time-out begins here.
+    :param pair: the client's key pair; ``None`` makes a fresh one.
+    :param timeouts: the deadlines.
+    :param draw: returns a random number from 0 to 1, for the times of PINGs.
+    :param nonce: 24 bytes, for tests alone; ``None`` draws them at random.
+    :raises InvalidKey: for a server key that can't be one.
+    :raises LocalProtocolError: for a login or passphrase that does not fit its field.
+    """
+
+    def __init__(
+        self,
+        server_key: bytes,
+        login: str,
+        passphrase: str,
+        now: float,
+        pair: KeyPair | None = None,
+        timeouts: Timeouts = Timeouts(),
+        draw: Callable[[], float] = random.random,
+        nonce: bytes | None = None,
+    ) -> None:
+        super().__init__(CLIENT, State.NEW, timeouts, now, draw)
+        self._handshake: ClientHandshake | None = ClientHandshake(
+            pair or KeyPair.generate(), server_key, login, passphrase, nonce
+        )
+
+    def initiate(self) -> bytes:
+        """
+        Begin. Stream PDUs may be sent right behind this, before the server has answered.
+
+        :return: CLIENT_AUTH, 400 bytes to write.
+        :raises LocalProtocolError: when it was called before.
+        """
+        self._enter(Act.SEND_CLIENT_AUTH)
+        assert self._handshake is not None
+        self._push = self._handshake.push
+        return self._handshake.client_auth
+
+    def _next_handshake_event(self, now: float) -> Event | None:
+        if self._state is not State.AWAITING_SERVER_HELO or self.buffered < SEALED_SERVER_HELO_SIZE:
+            return None
+        assert self._handshake is not None
+        helo, self._pull = self._handshake.open_server_helo(self._take(SEALED_SERVER_HELO_SIZE))
+        self._handshake = None
+        self._enter(Act.RECEIVE_SERVER_HELO)
+        self._keepalive.authenticated(now)
+        return Authenticated(helo.message)
+
+    def receive_eof(self) -> None:
+        """
+        The server closed its side; the connection is closed.
+
+        :raises AuthenticationFailed: when its hello had not come.
+        :raises MalformedPDU: when that was inside a PDU.
+        """
+        if self._state is State.AWAITING_SERVER_HELO:
+            self.close()
+            raise AuthenticationFailed(
+                "the server closed the connection before its hello: wrong server key, login or passphrase"
+            )
+        super().receive_eof()
+
+    def close(self) -> None:
+        super().close()
+        self._handshake = None

@@ -1,0 +1,83 @@
+"""
+Every exception that sodiumtwist raises on purpose::
+
+    SodiumError
+    |-- InvalidKey (also a ValueError)
+    |-- LocalProtocolError              the caller misused the API
+    |   `-- PayloadTooLarge
+    `-- RemoteProtocolError             drop the connection, tell the peer nothing
+        |-- MalformedPDU                bytes that are no PDU of this protocol
+        |-- UnexpectedPDU               a valid PDU at the wrong moment
+        |-- WindowExceeded              more than the peer may make us hold
+        |-- DecryptionFailed            not sealed to our key, or altered on the way
+        |-- VersionMismatch             another version of the protocol
+        |-- NonceMismatch               a SERVER_HELO that answers some other client
+        |-- AuthenticationFailed        login or passphrase refused
+        |-- AuthenticationTimeout       not authenticated in time
+        |-- InactivityTimeout           nothing valid received, or nothing taken, for too long
+        `-- PongTimeout                 PINGs stayed without their PONG
+
+No message of theirs holds a secret key, a passphrase or payload.
+"""
+
+from __future__ import annotations
+
+
+class SodiumError(Exception):
+    """The base of all errors raised by sodiumtwist."""
+
+
+class InvalidKey(SodiumError, ValueError):
+    """A text or byte string that is no usable X25519 key."""
+
+
+class LocalProtocolError(SodiumError):
+    """The caller asked for something the protocol, or its present state, does not allow."""
+
+
+class PayloadTooLarge(LocalProtocolError):
+    """A payload that does not fit one DATA."""
+
+
+class RemoteProtocolError(SodiumError):
+    """The peer broke the protocol. The connection is over; nothing is sent to explain it."""
+
+
+class MalformedPDU(RemoteProtocolError):
+    """Wrong magic, unknown type, impossible size or field, tag FINAL, or an end inside a PDU."""
+
+
+class UnexpectedPDU(RemoteProtocolError):
+    """A PDU of a known type that is not allowed in the present state."""
+
+
+class WindowExceeded(RemoteProtocolError):
+    """The peer announced, or made us keep, more than the protocol's window."""
+
+
+class DecryptionFailed(RemoteProtocolError):
+    """Bytes that do not open with the key they should open with."""
+
+
+class VersionMismatch(RemoteProtocolError):
+    """A CLIENT_AUTH of a protocol version that is not ours."""
+
+
+class NonceMismatch(RemoteProtocolError):
+    """A SERVER_HELO whose nonce is not the one sent plus one."""
+
+
+class AuthenticationFailed(RemoteProtocolError):
+    """The login was refused (server), or the server left before its hello (client)."""
+
+
+class AuthenticationTimeout(RemoteProtocolError):
+    """The handshake was not over in the time allowed."""
+
+
+class InactivityTimeout(RemoteProtocolError):
+    """No whole valid PDU came, or the peer took none of what was sent, for too long."""
+
+
+class PongTimeout(RemoteProtocolError):
+    """The peer left as many PINGs unanswered as are allowed to be."""

@@ -1,0 +1,86 @@
+"""
+What a connection can tell: small records, in the order in which things happened on the wire.
+
+Their ``repr`` shows no passphrase and no payload.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Union
+
+from .credentials import pack_credentials, same_credentials
+
+
+@dataclass
+class AuthenticationRequested:
+    """
+    Server: a CLIENT_AUTH was opened. Answer with ``accept()`` or ``reject()``, now or later.
+
+    :ivar login: what the client says its login is.
+    :ivar passphrase: the passphrase it gave.
+    :ivar public_key: the client's public key, 32 bytes; not yet proven to be its own.
+    """
+
+    login: str
+    passphrase: str = field(repr=False)
+    public_key: bytes
+
+    def matches(self, login: str, passphrase: str) -> bool:
+        """
+        Compare with the right login and passphrase, in a time that does not depend on the texts.
+
+        :raises LocalProtocolError: when one of those given does not fit its 128-byte field.
+        """
+        return same_credentials(
+            pack_credentials(self.login, self.passphrase), pack_credentials(login, passphrase)
+        )
+
+
+@dataclass
+class Authenticated:
+    """
+    Client: the server let us in.
+
+    :ivar message: the server's line for the user.
+    """
+
+    message: str
+
+
+@dataclass
+class DataReceived:
+    """
+    A DATA came.
+
+    :ivar payload: 0 to 131070 bytes.
+    """
+
+    payload: bytes = field(repr=False)
+
+
+@dataclass
+class PingReceived:
+    """
+    A PING came; answer with ``send_pong()``.
+
+    :ivar timestamp: the sender's wall clock in nanoseconds since the epoch.
+    """
+
+    timestamp: int
+
+
+@dataclass
+class PongReceived:
+    """
+    The answer to our oldest PING came.
+
+    :ivar timestamp: the answerer's wall clock in nanoseconds since the epoch.
+    :ivar latency: seconds from our PING to this.
+    """
+
+    timestamp: int
+    latency: float
+
+
+Event = Union[AuthenticationRequested, Authenticated, DataReceived, PingReceived, PongReceived]

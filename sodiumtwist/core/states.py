@@ -1,0 +1,77 @@
+"""
+The states of a connection, and what each side may do in each: one table, the only one.
+"""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+
+
+class State(Enum):
+    """Where a connection stands."""
+
+    #: Client: CLIENT_AUTH not sent yet.
+    NEW = auto()
+    #: Server: waiting for the 400 bytes of CLIENT_AUTH.
+    AWAITING_CLIENT_AUTH = auto()
+    #: Server: CLIENT_AUTH opened, waiting for ``accept()`` or ``reject()``.
+    DECIDING = auto()
+    #: Client: waiting for the 236 bytes of SERVER_HELO.
+    AWAITING_SERVER_HELO = auto()
+    #: Both: authenticated.
+    OPEN = auto()
+    #: Both: over, by an error or a call of ``close()``.
+    CLOSED = auto()
+
+
+class Act(Enum):
+    """What can happen to a connection."""
+
+    SEND_CLIENT_AUTH = "send CLIENT_AUTH"
+    RECEIVE_CLIENT_AUTH = "receive CLIENT_AUTH"
+    ACCEPT = "accept a login"
+    REJECT = "reject a login"
+    RECEIVE_SERVER_HELO = "receive SERVER_HELO"
+    SEND_STREAM_PDU = "send DATA, PING or PONG"
+    RECEIVE_STREAM_PDU = "receive DATA, PING or PONG"
+    CLOSE = "close"
+
+
+Table = dict[State, dict[Act, State]]
+
+#: ``TABLE[state][act]`` is the next state; an act that is missing is not allowed.
+SERVER: Table = {
+    State.AWAITING_CLIENT_AUTH: {
+        Act.RECEIVE_CLIENT_AUTH: State.DECIDING,
+        Act.CLOSE: State.CLOSED,
+    },
+    State.DECIDING: {
+        Act.ACCEPT: State.OPEN,
+        Act.REJECT: State.CLOSED,
+        Act.CLOSE: State.CLOSED,
+    },
+    State.OPEN: {
+        Act.SEND_STREAM_PDU: State.OPEN,
+        Act.RECEIVE_STREAM_PDU: State.OPEN,
+        Act.CLOSE: State.CLOSED,
+    },
+    State.CLOSED: {Act.CLOSE: State.CLOSED},
+}
+
+CLIENT: Table = {
+    State.NEW: {
+        Act.SEND_CLIENT_AUTH: State.AWAITING_SERVER_HELO,
+        Act.CLOSE: State.CLOSED,
+    },
+    State.AWAITING_SERVER_HELO: {
+        Act.RECEIVE_SERVER_HELO: State.OPEN,
+        Act.SEND_STREAM_PDU: State.AWAITING_SERVER_HELO,
+        Act.CLOSE: State.CLOSED,
+    },
+    State.OPEN: {
+        Act.SEND_STREAM_PDU: State.OPEN,
+        Act.RECEIVE_STREAM_PDU: State.OPEN,
+        Act.CLOSE: State.CLOSED,
+    },
+    State.CLOSED: {Act.CLOSE: State.CLOSED},
+}

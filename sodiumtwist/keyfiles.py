@@ -1,0 +1,77 @@
+"""
+Keys and passphrases in files.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import stat
+
+from .core.errors import InvalidKey, LocalProtocolError
+from .core.keys import KeyPair
+
+#: More bytes than any key or passphrase file needs.
+SIZE_LIMIT = 4096
+
+
+def _read_small(path: str) -> tuple[str, int]:
+    with open(path, "rb") as file:
+        mode = os.fstat(file.fileno()).st_mode
+        data = file.read(SIZE_LIMIT + 1)
+    if len(data) > SIZE_LIMIT:
+        raise LocalProtocolError(f"{path} is over {SIZE_LIMIT} bytes long; that is no key or passphrase")
+    try:
+        return data.decode("utf-8"), mode
+    except UnicodeDecodeError:
+        raise LocalProtocolError(f"{path} is not UTF-8 text") from None
+
+
+def others_can_read(mode: int) -> bool:
+    """Tell whether a file of this mode can be read by its group or by anybody."""
+    return bool(mode & (stat.S_IRGRP | stat.S_IROTH))
+
+
+def read_key_file(path: str) -> KeyPair:
+    """
+    Read a private key as ``sodiumtwist keygen`` writes it: 64 hex digits.
+
+    :raises OSError: when the file can't be read.
+    :raises InvalidKey: when it holds something else.
+    :raises LocalProtocolError: when others than its owner can read it.
+    """
+    text, mode = _read_small(path)
+    if others_can_read(mode):
+        raise LocalProtocolError(f"others can read the key file {path}; run: chmod 600 {shlex.quote(path)}")
+    try:
+        return KeyPair.from_hex(text)
+    except InvalidKey as error:
+        raise InvalidKey(f"{path}: {error}") from None
+
+
+def read_passphrase_file(path: str) -> tuple[str, str | None]:
+    """
+    Read a passphrase: the first line of the file.
+
+    :return: the passphrase, and a warning when others can read the file.
+    :raises OSError: when the file can't be read.
+    :raises LocalProtocolError: when the line is empty.
+    """
+    text, mode = _read_small(path)
+    passphrase = text.partition("\n")[0].removesuffix("\r")
+    if not passphrase:
+        raise LocalProtocolError(f"the passphrase file {path} begins with an empty line")
+    if others_can_read(mode):
+        return passphrase, f"others can read the passphrase file {path}; run: chmod 600 {shlex.quote(path)}"
+    return passphrase, None
+
+
+def write_key_file(path: str, pair: KeyPair) -> None:
+    """
+    Write a private key to a new file of mode 0600.
+
+    :raises OSError: when it can't be made, and when it exists: a key is never overwritten.
+    """
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with open(fd, "w") as file:
+        file.write(pair.secret.hex() + "\n")

@@ -1,0 +1,388 @@
+"""
+Where a server puts what clients send it: a file, a directory of files, a FIFO or device, nowhere.
+
+A *store* opens one *upload* a session. An upload takes payloads in order and ends once: by
+``finish`` when all of it came, else by ``abandon``. Errors are ``OSError``; with one the upload is
+of no more use but to be abandoned.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import secrets
+import stat
+import time
+from collections.abc import Callable, Generator
+from typing import Any
+
+from twisted.internet.defer import Deferred, DeferredLock, fail, inlineCallbacks, maybeDeferred, succeed
+from twisted.internet.fdesc import setNonBlocking
+from twisted.internet.interfaces import IReactorFDSet, IWriteDescriptor
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+#: Seconds between two looks whether a FIFO has got a reader.
+READER_POLL = 0.1
+
+
+def write_all(fd: int, payload: bytes) -> None:
+    """
+    Write to a blocking descriptor until all is written.
+
+    :raises OSError: when it isn't, for instance on a full disk.
+    """
+    view = memoryview(payload)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+class Upload:
+    """
+    One session's upload.
+
+    :ivar size: bytes written so far.
+    """
+
+    size = 0
+
+    def write(self, payload: bytes) -> Deferred[None]:
+        """
+        Write behind what came before.
+
+        :return: fires when it is written, that is handed to the operating system.
+        """
+        raise NotImplementedError
+
+    def finish(self) -> str:
+        """
+        All of it came.
+
+        :return: what became of it, for the log.
+        :raises OSError: when it can't be put in its place; abandon it then.
+        """
+        raise NotImplementedError
+
+    def abandon(self) -> str:
+        """
+        It broke off.
+
+        :return: what became of it, for the log.
+        """
+        raise NotImplementedError
+
+
+class FileUpload(Upload):
+    """
+    Grows under a temporary name beside its target and takes the target's name at the end.
+
+    :param target: the final path. A file that stands there is replaced, and its mode is kept.
+    :raises OSError: when the temporary file can't be made.
+    """
+
+    def __init__(self, target: str) -> None:
+        self._target = target
+        directory, name = os.path.split(target)
+        self._temporary = os.path.join(directory, f".{name}.{secrets.token_hex(4)}.part")
+        self._fd = os.open(self._temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+
+    def write(self, payload: bytes) -> Deferred[None]:
+        try:
+            write_all(self._fd, payload)
+        except OSError:
+            return fail()
+        self.size += len(payload)
+        return succeed(None)
+
+    def finish(self) -> str:
+        try:
+            os.fchmod(self._fd, stat.S_IMODE(os.stat(self._target).st_mode))
+        except FileNotFoundError:
+            pass
+        self._close()
+        os.replace(self._temporary, self._target)
+        return f"{self.size} bytes in {self._target}"
+
+    def abandon(self) -> str:
+        partial = f"{self._target}.partial"
+        try:
+            self.size = os.stat(self._temporary).st_size
+            self._close()
+            os.replace(self._temporary, partial)
+        except OSError as error:
+            return f"{self.size} bytes in {self._temporary}, as {partial} cannot be made: {error.strerror}"
+        return f"{self.size} bytes in {partial}"
+
+    def _close(self) -> None:
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+
+@implementer(IWriteDescriptor)
+class _PipeWriter:
+    """Writes to a pipe whose reader may be slow, one payload at a time."""
+
+    def __init__(self, fd: int, reactor: IReactorFDSet) -> None:
+        setNonBlocking(fd)
+        self._fd = fd
+        self._reactor = reactor
+        self._rest = memoryview(b"")
+        self._written: Deferred[None] | None = None
+
+    def write(self, payload: bytes) -> Deferred[None]:
+        """Fires when all of it is in the pipe, or with an ``OSError``."""
+        self._rest = memoryview(payload)
+        written = self._written = Deferred()
+        self.doWrite()
+        if self._written is not None:
+            self._reactor.addWriter(self)
+        return written
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def logPrefix(self) -> str:
+        return "upload"
+
+    def doWrite(self) -> None:
+        try:
+            if self._rest:
+                self._rest = self._rest[os.write(self._fd, self._rest) :]
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._end(Failure(error))
+            return
+        if not self._rest:
+            self._end(None)
+
+    def connectionLost(self, reason: Failure) -> None:
+        self._end(Failure(BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))))
+
+    def _end(self, result: Failure | None) -> None:
+        self._reactor.removeWriter(self)
+        written, self._written = self._written, None
+        if written is not None:
+            written.callback(result)
+
+    def close(self) -> None:
+        self._reactor.removeWriter(self)
+        self._written = None
+        os.close(self._fd)
+
+
+class StreamUpload(Upload):
+    """
+    Goes to a FIFO, a device or standard output as it comes; what was written stays written.
+
+    :param name: what to call the stream.
+    :param fd: the descriptor, closed at the end.
+    :param reactor: watches pipes, so that a slow reader blocks only this upload.
+    :param ended: called at the end.
+    """
+
+    def __init__(self, name: str, fd: int, reactor: IReactorFDSet, ended: Callable[[], None]) -> None:
+        self._name = name
+        self._fd = fd
+        self._ended = ended
+        self._pipe: _PipeWriter | None = None
+        mode = os.fstat(fd).st_mode
+        if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode):
+            self._pipe = _PipeWriter(fd, reactor)
+
+    def write(self, payload: bytes) -> Deferred[None]:
+        if self._pipe is None:
+            writing = maybeDeferred(write_all, self._fd, payload)
+        else:
+            writing = self._pipe.write(payload)
+
+        def count(_: None) -> None:
+            self.size += len(payload)
+
+        return writing.addCallback(count)
+
+    def finish(self) -> str:
+        self._close()
+        return f"{self.size} bytes to {self._name}"
+
+    def abandon(self) -> str:
+        self._close()
+        return f"{self.size} bytes to {self._name}, where they stay"
+
+    def _close(self) -> None:
+        fd, self._fd = self._fd, -1
+        if fd < 0:
+            return
+        if self._pipe is not None:
+            self._pipe.close()
+        else:
+            os.close(fd)
+        self._ended()
+
+
+class DiscardedUpload(Upload):
+    """Goes nowhere."""
+
+    def write(self, payload: bytes) -> Deferred[None]:
+        self.size += len(payload)
+        return succeed(None)
+
+    def finish(self) -> str:
+        return f"{self.size} bytes, discarded"
+
+    abandon = finish
+
+
+class Store:
+    """
+    Opens uploads.
+
+    :ivar description: where uploads go, for the log.
+    """
+
+    description = "nowhere: they are acknowledged and discarded"
+
+    def open(self, login: str) -> Deferred[Upload]:
+        """
+        Begin an upload.
+
+        :param login: who sends it.
+        :return: fires with the upload, or with an ``OSError``; may be cancelled.
+        """
+        return succeed(DiscardedUpload())
+
+
+class FileStore(Store):
+    """
+    One regular file: each upload replaces it whole, the last one to end stays.
+
+    :param path: the file; links are followed now, so that the file they name is replaced.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = os.path.realpath(path)
+        self.description = f"the file {self._path}"
+
+    def open(self, login: str) -> Deferred[Upload]:
+        return maybeDeferred(FileUpload, self._path)
+
+
+class DirectoryStore(Store):
+    """
+    A file of its own for each upload, named ``<UTC time>-<login>-<unique>``.
+
+    :param path: the directory; made with mode 0700 when it is missing.
+    :param wall_clock: seconds since the epoch.
+    :raises OSError: when there is no such directory and it can't be made.
+    """
+
+    def __init__(self, path: str, wall_clock: Callable[[], float] = time.time) -> None:
+        self._path = os.path.realpath(path)
+        self._wall_clock = wall_clock
+        os.makedirs(self._path, mode=0o700, exist_ok=True)
+        self.description = f"the directory {self._path}"
+
+    def open(self, login: str) -> Deferred[Upload]:
+        utc = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(self._wall_clock()))
+        safe = re.sub(r"[^A-Za-z0-9_-]", "_", login)[:64] or "_"
+        name = f"{utc}-{safe}-{secrets.token_hex(4)}"
+        return maybeDeferred(FileUpload, os.path.join(self._path, name))
+
+
+class StreamStore(Store):
+    """
+    A FIFO, a device or an inherited descriptor. One upload at a time; the others wait their turn.
+
+    A FIFO is opened for each upload, once it has a reader, and closed after it, so that the reader
+    sees where the upload ends.
+
+    :param name: the path, or what to call the descriptor.
+    :param reactor: watches pipes and looks for a FIFO's reader.
+    :param patience: seconds to wait for a FIFO's reader before the upload fails.
+    :param fd: an open descriptor to write to in place of opening ``name``; it is kept open.
+    """
+
+    _log = Logger()
+
+    def __init__(self, name: str, reactor: Any, patience: float, fd: int | None = None) -> None:
+        self._name = name
+        self._reactor = reactor
+        self._patience = patience
+        self._fd = fd
+        self._turn = DeferredLock()
+        self.description = name
+
+    @inlineCallbacks
+    def open(self, login: str) -> Generator[Deferred[Any], Any, Upload]:
+        if self._turn.locked:
+            self._log.info("an upload of {login} waits for {name}", login=ascii(login), name=self._name)
+        yield self._turn.acquire()
+        try:
+            fd = yield self._open_stream()
+            return StreamUpload(self._name, fd, self._reactor, self._turn.release)
+        except BaseException:
+            self._turn.release()
+            raise
+
+    @inlineCallbacks
+    def _open_stream(self) -> Generator[Deferred[Any], Any, int]:
+        if self._fd is not None:
+            return os.dup(self._fd)
+        flags = os.O_WRONLY | os.O_NOCTTY | os.O_CLOEXEC
+        if not stat.S_ISFIFO(os.stat(self._name).st_mode):
+            return os.open(self._name, flags)
+        give_up = self._reactor.seconds() + self._patience
+        waits = False
+        while True:
+            try:
+                return os.open(self._name, flags | os.O_NONBLOCK)
+            except OSError as error:
+                if error.errno != errno.ENXIO:
+                    raise
+            if self._reactor.seconds() >= give_up:
+                raise OSError(errno.ENXIO, f"no reader within {self._patience:g} seconds", self._name)
+            if not waits:
+                waits = True
+                self._log.info("{name} has no reader yet; an upload waits for one", name=self._name)
+            yield deferLater(self._reactor, READER_POLL)
+
+
+def open_store(
+    reactor: Any, patience: float, file: str | None = None, directory: str | None = None, stdout: int = 1
+) -> Store:
+    """
+    Make the store that the command line asks for.
+
+    :param reactor: for streams.
+    :param patience: seconds to wait for a FIFO's reader.
+    :param file: a path, or ``-`` for the descriptor ``stdout``.
+    :param directory: a path.
+    :param stdout: taken over for ``-``: what is written to that descriptor later goes to standard error.
+    :raises OSError: when the path can't be used.
+    """
+    if directory is not None:
+        return DirectoryStore(directory)
+    if file is None:
+        return Store()
+    if file == "-":
+        # The log of a server in the foreground goes to standard output, where it must not mix with uploads.
+        data = os.dup(stdout)
+        os.dup2(2, stdout)
+        return StreamStore("standard output", reactor, patience, data)
+    try:
+        mode = os.stat(file).st_mode
+    except FileNotFoundError:
+        mode = stat.S_IFREG
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, "it is a directory; use --directory", file)
+    if not stat.S_ISREG(mode):
+        return StreamStore(os.path.abspath(file), reactor, patience)
+    parent = os.path.dirname(os.path.realpath(file))
+    if not os.access(parent, os.W_OK | os.X_OK):
+        os.stat(parent)
+        raise PermissionError(errno.EACCES, "its directory is not writable", file)
+    return FileStore(file)
