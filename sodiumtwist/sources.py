@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 #: How many bytes are read at once, and sent in one DATA.
-CHUNK_SIZE = 65536
+CHUNK_SIZE = 65490
 
 Deliver = Callable[[bytes], None]
 Ended = Callable[["OSError | None"], None]

@@ -29,9 +29,8 @@ from .core.keepalive import Timeouts
 from .core.keys import KeyPair
 from .core.wire import pack_text
 from .keyfiles import read_key_file, read_passphrase_file
-from .protocol import SodiumServerFactory
-from .transfer import UploadReceiver
-from .uploads import Store, open_store
+from .transfer import UploadFactory
+from .uploads import open_store
 
 DEFAULT_ENDPOINT = "tcp:5555:interface=127.0.0.1"
 DEFAULT_LOGIN = "username"
@@ -220,7 +219,6 @@ class SodiumService(Service):
     :param options: as :class:`Options` leaves them.
     :param endpoints: the endpoint strings with what they mean.
     :param factory: makes the server's ends.
-    :param store: where uploads go.
     :param reactor: times the stopping.
     """
 
@@ -230,14 +228,12 @@ class SodiumService(Service):
         self,
         options: Options,
         endpoints: list[tuple[str, IStreamServerEndpoint]],
-        factory: SodiumServerFactory,
-        store: Store,
+        factory: UploadFactory,
         reactor: Any,
     ) -> None:
         self._options = options
         self._endpoints = endpoints
         self._factory = factory
-        self._store = store
         self._reactor = reactor
         self._ports: list[IListeningPort] = []
 
@@ -269,7 +265,7 @@ class SodiumService(Service):
             )
         if self._options["warning"]:
             self._log.warn("{warning}", warning=self._options["warning"])
-        self._log.info("uploads go to {where}", where=self._store.description)
+        self._log.info("uploads go to {where}", where=self._factory.store.description)
         for description, endpoint in self._endpoints:
             listening = maybeDeferred(endpoint.listen, self._factory)
             listening.addCallbacks(
@@ -316,9 +312,11 @@ class SodiumService(Service):
         closing = DeferredList([maybeDeferred(port.stopListening) for port in ports], consumeErrors=True)
         for connection in list(self._factory.connections):
             connection.abort(LocalProtocolError("the server is stopping"))
+        for receiver in list(self._factory.receiving):
+            receiver.give_up()
         yield closing.addTimeout(STOP_TIMEOUT, self._reactor, lambda result, timeout: None)
         limit = self._reactor.seconds() + STOP_TIMEOUT
-        while self._factory.connections and self._reactor.seconds() < limit:
+        while (self._factory.connections or self._factory.receiving) and self._reactor.seconds() < limit:
             yield deferLater(self._reactor, STOP_POLL)
 
 
@@ -348,11 +346,16 @@ def makeService(options: Options, reactor: Any = None) -> SodiumService:
     options["fresh"] = options["pair"] is None
     if options["fresh"]:
         options["pair"] = KeyPair.generate()
-    factory = SodiumServerFactory(
-        options["pair"], options["checker"], UploadReceiver, options["message"], options["timeouts"], reactor
-    )
     try:
-        factory.store = open_store(reactor, options["inactivity-timeout"], options["file"], options["directory"])
+        store = open_store(reactor, options["inactivity-timeout"], options["file"], options["directory"])
     except OSError as error:
         raise SystemExit(f"sodium: cannot write to {error.filename}: {error.strerror}") from None
-    return SodiumService(options, endpoints, factory, factory.store, reactor)
+    factory = UploadFactory(
+        store,
+        options["pair"],
+        options["checker"],
+        message=options["message"],
+        timeouts=options["timeouts"],
+        clock=reactor,
+    )
+    return SodiumService(options, endpoints, factory, reactor)

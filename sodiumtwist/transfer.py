@@ -18,18 +18,22 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
 
 from .core.errors import RemoteProtocolError, UnexpectedPDU
+from .core.wire import PDU_OVERHEAD
 from .producers import WriteGate
-from .protocol import SodiumClientProtocol, SodiumServerProtocol
+from .protocol import SodiumClientProtocol, SodiumServerFactory, SodiumServerProtocol
 from .sources import Source
-from .uploads import Upload
+from .uploads import Store, Upload
 
 #: The size of an acknowledgement's payload in bytes.
 ACKNOWLEDGEMENT_SIZE = 32
+
+#: How many bytes a receiver takes beyond what is being written, roughly.
+WRITE_BEHIND = 1024 * 1024
 
 #: How many DATA a sender has on their way without an acknowledgement, at most.
 IN_FLIGHT_LIMIT = 128
@@ -52,93 +56,152 @@ def acknowledges(payload: bytes, size: int) -> bool:
     return payload.partition(b"\0")[0] == acknowledgement(size).rstrip(b"\0")
 
 
+class UploadFactory(SodiumServerFactory):
+    """
+    Makes the server's ends of uploads.
+
+    The arguments are those of :class:`~sodiumtwist.protocol.SodiumServerFactory`, behind the store.
+
+    :param store: where uploads go.
+    :ivar receiving: the ends whose upload has begun and is not put in its place yet; they may
+        outlive their connection while a pipe takes what was received.
+    """
+
+    def __init__(self, store: Store, *arguments: Any, **keywords: Any) -> None:
+        super().__init__(*arguments, **keywords)
+        self.protocol = UploadReceiver
+        self.store = store
+        self.receiving: set[UploadReceiver] = set()
+
+
 class UploadReceiver(SodiumServerProtocol):
     """
-    Receives one upload into the store of its factory.
+    Receives one upload into the store of its factory, an :class:`UploadFactory`.
 
-    ``factory.store`` is a :class:`~sodiumtwist.uploads.Store`. Nothing is opened before the first
-    DATA. While a payload is being written nothing more is received.
+    Nothing is opened before the first DATA. What comes while something is being written waits and
+    is written together; with a mebibyte waiting nothing more is received.
     """
 
     _upload: Upload | None = None
-    _working: Deferred[Any] | None = None
+    _working: Deferred[None] | None = None
     _framed = False
+    _end_seen = False
     _ended = False
+    _reason: Failure | None = None
+    _broken: str | None = None
+
+    def __init__(self) -> None:
+        self._waiting: list[bytes] = []
+        self._waiting_size = 0
 
     def payload_received(self, payload: bytes) -> None:
-        if self._ended:
+        if self._end_seen:
             raise UnexpectedPDU("a DATA after the end of its upload")
-        upload = self._upload
-        if upload is None:
+        if self not in self.factory.receiving:
+            self.factory.receiving.add(self)
             self._framed = not payload
-            working = self.factory.store.open(self.login)
-            working.addCallback(self._opened)
-            working.addCallback(lambda opened: opened.write(payload))
-            end = False
-        else:
-            working = upload.write(payload)
-            end = self._framed and not payload
-        self._working = working
-        working.addCallback(self._written, len(payload), end)
-        working.addErrback(self._failed)
-        if self._working is not None:
+        elif self._framed and not payload:
+            self._end_seen = True
+        self._waiting.append(payload)
+        self._waiting_size += len(payload) + PDU_OVERHEAD
+        if self._waiting_size >= WRITE_BEHIND:
             self.pauseProducing()
+        self._work()
 
-    def _opened(self, upload: Upload) -> Upload:
-        self._upload = upload
-        return upload
-
-    def _written(self, _: object, size: int, end: bool) -> None:
-        if self._working is None:
+    def _work(self) -> None:
+        """Write what waits, unless a batch is being written already."""
+        if self._working is not None or not self._waiting:
             return
-        if end:
+        batch, self._waiting, self._waiting_size = self._waiting, [], 0
+        if self._upload is None:
+            working = self.factory.store.open(self.login)
+            working.addCallback(self._opened, batch)
+        else:
+            working = self._upload.write(batch)
+        self._working = working
+        working.addCallback(self._written, batch)
+        working.addErrback(self._failed)
+        working.addCallback(self._go_on)
+
+    def _opened(self, upload: Upload, batch: list[bytes]) -> Deferred[None]:
+        self._upload = upload
+        return upload.write(batch)
+
+    def _written(self, _: None, batch: list[bytes]) -> None:
+        if self._end_seen and not self._waiting:
             self._finish_upload()
-        self._working = None
-        self.send_data(acknowledgement(size))
-        self.resumeProducing()
+        if self.is_authenticated and not self._done:
+            for payload in batch:
+                self.send_data(acknowledgement(len(payload)))
 
     def _failed(self, reason: Failure) -> None:
-        if self._working is None:
-            return
-        self._working = None
+        self._waiting = []
         if reason.check(OSError):
+            self._broken = _os_error_text(reason.value)
+        else:
+            self._broken = reason.getErrorMessage()
+            if not reason.check(CancelledError):
+                self._log.failure("cannot store an upload from {peer}", reason, peer=self._peer())
+        if self._reason is None:
             self._log.error(
-                "an upload of {login} from {peer} failed: {reason}",
+                "cannot store an upload of {login} from {peer}: {reason}",
                 login=ascii(self.login),
                 peer=self._peer(),
-                reason=_os_error_text(reason.value),
+                reason=self._broken,
             )
-        else:
-            self._log.failure("an upload from {peer} failed", reason, peer=self._peer())
-        self.abort(reason.value)
+            self.abort(reason.value)
+
+    def _go_on(self, _: None) -> None:
+        self._working = None
+        if self._waiting and (self._reason is None or self._reason.check(ConnectionDone)):
+            self._work()
+        elif self._reason is not None:
+            self._conclude()
+        if self._reason is None and self._waiting_size < WRITE_BEHIND:
+            self.resumeProducing()
 
     def _finish_upload(self) -> None:
         assert self._upload is not None
         outcome = self._upload.finish()
         self._ended = True
-        self._upload = None
+        self.factory.receiving.discard(self)
         self._log.info(
             "upload of {login} from {peer}: {outcome}", login=ascii(self.login), peer=self._peer(), outcome=outcome
         )
 
     def connection_lost(self, reason: Failure) -> None:
-        working, self._working = self._working, None
-        if working is not None:
-            working.cancel()
-        if self._upload is None:
+        self._reason = reason
+        if self._working is None:
+            self._conclude()
+        elif self._upload is None or not reason.check(ConnectionDone):
+            self.give_up()
+
+    def give_up(self) -> None:
+        """Wait no longer for whatever takes what was received."""
+        self._waiting = []
+        if self._working is not None:
+            if self._upload is None:
+                self._working.cancel()
+            else:
+                self._upload.interrupt()
+
+    def _conclude(self) -> None:
+        """The connection is gone and nothing is being written: finish the upload or abandon it."""
+        self.factory.receiving.discard(self)
+        if self._upload is None or self._ended:
             return
-        why = reason.getErrorMessage()
-        if reason.check(ConnectionDone) and working is None:
-            if not self._framed:
+        assert self._reason is not None
+        why = self._broken or self._reason.getErrorMessage()
+        if self._broken is None and self._reason.check(ConnectionDone):
+            if self._framed:
+                why = "the client left before its end"
+            else:
                 try:
                     self._finish_upload()
                     return
                 except OSError as error:
                     why = _os_error_text(error)
-            else:
-                why = "the client left before the end"
         outcome = self._upload.abandon()
-        self._upload = None
         self._log.warn(
             "upload of {login} from {peer} broke off: {reason}; kept {outcome}",
             login=ascii(self.login),

@@ -4,6 +4,9 @@ Where a server puts what clients send it: a file, a directory of files, a FIFO o
 A *store* opens one *upload* a session. An upload takes payloads in order and ends once: by
 ``finish`` when all of it came, else by ``abandon``. Errors are ``OSError``; with one the upload is
 of no more use but to be abandoned.
+
+Files and devices are written in the reactor's thread: handing each payload to another one was
+measured to take more time than it saved. Pipes, whose readers may sleep, are waited for.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ import time
 from collections.abc import Callable, Generator
 from typing import Any
 
-from twisted.internet.defer import Deferred, DeferredLock, fail, inlineCallbacks, maybeDeferred, succeed
+from twisted.internet.defer import Deferred, DeferredLock, inlineCallbacks, maybeDeferred, succeed
 from twisted.internet.fdesc import setNonBlocking
 from twisted.internet.interfaces import IReactorFDSet, IWriteDescriptor
 from twisted.internet.task import deferLater
@@ -29,33 +32,46 @@ from zope.interface import implementer
 READER_POLL = 0.1
 
 
-def write_all(fd: int, payload: bytes) -> None:
+def write_all(fd: int, payloads: list[bytes]) -> None:
     """
     Write to a blocking descriptor until all is written.
 
     :raises OSError: when it isn't, for instance on a full disk.
     """
-    view = memoryview(payload)
-    while view:
-        view = view[os.write(fd, view) :]
+    for payload in payloads:
+        view = memoryview(payload)
+        while view:
+            view = view[os.write(fd, view) :]
 
 
 class Upload:
     """
-    One session's upload.
+    One session's upload. Its methods are called one after the other, never while a write is
+    under way.
 
     :ivar size: bytes written so far.
     """
 
     size = 0
 
-    def write(self, payload: bytes) -> Deferred[None]:
+    def write(self, payloads: list[bytes]) -> Deferred[None]:
         """
         Write behind what came before.
 
-        :return: fires when it is written, that is handed to the operating system.
+        :return: fires when all is written, that is handed to the operating system, or with an
+            ``OSError``.
         """
+
+        def count(_: object) -> None:
+            self.size += sum(map(len, payloads))
+
+        return self._write(payloads).addCallback(count)
+
+    def _write(self, payloads: list[bytes]) -> Deferred[None]:
         raise NotImplementedError
+
+    def interrupt(self) -> None:
+        """Fail a write that waits for a reader."""
 
     def finish(self) -> str:
         """
@@ -89,13 +105,8 @@ class FileUpload(Upload):
         self._temporary = os.path.join(directory, f".{name}.{secrets.token_hex(4)}.part")
         self._fd = os.open(self._temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
 
-    def write(self, payload: bytes) -> Deferred[None]:
-        try:
-            write_all(self._fd, payload)
-        except OSError:
-            return fail()
-        self.size += len(payload)
-        return succeed(None)
+    def _write(self, payloads: list[bytes]) -> Deferred[None]:
+        return maybeDeferred(write_all, self._fd, payloads)
 
     def finish(self) -> str:
         try:
@@ -160,6 +171,9 @@ class _PipeWriter:
         if not self._rest:
             self._end(None)
 
+    def interrupt(self) -> None:
+        self._end(Failure(OSError(errno.ECANCELED, "its reader took no more")))
+
     def connectionLost(self, reason: Failure) -> None:
         self._end(Failure(BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))))
 
@@ -189,21 +203,18 @@ class StreamUpload(Upload):
         self._name = name
         self._fd = fd
         self._ended = ended
-        self._pipe: _PipeWriter | None = None
         mode = os.fstat(fd).st_mode
-        if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode):
-            self._pipe = _PipeWriter(fd, reactor)
+        is_pipe = stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
+        self._pipe = _PipeWriter(fd, reactor) if is_pipe else None
 
-    def write(self, payload: bytes) -> Deferred[None]:
+    def _write(self, payloads: list[bytes]) -> Deferred[None]:
         if self._pipe is None:
-            writing = maybeDeferred(write_all, self._fd, payload)
-        else:
-            writing = self._pipe.write(payload)
+            return maybeDeferred(write_all, self._fd, payloads)
+        return self._pipe.write(b"".join(payloads))
 
-        def count(_: None) -> None:
-            self.size += len(payload)
-
-        return writing.addCallback(count)
+    def interrupt(self) -> None:
+        if self._pipe is not None:
+            self._pipe.interrupt()
 
     def finish(self) -> str:
         self._close()
@@ -227,8 +238,7 @@ class StreamUpload(Upload):
 class DiscardedUpload(Upload):
     """Goes nowhere."""
 
-    def write(self, payload: bytes) -> Deferred[None]:
-        self.size += len(payload)
+    def _write(self, payloads: list[bytes]) -> Deferred[None]:
         return succeed(None)
 
     def finish(self) -> str:
