@@ -18,6 +18,7 @@ from .core.errors import SodiumError
 from .core.keys import KeyPair, parse_key
 from .demo import demo
 from .keyfiles import read_key_file, read_passphrase_file, write_key_file
+from .protocol import SodiumClientFactory
 
 DEFAULT_ENDPOINT = "tcp:127.0.0.1:5555"
 PASSPHRASE_VARIABLE = "SODIUMTWIST_PASSPHRASE"
@@ -120,6 +121,8 @@ class ConnectOptions(CommandOptions):
             self["passphrase"] = variable
         elif self["passphrase"] is None:
             self["passphrase"] = DEFAULT_PASSPHRASE
+        # Says what is wrong with any of them.
+        SodiumClientFactory(self["server_key"], self["user"], self["passphrase"])
 
     def make_endpoint(self, reactor: Any) -> Any:
         """
@@ -165,8 +168,8 @@ class PingOptions(ConnectOptions):
         "Exit status as of 'sodiumtwist send'. Example: sodiumtwist ping --key 3f…e1 --count 10"
     )
     optParameters = [
-        ["count", "c", 4, "how many PINGs to send", int],
-        ["interval", "i", 1.0, "seconds between two PINGs", float],
+        ["count", "c", "4", "how many PINGs to send"],
+        ["interval", "i", "1", "seconds between two PINGs"],
     ]
 
     def parseArgs(self) -> None:
@@ -174,10 +177,18 @@ class PingOptions(ConnectOptions):
 
     def postOptions(self) -> None:
         super().postOptions()
+        try:
+            self["count"] = int(self["count"])
+        except ValueError:
+            self["count"] = 0
         if self["count"] < 1:
-            raise usage.UsageError("--count must be at least 1")
+            raise usage.UsageError("--count takes a whole number from 1")
+        try:
+            self["interval"] = float(self["interval"])
+        except ValueError:
+            self["interval"] = -1
         if not 0 <= self["interval"] <= 60:
-            raise usage.UsageError("--interval must be from 0 to 60 seconds")
+            raise usage.UsageError("--interval takes a number of seconds from 0 to 60")
 
     def execute(self) -> None:
         run(ping, self)

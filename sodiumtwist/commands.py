@@ -16,8 +16,14 @@ from typing import Any
 from tqdm import tqdm
 from twisted.internet import task
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.error import ConnectionDone
-from twisted.logger import FilteringLogObserver, LogLevel, LogLevelFilterPredicate, globalLogBeginner, textFileLogObserver
+from twisted.internet.error import ConnectingCancelledError, ConnectionDone
+from twisted.logger import (
+    FilteringLogObserver,
+    LogLevel,
+    LogLevelFilterPredicate,
+    globalLogBeginner,
+    textFileLogObserver,
+)
 from twisted.python.failure import Failure
 from twisted.python.usage import UsageError
 
@@ -107,18 +113,17 @@ def printable(text: str) -> str:
     return "".join(character if character.isprintable() else "?" for character in text)
 
 
-async def _connect(reactor: Any, options: Any, client: SodiumClientProtocol) -> None:
-    """Connect a protocol to the server that the options name; it is not authenticated then."""
+async def _connect(reactor: Any, endpoint: Any, options: Any, client: SodiumClientProtocol) -> None:
+    """Connect a protocol to the server; it is not authenticated then."""
     factory = SodiumClientFactory(
         options["server_key"], options["user"], options["passphrase"], lambda: client, clock=reactor
     )
-    endpoint = options.make_endpoint(reactor)
     try:
         await endpoint.connect(factory)
-    except CancelledError:
-        raise
+    except (CancelledError, ConnectingCancelledError):
+        raise CancelledError() from None
     except Exception as error:
-        why = getattr(error, "osError", None) or str(error) or type(error).__name__
+        why = str(error).rstrip(".") or type(error).__name__
         raise CommandFailed(EXIT_NOT_CONNECTED, f"cannot connect to {options['endpoint']}: {why}") from None
 
 
@@ -173,6 +178,7 @@ async def send_file(reactor: Any, options: Any) -> Sent:
     :param options: as :class:`~sodiumtwist.cli.SendOptions` leaves them.
     :raises CommandFailed: when it did not go well, or was cancelled.
     """
+    endpoint = options.make_endpoint(reactor)
     try:
         source = open_source(options["path"], reactor)
     except OSError as error:
@@ -186,7 +192,7 @@ async def send_file(reactor: Any, options: Any) -> Sent:
     ) as bar:
         client = UploadSender(source, bar.update)
         try:
-            await _connect(reactor, options, client)
+            await _connect(reactor, endpoint, options, client)
             await client.finished
         except CancelledError:
             await _abort(client, client.lost)
@@ -230,12 +236,13 @@ class _Pinger(SodiumClientProtocol):
 
 async def ping(reactor: Any, options: Any) -> None:
     """``sodiumtwist ping``"""
+    endpoint = options.make_endpoint(reactor)
     client = _Pinger()
     times: list[float] = []
     sent = 0
     failure: CommandFailed | None = None
     try:
-        await _connect(reactor, options, client)
+        await _connect(reactor, endpoint, options, client)
         await client.ready
         print(f"PING {options['endpoint']}: {printable(client.message or '')}", flush=True)
         for number in range(1, options["count"] + 1):

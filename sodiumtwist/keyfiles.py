@@ -15,14 +15,18 @@ from .core.keys import KeyPair
 SIZE_LIMIT = 4096
 
 
-def _read_small(path: str) -> tuple[str, int]:
+def _read_small(path: str) -> tuple[bytes, int]:
     with open(path, "rb") as file:
         mode = os.fstat(file.fileno()).st_mode
         data = file.read(SIZE_LIMIT + 1)
     if len(data) > SIZE_LIMIT:
         raise LocalProtocolError(f"{path} is over {SIZE_LIMIT} bytes long; that is no key or passphrase")
+    return data, mode
+
+
+def _decode(path: str, data: bytes) -> str:
     try:
-        return data.decode("utf-8"), mode
+        return data.decode("utf-8")
     except UnicodeDecodeError:
         raise LocalProtocolError(f"{path} is not UTF-8 text") from None
 
@@ -38,13 +42,13 @@ def read_key_file(path: str) -> KeyPair:
 
     :raises OSError: when the file can't be read.
     :raises InvalidKey: when it holds something else.
-    :raises LocalProtocolError: when others than its owner can read it.
+    :raises LocalProtocolError: when others than its owner can read it, or it is no small text.
     """
-    text, mode = _read_small(path)
+    data, mode = _read_small(path)
     if others_can_read(mode):
         raise LocalProtocolError(f"others can read the key file {path}; run: chmod 600 {shlex.quote(path)}")
     try:
-        return KeyPair.from_hex(text)
+        return KeyPair.from_hex(_decode(path, data))
     except InvalidKey as error:
         raise InvalidKey(f"{path}: {error}") from None
 
@@ -55,10 +59,10 @@ def read_passphrase_file(path: str) -> tuple[str, str | None]:
 
     :return: the passphrase, and a warning when others can read the file.
     :raises OSError: when the file can't be read.
-    :raises LocalProtocolError: when the line is empty.
+    :raises LocalProtocolError: when the line is empty or the file is no small text.
     """
-    text, mode = _read_small(path)
-    passphrase = text.partition("\n")[0].removesuffix("\r")
+    data, mode = _read_small(path)
+    passphrase = _decode(path, data).partition("\n")[0].removesuffix("\r")
     if not passphrase:
         raise LocalProtocolError(f"the passphrase file {path} begins with an empty line")
     if others_can_read(mode):

@@ -61,9 +61,9 @@ class Options(usage.Options):
         ["file", "f", None, "write uploads to this file, FIFO or device; - for standard output"],
         ["directory", "d", None, "write each upload to a file of its own in this directory"],
         ["message", None, "Welcome.", "line that clients get"],
-        ["auth-timeout", None, 10.0, "seconds a client has to authenticate", float],
-        ["inactivity-timeout", None, 180.0, "seconds without anything valid before a client is dropped", float],
-        ["ping-interval", None, 60.0, "seconds between PINGs, to which up to 59/60 of it is added", float],
+        ["auth-timeout", None, "10", "seconds a client has to authenticate"],
+        ["inactivity-timeout", None, "180", "seconds without anything valid before a client is dropped"],
+        ["ping-interval", None, "60", "seconds between PINGs, to which up to 59/60 of it is added"],
     ]
 
     compData = usage.Completions(
@@ -116,11 +116,19 @@ class Options(usage.Options):
             self._read_passphrase()
             self["checker"] = SingleLogin(self["user"], self["passphrase"])
             pack_text("message", self["message"])
-            self["timeouts"] = Timeouts(self["auth-timeout"], self["inactivity-timeout"], self["ping-interval"])
+            self["timeouts"] = Timeouts(
+                self._seconds("auth-timeout"), self._seconds("inactivity-timeout"), self._seconds("ping-interval")
+            )
         except SodiumError as error:
             raise usage.UsageError(str(error)) from None
         except OSError as error:
             raise usage.UsageError(f"{error.filename}: {error.strerror}") from None
+
+    def _seconds(self, name: str) -> float:
+        try:
+            return float(self[name])
+        except ValueError:
+            raise usage.UsageError(f"--{name} takes a number of seconds, not {ascii(self[name])}") from None
 
     def _read_key(self) -> KeyPair | None:
         variable = os.environ.get(KEY_VARIABLE)
@@ -241,7 +249,7 @@ class SodiumService(Service):
         """
         Listen.
 
-        :raises SystemExit: with one line, when an endpoint can't be listened on.
+        :raises SystemExit: when an endpoint can't be listened on, which a critical line in the log explains.
         """
         super().privilegedStartService()
         self._listen()
@@ -250,7 +258,7 @@ class SodiumService(Service):
         """
         Listen, unless :meth:`privilegedStartService` did.
 
-        :raises SystemExit: with one line, when an endpoint can't be listened on.
+        :raises SystemExit: when an endpoint can't be listened on, which a critical line in the log explains.
         """
         super().startService()
         if not self._ports:
@@ -289,17 +297,14 @@ class SodiumService(Service):
         self._log.critical("{line}", line=line)
         for port in self._ports:
             port.stopListening()
-        self._remove_pid_file()
-        raise SystemExit(line)
-
-    def _remove_pid_file(self) -> None:
-        """twistd wrote it before it started us, and leaves it behind when we exit."""
-        path = getattr(self._options, "parent", {}).get("pidfile")
-        if path:
-            try:
-                os.unlink(path)
-            except OSError:
-                pass
+        twistd = getattr(self._options, "parent", {})
+        # What twistd would do after an ordinary exception is done here, without the traceback: tell
+        # the process that started the daemon, which waits for it, and remove the pid file.
+        if twistd.get("statusPipe") is not None:
+            os.write(twistd["statusPipe"], f"1 {line}".encode("ascii", "backslashreplace")[:100])
+        if twistd.get("pidfile"):
+            os.unlink(twistd["pidfile"])
+        raise SystemExit(1)
 
     @inlineCallbacks
     def stopService(self) -> Generator[Deferred[Any], Any, None]:
@@ -347,7 +352,7 @@ def makeService(options: Options, reactor: Any = None) -> SodiumService:
     if options["fresh"]:
         options["pair"] = KeyPair.generate()
     try:
-        store = open_store(reactor, options["inactivity-timeout"], options["file"], options["directory"])
+        store = open_store(reactor, options["timeouts"].inactivity, options["file"], options["directory"])
     except OSError as error:
         raise SystemExit(f"sodium: cannot write to {error.filename}: {error.strerror}") from None
     factory = UploadFactory(

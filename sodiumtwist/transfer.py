@@ -287,8 +287,8 @@ class UploadSender(SodiumClientProtocol):
         self._progress(size)
         if self._at_end and not self._in_flight:
             self.seconds = perf_counter() - self._began
-            self.close()
             self.finished.callback(None)
+            self.close()
         else:
             self._feed()
 

@@ -1,0 +1,168 @@
+"""
+Real processes for tests: servers, clients, and waiting for what they do, always with a limit.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+#: Seconds after which a test gives up waiting; nothing that goes well comes near it.
+PATIENCE = 60.0
+
+SECRET = "11" * 32
+PUBLIC = "7b4e909bbe7ffe44c465a220037d608ee35897d31ef972f07f74892cb0f73f13"
+
+TWISTD = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()"]
+TWIST = [sys.executable, "-m", "twisted"]
+SODIUMTWIST = [sys.executable, "-m", "sodiumtwist"]
+
+
+def clean_environment(**extra: str) -> dict[str, str]:
+    """The environment without what would change our programs' behaviour, and with ``extra``."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("SODIUMTWIST_")}
+    return {**kept, "PYTHONUNBUFFERED": "1", **extra}
+
+
+class Running:
+    """
+    A process whose output is collected while it runs.
+
+    :ivar output: lines of standard output so far.
+    :ivar errors: lines of standard error so far.
+    """
+
+    def __init__(self, command: list[str], **keywords: Any) -> None:
+        keywords.setdefault("stdin", subprocess.DEVNULL)
+        keywords.setdefault("env", clean_environment())
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **keywords)
+        self.output: list[str] = []
+        self.errors: list[str] = []
+        self._news: queue.Queue[None] = queue.Queue()
+        self._readers = [
+            threading.Thread(target=self._collect, args=(self.process.stdout, self.output)),
+            threading.Thread(target=self._collect, args=(self.process.stderr, self.errors)),
+        ]
+        for reader in self._readers:
+            reader.start()
+
+    def _collect(self, stream: Any, lines: list[str]) -> None:
+        for line in stream:
+            lines.append(line.decode("utf-8", "replace").rstrip("\n"))
+            self._news.put(None)
+        stream.close()
+        self._news.put(None)
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def wait_for(self, pattern: str) -> re.Match[str]:
+        """Wait until a line of either output matches."""
+        limit = time.monotonic() + PATIENCE
+        while True:
+            over = not any(reader.is_alive() for reader in self._readers)
+            for line in [*self.output, *self.errors]:
+                if found := re.search(pattern, line):
+                    return found
+            if over or time.monotonic() > limit:
+                raise AssertionError(f"no line matches {pattern!r} in {self.output + self.errors}")
+            try:
+                self._news.get(timeout=1)
+            except queue.Empty:
+                pass
+
+    def wait(self) -> int:
+        """Wait for the end, with all output collected."""
+        status = self.process.wait(PATIENCE)
+        for reader in self._readers:
+            reader.join(PATIENCE)
+        return status
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Send a signal and wait for the end."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        return self.wait()
+
+    def peak_memory(self) -> int:
+        """Its largest resident size in bytes so far."""
+        with open(f"/proc/{self.pid}/status") as status:
+            for line in status:
+                if line.startswith("VmHWM:"):
+                    return int(line.split()[1]) * 1024
+        raise AssertionError("the kernel does not tell")
+
+
+def wait_until(condition: Callable[[], Any], what: str) -> None:
+    """Look until something has come about."""
+    limit = time.monotonic() + PATIENCE
+    while not condition():
+        if time.monotonic() > limit:
+            raise AssertionError(f"waited in vain for {what}")
+        time.sleep(0.01)
+
+
+class ProcessTestCase(SynchronousTestCase):
+    """Has a directory of its own, and leaves no process behind."""
+
+    def setUp(self) -> None:
+        self.directory = tempfile.mkdtemp(prefix="sodiumtwist-test-")
+        self.addCleanup(shutil.rmtree, self.directory, ignore_errors=True)
+
+    def path(self, *names: str) -> str:
+        return os.path.join(self.directory, *names)
+
+    def make_file(self, name: str, size: int, mode: int = 0o600) -> str:
+        """Make a file of bytes that no other position has."""
+        path = self.path(name)
+        with open(path, "wb") as file:
+            block = os.urandom(min(size, 1 << 20))
+            for start in range(0, size, 1 << 20):
+                piece = start.to_bytes(8, "big") + block[8:]
+                file.write(piece[: size - start])
+        os.chmod(path, mode)
+        return path
+
+    def read(self, name: str) -> bytes:
+        with open(self.path(name), "rb") as file:
+            return file.read()
+
+    def run_process(self, command: list[str], **keywords: Any) -> Running:
+        keywords.setdefault("cwd", self.directory)
+        running = Running(command, **keywords)
+        self.addCleanup(running.stop, signal.SIGKILL)
+        return running
+
+    def start_server(self, *options: str, **keywords: Any) -> Running:
+        """
+        Start ``twistd sodium`` with a known key on a free port, which ``endpoint`` then names.
+        """
+        command = [*TWISTD, "-n", "--pidfile=", "sodium", "--key", SECRET]
+        server = self.run_process([*command, "--endpoint", "tcp:0:interface=127.0.0.1", *options], **keywords)
+        port = server.wait_for(r"listening on 127\.0\.0\.1:(\d+)")[1]
+        self.endpoint = f"tcp:127.0.0.1:{port}"
+        return server
+
+    def start_client(self, command: str, *options: str, key: str = PUBLIC, **keywords: Any) -> Running:
+        """Start ``sodiumtwist send`` or ``ping`` against the last server started."""
+        return self.run_process(
+            [*SODIUMTWIST, command, "--key", key, "--endpoint", self.endpoint, *options], **keywords
+        )
+
+    def assert_one_line(self, lines: list[str], pattern: str) -> None:
+        """There is exactly one line, and it matches."""
+        self.assertEqual(len(lines), 1, lines)
+        self.assertRegex(lines[0], pattern)

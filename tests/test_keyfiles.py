@@ -1,0 +1,82 @@
+"""
+Keys and passphrases in files.
+"""
+
+from __future__ import annotations
+
+import os
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from sodiumtwist import InvalidKey, KeyPair, LocalProtocolError
+from sodiumtwist.keyfiles import read_key_file, read_passphrase_file, write_key_file
+
+
+class KeyFileTests(SynchronousTestCase):
+    """Private keys."""
+
+    def setUp(self) -> None:
+        self.path = self.mktemp()
+        os.umask(os.umask(0o022))
+
+    def test_round_trip(self) -> None:
+        """What is written is read, and only its owner can read it."""
+        pair = KeyPair.generate()
+        write_key_file(self.path, pair)
+        self.assertEqual(read_key_file(self.path), pair)
+        self.assertEqual(os.stat(self.path).st_mode & 0o777, 0o600)
+
+    def test_never_overwrites(self) -> None:
+        """A key that exists stays."""
+        pair = KeyPair.generate()
+        write_key_file(self.path, pair)
+        self.assertRaises(FileExistsError, write_key_file, self.path, KeyPair.generate())
+        self.assertEqual(read_key_file(self.path), pair)
+
+    def test_others_can_read(self) -> None:
+        """A key that others can read is refused, with the command that mends it."""
+        write_key_file(self.path, KeyPair.generate())
+        for mode in (0o640, 0o604):
+            os.chmod(self.path, mode)
+            error = self.assertRaises(LocalProtocolError, read_key_file, self.path)
+            self.assertIn(f"chmod 600 {self.path}", str(error))
+        os.chmod(self.path, 0o400)
+        self.assertIsInstance(read_key_file(self.path), KeyPair)
+
+    def test_no_key(self) -> None:
+        """Other contents are refused, without showing them."""
+        for contents in (b"", b"ab" * 31, b"xy" * 32, b"\xff" * 64, b"a" * 5000):
+            with open(self.path, "wb") as file:
+                file.write(contents)
+            os.chmod(self.path, 0o600)
+            error = self.assertRaises((InvalidKey, LocalProtocolError), read_key_file, self.path)
+            self.assertIn(self.path, str(error))
+            self.assertNotIn("xyxy", str(error))
+
+
+class PassphraseFileTests(SynchronousTestCase):
+    """Passphrases."""
+
+    def write(self, contents: bytes, mode: int = 0o600) -> str:
+        path = self.mktemp()
+        with open(path, "wb") as file:
+            file.write(contents)
+        os.chmod(path, mode)
+        return path
+
+    def test_first_line(self) -> None:
+        """The first line counts; spaces in it, too."""
+        for contents in (b" a b ", b" a b \n", b" a b \r\nmore\n"):
+            self.assertEqual(read_passphrase_file(self.write(contents)), (" a b ", None))
+
+    def test_empty(self) -> None:
+        """An empty line is refused: it is more likely a mistake than a passphrase."""
+        for contents in (b"", b"\n", b"\nsecond"):
+            self.assertRaises(LocalProtocolError, read_passphrase_file, self.write(contents))
+
+    def test_others_can_read(self) -> None:
+        """That is warned of."""
+        passphrase, warning = read_passphrase_file(self.write(b"secret", 0o644))
+        self.assertEqual(passphrase, "secret")
+        self.assertIn("chmod 600", warning)
+        self.assertNotIn("secret", warning)
