@@ -10,6 +10,7 @@ from twisted.cred.error import UnauthorizedLogin
 from zope.interface import implementer
 
 from .core.credentials import pack_credentials, same_credentials
+from .core.errors import LocalProtocolError
 
 
 @implementer(ICredentialsChecker)
@@ -34,7 +35,10 @@ class SingleLogin:
         :return: the login.
         :raises UnauthorizedLogin: when either differs; which one is not said.
         """
-        given = pack_credentials(credentials.username.decode(), credentials.password.decode())
+        try:
+            given = pack_credentials(credentials.username.decode(), credentials.password.decode())
+        except (LocalProtocolError, UnicodeDecodeError):
+            given = b""  # no login of ours
         if not same_credentials(given, self._expected):
             raise UnauthorizedLogin("login or passphrase is wrong")
         return credentials.username

@@ -26,8 +26,30 @@ DEFAULT_LOGIN = "username"
 DEFAULT_PASSPHRASE = "passphrase"
 
 
+def take_arguments(arguments: tuple[str, ...], count: int) -> tuple[str, ...]:
+    """
+    Return the arguments when there are as many as there should be.
+
+    :raises UsageError: otherwise.
+    """
+    if len(arguments) < count:
+        raise usage.UsageError("FILE is missing")
+    if len(arguments) > count:
+        extra = arguments[count]
+        raise usage.UsageError(f"unexpected argument {ascii(extra)}; options come before FILE")
+    return arguments
+
+
 class CommandOptions(usage.Options):
-    """The command line of one subcommand."""
+    """
+    The command line of one subcommand.
+
+    :cvar synopsis: the usage, behind ``sodiumtwist``.
+    """
+
+    def getSynopsis(self) -> str:
+        """The first line of the help."""
+        return f"Usage: sodiumtwist {self.synopsis}"
 
     def opt_version(self) -> None:
         """Display the version and exit."""
@@ -46,7 +68,7 @@ class CommandOptions(usage.Options):
 class KeygenOptions(CommandOptions):
     """``sodiumtwist keygen``"""
 
-    synopsis = "[--output FILE]"
+    synopsis = "keygen [--output FILE]"
     longdesc = (
         "Makes a private key and prints its public key. Without --output the private key is printed "
         "too. Example: sodiumtwist keygen --output server.key"
@@ -54,8 +76,9 @@ class KeygenOptions(CommandOptions):
     optParameters = [["output", "o", None, "new file for the private key, readable for you alone"]]
     compData = usage.Completions(optActions={"output": usage.CompleteFiles()})
 
-    def parseArgs(self) -> None:
+    def parseArgs(self, *arguments: str) -> None:
         """There are none."""
+        take_arguments(arguments, 0)
 
     def execute(self) -> None:
         pair = KeyPair.generate()
@@ -72,12 +95,12 @@ class KeygenOptions(CommandOptions):
 class PubkeyOptions(CommandOptions):
     """``sodiumtwist pubkey``"""
 
-    synopsis = "FILE"
+    synopsis = "pubkey FILE"
     longdesc = "Prints the public key of a private key file. Example: sodiumtwist pubkey server.key"
 
-    def parseArgs(self, path: str) -> None:
+    def parseArgs(self, *arguments: str) -> None:
         """Takes the key file."""
-        self["path"] = path
+        (self["path"],) = take_arguments(arguments, 1)
 
     def execute(self) -> None:
         print(read_key_file(self["path"]).public.hex())
@@ -104,6 +127,7 @@ class ConnectOptions(CommandOptions):
         if self["key"] is None:
             raise usage.UsageError("--key is missing: the server's public key, which the server logs when it starts")
         self["server_key"] = parse_key(self["key"], "server's public key")
+        self["default-passphrase"] = False
         variable = os.environ.get(PASSPHRASE_VARIABLE)
         sources = {
             "--passphrase": self["passphrase"],
@@ -121,6 +145,7 @@ class ConnectOptions(CommandOptions):
             self["passphrase"] = variable
         elif self["passphrase"] is None:
             self["passphrase"] = DEFAULT_PASSPHRASE
+            self["default-passphrase"] = True
         # Says what is wrong with any of them.
         SodiumClientFactory(self["server_key"], self["user"], self["passphrase"])
 
@@ -133,13 +158,15 @@ class ConnectOptions(CommandOptions):
         try:
             return clientFromString(reactor, self["endpoint"])
         except Exception as error:
-            raise usage.UsageError(f"bad endpoint string {ascii(self['endpoint'])}: {error}") from None
+            raise usage.UsageError(
+                f"bad endpoint string {ascii(self['endpoint'])}; one is for instance tcp:HOST:5555 ({error})"
+            ) from None
 
 
 class SendOptions(ConnectOptions):
     """``sodiumtwist send``"""
 
-    synopsis = "--key SERVERPUBLICKEY [options] FILE"
+    synopsis = "send --key SERVERPUBLICKEY [options] FILE"
     longdesc = (
         "Sends FILE (- for standard input) and ends when the server has confirmed every byte. "
         "Exit status: 0 all confirmed, 1 usage, 2 could not connect, 3 refused, 4 broken on the way, "
@@ -151,9 +178,9 @@ class SendOptions(ConnectOptions):
         ["json", None, "print the closing line as JSON"],
     ]
 
-    def parseArgs(self, path: str) -> None:
+    def parseArgs(self, *arguments: str) -> None:
         """Takes the file."""
-        self["path"] = path
+        (self["path"],) = take_arguments(arguments, 1)
 
     def execute(self) -> None:
         run(send, self)
@@ -162,7 +189,7 @@ class SendOptions(ConnectOptions):
 class PingOptions(ConnectOptions):
     """``sodiumtwist ping``"""
 
-    synopsis = "--key SERVERPUBLICKEY [options]"
+    synopsis = "ping --key SERVERPUBLICKEY [options]"
     longdesc = (
         "Connects, sends PINGs and prints how long the answers took. "
         "Exit status as of 'sodiumtwist send'. Example: sodiumtwist ping --key 3f…e1 --count 10"
@@ -172,8 +199,9 @@ class PingOptions(ConnectOptions):
         ["interval", "i", "1", "seconds between two PINGs"],
     ]
 
-    def parseArgs(self) -> None:
+    def parseArgs(self, *arguments: str) -> None:
         """There are none."""
+        take_arguments(arguments, 0)
 
     def postOptions(self) -> None:
         super().postOptions()
@@ -197,16 +225,16 @@ class PingOptions(ConnectOptions):
 class DemoOptions(CommandOptions):
     """``sodiumtwist demo``"""
 
-    synopsis = "[FILE]"
+    synopsis = "demo [FILE]"
     longdesc = (
         "Shows the whole thing on this machine: starts a server with a fresh key on a free loopback "
         "port, sends it FILE (or a sample of its own), compares, and cleans up. "
         "Example: sodiumtwist demo"
     )
 
-    def parseArgs(self, path: str | None = None) -> None:
-        """Takes the file."""
-        self["path"] = path
+    def parseArgs(self, *arguments: str) -> None:
+        """Takes the file, if there is one."""
+        (self["path"],) = take_arguments(arguments, 1) if arguments else (None,)
 
     def execute(self) -> None:
         run(demo, self)

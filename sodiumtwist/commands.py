@@ -16,7 +16,7 @@ from typing import Any
 from tqdm import tqdm
 from twisted.internet import task
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.error import ConnectingCancelledError, ConnectionDone
+from twisted.internet.error import ConnectingCancelledError, ConnectionDone, ConnectionLost
 from twisted.logger import (
     FilteringLogObserver,
     LogLevel,
@@ -135,10 +135,12 @@ def _explain_loss(options: Any, client: SodiumClientProtocol, reason: BaseExcept
     """
     why = str(reason) or type(reason).__name__
     if client.message is not None:
-        if isinstance(reason, ConnectionDone):
-            why = "the server closed the connection"
+        if isinstance(reason, (ConnectionDone, ConnectionLost)):
+            why = "the server closed the connection or went away, see its log"
         return CommandFailed(EXIT_BROKEN, f"broken on the way, {done}: {why}")
     if isinstance(reason, RemoteProtocolError):
+        if options["default-passphrase"]:
+            why += " (none was given: the default one was tried)"
         return CommandFailed(EXIT_REFUSED, f"refused by {options['endpoint']}: {why}")
     return CommandFailed(EXIT_NOT_CONNECTED, f"cannot connect to {options['endpoint']}: {why}")
 

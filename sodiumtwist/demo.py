@@ -31,11 +31,11 @@ START_TIMEOUT = 30.0
 STOP_TIMEOUT = 10.0
 
 BETWEEN_TWO_MACHINES = """\
-The same between two machines, with a passphrase of your own in passphrase.txt on both:
-  on the one that receives (its log shows its public key)
-    twistd -n sodium --endpoint tcp:5555 --passphrase-file passphrase.txt --directory uploads
-  on the one that sends
-    sodiumtwist send --key PUBLICKEY --endpoint tcp:HOST:5555 --passphrase-file passphrase.txt FILE"""
+The same between two machines, with a passphrase of your own in pass.txt on both:
+  on the one that receives (make the key once with: sodiumtwist keygen --output server.key)
+    twistd -n sodium --key-file server.key --passphrase-file pass.txt --endpoint tcp:5555 --directory uploads
+  on the one that sends (the key is the public one that keygen printed)
+    sodiumtwist send --key PUBLICKEY --endpoint tcp:HOST:5555 --passphrase-file pass.txt FILE"""
 
 
 class _Server(ProcessProtocol):
@@ -105,6 +105,7 @@ async def demo(reactor: Any, options: Any) -> None:
                 "endpoint": f"tcp:127.0.0.1:{port}",
                 "user": "username",
                 "passphrase": "passphrase",
+                "default-passphrase": True,
                 "quiet": False,
             }
             sent = await send_file(reactor, _Sending(sending))

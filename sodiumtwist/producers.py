@@ -36,17 +36,22 @@ class PulledProducer:
     def __init__(self, producer: Any, clock: IReactorTime) -> None:
         self._producer = producer
         self._clock = clock
+        self._wanted = False
         self._call: IDelayedCall | None = None
 
     def resumeProducing(self) -> None:
+        self._wanted = True
         if self._call is None:
             self._call = self._clock.callLater(0, self._pull)
 
     def _pull(self) -> None:
-        self._call = self._clock.callLater(0, self._pull)
+        self._call = None
         self._producer.resumeProducing()
+        if self._wanted:
+            self.resumeProducing()
 
     def pauseProducing(self) -> None:
+        self._wanted = False
         if self._call is not None:
             self._call.cancel()
             self._call = None

@@ -12,6 +12,7 @@ import random
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any
 
 from twisted.cred.checkers import ICredentialsChecker
@@ -20,7 +21,6 @@ from twisted.cred.error import UnauthorizedLogin
 from twisted.internet.defer import Deferred, fail, maybeDeferred
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import (
-    IAddress,
     IConsumer,
     IDelayedCall,
     IProducer,
@@ -40,7 +40,6 @@ from .core.errors import (
     AuthenticationTimeout,
     LocalProtocolError,
     RemoteProtocolError,
-    SodiumError,
     WindowExceeded,
 )
 from .core.events import Authenticated, AuthenticationRequested, DataReceived, Event, PingReceived, PongReceived
@@ -211,7 +210,8 @@ class SodiumProtocol(Protocol):
         self._pings: deque[Deferred[float] | None] = deque()
         set_no_delay = getattr(self.transport, "setTcpNoDelay", None)
         if set_no_delay is not None:
-            set_no_delay(True)
+            with suppress(OSError):  # some Twisted versions have it for UNIX sockets, which have not
+                set_no_delay(True)
         self._connection = self.factory.make_connection(self._clock.seconds())
         self.transport.registerProducer(WriteGate(self._writing_blocked, self._writing_unblocked), True)
         self._arm_timer()
@@ -264,10 +264,12 @@ class SodiumProtocol(Protocol):
         try:
             if begin is not None:
                 begin()
-            for event in events:
-                self._dispatch(event)
-                if self._done or self._must_pause():
+            iterator = iter(events)
+            while not self._done and not self._must_pause():
+                event = next(iterator, None)
+                if event is None:
                     break
+                self._dispatch(event)
         except RemoteProtocolError as error:
             self._close(error)
         except Exception as error:
@@ -427,11 +429,14 @@ class SodiumProtocol(Protocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        producer, self._producer = self._producer, None
-        if producer is not None:
-            producer.stopProducing()
         # A producer that stays registered keeps Twisted from closing.
         self.transport.unregisterProducer()
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            try:
+                producer.stopProducing()
+            except Exception:
+                self._log.failure("a producer failed when it was stopped")
 
     def _abort_transport(self) -> None:
         if self._closing is not None and self._closing.active():
@@ -474,15 +479,16 @@ class SodiumServerProtocol(SodiumProtocol):
         self._deciding = None
         if self._done:
             return
+        if self._pumping:
+            self._let_in(login, public_key)
+        else:
+            events = self._connection.events(self._clock.seconds())
+            self._pump(events, lambda: self._let_in(login, public_key))
+
+    def _let_in(self, login: str, public_key: bytes) -> None:
+        self._write(self._connection.accept(self._clock.seconds(), self.factory.message))
         self.login = login
         self.peer_key = public_key
-        if self._pumping:
-            self._let_in()
-        else:
-            self._pump(self._connection.events(self._clock.seconds()), self._let_in)
-
-    def _let_in(self) -> None:
-        self._write(self._connection.accept(self._clock.seconds(), self.factory.message))
         self._log.info("{peer} is authenticated as {login}", peer=self._peer(), login=ascii(self.login))
         self._now_authenticated()
 

@@ -114,6 +114,8 @@ class Options(usage.Options):
         try:
             self["pair"] = self._read_key()
             self._read_passphrase()
+            if not self["passphrase"]:
+                raise usage.UsageError("the passphrase is empty; choose one")
             self["checker"] = SingleLogin(self["user"], self["passphrase"])
             pack_text("message", self["message"])
             self["timeouts"] = Timeouts(
@@ -273,7 +275,9 @@ class SodiumService(Service):
             )
         if self._options["warning"]:
             self._log.warn("{warning}", warning=self._options["warning"])
-        self._log.info("uploads go to {where}", where=self._factory.store.description)
+        store = self._factory.store
+        tell = self._log.info if store.keeps else self._log.warn
+        tell("uploads go to {where}", where=store.description)
         for description, endpoint in self._endpoints:
             listening = maybeDeferred(endpoint.listen, self._factory)
             listening.addCallbacks(
@@ -340,7 +344,9 @@ def makeService(options: Options, reactor: Any = None) -> SodiumService:
         try:
             endpoint = serverFromString(reactor, description)
         except Exception as error:
-            raise SystemExit(f"sodium: bad endpoint string {ascii(description)}: {error}") from None
+            raise SystemExit(
+                f"sodium: bad endpoint string {ascii(description)}; one is for instance {DEFAULT_ENDPOINT} ({error})"
+            ) from None
         if options["passphrase"] == DEFAULT_PASSPHRASE and not is_local(description):
             raise SystemExit(
                 f"sodium: {description} can be reached from elsewhere, and the passphrase is the default one, "

@@ -249,11 +249,13 @@ class DiscardedUpload(Upload):
 
 class Store:
     """
-    Opens uploads.
+    Opens uploads; this one's go nowhere.
 
     :ivar description: where uploads go, for the log.
+    :ivar keeps: whether anything becomes of them.
     """
 
+    keeps = False
     description = "nowhere: they are acknowledged and discarded"
 
     def open(self, login: str) -> Deferred[Upload]:
@@ -273,6 +275,8 @@ class FileStore(Store):
     :param path: the file; links are followed now, so that the file they name is replaced.
     """
 
+    keeps = True
+
     def __init__(self, path: str) -> None:
         self._path = os.path.realpath(path)
         self.description = f"the file {self._path}"
@@ -287,13 +291,16 @@ class DirectoryStore(Store):
 
     :param path: the directory; made with mode 0700 when it is missing.
     :param wall_clock: seconds since the epoch.
-    :raises OSError: when there is no such directory and it can't be made.
+    :raises OSError: when there is no such directory and it can't be made, or it can't be written to.
     """
+
+    keeps = True
 
     def __init__(self, path: str, wall_clock: Callable[[], float] = time.time) -> None:
         self._path = os.path.realpath(path)
         self._wall_clock = wall_clock
         os.makedirs(self._path, mode=0o700, exist_ok=True)
+        _check_writable(self._path)
         self.description = f"the directory {self._path}"
 
     def open(self, login: str) -> Deferred[Upload]:
@@ -317,6 +324,7 @@ class StreamStore(Store):
     """
 
     _log = Logger()
+    keeps = True
 
     def __init__(self, name: str, reactor: Any, patience: float, fd: int | None = None) -> None:
         self._name = name
@@ -361,6 +369,12 @@ class StreamStore(Store):
             yield deferLater(self._reactor, READER_POLL)
 
 
+def _check_writable(directory: str) -> None:
+    os.stat(directory)
+    if not os.access(directory, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, "files can't be made there", directory)
+
+
 def open_store(
     reactor: Any, patience: float, file: str | None = None, directory: str | None = None, stdout: int = 1
 ) -> Store:
@@ -391,8 +405,5 @@ def open_store(
         raise IsADirectoryError(errno.EISDIR, "it is a directory; use --directory", file)
     if not stat.S_ISREG(mode):
         return StreamStore(os.path.abspath(file), reactor, patience)
-    parent = os.path.dirname(os.path.realpath(file))
-    if not os.access(parent, os.W_OK | os.X_OK):
-        os.stat(parent)
-        raise PermissionError(errno.EACCES, "its directory is not writable", file)
+    _check_writable(os.path.dirname(os.path.realpath(file)))
     return FileStore(file)

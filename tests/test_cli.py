@@ -68,7 +68,7 @@ class UsageTests(ProcessTestCase):
         for arguments, line in [
             ([], "which command"),
             (["nonsense"], "nonsense"),
-            (["send"], "Wrong number of arguments"),
+            (["send"], "FILE is missing"),
             (["send", "in"], "--key is missing"),
             (["send", "--key", "abc", "in"], "the server's public key has 3 characters; it is 64 hex digits"),
             (["send", *key, "--endpoint", "nonsense:1", "in"], "bad endpoint string 'nonsense:1'"),
@@ -81,7 +81,8 @@ class UsageTests(ProcessTestCase):
             (["ping", *key, "--count", "0"], "--count takes a whole number from 1"),
             (["ping", *key, "--count", "many"], "--count takes a whole number from 1"),
             (["ping", *key, "--interval", "-1"], "--interval takes a number of seconds from 0 to 60"),
-            (["ping", *key, "stray"], "Wrong number of arguments"),
+            (["ping", *key, "stray"], "unexpected argument 'stray'"),
+            (["send", *key, "in", "--quiet"], "unexpected argument '--quiet'; options come before FILE"),
             (["demo", "missing"], "missing is not a file"),
         ]:
             command = self.run_process([*SODIUMTWIST, *arguments])
@@ -104,6 +105,7 @@ class UsageTests(ProcessTestCase):
             self.assertLessEqual(len(command.output), 40)
             text = " ".join(" ".join(command.output).split())
             self.assertIn(f"Example: sodiumtwist {(name or ['demo'])[0]}", text)
+            self.assertTrue(text.startswith(f"Usage: sodiumtwist {(name or ['<command>'])[0]} "), text)
 
     def test_version(self) -> None:
         """It is the package's."""
@@ -177,7 +179,7 @@ class DemoTests(ProcessTestCase):
         self.assertEqual((demo.wait(), demo.errors), (0, []))
         demo.wait_for("sent 2000000 bytes")
         demo.wait_for("with the same SHA-256 [0-9a-f]{64}")
-        demo.wait_for("^ +twistd -n sodium --endpoint tcp:5555 ")
+        demo.wait_for("^ +twistd -n sodium --key-file server.key .* --endpoint tcp:5555 ")
         demo.wait_for("^ +sodiumtwist send --key PUBLICKEY ")
         self.assert_clean(server)
         self.assertEqual(sorted(os.listdir(self.directory)), ["in", "tmp"])

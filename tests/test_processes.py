@@ -12,7 +12,17 @@ import socket
 import subprocess
 import threading
 
-from .processes import PUBLIC, SECRET, SODIUMTWIST, TWIST, TWISTD, ProcessTestCase, Running, clean_environment, wait_until
+from .processes import (
+    PUBLIC,
+    SECRET,
+    SODIUMTWIST,
+    TWIST,
+    TWISTD,
+    ProcessTestCase,
+    Running,
+    clean_environment,
+    wait_until,
+)
 
 WRONG_KEY = "a" * 63 + "0"
 
@@ -157,7 +167,7 @@ class RefusedTests(ProcessTestCase):
         server = self.start_server("--file", "out")
         client = self.start_client("send", self.make_file("in", 10), key=WRONG_KEY)
         self.assertEqual((client.wait(), client.output), (3, []))
-        self.assert_one_line(client.errors, "^sodiumtwist: refused by tcp:.*wrong server key, login or passphrase$")
+        self.assert_one_line(client.errors, r"^sodiumtwist: refused by tcp:.*wrong server key, login or passphrase \(none was given")
         server.wait_for(r"refused 127\.0\.0\.1:\d+: the first packet does not open")
         self.assertEqual(os.listdir(self.directory), ["in"])
 
@@ -391,7 +401,8 @@ class StartTests(ProcessTestCase):
 
     def test_twist(self) -> None:
         """The server works under twist, which starts services in another way."""
-        server = self.run_process([*TWIST, "--log-format=text", "sodium", "-k", SECRET, "-e", "tcp:0:interface=127.0.0.1", "-f", "out"])
+        command = [*TWIST, "--log-format=text", "sodium", "-k", SECRET, "-e", "tcp:0:interface=127.0.0.1"]
+        server = self.run_process([*command, "-f", "out"])
         self.endpoint = f"tcp:127.0.0.1:{server.wait_for(r'listening on 127.0.0.1:(.*)')[1]}"
         self.assertEqual(self.start_client("send", self.make_file("in", 100)).wait(), 0)
         self.assertTrue(self.read("out") == self.read("in"))

@@ -32,7 +32,7 @@ class ReadmeTests(ProcessTestCase):
             file.write(textwrap.dedent(block).replace("5556", str(self.free_port())))
         example = self.run_process([sys.executable, "example.py"])
         self.assertEqual((example.wait(), example.errors), (0, []))
-        self.assertEqual(example.output, ["HELLO, WORLD"])
+        self.assertEqual(example.output, ["HELLO, WORLD", "Connection was closed cleanly."])
 
     def free_port(self) -> int:
         with socket.socket() as probe:

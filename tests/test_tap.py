@@ -87,6 +87,9 @@ class OptionsTests(TapTestCase):
         """--endpoint may be repeated, and replaces the default."""
         self.assertEqual(self.parse("-e", "unix:a", "--endpoint", "unix:b")["endpoints"], ["unix:a", "unix:b"])
 
+    def make_service(self, *arguments: str) -> None:
+        makeService(self.parse(*arguments), MemoryReactorClock())
+
     def test_mistakes(self) -> None:
         """Each mistake is one line that says what is wrong; none shows a secret."""
         self.write("open.key", SECRET, 0o644)
@@ -116,6 +119,7 @@ class OptionsTests(TapTestCase):
             (["-f", "missing/out"], "missing: No such file or directory"),
             (["-d", "taken"], "taken: File exists"),
             (["-U", "x" * 129], "the login is 129 bytes long as UTF-8; at most 128 bytes fit"),
+            (["-P", ""], "the passphrase is empty; choose one"),
             (["-P", "x" * 129], "the passphrase is 129 bytes long"),
             (["--message", "x" * 129], "the message is 129 bytes long"),
             (["--auth-timeout", "0"], "the authentication time must be over 0 seconds"),
@@ -124,7 +128,7 @@ class OptionsTests(TapTestCase):
             (["stray"], "unexpected argument 'stray'"),
             (["--nonsense"], "--nonsense"),
         ]:
-            error = self.assertRaises(SystemExit, lambda: makeService(self.parse(*arguments), MemoryReactorClock()))
+            error = self.assertRaises(SystemExit, self.make_service, *arguments)
             self.assertIn(line, str(error))
             self.assertTrue(str(error).startswith("sodium: "))
             self.assertNotIn("\n", str(error))

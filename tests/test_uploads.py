@@ -129,7 +129,13 @@ class DirectoryStoreTests(UploadTestCase):
         """Time, login made safe, and a part that no other upload has."""
         store = DirectoryStore(self.path("up"), lambda: 1_700_000_000)
         self.assertEqual(self.mode("up"), 0o700)
-        for login, safe in (("a.b", "a_b"), ("../../etc", "______etc"), ("", "_"), ("\u00e4\n\0", "___"), ("x" * 99, "x" * 64)):
+        for login, safe in [
+            ("a.b", "a_b"),
+            ("../../etc", "______etc"),
+            ("", "_"),
+            ("\u00e4\n\0", "___"),
+            ("x" * 99, "x" * 64),
+        ]:
             self.open(store, login).finish()
             (name,) = os.listdir(self.path("up"))
             self.assertRegex(name, rf"^20231114T221320Z-{safe}-[0-9a-f]{{8}}$")

@@ -126,9 +126,9 @@ class _Connection:
         """
         The peer closed its side; the connection is closed.
 
-        :raises MalformedPDU: when that was inside a PDU.
+        :raises MalformedPDU: when that was inside a PDU, or behind some that were not taken yet.
         """
-        cut = self.buffered or self._header is not None
+        cut = self._state is not State.DECIDING and (self.buffered or self._header is not None)
         self.close()
         if cut:
             raise MalformedPDU("the peer closed the connection inside a PDU")

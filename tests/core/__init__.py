@@ -1,0 +1,3 @@
+"""
+Tests of the core: no time passes, nothing leaves the process.
+"""

@@ -1,0 +1,93 @@
+"""
+Tests of :mod:`sodiumtwist.core.credentials`, and of what compares with it.
+"""
+
+from __future__ import annotations
+
+import hmac
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from sodiumtwist.core.credentials import pack_credentials, same_credentials
+from sodiumtwist.core.errors import LocalProtocolError
+from sodiumtwist.core.events import AuthenticationRequested
+
+
+class PackCredentialsTests(SynchronousTestCase):
+    """
+    Login and passphrase side by side.
+    """
+
+    def test_layout(self):
+        self.assertEqual(pack_credentials("me", "sesame"), b"me" + bytes(126) + b"sesame" + bytes(122))
+
+    def test_longest(self):
+        self.assertEqual(pack_credentials("l" * 128, "p" * 128), b"l" * 128 + b"p" * 128)
+
+    def test_does_not_fit(self):
+        for texts in (("x" * 129, ""), ("", "x" * 129), ("a\0", ""), ("", "\0")):
+            with self.assertRaises(LocalProtocolError):
+                pack_credentials(*texts)
+
+
+class SameCredentialsTests(SynchronousTestCase):
+    """
+    Comparing.
+    """
+
+    def test_same(self):
+        self.assertIs(same_credentials(pack_credentials("a", "b"), pack_credentials("a", "b")), True)
+
+    def test_different(self):
+        for texts in (("a", "c"), ("c", "b"), ("", "ab"), ("ab", ""), ("b", "a"), ("a", "b "), ("A", "b")):
+            self.assertIs(same_credentials(pack_credentials("a", "b"), pack_credentials(*texts)), False)
+
+    def test_in_constant_time(self):
+        """The comparison is left to the one function that promises this."""
+        compared = []
+        self.patch(hmac, "compare_digest", lambda *texts: compared.append(texts) or True)
+        same_credentials(b"given", b"expected")
+        self.assertEqual([set(texts) for texts in compared], [{b"given", b"expected"}])
+
+
+class MatchesTests(SynchronousTestCase):
+    """
+    :meth:`AuthenticationRequested.matches`.
+    """
+
+    def request(self, login="username", passphrase="passphrase"):
+        return AuthenticationRequested(login, passphrase, bytes(32))
+
+    def test_right(self):
+        self.assertIs(self.request().matches("username", "passphrase"), True)
+
+    def test_wrong(self):
+        for login, passphrase in [
+            ("username", "Passphrase"),
+            ("Username", "passphrase"),
+            ("username", ""),
+            ("", "passphrase"),
+            ("", ""),
+            ("passphrase", "username"),
+            ("usernamep", "assphrase"),
+            ("username", "passphrase\u200b"),
+        ]:
+            self.assertIs(self.request().matches(login, passphrase), False, f"{login}, {passphrase}")
+
+    def test_empty(self):
+        self.assertIs(self.request("", "").matches("", ""), True)
+
+    def test_longest(self):
+        request = self.request("l" * 128, "p" * 128)
+        self.assertIs(request.matches("l" * 128, "p" * 128), True)
+        self.assertIs(request.matches("l" * 128, "p" * 127 + "q"), False)
+
+    def test_beyond_ascii(self):
+        request = self.request("J\u00f6rg", "\u2603")
+        self.assertIs(request.matches("J\u00f6rg", "\u2603"), True)
+        self.assertIs(request.matches("Jo\u0308rg", "\u2603"), False)
+
+    def test_expected_that_does_not_fit(self):
+        for texts in (("x" * 129, ""), ("", "x" * 129), ("username\0", "passphrase")):
+            with self.assertRaises(LocalProtocolError):
+                self.request().matches(*texts)

@@ -1,0 +1,195 @@
+"""
+Tests of :mod:`sodiumtwist.core.errors`.
+"""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+import sodiumtwist
+from sodiumtwist.core import errors
+from sodiumtwist.core.connection import ClientConnection, ServerConnection
+from sodiumtwist.core.keepalive import Timeouts
+from sodiumtwist.core.keys import KeyPair
+
+from .peers import (
+    CLOCK,
+    CLOCK_BODY,
+    DATA,
+    NOW,
+    PONG,
+    SERVER_PAIR,
+    PlainClient,
+    deciding_server,
+    flip,
+    new_client,
+    open_client,
+    open_server,
+    pack_header,
+    waiting_client,
+)
+
+#: Every class and its bases.
+TREE = {
+    "SodiumError": ("Exception",),
+    "InvalidKey": ("SodiumError", "ValueError"),
+    "LocalProtocolError": ("SodiumError",),
+    "PayloadTooLarge": ("LocalProtocolError",),
+    "RemoteProtocolError": ("SodiumError",),
+    "MalformedPDU": ("RemoteProtocolError",),
+    "UnexpectedPDU": ("RemoteProtocolError",),
+    "WindowExceeded": ("RemoteProtocolError",),
+    "DecryptionFailed": ("RemoteProtocolError",),
+    "VersionMismatch": ("RemoteProtocolError",),
+    "NonceMismatch": ("RemoteProtocolError",),
+    "AuthenticationFailed": ("RemoteProtocolError",),
+    "AuthenticationTimeout": ("RemoteProtocolError",),
+    "InactivityTimeout": ("RemoteProtocolError",),
+    "PongTimeout": ("RemoteProtocolError",),
+}
+
+
+def invalid_key():
+    """Keys: a server key of zeros."""
+    ClientConnection(bytes(32), "username", "passphrase", NOW)
+
+
+def local_protocol_error():
+    """States: sending before the handshake."""
+    new_client().send_data(b"open sesame")
+
+
+def payload_too_large():
+    """Sending: one byte over the window."""
+    open_client()[0].send_data(b"open sesame".ljust(131071))
+
+
+def malformed_pdu():
+    """Receiving: an unknown type."""
+    server, client = open_server()
+    list(server.receive_data(client.push.pdu(9, b"open sesame"), NOW))
+
+
+def unexpected_pdu():
+    """Keepalive: a PONG without PING."""
+    client, server = open_client()
+    list(client.receive_data(server.push.pdu(PONG, CLOCK_BODY), NOW))
+
+
+def window_exceeded():
+    """Receiving: a header that announces too much."""
+    server, client = open_server()
+    list(server.receive_data(client.push.message(pack_header(DATA, 131071)), NOW))
+
+
+def decryption_failed():
+    """Secretstream: an altered body."""
+    server, client = open_server()
+    list(server.receive_data(flip(client.push.pdu(DATA, b"open sesame"), -1), NOW))
+
+
+def version_mismatch():
+    """Server's handshake: another version."""
+    list(ServerConnection(SERVER_PAIR, NOW).receive_data(PlainClient().client_auth(version=2), NOW))
+
+
+def nonce_mismatch():
+    """Client's handshake: a hello that answers something else."""
+    client, server = waiting_client()
+    list(client.receive_data(server.server_helo(nonce=bytes(24)), NOW))
+
+
+def authentication_failed():
+    """Client's handshake: the server hangs up."""
+    waiting_client()[0].receive_eof()
+
+
+def authentication_timeout():
+    """Keepalive: a login nobody decided on."""
+    deciding_server()[0].ping_due(NOW + 10)
+
+
+def inactivity_timeout():
+    """Keepalive: silence."""
+    open_server()[0].ping_due(NOW + 180)
+
+
+def pong_timeout():
+    """Keepalive: a PING without PONG."""
+    client, _ = open_client(timeouts=Timeouts(outstanding_pongs=1))
+    client.send_ping(NOW, CLOCK)
+    client.ping_due(NOW + 60)
+
+
+#: Where each class comes from. The two bases are for catching; only the caller's errors have one that is raised itself.
+RAISED_BY = {
+    "InvalidKey": invalid_key,
+    "LocalProtocolError": local_protocol_error,
+    "PayloadTooLarge": payload_too_large,
+    "MalformedPDU": malformed_pdu,
+    "UnexpectedPDU": unexpected_pdu,
+    "WindowExceeded": window_exceeded,
+    "DecryptionFailed": decryption_failed,
+    "VersionMismatch": version_mismatch,
+    "NonceMismatch": nonce_mismatch,
+    "AuthenticationFailed": authentication_failed,
+    "AuthenticationTimeout": authentication_timeout,
+    "InactivityTimeout": inactivity_timeout,
+    "PongTimeout": pong_timeout,
+}
+
+
+class TreeTests(SynchronousTestCase):
+    """
+    The classes.
+    """
+
+    def classes(self):
+        return {name: kind for name, kind in vars(errors).items() if isinstance(kind, type)}
+
+    def test_tree(self):
+        tree = {name: tuple(base.__name__ for base in kind.__bases__) for name, kind in self.classes().items()}
+        self.assertEqual(tree, TREE)
+
+    def test_docstring_names_all(self):
+        for name in TREE:
+            self.assertIn(name, errors.__doc__)
+
+    def test_all_are_public(self):
+        for name, kind in self.classes().items():
+            self.assertIs(getattr(sodiumtwist, name), kind)
+            self.assertIn(name, sodiumtwist.__all__)
+
+    def test_all_are_described(self):
+        for name, kind in self.classes().items():
+            self.assertTrue(vars(kind).get("__doc__"), name)
+
+
+class RaisedTests(SynchronousTestCase):
+    """
+    Each class is raised by the core, and says something.
+    """
+
+    def test_complete(self):
+        self.assertEqual(set(RAISED_BY), set(TREE) - {"SodiumError", "RemoteProtocolError"})
+
+    def test_raised(self):
+        for name, place in RAISED_BY.items():
+            error = self.assertRaises(errors.SodiumError, place)
+            self.assertIs(type(error), getattr(errors, name))
+
+    def test_messages(self):
+        """They say something, on one line, and hold no secret."""
+        for name, place in RAISED_BY.items():
+            message = str(self.assertRaises(errors.SodiumError, place))
+            self.assertGreater(len(message), 20, name)
+            self.assertNotIn("\n", message, name)
+            for secret in ("sesame", SERVER_PAIR.secret.hex(), "\\x11\\x11"):
+                self.assertNotIn(secret, message, name)
+
+    def test_wrong_passphrase_text_is_not_shown(self):
+        pair = KeyPair.generate()
+        error = self.assertRaises(
+            errors.LocalProtocolError, ClientConnection, pair.public, "username", "open sesame" * 20, NOW
+        )
+        self.assertNotIn("sesame", str(error))

@@ -1,0 +1,189 @@
+"""
+Tests of :mod:`sodiumtwist.core.secretstream`.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from sodiumtwist.core import secretstream
+from sodiumtwist.core.errors import DecryptionFailed, MalformedPDU
+from sodiumtwist.core.secretstream import PullStream, PushStream
+
+from .peers import DATA, TAG_FINAL, TAG_MESSAGE, TAG_PUSH, TAG_REKEY, WINDOW, PlainPull, PlainPush, flip, pack_header
+
+KEY = b"\x42" * 32
+
+
+class PushStreamTests(SynchronousTestCase):
+    """
+    Sealing.
+    """
+
+    def setUp(self):
+        self.push = PushStream(KEY)
+        self.pull = PlainPull(KEY, self.push.header)
+
+    def test_header(self):
+        self.assertEqual(len(self.push.header), 24)
+        self.assertIs(type(self.push.header), bytes)
+        self.assertNotEqual(self.push.header, PushStream(KEY).header)
+
+    def test_two_messages(self):
+        """29 bytes for the header, 17 more than the body for the body, both with tag MESSAGE."""
+        header = pack_header(DATA, 5)
+        sealed = self.push.push_pdu(header, b"hello")
+        self.assertEqual(len(sealed), 51)
+        self.assertEqual(self.pull.message(sealed[:29]), (header, TAG_MESSAGE))
+        self.assertEqual(self.pull.message(sealed[29:]), (b"hello", TAG_MESSAGE))
+
+    def test_sizes(self):
+        for size in (0, 1, 16, 100, 65536, WINDOW):
+            body = os.urandom(size)
+            sealed = self.push.push_pdu(pack_header(DATA, size), body)
+            self.assertEqual(len(sealed), size + 46)
+            self.assertEqual(self.pull.pdus(sealed), [(DATA, body)])
+
+    def test_kinds_of_buffers(self):
+        for body in (b"hello", bytearray(b"hello"), memoryview(b"hello"), memoryview(bytearray(b"--hello--"))[2:7]):
+            sealed = self.push.push_pdu(pack_header(DATA, 5), body)
+            self.assertIs(type(sealed), bytes)
+            self.assertEqual(self.pull.pdus(sealed), [(DATA, b"hello")])
+
+    def test_results_are_independent(self):
+        first = self.push.push_pdu(pack_header(DATA, 5), b"first")
+        second = self.push.push_pdu(pack_header(DATA, 6), b"second")
+        self.assertEqual(self.pull.pdus(first + second), [(DATA, b"first"), (DATA, b"second")])
+
+    def test_body_too_long(self):
+        with self.assertRaises(ValueError):
+            self.push.push_pdu(pack_header(DATA, WINDOW + 1), bytes(WINDOW + 1))
+        sealed = self.push.push_pdu(pack_header(DATA, 2), b"ok")
+        self.assertEqual(self.pull.pdus(sealed), [(DATA, b"ok")])
+
+    def test_wrong_header_size(self):
+        for size in (0, 11, 13):
+            with self.assertRaises(ValueError):
+                self.push.push_pdu(bytes(size), b"")
+
+    def test_wrong_key_size(self):
+        for size in (0, 31, 33):
+            with self.assertRaises(ValueError):
+                PushStream(bytes(size))
+
+    def test_body_is_released(self):
+        body = bytearray(b"hello")
+        self.push.push_pdu(pack_header(DATA, 5), body)
+        body.clear()
+        self.assertEqual(body, b"")
+
+
+class PullStreamTests(SynchronousTestCase):
+    """
+    Opening.
+    """
+
+    def setUp(self):
+        self.push = PlainPush(KEY)
+        self.pull = PullStream(KEY, self.push.header)
+
+    def test_message(self):
+        opened = self.pull.pull(self.push.message(b"hello"), 0, 5)
+        self.assertEqual(opened, b"hello")
+        self.assertIs(type(opened), bytes)
+
+    def test_sizes(self):
+        for size in (0, 1, 12, 16, WINDOW):
+            body = os.urandom(size)
+            self.assertEqual(self.pull.pull(self.push.message(body), 0, size), body)
+
+    def test_where_it_lies(self):
+        for kind in (bytes, bytearray, memoryview):
+            data = kind(b"before" + self.push.message(b"hello") + b"behind")
+            self.assertEqual(self.pull.pull(data, 6, 5), b"hello")
+
+    def test_results_are_independent(self):
+        first = self.pull.pull(self.push.message(b"first"), 0, 5)
+        second = self.pull.pull(self.push.message(b"other"), 0, 5)
+        self.assertEqual((first, second), (b"first", b"other"))
+
+    def test_never_reads_beyond_the_data(self):
+        sealed = self.push.message(b"hello")
+        for offset, size in [(0, 6), (1, 5), (0, WINDOW), (-1, 5), (0, -1), (0, -17), (22, 5), (100, 0)]:
+            with self.assertRaises(ValueError):
+                self.pull.pull(sealed, offset, size)
+        self.assertEqual(self.pull.pull(sealed, 0, 5), b"hello")
+
+    def test_never_writes_beyond_the_scratch_buffer(self):
+        with self.assertRaises(ValueError):
+            self.pull.pull(bytes(2 * WINDOW), 0, WINDOW + 1)
+
+    def test_altered(self):
+        """Whichever byte changed; and what comes next can still be the right message."""
+        sealed = self.push.message(b"hello")
+        for place in range(len(sealed)):
+            with self.assertRaises(DecryptionFailed):
+                self.pull.pull(flip(sealed, place), 0, 5)
+        self.assertEqual(self.pull.pull(sealed, 0, 5), b"hello")
+
+    def test_wrong_size(self):
+        sealed = self.push.message(b"hello")
+        with self.assertRaises(DecryptionFailed):
+            self.pull.pull(sealed, 0, 4)
+        with self.assertRaises(DecryptionFailed):
+            self.pull.pull(sealed + b"\0", 0, 6)
+
+    def test_out_of_order(self):
+        first, second = self.push.message(b"first"), self.push.message(b"other")
+        with self.assertRaises(DecryptionFailed):
+            self.pull.pull(second, 0, 5)
+        self.assertEqual(self.pull.pull(first, 0, 5), b"first")
+        with self.assertRaises(DecryptionFailed):
+            self.pull.pull(first, 0, 5)
+        self.assertEqual(self.pull.pull(second, 0, 5), b"other")
+
+    def test_wrong_key_or_header(self):
+        for pull in (PullStream(b"\x43" * 32, self.push.header), PullStream(KEY, bytes(24))):
+            with self.assertRaises(DecryptionFailed):
+                pull.pull(self.push.message(b"hello"), 0, 5)
+
+    def test_tag_final(self):
+        with self.assertRaises(MalformedPDU):
+            self.pull.pull(self.push.message(b"hello", TAG_FINAL), 0, 5)
+
+    def test_tags_push_and_rekey(self):
+        for tag in (TAG_PUSH, TAG_REKEY, TAG_MESSAGE, TAG_REKEY, TAG_PUSH, TAG_MESSAGE):
+            self.assertEqual(self.pull.pull(self.push.message(b"hello", tag), 0, 5), b"hello")
+
+    def test_wrong_sizes_of_key_and_header(self):
+        for key_size, header_size in [(31, 24), (33, 24), (32, 23), (32, 25), (0, 0)]:
+            with self.assertRaises(ValueError):
+                PullStream(bytes(key_size), bytes(header_size))
+
+    def test_data_is_released(self):
+        """A buffer can be resized afterwards, also after a failure."""
+        data = bytearray(self.push.message(b"hello"))
+        self.pull.pull(data, 0, 5)
+        data += b"more"
+        data[0] ^= 1
+        self.assertRaises(DecryptionFailed, self.pull.pull, data, 0, 5)
+        data.clear()
+        self.assertEqual(data, b"")
+
+
+class ScratchTests(SynchronousTestCase):
+    """
+    The buffer that all streams share.
+    """
+
+    def test_one_a_thread(self):
+        """libsodium runs without the interpreter's lock, so two threads may not share it."""
+        seen = []
+        thread = threading.Thread(target=lambda: seen.append(secretstream._scratch.out))
+        thread.start()
+        thread.join()
+        self.assertEqual(len(seen), 1)
+        self.assertNotEqual(seen[0], secretstream._scratch.out)

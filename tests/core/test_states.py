@@ -1,0 +1,139 @@
+"""
+Tests of :mod:`sodiumtwist.core.states`, and that the connections obey its table.
+"""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from sodiumtwist.core.connection import ServerConnection
+from sodiumtwist.core.errors import LocalProtocolError
+from sodiumtwist.core.states import CLIENT, SERVER, Act, State
+
+from .peers import CLOCK, NOW, SERVER_PAIR, deciding_server, new_client, open_client, open_server, waiting_client
+
+
+def closed(connection):
+    """Close it."""
+    connection.close()
+    return connection
+
+
+#: How to bring a connection into each state.
+SERVERS = {
+    State.AWAITING_CLIENT_AUTH: lambda: ServerConnection(SERVER_PAIR, NOW),
+    State.DECIDING: lambda: deciding_server()[0],
+    State.OPEN: lambda: open_server()[0],
+    State.CLOSED: lambda: closed(open_server()[0]),
+}
+CLIENTS = {
+    State.NEW: new_client,
+    State.AWAITING_SERVER_HELO: lambda: waiting_client()[0],
+    State.OPEN: lambda: open_client()[0],
+    State.CLOSED: lambda: closed(open_client()[0]),
+}
+
+#: The calls by which a caller does what the table speaks of.
+CALLS = {
+    Act.SEND_STREAM_PDU: [
+        lambda connection: connection.send_data(b"payload"),
+        lambda connection: connection.send_ping(NOW, CLOCK),
+        lambda connection: connection.send_pong(CLOCK),
+    ],
+    Act.CLOSE: [lambda connection: connection.close()],
+}
+SERVER_CALLS = {
+    **CALLS,
+    Act.ACCEPT: [lambda connection: connection.accept(NOW)],
+    Act.REJECT: [lambda connection: connection.reject()],
+}
+CLIENT_CALLS = {**CALLS, Act.SEND_CLIENT_AUTH: [lambda connection: connection.initiate()]}
+
+
+class TableTests(SynchronousTestCase):
+    """
+    The tables in themselves.
+    """
+
+    def reachable(self, table, start):
+        reached, new = set(), {start}
+        while new:
+            reached |= new
+            new = {following for state in new for following in table[state].values()} - reached
+        return reached
+
+    def test_every_state_is_reachable(self):
+        self.assertEqual(self.reachable(SERVER, State.AWAITING_CLIENT_AUTH), set(SERVER))
+        self.assertEqual(self.reachable(CLIENT, State.NEW), set(CLIENT))
+
+    def test_every_state_is_used(self):
+        self.assertEqual(set(SERVER) | set(CLIENT), set(State))
+
+    def test_every_act_is_used(self):
+        acts = {act for table in (SERVER, CLIENT) for row in table.values() for act in row}
+        self.assertEqual(acts, set(Act))
+
+    def test_every_state_can_close(self):
+        for table in (SERVER, CLIENT):
+            for row in table.values():
+                self.assertIs(row[Act.CLOSE], State.CLOSED)
+
+    def test_closed_is_the_end(self):
+        for table in (SERVER, CLIENT):
+            self.assertEqual(table[State.CLOSED], {Act.CLOSE: State.CLOSED})
+
+    def allowed(self, table, act):
+        return [state for state in table if act in table[state]]
+
+    def test_a_server_sends_nothing_before_it_accepts(self):
+        self.assertEqual(self.allowed(SERVER, Act.SEND_STREAM_PDU), [State.OPEN])
+
+    def test_a_client_may_send_behind_its_handshake(self):
+        self.assertEqual(self.allowed(CLIENT, Act.SEND_STREAM_PDU), [State.AWAITING_SERVER_HELO, State.OPEN])
+
+    def test_stream_pdus_are_received_when_open(self):
+        for table in (SERVER, CLIENT):
+            self.assertEqual(self.allowed(table, Act.RECEIVE_STREAM_PDU), [State.OPEN])
+
+    def test_each_step_of_the_handshake_has_its_state(self):
+        for table, act, state in [
+            (SERVER, Act.RECEIVE_CLIENT_AUTH, State.AWAITING_CLIENT_AUTH),
+            (SERVER, Act.ACCEPT, State.DECIDING),
+            (SERVER, Act.REJECT, State.DECIDING),
+            (CLIENT, Act.SEND_CLIENT_AUTH, State.NEW),
+            (CLIENT, Act.RECEIVE_SERVER_HELO, State.AWAITING_SERVER_HELO),
+        ]:
+            self.assertEqual(self.allowed(table, act), [state])
+
+    def test_each_side_has_its_own_acts(self):
+        acts = [{act for row in table.values() for act in row} for table in (SERVER, CLIENT)]
+        self.assertEqual(acts[0] - acts[1], {Act.RECEIVE_CLIENT_AUTH, Act.ACCEPT, Act.REJECT})
+        self.assertEqual(acts[1] - acts[0], {Act.SEND_CLIENT_AUTH, Act.RECEIVE_SERVER_HELO})
+
+
+class ConnectionTests(SynchronousTestCase):
+    """
+    Every call in every state does what the table says.
+    """
+
+    def check(self, table, connections, calls):
+        self.assertEqual(set(connections), set(table))
+        for state, make in connections.items():
+            for act, ways in calls.items():
+                for way in ways:
+                    connection = make()
+                    self.assertIs(connection.state, state)
+                    if act in table[state]:
+                        way(connection)
+                        self.assertIs(connection.state, table[state][act])
+                    else:
+                        error = self.assertRaises(LocalProtocolError, way, connection)
+                        self.assertIn(act.value, str(error))
+                        self.assertIn(state.name, str(error))
+                        self.assertIs(connection.state, state)
+
+    def test_server(self):
+        self.check(SERVER, SERVERS, SERVER_CALLS)
+
+    def test_client(self):
+        self.check(CLIENT, CLIENTS, CLIENT_CALLS)

@@ -1,0 +1,295 @@
+"""
+Tests of :mod:`sodiumtwist.core.wire`.
+"""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from sodiumtwist.core import wire
+from sodiumtwist.core.errors import (
+    LocalProtocolError,
+    MalformedPDU,
+    UnexpectedPDU,
+    VersionMismatch,
+    WindowExceeded,
+)
+from sodiumtwist.core.wire import ClientAuth, PDUType, ServerHelo
+
+from . import peers
+from .peers import CLIENT_AUTH, CLOCK, CLOCK_BODY, DATA, NONCE, PING, PONG, SERVER_HELO
+
+STREAM_HEADER = bytes(range(100, 124))
+PUBLIC_KEY = bytes(range(200, 232))
+
+
+def client_auth(**fields):
+    """A CLIENT_AUTH by hand."""
+    return peers.pack_client_auth(PUBLIC_KEY, STREAM_HEADER, **fields)
+
+
+def server_helo(**fields):
+    """A SERVER_HELO by hand."""
+    return peers.pack_server_helo(NONCE, STREAM_HEADER, **fields)
+
+
+class SizeTests(SynchronousTestCase):
+    """
+    The sizes on the wire, in bytes.
+    """
+
+    def test_sizes(self):
+        self.assertEqual(wire.HEADER_SIZE, 12)
+        self.assertEqual(wire.CLIENT_AUTH_SIZE, 352)
+        self.assertEqual(wire.SEALED_CLIENT_AUTH_SIZE, 400)
+        self.assertEqual(wire.SERVER_HELO_SIZE, 188)
+        self.assertEqual(wire.SEALED_SERVER_HELO_SIZE, 236)
+        self.assertEqual(wire.ENCRYPTED_HEADER_SIZE, 29)
+        self.assertEqual(wire.STREAM_OVERHEAD, 17)
+        self.assertEqual(wire.PDU_OVERHEAD, 46)
+        self.assertEqual(wire.WINDOW, 131070)
+        self.assertEqual(wire.TEXT_SIZE, 128)
+        self.assertEqual(sorted(wire.TIMESTAMP_SIZES), [12, 16])
+
+    def test_numbers(self):
+        self.assertEqual(wire.MAGIC, 0xBAADC0DE)
+        self.assertEqual(wire.VERSION, 0xDEADCAFE)
+        self.assertEqual(
+            {pdu_type.name: pdu_type.value for pdu_type in PDUType},
+            {"CLIENT_AUTH": 1, "SERVER_HELO": 2, "DATA": 3, "PING": 4, "PONG": 5},
+        )
+
+
+class HeaderTests(SynchronousTestCase):
+    """
+    The 12 bytes before every body.
+    """
+
+    def test_pack(self):
+        self.assertEqual(wire.pack_header(PDUType.DATA, 0x01F2E3), bytes.fromhex("baadc0de 00000003 0001f2e3"))
+
+    def test_unpack(self):
+        for pdu_type, size in [(DATA, 0), (DATA, 1), (DATA, 131070), (PING, 16), (PING, 12), (PONG, 16), (PONG, 12)]:
+            unpacked = wire.unpack_stream_header(peers.pack_header(pdu_type, size))
+            self.assertEqual(unpacked, (PDUType(pdu_type), size))
+            self.assertIsInstance(unpacked[0], PDUType)
+
+    def test_wrong_magic(self):
+        for magic in (0, 0xBAADC0DF, 0xDEC0ADBA):
+            with self.assertRaises(MalformedPDU):
+                wire.unpack_stream_header(peers.pack_header(DATA, 0, magic))
+
+    def test_unknown_type(self):
+        for pdu_type in (0, 6, 0x03000000, 0xFFFFFFFF):
+            error = self.assertRaises(MalformedPDU, wire.unpack_stream_header, peers.pack_header(pdu_type, 0))
+            self.assertIn(str(pdu_type), str(error))
+
+    def test_handshake_types(self):
+        for pdu_type, size in [(CLIENT_AUTH, 340), (SERVER_HELO, 176), (CLIENT_AUTH, 0), (SERVER_HELO, 16)]:
+            with self.assertRaises(UnexpectedPDU):
+                wire.unpack_stream_header(peers.pack_header(pdu_type, size))
+
+    def test_window(self):
+        for pdu_type in (CLIENT_AUTH, SERVER_HELO, DATA, PING, PONG):
+            for size in (131071, 2**32 - 1):
+                header = peers.pack_header(pdu_type, size)
+                error = self.assertRaises(WindowExceeded, wire.unpack_stream_header, header)
+                self.assertIn("131070", str(error))
+
+    def test_odd_size_of_ping(self):
+        for pdu_type in (PING, PONG):
+            for size in (0, 11, 13, 14, 15, 17, 28, 131070):
+                with self.assertRaises(MalformedPDU):
+                    wire.unpack_stream_header(peers.pack_header(pdu_type, size))
+
+
+class ClientAuthTests(SynchronousTestCase):
+    """
+    CLIENT_AUTH, 352 bytes.
+    """
+
+    def test_layout(self):
+        packed = wire.pack_client_auth(ClientAuth(NONCE, STREAM_HEADER, PUBLIC_KEY, "login", "pass phrase"))
+        self.assertEqual(len(packed), 352)
+        self.assertEqual(packed[:12], bytes.fromhex("baadc0de 00000001 00000154"))
+        self.assertEqual(packed[12:16], bytes.fromhex("deadcafe"))
+        self.assertEqual(packed[16:40], NONCE)
+        self.assertEqual(packed[40:64], STREAM_HEADER)
+        self.assertEqual(packed[64:96], PUBLIC_KEY)
+        self.assertEqual(packed[96:224], b"login" + bytes(123))
+        self.assertEqual(packed[224:352], b"pass phrase" + bytes(117))
+
+    def test_unpack(self):
+        self.assertEqual(
+            wire.unpack_client_auth(client_auth(login="d\u00e9j\u00e0 vu \u2603".encode(), passphrase=b"")),
+            ClientAuth(NONCE, STREAM_HEADER, PUBLIC_KEY, "d\u00e9j\u00e0 vu \u2603", ""),
+        )
+
+    def test_text_without_nul(self):
+        auth = wire.unpack_client_auth(client_auth(login=b"l" * 128, passphrase=b"p" * 128))
+        self.assertEqual((auth.login, auth.passphrase), ("l" * 128, "p" * 128))
+
+    def test_text_ends_at_first_nul(self):
+        auth = wire.unpack_client_auth(client_auth(login=b"me\0you\0", passphrase=b"\0\xff\xfe"))
+        self.assertEqual((auth.login, auth.passphrase), ("me", ""))
+
+    def test_text_not_utf8(self):
+        for text in (b"\xff", b"caf\xe9", b"\xc0\xaf", b"\xed\xa0\x80", "\u20ac".encode()[:2]):
+            error = self.assertRaises(MalformedPDU, wire.unpack_client_auth, client_auth(login=text))
+            self.assertIn("login", str(error))
+            error = self.assertRaises(MalformedPDU, wire.unpack_client_auth, client_auth(passphrase=text))
+            self.assertIn("passphrase", str(error))
+
+    def test_text_cut_inside_a_character(self):
+        with self.assertRaises(MalformedPDU):
+            wire.unpack_client_auth(client_auth(login=b"x" * 127 + b"\xc3"))
+
+    def test_version(self):
+        for version in (0, 1, 0xDEADCAFF, 0xFECAADDE):
+            error = self.assertRaises(VersionMismatch, wire.unpack_client_auth, client_auth(version=version))
+            self.assertIn(f"{version:08x}", str(error))
+            self.assertIn("deadcafe", str(error))
+
+    def test_wrong_header(self):
+        for fields, expected in [
+            ({"magic": 0xDEADBEEF}, MalformedPDU),
+            ({"pdu_type": 9}, MalformedPDU),
+            ({"pdu_type": SERVER_HELO}, UnexpectedPDU),
+            ({"pdu_type": DATA}, UnexpectedPDU),
+            ({"pdu_type": PING}, UnexpectedPDU),
+            ({"pdu_type": PONG}, UnexpectedPDU),
+            ({"size": 339}, MalformedPDU),
+            ({"size": 341}, MalformedPDU),
+            ({"size": 352}, MalformedPDU),
+            ({"size": 0}, MalformedPDU),
+            ({"size": 131071}, WindowExceeded),
+        ]:
+            with self.assertRaises(expected):
+                wire.unpack_client_auth(client_auth(**fields))
+
+    def test_wrong_length(self):
+        for data in (client_auth()[:-1], client_auth() + b"\0"):
+            with self.assertRaises(MalformedPDU):
+                wire.unpack_client_auth(data)
+
+    def test_repr_hides_passphrase(self):
+        shown = repr(ClientAuth(NONCE, STREAM_HEADER, PUBLIC_KEY, "login", "open sesame"))
+        self.assertIn("login", shown)
+        self.assertNotIn("sesame", shown)
+
+
+class ServerHeloTests(SynchronousTestCase):
+    """
+    SERVER_HELO, 188 bytes.
+    """
+
+    def test_layout(self):
+        packed = wire.pack_server_helo(ServerHelo(NONCE, STREAM_HEADER, "Welcome."))
+        self.assertEqual(len(packed), 188)
+        self.assertEqual(packed[:12], bytes.fromhex("baadc0de 00000002 000000b0"))
+        self.assertEqual(packed[12:36], NONCE)
+        self.assertEqual(packed[36:60], STREAM_HEADER)
+        self.assertEqual(packed[60:188], b"Welcome." + bytes(120))
+
+    def test_unpack(self):
+        for field, message in [
+            (b"Welcome.", "Welcome."),
+            (b"", ""),
+            (b"m" * 128, "m" * 128),
+            (b"now\0then", "now"),
+            ("\u00dcber".encode(), "\u00dcber"),
+        ]:
+            self.assertEqual(
+                wire.unpack_server_helo(server_helo(message=field)), ServerHelo(NONCE, STREAM_HEADER, message)
+            )
+
+    def test_message_not_utf8_is_replaced(self):
+        self.assertEqual(wire.unpack_server_helo(server_helo(message=b"caf\xe9!")).message, "caf\ufffd!")
+
+    def test_wrong_header(self):
+        for fields, expected in [
+            ({"magic": 0}, MalformedPDU),
+            ({"pdu_type": 0}, MalformedPDU),
+            ({"pdu_type": CLIENT_AUTH}, UnexpectedPDU),
+            ({"pdu_type": DATA}, UnexpectedPDU),
+            ({"size": 175}, MalformedPDU),
+            ({"size": 177}, MalformedPDU),
+            ({"size": 131071}, WindowExceeded),
+        ]:
+            with self.assertRaises(expected):
+                wire.unpack_server_helo(server_helo(**fields))
+
+    def test_wrong_length(self):
+        for data in (server_helo()[:-1], server_helo() + b"\0"):
+            with self.assertRaises(MalformedPDU):
+                wire.unpack_server_helo(data)
+
+
+class PackTextTests(SynchronousTestCase):
+    """
+    A text as a field of 128 bytes.
+    """
+
+    def test_pads_with_nul(self):
+        self.assertEqual(wire.pack_text("login", "me"), b"me" + bytes(126))
+        self.assertEqual(wire.pack_text("login", ""), bytes(128))
+
+    def test_longest(self):
+        self.assertEqual(wire.pack_text("login", "x" * 128), b"x" * 128)
+        self.assertEqual(wire.pack_text("login", "\u00e9" * 64), "\u00e9".encode() * 64)
+
+    def test_too_long(self):
+        for text, size in [("x" * 129, 129), ("\u00e9" * 65, 130), ("y" * 5000, 5000)]:
+            error = self.assertRaises(LocalProtocolError, wire.pack_text, "login", text)
+            self.assertIn("login", str(error))
+            self.assertIn(f"{size} bytes", str(error))
+            self.assertIn("128", str(error))
+
+    def test_nul(self):
+        for text in ("\0", "a\0b", "tail\0"):
+            error = self.assertRaises(LocalProtocolError, wire.pack_text, "passphrase", text)
+            self.assertIn("passphrase", str(error))
+            self.assertIn("NUL", str(error))
+
+    def test_lone_surrogate(self):
+        error = self.assertRaises(LocalProtocolError, wire.pack_text, "login", "\udc80")
+        self.assertIn("UTF-8", str(error))
+
+    def test_errors_hide_the_text(self):
+        for text in ("sesame\0", "sesame" * 50, "sesame\udc80"):
+            error = self.assertRaises(LocalProtocolError, wire.pack_text, "passphrase", text)
+            self.assertNotIn("sesame", str(error))
+            self.assertIsNone(error.__cause__)
+            self.assertTrue(error.__suppress_context__ or error.__context__ is None)
+
+    def test_every_text_names_its_field(self):
+        for fields, name in [((("x" * 129), ""), "login"), (("", "x" * 129), "passphrase")]:
+            auth = ClientAuth(NONCE, STREAM_HEADER, PUBLIC_KEY, *fields)
+            self.assertIn(f"the {name} ", str(self.assertRaises(LocalProtocolError, wire.pack_client_auth, auth)))
+        helo = ServerHelo(NONCE, STREAM_HEADER, "x" * 129)
+        self.assertIn("the message ", str(self.assertRaises(LocalProtocolError, wire.pack_server_helo, helo)))
+
+
+class TimestampTests(SynchronousTestCase):
+    """
+    The body of PING and PONG.
+    """
+
+    def test_pack(self):
+        self.assertEqual(wire.pack_timestamp(CLOCK), CLOCK_BODY)
+        self.assertEqual(len(CLOCK_BODY), 16)
+        self.assertEqual(wire.pack_timestamp(999_999_999), bytes(8) + bytes.fromhex("3b9ac9ff") + bytes(4))
+        self.assertEqual(wire.pack_timestamp(0), bytes(16))
+
+    def test_unpack_16(self):
+        self.assertEqual(wire.unpack_timestamp(CLOCK_BODY), CLOCK)
+
+    def test_unpack_12(self):
+        self.assertEqual(wire.unpack_timestamp(CLOCK_BODY[:12]), CLOCK)
+
+    def test_padding_is_not_looked_at(self):
+        self.assertEqual(wire.unpack_timestamp(CLOCK_BODY[:12] + b"\xcc\xcc\x5b\x07"), CLOCK)
+
+    def test_a_clock_may_say_anything(self):
+        largest = (2**64 - 1) * 1_000_000_000 + 2**32 - 1
+        self.assertEqual(wire.unpack_timestamp(b"\xff" * 12), largest)

@@ -1,0 +1,259 @@
+"""
+Both ends of a connection in memory, over transports that do what Twisted's sockets do: a full buffer
+pauses the producer, an empty one resumes it, a paused reader reads neither bytes nor the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.address import IPv4Address
+from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
+from twisted.internet.interfaces import IConsumer, IPushProducer, ITransport
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from sodiumtwist import (
+    KeyPair,
+    SingleLogin,
+    SodiumClientFactory,
+    SodiumClientProtocol,
+    SodiumServerFactory,
+    SodiumServerProtocol,
+)
+
+LOGIN = "l\u00f6gin"
+PASSPHRASE = "Pa55phr\u00e4se-of-tests"
+SERVER_PAIR = KeyPair.from_secret(bytes(range(1, 33)))
+CLIENT_PAIR = KeyPair.from_secret(bytes(range(101, 133)))
+
+#: Beyond this a transport's buffer is full, and as much is read at once: Twisted's ``bufferSize``.
+BUFFER_SIZE = 65536
+
+
+class Recorder:
+    """
+    Writes down its hooks.
+
+    :ivar calls: ``"authenticated"``, payloads and the reason of the end, in order.
+    """
+
+    def __init__(self) -> None:
+        self.calls: list[Any] = []
+
+    def authenticated(self) -> None:
+        self.calls.append("authenticated")
+
+    def payload_received(self, payload: bytes) -> None:
+        self.calls.append(payload)
+
+    def connection_lost(self, reason: Failure) -> None:
+        self.calls.append(reason)
+
+    @property
+    def payloads(self) -> list[bytes]:
+        return [call for call in self.calls if isinstance(call, bytes)]
+
+    @property
+    def reason(self) -> Failure | None:
+        """The reason of the end, ``None`` before; more than one is an error."""
+        reasons = [call for call in self.calls if isinstance(call, Failure)]
+        assert len(reasons) < 2, reasons
+        return reasons[0] if reasons else None
+
+
+class RecordingServer(Recorder, SodiumServerProtocol):
+    pass
+
+
+class RecordingClient(Recorder, SodiumClientProtocol):
+    pass
+
+
+class EchoServer(RecordingServer):
+    """Answers each payload with itself."""
+
+    def payload_received(self, payload: bytes) -> None:
+        super().payload_received(payload)
+        self.send_data(payload)
+
+
+def make_server_factory(
+    clock: Any, protocol: Any = RecordingServer, checker: Any = None, **arguments: Any
+) -> SodiumServerFactory:
+    checker = checker or SingleLogin(LOGIN, PASSPHRASE)
+    return SodiumServerFactory(SERVER_PAIR, checker, protocol, clock=clock, **arguments)
+
+
+def make_client_factory(
+    clock: Any,
+    protocol: Any = RecordingClient,
+    server_key: bytes = SERVER_PAIR.public,
+    login: str = LOGIN,
+    passphrase: str = PASSPHRASE,
+    **arguments: Any,
+) -> SodiumClientFactory:
+    arguments.setdefault("pair", CLIENT_PAIR)
+    return SodiumClientFactory(server_key, login, passphrase, protocol, clock=clock, **arguments)
+
+
+@implementer(ITransport, IConsumer, IPushProducer)
+class MemoryTransport:
+    """
+    :ivar out: what was written and not yet taken by the other end.
+    :ivar writes: the size of each write.
+    :ivar received: how many bytes were read for the protocol.
+    """
+
+    def __init__(self, protocol: Any) -> None:
+        self.protocol = protocol
+        self.out = bytearray()
+        self.writes: list[int] = []
+        self.received = 0
+        self.reading = True
+        self.disconnecting = self.aborting = self.disconnected = False
+        self.farewell: Exception = ConnectionDone()
+        self.producer: Any = None
+        self.producer_paused = False
+        self.no_delay = False
+
+    def write(self, data: bytes) -> None:
+        if not isinstance(data, bytes):
+            raise TypeError("Data must be bytes")
+        if self.disconnecting or self.aborting:
+            raise AssertionError("written after it was closed")
+        if self.disconnected:
+            return
+        self.out += data
+        self.writes.append(len(data))
+        if self.producer is not None and len(self.out) > BUFFER_SIZE:
+            self.producer_paused = True
+            self.producer.pauseProducing()
+
+    def writeSequence(self, pieces: list[bytes]) -> None:
+        self.write(b"".join(pieces))
+
+    def take(self, size: int) -> bytes:
+        """Up to ``size`` bytes of what was written."""
+        taken = bytes(self.out[:size])
+        del self.out[:size]
+        return taken
+
+    def drained(self) -> None:
+        """Some of what was written was taken."""
+        if not self.out and self.producer_paused and self.producer is not None:
+            self.producer_paused = False
+            self.producer.resumeProducing()
+
+    def loseConnection(self) -> None:
+        self.reading = False
+        self.disconnecting = True
+
+    def abortConnection(self) -> None:
+        self.reading = False
+        self.aborting = True
+        self.out.clear()
+
+    def lose(self, reason: Exception) -> None:
+        """It is over."""
+        self.disconnected = True
+        self.reading = False
+        producer, self.producer = self.producer, None
+        if producer is not None:
+            producer.stopProducing()
+        self.protocol.connectionLost(Failure(reason))
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        if self.producer is not None or not streaming:
+            raise RuntimeError("one streaming producer only")
+        self.producer = producer
+
+    def unregisterProducer(self) -> None:
+        self.producer = None
+
+    def pauseProducing(self) -> None:
+        self.reading = False
+
+    def resumeProducing(self) -> None:
+        if not (self.disconnecting or self.aborting or self.disconnected):
+            self.reading = True
+
+    def stopProducing(self) -> None:
+        self.loseConnection()
+
+    def getPeer(self) -> IPv4Address:
+        return IPv4Address("TCP", "192.0.2.1", 4711)
+
+    def getHost(self) -> IPv4Address:
+        return IPv4Address("TCP", "192.0.2.2", 5555)
+
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        self.no_delay = enabled
+
+
+class Pair:
+    """
+    A server's and a client's end, connected; nothing moves before :meth:`flush`.
+
+    :param server_factory: builds ``server``.
+    :param client_factory: builds ``client``.
+    :param read_size: returns how many bytes the next read may bring.
+    """
+
+    def __init__(
+        self,
+        server_factory: SodiumServerFactory,
+        client_factory: SodiumClientFactory,
+        read_size: Callable[[], int] = lambda: BUFFER_SIZE,
+    ) -> None:
+        self._read_size = read_size
+        self.server: Any = server_factory.buildProtocol(IPv4Address("TCP", "192.0.2.1", 4711))
+        self.client: Any = client_factory.buildProtocol(IPv4Address("TCP", "192.0.2.2", 5555))
+        self.server_transport = MemoryTransport(self.server)
+        self.client_transport = MemoryTransport(self.client)
+        self.server.makeConnection(self.server_transport)
+        self.client.makeConnection(self.client_transport)
+
+    @classmethod
+    def make(cls, server: Any = RecordingServer, client: Any = RecordingClient, clock: Any = None, **more: Any) -> Pair:
+        """Connect two protocol classes that share a clock."""
+        clock = clock or Clock()
+        return cls(make_server_factory(clock, server), make_client_factory(clock, client), **more)
+
+    def step(self) -> bool:
+        """
+        Move one read each way.
+
+        :return: whether anything happened.
+        """
+        to_server = self._move(self.client_transport, self.server_transport)
+        to_client = self._move(self.server_transport, self.client_transport)
+        return to_server or to_client
+
+    def flush(self) -> None:
+        """Go on until nothing happens any more."""
+        while self.step():
+            pass
+
+    def _move(self, sender: MemoryTransport, receiver: MemoryTransport) -> bool:
+        if sender.disconnected:
+            if receiver.disconnected or not (receiver.reading or receiver.out or receiver.disconnecting):
+                return False
+            receiver.lose(sender.farewell)
+        elif sender.aborting:
+            sender.farewell = ConnectionLost()
+            sender.lose(ConnectionAborted())
+        elif sender.out and receiver.reading:
+            data = sender.take(self._read_size())
+            receiver.received += len(data)
+            receiver.protocol.dataReceived(data)
+            sender.drained()
+        elif sender.disconnecting and not sender.out:
+            # A socket closed with bytes unread resets the connection.
+            sender.farewell = ConnectionLost() if receiver.out else ConnectionDone()
+            sender.lose(ConnectionDone())
+        else:
+            return False
+        return True
