@@ -82,6 +82,7 @@ class SodiumProtocol(Protocol):
     _pumping = False
     _paused = False
     _write_blocked = False
+    _draining = False
     _transport_paused = False
     _unread_pongs = 0
 
@@ -205,6 +206,8 @@ class SodiumProtocol(Protocol):
         """Begin; ``authenticated`` comes later."""
         self._clock: IReactorTime = self.factory.clock
         self._corked: list[bytes] = []
+        # What was to be written while the transport took no more.
+        self._outgoing: deque[bytes] = deque()
         self._corked_size = 0
         # One for each PING on its way: the Deferred to tell, or None for those of our own.
         self._pings: deque[Deferred[float] | None] = deque()
@@ -342,7 +345,7 @@ class SodiumProtocol(Protocol):
 
     def _write(self, data: bytes) -> None:
         if not self._pumping:
-            self.transport.write(data)
+            self._hand_over(data)
             return
         self._corked.append(data)
         self._corked_size += len(data)
@@ -354,7 +357,14 @@ class SodiumProtocol(Protocol):
         if not corked:
             return
         self._corked, self._corked_size = [], 0
-        self.transport.write(corked[0] if len(corked) == 1 else b"".join(corked))
+        self._hand_over(corked[0] if len(corked) == 1 else b"".join(corked))
+
+    def _hand_over(self, data: bytes) -> None:
+        """Write, piece by piece, so that a peer that takes much slowly is seen to take some."""
+        if self._write_blocked:
+            self._outgoing.append(data)
+        else:
+            self.transport.write(data)
 
     def _send_ping(self) -> None:
         ping = self._connection.send_ping(self._clock.seconds(), self.factory.wall_clock())
@@ -366,10 +376,12 @@ class SodiumProtocol(Protocol):
         if self._done:
             return
         self._connection.writing_blocked(self._clock.seconds())
+        self._arm_timer()
+        if self._draining:
+            return
         if self._producer is not None:
             self._producer.pauseProducing()
         self._regulate()
-        self._arm_timer()
 
     def _writing_unblocked(self) -> None:
         self._write_blocked = False
@@ -377,6 +389,12 @@ class SodiumProtocol(Protocol):
         if self._done:
             return
         self._connection.writing_unblocked()
+        self._draining = True
+        while self._outgoing and not self._write_blocked:
+            self.transport.write(self._outgoing.popleft())
+        self._draining = False
+        if self._write_blocked:
+            return
         if self._producer is not None:
             self._producer.resumeProducing()
         self._regulate()
@@ -414,6 +432,8 @@ class SodiumProtocol(Protocol):
             return
         self._error = error
         self._flush()
+        if self._outgoing:
+            self.transport.write(b"".join(self._outgoing))
         self._finish()
         timeouts: Timeouts = self.factory.timeouts
         self._closing = self._clock.callLater(timeouts.inactivity, self._abort_transport)
@@ -425,6 +445,7 @@ class SodiumProtocol(Protocol):
             return
         self._done = True
         self._corked, self._corked_size = [], 0
+        self._outgoing.clear()
         self._connection.close()
         if self._timer is not None:
             self._timer.cancel()
