@@ -9,6 +9,7 @@ and say nothing. What is received after that is dropped.
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Iterator
 
@@ -72,8 +73,12 @@ class _Connection:
         except KeyError:
             raise LocalProtocolError(f"cannot {act.value} when the connection is {self._state.name}") from None
         if self._state is State.CLOSED:
-            self._received, self._offset, self._header = b"", 0, None
-            self._push = self._pull = None
+            self._forget()
+
+    def _forget(self) -> None:
+        """Drop what a closed connection has no use for, secrets first of all."""
+        self._received, self._offset, self._header = b"", 0, None
+        self._push = self._pull = None
 
     def close(self) -> None:
         """End the connection: received bytes and session keys are dropped, no event comes any more."""
@@ -96,6 +101,8 @@ class _Connection:
         """
         if self._state is State.CLOSED:
             return iter(())
+        if type(data) is not bytes:
+            data = bytes(data)  # the caller may go on to change it
         if not self.buffered:
             self._received, self._offset = data, 0
         else:
@@ -131,7 +138,7 @@ class _Connection:
         cut = self._state is not State.DECIDING and (self.buffered or self._header is not None)
         self.close()
         if cut:
-            raise MalformedPDU("the peer closed the connection inside a PDU")
+            raise MalformedPDU("the peer closed the connection inside a PDU, or before all it sent was taken")
 
     def _next_event(self, now: float) -> Event | None:
         if self._state is State.OPEN:
@@ -183,7 +190,10 @@ class _Connection:
         :return: 46 bytes more than that, to write.
         :raises PayloadTooLarge: when it is longer.
         :raises LocalProtocolError: when the connection is not in a state to send it.
+        :raises TypeError: for anything but contiguous bytes.
         """
+        if type(payload) is not bytes:
+            payload = memoryview(payload).cast("B")
         if len(payload) > WINDOW:
             raise PayloadTooLarge(
                 f"a payload of {len(payload)} bytes; at most {WINDOW} fit one DATA, send it in parts"
@@ -201,8 +211,9 @@ class _Connection:
             PINGs are unanswered as are allowed to be.
         """
         self._check(Act.SEND_STREAM_PDU)
+        body = pack_timestamp(timestamp)
         self._keepalive.ping_sent(now)
-        return self._send(PDUType.PING, pack_timestamp(timestamp))
+        return self._send(PDUType.PING, body)
 
     def send_pong(self, timestamp: int) -> bytes:
         """
@@ -227,7 +238,7 @@ class _Connection:
 
     def deadline(self) -> float:
         """When to call :meth:`ping_due` next, in seconds of the caller's clock; ``inf`` for never."""
-        return self._keepalive.deadline()
+        return math.inf if self._state is State.CLOSED else self._keepalive.deadline()
 
     def ping_due(self, now: float) -> bool:
         """
@@ -323,8 +334,8 @@ class ServerConnection(_Connection):
         """
         self._enter(Act.REJECT)
 
-    def close(self) -> None:
-        super().close()
+    def _forget(self) -> None:
+        super()._forget()
         self._auth = None
 
 
@@ -396,6 +407,6 @@ class ClientConnection(_Connection):
             )
         super().receive_eof()
 
-    def close(self) -> None:
-        super().close()
+    def _forget(self) -> None:
+        super()._forget()
         self._handshake = None

@@ -10,7 +10,7 @@ from __future__ import annotations
 from nacl import bindings
 from nacl.exceptions import CryptoError
 
-from .errors import DecryptionFailed, InvalidKey, NonceMismatch
+from .errors import DecryptionFailed, InvalidKey, LocalProtocolError, NonceMismatch
 from .keys import KeyPair, client_session_keys, server_session_keys
 from .secretstream import PullStream, PushStream
 from .wire import (
@@ -49,10 +49,13 @@ class ClientHandshake:
     def __init__(
         self, pair: KeyPair, server_key: bytes, login: str, passphrase: str, nonce: bytes | None = None
     ) -> None:
+        server_key = bytes(server_key)
         session_keys = client_session_keys(pair, server_key)
         self._pair = pair
         self._receive_key = session_keys.receive
         self._nonce = bindings.randombytes(NONCE_SIZE) if nonce is None else nonce
+        if len(self._nonce) != NONCE_SIZE:
+            raise LocalProtocolError(f"a nonce of {len(self._nonce)} bytes; it has {NONCE_SIZE}")
         self.push = PushStream(session_keys.send)
         auth = ClientAuth(self._nonce, self.push.header, pair.public, login, passphrase)
         self.client_auth = bindings.crypto_box_seal(pack_client_auth(auth), server_key)
@@ -100,8 +103,8 @@ def answer_client_auth(pair: KeyPair, auth: ClientAuth, message: str) -> tuple[b
     """
     try:
         session_keys = server_session_keys(pair, auth.public_key)
-    except InvalidKey as error:
-        raise DecryptionFailed(f"{error}") from None
+    except InvalidKey:
+        raise DecryptionFailed("no secret can be shared with the client's public key, which is a weak point") from None
     push = PushStream(session_keys.send)
     helo = ServerHelo(bindings.sodium_increment(auth.nonce), push.header, message)
     sealed = bindings.crypto_box_seal(pack_server_helo(helo), auth.public_key)

@@ -48,7 +48,9 @@ class Timeouts:
         for name in ("authentication", "inactivity", "ping_interval"):
             seconds = getattr(self, name)
             if not (math.isfinite(seconds) and seconds > 0):
-                raise LocalProtocolError(f"the {name.replace('_', ' ')} time must be over 0 seconds, not {seconds}")
+                raise LocalProtocolError(
+                    f"the {name.replace('_', ' ')} time takes a number of seconds over 0, not {seconds}"
+                )
         if self.outstanding_pongs < 1:
             raise LocalProtocolError("at least one PONG must be allowed to be outstanding")
 
@@ -91,6 +93,9 @@ class Keepalive:
         if self._reading_paused:
             self._reading_paused = False
             self._heard_at = now
+            if self._pings and self._ping_at <= now:
+                # The PONGs may be among what was not read yet.
+                self._ping_at = now + self._timeouts.ping_interval
 
     def writing_blocked(self, now: float) -> None:
         """What was sent is no longer taken by the transport."""

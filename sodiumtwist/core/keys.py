@@ -90,12 +90,16 @@ class SessionKeys:
     send: bytes = field(repr=False)
 
 
-def _agree(exchange: Callable[[bytes, bytes, bytes], tuple[bytes, bytes]], pair: KeyPair, peer_key: bytes) -> SessionKeys:
+def _agree(
+    exchange: Callable[[bytes, bytes, bytes], tuple[bytes, bytes]], pair: KeyPair, peer_key: bytes
+) -> SessionKeys:
     peer_key = _check_size(peer_key, "peer's public key")
     try:
         return SessionKeys(*exchange(pair.public, pair.secret, peer_key))
     except CryptoError:
-        raise InvalidKey("the peer's public key is a weak point that no real key is; check it for typing errors") from None
+        raise InvalidKey(
+            "the peer's public key is a weak point that no real key is; check it for typing errors"
+        ) from None
 
 
 def client_session_keys(pair: KeyPair, server_key: bytes) -> SessionKeys:

@@ -4,8 +4,10 @@ Tests of :mod:`sodiumtwist.core.connection`, against peers made by hand.
 
 from __future__ import annotations
 
+import array
 import math
 import os
+import struct
 import weakref
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -647,6 +649,14 @@ class BothSides:
                 connection.receive_eof()
             self.assertOver(connection)
 
+    def test_eof_behind_pdus_not_taken(self):
+        """They are lost, so the end is not in order."""
+        connection, peer = self.open()
+        next(connection.receive_data(peer.push.pdu(DATA, b"first") + peer.push.pdu(DATA, b"second"), NOW))
+        with self.assertRaises(MalformedPDU):
+            connection.receive_eof()
+        self.assertOver(connection)
+
     def test_eof_after_close(self):
         connection, peer = self.open()
         list(connection.receive_data(peer.push.pdu(DATA, b"hello")[:30], NOW))
@@ -818,6 +828,14 @@ class OpenServerTests(BothSides, ConnectionTestCase):
                 server.receive_eof()
             self.assertOver(server)
 
+    def test_eof_while_undecided_with_bytes_behind(self):
+        """Nobody can tell yet whether they end inside a PDU."""
+        for size in (1, 29, 50, 51):
+            server, client = deciding_server()
+            list(server.receive_data(client.push.pdu(DATA, b"early")[:size], NOW))
+            server.receive_eof()
+            self.assertOver(server)
+
     def test_eof_while_undecided(self):
         server, _ = deciding_server()
         server.receive_eof()
@@ -945,3 +963,46 @@ class PairTests(ConnectionTestCase):
         for text in (b"username", b"passphrase", b"secret", b"Hello there", bytes.fromhex("baadc0de"), bytes(8)):
             for data in wire:
                 self.assertNotIn(text, data)
+
+    def test_buffers_of_other_items(self) -> None:
+        """A view of larger items is sent as the bytes that it is; a view with gaps is refused."""
+        client, server = open_pair()
+        numbers = array.array("I", [1, 2, 3, 4])
+        events, _ = take(server.receive_data(client.send_data(memoryview(numbers)), 0))
+        self.assertEqual(events, [DataReceived(numbers.tobytes())])
+        self.assertRaises(TypeError, client.send_data, memoryview(bytes(10))[::2])
+        self.assertRaises(PayloadTooLarge, client.send_data, memoryview(array.array("I", bytes(131072))))
+        events, _ = take(server.receive_data(client.send_data(bytearray(b"next")), 0))
+        self.assertEqual(events, [DataReceived(b"next")])
+
+    def test_received_buffer_is_not_kept(self) -> None:
+        """The caller may use its buffer again at once."""
+        client, server = open_pair()
+        wire = client.send_data(b"payload")
+        for start in range(0, len(wire), 10):
+            buffer = bytearray(wire[start : start + 10])
+            events, _ = take(server.receive_data(buffer, 0))
+            buffer[:] = bytes(len(buffer))
+        self.assertEqual(events, [DataReceived(b"payload")])
+
+    def test_impossible_timestamp_costs_no_ping(self) -> None:
+        """A PING that can't be made is not waited for."""
+        client, _ = open_pair()
+        for _ in range(3):
+            self.assertRaises(struct.error, client.send_ping, 0, -1)
+        client.send_ping(0, 0)
+
+    def test_closed_has_no_deadline(self) -> None:
+        """Nothing is left to wake up for."""
+        for connection in open_pair():
+            self.assertLess(connection.deadline(), math.inf)
+            connection.close()
+            self.assertEqual(connection.deadline(), math.inf)
+
+    def test_rejected_forgets(self) -> None:
+        """The passphrase of a rejected login is dropped."""
+        server, _ = deciding_server()
+        auth = weakref.ref(server._auth)
+        self.assertIsNotNone(auth())
+        server.reject()
+        self.assertIsNone(auth())

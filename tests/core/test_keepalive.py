@@ -347,3 +347,29 @@ class InactivityTests(SynchronousTestCase):
         keepalive.authenticated(1000)
         self.assertEqual(keepalive.deadline(), 1007.5)
         self.assertIn("7.5 seconds", str(self.assertRaises(InactivityTimeout, keepalive.ping_due, 1007.5)))
+
+
+class OverduePingTests(SynchronousTestCase):
+    """A PING that fell due while nothing was read."""
+
+    def resume(self, outstanding):
+        keepalive = Keepalive(Timeouts(), 0, lambda: 0)
+        keepalive.authenticated(0)
+        for now in range(60, 60 * outstanding + 1, 60):
+            keepalive.heard(now)
+            self.assertTrue(keepalive.ping_due(now))
+            keepalive.ping_sent(now)
+        keepalive.reading_paused()
+        keepalive.reading_resumed(500)
+        return keepalive
+
+    def test_pongs_may_lie_unread(self):
+        """With PINGs unanswered the peer has an interval's time: its PONGs may have come meanwhile."""
+        keepalive = self.resume(3)
+        self.assertFalse(keepalive.ping_due(559))
+        keepalive.heard(559)
+        self.assertRaises(PongTimeout, keepalive.ping_due, 560)
+
+    def test_nothing_outstanding(self):
+        """With none unanswered it is sent now."""
+        self.assertTrue(self.resume(0).ping_due(500))
