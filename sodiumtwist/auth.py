@@ -12,6 +12,10 @@ from zope.interface import implementer
 from .core.credentials import pack_credentials, same_credentials
 from .core.errors import LocalProtocolError
 
+#: What the programs take when nothing is said, as the reference programs do.
+DEFAULT_LOGIN = "username"
+DEFAULT_PASSPHRASE = "passphrase"
+
 
 @implementer(ICredentialsChecker)
 class SingleLogin:

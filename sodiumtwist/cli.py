@@ -13,6 +13,7 @@ from twisted.internet.endpoints import clientFromString
 from twisted.python import usage
 
 from . import __version__
+from .auth import DEFAULT_LOGIN, DEFAULT_PASSPHRASE
 from .commands import EXIT_INTERRUPTED, EXIT_OUTPUT_GONE, EXIT_USAGE, discard_standard_output, ping, run, send
 from .core.errors import SodiumError
 from .core.keys import KeyPair, parse_key
@@ -22,8 +23,6 @@ from .protocol import SodiumClientFactory
 
 DEFAULT_ENDPOINT = "tcp:127.0.0.1:5555"
 PASSPHRASE_VARIABLE = "SODIUMTWIST_PASSPHRASE"
-DEFAULT_LOGIN = "username"
-DEFAULT_PASSPHRASE = "passphrase"
 
 
 def take_arguments(arguments: tuple[str, ...], count: int) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
+from .auth import DEFAULT_LOGIN, DEFAULT_PASSPHRASE
 from .commands import EXIT_BROKEN, EXIT_USAGE, CommandFailed, send_file
 from .core.keys import KeyPair
 from .keyfiles import write_key_file
@@ -103,8 +104,8 @@ async def demo(reactor: Any, options: Any) -> None:
                 "path": path,
                 "server_key": pair.public,
                 "endpoint": f"tcp:127.0.0.1:{port}",
-                "user": "username",
-                "passphrase": "passphrase",
+                "user": DEFAULT_LOGIN,
+                "passphrase": DEFAULT_PASSPHRASE,
                 "default-passphrase": True,
                 "quiet": False,
             }

@@ -23,7 +23,7 @@ from twisted.python import usage
 from twisted.python.failure import Failure
 
 from .addresses import describe_address
-from .auth import SingleLogin
+from .auth import DEFAULT_LOGIN, DEFAULT_PASSPHRASE, SingleLogin
 from .core.errors import LocalProtocolError, SodiumError
 from .core.keepalive import Timeouts
 from .core.keys import KeyPair
@@ -33,8 +33,6 @@ from .transfer import UploadFactory
 from .uploads import open_store
 
 DEFAULT_ENDPOINT = "tcp:5555:interface=127.0.0.1"
-DEFAULT_LOGIN = "username"
-DEFAULT_PASSPHRASE = "passphrase"
 KEY_VARIABLE = "SODIUMTWIST_KEY"
 
 #: Seconds that stopping may take to close what is open, and between two looks whether it is.

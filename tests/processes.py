@@ -47,6 +47,15 @@ class Running:
     def __init__(self, command: list[str], **keywords: Any) -> None:
         keywords.setdefault("stdin", subprocess.DEVNULL)
         keywords.setdefault("env", clean_environment())
+        prepare = keywords.pop("preexec_fn", None)
+
+        def before_exec() -> None:
+            # A test run in the background of a shell ignores Ctrl-C, and would hand that down.
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            if prepare is not None:
+                prepare()
+
+        keywords["preexec_fn"] = before_exec
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **keywords)
         self.output: list[str] = []
         self.errors: list[str] = []
