@@ -14,12 +14,23 @@ from twisted.python import usage
 
 from . import __version__
 from .auth import DEFAULT_LOGIN, DEFAULT_PASSPHRASE
-from .commands import EXIT_INTERRUPTED, EXIT_OUTPUT_GONE, EXIT_USAGE, discard_standard_output, ping, run, send
+from .commands import (
+    EXIT_INTERRUPTED,
+    EXIT_OUTPUT_GONE,
+    EXIT_USAGE,
+    discard_standard_output,
+    flush_standard_output,
+    ping,
+    print_error,
+    run,
+    send,
+)
 from .core.errors import SodiumError
 from .core.keys import KeyPair, parse_key
 from .demo import demo
 from .keyfiles import read_key_file, read_passphrase_file, write_key_file
 from .protocol import SodiumClientFactory
+from .transfer import describe_os_error
 
 DEFAULT_ENDPOINT = "tcp:127.0.0.1:5555"
 PASSPHRASE_VARIABLE = "SODIUMTWIST_PASSPHRASE"
@@ -270,11 +281,17 @@ def main(arguments: list[str] | None = None) -> None:
     :param arguments: without the program's name; ``None`` for the process's.
     :raises SystemExit: with the exit status, unless it is 0.
     """
+    for descriptor in range(3):
+        # A closed one would be given to the next file or socket, to be taken for what it is not.
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
     options = Options()
     try:
         options.parseOptions(arguments)
         options.subOptions.execute()
-        sys.stdout.flush()
+        flush_standard_output()
     except usage.UsageError as error:
         _fail(EXIT_USAGE, f"{error}; see sodiumtwist {options.subCommand or ''} --help".replace("  ", " "))
     except SodiumError as error:
@@ -283,11 +300,12 @@ def main(arguments: list[str] | None = None) -> None:
         discard_standard_output()
         raise SystemExit(EXIT_OUTPUT_GONE) from None
     except OSError as error:
-        _fail(EXIT_USAGE, f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        discard_standard_output()
+        _fail(EXIT_USAGE, describe_os_error(error))
     except KeyboardInterrupt:
         _fail(EXIT_INTERRUPTED, "interrupted")
 
 
 def _fail(status: int, line: str) -> None:
-    print(f"sodiumtwist: {line}", file=sys.stderr)
+    print_error(line)
     raise SystemExit(status) from None

@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,10 +28,10 @@ from twisted.logger import (
 from twisted.python.failure import Failure
 from twisted.python.usage import UsageError
 
-from .core.errors import RemoteProtocolError, SodiumError
+from .core.errors import AuthenticationTimeout, RemoteProtocolError, SodiumError
 from .protocol import SodiumClientFactory, SodiumClientProtocol
 from .sources import open_source
-from .transfer import UploadSender
+from .transfer import UploadSender, describe_os_error
 
 EXIT_USAGE = 1
 EXIT_NOT_CONNECTED = 2
@@ -63,12 +64,23 @@ def run(command: Callable[[Any, Any], Awaitable[None]], options: Any) -> None:
     """
     # What Twisted itself logs (that a factory starts, that a port closes) is not for this user.
     only_errors = LogLevelFilterPredicate(defaultLogLevel=LogLevel.error)
-    observer = FilteringLogObserver(textFileLogObserver(sys.stderr), [only_errors])
-    globalLogBeginner.beginLoggingTo([observer], discardBuffer=True, redirectStandardIO=False)
+    observers = [FilteringLogObserver(textFileLogObserver(sys.stderr), [only_errors])] if sys.stderr else []
+    globalLogBeginner.beginLoggingTo(observers, discardBuffer=True, redirectStandardIO=False)
     task.react(_guarded, (command, options))
 
 
 async def _guarded(reactor: Any, command: Callable[[Any, Any], Awaitable[None]], options: Any) -> None:
+    # Signals are the reactor's from here on, so that Ctrl-C finds everything undone that was begun.
+    await task.deferLater(reactor, 0)
+    caught = 0
+
+    def hang_up(number: int, frame: object) -> None:
+        nonlocal caught
+        caught = number
+        reactor.callFromThread(reactor.stop)
+
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+        signal.signal(signal.SIGHUP, hang_up)
     running: Deferred[None] = Deferred.fromCoroutine(command(reactor, options))  # type: ignore[arg-type]
     undone: Deferred[None] = Deferred()
     interrupted = False
@@ -84,7 +96,7 @@ async def _guarded(reactor: Any, command: Callable[[Any, Any], Awaitable[None]],
     status, line = 0, ""
     try:
         await running
-        sys.stdout.flush()
+        flush_standard_output()
     except CommandFailed as failed:
         status, line = failed.status, str(failed)
     except (UsageError, SodiumError) as error:
@@ -94,17 +106,37 @@ async def _guarded(reactor: Any, command: Callable[[Any, Any], Awaitable[None]],
     except BrokenPipeError:
         discard_standard_output()
         status = EXIT_OUTPUT_GONE
+    except OSError as error:
+        discard_standard_output()
+        status, line = EXIT_USAGE, describe_os_error(error)
+    finally:
+        # Whatever happened, the reactor must be able to stop.
+        undone.callback(None)
     if interrupted and status == EXIT_INTERRUPTED:
-        status = 128 + (getattr(reactor, "_exitSignal", None) or signal.SIGINT)
-    undone.callback(None)
+        status = 128 + (caught or getattr(reactor, "_exitSignal", None) or signal.SIGINT)
     if line:
-        print(f"sodiumtwist: {line}", file=sys.stderr)
+        print_error(line)
     if status:
         raise SystemExit(status)
 
 
+def flush_standard_output() -> None:
+    """
+    :raises OSError: when what was printed can't be delivered.
+    """
+    if sys.stdout is not None:
+        sys.stdout.flush()
+
+
+def print_error(line: str) -> None:
+    """Print one line to standard error, if there is one."""
+    if sys.stderr is not None:
+        with suppress(OSError):
+            print(f"sodiumtwist: {printable(line)}", file=sys.stderr)
+
+
 def discard_standard_output() -> None:
-    """Whoever read our output is gone; keep the interpreter from complaining when it flushes at its end."""
+    """Our output can't be delivered; keep the interpreter from complaining when it flushes at its end."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
@@ -139,7 +171,9 @@ def _explain_loss(options: Any, client: SodiumClientProtocol, reason: BaseExcept
             why = "the server closed the connection or went away, see its log"
         return CommandFailed(EXIT_BROKEN, f"broken on the way, {done}: {why}")
     if isinstance(reason, RemoteProtocolError):
-        if options["default-passphrase"]:
+        if isinstance(reason, AuthenticationTimeout):
+            why += "; wrong server key, or no server of this protocol"
+        elif options["default-passphrase"]:
             why += " (none was given: the default one was tried)"
         return CommandFailed(EXIT_REFUSED, f"refused by {options['endpoint']}: {why}")
     return CommandFailed(EXIT_NOT_CONNECTED, f"cannot connect to {options['endpoint']}: {why}")
@@ -190,7 +224,7 @@ async def send_file(reactor: Any, options: Any) -> Sent:
         unit="B",
         unit_scale=True,
         file=sys.stderr,
-        disable=bool(options["quiet"]) or not sys.stderr.isatty(),
+        disable=bool(options["quiet"]) or sys.stderr is None or not sys.stderr.isatty(),
     ) as bar:
         client = UploadSender(source, bar.update)
         try:
@@ -257,7 +291,7 @@ async def ping(reactor: Any, options: Any) -> None:
     except CancelledError:
         await _abort(client, client.lost)
         failure = CommandFailed(EXIT_INTERRUPTED, "interrupted")
-    except (CommandFailed, BrokenPipeError):
+    except (CommandFailed, OSError):
         raise
     except Exception as reason:
         failure = _explain_loss(options, client, client.reason or reason, f"{len(times)} PINGs answered")

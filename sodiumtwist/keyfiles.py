@@ -77,5 +77,9 @@ def write_key_file(path: str, pair: KeyPair) -> None:
     :raises OSError: when it can't be made, and when it exists: a key is never overwritten.
     """
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    with open(fd, "w") as file:
-        file.write(pair.secret.hex() + "\n")
+    try:
+        with open(fd, "w") as file:
+            file.write(pair.secret.hex() + "\n")
+    except OSError:
+        os.unlink(path)
+        raise

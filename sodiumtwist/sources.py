@@ -7,6 +7,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import sys
 from collections.abc import Callable
 
 from twisted.internet.interfaces import IReactorFDSet, IReadDescriptor
@@ -33,6 +34,9 @@ class Source:
     _deliver: Deliver
     _ended: Ended
     _reading = False
+    _left = 0
+    #: Whether the reactor tells when there is something to read.
+    _waits = False
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
@@ -64,17 +68,18 @@ class Source:
     def _read_chunk(self) -> None:
         try:
             chunk = os.read(self._fd, CHUNK_SIZE)
-        except BlockingIOError:
-            return
         except OSError as error:
+            if self._waits and isinstance(error, BlockingIOError):
+                return
             self.pause()
             self._ended(error)
             return
+        self._left -= len(chunk)
         if chunk:
             self._deliver(chunk)
         else:
             self.pause()
-            self._ended(None)
+            self._ended(OSError(errno.EIO, "the file was cut short while it was read") if self._left > 0 else None)
 
 
 class FileSource(Source):
@@ -84,7 +89,7 @@ class FileSource(Source):
         super().__init__(fd)
         status = os.fstat(fd)
         if stat.S_ISREG(status.st_mode):
-            self.size = max(0, status.st_size - os.lseek(fd, 0, os.SEEK_CUR))
+            self.size = self._left = max(0, status.st_size - os.lseek(fd, 0, os.SEEK_CUR))
 
     def resume(self) -> None:
         if self._reading:
@@ -102,6 +107,8 @@ class PipeSource(Source):
     :param fd: what to read.
     :param reactor: tells when there is something to read.
     """
+
+    _waits = True
 
     def __init__(self, fd: int, reactor: IReactorFDSet) -> None:
         super().__init__(fd)
@@ -140,6 +147,8 @@ def open_source(path: str, reactor: IReactorFDSet) -> Source:
     :raises OSError: when it can't be opened or is a directory.
     """
     # A FIFO without a writer would hold up a blocking open; a read waits for the reactor's word.
+    if path == "-" and sys.stdin is None:
+        raise OSError(errno.EBADF, "standard input is closed", path)
     fd = os.dup(0) if path == "-" else os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
     try:
         mode = os.fstat(fd).st_mode

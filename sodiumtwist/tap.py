@@ -8,6 +8,7 @@ import ipaddress
 import os
 import shlex
 from collections.abc import Generator
+from contextlib import suppress
 from socket import gethostname
 from typing import Any
 
@@ -305,7 +306,8 @@ class SodiumService(Service):
         if twistd.get("statusPipe") is not None:
             os.write(twistd["statusPipe"], f"1 {line}".encode("ascii", "backslashreplace")[:100])
         if twistd.get("pidfile"):
-            os.unlink(twistd["pidfile"])
+            with suppress(OSError):
+                os.unlink(twistd["pidfile"])
         raise SystemExit(1)
 
     @inlineCallbacks

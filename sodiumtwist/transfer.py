@@ -137,7 +137,7 @@ class UploadReceiver(SodiumServerProtocol):
     def _failed(self, reason: Failure) -> None:
         self._waiting = []
         if reason.check(OSError):
-            self._broken = _os_error_text(reason.value)
+            self._broken = describe_os_error(reason.value)
         else:
             self._broken = reason.getErrorMessage()
             if not reason.check(CancelledError):
@@ -200,7 +200,7 @@ class UploadReceiver(SodiumServerProtocol):
                     self._finish_upload()
                     return
                 except OSError as error:
-                    why = _os_error_text(error)
+                    why = describe_os_error(error)
         outcome = self._upload.abandon()
         self._log.warn(
             "upload of {login} from {peer} broke off: {reason}; kept {outcome}",
@@ -211,7 +211,8 @@ class UploadReceiver(SodiumServerProtocol):
         )
 
 
-def _os_error_text(error: OSError) -> str:
+def describe_os_error(error: OSError) -> str:
+    """Say on one line what went wrong, and with which file."""
     text = error.strerror or str(error)
     return f"{error.filename}: {text}" if error.filename else text
 

@@ -16,13 +16,20 @@ import os
 import re
 import secrets
 import stat
+import sys
 import time
 from collections.abc import Callable, Generator
 from typing import Any
 
-from twisted.internet.defer import Deferred, DeferredLock, inlineCallbacks, maybeDeferred, succeed
-from twisted.internet.fdesc import setNonBlocking
-from twisted.internet.interfaces import IReactorFDSet, IWriteDescriptor
+from twisted.internet.defer import (
+    Deferred,
+    DeferredLock,
+    TimeoutError,
+    inlineCallbacks,
+    maybeDeferred,
+    succeed,
+)
+from twisted.internet.interfaces import IDelayedCall, IWriteDescriptor
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -102,7 +109,7 @@ class FileUpload(Upload):
     def __init__(self, target: str) -> None:
         self._target = target
         directory, name = os.path.split(target)
-        self._temporary = os.path.join(directory, f".{name}.{secrets.token_hex(4)}.part")
+        self._temporary = os.path.join(directory, f".{name[:50]}.{secrets.token_hex(4)}.part")
         self._fd = os.open(self._temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
 
     def _write(self, payloads: list[bytes]) -> Deferred[None]:
@@ -110,7 +117,7 @@ class FileUpload(Upload):
 
     def finish(self) -> str:
         try:
-            os.fchmod(self._fd, stat.S_IMODE(os.stat(self._target).st_mode))
+            os.fchmod(self._fd, os.stat(self._target).st_mode & 0o777)
         except FileNotFoundError:
             pass
         self._close()
@@ -119,10 +126,13 @@ class FileUpload(Upload):
 
     def abandon(self) -> str:
         partial = f"{self._target}.partial"
-        try:
-            self.size = os.stat(self._temporary).st_size
+        if self._fd >= 0:
+            self.size = os.fstat(self._fd).st_size
             self._close()
+        try:
             os.replace(self._temporary, partial)
+        except FileNotFoundError:
+            return f"nothing, as {self._temporary} is gone"
         except OSError as error:
             return f"{self.size} bytes in {self._temporary}, as {partial} cannot be made: {error.strerror}"
         return f"{self.size} bytes in {partial}"
@@ -135,12 +145,18 @@ class FileUpload(Upload):
 
 @implementer(IWriteDescriptor)
 class _PipeWriter:
-    """Writes to a pipe whose reader may be slow, one payload at a time."""
+    """
+    Writes to a pipe or terminal whose reader may be slow, one payload at a time.
 
-    def __init__(self, fd: int, reactor: IReactorFDSet) -> None:
-        setNonBlocking(fd)
+    :param fd: a descriptor that does not block.
+    :param patience: seconds in which something must be taken.
+    """
+
+    def __init__(self, fd: int, reactor: Any, patience: float) -> None:
         self._fd = fd
         self._reactor = reactor
+        self._patience = patience
+        self._timer: IDelayedCall | None = None
         self._rest = memoryview(b"")
         self._written: Deferred[None] | None = None
 
@@ -148,9 +164,9 @@ class _PipeWriter:
         """Fires when all of it is in the pipe, or with an ``OSError``."""
         self._rest = memoryview(payload)
         written = self._written = Deferred()
+        self._timer = self._reactor.callLater(self._patience, self.interrupt)
+        self._reactor.addWriter(self)
         self.doWrite()
-        if self._written is not None:
-            self._reactor.addWriter(self)
         return written
 
     def fileno(self) -> int:
@@ -163,6 +179,8 @@ class _PipeWriter:
         try:
             if self._rest:
                 self._rest = self._rest[os.write(self._fd, self._rest) :]
+                if self._timer is not None:
+                    self._timer.reset(self._patience)
         except BlockingIOError:
             return
         except OSError as error:
@@ -172,21 +190,33 @@ class _PipeWriter:
             self._end(None)
 
     def interrupt(self) -> None:
-        self._end(Failure(OSError(errno.ECANCELED, "its reader took no more")))
+        self._end(Failure(OSError(errno.ETIMEDOUT, "its reader takes nothing")))
 
     def connectionLost(self, reason: Failure) -> None:
         self._end(Failure(BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))))
 
     def _end(self, result: Failure | None) -> None:
-        self._reactor.removeWriter(self)
         written, self._written = self._written, None
+        self._stop()
         if written is not None:
             written.callback(result)
 
-    def close(self) -> None:
+    def _stop(self) -> None:
         self._reactor.removeWriter(self)
+        timer, self._timer = self._timer, None
+        if timer is not None and timer.active():
+            timer.cancel()
+
+    def close(self) -> None:
         self._written = None
+        self._stop()
         os.close(self._fd)
+
+
+def _may_block(fd: int) -> bool:
+    """Whether somebody must read what is written there."""
+    mode = os.fstat(fd).st_mode
+    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or os.isatty(fd)
 
 
 class StreamUpload(Upload):
@@ -196,16 +226,19 @@ class StreamUpload(Upload):
     :param name: what to call the stream.
     :param fd: the descriptor, closed at the end.
     :param reactor: watches pipes, so that a slow reader blocks only this upload.
+    :param patience: seconds in which a pipe must take something.
     :param ended: called at the end.
     """
 
-    def __init__(self, name: str, fd: int, reactor: IReactorFDSet, ended: Callable[[], None]) -> None:
+    def __init__(self, name: str, fd: int, reactor: Any, patience: float, ended: Callable[[], None]) -> None:
         self._name = name
         self._fd = fd
         self._ended = ended
-        mode = os.fstat(fd).st_mode
-        is_pipe = stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
-        self._pipe = _PipeWriter(fd, reactor) if is_pipe else None
+        self._pipe: _PipeWriter | None = None
+        if _may_block(fd):
+            self._pipe = _PipeWriter(fd, reactor, patience)
+        else:
+            os.set_blocking(fd, True)
 
     def _write(self, payloads: list[bytes]) -> Deferred[None]:
         if self._pipe is None:
@@ -319,7 +352,8 @@ class StreamStore(Store):
 
     :param name: the path, or what to call the descriptor.
     :param reactor: watches pipes and looks for a FIFO's reader.
-    :param patience: seconds to wait for a FIFO's reader before the upload fails.
+    :param patience: seconds to wait for an upload before, for a FIFO's reader, and for the reader
+        to take something, before the upload fails.
     :param fd: an open descriptor to write to in place of opening ``name``; it is kept open.
     """
 
@@ -338,10 +372,13 @@ class StreamStore(Store):
     def open(self, login: str) -> Generator[Deferred[Any], Any, Upload]:
         if self._turn.locked:
             self._log.info("an upload of {login} waits for {name}", login=ascii(login), name=self._name)
-        yield self._turn.acquire()
+        try:
+            yield self._turn.acquire().addTimeout(self._patience, self._reactor)
+        except TimeoutError:
+            raise OSError(errno.EBUSY, f"another upload held it for {self._patience:g} seconds", self._name) from None
         try:
             fd = yield self._open_stream()
-            return StreamUpload(self._name, fd, self._reactor, self._turn.release)
+            return StreamUpload(self._name, fd, self._reactor, self._patience, self._turn.release)
         except BaseException:
             self._turn.release()
             raise
@@ -349,15 +386,15 @@ class StreamStore(Store):
     @inlineCallbacks
     def _open_stream(self) -> Generator[Deferred[Any], Any, int]:
         if self._fd is not None:
-            return os.dup(self._fd)
-        flags = os.O_WRONLY | os.O_NOCTTY | os.O_CLOEXEC
+            return self._reopen(self._fd)
+        flags = os.O_WRONLY | os.O_NOCTTY | os.O_CLOEXEC | os.O_NONBLOCK
         if not stat.S_ISFIFO(os.stat(self._name).st_mode):
             return os.open(self._name, flags)
         give_up = self._reactor.seconds() + self._patience
         waits = False
         while True:
             try:
-                return os.open(self._name, flags | os.O_NONBLOCK)
+                return os.open(self._name, flags)
             except OSError as error:
                 if error.errno != errno.ENXIO:
                     raise
@@ -367,6 +404,17 @@ class StreamStore(Store):
                 waits = True
                 self._log.info("{name} has no reader yet; an upload waits for one", name=self._name)
             yield deferLater(self._reactor, READER_POLL)
+
+    def _reopen(self, fd: int) -> int:
+        """Another descriptor for what is open; where it may block, one that blocks for nobody else."""
+        if not _may_block(fd):
+            return os.dup(fd)
+        try:
+            return os.open(f"/dev/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        except OSError:  # a socket, or a system without such names
+            duplicate = os.dup(fd)
+            os.set_blocking(duplicate, False)
+            return duplicate
 
 
 def _check_writable(directory: str) -> None:
@@ -392,7 +440,11 @@ def open_store(
         return DirectoryStore(directory)
     if file is None:
         return Store()
+    if not file:
+        raise OSError(errno.ENOENT, "the name is empty", file)
     if file == "-":
+        if sys.__stdout__ is None:
+            raise OSError(errno.EBADF, "standard output is closed", file)
         # The log of a server in the foreground goes to standard output, where it must not mix with uploads.
         data = os.dup(stdout)
         os.dup2(2, stdout)

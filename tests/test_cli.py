@@ -14,7 +14,7 @@ import termios
 
 from sodiumtwist import KeyPair, __version__
 
-from .processes import PUBLIC, SECRET, SODIUMTWIST, ProcessTestCase, Running, clean_environment
+from .processes import PUBLIC, SECRET, SODIUMTWIST, ProcessTestCase, Running, clean_environment, wait_until
 
 
 class KeyTests(ProcessTestCase):
@@ -123,6 +123,50 @@ class UsageTests(ProcessTestCase):
         self.assertEqual((command.returncode, command.stderr), (141, b""))
 
 
+class DescriptorTests(ProcessTestCase):
+    """Closed and full standard descriptors: a status and an end, and no traceback."""
+
+    def shell(self, command: str, *arguments: str) -> Running:
+        """Run the command line with the shell's redirections."""
+        return self.run_process(["sh", "-c", f'exec "$@" {command}', "sh", *SODIUMTWIST, *arguments])
+
+    def test_full_output(self) -> None:
+        """What can't be printed is an error, though the file was sent."""
+        self.start_server("--file", "out")
+        key = ["--key", PUBLIC, "--endpoint", self.endpoint]
+        path = self.make_file("in", 100)
+        for arguments in (["keygen"], ["send", *key, path], ["ping", "-c", "1", *key], ["demo", path]):
+            command = self.shell(">/dev/full", *arguments)
+            self.assertEqual((command.wait(), command.output), (1, []), arguments)
+            self.assert_one_line(command.errors, "^sodiumtwist: No space left on device$")
+        self.assertEqual(self.read("out"), self.read("in"))
+
+    def test_closed_output(self) -> None:
+        """Without standard output or standard error nothing is printed there."""
+        self.start_server("--file", "out")
+        key = ["--key", PUBLIC, "--endpoint", self.endpoint]
+        path = self.make_file("in", 100)
+        for redirection in (">&-", "2>&-"):
+            for arguments in (["keygen"], ["send", *key, path], ["ping", "-c", "1", *key]):
+                command = self.shell(redirection, *arguments)
+                self.assertEqual((command.wait(), command.errors), (0, []), arguments)
+                self.assertEqual(bool(command.output), redirection == "2>&-")
+
+    def test_closed_input(self) -> None:
+        """Standard input that is closed is not an empty file."""
+        self.start_server("--file", "out")
+        command = self.shell("<&-", "send", "--key", PUBLIC, "--endpoint", self.endpoint, "-")
+        self.assertEqual((command.wait(), command.output), (1, []))
+        self.assert_one_line(command.errors, "cannot read -: standard input is closed")
+        self.assertFalse(os.path.exists(self.path("out")))
+
+    def test_name_with_control_characters(self) -> None:
+        """What a terminal could take for a command is not printed."""
+        command = self.run_process([*SODIUMTWIST, "send", "--key", PUBLIC, "a\x1b[2J\nb"])
+        self.assertEqual(command.wait(), 1)
+        self.assert_one_line(command.errors, r"cannot read a\?\[2J\?b: No such file")
+
+
 class ProgressTests(ProcessTestCase):
     """The progress bar."""
 
@@ -193,6 +237,25 @@ class DemoTests(ProcessTestCase):
         if status != 0:  # it may have been done before the signal came
             self.assertEqual(status, 130)
             self.assert_one_line(demo.errors, "^sodiumtwist: interrupted")
+
+    def test_ended_at_any_moment(self) -> None:
+        """SIGHUP, SIGTERM and SIGINT, early or late, leave nothing behind."""
+        for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT):
+            for sign in ("sample", "server.key", "uploads"):
+                demo = self.start() if not os.path.exists(self.path("tmp")) else self.restart()
+                self.wait_for_file(sign, demo)
+                status = demo.stop(number)
+                self.assertIn(status, (0, 128 + number))
+                self.assertEqual(os.listdir(self.path("tmp")), [])
+
+    def restart(self) -> Running:
+        return self.run_process([*SODIUMTWIST, "demo"], env=clean_environment(TMPDIR=self.path("tmp")))
+
+    def wait_for_file(self, name: str, demo: Running) -> None:
+        wait_until(lambda: self.is_there(name) or demo.process.poll() is not None, name)
+
+    def is_there(self, name: str) -> bool:
+        return any(os.path.exists(self.path("tmp", made, name)) for made in os.listdir(self.path("tmp")))
 
     def test_server_does_not_start(self) -> None:
         """The demo says why, and cleans up."""

@@ -8,7 +8,7 @@ import os
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from sodiumtwist import InvalidKey, KeyPair, LocalProtocolError
+from sodiumtwist import InvalidKey, KeyPair, LocalProtocolError, keyfiles
 from sodiumtwist.keyfiles import read_key_file, read_passphrase_file, write_key_file
 
 
@@ -32,6 +32,19 @@ class KeyFileTests(SynchronousTestCase):
         write_key_file(self.path, pair)
         self.assertRaises(FileExistsError, write_key_file, self.path, KeyPair.generate())
         self.assertEqual(read_key_file(self.path), pair)
+
+    def test_disk_full(self) -> None:
+        """No empty key file stays behind, which would never be overwritten."""
+        def open_full(fd: int, mode: str) -> object:
+            os.dup2(self.full, fd)
+            return open(fd, mode)
+
+        self.full = os.open("/dev/full", os.O_WRONLY)
+        self.addCleanup(os.close, self.full)
+        keyfiles.open = open_full  # in the place of the builtin
+        self.addCleanup(delattr, keyfiles, "open")
+        self.assertRaises(OSError, write_key_file, self.path, KeyPair.generate())
+        self.assertFalse(os.path.exists(self.path))
 
     def test_others_can_read(self) -> None:
         """A key that others can read is refused, with the command that mends it."""

@@ -63,11 +63,11 @@ from sodiumtwist import (
     UnexpectedPDU,
     WindowExceeded,
 )
+from sodiumtwist.base import CORK_LIMIT, PONG_LIMIT
 from sodiumtwist.core.connection import PENDING_LIMIT, ClientConnection, ServerConnection
 from sodiumtwist.core.events import AuthenticationRequested, DataReceived, PingReceived, PongReceived
 from sodiumtwist.core.handshake import answer_client_auth, open_client_auth
 from sodiumtwist.core.wire import ClientAuth, pack_client_auth
-from sodiumtwist.protocol import CORK_LIMIT, PONG_LIMIT
 
 from .pair import (
     BUFFER_SIZE,

@@ -74,6 +74,24 @@ class FileSourceTests(SourceTestCase):
         self.source.resume()
         self.assertEqual((self.chunks, [error.errno for error in self.ends]), ([], [errno.EBADF]))
 
+    def test_cut_short(self) -> None:
+        """A file that lost bytes while it was read is not taken for whole; one that grew is."""
+        self.open_file(bytes(2 * CHUNK_SIZE))
+        self.source.start(lambda chunk: (self.chunks.append(chunk), self.source.pause()), self.ends.append)
+        self.source.resume()
+        os.truncate(f"/dev/fd/{self.source._fd}", CHUNK_SIZE)
+        self.source.resume()
+        self.assertEqual((len(self.chunks), [error.errno for error in self.ends]), (1, [errno.EIO]))
+
+    def test_no_waiting(self) -> None:
+        """What has nothing to read now, and can't be waited for, is an error and no endless loop."""
+        read, write = os.pipe()
+        self.addCleanup(os.close, write)
+        os.set_blocking(read, False)
+        self.start(FileSource(read))
+        self.source.resume()
+        self.assertEqual([type(error) for error in self.ends], [BlockingIOError])
+
     def test_close(self) -> None:
         """Closing twice does no harm."""
         self.open_file(b"x")

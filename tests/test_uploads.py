@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import errno
 import os
+import pty
 import shutil
+import sys
 import tempfile
 from typing import Any
 
@@ -79,7 +81,7 @@ class FileStoreTests(UploadTestCase):
         """A file that is replaced keeps its mode."""
         with open(self.path("out"), "w"):
             pass
-        os.chmod(self.path("out"), 0o644)
+        os.chmod(self.path("out"), 0o4644)  # but no set-user-ID for what others sent
         self.open(FileStore(self.path("out"))).finish()
         self.assertEqual(self.mode("out"), 0o644)
 
@@ -113,6 +115,21 @@ class FileStoreTests(UploadTestCase):
         self.successResultOf(upload.write([b"some"]))
         os.mkdir(self.path("out.partial"))
         self.assertRegex(upload.abandon(), r"^4 bytes in .*\.part, as .*out\.partial cannot be made: Is a directory$")
+
+    def test_temporary_file_gone(self) -> None:
+        """Nothing is kept then, no descriptor either, and the log does not claim it."""
+        before = os.listdir("/dev/fd")
+        upload = self.open(FileStore(self.path("out")))
+        (temporary,) = os.listdir(self.directory)
+        os.unlink(self.path(temporary))
+        self.successResultOf(upload.write([b"some"]))
+        self.assertEqual(upload.abandon(), f"nothing, as {self.path(temporary)} is gone")
+        self.assertEqual((os.listdir(self.directory), os.listdir("/dev/fd")), ([], before))
+
+    def test_long_name(self) -> None:
+        """A name as long as a name may be."""
+        self.open(FileStore(self.path("n" * 255))).finish()
+        self.assertEqual(os.listdir(self.directory), ["n" * 255])
 
     def test_closes(self) -> None:
         """No descriptor stays open, however it ends."""
@@ -255,6 +272,44 @@ class StreamStoreTests(UploadTestCase):
             upload.abandon()
             self.assertEqual(self.reactor.writers, set())
 
+    def test_reader_takes_nothing(self) -> None:
+        """Patience counts from the last byte that was taken."""
+        fd, upload, writing = self.fill()
+        self.reactor.advance(179)
+        os.read(fd, 65536)
+        for writer in list(self.reactor.writers):
+            writer.doWrite()
+        self.reactor.advance(179)
+        self.assertNoResult(writing)
+        self.reactor.advance(1)
+        self.assertEqual(self.failureResultOf(writing, OSError).value.strerror, "its reader takes nothing")
+        upload.abandon()
+        self.assertEqual((self.reactor.writers, self.reactor.getDelayedCalls()), (set(), []))
+
+    def test_turn_does_not_come(self) -> None:
+        """Waiting for another upload has an end, too."""
+        self.reader()
+        first = self.open(self.store)
+        second = self.store.open("login")
+        self.reactor.advance(180)
+        reason = self.failureResultOf(second, OSError)
+        self.assertEqual(reason.value.strerror, "another upload held it for 180 seconds")
+        first.finish()
+        self.open(self.store).finish()
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_terminal(self) -> None:
+        """A terminal that takes no more is waited for like a pipe."""
+        main, terminal = pty.openpty()
+        for fd in (main, terminal):
+            self.addCleanup(os.close, fd)
+        upload = self.open(StreamStore(os.ttyname(terminal), self.reactor, 180))
+        writing = upload.write([b"x" * 100_000])
+        self.assertNoResult(writing)
+        upload.interrupt()
+        self.failureResultOf(writing, OSError)
+        upload.abandon()
+
     def test_interrupted(self) -> None:
         """A write that waits can be made to fail."""
         fd, upload, writing = self.fill()
@@ -276,6 +331,10 @@ class StreamStoreTests(UploadTestCase):
 class OpenStoreTests(UploadTestCase):
     """Which store the command line means."""
 
+    def setUp(self) -> None:
+        super().setUp()
+        self.reactor = PipeReactor()
+
     def test_kinds(self) -> None:
         """By what the path is."""
         os.mkfifo(self.path("fifo"))
@@ -288,6 +347,22 @@ class OpenStoreTests(UploadTestCase):
         ]:
             self.assertIs(type(open_store(Clock(), 1, **arguments)), kind)
         self.assertEqual(sorted(os.listdir(self.directory)), ["fifo", "up"])
+
+    def test_no_name(self) -> None:
+        """An empty name, and a standard output that is closed, are errors."""
+        self.assertRaises(OSError, open_store, Clock(), 1, file="")
+        self.patch(sys, "__stdout__", None)
+        self.assertRaises(OSError, open_store, Clock(), 1, file="-")
+
+    def test_blocks_for_nobody_else(self) -> None:
+        """The pipe that standard output is stays a blocking one for those who share it."""
+        read, write = os.pipe()
+        for fd in (read, write):
+            self.addCleanup(os.close, fd)
+        store = StreamStore("standard output", self.reactor, 1, os.dup(write))
+        self.addCleanup(os.close, store._fd)
+        self.open(store)
+        self.assertTrue(os.get_blocking(write))
 
     def test_standard_output(self) -> None:
         """What is printed later does not mix with uploads."""

@@ -1,0 +1,444 @@
+"""
+What both sides do with Twisted: one core connection between a transport and an application, with
+timers, producers and Deferreds.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import Any
+
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IConsumer, IDelayedCall, IProducer, IPushProducer, IReactorTime
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from .addresses import describe_address
+from .core.errors import AuthenticationTimeout, LocalProtocolError, RemoteProtocolError, WindowExceeded
+from .core.events import DataReceived, Event, PingReceived, PongReceived
+from .core.keepalive import Timeouts
+from .core.secretstream import Buffer
+from .core.wire import WINDOW
+from .producers import PulledProducer, WriteGate
+
+#: What one event may cause to be sent before it is handed to the transport, in bytes.
+CORK_LIMIT = 65536
+
+#: How many PONGs may wait for a peer that sends PINGs and does not read.
+PONG_LIMIT = 64
+
+
+@implementer(IPushProducer, IConsumer)
+class SodiumProtocol(Protocol):
+    """
+    What both sides do. For applications it is a consumer (``send_data``, ``write``) and a producer
+    (``pauseProducing`` stops ``payload_received`` and, behind it, the transport).
+
+    :ivar is_authenticated: true from ``authenticated()`` to ``connection_lost()``.
+    """
+
+    _log = Logger()
+
+    factory: Any
+    is_authenticated = False
+
+    _connection: Any = None
+    _timer: IDelayedCall | None = None
+    _closing: IDelayedCall | None = None
+    _error: BaseException | None = None
+    _producer: Any = None
+    _done = False
+    _pumping = False
+    _paused = False
+    _write_blocked = False
+    _draining = False
+    _transport_paused = False
+    _unread_pongs = 0
+
+    # Hooks for the application
+
+    def authenticated(self) -> None:
+        """The handshake is over: ``send_data`` may be called. For subclasses."""
+
+    def payload_received(self, payload: bytes) -> None:
+        """
+        A DATA came. For subclasses.
+
+        :param payload: 0 to 131070 bytes.
+        """
+
+    def connection_lost(self, reason: Failure) -> None:
+        """
+        It is over. For subclasses.
+
+        :param reason: one of :mod:`sodiumtwist.core.errors` when the protocol decided, else what
+            the transport said (``ConnectionDone`` when the peer or we closed in order).
+        """
+
+    # For the application to call
+
+    def send_data(self, payload: Buffer) -> None:
+        """
+        Send one DATA.
+
+        :param payload: 0 to 131070 bytes.
+        :raises PayloadTooLarge: when it is longer.
+        :raises LocalProtocolError: before ``authenticated()`` on a server, and when it is over.
+        """
+        self._check_usable()
+        self._write(self._connection.send_data(payload))
+
+    def write(self, data: bytes) -> None:
+        """Send bytes in as many DATA as they need (``IConsumer``)."""
+        view = memoryview(data)
+        for start in range(0, len(view), WINDOW):
+            self.send_data(view[start : start + WINDOW])
+
+    def ping(self) -> Deferred[float]:
+        """
+        Send a PING.
+
+        :return: fires with the seconds until its PONG, or with the reason when the connection goes.
+        """
+        try:
+            self._check_usable()
+            self._send_ping()
+        except LocalProtocolError:
+            return fail()
+        # A cancelled one keeps its place in the queue: its PONG will come all the same.
+        deferred: Deferred[float] = Deferred()
+        self._pings[-1] = deferred
+        return deferred
+
+    def close(self) -> None:
+        """
+        Close in order: what was sent is delivered first, for as long as inactivity may last;
+        nothing more is received.
+        """
+        self._close(None)
+
+    def abort(self, error: BaseException | None = None) -> None:
+        """
+        Close at once: what was not delivered yet is dropped.
+
+        :param error: what ``connection_lost`` shall give as the reason.
+        """
+        if self._done and self._closing is None:
+            return
+        self._error = error
+        self._finish()
+        self._abort_transport()
+
+    def pauseProducing(self) -> None:
+        """Deliver nothing more until ``resumeProducing``; the transport stops reading."""
+        self._paused = True
+        self._regulate()
+
+    def resumeProducing(self) -> None:
+        """Deliver again, first what had come already."""
+        self._paused = False
+        self._regulate()
+
+    def stopProducing(self) -> None:
+        """``close()``, by the name that producers have for it."""
+        self.close()
+
+    def registerProducer(self, producer: IProducer, streaming: bool) -> None:
+        """
+        Let a producer be paused when the transport takes no more.
+
+        :param producer: an ``IPushProducer`` if ``streaming``, else an ``IPullProducer``.
+        :raises RuntimeError: when there is one already.
+        """
+        if self._producer is not None:
+            raise RuntimeError("a producer is registered already; unregister it first")
+        if self._done:
+            producer.stopProducing()
+            return
+        self._producer = producer if streaming else PulledProducer(producer, self._clock)
+        if self._write_blocked:
+            self._producer.pauseProducing()
+            self._regulate()
+        elif not streaming:
+            self._producer.resumeProducing()
+
+    def unregisterProducer(self) -> None:
+        """The producer is done."""
+        producer, self._producer = self._producer, None
+        if isinstance(producer, PulledProducer):
+            producer.pauseProducing()
+        self._regulate()
+
+    # What the transport calls
+
+    def connectionMade(self) -> None:
+        """Begin; ``authenticated`` comes later."""
+        self._clock: IReactorTime = self.factory.clock
+        self._corked: list[bytes] = []
+        # What was to be written while the transport took no more.
+        self._outgoing: deque[bytes] = deque()
+        self._corked_size = 0
+        # One for each PING on its way: the Deferred to tell, or None for those of our own.
+        self._pings: deque[Deferred[float] | None] = deque()
+        set_no_delay = getattr(self.transport, "setTcpNoDelay", None)
+        if set_no_delay is not None:
+            with suppress(OSError):  # some Twisted versions have it for UNIX sockets, which have not
+                set_no_delay(True)
+        self._connection = self.factory.make_connection(self._clock.seconds())
+        self.transport.registerProducer(WriteGate(self._writing_blocked, self._writing_unblocked), True)
+        self._arm_timer()
+
+    def dataReceived(self, data: bytes) -> None:
+        """Bytes came, cut anywhere."""
+        if self._done:
+            return
+        self._pump(self._connection.receive_data(data, self._clock.seconds()))
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """The transport is gone; ``connection_lost`` follows."""
+        if self._error is None and not self._done:
+            self._error = self._explain(reason)
+        self._finish()
+        if self._closing is not None:
+            self._closing.cancel()
+            self._closing = None
+        if self._error is not None:
+            reason = Failure(self._error)
+        self.is_authenticated = False
+        pings, self._pings = self._pings, deque()
+        for ping in pings:
+            if ping is not None:
+                ping.errback(reason)
+        self._lost(reason)
+        self.connection_lost(reason)
+
+    def _explain(self, reason: Failure) -> BaseException | None:
+        if reason.check(ConnectionDone):
+            try:
+                self._connection.receive_eof()
+            except RemoteProtocolError as error:
+                return error
+        return None
+
+    def _lost(self, reason: Failure) -> None:
+        """For the two sides: called before ``connection_lost``."""
+
+    # Receiving
+
+    def _pump(self, events: Iterable[Event], begin: Callable[[], None] | None = None) -> None:
+        """
+        Hand events to the application until they end or reading must pause; what is sent
+        meanwhile leaves together.
+
+        :param begin: called before the first event.
+        """
+        self._pumping = True
+        try:
+            if begin is not None:
+                begin()
+            iterator = iter(events)
+            while not self._done and not self._must_pause():
+                event = next(iterator, None)
+                if event is None:
+                    break
+                self._dispatch(event)
+        except RemoteProtocolError as error:
+            self._close(error)
+        except Exception as error:
+            self._application_failed(Failure(), error)
+        finally:
+            self._pumping = False
+            self._flush()
+        self._regulate_transport()
+
+    def _application_failed(self, failure: Failure, error: BaseException) -> None:
+        self._log.failure("the application failed; its connection with {peer} is closed", failure, peer=self._peer())
+        self.abort(error)
+
+    def _dispatch(self, event: Event) -> None:
+        if isinstance(event, DataReceived):
+            self.payload_received(event.payload)
+        elif isinstance(event, PingReceived):
+            self._answer_ping()
+        elif isinstance(event, PongReceived):
+            ping = self._pings.popleft()
+            if ping is not None:
+                ping.callback(event.latency)
+        else:
+            self._handshake_event(event)
+
+    def _handshake_event(self, event: Event) -> None:
+        raise NotImplementedError
+
+    def _now_authenticated(self) -> None:
+        self.is_authenticated = True
+        self._arm_timer()
+        self.authenticated()
+
+    def _answer_ping(self) -> None:
+        if self._write_blocked:
+            self._unread_pongs += 1
+            if self._unread_pongs > PONG_LIMIT:
+                raise WindowExceeded(f"the peer sends PINGs and left {PONG_LIMIT} PONGs unread")
+        self._write(self._connection.send_pong(self.factory.wall_clock()))
+
+    def _must_pause(self) -> bool:
+        return self._paused
+
+    def _regulate(self) -> None:
+        """Something that pauses reading, or did, has changed. Inside the loop, the loop will see."""
+        if self._done or self._pumping:
+            return
+        if self._transport_paused and not self._must_pause():
+            self._pump(self._connection.events(self._clock.seconds()))
+        else:
+            self._regulate_transport()
+
+    def _regulate_transport(self) -> None:
+        if self._done or self._transport_paused == self._must_pause():
+            return
+        self._transport_paused = not self._transport_paused
+        if self._transport_paused:
+            self._connection.reading_paused()
+            self.transport.pauseProducing()
+        else:
+            self._connection.reading_resumed(self._clock.seconds())
+            self.transport.resumeProducing()
+            self._arm_timer()
+
+    # Sending
+
+    def _check_usable(self) -> None:
+        if self._done or self._connection is None:
+            raise LocalProtocolError("the connection is closed")
+
+    def _write(self, data: bytes) -> None:
+        if not self._pumping:
+            self._hand_over(data)
+            return
+        self._corked.append(data)
+        self._corked_size += len(data)
+        if self._corked_size >= CORK_LIMIT:
+            self._flush()
+
+    def _flush(self) -> None:
+        corked = self._corked
+        if not corked:
+            return
+        self._corked, self._corked_size = [], 0
+        self._hand_over(corked[0] if len(corked) == 1 else b"".join(corked))
+
+    def _hand_over(self, data: bytes) -> None:
+        """Write, piece by piece, so that a peer that takes much slowly is seen to take some."""
+        if self._write_blocked:
+            self._outgoing.append(data)
+        else:
+            self.transport.write(data)
+
+    def _send_ping(self) -> None:
+        ping = self._connection.send_ping(self._clock.seconds(), self.factory.wall_clock())
+        self._pings.append(None)
+        self._write(ping)
+
+    def _writing_blocked(self) -> None:
+        self._write_blocked = True
+        if self._done:
+            return
+        self._connection.writing_blocked(self._clock.seconds())
+        self._arm_timer()
+        if self._draining:
+            return
+        if self._producer is not None:
+            self._producer.pauseProducing()
+        self._regulate()
+
+    def _writing_unblocked(self) -> None:
+        self._write_blocked = False
+        self._unread_pongs = 0
+        if self._done:
+            return
+        self._connection.writing_unblocked()
+        self._draining = True
+        while self._outgoing and not self._write_blocked:
+            self.transport.write(self._outgoing.popleft())
+        self._draining = False
+        if self._write_blocked:
+            return
+        if self._producer is not None:
+            self._producer.resumeProducing()
+        self._regulate()
+
+    # Time
+
+    def _arm_timer(self) -> None:
+        """Have ``_deadline_reached`` called in time. Later deadlines are noticed when it is called."""
+        if self._done:
+            return
+        deadline = self._connection.deadline()
+        if self._timer is not None:
+            if self._timer.getTime() <= deadline:
+                return
+            self._timer.cancel()
+            self._timer = None
+        if deadline != float("inf"):
+            self._timer = self._clock.callLater(max(0, deadline - self._clock.seconds()), self._deadline_reached)
+
+    def _deadline_reached(self) -> None:
+        self._timer = None
+        try:
+            if self._connection.ping_due(self._clock.seconds()):
+                self._send_ping()
+        except AuthenticationTimeout as error:
+            self._close(error)
+        except RemoteProtocolError as error:
+            self.abort(error)
+        self._arm_timer()
+
+    # Ending
+
+    def _close(self, error: BaseException | None) -> None:
+        if self._done:
+            return
+        self._error = error
+        self._flush()
+        if self._outgoing:
+            self.transport.write(b"".join(self._outgoing))
+        self._finish()
+        timeouts: Timeouts = self.factory.timeouts
+        self._closing = self._clock.callLater(timeouts.inactivity, self._abort_transport)
+        self.transport.loseConnection()
+
+    def _finish(self) -> None:
+        """From here on nothing is received, sent or timed."""
+        if self._done:
+            return
+        self._done = True
+        self._corked, self._corked_size = [], 0
+        self._outgoing.clear()
+        self._connection.close()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        # A producer that stays registered keeps Twisted from closing.
+        self.transport.unregisterProducer()
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            try:
+                producer.stopProducing()
+            except Exception:
+                self._log.failure("a producer failed when it was stopped")
+
+    def _abort_transport(self) -> None:
+        if self._closing is not None and self._closing.active():
+            self._closing.cancel()
+        self._closing = None
+        abort = getattr(self.transport, "abortConnection", None) or self.transport.loseConnection
+        abort()
+
+    def _peer(self) -> str:
+        return describe_address(self.transport.getPeer())
