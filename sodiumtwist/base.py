@@ -294,7 +294,7 @@ class SodiumProtocol(Protocol):
         """Something that pauses reading, or did, has changed. Inside the loop, the loop will see."""
         if self._done or self._pumping:
             return
-        if self._transport_paused and not self._must_pause():
+        if not self._must_pause() and (self._transport_paused or self._connection.buffered):
             self._pump(self._connection.events(self._clock.seconds()))
         else:
             self._regulate_transport()
