@@ -364,9 +364,11 @@ class SodiumProtocol(Protocol):
             return
         self._connection.writing_unblocked()
         self._draining = True
-        while self._outgoing and not self._write_blocked:
-            self.transport.write(self._outgoing.popleft())
-        self._draining = False
+        try:
+            while self._outgoing and not self._write_blocked:
+                self.transport.write(self._outgoing.popleft())
+        finally:
+            self._draining = False
         if self._write_blocked:
             return
         if self._producer is not None:

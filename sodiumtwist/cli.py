@@ -93,6 +93,8 @@ class KeygenOptions(CommandOptions):
     def execute(self) -> None:
         pair = KeyPair.generate()
         if self["output"] is None:
+            if sys.stdout is None:
+                raise usage.UsageError("standard output is closed, and the private key would be lost; use --output")
             print(f"private key: {pair.secret.hex()}")
         else:
             try:
@@ -150,7 +152,7 @@ class ConnectOptions(CommandOptions):
         if self["passphrase-file"] is not None:
             self["passphrase"], warning = read_passphrase_file(self["passphrase-file"])
             if warning:
-                print(f"sodiumtwist: {warning}", file=sys.stderr)
+                print_error(warning)
         elif variable is not None:
             self["passphrase"] = variable
         elif self["passphrase"] is None:

@@ -88,6 +88,8 @@ async def _guarded(reactor: Any, command: Callable[[Any, Any], Awaitable[None]],
     def interrupt() -> Deferred[None]:
         nonlocal interrupted
         interrupted = True
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)  # one was enough
         running.cancel()
         # The reactor goes on until this fires, so that what was begun can be undone.
         return undone

@@ -10,9 +10,10 @@ import random
 import re
 import sys
 import tempfile
+from contextlib import suppress
 from typing import Any
 
-from twisted.internet.defer import Deferred, DeferredList, TimeoutError
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.internet.endpoints import clientFromString
 from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.protocol import ProcessProtocol
@@ -29,7 +30,8 @@ SAMPLE_SIZE = 32 * 1024 * 1024
 
 #: Seconds the server has to start, and to stop before it is killed.
 START_TIMEOUT = 30.0
-STOP_TIMEOUT = 10.0
+STOP_TIMEOUT = 5.0
+STOP_POLL = 0.02
 
 BETWEEN_TWO_MACHINES = """\
 The same between two machines, with a passphrase of your own in pass.txt on both:
@@ -44,12 +46,12 @@ class _Server(ProcessProtocol):
     Watches the server's process.
 
     :ivar port: fires with its port when it listens; fails when it ends before that.
-    :ivar ended: fires when it is gone.
+    :ivar ended: whether it is gone.
     """
 
     def __init__(self) -> None:
         self.port: Deferred[int] = Deferred()
-        self.ended: Deferred[None] = Deferred()
+        self.ended = False
         self._output = b""
 
     def outReceived(self, data: bytes) -> None:
@@ -64,10 +66,10 @@ class _Server(ProcessProtocol):
         self._output += data
 
     def processEnded(self, reason: Failure) -> None:
+        self.ended = True
         if not self.port.called:
             last = self._output.decode("utf-8", "replace").strip().rpartition("\n")[2]
             self.port.errback(CommandFailed(EXIT_BROKEN, f"the server did not start: {last}"))
-        self.ended.callback(None)
 
 
 async def demo(reactor: Any, options: Any) -> None:
@@ -155,14 +157,16 @@ def _compare(path: str, uploads: str) -> None:
 
 
 async def _stop(reactor: Any, process: Any, server: _Server) -> None:
+    """End the server, and see to it that it has ended, whoever is impatient meanwhile."""
+    cancelled = False
     for signal_name in ("TERM", "KILL"):
-        try:
+        with suppress(ProcessExitedAlready):
             process.signalProcess(signal_name)
-        except ProcessExitedAlready:
-            pass
-        patience = deferLater(reactor, STOP_TIMEOUT)
-        await DeferredList([server.ended, patience], fireOnOneCallback=True)
-        if server.ended.called:
-            patience.addErrback(lambda reason: None)
-            patience.cancel()
-            return
+        limit = reactor.seconds() + STOP_TIMEOUT
+        while not server.ended and reactor.seconds() < limit:
+            try:
+                await deferLater(reactor, STOP_POLL)
+            except CancelledError:
+                cancelled = True
+    if cancelled:
+        raise CancelledError()

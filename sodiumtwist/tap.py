@@ -40,6 +40,8 @@ KEY_VARIABLE = "SODIUMTWIST_KEY"
 STOP_TIMEOUT = 5.0
 STOP_POLL = 0.01
 
+STOPPING = "the server is stopping"
+
 
 class Options(usage.Options):
     """The command line of ``twistd sodium``; what is wrong with it ends the program with one line."""
@@ -320,9 +322,9 @@ class SodiumService(Service):
         ports, self._ports = self._ports, []
         closing = DeferredList([maybeDeferred(port.stopListening) for port in ports], consumeErrors=True)
         for connection in list(self._factory.connections):
-            connection.abort(LocalProtocolError("the server is stopping"))
+            connection.abort(LocalProtocolError(STOPPING))
         for receiver in list(self._factory.receiving):
-            receiver.give_up()
+            receiver.give_up(STOPPING)
         yield closing.addTimeout(STOP_TIMEOUT, self._reactor, lambda result, timeout: None)
         limit = self._reactor.seconds() + STOP_TIMEOUT
         while (self._factory.connections or self._factory.receiving) and self._reactor.seconds() < limit:

@@ -35,6 +35,8 @@ ACKNOWLEDGEMENT_SIZE = 32
 #: How many bytes a receiver takes beyond what is being written, roughly.
 WRITE_BEHIND = 1024 * 1024
 
+LEFT_EARLY = "the client left before its end"
+
 #: How many DATA a sender has on their way without an acknowledgement, at most.
 IN_FLIGHT_LIMIT = 128
 
@@ -78,12 +80,13 @@ class UploadReceiver(SodiumServerProtocol):
     """
     Receives one upload into the store of its factory, an :class:`UploadFactory`.
 
-    Nothing is opened before the first DATA. What comes while something is being written waits and
-    is written together; with a mebibyte waiting nothing more is received.
+    Nothing is opened before the first DATA. What comes while something is being written waits;
+    with a mebibyte waiting nothing more is received.
     """
 
     _upload: Upload | None = None
     _working: Deferred[None] | None = None
+    _looping = False
     _framed = False
     _end_seen = False
     _ended = False
@@ -91,7 +94,7 @@ class UploadReceiver(SodiumServerProtocol):
     _broken: str | None = None
 
     def __init__(self) -> None:
-        self._waiting: list[bytes] = []
+        self._waiting: deque[bytes] = deque()
         self._waiting_size = 0
 
     def payload_received(self, payload: bytes) -> None:
@@ -109,23 +112,30 @@ class UploadReceiver(SodiumServerProtocol):
         self._work()
 
     def _work(self) -> None:
-        """Write what waits, unless a batch is being written already."""
-        if self._working is not None or not self._waiting:
+        """Write what waits, unless something is being written already."""
+        if self._looping:
             return
-        batch, self._waiting, self._waiting_size = self._waiting, [], 0
+        self._looping = True
+        while self._waiting and self._working is None:
+            self._work_once()
+        self._looping = False
+
+    def _work_once(self) -> None:
         if self._upload is None:
             working = self.factory.store.open(self.login)
-            working.addCallback(self._opened, batch)
+            working.addCallback(self._opened)
         else:
+            count = 1 if self._upload.one_by_one else len(self._waiting)
+            batch = [self._waiting.popleft() for _ in range(count)]
+            self._waiting_size -= sum(len(payload) + PDU_OVERHEAD for payload in batch)
             working = self._upload.write(batch)
+            working.addCallback(self._written, batch)
         self._working = working
-        working.addCallback(self._written, batch)
         working.addErrback(self._failed)
         working.addCallback(self._go_on)
 
-    def _opened(self, upload: Upload, batch: list[bytes]) -> Deferred[None]:
+    def _opened(self, upload: Upload) -> None:
         self._upload = upload
-        return upload.write(batch)
 
     def _written(self, _: None, batch: list[bytes]) -> None:
         if self._end_seen and not self._waiting:
@@ -135,19 +145,18 @@ class UploadReceiver(SodiumServerProtocol):
                 self.send_data(acknowledgement(len(payload)))
 
     def _failed(self, reason: Failure) -> None:
-        self._waiting = []
-        if reason.check(OSError):
-            self._broken = describe_os_error(reason.value)
-        else:
-            self._broken = reason.getErrorMessage()
-            if not reason.check(CancelledError):
-                self._log.failure("cannot store an upload from {peer}", reason, peer=self._peer())
-        if self._reason is None:
+        self._waiting.clear()
+        why = describe_os_error(reason.value) if reason.check(OSError) else reason.getErrorMessage()
+        if not reason.check(OSError, CancelledError):
+            self._log.failure("cannot store an upload from {peer}", reason, peer=self._peer())
+        if self._broken is None:
+            self._broken = why
+        if self._reason is None and not self._done:
             self._log.error(
                 "cannot store an upload of {login} from {peer}: {reason}",
                 login=ascii(self.login),
                 peer=self._peer(),
-                reason=self._broken,
+                reason=why,
             )
             self.abort(reason.value)
 
@@ -173,13 +182,17 @@ class UploadReceiver(SodiumServerProtocol):
         self._reason = reason
         if self._working is None:
             self._conclude()
-        elif self._upload is None or not reason.check(ConnectionDone):
-            self.give_up()
+        elif not reason.check(ConnectionDone):
+            self.give_up(reason.getErrorMessage())
+        elif self._upload is None or (self._framed and not self._end_seen):
+            self.give_up(LEFT_EARLY)
 
-    def give_up(self) -> None:
-        """Wait no longer for whatever takes what was received."""
-        self._waiting = []
+    def give_up(self, why: str) -> None:
+        """Wait no longer for whatever takes what was received; the upload breaks off."""
+        self._waiting.clear()
         if self._working is not None:
+            if self._broken is None:
+                self._broken = why
             if self._upload is None:
                 self._working.cancel()
             else:
@@ -187,21 +200,22 @@ class UploadReceiver(SodiumServerProtocol):
 
     def _conclude(self) -> None:
         """The connection is gone and nothing is being written: finish the upload or abandon it."""
+        begun = self in self.factory.receiving
         self.factory.receiving.discard(self)
-        if self._upload is None or self._ended:
+        if not begun or self._ended:
             return
         assert self._reason is not None
         why = self._broken or self._reason.getErrorMessage()
         if self._broken is None and self._reason.check(ConnectionDone):
             if self._framed:
-                why = "the client left before its end"
+                why = LEFT_EARLY
             else:
                 try:
                     self._finish_upload()
                     return
                 except OSError as error:
                     why = describe_os_error(error)
-        outcome = self._upload.abandon()
+        outcome = "nothing" if self._upload is None else self._upload.abandon()
         self._log.warn(
             "upload of {login} from {peer} broke off: {reason}; kept {outcome}",
             login=ascii(self.login),

@@ -57,9 +57,11 @@ class Upload:
     under way.
 
     :ivar size: bytes written so far.
+    :ivar one_by_one: whether to write payloads singly, because that can take long.
     """
 
     size = 0
+    one_by_one = False
 
     def write(self, payloads: list[bytes]) -> Deferred[None]:
         """
@@ -150,7 +152,10 @@ class _PipeWriter:
 
     :param fd: a descriptor that does not block.
     :param patience: seconds in which something must be taken.
+    :ivar taken: how many bytes were.
     """
+
+    taken = 0
 
     def __init__(self, fd: int, reactor: Any, patience: float) -> None:
         self._fd = fd
@@ -178,7 +183,9 @@ class _PipeWriter:
     def doWrite(self) -> None:
         try:
             if self._rest:
-                self._rest = self._rest[os.write(self._fd, self._rest) :]
+                size = os.write(self._fd, self._rest)
+                self.taken += size
+                self._rest = self._rest[size:]
                 if self._timer is not None:
                     self._timer.reset(self._patience)
         except BlockingIOError:
@@ -196,6 +203,8 @@ class _PipeWriter:
         self._end(Failure(BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))))
 
     def _end(self, result: Failure | None) -> None:
+        if self._fd < 0:
+            return
         written, self._written = self._written, None
         self._stop()
         if written is not None:
@@ -210,7 +219,8 @@ class _PipeWriter:
     def close(self) -> None:
         self._written = None
         self._stop()
-        os.close(self._fd)
+        fd, self._fd = self._fd, -1
+        os.close(fd)
 
 
 def _may_block(fd: int) -> bool:
@@ -237,6 +247,7 @@ class StreamUpload(Upload):
         self._pipe: _PipeWriter | None = None
         if _may_block(fd):
             self._pipe = _PipeWriter(fd, reactor, patience)
+            self.one_by_one = True
         else:
             os.set_blocking(fd, True)
 
@@ -261,11 +272,14 @@ class StreamUpload(Upload):
         fd, self._fd = self._fd, -1
         if fd < 0:
             return
-        if self._pipe is not None:
-            self._pipe.close()
-        else:
-            os.close(fd)
-        self._ended()
+        try:
+            if self._pipe is not None:
+                self.size = self._pipe.taken
+                self._pipe.close()
+            else:
+                os.close(fd)
+        finally:
+            self._ended()
 
 
 class DiscardedUpload(Upload):
@@ -447,7 +461,7 @@ def open_store(
             raise OSError(errno.EBADF, "standard output is closed", file)
         # The log of a server in the foreground goes to standard output, where it must not mix with uploads.
         data = os.dup(stdout)
-        os.dup2(2, stdout)
+        os.dup2(2 if sys.__stderr__ is not None else os.open(os.devnull, os.O_WRONLY), stdout)
         return StreamStore("standard output", reactor, patience, data)
     try:
         mode = os.stat(file).st_mode

@@ -147,10 +147,16 @@ class DescriptorTests(ProcessTestCase):
         key = ["--key", PUBLIC, "--endpoint", self.endpoint]
         path = self.make_file("in", 100)
         for redirection in (">&-", "2>&-"):
-            for arguments in (["keygen"], ["send", *key, path], ["ping", "-c", "1", *key]):
+            for arguments in (["keygen", "-o", f"k{redirection[0]}"], ["send", *key, path], ["ping", "-c", "1", *key]):
                 command = self.shell(redirection, *arguments)
                 self.assertEqual((command.wait(), command.errors), (0, []), arguments)
                 self.assertEqual(bool(command.output), redirection == "2>&-")
+
+    def test_key_not_lost(self) -> None:
+        """A private key that nobody would see is not made."""
+        command = self.shell(">&-", "keygen")
+        self.assertEqual(command.wait(), 1)
+        self.assert_one_line(command.errors, "standard output is closed.*use --output")
 
     def test_closed_input(self) -> None:
         """Standard input that is closed is not an empty file."""
@@ -247,6 +253,17 @@ class DemoTests(ProcessTestCase):
                 status = demo.stop(number)
                 self.assertIn(status, (0, 128 + number))
                 self.assertEqual(os.listdir(self.path("tmp")), [])
+
+    def test_stubborn_server(self) -> None:
+        """A server that does not stop is killed, and Ctrl-C, even twice, ends nothing halfway."""
+        demo = self.start(self.make_file("in", 1000))
+        server = int(demo.wait_for(r"twistd in process (\d+)")[1])
+        os.kill(server, signal.SIGSTOP)
+        for _ in range(2):
+            demo.process.send_signal(signal.SIGINT)
+        self.assertIn(demo.wait(), (0, 130))
+        self.assertLessEqual(len(demo.errors), 1)
+        self.assert_clean(server)
 
     def restart(self) -> Running:
         return self.run_process([*SODIUMTWIST, "demo"], env=clean_environment(TMPDIR=self.path("tmp")))

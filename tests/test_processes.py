@@ -244,6 +244,18 @@ class BrokenTests(ProcessTestCase):
             self.assert_partial(server)
             os.unlink(self.path("out.partial"))
 
+    def test_directory(self) -> None:
+        """In a directory the partial file has the name that the whole one would have had."""
+        server = self.start_server("--directory", "up")
+        client = self.start_client("send", "-", stdin=subprocess.PIPE)
+        client.process.stdin.write(b"some")
+        client.process.stdin.flush()
+        wait_until(lambda: any(os.stat(self.path("up", name)).st_size for name in os.listdir(self.path("up"))), "bytes")
+        client.stop(signal.SIGKILL)
+        name = server.wait_for(r"broke off: .*; kept 4 bytes in .*/up/(.*)$")[1]
+        self.assertRegex(name, r"^\d{8}T\d{6}Z-username-[0-9a-f]{8}\.partial$")
+        self.assertEqual(os.listdir(self.path("up")), [name])
+
     def test_existing_file_survives(self) -> None:
         """A broken upload leaves what the target held before."""
         self.make_file("out", 77)
@@ -398,6 +410,17 @@ class StartTests(ProcessTestCase):
         key = server.wait_for("public key: ([0-9a-f]{64})$")[1]
         self.endpoint = f"tcp:127.0.0.1:{server.wait_for(r'listening on 127.0.0.1:(.*)')[1]}"
         self.assertEqual(self.start_client("ping", "-c", "1", key=key).wait(), 0)
+
+    def test_timeouts(self) -> None:
+        """The times of the command line are those of the connections."""
+        server = self.start_server("--auth-timeout", "0.2", "--ping-interval", "0.1", "--inactivity-timeout", "0.5")
+        with socket.create_connection(("127.0.0.1", int(self.endpoint.rpartition(":")[2])), 60) as silent:
+            self.assertEqual(silent.recv(1), b"")
+        server.wait_for("refused .*: not authenticated within 0.2 seconds")
+        client = self.start_client("ping", "--count", "2", "--interval", "60")
+        client.wait_for("seq=1")
+        client.process.send_signal(signal.SIGSTOP)
+        server.wait_for("dropped .*: (nothing valid was received for 0.5 seconds|3 PINGs stayed unanswered)")
 
     def test_twist(self) -> None:
         """The server works under twist, which starts services in another way."""

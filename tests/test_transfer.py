@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransportWithDisconnection
+from twisted.logger import formatEvent, globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -74,6 +75,7 @@ class MemoryUpload(Upload):
     def __init__(self, store: MemoryStore) -> None:
         self.store = store
         self.content = b""
+        self.one_by_one = store.one_by_one
         self.outcome: str | None = None
         self.interrupted = False
 
@@ -116,6 +118,7 @@ class MemoryStore(Store):
     def __init__(self) -> None:
         self.uploads: list[MemoryUpload] = []
         self.slow = False
+        self.one_by_one = False
         self.opening: list[Deferred[Upload]] = []
         self.writing: list[Deferred[None]] = []
         self.finish_error: OSError | None = None
@@ -200,6 +203,43 @@ class ReceiverTests(SynchronousTestCase):
         self.store.writing.pop().callback(None)
         self.assertEqual(self.upload.content, b"onetwothree")
         self.assertEqual(self.acknowledged(), [acknowledgement(size) for size in (3, 3, 5)])
+
+    def test_one_by_one(self) -> None:
+        """Where writing can take long each DATA is acknowledged by itself, however many wait."""
+        self.store.slow = self.store.one_by_one = True
+        self.send(b"one", b"two", b"three")
+        self.store.opening.pop().callback(None)
+        for size in (3, 3, 5):
+            self.assertEqual(self.acknowledged(), [])
+            self.store.writing.pop().callback(None)
+            self.assertEqual(self.acknowledged(), [acknowledgement(size)])
+        self.assertEqual(self.upload.content, b"onetwothree")
+        self.store.slow = False
+        self.send(*[b"x"] * 5000)
+        self.assertEqual(len(self.acknowledged()), 5000)
+
+    def test_framed_close_while_writing(self) -> None:
+        """A framed upload that its client left is given up at once, whatever still waits."""
+        self.store.slow = True
+        self.send(b"", b"one")
+        self.store.opening.pop().callback(None)
+        self.lose(ConnectionDone())
+        self.assertEqual((self.upload.interrupted, self.upload.outcome), (True, "abandoned"))
+
+    def test_given_up(self) -> None:
+        """A server that stops does not wait for a pipe, and says why."""
+        events: list[Any] = []
+        globalLogPublisher.addObserver(events.append)
+        self.addCleanup(globalLogPublisher.removeObserver, events.append)
+        self.store.slow = True
+        self.send(b"one")
+        self.store.opening.pop().callback(None)
+        self.lose(ConnectionDone())
+        self.assertEqual(self.factory.receiving, {self.receiver})
+        self.receiver.give_up("the server is stopping")
+        self.assertEqual(self.upload.outcome, "abandoned")
+        self.assertEqual(self.factory.receiving, set())
+        self.assertIn("broke off: the server is stopping; kept abandoned", formatEvent(events[-1]))
 
     def test_bounded(self) -> None:
         """With a mebibyte waiting the transport is paused, and resumed when that is written."""

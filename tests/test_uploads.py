@@ -315,8 +315,16 @@ class StreamStoreTests(UploadTestCase):
         fd, upload, writing = self.fill()
         upload.interrupt()
         self.failureResultOf(writing, OSError)
-        self.assertEqual(upload.abandon(), f"0 bytes to {self.fifo}, where they stay")
+        self.assertEqual(upload.abandon(), f"{len(os.read(fd, 500_000))} bytes to {self.fifo}, where they stay")
         self.assertEqual(self.reactor.writers, set())
+
+    def test_turn_passes_on_after_an_error(self) -> None:
+        """An upload whose descriptor can't be closed in order does not keep the stream for ever."""
+        self.reader()
+        upload = self.open(self.store)
+        os.close(upload._pipe._fd)
+        self.assertRaises(OSError, upload.finish)
+        self.open(self.store)
 
     def test_device(self) -> None:
         """A device is written to as it comes; an error of writing is the upload's."""
