@@ -29,6 +29,11 @@ from .producers import PulledProducer, WriteGate
 #: What one event may cause to be sent before it is handed to the transport, in bytes.
 CORK_LIMIT = 65536
 
+#: How many bytes are read from a socket at once, where Twisted takes 65536: a whole PDU of the
+#: largest chunks that our programs send, and with what a ``bytes`` object has on top still less than
+#: the 128 KiB from which the C library maps memory anew for each.
+READ_SIZE = 131000
+
 #: How many PONGs may wait for a peer that sends PINGs and does not read.
 PONG_LIMIT = 64
 
@@ -189,6 +194,8 @@ class SodiumProtocol(Protocol):
         if set_no_delay is not None:
             with suppress(OSError):  # some Twisted versions have it for UNIX sockets, which have not
                 set_no_delay(True)
+        if hasattr(self.transport, "bufferSize"):
+            self.transport.bufferSize = READ_SIZE
         self._connection = self.factory.make_connection(self._clock.seconds())
         self.transport.registerProducer(WriteGate(self._writing_blocked, self._writing_unblocked), True)
         self._arm_timer()

@@ -22,16 +22,13 @@ from twisted.internet.interfaces import IProtocol, IReactorTime
 from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
-from .base import SodiumProtocol
+from .base import READ_SIZE, SodiumProtocol
 from .core.connection import PENDING_LIMIT, ClientConnection, ServerConnection
 from .core.errors import AuthenticationFailed, RemoteProtocolError
 from .core.events import Authenticated, AuthenticationRequested, Event
 from .core.keepalive import Timeouts
 from .core.keys import KeyPair
 from .core.wire import pack_text
-
-#: A read of this many bytes must still fit behind an undecided login; Twisted's sockets read as many.
-READ_SIZE = 65536
 
 
 class SodiumServerProtocol(SodiumProtocol):
@@ -95,6 +92,7 @@ class SodiumServerProtocol(SodiumProtocol):
             self._close(AuthenticationFailed(f"login {ascii(login)} could not be checked"))
 
     def _must_pause(self) -> bool:
+        # What one more read brings must still fit behind an undecided login.
         if self._deciding is not None and self._connection.buffered + READ_SIZE > PENDING_LIMIT:
             return True
         return self._paused or (self._write_blocked and self._producer is None)

@@ -14,8 +14,11 @@ from twisted.internet.interfaces import IReactorFDSet, IReadDescriptor
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-#: How many bytes are read at once, and sent in one DATA.
-CHUNK_SIZE = 65490
+from .base import READ_SIZE
+from .core.wire import PDU_OVERHEAD
+
+#: How many bytes are read at once, and sent in one DATA: such a PDU fills one read of the receiver.
+CHUNK_SIZE = READ_SIZE - PDU_OVERHEAD
 
 Deliver = Callable[[bytes], None]
 Ended = Callable[["OSError | None"], None]
@@ -45,7 +48,7 @@ class Source:
         """
         Say what to do with the chunks. Nothing is read before :meth:`resume`.
 
-        :param deliver: called with each chunk, of 1 to 65536 bytes.
+        :param deliver: called with each chunk, of 1 to 130954 bytes.
         :param ended: called once, with ``None`` at the end of file or with the error of reading.
         """
         self._deliver, self._ended = deliver, ended

@@ -38,7 +38,7 @@ WRITE_BEHIND = 1024 * 1024
 LEFT_EARLY = "the client left before its end"
 
 #: How many DATA a sender has on their way without an acknowledgement, at most.
-IN_FLIGHT_LIMIT = 128
+IN_FLIGHT_LIMIT = 64
 
 
 def acknowledgement(size: int) -> bytes:

@@ -23,14 +23,15 @@ from sodiumtwist import (
     SodiumServerFactory,
     SodiumServerProtocol,
 )
+from sodiumtwist.base import READ_SIZE
 
 LOGIN = "l\u00f6gin"
 PASSPHRASE = "Pa55phr\u00e4se-of-tests"
 SERVER_PAIR = KeyPair.from_secret(bytes(range(1, 33)))
 CLIENT_PAIR = KeyPair.from_secret(bytes(range(101, 133)))
 
-#: Beyond this a transport's buffer is full, and as much is read at once: Twisted's ``bufferSize``.
-BUFFER_SIZE = 65536
+#: Beyond this a transport's buffer is full, and as much is read at once: ``bufferSize`` of Twisted's, as we set it.
+BUFFER_SIZE = READ_SIZE
 
 
 class Recorder:

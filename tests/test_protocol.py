@@ -380,6 +380,13 @@ class SessionTests(SynchronousTestCase):
         self.assertIs(pair.server_transport.no_delay, True)
         self.assertIs(pair.client_transport.no_delay, True)
 
+    def test_read_size(self) -> None:
+        """A transport that reads in pieces of a size reads in pieces of ours."""
+        transport = StringTransportWithDisconnection()
+        transport.bufferSize = 65536
+        make_client_factory(Clock()).buildProtocol(None).makeConnection(transport)
+        self.assertEqual(transport.bufferSize, BUFFER_SIZE)
+
     def test_transport_without_no_delay(self) -> None:
         """One that has no such method, or, as UNIX sockets of older Twisted, one that fails."""
 
@@ -777,13 +784,13 @@ class LateCheckerTests(AloneTestCase):
 
     def test_paused_when_another_read_might_be_too_much(self) -> None:
         """
-        Up to one PDU of the largest size may wait, and a read brings up to 65536 bytes: so reading
+        Up to one PDU of the largest size may wait, and a read brings up to 131000 bytes: so reading
         stops one byte beyond the difference. It goes on after the decision.
         """
         answer = self.start_late()
         early = self.peer_data(bytes(131070))
         room = PENDING_LIMIT - BUFFER_SIZE
-        self.assertEqual(room, 131070 + OVERHEAD - 65536)
+        self.assertEqual(room, 131070 + OVERHEAD - 131000)
         self.feed(early[:room])
         self.assertEqual(self.transport.producerState, "producing")
         self.feed(early[room : room + 1])
@@ -802,7 +809,7 @@ class LateCheckerTests(AloneTestCase):
         sent = random.Random(5).randbytes(2_000_000)
         pair.client.write(sent)
         pair.flush()
-        self.assertTrue(BUFFER_SIZE < pair.server_transport.received <= CLIENT_AUTH_SIZE + PENDING_LIMIT)
+        self.assertTrue(BUFFER_SIZE <= pair.server_transport.received <= CLIENT_AUTH_SIZE + PENDING_LIMIT)
         checker.answers[0].callback(LOGIN.encode())
         pair.flush()
         self.assertEqual(b"".join(pair.server.payloads), sent)
@@ -1478,8 +1485,8 @@ class WritingPausedTests(AloneTestCase):
         source = PullSource(pair.client, payloads)
         pair.client.registerProducer(source, False)
         clock.advance(0)
-        self.assertEqual(source.pulls, 7)
-        self.assertEqual(len(pair.client_transport.out), 7 * 10_046)
+        self.assertEqual(source.pulls, BUFFER_SIZE // 10_046 + 1)
+        self.assertEqual(len(pair.client_transport.out), source.pulls * 10_046)
         while source.payloads:
             pulls = source.pulls
             pair.flush()
