@@ -29,6 +29,7 @@ from .core.errors import SodiumError
 from .core.keys import KeyPair, parse_key
 from .demo import demo
 from .keyfiles import read_key_file, read_passphrase_file, write_key_file
+from .options import check_one_source
 from .protocol import SodiumClientFactory
 from .transfer import describe_os_error
 
@@ -146,9 +147,7 @@ class ConnectOptions(CommandOptions):
             "--passphrase-file": self["passphrase-file"],
             f"${PASSPHRASE_VARIABLE}": variable,
         }
-        given = [name for name, value in sources.items() if value is not None]
-        if len(given) > 1:
-            raise usage.UsageError(f"the passphrase comes from {' and from '.join(given)}; use one")
+        check_one_source("passphrase", sources)
         if self["passphrase-file"] is not None:
             self["passphrase"], warning = read_passphrase_file(self["passphrase-file"])
             if warning:

@@ -209,14 +209,14 @@ class Sent:
         return self.size / self.seconds if self.seconds else 0.0
 
 
-async def send_file(reactor: Any, options: Any) -> Sent:
+async def send_file(reactor: Any, endpoint: Any, options: Any) -> Sent:
     """
     Connect and send.
 
+    :param endpoint: the server's.
     :param options: as :class:`~sodiumtwist.cli.SendOptions` leaves them.
     :raises CommandFailed: when it did not go well, or was cancelled.
     """
-    endpoint = options.make_endpoint(reactor)
     try:
         source = open_source(options["path"], reactor)
     except OSError as error:
@@ -249,7 +249,7 @@ async def send_file(reactor: Any, options: Any) -> Sent:
 
 async def send(reactor: Any, options: Any) -> None:
     """``sodiumtwist send``: :func:`send_file`, and the closing line."""
-    sent = await send_file(reactor, options)
+    sent = await send_file(reactor, options.make_endpoint(reactor), options)
     if options["json"]:
         print(json.dumps({"bytes": sent.size, "seconds": sent.seconds, "bytes_per_second": sent.rate}))
     else:

@@ -102,28 +102,22 @@ async def demo(reactor: Any, options: Any) -> None:
                 raise CommandFailed(EXIT_BROKEN, f"the server did not start within {START_TIMEOUT:g} seconds") from None
             print(f"server    twistd in process {process.pid}, on 127.0.0.1:{port}")
             print(f"          public key {pair.public.hex()}")
+            description = f"tcp:127.0.0.1:{port}"
             sending = {
                 "path": path,
                 "server_key": pair.public,
-                "endpoint": f"tcp:127.0.0.1:{port}",
+                "endpoint": description,
                 "user": DEFAULT_LOGIN,
                 "passphrase": DEFAULT_PASSPHRASE,
                 "default-passphrase": True,
                 "quiet": False,
             }
-            sent = await send_file(reactor, _Sending(sending))
+            sent = await send_file(reactor, clientFromString(reactor, description), sending)
             print(f"client    {sent}")
             _compare(path, uploads)
         finally:
             await _stop(reactor, process, server)
     print(BETWEEN_TWO_MACHINES)
-
-
-class _Sending(dict[str, Any]):
-    """The options of a ``send``, without a command line."""
-
-    def make_endpoint(self, reactor: Any) -> Any:
-        return clientFromString(reactor, self["endpoint"])
 
 
 def _server_environment() -> dict[str, str]:

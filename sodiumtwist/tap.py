@@ -30,7 +30,8 @@ from .core.keepalive import Timeouts
 from .core.keys import KeyPair
 from .core.wire import pack_text
 from .keyfiles import read_key_file, read_passphrase_file
-from .transfer import UploadFactory
+from .options import check_one_source
+from .transfer import UploadFactory, describe_os_error
 from .uploads import open_store
 
 DEFAULT_ENDPOINT = "tcp:5555:interface=127.0.0.1"
@@ -125,7 +126,7 @@ class Options(usage.Options):
         except SodiumError as error:
             raise usage.UsageError(str(error)) from None
         except OSError as error:
-            raise usage.UsageError(f"{error.filename}: {error.strerror}") from None
+            raise usage.UsageError(describe_os_error(error)) from None
 
     def _seconds(self, name: str) -> float:
         try:
@@ -136,9 +137,7 @@ class Options(usage.Options):
     def _read_key(self) -> KeyPair | None:
         variable = os.environ.get(KEY_VARIABLE)
         sources = {"--key": self["key"], "--key-file": self["key-file"], f"${KEY_VARIABLE}": variable}
-        given = [name for name, value in sources.items() if value is not None]
-        if len(given) > 1:
-            raise usage.UsageError(f"the private key comes from {' and from '.join(given)}; use one")
+        check_one_source("private key", sources)
         if self["key-file"] is not None:
             return read_key_file(self["key-file"])
         text = self["key"] if self["key"] is not None else variable

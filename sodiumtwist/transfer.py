@@ -89,7 +89,6 @@ class UploadReceiver(SodiumServerProtocol):
     _looping = False
     _framed = False
     _end_seen = False
-    _ended = False
     _reason: Failure | None = None
     _broken: str | None = None
 
@@ -172,7 +171,6 @@ class UploadReceiver(SodiumServerProtocol):
     def _finish_upload(self) -> None:
         assert self._upload is not None
         outcome = self._upload.finish()
-        self._ended = True
         self.factory.receiving.discard(self)
         self._log.info(
             "upload of {login} from {peer}: {outcome}", login=ascii(self.login), peer=self._peer(), outcome=outcome
@@ -200,10 +198,9 @@ class UploadReceiver(SodiumServerProtocol):
 
     def _conclude(self) -> None:
         """The connection is gone and nothing is being written: finish the upload or abandon it."""
-        begun = self in self.factory.receiving
-        self.factory.receiving.discard(self)
-        if not begun or self._ended:
+        if self not in self.factory.receiving:
             return
+        self.factory.receiving.discard(self)
         assert self._reason is not None
         why = self._broken or self._reason.getErrorMessage()
         if self._broken is None and self._reason.check(ConnectionDone):

@@ -161,9 +161,13 @@ class ProcessTestCase(SynchronousTestCase):
         """
         command = [*TWISTD, "-n", "--pidfile=", "sodium", "--key", SECRET]
         server = self.run_process([*command, "--endpoint", "tcp:0:interface=127.0.0.1", *options], **keywords)
+        self.find_endpoint(server)
+        return server
+
+    def find_endpoint(self, server: Running) -> None:
+        """Have ``endpoint`` name the port that the server's log tells."""
         port = server.wait_for(r"listening on 127\.0\.0\.1:(\d+)")[1]
         self.endpoint = f"tcp:127.0.0.1:{port}"
-        return server
 
     def start_client(self, command: str, *options: str, key: str = PUBLIC, **keywords: Any) -> Running:
         """Start ``sodiumtwist send`` or ``ping`` against the last server started."""

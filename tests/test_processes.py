@@ -108,7 +108,7 @@ class SendTests(ProcessTestCase):
         server = self.run_process(
             [*TWISTD, "-n", "--pidfile=", "sodium", "-k", SECRET, "-e", "tcp:0:interface=127.0.0.1", "-f", "-"]
         )
-        self.endpoint = f"tcp:127.0.0.1:{server.wait_for(r'listening on 127.0.0.1:(.*)')[1]}"
+        self.find_endpoint(server)
         for text in (b"first\n", b"second\n"):
             client = self.start_client("send", "-", stdin=subprocess.PIPE)
             client.process.stdin.write(text)
@@ -399,7 +399,7 @@ class StartTests(ProcessTestCase):
         server = self.run_process(
             [*TWISTD, "-n", "--pidfile=", "sodium", "-e", "tcp:0:interface=127.0.0.1", "-P", "p"], env=environment
         )
-        self.endpoint = f"tcp:127.0.0.1:{server.wait_for(r'listening on 127.0.0.1:(.*)')[1]}"
+        self.find_endpoint(server)
         environment = clean_environment(SODIUMTWIST_PASSPHRASE="p")
         self.assertEqual(self.start_client("ping", "-c", "1", env=environment).wait(), 0)
 
@@ -408,7 +408,7 @@ class StartTests(ProcessTestCase):
         server = self.run_process([*TWISTD, "-n", "--pidfile=", "sodium", "-e", "tcp:0:interface=127.0.0.1"])
         server.wait_for("no private key was given, so this one is for this run only")
         key = server.wait_for("public key: ([0-9a-f]{64})$")[1]
-        self.endpoint = f"tcp:127.0.0.1:{server.wait_for(r'listening on 127.0.0.1:(.*)')[1]}"
+        self.find_endpoint(server)
         self.assertEqual(self.start_client("ping", "-c", "1", key=key).wait(), 0)
 
     def test_timeouts(self) -> None:
@@ -426,7 +426,7 @@ class StartTests(ProcessTestCase):
         """The server works under twist, which starts services in another way."""
         command = [*TWIST, "--log-format=text", "sodium", "-k", SECRET, "-e", "tcp:0:interface=127.0.0.1"]
         server = self.run_process([*command, "-f", "out"])
-        self.endpoint = f"tcp:127.0.0.1:{server.wait_for(r'listening on 127.0.0.1:(.*)')[1]}"
+        self.find_endpoint(server)
         self.assertEqual(self.start_client("send", self.make_file("in", 100)).wait(), 0)
         self.assertTrue(self.read("out") == self.read("in"))
         server.stop()

@@ -237,6 +237,16 @@ class AloneTestCase(SynchronousTestCase):
         """The transport's buffer is full."""
         self.transport.producer.pauseProducing()
 
+    def fill_with_each_write(self) -> None:
+        """From now on each write fills the transport's buffer."""
+        write = self.transport.write
+
+        def write_and_fill(data: bytes) -> None:
+            write(data)
+            self.fill()
+
+        self.patch(self.transport, "write", write_and_fill)
+
     def drain(self) -> None:
         """The transport's buffer is empty."""
         self.transport.producer.resumeProducing()
@@ -1740,13 +1750,7 @@ class WritingPausedTests(AloneTestCase):
     def test_slow_progress(self) -> None:
         """Much that is taken slowly is delivered: what counts is that some was taken."""
         self.open_client(timeouts=wide())
-        write = self.transport.write
-
-        def write_and_fill(data: bytes) -> None:
-            write(data)
-            self.fill()
-
-        self.patch(self.transport, "write", write_and_fill)
+        self.fill_with_each_write()
         payloads = [b"%02d" % index * 30_000 for index in range(10)]
         for payload in payloads:
             self.protocol.send_data(payload)
@@ -1764,13 +1768,7 @@ class WritingPausedTests(AloneTestCase):
         self.protocol.registerProducer(source, True)
         self.fill()
         self.protocol.send_data(b"waits")
-        write = self.transport.write
-
-        def write_and_fill(data: bytes) -> None:
-            write(data)
-            self.fill()
-
-        self.patch(self.transport, "write", write_and_fill)
+        self.fill_with_each_write()
         self.drain()
         self.assertEqual(source.events, ["pause"])
         self.drain()
