@@ -18,13 +18,18 @@ from .core.errors import (
     PongTimeout,
     RemoteProtocolError,
     SodiumError,
+    TooManyRequests,
     UnexpectedPDU,
     VersionMismatch,
     WindowExceeded,
 )
 from .core.keepalive import Timeouts
 from .core.keys import KeyPair, parse_key
-from .protocol import SodiumClientFactory, SodiumClientProtocol, SodiumServerFactory, SodiumServerProtocol
+from .endpoints import SodiumClientEndpoint, SodiumServerEndpoint, connect
+from .factories import SodiumClientFactory, SodiumServerFactory
+from .interfaces import ISodiumTransport, Peer
+from .protocol import SodiumClientProtocol, SodiumServerProtocol
+from .requests import RequestClient
 
 __version__ = "0.1.0"
 
@@ -33,23 +38,30 @@ __all__ = [
     "AuthenticationTimeout",
     "DecryptionFailed",
     "InactivityTimeout",
+    "ISodiumTransport",
     "InvalidKey",
     "KeyPair",
     "LocalProtocolError",
     "MalformedPDU",
     "NonceMismatch",
     "PayloadTooLarge",
+    "Peer",
     "PongTimeout",
     "RemoteProtocolError",
+    "RequestClient",
     "SingleLogin",
+    "SodiumClientEndpoint",
     "SodiumClientFactory",
     "SodiumClientProtocol",
     "SodiumError",
+    "SodiumServerEndpoint",
     "SodiumServerFactory",
     "SodiumServerProtocol",
     "Timeouts",
+    "TooManyRequests",
     "UnexpectedPDU",
     "VersionMismatch",
     "WindowExceeded",
+    "connect",
     "parse_key",
 ]

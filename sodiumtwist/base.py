@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any
 
+from twisted.internet.abstract import FileDescriptor
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IConsumer, IDelayedCall, IProducer, IPushProducer, IReactorTime
@@ -23,7 +24,8 @@ from .core.errors import AuthenticationTimeout, LocalProtocolError, RemoteProtoc
 from .core.events import DataReceived, Event, PingReceived, PongReceived
 from .core.keepalive import Timeouts
 from .core.secretstream import Buffer
-from .core.wire import WINDOW
+from .core.wire import PDU_OVERHEAD
+from .interfaces import ISodiumTransport
 from .producers import PulledProducer, WriteGate
 
 #: What one event may cause to be sent before it is handed to the transport, in bytes.
@@ -34,8 +36,19 @@ CORK_LIMIT = 65536
 #: the 128 KiB from which the C library maps memory anew for each.
 READ_SIZE = 131000
 
+#: The payload of a PDU that one such read takes whole, in bytes: what files and streams are cut into.
+CHUNK_SIZE = READ_SIZE - PDU_OVERHEAD
+
 #: How many PONGs may wait for a peer that sends PINGs and does not read.
 PONG_LIMIT = 64
+
+
+def half_closes(transport: Any) -> bool:
+    """
+    Tell whether a transport's ``loseWriteConnection`` ends one direction and leaves the other:
+    sockets' does, TLS and other wrappers hand it to the socket below and lose what they hold.
+    """
+    return isinstance(transport, FileDescriptor) or ISodiumTransport.providedBy(transport)
 
 
 @implementer(IPushProducer, IConsumer)
@@ -64,6 +77,7 @@ class SodiumProtocol(Protocol):
     _draining = False
     _transport_paused = False
     _unread_pongs = 0
+    _held_end: Failure | None = None
 
     # Hooks for the application
 
@@ -101,8 +115,8 @@ class SodiumProtocol(Protocol):
     def write(self, data: bytes) -> None:
         """Send bytes in as many DATA as they need (``IConsumer``)."""
         view = memoryview(data)
-        for start in range(0, len(view), WINDOW):
-            self.send_data(view[start : start + WINDOW])
+        for start in range(0, len(view), CHUNK_SIZE):
+            self.send_data(view[start : start + CHUNK_SIZE])
 
     def ping(self) -> Deferred[float]:
         """
@@ -123,7 +137,7 @@ class SodiumProtocol(Protocol):
     def close(self) -> None:
         """
         Close in order: what was sent is delivered first, for as long as inactivity may last;
-        nothing more is received.
+        nothing more is received, and what still comes is dropped until the peer closes, too.
         """
         self._close(None)
 
@@ -137,7 +151,10 @@ class SodiumProtocol(Protocol):
             return
         self._error = error
         self._finish()
-        self._abort_transport()
+        if self._held_end is not None:
+            self._end_now()
+        else:
+            self._abort_transport()
 
     def pauseProducing(self) -> None:
         """Deliver nothing more until ``resumeProducing``; the transport stops reading."""
@@ -207,7 +224,14 @@ class SodiumProtocol(Protocol):
         self._pump(self._connection.receive_data(data, self._clock.seconds()))
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """The transport is gone; ``connection_lost`` follows."""
+        """The transport is gone; ``connection_lost`` follows, at once unless the application has paused."""
+        if self._paused and not self._done and reason.check(ConnectionDone) and self._connection.buffered:
+            # Transports like TLS deliver what they hold and the end, paused or not.
+            self._held_end = reason
+            self._write_blocked = False
+            self._outgoing.clear()
+            self._stop_producer()
+            return
         if self._error is None and not self._done:
             self._error = self._explain(reason)
         self._finish()
@@ -261,7 +285,10 @@ class SodiumProtocol(Protocol):
         finally:
             self._pumping = False
             self._flush()
-        self._regulate_transport()
+        if self._held_end is not None and not self._paused:
+            self._end_now()
+        else:
+            self._regulate_transport()
 
     def _application_failed(self, failure: Failure, error: BaseException) -> None:
         self._log.failure("the application failed; its connection with {peer} is closed", failure, peer=self._peer())
@@ -418,9 +445,18 @@ class SodiumProtocol(Protocol):
         if self._outgoing:
             self.transport.write(b"".join(self._outgoing))
         self._finish()
+        if self._held_end is not None:
+            self._end_now()
+            return
         timeouts: Timeouts = self.factory.timeouts
         self._closing = self._clock.callLater(timeouts.inactivity, self._abort_transport)
-        self.transport.loseConnection()
+        if error is None and self.is_authenticated and half_closes(self.transport):
+            # Closed with bytes unread, a socket resets the connection, and what the peer has not
+            # read yet is lost to it.
+            self.transport.loseWriteConnection()
+            self.transport.resumeProducing()
+        else:
+            self.transport.loseConnection()
 
     def _finish(self) -> None:
         """From here on nothing is received, sent or timed."""
@@ -435,6 +471,15 @@ class SodiumProtocol(Protocol):
             self._timer = None
         # A producer that stays registered keeps Twisted from closing.
         self.transport.unregisterProducer()
+        self._stop_producer()
+
+    def _end_now(self) -> None:
+        """Let in the end of the transport that was held back."""
+        reason, self._held_end = self._held_end, None
+        assert reason is not None
+        self.connectionLost(reason)
+
+    def _stop_producer(self) -> None:
         producer, self._producer = self._producer, None
         if producer is not None:
             try:

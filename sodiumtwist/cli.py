@@ -28,9 +28,9 @@ from .commands import (
 from .core.errors import SodiumError
 from .core.keys import KeyPair, parse_key
 from .demo import demo
+from .factories import SodiumClientFactory
 from .keyfiles import read_key_file, read_passphrase_file, write_key_file
 from .options import check_one_source
-from .protocol import SodiumClientFactory
 from .transfer import describe_os_error
 
 DEFAULT_ENDPOINT = "tcp:127.0.0.1:5555"

@@ -29,7 +29,8 @@ from twisted.python.failure import Failure
 from twisted.python.usage import UsageError
 
 from .core.errors import AuthenticationTimeout, RemoteProtocolError, SodiumError
-from .protocol import SodiumClientFactory, SodiumClientProtocol
+from .factories import SodiumClientFactory
+from .protocol import SodiumClientProtocol
 from .sources import open_source
 from .transfer import UploadSender, describe_os_error
 

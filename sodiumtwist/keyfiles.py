@@ -1,5 +1,5 @@
 """
-Keys and passphrases in files.
+Keys and passphrases in files and in the environment.
 """
 
 from __future__ import annotations
@@ -10,6 +10,9 @@ import stat
 
 from .core.errors import InvalidKey, LocalProtocolError
 from .core.keys import KeyPair
+
+KEY_VARIABLE = "SODIUMTWIST_KEY"
+PASSPHRASE_VARIABLE = "SODIUMTWIST_PASSPHRASE"
 
 #: More bytes than any key or passphrase file needs.
 SIZE_LIMIT = 4096
@@ -68,6 +71,53 @@ def read_passphrase_file(path: str) -> tuple[str, str | None]:
     if others_can_read(mode):
         return passphrase, f"others can read the passphrase file {path}; run: chmod 600 {shlex.quote(path)}"
     return passphrase, None
+
+
+def _one_source(what: str, sources: dict[str, str | None]) -> None:
+    given = [name for name, value in sources.items() if value is not None]
+    if len(given) > 1:
+        raise LocalProtocolError(f"the {what} comes from {' and from '.join(given)}; use one")
+
+
+def read_key(path: str | None, option: str, text: str | None = None, text_option: str = "") -> KeyPair | None:
+    """
+    Read a private key from where it is: a file, ``$SODIUMTWIST_KEY`` or an option.
+
+    :param path: of the file, if one is named.
+    :param option: what names it.
+    :param text: 64 hex digits, if they are given.
+    :param text_option: what gives them.
+    :return: ``None`` when there is none.
+    :raises OSError, InvalidKey: as :func:`read_key_file`.
+    :raises LocalProtocolError: likewise, and when there is more than one.
+    """
+    variable = os.environ.get(KEY_VARIABLE)
+    _one_source("private key", {text_option: text, option: path, f"${KEY_VARIABLE}": variable})
+    if path is not None:
+        return read_key_file(path)
+    text = text if text is not None else variable
+    return None if text is None else KeyPair.from_hex(text)
+
+
+def read_passphrase(
+    path: str | None, option: str, text: str | None = None, text_option: str = ""
+) -> tuple[str | None, str | None]:
+    """
+    Read a passphrase from where it is: a file, ``$SODIUMTWIST_PASSPHRASE`` or an option.
+
+    :param path: of the file, if one is named.
+    :param option: what names it.
+    :param text: the passphrase, if it is given.
+    :param text_option: what gives it.
+    :return: the passphrase, ``None`` when there is none; and a warning or ``None``.
+    :raises OSError: as :func:`read_passphrase_file`.
+    :raises LocalProtocolError: likewise, when it is empty, and when there is more than one.
+    """
+    variable = os.environ.get(PASSPHRASE_VARIABLE)
+    _one_source("passphrase", {text_option: text, option: path, f"${PASSPHRASE_VARIABLE}": variable})
+    if path is not None:
+        return read_passphrase_file(path)
+    return (text if text is not None else variable), None
 
 
 def write_key_file(path: str, pair: KeyPair) -> None:

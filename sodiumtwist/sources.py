@@ -14,11 +14,7 @@ from twisted.internet.interfaces import IReactorFDSet, IReadDescriptor
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from .base import READ_SIZE
-from .core.wire import PDU_OVERHEAD
-
-#: How many bytes are read at once, and sent in one DATA: such a PDU fills one read of the receiver.
-CHUNK_SIZE = READ_SIZE - PDU_OVERHEAD
+from .base import CHUNK_SIZE
 
 Deliver = Callable[[bytes], None]
 Ended = Callable[["OSError | None"], None]

@@ -24,8 +24,9 @@ from twisted.python.failure import Failure
 
 from .core.errors import RemoteProtocolError, UnexpectedPDU
 from .core.wire import PDU_OVERHEAD
+from .factories import SodiumServerFactory
 from .producers import WriteGate
-from .protocol import SodiumClientProtocol, SodiumServerFactory, SodiumServerProtocol
+from .protocol import SodiumClientProtocol, SodiumServerProtocol
 from .sources import Source
 from .uploads import Store, Upload
 
@@ -121,7 +122,7 @@ class UploadReceiver(SodiumServerProtocol):
 
     def _work_once(self) -> None:
         if self._upload is None:
-            working = self.factory.store.open(self.login)
+            working = self.factory.store.open(self.peer.login)
             working.addCallback(self._opened)
         else:
             count = 1 if self._upload.one_by_one else len(self._waiting)
@@ -153,7 +154,7 @@ class UploadReceiver(SodiumServerProtocol):
         if self._reason is None and not self._done:
             self._log.error(
                 "cannot store an upload of {login} from {peer}: {reason}",
-                login=ascii(self.login),
+                login=ascii(self.peer.login),
                 peer=self._peer(),
                 reason=why,
             )
@@ -173,7 +174,7 @@ class UploadReceiver(SodiumServerProtocol):
         outcome = self._upload.finish()
         self.factory.receiving.discard(self)
         self._log.info(
-            "upload of {login} from {peer}: {outcome}", login=ascii(self.login), peer=self._peer(), outcome=outcome
+            "upload of {login} from {peer}: {outcome}", login=ascii(self.peer.login), peer=self._peer(), outcome=outcome
         )
 
     def connection_lost(self, reason: Failure) -> None:
@@ -215,7 +216,7 @@ class UploadReceiver(SodiumServerProtocol):
         outcome = "nothing" if self._upload is None else self._upload.abandon()
         self._log.warn(
             "upload of {login} from {peer} broke off: {reason}; kept {outcome}",
-            login=ascii(self.login),
+            login=ascii(self.peer.login),
             peer=self._peer(),
             reason=why,
             outcome=outcome,

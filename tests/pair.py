@@ -85,7 +85,7 @@ def make_server_factory(
     clock: Any, protocol: Any = RecordingServer, checker: Any = None, **arguments: Any
 ) -> SodiumServerFactory:
     checker = checker or SingleLogin(LOGIN, PASSPHRASE)
-    return SodiumServerFactory(SERVER_PAIR, checker, protocol, clock=clock, **arguments)
+    return SodiumServerFactory(SERVER_PAIR, checker, protocol=protocol, clock=clock, **arguments)
 
 
 def make_client_factory(

@@ -320,7 +320,7 @@ class FactoryTests(SynchronousTestCase):
         for _ in range(3):
             pair = Pair(make_server_factory(clock), factory)
             pair.flush()
-            keys.add(pair.server.peer_key)
+            keys.add(pair.server.peer.public_key)
         self.assertEqual(len(keys), 3)
 
     def test_connections(self) -> None:
@@ -345,7 +345,7 @@ class SessionTests(SynchronousTestCase):
         class Server(EchoServer):
             def authenticated(self) -> None:
                 super().authenticated()
-                seen.append((self.login, self.peer_key, self.is_authenticated))
+                seen.append((self.peer.login, self.peer.public_key, self.is_authenticated))
 
         class Client(RecordingClient):
             def authenticated(self) -> None:
@@ -356,7 +356,7 @@ class SessionTests(SynchronousTestCase):
         pair = Pair(
             make_server_factory(clock, Server, message="Gr\u00fc\u00df Gott."), make_client_factory(clock, Client)
         )
-        self.assertEqual((pair.server.login, pair.server.peer_key, pair.client.message), (None, None, None))
+        self.assertEqual((pair.server.peer, pair.client.peer, pair.client.message), (None, None, None))
         self.assertFalse(pair.server.is_authenticated or pair.client.is_authenticated)
         pair.flush()
         self.assertEqual(seen, [(LOGIN, CLIENT_PAIR.public, True), ("Gr\u00fc\u00df Gott.", True)])
@@ -428,7 +428,7 @@ class SessionTests(SynchronousTestCase):
         pair.client.write(data)
         pair.client.write(b"")
         pair.flush()
-        self.assertEqual(list(map(len, pair.server.payloads)), [131070, 131070, 37860])
+        self.assertEqual(list(map(len, pair.server.payloads)), [130954, 130954, 38092])
         self.assertEqual(b"".join(pair.server.payloads), data)
 
     def test_cut_anywhere(self) -> None:
@@ -551,7 +551,7 @@ class RefusalTests(SynchronousTestCase):
         self.assertIs(pair.server.reason.type, AuthenticationFailed)
         self.assertIn(r"'nob\nody'", pair.server.reason.getErrorMessage())
         self.assertIs(pair.client.reason.type, AuthenticationFailed)
-        self.assertIsNone(pair.server.login)
+        self.assertIsNone(pair.server.peer)
 
     def test_wrong_server_key(self) -> None:
         pair = self.refuse(server_key=KeyPair.generate().public)
@@ -660,7 +660,7 @@ class HostileClientTests(AloneTestCase):
         events = EventLoggingObserver.createWithCleanup(self, globalLogPublisher)
         self.start_server()
         self.feed(self.weak_client_auth())
-        self.assertIsNone(self.protocol.login)
+        self.assertIsNone(self.protocol.peer)
         self.assertEqual([1 for event in events if "refused" in (event.get("log_format") or "")], [1])
 
     def test_closed_inside_client_auth(self) -> None:
@@ -898,7 +898,7 @@ class LateCheckerTests(AloneTestCase):
             self.feed(self.peer.initiate())
             if error is None:
                 self.assertEqual(self.protocol.calls, ["authenticated"])
-                self.assertEqual(self.protocol.login, LOGIN)
+                self.assertEqual(self.protocol.peer.login, LOGIN)
             else:
                 self.assert_lost(error)
         self.assertEqual(len(self.flushLoggedErrors(Boom)), 2)
@@ -2232,7 +2232,7 @@ class ApplicationFailureTests(SynchronousTestCase):
         class Server(RecordingServer):
             def payload_received(self, payload: bytes) -> None:
                 super().payload_received(payload)
-                if self.login == LOGIN:
+                if self.peer.login == LOGIN:
                     raise Boom("in the hook")
 
         pair = self.fail_in(Server, checker=self.any_login())
@@ -2243,7 +2243,7 @@ class ApplicationFailureTests(SynchronousTestCase):
         class Server(RecordingServer):
             def authenticated(self) -> None:
                 super().authenticated()
-                if self.login == LOGIN:
+                if self.peer.login == LOGIN:
                     raise Boom("in the hook")
 
         for checker in (self.any_login(), LateChecker()):
@@ -2432,7 +2432,7 @@ class IosimTests(SynchronousTestCase):
 
     def test_session(self) -> None:
         server, client, pump = self.connect(EchoServer, RecordingClient)
-        self.assertEqual((server.login, client.message), (LOGIN, "Welcome."))
+        self.assertEqual((server.peer.login, client.message), (LOGIN, "Welcome."))
         client.send_data(b"ping?")
         pump.flush()
         self.assertEqual(client.payloads, [b"ping?"])
@@ -2592,7 +2592,7 @@ class SocketTests(TestCase):
 
     async def test_session(self) -> None:
         server, client = await self.start(SocketEchoServer)
-        self.assertEqual((server.login, server.peer_key), (LOGIN, CLIENT_PAIR.public))
+        self.assertEqual((server.peer.login, server.peer.public_key), (LOGIN, CLIENT_PAIR.public))
         client.send_data(b"hello")
         await client.want(5)
         latency = client.ping()
@@ -2658,11 +2658,11 @@ class SocketTests(TestCase):
         for index in range(500):
             client.send_data(b"%d" % index * 100)
         client.close()
-        await client.lost
         await server.want(1)
         self.assertEqual(server.payloads, [b"0" * 100])
         server.resumeProducing()
         self.assertIs(await server.lost, ConnectionDone)
+        self.assertIs(await client.lost, ConnectionDone)
         self.assertEqual(server.payloads, [b"%d" % index * 100 for index in range(500)])
 
     async def test_failure_in_the_last_hook(self) -> None:

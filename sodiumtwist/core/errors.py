@@ -4,7 +4,8 @@ Every exception that sodiumtwist raises on purpose::
     SodiumError
     |-- InvalidKey (also a ValueError)
     |-- LocalProtocolError              the caller misused the API
-    |   `-- PayloadTooLarge
+    |   |-- PayloadTooLarge
+    |   `-- TooManyRequests         more unanswered than the limit
     `-- RemoteProtocolError             drop the connection, tell the peer nothing
         |-- MalformedPDU                bytes that are no PDU of this protocol
         |-- UnexpectedPDU               a valid PDU at the wrong moment
@@ -37,6 +38,10 @@ class LocalProtocolError(SodiumError):
 
 class PayloadTooLarge(LocalProtocolError):
     """A payload that does not fit one DATA."""
+
+
+class TooManyRequests(LocalProtocolError):
+    """A request beyond the number that may be unanswered at once."""
 
 
 class RemoteProtocolError(SodiumError):

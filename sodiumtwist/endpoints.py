@@ -1,0 +1,280 @@
+"""
+Endpoints: ``connect()`` for requests, wrappers that encrypt any stream endpoint, and the endpoint
+strings ``sodium:…``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from twisted.cred.checkers import ICredentialsChecker
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.endpoints import clientFromString, serverFromString
+from twisted.internet.interfaces import (
+    IListeningPort,
+    IProtocol,
+    IProtocolFactory,
+    IReactorTime,
+    IStreamClientEndpoint,
+    IStreamServerEndpoint,
+)
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from .auth import SingleLogin
+from .core.keepalive import Timeouts
+from .core.keys import KeyPair, parse_key
+from .factories import SodiumClientFactory
+from .keyfiles import read_key, read_passphrase
+from .requests import REQUEST_LIMIT, RequestClient
+from .streams import StreamClientFactory, StreamServerFactory
+
+_log = Logger()
+
+
+async def _connect_authenticated(endpoint: IStreamClientEndpoint, factory: SodiumClientFactory) -> Any:
+    protocol: Any = await endpoint.connect(factory)
+    try:
+        await protocol.when_authenticated()
+    except CancelledError:
+        protocol.abort()
+        raise
+    return protocol
+
+
+def connect(
+    reactor: Any,
+    endpoint: str | IStreamClientEndpoint,
+    server_key: bytes,
+    login: str,
+    passphrase: str,
+    *,
+    early: bool = False,
+    limit: int = REQUEST_LIMIT,
+    pair: KeyPair | None = None,
+    timeouts: Timeouts | None = None,
+) -> Deferred[RequestClient]:
+    """
+    Connect to a server to make requests.
+
+    With ``early`` the result is there as soon as the transport is connected, before the server has
+    answered. A request made at once then travels behind the login, in the same segment, and saves a
+    round trip. It is as confidential as any other. But whoever recorded it can send it again with
+    the login, as with every session of protocol version 1, and it is made before the server has
+    shown that it is there and has let us in: when it has not, the request fails with the reason.
+
+    :param reactor: an ``IReactorTime`` and what the endpoint needs.
+    :param endpoint: a client endpoint or its string, for instance ``tcp:host:5555``.
+    :param server_key: the server's public key, 32 bytes; :func:`parse_key` reads 64 hex digits.
+    :param login: up to 128 bytes of UTF-8, no NUL.
+    :param passphrase: likewise.
+    :param early: do not wait for the server's hello.
+    :param limit: how many requests may be unanswered at once.
+    :param pair: the client's key pair; ``None`` makes a fresh one.
+    :param timeouts: the deadlines; the default is ``Timeouts()``.
+    :return: fires with the client. Fails with what the endpoint raises, with
+        :exc:`AuthenticationFailed` when the server refuses, with another :exc:`RemoteProtocolError`
+        when it breaks the protocol, with :exc:`InvalidKey` or :exc:`LocalProtocolError` for wrong
+        arguments, and with ``ValueError`` for a wrong string. Cancelling it drops the connection.
+    """
+
+    async def connecting() -> RequestClient:
+        factory = SodiumClientFactory(
+            server_key, login, passphrase, lambda: RequestClient(limit), pair, timeouts, reactor
+        )
+        RequestClient(limit)  # says now what is wrong with the limit
+        where = clientFromString(reactor, endpoint) if isinstance(endpoint, str) else endpoint
+        if early:
+            client: RequestClient = await where.connect(factory)
+            return client
+        return await _connect_authenticated(where, factory)  # type: ignore[no-any-return]
+
+    return Deferred.fromCoroutine(connecting())
+
+
+@implementer(IStreamServerEndpoint)
+class SodiumServerEndpoint:
+    """
+    Listens where another endpoint listens, and lets applications see authenticated clients alone.
+
+    :param endpoint: where to listen.
+    :param pair: the server's key pair.
+    :param checker: decides on logins given as ``IUsernamePassword``, at once or by a Deferred.
+    :param message: the line that clients get, up to 128 bytes of UTF-8, no NUL.
+    :param timeouts: the deadlines; the default is ``Timeouts()``.
+    :param clock: an ``IReactorTime``; ``None`` for the global reactor.
+    :raises LocalProtocolError: for a message that does not fit its field.
+    """
+
+    def __init__(
+        self,
+        endpoint: IStreamServerEndpoint,
+        pair: KeyPair,
+        checker: ICredentialsChecker,
+        message: str = "Welcome.",
+        timeouts: Timeouts | None = None,
+        clock: IReactorTime | None = None,
+    ) -> None:
+        self._endpoint = endpoint
+
+        def make_factory(application: IProtocolFactory | None) -> StreamServerFactory:
+            return StreamServerFactory(application, pair, checker, message=message, timeouts=timeouts, clock=clock)
+
+        self._make_factory = make_factory
+        make_factory(None)  # says now what is wrong with the arguments
+
+    def listen(self, protocolFactory: IProtocolFactory) -> Deferred[IListeningPort]:
+        """
+        Listen. The factory's protocols get a :class:`~sodiumtwist.streams.SodiumTransport`.
+
+        :return: as that of the endpoint below.
+        """
+        return self._endpoint.listen(self._make_factory(protocolFactory))
+
+
+@implementer(IStreamClientEndpoint)
+class SodiumClientEndpoint:
+    """
+    Connects where another endpoint connects, and lets applications see the server when it has let us in.
+
+    :param endpoint: where to connect.
+    :param server_key: the server's public key, 32 bytes.
+    :param login: up to 128 bytes of UTF-8, no NUL.
+    :param passphrase: likewise.
+    :param pair: the client's key pair; ``None`` makes a fresh one for each connection.
+    :param timeouts: the deadlines; the default is ``Timeouts()``.
+    :param clock: an ``IReactorTime``; ``None`` for the global reactor.
+    :raises InvalidKey: for a server key that can't be one.
+    :raises LocalProtocolError: for a login or passphrase that does not fit its field.
+    """
+
+    def __init__(
+        self,
+        endpoint: IStreamClientEndpoint,
+        server_key: bytes,
+        login: str,
+        passphrase: str,
+        pair: KeyPair | None = None,
+        timeouts: Timeouts | None = None,
+        clock: IReactorTime | None = None,
+    ) -> None:
+        self._endpoint = endpoint
+
+        def make_factory(application: IProtocolFactory | None) -> StreamClientFactory:
+            return StreamClientFactory(
+                application, server_key, login, passphrase, pair=pair, timeouts=timeouts, clock=clock
+            )
+
+        self._make_factory = make_factory
+        make_factory(None)  # says now what is wrong with the arguments
+
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
+        """
+        Connect.
+
+        :return: fires with the factory's protocol when the server has let us in. Fails with what
+            the endpoint below raises, with :exc:`AuthenticationFailed` when the server refuses, and
+            with another :exc:`RemoteProtocolError` when it breaks the protocol. Cancelling it drops
+            the connection.
+        """
+
+        async def connecting() -> IProtocol:
+            stream = await _connect_authenticated(self._endpoint, self._make_factory(protocolFactory))
+            return stream.application  # type: ignore[no-any-return]
+
+        return Deferred.fromCoroutine(connecting())
+
+
+# Endpoint strings
+
+SERVER_KEYWORDS = ("keyFile", "login", "passphraseFile")
+CLIENT_KEYWORDS = ("serverKey", "login", "passphraseFile")
+
+#: Keywords that would show a secret to whoever sees the string.
+SECRET_KEYWORDS = {"key": "keyFile", "privateKeyHex": "keyFile", "passphrase": "passphraseFile"}
+
+
+def _quote(text: str) -> str:
+    return re.sub(r"([\\:=])", r"\\\1", text)
+
+
+def _inner(
+    parse: Callable[[str], Any], keywords: Sequence[str], arguments: Sequence[str], values: Mapping[str, str]
+) -> tuple[dict[str, str], Any]:
+    """Split the keywords of ``sodium:`` from those of the endpoint below, and make that endpoint."""
+    if not arguments:
+        raise ValueError("sodium: which endpoint? one is for instance sodium:tcp:…")
+    for secret, instead in SECRET_KEYWORDS.items():
+        if secret in values and (secret != "key" or "keyFile" in keywords):
+            raise ValueError(f"sodium: {secret}= would show a secret; put it into a file and use {instead}=")
+    ours = {name: values[name] for name in keywords if name in values}
+    others = [f"{_quote(name)}={_quote(value)}" for name, value in values.items() if name not in ours]
+    below = ":".join([*map(_quote, arguments), *others])
+    try:
+        return ours, parse(below)
+    except TypeError as error:
+        unknown = re.search(r"unexpected keyword argument '([^']*)'", str(error))
+        if unknown is None:
+            raise
+        raise ValueError(
+            f"sodium: unknown keyword {unknown[1]}; sodium takes {', '.join(keywords)}, "
+            f"and {arguments[0]} takes none of that name"
+        ) from None
+
+
+def _require(ours: Mapping[str, str], name: str) -> str:
+    if not ours.get(name):
+        raise ValueError(f"sodium: the keyword {name}= is missing")
+    return ours[name]
+
+
+def _passphrase(ours: Mapping[str, str]) -> str:
+    passphrase, warning = read_passphrase(ours.get("passphraseFile"), "passphraseFile=")
+    if passphrase is None:
+        raise ValueError("sodium: the keyword passphraseFile= is missing, and $SODIUMTWIST_PASSPHRASE is not set")
+    if warning:
+        _log.warn("{warning}", warning=warning)
+    return passphrase
+
+
+def server_from_string(reactor: Any, arguments: Sequence[str], keywords: Mapping[str, str]) -> SodiumServerEndpoint:
+    """
+    Make what ``sodium:ENDPOINT:keyFile=…:login=…:passphraseFile=…`` names. The private key may also be
+    in ``$SODIUMTWIST_KEY``, the passphrase in ``$SODIUMTWIST_PASSPHRASE``.
+
+    :param arguments: what stands behind ``sodium:``, without keywords.
+    :param keywords: ours, and those of the endpoint below.
+    :raises ValueError: for missing or unknown keywords; it names them.
+    :raises InvalidKey: for a file that holds no key.
+    :raises LocalProtocolError: for files that others can read, logins that do not fit.
+    :raises OSError: for a file that can't be read.
+    """
+    ours, endpoint = _inner(lambda text: serverFromString(reactor, text), SERVER_KEYWORDS, arguments, keywords)
+    pair = read_key(ours.get("keyFile"), "keyFile=")
+    if pair is None:
+        raise ValueError("sodium: the keyword keyFile= is missing, and $SODIUMTWIST_KEY is not set")
+    checker = SingleLogin(_require(ours, "login"), _passphrase(ours))
+    return SodiumServerEndpoint(endpoint, pair, checker, clock=_clock(reactor))
+
+
+def client_from_string(reactor: Any, arguments: Sequence[str], keywords: Mapping[str, str]) -> SodiumClientEndpoint:
+    """
+    Make what ``sodium:ENDPOINT:serverKey=HEX:login=…:passphraseFile=…`` names. The passphrase may also
+    be in ``$SODIUMTWIST_PASSPHRASE``.
+
+    :param arguments: what stands behind ``sodium:``, without keywords.
+    :param keywords: ours, and those of the endpoint below.
+    :raises ValueError: for missing or unknown keywords; it names them.
+    :raises InvalidKey: for a server key that is none.
+    :raises LocalProtocolError: for a login or passphrase that does not fit.
+    :raises OSError: for a file that can't be read.
+    """
+    ours, endpoint = _inner(lambda text: clientFromString(reactor, text), CLIENT_KEYWORDS, arguments, keywords)
+    key = parse_key(_require(ours, "serverKey"), "serverKey")
+    return SodiumClientEndpoint(endpoint, key, _require(ours, "login"), _passphrase(ours), clock=_clock(reactor))
+
+
+def _clock(reactor: Any) -> IReactorTime | None:
+    return IReactorTime(reactor, None)

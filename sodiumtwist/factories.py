@@ -1,0 +1,147 @@
+"""
+The factories that make a server's and a client's ends, usable with any endpoint.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+
+from twisted.cred.checkers import ICredentialsChecker
+from twisted.internet.interfaces import IProtocol, IReactorTime
+from twisted.internet.protocol import Factory
+
+from .core.connection import ClientConnection, ServerConnection
+from .core.errors import LocalProtocolError
+from .core.keepalive import Timeouts
+from .core.keys import KeyPair
+from .core.wire import pack_text
+from .protocol import SodiumClientProtocol, SodiumServerProtocol
+from .requests import CONCURRENCY, Respond, Responder
+
+
+class _SodiumFactory(Factory):
+    """
+    :ivar timeouts: the deadlines of every connection.
+    :ivar clock: an ``IReactorTime``; the global reactor unless one was given.
+    :ivar wall_clock: nanoseconds since the epoch, for PING and PONG.
+    """
+
+    noisy = False
+    wall_clock = staticmethod(time.time_ns)
+
+    def __init__(
+        self,
+        protocol: Callable[[], IProtocol] | None,
+        timeouts: Timeouts | None,
+        clock: IReactorTime | None,
+        draw: Callable[[], float],
+    ) -> None:
+        if protocol is not None:
+            self.protocol = protocol
+        self.timeouts = timeouts or Timeouts()
+        self._clock = clock
+        self._draw = draw
+
+    @property
+    def clock(self) -> IReactorTime:
+        if self._clock is None:
+            from twisted.internet import reactor
+
+            self._clock = reactor  # type: ignore[assignment]
+        return self._clock  # type: ignore[return-value]
+
+
+class SodiumServerFactory(_SodiumFactory):
+    """
+    Makes a server's ends.
+
+    :param pair: the server's key pair.
+    :param checker: decides on logins given as ``IUsernamePassword``, at once or by a Deferred.
+    :param respond: answers requests, see :class:`~sodiumtwist.requests.Responder`.
+    :param protocol: without ``respond``: a :class:`~sodiumtwist.protocol.SodiumServerProtocol`
+        subclass; or set ``protocol`` on the factory.
+    :param message: the line that clients get, up to 128 bytes of UTF-8, no NUL.
+    :param timeouts: the deadlines; the default is ``Timeouts()``.
+    :param clock: an ``IReactorTime``; ``None`` for the global reactor.
+    :param draw: returns a random number from 0 to 1, for the times of PINGs.
+    :param concurrency: how many requests of one connection ``respond`` may work on at once.
+    :raises LocalProtocolError: for a message that does not fit its field, a concurrency below one,
+        and when both ``respond`` and ``protocol`` are given.
+    :ivar connections: the connections that are up, authenticated or not.
+    """
+
+    protocol = SodiumServerProtocol
+
+    def __init__(
+        self,
+        pair: KeyPair,
+        checker: ICredentialsChecker,
+        respond: Respond | None = None,
+        protocol: Callable[[], IProtocol] | None = None,
+        message: str = "Welcome.",
+        timeouts: Timeouts | None = None,
+        clock: IReactorTime | None = None,
+        draw: Callable[[], float] = random.random,
+        concurrency: int = CONCURRENCY,
+    ) -> None:
+        if respond is not None:
+            if protocol is not None:
+                raise LocalProtocolError("respond and protocol exclude each other; give one")
+            protocol = Responder
+        if concurrency < 1:
+            raise LocalProtocolError(f"a server that works on {concurrency} requests at once answers none; 1 is the least")
+        super().__init__(protocol, timeouts, clock, draw)
+        pack_text("message", message)
+        self._pair = pair
+        self.checker = checker
+        self.respond = respond
+        self.concurrency = concurrency
+        self.message = message
+        self.connections: set[SodiumServerProtocol] = set()
+
+    def make_connection(self, now: float) -> ServerConnection:
+        """The core of one connection that begins now."""
+        return ServerConnection(self._pair, now, self.timeouts, self._draw)
+
+
+class SodiumClientFactory(_SodiumFactory):
+    """
+    Makes a client's ends, each with the same keys and login.
+
+    :param server_key: the server's public key, 32 bytes.
+    :param login: up to 128 bytes of UTF-8, no NUL.
+    :param passphrase: likewise.
+    :param protocol: a :class:`~sodiumtwist.protocol.SodiumClientProtocol` subclass; or set ``protocol`` on the factory.
+    :param pair: the client's key pair; ``None`` makes a fresh one for each connection.
+    :param timeouts: the deadlines; the default is ``Timeouts()``.
+    :param clock: an ``IReactorTime``; ``None`` for the global reactor.
+    :param draw: returns a random number from 0 to 1, for the times of PINGs.
+    :raises InvalidKey: for a server key that can't be one.
+    :raises LocalProtocolError: for a login or passphrase that does not fit its field.
+    """
+
+    protocol = SodiumClientProtocol
+
+    def __init__(
+        self,
+        server_key: bytes,
+        login: str,
+        passphrase: str,
+        protocol: Callable[[], IProtocol] | None = None,
+        pair: KeyPair | None = None,
+        timeouts: Timeouts | None = None,
+        clock: IReactorTime | None = None,
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        super().__init__(protocol, timeouts, clock, draw)
+        self.server_key = server_key
+        self._credentials = (login, passphrase)
+        self._pair = pair
+        # Says now, not at each connection, what is wrong with the arguments.
+        self.make_connection(0)
+
+    def make_connection(self, now: float) -> ClientConnection:
+        """The core of one connection that begins now."""
+        return ClientConnection(self.server_key, *self._credentials, now, self._pair, self.timeouts, self._draw)

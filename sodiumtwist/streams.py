@@ -1,0 +1,309 @@
+"""
+A stream between two authenticated ends, for protocols that know nothing of PDUs: each gets a
+:class:`SodiumTransport` where it would get a socket's transport.
+
+DATA carries the bytes of the stream, cut anywhere. An empty DATA carries none and means that no
+more follow in its direction. So the end of a stream is as well protected as its bytes, and one
+direction can end before the other. A connection that closes without it was cut, by whomever.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.error import ConnectionDone, ConnectionLost, NoProtocol
+from twisted.internet.interfaces import (
+    IConsumer,
+    IDelayedCall,
+    IHalfCloseableProtocol,
+    IProducer,
+    IProtocol,
+    IProtocolFactory,
+    IPushProducer,
+)
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from .base import CHUNK_SIZE, SodiumProtocol
+from .core.errors import UnexpectedPDU
+from .factories import SodiumClientFactory, SodiumServerFactory
+from .interfaces import ISodiumTransport, Peer
+from .protocol import SodiumClientProtocol, SodiumServerProtocol
+
+#: Methods that a socket's transport may have, and ours then has, too.
+PASSED_ON = frozenset({"getTcpKeepAlive", "getTcpNoDelay", "setTcpKeepAlive", "setTcpNoDelay"})
+
+
+@implementer(ISodiumTransport, IConsumer, IPushProducer)
+class SodiumTransport:
+    """
+    What the application's protocol writes to. Small writes of one turn of the reactor leave
+    together, large ones in PDUs of 130954 bytes.
+
+    :ivar disconnecting: true from ``loseConnection`` or ``abortConnection`` on.
+    """
+
+    disconnecting = False
+
+    def __init__(self, end: StreamEnd) -> None:
+        self._end = end
+
+    def __getattr__(self, name: str) -> Any:
+        if name in PASSED_ON:
+            return getattr(self._end.transport, name)
+        raise AttributeError(f"{type(self).__name__} has no {name}")
+
+    @property
+    def peer(self) -> Peer:
+        """Who is at the other end."""
+        return self._end.peer
+
+    def getPeer(self) -> Any:
+        """The address of the other end, as the transport below tells it."""
+        return self._end.transport.getPeer()
+
+    def getHost(self) -> Any:
+        """The address of this end, as the transport below tells it."""
+        return self._end.transport.getHost()
+
+    def logPrefix(self) -> str:
+        """How log lines begin that are about the application's protocol."""
+        return type(self._end.application).__name__
+
+    def write(self, data: bytes) -> None:
+        """
+        Send bytes. After the stream has ended they are dropped, as sockets' transports do.
+
+        :raises TypeError: for anything but bytes.
+        """
+        self._end.write_stream(data)
+
+    def writeSequence(self, data: Any) -> None:
+        """Send several pieces of bytes."""
+        self.write(b"".join(data))
+
+    def loseConnection(self) -> None:
+        """
+        Close, when a registered producer has ended and all is sent. Nothing more is received.
+        """
+        if not self.disconnecting:
+            self.disconnecting = True
+            self._end.resumeProducing()
+            self._end.end_stream()
+
+    def loseWriteConnection(self) -> None:
+        """
+        Tell the peer that no more follows, when a registered producer has ended, and go on receiving.
+        """
+        self._end.end_stream()
+
+    def abortConnection(self) -> None:
+        """Close at once; what was not sent yet is dropped, and the peer sees a lost connection."""
+        self.disconnecting = True
+        self._end.abort()
+
+    def pauseProducing(self) -> None:
+        """Deliver nothing more until ``resumeProducing``; the transport below stops reading."""
+        if not self.disconnecting:
+            self._end.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        """Deliver again."""
+        self._end.resumeProducing()
+
+    def stopProducing(self) -> None:
+        """``loseConnection()``, by the name that producers have for it."""
+        self.loseConnection()
+
+    def registerProducer(self, producer: IProducer, streaming: bool) -> None:
+        """
+        Let a producer be paused when the transport below takes no more.
+
+        :param producer: an ``IPushProducer`` if ``streaming``, else an ``IPullProducer``.
+        :raises RuntimeError: when there is one already.
+        """
+        self._end.registerProducer(producer, streaming)
+
+    def unregisterProducer(self) -> None:
+        """The producer is done."""
+        self._end.unregisterProducer()
+
+
+class StreamEnd(SodiumProtocol):
+    """
+    One end of a stream. Its factory's ``application`` builds the application's protocol when the
+    peer is authenticated, not before.
+
+    :ivar application: that protocol; ``None`` before.
+    :ivar peer: who is at the other end.
+    """
+
+    application: IProtocol | None = None
+    peer: Peer
+
+    _sending: IDelayedCall | None = None
+    _wants_end = False
+    _ended = False
+    _peer_ended = False
+
+    def __init__(self) -> None:
+        self._unsent: list[bytes] = []
+        self._unsent_size = 0
+        self._stream = SodiumTransport(self)
+
+    def authenticated(self) -> None:
+        application = self.factory.application.buildProtocol(self.transport.getPeer())
+        if application is None:
+            self.abort(NoProtocol())
+            return
+        self.application = application
+        application.makeConnection(self._stream)
+
+    # Sending
+
+    def write_stream(self, data: bytes) -> None:
+        """Send bytes of the stream, soon."""
+        if type(data) is not bytes:
+            if isinstance(data, str):
+                raise TypeError("a transport takes bytes, not str")
+            data = bytes(data)
+        if not data or self._ended or self._done:
+            return
+        self._unsent.append(data)
+        self._unsent_size += len(data)
+        if self._unsent_size >= CHUNK_SIZE:
+            self._send_unsent(whole_chunks=True)
+        if self._unsent and self._sending is None and not self._pumping:
+            self._sending = self._clock.callLater(0, self._send_later)
+
+    def _send_later(self) -> None:
+        self._sending = None
+        self._send_unsent()
+
+    def _send_unsent(self, whole_chunks: bool = False) -> None:
+        """Send what waits; of ``whole_chunks`` the rest goes on waiting."""
+        if not self._unsent:
+            return
+        view = memoryview(self._unsent[0] if len(self._unsent) == 1 else b"".join(self._unsent))
+        end = len(view) - len(view) % CHUNK_SIZE if whole_chunks else len(view)
+        self._unsent, self._unsent_size = ([bytes(view[end:])] if end < len(view) else []), len(view) - end
+        for start in range(0, end, CHUNK_SIZE):
+            self.send_data(view[start : min(start + CHUNK_SIZE, end)])
+
+    def _flush(self) -> None:
+        super()._flush()
+        if not self._pumping:
+            self._send_unsent()
+
+    def end_stream(self) -> None:
+        """Tell the peer that no more follows, as soon as no producer is registered; close when both have."""
+        self._wants_end = True
+        if self._producer is not None or self._done:
+            return
+        if not self._ended:
+            self._end_stream_now()
+            half_closeable = IHalfCloseableProtocol(self.application, None)
+            if half_closeable is not None and not self._stream.disconnecting:
+                half_closeable.writeConnectionLost()
+        if self._stream.disconnecting or self._peer_ended:
+            self.close()
+
+    def _end_stream_now(self) -> None:
+        self._send_unsent()
+        self.send_data(b"")
+        self._ended = True
+
+    def unregisterProducer(self) -> None:
+        super().unregisterProducer()
+        if self._wants_end:
+            self.end_stream()
+
+    # Receiving
+
+    def payload_received(self, payload: bytes) -> None:
+        if self._peer_ended:
+            raise UnexpectedPDU("a DATA after the end of its stream")
+        if not payload:
+            self._peer_ended = True
+            self._peer_has_ended()
+        elif not self._stream.disconnecting:
+            self.application.dataReceived(payload)
+
+    def _peer_has_ended(self) -> None:
+        if self._stream.disconnecting:
+            return
+        half_closeable = IHalfCloseableProtocol(self.application, None)
+        if half_closeable is not None:
+            half_closeable.readConnectionLost()
+            if self._ended:
+                self.close()
+        else:
+            if not self._ended:
+                self._end_stream_now()
+            self.close()
+
+    def connection_lost(self, reason: Failure) -> None:
+        if self._sending is not None:
+            self._sending.cancel()
+            self._sending = None
+        self._unsent.clear()
+        if self.application is None:
+            return
+        if reason.check(ConnectionDone) and not self._peer_ended and not self._stream.disconnecting:
+            reason = Failure(ConnectionLost("the connection closed without the end of its stream"))
+        self._stream.disconnecting = True
+        self.application.connectionLost(reason)
+
+
+class ServerStream(StreamEnd, SodiumServerProtocol):
+    """The server's end."""
+
+
+class ClientStream(StreamEnd, SodiumClientProtocol):
+    """The client's end."""
+
+
+class _StreamFactory:
+    """What both factories do with the application's."""
+
+    application: IProtocolFactory
+
+    def doStart(self) -> None:
+        self.application.doStart()
+        super().doStart()  # type: ignore[misc]
+
+    def doStop(self) -> None:
+        self.application.doStop()
+        super().doStop()  # type: ignore[misc]
+
+
+class StreamServerFactory(_StreamFactory, SodiumServerFactory):
+    """
+    Makes the server's ends of streams.
+
+    The arguments are those of :class:`~sodiumtwist.factories.SodiumServerFactory`, behind the first.
+
+    :param application: builds the application's protocols.
+    """
+
+    protocol = ServerStream
+
+    def __init__(self, application: IProtocolFactory, *arguments: Any, **keywords: Any) -> None:
+        super().__init__(*arguments, **keywords)
+        self.application = application
+
+
+class StreamClientFactory(_StreamFactory, SodiumClientFactory):
+    """
+    Makes the client's ends of streams.
+
+    The arguments are those of :class:`~sodiumtwist.factories.SodiumClientFactory`, behind the first.
+
+    :param application: builds the application's protocols.
+    """
+
+    protocol = ClientStream
+
+    def __init__(self, application: IProtocolFactory, *arguments: Any, **keywords: Any) -> None:
+        super().__init__(*arguments, **keywords)
+        self.application = application
