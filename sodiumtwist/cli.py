@@ -29,12 +29,10 @@ from .core.errors import SodiumError
 from .core.keys import KeyPair, parse_key
 from .demo import demo
 from .factories import SodiumClientFactory
-from .keyfiles import read_key_file, read_passphrase_file, write_key_file
-from .options import check_one_source
+from .keyfiles import PASSPHRASE_VARIABLE, read_key_file, read_passphrase, write_key_file
 from .transfer import describe_os_error
 
 DEFAULT_ENDPOINT = "tcp:127.0.0.1:5555"
-PASSPHRASE_VARIABLE = "SODIUMTWIST_PASSPHRASE"
 
 
 def take_arguments(arguments: tuple[str, ...], count: int) -> tuple[str, ...]:
@@ -141,20 +139,12 @@ class ConnectOptions(CommandOptions):
             raise usage.UsageError("--key is missing: the server's public key, which the server logs when it starts")
         self["server_key"] = parse_key(self["key"], "server's public key")
         self["default-passphrase"] = False
-        variable = os.environ.get(PASSPHRASE_VARIABLE)
-        sources = {
-            "--passphrase": self["passphrase"],
-            "--passphrase-file": self["passphrase-file"],
-            f"${PASSPHRASE_VARIABLE}": variable,
-        }
-        check_one_source("passphrase", sources)
-        if self["passphrase-file"] is not None:
-            self["passphrase"], warning = read_passphrase_file(self["passphrase-file"])
-            if warning:
-                print_error(warning)
-        elif variable is not None:
-            self["passphrase"] = variable
-        elif self["passphrase"] is None:
+        self["passphrase"], warning = read_passphrase(
+            self["passphrase-file"], "--passphrase-file", self["passphrase"], "--passphrase"
+        )
+        if warning:
+            print_error(warning)
+        if self["passphrase"] is None:
             self["passphrase"] = DEFAULT_PASSPHRASE
             self["default-passphrase"] = True
         # Says what is wrong with any of them.

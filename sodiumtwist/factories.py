@@ -91,7 +91,7 @@ class SodiumServerFactory(_SodiumFactory):
                 raise LocalProtocolError("respond and protocol exclude each other; give one")
             protocol = Responder
         if concurrency < 1:
-            raise LocalProtocolError(f"a server that works on {concurrency} requests at once answers none; 1 is the least")
+            raise LocalProtocolError(f"a concurrency of {concurrency} requests answers none; 1 is the least")
         super().__init__(protocol, timeouts, clock, draw)
         pack_text("message", message)
         self._pair = pair

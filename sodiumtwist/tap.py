@@ -7,39 +7,25 @@ from __future__ import annotations
 import ipaddress
 import os
 import shlex
-from collections.abc import Generator
-from contextlib import suppress
 from socket import gethostname
 from typing import Any
 
-from twisted.application.service import Service
-from twisted.internet.defer import Deferred, DeferredList, inlineCallbacks, maybeDeferred
-from twisted.internet.endpoints import quoteStringArgument, serverFromString
-from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
-from twisted.internet.protocol import Factory
-from twisted.internet.task import deferLater
-from twisted.logger import Logger
+from twisted.internet.endpoints import clientFromString, quoteStringArgument
 from twisted.python import usage
-from twisted.python.failure import Failure
 
-from .addresses import describe_address
 from .auth import DEFAULT_LOGIN, DEFAULT_PASSPHRASE, SingleLogin
 from .core.errors import LocalProtocolError, SodiumError
 from .core.keepalive import Timeouts
 from .core.keys import KeyPair
 from .core.wire import pack_text
-from .keyfiles import read_key_file, read_passphrase_file
-from .options import check_one_source
+from .keyfiles import KEY_VARIABLE, read_key, read_passphrase
+from .listening import ListeningService, is_local, parse_listening
+from .streams import StreamServerFactory
 from .transfer import UploadFactory, describe_os_error
+from .tunnel import TunnelFactory
 from .uploads import open_store
 
 DEFAULT_ENDPOINT = "tcp:5555:interface=127.0.0.1"
-KEY_VARIABLE = "SODIUMTWIST_KEY"
-
-#: Seconds that stopping may take to close what is open, and between two looks whether it is.
-STOP_TIMEOUT = 5.0
-STOP_POLL = 0.01
 
 STOPPING = "the server is stopping"
 
@@ -49,9 +35,10 @@ class Options(usage.Options):
 
     synopsis = "[options]"
     longdesc = (
-        "Receives files over encrypted TCP. Example: "
-        "twistd -n sodium --key-file server.key --directory uploads. "
-        "At start the log shows the command that sends a file here."
+        "Receives files over encrypted TCP, or forwards streams. Examples: "
+        "twistd -n sodium --key-file server.key --directory uploads; "
+        "twistd -n sodium --key-file server.key --forward tcp:127.0.0.1:6379. "
+        "At start the log shows the command for the other end."
     )
 
     optParameters = [
@@ -62,6 +49,7 @@ class Options(usage.Options):
         ["passphrase-file", None, None, "file whose first line is the passphrase"],
         ["file", "f", None, "write uploads to this file, FIFO or device; - for standard output"],
         ["directory", "d", None, "write each upload to a file of its own in this directory"],
+        ["forward", None, None, "hand each client's stream to this client endpoint, see sodium-tunnel"],
         ["message", None, "Welcome.", "line that clients get"],
         ["auth-timeout", None, "10", "seconds a client has to authenticate"],
         ["inactivity-timeout", None, "180", "seconds without anything valid before a client is dropped"],
@@ -111,11 +99,16 @@ class Options(usage.Options):
         """
         if not self["endpoints"]:
             self["endpoints"].append(DEFAULT_ENDPOINT)
-        if self["file"] is not None and self["directory"] is not None:
-            raise usage.UsageError("--file and --directory exclude each other; give one")
+        given = [f"--{name}" for name in ("file", "directory", "forward") if self[name] is not None]
+        if len(given) > 1:
+            raise usage.UsageError(f"{' and '.join(given)} exclude each other; give one")
         try:
-            self["pair"] = self._read_key()
-            self._read_passphrase()
+            self["pair"] = read_key(self["key-file"], "--key-file", self["key"], "--key")
+            self["passphrase"], self["warning"] = read_passphrase(
+                self["passphrase-file"], "--passphrase-file", self["passphrase"], "--passphrase"
+            )
+            if self["passphrase"] is None:
+                self["passphrase"] = DEFAULT_PASSPHRASE
             if not self["passphrase"]:
                 raise usage.UsageError("the passphrase is empty; choose one")
             self["checker"] = SingleLogin(self["user"], self["passphrase"])
@@ -134,70 +127,34 @@ class Options(usage.Options):
         except ValueError:
             raise usage.UsageError(f"--{name} takes a number of seconds, not {ascii(self[name])}") from None
 
-    def _read_key(self) -> KeyPair | None:
-        variable = os.environ.get(KEY_VARIABLE)
-        sources = {"--key": self["key"], "--key-file": self["key-file"], f"${KEY_VARIABLE}": variable}
-        check_one_source("private key", sources)
-        if self["key-file"] is not None:
-            return read_key_file(self["key-file"])
-        text = self["key"] if self["key"] is not None else variable
-        return None if text is None else KeyPair.from_hex(text)
 
-    def _read_passphrase(self) -> None:
-        self["warning"] = None
-        if self["passphrase-file"] is not None:
-            if self["passphrase"] is not None:
-                raise usage.UsageError("--passphrase and --passphrase-file exclude each other; give one")
-            self["passphrase"], self["warning"] = read_passphrase_file(self["passphrase-file"])
-        elif self["passphrase"] is None:
-            self["passphrase"] = DEFAULT_PASSPHRASE
+def _credentials(options: Options) -> list[str]:
+    words = []
+    if options["user"] != DEFAULT_LOGIN:
+        words += ["--user", options["user"]]
+    if options["passphrase"] != DEFAULT_PASSPHRASE:
+        words += ["--passphrase-file", "PASSPHRASEFILE"]
+    return words
 
 
-class _ListenRecorder:
+def _client_endpoint(description: str, address: Any) -> str:
     """
-    Stands in for the reactor, to learn what an endpoint would listen on before it does.
+    Make the endpoint string with which clients reach this server.
 
-    :ivar local: whether only this machine could reach all of it.
+    :param description: the one that the server listens on.
+    :param address: where it really listens.
     """
-
-    def __init__(self) -> None:
-        self.local = False
-
-    def listenTCP(self, port: int, factory: object, backlog: int = 50, interface: str = "") -> None:
-        self.local = _is_loopback(interface)
-
-    def listenSSL(
-        self, port: int, factory: object, contextFactory: object, backlog: int = 50, interface: str = ""
-    ) -> None:
-        self.local = _is_loopback(interface)
-
-    def listenUNIX(
-        self, address: str, factory: object, backlog: int = 50, mode: int = 0o666, wantPID: bool = False
-    ) -> None:
-        self.local = True
+    host, port = getattr(address, "host", None), getattr(address, "port", None)
+    if host is None:
+        name = getattr(address, "name", None) or "PATH"
+        return f"unix:{quoteStringArgument(os.fsdecode(name))}"
+    if ipaddress.ip_address(host.partition("%")[0]).is_unspecified:
+        host = gethostname()
+    kind = "tls" if description.startswith(("ssl:", "tls:")) else "tcp"
+    return f"{kind}:{quoteStringArgument(host)}:{port}"
 
 
-def _is_loopback(interface: str) -> bool:
-    if interface == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(interface.partition("%")[0]).is_loopback
-    except ValueError:
-        return False
-
-
-def is_local(description: str) -> bool:
-    """
-    Tell whether a server endpoint string listens on loopback or a UNIX socket alone. What can't
-    be known before listening, such as an inherited socket, counts as not local.
-    """
-    recorder = _ListenRecorder()
-    listening = maybeDeferred(lambda: serverFromString(recorder, description).listen(Factory()))
-    listening.addErrback(lambda reason: None)
-    return recorder.local
-
-
-def client_command(description: str, address: Any, options: Options) -> str:
+def send_command(description: str, address: Any, options: Options) -> str:
     """
     Make the command that sends a file to this server. It names no passphrase.
 
@@ -205,68 +162,26 @@ def client_command(description: str, address: Any, options: Options) -> str:
     :param address: where it really listens.
     :param options: the server's.
     """
-    host, port = getattr(address, "host", None), getattr(address, "port", None)
-    if host is None:
-        name = getattr(address, "name", None) or "PATH"
-        endpoint = f"unix:{quoteStringArgument(os.fsdecode(name))}"
-    else:
-        if ipaddress.ip_address(host.partition("%")[0]).is_unspecified:
-            host = gethostname()
-        kind = "tls" if description.startswith(("ssl:", "tls:")) else "tcp"
-        endpoint = f"{kind}:{quoteStringArgument(host)}:{port}"
+    endpoint = _client_endpoint(description, address)
     words = ["sodiumtwist", "send", "--key", options["pair"].public.hex(), "--endpoint", endpoint]
-    if options["user"] != DEFAULT_LOGIN:
-        words += ["--user", options["user"]]
-    if options["passphrase"] != DEFAULT_PASSPHRASE:
-        words += ["--passphrase-file", "PASSPHRASEFILE"]
-    return shlex.join([*words, "FILE"])
+    return shlex.join([*words, *_credentials(options), "FILE"])
 
 
-class SodiumService(Service):
+def tunnel_command(description: str, address: Any, options: Options) -> str:
     """
-    Listens on endpoints with one factory, and says so in the log.
+    Make the command that connects a local port to this server. It names no passphrase.
 
-    :param options: as :class:`Options` leaves them.
-    :param endpoints: the endpoint strings with what they mean.
-    :param factory: makes the server's ends.
-    :param reactor: times the stopping.
+    The parameters are those of :func:`send_command`.
     """
+    endpoint = _client_endpoint(description, address)
+    words = ["twistd", "-n", "sodium-tunnel", "--listen", "tcp:127.0.0.1:LOCALPORT", "--to", endpoint]
+    return shlex.join([*words, "--server-key", options["pair"].public.hex(), *_credentials(options)])
 
-    _log = Logger()
 
-    def __init__(
-        self,
-        options: Options,
-        endpoints: list[tuple[str, IStreamServerEndpoint]],
-        factory: UploadFactory,
-        reactor: Any,
-    ) -> None:
-        self._options = options
-        self._endpoints = endpoints
-        self._factory = factory
-        self._reactor = reactor
-        self._ports: list[IListeningPort] = []
+class SodiumService(ListeningService):
+    """``twistd sodium``"""
 
-    def privilegedStartService(self) -> None:
-        """
-        Listen.
-
-        :raises SystemExit: when an endpoint can't be listened on, which a critical line in the log explains.
-        """
-        super().privilegedStartService()
-        self._listen()
-
-    def startService(self) -> None:
-        """
-        Listen, unless :meth:`privilegedStartService` did.
-
-        :raises SystemExit: when an endpoint can't be listened on, which a critical line in the log explains.
-        """
-        super().startService()
-        if not self._ports:
-            self._listen()
-
-    def _listen(self) -> None:
+    def announce(self) -> None:
         self._log.info("public key: {key}", key=self._options["pair"].public.hex())
         if self._options["fresh"]:
             self._log.warn(
@@ -275,59 +190,47 @@ class SodiumService(Service):
             )
         if self._options["warning"]:
             self._log.warn("{warning}", warning=self._options["warning"])
+
+
+class UploadService(SodiumService):
+    """``twistd sodium`` that receives files. When it stops, uploads under way are kept as partial."""
+
+    def announce(self) -> None:
+        super().announce()
         store = self._factory.store
         tell = self._log.info if store.keeps else self._log.warn
         tell("uploads go to {where}", where=store.description)
-        for description, endpoint in self._endpoints:
-            listening = maybeDeferred(endpoint.listen, self._factory)
-            listening.addCallbacks(
-                self._listens, self._cannot_listen, callbackArgs=(description,), errbackArgs=(description,)
-            )
-            failures: list[Failure] = []
-            listening.addErrback(failures.append)
-            if failures:
-                failures[0].raiseException()
 
-    def _listens(self, port: IListeningPort, description: str) -> None:
-        self._ports.append(port)
-        address = port.getHost()
-        self._log.info("listening on {address}", address=describe_address(address))
-        self._log.info("to send a file here: {command}", command=client_command(description, address, self._options))
+    def listens(self, description: str, address: Any) -> None:
+        self._log.info("to send a file here: {command}", command=send_command(description, address, self._options))
 
-    def _cannot_listen(self, reason: Failure, description: str) -> None:
-        error = reason.value
-        why = error.socketError if isinstance(error, CannotListenError) else error
-        line = f"sodium: cannot listen on {description}: {why}"
-        self._log.critical("{line}", line=line)
-        for port in self._ports:
-            port.stopListening()
-        twistd = getattr(self._options, "parent", {})
-        # What twistd would do after an ordinary exception is done here, without the traceback: tell
-        # the process that started the daemon, which waits for it, and remove the pid file.
-        if twistd.get("statusPipe") is not None:
-            os.write(twistd["statusPipe"], f"1 {line}".encode("ascii", "backslashreplace")[:100])
-        if twistd.get("pidfile"):
-            with suppress(OSError):
-                os.unlink(twistd["pidfile"])
-        raise SystemExit(1)
-
-    @inlineCallbacks
-    def stopService(self) -> Generator[Deferred[Any], Any, None]:
-        """
-        Stop listening and drop what is connected; uploads under way are kept as partial. Done
-        within 5 seconds.
-        """
-        super().stopService()
-        ports, self._ports = self._ports, []
-        closing = DeferredList([maybeDeferred(port.stopListening) for port in ports], consumeErrors=True)
+    def drop(self) -> None:
         for connection in list(self._factory.connections):
             connection.abort(LocalProtocolError(STOPPING))
         for receiver in list(self._factory.receiving):
             receiver.give_up(STOPPING)
-        yield closing.addTimeout(STOP_TIMEOUT, self._reactor, lambda result, timeout: None)
-        limit = self._reactor.seconds() + STOP_TIMEOUT
-        while (self._factory.connections or self._factory.receiving) and self._reactor.seconds() < limit:
-            yield deferLater(self._reactor, STOP_POLL)
+
+    def is_idle(self) -> bool:
+        return not (self._factory.connections or self._factory.receiving)
+
+
+class ForwardService(SodiumService):
+    """``twistd sodium --forward``"""
+
+    def announce(self) -> None:
+        super().announce()
+        self._log.info("streams go to {where}", where=self._options["forward"])
+
+    def listens(self, description: str, address: Any) -> None:
+        command = tunnel_command(description, address, self._options)
+        self._log.info("to connect a local port to this: {command}", command=command)
+
+    def drop(self) -> None:
+        for connection in list(self._factory.connections):
+            connection.abort(LocalProtocolError(STOPPING))
+
+    def is_idle(self) -> bool:
+        return not self._factory.connections
 
 
 def makeService(options: Options, reactor: Any = None) -> SodiumService:
@@ -341,13 +244,8 @@ def makeService(options: Options, reactor: Any = None) -> SodiumService:
     if reactor is None:
         from twisted.internet import reactor
     endpoints = []
-    for description in options["endpoints"]:
-        try:
-            endpoint = serverFromString(reactor, description)
-        except Exception as error:
-            raise SystemExit(
-                f"sodium: bad endpoint string {ascii(description)}; one is for instance {DEFAULT_ENDPOINT} ({error})"
-            ) from None
+    for given in options["endpoints"]:
+        description, endpoint = parse_listening(reactor, "sodium", given, DEFAULT_ENDPOINT)
         if options["passphrase"] == DEFAULT_PASSPHRASE and not is_local(description):
             raise SystemExit(
                 f"sodium: {description} can be reached from elsewhere, and the passphrase is the default one, "
@@ -358,16 +256,25 @@ def makeService(options: Options, reactor: Any = None) -> SodiumService:
     options["fresh"] = options["pair"] is None
     if options["fresh"]:
         options["pair"] = KeyPair.generate()
+    common = {
+        "pair": options["pair"],
+        "checker": options["checker"],
+        "message": options["message"],
+        "timeouts": options["timeouts"],
+        "clock": reactor,
+    }
+    if options["forward"] is not None:
+        try:
+            backend = clientFromString(reactor, options["forward"])
+        except Exception as error:
+            raise SystemExit(
+                f"sodium: bad endpoint string {ascii(options['forward'])}; "
+                f"one is for instance tcp:127.0.0.1:6379 ({error})"
+            ) from None
+        streams = StreamServerFactory(TunnelFactory(backend, options["forward"]), **common)
+        return ForwardService("sodium", options, endpoints, streams, reactor)
     try:
         store = open_store(reactor, options["timeouts"].inactivity, options["file"], options["directory"])
     except OSError as error:
         raise SystemExit(f"sodium: cannot write to {error.filename}: {error.strerror}") from None
-    factory = UploadFactory(
-        store,
-        options["pair"],
-        options["checker"],
-        message=options["message"],
-        timeouts=options["timeouts"],
-        clock=reactor,
-    )
-    return SodiumService(options, endpoints, factory, reactor)
+    return UploadService("sodium", options, endpoints, UploadFactory(store, **common), reactor)

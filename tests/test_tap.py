@@ -15,7 +15,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from sodiumtwist import KeyPair, tap
 from sodiumtwist.keyfiles import write_key_file
-from sodiumtwist.tap import Options, client_command, is_local, makeService
+from sodiumtwist.listening import is_local
+from sodiumtwist.tap import Options, makeService, send_command
 
 from .processes import PUBLIC, SECRET
 
@@ -111,7 +112,7 @@ class OptionsTests(TapTestCase):
             (["-e", "tcp:5555"], "choose one with --passphrase-file"),
             (["-e", "tcp:5555:interface=0.0.0.0", "-U", "me"], "choose one with --passphrase-file"),
             (["-e", "tcp:5555", "-P", "passphrase"], "choose one with --passphrase-file"),
-            (["-P", "a", "--passphrase-file", "b"], "exclude each other"),
+            (["-P", "a", "--passphrase-file", "b"], "the passphrase comes from --passphrase and from --passphrase-file; use one"),
             (["--passphrase-file", "empty.pass"], "begins with an empty line"),
             (["--passphrase-file", "missing"], "missing: No such file or directory"),
             (["-f", "a", "-d", "b"], "exclude each other"),
@@ -138,7 +139,7 @@ class OptionsTests(TapTestCase):
         """The help fits a screen of 80 columns by 50 lines, and shows an example."""
         text = str(Options())
         self.assertLessEqual(len(text.splitlines()), 50)
-        self.assertIn("Example: twistd -n sodium", text)
+        self.assertIn("Examples: twistd -n", text)
 
 
 class LocalTests(SynchronousTestCase):
@@ -194,7 +195,7 @@ class ServiceTests(TapTestCase):
         first, second = self.make(), self.make()
         self.assertNotEqual(first._options["pair"], second._options["pair"])
 
-    def test_client_command(self) -> None:
+    def test_send_command(self) -> None:
         """It names address, key and login, and never the passphrase."""
         self.patch(tap, "gethostname", lambda: "here")
         for arguments, description, address, command in [
@@ -209,6 +210,6 @@ class ServiceTests(TapTestCase):
         ]:
             options = self.parse("-k", SECRET, *arguments)
             self.assertEqual(
-                client_command(description, address, options),
+                send_command(description, address, options),
                 f"sodiumtwist send --key {PUBLIC} --endpoint {command} FILE",
             )

@@ -22,4 +22,7 @@ class _Strings:
 
 
 sodium_strings = _Strings()
-sodium = ServiceMaker("sodium", "sodiumtwist.tap", "Receive files over encrypted TCP.", "sodium")
+sodium = ServiceMaker("sodium", "sodiumtwist.tap", "Receive files or forward streams over encrypted TCP.", "sodium")
+sodium_tunnel = ServiceMaker(
+    "sodium-tunnel", "sodiumtwist.tunneltap", "Carry local connections over encrypted TCP.", "sodium-tunnel"
+)

@@ -1,0 +1,126 @@
+"""
+``twistd sodium-tunnel``: the options and the service.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.endpoints import clientFromString
+from twisted.python import usage
+
+from .auth import DEFAULT_LOGIN, DEFAULT_PASSPHRASE
+from .core.errors import SodiumError
+from .core.keys import parse_key
+from .endpoints import SodiumClientEndpoint
+from .keyfiles import PASSPHRASE_VARIABLE, read_passphrase
+from .listening import ListeningService, is_local, parse_listening
+from .transfer import describe_os_error
+from .tunnel import TunnelFactory
+
+EXAMPLE_LISTEN = "tcp:7000:interface=127.0.0.1"
+
+
+class Options(usage.Options):
+    """The command line of ``twistd sodium-tunnel``; what is wrong with it ends the program with one line."""
+
+    synopsis = "--listen STRING --to STRING --server-key HEX [options]"
+    longdesc = (
+        "Carries local connections to a server started with 'twistd sodium --forward'. Example: "
+        "twistd -n sodium-tunnel --listen tcp:127.0.0.1:7000 --to tcp:example.org:5555 "
+        "--server-key 3f…e1 --passphrase-file pass.txt"
+    )
+
+    optParameters = [
+        ["listen", "l", None, "server endpoint string for local programs (required)"],
+        ["to", "t", None, "client endpoint string of the server (required)"],
+        ["server-key", "k", None, "the server's public key, 64 hex digits (required)"],
+        ["user", "U", DEFAULT_LOGIN, "login"],
+        ["passphrase", "P", None, f"passphrase; visible in ps [default: {DEFAULT_PASSPHRASE}]"],
+        ["passphrase-file", None, None, f"file whose first line is the passphrase; or set ${PASSPHRASE_VARIABLE}"],
+    ]
+    compData = usage.Completions(optActions={"passphrase-file": usage.CompleteFiles()})
+
+    def parseOptions(self, options: list[str] | None = None) -> None:
+        """
+        :raises SystemExit: with one line, where twistd would print its whole help with it.
+        """
+        try:
+            super().parseOptions(options)
+        except usage.UsageError as error:
+            raise SystemExit(f"sodium-tunnel: {error}; see twistd sodium-tunnel --help") from None
+
+    def parseArgs(self, *arguments: str) -> None:
+        """
+        :raises UsageError: for any argument, there are none.
+        """
+        if arguments:
+            raise usage.UsageError(f"unexpected argument {ascii(arguments[0])}")
+
+    def postOptions(self) -> None:
+        """
+        Check and read what the options name.
+
+        :raises UsageError: when something in it is wrong.
+        """
+        for name in ("listen", "to", "server-key"):
+            if self[name] is None:
+                raise usage.UsageError(f"--{name} is missing")
+        try:
+            self["key"] = parse_key(self["server-key"], "server's public key")
+            self["passphrase"], self["warning"] = read_passphrase(
+                self["passphrase-file"], "--passphrase-file", self["passphrase"], "--passphrase"
+            )
+        except SodiumError as error:
+            raise usage.UsageError(str(error)) from None
+        except OSError as error:
+            raise usage.UsageError(describe_os_error(error)) from None
+        if self["passphrase"] is None:
+            self["passphrase"] = DEFAULT_PASSPHRASE
+
+
+class TunnelService(ListeningService):
+    """``twistd sodium-tunnel``"""
+
+    def announce(self) -> None:
+        self._log.info("connections go to {where}", where=self._options["to"])
+        if self._options["warning"]:
+            self._log.warn("{warning}", warning=self._options["warning"])
+
+    def listens(self, description: str, address: Any) -> None:
+        if not is_local(description):
+            self._log.warn("whoever can reach {description} gets through, without a login", description=description)
+
+    def drop(self) -> None:
+        for entry in list(self._factory.entries):
+            entry.transport.abortConnection()
+
+    def is_idle(self) -> bool:
+        return not self._factory.entries
+
+
+def makeService(options: Options, reactor: Any = None) -> TunnelService:
+    """
+    Make the service of ``twistd sodium-tunnel``.
+
+    :param options: parsed.
+    :param reactor: ``None`` for the global one.
+    :raises SystemExit: with one line, when what the options ask for can't be had.
+    """
+    if reactor is None:
+        from twisted.internet import reactor
+    listening = parse_listening(reactor, "sodium-tunnel", options["listen"], EXAMPLE_LISTEN)
+    try:
+        below = clientFromString(reactor, options["to"])
+    except Exception as error:
+        raise SystemExit(
+            f"sodium-tunnel: bad endpoint string {ascii(options['to'])}; one is for instance tcp:HOST:5555 ({error})"
+        ) from None
+    try:
+        endpoint = SodiumClientEndpoint(
+            below, options["key"], options["user"], options["passphrase"], clock=reactor
+        )
+    except SodiumError as error:
+        raise SystemExit(f"sodium-tunnel: {error}") from None
+    factory = TunnelFactory(endpoint, options["to"])
+    return TunnelService("sodium-tunnel", options, [listening], factory, reactor)
