@@ -182,7 +182,7 @@ class StreamEnd(SodiumProtocol):
 
     def _send_unsent(self, whole_chunks: bool = False) -> None:
         """Send what waits; of ``whole_chunks`` the rest goes on waiting."""
-        if not self._unsent:
+        if not self._unsent or self._done:
             return
         view = memoryview(self._unsent[0] if len(self._unsent) == 1 else b"".join(self._unsent))
         end = len(view) - len(view) % CHUNK_SIZE if whole_chunks else len(view)
@@ -249,7 +249,10 @@ class StreamEnd(SodiumProtocol):
         self._unsent.clear()
         if self.application is None:
             return
-        if reason.check(ConnectionDone) and not self._peer_ended and not self._stream.disconnecting:
+        if self._ended and self._peer_ended and reason.check(ConnectionLost):
+            # Our end was answered by a peer that had closed already: nothing is missing.
+            reason = Failure(ConnectionDone())
+        elif reason.check(ConnectionDone) and not self._peer_ended and not self._stream.disconnecting:
             reason = Failure(ConnectionLost("the connection closed without the end of its stream"))
         self._stream.disconnecting = True
         self.application.connectionLost(reason)

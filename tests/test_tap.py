@@ -112,7 +112,7 @@ class OptionsTests(TapTestCase):
             (["-e", "tcp:5555"], "choose one with --passphrase-file"),
             (["-e", "tcp:5555:interface=0.0.0.0", "-U", "me"], "choose one with --passphrase-file"),
             (["-e", "tcp:5555", "-P", "passphrase"], "choose one with --passphrase-file"),
-            (["-P", "a", "--passphrase-file", "b"], "the passphrase comes from --passphrase and from --passphrase-file; use one"),
+            (["-P", "a", "--passphrase-file", "b"], "from --passphrase and from --passphrase-file; use one"),
             (["--passphrase-file", "empty.pass"], "begins with an empty line"),
             (["--passphrase-file", "missing"], "missing: No such file or directory"),
             (["-f", "a", "-d", "b"], "exclude each other"),
