@@ -34,6 +34,13 @@ from .streams import StreamClientFactory, StreamServerFactory
 _log = Logger()
 
 
+def _client_from_string(reactor: Any, description: str) -> IStreamClientEndpoint:
+    try:
+        return clientFromString(reactor, description)
+    except TypeError as error:
+        raise ValueError(f"bad endpoint string {ascii(description)}; one is tcp:HOST:PORT ({error})") from None
+
+
 async def _connect_authenticated(endpoint: IStreamClientEndpoint, factory: SodiumClientFactory) -> Any:
     protocol: Any = await endpoint.connect(factory)
     try:
@@ -85,7 +92,7 @@ def connect(
             server_key, login, passphrase, lambda: RequestClient(limit), pair, timeouts, reactor
         )
         RequestClient(limit)  # says now what is wrong with the limit
-        where = clientFromString(reactor, endpoint) if isinstance(endpoint, str) else endpoint
+        where = _client_from_string(reactor, endpoint) if isinstance(endpoint, str) else endpoint
         if early:
             client: RequestClient = await where.connect(factory)
             return client

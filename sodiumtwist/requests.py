@@ -131,8 +131,8 @@ class RequestClient(SodiumClientProtocol):
         """
         Wait until one more request may be made.
 
-        :return: fires when fewer than the limit are unanswered, for those who wait one by one in
-            their order; make the request at once then. Fails with the reason when the connection goes.
+        :return: fires when fewer than the limit are unanswered, for those who wait in their order;
+            make the request at once then. Fails with the reason when the connection goes.
         """
         if self._end is not None:
             return fail(self._end)
@@ -164,14 +164,14 @@ class RequestClient(SodiumClientProtocol):
             raise UnexpectedPDU("the server answered more than it was asked")
         answering = self._unanswered.popleft()
         answering.callback(payload)
-        if self._waiting_to_ask and len(self._unanswered) < self._limit:
+        while self._waiting_to_ask and len(self._unanswered) < self._limit:
             self._waiting_to_ask.popleft().callback(None)
 
     def connection_lost(self, reason: Failure) -> None:
         self._end = reason
-        unanswered, self._unanswered = self._unanswered, deque()
-        waiting, self._waiting_to_ask = self._waiting_to_ask, deque()
-        for deferred in (*unanswered, *waiting):
-            deferred.errback(reason)
+        # One by one: what they call may cancel others.
+        for deferreds in (self._unanswered, self._waiting_to_ask):
+            while deferreds:
+                deferreds.popleft().errback(reason)
         for closed in self._closed:
             closed.callback(None)
