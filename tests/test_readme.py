@@ -26,13 +26,20 @@ class ReadmeTests(ProcessTestCase):
     """The README's blocks."""
 
     def test_embedding(self) -> None:
-        """The example of an application runs."""
-        block = re.search(r"\.\. code-block:: python\n\n((?:    .*\n|\n)+)", readme())[1]
-        with open(self.path("example.py"), "w") as file:
-            file.write(textwrap.dedent(block).replace("5556", str(self.free_port())))
-        example = self.run_process([sys.executable, "example.py"])
-        self.assertEqual((example.wait(), example.errors), (0, []))
-        self.assertEqual(example.output, ["HELLO, WORLD", "Connection was closed cleanly."])
+        """The programs run."""
+        blocks = re.findall(r"\.\. code-block:: python\n\n((?:    .*\n|\n)+)", readme())
+        outputs = [
+            ["b'HELLO, WORLD for me'", "0 s there and back"],
+            ["connected to True"],
+            ["HELLO, WORLD", "Connection was closed cleanly."],
+        ]
+        self.assertEqual(len(blocks), len(outputs))
+        for block, output in zip(blocks, outputs, strict=True):
+            with open(self.path("example.py"), "w") as file:
+                file.write(textwrap.dedent(block).replace("5556", str(self.free_port())))
+            example = self.run_process([sys.executable, "example.py"])
+            self.assertEqual((example.wait(), example.errors), (0, []))
+            self.assertEqual(example.output, output)
 
     def free_port(self) -> int:
         with socket.socket() as probe:

@@ -1,0 +1,307 @@
+"""
+Tunnels: ``twistd sodium --forward`` and ``twistd sodium-tunnel``, with programs that know nothing of them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import socket
+import subprocess
+import threading
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
+
+from sodiumtwist.tunnel import TunnelFactory
+from sodiumtwist.tunneltap import Options, makeService
+
+from .pair import MemoryTransport
+from .processes import PATIENCE, PUBLIC, TWISTD, ProcessTestCase, Running, clean_environment
+
+
+class Backend:
+    """An endpoint that connects when it is told to."""
+
+    def __init__(self) -> None:
+        self.cancelled = 0
+
+    def connect(self, factory: Any) -> Deferred[Any]:
+        self.factory = factory
+        self.connecting: Deferred[Any] = Deferred(self._cancel)
+        return self.connecting
+
+    def _cancel(self, deferred: Deferred[Any]) -> None:
+        self.cancelled += 1
+
+    def succeed(self) -> MemoryTransport:
+        protocol = self.factory.buildProtocol(None)
+        transport = MemoryTransport(protocol)
+        protocol.makeConnection(transport)
+        self.connecting.callback(protocol)
+        return transport
+
+
+class TunnelTests(SynchronousTestCase):
+    """Two joined ends, in memory."""
+
+    def setUp(self) -> None:
+        self.backend = Backend()
+        self.factory = TunnelFactory(self.backend, "tcp:backend:1")  # type: ignore[arg-type]
+        self.entry = self.factory.buildProtocol(None)
+        self.inside = MemoryTransport(self.entry)
+        self.entry.makeConnection(self.inside)
+
+    def test_reads_nothing_before(self) -> None:
+        self.assertFalse(self.inside.reading)
+        outside = self.backend.succeed()
+        self.assertTrue(self.inside.reading)
+        self.entry.dataReceived(b"question")
+        self.assertEqual(bytes(outside.out), b"question")
+        outside.protocol.dataReceived(b"answer")
+        self.assertEqual(bytes(self.inside.out), b"answer")
+
+    def test_cannot_connect(self) -> None:
+        """The log says why, and the connection is closed."""
+        self.backend.connecting.errback(ConnectionRefused("no such\nport"))
+        self.assertTrue(self.inside.disconnecting)
+        self.inside.lose(ConnectionDone())
+        self.assertEqual(self.factory.entries, set())
+
+    def test_leaves_before(self) -> None:
+        """Whoever leaves while it is connecting is connected to nobody."""
+        self.inside.lose(ConnectionLost())
+        self.assertEqual((self.backend.cancelled, self.factory.entries), (1, set()))
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+    def test_flow(self) -> None:
+        """A full end pauses the other."""
+        outside = self.backend.succeed()
+        self.entry.dataReceived(bytes(200_000))
+        self.assertFalse(self.inside.reading)
+        outside.take(200_000)
+        outside.drained()
+        self.assertTrue(self.inside.reading)
+
+    def test_close(self) -> None:
+        """What was received is delivered before the other end closes."""
+        outside = self.backend.succeed()
+        self.entry.dataReceived(bytes(200_000))
+        self.inside.lose(ConnectionDone())
+        self.assertTrue(outside.disconnecting)
+        self.assertEqual((len(outside.out), outside.producer), (200_000, None))
+        outside.lose(ConnectionDone())
+
+    def test_break(self) -> None:
+        outside = self.backend.succeed()
+        outside.lose(ConnectionLost())
+        self.assertTrue(self.inside.aborting)
+
+    def test_half_close_without_it(self) -> None:
+        """A transport that can't end one direction is closed behind what it has to send."""
+        outside = self.backend.succeed()
+        self.entry.dataReceived(b"all")
+        self.entry.readConnectionLost()
+        self.assertTrue(outside.disconnecting and self.inside.disconnecting)
+        self.assertEqual(bytes(outside.out), b"all")
+
+
+class ConnectionRefused(Exception):
+    pass
+
+
+class OptionsTests(SynchronousTestCase):
+    """The command line of the tunnel's end."""
+
+    def test_mistakes(self) -> None:
+        right = ["--listen", "tcp:127.0.0.1:7000", "--to", "tcp:host:1", "--server-key", PUBLIC]
+        for index, name in enumerate(("--listen", "--to", "--server-key")):
+            self.assert_refused([*right[: 2 * index], *right[2 * index + 2 :]], f"{name} is missing")
+        self.assert_refused([*right, "--server-key", "12"], "key")
+        self.assert_refused([*right, "--listen", "nonsense"], "bad endpoint string 'nonsense'")
+        self.assert_refused([*right, "--to", "tcp:host"], "bad endpoint string 'tcp:host'")
+        self.assert_refused([*right, "--passphrase-file", "missing"], "missing: No such file")
+        self.assert_refused([*right, "--user", "x" * 129], "the login is 129 bytes long")
+        self.assert_refused([*right, "stray"], "unexpected argument 'stray'")
+
+    def assert_refused(self, arguments: list[str], line: str) -> None:
+        def make() -> None:
+            options = Options()
+            options.parseOptions(arguments)
+            makeService(options, Clock())
+
+        error = str(self.assertRaises(SystemExit, make))
+        self.assertIn(line, error)
+        self.assertTrue(error.startswith("sodium-tunnel: "), error)
+        self.assertNotIn("\n", error)
+
+
+class TunnelProcessTests(ProcessTestCase):
+    """Real processes, from a local port through both services to a backend."""
+
+    def start_tunnel(self, backend: str) -> tuple[Running, Running]:
+        """Start both services; ``port`` is then the local one."""
+        server = self.start_server("--forward", backend)
+        tunnel = self.run_process(
+            [*TWISTD, "-n", "--pidfile=", "sodium-tunnel", "--listen", "tcp:127.0.0.1:0"]
+            + ["--to", self.endpoint, "--server-key", PUBLIC]
+        )
+        self.port = int(tunnel.wait_for(r"listening on 127\.0\.0\.1:(\d+)")[1])
+        return server, tunnel
+
+    def listen(self) -> socket.socket:
+        backend = socket.create_server(("127.0.0.1", 0))
+        backend.settimeout(PATIENCE)
+        self.addCleanup(backend.close)
+        return backend
+
+    def connect(self) -> socket.socket:
+        connection = socket.create_connection(("127.0.0.1", self.port), PATIENCE)
+        self.addCleanup(connection.close)
+        return connection
+
+    def start_with_socket(self) -> tuple[socket.socket, Running, Running]:
+        backend = self.listen()
+        return backend, *self.start_tunnel(f"tcp:127.0.0.1:{backend.getsockname()[1]}")
+
+    def read_all(self, connection: socket.socket) -> bytes:
+        return b"".join(iter(lambda: connection.recv(65536), b""))
+
+    def test_half_close(self) -> None:
+        """Each direction ends for itself: an answer may follow the end of its question."""
+        backend, *_ = self.start_with_socket()
+        client = self.connect()
+        question = os.urandom(3_000_000)
+        threading.Thread(target=lambda: (client.sendall(question), client.shutdown(socket.SHUT_WR))).start()
+        accepted, _ = backend.accept()
+        with accepted:
+            accepted.settimeout(PATIENCE)
+            self.assertTrue(self.read_all(accepted) == question)
+            answer = os.urandom(3_000_000)
+            threading.Thread(target=lambda: (accepted.sendall(answer), accepted.shutdown(socket.SHUT_WR))).start()
+            self.assertTrue(self.read_all(client) == answer)
+
+    def test_full_close(self) -> None:
+        """All bytes sent before a close arrive, in both directions."""
+        backend, *_ = self.start_with_socket()
+        for sender_is_client in (True, False):
+            client = self.connect()
+            accepted, _ = backend.accept()
+            accepted.settimeout(PATIENCE)
+            sender, receiver = (client, accepted) if sender_is_client else (accepted, client)
+            data = os.urandom(2_000_000)
+
+            def send(sender: socket.socket = sender, data: bytes = data) -> None:
+                sender.sendall(data)
+                sender.close()
+
+            threading.Thread(target=send).start()
+            self.assertTrue(self.read_all(receiver) == data)
+            receiver.close()
+
+    def test_backend_down(self) -> None:
+        """The connection is closed at once and the log says why."""
+        with self.listen() as backend:
+            address = f"tcp:127.0.0.1:{backend.getsockname()[1]}"
+        server, _ = self.start_tunnel(address)
+        self.assertEqual(self.connect().recv(1), b"")
+        server.wait_for(rf"cannot connect 127\.0\.0\.1:\d+ to {address}: .*refused")
+
+    def test_refused_login(self) -> None:
+        """No backend connection is made, and the tunnel's log says why."""
+        backend, server, _ = self.start_with_socket()
+        tunnel = self.run_process(
+            [*TWISTD, "-n", "--pidfile=", "sodium-tunnel", "--listen", "tcp:127.0.0.1:0", "--to", self.endpoint]
+            + ["--server-key", PUBLIC, "--passphrase", "wrong"]
+        )
+        self.port = int(tunnel.wait_for(r"listening on 127\.0\.0\.1:(\d+)")[1])
+        self.assertEqual(self.connect().recv(1), b"")
+        tunnel.wait_for("cannot connect .* the server closed the connection before its hello")
+        backend.setblocking(False)
+        self.assertRaises(BlockingIOError, backend.accept)
+        self.assertFalse([line for line in server.output + tunnel.output if "Traceback" in line])
+
+    def test_gigabyte(self) -> None:
+        """It passes through little memory."""
+        backend, server, tunnel = self.start_with_socket()
+        client = self.connect()
+        block = os.urandom(1 << 20)
+        count = 1024
+        sent = hashlib.sha256()
+
+        def send() -> None:
+            for _ in range(count):
+                client.sendall(block)
+                sent.update(block)
+            client.shutdown(socket.SHUT_WR)
+
+        sending = threading.Thread(target=send)
+        sending.start()
+        accepted, _ = backend.accept()
+        with accepted:
+            accepted.settimeout(PATIENCE)
+            received, size = hashlib.sha256(), 0
+            while data := accepted.recv(1 << 20):
+                received.update(data)
+                size += len(data)
+        sending.join(PATIENCE)
+        self.assertEqual(size, count << 20)
+        self.assertEqual(received.digest(), sent.digest())
+        for process in (server, tunnel):
+            self.assertLess(process.peak_memory(), 100_000_000)
+
+    def test_stops_in_order(self) -> None:
+        """Both services end at once with streams open, without a traceback."""
+        backend, server, tunnel = self.start_with_socket()
+        client = self.connect()
+        accepted, _ = backend.accept()
+        with accepted:
+            client.sendall(b"x")
+            self.assertEqual(accepted.recv(1), b"x")
+            for process in (tunnel, server):
+                process.stop()
+                process.wait_for("Server Shut Down")
+                self.assertFalse([line for line in process.output + process.errors if "Traceback" in line])
+
+    def start_redis(self) -> str:
+        program = shutil.which("redis-server")
+        if program is None:
+            raise SkipTest("redis-server is not installed (Debian: apt-get install redis-server)")
+        path = self.path("redis.sock")
+        redis = self.run_process([program, "--port", "0", "--unixsocket", path, "--save", ""])
+        redis.wait_for("Ready to accept connections|now ready to accept connections")
+        return f"unix:{path}"
+
+    def redis(self, program: str, *arguments: str) -> str:
+        done = subprocess.run(
+            [program, "-p", str(self.port), *arguments],
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            env=clean_environment(),
+        )
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return done.stdout
+
+    def test_redis(self) -> None:
+        """An unmodified server and its clients, 200 connections at once among them."""
+        server, tunnel = self.start_tunnel(self.start_redis())
+        self.assertEqual(self.redis("redis-cli", "set", "key", "value"), "OK\n")
+        self.assertEqual(self.redis("redis-cli", "get", "key"), "value\n")
+        figures = self.redis("redis-benchmark", "-q", "-c", "200", "-n", "20000", "-t", "set,get")
+        self.assertRegex(figures, r"SET: [\d.]+ requests per second")
+        self.assertRegex(figures, r"GET: [\d.]+ requests per second")
+        clients = [self.connect() for _ in range(200)]
+        for client in clients:
+            client.sendall(b"GET key\r\n")
+        for client in clients:
+            self.assertEqual(client.recv(100), b"$5\r\nvalue\r\n")
+        for process in (server, tunnel):
+            self.assertLess(process.peak_memory(), 100_000_000)
+            self.assertFalse([line for line in process.output if "Traceback" in line])
+
+
