@@ -32,6 +32,7 @@ from .core.errors import AuthenticationTimeout, RemoteProtocolError, SodiumError
 from .factories import SodiumClientFactory
 from .protocol import SodiumClientProtocol
 from .sources import open_source
+from .tls import describe_tls_error
 from .transfer import UploadSender, describe_os_error
 
 EXIT_USAGE = 1
@@ -168,7 +169,7 @@ def _explain_loss(options: Any, client: SodiumClientProtocol, reason: BaseExcept
 
     :param done: how far it had come.
     """
-    why = str(reason) or type(reason).__name__
+    why = describe_tls_error(reason) or str(reason) or type(reason).__name__
     if client.message is not None:
         if isinstance(reason, (ConnectionDone, ConnectionLost)):
             why = "the server closed the connection or went away, see its log"

@@ -21,6 +21,7 @@ from .core.connection import PENDING_LIMIT
 from .core.errors import AuthenticationFailed, RemoteProtocolError
 from .core.events import Authenticated, AuthenticationRequested, Event
 from .interfaces import Peer
+from .tls import describe_tls_error
 
 
 class SodiumServerProtocol(SodiumProtocol):
@@ -95,7 +96,8 @@ class SodiumServerProtocol(SodiumProtocol):
         if self._deciding is not None:
             self._deciding.cancel()
         if self.peer is None:
-            self._log.info("refused {peer}: {reason}", peer=self._peer(), reason=reason.getErrorMessage())
+            why = describe_tls_error(reason.value) or reason.getErrorMessage()
+            self._log.info("refused {peer}: {reason}", peer=self._peer(), reason=why)
         elif reason.check(RemoteProtocolError):
             self._log.info("dropped {peer}: {reason}", peer=self._peer(), reason=reason.getErrorMessage())
 

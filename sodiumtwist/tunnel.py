@@ -20,6 +20,7 @@ from zope.interface import implementer
 
 from .addresses import describe_address
 from .base import half_closes
+from .tls import describe_tls_error
 
 
 @implementer(IHalfCloseableProtocol)
@@ -117,7 +118,7 @@ class TunnelEntry(TunnelEnd):
             "cannot connect {peer} to {where}: {reason}",
             peer=describe_address(self.transport.getPeer()),
             where=self.factory.where,
-            reason=result.getErrorMessage().rstrip("."),
+            reason=describe_tls_error(result.value) or result.getErrorMessage().rstrip("."),
         )
         self.transport.loseConnection()
 

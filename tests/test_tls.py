@@ -1,0 +1,183 @@
+"""
+Under TLS, where a network lets only that through: real processes, and an authority made here.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from twisted.internet import endpoints
+from twisted.trial.unittest import SynchronousTestCase
+
+from sodiumtwist.tls import describe_tls_error
+
+from .processes import PUBLIC, TWISTD, ProcessTestCase, Running
+
+DAY = datetime.timedelta(days=1)
+
+
+class Authority:
+    """Signs certificates."""
+
+    def __init__(self, name: str) -> None:
+        self.key = ec.generate_private_key(ec.SECP256R1())
+        self.name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        builder = self.begin(self.name, self.key, 1000)
+        self.certificate = builder.add_extension(x509.BasicConstraints(True, None), True).sign(
+            self.key, hashes.SHA256()
+        )
+
+    def begin(self, subject: x509.Name, key: Any, days: int) -> x509.CertificateBuilder:
+        now = datetime.datetime.now(datetime.timezone.utc)
+        return (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(self.name)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - 10 * DAY)
+            .not_valid_after(now + days * DAY)
+        )
+
+    def issue(self, path: str, host: str, days: int = 1000) -> str:
+        """Write a server's key and certificate to one file."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        builder = self.begin(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)]), key, days)
+        certificate = builder.add_extension(
+            x509.SubjectAlternativeName([x509.DNSName(host)]), False
+        ).sign(self.key, hashes.SHA256())
+        encoding = serialization.Encoding.PEM
+        with open(path, "wb") as file:
+            file.write(
+                key.private_bytes(
+                    encoding, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+                )
+            )
+            file.write(certificate.public_bytes(encoding))
+        return path
+
+    def publish(self, directory: str) -> str:
+        """Make a directory that names it as one to trust."""
+        os.makedirs(directory)
+        with open(os.path.join(directory, "authority.pem"), "wb") as file:
+            file.write(self.certificate.public_bytes(serialization.Encoding.PEM))
+        return directory
+
+
+class TLSTests(ProcessTestCase):
+    """A server behind ``ssl:``, a client through ``tls:``."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.authority = Authority("known")
+        self.roots = self.authority.publish(self.path("roots"))
+
+    def start(self, certificate: str, *options: str) -> Running:
+        """Start a server with a certificate; ``endpoint`` then names it for clients who trust the authority."""
+        server = self.start_server(
+            "--endpoint", f"ssl:0:interface=127.0.0.1:privateKey={certificate}:certKey={certificate}", *options
+        )
+        ports = [line.rpartition(":")[2] for line in server.output if "] listening on" in line]
+        while len(ports) < 2:
+            server.wait_for(rf"listening on 127\.0\.0\.1:(?!{ports[0]}$)\d+")
+            ports = [line.rpartition(":")[2] for line in server.output if "] listening on" in line]
+        self.endpoint = f"tls:localhost:{ports[1]}:trustRoots={self.roots}"
+        return server
+
+    def send(self, size: int = 3_000_000) -> Running:
+        client = self.start_client("send", self.make_file("file", size))
+        client.wait()
+        return client
+
+    def test_right_name(self) -> None:
+        """The file arrives, and the log shows an endpoint with TLS to copy."""
+        server = self.start(self.authority.issue(self.path("cert"), "localhost"), "--file", "out")
+        client = self.send()
+        self.assertEqual((client.wait(), client.errors), (0, []))
+        self.assertTrue(self.read("out") == self.read("file"))
+        server.wait_for("--endpoint tls:127.0.0.1:")
+
+    def assert_refused(self, certificate: str, line: str) -> None:
+        server = self.start(certificate)
+        client = self.send()
+        self.assertEqual(client.wait(), 2)
+        self.assert_one_line(client.errors, rf"^sodiumtwist: cannot connect to tls:localhost.*: {line}")
+        server.wait_for("refused 127.0.0.1")
+        self.assertFalse([text for text in server.output + server.errors if "Traceback" in text])
+
+    def test_wrong_name(self) -> None:
+        self.assert_refused(
+            self.authority.issue(self.path("cert"), "other.example"),
+            "the server's certificate is not for the name 'localhost'; connect by a name that it is for$",
+        )
+
+    def test_expired(self) -> None:
+        self.assert_refused(
+            self.authority.issue(self.path("cert"), "localhost", -1),
+            "the server's certificate is not trusted: it is out of its dates, or ",
+        )
+
+    def test_unknown_authority(self) -> None:
+        self.assert_refused(
+            Authority("unknown").issue(self.path("cert"), "localhost"),
+            "the server's certificate is not trusted: .* no authority known here has signed it",
+        )
+
+    def test_no_tls(self) -> None:
+        """A client without TLS at a server with it is told that it is refused, and the log says why."""
+        server = self.start(self.authority.issue(self.path("cert"), "localhost"))
+        tls_port = self.endpoint.split(":")[2]
+        self.endpoint = f"tcp:127.0.0.1:{tls_port}"
+        client = self.send()
+        self.assertEqual(client.wait(), 3)
+        self.assert_one_line(client.errors, "refused by tcp:127.0.0.1")
+        server.wait_for("refused 127.0.0.1:.* what came is not TLS")
+
+    def test_tunnel(self) -> None:
+        """Streams go through TLS, too, and one that fails says why."""
+        backend = self.start_server("--file", "out")
+        there = self.endpoint
+        self.start(self.authority.issue(self.path("cert"), "localhost"), "--forward", there)
+        file = self.make_file("file", 3_000_000)
+        for roots, status in ((self.roots, 0), (Authority("unknown").publish(self.path("others")), 3)):
+            to = self.endpoint.replace(self.roots, roots)
+            tunnel = self.run_process(
+                [*TWISTD, "-n", "--pidfile=", "sodium-tunnel", "--listen", "tcp:127.0.0.1:0", "--to", to]
+                + ["--server-key", PUBLIC]
+            )
+            port = tunnel.wait_for(r"listening on 127\.0\.0\.1:(\d+)")[1]
+            endpoint, self.endpoint = self.endpoint, f"tcp:127.0.0.1:{port}"
+            client = self.start_client("send", file)
+            self.endpoint = endpoint
+            self.assertEqual(client.wait(), status, client.errors)
+        tunnel.wait_for("cannot connect .*: the server's certificate is not trusted")
+        self.assertTrue(self.read("out") == self.read("file"))
+        self.assertFalse([line for line in backend.output if "Traceback" in line])
+
+    if hasattr(endpoints, "_TLSServerEndpointParser"):
+
+        def test_directory_of_certificates(self) -> None:
+            """Twisted's ``tls:`` server endpoint serves, too."""
+            os.mkdir(self.path("certificates"))
+            self.authority.issue(self.path("certificates", "localhost.pem"), "localhost")
+            server = self.start_server(
+                "--endpoint", f"tls:{self.path('certificates')}:0:interface=127.0.0.1", "--file", "out"
+            )
+            first = self.endpoint.rpartition(":")[2]
+            port = server.wait_for(rf"listening on (?:\[::ffff:)?127\.0\.0\.1\]?:(?!{first}$)(\d+)")[1]
+            self.endpoint = f"tls:localhost:{port}:trustRoots={self.roots}"
+            client = self.send()
+            self.assertEqual((client.wait(), client.errors), (0, []))
+            self.assertTrue(self.read("out") == self.read("file"))
+
+
+class DescribeTests(SynchronousTestCase):
+    def test_others(self) -> None:
+        """What is no error of TLS is left to others."""
+        self.assertIsNone(describe_tls_error(ValueError("x")))
