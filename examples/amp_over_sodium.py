@@ -1,0 +1,36 @@
+"""
+AMP, which knows nothing of encryption, between two encrypted ends:
+
+    python examples/amp_over_sodium.py
+"""
+
+from twisted.internet import endpoints, protocol, task
+from twisted.protocols import amp
+
+from sodiumtwist import KeyPair, SingleLogin, SodiumClientEndpoint, SodiumServerEndpoint
+
+
+class Sum(amp.Command):
+    arguments = [(b"a", amp.Integer()), (b"b", amp.Integer())]
+    response = [(b"total", amp.Integer()), (b"login", amp.Unicode())]
+
+
+class Calculator(amp.AMP):
+    @Sum.responder
+    def sum(self, a, b):
+        return {"total": a + b, "login": self.transport.peer.login}
+
+
+async def main(reactor):
+    pair = KeyPair.generate()
+    below = endpoints.serverFromString(reactor, "tcp:0:interface=127.0.0.1")
+    server = SodiumServerEndpoint(below, pair, SingleLogin("me", "open sesame"))
+    port = await server.listen(protocol.Factory.forProtocol(Calculator))
+
+    below = endpoints.clientFromString(reactor, f"tcp:127.0.0.1:{port.getHost().port}")
+    client = SodiumClientEndpoint(below, pair.public, "me", "open sesame")
+    calculator = await endpoints.connectProtocol(client, amp.AMP())
+    print(await calculator.callRemote(Sum, a=13, b=81))
+
+
+task.react(main)

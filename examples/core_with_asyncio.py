@@ -1,0 +1,87 @@
+"""
+The protocol without Twisted: ``sodiumtwist.core`` takes bytes and gives bytes, here to asyncio's
+streams. A server that answers in capitals and a client, in one program:
+
+    python examples/core_with_asyncio.py
+"""
+
+import asyncio
+import time
+
+from sodiumtwist.core.connection import ClientConnection, ServerConnection
+from sodiumtwist.core.errors import MalformedPDU, RemoteProtocolError
+from sodiumtwist.core.events import Authenticated, AuthenticationRequested, DataReceived, PingReceived
+from sodiumtwist.core.keys import KeyPair
+
+
+async def events(connection, reader, writer):
+    """Iterate over what happens on a connection, and keep its deadlines."""
+    now = asyncio.get_running_loop().time
+    while True:
+        try:
+            data = await asyncio.wait_for(reader.read(65536), max(0, connection.deadline() - now()))
+        except asyncio.TimeoutError:
+            if connection.ping_due(now()):
+                writer.write(connection.send_ping(now(), time.time_ns()))
+            continue
+        if not data:
+            connection.receive_eof()
+            return
+        for event in connection.receive_data(data, now()):
+            if isinstance(event, PingReceived):
+                writer.write(connection.send_pong(time.time_ns()))
+            else:
+                yield event
+        await writer.drain()
+
+
+async def serve(pair, reader, writer):
+    now = asyncio.get_running_loop().time
+    connection = ServerConnection(pair, now())
+    try:
+        async for event in events(connection, reader, writer):
+            if isinstance(event, AuthenticationRequested):
+                if not event.matches("me", "open sesame"):
+                    connection.reject()
+                    break
+                writer.write(connection.accept(now()))
+            elif isinstance(event, DataReceived):
+                writer.write(connection.send_data(event.payload.upper()))
+    except RemoteProtocolError as error:
+        print("dropped:", error)
+    finally:
+        writer.close()
+
+
+async def ask(server_key, port, question):
+    now = asyncio.get_running_loop().time
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    connection = ClientConnection(server_key, "me", "open sesame", now())
+    writer.write(connection.initiate())
+    try:
+        async for event in events(connection, reader, writer):
+            if isinstance(event, Authenticated):
+                writer.write(connection.send_data(question))
+            elif isinstance(event, DataReceived):
+                return event.payload
+        raise MalformedPDU("the server closed without an answer")
+    finally:
+        writer.close()
+
+
+async def main():
+    pair = KeyPair.generate()
+    done = asyncio.Event()
+
+    async def serve_one(reader, writer):
+        await serve(pair, reader, writer)
+        done.set()
+
+    server = await asyncio.start_server(serve_one, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    print((await ask(pair.public, port, b"hello, world")).decode())
+    await done.wait()
+    server.close()
+
+
+asyncio.run(main())

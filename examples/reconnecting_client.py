@@ -1,0 +1,48 @@
+"""
+A client that comes back whenever its connection goes, here to a server that drops the first two:
+
+    python examples/reconnecting_client.py
+"""
+
+from twisted.application.internet import ClientService
+from twisted.internet import endpoints, protocol, task
+from twisted.internet.defer import Deferred
+from twisted.protocols.basic import LineReceiver
+
+from sodiumtwist import KeyPair, SingleLogin, SodiumClientEndpoint, SodiumServerEndpoint
+
+
+class Greeter(LineReceiver):
+    greeted = 0
+
+    def connectionMade(self):
+        Greeter.greeted += 1
+        self.sendLine(b"hello, the %d. time" % Greeter.greeted)
+        if Greeter.greeted < 3:
+            self.transport.loseConnection()
+
+
+async def main(reactor):
+    third = Deferred()
+
+    class Listener(LineReceiver):
+        def lineReceived(self, line):
+            print(line.decode())
+            if b"3" in line:
+                third.callback(None)
+
+    pair = KeyPair.generate()
+    below = endpoints.serverFromString(reactor, "tcp:0:interface=127.0.0.1")
+    server = SodiumServerEndpoint(below, pair, SingleLogin("me", "open sesame"))
+    port = await server.listen(protocol.Factory.forProtocol(Greeter))
+
+    below = endpoints.clientFromString(reactor, f"tcp:127.0.0.1:{port.getHost().port}")
+    endpoint = SodiumClientEndpoint(below, pair.public, "me", "open sesame")
+    # Without retryPolicy it waits longer from time to time, which is what you want.
+    service = ClientService(endpoint, protocol.Factory.forProtocol(Listener), retryPolicy=lambda failures: 0.1)
+    service.startService()
+    await third
+    await service.stopService()
+
+
+task.react(main)

@@ -1,0 +1,27 @@
+"""
+A service that answers requests. Start it, then run the command that it prints:
+
+    python examples/request_server.py
+"""
+
+from twisted.internet import endpoints, task
+from twisted.internet.defer import Deferred
+
+from sodiumtwist import KeyPair, SingleLogin, SodiumServerFactory
+
+
+async def respond(peer, payload):
+    """Answer one request. It may await what it likes, and answers still leave in order."""
+    return b"%d bytes from %s" % (len(payload), peer.login.encode())
+
+
+async def main(reactor):
+    # A service that stays has a key that stays: sodiumtwist.keyfiles.read_key_file("server.key").
+    pair = KeyPair.generate()
+    factory = SodiumServerFactory(pair, SingleLogin("me", "open sesame"), respond)
+    port = await endpoints.serverFromString(reactor, "tcp:0:interface=127.0.0.1").listen(factory)
+    print(f"python examples/request_client.py {pair.public.hex()} tcp:127.0.0.1:{port.getHost().port}", flush=True)
+    await Deferred()  # until Ctrl-C
+
+
+task.react(main)

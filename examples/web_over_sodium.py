@@ -1,0 +1,65 @@
+"""
+A web server behind an encrypted endpoint, and an Agent that asks it:
+
+    python examples/web_over_sodium.py
+"""
+
+from twisted.internet import endpoints, protocol, task
+from twisted.internet.defer import Deferred
+from twisted.web.client import Agent
+from twisted.web.iweb import IAgentEndpointFactory
+from twisted.web.resource import Resource
+from twisted.web.server import Site
+from zope.interface import implementer
+
+from sodiumtwist import KeyPair, SingleLogin, SodiumClientEndpoint, SodiumServerEndpoint
+
+
+class Hello(Resource):
+    isLeaf = True
+
+    def render_GET(self, request):
+        return b"hello, " + request.transport.peer.login.encode()
+
+
+@implementer(IAgentEndpointFactory)
+class OneServer:
+    """Leads every request to the same server."""
+
+    def __init__(self, endpoint):
+        self.endpoint = endpoint
+
+    def endpointForURI(self, uri):
+        return self.endpoint
+
+
+class Body(protocol.Protocol):
+    """Collects the body of an answer."""
+
+    def __init__(self):
+        self.data = b""
+        self.whole = Deferred()
+
+    def dataReceived(self, data):
+        self.data += data
+
+    def connectionLost(self, reason=protocol.connectionDone):
+        self.whole.callback(self.data)
+
+
+async def main(reactor):
+    pair = KeyPair.generate()
+    below = endpoints.serverFromString(reactor, "tcp:0:interface=127.0.0.1")
+    server = SodiumServerEndpoint(below, pair, SingleLogin("me", "open sesame"))
+    port = await server.listen(Site(Hello()))
+
+    below = endpoints.clientFromString(reactor, f"tcp:127.0.0.1:{port.getHost().port}")
+    endpoint = SodiumClientEndpoint(below, pair.public, "me", "open sesame")
+    agent = Agent.usingEndpointFactory(reactor, OneServer(endpoint))
+    response = await agent.request(b"GET", b"http://any.name/")
+    body = Body()
+    response.deliverBody(body)
+    print(response.code, (await body.whole).decode())
+
+
+task.react(main)
