@@ -13,7 +13,7 @@ from twisted.internet.endpoints import clientFromString
 from twisted.python import usage
 
 from . import __version__
-from .auth import DEFAULT_LOGIN, DEFAULT_PASSPHRASE
+from .auth import DEFAULT_PASSPHRASE
 from .commands import (
     EXIT_INTERRUPTED,
     EXIT_OUTPUT_GONE,
@@ -29,7 +29,8 @@ from .core.errors import SodiumError
 from .core.keys import KeyPair, parse_key
 from .demo import demo
 from .factories import SodiumClientFactory
-from .keyfiles import PASSPHRASE_VARIABLE, read_key_file, read_passphrase, write_key_file
+from .keyfiles import read_key_file, read_passphrase, write_key_file
+from .options import CLIENT_PARAMETERS
 from .transfer import describe_os_error
 
 DEFAULT_ENDPOINT = "tcp:127.0.0.1:5555"
@@ -123,9 +124,7 @@ class ConnectOptions(CommandOptions):
     optParameters = [
         ["key", "k", None, "the server's public key, 64 hex digits (required)"],
         ["endpoint", "e", DEFAULT_ENDPOINT, "client endpoint string of the server"],
-        ["user", "U", DEFAULT_LOGIN, "login"],
-        ["passphrase", "P", None, f"passphrase; visible in ps [default: {DEFAULT_PASSPHRASE}]"],
-        ["passphrase-file", None, None, f"file whose first line is the passphrase; or set ${PASSPHRASE_VARIABLE}"],
+        *CLIENT_PARAMETERS,
     ]
     compData = usage.Completions(optActions={"passphrase-file": usage.CompleteFiles()})
 

@@ -267,9 +267,15 @@ class ClientStream(StreamEnd, SodiumClientProtocol):
 
 
 class _StreamFactory:
-    """What both factories do with the application's."""
+    """
+    What both factories do with the application's.
 
-    application: IProtocolFactory
+    :ivar application: it builds the application's protocols.
+    """
+
+    def __init__(self, application: IProtocolFactory, *arguments: Any, **keywords: Any) -> None:
+        super().__init__(*arguments, **keywords)
+        self.application = application
 
     def doStart(self) -> None:
         self.application.doStart()
@@ -291,10 +297,6 @@ class StreamServerFactory(_StreamFactory, SodiumServerFactory):
 
     protocol = ServerStream
 
-    def __init__(self, application: IProtocolFactory, *arguments: Any, **keywords: Any) -> None:
-        super().__init__(*arguments, **keywords)
-        self.application = application
-
 
 class StreamClientFactory(_StreamFactory, SodiumClientFactory):
     """
@@ -306,7 +308,3 @@ class StreamClientFactory(_StreamFactory, SodiumClientFactory):
     """
 
     protocol = ClientStream
-
-    def __init__(self, application: IProtocolFactory, *arguments: Any, **keywords: Any) -> None:
-        super().__init__(*arguments, **keywords)
-        self.application = application

@@ -20,6 +20,7 @@ from .core.keys import KeyPair
 from .core.wire import pack_text
 from .keyfiles import KEY_VARIABLE, read_key, read_passphrase
 from .listening import ListeningService, is_local, parse_listening
+from .options import ServiceOptions
 from .streams import StreamServerFactory
 from .transfer import UploadFactory, describe_os_error
 from .tunnel import TunnelFactory
@@ -30,8 +31,10 @@ DEFAULT_ENDPOINT = "tcp:5555:interface=127.0.0.1"
 STOPPING = "the server is stopping"
 
 
-class Options(usage.Options):
-    """The command line of ``twistd sodium``; what is wrong with it ends the program with one line."""
+class Options(ServiceOptions):
+    """The command line of ``twistd sodium``."""
+
+    program = "sodium"
 
     synopsis = "[options]"
     longdesc = (
@@ -74,22 +77,6 @@ class Options(usage.Options):
         self["endpoints"].append(description)
 
     opt_e = opt_endpoint
-
-    def parseOptions(self, options: list[str] | None = None) -> None:
-        """
-        :raises SystemExit: with one line, where twistd would print its whole help with it.
-        """
-        try:
-            super().parseOptions(options)
-        except usage.UsageError as error:
-            raise SystemExit(f"sodium: {error}; see twistd sodium --help") from None
-
-    def parseArgs(self, *arguments: str) -> None:
-        """
-        :raises UsageError: for any argument, there are none.
-        """
-        if arguments:
-            raise usage.UsageError(f"unexpected argument {ascii(arguments[0])}")
 
     def postOptions(self) -> None:
         """

@@ -9,20 +9,23 @@ from typing import Any
 from twisted.internet.endpoints import clientFromString
 from twisted.python import usage
 
-from .auth import DEFAULT_LOGIN, DEFAULT_PASSPHRASE
+from .auth import DEFAULT_PASSPHRASE
 from .core.errors import SodiumError
 from .core.keys import parse_key
 from .endpoints import SodiumClientEndpoint
-from .keyfiles import PASSPHRASE_VARIABLE, read_passphrase
+from .keyfiles import read_passphrase
 from .listening import ListeningService, is_local, parse_listening
+from .options import CLIENT_PARAMETERS, ServiceOptions
 from .transfer import describe_os_error
 from .tunnel import TunnelFactory
 
 EXAMPLE_LISTEN = "tcp:7000:interface=127.0.0.1"
 
 
-class Options(usage.Options):
-    """The command line of ``twistd sodium-tunnel``; what is wrong with it ends the program with one line."""
+class Options(ServiceOptions):
+    """The command line of ``twistd sodium-tunnel``."""
+
+    program = "sodium-tunnel"
 
     synopsis = "--listen STRING --to STRING --server-key HEX [options]"
     longdesc = (
@@ -35,27 +38,9 @@ class Options(usage.Options):
         ["listen", "l", None, "server endpoint string for local programs (required)"],
         ["to", "t", None, "client endpoint string of the server (required)"],
         ["server-key", "k", None, "the server's public key, 64 hex digits (required)"],
-        ["user", "U", DEFAULT_LOGIN, "login"],
-        ["passphrase", "P", None, f"passphrase; visible in ps [default: {DEFAULT_PASSPHRASE}]"],
-        ["passphrase-file", None, None, f"file whose first line is the passphrase; or set ${PASSPHRASE_VARIABLE}"],
+        *CLIENT_PARAMETERS,
     ]
     compData = usage.Completions(optActions={"passphrase-file": usage.CompleteFiles()})
-
-    def parseOptions(self, options: list[str] | None = None) -> None:
-        """
-        :raises SystemExit: with one line, where twistd would print its whole help with it.
-        """
-        try:
-            super().parseOptions(options)
-        except usage.UsageError as error:
-            raise SystemExit(f"sodium-tunnel: {error}; see twistd sodium-tunnel --help") from None
-
-    def parseArgs(self, *arguments: str) -> None:
-        """
-        :raises UsageError: for any argument, there are none.
-        """
-        if arguments:
-            raise usage.UsageError(f"unexpected argument {ascii(arguments[0])}")
 
     def postOptions(self) -> None:
         """
