@@ -4,7 +4,8 @@ Encrypted TCP for Twisted, with a server key, a login and a passphrase instead o
 Importing this package installs no reactor.
 """
 
-from .auth import SingleLogin
+from .auth import AnyLogin, SingleLogin
+from .authorized import AuthorizedKeys, AuthorizedKeysFile
 from .core.errors import (
     AuthenticationFailed,
     AuthenticationTimeout,
@@ -17,6 +18,7 @@ from .core.errors import (
     PayloadTooLarge,
     PongTimeout,
     RemoteProtocolError,
+    ReplayDetected,
     SodiumError,
     TooManyRequests,
     UnexpectedPDU,
@@ -25,29 +27,44 @@ from .core.errors import (
 )
 from .core.keepalive import Timeouts
 from .core.keys import KeyPair, parse_key
+from .core.secretstream import RekeyAfter
 from .endpoints import SodiumClientEndpoint, SodiumServerEndpoint, connect
 from .factories import SodiumClientFactory, SodiumServerFactory
-from .interfaces import ISodiumTransport, Peer
+from .interfaces import ISodiumAvatar, ISodiumTransport, Peer
+from .limits import Limits
 from .protocol import SodiumClientProtocol, SodiumServerProtocol
+from .replays import IReplayMemory, ReplayDatabase, ReplayMemory
 from .requests import RequestClient
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "AnyLogin",
     "AuthenticationFailed",
     "AuthenticationTimeout",
+    "AuthorizedKeys",
+    "AuthorizedKeysFile",
+    "connect",
     "DecryptionFailed",
     "InactivityTimeout",
-    "ISodiumTransport",
     "InvalidKey",
+    "IReplayMemory",
+    "ISodiumAvatar",
+    "ISodiumTransport",
     "KeyPair",
+    "Limits",
     "LocalProtocolError",
     "MalformedPDU",
     "NonceMismatch",
+    "parse_key",
     "PayloadTooLarge",
     "Peer",
     "PongTimeout",
+    "RekeyAfter",
     "RemoteProtocolError",
+    "ReplayDatabase",
+    "ReplayDetected",
+    "ReplayMemory",
     "RequestClient",
     "SingleLogin",
     "SodiumClientEndpoint",
@@ -62,6 +79,4 @@ __all__ = [
     "UnexpectedPDU",
     "VersionMismatch",
     "WindowExceeded",
-    "connect",
-    "parse_key",
 ]

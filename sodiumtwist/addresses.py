@@ -21,3 +21,14 @@ def describe_address(address: Any) -> str:
     if name is not None:
         return ascii(name.decode("utf-8", "replace") if isinstance(name, bytes) else name)
     return "a UNIX socket" if hasattr(address, "name") else ascii(str(address))
+
+
+def describe_bad_endpoint(description: str, example: str, error: Exception) -> str:
+    """
+    Say on one line that an endpoint string is not understood, and why.
+
+    :param example: of a right one.
+    :param error: what parsing it raised.
+    """
+    why = str(error) or type(error).__name__
+    return f"bad endpoint string {ascii(description)}; one is for instance {example} ({why})"

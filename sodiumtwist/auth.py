@@ -4,17 +4,33 @@ Who may come in.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.credentials import IUsernamePassword, UsernamePassword
 from twisted.cred.error import UnauthorizedLogin
+from twisted.cred.strcred import InvalidAuthType, makeChecker
+from twisted.internet.defer import Deferred, maybeDeferred
 from zope.interface import implementer
 
 from .core.credentials import pack_credentials, same_credentials
 from .core.errors import LocalProtocolError
 
+#: In the place of a checker's description: the clients' keys decide alone.
+NO_CHECKER = "none"
+
 #: What the programs take when nothing is said, as the reference programs do.
 DEFAULT_LOGIN = "username"
 DEFAULT_PASSPHRASE = "passphrase"
+
+
+class LoginRefused(UnauthorizedLogin):
+    """A login is wrong, and the text, which may be logged, says what about it."""
+
+
+class LoginNotChecked(UnauthorizedLogin):
+    """Nobody knows whether a login is right, and the text, which may be logged, says why."""
 
 
 @implementer(ICredentialsChecker)
@@ -46,3 +62,67 @@ class SingleLogin:
         if not same_credentials(given, self._expected):
             raise UnauthorizedLogin("login or passphrase is wrong")
         return credentials.username
+
+
+@implementer(ICredentialsChecker)
+class AnyLogin:
+    """
+    Lets in whom any of several checkers lets in. They are asked in their order, each when the one
+    before has refused.
+
+    :param checkers: for ``IUsernamePassword``.
+    """
+
+    credentialInterfaces = (IUsernamePassword,)
+
+    def __init__(self, checkers: Sequence[ICredentialsChecker]) -> None:
+        self._checkers = tuple(checkers)
+
+    def requestAvatarId(self, credentials: UsernamePassword) -> Deferred[Any]:
+        """
+        Ask them.
+
+        :return: fires with what the first one says that accepts. Fails with ``UnauthorizedLogin`` when
+            all refuse, and with what went wrong when one of them could not decide and no other accepts.
+        """
+
+        async def asking() -> Any:
+            failure: Exception = UnauthorizedLogin("login or passphrase is wrong")
+            for checker in self._checkers:
+                try:
+                    return await maybeDeferred(checker.requestAvatarId, credentials)
+                except LoginNotChecked as error:
+                    failure = error
+                except UnauthorizedLogin:
+                    pass
+                except Exception as error:
+                    failure = error
+            raise failure
+
+        return Deferred.fromCoroutine(asking())
+
+
+def checker_from_string(description: str) -> ICredentialsChecker:
+    """
+    Make a checker as strcred's ``--auth`` does, ``TYPE`` or ``TYPE:ARGUMENT``; ``twistd sodium
+    --help-auth`` lists the types.
+
+    :raises LocalProtocolError: with one line, when there is no such type, it checks no passphrases, or
+        it can't be made.
+    """
+    try:
+        checker = makeChecker(description)
+    except InvalidAuthType as error:
+        raise LocalProtocolError(f"authentication of an unknown kind, {error}; see twistd sodium --help-auth") from None
+    except Exception as error:
+        raise LocalProtocolError(f"authentication by {ascii(description)}: {error or type(error).__name__}") from None
+    if not any(issubclass(IUsernamePassword, interface) for interface in checker.credentialInterfaces):
+        raise LocalProtocolError(f"authentication by {ascii(description)} does not check logins with passphrases")
+    return checker
+
+
+def any_of(checkers: Sequence[ICredentialsChecker]) -> ICredentialsChecker:
+    """
+    Make one checker of several, at least one: any that accepts lets in.
+    """
+    return checkers[0] if len(checkers) == 1 else AnyLogin(checkers)

@@ -20,7 +20,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from .addresses import describe_address
-from .core.errors import AuthenticationTimeout, LocalProtocolError, RemoteProtocolError, WindowExceeded
+from .core.errors import LocalProtocolError, RemoteProtocolError, WindowExceeded
 from .core.events import DataReceived, Event, PingReceived, PongReceived
 from .core.keepalive import Timeouts
 from .core.secretstream import Buffer
@@ -64,6 +64,8 @@ class SodiumProtocol(Protocol):
 
     factory: Any
     is_authenticated = False
+
+    _first_read = READ_SIZE
 
     _connection: Any = None
     _timer: IDelayedCall | None = None
@@ -211,11 +213,15 @@ class SodiumProtocol(Protocol):
         if set_no_delay is not None:
             with suppress(OSError):  # some Twisted versions have it for UNIX sockets, which have not
                 set_no_delay(True)
-        if hasattr(self.transport, "bufferSize"):
-            self.transport.bufferSize = READ_SIZE
+        self._read_up_to(self._first_read)
         self._connection = self.factory.make_connection(self._clock.seconds())
         self.transport.registerProducer(WriteGate(self._writing_blocked, self._writing_unblocked), True)
         self._arm_timer()
+
+    def _read_up_to(self, size: int) -> None:
+        """Let a socket's transport read no more than this at once, in bytes."""
+        if hasattr(self.transport, "bufferSize"):
+            self.transport.bufferSize = size
 
     def dataReceived(self, data: bytes) -> None:
         """Bytes came, cut anywhere."""
@@ -429,10 +435,11 @@ class SodiumProtocol(Protocol):
         try:
             if self._connection.ping_due(self._clock.seconds()):
                 self._send_ping()
-        except AuthenticationTimeout as error:
-            self._close(error)
         except RemoteProtocolError as error:
-            self.abort(error)
+            if self.is_authenticated:
+                self.abort(error)
+            else:
+                self._close(error)
         self._arm_timer()
 
     # Ending
@@ -448,8 +455,7 @@ class SodiumProtocol(Protocol):
         if self._held_end is not None:
             self._end_now()
             return
-        timeouts: Timeouts = self.factory.timeouts
-        self._closing = self._clock.callLater(timeouts.inactivity, self._abort_transport)
+        self._closing = self._clock.callLater(self._closing_time(), self._abort_transport)
         if error is None and self.is_authenticated and half_closes(self.transport):
             # Closed with bytes unread, a socket resets the connection, and what the peer has not
             # read yet is lost to it.
@@ -457,6 +463,11 @@ class SodiumProtocol(Protocol):
             self.transport.resumeProducing()
         else:
             self.transport.loseConnection()
+
+    def _closing_time(self) -> float:
+        """How many seconds closing in order may take."""
+        timeouts: Timeouts = self.factory.timeouts
+        return timeouts.inactivity
 
     def _finish(self) -> None:
         """From here on nothing is received, sent or timed."""

@@ -5,23 +5,29 @@ The command ``sodiumtwist``: its command line. What the subcommands that talk to
 
 from __future__ import annotations
 
+import getpass
 import os
 import sys
+import warnings
 from typing import Any
 
 from twisted.internet.endpoints import clientFromString
 from twisted.python import usage
 
 from . import __version__
+from .addresses import describe_bad_endpoint
 from .auth import DEFAULT_PASSPHRASE
 from .commands import (
     EXIT_INTERRUPTED,
     EXIT_OUTPUT_GONE,
+    EXIT_REFUSED,
     EXIT_USAGE,
+    CommandFailed,
     discard_standard_output,
     flush_standard_output,
     ping,
     print_error,
+    printable,
     run,
     send,
 )
@@ -29,24 +35,26 @@ from .core.errors import SodiumError
 from .core.keys import KeyPair, parse_key
 from .demo import demo
 from .factories import SodiumClientFactory
-from .keyfiles import read_key_file, read_passphrase, write_key_file
-from .options import CLIENT_PARAMETERS
+from .keyfiles import read_key_file, read_passphrase, read_passphrase_file, write_key_file
+from .options import CLIENT_FILES, CLIENT_PARAMETERS, read_identity
+from .passwords import check_login, delete_password, hash_passphrase, matches, read_passwords, set_password
 from .transfer import describe_os_error
 
 DEFAULT_ENDPOINT = "tcp:127.0.0.1:5555"
 
 
-def take_arguments(arguments: tuple[str, ...], count: int) -> tuple[str, ...]:
+def take_arguments(arguments: tuple[str, ...], count: int, names: str = "FILE") -> tuple[str, ...]:
     """
     Return the arguments when there are as many as there should be.
 
+    :param names: what they are called.
     :raises UsageError: otherwise.
     """
     if len(arguments) < count:
-        raise usage.UsageError("FILE is missing")
+        raise usage.UsageError(f"{names} is missing")
     if len(arguments) > count:
-        extra = arguments[count]
-        raise usage.UsageError(f"unexpected argument {ascii(extra)}; options come before FILE")
+        advice = f"; options come before {names}" if count else ""
+        raise usage.UsageError(f"unexpected argument {ascii(arguments[count])}{advice}")
     return arguments
 
 
@@ -118,6 +126,63 @@ class PubkeyOptions(CommandOptions):
         print(read_key_file(self["path"]).public.hex())
 
 
+class PasswdOptions(CommandOptions):
+    """``sodiumtwist passwd``"""
+
+    synopsis = "passwd [options] FILE LOGIN"
+    longdesc = (
+        "Adds a login to a file for 'twistd sodium --auth argon2:FILE', or changes its passphrase, which is asked "
+        "for on the terminal. Exit status: 0 done, 1 usage, 3 --verify says no. "
+        "Example: sodiumtwist passwd users.txt ann"
+    )
+    optFlags = [
+        ["delete", None, "take the login out"],
+        ["verify", None, "tell whether the passphrase is right, and change nothing"],
+    ]
+    optParameters = [["passphrase-file", None, None, "file whose first line is the passphrase"]]
+    compData = usage.Completions(optActions={"passphrase-file": usage.CompleteFiles()})
+
+    def parseArgs(self, *arguments: str) -> None:
+        """Takes the file and the login."""
+        self["path"], self["login"] = take_arguments(arguments, 2, "FILE LOGIN")
+
+    def _passphrase(self) -> str:
+        if self["passphrase-file"] is not None:
+            passphrase, warning = read_passphrase_file(self["passphrase-file"])
+            if warning:
+                print_error(warning)
+            return passphrase
+        passphrase = self._ask("Passphrase: ")
+        if not self["verify"] and self._ask("Again: ") != passphrase:
+            raise usage.UsageError("the two differ")
+        return passphrase
+
+    def _ask(self, prompt: str) -> str:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", getpass.GetPassWarning)
+                return getpass.getpass(prompt)
+        except (EOFError, getpass.GetPassWarning):
+            raise usage.UsageError("there is no terminal to ask for the passphrase; use --passphrase-file") from None
+
+    def execute(self) -> None:
+        path, login = self["path"], self["login"]
+        if self["delete"]:
+            if self["verify"] or self["passphrase-file"]:
+                raise usage.UsageError("--delete goes alone")
+            delete_password(path, login)
+            print(f"deleted {printable(login)}")
+        elif self["verify"]:
+            string = read_passwords(path).get(login)
+            if string is None or not matches(string, self._passphrase().encode()):
+                raise CommandFailed(EXIT_REFUSED, "login or passphrase is wrong")
+            print("right")
+        else:
+            check_login(login)
+            changed = set_password(path, login, hash_passphrase(self._passphrase()))
+            print(f"{'changed' if changed else 'added'} {login}")
+
+
 class ConnectOptions(CommandOptions):
     """What the subcommands that connect to a server have in common."""
 
@@ -126,7 +191,7 @@ class ConnectOptions(CommandOptions):
         ["endpoint", "e", DEFAULT_ENDPOINT, "client endpoint string of the server"],
         *CLIENT_PARAMETERS,
     ]
-    compData = usage.Completions(optActions={"passphrase-file": usage.CompleteFiles()})
+    compData = usage.Completions(optActions=CLIENT_FILES)
 
     def postOptions(self) -> None:
         """
@@ -146,6 +211,7 @@ class ConnectOptions(CommandOptions):
         if self["passphrase"] is None:
             self["passphrase"] = DEFAULT_PASSPHRASE
             self["default-passphrase"] = True
+        self["pair"] = read_identity(self)
         # Says what is wrong with any of them.
         SodiumClientFactory(self["server_key"], self["user"], self["passphrase"])
 
@@ -158,9 +224,7 @@ class ConnectOptions(CommandOptions):
         try:
             return clientFromString(reactor, self["endpoint"])
         except Exception as error:
-            raise usage.UsageError(
-                f"bad endpoint string {ascii(self['endpoint'])}; one is for instance tcp:HOST:5555 ({error})"
-            ) from None
+            raise usage.UsageError(describe_bad_endpoint(self["endpoint"], "tcp:HOST:5555", error)) from None
 
 
 class SendOptions(ConnectOptions):
@@ -251,6 +315,7 @@ class Options(CommandOptions):
     subCommands = [
         ["keygen", None, KeygenOptions, "make a private key"],
         ["pubkey", None, PubkeyOptions, "print the public key of a private key"],
+        ["passwd", None, PasswdOptions, "change a file of logins for the server"],
         ["send", None, SendOptions, "send a file"],
         ["ping", None, PingOptions, "measure the time to a server and back"],
         ["demo", None, DemoOptions, "try it all on this machine"],
@@ -261,7 +326,7 @@ class Options(CommandOptions):
         :raises UsageError: when no command is given.
         """
         if self.subCommand is None:
-            raise usage.UsageError("which command? keygen, pubkey, send, ping or demo")
+            raise usage.UsageError("which command? keygen, pubkey, passwd, send, ping or demo")
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -286,6 +351,8 @@ def main(arguments: list[str] | None = None) -> None:
         _fail(EXIT_USAGE, f"{error}; see sodiumtwist {options.subCommand or ''} --help".replace("  ", " "))
     except SodiumError as error:
         _fail(EXIT_USAGE, str(error))
+    except CommandFailed as failed:
+        _fail(failed.status, str(failed))
     except BrokenPipeError:
         discard_standard_output()
         raise SystemExit(EXIT_OUTPUT_GONE) from None

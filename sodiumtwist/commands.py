@@ -28,7 +28,7 @@ from twisted.logger import (
 from twisted.python.failure import Failure
 from twisted.python.usage import UsageError
 
-from .core.errors import AuthenticationTimeout, RemoteProtocolError, SodiumError
+from .core.errors import AuthenticationFailed, AuthenticationTimeout, RemoteProtocolError, SodiumError
 from .factories import SodiumClientFactory
 from .protocol import SodiumClientProtocol
 from .sources import open_source
@@ -152,7 +152,7 @@ def printable(text: str) -> str:
 async def _connect(reactor: Any, endpoint: Any, options: Any, client: SodiumClientProtocol) -> None:
     """Connect a protocol to the server; it is not authenticated then."""
     factory = SodiumClientFactory(
-        options["server_key"], options["user"], options["passphrase"], lambda: client, clock=reactor
+        options["server_key"], options["user"], options["passphrase"], lambda: client, options["pair"], clock=reactor
     )
     try:
         await endpoint.connect(factory)
@@ -177,8 +177,8 @@ def _explain_loss(options: Any, client: SodiumClientProtocol, reason: BaseExcept
     if isinstance(reason, RemoteProtocolError):
         if isinstance(reason, AuthenticationTimeout):
             why += "; wrong server key, or no server of this protocol"
-        elif options["default-passphrase"]:
-            why += " (none was given: the default one was tried)"
+        elif options["default-passphrase"] and isinstance(reason, AuthenticationFailed):
+            why += " (no passphrase was given: the default one was tried)"
         return CommandFailed(EXIT_REFUSED, f"refused by {options['endpoint']}: {why}")
     return CommandFailed(EXIT_NOT_CONNECTED, f"cannot connect to {options['endpoint']}: {why}")
 

@@ -110,6 +110,7 @@ async def demo(reactor: Any, options: Any) -> None:
                 "user": DEFAULT_LOGIN,
                 "passphrase": DEFAULT_PASSPHRASE,
                 "default-passphrase": True,
+                "pair": None,
                 "quiet": False,
             }
             sent = await send_file(reactor, clientFromString(reactor, description), sending)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from twisted.cred.checkers import ICredentialsChecker
+from twisted.cred.portal import Portal
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import clientFromString, serverFromString
 from twisted.internet.interfaces import (
@@ -23,11 +24,16 @@ from twisted.internet.interfaces import (
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from .auth import SingleLogin
+from .addresses import describe_bad_endpoint
+from .auth import NO_CHECKER, SingleLogin, any_of, checker_from_string
+from .authorized import AuthorizedKeys, AuthorizedKeysFile
 from .core.keepalive import Timeouts
 from .core.keys import KeyPair, parse_key
+from .core.secretstream import RekeyAfter
 from .factories import SodiumClientFactory
-from .keyfiles import read_key, read_passphrase
+from .keyfiles import read_key, read_key_file, read_passphrase
+from .limits import Limits
+from .replays import IReplayMemory, ReplayDatabase
 from .requests import REQUEST_LIMIT, RequestClient
 from .streams import StreamClientFactory, StreamServerFactory
 
@@ -38,7 +44,7 @@ def _client_from_string(reactor: Any, description: str) -> IStreamClientEndpoint
     try:
         return clientFromString(reactor, description)
     except TypeError as error:
-        raise ValueError(f"bad endpoint string {ascii(description)}; one is tcp:HOST:PORT ({error})") from None
+        raise ValueError(describe_bad_endpoint(description, "tcp:HOST:PORT", error)) from None
 
 
 async def _connect_authenticated(endpoint: IStreamClientEndpoint, factory: SodiumClientFactory) -> Any:
@@ -55,8 +61,8 @@ def connect(
     reactor: Any,
     endpoint: str | IStreamClientEndpoint,
     server_key: bytes,
-    login: str,
-    passphrase: str,
+    login: str = "",
+    passphrase: str = "",
     *,
     early: bool = False,
     limit: int = REQUEST_LIMIT,
@@ -68,9 +74,9 @@ def connect(
 
     With ``early`` the result is there as soon as the transport is connected, before the server has
     answered. A request made at once then travels behind the login, in the same segment, and saves a
-    round trip. It is as confidential as any other. But whoever recorded it can send it again with
-    the login, as with every session of protocol version 1, and it is made before the server has
-    shown that it is there and has let us in: when it has not, the request fails with the reason.
+    round trip. It is as confidential as any other, and a server that remembers handshakes refuses it
+    when somebody sends a recording of it again. But it is made before the server has shown that it
+    is there and has let us in: when it has not, the request fails with the reason.
 
     :param reactor: an ``IReactorTime`` and what the endpoint needs.
     :param endpoint: a client endpoint or its string, for instance ``tcp:host:5555``.
@@ -79,7 +85,7 @@ def connect(
     :param passphrase: likewise.
     :param early: do not wait for the server's hello.
     :param limit: how many requests may be unanswered at once.
-    :param pair: the client's key pair; ``None`` makes a fresh one.
+    :param pair: the client's key pair, for servers that know its public key; ``None`` makes a fresh one.
     :param timeouts: the deadlines; the default is ``Timeouts()``.
     :return: fires with the client. Fails with what the endpoint raises, with
         :exc:`AuthenticationFailed` when the server refuses, with another :exc:`RemoteProtocolError`
@@ -108,26 +114,39 @@ class SodiumServerEndpoint:
 
     :param endpoint: where to listen.
     :param pair: the server's key pair.
-    :param checker: decides on logins given as ``IUsernamePassword``, at once or by a Deferred.
-    :param message: the line that clients get, up to 128 bytes of UTF-8, no NUL.
-    :param timeouts: the deadlines; the default is ``Timeouts()``.
-    :param clock: an ``IReactorTime``; ``None`` for the global reactor.
-    :raises LocalProtocolError: for a message that does not fit its field.
+    :param checker: decides on logins; this and what follows are as in
+        :class:`~sodiumtwist.factories.SodiumServerFactory`.
+    :raises LocalProtocolError: likewise.
     """
 
     def __init__(
         self,
         endpoint: IStreamServerEndpoint,
         pair: KeyPair,
-        checker: ICredentialsChecker,
+        checker: ICredentialsChecker | Portal | None,
         message: str = "Welcome.",
         timeouts: Timeouts | None = None,
         clock: IReactorTime | None = None,
+        authorized_keys: AuthorizedKeys | AuthorizedKeysFile | None = None,
+        replays: IReplayMemory | None = None,
+        limits: Limits | None = None,
+        rekey: RekeyAfter | None = None,
     ) -> None:
         self._endpoint = endpoint
 
         def make_factory(application: IProtocolFactory | None) -> StreamServerFactory:
-            return StreamServerFactory(application, pair, checker, message=message, timeouts=timeouts, clock=clock)
+            return StreamServerFactory(
+                application,
+                pair,
+                checker,
+                message=message,
+                timeouts=timeouts,
+                clock=clock,
+                authorized_keys=authorized_keys,
+                replays=replays,
+                limits=limits,
+                rekey=rekey,
+            )
 
         self._make_factory = make_factory
         make_factory(None)  # says now what is wrong with the arguments
@@ -150,9 +169,11 @@ class SodiumClientEndpoint:
     :param server_key: the server's public key, 32 bytes.
     :param login: up to 128 bytes of UTF-8, no NUL.
     :param passphrase: likewise.
-    :param pair: the client's key pair; ``None`` makes a fresh one for each connection.
+    :param pair: the client's key pair, for servers that know its public key; ``None`` makes a fresh one
+        for each connection.
     :param timeouts: the deadlines; the default is ``Timeouts()``.
     :param clock: an ``IReactorTime``; ``None`` for the global reactor.
+    :param rekey: when to send with a new key; the default is ``RekeyAfter()``.
     :raises InvalidKey: for a server key that can't be one.
     :raises LocalProtocolError: for a login or passphrase that does not fit its field.
     """
@@ -161,17 +182,18 @@ class SodiumClientEndpoint:
         self,
         endpoint: IStreamClientEndpoint,
         server_key: bytes,
-        login: str,
-        passphrase: str,
+        login: str = "",
+        passphrase: str = "",
         pair: KeyPair | None = None,
         timeouts: Timeouts | None = None,
         clock: IReactorTime | None = None,
+        rekey: RekeyAfter | None = None,
     ) -> None:
         self._endpoint = endpoint
 
         def make_factory(application: IProtocolFactory | None) -> StreamClientFactory:
             return StreamClientFactory(
-                application, server_key, login, passphrase, pair=pair, timeouts=timeouts, clock=clock
+                application, server_key, login, passphrase, pair=pair, timeouts=timeouts, clock=clock, rekey=rekey
             )
 
         self._make_factory = make_factory
@@ -196,8 +218,8 @@ class SodiumClientEndpoint:
 
 # Endpoint strings
 
-SERVER_KEYWORDS = ("keyFile", "login", "passphraseFile")
-CLIENT_KEYWORDS = ("serverKey", "login", "passphraseFile")
+SERVER_KEYWORDS = ("keyFile", "login", "passphraseFile", "auth", "authorizedKeys", "replayDB")
+CLIENT_KEYWORDS = ("serverKey", "login", "passphraseFile", "identityFile")
 
 #: Keywords that would show a secret to whoever sees the string.
 SECRET_KEYWORDS = {"key": "keyFile", "privateKeyHex": "keyFile", "passphrase": "passphraseFile"}
@@ -237,50 +259,93 @@ def _require(ours: Mapping[str, str], name: str) -> str:
     return ours[name]
 
 
-def _passphrase(ours: Mapping[str, str]) -> str:
-    passphrase, warning = read_passphrase(ours.get("passphraseFile"), "passphraseFile=")
+def _read(read: Callable[..., Any], ours: Mapping[str, str], name: str) -> Any:
+    """Read the file that a keyword names, if it does."""
+    try:
+        return read(ours[name]) if name in ours else None
+    except OSError as error:
+        raise ValueError(f"sodium: {name}={ours[name]}: {error.strerror}") from None
+
+
+def _passphrase(ours: Mapping[str, str]) -> str | None:
+    passphrase, warning = _read(
+        lambda path: read_passphrase(path, "passphraseFile="), ours, "passphraseFile"
+    ) or read_passphrase(None, "passphraseFile=")
+    if warning:
+        _log.warn("{line}", line=warning)
+    return passphrase
+
+
+def _login(ours: Mapping[str, str]) -> tuple[str, str]:
+    """Login and passphrase, neither of which may be missing."""
+    passphrase = _passphrase(ours)
     if passphrase is None:
         raise ValueError("sodium: the keyword passphraseFile= is missing, and $SODIUMTWIST_PASSPHRASE is not set")
-    if warning:
-        _log.warn("{warning}", warning=warning)
-    return passphrase
+    return _require(ours, "login"), passphrase
+
+
+def _checker(ours: Mapping[str, str]) -> ICredentialsChecker | None:
+    auth = ours.get("auth")
+    if auth == NO_CHECKER:
+        if "login" in ours or "passphraseFile" in ours:
+            raise ValueError("sodium: auth=none excludes login= and passphraseFile=")
+        _require(ours, "authorizedKeys")
+        return None
+    checkers = []
+    if auth is not None:
+        checkers.append(checker_from_string(auth))
+    if auth is None or "login" in ours or "passphraseFile" in ours:
+        checkers.append(SingleLogin(*_login(ours)))
+    return any_of(checkers)
 
 
 def server_from_string(reactor: Any, arguments: Sequence[str], keywords: Mapping[str, str]) -> SodiumServerEndpoint:
     """
     Make what ``sodium:ENDPOINT:keyFile=…:login=…:passphraseFile=…`` names. The private key may also be
-    in ``$SODIUMTWIST_KEY``, the passphrase in ``$SODIUMTWIST_PASSPHRASE``.
+    in ``$SODIUMTWIST_KEY``, the passphrase in ``$SODIUMTWIST_PASSPHRASE``. ``auth=`` is a checker as for
+    ``twistd sodium --auth``, besides or instead of login and passphrase; ``authorizedKeys=`` and
+    ``replayDB=`` are files as for the options of these names.
 
     :param arguments: what stands behind ``sodium:``, without keywords.
     :param keywords: ours, and those of the endpoint below.
-    :raises ValueError: for missing or unknown keywords; it names them.
+    :raises ValueError: for missing or unknown keywords and for files that can't be read; it names them.
     :raises InvalidKey: for a file that holds no key.
     :raises LocalProtocolError: for files that others can read, logins that do not fit.
-    :raises OSError: for a file that can't be read.
     """
     ours, endpoint = _inner(lambda text: serverFromString(reactor, text), SERVER_KEYWORDS, arguments, keywords)
-    pair = read_key(ours.get("keyFile"), "keyFile=")
+    pair = _read(lambda path: read_key(path, "keyFile="), ours, "keyFile") or read_key(None, "keyFile=")
     if pair is None:
         raise ValueError("sodium: the keyword keyFile= is missing, and $SODIUMTWIST_KEY is not set")
-    checker = SingleLogin(_require(ours, "login"), _passphrase(ours))
-    return SodiumServerEndpoint(endpoint, pair, checker, clock=_clock(reactor))
+    return SodiumServerEndpoint(
+        endpoint,
+        pair,
+        _checker(ours),
+        clock=_clock(reactor),
+        authorized_keys=_read(AuthorizedKeysFile, ours, "authorizedKeys"),
+        replays=_read(ReplayDatabase, ours, "replayDB"),
+    )
 
 
 def client_from_string(reactor: Any, arguments: Sequence[str], keywords: Mapping[str, str]) -> SodiumClientEndpoint:
     """
     Make what ``sodium:ENDPOINT:serverKey=HEX:login=…:passphraseFile=…`` names. The passphrase may also
-    be in ``$SODIUMTWIST_PASSPHRASE``.
+    be in ``$SODIUMTWIST_PASSPHRASE``. With ``identityFile=``, our private key, login and passphrase may
+    be left out, for servers where the key decides.
 
     :param arguments: what stands behind ``sodium:``, without keywords.
     :param keywords: ours, and those of the endpoint below.
-    :raises ValueError: for missing or unknown keywords; it names them.
-    :raises InvalidKey: for a server key that is none.
+    :raises ValueError: for missing or unknown keywords and for files that can't be read; it names them.
+    :raises InvalidKey: for a server key or a file that is none.
     :raises LocalProtocolError: for a login or passphrase that does not fit.
-    :raises OSError: for a file that can't be read.
     """
     ours, endpoint = _inner(lambda text: clientFromString(reactor, text), CLIENT_KEYWORDS, arguments, keywords)
     key = parse_key(_require(ours, "serverKey"), "serverKey")
-    return SodiumClientEndpoint(endpoint, key, _require(ours, "login"), _passphrase(ours), clock=_clock(reactor))
+    pair = _read(read_key_file, ours, "identityFile")
+    if pair is None:
+        login, passphrase = _login(ours)
+    else:
+        login, passphrase = ours.get("login", ""), _passphrase(ours) or ""
+    return SodiumClientEndpoint(endpoint, key, login, passphrase, pair, clock=_clock(reactor))
 
 
 def _clock(reactor: Any) -> IReactorTime | None:

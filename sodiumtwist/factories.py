@@ -9,15 +9,20 @@ import time
 from collections.abc import Callable
 
 from twisted.cred.checkers import ICredentialsChecker
+from twisted.cred.portal import Portal
 from twisted.internet.interfaces import IProtocol, IReactorTime
 from twisted.internet.protocol import Factory
 
+from .authorized import AuthorizedKeys, AuthorizedKeysFile
 from .core.connection import ClientConnection, ServerConnection
 from .core.errors import LocalProtocolError
 from .core.keepalive import Timeouts
 from .core.keys import KeyPair
+from .core.secretstream import RekeyAfter
 from .core.wire import pack_text
+from .limits import Admission, Limits
 from .protocol import SodiumClientProtocol, SodiumServerProtocol
+from .replays import IReplayMemory, ReplayMemory
 from .requests import CONCURRENCY, Respond, Responder
 
 
@@ -37,12 +42,14 @@ class _SodiumFactory(Factory):
         timeouts: Timeouts | None,
         clock: IReactorTime | None,
         draw: Callable[[], float],
+        rekey: RekeyAfter | None,
     ) -> None:
         if protocol is not None:
             self.protocol = protocol
         self.timeouts = timeouts or Timeouts()
         self._clock = clock
         self._draw = draw
+        self._rekey = rekey or RekeyAfter()
 
     @property
     def clock(self) -> IReactorTime:
@@ -58,7 +65,10 @@ class SodiumServerFactory(_SodiumFactory):
     Makes a server's ends.
 
     :param pair: the server's key pair.
-    :param checker: decides on logins given as ``IUsernamePassword``, at once or by a Deferred.
+    :param checker: decides on logins given as ``IUsernamePassword``, at once or by a Deferred; or a
+        ``Portal``, whose realm is asked for :class:`~sodiumtwist.interfaces.ISodiumAvatar`. ``None``
+        where ``authorized_keys`` decide alone: then any passphrase does, and any login with which the
+        key is not bound to another one.
     :param respond: answers requests, see :class:`~sodiumtwist.requests.Responder`.
     :param protocol: without ``respond``: a :class:`~sodiumtwist.protocol.SodiumServerProtocol`
         subclass; or set ``protocol`` on the factory.
@@ -67,8 +77,15 @@ class SodiumServerFactory(_SodiumFactory):
     :param clock: an ``IReactorTime``; ``None`` for the global reactor.
     :param draw: returns a random number from 0 to 1, for the times of PINGs.
     :param concurrency: how many requests of one connection ``respond`` may work on at once.
+    :param authorized_keys: which clients' public keys get in; ``None`` for any. With it a client must
+        show that it has the key it claims before it is authenticated, which our own client does at once.
+    :param replays: remembers the handshakes that were accepted; ``None`` for a
+        :class:`~sodiumtwist.replays.ReplayMemory` of this factory.
+    :param limits: how many connections and how many tries; the default is ``Limits()``.
+    :param rekey: when to send with a new key; the default is ``RekeyAfter()``.
     :raises LocalProtocolError: for a message that does not fit its field, a concurrency below one,
-        and when both ``respond`` and ``protocol`` are given.
+        when both ``respond`` and ``protocol`` are given, and when neither ``checker`` nor
+        ``authorized_keys`` is.
     :ivar connections: the connections that are up, authenticated or not.
     """
 
@@ -77,7 +94,7 @@ class SodiumServerFactory(_SodiumFactory):
     def __init__(
         self,
         pair: KeyPair,
-        checker: ICredentialsChecker,
+        checker: ICredentialsChecker | Portal | None,
         respond: Respond | None = None,
         protocol: Callable[[], IProtocol] | None = None,
         message: str = "Welcome.",
@@ -85,6 +102,10 @@ class SodiumServerFactory(_SodiumFactory):
         clock: IReactorTime | None = None,
         draw: Callable[[], float] = random.random,
         concurrency: int = CONCURRENCY,
+        authorized_keys: AuthorizedKeys | AuthorizedKeysFile | None = None,
+        replays: IReplayMemory | None = None,
+        limits: Limits | None = None,
+        rekey: RekeyAfter | None = None,
     ) -> None:
         if respond is not None:
             if protocol is not None:
@@ -92,10 +113,15 @@ class SodiumServerFactory(_SodiumFactory):
             protocol = Responder
         if concurrency < 1:
             raise LocalProtocolError(f"a concurrency of {concurrency} requests answers none; 1 is the least")
-        super().__init__(protocol, timeouts, clock, draw)
+        if checker is None and authorized_keys is None:
+            raise LocalProtocolError("neither a checker nor authorized keys were given, so anybody would get in")
+        super().__init__(protocol, timeouts, clock, draw, rekey)
         pack_text("message", message)
         self._pair = pair
         self.checker = checker
+        self.authorized_keys = authorized_keys
+        self.replays = replays if replays is not None else ReplayMemory()
+        self.admission = Admission(limits or Limits(), lambda: self.clock)
         self.respond = respond
         self.concurrency = concurrency
         self.message = message
@@ -103,7 +129,12 @@ class SodiumServerFactory(_SodiumFactory):
 
     def make_connection(self, now: float) -> ServerConnection:
         """The core of one connection that begins now."""
-        return ServerConnection(self._pair, now, self.timeouts, self._draw)
+        return ServerConnection(self._pair, now, self.timeouts, self._draw, self._rekey)
+
+    def doStop(self) -> None:
+        """Called when the last port stops listening."""
+        self.admission.stop()
+        super().doStop()
 
 
 class SodiumClientFactory(_SodiumFactory):
@@ -114,10 +145,12 @@ class SodiumClientFactory(_SodiumFactory):
     :param login: up to 128 bytes of UTF-8, no NUL.
     :param passphrase: likewise.
     :param protocol: a :class:`~sodiumtwist.protocol.SodiumClientProtocol` subclass; or set ``protocol`` on the factory.
-    :param pair: the client's key pair; ``None`` makes a fresh one for each connection.
+    :param pair: the client's key pair, by which a server knows it that has authorized keys: it is proven
+        by a PING right behind the handshake. ``None`` makes a fresh one for each connection.
     :param timeouts: the deadlines; the default is ``Timeouts()``.
     :param clock: an ``IReactorTime``; ``None`` for the global reactor.
     :param draw: returns a random number from 0 to 1, for the times of PINGs.
+    :param rekey: when to send with a new key; the default is ``RekeyAfter()``.
     :raises InvalidKey: for a server key that can't be one.
     :raises LocalProtocolError: for a login or passphrase that does not fit its field.
     """
@@ -127,21 +160,24 @@ class SodiumClientFactory(_SodiumFactory):
     def __init__(
         self,
         server_key: bytes,
-        login: str,
-        passphrase: str,
+        login: str = "",
+        passphrase: str = "",
         protocol: Callable[[], IProtocol] | None = None,
         pair: KeyPair | None = None,
         timeouts: Timeouts | None = None,
         clock: IReactorTime | None = None,
         draw: Callable[[], float] = random.random,
+        rekey: RekeyAfter | None = None,
     ) -> None:
-        super().__init__(protocol, timeouts, clock, draw)
+        super().__init__(protocol, timeouts, clock, draw, rekey)
         self.server_key = server_key
         self._credentials = (login, passphrase)
-        self._pair = pair
+        self.pair = pair
         # Says now, not at each connection, what is wrong with the arguments.
         self.make_connection(0)
 
     def make_connection(self, now: float) -> ClientConnection:
         """The core of one connection that begins now."""
-        return ClientConnection(self.server_key, *self._credentials, now, self._pair, self.timeouts, self._draw)
+        return ClientConnection(
+            self.server_key, *self._credentials, now, self.pair, self.timeouts, self._draw, rekey=self._rekey
+        )

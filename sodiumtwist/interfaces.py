@@ -4,11 +4,11 @@ What applications learn about the other end.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from twisted.internet.interfaces import ITransport
-from zope.interface import Attribute
+from zope.interface import Attribute, Interface
 
 
 @dataclass(frozen=True)
@@ -17,13 +17,23 @@ class Peer:
     Who is at the other end of an authenticated connection.
 
     :ivar login: with which the client was let in; on a client ``None``, servers have none.
-    :ivar public_key: 32 bytes.
+    :ivar public_key: 32 bytes. A server's is proven by its hello. A client's is proven where the server
+        has ``authorized_keys``, and is otherwise only what the client says.
     :ivar address: an ``IAddress``, as ``getPeer()`` of the connection's transport gives it.
+    :ivar avatar: what the realm of a portal gave for the login; ``None`` without a portal.
     """
 
     login: str | None
     public_key: bytes
     address: Any
+    avatar: Any = field(default=None, repr=False, compare=False)
+
+
+class ISodiumAvatar(Interface):
+    """
+    What a portal's realm is asked for. Anything will do: the application finds it as ``peer.avatar``. The
+    realm gets the :class:`Peer` as ``mind``, and its logout is called when the connection is over.
+    """
 
 
 class ISodiumTransport(ITransport):

@@ -21,7 +21,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from .addresses import describe_address
+from .addresses import describe_address, describe_bad_endpoint
 
 #: Seconds that stopping may take to close what is open, and between two looks whether it is.
 STOP_TIMEOUT = 5.0
@@ -88,9 +88,7 @@ def parse_listening(reactor: Any, program: str, description: str, example: str) 
     try:
         return description, serverFromString(reactor, description)
     except Exception as error:
-        raise SystemExit(
-            f"{program}: bad endpoint string {ascii(description)}; one is for instance {example} ({error})"
-        ) from None
+        raise SystemExit(f"{program}: {describe_bad_endpoint(description, example, error)}") from None
 
 
 class ListeningService(Service):

@@ -7,14 +7,27 @@ from __future__ import annotations
 from twisted.python import usage
 
 from .auth import DEFAULT_LOGIN, DEFAULT_PASSPHRASE
-from .keyfiles import PASSPHRASE_VARIABLE
+from .core.keys import KeyPair
+from .keyfiles import PASSPHRASE_VARIABLE, read_key_file
 
 #: What a client tells about itself.
 CLIENT_PARAMETERS = [
     ["user", "U", DEFAULT_LOGIN, "login"],
     ["passphrase", "P", None, f"passphrase; visible in ps [default: {DEFAULT_PASSPHRASE}]"],
     ["passphrase-file", None, None, f"file whose first line is the passphrase; or set ${PASSPHRASE_VARIABLE}"],
+    ["identity", None, None, "file with our private key, for servers that know its public key [default: a fresh key]"],
 ]
+
+CLIENT_FILES = {"passphrase-file": usage.CompleteFiles(), "identity": usage.CompleteFiles()}
+
+
+def read_identity(options: usage.Options) -> KeyPair | None:
+    """
+    Read what ``--identity`` names; ``None`` when it names nothing.
+
+    :raises OSError, InvalidKey, LocalProtocolError: as :func:`~sodiumtwist.keyfiles.read_key_file`.
+    """
+    return None if options["identity"] is None else read_key_file(options["identity"])
 
 
 class ServiceOptions(usage.Options):

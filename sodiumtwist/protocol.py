@@ -8,25 +8,36 @@ the hooks ``authenticated``, ``payload_received`` and ``connection_lost``, and s
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from twisted.cred.credentials import UsernamePassword
 from twisted.cred.error import UnauthorizedLogin
+from twisted.cred.portal import Portal
 from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.python.failure import Failure
 
+from .auth import LoginNotChecked, LoginRefused
 from .base import READ_SIZE, SodiumProtocol
-from .core.connection import PENDING_LIMIT
-from .core.errors import AuthenticationFailed, RemoteProtocolError
-from .core.events import Authenticated, AuthenticationRequested, Event
-from .interfaces import Peer
+from .core.errors import AuthenticationFailed, RemoteProtocolError, ReplayDetected
+from .core.events import Authenticated, AuthenticationRequested, Event, KeyProven
+from .core.wire import SEALED_CLIENT_AUTH_SIZE
+from .interfaces import ISodiumAvatar, Peer
 from .tls import describe_tls_error
+
+#: Seconds that closing may take with a peer that was not let in.
+REFUSED_CLOSING_TIME = 1.0
 
 
 class SodiumServerProtocol(SodiumProtocol):
     """
     A server's end.
+
+    Before the client is authenticated it may make us hold 400 bytes, sockets' transports given, and
+    its handshake is opened once. One that does not open, or was accepted before, gets no answer, and
+    the connection is closed when the time for authentication is over, not before.
 
     Unless a producer is registered, reading stops while the client does not take what was sent
     to it, so that answers to a client that never reads cannot pile up.
@@ -36,32 +47,75 @@ class SodiumServerProtocol(SodiumProtocol):
 
     peer: Peer | None = None
 
+    _first_read = SEALED_CLIENT_AUTH_SIZE
+    _login: str | None = None
+    _claimed: Peer | None = None
     _deciding: Deferred[Any] | None = None
+    _logout: Callable[[], Any] | None = None
+    _turned_away = False
 
     def _handshake_event(self, event: Event) -> None:
+        if isinstance(event, KeyProven):
+            self._serve()
+            return
         assert isinstance(event, AuthenticationRequested)
-        credentials = UsernamePassword(event.login.encode(), event.passphrase.encode())
-        deciding = maybeDeferred(self.factory.checker.requestAvatarId, credentials)
+        self.factory.admission.opened(self)
+        self._login = event.login
+        deciding = Deferred.fromCoroutine(self._decide(event))
         self._deciding = deciding
-        deciding.addCallbacks(
-            self._accept, self._reject, (event.login, event.public_key), errbackArgs=(event.login,)
-        )
+        deciding.addCallbacks(self._accept, self._reject)
         deciding.addErrback(self._accept_failed)
 
-    def _accept(self, avatar_id: object, login: str, public_key: bytes) -> None:
+    async def _decide(self, event: AuthenticationRequested) -> Peer:
+        """
+        Find out whether the client may come in; what costs little comes first.
+
+        :return: who it is.
+        :raises ReplayDetected: when its handshake was accepted before.
+        :raises UnauthorizedLogin: when login, passphrase or key are wrong.
+        """
+        factory = self.factory
+        peer = Peer(event.login, event.public_key, self.transport.getPeer())
+        if await maybeDeferred(factory.replays.knows, event.fingerprint):
+            raise ReplayDetected()
+        if not factory.admission.may_try(peer.address, event.login):
+            raise LoginNotChecked("too many logins failed, and none is checked for now")
+        keys = factory.authorized_keys
+        if keys is not None and not keys.allows(event.public_key, event.login):
+            raise LoginRefused(f"the key {event.public_key.hex()} is not authorized, or not for this login")
+        if factory.checker is not None:
+            credentials = UsernamePassword(event.login.encode(), event.passphrase.encode())
+            if isinstance(factory.checker, Portal):
+                _, avatar, self._logout = await factory.checker.login(credentials, peer, ISodiumAvatar)
+                peer = replace(peer, avatar=avatar)
+            else:
+                await maybeDeferred(factory.checker.requestAvatarId, credentials)
+        if not await maybeDeferred(factory.replays.remember, event.fingerprint):
+            raise ReplayDetected()
+        return peer
+
+    def _accept(self, peer: Peer) -> None:
         self._deciding = None
         if self._done:
             return
+        self._claimed = peer
         if self._pumping:
-            self._let_in(login, public_key)
+            self._let_in()
         else:
-            events = self._connection.events(self._clock.seconds())
-            self._pump(events, lambda: self._let_in(login, public_key))
+            self._pump(self._connection.events(self._clock.seconds()), self._let_in)
 
-    def _let_in(self, login: str, public_key: bytes) -> None:
-        self._write(self._connection.accept(self._clock.seconds(), self.factory.message))
-        self.peer = Peer(login, public_key, self.transport.getPeer())
-        self._log.info("{peer} is authenticated as {login}", peer=self._peer(), login=ascii(login))
+    def _let_in(self) -> None:
+        prove = self.factory.authorized_keys is not None
+        self._write(self._connection.accept(self._clock.seconds(), self.factory.message, prove))
+        if not prove:
+            self._serve()
+
+    def _serve(self) -> None:
+        self.peer, self._claimed = self._claimed, None
+        assert self.peer is not None
+        self._read_up_to(READ_SIZE)
+        self.factory.admission.admitted(self)
+        self._log.info("{peer} is authenticated as {login}", peer=self._peer(), login=ascii(self.peer.login))
         self._now_authenticated()
 
     def _accept_failed(self, reason: Failure) -> None:
@@ -70,34 +124,77 @@ class SodiumServerProtocol(SodiumProtocol):
         else:
             self._application_failed(reason, reason.value)
 
-    def _reject(self, reason: Failure, login: str) -> None:
+    def _reject(self, reason: Failure) -> None:
         self._deciding = None
         if self._done:
             return
+        if reason.check(ReplayDetected):
+            self._connection.ignore()
+            self._regulate()
+            return
         self._connection.reject()
-        if reason.check(UnauthorizedLogin):
-            self._close(AuthenticationFailed(f"login {ascii(login)} or its passphrase is wrong"))
+        if reason.check(LoginNotChecked):
+            why = str(reason.value)
+        elif reason.check(UnauthorizedLogin):
+            assert self._login is not None
+            self.factory.admission.failed(self.transport.getPeer(), self._login)
+            # What other checkers say may hold anything.
+            why = str(reason.value) if reason.check(LoginRefused) else "login or passphrase is wrong"
         else:
             self._log.failure("the login of {peer} could not be checked", reason, peer=self._peer())
-            self._close(AuthenticationFailed(f"login {ascii(login)} could not be checked"))
+            why = "the login could not be checked"
+        self._close(AuthenticationFailed(why))
 
     def _must_pause(self) -> bool:
-        # What one more read brings must still fit behind an undecided login.
-        if self._deciding is not None and self._connection.buffered + READ_SIZE > PENDING_LIMIT:
+        # What has come behind an undecided login must do.
+        if self._deciding is not None and self._connection.buffered:
             return True
         return self._paused or (self._write_blocked and self._producer is None)
 
     def connectionMade(self) -> None:
         self.factory.connections.add(self)
         super().connectionMade()
+        self.factory.admission.arrived(self)
+
+    def dataReceived(self, data: bytes) -> None:
+        """Bytes came, cut anywhere."""
+        if self.peer is not None:
+            super().dataReceived(data)
+            return
+        self.factory.admission.located(self)
+        super().dataReceived(data)
+        if self.peer is None:
+            self._read_up_to(max(1, SEALED_CLIENT_AUTH_SIZE - self._connection.buffered))
+
+    def turn_away(self, why: str) -> None:
+        """
+        Close at once, for a limit that was reached.
+
+        :param why: what ``connection_lost`` shall say.
+        """
+        self._turned_away = True
+        self.abort(AuthenticationFailed(f"turned away: {why}"))
+
+    def _closing_time(self) -> float:
+        return super()._closing_time() if self.is_authenticated else REFUSED_CLOSING_TIME
 
     def _lost(self, reason: Failure) -> None:
         self.factory.connections.discard(self)
+        self.factory.admission.left(self)
         if self._deciding is not None:
             self._deciding.cancel()
+        if self._logout is not None:
+            self._logout()
         if self.peer is None:
+            if self._turned_away:
+                return
             why = describe_tls_error(reason.value) or reason.getErrorMessage()
-            self._log.info("refused {peer}: {reason}", peer=self._peer(), reason=why)
+            if self._login is None:
+                self._log.info("refused {peer}: {reason}", peer=self._peer(), reason=why)
+            else:
+                self._log.info(
+                    "refused {peer} as {login}: {reason}", peer=self._peer(), login=ascii(self._login), reason=why
+                )
         elif reason.check(RemoteProtocolError):
             self._log.info("dropped {peer}: {reason}", peer=self._peer(), reason=reason.getErrorMessage())
 
@@ -133,6 +230,9 @@ class SodiumClientProtocol(SodiumProtocol):
         self._waiting: list[Deferred[None]] = []
         super().connectionMade()
         self._write(self._connection.initiate())
+        if self.factory.pair is not None:
+            # The server may want to see that we have this key before it serves us.
+            self._send_ping()
 
     def _handshake_event(self, event: Event) -> None:
         assert isinstance(event, Authenticated)

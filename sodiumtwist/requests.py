@@ -10,6 +10,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Union
 
 from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
+from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.python.failure import Failure
 
 from .core.errors import LocalProtocolError, TooManyRequests, UnexpectedPDU
@@ -168,6 +169,9 @@ class RequestClient(SodiumClientProtocol):
             self._waiting_to_ask.popleft().callback(None)
 
     def connection_lost(self, reason: Failure) -> None:
+        if self._unanswered and not self._closed and reason.check(ConnectionDone):
+            count = len(self._unanswered)
+            reason = Failure(ConnectionLost(f"the server closed with {count} requests unanswered, see its log"))
         self._end = reason
         # One by one: what they call may cancel others.
         for deferreds in (self._unanswered, self._waiting_to_ask):

@@ -7,20 +7,30 @@ from __future__ import annotations
 import ipaddress
 import os
 import shlex
+from collections.abc import Generator
+from dataclasses import fields
 from socket import gethostname
 from typing import Any
 
+from twisted.cred.credentials import IUsernamePassword
+from twisted.cred.strcred import AuthOptionMixin
+from twisted.internet.defer import Deferred, inlineCallbacks, maybeDeferred
 from twisted.internet.endpoints import clientFromString, quoteStringArgument
 from twisted.python import usage
 
-from .auth import DEFAULT_LOGIN, DEFAULT_PASSPHRASE, SingleLogin
+from .addresses import describe_bad_endpoint
+from .auth import DEFAULT_LOGIN, DEFAULT_PASSPHRASE, NO_CHECKER, SingleLogin, any_of, checker_from_string
+from .authorized import AuthorizedKeysFile
 from .core.errors import LocalProtocolError, SodiumError
 from .core.keepalive import Timeouts
 from .core.keys import KeyPair
+from .core.secretstream import RekeyAfter
 from .core.wire import pack_text
 from .keyfiles import KEY_VARIABLE, read_key, read_passphrase
-from .listening import ListeningService, is_local, parse_listening
+from .limits import Limits
+from .listening import STOP_TIMEOUT, ListeningService, is_local, parse_listening
 from .options import ServiceOptions
+from .replays import ReplayDatabase, ReplayMemory
 from .streams import StreamServerFactory
 from .transfer import UploadFactory, describe_os_error
 from .tunnel import TunnelFactory
@@ -31,8 +41,19 @@ DEFAULT_ENDPOINT = "tcp:5555:interface=127.0.0.1"
 STOPPING = "the server is stopping"
 
 
-class Options(ServiceOptions):
+#: What ``--limit`` may name, with the class that has it and its name there.
+LIMITS: dict[str, tuple[type, str]] = {
+    **{field.name.replace("_", "-"): (Limits, field.name) for field in fields(Limits)},
+    "replays": (ReplayMemory, "limit"),
+    "rekey-size": (RekeyAfter, "size"),
+    "rekey-seconds": (RekeyAfter, "seconds"),
+}
+
+
+class Options(AuthOptionMixin, ServiceOptions):
     """The command line of ``twistd sodium``."""
+
+    supportedInterfaces = (IUsernamePassword,)
 
     program = "sodium"
 
@@ -50,6 +71,8 @@ class Options(ServiceOptions):
         ["user", "U", DEFAULT_LOGIN, "login that clients must give"],
         ["passphrase", "P", None, f"passphrase that clients must give [default: {DEFAULT_PASSPHRASE}]"],
         ["passphrase-file", None, None, "file whose first line is the passphrase"],
+        ["authorized-keys", None, None, "file with the clients' public keys that get in, see the README"],
+        ["replay-db", None, None, "SQLite file that remembers handshakes, against recorded sessions sent again"],
         ["file", "f", None, "write uploads to this file, FIFO or device; - for standard output"],
         ["directory", "d", None, "write each upload to a file of its own in this directory"],
         ["forward", None, None, "hand each client's stream to this client endpoint, see sodium-tunnel"],
@@ -63,6 +86,8 @@ class Options(ServiceOptions):
         optActions={
             "key-file": usage.CompleteFiles(),
             "passphrase-file": usage.CompleteFiles(),
+            "authorized-keys": usage.CompleteFiles(),
+            "replay-db": usage.CompleteFiles(),
             "file": usage.CompleteFiles(),
             "directory": usage.CompleteDirs(),
         }
@@ -71,12 +96,37 @@ class Options(ServiceOptions):
     def __init__(self) -> None:
         super().__init__()
         self["endpoints"] = []
+        self["limits"] = {}
+        self["credCheckers"] = []
+        self["no-checker"] = False
 
     def opt_endpoint(self, description: str) -> None:
         """server endpoint string to listen on; may be repeated [default: tcp:5555:interface=127.0.0.1]"""
         self["endpoints"].append(description)
 
     opt_e = opt_endpoint
+
+    def opt_auth(self, description: str) -> None:
+        """who may log in, see --help-auth; may be repeated; 'none': --authorized-keys decide alone"""
+        if description == NO_CHECKER:
+            self["no-checker"] = True
+            return
+        try:
+            self.addChecker(checker_from_string(description))
+        except SodiumError as error:
+            raise usage.UsageError(str(error)) from None
+
+    def opt_limit(self, setting: str) -> None:
+        """NAME=NUMBER, may be repeated; the README has the names"""
+        name, _, number = setting.partition("=")
+        if name not in LIMITS:
+            raise usage.UsageError(f"--limit takes one of {', '.join(LIMITS)}, not {ascii(name)}")
+        kind, argument = LIMITS[name]
+        try:
+            value: float = float(number) if argument.endswith("seconds") else int(number)
+        except ValueError:
+            raise usage.UsageError(f"--limit {name}= takes a number, not {ascii(number)}") from None
+        self["limits"].setdefault(kind, {})[argument] = value
 
     def postOptions(self) -> None:
         """
@@ -94,11 +144,15 @@ class Options(ServiceOptions):
             self["passphrase"], self["warning"] = read_passphrase(
                 self["passphrase-file"], "--passphrase-file", self["passphrase"], "--passphrase"
             )
-            if self["passphrase"] is None:
-                self["passphrase"] = DEFAULT_PASSPHRASE
-            if not self["passphrase"]:
-                raise usage.UsageError("the passphrase is empty; choose one")
-            self["checker"] = SingleLogin(self["user"], self["passphrase"])
+            self["keys"] = self["authorized-keys"] and AuthorizedKeysFile(self["authorized-keys"])
+            self["checker"] = self._checker()
+            limits = self["limits"]
+            self["limits"], self["rekey"] = Limits(**limits.get(Limits, {})), RekeyAfter(**limits.get(RekeyAfter, {}))
+            remembered = limits.get(ReplayMemory, {})
+            if self["replay-db"] is None:
+                self["replays"] = ReplayMemory(**remembered)
+            else:
+                self["replays"] = ReplayDatabase(self["replay-db"], **remembered)
             pack_text("message", self["message"])
             self["timeouts"] = Timeouts(
                 self._seconds("auth-timeout"), self._seconds("inactivity-timeout"), self._seconds("ping-interval")
@@ -107,6 +161,22 @@ class Options(ServiceOptions):
             raise usage.UsageError(str(error)) from None
         except OSError as error:
             raise usage.UsageError(describe_os_error(error)) from None
+
+    def _checker(self) -> Any:
+        checkers = list(self["credCheckers"])
+        if self["no-checker"]:
+            if checkers or self["passphrase"] is not None:
+                raise usage.UsageError("--auth none excludes other --auth and a passphrase; give one")
+            if self["keys"] is None:
+                raise usage.UsageError("--auth none lets anybody in; give --authorized-keys, too")
+            return None
+        if self["passphrase"] is None and not checkers:
+            self["passphrase"] = DEFAULT_PASSPHRASE
+        if self["passphrase"] is not None:
+            if not self["passphrase"]:
+                raise usage.UsageError("the passphrase is empty; choose one")
+            checkers.append(SingleLogin(self["user"], self["passphrase"]))
+        return any_of(checkers)
 
     def _seconds(self, name: str) -> float:
         try:
@@ -117,10 +187,14 @@ class Options(ServiceOptions):
 
 def _credentials(options: Options) -> list[str]:
     words = []
-    if options["user"] != DEFAULT_LOGIN:
+    if options["credCheckers"]:
+        words += ["--user", "LOGIN"]
+    elif options["user"] != DEFAULT_LOGIN:
         words += ["--user", options["user"]]
-    if options["passphrase"] != DEFAULT_PASSPHRASE:
+    if options["passphrase"] != DEFAULT_PASSPHRASE and not options["no-checker"]:
         words += ["--passphrase-file", "PASSPHRASEFILE"]
+    if options["keys"] is not None:
+        words += ["--identity", "KEYFILE"]
     return words
 
 
@@ -176,7 +250,14 @@ class SodiumService(ListeningService):
                 "'sodiumtwist keygen --output server.key' makes one to keep"
             )
         if self._options["warning"]:
-            self._log.warn("{warning}", warning=self._options["warning"])
+            self._log.warn("{line}", line=self._options["warning"])
+
+    @inlineCallbacks
+    def stopService(self) -> Generator[Deferred[Any], Any, None]:
+        """As any :class:`ListeningService`, and the database of handshakes is closed then."""
+        yield super().stopService()
+        closing = maybeDeferred(getattr(self._factory.replays, "close", lambda: None))
+        yield closing.addTimeout(STOP_TIMEOUT, self._reactor, lambda result, timeout: None)
 
 
 class UploadService(SodiumService):
@@ -236,7 +317,7 @@ def makeService(options: Options, reactor: Any = None) -> SodiumService:
         if options["passphrase"] == DEFAULT_PASSPHRASE and not is_local(description):
             raise SystemExit(
                 f"sodium: {description} can be reached from elsewhere, and the passphrase is the default one, "
-                "which everybody knows; choose one with --passphrase-file, or listen on loopback only "
+                "which everybody knows; choose one with --passphrase-file, use --auth, or listen on loopback only "
                 f"({DEFAULT_ENDPOINT})"
             )
         endpoints.append((description, endpoint))
@@ -248,16 +329,18 @@ def makeService(options: Options, reactor: Any = None) -> SodiumService:
         "checker": options["checker"],
         "message": options["message"],
         "timeouts": options["timeouts"],
+        "authorized_keys": options["keys"],
+        "replays": options["replays"],
+        "limits": options["limits"],
+        "rekey": options["rekey"],
         "clock": reactor,
     }
     if options["forward"] is not None:
         try:
             backend = clientFromString(reactor, options["forward"])
         except Exception as error:
-            raise SystemExit(
-                f"sodium: bad endpoint string {ascii(options['forward'])}; "
-                f"one is for instance tcp:127.0.0.1:6379 ({error})"
-            ) from None
+            line = describe_bad_endpoint(options["forward"], "tcp:127.0.0.1:6379", error)
+            raise SystemExit(f"sodium: {line}") from None
         streams = StreamServerFactory(TunnelFactory(backend, options["forward"]), **common)
         return ForwardService("sodium", options, endpoints, streams, reactor)
     try:

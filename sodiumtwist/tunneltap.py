@@ -9,13 +9,14 @@ from typing import Any
 from twisted.internet.endpoints import clientFromString
 from twisted.python import usage
 
+from .addresses import describe_bad_endpoint
 from .auth import DEFAULT_PASSPHRASE
 from .core.errors import SodiumError
 from .core.keys import parse_key
 from .endpoints import SodiumClientEndpoint
 from .keyfiles import read_passphrase
 from .listening import ListeningService, is_local, parse_listening
-from .options import CLIENT_PARAMETERS, ServiceOptions
+from .options import CLIENT_FILES, CLIENT_PARAMETERS, ServiceOptions, read_identity
 from .transfer import describe_os_error
 from .tunnel import TunnelFactory
 
@@ -40,7 +41,7 @@ class Options(ServiceOptions):
         ["server-key", "k", None, "the server's public key, 64 hex digits (required)"],
         *CLIENT_PARAMETERS,
     ]
-    compData = usage.Completions(optActions={"passphrase-file": usage.CompleteFiles()})
+    compData = usage.Completions(optActions=CLIENT_FILES)
 
     def postOptions(self) -> None:
         """
@@ -56,6 +57,7 @@ class Options(ServiceOptions):
             self["passphrase"], self["warning"] = read_passphrase(
                 self["passphrase-file"], "--passphrase-file", self["passphrase"], "--passphrase"
             )
+            self["pair"] = read_identity(self)
         except SodiumError as error:
             raise usage.UsageError(str(error)) from None
         except OSError as error:
@@ -70,7 +72,7 @@ class TunnelService(ListeningService):
     def announce(self) -> None:
         self._log.info("connections go to {where}", where=self._options["to"])
         if self._options["warning"]:
-            self._log.warn("{warning}", warning=self._options["warning"])
+            self._log.warn("{line}", line=self._options["warning"])
 
     def listens(self, description: str, address: Any) -> None:
         if not is_local(description):
@@ -98,12 +100,10 @@ def makeService(options: Options, reactor: Any = None) -> TunnelService:
     try:
         below = clientFromString(reactor, options["to"])
     except Exception as error:
-        raise SystemExit(
-            f"sodium-tunnel: bad endpoint string {ascii(options['to'])}; one is for instance tcp:HOST:5555 ({error})"
-        ) from None
+        raise SystemExit(f"sodium-tunnel: {describe_bad_endpoint(options['to'], 'tcp:HOST:5555', error)}") from None
     try:
         endpoint = SodiumClientEndpoint(
-            below, options["key"], options["user"], options["passphrase"], clock=reactor
+            below, options["key"], options["user"], options["passphrase"], options["pair"], clock=reactor
         )
     except SodiumError as error:
         raise SystemExit(f"sodium-tunnel: {error}") from None

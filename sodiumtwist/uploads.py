@@ -336,7 +336,7 @@ class DirectoryStore(Store):
     """
     A file of its own for each upload, named ``<UTC time>-<login>-<unique>``.
 
-    :param path: the directory; made with mode 0700 when it is missing.
+    :param path: the directory; made with mode 0700 when it alone is missing.
     :param wall_clock: seconds since the epoch.
     :raises OSError: when there is no such directory and it can't be made, or it can't be written to.
     """
@@ -346,7 +346,8 @@ class DirectoryStore(Store):
     def __init__(self, path: str, wall_clock: Callable[[], float] = time.time) -> None:
         self._path = os.path.realpath(path)
         self._wall_clock = wall_clock
-        os.makedirs(self._path, mode=0o700, exist_ok=True)
+        if not os.path.isdir(self._path):
+            os.mkdir(self._path, mode=0o700)
         _check_writable(self._path)
         self.description = f"the directory {self._path}"
 

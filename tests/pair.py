@@ -85,6 +85,7 @@ def make_server_factory(
     clock: Any, protocol: Any = RecordingServer, checker: Any = None, **arguments: Any
 ) -> SodiumServerFactory:
     checker = checker or SingleLogin(LOGIN, PASSPHRASE)
+    arguments.setdefault("draw", lambda: 0)
     return SodiumServerFactory(SERVER_PAIR, checker, protocol=protocol, clock=clock, **arguments)
 
 
@@ -96,7 +97,6 @@ def make_client_factory(
     passphrase: str = PASSPHRASE,
     **arguments: Any,
 ) -> SodiumClientFactory:
-    arguments.setdefault("pair", CLIENT_PAIR)
     return SodiumClientFactory(server_key, login, passphrase, protocol, clock=clock, **arguments)
 
 
@@ -106,7 +106,10 @@ class MemoryTransport:
     :ivar out: what was written and not yet taken by the other end.
     :ivar writes: the size of each write.
     :ivar received: how many bytes were read for the protocol.
+    :ivar bufferSize: how many are read at once, at most.
     """
+
+    bufferSize = 65536
 
     def __init__(self, protocol: Any) -> None:
         self.protocol = protocol
@@ -233,6 +236,16 @@ class Pair:
         to_client = self._move(self.server_transport, self.client_transport)
         return to_server or to_client
 
+    def round_trip(self) -> None:
+        """Have all that the client has written read, in as many reads as that takes, and then the server's."""
+        for sender, receiver in (
+            (self.client_transport, self.server_transport),
+            (self.server_transport, self.client_transport),
+        ):
+            end = receiver.received + len(sender.out)
+            while receiver.received < end and self._move(sender, receiver):
+                pass
+
     def flush(self) -> None:
         """Go on until nothing happens any more."""
         while self.step():
@@ -247,7 +260,7 @@ class Pair:
             sender.farewell = ConnectionLost()
             sender.lose(ConnectionAborted())
         elif sender.out and receiver.reading:
-            data = sender.take(self._read_size())
+            data = sender.take(min(self._read_size(), receiver.bufferSize))
             receiver.received += len(data)
             receiver.protocol.dataReceived(data)
             sender.drained()

@@ -6,22 +6,25 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sqlite3
 import sys
 import textwrap
+from contextlib import closing
 from typing import Any
 
 from twisted.application.internet import ClientService
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.endpoints import clientFromString, quoteStringArgument, serverFromString
 from twisted.internet.protocol import Factory, Protocol
 from twisted.protocols.basic import LineReceiver
 from twisted.protocols.wire import Echo
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from sodiumtwist import SingleLogin, SodiumClientEndpoint, SodiumServerEndpoint
+from sodiumtwist import KeyPair, SingleLogin, SodiumClientEndpoint, SodiumServerEndpoint
 from sodiumtwist.core.errors import AuthenticationFailed, InvalidKey, LocalProtocolError
 from sodiumtwist.endpoints import client_from_string, server_from_string
+from sodiumtwist.keyfiles import write_key_file
 
 from .pair import LOGIN, PASSPHRASE, SERVER_PAIR
 from .processes import TWISTD, ProcessTestCase, wait_until
@@ -53,6 +56,13 @@ class SecretsTestCase(SynchronousTestCase):
         for path, text in ((self.key_file, SERVER_PAIR.secret.hex()), (self.passphrase_file, PASSPHRASE)):
             with open(path, "w", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
                 file.write(text + "\n")
+        self.key_only = f"keyFile={quoteStringArgument(self.key_file)}"
+        self.identity = KeyPair.generate()
+        self.identity_file = os.path.join(directory, "identity")
+        write_key_file(self.identity_file, self.identity)
+        self.list_file = os.path.join(directory, "authorized")
+        with open(self.list_file, "w") as file:
+            file.write(f"{self.identity.public.hex()}\n")
         secrets = f"login={LOGIN}:passphraseFile={quoteStringArgument(self.passphrase_file)}"
         return (
             f"{secrets}:keyFile={quoteStringArgument(self.key_file)}",
@@ -120,10 +130,27 @@ class StringTests(SecretsTestCase):
                 self.make_server,
                 f"sodium:tcp:5555:{self.for_server}:keyFlie=x",
                 ValueError,
-                "unknown keyword keyFlie; sodium takes keyFile, login, passphraseFile, and tcp",
+                "unknown keyword keyFlie; sodium takes keyFile, login, passphraseFile, auth, authorizedKeys, replayDB, "
+                "and tcp",
             ),
             (self.make_server, f"sodium:{self.for_server}", ValueError, "which endpoint"),
-            (self.make_server, f"{server}:keyFile=missing", OSError, "missing"),
+            (self.make_server, f"{server}:keyFile=missing", ValueError, "sodium: keyFile=missing: No such file"),
+            (self.make_server, f"sodium:tcp:5555:{self.for_server}:auth=nobody", LocalProtocolError, "unknown kind"),
+            (self.make_server, f"sodium:tcp:5555:{self.for_server}:auth=none", ValueError, "auth=none excludes login="),
+            (self.make_server, f"sodium:tcp:5555:{self.key_only}:auth=none", ValueError, "authorizedKeys= is missing"),
+            (
+                self.make_server,
+                f"sodium:tcp:5555:{self.for_server}:authorizedKeys=missing",
+                ValueError,
+                "sodium: authorizedKeys=missing: No such file",
+            ),
+            (
+                self.make_server,
+                f"sodium:tcp:5555:{self.for_server}:replayDB=missing/db",
+                ValueError,
+                "sodium: replayDB=missing/db: No such file",
+            ),
+            (self.make_client, f"{client}:identityFile=missing", ValueError, "sodium: identityFile=missing: No such"),
             (self.make_server, f"{server}:keyFile={self.passphrase_file}", InvalidKey, "pass"),
             (self.make_client, without("serverKey", client), ValueError, "serverKey= is missing"),
             (self.make_client, without("login", client), ValueError, "login= is missing"),
@@ -155,6 +182,59 @@ class StringTests(SecretsTestCase):
         case.setUp()
         self.addCleanup(case.doCleanups)
         self.assertEqual(case.run_process([sys.executable, "-c", textwrap.dedent(program)]).wait(), 0)
+
+
+class WhoStringTests(TestCase):
+    """Strings that say who may come in, end to end."""
+
+    setUp = StringTests.setUp
+    make_secrets = SecretsTestCase.make_secrets
+
+    async def talk(self, server: str, client: str) -> None:
+        port = await serverFromString(reactor, f"sodium:tcp:0:interface=127.0.0.1:{server}").listen(
+            Factory.forProtocol(Echo)
+        )
+        self.addCleanup(port.stopListening)
+        endpoint = clientFromString(reactor, f"sodium:tcp:127.0.0.1:{port.getHost().port}:{client}")
+        lines: Any = await endpoint.connect(Factory.forProtocol(Lines))
+        lines.sendLine(b"hello")
+        self.assertEqual(await lines.answered, b"hello")
+        lines.transport.loseConnection()
+        await lines.lost
+
+    async def test_key_alone(self) -> None:
+        """``auth=none`` and a list of keys: neither login nor passphrase on either side."""
+        server = f"{self.key_only}:auth=none:authorizedKeys={self.list_file}"
+        client = f"serverKey={SERVER_PAIR.public.hex()}:identityFile={self.identity_file}"
+        await self.talk(server, client)
+        await self.assertFailure(ensureDeferred(self.talk(server, self.for_client)), AuthenticationFailed)
+
+    async def test_key_and_login(self) -> None:
+        """Both count."""
+        server = f"{self.for_server}:authorizedKeys={self.list_file}"
+        await self.talk(server, f"{self.for_client}:identityFile={self.identity_file}")
+        for client in (self.for_client, f"serverKey={SERVER_PAIR.public.hex()}:identityFile={self.identity_file}"):
+            await self.assertFailure(ensureDeferred(self.talk(server, client)), AuthenticationFailed)
+
+    async def test_checker(self) -> None:
+        """``auth=`` takes what ``--auth`` takes, and stands beside a login."""
+        users = os.path.join(os.path.dirname(self.list_file), "users")
+        with open(users, "w") as file:
+            file.write("ann:secret\n")
+        with open(self.passphrase_file + "2", "w") as file:
+            file.write("secret")
+        as_ann = f"login=ann:passphraseFile={self.passphrase_file}2:serverKey={SERVER_PAIR.public.hex()}"
+        await self.talk(f"{self.key_only}:auth=file\\:{users}", as_ann)
+        for client in (as_ann, self.for_client):
+            await self.talk(f"{self.for_server}:auth=file\\:{users}", client)
+        refused = ensureDeferred(self.talk(f"{self.key_only}:auth=file\\:{users}", self.for_client))
+        await self.assertFailure(refused, AuthenticationFailed)
+
+    async def test_replay_database(self) -> None:
+        path = os.path.join(os.path.dirname(self.list_file), "replays")
+        await self.talk(f"{self.for_server}:replayDB={path}", self.for_client)
+        with closing(sqlite3.connect(path)) as database:
+            self.assertEqual(list(database.execute("SELECT count(*) FROM handshakes")), [(1,)])
 
 
 class WrapperTests(TestCase):

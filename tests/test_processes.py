@@ -158,16 +158,17 @@ class RefusedTests(ProcessTestCase):
         client = self.start_client("send", "--passphrase", "wr0ng", self.make_file("in", 10))
         self.assertEqual((client.wait(), client.output), (3, []))
         self.assert_one_line(client.errors, "^sodiumtwist: refused by tcp:.*wrong server key, login or passphrase$")
-        server.wait_for(r"refused 127\.0\.0\.1:\d+: login 'username' or its passphrase is wrong")
+        server.wait_for(r"refused 127\.0\.0\.1:\d+ as 'username': login or passphrase is wrong")
         self.assertEqual(os.listdir(self.directory), ["in"])
         self.assertNotIn("wr0ng", "".join(server.output + server.errors))
 
     def test_wrong_key(self) -> None:
-        """Exit status 3, a line on each side, and no file."""
-        server = self.start_server("--file", "out")
+        """Exit status 3, a line on each side, and no file; the server is silent until time is up."""
+        server = self.start_server("--file", "out", "--auth-timeout", "1")
         client = self.start_client("send", self.make_file("in", 10), key=WRONG_KEY)
         self.assertEqual((client.wait(), client.output), (3, []))
-        self.assert_one_line(client.errors, r"^sodiumtwist: refused by tcp:.*login or passphrase \(none was given")
+        line = r"^sodiumtwist: refused by tcp:.*login or passphrase \(no passphrase was given"
+        self.assert_one_line(client.errors, line)
         server.wait_for(r"refused 127\.0\.0\.1:\d+: the first packet does not open")
         self.assertEqual(os.listdir(self.directory), ["in"])
 

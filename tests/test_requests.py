@@ -152,7 +152,11 @@ class ResponderTests(SynchronousTestCase):
     def test_peer(self) -> None:
         """``respond`` learns who asks: login, public key and address."""
         desk = Desk()
-        pair = make_pair(desk)
+        clock = Clock()
+        pair = Pair(
+            SodiumServerFactory(SERVER_PAIR, SingleLogin(LOGIN, PASSPHRASE), desk, clock=clock),
+            make_client_factory(clock, RequestClient, pair=CLIENT_PAIR),
+        )
         self.ask(pair, b"who am I?")
         ((peer, payload),) = desk.asked
         self.assertEqual(payload, b"who am I?")
@@ -228,7 +232,7 @@ class ResponderTests(SynchronousTestCase):
             self.assertIn(words, str(logged.value))
         self.assertTrue(pair.server_transport.disconnected)
         self.assertTrue(pair.client_transport.disconnected)
-        self.failureResultOf(asked, ConnectionDone)
+        self.failureResultOf(asked, ConnectionLost)
 
     def test_raises(self) -> None:
         """When ``respond`` raises, that is logged, and the connection closed behind earlier answers."""
@@ -242,7 +246,7 @@ class ResponderTests(SynchronousTestCase):
         good, bad, behind = self.ask(pair, b"good", b"bad", b"behind")
         self.assert_dropped(pair, bad, ZeroDivisionError, "oops")
         self.assertEqual(self.successResultOf(good), b"good")
-        self.failureResultOf(behind, ConnectionDone)
+        self.failureResultOf(behind, ConnectionLost)
 
     def test_fails(self) -> None:
         """When a task fails later, that is logged, earlier answers are delivered and later tasks cancelled."""
@@ -253,7 +257,7 @@ class ResponderTests(SynchronousTestCase):
         desk.answering[1].errback(ZeroDivisionError("oops"))
         self.assert_dropped(pair, bad, ZeroDivisionError, "oops")
         self.assertEqual(self.successResultOf(good), b"fine")
-        self.failureResultOf(asked[2], ConnectionDone)
+        self.failureResultOf(asked[2], ConnectionLost)
         self.assertEqual(desk.cancelled, [b"behind"])
 
     def test_fails_before_earlier(self) -> None:
@@ -263,7 +267,7 @@ class ResponderTests(SynchronousTestCase):
         first, second = self.ask(pair, b"first", b"second")
         desk.answering[1].errback(ZeroDivisionError())
         self.assert_dropped(pair, first, ZeroDivisionError)
-        self.failureResultOf(second, ConnectionDone)
+        self.failureResultOf(second, ConnectionLost)
         self.assertEqual(desk.cancelled, [b"first"])
 
     def test_coroutine_raises(self) -> None:
@@ -284,7 +288,7 @@ class ResponderTests(SynchronousTestCase):
         desk.answering[0].errback(ZeroDivisionError())
         desk.answering[1].errback(KeyError())
         self.assert_dropped(pair, first, ZeroDivisionError)
-        self.failureResultOf(asked[1], ConnectionDone)
+        self.failureResultOf(asked[1], ConnectionLost)
 
     def test_answer_after_failure(self) -> None:
         """What is answered after the failure, before the connection is gone, is dropped."""
@@ -294,7 +298,7 @@ class ResponderTests(SynchronousTestCase):
         desk.answering[1].errback(ZeroDivisionError())
         desk.answering[0].callback(b"late")
         self.assert_dropped(pair, first, ZeroDivisionError)
-        self.failureResultOf(second, ConnectionDone)
+        self.failureResultOf(second, ConnectionLost)
 
     def test_wrong_type(self) -> None:
         """An answer that is not bytes is the application's error, which names the type it has."""
@@ -530,7 +534,8 @@ class RequestClientTests(SynchronousTestCase):
         pair.server.close()
         pair.flush()
         self.assertEqual(self.successResultOf(first), b"answer")
-        self.failureResultOf(second, ConnectionDone)
+        reason = self.failureResultOf(second, ConnectionLost)
+        self.assertIn("the server closed with 1 requests unanswered, see its log", reason.getErrorMessage())
 
     def test_close(self) -> None:
         """What was asked is delivered first, but not waited for; the Deferred fires at the end."""
@@ -588,34 +593,34 @@ class RequestClientTests(SynchronousTestCase):
 
 
 class EarlyTests(SynchronousTestCase):
-    """Requests that do not wait for the server's hello, and flights counted."""
+    """Requests that do not wait for the server's hello, and round trips counted."""
 
     def test_early(self) -> None:
-        """A request made at once travels with the login; its answer is there after one flight each way."""
+        """A request made at once travels with the login; its answer is there after one round trip."""
         pair = make_pair(lambda peer, payload: payload.upper())
         asked = pair.client.request(b"hello")
-        first_flight = SEALED_CLIENT_AUTH_SIZE + len(b"hello") + PDU_OVERHEAD
-        self.assertEqual(len(pair.client_transport.out), first_flight)
-        pair.step()
-        self.assertEqual(pair.server_transport.received, first_flight)
+        first = SEALED_CLIENT_AUTH_SIZE + len(b"hello") + PDU_OVERHEAD
+        self.assertEqual(len(pair.client_transport.out), first)
+        pair.round_trip()
+        self.assertEqual(pair.server_transport.received, first)
         self.assertEqual(self.successResultOf(asked), b"HELLO")
 
     def test_not_early(self) -> None:
-        """A request made when the server has let us in needs a second flight each way."""
+        """A request made when the server has let us in needs a second round trip."""
         pair = make_pair(lambda peer, payload: payload.upper())
         asked: list[Deferred[bytes]] = []
         pair.client.when_authenticated().addCallback(lambda _: asked.append(pair.client.request(b"hello")))
         self.assertEqual(len(pair.client_transport.out), SEALED_CLIENT_AUTH_SIZE)
-        pair.step()
+        pair.round_trip()
         self.assertNoResult(asked[0])
-        pair.step()
+        pair.round_trip()
         self.assertEqual(self.successResultOf(asked[0]), b"HELLO")
 
     def test_many(self) -> None:
         """As many requests as the limit may be early."""
         pair = make_pair(lambda peer, payload: payload)
         asked = [pair.client.request(b"%d" % number) for number in range(REQUEST_LIMIT)]
-        pair.step()
+        pair.round_trip()
         self.assertEqual([self.successResultOf(d) for d in asked], [b"%d" % n for n in range(REQUEST_LIMIT)])
 
     def test_refused(self) -> None:

@@ -72,6 +72,8 @@ class TestingTests(SynchronousTestCase):
         pair = connect_streams(Factory.forProtocol(Recorder), Factory.forProtocol(Recorder))
         for _ in range(200):
             pair.advance(30)
+        pair.advance(10_000)
+        self.assertEqual(pair.clock.seconds(), 16_000)
         self.assertEqual((pair.client.reason, pair.server.reason), (None, None))
         pair.clock.advance(180)
         pair.flush()

@@ -13,12 +13,21 @@ import math
 import random
 from collections.abc import Callable, Iterator
 
-from .errors import AuthenticationFailed, LocalProtocolError, MalformedPDU, PayloadTooLarge, RemoteProtocolError
-from .events import Authenticated, AuthenticationRequested, DataReceived, Event, PingReceived, PongReceived
-from .handshake import ClientHandshake, answer_client_auth, open_client_auth
-from .keepalive import Keepalive, Timeouts
+from .errors import (
+    AuthenticationFailed,
+    AuthenticationTimeout,
+    DecryptionFailed,
+    LocalProtocolError,
+    MalformedPDU,
+    PayloadTooLarge,
+    RemoteProtocolError,
+    ReplayDetected,
+)
+from .events import Authenticated, AuthenticationRequested, DataReceived, Event, KeyProven, PingReceived, PongReceived
+from .handshake import ClientHandshake, answer_client_auth, fingerprint, open_client_auth, without_passphrase
+from .keepalive import AUTHENTICATION_JITTER, Keepalive, Timeouts
 from .keys import KeyPair
-from .secretstream import Buffer, PullStream, PushStream
+from .secretstream import Buffer, PullStream, PushStream, RekeyAfter
 from .states import CLIENT, SERVER, Act, State, Table
 from .wire import (
     ENCRYPTED_HEADER_SIZE,
@@ -46,12 +55,12 @@ class _Connection:
     _push: PushStream | None = None
     _pull: PullStream | None = None
 
-    def __init__(
-        self, table: Table, state: State, timeouts: Timeouts, now: float, draw: Callable[[], float]
-    ) -> None:
+    def __init__(self, table: Table, state: State, keepalive: Keepalive, rekey: RekeyAfter) -> None:
         self._table = table
         self._state = state
-        self._keepalive = Keepalive(timeouts, now, draw)
+        self._keepalive = keepalive
+        self._rekey = rekey
+        self._rekey_at = math.inf
         self._received: bytes | bytearray = b""
         self._offset = 0
         # The type and body size of a PDU whose header was decrypted: that can be done only once.
@@ -99,7 +108,7 @@ class _Connection:
         :param now: seconds of the caller's clock.
         :return: an iterator of events, as :meth:`events`.
         """
-        if self._state is State.CLOSED:
+        if self._state is State.CLOSED or self._state is State.SILENT:
             return iter(())
         if type(data) is not bytes:
             data = bytes(data)  # the caller may go on to change it
@@ -154,15 +163,19 @@ class _Connection:
         self._offset = end
         return taken
 
+    def _pull_header(self, pull: PullStream) -> None:
+        header = pull.pull(self._received, self._offset, HEADER_SIZE)
+        self._offset += ENCRYPTED_HEADER_SIZE
+        self._header = unpack_stream_header(header)
+
     def _next_stream_event(self, now: float) -> Event | None:
         pull = self._pull
         assert pull is not None
         if self._header is None:
             if self.buffered < ENCRYPTED_HEADER_SIZE:
                 return None
-            header = pull.pull(self._received, self._offset, HEADER_SIZE)
-            self._offset += ENCRYPTED_HEADER_SIZE
-            self._header = unpack_stream_header(header)
+            self._pull_header(pull)
+            assert self._header is not None
         pdu_type, size = self._header
         if self.buffered < size + STREAM_OVERHEAD:
             return None
@@ -236,13 +249,18 @@ class _Connection:
 
     # Time
 
+    def _opened(self, now: float) -> None:
+        self._keepalive.authenticated(now)
+        self._rekey_at = now + self._rekey.seconds
+
     def deadline(self) -> float:
         """When to call :meth:`ping_due` next, in seconds of the caller's clock; ``inf`` for never."""
-        return math.inf if self._state is State.CLOSED else self._keepalive.deadline()
+        return math.inf if self._state is State.CLOSED else min(self._keepalive.deadline(), self._rekey_at)
 
     def ping_due(self, now: float) -> bool:
         """
-        Look at the deadlines; to be called when :meth:`deadline` is reached.
+        Look at the deadlines, that of the sending key among them; to be called when :meth:`deadline` is
+        reached.
 
         :return: whether to call :meth:`send_ping` now.
         :raises AuthenticationTimeout, InactivityTimeout, PongTimeout: when one has passed; the
@@ -250,6 +268,10 @@ class _Connection:
         """
         if self._state is State.CLOSED:
             return False
+        if now >= self._rekey_at:
+            assert self._push is not None
+            self._push.rekey_in = 0
+            self._rekey_at = now + self._rekey.seconds
         try:
             return self._keepalive.ping_due(now)
         except RemoteProtocolError:
@@ -277,10 +299,15 @@ class ServerConnection(_Connection):
     """
     A server's end of one connection.
 
+    A handshake that does not open gets neither answer nor error before the time for authentication is
+    over: the connection is SILENT and drops what comes, so that a prober sees no difference. The
+    error is what :meth:`ping_due` and :meth:`receive_eof` raise then.
+
     :param pair: the server's key pair.
     :param now: seconds of the caller's clock; the authentication time-out begins here.
     :param timeouts: the deadlines.
-    :param draw: returns a random number from 0 to 1, for the times of PINGs.
+    :param draw: returns a random number from 0 to 1, for the times of PINGs and of closing.
+    :param rekey: when to send with a new key.
     """
 
     def __init__(
@@ -289,41 +316,67 @@ class ServerConnection(_Connection):
         now: float,
         timeouts: Timeouts = Timeouts(),
         draw: Callable[[], float] = random.random,
+        rekey: RekeyAfter = RekeyAfter(),
     ) -> None:
-        super().__init__(SERVER, State.AWAITING_CLIENT_AUTH, timeouts, now, draw)
+        keepalive = Keepalive(timeouts, now, draw, AUTHENTICATION_JITTER)
+        super().__init__(SERVER, State.AWAITING_CLIENT_AUTH, keepalive, rekey)
         self._pair = pair
         self._auth: ClientAuth | None = None
+        self._ignored: RemoteProtocolError | None = None
 
     def _next_handshake_event(self, now: float) -> Event | None:
-        if self._state is not State.AWAITING_CLIENT_AUTH or self.buffered < SEALED_CLIENT_AUTH_SIZE:
-            return None
-        auth = open_client_auth(self._pair, self._take(SEALED_CLIENT_AUTH_SIZE))
-        self._auth = auth
-        self._enter(Act.RECEIVE_CLIENT_AUTH)
-        return AuthenticationRequested(auth.login, auth.passphrase, auth.public_key)
+        if self._state is State.AWAITING_CLIENT_AUTH and self.buffered >= SEALED_CLIENT_AUTH_SIZE:
+            return self._open_client_auth(self._take(SEALED_CLIENT_AUTH_SIZE))
+        if self._state is State.AWAITING_PROOF and self.buffered >= ENCRYPTED_HEADER_SIZE:
+            assert self._pull is not None
+            self._pull_header(self._pull)
+            self._enter(Act.RECEIVE_STREAM_PDU)
+            self._opened(now)
+            return KeyProven()
+        return None
 
-    def accept(self, now: float, message: str = "Welcome.") -> bytes:
+    def _open_client_auth(self, sealed: bytes) -> Event | None:
+        try:
+            auth = open_client_auth(self._pair, sealed)
+        except DecryptionFailed as error:
+            self._ignore(error)
+            return None
+        self._auth = without_passphrase(auth)
+        self._enter(Act.RECEIVE_CLIENT_AUTH)
+        return AuthenticationRequested(auth.login, auth.passphrase, auth.public_key, fingerprint(sealed))
+
+    def _ignore(self, error: RemoteProtocolError) -> None:
+        self._enter(Act.IGNORE)
+        self._forget()
+        self._ignored = error
+
+    def accept(self, now: float, message: str = "Welcome.", prove: bool = False) -> bytes:
         """
         Let the client in. Go on with :meth:`events`: PDUs may have come behind its handshake.
 
         :param now: seconds of the caller's clock.
         :param message: a line for the user, up to 128 bytes of UTF-8, no NUL.
+        :param prove: whether the client's public key counts. Anyone can claim any: the time for
+            authentication then goes on, and nothing can be sent, until :class:`KeyProven` comes
+            before the client's first PDU.
         :return: SERVER_HELO, 236 bytes to write.
         :raises LocalProtocolError: when there is no login to decide on, or the message does not
             fit its field.
         :raises DecryptionFailed: when no secret can be shared with the client's public key; the
             connection is then closed.
         """
-        self._check(Act.ACCEPT)
+        act = Act.ACCEPT_UNPROVEN if prove else Act.ACCEPT
+        self._check(act)
         assert self._auth is not None
         try:
-            sealed, push, pull = answer_client_auth(self._pair, self._auth, message)
+            sealed, push, pull = answer_client_auth(self._pair, self._auth, message, self._rekey.size)
         except RemoteProtocolError:
             self.close()
             raise
-        self._enter(Act.ACCEPT)
         self._push, self._pull, self._auth = push, pull, None
-        self._keepalive.authenticated(now)
+        self._enter(act)
+        if not prove:
+            self._opened(now)
         return sealed
 
     def reject(self) -> None:
@@ -334,9 +387,49 @@ class ServerConnection(_Connection):
         """
         self._enter(Act.REJECT)
 
+    def ignore(self) -> None:
+        """
+        Treat the handshake, which was accepted before, like one that does not open: leave the transport
+        open and go on receiving, until :meth:`ping_due` raises.
+
+        :raises LocalProtocolError: when there is no login to decide on.
+        """
+        self._ignore(ReplayDetected("the handshake was accepted before; someone sends a recorded session again"))
+
+    def receive_eof(self) -> None:
+        """
+        The client closed its side; the connection is closed.
+
+        :raises RemoteProtocolError: why its handshake was ignored, if it was.
+        :raises AuthenticationFailed: when its key was to be proven and was not.
+        :raises MalformedPDU: when that was inside a PDU, or behind some that were not taken yet.
+        """
+        state, ignored = self._state, self._ignored
+        super().receive_eof()
+        if ignored is not None:
+            raise ignored
+        if state is State.AWAITING_PROOF:
+            raise AuthenticationFailed("the client left before it showed that it has the key it claims")
+
+    def ping_due(self, now: float) -> bool:
+        """
+        As for both ends.
+
+        :raises RemoteProtocolError: why the handshake was ignored, where time is up for one that was.
+        """
+        state, ignored = self._state, self._ignored
+        try:
+            return super().ping_due(now)
+        except AuthenticationTimeout as error:
+            if ignored is not None:
+                raise ignored from None
+            if state is State.AWAITING_PROOF:
+                raise AuthenticationTimeout(f"{error}: the client did not show that it has the key it claims") from None
+            raise
+
     def _forget(self) -> None:
         super()._forget()
-        self._auth = None
+        self._auth = self._ignored = None
 
 
 class ClientConnection(_Connection):
@@ -351,6 +444,7 @@ class ClientConnection(_Connection):
     :param timeouts: the deadlines.
     :param draw: returns a random number from 0 to 1, for the times of PINGs.
     :param nonce: 24 bytes, for tests alone; ``None`` draws them at random.
+    :param rekey: when to send with a new key.
     :raises InvalidKey: for a server key that can't be one.
     :raises LocalProtocolError: for a login or passphrase that does not fit its field.
     """
@@ -365,10 +459,11 @@ class ClientConnection(_Connection):
         timeouts: Timeouts = Timeouts(),
         draw: Callable[[], float] = random.random,
         nonce: bytes | None = None,
+        rekey: RekeyAfter = RekeyAfter(),
     ) -> None:
-        super().__init__(CLIENT, State.NEW, timeouts, now, draw)
+        super().__init__(CLIENT, State.NEW, Keepalive(timeouts, now, draw), rekey)
         self._handshake: ClientHandshake | None = ClientHandshake(
-            pair or KeyPair.generate(), server_key, login, passphrase, nonce
+            pair or KeyPair.generate(), server_key, login, passphrase, nonce, rekey.size
         )
 
     def initiate(self) -> bytes:
@@ -390,7 +485,7 @@ class ClientConnection(_Connection):
         helo, self._pull = self._handshake.open_server_helo(self._take(SEALED_SERVER_HELO_SIZE))
         self._handshake = None
         self._enter(Act.RECEIVE_SERVER_HELO)
-        self._keepalive.authenticated(now)
+        self._opened(now)
         return Authenticated(helo.message)
 
     def receive_eof(self) -> None:

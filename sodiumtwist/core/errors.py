@@ -13,7 +13,8 @@ Every exception that sodiumtwist raises on purpose::
         |-- DecryptionFailed            not sealed to our key, or altered on the way
         |-- VersionMismatch             another version of the protocol
         |-- NonceMismatch               a SERVER_HELO that answers some other client
-        |-- AuthenticationFailed        login or passphrase refused
+        |-- ReplayDetected              a handshake that was accepted before
+        |-- AuthenticationFailed        login, passphrase or key refused
         |-- AuthenticationTimeout       not authenticated in time
         |-- InactivityTimeout           nothing valid received, or nothing taken, for too long
         `-- PongTimeout                 PINGs stayed without their PONG
@@ -70,6 +71,10 @@ class VersionMismatch(RemoteProtocolError):
 
 class NonceMismatch(RemoteProtocolError):
     """A SERVER_HELO whose nonce is not the one sent plus one."""
+
+
+class ReplayDetected(RemoteProtocolError):
+    """A CLIENT_AUTH that was accepted before: someone sends a recorded session again."""
 
 
 class AuthenticationFailed(RemoteProtocolError):

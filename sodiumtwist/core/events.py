@@ -15,16 +15,20 @@ from .credentials import pack_credentials, same_credentials
 @dataclass
 class AuthenticationRequested:
     """
-    Server: a CLIENT_AUTH was opened. Answer with ``accept()`` or ``reject()``, now or later.
+    Server: a CLIENT_AUTH was opened. Answer with ``accept()``, ``reject()`` or, when its fingerprint was
+    accepted before, with ``ignore()``, now or later.
 
     :ivar login: what the client says its login is.
     :ivar passphrase: the passphrase it gave.
     :ivar public_key: the client's public key, 32 bytes; not yet proven to be its own.
+    :ivar fingerprint: 16 bytes that no other CLIENT_AUTH has, however often this one is sent:
+        BLAKE2b of its 400 bytes on the wire, in which nobody can change any and have it open.
     """
 
     login: str
     passphrase: str = field(repr=False)
     public_key: bytes
+    fingerprint: bytes = field(default=b"", compare=False, repr=False)
 
     def matches(self, login: str, passphrase: str) -> bool:
         """
@@ -35,6 +39,14 @@ class AuthenticationRequested:
         return same_credentials(
             pack_credentials(self.login, self.passphrase), pack_credentials(login, passphrase)
         )
+
+
+@dataclass
+class KeyProven:
+    """
+    Server: the client that was accepted with ``prove=True`` has sent something that only the owner of
+    its key can. It may be served now.
+    """
 
 
 @dataclass
@@ -83,4 +95,4 @@ class PongReceived:
     latency: float
 
 
-Event = Union[AuthenticationRequested, Authenticated, DataReceived, PingReceived, PongReceived]
+Event = Union[AuthenticationRequested, KeyProven, Authenticated, DataReceived, PingReceived, PongReceived]

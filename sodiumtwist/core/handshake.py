@@ -7,12 +7,15 @@ in one place (:func:`~sodiumtwist.core.wire.unpack_client_auth`).
 
 from __future__ import annotations
 
+from dataclasses import replace
+from hashlib import blake2b
+
 from nacl import bindings
 from nacl.exceptions import CryptoError
 
 from .errors import DecryptionFailed, InvalidKey, LocalProtocolError, NonceMismatch
 from .keys import KeyPair, client_session_keys, server_session_keys
-from .secretstream import PullStream, PushStream
+from .secretstream import PullStream, PushStream, RekeyAfter
 from .wire import (
     NONCE_SIZE,
     ClientAuth,
@@ -40,6 +43,7 @@ class ClientHandshake:
     :param login: up to 128 bytes of UTF-8, no NUL.
     :param passphrase: likewise.
     :param nonce: 24 bytes; ``None`` draws them at random, as anything but a test should.
+    :param rekey_size: see :class:`~sodiumtwist.core.secretstream.PushStream`.
     :ivar client_auth: the sealed CLIENT_AUTH, 400 bytes.
     :ivar push: the stream to the server, usable at once.
     :raises InvalidKey: for a server key that can't be one.
@@ -47,18 +51,23 @@ class ClientHandshake:
     """
 
     def __init__(
-        self, pair: KeyPair, server_key: bytes, login: str, passphrase: str, nonce: bytes | None = None
+        self,
+        pair: KeyPair,
+        server_key: bytes,
+        login: str,
+        passphrase: str,
+        nonce: bytes | None = None,
+        rekey_size: int = RekeyAfter.size,
     ) -> None:
-        server_key = bytes(server_key)
         session_keys = client_session_keys(pair, server_key)
         self._pair = pair
         self._receive_key = session_keys.receive
         self._nonce = bindings.randombytes(NONCE_SIZE) if nonce is None else nonce
         if len(self._nonce) != NONCE_SIZE:
             raise LocalProtocolError(f"a nonce of {len(self._nonce)} bytes; it has {NONCE_SIZE}")
-        self.push = PushStream(session_keys.send)
+        self.push = PushStream(session_keys.send, rekey_size)
         auth = ClientAuth(self._nonce, self.push.header, pair.public, login, passphrase)
-        self.client_auth = bindings.crypto_box_seal(pack_client_auth(auth), server_key)
+        self.client_auth = bindings.crypto_box_seal(pack_client_auth(auth), bytes(server_key))
 
     def open_server_helo(self, sealed: bytes) -> tuple[ServerHelo, PullStream]:
         """
@@ -70,11 +79,31 @@ class ClientHandshake:
         :raises NonceMismatch: when it answers another CLIENT_AUTH than this one.
         :raises RemoteProtocolError: for anything else in it that is wrong.
         """
-        plain = _open(self._pair, sealed, "the server's hello does not open with the key it was sent to")
+        plain = _open(self._pair, sealed, "the answer is no hello to our key; is there a server of this protocol?")
         helo = unpack_server_helo(plain)
         if helo.nonce != bindings.sodium_increment(self._nonce):
             raise NonceMismatch("the server's hello answers another handshake; someone may have recorded it")
         return helo, PullStream(self._receive_key, helo.stream_header)
+
+
+#: The size of a handshake's fingerprint in bytes.
+FINGERPRINT_SIZE = 16
+
+
+def fingerprint(sealed: bytes) -> bytes:
+    """
+    Make what tells one CLIENT_AUTH from all others. It need not be kept secret.
+
+    :param sealed: 400 bytes. Each sealed box has a random key of its own, and none can be changed and
+        still open.
+    :return: 16 bytes.
+    """
+    return blake2b(sealed, digest_size=FINGERPRINT_SIZE).digest()
+
+
+def without_passphrase(auth: ClientAuth) -> ClientAuth:
+    """Keep what :func:`answer_client_auth` needs."""
+    return replace(auth, passphrase="")
 
 
 def open_client_auth(pair: KeyPair, sealed: bytes) -> ClientAuth:
@@ -90,13 +119,16 @@ def open_client_auth(pair: KeyPair, sealed: bytes) -> ClientAuth:
     return unpack_client_auth(_open(pair, sealed, failure))
 
 
-def answer_client_auth(pair: KeyPair, auth: ClientAuth, message: str) -> tuple[bytes, PushStream, PullStream]:
+def answer_client_auth(
+    pair: KeyPair, auth: ClientAuth, message: str, rekey_size: int = RekeyAfter.size
+) -> tuple[bytes, PushStream, PullStream]:
     """
     Let a client in.
 
     :param pair: the server's key pair.
     :param auth: what :func:`open_client_auth` returned.
     :param message: a line for the user, up to 128 bytes of UTF-8, no NUL.
+    :param rekey_size: see :class:`~sodiumtwist.core.secretstream.PushStream`.
     :return: the sealed SERVER_HELO of 236 bytes, the stream to the client, the stream from it.
     :raises LocalProtocolError: when the message does not fit its field.
     :raises DecryptionFailed: when no secret can be shared with the client's public key.
@@ -105,7 +137,7 @@ def answer_client_auth(pair: KeyPair, auth: ClientAuth, message: str) -> tuple[b
         session_keys = server_session_keys(pair, auth.public_key)
     except InvalidKey:
         raise DecryptionFailed("no secret can be shared with the client's public key, which is a weak point") from None
-    push = PushStream(session_keys.send)
+    push = PushStream(session_keys.send, rekey_size)
     helo = ServerHelo(bindings.sodium_increment(auth.nonce), push.header, message)
     sealed = bindings.crypto_box_seal(pack_server_helo(helo), auth.public_key)
     return sealed, push, PullStream(session_keys.receive, auth.stream_header)

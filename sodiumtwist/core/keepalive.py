@@ -24,13 +24,18 @@ from .errors import (
 #: program adds 0 to 59 seconds to its 60.
 PING_JITTER = 59 / 60
 
+#: The random part of the time that a server gives a client to authenticate, as a share of it: the
+#: moment of closing tells a prober nothing.
+AUTHENTICATION_JITTER = 0.1
+
 
 @dataclass(frozen=True)
 class Timeouts:
     """
     How long a connection waits for what. The defaults are the reference program's.
 
-    :ivar authentication: seconds from the start of the connection to its authentication.
+    :ivar authentication: seconds from the start of the connection to its authentication; a server
+        takes a random share of up to a tenth off, anew for each connection.
     :ivar inactivity: seconds without a whole valid PDU received, or with what was sent not taken.
     :ivar ping_interval: seconds from authentication to the first PING; between later ones a
         random share of up to 59/60 of it is added.
@@ -62,12 +67,23 @@ class Keepalive:
     :param timeouts: the deadlines.
     :param now: when the connection began.
     :param draw: returns a random number from 0 to 1.
+    :param authentication_jitter: the share of the time for authentication of which a random part is
+        taken off.
     """
 
-    def __init__(self, timeouts: Timeouts, now: float, draw: Callable[[], float] = random.random) -> None:
+    def __init__(
+        self,
+        timeouts: Timeouts,
+        now: float,
+        draw: Callable[[], float] = random.random,
+        authentication_jitter: float = 0.0,
+    ) -> None:
         self._timeouts = timeouts
         self._draw = draw
-        self._authenticate_by: float | None = now + timeouts.authentication
+        allowed = timeouts.authentication
+        if authentication_jitter:
+            allowed *= 1 - authentication_jitter * draw()
+        self._authenticate_by: float | None = now + allowed
         self._ping_at = math.inf
         self._heard_at = now
         self._blocked_at: float | None = None

@@ -34,6 +34,8 @@ def parse_key(text: str, what: str = "key") -> bytes:
 
 
 def _check_size(key: bytes, what: str) -> bytes:
+    if not isinstance(key, (bytes, bytearray, memoryview)):
+        raise InvalidKey(f"the {what} is of type {type(key).__name__}; parse_key() makes bytes of 64 hex digits")
     if len(key) != KEY_SIZE:
         raise InvalidKey(f"the {what} is {len(key)} bytes long; it is {KEY_SIZE}")
     return bytes(key)

@@ -16,6 +16,10 @@ class State(Enum):
     AWAITING_CLIENT_AUTH = auto()
     #: Server: CLIENT_AUTH opened, waiting for ``accept()`` or ``reject()``.
     DECIDING = auto()
+    #: Server: the handshake does not open, or was sent before; what comes is dropped until the deadline.
+    SILENT = auto()
+    #: Server: SERVER_HELO sent, waiting for the PDU that shows that the client has the key it claims.
+    AWAITING_PROOF = auto()
     #: Client: waiting for the 236 bytes of SERVER_HELO.
     AWAITING_SERVER_HELO = auto()
     #: Both: authenticated.
@@ -30,7 +34,9 @@ class Act(Enum):
     SEND_CLIENT_AUTH = "send CLIENT_AUTH"
     RECEIVE_CLIENT_AUTH = "receive CLIENT_AUTH"
     ACCEPT = "accept a login"
+    ACCEPT_UNPROVEN = "accept a login whose key is to be proven"
     REJECT = "reject a login"
+    IGNORE = "ignore a handshake"
     RECEIVE_SERVER_HELO = "receive SERVER_HELO"
     SEND_STREAM_PDU = "send DATA, PING or PONG"
     RECEIVE_STREAM_PDU = "receive DATA, PING or PONG"
@@ -43,11 +49,19 @@ Table = dict[State, dict[Act, State]]
 SERVER: Table = {
     State.AWAITING_CLIENT_AUTH: {
         Act.RECEIVE_CLIENT_AUTH: State.DECIDING,
+        Act.IGNORE: State.SILENT,
         Act.CLOSE: State.CLOSED,
     },
     State.DECIDING: {
         Act.ACCEPT: State.OPEN,
+        Act.ACCEPT_UNPROVEN: State.AWAITING_PROOF,
         Act.REJECT: State.CLOSED,
+        Act.IGNORE: State.SILENT,
+        Act.CLOSE: State.CLOSED,
+    },
+    State.SILENT: {Act.CLOSE: State.CLOSED},
+    State.AWAITING_PROOF: {
+        Act.RECEIVE_STREAM_PDU: State.OPEN,
         Act.CLOSE: State.CLOSED,
     },
     State.OPEN: {

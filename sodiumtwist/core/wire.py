@@ -109,8 +109,10 @@ def pack_text(what: str, text: str) -> bytes:
     Lay a text out as its NUL-padded field of 128 bytes.
 
     :param what: the field's name, for the error.
-    :raises LocalProtocolError: when it is over 128 bytes of UTF-8, holds a NUL or is no UTF-8.
+    :raises LocalProtocolError: when it is over 128 bytes of UTF-8, holds a NUL, is no UTF-8 or no ``str``.
     """
+    if not isinstance(text, str):
+        raise LocalProtocolError(f"the {what} is of type {type(text).__name__}; give it as str")
     try:
         encoded = text.encode("utf-8")
     except UnicodeEncodeError:

@@ -213,6 +213,20 @@ def deciding_server(**options: Any) -> tuple[ServerConnection, PlainClient]:
     return server, client
 
 
+def silent_server(**options: Any) -> ServerConnection:
+    """Our server, when what came first does not open."""
+    server = ServerConnection(SERVER_PAIR, NOW, **options)
+    list(server.receive_data(bytes(400), NOW))
+    return server
+
+
+def unproven_server(**options: Any) -> tuple[ServerConnection, PlainClient]:
+    """Our server when it waits for the proof of the client's key, and the client that has it."""
+    server, client = deciding_server(**options)
+    client.read_server_helo(server.accept(NOW, prove=True))
+    return server, client
+
+
 def open_server(**options: Any) -> tuple[ServerConnection, PlainClient]:
     """Our server with its client authenticated, and that client."""
     server, client = deciding_server(**options)
@@ -220,9 +234,9 @@ def open_server(**options: Any) -> tuple[ServerConnection, PlainClient]:
     return server, client
 
 
-def open_pair() -> tuple[ClientConnection, ServerConnection]:
+def open_pair(**options: Any) -> tuple[ClientConnection, ServerConnection]:
     """Our client and our server, authenticated with each other."""
-    client, server = new_client(), ServerConnection(SERVER_PAIR, NOW)
+    client, server = new_client(**options), ServerConnection(SERVER_PAIR, NOW, **options)
     list(server.receive_data(client.initiate(), NOW))
     list(client.receive_data(server.accept(NOW), NOW))
     return client, server

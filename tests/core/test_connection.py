@@ -24,6 +24,8 @@ from sodiumtwist.core.errors import (
     NonceMismatch,
     PayloadTooLarge,
     PongTimeout,
+    RemoteProtocolError,
+    ReplayDetected,
     UnexpectedPDU,
     VersionMismatch,
     WindowExceeded,
@@ -32,11 +34,13 @@ from sodiumtwist.core.events import (
     Authenticated,
     AuthenticationRequested,
     DataReceived,
+    KeyProven,
     PingReceived,
     PongReceived,
 )
 from sodiumtwist.core.keepalive import Timeouts
 from sodiumtwist.core.keys import KeyPair
+from sodiumtwist.core.secretstream import RekeyAfter
 from sodiumtwist.core.states import State
 
 from .peers import (
@@ -67,7 +71,9 @@ from .peers import (
     pack_client_auth,
     pack_header,
     plus_one,
+    silent_server,
     take,
+    unproven_server,
     waiting_client,
 )
 
@@ -103,6 +109,27 @@ class ConnectionTestCase(SynchronousTestCase):
         self.assertIs(type(error), expected)
         self.assertOver(connection)
         return error
+
+
+    def assertIgnores(self, server, data):
+        """Nothing comes of the bytes or of any that follow, and at the deadline the error."""
+        taken, error = take(server.receive_data(data, NOW))
+        self.assertEqual((taken, error), ([], None))
+        self.assertSilent(server, DecryptionFailed)
+
+    def assertSilent(self, server, expected):
+        self.assertIs(server.state, State.SILENT)
+        for more in (b"", b"x", os.urandom(400), bytes(200_000)):
+            self.assertEqual(take(server.receive_data(more, NOW)), ([], None))
+            self.assertEqual(server.buffered, 0)
+        self.assertCannotSend(server)
+        deadline = server.deadline()
+        self.assertGreater(deadline, NOW + 8.9)
+        self.assertLessEqual(deadline, NOW + 10)
+        self.assertIs(server.ping_due(NOW + 8.9), False)
+        with self.assertRaises(expected):
+            server.ping_due(deadline)
+        self.assertOver(server)
 
 
 class ServerHandshakeTests(ConnectionTestCase):
@@ -204,21 +231,64 @@ class ServerHandshakeTests(ConnectionTestCase):
         self.assertEqual(PENDING_LIMIT, WINDOW + 46)
 
     def test_other_server_key(self):
-        server = ServerConnection(KeyPair.generate(), NOW)
-        self.assertRefuses(server, PlainClient().client_auth(), DecryptionFailed)
+        self.assertIgnores(ServerConnection(KeyPair.generate(), NOW), PlainClient().client_auth())
 
     def test_garbage(self):
         for data in (bytes(400), os.urandom(400), b"GET / HTTP/1.1\r\n" * 25):
-            self.assertRefuses(ServerConnection(SERVER_PAIR, NOW), data, DecryptionFailed)
+            self.assertIgnores(ServerConnection(SERVER_PAIR, NOW), data)
 
     def test_client_auth_in_clear(self):
         client = PlainClient()
         plain = pack_client_auth(client.public, client.push.header) + bytes(48)
-        self.assertRefuses(ServerConnection(SERVER_PAIR, NOW), plain, DecryptionFailed)
+        self.assertIgnores(ServerConnection(SERVER_PAIR, NOW), plain)
 
     def test_stream_pdu_before_client_auth(self):
-        data = PlainClient().push.pdu(DATA, bytes(400))
-        self.assertRefuses(ServerConnection(SERVER_PAIR, NOW), data, DecryptionFailed)
+        self.assertIgnores(ServerConnection(SERVER_PAIR, NOW), PlainClient().push.pdu(DATA, bytes(400)))
+
+    def test_ignored_peer_leaves(self):
+        """Then the error tells why nothing came of it."""
+        server = silent_server()
+        with self.assertRaises(DecryptionFailed):
+            server.receive_eof()
+        self.assertOver(server)
+
+    def test_ignored_connection_is_closed(self):
+        server = silent_server()
+        server.close()
+        self.assertOver(server)
+
+    def test_replay(self):
+        """When the caller has seen the fingerprint before, it is as if the handshake did not open."""
+        server, client = deciding_server()
+        list(server.receive_data(client.push.pdu(DATA, b"recorded"), NOW))
+        server.ignore()
+        self.assertSilent(server, ReplayDetected)
+        server, _ = deciding_server()
+        server.ignore()
+        with self.assertRaises(ReplayDetected):
+            server.receive_eof()
+
+    def test_fingerprint(self):
+        """The same for the same 400 bytes, another for any others of the same client."""
+        client = PlainClient()
+        first, second = client.client_auth(), client.client_auth()
+        prints = []
+        for sealed in (first, first, second):
+            (request,) = ServerConnection(SERVER_PAIR, NOW).receive_data(sealed, NOW)
+            prints.append(request.fingerprint)
+        self.assertEqual([len(fingerprint) for fingerprint in prints], [16] * 3)
+        self.assertEqual(prints[0], prints[1])
+        self.assertNotEqual(prints[0], prints[2])
+
+    def test_time_of_closing(self):
+        """It is drawn for each connection, and does not depend on what was received."""
+        for data in (b"", b"x", bytes(399), bytes(400), bytes(401), bytes(5000)):
+            server = ServerConnection(SERVER_PAIR, NOW, draw=lambda: 0.25)
+            list(server.receive_data(data, NOW + 3))
+            self.assertEqual(server.deadline(), NOW + 9.75)
+            self.assertIs(server.ping_due(NOW + 9.7), False)
+            with self.assertRaises(RemoteProtocolError):
+                server.ping_due(NOW + 9.75)
 
     def test_wrong_fields(self):
         for fields, expected in [
@@ -255,8 +325,10 @@ class ServerHandshakeTests(ConnectionTestCase):
         self.assertOver(server)
 
     def test_the_passphrase_is_forgotten(self):
-        for decide in (lambda server: server.accept(NOW), ServerConnection.close):
+        """As soon as it is told, and the rest of the handshake when that was decided on."""
+        for decide in (lambda server: server.accept(NOW), ServerConnection.close, ServerConnection.ignore):
             server, _ = deciding_server()
+            self.assertEqual((server._auth.login, server._auth.passphrase), ("username", ""))
             auth = weakref.ref(server._auth)
             decide(server)
             self.assertIsNone(auth())
@@ -266,6 +338,147 @@ class ServerHandshakeTests(ConnectionTestCase):
         list(server.receive_data(client.push.pdu(DATA, b"early"), NOW))
         server.close()
         self.assertOver(server)
+
+
+class ProofTests(ConnectionTestCase):
+    """
+    A server that wants to see that the client has the key it claims.
+    """
+
+    def test_first_pdu(self):
+        """It is the proof, whatever it is, and comes behind it."""
+        for pdu_type, body, event in [
+            (DATA, b"hello", DataReceived(b"hello")),
+            (DATA, b"", DataReceived(b"")),
+            (PING, CLOCK_BODY, PingReceived(CLOCK)),
+        ]:
+            server, client = unproven_server()
+            self.assertEqual(list(server.receive_data(client.push.pdu(pdu_type, body), NOW)), [KeyProven(), event])
+            self.assertIs(server.state, State.OPEN)
+            server.send_data(b"answer")
+
+    def test_cut_anywhere(self):
+        """The proof is the header, which only the right key seals."""
+        server, client = unproven_server()
+        pdu = client.push.pdu(DATA, b"hello")
+        events = [list(server.receive_data(pdu[place : place + 1], NOW)) for place in range(len(pdu))]
+        self.assertEqual(events, [[]] * 28 + [[KeyProven()]] + [[]] * 21 + [[DataReceived(b"hello")]])
+
+    def test_early(self):
+        """It may lie behind the handshake already."""
+        server, client = ServerConnection(SERVER_PAIR, NOW), PlainClient()
+        events = server.receive_data(client.client_auth() + client.push.pdu(PING, CLOCK_BODY), NOW)
+        self.assertIsInstance(next(events), AuthenticationRequested)
+        server.accept(NOW, prove=True)
+        self.assertEqual(list(events), [KeyProven(), PingReceived(CLOCK)])
+
+    def test_somebody_elses_key(self):
+        """Who claims a key without having it can't make the first PDU."""
+        server = ServerConnection(SERVER_PAIR, NOW)
+        owner, impostor = PlainClient(), PlainClient()
+        list(server.receive_data(impostor.client_auth(public_key=owner.public), NOW))
+        server.accept(NOW, prove=True)
+        self.assertRefuses(server, impostor.push.pdu(DATA, b"hello"), DecryptionFailed)
+
+    def test_nothing_is_sent_before(self):
+        server, _ = unproven_server()
+        self.assertCannotSend(server)
+
+    def test_time(self):
+        """That for authentication goes on; that of an open connection begins with the proof."""
+        server, client = unproven_server(draw=lambda: 0)
+        self.assertEqual(server.deadline(), NOW + 10)
+        with self.assertRaises(AuthenticationTimeout) as raised:
+            server.ping_due(NOW + 10)
+        self.assertIn("did not show that it has the key", str(raised.exception))
+        server, client = unproven_server(draw=lambda: 0)
+        list(server.receive_data(client.push.pdu(DATA), NOW + 9))
+        self.assertEqual(server.deadline(), NOW + 69)
+
+    def test_client_leaves(self):
+        server, client = unproven_server()
+        with self.assertRaises(AuthenticationFailed):
+            server.receive_eof()
+        server, client = unproven_server()
+        list(server.receive_data(client.push.pdu(DATA)[:28], NOW))
+        with self.assertRaises(MalformedPDU):
+            server.receive_eof()
+
+    def test_wrong_first_pdu(self):
+        """It proves the key, and is an error all the same, before anything is served."""
+        for header, expected in [
+            (pack_header(SERVER_HELO, 176), UnexpectedPDU),
+            (pack_header(DATA, WINDOW + 1), WindowExceeded),
+            (pack_header(9, 0), MalformedPDU),
+        ]:
+            server, client = unproven_server()
+            self.assertRefuses(server, client.push.message(header), expected)
+
+
+class RekeyTests(ConnectionTestCase):
+    """
+    A new key for sending, when much was sent under one or it is old.
+    """
+
+    def tags(self, pull, wire):
+        """The tags of the messages of the PDUs in it."""
+        tags, start = [], 0
+        while start < len(wire):
+            header, tag = pull.message(wire[start : start + 29])
+            size = int.from_bytes(header[8:], "big")
+            tags += [tag, pull.message(wire[start + 29 : start + 46 + size])[1]]
+            start += 46 + size
+        return tags
+
+    def ends(self, **options):
+        server, client = open_server(**options)
+        yield server, client.pull
+        client, server = open_client(**options)
+        yield client, server.pull
+
+    def test_size(self):
+        """The body that reaches it has the tag, and a reader who knows nothing of it follows."""
+        for connection, pull in self.ends(rekey=RekeyAfter(size=100)):
+            wire = b"".join(connection.send_data(b"x" * size) for size in (7, 0, 54, 53, 200, 1))
+            bodies = [TAG_MESSAGE, TAG_MESSAGE, TAG_REKEY, TAG_MESSAGE, TAG_REKEY, TAG_MESSAGE]
+            tags = self.tags(pull, wire)
+            self.assertEqual(tags[::2], [TAG_MESSAGE] * 6)
+            self.assertEqual(tags[1::2], bodies)
+
+    def test_default_size(self):
+        self.assertEqual(RekeyAfter(), RekeyAfter(2**30, 3600))
+        server, client = open_server()
+        server._push.rekey_in = 100
+        self.assertEqual(self.tags(client.pull, server.send_data(bytes(54))), [TAG_MESSAGE, TAG_REKEY])
+        self.assertEqual(server._push.rekey_in, 2**30)
+
+    def test_time(self):
+        """The first PDU after it has the tag, however long that takes."""
+        for connection, pull in self.ends(
+            rekey=RekeyAfter(seconds=20), draw=lambda: 0, timeouts=Timeouts(inactivity=1000, ping_interval=1000)
+        ):
+            self.assertEqual(connection.deadline(), NOW + 20)
+            self.assertIs(connection.ping_due(NOW + 20), False)
+            self.assertEqual(connection.deadline(), NOW + 40)
+            self.assertEqual(self.tags(pull, connection.send_data(b"x")), [TAG_MESSAGE, TAG_REKEY])
+            self.assertEqual(self.tags(pull, connection.send_data(b"x")), [TAG_MESSAGE, TAG_MESSAGE])
+
+    def test_pair(self):
+        """Two of our own ends, both with a new key at every PDU."""
+        client, server = open_pair(rekey=RekeyAfter(size=1))
+        for number in range(100):
+            payload = b"%d" % number
+            self.assertEqual(list(server.receive_data(client.send_data(payload), NOW)), [DataReceived(payload)])
+            self.assertEqual(list(client.receive_data(server.send_data(payload), NOW)), [DataReceived(payload)])
+
+    def test_early(self):
+        """A client's stream counts from its beginning."""
+        client, server = waiting_client(rekey=RekeyAfter(size=1))
+        self.assertEqual(self.tags(server.pull, client.send_data(b"early")), [TAG_MESSAGE, TAG_REKEY])
+
+    def test_impossible(self):
+        for arguments in ({"size": 0}, {"seconds": 0}, {"seconds": math.inf}, {"seconds": math.nan}):
+            self.assertRaises(LocalProtocolError, RekeyAfter, **arguments)
 
 
 class ClientHandshakeTests(ConnectionTestCase):
@@ -778,7 +991,7 @@ class BothSides:
     def test_reading_paused(self):
         connection, _ = self.open(timeouts=Timeouts(ping_interval=1000))
         connection.reading_paused()
-        self.assertEqual(connection.deadline(), math.inf)
+        self.assertEqual(connection.deadline(), NOW + 3600)  # for a new key
         connection.reading_resumed(NOW + 500)
         self.assertEqual(connection.deadline(), NOW + 680)
 
@@ -844,7 +1057,8 @@ class OpenServerTests(BothSides, ConnectionTestCase):
             server.accept(NOW)
 
     def test_authentication_timeout(self):
-        for make in (lambda: ServerConnection(SERVER_PAIR, NOW), lambda: deciding_server()[0]):
+        late = {"draw": lambda: 0}
+        for make in (lambda: ServerConnection(SERVER_PAIR, NOW, **late), lambda: deciding_server(**late)[0]):
             server = make()
             self.assertEqual(server.deadline(), NOW + 10)
             self.assertIs(server.ping_due(NOW + 9), False)

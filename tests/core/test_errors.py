@@ -43,6 +43,7 @@ TREE = {
     "DecryptionFailed": ("RemoteProtocolError",),
     "VersionMismatch": ("RemoteProtocolError",),
     "NonceMismatch": ("RemoteProtocolError",),
+    "ReplayDetected": ("RemoteProtocolError",),
     "AuthenticationFailed": ("RemoteProtocolError",),
     "AuthenticationTimeout": ("RemoteProtocolError",),
     "InactivityTimeout": ("RemoteProtocolError",),
@@ -100,6 +101,13 @@ def nonce_mismatch():
     list(client.receive_data(server.server_helo(nonce=bytes(24)), NOW))
 
 
+def replay_detected():
+    """Server's handshake: its caller knows it."""
+    server, _ = deciding_server()
+    server.ignore()
+    server.receive_eof()
+
+
 def authentication_failed():
     """Client's handshake: the server hangs up."""
     waiting_client()[0].receive_eof()
@@ -133,6 +141,7 @@ RAISED_BY = {
     "DecryptionFailed": decryption_failed,
     "VersionMismatch": version_mismatch,
     "NonceMismatch": nonce_mismatch,
+    "ReplayDetected": replay_detected,
     "AuthenticationFailed": authentication_failed,
     "AuthenticationTimeout": authentication_timeout,
     "InactivityTimeout": inactivity_timeout,

@@ -166,7 +166,8 @@ def play(connection, pieces):
     """
     Feed a connection, letting every login in, on to the last piece even after an error.
 
-    :return: the events, the error or ``None``, and the events after the error.
+    :return: the events, the error or ``None``, and the events after the error. That of an ignored
+        handshake comes when time is up.
     """
     events, late, error = [], [], None
     for piece in pieces:
@@ -177,6 +178,11 @@ def play(connection, pieces):
                     connection.accept(NOW)
         except RemoteProtocolError as raised:
             error = error or raised
+    if connection.state is State.SILENT:
+        try:
+            connection.ping_due(connection.deadline())
+        except RemoteProtocolError as raised:
+            error = raised
     return events, error, late
 
 
@@ -340,8 +346,12 @@ class GarbageTests(SynchronousTestCase):
         self.check(open_client()[0], pieces)
 
     def test_it_is_garbage_when_it_is_enough(self):
+        server = ServerConnection(SERVER_PAIR, NOW)
+        self.assertEqual(take(server.receive_data(bytes(399), NOW)), ([], None))
+        self.assertIs(server.state, State.AWAITING_CLIENT_AUTH)
+        self.assertEqual(take(server.receive_data(bytes(1), NOW)), ([], None))
+        self.assertIs(server.state, State.SILENT)
         for connection, size in [
-            (ServerConnection(SERVER_PAIR, NOW), 400),
             (waiting_client()[0], 236),
             (open_server()[0], 29),
             (open_client()[0], 29),

@@ -10,7 +10,18 @@ from sodiumtwist.core.connection import ServerConnection
 from sodiumtwist.core.errors import LocalProtocolError
 from sodiumtwist.core.states import CLIENT, SERVER, Act, State
 
-from .peers import CLOCK, NOW, SERVER_PAIR, deciding_server, new_client, open_client, open_server, waiting_client
+from .peers import (
+    CLOCK,
+    NOW,
+    SERVER_PAIR,
+    deciding_server,
+    new_client,
+    open_client,
+    open_server,
+    silent_server,
+    unproven_server,
+    waiting_client,
+)
 
 
 def closed(connection):
@@ -23,6 +34,8 @@ def closed(connection):
 SERVERS = {
     State.AWAITING_CLIENT_AUTH: lambda: ServerConnection(SERVER_PAIR, NOW),
     State.DECIDING: lambda: deciding_server()[0],
+    State.SILENT: lambda: silent_server(),
+    State.AWAITING_PROOF: lambda: unproven_server()[0],
     State.OPEN: lambda: open_server()[0],
     State.CLOSED: lambda: closed(open_server()[0]),
 }
@@ -45,7 +58,9 @@ CALLS = {
 SERVER_CALLS = {
     **CALLS,
     Act.ACCEPT: [lambda connection: connection.accept(NOW)],
+    Act.ACCEPT_UNPROVEN: [lambda connection: connection.accept(NOW, prove=True)],
     Act.REJECT: [lambda connection: connection.reject()],
+    Act.IGNORE: [lambda connection: connection.ignore()],
 }
 CLIENT_CALLS = {**CALLS, Act.SEND_CLIENT_AUTH: [lambda connection: connection.initiate()]}
 
@@ -92,13 +107,18 @@ class TableTests(SynchronousTestCase):
         self.assertEqual(self.allowed(CLIENT, Act.SEND_STREAM_PDU), [State.AWAITING_SERVER_HELO, State.OPEN])
 
     def test_stream_pdus_are_received_when_open(self):
-        for table in (SERVER, CLIENT):
-            self.assertEqual(self.allowed(table, Act.RECEIVE_STREAM_PDU), [State.OPEN])
+        """Or where the first one is the proof."""
+        self.assertEqual(self.allowed(SERVER, Act.RECEIVE_STREAM_PDU), [State.AWAITING_PROOF, State.OPEN])
+        self.assertEqual(self.allowed(CLIENT, Act.RECEIVE_STREAM_PDU), [State.OPEN])
+
+    def test_silence_ends_by_closing_alone(self):
+        self.assertEqual(SERVER[State.SILENT], {Act.CLOSE: State.CLOSED})
 
     def test_each_step_of_the_handshake_has_its_state(self):
         for table, act, state in [
             (SERVER, Act.RECEIVE_CLIENT_AUTH, State.AWAITING_CLIENT_AUTH),
             (SERVER, Act.ACCEPT, State.DECIDING),
+            (SERVER, Act.ACCEPT_UNPROVEN, State.DECIDING),
             (SERVER, Act.REJECT, State.DECIDING),
             (CLIENT, Act.SEND_CLIENT_AUTH, State.NEW),
             (CLIENT, Act.RECEIVE_SERVER_HELO, State.AWAITING_SERVER_HELO),
@@ -107,7 +127,8 @@ class TableTests(SynchronousTestCase):
 
     def test_each_side_has_its_own_acts(self):
         acts = [{act for row in table.values() for act in row} for table in (SERVER, CLIENT)]
-        self.assertEqual(acts[0] - acts[1], {Act.RECEIVE_CLIENT_AUTH, Act.ACCEPT, Act.REJECT})
+        own = {Act.RECEIVE_CLIENT_AUTH, Act.ACCEPT, Act.ACCEPT_UNPROVEN, Act.REJECT, Act.IGNORE}
+        self.assertEqual(acts[0] - acts[1], own)
         self.assertEqual(acts[1] - acts[0], {Act.SEND_CLIENT_AUTH, Act.RECEIVE_SERVER_HELO})
 
 
@@ -123,6 +144,8 @@ class ConnectionTests(SynchronousTestCase):
                 for way in ways:
                     connection = make()
                     self.assertIs(connection.state, state)
+                    if act is Act.IGNORE and state is State.AWAITING_CLIENT_AUTH:
+                        continue  # done by what is received, not by a call
                     if act in table[state]:
                         way(connection)
                         self.assertIs(connection.state, table[state][act])

@@ -1,0 +1,123 @@
+"""
+Logins verified against a file of Argon2id strings, in threads, a few at once.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from nacl import pwhash
+from twisted.cred.checkers import ICredentialsChecker
+from twisted.cred.credentials import IUsernamePassword, UsernamePassword
+from twisted.cred.error import UnauthorizedLogin
+from twisted.internet.defer import Deferred, DeferredSemaphore
+from twisted.internet.threads import deferToThreadPool
+from zope.interface import implementer
+
+from .auth import LoginNotChecked
+from .core.errors import LocalProtocolError
+from .passwords import cost, decoy, matches, parse_passwords
+from .watched import WatchedFile
+
+#: How many verifications run at once, and how many may wait for that.
+CONCURRENCY = 2
+QUEUE = 128
+
+
+class _Passwords:
+    """What a file says, and the decoy for logins that it does not have."""
+
+    def __init__(self, text: str) -> None:
+        self.strings = parse_passwords(text)
+        dearest = max(
+            map(cost, self.strings.values()),
+            key=lambda passes_and_memory: passes_and_memory[0] * passes_and_memory[1],
+            default=(pwhash.argon2id.OPSLIMIT_INTERACTIVE, pwhash.argon2id.MEMLIMIT_INTERACTIVE // 1024),
+        )
+        self.decoy = decoy(*dearest)
+
+
+@implementer(ICredentialsChecker)
+class Argon2File:
+    """
+    Lets in the logins of a file as ``sodiumtwist passwd`` makes it, see :mod:`sodiumtwist.passwords`. The file is read
+    again when it has changed; a broken or missing new version changes nothing but for a line in the log.
+
+    A verification at the usual cost takes some 80 ms and 64 MiB. It runs in the reactor's thread pool,
+    so the reactor goes on. A login that the file does not have costs as much as a wrong passphrase of
+    its dearest string, so that time does not tell them apart.
+
+    :param path: of the file, at most 1 MiB.
+    :param concurrency: how many verifications run at once.
+    :param queue: how many more wait; beyond that a login is refused unverified.
+    :param reactor: an ``IReactorThreads``; ``None`` for the global one.
+    :raises OSError: when the file can't be read.
+    :raises LocalProtocolError: when it is no such file, with the number of the line; when others can
+        read it or write to it; and for numbers below 1, of the queue below 0.
+    """
+
+    credentialInterfaces = (IUsernamePassword,)
+
+    def __init__(self, path: str, concurrency: int = CONCURRENCY, queue: int = QUEUE, reactor: Any = None) -> None:
+        if concurrency < 1 or queue < 0:
+            raise LocalProtocolError(f"verifying {concurrency} logins at once, with {queue} waiting, verifies none")
+        self._file = WatchedFile(path, _Passwords, "password file", private=True)
+        self._semaphore = DeferredSemaphore(concurrency)
+        self._queue = queue
+        self._reactor = reactor
+
+    def requestAvatarId(self, credentials: UsernamePassword) -> Deferred[bytes]:
+        """
+        Verify.
+
+        :return: fires with the login. Fails with ``UnauthorizedLogin`` when it or the passphrase is wrong,
+            which is not said, and with :class:`~sodiumtwist.auth.LoginNotChecked` when the queue is full.
+            Cancelled, it gives its place in the queue back.
+        """
+        return Deferred.fromCoroutine(self._verify(credentials.username, credentials.password))
+
+    async def _verify(self, login: bytes, passphrase: bytes) -> bytes:
+        if not self._semaphore.tokens and len(self._semaphore.waiting) >= self._queue:
+            raise LoginNotChecked("too many logins are being verified")
+        await self._semaphore.acquire()
+        passwords = self._file.current()
+        string = passwords.strings.get(login.decode("utf-8", "replace"))
+        if not await self._in_thread(string or passwords.decoy, passphrase) or string is None:
+            raise UnauthorizedLogin("login or passphrase is wrong")
+        return login
+
+    def _in_thread(self, string: str, passphrase: bytes) -> Deferred[bool]:
+        if self._reactor is None:
+            from twisted.internet import reactor
+
+            self._reactor = reactor
+        working = deferToThreadPool(self._reactor, self._reactor.getThreadPool(), matches, string, passphrase)
+        # A thread can't be stopped: the place is free when it is done, not when nobody waits for it.
+        result: Deferred[bool] = Deferred(lambda cancelled: None)
+
+        def done(outcome: Any) -> None:
+            self._semaphore.release()
+            if not result.called:
+                result.callback(outcome)
+
+        working.addBoth(done)
+        return result
+
+
+_ARGUMENT = re.compile(r"(.*?)((?::(?:concurrency|queue)=\d{1,6})*)", re.DOTALL)
+
+
+def from_argument(argument: str) -> Argon2File:
+    """
+    Make what ``--auth argon2:FILE[:concurrency=2][:queue=128]`` names.
+
+    :raises OSError, LocalProtocolError: as :class:`Argon2File`.
+    """
+    found = _ARGUMENT.fullmatch(argument)
+    assert found is not None
+    path, settings = found.groups()
+    if not path:
+        raise LocalProtocolError("which file? argon2:FILE")
+    pairs = (setting.split("=") for setting in settings.split(":")[1:])
+    return Argon2File(path, **{name: int(number) for name, number in pairs})

@@ -1,0 +1,284 @@
+"""
+Logins verified in threads.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import threading
+from typing import Any
+
+from twisted.cred.checkers import ICredentialsChecker
+from twisted.cred.credentials import IUsernamePassword, UsernamePassword
+from twisted.cred.error import UnauthorizedLogin
+from twisted.cred.strcred import findCheckerFactory, makeChecker
+from twisted.internet import reactor
+from twisted.internet.defer import CancelledError, Deferred, gatherResults
+from twisted.internet.endpoints import TCP4ClientEndpoint, TCP4ServerEndpoint
+from twisted.internet.testing import EventLoggingObserver
+from twisted.logger import formatEvent, globalLogPublisher
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+from zope.interface.verify import verifyObject
+
+from sodiumtwist import LocalProtocolError, SodiumServerFactory, argon2
+from sodiumtwist.argon2 import Argon2File, from_argument
+from sodiumtwist.auth import LoginNotChecked
+from sodiumtwist.passwords import cost, hash_passphrase
+
+from .pair import SERVER_PAIR, RecordingClient, make_client_factory
+from .test_passwords import cheap
+
+
+class FileTestCase:
+    """Has a file of logins."""
+
+    def make_file(self, text: str) -> str:
+        directory = tempfile.mkdtemp(prefix="sodiumtwist-test-")
+        self.addCleanup(shutil.rmtree, directory)  # type: ignore[attr-defined]
+        self.path = os.path.join(directory, "users")
+        self.write(text)
+        return self.path
+
+    def write(self, text: str) -> None:
+        with open(self.path, "w", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+            file.write(text)
+
+
+class HeldThreads:
+    """In the place of the reactor and its threads: work is done when the test says so."""
+
+    def __init__(self) -> None:
+        self.work: list[Any] = []
+
+    def getThreadPool(self) -> HeldThreads:
+        return self
+
+    def callInThreadWithCallback(self, on_result: Any, function: Any, *arguments: Any, **keywords: Any) -> None:
+        self.work.append((on_result, function, arguments, keywords))
+
+    def callFromThread(self, function: Any, *arguments: Any) -> None:
+        function(*arguments)
+
+    def do(self) -> None:
+        """Do the oldest piece of work."""
+        on_result, function, arguments, keywords = self.work.pop(0)
+        on_result(True, function(*arguments, **keywords))
+
+
+class CheckerTests(FileTestCase, SynchronousTestCase):
+    def setUp(self) -> None:
+        self.threads = HeldThreads()
+        self.verified: list[tuple[str, bytes]] = []
+        self.make_file("ann:" + cheap("right") + "\nj\u00fcrgen:" + cheap("gr\u00fcn") + "\n")
+        matches = argon2.matches
+
+        def note(string: str, passphrase: bytes) -> bool:
+            self.verified.append((string, passphrase))
+            return matches(string, passphrase)
+
+        self.patch(argon2, "matches", note)
+
+    def make(self, **arguments: Any) -> Argon2File:
+        return Argon2File(self.path, reactor=self.threads, **arguments)
+
+    def ask(self, checker: Any, login: str = "ann", passphrase: str = "right") -> Deferred[bytes]:
+        return checker.requestAvatarId(UsernamePassword(login.encode(), passphrase.encode()))  # type: ignore[no-any-return]
+
+    def test_interface(self) -> None:
+        checker = self.make()
+        self.assertTrue(verifyObject(ICredentialsChecker, checker))
+        self.assertEqual(checker.credentialInterfaces, (IUsernamePassword,))
+        self.assertNotIn("$argon2", repr(checker))
+
+    def test_right(self) -> None:
+        checker = self.make()
+        for login, passphrase in (("ann", "right"), ("j\u00fcrgen", "gr\u00fcn")):
+            asked = self.ask(checker, login, passphrase)
+            self.assertNoResult(asked)
+            self.threads.do()
+            self.assertEqual(self.successResultOf(asked), login.encode())
+
+    def test_wrong(self) -> None:
+        """A wrong passphrase and an unknown login can't be told apart: by words, nor by what is calculated."""
+        checker = self.make()
+        for login, passphrase in (("ann", "wrong"), ("bob", "right"), ("ann", ""), ("", "right"), ("ANN", "right")):
+            asked = self.ask(checker, login, passphrase)
+            self.threads.do()
+            error = self.failureResultOf(asked, UnauthorizedLogin).value
+            self.assertEqual(str(error), "login or passphrase is wrong")
+        self.assertEqual({cost(string) for string, _ in self.verified}, {(1, 8)})
+        self.assertEqual(len(self.verified), 5)
+
+    def test_decoy_costs_as_much_as_the_dearest(self) -> None:
+        dear = cheap("x").replace("m=8,t=1", "m=16,t=3")
+        self.make_file(f"ann:{cheap('right')}\nbob:{dear}\n")
+        asked = self.ask(self.make(), "nobody")
+        self.threads.do()
+        self.failureResultOf(asked, UnauthorizedLogin)
+        self.assertEqual(cost(self.verified[0][0]), (3, 16))
+
+    def test_empty_file(self) -> None:
+        self.make_file("")
+        self.ask(self.make(), "nobody")
+        (work,) = self.threads.work
+        self.assertEqual(cost(work[2][0]), (2, 65536))
+
+    def test_few_at_once(self) -> None:
+        """The others wait; as many as may, and no more."""
+        checker = self.make(concurrency=2, queue=3)
+        asked = [self.ask(checker) for _ in range(7)]
+        self.assertEqual(len(self.threads.work), 2)
+        for refused in asked[5:]:
+            self.failureResultOf(refused, LoginNotChecked)
+        for number in range(5):
+            self.assertLessEqual(len(self.threads.work), 2)
+            self.threads.do()
+            self.assertEqual(self.successResultOf(asked[number]), b"ann")
+        self.assertEqual(self.threads.work, [])
+
+    def test_cancelled_while_waiting(self) -> None:
+        """Its place is free at once, and nothing is verified for it."""
+        checker = self.make(concurrency=1, queue=1)
+        first, second = self.ask(checker), self.ask(checker)
+        second.cancel()
+        self.failureResultOf(second, CancelledError)
+        third = self.ask(checker)
+        self.assertNoResult(third)
+        self.threads.do()
+        self.threads.do()
+        self.assertEqual((self.successResultOf(first), self.successResultOf(third)), (b"ann", b"ann"))
+        self.assertEqual(len(self.verified), 2)
+
+    def test_cancelled_while_verified(self) -> None:
+        """A thread can't be stopped, so its place is taken until it is done."""
+        checker = self.make(concurrency=1)
+        first, second = self.ask(checker), self.ask(checker)
+        first.cancel()
+        self.failureResultOf(first, CancelledError)
+        self.assertEqual(len(self.threads.work), 1)
+        self.threads.do()
+        self.assertEqual(len(self.threads.work), 1)
+        self.threads.do()
+        self.assertEqual(self.successResultOf(second), b"ann")
+
+    def test_read_again(self) -> None:
+        """A changed file counts from the next login on."""
+        checker = self.make()
+        self.write(f"bob:{cheap('new')}\n")
+        asked = [self.ask(checker), self.ask(checker, "bob", "new")]
+        self.threads.do()
+        self.threads.do()
+        self.failureResultOf(asked[0], UnauthorizedLogin)
+        self.assertEqual(self.successResultOf(asked[1]), b"bob")
+
+    def test_broken_new_version(self) -> None:
+        """The old one holds, and the log says once which line is wrong."""
+        events = EventLoggingObserver.createWithCleanup(self, globalLogPublisher)
+        checker = self.make()
+        self.write("# hello\nbob:secret\n")
+        for _ in range(3):
+            asked = self.ask(checker)
+            self.threads.do()
+            self.assertEqual(self.successResultOf(asked), b"ann")
+        (line,) = [formatEvent(event) for event in events]
+        self.assertIn(f"{self.path}: line 2: no Argon2id string", line)
+        self.assertNotIn("secret", line)
+
+    def test_mistakes(self) -> None:
+        self.assertRaises(OSError, Argon2File, self.path + "x")
+        for arguments in ({"concurrency": 0}, {"queue": -1}):
+            self.assertRaises(LocalProtocolError, self.make, **arguments)
+        os.chmod(self.path, 0o644)
+        self.assertIn("chmod 600", str(self.assertRaises(LocalProtocolError, self.make)))
+        self.write("nonsense")
+        os.chmod(self.path, 0o600)
+        self.assertIn("line 1", str(self.assertRaises(LocalProtocolError, self.make)))
+
+
+class StrcredTests(FileTestCase, SynchronousTestCase):
+    """``--auth argon2:…``, in every program that has ``--auth``."""
+
+    def test_plugin(self) -> None:
+        self.make_file(f"ann:{cheap('right')}\n")
+        self.assertEqual(findCheckerFactory("argon2").credentialInterfaces, (IUsernamePassword,))
+        self.assertIsInstance(makeChecker(f"argon2:{self.path}"), Argon2File)
+
+    def test_settings(self) -> None:
+        """They stand at the end, so that paths may have colons."""
+        self.make_file(f"ann:{cheap('right')}\n")
+        odd = f"{self.path}:queue=x"
+        os.rename(self.path, odd)
+        for argument, expected in [
+            (odd, (2, 128)),
+            (f"{odd}:concurrency=3", (3, 128)),
+            (f"{odd}:queue=5:concurrency=1", (1, 5)),
+        ]:
+            checker = from_argument(argument)
+            self.assertEqual((checker._semaphore.limit, checker._queue), expected)
+        self.assertRaises(LocalProtocolError, from_argument, "")
+        self.assertRaises(LocalProtocolError, from_argument, f"{odd}:concurrency=0")
+
+
+class ReactorTests(FileTestCase, TestCase):
+    """With real threads."""
+
+    async def test_reactor_goes_on(self) -> None:
+        """PINGs are answered while 50 logins are being verified."""
+        self.make_file(f"username:{hash_passphrase('passphrase')}\n")
+        checker = Argon2File(self.path)
+        running, most = 0, 0
+        lock = threading.Lock()
+        matches = argon2.matches
+
+        def count(string: str, passphrase: bytes) -> bool:
+            nonlocal running, most
+            with lock:
+                running += 1
+                most = max(most, running)
+            try:
+                return matches(string, passphrase)
+            finally:
+                with lock:
+                    running -= 1
+
+        self.patch(argon2, "matches", count)
+        factory = SodiumServerFactory(SERVER_PAIR, checker)
+        port = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(factory)
+        self.addCleanup(port.stopListening)
+        where = TCP4ClientEndpoint(reactor, "127.0.0.1", port.getHost().port)
+
+        class Client(RecordingClient):
+            def __init__(self) -> None:
+                super().__init__()
+                self.lost: Deferred[None] = Deferred()
+
+            def connection_lost(self, reason: Any) -> None:
+                super().connection_lost(reason)
+                self.lost.callback(None)
+
+        clients: list[Any] = []
+
+        async def connect() -> Any:
+            client = await where.connect(make_client_factory(None, Client, login="username", passphrase="passphrase"))
+            clients.append(client)
+            return client
+
+        def close() -> Any:
+            for client in clients:
+                client.abort()
+            return gatherResults([client.lost for client in clients])
+
+        self.addCleanup(close)
+        first = await connect()
+        await first.when_authenticated()
+        others = [await connect() for _ in range(50)]
+        answered = 0
+        while not all(client.is_authenticated for client in others):
+            await first.ping()
+            if not all(client.is_authenticated for client in others):
+                answered += 1
+        # One that blocks the reactor would let one in with each turn of it, at most.
+        self.assertGreater(answered, 100)
+        self.assertEqual(most, 2)
