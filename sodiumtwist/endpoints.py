@@ -31,7 +31,7 @@ from .core.keepalive import Timeouts
 from .core.keys import KeyPair, parse_key
 from .core.secretstream import RekeyAfter
 from .factories import SodiumClientFactory
-from .keyfiles import read_key, read_key_file, read_passphrase
+from .keyfiles import KEY_VARIABLE, PASSPHRASE_VARIABLE, read_key, read_key_file, read_passphrase
 from .limits import Limits
 from .replays import IReplayMemory, ReplayDatabase
 from .requests import REQUEST_LIMIT, RequestClient
@@ -244,19 +244,28 @@ def _inner(
     try:
         return ours, parse(below)
     except TypeError as error:
-        unknown = re.search(r"unexpected keyword argument '([^']*)'", str(error))
-        if unknown is None:
+        found = re.search(r"unexpected keyword argument '([^']*)'", str(error))
+        if found is not None:
+            unknown = [found[1]]
+        elif len(error.args) == 2 and isinstance(error.args[1], list):
+            unknown = error.args[1]  # as the parser of tls: says it
+        else:
             raise
         raise ValueError(
-            f"sodium: unknown keyword {unknown[1]}; sodium takes {', '.join(keywords)}, "
+            f"sodium: unknown keyword {', '.join(unknown)}; sodium takes {', '.join(keywords)}, "
             f"and {arguments[0]} takes none of that name"
         ) from None
 
 
-def _require(ours: Mapping[str, str], name: str) -> str:
-    if not ours.get(name):
-        raise ValueError(f"sodium: the keyword {name}= is missing")
-    return ours[name]
+#: What may stand elsewhere than in the string, for those who miss it.
+KEY_FILE = f"keyFile= (or ${KEY_VARIABLE})"
+PASSPHRASE_FILE = f"passphraseFile= (or ${PASSPHRASE_VARIABLE})"
+
+
+def _check_there(needed: Mapping[str, object]) -> None:
+    missing = [name for name, value in needed.items() if not value]
+    if missing:
+        raise ValueError(f"sodium: missing: {', '.join(missing)}")
 
 
 def _read(read: Callable[..., Any], ours: Mapping[str, str], name: str) -> Any:
@@ -276,29 +285,6 @@ def _passphrase(ours: Mapping[str, str]) -> str | None:
     return passphrase
 
 
-def _login(ours: Mapping[str, str]) -> tuple[str, str]:
-    """Login and passphrase, neither of which may be missing."""
-    passphrase = _passphrase(ours)
-    if passphrase is None:
-        raise ValueError("sodium: the keyword passphraseFile= is missing, and $SODIUMTWIST_PASSPHRASE is not set")
-    return _require(ours, "login"), passphrase
-
-
-def _checker(ours: Mapping[str, str]) -> ICredentialsChecker | None:
-    auth = ours.get("auth")
-    if auth == NO_CHECKER:
-        if "login" in ours or "passphraseFile" in ours:
-            raise ValueError("sodium: auth=none excludes login= and passphraseFile=")
-        _require(ours, "authorizedKeys")
-        return None
-    checkers = []
-    if auth is not None:
-        checkers.append(checker_from_string(auth))
-    if auth is None or "login" in ours or "passphraseFile" in ours:
-        checkers.append(SingleLogin(*_login(ours)))
-    return any_of(checkers)
-
-
 def server_from_string(reactor: Any, arguments: Sequence[str], keywords: Mapping[str, str]) -> SodiumServerEndpoint:
     """
     Make what ``sodium:ENDPOINT:keyFile=…:login=…:passphraseFile=…`` names. The private key may also be
@@ -313,13 +299,27 @@ def server_from_string(reactor: Any, arguments: Sequence[str], keywords: Mapping
     :raises LocalProtocolError: for files that others can read, logins that do not fit.
     """
     ours, endpoint = _inner(lambda text: serverFromString(reactor, text), SERVER_KEYWORDS, arguments, keywords)
+    auth, login = ours.get("auth"), ours.get("login")
     pair = _read(lambda path: read_key(path, "keyFile="), ours, "keyFile") or read_key(None, "keyFile=")
-    if pair is None:
-        raise ValueError("sodium: the keyword keyFile= is missing, and $SODIUMTWIST_KEY is not set")
+    needed: dict[str, object] = {KEY_FILE: pair}
+    checkers: list[ICredentialsChecker] = []
+    if auth == NO_CHECKER:
+        if "login" in ours or "passphraseFile" in ours:
+            raise ValueError("sodium: auth=none excludes login= and passphraseFile=")
+        needed["authorizedKeys="] = ours.get("authorizedKeys")
+        _check_there(needed)
+    elif auth is not None and "login" not in ours and "passphraseFile" not in ours:
+        _check_there(needed)
+    else:
+        passphrase = _passphrase(ours)
+        _check_there({**needed, "login=": login, PASSPHRASE_FILE: passphrase})
+        checkers.append(SingleLogin(login or "", passphrase or ""))
+    if auth is not None and auth != NO_CHECKER:
+        checkers.append(checker_from_string(auth))
     return SodiumServerEndpoint(
         endpoint,
         pair,
-        _checker(ours),
+        any_of(checkers) if checkers else None,
         clock=_clock(reactor),
         authorized_keys=_read(AuthorizedKeysFile, ours, "authorizedKeys"),
         replays=_read(ReplayDatabase, ours, "replayDB"),
@@ -339,13 +339,13 @@ def client_from_string(reactor: Any, arguments: Sequence[str], keywords: Mapping
     :raises LocalProtocolError: for a login or passphrase that does not fit.
     """
     ours, endpoint = _inner(lambda text: clientFromString(reactor, text), CLIENT_KEYWORDS, arguments, keywords)
-    key = parse_key(_require(ours, "serverKey"), "serverKey")
-    pair = _read(read_key_file, ours, "identityFile")
+    pair, passphrase = _read(read_key_file, ours, "identityFile"), _passphrase(ours)
+    needed: dict[str, object] = {"serverKey=": ours.get("serverKey")}
     if pair is None:
-        login, passphrase = _login(ours)
-    else:
-        login, passphrase = ours.get("login", ""), _passphrase(ours) or ""
-    return SodiumClientEndpoint(endpoint, key, login, passphrase, pair, clock=_clock(reactor))
+        needed.update({"login=": ours.get("login"), PASSPHRASE_FILE: passphrase})
+    _check_there(needed)
+    key = parse_key(ours["serverKey"], "serverKey")
+    return SodiumClientEndpoint(endpoint, key, ours.get("login", ""), passphrase or "", pair, clock=_clock(reactor))
 
 
 def _clock(reactor: Any) -> IReactorTime | None:

@@ -170,8 +170,8 @@ class RequestClient(SodiumClientProtocol):
 
     def connection_lost(self, reason: Failure) -> None:
         if self._unanswered and not self._closed and reason.check(ConnectionDone):
-            count = len(self._unanswered)
-            reason = Failure(ConnectionLost(f"the server closed with {count} requests unanswered, see its log"))
+            text = f"the server closed, requests unanswered: {len(self._unanswered)}; see its log"
+            reason = Failure(ConnectionLost(text))
         self._end = reason
         # One by one: what they call may cancel others.
         for deferreds in (self._unanswered, self._waiting_to_ask):

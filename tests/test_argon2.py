@@ -119,6 +119,13 @@ class CheckerTests(FileTestCase, SynchronousTestCase):
         self.failureResultOf(asked, UnauthorizedLogin)
         self.assertEqual(cost(self.verified[0][0]), (3, 16))
 
+    def test_unknown_login_never_gets_in(self) -> None:
+        """Whatever verifying its decoy says."""
+        self.patch(argon2, "matches", lambda string, passphrase: True)
+        asked = self.ask(self.make(), "nobody")
+        self.threads.do()
+        self.failureResultOf(asked, UnauthorizedLogin)
+
     def test_empty_file(self) -> None:
         self.make_file("")
         self.ask(self.make(), "nobody")

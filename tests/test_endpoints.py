@@ -13,21 +13,25 @@ from contextlib import closing
 from typing import Any
 
 from twisted.application.internet import ClientService
-from twisted.internet import reactor
-from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet import endpoints, reactor
+from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
 from twisted.internet.endpoints import clientFromString, quoteStringArgument, serverFromString
 from twisted.internet.protocol import Factory, Protocol
 from twisted.protocols.basic import LineReceiver
 from twisted.protocols.wire import Echo
+from twisted.python.systemd import ListenFDs
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from sodiumtwist import KeyPair, SingleLogin, SodiumClientEndpoint, SodiumServerEndpoint
 from sodiumtwist.core.errors import AuthenticationFailed, InvalidKey, LocalProtocolError
 from sodiumtwist.endpoints import client_from_string, server_from_string
 from sodiumtwist.keyfiles import write_key_file
+from sodiumtwist.streams import ServerStream, StreamServerFactory
 
 from .pair import LOGIN, PASSPHRASE, SERVER_PAIR
 from .processes import TWISTD, ProcessTestCase, wait_until
+from .test_requests import Undecided
+from .test_tls import Authority
 
 
 class Lines(LineReceiver):
@@ -99,13 +103,38 @@ class StringTests(SecretsTestCase):
         self.assertEqual((inner._address, inner._mode), ("a:b=c", 0o600))
         proxied = self.make_server(f"sodium:haproxy:tcp:5555:{self.for_server}")
         self.assertEqual(proxied._wrappedEndpoint._port, 5555)
+        proxied = self.make_server(f"sodium:haproxy:unix:a\\:b:{self.for_server}")
+        self.assertEqual(proxied._wrappedEndpoint._address, "a:b")
+
+    def test_server_under_tls(self) -> None:
+        """``ssl:`` with its files, whose names may need quoting, and the ``tls:`` of newer Twisteds."""
+        directory = os.path.abspath(self.mktemp())
+        os.mkdir(directory)
+        path = Authority("known").issue(os.path.join(directory, "a:b=c.pem"), "localhost")
+        quoted = quoteStringArgument(path).replace("=", "\\=")
+        inner = self.make_server(
+            f"sodium:ssl:443:privateKey={quoted}:certKey={quoted}:interface=127.0.0.1:{self.for_server}"
+        )
+        self.assertEqual((inner._port, inner._interface), (443, "127.0.0.1"))
+        if hasattr(endpoints, "_TLSServerEndpointParser"):
+            inner = self.make_server(f"sodium:tls:{directory}:443:interface=127.0.0.1:{self.for_server}")
+            self.assertIsNotNone(inner)
+
+    def test_server_of_systemd(self) -> None:
+        """A socket by its name, with a colon in it."""
+        sockets = ListenFDs([3], ["web:x"])
+        self.patch(endpoints._SystemdParser, "_sddaemon", sockets)
+        inner = self.make_server(f"sodium:systemd:domain=INET:name=web\\:x:{self.for_server}")
+        self.assertEqual(inner.fileno, 3)
 
     def test_client(self) -> None:
         inner = self.make_client(f"sodium:tcp:example.org:5555:timeout=7:{self.for_client}")
         self.assertEqual((inner._host, inner._port, inner._timeout), ("example.org", 5555, 7))
         inner = self.make_client(f"sodium:unix:path=a\\:b=c:{self.for_client}")
         self.assertEqual(inner._path, "a:b=c")
-        self.assertIsNotNone(self.make_client(f"sodium:tls:example.org:443:{self.for_client}"))
+        inner = self.make_client(f"sodium:tls:example.org:443:timeout=7:{self.for_client}")
+        below = inner._wrappedEndpoint
+        self.assertEqual((below._hostText, below._port), ("example.org", 443))
 
     def test_mistakes(self) -> None:
         """The error names the keyword."""
@@ -116,13 +145,26 @@ class StringTests(SecretsTestCase):
         server = f"sodium:tcp:5555:login=me:passphraseFile={self.passphrase_file}"
         client = f"sodium:tcp:host:5555:{self.for_client}"
         for make, string, error, named in (
-            (self.make_server, server, ValueError, "keyFile= is missing, and $SODIUMTWIST_KEY"),
-            (self.make_server, f"sodium:tcp:5555:{without('login', self.for_server)}", ValueError, "login= is missing"),
+            (self.make_server, server, ValueError, "missing: keyFile= (or $SODIUMTWIST_KEY)"),
+            (
+                self.make_server,
+                "sodium:tcp:5555",
+                ValueError,
+                "keyFile= (or $SODIUMTWIST_KEY), login=, passphraseFile= (or $SODIUMTWIST_PASSPHRASE)",
+            ),
+            (
+                self.make_client,
+                "sodium:tcp:host:5555",
+                ValueError,
+                "missing: serverKey=, login=, passphraseFile= (or $SODIUMTWIST_PASSPHRASE)",
+            ),
+            (self.make_client, f"sodium:tls:host:443:bogus=1:odd=2:{self.for_client}", ValueError, "bogus, odd; so"),
+            (self.make_server, f"sodium:tcp:5555:{without('login', self.for_server)}", ValueError, "missing: login="),
             (
                 self.make_server,
                 f"sodium:tcp:5555:{without('passphraseFile', self.for_server)}",
                 ValueError,
-                "passphraseFile= is missing, and $SODIUMTWIST_PASSPHRASE",
+                "missing: passphraseFile= (or $SODIUMTWIST_PASSPHRASE)",
             ),
             (self.make_server, f"sodium:tcp:5555:{self.for_server}:passphrase=x", ValueError, "use passphraseFile="),
             (self.make_server, f"sodium:tcp:5555:{self.for_server}:key=x", ValueError, "use keyFile="),
@@ -137,7 +179,7 @@ class StringTests(SecretsTestCase):
             (self.make_server, f"{server}:keyFile=missing", ValueError, "sodium: keyFile=missing: No such file"),
             (self.make_server, f"sodium:tcp:5555:{self.for_server}:auth=nobody", LocalProtocolError, "unknown kind"),
             (self.make_server, f"sodium:tcp:5555:{self.for_server}:auth=none", ValueError, "auth=none excludes login="),
-            (self.make_server, f"sodium:tcp:5555:{self.key_only}:auth=none", ValueError, "authorizedKeys= is missing"),
+            (self.make_server, f"sodium:tcp:5555:{self.key_only}:auth=none", ValueError, "missing: authorizedKeys="),
             (
                 self.make_server,
                 f"sodium:tcp:5555:{self.for_server}:authorizedKeys=missing",
@@ -152,8 +194,8 @@ class StringTests(SecretsTestCase):
             ),
             (self.make_client, f"{client}:identityFile=missing", ValueError, "sodium: identityFile=missing: No such"),
             (self.make_server, f"{server}:keyFile={self.passphrase_file}", InvalidKey, "pass"),
-            (self.make_client, without("serverKey", client), ValueError, "serverKey= is missing"),
-            (self.make_client, without("login", client), ValueError, "login= is missing"),
+            (self.make_client, without("serverKey", client), ValueError, "missing: serverKey="),
+            (self.make_client, without("login", client), ValueError, "missing: login="),
             (self.make_client, f"{client}:keyFile=x", ValueError, "unknown keyword keyFile"),
             (self.make_client, f"{without('serverKey', client)}:serverKey=12", InvalidKey, "serverKey"),
         ):
@@ -271,6 +313,29 @@ class WrapperTests(TestCase):
         await self.assertFailure(connecting, AuthenticationFailed)
         self.assertEqual(built, [])
 
+    async def test_cancel(self) -> None:
+        """A connection that waits for the server's hello is dropped, and no application is built."""
+        built: list[None] = []
+        checker = Undecided()
+        lost: Deferred[None] = Deferred()
+
+        class Watched(ServerStream):
+            def connection_lost(self, reason: Any) -> None:
+                super().connection_lost(reason)
+                lost.callback(None)
+
+        self.patch(StreamServerFactory, "protocol", Watched)
+        below = serverFromString(reactor, "tcp:0:interface=127.0.0.1")
+        port = await SodiumServerEndpoint(below, SERVER_PAIR, checker).listen(Factory.forProtocol(Echo))
+        self.addCleanup(port.stopListening)
+        factory = Factory.forProtocol(lambda: built.append(None))
+        connecting = self.client(f"tcp:127.0.0.1:{port.getHost().port}").connect(factory)
+        await checker.asked
+        connecting.cancel()
+        await self.assertFailure(connecting, CancelledError)
+        await lost
+        self.assertEqual(built, [])
+
     async def test_large_answer_before_close(self) -> None:
         """All of it arrives, though the other end was still sending."""
 
@@ -311,7 +376,13 @@ class WrapperTests(TestCase):
 
         self.patch(checker, "requestAvatarId", decide)
         endpoint = self.client(f"tcp:127.0.0.1:{port.getHost().port}")
-        service = ClientService(endpoint, Factory.forProtocol(Lines), retryPolicy=lambda attempt: 0.0)
+        attempts: list[int] = []
+
+        def policy(attempt: int) -> float:
+            attempts.append(attempt)
+            return 0.0
+
+        service = ClientService(endpoint, Factory.forProtocol(Lines), retryPolicy=policy)
         service.startService()
         self.addCleanup(service.stopService)
         await self.assertFailure(service.whenConnected(failAfterFailures=1), AuthenticationFailed)
@@ -319,6 +390,7 @@ class WrapperTests(TestCase):
         reactor.callLater(0, lambda: service.whenConnected().chainDeferred(connected))  # type: ignore[attr-defined]
         lines = await connected
         self.assertEqual(len(refusals), 2)
+        self.assertEqual(attempts, [1, 2])
         lines.sendLine(b"hello")
         self.assertEqual(await lines.answered, b"hello")
 
@@ -417,6 +489,40 @@ class ProgramTests(ProcessTestCase, SecretsTestCase):
         asked = self.run_program(command, "ask", f"sodium:tcp:127.0.0.1:{number}:{client}")
         asked.wait_for("all right")
         self.assertEqual(asked.wait(), 0)
+
+    def test_irc(self) -> None:
+        """``twistd words``, an IRC server, and Twisted's client for it."""
+        server, client = self.secrets()
+        listen = f"sodium:tcp:0:interface=127.0.0.1:{server}"
+        words = self.run_process([*TWISTD, "-n", "--pidfile=", "words", "--auth", "memory:me:pw", "--irc-port", listen])
+        number = words.wait_for(r"Factory starting on (\d+)")[1]
+        talk = self.run_program(
+            """
+            import sys
+            from twisted.internet import reactor, task
+            from twisted.internet.defer import Deferred
+            from twisted.internet.endpoints import clientFromString, connectProtocol
+            from twisted.words.protocols.irc import IRCClient
+
+            class Client(IRCClient):
+                nickname, username, password = "me", "me", "pw"
+
+                def __init__(self):
+                    self.ready = Deferred()
+
+                def signedOn(self):
+                    self.ready.callback("signed on")
+
+            async def main(reactor):
+                client = await connectProtocol(clientFromString(reactor, sys.argv[1]), Client())
+                print(await client.ready)
+
+            task.react(main)
+            """,
+            f"sodium:tcp:127.0.0.1:{number}:{client}",
+        )
+        self.assertEqual(talk.wait(), 0, talk.errors)
+        self.assertEqual(talk.output, ["signed on"])
 
     def test_client_service(self) -> None:
         """It comes back when the server was restarted, and does not mind being refused in between."""

@@ -169,6 +169,10 @@ class DatabaseTestCase(TestCase):
 class ReplayDatabaseTests(DatabaseTestCase):
     """In a file."""
 
+    def threads(self) -> list[threading.Thread]:
+        """Those of databases, of other tests' too."""
+        return [thread for thread in threading.enumerate() if "replays" in thread.name]
+
     def test_interface(self) -> None:
         self.assertTrue(verifyClass(IReplayMemory, ReplayDatabase))
         self.assertTrue(verifyObject(IReplayMemory, self.open()))
@@ -395,6 +399,7 @@ class ReplayDatabaseTests(DatabaseTestCase):
     @inlineCallbacks
     def test_close(self) -> Steps:
         """Calls before it are done, later ones fail, and no thread or descriptor stays."""
+        before = self.threads()
         database = self.open()
         yield database.remember(fingerprint(100))
         self.assertEqual(len(self.descriptors()), 3)
@@ -405,7 +410,7 @@ class ReplayDatabaseTests(DatabaseTestCase):
         self.failureResultOf(database.knows(fingerprint(1)), LocalProtocolError)
         self.assertEqual((yield gatherResults(calls)), [True] * 20)
         self.assertEqual((yield gatherResults([first, second, database.close()])), [None] * 3)
-        self.assertEqual([thread.name for thread in threading.enumerate() if "replays" in thread.name], [])
+        self.assertEqual(self.threads(), before)
         self.assertEqual(self.descriptors(), [])
         again = self.open()
         self.assertFalse((yield again.knows(fingerprint(99))))
@@ -413,10 +418,11 @@ class ReplayDatabaseTests(DatabaseTestCase):
     @inlineCallbacks
     def test_close_unused(self) -> Steps:
         """The same for one that was never asked."""
+        before = self.threads()
         database = self.open()
-        self.assertEqual([thread.name for thread in threading.enumerate() if "replays" in thread.name], [])
+        self.assertEqual(self.threads(), before)
         yield database.close()
-        self.assertEqual([thread.name for thread in threading.enumerate() if "replays" in thread.name], [])
+        self.assertEqual(self.threads(), before)
 
     @inlineCallbacks
     def test_close_while_locked(self) -> Steps:
@@ -537,7 +543,7 @@ class WrongFileTests(DatabaseTestCase):
         ReplayDatabase(self.path)
         os.chmod(self.path, 0o400)
         self.become_nobody(0o700)
-        self.refused("cannot remember handshakes there: ", OSError)
+        self.refused("Permission denied", PermissionError)
 
 
 #: Remembers what standard input names, and says what was new.

@@ -10,9 +10,11 @@ from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
+from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
+from zope.interface import implementer
 
 from sodiumtwist import (
     AuthenticationFailed,
@@ -535,7 +537,7 @@ class RequestClientTests(SynchronousTestCase):
         pair.flush()
         self.assertEqual(self.successResultOf(first), b"answer")
         reason = self.failureResultOf(second, ConnectionLost)
-        self.assertIn("the server closed with 1 requests unanswered, see its log", reason.getErrorMessage())
+        self.assertIn("the server closed, requests unanswered: 1; see its log", reason.getErrorMessage())
 
     def test_close(self) -> None:
         """What was asked is delivered first, but not waited for; the Deferred fires at the end."""
@@ -712,6 +714,37 @@ class ConnectTests(TestCase):
         self.assertTrue(client.is_authenticated)
         await client.close()
         await self.gone
+
+    def connect_in_memory(self, respond: Any, early: bool) -> tuple[Pair, Deferred[bytes], int]:
+        """
+        Connect with :func:`connect` and ask at once when it is there.
+
+        :return: the pair, the answer, and how many bytes the client had written before anything moved.
+        """
+        clock = Clock()
+        server_factory = SodiumServerFactory(SERVER_PAIR, SingleLogin(LOGIN, PASSPHRASE), respond, clock=clock)
+        pairs: list[Pair] = []
+
+        @implementer(IStreamClientEndpoint)
+        class Memory:
+            def connect(self, factory: Any) -> Deferred[Any]:
+                pairs.append(Pair(server_factory, factory))
+                return succeed(pairs[0].client)
+
+        connecting = connect(clock, Memory(), SERVER_PAIR.public, LOGIN, PASSPHRASE, early=early)
+        asked: Deferred[bytes] = connecting.addCallback(lambda client: client.request(b"hello"))
+        return pairs[0], asked, len(pairs[0].client_transport.out)
+
+    def test_round_trips(self) -> None:
+        """One to the first answer with ``early``, in the segment of the login; two without. Counted."""
+        pdu = len(b"hello") + PDU_OVERHEAD
+        for early, written, trips in ((True, SEALED_CLIENT_AUTH_SIZE + pdu, 1), (False, SEALED_CLIENT_AUTH_SIZE, 2)):
+            pair, asked, size = self.connect_in_memory(lambda peer, payload: payload.upper(), early)
+            self.assertEqual(size, written)
+            for _ in range(trips):
+                self.assertNoResult(asked)
+                pair.round_trip()
+            self.assertEqual(self.successResultOf(asked), b"HELLO")
 
     async def test_wrong_passphrase(self) -> None:
         """A refused login fails the connecting."""

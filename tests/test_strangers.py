@@ -485,6 +485,32 @@ class CostTests(ObservedTestCase):
         self.assertEqual(len(factory.connections), 5)
         self.assertEqual(len(self.clock.getDelayedCalls()), 5)
 
+    def test_only_the_unauthenticated_count(self) -> None:
+        """Those who are in take no place of others; one that is being decided on keeps its place."""
+
+        @implementer(ICredentialsChecker)
+        class Checker(SingleLogin):
+            late: Deferred[bytes] | None = None
+
+            def requestAvatarId(self, credentials: Any) -> Any:
+                return self.late or super().requestAvatarId(credentials)
+
+        checker = Checker(LOGIN, PASSPHRASE)
+        factory = make_server_factory(self.clock, checker=checker, limits=Limits(unauthenticated=1))
+        pairs = [Pair(factory, make_client_factory(self.clock)) for _ in range(2)]
+        for pair in pairs[1:]:
+            pair.flush()
+            pairs.append(Pair(factory, make_client_factory(self.clock)))
+        self.assertTrue(pairs[0].server_transport.aborting)
+        self.assertTrue(pairs[1].server.is_authenticated)
+        checker.late = Deferred()
+        pairs[-1].flush()
+        turned_away = Pair(factory, make_client_factory(self.clock))
+        self.assertTrue(turned_away.server_transport.aborting)
+        checker.late.callback(b"")
+        pairs[-1].flush()
+        self.assertTrue(pairs[-1].server.is_authenticated)
+
     def test_slots_are_given_back(self) -> None:
         """However a connection ends."""
         factory = make_server_factory(self.clock, limits=Limits(connections=1))

@@ -212,7 +212,7 @@ class BytesTests(StreamTestCase):
         """It is cut into PDUs that fill a read; the rest waits for more of this turn."""
         self.start()
         data = bytes(range(256)) * 2000
-        before = len(self.pair.client_transport.writes)
+        before, sent_by_server = len(self.pair.client_transport.writes), list(self.pair.server_transport.writes)
         self.client.transport.write(data)
         self.pair.flush()
         whole, rest = divmod(len(data), CHUNK_SIZE)
@@ -222,6 +222,8 @@ class BytesTests(StreamTestCase):
         self.assertEqual(self.pair.client_transport.writes[before + whole :], [rest + 4 + PDU_OVERHEAD])
         data += b"more"
         self.assertTrue(self.server.received == data)
+        # Nothing goes back to acknowledge it.
+        self.assertEqual(self.pair.server_transport.writes, sent_by_server)
 
     @given(st.lists(st.binary(max_size=10) | st.integers(0, 300_000).map(bytes), max_size=10))
     def test_order(self, pieces: list[bytes]) -> None:

@@ -208,7 +208,9 @@ class TunnelProcessTests(ProcessTestCase):
         with self.listen() as backend:
             address = f"tcp:127.0.0.1:{backend.getsockname()[1]}"
         server, _ = self.start_tunnel(address)
-        self.assertEqual(self.connect().recv(1), b"")
+        client = self.connect()
+        client.settimeout(5)  # at once, that is, and long before anything times out
+        self.assertEqual(client.recv(1), b"")
         server.wait_for(rf"cannot connect 127\.0\.0\.1:\d+ to {address}: .*refused")
 
     def test_refused_login(self) -> None:
@@ -229,12 +231,13 @@ class TunnelProcessTests(ProcessTestCase):
         """It passes through little memory."""
         backend, server, tunnel = self.start_with_socket()
         client = self.connect()
-        block = os.urandom(1 << 20)
+        rest = os.urandom((1 << 20) - 8)
         count = 1024
         sent = hashlib.sha256()
 
         def send() -> None:
-            for _ in range(count):
+            for number in range(count):
+                block = number.to_bytes(8, "big") + rest
                 client.sendall(block)
                 sent.update(block)
             client.shutdown(socket.SHUT_WR)
@@ -253,6 +256,47 @@ class TunnelProcessTests(ProcessTestCase):
         self.assertEqual(received.digest(), sent.digest())
         for process in (server, tunnel):
             self.assertLess(process.peak_memory(), 100_000_000)
+
+    def fill(self, sender: socket.socket, data: bytes) -> int:
+        """
+        Send until nothing is taken for a while.
+
+        :return: how many bytes were taken.
+        """
+        sender.settimeout(2)
+        sent = 0
+        try:
+            while sent < len(data):
+                sent += sender.send(memoryview(data)[sent : sent + (1 << 20)])
+        except TimeoutError:
+            pass
+        sender.settimeout(PATIENCE)
+        return sent
+
+    def test_slow_reader(self) -> None:
+        """Nobody reads at either end: it stops there, in little memory, and other connections go on."""
+        backend, server, tunnel = self.start_with_socket()
+        client = self.connect()
+        accepted, _ = backend.accept()
+        with accepted:
+            accepted.settimeout(PATIENCE)
+            data = os.urandom(150 << 20)
+            taken = []
+            for sender in (client, accepted):
+                taken.append(self.fill(sender, data))
+                self.assertLess(taken[-1], 64 << 20)
+                for process in (server, tunnel):
+                    self.assertLess(process.peak_memory(), 100_000_000)
+            other = self.connect()
+            accepted_other, _ = backend.accept()
+            with accepted_other:
+                other.sendall(b"question")
+                self.assertEqual(accepted_other.recv(8, socket.MSG_WAITALL), b"question")
+            for receiver, size in ((accepted, taken[0]), (client, taken[1])):
+                received = bytearray()
+                while len(received) < size:
+                    received += receiver.recv(1 << 20)
+                self.assertTrue(received == data[:size])
 
     def test_stops_in_order(self) -> None:
         """Both services end at once with streams open, without a traceback."""
