@@ -81,9 +81,14 @@ class Argon2File:
         if not self._semaphore.tokens and len(self._semaphore.waiting) >= self._queue:
             raise LoginNotChecked("too many logins are being verified")
         await self._semaphore.acquire()
-        passwords = self._file.current()
-        string = passwords.strings.get(login.decode("utf-8", "replace"))
-        if not await self._in_thread(string or passwords.decoy, passphrase) or string is None:
+        try:
+            passwords = self._file.current()
+            string = passwords.strings.get(login.decode("utf-8", "replace"))
+            working = self._in_thread(string or passwords.decoy, passphrase)
+        except BaseException:
+            self._semaphore.release()
+            raise
+        if not await self._release_behind(working) or string is None:
             raise UnauthorizedLogin("login or passphrase is wrong")
         return login
 
@@ -92,7 +97,9 @@ class Argon2File:
             from twisted.internet import reactor
 
             self._reactor = reactor
-        working = deferToThreadPool(self._reactor, self._reactor.getThreadPool(), matches, string, passphrase)
+        return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), matches, string, passphrase)
+
+    def _release_behind(self, working: Deferred[bool]) -> Deferred[bool]:
         # A thread can't be stopped: the place is free when it is done, not when nobody waits for it.
         result: Deferred[bool] = Deferred(lambda cancelled: None)
 
@@ -119,5 +126,8 @@ def from_argument(argument: str) -> Argon2File:
     path, settings = found.groups()
     if not path:
         raise LocalProtocolError("which file? argon2:FILE")
-    pairs = (setting.split("=") for setting in settings.split(":")[1:])
-    return Argon2File(path, **{name: int(number) for name, number in pairs})
+    pairs = [setting.split("=") for setting in settings.split(":")[1:]]
+    numbers = {name: int(number) for name, number in pairs}
+    if len(numbers) < len(pairs):
+        raise LocalProtocolError("concurrency= or queue= is given twice; give it once")
+    return Argon2File(path, **numbers)

@@ -111,8 +111,16 @@ class SodiumProtocol(Protocol):
         :raises PayloadTooLarge: when it is longer.
         :raises LocalProtocolError: before ``authenticated()`` on a server, and when it is over.
         """
-        self._check_usable()
-        self._write(self._connection.send_data(payload))
+        if self._done or self._connection is None:
+            self._check_usable()
+        data = self._connection.send_data(payload)
+        if self._pumping:
+            self._corked.append(data)
+            self._corked_size += len(data)
+            if self._corked_size >= CORK_LIMIT:
+                self._flush()
+        else:
+            self._hand_over(data)
 
     def write(self, data: bytes) -> None:
         """Send bytes in as many DATA as they need (``IConsumer``)."""
@@ -281,9 +289,12 @@ class SodiumProtocol(Protocol):
             iterator = iter(events)
             while not self._done and not self._must_pause():
                 event = next(iterator, None)
-                if event is None:
+                if type(event) is DataReceived:
+                    self.payload_received(event.payload)
+                elif event is None:
                     break
-                self._dispatch(event)
+                else:
+                    self._dispatch(event)
         except RemoteProtocolError as error:
             self._close(error)
         except Exception as error:
@@ -301,9 +312,7 @@ class SodiumProtocol(Protocol):
         self.abort(error)
 
     def _dispatch(self, event: Event) -> None:
-        if isinstance(event, DataReceived):
-            self.payload_received(event.payload)
-        elif isinstance(event, PingReceived):
+        if isinstance(event, PingReceived):
             self._answer_ping()
         elif isinstance(event, PongReceived):
             ping = self._pings.popleft()

@@ -162,8 +162,15 @@ class PasswdOptions(CommandOptions):
             with warnings.catch_warnings():
                 warnings.simplefilter("error", getpass.GetPassWarning)
                 return getpass.getpass(prompt)
-        except (EOFError, getpass.GetPassWarning):
+        except getpass.GetPassWarning:
             raise usage.UsageError("there is no terminal to ask for the passphrase; use --passphrase-file") from None
+        except EOFError:
+            raise usage.UsageError("no passphrase was typed") from None
+        except UnicodeDecodeError:
+            raise usage.UsageError("what was typed is not UTF-8") from None
+        except KeyboardInterrupt:
+            print(file=sys.stderr)
+            raise
 
     def execute(self) -> None:
         path, login = self["path"], self["login"]
@@ -179,6 +186,8 @@ class PasswdOptions(CommandOptions):
             print("right")
         else:
             check_login(login)
+            if os.path.exists(path):
+                read_passwords(path)  # says what is wrong with it before anything is asked
             changed = set_password(path, login, hash_passphrase(self._passphrase()))
             print(f"{'changed' if changed else 'added'} {login}")
 

@@ -10,6 +10,7 @@ makes; nobody can calculate the passphrase back, but whoever has the file can tr
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import re
@@ -28,7 +29,11 @@ from .watched import SIZE_LIMIT, check_file
 MEMORY_LIMIT = 1 << 20
 PASSES_LIMIT = 64
 
-_STRING = re.compile(r"\$argon2id\$v=19\$m=(\d{1,7}),t=(\d{1,3}),p=1\$[A-Za-z0-9+/]{22}\$[A-Za-z0-9+/]{43}")
+# The last characters hold fewer bits than the others; libsodium refuses a string where the rest is not zero.
+_STRING = re.compile(
+    r"\$argon2id\$v=19\$m=([1-9][0-9]{0,6}),t=([1-9][0-9]{0,2}),p=1"
+    r"\$[A-Za-z0-9+/]{21}[AQgw]\$[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]"
+)
 
 #: Characters of base64 without padding: of a salt of 16 bytes and a hash of 32.
 _BASE64 = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
@@ -39,12 +44,15 @@ def check_login(login: str) -> None:
     See that a login can stand in a file.
 
     :raises LocalProtocolError: when it is empty, does not fit its 128 bytes, begins with ``#`` or white
-        space, ends with white space, or holds characters that can't be printed.
+        space, ends with white space, or holds characters that can't be printed or what looks like a
+        string of the file. It is not shown, since a line that is put together wrong may hold anything.
     """
     pack_text("login", login)
-    if not login or login.startswith("#") or login != login.strip() or not login.isprintable():
+    wrong = login.startswith("#") or login != login.strip() or not login.isprintable() or "$argon2id$" in login
+    if wrong or not login:
         raise LocalProtocolError(
-            f"{ascii(login)} is no login for this file: not empty, no # and no white space at its ends, all printable"
+            "that is no login for such a file: it is not empty, begins with no #, begins and ends with no white space, "
+            "and all of it can be printed"
         )
 
 
@@ -88,7 +96,6 @@ def decoy(passes: int, memory: int) -> str:
     :param passes: over the memory.
     :param memory: in KiB.
     """
-    # The last character of each holds fewer bits than the others; A leaves the rest zero.
     salt, digest = ("".join(secrets.choice(_BASE64) for _ in range(size)) + "A" for size in (21, 42))
     return f"$argon2id$v=19$m={memory},t={passes},p=1${salt}${digest}"
 
@@ -156,13 +163,15 @@ def _read(path: str) -> tuple[str, os.stat_result | None]:
 
 def read_passwords(path: str) -> dict[str, str]:
     """
-    Read a file; the one of a name that is not there is empty.
+    Read a file.
 
     :return: the strings by login.
-    :raises OSError: when it can't be read.
+    :raises OSError: when it is not there or can't be read.
     :raises LocalProtocolError: when it is no such file; the line is told.
     """
-    text, _ = _read(path)
+    text, status = _read(path)
+    if status is None:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
     try:
         return parse_passwords(text)
     except LocalProtocolError as error:

@@ -50,11 +50,19 @@ class Responder(SodiumServerProtocol):
         self._tasks: deque[_Task] = deque()
 
     def payload_received(self, payload: bytes) -> None:
+        try:
+            answer = self.factory.respond(self.peer, payload)
+            if type(answer) is bytes and not self._tasks:
+                self.send_data(answer)  # nothing to wait for
+                return
+        except Exception:
+            self._failed(Failure())
+            return
         task = _Task()
         self._tasks.append(task)
         if len(self._tasks) >= self.factory.concurrency:
             self.pauseProducing()
-        working = maybeDeferred(self.factory.respond, self.peer, payload)
+        working = maybeDeferred(lambda: answer)
         task.working = working
         working.addCallback(self._ready, task)
         working.addErrback(self._failed)

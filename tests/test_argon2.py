@@ -19,6 +19,8 @@ from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP4ServerEndpoint
 from twisted.internet.testing import EventLoggingObserver
 from twisted.logger import formatEvent, globalLogPublisher
+from twisted.python.failure import Failure
+from twisted.python.monkey import MonkeyPatcher
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface.verify import verifyObject
 
@@ -63,8 +65,14 @@ class HeldThreads:
 
     def do(self) -> None:
         """Do the oldest piece of work."""
-        on_result, function, arguments, keywords = self.work.pop(0)
-        on_result(True, function(*arguments, **keywords))
+        on_result, function, arguments, keywords = self.work[0]
+        result = function(*arguments, **keywords)
+        del self.work[0]
+        on_result(True, result)
+
+    def fail(self, error: Exception) -> None:
+        """Have the oldest piece of work fail."""
+        self.work.pop(0)[0](False, Failure(error))
 
 
 class CheckerTests(FileTestCase, SynchronousTestCase):
@@ -170,6 +178,20 @@ class CheckerTests(FileTestCase, SynchronousTestCase):
         self.threads.do()
         self.assertEqual(self.successResultOf(second), b"ann")
 
+    def test_failures_free_their_place(self) -> None:
+        """What fails before or in the thread does not hold up the next one."""
+        checker = self.make(concurrency=1)
+        with MonkeyPatcher((checker._file, "current", lambda: 1 / 0)):
+            self.failureResultOf(self.ask(checker), ZeroDivisionError)
+        with MonkeyPatcher((argon2, "matches", lambda string, passphrase: 1 / 0)):
+            asked = self.ask(checker)
+            self.assertRaises(ZeroDivisionError, self.threads.do)
+        self.threads.fail(ZeroDivisionError())
+        self.failureResultOf(asked, ZeroDivisionError)
+        asked = self.ask(checker)
+        self.threads.do()
+        self.assertEqual(self.successResultOf(asked), b"ann")
+
     def test_read_again(self) -> None:
         """A changed file counts from the next login on."""
         checker = self.make()
@@ -225,7 +247,8 @@ class StrcredTests(FileTestCase, SynchronousTestCase):
             checker = from_argument(argument)
             self.assertEqual((checker._semaphore.limit, checker._queue), expected)
         self.assertRaises(LocalProtocolError, from_argument, "")
-        self.assertRaises(LocalProtocolError, from_argument, f"{odd}:concurrency=0")
+        for settings in (":concurrency=0", ":queue=1:queue=2"):
+            self.assertRaises(LocalProtocolError, from_argument, odd + settings)
 
 
 class ReactorTests(FileTestCase, TestCase):

@@ -73,10 +73,21 @@ class StringTests(SynchronousTestCase):
             string = re.sub("m=.*,p", f"{settings},p", RIGHT)
             self.assertRaises(LocalProtocolError, cost, string)
 
+    def test_odd_forms(self) -> None:
+        """What libsodium would refuse without a calculation, which a clock would tell, is no string."""
+        for odd in (
+            RIGHT.replace("t=1", "t=01"),
+            RIGHT.replace("t=1", "t=\u0661"),
+            RIGHT.replace("m=8", "m=08"),
+            RIGHT[:-1] + "B",
+            re.sub(r"(p=1\$.{21}).", r"\1B", RIGHT),
+        ):
+            self.assertRaises(LocalProtocolError, cost, odd)
+
     def test_logins(self) -> None:
         for login in ("ann", "a b", "a:b", "\u00e4", "x" * 128, "a#"):
             check_login(login)
-        for login in ("", "#a", " a", "a ", "a\n", "a\x1b", "x" * 129, "a\u202e"):
+        for login in ("", "#a", " a", "a ", "a\n", "a\x1b", "x" * 129, "a\u202e", f"a:{RIGHT}"):
             self.assertRaises(LocalProtocolError, check_login, login)
 
 
@@ -97,6 +108,7 @@ class ParseTests(SynchronousTestCase):
             (f"ann:{RIGHT.replace('m=8', 'm=9999999')}", "asks for m=9999999"),
             (f":{RIGHT}", "is no login"),
             (f" ann:{RIGHT}", "is no login"),
+            (f"{RIGHT} :{RIGHT}", "is no login"),
             (f"bob:{RIGHT}", "'bob' stands in line 2 already"),
         ]:
             error = self.assertRaises(LocalProtocolError, parse_passwords, f"# first\nbob:{RIGHT}\n{line}\n")
@@ -199,7 +211,7 @@ class UpdateTests(SynchronousTestCase):
         self.assertEqual(os.listdir(self.directory), ["users"])
 
     def test_no_file(self) -> None:
-        self.assertEqual(read_passwords(self.path), {})
+        self.assertRaises(FileNotFoundError, read_passwords, self.path)
         self.assertRaises(OSError, set_password, os.path.join(self.directory, "no", "users"), "ann", RIGHT)
         self.assertRaises(OSError, set_password, self.directory, "ann", RIGHT)
         fifo = os.path.join(self.directory, "fifo")

@@ -209,9 +209,10 @@ class Argon2Tests(WhoTestCase):
             (("--passphrase-file", "empty", "users", "ann"), "begins with an empty line"),
             (("--passphrase-file", "users", "broken", "ann"), "line 1"),
             (("--passphrase-file", "users", "no/users", "ann"), "no.*: No such file"),
-            (("--passphrase-file", "users", "users", "#ann"), "is no login for this file"),
+            (("--passphrase-file", "users", "users", "#ann"), "is no login for such a file"),
             (("--delete", "users", "bob"), "has no login 'bob'"),
             (("--delete", "--verify", "users", "ann"), "--delete goes alone"),
+            (("--verify", "--passphrase-file", "users", "missing", "ann"), "missing: No such file"),
         ):
             failed = self.passwd(*arguments)
             self.assertEqual((failed.wait(), failed.output), (1, []), arguments)
@@ -249,9 +250,15 @@ class Argon2Tests(WhoTestCase):
         status, shown = self.on_terminal("users", "bob", answers=(b"one\n", b"two\n"))
         self.assertEqual(status, 1)
         self.assertIn(b"the two differ", shown)
-        status, shown = self.on_terminal("users", "bob", answers=(b"one\x03",))
-        self.assertEqual(status, 130, shown)
-        self.assertNotIn(b"Traceback", shown)
+        for typed, expected, words in (
+            (b"one\x03", 130, b"\nsodiumtwist: interrupted"),
+            (b"\x04", 1, b"no passphrase was typed"),
+            (b"\xff\n", 1, b"what was typed is not UTF-8"),
+        ):
+            status, shown = self.on_terminal("users", "bob", answers=(typed,))
+            self.assertEqual(status, expected, shown)
+            self.assertIn(words, shown.replace(b"\r", b""))
+            self.assertNotIn(b"Traceback", shown)
         self.assertEqual(list(read_passwords(self.path("users"))), ["ann"])
 
 

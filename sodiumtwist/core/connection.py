@@ -45,6 +45,8 @@ from .wire import (
     unpack_timestamp,
 )
 
+_DATA = PDUType.DATA
+
 #: What may wait behind a CLIENT_AUTH until it is decided on: one PDU of the largest size, in bytes.
 PENDING_LIMIT = WINDOW + PDU_OVERHEAD
 
@@ -61,8 +63,12 @@ class _Connection:
         self._keepalive = keepalive
         self._rekey = rekey
         self._rekey_at = math.inf
-        self._received: bytes | bytearray = b""
+        self._may_send = False
+        # What was received lies in here from the offset on, behind the part of a header or body
+        # that came before it, if one did.
+        self._received = b""
         self._offset = 0
+        self._part: bytearray | None = None
         # The type and body size of a PDU whose header was decrypted: that can be done only once.
         self._header: tuple[PDUType, int] | None = None
 
@@ -74,19 +80,21 @@ class _Connection:
     @property
     def buffered(self) -> int:
         """How many received bytes wait to become events."""
-        return len(self._received) - self._offset
+        waiting = len(self._received) - self._offset
+        return waiting if self._part is None else waiting + len(self._part)
 
     def _enter(self, act: Act) -> None:
         try:
             self._state = self._table[self._state][act]
         except KeyError:
             raise LocalProtocolError(f"cannot {act.value} when the connection is {self._state.name}") from None
+        self._may_send = Act.SEND_STREAM_PDU in self._table[self._state]
         if self._state is State.CLOSED:
             self._forget()
 
     def _forget(self) -> None:
         """Drop what a closed connection has no use for, secrets first of all."""
-        self._received, self._offset, self._header = b"", 0, None
+        self._received, self._offset, self._part, self._header = b"", 0, None, None
         self._push = self._pull = None
 
     def close(self) -> None:
@@ -112,15 +120,10 @@ class _Connection:
             return iter(())
         if type(data) is not bytes:
             data = bytes(data)  # the caller may go on to change it
-        if not self.buffered:
-            self._received, self._offset = data, 0
-        else:
-            if isinstance(self._received, bytearray):
-                del self._received[: self._offset]
-            else:
-                self._received = bytearray(memoryview(self._received)[self._offset :])
-            self._offset = 0
-            self._received += data
+        if self._received:
+            # Events were left where they are; otherwise all that came is in events, or in the part.
+            data = self._received[self._offset :] + data
+        self._received, self._offset = data, 0
         return self.events(now)
 
     def events(self, now: float) -> Iterator[Event]:
@@ -157,32 +160,58 @@ class _Connection:
     def _next_handshake_event(self, now: float) -> Event | None:
         raise NotImplementedError
 
-    def _take(self, size: int) -> bytes:
-        end = self._offset + size
-        taken = bytes(memoryview(self._received)[self._offset : end])
-        self._offset = end
-        return taken
+    def _take(self, size: int) -> tuple[Buffer, int] | None:
+        """
+        Take the next bytes: what they lie in, and where. ``None`` when too few have come; these are
+        then in the part.
+        """
+        received, start, part = self._received, self._offset, self._part
+        if part is None:
+            end = start + size
+            if end <= len(received):
+                if end == len(received):
+                    self._received, self._offset = b"", 0
+                else:
+                    self._offset = end
+                return received, start
+            if start < len(received):
+                self._part = bytearray(memoryview(received)[start:])
+        else:
+            end = start + size - len(part)
+            part += memoryview(received)[start:end]
+            if end <= len(received):
+                self._part = None
+                self._offset = end
+                if end == len(received):
+                    self._received, self._offset = b"", 0
+                return part, 0
+        self._received, self._offset = b"", 0
+        return None
 
-    def _pull_header(self, pull: PullStream) -> None:
-        header = pull.pull(self._received, self._offset, HEADER_SIZE)
-        self._offset += ENCRYPTED_HEADER_SIZE
-        self._header = unpack_stream_header(header)
+    def _take_whole(self, size: int) -> bytes | None:
+        taken = self._take(size)
+        return None if taken is None else bytes(memoryview(taken[0])[taken[1] : taken[1] + size])
+
+    def _pull_header(self) -> tuple[PDUType, int] | None:
+        taken = self._take(ENCRYPTED_HEADER_SIZE)
+        if taken is None:
+            return None
+        assert self._pull is not None
+        self._header = unpack_stream_header(self._pull.pull(*taken, HEADER_SIZE))
+        return self._header
 
     def _next_stream_event(self, now: float) -> Event | None:
-        pull = self._pull
-        assert pull is not None
-        if self._header is None:
-            if self.buffered < ENCRYPTED_HEADER_SIZE:
-                return None
-            self._pull_header(pull)
-            assert self._header is not None
-        pdu_type, size = self._header
-        if self.buffered < size + STREAM_OVERHEAD:
+        header = self._header or self._pull_header()
+        if header is None:
             return None
-        body = pull.pull(self._received, self._offset, size)
-        self._offset += size + STREAM_OVERHEAD
+        pdu_type, size = header
+        taken = self._take(size + STREAM_OVERHEAD)
+        if taken is None:
+            return None
+        assert self._pull is not None
+        body = self._pull.pull(*taken, size)
         self._header = None
-        if pdu_type is PDUType.DATA:
+        if pdu_type is _DATA:
             self._keepalive.heard(now)
             return DataReceived(body)
         timestamp = unpack_timestamp(body)
@@ -211,7 +240,7 @@ class _Connection:
             raise PayloadTooLarge(
                 f"a payload of {len(payload)} bytes; at most {WINDOW} fit one DATA, send it in parts"
             )
-        return self._send(PDUType.DATA, payload)
+        return self._send(_DATA, payload)
 
     def send_ping(self, now: float, timestamp: int) -> bytes:
         """
@@ -243,7 +272,8 @@ class _Connection:
             raise LocalProtocolError(f"cannot {act.value} when the connection is {self._state.name}")
 
     def _send(self, pdu_type: PDUType, body: Buffer) -> bytes:
-        self._check(Act.SEND_STREAM_PDU)
+        if not self._may_send:
+            self._check(Act.SEND_STREAM_PDU)
         assert self._push is not None
         return self._push.push_pdu(pack_header(pdu_type, len(body)), body)
 
@@ -325,11 +355,10 @@ class ServerConnection(_Connection):
         self._ignored: RemoteProtocolError | None = None
 
     def _next_handshake_event(self, now: float) -> Event | None:
-        if self._state is State.AWAITING_CLIENT_AUTH and self.buffered >= SEALED_CLIENT_AUTH_SIZE:
-            return self._open_client_auth(self._take(SEALED_CLIENT_AUTH_SIZE))
-        if self._state is State.AWAITING_PROOF and self.buffered >= ENCRYPTED_HEADER_SIZE:
-            assert self._pull is not None
-            self._pull_header(self._pull)
+        if self._state is State.AWAITING_CLIENT_AUTH:
+            sealed = self._take_whole(SEALED_CLIENT_AUTH_SIZE)
+            return None if sealed is None else self._open_client_auth(sealed)
+        if self._state is State.AWAITING_PROOF and self._pull_header() is not None:
             self._enter(Act.RECEIVE_STREAM_PDU)
             self._opened(now)
             return KeyProven()
@@ -479,10 +508,13 @@ class ClientConnection(_Connection):
         return self._handshake.client_auth
 
     def _next_handshake_event(self, now: float) -> Event | None:
-        if self._state is not State.AWAITING_SERVER_HELO or self.buffered < SEALED_SERVER_HELO_SIZE:
+        if self._state is not State.AWAITING_SERVER_HELO:
+            return None
+        sealed = self._take_whole(SEALED_SERVER_HELO_SIZE)
+        if sealed is None:
             return None
         assert self._handshake is not None
-        helo, self._pull = self._handshake.open_server_helo(self._take(SEALED_SERVER_HELO_SIZE))
+        helo, self._pull = self._handshake.open_server_helo(sealed)
         self._handshake = None
         self._enter(Act.RECEIVE_SERVER_HELO)
         self._opened(now)

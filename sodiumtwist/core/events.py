@@ -12,7 +12,7 @@ from typing import Union
 from .credentials import pack_credentials, same_credentials
 
 
-@dataclass
+@dataclass(slots=True)
 class AuthenticationRequested:
     """
     Server: a CLIENT_AUTH was opened. Answer with ``accept()``, ``reject()`` or, when its fingerprint was
@@ -41,7 +41,7 @@ class AuthenticationRequested:
         )
 
 
-@dataclass
+@dataclass(slots=True)
 class KeyProven:
     """
     Server: the client that was accepted with ``prove=True`` has sent something that only the owner of
@@ -49,7 +49,7 @@ class KeyProven:
     """
 
 
-@dataclass
+@dataclass(slots=True)
 class Authenticated:
     """
     Client: the server let us in.
@@ -60,7 +60,7 @@ class Authenticated:
     message: str
 
 
-@dataclass
+@dataclass(slots=True)
 class DataReceived:
     """
     A DATA came.
@@ -71,7 +71,7 @@ class DataReceived:
     payload: bytes = field(repr=False)
 
 
-@dataclass
+@dataclass(slots=True)
 class PingReceived:
     """
     A PING came; answer with ``send_pong()``.
@@ -82,7 +82,7 @@ class PingReceived:
     timestamp: int
 
 
-@dataclass
+@dataclass(slots=True)
 class PongReceived:
     """
     The answer to our oldest PING came.

@@ -2,8 +2,9 @@
 The two directions of ``crypto_secretstream_xchacha20poly1305``, on buffers of our own.
 
 This is the hot path, and the only place that calls libsodium through PyNaCl's inner module: the
-public bindings copy each message more often and take only ``bytes``. Messages are written to
-one scratch buffer per thread and leave it as ``bytes`` with one copy.
+public bindings copy each message more often and take only ``bytes``. Messages are opened where they lie
+and sealed into one scratch buffer per thread, which they leave as ``bytes`` with one copy. Where the inner
+module is missing, the public bindings do the same more slowly.
 
 A stream is stateful: messages open in the order in which they were sealed, each once.
 """
@@ -13,37 +14,27 @@ from __future__ import annotations
 import math
 import threading
 from dataclasses import dataclass
-from typing import Union
+from typing import Any, Union
 
-from nacl._sodium import ffi, lib
+from nacl import bindings
+from nacl.exceptions import CryptoError
 
 from .errors import DecryptionFailed, LocalProtocolError, MalformedPDU
 from .wire import HEADER_SIZE, KEY_SIZE, PDU_OVERHEAD, STREAM_HEADER_SIZE, STREAM_OVERHEAD, WINDOW
 
+try:
+    from nacl._sodium import ffi, lib
+except ImportError:
+    ffi = lib = None
+
 Buffer = Union[bytes, bytearray, memoryview]
 
-_STATE_SIZE = lib.crypto_secretstream_xchacha20poly1305_statebytes()
-_TAG_MESSAGE = lib.crypto_secretstream_xchacha20poly1305_tag_message()
-_TAG_REKEY = lib.crypto_secretstream_xchacha20poly1305_tag_rekey()
-_TAG_FINAL = lib.crypto_secretstream_xchacha20poly1305_tag_final()
-_init_push = lib.crypto_secretstream_xchacha20poly1305_init_push
-_init_pull = lib.crypto_secretstream_xchacha20poly1305_init_pull
-_push = lib.crypto_secretstream_xchacha20poly1305_push
-_pull = lib.crypto_secretstream_xchacha20poly1305_pull
-_NULL = ffi.NULL
-_buffer = ffi.buffer
-_from_buffer = ffi.from_buffer
+_TAG_MESSAGE: int = bindings.crypto_secretstream_xchacha20poly1305_TAG_MESSAGE
+_TAG_REKEY: int = bindings.crypto_secretstream_xchacha20poly1305_TAG_REKEY
+_TAG_FINAL: int = bindings.crypto_secretstream_xchacha20poly1305_TAG_FINAL
 
-
-class _Scratch(threading.local):
-    """Room for the largest PDU, sealed; libsodium runs without the interpreter's lock, so one a thread."""
-
-    def __init__(self) -> None:
-        self.out = ffi.new("unsigned char[]", PDU_OVERHEAD + WINDOW)
-        self.tag = ffi.new("unsigned char *")
-
-
-_scratch = _Scratch()
+#: Up to this size it is quicker to cut a message out, in bytes, than to point into what it lies in.
+_CUT_OUT = 2048
 
 
 @dataclass(frozen=True)
@@ -67,7 +58,7 @@ class RekeyAfter:
             )
 
 
-class PushStream:
+class _Push:
     """
     Seals messages without additional data, with tag MESSAGE, or REKEY where a new key is due.
 
@@ -80,11 +71,11 @@ class PushStream:
     def __init__(self, key: bytes, rekey_size: int = RekeyAfter.size) -> None:
         if len(key) != KEY_SIZE:
             raise ValueError(f"a session key of {len(key)} bytes")
-        self._state = ffi.new("unsigned char[]", _STATE_SIZE)
-        header = ffi.new("unsigned char[]", STREAM_HEADER_SIZE)
-        _init_push(self._state, header, key)
-        self.header = bytes(_buffer(header))
         self.rekey_in = self._rekey_size = rekey_size
+        self.header = self._begin(key)
+
+    def _begin(self, key: bytes) -> bytes:
+        raise NotImplementedError
 
     def push_pdu(self, header: bytes, body: Buffer) -> bytes:
         """
@@ -94,22 +85,20 @@ class PushStream:
         :param body: up to 131070 bytes.
         :return: ``len(body) + 46`` bytes for the wire.
         """
-        out = _scratch.out
-        size = len(body)
+        raise NotImplementedError
+
+    def _check(self, header: bytes, size: int) -> int:
+        """See that a PDU fits, and tell the tag of its body."""
         if len(header) != HEADER_SIZE or size > WINDOW:
             raise ValueError(f"a PDU of {len(header)} and {size} bytes")
-        if type(body) is not bytes:
-            body = _from_buffer(body)
-        tag = _TAG_MESSAGE
         self.rekey_in -= PDU_OVERHEAD + size
-        if self.rekey_in <= 0:
-            tag, self.rekey_in = _TAG_REKEY, self._rekey_size
-        _push(self._state, out, _NULL, header, HEADER_SIZE, _NULL, 0, _TAG_MESSAGE)
-        _push(self._state, out + (HEADER_SIZE + STREAM_OVERHEAD), _NULL, body, size, _NULL, 0, tag)
-        return _buffer(out, PDU_OVERHEAD + size)[:]
+        if self.rekey_in > 0:
+            return _TAG_MESSAGE
+        self.rekey_in = self._rekey_size
+        return _TAG_REKEY
 
 
-class PullStream:
+class _Pull:
     """
     Opens messages, in order.
 
@@ -120,8 +109,10 @@ class PullStream:
     def __init__(self, key: bytes, header: bytes) -> None:
         if len(key) != KEY_SIZE or len(header) != STREAM_HEADER_SIZE:
             raise ValueError(f"a session key of {len(key)} bytes and a stream header of {len(header)}")
-        self._state = ffi.new("unsigned char[]", _STATE_SIZE)
-        _init_pull(self._state, header, key)
+        self._begin(key, header)
+
+    def _begin(self, key: bytes, header: bytes) -> None:
+        raise NotImplementedError
 
     def pull(self, data: Buffer, offset: int, size: int) -> bytes:
         """
@@ -134,15 +125,119 @@ class PullStream:
         :raises DecryptionFailed: when it was altered, or is not the next message of this stream.
         :raises MalformedPDU: when it has tag FINAL, which this protocol does not use.
         """
+        raise NotImplementedError
+
+    @staticmethod
+    def _check(data: Buffer, offset: int, size: int) -> None:
         if offset < 0 or not 0 <= size <= WINDOW or offset + size + STREAM_OVERHEAD > len(data):
             raise ValueError(f"no {size} bytes at {offset} of {len(data)}")
-        scratch = _scratch
-        with _from_buffer(data) as start:
-            failed = _pull(
-                self._state, scratch.out, _NULL, scratch.tag, start + offset, size + STREAM_OVERHEAD, _NULL, 0
-            )
-        if failed:
-            raise DecryptionFailed("a PDU does not decrypt; it was altered on the way or sent out of order")
-        if scratch.tag[0] == _TAG_FINAL:
-            raise MalformedPDU("a PDU with secretstream tag FINAL")
-        return _buffer(scratch.out, size)[:]
+
+    @staticmethod
+    def _failed() -> DecryptionFailed:
+        return DecryptionFailed("a PDU does not decrypt; it was altered on the way or sent out of order")
+
+    @staticmethod
+    def _final() -> MalformedPDU:
+        return MalformedPDU("a PDU with secretstream tag FINAL")
+
+
+class PublicPushStream(_Push):
+    __doc__ = f"Over PyNaCl's public bindings.\n{_Push.__doc__}"
+
+    def _begin(self, key: bytes) -> bytes:
+        self._state = bindings.crypto_secretstream_xchacha20poly1305_state()
+        return bytes(bindings.crypto_secretstream_xchacha20poly1305_init_push(self._state, key))
+
+    def push_pdu(self, header: bytes, body: Buffer) -> bytes:
+        tag = self._check(header, len(body))
+        push = bindings.crypto_secretstream_xchacha20poly1305_push
+        sealed = push(self._state, header, None, _TAG_MESSAGE) + push(self._state, bytes(body), None, tag)
+        return bytes(sealed)
+
+
+class PublicPullStream(_Pull):
+    __doc__ = f"Over PyNaCl's public bindings.\n{_Pull.__doc__}"
+
+    def _begin(self, key: bytes, header: bytes) -> None:
+        self._state = bindings.crypto_secretstream_xchacha20poly1305_state()
+        bindings.crypto_secretstream_xchacha20poly1305_init_pull(self._state, header, key)
+
+    def pull(self, data: Buffer, offset: int, size: int) -> bytes:
+        self._check(data, offset, size)
+        sealed = bytes(memoryview(data)[offset : offset + size + STREAM_OVERHEAD])
+        try:
+            plain, tag = bindings.crypto_secretstream_xchacha20poly1305_pull(self._state, sealed, None)
+        except (CryptoError, RuntimeError):
+            raise self._failed() from None
+        if tag == _TAG_FINAL:
+            raise self._final()
+        return bytes(plain)
+
+
+if lib is None:
+    PushStream: Any = PublicPushStream
+    PullStream: Any = PublicPullStream
+else:
+    _STATE_SIZE = lib.crypto_secretstream_xchacha20poly1305_statebytes()
+    _init_push = lib.crypto_secretstream_xchacha20poly1305_init_push
+    _init_pull = lib.crypto_secretstream_xchacha20poly1305_init_pull
+    _push = lib.crypto_secretstream_xchacha20poly1305_push
+    _pull = lib.crypto_secretstream_xchacha20poly1305_pull
+    _NULL = ffi.NULL
+    _from_buffer = ffi.from_buffer
+    _unpack = ffi.unpack
+
+    class _Scratch(threading.local):
+        """
+        Room for the largest PDU, sealed, and for a tag; libsodium runs without the interpreter's lock,
+        so one a thread.
+        """
+
+        def __init__(self) -> None:
+            out = ffi.new("char[]", PDU_OVERHEAD + WINDOW)
+            self.out = out, out + (HEADER_SIZE + STREAM_OVERHEAD), ffi.new("unsigned char *")
+
+    _scratch = _Scratch()
+
+    class PushStream(_Push):
+        __doc__ = _Push.__doc__
+
+        def _begin(self, key: bytes) -> bytes:
+            self._state = ffi.new("unsigned char[]", _STATE_SIZE)
+            header = ffi.new("char[]", STREAM_HEADER_SIZE)
+            _init_push(self._state, header, key)
+            return bytes(_unpack(header, STREAM_HEADER_SIZE))
+
+        def push_pdu(self, header: bytes, body: Buffer) -> bytes:
+            size = len(body)
+            tag = self._check(header, size)
+            if type(body) is not bytes:
+                body = _from_buffer(body)
+            out, body_out, _ = _scratch.out
+            state = self._state
+            _push(state, out, _NULL, header, HEADER_SIZE, _NULL, 0, _TAG_MESSAGE)
+            _push(state, body_out, _NULL, body, size, _NULL, 0, tag)
+            return _unpack(out, PDU_OVERHEAD + size)  # type: ignore[no-any-return]
+
+    class PullStream(_Pull):
+        __doc__ = _Pull.__doc__
+
+        def _begin(self, key: bytes, header: bytes) -> None:
+            self._state = ffi.new("unsigned char[]", _STATE_SIZE)
+            _init_pull(self._state, header, key)
+
+        def pull(self, data: Buffer, offset: int, size: int) -> bytes:
+            end = offset + size + STREAM_OVERHEAD
+            if offset < 0 or not 0 <= size <= WINDOW or end > len(data):
+                self._check(data, offset, size)
+            out, _, tag = _scratch.out
+            if size <= _CUT_OUT and type(data) is bytes:
+                failed = _pull(self._state, out, _NULL, tag, data[offset:end], end - offset, _NULL, 0)
+            else:
+                with _from_buffer(data) as start:
+                    failed = _pull(self._state, out, _NULL, tag, start + offset, end - offset, _NULL, 0)
+            if failed:
+                raise self._failed()
+            if tag[0] == _TAG_FINAL:
+                raise self._final()
+            return _unpack(out, size)  # type: ignore[no-any-return]

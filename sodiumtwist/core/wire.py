@@ -68,6 +68,7 @@ class PDUType(IntEnum):
 
 #: The types by number; quicker than calling the enumeration.
 PDU_TYPES = {int(pdu_type): pdu_type for pdu_type in PDUType}
+_DATA = PDUType.DATA
 
 
 @dataclass
@@ -165,9 +166,10 @@ def unpack_stream_header(data: bytes) -> tuple[PDUType, int]:
     :raises UnexpectedPDU: for CLIENT_AUTH and SERVER_HELO.
     :raises WindowExceeded: for a body over 131070 bytes.
     """
+    magic, number, body_size = _HEADER.unpack(data)
+    if number == _DATA and magic == MAGIC and body_size <= WINDOW:
+        return _DATA, body_size  # as nearly all are
     pdu_type, body_size = _unpack_header(data)
-    if pdu_type is PDUType.DATA:
-        return pdu_type, body_size
     if pdu_type is PDUType.CLIENT_AUTH or pdu_type is PDUType.SERVER_HELO:
         raise UnexpectedPDU(f"a {pdu_type.name} after the handshake")
     if body_size not in TIMESTAMP_SIZES:
