@@ -31,4 +31,6 @@ def describe_bad_endpoint(description: str, example: str, error: Exception) -> s
     :param error: what parsing it raised.
     """
     why = str(error) or type(error).__name__
+    if why.startswith("sodium: "):
+        return f"bad endpoint string: {why}"  # which may hold a secret that does not belong there
     return f"bad endpoint string {ascii(description)}; one is for instance {example} ({why})"

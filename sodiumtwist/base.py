@@ -5,6 +5,9 @@ timers, producers and Deferreds.
 
 from __future__ import annotations
 
+import fcntl
+import sys
+import termios
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -39,6 +42,10 @@ READ_SIZE = 131000
 #: The payload of a PDU that one such read takes whole, in bytes: what files and streams are cut into.
 CHUNK_SIZE = READ_SIZE - PDU_OVERHEAD
 
+#: Seconds after which a connection that was closed in order, with all sent and nothing more received,
+#: waits no longer for the peer to close, too.
+LINGER = 5.0
+
 #: How many PONGs may wait for a peer that sends PINGs and does not read.
 PONG_LIMIT = 64
 
@@ -49,6 +56,18 @@ def half_closes(transport: Any) -> bool:
     sockets' does, TLS and other wrappers hand it to the socket below and lose what they hold.
     """
     return isinstance(transport, FileDescriptor) or ISodiumTransport.providedBy(transport)
+
+
+def unsent(transport: Any) -> int:
+    """
+    Tell how many bytes a socket's transport still holds, its kernel's buffer included; 0 where that
+    can't be known.
+    """
+    try:
+        waiting = fcntl.ioctl(transport.getHandle(), termios.TIOCOUTQ, bytes(4))
+    except (AttributeError, OSError):
+        return 0
+    return int.from_bytes(waiting, sys.byteorder) + len(transport.dataBuffer)
 
 
 @implementer(IPushProducer, IConsumer)
@@ -77,9 +96,16 @@ class SodiumProtocol(Protocol):
     _paused = False
     _write_blocked = False
     _draining = False
+    _unblocking = False
     _transport_paused = False
     _unread_pongs = 0
     _held_end: Failure | None = None
+    _unsent_at_end = False
+    _gated = False
+    _handing_over = False
+    _heard_closing = False
+    _left_unsent = 0
+    _linger_until = 0.0
 
     # Hooks for the application
 
@@ -120,13 +146,22 @@ class SodiumProtocol(Protocol):
             if self._corked_size >= CORK_LIMIT:
                 self._flush()
         else:
-            self._hand_over(data)
+            self._hand_over((data,))
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: Buffer) -> None:
         """Send bytes in as many DATA as they need (``IConsumer``)."""
+        self._check_usable()
         view = memoryview(data)
-        for start in range(0, len(view), CHUNK_SIZE):
-            self.send_data(view[start : start + CHUNK_SIZE])
+        # All of it is sealed before any is handed over: a producer that is paused meanwhile may write
+        # more, which comes behind.
+        pdus = [self._connection.send_data(view[at : at + CHUNK_SIZE]) for at in range(0, len(view), CHUNK_SIZE)]
+        if not self._pumping:
+            self._hand_over(pdus)
+            return
+        self._corked += pdus
+        self._corked_size += sum(map(len, pdus))
+        if self._corked_size >= CORK_LIMIT:
+            self._flush()
 
     def ping(self) -> Deferred[float]:
         """
@@ -192,7 +227,7 @@ class SodiumProtocol(Protocol):
         if self._done:
             producer.stopProducing()
             return
-        self._producer = producer if streaming else PulledProducer(producer, self._clock)
+        self._producer = producer if streaming else PulledProducer(producer, self._clock, self._producer_failed)
         if self._write_blocked:
             self._producer.pauseProducing()
             self._regulate()
@@ -224,6 +259,7 @@ class SodiumProtocol(Protocol):
         self._read_up_to(self._first_read)
         self._connection = self.factory.make_connection(self._clock.seconds())
         self.transport.registerProducer(WriteGate(self._writing_blocked, self._writing_unblocked), True)
+        self._gated = True
         self._arm_timer()
 
     def _read_up_to(self, size: int) -> None:
@@ -234,6 +270,7 @@ class SodiumProtocol(Protocol):
     def dataReceived(self, data: bytes) -> None:
         """Bytes came, cut anywhere."""
         if self._done:
+            self._heard_closing = True
             return
         self._pump(self._connection.receive_data(data, self._clock.seconds()))
 
@@ -242,13 +279,16 @@ class SodiumProtocol(Protocol):
         if self._paused and not self._done and reason.check(ConnectionDone) and self._connection.buffered:
             # Transports like TLS deliver what they hold and the end, paused or not.
             self._held_end = reason
+            self._note_unsent()
             self._write_blocked = False
             self._outgoing.clear()
-            self._stop_producer()
+            self._quiet_producer()
             return
         if self._error is None and not self._done:
             self._error = self._explain(reason)
+        self._note_unsent()
         self._finish()
+        self._outgoing.clear()
         if self._closing is not None:
             self._closing.cancel()
             self._closing = None
@@ -259,8 +299,13 @@ class SodiumProtocol(Protocol):
         for ping in pings:
             if ping is not None:
                 ping.errback(reason)
+        # Not earlier: a producer whose own end this is must not take it for an end in order.
+        self._stop_producer()
         self._lost(reason)
         self.connection_lost(reason)
+
+    def _note_unsent(self) -> None:
+        self._unsent_at_end = self._unsent_at_end or self._write_blocked or bool(self._outgoing)
 
     def _explain(self, reason: Failure) -> BaseException | None:
         if reason.check(ConnectionDone):
@@ -310,6 +355,9 @@ class SodiumProtocol(Protocol):
     def _application_failed(self, failure: Failure, error: BaseException) -> None:
         self._log.failure("the application failed; its connection with {peer} is closed", failure, peer=self._peer())
         self.abort(error)
+
+    def _producer_failed(self, failure: Failure) -> None:
+        self._application_failed(failure, failure.value)
 
     def _dispatch(self, event: Event) -> None:
         if isinstance(event, PingReceived):
@@ -368,7 +416,7 @@ class SodiumProtocol(Protocol):
 
     def _write(self, data: bytes) -> None:
         if not self._pumping:
-            self._hand_over(data)
+            self._hand_over((data,))
             return
         self._corked.append(data)
         self._corked_size += len(data)
@@ -379,15 +427,24 @@ class SodiumProtocol(Protocol):
         corked = self._corked
         if not corked:
             return
-        self._corked, self._corked_size = [], 0
-        self._hand_over(corked[0] if len(corked) == 1 else b"".join(corked))
+        size, self._corked, self._corked_size = self._corked_size, [], 0
+        if len(corked) > 1 and size <= 2 * CORK_LIMIT:
+            corked = [b"".join(corked)]
+        self._hand_over(corked)
 
-    def _hand_over(self, data: bytes) -> None:
+    def _hand_over(self, pieces: Iterable[bytes]) -> None:
         """Write, piece by piece, so that a peer that takes much slowly is seen to take some."""
-        if self._write_blocked:
-            self._outgoing.append(data)
-        else:
-            self.transport.write(data)
+        self._outgoing.extend(pieces)
+        if not self._draining:
+            self._drain()
+
+    def _drain(self) -> None:
+        self._draining = True
+        try:
+            while self._outgoing and not self._write_blocked:
+                self.transport.write(self._outgoing.popleft())
+        finally:
+            self._draining = False
 
     def _send_ping(self) -> None:
         ping = self._connection.send_ping(self._clock.seconds(), self.factory.wall_clock())
@@ -400,8 +457,8 @@ class SodiumProtocol(Protocol):
             return
         self._connection.writing_blocked(self._clock.seconds())
         self._arm_timer()
-        if self._draining:
-            return
+        if self._unblocking:
+            return  # the producer is paused already
         if self._producer is not None:
             self._producer.pauseProducing()
         self._regulate()
@@ -410,15 +467,15 @@ class SodiumProtocol(Protocol):
         self._write_blocked = False
         self._unread_pongs = 0
         if self._done:
+            self._go_on_closing()
             return
         self._connection.writing_unblocked()
-        self._draining = True
+        self._unblocking = True
         try:
-            while self._outgoing and not self._write_blocked:
-                self.transport.write(self._outgoing.popleft())
+            self._drain()
         finally:
-            self._draining = False
-        if self._write_blocked:
+            self._unblocking = False
+        if self._write_blocked or self._done:
             return
         if self._producer is not None:
             self._producer.resumeProducing()
@@ -456,48 +513,98 @@ class SodiumProtocol(Protocol):
     def _close(self, error: BaseException | None) -> None:
         if self._done:
             return
-        self._error = error
         self._flush()
-        if self._outgoing:
-            self.transport.write(b"".join(self._outgoing))
+        if self._write_blocked and isinstance(error, RemoteProtocolError):
+            self.abort(error)  # nothing waits for a peer that breaks the protocol
+            return
+        self._error = error
         self._finish()
         if self._held_end is not None:
             self._end_now()
             return
-        self._closing = self._clock.callLater(self._closing_time(), self._abort_transport)
-        if error is None and self.is_authenticated and half_closes(self.transport):
+        if self._transport_paused:
+            # Over TLS the end comes by reading; and a peer that waits to be read must go on to read.
+            self._transport_paused = False
+            self.transport.resumeProducing()
+        self._handing_over = True
+        self._go_on_closing()
+
+    def _go_on_closing(self) -> None:
+        """Hand over what is left, as fast as the peer takes it, and then close."""
+        if not self._handing_over:
+            return
+        self._time_closing(self._closing_time(), self._abort_transport)
+        self._drain()
+        if self._outgoing or not self._handing_over:
+            return
+        self._handing_over = False
+        self._open_gate()
+        if self._error is None and self.is_authenticated and half_closes(self.transport):
             # Closed with bytes unread, a socket resets the connection, and what the peer has not
             # read yet is lost to it.
             self.transport.loseWriteConnection()
             self.transport.resumeProducing()
+            self._left_unsent = unsent(self.transport)
+            self._linger_until = self._clock.seconds() + self._closing_time()
+            self._time_closing(LINGER, self._linger)
         else:
             self.transport.loseConnection()
 
+    def _open_gate(self) -> None:
+        # A producer that stays registered keeps Twisted from closing.
+        if self._gated:
+            self._gated = self._write_blocked = False
+            self.transport.unregisterProducer()
+
     def _closing_time(self) -> float:
-        """How many seconds closing in order may take."""
+        """How many seconds may pass without progress while closing in order."""
         timeouts: Timeouts = self.factory.timeouts
         return timeouts.inactivity
 
+    def _time_closing(self, seconds: float, over: Callable[[], None]) -> None:
+        if self._closing is not None and self._closing.active():
+            self._closing.cancel()
+        self._closing = self._clock.callLater(seconds, over)
+
+    def _linger(self) -> None:
+        """Look how closing goes on: the peer may still take what a socket holds, or send what is dropped."""
+        now, left = self._clock.seconds(), unsent(self.transport)
+        if left < self._left_unsent:
+            self._linger_until = now + self._closing_time()
+        quiet, self._heard_closing, self._left_unsent = not self._heard_closing, False, left
+        if quiet and not left:
+            self._time_closing(self._closing_time(), self._abort_transport)
+            self.transport.loseConnection()
+        elif now >= self._linger_until:
+            self._abort_transport()
+        else:
+            self._time_closing(LINGER, self._linger)
+
     def _finish(self) -> None:
-        """From here on nothing is received, sent or timed."""
+        """From here on nothing is received, produced or timed."""
         if self._done:
             return
         self._done = True
         self._corked, self._corked_size = [], 0
-        self._outgoing.clear()
         self._connection.close()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        # A producer that stays registered keeps Twisted from closing.
-        self.transport.unregisterProducer()
-        self._stop_producer()
+        self._quiet_producer()
 
     def _end_now(self) -> None:
         """Let in the end of the transport that was held back."""
         reason, self._held_end = self._held_end, None
         assert reason is not None
         self.connectionLost(reason)
+
+    def _quiet_producer(self) -> None:
+        """Have the producer produce no more. It is stopped when all is over."""
+        if self._producer is not None:
+            try:
+                self._producer.pauseProducing()
+            except Exception:
+                self._log.failure("a producer failed when it was paused")
 
     def _stop_producer(self) -> None:
         producer, self._producer = self._producer, None
@@ -511,6 +618,9 @@ class SodiumProtocol(Protocol):
         if self._closing is not None and self._closing.active():
             self._closing.cancel()
         self._closing = None
+        self._handing_over = False
+        self._outgoing.clear()
+        self._open_gate()
         abort = getattr(self.transport, "abortConnection", None) or self.transport.loseConnection
         abort()
 

@@ -250,7 +250,7 @@ def _inner(
         elif len(error.args) == 2 and isinstance(error.args[1], list):
             unknown = error.args[1]  # as the parser of tls: says it
         else:
-            raise
+            raise ValueError(f"sodium: {arguments[0]} is not understood: {error}") from None
         raise ValueError(
             f"sodium: unknown keyword {', '.join(unknown)}; sodium takes {', '.join(keywords)}, "
             f"and {arguments[0]} takes none of that name"

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 
@@ -31,11 +32,17 @@ class WriteGate:
 
 @implementer(IPushProducer)
 class PulledProducer:
-    """Makes a pull producer look like a push producer: asks it again and again until paused."""
+    """
+    Makes a pull producer look like a push producer: asks it again and again until paused.
 
-    def __init__(self, producer: Any, clock: IReactorTime) -> None:
+    :param producer: it.
+    :param failed: called with what it raised, which ends it.
+    """
+
+    def __init__(self, producer: Any, clock: IReactorTime, failed: Callable[[Failure], None]) -> None:
         self._producer = producer
         self._clock = clock
+        self._failed = failed
         self._wanted = False
         self._call: IDelayedCall | None = None
 
@@ -46,7 +53,11 @@ class PulledProducer:
 
     def _pull(self) -> None:
         self._call = None
-        self._producer.resumeProducing()
+        try:
+            self._producer.resumeProducing()
+        except Exception:
+            self._wanted = False
+            self._failed(Failure())
         if self._wanted:
             self.resumeProducing()
 

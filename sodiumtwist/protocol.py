@@ -16,7 +16,7 @@ from twisted.cred.credentials import UsernamePassword
 from twisted.cred.error import UnauthorizedLogin
 from twisted.cred.portal import Portal
 from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
-from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.python.failure import Failure
 
 from .auth import LoginNotChecked, LoginRefused
@@ -53,6 +53,7 @@ class SodiumServerProtocol(SodiumProtocol):
     _deciding: Deferred[Any] | None = None
     _logout: Callable[[], Any] | None = None
     _turned_away = False
+    _greeting = False
 
     def _handshake_event(self, event: Event) -> None:
         if isinstance(event, KeyProven):
@@ -106,9 +107,28 @@ class SodiumServerProtocol(SodiumProtocol):
 
     def _let_in(self) -> None:
         prove = self.factory.authorized_keys is not None
-        self._write(self._connection.accept(self._clock.seconds(), self.factory.message, prove))
+        self._greeting = True
+        self._hand_over((self._connection.accept(self._clock.seconds(), self.factory.message, prove),))
         if not prove:
             self._serve()
+
+    def _flush(self) -> None:
+        super()._flush()
+        if not self._pumping:
+            self._greeting = False
+
+    def abort(self, error: BaseException | None = None) -> None:
+        """
+        Close at once: what was not delivered yet is dropped, except for the hello: without it the
+        client would take this for a wrong passphrase.
+
+        :param error: what ``connection_lost`` shall give as the reason.
+        """
+        if not self._greeting or self._done:
+            super().abort(error)
+            return
+        self._corked, self._corked_size = [], 0
+        self._close(error or ConnectionAborted())
 
     def _serve(self) -> None:
         self.peer, self._claimed = self._claimed, None

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any, Union
 
-from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, fail, maybeDeferred, succeed
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.python.failure import Failure
 
@@ -46,6 +46,8 @@ class Responder(SodiumServerProtocol):
     and the connection closed; what is not done by the end of the connection is cancelled.
     """
 
+    _over = False
+
     def __init__(self) -> None:
         self._tasks: deque[_Task] = deque()
 
@@ -78,6 +80,8 @@ class Responder(SodiumServerProtocol):
             self.resumeProducing()
 
     def _failed(self, reason: Failure) -> None:
+        if self._over and not reason.check(CancelledError):
+            self._log.failure("a request failed after its connection was over", reason)
         if self._done:
             return
         self._log.failure(
@@ -89,6 +93,7 @@ class Responder(SodiumServerProtocol):
         self._close(reason.value)
 
     def connection_lost(self, reason: Failure) -> None:
+        self._over = True
         tasks, self._tasks = self._tasks, deque()
         for task in tasks:
             if task.working is not None:
@@ -125,6 +130,8 @@ class RequestClient(SodiumClientProtocol):
             closed, and with the reason when it goes before the answer has come.
         """
         try:
+            if self._closed:
+                raise LocalProtocolError("the connection is closed")
             if len(self._unanswered) >= self._limit:
                 raise TooManyRequests(
                     f"{self._limit} requests are unanswered; wait with ready() before the next one"
@@ -161,12 +168,18 @@ class RequestClient(SodiumClientProtocol):
 
         :return: fires when the connection is gone, however it went.
         """
-        super().close()
         if self._end is not None:
             return succeed(None)
         closed: Deferred[None] = Deferred()
         self._closed.append(closed)
+        if self.peer is not None or not self._unanswered:
+            super().close()
+        # Else when the server has answered: to close earlier would cut off the early requests.
         return closed
+
+    def authenticated(self) -> None:
+        if self._closed:
+            super().close()
 
     def payload_received(self, payload: bytes) -> None:
         if not self._unanswered:

@@ -154,7 +154,8 @@ class StreamEnd(SodiumProtocol):
     def authenticated(self) -> None:
         application = self.factory.application.buildProtocol(self.transport.getPeer())
         if application is None:
-            self.abort(NoProtocol())
+            self._close(NoProtocol())
+        if self._done:
             return
         self.application = application
         application.makeConnection(self._stream)
@@ -164,8 +165,8 @@ class StreamEnd(SodiumProtocol):
     def write_stream(self, data: bytes) -> None:
         """Send bytes of the stream, soon."""
         if type(data) is not bytes:
-            if isinstance(data, str):
-                raise TypeError("a transport takes bytes, not str")
+            if not isinstance(data, (bytes, bytearray, memoryview)):
+                raise TypeError(f"a transport takes bytes, not {type(data).__name__}")
             data = bytes(data)
         if not data or self._ended or self._done:
             return
@@ -187,8 +188,7 @@ class StreamEnd(SodiumProtocol):
         view = memoryview(self._unsent[0] if len(self._unsent) == 1 else b"".join(self._unsent))
         end = len(view) - len(view) % CHUNK_SIZE if whole_chunks else len(view)
         self._unsent, self._unsent_size = ([bytes(view[end:])] if end < len(view) else []), len(view) - end
-        for start in range(0, end, CHUNK_SIZE):
-            self.send_data(view[start : min(start + CHUNK_SIZE, end)])
+        super().write(view[:end])
 
     def _flush(self) -> None:
         super()._flush()
@@ -249,17 +249,25 @@ class StreamEnd(SodiumProtocol):
         self._unsent.clear()
         if self.application is None:
             return
-        if self._ended and self._peer_ended and reason.check(ConnectionLost):
+        whole = self._ended and not self._unsent_at_end
+        if whole and self._peer_ended and reason.check(ConnectionLost):
             # Our end was answered by a peer that had closed already: nothing is missing.
             reason = Failure(ConnectionDone())
-        elif reason.check(ConnectionDone) and not self._peer_ended and not self._stream.disconnecting:
-            reason = Failure(ConnectionLost("the connection closed without the end of its stream"))
+        elif reason.check(ConnectionDone):
+            if self._unsent_at_end:
+                reason = Failure(ConnectionLost("the peer closed before it took all that was sent to it"))
+            elif not (self._peer_ended or self._stream.disconnecting):
+                reason = Failure(ConnectionLost("the connection closed without the end of its stream"))
         self._stream.disconnecting = True
         self.application.connectionLost(reason)
 
 
 class ServerStream(StreamEnd, SodiumServerProtocol):
     """The server's end."""
+
+    def _must_pause(self) -> bool:
+        # As over a socket: who sends without a producer is buffered, and goes on receiving.
+        return self._paused or (self.peer is None and super()._must_pause())
 
 
 class ClientStream(StreamEnd, SodiumClientProtocol):

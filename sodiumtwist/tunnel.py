@@ -32,6 +32,8 @@ class TunnelEnd(Protocol):
     :ivar gone: whether it is over.
     """
 
+    _log = Logger()
+
     transport: Any
     gone = False
 
@@ -87,6 +89,11 @@ class TunnelEnd(Protocol):
         if reason.check(ConnectionDone):
             other.transport.loseConnection()
         else:
+            self._log.info(
+                "the connection with {peer} broke: {reason}",
+                peer=describe_address(self.transport.getPeer()),
+                reason=reason.getErrorMessage(),
+            )
             other.transport.abortConnection()
 
     def _part(self) -> None:

@@ -24,7 +24,7 @@ from twisted.python.monkey import MonkeyPatcher
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface.verify import verifyObject
 
-from sodiumtwist import LocalProtocolError, SodiumServerFactory, argon2
+from sodiumtwist import LocalProtocolError, SodiumServerFactory, Timeouts, argon2
 from sodiumtwist.argon2 import Argon2File, from_argument
 from sodiumtwist.auth import LoginNotChecked
 from sodiumtwist.passwords import cost, hash_passphrase
@@ -274,7 +274,8 @@ class ReactorTests(FileTestCase, TestCase):
                     running -= 1
 
         self.patch(argon2, "matches", count)
-        factory = SodiumServerFactory(SERVER_PAIR, checker)
+        patient = Timeouts(authentication=600)  # a busy machine is no failure
+        factory = SodiumServerFactory(SERVER_PAIR, checker, timeouts=patient)
         port = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(factory)
         self.addCleanup(port.stopListening)
         where = TCP4ClientEndpoint(reactor, "127.0.0.1", port.getHost().port)
@@ -291,7 +292,8 @@ class ReactorTests(FileTestCase, TestCase):
         clients: list[Any] = []
 
         async def connect() -> Any:
-            client = await where.connect(make_client_factory(None, Client, login="username", passphrase="passphrase"))
+            credentials = {"login": "username", "passphrase": "passphrase"}
+            client = await where.connect(make_client_factory(None, Client, timeouts=patient, **credentials))
             clients.append(client)
             return client
 

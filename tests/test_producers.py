@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from twisted.internet.interfaces import IPushProducer
 from twisted.internet.task import Clock
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyClass, verifyObject
 
@@ -59,7 +60,8 @@ class PulledProducerTests(SynchronousTestCase):
     def make(self, pause_at: int) -> None:
         self.clock = Clock()
         self.pulled = Pulled(pause_at)
-        self.producer = self.pulled.membrane = PulledProducer(self.pulled, self.clock)
+        self.failures: list[Failure] = []
+        self.producer = self.pulled.membrane = PulledProducer(self.pulled, self.clock, self.failures.append)
 
     def test_interface(self) -> None:
         self.make(1)

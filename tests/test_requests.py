@@ -292,6 +292,18 @@ class ResponderTests(SynchronousTestCase):
         self.assert_dropped(pair, first, ZeroDivisionError)
         self.failureResultOf(asked[1], ConnectionLost)
 
+    def test_failure_after_the_end(self) -> None:
+        """It is logged, since nobody else hears of it."""
+        desk = Desk()
+        pair = make_pair(desk)
+        (asked,) = self.ask(pair, b"question")
+        self.patch(desk.answering[0], "cancel", lambda: None)
+        pair.client.abort()
+        pair.flush()
+        self.failureResultOf(asked, ConnectionAborted)
+        desk.answering[0].errback(ZeroDivisionError())
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
     def test_answer_after_failure(self) -> None:
         """What is answered after the failure, before the connection is gone, is dropped."""
         desk = Desk()
@@ -625,6 +637,23 @@ class EarlyTests(SynchronousTestCase):
         pair.round_trip()
         self.assertEqual([self.successResultOf(d) for d in asked], [b"%d" % n for n in range(REQUEST_LIMIT)])
 
+    def test_close_at_once(self) -> None:
+        """Early requests are delivered, though the login takes time and nobody waits for answers."""
+        clock, desk, checker = Clock(), Desk(), Undecided()
+        pair = Pair(
+            SodiumServerFactory(SERVER_PAIR, checker, desk, clock=clock), make_client_factory(clock, RequestClient)
+        )
+        for number in range(50):
+            pair.client.request(b"%d" % number).addErrback(lambda reason: None)
+        closed = pair.client.close()
+        self.failureResultOf(pair.client.request(b"late"), LocalProtocolError)
+        pair.flush()
+        self.assertNoResult(closed)
+        checker.deciding.callback(b"")
+        pair.flush()
+        self.assertEqual(desk.payloads, [b"%d" % number for number in range(50)])
+        self.assertIsNone(self.successResultOf(closed))
+
     def test_refused(self) -> None:
         """When the login is refused, the early request fails with that, and was not worked on."""
         clock, desk = Clock(), Desk()
@@ -643,10 +672,11 @@ class Undecided:
 
     def __init__(self) -> None:
         self.asked: Deferred[None] = Deferred()
+        self.deciding: Deferred[bytes] = Deferred()
 
     def requestAvatarId(self, credentials: Any) -> Deferred[bytes]:
         self.asked.callback(None)
-        return Deferred()
+        return self.deciding
 
 
 class ConnectTests(TestCase):

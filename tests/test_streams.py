@@ -4,21 +4,26 @@ Streams: an application's protocol on an encrypted transport, in memory.
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import SSL4ServerEndpoint, TCP4ClientEndpoint, connectProtocol, wrapClientTLS
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost, NoProtocol
 from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocolFactory, ITransport
 from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.ssl import Certificate, PrivateCertificate, optionsForClientTLS
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from sodiumtwist import ISodiumTransport, SingleLogin
-from sodiumtwist.base import CHUNK_SIZE
+from sodiumtwist import ISodiumTransport, SingleLogin, SodiumClientEndpoint, SodiumServerEndpoint, Timeouts, base
+from sodiumtwist.base import CHUNK_SIZE, LINGER
 from sodiumtwist.core.errors import DecryptionFailed, RemoteProtocolError, UnexpectedPDU
 from sodiumtwist.core.wire import PDU_OVERHEAD
 from sodiumtwist.streams import StreamClientFactory, StreamServerFactory
@@ -33,6 +38,11 @@ from .pair import (
     make_client_factory,
     make_server_factory,
 )
+from .test_tls import Authority
+
+
+class Boom(Exception):
+    """What a faulty application raises."""
 
 
 class Application(Protocol):
@@ -97,15 +107,27 @@ class Producer:
 
 
 class StreamTestCase(SynchronousTestCase):
-    def start(self, server: Any = Application, client: Any = Application, passphrase: str = PASSPHRASE) -> None:
+    def start(
+        self,
+        server: Any = Application,
+        client: Any = Application,
+        passphrase: str = PASSPHRASE,
+        timeouts: Timeouts | None = None,
+    ) -> None:
         """Connect two applications."""
         self.clock = Clock()
         self.servers, self.clients = Applications(server), Applications(client)
         checker = SingleLogin(LOGIN, PASSPHRASE)
         self.pair = Pair(
-            StreamServerFactory(self.servers, SERVER_PAIR, checker, clock=self.clock),
+            StreamServerFactory(self.servers, SERVER_PAIR, checker, clock=self.clock, timeouts=timeouts),
             StreamClientFactory(
-                self.clients, SERVER_PAIR.public, LOGIN, passphrase, pair=CLIENT_PAIR, clock=self.clock
+                self.clients,
+                SERVER_PAIR.public,
+                LOGIN,
+                passphrase,
+                pair=CLIENT_PAIR,
+                clock=self.clock,
+                timeouts=timeouts,
             ),
         )
         self.ready = self.pair.client.when_authenticated()
@@ -240,7 +262,8 @@ class BytesTests(StreamTestCase):
 
     def test_only_bytes(self) -> None:
         self.start()
-        self.assertRaises(TypeError, self.client.transport.write, "text")
+        for odd in ("text", 5, [1, 2], None):
+            self.assertRaises(TypeError, self.client.transport.write, odd)
         self.client.transport.write(bytearray(b"mutable"))
         self.flush()
         self.assertEqual(self.server.received, b"mutable")
@@ -323,7 +346,7 @@ class EndTests(StreamTestCase):
         self.client.transport.loseWriteConnection()
         self.flush()
         self.assertEqual(self.client.received, b"an answer")
-        self.assertEqual(producer.calls, ["stop"])
+        self.assertEqual(producer.calls, ["pause", "stop"])
         self.assertIs(self.client.reason.type, ConnectionDone)
         self.assertIs(self.server.reason.type, ConnectionDone)
 
@@ -429,6 +452,241 @@ class FlowTests(StreamTestCase):
             self.flush()
         self.assertEqual(self.server.received, b"piece" * 3)
         self.assertIs(self.server.reason.type, ConnectionDone)
+
+
+    def test_pull_producer_that_fails(self) -> None:
+        """As over a socket: logged, stopped, and the connection is over."""
+
+        class Failing(Producer):
+            def resumeProducing(self) -> None:
+                raise Boom()
+
+        self.start()
+        producer = Failing()
+        self.client.transport.registerProducer(producer, False)
+        for _ in range(3):
+            self.flush()
+        self.assertEqual(len(self.flushLoggedErrors(Boom)), 1)
+        self.assertEqual(producer.calls, ["stop"])
+        self.assertIs(self.client.reason.type, Boom)
+        self.assertIs(self.server.reason.type, ConnectionLost)
+
+    def test_producer_that_gives_up(self) -> None:
+        """One that closes when it is paused, inside of a large write, cuts nothing off."""
+        self.start()
+        transport = self.server.transport
+
+        class Impatient(Producer):
+            def pauseProducing(self) -> None:
+                if not self.calls:
+                    super().pauseProducing()
+                    transport.unregisterProducer()
+                    transport.loseConnection()
+
+        transport.registerProducer(Impatient(), True)
+        transport.write(bytes(500_000))
+        self.flush()
+        self.assertEqual(len(self.client.received), 500_000)
+        self.assertIs(self.client.reason.type, ConnectionDone)
+        self.assertIs(self.server.reason.type, ConnectionDone)
+
+    def test_producer_that_writes_when_paused(self) -> None:
+        """That comes behind the write in which it was paused."""
+        self.start()
+        transport = self.server.transport
+
+        class Talkative(Producer):
+            def pauseProducing(self) -> None:
+                if not self.calls:
+                    transport.write(b"B" * 200_000)
+                super().pauseProducing()
+
+        transport.registerProducer(Talkative(), True)
+        transport.write(b"A" * 500_000)
+        self.flush()
+        self.assertTrue(self.client.received == b"A" * 500_000 + b"B" * 200_000)
+
+    def test_echo_without_a_producer(self) -> None:
+        """A peer that sends all before it reads gets all back, as over a socket."""
+
+        class Echo(Application):
+            def dataReceived(self, data: bytes) -> None:
+                self.transport.write(data)
+
+        self.start(server=Echo)
+        data = bytes(range(256)) * 40_000
+        self.client.transport.pauseProducing()
+        self.client.transport.write(data)
+        self.flush()
+        self.assertEqual(bytes(self.pair.client_transport.out), b"")
+        self.client.transport.resumeProducing()
+        for _ in range(200):
+            self.flush()
+        self.assertTrue(self.client.received == data)
+
+
+class ClosingTests(StreamTestCase):
+    """How long closing takes, and what it waits for."""
+
+    def test_slow_peer(self) -> None:
+        """One that always takes a little gets all, though that takes longer than it may take nothing."""
+        self.start(timeouts=Timeouts(inactivity=30, ping_interval=10_000))
+        data = bytes(range(256)) * 10_000
+        self.server.transport.write(data)
+        self.server.transport.loseConnection()
+        self.clock.advance(0)
+        while self.pair.step():
+            self.clock.advance(8)
+            self.assertFalse(self.pair.server_transport.aborting)
+        self.assertTrue(self.client.received == data)
+        self.assertGreater(self.clock.seconds(), 100)
+        self.assertIs(self.client.reason.type, ConnectionDone)
+        self.assertIs(self.server.reason.type, ConnectionDone)
+
+    def test_peer_that_takes_nothing(self) -> None:
+        """Then it is over when inactivity has lasted as long as it may."""
+        self.start()
+        self.pair.client_transport.pauseProducing()
+        self.server.transport.write(bytes(1_000_000))
+        self.server.transport.loseConnection()
+        self.clock.advance(0)
+        self.clock.advance(179)
+        self.assertFalse(self.pair.server_transport.aborting)
+        self.clock.advance(1)
+        self.assertTrue(self.pair.server_transport.aborting)
+
+    def start_half_closing(self) -> None:
+        """The server's end has closed its direction, all is sent, and the client's says nothing."""
+        self.start()
+        self.half_closed: list[None] = []
+        self.patch(base, "half_closes", lambda transport: True)
+        self.pair.server_transport.loseWriteConnection = lambda: self.half_closed.append(None)
+        self.server.transport.loseConnection()
+        self.clock.advance(0)
+        self.assertEqual(self.half_closed, [None])
+
+    def test_peer_that_has_paused(self) -> None:
+        """With nothing left to send, closing waits a few seconds for the peer's end, and is in order all the same."""
+        self.start_half_closing()
+        self.clock.advance(LINGER - 0.1)
+        transport = self.pair.server_transport
+        self.assertFalse(transport.disconnecting or transport.aborting)
+        self.clock.advance(0.1)
+        self.assertTrue(transport.disconnecting)
+        self.assertFalse(transport.aborting)
+        transport.lose(ConnectionDone())
+        self.assertIs(self.server.reason.type, ConnectionDone)
+        self.assertEqual([call for call in self.clock.getDelayedCalls() if call.func.__self__ is self.pair.server], [])
+
+    def test_peer_that_goes_on_sending(self) -> None:
+        """What it sends is dropped, for as long as inactivity may last."""
+        self.start_half_closing()
+        for _ in range(35):
+            self.pair.server.dataReceived(b"x" * 1000)
+            self.clock.advance(LINGER)
+            self.assertFalse(self.pair.server_transport.disconnecting or self.pair.server_transport.aborting)
+        for _ in range(2):
+            self.pair.server.dataReceived(b"x" * 1000)
+            self.clock.advance(LINGER)
+        self.assertTrue(self.pair.server_transport.aborting)
+
+    def test_nothing_taken_at_the_end(self) -> None:
+        """An answer that its reader did not take before it left is no end in order."""
+
+        class Answering(HalfCloseable):
+            def readConnectionLost(self) -> None:
+                super().readConnectionLost()
+                self.transport.write(bytes(5_000_000))
+                self.transport.loseWriteConnection()
+
+        self.start(server=Answering, client=HalfCloseable)
+        self.client.transport.loseWriteConnection()
+        self.clock.advance(0)
+        self.pair.client_transport.pauseProducing()
+        self.pair.flush()
+        self.pair.server_transport.lose(ConnectionDone())
+        self.assertIs(self.server.reason.type, ConnectionLost)
+
+    def test_refused_by_the_application(self) -> None:
+        """A server without a protocol for a client, or that fails: the client was let in, and is not told otherwise."""
+
+        class Refusing(Application):
+            def connectionMade(self) -> None:
+                self.transport.abortConnection()
+
+        class Failing(Application):
+            def connectionMade(self) -> None:
+                raise Boom()
+
+        for server in (lambda: None, Refusing, Failing):
+            self.start(server=server)
+            self.flush()
+            self.assertIsNone(self.successResultOf(self.ready))
+            (client,) = self.clients.built
+            self.assertIs(client.reason.type, ConnectionLost)
+        self.assertEqual(len(self.flushLoggedErrors(Boom)), 1)
+
+    def test_cancelled_while_it_is_built(self) -> None:
+        """An application that is built too late is not connected."""
+
+        class Late(Applications):
+            def buildProtocol(self, address: Any) -> Any:
+                ends[0].abort()
+                return super().buildProtocol(address)
+
+        ends: list[Any] = []
+        clock, applications = Clock(), Late(Application)
+        pair = Pair(
+            StreamServerFactory(Applications(), SERVER_PAIR, SingleLogin(LOGIN, PASSPHRASE), clock=clock),
+            StreamClientFactory(applications, SERVER_PAIR.public, LOGIN, PASSPHRASE, clock=clock),
+        )
+        ends.append(pair.client)
+        pair.flush()
+        self.assertIsNone(applications.built[0].transport)
+
+
+class TLSClosingTests(TestCase):
+    async def test_blocked_server(self) -> None:
+        """Over TLS, too, a server that closes with much to send is done when the client is."""
+        authority = Authority("known")
+        path = authority.issue(os.path.join(self.mktemp_directory(), "cert"), "localhost")
+        with open(path, "rb") as file:
+            certificate = PrivateCertificate.loadPEM(file.read())
+        lost: Deferred[Any] = Deferred()
+
+        class Sender(Protocol):
+            def connectionMade(self) -> None:
+                reactor.callLater(0, self.send)  # type: ignore[attr-defined]
+
+            def send(self) -> None:
+                self.transport.write(bytes(2_000_000))
+                self.transport.loseConnection()
+
+            def connectionLost(self, reason: Any) -> None:  # type: ignore[override]
+                lost.callback((reason.type,))
+
+        below = SSL4ServerEndpoint(reactor, 0, certificate.options(), interface="127.0.0.1")
+        timeouts = Timeouts(inactivity=30)
+        checker = SingleLogin(LOGIN, PASSPHRASE)
+        port = await SodiumServerEndpoint(below, SERVER_PAIR, checker, timeouts=timeouts).listen(
+            Factory.forProtocol(Sender)
+        )
+        self.addCleanup(port.stopListening)
+        trust = optionsForClientTLS("localhost", trustRoot=Certificate.loadPEM(authority.pem()))
+        there = wrapClientTLS(trust, TCP4ClientEndpoint(reactor, "127.0.0.1", port.getHost().port))
+        client: Any = await connectProtocol(
+            SodiumClientEndpoint(there, SERVER_PAIR.public, LOGIN, PASSPHRASE), Application()
+        )
+        began = reactor.seconds()  # type: ignore[attr-defined]
+        (reason,) = await lost
+        self.assertLess(reactor.seconds() - began, timeouts.inactivity)  # type: ignore[attr-defined]
+        self.assertIs(reason, ConnectionDone)
+        self.assertEqual(len(client.received), 2_000_000)
+
+    def mktemp_directory(self) -> str:
+        path = self.mktemp()
+        os.mkdir(path)
+        return path
 
 
 class HeldEndTests(SynchronousTestCase):

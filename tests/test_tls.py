@@ -62,11 +62,15 @@ class Authority:
             file.write(certificate.public_bytes(encoding))
         return path
 
+    def pem(self) -> bytes:
+        """Its certificate."""
+        return self.certificate.public_bytes(serialization.Encoding.PEM)
+
     def publish(self, directory: str) -> str:
         """Make a directory that names it as one to trust."""
         os.makedirs(directory)
         with open(os.path.join(directory, "authority.pem"), "wb") as file:
-            file.write(self.certificate.public_bytes(serialization.Encoding.PEM))
+            file.write(self.pem())
         return directory
 
 

@@ -17,10 +17,12 @@ from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
+from sodiumtwist import SingleLogin
+from sodiumtwist.streams import StreamServerFactory
 from sodiumtwist.tunnel import TunnelFactory
 from sodiumtwist.tunneltap import Options, makeService
 
-from .pair import MemoryTransport
+from .pair import LOGIN, PASSPHRASE, SERVER_PAIR, MemoryTransport, Pair, make_client_factory
 from .processes import PATIENCE, PUBLIC, TWISTD, ProcessTestCase, Running, clean_environment
 
 
@@ -101,6 +103,29 @@ class TunnelTests(SynchronousTestCase):
         outside.lose(ConnectionLost())
         self.assertTrue(self.inside.aborting)
 
+    def test_stream_that_breaks(self) -> None:
+        """What broke the encrypted stream breaks the other connection: that is no end in order."""
+        for damage in (
+            lambda pair, clock: pair.server.dataReceived(bytes(100)),
+            lambda pair, clock: clock.advance(180),
+        ):
+            clock, backend = Clock(), Backend()
+            server_factory = StreamServerFactory(
+                TunnelFactory(backend, "tcp:backend:1"),  # type: ignore[arg-type]
+                SERVER_PAIR,
+                SingleLogin(LOGIN, PASSPHRASE),
+                clock=clock,
+            )
+            pair = Pair(server_factory, make_client_factory(clock))
+            pair.flush()
+            outside = backend.succeed()
+            pair.client.write(b"a part")
+            pair.flush()
+            self.assertEqual(bytes(outside.out), b"a part")
+            damage(pair, clock)
+            pair.flush()
+            self.assertTrue(outside.aborting)
+
     def test_half_close_without_it(self) -> None:
         """A transport that can't end one direction is closed behind what it has to send."""
         outside = self.backend.succeed()
@@ -124,11 +149,13 @@ class OptionsTests(SynchronousTestCase):
         self.assert_refused([*right, "--server-key", "12"], "key")
         self.assert_refused([*right, "--listen", "nonsense"], "bad endpoint string 'nonsense'")
         self.assert_refused([*right, "--to", "tcp:host"], "bad endpoint string 'tcp:host'")
+        secret = ["--to", "sodium:tcp:h:1:passphrase=hunter2"]
+        self.assertNotIn("hunter2", self.assert_refused([*right, *secret], "use passphraseFile="))
         self.assert_refused([*right, "--passphrase-file", "missing"], "missing: No such file")
         self.assert_refused([*right, "--user", "x" * 129], "the login is 129 bytes long")
         self.assert_refused([*right, "stray"], "unexpected argument 'stray'")
 
-    def assert_refused(self, arguments: list[str], line: str) -> None:
+    def assert_refused(self, arguments: list[str], line: str) -> str:
         def make() -> None:
             options = Options()
             options.parseOptions(arguments)
@@ -138,6 +165,7 @@ class OptionsTests(SynchronousTestCase):
         self.assertIn(line, error)
         self.assertTrue(error.startswith("sodium-tunnel: "), error)
         self.assertNotIn("\n", error)
+        return error
 
 
 class TunnelProcessTests(ProcessTestCase):
