@@ -4,6 +4,7 @@ Addresses for people: in log lines and in commands to copy.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 
@@ -23,6 +24,16 @@ def describe_address(address: Any) -> str:
     return "a UNIX socket" if hasattr(address, "name") else ascii(str(address))
 
 
+_SECRETS = re.compile(r"\b(auth|key|passphrase|privateKeyHex)=(?:[^:\\]|\\.)*")
+
+
+def masked(description: str) -> str:
+    """
+    Make an endpoint string fit for logs: without the values that may be secrets.
+    """
+    return _SECRETS.sub(r"\1=…", description)
+
+
 def describe_bad_endpoint(description: str, example: str, error: Exception) -> str:
     """
     Say on one line that an endpoint string is not understood, and why.
@@ -31,6 +42,4 @@ def describe_bad_endpoint(description: str, example: str, error: Exception) -> s
     :param error: what parsing it raised.
     """
     why = str(error) or type(error).__name__
-    if why.startswith("sodium: "):
-        return f"bad endpoint string: {why}"  # which may hold a secret that does not belong there
-    return f"bad endpoint string {ascii(description)}; one is for instance {example} ({why})"
+    return f"bad endpoint string {ascii(masked(description))}; one is for instance {example} ({why})"

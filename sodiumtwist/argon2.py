@@ -4,7 +4,9 @@ Logins verified against a file of Argon2id strings, in threads, a few at once.
 
 from __future__ import annotations
 
+import os
 import re
+from hashlib import blake2b
 from typing import Any
 
 from nacl import pwhash
@@ -24,18 +26,28 @@ from .watched import WatchedFile
 CONCURRENCY = 2
 QUEUE = 128
 
+#: Decides on the cost of decoys.
+_DECOY_KEY = os.urandom(32)
+
 
 class _Passwords:
-    """What a file says, and the decoy for logins that it does not have."""
+    """
+    What a file says, and a decoy for each login that it does not have. Its cost is that of one of the
+    file's strings, always the same for a login, so that it can't be told from one that the file has.
+    """
 
     def __init__(self, text: str) -> None:
         self.strings = parse_passwords(text)
-        dearest = max(
-            map(cost, self.strings.values()),
-            key=lambda passes_and_memory: passes_and_memory[0] * passes_and_memory[1],
-            default=(pwhash.argon2id.OPSLIMIT_INTERACTIVE, pwhash.argon2id.MEMLIMIT_INTERACTIVE // 1024),
-        )
-        self.decoy = decoy(*dearest)
+        usual = pwhash.argon2id.OPSLIMIT_INTERACTIVE, pwhash.argon2id.MEMLIMIT_INTERACTIVE // 1024
+        self._costs = [cost(string) for string in self.strings.values()] or [usual]
+
+    def string_for(self, login: bytes) -> tuple[str, bool]:
+        """Give the string to verify, and tell whether it is the login's own."""
+        string = self.strings.get(login.decode("utf-8", "replace"))
+        if string is not None:
+            return string, True
+        number = int.from_bytes(blake2b(login, key=_DECOY_KEY, digest_size=8).digest(), "big")
+        return decoy(*self._costs[number % len(self._costs)]), False
 
 
 @implementer(ICredentialsChecker)
@@ -45,8 +57,8 @@ class Argon2File:
     again when it has changed; a broken or missing new version changes nothing but for a line in the log.
 
     A verification at the usual cost takes some 80 ms and 64 MiB. It runs in the reactor's thread pool,
-    so the reactor goes on. A login that the file does not have costs as much as a wrong passphrase of
-    its dearest string, so that time does not tell them apart.
+    so the reactor goes on. A login that the file does not have costs as much as a wrong passphrase of one
+    that it has, so that time does not tell them apart.
 
     :param path: of the file, at most 1 MiB.
     :param concurrency: how many verifications run at once.
@@ -82,13 +94,12 @@ class Argon2File:
             raise LoginNotChecked("too many logins are being verified")
         await self._semaphore.acquire()
         try:
-            passwords = self._file.current()
-            string = passwords.strings.get(login.decode("utf-8", "replace"))
-            working = self._in_thread(string or passwords.decoy, passphrase)
+            string, known = self._file.current().string_for(login)
+            working = self._in_thread(string, passphrase)
         except BaseException:
             self._semaphore.release()
             raise
-        if not await self._release_behind(working) or string is None:
+        if not await self._release_behind(working) or not known:
             raise UnauthorizedLogin("login or passphrase is wrong")
         return login
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.credentials import IUsernamePassword, UsernamePassword
-from twisted.cred.error import UnauthorizedLogin
-from twisted.cred.strcred import InvalidAuthType, makeChecker
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.cred.error import LoginFailed, UnauthorizedLogin
+from twisted.cred.strcred import InvalidAuthArgumentString, InvalidAuthType, makeChecker
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from zope.interface import implementer
 
 from .core.credentials import pack_credentials, same_credentials
@@ -83,20 +83,26 @@ class AnyLogin:
         Ask them.
 
         :return: fires with what the first one says that accepts. Fails with ``UnauthorizedLogin`` when
-            all refuse, and with what went wrong when one of them could not decide and no other accepts.
+            one refuses and none accepts, and with what went wrong when none could decide.
         """
 
         async def asking() -> Any:
-            failure: Exception = UnauthorizedLogin("login or passphrase is wrong")
+            refused = False
+            failure: Exception | None = None
             for checker in self._checkers:
                 try:
                     return await maybeDeferred(checker.requestAvatarId, credentials)
+                except CancelledError:
+                    raise
                 except LoginNotChecked as error:
                     failure = error
-                except UnauthorizedLogin:
-                    pass
+                except LoginFailed:
+                    refused = True
                 except Exception as error:
                     failure = error
+            if failure is None or refused:
+                # A refusal counts, whatever others could not say; else their silence were a way to guess.
+                raise UnauthorizedLogin("login or passphrase is wrong")
             raise failure
 
         return Deferred.fromCoroutine(asking())
@@ -110,14 +116,19 @@ def checker_from_string(description: str) -> ICredentialsChecker:
     :raises LocalProtocolError: with one line, when there is no such type, it checks no passphrases, or
         it can't be made.
     """
+    kind = description.partition(":")[0]  # behind it, some have passphrases
     try:
         checker = makeChecker(description)
-    except InvalidAuthType as error:
-        raise LocalProtocolError(f"authentication of an unknown kind, {error}; see twistd sodium --help-auth") from None
+    except InvalidAuthType:
+        raise LocalProtocolError(
+            f"authentication of an unknown kind, {ascii(kind)}; see twistd sodium --help-auth"
+        ) from None
+    except (LocalProtocolError, OSError, InvalidAuthArgumentString) as error:
+        raise LocalProtocolError(f"authentication by {ascii(kind)}: {error}") from None
     except Exception as error:
-        raise LocalProtocolError(f"authentication by {ascii(description)}: {error or type(error).__name__}") from None
+        raise LocalProtocolError(f"authentication by {ascii(kind)}: {type(error).__name__}") from None
     if not any(issubclass(IUsernamePassword, interface) for interface in checker.credentialInterfaces):
-        raise LocalProtocolError(f"authentication by {ascii(description)} does not check logins with passphrases")
+        raise LocalProtocolError(f"authentication by {ascii(kind)} does not check logins with passphrases")
     return checker
 
 

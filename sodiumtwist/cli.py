@@ -27,7 +27,6 @@ from .commands import (
     flush_standard_output,
     ping,
     print_error,
-    printable,
     run,
     send,
 )
@@ -178,7 +177,7 @@ class PasswdOptions(CommandOptions):
             if self["verify"] or self["passphrase-file"]:
                 raise usage.UsageError("--delete goes alone")
             delete_password(path, login)
-            print(f"deleted {printable(login)}")
+            print(f"deleted {ascii(login)}")
         elif self["verify"]:
             string = read_passwords(path).get(login)
             if string is None or not matches(string, self._passphrase().encode()):
@@ -189,7 +188,7 @@ class PasswdOptions(CommandOptions):
             if os.path.exists(path):
                 read_passwords(path)  # says what is wrong with it before anything is asked
             changed = set_password(path, login, hash_passphrase(self._passphrase()))
-            print(f"{'changed' if changed else 'added'} {login}")
+            print(f"{'changed' if changed else 'added'} {ascii(login)}")
 
 
 class ConnectOptions(CommandOptions):

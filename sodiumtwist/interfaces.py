@@ -32,7 +32,8 @@ class Peer:
 class ISodiumAvatar(Interface):
     """
     What a portal's realm is asked for. Anything will do: the application finds it as ``peer.avatar``. The
-    realm gets the :class:`Peer` as ``mind``, and its logout is called when the connection is over.
+    realm gets the :class:`Peer` as ``mind``, with a public key that is not proven yet, and its logout is
+    called when the connection is over.
     """
 
 

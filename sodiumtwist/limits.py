@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
+from twisted.protocols.policies import ProtocolWrapper
 
 from .core.errors import LocalProtocolError
 
@@ -59,12 +60,20 @@ class Limits:
 
 
 class End(Protocol):
-    """What is counted: a server's end of a connection."""
+    """
+    What is counted: a server's end of a connection.
+
+    :ivar login: that its client gave; ``None`` before its handshake has opened.
+    """
 
     transport: Any
+    login: str | None
 
     def turn_away(self, why: str) -> None:
         """Close at once."""
+
+    def check_no_longer(self) -> None:
+        """Refuse the login that is being checked."""
 
 
 class _Bound:
@@ -114,17 +123,30 @@ class _Window:
 
 
 class _Failures:
-    """Logins that failed, by address or by login."""
+    """
+    Logins that failed, by address or by login.
+
+    :param blocked: called with an address or login when so many have failed that none is checked any more.
+    """
 
     _log = Logger()
 
-    def __init__(self, what: str, limit: int, seconds: float, clock: Callable[[], IReactorTime]) -> None:
+    def __init__(
+        self,
+        what: str,
+        limit: int,
+        seconds: float,
+        clock: Callable[[], IReactorTime],
+        blocked: Callable[[str], None],
+    ) -> None:
         self._what = what
         self._limit = limit
         self._seconds = seconds
         self._clock = clock
-        # In the order in which they end.
+        self._now_blocked = blocked
+        # In the order in which they end. Those that are blocked stand apart, so that others can't push them out.
         self._windows: dict[str, _Window] = {}
+        self._blocked: dict[str, _Window] = {}
 
     def _forget_old(self) -> None:
         now = self._clock().seconds()
@@ -132,12 +154,11 @@ class _Failures:
             key, window = next(iter(self._windows.items()))
             if window.ends > now and len(self._windows) < FAILURE_TABLE_SIZE:
                 return
-            self._end(key)
+            del self._windows[key]
 
-    def _end(self, key: str) -> None:
-        window = self._windows.pop(key)
-        if window.call is None:
-            return
+    def _unblock(self, key: str) -> None:
+        window = self._blocked.pop(key)
+        assert window.call is not None
         if window.call.active():
             window.call.cancel()
         self._log.info(
@@ -149,34 +170,43 @@ class _Failures:
 
     def blocked(self, key: str) -> bool:
         """Tell whether too many failed, and count it when so."""
-        window = self._windows.get(key)
-        if window is None or window.call is None:
+        window = self._blocked.get(key)
+        if window is None:
             return False
         window.refused += 1
         return True
 
     def failed(self, key: str) -> None:
         """One more failed."""
+        if key in self._blocked:
+            return
         self._forget_old()
         now = self._clock().seconds()
         window = self._windows.setdefault(key, _Window(now + self._seconds))
         window.failures += 1
-        if window.failures == self._limit:
-            window.call = self._clock().callLater(window.ends - now, self._end, key)
-            self._log.warn(
-                "{limit} logins {what} {key} failed; more are refused for {seconds} s",
-                limit=self._limit,
-                what=self._what,
-                key=key,
-                seconds=round(window.ends - now, 1),
-            )
+        if window.failures < self._limit:
+            return
+        del self._windows[key]
+        if len(self._blocked) >= FAILURE_TABLE_SIZE:
+            self._unblock(next(iter(self._blocked)))
+        self._blocked[key] = window
+        window.call = self._clock().callLater(window.ends - now, self._unblock, key)
+        self._log.warn(
+            "{limit} logins {what} {key} failed; more are refused for {seconds} s",
+            limit=self._limit,
+            what=self._what,
+            key=key,
+            seconds=round(window.ends - now, 1),
+        )
+        self._now_blocked(key)
 
     def stop(self) -> None:
         """Forget all."""
-        for window in self._windows.values():
+        for window in self._blocked.values():
             if window.call is not None and window.call.active():
                 window.call.cancel()
         self._windows.clear()
+        self._blocked.clear()
 
 
 def network(address: Any) -> str | None:
@@ -217,8 +247,9 @@ class Admission:
         self._connections = _Bound("connections", limits.connections)
         self._unauthenticated = _Bound("unauthenticated connections", limits.unauthenticated)
         self._per_address: dict[str, _Bound] = {}
-        self._by_address = _Failures("from", limits.failures_per_address, limits.failure_seconds, clock)
-        self._by_login = _Failures("as", limits.failures_per_login, limits.failure_seconds, clock)
+        seconds = limits.failure_seconds
+        self._by_address = _Failures("from", limits.failures_per_address, seconds, clock, self._address_blocked)
+        self._by_login = _Failures("as", limits.failures_per_login, seconds, clock, self._login_blocked)
 
     # Connections
 
@@ -229,17 +260,18 @@ class Admission:
             refusal = self._connections.reached()
         elif len(self._strangers) + len(self._deciding) >= self._limits.unauthenticated:
             refusal = self._unauthenticated.reached()
-            oldest = next(iter(self._strangers), None)
-            if oldest is not None:
-                self._left(oldest)
-                oldest.turn_away(refusal)
-                refusal = None
         if refusal is not None:
-            end.turn_away(refusal)
-            return
+            oldest = next(iter(self._strangers), None)
+            if oldest is None:
+                end.turn_away(refusal)
+                return
+            self._left(oldest)
+            oldest.turn_away(refusal)
         self._strangers[end] = None
         self._addresses[end] = None
-        self.located(end)
+        if not isinstance(end.transport, ProtocolWrapper):
+            self.located(end)
+        # Else it may be a proxy that has not told yet whom it speaks for.
 
     def located(self, end: End) -> None:
         """
@@ -281,8 +313,15 @@ class Admission:
 
     def admitted(self, end: End) -> None:
         """It is authenticated."""
+        self._strangers.pop(end, None)
         self._deciding.discard(end)
         self._ease()
+
+    def estranged(self, end: End) -> None:
+        """It was not let in, or has yet to show that its key is its own: its place is for others again."""
+        if end in self._deciding:
+            self._deciding.remove(end)
+            self._strangers[end] = None
 
     def left(self, end: End) -> None:
         """It is gone."""
@@ -313,12 +352,27 @@ class Admission:
             return False
         return not self._by_login.blocked(ascii(login))
 
-    def failed(self, address: Any, login: str) -> None:
-        """A login was wrong."""
+    def failed(self, address: Any, login: str | None) -> None:
+        """
+        A login was wrong, or its client did not wait to hear.
+
+        :param login: ``None`` where a key was claimed in vain: that says nothing about a login.
+        """
         where = network(address)
         if where is not None:
             self._by_address.failed(where)
-        self._by_login.failed(ascii(login))
+        if login is not None:
+            self._by_login.failed(ascii(login))
+
+    # What is under way must not be that many more tries.
+
+    def _address_blocked(self, where: str) -> None:
+        for end in [end for end in self._deciding if self._addresses.get(end) == where]:
+            end.check_no_longer()
+
+    def _login_blocked(self, login: str) -> None:
+        for end in [end for end in self._deciding if end.login is not None and ascii(end.login) == login]:
+            end.check_no_longer()
 
     def stop(self) -> None:
         """Nothing is listened on any more: forget what failed."""

@@ -21,7 +21,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from .addresses import describe_address, describe_bad_endpoint
+from .addresses import describe_address, describe_bad_endpoint, masked
 
 #: Seconds that stopping may take to close what is open, and between two looks whether it is.
 STOP_TIMEOUT = 5.0
@@ -172,7 +172,7 @@ class ListeningService(Service):
     def _cannot_listen(self, reason: Failure, description: str) -> None:
         error = reason.value
         why = error.socketError if isinstance(error, CannotListenError) else error
-        line = f"{self._program}: cannot listen on {description}: {why}"
+        line = f"{self._program}: cannot listen on {masked(description)}: {why}"
         self._log.critical("{line}", line=line)
         for port in self._ports:
             port.stopListening()

@@ -172,6 +172,10 @@ def read_passwords(path: str) -> dict[str, str]:
     text, status = _read(path)
     if status is None:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+    return _parse(path, text)
+
+
+def _parse(path: str, text: str) -> dict[str, str]:
     try:
         return parse_passwords(text)
     except LocalProtocolError as error:
@@ -200,7 +204,7 @@ def _update(path: str, change: Callable[[list[str]], None]) -> None:
     path = os.path.realpath(path)
     with _locked(os.path.dirname(path)):
         text, status = _read(path)
-        parse_passwords(text)
+        _parse(path, text)
         lines = text.removesuffix("\n").split("\n") if text else []
         change(lines)
         text = "".join(f"{line}\n" for line in lines)

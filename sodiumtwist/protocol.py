@@ -13,9 +13,9 @@ from dataclasses import replace
 from typing import Any
 
 from twisted.cred.credentials import UsernamePassword
-from twisted.cred.error import UnauthorizedLogin
+from twisted.cred.error import LoginFailed
 from twisted.cred.portal import Portal
-from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, fail, maybeDeferred, succeed
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.python.failure import Failure
 
@@ -30,6 +30,8 @@ from .tls import describe_tls_error
 #: Seconds that closing may take with a peer that was not let in.
 REFUSED_CLOSING_TIME = 1.0
 
+TOO_MANY_FAILED = "too many logins failed, and none is checked for now"
+
 
 class SodiumServerProtocol(SodiumProtocol):
     """
@@ -43,13 +45,18 @@ class SodiumServerProtocol(SodiumProtocol):
     to it, so that answers to a client that never reads cannot pile up.
 
     :ivar peer: who the client is, from ``authenticated()`` on.
+    :ivar login: that its handshake gave, right or wrong; ``None`` before.
     """
 
     peer: Peer | None = None
 
     _first_read = SEALED_CLIENT_AUTH_SIZE
-    _login: str | None = None
+    login: str | None = None
+
+    _checking = False
     _claimed: Peer | None = None
+    _proven = False
+    _fingerprint = b""
     _deciding: Deferred[Any] | None = None
     _logout: Callable[[], Any] | None = None
     _turned_away = False
@@ -57,11 +64,17 @@ class SodiumServerProtocol(SodiumProtocol):
 
     def _handshake_event(self, event: Event) -> None:
         if isinstance(event, KeyProven):
-            self._serve()
+            self._proven = True
+            self.factory.admission.opened(self)
+            remembering = Deferred.fromCoroutine(self._remember())
+            self._deciding = remembering
+            remembering.addCallbacks(self._accept_proven, self._reject)
+            remembering.addErrback(self._accept_failed)
             return
         assert isinstance(event, AuthenticationRequested)
+        self.login = event.login
+        self._fingerprint = event.fingerprint
         self.factory.admission.opened(self)
-        self._login = event.login
         deciding = Deferred.fromCoroutine(self._decide(event))
         self._deciding = deciding
         deciding.addCallbacks(self._accept, self._reject)
@@ -80,20 +93,57 @@ class SodiumServerProtocol(SodiumProtocol):
         if await maybeDeferred(factory.replays.knows, event.fingerprint):
             raise ReplayDetected()
         if not factory.admission.may_try(peer.address, event.login):
-            raise LoginNotChecked("too many logins failed, and none is checked for now")
+            raise LoginNotChecked(TOO_MANY_FAILED)
         keys = factory.authorized_keys
         if keys is not None and not keys.allows(event.public_key, event.login):
             raise LoginRefused(f"the key {event.public_key.hex()} is not authorized, or not for this login")
         if factory.checker is not None:
             credentials = UsernamePassword(event.login.encode(), event.passphrase.encode())
+            self._checking = True
             if isinstance(factory.checker, Portal):
-                _, avatar, self._logout = await factory.checker.login(credentials, peer, ISodiumAvatar)
-                peer = replace(peer, avatar=avatar)
+                peer = replace(peer, avatar=await self._log_in(factory.checker, credentials, peer))
             else:
                 await maybeDeferred(factory.checker.requestAvatarId, credentials)
-        if not await maybeDeferred(factory.replays.remember, event.fingerprint):
-            raise ReplayDetected()
+            self._checking = False
+        if keys is None:
+            await self._remember()
+        # Else when the key is proven: before, anybody could fill the memory who knows a client's public key.
         return peer
+
+    async def _remember(self) -> None:
+        if not await maybeDeferred(self.factory.replays.remember, self._fingerprint):
+            raise ReplayDetected()
+
+    def _log_in(self, portal: Portal, credentials: UsernamePassword, peer: Peer) -> Deferred[Any]:
+        """Log in at a portal, which goes on when nobody waits any more; who is in by then is logged out."""
+        avatar: Deferred[Any] = Deferred(lambda cancelled: None)
+
+        def logged_in(result: tuple[Any, Any, Callable[[], Any]]) -> None:
+            self._logout = result[2]
+            if avatar.called:
+                self._log_out()
+            else:
+                avatar.callback(result[1])
+
+        def failed(reason: Failure) -> None:
+            if not avatar.called:
+                avatar.errback(reason)
+
+        maybeDeferred(portal.login, credentials, peer, ISodiumAvatar).addCallbacks(logged_in, failed)
+        return avatar
+
+    def _log_out(self) -> None:
+        logout, self._logout = self._logout, None
+        if logout is not None:
+            maybeDeferred(logout).addErrback(
+                lambda reason: self._log.failure("the logout of {login} failed", reason, login=ascii(self.login))
+            )
+
+    def check_no_longer(self) -> None:
+        """Refuse the login that is being checked: too many have failed meanwhile."""
+        if self._deciding is not None:
+            self._checking = False
+            self._deciding.cancel()
 
     def _accept(self, peer: Peer) -> None:
         self._deciding = None
@@ -109,8 +159,19 @@ class SodiumServerProtocol(SodiumProtocol):
         prove = self.factory.authorized_keys is not None
         self._greeting = True
         self._hand_over((self._connection.accept(self._clock.seconds(), self.factory.message, prove),))
-        if not prove:
+        if prove:
+            self.factory.admission.estranged(self)
+        else:
             self._serve()
+
+    def _accept_proven(self, _: None) -> None:
+        self._deciding = None
+        if self._done:
+            return
+        if self._pumping:
+            self._serve()
+        else:
+            self._pump(self._connection.events(self._clock.seconds()), self._serve)
 
     def _flush(self) -> None:
         super()._flush()
@@ -148,26 +209,36 @@ class SodiumServerProtocol(SodiumProtocol):
         self._deciding = None
         if self._done:
             return
-        if reason.check(ReplayDetected):
+        self._checking = False
+        if self._proven:
+            if reason.check(ReplayDetected):
+                self._close(ReplayDetected("the same handshake was accepted a moment ago"))
+                return
+        elif reason.check(ReplayDetected):
             self._connection.ignore()
+            self.factory.admission.estranged(self)
             self._regulate()
             return
-        self._connection.reject()
+        else:
+            self._connection.reject()
         if reason.check(LoginNotChecked):
             why = str(reason.value)
-        elif reason.check(UnauthorizedLogin):
-            assert self._login is not None
-            self.factory.admission.failed(self.transport.getPeer(), self._login)
+        elif reason.check(CancelledError):
+            why = TOO_MANY_FAILED
+        elif reason.check(LoginFailed):
+            self.factory.admission.failed(self.transport.getPeer(), self.login)
             # What other checkers say may hold anything.
             why = str(reason.value) if reason.check(LoginRefused) else "login or passphrase is wrong"
+        elif reason.check(OSError):
+            why = f"the login could not be checked: {ascii(str(reason.value))}"
         else:
             self._log.failure("the login of {peer} could not be checked", reason, peer=self._peer())
             why = "the login could not be checked"
         self._close(AuthenticationFailed(why))
 
     def _must_pause(self) -> bool:
-        # What has come behind an undecided login must do.
-        if self._deciding is not None and self._connection.buffered:
+        # What has come behind an undecided login must do, and nothing is served before the end of that.
+        if self._deciding is not None and (self._proven or self._connection.buffered):
             return True
         return self._paused or (self._write_blocked and self._producer is None)
 
@@ -203,17 +274,20 @@ class SodiumServerProtocol(SodiumProtocol):
         self.factory.admission.left(self)
         if self._deciding is not None:
             self._deciding.cancel()
-        if self._logout is not None:
-            self._logout()
+        if self.peer is None and (self._checking or self._claimed is not None):
+            # Who leaves without waiting to hear must not guess for free; nor who claims keys.
+            self.factory.admission.failed(self.transport.getPeer(), self.login if self._checking else None)
+        self._checking = False
+        self._log_out()
         if self.peer is None:
             if self._turned_away:
                 return
             why = describe_tls_error(reason.value) or reason.getErrorMessage()
-            if self._login is None:
+            if self.login is None:
                 self._log.info("refused {peer}: {reason}", peer=self._peer(), reason=why)
             else:
                 self._log.info(
-                    "refused {peer} as {login}: {reason}", peer=self._peer(), login=ascii(self._login), reason=why
+                    "refused {peer} as {login}: {reason}", peer=self._peer(), login=ascii(self.login), reason=why
                 )
         elif reason.check(RemoteProtocolError):
             self._log.info("dropped {peer}: {reason}", peer=self._peer(), reason=reason.getErrorMessage())

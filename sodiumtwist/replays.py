@@ -123,6 +123,14 @@ class ReplayMemory(_Bounded):
         return True
 
 
+def _identify(path: str) -> tuple[int, int] | None:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
 @implementer(IReplayMemory)
 class ReplayDatabase(_Bounded):
     """
@@ -152,6 +160,7 @@ class ReplayDatabase(_Bounded):
     """
 
     _connection: sqlite3.Connection | None = None
+    _identity: tuple[int, int] | None = None
     _closing: Deferred[None] | None = None
 
     def __init__(
@@ -232,8 +241,11 @@ class ReplayDatabase(_Bounded):
         # When one call waited for a lock in vain, those behind it do not begin to wait anew.
         left = max(0.0, deadline - time.monotonic())
         try:
+            if self._connection is not None and self._identity != _identify(self._path):
+                self._disconnect()  # another file, or none, lies there now
             if self._connection is None:
                 self._connection = self._open(left)
+                self._identity = _identify(self._path)
             self._connection.execute(f"PRAGMA busy_timeout = {int(left * 1000)}")
             return work(self._connection, fingerprint)
         except BaseException as error:

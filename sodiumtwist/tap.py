@@ -18,7 +18,7 @@ from twisted.internet.defer import Deferred, inlineCallbacks, maybeDeferred
 from twisted.internet.endpoints import clientFromString, quoteStringArgument
 from twisted.python import usage
 
-from .addresses import describe_bad_endpoint
+from .addresses import describe_bad_endpoint, masked
 from .auth import DEFAULT_LOGIN, DEFAULT_PASSPHRASE, NO_CHECKER, SingleLogin, any_of, checker_from_string
 from .authorized import AuthorizedKeysFile
 from .core.errors import LocalProtocolError, SodiumError
@@ -287,7 +287,7 @@ class ForwardService(SodiumService):
 
     def announce(self) -> None:
         super().announce()
-        self._log.info("streams go to {where}", where=self._options["forward"])
+        self._log.info("streams go to {where}", where=masked(self._options["forward"]))
 
     def listens(self, description: str, address: Any) -> None:
         command = tunnel_command(description, address, self._options)
@@ -316,7 +316,7 @@ def makeService(options: Options, reactor: Any = None) -> SodiumService:
         description, endpoint = parse_listening(reactor, "sodium", given, DEFAULT_ENDPOINT)
         if options["passphrase"] == DEFAULT_PASSPHRASE and not is_local(description):
             raise SystemExit(
-                f"sodium: {description} can be reached from elsewhere, and the passphrase is the default one, "
+                f"sodium: {masked(description)} can be reached from elsewhere, and the passphrase is the default one, "
                 "which everybody knows; choose one with --passphrase-file, use --auth, or listen on loopback only "
                 f"({DEFAULT_ENDPOINT})"
             )
@@ -341,7 +341,7 @@ def makeService(options: Options, reactor: Any = None) -> SodiumService:
         except Exception as error:
             line = describe_bad_endpoint(options["forward"], "tcp:127.0.0.1:6379", error)
             raise SystemExit(f"sodium: {line}") from None
-        streams = StreamServerFactory(TunnelFactory(backend, options["forward"]), **common)
+        streams = StreamServerFactory(TunnelFactory(backend, masked(options["forward"])), **common)
         return ForwardService("sodium", options, endpoints, streams, reactor)
     try:
         store = open_store(reactor, options["timeouts"].inactivity, options["file"], options["directory"])

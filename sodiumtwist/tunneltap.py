@@ -9,7 +9,7 @@ from typing import Any
 from twisted.internet.endpoints import clientFromString
 from twisted.python import usage
 
-from .addresses import describe_bad_endpoint
+from .addresses import describe_bad_endpoint, masked
 from .auth import DEFAULT_PASSPHRASE
 from .core.errors import SodiumError
 from .core.keys import parse_key
@@ -70,13 +70,13 @@ class TunnelService(ListeningService):
     """``twistd sodium-tunnel``"""
 
     def announce(self) -> None:
-        self._log.info("connections go to {where}", where=self._options["to"])
+        self._log.info("connections go to {where}", where=masked(self._options["to"]))
         if self._options["warning"]:
             self._log.warn("{line}", line=self._options["warning"])
 
     def listens(self, description: str, address: Any) -> None:
         if not is_local(description):
-            self._log.warn("whoever can reach {description} gets through, without a login", description=description)
+            self._log.warn("whoever can reach {where} gets through, without a login", where=masked(description))
 
     def drop(self) -> None:
         for entry in list(self._factory.entries):
@@ -107,5 +107,5 @@ def makeService(options: Options, reactor: Any = None) -> TunnelService:
         )
     except SodiumError as error:
         raise SystemExit(f"sodium-tunnel: {error}") from None
-    factory = TunnelFactory(endpoint, options["to"])
+    factory = TunnelFactory(endpoint, masked(options["to"]))
     return TunnelService("sodium-tunnel", options, [listening], factory, reactor)

@@ -62,6 +62,8 @@ class WatchedFile(Generic[Value]):
 
     #: What the file was when it was last read; ``None`` when it has to be read again in any case.
     _seen: tuple[int, ...] | None = None
+    #: What the value was made of.
+    _data: bytes | None = None
 
     def __init__(
         self,
@@ -111,9 +113,8 @@ class WatchedFile(Generic[Value]):
 
     def _read(self) -> Value:
         # Opening a FIFO must not wait for its writer, to be refused afterwards.
-        fd = os.open(self._path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with open(fd, "rb") as file:
-            status = os.fstat(fd)
+        with open(self._path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+            status = os.fstat(file.fileno())
             identity = _identity(status)
             # A file that just changed could change again without a trace in its times.
             settled = self._wall_clock() - status.st_ctime_ns > SETTLED
@@ -126,15 +127,19 @@ class WatchedFile(Generic[Value]):
             data = file.read(SIZE_LIMIT + 1)
         if len(data) > SIZE_LIMIT:
             raise LocalProtocolError(f"the {self._what} {self._path} is over {SIZE_LIMIT} bytes long")
+        if data == self._data:
+            return self._value  # only its times have changed, or it may yet change again
         try:
             text = data.decode("utf-8")
         except UnicodeDecodeError as error:
             line = data.count(b"\n", 0, error.start) + 1
             raise LocalProtocolError(f"{self._path}: line {line}: it is not UTF-8 text") from None
         try:
-            return self._parse(text)
+            value = self._parse(text)
         except SodiumError as error:
             raise type(error)(f"{self._path}: {error}") from None
+        self._data = data
+        return value
 
 
 def _identity(status: os.stat_result) -> tuple[int, ...]:

@@ -119,13 +119,18 @@ class CheckerTests(FileTestCase, SynchronousTestCase):
         self.assertEqual({cost(string) for string, _ in self.verified}, {(1, 8)})
         self.assertEqual(len(self.verified), 5)
 
-    def test_decoy_costs_as_much_as_the_dearest(self) -> None:
+    def test_mixed_costs(self) -> None:
+        """An unknown login costs what one of the known ones does, always the same: none stands out."""
         dear = cheap("x").replace("m=8,t=1", "m=16,t=3")
         self.make_file(f"ann:{cheap('right')}\nbob:{dear}\n")
-        asked = self.ask(self.make(), "nobody")
-        self.threads.do()
-        self.failureResultOf(asked, UnauthorizedLogin)
-        self.assertEqual(cost(self.verified[0][0]), (3, 16))
+        checker = self.make()
+        for login in [f"nobody {number}" for number in range(40)] * 2:
+            asked = self.ask(checker, login)
+            self.threads.do()
+            self.failureResultOf(asked, UnauthorizedLogin)
+        costs = [cost(string) for string, _ in self.verified]
+        self.assertEqual(set(costs), {(1, 8), (3, 16)})
+        self.assertEqual(costs[:40], costs[40:])
 
     def test_unknown_login_never_gets_in(self) -> None:
         """Whatever verifying its decoy says."""

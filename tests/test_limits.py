@@ -25,9 +25,14 @@ class FakeEnd:
         self.transport = self
         self.address = address
         self.turned_away: str | None = None
+        self.login: str | None = None
+        self.given_up = 0
 
     def getPeer(self) -> Any:
         return self.address
+
+    def check_no_longer(self) -> None:
+        self.given_up += 1
 
     def turn_away(self, why: str) -> None:
         assert self.turned_away is None
@@ -107,7 +112,9 @@ class ConnectionTests(AdmissionTestCase):
         self.assertEqual(self.log(), [])
         self.admission.left(ends[0])
         self.assertEqual(self.log(), ["no longer 10 connections; 3 were turned away"])
-        self.assertIsNone(self.arrive().turned_away)
+        stranger = self.arrive()
+        self.assertIsNone(self.arrive(authenticated=True).turned_away)
+        self.assertIsNotNone(stranger.turned_away)
         self.assertIsNotNone(self.arrive().turned_away)
 
     def test_flapping_is_not_logged(self) -> None:
@@ -134,6 +141,24 @@ class ConnectionTests(AdmissionTestCase):
         self.assertEqual(len(self.log()), 1)
         self.admission.admitted(honest)
         self.assertEqual(self.log(), ["no longer 3 unauthenticated connections; 5 were turned away"])
+
+    def test_all_connections_are_taken(self) -> None:
+        """Of these, too, a stranger makes room."""
+        self.start(connections=3)
+        inside = self.arrive(authenticated=True)
+        strangers = [self.arrive() for _ in range(2)]
+        self.assertIsNone(self.arrive().turned_away)
+        self.assertIsNotNone(strangers[0].turned_away)
+        self.assertEqual((inside.turned_away, strangers[1].turned_away), (None, None))
+
+    def test_estranged(self) -> None:
+        """Who was ignored, or has a key to prove, makes room like any stranger."""
+        self.start(unauthenticated=1)
+        end = self.arrive()
+        self.admission.opened(end)
+        self.admission.estranged(end)
+        self.assertIsNone(self.arrive().turned_away)
+        self.assertIsNotNone(end.turned_away)
 
     def test_all_are_being_decided_on(self) -> None:
         """Then the new one is turned away."""
@@ -249,14 +274,41 @@ class FailureTests(AdmissionTestCase):
             self.clock.advance(60)
         self.assertEqual(self.log(), [])
 
+    def test_others_do_not_push_out_a_block(self) -> None:
+        """Failures of many others do not lift one."""
+        self.patch(limits_module, "FAILURE_TABLE_SIZE", 10)
+        self.start(failures_per_address=100, failures_per_login=2)
+        for _ in range(2):
+            self.fail("192.0.2.1", "ann")
+        for number in range(50):
+            self.fail("192.0.2.2", f"{number}")
+        self.assertFalse(self.admission.may_try(at("192.0.2.9"), "ann"))
+        self.assertEqual(len(self.admission._by_login._windows), 10)
+
+    def test_what_is_under_way(self) -> None:
+        """When too many failed, what is being checked from there, or for that login, is checked no longer."""
+        self.start(failures_per_address=2, failures_per_login=3)
+        ends = []
+        for host, login in (("192.0.2.1", "a"), ("192.0.2.1", "b"), ("192.0.2.2", "a"), ("192.0.2.2", "c")):
+            end = self.arrive(host)
+            end.login = login
+            self.admission.opened(end)
+            ends.append(end)
+        for number in range(2):
+            self.admission.failed(at("192.0.2.1"), f"{number}")
+        self.assertEqual([end.given_up for end in ends], [1, 1, 0, 0])
+        for number in range(3):
+            self.admission.failed(at(f"192.0.2.{10 + number}"), "a")
+        self.assertEqual([end.given_up for end in ends], [2, 1, 1, 0])
+
     def test_bounded(self) -> None:
         """The oldest are forgotten when there are too many."""
         self.patch(limits_module, "FAILURE_TABLE_SIZE", 10)
         self.start(failures_per_address=1, failures_per_login=1)
         for number in range(25):
             self.fail(f"192.0.2.{number}", f"{number}")
-        self.assertEqual(len(self.admission._by_address._windows), 10)
-        self.assertEqual(len(self.admission._by_login._windows), 10)
+        self.assertEqual(len(self.admission._by_address._blocked), 10)
+        self.assertEqual(len(self.admission._by_login._blocked), 10)
         self.assertTrue(self.admission.may_try(at("192.0.2.14"), "14"))
         self.assertFalse(self.admission.may_try(at("192.0.2.15"), "x"))
         self.assertEqual(len(self.clock.getDelayedCalls()), 20)

@@ -12,12 +12,13 @@ from typing import Any
 from nacl import bindings
 from twisted.cred.checkers import ICredentialsChecker, InMemoryUsernamePasswordDatabaseDontUse
 from twisted.cred.credentials import IUsernamePassword
-from twisted.cred.error import UnauthorizedLogin
+from twisted.cred.error import LoginDenied, UnauthorizedLogin
 from twisted.cred.portal import IRealm, Portal
 from twisted.internet import reactor
 from twisted.internet.address import IPv4Address
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP4ServerEndpoint, connectProtocol
+from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import Protocol
 from twisted.internet.task import Clock
 from twisted.internet.testing import EventLoggingObserver
@@ -188,14 +189,21 @@ class RecordedSessionTests(ObservedTestCase):
         end, transport = self.play(self.make(replays=Broken()))
         self.assertEqual(end.calls, [])
         self.assertTrue(transport.disconnecting)
-        (failure,) = self.flushLoggedErrors(OSError)
-        self.assertIn("the disk is full", str(failure))
         self.settle(transport)
         self.assertIs(end.reason.type, AuthenticationFailed)
+        (line,) = self.refusals()
+        self.assertIn("as 'username': the login could not be checked: 'the disk is full'", line)
 
     def test_default(self) -> None:
         """Every server remembers, asked to or not."""
         self.assertIsInstance(self.make().replays, ReplayMemory)
+
+
+def claim() -> bytes:
+    """A handshake with the key of somebody else."""
+    impostor = handshake.ClientHandshake(KeyPair.generate(), SERVER_PAIR.public, LOGIN, PASSPHRASE)
+    auth = handshake.ClientAuth(bytes(24), impostor.push.header, CLIENT_PAIR.public, LOGIN, PASSPHRASE)
+    return bindings.crypto_box_seal(handshake.pack_client_auth(auth), SERVER_PAIR.public)  # type: ignore[no-any-return]
 
 
 class KeyTests(ObservedTestCase):
@@ -263,7 +271,7 @@ class KeyTests(ObservedTestCase):
         """
         for after in (b"", bytes(29), bytes(5000)):
             end, transport = self.connect(self.make([(CLIENT_PAIR.public, None)]))
-            end.dataReceived(self.claim())
+            end.dataReceived(claim())
             self.assertEqual((end.calls, len(transport.out)), ([], SEALED_SERVER_HELO_SIZE))
             self.assertRaises(LocalProtocolError, end.send_data, b"")
             self.assertFalse(end.is_authenticated)
@@ -275,11 +283,52 @@ class KeyTests(ObservedTestCase):
             self.assertEqual(len(transport.writes), 1)
         self.assertEqual(len(self.refusals()), 3)
 
-    def claim(self) -> bytes:
-        """A handshake with the key of somebody else."""
-        impostor = handshake.ClientHandshake(KeyPair.generate(), SERVER_PAIR.public, LOGIN, PASSPHRASE)
-        auth = handshake.ClientAuth(bytes(24), impostor.push.header, CLIENT_PAIR.public, LOGIN, PASSPHRASE)
-        return bindings.crypto_box_seal(handshake.pack_client_auth(auth), SERVER_PAIR.public)
+    def test_claims_are_not_remembered(self) -> None:
+        """Who only knows a listed key can't fill the memory of handshakes, and so have a recording let in."""
+        memory = ReplayMemory(limit=3)
+        factory = self.make([(CLIENT_PAIR.public, None)], replays=memory)
+        pair = Pair(factory, make_client_factory(self.clock, pair=CLIENT_PAIR))
+        recording = bytes(pair.client_transport.out)
+        pair.flush()
+        self.assertTrue(pair.server.is_authenticated)
+        for _ in range(5):
+            end, transport = self.connect(factory)
+            end.dataReceived(claim())
+        self.assertEqual(len(memory._known), 1)
+        again, transport = self.connect(factory)
+        again.dataReceived(recording)
+        self.assertEqual((again.calls, bytes(transport.out)), ([], b""))
+
+    def test_late_memory(self) -> None:
+        """Nothing is served before the handshake is remembered; of two at once one is."""
+        waiting: list[Deferred[bool]] = []
+
+        @implementer(IReplayMemory)
+        class Late:
+            def knows(self, fingerprint: bytes) -> bool:
+                return False
+
+            def remember(self, fingerprint: bytes) -> Deferred[bool]:
+                waiting.append(Deferred())
+                return waiting[-1]
+
+        pair = Pair(
+            self.make([(CLIENT_PAIR.public, None)], replays=Late()), make_client_factory(self.clock, pair=CLIENT_PAIR)
+        )
+        pair.client.send_data(b"early")
+        pair.flush()
+        self.assertEqual((pair.server.calls, pair.client.calls), ([], ["authenticated"]))
+        waiting[0].callback(True)
+        pair.flush()
+        self.assertEqual(pair.server.calls, ["authenticated", b"early"])
+        for answer, kind in ((succeed(False), ReplayDetected), (fail(OSError("full")), AuthenticationFailed)):
+            pair = Pair(pair.server.factory, make_client_factory(self.clock, pair=CLIENT_PAIR))
+            pair.client.send_data(b"early")
+            pair.flush()
+            answer.chainDeferred(waiting[-1])
+            pair.flush()
+            self.assertEqual(pair.server.payloads, [])
+            self.assertIs(pair.server.reason.type, kind)
 
     def test_server_speaks_first(self) -> None:
         """Our client shows at once that it has its key, so nobody waits."""
@@ -344,6 +393,30 @@ class PortalTests(ObservedTestCase):
         self.assertIs(pair.client.reason.type, AuthenticationFailed)
         self.assertEqual(self.logged_out, [])
 
+    def test_late_realm(self) -> None:
+        """One that answers when the client has left is told that it has; a logout that fails hurts nobody."""
+        waiting: Deferred[Any] = Deferred()
+        self.patch(self.factory.checker.realm, "requestAvatar", lambda *arguments: waiting)
+        pair = Pair(self.factory, make_client_factory(self.clock))
+        pair.flush()
+        pair.client.abort()
+        pair.flush()
+        self.assertEqual(len(pair.server.calls), 1)
+        waiting.callback((ISodiumAvatar, None, lambda: self.logged_out.append("late")))
+        self.assertEqual(self.logged_out, ["late"])
+
+    def test_logout_that_fails(self) -> None:
+        """It is logged, and the application hears of the end all the same."""
+        self.patch(
+            self.factory.checker.realm, "requestAvatar", lambda *arguments: (ISodiumAvatar, None, lambda: 1 / 0)
+        )
+        pair = Pair(self.factory, make_client_factory(self.clock))
+        pair.flush()
+        pair.client.close()
+        pair.flush()
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertIs(pair.server.reason.type, ConnectionDone)
+
     def test_logged_out_when_replayed(self) -> None:
         """Who was let in by the realm and is kept out after all is logged out."""
         pair = Pair(self.factory, make_client_factory(self.clock))
@@ -373,6 +446,68 @@ class LoginLimitTests(ObservedTestCase):
         self.assertEqual(self.attempt(factory), why[3])
         self.clock.advance(30)
         self.assertIsNone(self.attempt(factory))
+
+    def test_who_does_not_wait_to_hear(self) -> None:
+        """Leaving, or letting time run out, while the login is checked counts as a failure: nobody guesses for free."""
+
+        @implementer(ICredentialsChecker)
+        class Slow:
+            credentialInterfaces = (IUsernamePassword,)
+
+            def requestAvatarId(self, credentials: Any) -> Deferred[bytes]:
+                return Deferred()
+
+        for leave in (lambda pair: pair.client.abort(), lambda pair: self.clock.advance(10)):
+            limits = Limits(failures_per_login=2, failure_seconds=1000)
+            factory = make_server_factory(self.clock, checker=Slow(), limits=limits)
+            for _ in range(2):
+                pair = Pair(factory, make_client_factory(self.clock))
+                pair.flush()
+                self.assertIsNone(pair.server.reason)
+                leave(pair)
+                pair.flush()
+            self.assertEqual(self.attempt(factory), "too many logins failed, and none is checked for now")
+
+    def test_burst(self) -> None:
+        """Many at once are no more tries than one after the other."""
+        waiting: list[Deferred[bytes]] = []
+
+        @implementer(ICredentialsChecker)
+        class Late:
+            credentialInterfaces = (IUsernamePassword,)
+
+            def requestAvatarId(self, credentials: Any) -> Deferred[bytes]:
+                waiting.append(Deferred())
+                return waiting[-1]
+
+        factory = make_server_factory(self.clock, checker=Late(), limits=Limits(failures_per_address=3))
+        pairs = [Pair(factory, make_client_factory(self.clock)) for _ in range(20)]
+        for pair in pairs:
+            pair.flush()
+        for number in range(3):
+            waiting[number].errback(UnauthorizedLogin())
+        for pair in pairs:
+            pair.flush()
+        self.assertEqual([pair.server.is_authenticated for pair in pairs], [False] * 20)
+        self.assertEqual(
+            [pair.server.reason.getErrorMessage() for pair in pairs],
+            ["login or passphrase is wrong"] * 3 + ["too many logins failed, and none is checked for now"] * 17,
+        )
+
+    def test_claimed_keys(self) -> None:
+        """Claiming keys in vain counts, too, for the address."""
+        factory = make_server_factory(
+            self.clock,
+            authorized_keys=AuthorizedKeys([(CLIENT_PAIR.public, None)]),
+            limits=Limits(failures_per_address=2, failure_seconds=1000),
+        )
+        for _ in range(2):
+            end, transport = self.connect(factory)
+            end.dataReceived(claim())
+            transport.lose(transport.farewell)
+        self.assertEqual(
+            self.attempt(factory, pair=CLIENT_PAIR), "too many logins failed, and none is checked for now"
+        )
 
     def test_errors_do_not_count(self) -> None:
         """Only wrong ones do."""
@@ -424,8 +559,20 @@ class AnyLoginTests(SynchronousTestCase):
         self.failureResultOf(self.make(UnauthorizedLogin(), UnauthorizedLogin()), UnauthorizedLogin)
 
     def test_one_could_not_decide(self) -> None:
-        self.failureResultOf(self.make(ValueError(), UnauthorizedLogin()), ValueError)
-        self.failureResultOf(self.make(LoginNotChecked(), UnauthorizedLogin()), LoginNotChecked)
+        self.failureResultOf(self.make(ValueError(), LoginNotChecked()), LoginNotChecked)
+        self.failureResultOf(self.make(LoginNotChecked(), ValueError()), ValueError)
+
+    def test_refusal_among_others(self) -> None:
+        """It counts as one, or who makes another checker fail could guess for free."""
+        for others in ([ValueError(), UnauthorizedLogin()], [LoginDenied(), LoginNotChecked()]):
+            self.failureResultOf(self.make(*others), UnauthorizedLogin)
+
+    def test_cancelled(self) -> None:
+        """No further checker is asked."""
+        waiting: Deferred[bytes] = Deferred()
+        asked = self.make(waiting, b"b")
+        asked.cancel()
+        self.failureResultOf(asked, CancelledError)
 
 
 class CostTests(ObservedTestCase):
@@ -477,13 +624,17 @@ class CostTests(ObservedTestCase):
     def test_turned_away(self) -> None:
         """One beyond a limit is closed at once, at no cost but that; lines in the log do not grow with them."""
         factory = make_server_factory(self.clock, limits=Limits(connections=5))
+        for _ in range(5):
+            pair = Pair(factory, make_client_factory(self.clock))
+            pair.flush()
+        lines, calls = len(self.events), len(self.clock.getDelayedCalls())
         transports = [self.connect(factory)[1] for _ in range(50)]
-        self.assertEqual([transport.aborting for transport in transports], [False] * 5 + [True] * 45)
-        for transport in transports[5:]:
+        self.assertEqual([transport.aborting for transport in transports], [True] * 50)
+        for transport in transports:
             transport.lose(transport.farewell)
-        self.assertEqual(len(self.events), 1)
+        self.assertEqual(len(self.events), lines + 1)
         self.assertEqual(len(factory.connections), 5)
-        self.assertEqual(len(self.clock.getDelayedCalls()), 5)
+        self.assertEqual(len(self.clock.getDelayedCalls()), calls)
 
     def test_only_the_unauthenticated_count(self) -> None:
         """Those who are in take no place of others; one that is being decided on keeps its place."""
@@ -546,8 +697,12 @@ class CostTests(ObservedTestCase):
             end = factory.buildProtocol(IPv4Address("TCP", "127.0.0.1", 1))
             transport = MemoryTransport(end)
             end.makeConnection(transport)
-            end.dataReceived(b"PROXY TCP4 %s 192.0.2.1 4711 5555\r\nx" % host.encode())
+            end.dataReceived(b"PROXY TCP4 %s 192.0.2.1 4711 5555\r\n" % host.encode())
             ends.append(transport)
+        # Silent ones, too, do not count for the proxy.
+        self.assertEqual([transport.aborting for transport in ends], [False] * 3)
+        for transport in ends:
+            transport.protocol.dataReceived(b"x")
         self.assertEqual([transport.aborting for transport in ends], [False, False, True])
         for transport in ends:
             transport.lose(transport.farewell)

@@ -85,10 +85,14 @@ class WatchedFileTests(SynchronousTestCase):
         self.write(b"two")
         self.touch(1_000)
         self.assertEqual([watched.current(), watched.current()], ["TWO", "TWO"])
-        self.assertEqual(self.parsed, ["one", "two", "two"])
+        self.write(b"six")
+        self.touch(1_000)
+        self.assertEqual([watched.current(), watched.current()], ["SIX", "SIX"])
+        # What is the same is not worked on again.
+        self.assertEqual(self.parsed, ["one", "two", "six"])
         self.later = 2 * SETTLED
-        self.assertEqual([watched.current(), watched.current()], ["TWO", "TWO"])
-        self.assertEqual(self.parsed, ["one", "two", "two", "two"])
+        self.assertEqual([watched.current(), watched.current()], ["SIX", "SIX"])
+        self.assertEqual(self.parsed, ["one", "two", "six"])
         self.assertEqual(len(self.logged()), 1)
 
     def test_broken(self) -> None:

@@ -134,7 +134,7 @@ class Argon2Tests(WhoTestCase):
         for name in ("first", "second"):
             self.write(name, f"the {name} passphrase\n")
         added = self.passwd("--passphrase-file", "first", "users", "ann")
-        self.assertEqual((added.output, added.errors), (["added ann"], []))
+        self.assertEqual((added.output, added.errors), (["added 'ann'"], []))
         server = self.start_server("--directory", "uploads", "--auth", "argon2:users:concurrency=1")
         server.wait_for("--user LOGIN --passphrase-file PASSPHRASEFILE FILE")
         as_ann = ("--user", "ann", "--passphrase-file")
@@ -142,10 +142,10 @@ class Argon2Tests(WhoTestCase):
         # The default login is nobody's here.
         for options in ((), (*as_ann, "second"), ("--user", "bob", "--passphrase-file", "first")):
             self.assertEqual(self.send(*options).wait(), 3)
-        self.assertEqual(self.passwd("--passphrase-file", "second", "users", "ann").output, ["changed ann"])
+        self.assertEqual(self.passwd("--passphrase-file", "second", "users", "ann").output, ["changed 'ann'"])
         self.assertEqual(self.send(*as_ann, "second").errors, [])
         self.assertEqual(self.send(*as_ann, "first").wait(), 3)
-        self.assertEqual(self.passwd("--delete", "users", "ann").output, ["deleted ann"])
+        self.assertEqual(self.passwd("--delete", "users", "ann").output, ["deleted 'ann'"])
         self.assertEqual(self.send(*as_ann, "second").wait(), 3)
         self.write("users", "nonsense\n")
         self.assertEqual(self.send(*as_ann, "second").wait(), 3)
@@ -243,7 +243,7 @@ class Argon2Tests(WhoTestCase):
         """Asked twice, and what is typed is not shown."""
         status, shown = self.on_terminal("users", "ann", answers=(b"secret\n", b"secret\n"))
         self.assertEqual(status, 0, shown)
-        self.assertIn(b"added ann", shown)
+        self.assertIn(b"added 'ann'", shown)
         self.assertNotIn(b"secret", shown)
         status, shown = self.on_terminal("--verify", "users", "ann", answers=(b"secret\n",))
         self.assertEqual(status, 0, shown)

@@ -423,6 +423,7 @@ class ServerConnection(_Connection):
 
         :raises LocalProtocolError: when there is no login to decide on.
         """
+        self._check(Act.REJECT)  # what was not opened yet is ignored by itself alone
         self._ignore(ReplayDetected("the handshake was accepted before; someone sends a recorded session again"))
 
     def receive_eof(self) -> None:

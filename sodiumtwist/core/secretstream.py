@@ -45,16 +45,16 @@ class RekeyAfter:
 
     :ivar size: bytes sent since the last time, on the wire.
     :ivar seconds: since the last time; the next PDU after that has the tag.
-    :raises LocalProtocolError: for a size below 1, or a time that is not over 0.
+    :raises LocalProtocolError: for a size or a time below 1.
     """
 
     size: int = 2**30
     seconds: float = 3600.0
 
     def __post_init__(self) -> None:
-        if self.size < 1 or not (math.isfinite(self.seconds) and self.seconds > 0):
+        if self.size < 1 or not (math.isfinite(self.seconds) and self.seconds >= 1):
             raise LocalProtocolError(
-                f"a new key takes a size from 1 byte and a time over 0 seconds, not {self.size} and {self.seconds}"
+                f"a new key takes a size from 1 byte and a time from 1 second, not {self.size} and {self.seconds}"
             )
 
 
