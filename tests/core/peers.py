@@ -174,10 +174,10 @@ class PlainServer:
         """Open CLIENT_AUTH, and get ready to answer."""
         plain = bindings.crypto_box_seal_open(sealed, self._pair.public, self._pair.secret)
         self.nonce, stream_header, self.client_key = plain[16:40], plain[40:64], plain[64:96]
-        receive_key, send_key = bindings.crypto_kx_server_session_keys(
+        receive_key, self.send_key = bindings.crypto_kx_server_session_keys(
             self._pair.public, self._pair.secret, self.client_key
         )
-        self.push, self.pull = PlainPush(send_key), PlainPull(receive_key, stream_header)
+        self.push, self.pull = PlainPush(self.send_key), PlainPull(receive_key, stream_header)
         return plain
 
     def server_helo(self, **fields: Any) -> bytes:

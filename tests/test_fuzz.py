@@ -1,0 +1,94 @@
+"""
+The inputs in ``fuzz/corpus``, played through their targets, without atheris.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from fuzz import client_handshake, server_handshake, streams
+from fuzz.run import TARGETS
+from sodiumtwist.core import connection, wire
+
+ROOT = Path(__file__).parent.parent
+CORPUS = ROOT / "fuzz" / "corpus"
+
+
+def play(target) -> int:
+    """
+    Play the corpus of one target.
+
+    :return: how many inputs that were.
+    """
+    paths = sorted((CORPUS / target.__name__.split(".")[-1]).iterdir())
+    for path in paths:
+        try:
+            target.one_input(path.read_bytes())
+        except Exception as error:
+            raise AssertionError(f"{path}: {error!r}") from error
+    return len(paths)
+
+
+class CorpusTests(SynchronousTestCase):
+    """
+    Nothing is found.
+    """
+
+    def test_server_handshake(self) -> None:
+        self.assertGreater(play(server_handshake), 20)
+
+    def test_client_handshake(self) -> None:
+        self.assertGreater(play(client_handshake), 10)
+
+    def test_streams(self) -> None:
+        self.assertGreater(play(streams), 50)
+
+    def test_all_targets(self) -> None:
+        """Each target is run, has a corpus and is played here."""
+        targets = {path.stem for path in (ROOT / "fuzz").glob("*.py") if "\ndef one_input(" in path.read_text()}
+        self.assertEqual(targets, set(TARGETS))
+        self.assertEqual({path.name for path in CORPUS.iterdir()}, targets)
+        self.assertEqual(targets, {name.removeprefix("test_") for name in vars(CorpusTests)} & targets)
+
+    def test_no_atheris(self) -> None:
+        """Only programs need it."""
+        program = f"import sys; from fuzz import {', '.join(TARGETS)}; sys.exit('atheris' in sys.modules)"
+        self.assertEqual(subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=os.environ).returncode, 0)
+
+
+class FindingTests(SynchronousTestCase):
+    """
+    Something would be found.
+    """
+
+    def broken(self, *arguments: object) -> None:
+        raise struct.error("a bug")
+
+    def assert_found(self, target) -> None:
+        self.assertRaises(AssertionError, play, target)
+
+    def test_other_exceptions(self) -> None:
+        self.patch(wire, "_text_bytes", self.broken)
+        self.assert_found(server_handshake)
+        self.assert_found(client_handshake)
+        self.patch(connection, "unpack_timestamp", self.broken)
+        self.assert_found(streams)
+
+    def test_other_judgements(self) -> None:
+        """An error where there should be none, and none where there should be one."""
+        self.patch(wire, "VERSION", wire.VERSION + 1)
+        self.assert_found(server_handshake)
+        self.patch(wire, "TIMESTAMP_SIZES", range(17))
+        self.assert_found(streams)
+
+    def test_late_events(self) -> None:
+        """After an error."""
+        self.patch(connection._Connection, "close", lambda self: None)
+        self.assert_found(client_handshake)
+        self.assert_found(streams)
