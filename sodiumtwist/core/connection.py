@@ -368,14 +368,14 @@ class ServerConnection(_Connection):
         try:
             auth = open_client_auth(self._pair, sealed)
         except DecryptionFailed as error:
-            self._ignore(error)
+            self._ignore(Act.RECEIVE_GARBAGE, error)
             return None
         self._auth = without_passphrase(auth)
         self._enter(Act.RECEIVE_CLIENT_AUTH)
         return AuthenticationRequested(auth.login, auth.passphrase, auth.public_key, fingerprint(sealed))
 
-    def _ignore(self, error: RemoteProtocolError) -> None:
-        self._enter(Act.IGNORE)
+    def _ignore(self, act: Act, error: RemoteProtocolError) -> None:
+        self._enter(act)
         self._forget()
         self._ignored = error
 
@@ -423,8 +423,7 @@ class ServerConnection(_Connection):
 
         :raises LocalProtocolError: when there is no login to decide on.
         """
-        self._check(Act.REJECT)  # what was not opened yet is ignored by itself alone
-        self._ignore(ReplayDetected("the handshake was accepted before; someone sends a recorded session again"))
+        self._ignore(Act.IGNORE, ReplayDetected("the handshake was accepted before; someone sends a recorded session again"))
 
     def receive_eof(self) -> None:
         """

@@ -33,6 +33,7 @@ class Act(Enum):
 
     SEND_CLIENT_AUTH = "send CLIENT_AUTH"
     RECEIVE_CLIENT_AUTH = "receive CLIENT_AUTH"
+    RECEIVE_GARBAGE = "receive what does not open"
     ACCEPT = "accept a login"
     ACCEPT_UNPROVEN = "accept a login whose key is to be proven"
     REJECT = "reject a login"
@@ -49,7 +50,7 @@ Table = dict[State, dict[Act, State]]
 SERVER: Table = {
     State.AWAITING_CLIENT_AUTH: {
         Act.RECEIVE_CLIENT_AUTH: State.DECIDING,
-        Act.IGNORE: State.SILENT,
+        Act.RECEIVE_GARBAGE: State.SILENT,
         Act.CLOSE: State.CLOSED,
     },
     State.DECIDING: {

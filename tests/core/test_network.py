@@ -422,9 +422,7 @@ class Network(RuleBasedStateMachine):
         elif state is State.DECIDING:
             refused.append(lambda: connection.accept(self.now, "x" * 129))
         else:
-            refused += [lambda: connection.accept(self.now), connection.reject]
-            if state is not State.AWAITING_CLIENT_AUTH:
-                refused.append(connection.ignore)
+            refused += [lambda: connection.accept(self.now), connection.reject, connection.ignore]
         for number, call in enumerate(refused):
             try:
                 call()
