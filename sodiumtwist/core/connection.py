@@ -423,7 +423,8 @@ class ServerConnection(_Connection):
 
         :raises LocalProtocolError: when there is no login to decide on.
         """
-        self._ignore(Act.IGNORE, ReplayDetected("the handshake was accepted before; someone sends a recorded session again"))
+        error = ReplayDetected("the handshake was accepted before; someone sends a recorded session again")
+        self._ignore(Act.IGNORE, error)
 
     def receive_eof(self) -> None:
         """
