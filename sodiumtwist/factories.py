@@ -17,7 +17,7 @@ from .authorized import AuthorizedKeys, AuthorizedKeysFile
 from .core.connection import ClientConnection, ServerConnection
 from .core.errors import LocalProtocolError
 from .core.keepalive import Timeouts
-from .core.keys import KeyPair
+from .core.keys import KeyPair, check_server_key, client_session_keys
 from .core.secretstream import RekeyAfter
 from .core.wire import pack_text
 from .limits import Admission, Limits
@@ -170,11 +170,16 @@ class SodiumClientFactory(_SodiumFactory):
         rekey: RekeyAfter | None = None,
     ) -> None:
         super().__init__(protocol, timeouts, clock, draw, rekey)
-        self.server_key = server_key
+        # Said now, not at each connection, what is wrong with the arguments.
+        if type(server_key) is bytes:
+            check_server_key(server_key)
+        else:
+            client_session_keys(KeyPair.generate(), server_key)
+        pack_text("login", login)
+        pack_text("passphrase", passphrase)
+        self.server_key = bytes(server_key)
         self._credentials = (login, passphrase)
         self.pair = pair
-        # Says now, not at each connection, what is wrong with the arguments.
-        self.make_connection(0)
 
     def make_connection(self, now: float) -> ClientConnection:
         """The core of one connection that begins now."""

@@ -38,8 +38,11 @@ WRITE_BEHIND = 1024 * 1024
 
 LEFT_EARLY = "the client left before its end"
 
-#: How many DATA a sender has on their way without an acknowledgement, at most.
-IN_FLIGHT_LIMIT = 64
+#: How many bytes a sender has on their way without an acknowledgement: so many at first, and more while
+#: that is what holds it up, doubling with each round trip, up to the most. They take no memory here: what the transport
+#: does not take is not read from the source.
+FIRST_WINDOW = 8 * 1024 * 1024
+LARGEST_WINDOW = 1024 * 1024 * 1024
 
 
 def acknowledgement(size: int) -> bytes:
@@ -231,7 +234,7 @@ def describe_os_error(error: OSError) -> str:
 
 class UploadSender(SodiumClientProtocol):
     """
-    Sends one source as a framed upload, with a bounded number of DATA on their way.
+    Sends one source as a framed upload, with a bounded number of bytes on their way.
 
     :param source: where the bytes come from.
     :param progress: called with the number of bytes each acknowledgement confirms.
@@ -251,6 +254,8 @@ class UploadSender(SodiumClientProtocol):
         self._source = source
         self._progress = progress
         self._in_flight: deque[int] = deque()
+        self._in_flight_size = 0
+        self._window = FIRST_WINDOW
         self._transport_full = False
         self._at_end = False
 
@@ -270,16 +275,17 @@ class UploadSender(SodiumClientProtocol):
         self._feed()
 
     def _feed(self) -> None:
-        if not self._transport_full and not self._at_end and len(self._in_flight) < IN_FLIGHT_LIMIT:
+        if not self._transport_full and not self._at_end and self._in_flight_size < self._window:
             self._source.resume()
 
     def _send(self, payload: bytes) -> None:
         self._in_flight.append(len(payload))
+        self._in_flight_size += len(payload) + PDU_OVERHEAD
         self.send_data(payload)
 
     def _deliver(self, payload: bytes) -> None:
         self._send(payload)
-        if len(self._in_flight) >= IN_FLIGHT_LIMIT:
+        if self._in_flight_size >= self._window:
             self._source.pause()
 
     def _source_ended(self, error: OSError | None) -> None:
@@ -297,6 +303,10 @@ class UploadSender(SodiumClientProtocol):
         if not acknowledges(payload, size):
             raise RemoteProtocolError(f"the server's answer does not acknowledge the {size} bytes that were sent")
         self.acknowledged += size
+        if 2 * self._in_flight_size >= self._window and not self._transport_full:
+            # More than half of it is used, and not because the network takes no more.
+            self._window = min(self._window + size + PDU_OVERHEAD, LARGEST_WINDOW)
+        self._in_flight_size -= size + PDU_OVERHEAD
         self._progress(size)
         if self._at_end and not self._in_flight:
             self.seconds = perf_counter() - self._began

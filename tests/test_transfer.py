@@ -16,12 +16,12 @@ from twisted.logger import formatEvent, globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from sodiumtwist import KeyPair, RemoteProtocolError, SingleLogin, SodiumClientFactory, UnexpectedPDU
+from sodiumtwist import KeyPair, RemoteProtocolError, SingleLogin, SodiumClientFactory, UnexpectedPDU, transfer
 from sodiumtwist.core.connection import ClientConnection, ServerConnection
 from sodiumtwist.core.events import DataReceived
+from sodiumtwist.core.wire import PDU_OVERHEAD
 from sodiumtwist.sources import Source
 from sodiumtwist.transfer import (
-    IN_FLIGHT_LIMIT,
     WRITE_BEHIND,
     UploadFactory,
     UploadReceiver,
@@ -455,14 +455,32 @@ class SenderTests(SynchronousTestCase):
         self.assertIsNone(self.successResultOf(self.sender.finished))
 
     def test_window(self) -> None:
-        """At most so many DATA are on their way; each acknowledgement makes room for one."""
-        self.start(ListSource([b"x"] * 1000))
-        self.assertEqual(len(self.sent()), IN_FLIGHT_LIMIT)
-        self.acknowledge(0, 1, 1)
-        self.assertEqual(self.sent(), [b"x"] * 3)
+        """So many bytes may be on their way, and twice as many after each round trip in which that held it up."""
+        self.patch(transfer, "FIRST_WINDOW", 10_000)
+        self.patch(transfer, "LARGEST_WINDOW", 50_000)
+        size = 1000 - PDU_OVERHEAD
+        self.start(ListSource([bytes(size)] * 1000))
+        flights = [len(self.sent())]
+        self.acknowledge(0, *[size] * (flights[0] - 1))
+        for _ in range(6):
+            flights.append(len(self.sent()))
+            self.acknowledge(*[size] * flights[-1])
+        self.assertEqual(flights[0], 11)
+        self.assertTrue(18 <= flights[1] <= 21, flights)
+        self.assertTrue(35 <= flights[2] <= 42, flights)
+        self.assertEqual(flights[4:], [50] * 3)
+
+    def test_window_that_does_not_hold_up(self) -> None:
+        """Where little of it is used it stays as it is."""
+        self.patch(transfer, "FIRST_WINDOW", 10_000)
+        source = ListSource([b"x"] * 10)
+        self.start(source)
+        self.acknowledge(0, *[1] * 10)
+        self.assertEqual(self.sender._window, 10_000)
 
     def test_transport_full(self) -> None:
         """While the transport is full nothing is read."""
+        self.patch(transfer, "FIRST_WINDOW", 64 * (PDU_OVERHEAD + 1))
         self.start(ListSource([b"x"] * 1000))
         self.sent()
         self.transport.producer.pauseProducing()
@@ -470,7 +488,7 @@ class SenderTests(SynchronousTestCase):
         self.acknowledge(0, *[1] * 50)
         self.assertEqual((self.source.delivered, self.sent()), (before, []))
         self.transport.producer.resumeProducing()
-        self.assertEqual(len(self.sent()), 51)
+        self.assertTrue(50 <= len(self.sent()) <= 52)
 
     def test_wrong_acknowledgement(self) -> None:
         """An acknowledgement of another size, or of nothing that was sent, ends it."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 from binascii import unhexlify
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from nacl import bindings
 from nacl.exceptions import CryptoError
@@ -102,6 +103,16 @@ def _agree(
         raise InvalidKey(
             "the peer's public key is a weak point that no real key is; check it for typing errors"
         ) from None
+
+
+@lru_cache(maxsize=64)
+def check_server_key(server_key: bytes) -> None:
+    """
+    See that a secret can be shared with a server's public key, which costs one X25519 the first time.
+
+    :raises InvalidKey: as :func:`client_session_keys`.
+    """
+    client_session_keys(KeyPair.generate(), server_key)
 
 
 def client_session_keys(pair: KeyPair, server_key: bytes) -> SessionKeys:
