@@ -108,9 +108,22 @@ class Running:
 
     def peak_memory(self) -> int:
         """Its largest resident size in bytes so far."""
+        return self._memory("VmHWM:")
+
+    def memory(self) -> int:
+        """Its resident size in bytes now."""
+        return self._memory("VmRSS:")
+
+    def processor_time(self) -> float:
+        """The seconds that it has worked so far."""
+        with open(f"/proc/{self.pid}/stat") as status:
+            fields = status.read().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def _memory(self, field: str) -> int:
         with open(f"/proc/{self.pid}/status") as status:
             for line in status:
-                if line.startswith("VmHWM:"):
+                if line.startswith(field):
                     return int(line.split()[1]) * 1024
         raise AssertionError("the kernel does not tell")
 
