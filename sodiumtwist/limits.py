@@ -11,6 +11,7 @@ import ipaddress
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from typing import Any, Protocol
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -217,8 +218,11 @@ def network(address: Any) -> str | None:
     :return: an IPv4 address, the first 64 bits of an IPv6 address, or ``None`` for UNIX sockets.
     """
     host = getattr(address, "host", None)
-    if host is None:
-        return None
+    return None if host is None else _network(host)
+
+
+@lru_cache(maxsize=4096)
+def _network(host: str) -> str:
     try:
         parsed = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:

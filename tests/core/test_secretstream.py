@@ -5,17 +5,23 @@ Tests of :mod:`sodiumtwist.core.secretstream`.
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import textwrap
 import threading
 
+from hypothesis import given
+from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from sodiumtwist.core import secretstream
 from sodiumtwist.core.errors import DecryptionFailed, MalformedPDU
-from sodiumtwist.core.secretstream import PullStream, PushStream
+from sodiumtwist.core.secretstream import PublicPullStream, PublicPushStream, PullStream, PushStream
 
 from .peers import DATA, TAG_FINAL, TAG_MESSAGE, TAG_PUSH, TAG_REKEY, WINDOW, PlainPull, PlainPush, flip, pack_header
 
 KEY = b"\x42" * 32
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(secretstream.__file__))))
 
 
 class PushStreamTests(SynchronousTestCase):
@@ -23,14 +29,16 @@ class PushStreamTests(SynchronousTestCase):
     Sealing.
     """
 
+    kind = PushStream
+
     def setUp(self):
-        self.push = PushStream(KEY)
+        self.push = self.kind(KEY)
         self.pull = PlainPull(KEY, self.push.header)
 
     def test_header(self):
         self.assertEqual(len(self.push.header), 24)
         self.assertIs(type(self.push.header), bytes)
-        self.assertNotEqual(self.push.header, PushStream(KEY).header)
+        self.assertNotEqual(self.push.header, self.kind(KEY).header)
 
     def test_two_messages(self):
         """29 bytes for the header, 17 more than the body for the body, both with tag MESSAGE."""
@@ -72,7 +80,7 @@ class PushStreamTests(SynchronousTestCase):
     def test_wrong_key_size(self):
         for size in (0, 31, 33):
             with self.assertRaises(ValueError):
-                PushStream(bytes(size))
+                self.kind(bytes(size))
 
     def test_body_is_released(self):
         body = bytearray(b"hello")
@@ -86,9 +94,11 @@ class PullStreamTests(SynchronousTestCase):
     Opening.
     """
 
+    kind = PullStream
+
     def setUp(self):
         self.push = PlainPush(KEY)
-        self.pull = PullStream(KEY, self.push.header)
+        self.pull = self.kind(KEY, self.push.header)
 
     def test_message(self):
         opened = self.pull.pull(self.push.message(b"hello"), 0, 5)
@@ -146,7 +156,7 @@ class PullStreamTests(SynchronousTestCase):
         self.assertEqual(self.pull.pull(second, 0, 5), b"other")
 
     def test_wrong_key_or_header(self):
-        for pull in (PullStream(b"\x43" * 32, self.push.header), PullStream(KEY, bytes(24))):
+        for pull in (self.kind(b"\x43" * 32, self.push.header), self.kind(KEY, bytes(24))):
             with self.assertRaises(DecryptionFailed):
                 pull.pull(self.push.message(b"hello"), 0, 5)
 
@@ -161,7 +171,7 @@ class PullStreamTests(SynchronousTestCase):
     def test_wrong_sizes_of_key_and_header(self):
         for key_size, header_size in [(31, 24), (33, 24), (32, 23), (32, 25), (0, 0)]:
             with self.assertRaises(ValueError):
-                PullStream(bytes(key_size), bytes(header_size))
+                self.kind(bytes(key_size), bytes(header_size))
 
     def test_data_is_released(self):
         """A buffer can be resized afterwards, also after a failure."""
@@ -172,6 +182,86 @@ class PullStreamTests(SynchronousTestCase):
         self.assertRaises(DecryptionFailed, self.pull.pull, data, 0, 5)
         data.clear()
         self.assertEqual(data, b"")
+
+
+class PublicPushStreamTests(PushStreamTests):
+    """
+    The same over PyNaCl's public bindings.
+    """
+
+    kind = PublicPushStream
+
+
+class PublicPullStreamTests(PullStreamTests):
+    """
+    Likewise.
+    """
+
+    kind = PublicPullStream
+
+
+class EquivalenceTests(SynchronousTestCase):
+    """
+    Both ways over libsodium are the same.
+    """
+
+    @given(
+        st.lists(st.tuples(st.binary(max_size=3000), st.booleans()), max_size=20),
+        st.integers(1, 5000),
+        st.sampled_from([PushStream, PublicPushStream]),
+        st.sampled_from([PullStream, PublicPullStream]),
+    )
+    def test_any_messages(self, bodies, rekey_size, push_kind, pull_kind):
+        """Whichever seals and whichever opens, with new keys on the way, and whatever is damaged between."""
+        push = push_kind(KEY, rekey_size)
+        pull, other = pull_kind(KEY, push.header), PullStream(KEY, push.header)
+        for body, damaged in bodies:
+            sealed = push.push_pdu(pack_header(DATA, len(body)), body)
+            if damaged:
+                for stream in (pull, other):
+                    self.assertRaises(DecryptionFailed, stream.pull, flip(sealed, 5), 0, 12)
+            for stream in (pull, other):
+                self.assertEqual(stream.pull(sealed, 0, 12), pack_header(DATA, len(body)))
+                self.assertEqual(stream.pull(sealed, 29, len(body)), body)
+
+    def test_largest(self):
+        """Also where a message is too large to be cut out of what it lies in."""
+        push, data = PushStream(KEY), os.urandom(WINDOW)
+        sealed = push.push_pdu(pack_header(DATA, WINDOW), data)
+        pull = PublicPullStream(KEY, push.header)
+        pull.pull(sealed, 0, 12)
+        self.assertTrue(pull.pull(sealed, 29, WINDOW) == data)
+
+    def test_without_the_inner_module(self):
+        """Then the public bindings serve, and nobody notices."""
+        program = """
+            import builtins
+            real = builtins.__import__
+
+            def without(name, globals=None, *arguments):
+                if name == "nacl._sodium" and (globals or {}).get("__name__") == "sodiumtwist.core.secretstream":
+                    raise ImportError(name)
+                return real(name, globals, *arguments)
+
+            builtins.__import__ = without
+            from sodiumtwist.core import secretstream
+            from sodiumtwist.core.connection import ClientConnection, ServerConnection
+            from sodiumtwist.core.keys import KeyPair
+
+            assert secretstream.PushStream is secretstream.PublicPushStream
+            pair = KeyPair.generate()
+            client, server = ClientConnection(pair.public, "u", "p", 0), ServerConnection(pair, 0)
+            list(server.receive_data(client.initiate(), 0))
+            list(client.receive_data(server.accept(0), 0))
+            (event,) = server.receive_data(client.send_data(b"hello"), 0)
+            print(event.payload)
+        """
+        done = subprocess.run(
+            [sys.executable, "-c", textwrap.dedent(program)],
+            capture_output=True,
+            env={**os.environ, "PYTHONPATH": ROOT},
+        )
+        self.assertEqual((done.stdout, done.stderr), (b"b'hello'\n", b""))
 
 
 class ScratchTests(SynchronousTestCase):
