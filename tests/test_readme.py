@@ -122,7 +122,7 @@ class LimitTests(SynchronousTestCase):
             f"Connections at once {limits.connections:,}",
             f"Not authenticated of these {limits.unauthenticated:,}",
             f"From one IPv4 address or IPv6 /64 {limits.per_address:,}",
-            f"per address and per login {limits.failures_per_login} each in {limits.failure_seconds:g} s",
+            f"whose client leaves {limits.failures_per_login} each in {limits.failure_seconds:g} s",
             f"Before the login is accepted {timeouts.authentication:g} s",
             f"or nothing taken {timeouts.inactivity:g} s",
             f"PING after {timeouts.ping_interval:g} s",
