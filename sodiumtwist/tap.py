@@ -26,6 +26,7 @@ from .core.keepalive import Timeouts
 from .core.keys import KeyPair
 from .core.secretstream import RekeyAfter
 from .core.wire import pack_text
+from .descriptors import make_room
 from .keyfiles import KEY_VARIABLE, read_key, read_passphrase
 from .limits import Limits
 from .listening import STOP_TIMEOUT, ListeningService, is_local, parse_listening
@@ -331,7 +332,7 @@ def makeService(options: Options, reactor: Any = None) -> SodiumService:
         "timeouts": options["timeouts"],
         "authorized_keys": options["keys"],
         "replays": options["replays"],
-        "limits": options["limits"],
+        "limits": make_room(options["limits"]),
         "rekey": options["rekey"],
         "clock": reactor,
     }
