@@ -177,7 +177,12 @@ class LoadTests(LoadTestCase):
     def test_raised_limits(self) -> None:
         """All are held at once, each for a few kilobytes."""
         server = self.start_loaded_server(
-            *PATIENT, "--limit", f"unauthenticated={STRANGERS + HONEST}", "--limit", f"per-address={STRANGERS}"
+            *PATIENT,
+            "--limit",
+            f"unauthenticated={STRANGERS + HONEST}",
+            "--limit",
+            f"per-address={STRANGERS}",
+            count=2 * DESCRIPTORS,  # of which strangers get half
         )
         honest = self.start_honest()
         strangers = self.start_strangers()
@@ -237,3 +242,14 @@ class DescriptorTests(LoadTestCase):
         self.send_strangers_away(strangers, server)
         # Of each that it can't take Twisted says three lines at most.
         self.assert_quiet_log(server, 3 * 300 + OTHER_LINES)
+
+    def test_usual_number(self) -> None:
+        """With the 1,024 that many systems give, and the default limits, strangers do not take what others need."""
+        server = self.start_loaded_server(*PATIENT, count=1024)
+        server.wait_for("1024 file descriptors: the limits are 720 connections, 480 of them not authenticated")
+        honest = self.start_honest()
+        strangers = self.start_strangers()
+        self.ask(strangers, hosts=HOSTS, silent=1000, noisy=300)()
+        self.wait_for_open(strangers, 480)
+        self.assert_all_arrived(self.ask(honest)())
+        self.assert_answers()
