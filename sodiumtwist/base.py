@@ -101,6 +101,8 @@ class SodiumProtocol(Protocol):
     _unread_pongs = 0
     _held_end: Failure | None = None
     _unsent_at_end = False
+    _gone = False
+    _peer_left = False
     _gated = False
     _handing_over = False
     _heard_closing = False
@@ -151,7 +153,7 @@ class SodiumProtocol(Protocol):
     def write(self, data: Buffer) -> None:
         """Send bytes in as many DATA as they need (``IConsumer``)."""
         self._check_usable()
-        view = memoryview(data)
+        view = memoryview(data).cast("B")
         # All of it is sealed before any is handed over: a producer that is paused meanwhile may write
         # more, which comes behind.
         pdus = [self._connection.send_data(view[at : at + CHUNK_SIZE]) for at in range(0, len(view), CHUNK_SIZE)]
@@ -169,14 +171,12 @@ class SodiumProtocol(Protocol):
 
         :return: fires with the seconds until its PONG, or with the reason when the connection goes.
         """
+        deferred: Deferred[float] = Deferred()
         try:
             self._check_usable()
-            self._send_ping()
+            self._send_ping(deferred)
         except LocalProtocolError:
             return fail()
-        # A cancelled one keeps its place in the queue: its PONG will come all the same.
-        deferred: Deferred[float] = Deferred()
-        self._pings[-1] = deferred
         return deferred
 
     def close(self) -> None:
@@ -192,7 +192,7 @@ class SodiumProtocol(Protocol):
 
         :param error: what ``connection_lost`` shall give as the reason.
         """
-        if self._done and self._closing is None:
+        if self._done and self._closing is None and not self._handing_over:
             return
         self._error = error
         self._finish()
@@ -283,7 +283,12 @@ class SodiumProtocol(Protocol):
             self._write_blocked = False
             self._outgoing.clear()
             self._quiet_producer()
+            if self._timer is not None:  # there is nobody to be too slow
+                self._timer.cancel()
+                self._timer = None
             return
+        self._gone = True
+        self._peer_left = not self._done
         if self._error is None and not self._done:
             self._error = self._explain(reason)
         self._note_unsent()
@@ -446,9 +451,10 @@ class SodiumProtocol(Protocol):
         finally:
             self._draining = False
 
-    def _send_ping(self) -> None:
+    def _send_ping(self, deferred: Deferred[float] | None = None) -> None:
         ping = self._connection.send_ping(self._clock.seconds(), self.factory.wall_clock())
-        self._pings.append(None)
+        # A cancelled one keeps its place in the queue: its PONG will come all the same.
+        self._pings.append(deferred)
         self._write(ping)
 
     def _writing_blocked(self) -> None:
@@ -514,28 +520,30 @@ class SodiumProtocol(Protocol):
         if self._done:
             return
         self._flush()
+        if self._done:
+            return  # a producer that was paused by that has closed
         if self._write_blocked and isinstance(error, RemoteProtocolError):
             self.abort(error)  # nothing waits for a peer that breaks the protocol
             return
         self._error = error
+        self._handing_over = True
         self._finish()
         if self._held_end is not None:
             self._end_now()
             return
-        if self._transport_paused:
+        if self._transport_paused and self._handing_over:
             # Over TLS the end comes by reading; and a peer that waits to be read must go on to read.
             self._transport_paused = False
             self.transport.resumeProducing()
-        self._handing_over = True
         self._go_on_closing()
 
     def _go_on_closing(self) -> None:
         """Hand over what is left, as fast as the peer takes it, and then close."""
-        if not self._handing_over:
+        if not self._handing_over or self._gone:
             return
         self._time_closing(self._closing_time(), self._abort_transport)
         self._drain()
-        if self._outgoing or not self._handing_over:
+        if self._outgoing or not self._handing_over or self._gone:
             return
         self._handing_over = False
         self._open_gate()
@@ -562,6 +570,8 @@ class SodiumProtocol(Protocol):
         return timeouts.inactivity
 
     def _time_closing(self, seconds: float, over: Callable[[], None]) -> None:
+        if self._gone:
+            return
         if self._closing is not None and self._closing.active():
             self._closing.cancel()
         self._closing = self._clock.callLater(seconds, over)

@@ -42,8 +42,8 @@ def make_room(limits: Limits) -> Limits:
     connections = min(limits.connections, strangers + (room - strangers) // EACH)
     fitting = replace(limits, connections=connections, unauthenticated=strangers)
     _log.warn(
-        "this process may have {count} file descriptors: the limits are {connections} connections, {unauthenticated} of "
-        "them not authenticated; raise it with ulimit -n, or LimitNOFILE= in a unit of systemd",
+        "this process may have {count} file descriptors: the limits are {connections} connections, {unauthenticated} "
+        "of them not authenticated; raise it with ulimit -n, or LimitNOFILE= in a unit of systemd",
         count=soft,
         connections=fitting.connections,
         unauthenticated=fitting.unauthenticated,

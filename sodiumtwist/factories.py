@@ -131,6 +131,11 @@ class SodiumServerFactory(_SodiumFactory):
         """The core of one connection that begins now."""
         return ServerConnection(self._pair, now, self.timeouts, self._draw, self._rekey)
 
+    def doStart(self) -> None:
+        """Called when the first port listens."""
+        self.admission.start()
+        super().doStart()
+
     def doStop(self) -> None:
         """Called when the last port stops listening."""
         self.admission.stop()

@@ -234,6 +234,15 @@ def _network(host: str) -> str:
     return str(ipaddress.ip_network((parsed, 64), strict=False))
 
 
+def _speaks_for_others(transport: Any) -> bool:
+    """Tell whether a transport is of a proxy, which says only with its first bytes whom it speaks for."""
+    while isinstance(transport, ProtocolWrapper):
+        if type(transport).__module__.startswith("twisted.protocols.haproxy"):
+            return True
+        transport = transport.transport
+    return False
+
+
 class Admission:
     """
     Counts the connections of one factory.
@@ -244,6 +253,7 @@ class Admission:
 
     def __init__(self, limits: Limits, clock: Callable[[], IReactorTime]) -> None:
         self._limits = limits
+        self._stopped = False
         self._addresses: dict[End, str | None] = {}
         self._strangers: dict[End, None] = {}
         self._deciding: set[End] = set()
@@ -273,9 +283,8 @@ class Admission:
             oldest.turn_away(refusal)
         self._strangers[end] = None
         self._addresses[end] = None
-        if not isinstance(end.transport, ProtocolWrapper):
+        if not _speaks_for_others(end.transport):
             self.located(end)
-        # Else it may be a proxy that has not told yet whom it speaks for.
 
     def located(self, end: End) -> None:
         """
@@ -362,6 +371,8 @@ class Admission:
 
         :param login: ``None`` where a key was claimed in vain: that says nothing about a login.
         """
+        if self._stopped:
+            return
         where = network(address)
         if where is not None:
             self._by_address.failed(where)
@@ -378,7 +389,12 @@ class Admission:
         for end in [end for end in self._deciding if end.login is not None and ascii(end.login) == login]:
             end.check_no_longer()
 
+    def start(self) -> None:
+        """Something is listened on."""
+        self._stopped = False
+
     def stop(self) -> None:
-        """Nothing is listened on any more: forget what failed."""
+        """Nothing is listened on any more: forget what failed, and start no timers."""
+        self._stopped = True
         self._by_address.stop()
         self._by_login.stop()

@@ -15,13 +15,13 @@ from typing import Any
 from twisted.cred.credentials import UsernamePassword
 from twisted.cred.error import LoginFailed
 from twisted.cred.portal import Portal
-from twisted.internet.defer import CancelledError, Deferred, fail, maybeDeferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError, fail, maybeDeferred, succeed
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.python.failure import Failure
 
 from .auth import LoginNotChecked, LoginRefused
 from .base import READ_SIZE, SodiumProtocol
-from .core.errors import AuthenticationFailed, RemoteProtocolError, ReplayDetected
+from .core.errors import AuthenticationFailed, DecryptionFailed, RemoteProtocolError, ReplayDetected
 from .core.events import Authenticated, AuthenticationRequested, Event, KeyProven
 from .core.wire import SEALED_CLIENT_AUTH_SIZE
 from .interfaces import ISodiumAvatar, Peer
@@ -61,12 +61,14 @@ class SodiumServerProtocol(SodiumProtocol):
     _logout: Callable[[], Any] | None = None
     _turned_away = False
     _greeting = False
+    _in_haste = False
 
     def _handshake_event(self, event: Event) -> None:
         if isinstance(event, KeyProven):
             self._proven = True
             self.factory.admission.opened(self)
             remembering = Deferred.fromCoroutine(self._remember())
+            remembering.addTimeout(self.factory.timeouts.authentication, self._clock)
             self._deciding = remembering
             remembering.addCallbacks(self._accept_proven, self._reject)
             remembering.addErrback(self._accept_failed)
@@ -119,11 +121,15 @@ class SodiumServerProtocol(SodiumProtocol):
         avatar: Deferred[Any] = Deferred(lambda cancelled: None)
 
         def logged_in(result: tuple[Any, Any, Callable[[], Any]]) -> None:
-            self._logout = result[2]
+            try:
+                _, made, self._logout = result
+            except (TypeError, ValueError):
+                failed(Failure())
+                return
             if avatar.called:
                 self._log_out()
             else:
-                avatar.callback(result[1])
+                avatar.callback(made)
 
         def failed(reason: Failure) -> None:
             if not avatar.called:
@@ -188,7 +194,10 @@ class SodiumServerProtocol(SodiumProtocol):
         if not self._greeting or self._done:
             super().abort(error)
             return
+        self._greeting = False
+        self._in_haste = True
         self._corked, self._corked_size = [], 0
+        self._outgoing.clear()
         self._close(error or ConnectionAborted())
 
     def _serve(self) -> None:
@@ -229,6 +238,8 @@ class SodiumServerProtocol(SodiumProtocol):
             self.factory.admission.failed(self.transport.getPeer(), self.login)
             # What other checkers say may hold anything.
             why = str(reason.value) if reason.check(LoginRefused) else "login or passphrase is wrong"
+        elif reason.check(TimeoutError):
+            why = "the handshake could not be remembered in time"
         elif reason.check(OSError):
             why = f"the login could not be checked: {ascii(str(reason.value))}"
         else:
@@ -267,16 +278,19 @@ class SodiumServerProtocol(SodiumProtocol):
         self.abort(AuthenticationFailed(f"turned away: {why}"))
 
     def _closing_time(self) -> float:
-        return super()._closing_time() if self.is_authenticated else REFUSED_CLOSING_TIME
+        return super()._closing_time() if self.is_authenticated and not self._in_haste else REFUSED_CLOSING_TIME
 
     def _lost(self, reason: Failure) -> None:
         self.factory.connections.discard(self)
         self.factory.admission.left(self)
         if self._deciding is not None:
             self._deciding.cancel()
-        if self.peer is None and (self._checking or self._claimed is not None):
+        if self.peer is None and (self._peer_left or isinstance(self._error, DecryptionFailed)):
             # Who leaves without waiting to hear must not guess for free; nor who claims keys.
-            self.factory.admission.failed(self.transport.getPeer(), self.login if self._checking else None)
+            if self._checking:
+                self.factory.admission.failed(self.transport.getPeer(), self.login)
+            elif self._claimed is not None:
+                self.factory.admission.failed(self.transport.getPeer(), None)
         self._checking = False
         self._log_out()
         if self.peer is None:

@@ -8,9 +8,11 @@ from dataclasses import fields
 from typing import Any
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
 from twisted.internet.testing import EventLoggingObserver
 from twisted.logger import formatEvent, globalLogPublisher
+from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.trial.unittest import SynchronousTestCase
 
 from sodiumtwist import LocalProtocolError
@@ -201,6 +203,18 @@ class ConnectionTests(AdmissionTestCase):
         for end in [*ends, third]:
             self.admission.left(end)
         self.assertEqual(self.admission._counts, {})
+
+    def test_behind_tls(self) -> None:
+        """There the address is known at once, and counts."""
+        self.start(per_address=1)
+        ends = []
+        for _ in range(2):
+            end = FakeEnd(at("192.0.2.1"))
+            end.transport = ProtocolWrapper(WrappingFactory(Factory()), Protocol())
+            end.transport.transport = end
+            self.admission.arrived(end)
+            ends.append(end)
+        self.assertEqual([end.turned_away is None for end in ends], [True, False])
 
     def test_unix_sockets_have_no_address(self) -> None:
         self.start(per_address=1)

@@ -1959,6 +1959,34 @@ class CorkTests(AloneTestCase):
         self.assert_lost(Boom)
 
 
+class ReentrantPingTests(AloneTestCase):
+    def test_ping_when_paused(self) -> None:
+        """A PING that is sent while another one is keeps its own answer."""
+        self.open_client()
+        pings: list[Any] = []
+
+        @implementer(IPushProducer)
+        class Pinging:
+            def pauseProducing(self) -> None:
+                if len(pings) < 1:
+                    pings.append(protocol.ping())
+
+            def resumeProducing(self) -> None:
+                pass
+
+            def stopProducing(self) -> None:
+                pass
+
+        protocol = self.protocol
+        protocol.registerProducer(Pinging(), True)
+        self.fill_with_each_write()
+        pings.append(protocol.ping())
+        self.drain()
+        self.drain()
+        self.feed(*(self.peer.send_pong(0) for _ in self.read_types()))
+        self.assertEqual([self.successResultOf(ping) for ping in pings], [0, 0])
+
+
 class PingTests(AloneTestCase):
     """``ping()``."""
 

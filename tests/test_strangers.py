@@ -321,6 +321,11 @@ class KeyTests(ObservedTestCase):
         waiting[0].callback(True)
         pair.flush()
         self.assertEqual(pair.server.calls, ["authenticated", b"early"])
+        slow = Pair(pair.server.factory, make_client_factory(self.clock, pair=CLIENT_PAIR))
+        slow.flush()
+        self.clock.advance(10)
+        slow.flush()
+        self.assertEqual(slow.server.reason.getErrorMessage(), "the handshake could not be remembered in time")
         for answer, kind in ((succeed(False), ReplayDetected), (fail(OSError("full")), AuthenticationFailed)):
             pair = Pair(pair.server.factory, make_client_factory(self.clock, pair=CLIENT_PAIR))
             pair.client.send_data(b"early")
@@ -405,6 +410,14 @@ class PortalTests(ObservedTestCase):
         waiting.callback((ISodiumAvatar, None, lambda: self.logged_out.append("late")))
         self.assertEqual(self.logged_out, ["late"])
 
+    def test_realm_that_answers_wrongly(self) -> None:
+        """It is logged, and the client is not let in, nor held up."""
+        self.patch(self.factory.checker.realm, "requestAvatar", lambda *arguments: None)
+        pair = Pair(self.factory, make_client_factory(self.clock))
+        pair.flush()
+        self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
+        self.assertIs(pair.client.reason.type, AuthenticationFailed)
+
     def test_logout_that_fails(self) -> None:
         """It is logged, and the application hears of the end all the same."""
         self.patch(
@@ -448,7 +461,7 @@ class LoginLimitTests(ObservedTestCase):
         self.assertIsNone(self.attempt(factory))
 
     def test_who_does_not_wait_to_hear(self) -> None:
-        """Leaving, or letting time run out, while the login is checked counts as a failure: nobody guesses for free."""
+        """Leaving while the login is checked counts as a failure: nobody guesses for free. Our being slow does not."""
 
         @implementer(ICredentialsChecker)
         class Slow:
@@ -457,7 +470,7 @@ class LoginLimitTests(ObservedTestCase):
             def requestAvatarId(self, credentials: Any) -> Deferred[bytes]:
                 return Deferred()
 
-        for leave in (lambda pair: pair.client.abort(), lambda pair: self.clock.advance(10)):
+        for leave, counts in ((lambda pair: pair.client.abort(), True), (lambda pair: self.clock.advance(10), False)):
             limits = Limits(failures_per_login=2, failure_seconds=1000)
             factory = make_server_factory(self.clock, checker=Slow(), limits=limits)
             for _ in range(2):
@@ -466,7 +479,31 @@ class LoginLimitTests(ObservedTestCase):
                 self.assertIsNone(pair.server.reason)
                 leave(pair)
                 pair.flush()
-            self.assertEqual(self.attempt(factory), "too many logins failed, and none is checked for now")
+            refused = "too many logins failed, and none is checked for now" if counts else None
+            self.assertEqual(self.attempt(factory), refused)
+
+    def test_evicted(self) -> None:
+        """Whom we turn away to make room has not failed."""
+        factory = make_server_factory(
+            self.clock,
+            authorized_keys=AuthorizedKeys([(CLIENT_PAIR.public, None)]),
+            limits=Limits(failures_per_address=1, unauthenticated=1),
+        )
+        for _ in range(3):
+            end, transport = self.connect(factory)
+            end.dataReceived(claim())
+            _, newcomer = self.connect(factory)
+            self.assertTrue(transport.aborting)
+            transport.lose(transport.farewell)
+            newcomer.lose(newcomer.farewell)
+        self.assertIsNone(self.attempt(factory, pair=CLIENT_PAIR))
+
+    def test_nothing_is_timed_after_the_stop(self) -> None:
+        factory = make_server_factory(self.clock, limits=Limits(failures_per_login=1))
+        factory.doStart()
+        factory.doStop()
+        self.attempt(factory, passphrase="wrong")
+        self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_burst(self) -> None:
         """Many at once are no more tries than one after the other."""

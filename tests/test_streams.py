@@ -38,6 +38,7 @@ from .pair import (
     make_client_factory,
     make_server_factory,
 )
+from .test_requests import Undecided
 from .test_tls import Authority
 
 
@@ -625,6 +626,57 @@ class ClosingTests(StreamTestCase):
             (client,) = self.clients.built
             self.assertIs(client.reason.type, ConnectionLost)
         self.assertEqual(len(self.flushLoggedErrors(Boom)), 1)
+
+    def test_garbage_behind_a_greeting(self) -> None:
+        """A client that breaks the protocol at once, with much written to it, is dropped, and that is the reason."""
+
+        class Talkative(Application):
+            def connectionMade(self) -> None:
+                self.transport.write(bytes(400_000))
+
+        clock, checker, servers = Clock(), Undecided(), Applications(Talkative)
+        pair = Pair(
+            StreamServerFactory(servers, SERVER_PAIR, checker, clock=clock),
+            make_client_factory(clock),
+        )
+        pair.client_transport.out += bytes(29)
+        pair.flush()
+        checker.deciding.callback(b"")
+        pair.flush()
+        self.assertIs(servers.built[0].reason.type, DecryptionFailed)
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+    def test_abort_behind_a_greeting(self) -> None:
+        """Aborted at once, a connection delivers its hello, nothing of what the application wrote, and is gone soon."""
+
+        class Aborting(Application):
+            def connectionMade(self) -> None:
+                self.transport.write(bytes(10_000_000))
+                self.transport.abortConnection()
+
+        self.start(server=Aborting)
+        self.flush()
+        (client,) = self.clients.built
+        self.assertLess(len(client.received), 300_000)
+        self.assertIs(client.reason.type, ConnectionLost)
+
+    def test_abort_while_closing(self) -> None:
+        """A producer that aborts when it is paused for closing has its way."""
+        self.start()
+        transport = self.server.transport
+
+        class Aborting(Producer):
+            def pauseProducing(self) -> None:
+                super().pauseProducing()
+                if len(self.calls) == 2:
+                    transport.abortConnection()
+
+        self.pair.client_transport.pauseProducing()
+        producer = Aborting()
+        transport.registerProducer(producer, True)
+        transport.write(bytes(500_000))
+        self.pair.server.close()
+        self.assertTrue(self.pair.server_transport.aborting)
 
     def test_cancelled_while_it_is_built(self) -> None:
         """An application that is built too late is not connected."""
