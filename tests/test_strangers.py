@@ -800,18 +800,23 @@ class SecretTests(ObservedTestCase):
             base64.b64encode(secret).decode().rstrip("="),
         ]
 
-    def test_log(self) -> None:
-        """A whole day of a server, with all that is refused, in every field of every event."""
-        session_keys: list[bytes] = []
+    def note_session_keys(self) -> list[bytes]:
+        """A list to which the session keys of all that connect from now on are added."""
+        keys: list[bytes] = []
         for name in ("client_session_keys", "server_session_keys"):
             make = getattr(handshake, name)
 
             def note(pair: KeyPair, key: bytes, make: Any = make) -> Any:
-                keys = make(pair, key)
-                session_keys.extend((keys.receive, keys.send))
-                return keys
+                made = make(pair, key)
+                keys.extend((made.receive, made.send))
+                return made
 
             self.patch(handshake, name, note)
+        return keys
+
+    def test_log(self) -> None:
+        """A whole day of a server, with all that is refused, in every field of every event."""
+        session_keys = self.note_session_keys()
         factory = make_server_factory(
             self.clock, EchoServer, authorized_keys=AuthorizedKeys([(CLIENT_PAIR.public, None)])
         )
@@ -845,16 +850,7 @@ class SecretTests(ObservedTestCase):
 
     def test_dropped_when_used_up(self) -> None:
         """With the session up, no object that hangs on either end holds a passphrase or a session key."""
-        keys: list[bytes] = []
-        for name in ("client_session_keys", "server_session_keys"):
-            make = getattr(handshake, name)
-
-            def note(pair: KeyPair, key: bytes, make: Any = make) -> Any:
-                made = make(pair, key)
-                keys.extend((made.receive, made.send))
-                return made
-
-            self.patch(handshake, name, note)
+        keys = self.note_session_keys()
         pair = Pair(make_server_factory(self.clock), make_client_factory(self.clock))
         # Only the factories know the passphrase from then on.
         pair.flush()
