@@ -1,0 +1,19 @@
+"""
+How fast sodiumtwist is beside what else could be used: ``python -m benchmarks`` in a clone.
+
+Every figure is measured together with those it is compared to, in turn (A B C A B C …), after a
+warm-up; what is printed are medians, and ratios with the smallest and largest of the rounds. All
+traffic stays on loopback addresses, and all payloads come from one seed.
+
+=================  ================================================================================
+``crypto``         secretstream through ``core.secretstream``, beside libsodium itself
+``core``           bytes to events and back, without sockets
+``bulk``           from a client's process to a server's, until that has confirmed every byte
+``serial``         100-byte requests, one at a time
+``in-flight``      100-byte requests, 128 at once
+``connections``    connect, authenticate, one request answered, close
+``send``           ``sodiumtwist send`` to ``twistd sodium --file`` on a RAM disk, beside scp
+``scale``          many connections: throughput, memory, time to accept them
+``distance``       transfers over a line that takes its time
+=================  ================================================================================
+"""

@@ -1,0 +1,108 @@
+"""
+The command line: ``python -m benchmarks --help``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+
+from . import __doc__ as what_there_is
+from . import core, crypto, distance, files, loopback, scale
+from .machine import describe_machine, describe_versions
+from .plan import FULL, QUICK, SEED, Plan
+from .tables import Table
+from .tasks import BULK, CONNECTIONS, IN_FLIGHT, SERIAL
+
+WORKLOADS = (BULK, SERIAL, IN_FLIGHT, CONNECTIONS)
+
+#: What else may be measured, by its name.
+SECTIONS: dict[str, Callable[[Plan], Iterator[Table]]] = {
+    "crypto": crypto.run,
+    "core": core.run,
+    "send": files.run,
+    "scale": scale.run,
+    "distance": distance.run,
+}
+
+NAMES = ("crypto", "core", *WORKLOADS, "send", "scale", "distance")
+
+
+def parse_options(arguments: Sequence[str]) -> argparse.Namespace:
+    """
+    Read the command line.
+
+    :raises SystemExit: when something in it is wrong.
+    """
+    assert what_there_is is not None
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description=what_there_is, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--only", nargs="+", choices=NAMES, default=NAMES, metavar="NAME", help="what to measure")
+    keys = [peer.key for peer in loopback.PEERS]
+    parser.add_argument(
+        "--peers",
+        nargs="+",
+        choices=keys,
+        metavar="PEER",
+        help=f"what to compare in bulk, serial, in-flight and connections, of {', '.join(keys)}",
+    )
+    parser.add_argument("--quick", action="store_true", help="little of each: that it works, not how fast it is")
+    parser.add_argument("--json", metavar="FILE", help="write all figures to this file")
+    parser.add_argument("--plot", metavar="FILE.svg", help="draw ratios and the curve of distance, with matplotlib")
+    return parser.parse_args(arguments)
+
+
+def measure(options: argparse.Namespace) -> Iterator[Table]:
+    """Measure what was asked for, in the order of :data:`NAMES`."""
+    plan = QUICK if options.quick else FULL
+    for name in NAMES:
+        if name not in options.only:
+            continue
+        if name in SECTIONS:
+            yield from SECTIONS[name](plan)
+        elif name == next(workload for workload in WORKLOADS if workload in options.only):
+            yield from loopback.run_workloads(plan, options.only, options.peers)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """
+    Do it.
+
+    :return: the exit status: 1 when something that was to be measured did not work.
+    """
+    options = parse_options(arguments)
+    if options.plot:
+        try:
+            from .plot import draw
+        except ImportError as error:
+            raise SystemExit(f"benchmarks: --plot needs matplotlib, which the extra 'bench' has: {error}") from None
+    machine, versions = describe_machine(), describe_versions()
+    for name, value in {**machine, **versions}.items():
+        print(f"{name}: {value}")
+    if options.quick:
+        print("quick: these figures show that all works, and not how fast it is")
+    tables = []
+    for table in measure(options):
+        tables.append(table)
+        print(f"\n{table.as_text()}", flush=True)
+    if options.json:
+        figures = {
+            "machine": machine,
+            "versions": versions,
+            "seed": SEED,
+            "quick": options.quick,
+            "tables": [table.as_json() for table in tables],
+        }
+        with open(options.json, "w", encoding="utf-8") as file:
+            json.dump(figures, file, indent=1)
+            file.write("\n")
+    if options.plot:
+        draw(tables, options.plot)
+    return int(any(table.failed for table in tables))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

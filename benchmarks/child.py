@@ -1,0 +1,125 @@
+"""
+What runs in processes of its own: ``python -m benchmarks.child MODULE serve|run JSON``.
+
+A module's ``serve`` tells, as a JSON object on a line, where it listens. Its ``run`` returns what it
+measured, which is told likewise. What can't be imported is told as missing. All end with their standard
+input, which their parent holds.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import resource
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from .tables import NotInstalled
+
+HOST = "127.0.0.1"
+
+_told_to_go = threading.Semaphore(0)
+
+
+def tell(**what: Any) -> None:
+    """Say something to whoever has started this process."""
+    print(json.dumps(what), flush=True)
+
+
+def listen_to_parent() -> None:
+    """Have this process end when its standard input does, and so whatever happens to its parent."""
+
+    def listen() -> None:
+        # Not sys.stdin, whose lock would be held when the interpreter shuts down.
+        while data := os.read(0, 4096):
+            for _ in range(data.count(b"\n")):
+                _told_to_go.release()
+        os._exit(0)
+
+    threading.Thread(target=listen, daemon=True).start()
+
+
+def wait_to_go() -> None:
+    """Wait until the parent has said so, by a line."""
+    _told_to_go.acquire()
+
+
+def discard_log() -> None:
+    """Have Twisted's log go nowhere, instead of being kept in memory until somebody asks for it."""
+    from twisted.logger import globalLogBeginner
+
+    globalLogBeginner.beginLoggingTo([lambda event: None], redirectStandardIO=False)
+
+
+def serve_in_reactor(start: Callable[[Any], dict[str, Any]]) -> None:
+    """
+    Serve for ever, with Twisted.
+
+    :param start: called with the reactor; listens, and returns what clients need to know.
+    """
+    from twisted.internet.defer import Deferred
+
+    async def begin(reactor: Any) -> None:
+        tell(**start(reactor))
+        await Deferred()
+
+    run_in_reactor(begin)
+
+
+def run_in_reactor(work: Callable[[Any], Any]) -> Any:
+    """
+    Run a coroutine with Twisted.
+
+    :param work: called with the reactor.
+    :return: what the coroutine returns.
+    """
+    from twisted.internet import reactor
+    from twisted.internet.defer import Deferred
+    from twisted.python.failure import Failure
+
+    discard_log()
+    results: list[Any] = []
+    failures: list[Failure] = []
+
+    async def working() -> Any:
+        return await work(reactor)
+
+    def begin() -> None:
+        deferred = Deferred.fromCoroutine(working())
+        deferred.addCallbacks(results.append, failures.append).addBoth(lambda _: reactor.stop())
+
+    reactor.callWhenRunning(begin)
+    reactor.run()
+    if failures:
+        failures[0].raiseException()
+    return results[0]
+
+
+def main(module_name: str, verb: str, argument: str) -> None:
+    """
+    Do it.
+
+    :param module_name: within this package.
+    :param verb: ``serve`` or ``run``.
+    :param argument: JSON, the keyword arguments.
+    """
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    listen_to_parent()
+    try:
+        module = importlib.import_module(f"{__package__}.{module_name}")
+        said = getattr(module, verb)(**json.loads(argument))
+    except (ImportError, NotInstalled) as error:
+        said = {"missing": str(error)}
+    if said is not None:
+        tell(**said)
+
+
+if __name__ == "__main__":
+    # Not this copy of the module but the one that others import, so that there is one semaphore.
+    importlib.import_module("benchmarks.child").main(*sys.argv[1:])

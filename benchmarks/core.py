@@ -1,0 +1,120 @@
+"""
+The second tier: the core, bytes to events and calls to bytes, without sockets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from time import perf_counter
+from typing import Any
+
+from sodiumtwist.core.connection import ClientConnection, ServerConnection
+from sodiumtwist.core.keys import KeyPair
+
+from .payloads import payload
+from .plan import KIB, Plan
+from .tables import Row, Table, in_turn, progress
+
+#: How many PDUs are made, apart from the clock, for receiving to be measured.
+MADE_AT_ONCE = 128
+
+READ = 64 * KIB
+SIZES = {"100 B": 100, "128 KiB": 131070}
+
+
+def open_pair() -> tuple[ClientConnection, ServerConnection]:
+    """Both ends, authenticated with each other."""
+    pair = KeyPair.generate()
+    client, server = ClientConnection(pair.public, "me", "secret", 0.0), ServerConnection(pair, 0.0)
+    list(server.receive_data(client.initiate(), 0.0))
+    list(client.receive_data(server.accept(0.0), 0.0))
+    return client, server
+
+
+def send_seconds(sender: Any, body: bytes, count: int) -> float:
+    """
+    Make DATA.
+
+    :param sender: one end.
+    :param body: of each.
+    :param count: how many.
+    :return: how long it took.
+    """
+    send = sender.send_data
+    began = perf_counter()
+    for _ in range(count):
+        send(body)
+    return perf_counter() - began
+
+
+def receive_seconds(sender: Any, receiver: Any, body: bytes, count: int, read: int | None) -> float:
+    """
+    Make events of DATA.
+
+    :param sender: one end.
+    :param receiver: the other one.
+    :param body: of each.
+    :param count: how many.
+    :param read: how many bytes come at once; ``None`` for one whole PDU.
+    :return: how long receiving took.
+    """
+    seconds, left, events = 0.0, count, 0
+    while left:
+        pdus = [sender.send_data(body) for _ in range(min(left, MADE_AT_ONCE))]
+        left -= len(pdus)
+        if read is not None:
+            wire = b"".join(pdus)
+            pdus = [wire[start : start + read] for start in range(0, len(wire), read)]
+        began = perf_counter()
+        for data in pdus:
+            for _ in receiver.receive_data(data, 0.0):
+                events += 1
+        seconds += perf_counter() - began
+    if events != count:
+        raise AssertionError(f"{count} DATA came as {events}")
+    return seconds
+
+
+def _ways(role: str) -> dict[str, Callable[[bytes, int], float]]:
+    """What is measured of one role, by name."""
+
+    def ends() -> tuple[Any, Any]:
+        client, server = open_pair()
+        return (client, server) if role == "client" else (server, client)
+
+    def send(body: bytes, count: int) -> float:
+        return send_seconds(ends()[0], body, count)
+
+    def receive(read: int | None) -> Callable[[bytes, int], float]:
+        def take(body: bytes, count: int) -> float:
+            receiver, sender = ends()
+            return receive_seconds(sender, receiver, body, count, read)
+
+        return take
+
+    return {
+        f"{role} sends": send,
+        f"{role} receives, whole PDUs": receive(None),
+        f"{role} receives, 64 KiB reads": receive(READ),
+    }
+
+
+def run(plan: Plan) -> Iterator[Table]:
+    """
+    Measure it.
+
+    :param plan: how much.
+    """
+    ways = {**_ways("server"), **_ways("client")}
+    for label, size in SIZES.items():
+        progress(f"core, {label}")
+        body = payload(size)
+        count = min(plan.core_pdus, max(1, plan.core_bytes // size))
+        pdus = Table(f"core-pdus-{size}", f"core alone, {label} payloads", "PDUs/s", compared=False)
+        measure = {
+            name: lambda take=take, body=body, count=count: count / take(body, count) for name, take in ways.items()
+        }
+        yield in_turn(pdus, measure, plan.rounds)
+        rates = Table(f"core-bytes-{size}", f"core alone, {label} payloads, the same as bytes", "MB/s", compared=False)
+        rates.rows += [Row(row.name, [sample * size / 1e6 for sample in row.samples], row.note) for row in pdus.rows]
+        yield rates

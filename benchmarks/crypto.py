@@ -1,0 +1,160 @@
+"""
+The first tier: encryption alone. A PDU is two messages of a secretstream, 12 bytes and a body.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from time import perf_counter
+from typing import Any
+
+from nacl import bindings
+
+from sodiumtwist.core.secretstream import PullStream, PushStream
+from sodiumtwist.core.wire import ENCRYPTED_HEADER_SIZE, HEADER_SIZE, STREAM_OVERHEAD
+
+from .payloads import payload
+from .plan import Plan
+from .tables import NotInstalled, Table, in_turn, progress
+
+try:
+    from nacl._sodium import ffi, lib
+except ImportError:  # it is no public part of PyNaCl
+    ffi = lib = None
+
+#: Sizes of bodies in bytes; the last is the largest that a DATA can have.
+SIZES = {"100 B": 100, "64 KiB": 65536, "128 KiB": 131070}
+
+KEY = bytes(range(32))
+HEADER = bytes(HEADER_SIZE)
+TAG = bindings.crypto_secretstream_xchacha20poly1305_TAG_MESSAGE
+
+#: How many PDUs are sealed, apart from the clock, for opening to be measured.
+SEALED_AT_ONCE = 64
+
+
+def _new_state() -> Any:
+    if lib is None:
+        raise NotInstalled("nacl._sodium")
+    return ffi.new("unsigned char[]", lib.crypto_secretstream_xchacha20poly1305_statebytes())
+
+
+def _libsodium_push() -> tuple[bytes, Callable[[bytes, bytes], None]]:
+    state = _new_state()
+    stream_header = ffi.new("unsigned char[]", 24)
+    lib.crypto_secretstream_xchacha20poly1305_init_push(state, stream_header, KEY)
+    out = ffi.new("unsigned char[]", max(SIZES.values()) + 2 * STREAM_OVERHEAD + HEADER_SIZE)
+    push, null, behind = lib.crypto_secretstream_xchacha20poly1305_push, ffi.NULL, out + ENCRYPTED_HEADER_SIZE
+
+    def seal(header: bytes, body: bytes) -> None:
+        push(state, out, null, header, HEADER_SIZE, null, 0, TAG)
+        push(state, behind, null, body, len(body), null, 0, TAG)
+
+    return bytes(ffi.buffer(stream_header)), seal
+
+
+def _libsodium_pull(stream_header: bytes) -> Callable[[bytes, int], None]:
+    state = _new_state()
+    lib.crypto_secretstream_xchacha20poly1305_init_pull(state, stream_header, KEY)
+    out = ffi.new("unsigned char[]", max(SIZES.values()))
+    tag = ffi.new("unsigned char *")
+    pull, null, from_buffer = lib.crypto_secretstream_xchacha20poly1305_pull, ffi.NULL, ffi.from_buffer
+
+    def open_pdu(sealed: bytes, size: int) -> None:
+        start = from_buffer(sealed)
+        failed = pull(state, out, null, tag, start, ENCRYPTED_HEADER_SIZE, null, 0)
+        behind = start + ENCRYPTED_HEADER_SIZE
+        if failed or pull(state, out, null, tag, behind, size + STREAM_OVERHEAD, null, 0):
+            raise ValueError("what libsodium has sealed does not open")
+
+    return open_pdu
+
+
+def _bindings_push() -> tuple[bytes, Callable[[bytes, bytes], bytes]]:
+    state = bindings.crypto_secretstream_xchacha20poly1305_state()
+    stream_header = bindings.crypto_secretstream_xchacha20poly1305_init_push(state, KEY)
+    push = bindings.crypto_secretstream_xchacha20poly1305_push
+    return stream_header, lambda header, body: push(state, header) + push(state, body)
+
+
+def _bindings_pull(stream_header: bytes) -> Callable[[bytes, int], bytes]:
+    state = bindings.crypto_secretstream_xchacha20poly1305_state()
+    bindings.crypto_secretstream_xchacha20poly1305_init_pull(state, stream_header, KEY)
+    pull = bindings.crypto_secretstream_xchacha20poly1305_pull
+
+    def open_pdu(sealed: bytes, size: int) -> bytes:
+        pull(state, sealed[:ENCRYPTED_HEADER_SIZE])
+        return pull(state, sealed[ENCRYPTED_HEADER_SIZE:])[0]
+
+    return open_pdu
+
+
+def _our_push() -> tuple[bytes, Callable[[bytes, bytes], bytes]]:
+    stream = PushStream(KEY)
+    return stream.header, stream.push_pdu
+
+
+def _our_pull(stream_header: bytes) -> Callable[[bytes, int], bytes]:
+    pull = PullStream(KEY, stream_header).pull
+
+    def open_pdu(sealed: bytes, size: int) -> bytes:
+        pull(sealed, 0, HEADER_SIZE)
+        return pull(sealed, ENCRYPTED_HEADER_SIZE, size)
+
+    return open_pdu
+
+
+PUSH = {"core.secretstream": _our_push, "libsodium itself": _libsodium_push, "nacl.bindings": _bindings_push}
+PULL = {"core.secretstream": _our_pull, "libsodium itself": _libsodium_pull, "nacl.bindings": _bindings_pull}
+
+
+def push_rate(begin: Callable[[], tuple[bytes, Callable]], body: bytes, count: int) -> float:
+    """
+    Seal PDUs.
+
+    :param begin: begins a stream.
+    :param body: of each.
+    :param count: how many.
+    :return: MB of bodies in a second.
+    """
+    _, seal = begin()
+    began = perf_counter()
+    for _ in range(count):
+        seal(HEADER, body)
+    return len(body) * count / (perf_counter() - began) / 1e6
+
+
+def pull_rate(begin: Callable[[bytes], Callable], body: bytes, count: int) -> float:
+    """
+    Open PDUs; the parameters and what is returned are as in :func:`push_rate`.
+    """
+    stream = PushStream(KEY)
+    open_pdu = begin(stream.header)
+    size, seconds, left = len(body), 0.0, count
+    while left:
+        sealed = [stream.push_pdu(HEADER, body) for _ in range(min(left, SEALED_AT_ONCE))]
+        left -= len(sealed)
+        began = perf_counter()
+        for pdu in sealed:
+            open_pdu(pdu, size)
+        seconds += perf_counter() - began
+    return size * count / seconds / 1e6
+
+
+def run(plan: Plan) -> Iterator[Table]:
+    """
+    Measure it.
+
+    :param plan: how much.
+    """
+    for label, size in SIZES.items():
+        progress(f"crypto, {label}")
+        body = payload(size)
+        count = min(max(1, plan.crypto_bytes // size), 4 * plan.core_pdus)
+        for verb, rate, ways in (("push", push_rate, PUSH), ("pull", pull_rate, PULL)):
+            measure = {
+                name: lambda rate=rate, begin=begin, body=body, count=count: rate(begin, body, count)
+                for name, begin in ways.items()
+            }
+            table = Table(f"crypto-{verb}-{size}", f"secretstream {verb}, {label} PDUs", "MB/s")
+            yield in_turn(table, measure, plan.rounds)

@@ -1,0 +1,71 @@
+"""
+Transfers through a proxy that adds a delay each way: an upload, one DATA at a time, and plain TCP.
+
+Without a limit such a line takes whatever it gets, and what is measured is whose processes are quick.
+As a link of 1 Gbit/s it shows whether the link is filled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+from sodiumtwist.base import CHUNK_SIZE
+
+from .loopback import Peer, Servers
+from .plan import Plan
+from .processes import Child
+from .tables import Table, in_turn, progress
+from .tasks import BULK, STOP_AND_WAIT, UPLOAD, Task
+
+LARGEST = 131070
+
+#: One DATA at a time is tried for about this many seconds.
+STOP_AND_WAIT_SECONDS = 2.0
+
+OURS = Peer("sodiumtwist", "sodiumtwist", "sodium")
+PLAIN = Peer("tcp", "Twisted TCP", "tcp")
+
+#: Names of rows.
+UPLOADING, ONE_BY_ONE, TCP = "sodiumtwist, upload", "one DATA at a time", "Twisted TCP, not encrypted"
+
+
+def _tasks(delay: float, total: int) -> dict[str, tuple[Peer, Task]]:
+    few = max(5, min(500, int(STOP_AND_WAIT_SECONDS / (2 * delay + 0.001))))
+    chunks = max(1, total // CHUNK_SIZE)
+    return {
+        UPLOADING: (OURS, Task(UPLOAD, CHUNK_SIZE, chunks)),
+        ONE_BY_ONE: (OURS, Task(STOP_AND_WAIT, LARGEST, min(few, chunks))),
+        TCP: (PLAIN, Task(BULK, CHUNK_SIZE, chunks)),
+    }
+
+
+def run(plan: Plan) -> Iterator[Table]:
+    """
+    Measure it.
+
+    :param plan: how much.
+    """
+    with ExitStack() as stack:
+        servers = Servers(stack, "")
+        ports = {name: port for name, port in servers.find(OURS.module).items()}
+        ports["tcp"] = servers.find(PLAIN.module)["port"]
+        for rate, total, line in ((0.0, plan.distance_bytes, "no limit"), (plan.link_rate, plan.link_bytes, "a link")):
+            for delay in plan.delays:
+                progress(f"distance, {delay * 1000:g} ms, {line}")
+                yield _at(servers, ports, delay, rate, total, plan.rounds)
+
+
+def _at(servers: Servers, ports: dict[str, int], delay: float, rate: float, total: int, rounds: int) -> Table:
+    with Child("delay_line", "serve", ports=ports, delay=delay, rate=rate) as proxy:
+        through: dict[str, Any] = proxy.hear()
+
+        def measuring(peer: Peer, task: Task) -> Callable[[], float]:
+            server = {"port": through["tcp"]} if peer is PLAIN else through
+            return lambda: task.size * task.count / servers.measure(peer, task, server) / 1e6
+
+        measure = {name: measuring(peer, task) for name, (peer, task) in _tasks(delay, total).items()}
+        line = f"{rate / 1e6:g} MB/s" if rate else "no limit"
+        key = f"distance-{'link' if rate else 'open'}-{delay * 1000:g}"
+        return in_turn(Table(key, f"distance, {delay * 1000:g} ms each way, {line}", "MB/s"), measure, rounds)

@@ -1,0 +1,63 @@
+"""
+What was measured on.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import ssl
+import subprocess
+from importlib import metadata
+from shutil import which
+
+PACKAGES = ("sodiumtwist", "Twisted", "PyNaCl", "cffi", "pyOpenSSL", "cryptography", "pyzmq", "magic-wormhole")
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            for line in file:
+                if line.startswith("model name"):
+                    return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def describe_machine() -> dict[str, str]:
+    """Processor, cores that we may use, system; nothing that tells whose it is."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    load = ", ".join(f"{share:.2f}" for share in os.getloadavg())
+    return {
+        "processor": _processor(),
+        "cores": str(cores),
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "load before": load,
+    }
+
+
+def describe_versions() -> dict[str, str]:
+    """Python, and the libraries that are there."""
+    versions = {"Python": f"{platform.python_version()} ({platform.python_implementation()})"}
+    for name in PACKAGES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            versions[name] = "not installed"
+    versions["OpenSSL of Python"] = ssl.OPENSSL_VERSION
+    try:
+        from OpenSSL import SSL
+
+        versions["OpenSSL of pyOpenSSL"] = SSL.SSLeay_version(SSL.SSLEAY_VERSION).decode()
+    except ImportError:
+        pass
+    try:
+        import zmq
+
+        versions["libzmq"] = zmq.zmq_version()
+    except ImportError:
+        pass
+    if which("ssh"):
+        versions["ssh"] = subprocess.run(["ssh", "-V"], capture_output=True, text=True).stderr.strip()
+    return versions

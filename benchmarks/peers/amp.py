@@ -1,0 +1,115 @@
+"""
+Twisted's AMP over its TLS.
+
+An AMP value has at most 65535 bytes, so payloads of bulk are that size whatever the task says. They
+need no answer each: what comes behind them does.
+"""
+
+from __future__ import annotations
+
+from time import perf_counter
+from typing import Any
+
+from twisted.internet.protocol import Factory
+from twisted.protocols.amp import AMP, MAX_VALUE_LENGTH, Command, Integer, String
+
+from ..child import run_in_reactor, serve_in_reactor
+from ..payloads import payload
+from ..tasks import BULK, CONNECTIONS, Task
+from .asking import ask_all, repeat
+from .producing import Repeated
+from .tls import endpoint, listen
+
+
+class Echo(Command):
+    """A request."""
+
+    arguments = [(b"payload", String())]
+    response = [(b"payload", String())]
+
+
+class Take(Command):
+    """A piece of bulk."""
+
+    arguments = [(b"payload", String())]
+    requiresAnswer = False
+
+
+class Taken(Command):
+    """How much of it has come?"""
+
+    response = [(b"size", Integer())]
+
+
+class Server(AMP):
+    """The server's end."""
+
+    noisy = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._size = 0
+
+    def connectionMade(self) -> None:
+        super().connectionMade()
+        self.transport.setTcpNoDelay(True)
+
+    @Echo.responder
+    def echo(self, payload: bytes) -> dict[str, bytes]:
+        return {"payload": payload}
+
+    @Take.responder
+    def take(self, payload: bytes) -> dict[str, bytes]:
+        self._size += len(payload)
+        return {}
+
+    @Taken.responder
+    def taken(self) -> dict[str, int]:
+        size, self._size = self._size, 0
+        return {"size": size}
+
+
+class Client(AMP):
+    """The client's end."""
+
+    noisy = False
+
+    def connectionMade(self) -> None:
+        super().connectionMade()
+        self.transport.setTcpNoDelay(True)
+
+
+async def _send_all(client: AMP, data: bytes, count: int) -> None:
+    await Repeated(client.transport, lambda data: client.callRemote(Take, payload=data), data, count).start()
+    taken = await client.callRemote(Taken)
+    if taken["size"] != len(data) * count:
+        raise ValueError(f"{len(data) * count} bytes came as {taken['size']}")
+
+
+async def _work(reactor: Any, directory: str, port: int, task: Task) -> dict[str, Any]:
+    where, factory = endpoint(reactor, directory, port), Factory.forProtocol(Client)
+    data = payload(min(task.size, MAX_VALUE_LENGTH))
+
+    async def once() -> None:
+        client = await where.connect(factory)
+        await client.callRemote(Echo, payload=data)
+        client.transport.loseConnection()
+
+    if task.workload == CONNECTIONS:
+        return {"seconds": await repeat(once, task)}
+    client = await where.connect(factory)
+    if task.workload == BULK:
+        count = max(1, task.count * task.size // len(data))
+        await _send_all(client, data, task.warm_up)
+        began = perf_counter()
+        await _send_all(client, data, count)
+        return {"seconds": (perf_counter() - began) * task.count * task.size / (count * len(data))}
+    return {"seconds": await ask_all(lambda: client.callRemote(Echo, payload=data), task)}
+
+
+def serve(directory: str) -> None:
+    serve_in_reactor(lambda reactor: listen(reactor, directory, Factory.forProtocol(Server)))
+
+
+def run(directory: str, server: dict[str, Any], task: dict[str, Any]) -> dict[str, Any]:
+    return run_in_reactor(lambda reactor: _work(reactor, directory, server["port"], Task(**task)))

@@ -1,0 +1,173 @@
+"""
+sodiumtwist: requests by ``connect()`` and ``respond``, bulk by protocols of PDUs.
+"""
+
+from __future__ import annotations
+
+from time import perf_counter
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import TCP4ClientEndpoint
+
+from sodiumtwist import (
+    KeyPair,
+    Limits,
+    SingleLogin,
+    SodiumClientFactory,
+    SodiumClientProtocol,
+    SodiumServerFactory,
+    SodiumServerProtocol,
+    connect,
+)
+from sodiumtwist.sources import Source
+from sodiumtwist.transfer import UploadFactory, UploadSender
+from sodiumtwist.uploads import Store
+
+from ..child import HOST, run_in_reactor, serve_in_reactor
+from ..payloads import payload
+from ..tasks import BULK, CONNECTIONS, CROWD, STOP_AND_WAIT, UPLOAD, Task
+from .asking import ask_all, repeat
+from .counting import SIZE
+from .crowding import crowd
+from .producing import Repeated
+
+PAIR = KeyPair.from_secret(bytes(range(32)))
+LOGIN, PASSPHRASE = "me", "open sesame"
+
+#: More than any benchmark needs.
+LIMITS = Limits(connections=1_000_000, unauthenticated=1_000_000, per_address=1_000_000)
+
+
+class CountingServer(SodiumServerProtocol):
+    """Eight bytes tell how many follow, in DATA of their own; the last of these is answered with eight bytes."""
+
+    _announced = _left = 0
+
+    def payload_received(self, payload: bytes) -> None:
+        if not self._left:
+            (self._announced,) = SIZE.unpack(payload)
+            self._left = self._announced
+            return
+        self._left -= len(payload)
+        if not self._left:
+            self.send_data(SIZE.pack(self._announced))
+
+
+class CountingClient(SodiumClientProtocol):
+    """The client's end."""
+
+    _waiting: Deferred[bytes] | None = None
+
+    def payload_received(self, payload: bytes) -> None:
+        waiting, self._waiting = self._waiting, None
+        assert waiting is not None
+        waiting.callback(payload)
+
+    def connection_lost(self, reason: Any) -> None:
+        if self._waiting is not None:
+            self._waiting.errback(reason)
+
+    async def send_all(self, data: bytes, count: int) -> None:
+        """Send a payload ``count`` times, and wait until the server has confirmed all."""
+        self._waiting = confirmed = Deferred()
+        self.send_data(SIZE.pack(len(data) * count))
+        Repeated(self, self.send_data, data, count).start()
+        if await confirmed != SIZE.pack(len(data) * count):
+            raise ValueError("the server confirmed something else")
+
+
+class RepeatedSource(Source):
+    """
+    Reads the same chunk from memory again and again.
+
+    :param chunk: what is read.
+    :param count: how often.
+    """
+
+    def __init__(self, chunk: bytes, count: int) -> None:
+        super().__init__(-1)
+        self._chunk = chunk
+        self._left = count
+
+    def resume(self) -> None:
+        if self._reading:
+            return
+        self._reading = True
+        while self._reading:
+            if not self._left:
+                self.pause()
+                self._ended(None)
+                return
+            self._left -= 1
+            self._deliver(self._chunk)
+
+
+def serve(directory: str) -> None:
+    checker = SingleLogin(LOGIN, PASSPHRASE)
+
+    def start(reactor: Any) -> dict[str, Any]:
+        factories = {
+            "port": SodiumServerFactory(PAIR, checker, lambda peer, payload: payload, limits=LIMITS),
+            "bulk_port": SodiumServerFactory(PAIR, checker, protocol=CountingServer, limits=LIMITS),
+            "upload_port": UploadFactory(Store(), PAIR, checker, limits=LIMITS),
+        }
+        return {
+            name: reactor.listenTCP(0, factory, backlog=1024, interface=HOST).getHost().port
+            for name, factory in factories.items()
+        }
+
+    serve_in_reactor(start)
+
+
+async def connect_counting(reactor: Any, port: int, source: str = HOST) -> CountingClient:
+    """
+    Connect to where bytes are counted.
+
+    :param port: where that is.
+    :param source: the address to connect from.
+    :return: the client, when it is authenticated.
+    """
+    endpoint = TCP4ClientEndpoint(reactor, HOST, port, bindAddress=(source, 0))
+    client = await endpoint.connect(SodiumClientFactory(PAIR.public, LOGIN, PASSPHRASE, CountingClient))
+    await client.when_authenticated()
+    return client
+
+
+async def _work(reactor: Any, server: dict[str, Any], task: Task, early: bool) -> dict[str, Any]:
+    data = payload(task.size)
+    where = TCP4ClientEndpoint(reactor, HOST, server["port"])
+
+    async def once() -> None:
+        client = await connect(reactor, where, PAIR.public, LOGIN, PASSPHRASE, early=early)
+        await client.request(data)
+        await client.close()
+
+    if task.workload == CONNECTIONS:
+        return {"seconds": await repeat(once, task)}
+    if task.workload == CROWD:
+        return await crowd(reactor, lambda source: connect_counting(reactor, server["bulk_port"], source), task)
+    if task.workload == UPLOAD:
+        sender = UploadSender(RepeatedSource(data, task.count))
+        endpoint = TCP4ClientEndpoint(reactor, HOST, server["upload_port"])
+        await endpoint.connect(SodiumClientFactory(PAIR.public, LOGIN, PASSPHRASE, lambda: sender))
+        await sender.finished
+        return {"seconds": sender.seconds}
+    if task.workload == STOP_AND_WAIT:
+        counting = await connect_counting(reactor, server["bulk_port"])
+        began = perf_counter()
+        for _ in range(task.count):
+            await counting.send_all(data, 1)
+        return {"seconds": perf_counter() - began}
+    if task.workload == BULK:
+        counting = await connect_counting(reactor, server["bulk_port"])
+        await counting.send_all(data, task.warm_up)
+        began = perf_counter()
+        await counting.send_all(data, task.count)
+        return {"seconds": perf_counter() - began}
+    client = await connect(reactor, where, PAIR.public, LOGIN, PASSPHRASE)
+    return {"seconds": await ask_all(lambda: client.request(data), task)}
+
+
+def run(directory: str, server: dict[str, Any], task: dict[str, Any], early: bool = False) -> dict[str, Any]:
+    return run_in_reactor(lambda reactor: _work(reactor, server, Task(**task), early))

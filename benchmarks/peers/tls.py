@@ -1,0 +1,60 @@
+"""
+Twisted's TLS 1.3, with a certificate that the client checks.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from OpenSSL import crypto
+from twisted.internet.endpoints import TCP4ClientEndpoint, wrapClientTLS
+from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.protocol import Factory
+from twisted.internet.ssl import Certificate, CertificateOptions, TLSVersion, optionsForClientTLS
+
+from ..certificate import CERTIFICATE, KEY, NAME
+from ..child import HOST, run_in_reactor, serve_in_reactor
+from ..tasks import Task
+from .streams import CountingServer, work
+
+
+def _read(directory: str, name: str) -> bytes:
+    with open(os.path.join(directory, name), "rb") as file:
+        return file.read()
+
+
+def listen(reactor: Any, directory: str, factory: Factory) -> dict[str, Any]:
+    """
+    Listen.
+
+    :param directory: has certificate and key.
+    :param factory: of the server's ends.
+    """
+    options = CertificateOptions(
+        privateKey=crypto.load_privatekey(crypto.FILETYPE_PEM, _read(directory, KEY)),
+        certificate=crypto.load_certificate(crypto.FILETYPE_PEM, _read(directory, CERTIFICATE)),
+        raiseMinimumTo=TLSVersion.TLSv1_3,
+    )
+    port = reactor.listenSSL(0, factory, options, backlog=1024, interface=HOST)
+    return {"port": port.getHost().port}
+
+
+def endpoint(reactor: Any, directory: str, port: int) -> IStreamClientEndpoint:
+    """
+    Make the endpoint that connects there.
+
+    :param directory: has the certificate, which is also that of the authority.
+    :param port: where it listens.
+    """
+    authority = Certificate.loadPEM(_read(directory, CERTIFICATE))
+    options = optionsForClientTLS(NAME, trustRoot=authority)
+    return wrapClientTLS(options, TCP4ClientEndpoint(reactor, HOST, port))
+
+
+def serve(directory: str) -> None:
+    serve_in_reactor(lambda reactor: listen(reactor, directory, Factory.forProtocol(CountingServer)))
+
+
+def run(directory: str, server: dict[str, Any], task: dict[str, Any]) -> dict[str, Any]:
+    return run_in_reactor(lambda reactor: work(endpoint(reactor, directory, server["port"]), Task(**task)))

@@ -1,0 +1,157 @@
+"""
+Many connections at once: what they carry together, what an idle one costs, and how long it takes to
+accept them, beside plain TCP in the same run.
+"""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+
+from .plan import KIB, Plan
+from .processes import Child
+from .tables import NotInstalled, Row, Table, in_turn, progress
+from .tasks import CROWD, Task
+
+PEERS = {"sodiumtwist": "peers.sodium", "Twisted TCP": "peers.tcp"}
+
+SIZE = 64 * KIB
+
+#: Fewer connections than these say nothing about the memory of one.
+MEASURABLE = 1_000
+
+#: Descriptors that a process needs for anything else.
+OTHER_DESCRIPTORS = 100
+
+#: Seconds for which nothing happens before memory is read.
+QUIET = 0.5
+
+
+class Crowds:
+    """
+    Measures, and keeps what is learnt besides throughput.
+
+    :param total: bytes sent by all connections together.
+    :ivar accepted: seconds, by peer and number.
+    :ivar memory: bytes for each connection, likewise.
+    """
+
+    def __init__(self, total: int) -> None:
+        self._total = total
+        self.accepted: dict[tuple[str, int], list[float]] = {}
+        self.memory: dict[tuple[str, int], list[float]] = {}
+
+    def measure(self, name: str, count: int) -> float:
+        """
+        Hold connections, and send by all of them.
+
+        :param name: of the peer.
+        :param count: how many.
+        :return: MB in a second.
+        """
+        task = Task(CROWD, SIZE, count, max(1, self._total // SIZE // count))
+        module = PEERS[name]
+        with Child(module, "serve", directory="") as server:
+            told = server.hear()
+            before = self._resident(server)
+            with Child(module, "run", directory="", server=told, task=asdict(task)) as client:
+                self.accepted.setdefault((name, count), []).append(client.hear()["connected"])
+                time.sleep(QUIET)
+                if before and count >= MEASURABLE:
+                    used = (self._resident(server) - before) / count
+                    self.memory.setdefault((name, count), []).append(used)
+                client.say_go()
+                return SIZE * count * task.each / client.hear()["seconds"] / 1e6
+
+    def _resident(self, server: Child) -> int:
+        try:
+            return server.resident()
+        except NotInstalled:
+            return 0
+
+
+def affordable(crowds: tuple[int, ...]) -> list[int]:
+    """
+    Leave out what descriptors don't suffice for, and say so.
+
+    :param crowds: numbers of connections.
+    """
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    if most == resource.RLIM_INFINITY:
+        return list(crowds)
+    most -= OTHER_DESCRIPTORS
+    for count in crowds:
+        if count > most:
+            print(f"\nscale: {count:,} connections become {most:,}: a process may open no more (ulimit -Hn)")
+    return sorted({min(count, most) for count in crowds})
+
+
+def run(plan: Plan) -> Iterator[Table]:
+    """
+    Measure it.
+
+    :param plan: how much.
+    """
+    counts = affordable(plan.crowds)
+    crowds = Crowds(plan.crowd_bytes)
+    throughput = {
+        name: Table(
+            f"scale-throughput-{module.partition('.')[2]}",
+            f"scale, throughput in total: {name}, to that of {counts[0]:,}",
+            "MB/s",
+            upside_down=True,
+        )
+        for name, module in PEERS.items()
+    }
+    for usual in (True, False):
+        chosen = [count for count in counts if (count <= plan.crowd_rounds_to) is usual]
+        if not chosen:
+            continue
+        progress(f"scale, {', '.join(f'{count:,}' for count in chosen)} connections")
+        # Both peers in turn, number by number, though each has a table of its own.
+        both = Table("", "", "")
+        measure = {f"{name} {count}": _measuring(crowds, name, count) for count in chosen for name in PEERS}
+        in_turn(both, measure, plan.rounds if usual else 1, warm_up=usual)
+        rows = iter(both.rows)
+        for count in chosen:
+            for name in PEERS:
+                row = next(rows)
+                throughput[name].rows.append(Row(f"{count:,} connections", row.samples, row.note))
+                throughput[name].failed |= both.failed
+    yield from throughput.values()
+    yield _accepting(crowds, plan, counts)
+    if crowds.memory:
+        yield _memory(crowds, plan)
+
+
+def _measuring(crowds: Crowds, name: str, count: int) -> Callable[[], float]:
+    return lambda: crowds.measure(name, count)
+
+
+def _counted(samples: list[float], count: int, plan: Plan) -> list[float]:
+    """Those without the warm-up's."""
+    return samples[1:] if count <= plan.crowd_rounds_to else samples
+
+
+def _accepting(crowds: Crowds, plan: Plan, counts: list[int]) -> Table:
+    table = Table("scale-accept", "scale, connections accepted, 32 being made at once", "connections/s", compared=False)
+    for count in counts:
+        for name in PEERS:
+            samples = _counted(crowds.accepted.get((name, count), []), count, plan)
+            table.rows.append(Row(f"{name}, {count:,}", [count / seconds for seconds in samples]))
+    return table
+
+
+def _memory(crowds: Crowds, plan: Plan) -> Table:
+    title = "scale, memory of the server for each idle authenticated connection"
+    table = Table("scale-memory", title, "KiB", compared=False)
+    for count in sorted({count for _, count in crowds.memory}):
+        both = []
+        for name in PEERS:
+            both.append([used / KIB for used in _counted(crowds.memory.get((name, count), []), count, plan)])
+            table.rows.append(Row(f"{name}, {count:,}", both[-1]))
+        ours, plain = both
+        table.rows.append(Row(f"the difference, {count:,}", [a - b for a, b in zip(ours, plain, strict=False)]))
+    return table

@@ -1,0 +1,41 @@
+"""
+What a client's process is asked to do.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+BULK, SERIAL, IN_FLIGHT, CONNECTIONS = "bulk", "serial", "in-flight", "connections"
+UPLOAD, STOP_AND_WAIT, CROWD = "upload", "stop-and-wait", "crowd"
+
+#: Requests that are unanswered at once in ``IN_FLIGHT``.
+WINDOW = 128
+
+
+@dataclass(frozen=True)
+class Task:
+    """
+    Work for a client, which tells the seconds it took. Of the first four a tenth more is done before,
+    as a warm-up.
+
+    :ivar workload: ``BULK``: send ``count`` payloads, until the server has confirmed all bytes.
+        ``SERIAL``: make ``count`` requests, one at a time. ``IN_FLIGHT``: likewise, 128 at once.
+        ``CONNECTIONS``: ``count`` times connect, authenticate, have one request answered, close.
+        ``UPLOAD``: as ``sodiumtwist send`` does, ``count`` chunks. ``STOP_AND_WAIT``: as ``BULK``, but each
+        payload waits until the one before is confirmed. ``CROWD``: hold ``count`` connections, and when told
+        to go send ``each`` payloads by each of them.
+    :ivar size: of a payload, in bytes.
+    :ivar count: how many.
+    :ivar each: see there.
+    """
+
+    workload: str
+    size: int
+    count: int
+    each: int = 1
+
+    @property
+    def warm_up(self) -> int:
+        """How many are done before the clock starts."""
+        return max(1, self.count // 10)

@@ -1,0 +1,344 @@
+"""
+The benchmarks run, and what they print has its form. How fast anything is, is not looked at.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import socket
+import sys
+import tempfile
+from typing import Any
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from benchmarks.__main__ import NAMES, parse_options
+from benchmarks.delay_line import QUEUE_SECONDS, Direction
+from benchmarks.loopback import PEERS
+from benchmarks.peers.counting import ECHO, SIZE, Asker, Counter
+from benchmarks.scale import affordable
+from benchmarks.tables import Failed, NotInstalled, Row, Table, in_turn
+
+from .pair import MemoryTransport
+from .processes import ProcessTestCase, Running, clean_environment
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+
+class RunTests(ProcessTestCase):
+    """``python -m benchmarks``"""
+
+    def start(self, *options: str, **keywords: Any) -> Running:
+        return self.run_process([sys.executable, "-m", "benchmarks", *options], cwd=ROOT, **keywords)
+
+    def run_quickly(self, *options: str, **keywords: Any) -> tuple[Running, dict[str, Any]]:
+        """Run to a good end; return what was written with ``--json``, too."""
+        running = self.start("--quick", "--json", self.path("figures"), *options, **keywords)
+        self.assertEqual(running.wait(), 0, running.errors)
+        return running, json.loads(self.read("figures"))
+
+    def assert_measured(self, table: dict[str, Any]) -> None:
+        """Each row has its samples, and all but the first a ratio between its extremes."""
+        for row in table["rows"]:
+            self.assertEqual(len(row["samples"]), 1, row)
+            self.assertGreater(min(row["samples"]), 0, row)
+            self.assertTrue(min(row["samples"]) <= row["median"] <= max(row["samples"]))
+        for row in table["rows"][1:]:
+            if (ratio := row["ratio"]) is not None:
+                self.assertTrue(0 < ratio["min"] <= ratio["max"])
+
+    def test_without_processes(self) -> None:
+        """The first two tiers: what was measured on, and each table, printed and written."""
+        running, figures = self.run_quickly("--only", "crypto", "core")
+        keys = [table["key"] for table in figures["tables"]]
+        crypto = [f"crypto-{verb}-{size}" for size in (100, 65536, 131070) for verb in ("push", "pull")]
+        self.assertEqual(keys[:6], crypto)
+        self.assertEqual(keys[6:], ["core-pdus-100", "core-bytes-100", "core-pdus-131070", "core-bytes-131070"])
+        for table in figures["tables"]:
+            self.assert_measured(table)
+            self.assertIn(f"{table['title']} ({table['unit']})", running.output)
+            for row in table["rows"]:
+                self.assertTrue(any(line.startswith(f"  {row['name']} ") for line in running.output), row["name"])
+        self.assertEqual(figures["seed"], 20240229)
+        self.assertIn(f"Python: {figures['versions']['Python']}", running.output)
+        self.assertIn(f"cores: {figures['machine']['cores']}", running.output)
+        self.assertNotIn(socket.gethostname(), json.dumps(figures["machine"]))
+
+    def run_peers(self, workloads: str, peers: str) -> dict[str, list[str]]:
+        """Run the third tier; give, for each table, the keys of the peers in it."""
+        _, figures = self.run_quickly("--only", *workloads.split(), "--peers", *peers.split())
+        for table in figures["tables"]:
+            self.assert_measured(table)
+            self.assertTrue(all(row["ratio"] for row in table["rows"][1:]))
+        return {
+            table["key"]: [peer.key for row in table["rows"] for peer in PEERS if peer.name == row["name"]]
+            for table in figures["tables"]
+        }
+
+    def test_bulk(self) -> None:
+        """Real processes, with those that need nothing but what sodiumtwist needs."""
+        peers = "sodiumtwist tls amp asyncio secretstream tcp"
+        found = self.run_peers("bulk", peers)
+        self.assertEqual(found, {"bulk-65536": peers.split(), "bulk-131070": peers.split()})
+
+    def test_requests(self) -> None:
+        peers = "sodiumtwist tls amp asyncio tcp"
+        found = self.run_peers("serial in-flight", peers)
+        self.assertEqual(found, {"serial": peers.split(), "in-flight": peers.split()})
+
+    def test_connections(self) -> None:
+        """sodiumtwist takes part in two ways."""
+        peers = "sodiumtwist early tls amp asyncio tcp"
+        self.assertEqual(self.run_peers("connections", peers), {"connections": peers.split()})
+
+    def test_other_peers(self) -> None:
+        """Those that may be installed: they are measured, or it is said what is missing."""
+        _, figures = self.run_quickly("--only", "bulk", "--peers", "sodiumtwist", "zeromq", "transit")
+        for table in figures["tables"]:
+            for row, module in zip(table["rows"][1:], ("zmq", "wormhole"), strict=True):
+                if importlib.util.find_spec(module) is None:
+                    self.assertEqual((row["samples"], row["note"][:15]), ([], "not installed: "))
+                else:
+                    self.assertEqual((len(row["samples"]), row["note"]), (1, ""))
+
+    def test_not_installed(self) -> None:
+        """A peer whose library can't be imported is no error."""
+        with open(self.path("zmq.py"), "w") as file:
+            file.write("raise ImportError('no such library')\n")
+        environment = clean_environment(PYTHONPATH=self.directory)
+        running, figures = self.run_quickly(
+            "--only", "serial", "--peers", "sodiumtwist", "zeromq", env=environment
+        )
+        row = figures["tables"][0]["rows"][1]
+        self.assertEqual((row["samples"], row["ratio"], row["note"]), ([], None, "not installed: no such library"))
+        self.assertRegex(running.output[-1], "^  ZeroMQ CURVE +not installed: no such library$")
+
+    def test_send(self) -> None:
+        """A file by whole processes; scp takes part where it can."""
+        _, figures = self.run_quickly("--only", "send")
+        sent, scp = figures["tables"][0]["rows"]
+        self.assertEqual((len(sent["samples"]), sent["note"]), (1, ""))
+        self.assertTrue(scp["samples"] or scp["note"].startswith("not installed: "), scp)
+
+    def test_distance(self) -> None:
+        """Through the proxy nothing is lost, and one DATA at a time takes its round trips."""
+        _, figures = self.run_quickly("--only", "distance")
+        keys = [f"distance-{kind}-{delay}" for kind in ("open", "link") for delay in (0, 10)]
+        self.assertEqual([table["key"] for table in figures["tables"]], keys)
+        for table in figures["tables"]:
+            self.assert_measured(table)
+        for table in figures["tables"][1::2]:
+            self.assertLess(table["rows"][1]["median"], 131070 / 0.02 / 1e6)
+        for table in figures["tables"][2:]:
+            for row in table["rows"]:
+                self.assertLess(row["median"], 140)
+
+    def test_plot(self) -> None:
+        """An SVG, the same for the same figures; without matplotlib a line before anything is measured."""
+        if importlib.util.find_spec("matplotlib") is None:
+            running = self.start("--plot", self.path("plot.svg"))
+            self.assertEqual((running.wait(), running.output), (1, []))
+            self.assert_one_line(running.errors, "^benchmarks: --plot needs matplotlib, which the extra 'bench' has")
+            return
+        from benchmarks.plot import draw
+
+        tables = [
+            Table("serial", "requests", "requests/s", [Row("ours", [2.0, 3.0]), Row("theirs", [1.0, 1.0])]),
+            Table("distance-open-10", "distance", "MB/s", [Row("sodiumtwist, upload", [1.0])]),
+        ]
+        for name in ("one.svg", "two.svg"):
+            draw(tables, self.path(name))
+        self.assertIn(b"<svg", self.read("one.svg"))
+        self.assertEqual(self.read("one.svg"), self.read("two.svg"))
+
+    def test_bad_options(self) -> None:
+        """An unknown name is refused with those that there are."""
+        running = self.start("--only", "everything")
+        self.assertEqual(running.wait(), 2)
+        for name in NAMES:
+            self.assertIn(f"'{name}'", running.errors[-1])
+
+
+class ScaleTests(ProcessTestCase):
+    """Many connections."""
+
+    def test_few(self) -> None:
+        """They are held, send, and end."""
+        code = (
+            "from benchmarks import scale; from benchmarks.plan import Plan; "
+            "plan = Plan(rounds=1, crowds=(1, 30), crowd_bytes=4_000_000); scale.MEASURABLE = 30; "
+            "[print(table.as_text()) for table in scale.run(plan)]"
+        )
+        running = self.run_process([sys.executable, "-c", code], cwd=ROOT)
+        self.assertEqual(running.wait(), 0, running.errors)
+        titles = [line.partition(":")[0] for line in running.output if not line.startswith("  ")]
+        self.assertEqual(titles[:2], ["scale, throughput in total"] * 2)
+        self.assertRegex(titles[2], "^scale, connections accepted")
+        rows = [line for line in running.output if line.startswith("  ")]
+        self.assertEqual(len(rows), 2 * 2 + 4 + (3 if os.path.exists("/proc/self/statm") else 0))
+        for row in rows:
+            self.assertRegex(row, r"^  .* -?[\d,.]+  \(-?[\d,.]+\.\.-?[\d,.]+\)")
+
+    def test_descriptors(self) -> None:
+        """What a process may not open is scaled down, with the reason."""
+        import resource
+
+        limits = (resource.RLIM_INFINITY, 500)
+        self.patch(resource, "getrlimit", lambda which: limits)
+        with tempfile.TemporaryFile("w+") as said:
+            self.patch(sys, "stdout", said)
+            self.assertEqual(affordable((1, 400, 1_000, 10_000)), [1, 400])
+            said.seek(0)
+            text = said.read()
+        self.assertIn("1,000 connections become 400: a process may open no more", text)
+        self.assertIn("10,000 connections become 400", text)
+
+
+class TableTests(SynchronousTestCase):
+    """Figures in turn."""
+
+    def measure(self, *turns: Any, rounds: int = 3) -> tuple[Table, list[str]]:
+        """Measure 'a' and 'b'; give what 'b' does at each turn."""
+        calls: list[str] = []
+        figures = iter(turns)
+
+        def ours() -> float:
+            calls.append("a")
+            return 10.0 * len(calls)
+
+        def theirs() -> float:
+            calls.append("b")
+            figure = next(figures)
+            if isinstance(figure, Exception):
+                raise figure
+            return float(figure)
+
+        return in_turn(Table("k", "t", "u"), {"a": ours, "b": theirs}, rounds), calls
+
+    def test_alternation(self) -> None:
+        """A B A B, the first of which does not count."""
+        table, calls = self.measure(1, 2, 2, 5)
+        self.assertEqual(calls, ["a", "b"] * 4)
+        self.assertEqual([row.samples for row in table.rows], [[30.0, 50.0, 70.0], [2.0, 2.0, 5.0]])
+        ratio = table.ratio(table.rows[1])
+        assert ratio is not None
+        self.assertEqual((ratio.median, ratio.low, ratio.high), (25.0, 14.0, 25.0))
+        self.assertIsNone(table.ratio(table.rows[0]))
+        table.upside_down = True
+        ratio = table.ratio(table.rows[1])
+        assert ratio is not None
+        self.assertEqual(ratio.median, 0.04)
+
+    def test_missing(self) -> None:
+        """What isn't there is asked once; others go on."""
+        table, calls = self.measure(NotInstalled("zmq"))
+        self.assertEqual(calls, ["a", "b", "a", "a", "a"])
+        self.assertEqual((table.rows[1].note, table.failed), ("not installed: zmq", False))
+        self.assertRegex(table.as_text(), "\n  b  not installed: zmq$")
+
+    def test_failed(self) -> None:
+        """What breaks has no figure, and the table says so."""
+        table, calls = self.measure(1, 2, Failed("it broke"))
+        self.assertEqual(calls, ["a", "b"] * 3 + ["a"])
+        self.assertEqual((table.rows[1].samples, table.rows[1].note), ([], "failed: it broke"))
+        self.assertTrue(table.failed)
+
+    def test_options(self) -> None:
+        """Without options all is measured."""
+        self.assertEqual(tuple(parse_options([]).only), NAMES)
+
+
+class CountingTests(SynchronousTestCase):
+    """The protocol for streams of bytes."""
+
+    def test_cut_anywhere(self) -> None:
+        """Two rounds of bulk and some requests, whole and in pieces of any size."""
+        requests: list[bytes] = []
+        Asker(requests.append, b"ask", 3, 2, lambda: None)
+        wire = SIZE.pack(5) + b"abcde" + SIZE.pack(2) + b"fg" + ECHO + b"".join(requests)
+        expected = SIZE.pack(5) + SIZE.pack(2) + b"".join(requests)
+        for size in range(1, len(wire) + 1):
+            said: list[bytes] = []
+            counter = Counter(said.append)
+            for start in range(0, len(wire), size):
+                counter.receive(wire[start : start + size])
+            self.assertEqual(b"".join(said), expected)
+
+    def test_window(self) -> None:
+        """As many requests are unanswered as may be, until all are answered."""
+        asked: list[bytes] = []
+        done: list[bool] = []
+        asker = Asker(asked.append, b"ask", 3, 2, lambda: done.append(True))
+        self.assertEqual(asked, [b"\0\0\0\3ask" * 2])
+        asker.receive(b"\0\0\0\3as")
+        self.assertEqual(len(asked), 1)
+        asker.receive(b"k")
+        self.assertEqual(asked[1:], [b"\0\0\0\3ask"])
+        asker.receive(b"\0\0\0\3ask" * 2)
+        self.assertEqual((len(asked), done), (2, [True]))
+
+
+class DelayLineTests(SynchronousTestCase):
+    """One way through the proxy."""
+
+    def make(self, delay: float, rate: float = 0.0) -> tuple[Clock, MemoryTransport, MemoryTransport, Direction]:
+        clock = Clock()
+        source, sink = MemoryTransport(None), MemoryTransport(None)
+        return clock, source, sink, Direction(clock, source, sink, delay, rate)
+
+    def drain(self, sink: MemoryTransport) -> None:
+        sink.take(len(sink.out))
+        sink.drained()
+
+    def test_delay(self) -> None:
+        """What comes leaves after the delay, in order, and none of it holds up what comes next."""
+        clock, source, sink, way = self.make(0.5)
+        way.take(b"a")
+        clock.advance(0.25)
+        way.take(b"b")
+        self.assertEqual((bytes(sink.out), source.reading), (b"", True))
+        clock.advance(0.25)
+        self.assertEqual(bytes(sink.out), b"a")
+        clock.advance(0.25)
+        self.assertEqual(bytes(sink.out), b"ab")
+
+    def test_end(self) -> None:
+        """The end comes behind what is on its way."""
+        clock, _, sink, way = self.make(0.5)
+        way.take(b"a")
+        way.end()
+        self.assertFalse(sink.disconnecting)
+        clock.advance(0.5)
+        self.assertEqual((bytes(sink.out), sink.disconnecting), (b"a", True))
+
+    def test_backpressure(self) -> None:
+        """A receiver that takes no more holds up the sender."""
+        clock, source, sink, way = self.make(0.5)
+        for _ in range(2):
+            way.take(bytes(150_000))
+        clock.advance(0.5)
+        self.assertEqual((len(sink.out), source.reading), (150_000, False))
+        self.drain(sink)
+        self.assertEqual((len(sink.out), source.reading), (150_000, False))
+        self.drain(sink)
+        self.assertTrue(source.reading)
+
+    def test_rate(self) -> None:
+        """A link lets through what it can, and takes no more than it lets wait."""
+        clock, source, sink, way = self.make(0.0, rate=1e6)
+        size = int(1e6 * QUEUE_SECONDS)
+        way.take(bytes(size))
+        self.assertTrue(source.reading)
+        way.take(bytes(size))
+        self.assertFalse(source.reading)
+        clock.advance(QUEUE_SECONDS)
+        self.assertEqual(len(sink.out), size)
+        clock.advance(QUEUE_SECONDS / 2)
+        self.assertTrue(source.reading)
+        clock.advance(QUEUE_SECONDS / 2)
+        self.assertEqual(len(sink.out), 2 * size)
+
+

@@ -1,0 +1,257 @@
+"""
+How much work is done, counted instead of timed, so that it is the same on every machine: calls of
+libsodium, calls of any function, reads, writes, timers, memory.
+
+The bounds are what is needed now. When something here fails, a path that all data takes has become
+heavier; when it became lighter, lower the bound.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+import tracemalloc
+from collections import Counter
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+from twisted.internet.address import IPv4Address
+from twisted.internet.defer import gatherResults
+from twisted.internet.protocol import Protocol
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from sodiumtwist import RequestClient
+from sodiumtwist.base import CHUNK_SIZE, READ_SIZE
+from sodiumtwist.core.connection import ClientConnection
+from sodiumtwist.core.wire import PDU_OVERHEAD
+
+from .core.peers import NOW, open_pair
+from .pair import (
+    LOGIN,
+    PASSPHRASE,
+    SERVER_PAIR,
+    MemoryTransport,
+    Pair,
+    RecordingServer,
+    make_client_factory,
+    make_server_factory,
+)
+
+PUSH = "crypto_secretstream_xchacha20poly1305_push"
+PULL = "crypto_secretstream_xchacha20poly1305_pull"
+
+#: Enough for what happens once to count for nothing in a share.
+MANY = 200
+
+
+class Work:
+    """
+    Counts the calls of a ``with`` block, of Python's functions and of C's by name.
+
+    :ivar python: calls of Python functions, in which a generator is called once for each of its steps.
+    :ivar c: calls of functions in C.
+    """
+
+    def __init__(self) -> None:
+        self.python: Counter[str] = Counter()
+        self.c: Counter[str] = Counter()
+
+    def _count(self, frame: FrameType, event: str, what: Any) -> None:
+        if event == "call":
+            self.python[frame.f_code.co_name] += 1
+        elif event == "c_call":
+            self.c[what.__name__] += 1
+
+    def __enter__(self) -> Work:
+        # Whatever else runs when garbage is collected is not the block's.
+        gc.disable()
+        sys.setprofile(self._count)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        sys.setprofile(None)
+        gc.enable()
+        # Not the block's: this method, and what ends the profile.
+        self.python["__exit__"] -= 1
+        self.c["setprofile"] -= 1
+
+    @property
+    def calls(self) -> int:
+        """All of them."""
+        return self.python.total() + self.c.total()
+
+
+def peak(action: Callable[[], Any]) -> int:
+    """How many bytes Python's memory grows by at most, meanwhile."""
+    action()
+    gc.collect()
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        tracemalloc.reset_peak()
+        action()
+        return tracemalloc.get_traced_memory()[1] - before
+    finally:
+        tracemalloc.stop()
+
+
+class WorkTestCase(SynchronousTestCase):
+    def assert_each(self, count: int, most: float) -> None:
+        """Done ``MANY`` times, something took at most so much each, and what it takes to begin."""
+        self.assertLessEqual(count / MANY, most + 0.2)
+
+
+class CoreWorkTests(WorkTestCase):
+    """The core: one end, DATA by DATA."""
+
+    def test_sending(self) -> None:
+        """Two messages are sealed for each, with few calls."""
+        client, _ = open_pair()
+        payload = bytes(100)
+        with Work() as work:
+            for _ in range(MANY):
+                client.send_data(payload)
+        self.assertEqual((work.c[PUSH], work.c[PULL]), (2 * MANY, 0))
+        self.assert_each(work.calls, 16)
+
+    def test_receiving(self) -> None:
+        """Two messages are opened for each of many in one read, with few calls."""
+        client, server = open_pair()
+        wire = b"".join([client.send_data(bytes(100)) for _ in range(MANY)])
+        with Work() as work:
+            for _ in server.receive_data(wire, NOW):
+                pass
+        self.assertEqual((work.c[PUSH], work.c[PULL]), (0, 2 * MANY))
+        self.assert_each(work.calls, 23)
+
+    def test_receiving_one_by_one(self) -> None:
+        """Likewise when each comes in a read of its own."""
+        client, server = open_pair()
+        wire = [client.send_data(bytes(100)) for _ in range(MANY)]
+        with Work() as work:
+            for data in wire:
+                for _ in server.receive_data(data, NOW):
+                    pass
+        self.assertEqual(work.c[PULL], 2 * MANY)
+        self.assert_each(work.calls, 31)
+
+    def test_memory_of_sending(self) -> None:
+        """A DATA takes the memory of its bytes for the wire once."""
+        client, _ = open_pair()
+        payload = bytes(CHUNK_SIZE)
+        self.assertLess(peak(lambda: client.send_data(payload)) / CHUNK_SIZE, 1.01)
+
+    def test_memory_of_receiving(self) -> None:
+        """A DATA that comes whole takes the memory of its payload once."""
+        client, server = open_pair()
+        wire = iter([client.send_data(bytes(CHUNK_SIZE)) for _ in range(2)])
+        self.assertLess(peak(lambda: list(server.receive_data(next(wire), NOW))) / CHUNK_SIZE, 1.02)
+
+    def test_memory_of_receiving_in_pieces(self) -> None:
+        """One that comes in two reads is put together, and put together once."""
+        client, server = open_pair()
+        wire = [client.send_data(bytes(CHUNK_SIZE)) for _ in range(2)]
+        pieces = iter([(data[:1000], data[1000:]) for data in wire])
+
+        def receive() -> None:
+            for piece in next(pieces):
+                list(server.receive_data(piece, NOW))
+
+        self.assertLess(peak(receive) / CHUNK_SIZE, 2.02)
+
+
+class TransportWorkTests(WorkTestCase):
+    """Both ends with their transports."""
+
+    def make_requests(self, count: int) -> tuple[Pair, Any]:
+        """A client that has asked, with nothing moved yet."""
+        clock = Clock()
+        server = make_server_factory(clock, None, respond=lambda peer, payload: payload)
+        pair = Pair(server, make_client_factory(clock, lambda: RequestClient(MANY)))
+        pair.flush()
+        for transport in (pair.client_transport, pair.server_transport):
+            transport.writes.clear()
+        return pair, gatherResults([pair.client.request(bytes(100)) for _ in range(count)])
+
+    def test_answers_leave_together(self) -> None:
+        """The answers to all requests of one read are one write."""
+        pair, answered = self.make_requests(MANY)
+        self.assertLess(MANY * (100 + PDU_OVERHEAD), READ_SIZE)
+        pair.round_trip()
+        self.assertEqual(len(self.successResultOf(answered)), MANY)
+        self.assertLessEqual(len(pair.server_transport.writes), 1)
+
+    def test_requests(self) -> None:
+        """What one request and its answer take at both ends together, with the transports of these tests."""
+        self.make_requests(1)[0].round_trip()
+        with Work() as work:
+            pair, answered = self.make_requests(MANY)
+            pair.round_trip()
+        self.assertEqual(len(self.successResultOf(answered)), MANY)
+        self.assertEqual((work.c[PUSH], work.c[PULL]), (4 * MANY, 4 * MANY))
+        self.assert_each(work.calls, 150.1)
+
+    def test_no_time_for_data(self) -> None:
+        """The clock is looked at once a read, of which there are two here, and DATA sets no timer."""
+        pair, _ = self.make_requests(MANY)
+        with Work() as work:
+            pair.round_trip()
+        self.assertLessEqual(work.python["seconds"], 2)
+        self.assertEqual(work.python["callLater"], 0)
+
+    def test_reads_and_writes_of_bulk(self) -> None:
+        """A chunk of a file or a stream is one write, and one read."""
+        pair = Pair.make()
+        pair.flush()
+        pair.client_transport.writes.clear()
+        payload = bytes(CHUNK_SIZE)
+        with Work() as work:
+            for _ in range(MANY):
+                pair.client.send_data(payload)
+                pair.round_trip()
+        self.assertEqual(len(pair.server.payloads), MANY)
+        self.assert_each(len(pair.client_transport.writes), 1)
+        self.assert_each(work.python["receive_data"], 1)
+        self.assertEqual((work.c[PUSH], work.c[PULL]), (2 * MANY, 2 * MANY))
+
+
+class IdleTests(SynchronousTestCase):
+    """An authenticated connection on which nothing happens."""
+
+    count = 50
+
+    def grown_by(self, connect: Callable[[], Any]) -> float:
+        """How many bytes of Python's memory one takes."""
+        kept = [connect()]
+        gc.collect()
+        tracemalloc.start()
+        try:
+            before = tracemalloc.get_traced_memory()[0]
+            kept += [connect() for _ in range(self.count)]
+            gc.collect()
+            return (tracemalloc.get_traced_memory()[0] - before) / self.count
+        finally:
+            tracemalloc.stop()
+
+    def test_memory(self) -> None:
+        """The server's end takes little more than a plain one of Twisted."""
+        factory = make_server_factory(Clock(), RecordingServer)
+
+        def ours() -> Any:
+            client = ClientConnection(SERVER_PAIR.public, LOGIN, PASSPHRASE, 0.0)
+            server = factory.buildProtocol(IPv4Address("TCP", "192.0.2.1", 4711))
+            server.makeConnection(MemoryTransport(server))
+            server.dataReceived(client.initiate())
+            self.assertEqual(server.calls, ["authenticated"])
+            server.transport.take(1000)
+            server.transport.writes.clear()
+            return server
+
+        def plain() -> Any:
+            server = Protocol()
+            server.makeConnection(MemoryTransport(server))
+            return server
+
+        self.assertLess(self.grown_by(ours) - self.grown_by(plain), 5400)
