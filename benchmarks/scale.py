@@ -118,7 +118,7 @@ def run(plan: Plan) -> Iterator[Table]:
         for count in chosen:
             for name in PEERS:
                 row = next(rows)
-                throughput[name].rows.append(Row(f"{count:,} connections", row.samples, row.note))
+                throughput[name].rows.append(Row(f"{count:,} connection{'s' * (count > 1)}", row.samples, row.note))
                 throughput[name].failed |= both.failed
     yield from throughput.values()
     yield _accepting(crowds, plan, counts)

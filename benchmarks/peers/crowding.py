@@ -20,7 +20,7 @@ from ..tasks import Task
 CONNECTING = 32
 
 #: Connections from one source address, before the next one is taken: each has a limited number of ports.
-PER_SOURCE = 5_000
+PER_SOURCE = 1_000
 
 
 async def crowd(reactor: Any, connect: Callable[[str], Awaitable[Any]], task: Task) -> dict[str, Any]:
