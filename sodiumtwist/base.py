@@ -39,6 +39,10 @@ CORK_LIMIT = 65536
 #: the 128 KiB from which the C library maps memory anew for each.
 READ_SIZE = 131000
 
+#: How many bytes a socket is given at once, where Twisted gives it 131072: a PDU of the largest size is a
+#: few more, and would take a second call for them.
+SEND_SIZE = 2 * 131072
+
 #: The payload of a PDU that one such read takes whole, in bytes: what files and streams are cut into.
 CHUNK_SIZE = READ_SIZE - PDU_OVERHEAD
 
@@ -257,6 +261,8 @@ class SodiumProtocol(Protocol):
             with suppress(OSError):  # some Twisted versions have it for UNIX sockets, which have not
                 set_no_delay(True)
         self._read_up_to(self._first_read)
+        if hasattr(self.transport, "SEND_LIMIT"):
+            self.transport.SEND_LIMIT = SEND_SIZE
         self._connection = self.factory.make_connection(self._clock.seconds())
         self.transport.registerProducer(WriteGate(self._writing_blocked, self._writing_unblocked), True)
         self._gated = True
