@@ -116,7 +116,7 @@ class LimitTests(SynchronousTestCase):
     def test_numbers(self) -> None:
         """It has the defaults of the code."""
         start = readme().index("Limits\n------")
-        table = " ".join(readme()[start : readme().index("Licence")].split())
+        table = " ".join(readme()[start : readme().index("How fast")].split())
         limits, timeouts, rekey = Limits(), Timeouts(), RekeyAfter()
         for text in (
             f"Connections at once {limits.connections:,}",
