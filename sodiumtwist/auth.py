@@ -12,6 +12,7 @@ from twisted.cred.credentials import IUsernamePassword, UsernamePassword
 from twisted.cred.error import LoginFailed, UnauthorizedLogin
 from twisted.cred.strcred import InvalidAuthArgumentString, InvalidAuthType, makeChecker
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from .core.credentials import pack_credentials, same_credentials
@@ -106,6 +107,20 @@ class AnyLogin:
             raise failure
 
         return Deferred.fromCoroutine(asking())
+
+
+def fit_for_log(failure: Failure) -> Failure:
+    """
+    Have a failure show its traceback without what could forge lines of a log or command a terminal: the
+    text of a checker's error may be what a peer gave as its login.
+    """
+    said = str(failure.value)
+    text = failure.getTraceback()
+    if said:
+        text = text.replace(said, ascii(said))
+    shown = "".join(mark if mark == "\n" or mark.isprintable() else ascii(mark)[1:-1] for mark in text)
+    failure.getTraceback = lambda *arguments, **keywords: shown  # type: ignore[method-assign]
+    return failure
 
 
 def checker_from_string(description: str) -> ICredentialsChecker:

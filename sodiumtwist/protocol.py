@@ -19,7 +19,7 @@ from twisted.internet.defer import CancelledError, Deferred, TimeoutError, fail,
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.python.failure import Failure
 
-from .auth import LoginNotChecked, LoginRefused
+from .auth import LoginNotChecked, LoginRefused, fit_for_log
 from .base import READ_SIZE, SodiumProtocol
 from .core.errors import AuthenticationFailed, DecryptionFailed, RemoteProtocolError, ReplayDetected
 from .core.events import Authenticated, AuthenticationRequested, Event, KeyProven
@@ -243,7 +243,7 @@ class SodiumServerProtocol(SodiumProtocol):
         elif reason.check(OSError):
             why = f"the login could not be checked: {ascii(str(reason.value))}"
         else:
-            self._log.failure("the login of {peer} could not be checked", reason, peer=self._peer())
+            self._log.failure("the login of {peer} could not be checked", fit_for_log(reason), peer=self._peer())
             why = "the login could not be checked"
         self._close(AuthenticationFailed(why))
 

@@ -22,7 +22,7 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import Protocol
 from twisted.internet.task import Clock
 from twisted.internet.testing import EventLoggingObserver
-from twisted.logger import eventAsJSON, formatEvent, globalLogPublisher
+from twisted.logger import eventAsJSON, eventAsText, formatEvent, globalLogPublisher
 from twisted.protocols.haproxy._wrapper import HAProxyWrappingFactory
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
@@ -559,6 +559,24 @@ class LoginLimitTests(ObservedTestCase):
         factory = make_server_factory(self.clock, checker=Checker(), limits=Limits(failures_per_address=1))
         for _ in range(3):
             self.assertEqual(self.attempt(factory), "too many logins are being verified")
+
+    def test_error_that_quotes_its_login(self) -> None:
+        """What a checker raises can't forge lines of the log: its text is escaped, its place is told."""
+
+        @implementer(ICredentialsChecker)
+        class Quoting:
+            credentialInterfaces = (IUsernamePassword,)
+
+            def requestAvatarId(self, credentials: Any) -> bytes:
+                raise ValueError(f"no such login: {credentials.username.decode()}")
+
+        self.attempt(make_server_factory(self.clock, checker=Quoting()), login="x\n2026 fake line\r\x1b[2J")
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+        (event,) = [event for event in self.events if "log_failure" in event]
+        text = eventAsText(event)
+        self.assertIn(r"no such login: x\n2026 fake line\r\x1b[2J", text)
+        self.assertIn("requestAvatarId", text)
+        self.assertTrue(all(line.isprintable() and not line.startswith("2026 fake") for line in text.split("\n")))
 
     def test_forgotten_when_nothing_is_listened_on(self) -> None:
         """No timer is left behind."""
