@@ -40,7 +40,6 @@ class Peer:
     notes: dict[str, str] = field(default_factory=dict)
 
 
-
 #: The first one is that which the others are compared to.
 PEERS = (
     Peer("sodiumtwist", "sodiumtwist", "sodium"),

@@ -235,9 +235,7 @@ class ReplayDatabase(_Bounded):
             return fail(Failure(LocalProtocolError("the database of handshakes is closed")))
         return self._submit(self._work, work, fingerprint, time.monotonic() + self._timeout)
 
-    def _work(
-        self, work: Callable[[sqlite3.Connection, bytes], Result], fingerprint: bytes, deadline: float
-    ) -> Result:
+    def _work(self, work: Callable[[sqlite3.Connection, bytes], Result], fingerprint: bytes, deadline: float) -> Result:
         # When one call waited for a lock in vain, those behind it do not begin to wait anew.
         left = max(0.0, deadline - time.monotonic())
         try:

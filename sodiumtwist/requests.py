@@ -133,9 +133,7 @@ class RequestClient(SodiumClientProtocol):
             if self._closed:
                 raise LocalProtocolError("the connection is closed")
             if len(self._unanswered) >= self._limit:
-                raise TooManyRequests(
-                    f"{self._limit} requests are unanswered; wait with ready() before the next one"
-                )
+                raise TooManyRequests(f"{self._limit} requests are unanswered; wait with ready() before the next one")
             self.send_data(payload)
         except LocalProtocolError:
             return fail()

@@ -109,9 +109,7 @@ class RunTests(ProcessTestCase):
         with open(self.path("zmq.py"), "w") as file:
             file.write("raise ImportError('no such library')\n")
         environment = clean_environment(PYTHONPATH=self.directory)
-        running, figures = self.run_quickly(
-            "--only", "serial", "--peers", "sodiumtwist", "zeromq", env=environment
-        )
+        running, figures = self.run_quickly("--only", "serial", "--peers", "sodiumtwist", "zeromq", env=environment)
         row = figures["tables"][0]["rows"][1]
         self.assertEqual((row["samples"], row["ratio"], row["note"]), ([], None, "not installed: no such library"))
         self.assertRegex(running.output[-1], "^  ZeroMQ CURVE +not installed: no such library$")
@@ -340,5 +338,3 @@ class DelayLineTests(SynchronousTestCase):
         self.assertTrue(source.reading)
         clock.advance(QUEUE_SECONDS / 2)
         self.assertEqual(len(sink.out), 2 * size)
-
-

@@ -35,6 +35,7 @@ class KeyFileTests(SynchronousTestCase):
 
     def test_disk_full(self) -> None:
         """No empty key file stays behind, which would never be overwritten."""
+
         def open_full(fd: int, mode: str) -> object:
             os.dup2(self.full, fd)
             return open(fd, mode)

@@ -452,9 +452,7 @@ class SessionTests(SynchronousTestCase):
             self.assertEqual(pongs, [0, 0, 0])
             self.assertEqual(clock.getDelayedCalls(), [])
             # The reasons are compared by type: no two Failures are equal.
-            return tuple(
-                [*end.calls[:-1], end.reason.type] for end in (pair.server, pair.client)
-            )  # type: ignore[return-value]
+            return tuple([*end.calls[:-1], end.reason.type] for end in (pair.server, pair.client))  # type: ignore[return-value]
 
         whole = session(lambda: BUFFER_SIZE)
         self.assertEqual(whole[0][:-1], ["authenticated", b"early", b"", b"x", b"0123456789" * 100])
@@ -834,9 +832,7 @@ class LateCheckerTests(AloneTestCase):
         """Before it is authenticated, a client makes us hold 400 bytes, however it cuts them."""
         for size in (1, 7, 399, 400, 131000):
             checker, clock = LateChecker(), Clock()
-            pair = Pair(
-                make_server_factory(clock, checker=checker), make_client_factory(clock), lambda size=size: size
-            )
+            pair = Pair(make_server_factory(clock, checker=checker), make_client_factory(clock), lambda size=size: size)
             held: list[int] = []
             receive = pair.server.dataReceived
 

@@ -779,9 +779,7 @@ class ConnectTests(TestCase):
     async def test_wrong_passphrase(self) -> None:
         """A refused login fails the connecting."""
         where = await self.listen(Desk())
-        await self.assertFailure(
-            connect(reactor, where, SERVER_PAIR.public, LOGIN, "wrong"), AuthenticationFailed
-        )
+        await self.assertFailure(connect(reactor, where, SERVER_PAIR.public, LOGIN, "wrong"), AuthenticationFailed)
         await self.gone
 
     async def test_early_refused(self) -> None:

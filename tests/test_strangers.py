@@ -343,9 +343,7 @@ class KeyTests(ObservedTestCase):
                 super().authenticated()
                 self.send_data(b"welcome")
 
-        pair = Pair(
-            self.make([(CLIENT_PAIR.public, None)], Greeter), make_client_factory(self.clock, pair=CLIENT_PAIR)
-        )
+        pair = Pair(self.make([(CLIENT_PAIR.public, None)], Greeter), make_client_factory(self.clock, pair=CLIENT_PAIR))
         pair.round_trip()
         self.assertEqual(pair.client.calls, ["authenticated", b"welcome"])
         pair.flush()
@@ -420,9 +418,7 @@ class PortalTests(ObservedTestCase):
 
     def test_logout_that_fails(self) -> None:
         """It is logged, and the application hears of the end all the same."""
-        self.patch(
-            self.factory.checker.realm, "requestAvatar", lambda *arguments: (ISodiumAvatar, None, lambda: 1 / 0)
-        )
+        self.patch(self.factory.checker.realm, "requestAvatar", lambda *arguments: (ISodiumAvatar, None, lambda: 1 / 0))
         pair = Pair(self.factory, make_client_factory(self.clock))
         pair.flush()
         pair.client.close()
@@ -542,9 +538,7 @@ class LoginLimitTests(ObservedTestCase):
             end, transport = self.connect(factory)
             end.dataReceived(claim())
             transport.lose(transport.farewell)
-        self.assertEqual(
-            self.attempt(factory, pair=CLIENT_PAIR), "too many logins failed, and none is checked for now"
-        )
+        self.assertEqual(self.attempt(factory, pair=CLIENT_PAIR), "too many logins failed, and none is checked for now")
 
     def test_errors_do_not_count(self) -> None:
         """Only wrong ones do."""

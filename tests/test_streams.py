@@ -454,7 +454,6 @@ class FlowTests(StreamTestCase):
         self.assertEqual(self.server.received, b"piece" * 3)
         self.assertIs(self.server.reason.type, ConnectionDone)
 
-
     def test_pull_producer_that_fails(self) -> None:
         """As over a socket: logged, stopped, and the connection is over."""
 

@@ -204,8 +204,12 @@ class ServiceTests(TapTestCase):
             ([], "tcp6:1", IPv6Address("TCP", "::1", 1), r"'tcp:\:\:1:1'"),
             ([], "ssl:1", IPv4Address("TCP", "0.0.0.0", 1), "tls:here:1"),
             ([], "unix:/a b", UNIXAddress("/a b"), "'unix:/a b'"),
-            (["-P", "geheim"], "tcp:1", IPv4Address("TCP", "127.0.0.1", 1),
-             "tcp:127.0.0.1:1 --passphrase-file PASSPHRASEFILE"),
+            (
+                ["-P", "geheim"],
+                "tcp:1",
+                IPv4Address("TCP", "127.0.0.1", 1),
+                "tcp:127.0.0.1:1 --passphrase-file PASSPHRASEFILE",
+            ),
             (["-U", "me"], "tcp:1", IPv4Address("TCP", "127.0.0.1", 1), "tcp:127.0.0.1:1 --user me"),
         ]:
             options = self.parse("-k", SECRET, *arguments)

@@ -49,16 +49,12 @@ class Authority:
         """Write a server's key and certificate to one file."""
         key = ec.generate_private_key(ec.SECP256R1())
         builder = self.begin(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)]), key, days)
-        certificate = builder.add_extension(
-            x509.SubjectAlternativeName([x509.DNSName(host)]), False
-        ).sign(self.key, hashes.SHA256())
+        certificate = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), False).sign(
+            self.key, hashes.SHA256()
+        )
         encoding = serialization.Encoding.PEM
         with open(path, "wb") as file:
-            file.write(
-                key.private_bytes(
-                    encoding, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-                )
-            )
+            file.write(key.private_bytes(encoding, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
             file.write(certificate.public_bytes(encoding))
         return path
 

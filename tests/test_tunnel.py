@@ -375,5 +375,3 @@ class TunnelProcessTests(ProcessTestCase):
         for process in (server, tunnel):
             self.assertLess(process.peak_memory(), 100_000_000)
             self.assertFalse([line for line in process.output if "Traceback" in line])
-
-

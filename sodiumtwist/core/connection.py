@@ -237,9 +237,7 @@ class _Connection:
         if type(payload) is not bytes:
             payload = memoryview(payload).cast("B")
         if len(payload) > WINDOW:
-            raise PayloadTooLarge(
-                f"a payload of {len(payload)} bytes; at most {WINDOW} fit one DATA, send it in parts"
-            )
+            raise PayloadTooLarge(f"a payload of {len(payload)} bytes; at most {WINDOW} fit one DATA, send it in parts")
         return self._send(_DATA, payload)
 
     def send_ping(self, now: float, timestamp: int) -> bytes:

@@ -36,9 +36,7 @@ class AuthenticationRequested:
 
         :raises LocalProtocolError: when one of those given does not fit its 128-byte field.
         """
-        return same_credentials(
-            pack_credentials(self.login, self.passphrase), pack_credentials(login, passphrase)
-        )
+        return same_credentials(pack_credentials(self.login, self.passphrase), pack_credentials(login, passphrase))
 
 
 @dataclass(slots=True)

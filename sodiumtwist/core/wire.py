@@ -121,9 +121,7 @@ def pack_text(what: str, text: str) -> bytes:
     if b"\0" in encoded:
         raise LocalProtocolError(f"the {what} holds a NUL character; leave it out")
     if len(encoded) > TEXT_SIZE:
-        raise LocalProtocolError(
-            f"the {what} is {len(encoded)} bytes long as UTF-8; at most {TEXT_SIZE} bytes fit"
-        )
+        raise LocalProtocolError(f"the {what} is {len(encoded)} bytes long as UTF-8; at most {TEXT_SIZE} bytes fit")
     return encoded.ljust(TEXT_SIZE, b"\0")
 
 

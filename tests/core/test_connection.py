@@ -110,7 +110,6 @@ class ConnectionTestCase(SynchronousTestCase):
         self.assertOver(connection)
         return error
 
-
     def assertIgnores(self, server, data):
         """Nothing comes of the bytes or of any that follow, and at the deadline the error."""
         taken, error = take(server.receive_data(data, NOW))
