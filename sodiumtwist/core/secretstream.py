@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Union
 
@@ -175,8 +176,8 @@ class PublicPullStream(_Pull):
 
 
 if lib is None:
-    PushStream: Any = PublicPushStream
-    PullStream: Any = PublicPullStream
+    PushStream = PublicPushStream
+    PullStream = PublicPullStream
 else:
     _STATE_SIZE = lib.crypto_secretstream_xchacha20poly1305_statebytes()
     _init_push = lib.crypto_secretstream_xchacha20poly1305_init_push
@@ -185,7 +186,7 @@ else:
     _pull = lib.crypto_secretstream_xchacha20poly1305_pull
     _NULL = ffi.NULL
     _from_buffer = ffi.from_buffer
-    _unpack = ffi.unpack
+    _unpack: Callable[[Any, int], bytes] = ffi.unpack
 
     class _Scratch(threading.local):
         """
@@ -199,14 +200,14 @@ else:
 
     _scratch = _Scratch()
 
-    class PushStream(_Push):
+    class PushStream(_Push):  # type: ignore[no-redef]  # what it is, is known when it is imported
         __doc__ = _Push.__doc__
 
         def _begin(self, key: bytes) -> bytes:
             self._state = ffi.new("unsigned char[]", _STATE_SIZE)
             header = ffi.new("char[]", STREAM_HEADER_SIZE)
             _init_push(self._state, header, key)
-            return bytes(_unpack(header, STREAM_HEADER_SIZE))
+            return _unpack(header, STREAM_HEADER_SIZE)
 
         def push_pdu(self, header: bytes, body: Buffer) -> bytes:
             size = len(body)
@@ -217,9 +218,9 @@ else:
             state = self._state
             _push(state, out, _NULL, header, HEADER_SIZE, _NULL, 0, _TAG_MESSAGE)
             _push(state, body_out, _NULL, body, size, _NULL, 0, tag)
-            return _unpack(out, PDU_OVERHEAD + size)  # type: ignore[no-any-return]
+            return _unpack(out, PDU_OVERHEAD + size)
 
-    class PullStream(_Pull):
+    class PullStream(_Pull):  # type: ignore[no-redef]  # likewise
         __doc__ = _Pull.__doc__
 
         def _begin(self, key: bytes, header: bytes) -> None:
@@ -240,4 +241,4 @@ else:
                 raise self._failed()
             if tag[0] == _TAG_FINAL:
                 raise self._final()
-            return _unpack(out, size)  # type: ignore[no-any-return]
+            return _unpack(out, size)

@@ -262,5 +262,7 @@ def unpack_timestamp(body: bytes) -> int:
 
     :return: nanoseconds since the epoch by the sender's clock, which may say anything.
     """
+    seconds: int
+    nanoseconds: int
     seconds, nanoseconds = _TIMESTAMP.unpack_from(body)
     return seconds * 1_000_000_000 + nanoseconds
