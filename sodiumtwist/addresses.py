@@ -5,10 +5,9 @@ Addresses for people: in log lines and in commands to copy.
 from __future__ import annotations
 
 import re
-from typing import Any
 
 
-def describe_address(address: Any) -> str:
+def describe_address(address: object) -> str:
     """
     Say where a peer or a listening port is, on one line.
 

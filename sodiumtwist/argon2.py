@@ -15,6 +15,7 @@ from twisted.cred.credentials import IUsernamePassword, UsernamePassword
 from twisted.cred.error import UnauthorizedLogin
 from twisted.internet.defer import Deferred, DeferredSemaphore
 from twisted.internet.threads import deferToThreadPool
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from .auth import LoginNotChecked
@@ -79,7 +80,7 @@ class Argon2File:
         self._queue = queue
         self._reactor = reactor
 
-    def requestAvatarId(self, credentials: UsernamePassword) -> Deferred[bytes]:
+    def requestAvatarId(self, credentials: UsernamePassword) -> Deferred[bytes | tuple[()]]:
         """
         Verify.
 
@@ -114,7 +115,7 @@ class Argon2File:
         # A thread can't be stopped: the place is free when it is done, not when nobody waits for it.
         result: Deferred[bool] = Deferred(lambda cancelled: None)
 
-        def done(outcome: Any) -> None:
+        def done(outcome: bool | Failure) -> None:
             self._semaphore.release()
             if not result.called:
                 result.callback(outcome)

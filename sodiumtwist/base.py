@@ -11,12 +11,12 @@ import termios
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IConsumer, IDelayedCall, IProducer, IPushProducer, IReactorTime
+from twisted.internet.interfaces import IConsumer, IDelayedCall, IProducer, IPushProducer, IReactorTime, ITransport
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -28,8 +28,12 @@ from .core.events import DataReceived, Event, PingReceived, PongReceived
 from .core.keepalive import Timeouts
 from .core.secretstream import Buffer
 from .core.wire import PDU_OVERHEAD
-from .interfaces import ISodiumTransport
+from .interfaces import ISodiumTransport, IStreamTransport
 from .producers import PulledProducer, WriteGate
+
+if TYPE_CHECKING:
+    from .core.connection import ClientConnection, ServerConnection
+    from .factories import SodiumClientFactory, SodiumServerFactory
 
 #: What one event may cause to be sent before it is handed to the transport, in bytes.
 CORK_LIMIT = 65536
@@ -54,7 +58,7 @@ LINGER = 5.0
 PONG_LIMIT = 64
 
 
-def half_closes(transport: Any) -> bool:
+def half_closes(transport: ITransport) -> bool:
     """
     Tell whether a transport's ``loseWriteConnection`` ends one direction and leaves the other:
     sockets' does, TLS and other wrappers hand it to the socket below and lose what they hold.
@@ -85,16 +89,17 @@ class SodiumProtocol(Protocol):
 
     _log = Logger()
 
-    factory: Any
+    factory: SodiumServerFactory | SodiumClientFactory
+    transport: IStreamTransport
     is_authenticated = False
 
     _first_read = READ_SIZE
 
-    _connection: Any = None
+    _connection: ServerConnection | ClientConnection = None  # type: ignore[assignment]  # before connectionMade()
     _timer: IDelayedCall | None = None
     _closing: IDelayedCall | None = None
     _error: BaseException | None = None
-    _producer: Any = None
+    _producer: IPushProducer | None = None
     _done = False
     _pumping = False
     _paused = False
@@ -231,12 +236,13 @@ class SodiumProtocol(Protocol):
         if self._done:
             producer.stopProducing()
             return
-        self._producer = producer if streaming else PulledProducer(producer, self._clock, self._producer_failed)
+        pushing: Any = producer if streaming else PulledProducer(producer, self._clock, self._producer_failed)
+        self._producer = pushing
         if self._write_blocked:
-            self._producer.pauseProducing()
+            pushing.pauseProducing()
             self._regulate()
         elif not streaming:
-            self._producer.resumeProducing()
+            pushing.resumeProducing()
 
     def unregisterProducer(self) -> None:
         """The producer is done."""
@@ -363,7 +369,7 @@ class SodiumProtocol(Protocol):
         else:
             self._regulate_transport()
 
-    def _application_failed(self, failure: Failure, error: BaseException) -> None:
+    def _application_failed(self, failure: Failure, error: BaseException | None) -> None:
         self._log.failure("the application failed; its connection with {peer} is closed", failure, peer=self._peer())
         self.abort(error)
 

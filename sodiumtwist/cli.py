@@ -64,6 +64,8 @@ class CommandOptions(usage.Options):
     :cvar synopsis: the usage, behind ``sodiumtwist``.
     """
 
+    synopsis: str
+
     def getSynopsis(self) -> str:
         """The first line of the help."""
         return f"Usage: sodiumtwist {self.synopsis}"

@@ -9,7 +9,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -44,6 +44,10 @@ EXIT_INTERRUPTED = 128 + signal.SIGINT
 EXIT_OUTPUT_GONE = 128 + signal.SIGPIPE
 
 
+#: Called with the reactor and the options.
+Command = Callable[[Any, Any], Coroutine[Deferred[Any], Any, None]]
+
+
 class CommandFailed(Exception):
     """
     A subcommand ends here.
@@ -57,7 +61,7 @@ class CommandFailed(Exception):
         self.status = status
 
 
-def run(command: Callable[[Any, Any], Awaitable[None]], options: Any) -> None:
+def run(command: Command, options: Any) -> None:
     """
     Run a subcommand in the reactor and end the process.
 
@@ -71,7 +75,7 @@ def run(command: Callable[[Any, Any], Awaitable[None]], options: Any) -> None:
     task.react(_guarded, (command, options))
 
 
-async def _guarded(reactor: Any, command: Callable[[Any, Any], Awaitable[None]], options: Any) -> None:
+async def _guarded(reactor: Any, command: Command, options: Any) -> None:
     # Signals are the reactor's from here on, so that Ctrl-C finds everything undone that was begun.
     await task.deferLater(reactor, 0)
     caught = 0
@@ -83,7 +87,7 @@ async def _guarded(reactor: Any, command: Callable[[Any, Any], Awaitable[None]],
 
     if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
         signal.signal(signal.SIGHUP, hang_up)
-    running: Deferred[None] = Deferred.fromCoroutine(command(reactor, options))  # type: ignore[arg-type]
+    running: Deferred[None] = Deferred.fromCoroutine(command(reactor, options))
     undone: Deferred[None] = Deferred()
     interrupted = False
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.portal import Portal
@@ -21,6 +21,7 @@ from twisted.internet.interfaces import (
     IStreamClientEndpoint,
     IStreamServerEndpoint,
 )
+from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 from zope.interface import implementer
 
@@ -35,16 +36,19 @@ from .keyfiles import KEY_VARIABLE, PASSPHRASE_VARIABLE, read_key, read_key_file
 from .limits import Limits
 from .replays import IReplayMemory, ReplayDatabase
 from .requests import REQUEST_LIMIT, RequestClient
-from .streams import StreamClientFactory, StreamServerFactory
+from .streams import ClientStream, StreamClientFactory, StreamServerFactory
 
 _log = Logger()
+
+Read = TypeVar("Read")
 
 
 def _client_from_string(reactor: Any, description: str) -> IStreamClientEndpoint:
     try:
-        return clientFromString(reactor, description)
+        endpoint: IStreamClientEndpoint = clientFromString(reactor, description)
     except TypeError as error:
         raise ValueError(describe_bad_endpoint(description, "tcp:HOST:PORT", error)) from None
+    return endpoint
 
 
 async def _connect_authenticated(endpoint: IStreamClientEndpoint, factory: SodiumClientFactory) -> Any:
@@ -100,9 +104,9 @@ def connect(
         RequestClient(limit)  # says now what is wrong with the limit
         where = _client_from_string(reactor, endpoint) if isinstance(endpoint, str) else endpoint
         if early:
-            client: RequestClient = await where.connect(factory)
-            return client
-        return await _connect_authenticated(where, factory)  # type: ignore[no-any-return]
+            return cast(RequestClient, await where.connect(factory))
+        client: RequestClient = await _connect_authenticated(where, factory)
+        return client
 
     return Deferred.fromCoroutine(connecting())
 
@@ -134,7 +138,7 @@ class SodiumServerEndpoint:
     ) -> None:
         self._endpoint = endpoint
 
-        def make_factory(application: IProtocolFactory | None) -> StreamServerFactory:
+        def make_factory(application: IProtocolFactory) -> StreamServerFactory:
             return StreamServerFactory(
                 application,
                 pair,
@@ -149,7 +153,7 @@ class SodiumServerEndpoint:
             )
 
         self._make_factory = make_factory
-        make_factory(None)  # says now what is wrong with the arguments
+        make_factory(Factory())  # says now what is wrong with the arguments
 
     def listen(self, protocolFactory: IProtocolFactory) -> Deferred[IListeningPort]:
         """
@@ -191,13 +195,13 @@ class SodiumClientEndpoint:
     ) -> None:
         self._endpoint = endpoint
 
-        def make_factory(application: IProtocolFactory | None) -> StreamClientFactory:
+        def make_factory(application: IProtocolFactory) -> StreamClientFactory:
             return StreamClientFactory(
                 application, server_key, login, passphrase, pair=pair, timeouts=timeouts, clock=clock, rekey=rekey
             )
 
         self._make_factory = make_factory
-        make_factory(None)  # says now what is wrong with the arguments
+        make_factory(Factory())  # says now what is wrong with the arguments
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
         """
@@ -210,8 +214,8 @@ class SodiumClientEndpoint:
         """
 
         async def connecting() -> IProtocol:
-            stream = await _connect_authenticated(self._endpoint, self._make_factory(protocolFactory))
-            return stream.application  # type: ignore[no-any-return]
+            stream: ClientStream = await _connect_authenticated(self._endpoint, self._make_factory(protocolFactory))
+            return cast(IProtocol, stream.application)
 
         return Deferred.fromCoroutine(connecting())
 
@@ -268,7 +272,7 @@ def _check_there(needed: Mapping[str, object]) -> None:
         raise ValueError(f"sodium: missing: {', '.join(missing)}")
 
 
-def _read(read: Callable[..., Any], ours: Mapping[str, str], name: str) -> Any:
+def _read(read: Callable[[str], Read], ours: Mapping[str, str], name: str) -> Read | None:
     """Read the file that a keyword names, if it does."""
     try:
         return read(ours[name]) if name in ours else None
@@ -316,6 +320,7 @@ def server_from_string(reactor: Any, arguments: Sequence[str], keywords: Mapping
         checkers.append(SingleLogin(login or "", passphrase or ""))
     if auth is not None and auth != NO_CHECKER:
         checkers.append(checker_from_string(auth))
+    assert pair is not None
     return SodiumServerEndpoint(
         endpoint,
         pair,

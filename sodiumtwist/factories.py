@@ -7,13 +7,15 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.portal import Portal
-from twisted.internet.interfaces import IProtocol, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 from twisted.internet.protocol import Factory
 
 from .authorized import AuthorizedKeys, AuthorizedKeysFile
+from .base import SodiumProtocol
 from .core.connection import ClientConnection, ServerConnection
 from .core.errors import LocalProtocolError
 from .core.keepalive import Timeouts
@@ -25,8 +27,13 @@ from .protocol import SodiumClientProtocol, SodiumServerProtocol
 from .replays import IReplayMemory, ReplayMemory
 from .requests import CONCURRENCY, Respond, Responder
 
+if TYPE_CHECKING:
+    _Factory = Factory[SodiumProtocol]
+else:
+    _Factory = Factory  # earlier versions of Twisted have no parameter there
 
-class _SodiumFactory(Factory):
+
+class _SodiumFactory(_Factory):
     """
     :ivar timeouts: the deadlines of every connection.
     :ivar clock: an ``IReactorTime``; the global reactor unless one was given.
@@ -38,7 +45,7 @@ class _SodiumFactory(Factory):
 
     def __init__(
         self,
-        protocol: Callable[[], IProtocol] | None,
+        protocol: Callable[[], SodiumProtocol] | None,
         timeouts: Timeouts | None,
         clock: IReactorTime | None,
         draw: Callable[[], float],
@@ -56,8 +63,8 @@ class _SodiumFactory(Factory):
         if self._clock is None:
             from twisted.internet import reactor
 
-            self._clock = reactor  # type: ignore[assignment]
-        return self._clock  # type: ignore[return-value]
+            self._clock = reactor
+        return self._clock
 
 
 class SodiumServerFactory(_SodiumFactory):
@@ -89,14 +96,14 @@ class SodiumServerFactory(_SodiumFactory):
     :ivar connections: the connections that are up, authenticated or not.
     """
 
-    protocol = SodiumServerProtocol
+    protocol: Callable[[], SodiumServerProtocol] = SodiumServerProtocol
 
     def __init__(
         self,
         pair: KeyPair,
         checker: ICredentialsChecker | Portal | None,
         respond: Respond | None = None,
-        protocol: Callable[[], IProtocol] | None = None,
+        protocol: Callable[[], SodiumServerProtocol] | None = None,
         message: str = "Welcome.",
         timeouts: Timeouts | None = None,
         clock: IReactorTime | None = None,
@@ -122,7 +129,7 @@ class SodiumServerFactory(_SodiumFactory):
         self.authorized_keys = authorized_keys
         self.replays = replays if replays is not None else ReplayMemory()
         self.admission = Admission(limits or Limits(), lambda: self.clock)
-        self.respond = respond
+        self.respond: Respond = respond  # type: ignore[assignment]  # None where no Responder will call it
         self.concurrency = concurrency
         self.message = message
         self.connections: set[SodiumServerProtocol] = set()
@@ -134,12 +141,12 @@ class SodiumServerFactory(_SodiumFactory):
     def doStart(self) -> None:
         """Called when the first port listens."""
         self.admission.start()
-        super().doStart()
+        super().doStart()  # type: ignore[no-untyped-call]
 
     def doStop(self) -> None:
         """Called when the last port stops listening."""
         self.admission.stop()
-        super().doStop()
+        super().doStop()  # type: ignore[no-untyped-call]
 
 
 class SodiumClientFactory(_SodiumFactory):
@@ -160,14 +167,14 @@ class SodiumClientFactory(_SodiumFactory):
     :raises LocalProtocolError: for a login or passphrase that does not fit its field.
     """
 
-    protocol = SodiumClientProtocol
+    protocol: Callable[[], SodiumClientProtocol] = SodiumClientProtocol
 
     def __init__(
         self,
         server_key: bytes,
         login: str = "",
         passphrase: str = "",
-        protocol: Callable[[], IProtocol] | None = None,
+        protocol: Callable[[], SodiumClientProtocol] | None = None,
         pair: KeyPair | None = None,
         timeouts: Timeouts | None = None,
         clock: IReactorTime | None = None,

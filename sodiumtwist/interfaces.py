@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from twisted.internet.interfaces import ITransport
+from twisted.internet.interfaces import IAddress, IConsumer, IPushProducer, ITransport
 from zope.interface import Attribute, Interface
 
 
@@ -25,7 +25,7 @@ class Peer:
 
     login: str | None
     public_key: bytes
-    address: Any
+    address: IAddress
     avatar: Any = field(default=None, repr=False, compare=False)
 
 
@@ -37,7 +37,17 @@ class ISodiumAvatar(Interface):
     """
 
 
-class ISodiumTransport(ITransport):
+class IStreamTransport(ITransport, IConsumer, IPushProducer):
+    """What the transports of sockets, of TLS and ours have in common."""
+
+    def loseWriteConnection() -> None:
+        """End one direction and leave the other, which TLS can't."""
+
+
+class ISodiumTransport(IStreamTransport):
     """The transport of an application whose stream is encrypted."""
 
     peer: Peer = Attribute("Who is at the other end, a :class:`Peer`.")
+
+    def abortConnection() -> None:
+        """Close at once; what was not sent yet is dropped, and the peer sees a lost connection."""

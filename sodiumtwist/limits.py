@@ -12,9 +12,9 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Protocol
 
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime, ITransport
 from twisted.logger import Logger
 from twisted.protocols.policies import ProtocolWrapper
 
@@ -67,8 +67,11 @@ class End(Protocol):
     :ivar login: that its client gave; ``None`` before its handshake has opened.
     """
 
-    transport: Any
     login: str | None
+
+    @property
+    def transport(self) -> ITransport:
+        """What it is made on."""
 
     def turn_away(self, why: str) -> None:
         """Close at once."""
@@ -210,7 +213,7 @@ class _Failures:
         self._blocked.clear()
 
 
-def network(address: Any) -> str | None:
+def network(address: object) -> str | None:
     """
     Tell what counts as one address.
 
@@ -234,7 +237,7 @@ def _network(host: str) -> str:
     return str(ipaddress.ip_network((parsed, 64), strict=False))
 
 
-def _speaks_for_others(transport: Any) -> bool:
+def _speaks_for_others(transport: ITransport | None) -> bool:
     """Tell whether a transport is of a proxy, which says only with its first bytes whom it speaks for."""
     while isinstance(transport, ProtocolWrapper):
         if type(transport).__module__.startswith("twisted.protocols.haproxy"):
@@ -354,7 +357,7 @@ class Admission:
 
     # Logins
 
-    def may_try(self, address: Any, login: str) -> bool:
+    def may_try(self, address: object, login: str) -> bool:
         """
         Tell whether a login is to be checked.
 
@@ -365,7 +368,7 @@ class Admission:
             return False
         return not self._by_login.blocked(ascii(login))
 
-    def failed(self, address: Any, login: str | None) -> None:
+    def failed(self, address: object, login: str | None) -> None:
         """
         A login was wrong, or its client did not wait to hear.
 

@@ -15,13 +15,14 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, inlineCallbacks, maybeDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
+from twisted.internet.interfaces import IAddress, IListeningPort, IProtocolFactory, IStreamServerEndpoint
 from twisted.internet.protocol import Factory
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from .addresses import describe_address, describe_bad_endpoint, masked
+from .options import ServiceOptions
 
 #: Seconds that stopping may take to close what is open, and between two looks whether it is.
 STOP_TIMEOUT = 5.0
@@ -107,9 +108,9 @@ class ListeningService(Service):
     def __init__(
         self,
         program: str,
-        options: Any,
+        options: ServiceOptions,
         endpoints: list[tuple[str, IStreamServerEndpoint]],
-        factory: Any,
+        factory: IProtocolFactory,
         reactor: Any,
     ) -> None:
         self._program = program
@@ -122,7 +123,7 @@ class ListeningService(Service):
     def announce(self) -> None:
         """Say what will be done. For subclasses."""
 
-    def listens(self, description: str, address: Any) -> None:
+    def listens(self, description: str, address: IAddress) -> None:
         """Say how to use a place that is listened on. For subclasses."""
 
     def drop(self) -> None:
@@ -138,7 +139,7 @@ class ListeningService(Service):
 
         :raises SystemExit: when an endpoint can't be listened on, which a critical line in the log explains.
         """
-        super().privilegedStartService()
+        super().privilegedStartService()  # type: ignore[no-untyped-call]
         self._listen()
 
     def startService(self) -> None:
@@ -147,7 +148,7 @@ class ListeningService(Service):
 
         :raises SystemExit: when an endpoint can't be listened on, which a critical line in the log explains.
         """
-        super().startService()
+        super().startService()  # type: ignore[no-untyped-call]
         if not self._ports:
             self._listen()
 
@@ -191,7 +192,7 @@ class ListeningService(Service):
         """
         Stop listening and drop what is connected. Done within 5 seconds.
         """
-        super().stopService()
+        super().stopService()  # type: ignore[no-untyped-call]
         ports, self._ports = self._ports, []
         closing = DeferredList([maybeDeferred(port.stopListening) for port in ports], consumeErrors=True)
         self.drop()

@@ -44,7 +44,7 @@ class ServiceOptions(usage.Options):
         :raises SystemExit: with one line, where twistd would print its whole help with it.
         """
         try:
-            super().parseOptions(options)
+            super().parseOptions(options)  # type: ignore[no-untyped-call]
         except usage.UsageError as error:
             raise SystemExit(f"{self.program}: {error}; see twistd {self.program} --help") from None
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.cred.credentials import UsernamePassword
 from twisted.cred.error import LoginFailed
@@ -26,6 +26,10 @@ from .core.events import Authenticated, AuthenticationRequested, Event, KeyProve
 from .core.wire import SEALED_CLIENT_AUTH_SIZE
 from .interfaces import ISodiumAvatar, Peer
 from .tls import describe_tls_error
+
+if TYPE_CHECKING:
+    from .core.connection import ClientConnection, ServerConnection
+    from .factories import SodiumClientFactory, SodiumServerFactory
 
 #: Seconds that closing may take with a peer that was not let in.
 REFUSED_CLOSING_TIME = 1.0
@@ -48,8 +52,10 @@ class SodiumServerProtocol(SodiumProtocol):
     :ivar login: that its handshake gave, right or wrong; ``None`` before.
     """
 
+    factory: SodiumServerFactory
     peer: Peer | None = None
 
+    _connection: ServerConnection
     _first_read = SEALED_CLIENT_AUTH_SIZE
     login: str | None = None
 
@@ -58,7 +64,7 @@ class SodiumServerProtocol(SodiumProtocol):
     _proven = False
     _fingerprint = b""
     _deciding: Deferred[Any] | None = None
-    _logout: Callable[[], Any] | None = None
+    _logout: Callable[[], object] | None = None
     _turned_away = False
     _greeting = False
     _in_haste = False
@@ -120,7 +126,7 @@ class SodiumServerProtocol(SodiumProtocol):
         """Log in at a portal, which goes on when nobody waits any more; who is in by then is logged out."""
         avatar: Deferred[Any] = Deferred(lambda cancelled: None)
 
-        def logged_in(result: tuple[Any, Any, Callable[[], Any]]) -> None:
+        def logged_in(result: tuple[object, Any, Callable[[], object]]) -> None:
             try:
                 _, made, self._logout = result
             except (TypeError, ValueError):
@@ -315,9 +321,11 @@ class SodiumClientProtocol(SodiumProtocol):
     :ivar message: the server's line for the user, likewise.
     """
 
+    factory: SodiumClientFactory
     peer: Peer | None = None
     message: str | None = None
 
+    _connection: ClientConnection
     _reason: Failure | None = None
 
     def when_authenticated(self) -> Deferred[None]:

@@ -183,7 +183,7 @@ class ReplayDatabase(_Bounded):
             raise self._explain(error) from None
         # The thread starts with the first call, and no end of the program waits for it.
         self._pool = ThreadPool(0, 1, "replays")
-        self._pool.threadFactory = partial(Thread, daemon=True)  # type: ignore[assignment]
+        self._pool.threadFactory = partial(Thread, daemon=True)  # type: ignore[assignment]  # it is only called
         self._pool.start()
 
     def knows(self, fingerprint: bytes) -> Deferred[bool]:
@@ -227,7 +227,7 @@ class ReplayDatabase(_Bounded):
         if self._reactor is None:
             from twisted.internet import reactor
 
-            self._reactor = reactor  # type: ignore[assignment]
+            self._reactor = IReactorFromThreads(reactor)
         return deferToThreadPool(self._reactor, self._pool, work, *arguments)
 
     def _in_thread(self, work: Callable[[sqlite3.Connection, bytes], Result], fingerprint: bytes) -> Deferred[Result]:

@@ -46,6 +46,8 @@ class Responder(SodiumServerProtocol):
     and the connection closed; what is not done by the end of the connection is cancelled.
     """
 
+    peer: Peer  # nothing is asked before it is there
+
     _over = False
 
     def __init__(self) -> None:
@@ -64,7 +66,7 @@ class Responder(SodiumServerProtocol):
         self._tasks.append(task)
         if len(self._tasks) >= self.factory.concurrency:
             self.pauseProducing()
-        working = maybeDeferred(lambda: answer)
+        working: Deferred[Any] = maybeDeferred(lambda: answer)
         task.working = working
         working.addCallback(self._ready, task)
         working.addErrback(self._failed)
@@ -73,9 +75,9 @@ class Responder(SodiumServerProtocol):
         if type(answer) is not bytes:
             raise TypeError(f"respond returned {type(answer).__name__}; an answer is bytes")
         task.answer = answer
-        while self._tasks and (answer := self._tasks[0].answer) is not None and not self._done:
+        while self._tasks and (ready := self._tasks[0].answer) is not None and not self._done:
             self._tasks.popleft()
-            self.send_data(answer)
+            self.send_data(ready)
         if len(self._tasks) < self.factory.concurrency:
             self.resumeProducing()
 
@@ -160,7 +162,7 @@ class RequestClient(SodiumClientProtocol):
         if waiting in self._waiting_to_ask:
             self._waiting_to_ask.remove(waiting)
 
-    def close(self) -> Deferred[None]:  # type: ignore[override]
+    def close(self) -> Deferred[None]:  # type: ignore[override]  # who closes any protocol takes no result
         """
         Close in order: requests that were made are delivered first, their answers are not waited for.
 

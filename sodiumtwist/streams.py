@@ -9,17 +9,17 @@ direction can end before the other. A connection that closes without it was cut,
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from twisted.internet.error import ConnectionDone, ConnectionLost, NoProtocol
 from twisted.internet.interfaces import (
-    IConsumer,
+    IAddress,
     IDelayedCall,
     IHalfCloseableProtocol,
     IProducer,
     IProtocol,
     IProtocolFactory,
-    IPushProducer,
 )
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -34,7 +34,7 @@ from .protocol import SodiumClientProtocol, SodiumServerProtocol
 PASSED_ON = frozenset({"getTcpKeepAlive", "getTcpNoDelay", "setTcpKeepAlive", "setTcpNoDelay"})
 
 
-@implementer(ISodiumTransport, IConsumer, IPushProducer)
+@implementer(ISodiumTransport)
 class SodiumTransport:
     """
     What the application's protocol writes to. Small writes of one turn of the reactor leave
@@ -58,11 +58,11 @@ class SodiumTransport:
         """Who is at the other end."""
         return self._end.peer
 
-    def getPeer(self) -> Any:
+    def getPeer(self) -> IAddress:
         """The address of the other end, as the transport below tells it."""
         return self._end.transport.getPeer()
 
-    def getHost(self) -> Any:
+    def getHost(self) -> IAddress:
         """The address of this end, as the transport below tells it."""
         return self._end.transport.getHost()
 
@@ -78,7 +78,7 @@ class SodiumTransport:
         """
         self._end.write_stream(data)
 
-    def writeSequence(self, data: Any) -> None:
+    def writeSequence(self, data: Iterable[bytes]) -> None:
         """Send several pieces of bytes."""
         self.write(b"".join(data))
 
@@ -138,6 +138,7 @@ class StreamEnd(SodiumProtocol):
     :ivar peer: who is at the other end.
     """
 
+    factory: StreamServerFactory | StreamClientFactory
     application: IProtocol | None = None
     peer: Peer
 
@@ -155,6 +156,7 @@ class StreamEnd(SodiumProtocol):
         application = self.factory.application.buildProtocol(self.transport.getPeer())
         if application is None:
             self._close(NoProtocol())
+            return
         if self._done:
             return
         self.application = application
@@ -227,7 +229,7 @@ class StreamEnd(SodiumProtocol):
             self._peer_ended = True
             self._peer_has_ended()
         elif not self._stream.disconnecting:
-            self.application.dataReceived(payload)
+            self.application.dataReceived(payload)  # type: ignore[union-attr]  # it is there when data is
 
     def _peer_has_ended(self) -> None:
         if self._stream.disconnecting:
@@ -265,6 +267,9 @@ class StreamEnd(SodiumProtocol):
 class ServerStream(StreamEnd, SodiumServerProtocol):
     """The server's end."""
 
+    factory: StreamServerFactory
+    peer: Peer
+
     def _must_pause(self) -> bool:
         # As over a socket: who sends without a producer is buffered, and goes on receiving.
         return self._paused or (self.peer is None and super()._must_pause())
@@ -272,6 +277,9 @@ class ServerStream(StreamEnd, SodiumServerProtocol):
 
 class ClientStream(StreamEnd, SodiumClientProtocol):
     """The client's end."""
+
+    factory: StreamClientFactory
+    peer: Peer
 
 
 class _StreamFactory:

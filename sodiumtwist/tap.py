@@ -12,10 +12,12 @@ from dataclasses import fields
 from socket import gethostname
 from typing import Any
 
+from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.credentials import IUsernamePassword
 from twisted.cred.strcred import AuthOptionMixin
 from twisted.internet.defer import Deferred, inlineCallbacks, maybeDeferred
 from twisted.internet.endpoints import clientFromString, quoteStringArgument
+from twisted.internet.interfaces import IAddress
 from twisted.python import usage
 
 from .addresses import describe_bad_endpoint, masked
@@ -27,6 +29,7 @@ from .core.keys import KeyPair
 from .core.secretstream import RekeyAfter
 from .core.wire import pack_text
 from .descriptors import make_room
+from .factories import SodiumServerFactory
 from .keyfiles import KEY_VARIABLE, read_key, read_passphrase
 from .limits import Limits
 from .listening import STOP_TIMEOUT, ListeningService, is_local, parse_listening
@@ -95,7 +98,7 @@ class Options(AuthOptionMixin, ServiceOptions):
     )
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self["endpoints"] = []
         self["limits"] = {}
         self["credCheckers"] = []
@@ -163,7 +166,7 @@ class Options(AuthOptionMixin, ServiceOptions):
         except OSError as error:
             raise usage.UsageError(describe_os_error(error)) from None
 
-    def _checker(self) -> Any:
+    def _checker(self) -> ICredentialsChecker | None:
         checkers = list(self["credCheckers"])
         if self["no-checker"]:
             if checkers or self["passphrase"] is not None:
@@ -199,7 +202,7 @@ def _credentials(options: Options) -> list[str]:
     return words
 
 
-def _client_endpoint(description: str, address: Any) -> str:
+def _client_endpoint(description: str, address: object) -> str:
     """
     Make the endpoint string with which clients reach this server.
 
@@ -216,7 +219,7 @@ def _client_endpoint(description: str, address: Any) -> str:
     return f"{kind}:{quoteStringArgument(host)}:{port}"
 
 
-def send_command(description: str, address: Any, options: Options) -> str:
+def send_command(description: str, address: IAddress, options: Options) -> str:
     """
     Make the command that sends a file to this server. It names no passphrase.
 
@@ -229,7 +232,7 @@ def send_command(description: str, address: Any, options: Options) -> str:
     return shlex.join([*words, *_credentials(options), "FILE"])
 
 
-def tunnel_command(description: str, address: Any, options: Options) -> str:
+def tunnel_command(description: str, address: IAddress, options: Options) -> str:
     """
     Make the command that connects a local port to this server. It names no passphrase.
 
@@ -242,6 +245,9 @@ def tunnel_command(description: str, address: Any, options: Options) -> str:
 
 class SodiumService(ListeningService):
     """``twistd sodium``"""
+
+    _options: Options
+    _factory: SodiumServerFactory
 
     def announce(self) -> None:
         self._log.info("public key: {key}", key=self._options["pair"].public.hex())
@@ -264,13 +270,15 @@ class SodiumService(ListeningService):
 class UploadService(SodiumService):
     """``twistd sodium`` that receives files. When it stops, uploads under way are kept as partial."""
 
+    _factory: UploadFactory
+
     def announce(self) -> None:
         super().announce()
         store = self._factory.store
         tell = self._log.info if store.keeps else self._log.warn
         tell("uploads go to {where}", where=store.description)
 
-    def listens(self, description: str, address: Any) -> None:
+    def listens(self, description: str, address: IAddress) -> None:
         self._log.info("to send a file here: {command}", command=send_command(description, address, self._options))
 
     def drop(self) -> None:
@@ -290,7 +298,7 @@ class ForwardService(SodiumService):
         super().announce()
         self._log.info("streams go to {where}", where=masked(self._options["forward"]))
 
-    def listens(self, description: str, address: Any) -> None:
+    def listens(self, description: str, address: IAddress) -> None:
         command = tunnel_command(description, address, self._options)
         self._log.info("to connect a local port to this: {command}", command=command)
 

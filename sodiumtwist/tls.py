@@ -7,7 +7,7 @@ from __future__ import annotations
 import sys
 
 
-def describe_tls_error(error: BaseException) -> str | None:
+def describe_tls_error(error: BaseException | None) -> str | None:
     """
     Say on one line what went wrong with TLS, and what to do.
 

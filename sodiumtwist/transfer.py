@@ -25,6 +25,7 @@ from twisted.python.failure import Failure
 from .core.errors import RemoteProtocolError, UnexpectedPDU
 from .core.wire import PDU_OVERHEAD
 from .factories import SodiumServerFactory
+from .interfaces import Peer
 from .producers import WriteGate
 from .protocol import SodiumClientProtocol, SodiumServerProtocol
 from .sources import Source
@@ -88,6 +89,9 @@ class UploadReceiver(SodiumServerProtocol):
     with a mebibyte waiting nothing more is received.
     """
 
+    factory: UploadFactory
+    peer: Peer  # nothing is received before it is there
+
     _upload: Upload | None = None
     _working: Deferred[None] | None = None
     _looping = False
@@ -125,14 +129,13 @@ class UploadReceiver(SodiumServerProtocol):
 
     def _work_once(self) -> None:
         if self._upload is None:
-            working = self.factory.store.open(self.peer.login)
-            working.addCallback(self._opened)
+            assert self.peer.login is not None  # clients have one
+            working = self.factory.store.open(self.peer.login).addCallback(self._opened)
         else:
             count = 1 if self._upload.one_by_one else len(self._waiting)
             batch = [self._waiting.popleft() for _ in range(count)]
             self._waiting_size -= sum(len(payload) + PDU_OVERHEAD for payload in batch)
-            working = self._upload.write(batch)
-            working.addCallback(self._written, batch)
+            working = self._upload.write(batch).addCallback(self._written, batch)
         self._working = working
         working.addErrback(self._failed)
         working.addCallback(self._go_on)
@@ -149,7 +152,7 @@ class UploadReceiver(SodiumServerProtocol):
 
     def _failed(self, reason: Failure) -> None:
         self._waiting.clear()
-        why = describe_os_error(reason.value) if reason.check(OSError) else reason.getErrorMessage()
+        why = describe_os_error(reason.value) if isinstance(reason.value, OSError) else reason.getErrorMessage()
         if not reason.check(OSError, CancelledError):
             self._log.failure("cannot store an upload from {peer}", reason, peer=self._peer())
         if self._broken is None:
@@ -247,7 +250,7 @@ class UploadSender(SodiumClientProtocol):
 
     seconds = 0.0
 
-    def __init__(self, source: Source, progress: Callable[[int], Any] = lambda size: None) -> None:
+    def __init__(self, source: Source, progress: Callable[[int], object] = lambda size: None) -> None:
         self.acknowledged = 0
         self.finished: Deferred[None] = Deferred()
         self.lost: Deferred[None] = Deferred()

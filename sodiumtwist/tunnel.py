@@ -117,7 +117,7 @@ class TunnelEntry(TunnelEnd):
         self._connecting = maybeDeferred(self.factory.endpoint.connect, leaving)
         self._connecting.addBoth(self._connected)
 
-    def _connected(self, result: Any) -> None:
+    def _connected(self, result: object) -> None:
         self._connecting = None
         if not isinstance(result, Failure) or result.check(CancelledError) or self.gone:
             return

@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet.endpoints import clientFromString
+from twisted.internet.interfaces import IAddress
 from twisted.python import usage
 
 from .addresses import describe_bad_endpoint, masked
@@ -69,12 +70,14 @@ class Options(ServiceOptions):
 class TunnelService(ListeningService):
     """``twistd sodium-tunnel``"""
 
+    _factory: TunnelFactory
+
     def announce(self) -> None:
         self._log.info("connections go to {where}", where=masked(self._options["to"]))
         if self._options["warning"]:
             self._log.warn("{line}", line=self._options["warning"])
 
-    def listens(self, description: str, address: Any) -> None:
+    def listens(self, description: str, address: IAddress) -> None:
         if not is_local(description):
             self._log.warn("whoever can reach {where} gets through, without a login", where=masked(description))
 
