@@ -7,14 +7,18 @@ streams. A server that answers in capitals and a client, in one program:
 
 import asyncio
 import time
+from asyncio import StreamReader, StreamWriter
+from collections.abc import AsyncIterator
 
 from sodiumtwist.core.connection import ClientConnection, ServerConnection
 from sodiumtwist.core.errors import MalformedPDU, RemoteProtocolError
-from sodiumtwist.core.events import Authenticated, AuthenticationRequested, DataReceived, PingReceived
+from sodiumtwist.core.events import Authenticated, AuthenticationRequested, DataReceived, Event, PingReceived
 from sodiumtwist.core.keys import KeyPair
 
 
-async def events(connection, reader, writer):
+async def events(
+    connection: ClientConnection | ServerConnection, reader: StreamReader, writer: StreamWriter
+) -> AsyncIterator[Event]:
     """Iterate over what happens on a connection, and keep its deadlines."""
     now = asyncio.get_running_loop().time
     while True:
@@ -35,7 +39,7 @@ async def events(connection, reader, writer):
         await writer.drain()
 
 
-async def serve(pair, reader, writer):
+async def serve(pair: KeyPair, reader: StreamReader, writer: StreamWriter) -> None:
     now = asyncio.get_running_loop().time
     connection = ServerConnection(pair, now())
     try:
@@ -53,7 +57,7 @@ async def serve(pair, reader, writer):
         writer.close()
 
 
-async def ask(server_key, port, question):
+async def ask(server_key: bytes, port: int, question: bytes) -> bytes:
     now = asyncio.get_running_loop().time
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     connection = ClientConnection(server_key, "me", "open sesame", now())
@@ -69,11 +73,11 @@ async def ask(server_key, port, question):
         writer.close()
 
 
-async def main():
+async def main() -> None:
     pair = KeyPair.generate()
     done = asyncio.Event()
 
-    async def serve_one(reader, writer):
+    async def serve_one(reader: StreamReader, writer: StreamWriter) -> None:
         await serve(pair, reader, writer)
         done.set()
 

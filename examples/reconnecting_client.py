@@ -6,27 +6,30 @@ A client that comes back whenever its connection goes, here to a server that dro
 
 from twisted.application.internet import ClientService
 from twisted.internet import endpoints, protocol, task
+from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTCP
 from twisted.protocols.basic import LineReceiver
 
-from sodiumtwist import KeyPair, SingleLogin, SodiumClientEndpoint, SodiumServerEndpoint
+from sodiumtwist import ISodiumTransport, KeyPair, SingleLogin, SodiumClientEndpoint, SodiumServerEndpoint
 
 
 class Greeter(LineReceiver):
+    transport: ISodiumTransport
     greeted = 0
 
-    def connectionMade(self):
+    def connectionMade(self) -> None:
         Greeter.greeted += 1
         self.sendLine(b"hello, the %d. time" % Greeter.greeted)
         if Greeter.greeted < 3:
             self.transport.loseConnection()
 
 
-async def main(reactor):
-    third = Deferred()
+async def main(reactor: IReactorTCP) -> None:
+    third: Deferred[None] = Deferred()
 
     class Listener(LineReceiver):
-        def lineReceived(self, line):
+        def lineReceived(self, line: bytes) -> None:
             print(line.decode())
             if b"3" in line:
                 third.callback(None)
@@ -35,8 +38,10 @@ async def main(reactor):
     below = endpoints.serverFromString(reactor, "tcp:0:interface=127.0.0.1")
     server = SodiumServerEndpoint(below, pair, SingleLogin("me", "open sesame"))
     port = await server.listen(protocol.Factory.forProtocol(Greeter))
+    where = port.getHost()
+    assert isinstance(where, IPv4Address)
 
-    below = endpoints.clientFromString(reactor, f"tcp:127.0.0.1:{port.getHost().port}")
+    below = endpoints.clientFromString(reactor, f"tcp:127.0.0.1:{where.port}")
     endpoint = SodiumClientEndpoint(below, pair.public, "me", "open sesame")
     # Without retryPolicy it waits longer from time to time, which is what you want.
     service = ClientService(endpoint, protocol.Factory.forProtocol(Listener), retryPolicy=lambda failures: 0.1)

@@ -6,16 +6,17 @@ A service that answers requests. Start it, then run the command that it prints:
 
 from twisted.internet import endpoints, task
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTCP
 
-from sodiumtwist import KeyPair, SingleLogin, SodiumServerFactory
+from sodiumtwist import KeyPair, Peer, SingleLogin, SodiumServerFactory
 
 
-async def respond(peer, payload):
+async def respond(peer: Peer, payload: bytes) -> bytes:
     """Answer one request. It may await what it likes, and answers still leave in order."""
-    return b"%d bytes from %s" % (len(payload), peer.login.encode())
+    return f"{len(payload)} bytes from {peer.login}".encode()
 
 
-async def main(reactor):
+async def main(reactor: IReactorTCP) -> None:
     # A service that stays has a key that stays: sodiumtwist.keyfiles.read_key_file("server.key").
     pair = KeyPair.generate()
     factory = SodiumServerFactory(pair, SingleLogin("me", "open sesame"), respond)

@@ -1,9 +1,17 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from twisted.application.service import ServiceMaker
 from twisted.cred.credentials import IUsernamePassword
 from twisted.cred.strcred import ICheckerFactory
 from twisted.internet.interfaces import IStreamClientEndpointStringParserWithReactor, IStreamServerEndpointStringParser
 from twisted.plugin import IPlugin
 from zope.interface import implementer
+
+if TYPE_CHECKING:
+    from sodiumtwist import SodiumClientEndpoint, SodiumServerEndpoint
+    from sodiumtwist.argon2 import Argon2File
 
 
 @implementer(IPlugin, IStreamServerEndpointStringParser, IStreamClientEndpointStringParserWithReactor)
@@ -12,12 +20,12 @@ class _Strings:
 
     prefix = "sodium"
 
-    def parseStreamServer(self, reactor, *arguments, **keywords):
+    def parseStreamServer(self, reactor: Any, *arguments: Any, **keywords: Any) -> SodiumServerEndpoint:
         from sodiumtwist.endpoints import server_from_string
 
         return server_from_string(reactor, arguments, keywords)
 
-    def parseStreamClient(self, reactor, *arguments, **keywords):
+    def parseStreamClient(self, reactor: Any, *arguments: Any, **keywords: Any) -> SodiumClientEndpoint:
         from sodiumtwist.endpoints import client_from_string
 
         return client_from_string(reactor, arguments, keywords)
@@ -36,7 +44,7 @@ class _Argon2:
     """
     credentialInterfaces = (IUsernamePassword,)
 
-    def generateChecker(self, argument):
+    def generateChecker(self, argument: str) -> Argon2File:
         from sodiumtwist.argon2 import from_argument
 
         return from_argument(argument)
