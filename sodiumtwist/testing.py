@@ -20,6 +20,14 @@ from .factories import SodiumClientFactory, SodiumServerFactory
 from .requests import RequestClient, Respond
 from .streams import StreamClientFactory, StreamServerFactory
 
+__all__ = [
+    "connect_requests",
+    "connect_streams",
+    "LOGIN",
+    "MemoryPair",
+    "PASSPHRASE",
+]
+
 #: With these the client is let in.
 LOGIN = "tester"
 PASSPHRASE = "passphrase of tests"

@@ -4,3 +4,14 @@ The protocol without IO: no sockets, no clock, no Twisted.
 Start at :mod:`~sodiumtwist.core.connection`; the wire's structures are in
 :mod:`~sodiumtwist.core.wire`, the states in :mod:`~sodiumtwist.core.states`.
 """
+
+__all__ = [
+    "connection",
+    "errors",
+    "events",
+    "keepalive",
+    "keys",
+    "secretstream",
+    "states",
+    "wire",
+]

@@ -1,0 +1,181 @@
+"""
+What users write, as mypy sees it. Nothing in here runs: the types are what is tested. Where a line is
+wrong on purpose mypy must say so, or else its ``type: ignore`` is one too many.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.application.internet import ClientService
+from twisted.cred.portal import Portal
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import (
+    IAddress,
+    IListeningPort,
+    IProtocol,
+    IReactorTCP,
+    IStreamClientEndpoint,
+    IStreamServerEndpoint,
+)
+from twisted.internet.protocol import Factory, Protocol
+from twisted.protocols.wire import Echo
+from twisted.python.failure import Failure
+from typing_extensions import assert_type
+
+from sodiumtwist import (
+    AnyLogin,
+    AuthorizedKeysFile,
+    ISodiumTransport,
+    KeyPair,
+    Limits,
+    Peer,
+    RekeyAfter,
+    ReplayDatabase,
+    ReplayMemory,
+    RequestClient,
+    SingleLogin,
+    SodiumClientEndpoint,
+    SodiumClientFactory,
+    SodiumClientProtocol,
+    SodiumServerEndpoint,
+    SodiumServerFactory,
+    SodiumServerProtocol,
+    Timeouts,
+    connect,
+    parse_key,
+)
+from sodiumtwist.argon2 import Argon2File
+from sodiumtwist.core.connection import ClientConnection, ServerConnection
+from sodiumtwist.core.events import DataReceived, Event, PongReceived
+from sodiumtwist.testing import MemoryPair, connect_requests, connect_streams
+
+PAIR = KeyPair.generate()
+LOGIN = SingleLogin("me", "open sesame")
+
+
+# Requests
+
+
+def at_once(peer: Peer, payload: bytes) -> bytes:
+    assert_type(peer.login, "str | None")
+    assert_type(peer.public_key, bytes)
+    assert_type(peer.address, IAddress)
+    assert_type(peer.avatar, Any)
+    return payload
+
+
+def later(peer: Peer, payload: bytes) -> Deferred[bytes]:
+    return succeed(payload)
+
+
+async def awaiting(peer: Peer, payload: bytes) -> bytes:
+    return await later(peer, payload)
+
+
+def text(peer: Peer, payload: bytes) -> str:
+    return payload.decode()
+
+
+async def asking(reactor: IReactorTCP, endpoint: IStreamClientEndpoint) -> None:
+    key = parse_key("7b4e")
+    assert_type(key, bytes)
+    client = await connect(reactor, "tcp:example.org:5555", key, "me", "open sesame")
+    assert_type(client, RequestClient)
+    assert_type(connect(reactor, endpoint, key, early=True, limit=3, pair=PAIR), Deferred[RequestClient])
+    assert_type(client.request(b"hello"), Deferred[bytes])
+    assert_type(await client.request(memoryview(b"hello")), bytes)
+    assert_type(await client.ping(), float)
+    assert_type(client.peer, "Peer | None")
+    assert_type(client.message, "str | None")
+    await client.ready()
+    await client.close()
+
+    client.request("hello")  # type: ignore[arg-type]
+    connect(reactor, "tcp:example.org:5555", "7b4e")  # type: ignore[arg-type]
+    connect(reactor, "tcp:example.org:5555", key, "me", "open sesame", True)  # type: ignore[call-arg]
+
+
+# Factories
+
+
+class Shout(SodiumServerProtocol):
+    def payload_received(self, payload: bytes) -> None:
+        assert_type(self.peer, "Peer | None")
+        assert_type(self.factory, SodiumServerFactory)
+        assert_type(self.transport.getPeer(), IAddress)
+        self.send_data(payload.upper())
+        self.send_data("text")  # type: ignore[arg-type]
+
+
+class Ask(SodiumClientProtocol):
+    def authenticated(self) -> None:
+        assert_type(self.factory, SodiumClientFactory)
+        self.send_data(bytearray(3))
+        self.registerProducer(self, True)
+
+    def connection_lost(self, reason: Failure) -> None:
+        assert_type(self.when_authenticated(), Deferred[None])
+
+
+def factories(portal: Portal) -> None:
+    SodiumServerFactory(PAIR, LOGIN, at_once)
+    SodiumServerFactory(PAIR, LOGIN, later, concurrency=3)
+    SodiumServerFactory(PAIR, AnyLogin([LOGIN, Argon2File("users.txt")]), awaiting, message="hello")
+    SodiumServerFactory(PAIR, portal, protocol=Shout, replays=ReplayMemory(3), limits=Limits(connections=3))
+    SodiumServerFactory(PAIR, None, authorized_keys=AuthorizedKeysFile("keys.txt"), replays=ReplayDatabase("db"))
+    SodiumClientFactory(PAIR.public, "me", "open sesame", Ask, PAIR, Timeouts(authentication=3), rekey=RekeyAfter(3))
+    SodiumClientFactory(PAIR.public, protocol=lambda: RequestClient(3))
+
+    SodiumServerFactory(PAIR, LOGIN, text)  # type: ignore[arg-type]
+    SodiumServerFactory(PAIR, LOGIN, protocol=Ask)  # type: ignore[arg-type]
+    SodiumServerFactory(PAIR.public, LOGIN)  # type: ignore[arg-type]
+    SodiumServerFactory(PAIR)  # type: ignore[call-arg]
+    SodiumClientFactory(PAIR.public, protocol=Shout)  # type: ignore[arg-type]
+    SodiumClientFactory(PAIR)  # type: ignore[arg-type]
+
+
+# Any protocol
+
+
+class Greeter(Protocol):
+    transport: ISodiumTransport
+
+    def connectionMade(self) -> None:
+        assert_type(self.transport.peer, Peer)
+        self.transport.write(b"hello")
+        self.transport.pauseProducing()
+        self.transport.loseWriteConnection()
+        self.transport.abortConnection()
+
+
+def endpoints(below: IStreamServerEndpoint, beyond: IStreamClientEndpoint) -> None:
+    server = SodiumServerEndpoint(below, PAIR, LOGIN)
+    assert_type(server.listen(Factory.forProtocol(Greeter)), Deferred[IListeningPort])
+    client = SodiumClientEndpoint(beyond, PAIR.public, "me", "open sesame")
+    assert_type(client.connect(Factory.forProtocol(Echo)), Deferred[IProtocol])
+    ClientService(SodiumClientEndpoint(client, PAIR.public), Factory.forProtocol(Echo))
+    SodiumServerEndpoint(server, PAIR, None, authorized_keys=AuthorizedKeysFile("keys.txt"))
+
+    SodiumServerEndpoint("tcp:5555", PAIR, LOGIN)  # type: ignore[arg-type]
+    SodiumClientEndpoint(below, PAIR.public)  # type: ignore[arg-type]
+
+
+# In memory, and without Twisted
+
+
+def memory() -> None:
+    assert_type(connect_streams(Factory.forProtocol(Greeter), Factory.forProtocol(Echo)), MemoryPair)
+    assert_type(connect_requests(awaiting), MemoryPair)
+    connect_requests(text)  # type: ignore[arg-type]
+
+
+def core(server: ServerConnection, client: ClientConnection) -> None:
+    assert_type(client.initiate(), bytes)
+    assert_type(server.accept(1.0), bytes)
+    for event in client.receive_data(b"", 1.0):
+        assert_type(event, Event)
+        if isinstance(event, DataReceived):
+            assert_type(event.payload, bytes)
+        elif isinstance(event, PongReceived):
+            assert_type(event.latency, float)
