@@ -34,6 +34,10 @@ CLIENT_PAIR = KeyPair.from_secret(bytes(range(101, 133)))
 BUFFER_SIZE = READ_SIZE
 
 
+class Boom(Exception):
+    """What a faulty application raises."""
+
+
 class Recorder:
     """
     Writes down its hooks.

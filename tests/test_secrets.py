@@ -1,0 +1,124 @@
+"""
+Secrets that must not be seen anywhere, and not be kept.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.task import Clock
+from twisted.internet.testing import EventLoggingObserver
+from twisted.logger import eventAsJSON, eventAsText, formatEvent, globalLogPublisher
+from twisted.trial.unittest import SynchronousTestCase
+
+from sodiumtwist import AuthenticationFailed, KeyPair, SingleLogin, SodiumServerProtocol
+
+from .checkers import AnyChecker, LateChecker
+from .pair import (
+    CLIENT_PAIR,
+    LOGIN,
+    PASSPHRASE,
+    SERVER_PAIR,
+    Boom,
+    Pair,
+    RecordingServer,
+    make_client_factory,
+    make_server_factory,
+)
+
+
+class SecretsTests(SynchronousTestCase):
+    """What must not be seen anywhere."""
+
+    wrong = "Wr0ng-p\u00e4ssphrase"
+    secrets = (PASSPHRASE.encode(), wrong.encode(), SERVER_PAIR.secret, CLIENT_PAIR.secret)
+
+    def assert_no_secrets(self, text: str | None) -> None:
+        assert text is not None
+        for secret in self.secrets:
+            spellings = {secret.hex(), secret.hex().upper(), repr(secret)[2:-1], repr(list(secret))[1:-1]}
+            try:
+                spellings |= {secret.decode(), ascii(secret.decode())[1:-1]}
+            except UnicodeDecodeError:
+                pass
+            for spelling in spellings:
+                self.assertNotIn(spelling, text)
+
+    def test_the_test(self) -> None:
+        """It finds what it looks for."""
+        for text in (PASSPHRASE, f"{SERVER_PAIR.secret!r}", CLIENT_PAIR.secret.hex(), ascii(self.wrong)):
+            self.assertRaises(self.failureException, self.assert_no_secrets, text)
+
+    def test_repr(self) -> None:
+        """At every moment of a session."""
+        clock = Clock()
+        checker = SingleLogin(LOGIN, PASSPHRASE)
+        server_factory = make_server_factory(clock, checker=checker)
+        client_factory = make_client_factory(clock)
+        pair = Pair(server_factory, client_factory)
+        things = [
+            SERVER_PAIR, CLIENT_PAIR, checker, server_factory, client_factory, pair.server, pair.client,
+            pair.server._connection, pair.client._connection,
+        ]  # fmt: skip
+
+        def look() -> None:
+            for thing in things:
+                self.assert_no_secrets(f"{thing!r} {thing} {[thing]}")
+
+        look()
+        pair.flush()
+        look()
+        pair.client.close()
+        pair.flush()
+        look()
+        self.assertIn(repr(SERVER_PAIR.public), repr(SERVER_PAIR))
+
+    def test_log(self) -> None:
+        """Whole sessions, good and bad ones, in every form in which their events can be written."""
+        events = EventLoggingObserver.createWithCleanup(self, globalLogPublisher)
+
+        class Faulty(RecordingServer):
+            def payload_received(self, payload: bytes) -> None:
+                raise Boom("in the hook")
+
+        def raises(credentials: Any) -> Any:
+            raise Boom("in the checker")
+
+        def session(server: Any = RecordingServer, checker: Any = None, **client: Any) -> None:
+            clock = Clock()
+            pair = Pair(make_server_factory(clock, server, checker), make_client_factory(clock, **client))
+            pair.flush()
+            if pair.client.is_authenticated:
+                pair.client.send_data(b"payload")
+                pair.client.ping().addErrback(lambda reason: None)
+                pair.flush()
+            clock.advance(10)
+            pair.client.close()
+            pair.flush()
+
+        session()
+        session(passphrase=self.wrong)
+        session(checker=AnyChecker(raises))
+        session(checker=LateChecker())
+        session(Faulty)
+        session(server_key=KeyPair.generate().public)
+        self.assertEqual(len(self.flushLoggedErrors(Boom)), 2)
+        ours = [event for event in events if isinstance(event["log_source"], SodiumServerProtocol)]
+        self.assertEqual(len(ours), 8)
+        for event in events:
+            self.assert_no_secrets(formatEvent(event))
+            self.assert_no_secrets(eventAsText(event))
+            self.assert_no_secrets(eventAsJSON(event))
+            for value in event.values():
+                self.assert_no_secrets(f"{value} {value!r}")
+
+    def test_reasons(self) -> None:
+        """Those of a refusal, with their tracebacks."""
+        clock = Clock()
+        pair = Pair(make_server_factory(clock), make_client_factory(clock, passphrase=self.wrong))
+        pair.flush()
+        for reason in (pair.server.reason, pair.client.reason):
+            self.assertIs(reason.type, AuthenticationFailed)
+            self.assert_no_secrets(f"{reason} {reason!r} {reason.value!r}")
+            for detail in ("default", "verbose"):
+                self.assert_no_secrets(reason.getTraceback(detail=detail))

@@ -1,0 +1,328 @@
+"""
+The protocol over real sockets.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+import random
+import tempfile
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.endpoints import (
+    SSL4ServerEndpoint,
+    TCP4ClientEndpoint,
+    TCP4ServerEndpoint,
+    UNIXClientEndpoint,
+    UNIXServerEndpoint,
+    connectProtocol,
+    wrapClientTLS,
+)
+from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.ssl import PrivateCertificate, optionsForClientTLS
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+from twisted.trial.unittest import TestCase
+
+from sodiumtwist import AuthenticationFailed
+
+from .pair import (
+    CLIENT_PAIR,
+    LOGIN,
+    Boom,
+    EchoServer,
+    RecordingClient,
+    RecordingServer,
+    make_client_factory,
+    make_server_factory,
+)
+from .payload_producers import PullSource
+
+
+def _later(deferred: Deferred[Any], result: Any) -> None:
+    """Fire it when the hook that says so is over."""
+    reactor.callLater(0, deferred.callback, result)  # type: ignore[attr-defined]
+
+
+class Signalling:
+    """Tells by Deferreds what a test over sockets waits for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.opened: Deferred[Any] = Deferred()
+        self.lost: Deferred[type[BaseException]] = Deferred()
+        self._wanted: tuple[int, Deferred[None]] | None = None
+        self._size = 0
+
+    def want(self, size: int) -> Deferred[None]:
+        """Fires when payloads of so many bytes were received in all."""
+        wanted: Deferred[None] = Deferred()
+        self._wanted = size, wanted
+        self._check()
+        return wanted
+
+    def _check(self) -> None:
+        if self._wanted is not None and self._size >= self._wanted[0]:
+            wanted, self._wanted = self._wanted[1], None
+            _later(wanted, None)
+
+    def authenticated(self) -> None:
+        super().authenticated()  # type: ignore[misc]
+        _later(self.opened, self)
+
+    def payload_received(self, payload: bytes) -> None:
+        super().payload_received(payload)  # type: ignore[misc]
+        self._size += len(payload)
+        self._check()
+
+    def connection_lost(self, reason: Failure) -> None:
+        super().connection_lost(reason)  # type: ignore[misc]
+        _later(self.lost, reason.type)
+
+
+def make_certificate() -> PrivateCertificate:
+    """A self-signed one for ``localhost``."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    begin = datetime.datetime(2020, 1, 1, tzinfo=datetime.timezone.utc)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(begin)
+        .not_valid_after(begin + datetime.timedelta(days=36_500))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    encoding = serialization.Encoding.PEM
+    private = key.private_bytes(encoding, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    return PrivateCertificate.loadPEM(certificate.public_bytes(encoding) + private)
+
+
+class SocketServer(Signalling, RecordingServer):
+    pass
+
+
+class SocketEchoServer(Signalling, EchoServer):
+    pass
+
+
+class SocketClient(Signalling, RecordingClient):
+    pass
+
+
+class SocketTests(TestCase):
+    """
+    Over real sockets. Time is the test's own, but for producers, which ask the reactor.
+    """
+
+    timeout = 10
+
+    async def start(
+        self, server: Any = SocketServer, client: Any = SocketClient, real_time: bool = False, **arguments: Any
+    ) -> tuple[Any, Any]:
+        """
+        Connect over TCP.
+
+        :return: both ends, or ``None`` for a server that the client's login was refused by.
+        """
+        clock = reactor if real_time else Clock()
+        ends: list[Any] = []
+
+        def make() -> Any:
+            ends.append(server())
+            return ends[-1]
+
+        factory = make_server_factory(clock, make)
+        port = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(factory)
+        self.addCleanup(port.stopListening)
+        endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", port.getHost().port)
+        client_end = await endpoint.connect(make_client_factory(clock, client, **arguments))
+        self.addCleanup(self._end, client_end, ends)
+        if "passphrase" not in arguments:
+            await client_end.opened
+        return ends[0] if ends else None, client_end
+
+    def _end(self, client_end: Any, ends: list[Any]) -> Deferred[Any]:
+        """Leave no socket to the next test."""
+        both = [client_end, *ends]
+        for end in both:
+            end.abort()
+        return gatherResults([end.lost for end in both])
+
+    async def test_session(self) -> None:
+        server, client = await self.start(SocketEchoServer, pair=CLIENT_PAIR)
+        self.assertEqual((server.peer.login, server.peer.public_key), (LOGIN, CLIENT_PAIR.public))
+        client.send_data(b"hello")
+        await client.want(5)
+        latency = client.ping()
+        self.assertEqual(await latency, 0)
+        client.close()
+        self.assertIs(await client.lost, ConnectionDone)
+        self.assertIs(await server.lost, ConnectionDone)
+        self.assertEqual(client.payloads, [b"hello"])
+
+    async def test_no_delay(self) -> None:
+        server, client = await self.start()
+        self.assertTrue(server.transport.getTcpNoDelay())
+        self.assertTrue(client.transport.getTcpNoDelay())
+
+    async def test_refused(self) -> None:
+        server, client = await self.start(passphrase="wrong")
+        self.assertIs(await client.lost, AuthenticationFailed)
+
+    async def test_refused_with_much_early_data(self) -> None:
+        """Whether the system says that the connection was closed or reset."""
+
+        class Client(SocketClient):
+            def connectionMade(self) -> None:
+                super().connectionMade()
+                self.write(bytes(3_000_000))
+
+        server, client = await self.start(client=Client, passphrase="wrong")
+        self.assertIs(await client.lost, AuthenticationFailed)
+
+    async def test_abort(self) -> None:
+        """The peer sees a reset."""
+        server, client = await self.start()
+        client.abort(Boom("enough"))
+        self.assertIs(await client.lost, Boom)
+        self.assertIs(await server.lost, ConnectionLost)
+
+    async def test_close_delivers_much(self) -> None:
+        server, client = await self.start()
+        client.write(bytes(3_000_000))
+        client.close()
+        self.assertIs(await server.lost, ConnectionDone)
+        self.assertEqual(sum(map(len, server.payloads)), 3_000_000)
+
+    async def test_both_directions(self) -> None:
+        """A pull producer over a real socket, to a server that echoes."""
+        server, client = await self.start(SocketEchoServer, real_time=True)
+        payloads = [random.Random(index).randbytes(100_000) for index in range(30)]
+        source = PullSource(client, payloads)
+        client.registerProducer(source, False)
+        await client.want(3_000_000)
+        self.assertEqual(b"".join(client.payloads), b"".join(payloads))
+
+    async def test_paused_reader(self) -> None:
+        """A server that stops at the first payload gets the rest, and the end behind it, when it goes on."""
+
+        class Server(SocketServer):
+            def payload_received(self, payload: bytes) -> None:
+                super().payload_received(payload)
+                if len(self.payloads) == 1:
+                    self.pauseProducing()
+
+        server, client = await self.start(Server)
+        for index in range(500):
+            client.send_data(b"%d" % index * 100)
+        client.close()
+        await server.want(1)
+        self.assertEqual(server.payloads, [b"0" * 100])
+        server.resumeProducing()
+        self.assertIs(await server.lost, ConnectionDone)
+        self.assertIs(await client.lost, ConnectionDone)
+        self.assertEqual(server.payloads, [b"%d" % index * 100 for index in range(500)])
+
+    async def test_failure_in_the_last_hook(self) -> None:
+        """It is logged, and the server goes on without that connection."""
+
+        class Server(SocketServer):
+            def connection_lost(self, reason: Failure) -> None:
+                super().connection_lost(reason)
+                raise Boom("in the last hook")
+
+        server, client = await self.start(Server)
+        client.close()
+        await server.lost
+        self.assertEqual(server.factory.connections, set())
+        self.assertEqual(len(self.flushLoggedErrors(Boom)), 1)
+
+    async def start_tls(self, server: Any, client: Any) -> tuple[Any, Any]:
+        """Connect over TLS, whose transport is a protocol on another one."""
+        certificate = make_certificate()
+        ends: list[Any] = []
+
+        def make() -> Any:
+            ends.append(server())
+            return ends[-1]
+
+        listening = SSL4ServerEndpoint(reactor, 0, certificate.options(), interface="127.0.0.1")
+        port = await listening.listen(make_server_factory(Clock(), make))
+        self.addCleanup(port.stopListening)
+        endpoint = wrapClientTLS(
+            optionsForClientTLS("localhost", trustRoot=certificate),
+            TCP4ClientEndpoint(reactor, "127.0.0.1", port.getHost().port),
+        )
+        client_end: Any = await endpoint.connect(make_client_factory(Clock(), client))
+        self.addCleanup(self._end, client_end, ends)
+        await client_end.opened
+        return ends[0], client_end
+
+    async def test_tls(self) -> None:
+        server, client = await self.start_tls(SocketEchoServer, SocketClient)
+        self.assertTrue(server.transport.getTcpNoDelay())
+        data = random.Random(12).randbytes(1_000_000)
+        client.write(data)
+        await client.want(len(data))
+        self.assertEqual(b"".join(client.payloads), data)
+        client.close()
+        self.assertIs(await server.lost, ConnectionDone)
+        self.assertIs(await client.lost, ConnectionDone)
+
+    async def test_paused_over_tls(self) -> None:
+        """One payload at a time, though this transport goes on to deliver what it has decrypted."""
+
+        class Server(SocketServer):
+            def payload_received(self, payload: bytes) -> None:
+                super().payload_received(payload)
+                self.pauseProducing()
+
+        class Client(SocketClient):
+            def authenticated(self) -> None:
+                super().authenticated()
+                for _ in range(10):
+                    self.send_data(bytes(10_000))
+
+        server, client = await self.start_tls(Server, Client)
+        for count in range(1, 11):
+            await server.want(count * 10_000)
+            self.assertEqual(len(server.payloads), count)
+            server.resumeProducing()
+        self.assertEqual(server.payloads, [bytes(10_000)] * 10)
+
+    async def test_unix_socket(self) -> None:
+        """With a protocol made beforehand, over a transport that has no use for TCP_NODELAY."""
+        directory = tempfile.mkdtemp()
+        self.addCleanup(os.rmdir, directory)
+        path = os.path.join(directory, "socket")
+        clock = Clock()
+        ends: list[Any] = []
+
+        def make() -> Any:
+            ends.append(SocketEchoServer())
+            return ends[-1]
+
+        port = await UNIXServerEndpoint(reactor, path).listen(make_server_factory(clock, make))
+        self.addCleanup(port.stopListening)
+        client = SocketClient()
+        client.factory = make_client_factory(clock)
+        await connectProtocol(UNIXClientEndpoint(reactor, path), client)
+        await client.opened
+        client.send_data(b"over a UNIX socket")
+        await client.want(18)
+        self.assertEqual(client.payloads, [b"over a UNIX socket"])
+        client.close()
+        self.assertIs(await ends[0].lost, ConnectionDone)
+        await client.lost
+        self.assertEqual(clock.getDelayedCalls(), [])

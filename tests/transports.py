@@ -1,0 +1,42 @@
+"""
+Transports of strings.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.testing import StringTransportWithDisconnection
+from twisted.python.failure import Failure
+
+
+class Transport(StringTransportWithDisconnection):
+    """
+    A transport of strings.
+
+    :ivar writes: the size of each write.
+    :ivar orderly: whether ``loseConnection`` ends it at once, as it does where nothing is left to write.
+    """
+
+    def __init__(self, protocol: Any, orderly: bool = True) -> None:
+        super().__init__()
+        self.protocol = protocol
+        self.orderly = orderly
+        self.writes: list[int] = []
+
+    def write(self, data: bytes) -> None:
+        if not self.connected or self.disconnecting:
+            raise AssertionError("written after it was closed")
+        self.writes.append(len(data))
+        super().write(data)
+
+    def loseConnection(self) -> None:
+        if self.orderly or self.disconnected:
+            super().loseConnection()
+        else:
+            self.disconnecting = True
+
+    def lose(self, reason: Exception) -> None:
+        """The connection ends, and not by our side."""
+        self.connected = False
+        self.protocol.connectionLost(Failure(reason))
