@@ -11,6 +11,8 @@ from twisted.cred.credentials import IUsernamePassword
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
+from sodiumtwist import SingleLogin
+
 
 @implementer(ICredentialsChecker)
 class LateChecker:
@@ -44,3 +46,17 @@ class AnyChecker:
 
     def __init__(self, decide: Any) -> None:
         self.requestAvatarId = decide
+
+
+class Undecided:
+    """A checker that never decides, and says when it was asked."""
+
+    credentialInterfaces = SingleLogin.credentialInterfaces
+
+    def __init__(self) -> None:
+        self.asked: Deferred[None] = Deferred()
+        self.deciding: Deferred[bytes] = Deferred()
+
+    def requestAvatarId(self, credentials: Any) -> Deferred[bytes]:
+        self.asked.callback(None)
+        return self.deciding

@@ -4,13 +4,18 @@ Who may come in.
 
 from __future__ import annotations
 
+from typing import Any
+
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.credentials import IUsernamePassword, UsernamePassword
-from twisted.cred.error import UnauthorizedLogin
+from twisted.cred.error import LoginDenied, UnauthorizedLogin
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 from zope.interface.verify import verifyClass, verifyObject
 
 from sodiumtwist import LocalProtocolError, SingleLogin
+from sodiumtwist.auth import AnyLogin, LoginNotChecked
 
 LOGIN = "j\u00fcrgen"
 PASSPHRASE = "correct h\u00f6rse"
@@ -81,3 +86,45 @@ class SingleLoginTests(SynchronousTestCase):
         error = self.assertRaises(UnauthorizedLogin, self.ask, LOGIN, "close but wrong", checker)
         self.assertNotIn("correct", repr(error))
         self.assertNotIn("close", repr(error))
+
+
+class AnyLoginTests(SynchronousTestCase):
+    """Several checkers."""
+
+    def make(self, *answers: Any) -> Any:
+        @implementer(ICredentialsChecker)
+        class Checker:
+            credentialInterfaces = (IUsernamePassword,)
+
+            def __init__(self, answer: Any) -> None:
+                self.answer = answer
+
+            def requestAvatarId(self, credentials: Any) -> Any:
+                if isinstance(self.answer, Exception):
+                    raise self.answer
+                return self.answer
+
+        return AnyLogin([Checker(answer) for answer in answers]).requestAvatarId(None)
+
+    def test_first_that_accepts(self) -> None:
+        for answers in [(b"a", b"b"), (UnauthorizedLogin(), succeed(b"a")), (ValueError(), LoginNotChecked(), b"a")]:
+            self.assertEqual(self.successResultOf(self.make(*answers)), b"a")
+
+    def test_none(self) -> None:
+        self.failureResultOf(self.make(UnauthorizedLogin(), UnauthorizedLogin()), UnauthorizedLogin)
+
+    def test_one_could_not_decide(self) -> None:
+        self.failureResultOf(self.make(ValueError(), LoginNotChecked()), LoginNotChecked)
+        self.failureResultOf(self.make(LoginNotChecked(), ValueError()), ValueError)
+
+    def test_refusal_among_others(self) -> None:
+        """It counts as one, or who makes another checker fail could guess for free."""
+        for others in ([ValueError(), UnauthorizedLogin()], [LoginDenied(), LoginNotChecked()]):
+            self.failureResultOf(self.make(*others), UnauthorizedLogin)
+
+    def test_cancelled(self) -> None:
+        """No further checker is asked."""
+        waiting: Deferred[bytes] = Deferred()
+        asked = self.make(waiting, b"b")
+        asked.cancel()
+        self.failureResultOf(asked, CancelledError)

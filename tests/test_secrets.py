@@ -4,6 +4,7 @@ Secrets that must not be seen anywhere, and not be kept.
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 from twisted.internet.task import Clock
@@ -11,15 +12,18 @@ from twisted.internet.testing import EventLoggingObserver
 from twisted.logger import eventAsJSON, eventAsText, formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
-from sodiumtwist import AuthenticationFailed, KeyPair, SingleLogin, SodiumServerProtocol
+from sodiumtwist import AuthenticationFailed, AuthorizedKeys, KeyPair, SingleLogin, SodiumServerProtocol
+from sodiumtwist.core import handshake
 
 from .checkers import AnyChecker, LateChecker
+from .observed import ObservedTestCase
 from .pair import (
     CLIENT_PAIR,
     LOGIN,
     PASSPHRASE,
     SERVER_PAIR,
     Boom,
+    EchoServer,
     Pair,
     RecordingServer,
     make_client_factory,
@@ -122,3 +126,95 @@ class SecretsTests(SynchronousTestCase):
             self.assert_no_secrets(f"{reason} {reason!r} {reason.value!r}")
             for detail in ("default", "verbose"):
                 self.assert_no_secrets(reason.getTraceback(detail=detail))
+
+
+class SecretTests(ObservedTestCase):
+    """What must not be seen anywhere, and not be kept."""
+
+    def forms(self, secret: bytes) -> list[str]:
+        return [
+            secret.decode("latin-1"),
+            repr(secret)[2:-1],
+            secret.hex(),
+            base64.b64encode(secret).decode().rstrip("="),
+        ]
+
+    def note_session_keys(self) -> list[bytes]:
+        """A list to which the session keys of all that connect from now on are added."""
+        keys: list[bytes] = []
+        for name in ("client_session_keys", "server_session_keys"):
+            make = getattr(handshake, name)
+
+            def note(pair: KeyPair, key: bytes, make: Any = make) -> Any:
+                made = make(pair, key)
+                keys.extend((made.receive, made.send))
+                return made
+
+            self.patch(handshake, name, note)
+        return keys
+
+    def test_log(self) -> None:
+        """A whole day of a server, with all that is refused, in every field of every event."""
+        session_keys = self.note_session_keys()
+        factory = make_server_factory(
+            self.clock, EchoServer, authorized_keys=AuthorizedKeys([(CLIENT_PAIR.public, None)])
+        )
+        wrong = "Wr0ng-passphrase"
+        for client in (
+            {"pair": CLIENT_PAIR},
+            {"pair": CLIENT_PAIR, "passphrase": wrong},
+            {},
+            {"server_key": KeyPair.generate().public},
+        ):
+            pair = Pair(factory, make_client_factory(self.clock, **client))
+            pair.flush()
+            if pair.client.is_authenticated:
+                pair.client.send_data(b"Payl0ad-of-tests")
+                pair.flush()
+                pair.server.transport.out += b"x" * 46
+                pair.flush()
+            self.clock.advance(10)
+            pair.flush()
+        self.assertGreater(len(self.events), 3)
+        text = "\n".join(
+            [formatEvent(event) for event in self.events]
+            + [eventAsJSON(event) for event in self.events]
+            + [repr(event) for event in self.events]
+        )
+        secrets = [PASSPHRASE.encode(), wrong.encode(), SERVER_PAIR.secret, CLIENT_PAIR.secret, b"Payl0ad-of-tests"]
+        self.assertGreaterEqual(len(session_keys), 4)
+        for secret in [*secrets, *session_keys]:
+            for form in self.forms(secret):
+                self.assertNotIn(form, text)
+
+    def test_dropped_when_used_up(self) -> None:
+        """With the session up, no object that hangs on either end holds a passphrase or a session key."""
+        keys = self.note_session_keys()
+        pair = Pair(make_server_factory(self.clock), make_client_factory(self.clock))
+        # Only the factories know the passphrase from then on.
+        pair.flush()
+        self.assertTrue(pair.server.is_authenticated)
+        for end in (pair.server, pair.client):
+            held = self.reach(end._connection) + self.reach({k: v for k, v in vars(end).items() if k != "factory"})
+            for secret in (PASSPHRASE, PASSPHRASE.encode(), *keys):
+                self.assertNotIn(secret, held)
+
+    def reach(self, start: Any) -> list[Any]:
+        """The texts and bytes that hang on an object, by attributes and items."""
+        found, todo, seen = [], [start], set()
+        while todo:
+            thing = todo.pop()
+            if id(thing) in seen:
+                continue
+            seen.add(id(thing))
+            if isinstance(thing, (str, bytes, bytearray)):
+                found.append(bytes(thing) if isinstance(thing, bytearray) else thing)
+            elif isinstance(thing, dict):
+                todo += [*thing.keys(), *thing.values()]
+            elif isinstance(thing, (list, tuple, set, frozenset)) or type(thing).__name__ == "deque":
+                todo += list(thing)
+            elif type(thing).__module__.startswith("sodiumtwist") and not isinstance(thing, type):
+                if type(thing).__name__.endswith("Factory"):
+                    continue
+                todo.append(getattr(thing, "__dict__", {}))
+        return found

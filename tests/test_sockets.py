@@ -4,16 +4,11 @@ The protocol over real sockets.
 
 from __future__ import annotations
 
-import datetime
 import os
 import random
 import tempfile
 from typing import Any
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.endpoints import (
@@ -26,13 +21,14 @@ from twisted.internet.endpoints import (
     wrapClientTLS,
 )
 from twisted.internet.error import ConnectionDone, ConnectionLost
-from twisted.internet.ssl import PrivateCertificate, optionsForClientTLS
+from twisted.internet.ssl import Certificate, PrivateCertificate, optionsForClientTLS
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
 from sodiumtwist import AuthenticationFailed
 
+from .certificates import Authority
 from .pair import (
     CLIENT_PAIR,
     LOGIN,
@@ -85,27 +81,6 @@ class Signalling:
     def connection_lost(self, reason: Failure) -> None:
         super().connection_lost(reason)  # type: ignore[misc]
         _later(self.lost, reason.type)
-
-
-def make_certificate() -> PrivateCertificate:
-    """A self-signed one for ``localhost``."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    begin = datetime.datetime(2020, 1, 1, tzinfo=datetime.timezone.utc)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(begin)
-        .not_valid_after(begin + datetime.timedelta(days=36_500))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    encoding = serialization.Encoding.PEM
-    private = key.private_bytes(encoding, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    return PrivateCertificate.loadPEM(certificate.public_bytes(encoding) + private)
 
 
 class SocketServer(Signalling, RecordingServer):
@@ -250,7 +225,11 @@ class SocketTests(TestCase):
 
     async def start_tls(self, server: Any, client: Any) -> tuple[Any, Any]:
         """Connect over TLS, whose transport is a protocol on another one."""
-        certificate = make_certificate()
+        authority = Authority("known")
+        directory = self.mktemp()
+        os.mkdir(directory)
+        with open(authority.issue(os.path.join(directory, "certificate"), "localhost"), "rb") as file:
+            certificate = PrivateCertificate.loadPEM(file.read())
         ends: list[Any] = []
 
         def make() -> Any:
@@ -261,7 +240,7 @@ class SocketTests(TestCase):
         port = await listening.listen(make_server_factory(Clock(), make))
         self.addCleanup(port.stopListening)
         endpoint = wrapClientTLS(
-            optionsForClientTLS("localhost", trustRoot=certificate),
+            optionsForClientTLS("localhost", trustRoot=Certificate.loadPEM(authority.pem())),
             TCP4ClientEndpoint(reactor, "127.0.0.1", port.getHost().port),
         )
         client_end: Any = await endpoint.connect(make_client_factory(Clock(), client))

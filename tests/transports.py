@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.internet.error import ConnectionLost
 from twisted.internet.testing import StringTransportWithDisconnection
 from twisted.python.failure import Failure
 
@@ -40,3 +41,21 @@ class Transport(StringTransportWithDisconnection):
         """The connection ends, and not by our side."""
         self.connected = False
         self.protocol.connectionLost(Failure(reason))
+
+
+class AbortableTransport(StringTransportWithDisconnection):
+    """A connection whose abrupt end is told apart from an orderly one."""
+
+    aborted = False
+
+    def abortConnection(self) -> None:
+        self.aborted = True
+        if self.connected:
+            self.connected = False
+            self.protocol.connectionLost(Failure(ConnectionLost()))
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        self.producer = producer
+
+    def unregisterProducer(self) -> None:
+        self.producer = None

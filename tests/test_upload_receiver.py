@@ -1,55 +1,25 @@
 """
-Receiving and sending files, against the other side's core and in memory.
+Receiving files, against a client's core and in memory.
 """
 
 from __future__ import annotations
 
 import errno
-import os
 from typing import Any
 
-from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.task import Clock
-from twisted.internet.testing import StringTransportWithDisconnection
 from twisted.logger import formatEvent, globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from sodiumtwist import KeyPair, RemoteProtocolError, SingleLogin, SodiumClientFactory, UnexpectedPDU, transfer
-from sodiumtwist.core.connection import ClientConnection, ServerConnection
+from sodiumtwist import SingleLogin
+from sodiumtwist.core.connection import ClientConnection
 from sodiumtwist.core.events import DataReceived
-from sodiumtwist.core.wire import PDU_OVERHEAD
-from sodiumtwist.sources import Source
-from sodiumtwist.transfer import (
-    WRITE_BEHIND,
-    UploadFactory,
-    UploadReceiver,
-    UploadSender,
-    acknowledgement,
-    acknowledges,
-)
-from sodiumtwist.uploads import Store, Upload
+from sodiumtwist.transfer import WRITE_BEHIND, UploadFactory, UploadReceiver, acknowledgement, acknowledges
 
-PAIR = KeyPair.from_hex("11" * 32)
-
-
-class Transport(StringTransportWithDisconnection):
-    """A connection whose abrupt end is told apart from an orderly one."""
-
-    aborted = False
-
-    def abortConnection(self) -> None:
-        self.aborted = True
-        if self.connected:
-            self.connected = False
-            self.protocol.connectionLost(Failure(ConnectionLost()))
-
-    def registerProducer(self, producer: Any, streaming: bool) -> None:
-        self.producer = producer
-
-    def unregisterProducer(self) -> None:
-        self.producer = None
+from .transports import AbortableTransport
+from .uploads import PAIR, MemoryStore, MemoryUpload
 
 
 class AcknowledgementTests(SynchronousTestCase):
@@ -69,70 +39,6 @@ class AcknowledgementTests(SynchronousTestCase):
             self.assertFalse(acknowledges(payload, 5), payload)
 
 
-class MemoryUpload(Upload):
-    """An upload whose writes end when the test says so."""
-
-    def __init__(self, store: MemoryStore) -> None:
-        self.store = store
-        self.content = b""
-        self.one_by_one = store.one_by_one
-        self.outcome: str | None = None
-        self.interrupted = False
-
-    def _write(self, payloads: list[bytes]) -> Deferred[None]:
-        if self.store.slow:
-            writing: Deferred[None] = Deferred()
-            writing.addCallback(lambda _: self._take(payloads))
-            self.store.writing.append(writing)
-            return writing
-        self._take(payloads)
-        return succeed(None)
-
-    def _take(self, payloads: list[bytes]) -> None:
-        self.content += b"".join(payloads)
-
-    def interrupt(self) -> None:
-        self.interrupted = True
-        if self.store.writing:
-            self.store.writing.pop().errback(OSError(errno.ECANCELED, "interrupted"))
-
-    def finish(self) -> str:
-        if self.store.finish_error is not None:
-            raise self.store.finish_error
-        self.outcome = "finished"
-        return "finished"
-
-    def abandon(self) -> str:
-        self.outcome = "abandoned"
-        return "abandoned"
-
-
-class MemoryStore(Store):
-    """
-    :ivar uploads: those opened.
-    :ivar slow: whether to wait for the test with opening and writing.
-    """
-
-    description = "memory"
-
-    def __init__(self) -> None:
-        self.uploads: list[MemoryUpload] = []
-        self.slow = False
-        self.one_by_one = False
-        self.opening: list[Deferred[Upload]] = []
-        self.writing: list[Deferred[None]] = []
-        self.finish_error: OSError | None = None
-
-    def open(self, login: str) -> Deferred[Upload]:
-        upload = MemoryUpload(self)
-        self.uploads.append(upload)
-        if not self.slow:
-            return succeed(upload)
-        opening: Deferred[Upload] = Deferred()
-        self.opening.append(opening)
-        return opening.addCallback(lambda _: upload)
-
-
 class ReceiverTests(SynchronousTestCase):
     """:class:`UploadReceiver` against a client's core."""
 
@@ -144,7 +50,7 @@ class ReceiverTests(SynchronousTestCase):
 
     def connect(self) -> None:
         self.receiver: UploadReceiver = self.factory.buildProtocol(None)
-        self.transport = Transport()
+        self.transport = AbortableTransport()
         self.transport.protocol = self.receiver
         self.receiver.makeConnection(self.transport)
         self.client = ClientConnection(PAIR.public, "l", "p", 0)
@@ -381,140 +287,3 @@ class ReceiverTests(SynchronousTestCase):
         self.store.opening.pop().callback(None)
         self.assertIsNone(self.upload.outcome)
         self.assertEqual(self.factory.receiving, set())
-
-
-class ListSource(Source):
-    """
-    Delivers given chunks while it is not paused.
-
-    :ivar delivered: how many it has.
-    """
-
-    def __init__(self, chunks: list[bytes], error: OSError | None = None) -> None:
-        super().__init__(os.open(os.devnull, os.O_RDONLY))
-        self.chunks = chunks
-        self.error = error
-        self.delivered = 0
-
-    def resume(self) -> None:
-        if self._reading:
-            return
-        self._reading = True
-        while self._reading:
-            if self.delivered == len(self.chunks):
-                self._reading = False
-                self._ended(self.error)
-            else:
-                self.delivered += 1
-                self._deliver(self.chunks[self.delivered - 1])
-
-
-class SenderTests(SynchronousTestCase):
-    """:class:`UploadSender` against a server's core."""
-
-    def start(self, source: ListSource) -> None:
-        self.source = source
-        self.progress: list[int] = []
-        self.sender = UploadSender(source, self.progress.append)
-        factory = SodiumClientFactory(PAIR.public, "l", "p", lambda: self.sender, clock=Clock())
-        self.transport = Transport()
-        self.transport.protocol = factory.buildProtocol(None)
-        self.sender.makeConnection(self.transport)
-        self.server = ServerConnection(PAIR, 0)
-        list(self.server.receive_data(self.take(), 0))
-        self.sender.dataReceived(self.server.accept(0))
-
-    def take(self) -> bytes:
-        data = self.transport.value()
-        self.transport.clear()
-        return data
-
-    def sent(self) -> list[bytes]:
-        return [event.payload for event in self.server.receive_data(self.take(), 0)]
-
-    def acknowledge(self, *sizes: int) -> None:
-        self.sender.dataReceived(b"".join(self.server.send_data(acknowledgement(size)) for size in sizes))
-
-    def test_framed(self) -> None:
-        """The content stands between two empty DATA, and the end is only where all is acknowledged."""
-        self.start(ListSource([b"one", b"two!"]))
-        self.assertEqual(self.sent(), [b"", b"one", b"two!", b""])
-        self.acknowledge(0, 3, 4)
-        self.assertNoResult(self.sender.finished)
-        self.assertTrue(self.transport.connected)
-        self.acknowledge(0)
-        self.assertIsNone(self.successResultOf(self.sender.finished))
-        self.assertFalse(self.transport.connected)
-        self.assertEqual((self.sender.acknowledged, self.progress), (7, [0, 3, 4, 0]))
-
-    def test_empty(self) -> None:
-        """An empty file is sent as well."""
-        self.start(ListSource([]))
-        self.assertEqual(self.sent(), [b"", b""])
-        self.acknowledge(0, 0)
-        self.assertIsNone(self.successResultOf(self.sender.finished))
-
-    def test_window(self) -> None:
-        """So many bytes may be on their way, and twice as many after each round trip in which that held it up."""
-        self.patch(transfer, "FIRST_WINDOW", 10_000)
-        self.patch(transfer, "LARGEST_WINDOW", 50_000)
-        size = 1000 - PDU_OVERHEAD
-        self.start(ListSource([bytes(size)] * 1000))
-        flights = [len(self.sent())]
-        self.acknowledge(0, *[size] * (flights[0] - 1))
-        for _ in range(6):
-            flights.append(len(self.sent()))
-            self.acknowledge(*[size] * flights[-1])
-        self.assertEqual(flights[0], 11)
-        self.assertTrue(18 <= flights[1] <= 21, flights)
-        self.assertTrue(35 <= flights[2] <= 42, flights)
-        self.assertEqual(flights[4:], [50] * 3)
-
-    def test_window_that_does_not_hold_up(self) -> None:
-        """Where little of it is used it stays as it is."""
-        self.patch(transfer, "FIRST_WINDOW", 10_000)
-        source = ListSource([b"x"] * 10)
-        self.start(source)
-        self.acknowledge(0, *[1] * 10)
-        self.assertEqual(self.sender._window, 10_000)
-
-    def test_transport_full(self) -> None:
-        """While the transport is full nothing is read."""
-        self.patch(transfer, "FIRST_WINDOW", 64 * (PDU_OVERHEAD + 1))
-        self.start(ListSource([b"x"] * 1000))
-        self.sent()
-        self.transport.producer.pauseProducing()
-        before = self.source.delivered
-        self.acknowledge(0, *[1] * 50)
-        self.assertEqual((self.source.delivered, self.sent()), (before, []))
-        self.transport.producer.resumeProducing()
-        self.assertTrue(50 <= len(self.sent()) <= 52)
-
-    def test_wrong_acknowledgement(self) -> None:
-        """An acknowledgement of another size, or of nothing that was sent, ends it."""
-        self.start(ListSource([b"one"]))
-        self.acknowledge(0, 4)
-        self.failureResultOf(self.sender.finished, RemoteProtocolError)
-        self.assertFalse(self.transport.connected)
-        self.assertEqual(self.sender.acknowledged, 0)
-
-    def test_too_many_acknowledgements(self) -> None:
-        """So does one more than was sent."""
-        self.start(ListSource([b"one"] * 1000))
-        self.acknowledge(0, *[3] * 1001)
-        self.failureResultOf(self.sender.finished, RemoteProtocolError, UnexpectedPDU)
-
-    def test_read_error(self) -> None:
-        """A source that can't be read on ends it without the closing DATA."""
-        self.start(ListSource([bytes(65536)], OSError(errno.EIO, "broken")))
-        self.assertEqual(self.sent(), [b"", bytes(65536)])
-        self.assertTrue(self.transport.aborted)
-        self.failureResultOf(self.sender.finished, OSError)
-
-    def test_lost(self) -> None:
-        """The reason of the loss is the reason of the failure; the source is closed."""
-        self.start(ListSource([b"x"] * 1000))
-        self.sender.connectionLost(Failure(ConnectionLost()))
-        self.failureResultOf(self.sender.finished, ConnectionLost)
-        self.assertIsNone(self.successResultOf(self.sender.lost))
-        self.assertEqual(self.source._fd, -1)

@@ -1,0 +1,115 @@
+"""
+Applications on encrypted streams, both ends in memory.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.interfaces import IHalfCloseableProtocol
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+
+from sodiumtwist import SingleLogin, Timeouts
+from sodiumtwist.streams import StreamClientFactory, StreamServerFactory
+
+from .pair import CLIENT_PAIR, LOGIN, PASSPHRASE, SERVER_PAIR, Pair
+
+
+class Application(Protocol):
+    """Writes down what it gets."""
+
+    def __init__(self) -> None:
+        self.received = b""
+        self.reason: Failure | None = None
+
+    def dataReceived(self, data: bytes) -> None:
+        self.received += data
+
+    def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
+        assert self.reason is None
+        self.reason = reason
+
+
+@implementer(IHalfCloseableProtocol)
+class HalfCloseable(Application):
+    """Goes on when one direction has ended."""
+
+    read_ended = write_ended = False
+
+    def readConnectionLost(self) -> None:
+        self.read_ended = True
+
+    def writeConnectionLost(self) -> None:
+        self.write_ended = True
+
+
+class Applications(Factory):
+    """
+    Builds applications.
+
+    :ivar built: those that were built.
+    """
+
+    noisy = False
+
+    def __init__(self, protocol: Any = Application) -> None:
+        self.protocol = protocol
+        self.built: list[Any] = []
+
+    def buildProtocol(self, address: Any) -> Any:
+        protocol = self.protocol()
+        self.built.append(protocol)
+        return protocol
+
+
+class Producer:
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+
+    def pauseProducing(self) -> None:
+        self.calls.append("pause")
+
+    def resumeProducing(self) -> None:
+        self.calls.append("resume")
+
+    def stopProducing(self) -> None:
+        self.calls.append("stop")
+
+
+class StreamTestCase(SynchronousTestCase):
+    def start(
+        self,
+        server: Any = Application,
+        client: Any = Application,
+        passphrase: str = PASSPHRASE,
+        timeouts: Timeouts | None = None,
+    ) -> None:
+        """Connect two applications."""
+        self.clock = Clock()
+        self.servers, self.clients = Applications(server), Applications(client)
+        checker = SingleLogin(LOGIN, PASSPHRASE)
+        self.pair = Pair(
+            StreamServerFactory(self.servers, SERVER_PAIR, checker, clock=self.clock, timeouts=timeouts),
+            StreamClientFactory(
+                self.clients,
+                SERVER_PAIR.public,
+                LOGIN,
+                passphrase,
+                pair=CLIENT_PAIR,
+                clock=self.clock,
+                timeouts=timeouts,
+            ),
+        )
+        self.ready = self.pair.client.when_authenticated()
+        self.pair.flush()
+        if self.servers.built and self.clients.built:
+            (self.server,), (self.client,) = self.servers.built, self.clients.built
+
+    def flush(self) -> None:
+        """Let all that is to be sent arrive."""
+        self.clock.advance(0)
+        self.pair.flush()

@@ -1,0 +1,49 @@
+"""
+Answers to requests, given when a test says so, and both ends of requests in memory.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+
+from sodiumtwist import Peer, RequestClient, SingleLogin, SodiumServerFactory
+from sodiumtwist.requests import REQUEST_LIMIT
+
+from .pair import LOGIN, PASSPHRASE, SERVER_PAIR, Pair, make_client_factory
+
+LARGEST = 131070
+
+
+class Desk:
+    """
+    A ``respond`` whose answers come when the test says so.
+
+    :ivar asked: who asked what, in order.
+    :ivar answering: the Deferreds that were returned, likewise.
+    :ivar cancelled: the payloads whose tasks were cancelled.
+    """
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[Peer, bytes]] = []
+        self.answering: list[Deferred[bytes]] = []
+        self.cancelled: list[bytes] = []
+
+    def __call__(self, peer: Peer, payload: bytes) -> Deferred[bytes]:
+        self.asked.append((peer, payload))
+        answering: Deferred[bytes] = Deferred(lambda _: self.cancelled.append(payload))
+        self.answering.append(answering)
+        return answering
+
+    @property
+    def payloads(self) -> list[bytes]:
+        return [payload for _, payload in self.asked]
+
+
+def make_pair(respond: Any, limit: int = REQUEST_LIMIT, **arguments: Any) -> Pair:
+    clock = Clock()
+    checker = SingleLogin(LOGIN, PASSPHRASE)
+    server_factory = SodiumServerFactory(SERVER_PAIR, checker, respond, clock=clock, **arguments)
+    return Pair(server_factory, make_client_factory(clock, lambda: RequestClient(limit)))

@@ -1,0 +1,90 @@
+"""
+Memories of handshakes: fingerprints to remember, a model, and databases in a directory of their own.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Generator
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.logger import LogLevel, formatEvent, globalLogPublisher
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+
+from sodiumtwist.replays import ReplayDatabase
+
+from .processes import PATIENCE
+
+Steps = Generator[Deferred[Any], Any, None]
+
+#: Seconds that a call on a locked database may take here.
+SHORT = 0.25
+WARNING = (
+    "more than {} handshakes were accepted; the oldest are forgotten from now on, "
+    "and recordings of them would be let in again"
+)
+
+
+def fingerprint(number: int) -> bytes:
+    """A fingerprint like no other number's."""
+    return number.to_bytes(8, "big") * 2
+
+
+class Model:
+    """What a memory should do, in the plainest way."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.kept: list[int] = []
+
+    def remember(self, number: int) -> bool:
+        new = number not in self.kept
+        if new:
+            self.kept = [*self.kept, number][-self.limit :]
+        return new
+
+
+def warnings_of(case: SynchronousTestCase) -> list[str]:
+    """Collect what the log warns of from now on."""
+    lines: list[str] = []
+
+    def observe(event: dict[str, Any]) -> None:
+        if event["log_namespace"].startswith("sodiumtwist.replays"):
+            case.assertEqual(event["log_level"], LogLevel.warn)
+            lines.append(formatEvent(event))
+
+    globalLogPublisher.addObserver(observe)
+    case.addCleanup(globalLogPublisher.removeObserver, observe)
+    return lines
+
+
+class DatabaseTestCase(TestCase):
+    """Has a directory of its own."""
+
+    timeout = PATIENCE
+
+    def setUp(self) -> None:
+        self.directory = os.path.realpath(tempfile.mkdtemp(prefix="sodiumtwist-test-"))
+        self.addCleanup(shutil.rmtree, self.directory)
+        self.path = os.path.join(self.directory, "a ?#%41.replays")
+
+    def open(self, **keywords: Any) -> ReplayDatabase:
+        database = ReplayDatabase(self.path, **keywords)
+        self.addCleanup(database.close)
+        return database
+
+    def descriptors(self) -> list[str]:
+        """What this process has open in the directory."""
+        links = [f"/dev/fd/{name}" for name in os.listdir("/dev/fd")]
+        opened = [os.readlink(link) for link in links if os.path.islink(link)]
+        return [path for path in opened if path.startswith(self.directory)]
+
+    def other(self) -> sqlite3.Connection:
+        """A connection that is not ours."""
+        connection = sqlite3.connect(self.path, isolation_level=None)
+        self.addCleanup(connection.close)
+        return connection

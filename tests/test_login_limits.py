@@ -1,0 +1,166 @@
+"""
+Too many wrong logins.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.cred.checkers import ICredentialsChecker
+from twisted.cred.credentials import IUsernamePassword
+from twisted.cred.error import UnauthorizedLogin
+from twisted.internet.defer import Deferred
+from twisted.logger import eventAsText
+from zope.interface import implementer
+
+from sodiumtwist import AuthorizedKeys, Limits
+from sodiumtwist.auth import LoginNotChecked
+
+from .impostor import claim
+from .observed import ObservedTestCase
+from .pair import CLIENT_PAIR, Pair, make_client_factory, make_server_factory
+
+
+class LoginLimitTests(ObservedTestCase):
+    """Too many wrong logins."""
+
+    def attempt(self, factory: Any, **client: Any) -> Any:
+        pair = Pair(factory, make_client_factory(self.clock, **client))
+        pair.flush()
+        return pair.server.reason and pair.server.reason.getErrorMessage()
+
+    def test_refused_unseen(self) -> None:
+        """When too many failed, not even the right one is checked, until time has passed."""
+        factory = make_server_factory(self.clock, limits=Limits(failures_per_address=3, failure_seconds=30))
+        why = [self.attempt(factory, passphrase="wrong") for _ in range(4)]
+        self.assertEqual(
+            why, ["login or passphrase is wrong"] * 3 + ["too many logins failed, and none is checked for now"]
+        )
+        self.assertEqual(self.attempt(factory), why[3])
+        self.clock.advance(30)
+        self.assertIsNone(self.attempt(factory))
+
+    def test_who_does_not_wait_to_hear(self) -> None:
+        """Leaving while the login is checked counts as a failure: nobody guesses for free. Our being slow does not."""
+
+        @implementer(ICredentialsChecker)
+        class Slow:
+            credentialInterfaces = (IUsernamePassword,)
+
+            def requestAvatarId(self, credentials: Any) -> Deferred[bytes]:
+                return Deferred()
+
+        for leave, counts in ((lambda pair: pair.client.abort(), True), (lambda pair: self.clock.advance(10), False)):
+            limits = Limits(failures_per_login=2, failure_seconds=1000)
+            factory = make_server_factory(self.clock, checker=Slow(), limits=limits)
+            for _ in range(2):
+                pair = Pair(factory, make_client_factory(self.clock))
+                pair.flush()
+                self.assertIsNone(pair.server.reason)
+                leave(pair)
+                pair.flush()
+            refused = "too many logins failed, and none is checked for now" if counts else None
+            self.assertEqual(self.attempt(factory), refused)
+
+    def test_evicted(self) -> None:
+        """Whom we turn away to make room has not failed."""
+        factory = make_server_factory(
+            self.clock,
+            authorized_keys=AuthorizedKeys([(CLIENT_PAIR.public, None)]),
+            limits=Limits(failures_per_address=1, unauthenticated=1),
+        )
+        for _ in range(3):
+            end, transport = self.connect(factory)
+            end.dataReceived(claim())
+            _, newcomer = self.connect(factory)
+            self.assertTrue(transport.aborting)
+            transport.lose(transport.farewell)
+            newcomer.lose(newcomer.farewell)
+        self.assertIsNone(self.attempt(factory, pair=CLIENT_PAIR))
+
+    def test_nothing_is_timed_after_the_stop(self) -> None:
+        factory = make_server_factory(self.clock, limits=Limits(failures_per_login=1))
+        factory.doStart()
+        factory.doStop()
+        self.attempt(factory, passphrase="wrong")
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_burst(self) -> None:
+        """Many at once are no more tries than one after the other."""
+        waiting: list[Deferred[bytes]] = []
+
+        @implementer(ICredentialsChecker)
+        class Late:
+            credentialInterfaces = (IUsernamePassword,)
+
+            def requestAvatarId(self, credentials: Any) -> Deferred[bytes]:
+                waiting.append(Deferred())
+                return waiting[-1]
+
+        factory = make_server_factory(self.clock, checker=Late(), limits=Limits(failures_per_address=3))
+        pairs = [Pair(factory, make_client_factory(self.clock)) for _ in range(20)]
+        for pair in pairs:
+            pair.flush()
+        for number in range(3):
+            waiting[number].errback(UnauthorizedLogin())
+        for pair in pairs:
+            pair.flush()
+        self.assertEqual([pair.server.is_authenticated for pair in pairs], [False] * 20)
+        self.assertEqual(
+            [pair.server.reason.getErrorMessage() for pair in pairs],
+            ["login or passphrase is wrong"] * 3 + ["too many logins failed, and none is checked for now"] * 17,
+        )
+
+    def test_claimed_keys(self) -> None:
+        """Claiming keys in vain counts, too, for the address."""
+        factory = make_server_factory(
+            self.clock,
+            authorized_keys=AuthorizedKeys([(CLIENT_PAIR.public, None)]),
+            limits=Limits(failures_per_address=2, failure_seconds=1000),
+        )
+        for _ in range(2):
+            end, transport = self.connect(factory)
+            end.dataReceived(claim())
+            transport.lose(transport.farewell)
+        self.assertEqual(self.attempt(factory, pair=CLIENT_PAIR), "too many logins failed, and none is checked for now")
+
+    def test_errors_do_not_count(self) -> None:
+        """Only wrong ones do."""
+
+        @implementer(ICredentialsChecker)
+        class Checker:
+            credentialInterfaces = (IUsernamePassword,)
+
+            def requestAvatarId(self, credentials: Any) -> bytes:
+                raise LoginNotChecked("too many logins are being verified")
+
+        factory = make_server_factory(self.clock, checker=Checker(), limits=Limits(failures_per_address=1))
+        for _ in range(3):
+            self.assertEqual(self.attempt(factory), "too many logins are being verified")
+
+    def test_error_that_quotes_its_login(self) -> None:
+        """What a checker raises can't forge lines of the log: its text is escaped, its place is told."""
+
+        @implementer(ICredentialsChecker)
+        class Quoting:
+            credentialInterfaces = (IUsernamePassword,)
+
+            def requestAvatarId(self, credentials: Any) -> bytes:
+                raise ValueError(f"no such login: {credentials.username.decode()}")
+
+        self.attempt(make_server_factory(self.clock, checker=Quoting()), login="x\n2026 fake line\r\x1b[2J")
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+        (event,) = [event for event in self.events if "log_failure" in event]
+        text = eventAsText(event)
+        self.assertIn(r"no such login: x\n2026 fake line\r\x1b[2J", text)
+        self.assertIn("requestAvatarId", text)
+        self.assertTrue(all(line.isprintable() and not line.startswith("2026 fake") for line in text.split("\n")))
+
+    def test_forgotten_when_nothing_is_listened_on(self) -> None:
+        """No timer is left behind."""
+        factory = make_server_factory(self.clock, limits=Limits(failures_per_login=1))
+        factory.doStart()
+        self.attempt(factory, passphrase="wrong")
+        self.assertEqual(len(self.clock.getDelayedCalls()), 1)
+        factory.doStop()
+        self.assertEqual(self.clock.getDelayedCalls(), [])

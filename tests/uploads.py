@@ -1,0 +1,106 @@
+"""
+Uploads that a test receives and sends: a store in memory, a source of chunks.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from twisted.internet.defer import Deferred, succeed
+
+from sodiumtwist import KeyPair
+from sodiumtwist.sources import Source
+from sodiumtwist.uploads import Store, Upload
+
+PAIR = KeyPair.from_hex("11" * 32)
+
+
+class MemoryUpload(Upload):
+    """An upload whose writes end when the test says so."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        self.store = store
+        self.content = b""
+        self.one_by_one = store.one_by_one
+        self.outcome: str | None = None
+        self.interrupted = False
+
+    def _write(self, payloads: list[bytes]) -> Deferred[None]:
+        if self.store.slow:
+            writing: Deferred[None] = Deferred()
+            writing.addCallback(lambda _: self._take(payloads))
+            self.store.writing.append(writing)
+            return writing
+        self._take(payloads)
+        return succeed(None)
+
+    def _take(self, payloads: list[bytes]) -> None:
+        self.content += b"".join(payloads)
+
+    def interrupt(self) -> None:
+        self.interrupted = True
+        if self.store.writing:
+            self.store.writing.pop().errback(OSError(errno.ECANCELED, "interrupted"))
+
+    def finish(self) -> str:
+        if self.store.finish_error is not None:
+            raise self.store.finish_error
+        self.outcome = "finished"
+        return "finished"
+
+    def abandon(self) -> str:
+        self.outcome = "abandoned"
+        return "abandoned"
+
+
+class MemoryStore(Store):
+    """
+    :ivar uploads: those opened.
+    :ivar slow: whether to wait for the test with opening and writing.
+    """
+
+    description = "memory"
+
+    def __init__(self) -> None:
+        self.uploads: list[MemoryUpload] = []
+        self.slow = False
+        self.one_by_one = False
+        self.opening: list[Deferred[Upload]] = []
+        self.writing: list[Deferred[None]] = []
+        self.finish_error: OSError | None = None
+
+    def open(self, login: str) -> Deferred[Upload]:
+        upload = MemoryUpload(self)
+        self.uploads.append(upload)
+        if not self.slow:
+            return succeed(upload)
+        opening: Deferred[Upload] = Deferred()
+        self.opening.append(opening)
+        return opening.addCallback(lambda _: upload)
+
+
+class ListSource(Source):
+    """
+    Delivers given chunks while it is not paused.
+
+    :ivar delivered: how many it has.
+    """
+
+    def __init__(self, chunks: list[bytes], error: OSError | None = None) -> None:
+        super().__init__(os.open(os.devnull, os.O_RDONLY))
+        self.chunks = chunks
+        self.error = error
+        self.delivered = 0
+
+    def resume(self) -> None:
+        if self._reading:
+            return
+        self._reading = True
+        while self._reading:
+            if self.delivered == len(self.chunks):
+                self._reading = False
+                self._ended(self.error)
+            else:
+                self.delivered += 1
+                self._deliver(self.chunks[self.delivered - 1])
