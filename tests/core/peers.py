@@ -46,6 +46,7 @@ WEAK_KEYS = [
 #: When every connection of these tests begins.
 NOW = 1000.0
 SERVER_PAIR = KeyPair.from_secret(b"\x11" * 32)
+CLIENT_PAIR = KeyPair.from_secret(b"\x22" * 32)
 NONCE = bytes(range(24))
 #: 2023-11-14 22:13:20 and 123456789 nanoseconds.
 CLOCK = 1_700_000_000_123_456_789

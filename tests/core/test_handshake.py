@@ -20,6 +20,7 @@ from sodiumtwist.core.keys import KeyPair
 from sodiumtwist.core.wire import ClientAuth, ServerHelo
 
 from .peers import (
+    CLIENT_PAIR,
     DATA,
     NONCE,
     SERVER_PAIR,
@@ -32,12 +33,10 @@ from .peers import (
     plus_one,
 )
 
-PAIR = KeyPair.from_secret(b"\x22" * 32)
-
 
 def handshake(nonce=NONCE):
     """The client's side, and a server that has read its CLIENT_AUTH."""
-    client, server = ClientHandshake(PAIR, SERVER_PAIR.public, "username", "passphrase", nonce), PlainServer()
+    client, server = ClientHandshake(CLIENT_PAIR, SERVER_PAIR.public, "username", "passphrase", nonce), PlainServer()
     server.read_client_auth(client.client_auth)
     return client, server
 
@@ -48,14 +47,14 @@ class ClientTests(SynchronousTestCase):
     """
 
     def test_client_auth(self):
-        client = ClientHandshake(PAIR, SERVER_PAIR.public, "username", "passphrase", NONCE)
+        client = ClientHandshake(CLIENT_PAIR, SERVER_PAIR.public, "username", "passphrase", NONCE)
         self.assertEqual(len(client.client_auth), 400)
         self.assertEqual(
-            PlainServer().read_client_auth(client.client_auth), pack_client_auth(PAIR.public, client.push.header)
+            PlainServer().read_client_auth(client.client_auth), pack_client_auth(CLIENT_PAIR.public, client.push.header)
         )
 
     def test_sealed_to_the_server_alone(self):
-        client = ClientHandshake(PAIR, SERVER_PAIR.public, "username", "passphrase")
+        client = ClientHandshake(CLIENT_PAIR, SERVER_PAIR.public, "username", "passphrase")
         self.assertNotIn(b"username", client.client_auth)
         self.assertNotIn(b"passphrase", client.client_auth)
         with self.assertRaises(DecryptionFailed):
@@ -122,12 +121,12 @@ class ClientTests(SynchronousTestCase):
     def test_server_key_that_is_none(self):
         for key in WEAK_KEYS + [b"\x09" * 31, b"\x09" * 33, b""]:
             with self.assertRaises(InvalidKey):
-                ClientHandshake(PAIR, key, "username", "passphrase")
+                ClientHandshake(CLIENT_PAIR, key, "username", "passphrase")
 
     def test_texts_that_do_not_fit(self):
         for texts in (("x" * 129, ""), ("", "x" * 129), ("a\0", ""), ("", "a\0")):
             with self.assertRaises(LocalProtocolError):
-                ClientHandshake(PAIR, SERVER_PAIR.public, *texts)
+                ClientHandshake(CLIENT_PAIR, SERVER_PAIR.public, *texts)
 
 
 class ServerTests(SynchronousTestCase):

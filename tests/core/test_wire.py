@@ -4,20 +4,25 @@ Tests of :mod:`sodiumtwist.core.wire`.
 
 from __future__ import annotations
 
+from hypothesis import given
+from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from sodiumtwist.core import wire
 from sodiumtwist.core.errors import (
+    InvalidKey,
     LocalProtocolError,
     MalformedPDU,
+    RemoteProtocolError,
     UnexpectedPDU,
     VersionMismatch,
     WindowExceeded,
 )
+from sodiumtwist.core.keys import parse_key
 from sodiumtwist.core.wire import ClientAuth, PDUType, ServerHelo
 
 from . import peers
-from .peers import CLIENT_AUTH, CLOCK, CLOCK_BODY, DATA, NONCE, PING, PONG, SERVER_HELO
+from .peers import CLIENT_AUTH, CLOCK, CLOCK_BODY, DATA, NONCE, PING, PONG, SERVER_HELO, WINDOW, pack_header
 
 STREAM_HEADER = bytes(range(100, 124))
 PUBLIC_KEY = bytes(range(200, 232))
@@ -293,3 +298,69 @@ class TimestampTests(SynchronousTestCase):
     def test_a_clock_may_say_anything(self):
         largest = (2**64 - 1) * 1_000_000_000 + 2**32 - 1
         self.assertEqual(wire.unpack_timestamp(b"\xff" * 12), largest)
+
+
+class WireTests(SynchronousTestCase):
+    """
+    Structures, there and back.
+    """
+
+    # Lone surrogates among them.
+    TEXTS = st.text(st.characters(), max_size=140)
+
+    def fits(self, text):
+        try:
+            encoded = text.encode()
+        except UnicodeEncodeError:
+            return False
+        return len(encoded) <= 128 and b"\0" not in encoded
+
+    @given(TEXTS, TEXTS)
+    def test_client_auth(self, login, passphrase):
+        auth = wire.ClientAuth(NONCE, bytes(24), bytes(32), login, passphrase)
+        if self.fits(login) and self.fits(passphrase):
+            self.assertEqual(wire.unpack_client_auth(wire.pack_client_auth(auth)), auth)
+        else:
+            with self.assertRaises(LocalProtocolError):
+                wire.pack_client_auth(auth)
+
+    @given(TEXTS)
+    def test_server_helo(self, message):
+        helo = wire.ServerHelo(NONCE, bytes(24), message)
+        if self.fits(message):
+            self.assertEqual(wire.unpack_server_helo(wire.pack_server_helo(helo)), helo)
+        else:
+            with self.assertRaises(LocalProtocolError):
+                wire.pack_server_helo(helo)
+
+    @given(st.integers(0, 2**64 * 10**9 - 1))
+    def test_timestamp(self, nanoseconds):
+        packed = wire.pack_timestamp(nanoseconds)
+        self.assertEqual(len(packed), 16)
+        self.assertEqual(packed[12:], bytes(4))
+        self.assertEqual(wire.unpack_timestamp(packed), nanoseconds)
+        self.assertEqual(wire.unpack_timestamp(packed[:12]), nanoseconds)
+
+    @given(
+        st.one_of(st.binary(min_size=12, max_size=12), st.builds(pack_header, st.integers(0, 7), st.integers(0, 2**18)))
+    )
+    def test_stream_header(self, data):
+        try:
+            pdu_type, size = wire.unpack_stream_header(data)
+        except RemoteProtocolError:
+            return
+        self.assertEqual(data, pack_header(pdu_type, size))
+        self.assertTrue(pdu_type == DATA or size in (12, 16))
+        self.assertLessEqual(size, WINDOW)
+
+    @given(
+        st.one_of(
+            st.text(), st.text(min_size=64, max_size=64), st.text("0123456789abcdefABCDEF", min_size=60, max_size=68)
+        )
+    )
+    def test_parse_key(self, text):
+        try:
+            key = parse_key(text)
+        except InvalidKey:
+            return
+        self.assertEqual(key.hex(), text.strip().lower())

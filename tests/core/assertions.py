@@ -1,0 +1,67 @@
+"""
+Assertions about connections.
+"""
+
+from __future__ import annotations
+
+import os
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from sodiumtwist.core.errors import DecryptionFailed, LocalProtocolError
+from sodiumtwist.core.states import State
+
+from .peers import CLOCK, NOW, take
+
+
+class ConnectionTestCase(SynchronousTestCase):
+    """
+    Assertions about connections.
+    """
+
+    def assertCannotSend(self, connection):
+        """No stream PDU leaves."""
+        with self.assertRaises(LocalProtocolError):
+            connection.send_data(b"")
+        with self.assertRaises(LocalProtocolError):
+            connection.send_ping(NOW, CLOCK)
+        with self.assertRaises(LocalProtocolError):
+            connection.send_pong(CLOCK)
+
+    def assertOver(self, connection):
+        """Closed, and whatever comes or is asked for now gives nothing."""
+        self.assertIs(connection.state, State.CLOSED)
+        self.assertEqual(connection.buffered, 0)
+        self.assertEqual(list(connection.events(NOW)), [])
+        self.assertEqual(list(connection.receive_data(bytes(1000), NOW)), [])
+        self.assertEqual(connection.buffered, 0)
+        self.assertCannotSend(connection)
+        self.assertIs(connection.ping_due(NOW + 1_000_000), False)
+
+    def assertRefuses(self, connection, data, expected, events=()):
+        """The bytes give these events, then this error, and that is the end."""
+        taken, error = take(connection.receive_data(data, NOW))
+        self.assertEqual(taken, list(events))
+        self.assertIs(type(error), expected)
+        self.assertOver(connection)
+        return error
+
+    def assertIgnores(self, server, data):
+        """Nothing comes of the bytes or of any that follow, and at the deadline the error."""
+        taken, error = take(server.receive_data(data, NOW))
+        self.assertEqual((taken, error), ([], None))
+        self.assertSilent(server, DecryptionFailed)
+
+    def assertSilent(self, server, expected):
+        self.assertIs(server.state, State.SILENT)
+        for more in (b"", b"x", os.urandom(400), bytes(200_000)):
+            self.assertEqual(take(server.receive_data(more, NOW)), ([], None))
+            self.assertEqual(server.buffered, 0)
+        self.assertCannotSend(server)
+        deadline = server.deadline()
+        self.assertGreater(deadline, NOW + 8.9)
+        self.assertLessEqual(deadline, NOW + 10)
+        self.assertIs(server.ping_due(NOW + 8.9), False)
+        with self.assertRaises(expected):
+            server.ping_due(deadline)
+        self.assertOver(server)

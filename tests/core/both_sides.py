@@ -1,0 +1,427 @@
+"""
+What holds for each side of a connection once it is open.
+"""
+
+from __future__ import annotations
+
+import os
+import weakref
+
+from sodiumtwist.core.errors import (
+    DecryptionFailed,
+    InactivityTimeout,
+    LocalProtocolError,
+    MalformedPDU,
+    PayloadTooLarge,
+    PongTimeout,
+    UnexpectedPDU,
+    WindowExceeded,
+)
+from sodiumtwist.core.events import DataReceived, PingReceived, PongReceived
+from sodiumtwist.core.keepalive import Timeouts
+from sodiumtwist.core.states import State
+
+from .peers import (
+    CLIENT_AUTH,
+    CLOCK,
+    CLOCK_BODY,
+    DATA,
+    NOW,
+    PING,
+    PONG,
+    SERVER_HELO,
+    TAG_FINAL,
+    TAG_MESSAGE,
+    TAG_PUSH,
+    TAG_REKEY,
+    WINDOW,
+    flip,
+    pack_header,
+    take,
+)
+
+
+class BothSides:
+    """
+    What holds for each side once it is open: ``self.open()`` gives our connection and its peer.
+    """
+
+    # Receiving
+
+    def test_data(self):
+        connection, peer = self.open()
+        for payload in (b"", b"x", b"hello", bytes(65536), os.urandom(WINDOW)):
+            events = list(connection.receive_data(peer.push.pdu(DATA, payload), NOW))
+            self.assertEqual(events, [DataReceived(payload)])
+            self.assertIs(type(events[0].payload), bytes)
+            self.assertEqual(connection.buffered, 0)
+
+    def test_empty_data_has_its_17_bytes(self):
+        connection, peer = self.open()
+        sealed = peer.push.pdu(DATA)
+        self.assertEqual(len(sealed), 46)
+        self.assertEqual(list(connection.receive_data(sealed[:45], NOW)), [])
+        self.assertEqual(list(connection.receive_data(sealed[45:], NOW)), [DataReceived(b"")])
+
+    def test_many_in_one_segment(self):
+        connection, peer = self.open()
+        payloads = [bytes([number]) * number for number in range(200)]
+        segment = b"".join(peer.push.pdu(DATA, payload) for payload in payloads)
+        events = list(connection.receive_data(segment, NOW))
+        self.assertEqual(events, [DataReceived(payload) for payload in payloads])
+
+    def test_header_alone_is_no_event(self):
+        connection, peer = self.open()
+        sealed = peer.push.pdu(DATA, b"hello")
+        self.assertEqual(list(connection.receive_data(sealed[:29], NOW)), [])
+        self.assertEqual(connection.buffered, 0)
+        for _ in range(3):
+            self.assertEqual(list(connection.events(NOW)), [])
+        self.assertEqual(list(connection.receive_data(sealed[29:], NOW)), [DataReceived(b"hello")])
+
+    def test_every_cut_in_two(self):
+        connection, peer = self.open()
+        for place in range(52):
+            sealed = peer.push.pdu(DATA, b"hello")
+            events = list(connection.receive_data(sealed[:place], NOW))
+            events += list(connection.receive_data(sealed[place:], NOW))
+            self.assertEqual(events, [DataReceived(b"hello")], place)
+
+    def test_bytes_are_kept_without_iteration(self):
+        connection, peer = self.open()
+        connection.receive_data(peer.push.pdu(DATA, b"first"), NOW)
+        connection.receive_data(peer.push.pdu(DATA, b"second"), NOW)
+        self.assertEqual(connection.buffered, 46 + 5 + 46 + 6)
+        self.assertEqual(list(connection.events(NOW)), [DataReceived(b"first"), DataReceived(b"second")])
+
+    def test_abandoned_iterator(self):
+        connection, peer = self.open()
+        segment = b"".join(peer.push.pdu(DATA, payload) for payload in (b"first", b"second", b"third"))
+        self.assertEqual(next(connection.receive_data(segment, NOW)), DataReceived(b"first"))
+        events = connection.receive_data(peer.push.pdu(DATA, b"fourth"), NOW)
+        self.assertEqual(next(events), DataReceived(b"second"))
+        self.assertEqual(list(connection.events(NOW)), [DataReceived(b"third"), DataReceived(b"fourth")])
+        self.assertEqual(list(events), [])
+
+    def test_received_while_iterating(self):
+        connection, peer = self.open()
+        events = connection.receive_data(peer.push.pdu(DATA, b"first") + peer.push.pdu(DATA, b"second"), NOW)
+        self.assertEqual(next(events), DataReceived(b"first"))
+        connection.receive_data(peer.push.pdu(DATA, b"third"), NOW)
+        self.assertEqual(list(events), [DataReceived(b"second"), DataReceived(b"third")])
+
+    def test_pieces_are_appended_in_place(self):
+        """What waits for its rest is not copied for each piece."""
+        connection, peer = self.open()
+        sealed = peer.push.pdu(DATA, b"hello" * 100)
+        list(connection.receive_data(sealed[:100], NOW))
+        list(connection.receive_data(sealed[100:200], NOW))
+        waiting = connection._received
+        list(connection.receive_data(sealed[200:300], NOW))
+        self.assertIs(connection._received, waiting)
+        self.assertEqual(list(connection.receive_data(sealed[300:], NOW)), [DataReceived(b"hello" * 100)])
+
+    def test_payload_outlives_what_comes_next(self):
+        connection, peer = self.open()
+        (first,) = connection.receive_data(peer.push.pdu(DATA, b"first"), NOW)
+        list(connection.receive_data(peer.push.pdu(DATA, b"other"), NOW))
+        self.assertEqual(first.payload, b"first")
+
+    def test_ping(self):
+        for body in (CLOCK_BODY, CLOCK_BODY[:12], CLOCK_BODY[:12] + b"junk"):
+            connection, peer = self.open()
+            events = list(connection.receive_data(peer.push.pdu(PING, body), NOW))
+            self.assertEqual(events, [PingReceived(CLOCK)])
+
+    def test_pong(self):
+        for body in (CLOCK_BODY, CLOCK_BODY[:12], CLOCK_BODY[:12] + b"junk"):
+            connection, peer = self.open()
+            connection.send_ping(NOW + 1, 0)
+            events = list(connection.receive_data(peer.push.pdu(PONG, body), NOW + 1.5))
+            self.assertEqual(events, [PongReceived(CLOCK, 0.5)])
+
+    def test_ping_of_odd_size(self):
+        """Refused from its header, before its body."""
+        for pdu_type in (PING, PONG):
+            for size in (0, 11, 13, 15, 17, 131070):
+                connection, peer = self.open()
+                connection.send_ping(NOW, CLOCK)
+                self.assertRefuses(connection, peer.push.message(pack_header(pdu_type, size)), MalformedPDU)
+
+    def test_pong_that_no_ping_asked_for(self):
+        connection, peer = self.open()
+        segment = peer.push.pdu(DATA, b"before") + peer.push.pdu(PONG, CLOCK_BODY) + peer.push.pdu(DATA, b"behind")
+        self.assertRefuses(connection, segment, UnexpectedPDU, [DataReceived(b"before")])
+
+    def test_second_pong_for_one_ping(self):
+        connection, peer = self.open()
+        connection.send_ping(NOW, CLOCK)
+        segment = peer.push.pdu(PONG, CLOCK_BODY) + peer.push.pdu(PONG, CLOCK_BODY)
+        self.assertRefuses(connection, segment, UnexpectedPDU, [PongReceived(CLOCK, 0)])
+
+    def test_handshake_types(self):
+        for pdu_type in (CLIENT_AUTH, SERVER_HELO):
+            for size in (0, 16, 176, 340):
+                connection, peer = self.open()
+                self.assertRefuses(connection, peer.push.pdu(pdu_type, bytes(size)), UnexpectedPDU)
+
+    def test_unknown_types(self):
+        for pdu_type in (0, 6, 255, 2**32 - 1):
+            connection, peer = self.open()
+            self.assertRefuses(connection, peer.push.pdu(pdu_type), MalformedPDU)
+
+    def test_wrong_magic(self):
+        for magic in (0, 0xBAADC0DF, 0x3AADC0DE):
+            connection, peer = self.open()
+            segment = peer.push.message(pack_header(DATA, 2, magic)) + peer.push.message(b"ab")
+            self.assertRefuses(connection, segment, MalformedPDU)
+
+    def test_over_the_window(self):
+        """From the header alone: nothing of the body is waited for."""
+        for pdu_type in (DATA, PING, CLIENT_AUTH):
+            for size in (131071, 2**31, 2**32 - 1):
+                connection, peer = self.open()
+                error = self.assertRefuses(connection, peer.push.message(pack_header(pdu_type, size)), WindowExceeded)
+                self.assertIn("131070", str(error))
+
+    def test_the_whole_window(self):
+        connection, peer = self.open()
+        payload = os.urandom(131070)
+        sealed = peer.push.message(pack_header(DATA, 131070)) + peer.push.message(payload)
+        self.assertEqual(list(connection.receive_data(sealed[:-1], NOW)), [])
+        self.assertEqual(list(connection.receive_data(sealed[-1:], NOW)), [DataReceived(payload)])
+
+    def test_body_of_another_size(self):
+        """A body sealed shorter or longer than its header says."""
+        for size in (4, 6):
+            connection, peer = self.open()
+            segment = peer.push.message(pack_header(DATA, size)) + peer.push.message(b"hello") + bytes(1)
+            self.assertRefuses(connection, segment, DecryptionFailed)
+
+    def test_tag_final(self):
+        for tags in ({"header_tag": TAG_FINAL}, {"body_tag": TAG_FINAL}):
+            for pdu_type, body in [(DATA, b"hello"), (DATA, b""), (PING, CLOCK_BODY)]:
+                connection, peer = self.open()
+                segment = peer.push.pdu(DATA, b"before") + peer.push.pdu(pdu_type, body, **tags)
+                self.assertRefuses(connection, segment, MalformedPDU, [DataReceived(b"before")])
+
+    def test_tags_push_and_rekey(self):
+        connection, peer = self.open()
+        for header_tag in (TAG_MESSAGE, TAG_PUSH, TAG_REKEY):
+            for body_tag in (TAG_MESSAGE, TAG_PUSH, TAG_REKEY):
+                sealed = peer.push.pdu(DATA, b"hello", header_tag, body_tag)
+                self.assertEqual(list(connection.receive_data(sealed, NOW)), [DataReceived(b"hello")])
+
+    def test_altered(self):
+        for place in range(51):
+            connection, peer = self.open()
+            segment = flip(peer.push.pdu(DATA, b"hello"), place) + peer.push.pdu(DATA, b"behind")
+            self.assertRefuses(connection, segment, DecryptionFailed)
+
+    def test_replayed_dropped_swapped(self):
+        for order in ([0, 0], [1], [0, 2], [0, 2, 1]):
+            connection, peer = self.open()
+            pdus = [peer.push.pdu(DATA, b"hello") for _ in range(3)]
+            good = [DataReceived(b"hello")] if order[0] == 0 else []
+            self.assertRefuses(connection, b"".join(pdus[number] for number in order), DecryptionFailed, good)
+
+    def test_own_bytes_reflected(self):
+        connection, _ = self.open()
+        self.assertRefuses(connection, connection.send_data(b"hello"), DecryptionFailed)
+
+    def test_nothing_after_an_error(self):
+        connection, peer = self.open()
+        before = peer.push.pdu(DATA, b"before")
+        wrong = peer.push.pdu(6)
+        behind = peer.push.pdu(DATA, b"behind")
+        events = connection.receive_data(before + wrong + behind, NOW)
+        self.assertEqual(next(events), DataReceived(b"before"))
+        with self.assertRaises(MalformedPDU):
+            next(events)
+        self.assertEqual(list(events), [])
+        self.assertEqual(list(connection.events(NOW)), [])
+        self.assertEqual(list(connection.receive_data(peer.push.pdu(DATA, b"later"), NOW)), [])
+        self.assertOver(connection)
+
+    def test_errors_show_no_payload(self):
+        for wrong in (
+            lambda push: push.pdu(DATA, b"open sesame", body_tag=TAG_FINAL),
+            lambda push: push.pdu(6, b"open sesame"),
+            lambda push: flip(push.pdu(DATA, b"open sesame"), -1),
+        ):
+            connection, peer = self.open()
+            _, error = take(connection.receive_data(wrong(peer.push), NOW))
+            self.assertIsNotNone(error)
+            self.assertNotIn("sesame", str(error))
+
+    # The end
+
+    def test_eof_between_pdus(self):
+        connection, peer = self.open()
+        list(connection.receive_data(peer.push.pdu(DATA, b"hello"), NOW))
+        connection.receive_eof()
+        self.assertOver(connection)
+
+    def test_eof_inside_a_pdu(self):
+        for size in range(1, 51):
+            connection, peer = self.open()
+            list(connection.receive_data(peer.push.pdu(DATA, b"hello")[:size], NOW))
+            with self.assertRaises(MalformedPDU):
+                connection.receive_eof()
+            self.assertOver(connection)
+
+    def test_eof_behind_pdus_not_taken(self):
+        """They are lost, so the end is not in order."""
+        connection, peer = self.open()
+        next(connection.receive_data(peer.push.pdu(DATA, b"first") + peer.push.pdu(DATA, b"second"), NOW))
+        with self.assertRaises(MalformedPDU):
+            connection.receive_eof()
+        self.assertOver(connection)
+
+    def test_eof_after_close(self):
+        connection, peer = self.open()
+        list(connection.receive_data(peer.push.pdu(DATA, b"hello")[:30], NOW))
+        connection.close()
+        connection.receive_eof()
+        self.assertOver(connection)
+
+    def test_eof_after_error(self):
+        connection, peer = self.open()
+        self.assertRefuses(connection, peer.push.pdu(6), MalformedPDU)
+        connection.receive_eof()
+        self.assertOver(connection)
+
+    def test_close_drops(self):
+        connection, peer = self.open()
+        events = connection.receive_data(peer.push.pdu(DATA, b"first") + peer.push.pdu(DATA, b"second"), NOW)
+        next(events)
+        connection.close()
+        self.assertEqual(list(events), [])
+        self.assertOver(connection)
+
+    def test_close_between_header_and_body(self):
+        connection, peer = self.open()
+        sealed = peer.push.pdu(DATA, b"hello")
+        list(connection.receive_data(sealed[:29], NOW))
+        connection.close()
+        self.assertEqual(list(connection.receive_data(sealed[29:], NOW)), [])
+        self.assertOver(connection)
+
+    def test_close_twice(self):
+        connection, _ = self.open()
+        connection.close()
+        connection.close()
+        self.assertOver(connection)
+
+    def test_close_forgets_the_keys(self):
+        connection, _ = self.open()
+        streams = [weakref.ref(connection._push), weakref.ref(connection._pull)]
+        connection.close()
+        self.assertEqual([stream() for stream in streams], [None, None])
+
+    # Sending
+
+    def test_send_data(self):
+        connection, peer = self.open()
+        for payload in (b"", b"x", b"hello", os.urandom(WINDOW)):
+            sealed = connection.send_data(payload)
+            self.assertEqual(len(sealed), len(payload) + 46)
+            self.assertEqual(peer.pull.pdus(sealed), [(DATA, payload)])
+
+    def test_send_kinds_of_buffers(self):
+        connection, peer = self.open()
+        for payload in (bytearray(b"hello"), memoryview(b"hello"), memoryview(b"--hello--")[2:7]):
+            self.assertEqual(peer.pull.pdus(connection.send_data(payload)), [(DATA, b"hello")])
+
+    def test_send_too_much(self):
+        """It is refused whole, and the stream goes on."""
+        connection, peer = self.open()
+        for size in (WINDOW + 1, 2 * WINDOW):
+            error = self.assertRaises(PayloadTooLarge, connection.send_data, bytes(size))
+            self.assertIn(str(size), str(error))
+            self.assertIn("131070", str(error))
+        self.assertIs(connection.state, State.OPEN)
+        self.assertEqual(peer.pull.pdus(connection.send_data(b"hello")), [(DATA, b"hello")])
+
+    def test_send_ping_and_pong(self):
+        connection, peer = self.open()
+        ping, pong = connection.send_ping(NOW, CLOCK), connection.send_pong(CLOCK)
+        self.assertEqual((len(ping), len(pong)), (62, 62))
+        self.assertEqual(peer.pull.pdus(ping + pong), [(PING, CLOCK_BODY), (PONG, CLOCK_BODY)])
+
+    def test_no_fourth_ping(self):
+        connection, peer = self.open()
+        sealed = b"".join(connection.send_ping(NOW, CLOCK) for _ in range(3))
+        with self.assertRaises(LocalProtocolError):
+            connection.send_ping(NOW, CLOCK)
+        self.assertEqual(peer.pull.pdus(sealed + connection.send_data(b"")), [(PING, CLOCK_BODY)] * 3 + [(DATA, b"")])
+
+    # Time
+
+    def test_ping_due(self):
+        connection, _ = self.open(draw=lambda: 0)
+        self.assertEqual(connection.deadline(), NOW + 60)
+        self.assertIs(connection.ping_due(NOW + 59), False)
+        self.assertIs(connection.ping_due(NOW + 60), True)
+        self.assertEqual(connection.deadline(), NOW + 120)
+
+    def test_inactivity(self):
+        connection, _ = self.open(timeouts=Timeouts(ping_interval=1000))
+        self.assertEqual(connection.deadline(), NOW + 180)
+        self.assertIs(connection.ping_due(NOW + 179), False)
+        with self.assertRaises(InactivityTimeout):
+            connection.ping_due(NOW + 180)
+        self.assertOver(connection)
+
+    def test_each_kind_of_pdu_is_activity(self):
+        for make in (
+            lambda peer: peer.push.pdu(DATA),
+            lambda peer: peer.push.pdu(PING, CLOCK_BODY),
+            lambda peer: peer.push.pdu(PONG, CLOCK_BODY),
+        ):
+            connection, peer = self.open(timeouts=Timeouts(ping_interval=1000))
+            connection.send_ping(NOW, CLOCK)
+            list(connection.receive_data(make(peer), NOW + 100))
+            self.assertEqual(connection.deadline(), NOW + 280)
+
+    def test_part_of_a_pdu_is_no_activity(self):
+        connection, peer = self.open(timeouts=Timeouts(ping_interval=1000))
+        sealed = peer.push.pdu(DATA, b"hello")
+        for place in range(50):
+            list(connection.receive_data(sealed[place : place + 1], NOW + place))
+        self.assertEqual(connection.deadline(), NOW + 180)
+
+    def test_sending_is_no_activity(self):
+        connection, _ = self.open(timeouts=Timeouts(ping_interval=1000))
+        connection.send_ping(NOW + 100, CLOCK)
+        self.assertEqual(connection.deadline(), NOW + 180)
+
+    def test_reading_paused(self):
+        connection, _ = self.open(timeouts=Timeouts(ping_interval=1000))
+        connection.reading_paused()
+        self.assertEqual(connection.deadline(), NOW + 3600)  # for a new key
+        connection.reading_resumed(NOW + 500)
+        self.assertEqual(connection.deadline(), NOW + 680)
+
+    def test_writing_blocked(self):
+        connection, peer = self.open(timeouts=Timeouts(ping_interval=1000))
+        connection.writing_blocked(NOW + 10)
+        list(connection.receive_data(peer.push.pdu(DATA), NOW + 50))
+        self.assertEqual(connection.deadline(), NOW + 190)
+        connection.writing_unblocked()
+        self.assertEqual(connection.deadline(), NOW + 230)
+        connection.writing_blocked(NOW + 40)
+        with self.assertRaises(InactivityTimeout):
+            connection.ping_due(NOW + 220)
+        self.assertOver(connection)
+
+    def test_three_pongs_outstanding(self):
+        connection, peer = self.open(draw=lambda: 0)
+        for now in (NOW + 60, NOW + 120, NOW + 180):
+            list(connection.receive_data(peer.push.pdu(DATA), now))
+            self.assertIs(connection.ping_due(now), True)
+            connection.send_ping(now, CLOCK)
+        list(connection.receive_data(peer.push.pdu(DATA), NOW + 239))
+        with self.assertRaises(PongTimeout):
+            connection.ping_due(NOW + 240)
+        self.assertOver(connection)
