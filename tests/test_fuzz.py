@@ -9,6 +9,7 @@ import struct
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -20,7 +21,7 @@ ROOT = Path(__file__).parent.parent
 CORPUS = ROOT / "fuzz" / "corpus"
 
 
-def play(target) -> int:
+def play(target: ModuleType) -> int:
     """
     Play the corpus of one target.
 
@@ -70,7 +71,7 @@ class FindingTests(SynchronousTestCase):
     def broken(self, *arguments: object) -> None:
         raise struct.error("a bug")
 
-    def assert_found(self, target) -> None:
+    def assert_found(self, target: ModuleType) -> None:
         self.assertRaises(AssertionError, play, target)
 
     def test_other_exceptions(self) -> None:

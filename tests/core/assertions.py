@@ -5,13 +5,16 @@ Assertions about connections.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from sodiumtwist.core.errors import DecryptionFailed, LocalProtocolError
+from sodiumtwist.core.connection import ServerConnection
+from sodiumtwist.core.errors import DecryptionFailed, LocalProtocolError, RemoteProtocolError
+from sodiumtwist.core.events import Event
 from sodiumtwist.core.states import State
 
-from .peers import CLOCK, NOW, take
+from .peers import CLOCK, NOW, Connection, take
 
 
 class ConnectionTestCase(SynchronousTestCase):
@@ -19,7 +22,7 @@ class ConnectionTestCase(SynchronousTestCase):
     Assertions about connections.
     """
 
-    def assertCannotSend(self, connection):
+    def assertCannotSend(self, connection: Connection) -> None:
         """No stream PDU leaves."""
         with self.assertRaises(LocalProtocolError):
             connection.send_data(b"")
@@ -28,7 +31,7 @@ class ConnectionTestCase(SynchronousTestCase):
         with self.assertRaises(LocalProtocolError):
             connection.send_pong(CLOCK)
 
-    def assertOver(self, connection):
+    def assertOver(self, connection: Connection) -> None:
         """Closed, and whatever comes or is asked for now gives nothing."""
         self.assertIs(connection.state, State.CLOSED)
         self.assertEqual(connection.buffered, 0)
@@ -38,21 +41,23 @@ class ConnectionTestCase(SynchronousTestCase):
         self.assertCannotSend(connection)
         self.assertIs(connection.ping_due(NOW + 1_000_000), False)
 
-    def assertRefuses(self, connection, data, expected, events=()):
+    def assertRefuses(
+        self, connection: Connection, data: bytes, expected: type[RemoteProtocolError], events: Iterable[Event] = ()
+    ) -> RemoteProtocolError:
         """The bytes give these events, then this error, and that is the end."""
         taken, error = take(connection.receive_data(data, NOW))
         self.assertEqual(taken, list(events))
-        self.assertIs(type(error), expected)
         self.assertOver(connection)
+        assert type(error) is expected, error
         return error
 
-    def assertIgnores(self, server, data):
+    def assertIgnores(self, server: ServerConnection, data: bytes) -> None:
         """Nothing comes of the bytes or of any that follow, and at the deadline the error."""
         taken, error = take(server.receive_data(data, NOW))
         self.assertEqual((taken, error), ([], None))
         self.assertSilent(server, DecryptionFailed)
 
-    def assertSilent(self, server, expected):
+    def assertSilent(self, server: ServerConnection, expected: type[RemoteProtocolError]) -> None:
         self.assertIs(server.state, State.SILENT)
         for more in (b"", b"x", os.urandom(400), bytes(200_000)):
             self.assertEqual(take(server.receive_data(more, NOW)), ([], None))

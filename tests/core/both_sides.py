@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import weakref
+from typing import TYPE_CHECKING
 
 from sodiumtwist.core.errors import (
     DecryptionFailed,
@@ -21,6 +22,7 @@ from sodiumtwist.core.events import DataReceived, PingReceived, PongReceived
 from sodiumtwist.core.keepalive import Timeouts
 from sodiumtwist.core.states import State
 
+from .assertions import ConnectionTestCase
 from .peers import (
     CLIENT_AUTH,
     CLOCK,
@@ -35,42 +37,53 @@ from .peers import (
     TAG_PUSH,
     TAG_REKEY,
     WINDOW,
+    Connection,
+    Options,
+    Peer,
     flip,
     pack_header,
     take,
 )
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
-class BothSides:
+
+class BothSides(ConnectionTestCase):
     """
-    What holds for each side once it is open: ``self.open()`` gives our connection and its peer.
+    What holds for each side once it is open.
     """
+
+    def open(self, **options: Unpack[Options]) -> tuple[Connection, Peer]:
+        """Our connection and its peer."""
+        raise NotImplementedError
 
     # Receiving
 
-    def test_data(self):
+    def test_data(self) -> None:
         connection, peer = self.open()
         for payload in (b"", b"x", b"hello", bytes(65536), os.urandom(WINDOW)):
-            events = list(connection.receive_data(peer.push.pdu(DATA, payload), NOW))
-            self.assertEqual(events, [DataReceived(payload)])
-            self.assertIs(type(events[0].payload), bytes)
+            (event,) = connection.receive_data(peer.push.pdu(DATA, payload), NOW)
+            self.assertEqual(event, DataReceived(payload))
+            assert isinstance(event, DataReceived)
+            self.assertIs(type(event.payload), bytes)
             self.assertEqual(connection.buffered, 0)
 
-    def test_empty_data_has_its_17_bytes(self):
+    def test_empty_data_has_its_17_bytes(self) -> None:
         connection, peer = self.open()
         sealed = peer.push.pdu(DATA)
         self.assertEqual(len(sealed), 46)
         self.assertEqual(list(connection.receive_data(sealed[:45], NOW)), [])
         self.assertEqual(list(connection.receive_data(sealed[45:], NOW)), [DataReceived(b"")])
 
-    def test_many_in_one_segment(self):
+    def test_many_in_one_segment(self) -> None:
         connection, peer = self.open()
         payloads = [bytes([number]) * number for number in range(200)]
         segment = b"".join(peer.push.pdu(DATA, payload) for payload in payloads)
         events = list(connection.receive_data(segment, NOW))
         self.assertEqual(events, [DataReceived(payload) for payload in payloads])
 
-    def test_header_alone_is_no_event(self):
+    def test_header_alone_is_no_event(self) -> None:
         connection, peer = self.open()
         sealed = peer.push.pdu(DATA, b"hello")
         self.assertEqual(list(connection.receive_data(sealed[:29], NOW)), [])
@@ -79,7 +92,7 @@ class BothSides:
             self.assertEqual(list(connection.events(NOW)), [])
         self.assertEqual(list(connection.receive_data(sealed[29:], NOW)), [DataReceived(b"hello")])
 
-    def test_every_cut_in_two(self):
+    def test_every_cut_in_two(self) -> None:
         connection, peer = self.open()
         for place in range(52):
             sealed = peer.push.pdu(DATA, b"hello")
@@ -87,14 +100,14 @@ class BothSides:
             events += list(connection.receive_data(sealed[place:], NOW))
             self.assertEqual(events, [DataReceived(b"hello")], place)
 
-    def test_bytes_are_kept_without_iteration(self):
+    def test_bytes_are_kept_without_iteration(self) -> None:
         connection, peer = self.open()
         connection.receive_data(peer.push.pdu(DATA, b"first"), NOW)
         connection.receive_data(peer.push.pdu(DATA, b"second"), NOW)
         self.assertEqual(connection.buffered, 46 + 5 + 46 + 6)
         self.assertEqual(list(connection.events(NOW)), [DataReceived(b"first"), DataReceived(b"second")])
 
-    def test_abandoned_iterator(self):
+    def test_abandoned_iterator(self) -> None:
         connection, peer = self.open()
         segment = b"".join(peer.push.pdu(DATA, payload) for payload in (b"first", b"second", b"third"))
         self.assertEqual(next(connection.receive_data(segment, NOW)), DataReceived(b"first"))
@@ -103,14 +116,14 @@ class BothSides:
         self.assertEqual(list(connection.events(NOW)), [DataReceived(b"third"), DataReceived(b"fourth")])
         self.assertEqual(list(events), [])
 
-    def test_received_while_iterating(self):
+    def test_received_while_iterating(self) -> None:
         connection, peer = self.open()
         events = connection.receive_data(peer.push.pdu(DATA, b"first") + peer.push.pdu(DATA, b"second"), NOW)
         self.assertEqual(next(events), DataReceived(b"first"))
         connection.receive_data(peer.push.pdu(DATA, b"third"), NOW)
         self.assertEqual(list(events), [DataReceived(b"second"), DataReceived(b"third")])
 
-    def test_pieces_are_appended_in_place(self):
+    def test_pieces_are_appended_in_place(self) -> None:
         """What waits for its rest is not copied for each piece."""
         connection, peer = self.open()
         sealed = peer.push.pdu(DATA, b"hello" * 100)
@@ -121,26 +134,27 @@ class BothSides:
         self.assertIs(connection._received, waiting)
         self.assertEqual(list(connection.receive_data(sealed[300:], NOW)), [DataReceived(b"hello" * 100)])
 
-    def test_payload_outlives_what_comes_next(self):
+    def test_payload_outlives_what_comes_next(self) -> None:
         connection, peer = self.open()
         (first,) = connection.receive_data(peer.push.pdu(DATA, b"first"), NOW)
+        assert isinstance(first, DataReceived)
         list(connection.receive_data(peer.push.pdu(DATA, b"other"), NOW))
         self.assertEqual(first.payload, b"first")
 
-    def test_ping(self):
+    def test_ping(self) -> None:
         for body in (CLOCK_BODY, CLOCK_BODY[:12], CLOCK_BODY[:12] + b"junk"):
             connection, peer = self.open()
             events = list(connection.receive_data(peer.push.pdu(PING, body), NOW))
             self.assertEqual(events, [PingReceived(CLOCK)])
 
-    def test_pong(self):
+    def test_pong(self) -> None:
         for body in (CLOCK_BODY, CLOCK_BODY[:12], CLOCK_BODY[:12] + b"junk"):
             connection, peer = self.open()
             connection.send_ping(NOW + 1, 0)
             events = list(connection.receive_data(peer.push.pdu(PONG, body), NOW + 1.5))
             self.assertEqual(events, [PongReceived(CLOCK, 0.5)])
 
-    def test_ping_of_odd_size(self):
+    def test_ping_of_odd_size(self) -> None:
         """Refused from its header, before its body."""
         for pdu_type in (PING, PONG):
             for size in (0, 11, 13, 15, 17, 131070):
@@ -148,35 +162,35 @@ class BothSides:
                 connection.send_ping(NOW, CLOCK)
                 self.assertRefuses(connection, peer.push.message(pack_header(pdu_type, size)), MalformedPDU)
 
-    def test_pong_that_no_ping_asked_for(self):
+    def test_pong_that_no_ping_asked_for(self) -> None:
         connection, peer = self.open()
         segment = peer.push.pdu(DATA, b"before") + peer.push.pdu(PONG, CLOCK_BODY) + peer.push.pdu(DATA, b"behind")
         self.assertRefuses(connection, segment, UnexpectedPDU, [DataReceived(b"before")])
 
-    def test_second_pong_for_one_ping(self):
+    def test_second_pong_for_one_ping(self) -> None:
         connection, peer = self.open()
         connection.send_ping(NOW, CLOCK)
         segment = peer.push.pdu(PONG, CLOCK_BODY) + peer.push.pdu(PONG, CLOCK_BODY)
         self.assertRefuses(connection, segment, UnexpectedPDU, [PongReceived(CLOCK, 0)])
 
-    def test_handshake_types(self):
+    def test_handshake_types(self) -> None:
         for pdu_type in (CLIENT_AUTH, SERVER_HELO):
             for size in (0, 16, 176, 340):
                 connection, peer = self.open()
                 self.assertRefuses(connection, peer.push.pdu(pdu_type, bytes(size)), UnexpectedPDU)
 
-    def test_unknown_types(self):
+    def test_unknown_types(self) -> None:
         for pdu_type in (0, 6, 255, 2**32 - 1):
             connection, peer = self.open()
             self.assertRefuses(connection, peer.push.pdu(pdu_type), MalformedPDU)
 
-    def test_wrong_magic(self):
+    def test_wrong_magic(self) -> None:
         for magic in (0, 0xBAADC0DF, 0x3AADC0DE):
             connection, peer = self.open()
             segment = peer.push.message(pack_header(DATA, 2, magic)) + peer.push.message(b"ab")
             self.assertRefuses(connection, segment, MalformedPDU)
 
-    def test_over_the_window(self):
+    def test_over_the_window(self) -> None:
         """From the header alone: nothing of the body is waited for."""
         for pdu_type in (DATA, PING, CLIENT_AUTH):
             for size in (131071, 2**31, 2**32 - 1):
@@ -184,52 +198,52 @@ class BothSides:
                 error = self.assertRefuses(connection, peer.push.message(pack_header(pdu_type, size)), WindowExceeded)
                 self.assertIn("131070", str(error))
 
-    def test_the_whole_window(self):
+    def test_the_whole_window(self) -> None:
         connection, peer = self.open()
         payload = os.urandom(131070)
         sealed = peer.push.message(pack_header(DATA, 131070)) + peer.push.message(payload)
         self.assertEqual(list(connection.receive_data(sealed[:-1], NOW)), [])
         self.assertEqual(list(connection.receive_data(sealed[-1:], NOW)), [DataReceived(payload)])
 
-    def test_body_of_another_size(self):
+    def test_body_of_another_size(self) -> None:
         """A body sealed shorter or longer than its header says."""
         for size in (4, 6):
             connection, peer = self.open()
             segment = peer.push.message(pack_header(DATA, size)) + peer.push.message(b"hello") + bytes(1)
             self.assertRefuses(connection, segment, DecryptionFailed)
 
-    def test_tag_final(self):
+    def test_tag_final(self) -> None:
         for tags in ({"header_tag": TAG_FINAL}, {"body_tag": TAG_FINAL}):
             for pdu_type, body in [(DATA, b"hello"), (DATA, b""), (PING, CLOCK_BODY)]:
                 connection, peer = self.open()
                 segment = peer.push.pdu(DATA, b"before") + peer.push.pdu(pdu_type, body, **tags)
                 self.assertRefuses(connection, segment, MalformedPDU, [DataReceived(b"before")])
 
-    def test_tags_push_and_rekey(self):
+    def test_tags_push_and_rekey(self) -> None:
         connection, peer = self.open()
         for header_tag in (TAG_MESSAGE, TAG_PUSH, TAG_REKEY):
             for body_tag in (TAG_MESSAGE, TAG_PUSH, TAG_REKEY):
                 sealed = peer.push.pdu(DATA, b"hello", header_tag, body_tag)
                 self.assertEqual(list(connection.receive_data(sealed, NOW)), [DataReceived(b"hello")])
 
-    def test_altered(self):
+    def test_altered(self) -> None:
         for place in range(51):
             connection, peer = self.open()
             segment = flip(peer.push.pdu(DATA, b"hello"), place) + peer.push.pdu(DATA, b"behind")
             self.assertRefuses(connection, segment, DecryptionFailed)
 
-    def test_replayed_dropped_swapped(self):
+    def test_replayed_dropped_swapped(self) -> None:
         for order in ([0, 0], [1], [0, 2], [0, 2, 1]):
             connection, peer = self.open()
             pdus = [peer.push.pdu(DATA, b"hello") for _ in range(3)]
             good = [DataReceived(b"hello")] if order[0] == 0 else []
             self.assertRefuses(connection, b"".join(pdus[number] for number in order), DecryptionFailed, good)
 
-    def test_own_bytes_reflected(self):
+    def test_own_bytes_reflected(self) -> None:
         connection, _ = self.open()
         self.assertRefuses(connection, connection.send_data(b"hello"), DecryptionFailed)
 
-    def test_nothing_after_an_error(self):
+    def test_nothing_after_an_error(self) -> None:
         connection, peer = self.open()
         before = peer.push.pdu(DATA, b"before")
         wrong = peer.push.pdu(6)
@@ -243,7 +257,7 @@ class BothSides:
         self.assertEqual(list(connection.receive_data(peer.push.pdu(DATA, b"later"), NOW)), [])
         self.assertOver(connection)
 
-    def test_errors_show_no_payload(self):
+    def test_errors_show_no_payload(self) -> None:
         for wrong in (
             lambda push: push.pdu(DATA, b"open sesame", body_tag=TAG_FINAL),
             lambda push: push.pdu(6, b"open sesame"),
@@ -256,13 +270,13 @@ class BothSides:
 
     # The end
 
-    def test_eof_between_pdus(self):
+    def test_eof_between_pdus(self) -> None:
         connection, peer = self.open()
         list(connection.receive_data(peer.push.pdu(DATA, b"hello"), NOW))
         connection.receive_eof()
         self.assertOver(connection)
 
-    def test_eof_inside_a_pdu(self):
+    def test_eof_inside_a_pdu(self) -> None:
         for size in range(1, 51):
             connection, peer = self.open()
             list(connection.receive_data(peer.push.pdu(DATA, b"hello")[:size], NOW))
@@ -270,7 +284,7 @@ class BothSides:
                 connection.receive_eof()
             self.assertOver(connection)
 
-    def test_eof_behind_pdus_not_taken(self):
+    def test_eof_behind_pdus_not_taken(self) -> None:
         """They are lost, so the end is not in order."""
         connection, peer = self.open()
         next(connection.receive_data(peer.push.pdu(DATA, b"first") + peer.push.pdu(DATA, b"second"), NOW))
@@ -278,20 +292,20 @@ class BothSides:
             connection.receive_eof()
         self.assertOver(connection)
 
-    def test_eof_after_close(self):
+    def test_eof_after_close(self) -> None:
         connection, peer = self.open()
         list(connection.receive_data(peer.push.pdu(DATA, b"hello")[:30], NOW))
         connection.close()
         connection.receive_eof()
         self.assertOver(connection)
 
-    def test_eof_after_error(self):
+    def test_eof_after_error(self) -> None:
         connection, peer = self.open()
         self.assertRefuses(connection, peer.push.pdu(6), MalformedPDU)
         connection.receive_eof()
         self.assertOver(connection)
 
-    def test_close_drops(self):
+    def test_close_drops(self) -> None:
         connection, peer = self.open()
         events = connection.receive_data(peer.push.pdu(DATA, b"first") + peer.push.pdu(DATA, b"second"), NOW)
         next(events)
@@ -299,7 +313,7 @@ class BothSides:
         self.assertEqual(list(events), [])
         self.assertOver(connection)
 
-    def test_close_between_header_and_body(self):
+    def test_close_between_header_and_body(self) -> None:
         connection, peer = self.open()
         sealed = peer.push.pdu(DATA, b"hello")
         list(connection.receive_data(sealed[:29], NOW))
@@ -307,13 +321,13 @@ class BothSides:
         self.assertEqual(list(connection.receive_data(sealed[29:], NOW)), [])
         self.assertOver(connection)
 
-    def test_close_twice(self):
+    def test_close_twice(self) -> None:
         connection, _ = self.open()
         connection.close()
         connection.close()
         self.assertOver(connection)
 
-    def test_close_forgets_the_keys(self):
+    def test_close_forgets_the_keys(self) -> None:
         connection, _ = self.open()
         streams = [weakref.ref(connection._push), weakref.ref(connection._pull)]
         connection.close()
@@ -321,19 +335,19 @@ class BothSides:
 
     # Sending
 
-    def test_send_data(self):
+    def test_send_data(self) -> None:
         connection, peer = self.open()
         for payload in (b"", b"x", b"hello", os.urandom(WINDOW)):
             sealed = connection.send_data(payload)
             self.assertEqual(len(sealed), len(payload) + 46)
             self.assertEqual(peer.pull.pdus(sealed), [(DATA, payload)])
 
-    def test_send_kinds_of_buffers(self):
+    def test_send_kinds_of_buffers(self) -> None:
         connection, peer = self.open()
         for payload in (bytearray(b"hello"), memoryview(b"hello"), memoryview(b"--hello--")[2:7]):
             self.assertEqual(peer.pull.pdus(connection.send_data(payload)), [(DATA, b"hello")])
 
-    def test_send_too_much(self):
+    def test_send_too_much(self) -> None:
         """It is refused whole, and the stream goes on."""
         connection, peer = self.open()
         for size in (WINDOW + 1, 2 * WINDOW):
@@ -343,13 +357,13 @@ class BothSides:
         self.assertIs(connection.state, State.OPEN)
         self.assertEqual(peer.pull.pdus(connection.send_data(b"hello")), [(DATA, b"hello")])
 
-    def test_send_ping_and_pong(self):
+    def test_send_ping_and_pong(self) -> None:
         connection, peer = self.open()
         ping, pong = connection.send_ping(NOW, CLOCK), connection.send_pong(CLOCK)
         self.assertEqual((len(ping), len(pong)), (62, 62))
         self.assertEqual(peer.pull.pdus(ping + pong), [(PING, CLOCK_BODY), (PONG, CLOCK_BODY)])
 
-    def test_no_fourth_ping(self):
+    def test_no_fourth_ping(self) -> None:
         connection, peer = self.open()
         sealed = b"".join(connection.send_ping(NOW, CLOCK) for _ in range(3))
         with self.assertRaises(LocalProtocolError):
@@ -358,14 +372,14 @@ class BothSides:
 
     # Time
 
-    def test_ping_due(self):
+    def test_ping_due(self) -> None:
         connection, _ = self.open(draw=lambda: 0)
         self.assertEqual(connection.deadline(), NOW + 60)
         self.assertIs(connection.ping_due(NOW + 59), False)
         self.assertIs(connection.ping_due(NOW + 60), True)
         self.assertEqual(connection.deadline(), NOW + 120)
 
-    def test_inactivity(self):
+    def test_inactivity(self) -> None:
         connection, _ = self.open(timeouts=Timeouts(ping_interval=1000))
         self.assertEqual(connection.deadline(), NOW + 180)
         self.assertIs(connection.ping_due(NOW + 179), False)
@@ -373,7 +387,7 @@ class BothSides:
             connection.ping_due(NOW + 180)
         self.assertOver(connection)
 
-    def test_each_kind_of_pdu_is_activity(self):
+    def test_each_kind_of_pdu_is_activity(self) -> None:
         for make in (
             lambda peer: peer.push.pdu(DATA),
             lambda peer: peer.push.pdu(PING, CLOCK_BODY),
@@ -384,26 +398,26 @@ class BothSides:
             list(connection.receive_data(make(peer), NOW + 100))
             self.assertEqual(connection.deadline(), NOW + 280)
 
-    def test_part_of_a_pdu_is_no_activity(self):
+    def test_part_of_a_pdu_is_no_activity(self) -> None:
         connection, peer = self.open(timeouts=Timeouts(ping_interval=1000))
         sealed = peer.push.pdu(DATA, b"hello")
         for place in range(50):
             list(connection.receive_data(sealed[place : place + 1], NOW + place))
         self.assertEqual(connection.deadline(), NOW + 180)
 
-    def test_sending_is_no_activity(self):
+    def test_sending_is_no_activity(self) -> None:
         connection, _ = self.open(timeouts=Timeouts(ping_interval=1000))
         connection.send_ping(NOW + 100, CLOCK)
         self.assertEqual(connection.deadline(), NOW + 180)
 
-    def test_reading_paused(self):
+    def test_reading_paused(self) -> None:
         connection, _ = self.open(timeouts=Timeouts(ping_interval=1000))
         connection.reading_paused()
         self.assertEqual(connection.deadline(), NOW + 3600)  # for a new key
         connection.reading_resumed(NOW + 500)
         self.assertEqual(connection.deadline(), NOW + 680)
 
-    def test_writing_blocked(self):
+    def test_writing_blocked(self) -> None:
         connection, peer = self.open(timeouts=Timeouts(ping_interval=1000))
         connection.writing_blocked(NOW + 10)
         list(connection.receive_data(peer.push.pdu(DATA), NOW + 50))
@@ -415,7 +429,7 @@ class BothSides:
             connection.ping_due(NOW + 220)
         self.assertOver(connection)
 
-    def test_three_pongs_outstanding(self):
+    def test_three_pongs_outstanding(self) -> None:
         connection, peer = self.open(draw=lambda: 0)
         for now in (NOW + 60, NOW + 120, NOW + 180):
             list(connection.receive_data(peer.push.pdu(DATA), now))

@@ -4,8 +4,11 @@ Two ends of a connection with bytes on the way between them, and what each must 
 
 from __future__ import annotations
 
+import math
 from collections import deque
+from collections.abc import Iterable
 from itertools import islice
+from typing import Generic, TypeVar, Union
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
@@ -27,6 +30,7 @@ from sodiumtwist.core.events import (
     Authenticated,
     AuthenticationRequested,
     DataReceived,
+    Event,
     KeyProven,
     PingReceived,
     PongReceived,
@@ -35,7 +39,7 @@ from sodiumtwist.core.keepalive import Timeouts
 from sodiumtwist.core.secretstream import RekeyAfter
 from sodiumtwist.core.states import State
 
-from .peers import CLIENT_PAIR, CLOCK, DATA, NOW, PING, PONG, SERVER_PAIR, WINDOW, pack_client_auth
+from .peers import CLIENT_PAIR, CLOCK, DATA, NOW, PING, PONG, SERVER_PAIR, WINDOW, Options, pack_client_auth
 
 #: How many received bytes may wait when all events were taken.
 BOUNDS = {
@@ -61,7 +65,10 @@ DECISIONS = st.sampled_from(["accept", "prove", "accept", "prove", "ignore", "re
 REKEY = st.sampled_from([RekeyAfter(), RekeyAfter(size=1), RekeyAfter(size=200), RekeyAfter(seconds=20)])
 
 
-class End:
+C = TypeVar("C", ServerConnection, ClientConnection)
+
+
+class End(Generic[C]):
     """
     One end of the connection.
 
@@ -80,23 +87,27 @@ class End:
     :ivar blocked_at: since when its transport takes nothing, ``None`` when it does.
     """
 
-    def __init__(self, connection):
-        self.connection = connection
+    def __init__(self, connection: C) -> None:
+        self.connection: C = connection
         self.coming = bytearray()
         self.come = bytearray()
         self.ended = False
-        self.said = []
-        self.heard = []
-        self.pings = deque()
+        self.said: list[tuple[int, bytes | int]] = []
+        self.heard: list[tuple[int, bytes | int]] = []
+        self.pings: deque[float] = deque()
         self.owed = 0
-        self.heard_at = self.ping_at = self.rekey_at = None
+        self.heard_at: float | None = None
+        self.ping_at = self.rekey_at = math.inf
         self.over = False
         self.paused = False
-        self.blocked_at = None
+        self.blocked_at: float | None = None
 
     @property
-    def may_send(self):
+    def may_send(self) -> bool:
         return self.connection.state in (State.OPEN, State.AWAITING_SERVER_HELO)
+
+
+AnyEnd = Union[End[ServerConnection], End[ClientConnection]]
 
 
 class Ends(RuleBasedStateMachine):
@@ -113,7 +124,16 @@ class Ends(RuleBasedStateMachine):
         inactivity=st.sampled_from([180, 30]),
         answers_late=st.sampled_from([False, False, True]),
     )
-    def begin(self, may_harm, may_close, begun, at_once, rekey, inactivity, answers_late):
+    def begin(
+        self,
+        may_harm: bool,
+        may_close: bool,
+        begun: str,
+        at_once: str | None,
+        rekey: RekeyAfter,
+        inactivity: int,
+        answers_late: bool,
+    ) -> None:
         """
         :param begun: what has happened before anything else can.
         :param at_once: how the server decides inside its iteration; ``None`` for later.
@@ -124,12 +144,12 @@ class Ends(RuleBasedStateMachine):
         self.may_close = may_close
         self.harmed = self.forged = False
         self.at_once = None if begun == "undecided" else at_once
-        self.decision = None
+        self.decision: str | None = None
         self.proven = False
         self.rekey = rekey
         self.inactivity = inactivity
         self.answers_late = answers_late
-        options = {"timeouts": Timeouts(inactivity=inactivity), "draw": lambda: 0, "rekey": rekey}
+        options: Options = {"timeouts": Timeouts(inactivity=inactivity), "draw": lambda: 0, "rekey": rekey}
         client = ClientConnection(SERVER_PAIR.public, "username", "passphrase", NOW, CLIENT_PAIR, **options)
         self.client = End(client)
         self.server = End(ServerConnection(SERVER_PAIR, NOW, **options))
@@ -143,36 +163,36 @@ class Ends(RuleBasedStateMachine):
             self.deliver(self.server)
             self.deliver(self.client)
 
-    def forge_client_auth(self):
+    def forge_client_auth(self) -> None:
         """A stranger's handshake in the name of the client's key, and what he seals with another, come first."""
         forged = pack_client_auth(CLIENT_PAIR.public, bytes(range(24)), login=b"forged")
         self.server.coming[:] = bindings.crypto_box_seal(forged, SERVER_PAIR.public) + bytes(46)
         self.harmed = True
 
-    def end(self, side):
+    def end(self, side: str) -> AnyEnd:
         return self.server if side == "server" else self.client
 
-    def other(self, end):
+    def other(self, end: AnyEnd) -> AnyEnd:
         return self.client if end is self.server else self.server
 
-    def write(self, end, data):
+    def write(self, end: AnyEnd, data: bytes) -> None:
         """Put bytes on the way to the other end."""
         other = self.other(end)
         if not other.ended:
             other.coming += data
             other.come += data
 
-    def hang_up(self, end):
+    def hang_up(self, end: AnyEnd) -> None:
         """The transport of an end is closed."""
         end.over = True
         self.other(end).ended = True
 
-    def opened(self, end):
+    def opened(self, end: AnyEnd) -> None:
         end.heard_at = self.now
         end.ping_at = self.now + 60
         end.rekey_at = self.now + self.rekey.seconds
 
-    def hear(self, end, event):
+    def hear(self, end: AnyEnd, event: Event) -> None:
         assert not end.over
         if isinstance(event, AuthenticationRequested):
             assert end is self.server and self.decision is None and end.connection.state is State.DECIDING
@@ -196,6 +216,7 @@ class Ends(RuleBasedStateMachine):
         assert end is self.client or self.decision == "accept" or (self.decision == "prove" and self.proven)
         assert end.heard_at is not None
         end.heard_at = self.now
+        heard: tuple[int, bytes | int]
         if isinstance(event, DataReceived):
             heard = DATA, event.payload
         elif isinstance(event, PingReceived):
@@ -211,7 +232,7 @@ class Ends(RuleBasedStateMachine):
         if not self.answers_late:
             self.answer(end)
 
-    def take(self, end, events, count=None):
+    def take(self, end: AnyEnd, events: Iterable[Event], count: int | None = None) -> None:
         """Take as many events, ``None`` for all there are."""
         try:
             for event in islice(events, count):
@@ -228,7 +249,7 @@ class Ends(RuleBasedStateMachine):
         if connection.state is State.SILENT:
             assert self.harmed or self.decision == "ignore"
 
-    def deliver(self, end, size=None, count=None):
+    def deliver(self, end: AnyEnd, size: int | None = None, count: int | None = None) -> None:
         if end.paused and not end.over:
             return
         if end.connection.state is State.DECIDING:
@@ -244,7 +265,7 @@ class Ends(RuleBasedStateMachine):
             assert end.connection.buffered == before + len(piece)
         self.take(end, events, count)
 
-    def deliver_end(self, end):
+    def deliver_end(self, end: AnyEnd) -> None:
         """All that was on the way has come, and now the end of it."""
         connection = end.connection
         state, waits = connection.state, connection.buffered
@@ -275,7 +296,7 @@ class Ends(RuleBasedStateMachine):
 
     @precondition(lambda self: self.server.connection.state is State.DECIDING)
     @rule(decision=DECISIONS)
-    def decide(self, decision):
+    def decide(self, decision: str) -> None:
         server = self.server.connection
         self.decision = decision
         if decision == "reject":
@@ -290,7 +311,7 @@ class Ends(RuleBasedStateMachine):
             if decision == "accept":
                 self.opened(self.server)
 
-    def say(self, end, sayings, sizes):
+    def say(self, end: AnyEnd, sayings: Iterable[bytes | None], sizes: Iterable[int | None]) -> None:
         """Send payloads, and a PING for each ``None``; some of it comes at once, in pieces of these sizes."""
         for saying in sayings:
             if saying is not None:
@@ -301,20 +322,20 @@ class Ends(RuleBasedStateMachine):
         for size in sizes:
             self.deliver(self.other(end), size)
 
-    def ping(self, end):
+    def ping(self, end: AnyEnd) -> None:
         timestamp = CLOCK + len(end.said)
         self.write(end, end.connection.send_ping(self.now, timestamp))
         end.said.append((PING, timestamp))
         end.pings.append(self.now)
 
-    def answer(self, end):
+    def answer(self, end: AnyEnd) -> None:
         while end.owed and end.may_send:
             timestamp = CLOCK - end.owed
             self.write(end, end.connection.send_pong(timestamp))
             end.said.append((PONG, timestamp))
             end.owed -= 1
 
-    def check_time_out(self, end, state, error):
+    def check_time_out(self, end: AnyEnd, state: State, error: RemoteProtocolError) -> None:
         if state is State.SILENT:
             assert type(error) is (ReplayDetected if self.decision == "ignore" else DecryptionFailed)
         elif state in BEFORE_OPEN:
@@ -323,7 +344,7 @@ class Ends(RuleBasedStateMachine):
             assert len(end.pings) == 3 and not end.paused
         else:
             assert type(error) is InactivityTimeout
-            since = [] if end.paused else [end.heard_at]
+            since = [] if end.paused or end.heard_at is None else [end.heard_at]
             if end.blocked_at is not None:
                 since.append(end.blocked_at)
             assert self.now >= min(since) + self.inactivity

@@ -5,16 +5,21 @@ so it can also say what ours would refuse to.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from struct import pack, unpack
-from typing import Any
+from typing import TYPE_CHECKING, TypedDict, Union
 
 from nacl import bindings
 
 from sodiumtwist.core.connection import ClientConnection, ServerConnection
 from sodiumtwist.core.errors import RemoteProtocolError
-from sodiumtwist.core.events import Event
+from sodiumtwist.core.events import AuthenticationRequested, Event
+from sodiumtwist.core.keepalive import Timeouts
 from sodiumtwist.core.keys import KeyPair
+from sodiumtwist.core.secretstream import RekeyAfter
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 CLIENT_AUTH, SERVER_HELO, DATA, PING, PONG = 1, 2, 3, 4, 5
 MAGIC = 0xBAADC0DE
@@ -51,6 +56,46 @@ NONCE = bytes(range(24))
 #: 2023-11-14 22:13:20 and 123456789 nanoseconds.
 CLOCK = 1_700_000_000_123_456_789
 CLOCK_BODY = bytes.fromhex("000000006553f100 075bcd15 00000000")
+
+
+class AuthFields(TypedDict, total=False):
+    """What may stand in CLIENT_AUTH."""
+
+    public_key: bytes
+    stream_header: bytes
+    nonce: bytes
+    login: bytes
+    passphrase: bytes
+    version: int
+    pdu_type: int
+    size: int
+    magic: int
+
+
+class HeloFields(TypedDict, total=False):
+    """What may stand in SERVER_HELO."""
+
+    nonce: bytes
+    stream_header: bytes
+    message: bytes
+    pdu_type: int
+    size: int
+    magic: int
+
+
+class Options(TypedDict, total=False):
+    """What both our connections take."""
+
+    timeouts: Timeouts
+    draw: Callable[[], float]
+    rekey: RekeyAfter
+
+
+class ClientOptions(Options, total=False):
+    """What our client takes."""
+
+    pair: KeyPair
+    nonce: bytes
 
 
 def pack_header(pdu_type: int, size: int, magic: int = MAGIC) -> bytes:
@@ -140,16 +185,21 @@ class PlainPull:
 
 
 class PlainClient:
-    """A client by hand, with a fresh key pair."""
+    """
+    A client by hand, with a fresh key pair.
+
+    :ivar pull: what it receives with, when it has read SERVER_HELO.
+    """
+
+    pull: PlainPull
 
     def __init__(self, server_key: bytes = SERVER_PAIR.public) -> None:
         self.public, self.secret = bindings.crypto_kx_keypair()
         self._server_key = server_key
         self._receive_key, self.send_key = bindings.crypto_kx_client_session_keys(self.public, self.secret, server_key)
         self.push = PlainPush(self.send_key)
-        self.pull: Any = None
 
-    def client_auth(self, **fields: Any) -> bytes:
+    def client_auth(self, **fields: Unpack[AuthFields]) -> bytes:
         """CLIENT_AUTH sealed, 400 bytes."""
         fields.setdefault("public_key", self.public)
         fields.setdefault("stream_header", self.push.header)
@@ -163,10 +213,15 @@ class PlainClient:
 
 
 class PlainServer:
-    """A server by hand."""
+    """
+    A server by hand.
 
-    push: Any = None
-    pull: Any = None
+    :ivar push: what it sends with, when it has read CLIENT_AUTH.
+    :ivar pull: what it receives with, likewise.
+    """
+
+    push: PlainPush
+    pull: PlainPull
 
     def __init__(self, pair: KeyPair = SERVER_PAIR) -> None:
         self._pair = pair
@@ -181,66 +236,78 @@ class PlainServer:
         self.push, self.pull = PlainPush(self.send_key), PlainPull(receive_key, stream_header)
         return plain
 
-    def server_helo(self, **fields: Any) -> bytes:
+    def server_helo(self, **fields: Unpack[HeloFields]) -> bytes:
         """SERVER_HELO sealed, 236 bytes."""
         fields.setdefault("nonce", plus_one(self.nonce))
         fields.setdefault("stream_header", self.push.header)
         return bindings.crypto_box_seal(pack_server_helo(**fields), self.client_key)
 
 
-def new_client(**options: Any) -> ClientConnection:
+#: Our end, and the other one.
+Connection = Union[ServerConnection, ClientConnection]
+Peer = Union[PlainServer, PlainClient]
+
+
+def new_client(**options: Unpack[ClientOptions]) -> ClientConnection:
     """Our client, with the defaults of the reference programs."""
     return ClientConnection(SERVER_PAIR.public, "username", "passphrase", NOW, **options)
 
 
-def waiting_client(**options: Any) -> tuple[ClientConnection, PlainServer]:
+def waiting_client(**options: Unpack[ClientOptions]) -> tuple[ClientConnection, PlainServer]:
     """Our client with its CLIENT_AUTH sent, and the server that has read it."""
     client, server = new_client(**options), PlainServer()
     server.read_client_auth(client.initiate())
     return client, server
 
 
-def open_client(**options: Any) -> tuple[ClientConnection, PlainServer]:
+def open_client(**options: Unpack[ClientOptions]) -> tuple[ClientConnection, PlainServer]:
     """Our client, authenticated, and the server at its other end."""
     client, server = waiting_client(**options)
     list(client.receive_data(server.server_helo(), NOW))
     return client, server
 
 
-def deciding_server(**options: Any) -> tuple[ServerConnection, PlainClient]:
+def deciding_server(**options: Unpack[Options]) -> tuple[ServerConnection, PlainClient]:
     """Our server with a login to decide on, and the client whose login it is."""
     server, client = ServerConnection(SERVER_PAIR, NOW, **options), PlainClient()
     list(server.receive_data(client.client_auth(), NOW))
     return server, client
 
 
-def silent_server(**options: Any) -> ServerConnection:
+def silent_server(**options: Unpack[Options]) -> ServerConnection:
     """Our server, when what came first does not open."""
     server = ServerConnection(SERVER_PAIR, NOW, **options)
     list(server.receive_data(bytes(400), NOW))
     return server
 
 
-def unproven_server(**options: Any) -> tuple[ServerConnection, PlainClient]:
+def unproven_server(**options: Unpack[Options]) -> tuple[ServerConnection, PlainClient]:
     """Our server when it waits for the proof of the client's key, and the client that has it."""
     server, client = deciding_server(**options)
     client.read_server_helo(server.accept(NOW, prove=True))
     return server, client
 
 
-def open_server(**options: Any) -> tuple[ServerConnection, PlainClient]:
+def open_server(**options: Unpack[Options]) -> tuple[ServerConnection, PlainClient]:
     """Our server with its client authenticated, and that client."""
     server, client = deciding_server(**options)
     client.read_server_helo(server.accept(NOW))
     return server, client
 
 
-def open_pair(**options: Any) -> tuple[ClientConnection, ServerConnection]:
+def open_pair(**options: Unpack[Options]) -> tuple[ClientConnection, ServerConnection]:
     """Our client and our server, authenticated with each other."""
     client, server = new_client(**options), ServerConnection(SERVER_PAIR, NOW, **options)
     list(server.receive_data(client.initiate(), NOW))
     list(client.receive_data(server.accept(NOW), NOW))
     return client, server
+
+
+def the_request(events: Iterable[Event]) -> AuthenticationRequested:
+    """The login to decide on, which is the only event."""
+    (event,) = events
+    assert isinstance(event, AuthenticationRequested), event
+    return event
 
 
 def take(events: Iterable[Event]) -> tuple[list[Event], RemoteProtocolError | None]:

@@ -8,6 +8,7 @@ import array
 import math
 import struct
 import weakref
+from typing import TYPE_CHECKING
 
 from sodiumtwist.core.connection import ClientConnection, ServerConnection
 from sodiumtwist.core.errors import (
@@ -21,8 +22,9 @@ from sodiumtwist.core.errors import (
 from sodiumtwist.core.events import DataReceived, PingReceived, PongReceived
 from sodiumtwist.core.states import State
 
+# By its own name, trial would take BothSides for tests to run.
+from . import both_sides
 from .assertions import ConnectionTestCase
-from .both_sides import BothSides
 from .peers import (
     CLOCK,
     CLOCK_BODY,
@@ -30,6 +32,9 @@ from .peers import (
     NOW,
     PONG,
     SERVER_PAIR,
+    Connection,
+    Options,
+    Peer,
     PlainClient,
     deciding_server,
     new_client,
@@ -37,24 +42,28 @@ from .peers import (
     open_pair,
     open_server,
     take,
+    the_request,
     waiting_client,
 )
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
-class OpenServerTests(BothSides, ConnectionTestCase):
+
+class OpenServerTests(both_sides.BothSides):
     """
     A server with its client authenticated.
     """
 
-    def open(self, **options):
+    def open(self, **options: Unpack[Options]) -> tuple[Connection, Peer]:
         return open_server(**options)
 
-    def test_eof_before_client_auth(self):
+    def test_eof_before_client_auth(self) -> None:
         server = ServerConnection(SERVER_PAIR, NOW)
         server.receive_eof()
         self.assertOver(server)
 
-    def test_eof_inside_client_auth(self):
+    def test_eof_inside_client_auth(self) -> None:
         sealed = PlainClient().client_auth()
         for size in (1, 12, 399):
             server = ServerConnection(SERVER_PAIR, NOW)
@@ -63,7 +72,7 @@ class OpenServerTests(BothSides, ConnectionTestCase):
                 server.receive_eof()
             self.assertOver(server)
 
-    def test_eof_while_undecided_with_bytes_behind(self):
+    def test_eof_while_undecided_with_bytes_behind(self) -> None:
         """Nobody can tell yet whether they end inside a PDU."""
         for size in (1, 29, 50, 51):
             server, client = deciding_server()
@@ -71,15 +80,15 @@ class OpenServerTests(BothSides, ConnectionTestCase):
             server.receive_eof()
             self.assertOver(server)
 
-    def test_eof_while_undecided(self):
+    def test_eof_while_undecided(self) -> None:
         server, _ = deciding_server()
         server.receive_eof()
         self.assertOver(server)
         with self.assertRaises(LocalProtocolError):
             server.accept(NOW)
 
-    def test_authentication_timeout(self):
-        late = {"draw": lambda: 0}
+    def test_authentication_timeout(self) -> None:
+        late: Options = {"draw": lambda: 0}
         for make in (lambda: ServerConnection(SERVER_PAIR, NOW, **late), lambda: deciding_server(**late)[0]):
             server = make()
             self.assertEqual(server.deadline(), NOW + 10)
@@ -88,17 +97,17 @@ class OpenServerTests(BothSides, ConnectionTestCase):
                 server.ping_due(NOW + 10)
             self.assertOver(server)
 
-    def test_time_begins_at_accept(self):
+    def test_time_begins_at_accept(self) -> None:
         server, _ = deciding_server()
         server.accept(NOW + 7)
         self.assertEqual(server.deadline(), NOW + 67)
         self.assertIs(server.ping_due(NOW + 10), False)
 
-    def test_sends_nothing_before_accept(self):
+    def test_sends_nothing_before_accept(self) -> None:
         for make in (lambda: ServerConnection(SERVER_PAIR, NOW), lambda: deciding_server()[0]):
             self.assertCannotSend(make())
 
-    def test_a_ping_refused_is_not_outstanding(self):
+    def test_a_ping_refused_is_not_outstanding(self) -> None:
         server, client = deciding_server()
         for _ in range(5):
             with self.assertRaises(LocalProtocolError):
@@ -106,7 +115,7 @@ class OpenServerTests(BothSides, ConnectionTestCase):
         server.accept(NOW)
         self.assertRefuses(server, client.push.pdu(PONG, CLOCK_BODY), UnexpectedPDU)
 
-    def test_accept_once(self):
+    def test_accept_once(self) -> None:
         server, _ = open_server()
         with self.assertRaises(LocalProtocolError):
             server.accept(NOW)
@@ -115,20 +124,20 @@ class OpenServerTests(BothSides, ConnectionTestCase):
         self.assertIs(server.state, State.OPEN)
 
 
-class OpenClientTests(BothSides, ConnectionTestCase):
+class OpenClientTests(both_sides.BothSides):
     """
     A client that was let in.
     """
 
-    def open(self, **options):
+    def open(self, **options: Unpack[Options]) -> tuple[Connection, Peer]:
         return open_client(**options)
 
-    def test_eof_before_initiate(self):
+    def test_eof_before_initiate(self) -> None:
         client = new_client()
         client.receive_eof()
         self.assertOver(client)
 
-    def test_eof_before_the_hello(self):
+    def test_eof_before_the_hello(self) -> None:
         """That is how a server refuses."""
         for size in (0, 1, 235):
             client, server = waiting_client()
@@ -137,13 +146,13 @@ class OpenClientTests(BothSides, ConnectionTestCase):
                 client.receive_eof()
             self.assertOver(client)
 
-    def test_eof_behind_the_hello(self):
+    def test_eof_behind_the_hello(self) -> None:
         client, server = waiting_client()
         list(client.receive_data(server.server_helo(), NOW))
         client.receive_eof()
         self.assertOver(client)
 
-    def test_authentication_timeout(self):
+    def test_authentication_timeout(self) -> None:
         for make in (new_client, lambda: waiting_client()[0]):
             client = make()
             self.assertEqual(client.deadline(), NOW + 10)
@@ -152,15 +161,15 @@ class OpenClientTests(BothSides, ConnectionTestCase):
                 client.ping_due(NOW + 10)
             self.assertOver(client)
 
-    def test_time_begins_at_the_hello(self):
+    def test_time_begins_at_the_hello(self) -> None:
         client, server = waiting_client()
         list(client.receive_data(server.server_helo(), NOW + 7))
         self.assertEqual(client.deadline(), NOW + 67)
 
-    def test_sends_nothing_before_initiate(self):
+    def test_sends_nothing_before_initiate(self) -> None:
         self.assertCannotSend(new_client())
 
-    def test_initiate_after_close(self):
+    def test_initiate_after_close(self) -> None:
         client = new_client()
         client.close()
         with self.assertRaises(LocalProtocolError):
@@ -172,26 +181,26 @@ class PairTests(ConnectionTestCase):
     Our client and our server, with each other.
     """
 
-    def test_conversation(self):
+    def test_conversation(self) -> None:
         client, server = open_pair()
         self.assertEqual(list(server.receive_data(client.send_data(b"question"), NOW)), [DataReceived(b"question")])
         self.assertEqual(list(client.receive_data(server.send_data(b"answer"), NOW)), [DataReceived(b"answer")])
 
-    def test_ping_and_pong_each_way(self):
+    def test_ping_and_pong_each_way(self) -> None:
         for pinger, ponger in (open_pair(), open_pair()[::-1]):
             ping = pinger.send_ping(NOW + 1, CLOCK)
             self.assertEqual(list(ponger.receive_data(ping, NOW)), [PingReceived(CLOCK)])
             pong = ponger.send_pong(CLOCK + 5)
             self.assertEqual(list(pinger.receive_data(pong, NOW + 1.25)), [PongReceived(CLOCK + 5, 0.25)])
 
-    def test_login(self):
+    def test_login(self) -> None:
         client = ClientConnection(SERVER_PAIR.public, "J\u00f6rg", "open sesame", NOW)
         server = ServerConnection(SERVER_PAIR, NOW)
-        (request,) = server.receive_data(client.initiate(), NOW)
+        request = the_request(server.receive_data(client.initiate(), NOW))
         self.assertIs(request.matches("J\u00f6rg", "open sesame"), True)
         self.assertIs(request.matches("J\u00f6rg", "open sesam"), False)
 
-    def test_nothing_in_clear(self):
+    def test_nothing_in_clear(self) -> None:
         client, server = new_client(), ServerConnection(SERVER_PAIR, NOW)
         wire = [client.initiate(), client.send_data(b"secret payload" * 10)]
         list(server.receive_data(b"".join(wire), NOW))
@@ -217,7 +226,7 @@ class PairTests(ConnectionTestCase):
         wire = client.send_data(b"payload")
         for start in range(0, len(wire), 10):
             buffer = bytearray(wire[start : start + 10])
-            events, _ = take(server.receive_data(buffer, 0))
+            events, _ = take(server.receive_data(buffer, 0))  # type: ignore[arg-type]  # more than is promised
             buffer[:] = bytes(len(buffer))
         self.assertEqual(events, [DataReceived(b"payload")])
 

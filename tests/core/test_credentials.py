@@ -18,13 +18,13 @@ class PackCredentialsTests(SynchronousTestCase):
     Login and passphrase side by side.
     """
 
-    def test_layout(self):
+    def test_layout(self) -> None:
         self.assertEqual(pack_credentials("me", "sesame"), b"me" + bytes(126) + b"sesame" + bytes(122))
 
-    def test_longest(self):
+    def test_longest(self) -> None:
         self.assertEqual(pack_credentials("l" * 128, "p" * 128), b"l" * 128 + b"p" * 128)
 
-    def test_does_not_fit(self):
+    def test_does_not_fit(self) -> None:
         for texts in (("x" * 129, ""), ("", "x" * 129), ("a\0", ""), ("", "\0")):
             with self.assertRaises(LocalProtocolError):
                 pack_credentials(*texts)
@@ -35,17 +35,22 @@ class SameCredentialsTests(SynchronousTestCase):
     Comparing.
     """
 
-    def test_same(self):
+    def test_same(self) -> None:
         self.assertIs(same_credentials(pack_credentials("a", "b"), pack_credentials("a", "b")), True)
 
-    def test_different(self):
+    def test_different(self) -> None:
         for texts in (("a", "c"), ("c", "b"), ("", "ab"), ("ab", ""), ("b", "a"), ("a", "b "), ("A", "b")):
             self.assertIs(same_credentials(pack_credentials("a", "b"), pack_credentials(*texts)), False)
 
-    def test_in_constant_time(self):
+    def test_in_constant_time(self) -> None:
         """The comparison is left to the one function that promises this."""
-        compared = []
-        self.patch(hmac, "compare_digest", lambda *texts: compared.append(texts) or True)
+        compared: list[tuple[bytes, bytes]] = []
+
+        def compare(given: bytes, expected: bytes) -> bool:
+            compared.append((given, expected))
+            return True
+
+        self.patch(hmac, "compare_digest", compare)
         same_credentials(b"given", b"expected")
         self.assertEqual([set(texts) for texts in compared], [{b"given", b"expected"}])
 
@@ -55,13 +60,13 @@ class MatchesTests(SynchronousTestCase):
     :meth:`AuthenticationRequested.matches`.
     """
 
-    def request(self, login="username", passphrase="passphrase"):
+    def request(self, login: str = "username", passphrase: str = "passphrase") -> AuthenticationRequested:
         return AuthenticationRequested(login, passphrase, bytes(32))
 
-    def test_right(self):
+    def test_right(self) -> None:
         self.assertIs(self.request().matches("username", "passphrase"), True)
 
-    def test_wrong(self):
+    def test_wrong(self) -> None:
         for login, passphrase in [
             ("username", "Passphrase"),
             ("Username", "passphrase"),
@@ -74,20 +79,20 @@ class MatchesTests(SynchronousTestCase):
         ]:
             self.assertIs(self.request().matches(login, passphrase), False, f"{login}, {passphrase}")
 
-    def test_empty(self):
+    def test_empty(self) -> None:
         self.assertIs(self.request("", "").matches("", ""), True)
 
-    def test_longest(self):
+    def test_longest(self) -> None:
         request = self.request("l" * 128, "p" * 128)
         self.assertIs(request.matches("l" * 128, "p" * 128), True)
         self.assertIs(request.matches("l" * 128, "p" * 127 + "q"), False)
 
-    def test_beyond_ascii(self):
+    def test_beyond_ascii(self) -> None:
         request = self.request("J\u00f6rg", "\u2603")
         self.assertIs(request.matches("J\u00f6rg", "\u2603"), True)
         self.assertIs(request.matches("Jo\u0308rg", "\u2603"), False)
 
-    def test_expected_that_does_not_fit(self):
+    def test_expected_that_does_not_fit(self) -> None:
         for texts in (("x" * 129, ""), ("", "x" * 129), ("username\0", "passphrase")):
             with self.assertRaises(LocalProtocolError):
                 self.request().matches(*texts)

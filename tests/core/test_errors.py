@@ -51,79 +51,79 @@ TREE = {
 }
 
 
-def invalid_key():
+def invalid_key() -> None:
     """Keys: a server key of zeros."""
     ClientConnection(bytes(32), "username", "passphrase", NOW)
 
 
-def local_protocol_error():
+def local_protocol_error() -> None:
     """States: sending before the handshake."""
     new_client().send_data(b"open sesame")
 
 
-def payload_too_large():
+def payload_too_large() -> None:
     """Sending: one byte over the window."""
     open_client()[0].send_data(b"open sesame".ljust(131071))
 
 
-def malformed_pdu():
+def malformed_pdu() -> None:
     """Receiving: an unknown type."""
     server, client = open_server()
     list(server.receive_data(client.push.pdu(9, b"open sesame"), NOW))
 
 
-def unexpected_pdu():
+def unexpected_pdu() -> None:
     """Keepalive: a PONG without PING."""
     client, server = open_client()
     list(client.receive_data(server.push.pdu(PONG, CLOCK_BODY), NOW))
 
 
-def window_exceeded():
+def window_exceeded() -> None:
     """Receiving: a header that announces too much."""
     server, client = open_server()
     list(server.receive_data(client.push.message(pack_header(DATA, 131071)), NOW))
 
 
-def decryption_failed():
+def decryption_failed() -> None:
     """Secretstream: an altered body."""
     server, client = open_server()
     list(server.receive_data(flip(client.push.pdu(DATA, b"open sesame"), -1), NOW))
 
 
-def version_mismatch():
+def version_mismatch() -> None:
     """Server's handshake: another version."""
     list(ServerConnection(SERVER_PAIR, NOW).receive_data(PlainClient().client_auth(version=2), NOW))
 
 
-def nonce_mismatch():
+def nonce_mismatch() -> None:
     """Client's handshake: a hello that answers something else."""
     client, server = waiting_client()
     list(client.receive_data(server.server_helo(nonce=bytes(24)), NOW))
 
 
-def replay_detected():
+def replay_detected() -> None:
     """Server's handshake: its caller knows it."""
     server, _ = deciding_server()
     server.ignore()
     server.receive_eof()
 
 
-def authentication_failed():
+def authentication_failed() -> None:
     """Client's handshake: the server hangs up."""
     waiting_client()[0].receive_eof()
 
 
-def authentication_timeout():
+def authentication_timeout() -> None:
     """Keepalive: a login nobody decided on."""
     deciding_server()[0].ping_due(NOW + 10)
 
 
-def inactivity_timeout():
+def inactivity_timeout() -> None:
     """Keepalive: silence."""
     open_server()[0].ping_due(NOW + 180)
 
 
-def pong_timeout():
+def pong_timeout() -> None:
     """Keepalive: a PING without PONG."""
     client, _ = open_client(timeouts=Timeouts(outstanding_pongs=1))
     client.send_ping(NOW, CLOCK)
@@ -154,23 +154,23 @@ class TreeTests(SynchronousTestCase):
     The classes.
     """
 
-    def classes(self):
+    def classes(self) -> dict[str, type]:
         return {name: kind for name, kind in vars(errors).items() if isinstance(kind, type)}
 
-    def test_tree(self):
+    def test_tree(self) -> None:
         tree = {name: tuple(base.__name__ for base in kind.__bases__) for name, kind in self.classes().items()}
         self.assertEqual(tree, TREE)
 
-    def test_docstring_names_all(self):
+    def test_docstring_names_all(self) -> None:
         for name in TREE:
             self.assertIn(name, errors.__doc__)
 
-    def test_all_are_public(self):
+    def test_all_are_public(self) -> None:
         for name, kind in self.classes().items():
             self.assertIs(getattr(sodiumtwist, name), kind)
             self.assertIn(name, sodiumtwist.__all__)
 
-    def test_all_are_described(self):
+    def test_all_are_described(self) -> None:
         for name, kind in self.classes().items():
             self.assertTrue(vars(kind).get("__doc__"), name)
 
@@ -180,16 +180,16 @@ class RaisedTests(SynchronousTestCase):
     Each class is raised by the core, and says something.
     """
 
-    def test_complete(self):
+    def test_complete(self) -> None:
         # How many requests may be unanswered is for the client above the core to say.
         self.assertEqual(set(RAISED_BY), set(TREE) - {"SodiumError", "RemoteProtocolError", "TooManyRequests"})
 
-    def test_raised(self):
+    def test_raised(self) -> None:
         for name, place in RAISED_BY.items():
             error = self.assertRaises(errors.SodiumError, place)
             self.assertIs(type(error), getattr(errors, name))
 
-    def test_messages(self):
+    def test_messages(self) -> None:
         """They say something, on one line, and hold no secret."""
         for name, place in RAISED_BY.items():
             message = str(self.assertRaises(errors.SodiumError, place))
@@ -198,7 +198,7 @@ class RaisedTests(SynchronousTestCase):
             for secret in ("sesame", SERVER_PAIR.secret.hex(), "\\x11\\x11"):
                 self.assertNotIn(secret, message, name)
 
-    def test_wrong_passphrase_text_is_not_shown(self):
+    def test_wrong_passphrase_text_is_not_shown(self) -> None:
         pair = KeyPair.generate()
         error = self.assertRaises(
             errors.LocalProtocolError, ClientConnection, pair.public, "username", "open sesame" * 20, NOW

@@ -4,6 +4,8 @@ What holds for peers that have the keys and say anything.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+
 from hypothesis import example, given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -14,6 +16,7 @@ from sodiumtwist.core.errors import (
     DecryptionFailed,
     MalformedPDU,
     NonceMismatch,
+    RemoteProtocolError,
     UnexpectedPDU,
     VersionMismatch,
     WindowExceeded,
@@ -38,12 +41,17 @@ from .peers import (
     VERSION,
     WEAK_KEYS,
     WINDOW,
+    AuthFields,
+    Connection,
+    HeloFields,
+    Peer,
     PlainClient,
     cut,
     open_client,
     open_server,
     pack_header,
     take,
+    the_request,
     waiting_client,
 )
 
@@ -63,7 +71,9 @@ class HostilePeerTests(SynchronousTestCase):
     )
     MAGICS = st.one_of(st.just(MAGIC), st.just(MAGIC), st.just(MAGIC), st.integers(0, 2**32 - 1))
 
-    def faults(self, magic, pdu_type, size, header_tag, body_tag):
+    def faults(
+        self, magic: int, pdu_type: int, size: int, header_tag: int, body_tag: int
+    ) -> Iterator[type[RemoteProtocolError]]:
         """The errors that a PDU deserves."""
         if magic != MAGIC or not 1 <= pdu_type <= 5 or header_tag == TAG_FINAL or body_tag == TAG_FINAL:
             yield MalformedPDU
@@ -78,7 +88,11 @@ class HostilePeerTests(SynchronousTestCase):
     @example(MAGIC, DATA, WINDOW, TAG_MESSAGE, TAG_MESSAGE, True)
     @example(MAGIC, DATA, WINDOW + 1, TAG_MESSAGE, TAG_MESSAGE, True)
     @example(MAGIC, PING, 12, TAG_PUSH, TAG_REKEY, False)
-    def test_any_pdu(self, magic, pdu_type, size, header_tag, body_tag, is_server):
+    def test_any_pdu(
+        self, magic: int, pdu_type: int, size: int, header_tag: int, body_tag: int, is_server: bool
+    ) -> None:
+        connection: Connection
+        peer: Peer
         connection, peer = open_server() if is_server else open_client()
         body = bytes(min(size, WINDOW))
         segment = peer.push.message(pack_header(pdu_type, size, magic), header_tag) + peer.push.message(body, body_tag)
@@ -93,8 +107,9 @@ class HostilePeerTests(SynchronousTestCase):
             self.assertEqual(events, [DataReceived(body) if pdu_type == DATA else PingReceived(0)])
 
     @given(st.lists(st.tuples(st.binary(max_size=40), TAGS), max_size=10), PIECES)
-    def test_any_messages(self, messages, sizes):
-        for connection, peer in (open_server(), open_client()):
+    def test_any_messages(self, messages: list[tuple[bytes, int]], sizes: list[int]) -> None:
+        ends: list[tuple[Connection, Peer]] = [open_server(), open_client()]
+        for connection, peer in ends:
             wire = b"".join(peer.push.message(plain, tag) for plain, tag in messages)
             _, error, late = play(connection, cut(wire, sizes))
             self.assertEqual(late, [])
@@ -116,14 +131,14 @@ class HostilePeerTests(SynchronousTestCase):
             },
         )
     )
-    def test_any_client_auth(self, fields):
+    def test_any_client_auth(self, fields: AuthFields) -> None:
         server, client = ServerConnection(SERVER_PAIR, NOW), PlainClient()
         events, error = take(server.receive_data(client.client_auth(**fields), NOW))
         if error is not None:
             self.assertEqual(events, [])
             self.assertIn(type(error), (MalformedPDU, UnexpectedPDU, WindowExceeded, VersionMismatch))
             return
-        (request,) = events
+        request = the_request(events)
         login = fields.get("login", b"username").split(b"\0")[0].decode()
         passphrase = fields.get("passphrase", b"passphrase").split(b"\0")[0].decode()
         self.assertEqual((request.login, request.passphrase), (login, passphrase))
@@ -147,7 +162,7 @@ class HostilePeerTests(SynchronousTestCase):
             },
         )
     )
-    def test_any_server_helo(self, fields):
+    def test_any_server_helo(self, fields: HeloFields) -> None:
         client, server = waiting_client()
         events, error = take(client.receive_data(server.server_helo(**fields), NOW))
         if error is not None:
@@ -158,12 +173,13 @@ class HostilePeerTests(SynchronousTestCase):
             self.assertEqual(events, [Authenticated(message)])
 
     @given(st.binary(min_size=340, max_size=340), st.binary(min_size=176, max_size=176))
-    def test_any_body_of_a_handshake_pdu(self, client_auth, server_helo):
-        for unpack, header, body in [
+    def test_any_body_of_a_handshake_pdu(self, client_auth: bytes, server_helo: bytes) -> None:
+        pdus: list[tuple[Callable[[bytes], wire.ClientAuth | wire.ServerHelo], bytes, bytes]] = [
             (wire.unpack_client_auth, pack_header(CLIENT_AUTH, 340), client_auth),
             (wire.unpack_client_auth, pack_header(CLIENT_AUTH, 340), VERSION.to_bytes(4, "big") + client_auth[4:]),
             (wire.unpack_server_helo, pack_header(SERVER_HELO, 176), server_helo),
-        ]:
+        ]
+        for unpack, header, body in pdus:
             try:
                 unpacked = unpack(header + body)
             except (VersionMismatch, MalformedPDU):

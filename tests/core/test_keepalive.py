@@ -5,7 +5,9 @@ Tests of :mod:`sodiumtwist.core.keepalive`. Time is a number here.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import FrozenInstanceError
+from typing import NoReturn
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -22,7 +24,7 @@ from sodiumtwist.core.keepalive import PING_JITTER, Keepalive, Timeouts
 MOMENT = 1 / 1024
 
 
-def never():
+def never() -> NoReturn:
     """A draw that must not happen."""
     raise ValueError("drawn")
 
@@ -32,29 +34,29 @@ class TimeoutsTests(SynchronousTestCase):
     The settings.
     """
 
-    def test_defaults_are_the_reference_programs(self):
+    def test_defaults_are_the_reference_programs(self) -> None:
         self.assertEqual(Timeouts(), Timeouts(authentication=10, inactivity=180, ping_interval=60, outstanding_pongs=3))
         self.assertEqual(60 * PING_JITTER, 59)
 
-    def test_invalid_times(self):
+    def test_invalid_times(self) -> None:
         for name in ("authentication", "inactivity", "ping_interval"):
             for seconds in (0, 0.0, -1, -0.001, math.nan, math.inf, -math.inf):
                 error = self.assertRaises(LocalProtocolError, Timeouts, **{name: seconds})
                 self.assertIn(name.replace("_", " "), str(error))
                 self.assertIn(str(seconds), str(error))
 
-    def test_invalid_count(self):
+    def test_invalid_count(self) -> None:
         for count in (0, -1):
             with self.assertRaises(LocalProtocolError):
                 Timeouts(outstanding_pongs=count)
 
-    def test_smallest(self):
+    def test_smallest(self) -> None:
         timeouts = Timeouts(0.001, 0.001, 0.001, 1)
         self.assertEqual(Keepalive(timeouts, 5).deadline(), 5.001)
 
-    def test_frozen(self):
+    def test_frozen(self) -> None:
         with self.assertRaises(FrozenInstanceError):
-            Timeouts().inactivity = 0
+            Timeouts().inactivity = 0  # type: ignore[misc]  # that is refused is what is tested
 
 
 class AuthenticationTests(SynchronousTestCase):
@@ -62,20 +64,20 @@ class AuthenticationTests(SynchronousTestCase):
     10 seconds for the handshake.
     """
 
-    def setUp(self):
+    def setUp(self) -> None:
         self.keepalive = Keepalive(Timeouts(), 1000, never)
 
-    def test_deadline(self):
+    def test_deadline(self) -> None:
         self.assertEqual(self.keepalive.deadline(), 1010)
 
-    def test_just_before(self):
+    def test_just_before(self) -> None:
         self.assertIs(self.keepalive.ping_due(1010 - MOMENT), False)
 
-    def test_at_the_second(self):
+    def test_at_the_second(self) -> None:
         error = self.assertRaises(AuthenticationTimeout, self.keepalive.ping_due, 1010)
         self.assertIn("10 seconds", str(error))
 
-    def test_nothing_puts_it_off(self):
+    def test_nothing_puts_it_off(self) -> None:
         self.keepalive.heard(1009)
         self.keepalive.reading_paused()
         self.keepalive.writing_blocked(1009)
@@ -86,12 +88,12 @@ class AuthenticationTests(SynchronousTestCase):
         with self.assertRaises(AuthenticationTimeout):
             self.keepalive.ping_due(1010)
 
-    def test_authenticated_ends_it(self):
+    def test_authenticated_ends_it(self) -> None:
         self.keepalive.authenticated(1009)
         self.assertEqual(self.keepalive.deadline(), 1069)
         self.assertIs(self.keepalive.ping_due(1010), False)
 
-    def test_settings(self):
+    def test_settings(self) -> None:
         keepalive = Keepalive(Timeouts(authentication=2.5), 1000)
         self.assertEqual(keepalive.deadline(), 1002.5)
         self.assertIn("2.5 seconds", str(self.assertRaises(AuthenticationTimeout, keepalive.ping_due, 1002.5)))
@@ -102,24 +104,24 @@ class PingTests(SynchronousTestCase):
     A PING after 60 seconds, then every 60 and up to 59 more.
     """
 
-    def keepalive(self, draw, **settings):
-        keepalive = Keepalive(Timeouts(**settings), 1000, draw)
+    def keepalive(self, draw: Callable[[], float], timeouts: Timeouts = Timeouts()) -> Keepalive:
+        keepalive = Keepalive(timeouts, 1000, draw)
         keepalive.authenticated(1000)
         return keepalive
 
-    def test_first(self):
+    def test_first(self) -> None:
         """It has no random part."""
         keepalive = self.keepalive(never)
         self.assertEqual(keepalive.deadline(), 1060)
         self.assertIs(keepalive.ping_due(1060 - MOMENT), False)
         self.assertEqual(keepalive.deadline(), 1060)
 
-    def test_due(self):
+    def test_due(self) -> None:
         keepalive = self.keepalive(lambda: 0)
         self.assertIs(keepalive.ping_due(1060), True)
         self.assertIs(keepalive.ping_due(1060), False)
 
-    def test_least_jitter(self):
+    def test_least_jitter(self) -> None:
         keepalive = self.keepalive(lambda: 0)
         keepalive.ping_due(1060)
         self.assertEqual(keepalive.deadline(), 1120)
@@ -127,28 +129,28 @@ class PingTests(SynchronousTestCase):
         self.assertIs(keepalive.ping_due(1120), True)
         self.assertEqual(keepalive.deadline(), 1180)
 
-    def test_most_jitter(self):
-        keepalive = self.keepalive(lambda: 1, inactivity=1000)
+    def test_most_jitter(self) -> None:
+        keepalive = self.keepalive(lambda: 1, Timeouts(inactivity=1000))
         keepalive.ping_due(1060)
         self.assertAlmostEqual(keepalive.deadline(), 1179, places=6)
         self.assertIs(keepalive.ping_due(1179 - MOMENT), False)
         self.assertIs(keepalive.ping_due(1179 + MOMENT), True)
 
-    def test_jitter_between(self):
-        keepalive = self.keepalive(lambda: 0.5, inactivity=1000)
+    def test_jitter_between(self) -> None:
+        keepalive = self.keepalive(lambda: 0.5, Timeouts(inactivity=1000))
         keepalive.ping_due(1060)
         self.assertAlmostEqual(keepalive.deadline(), 1060 + 60 + 29.5, places=6)
 
-    def test_drawn_anew_each_time(self):
+    def test_drawn_anew_each_time(self) -> None:
         draws = [1, 0]
-        keepalive = self.keepalive(lambda: draws.pop(), inactivity=1000)
+        keepalive = self.keepalive(lambda: draws.pop(), Timeouts(inactivity=1000))
         keepalive.ping_due(1060)
         self.assertEqual(keepalive.deadline(), 1120)
         keepalive.ping_due(1120)
         self.assertAlmostEqual(keepalive.deadline(), 1239, places=6)
         self.assertEqual(draws, [])
 
-    def test_the_default_draw_is_random(self):
+    def test_the_default_draw_is_random(self) -> None:
         deadlines = set()
         for _ in range(20):
             keepalive = Keepalive(Timeouts(inactivity=1000), 1000)
@@ -158,13 +160,13 @@ class PingTests(SynchronousTestCase):
             deadlines.add(keepalive.deadline())
         self.assertGreater(len(deadlines), 1)
 
-    def test_interval_scales_jitter(self):
-        keepalive = self.keepalive(lambda: 1, ping_interval=6)
+    def test_interval_scales_jitter(self) -> None:
+        keepalive = self.keepalive(lambda: 1, Timeouts(ping_interval=6))
         self.assertEqual(keepalive.deadline(), 1006)
         keepalive.ping_due(1006)
         self.assertAlmostEqual(keepalive.deadline(), 1006 + 6 + 5.9, places=6)
 
-    def test_asked_late(self):
+    def test_asked_late(self) -> None:
         """The next is counted from when this one leaves."""
         keepalive = self.keepalive(lambda: 0)
         self.assertIs(keepalive.ping_due(1100), True)
@@ -176,16 +178,16 @@ class PongTests(SynchronousTestCase):
     Three unanswered PINGs.
     """
 
-    def setUp(self):
+    def setUp(self) -> None:
         self.keepalive = Keepalive(Timeouts(), 1000, lambda: 0)
         self.keepalive.authenticated(1000)
 
-    def ping(self, now):
+    def ping(self, now: float) -> None:
         self.keepalive.heard(now)
         self.assertIs(self.keepalive.ping_due(now), True)
         self.keepalive.ping_sent(now)
 
-    def test_three_outstanding(self):
+    def test_three_outstanding(self) -> None:
         for now in (1060, 1120, 1180):
             self.ping(now)
         self.keepalive.heard(1239)
@@ -194,7 +196,7 @@ class PongTests(SynchronousTestCase):
         error = self.assertRaises(PongTimeout, self.keepalive.ping_due, 1240)
         self.assertIn("3 PINGs", str(error))
 
-    def test_one_pong_is_enough_for_one_more(self):
+    def test_one_pong_is_enough_for_one_more(self) -> None:
         for now in (1060, 1120, 1180):
             self.ping(now)
         self.keepalive.pong_received(1239)
@@ -203,17 +205,17 @@ class PongTests(SynchronousTestCase):
         with self.assertRaises(PongTimeout):
             self.keepalive.ping_due(1300)
 
-    def test_answered(self):
+    def test_answered(self) -> None:
         for now in range(1060, 3000, 60):
             self.ping(now)
             self.assertEqual(self.keepalive.pong_received(now + 1), 1)
 
-    def test_latency_of_the_oldest(self):
+    def test_latency_of_the_oldest(self) -> None:
         for now in (1001, 1003, 1010):
             self.keepalive.ping_sent(now)
         self.assertEqual([self.keepalive.pong_received(1020) for _ in range(3)], [19, 17, 10])
 
-    def test_pong_that_nothing_asked_for(self):
+    def test_pong_that_nothing_asked_for(self) -> None:
         with self.assertRaises(UnexpectedPDU):
             self.keepalive.pong_received(1001)
         self.keepalive.ping_sent(1001)
@@ -221,7 +223,7 @@ class PongTests(SynchronousTestCase):
         with self.assertRaises(UnexpectedPDU):
             self.keepalive.pong_received(1003)
 
-    def test_no_fourth(self):
+    def test_no_fourth(self) -> None:
         for _ in range(3):
             self.keepalive.ping_sent(1001)
         error = self.assertRaises(LocalProtocolError, self.keepalive.ping_sent, 1002)
@@ -230,7 +232,7 @@ class PongTests(SynchronousTestCase):
         self.keepalive.ping_sent(1004)
         self.assertEqual([self.keepalive.pong_received(1005) for _ in range(3)], [4, 4, 1])
 
-    def test_settings(self):
+    def test_settings(self) -> None:
         self.keepalive = Keepalive(Timeouts(outstanding_pongs=1), 1000, lambda: 0)
         self.keepalive.authenticated(1000)
         self.ping(1060)
@@ -245,37 +247,37 @@ class InactivityTests(SynchronousTestCase):
     180 seconds with nothing received, or nothing taken.
     """
 
-    def setUp(self):
+    def setUp(self) -> None:
         self.keepalive = Keepalive(Timeouts(ping_interval=10_000), 995, never)
         self.keepalive.authenticated(1000)
 
-    def test_from_authentication(self):
+    def test_from_authentication(self) -> None:
         self.assertEqual(self.keepalive.deadline(), 1180)
         self.assertIs(self.keepalive.ping_due(1180 - MOMENT), False)
         error = self.assertRaises(InactivityTimeout, self.keepalive.ping_due, 1180)
         self.assertIn("180 seconds", str(error))
         self.assertIn("received", str(error))
 
-    def test_from_what_was_heard_last(self):
+    def test_from_what_was_heard_last(self) -> None:
         self.keepalive.heard(1179)
         self.assertEqual(self.keepalive.deadline(), 1359)
         self.assertIs(self.keepalive.ping_due(1359 - MOMENT), False)
         with self.assertRaises(InactivityTimeout):
             self.keepalive.ping_due(1359)
 
-    def test_comes_before_a_ping(self):
+    def test_comes_before_a_ping(self) -> None:
         """When both are due, the peer is gone."""
         keepalive = Keepalive(Timeouts(ping_interval=180), 1000, never)
         keepalive.authenticated(1000)
         with self.assertRaises(InactivityTimeout):
             keepalive.ping_due(1180)
 
-    def test_reading_paused(self):
+    def test_reading_paused(self) -> None:
         self.keepalive.reading_paused()
         self.assertEqual(self.keepalive.deadline(), math.inf)
         self.assertIs(self.keepalive.ping_due(100_000), False)
 
-    def test_reading_resumed(self):
+    def test_reading_resumed(self) -> None:
         self.keepalive.reading_paused()
         self.keepalive.reading_resumed(2000)
         self.assertEqual(self.keepalive.deadline(), 2180)
@@ -283,18 +285,18 @@ class InactivityTests(SynchronousTestCase):
         with self.assertRaises(InactivityTimeout):
             self.keepalive.ping_due(2180)
 
-    def test_resumed_without_pause_is_nothing_heard(self):
+    def test_resumed_without_pause_is_nothing_heard(self) -> None:
         self.keepalive.reading_resumed(1100)
         self.assertEqual(self.keepalive.deadline(), 1180)
 
-    def test_paused_twice(self):
+    def test_paused_twice(self) -> None:
         self.keepalive.reading_paused()
         self.keepalive.reading_paused()
         self.keepalive.reading_resumed(1100)
         self.keepalive.reading_resumed(1150)
         self.assertEqual(self.keepalive.deadline(), 1280)
 
-    def test_no_ping_while_reading_is_paused(self):
+    def test_no_ping_while_reading_is_paused(self) -> None:
         keepalive = Keepalive(Timeouts(), 1000, lambda: 0)
         keepalive.authenticated(1000)
         keepalive.reading_paused()
@@ -305,7 +307,7 @@ class InactivityTests(SynchronousTestCase):
         self.assertIs(keepalive.ping_due(1070), True)
         self.assertEqual(keepalive.deadline(), 1130)
 
-    def test_writing_blocked(self):
+    def test_writing_blocked(self) -> None:
         self.keepalive.writing_blocked(1005)
         self.keepalive.heard(1100)
         self.assertEqual(self.keepalive.deadline(), 1185)
@@ -314,27 +316,27 @@ class InactivityTests(SynchronousTestCase):
         self.assertIn("180 seconds", str(error))
         self.assertIn("took nothing", str(error))
 
-    def test_writing_blocked_counts_from_the_first(self):
+    def test_writing_blocked_counts_from_the_first(self) -> None:
         self.keepalive.writing_blocked(1005)
         self.keepalive.writing_blocked(1050)
         self.keepalive.heard(1100)
         self.assertEqual(self.keepalive.deadline(), 1185)
 
-    def test_writing_unblocked(self):
+    def test_writing_unblocked(self) -> None:
         self.keepalive.writing_blocked(1005)
         self.keepalive.writing_unblocked()
         self.keepalive.heard(1100)
         self.assertEqual(self.keepalive.deadline(), 1280)
         self.assertIs(self.keepalive.ping_due(1185), False)
 
-    def test_blocked_again(self):
+    def test_blocked_again(self) -> None:
         self.keepalive.writing_blocked(1005)
         self.keepalive.writing_unblocked()
         self.keepalive.writing_blocked(1100)
         self.keepalive.heard(1200)
         self.assertEqual(self.keepalive.deadline(), 1280)
 
-    def test_writing_blocked_while_reading_is_paused(self):
+    def test_writing_blocked_while_reading_is_paused(self) -> None:
         """A peer that takes nothing is not excused by our not reading."""
         self.keepalive.reading_paused()
         self.keepalive.writing_blocked(1005)
@@ -342,7 +344,7 @@ class InactivityTests(SynchronousTestCase):
         with self.assertRaises(InactivityTimeout):
             self.keepalive.ping_due(1185)
 
-    def test_settings(self):
+    def test_settings(self) -> None:
         keepalive = Keepalive(Timeouts(inactivity=7.5), 1000)
         keepalive.authenticated(1000)
         self.assertEqual(keepalive.deadline(), 1007.5)
@@ -352,7 +354,7 @@ class InactivityTests(SynchronousTestCase):
 class OverduePingTests(SynchronousTestCase):
     """A PING that fell due while nothing was read."""
 
-    def resume(self, outstanding):
+    def resume(self, outstanding: int) -> Keepalive:
         keepalive = Keepalive(Timeouts(), 0, lambda: 0)
         keepalive.authenticated(0)
         for now in range(60, 60 * outstanding + 1, 60):
@@ -363,13 +365,13 @@ class OverduePingTests(SynchronousTestCase):
         keepalive.reading_resumed(500)
         return keepalive
 
-    def test_pongs_may_lie_unread(self):
+    def test_pongs_may_lie_unread(self) -> None:
         """With PINGs unanswered the peer has an interval's time: its PONGs may have come meanwhile."""
         keepalive = self.resume(3)
         self.assertFalse(keepalive.ping_due(559))
         keepalive.heard(559)
         self.assertRaises(PongTimeout, keepalive.ping_due, 560)
 
-    def test_nothing_outstanding(self):
+    def test_nothing_outstanding(self) -> None:
         """With none unanswered it is sent now."""
         self.assertTrue(self.resume(0).ping_due(500))

@@ -25,28 +25,28 @@ class ParseKeyTests(SynchronousTestCase):
     Keys as 64 hex digits.
     """
 
-    def test_digits(self):
+    def test_digits(self) -> None:
         self.assertEqual(parse_key("0123456789abcdef" * 4), bytes.fromhex("0123456789abcdef" * 4))
 
-    def test_upper_case(self):
+    def test_upper_case(self) -> None:
         self.assertEqual(parse_key(SECRET.upper()), bytes.fromhex(SECRET))
 
-    def test_white_space_around(self):
+    def test_white_space_around(self) -> None:
         self.assertEqual(parse_key(f" \t{SECRET}\r\n"), bytes.fromhex(SECRET))
 
-    def test_wrong_length(self):
+    def test_wrong_length(self) -> None:
         for text in ("", "ab", SECRET[:-1], SECRET[:-2], SECRET + "0", SECRET + SECRET):
             error = self.assertRaises(InvalidKey, parse_key, text, "server key")
             self.assertIn("server key", str(error))
             self.assertIn("64", str(error))
             self.assertIn(f"{len(text)} ", str(error))
 
-    def test_not_hexadecimal(self):
+    def test_not_hexadecimal(self) -> None:
         for text in ("g" * 64, "0x" + SECRET[2:], SECRET[:31] + "  " + SECRET[33:], "\u00e9" * 64, "\u0661" * 64):
             error = self.assertRaises(InvalidKey, parse_key, text, "server key")
             self.assertIn("server key", str(error))
 
-    def test_errors_hide_the_text(self):
+    def test_errors_hide_the_text(self) -> None:
         for text in (SECRET[:-1], SECRET[:-1] + "x"):
             error = self.assertRaises(InvalidKey, parse_key, text)
             self.assertNotIn(SECRET[:8], str(error))
@@ -58,34 +58,34 @@ class KeyPairTests(SynchronousTestCase):
     Key pairs.
     """
 
-    def test_generate(self):
+    def test_generate(self) -> None:
         pairs = [KeyPair.generate() for _ in range(3)]
         self.assertEqual(len({pair.secret for pair in pairs}), 3)
         for pair in pairs:
             self.assertEqual((len(pair.public), len(pair.secret)), (32, 32))
             self.assertEqual(KeyPair.from_secret(pair.secret), pair)
 
-    def test_from_secret(self):
+    def test_from_secret(self) -> None:
         pair = KeyPair.from_secret(bytes.fromhex(SECRET))
         self.assertEqual(pair.public.hex(), PUBLIC)
         self.assertEqual(pair.secret.hex(), SECRET)
 
-    def test_from_bytearray(self):
-        pair = KeyPair.from_secret(bytearray.fromhex(SECRET))
+    def test_from_bytearray(self) -> None:
+        pair = KeyPair.from_secret(bytearray.fromhex(SECRET))  # type: ignore[arg-type]  # more than is promised
         self.assertEqual(pair.public.hex(), PUBLIC)
         self.assertIs(type(pair.secret), bytes)
 
-    def test_from_hex(self):
+    def test_from_hex(self) -> None:
         self.assertEqual(KeyPair.from_hex(SECRET + "\n").public.hex(), PUBLIC)
 
-    def test_wrong_size(self):
+    def test_wrong_size(self) -> None:
         for size in (0, 31, 33, 64):
             error = self.assertRaises(InvalidKey, KeyPair.from_secret, bytes(size))
             self.assertIn("private key", str(error))
             self.assertIn(f"{size} bytes", str(error))
         self.assertIn("private key", str(self.assertRaises(InvalidKey, KeyPair.from_hex, SECRET[1:])))
 
-    def test_repr_hides_secret(self):
+    def test_repr_hides_secret(self) -> None:
         pair = KeyPair.from_hex(SECRET)
         for shown in (repr(pair), str(pair), f"{pair}"):
             self.assertIn(repr(pair.public), shown)
@@ -93,9 +93,9 @@ class KeyPairTests(SynchronousTestCase):
             self.assertNotIn(SECRET, shown)
             self.assertNotIn("secret", shown)
 
-    def test_frozen(self):
+    def test_frozen(self) -> None:
         with self.assertRaises(FrozenInstanceError):
-            KeyPair.from_hex(SECRET).secret = bytes(32)
+            KeyPair.from_hex(SECRET).secret = bytes(32)  # type: ignore[misc]  # that is refused is what is tested
 
 
 class SessionKeyTests(SynchronousTestCase):
@@ -103,10 +103,10 @@ class SessionKeyTests(SynchronousTestCase):
     The keys of one connection.
     """
 
-    def setUp(self):
+    def setUp(self) -> None:
         self.client, self.server = KeyPair.generate(), KeyPair.generate()
 
-    def test_definition(self):
+    def test_definition(self) -> None:
         """``crypto_kx``: the halves of BLAKE2b-512 of the shared secret and both public keys."""
         shared = bindings.crypto_scalarmult(self.client.secret, self.server.public)
         digest = blake2b(shared + self.client.public + self.server.public).digest()
@@ -117,25 +117,25 @@ class SessionKeyTests(SynchronousTestCase):
             server_session_keys(self.server, self.client.public), SessionKeys(receive=digest[32:], send=digest[:32])
         )
 
-    def test_directions_differ(self):
+    def test_directions_differ(self) -> None:
         keys = client_session_keys(self.client, self.server.public)
         self.assertNotEqual(keys.receive, keys.send)
 
-    def test_weak_keys(self):
+    def test_weak_keys(self) -> None:
         for key in WEAK_KEYS:
             with self.assertRaises(InvalidKey):
                 client_session_keys(self.client, key)
             with self.assertRaises(InvalidKey):
                 server_session_keys(self.server, key)
 
-    def test_wrong_size(self):
+    def test_wrong_size(self) -> None:
         for size in (0, 31, 33):
             for agree in (client_session_keys, server_session_keys):
                 error = self.assertRaises(InvalidKey, agree, self.client, b"\x09" * size)
                 self.assertIn("public key", str(error))
                 self.assertIn(f"{size} bytes", str(error))
 
-    def test_repr_hides_keys(self):
+    def test_repr_hides_keys(self) -> None:
         keys = client_session_keys(self.client, self.server.public)
         for key in (keys.receive, keys.send):
             self.assertNotIn(repr(key)[2:-1], repr(keys))

@@ -19,13 +19,13 @@ CORE = Path(core.__file__).parent
 ROOT = Path(__file__).parent.parent.parent
 
 
-def imported(path, package="sodiumtwist.core"):
+def imported(path: Path, package: str = "sodiumtwist.core") -> set[str]:
     """
     The absolute names that a file imports, anywhere in it: modules, and what ``from`` takes out of them.
 
     :param package: the package that relative imports of the file start from.
     """
-    names = set()
+    names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
@@ -38,7 +38,7 @@ def imported(path, package="sodiumtwist.core"):
     return names
 
 
-def inside(name, package):
+def inside(name: str, package: str) -> bool:
     """Whether a name is a package or something in it."""
     return name == package or name.startswith(f"{package}.")
 
@@ -48,7 +48,7 @@ class ImportedTests(SynchronousTestCase):
     The scan finds every kind of import.
     """
 
-    def test_scan(self):
+    def test_scan(self) -> None:
         path = Path(self.mktemp())
         path.write_text(
             "import a.b\nfrom . import c\nfrom .d import e\nfrom ..f import g\nfrom .. import h\n"
@@ -80,36 +80,36 @@ class CoreTests(SynchronousTestCase):
     The core stands alone.
     """
 
-    def setUp(self):
+    def setUp(self) -> None:
         self.imports = {path.name: imported(path) for path in CORE.glob("*.py")}
 
-    def importers(self, package):
+    def importers(self, package: str) -> set[str]:
         return {file for file, names in self.imports.items() if any(inside(name, package) for name in names)}
 
-    def test_files(self):
+    def test_files(self) -> None:
         self.assertIn("connection.py", self.imports)
         self.assertGreaterEqual(len(self.imports), 10)
         self.assertEqual([path for path in CORE.iterdir() if path.is_dir() and path.name != "__pycache__"], [])
 
-    def test_no_twisted(self):
+    def test_no_twisted(self) -> None:
         self.assertEqual(self.importers("twisted") | self.importers("zope"), set())
 
-    def test_no_io_and_no_clock(self):
+    def test_no_io_and_no_clock(self) -> None:
         for module in ("socket", "ssl", "select", "selectors", "asyncio", "time", "datetime", "os", "subprocess"):
             self.assertEqual(self.importers(module), set(), module)
 
-    def test_libsodium(self):
+    def test_libsodium(self) -> None:
         self.assertEqual(self.importers("nacl"), {"keys.py", "secretstream.py", "handshake.py"})
 
-    def test_inner_module_of_pynacl(self):
+    def test_inner_module_of_pynacl(self) -> None:
         self.assertEqual(self.importers("nacl._sodium"), {"secretstream.py"})
 
-    def test_nothing_from_above(self):
+    def test_nothing_from_above(self) -> None:
         for file, names in self.imports.items():
             above = {name for name in names if inside(name, "sodiumtwist") and not inside(name, "sodiumtwist.core")}
             self.assertEqual(above, set(), file)
 
-    def test_wire_knows_no_state(self):
+    def test_wire_knows_no_state(self) -> None:
         """The structures are below the connection, the errors below everything."""
         own = {
             file: {name.split(".")[2] for name in names if name.startswith("sodiumtwist.core.")}
@@ -126,7 +126,7 @@ class ReactorTests(SynchronousTestCase):
     Importing us chooses no reactor.
     """
 
-    def imports(self, module):
+    def imports(self, module: str) -> set[str]:
         """Import in a fresh interpreter; return the modules that are loaded then."""
         root = str(Path(sodiumtwist.__file__).parent.parent)
         output = subprocess.run(
@@ -137,7 +137,7 @@ class ReactorTests(SynchronousTestCase):
         ).stdout
         return set(output.decode().split())
 
-    def test_package(self):
+    def test_package(self) -> None:
         modules = self.imports("sodiumtwist")
         self.assertIn("sodiumtwist.core.connection", modules)
         self.assertNotIn("twisted.internet.reactor", modules)
@@ -148,7 +148,7 @@ class PluginDirectoryTests(SynchronousTestCase):
     ``twisted/`` beside us holds a plugin, and is no package: it would hide Twisted, or the plugin.
     """
 
-    def test_no_init(self):
+    def test_no_init(self) -> None:
         directory = ROOT / "twisted"
         self.assertTrue((directory / "plugins" / "sodiumtwist_plugin.py").is_file())
         self.assertEqual(list(directory.rglob("__init__.py*")), [])

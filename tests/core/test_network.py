@@ -6,6 +6,7 @@ order, an end hears what the other said, or less.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -40,7 +41,7 @@ class Network(Ends):
 
     @precondition(lambda self: self.server.coming or self.client.coming)
     @rule(side=SIDES, size=PIECES, count=PATIENCE)
-    def some_comes(self, side, size, count):
+    def some_comes(self, side: str, size: int | None, count: int | None) -> None:
         end = self.end(side)
         if not end.coming:
             end = self.other(end)
@@ -48,13 +49,13 @@ class Network(Ends):
 
     @precondition(lambda self: self.server.coming or self.client.coming)
     @rule()
-    def all_comes(self):
+    def all_comes(self) -> None:
         for end in (self.server, self.client, self.server):
             self.deliver(end)
 
     @precondition(lambda self: self.server.ended or self.client.ended)
     @rule(side=SIDES)
-    def the_end_comes(self, side):
+    def the_end_comes(self, side: str) -> None:
         end = self.end(side)
         if not end.ended:
             end = self.other(end)
@@ -64,34 +65,34 @@ class Network(Ends):
 
     @precondition(lambda self: self.server.connection.buffered or self.client.connection.buffered)
     @rule(side=SIDES, count=PATIENCE)
-    def events_are_taken(self, side, count):
+    def events_are_taken(self, side: str, count: int | None) -> None:
         end = self.end(side)
         self.take(end, end.connection.events(self.now), count)
 
     @precondition(lambda self: self.client.may_send)
     @rule(sayings=SAYINGS, sizes=st.lists(PIECES, max_size=3))
-    def client_says(self, sayings, sizes):
+    def client_says(self, sayings: list[bytes | None], sizes: list[int | None]) -> None:
         self.say(self.client, sayings, sizes)
 
     @precondition(lambda self: self.server.may_send)
     @rule(sayings=SAYINGS, sizes=st.lists(PIECES, max_size=3))
-    def server_says(self, sayings, sizes):
+    def server_says(self, sayings: list[bytes | None], sizes: list[int | None]) -> None:
         self.say(self.server, sayings, sizes)
 
     @precondition(lambda self: self.server.owed or self.client.owed)
     @rule(side=SIDES)
-    def answer_pings(self, side):
+    def answer_pings(self, side: str) -> None:
         end = self.end(side)
         if not end.owed:
             end = self.other(end)
         self.answer(end)
 
     @rule(side=SIDES)
-    def misuse(self, side):
+    def misuse(self, side: str) -> None:
         """What is not allowed is refused, and has no effect."""
         end = self.end(side)
-        connection, state = end.connection, end.connection.state
-        refused = [lambda: connection.send_data(bytes(WINDOW + 1))]
+        connection, state, server = end.connection, end.connection.state, self.server.connection
+        refused: list[Callable[[], object]] = [lambda: connection.send_data(bytes(WINDOW + 1))]
         if not end.may_send:
             refused += [
                 lambda: connection.send_data(b"no"),
@@ -101,11 +102,11 @@ class Network(Ends):
         elif len(end.pings) >= 3:
             refused.append(lambda: connection.send_ping(self.now, CLOCK))
         if end is self.client:
-            refused.append(connection.initiate)
+            refused.append(self.client.connection.initiate)
         elif state is State.DECIDING:
-            refused.append(lambda: connection.accept(self.now, "x" * 129))
+            refused.append(lambda: server.accept(self.now, "x" * 129))
         else:
-            refused += [lambda: connection.accept(self.now), connection.reject, connection.ignore]
+            refused += [lambda: server.accept(self.now), server.reject, server.ignore]
         for number, call in enumerate(refused):
             try:
                 call()
@@ -117,7 +118,7 @@ class Network(Ends):
 
     @precondition(lambda self: self.may_close and not (self.server.over and self.client.over))
     @rule(side=SIDES)
-    def close(self, side):
+    def close(self, side: str) -> None:
         end = self.end(side)
         end.connection.close()
         self.hang_up(end)
@@ -125,11 +126,11 @@ class Network(Ends):
     # Time
 
     @rule(seconds=st.sampled_from([0.25, 1, 5, 10, 30, 60, 120, 180]))
-    def time_passes(self, seconds):
+    def time_passes(self, seconds: float) -> None:
         self.now += seconds
 
     @rule(side=SIDES)
-    def deadline_is_looked_at(self, side):
+    def deadline_is_looked_at(self, side: str) -> None:
         end = self.end(side)
         connection = end.connection
         state, deadline = connection.state, connection.deadline()
@@ -149,7 +150,7 @@ class Network(Ends):
             self.ping(end)
 
     @rule(side=SIDES)
-    def reading_pauses_or_resumes(self, side):
+    def reading_pauses_or_resumes(self, side: str) -> None:
         end = self.end(side)
         end.paused = not end.paused
         if end.paused:
@@ -162,7 +163,7 @@ class Network(Ends):
                     end.ping_at = self.now + 60
 
     @rule(side=SIDES)
-    def writing_blocks_or_goes_on(self, side):
+    def writing_blocks_or_goes_on(self, side: str) -> None:
         end = self.end(side)
         if end.blocked_at is None:
             end.blocked_at = self.now
@@ -180,7 +181,7 @@ class Network(Ends):
         place=st.integers(0, 1000),
         size=st.integers(1, 255),
     )
-    def damage(self, side, kind, place, size):
+    def damage(self, side: str, kind: str, place: int, size: int) -> None:
         end = self.end(side)
         if not end.coming:
             end = self.other(end)
@@ -199,7 +200,7 @@ class Network(Ends):
 
     @precondition(lambda self: self.may_harm)
     @rule(side=SIDES, of=SIDES, start=st.integers(0, 1000), size=PIECES)
-    def replay(self, side, of, start, size):
+    def replay(self, side: str, of: str, start: int, size: int | None) -> None:
         """What was sent before, in this direction or the other, comes again."""
         end, come = self.end(side), bytes(self.end(of).come)
         if come and not end.ended:
@@ -209,7 +210,7 @@ class Network(Ends):
 
     @precondition(lambda self: self.may_harm)
     @rule(side=SIDES, place=st.integers(0, 1000))
-    def cut_off(self, side, place):
+    def cut_off(self, side: str, place: int) -> None:
         end = self.end(side)
         if not end.ended:
             del end.coming[place % (len(end.coming) + 1) :]
@@ -217,7 +218,7 @@ class Network(Ends):
 
     @precondition(lambda self: self.may_harm and len(self.client.coming) == len(self.client.come) == 0)
     @rule()
-    def forge_server_helo(self):
+    def forge_server_helo(self) -> None:
         """Somebody else's, who has not seen the nonce."""
         self.client.coming += bindings.crypto_box_seal(
             pack_server_helo(bytes(24), bytes(range(24)), b"Hello."), CLIENT_PAIR.public
@@ -227,7 +228,7 @@ class Network(Ends):
     # What always holds
 
     @invariant()
-    def over_is_over(self):
+    def over_is_over(self) -> None:
         for end in (self.server, self.client):
             connection = end.connection
             if end.over:
@@ -240,9 +241,10 @@ class Network(Ends):
                 assert connection.buffered == 0
 
     @invariant()
-    def deadlines(self):
+    def deadlines(self) -> None:
         for end in (self.server, self.client):
             if end.connection.state is State.OPEN:
+                assert end.heard_at is not None
                 expected = [end.rekey_at]
                 if not end.paused:
                     expected += [end.ping_at, end.heard_at + self.inactivity]
@@ -252,7 +254,7 @@ class Network(Ends):
             elif end.connection.state is not State.CLOSED:
                 assert end.connection.deadline() == NOW + 10
 
-    def teardown(self):
+    def teardown(self) -> None:
         """Where the network did no harm, all that was sent arrives."""
         self.at_once = "accept"
         self.server.paused = self.client.paused = False
@@ -274,5 +276,5 @@ class NetworkTests(SynchronousTestCase):
     Any course of events, see :class:`Network`.
     """
 
-    def test_any_network(self):
+    def test_any_network(self) -> None:
         run_state_machine_as_test(Network, settings=settings(stateful_step_count=60))

@@ -31,16 +31,16 @@ class PushStreamTests(SynchronousTestCase):
 
     kind = PushStream
 
-    def setUp(self):
+    def setUp(self) -> None:
         self.push = self.kind(KEY)
         self.pull = PlainPull(KEY, self.push.header)
 
-    def test_header(self):
+    def test_header(self) -> None:
         self.assertEqual(len(self.push.header), 24)
         self.assertIs(type(self.push.header), bytes)
         self.assertNotEqual(self.push.header, self.kind(KEY).header)
 
-    def test_two_messages(self):
+    def test_two_messages(self) -> None:
         """29 bytes for the header, 17 more than the body for the body, both with tag MESSAGE."""
         header = pack_header(DATA, 5)
         sealed = self.push.push_pdu(header, b"hello")
@@ -48,41 +48,41 @@ class PushStreamTests(SynchronousTestCase):
         self.assertEqual(self.pull.message(sealed[:29]), (header, TAG_MESSAGE))
         self.assertEqual(self.pull.message(sealed[29:]), (b"hello", TAG_MESSAGE))
 
-    def test_sizes(self):
+    def test_sizes(self) -> None:
         for size in (0, 1, 16, 100, 65536, WINDOW):
             body = os.urandom(size)
             sealed = self.push.push_pdu(pack_header(DATA, size), body)
             self.assertEqual(len(sealed), size + 46)
             self.assertEqual(self.pull.pdus(sealed), [(DATA, body)])
 
-    def test_kinds_of_buffers(self):
+    def test_kinds_of_buffers(self) -> None:
         for body in (b"hello", bytearray(b"hello"), memoryview(b"hello"), memoryview(bytearray(b"--hello--"))[2:7]):
             sealed = self.push.push_pdu(pack_header(DATA, 5), body)
             self.assertIs(type(sealed), bytes)
             self.assertEqual(self.pull.pdus(sealed), [(DATA, b"hello")])
 
-    def test_results_are_independent(self):
+    def test_results_are_independent(self) -> None:
         first = self.push.push_pdu(pack_header(DATA, 5), b"first")
         second = self.push.push_pdu(pack_header(DATA, 6), b"second")
         self.assertEqual(self.pull.pdus(first + second), [(DATA, b"first"), (DATA, b"second")])
 
-    def test_body_too_long(self):
+    def test_body_too_long(self) -> None:
         with self.assertRaises(ValueError):
             self.push.push_pdu(pack_header(DATA, WINDOW + 1), bytes(WINDOW + 1))
         sealed = self.push.push_pdu(pack_header(DATA, 2), b"ok")
         self.assertEqual(self.pull.pdus(sealed), [(DATA, b"ok")])
 
-    def test_wrong_header_size(self):
+    def test_wrong_header_size(self) -> None:
         for size in (0, 11, 13):
             with self.assertRaises(ValueError):
                 self.push.push_pdu(bytes(size), b"")
 
-    def test_wrong_key_size(self):
+    def test_wrong_key_size(self) -> None:
         for size in (0, 31, 33):
             with self.assertRaises(ValueError):
                 self.kind(bytes(size))
 
-    def test_body_is_released(self):
+    def test_body_is_released(self) -> None:
         body = bytearray(b"hello")
         self.push.push_pdu(pack_header(DATA, 5), body)
         body.clear()
@@ -96,42 +96,42 @@ class PullStreamTests(SynchronousTestCase):
 
     kind = PullStream
 
-    def setUp(self):
+    def setUp(self) -> None:
         self.push = PlainPush(KEY)
         self.pull = self.kind(KEY, self.push.header)
 
-    def test_message(self):
+    def test_message(self) -> None:
         opened = self.pull.pull(self.push.message(b"hello"), 0, 5)
         self.assertEqual(opened, b"hello")
         self.assertIs(type(opened), bytes)
 
-    def test_sizes(self):
+    def test_sizes(self) -> None:
         for size in (0, 1, 12, 16, WINDOW):
             body = os.urandom(size)
             self.assertEqual(self.pull.pull(self.push.message(body), 0, size), body)
 
-    def test_where_it_lies(self):
+    def test_where_it_lies(self) -> None:
         for kind in (bytes, bytearray, memoryview):
             data = kind(b"before" + self.push.message(b"hello") + b"behind")
             self.assertEqual(self.pull.pull(data, 6, 5), b"hello")
 
-    def test_results_are_independent(self):
+    def test_results_are_independent(self) -> None:
         first = self.pull.pull(self.push.message(b"first"), 0, 5)
         second = self.pull.pull(self.push.message(b"other"), 0, 5)
         self.assertEqual((first, second), (b"first", b"other"))
 
-    def test_never_reads_beyond_the_data(self):
+    def test_never_reads_beyond_the_data(self) -> None:
         sealed = self.push.message(b"hello")
         for offset, size in [(0, 6), (1, 5), (0, WINDOW), (-1, 5), (0, -1), (0, -17), (22, 5), (100, 0)]:
             with self.assertRaises(ValueError):
                 self.pull.pull(sealed, offset, size)
         self.assertEqual(self.pull.pull(sealed, 0, 5), b"hello")
 
-    def test_never_writes_beyond_the_scratch_buffer(self):
+    def test_never_writes_beyond_the_scratch_buffer(self) -> None:
         with self.assertRaises(ValueError):
             self.pull.pull(bytes(2 * WINDOW), 0, WINDOW + 1)
 
-    def test_altered(self):
+    def test_altered(self) -> None:
         """Whichever byte changed; and what comes next can still be the right message."""
         sealed = self.push.message(b"hello")
         for place in range(len(sealed)):
@@ -139,14 +139,14 @@ class PullStreamTests(SynchronousTestCase):
                 self.pull.pull(flip(sealed, place), 0, 5)
         self.assertEqual(self.pull.pull(sealed, 0, 5), b"hello")
 
-    def test_wrong_size(self):
+    def test_wrong_size(self) -> None:
         sealed = self.push.message(b"hello")
         with self.assertRaises(DecryptionFailed):
             self.pull.pull(sealed, 0, 4)
         with self.assertRaises(DecryptionFailed):
             self.pull.pull(sealed + b"\0", 0, 6)
 
-    def test_out_of_order(self):
+    def test_out_of_order(self) -> None:
         first, second = self.push.message(b"first"), self.push.message(b"other")
         with self.assertRaises(DecryptionFailed):
             self.pull.pull(second, 0, 5)
@@ -155,25 +155,25 @@ class PullStreamTests(SynchronousTestCase):
             self.pull.pull(first, 0, 5)
         self.assertEqual(self.pull.pull(second, 0, 5), b"other")
 
-    def test_wrong_key_or_header(self):
+    def test_wrong_key_or_header(self) -> None:
         for pull in (self.kind(b"\x43" * 32, self.push.header), self.kind(KEY, bytes(24))):
             with self.assertRaises(DecryptionFailed):
                 pull.pull(self.push.message(b"hello"), 0, 5)
 
-    def test_tag_final(self):
+    def test_tag_final(self) -> None:
         with self.assertRaises(MalformedPDU):
             self.pull.pull(self.push.message(b"hello", TAG_FINAL), 0, 5)
 
-    def test_tags_push_and_rekey(self):
+    def test_tags_push_and_rekey(self) -> None:
         for tag in (TAG_PUSH, TAG_REKEY, TAG_MESSAGE, TAG_REKEY, TAG_PUSH, TAG_MESSAGE):
             self.assertEqual(self.pull.pull(self.push.message(b"hello", tag), 0, 5), b"hello")
 
-    def test_wrong_sizes_of_key_and_header(self):
+    def test_wrong_sizes_of_key_and_header(self) -> None:
         for key_size, header_size in [(31, 24), (33, 24), (32, 23), (32, 25), (0, 0)]:
             with self.assertRaises(ValueError):
                 self.kind(bytes(key_size), bytes(header_size))
 
-    def test_data_is_released(self):
+    def test_data_is_released(self) -> None:
         """A buffer can be resized afterwards, also after a failure."""
         data = bytearray(self.push.message(b"hello"))
         self.pull.pull(data, 0, 5)
@@ -211,7 +211,13 @@ class EquivalenceTests(SynchronousTestCase):
         st.sampled_from([PushStream, PublicPushStream]),
         st.sampled_from([PullStream, PublicPullStream]),
     )
-    def test_any_messages(self, bodies, rekey_size, push_kind, pull_kind):
+    def test_any_messages(
+        self,
+        bodies: list[tuple[bytes, bool]],
+        rekey_size: int,
+        push_kind: type[PushStream],
+        pull_kind: type[PullStream],
+    ) -> None:
         """Whichever seals and whichever opens, with new keys on the way, and whatever is damaged between."""
         push = push_kind(KEY, rekey_size)
         pull, other = pull_kind(KEY, push.header), PullStream(KEY, push.header)
@@ -224,7 +230,7 @@ class EquivalenceTests(SynchronousTestCase):
                 self.assertEqual(stream.pull(sealed, 0, 12), pack_header(DATA, len(body)))
                 self.assertEqual(stream.pull(sealed, 29, len(body)), body)
 
-    def test_largest(self):
+    def test_largest(self) -> None:
         """Also where a message is too large to be cut out of what it lies in."""
         push, data = PushStream(KEY), os.urandom(WINDOW)
         sealed = push.push_pdu(pack_header(DATA, WINDOW), data)
@@ -232,7 +238,7 @@ class EquivalenceTests(SynchronousTestCase):
         pull.pull(sealed, 0, 12)
         self.assertTrue(pull.pull(sealed, 29, WINDOW) == data)
 
-    def test_without_the_inner_module(self):
+    def test_without_the_inner_module(self) -> None:
         """Then the public bindings serve, and nobody notices."""
         program = """
             import builtins
@@ -269,7 +275,7 @@ class ScratchTests(SynchronousTestCase):
     The buffer that all streams share.
     """
 
-    def test_one_a_thread(self):
+    def test_one_a_thread(self) -> None:
         """libsodium runs without the interpreter's lock, so two threads may not share it."""
         seen = []
         thread = threading.Thread(target=lambda: seen.append(secretstream._scratch.out))

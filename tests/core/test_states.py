@@ -4,16 +4,20 @@ Tests of :mod:`sodiumtwist.core.states`, and that the connections obey its table
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
 from twisted.trial.unittest import SynchronousTestCase
 
-from sodiumtwist.core.connection import ServerConnection
+from sodiumtwist.core.connection import ClientConnection, ServerConnection
 from sodiumtwist.core.errors import LocalProtocolError
-from sodiumtwist.core.states import CLIENT, SERVER, Act, State
+from sodiumtwist.core.states import CLIENT, SERVER, Act, State, Table
 
 from .peers import (
     CLOCK,
     NOW,
     SERVER_PAIR,
+    Connection,
     deciding_server,
     new_client,
     open_client,
@@ -23,15 +27,17 @@ from .peers import (
     waiting_client,
 )
 
+C = TypeVar("C", ServerConnection, ClientConnection)
 
-def closed(connection):
+
+def closed(connection: C) -> C:
     """Close it."""
     connection.close()
     return connection
 
 
 #: How to bring a connection into each state.
-SERVERS = {
+SERVERS: dict[State, Callable[[], ServerConnection]] = {
     State.AWAITING_CLIENT_AUTH: lambda: ServerConnection(SERVER_PAIR, NOW),
     State.DECIDING: lambda: deciding_server()[0],
     State.SILENT: lambda: silent_server(),
@@ -39,7 +45,7 @@ SERVERS = {
     State.OPEN: lambda: open_server()[0],
     State.CLOSED: lambda: closed(open_server()[0]),
 }
-CLIENTS = {
+CLIENTS: dict[State, Callable[[], ClientConnection]] = {
     State.NEW: new_client,
     State.AWAITING_SERVER_HELO: lambda: waiting_client()[0],
     State.OPEN: lambda: open_client()[0],
@@ -47,7 +53,7 @@ CLIENTS = {
 }
 
 #: The calls by which a caller does what the table speaks of.
-CALLS = {
+CALLS: dict[Act, Sequence[Callable[[Connection], object]]] = {
     Act.SEND_STREAM_PDU: [
         lambda connection: connection.send_data(b"payload"),
         lambda connection: connection.send_ping(NOW, CLOCK),
@@ -55,14 +61,17 @@ CALLS = {
     ],
     Act.CLOSE: [lambda connection: connection.close()],
 }
-SERVER_CALLS = {
+SERVER_CALLS: dict[Act, Sequence[Callable[[ServerConnection], object]]] = {
     **CALLS,
     Act.ACCEPT: [lambda connection: connection.accept(NOW)],
     Act.ACCEPT_UNPROVEN: [lambda connection: connection.accept(NOW, prove=True)],
     Act.REJECT: [lambda connection: connection.reject()],
     Act.IGNORE: [lambda connection: connection.ignore()],
 }
-CLIENT_CALLS = {**CALLS, Act.SEND_CLIENT_AUTH: [lambda connection: connection.initiate()]}
+CLIENT_CALLS: dict[Act, Sequence[Callable[[ClientConnection], object]]] = {
+    **CALLS,
+    Act.SEND_CLIENT_AUTH: [lambda connection: connection.initiate()],
+}
 
 
 class TableTests(SynchronousTestCase):
@@ -70,51 +79,51 @@ class TableTests(SynchronousTestCase):
     The tables in themselves.
     """
 
-    def reachable(self, table, start):
+    def reachable(self, table: Table, start: State) -> set[State]:
         reached, new = set(), {start}
         while new:
             reached |= new
             new = {following for state in new for following in table[state].values()} - reached
         return reached
 
-    def test_every_state_is_reachable(self):
+    def test_every_state_is_reachable(self) -> None:
         self.assertEqual(self.reachable(SERVER, State.AWAITING_CLIENT_AUTH), set(SERVER))
         self.assertEqual(self.reachable(CLIENT, State.NEW), set(CLIENT))
 
-    def test_every_state_is_used(self):
+    def test_every_state_is_used(self) -> None:
         self.assertEqual(set(SERVER) | set(CLIENT), set(State))
 
-    def test_every_act_is_used(self):
+    def test_every_act_is_used(self) -> None:
         acts = {act for table in (SERVER, CLIENT) for row in table.values() for act in row}
         self.assertEqual(acts, set(Act))
 
-    def test_every_state_can_close(self):
+    def test_every_state_can_close(self) -> None:
         for table in (SERVER, CLIENT):
             for row in table.values():
                 self.assertIs(row[Act.CLOSE], State.CLOSED)
 
-    def test_closed_is_the_end(self):
+    def test_closed_is_the_end(self) -> None:
         for table in (SERVER, CLIENT):
             self.assertEqual(table[State.CLOSED], {Act.CLOSE: State.CLOSED})
 
-    def allowed(self, table, act):
+    def allowed(self, table: Table, act: Act) -> list[State]:
         return [state for state in table if act in table[state]]
 
-    def test_a_server_sends_nothing_before_it_accepts(self):
+    def test_a_server_sends_nothing_before_it_accepts(self) -> None:
         self.assertEqual(self.allowed(SERVER, Act.SEND_STREAM_PDU), [State.OPEN])
 
-    def test_a_client_may_send_behind_its_handshake(self):
+    def test_a_client_may_send_behind_its_handshake(self) -> None:
         self.assertEqual(self.allowed(CLIENT, Act.SEND_STREAM_PDU), [State.AWAITING_SERVER_HELO, State.OPEN])
 
-    def test_stream_pdus_are_received_when_open(self):
+    def test_stream_pdus_are_received_when_open(self) -> None:
         """Or where the first one is the proof."""
         self.assertEqual(self.allowed(SERVER, Act.RECEIVE_STREAM_PDU), [State.AWAITING_PROOF, State.OPEN])
         self.assertEqual(self.allowed(CLIENT, Act.RECEIVE_STREAM_PDU), [State.OPEN])
 
-    def test_silence_ends_by_closing_alone(self):
+    def test_silence_ends_by_closing_alone(self) -> None:
         self.assertEqual(SERVER[State.SILENT], {Act.CLOSE: State.CLOSED})
 
-    def test_each_step_of_the_handshake_has_its_state(self):
+    def test_each_step_of_the_handshake_has_its_state(self) -> None:
         for table, act, state in [
             (SERVER, Act.RECEIVE_CLIENT_AUTH, State.AWAITING_CLIENT_AUTH),
             (SERVER, Act.ACCEPT, State.DECIDING),
@@ -127,7 +136,7 @@ class TableTests(SynchronousTestCase):
         ]:
             self.assertEqual(self.allowed(table, act), [state])
 
-    def test_each_side_has_its_own_acts(self):
+    def test_each_side_has_its_own_acts(self) -> None:
         acts = [{act for row in table.values() for act in row} for table in (SERVER, CLIENT)]
         own = {Act.RECEIVE_CLIENT_AUTH, Act.RECEIVE_GARBAGE, Act.ACCEPT, Act.ACCEPT_UNPROVEN, Act.REJECT, Act.IGNORE}
         self.assertEqual(acts[0] - acts[1], own)
@@ -139,7 +148,12 @@ class ConnectionTests(SynchronousTestCase):
     Every call in every state does what the table says.
     """
 
-    def check(self, table, connections, calls):
+    def check(
+        self,
+        table: Table,
+        connections: dict[State, Callable[[], C]],
+        calls: dict[Act, Sequence[Callable[[C], object]]],
+    ) -> None:
         self.assertEqual(set(connections), set(table))
         for state, make in connections.items():
             for act, ways in calls.items():
@@ -155,8 +169,8 @@ class ConnectionTests(SynchronousTestCase):
                         self.assertIn(state.name, str(error))
                         self.assertIs(connection.state, state)
 
-    def test_server(self):
+    def test_server(self) -> None:
         self.check(SERVER, SERVERS, SERVER_CALLS)
 
-    def test_client(self):
+    def test_client(self) -> None:
         self.check(CLIENT, CLIENTS, CLIENT_CALLS)

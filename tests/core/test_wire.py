@@ -4,6 +4,8 @@ Tests of :mod:`sodiumtwist.core.wire`.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -22,20 +24,40 @@ from sodiumtwist.core.keys import parse_key
 from sodiumtwist.core.wire import ClientAuth, PDUType, ServerHelo
 
 from . import peers
-from .peers import CLIENT_AUTH, CLOCK, CLOCK_BODY, DATA, NONCE, PING, PONG, SERVER_HELO, WINDOW, pack_header
+from .peers import (
+    CLIENT_AUTH,
+    CLOCK,
+    CLOCK_BODY,
+    DATA,
+    NONCE,
+    PING,
+    PONG,
+    SERVER_HELO,
+    WINDOW,
+    AuthFields,
+    HeloFields,
+    pack_header,
+)
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 STREAM_HEADER = bytes(range(100, 124))
 PUBLIC_KEY = bytes(range(200, 232))
 
 
-def client_auth(**fields):
+def client_auth(**fields: Unpack[AuthFields]) -> bytes:
     """A CLIENT_AUTH by hand."""
-    return peers.pack_client_auth(PUBLIC_KEY, STREAM_HEADER, **fields)
+    fields.setdefault("public_key", PUBLIC_KEY)
+    fields.setdefault("stream_header", STREAM_HEADER)
+    return peers.pack_client_auth(**fields)
 
 
-def server_helo(**fields):
+def server_helo(**fields: Unpack[HeloFields]) -> bytes:
     """A SERVER_HELO by hand."""
-    return peers.pack_server_helo(NONCE, STREAM_HEADER, **fields)
+    fields.setdefault("nonce", NONCE)
+    fields.setdefault("stream_header", STREAM_HEADER)
+    return peers.pack_server_helo(**fields)
 
 
 class SizeTests(SynchronousTestCase):
@@ -43,7 +65,7 @@ class SizeTests(SynchronousTestCase):
     The sizes on the wire, in bytes.
     """
 
-    def test_sizes(self):
+    def test_sizes(self) -> None:
         self.assertEqual(wire.HEADER_SIZE, 12)
         self.assertEqual(wire.CLIENT_AUTH_SIZE, 352)
         self.assertEqual(wire.SEALED_CLIENT_AUTH_SIZE, 400)
@@ -56,7 +78,7 @@ class SizeTests(SynchronousTestCase):
         self.assertEqual(wire.TEXT_SIZE, 128)
         self.assertEqual(sorted(wire.TIMESTAMP_SIZES), [12, 16])
 
-    def test_numbers(self):
+    def test_numbers(self) -> None:
         self.assertEqual(wire.MAGIC, 0xBAADC0DE)
         self.assertEqual(wire.VERSION, 0xDEADCAFE)
         self.assertEqual(
@@ -70,38 +92,38 @@ class HeaderTests(SynchronousTestCase):
     The 12 bytes before every body.
     """
 
-    def test_pack(self):
+    def test_pack(self) -> None:
         self.assertEqual(wire.pack_header(PDUType.DATA, 0x01F2E3), bytes.fromhex("baadc0de 00000003 0001f2e3"))
 
-    def test_unpack(self):
+    def test_unpack(self) -> None:
         for pdu_type, size in [(DATA, 0), (DATA, 1), (DATA, 131070), (PING, 16), (PING, 12), (PONG, 16), (PONG, 12)]:
             unpacked = wire.unpack_stream_header(peers.pack_header(pdu_type, size))
             self.assertEqual(unpacked, (PDUType(pdu_type), size))
             self.assertIsInstance(unpacked[0], PDUType)
 
-    def test_wrong_magic(self):
+    def test_wrong_magic(self) -> None:
         for magic in (0, 0xBAADC0DF, 0xDEC0ADBA):
             with self.assertRaises(MalformedPDU):
                 wire.unpack_stream_header(peers.pack_header(DATA, 0, magic))
 
-    def test_unknown_type(self):
+    def test_unknown_type(self) -> None:
         for pdu_type in (0, 6, 0x03000000, 0xFFFFFFFF):
             error = self.assertRaises(MalformedPDU, wire.unpack_stream_header, peers.pack_header(pdu_type, 0))
             self.assertIn(str(pdu_type), str(error))
 
-    def test_handshake_types(self):
+    def test_handshake_types(self) -> None:
         for pdu_type, size in [(CLIENT_AUTH, 340), (SERVER_HELO, 176), (CLIENT_AUTH, 0), (SERVER_HELO, 16)]:
             with self.assertRaises(UnexpectedPDU):
                 wire.unpack_stream_header(peers.pack_header(pdu_type, size))
 
-    def test_window(self):
+    def test_window(self) -> None:
         for pdu_type in (CLIENT_AUTH, SERVER_HELO, DATA, PING, PONG):
             for size in (131071, 2**32 - 1):
                 header = peers.pack_header(pdu_type, size)
                 error = self.assertRaises(WindowExceeded, wire.unpack_stream_header, header)
                 self.assertIn("131070", str(error))
 
-    def test_odd_size_of_ping(self):
+    def test_odd_size_of_ping(self) -> None:
         for pdu_type in (PING, PONG):
             for size in (0, 11, 13, 14, 15, 17, 28, 131070):
                 with self.assertRaises(MalformedPDU):
@@ -113,7 +135,7 @@ class ClientAuthTests(SynchronousTestCase):
     CLIENT_AUTH, 352 bytes.
     """
 
-    def test_layout(self):
+    def test_layout(self) -> None:
         packed = wire.pack_client_auth(ClientAuth(NONCE, STREAM_HEADER, PUBLIC_KEY, "login", "pass phrase"))
         self.assertEqual(len(packed), 352)
         self.assertEqual(packed[:12], bytes.fromhex("baadc0de 00000001 00000154"))
@@ -124,39 +146,39 @@ class ClientAuthTests(SynchronousTestCase):
         self.assertEqual(packed[96:224], b"login" + bytes(123))
         self.assertEqual(packed[224:352], b"pass phrase" + bytes(117))
 
-    def test_unpack(self):
+    def test_unpack(self) -> None:
         self.assertEqual(
             wire.unpack_client_auth(client_auth(login="d\u00e9j\u00e0 vu \u2603".encode(), passphrase=b"")),
             ClientAuth(NONCE, STREAM_HEADER, PUBLIC_KEY, "d\u00e9j\u00e0 vu \u2603", ""),
         )
 
-    def test_text_without_nul(self):
+    def test_text_without_nul(self) -> None:
         auth = wire.unpack_client_auth(client_auth(login=b"l" * 128, passphrase=b"p" * 128))
         self.assertEqual((auth.login, auth.passphrase), ("l" * 128, "p" * 128))
 
-    def test_text_ends_at_first_nul(self):
+    def test_text_ends_at_first_nul(self) -> None:
         auth = wire.unpack_client_auth(client_auth(login=b"me\0you\0", passphrase=b"\0\xff\xfe"))
         self.assertEqual((auth.login, auth.passphrase), ("me", ""))
 
-    def test_text_not_utf8(self):
+    def test_text_not_utf8(self) -> None:
         for text in (b"\xff", b"caf\xe9", b"\xc0\xaf", b"\xed\xa0\x80", "\u20ac".encode()[:2]):
             error = self.assertRaises(MalformedPDU, wire.unpack_client_auth, client_auth(login=text))
             self.assertIn("login", str(error))
             error = self.assertRaises(MalformedPDU, wire.unpack_client_auth, client_auth(passphrase=text))
             self.assertIn("passphrase", str(error))
 
-    def test_text_cut_inside_a_character(self):
+    def test_text_cut_inside_a_character(self) -> None:
         with self.assertRaises(MalformedPDU):
             wire.unpack_client_auth(client_auth(login=b"x" * 127 + b"\xc3"))
 
-    def test_version(self):
+    def test_version(self) -> None:
         for version in (0, 1, 0xDEADCAFF, 0xFECAADDE):
             error = self.assertRaises(VersionMismatch, wire.unpack_client_auth, client_auth(version=version))
             self.assertIn(f"{version:08x}", str(error))
             self.assertIn("deadcafe", str(error))
 
-    def test_wrong_header(self):
-        for fields, expected in [
+    def test_wrong_header(self) -> None:
+        wrong: list[tuple[AuthFields, type[RemoteProtocolError]]] = [
             ({"magic": 0xDEADBEEF}, MalformedPDU),
             ({"pdu_type": 9}, MalformedPDU),
             ({"pdu_type": SERVER_HELO}, UnexpectedPDU),
@@ -168,16 +190,17 @@ class ClientAuthTests(SynchronousTestCase):
             ({"size": 352}, MalformedPDU),
             ({"size": 0}, MalformedPDU),
             ({"size": 131071}, WindowExceeded),
-        ]:
+        ]
+        for fields, expected in wrong:
             with self.assertRaises(expected):
                 wire.unpack_client_auth(client_auth(**fields))
 
-    def test_wrong_length(self):
+    def test_wrong_length(self) -> None:
         for data in (client_auth()[:-1], client_auth() + b"\0"):
             with self.assertRaises(MalformedPDU):
                 wire.unpack_client_auth(data)
 
-    def test_repr_hides_passphrase(self):
+    def test_repr_hides_passphrase(self) -> None:
         shown = repr(ClientAuth(NONCE, STREAM_HEADER, PUBLIC_KEY, "login", "open sesame"))
         self.assertIn("login", shown)
         self.assertNotIn("sesame", shown)
@@ -188,7 +211,7 @@ class ServerHeloTests(SynchronousTestCase):
     SERVER_HELO, 188 bytes.
     """
 
-    def test_layout(self):
+    def test_layout(self) -> None:
         packed = wire.pack_server_helo(ServerHelo(NONCE, STREAM_HEADER, "Welcome."))
         self.assertEqual(len(packed), 188)
         self.assertEqual(packed[:12], bytes.fromhex("baadc0de 00000002 000000b0"))
@@ -196,7 +219,7 @@ class ServerHeloTests(SynchronousTestCase):
         self.assertEqual(packed[36:60], STREAM_HEADER)
         self.assertEqual(packed[60:188], b"Welcome." + bytes(120))
 
-    def test_unpack(self):
+    def test_unpack(self) -> None:
         for field, message in [
             (b"Welcome.", "Welcome."),
             (b"", ""),
@@ -208,11 +231,11 @@ class ServerHeloTests(SynchronousTestCase):
                 wire.unpack_server_helo(server_helo(message=field)), ServerHelo(NONCE, STREAM_HEADER, message)
             )
 
-    def test_message_not_utf8_is_replaced(self):
+    def test_message_not_utf8_is_replaced(self) -> None:
         self.assertEqual(wire.unpack_server_helo(server_helo(message=b"caf\xe9!")).message, "caf\ufffd!")
 
-    def test_wrong_header(self):
-        for fields, expected in [
+    def test_wrong_header(self) -> None:
+        wrong: list[tuple[HeloFields, type[RemoteProtocolError]]] = [
             ({"magic": 0}, MalformedPDU),
             ({"pdu_type": 0}, MalformedPDU),
             ({"pdu_type": CLIENT_AUTH}, UnexpectedPDU),
@@ -220,11 +243,12 @@ class ServerHeloTests(SynchronousTestCase):
             ({"size": 175}, MalformedPDU),
             ({"size": 177}, MalformedPDU),
             ({"size": 131071}, WindowExceeded),
-        ]:
+        ]
+        for fields, expected in wrong:
             with self.assertRaises(expected):
                 wire.unpack_server_helo(server_helo(**fields))
 
-    def test_wrong_length(self):
+    def test_wrong_length(self) -> None:
         for data in (server_helo()[:-1], server_helo() + b"\0"):
             with self.assertRaises(MalformedPDU):
                 wire.unpack_server_helo(data)
@@ -235,39 +259,39 @@ class PackTextTests(SynchronousTestCase):
     A text as a field of 128 bytes.
     """
 
-    def test_pads_with_nul(self):
+    def test_pads_with_nul(self) -> None:
         self.assertEqual(wire.pack_text("login", "me"), b"me" + bytes(126))
         self.assertEqual(wire.pack_text("login", ""), bytes(128))
 
-    def test_longest(self):
+    def test_longest(self) -> None:
         self.assertEqual(wire.pack_text("login", "x" * 128), b"x" * 128)
         self.assertEqual(wire.pack_text("login", "\u00e9" * 64), "\u00e9".encode() * 64)
 
-    def test_too_long(self):
+    def test_too_long(self) -> None:
         for text, size in [("x" * 129, 129), ("\u00e9" * 65, 130), ("y" * 5000, 5000)]:
             error = self.assertRaises(LocalProtocolError, wire.pack_text, "login", text)
             self.assertIn("login", str(error))
             self.assertIn(f"{size} bytes", str(error))
             self.assertIn("128", str(error))
 
-    def test_nul(self):
+    def test_nul(self) -> None:
         for text in ("\0", "a\0b", "tail\0"):
             error = self.assertRaises(LocalProtocolError, wire.pack_text, "passphrase", text)
             self.assertIn("passphrase", str(error))
             self.assertIn("NUL", str(error))
 
-    def test_lone_surrogate(self):
+    def test_lone_surrogate(self) -> None:
         error = self.assertRaises(LocalProtocolError, wire.pack_text, "login", "\udc80")
         self.assertIn("UTF-8", str(error))
 
-    def test_errors_hide_the_text(self):
+    def test_errors_hide_the_text(self) -> None:
         for text in ("sesame\0", "sesame" * 50, "sesame\udc80"):
             error = self.assertRaises(LocalProtocolError, wire.pack_text, "passphrase", text)
             self.assertNotIn("sesame", str(error))
             self.assertIsNone(error.__cause__)
             self.assertTrue(error.__suppress_context__ or error.__context__ is None)
 
-    def test_every_text_names_its_field(self):
+    def test_every_text_names_its_field(self) -> None:
         for fields, name in [((("x" * 129), ""), "login"), (("", "x" * 129), "passphrase")]:
             auth = ClientAuth(NONCE, STREAM_HEADER, PUBLIC_KEY, *fields)
             self.assertIn(f"the {name} ", str(self.assertRaises(LocalProtocolError, wire.pack_client_auth, auth)))
@@ -280,22 +304,22 @@ class TimestampTests(SynchronousTestCase):
     The body of PING and PONG.
     """
 
-    def test_pack(self):
+    def test_pack(self) -> None:
         self.assertEqual(wire.pack_timestamp(CLOCK), CLOCK_BODY)
         self.assertEqual(len(CLOCK_BODY), 16)
         self.assertEqual(wire.pack_timestamp(999_999_999), bytes(8) + bytes.fromhex("3b9ac9ff") + bytes(4))
         self.assertEqual(wire.pack_timestamp(0), bytes(16))
 
-    def test_unpack_16(self):
+    def test_unpack_16(self) -> None:
         self.assertEqual(wire.unpack_timestamp(CLOCK_BODY), CLOCK)
 
-    def test_unpack_12(self):
+    def test_unpack_12(self) -> None:
         self.assertEqual(wire.unpack_timestamp(CLOCK_BODY[:12]), CLOCK)
 
-    def test_padding_is_not_looked_at(self):
+    def test_padding_is_not_looked_at(self) -> None:
         self.assertEqual(wire.unpack_timestamp(CLOCK_BODY[:12] + b"\xcc\xcc\x5b\x07"), CLOCK)
 
-    def test_a_clock_may_say_anything(self):
+    def test_a_clock_may_say_anything(self) -> None:
         largest = (2**64 - 1) * 1_000_000_000 + 2**32 - 1
         self.assertEqual(wire.unpack_timestamp(b"\xff" * 12), largest)
 
@@ -308,7 +332,7 @@ class WireTests(SynchronousTestCase):
     # Lone surrogates among them.
     TEXTS = st.text(st.characters(), max_size=140)
 
-    def fits(self, text):
+    def fits(self, text: str) -> bool:
         try:
             encoded = text.encode()
         except UnicodeEncodeError:
@@ -316,7 +340,7 @@ class WireTests(SynchronousTestCase):
         return len(encoded) <= 128 and b"\0" not in encoded
 
     @given(TEXTS, TEXTS)
-    def test_client_auth(self, login, passphrase):
+    def test_client_auth(self, login: str, passphrase: str) -> None:
         auth = wire.ClientAuth(NONCE, bytes(24), bytes(32), login, passphrase)
         if self.fits(login) and self.fits(passphrase):
             self.assertEqual(wire.unpack_client_auth(wire.pack_client_auth(auth)), auth)
@@ -325,7 +349,7 @@ class WireTests(SynchronousTestCase):
                 wire.pack_client_auth(auth)
 
     @given(TEXTS)
-    def test_server_helo(self, message):
+    def test_server_helo(self, message: str) -> None:
         helo = wire.ServerHelo(NONCE, bytes(24), message)
         if self.fits(message):
             self.assertEqual(wire.unpack_server_helo(wire.pack_server_helo(helo)), helo)
@@ -334,7 +358,7 @@ class WireTests(SynchronousTestCase):
                 wire.pack_server_helo(helo)
 
     @given(st.integers(0, 2**64 * 10**9 - 1))
-    def test_timestamp(self, nanoseconds):
+    def test_timestamp(self, nanoseconds: int) -> None:
         packed = wire.pack_timestamp(nanoseconds)
         self.assertEqual(len(packed), 16)
         self.assertEqual(packed[12:], bytes(4))
@@ -344,7 +368,7 @@ class WireTests(SynchronousTestCase):
     @given(
         st.one_of(st.binary(min_size=12, max_size=12), st.builds(pack_header, st.integers(0, 7), st.integers(0, 2**18)))
     )
-    def test_stream_header(self, data):
+    def test_stream_header(self, data: bytes) -> None:
         try:
             pdu_type, size = wire.unpack_stream_header(data)
         except RemoteProtocolError:
@@ -358,7 +382,7 @@ class WireTests(SynchronousTestCase):
             st.text(), st.text(min_size=64, max_size=64), st.text("0123456789abcdefABCDEF", min_size=60, max_size=68)
         )
     )
-    def test_parse_key(self, text):
+    def test_parse_key(self, text: str) -> None:
         try:
             key = parse_key(text)
         except InvalidKey:
