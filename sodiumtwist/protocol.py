@@ -170,7 +170,8 @@ class SodiumServerProtocol(SodiumProtocol):
     def _let_in(self) -> None:
         prove = self.factory.authorized_keys is not None
         self._greeting = True
-        self._hand_over((self._connection.accept(self._clock.seconds(), self.factory.message, prove),))
+        self._write([self._connection.accept(self._clock.seconds(), self.factory.message, prove)])
+        super()._flush()
         if prove:
             self.factory.admission.estranged(self)
         else:
@@ -345,7 +346,10 @@ class SodiumClientProtocol(SodiumProtocol):
     def connectionMade(self) -> None:
         self._waiting: list[Deferred[None]] = []
         super().connectionMade()
-        self._write(self._connection.initiate())
+        self._pump((), self._initiate)
+
+    def _initiate(self) -> None:
+        self._write([self._connection.initiate()])
         if self.factory.pair is not None:
             # The server may want to see that we have this key before it serves us.
             self._send_ping()

@@ -19,7 +19,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from .addresses import describe_address
-from .base import half_closes
+from .sockets import half_closes
 from .tls import describe_tls_error
 
 

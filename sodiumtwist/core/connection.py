@@ -46,6 +46,7 @@ from .wire import (
 )
 
 _DATA = PDUType.DATA
+_OPEN = State.OPEN
 
 #: What may wait behind a CLIENT_AUTH until it is decided on: one PDU of the largest size, in bytes.
 PENDING_LIMIT = WINDOW + PDU_OVERHEAD
@@ -135,7 +136,10 @@ class _Connection:
             connection is then closed.
         """
         try:
-            while (event := self._next_event(now)) is not None:
+            while True:
+                event = self._next_stream_event(now) if self._state is _OPEN else self._next_handshake_event(now)
+                if event is None:
+                    return
                 yield event
         except RemoteProtocolError:
             self.close()
@@ -151,11 +155,6 @@ class _Connection:
         self.close()
         if cut:
             raise MalformedPDU("the peer closed the connection inside a PDU, or before all it sent was taken")
-
-    def _next_event(self, now: float) -> Event | None:
-        if self._state is State.OPEN:
-            return self._next_stream_event(now)
-        return self._next_handshake_event(now)
 
     def _next_handshake_event(self, now: float) -> Event | None:
         raise NotImplementedError
@@ -201,6 +200,25 @@ class _Connection:
         return self._header
 
     def _next_stream_event(self, now: float) -> Event | None:
+        received, start, pull = self._received, self._offset, self._pull
+        assert pull is not None
+        if self._part is None and self._header is None and start + PDU_OVERHEAD <= len(received):
+            # As nearly all come: with their header, in one read.
+            pdu_type, size = header = unpack_stream_header(pull.pull(received, start, HEADER_SIZE))
+            self._offset = start = start + ENCRYPTED_HEADER_SIZE
+            end = start + size + STREAM_OVERHEAD
+            if end > len(received):
+                self._header = header
+                return self._next_cut_event(now)
+            body = pull.pull(received, start, size)
+            if end == len(received):
+                self._received, self._offset = b"", 0
+            else:
+                self._offset = end
+            return self._event(pdu_type, body, now)
+        return self._next_cut_event(now)
+
+    def _next_cut_event(self, now: float) -> Event | None:
         header = self._header or self._pull_header()
         if header is None:
             return None
@@ -211,6 +229,9 @@ class _Connection:
         assert self._pull is not None
         body = self._pull.pull(*taken, size)
         self._header = None
+        return self._event(pdu_type, body, now)
+
+    def _event(self, pdu_type: PDUType, body: bytes, now: float) -> Event:
         if pdu_type is _DATA:
             self._keepalive.heard(now)
             return DataReceived(body)

@@ -1,0 +1,189 @@
+"""
+What a socket is given without waiting for the reactor.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.abstract import FileDescriptor
+from twisted.internet.address import IPv4Address
+from twisted.internet.error import ConnectionLost
+from twisted.internet.task import Clock
+from twisted.internet.testing import MemoryReactor
+from twisted.trial.unittest import SynchronousTestCase
+
+from sodiumtwist.base import SEND_SIZE, SOCKET_CORK_LIMIT
+from sodiumtwist.core.connection import ClientConnection
+from sodiumtwist.core.events import DataReceived
+from sodiumtwist.sockets import send_at_once
+
+from .alone import OVERHEAD, SERVER_HELO_SIZE, AloneTestCase
+from .pair import LOGIN, PASSPHRASE, SERVER_PAIR, EchoServer, RecordingServer, make_server_factory
+from .transports import Transport
+
+
+class Socket(FileDescriptor):
+    """
+    A transport that takes as much as the test says, when it is given something.
+
+    :ivar takes: how many bytes it takes at once, at most, or what it fails with.
+    :ivar sent: what it took.
+    :ivar calls: how much of it each time.
+    """
+
+    connected = True
+
+    def __init__(self) -> None:
+        super().__init__(MemoryReactor())
+        self.takes: int | Exception = 10**9
+        self.sent = bytearray()
+        self.calls: list[int] = []
+
+    def writeSomeData(self, data: bytes) -> Any:
+        if isinstance(self.takes, Exception):
+            return self.takes
+        taken = data[: self.takes]
+        self.sent += taken
+        self.calls.append(len(taken))
+        return len(taken)
+
+    def getPeer(self) -> IPv4Address:
+        return IPv4Address("TCP", "192.0.2.1", 4711)
+
+    def wanted(self) -> bool:
+        """Whether it waits for the reactor to find it ready."""
+        return self in self.reactor.getWriters()
+
+
+class SendAtOnceTests(SynchronousTestCase):
+    """The function."""
+
+    def setUp(self) -> None:
+        self.socket = Socket()
+
+    def test_all(self) -> None:
+        self.assertEqual(send_at_once(self.socket, b"abc"), b"")
+        self.assertEqual((self.socket.sent, self.socket.wanted()), (b"abc", False))
+
+    def test_some(self) -> None:
+        self.socket.takes = 2
+        self.assertEqual(send_at_once(self.socket, b"abc"), b"c")
+
+    def test_none(self) -> None:
+        self.socket.takes = 0
+        self.assertEqual(send_at_once(self.socket, b"abc"), b"abc")
+
+    def test_error(self) -> None:
+        """The reactor will meet it, too."""
+        self.socket.takes = ConnectionLost()
+        self.assertEqual(send_at_once(self.socket, b"abc"), b"abc")
+        self.assertEqual(self.socket.sent, b"")
+
+    def test_behind_what_was_written(self) -> None:
+        """In both places where Twisted keeps it."""
+        self.socket.write(b"abc")
+        self.assertEqual(send_at_once(self.socket, b"def"), b"def")
+        self.socket.takes = 1
+        self.socket.doWrite()
+        self.assertEqual(send_at_once(self.socket, b"def"), b"def")
+        self.assertEqual(self.socket.sent, b"a")
+
+    def test_not_connected(self) -> None:
+        self.socket.connected = False
+        self.assertEqual(send_at_once(self.socket, b"abc"), b"abc")
+        self.assertEqual(self.socket.calls, [])
+
+    def test_no_socket(self) -> None:
+        transport = Transport(RecordingServer(), True)
+        self.assertEqual(send_at_once(transport, b"abc"), b"abc")
+        self.assertEqual(transport.value(), b"")
+
+
+class AtOnceTests(AloneTestCase):
+    """A server on a socket."""
+
+    def start(self, protocol: Any = EchoServer) -> None:
+        self.clock = Clock()
+        self.socket = Socket()
+        self.protocol = make_server_factory(self.clock, protocol).buildProtocol(self.socket.getPeer())
+        self.protocol.makeConnection(self.socket)
+        self.peer = ClientConnection(SERVER_PAIR.public, LOGIN, PASSPHRASE, 0)
+
+    def open(self, protocol: Any = EchoServer) -> None:
+        self.start(protocol)
+        self.feed(self.peer.initiate())
+        self.read()
+        self.socket.calls.clear()
+
+    def drain(self) -> None:
+        while self.socket.wanted():
+            self.socket.doWrite()
+
+    def read(self) -> list[Any]:
+        sent = bytes(self.socket.sent)
+        self.socket.sent.clear()
+        return list(self.peer.receive_data(sent, self.clock.seconds()))
+
+    def test_answers(self) -> None:
+        """Those to one read leave in one go."""
+        self.open()
+        self.feed(self.peer_data(*[b"0123456789"] * 10))
+        self.assertEqual((self.socket.calls, self.socket.wanted()), ([10 * (10 + OVERHEAD)], False))
+        self.assertEqual(self.read(), [DataReceived(b"0123456789")] * 10)
+
+    def test_many(self) -> None:
+        """Of many the first leave while the others are made."""
+        self.open()
+        self.feed(self.peer_data(*[bytes(100)] * 128))
+        each = 15 * (100 + OVERHEAD)
+        self.assertTrue(each - (100 + OVERHEAD) < SOCKET_CORK_LIMIT <= each)
+        self.assertEqual(self.socket.calls, [each] * 8 + [8 * (100 + OVERHEAD)])
+        self.assertEqual(self.read(), [DataReceived(bytes(100))] * 128)
+
+    def test_slow_peer(self) -> None:
+        """What a full socket does not take goes through the reactor, and so does all behind it."""
+        self.open()
+        self.socket.takes = 100
+        payloads = [bytes([number]) * 1000 for number in range(10)]
+        self.feed(self.peer_data(*payloads))
+        self.assertEqual((self.socket.calls, self.socket.wanted()), ([100], True))
+        self.drain()
+        self.assertEqual(self.read(), [DataReceived(payload) for payload in payloads])
+
+    def test_others_are_served(self) -> None:
+        """One read sends no more than so much before the reactor has its turn."""
+        size, count = 100_000, 5
+
+        class Generous(RecordingServer):
+            def payload_received(self, payload: bytes) -> None:
+                for _ in range(count):
+                    self.send_data(bytes(size))
+
+        self.open(Generous)
+        self.feed(self.peer_data(b""))
+        self.assertEqual(self.socket.calls, [size + OVERHEAD] * (SEND_SIZE // size))
+        self.drain()
+        self.assertEqual(self.read(), [DataReceived(bytes(size))] * count)
+        self.feed(self.peer_data(b""))
+        self.assertEqual(self.socket.calls[-1], size + OVERHEAD)
+
+    def test_lost(self) -> None:
+        """An error of the socket is met by the reactor, not by us."""
+        self.open()
+        self.socket.takes = ConnectionLost()
+        self.feed(self.peer_data(b"a"))
+        self.assertTrue(self.socket.wanted())
+        self.assertIsInstance(self.socket.doWrite(), ConnectionLost)
+
+    def test_outside_a_read(self) -> None:
+        """There a producer may send without end, and the reactor decides."""
+        self.open()
+        self.protocol.send_data(b"one")
+        self.assertEqual((self.socket.calls, self.socket.wanted()), ([], True))
+
+    def test_hello(self) -> None:
+        """SERVER_HELO does not wait for what the application does first."""
+        self.start()
+        self.feed(self.peer.initiate(), self.peer_data(b"early"))
+        self.assertEqual(self.socket.calls, [SERVER_HELO_SIZE, 5 + OVERHEAD])
