@@ -14,13 +14,15 @@ import os
 import resource
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
 
 from .tables import NotInstalled
 
 HOST = "127.0.0.1"
+
+Result = TypeVar("Result")
 
 _told_to_go = threading.Semaphore(0)
 
@@ -52,7 +54,7 @@ def discard_log() -> None:
     """Have Twisted's log go nowhere, instead of being kept in memory until somebody asks for it."""
     from twisted.logger import globalLogBeginner
 
-    globalLogBeginner.beginLoggingTo([lambda event: None], redirectStandardIO=False)
+    globalLogBeginner.beginLoggingTo([lambda event: None], redirectStandardIO=False)  # type: ignore[list-item]
 
 
 def serve_in_reactor(start: Callable[[Any], dict[str, Any]]) -> None:
@@ -70,7 +72,7 @@ def serve_in_reactor(start: Callable[[Any], dict[str, Any]]) -> None:
     run_in_reactor(begin)
 
 
-def run_in_reactor(work: Callable[[Any], Any]) -> Any:
+def run_in_reactor(work: Callable[[Any], Coroutine[Any, Any, Result]]) -> Result:
     """
     Run a coroutine with Twisted.
 
@@ -82,10 +84,10 @@ def run_in_reactor(work: Callable[[Any], Any]) -> Any:
     from twisted.python.failure import Failure
 
     discard_log()
-    results: list[Any] = []
+    results: list[Result] = []
     failures: list[Failure] = []
 
-    async def working() -> Any:
+    async def working() -> Result:
         return await work(reactor)
 
     def begin() -> None:

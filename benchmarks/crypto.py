@@ -108,7 +108,7 @@ PUSH = {"core.secretstream": _our_push, "libsodium itself": _libsodium_push, "na
 PULL = {"core.secretstream": _our_pull, "libsodium itself": _libsodium_pull, "nacl.bindings": _bindings_pull}
 
 
-def push_rate(begin: Callable[[], tuple[bytes, Callable]], body: bytes, count: int) -> float:
+def push_rate(begin: Callable[[], tuple[bytes, Callable[[bytes, bytes], object]]], body: bytes, count: int) -> float:
     """
     Seal PDUs.
 
@@ -124,7 +124,7 @@ def push_rate(begin: Callable[[], tuple[bytes, Callable]], body: bytes, count: i
     return len(body) * count / (perf_counter() - began) / 1e6
 
 
-def pull_rate(begin: Callable[[bytes], Callable], body: bytes, count: int) -> float:
+def pull_rate(begin: Callable[[bytes], Callable[[bytes, int], object]], body: bytes, count: int) -> float:
     """
     Open PDUs; the parameters and what is returned are as in :func:`push_rate`.
     """

@@ -104,6 +104,8 @@ class Direction:
 class _End(Protocol):
     """One of the two connections."""
 
+    transport: Any
+
     onward: Direction | None = None
 
     def connectionMade(self) -> None:

@@ -9,6 +9,7 @@ import matplotlib
 matplotlib.use("svg")
 
 import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
 
 from .distance import ONE_BY_ONE, TCP, UPLOADING
 from .plan import SEED
@@ -21,7 +22,7 @@ RATIOS = ("bulk-65536", "bulk-131070", "serial", "in-flight", "connections", "se
 WIDEST = 6.0
 
 
-def _draw_ratios(axes: object, tables: list[Table]) -> None:
+def _draw_ratios(axes: Axes, tables: list[Table]) -> None:
     labels, values, low, high, colours = [], [], [], [], []
     for index, table in enumerate(tables):
         for row in table.rows:
@@ -42,7 +43,7 @@ def _draw_ratios(axes: object, tables: list[Table]) -> None:
     axes.set_xlabel("sodiumtwist is so many times as fast (bars to the right of 1: faster)", fontsize=8)
 
 
-def _draw_distance(axes: object, tables: list[Table]) -> None:
+def _draw_distance(axes: Axes, tables: list[Table]) -> None:
     for kind, style, what in (("open", "-", ""), ("link", "--", ", link of 125 MB/s")):
         chosen = [table for table in tables if table.key.startswith(f"distance-{kind}-")]
         for index, name in enumerate((UPLOADING, ONE_BY_ONE, TCP)):

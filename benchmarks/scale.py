@@ -63,7 +63,8 @@ class Crowds:
                     used = (self._resident(server) - before) / count
                     self.memory.setdefault((name, count), []).append(used)
                 client.say_go()
-                return SIZE * count * task.each / client.hear()["seconds"] / 1e6
+                seconds: float = client.hear()["seconds"]
+                return SIZE * count * task.each / seconds / 1e6
 
     def _resident(self, server: Child) -> int:
         try:

@@ -26,14 +26,14 @@ PLAIN = pack_server_helo(plus_one(NONCE), bytes(24))
 RAW, EARLY, BY_TIME = 0x01, 0x02, 0x04
 
 
-def hello_in(plain):
+def hello_in(plain: bytes) -> Authenticated | None:
     """The event that an opened SERVER_HELO makes, ``None`` for none."""
     if unpack(">III", plain[:12]) != (MAGIC, SERVER_HELO, 176) or plain[12:36] != plus_one(NONCE):
         return None
     return Authenticated(plain[60:].split(b"\0")[0].decode("utf-8", "replace"))
 
 
-def one_input(data):
+def one_input(data: bytes) -> None:
     """
     A byte of options, the cuts, SERVER_HELO as what differs from an ordinary one and then what comes
     behind it; or, with RAW, all that comes.

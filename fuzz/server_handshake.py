@@ -27,18 +27,18 @@ RAW, LATE, BY_TIME = 0x01, 0x02, 0x04
 DECISIONS = ["accept", "prove", "reject", "ignore"]
 
 
-def request_in(plain):
+def request_in(plain: bytes) -> AuthenticationRequested | None:
     """The request that an opened CLIENT_AUTH makes, ``None`` for none."""
     if unpack(">IIII", plain[:16]) != (MAGIC, CLIENT_AUTH, 340, VERSION):
         return None
     try:
-        texts = [field.split(b"\0")[0].decode() for field in (plain[96:224], plain[224:])]
+        login, passphrase = (field.split(b"\0")[0].decode() for field in (plain[96:224], plain[224:]))
     except UnicodeDecodeError:
         return None
-    return AuthenticationRequested(*texts, plain[64:96])
+    return AuthenticationRequested(login, passphrase, plain[64:96])
 
 
-def one_input(data):
+def one_input(data: bytes) -> None:
     """
     A byte of options, the cuts, CLIENT_AUTH as what differs from an ordinary one and then what comes
     behind it; or, with RAW, all that comes.
@@ -49,7 +49,7 @@ def one_input(data):
     server = ServerConnection(SERVER_PAIR, NOW, draw=lambda: 0)
     decision = DECISIONS[options >> 3 & 3]
 
-    def decide():
+    def decide() -> None:
         if decision == "reject":
             server.reject()
         elif decision == "ignore":
@@ -59,7 +59,7 @@ def one_input(data):
 
     watched = Watched(server, (lambda: None) if options & LATE else decide)
     if options & RAW:
-        sealed, expected = source.rest(), None
+        sealed = source.rest()
     else:
         plain = source.over(PLAIN)
         sealed, expected = bindings.crypto_box_seal(plain, SERVER_PAIR.public) + source.rest(), request_in(plain)

@@ -13,10 +13,10 @@ from struct import unpack
 
 from nacl.exceptions import CryptoError
 
-from fuzz.harness import Input, Watched
+from fuzz.harness import Connection, Input, Watched
 from sodiumtwist.core.connection import ServerConnection
 from sodiumtwist.core.errors import MalformedPDU
-from sodiumtwist.core.events import AuthenticationRequested, DataReceived, KeyProven, PingReceived, PongReceived
+from sodiumtwist.core.events import AuthenticationRequested, DataReceived, Event, KeyProven, PingReceived, PongReceived
 from sodiumtwist.core.states import State
 from tests.core.peers import (
     CLOCK,
@@ -34,6 +34,8 @@ from tests.core.peers import (
     WINDOW,
     PlainClient,
     PlainPull,
+    PlainPush,
+    PlainServer,
     cut,
     flip,
     open_client,
@@ -47,19 +49,19 @@ TAGS = [TAG_MESSAGE, TAG_PUSH, TAG_REKEY, TAG_FINAL]
 class RecordedStream:
     """A sending stream's key and header, to be opened again from the start, and its messages."""
 
-    def __init__(self, push):
+    def __init__(self, push: PlainPush) -> None:
         self.push = push
-        self.messages = []
+        self.messages: list[bytes] = []
 
-    def message(self, plain, tag=TAG_MESSAGE):
+    def message(self, plain: bytes, tag: int = TAG_MESSAGE) -> None:
         self.messages.append(self.push.message(plain, tag))
 
-    def pdu(self, pdu_type, body, tag=TAG_MESSAGE):
+    def pdu(self, pdu_type: int, body: bytes, tag: int = TAG_MESSAGE) -> None:
         self.message(pack_header(pdu_type, len(body)))
         self.message(body, tag)
 
 
-def write(source, stream):
+def write(source: Input, stream: RecordedStream) -> None:
     """
     Do what the input says, an instruction of a byte and what belongs to it at a time: up to 32, only one of them
     large, for they take time.
@@ -94,7 +96,7 @@ def write(source, stream):
                 stream.messages[index] = message[source.number() % len(message) :]
 
 
-def judge(wire, pull, pings, prove):
+def judge(wire: bytes, pull: PlainPull, pings: int, prove: bool) -> tuple[list[Event], bool, bool]:
     """
     Read a stream all at once.
 
@@ -102,7 +104,7 @@ def judge(wire, pull, pings, prove):
     :param prove: whether the first header proves the key.
     :return: the events that it makes; whether an error ends them; whether the end of the stream would be one.
     """
-    events = []
+    events: list[Event] = []
     while len(wire) >= 29:
         try:
             header, tag = pull.message(wire[:29])
@@ -132,7 +134,7 @@ def judge(wire, pull, pings, prove):
     return events, False, bool(wire)
 
 
-def one_input(data):
+def one_input(data: bytes) -> None:
     """A byte of options and the number of PINGs sent before, the cuts, and the instructions."""
     source = Input(data)
     options = source.number()
@@ -141,20 +143,23 @@ def one_input(data):
     prove = is_server and bool(options & PROVE)
     pings = 0 if prove else options >> 6
 
-    def ping():
+    def ping() -> None:
         for _ in range(pings):
             peer.pull.pdus(connection.send_ping(NOW, CLOCK))
 
-    def decide():
+    def decide() -> None:
+        assert isinstance(connection, ServerConnection) and isinstance(peer, PlainClient)
         peer.read_server_helo(connection.accept(NOW, prove=prove))
         ping()
 
+    connection: Connection
+    peer: PlainClient | PlainServer
+    before = b""
     if is_server:
         connection, peer = ServerConnection(SERVER_PAIR, NOW), PlainClient()
         before = peer.client_auth()
     else:
         connection, peer = open_client()
-        before = b""
         ping()
     watched = Watched(connection, (lambda: None) if options & LATE else decide)
     stream = RecordedStream(peer.push)

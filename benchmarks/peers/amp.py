@@ -8,7 +8,7 @@ need no answer each: what comes behind them does.
 from __future__ import annotations
 
 from time import perf_counter
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet.protocol import Factory
 from twisted.protocols.amp import AMP, MAX_VALUE_LENGTH, Command, Integer, String
@@ -44,6 +44,8 @@ class Taken(Command):
 class Server(AMP):
     """The server's end."""
 
+    transport: Any
+
     noisy = False
 
     def __init__(self) -> None:
@@ -72,6 +74,8 @@ class Server(AMP):
 class Client(AMP):
     """The client's end."""
 
+    transport: Any
+
     noisy = False
 
     def connectionMade(self) -> None:
@@ -79,7 +83,7 @@ class Client(AMP):
         self.transport.setTcpNoDelay(True)
 
 
-async def _send_all(client: AMP, data: bytes, count: int) -> None:
+async def _send_all(client: Client, data: bytes, count: int) -> None:
     await Repeated(client.transport, lambda data: client.callRemote(Take, payload=data), data, count).start()
     taken = await client.callRemote(Taken)
     if taken["size"] != len(data) * count:
@@ -91,13 +95,13 @@ async def _work(reactor: Any, directory: str, port: int, task: Task) -> dict[str
     data = payload(min(task.size, MAX_VALUE_LENGTH))
 
     async def once() -> None:
-        client = await where.connect(factory)
+        client = cast(Client, await where.connect(factory))
         await client.callRemote(Echo, payload=data)
         client.transport.loseConnection()
 
     if task.workload == CONNECTIONS:
         return {"seconds": await repeat(once, task)}
-    client = await where.connect(factory)
+    client = cast(Client, await where.connect(factory))
     if task.workload == BULK:
         count = max(1, task.count * task.size // len(data))
         await _send_all(client, data, task.warm_up)

@@ -57,20 +57,21 @@ class CountingServer(SodiumServerProtocol):
 class CountingClient(SodiumClientProtocol):
     """The client's end."""
 
-    _waiting: Deferred[bytes] | None = None
+    _confirming: Deferred[bytes] | None = None
 
     def payload_received(self, payload: bytes) -> None:
-        waiting, self._waiting = self._waiting, None
+        waiting, self._confirming = self._confirming, None
         assert waiting is not None
         waiting.callback(payload)
 
     def connection_lost(self, reason: Any) -> None:
-        if self._waiting is not None:
-            self._waiting.errback(reason)
+        if self._confirming is not None:
+            self._confirming.errback(reason)
 
     async def send_all(self, data: bytes, count: int) -> None:
         """Send a payload ``count`` times, and wait until the server has confirmed all."""
-        self._waiting = confirmed = Deferred()
+        confirmed: Deferred[bytes] = Deferred()
+        self._confirming = confirmed
         self.send_data(SIZE.pack(len(data) * count))
         Repeated(self, self.send_data, data, count).start()
         if await confirmed != SIZE.pack(len(data) * count):
@@ -129,7 +130,8 @@ async def connect_counting(reactor: Any, port: int, source: str = HOST) -> Count
     :return: the client, when it is authenticated.
     """
     endpoint = TCP4ClientEndpoint(reactor, HOST, port, bindAddress=(source, 0))
-    client = await endpoint.connect(SodiumClientFactory(PAIR.public, LOGIN, PASSPHRASE, CountingClient))
+    client = CountingClient()
+    await endpoint.connect(SodiumClientFactory(PAIR.public, LOGIN, PASSPHRASE, lambda: client))
     await client.when_authenticated()
     return client
 

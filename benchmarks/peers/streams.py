@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from time import perf_counter
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IStreamClientEndpoint
@@ -22,9 +22,11 @@ from .producing import Repeated
 class CountingServer(Protocol):
     """The server's end."""
 
+    transport: Any
+
     def connectionMade(self) -> None:
         self.transport.setTcpNoDelay(True)
-        self.dataReceived = Counter(self.transport.write).receive
+        self.dataReceived = Counter(self.transport.write).receive  # type: ignore[method-assign]
 
 
 class CountingClient(Protocol):
@@ -33,6 +35,8 @@ class CountingClient(Protocol):
 
     :ivar closed: fires when the connection is gone.
     """
+
+    transport: Any
 
     def connectionMade(self) -> None:
         self.transport.setTcpNoDelay(True)
@@ -106,13 +110,17 @@ class CountingClient(Protocol):
         return self.closed
 
 
+async def _connect(endpoint: IStreamClientEndpoint) -> CountingClient:
+    return cast(CountingClient, await endpoint.connect(Factory.forProtocol(CountingClient)))
+
+
 async def connect_answered(endpoint: IStreamClientEndpoint) -> CountingClient:
     """
     Connect.
 
     :return: the client, when the server has said something, and so has accepted the connection.
     """
-    client = await endpoint.connect(Factory.forProtocol(CountingClient))
+    client = await _connect(endpoint)
     await client.send_all(b"?", 1)
     return client
 
@@ -124,17 +132,17 @@ async def work(endpoint: IStreamClientEndpoint, task: Task) -> dict[str, Any]:
     :param endpoint: where the server is.
     :param task: what to do.
     """
-    data, factory = payload(task.size), Factory.forProtocol(CountingClient)
+    data = payload(task.size)
 
     async def once() -> None:
-        client = await endpoint.connect(factory)
+        client = await _connect(endpoint)
         client.begin_echo()
         await client.ask_all(data, 1, 1)
         await client.close()
 
     if task.workload == CONNECTIONS:
         return {"seconds": await repeat(once, task)}
-    client = await endpoint.connect(factory)
+    client = await _connect(endpoint)
     if task.workload == BULK:
         await client.send_all(data, task.warm_up)
         began = perf_counter()
