@@ -46,8 +46,8 @@ SOCKET_CORK_LIMIT = 2048
 READ_SIZE = 131000
 
 #: How many bytes a socket is given at once, where Twisted gives it 131072: a PDU of the largest size is a
-#: few more, and would take a second call for them. Also how much one read may cause to be sent without
-#: waiting for the reactor, which has other connections to serve.
+#: few more, and would take a second call for them. Also how much is sent without waiting for the reactor
+#: each time it calls us: it has other connections to serve.
 SEND_SIZE = 2 * 131072
 
 #: The payload of a PDU that one such read takes whole, in bytes: what files and streams are cut into.
@@ -86,7 +86,7 @@ class SodiumProtocol(Protocol):
     _producer: IPushProducer | None = None
     _done = False
     _pumping = False
-    _at_once = 0
+    _at_once = _at_once_limit = 0
     _paused = False
     _write_blocked = False
     _draining = False
@@ -249,6 +249,7 @@ class SodiumProtocol(Protocol):
         if isinstance(self.transport, FileDescriptor):
             self.transport.SEND_LIMIT = SEND_SIZE
             self._cork_limit = SOCKET_CORK_LIMIT
+            self._at_once = self._at_once_limit = SEND_SIZE
         self._connection = self.factory.make_connection(self._clock.seconds())
         self.transport.registerProducer(WriteGate(self._writing_blocked, self._writing_unblocked), True)
         self._gated = True
@@ -325,7 +326,7 @@ class SodiumProtocol(Protocol):
         :param begin: called before the first event.
         """
         self._pumping = True
-        self._at_once = SEND_SIZE
+        self._at_once = self._at_once_limit
         try:
             if begin is not None:
                 begin()
@@ -428,11 +429,6 @@ class SodiumProtocol(Protocol):
         size, self._corked, self._corked_size = self._corked_size, [], 0
         if len(corked) > 1 and size <= 2 * CORK_LIMIT:
             corked = [b"".join(corked)]
-        self._at_once -= size
-        if self._at_once >= 0 and len(corked) == 1 and not self._outgoing and not self._write_blocked:
-            corked[0] = send_at_once(self.transport, corked[0])
-            if not corked[0]:
-                return
         self._hand_over(corked)
 
     def _hand_over(self, pieces: Iterable[bytes]) -> None:
@@ -445,7 +441,13 @@ class SodiumProtocol(Protocol):
         self._draining = True
         try:
             while self._outgoing and not self._write_blocked:
-                self.transport.write(self._outgoing.popleft())
+                data = self._outgoing.popleft()
+                if self._at_once > 0:
+                    self._at_once -= len(data)
+                    data = send_at_once(self.transport, data)  # type: ignore[arg-type]  # a socket has a limit
+                    if not data:
+                        continue
+                self.transport.write(data)
         finally:
             self._draining = False
 
@@ -469,6 +471,7 @@ class SodiumProtocol(Protocol):
 
     def _writing_unblocked(self) -> None:
         self._write_blocked = False
+        self._at_once = self._at_once_limit
         self._unread_pongs = 0
         if self._done:
             self._go_on_closing()

@@ -20,7 +20,6 @@ from sodiumtwist.sockets import send_at_once
 
 from .alone import OVERHEAD, SERVER_HELO_SIZE, AloneTestCase
 from .pair import LOGIN, PASSPHRASE, SERVER_PAIR, EchoServer, RecordingServer, make_server_factory
-from .transports import Transport
 
 
 class Socket(FileDescriptor):
@@ -94,11 +93,6 @@ class SendAtOnceTests(SynchronousTestCase):
         self.assertEqual(send_at_once(self.socket, b"abc"), b"abc")
         self.assertEqual(self.socket.calls, [])
 
-    def test_no_socket(self) -> None:
-        transport = Transport(RecordingServer(), True)
-        self.assertEqual(send_at_once(transport, b"abc"), b"abc")
-        self.assertEqual(transport.value(), b"")
-
 
 class AtOnceTests(AloneTestCase):
     """A server on a socket."""
@@ -152,21 +146,47 @@ class AtOnceTests(AloneTestCase):
         self.assertEqual(self.read(), [DataReceived(payload) for payload in payloads])
 
     def test_others_are_served(self) -> None:
-        """One read sends no more than so much before the reactor has its turn."""
-        size, count = 100_000, 5
+        """Without its turn, the reactor leaves us so much, and what reaches it is the last."""
+        size, most = 100_000, SEND_SIZE // 100_000 + 1
 
         class Generous(RecordingServer):
             def payload_received(self, payload: bytes) -> None:
-                for _ in range(count):
+                for _ in range(most + 2):
                     self.send_data(bytes(size))
 
         self.open(Generous)
-        self.feed(self.peer_data(b""))
-        self.assertEqual(self.socket.calls, [size + OVERHEAD] * (SEND_SIZE // size))
-        self.drain()
-        self.assertEqual(self.read(), [DataReceived(bytes(size))] * count)
-        self.feed(self.peer_data(b""))
-        self.assertEqual(self.socket.calls[-1], size + OVERHEAD)
+        for _ in range(2):
+            self.feed(self.peer_data(b""))
+            self.assertEqual(self.socket.calls, [size + OVERHEAD] * most)
+            self.drain()
+            self.assertEqual(self.read(), [DataReceived(bytes(size))] * (most + 2))
+            self.socket.calls.clear()
+
+    def test_producer(self) -> None:
+        """One that never ends is paused, again and again, though its peer takes all at once."""
+        self.open(RecordingServer)
+        protocol, counts = self.protocol, [0]
+
+        class Endless:
+            def resumeProducing(self) -> None:
+                self.paused = False
+                while not self.paused:
+                    counts[-1] += 1
+                    protocol.send_data(bytes(65536))
+
+            def pauseProducing(self) -> None:
+                self.paused = True
+
+            def stopProducing(self) -> None:
+                self.paused = True
+
+        producer = Endless()
+        protocol.registerProducer(producer, True)
+        producer.resumeProducing()
+        for _ in range(3):
+            counts.append(0)
+            self.socket.doWrite()
+        self.assertTrue(all(0 < count * 65536 <= 2 * SEND_SIZE for count in counts), counts)
 
     def test_lost(self) -> None:
         """An error of the socket is met by the reactor, not by us."""
@@ -177,10 +197,11 @@ class AtOnceTests(AloneTestCase):
         self.assertIsInstance(self.socket.doWrite(), ConnectionLost)
 
     def test_outside_a_read(self) -> None:
-        """There a producer may send without end, and the reactor decides."""
+        """There, too, each by itself."""
         self.open()
         self.protocol.send_data(b"one")
-        self.assertEqual((self.socket.calls, self.socket.wanted()), ([], True))
+        self.protocol.send_data(b"two")
+        self.assertEqual((self.socket.calls, self.socket.wanted()), ([3 + OVERHEAD] * 2, False))
 
     def test_hello(self) -> None:
         """SERVER_HELO does not wait for what the application does first."""
