@@ -23,10 +23,7 @@ from .commands import (
     EXIT_REFUSED,
     EXIT_USAGE,
     CommandFailed,
-    discard_standard_output,
-    flush_standard_output,
     ping,
-    print_error,
     run,
     send,
 )
@@ -36,8 +33,8 @@ from .demo import demo
 from .factories import SodiumClientFactory
 from .keyfiles import read_key_file, read_passphrase, read_passphrase_file, write_key_file
 from .options import CLIENT_FILES, CLIENT_PARAMETERS, read_identity
+from .output import describe_os_error, discard_standard_output, flush_standard_output, print_error
 from .passwords import check_login, delete_password, hash_passphrase, matches, read_passwords, set_password
-from .transfer import describe_os_error
 
 DEFAULT_ENDPOINT = "tcp:127.0.0.1:5555"
 

@@ -6,11 +6,9 @@ line on standard error.
 from __future__ import annotations
 
 import json
-import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,10 +28,11 @@ from twisted.python.usage import UsageError
 
 from .core.errors import AuthenticationFailed, AuthenticationTimeout, RemoteProtocolError, SodiumError
 from .factories import SodiumClientFactory
+from .output import describe_os_error, discard_standard_output, flush_standard_output, print_error, printable
 from .protocol import SodiumClientProtocol
 from .sources import open_source
 from .tls import describe_tls_error
-from .transfer import UploadSender, describe_os_error
+from .transfer import UploadSender
 
 EXIT_USAGE = 1
 EXIT_NOT_CONNECTED = 2
@@ -126,31 +125,6 @@ async def _guarded(reactor: Any, command: Command, options: Any) -> None:
         print_error(line)
     if status:
         raise SystemExit(status)
-
-
-def flush_standard_output() -> None:
-    """
-    :raises OSError: when what was printed can't be delivered.
-    """
-    if sys.stdout is not None:
-        sys.stdout.flush()
-
-
-def print_error(line: str) -> None:
-    """Print one line to standard error, if there is one."""
-    if sys.stderr is not None:
-        with suppress(OSError):
-            print(f"sodiumtwist: {printable(line)}", file=sys.stderr)
-
-
-def discard_standard_output() -> None:
-    """Our output can't be delivered; keep the interpreter from complaining when it flushes at its end."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-
-
-def printable(text: str) -> str:
-    """Replace what a terminal could take for a command."""
-    return "".join(character if character.isprintable() else "?" for character in text)
 
 
 async def _connect(reactor: Any, endpoint: Any, options: Any, client: SodiumClientProtocol) -> None:

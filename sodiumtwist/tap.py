@@ -34,9 +34,10 @@ from .keyfiles import KEY_VARIABLE, read_key, read_passphrase
 from .limits import Limits
 from .listening import STOP_TIMEOUT, ListeningService, is_local, parse_listening
 from .options import ServiceOptions
+from .output import describe_os_error
 from .replays import ReplayDatabase, ReplayMemory
 from .streams import StreamServerFactory
-from .transfer import UploadFactory, describe_os_error
+from .transfer import UploadFactory
 from .tunnel import TunnelFactory
 from .uploads import open_store
 

@@ -26,6 +26,7 @@ from .core.errors import RemoteProtocolError, UnexpectedPDU
 from .core.wire import PDU_OVERHEAD
 from .factories import SodiumServerFactory
 from .interfaces import Peer
+from .output import describe_os_error
 from .producers import WriteGate
 from .protocol import SodiumClientProtocol, SodiumServerProtocol
 from .sources import Source
@@ -227,12 +228,6 @@ class UploadReceiver(SodiumServerProtocol):
             reason=why,
             outcome=outcome,
         )
-
-
-def describe_os_error(error: OSError) -> str:
-    """Say on one line what went wrong, and with which file."""
-    text = error.strerror or str(error)
-    return f"{error.filename}: {text}" if error.filename else text
 
 
 class UploadSender(SodiumClientProtocol):

@@ -18,7 +18,7 @@ from .endpoints import SodiumClientEndpoint
 from .keyfiles import read_passphrase
 from .listening import ListeningService, is_local, parse_listening
 from .options import CLIENT_FILES, CLIENT_PARAMETERS, ServiceOptions, read_identity
-from .transfer import describe_os_error
+from .output import describe_os_error
 from .tunnel import TunnelFactory
 
 EXAMPLE_LISTEN = "tcp:7000:interface=127.0.0.1"
