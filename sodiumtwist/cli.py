@@ -14,7 +14,6 @@ from typing import Any
 from twisted.internet.endpoints import clientFromString
 from twisted.python import usage
 
-from . import __version__
 from .addresses import describe_bad_endpoint
 from .auth import DEFAULT_PASSPHRASE
 from .commands import (
@@ -32,7 +31,7 @@ from .core.keys import KeyPair, parse_key
 from .demo import demo
 from .factories import SodiumClientFactory
 from .keyfiles import read_key_file, read_passphrase, read_passphrase_file, write_key_file
-from .options import CLIENT_FILES, CLIENT_PARAMETERS, read_identity
+from .options import CLIENT_FILES, CLIENT_PARAMETERS, ProgramOptions, read_identity
 from .output import describe_os_error, discard_standard_output, flush_standard_output, print_error
 from .passwords import check_login, delete_password, hash_passphrase, matches, read_passwords, set_password
 
@@ -54,7 +53,7 @@ def take_arguments(arguments: tuple[str, ...], count: int, names: str = "FILE") 
     return arguments
 
 
-class CommandOptions(usage.Options):
+class CommandOptions(ProgramOptions):
     """
     The command line of one subcommand.
 
@@ -66,11 +65,6 @@ class CommandOptions(usage.Options):
     def getSynopsis(self) -> str:
         """The first line of the help."""
         return f"Usage: sodiumtwist {self.synopsis}"
-
-    def opt_version(self) -> None:
-        """Display the version and exit."""
-        print(f"sodiumtwist {__version__}")
-        sys.exit(0)
 
     def execute(self) -> None:
         """
@@ -85,10 +79,8 @@ class KeygenOptions(CommandOptions):
     """``sodiumtwist keygen``"""
 
     synopsis = "keygen [--output FILE]"
-    longdesc = (
-        "Makes a private key and prints its public key. Without --output the private key is printed "
-        "too. Example: sodiumtwist keygen --output server.key"
-    )
+    purpose = "Makes a private key and prints its public key. Without --output the private key is printed too."
+    examples = ("sodiumtwist keygen --output server.key",)
     optParameters = [["output", "o", None, "new file for the private key, readable for you alone"]]
     compData = usage.Completions(optActions={"output": usage.CompleteFiles()})
 
@@ -114,7 +106,9 @@ class PubkeyOptions(CommandOptions):
     """``sodiumtwist pubkey``"""
 
     synopsis = "pubkey FILE"
-    longdesc = "Prints the public key of a private key file. Example: sodiumtwist pubkey server.key"
+    purpose = "Prints the public key of a private key file."
+    examples = ("sodiumtwist pubkey server.key",)
+    compData = usage.Completions(extraActions=[usage.CompleteFiles(descr="private key file")])
 
     def parseArgs(self, *arguments: str) -> None:
         """Takes the key file."""
@@ -128,17 +122,22 @@ class PasswdOptions(CommandOptions):
     """``sodiumtwist passwd``"""
 
     synopsis = "passwd [options] FILE LOGIN"
-    longdesc = (
+    purpose = (
         "Adds a login to a file for 'twistd sodium --auth argon2:FILE', or changes its passphrase, which is asked "
-        "for on the terminal. Exit status: 0 done, 1 usage, 3 --verify says no. "
-        "Example: sodiumtwist passwd users.txt ann"
+        "for on the terminal."
     )
+    examples = ("sodiumtwist passwd users.txt ann", "sodiumtwist passwd --delete users.txt ann")
+    notes = "Exit status: 0 done, 1 usage, 3 --verify says no."
     optFlags = [
         ["delete", None, "take the login out"],
         ["verify", None, "tell whether the passphrase is right, and change nothing"],
     ]
     optParameters = [["passphrase-file", None, None, "file whose first line is the passphrase"]]
-    compData = usage.Completions(optActions={"passphrase-file": usage.CompleteFiles()})
+    compData = usage.Completions(
+        optActions={"passphrase-file": usage.CompleteFiles()},
+        mutuallyExclusive=[("delete", "verify"), ("delete", "passphrase-file")],
+        extraActions=[usage.CompleteFiles(descr="file of logins"), usage.Completer(descr="login")],
+    )
 
     def parseArgs(self, *arguments: str) -> None:
         """Takes the file and the login."""
@@ -195,10 +194,10 @@ class ConnectOptions(CommandOptions):
 
     optParameters = [
         ["key", "k", None, "the server's public key, 64 hex digits (required)"],
-        ["endpoint", "e", DEFAULT_ENDPOINT, "client endpoint string of the server"],
+        ["endpoint", "e", DEFAULT_ENDPOINT, "the server's endpoint"],
         *CLIENT_PARAMETERS,
     ]
-    compData = usage.Completions(optActions=CLIENT_FILES)
+    compData = usage.Completions(optActions=CLIENT_FILES, mutuallyExclusive=[("passphrase", "passphrase-file")])
 
     def postOptions(self) -> None:
         """
@@ -237,17 +236,19 @@ class ConnectOptions(CommandOptions):
 class SendOptions(ConnectOptions):
     """``sodiumtwist send``"""
 
-    synopsis = "send --key SERVERPUBLICKEY [options] FILE"
-    longdesc = (
-        "Sends FILE (- for standard input) and ends when the server has confirmed every byte. "
-        "Exit status: 0 all confirmed, 1 usage, 2 could not connect, 3 refused, 4 broken on the way, "
-        "130 interrupted. Example: sodiumtwist send --key 3f…e1 --endpoint tcp:example.org:5555 "
-        "--passphrase-file pass.txt backup.tar"
+    synopsis = "send --key PUBLICKEY [options] FILE"
+    purpose = "Sends FILE (- for standard input) and ends when the server has confirmed every byte."
+    examples = (
+        "sodiumtwist send --key PUBLICKEY --endpoint tcp:HOST:5555 \\\n      --passphrase-file pass.txt backup.tar",
+    )
+    notes = (
+        "Exit status: 0 all confirmed, 1 usage, 2 could not connect, 3 refused, 4 broken on the way, 130 interrupted."
     )
     optFlags = [
         ["quiet", "q", "show no progress"],
         ["json", None, "print the closing line as JSON"],
     ]
+    compData = usage.Completions(extraActions=[usage.CompleteFiles(descr="file to send")])
 
     def parseArgs(self, *arguments: str) -> None:
         """Takes the file."""
@@ -260,11 +261,10 @@ class SendOptions(ConnectOptions):
 class PingOptions(ConnectOptions):
     """``sodiumtwist ping``"""
 
-    synopsis = "ping --key SERVERPUBLICKEY [options]"
-    longdesc = (
-        "Connects, sends PINGs and prints how long the answers took. "
-        "Exit status as of 'sodiumtwist send'. Example: sodiumtwist ping --key 3f…e1 --count 10"
-    )
+    synopsis = "ping --key PUBLICKEY [options]"
+    purpose = "Connects, sends PINGs and prints how long the answers took."
+    examples = ("sodiumtwist ping --key PUBLICKEY --endpoint tcp:HOST:5555 --count 10",)
+    notes = "Exit status as of 'sodiumtwist send'."
     optParameters = [
         ["count", "c", "4", "how many PINGs to send"],
         ["interval", "i", "1", "seconds between two PINGs"],
@@ -297,11 +297,12 @@ class DemoOptions(CommandOptions):
     """``sodiumtwist demo``"""
 
     synopsis = "demo [FILE]"
-    longdesc = (
+    purpose = (
         "Shows the whole thing on this machine: starts a server with a fresh key on a free loopback "
-        "port, sends it FILE (or a sample of its own), compares, and cleans up. "
-        "Example: sodiumtwist demo"
+        "port, sends it FILE (or a sample of its own), compares, and cleans up."
     )
+    examples = ("sodiumtwist demo",)
+    compData = usage.Completions(extraActions=[usage.CompleteFiles(descr="file to send")])
 
     def parseArgs(self, *arguments: str) -> None:
         """Takes the file, if there is one."""
@@ -315,10 +316,8 @@ class Options(CommandOptions):
     """``sodiumtwist``"""
 
     synopsis = "<command> [options]"
-    longdesc = (
-        "Sends files over encrypted TCP to a server started with 'twistd sodium'. "
-        "Example: sodiumtwist demo. Each command has its own --help."
-    )
+    purpose = "Sends files over encrypted TCP to a server started with 'twistd sodium'."
+    examples = ("sodiumtwist demo", "sodiumtwist send --help")
     subCommands = [
         ["keygen", None, KeygenOptions, "make a private key"],
         ["pubkey", None, PubkeyOptions, "print the public key of a private key"],
@@ -327,13 +326,6 @@ class Options(CommandOptions):
         ["ping", None, PingOptions, "measure the time to a server and back"],
         ["demo", None, DemoOptions, "try it all on this machine"],
     ]
-
-    def postOptions(self) -> None:
-        """
-        :raises UsageError: when no command is given.
-        """
-        if self.subCommand is None:
-            raise usage.UsageError("which command? keygen, pubkey, passwd, send, ping or demo")
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -352,6 +344,9 @@ def main(arguments: list[str] | None = None) -> None:
     options = Options()
     try:
         options.parseOptions(arguments)
+        if options.subCommand is None:
+            print(options, file=sys.stderr)
+            raise SystemExit(EXIT_USAGE)
         options.subOptions.execute()
         flush_standard_output()
     except usage.UsageError as error:

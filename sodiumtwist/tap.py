@@ -62,29 +62,32 @@ class Options(AuthOptionMixin, ServiceOptions):
 
     program = "sodium"
 
-    synopsis = "[options]"
-    longdesc = (
-        "Receives files over encrypted TCP, or forwards streams. Examples: "
-        "twistd -n sodium --key-file server.key --directory uploads; "
-        "twistd -n sodium --key-file server.key --forward tcp:127.0.0.1:6379. "
-        "At start the log shows the command for the other end."
+    purpose = (
+        "Receives files over encrypted TCP, or forwards streams. At start the log shows the command for the other "
+        "end. Without a key, the server makes one for the run."
+    )
+    examples = (
+        "twistd -n sodium",
+        "twistd -n sodium --key-file server.key --passphrase-file pass.txt \\\n"
+        "      --endpoint tcp:5555 --directory uploads",
+        "twistd -n sodium --key-file server.key --forward tcp:127.0.0.1:6379",
     )
 
     optParameters = [
-        ["key", "k", None, f"private key, 64 hex digits; visible in ps, so better --key-file or ${KEY_VARIABLE}"],
-        ["key-file", None, None, "file with the private key, as 'sodiumtwist keygen' writes it"],
+        ["key", "k", None, "private key, 64 hex digits; visible in ps"],
+        ["key-file", None, None, f"file of 'sodiumtwist keygen'; or ${KEY_VARIABLE}"],
         ["user", "U", DEFAULT_LOGIN, "login that clients must give"],
-        ["passphrase", "P", None, f"passphrase that clients must give [default: {DEFAULT_PASSPHRASE}]"],
+        ["passphrase", "P", None, f"what clients must give; visible in ps [default: {DEFAULT_PASSPHRASE}]"],
         ["passphrase-file", None, None, "file whose first line is the passphrase"],
-        ["authorized-keys", None, None, "file with the clients' public keys that get in, see the README"],
-        ["replay-db", None, None, "SQLite file that remembers handshakes, against recorded sessions sent again"],
+        ["authorized-keys", None, None, "file with the public keys of clients to let in"],
+        ["replay-db", None, None, "SQLite file to remember accepted handshakes in"],
         ["file", "f", None, "write uploads to this file, FIFO or device; - for standard output"],
-        ["directory", "d", None, "write each upload to a file of its own in this directory"],
-        ["forward", None, None, "hand each client's stream to this client endpoint, see sodium-tunnel"],
+        ["directory", "d", None, "write each upload to a new file in this directory"],
+        ["forward", None, None, "hand each client's stream to this endpoint"],
         ["message", None, "Welcome.", "line that clients get"],
         ["auth-timeout", None, "10", "seconds a client has to authenticate"],
-        ["inactivity-timeout", None, "180", "seconds without anything valid before a client is dropped"],
-        ["ping-interval", None, "60", "seconds between PINGs, to which up to 59/60 of it is added"],
+        ["inactivity-timeout", None, "180", "seconds a client may be silent"],
+        ["ping-interval", None, "60", "seconds between PINGs, at least"],
     ]
 
     compData = usage.Completions(
@@ -95,7 +98,9 @@ class Options(AuthOptionMixin, ServiceOptions):
             "replay-db": usage.CompleteFiles(),
             "file": usage.CompleteFiles(),
             "directory": usage.CompleteDirs(),
-        }
+        },
+        multiUse=["endpoint", "auth", "limit"],
+        mutuallyExclusive=[("file", "directory", "forward"), ("key", "key-file"), ("passphrase", "passphrase-file")],
     )
 
     def __init__(self) -> None:
@@ -122,7 +127,7 @@ class Options(AuthOptionMixin, ServiceOptions):
             raise usage.UsageError(str(error)) from None
 
     def opt_limit(self, setting: str) -> None:
-        """NAME=NUMBER, may be repeated; the README has the names"""
+        """NAME=NUMBER, may be repeated; see the README"""
         name, _, number = setting.partition("=")
         if name not in LIMITS:
             raise usage.UsageError(f"--limit takes one of {', '.join(LIMITS)}, not {ascii(name)}")

@@ -29,11 +29,13 @@ class Options(ServiceOptions):
 
     program = "sodium-tunnel"
 
-    synopsis = "--listen STRING --to STRING --server-key HEX [options]"
-    longdesc = (
-        "Carries local connections to a server started with 'twistd sodium --forward'. Example: "
-        "twistd -n sodium-tunnel --listen tcp:127.0.0.1:7000 --to tcp:example.org:5555 "
-        "--server-key 3f…e1 --passphrase-file pass.txt"
+    purpose = (
+        "Carries local connections over encrypted TCP to a server started with 'twistd sodium --forward', whose "
+        "log shows this command."
+    )
+    examples = (
+        "twistd -n sodium-tunnel --listen tcp:127.0.0.1:7000 --to tcp:HOST:5555 \\\n"
+        "      --server-key PUBLICKEY --passphrase-file pass.txt",
     )
 
     optParameters = [

@@ -144,7 +144,7 @@ class ImportedTests(SynchronousTestCase):
         """Of what is imported from a module, the module counts; of the package itself, its ``__init__``."""
         self.assertIn("core.wire", own_imports("core.connection"))
         self.assertEqual(own_imports("__main__"), {"cli"})
-        self.assertIn("__init__", own_imports("cli"))
+        self.assertIn("__init__", own_imports("options"))
 
     def test_nothing_is_imported_by_its_name(self) -> None:
         """The scan would not see that."""

@@ -135,12 +135,6 @@ class OptionsTests(TapTestCase):
             self.assertNotIn("\n", str(error))
             self.assertNotIn(SECRET, str(error))
 
-    def test_help(self) -> None:
-        """The help fits a screen of 80 columns by 50 lines, and shows an example."""
-        text = str(Options())
-        self.assertLessEqual(len(text.splitlines()), 50)
-        self.assertIn("Examples: twistd -n", text)
-
 
 class LocalTests(SynchronousTestCase):
     """With the default login only this machine may connect."""
