@@ -36,10 +36,10 @@ from .listening import STOP_TIMEOUT, ListeningService, is_local, parse_listening
 from .options import ServiceOptions
 from .output import describe_os_error
 from .replays import ReplayDatabase, ReplayMemory
+from .stores import open_store
 from .streams import StreamServerFactory
 from .transfer import UploadFactory
 from .tunnel import TunnelFactory
-from .uploads import open_store
 
 DEFAULT_ENDPOINT = "tcp:5555:interface=127.0.0.1"
 

@@ -30,7 +30,8 @@ from .output import describe_os_error
 from .producers import WriteGate
 from .protocol import SodiumClientProtocol, SodiumServerProtocol
 from .sources import Source
-from .uploads import Store, Upload
+from .stores import Store
+from .uploads import Upload
 
 #: The size of an acknowledgement's payload in bytes.
 ACKNOWLEDGEMENT_SIZE = 32

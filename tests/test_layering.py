@@ -35,7 +35,7 @@ FLOORS = {
     """,
     # Programs.
     3: """
-        output  descriptors  options  listening  sources  uploads  transfer  tunnel  tap  tunneltap
+        output  descriptors  options  listening  sources  pipes  uploads  stores  transfer  tunnel  tap  tunneltap
         commands  demo  cli  __main__
     """,
 }

@@ -18,7 +18,8 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from sodiumtwist.uploads import DirectoryStore, FileStore, Store, StreamStore, Upload, open_store
+from sodiumtwist.stores import DirectoryStore, FileStore, Store, StreamStore, open_store
+from sodiumtwist.uploads import Upload
 
 
 class PipeReactor(Clock):

@@ -11,7 +11,8 @@ from twisted.internet.defer import Deferred, succeed
 
 from sodiumtwist import KeyPair
 from sodiumtwist.sources import Source
-from sodiumtwist.uploads import Store, Upload
+from sodiumtwist.stores import Store
+from sodiumtwist.uploads import Upload
 
 PAIR = KeyPair.from_hex("11" * 32)
 

@@ -21,8 +21,8 @@ from sodiumtwist import (
     connect,
 )
 from sodiumtwist.sources import Source
+from sodiumtwist.stores import Store
 from sodiumtwist.transfer import UploadFactory, UploadSender
-from sodiumtwist.uploads import Store
 
 from ..child import HOST, run_in_reactor, serve_in_reactor
 from ..payloads import payload
