@@ -14,14 +14,12 @@ from dataclasses import dataclass, fields
 from functools import lru_cache
 from typing import Protocol
 
-from twisted.internet.interfaces import IDelayedCall, IReactorTime, ITransport
+from twisted.internet.interfaces import IReactorTime, ITransport
 from twisted.logger import Logger
 from twisted.protocols.policies import ProtocolWrapper
 
 from .core.errors import LocalProtocolError
-
-#: How many addresses, and how many logins, are remembered for what failed; beyond it the oldest go.
-FAILURE_TABLE_SIZE = 10_000
+from .failed_logins import FailedLogins
 
 #: A limit on connections is logged as no longer reached when this share of it is left.
 EASE_SHARE = 0.9
@@ -115,104 +113,6 @@ class _Bound:
         return True
 
 
-class _Window:
-    """What failed for one address or login since its first failure."""
-
-    call: IDelayedCall | None = None
-
-    def __init__(self, ends: float) -> None:
-        self.ends = ends
-        self.failures = 0
-        self.refused = 0
-
-
-class _Failures:
-    """
-    Logins that failed, by address or by login.
-
-    :param blocked: called with an address or login when so many have failed that none is checked any more.
-    """
-
-    _log = Logger()
-
-    def __init__(
-        self,
-        what: str,
-        limit: int,
-        seconds: float,
-        clock: Callable[[], IReactorTime],
-        blocked: Callable[[str], None],
-    ) -> None:
-        self._what = what
-        self._limit = limit
-        self._seconds = seconds
-        self._clock = clock
-        self._now_blocked = blocked
-        # In the order in which they end. Those that are blocked stand apart, so that others can't push them out.
-        self._windows: dict[str, _Window] = {}
-        self._blocked: dict[str, _Window] = {}
-
-    def _forget_old(self) -> None:
-        now = self._clock().seconds()
-        while self._windows:
-            key, window = next(iter(self._windows.items()))
-            if window.ends > now and len(self._windows) < FAILURE_TABLE_SIZE:
-                return
-            del self._windows[key]
-
-    def _unblock(self, key: str) -> None:
-        window = self._blocked.pop(key)
-        assert window.call is not None
-        if window.call.active():
-            window.call.cancel()
-        self._log.info(
-            "logins {what} {key} are checked again; {count} were refused",
-            what=self._what,
-            key=key,
-            count=window.refused,
-        )
-
-    def blocked(self, key: str) -> bool:
-        """Tell whether too many failed, and count it when so."""
-        window = self._blocked.get(key)
-        if window is None:
-            return False
-        window.refused += 1
-        return True
-
-    def failed(self, key: str) -> None:
-        """One more failed."""
-        if key in self._blocked:
-            return
-        self._forget_old()
-        now = self._clock().seconds()
-        window = self._windows.setdefault(key, _Window(now + self._seconds))
-        window.failures += 1
-        if window.failures < self._limit:
-            return
-        del self._windows[key]
-        if len(self._blocked) >= FAILURE_TABLE_SIZE:
-            self._unblock(next(iter(self._blocked)))
-        self._blocked[key] = window
-        window.call = self._clock().callLater(window.ends - now, self._unblock, key)
-        self._log.warn(
-            "{limit} logins {what} {key} failed; more are refused for {seconds} s",
-            limit=self._limit,
-            what=self._what,
-            key=key,
-            seconds=round(window.ends - now, 1),
-        )
-        self._now_blocked(key)
-
-    def stop(self) -> None:
-        """Forget all."""
-        for window in self._blocked.values():
-            if window.call is not None and window.call.active():
-                window.call.cancel()
-        self._windows.clear()
-        self._blocked.clear()
-
-
 def network(address: object) -> str | None:
     """
     Tell what counts as one address.
@@ -265,8 +165,8 @@ class Admission:
         self._unauthenticated = _Bound("unauthenticated connections", limits.unauthenticated)
         self._per_address: dict[str, _Bound] = {}
         seconds = limits.failure_seconds
-        self._by_address = _Failures("from", limits.failures_per_address, seconds, clock, self._address_blocked)
-        self._by_login = _Failures("as", limits.failures_per_login, seconds, clock, self._login_blocked)
+        self._by_address = FailedLogins("from", limits.failures_per_address, seconds, clock, self._address_blocked)
+        self._by_login = FailedLogins("as", limits.failures_per_login, seconds, clock, self._login_blocked)
 
     # Connections
 

@@ -30,8 +30,8 @@ FLOORS = {
     """,
     # Twisted over the core: what applications import.
     2: """
-        addresses  interfaces  tls  producers  limits  keyfiles  watched  auth  authorized  passwords  argon2
-        replays  base  protocol  requests  factories  streams  endpoints  testing  __init__
+        addresses  interfaces  tls  producers  failed_logins  limits  keyfiles  watched  auth  authorized
+        passwords  argon2  replays  base  protocol  requests  factories  streams  endpoints  testing  __init__
     """,
     # Programs.
     3: """

@@ -15,8 +15,7 @@ from twisted.logger import formatEvent, globalLogPublisher
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.trial.unittest import SynchronousTestCase
 
-from sodiumtwist import LocalProtocolError
-from sodiumtwist import limits as limits_module
+from sodiumtwist import LocalProtocolError, failed_logins
 from sodiumtwist.limits import Admission, Limits, network
 
 
@@ -290,14 +289,14 @@ class FailureTests(AdmissionTestCase):
 
     def test_others_do_not_push_out_a_block(self) -> None:
         """Failures of many others do not lift one."""
-        self.patch(limits_module, "FAILURE_TABLE_SIZE", 10)
+        self.patch(failed_logins, "FAILURE_TABLE_SIZE", 10)
         self.start(failures_per_address=100, failures_per_login=2)
         for _ in range(2):
             self.fail("192.0.2.1", "ann")
         for number in range(50):
             self.fail("192.0.2.2", f"{number}")
         self.assertFalse(self.admission.may_try(at("192.0.2.9"), "ann"))
-        self.assertEqual(len(self.admission._by_login._windows), 10)
+        self.assertEqual(len(self.admission._by_login._tallies), 10)
 
     def test_what_is_under_way(self) -> None:
         """When too many failed, what is being checked from there, or for that login, is checked no longer."""
@@ -317,7 +316,7 @@ class FailureTests(AdmissionTestCase):
 
     def test_bounded(self) -> None:
         """The oldest are forgotten when there are too many."""
-        self.patch(limits_module, "FAILURE_TABLE_SIZE", 10)
+        self.patch(failed_logins, "FAILURE_TABLE_SIZE", 10)
         self.start(failures_per_address=1, failures_per_login=1)
         for number in range(25):
             self.fail(f"192.0.2.{number}", f"{number}")
