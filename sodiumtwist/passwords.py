@@ -23,7 +23,7 @@ from nacl.exceptions import InvalidkeyError
 
 from .core.errors import LocalProtocolError
 from .core.wire import pack_text
-from .watched import SIZE_LIMIT, check_file
+from .watched import SIZE_LIMIT, check_file, open_at_once
 
 #: The highest cost that a string may ask for: memory in KiB, and passes over it.
 MEMORY_LIMIT = 1 << 20
@@ -146,8 +146,7 @@ def _locked(directory: str) -> Iterator[None]:
 
 def _read(path: str) -> tuple[str, os.stat_result | None]:
     try:
-        # Opening a FIFO must not wait for its writer, to be refused afterwards.
-        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+        with open_at_once(path) as file:
             status = os.fstat(file.fileno())
             check_file(path, status.st_mode, "password file")
             data = file.read(SIZE_LIMIT + 1)

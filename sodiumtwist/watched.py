@@ -9,7 +9,7 @@ import shlex
 import stat
 import time
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import BinaryIO, Generic, TypeVar
 
 from twisted.logger import Logger
 
@@ -38,6 +38,15 @@ def check_file(path: str, mode: int, what: str) -> None:
         raise LocalProtocolError(f"the {what} {path} is no regular file")
     if mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise LocalProtocolError(f"others can write to the {what} {path}; run: chmod go-w {shlex.quote(path)}")
+
+
+def open_at_once(path: str) -> BinaryIO:
+    """
+    Open a file for reading. For a FIFO this does not wait for its writer; :func:`check_file` refuses it then.
+
+    :raises OSError: when it can't be opened.
+    """
+    return open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))
 
 
 class WatchedFile(Generic[Value]):
@@ -112,8 +121,7 @@ class WatchedFile(Generic[Value]):
             )
 
     def _read(self) -> Value:
-        # Opening a FIFO must not wait for its writer, to be refused afterwards.
-        with open(self._path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+        with open_at_once(self._path) as file:
             status = os.fstat(file.fileno())
             identity = _identity(status)
             # A file that just changed could change again without a trace in its times.
