@@ -16,16 +16,7 @@ from twisted.python import usage
 
 from .addresses import describe_bad_endpoint
 from .auth import DEFAULT_PASSPHRASE
-from .commands import (
-    EXIT_INTERRUPTED,
-    EXIT_OUTPUT_GONE,
-    EXIT_REFUSED,
-    EXIT_USAGE,
-    CommandFailed,
-    ping,
-    run,
-    send,
-)
+from .commands import ping, send
 from .core.errors import SodiumError
 from .core.keys import KeyPair, parse_key
 from .demo import demo
@@ -34,6 +25,7 @@ from .keyfiles import read_key_file, read_passphrase, read_passphrase_file, writ
 from .options import CLIENT_FILES, CLIENT_PARAMETERS, ProgramOptions, read_identity
 from .output import describe_os_error, discard_standard_output, flush_standard_output, print_error
 from .passwords import check_login, delete_password, hash_passphrase, matches, read_passwords, set_password
+from .running import EXIT_INTERRUPTED, EXIT_OUTPUT_GONE, EXIT_REFUSED, EXIT_USAGE, CommandFailed, run
 
 DEFAULT_ENDPOINT = "tcp:127.0.0.1:5555"
 

@@ -21,9 +21,10 @@ from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
 from .auth import DEFAULT_LOGIN, DEFAULT_PASSPHRASE
-from .commands import EXIT_BROKEN, EXIT_USAGE, CommandFailed, send_file
+from .commands import send_file
 from .core.keys import KeyPair
 from .keyfiles import write_key_file
+from .running import EXIT_BROKEN, EXIT_USAGE, CommandFailed
 
 #: The size of the sample in bytes.
 SAMPLE_SIZE = 32 * 1024 * 1024

@@ -36,7 +36,7 @@ FLOORS = {
     # Programs.
     3: """
         output  descriptors  options  listening  sources  pipes  uploads  stores  transfer  tunnel  tap  tunneltap
-        commands  demo  cli  __main__
+        running  commands  demo  cli  __main__
     """,
 }
 
