@@ -21,7 +21,7 @@ from .output import printable
 from .protocol import SodiumClientProtocol
 from .running import EXIT_BROKEN, EXIT_INTERRUPTED, EXIT_NOT_CONNECTED, EXIT_REFUSED, EXIT_USAGE, CommandFailed
 from .sources import open_source
-from .tls import describe_tls_error
+from .tls_errors import describe_tls_error
 from .transfer import UploadSender
 
 

@@ -25,7 +25,7 @@ from .core.errors import AuthenticationFailed, DecryptionFailed, RemoteProtocolE
 from .core.events import Authenticated, AuthenticationRequested, Event, KeyProven
 from .core.wire import SEALED_CLIENT_AUTH_SIZE
 from .interfaces import ISodiumAvatar, Peer
-from .tls import describe_tls_error
+from .tls_errors import describe_tls_error
 
 if TYPE_CHECKING:
     from .core.connection import ClientConnection, ServerConnection

@@ -20,7 +20,7 @@ from zope.interface import implementer
 
 from .addresses import describe_address
 from .sockets import half_closes
-from .tls import describe_tls_error
+from .tls_errors import describe_tls_error
 
 
 @implementer(IHalfCloseableProtocol)

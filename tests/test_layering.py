@@ -30,7 +30,7 @@ FLOORS = {
     """,
     # Twisted over the core: what applications import.
     2: """
-        addresses  interfaces  tls  producers  failed_logins  limits  keyfiles  watched  auth  authorized
+        addresses  interfaces  tls_errors  producers  failed_logins  limits  keyfiles  watched  auth  authorized
         passwords  argon2  replays  base  protocol  requests  factories  streams  endpoints  testing  __init__
     """,
     # Programs.
