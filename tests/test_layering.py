@@ -30,13 +30,15 @@ FLOORS = {
     """,
     # Twisted over the core: what applications import.
     2: """
-        addresses  interfaces  tls_errors  producers  failed_logins  limits  keyfiles  watched  auth  authorized
-        passwords  argon2  replays  base  protocol  requests  factories  streams  endpoints  testing  __init__
+        addresses  interfaces  tls_errors  sockets  producers
+        failed_logins  limits  keyfiles  watched  auth  authorized  passwords  argon2  replays
+        base  protocol  requests  factories  streams  endpoints  testing  __init__
     """,
     # Programs.
     3: """
-        output  descriptors  options  listening  sources  pipes  uploads  stores  transfer  tunnel  tap  tunneltap
-        running  commands  demo  cli  __main__
+        output  descriptors  options  listening
+        sources  pipes  uploads  stores  transfer  tunnel
+        tap  tunneltap  running  commands  demo  cli  __main__
     """,
 }
 
