@@ -38,7 +38,7 @@ FLOORS = {
     3: """
         output  descriptors  options  listening
         sources  pipes  uploads  stores  transfer  tunnel
-        tap  tunneltap  running  commands  demo  cli  __main__
+        services  tap  tunneltap  running  commands  demo  cli  __main__
     """,
 }
 

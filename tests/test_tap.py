@@ -13,10 +13,11 @@ from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
-from sodiumtwist import KeyPair, tap
+from sodiumtwist import KeyPair, services
 from sodiumtwist.keyfiles import write_key_file
 from sodiumtwist.listening import is_local
-from sodiumtwist.tap import Options, makeService, send_command
+from sodiumtwist.services import send_command
+from sodiumtwist.tap import Options, makeService
 
 from .processes import PUBLIC, SECRET
 
@@ -191,7 +192,7 @@ class ServiceTests(TapTestCase):
 
     def test_send_command(self) -> None:
         """It names address, key and login, and never the passphrase."""
-        self.patch(tap, "gethostname", lambda: "here")
+        self.patch(services, "gethostname", lambda: "here")
         for arguments, description, address, command in [
             ([], "tcp:1", IPv4Address("TCP", "127.0.0.1", 1), "tcp:127.0.0.1:1"),
             ([], "tcp:1", IPv4Address("TCP", "0.0.0.0", 1), "tcp:here:1"),
