@@ -1,107 +1,53 @@
 """
 What both sides do with Twisted: one core connection between a transport and an application, with
-timers, producers and Deferreds.
+timers, producers and Deferreds. How it sends is in :mod:`sodiumtwist.sending`, and how it ends in
+:mod:`sodiumtwist.closing`.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from twisted.internet.abstract import FileDescriptor
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IConsumer, IDelayedCall, IProducer, IPushProducer, IReactorTime
-from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.interfaces import IConsumer, IDelayedCall, IProducer, IPushProducer
+from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from .addresses import describe_address
+from .closing import ClosingProtocol
 from .core.errors import LocalProtocolError, RemoteProtocolError, WindowExceeded
 from .core.events import DataReceived, Event, PingReceived, PongReceived
-from .core.keepalive import Timeouts
-from .core.secretstream import Buffer
-from .core.wire import PDU_OVERHEAD
-from .interfaces import IStreamTransport
-from .producers import PulledProducer, WriteGate
-from .sockets import half_closes, send_at_once, unsent
-
-if TYPE_CHECKING:
-    from .core.connection import ClientConnection, ServerConnection
-    from .factories import SodiumClientFactory, SodiumServerFactory
-
-#: What is sent while one read is worked on waits until it is so much, in bytes, or all is done.
-CORK_LIMIT = 65536
-
-#: So much, in bytes, where the transport is a socket: the peer gets to work on the first answers while
-#: we make the others. With 128 small requests under way that nearly doubles how many are answered.
-SOCKET_CORK_LIMIT = 2048
-
-#: How many bytes are read from a socket at once, where Twisted takes 65536: a whole PDU of the
-#: largest chunks that our programs send, and with what a ``bytes`` object has on top still less than
-#: the 128 KiB from which the C library maps memory anew for each.
-READ_SIZE = 131000
-
-#: How many bytes a socket is given at once, where Twisted gives it 131072: a PDU of the largest size is a
-#: few more, and would take a second call for them. Also how much is sent without waiting for the reactor
-#: each time it calls us: it has other connections to serve.
-SEND_SIZE = 2 * 131072
-
-#: The payload of a PDU that one such read takes whole, in bytes: what files and streams are cut into.
-CHUNK_SIZE = READ_SIZE - PDU_OVERHEAD
-
-#: Seconds after which a connection that was closed in order, with all sent and nothing more received,
-#: waits no longer for the peer to close, too.
-LINGER = 5.0
+from .producers import PulledProducer
+from .sockets import READ_SIZE
 
 #: How many PONGs may wait for a peer that sends PINGs and does not read.
 PONG_LIMIT = 64
 
 
 @implementer(IPushProducer, IConsumer)
-class SodiumProtocol(Protocol):
+class SodiumProtocol(ClosingProtocol):
     """
     What both sides do. For applications it is a consumer (``send_data``, ``write``) and a producer
     (``pauseProducing`` stops ``payload_received`` and, behind it, the transport).
-
-    :ivar is_authenticated: true from ``authenticated()`` to ``connection_lost()``.
     """
 
     _log = Logger()
 
-    factory: SodiumServerFactory | SodiumClientFactory
-    transport: IStreamTransport
-    is_authenticated = False
-
     _first_read = READ_SIZE
-    _cork_limit = CORK_LIMIT
 
-    _connection: ServerConnection | ClientConnection = None  # type: ignore[assignment]  # before connectionMade()
     _timer: IDelayedCall | None = None
-    _closing: IDelayedCall | None = None
-    _error: BaseException | None = None
     _producer: IPushProducer | None = None
-    _done = False
-    _pumping = False
-    _at_once = _at_once_limit = 0
     _paused = False
-    _write_blocked = False
-    _draining = False
     _unblocking = False
-    _transport_paused = False
     _unread_pongs = 0
-    _held_end: Failure | None = None
     _unsent_at_end = False
-    _gone = False
     _peer_left = False
-    _gated = False
-    _handing_over = False
-    _heard_closing = False
-    _left_unsent = 0
-    _linger_until = 0.0
 
     # Hooks for the application
 
@@ -125,34 +71,6 @@ class SodiumProtocol(Protocol):
 
     # For the application to call
 
-    def send_data(self, payload: Buffer) -> None:
-        """
-        Send one DATA.
-
-        :param payload: 0 to 131070 bytes.
-        :raises PayloadTooLarge: when it is longer.
-        :raises LocalProtocolError: before ``authenticated()`` on a server, and when it is over.
-        """
-        if self._done or self._connection is None:
-            self._check_usable()
-        data = self._connection.send_data(payload)
-        if self._pumping:
-            self._corked.append(data)
-            self._corked_size += len(data)
-            if self._corked_size >= self._cork_limit:
-                self._flush()
-        else:
-            self._hand_over((data,))
-
-    def write(self, data: Buffer) -> None:
-        """Send bytes in as many DATA as they need (``IConsumer``)."""
-        self._check_usable()
-        view = memoryview(data).cast("B")
-        # All of it is sealed before any is handed over: a producer that is paused meanwhile may write
-        # more, which comes behind.
-        pdus = [self._connection.send_data(view[at : at + CHUNK_SIZE]) for at in range(0, len(view), CHUNK_SIZE)]
-        self._write(pdus)
-
     def ping(self) -> Deferred[float]:
         """
         Send a PING.
@@ -166,28 +84,6 @@ class SodiumProtocol(Protocol):
         except LocalProtocolError:
             return fail()
         return deferred
-
-    def close(self) -> None:
-        """
-        Close in order: what was sent is delivered first, for as long as inactivity may last;
-        nothing more is received, and what still comes is dropped until the peer closes, too.
-        """
-        self._close(None)
-
-    def abort(self, error: BaseException | None = None) -> None:
-        """
-        Close at once: what was not delivered yet is dropped.
-
-        :param error: what ``connection_lost`` shall give as the reason.
-        """
-        if self._done and self._closing is None and not self._handing_over:
-            return
-        self._error = error
-        self._finish()
-        if self._held_end is not None:
-            self._end_now()
-        else:
-            self._abort_transport()
 
     def pauseProducing(self) -> None:
         """Deliver nothing more until ``resumeProducing``; the transport stops reading."""
@@ -234,11 +130,7 @@ class SodiumProtocol(Protocol):
 
     def connectionMade(self) -> None:
         """Begin; ``authenticated`` comes later."""
-        self._clock: IReactorTime = self.factory.clock
-        self._corked: list[bytes] = []
-        # What was to be written while the transport took no more.
-        self._outgoing: deque[bytes] = deque()
-        self._corked_size = 0
+        self._clock = self.factory.clock
         # One for each PING on its way: the Deferred to tell, or None for those of our own.
         self._pings: deque[Deferred[float] | None] = deque()
         set_no_delay = getattr(self.transport, "setTcpNoDelay", None)
@@ -246,13 +138,8 @@ class SodiumProtocol(Protocol):
             with suppress(OSError):  # some Twisted versions have it for UNIX sockets, which have not
                 set_no_delay(True)
         self._read_up_to(self._first_read)
-        if isinstance(self.transport, FileDescriptor):
-            self.transport.SEND_LIMIT = SEND_SIZE
-            self._cork_limit = SOCKET_CORK_LIMIT
-            self._at_once = self._at_once_limit = SEND_SIZE
         self._connection = self.factory.make_connection(self._clock.seconds())
-        self.transport.registerProducer(WriteGate(self._writing_blocked, self._writing_unblocked), True)
-        self._gated = True
+        self._begin_to_send()
         self._arm_timer()
 
     def _read_up_to(self, size: int) -> None:
@@ -409,48 +296,6 @@ class SodiumProtocol(Protocol):
 
     # Sending
 
-    def _check_usable(self) -> None:
-        if self._done or self._connection is None:
-            raise LocalProtocolError("the connection is closed")
-
-    def _write(self, pdus: Sequence[bytes]) -> None:
-        if not self._pumping:
-            self._hand_over(pdus)
-            return
-        self._corked += pdus
-        self._corked_size += sum(map(len, pdus))
-        if self._corked_size >= self._cork_limit:
-            self._flush()
-
-    def _flush(self) -> None:
-        corked = self._corked
-        if not corked:
-            return
-        size, self._corked, self._corked_size = self._corked_size, [], 0
-        if len(corked) > 1 and size <= 2 * CORK_LIMIT:
-            corked = [b"".join(corked)]
-        self._hand_over(corked)
-
-    def _hand_over(self, pieces: Iterable[bytes]) -> None:
-        """Write, piece by piece, so that a peer that takes much slowly is seen to take some."""
-        self._outgoing.extend(pieces)
-        if not self._draining:
-            self._drain()
-
-    def _drain(self) -> None:
-        self._draining = True
-        try:
-            while self._outgoing and not self._write_blocked:
-                data = self._outgoing.popleft()
-                if self._at_once > 0:
-                    self._at_once -= len(data)
-                    data = send_at_once(self.transport, data)  # type: ignore[arg-type]  # a socket has a limit
-                    if not data:
-                        continue
-                self.transport.write(data)
-        finally:
-            self._draining = False
-
     def _send_ping(self, deferred: Deferred[float] | None = None) -> None:
         ping = self._connection.send_ping(self._clock.seconds(), self.factory.wall_clock())
         # A cancelled one keeps its place in the queue: its PONG will come all the same.
@@ -517,80 +362,6 @@ class SodiumProtocol(Protocol):
 
     # Ending
 
-    def _close(self, error: BaseException | None) -> None:
-        if self._done:
-            return
-        self._flush()
-        if self._done:
-            return  # a producer that was paused by that has closed
-        if self._write_blocked and isinstance(error, RemoteProtocolError):
-            self.abort(error)  # nothing waits for a peer that breaks the protocol
-            return
-        self._error = error
-        self._handing_over = True
-        self._finish()
-        if self._held_end is not None:
-            self._end_now()
-            return
-        if self._transport_paused and self._handing_over:
-            # Over TLS the end comes by reading; and a peer that waits to be read must go on to read.
-            self._transport_paused = False
-            self.transport.resumeProducing()
-        self._go_on_closing()
-
-    def _go_on_closing(self) -> None:
-        """Hand over what is left, as fast as the peer takes it, and then close."""
-        if not self._handing_over or self._gone:
-            return
-        self._time_closing(self._closing_time(), self._abort_transport)
-        self._drain()
-        if self._outgoing or not self._handing_over or self._gone:
-            return
-        self._handing_over = False
-        self._open_gate()
-        if self._error is None and self.is_authenticated and half_closes(self.transport):
-            # Closed with bytes unread, a socket resets the connection, and what the peer has not
-            # read yet is lost to it.
-            self.transport.loseWriteConnection()
-            self.transport.resumeProducing()
-            self._left_unsent = unsent(self.transport)
-            self._linger_until = self._clock.seconds() + self._closing_time()
-            self._time_closing(LINGER, self._linger)
-        else:
-            self.transport.loseConnection()
-
-    def _open_gate(self) -> None:
-        # A producer that stays registered keeps Twisted from closing.
-        if self._gated:
-            self._gated = self._write_blocked = False
-            self.transport.unregisterProducer()
-
-    def _closing_time(self) -> float:
-        """How many seconds may pass without progress while closing in order."""
-        timeouts: Timeouts = self.factory.timeouts
-        return timeouts.inactivity
-
-    def _time_closing(self, seconds: float, over: Callable[[], None]) -> None:
-        if self._gone:
-            return
-        if self._closing is not None and self._closing.active():
-            self._closing.cancel()
-        self._closing = self._clock.callLater(seconds, over)
-
-    def _linger(self) -> None:
-        """Look how closing goes on: the peer may still take what a socket holds, or send what is dropped."""
-        now, left = self._clock.seconds(), unsent(self.transport)
-        if left < self._left_unsent:
-            self._linger_until = now + self._closing_time()
-        quiet, self._heard_closing, self._left_unsent = not self._heard_closing, False, left
-        if quiet and not left:
-            self._time_closing(self._closing_time(), self._abort_transport)
-            self.transport.loseConnection()
-        elif now >= self._linger_until:
-            self._abort_transport()
-        else:
-            self._time_closing(LINGER, self._linger)
-
     def _finish(self) -> None:
         """From here on nothing is received, produced or timed."""
         if self._done:
@@ -602,12 +373,6 @@ class SodiumProtocol(Protocol):
             self._timer.cancel()
             self._timer = None
         self._quiet_producer()
-
-    def _end_now(self) -> None:
-        """Let in the end of the transport that was held back."""
-        reason, self._held_end = self._held_end, None
-        assert reason is not None
-        self.connectionLost(reason)
 
     def _quiet_producer(self) -> None:
         """Have the producer produce no more. It is stopped when all is over."""
@@ -624,16 +389,6 @@ class SodiumProtocol(Protocol):
                 producer.stopProducing()
             except Exception:
                 self._log.failure("a producer failed when it was stopped")
-
-    def _abort_transport(self) -> None:
-        if self._closing is not None and self._closing.active():
-            self._closing.cancel()
-        self._closing = None
-        self._handing_over = False
-        self._outgoing.clear()
-        self._open_gate()
-        abort = getattr(self.transport, "abortConnection", None) or self.transport.loseConnection
-        abort()
 
     def _peer(self) -> str:
         return describe_address(self.transport.getPeer())

@@ -20,11 +20,12 @@ from twisted.internet.error import ConnectionAborted, ConnectionDone, Connection
 from twisted.python.failure import Failure
 
 from .auth import LoginNotChecked, LoginRefused, fit_for_log
-from .base import READ_SIZE, SodiumProtocol
+from .base import SodiumProtocol
 from .core.errors import AuthenticationFailed, DecryptionFailed, RemoteProtocolError, ReplayDetected
 from .core.events import Authenticated, AuthenticationRequested, Event, KeyProven
 from .core.wire import SEALED_CLIENT_AUTH_SIZE
 from .interfaces import ISodiumAvatar, Peer
+from .sockets import READ_SIZE
 from .tls_errors import describe_tls_error
 
 if TYPE_CHECKING:

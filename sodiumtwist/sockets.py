@@ -1,5 +1,5 @@
 """
-What a connection can do and know only where its transport is a socket.
+What a connection can do and know only where its transport is a socket, and the sizes that suit one.
 """
 
 from __future__ import annotations
@@ -12,7 +12,21 @@ from typing import Any
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.interfaces import ITransport
 
+from .core.wire import PDU_OVERHEAD
 from .interfaces import ISodiumTransport
+
+#: How many bytes are read from a socket at once, where Twisted takes 65536: a whole PDU of the
+#: largest chunks that our programs send, and with what a ``bytes`` object has on top still less than
+#: the 128 KiB from which the C library maps memory anew for each.
+READ_SIZE = 131000
+
+#: How many bytes a socket is given at once, where Twisted gives it 131072: a PDU of the largest size is a
+#: few more, and would take a second call for them. Also how much is sent without waiting for the reactor
+#: each time it calls us: it has other connections to serve.
+SEND_SIZE = 2 * 131072
+
+#: The payload of a PDU that one read takes whole, in bytes: what files and streams are cut into.
+CHUNK_SIZE = READ_SIZE - PDU_OVERHEAD
 
 
 def half_closes(transport: ITransport) -> bool:

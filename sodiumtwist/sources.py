@@ -14,7 +14,7 @@ from twisted.internet.interfaces import IReactorFDSet, IReadDescriptor
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from .base import CHUNK_SIZE
+from .sockets import CHUNK_SIZE
 
 Deliver = Callable[[bytes], None]
 Ended = Callable[["OSError | None"], None]

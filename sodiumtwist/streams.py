@@ -24,11 +24,12 @@ from twisted.internet.interfaces import (
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from .base import CHUNK_SIZE, SodiumProtocol
+from .base import SodiumProtocol
 from .core.errors import UnexpectedPDU
 from .factories import SodiumClientFactory, SodiumServerFactory
 from .interfaces import ISodiumTransport, Peer
 from .protocol import SodiumClientProtocol, SodiumServerProtocol
+from .sockets import CHUNK_SIZE
 
 #: Methods that a socket's transport may have, and ours then has, too.
 PASSED_ON = frozenset({"getTcpKeepAlive", "getTcpNoDelay", "setTcpKeepAlive", "setTcpNoDelay"})

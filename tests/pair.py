@@ -23,7 +23,7 @@ from sodiumtwist import (
     SodiumServerFactory,
     SodiumServerProtocol,
 )
-from sodiumtwist.base import READ_SIZE
+from sodiumtwist.sockets import READ_SIZE
 
 LOGIN = "l\u00f6gin"
 PASSPHRASE = "Pa55phr\u00e4se-of-tests"

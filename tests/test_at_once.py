@@ -13,10 +13,10 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactor
 from twisted.trial.unittest import SynchronousTestCase
 
-from sodiumtwist.base import SEND_SIZE, SOCKET_CORK_LIMIT
 from sodiumtwist.core.connection import ClientConnection
 from sodiumtwist.core.events import DataReceived
-from sodiumtwist.sockets import send_at_once
+from sodiumtwist.sending import SOCKET_CORK_LIMIT
+from sodiumtwist.sockets import SEND_SIZE, send_at_once
 
 from .alone import OVERHEAD, SERVER_HELO_SIZE, AloneTestCase
 from .pair import LOGIN, PASSPHRASE, SERVER_PAIR, EchoServer, RecordingServer, make_server_factory

@@ -4,8 +4,8 @@ What one read brings about leaves in one write.
 
 from __future__ import annotations
 
-from sodiumtwist.base import CORK_LIMIT
 from sodiumtwist.core.events import DataReceived
+from sodiumtwist.sending import CORK_LIMIT
 
 from .alone import OVERHEAD, PING_SIZE, SERVER_HELO_SIZE, AloneTestCase
 from .pair import Boom, EchoServer, RecordingClient, RecordingServer

@@ -32,7 +32,7 @@ FLOORS = {
     2: """
         addresses  interfaces  tls_errors  sockets  producers
         failed_logins  limits  keyfiles  watched  auth  authorized  passwords  argon2  replays
-        base  protocol  requests  factories  streams  endpoints  testing  __init__
+        sending  closing  base  protocol  requests  factories  streams  endpoints  testing  __init__
     """,
     # Programs.
     3: """

@@ -16,8 +16,8 @@ from twisted.internet.ssl import Certificate, PrivateCertificate, optionsForClie
 from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
 
-from sodiumtwist import SingleLogin, SodiumClientEndpoint, SodiumServerEndpoint, Timeouts, base
-from sodiumtwist.base import LINGER
+from sodiumtwist import SingleLogin, SodiumClientEndpoint, SodiumServerEndpoint, Timeouts, closing
+from sodiumtwist.closing import LINGER
 from sodiumtwist.core.errors import DecryptionFailed
 from sodiumtwist.streams import StreamClientFactory, StreamServerFactory
 
@@ -61,7 +61,7 @@ class ClosingTests(StreamTestCase):
         """The server's end has closed its direction, all is sent, and the client's says nothing."""
         self.start()
         self.half_closed: list[None] = []
-        self.patch(base, "half_closes", lambda transport: True)
+        self.patch(closing, "half_closes", lambda transport: True)
         self.pair.server_transport.loseWriteConnection = lambda: self.half_closed.append(None)
         self.server.transport.loseConnection()
         self.clock.advance(0)

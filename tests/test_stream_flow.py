@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from twisted.internet.error import ConnectionDone, ConnectionLost
 
-from sodiumtwist.base import CHUNK_SIZE
+from sodiumtwist.sockets import CHUNK_SIZE
 
 from .applications import Application, Producer, StreamTestCase
 from .pair import Boom

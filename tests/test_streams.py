@@ -12,9 +12,9 @@ from twisted.internet.task import Clock
 from zope.interface.verify import verifyObject
 
 from sodiumtwist import ISodiumTransport, SingleLogin
-from sodiumtwist.base import CHUNK_SIZE
 from sodiumtwist.core.errors import RemoteProtocolError
 from sodiumtwist.core.wire import PDU_OVERHEAD
+from sodiumtwist.sockets import CHUNK_SIZE
 from sodiumtwist.streams import StreamClientFactory, StreamServerFactory
 
 from .applications import Application, Applications, StreamTestCase

@@ -23,9 +23,9 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from sodiumtwist import RequestClient
-from sodiumtwist.base import CHUNK_SIZE, READ_SIZE
 from sodiumtwist.core.connection import ClientConnection
 from sodiumtwist.core.wire import PDU_OVERHEAD
+from sodiumtwist.sockets import CHUNK_SIZE, READ_SIZE
 
 from .core.peers import NOW, open_pair
 from .pair import (
