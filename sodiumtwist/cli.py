@@ -229,7 +229,7 @@ class SendOptions(ConnectOptions):
     """``sodiumtwist send``"""
 
     synopsis = "send --key PUBLICKEY [options] FILE"
-    purpose = "Sends FILE (- for standard input) and ends when the server has confirmed every byte."
+    purpose = "Sends FILE (- for standard input) and ends when the server has confirmed all."
     examples = (
         "sodiumtwist send --key PUBLICKEY --endpoint tcp:HOST:5555 \\\n      --passphrase-file pass.txt backup.tar",
     )
