@@ -55,7 +55,7 @@ class SingleLogin:
         Compare in a time that does not depend on the texts.
 
         :return: the login.
-        :raises UnauthorizedLogin: when either differs; which one is not said.
+        :raises twisted.cred.error.UnauthorizedLogin: when either differs; which one is not said.
         """
         try:
             given = pack_credentials(credentials.username.decode(), credentials.password.decode())

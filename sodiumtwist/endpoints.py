@@ -157,7 +157,8 @@ class SodiumServerEndpoint:
 
     def listen(self, protocolFactory: IProtocolFactory) -> Deferred[IListeningPort]:
         """
-        Listen. The factory's protocols get a :class:`~sodiumtwist.streams.SodiumTransport`.
+        Listen. The factory's protocols have an
+        :class:`~sodiumtwist.interfaces.ISodiumTransport`.
 
         :return: as that of the endpoint below.
         """

@@ -76,7 +76,8 @@ class SodiumServerFactory(_SodiumFactory):
         ``Portal``, whose realm is asked for :class:`~sodiumtwist.interfaces.ISodiumAvatar`. ``None``
         where ``authorized_keys`` decide alone: then any passphrase does, and any login with which the
         key is not bound to another one.
-    :param respond: answers requests, see :class:`~sodiumtwist.requests.Responder`.
+    :param respond: answers requests: called with a :class:`~sodiumtwist.interfaces.Peer` and a payload, it
+        returns 0 to 131070 bytes, or a Deferred or coroutine that gives them.
     :param protocol: without ``respond``: a :class:`~sodiumtwist.protocol.SodiumServerProtocol`
         subclass; or set ``protocol`` on the factory.
     :param message: the line that clients get, up to 128 bytes of UTF-8, no NUL.

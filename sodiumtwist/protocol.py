@@ -95,7 +95,7 @@ class SodiumServerProtocol(SodiumProtocol):
 
         :return: who it is.
         :raises ReplayDetected: when its handshake was accepted before.
-        :raises UnauthorizedLogin: when login, passphrase or key are wrong.
+        :raises twisted.cred.error.UnauthorizedLogin: when login, passphrase or key are wrong.
         """
         factory = self.factory
         peer = Peer(event.login, event.public_key, self.transport.getPeer())

@@ -108,11 +108,11 @@ class ReplayMemory(_Bounded):
         self._order: deque[bytes] = deque()
 
     def knows(self, fingerprint: bytes) -> bool:
-        """As :meth:`IReplayMemory.knows`."""
+        """As :meth:`~sodiumtwist.replays.IReplayMemory.knows`."""
         return fingerprint in self._known
 
     def remember(self, fingerprint: bytes) -> bool:
-        """As :meth:`IReplayMemory.remember`."""
+        """As :meth:`~sodiumtwist.replays.IReplayMemory.remember`."""
         if fingerprint in self._known:
             return False
         self._known.add(fingerprint)
@@ -188,7 +188,7 @@ class ReplayDatabase(_Bounded):
 
     def knows(self, fingerprint: bytes) -> Deferred[bool]:
         """
-        As :meth:`IReplayMemory.knows`.
+        As :meth:`~sodiumtwist.replays.IReplayMemory.knows`.
 
         :return: fails with an ``OSError`` when the database can't be read, and with a
             :class:`~sodiumtwist.LocalProtocolError` after :meth:`close`.
@@ -197,7 +197,7 @@ class ReplayDatabase(_Bounded):
 
     def remember(self, fingerprint: bytes) -> Deferred[bool]:
         """
-        As :meth:`IReplayMemory.remember`. To cancel the Deferred does not undo it.
+        As :meth:`~sodiumtwist.replays.IReplayMemory.remember`. To cancel the Deferred does not undo it.
 
         :return: fails with an ``OSError`` when the database can't be written, and with a
             :class:`~sodiumtwist.LocalProtocolError` after :meth:`close`.

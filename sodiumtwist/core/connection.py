@@ -405,8 +405,8 @@ class ServerConnection(_Connection):
         :param now: seconds of the caller's clock.
         :param message: a line for the user, up to 128 bytes of UTF-8, no NUL.
         :param prove: whether the client's public key counts. Anyone can claim any: the time for
-            authentication then goes on, and nothing can be sent, until :class:`KeyProven` comes
-            before the client's first PDU.
+            authentication then goes on, and nothing can be sent, until
+            :class:`~sodiumtwist.core.events.KeyProven` comes before the client's first PDU.
         :return: SERVER_HELO, 236 bytes to write.
         :raises LocalProtocolError: when there is no login to decide on, or the message does not
             fit its field.
