@@ -1,0 +1,284 @@
+"""
+Pages of reST whose code is run: the blocks of a page, and a reader who does what the page says.
+
+How a block is marked, so that it is known what to do with it:
+
+- Each block has a language. ``::`` without one is a mistake, and a language that is not here, too.
+- ``sh``: each line is a command, run in order, in one directory for the page. It ends with status 0, or with that of
+  a comment ``# status N`` behind it. Servers stay until another takes their port. ``HOST`` is this machine,
+  ``PUBLICKEY`` belongs to ``server.key``, and ports are free ones.
+- ``python``: a program. What it prints stands in comments behind its prints, with ``…`` for anything.
+- A block with a ``:caption:`` is a file of that name, which later commands of the page use.
+- ``text``: not code; output and drawings.
+- ``.. not run: WHY``, as a comment before a block of ``sh`` or ``python``: tests can't run it.
+"""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import shlex
+import signal
+import socket
+import sys
+import termios
+import textwrap
+from dataclasses import dataclass
+from fcntl import ioctl
+
+from sodiumtwist.core.keys import KeyPair
+from sodiumtwist.keyfiles import read_key_file, write_key_file
+
+from .processes import SODIUMTWIST, TWISTD, ProcessTestCase, Running, clean_environment, wait_until
+from .test_tls import Authority
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+STANDINS = [sys.executable, os.path.join(ROOT, "tests", "standins.py")]
+
+PASSPHRASE = "correct horse battery staple"
+
+#: Languages of blocks, and whether they are code to run.
+LANGUAGES = {"sh": True, "python": True, "text": False, "ini": False}
+
+_DIRECTIVE = re.compile(r"( *)\.\. (code-block|code|sourcecode|parsed-literal|literalinclude|doctest)::(.*)")
+_OPTION = re.compile(r" +:([a-z-]+): *(.*)")
+
+
+@dataclass
+class Block:
+    """
+    A block of a page.
+
+    :ivar line: where it begins, from 1.
+    :ivar language: empty for a block that names none.
+    :ivar text: without its indentation; of a file that is included, its path in the repository.
+    :ivar caption: its file name, if it is a file.
+    :ivar not_run: why it is not to be run; empty when it is.
+    :ivar included: whether it is a file that is included.
+    """
+
+    line: int
+    language: str
+    text: str
+    caption: str = ""
+    not_run: str = ""
+    included: bool = False
+
+
+def _indentation(line: str) -> int:
+    return len(line) - len(line.lstrip())
+
+
+def read_blocks(text: str) -> list[Block]:
+    """
+    Find the blocks of a page.
+
+    :param text: the page.
+    """
+    lines = text.splitlines()
+    blocks: list[Block] = []
+    not_run = ""
+    number = 0
+    while number < len(lines):
+        line = lines[number]
+        number += 1
+        directive = _DIRECTIVE.fullmatch(line)
+        literal = line.rstrip().endswith("::") and not line.lstrip().startswith("..")
+        if directive or literal:
+            block = Block(number, directive[3].strip() if directive else "", "", not_run=not_run)
+            own = _indentation(line)
+            while directive and number < len(lines) and (option := _OPTION.fullmatch(lines[number])):
+                if option[1] == "caption":
+                    block.caption = option[2]
+                elif option[1] == "language":
+                    block.text, block.language, block.included = block.language, option[2], True
+                number += 1
+            begin = number
+            while number < len(lines) and (not lines[number].strip() or _indentation(lines[number]) > own):
+                number += 1
+            if not block.included:
+                block.text = textwrap.dedent("\n".join(lines[begin:number])).strip("\n") + "\n"
+            blocks.append(block)
+        elif re.match(r" *>>> ", line):
+            blocks.append(Block(number, "", line))
+        elif line.startswith(".. not run:"):
+            not_run = line.removeprefix(".. not run:").strip()
+            continue
+        if line.strip():
+            not_run = ""
+    return blocks
+
+
+def read_page(path: str) -> str:
+    """Read a page by its path in the repository."""
+    with open(os.path.join(ROOT, path), encoding="utf-8") as file:
+        return file.read()
+
+
+#: Commands that go on until they are ended, and what they print when they can be used.
+STAYING = {
+    "twistd": r"(?:listening on 127\.0\.0\.1:| starting on )(\d+)",
+    "./server": r"listening on 127\.0\.0\.1:(\d+)",
+    "./client": r"acknowledged()",
+}
+
+_LISTENING = re.compile(r"(?:\b(tcp|ssl):|(?<=--listen )tcp:127\.0\.0\.1:)(\d+)(?![\d.])(?::interface=127\.0\.0\.1)?")
+
+
+class PageTestCase(ProcessTestCase):
+    """Does what a page says, in a directory of its own."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self._bin = self.path("bin")
+        os.mkdir(self._bin)
+        for name, command in {
+            "sodiumtwist": SODIUMTWIST,
+            "twistd": TWISTD,
+            "trial": [sys.executable, "-m", "twisted.trial"],
+            "python": [sys.executable],
+            "redis-cli": [*STANDINS, "redis-cli"],
+            "../client": [*STANDINS, "client"],
+            "../server": [*STANDINS, "server"],
+        }.items():
+            path = os.path.join(self._bin, name)
+            with open(path, "w") as file:
+                file.write(f'#!/bin/sh\nexec {shlex.join(command)} "$@"\n')
+            os.chmod(path, 0o755)
+        self.environment = clean_environment(
+            PATH=f"{self._bin}{os.pathsep}{os.environ['PATH']}", PYTHONPATH=ROOT, SSL_CERT_FILE=self.path("roots.pem")
+        )
+        self._servers: dict[str, tuple[str, Running]] = {}
+        self._files: dict[str, str] = {}
+
+    def read_as_told(self, path: str) -> None:
+        """
+        Run all of a page.
+
+        :param path: of the page, in the repository.
+        """
+        page = read_page(path)
+        self._prepare(page)
+        for block in read_blocks(page):
+            if block.included or block.not_run or not LANGUAGES[block.language]:
+                continue
+            where = f"{path}, line {block.line}"
+            if block.caption:
+                self._files[block.caption] = block.text
+            elif block.language == "python":
+                self._run_program(block.text, where)
+            else:
+                for line in block.text.splitlines():
+                    self._run_command(line, where)
+        for _, server in list(self._servers.values())[::-1]:
+            server.stop()
+        self._check_uploads()
+
+    def _prepare(self, page: str) -> None:
+        """Have what a page takes for granted, unless it makes that itself."""
+        if "--output server.key" not in page:
+            write_key_file(self.path("server.key"), KeyPair.generate())
+        if "> pass.txt" not in page:
+            with open(self.path("pass.txt"), "w", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+                file.write(PASSPHRASE + "\n")
+        self.make_file("backup.tar", 300_000)
+        if "tls.pem" in page:
+            authority = Authority("known")
+            authority.issue(self.path("tls.pem"), "localhost")
+            authority.publish(self.path("roots"))
+            with open(self.path("roots.pem"), "wb") as file:
+                file.write(authority.pem())
+        if "6379" in page:
+            database = self.run_process([*STANDINS, "database"], env=self.environment)
+            self._servers["6379"] = (database.wait_for(r"listening on 127\.0\.0\.1:(\d+)")[1], database)
+
+    def _check_uploads(self) -> None:
+        if os.path.isdir(self.path("uploads")):
+            names = os.listdir(self.path("uploads"))
+            self.assertTrue(names)
+            for name in names:
+                self.assertFalse(name.endswith(".partial"), name)
+                self.assertTrue(self.read(os.path.join("uploads", name)) == self.read("backup.tar"), name)
+
+    def _run_program(self, text: str, where: str) -> None:
+        expected = re.findall(r"print\(.*\)  # (.*)", text)
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        with open(self.path("program.py"), "w") as file:
+            file.write(text.replace("5556", str(port)))
+        program = self.run_process([sys.executable, "program.py"], env=self.environment)
+        self.assertEqual((program.wait(), program.errors), (0, []), where)
+        pattern = "\n".join(re.escape(line).replace("…", ".*") for line in expected)
+        self.assertRegex("\n".join(program.output), rf"\A{pattern}\Z", where)
+
+    def _localised(self, text: str) -> tuple[str, list[str]]:
+        """
+        Put in what is meant here.
+
+        :return: the text, and the ports that it listens on.
+        """
+        listening: list[str] = []
+
+        def listen(found: re.Match[str]) -> str:
+            if found[2] not in listening:
+                listening.append(found[2])
+            return f"{found[1] or 'tcp'}:0:interface=127.0.0.1"
+
+        text = _LISTENING.sub(listen, text)
+        if found := re.match(r"\./server .*-R (\d+)", text):
+            listening.append(found[1])
+            text = text.replace(f"-R {found[1]}", "-R 0")
+        for port, (actual, _) in self._servers.items():
+            if port not in listening:
+                text = re.sub(rf"\b{port}\b", actual, text)
+        if os.path.exists(self.path("server.key")):
+            pair = read_key_file(self.path("server.key"))
+            text = text.replace("PUBLICKEY", pair.public.hex()).replace("PRIVATEKEY", pair.secret.hex())
+        return text.replace("HOST", "localhost" if "tls:" in text else "127.0.0.1"), listening
+
+    def _run_command(self, line: str, where: str) -> None:
+        where = f"{where}: {line}"
+        command, listening = self._localised(line)
+        for name, text in self._files.items():
+            if name in map(os.path.basename, shlex.split(line)):
+                text, ports = self._localised(text)
+                listening += ports
+                with open(self.path(name), "w") as file:
+                    file.write(text)
+        program = line.split()[0]
+        if program not in STAYING:
+            self._run_to_its_end(command, where)
+            return
+        for port in listening:
+            if port in self._servers:
+                self._servers[port][1].stop()
+        command = command.replace("twistd -n", "twistd --pidfile= -n", 1)
+        running = self.run_process(["sh", "-c", f"exec {command}"], env=self.environment)
+        actual = running.wait_for(STAYING[program])[1]
+        for port in listening:
+            self._servers[port] = (actual, running)
+        if program == "./client":
+            running.stop(signal.SIGINT)
+            wait_until(lambda: [name for name in os.listdir(self.path("uploads")) if name[0] != "."], "the upload")
+
+    def _run_to_its_end(self, command: str, where: str) -> None:
+        keywords = {"env": self.environment}
+        asks = " passwd " in command and "--passphrase-file" not in command and "--delete" not in command
+        if asks:
+            terminal, inner = pty.openpty()
+            self.addCleanup(os.close, terminal)
+            keywords.update(stdin=inner, start_new_session=True, preexec_fn=lambda: ioctl(inner, termios.TIOCSCTTY, 0))
+        running = self.run_process(["sh", "-c", command], **keywords)
+        if asks:
+            os.close(inner)
+            for prompt in ("Passphrase: ", "Again: "):
+                shown = ""
+                while not shown.endswith(prompt):
+                    shown += os.read(terminal, 1024).decode()
+                os.write(terminal, f"{PASSPHRASE}\n".encode())
+        status = re.search(r" # status (\d+)$", command)
+        expected = int(status[1]) if status else 0
+        self.assertEqual(running.wait(), expected, f"{where}\n{running.output + running.errors}")

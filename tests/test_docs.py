@@ -1,0 +1,354 @@
+"""
+The documentation: its code runs, and what it tells is what the code has.
+"""
+
+from __future__ import annotations
+
+import configparser
+import importlib
+import importlib.util
+import inspect
+import os
+import re
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from dataclasses import fields
+from typing import Any
+from unittest import SkipTest
+
+from twisted.trial.unittest import SynchronousTestCase
+
+import sodiumtwist
+from sodiumtwist import Limits, RekeyAfter, Timeouts, commands
+from sodiumtwist.core import states, wire
+from sodiumtwist.endpoints import CLIENT_KEYWORDS, SERVER_KEYWORDS
+from sodiumtwist.tap import LIMITS
+
+from .pages import LANGUAGES, ROOT, PageTestCase, read_blocks, read_page
+from .processes import SODIUMTWIST, TWISTD, ProcessTestCase
+
+UNIT = os.path.join("docs", "howto", "sodiumtwist.service")
+
+
+def pages() -> Iterator[str]:
+    """All pages, as paths in the repository."""
+    yield from ("README.rst", "SECURITY.rst", "CHANGELOG.rst")
+    for directory, _, names in os.walk(os.path.join(ROOT, "docs")):
+        if "_build" not in directory:
+            for name in names:
+                if name.endswith(".rst"):
+                    yield os.path.relpath(os.path.join(directory, name), ROOT)
+
+
+class PageTests(PageTestCase):
+    """One test for each page that has code."""
+
+
+def _add_tests() -> None:
+    for page in pages():
+        if any(LANGUAGES.get(block.language, True) for block in read_blocks(read_page(page))):
+
+            def run(self: PageTests, page: str = page) -> None:
+                self.read_as_told(page)
+
+            name = "test_" + re.sub(r"\W+", "_", page.removesuffix(".rst").removeprefix("docs/"))
+            setattr(PageTests, name, run)
+
+
+_add_tests()
+
+
+class BlockTests(SynchronousTestCase):
+    """What is to be run, and what is not, is said of each block."""
+
+    def test_marked(self) -> None:
+        """No page has a block of which it is not known what to do with it."""
+        for page in pages():
+            for block in read_blocks(read_page(page)):
+                self.assertIn(block.language, LANGUAGES, f"{page}, line {block.line}: a block of which language?")
+                if block.not_run:
+                    self.assertTrue(LANGUAGES[block.language], f"{page}, line {block.line}: that is never run")
+
+    def test_files_are_used(self) -> None:
+        """A block that is a file is named by a command behind it."""
+        for page in pages():
+            blocks = read_blocks(read_page(page))
+            for number, block in enumerate(blocks):
+                if block.caption:
+                    behind = [other.text for other in blocks[number:] if other.language == "sh" and not other.not_run]
+                    self.assertIn(block.caption, map(os.path.basename, " ".join(behind).split()), page)
+
+    def test_included(self) -> None:
+        """What is included is there, and another test runs it."""
+        for page in pages():
+            for block in read_blocks(read_page(page)):
+                if block.included:
+                    path = os.path.relpath(os.path.join(ROOT, os.path.dirname(page), block.text), ROOT)
+                    self.assertTrue(os.path.isfile(os.path.join(ROOT, path)), path)
+                    self.assertTrue(path == UNIT or os.path.dirname(path) == "examples", path)
+
+    def test_kinds(self) -> None:
+        """How blocks are found."""
+        page = """
+Some text::
+
+    a literal block
+
+.. code-block:: python
+   :caption: a.py
+
+    print("a")
+
+    print("b")
+
+.. not run: it takes a year
+
+.. code-block:: sh
+
+    sleep 31536000
+
+Text.
+
+.. code-block:: sh
+
+    true
+
+.. literalinclude:: a.ini
+   :language: ini
+
+>>> 1 + 1
+2
+"""
+        found = [(block.language, block.text, block.caption, block.not_run) for block in read_blocks(page)]
+        self.assertEqual(
+            found,
+            [
+                ("", "a literal block\n", "", ""),
+                ("python", 'print("a")\n\nprint("b")\n', "a.py", ""),
+                ("sh", "sleep 31536000\n", "", "it takes a year"),
+                ("sh", "true\n", "", ""),
+                ("ini", "a.ini", "", ""),
+                ("", ">>> 1 + 1", "", ""),
+            ],
+        )
+
+
+def rows(page: str) -> list[list[str]]:
+    """Return the rows of a page's list-tables, as the texts of their cells."""
+    found: list[list[str]] = []
+    within = False
+    for line in read_page(page).splitlines():
+        if cell := re.fullmatch(r"   ([*] |  )- ?(.*)", line):
+            if cell[1] == "* ":
+                found.append([])
+            found[-1].append(cell[2])
+            within = True
+        elif line.strip():
+            within = within and line.startswith("       ")
+            if within:
+                found[-1][-1] += " " + line.strip()
+    return found
+
+
+def find(path: str, name: str) -> Any:
+    """Return what a page calls ``path: name``."""
+    package = "tests." if os.path.basename(path).startswith("test_") else "sodiumtwist."
+    found: Any = importlib.import_module(package + path.removesuffix(".py").replace("/", "."))
+    for part in name.split("."):
+        found = getattr(found, part)
+    return found
+
+
+class NameTests(SynchronousTestCase):
+    """Names of code and of tests, written ``file: name``."""
+
+    def test_all_are_there(self) -> None:
+        counts = {}
+        for page in ("SECURITY.rst", "docs/reference/source.rst", "docs/reference/limits.rst"):
+            named = re.findall(r"``([a-z_/0-9]+\.py): ([\w.]+)(?:\(\w+\))?``", read_page(page))
+            counts[page] = len(named)
+            for path, name in named:
+                found = find(path, name)
+                if os.path.basename(path).startswith("test_"):
+                    self.assertTrue(callable(found), name)
+        for count in counts.values():
+            self.assertGreater(count, 12, counts)
+
+    def test_fields_have_tests(self) -> None:
+        """Each row of the map has code and a test."""
+        for what, code, test in [row for row in rows("docs/reference/source.rst") if row[0] not in ("Field", "What")]:
+            self.assertRegex(code, r"^``(?!.*test_).*: .*``$", what)
+            self.assertRegex(test, r"^``.*test_\w+\.py: \w+\.test_\w+``$", what)
+
+    def test_public_names(self) -> None:
+        """The API's page has each public name, and no others of the package itself."""
+        page = read_page("docs/reference/api.rst")
+        listed = re.findall(r"^\.\. (?:autoclass|autofunction|autoexception|from-code):: (\w+)$", page, re.M)
+        files = page[page.index("sodiumtwist.keyfiles") : page.index("py:currentmodule")]
+        self.assertEqual(
+            sorted(set(listed) - set(re.findall(r":: (\w+_file)$", files, re.M))), sorted(sodiumtwist.__all__)
+        )
+
+
+class LimitTests(SynchronousTestCase):
+    """The table of limits."""
+
+    UNITS = {"": 1, "bytes": 1, "s": 1, "KiB": 1, "MiB": 1 << 20, "GiB": 1 << 30}
+
+    def value(self, where: str) -> float:
+        path, name, argument = re.fullmatch(r"``(.*): ([\w.]+)(?:\((\w+)\))?``", where).groups()
+        if argument is not None:
+            return inspect.signature(find(path, name)).parameters[argument].default
+        return find(path, name)
+
+    def table(self) -> list[list[str]]:
+        return [row for row in rows("docs/reference/limits.rst")[1:] if row[1]]
+
+    def test_numbers(self) -> None:
+        """It has the numbers of the code."""
+        self.assertGreater(len(self.table()), 30)
+        for what, default, where, _ in self.table():
+            number, _, unit = default.partition(" ")
+            self.assertEqual(float(number.replace(",", "")) * self.UNITS[unit], self.value(where), what)
+
+    def test_complete(self) -> None:
+        """It has all that can be set, and says how."""
+        page = read_page("docs/reference/limits.rst")
+        for kind in (Limits, Timeouts, RekeyAfter):
+            for field in fields(kind):
+                self.assertIn(f": {kind.__name__}.{field.name}``", page)
+        changed_by = {row[2]: row[3] for row in self.table()}
+        for name, (kind, argument) in LIMITS.items():
+            self.assertIn(f"``{name}``", changed_by.values())
+            for where, how in changed_by.items():
+                if where.endswith(f": {kind.__name__}.{argument}``"):
+                    self.assertEqual(how, f"``{name}``")
+
+
+class TextTests(SynchronousTestCase):
+    """Other facts."""
+
+    def test_exit_statuses(self) -> None:
+        listed = [int(row[0]) for row in rows("docs/reference/sodiumtwist.rst")]
+        known = [getattr(commands, name) for name in dir(commands) if name.startswith("EXIT_")]
+        ended = [128 + number for number in (signal.SIGHUP, signal.SIGTERM)]
+        self.assertEqual(listed, sorted([0, *known, *ended]))
+
+    def test_layouts(self) -> None:
+        """The fields of the wire follow each other, and have the sizes of the structures."""
+        tables: list[list[tuple[int, int]]] = []
+        for row in rows("docs/explanation/wire.rst"):
+            if row[0] == "Offset":
+                tables.append([])
+            else:
+                tables[-1].append((int(row[0]), int(row[1])))
+        for table in tables:
+            self.assertEqual([offset for offset, _ in table], [sum(s for _, s in table[:n]) for n in range(len(table))])
+        sizes = [sum(size for _, size in table) for table in tables]
+        self.assertEqual(sizes, [wire.CLIENT_AUTH_SIZE, wire.SERVER_HELO_SIZE, wire.TIMESTAMP_SIZES[0]])
+
+    def test_keywords(self) -> None:
+        """The page on endpoint strings has all keywords."""
+        listed = [row[0].strip("`") for row in rows("docs/reference/endpoints.rst") if row[0] != "Keyword"]
+        self.assertEqual(listed, [*SERVER_KEYWORDS, *CLIENT_KEYWORDS])
+
+
+class FromCodeTests(SynchronousTestCase):
+    """What is taken from the code when the pages are built."""
+
+    def setUp(self) -> None:
+        path = os.path.join(ROOT, "docs", "from_code.py")
+        spec = importlib.util.spec_from_file_location("from_code", path)
+        assert spec is not None and spec.loader is not None
+        self.from_code = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(self.from_code)
+
+    def test_names(self) -> None:
+        """Pages name what there is, and all of it."""
+        named = [name for page in pages() for name in re.findall(r"^\.\. from-code:: (.*)$", read_page(page), re.M)]
+        self.assertEqual(sorted(named), sorted(self.from_code.PARTS))
+
+    def test_states(self) -> None:
+        """All states are in the tables, with a meaning, and all transitions in the drawings."""
+        for side, table in (("server", states.SERVER), ("client", states.CLIENT)):
+            meanings = self.from_code.PARTS[f"{side}-states"]()
+            drawing = self.from_code.PARTS[f"{side}-drawing"]()
+            for state, acts in table.items():
+                self.assertRegex(meanings, rf"\* - {state.name}\n     - \w")
+                for act, following in acts.items():
+                    if act is not states.Act.CLOSE:
+                        where = r"\(stays\)" if following is state else following.name
+                        self.assertRegex(drawing, rf"(?s) {state.name}\n.*-- {act.value} -+> {where}\n")
+
+    def test_errors(self) -> None:
+        tree = self.from_code.PARTS["errors"]()
+        for name in sodiumtwist.__all__:
+            kind = getattr(sodiumtwist, name)
+            if inspect.isclass(kind) and issubclass(kind, sodiumtwist.SodiumError):
+                self.assertIn(name, tree)
+
+    def test_help(self) -> None:
+        """The help is that of the commands."""
+        self.assertIn("      --delete            take the login out", self.from_code.PARTS["help-sodiumtwist"]())
+        self.assertIn("-t, --to=", self.from_code.PARTS["help-twistd-sodium-tunnel"]())
+
+    def test_interfaces(self) -> None:
+        self.assertIn(".. py:method:: remember(fingerprint)", self.from_code.PARTS["IReplayMemory"]())
+
+
+class UnitTests(ProcessTestCase):
+    """The unit for systemd."""
+
+    def unit(self) -> configparser.RawConfigParser:
+        unit = configparser.RawConfigParser(strict=False)
+        unit.optionxform = str  # type: ignore[assignment,method-assign]
+        unit.read_string(read_page(UNIT))
+        return unit
+
+    def test_verify(self) -> None:
+        """systemd has nothing to say against it."""
+        program = shutil.which("systemd-analyze")
+        if program is None:
+            raise SkipTest("systemd-analyze is not installed (Debian: apt-get install systemd)")
+        path = self.path("sodiumtwist.service")
+        with open(path, "w") as file:
+            file.write(read_page(UNIT).replace("/opt/sodiumtwist/bin/twistd", "/bin/sh"))
+        done = subprocess.run([program, "verify", "--man=no", path], capture_output=True, text=True)
+        about = [line for line in done.stderr.splitlines() if "sodiumtwist.service" in line]
+        self.assertEqual((done.returncode, about), (0, []), done.stderr)
+
+    def test_hardened(self) -> None:
+        """It runs as a user of its own, who can write in one directory."""
+        service = self.unit()["Service"]
+        for name, value in {
+            "User": "sodiumtwist",
+            "StateDirectory": "sodiumtwist",
+            "NoNewPrivileges": "yes",
+            "ProtectSystem": "strict",
+            "CapabilityBoundingSet": "",
+        }.items():
+            self.assertEqual(service[name], value)
+
+    def test_runs(self) -> None:
+        """Its command receives a file, and ends when systemd ends it."""
+        command = self.unit()["Service"]["ExecStart"].split()
+        self.assertEqual(command[0], "/opt/sodiumtwist/bin/twistd")
+        self.assertEqual(self.run_process([*SODIUMTWIST, "keygen", "--output", "server.key"]).wait(), 0)
+        with open(self.path("pass.txt"), "w") as file:
+            file.write("open sesame\n")
+        os.chmod(self.path("pass.txt"), 0o400)
+        arguments = [argument.replace("/etc/sodiumtwist", self.directory) for argument in command[1:]]
+        self.assertIn("tcp:5555", arguments)
+        arguments[arguments.index("tcp:5555")] = "tcp:0:interface=127.0.0.1"
+        server = self.run_process([*TWISTD, *arguments])
+        self.find_endpoint(server)
+        self.make_file("backup.tar", 300_000)
+        key = server.wait_for(r"public key: (\w+)")[1]
+        client = self.start_client("send", "--passphrase-file", "pass.txt", "backup.tar", key=key)
+        self.assertEqual((client.wait(), client.errors), (0, []))
+        (name,) = os.listdir(self.path("uploads"))
+        self.assertTrue(self.read(os.path.join("uploads", name)) == self.read("backup.tar"))
+        self.assertEqual(server.stop(), -signal.SIGTERM)
+        self.assertEqual(server.errors, [])
