@@ -30,8 +30,8 @@ from fcntl import ioctl
 from sodiumtwist.core.keys import KeyPair
 from sodiumtwist.keyfiles import read_key_file, write_key_file
 
+from .certificates import Authority
 from .processes import SODIUMTWIST, TWISTD, ProcessTestCase, Running, clean_environment, wait_until
-from .test_tls import Authority
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 

@@ -48,7 +48,8 @@ class PageTests(PageTestCase):
 
 def _add_tests() -> None:
     for page in pages():
-        if any(LANGUAGES.get(block.language, True) for block in read_blocks(read_page(page))):
+        blocks = read_blocks(read_page(page))
+        if any(LANGUAGES.get(block.language, True) and not (block.not_run or block.included) for block in blocks):
 
             def run(self: PageTests, page: str = page) -> None:
                 self.read_as_told(page)
@@ -195,6 +196,7 @@ class NameTests(SynchronousTestCase):
 class LimitTests(SynchronousTestCase):
     """The table of limits."""
 
+    # What is in KiB has that unit in the code, too.
     UNITS = {"": 1, "bytes": 1, "s": 1, "KiB": 1, "MiB": 1 << 20, "GiB": 1 << 30}
 
     def value(self, where: str) -> float:
