@@ -27,6 +27,7 @@ html_show_sourcelink = False
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
+autodoc_preserve_defaults = True
 autodoc_default_options = {"members": True}
 nitpicky = True
 # Twisted's, zope's and Python's names, which would need their pages to link to.
