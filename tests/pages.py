@@ -24,8 +24,10 @@ import socket
 import sys
 import termios
 import textwrap
+from contextlib import suppress
 from dataclasses import dataclass
 from fcntl import ioctl
+from typing import Any
 
 from sodiumtwist.core.keys import KeyPair
 from sodiumtwist.keyfiles import read_key_file, write_key_file
@@ -265,13 +267,14 @@ class PageTestCase(ProcessTestCase):
             wait_until(lambda: [name for name in os.listdir(self.path("uploads")) if name[0] != "."], "the upload")
 
     def _run_to_its_end(self, command: str, where: str) -> None:
-        keywords = {"env": self.environment}
+        keywords: dict[str, Any] = {"env": self.environment, "start_new_session": True}
         asks = " passwd " in command and "--passphrase-file" not in command and "--delete" not in command
         if asks:
             terminal, inner = pty.openpty()
             self.addCleanup(os.close, terminal)
-            keywords.update(stdin=inner, start_new_session=True, preexec_fn=lambda: ioctl(inner, termios.TIOCSCTTY, 0))
+            keywords.update(stdin=inner, preexec_fn=lambda: ioctl(inner, termios.TIOCSCTTY, 0))
         running = self.run_process(["sh", "-c", command], **keywords)
+        self.addCleanup(self._kill_session, running)
         if asks:
             os.close(inner)
             for prompt in ("Passphrase: ", "Again: "):
@@ -282,3 +285,8 @@ class PageTestCase(ProcessTestCase):
         status = re.search(r" # status (\d+)$", command)
         expected = int(status[1]) if status else 0
         self.assertEqual(running.wait(), expected, f"{where}\n{running.output + running.errors}")
+
+    def _kill_session(self, running: Running) -> None:
+        """End what a shell started, too, when it hangs."""
+        with suppress(ProcessLookupError):
+            os.killpg(running.pid, signal.SIGKILL)
