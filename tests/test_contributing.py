@@ -6,14 +6,11 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 import shutil
-import sys
-import textwrap
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from .processes import ProcessTestCase, clean_environment
+from .pages import PageTestCase, read_blocks
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
@@ -23,33 +20,22 @@ def page() -> str:
         return file.read()
 
 
-class CommandTests(ProcessTestCase):
+class CommandTests(PageTestCase):
     """Its commands."""
 
     def test_run(self) -> None:
         """Those that are not marked otherwise end well, in order, in a copy of the repository."""
-        pattern = r"((?:\.\. not run: .+\n\n)?)\.\. code-block:: sh\n\n((?:    .*\n|\n)+)"
-        blocks = re.findall(pattern, page())
-        self.assertEqual(len(blocks), page().count("code-block::"))
-        run = [textwrap.dedent(block) for mark, block in blocks if not mark]
+        run = [block for block in read_blocks(page()) if not block.not_run]
         self.assertGreaterEqual(len(run), 5)
-        copied = ["sodiumtwist", "twisted", "tests", "newsfragments"]
+        copied = ["docs", "newsfragments", "sodiumtwist", "tests", "twisted"]
+        left_out = shutil.ignore_patterns("__pycache__", "_build")
         for name in os.listdir(ROOT):
             if name in copied:
-                shutil.copytree(os.path.join(ROOT, name), self.path(name), ignore=shutil.ignore_patterns("__pycache__"))
+                shutil.copytree(os.path.join(ROOT, name), self.path(name), ignore=left_out)
             elif os.path.splitext(name)[1] in (".rst", ".toml", ".cfg"):
                 shutil.copy(os.path.join(ROOT, name), self.path(name))
-        os.mkdir(self.path("bin"))
-        with open(self.path("bin", "trial"), "w") as file:
-            file.write(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m twisted.trial "$@"\n')
-        os.chmod(self.path("bin", "trial"), 0o755)
-        path = f"{self.path('bin')}{os.pathsep}{os.environ['PATH']}"
-        for command in "\n".join(run).splitlines():
-            if command:
-                process = self.run_process(
-                    ["sh", "-c", command], env=clean_environment(PATH=path, PYTHONPATH=self.directory)
-                )
-                self.assertEqual(process.wait(), 0, f"{command}\n{process.output}\n{process.errors}")
+        self.environment["PYTHONPATH"] = self.directory
+        self.read_as_told("CONTRIBUTING.rst")
 
 
 class NameTests(SynchronousTestCase):

@@ -21,20 +21,21 @@ from unittest import SkipTest
 from twisted.trial.unittest import SynchronousTestCase
 
 import sodiumtwist
-from sodiumtwist import Limits, RekeyAfter, Timeouts, commands
+from sodiumtwist import Limits, RekeyAfter, Timeouts, running
 from sodiumtwist.core import states, wire
 from sodiumtwist.endpoints import CLIENT_KEYWORDS, SERVER_KEYWORDS
 from sodiumtwist.tap import LIMITS
 
 from .pages import LANGUAGES, ROOT, PageTestCase, read_blocks, read_page
 from .processes import SODIUMTWIST, TWISTD, ProcessTestCase
+from .test_layering import FLOORS
 
 UNIT = os.path.join("docs", "howto", "sodiumtwist.service")
 
 
 def pages() -> Iterator[str]:
     """All pages, as paths in the repository."""
-    yield from ("README.rst", "SECURITY.rst", "CHANGELOG.rst")
+    yield from ("README.rst", "SECURITY.rst", "CHANGELOG.rst", "CONTRIBUTING.rst")
     for directory, _, names in os.walk(os.path.join(ROOT, "docs")):
         if "_build" not in directory:
             for name in names:
@@ -48,6 +49,8 @@ class PageTests(PageTestCase):
 
 def _add_tests() -> None:
     for page in pages():
+        if page == "CONTRIBUTING.rst":
+            continue  # test_contributing.py runs it in a copy of the repository
         blocks = read_blocks(read_page(page))
         if any(LANGUAGES.get(block.language, True) and not (block.not_run or block.included) for block in blocks):
 
@@ -183,6 +186,15 @@ class NameTests(SynchronousTestCase):
             self.assertRegex(code, r"^``(?!.*test_).*: .*``$", what)
             self.assertRegex(test, r"^``.*test_\w+\.py: \w+\.test_\w+``$", what)
 
+    def test_floors(self) -> None:
+        """The drawing has modules on the floors where they are."""
+        page = read_page("docs/reference/source.rst")
+        for floor, name in ((1, "core"), (2, "Twisted"), (3, "programs")):
+            drawn = re.search(rf"^    {name} +(.*)$", page, re.M)
+            assert drawn is not None
+            prefix = "core." if floor == 1 else ""
+            self.assertLessEqual({prefix + module for module in drawn[1].split(", ")}, set(FLOORS[floor].split()))
+
     def test_public_names(self) -> None:
         """The API's page has each public name, and no others of the package itself."""
         page = read_page("docs/reference/api.rst")
@@ -234,7 +246,7 @@ class TextTests(SynchronousTestCase):
 
     def test_exit_statuses(self) -> None:
         listed = [int(row[0]) for row in rows("docs/reference/sodiumtwist.rst")]
-        known = [getattr(commands, name) for name in dir(commands) if name.startswith("EXIT_")]
+        known = [getattr(running, name) for name in dir(running) if name.startswith("EXIT_")]
         ended = [128 + number for number in (signal.SIGHUP, signal.SIGTERM)]
         self.assertEqual(listed, sorted([0, *known, *ended]))
 
