@@ -46,7 +46,7 @@ class FromCode(Directive):
 
     def run(self):
         name = self.arguments[0]
-        self.state_machine.insert_input(from_code.PARTS[name]().splitlines(), f"from_code: {name}")
+        self.state_machine.insert_input(list(from_code.PARTS[name]()), f"from_code: {name}")
         return []
 
 

@@ -12,8 +12,10 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from types import ModuleType
+from typing import Any
 
-from zope.interface import Interface
 from zope.interface.interface import Method
 
 import sodiumtwist
@@ -46,7 +48,8 @@ def help_of(command: list[str]) -> list[str]:
 
 def _sodiumtwist() -> Iterator[str]:
     yield from _literal(help_of(SODIUMTWIST))
-    for name, _, _, what in Options.subCommands:
+    commands: Any = Options.subCommands
+    for name, _, _, what in commands:
         title = f"sodiumtwist {name}"
         yield from (title, "~" * len(title), "", what[0].upper() + what[1:] + ".", "")
         yield from _literal(help_of([*SODIUMTWIST, name]))
@@ -62,7 +65,7 @@ def _error_tree() -> Iterator[str]:
     yield from _literal(textwrap.dedent(tree).splitlines())
 
 
-def _meanings(module: object) -> dict[str, str]:
+def _meanings(module: ModuleType) -> dict[str, str]:
     """Read the ``#:`` comments above what a module assigns."""
     found = re.findall(r"((?: *#: .*\n)+) *(\w+) = ", inspect.getsource(module))
     return {name: " ".join(re.sub(r"^ *#: ", "", comment, flags=re.M).split()) for comment, name in found}
@@ -94,11 +97,11 @@ def _state_drawing(table: states.Table) -> Iterator[str]:
 
 def _interface(name: str) -> Iterator[str]:
     """Describe a zope interface, which autodoc takes for no class."""
-    interface: type[Interface] = getattr(sodiumtwist, name)
+    interface: Any = getattr(sodiumtwist, name)
     yield from (f".. py:class:: {name}", f"   :canonical: {interface.__module__}.{name}", "")
     yield from textwrap.indent(inspect.cleandoc(interface.__doc__), "   ").splitlines()
     for member in interface.names():
-        found = interface[member]
+        found: Any = interface[member]
         kind = (
             f"method:: {member}{found.getSignatureString()}" if isinstance(found, Method) else f"attribute:: {member}"
         )
@@ -107,22 +110,19 @@ def _interface(name: str) -> Iterator[str]:
     yield ""
 
 
-#: What ``.. from-code:: NAME`` may name.
-PARTS: dict[str, Callable[[], str]] = {
-    "help-sodiumtwist": lambda: "\n".join(_sodiumtwist()),
-    "help-twistd-sodium": lambda: "\n".join(_twistd("sodium")),
-    "help-twistd-sodium-tunnel": lambda: "\n".join(_twistd("sodium-tunnel")),
-    "errors": lambda: "\n".join(_error_tree()),
-    "server-drawing": lambda: "\n".join(_state_drawing(states.SERVER)),
-    "client-drawing": lambda: "\n".join(_state_drawing(states.CLIENT)),
-    "server-states": lambda: "\n".join(_state_table(states.SERVER)),
-    **{
-        name: lambda name=name: "\n".join(_interface(name))
-        for name in ("ISodiumTransport", "ISodiumAvatar", "IReplayMemory")
-    },
-    "client-states": lambda: "\n".join(_state_table(states.CLIENT)),
+#: What ``.. from-code:: NAME`` may name, with what makes the lines of it.
+PARTS: dict[str, Callable[[], Iterator[str]]] = {
+    "help-sodiumtwist": partial(_sodiumtwist),
+    "help-twistd-sodium": partial(_twistd, "sodium"),
+    "help-twistd-sodium-tunnel": partial(_twistd, "sodium-tunnel"),
+    "errors": partial(_error_tree),
+    "server-drawing": partial(_state_drawing, states.SERVER),
+    "client-drawing": partial(_state_drawing, states.CLIENT),
+    "server-states": partial(_state_table, states.SERVER),
+    **{name: partial(_interface, name) for name in ("ISodiumTransport", "ISodiumAvatar", "IReplayMemory")},
+    "client-states": partial(_state_table, states.CLIENT),
 }
 
 
 if __name__ == "__main__":
-    print(PARTS[sys.argv[1]]())
+    print("\n".join(PARTS[sys.argv[1]]()))

@@ -9,7 +9,7 @@ How a block is marked, so that it is known what to do with it:
   ``PUBLICKEY`` belongs to ``server.key``, and ports are free ones.
 - ``python``: a program. What it prints stands in comments behind its prints, with ``…`` for anything.
 - A block with a ``:caption:`` is a file of that name, which later commands of the page use.
-- ``text``: not code; output and drawings.
+- ``text``, ``ini``: not code to run; output, drawings, settings.
 - ``.. not run: WHY``, as a comment before a block of ``sh`` or ``python``: tests can't run it.
 """
 

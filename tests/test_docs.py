@@ -211,8 +211,10 @@ class LimitTests(SynchronousTestCase):
     # What is in KiB has that unit in the code, too.
     UNITS = {"": 1, "bytes": 1, "s": 1, "KiB": 1, "MiB": 1 << 20, "GiB": 1 << 30}
 
-    def value(self, where: str) -> float:
-        path, name, argument = re.fullmatch(r"``(.*): ([\w.]+)(?:\((\w+)\))?``", where).groups()
+    def value(self, where: str) -> Any:
+        named = re.fullmatch(r"``(.*): ([\w.]+)(?:\((\w+)\))?``", where)
+        assert named is not None, where
+        path, name, argument = named.groups()
         if argument is not None:
             return inspect.signature(find(path, name)).parameters[argument].default
         return find(path, name)
@@ -230,9 +232,9 @@ class LimitTests(SynchronousTestCase):
     def test_complete(self) -> None:
         """It has all that can be set, and says how."""
         page = read_page("docs/reference/limits.rst")
-        for kind in (Limits, Timeouts, RekeyAfter):
-            for field in fields(kind):
-                self.assertIn(f": {kind.__name__}.{field.name}``", page)
+        for settings in (Limits, Timeouts, RekeyAfter):
+            for field in fields(settings):
+                self.assertIn(f": {settings.__name__}.{field.name}``", page)
         changed_by = {row[2]: row[3] for row in self.table()}
         for name, (kind, argument) in LIMITS.items():
             self.assertIn(f"``{name}``", changed_by.values())
@@ -279,6 +281,9 @@ class FromCodeTests(SynchronousTestCase):
         self.from_code = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(self.from_code)
 
+    def part(self, name: str) -> str:
+        return "\n".join(self.from_code.PARTS[name]()) + "\n"
+
     def test_names(self) -> None:
         """Pages name what there is, and all of it."""
         named = [name for page in pages() for name in re.findall(r"^\.\. from-code:: (.*)$", read_page(page), re.M)]
@@ -287,8 +292,8 @@ class FromCodeTests(SynchronousTestCase):
     def test_states(self) -> None:
         """All states are in the tables, with a meaning, and all transitions in the drawings."""
         for side, table in (("server", states.SERVER), ("client", states.CLIENT)):
-            meanings = self.from_code.PARTS[f"{side}-states"]()
-            drawing = self.from_code.PARTS[f"{side}-drawing"]()
+            meanings = self.part(f"{side}-states")
+            drawing = self.part(f"{side}-drawing")
             for state, acts in table.items():
                 self.assertRegex(meanings, rf"\* - {state.name}\n     - \w")
                 for act, following in acts.items():
@@ -297,7 +302,7 @@ class FromCodeTests(SynchronousTestCase):
                         self.assertRegex(drawing, rf"(?s) {state.name}\n.*-- {act.value} -+> {where}\n")
 
     def test_errors(self) -> None:
-        tree = self.from_code.PARTS["errors"]()
+        tree = self.part("errors")
         for name in sodiumtwist.__all__:
             kind = getattr(sodiumtwist, name)
             if inspect.isclass(kind) and issubclass(kind, sodiumtwist.SodiumError):
@@ -305,11 +310,11 @@ class FromCodeTests(SynchronousTestCase):
 
     def test_help(self) -> None:
         """The help is that of the commands."""
-        self.assertIn("      --delete            take the login out", self.from_code.PARTS["help-sodiumtwist"]())
-        self.assertIn("-t, --to=", self.from_code.PARTS["help-twistd-sodium-tunnel"]())
+        self.assertIn("      --delete            take the login out", self.part("help-sodiumtwist"))
+        self.assertIn("-t, --to=", self.part("help-twistd-sodium-tunnel"))
 
     def test_interfaces(self) -> None:
-        self.assertIn(".. py:method:: remember(fingerprint)", self.from_code.PARTS["IReplayMemory"]())
+        self.assertIn(".. py:method:: remember(fingerprint)", self.part("IReplayMemory"))
 
 
 class UnitTests(ProcessTestCase):
