@@ -16,8 +16,6 @@ from functools import partial
 from types import ModuleType
 from typing import Any
 
-from zope.interface.interface import Method
-
 import sodiumtwist
 from sodiumtwist.cli import Options
 from sodiumtwist.core import errors, states
@@ -102,9 +100,8 @@ def _interface(name: str) -> Iterator[str]:
     yield from textwrap.indent(inspect.cleandoc(interface.__doc__), "   ").splitlines()
     for member in interface.names():
         found: Any = interface[member]
-        kind = (
-            f"method:: {member}{found.getSignatureString()}" if isinstance(found, Method) else f"attribute:: {member}"
-        )
+        is_method = hasattr(found, "getSignatureString")
+        kind = f"method:: {member}{found.getSignatureString()}" if is_method else f"attribute:: {member}"
         yield from ("", f"   .. py:{kind}", f"      :canonical: {interface.__module__}.{name}.{member}", "")
         yield from textwrap.indent(inspect.cleandoc(found.getDoc()), "      ").splitlines()
     yield ""
@@ -112,15 +109,15 @@ def _interface(name: str) -> Iterator[str]:
 
 #: What ``.. from-code:: NAME`` may name, with what makes the lines of it.
 PARTS: dict[str, Callable[[], Iterator[str]]] = {
-    "help-sodiumtwist": partial(_sodiumtwist),
+    "help-sodiumtwist": _sodiumtwist,
     "help-twistd-sodium": partial(_twistd, "sodium"),
     "help-twistd-sodium-tunnel": partial(_twistd, "sodium-tunnel"),
-    "errors": partial(_error_tree),
+    "errors": _error_tree,
     "server-drawing": partial(_state_drawing, states.SERVER),
     "client-drawing": partial(_state_drawing, states.CLIENT),
     "server-states": partial(_state_table, states.SERVER),
-    **{name: partial(_interface, name) for name in ("ISodiumTransport", "ISodiumAvatar", "IReplayMemory")},
     "client-states": partial(_state_table, states.CLIENT),
+    **{name: partial(_interface, name) for name in ("ISodiumTransport", "ISodiumAvatar", "IReplayMemory")},
 }
 
 
