@@ -70,6 +70,30 @@ def _libsodium_pull(stream_header: bytes) -> Callable[[bytes, int], None]:
     return open_pdu
 
 
+def libsodium_there_and_back() -> Callable[[bytes], None]:
+    """
+    Begin a stream.
+
+    :return: seals a PDU with this body and opens it.
+    """
+    state, opening = _new_state(), _new_state()
+    stream_header, tag = ffi.new("unsigned char[]", 24), ffi.new("unsigned char *")
+    lib.crypto_secretstream_xchacha20poly1305_init_push(state, stream_header, KEY)
+    lib.crypto_secretstream_xchacha20poly1305_init_pull(opening, stream_header, KEY)
+    sealed, opened = (ffi.new("unsigned char[]", max(SIZES.values()) + STREAM_OVERHEAD) for _ in range(2))
+    push, pull = lib.crypto_secretstream_xchacha20poly1305_push, lib.crypto_secretstream_xchacha20poly1305_pull
+    null = ffi.NULL
+
+    def there_and_back(body: bytes) -> None:
+        for message in (HEADER, body):
+            size = len(message)
+            push(state, sealed, null, message, size, null, 0, TAG)
+            if pull(opening, opened, null, tag, sealed, size + STREAM_OVERHEAD, null, 0):
+                raise ValueError("what libsodium has sealed does not open")
+
+    return there_and_back
+
+
 def _bindings_push() -> tuple[bytes, Callable[[bytes, bytes], bytes]]:
     state = bindings.crypto_secretstream_xchacha20poly1305_state()
     stream_header = bindings.crypto_secretstream_xchacha20poly1305_init_push(state, KEY)

@@ -1,0 +1,85 @@
+"""
+How many instructions of the processor a PDU takes in the core, as callgrind counts them: the same number
+whatever else the machine does, so this is a test, not a measurement.
+
+``python -m benchmarks.instructions`` prints them and ends with status 1 when they are more than a given
+multiple of what libsodium takes for the same messages.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+from .core import open_pair, receive_seconds
+from .crypto import libsodium_there_and_back
+from .payloads import payload
+
+COUNT = 1000
+SIZE = 100
+
+#: What is counted: a PDU of 100 bytes sealed and opened by libsodium alone, through cffi; the same made of
+#: a call of the core and made into an event; neither of both, to know what starting Python takes.
+LIBSODIUM, CORE, NOTHING = WHAT = "libsodium", "core", "nothing"
+
+#: The multiple of libsodium's instructions that the core may take.
+BOUND = 2.5
+
+
+def work(what: str) -> None:
+    """
+    Do what is counted.
+
+    :param what: one of ``WHAT``.
+    """
+    body = payload(SIZE)
+    client, server = open_pair()
+    there_and_back = libsodium_there_and_back()
+    if what == CORE:
+        receive_seconds(client, server, body, COUNT, None)
+    elif what == LIBSODIUM:
+        for _ in range(COUNT):
+            there_and_back(body)
+
+
+def count() -> dict[str, int]:
+    """
+    Run it all under callgrind, at the same time.
+
+    :return: the instructions of each.
+    """
+    environment = {**os.environ, "PYTHONHASHSEED": "0"}
+    command = ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", sys.executable, "-m", __spec__.name]
+    running = {
+        what: subprocess.Popen([*command, what], env=environment, stderr=subprocess.PIPE, text=True) for what in WHAT
+    }
+    counted = {}
+    for what, process in running.items():
+        _, errors = process.communicate()
+        found = re.search(r"Collected : (\d+)", errors)
+        if process.returncode or not found:
+            raise SystemExit(f"callgrind ended with status {process.returncode}:\n{errors}")
+        counted[what] = int(found[1])
+    return counted
+
+
+def main() -> int:
+    if shutil.which("valgrind") is None:
+        print("skipped: valgrind is not installed")
+        return 0
+    counted = count()
+    each = {what: (counted[what] - counted[NOTHING]) / COUNT for what in (LIBSODIUM, CORE)}
+    multiple = each[CORE] / each[LIBSODIUM]
+    print(f"a PDU of {SIZE} bytes, sent and received: {each[CORE]:,.0f} instructions,")
+    print(f"{multiple:.2f} times the {each[LIBSODIUM]:,.0f} of libsodium; {BOUND:.2f} times are allowed")
+    return int(multiple > BOUND)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:]:
+        work(sys.argv[1])
+    else:
+        sys.exit(main())
