@@ -13,6 +13,7 @@ traffic stays on loopback addresses, and all payloads come from one seed.
 ``in-flight``      100-byte requests, 128 at once
 ``connections``    connect, authenticate, one request answered, close
 ``send``           ``sodiumtwist send`` to ``twistd sodium --file`` on a RAM disk, beside scp
+``ping``           how soon one is answered, alone and beside a connection that sends flat out
 ``scale``          many connections: throughput, memory, time to accept them
 ``distance``       transfers over a line that takes its time
 =================  ================================================================================

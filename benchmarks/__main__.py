@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 
 from . import __doc__ as what_there_is
-from . import core, crypto, distance, files, loopback, scale
+from . import beside, core, crypto, distance, files, loopback, scale
 from .machine import describe_machine, describe_versions
 from .plan import FULL, QUICK, SEED, Plan
 from .tables import Table
@@ -23,11 +23,12 @@ SECTIONS: dict[str, Callable[[Plan], Iterator[Table]]] = {
     "crypto": crypto.run,
     "core": core.run,
     "send": files.run,
+    "ping": beside.run,
     "scale": scale.run,
     "distance": distance.run,
 }
 
-NAMES = ("crypto", "core", *WORKLOADS, "send", "scale", "distance")
+NAMES = ("crypto", "core", *WORKLOADS, "send", "ping", "scale", "distance")
 
 
 def parse_options(arguments: Sequence[str]) -> argparse.Namespace:

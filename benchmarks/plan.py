@@ -27,6 +27,7 @@ class Plan:
     :ivar in_flight_requests: 128 at once.
     :ivar connections: one after the other.
     :ivar file_bytes: the size of the file that is sent.
+    :ivar pings: one after the other.
     :ivar crowds: how many connections there are at once.
     :ivar crowd_bytes: sent by them together.
     :ivar crowd_rounds_to: crowds above this are measured once, as it takes long.
@@ -45,6 +46,7 @@ class Plan:
     in_flight_requests: int = 30_000
     connections: int = 300
     file_bytes: int = 1024 * MIB
+    pings: int = 300
     crowds: tuple[int, ...] = (1, 10, 100, 1_000, 10_000)
     crowd_bytes: int = 512 * MIB
     crowd_rounds_to: int = 1_000
@@ -66,6 +68,7 @@ QUICK = Plan(
     in_flight_requests=500,
     connections=10,
     file_bytes=16 * MIB,
+    pings=10,
     crowds=(1, 10, 1_000),
     crowd_bytes=16 * MIB,
     delays=(0.0, 0.01),

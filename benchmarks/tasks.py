@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 BULK, SERIAL, IN_FLIGHT, CONNECTIONS = "bulk", "serial", "in-flight", "connections"
-UPLOAD, STOP_AND_WAIT, CROWD = "upload", "stop-and-wait", "crowd"
+UPLOAD, STOP_AND_WAIT, CROWD, PING = "upload", "stop-and-wait", "crowd", "ping"
 
 #: Requests that are unanswered at once in ``IN_FLIGHT``.
 WINDOW = 128
@@ -24,7 +24,8 @@ class Task:
         ``CONNECTIONS``: ``count`` times connect, authenticate, have one request answered, close.
         ``UPLOAD``: as ``sodiumtwist send`` does, ``count`` chunks. ``STOP_AND_WAIT``: as ``BULK``, but each
         payload waits until the one before is confirmed. ``CROWD``: hold ``count`` connections, and when told
-        to go send ``each`` payloads by each of them.
+        to go send ``each`` payloads by each of them. ``PING``: ``count`` of them, one at a time; it tells the
+        median.
     :ivar size: of a payload, in bytes.
     :ivar count: how many.
     :ivar each: see there.

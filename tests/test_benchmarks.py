@@ -114,6 +114,11 @@ class RunTests(ProcessTestCase):
         self.assertEqual((row["samples"], row["ratio"], row["note"]), ([], None, "not installed: no such library"))
         self.assertRegex(running.output[-1], "^  ZeroMQ CURVE +not installed: no such library$")
 
+    def test_ping(self) -> None:
+        _, figures = self.run_quickly("--only", "ping")
+        alone, beside = figures["tables"][0]["rows"]
+        self.assertEqual((len(alone["samples"]), len(beside["samples"])), (1, 1), figures)
+
     def test_send(self) -> None:
         """A file by whole processes; scp takes part where it can."""
         _, figures = self.run_quickly("--only", "send")

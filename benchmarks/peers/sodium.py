@@ -4,6 +4,7 @@ sodiumtwist: requests by ``connect()`` and ``respond``, bulk by protocols of PDU
 
 from __future__ import annotations
 
+from statistics import median
 from time import perf_counter
 from typing import Any
 
@@ -26,7 +27,7 @@ from sodiumtwist.transfer import UploadFactory, UploadSender
 
 from ..child import HOST, run_in_reactor, serve_in_reactor
 from ..payloads import payload
-from ..tasks import BULK, CONNECTIONS, CROWD, STOP_AND_WAIT, UPLOAD, Task
+from ..tasks import BULK, CONNECTIONS, CROWD, PING, STOP_AND_WAIT, UPLOAD, Task
 from .asking import ask_all, repeat
 from .counting import SIZE
 from .crowding import crowd
@@ -161,6 +162,9 @@ async def _work(reactor: Any, server: dict[str, Any], task: Task, early: bool) -
         for _ in range(task.count):
             await counting.send_all(data, 1)
         return {"seconds": perf_counter() - began}
+    if task.workload == PING:
+        counting = await connect_counting(reactor, server["bulk_port"])
+        return {"seconds": median([await counting.ping() for _ in range(task.count)])}
     if task.workload == BULK:
         counting = await connect_counting(reactor, server["bulk_port"])
         await counting.send_all(data, task.warm_up)
