@@ -4,27 +4,38 @@ One side of the protocol alone on a transport of strings, with the core of the o
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, cast
 
+from twisted.cred.checkers import ICredentialsChecker
+from twisted.internet.interfaces import IPushProducer
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from sodiumtwist import Timeouts
+from sodiumtwist import SodiumClientFactory, SodiumServerFactory, Timeouts
 from sodiumtwist.core.connection import ClientConnection, ServerConnection
-from sodiumtwist.core.events import AuthenticationRequested
+from sodiumtwist.core.events import AuthenticationRequested, Event
 
+from .core.peers import Connection
 from .pair import (
     CLIENT_PAIR,
     LOGIN,
     PASSPHRASE,
     SERVER_PAIR,
+    ClientArguments,
+    Recorder,
     RecordingClient,
     RecordingServer,
+    ServerArguments,
+    build,
     make_client_factory,
     make_server_factory,
 )
 from .transports import Transport
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 #: A DATA on the wire is this much longer than its payload; a PING or PONG is as long as said.
 OVERHEAD = 46
@@ -33,9 +44,9 @@ CLIENT_AUTH_SIZE = 400
 SERVER_HELO_SIZE = 236
 
 
-def wide(**arguments: Any) -> Timeouts:
+def wide(ping_interval: float = Timeouts.ping_interval, inactivity: float = Timeouts.inactivity) -> Timeouts:
     """Deadlines with as many PINGs under way as the test likes."""
-    return Timeouts(**{"outstanding_pongs": 100_000, **arguments})
+    return Timeouts(ping_interval=ping_interval, inactivity=inactivity, outstanding_pongs=100_000)
 
 
 class AloneTestCase(SynchronousTestCase):
@@ -43,53 +54,74 @@ class AloneTestCase(SynchronousTestCase):
     One side on a transport of strings, and the core of the other side in the test's hands.
 
     :ivar protocol: the side under test.
-    :ivar peer: the other one.
+    :ivar peer: the other one, which is ``peer_client`` or ``peer_server``.
     """
 
-    protocol: Any
-    peer: Any
+    protocol: Recorder
+    peer: Connection
+    peer_client: ClientConnection
+    peer_server: ServerConnection
 
-    def _connect(self, factory: Any, orderly: bool) -> None:
+    def _connect(self, factory: SodiumServerFactory | SodiumClientFactory, orderly: bool) -> None:
         self.factory = factory
-        self.factory.wall_clock = lambda: 1_000_000_000_000_000_007
-        self.protocol = factory.buildProtocol(None)
+        self.patch(factory, "wall_clock", lambda: 1_000_000_000_000_000_007)
+        self.protocol = build(factory, Recorder)
         self.transport = Transport(self.protocol, orderly)
         self.protocol.makeConnection(self.transport)
 
     def start_server(
-        self, protocol: Any = RecordingServer, checker: Any = None, orderly: bool = True, **arguments: Any
+        self,
+        protocol: Callable[[], RecordingServer] = RecordingServer,
+        checker: ICredentialsChecker | None = None,
+        orderly: bool = True,
+        **arguments: Unpack[ServerArguments],
     ) -> None:
         """Connect a server's side; nothing was received."""
         self.clock = Clock()
         self._connect(make_server_factory(self.clock, protocol, checker, **arguments), orderly)
-        self.peer = ClientConnection(SERVER_PAIR.public, LOGIN, PASSPHRASE, 0, CLIENT_PAIR, wide())
+        self.peer = self.peer_client = ClientConnection(SERVER_PAIR.public, LOGIN, PASSPHRASE, 0, CLIENT_PAIR, wide())
 
-    def open_server(self, *arguments: Any, **more: Any) -> None:
+    def open_server(
+        self,
+        protocol: Callable[[], RecordingServer] = RecordingServer,
+        orderly: bool = True,
+        **arguments: Unpack[ServerArguments],
+    ) -> None:
         """Connect and authenticate a server's side."""
-        self.start_server(*arguments, **more)
-        self.feed(self.peer.initiate())
+        self.start_server(protocol, orderly=orderly, **arguments)
+        self.feed(self.peer_client.initiate())
         self.assertTrue(self.protocol.is_authenticated)
         self.read()
 
-    def start_client(self, protocol: Any = RecordingClient, orderly: bool = True, **arguments: Any) -> None:
+    def start_client(
+        self,
+        protocol: Callable[[], RecordingClient] = RecordingClient,
+        orderly: bool = True,
+        **arguments: Unpack[ClientArguments],
+    ) -> None:
         """Connect a client's side; its CLIENT_AUTH was received."""
         self.clock = Clock()
         self._connect(make_client_factory(self.clock, protocol, **arguments), orderly)
-        self.peer = ServerConnection(SERVER_PAIR, 0, wide())
+        self.peer = self.peer_server = ServerConnection(SERVER_PAIR, 0, wide())
         (event,) = self.read()
         self.assertIsInstance(event, AuthenticationRequested)
 
-    def open_client(self, *arguments: Any, **more: Any) -> None:
+    def open_client(
+        self,
+        protocol: Callable[[], RecordingClient] = RecordingClient,
+        orderly: bool = True,
+        **arguments: Unpack[ClientArguments],
+    ) -> None:
         """Connect and authenticate a client's side."""
-        self.start_client(*arguments, **more)
-        self.feed(self.peer.accept(0))
+        self.start_client(protocol, orderly, **arguments)
+        self.feed(self.peer_server.accept(0))
         self.assertTrue(self.protocol.is_authenticated)
 
     def feed(self, *pieces: bytes) -> None:
         """Have them received in one read."""
         self.protocol.dataReceived(b"".join(pieces))
 
-    def read(self) -> list[Any]:
+    def read(self) -> list[Event]:
         """What the other side sees in the bytes written since the last call."""
         written = self.transport.value()
         self.transport.clear()
@@ -105,9 +137,15 @@ class AloneTestCase(SynchronousTestCase):
     def peer_ping(self, count: int = 1) -> bytes:
         return b"".join(self.peer.send_ping(self.clock.seconds(), 0) for _ in range(count))
 
+    @property
+    def producer(self) -> IPushProducer:
+        """What the transport pauses and resumes."""
+        assert self.transport.producer is not None
+        return cast(IPushProducer, self.transport.producer)
+
     def fill(self) -> None:
         """The transport's buffer is full."""
-        self.transport.producer.pauseProducing()
+        self.producer.pauseProducing()
 
     def fill_with_each_write(self) -> None:
         """From now on each write fills the transport's buffer."""
@@ -121,16 +159,16 @@ class AloneTestCase(SynchronousTestCase):
 
     def drain(self) -> None:
         """The transport's buffer is empty."""
-        self.transport.producer.resumeProducing()
+        self.producer.resumeProducing()
 
-    def assert_lost(self, error: Any) -> Failure:
+    def assert_lost(self, error: type[BaseException]) -> Failure:
         """It is over for this reason, and no delayed call is left behind."""
         reason = self.protocol.reason
-        self.assertIsNotNone(reason, "the connection is up")
+        assert reason is not None, "the connection is up"
         self.assertIs(reason.type, error, reason)
         self.assertFalse(self.protocol.is_authenticated)
         self.assertEqual(self.clock.getDelayedCalls(), [])
-        return reason  # type: ignore[no-any-return]
+        return reason
 
     def assert_up(self) -> None:
         self.assertIsNone(self.protocol.reason)

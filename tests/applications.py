@@ -4,23 +4,25 @@ Applications on encrypted streams, both ends in memory.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
-from twisted.internet.interfaces import IHalfCloseableProtocol
-from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol, IPushProducer
+from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from sodiumtwist import SingleLogin, Timeouts
-from sodiumtwist.streams import StreamClientFactory, StreamServerFactory
+from sodiumtwist import ISodiumTransport, SingleLogin, Timeouts
+from sodiumtwist.streams import ClientStream, ServerStream, StreamClientFactory, StreamServerFactory
 
 from .pair import CLIENT_PAIR, LOGIN, PASSPHRASE, SERVER_PAIR, Pair
 
 
 class Application(Protocol):
     """Writes down what it gets."""
+
+    transport: ISodiumTransport
 
     def __init__(self) -> None:
         self.received = b""
@@ -29,9 +31,14 @@ class Application(Protocol):
     def dataReceived(self, data: bytes) -> None:
         self.received += data
 
-    def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
         assert self.reason is None
         self.reason = reason
+
+    @property
+    def why(self) -> type[BaseException] | None:
+        """The type of the reason of its end, ``None`` before."""
+        return None if self.reason is None else self.reason.type
 
 
 @implementer(IHalfCloseableProtocol)
@@ -56,16 +63,18 @@ class Applications(Factory):
 
     noisy = False
 
-    def __init__(self, protocol: Any = Application) -> None:
-        self.protocol = protocol
-        self.built: list[Any] = []
+    def __init__(self, make: Callable[[], Application | None] = Application) -> None:
+        self._make = make
+        self.built: list[Application] = []
 
-    def buildProtocol(self, address: Any) -> Any:
-        protocol = self.protocol()
-        self.built.append(protocol)
-        return protocol
+    def buildProtocol(self, address: IAddress | None) -> Application | None:
+        application = self._make()
+        if application is not None:
+            self.built.append(application)
+        return application
 
 
+@implementer(IPushProducer)
 class Producer:
     def __init__(self) -> None:
         self.calls: list[str] = []
@@ -83,8 +92,8 @@ class Producer:
 class StreamTestCase(SynchronousTestCase):
     def start(
         self,
-        server: Any = Application,
-        client: Any = Application,
+        server: Callable[[], Application | None] = Application,
+        client: Callable[[], Application | None] = Application,
         passphrase: str = PASSPHRASE,
         timeouts: Timeouts | None = None,
     ) -> None:
@@ -92,7 +101,7 @@ class StreamTestCase(SynchronousTestCase):
         self.clock = Clock()
         self.servers, self.clients = Applications(server), Applications(client)
         checker = SingleLogin(LOGIN, PASSPHRASE)
-        self.pair = Pair(
+        self.pair: Pair[ServerStream, ClientStream] = Pair(
             StreamServerFactory(self.servers, SERVER_PAIR, checker, clock=self.clock, timeouts=timeouts),
             StreamClientFactory(
                 self.clients,

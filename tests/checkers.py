@@ -4,14 +4,16 @@ Checkers that decide when, and as, a test says.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Union
 
 from twisted.cred.checkers import ICredentialsChecker
-from twisted.cred.credentials import IUsernamePassword
+from twisted.cred.credentials import IUsernamePassword, UsernamePassword
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
-from sodiumtwist import SingleLogin
+#: What checkers answer.
+AvatarId = Union[bytes, tuple[()]]
 
 
 @implementer(ICredentialsChecker)
@@ -27,36 +29,45 @@ class LateChecker:
     credentialInterfaces = (IUsernamePassword,)
 
     def __init__(self) -> None:
-        self.asked: list[Any] = []
-        self.answers: list[Deferred[Any]] = []
-        self.cancelled: list[Deferred[Any]] = []
+        self.asked: list[UsernamePassword] = []
+        self.answers: list[Deferred[AvatarId]] = []
+        self.cancelled: list[Deferred[AvatarId]] = []
 
-    def requestAvatarId(self, credentials: Any) -> Deferred[Any]:
+    def requestAvatarId(self, credentials: UsernamePassword) -> Deferred[AvatarId]:
         self.asked.append(credentials)
-        answer: Deferred[Any] = Deferred(self.cancelled.append)
+        answer: Deferred[AvatarId] = Deferred(self.cancelled.append)
         self.answers.append(answer)
         return answer
 
 
 @implementer(ICredentialsChecker)
 class AnyChecker:
-    """Does what a function does."""
+    """
+    Does what a function does.
+
+    :param decide: returns or raises at once, or returns a Deferred.
+    """
 
     credentialInterfaces = (IUsernamePassword,)
 
-    def __init__(self, decide: Any) -> None:
-        self.requestAvatarId = decide
+    def __init__(self, decide: Callable[[UsernamePassword], bytes | Deferred[AvatarId]]) -> None:
+        self._decide = decide
+
+    # As ICredentialsChecker allows in its text, though not in its annotation.
+    def requestAvatarId(self, credentials: UsernamePassword) -> bytes | Deferred[AvatarId]:  # type: ignore[override]
+        return self._decide(credentials)
 
 
+@implementer(ICredentialsChecker)
 class Undecided:
     """A checker that never decides, and says when it was asked."""
 
-    credentialInterfaces = SingleLogin.credentialInterfaces
+    credentialInterfaces = (IUsernamePassword,)
 
     def __init__(self) -> None:
         self.asked: Deferred[None] = Deferred()
-        self.deciding: Deferred[bytes] = Deferred()
+        self.deciding: Deferred[AvatarId] = Deferred()
 
-    def requestAvatarId(self, credentials: Any) -> Deferred[bytes]:
+    def requestAvatarId(self, credentials: UsernamePassword) -> Deferred[AvatarId]:
         self.asked.callback(None)
         return self.deciding

@@ -162,10 +162,12 @@ class Strangers:
     def run(self) -> None:
         """Do what standard input asks for."""
         self._poll.register(0, select.EPOLLIN)
+        # Unbuffered, or a line could wait where the poll does not see it.
+        stdin = open(0, "rb", buffering=0, closefd=False)
         next_sending = time.monotonic() + 1
         while True:
             if self._wait(0.2):
-                line = sys.stdin.buffer.raw.readline()
+                line = stdin.readline()
                 if not line:
                     return
                 print(json.dumps(self.open(**json.loads(line))), flush=True)

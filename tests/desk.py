@@ -4,15 +4,18 @@ Answers to requests, given when a test says so, and both ends of requests in mem
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from sodiumtwist import Peer, RequestClient, SingleLogin, SodiumServerFactory
-from sodiumtwist.requests import REQUEST_LIMIT
+from sodiumtwist.requests import CONCURRENCY, REQUEST_LIMIT, Respond, Responder
 
 from .pair import LOGIN, PASSPHRASE, SERVER_PAIR, Pair, make_client_factory
+
+if TYPE_CHECKING:
+    pass
 
 LARGEST = 131070
 
@@ -42,8 +45,11 @@ class Desk:
         return [payload for _, payload in self.asked]
 
 
-def make_pair(respond: Any, limit: int = REQUEST_LIMIT, **arguments: Any) -> Pair:
+RequestPair = Pair[Responder, RequestClient]
+
+
+def make_pair(respond: Respond, limit: int = REQUEST_LIMIT, concurrency: int = CONCURRENCY) -> RequestPair:
     clock = Clock()
     checker = SingleLogin(LOGIN, PASSPHRASE)
-    server_factory = SodiumServerFactory(SERVER_PAIR, checker, respond, clock=clock, **arguments)
+    server_factory = SodiumServerFactory(SERVER_PAIR, checker, respond, clock=clock, concurrency=concurrency)
     return Pair(server_factory, make_client_factory(clock, lambda: RequestClient(limit)))

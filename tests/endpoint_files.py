@@ -15,11 +15,18 @@ from sodiumtwist.keyfiles import write_key_file
 from .pair import LOGIN, PASSPHRASE, SERVER_PAIR
 
 
-class SecretsTestCase(SynchronousTestCase):
-    """Has the files that endpoint strings name."""
+class EndpointFiles:
+    """
+    Keys, a passphrase and a list of keys in files.
 
-    def make_secrets(self) -> tuple[str, str]:
-        directory = self.mktemp()
+    :param directory: to be made for them.
+    :ivar for_server: the keywords with which a server takes a login.
+    :ivar for_client: those with which a client gives it.
+    :ivar key_only: the server's key alone.
+    :ivar identity_file: a client's key, which stands in ``list_file``.
+    """
+
+    def __init__(self, directory: str) -> None:
         os.mkdir(directory)
         # A name with all that needs to be quoted.
         self.key_file = os.path.join(directory, "k:=\\ey")
@@ -28,14 +35,18 @@ class SecretsTestCase(SynchronousTestCase):
             with open(path, "w", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
                 file.write(text + "\n")
         self.key_only = f"keyFile={quoteStringArgument(self.key_file)}"
-        self.identity = KeyPair.generate()
+        identity = KeyPair.generate()
         self.identity_file = os.path.join(directory, "identity")
-        write_key_file(self.identity_file, self.identity)
+        write_key_file(self.identity_file, identity)
         self.list_file = os.path.join(directory, "authorized")
         with open(self.list_file, "w") as file:
-            file.write(f"{self.identity.public.hex()}\n")
+            file.write(f"{identity.public.hex()}\n")
         secrets = f"login={LOGIN}:passphraseFile={quoteStringArgument(self.passphrase_file)}"
-        return (
-            f"{secrets}:keyFile={quoteStringArgument(self.key_file)}",
-            f"{secrets}:serverKey={SERVER_PAIR.public.hex()}",
-        )
+        self.for_server = f"{secrets}:{self.key_only}"
+        self.for_client = f"{secrets}:serverKey={SERVER_PAIR.public.hex()}"
+
+
+def hide_secrets(case: SynchronousTestCase) -> None:
+    """Take those out of the environment that endpoint strings would find there."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("SODIUMTWIST_")}
+    case.patch(os, "environ", kept)

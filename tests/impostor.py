@@ -8,6 +8,7 @@ from nacl import bindings
 
 from sodiumtwist import KeyPair
 from sodiumtwist.core import handshake
+from sodiumtwist.core.wire import ClientAuth, pack_client_auth
 
 from .pair import CLIENT_PAIR, LOGIN, PASSPHRASE, SERVER_PAIR
 
@@ -15,5 +16,5 @@ from .pair import CLIENT_PAIR, LOGIN, PASSPHRASE, SERVER_PAIR
 def claim() -> bytes:
     """A handshake with the key of somebody else."""
     impostor = handshake.ClientHandshake(KeyPair.generate(), SERVER_PAIR.public, LOGIN, PASSPHRASE)
-    auth = handshake.ClientAuth(bytes(24), impostor.push.header, CLIENT_PAIR.public, LOGIN, PASSPHRASE)
-    return bindings.crypto_box_seal(handshake.pack_client_auth(auth), SERVER_PAIR.public)  # type: ignore[no-any-return]
+    auth = ClientAuth(bytes(24), impostor.push.header, CLIENT_PAIR.public, LOGIN, PASSPHRASE)
+    return bindings.crypto_box_seal(pack_client_auth(auth), SERVER_PAIR.public)

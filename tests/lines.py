@@ -4,10 +4,10 @@ An application that asks with a line.
 
 from __future__ import annotations
 
-from typing import Any
-
 from twisted.internet.defer import Deferred
+from twisted.internet.protocol import connectionDone
 from twisted.protocols.basic import LineReceiver
+from twisted.python.failure import Failure
 
 
 class Lines(LineReceiver):
@@ -15,10 +15,10 @@ class Lines(LineReceiver):
 
     def __init__(self) -> None:
         self.answered: Deferred[bytes] = Deferred()
-        self.lost: Deferred[Any] = Deferred()
+        self.lost: Deferred[type[BaseException] | None] = Deferred()
 
     def lineReceived(self, line: bytes) -> None:
         self.answered.callback(line)
 
-    def connectionLost(self, reason: Any) -> None:  # type: ignore[override]
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.lost.callback(reason.type)

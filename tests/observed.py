@@ -8,10 +8,9 @@ from typing import Any
 
 from twisted.internet.address import IPv4Address
 from twisted.internet.task import Clock
-from twisted.internet.testing import EventLoggingObserver
-from twisted.logger import formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
+from .logs import logged, refusals
 from .pair import MemoryTransport
 
 
@@ -20,10 +19,10 @@ class ObservedTestCase(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.clock = Clock()
-        self.events = EventLoggingObserver.createWithCleanup(self, globalLogPublisher)
+        self.events = logged(self)
 
     def refusals(self) -> list[str]:
-        return [formatEvent(event) for event in self.events if "refused" in (event.get("log_format") or "")]
+        return refusals(self.events)
 
     def connect(self, factory: Any, host: str = "192.0.2.1") -> tuple[Any, MemoryTransport]:
         """A server's end with nobody at the other one."""

@@ -5,25 +5,47 @@ pauses the producer, an empty one resumes it, a paused reader reads neither byte
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Generic, TypedDict, cast
 
+from twisted.cred.checkers import ICredentialsChecker
+from twisted.cred.portal import Portal
 from twisted.internet.address import IPv4Address
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
-from twisted.internet.interfaces import IConsumer, IPushProducer, ITransport
+from twisted.internet.interfaces import (
+    IConsumer,
+    IProducer,
+    IProtocol,
+    IProtocolFactory,
+    IPushProducer,
+    IReactorTime,
+    ITransport,
+)
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
+from typing_extensions import TypeVar
 from zope.interface import implementer
 
 from sodiumtwist import (
+    AuthorizedKeys,
+    AuthorizedKeysFile,
     KeyPair,
+    Limits,
+    RekeyAfter,
     SingleLogin,
     SodiumClientFactory,
     SodiumClientProtocol,
     SodiumServerFactory,
     SodiumServerProtocol,
+    Timeouts,
 )
+from sodiumtwist.base import SodiumProtocol
 from sodiumtwist.sockets import READ_SIZE
+from sodiumtwist.replays import IReplayMemory
+from sodiumtwist.requests import Respond
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 LOGIN = "l\u00f6gin"
 PASSPHRASE = "Pa55phr\u00e4se-of-tests"
@@ -38,7 +60,7 @@ class Boom(Exception):
     """What a faulty application raises."""
 
 
-class Recorder:
+class Recorder(SodiumProtocol):
     """
     Writes down its hooks.
 
@@ -46,7 +68,7 @@ class Recorder:
     """
 
     def __init__(self) -> None:
-        self.calls: list[Any] = []
+        self.calls: list[str | bytes | Failure] = []
 
     def authenticated(self) -> None:
         self.calls.append("authenticated")
@@ -68,6 +90,11 @@ class Recorder:
         assert len(reasons) < 2, reasons
         return reasons[0] if reasons else None
 
+    @property
+    def why(self) -> type[BaseException] | None:
+        """The type of that reason."""
+        return None if self.reason is None else self.reason.type
+
 
 class RecordingServer(Recorder, SodiumServerProtocol):
     pass
@@ -85,23 +112,52 @@ class EchoServer(RecordingServer):
         self.send_data(payload)
 
 
+class ServerArguments(TypedDict, total=False):
+    """What else a server's factory takes."""
+
+    respond: Respond
+    message: str
+    timeouts: Timeouts | None
+    draw: Callable[[], float]
+    concurrency: int
+    authorized_keys: AuthorizedKeys | AuthorizedKeysFile | None
+    replays: IReplayMemory | None
+    limits: Limits | None
+    rekey: RekeyAfter | None
+
+
 def make_server_factory(
-    clock: Any, protocol: Any = RecordingServer, checker: Any = None, **arguments: Any
+    clock: IReactorTime | None,
+    protocol: Callable[[], SodiumServerProtocol] | None = RecordingServer,
+    checker: ICredentialsChecker | Portal | None = None,
+    **arguments: Unpack[ServerArguments],
 ) -> SodiumServerFactory:
     checker = checker or SingleLogin(LOGIN, PASSPHRASE)
     arguments.setdefault("draw", lambda: 0)
     return SodiumServerFactory(SERVER_PAIR, checker, protocol=protocol, clock=clock, **arguments)
 
 
+class ClientArguments(TypedDict, total=False):
+    """What else a client's factory takes."""
+
+    server_key: bytes
+    login: str
+    passphrase: str
+    pair: KeyPair | None
+    timeouts: Timeouts | None
+    draw: Callable[[], float]
+    rekey: RekeyAfter | None
+
+
 def make_client_factory(
-    clock: Any,
-    protocol: Any = RecordingClient,
-    server_key: bytes = SERVER_PAIR.public,
-    login: str = LOGIN,
-    passphrase: str = PASSPHRASE,
-    **arguments: Any,
+    clock: IReactorTime | None,
+    protocol: Callable[[], SodiumClientProtocol] | None = RecordingClient,
+    **arguments: Unpack[ClientArguments],
 ) -> SodiumClientFactory:
-    return SodiumClientFactory(server_key, login, passphrase, protocol, clock=clock, **arguments)
+    arguments.setdefault("server_key", SERVER_PAIR.public)
+    arguments.setdefault("login", LOGIN)
+    arguments.setdefault("passphrase", PASSPHRASE)
+    return SodiumClientFactory(protocol=protocol, clock=clock, **arguments)
 
 
 @implementer(ITransport, IConsumer, IPushProducer)
@@ -115,7 +171,7 @@ class MemoryTransport:
 
     bufferSize = 65536
 
-    def __init__(self, protocol: Any) -> None:
+    def __init__(self, protocol: IProtocol) -> None:
         self.protocol = protocol
         self.out = bytearray()
         self.writes: list[int] = []
@@ -123,7 +179,7 @@ class MemoryTransport:
         self.reading = True
         self.disconnecting = self.aborting = self.disconnected = False
         self.farewell: Exception = ConnectionDone()
-        self.producer: Any = None
+        self.producer: IPushProducer | None = None
         self.producer_paused = False
         self.no_delay = False
 
@@ -140,7 +196,7 @@ class MemoryTransport:
             self.producer_paused = True
             self.producer.pauseProducing()
 
-    def writeSequence(self, pieces: list[bytes]) -> None:
+    def writeSequence(self, pieces: Iterable[bytes]) -> None:
         self.write(b"".join(pieces))
 
     def take(self, size: int) -> bytes:
@@ -173,10 +229,10 @@ class MemoryTransport:
             producer.stopProducing()
         self.protocol.connectionLost(Failure(reason))
 
-    def registerProducer(self, producer: Any, streaming: bool) -> None:
+    def registerProducer(self, producer: IProducer, streaming: bool) -> None:
         if self.producer is not None or not streaming:
             raise RuntimeError("one streaming producer only")
-        self.producer = producer
+        self.producer = cast(IPushProducer, producer)
 
     def unregisterProducer(self) -> None:
         self.producer = None
@@ -201,7 +257,21 @@ class MemoryTransport:
         self.no_delay = enabled
 
 
-class Pair:
+End = TypeVar("End", bound=IProtocol)
+
+
+def build(factory: IProtocolFactory, kind: type[End]) -> End:
+    """Have a factory build an end, without a connection."""
+    end = factory.buildProtocol(IPv4Address("TCP", "192.0.2.1", 4711))
+    assert isinstance(end, kind), end
+    return end
+
+
+Server = TypeVar("Server", bound=SodiumServerProtocol, default=RecordingServer)
+Client = TypeVar("Client", bound=SodiumClientProtocol, default=RecordingClient)
+
+
+class Pair(Generic[Server, Client]):
     """
     A server's and a client's end, connected; nothing moves before :meth:`flush`.
 
@@ -217,18 +287,29 @@ class Pair:
         read_size: Callable[[], int] = lambda: BUFFER_SIZE,
     ) -> None:
         self._read_size = read_size
-        self.server: Any = server_factory.buildProtocol(IPv4Address("TCP", "192.0.2.1", 4711))
-        self.client: Any = client_factory.buildProtocol(IPv4Address("TCP", "192.0.2.2", 5555))
+        # What the factories build is known to the test, and not to them.
+        self.server = cast(Server, server_factory.buildProtocol(IPv4Address("TCP", "192.0.2.1", 4711)))
+        self.client = cast(Client, client_factory.buildProtocol(IPv4Address("TCP", "192.0.2.2", 5555)))
         self.server_transport = MemoryTransport(self.server)
         self.client_transport = MemoryTransport(self.client)
         self.server.makeConnection(self.server_transport)
         self.client.makeConnection(self.client_transport)
 
     @classmethod
-    def make(cls, server: Any = RecordingServer, client: Any = RecordingClient, clock: Any = None, **more: Any) -> Pair:
-        """Connect two protocol classes that share a clock."""
+    def make(
+        cls,
+        server: Callable[[], Server] | None = None,
+        client: Callable[[], Client] | None = None,
+        clock: Clock | None = None,
+        read_size: Callable[[], int] = lambda: BUFFER_SIZE,
+    ) -> Pair[Server, Client]:
+        """Connect two protocol classes, or those that record, that share a clock."""
         clock = clock or Clock()
-        return cls(make_server_factory(clock, server), make_client_factory(clock, client), **more)
+        return cls(
+            make_server_factory(clock, server or RecordingServer),
+            make_client_factory(clock, client or RecordingClient),
+            read_size,
+        )
 
     def step(self) -> bool:
         """

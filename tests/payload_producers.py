@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted.internet.interfaces import IPushProducer
+from twisted.internet.interfaces import IPullProducer, IPushProducer
 from zope.interface import implementer
 
 
@@ -41,6 +41,7 @@ class PushSource:
         self.stops += 1
 
 
+@implementer(IPullProducer)
 class PullSource:
     """A pull producer: one payload for each question, then it unregisters itself."""
 

@@ -15,7 +15,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import IO, Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -73,6 +73,12 @@ class Running:
             self._news.put(None)
         stream.close()
         self._news.put(None)
+
+    @property
+    def stdin(self) -> IO[bytes]:
+        """Its standard input, where that is a pipe of the test's."""
+        assert self.process.stdin is not None
+        return self.process.stdin
 
     @property
     def pid(self) -> int:

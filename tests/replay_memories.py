@@ -8,12 +8,12 @@ import os
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.logger import LogLevel, formatEvent, globalLogPublisher
-from twisted.trial.unittest import SynchronousTestCase, TestCase
+from twisted.logger import LogEvent, LogLevel, formatEvent
+from twisted.trial.unittest import TestCase
 
 from sodiumtwist.replays import ReplayDatabase
 
@@ -48,18 +48,11 @@ class Model:
         return new
 
 
-def warnings_of(case: SynchronousTestCase) -> list[str]:
-    """Collect what the log warns of from now on."""
-    lines: list[str] = []
-
-    def observe(event: dict[str, Any]) -> None:
-        if event["log_namespace"].startswith("sodiumtwist.replays"):
-            case.assertEqual(event["log_level"], LogLevel.warn)
-            lines.append(formatEvent(event))
-
-    globalLogPublisher.addObserver(observe)
-    case.addCleanup(globalLogPublisher.removeObserver, observe)
-    return lines
+def warnings_in(events: Iterable[LogEvent]) -> list[str]:
+    """What memories warn of; they log nothing else."""
+    ours = [event for event in events if event["log_namespace"].startswith("sodiumtwist.replays")]
+    assert all(event["log_level"] is LogLevel.warn for event in ours), ours
+    return [formatEvent(event) for event in ours]
 
 
 class DatabaseTestCase(TestCase):

@@ -8,13 +8,13 @@ from typing import Any
 
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.task import Clock
-from twisted.internet.testing import EventLoggingObserver
-from twisted.logger import formatEvent, globalLogPublisher
+from twisted.logger import formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from sodiumtwist import PayloadTooLarge
 
 from .checkers import AnyChecker, LateChecker
+from .logs import logged
 from .pair import LOGIN, Boom, Pair, RecordingClient, RecordingServer, make_client_factory, make_server_factory
 
 
@@ -44,34 +44,34 @@ class ApplicationFailureTests(SynchronousTestCase):
         self.assertEqual(clock.getDelayedCalls(), [])
         return pair
 
-    def any_login(self) -> Any:
+    def any_login(self) -> AnyChecker:
         return AnyChecker(lambda credentials: credentials.username)
 
     def test_payload_received_of_a_server(self) -> None:
         class Server(RecordingServer):
             def payload_received(self, payload: bytes) -> None:
                 super().payload_received(payload)
-                if self.peer.login == LOGIN:
+                if self.peer is not None and self.peer.login == LOGIN:
                     raise Boom("in the hook")
 
         pair = self.fail_in(Server, checker=self.any_login())
-        self.assertIs(pair.server.reason.type, Boom)
-        self.assertIs(pair.client.reason.type, ConnectionLost)
+        self.assertIs(pair.server.why, Boom)
+        self.assertIs(pair.client.why, ConnectionLost)
 
     def test_authenticated_of_a_server(self) -> None:
         class Server(RecordingServer):
             def authenticated(self) -> None:
                 super().authenticated()
-                if self.peer.login == LOGIN:
+                if self.peer is not None and self.peer.login == LOGIN:
                     raise Boom("in the hook")
 
         for checker in (self.any_login(), LateChecker()):
             pair = self.fail_in(Server, checker=checker)
-            self.assertIs(pair.server.reason.type, Boom)
+            self.assertIs(pair.server.why, Boom)
             self.assertEqual(pair.server.payloads, [])
             # The login was right, and the client is not told otherwise.
             self.assertEqual(pair.client.calls[0], "authenticated")
-            self.assertIs(pair.client.reason.type, ConnectionDone)
+            self.assertIs(pair.client.why, ConnectionDone)
 
     def test_hooks_of_a_client(self) -> None:
         class InAuthenticated(RecordingClient):
@@ -93,8 +93,8 @@ class ApplicationFailureTests(SynchronousTestCase):
                 pair = Pair.make(Server, client, clock)
                 pair.flush()
                 self.assertEqual(len(self.flushLoggedErrors(Boom)), 1)
-                self.assertIs(pair.client.reason.type, Boom)
-                self.assertIs(pair.server.reason.type, ConnectionLost)
+                self.assertIs(pair.client.why, Boom)
+                self.assertIs(pair.server.why, ConnectionLost)
                 self.assertEqual(clock.getDelayedCalls(), [])
 
     def test_misuse_in_a_hook(self) -> None:
@@ -108,7 +108,7 @@ class ApplicationFailureTests(SynchronousTestCase):
         pair.flush()
         pair.client.send_data(b"x")
         pair.flush()
-        self.assertIs(pair.server.reason.type, PayloadTooLarge)
+        self.assertIs(pair.server.why, PayloadTooLarge)
         self.assertEqual(len(self.flushLoggedErrors(PayloadTooLarge)), 1)
 
     def test_the_log_says_whose_connection(self) -> None:
@@ -116,7 +116,7 @@ class ApplicationFailureTests(SynchronousTestCase):
             def payload_received(self, payload: bytes) -> None:
                 raise Boom("in the hook")
 
-        events = EventLoggingObserver.createWithCleanup(self, globalLogPublisher)
+        events = logged(self)
         pair = Pair.make(Server)
         pair.client.send_data(b"x")
         pair.flush()

@@ -17,19 +17,20 @@ from twisted.cred.strcred import findCheckerFactory, makeChecker
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP4ServerEndpoint
-from twisted.internet.testing import EventLoggingObserver
-from twisted.logger import formatEvent, globalLogPublisher
+from twisted.logger import formatEvent
 from twisted.python.failure import Failure
 from twisted.python.monkey import MonkeyPatcher
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface.verify import verifyObject
 
-from sodiumtwist import LocalProtocolError, SodiumServerFactory, Timeouts, argon2
+from sodiumtwist import LocalProtocolError, SodiumServerFactory, Timeouts, argon2, passwords
 from sodiumtwist.argon2 import Argon2File, from_argument
 from sodiumtwist.auth import LoginNotChecked
 from sodiumtwist.passwords import cost, hash_passphrase
 
+from .logs import logged
 from .pair import SERVER_PAIR, RecordingClient, make_client_factory
+from .ports import port_number
 from .test_passwords import cheap
 
 
@@ -80,7 +81,7 @@ class CheckerTests(FileTestCase, SynchronousTestCase):
         self.threads = HeldThreads()
         self.verified: list[tuple[str, bytes]] = []
         self.make_file("ann:" + cheap("right") + "\nj\u00fcrgen:" + cheap("gr\u00fcn") + "\n")
-        matches = argon2.matches
+        matches = passwords.matches
 
         def note(string: str, passphrase: bytes) -> bool:
             self.verified.append((string, passphrase))
@@ -209,7 +210,7 @@ class CheckerTests(FileTestCase, SynchronousTestCase):
 
     def test_broken_new_version(self) -> None:
         """The old one holds, and the log says once which line is wrong."""
-        events = EventLoggingObserver.createWithCleanup(self, globalLogPublisher)
+        events = logged(self)
         checker = self.make()
         self.write("# hello\nbob:secret\n")
         for _ in range(3):
@@ -265,7 +266,7 @@ class ReactorTests(FileTestCase, TestCase):
         checker = Argon2File(self.path)
         running, most = 0, 0
         lock = threading.Lock()
-        matches = argon2.matches
+        matches = passwords.matches
 
         def count(string: str, passphrase: bytes) -> bool:
             nonlocal running, most
@@ -283,26 +284,27 @@ class ReactorTests(FileTestCase, TestCase):
         factory = SodiumServerFactory(SERVER_PAIR, checker, timeouts=patient)
         port = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(factory)
         self.addCleanup(port.stopListening)
-        where = TCP4ClientEndpoint(reactor, "127.0.0.1", port.getHost().port)
+        where = TCP4ClientEndpoint(reactor, "127.0.0.1", port_number(port))
 
         class Client(RecordingClient):
             def __init__(self) -> None:
                 super().__init__()
                 self.lost: Deferred[None] = Deferred()
 
-            def connection_lost(self, reason: Any) -> None:
+            def connection_lost(self, reason: Failure) -> None:
                 super().connection_lost(reason)
                 self.lost.callback(None)
 
-        clients: list[Any] = []
+        clients: list[Client] = []
+        client_factory = make_client_factory(None, Client, login="username", passphrase="passphrase", timeouts=patient)
 
-        async def connect() -> Any:
-            credentials = {"login": "username", "passphrase": "passphrase"}
-            client = await where.connect(make_client_factory(None, Client, timeouts=patient, **credentials))
+        async def connect() -> Client:
+            client = await where.connect(client_factory)
+            assert isinstance(client, Client)
             clients.append(client)
             return client
 
-        def close() -> Any:
+        def close() -> Deferred[list[None]]:
             for client in clients:
                 client.abort()
             return gatherResults([client.lost for client in clients])

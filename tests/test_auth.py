@@ -4,18 +4,17 @@ Who may come in.
 
 from __future__ import annotations
 
-from typing import Any
-
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.credentials import IUsernamePassword, UsernamePassword
 from twisted.cred.error import LoginDenied, UnauthorizedLogin
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
-from zope.interface import implementer
 from zope.interface.verify import verifyClass, verifyObject
 
 from sodiumtwist import LocalProtocolError, SingleLogin
 from sodiumtwist.auth import AnyLogin, LoginNotChecked
+
+from .checkers import AnyChecker, AvatarId
 
 LOGIN = "j\u00fcrgen"
 PASSPHRASE = "correct h\u00f6rse"
@@ -91,24 +90,27 @@ class SingleLoginTests(SynchronousTestCase):
 class AnyLoginTests(SynchronousTestCase):
     """Several checkers."""
 
-    def make(self, *answers: Any) -> Any:
-        @implementer(ICredentialsChecker)
-        class Checker:
-            credentialInterfaces = (IUsernamePassword,)
+    def make(self, *answers: bytes | Deferred[AvatarId] | Exception) -> Deferred[bytes]:
+        """What several that answer so say together."""
 
-            def __init__(self, answer: Any) -> None:
-                self.answer = answer
+        def checker(answer: bytes | Deferred[AvatarId] | Exception) -> AnyChecker:
+            def decide(credentials: UsernamePassword) -> bytes | Deferred[AvatarId]:
+                if isinstance(answer, Exception):
+                    raise answer
+                return answer
 
-            def requestAvatarId(self, credentials: Any) -> Any:
-                if isinstance(self.answer, Exception):
-                    raise self.answer
-                return self.answer
+            return AnyChecker(decide)
 
-        return AnyLogin([Checker(answer) for answer in answers]).requestAvatarId(None)
+        return AnyLogin([checker(answer) for answer in answers]).requestAvatarId(UsernamePassword(b"", b""))
 
     def test_first_that_accepts(self) -> None:
-        for answers in [(b"a", b"b"), (UnauthorizedLogin(), succeed(b"a")), (ValueError(), LoginNotChecked(), b"a")]:
-            self.assertEqual(self.successResultOf(self.make(*answers)), b"a")
+        late: Deferred[AvatarId] = succeed(b"a")
+        for asked in [
+            self.make(b"a", b"b"),
+            self.make(UnauthorizedLogin(), late),
+            self.make(ValueError(), LoginNotChecked(), b"a"),
+        ]:
+            self.assertEqual(self.successResultOf(asked), b"a")
 
     def test_none(self) -> None:
         self.failureResultOf(self.make(UnauthorizedLogin(), UnauthorizedLogin()), UnauthorizedLogin)
@@ -124,7 +126,7 @@ class AnyLoginTests(SynchronousTestCase):
 
     def test_cancelled(self) -> None:
         """No further checker is asked."""
-        waiting: Deferred[bytes] = Deferred()
+        waiting: Deferred[AvatarId] = Deferred()
         asked = self.make(waiting, b"b")
         asked.cancel()
         self.failureResultOf(asked, CancelledError)

@@ -6,15 +6,16 @@ from __future__ import annotations
 
 import os
 import time
-from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
-from twisted.logger import formatEvent, globalLogPublisher
+from twisted.logger import formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from sodiumtwist import InvalidKey, LocalProtocolError, SodiumError
 from sodiumtwist.authorized import AuthorizedKeys, AuthorizedKeysFile, parse_authorized_keys
+
+from .logs import logged
 
 ALICE, BOB, CAROL = bytes([1]) * 32, bytes([2]) * 32, bytes([3]) * 32
 
@@ -194,9 +195,7 @@ class AuthorizedKeysFileTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.path = os.path.abspath(self.mktemp())
-        self.events: list[dict[str, Any]] = []
-        globalLogPublisher.addObserver(self.events.append)
-        self.addCleanup(globalLogPublisher.removeObserver, self.events.append)
+        self.events = logged(self)
 
     def write(self, contents: str, mode: int = 0o644) -> None:
         with open(self.path, "w", encoding="utf-8") as file:

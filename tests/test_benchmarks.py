@@ -12,6 +12,7 @@ import sys
 import tempfile
 from typing import Any
 
+from twisted.internet.protocol import Protocol
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -289,7 +290,7 @@ class DelayLineTests(SynchronousTestCase):
 
     def make(self, delay: float, rate: float = 0.0) -> tuple[Clock, MemoryTransport, MemoryTransport, Direction]:
         clock = Clock()
-        source, sink = MemoryTransport(None), MemoryTransport(None)
+        source, sink = MemoryTransport(Protocol()), MemoryTransport(Protocol())
         return clock, source, sink, Direction(clock, source, sink, delay, rate)
 
     def drain(self, sink: MemoryTransport) -> None:

@@ -19,8 +19,8 @@ class BrokenTests(ProcessTestCase):
         """A transfer whose first bytes have arrived and that waits for more to send."""
         server = self.start_server("--file", "out", *options, **keywords)
         client = self.start_client("send", "-", stdin=subprocess.PIPE)
-        client.process.stdin.write(os.urandom(size))
-        client.process.stdin.flush()
+        client.stdin.write(os.urandom(size))
+        client.stdin.flush()
         wait_until(lambda: self.arrived() == size, "the first bytes")
         return server, client
 
@@ -72,8 +72,8 @@ class BrokenTests(ProcessTestCase):
         """In a directory the partial file has the name that the whole one would have had."""
         server = self.start_server("--directory", "up")
         client = self.start_client("send", "-", stdin=subprocess.PIPE)
-        client.process.stdin.write(b"some")
-        client.process.stdin.flush()
+        client.stdin.write(b"some")
+        client.stdin.flush()
         wait_until(lambda: any(os.stat(self.path("up", name)).st_size for name in os.listdir(self.path("up"))), "bytes")
         client.stop(signal.SIGKILL)
         name = server.wait_for(r"broke off: .*; kept 4 bytes in .*/up/(.*)$")[1]
@@ -96,8 +96,8 @@ class BrokenTests(ProcessTestCase):
             "--file", "out", preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
         )
         other = self.start_client("send", "-", stdin=subprocess.PIPE)
-        other.process.stdin.write(b"x")
-        other.process.stdin.flush()
+        other.stdin.write(b"x")
+        other.stdin.flush()
         wait_until(lambda: self.arrived() == 1, "the other session")
         client = self.start_client("send", self.make_file("in", 5_000_000))
         self.assertEqual((client.wait(), client.output), (4, []))
@@ -106,7 +106,7 @@ class BrokenTests(ProcessTestCase):
         server.wait_for("cannot store an upload of 'username' .*: File too large")
         server.wait_for(rf"kept {limit} bytes in .*/out\.partial")
         self.assertTrue(self.read("in").startswith(self.read("out.partial")))
-        other.process.stdin.close()
+        other.stdin.close()
         self.assertEqual((other.wait(), other.errors), (0, []))
         self.assertEqual(self.read("out"), b"x")
 

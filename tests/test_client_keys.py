@@ -4,10 +4,11 @@ Servers that know their clients' keys.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
 from twisted.cred.checkers import ICredentialsChecker
-from twisted.cred.credentials import IUsernamePassword
+from twisted.cred.credentials import UsernamePassword
 from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
 
@@ -22,10 +23,12 @@ from sodiumtwist import (
     ReplayMemory,
     SingleLogin,
     SodiumServerFactory,
+    SodiumServerProtocol,
 )
 from sodiumtwist.core.wire import PDU_OVERHEAD, SEALED_CLIENT_AUTH_SIZE, SEALED_SERVER_HELO_SIZE
 from sodiumtwist.replays import IReplayMemory
 
+from .checkers import AnyChecker
 from .impostor import claim
 from .observed import ObservedTestCase
 from .pair import (
@@ -33,6 +36,7 @@ from .pair import (
     LOGIN,
     PASSPHRASE,
     SERVER_PAIR,
+    ClientArguments,
     EchoServer,
     Pair,
     RecordingServer,
@@ -40,21 +44,30 @@ from .pair import (
     make_server_factory,
 )
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
 
 class KeyTests(ObservedTestCase):
     """Servers that know their clients' keys."""
 
-    def make(self, entries: Any, protocol: Any = EchoServer, checker: Any = None, **arguments: Any) -> Any:
+    def make(
+        self,
+        entries: Iterable[tuple[bytes, str | None]],
+        protocol: Callable[[], SodiumServerProtocol] = EchoServer,
+        checker: ICredentialsChecker | None = None,
+        replays: IReplayMemory | None = None,
+    ) -> SodiumServerFactory:
         return SodiumServerFactory(
             SERVER_PAIR,
             checker,
             protocol=protocol,
             clock=self.clock,
             authorized_keys=AuthorizedKeys(entries),
-            **arguments,
+            replays=replays,
         )
 
-    def pair(self, factory: Any, **client: Any) -> Pair:
+    def pair(self, factory: SodiumServerFactory, **client: Unpack[ClientArguments]) -> Pair:
         pair = Pair(factory, make_client_factory(self.clock, **client))
         pair.flush()
         return pair
@@ -63,6 +76,7 @@ class KeyTests(ObservedTestCase):
         """With the key alone; any login and passphrase do."""
         pair = self.pair(self.make([(CLIENT_PAIR.public, None)]), pair=CLIENT_PAIR, login="x", passphrase="y")
         self.assertTrue(pair.server.is_authenticated)
+        assert pair.server.peer is not None
         self.assertEqual((pair.server.peer.login, pair.server.peer.public_key), ("x", CLIENT_PAIR.public))
         pair.client.send_data(b"hello")
         pair.flush()
@@ -70,19 +84,15 @@ class KeyTests(ObservedTestCase):
 
     def test_not_listed(self) -> None:
         """Closed at once; the checker is not asked."""
-        asked: list[Any] = []
+        asked: list[UsernamePassword] = []
 
-        @implementer(ICredentialsChecker)
-        class Checker:
-            credentialInterfaces = (IUsernamePassword,)
+        def note(credentials: UsernamePassword) -> bytes:
+            asked.append(credentials)
+            return b""
 
-            def requestAvatarId(self, credentials: Any) -> bytes:
-                asked.append(credentials)
-                return b""
-
-        factory = self.make([(KeyPair.generate().public, None)], checker=Checker())
+        factory = self.make([(KeyPair.generate().public, None)], checker=AnyChecker(note))
         pair = self.pair(factory, pair=CLIENT_PAIR)
-        self.assertIs(pair.client.reason.type, AuthenticationFailed)
+        self.assertIs(pair.client.why, AuthenticationFailed)
         self.assertEqual((asked, pair.server.payloads), ([], []))
         (line,) = self.refusals()
         self.assertIn(f"the key {CLIENT_PAIR.public.hex()} is not authorized", line)
@@ -91,13 +101,13 @@ class KeyTests(ObservedTestCase):
         factory = self.make([(CLIENT_PAIR.public, "ann")])
         self.assertTrue(self.pair(factory, pair=CLIENT_PAIR, login="ann").server.is_authenticated)
         refused = self.pair(factory, pair=CLIENT_PAIR, login="bob")
-        self.assertIs(refused.client.reason.type, AuthenticationFailed)
+        self.assertIs(refused.client.why, AuthenticationFailed)
 
     def test_passphrase_counts_too(self) -> None:
         factory = self.make([(CLIENT_PAIR.public, None)], checker=SingleLogin(LOGIN, PASSPHRASE))
         self.assertTrue(self.pair(factory, pair=CLIENT_PAIR).server.is_authenticated)
         refused = self.pair(factory, pair=CLIENT_PAIR, passphrase="wrong")
-        self.assertIs(refused.client.reason.type, AuthenticationFailed)
+        self.assertIs(refused.client.why, AuthenticationFailed)
 
     def test_somebody_elses_key(self) -> None:
         """
@@ -160,6 +170,7 @@ class KeyTests(ObservedTestCase):
         slow.flush()
         self.clock.advance(10)
         slow.flush()
+        assert slow.server.reason is not None
         self.assertEqual(slow.server.reason.getErrorMessage(), "the handshake could not be remembered in time")
         for answer, kind in ((succeed(False), ReplayDetected), (fail(OSError("full")), AuthenticationFailed)):
             pair = Pair(pair.server.factory, make_client_factory(self.clock, pair=CLIENT_PAIR))
@@ -168,7 +179,7 @@ class KeyTests(ObservedTestCase):
             answer.chainDeferred(waiting[-1])
             pair.flush()
             self.assertEqual(pair.server.payloads, [])
-            self.assertIs(pair.server.reason.type, kind)
+            self.assertIs(pair.server.why, kind)
 
     def test_server_speaks_first(self) -> None:
         """Our client shows at once that it has its key, so nobody waits."""

@@ -30,8 +30,9 @@ from sodiumtwist.core.wire import PDU_OVERHEAD, SEALED_CLIENT_AUTH_SIZE
 from sodiumtwist.requests import Responder
 
 from .checkers import Undecided
-from .desk import LARGEST, Desk
+from .desk import LARGEST, Desk, RequestPair
 from .pair import CLIENT_PAIR, LOGIN, PASSPHRASE, SERVER_PAIR, Pair
+from .ports import port_number
 
 
 class ConnectTests(TestCase):
@@ -58,7 +59,7 @@ class ConnectTests(TestCase):
         factory.protocol = Watched
         port = await serverFromString(reactor, "tcp:0:interface=127.0.0.1").listen(factory)
         self.addCleanup(port.stopListening)
-        return f"tcp:127.0.0.1:{port.getHost().port}"
+        return f"tcp:127.0.0.1:{port_number(port)}"
 
     async def test_connect(self) -> None:
         """A client connects, asks, pings and closes; the server learns who it is."""
@@ -100,7 +101,7 @@ class ConnectTests(TestCase):
         await client.close()
         await self.gone
 
-    def connect_in_memory(self, respond: Any, early: bool) -> tuple[Pair, Deferred[bytes], int]:
+    def connect_in_memory(self, respond: Any, early: bool) -> tuple[RequestPair, Deferred[bytes], int]:
         """
         Connect with :func:`connect` and ask at once when it is there.
 
@@ -108,7 +109,7 @@ class ConnectTests(TestCase):
         """
         clock = Clock()
         server_factory = SodiumServerFactory(SERVER_PAIR, SingleLogin(LOGIN, PASSPHRASE), respond, clock=clock)
-        pairs: list[Pair] = []
+        pairs: list[RequestPair] = []
 
         @implementer(IStreamClientEndpoint)
         class Memory:

@@ -23,7 +23,7 @@ class CorkTests(AloneTestCase):
     def test_handshake_and_answers(self) -> None:
         """CLIENT_AUTH and ten DATA in one segment: SERVER_HELO and ten answers in one write."""
         self.start_server(EchoServer)
-        self.feed(self.peer.initiate(), self.peer_data(*[b"0123456789"] * 10))
+        self.feed(self.peer_client.initiate(), self.peer_data(*[b"0123456789"] * 10))
         self.assertEqual(self.transport.writes, [SERVER_HELO_SIZE, 10 * (10 + OVERHEAD)])
         self.assertEqual(len(self.read()), 11)
 
@@ -41,7 +41,7 @@ class CorkTests(AloneTestCase):
                 self.send_data(b"two")
 
         self.start_client(Client)
-        self.feed(self.peer.accept(0), self.peer_ping())
+        self.feed(self.peer_server.accept(0), self.peer_ping())
         self.assertEqual(self.transport.writes, [2 * (3 + OVERHEAD) + PING_SIZE])
 
     def test_several_sends_in_a_hook(self) -> None:

@@ -4,12 +4,12 @@ Deadlines of a connection, on a clock that the test advances.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
 from twisted.internet.error import ConnectionLost
 from twisted.internet.task import Clock
 
-from sodiumtwist import AuthenticationTimeout, InactivityTimeout, PongTimeout, Timeouts
+from sodiumtwist import AuthenticationTimeout, DecryptionFailed, InactivityTimeout, PongTimeout, Timeouts
 from sodiumtwist.core.events import PingReceived, PongReceived
 
 from .alone import PING_SIZE, AloneTestCase, wide
@@ -50,7 +50,7 @@ class TimeTests(AloneTestCase):
 
     def test_trickling_does_not_put_authentication_off(self) -> None:
         self.start_server()
-        auth = self.peer.initiate()
+        auth = self.peer_client.initiate()
         for index in range(10):
             self.assert_up()
             self.feed(auth[index : index + 1])
@@ -67,7 +67,7 @@ class TimeTests(AloneTestCase):
     def test_authenticated_in_time(self) -> None:
         self.start_server()
         self.clock.advance(9.75)
-        self.feed(self.peer.initiate())
+        self.feed(self.peer_client.initiate())
         self.clock.advance(0.25)
         self.assert_up()
         self.clock.advance(20)
@@ -100,7 +100,7 @@ class TimeTests(AloneTestCase):
     def test_inactivity_counts_from_authentication(self) -> None:
         self.start_server()
         self.clock.advance(5)
-        self.feed(self.peer.initiate())
+        self.feed(self.peer_client.initiate())
         self.clock.advance(179.75)
         self.assert_up()
         self.clock.advance(0.25)
@@ -111,7 +111,7 @@ class TimeTests(AloneTestCase):
 
         def pong() -> bytes:
             self.protocol.ping().addErrback(lambda reason: None)
-            return self.peer.send_pong(0)  # type: ignore[no-any-return]
+            return self.peer.send_pong(0)
 
         for make in (lambda: self.peer_data(b""), lambda: self.peer_ping(), pong):
             self.open_server(timeouts=wide())
@@ -219,25 +219,22 @@ class TimeTests(AloneTestCase):
     def test_ends_leave_no_delayed_call(self) -> None:
         """However it ends, at whatever moment."""
 
-        def refuse() -> None:
-            self.start_server()
-            self.feed(bytes(400))
-            self.clock.advance(10)
-
-        def close(begin: Any) -> Any:
-            return lambda: (begin(), self.protocol.close())
-
-        def abort(begin: Any) -> Any:
-            return lambda: (begin(), self.protocol.abort())
-
-        def lose(begin: Any) -> Any:
-            return lambda: (begin(), self.transport.lose(ConnectionLost()))
-
-        begins = (self.start_server, self.open_server, self.start_client, self.open_client)
-        for end in [refuse, *(how(begin) for how in (close, abort, lose) for begin in begins)]:
-            end()
-            self.assertIsNotNone(self.protocol.reason)
-            self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.start_server()
+        self.feed(bytes(400))
+        self.clock.advance(10)
+        self.assert_lost(DecryptionFailed)
+        begins: list[Callable[[], None]] = [self.start_server, self.open_server, self.start_client, self.open_client]
+        ends: list[Callable[[], None]] = [
+            lambda: self.protocol.close(),
+            lambda: self.protocol.abort(),
+            lambda: self.transport.lose(ConnectionLost()),
+        ]
+        for begin in begins:
+            for end in ends:
+                begin()
+                end()
+                self.assertIsNotNone(self.protocol.reason)
+                self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_one_delayed_call_at_most(self) -> None:
         """However much comes and goes, one timer is enough for a connection."""

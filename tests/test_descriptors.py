@@ -6,19 +6,20 @@ from __future__ import annotations
 
 import resource
 
-from twisted.internet.testing import EventLoggingObserver
-from twisted.logger import formatEvent, globalLogPublisher
+from twisted.logger import formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from sodiumtwist import Limits
 from sodiumtwist.descriptors import make_room
+
+from .logs import logged
 
 
 class MakeRoomTests(SynchronousTestCase):
     def make_room(self, soft: int, hard: int, limits: Limits) -> tuple[Limits, list[tuple[int, int]], list[str]]:
         """With the system's limits as given; also what they were set to, and the log."""
         done: list[tuple[int, int]] = []
-        events = EventLoggingObserver.createWithCleanup(self, globalLogPublisher)
+        events = logged(self)
         self.patch(resource, "getrlimit", lambda what: (soft, hard))
         self.patch(resource, "setrlimit", lambda what, both: done.append(both))
         fitting = make_room(limits)

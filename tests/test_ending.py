@@ -29,8 +29,8 @@ class EndingTests(AloneTestCase):
         self.assertIsNone(pair.client.reason)
         pair.flush()
         self.assertEqual(b"".join(pair.server.payloads), data)
-        self.assertIs(pair.server.reason.type, ConnectionDone)
-        self.assertIs(pair.client.reason.type, ConnectionDone)
+        self.assertIs(pair.server.why, ConnectionDone)
+        self.assertIs(pair.client.why, ConnectionDone)
         self.assertEqual(clock.getDelayedCalls(), [])
 
     def test_close_to_a_peer_that_never_reads(self) -> None:
@@ -50,7 +50,7 @@ class EndingTests(AloneTestCase):
             self.assertIsNone(pair.client.reason)
             clock.advance(0.25)
             pair.flush()
-            self.assertIs(pair.client.reason.type, ConnectionAborted)
+            self.assertIs(pair.client.why, ConnectionAborted)
 
     def test_close_gives_the_peer_its_time(self) -> None:
         """A slow reader that does read gets all."""
@@ -64,7 +64,7 @@ class EndingTests(AloneTestCase):
         pair.server.resumeProducing()
         pair.flush()
         self.assertEqual(sum(map(len, pair.server.payloads)), 300_000)
-        self.assertIs(pair.client.reason.type, ConnectionDone)
+        self.assertIs(pair.client.why, ConnectionDone)
 
     def test_nothing_is_received_after_close(self) -> None:
         self.open_server(EchoServer, orderly=False)
@@ -120,8 +120,8 @@ class EndingTests(AloneTestCase):
         pair.client.write(bytes(300_000))
         pair.client.abort()
         pair.flush()
-        self.assertIs(pair.client.reason.type, ConnectionAborted)
-        self.assertIs(pair.server.reason.type, ConnectionLost)
+        self.assertIs(pair.client.why, ConnectionAborted)
+        self.assertIs(pair.server.why, ConnectionLost)
         self.assertEqual(pair.server.payloads, [])
 
     def test_abort_before_the_hello(self) -> None:
@@ -129,13 +129,13 @@ class EndingTests(AloneTestCase):
         pair = Pair.make()
         pair.client.abort()
         pair.flush()
-        self.assertIs(pair.client.reason.type, ConnectionAborted)
+        self.assertIs(pair.client.why, ConnectionAborted)
 
     def test_close_before_the_hello(self) -> None:
         pair = Pair.make()
         pair.client.close()
         pair.flush()
-        self.assertIs(pair.client.reason.type, ConnectionDone)
+        self.assertIs(pair.client.why, ConnectionDone)
 
     def test_abort_after_close(self) -> None:
         self.open_server(orderly=False)

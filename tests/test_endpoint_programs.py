@@ -5,38 +5,28 @@ Programs that know nothing of us, on our endpoints, each a process.
 from __future__ import annotations
 
 import hashlib
-import os
 import sys
 import textwrap
 from typing import Any
 
-from .endpoint_files import SecretsTestCase
+from .endpoint_files import EndpointFiles
 from .pair import LOGIN
 from .processes import TWISTD, ProcessTestCase, wait_until
 
 
-class ProgramTests(ProcessTestCase, SecretsTestCase):
+class ProgramTests(ProcessTestCase):
     """Programs that know nothing of us, each a process."""
 
     def setUp(self) -> None:
-        ProcessTestCase.setUp(self)
-        self.for_server, self.for_client = self.make_secrets()
-
-    def secrets(self) -> tuple[str, str]:
-        root = os.getcwd()
-        return (
-            self.for_server.replace("passphraseFile=", f"passphraseFile={root}/").replace(
-                "keyFile=", f"keyFile={root}/"
-            ),
-            self.for_client.replace("passphraseFile=", f"passphraseFile={root}/"),
-        )
+        super().setUp()
+        self.files = EndpointFiles(self.path("files"))
 
     def run_program(self, text: str, *arguments: str) -> Any:
         return self.run_process([sys.executable, "-c", textwrap.dedent(text), *arguments])
 
     def test_web(self) -> None:
         """``twistd web`` answers an Agent."""
-        server, client = self.secrets()
+        server, client = self.files.for_server, self.files.for_client
         self.make_file("page.html", 300_000, mode=0o644)
         listen = f"sodium:tcp:0:interface=127.0.0.1:{server}"
         web = self.run_process([*TWISTD, "-n", "--pidfile=", "web", "--path", ".", "--listen", listen])
@@ -71,7 +61,7 @@ class ProgramTests(ProcessTestCase, SecretsTestCase):
 
     def test_amp(self) -> None:
         """An AMP service and its client, written for plain endpoints."""
-        server, client = self.secrets()
+        server, client = self.files.for_server, self.files.for_client
         command = """
             import sys
             from twisted.internet import reactor, task
@@ -112,7 +102,7 @@ class ProgramTests(ProcessTestCase, SecretsTestCase):
 
     def test_irc(self) -> None:
         """``twistd words``, an IRC server, and Twisted's client for it."""
-        server, client = self.secrets()
+        server, client = self.files.for_server, self.files.for_client
         listen = f"sodium:tcp:0:interface=127.0.0.1:{server}"
         words = self.run_process([*TWISTD, "-n", "--pidfile=", "words", "--auth", "memory:me:pw", "--irc-port", listen])
         number = words.wait_for(r"Factory starting on (\d+)")[1]
@@ -146,7 +136,7 @@ class ProgramTests(ProcessTestCase, SecretsTestCase):
 
     def test_client_service(self) -> None:
         """It comes back when the server was restarted, and does not mind being refused in between."""
-        server, client = self.secrets()
+        server, client = self.files.for_server, self.files.for_client
         serve = """
             import os, sys
             from twisted.internet import reactor

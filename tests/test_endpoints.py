@@ -5,14 +5,18 @@ Endpoints that wrap others, over loopback.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 from twisted.application.internet import ClientService
+from twisted.cred.credentials import UsernamePassword
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import clientFromString, serverFromString
-from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.interfaces import IListeningPort, ITransport
+from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.protocols.wire import Echo
+from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
 from sodiumtwist import SingleLogin, SodiumClientEndpoint, SodiumServerEndpoint
@@ -22,12 +26,13 @@ from sodiumtwist.streams import ServerStream, StreamServerFactory
 from .checkers import Undecided
 from .lines import Lines
 from .pair import LOGIN, PASSPHRASE, SERVER_PAIR
+from .ports import port_number
 
 
 class WrapperTests(TestCase):
     """Endpoints that wrap others, with real sockets."""
 
-    async def listen(self, protocol: Any, where: str = "tcp:0:interface=127.0.0.1") -> Any:
+    async def listen(self, protocol: type[Protocol], where: str = "tcp:0:interface=127.0.0.1") -> IListeningPort:
         self.checker = SingleLogin(LOGIN, PASSPHRASE)
         below = serverFromString(reactor, where)
         port = await SodiumServerEndpoint(below, SERVER_PAIR, self.checker).listen(Factory.forProtocol(protocol))
@@ -37,12 +42,21 @@ class WrapperTests(TestCase):
     def client(self, where: str, passphrase: str = PASSPHRASE) -> SodiumClientEndpoint:
         return SodiumClientEndpoint(clientFromString(reactor, where), SERVER_PAIR.public, LOGIN, passphrase)
 
+    def note(self, built: list[Echo]) -> Callable[[], Echo]:
+        """Makes applications, and notes those that it made."""
+
+        def build() -> Echo:
+            built.append(Echo())
+            return built[-1]
+
+        return build
+
     async def test_sockets(self) -> None:
         """A line there and back, over TCP and a UNIX socket; closing is seen as such at both ends."""
         path = os.path.join(self.mktemp())
         for where in ("tcp:0:interface=127.0.0.1", f"unix:{path}"):
             port = await self.listen(Echo, where)
-            there = f"tcp:127.0.0.1:{port.getHost().port}" if where.startswith("tcp") else where
+            there = f"tcp:127.0.0.1:{port_number(port)}" if where.startswith("tcp") else where
             lines: Any = await self.client(there).connect(Factory.forProtocol(Lines))
             lines.sendLine(b"hello")
             self.assertEqual(await lines.answered, b"hello")
@@ -52,20 +66,20 @@ class WrapperTests(TestCase):
     async def test_refused(self) -> None:
         """It is a failure to connect, and no application is built."""
         port = await self.listen(Echo)
-        built: list[None] = []
-        factory = Factory.forProtocol(lambda: built.append(None))
-        connecting = self.client(f"tcp:127.0.0.1:{port.getHost().port}", "wrong").connect(factory)
+        built: list[Echo] = []
+        factory = Factory.forProtocol(self.note(built))
+        connecting = self.client(f"tcp:127.0.0.1:{port_number(port)}", "wrong").connect(factory)
         await self.assertFailure(connecting, AuthenticationFailed)
         self.assertEqual(built, [])
 
     async def test_cancel(self) -> None:
         """A connection that waits for the server's hello is dropped, and no application is built."""
-        built: list[None] = []
+        built: list[Echo] = []
         checker = Undecided()
         lost: Deferred[None] = Deferred()
 
         class Watched(ServerStream):
-            def connection_lost(self, reason: Any) -> None:
+            def connection_lost(self, reason: Failure) -> None:
                 super().connection_lost(reason)
                 lost.callback(None)
 
@@ -73,8 +87,8 @@ class WrapperTests(TestCase):
         below = serverFromString(reactor, "tcp:0:interface=127.0.0.1")
         port = await SodiumServerEndpoint(below, SERVER_PAIR, checker).listen(Factory.forProtocol(Echo))
         self.addCleanup(port.stopListening)
-        factory = Factory.forProtocol(lambda: built.append(None))
-        connecting = self.client(f"tcp:127.0.0.1:{port.getHost().port}").connect(factory)
+        factory = Factory.forProtocol(self.note(built))
+        connecting = self.client(f"tcp:127.0.0.1:{port_number(port)}").connect(factory)
         await checker.asked
         connecting.cancel()
         await self.assertFailure(connecting, CancelledError)
@@ -85,11 +99,14 @@ class WrapperTests(TestCase):
         """All of it arrives, though the other end was still sending."""
 
         class Flood(Protocol):
+            transport: ITransport
+
             def dataReceived(self, data: bytes) -> None:
                 self.transport.write(bytes(5_000_000))
                 self.transport.loseConnection()
 
         class Sink(Protocol):
+            transport: ITransport
             received = 0
 
             def connectionMade(self) -> None:
@@ -99,28 +116,29 @@ class WrapperTests(TestCase):
             def dataReceived(self, data: bytes) -> None:
                 self.received += len(data)
 
-            def connectionLost(self, reason: Any) -> None:  # type: ignore[override]
+            def connectionLost(self, reason: Failure = connectionDone) -> None:
                 self.lost.callback(reason.type)
 
         port = await self.listen(Flood)
-        sink: Any = await self.client(f"tcp:127.0.0.1:{port.getHost().port}").connect(Factory.forProtocol(Sink))
+        sink: Any = await self.client(f"tcp:127.0.0.1:{port_number(port)}").connect(Factory.forProtocol(Sink))
         self.assertEqual((await sink.lost).__name__, "ConnectionDone")
         self.assertEqual(sink.received, 5_000_000)
 
     async def test_client_service_after_a_refusal(self) -> None:
         """It tries again, and gets in when the server has changed its mind."""
         port = await self.listen(Echo)
-        checker, refusals = self.checker, []
+        refusals: list[None] = []
+        checker = self.checker
         letting_in = checker.requestAvatarId
 
-        def decide(credentials: Any) -> Any:
+        def decide(credentials: UsernamePassword) -> bytes:
             if len(refusals) < 2:
                 refusals.append(None)
                 return SingleLogin(LOGIN, "another").requestAvatarId(credentials)
             return letting_in(credentials)
 
         self.patch(checker, "requestAvatarId", decide)
-        endpoint = self.client(f"tcp:127.0.0.1:{port.getHost().port}")
+        endpoint = self.client(f"tcp:127.0.0.1:{port_number(port)}")
         attempts: list[int] = []
 
         def policy(attempt: int) -> float:
@@ -132,7 +150,7 @@ class WrapperTests(TestCase):
         self.addCleanup(service.stopService)
         await self.assertFailure(service.whenConnected(failAfterFailures=1), AuthenticationFailed)
         connected: Deferred[Any] = Deferred()
-        reactor.callLater(0, lambda: service.whenConnected().chainDeferred(connected))  # type: ignore[attr-defined]
+        reactor.callLater(0, lambda: service.whenConnected().chainDeferred(connected))
         lines = await connected
         self.assertEqual(len(refusals), 2)
         self.assertEqual(attempts, [1, 2])

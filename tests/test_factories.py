@@ -78,6 +78,7 @@ class FactoryTests(SynchronousTestCase):
         for _ in range(3):
             pair = Pair(make_server_factory(clock), factory)
             pair.flush()
+            assert pair.server.peer is not None
             keys.add(pair.server.peer.public_key)
         self.assertEqual(len(keys), 3)
 

@@ -9,8 +9,6 @@ import random
 from nacl import bindings
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.task import Clock
-from twisted.internet.testing import EventLoggingObserver
-from twisted.logger import globalLogPublisher
 
 from sodiumtwist import (
     AuthenticationFailed,
@@ -26,7 +24,8 @@ from sodiumtwist.core.wire import ClientAuth, pack_client_auth
 
 from .alone import OVERHEAD, AloneTestCase
 from .checkers import LateChecker
-from .pair import LOGIN, PASSPHRASE, SERVER_PAIR, EchoServer, make_client_factory
+from .logs import logged, refusals
+from .pair import LOGIN, PASSPHRASE, SERVER_PAIR, EchoServer, RecordingClient, RecordingServer, make_client_factory
 
 
 class HostileClientTests(AloneTestCase):
@@ -68,12 +67,14 @@ class HostileClientTests(AloneTestCase):
     def test_handshake_twice(self) -> None:
         """A stream PDU of type CLIENT_AUTH."""
         self.open_server()
+        assert self.peer._push is not None
         self.feed(self.peer._push.push_pdu(b"\xba\xad\xc0\xde\0\0\0\1\0\0\0\0", b""))
         self.assert_lost(UnexpectedPDU)
 
     def test_too_large_a_body(self) -> None:
         """The header alone is enough to be cut off."""
         self.open_server()
+        assert self.peer._push is not None
         pdu = self.peer._push.push_pdu(b"\xba\xad\xc0\xde\0\0\0\3" + (131071).to_bytes(4, "big"), b"")
         self.feed(pdu[:28])
         self.assert_up()
@@ -107,15 +108,16 @@ class HostileClientTests(AloneTestCase):
 
     def test_weak_client_key_is_a_refusal(self) -> None:
         """It is logged as any other, and the client has no login."""
-        events = EventLoggingObserver.createWithCleanup(self, globalLogPublisher)
+        events = logged(self)
         self.start_server()
         self.feed(self.weak_client_auth())
+        assert isinstance(self.protocol, RecordingServer)
         self.assertIsNone(self.protocol.peer)
-        self.assertEqual([1 for event in events if "refused" in (event.get("log_format") or "")], [1])
+        self.assertEqual(len(refusals(events)), 1)
 
     def test_closed_inside_client_auth(self) -> None:
         self.start_server()
-        self.feed(self.peer.initiate()[:-1])
+        self.feed(self.peer_client.initiate()[:-1])
         self.transport.lose(ConnectionDone())
         self.assert_lost(MalformedPDU)
 
@@ -183,6 +185,7 @@ class HostileServerTests(AloneTestCase):
         auth.nonce = bytes(24)
         self.feed(answer_client_auth(SERVER_PAIR, auth, "Welcome.")[0])
         self.assert_lost(NonceMismatch)
+        assert isinstance(self.protocol, RecordingClient)
         self.assertIsNone(self.protocol.message)
 
     def test_closed_before_its_hello(self) -> None:

@@ -42,8 +42,9 @@ class KeyFileTests(SynchronousTestCase):
 
         self.full = os.open("/dev/full", os.O_WRONLY)
         self.addCleanup(os.close, self.full)
-        keyfiles.open = open_full  # in the place of the builtin
-        self.addCleanup(delattr, keyfiles, "open")
+        # In the place of the builtin.
+        vars(keyfiles)["open"] = open_full
+        self.addCleanup(vars(keyfiles).pop, "open")
         self.assertRaises(OSError, write_key_file, self.path, KeyPair.generate())
         self.assertFalse(os.path.exists(self.path))
 
@@ -72,7 +73,7 @@ class PassphraseFileTests(SynchronousTestCase):
     """Passphrases."""
 
     def write(self, contents: bytes, mode: int = 0o600) -> str:
-        path = self.mktemp()
+        path: str = self.mktemp()
         with open(path, "wb") as file:
             file.write(contents)
         os.chmod(path, mode)

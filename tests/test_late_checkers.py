@@ -4,30 +4,44 @@ Logins that take time to decide on.
 
 from __future__ import annotations
 
+import functools
 import random
-from typing import Any
+from collections.abc import Callable
+from typing import NoReturn
 
-from twisted.cred.credentials import IUsernamePassword
+from twisted.cred.credentials import IUsernamePassword, UsernamePassword
 from twisted.cred.error import UnauthorizedLogin
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
 
-from sodiumtwist import AuthenticationFailed, AuthenticationTimeout
+from sodiumtwist import AuthenticationFailed, AuthenticationTimeout, SodiumServerFactory
 
 from .alone import CLIENT_AUTH_SIZE, OVERHEAD, SERVER_HELO_SIZE, AloneTestCase
-from .checkers import AnyChecker, LateChecker
-from .pair import BUFFER_SIZE, LOGIN, PASSPHRASE, Boom, EchoServer, Pair, make_client_factory, make_server_factory
+from .checkers import AnyChecker, AvatarId, LateChecker
+from .pair import (
+    BUFFER_SIZE,
+    LOGIN,
+    PASSPHRASE,
+    Boom,
+    EchoServer,
+    Pair,
+    RecordingServer,
+    make_client_factory,
+    make_server_factory,
+)
 
 
 class LateCheckerTests(AloneTestCase):
     """Checkers that take their time."""
 
-    def start_late(self, protocol: Any = EchoServer, early: tuple[bytes, ...] = (), **arguments: Any) -> Deferred[Any]:
+    def start_late(
+        self, protocol: type[RecordingServer] = EchoServer, early: tuple[bytes, ...] = (), orderly: bool = True
+    ) -> Deferred[AvatarId]:
         """CLIENT_AUTH and early payloads were received, and the checker was asked."""
         self.checker = LateChecker()
-        self.start_server(protocol, self.checker, **arguments)
-        self.feed(self.peer.initiate(), self.peer_data(*early))
+        self.start_server(protocol, self.checker, orderly)
+        self.feed(self.peer_client.initiate(), self.peer_data(*early))
         self.assertEqual(len(self.checker.answers), 1)
         self.assertEqual((self.protocol.calls, self.transport.writes), ([], []))
         return self.checker.answers[0]
@@ -72,15 +86,15 @@ class LateCheckerTests(AloneTestCase):
         """Before it is authenticated, a client makes us hold 400 bytes, however it cuts them."""
         for size in (1, 7, 399, 400, 131000):
             checker, clock = LateChecker(), Clock()
-            pair = Pair(make_server_factory(clock, checker=checker), make_client_factory(clock), lambda size=size: size)
             held: list[int] = []
-            receive = pair.server.dataReceived
 
-            def receive_and_look(data: bytes, receive: Any = receive, held: Any = held, pair: Any = pair) -> None:
-                held.append(len(data) + pair.server._connection.buffered)
-                receive(data)
+            class Server(RecordingServer):
+                def dataReceived(self, data: bytes, held: list[int] = held) -> None:
+                    held.append(len(data) + self._connection.buffered)
+                    super().dataReceived(data)
 
-            self.patch(pair.server, "dataReceived", receive_and_look)
+            server_factory = make_server_factory(clock, Server, checker)
+            pair = Pair(server_factory, make_client_factory(clock), functools.partial(int, size))
             pair.client.write(bytes(1000))
             while not checker.answers:
                 self.assertTrue(pair.step())
@@ -158,27 +172,29 @@ class LateCheckerTests(AloneTestCase):
     def test_checkers_that_answer_at_once(self) -> None:
         """By returning, raising, or a Deferred that has fired."""
 
-        def returns(credentials: Any) -> Any:
+        def returns(credentials: UsernamePassword) -> bytes:
             return credentials.username
 
-        def raises_unauthorized(credentials: Any) -> Any:
+        def raises_unauthorized(credentials: UsernamePassword) -> NoReturn:
             raise UnauthorizedLogin()
 
-        def raises(credentials: Any) -> Any:
+        def raises(credentials: UsernamePassword) -> NoReturn:
             raise Boom()
 
-        for decide, error in [
+        ways: list[tuple[Callable[[UsernamePassword], bytes | Deferred[AvatarId]], type[Exception] | None]] = [
             (returns, None),
             (lambda credentials: succeed(b""), None),
             (raises_unauthorized, AuthenticationFailed),
             (lambda credentials: fail(UnauthorizedLogin()), AuthenticationFailed),
             (raises, AuthenticationFailed),
             (lambda credentials: fail(Boom()), AuthenticationFailed),
-        ]:
+        ]
+        for decide, error in ways:
             self.start_server(checker=AnyChecker(decide))
-            self.feed(self.peer.initiate())
+            self.feed(self.peer_client.initiate())
             if error is None:
                 self.assertEqual(self.protocol.calls, ["authenticated"])
+                assert isinstance(self.protocol, RecordingServer) and self.protocol.peer is not None
                 self.assertEqual(self.protocol.peer.login, LOGIN)
             else:
                 self.assert_lost(error)
@@ -189,6 +205,7 @@ class LateCheckerTests(AloneTestCase):
         self.transport.lose(ConnectionDone())
         self.assertEqual(self.checker.cancelled, [answer])
         self.assert_lost(ConnectionDone)
+        assert isinstance(self.factory, SodiumServerFactory)
         self.assertEqual(self.factory.connections, set())
         self.assertEqual(self.flushLoggedErrors(), [])
 
@@ -227,9 +244,9 @@ class LateCheckerTests(AloneTestCase):
 
     def test_a_checker_that_cannot_be_cancelled(self) -> None:
         """Its answer to a client that left is dropped."""
-        answer: Deferred[Any] = Deferred()
+        answer: Deferred[AvatarId] = Deferred()
         self.start_server(checker=AnyChecker(lambda credentials: answer))
-        self.feed(self.peer.initiate())
+        self.feed(self.peer_client.initiate())
         self.transport.lose(ConnectionDone())
         answer.callback(LOGIN.encode())
         self.assert_lost(ConnectionDone)

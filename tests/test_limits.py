@@ -4,33 +4,36 @@ How many connections, and how many tries.
 
 from __future__ import annotations
 
+from collections.abc import Sized
 from dataclasses import fields
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.interfaces import IAddress, ITransport
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
-from twisted.internet.testing import EventLoggingObserver
-from twisted.logger import formatEvent, globalLogPublisher
+from twisted.internet.testing import StringTransport
+from twisted.logger import formatEvent
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.trial.unittest import SynchronousTestCase
 
 from sodiumtwist import LocalProtocolError, failed_logins
 from sodiumtwist.limits import Admission, Limits, network
 
+from .logs import logged
+
 
 class FakeEnd:
     """An end whose address is what the test says."""
 
-    def __init__(self, address: Any) -> None:
-        self.transport = self
-        self.address = address
+    def __init__(self, address: IAddress) -> None:
+        self.comes_from(address)
         self.turned_away: str | None = None
         self.login: str | None = None
         self.given_up = 0
 
-    def getPeer(self) -> Any:
-        return self.address
+    def comes_from(self, address: IAddress) -> None:
+        self.transport: ITransport = StringTransport(peerAddress=address)
 
     def check_no_longer(self) -> None:
         self.given_up += 1
@@ -78,7 +81,7 @@ class AdmissionTestCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.seen = 0
-        self.events = EventLoggingObserver.createWithCleanup(self, globalLogPublisher)
+        self.events = logged(self)
 
     def start(self, **limits: Any) -> None:
         self.admission = Admission(Limits(**limits), lambda: self.clock)
@@ -191,11 +194,11 @@ class ConnectionTests(AdmissionTestCase):
         self.start(per_address=2)
         ends = [self.arrive("127.0.0.1") for _ in range(2)]
         for end in ends:
-            end.address = at("192.0.2.1")
+            end.comes_from(at("192.0.2.1"))
             self.admission.located(end)
         third = self.arrive("127.0.0.1")
         self.assertIsNone(third.turned_away)
-        third.address = at("192.0.2.1")
+        third.comes_from(at("192.0.2.1"))
         self.admission.located(third)
         self.assertIn("192.0.2.1", str(third.turned_away))
         self.admission.located(third)
@@ -209,8 +212,10 @@ class ConnectionTests(AdmissionTestCase):
         ends = []
         for _ in range(2):
             end = FakeEnd(at("192.0.2.1"))
-            end.transport = ProtocolWrapper(WrappingFactory(Factory()), Protocol())
-            end.transport.transport = end
+            wrapper = ProtocolWrapper(WrappingFactory(Factory()), Protocol())
+            wrapper.transport = end.transport
+            # It provides all that a transport does, though its class does not say so.
+            end.transport = cast(ITransport, wrapper)
             self.admission.arrived(end)
             ends.append(end)
         self.assertEqual([end.turned_away is None for end in ends], [True, False])
@@ -234,7 +239,7 @@ class ConnectionTests(AdmissionTestCase):
         for end in ends:
             self.admission.left(end)
         admission = self.admission
-        kept = [admission._addresses, admission._strangers, admission._deciding, admission._counts]
+        kept: list[Sized] = [admission._addresses, admission._strangers, admission._deciding, admission._counts]
         self.assertEqual([len(table) for table in (*kept, admission._per_address)], [0] * 5)
 
 

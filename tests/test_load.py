@@ -91,8 +91,8 @@ class LoadTestCase(ProcessTestCase):
     def ask(self, program: Running, **request: Any) -> Callable[[], dict[str, Any]]:
         """Ask a program of :mod:`tests.crowd` for a step; return what waits for its answer."""
         seen = len(program.output)
-        program.process.stdin.write(json.dumps(request).encode() + b"\n")
-        program.process.stdin.flush()
+        program.stdin.write(json.dumps(request).encode() + b"\n")
+        program.stdin.flush()
 
         def answer() -> dict[str, Any]:
             wait_until(lambda: len(program.output) > seen or program.process.poll() is not None, "an answer")
@@ -116,7 +116,7 @@ class LoadTestCase(ProcessTestCase):
         return len(os.listdir(f"/proc/{server.pid}/fd"))
 
     def send_strangers_away(self, strangers: Running, server: Running) -> None:
-        strangers.process.stdin.close()
+        strangers.stdin.close()
         self.assertEqual((strangers.wait(), strangers.errors), (0, []))
         wait_until(lambda: self.descriptors_of(server) < OTHER_DESCRIPTORS, "the strangers' descriptors")
 

@@ -4,18 +4,18 @@ Too many wrong logins.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NoReturn
 
-from twisted.cred.checkers import ICredentialsChecker
-from twisted.cred.credentials import IUsernamePassword
+from twisted.cred.credentials import UsernamePassword
 from twisted.cred.error import UnauthorizedLogin
 from twisted.internet.defer import Deferred
 from twisted.logger import eventAsText
-from zope.interface import implementer
 
 from sodiumtwist import AuthorizedKeys, Limits
 from sodiumtwist.auth import LoginNotChecked
 
+from .checkers import AnyChecker, LateChecker
 from .impostor import claim
 from .observed import ObservedTestCase
 from .pair import CLIENT_PAIR, Pair, make_client_factory, make_server_factory
@@ -43,16 +43,14 @@ class LoginLimitTests(ObservedTestCase):
     def test_who_does_not_wait_to_hear(self) -> None:
         """Leaving while the login is checked counts as a failure: nobody guesses for free. Our being slow does not."""
 
-        @implementer(ICredentialsChecker)
-        class Slow:
-            credentialInterfaces = (IUsernamePassword,)
-
-            def requestAvatarId(self, credentials: Any) -> Deferred[bytes]:
-                return Deferred()
-
-        for leave, counts in ((lambda pair: pair.client.abort(), True), (lambda pair: self.clock.advance(10), False)):
+        slow = AnyChecker(lambda credentials: Deferred())
+        ways: list[tuple[Callable[[Pair], None], bool]] = [
+            (lambda pair: pair.client.abort(), True),
+            (lambda pair: self.clock.advance(10), False),
+        ]
+        for leave, counts in ways:
             limits = Limits(failures_per_login=2, failure_seconds=1000)
-            factory = make_server_factory(self.clock, checker=Slow(), limits=limits)
+            factory = make_server_factory(self.clock, checker=slow, limits=limits)
             for _ in range(2):
                 pair = Pair(factory, make_client_factory(self.clock))
                 pair.flush()
@@ -87,27 +85,18 @@ class LoginLimitTests(ObservedTestCase):
 
     def test_burst(self) -> None:
         """Many at once are no more tries than one after the other."""
-        waiting: list[Deferred[bytes]] = []
-
-        @implementer(ICredentialsChecker)
-        class Late:
-            credentialInterfaces = (IUsernamePassword,)
-
-            def requestAvatarId(self, credentials: Any) -> Deferred[bytes]:
-                waiting.append(Deferred())
-                return waiting[-1]
-
-        factory = make_server_factory(self.clock, checker=Late(), limits=Limits(failures_per_address=3))
+        checker = LateChecker()
+        factory = make_server_factory(self.clock, checker=checker, limits=Limits(failures_per_address=3))
         pairs = [Pair(factory, make_client_factory(self.clock)) for _ in range(20)]
         for pair in pairs:
             pair.flush()
         for number in range(3):
-            waiting[number].errback(UnauthorizedLogin())
+            checker.answers[number].errback(UnauthorizedLogin())
         for pair in pairs:
             pair.flush()
         self.assertEqual([pair.server.is_authenticated for pair in pairs], [False] * 20)
         self.assertEqual(
-            [pair.server.reason.getErrorMessage() for pair in pairs],
+            [pair.server.reason and pair.server.reason.getErrorMessage() for pair in pairs],
             ["login or passphrase is wrong"] * 3 + ["too many logins failed, and none is checked for now"] * 17,
         )
 
@@ -127,28 +116,20 @@ class LoginLimitTests(ObservedTestCase):
     def test_errors_do_not_count(self) -> None:
         """Only wrong ones do."""
 
-        @implementer(ICredentialsChecker)
-        class Checker:
-            credentialInterfaces = (IUsernamePassword,)
+        def decide(credentials: UsernamePassword) -> NoReturn:
+            raise LoginNotChecked("too many logins are being verified")
 
-            def requestAvatarId(self, credentials: Any) -> bytes:
-                raise LoginNotChecked("too many logins are being verified")
-
-        factory = make_server_factory(self.clock, checker=Checker(), limits=Limits(failures_per_address=1))
+        factory = make_server_factory(self.clock, checker=AnyChecker(decide), limits=Limits(failures_per_address=1))
         for _ in range(3):
             self.assertEqual(self.attempt(factory), "too many logins are being verified")
 
     def test_error_that_quotes_its_login(self) -> None:
         """What a checker raises can't forge lines of the log: its text is escaped, its place is told."""
 
-        @implementer(ICredentialsChecker)
-        class Quoting:
-            credentialInterfaces = (IUsernamePassword,)
+        def quote(credentials: UsernamePassword) -> NoReturn:
+            raise ValueError(f"no such login: {credentials.username.decode()}")
 
-            def requestAvatarId(self, credentials: Any) -> bytes:
-                raise ValueError(f"no such login: {credentials.username.decode()}")
-
-        self.attempt(make_server_factory(self.clock, checker=Quoting()), login="x\n2026 fake line\r\x1b[2J")
+        self.attempt(make_server_factory(self.clock, checker=AnyChecker(quote)), login="x\n2026 fake line\r\x1b[2J")
         self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
         (event,) = [event for event in self.events if "log_failure" in event]
         text = eventAsText(event)

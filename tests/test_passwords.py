@@ -15,7 +15,7 @@ from typing import Any
 from nacl import pwhash
 from twisted.trial.unittest import SynchronousTestCase
 
-from sodiumtwist import LocalProtocolError, passwords
+from sodiumtwist import LocalProtocolError
 from sodiumtwist.passwords import (
     check_login,
     cost,
@@ -166,7 +166,7 @@ class UpdateTests(SynchronousTestCase):
         def full(fd: int) -> None:
             raise OSError(28, "No space left on device")
 
-        self.patch(passwords.os, "fsync", full)
+        self.patch(os, "fsync", full)
         self.assertRaises(OSError, set_password, self.path, "bob", RIGHT)
         self.assertEqual(os.listdir(self.directory), ["users"])
         self.assertEqual(self.text(), f"ann:{RIGHT}\n")

@@ -5,42 +5,51 @@ Sessions of both ends in memory, and those that do not come about.
 from __future__ import annotations
 
 import random
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
-from twisted.internet.testing import EventLoggingObserver, StringTransportWithDisconnection
-from twisted.logger import formatEvent, globalLogPublisher
+from twisted.internet.testing import StringTransportWithDisconnection
+from twisted.logger import formatEvent
 from twisted.test import iosim
 from twisted.trial.unittest import SynchronousTestCase
 
 from sodiumtwist import AuthenticationFailed, DecryptionFailed, KeyPair, LocalProtocolError, PayloadTooLarge, Timeouts
 
 from .alone import CLIENT_AUTH_SIZE, OVERHEAD
+from .logs import logged, refusals
 from .pair import (
     BUFFER_SIZE,
     CLIENT_PAIR,
     LOGIN,
     PASSPHRASE,
+    ClientArguments,
     EchoServer,
     MemoryTransport,
     Pair,
+    Recorder,
     RecordingClient,
     RecordingServer,
+    build,
     make_client_factory,
     make_server_factory,
 )
 from .payload_producers import PullSource
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
 
 class SessionTests(SynchronousTestCase):
     def test_whole_session(self) -> None:
         """The hooks of both sides in order, with what they are told."""
-        seen: list[Any] = []
+        seen: list[tuple[str | bytes | bool | None, ...]] = []
 
         class Server(EchoServer):
             def authenticated(self) -> None:
                 super().authenticated()
+                assert self.peer is not None
                 seen.append((self.peer.login, self.peer.public_key, self.is_authenticated))
 
         class Client(RecordingClient):
@@ -65,8 +74,8 @@ class SessionTests(SynchronousTestCase):
         pair.flush()
         self.assertEqual(pair.server.calls[:-1], ["authenticated", *payloads])
         self.assertEqual(pair.client.calls[:-1], ["authenticated", *payloads])
-        self.assertIs(pair.server.reason.type, ConnectionDone)
-        self.assertIs(pair.client.reason.type, ConnectionDone)
+        self.assertIs(pair.server.why, ConnectionDone)
+        self.assertIs(pair.client.why, ConnectionDone)
         self.assertFalse(pair.server.is_authenticated or pair.client.is_authenticated)
         self.assertEqual(clock.getDelayedCalls(), [])
 
@@ -78,8 +87,8 @@ class SessionTests(SynchronousTestCase):
         pair.server.close()
         pair.flush()
         self.assertEqual(pair.client.payloads, [b"last words"])
-        self.assertIs(pair.client.reason.type, ConnectionDone)
-        self.assertIs(pair.server.reason.type, ConnectionDone)
+        self.assertIs(pair.client.why, ConnectionDone)
+        self.assertIs(pair.server.why, ConnectionDone)
         self.assertEqual(clock.getDelayedCalls(), [])
 
     def test_no_delay(self) -> None:
@@ -89,9 +98,9 @@ class SessionTests(SynchronousTestCase):
 
     def test_read_size(self) -> None:
         """A transport that reads in pieces of a size reads in pieces of ours."""
-        transport = StringTransportWithDisconnection()
-        transport.bufferSize = 65536
-        make_client_factory(Clock()).buildProtocol(None).makeConnection(transport)
+        client = build(make_client_factory(Clock()), RecordingClient)
+        transport = MemoryTransport(client)
+        client.makeConnection(transport)
         self.assertEqual(transport.bufferSize, BUFFER_SIZE)
 
     def test_transport_without_no_delay(self) -> None:
@@ -101,12 +110,14 @@ class SessionTests(SynchronousTestCase):
             def setTcpNoDelay(self, enabled: bool) -> None:
                 raise OSError(95, "Operation not supported")
 
-        for transport_class in (StringTransportWithDisconnection, Unable):
-            client: Any = make_client_factory(Clock()).buildProtocol(None)
-            transport = transport_class(client) if transport_class is Unable else transport_class()
-            client.makeConnection(transport)
-            written = transport.out if transport_class is Unable else transport.value()
-            self.assertEqual(len(written), CLIENT_AUTH_SIZE)
+        client = build(make_client_factory(Clock()), RecordingClient)
+        without = StringTransportWithDisconnection()
+        client.makeConnection(without)
+        self.assertEqual(len(without.value()), CLIENT_AUTH_SIZE)
+        client = build(make_client_factory(Clock()), RecordingClient)
+        unable = Unable(client)
+        client.makeConnection(unable)
+        self.assertEqual(len(unable.out), CLIENT_AUTH_SIZE)
 
     def test_any_buffer(self) -> None:
         pair = Pair.make()
@@ -132,7 +143,7 @@ class SessionTests(SynchronousTestCase):
         """Byte by byte, at random, or whole: the hooks are the same."""
         draw = random.Random(2)
 
-        def session(read_size: Any) -> tuple[Any, Any]:
+        def session(read_size: Callable[[], int]) -> list[list[object]]:
             clock = Clock()
             pair = Pair.make(EchoServer, RecordingClient, clock, read_size=read_size)
             pair.client.send_data(b"early")
@@ -148,7 +159,8 @@ class SessionTests(SynchronousTestCase):
             self.assertEqual(pongs, [0, 0, 0])
             self.assertEqual(clock.getDelayedCalls(), [])
             # The reasons are compared by type: no two Failures are equal.
-            return tuple([*end.calls[:-1], end.reason.type] for end in (pair.server, pair.client))  # type: ignore[return-value]
+            ends: list[Recorder] = [pair.server, pair.client]
+            return [[*end.calls[:-1], end.why] for end in ends]
 
         whole = session(lambda: BUFFER_SIZE)
         self.assertEqual(whole[0][:-1], ["authenticated", b"early", b"", b"x", b"0123456789" * 100])
@@ -199,7 +211,7 @@ class SessionTests(SynchronousTestCase):
         self.assertEqual(pair.client.payloads, [b"x"])
 
     def test_nothing_can_be_sent_before_a_connection(self) -> None:
-        client = make_client_factory(Clock()).buildProtocol(None)
+        client = build(make_client_factory(Clock()), RecordingClient)
         self.assertRaises(LocalProtocolError, client.send_data, b"x")
         self.failureResultOf(client.ping(), LocalProtocolError)
 
@@ -219,7 +231,7 @@ class SessionTests(SynchronousTestCase):
 class RefusalTests(SynchronousTestCase):
     """Connections that do not come about."""
 
-    def refuse(self, **arguments: Any) -> Pair:
+    def refuse(self, **arguments: Unpack[ClientArguments]) -> Pair:
         clock = Clock()
         pair = Pair(make_server_factory(clock), make_client_factory(clock, **arguments))
         pair.flush()
@@ -232,8 +244,9 @@ class RefusalTests(SynchronousTestCase):
     def test_wrong_passphrase(self) -> None:
         """Both sides are told, and nobody hears of a passphrase."""
         pair = self.refuse(passphrase="hunter2")
-        self.assertIs(pair.server.reason.type, AuthenticationFailed)
-        self.assertIs(pair.client.reason.type, AuthenticationFailed)
+        self.assertIs(pair.server.why, AuthenticationFailed)
+        self.assertIs(pair.client.why, AuthenticationFailed)
+        assert pair.server.reason is not None and pair.client.reason is not None
         self.assertEqual(pair.server.reason.getErrorMessage(), "login or passphrase is wrong")
         for reason in (pair.server.reason, pair.client.reason):
             for text in (str(reason), repr(reason.value), reason.getTraceback(detail="verbose")):
@@ -243,13 +256,13 @@ class RefusalTests(SynchronousTestCase):
 
     def test_wrong_login(self) -> None:
         """What a terminal or a reader of the log would take for something else is escaped."""
-        events = EventLoggingObserver.createWithCleanup(self, globalLogPublisher)
+        events = logged(self)
         pair = self.refuse(login="nob\nody\x1b[2J\u2028\u202e")
-        (line,) = [formatEvent(event) for event in events if "refused" in (event.get("log_format") or "")]
+        (line,) = refusals(events)
         self.assertTrue(line.isprintable())
         self.assertIn(r"as 'nob\nody\x1b[2J\u2028\u202e': login or passphrase is wrong", line)
-        self.assertIs(pair.server.reason.type, AuthenticationFailed)
-        self.assertIs(pair.client.reason.type, AuthenticationFailed)
+        self.assertIs(pair.server.why, AuthenticationFailed)
+        self.assertIs(pair.client.why, AuthenticationFailed)
         self.assertIsNone(pair.server.peer)
 
     def test_wrong_server_key(self) -> None:
@@ -266,8 +279,8 @@ class RefusalTests(SynchronousTestCase):
         self.assertEqual(pair.server._connection.buffered, 0)
         clock.advance(10)
         pair.flush()
-        self.assertIs(pair.server.reason.type, DecryptionFailed)
-        self.assertIs(pair.client.reason.type, AuthenticationFailed)
+        self.assertIs(pair.server.why, DecryptionFailed)
+        self.assertIs(pair.client.why, AuthenticationFailed)
         self.assertEqual(pair.server_transport.writes, [])
 
     def test_early_data_of_a_refused_login_is_dropped(self) -> None:
@@ -276,20 +289,19 @@ class RefusalTests(SynchronousTestCase):
         pair.client.write(bytes(500_000))
         pair.flush()
         self.assertEqual(pair.server.payloads, [])
-        self.assertIs(pair.server.reason.type, AuthenticationFailed)
+        self.assertIs(pair.server.why, AuthenticationFailed)
         # The server left without having read all, so the transport says that the connection was reset.
-        self.assertIs(pair.client.reason.type, AuthenticationFailed)
+        self.assertIs(pair.client.why, AuthenticationFailed)
 
     def test_the_log_says_who_and_why(self) -> None:
-        events = EventLoggingObserver.createWithCleanup(self, globalLogPublisher)
+        events = logged(self)
         self.refuse(passphrase="hunter2")
-        refusals = [formatEvent(event) for event in events if "refused" in (event.get("log_format") or "")]
-        self.assertEqual(len(refusals), 1, refusals)
-        self.assertIn("192.0.2.1:4711", refusals[0])
-        self.assertIn(ascii(LOGIN), refusals[0])
+        (line,) = refusals(events)
+        self.assertIn("192.0.2.1:4711", line)
+        self.assertIn(ascii(LOGIN), line)
 
     def test_the_log_says_who_is_let_in(self) -> None:
-        events = EventLoggingObserver.createWithCleanup(self, globalLogPublisher)
+        events = logged(self)
         Pair.make().flush()
         texts = [formatEvent(event) for event in events]
         self.assertEqual(texts, [f"192.0.2.1:4711 is authenticated as {ascii(LOGIN)}"])
@@ -298,10 +310,10 @@ class RefusalTests(SynchronousTestCase):
 class IosimTests(SynchronousTestCase):
     """Over Twisted's own simulation of a network."""
 
-    def connect(self, server: Any, client: Any) -> tuple[Any, Any, Any]:
+    def connect(self, server: type[RecordingServer]) -> tuple[RecordingServer, RecordingClient, iosim.IOPump]:
         clock = Clock()
-        server_end: Any = make_server_factory(clock, server).buildProtocol(None)
-        client_end: Any = make_client_factory(clock, client).buildProtocol(None)
+        server_end = build(make_server_factory(clock, server), RecordingServer)
+        client_end = build(make_client_factory(clock), RecordingClient)
         pump = iosim.connect(
             server_end,
             iosim.makeFakeServer(server_end),
@@ -312,20 +324,21 @@ class IosimTests(SynchronousTestCase):
         return server_end, client_end, pump
 
     def test_session(self) -> None:
-        server, client, pump = self.connect(EchoServer, RecordingClient)
+        server, client, pump = self.connect(EchoServer)
+        assert server.peer is not None
         self.assertEqual((server.peer.login, client.message), (LOGIN, "Welcome."))
         client.send_data(b"ping?")
         pump.flush()
         self.assertEqual(client.payloads, [b"ping?"])
         client.close()
         pump.flush()
-        self.assertIs(server.reason.type, ConnectionDone)
-        self.assertIs(client.reason.type, ConnectionDone)
+        self.assertIs(server.why, ConnectionDone)
+        self.assertIs(client.why, ConnectionDone)
         self.assertEqual(pump.clock.getDelayedCalls(), [])
 
     def test_both_directions_at_once(self) -> None:
         """Large amounts in DATA of all sizes, pulled and pushed, with PINGs between."""
-        server, client, pump = self.connect(RecordingServer, RecordingClient)
+        server, client, pump = self.connect(RecordingServer)
         draw = random.Random(8)
         blocks = random.Random(9).randbytes(131_070)
         to_server, to_client = (

@@ -68,7 +68,7 @@ class ReadingPausedTests(AloneTestCase):
                 self.pauseProducing()
 
         self.start_server(Server)
-        self.feed(self.peer.initiate(), self.peer_data(b"early"))
+        self.feed(self.peer_client.initiate(), self.peer_data(b"early"))
         self.assertEqual(self.protocol.calls, ["authenticated"])
         self.protocol.resumeProducing()
         self.assertEqual(self.protocol.calls, ["authenticated", b"early"])
@@ -188,7 +188,7 @@ class ReadingPausedTests(AloneTestCase):
         pair.server.resumeProducing()
         pair.flush()
         self.assertEqual(len(pair.server.payloads), 300)
-        self.assertIs(pair.server.reason.type, ConnectionDone)
+        self.assertIs(pair.server.why, ConnectionDone)
 
     def test_stop_producing_closes(self) -> None:
         self.open_server()

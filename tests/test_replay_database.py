@@ -17,7 +17,8 @@ from zope.interface.verify import verifyClass, verifyObject
 from sodiumtwist import LocalProtocolError
 from sodiumtwist.replays import FORGET_AT_ONCE, IReplayMemory, ReplayDatabase
 
-from .replay_memories import SHORT, WARNING, DatabaseTestCase, Model, Steps, fingerprint, warnings_of
+from .logs import logged
+from .replay_memories import SHORT, WARNING, DatabaseTestCase, Model, Steps, fingerprint, warnings_in
 
 
 class ReplayDatabaseTests(DatabaseTestCase):
@@ -62,6 +63,7 @@ class ReplayDatabaseTests(DatabaseTestCase):
         database = self.open()
         yield database.remember(fingerprint(1))
         connection = database._connection
+        assert connection is not None
         self.assertEqual(connection.execute("PRAGMA journal_mode").fetchall(), [("wal",)])
         self.assertEqual(connection.execute("PRAGMA synchronous").fetchall(), [(2,)])
 
@@ -93,14 +95,14 @@ class ReplayDatabaseTests(DatabaseTestCase):
     @inlineCallbacks
     def test_full(self) -> Steps:
         """The log says once what that means."""
-        lines = warnings_of(self)
+        events = logged(self)
         database = self.open(limit=3)
         for number in [0, 1, 2, 2, 1, 0]:
             yield database.remember(fingerprint(number))
-        self.assertEqual(lines, [])
+        self.assertEqual(warnings_in(events), [])
         for number in range(3, 9):
             self.assertTrue((yield database.remember(fingerprint(number))))
-        self.assertEqual(lines, [WARNING.format(3)])
+        self.assertEqual(warnings_in(events), [WARNING.format(3)])
 
     @inlineCallbacks
     def test_lower_limit(self) -> Steps:
@@ -188,7 +190,7 @@ class ReplayDatabaseTests(DatabaseTestCase):
         other = self.other()
         other.execute("BEGIN IMMEDIATE")
         call = database.remember(fingerprint(1))
-        reactor.callLater(SHORT, other.execute, "COMMIT")  # type: ignore[attr-defined]
+        reactor.callLater(SHORT, other.execute, "COMMIT")
         self.assertTrue((yield call))
 
     @inlineCallbacks
@@ -202,7 +204,7 @@ class ReplayDatabaseTests(DatabaseTestCase):
         yield self.assertFailure(waiting, OSError)
         self.assertFalse((yield late))
         call = database.remember(fingerprint(1))
-        reactor.callLater(SHORT, other.execute, "COMMIT")  # type: ignore[attr-defined]
+        reactor.callLater(SHORT, other.execute, "COMMIT")
         self.assertTrue((yield call))
 
     @inlineCallbacks
@@ -211,6 +213,7 @@ class ReplayDatabaseTests(DatabaseTestCase):
         database = self.open()
         yield database.knows(fingerprint(1))
         connection = database._connection
+        assert connection is not None
         ((pages,),) = connection.execute("PRAGMA page_count")
         connection.execute(f"PRAGMA max_page_count = {pages}")
         number = 0

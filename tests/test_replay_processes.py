@@ -79,8 +79,8 @@ class ProcessTests(ProcessTestCase):
 
     def give(self, running: Running, *numbers: int) -> None:
         lines = "".join(f"{fingerprint(number).hex()}\n" for number in numbers)
-        running.process.stdin.write(b"go\n" + lines.encode())
-        running.process.stdin.close()
+        running.stdin.write(b"go\n" + lines.encode())
+        running.stdin.close()
 
     def test_race(self) -> None:
         """Of several processes that want the same, at the same time, one gets it. They also make the file at once."""

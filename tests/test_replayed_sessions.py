@@ -59,7 +59,7 @@ class RecordedSessionTests(ObservedTestCase):
             self.clock.advance(1.1)
             self.assertTrue(transport.disconnecting)
             self.settle(transport)
-            self.assertIs(again.reason.type, ReplayDetected)
+            self.assertIs(again.why, ReplayDetected)
             self.assertEqual((again.payloads, bytes(transport.out)), ([], b""))
         self.assertEqual(
             self.refusals(),
@@ -129,7 +129,7 @@ class RecordedSessionTests(ObservedTestCase):
         self.assertEqual(end.calls, [])
         self.assertTrue(transport.disconnecting)
         self.settle(transport)
-        self.assertIs(end.reason.type, AuthenticationFailed)
+        self.assertIs(end.why, AuthenticationFailed)
         (line,) = self.refusals()
         self.assertIn("as 'username': the login could not be checked: 'the disk is full'", line)
 
@@ -150,4 +150,4 @@ class RecordingTests(ObservedTestCase):
         pair.flush()
         self.clock.advance(10)
         pair.flush()
-        self.assertIs(pair.client.reason.type, AuthenticationFailed)
+        self.assertIs(pair.client.why, AuthenticationFailed)

@@ -15,7 +15,8 @@ from zope.interface.verify import verifyClass, verifyObject
 from sodiumtwist import LocalProtocolError
 from sodiumtwist.replays import IReplayMemory, ReplayMemory
 
-from .replay_memories import WARNING, Model, fingerprint, warnings_of
+from .logs import logged
+from .replay_memories import WARNING, Model, fingerprint, warnings_in
 
 
 class ReplayMemoryTests(SynchronousTestCase):
@@ -46,14 +47,14 @@ class ReplayMemoryTests(SynchronousTestCase):
 
     def test_full(self) -> None:
         """The log says once what that means."""
-        lines = warnings_of(self)
+        events = logged(self)
         memory = ReplayMemory(3)
         for number in [0, 1, 2, 2, 1, 0]:
             memory.remember(fingerprint(number))
-        self.assertEqual(lines, [])
+        self.assertEqual(warnings_in(events), [])
         for number in range(3, 9):
             self.assertTrue(memory.remember(fingerprint(number)))
-        self.assertEqual(lines, [WARNING.format(3)])
+        self.assertEqual(warnings_in(events), [WARNING.format(3)])
 
     def test_limit(self) -> None:
         for limit in (0, -1):

@@ -24,7 +24,7 @@ from sodiumtwist.core.wire import PDU_OVERHEAD, SEALED_CLIENT_AUTH_SIZE
 from sodiumtwist.requests import REQUEST_LIMIT
 
 from .checkers import Undecided
-from .desk import LARGEST, Desk, make_pair
+from .desk import LARGEST, Desk, RequestPair, make_pair
 from .pair import LOGIN, SERVER_PAIR, EchoServer, Pair, make_client_factory, make_server_factory
 
 
@@ -34,12 +34,12 @@ class RequestClientTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.desk = Desk()
 
-    def connected(self, limit: int = REQUEST_LIMIT) -> Pair:
+    def connected(self, limit: int = REQUEST_LIMIT) -> RequestPair:
         pair = make_pair(self.desk, limit)
         pair.flush()
         return pair
 
-    def answer(self, pair: Pair, number: int) -> None:
+    def answer(self, pair: RequestPair, number: int) -> None:
         pair.flush()
         self.desk.answering[number].callback(b"answer %d" % number)
         pair.flush()
@@ -233,7 +233,9 @@ class RequestClientTests(SynchronousTestCase):
                 super().connection_lost(reason)
                 ends.append(reason)
 
-        pair = Pair(make_server_factory(clock, EchoServer), make_client_factory(clock, Client))
+        pair: Pair[EchoServer, Client] = Pair(
+            make_server_factory(clock, EchoServer), make_client_factory(clock, Client)
+        )
         asked = pair.client.request(b"a")
         pair.flush()
         self.assertEqual(self.successResultOf(asked), b"a")
@@ -279,7 +281,7 @@ class EarlyTests(SynchronousTestCase):
     def test_close_at_once(self) -> None:
         """Early requests are delivered, though the login takes time and nobody waits for answers."""
         clock, desk, checker = Clock(), Desk(), Undecided()
-        pair = Pair(
+        pair: RequestPair = Pair(
             SodiumServerFactory(SERVER_PAIR, checker, desk, clock=clock), make_client_factory(clock, RequestClient)
         )
         for number in range(50):
@@ -297,7 +299,7 @@ class EarlyTests(SynchronousTestCase):
         """When the login is refused, the early request fails with that, and was not worked on."""
         clock, desk = Clock(), Desk()
         server_factory = SodiumServerFactory(SERVER_PAIR, SingleLogin(LOGIN, "other"), desk, clock=clock)
-        pair = Pair(server_factory, make_client_factory(clock, RequestClient))
+        pair: RequestPair = Pair(server_factory, make_client_factory(clock, RequestClient))
         asked = pair.client.request(b"hello")
         pair.flush()
         self.failureResultOf(asked, AuthenticationFailed)

@@ -4,22 +4,24 @@ The server's end of requests, asked by a client in memory.
 
 from __future__ import annotations
 
+from typing import cast
+
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.error import ConnectionAborted, ConnectionLost
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from sodiumtwist import LocalProtocolError, PayloadTooLarge, Peer, RequestClient, SingleLogin, SodiumServerFactory
-from sodiumtwist.requests import CONCURRENCY, REQUEST_LIMIT, Responder
+from sodiumtwist.requests import CONCURRENCY, REQUEST_LIMIT, Respond, Responder
 
-from .desk import LARGEST, Desk, make_pair
+from .desk import LARGEST, Desk, RequestPair, make_pair
 from .pair import CLIENT_PAIR, LOGIN, PASSPHRASE, SERVER_PAIR, Pair, make_client_factory
 
 
 class ResponderTests(SynchronousTestCase):
     """The server's end, asked by a client in memory."""
 
-    def ask(self, pair: Pair, *payloads: bytes) -> list[Deferred[bytes]]:
+    def ask(self, pair: RequestPair, *payloads: bytes) -> list[Deferred[bytes]]:
         asked = [pair.client.request(payload) for payload in payloads]
         pair.flush()
         return asked
@@ -93,7 +95,7 @@ class ResponderTests(SynchronousTestCase):
         """``respond`` learns who asks: login, public key and address."""
         desk = Desk()
         clock = Clock()
-        pair = Pair(
+        pair: RequestPair = Pair(
             SodiumServerFactory(SERVER_PAIR, SingleLogin(LOGIN, PASSPHRASE), desk, clock=clock),
             make_client_factory(clock, RequestClient, pair=CLIENT_PAIR),
         )
@@ -163,7 +165,7 @@ class ResponderTests(SynchronousTestCase):
         pair.flush()
         self.assertEqual([self.successResultOf(d) for d in answers], [bytes(LARGEST)] * 50)
 
-    def assert_dropped(self, pair: Pair, asked: Deferred[bytes], error: type[Exception], *told: str) -> None:
+    def assert_dropped(self, pair: RequestPair, asked: Deferred[bytes], error: type[Exception], *told: str) -> None:
         """The error was logged once, with the login, and the connection is gone at both ends."""
         pair.flush()
         (logged,) = self.flushLoggedErrors()
@@ -252,6 +254,14 @@ class ResponderTests(SynchronousTestCase):
         self.assert_dropped(pair, first, ZeroDivisionError)
         self.failureResultOf(second, ConnectionLost)
 
+    def odd(self, answer: object) -> Respond:
+        """Answers so to all but an empty payload."""
+
+        def respond(peer: Peer, payload: bytes) -> bytes:
+            return cast(bytes, answer) if payload else b""
+
+        return respond
+
     def test_wrong_type(self) -> None:
         """An answer that is not bytes is the application's error, which names the type it has."""
         for answer, told in (
@@ -261,7 +271,7 @@ class ResponderTests(SynchronousTestCase):
             (succeed("text"), "str"),
             (succeed(None), "NoneType"),
         ):
-            pair = make_pair(lambda peer, payload, answer=answer: answer if payload else b"")
+            pair = make_pair(self.odd(answer))
             good, bad = self.ask(pair, b"", b"bad")
             self.assert_dropped(pair, bad, TypeError, told, "an answer is bytes")
             self.assertEqual(self.successResultOf(good), b"")

@@ -8,14 +8,14 @@ import base64
 from typing import Any
 
 from twisted.internet.task import Clock
-from twisted.internet.testing import EventLoggingObserver
-from twisted.logger import eventAsJSON, eventAsText, formatEvent, globalLogPublisher
+from twisted.logger import eventAsJSON, eventAsText, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from sodiumtwist import AuthenticationFailed, AuthorizedKeys, KeyPair, SingleLogin, SodiumServerProtocol
 from sodiumtwist.core import handshake
 
 from .checkers import AnyChecker, LateChecker
+from .logs import logged
 from .observed import ObservedTestCase
 from .pair import (
     CLIENT_PAIR,
@@ -79,7 +79,7 @@ class SecretsTests(SynchronousTestCase):
 
     def test_log(self) -> None:
         """Whole sessions, good and bad ones, in every form in which their events can be written."""
-        events = EventLoggingObserver.createWithCleanup(self, globalLogPublisher)
+        events = logged(self)
 
         class Faulty(RecordingServer):
             def payload_received(self, payload: bytes) -> None:
@@ -122,6 +122,7 @@ class SecretsTests(SynchronousTestCase):
         pair = Pair(make_server_factory(clock), make_client_factory(clock, passphrase=self.wrong))
         pair.flush()
         for reason in (pair.server.reason, pair.client.reason):
+            assert reason is not None
             self.assertIs(reason.type, AuthenticationFailed)
             self.assert_no_secrets(f"{reason} {reason!r} {reason.value!r}")
             for detail in ("default", "verbose"):
@@ -171,7 +172,7 @@ class SecretTests(ObservedTestCase):
             if pair.client.is_authenticated:
                 pair.client.send_data(b"Payl0ad-of-tests")
                 pair.flush()
-                pair.server.transport.out += b"x" * 46
+                pair.server_transport.out += b"x" * 46
                 pair.flush()
             self.clock.advance(10)
             pair.flush()

@@ -7,7 +7,8 @@ from __future__ import annotations
 import os
 import random
 import tempfile
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
@@ -21,39 +22,49 @@ from twisted.internet.endpoints import (
     wrapClientTLS,
 )
 from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint, ITCPTransport
 from twisted.internet.ssl import Certificate, PrivateCertificate, optionsForClientTLS
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
-from sodiumtwist import AuthenticationFailed
+from sodiumtwist import AuthenticationFailed, SodiumClientFactory, SodiumServerFactory
 
 from .certificates import Authority
 from .pair import (
     CLIENT_PAIR,
     LOGIN,
     Boom,
+    ClientArguments,
     EchoServer,
+    Recorder,
     RecordingClient,
     RecordingServer,
     make_client_factory,
     make_server_factory,
 )
 from .payload_producers import PullSource
+from .ports import port_number
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
-def _later(deferred: Deferred[Any], result: Any) -> None:
+T = TypeVar("T")
+
+
+def _later(deferred: Deferred[T], result: T) -> None:
     """Fire it when the hook that says so is over."""
-    reactor.callLater(0, deferred.callback, result)  # type: ignore[attr-defined]
+    reactor.callLater(0, deferred.callback, result)
 
 
-class Signalling:
+class Signalling(Recorder):
     """Tells by Deferreds what a test over sockets waits for."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.opened: Deferred[Any] = Deferred()
-        self.lost: Deferred[type[BaseException]] = Deferred()
+        self.opened: Deferred[None] = Deferred()
+        self.lost: Deferred[type[BaseException] | None] = Deferred()
         self._wanted: tuple[int, Deferred[None]] | None = None
         self._size = 0
 
@@ -70,16 +81,16 @@ class Signalling:
             _later(wanted, None)
 
     def authenticated(self) -> None:
-        super().authenticated()  # type: ignore[misc]
-        _later(self.opened, self)
+        super().authenticated()
+        _later(self.opened, None)
 
     def payload_received(self, payload: bytes) -> None:
-        super().payload_received(payload)  # type: ignore[misc]
+        super().payload_received(payload)
         self._size += len(payload)
         self._check()
 
     def connection_lost(self, reason: Failure) -> None:
-        super().connection_lost(reason)  # type: ignore[misc]
+        super().connection_lost(reason)
         _later(self.lost, reason.type)
 
 
@@ -87,12 +98,16 @@ class SocketServer(Signalling, RecordingServer):
     pass
 
 
-class SocketEchoServer(Signalling, EchoServer):
+class SocketEchoServer(SocketServer, EchoServer):
     pass
 
 
 class SocketClient(Signalling, RecordingClient):
     pass
+
+
+def has_no_delay(end: Recorder) -> bool:
+    return bool(cast(ITCPTransport, end.transport).getTcpNoDelay())
 
 
 class SocketTests(TestCase):
@@ -102,40 +117,61 @@ class SocketTests(TestCase):
 
     timeout = 10
 
-    async def start(
-        self, server: Any = SocketServer, client: Any = SocketClient, real_time: bool = False, **arguments: Any
-    ) -> tuple[Any, Any]:
-        """
-        Connect over TCP.
+    def setUp(self) -> None:
+        self.servers: list[SocketServer] = []
 
-        :return: both ends, or ``None`` for a server that the client's login was refused by.
-        """
-        clock = reactor if real_time else Clock()
-        ends: list[Any] = []
+    def server_factory(self, server: Callable[[], SocketServer], clock: IReactorTime) -> SodiumServerFactory:
+        """Makes servers' ends, which are then in ``servers``."""
 
-        def make() -> Any:
-            ends.append(server())
-            return ends[-1]
+        def make() -> SocketServer:
+            self.servers.append(server())
+            return self.servers[-1]
 
-        factory = make_server_factory(clock, make)
-        port = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(factory)
-        self.addCleanup(port.stopListening)
-        endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", port.getHost().port)
-        client_end = await endpoint.connect(make_client_factory(clock, client, **arguments))
-        self.addCleanup(self._end, client_end, ends)
-        if "passphrase" not in arguments:
-            await client_end.opened
-        return ends[0] if ends else None, client_end
+        return make_server_factory(clock, make)
 
-    def _end(self, client_end: Any, ends: list[Any]) -> Deferred[Any]:
+    async def connect_to(self, endpoint: IStreamClientEndpoint, factory: SodiumClientFactory) -> SocketClient:
+        """Connect a client, until the test is over."""
+        client = await endpoint.connect(factory)
+        assert isinstance(client, SocketClient)
+        self.addCleanup(self._end, client)
+        return client
+
+    def _end(self, client: SocketClient) -> Deferred[list[type[BaseException] | None]]:
         """Leave no socket to the next test."""
-        both = [client_end, *ends]
-        for end in both:
+        ends: list[Signalling] = [client, *self.servers]
+        for end in ends:
             end.abort()
-        return gatherResults([end.lost for end in both])
+        return gatherResults([end.lost for end in ends])
+
+    async def connect(
+        self,
+        server: Callable[[], SocketServer] = SocketServer,
+        client: Callable[[], SocketClient] = SocketClient,
+        clock: IReactorTime | None = None,
+        **arguments: Unpack[ClientArguments],
+    ) -> SocketClient:
+        """Connect over TCP; nobody has been let in yet."""
+        clock = clock or Clock()
+        below = TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1")
+        port = await below.listen(self.server_factory(server, clock))
+        self.addCleanup(port.stopListening)
+        endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", port_number(port))
+        return await self.connect_to(endpoint, make_client_factory(clock, client, **arguments))
+
+    async def start(
+        self,
+        server: Callable[[], SocketServer] = SocketServer,
+        clock: IReactorTime | None = None,
+        **arguments: Unpack[ClientArguments],
+    ) -> tuple[SocketServer, SocketClient]:
+        """Connect over TCP, and have the client let in."""
+        client = await self.connect(server, clock=clock, **arguments)
+        await client.opened
+        return self.servers[0], client
 
     async def test_session(self) -> None:
         server, client = await self.start(SocketEchoServer, pair=CLIENT_PAIR)
+        assert server.peer is not None
         self.assertEqual((server.peer.login, server.peer.public_key), (LOGIN, CLIENT_PAIR.public))
         client.send_data(b"hello")
         await client.want(5)
@@ -148,11 +184,11 @@ class SocketTests(TestCase):
 
     async def test_no_delay(self) -> None:
         server, client = await self.start()
-        self.assertTrue(server.transport.getTcpNoDelay())
-        self.assertTrue(client.transport.getTcpNoDelay())
+        self.assertTrue(has_no_delay(server))
+        self.assertTrue(has_no_delay(client))
 
     async def test_refused(self) -> None:
-        server, client = await self.start(passphrase="wrong")
+        client = await self.connect(passphrase="wrong")
         self.assertIs(await client.lost, AuthenticationFailed)
 
     async def test_refused_with_much_early_data(self) -> None:
@@ -163,7 +199,7 @@ class SocketTests(TestCase):
                 super().connectionMade()
                 self.write(bytes(3_000_000))
 
-        server, client = await self.start(client=Client, passphrase="wrong")
+        client = await self.connect(client=Client, passphrase="wrong")
         self.assertIs(await client.lost, AuthenticationFailed)
 
     async def test_abort(self) -> None:
@@ -182,7 +218,7 @@ class SocketTests(TestCase):
 
     async def test_both_directions(self) -> None:
         """A pull producer over a real socket, to a server that echoes."""
-        server, client = await self.start(SocketEchoServer, real_time=True)
+        server, client = await self.start(SocketEchoServer, reactor)
         payloads = [random.Random(index).randbytes(100_000) for index in range(30)]
         source = PullSource(client, payloads)
         client.registerProducer(source, False)
@@ -223,34 +259,29 @@ class SocketTests(TestCase):
         self.assertEqual(server.factory.connections, set())
         self.assertEqual(len(self.flushLoggedErrors(Boom)), 1)
 
-    async def start_tls(self, server: Any, client: Any) -> tuple[Any, Any]:
+    async def start_tls(
+        self, server: Callable[[], SocketServer], client: Callable[[], SocketClient]
+    ) -> tuple[SocketServer, SocketClient]:
         """Connect over TLS, whose transport is a protocol on another one."""
         authority = Authority("known")
         directory = self.mktemp()
         os.mkdir(directory)
         with open(authority.issue(os.path.join(directory, "certificate"), "localhost"), "rb") as file:
             certificate = PrivateCertificate.loadPEM(file.read())
-        ends: list[Any] = []
-
-        def make() -> Any:
-            ends.append(server())
-            return ends[-1]
-
         listening = SSL4ServerEndpoint(reactor, 0, certificate.options(), interface="127.0.0.1")
-        port = await listening.listen(make_server_factory(Clock(), make))
+        port = await listening.listen(self.server_factory(server, Clock()))
         self.addCleanup(port.stopListening)
         endpoint = wrapClientTLS(
             optionsForClientTLS("localhost", trustRoot=Certificate.loadPEM(authority.pem())),
-            TCP4ClientEndpoint(reactor, "127.0.0.1", port.getHost().port),
+            TCP4ClientEndpoint(reactor, "127.0.0.1", port_number(port)),
         )
-        client_end: Any = await endpoint.connect(make_client_factory(Clock(), client))
-        self.addCleanup(self._end, client_end, ends)
+        client_end = await self.connect_to(endpoint, make_client_factory(Clock(), client))
         await client_end.opened
-        return ends[0], client_end
+        return self.servers[0], client_end
 
     async def test_tls(self) -> None:
         server, client = await self.start_tls(SocketEchoServer, SocketClient)
-        self.assertTrue(server.transport.getTcpNoDelay())
+        self.assertTrue(has_no_delay(server))
         data = random.Random(12).randbytes(1_000_000)
         client.write(data)
         await client.want(len(data))
@@ -286,13 +317,7 @@ class SocketTests(TestCase):
         self.addCleanup(os.rmdir, directory)
         path = os.path.join(directory, "socket")
         clock = Clock()
-        ends: list[Any] = []
-
-        def make() -> Any:
-            ends.append(SocketEchoServer())
-            return ends[-1]
-
-        port = await UNIXServerEndpoint(reactor, path).listen(make_server_factory(clock, make))
+        port = await UNIXServerEndpoint(reactor, path).listen(self.server_factory(SocketEchoServer, clock))
         self.addCleanup(port.stopListening)
         client = SocketClient()
         client.factory = make_client_factory(clock)
@@ -302,6 +327,6 @@ class SocketTests(TestCase):
         await client.want(18)
         self.assertEqual(client.payloads, [b"over a UNIX socket"])
         client.close()
-        self.assertIs(await ends[0].lost, ConnectionDone)
+        self.assertIs(await self.servers[0].lost, ConnectionDone)
         await client.lost
         self.assertEqual(clock.getDelayedCalls(), [])

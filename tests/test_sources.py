@@ -6,22 +6,44 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import Any
 
+from twisted.internet.interfaces import IReactorFDSet, IReadDescriptor, IWriteDescriptor
 from twisted.internet.main import CONNECTION_DONE
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 
-from sodiumtwist.sources import CHUNK_SIZE, FileSource, PipeSource, Source, open_source
+from sodiumtwist.base import CHUNK_SIZE
+from sodiumtwist.sources import FileSource, PipeSource, Source, open_source
 
 
+@implementer(IReactorFDSet)
 class ReadReactor:
     """Remembers who waits for reading."""
 
     def __init__(self) -> None:
-        self.readers: set[Any] = set()
-        self.addReader = self.readers.add
-        self.removeReader = self.readers.discard
+        self.readers: set[IReadDescriptor] = set()
+
+    def addReader(self, reader: IReadDescriptor) -> None:
+        self.readers.add(reader)
+
+    def removeReader(self, reader: IReadDescriptor) -> None:
+        self.readers.discard(reader)
+
+    def addWriter(self, writer: IWriteDescriptor) -> None:
+        raise NotImplementedError
+
+    def removeWriter(self, writer: IWriteDescriptor) -> None:
+        raise NotImplementedError
+
+    def removeAll(self) -> list[IReadDescriptor | IWriteDescriptor]:
+        raise NotImplementedError
+
+    def getReaders(self) -> list[IReadDescriptor]:
+        return list(self.readers)
+
+    def getWriters(self) -> list[IWriteDescriptor]:
+        return []
 
 
 class SourceTestCase(SynchronousTestCase):
@@ -36,6 +58,14 @@ class SourceTestCase(SynchronousTestCase):
         self.source = source
         self.addCleanup(source.close)
         source.start(self.chunks.append, self.ends.append)
+
+    def take_and_pause(self, chunk: bytes) -> None:
+        self.chunks.append(chunk)
+        self.source.pause()
+
+    def errors(self) -> list[int | None]:
+        """The numbers of the errors at the ends."""
+        return [None if error is None else error.errno for error in self.ends]
 
 
 class FileSourceTests(SourceTestCase):
@@ -60,7 +90,7 @@ class FileSourceTests(SourceTestCase):
     def test_paused_while_delivering(self) -> None:
         """A pause takes effect at once, and a resumption goes on behind it."""
         self.open_file(bytes(3 * CHUNK_SIZE))
-        self.source.start(lambda chunk: (self.chunks.append(chunk), self.source.pause()), self.ends.append)
+        self.source.start(self.take_and_pause, self.ends.append)
         for count in (1, 2, 3):
             self.source.resume()
             self.assertEqual((len(self.chunks), self.ends), (count, []))
@@ -72,16 +102,16 @@ class FileSourceTests(SourceTestCase):
         self.open_file(b"x")
         os.dup2(os.open(os.devnull, os.O_WRONLY), self.source._fd)
         self.source.resume()
-        self.assertEqual((self.chunks, [error.errno for error in self.ends]), ([], [errno.EBADF]))
+        self.assertEqual((self.chunks, self.errors()), ([], [errno.EBADF]))
 
     def test_cut_short(self) -> None:
         """A file that lost bytes while it was read is not taken for whole; one that grew is."""
         self.open_file(bytes(2 * CHUNK_SIZE))
-        self.source.start(lambda chunk: (self.chunks.append(chunk), self.source.pause()), self.ends.append)
+        self.source.start(self.take_and_pause, self.ends.append)
         self.source.resume()
         os.truncate(f"/dev/fd/{self.source._fd}", CHUNK_SIZE)
         self.source.resume()
-        self.assertEqual((len(self.chunks), [error.errno for error in self.ends]), (1, [errno.EIO]))
+        self.assertEqual((len(self.chunks), self.errors()), (1, [errno.EIO]))
 
     def test_no_waiting(self) -> None:
         """What has nothing to read now, and can't be waited for, is an error and no endless loop."""
@@ -121,26 +151,29 @@ class PipeSourceTests(SourceTestCase):
         super().setUp()
         path = self.mktemp()
         os.mkfifo(path)
-        self.start(open_source(path, self.reactor))
-        self.assertIsInstance(self.source, PipeSource)
+        pipe = open_source(path, self.reactor)
+        self.start(pipe)
+        assert isinstance(pipe, PipeSource)
+        self.pipe = pipe
         self.writer = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
-        self.addCleanup(lambda: self.writer is not None and os.close(self.writer))
+        self.addCleanup(self.close_writer)
 
     def close_writer(self) -> None:
-        os.close(self.writer)
-        self.writer = None
+        if self.writer >= 0:
+            os.close(self.writer)
+        self.writer = -1
 
     def test_waits(self) -> None:
         """Nothing is read before the reactor says so; reading too early is no end."""
         self.source.resume()
         self.assertEqual(self.reactor.readers, {self.source})
-        self.source.doRead()
+        self.pipe.doRead()
         self.assertEqual((self.chunks, self.ends), ([], []))
         os.write(self.writer, b"some")
-        self.source.doRead()
+        self.pipe.doRead()
         self.assertEqual((self.chunks, self.ends), ([b"some"], []))
         self.close_writer()
-        self.source.doRead()
+        self.pipe.doRead()
         self.assertEqual((self.ends, self.reactor.readers), ([None], set()))
 
     def test_pause(self) -> None:
@@ -155,8 +188,8 @@ class PipeSourceTests(SourceTestCase):
         os.write(self.writer, bytes(CHUNK_SIZE // 2))
         self.close_writer()
         self.reactor.readers.clear()
-        self.source.connectionLost(Failure(CONNECTION_DONE))
+        self.pipe.connectionLost(Failure(CONNECTION_DONE))
         self.assertEqual((len(self.chunks), self.ends), (1, []))
         self.assertEqual(self.reactor.readers, {self.source})
-        self.source.connectionLost(Failure(CONNECTION_DONE))
+        self.pipe.connectionLost(Failure(CONNECTION_DONE))
         self.assertEqual(self.ends, [None])

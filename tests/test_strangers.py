@@ -14,7 +14,8 @@ from twisted.internet import reactor
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP4ServerEndpoint, connectProtocol
-from twisted.internet.protocol import Protocol
+from twisted.internet.interfaces import ITransport
+from twisted.internet.protocol import Protocol, connectionDone
 from twisted.protocols.haproxy._wrapper import HAProxyWrappingFactory
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
@@ -34,6 +35,7 @@ from .pair import (
     make_client_factory,
     make_server_factory,
 )
+from .ports import port_number
 
 
 class CostTests(ObservedTestCase):
@@ -48,7 +50,7 @@ class CostTests(ObservedTestCase):
             opened.append(len(sealed))
             return seal_open(sealed, *keys)
 
-        self.patch(handshake.bindings, "crypto_box_seal_open", count)
+        self.patch(bindings, "crypto_box_seal_open", count)
         factory = make_server_factory(self.clock)
         for size in (1, 399, 400, 401, 5000):
             end, transport = self.connect(factory)
@@ -132,8 +134,8 @@ class CostTests(ObservedTestCase):
             self.assertFalse(transport.aborting)
             self.clock.advance(10)
             self.settle(transport)
-        for client in ({}, {"passphrase": "wrong"}):
-            pair = Pair(factory, make_client_factory(self.clock, **client))
+        for passphrase in (PASSPHRASE, "wrong"):
+            pair = Pair(factory, make_client_factory(self.clock, passphrase=passphrase))
             pair.flush()
             pair.client.abort()
             pair.flush()
@@ -173,20 +175,22 @@ class CostTests(ObservedTestCase):
 class Prober(Protocol):
     """Sends bytes and looks what comes of it."""
 
+    transport: ITransport
+
     def __init__(self, data: bytes) -> None:
         self._data = data
         self.received = b""
         self.ended: Deferred[tuple[str, float]] = Deferred()
 
     def connectionMade(self) -> None:
-        self._began = reactor.seconds()  # type: ignore[attr-defined]
+        self._began = reactor.seconds()
         self.transport.write(self._data)
 
     def dataReceived(self, data: bytes) -> None:
         self.received += data
 
-    def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
-        self.ended.callback((reason.type.__name__, reactor.seconds() - self._began))  # type: ignore[attr-defined]
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.ended.callback((type(reason.value).__name__, reactor.seconds() - self._began))
 
 
 class ProbeTests(TestCase):
@@ -198,7 +202,7 @@ class ProbeTests(TestCase):
         factory = make_server_factory(None, draw=random.random, timeouts=Timeouts(authentication=seconds))
         port = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(factory)
         self.addCleanup(port.stopListening)
-        where = TCP4ClientEndpoint(reactor, "127.0.0.1", port.getHost().port)
+        where = TCP4ClientEndpoint(reactor, "127.0.0.1", port_number(port))
         recorded = handshake.ClientHandshake(CLIENT_PAIR, SERVER_PAIR.public, LOGIN, PASSPHRASE).client_auth
         factory.replays.remember(handshake.fingerprint(recorded))
         probes = [os.urandom(size) for size in (1, 399, 400, 401, 5000)] * 4 + [recorded, recorded + bytes(100)]

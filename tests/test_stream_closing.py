@@ -5,26 +5,29 @@ How long closing a stream takes, and what it waits for.
 from __future__ import annotations
 
 import os
-from typing import Any
 
 from twisted.internet import reactor
+from twisted.internet.base import DelayedCall
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import SSL4ServerEndpoint, TCP4ClientEndpoint, connectProtocol, wrapClientTLS
 from twisted.internet.error import ConnectionDone, ConnectionLost
-from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.interfaces import IAddress, ITransport
+from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.ssl import Certificate, PrivateCertificate, optionsForClientTLS
 from twisted.internet.task import Clock
+from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
 from sodiumtwist import SingleLogin, SodiumClientEndpoint, SodiumServerEndpoint, Timeouts, closing
 from sodiumtwist.closing import LINGER
 from sodiumtwist.core.errors import DecryptionFailed
-from sodiumtwist.streams import StreamClientFactory, StreamServerFactory
+from sodiumtwist.streams import ClientStream, ServerStream, StreamClientFactory, StreamServerFactory
 
 from .applications import Application, Applications, HalfCloseable, Producer, StreamTestCase
 from .certificates import Authority
 from .checkers import Undecided
 from .pair import LOGIN, PASSPHRASE, SERVER_PAIR, Boom, Pair, make_client_factory
+from .ports import port_number
 
 
 class ClosingTests(StreamTestCase):
@@ -42,8 +45,8 @@ class ClosingTests(StreamTestCase):
             self.assertFalse(self.pair.server_transport.aborting)
         self.assertTrue(self.client.received == data)
         self.assertGreater(self.clock.seconds(), 100)
-        self.assertIs(self.client.reason.type, ConnectionDone)
-        self.assertIs(self.server.reason.type, ConnectionDone)
+        self.assertIs(self.client.why, ConnectionDone)
+        self.assertIs(self.server.why, ConnectionDone)
 
     def test_peer_that_takes_nothing(self) -> None:
         """Then it is over when inactivity has lasted as long as it may."""
@@ -62,7 +65,7 @@ class ClosingTests(StreamTestCase):
         self.start()
         self.half_closed: list[None] = []
         self.patch(closing, "half_closes", lambda transport: True)
-        self.pair.server_transport.loseWriteConnection = lambda: self.half_closed.append(None)
+        vars(self.pair.server_transport)["loseWriteConnection"] = lambda: self.half_closed.append(None)
         self.server.transport.loseConnection()
         self.clock.advance(0)
         self.assertEqual(self.half_closed, [None])
@@ -77,8 +80,10 @@ class ClosingTests(StreamTestCase):
         self.assertTrue(transport.disconnecting)
         self.assertFalse(transport.aborting)
         transport.lose(ConnectionDone())
-        self.assertIs(self.server.reason.type, ConnectionDone)
-        self.assertEqual([call for call in self.clock.getDelayedCalls() if call.func.__self__ is self.pair.server], [])
+        self.assertIs(self.server.why, ConnectionDone)
+        for call in self.clock.getDelayedCalls():
+            assert isinstance(call, DelayedCall)
+            self.assertIsNot(getattr(call.func, "__self__", None), self.pair.server)
 
     def test_peer_that_goes_on_sending(self) -> None:
         """What it sends is dropped, for as long as inactivity may last."""
@@ -107,7 +112,7 @@ class ClosingTests(StreamTestCase):
         self.pair.client_transport.pauseProducing()
         self.pair.flush()
         self.pair.server_transport.lose(ConnectionDone())
-        self.assertIs(self.server.reason.type, ConnectionLost)
+        self.assertIs(self.server.why, ConnectionLost)
 
     def test_refused_by_the_application(self) -> None:
         """A server without a protocol for a client, or that fails: the client was let in, and is not told otherwise."""
@@ -125,7 +130,7 @@ class ClosingTests(StreamTestCase):
             self.flush()
             self.assertIsNone(self.successResultOf(self.ready))
             (client,) = self.clients.built
-            self.assertIs(client.reason.type, ConnectionLost)
+            self.assertIs(client.why, ConnectionLost)
         self.assertEqual(len(self.flushLoggedErrors(Boom)), 1)
 
     def test_garbage_behind_a_greeting(self) -> None:
@@ -144,7 +149,7 @@ class ClosingTests(StreamTestCase):
         pair.flush()
         checker.deciding.callback(b"")
         pair.flush()
-        self.assertIs(servers.built[0].reason.type, DecryptionFailed)
+        self.assertIs(servers.built[0].why, DecryptionFailed)
         self.assertEqual(self.flushLoggedErrors(), [])
 
     def test_abort_behind_a_greeting(self) -> None:
@@ -159,7 +164,7 @@ class ClosingTests(StreamTestCase):
         self.flush()
         (client,) = self.clients.built
         self.assertLess(len(client.received), 300_000)
-        self.assertIs(client.reason.type, ConnectionLost)
+        self.assertIs(client.why, ConnectionLost)
 
     def test_abort_while_closing(self) -> None:
         """A producer that aborts when it is paused for closing has its way."""
@@ -183,13 +188,13 @@ class ClosingTests(StreamTestCase):
         """An application that is built too late is not connected."""
 
         class Late(Applications):
-            def buildProtocol(self, address: Any) -> Any:
+            def buildProtocol(self, address: IAddress | None) -> Application | None:
                 ends[0].abort()
                 return super().buildProtocol(address)
 
-        ends: list[Any] = []
+        ends: list[ClientStream] = []
         clock, applications = Clock(), Late(Application)
-        pair = Pair(
+        pair: Pair[ServerStream, ClientStream] = Pair(
             StreamServerFactory(Applications(), SERVER_PAIR, SingleLogin(LOGIN, PASSPHRASE), clock=clock),
             StreamClientFactory(applications, SERVER_PAIR.public, LOGIN, PASSPHRASE, clock=clock),
         )
@@ -205,17 +210,19 @@ class TLSClosingTests(TestCase):
         path = authority.issue(os.path.join(self.mktemp_directory(), "cert"), "localhost")
         with open(path, "rb") as file:
             certificate = PrivateCertificate.loadPEM(file.read())
-        lost: Deferred[Any] = Deferred()
+        lost: Deferred[tuple[type[BaseException] | None]] = Deferred()
 
         class Sender(Protocol):
+            transport: ITransport
+
             def connectionMade(self) -> None:
-                reactor.callLater(0, self.send)  # type: ignore[attr-defined]
+                reactor.callLater(0, self.send)
 
             def send(self) -> None:
                 self.transport.write(bytes(2_000_000))
                 self.transport.loseConnection()
 
-            def connectionLost(self, reason: Any) -> None:  # type: ignore[override]
+            def connectionLost(self, reason: Failure = connectionDone) -> None:
                 lost.callback((reason.type,))
 
         below = SSL4ServerEndpoint(reactor, 0, certificate.options(), interface="127.0.0.1")
@@ -226,17 +233,17 @@ class TLSClosingTests(TestCase):
         )
         self.addCleanup(port.stopListening)
         trust = optionsForClientTLS("localhost", trustRoot=Certificate.loadPEM(authority.pem()))
-        there = wrapClientTLS(trust, TCP4ClientEndpoint(reactor, "127.0.0.1", port.getHost().port))
-        client: Any = await connectProtocol(
+        there = wrapClientTLS(trust, TCP4ClientEndpoint(reactor, "127.0.0.1", port_number(port)))
+        client = await connectProtocol(
             SodiumClientEndpoint(there, SERVER_PAIR.public, LOGIN, PASSPHRASE), Application()
         )
-        began = reactor.seconds()  # type: ignore[attr-defined]
+        began = reactor.seconds()
         (reason,) = await lost
-        self.assertLess(reactor.seconds() - began, timeouts.inactivity)  # type: ignore[attr-defined]
+        self.assertLess(reactor.seconds() - began, timeouts.inactivity)
         self.assertIs(reason, ConnectionDone)
         self.assertEqual(len(client.received), 2_000_000)
 
     def mktemp_directory(self) -> str:
-        path = self.mktemp()
+        path: str = self.mktemp()
         os.mkdir(path)
         return path

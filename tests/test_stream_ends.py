@@ -9,6 +9,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from sodiumtwist.core.errors import DecryptionFailed, UnexpectedPDU
+from sodiumtwist.streams import SodiumTransport
 
 from .applications import Application, HalfCloseable, Producer, StreamTestCase
 from .pair import Pair, RecordingServer, make_client_factory, make_server_factory
@@ -22,11 +23,13 @@ class EndTests(StreamTestCase):
         self.server.transport.write(b"x" * 500_000)
         self.server.transport.loseConnection()
         self.server.transport.write(b"too late")
-        self.assertTrue(self.server.transport.disconnecting)
+        transport = self.server.transport
+        assert isinstance(transport, SodiumTransport)
+        self.assertTrue(transport.disconnecting)
         self.flush()
         self.assertEqual(len(self.client.received), 500_000)
-        self.assertIs(self.client.reason.type, ConnectionDone)
-        self.assertIs(self.server.reason.type, ConnectionDone)
+        self.assertIs(self.client.why, ConnectionDone)
+        self.assertIs(self.server.why, ConnectionDone)
 
     def test_close_waits_for_a_producer(self) -> None:
         self.start()
@@ -39,7 +42,7 @@ class EndTests(StreamTestCase):
         self.client.transport.unregisterProducer()
         self.flush()
         self.assertEqual(self.server.received, b"the last")
-        self.assertIs(self.server.reason.type, ConnectionDone)
+        self.assertIs(self.server.why, ConnectionDone)
         self.assertEqual(producer.calls, [])
 
     def test_nothing_received_after_close(self) -> None:
@@ -56,6 +59,7 @@ class EndTests(StreamTestCase):
         self.client.transport.write(b"all of the question")
         self.client.transport.loseWriteConnection()
         self.flush()
+        assert isinstance(self.client, HalfCloseable) and isinstance(self.server, HalfCloseable)
         self.assertEqual((self.client.write_ended, self.server.read_ended), (True, True))
         self.client.transport.write(b"dropped")
         self.server.transport.write(b"an answer ")
@@ -65,8 +69,8 @@ class EndTests(StreamTestCase):
         self.flush()
         self.assertEqual(self.server.received, b"all of the question")
         self.assertEqual(self.client.received, b"an answer in two parts")
-        self.assertIs(self.server.reason.type, ConnectionDone)
-        self.assertIs(self.client.reason.type, ConnectionDone)
+        self.assertIs(self.server.why, ConnectionDone)
+        self.assertIs(self.client.why, ConnectionDone)
 
     def test_application_that_needs_both(self) -> None:
         """One direction ends both; what it had written arrives."""
@@ -83,8 +87,8 @@ class EndTests(StreamTestCase):
         self.flush()
         self.assertEqual(self.client.received, b"an answer")
         self.assertEqual(producer.calls, ["pause", "stop"])
-        self.assertIs(self.client.reason.type, ConnectionDone)
-        self.assertIs(self.server.reason.type, ConnectionDone)
+        self.assertIs(self.client.why, ConnectionDone)
+        self.assertIs(self.server.why, ConnectionDone)
 
     def test_abort(self) -> None:
         self.start()
@@ -92,8 +96,8 @@ class EndTests(StreamTestCase):
         self.client.transport.abortConnection()
         self.flush()
         self.assertEqual(self.server.received, b"")
-        self.assertIs(self.client.reason.type, ConnectionAborted)
-        self.assertIs(self.server.reason.type, ConnectionLost)
+        self.assertIs(self.client.why, ConnectionAborted)
+        self.assertIs(self.server.why, ConnectionLost)
 
     def test_cut(self) -> None:
         """A connection that closes without the end of its stream was cut."""
@@ -103,7 +107,8 @@ class EndTests(StreamTestCase):
         self.pair.client_transport.loseConnection()
         self.flush()
         self.assertEqual(self.server.received, b"all?")
-        self.assertIs(self.server.reason.type, ConnectionLost)
+        self.assertIs(self.server.why, ConnectionLost)
+        assert self.server.reason is not None
         self.assertIn("without the end", self.server.reason.getErrorMessage())
 
     def test_more_after_the_end(self) -> None:
@@ -111,14 +116,14 @@ class EndTests(StreamTestCase):
         self.pair.client.send_data(b"")
         self.pair.client.send_data(b"more")
         self.flush()
-        self.assertIs(self.server.reason.type, UnexpectedPDU)
+        self.assertIs(self.server.why, UnexpectedPDU)
 
     def test_reason(self) -> None:
         """What went wrong reaches the application."""
         self.start()
         self.pair.client_transport.write(bytes(100))
         self.flush()
-        self.assertIs(self.server.reason.type, DecryptionFailed)
+        self.assertIs(self.server.why, DecryptionFailed)
 
     def test_failing_application(self) -> None:
         class Failing(Application):
@@ -129,8 +134,8 @@ class EndTests(StreamTestCase):
         self.client.transport.write(b"x")
         self.flush()
         self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
-        self.assertIs(self.server.reason.type, KeyError)
-        self.assertIs(self.client.reason.type, ConnectionLost)
+        self.assertIs(self.server.why, KeyError)
+        self.assertIs(self.client.why, ConnectionLost)
 
 
 class HeldEndTests(SynchronousTestCase):
@@ -160,12 +165,12 @@ class HeldEndTests(SynchronousTestCase):
         self.server.resumeProducing()
         self.server.resumeProducing()
         self.assertEqual(self.server.payloads, [b"0", b"1", b"2"])
-        self.assertIs(self.server.reason.type, ConnectionDone)
+        self.assertIs(self.server.why, ConnectionDone)
 
     def test_closed_meanwhile(self) -> None:
         for close in ("close", "abort"):
             self.start()
             getattr(self.server, close)()
             self.assertEqual(self.server.payloads, [b"0"])
-            self.assertIs(self.server.reason.type, ConnectionDone)
+            self.assertIs(self.server.why, ConnectionDone)
             self.assertEqual(self.server.factory.connections, set())

@@ -36,8 +36,8 @@ class FlowTests(StreamTestCase):
         self.server.transport.pauseProducing()
         self.flush()
         self.assertEqual(self.server.received, b"")
-        self.assertIs(self.server.reason.type, ConnectionDone)
-        self.assertIs(self.client.reason.type, ConnectionDone)
+        self.assertIs(self.server.why, ConnectionDone)
+        self.assertIs(self.client.why, ConnectionDone)
 
     def test_push_producer(self) -> None:
         self.start()
@@ -52,7 +52,8 @@ class FlowTests(StreamTestCase):
 
     def test_pull_producer(self) -> None:
         self.start()
-        transport, asked = self.client.transport, []
+        asked: list[None] = []
+        transport = self.client.transport
 
         class Pulled(Producer):
             def resumeProducing(self) -> None:
@@ -66,7 +67,7 @@ class FlowTests(StreamTestCase):
         for _ in range(5):
             self.flush()
         self.assertEqual(self.server.received, b"piece" * 3)
-        self.assertIs(self.server.reason.type, ConnectionDone)
+        self.assertIs(self.server.why, ConnectionDone)
 
     def test_pull_producer_that_fails(self) -> None:
         """As over a socket: logged, stopped, and the connection is over."""
@@ -82,8 +83,8 @@ class FlowTests(StreamTestCase):
             self.flush()
         self.assertEqual(len(self.flushLoggedErrors(Boom)), 1)
         self.assertEqual(producer.calls, ["stop"])
-        self.assertIs(self.client.reason.type, Boom)
-        self.assertIs(self.server.reason.type, ConnectionLost)
+        self.assertIs(self.client.why, Boom)
+        self.assertIs(self.server.why, ConnectionLost)
 
     def test_producer_that_gives_up(self) -> None:
         """One that closes when it is paused, inside of a large write, cuts nothing off."""
@@ -101,8 +102,8 @@ class FlowTests(StreamTestCase):
         transport.write(bytes(500_000))
         self.flush()
         self.assertEqual(len(self.client.received), 500_000)
-        self.assertIs(self.client.reason.type, ConnectionDone)
-        self.assertIs(self.server.reason.type, ConnectionDone)
+        self.assertIs(self.client.why, ConnectionDone)
+        self.assertIs(self.server.why, ConnectionDone)
 
     def test_producer_that_writes_when_paused(self) -> None:
         """That comes behind the write in which it was paused."""

@@ -51,7 +51,7 @@ class TestingTests(SynchronousTestCase):
         pair.client.transport.loseConnection()
         pair.flush()
         for end in (pair.server, pair.client):
-            self.assertIs(end.reason.type, ConnectionDone)
+            self.assertIs(end.why, ConnectionDone)
 
     def test_requests(self) -> None:
         """An answer that takes time comes when that has passed."""
@@ -77,4 +77,4 @@ class TestingTests(SynchronousTestCase):
         self.assertEqual((pair.client.reason, pair.server.reason), (None, None))
         pair.clock.advance(180)
         pair.flush()
-        self.assertIs(pair.client.reason.type, InactivityTimeout)
+        self.assertIs(pair.client.why, InactivityTimeout)

@@ -19,10 +19,10 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from sodiumtwist import SingleLogin
 from sodiumtwist.streams import StreamServerFactory
-from sodiumtwist.tunnel import TunnelFactory
+from sodiumtwist.tunnel import TunnelEntry, TunnelFactory
 from sodiumtwist.tunneltap import Options, makeService
 
-from .pair import LOGIN, PASSPHRASE, SERVER_PAIR, MemoryTransport, Pair, make_client_factory
+from .pair import LOGIN, PASSPHRASE, SERVER_PAIR, MemoryTransport, Pair, build, make_client_factory
 from .processes import PATIENCE, PUBLIC, TWISTD, ProcessTestCase, Running, clean_environment
 
 
@@ -54,7 +54,7 @@ class TunnelTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.backend = Backend()
         self.factory = TunnelFactory(self.backend, "tcp:backend:1")  # type: ignore[arg-type]
-        self.entry = self.factory.buildProtocol(None)
+        self.entry = build(self.factory, TunnelEntry)
         self.inside = MemoryTransport(self.entry)
         self.entry.makeConnection(self.inside)
 
@@ -196,6 +196,11 @@ class TunnelProcessTests(ProcessTestCase):
         backend = self.listen()
         return backend, *self.start_tunnel(f"tcp:127.0.0.1:{backend.getsockname()[1]}")
 
+    def send_all(self, connection: socket.socket, data: bytes) -> None:
+        """Send, and end that direction."""
+        connection.sendall(data)
+        connection.shutdown(socket.SHUT_WR)
+
     def read_all(self, connection: socket.socket) -> bytes:
         return b"".join(iter(lambda: connection.recv(65536), b""))
 
@@ -204,13 +209,13 @@ class TunnelProcessTests(ProcessTestCase):
         backend, *_ = self.start_with_socket()
         client = self.connect()
         question = os.urandom(3_000_000)
-        threading.Thread(target=lambda: (client.sendall(question), client.shutdown(socket.SHUT_WR))).start()
+        threading.Thread(target=self.send_all, args=(client, question)).start()
         accepted, _ = backend.accept()
         with accepted:
             accepted.settimeout(PATIENCE)
             self.assertTrue(self.read_all(accepted) == question)
             answer = os.urandom(3_000_000)
-            threading.Thread(target=lambda: (accepted.sendall(answer), accepted.shutdown(socket.SHUT_WR))).start()
+            threading.Thread(target=self.send_all, args=(accepted, answer)).start()
             self.assertTrue(self.read_all(client) == answer)
 
     def test_full_close(self) -> None:

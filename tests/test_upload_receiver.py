@@ -5,11 +5,10 @@ Receiving files, against a client's core and in memory.
 from __future__ import annotations
 
 import errno
-from typing import Any
 
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.task import Clock
-from twisted.logger import formatEvent, globalLogPublisher
+from twisted.logger import formatEvent
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -18,6 +17,8 @@ from sodiumtwist.core.connection import ClientConnection
 from sodiumtwist.core.events import DataReceived
 from sodiumtwist.transfer import WRITE_BEHIND, UploadFactory, UploadReceiver, acknowledgement, acknowledges
 
+from .logs import logged
+from .pair import build
 from .transports import AbortableTransport
 from .uploads import PAIR, MemoryStore, MemoryUpload
 
@@ -49,7 +50,7 @@ class ReceiverTests(SynchronousTestCase):
         self.connect()
 
     def connect(self) -> None:
-        self.receiver: UploadReceiver = self.factory.buildProtocol(None)
+        self.receiver = build(self.factory, UploadReceiver)
         self.transport = AbortableTransport()
         self.transport.protocol = self.receiver
         self.receiver.makeConnection(self.transport)
@@ -134,9 +135,7 @@ class ReceiverTests(SynchronousTestCase):
 
     def test_given_up(self) -> None:
         """A server that stops does not wait for a pipe, and says why."""
-        events: list[Any] = []
-        globalLogPublisher.addObserver(events.append)
-        self.addCleanup(globalLogPublisher.removeObserver, events.append)
+        events = logged(self)
         self.store.slow = True
         self.send(b"one")
         self.store.opening.pop().callback(None)

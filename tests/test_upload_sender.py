@@ -13,9 +13,11 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from sodiumtwist import RemoteProtocolError, SodiumClientFactory, UnexpectedPDU, transfer
 from sodiumtwist.core.connection import ServerConnection
+from sodiumtwist.core.events import DataReceived
 from sodiumtwist.core.wire import PDU_OVERHEAD
 from sodiumtwist.transfer import UploadSender, acknowledgement
 
+from .pair import build
 from .transports import AbortableTransport
 from .uploads import PAIR, ListSource
 
@@ -29,19 +31,19 @@ class SenderTests(SynchronousTestCase):
         self.sender = UploadSender(source, self.progress.append)
         factory = SodiumClientFactory(PAIR.public, "l", "p", lambda: self.sender, clock=Clock())
         self.transport = AbortableTransport()
-        self.transport.protocol = factory.buildProtocol(None)
+        self.transport.protocol = build(factory, UploadSender)
         self.sender.makeConnection(self.transport)
         self.server = ServerConnection(PAIR, 0)
         list(self.server.receive_data(self.take(), 0))
         self.sender.dataReceived(self.server.accept(0))
 
     def take(self) -> bytes:
-        data = self.transport.value()
+        data: bytes = self.transport.value()
         self.transport.clear()
         return data
 
     def sent(self) -> list[bytes]:
-        return [event.payload for event in self.server.receive_data(self.take(), 0)]
+        return [event.payload for event in self.server.receive_data(self.take(), 0) if isinstance(event, DataReceived)]
 
     def acknowledge(self, *sizes: int) -> None:
         self.sender.dataReceived(b"".join(self.server.send_data(acknowledgement(size)) for size in sizes))
@@ -94,6 +96,7 @@ class SenderTests(SynchronousTestCase):
         self.patch(transfer, "FIRST_WINDOW", 64 * (PDU_OVERHEAD + 1))
         self.start(ListSource([b"x"] * 1000))
         self.sent()
+        assert self.transport.producer is not None
         self.transport.producer.pauseProducing()
         before = self.source.delivered
         self.acknowledge(0, *[1] * 50)

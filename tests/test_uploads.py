@@ -10,16 +10,16 @@ import pty
 import shutil
 import sys
 import tempfile
-from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IWriteDescriptor
 from twisted.internet.main import CONNECTION_LOST
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from sodiumtwist.stores import DirectoryStore, FileStore, Store, StreamStore, open_store
-from sodiumtwist.uploads import Upload
+from sodiumtwist.uploads import StreamUpload, Upload
 
 
 class PipeReactor(Clock):
@@ -27,9 +27,13 @@ class PipeReactor(Clock):
 
     def __init__(self) -> None:
         super().__init__()
-        self.writers: set[Any] = set()
-        self.addWriter = self.writers.add
-        self.removeWriter = self.writers.discard
+        self.writers: set[IWriteDescriptor] = set()
+
+    def addWriter(self, writer: IWriteDescriptor) -> None:
+        self.writers.add(writer)
+
+    def removeWriter(self, writer: IWriteDescriptor) -> None:
+        self.writers.discard(writer)
 
 
 class UploadTestCase(SynchronousTestCase):
@@ -323,6 +327,7 @@ class StreamStoreTests(UploadTestCase):
         """An upload whose descriptor can't be closed in order does not keep the stream for ever."""
         self.reader()
         upload = self.open(self.store)
+        assert isinstance(upload, StreamUpload) and upload._pipe is not None
         os.close(upload._pipe._fd)
         self.assertRaises(OSError, upload.finish)
         self.open(self.store)
@@ -347,14 +352,14 @@ class OpenStoreTests(UploadTestCase):
     def test_kinds(self) -> None:
         """By what the path is."""
         os.mkfifo(self.path("fifo"))
-        for arguments, kind in [
-            ({}, Store),
-            ({"directory": self.path("up")}, DirectoryStore),
-            ({"file": self.path("new")}, FileStore),
-            ({"file": self.path("fifo")}, StreamStore),
-            ({"file": "/dev/null"}, StreamStore),
+        for directory, file, kind in [
+            (None, None, Store),
+            (self.path("up"), None, DirectoryStore),
+            (None, self.path("new"), FileStore),
+            (None, self.path("fifo"), StreamStore),
+            (None, "/dev/null", StreamStore),
         ]:
-            self.assertIs(type(open_store(Clock(), 1, **arguments)), kind)
+            self.assertIs(type(open_store(Clock(), 1, directory=directory, file=file)), kind)
         self.assertEqual(sorted(os.listdir(self.directory)), ["fifo", "up"])
 
     def test_no_name(self) -> None:
@@ -369,6 +374,7 @@ class OpenStoreTests(UploadTestCase):
         for fd in (read, write):
             self.addCleanup(os.close, fd)
         store = StreamStore("standard output", self.reactor, 1, os.dup(write))
+        assert store._fd is not None
         self.addCleanup(os.close, store._fd)
         self.open(store)
         self.assertTrue(os.get_blocking(write))
@@ -379,6 +385,7 @@ class OpenStoreTests(UploadTestCase):
         for fd in (read, write):
             self.addCleanup(os.close, fd)
         store = open_store(PipeReactor(), 1, file="-", stdout=write)
+        assert isinstance(store, StreamStore) and store._fd is not None
         self.addCleanup(os.close, store._fd)
         upload = self.open(store)
         os.write(write, b"")

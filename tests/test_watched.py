@@ -8,19 +8,19 @@ import os
 import time
 from typing import Any
 
-from twisted.logger import LogLevel, formatEvent, globalLogPublisher
+from twisted.logger import LogLevel, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from sodiumtwist import InvalidKey, LocalProtocolError
 from sodiumtwist.watched import SETTLED, SIZE_LIMIT, WatchedFile
 
+from .logs import logged
+
 
 class WatchedFileTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.path = os.path.abspath(self.mktemp())
-        self.events: list[dict[str, Any]] = []
-        globalLogPublisher.addObserver(self.events.append)
-        self.addCleanup(globalLogPublisher.removeObserver, self.events.append)
+        self.events = logged(self)
         self.parsed: list[str] = []
         self.later = 0
 

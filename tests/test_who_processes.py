@@ -223,6 +223,8 @@ class Argon2Tests(WhoTestCase):
         """Run ``passwd`` on a terminal of its own and type; return its status and all that the terminal shows."""
         pid, terminal = pty.fork()
         if pid == 0:
+            # A test run in the background of a shell ignores Ctrl-C, and would hand that down.
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
             os.chdir(self.directory)
             os.execv(SODIUMTWIST[0], [*SODIUMTWIST, "passwd", *arguments])
         shown = b""

@@ -16,8 +16,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-from twisted.internet.address import IPv4Address
-from twisted.internet.defer import gatherResults
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.protocol import Protocol
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -28,6 +27,7 @@ from sodiumtwist.core.wire import PDU_OVERHEAD
 from sodiumtwist.sockets import CHUNK_SIZE, READ_SIZE
 
 from .core.peers import NOW, open_pair
+from .desk import RequestPair
 from .pair import (
     LOGIN,
     PASSPHRASE,
@@ -35,6 +35,7 @@ from .pair import (
     MemoryTransport,
     Pair,
     RecordingServer,
+    build,
     make_client_factory,
     make_server_factory,
 )
@@ -165,11 +166,11 @@ class CoreWorkTests(WorkTestCase):
 class TransportWorkTests(WorkTestCase):
     """Both ends with their transports."""
 
-    def make_requests(self, count: int) -> tuple[Pair, Any]:
+    def make_requests(self, count: int) -> tuple[RequestPair, Deferred[list[bytes]]]:
         """A client that has asked, with nothing moved yet."""
         clock = Clock()
         server = make_server_factory(clock, None, respond=lambda peer, payload: payload)
-        pair = Pair(server, make_client_factory(clock, lambda: RequestClient(MANY)))
+        pair: RequestPair = Pair(server, make_client_factory(clock, lambda: RequestClient(MANY)))
         pair.flush()
         for transport in (pair.client_transport, pair.server_transport):
             transport.writes.clear()
@@ -239,17 +240,18 @@ class IdleTests(SynchronousTestCase):
         """The server's end takes little more than a plain one of Twisted."""
         factory = make_server_factory(Clock(), RecordingServer)
 
-        def ours() -> Any:
+        def ours() -> RecordingServer:
             client = ClientConnection(SERVER_PAIR.public, LOGIN, PASSPHRASE, 0.0)
-            server = factory.buildProtocol(IPv4Address("TCP", "192.0.2.1", 4711))
-            server.makeConnection(MemoryTransport(server))
+            server = build(factory, RecordingServer)
+            transport = MemoryTransport(server)
+            server.makeConnection(transport)
             server.dataReceived(client.initiate())
             self.assertEqual(server.calls, ["authenticated"])
-            server.transport.take(1000)
-            server.transport.writes.clear()
+            transport.take(1000)
+            transport.writes.clear()
             return server
 
-        def plain() -> Any:
+        def plain() -> Protocol:
             server = Protocol()
             server.makeConnection(MemoryTransport(server))
             return server

@@ -277,7 +277,7 @@ class WritingPausedTests(AloneTestCase):
         # What was written is still the peer's to take, for as long as inactivity may last.
         clock.advance(180)
         pair.flush()
-        self.assertIs(pair.client.reason.type, WindowExceeded)
+        self.assertIs(pair.client.why, WindowExceeded)
 
     def test_a_flood_of_pings_stops_a_server(self) -> None:
         """It stops reading; when the client takes nothing for the inactivity time, it is cut off."""
@@ -293,7 +293,7 @@ class WritingPausedTests(AloneTestCase):
         self.assertIsNone(pair.server.reason)
         clock.advance(0.25)
         pair.flush()
-        self.assertIs(pair.server.reason.type, InactivityTimeout)
+        self.assertIs(pair.server.why, InactivityTimeout)
 
     def test_blocked_for_the_inactivity_time(self) -> None:
         """It counts from when the buffer was full, though the peer goes on sending."""
@@ -334,7 +334,7 @@ class WritingPausedTests(AloneTestCase):
         for payload in payloads:
             self.protocol.send_data(payload)
         for payload in payloads:
-            self.assertEqual([event.payload for event in self.read()], [payload])
+            self.assertEqual(self.read(), [DataReceived(payload)])
             self.clock.advance(179)
             self.feed(self.peer_data(b""))
             self.drain()
@@ -362,7 +362,7 @@ class WritingPausedTests(AloneTestCase):
         self.assertEqual(self.read(), [])
         self.protocol.close()
         self.drain()
-        self.assertEqual([event.payload for event in self.read()], [b"0", b"1", b"2"])
+        self.assertEqual(self.read(), [DataReceived(b"0"), DataReceived(b"1"), DataReceived(b"2")])
 
     def test_blocked_while_the_application_reads_nothing(self) -> None:
         """Then nothing else is left to wake up for."""

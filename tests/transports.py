@@ -4,9 +4,8 @@ Transports of strings.
 
 from __future__ import annotations
 
-from typing import Any
-
 from twisted.internet.error import ConnectionLost
+from twisted.internet.interfaces import IProtocol, IPushProducer
 from twisted.internet.testing import StringTransportWithDisconnection
 from twisted.python.failure import Failure
 
@@ -19,7 +18,7 @@ class Transport(StringTransportWithDisconnection):
     :ivar orderly: whether ``loseConnection`` ends it at once, as it does where nothing is left to write.
     """
 
-    def __init__(self, protocol: Any, orderly: bool = True) -> None:
+    def __init__(self, protocol: IProtocol, orderly: bool = True) -> None:
         super().__init__()
         self.protocol = protocol
         self.orderly = orderly
@@ -54,7 +53,7 @@ class AbortableTransport(StringTransportWithDisconnection):
             self.connected = False
             self.protocol.connectionLost(Failure(ConnectionLost()))
 
-    def registerProducer(self, producer: Any, streaming: bool) -> None:
+    def registerProducer(self, producer: IPushProducer, streaming: bool) -> None:
         self.producer = producer
 
     def unregisterProducer(self) -> None:

@@ -67,7 +67,7 @@ class MemoryStore(Store):
         self.uploads: list[MemoryUpload] = []
         self.slow = False
         self.one_by_one = False
-        self.opening: list[Deferred[Upload]] = []
+        self.opening: list[Deferred[None]] = []
         self.writing: list[Deferred[None]] = []
         self.finish_error: OSError | None = None
 
@@ -76,9 +76,10 @@ class MemoryStore(Store):
         self.uploads.append(upload)
         if not self.slow:
             return succeed(upload)
-        opening: Deferred[Upload] = Deferred()
+        opening: Deferred[None] = Deferred()
         self.opening.append(opening)
-        return opening.addCallback(lambda _: upload)
+        opened: Deferred[Upload] = opening.addCallback(lambda _: upload)
+        return opened
 
 
 class ListSource(Source):

@@ -329,9 +329,10 @@ class BothSides(ConnectionTestCase):
 
     def test_close_forgets_the_keys(self) -> None:
         connection, _ = self.open()
-        streams = [weakref.ref(connection._push), weakref.ref(connection._pull)]
+        assert connection._push is not None and connection._pull is not None
+        push, pull = weakref.ref(connection._push), weakref.ref(connection._pull)
         connection.close()
-        self.assertEqual([stream() for stream in streams], [None, None])
+        self.assertEqual((push(), pull()), (None, None))
 
     # Sending
 

@@ -1,0 +1,39 @@
+"""
+What is logged while a test runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+
+
+@implementer(ILogObserver)
+class Observer:
+    """
+    Keeps events.
+
+    :ivar events: those that it was told.
+    """
+
+    def __init__(self) -> None:
+        self.events: list[LogEvent] = []
+
+    def __call__(self, event: LogEvent) -> None:
+        self.events.append(event)
+
+
+def logged(case: SynchronousTestCase) -> list[LogEvent]:
+    """The events from now on, until the test is over."""
+    observer = Observer()
+    globalLogPublisher.addObserver(observer)
+    case.addCleanup(globalLogPublisher.removeObserver, observer)
+    return observer.events
+
+
+def refusals(events: Iterable[LogEvent]) -> list[str]:
+    """The lines that say who was refused, and why."""
+    return [formatEvent(event) for event in events if "refused" in (event.get("log_format") or "")]
