@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import datetime
 import os
-from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -27,7 +26,7 @@ class Authority:
             self.key, hashes.SHA256()
         )
 
-    def begin(self, subject: x509.Name, key: Any, days: int) -> x509.CertificateBuilder:
+    def begin(self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, days: int) -> x509.CertificateBuilder:
         now = datetime.datetime.now(datetime.timezone.utc)
         return (
             x509.CertificateBuilder()

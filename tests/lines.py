@@ -5,13 +5,16 @@ An application that asks with a line.
 from __future__ import annotations
 
 from twisted.internet.defer import Deferred
-from twisted.internet.protocol import connectionDone
+from twisted.internet.interfaces import IStreamClientEndpoint, ITransport
+from twisted.internet.protocol import Factory, connectionDone
 from twisted.protocols.basic import LineReceiver
 from twisted.python.failure import Failure
 
 
 class Lines(LineReceiver):
     """Asks with a line and is done with the answer."""
+
+    transport: ITransport
 
     def __init__(self) -> None:
         self.answered: Deferred[bytes] = Deferred()
@@ -22,3 +25,10 @@ class Lines(LineReceiver):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.lost.callback(reason.type)
+
+
+async def connect_lines(endpoint: IStreamClientEndpoint) -> Lines:
+    """Connect one."""
+    lines = await endpoint.connect(Factory.forProtocol(Lines))
+    assert isinstance(lines, Lines)
+    return lines

@@ -4,14 +4,13 @@ What a server logged, for tests of whom it lets in.
 
 from __future__ import annotations
 
-from typing import Any
-
-from twisted.internet.address import IPv4Address
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from sodiumtwist import SodiumServerFactory
+
 from .logs import logged, refusals
-from .pair import MemoryTransport
+from .pair import MemoryTransport, RecordingServer, build
 
 
 class ObservedTestCase(SynchronousTestCase):
@@ -24,11 +23,10 @@ class ObservedTestCase(SynchronousTestCase):
     def refusals(self) -> list[str]:
         return refusals(self.events)
 
-    def connect(self, factory: Any, host: str = "192.0.2.1") -> tuple[Any, MemoryTransport]:
+    def connect(self, factory: SodiumServerFactory, host: str = "192.0.2.1") -> tuple[RecordingServer, MemoryTransport]:
         """A server's end with nobody at the other one."""
-        end = factory.buildProtocol(IPv4Address("TCP", host, 4711))
-        transport = MemoryTransport(end)
-        transport.getPeer = lambda: IPv4Address("TCP", host, 4711)  # type: ignore[method-assign]
+        end = build(factory, RecordingServer)
+        transport = MemoryTransport(end, host)
         end.makeConnection(transport)
         return end, transport
 

@@ -40,9 +40,9 @@ from sodiumtwist import (
     Timeouts,
 )
 from sodiumtwist.base import SodiumProtocol
-from sodiumtwist.sockets import READ_SIZE
 from sodiumtwist.replays import IReplayMemory
 from sodiumtwist.requests import Respond
+from sodiumtwist.sockets import READ_SIZE
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -163,6 +163,7 @@ def make_client_factory(
 @implementer(ITransport, IConsumer, IPushProducer)
 class MemoryTransport:
     """
+    :param host: the peer's address.
     :ivar out: what was written and not yet taken by the other end.
     :ivar writes: the size of each write.
     :ivar received: how many bytes were read for the protocol.
@@ -171,8 +172,9 @@ class MemoryTransport:
 
     bufferSize = 65536
 
-    def __init__(self, protocol: IProtocol) -> None:
+    def __init__(self, protocol: IProtocol, host: str = "192.0.2.1") -> None:
         self.protocol = protocol
+        self.host = host
         self.out = bytearray()
         self.writes: list[int] = []
         self.received = 0
@@ -248,7 +250,7 @@ class MemoryTransport:
         self.loseConnection()
 
     def getPeer(self) -> IPv4Address:
-        return IPv4Address("TCP", "192.0.2.1", 4711)
+        return IPv4Address("TCP", self.host, 4711)
 
     def getHost(self) -> IPv4Address:
         return IPv4Address("TCP", "192.0.2.2", 5555)

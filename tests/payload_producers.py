@@ -4,10 +4,12 @@ Producers of payloads.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
 
 from twisted.internet.interfaces import IPullProducer, IPushProducer
 from zope.interface import implementer
+
+from sodiumtwist.base import SodiumProtocol
 
 
 @implementer(IPushProducer)
@@ -18,7 +20,7 @@ class PushSource:
     :ivar events: what it was told.
     """
 
-    def __init__(self, consumer: Any, payloads: Any = ()) -> None:
+    def __init__(self, consumer: SodiumProtocol, payloads: Iterable[bytes] = ()) -> None:
         self.consumer = consumer
         self.payloads = list(payloads)
         self.paused = True
@@ -45,7 +47,7 @@ class PushSource:
 class PullSource:
     """A pull producer: one payload for each question, then it unregisters itself."""
 
-    def __init__(self, consumer: Any, payloads: Any) -> None:
+    def __init__(self, consumer: SodiumProtocol, payloads: Iterable[bytes]) -> None:
         self.consumer = consumer
         self.payloads = list(payloads)
         self.pulls = 0

@@ -14,10 +14,13 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
-from typing import IO, Any
+from collections.abc import Callable, Mapping
+from typing import IO, TYPE_CHECKING, TypedDict
 
 from twisted.trial.unittest import SynchronousTestCase
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 #: Seconds after which a test gives up waiting; nothing that goes well comes near it.
 PATIENCE = 60.0
@@ -28,6 +31,15 @@ PUBLIC = "7b4e909bbe7ffe44c465a220037d608ee35897d31ef972f07f74892cb0f73f13"
 TWISTD = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()"]
 TWIST = [sys.executable, "-m", "twisted"]
 SODIUMTWIST = [sys.executable, "-m", "sodiumtwist"]
+
+
+class ProcessOptions(TypedDict, total=False):
+    """How a process is started: the arguments of :class:`subprocess.Popen` of these names."""
+
+    stdin: int
+    env: Mapping[str, str]
+    cwd: str
+    preexec_fn: Callable[[], object]
 
 
 def clean_environment(**extra: str) -> dict[str, str]:
@@ -44,7 +56,7 @@ class Running:
     :ivar errors: lines of standard error so far.
     """
 
-    def __init__(self, command: list[str], **keywords: Any) -> None:
+    def __init__(self, command: list[str], **keywords: Unpack[ProcessOptions]) -> None:
         keywords.setdefault("stdin", subprocess.DEVNULL)
         keywords.setdefault("env", clean_environment())
         prepare = keywords.pop("preexec_fn", None)
@@ -67,7 +79,7 @@ class Running:
         for reader in self._readers:
             reader.start()
 
-    def _collect(self, stream: Any, lines: list[str]) -> None:
+    def _collect(self, stream: IO[bytes], lines: list[str]) -> None:
         for line in stream:
             lines.append(line.decode("utf-8", "replace").rstrip("\n"))
             self._news.put(None)
@@ -134,7 +146,7 @@ class Running:
         raise AssertionError("the kernel does not tell")
 
 
-def wait_until(condition: Callable[[], Any], what: str) -> None:
+def wait_until(condition: Callable[[], object], what: str) -> None:
     """Look until something has come about."""
     limit = time.monotonic() + PATIENCE
     while not condition():
@@ -168,13 +180,13 @@ class ProcessTestCase(SynchronousTestCase):
         with open(self.path(name), "rb") as file:
             return file.read()
 
-    def run_process(self, command: list[str], **keywords: Any) -> Running:
+    def run_process(self, command: list[str], **keywords: Unpack[ProcessOptions]) -> Running:
         keywords.setdefault("cwd", self.directory)
         running = Running(command, **keywords)
         self.addCleanup(running.stop, signal.SIGKILL)
         return running
 
-    def start_server(self, *options: str, **keywords: Any) -> Running:
+    def start_server(self, *options: str, **keywords: Unpack[ProcessOptions]) -> Running:
         """
         Start ``twistd sodium`` with a known key on a free port, which ``endpoint`` then names.
         """
@@ -188,7 +200,9 @@ class ProcessTestCase(SynchronousTestCase):
         port = server.wait_for(r"listening on 127\.0\.0\.1:(\d+)")[1]
         self.endpoint = f"tcp:127.0.0.1:{port}"
 
-    def start_client(self, command: str, *options: str, key: str = PUBLIC, **keywords: Any) -> Running:
+    def start_client(
+        self, command: str, *options: str, key: str = PUBLIC, **keywords: Unpack[ProcessOptions]
+    ) -> Running:
         """Start ``sodiumtwist send`` or ``ping`` against the last server started."""
         return self.run_process(
             [*SODIUMTWIST, command, "--key", key, "--endpoint", self.endpoint, *options], **keywords

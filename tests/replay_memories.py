@@ -65,8 +65,8 @@ class DatabaseTestCase(TestCase):
         self.addCleanup(shutil.rmtree, self.directory)
         self.path = os.path.join(self.directory, "a ?#%41.replays")
 
-    def open(self, **keywords: Any) -> ReplayDatabase:
-        database = ReplayDatabase(self.path, **keywords)
+    def open(self, limit: int = 10_000_000, timeout: float = 5.0) -> ReplayDatabase:
+        database = ReplayDatabase(self.path, limit, timeout=timeout)
         self.addCleanup(database.close)
         return database
 

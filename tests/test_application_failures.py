@@ -4,8 +4,6 @@ Exceptions in an application's hooks.
 
 from __future__ import annotations
 
-from typing import Any
-
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.task import Clock
 from twisted.logger import formatEvent
@@ -21,14 +19,19 @@ from .pair import LOGIN, Boom, Pair, RecordingClient, RecordingServer, make_clie
 class ApplicationFailureTests(SynchronousTestCase):
     """An exception in a hook ends that connection and no other."""
 
-    def fail_in(self, server: Any = RecordingServer, client: Any = RecordingClient, checker: Any = None) -> Pair:
+    def fail_in(
+        self,
+        server: type[RecordingServer] = RecordingServer,
+        client: type[RecordingClient] = RecordingClient,
+        checker: LateChecker | AnyChecker | None = None,
+    ) -> Pair:
         clock = Clock()
         factory = make_server_factory(clock, server, checker)
         other = Pair(factory, make_client_factory(clock, login="other"))
         pair = Pair(factory, make_client_factory(clock, client))
         other.flush()
         pair.flush()
-        for answer in getattr(checker, "answers", ()):
+        for answer in checker.answers if isinstance(checker, LateChecker) else ():
             answer.callback(b"")
             pair.flush()
         if pair.client.is_authenticated:

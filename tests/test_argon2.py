@@ -4,11 +4,12 @@ Logins verified in threads.
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import tempfile
 import threading
-from typing import Any
+from collections.abc import Callable
 
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.credentials import IUsernamePassword, UsernamePassword
@@ -24,25 +25,29 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface.verify import verifyObject
 
 from sodiumtwist import LocalProtocolError, SodiumServerFactory, Timeouts, argon2, passwords
-from sodiumtwist.argon2 import Argon2File, from_argument
+from sodiumtwist.argon2 import CONCURRENCY, QUEUE, Argon2File, from_argument
 from sodiumtwist.auth import LoginNotChecked
 from sodiumtwist.passwords import cost, hash_passphrase
 
+from .checkers import AvatarId
 from .logs import logged
 from .pair import SERVER_PAIR, RecordingClient, make_client_factory
 from .ports import port_number
 from .test_passwords import cheap
 
 
-class FileTestCase:
-    """Has a file of logins."""
+class PasswordFile:
+    """
+    A file of logins, until the test is over.
 
-    def make_file(self, text: str) -> str:
+    :ivar path: where it is.
+    """
+
+    def __init__(self, case: SynchronousTestCase, text: str) -> None:
         directory = tempfile.mkdtemp(prefix="sodiumtwist-test-")
-        self.addCleanup(shutil.rmtree, directory)  # type: ignore[attr-defined]
+        case.addCleanup(shutil.rmtree, directory)
         self.path = os.path.join(directory, "users")
         self.write(text)
-        return self.path
 
     def write(self, text: str) -> None:
         with open(self.path, "w", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
@@ -53,21 +58,23 @@ class HeldThreads:
     """In the place of the reactor and its threads: work is done when the test says so."""
 
     def __init__(self) -> None:
-        self.work: list[Any] = []
+        self.work: list[tuple[Callable[[bool, object], None], functools.partial[object]]] = []
 
     def getThreadPool(self) -> HeldThreads:
         return self
 
-    def callInThreadWithCallback(self, on_result: Any, function: Any, *arguments: Any, **keywords: Any) -> None:
-        self.work.append((on_result, function, arguments, keywords))
+    def callInThreadWithCallback(
+        self, on_result: Callable[[bool, object], None], function: Callable[..., object], *arguments: object
+    ) -> None:
+        self.work.append((on_result, functools.partial(function, *arguments)))
 
-    def callFromThread(self, function: Any, *arguments: Any) -> None:
+    def callFromThread(self, function: Callable[..., object], *arguments: object) -> None:
         function(*arguments)
 
     def do(self) -> None:
         """Do the oldest piece of work."""
-        on_result, function, arguments, keywords = self.work[0]
-        result = function(*arguments, **keywords)
+        on_result, function = self.work[0]
+        result = function()
         del self.work[0]
         on_result(True, result)
 
@@ -76,11 +83,11 @@ class HeldThreads:
         self.work.pop(0)[0](False, Failure(error))
 
 
-class CheckerTests(FileTestCase, SynchronousTestCase):
+class CheckerTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.threads = HeldThreads()
         self.verified: list[tuple[str, bytes]] = []
-        self.make_file("ann:" + cheap("right") + "\nj\u00fcrgen:" + cheap("gr\u00fcn") + "\n")
+        self.file = PasswordFile(self, "ann:" + cheap("right") + "\nj\u00fcrgen:" + cheap("gr\u00fcn") + "\n")
         matches = passwords.matches
 
         def note(string: str, passphrase: bytes) -> bool:
@@ -89,11 +96,11 @@ class CheckerTests(FileTestCase, SynchronousTestCase):
 
         self.patch(argon2, "matches", note)
 
-    def make(self, **arguments: Any) -> Argon2File:
-        return Argon2File(self.path, reactor=self.threads, **arguments)
+    def make(self, concurrency: int = CONCURRENCY, queue: int = QUEUE) -> Argon2File:
+        return Argon2File(self.file.path, concurrency, queue, self.threads)
 
-    def ask(self, checker: Any, login: str = "ann", passphrase: str = "right") -> Deferred[bytes]:
-        return checker.requestAvatarId(UsernamePassword(login.encode(), passphrase.encode()))  # type: ignore[no-any-return]
+    def ask(self, checker: Argon2File, login: str = "ann", passphrase: str = "right") -> Deferred[AvatarId]:
+        return checker.requestAvatarId(UsernamePassword(login.encode(), passphrase.encode()))
 
     def test_interface(self) -> None:
         checker = self.make()
@@ -123,7 +130,7 @@ class CheckerTests(FileTestCase, SynchronousTestCase):
     def test_mixed_costs(self) -> None:
         """An unknown login costs what one of the known ones does, always the same: none stands out."""
         dear = cheap("x").replace("m=8,t=1", "m=16,t=3")
-        self.make_file(f"ann:{cheap('right')}\nbob:{dear}\n")
+        self.file = PasswordFile(self, f"ann:{cheap('right')}\nbob:{dear}\n")
         checker = self.make()
         for login in [f"nobody {number}" for number in range(40)] * 2:
             asked = self.ask(checker, login)
@@ -141,10 +148,10 @@ class CheckerTests(FileTestCase, SynchronousTestCase):
         self.failureResultOf(asked, UnauthorizedLogin)
 
     def test_empty_file(self) -> None:
-        self.make_file("")
+        self.file = PasswordFile(self, "")
         self.ask(self.make(), "nobody")
-        (work,) = self.threads.work
-        self.assertEqual(cost(work[2][0]), (2, 65536))
+        ((_, verify),) = self.threads.work
+        self.assertEqual(cost(verify.args[0]), (2, 65536))
 
     def test_few_at_once(self) -> None:
         """The others wait; as many as may, and no more."""
@@ -201,7 +208,7 @@ class CheckerTests(FileTestCase, SynchronousTestCase):
     def test_read_again(self) -> None:
         """A changed file counts from the next login on."""
         checker = self.make()
-        self.write(f"bob:{cheap('new')}\n")
+        self.file.write(f"bob:{cheap('new')}\n")
         asked = [self.ask(checker), self.ask(checker, "bob", "new")]
         self.threads.do()
         self.threads.do()
@@ -212,39 +219,39 @@ class CheckerTests(FileTestCase, SynchronousTestCase):
         """The old one holds, and the log says once which line is wrong."""
         events = logged(self)
         checker = self.make()
-        self.write("# hello\nbob:secret\n")
+        self.file.write("# hello\nbob:secret\n")
         for _ in range(3):
             asked = self.ask(checker)
             self.threads.do()
             self.assertEqual(self.successResultOf(asked), b"ann")
         (line,) = [formatEvent(event) for event in events]
-        self.assertIn(f"{self.path}: line 2: no Argon2id string", line)
+        self.assertIn(f"{self.file.path}: line 2: no Argon2id string", line)
         self.assertNotIn("secret", line)
 
     def test_mistakes(self) -> None:
-        self.assertRaises(OSError, Argon2File, self.path + "x")
+        self.assertRaises(OSError, Argon2File, self.file.path + "x")
         for arguments in ({"concurrency": 0}, {"queue": -1}):
             self.assertRaises(LocalProtocolError, self.make, **arguments)
-        os.chmod(self.path, 0o644)
+        os.chmod(self.file.path, 0o644)
         self.assertIn("chmod 600", str(self.assertRaises(LocalProtocolError, self.make)))
-        self.write("nonsense")
-        os.chmod(self.path, 0o600)
+        self.file.write("nonsense")
+        os.chmod(self.file.path, 0o600)
         self.assertIn("line 1", str(self.assertRaises(LocalProtocolError, self.make)))
 
 
-class StrcredTests(FileTestCase, SynchronousTestCase):
+class StrcredTests(SynchronousTestCase):
     """``--auth argon2:…``, in every program that has ``--auth``."""
 
     def test_plugin(self) -> None:
-        self.make_file(f"ann:{cheap('right')}\n")
+        self.file = PasswordFile(self, f"ann:{cheap('right')}\n")
         self.assertEqual(findCheckerFactory("argon2").credentialInterfaces, (IUsernamePassword,))
-        self.assertIsInstance(makeChecker(f"argon2:{self.path}"), Argon2File)
+        self.assertIsInstance(makeChecker(f"argon2:{self.file.path}"), Argon2File)
 
     def test_settings(self) -> None:
         """They stand at the end, so that paths may have colons."""
-        self.make_file(f"ann:{cheap('right')}\n")
-        odd = f"{self.path}:queue=x"
-        os.rename(self.path, odd)
+        self.file = PasswordFile(self, f"ann:{cheap('right')}\n")
+        odd = f"{self.file.path}:queue=x"
+        os.rename(self.file.path, odd)
         for argument, expected in [
             (odd, (2, 128)),
             (f"{odd}:concurrency=3", (3, 128)),
@@ -257,13 +264,13 @@ class StrcredTests(FileTestCase, SynchronousTestCase):
             self.assertRaises(LocalProtocolError, from_argument, odd + settings)
 
 
-class ReactorTests(FileTestCase, TestCase):
+class ReactorTests(TestCase):
     """With real threads."""
 
     async def test_reactor_goes_on(self) -> None:
         """PINGs are answered while 50 logins are being verified."""
-        self.make_file(f"username:{hash_passphrase('passphrase')}\n")
-        checker = Argon2File(self.path)
+        self.file = PasswordFile(self, f"username:{hash_passphrase('passphrase')}\n")
+        checker = Argon2File(self.file.path)
         running, most = 0, 0
         lock = threading.Lock()
         matches = passwords.matches

@@ -4,22 +4,24 @@ What a socket is given without waiting for the reactor.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.address import IPv4Address
 from twisted.internet.error import ConnectionLost
+from twisted.internet.interfaces import IPushProducer
 from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactor
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 
 from sodiumtwist.core.connection import ClientConnection
-from sodiumtwist.core.events import DataReceived
+from sodiumtwist.core.events import DataReceived, Event
 from sodiumtwist.sending import SOCKET_CORK_LIMIT
 from sodiumtwist.sockets import SEND_SIZE, send_at_once
 
 from .alone import OVERHEAD, SERVER_HELO_SIZE, AloneTestCase
-from .pair import LOGIN, PASSPHRASE, SERVER_PAIR, EchoServer, RecordingServer, make_server_factory
+from .pair import LOGIN, PASSPHRASE, SERVER_PAIR, EchoServer, RecordingServer, build, make_server_factory
 
 
 class Socket(FileDescriptor):
@@ -39,7 +41,7 @@ class Socket(FileDescriptor):
         self.sent = bytearray()
         self.calls: list[int] = []
 
-    def writeSomeData(self, data: bytes) -> Any:
+    def writeSomeData(self, data: bytes) -> int | Exception:
         if isinstance(self.takes, Exception):
             return self.takes
         taken = data[: self.takes]
@@ -97,16 +99,16 @@ class SendAtOnceTests(SynchronousTestCase):
 class AtOnceTests(AloneTestCase):
     """A server on a socket."""
 
-    def start(self, protocol: Any = EchoServer) -> None:
+    def start(self, protocol: Callable[[], RecordingServer] = EchoServer) -> None:
         self.clock = Clock()
         self.socket = Socket()
-        self.protocol = make_server_factory(self.clock, protocol).buildProtocol(self.socket.getPeer())
+        self.protocol = build(make_server_factory(self.clock, protocol), RecordingServer)
         self.protocol.makeConnection(self.socket)
-        self.peer = ClientConnection(SERVER_PAIR.public, LOGIN, PASSPHRASE, 0)
+        self.peer = self.peer_client = ClientConnection(SERVER_PAIR.public, LOGIN, PASSPHRASE, 0)
 
-    def open(self, protocol: Any = EchoServer) -> None:
+    def open(self, protocol: Callable[[], RecordingServer] = EchoServer) -> None:
         self.start(protocol)
-        self.feed(self.peer.initiate())
+        self.feed(self.peer_client.initiate())
         self.read()
         self.socket.calls.clear()
 
@@ -114,7 +116,7 @@ class AtOnceTests(AloneTestCase):
         while self.socket.wanted():
             self.socket.doWrite()
 
-    def read(self) -> list[Any]:
+    def read(self) -> list[Event]:
         sent = bytes(self.socket.sent)
         self.socket.sent.clear()
         return list(self.peer.receive_data(sent, self.clock.seconds()))
@@ -167,6 +169,7 @@ class AtOnceTests(AloneTestCase):
         self.open(RecordingServer)
         protocol, counts = self.protocol, [0]
 
+        @implementer(IPushProducer)
         class Endless:
             def resumeProducing(self) -> None:
                 self.paused = False
@@ -206,5 +209,5 @@ class AtOnceTests(AloneTestCase):
     def test_hello(self) -> None:
         """SERVER_HELO does not wait for what the application does first."""
         self.start()
-        self.feed(self.peer.initiate(), self.peer_data(b"early"))
+        self.feed(self.peer_client.initiate(), self.peer_data(b"early"))
         self.assertEqual(self.socket.calls, [SERVER_HELO_SIZE, 5 + OVERHEAD])

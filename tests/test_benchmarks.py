@@ -10,7 +10,8 @@ import os
 import socket
 import sys
 import tempfile
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.protocol import Protocol
 from twisted.internet.task import Clock
@@ -26,18 +27,22 @@ from benchmarks.tables import Failed, NotInstalled, Row, Table, in_turn
 from .pair import MemoryTransport
 from .processes import ProcessTestCase, Running, clean_environment
 
+if TYPE_CHECKING:
+    pass
+
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
 class RunTests(ProcessTestCase):
     """``python -m benchmarks``"""
 
-    def start(self, *options: str, **keywords: Any) -> Running:
-        return self.run_process([sys.executable, "-m", "benchmarks", *options], cwd=ROOT, **keywords)
+    def start(self, *options: str, env: Mapping[str, str] | None = None) -> Running:
+        command = [sys.executable, "-m", "benchmarks", *options]
+        return self.run_process(command, cwd=ROOT, env=env or clean_environment())
 
-    def run_quickly(self, *options: str, **keywords: Any) -> tuple[Running, dict[str, Any]]:
+    def run_quickly(self, *options: str, env: Mapping[str, str] | None = None) -> tuple[Running, dict[str, Any]]:
         """Run to a good end; return what was written with ``--json``, too."""
-        running = self.start("--quick", "--json", self.path("figures"), *options, **keywords)
+        running = self.start("--quick", "--json", self.path("figures"), *options, env=env)
         self.assertEqual(running.wait(), 0, running.errors)
         return running, json.loads(self.read("figures"))
 

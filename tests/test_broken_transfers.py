@@ -8,14 +8,18 @@ import os
 import resource
 import signal
 import subprocess
+from typing import TYPE_CHECKING
 
-from .processes import ProcessTestCase, Running, wait_until
+from .processes import ProcessOptions, ProcessTestCase, Running, wait_until
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 class BrokenTests(ProcessTestCase):
     """Transfers that do not come to their end."""
 
-    def begin(self, *options: str, size: int = 200_000, **keywords: object) -> tuple[Running, Running]:
+    def begin(self, *options: str, size: int = 200_000, **keywords: Unpack[ProcessOptions]) -> tuple[Running, Running]:
         """A transfer whose first bytes have arrived and that waits for more to send."""
         server = self.start_server("--file", "out", *options, **keywords)
         client = self.start_client("send", "-", stdin=subprocess.PIPE)

@@ -123,8 +123,8 @@ class KeyTests(ObservedTestCase):
             end.dataReceived(after)
             self.clock.advance(10)
             self.settle(transport)
-            (reason,) = end.calls
-            self.assertIn(reason.type, (AuthenticationTimeout, DecryptionFailed))
+            self.assertEqual(len(end.calls), 1)
+            self.assertIn(end.why, (AuthenticationTimeout, DecryptionFailed))
             self.assertEqual(len(transport.writes), 1)
         self.assertEqual(len(self.refusals()), 3)
 

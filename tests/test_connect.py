@@ -4,13 +4,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from twisted.cred.checkers import ICredentialsChecker
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import ConnectionAborted
-from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
@@ -22,12 +21,13 @@ from sodiumtwist import (
     LocalProtocolError,
     Peer,
     SingleLogin,
+    SodiumClientFactory,
     SodiumServerFactory,
     TooManyRequests,
     connect,
 )
 from sodiumtwist.core.wire import PDU_OVERHEAD, SEALED_CLIENT_AUTH_SIZE
-from sodiumtwist.requests import Responder
+from sodiumtwist.requests import Respond, Responder
 
 from .checkers import Undecided
 from .desk import LARGEST, Desk, RequestPair
@@ -40,7 +40,7 @@ class ConnectTests(TestCase):
 
     timeout = 10
 
-    async def listen(self, respond: Any, checker: Any = None) -> str:
+    async def listen(self, respond: Respond, checker: ICredentialsChecker | None = None) -> str:
         """
         Listen until the test is over.
 
@@ -101,7 +101,7 @@ class ConnectTests(TestCase):
         await client.close()
         await self.gone
 
-    def connect_in_memory(self, respond: Any, early: bool) -> tuple[RequestPair, Deferred[bytes], int]:
+    def connect_in_memory(self, respond: Respond, early: bool) -> tuple[RequestPair, Deferred[bytes], int]:
         """
         Connect with :func:`connect` and ask at once when it is there.
 
@@ -113,8 +113,9 @@ class ConnectTests(TestCase):
 
         @implementer(IStreamClientEndpoint)
         class Memory:
-            def connect(self, factory: Any) -> Deferred[Any]:
-                pairs.append(Pair(server_factory, factory))
+            def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
+                assert isinstance(protocolFactory, SodiumClientFactory)
+                pairs.append(Pair(server_factory, protocolFactory))
                 return succeed(pairs[0].client)
 
         connecting = connect(clock, Memory(), SERVER_PAIR.public, LOGIN, PASSPHRASE, early=early)

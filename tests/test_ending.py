@@ -165,6 +165,6 @@ class EndingTests(AloneTestCase):
     def test_transport_that_cannot_abort(self) -> None:
         """Then it is closed as well as it can be."""
         self.open_server()
-        self.transport.abortConnection = None  # type: ignore[assignment,method-assign]
+        self.patch(self.transport, "abortConnection", None)
         self.protocol.abort(Boom())
         self.assert_lost(Boom)

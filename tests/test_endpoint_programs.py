@@ -7,11 +7,10 @@ from __future__ import annotations
 import hashlib
 import sys
 import textwrap
-from typing import Any
 
 from .endpoint_files import EndpointFiles
 from .pair import LOGIN
-from .processes import TWISTD, ProcessTestCase, wait_until
+from .processes import TWISTD, ProcessTestCase, Running, wait_until
 
 
 class ProgramTests(ProcessTestCase):
@@ -21,7 +20,7 @@ class ProgramTests(ProcessTestCase):
         super().setUp()
         self.files = EndpointFiles(self.path("files"))
 
-    def run_program(self, text: str, *arguments: str) -> Any:
+    def run_program(self, text: str, *arguments: str) -> Running:
         return self.run_process([sys.executable, "-c", textwrap.dedent(text), *arguments])
 
     def test_web(self) -> None:

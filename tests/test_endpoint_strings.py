@@ -25,7 +25,7 @@ from sodiumtwist.endpoints import client_from_string, server_from_string
 
 from .certificates import Authority
 from .endpoint_files import EndpointFiles, hide_secrets
-from .lines import Lines
+from .lines import connect_lines
 from .pair import PASSPHRASE, SERVER_PAIR
 from .ports import port_number
 from .processes import ProcessTestCase
@@ -224,7 +224,7 @@ class WhoStringTests(TestCase):
         )
         self.addCleanup(port.stopListening)
         endpoint = clientFromString(reactor, f"sodium:tcp:127.0.0.1:{port_number(port)}:{client}")
-        lines: Any = await endpoint.connect(Factory.forProtocol(Lines))
+        lines = await connect_lines(endpoint)
         lines.sendLine(b"hello")
         self.assertEqual(await lines.answered, b"hello")
         lines.transport.loseConnection()

@@ -6,14 +6,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any
 
 from twisted.application.internet import ClientService
 from twisted.cred.credentials import UsernamePassword
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import clientFromString, serverFromString
-from twisted.internet.interfaces import IListeningPort, ITransport
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IListeningPort, IProtocol, ITransport
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.protocols.wire import Echo
 from twisted.python.failure import Failure
@@ -24,7 +24,7 @@ from sodiumtwist.core.errors import AuthenticationFailed
 from sodiumtwist.streams import ServerStream, StreamServerFactory
 
 from .checkers import Undecided
-from .lines import Lines
+from .lines import Lines, connect_lines
 from .pair import LOGIN, PASSPHRASE, SERVER_PAIR
 from .ports import port_number
 
@@ -57,11 +57,11 @@ class WrapperTests(TestCase):
         for where in ("tcp:0:interface=127.0.0.1", f"unix:{path}"):
             port = await self.listen(Echo, where)
             there = f"tcp:127.0.0.1:{port_number(port)}" if where.startswith("tcp") else where
-            lines: Any = await self.client(there).connect(Factory.forProtocol(Lines))
+            lines = await connect_lines(self.client(there))
             lines.sendLine(b"hello")
             self.assertEqual(await lines.answered, b"hello")
             lines.transport.loseConnection()
-            self.assertEqual((await lines.lost).__name__, "ConnectionDone")
+            self.assertIs(await lines.lost, ConnectionDone)
 
     async def test_refused(self) -> None:
         """It is a failure to connect, and no application is built."""
@@ -110,7 +110,7 @@ class WrapperTests(TestCase):
             received = 0
 
             def connectionMade(self) -> None:
-                self.lost: Deferred[Any] = Deferred()
+                self.lost: Deferred[type[BaseException] | None] = Deferred()
                 self.transport.write(bytes(3_000_000))
 
             def dataReceived(self, data: bytes) -> None:
@@ -120,8 +120,9 @@ class WrapperTests(TestCase):
                 self.lost.callback(reason.type)
 
         port = await self.listen(Flood)
-        sink: Any = await self.client(f"tcp:127.0.0.1:{port_number(port)}").connect(Factory.forProtocol(Sink))
-        self.assertEqual((await sink.lost).__name__, "ConnectionDone")
+        sink = await self.client(f"tcp:127.0.0.1:{port_number(port)}").connect(Factory.forProtocol(Sink))
+        assert isinstance(sink, Sink)
+        self.assertIs(await sink.lost, ConnectionDone)
         self.assertEqual(sink.received, 5_000_000)
 
     async def test_client_service_after_a_refusal(self) -> None:
@@ -149,9 +150,10 @@ class WrapperTests(TestCase):
         service.startService()
         self.addCleanup(service.stopService)
         await self.assertFailure(service.whenConnected(failAfterFailures=1), AuthenticationFailed)
-        connected: Deferred[Any] = Deferred()
+        connected: Deferred[IProtocol] = Deferred()
         reactor.callLater(0, lambda: service.whenConnected().chainDeferred(connected))
         lines = await connected
+        assert isinstance(lines, Lines)
         self.assertEqual(len(refusals), 2)
         self.assertEqual(attempts, [1, 2])
         lines.sendLine(b"hello")

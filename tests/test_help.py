@@ -12,11 +12,12 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from typing import Any
+from collections.abc import Callable
+from typing import cast
 
 from twisted.internet.testing import MemoryReactorClock
 from twisted.python import usage
-from twisted.scripts.twistd import ServerOptions
+from twisted.scripts.twistd import ServerOptions  # type: ignore[attr-defined]  # which one, depends on the platform
 from twisted.trial.unittest import SynchronousTestCase
 
 from sodiumtwist import KeyPair, __version__, cli, tap, tunneltap
@@ -24,9 +25,11 @@ from sodiumtwist.keyfiles import write_key_file
 
 from .processes import PUBLIC, SODIUMTWIST, TWISTD, ProcessTestCase
 
+#: Name, short name, options and purpose of each.
+SUBCOMMANDS = cast(list[tuple[str, None, type[usage.Options], str]], cli.Options.subCommands)
 SERVICES = ["sodium", "sodium-tunnel"]
 COMMANDS = [["sodiumtwist"]]
-COMMANDS += [["sodiumtwist", name] for name, *_ in cli.Options.subCommands]
+COMMANDS += [["sodiumtwist", name] for name, *_ in SUBCOMMANDS]
 COMMANDS += [["twistd", name] for name in SERVICES]
 
 #: Lines of a screen, without the one where the prompt stands then.
@@ -42,9 +45,10 @@ class SaidTestCase(SynchronousTestCase):
     def parse(self, words: list[str]) -> usage.Options:
         """Give a command to the parser that it would meet; return the options of the last subcommand."""
         self.patch(sys, "argv", words)
-        options = cli.Options() if words[0] == "sodiumtwist" else ServerOptions()
+        options: usage.Options = cli.Options() if words[0] == "sodiumtwist" else ServerOptions()
         options.parseOptions(words[1:])
-        return options.subOptions
+        last: usage.Options = options.subOptions
+        return last
 
     def said(self, words: list[str]) -> str:
         """What a command prints that then exits with status 0."""
@@ -163,23 +167,27 @@ class CompletionTests(SaidTestCase):
     def test_commands(self) -> None:
         """Every subcommand, with what it does."""
         shown = self.complete("sodiumtwist", "")
-        for name, _, _, purpose in cli.Options.subCommands:
+        for name, _, _, purpose in SUBCOMMANDS:
             self.assertIn(f"{name}:{purpose}", shown)
 
     def test_options(self) -> None:
         """Every option of every command, long and short."""
         for command in COMMANDS:
             shown = " ".join(self.complete(*command, "-"))
-            options: Any = self.parse_class(command)
+            options = self.options_of(command)
             for name in options.longOpt:
                 self.assertRegex(shown, rf"(^|[ )*])--{name}\[", command)
             for letter in options.shortOpt.replace(":", ""):
                 self.assertRegex(shown, rf"(^|[ )*])-{letter}\[", command)
 
-    def parse_class(self, command: list[str]) -> usage.Options:
-        kinds = {("sodiumtwist", name): kind for name, _, kind, _ in cli.Options.subCommands}
-        kinds |= {("sodiumtwist",): cli.Options, ("twistd", "sodium"): tap.Options}
-        return {**kinds, ("twistd", "sodium-tunnel"): tunneltap.Options}[tuple(command)]()
+    def options_of(self, command: list[str]) -> usage.Options:
+        kinds: dict[tuple[str, ...], Callable[[], usage.Options]] = {
+            ("sodiumtwist",): cli.Options,
+            ("twistd", "sodium"): tap.Options,
+            ("twistd", "sodium-tunnel"): tunneltap.Options,
+        }
+        kinds.update({("sodiumtwist", name): kind for name, _, kind, _ in SUBCOMMANDS})
+        return kinds[tuple(command)]()
 
     def test_files(self) -> None:
         """File names, where they are asked for."""

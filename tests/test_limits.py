@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sized
 from dataclasses import fields
-from typing import Any, cast
+from typing import cast
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.interfaces import IAddress, ITransport
@@ -83,8 +83,8 @@ class AdmissionTestCase(SynchronousTestCase):
         self.seen = 0
         self.events = logged(self)
 
-    def start(self, **limits: Any) -> None:
-        self.admission = Admission(Limits(**limits), lambda: self.clock)
+    def start(self, limits: Limits) -> None:
+        self.admission = Admission(limits, lambda: self.clock)
 
     def log(self) -> list[str]:
         """The lines since the last call."""
@@ -106,7 +106,7 @@ class ConnectionTests(AdmissionTestCase):
 
     def test_connections(self) -> None:
         """One beyond the limit is turned away; one that leaves makes room. Two lines in the log."""
-        self.start(connections=10)
+        self.start(Limits(connections=10))
         ends = [self.arrive(authenticated=True) for _ in range(13)]
         self.assertEqual([end.turned_away is None for end in ends], [True] * 10 + [False] * 3)
         self.assertEqual(ends[10].turned_away, "there are 10 connections already")
@@ -123,7 +123,7 @@ class ConnectionTests(AdmissionTestCase):
 
     def test_flapping_is_not_logged(self) -> None:
         """At the edge of a limit the log does not fill."""
-        self.start(connections=100)
+        self.start(Limits(connections=100))
         ends = [self.arrive(authenticated=True) for _ in range(100)]
         for _ in range(50):
             self.assertIsNotNone(self.arrive().turned_away)
@@ -133,7 +133,7 @@ class ConnectionTests(AdmissionTestCase):
 
     def test_unauthenticated(self) -> None:
         """A new one takes the place of the oldest that has said nothing valid; who is authenticated stays."""
-        self.start(unauthenticated=3)
+        self.start(Limits(unauthenticated=3))
         inside = [self.arrive(authenticated=True) for _ in range(5)]
         strangers = [self.arrive() for _ in range(3)]
         honest = self.arrive()
@@ -148,7 +148,7 @@ class ConnectionTests(AdmissionTestCase):
 
     def test_all_connections_are_taken(self) -> None:
         """Of these, too, a stranger makes room."""
-        self.start(connections=3)
+        self.start(Limits(connections=3))
         inside = self.arrive(authenticated=True)
         strangers = [self.arrive() for _ in range(2)]
         self.assertIsNone(self.arrive().turned_away)
@@ -157,7 +157,7 @@ class ConnectionTests(AdmissionTestCase):
 
     def test_estranged(self) -> None:
         """Who was ignored, or has a key to prove, makes room like any stranger."""
-        self.start(unauthenticated=1)
+        self.start(Limits(unauthenticated=1))
         end = self.arrive()
         self.admission.opened(end)
         self.admission.estranged(end)
@@ -166,7 +166,7 @@ class ConnectionTests(AdmissionTestCase):
 
     def test_all_are_being_decided_on(self) -> None:
         """Then the new one is turned away."""
-        self.start(unauthenticated=2)
+        self.start(Limits(unauthenticated=2))
         ends = [self.arrive() for _ in range(2)]
         for end in ends:
             self.admission.opened(end)
@@ -174,7 +174,7 @@ class ConnectionTests(AdmissionTestCase):
         self.assertEqual([end.turned_away for end in ends], [None, None])
 
     def test_per_address(self) -> None:
-        self.start(per_address=2)
+        self.start(Limits(per_address=2))
         ends = [self.arrive("192.0.2.1", True) for _ in range(3)]
         self.assertEqual(ends[2].turned_away, "there are 2 connections from 192.0.2.1 already")
         self.assertIsNone(self.arrive("192.0.2.2", True).turned_away)
@@ -191,7 +191,7 @@ class ConnectionTests(AdmissionTestCase):
 
     def test_behind_a_proxy(self) -> None:
         """Where it comes from may turn out later, and counts from then on."""
-        self.start(per_address=2)
+        self.start(Limits(per_address=2))
         ends = [self.arrive("127.0.0.1") for _ in range(2)]
         for end in ends:
             end.comes_from(at("192.0.2.1"))
@@ -208,7 +208,7 @@ class ConnectionTests(AdmissionTestCase):
 
     def test_behind_tls(self) -> None:
         """There the address is known at once, and counts."""
-        self.start(per_address=1)
+        self.start(Limits(per_address=1))
         ends = []
         for _ in range(2):
             end = FakeEnd(at("192.0.2.1"))
@@ -221,7 +221,7 @@ class ConnectionTests(AdmissionTestCase):
         self.assertEqual([end.turned_away is None for end in ends], [True, False])
 
     def test_unix_sockets_have_no_address(self) -> None:
-        self.start(per_address=1)
+        self.start(Limits(per_address=1))
         for _ in range(3):
             end = FakeEnd(UNIXAddress(None))
             self.admission.arrived(end)
@@ -229,7 +229,7 @@ class ConnectionTests(AdmissionTestCase):
 
     def test_nothing_is_left(self) -> None:
         """However they go, nothing of them is kept."""
-        self.start(unauthenticated=5, per_address=7, connections=20)
+        self.start(Limits(unauthenticated=5, per_address=7, connections=20))
         ends = []
         for number in range(100):
             end = self.arrive(f"192.0.2.{number % 5}", authenticated=number % 3 == 0)
@@ -246,7 +246,7 @@ class ConnectionTests(AdmissionTestCase):
 class FailureTests(AdmissionTestCase):
     """Limits on logins that fail."""
 
-    def fail(self, host: str, login: str) -> bool:  # type: ignore[override]
+    def try_in_vain(self, host: str, login: str) -> bool:
         """One try with the wrong passphrase; return whether it was checked."""
         if not self.admission.may_try(at(host), login):
             return False
@@ -255,11 +255,11 @@ class FailureTests(AdmissionTestCase):
 
     def test_by_address(self) -> None:
         """After so many failures none from there is checked, until the time since the first is over."""
-        self.start(failures_per_address=3, failure_seconds=60)
-        self.assertTrue(self.fail("192.0.2.1", "a"))
+        self.start(Limits(failures_per_address=3, failure_seconds=60))
+        self.assertTrue(self.try_in_vain("192.0.2.1", "a"))
         self.clock.advance(50)
-        self.assertEqual([self.fail("192.0.2.1", login) for login in "bcde"], [True, True, False, False])
-        self.assertTrue(self.fail("192.0.2.2", "f"))
+        self.assertEqual([self.try_in_vain("192.0.2.1", login) for login in "bcde"], [True, True, False, False])
+        self.assertTrue(self.try_in_vain("192.0.2.2", "f"))
         self.clock.advance(9)
         self.assertFalse(self.admission.may_try(at("192.0.2.1"), "g"))
         self.clock.advance(1)
@@ -274,9 +274,9 @@ class FailureTests(AdmissionTestCase):
 
     def test_by_login(self) -> None:
         """From wherever they come; the log shows the login in a form that forges nothing."""
-        self.start(failures_per_login=2)
+        self.start(Limits(failures_per_login=2))
         for number in range(2):
-            self.assertTrue(self.fail(f"192.0.2.{number}", "ann\n"))
+            self.assertTrue(self.try_in_vain(f"192.0.2.{number}", "ann\n"))
         self.assertFalse(self.admission.may_try(at("192.0.2.9"), "ann\n"))
         self.assertTrue(self.admission.may_try(at("192.0.2.9"), "bob"))
         self.assertEqual(self.log(), [r"2 logins as 'ann\n' failed; more are refused for 60.0 s"])
@@ -286,26 +286,26 @@ class FailureTests(AdmissionTestCase):
 
     def test_failures_far_apart(self) -> None:
         """What is older than the time does not count."""
-        self.start(failures_per_login=2, failures_per_address=2, failure_seconds=60)
+        self.start(Limits(failures_per_login=2, failures_per_address=2, failure_seconds=60))
         for _ in range(10):
-            self.assertTrue(self.fail("192.0.2.1", "ann"))
+            self.assertTrue(self.try_in_vain("192.0.2.1", "ann"))
             self.clock.advance(60)
         self.assertEqual(self.log(), [])
 
     def test_others_do_not_push_out_a_block(self) -> None:
         """Failures of many others do not lift one."""
         self.patch(failed_logins, "FAILURE_TABLE_SIZE", 10)
-        self.start(failures_per_address=100, failures_per_login=2)
+        self.start(Limits(failures_per_address=100, failures_per_login=2))
         for _ in range(2):
-            self.fail("192.0.2.1", "ann")
+            self.try_in_vain("192.0.2.1", "ann")
         for number in range(50):
-            self.fail("192.0.2.2", f"{number}")
+            self.try_in_vain("192.0.2.2", f"{number}")
         self.assertFalse(self.admission.may_try(at("192.0.2.9"), "ann"))
         self.assertEqual(len(self.admission._by_login._tallies), 10)
 
     def test_what_is_under_way(self) -> None:
         """When too many failed, what is being checked from there, or for that login, is checked no longer."""
-        self.start(failures_per_address=2, failures_per_login=3)
+        self.start(Limits(failures_per_address=2, failures_per_login=3))
         ends = []
         for host, login in (("192.0.2.1", "a"), ("192.0.2.1", "b"), ("192.0.2.2", "a"), ("192.0.2.2", "c")):
             end = self.arrive(host)
@@ -322,9 +322,9 @@ class FailureTests(AdmissionTestCase):
     def test_bounded(self) -> None:
         """The oldest are forgotten when there are too many."""
         self.patch(failed_logins, "FAILURE_TABLE_SIZE", 10)
-        self.start(failures_per_address=1, failures_per_login=1)
+        self.start(Limits(failures_per_address=1, failures_per_login=1))
         for number in range(25):
-            self.fail(f"192.0.2.{number}", f"{number}")
+            self.try_in_vain(f"192.0.2.{number}", f"{number}")
         self.assertEqual(len(self.admission._by_address._blocked), 10)
         self.assertEqual(len(self.admission._by_login._blocked), 10)
         self.assertTrue(self.admission.may_try(at("192.0.2.14"), "14"))

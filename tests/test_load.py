@@ -11,7 +11,7 @@ import re
 import resource
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 from unittest import SkipTest
 
@@ -56,6 +56,10 @@ def descriptors(count: int) -> Callable[[], None]:
     return lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (count, count))
 
 
+#: What a program tells of a step.
+Answer = dict[str, Any]
+
+
 class LoadTestCase(ProcessTestCase):
     """Has a server, strangers, and honest clients."""
 
@@ -88,26 +92,27 @@ class LoadTestCase(ProcessTestCase):
         honest.wait_for("ready")
         return honest
 
-    def ask(self, program: Running, **request: Any) -> Callable[[], dict[str, Any]]:
+    def ask(self, program: Running, **request: int | Sequence[str]) -> Callable[[], Answer]:
         """Ask a program of :mod:`tests.crowd` for a step; return what waits for its answer."""
         seen = len(program.output)
         program.stdin.write(json.dumps(request).encode() + b"\n")
         program.stdin.flush()
 
-        def answer() -> dict[str, Any]:
+        def answer() -> Answer:
             wait_until(lambda: len(program.output) > seen or program.process.poll() is not None, "an answer")
             self.assertGreater(len(program.output), seen, program.errors)
-            return json.loads(program.output[seen])  # type: ignore[no-any-return]
+            told: Answer = json.loads(program.output[seen])
+            return told
 
         return answer
 
-    def wait_for_open(self, strangers: Running, most: int) -> dict[str, Any]:
+    def wait_for_open(self, strangers: Running, most: int) -> Answer:
         """Wait until the server has closed all but ``most``; return the strangers' counts."""
-        counts: dict[str, Any] = {}
+        counts: Answer = {}
 
         def few() -> bool:
             counts.update(self.ask(strangers)())
-            return counts["open"] <= most  # type: ignore[no-any-return]
+            return bool(counts["open"] <= most)
 
         wait_until(few, f"{most} strangers to be left")
         return counts
@@ -127,7 +132,7 @@ class LoadTestCase(ProcessTestCase):
         pinged = self.start_client("ping", "--count", "1")
         self.assertEqual((pinged.wait(), pinged.errors), (0, []))
 
-    def assert_all_arrived(self, sent: dict[str, Any], rounds: int = 1) -> None:
+    def assert_all_arrived(self, sent: Answer, rounds: int = 1) -> None:
         """All that honest clients sent, in so many rounds, is in the uploads, and nothing else is."""
         self.assertEqual(sent["failures"], [])
         inputs = [name for name in os.listdir(self.directory) if name.startswith("in-")]

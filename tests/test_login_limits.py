@@ -5,29 +5,37 @@ Too many wrong logins.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from twisted.cred.credentials import UsernamePassword
 from twisted.cred.error import UnauthorizedLogin
 from twisted.internet.defer import Deferred
 from twisted.logger import eventAsText
 
-from sodiumtwist import AuthorizedKeys, Limits
+from sodiumtwist import AuthorizedKeys, Limits, SodiumServerFactory
 from sodiumtwist.auth import LoginNotChecked
 
 from .checkers import AnyChecker, LateChecker
 from .impostor import claim
 from .observed import ObservedTestCase
-from .pair import CLIENT_PAIR, Pair, make_client_factory, make_server_factory
+from .pair import CLIENT_PAIR, ClientArguments, Pair, make_client_factory, make_server_factory
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 class LoginLimitTests(ObservedTestCase):
     """Too many wrong logins."""
 
-    def attempt(self, factory: Any, **client: Any) -> Any:
+    def attempt(self, factory: SodiumServerFactory, **client: Unpack[ClientArguments]) -> str | None:
+        """Try to log in; return why that failed."""
         pair = Pair(factory, make_client_factory(self.clock, **client))
         pair.flush()
-        return pair.server.reason and pair.server.reason.getErrorMessage()
+        return self.message(pair)
+
+    def message(self, pair: Pair) -> str | None:
+        reason = pair.server.reason
+        return None if reason is None else reason.getErrorMessage()
 
     def test_refused_unseen(self) -> None:
         """When too many failed, not even the right one is checked, until time has passed."""
@@ -96,7 +104,7 @@ class LoginLimitTests(ObservedTestCase):
             pair.flush()
         self.assertEqual([pair.server.is_authenticated for pair in pairs], [False] * 20)
         self.assertEqual(
-            [pair.server.reason and pair.server.reason.getErrorMessage() for pair in pairs],
+            [self.message(pair) for pair in pairs],
             ["login or passphrase is wrong"] * 3 + ["too many logins failed, and none is checked for now"] * 17,
         )
 

@@ -10,7 +10,6 @@ import shutil
 import stat
 import tempfile
 import threading
-from typing import Any
 
 from nacl import pwhash
 from twisted.trial.unittest import SynchronousTestCase
@@ -192,7 +191,7 @@ class UpdateTests(SynchronousTestCase):
     def test_at_once(self) -> None:
         """Whoever changes it at the same time, nothing is lost."""
         self.write("# all of us\n")
-        errors: list[Any] = []
+        errors: list[Exception] = []
 
         def add(number: int) -> None:
             try:

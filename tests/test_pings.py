@@ -4,9 +4,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from twisted.internet.defer import CancelledError
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IPushProducer
 from twisted.python.failure import Failure
@@ -23,7 +21,7 @@ class ReentrantPingTests(AloneTestCase):
     def test_ping_when_paused(self) -> None:
         """A PING that is sent while another one is keeps its own answer."""
         self.open_client()
-        pings: list[Any] = []
+        pings: list[Deferred[float]] = []
 
         @implementer(IPushProducer)
         class Pinging:
@@ -175,7 +173,7 @@ class PingTests(AloneTestCase):
 
     def test_ping_in_a_callback_of_ping(self) -> None:
         self.open_client()
-        again: list[Any] = []
+        again: list[Deferred[float]] = []
         self.protocol.ping().addCallback(lambda latency: again.append(self.protocol.ping()))
         self.feed(self.pong())
         self.assertNoResult(again[0])

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
 from twisted.cred.checkers import InMemoryUsernamePasswordDatabaseDontUse
 from twisted.cred.portal import IRealm, Portal
@@ -31,7 +31,9 @@ class PortalTests(ObservedTestCase):
 
         @implementer(IRealm)
         class Realm:
-            def requestAvatar(self, avatarId: AvatarId, mind: object, *interfaces: type[Interface]) -> Any:
+            def requestAvatar(
+                self, avatarId: AvatarId, mind: object, *interfaces: type[Interface]
+            ) -> tuple[type[Interface], object, Callable[[], None]]:
                 test.assertEqual(interfaces, (ISodiumAvatar,))
                 assert isinstance(avatarId, bytes) and isinstance(mind, Peer)
                 assert isinstance(mind.address, IPv4Address)
@@ -62,7 +64,7 @@ class PortalTests(ObservedTestCase):
 
     def test_late_realm(self) -> None:
         """One that answers when the client has left is told that it has; a logout that fails hurts nobody."""
-        waiting: Deferred[Any] = Deferred()
+        waiting: Deferred[tuple[type[Interface], object, Callable[[], None]]] = Deferred()
         self.patch(self.realm, "requestAvatar", lambda *arguments: waiting)
         pair = Pair(self.factory, make_client_factory(self.clock))
         pair.flush()

@@ -8,6 +8,7 @@ import os
 import random
 import threading
 import time
+from typing import cast
 
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, gatherResults, inlineCallbacks
@@ -237,7 +238,7 @@ class ReplayDatabaseTests(DatabaseTestCase):
         """A mistake of the caller's holds nobody up, either."""
         database = self.open()
         for wrong in (object(), 1 << 99):
-            yield self.assertFailure(database.remember(wrong), OSError, OverflowError)  # type: ignore[arg-type]
+            yield self.assertFailure(database.remember(cast(bytes, wrong)), OSError, OverflowError)
             self.assertIsNone(database._connection)
         self.assertTrue((yield database.remember(fingerprint(1))))
 

@@ -7,10 +7,13 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from typing import Any
+from typing import TYPE_CHECKING
 
-from .processes import ProcessTestCase, Running
+from .processes import ProcessOptions, ProcessTestCase, Running
 from .replay_memories import fingerprint
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 #: Remembers what standard input names, and says what was new.
 REMEMBER = """
@@ -74,7 +77,7 @@ print("the end")
 class ProcessTests(ProcessTestCase):
     """Real processes."""
 
-    def start(self, program: str, *arguments: str, **keywords: Any) -> Running:
+    def start(self, program: str, *arguments: str, **keywords: Unpack[ProcessOptions]) -> Running:
         return self.run_process([sys.executable, "-c", program, *arguments], **keywords)
 
     def give(self, running: Running, *numbers: int) -> None:

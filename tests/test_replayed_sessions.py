@@ -5,7 +5,6 @@ Recorded sessions that are sent again.
 from __future__ import annotations
 
 import random
-from typing import Any
 
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
@@ -23,7 +22,15 @@ from sodiumtwist.core.wire import SEALED_SERVER_HELO_SIZE
 from sodiumtwist.replays import IReplayMemory
 
 from .observed import ObservedTestCase
-from .pair import EchoServer, MemoryTransport, Pair, RecordingClient, make_client_factory, make_server_factory
+from .pair import (
+    EchoServer,
+    MemoryTransport,
+    Pair,
+    RecordingClient,
+    RecordingServer,
+    make_client_factory,
+    make_server_factory,
+)
 from .vectors import load_session
 
 
@@ -35,11 +42,11 @@ class RecordedSessionTests(ObservedTestCase):
         self.session = load_session("server")
         self.pair = KeyPair.from_secret(self.session.server_secret_key)
 
-    def make(self, **arguments: Any) -> SodiumServerFactory:
+    def make(self, replays: IReplayMemory | None = None) -> SodiumServerFactory:
         checker = SingleLogin("username", "passphrase")
-        return SodiumServerFactory(self.pair, checker, protocol=EchoServer, clock=self.clock, **arguments)
+        return SodiumServerFactory(self.pair, checker, protocol=EchoServer, clock=self.clock, replays=replays)
 
-    def play(self, factory: Any) -> tuple[Any, MemoryTransport]:
+    def play(self, factory: SodiumServerFactory) -> tuple[RecordingServer, MemoryTransport]:
         end, transport = self.connect(factory)
         end.dataReceived(self.session.wire_to("server"))
         return end, transport

@@ -5,14 +5,19 @@ Secrets that must not be seen anywhere, and not be kept.
 from __future__ import annotations
 
 import base64
-from typing import Any
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NoReturn
 
+from twisted.cred.checkers import ICredentialsChecker
+from twisted.cred.credentials import UsernamePassword
 from twisted.internet.task import Clock
 from twisted.logger import eventAsJSON, eventAsText, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from sodiumtwist import AuthenticationFailed, AuthorizedKeys, KeyPair, SingleLogin, SodiumServerProtocol
 from sodiumtwist.core import handshake
+from sodiumtwist.core.keys import SessionKeys
 
 from .checkers import AnyChecker, LateChecker
 from .logs import logged
@@ -23,12 +28,16 @@ from .pair import (
     PASSPHRASE,
     SERVER_PAIR,
     Boom,
+    ClientArguments,
     EchoServer,
     Pair,
     RecordingServer,
     make_client_factory,
     make_server_factory,
 )
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 class SecretsTests(SynchronousTestCase):
@@ -85,10 +94,14 @@ class SecretsTests(SynchronousTestCase):
             def payload_received(self, payload: bytes) -> None:
                 raise Boom("in the hook")
 
-        def raises(credentials: Any) -> Any:
+        def raises(credentials: UsernamePassword) -> NoReturn:
             raise Boom("in the checker")
 
-        def session(server: Any = RecordingServer, checker: Any = None, **client: Any) -> None:
+        def session(
+            server: type[RecordingServer] = RecordingServer,
+            checker: ICredentialsChecker | None = None,
+            **client: Unpack[ClientArguments],
+        ) -> None:
             clock = Clock()
             pair = Pair(make_server_factory(clock, server, checker), make_client_factory(clock, **client))
             pair.flush()
@@ -144,9 +157,9 @@ class SecretTests(ObservedTestCase):
         """A list to which the session keys of all that connect from now on are added."""
         keys: list[bytes] = []
         for name in ("client_session_keys", "server_session_keys"):
-            make = getattr(handshake, name)
+            make: Callable[[KeyPair, bytes], SessionKeys] = getattr(handshake, name)
 
-            def note(pair: KeyPair, key: bytes, make: Any = make) -> Any:
+            def note(pair: KeyPair, key: bytes, make: Callable[[KeyPair, bytes], SessionKeys] = make) -> SessionKeys:
                 made = make(pair, key)
                 keys.extend((made.receive, made.send))
                 return made
@@ -161,12 +174,13 @@ class SecretTests(ObservedTestCase):
             self.clock, EchoServer, authorized_keys=AuthorizedKeys([(CLIENT_PAIR.public, None)])
         )
         wrong = "Wr0ng-passphrase"
-        for client in (
+        clients: list[ClientArguments] = [
             {"pair": CLIENT_PAIR},
             {"pair": CLIENT_PAIR, "passphrase": wrong},
             {},
             {"server_key": KeyPair.generate().public},
-        ):
+        ]
+        for client in clients:
             pair = Pair(factory, make_client_factory(self.clock, **client))
             pair.flush()
             if pair.client.is_authenticated:
@@ -200,9 +214,10 @@ class SecretTests(ObservedTestCase):
             for secret in (PASSPHRASE, PASSPHRASE.encode(), *keys):
                 self.assertNotIn(secret, held)
 
-    def reach(self, start: Any) -> list[Any]:
+    def reach(self, start: object) -> list[str | bytes]:
         """The texts and bytes that hang on an object, by attributes and items."""
-        found, todo, seen = [], [start], set()
+        found: list[str | bytes] = []
+        todo, seen = [start], set()
         while todo:
             thing = todo.pop()
             if id(thing) in seen:
@@ -212,7 +227,7 @@ class SecretTests(ObservedTestCase):
                 found.append(bytes(thing) if isinstance(thing, bytearray) else thing)
             elif isinstance(thing, dict):
                 todo += [*thing.keys(), *thing.values()]
-            elif isinstance(thing, (list, tuple, set, frozenset)) or type(thing).__name__ == "deque":
+            elif isinstance(thing, (list, tuple, set, frozenset, deque)):
                 todo += list(thing)
             elif type(thing).__module__.startswith("sodiumtwist") and not isinstance(thing, type):
                 if type(thing).__name__.endswith("Factory"):

@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from sodiumtwist.base import CHUNK_SIZE
+from sodiumtwist.sockets import CHUNK_SIZE
 from sodiumtwist.sources import FileSource, PipeSource, Source, open_source
 
 

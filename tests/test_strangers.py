@@ -6,10 +6,8 @@ from __future__ import annotations
 
 import os
 import random
-from typing import Any
 
 from nacl import bindings
-from twisted.cred.checkers import ICredentialsChecker
 from twisted.internet import reactor
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
@@ -19,11 +17,11 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.protocols.haproxy._wrapper import HAProxyWrappingFactory
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
-from zope.interface import implementer
 
-from sodiumtwist import Limits, SingleLogin, Timeouts
+from sodiumtwist import Limits, Timeouts
 from sodiumtwist.core import handshake
 
+from .checkers import AnyChecker, AvatarId
 from .observed import ObservedTestCase
 from .pair import (
     CLIENT_PAIR,
@@ -102,14 +100,8 @@ class CostTests(ObservedTestCase):
     def test_only_the_unauthenticated_count(self) -> None:
         """Those who are in take no place of others; one that is being decided on keeps its place."""
 
-        @implementer(ICredentialsChecker)
-        class Checker(SingleLogin):
-            late: Deferred[bytes] | None = None
-
-            def requestAvatarId(self, credentials: Any) -> Any:
-                return self.late or super().requestAvatarId(credentials)
-
-        checker = Checker(LOGIN, PASSPHRASE)
+        late: list[Deferred[AvatarId]] = []
+        checker = AnyChecker(lambda credentials: late[0] if late else b"")
         factory = make_server_factory(self.clock, checker=checker, limits=Limits(unauthenticated=1))
         pairs = [Pair(factory, make_client_factory(self.clock)) for _ in range(2)]
         for pair in pairs[1:]:
@@ -117,11 +109,11 @@ class CostTests(ObservedTestCase):
             pairs.append(Pair(factory, make_client_factory(self.clock)))
         self.assertTrue(pairs[0].server_transport.aborting)
         self.assertTrue(pairs[1].server.is_authenticated)
-        checker.late = Deferred()
+        late.append(Deferred())
         pairs[-1].flush()
         turned_away = Pair(factory, make_client_factory(self.clock))
         self.assertTrue(turned_away.server_transport.aborting)
-        checker.late.callback(b"")
+        late[0].callback(b"")
         pairs[-1].flush()
         self.assertTrue(pairs[-1].server.is_authenticated)
 

@@ -68,8 +68,8 @@ class AuthenticationTests(StreamTestCase):
         """The application's factory is told as if it listened itself."""
         calls: list[str] = []
         applications = Applications()
-        applications.startFactory = lambda: calls.append("start")  # type: ignore[method-assign]
-        applications.stopFactory = lambda: calls.append("stop")  # type: ignore[method-assign]
+        self.patch(applications, "startFactory", lambda: calls.append("start"))
+        self.patch(applications, "stopFactory", lambda: calls.append("stop"))
         factory = StreamServerFactory(applications, SERVER_PAIR, SingleLogin(LOGIN, PASSPHRASE), clock=Clock())
         verifyObject(IProtocolFactory, factory)
         factory.doStart()

@@ -7,7 +7,6 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from typing import Any
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.testing import MemoryReactorClock
@@ -16,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from sodiumtwist import KeyPair, services
 from sodiumtwist.keyfiles import write_key_file
 from sodiumtwist.listening import is_local
-from sodiumtwist.services import send_command
+from sodiumtwist.services import SodiumService, send_command
 from sodiumtwist.tap import Options, makeService
 
 from .processes import PUBLIC, SECRET
@@ -163,7 +162,7 @@ class LocalTests(SynchronousTestCase):
 class ServiceTests(TapTestCase):
     """Starting and stopping without a network."""
 
-    def make(self, *arguments: str) -> Any:
+    def make(self, *arguments: str) -> SodiumService:
         self.reactor = MemoryReactorClock()
         return makeService(self.parse(*arguments), self.reactor)
 

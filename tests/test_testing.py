@@ -4,17 +4,15 @@ The helpers for people who test their own applications.
 
 from __future__ import annotations
 
-from typing import Any
-
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
-from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.task import deferLater
 from twisted.protocols import amp
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from sodiumtwist import InactivityTimeout
+from sodiumtwist import InactivityTimeout, Peer
 from sodiumtwist.testing import LOGIN, connect_requests, connect_streams
 
 
@@ -32,7 +30,7 @@ class Math(amp.AMP):
 class Recorder(Protocol):
     reason: Failure | None = None
 
-    def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.reason = reason
 
 
@@ -51,12 +49,12 @@ class TestingTests(SynchronousTestCase):
         pair.client.transport.loseConnection()
         pair.flush()
         for end in (pair.server, pair.client):
-            self.assertIs(end.why, ConnectionDone)
+            self.assertIs(end.reason.type, ConnectionDone)
 
     def test_requests(self) -> None:
         """An answer that takes time comes when that has passed."""
 
-        def respond(peer: Any, payload: bytes) -> Deferred[bytes]:
+        def respond(peer: Peer, payload: bytes) -> Deferred[bytes]:
             return deferLater(pair.clock, 5, lambda: payload.upper())
 
         pair = connect_requests(respond)
@@ -77,4 +75,4 @@ class TestingTests(SynchronousTestCase):
         self.assertEqual((pair.client.reason, pair.server.reason), (None, None))
         pair.clock.advance(180)
         pair.flush()
-        self.assertIs(pair.client.why, InactivityTimeout)
+        self.assertIs(pair.client.reason.type, InactivityTimeout)

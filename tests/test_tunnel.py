@@ -10,12 +10,14 @@ import shutil
 import socket
 import subprocess
 import threading
-from typing import Any
 
+from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
+from zope.interface import implementer
 
 from sodiumtwist import SingleLogin
 from sodiumtwist.streams import StreamServerFactory
@@ -26,22 +28,24 @@ from .pair import LOGIN, PASSPHRASE, SERVER_PAIR, MemoryTransport, Pair, build, 
 from .processes import PATIENCE, PUBLIC, TWISTD, ProcessTestCase, Running, clean_environment
 
 
+@implementer(IStreamClientEndpoint)
 class Backend:
     """An endpoint that connects when it is told to."""
 
     def __init__(self) -> None:
         self.cancelled = 0
 
-    def connect(self, factory: Any) -> Deferred[Any]:
-        self.factory = factory
-        self.connecting: Deferred[Any] = Deferred(self._cancel)
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
+        self.factory = protocolFactory
+        self.connecting: Deferred[IProtocol] = Deferred(self._cancel)
         return self.connecting
 
-    def _cancel(self, deferred: Deferred[Any]) -> None:
+    def _cancel(self, connecting: Deferred[IProtocol]) -> None:
         self.cancelled += 1
 
     def succeed(self) -> MemoryTransport:
-        protocol = self.factory.buildProtocol(None)
+        protocol = self.factory.buildProtocol(IPv4Address("TCP", "192.0.2.3", 1))
+        assert protocol is not None
         transport = MemoryTransport(protocol)
         protocol.makeConnection(transport)
         self.connecting.callback(protocol)
@@ -53,7 +57,7 @@ class TunnelTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.backend = Backend()
-        self.factory = TunnelFactory(self.backend, "tcp:backend:1")  # type: ignore[arg-type]
+        self.factory = TunnelFactory(self.backend, "tcp:backend:1")
         self.entry = build(self.factory, TunnelEntry)
         self.inside = MemoryTransport(self.entry)
         self.entry.makeConnection(self.inside)
@@ -111,7 +115,7 @@ class TunnelTests(SynchronousTestCase):
         ):
             clock, backend = Clock(), Backend()
             server_factory = StreamServerFactory(
-                TunnelFactory(backend, "tcp:backend:1"),  # type: ignore[arg-type]
+                TunnelFactory(backend, "tcp:backend:1"),
                 SERVER_PAIR,
                 SingleLogin(LOGIN, PASSPHRASE),
                 clock=clock,

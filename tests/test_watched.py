@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import os
 import time
-from typing import Any
 
 from twisted.logger import LogLevel, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
@@ -39,11 +38,10 @@ class WatchedFileTests(SynchronousTestCase):
             raise InvalidKey("line 7: it is bad")
         return text.upper()
 
-    def watch(self, **keywords: Any) -> WatchedFile[str]:
+    def watch(self, private: bool = False) -> WatchedFile[str]:
         """Watch with a clock that is far enough from now for each version to have settled."""
         self.later = SETTLED + 60_000_000_000
-        keywords.setdefault("wall_clock", lambda: time.time_ns() + self.later)
-        return WatchedFile(self.path, self.parse, "list", **keywords)
+        return WatchedFile(self.path, self.parse, "list", private, lambda: time.time_ns() + self.later)
 
     def logged(self) -> list[tuple[LogLevel, str]]:
         return [

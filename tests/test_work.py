@@ -84,7 +84,7 @@ class Work:
         return self.python.total() + self.c.total()
 
 
-def peak(action: Callable[[], Any]) -> int:
+def peak(action: Callable[[], object]) -> int:
     """How many bytes Python's memory grows by at most, meanwhile."""
     action()
     gc.collect()
@@ -223,7 +223,7 @@ class IdleTests(SynchronousTestCase):
 
     count = 50
 
-    def grown_by(self, connect: Callable[[], Any]) -> float:
+    def grown_by(self, connect: Callable[[], object]) -> float:
         """How many bytes of Python's memory one takes."""
         kept = [connect()]
         gc.collect()

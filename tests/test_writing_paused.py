@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import io
 import random
-from typing import Any
 
 from twisted.internet.error import ConnectionLost
 from twisted.internet.task import Clock
@@ -146,7 +145,9 @@ class WritingPausedTests(AloneTestCase):
             for streaming in (True, False):
                 self.open_client()
                 self.fill()
-                source: Any = PushSource(self.protocol) if streaming else PullSource(self.protocol, [b"x"] * 1000)
+                source: PushSource | PullSource = PullSource(self.protocol, [b"x"] * 1000)
+                if streaming:
+                    source = PushSource(self.protocol)
                 self.protocol.registerProducer(source, streaming)
                 end()
                 self.assertEqual(source.stops, 1)
