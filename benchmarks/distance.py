@@ -21,9 +21,6 @@ from .tasks import BULK, STOP_AND_WAIT, UPLOAD, Task
 
 LARGEST = 131070
 
-#: One DATA at a time is tried for about this many seconds.
-STOP_AND_WAIT_SECONDS = 2.0
-
 OURS = Peer("sodiumtwist", "sodiumtwist", "sodium")
 PLAIN = Peer("tcp", "Twisted TCP", "tcp")
 
@@ -31,8 +28,8 @@ PLAIN = Peer("tcp", "Twisted TCP", "tcp")
 UPLOADING, ONE_BY_ONE, TCP = "sodiumtwist, upload", "one DATA at a time", "Twisted TCP, not encrypted"
 
 
-def _tasks(delay: float, total: int) -> dict[str, tuple[Peer, Task]]:
-    few = max(5, min(500, int(STOP_AND_WAIT_SECONDS / (2 * delay + 0.001))))
+def _tasks(delay: float, total: int, stop_and_wait: float) -> dict[str, tuple[Peer, Task]]:
+    few = max(5, min(500, int(stop_and_wait / (2 * delay + 0.001))))
     chunks = max(1, total // CHUNK_SIZE)
     return {
         UPLOADING: (OURS, Task(UPLOAD, CHUNK_SIZE, chunks)),
@@ -54,10 +51,12 @@ def run(plan: Plan) -> Iterator[Table]:
         for rate, total, line in ((0.0, plan.distance_bytes, "no limit"), (plan.link_rate, plan.link_bytes, "a link")):
             for delay in plan.delays:
                 progress(f"distance, {delay * 1000:g} ms, {line}")
-                yield _at(servers, ports, delay, rate, total, plan.rounds)
+                yield _at(servers, ports, delay, rate, _tasks(delay, total, plan.stop_and_wait_seconds), plan.rounds)
 
 
-def _at(servers: Servers, ports: dict[str, int], delay: float, rate: float, total: int, rounds: int) -> Table:
+def _at(
+    servers: Servers, ports: dict[str, int], delay: float, rate: float, tasks: dict[str, tuple[Peer, Task]], rounds: int
+) -> Table:
     with Child("delay_line", "serve", ports=ports, delay=delay, rate=rate) as proxy:
         through: dict[str, Any] = proxy.hear()
 
@@ -65,7 +64,7 @@ def _at(servers: Servers, ports: dict[str, int], delay: float, rate: float, tota
             server = {"port": through["tcp"]} if peer is PLAIN else through
             return lambda: task.size * task.count / servers.measure(peer, task, server) / 1e6
 
-        measure = {name: measuring(peer, task) for name, (peer, task) in _tasks(delay, total).items()}
+        measure = {name: measuring(peer, task) for name, (peer, task) in tasks.items()}
         line = f"{rate / 1e6:g} MB/s" if rate else "no limit"
         key = f"distance-{'link' if rate else 'open'}-{delay * 1000:g}"
         return in_turn(Table(key, f"distance, {delay * 1000:g} ms each way, {line}", "MB/s"), measure, rounds)

@@ -33,6 +33,7 @@ class Plan:
     :ivar crowd_rounds_to: crowds above this are measured once, as it takes long.
     :ivar delays: of a line, each way.
     :ivar distance_bytes: over a line that takes what it gets.
+    :ivar stop_and_wait_seconds: for which one DATA at a time is tried, about.
     :ivar link_rate: of a line with a limit, in bytes per second.
     :ivar link_bytes: over such a line.
     """
@@ -52,6 +53,7 @@ class Plan:
     crowd_rounds_to: int = 1_000
     delays: tuple[float, ...] = (0.0, 0.01, 0.05, 0.1)
     distance_bytes: int = 512 * MIB
+    stop_and_wait_seconds: float = 2.0
     link_rate: float = 125e6
     link_bytes: int = 256 * MIB
 
@@ -73,5 +75,6 @@ QUICK = Plan(
     crowd_bytes=16 * MIB,
     delays=(0.0, 0.01),
     distance_bytes=16 * MIB,
+    stop_and_wait_seconds=0.2,
     link_bytes=16 * MIB,
 )

@@ -28,7 +28,13 @@ PATIENCE = 60.0
 SECRET = "11" * 32
 PUBLIC = "7b4e909bbe7ffe44c465a220037d608ee35897d31ef972f07f74892cb0f73f13"
 
-TWISTD = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()"]
+# twistd ends itself by the signal that it got, which leaves coverage no time to save what it has measured.
+_SAVING = (
+    "import coverage, os; kill = os.kill; os.kill = lambda *to: (coverage.Coverage.current().save(), kill(*to)); "
+    if "COVERAGE_PROCESS_CONFIG" in os.environ
+    else ""
+)
+TWISTD = [sys.executable, "-c", f"{_SAVING}from twisted.scripts.twistd import run; run()"]
 TWIST = [sys.executable, "-m", "twisted"]
 SODIUMTWIST = [sys.executable, "-m", "sodiumtwist"]
 

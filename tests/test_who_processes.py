@@ -226,6 +226,8 @@ class Argon2Tests(WhoTestCase):
             # A test run in the background of a shell ignores Ctrl-C, and would hand that down.
             signal.signal(signal.SIGINT, signal.SIG_DFL)
             os.chdir(self.directory)
+            # As in tests.processes: who ignores Ctrl-C hands that down.
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
             os.execv(SODIUMTWIST[0], [*SODIUMTWIST, "passwd", *arguments])
         shown = b""
         with os.fdopen(terminal, "r+b", buffering=0) as file:
@@ -368,7 +370,7 @@ class HostileTests(WhoTestCase):
         def few_descriptors() -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (60, 60))
 
-        server = self.start_server("--directory", "uploads", preexec_fn=few_descriptors)
+        server = self.start_server("--directory", "uploads", "--auth-timeout", "3", preexec_fn=few_descriptors)
         strangers = [self.connect() for _ in range(100)]
         # Those that it can't take are closed, in the order in which they came.
         closed = 0

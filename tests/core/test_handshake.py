@@ -67,6 +67,11 @@ class ClientTests(SynchronousTestCase):
         self.assertEqual(len(nonces), 3)
         self.assertEqual({len(nonce) for nonce in nonces}, {24})
 
+    def test_nonce_of_wrong_size(self) -> None:
+        for size in (0, 23, 25):
+            error = self.assertRaises(LocalProtocolError, handshake, bytes(size))
+            self.assertIn(f"a nonce of {size} bytes; it has 24", str(error))
+
     def test_push_at_once(self) -> None:
         client, server = handshake()
         sealed = client.push.push_pdu(pack_header(DATA, 5), b"early")

@@ -11,7 +11,14 @@ from nacl import bindings
 from twisted.trial.unittest import SynchronousTestCase
 
 from sodiumtwist.core.errors import InvalidKey
-from sodiumtwist.core.keys import KeyPair, SessionKeys, client_session_keys, parse_key, server_session_keys
+from sodiumtwist.core.keys import (
+    KeyPair,
+    SessionKeys,
+    check_server_key,
+    client_session_keys,
+    parse_key,
+    server_session_keys,
+)
 
 from .peers import WEAK_KEYS
 
@@ -85,6 +92,12 @@ class KeyPairTests(SynchronousTestCase):
             self.assertIn(f"{size} bytes", str(error))
         self.assertIn("private key", str(self.assertRaises(InvalidKey, KeyPair.from_hex, SECRET[1:])))
 
+    def test_hex_digits_for_bytes(self) -> None:
+        """Who forgets to parse is told to, without the digits."""
+        error = self.assertRaises(InvalidKey, KeyPair.from_secret, SECRET)
+        self.assertIn("of type str; parse_key() makes bytes", str(error))
+        self.assertNotIn(SECRET, str(error))
+
     def test_repr_hides_secret(self) -> None:
         pair = KeyPair.from_hex(SECRET)
         for shown in (repr(pair), str(pair), f"{pair}"):
@@ -127,6 +140,12 @@ class SessionKeyTests(SynchronousTestCase):
                 client_session_keys(self.client, key)
             with self.assertRaises(InvalidKey):
                 server_session_keys(self.server, key)
+
+    def test_check_server_key(self) -> None:
+        """A real one passes, the weak are refused each time."""
+        check_server_key(bytes.fromhex(PUBLIC))
+        for key in [*WEAK_KEYS, WEAK_KEYS[0], b""]:
+            self.assertRaises(InvalidKey, check_server_key, key)
 
     def test_wrong_size(self) -> None:
         for size in (0, 31, 33):

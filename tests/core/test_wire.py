@@ -284,6 +284,10 @@ class PackTextTests(SynchronousTestCase):
         error = self.assertRaises(LocalProtocolError, wire.pack_text, "login", "\udc80")
         self.assertIn("UTF-8", str(error))
 
+    def test_bytes(self) -> None:
+        error = self.assertRaises(LocalProtocolError, wire.pack_text, "passphrase", b"sesame")
+        self.assertEqual(str(error), "the passphrase is of type bytes; give it as str")
+
     def test_errors_hide_the_text(self) -> None:
         for text in ("sesame\0", "sesame" * 50, "sesame\udc80"):
             error = self.assertRaises(LocalProtocolError, wire.pack_text, "passphrase", text)
