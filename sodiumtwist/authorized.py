@@ -55,16 +55,7 @@ class AuthorizedKeys:
         :param public_key: the client's, 32 bytes.
         :param login: that it gave.
         """
-        return self.binds(public_key, login) or (public_key, None) in self._entries
-
-    def binds(self, public_key: bytes, login: str) -> bool:
-        """
-        Tell whether the key is listed with this very login, so that the login, too, is known to be
-        the client's; a key listed for any login says nothing about the one that was given.
-
-        The parameters are those of :meth:`allows`.
-        """
-        return (public_key, login) in self._entries
+        return (public_key, login) in self._entries or (public_key, None) in self._entries
 
 
 def _parse_line(line: str) -> Entry:
@@ -120,7 +111,3 @@ class AuthorizedKeysFile:
     def allows(self, public_key: bytes, login: str) -> bool:
         """As :meth:`AuthorizedKeys.allows`, by the file as it is now."""
         return self._file.current().allows(public_key, login)
-
-    def binds(self, public_key: bytes, login: str) -> bool:
-        """As :meth:`AuthorizedKeys.binds`, by the file as it is now."""
-        return self._file.current().binds(public_key, login)

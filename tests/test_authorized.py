@@ -47,19 +47,6 @@ class AuthorizedKeysTests(SynchronousTestCase):
         ]:
             self.assertIs(self.keys.allows(key, login), expected, (key, login))
 
-    def test_binds(self) -> None:
-        """Only a login that is listed is known to be the client's."""
-        for key, login, expected in [
-            (ALICE, "alice", True),
-            (ALICE, "night", True),
-            (ALICE, "carol", False),
-            (BOB, "alice", False),
-            (BOB, "bob", False),
-            (CAROL, "carol", True),
-            (CAROL, "alice", False),
-        ]:
-            self.assertIs(self.keys.binds(key, login), expected, (key, login))
-
     def test_nobody(self) -> None:
         """An empty list lets nobody in."""
         self.assertFalse(AuthorizedKeys([]).allows(ALICE, "alice"))
@@ -209,13 +196,11 @@ class AuthorizedKeysFileTests(SynchronousTestCase):
         self.assertFalse(keys.allows(ALICE, "alice"))
         self.write(f"{ALICE.hex()}\n")
         self.assertTrue(keys.allows(ALICE, "alice"))
-        self.assertFalse(keys.binds(ALICE, "alice"))
         self.write(f"{ALICE.hex()} alice\n")
-        self.assertTrue(keys.binds(ALICE, "alice"))
+        self.assertTrue(keys.allows(ALICE, "alice"))
         self.assertFalse(keys.allows(ALICE, "other"))
         self.write("# gone\n")
         self.assertFalse(keys.allows(ALICE, "alice"))
-        self.assertFalse(keys.binds(ALICE, "alice"))
 
     def test_broken(self) -> None:
         """What was good holds, and the log names path and line once."""
