@@ -65,7 +65,7 @@ class UsageTests(ProcessTestCase):
         self.make_file("in", 1)
         self.make_file("empty", 0)
         key = ["--key", PUBLIC]
-        for arguments, line in [
+        mistakes = [
             (["nonsense"], "Unknown command: nonsense; see sodiumtwist --help"),
             (["send"], "FILE is missing"),
             (["send", "in"], "--key is missing"),
@@ -83,8 +83,9 @@ class UsageTests(ProcessTestCase):
             (["ping", *key, "stray"], "unexpected argument 'stray'"),
             (["send", *key, "in", "--quiet"], "unexpected argument '--quiet'; options come before FILE"),
             (["demo", "missing"], "missing is not a file"),
-        ]:
-            command = self.run_process([*SODIUMTWIST, *arguments])
+        ]
+        commands = [self.run_process([*SODIUMTWIST, *arguments]) for arguments, _ in mistakes]
+        for command, (arguments, line) in zip(commands, mistakes, strict=True):
             self.assertEqual((command.wait(), command.output), (1, []), arguments)
             self.assert_one_line(command.errors, f"^sodiumtwist: .*{line}")
             self.assertNotIn("geheim", command.errors[0])

@@ -200,7 +200,7 @@ class Argon2Tests(WhoTestCase):
         self.write("empty", "\n")
         self.write("broken", "nonsense\n")
         before = read_passwords(self.path("users"))
-        for arguments, words in (
+        mistakes: list[tuple[tuple[str, ...], str]] = [
             ((), "FILE LOGIN is missing"),
             (("users",), "FILE LOGIN is missing"),
             (("users", "ann", "x"), "unexpected argument 'x'; options come before FILE LOGIN"),
@@ -213,8 +213,9 @@ class Argon2Tests(WhoTestCase):
             (("--delete", "users", "bob"), "has no login 'bob'"),
             (("--delete", "--verify", "users", "ann"), "--delete goes alone"),
             (("--verify", "--passphrase-file", "users", "missing", "ann"), "missing: No such file"),
-        ):
-            failed = self.passwd(*arguments)
+        ]
+        commands = [self.run_process([*SODIUMTWIST, "passwd", *arguments]) for arguments, _ in mistakes]
+        for failed, (arguments, words) in zip(commands, mistakes, strict=True):
             self.assertEqual((failed.wait(), failed.output), (1, []), arguments)
             self.assert_one_line(failed.errors, f"^sodiumtwist: .*{words}")
         self.assertEqual(read_passwords(self.path("users")), before)
@@ -324,7 +325,7 @@ class KeyTests(WhoTestCase):
 
     def test_mistakes(self) -> None:
         self.write("keys", "nonsense\n")
-        for options, words in (
+        mistakes = [
             (("--auth", "none"), "--auth none lets anybody in; give --authorized-keys, too"),
             (("--auth", "none", "--passphrase", "x"), "--auth none excludes"),
             (("--auth", "argon2:missing"), "missing"),
@@ -335,8 +336,9 @@ class KeyTests(WhoTestCase):
             (("--limit", "connections=many"), "--limit connections= takes a number, not 'many'"),
             (("--limit", "connections=0"), "the limit connections takes a whole number from 1, not 0"),
             (("--limit", "rekey-size=0"), "a new key takes a size from 1 byte"),
-        ):
-            server = self.run_process([*TWISTD, "-n", "--pidfile=", "sodium", *options])
+        ]
+        servers = [self.run_process([*TWISTD, "-n", "--pidfile=", "sodium", *options]) for options, _ in mistakes]
+        for server, (_, words) in zip(servers, mistakes, strict=True):
             self.assertEqual(server.wait(), 1)
             self.assert_one_line(server.errors, f"^sodium: .*{words}")
 
