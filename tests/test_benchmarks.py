@@ -33,12 +33,17 @@ if TYPE_CHECKING:
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
+def unmeasured(**extra: str) -> dict[str, str]:
+    """The environment for programs whose coverage is of no interest, and would make them many times slower."""
+    return {name: value for name, value in clean_environment(**extra).items() if name != "COVERAGE_PROCESS_CONFIG"}
+
+
 class RunTests(ProcessTestCase):
     """``python -m benchmarks``"""
 
     def start(self, *options: str, env: Mapping[str, str] | None = None) -> Running:
         command = [sys.executable, "-m", "benchmarks", *options]
-        return self.run_process(command, cwd=ROOT, env=env or clean_environment())
+        return self.run_process(command, cwd=ROOT, env=env or unmeasured())
 
     def run_quickly(self, *options: str, env: Mapping[str, str] | None = None) -> tuple[Running, dict[str, Any]]:
         """Run to a good end; return what was written with ``--json``, too."""
@@ -114,7 +119,7 @@ class RunTests(ProcessTestCase):
         """A peer whose library can't be imported is no error."""
         with open(self.path("zmq.py"), "w") as file:
             file.write("raise ImportError('no such library')\n")
-        environment = clean_environment(PYTHONPATH=self.directory)
+        environment = unmeasured(PYTHONPATH=self.directory)
         running, figures = self.run_quickly("--only", "serial", "--peers", "sodiumtwist", "zeromq", env=environment)
         row = figures["tables"][0]["rows"][1]
         self.assertEqual((row["samples"], row["ratio"], row["note"]), ([], None, "not installed: no such library"))
@@ -181,7 +186,7 @@ class ScaleTests(ProcessTestCase):
             "plan = Plan(rounds=1, crowds=(1, 30), crowd_bytes=4_000_000); scale.MEASURABLE = 30; "
             "[print(table.as_text()) for table in scale.run(plan)]"
         )
-        running = self.run_process([sys.executable, "-c", code], cwd=ROOT)
+        running = self.run_process([sys.executable, "-c", code], cwd=ROOT, env=unmeasured())
         self.assertEqual(running.wait(), 0, running.errors)
         titles = [line.partition(":")[0] for line in running.output if not line.startswith("  ")]
         self.assertEqual(titles[:2], ["scale, throughput in total"] * 2)
