@@ -24,6 +24,7 @@ from .closing import ClosingProtocol
 from .core.errors import LocalProtocolError, RemoteProtocolError, WindowExceeded
 from .core.events import DataReceived, Event, PingReceived, PongReceived
 from .producers import PulledProducer
+from .sending import CORK_LIMIT
 from .sockets import READ_SIZE
 
 #: How many PONGs may wait for a peer that sends PINGs and does not read.
@@ -44,6 +45,7 @@ class SodiumProtocol(ClosingProtocol):
     _timer: IDelayedCall | None = None
     _producer: IPushProducer | None = None
     _paused = False
+    _pumping = False
     _unblocking = False
     _unread_pongs = 0
     _unsent_at_end = False
@@ -156,6 +158,8 @@ class SodiumProtocol(ClosingProtocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The transport is gone; ``connection_lost`` follows, at once unless the application has paused."""
+        if self._send_error is not None and reason.check(ConnectionDone):
+            reason = Failure(self._send_error)
         if self._paused and not self._done and reason.check(ConnectionDone) and self._connection.buffered:
             # Transports like TLS deliver what they hold and the end, paused or not.
             self._held_end = reason
@@ -212,7 +216,8 @@ class SodiumProtocol(ClosingProtocol):
 
         :param begin: called before the first event.
         """
-        self._pumping = True
+        self._pumping = self._corking = True
+        self._cork_limit = CORK_LIMIT if self._write_blocked else self._early_limit
         self._at_once = self._at_once_limit
         try:
             if begin is not None:
@@ -231,7 +236,7 @@ class SodiumProtocol(ClosingProtocol):
         except Exception as error:
             self._application_failed(Failure(), error)
         finally:
-            self._pumping = False
+            self._pumping = self._corking = False
             self._flush()
         if self._held_end is not None and not self._paused:
             self._end_now()
@@ -304,6 +309,7 @@ class SodiumProtocol(ClosingProtocol):
 
     def _writing_blocked(self) -> None:
         self._write_blocked = True
+        self._cork_limit = CORK_LIMIT
         if self._done:
             return
         self._connection.writing_blocked(self._clock.seconds())
@@ -330,7 +336,12 @@ class SodiumProtocol(ClosingProtocol):
         if self._write_blocked or self._done:
             return
         if self._producer is not None:
-            self._producer.resumeProducing()
+            self._corking = True
+            try:
+                self._producer.resumeProducing()
+            finally:
+                self._corking = self._pumping
+                self._flush()
         self._regulate()
 
     # Time

@@ -139,7 +139,7 @@ class PasswdOptions(CommandOptions):
         if self["passphrase-file"] is not None:
             passphrase, warning = read_passphrase_file(self["passphrase-file"])
             if warning:
-                print_error(warning)
+                print_error(f"warning: {warning}")
             return passphrase
         passphrase = self._ask("Passphrase: ")
         if not self["verify"] and self._ask("Again: ") != passphrase:
@@ -205,7 +205,7 @@ class ConnectOptions(CommandOptions):
             self["passphrase-file"], "--passphrase-file", self["passphrase"], "--passphrase"
         )
         if warning:
-            print_error(warning)
+            print_error(f"warning: {warning}")
         if self["passphrase"] is None:
             self["passphrase"] = DEFAULT_PASSPHRASE
             self["default-passphrase"] = True

@@ -253,6 +253,7 @@ def delete_password(path: str, login: str) -> None:
                 return
         raise LocalProtocolError(f"{path} has no login {ascii(login)}")
 
+    os.stat(path)  # one that is missing is an error here
     _update(path, change)
 
 

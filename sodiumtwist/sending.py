@@ -9,14 +9,14 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from twisted.internet.abstract import FileDescriptor
+from twisted.internet.error import ConnectionLost
 from twisted.internet.protocol import Protocol
 
 from .core.errors import LocalProtocolError
 from .core.secretstream import Buffer
 from .interfaces import IStreamTransport
 from .producers import WriteGate
-from .sockets import CHUNK_SIZE, SEND_SIZE, send_at_once
+from .sockets import CHUNK_SIZE, SEND_SIZE, is_bare_socket, send_at_once
 
 if TYPE_CHECKING:
     from .core.connection import ClientConnection, ServerConnection
@@ -38,11 +38,12 @@ class SendingProtocol(Protocol):
 
     _connection: ServerConnection | ClientConnection = None  # type: ignore[assignment]  # before connectionMade()
     _done = False
-    # While one read is worked on, what is sent waits in _corked.
-    _pumping = False
-    _cork_limit = CORK_LIMIT
+    # While one read is worked on, or a producer produces, what is sent waits in _corked.
+    _corking = False
+    _cork_limit = _early_limit = CORK_LIMIT
     # How many bytes may be sent without the reactor until it calls us again.
     _at_once = _at_once_limit = 0
+    _send_error: ConnectionLost | None = None
     _write_blocked = False
     _draining = False
     _gated = False
@@ -53,9 +54,9 @@ class SendingProtocol(Protocol):
         self._corked_size = 0
         # What was to be written while the transport took no more.
         self._outgoing: deque[bytes] = deque()
-        if isinstance(self.transport, FileDescriptor):
+        if is_bare_socket(self.transport):
             self.transport.SEND_LIMIT = SEND_SIZE
-            self._cork_limit = SOCKET_CORK_LIMIT
+            self._early_limit = SOCKET_CORK_LIMIT
             self._at_once = self._at_once_limit = SEND_SIZE
         self.transport.registerProducer(WriteGate(self._writing_blocked, self._writing_unblocked), True)
         self._gated = True
@@ -85,13 +86,14 @@ class SendingProtocol(Protocol):
         if self._done or self._connection is None:
             self._check_usable()
         data = self._connection.send_data(payload)
-        if self._pumping:
+        if self._corking:
             self._corked.append(data)
             self._corked_size += len(data)
             if self._corked_size >= self._cork_limit:
                 self._flush()
         else:
             self._hand_over((data,))
+            self._at_once = 0  # more may follow, and leave together
 
     def write(self, data: Buffer) -> None:
         """Send bytes in as many DATA as they need (``IConsumer``)."""
@@ -107,8 +109,9 @@ class SendingProtocol(Protocol):
             raise LocalProtocolError("the connection is closed")
 
     def _write(self, pdus: Sequence[bytes]) -> None:
-        if not self._pumping:
+        if not self._corking:
             self._hand_over(pdus)
+            self._at_once = 0
             return
         self._corked += pdus
         self._corked_size += sum(map(len, pdus))
@@ -137,7 +140,11 @@ class SendingProtocol(Protocol):
                 data = self._outgoing.popleft()
                 if self._at_once > 0:
                     self._at_once -= len(data)
-                    data = send_at_once(self.transport, data)  # type: ignore[arg-type]  # a socket has a limit
+                    try:
+                        data = send_at_once(self.transport, data)
+                    except ConnectionLost as error:
+                        self._send_error = error
+                        self._at_once = self._at_once_limit = 0
                     if not data:
                         continue
                 self.transport.write(data)

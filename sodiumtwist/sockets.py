@@ -4,12 +4,14 @@ What a connection can do and know only where its transport is a socket, and the 
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import sys
 import termios
-from typing import Any
+from typing import Any, TypeGuard
 
 from twisted.internet.abstract import FileDescriptor
+from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import ITransport
 
 from .core.wire import PDU_OVERHEAD
@@ -29,12 +31,17 @@ SEND_SIZE = 2 * 131072
 CHUNK_SIZE = READ_SIZE - PDU_OVERHEAD
 
 
+def is_bare_socket(transport: Any) -> TypeGuard[FileDescriptor]:
+    """Tell whether what is written to a transport goes to its socket as it is: after ``startTLS`` it does not."""
+    return isinstance(transport, FileDescriptor) and not getattr(transport, "TLS", False)
+
+
 def half_closes(transport: ITransport) -> bool:
     """
     Tell whether a transport's ``loseWriteConnection`` ends one direction and leaves the other:
     sockets' does, TLS and other wrappers hand it to the socket below and lose what they hold.
     """
-    return isinstance(transport, FileDescriptor) or ISodiumTransport.providedBy(transport)
+    return is_bare_socket(transport) or ISodiumTransport.providedBy(transport)
 
 
 def unsent(transport: Any) -> int:
@@ -49,16 +56,32 @@ def unsent(transport: Any) -> int:
     return int.from_bytes(waiting, sys.byteorder) + len(transport.dataBuffer)
 
 
-def send_at_once(transport: FileDescriptor, data: bytes) -> bytes:
+def send_at_once(transport: Any, data: bytes) -> bytes:
     """
     Give a socket what it takes now, without waiting for the reactor to find it ready: that saves the
     reactor a round, and the peer gets to work earlier.
 
-    :param transport: when it still holds what was written before, nothing is sent.
+    :param transport: a bare socket's. When it still holds what was written before, or may not write, nothing
+        is sent.
     :return: what is left to be written.
+    :raises ConnectionLost: when the connection is broken, which a socket tells once: the reactor would read an
+        end in order instead.
     """
-    if transport.dataBuffer or transport._tempDataLen or not transport.connected:  # it has these two for that
+    if (
+        transport.dataBuffer
+        or transport._tempDataLen
+        or not transport.connected
+        or getattr(transport, "TLS", False)
+        or getattr(transport, "_aborting", False)
+        or getattr(transport, "_sendmsgQueue", None)
+    ):
         return data
-    sent = transport.writeSomeData(data)
-    # An error is left for the reactor to meet.
-    return data[sent:] if isinstance(sent, int) else data
+    try:
+        return data[transport.getHandle().send(data) :]
+    except (BlockingIOError, InterruptedError, BrokenPipeError):
+        # A pipe is broken, too, where the peer has closed in order before; the reactor reads that.
+        return data
+    except OSError as error:
+        if error.errno == errno.ENOBUFS:
+            return data
+        raise ConnectionLost(str(error)) from None

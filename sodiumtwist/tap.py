@@ -117,7 +117,7 @@ class Options(AuthOptionMixin, ServiceOptions):
             raise usage.UsageError(str(error)) from None
 
     def opt_limit(self, setting: str) -> None:
-        """NAME=NUMBER, may be repeated; see the README"""
+        """NAME=NUMBER, may be repeated; a wrong NAME is answered with all there are"""
         name, _, number = setting.partition("=")
         if name not in LIMITS:
             raise usage.UsageError(f"--limit takes one of {', '.join(LIMITS)}, not {ascii(name)}")

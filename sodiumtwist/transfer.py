@@ -300,7 +300,7 @@ class UploadSender(SodiumClientProtocol):
             raise UnexpectedPDU("the server acknowledged more than was sent")
         size = self._in_flight.popleft()
         if not acknowledges(payload, size):
-            raise RemoteProtocolError(f"the server's answer does not acknowledge the {size} bytes that were sent")
+            raise RemoteProtocolError("the server answers, but not as one that receives uploads does")
         self.acknowledged += size
         if 2 * self._in_flight_size >= self._window and not self._transport_full:
             # More than half of it is used, and not because the network takes no more.

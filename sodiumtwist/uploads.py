@@ -113,6 +113,9 @@ class FileUpload(Upload):
             self.size = os.fstat(self._fd).st_size
             self._close()
         try:
+            if not self.size:
+                os.unlink(self._temporary)
+                return "nothing, for nothing came"
             os.replace(self._temporary, partial)
         except FileNotFoundError:
             return f"nothing, as {self._temporary} is gone"
@@ -188,4 +191,5 @@ class DiscardedUpload(Upload):
     def finish(self) -> str:
         return f"{self.size} bytes, discarded"
 
-    abandon = finish
+    def abandon(self) -> str:
+        return "nothing"

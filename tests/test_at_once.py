@@ -4,14 +4,16 @@ What a socket is given without waiting for the reactor.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.address import IPv4Address
-from twisted.internet.error import ConnectionLost
+from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IPushProducer
 from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactor
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
@@ -22,13 +24,14 @@ from sodiumtwist.sockets import SEND_SIZE, send_at_once
 
 from .alone import OVERHEAD, SERVER_HELO_SIZE, AloneTestCase
 from .pair import LOGIN, PASSPHRASE, SERVER_PAIR, EchoServer, RecordingServer, build, make_server_factory
+from .payload_producers import PushSource
 
 
 class Socket(FileDescriptor):
     """
-    A transport that takes as much as the test says, when it is given something.
+    A transport whose socket takes as much as the test says, when it is given something.
 
-    :ivar takes: how many bytes it takes at once, at most, or what it fails with.
+    :ivar takes: how many bytes it takes at once, at most, or what it fails with, once.
     :ivar sent: what it took.
     :ivar calls: how much of it each time.
     """
@@ -37,17 +40,31 @@ class Socket(FileDescriptor):
 
     def __init__(self) -> None:
         super().__init__(MemoryReactor())
-        self.takes: int | Exception = 10**9
+        self.takes: int | OSError = 10**9
         self.sent = bytearray()
         self.calls: list[int] = []
 
-    def writeSomeData(self, data: bytes) -> int | Exception:
-        if isinstance(self.takes, Exception):
-            return self.takes
-        taken = data[: self.takes]
+    def getHandle(self) -> Socket:
+        return self
+
+    def send(self, data: bytes) -> int:
+        """As a socket's."""
+        takes = self.takes
+        if isinstance(takes, OSError):
+            self.takes = 0
+            raise takes
+        if not takes:
+            raise BlockingIOError(errno.EAGAIN, "it is full")
+        taken = data[:takes]
         self.sent += taken
         self.calls.append(len(taken))
         return len(taken)
+
+    def writeSomeData(self, data: bytes) -> int:
+        try:
+            return self.send(bytes(data))
+        except BlockingIOError:
+            return 0
 
     def getPeer(self) -> IPv4Address:
         return IPv4Address("TCP", "192.0.2.1", 4711)
@@ -75,11 +92,25 @@ class SendAtOnceTests(SynchronousTestCase):
         self.socket.takes = 0
         self.assertEqual(send_at_once(self.socket, b"abc"), b"abc")
 
-    def test_error(self) -> None:
-        """The reactor will meet it, too."""
-        self.socket.takes = ConnectionLost()
-        self.assertEqual(send_at_once(self.socket, b"abc"), b"abc")
-        self.assertEqual(self.socket.sent, b"")
+    def test_broken(self) -> None:
+        """A socket tells it once, so it is told on."""
+        self.socket.takes = ConnectionResetError(errno.ECONNRESET, "Connection reset by peer")
+        error = self.assertRaises(ConnectionLost, send_at_once, self.socket, b"abc")
+        self.assertIn("Connection reset by peer", str(error))
+
+    def test_not_now(self) -> None:
+        """Nothing is lost by these, and the reactor tries again or reads the end."""
+        for number in (errno.EAGAIN, errno.EINTR, errno.EPIPE, errno.ENOBUFS):
+            self.socket.takes = OSError(number, "not now")
+            self.assertEqual(send_at_once(self.socket, b"abc"), b"abc")
+
+    def test_not_for_us(self) -> None:
+        """Behind ``startTLS``, ``abortConnection`` and a descriptor on its way."""
+        for attribute, value in [("TLS", True), ("_aborting", True), ("_sendmsgQueue", [1])]:
+            socket = Socket()
+            setattr(socket, attribute, value)
+            self.assertEqual(send_at_once(socket, b"abc"), b"abc")
+            self.assertEqual(socket.calls, [])
 
     def test_behind_what_was_written(self) -> None:
         """In both places where Twisted keeps it."""
@@ -191,20 +222,58 @@ class AtOnceTests(AloneTestCase):
             self.socket.doWrite()
         self.assertTrue(all(0 < count * 65536 <= 2 * SEND_SIZE for count in counts), counts)
 
-    def test_lost(self) -> None:
-        """An error of the socket is met by the reactor, not by us."""
+    def test_broken(self) -> None:
+        """What the socket said once is the reason, though the reactor reads an end in order."""
         self.open()
-        self.socket.takes = ConnectionLost()
-        self.feed(self.peer_data(b"a"))
-        self.assertTrue(self.socket.wanted())
-        self.assertIsInstance(self.socket.doWrite(), ConnectionLost)
+        self.socket.takes = ConnectionResetError(errno.ECONNRESET, "Connection reset by peer")
+        self.feed(self.peer_data(b"a", b"b"))
+        self.protocol.connectionLost(Failure(ConnectionDone()))
+        reason = self.protocol.reason
+        assert reason is not None
+        self.assertIs(reason.type, ConnectionLost)
+        self.assertEqual(self.socket.calls, [])
 
     def test_outside_a_read(self) -> None:
-        """There, too, each by itself."""
+        """There what comes alone does not wait, and what comes behind it leaves together."""
         self.open()
+        for payload in (b"one", b"two", b"three"):
+            self.protocol.send_data(payload)
+        self.assertEqual((self.socket.calls, self.socket.wanted()), ([3 + OVERHEAD], True))
+        self.drain()
+        self.assertEqual(self.socket.calls, [3 + OVERHEAD, 3 + 5 + 2 * OVERHEAD])
+        self.feed(self.peer_data(b"x"))
         self.protocol.send_data(b"one")
-        self.protocol.send_data(b"two")
-        self.assertEqual((self.socket.calls, self.socket.wanted()), ([3 + OVERHEAD] * 2, False))
+        self.assertFalse(self.socket.wanted())
+
+    def test_small_pdus_of_a_producer(self) -> None:
+        """What it sends when it may leaves together."""
+        self.open(RecordingServer)
+        protocol = self.protocol
+
+        @implementer(IPushProducer)
+        class Hundred:
+            def resumeProducing(self) -> None:
+                for _ in range(100):
+                    protocol.send_data(bytes(100))
+
+            def pauseProducing(self) -> None:
+                pass
+
+            stopProducing = pauseProducing
+
+        protocol.registerProducer(Hundred(), True)
+        protocol._writing_blocked()
+        protocol._writing_unblocked()
+        self.assertEqual(self.socket.calls, [100 * (100 + OVERHEAD)])
+
+    def test_written_while_full(self) -> None:
+        """While the socket is full, what one read causes is kept in one piece."""
+        self.open()
+        self.socket.takes = 0
+        self.protocol.registerProducer(PushSource(self.protocol), True)
+        self.protocol._writing_blocked()
+        self.feed(self.peer_data(*[bytes(100)] * 128))
+        self.assertEqual(len(self.protocol._outgoing), 1)
 
     def test_hello(self) -> None:
         """SERVER_HELO does not wait for what the application does first."""
