@@ -26,7 +26,7 @@ SIZE = 100
 LIBSODIUM, CORE, NOTHING = WHAT = "libsodium", "core", "nothing"
 
 #: The multiple of libsodium's instructions that the core may take.
-BOUND = 2.5
+BOUND = 2.2
 
 
 def work(what: str) -> None:

@@ -141,6 +141,7 @@ class SodiumProtocol(ClosingProtocol):
                 set_no_delay(True)
         self._read_up_to(self._first_read)
         self._connection = self.factory.make_connection(self._clock.seconds())
+        self._paused = False
         self._begin_to_send()
         self._arm_timer()
 
@@ -222,15 +223,14 @@ class SodiumProtocol(ClosingProtocol):
         try:
             if begin is not None:
                 begin()
-            iterator = iter(events)
-            while not self._done and not self._must_pause():
-                event = next(iterator, None)
-                if type(event) is DataReceived:
-                    self.payload_received(event.payload)
-                elif event is None:
-                    break
-                else:
-                    self._dispatch(event)
+            if not self._done and not self._must_pause():
+                for event in events:
+                    if type(event) is DataReceived:
+                        self.payload_received(event.payload)
+                    else:
+                        self._dispatch(event)
+                    if self._done or self._must_pause():
+                        break
         except RemoteProtocolError as error:
             self._close(error)
         except Exception as error:

@@ -50,6 +50,8 @@ class SendingProtocol(Protocol):
 
     def _begin_to_send(self) -> None:
         """The transport is there."""
+        # What is looked at for each PDU is the instance's own: Python finds that sooner than a default in the class.
+        self._done = self._write_blocked = False
         self._corked: list[bytes] = []
         self._corked_size = 0
         # What was to be written while the transport took no more.

@@ -39,6 +39,7 @@ from .wire import (
     WINDOW,
     ClientAuth,
     PDUType,
+    pack_data_header,
     pack_header,
     pack_timestamp,
     unpack_stream_header,
@@ -137,7 +138,24 @@ class _Connection:
         """
         try:
             while True:
-                event = self._next_stream_event(now) if self._state is _OPEN else self._next_handshake_event(now)
+                while self._state is _OPEN and self._part is None and self._header is None:
+                    # As nearly all come: whole, in one read.
+                    received, start, pull = self._received, self._offset, self._pull
+                    if pull is None or start + PDU_OVERHEAD > len(received):
+                        break
+                    pdu_type, size, body = pull.pull_pdu(received, start)
+                    if body is None:
+                        self._header, self._offset = (pdu_type, size), start + ENCRYPTED_HEADER_SIZE
+                        break
+                    self._offset = start = start + size + PDU_OVERHEAD
+                    if start == len(received):
+                        self._received, self._offset = b"", 0
+                    if pdu_type is _DATA:
+                        self._keepalive.heard(now)
+                        yield DataReceived(body)
+                    else:
+                        yield self._event(pdu_type, body, now)
+                event = self._next_cut_event(now) if self._state is _OPEN else self._next_handshake_event(now)
                 if event is None:
                     return
                 yield event
@@ -199,25 +217,6 @@ class _Connection:
         self._header = unpack_stream_header(self._pull.pull(*taken, HEADER_SIZE))
         return self._header
 
-    def _next_stream_event(self, now: float) -> Event | None:
-        received, start, pull = self._received, self._offset, self._pull
-        assert pull is not None
-        if self._part is None and self._header is None and start + PDU_OVERHEAD <= len(received):
-            # As nearly all come: with their header, in one read.
-            pdu_type, size = header = unpack_stream_header(pull.pull(received, start, HEADER_SIZE))
-            self._offset = start = start + ENCRYPTED_HEADER_SIZE
-            end = start + size + STREAM_OVERHEAD
-            if end > len(received):
-                self._header = header
-                return self._next_cut_event(now)
-            body = pull.pull(received, start, size)
-            if end == len(received):
-                self._received, self._offset = b"", 0
-            else:
-                self._offset = end
-            return self._event(pdu_type, body, now)
-        return self._next_cut_event(now)
-
     def _next_cut_event(self, now: float) -> Event | None:
         header = self._header or self._pull_header()
         if header is None:
@@ -259,7 +258,10 @@ class _Connection:
             payload = memoryview(payload).cast("B")
         if len(payload) > WINDOW:
             raise PayloadTooLarge(f"a payload of {len(payload)} bytes; at most {WINDOW} fit one DATA, send it in parts")
-        return self._send(_DATA, payload)
+        if not self._may_send:
+            self._check(Act.SEND_STREAM_PDU)
+        assert self._push is not None
+        return self._push.push_pdu(pack_data_header(len(payload)), payload)
 
     def send_ping(self, now: float, timestamp: int) -> bytes:
         """

@@ -13,15 +13,24 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Union
+from typing import Union
 
 from nacl import bindings
 from nacl.exceptions import CryptoError
 
 from .errors import DecryptionFailed, LocalProtocolError, MalformedPDU
-from .wire import HEADER_SIZE, KEY_SIZE, PDU_OVERHEAD, STREAM_HEADER_SIZE, STREAM_OVERHEAD, WINDOW
+from .wire import (
+    ENCRYPTED_HEADER_SIZE,
+    HEADER_SIZE,
+    KEY_SIZE,
+    PDU_OVERHEAD,
+    STREAM_HEADER_SIZE,
+    STREAM_OVERHEAD,
+    WINDOW,
+    PDUType,
+    unpack_stream_header,
+)
 
 try:
     from nacl._sodium import ffi, lib
@@ -128,6 +137,22 @@ class _Pull:
         """
         raise NotImplementedError
 
+    def pull_pdu(self, data: bytes, offset: int) -> tuple[PDUType, int, bytes | None]:
+        """
+        Open the two messages of one PDU where it lies, or only its header where not all of it is there.
+
+        :param data: what was received.
+        :param offset: where in ``data`` the sealed header begins; it is there whole.
+        :return: the type, the body's size, and the body; ``None`` when that is not there whole.
+        :raises DecryptionFailed, MalformedPDU: as :meth:`pull`.
+        :raises RemoteProtocolError: as :func:`~sodiumtwist.core.wire.unpack_stream_header`.
+        """
+        pdu_type, size = unpack_stream_header(self.pull(data, offset, HEADER_SIZE))
+        offset += ENCRYPTED_HEADER_SIZE
+        if offset + size + STREAM_OVERHEAD > len(data):
+            return pdu_type, size, None
+        return pdu_type, size, self.pull(data, offset, size)
+
     @staticmethod
     def _check(data: Buffer, offset: int, size: int) -> None:
         if offset < 0 or not 0 <= size <= WINDOW or offset + size + STREAM_OVERHEAD > len(data):
@@ -186,17 +211,16 @@ else:
     _pull = lib.crypto_secretstream_xchacha20poly1305_pull
     _NULL = ffi.NULL
     _from_buffer = ffi.from_buffer
-    _unpack: Callable[[Any, int], bytes] = ffi.unpack
 
     class _Scratch(threading.local):
         """
-        Room for the largest PDU, sealed, and for a tag; libsodium runs without the interpreter's lock,
-        so one a thread.
+        Room for the largest PDU, sealed, where its body begins there, what cuts ``bytes`` out of it, and room
+        for a tag; libsodium runs without the interpreter's lock, so one a thread.
         """
 
         def __init__(self) -> None:
             out = ffi.new("char[]", PDU_OVERHEAD + WINDOW)
-            self.out = out, out + (HEADER_SIZE + STREAM_OVERHEAD), ffi.new("unsigned char *")
+            self.out = out, out + (HEADER_SIZE + STREAM_OVERHEAD), ffi.buffer(out), ffi.new("unsigned char *")
 
     _scratch = _Scratch()
 
@@ -207,18 +231,23 @@ else:
             self._state = ffi.new("unsigned char[]", _STATE_SIZE)
             header = ffi.new("char[]", STREAM_HEADER_SIZE)
             _init_push(self._state, header, key)
-            return _unpack(header, STREAM_HEADER_SIZE)
+            return bytes(ffi.buffer(header))
 
         def push_pdu(self, header: bytes, body: Buffer) -> bytes:
             size = len(body)
-            tag = self._check(header, size)
+            left = self.rekey_in - size - PDU_OVERHEAD
+            if left > 0 and size <= WINDOW and len(header) == HEADER_SIZE:
+                self.rekey_in, tag = left, _TAG_MESSAGE
+            else:
+                tag = self._check(header, size)
             if type(body) is not bytes:
                 body = _from_buffer(body)
-            out, body_out, _ = _scratch.out
+            out, body_out, view, _ = _scratch.out
             state = self._state
             _push(state, out, _NULL, header, HEADER_SIZE, _NULL, 0, _TAG_MESSAGE)
             _push(state, body_out, _NULL, body, size, _NULL, 0, tag)
-            return _unpack(out, PDU_OVERHEAD + size)
+            sealed: bytes = view[: size + PDU_OVERHEAD]
+            return sealed
 
     class PullStream(_Pull):  # type: ignore[no-redef]  # likewise
         __doc__ = _Pull.__doc__
@@ -228,17 +257,44 @@ else:
             _init_pull(self._state, header, key)
 
         def pull(self, data: Buffer, offset: int, size: int) -> bytes:
-            end = offset + size + STREAM_OVERHEAD
+            sealed_size = size + STREAM_OVERHEAD
+            end = offset + sealed_size
             if offset < 0 or not 0 <= size <= WINDOW or end > len(data):
                 self._check(data, offset, size)
-            out, _, tag = _scratch.out
+            out, _, view, tag = _scratch.out
             if size <= _CUT_OUT and type(data) is bytes:
-                failed = _pull(self._state, out, _NULL, tag, data[offset:end], end - offset, _NULL, 0)
+                failed = _pull(self._state, out, _NULL, tag, data[offset:end], sealed_size, _NULL, 0)
             else:
                 with _from_buffer(data) as start:
-                    failed = _pull(self._state, out, _NULL, tag, start + offset, end - offset, _NULL, 0)
+                    failed = _pull(self._state, out, _NULL, tag, start + offset, sealed_size, _NULL, 0)
             if failed:
                 raise self._failed()
             if tag[0] == _TAG_FINAL:
                 raise self._final()
-            return _unpack(out, size)
+            opened: bytes = view[:size]
+            return opened
+
+        def pull_pdu(self, data: bytes, offset: int) -> tuple[PDUType, int, bytes | None]:
+            # Two calls of pull() in one, for small PDUs: it is called for each.
+            start = offset + ENCRYPTED_HEADER_SIZE
+            sealed = data[offset:start]
+            if offset < 0 or len(sealed) != ENCRYPTED_HEADER_SIZE:
+                self._check(data, offset, HEADER_SIZE)
+            out, _, view, tag = _scratch.out
+            if _pull(self._state, out, _NULL, tag, sealed, ENCRYPTED_HEADER_SIZE, _NULL, 0):
+                raise self._failed()
+            if tag[0] == _TAG_FINAL:
+                raise self._final()
+            pdu_type, size = unpack_stream_header(view)
+            end = start + size + STREAM_OVERHEAD
+            if end > len(data):
+                return pdu_type, size, None
+            if size > _CUT_OUT:
+                return pdu_type, size, self.pull(data, start, size)
+            if _pull(self._state, out, _NULL, tag, data[start:end], end - start, _NULL, 0):
+                raise self._failed()
+            if tag[0] == _TAG_FINAL:
+                raise self._final()
+            return pdu_type, size, view[:size]
+
+        pull_pdu.__doc__ = _Pull.pull_pdu.__doc__

@@ -7,8 +7,10 @@ a *PDU* is a 12-byte *header* and a *body* of up to :data:`WINDOW` bytes.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import IntEnum
+from functools import partial
 from struct import Struct
 
 from .errors import (
@@ -141,6 +143,10 @@ def pack_header(pdu_type: PDUType, body_size: int) -> bytes:
     return _HEADER.pack(MAGIC, pdu_type, body_size)
 
 
+#: ``pack_header`` for a DATA, which nearly all are.
+pack_data_header: Callable[[int], bytes] = partial(_HEADER.pack, MAGIC, _DATA)
+
+
 def _unpack_header(data: bytes) -> tuple[PDUType, int]:
     magic, pdu_type, body_size = _HEADER.unpack_from(data)
     if magic != MAGIC:
@@ -164,7 +170,7 @@ def unpack_stream_header(data: bytes) -> tuple[PDUType, int]:
     :raises UnexpectedPDU: for CLIENT_AUTH and SERVER_HELO.
     :raises WindowExceeded: for a body over 131070 bytes.
     """
-    magic, number, body_size = _HEADER.unpack(data)
+    magic, number, body_size = _HEADER.unpack_from(data)
     if number == _DATA and magic == MAGIC and body_size <= WINDOW:
         return _DATA, body_size  # as nearly all are
     pdu_type, body_size = _unpack_header(data)

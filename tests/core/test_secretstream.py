@@ -183,6 +183,47 @@ class PullStreamTests(SynchronousTestCase):
         data.clear()
         self.assertEqual(data, b"")
 
+    def _pdu(self, body: bytes, header_tag: int = TAG_MESSAGE, body_tag: int = TAG_MESSAGE) -> bytes:
+        header = pack_header(DATA, len(body))
+        return self.push.message(header, header_tag) + self.push.message(body, body_tag)
+
+    def test_pdu(self) -> None:
+        """Where it lies, small and too large to be cut out."""
+        for size in (0, 1, 100, 2048, 2049, WINDOW):
+            body = os.urandom(size)
+            data = b"before" + self._pdu(body) + b"behind"
+            self.assertTrue(self.pull.pull_pdu(data, 6) == (DATA, size, body))
+
+    def test_pdu_without_its_body(self) -> None:
+        """The header is opened, and the body when it has come."""
+        for left_off in (1, 22, 21):
+            sealed = self._pdu(b"hello")
+            self.assertEqual(self.pull.pull_pdu(sealed[:-left_off], 0), (DATA, 5, None))
+            self.assertEqual(self.pull.pull(sealed, 29, 5), b"hello")
+
+    def test_pdu_altered(self) -> None:
+        """Header or body; the other of the two opens."""
+        sealed = self._pdu(b"hello")
+        for place in range(29):
+            self.assertRaises(DecryptionFailed, self.pull.pull_pdu, flip(sealed, place), 0)
+        self.assertRaises(DecryptionFailed, self.pull.pull_pdu, flip(sealed, 29), 0)
+        self.assertEqual(self.pull.pull(sealed, 29, 5), b"hello")
+
+    def test_pdu_with_tag_final(self) -> None:
+        for tags in [(TAG_FINAL, TAG_MESSAGE), (TAG_MESSAGE, TAG_FINAL)]:
+            self.setUp()
+            self.assertRaises(MalformedPDU, self.pull.pull_pdu, self._pdu(b"hello", *tags), 0)
+
+    def test_pdu_of_unknown_type(self) -> None:
+        sealed = self.push.message(pack_header(9, 5)) + self.push.message(b"hello")
+        self.assertRaises(MalformedPDU, self.pull.pull_pdu, sealed, 0)
+
+    def test_pdu_never_reads_beyond_the_data(self) -> None:
+        sealed = self._pdu(b"")
+        for data, offset in [(b"", 0), (sealed[:28], 0), (sealed, 18), (sealed, 46), (sealed, 100), (sealed, -46)]:
+            self.assertRaises(ValueError, self.pull.pull_pdu, data, offset)
+        self.assertEqual(self.pull.pull_pdu(sealed, 0), (DATA, 0, b""))
+
 
 class PublicPushStreamTests(PushStreamTests):
     """
@@ -226,9 +267,9 @@ class EquivalenceTests(SynchronousTestCase):
             if damaged:
                 for stream in (pull, other):
                     self.assertRaises(DecryptionFailed, stream.pull, flip(sealed, 5), 0, 12)
-            for stream in (pull, other):
-                self.assertEqual(stream.pull(sealed, 0, 12), pack_header(DATA, len(body)))
-                self.assertEqual(stream.pull(sealed, 29, len(body)), body)
+            self.assertEqual(pull.pull_pdu(sealed, 0), (DATA, len(body), body))
+            self.assertEqual(other.pull(sealed, 0, 12), pack_header(DATA, len(body)))
+            self.assertEqual(other.pull(sealed, 29, len(body)), body)
 
     def test_largest(self) -> None:
         """Also where a message is too large to be cut out of what it lies in."""
