@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from fuzz import client_handshake, server_handshake, streams
 from fuzz.run import TARGETS
-from sodiumtwist.core import connection, wire
+from sodiumtwist.core import base, wire
 
 ROOT = Path(__file__).parent.parent
 CORPUS = ROOT / "fuzz" / "corpus"
@@ -78,7 +78,7 @@ class FindingTests(SynchronousTestCase):
         self.patch(wire, "_text_bytes", self.broken)
         self.assert_found(server_handshake)
         self.assert_found(client_handshake)
-        self.patch(connection, "unpack_timestamp", self.broken)
+        self.patch(base, "unpack_timestamp", self.broken)
         self.assert_found(streams)
 
     def test_other_judgements(self) -> None:
@@ -90,6 +90,6 @@ class FindingTests(SynchronousTestCase):
 
     def test_late_events(self) -> None:
         """After an error."""
-        self.patch(connection._Connection, "close", lambda self: None)
+        self.patch(base.Connection, "close", lambda self: None)
         self.assert_found(client_handshake)
         self.assert_found(streams)

@@ -26,7 +26,7 @@ FLOORS = {
     # The protocol: no Twisted, no IO, no clock.
     1: """
         core  core.errors  core.wire  core.states  core.keepalive  core.credentials  core.keys
-        core.secretstream  core.handshake  core.events  core.connection
+        core.secretstream  core.handshake  core.events  core.base  core.connection
     """,
     # Twisted over the core: what applications import.
     2: """
