@@ -22,6 +22,9 @@ from .counting import SIZE
 #: Messages that may wait in a socket, so that bulk does not fill the memory.
 HIGH_WATER = 256
 
+#: Answers that may: a ROUTER drops what is more, and learns late what has gone.
+ANSWERS_HIGH_WATER = 8 * WINDOW
+
 
 class _OneKey:
     """
@@ -48,7 +51,7 @@ def serve(directory: str) -> None:
     authenticator.configure_curve_callback("*", credentials_provider=_OneKey(client_public))
     router = context.socket(zmq.ROUTER)
     router.curve_server, router.curve_secretkey, router.curve_publickey = True, server_secret, server_public
-    router.rcvhwm = router.sndhwm = HIGH_WATER
+    router.rcvhwm, router.sndhwm = HIGH_WATER, ANSWERS_HIGH_WATER
     port = router.bind_to_random_port(f"tcp://{HOST}")
     keys = {"server_public": server_public, "client_public": client_public, "client_secret": client_secret}
     tell(port=port, **{name: key.decode() for name, key in keys.items()})
