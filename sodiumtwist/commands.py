@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,10 +54,17 @@ def _explain_loss(options: Any, client: SodiumClientProtocol, reason: BaseExcept
     if isinstance(reason, RemoteProtocolError):
         if isinstance(reason, AuthenticationTimeout):
             why += "; wrong server key, or no server of this protocol"
-        elif options["default-passphrase"] and isinstance(reason, AuthenticationFailed):
-            why += " (no passphrase was given: the default one was tried)"
+        elif isinstance(reason, AuthenticationFailed):
+            why += "".join(f"; {hint}" for hint in _what_was_not_given(options))
         return CommandFailed(EXIT_REFUSED, f"refused by {options['endpoint']}: {why}")
     return CommandFailed(EXIT_NOT_CONNECTED, f"cannot connect to {options['endpoint']}: {why}")
+
+
+def _what_was_not_given(options: Any) -> Iterator[str]:
+    if options["default-passphrase"]:
+        yield "no passphrase was given, so the default one was tried"
+    if options["pair"] is None:
+        yield "no --identity was given, which a server with --authorized-keys asks for"
 
 
 async def _abort(client: SodiumClientProtocol, lost: Deferred[None]) -> None:

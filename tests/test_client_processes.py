@@ -11,6 +11,9 @@ import socket
 import subprocess
 import threading
 
+from sodiumtwist import KeyPair
+from sodiumtwist.keyfiles import write_key_file
+
 from .processes import SECRET, TWISTD, ProcessTestCase, wait_until
 
 WRONG_KEY = "a" * 63 + "0"
@@ -146,7 +149,8 @@ class RefusedTests(ProcessTestCase):
         server = self.start_server("--file", "out")
         client = self.start_client("send", "--passphrase", "wr0ng", self.make_file("in", 10))
         self.assertEqual((client.wait(), client.output), (3, []))
-        self.assert_one_line(client.errors, "^sodiumtwist: refused by tcp:.*wrong server key, login or passphrase$")
+        line = "^sodiumtwist: refused by tcp:.*wrong server key, login or passphrase; no --identity was given, [^;]*$"
+        self.assert_one_line(client.errors, line)
         server.wait_for(r"refused 127\.0\.0\.1:\d+ as 'username': login or passphrase is wrong")
         self.assertEqual(os.listdir(self.directory), ["in"])
         self.assertNotIn("wr0ng", "".join(server.output + server.errors))
@@ -156,10 +160,17 @@ class RefusedTests(ProcessTestCase):
         server = self.start_server("--file", "out", "--auth-timeout", "1")
         client = self.start_client("send", self.make_file("in", 10), key=WRONG_KEY)
         self.assertEqual((client.wait(), client.output), (3, []))
-        line = r"^sodiumtwist: refused by tcp:.*login or passphrase \(no passphrase was given"
-        self.assert_one_line(client.errors, line)
+        self.assert_one_line(client.errors, "^sodiumtwist: refused by tcp:.*passphrase; no passphrase was given, so")
         server.wait_for(r"refused 127\.0\.0\.1:\d+: the first packet does not open")
         self.assertEqual(os.listdir(self.directory), ["in"])
+
+    def test_unknown_identity(self) -> None:
+        """Whoever has given all there is to give is not told to."""
+        self.start_server("--passphrase", "p")
+        write_key_file(self.path("me.key"), KeyPair.generate())
+        client = self.start_client("ping", "--passphrase", "wr0ng", "--identity", "me.key")
+        self.assertEqual((client.wait(), client.output), (3, []))
+        self.assert_one_line(client.errors, "^sodiumtwist: refused by tcp:.*wrong server key, login or passphrase$")
 
     def test_nobody_there(self) -> None:
         """Exit status 2 when nothing listens."""
