@@ -33,12 +33,58 @@ def masked(description: str) -> str:
     return _SECRETS.sub(r"\1=…", description)
 
 
-def describe_bad_endpoint(description: str, example: str, error: Exception) -> str:
+#: What Twisted says of a string, and Python of a call that it does not fit or of a number in it, and what that means.
+_MEANINGS = {
+    r"Unknown endpoint type: (.*)": r"there is no type \1",
+    r".*missing \d+ required positional arguments?: (.*)": r"it lacks \1",
+    r".*got multiple values for argument (.*)": r"it has \1 twice",
+    r"invalid literal for int\(\) with base 10: (.*)": r"\1 is no number",
+    r"invalid literal for int\(\) with base 8: (.*)": r"\1 is no octal number",
+    r"\w+\(\): (port must be 0-65535)\.?": r"the \1",
+    r"generator raised StopIteration": "it ends with a backslash",
+    r"list index out of range": "there is no socket of that index",
+}
+
+
+def unknown_keywords(error: BaseException) -> list[str]:
+    """
+    Tell which keywords of an endpoint string its parser does not know; none when something else is wrong.
+
+    :param error: what it raised.
+    """
+    found = re.search(r"unexpected keyword argument '([^']*)'", str(error))
+    if found is not None:
+        return [found[1]]
+    # As the parser of tls: says it.
+    return error.args[1] if len(error.args) == 2 and isinstance(error.args[1], list) else []
+
+
+def describe_endpoint_error(error: BaseException) -> str:
+    """
+    Say on one line, in words that are not Python's, why an endpoint can't be made or used.
+
+    :param error: what parsing its string raised, or connecting or listening.
+    """
+    if isinstance(error, OSError) and error.strerror:
+        return f"{ascii(error.filename)}: {error.strerror}" if error.filename else error.strerror
+    if unknown := unknown_keywords(error):
+        return f"it takes no {', '.join(f'{name}=' for name in unknown)}"
+    text = str(error).rstrip(".") or type(error).__name__
+    for said, meant in _MEANINGS.items():
+        if found := re.fullmatch(said, text):
+            return found.expand(meant)
+    return text
+
+
+def describe_bad_endpoint(where: str, description: str, example: str, error: BaseException) -> str:
     """
     Say on one line that an endpoint string is not understood, and why.
 
+    :param where: what it was given as.
     :param example: of a right one.
     :param error: what parsing it raised.
     """
-    why = str(error) or type(error).__name__
-    return f"bad endpoint string {ascii(masked(description))}; one is for instance {example} ({why})"
+    why = describe_endpoint_error(error)
+    if why.startswith("it lacks ") and description.count(":") > 2:
+        why += r"; a colon within a name or number is written \:"
+    return f"{where}: bad endpoint string {ascii(masked(description))}: {why}; a right one is for instance {example}"

@@ -222,7 +222,8 @@ class ConnectOptions(CommandOptions):
         try:
             return clientFromString(reactor, self["endpoint"])
         except Exception as error:
-            raise usage.UsageError(describe_bad_endpoint(self["endpoint"], "tcp:HOST:5555", error)) from None
+            line = describe_bad_endpoint("--endpoint", self["endpoint"], "tcp:HOST:5555", error)
+            raise usage.UsageError(line) from None
 
 
 class SendOptions(ConnectOptions):

@@ -16,6 +16,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectingCancelledError, ConnectionDone, ConnectionLost
 from twisted.python.failure import Failure
 
+from .addresses import describe_endpoint_error
 from .core.errors import AuthenticationFailed, AuthenticationTimeout, RemoteProtocolError
 from .factories import SodiumClientFactory
 from .output import printable
@@ -36,7 +37,7 @@ async def _connect(reactor: Any, endpoint: Any, options: Any, client: SodiumClie
     except (CancelledError, ConnectingCancelledError):
         raise CancelledError() from None
     except Exception as error:
-        why = str(error).rstrip(".") or type(error).__name__
+        why = describe_endpoint_error(error)
         raise CommandFailed(EXIT_NOT_CONNECTED, f"cannot connect to {options['endpoint']}: {why}") from None
 
 

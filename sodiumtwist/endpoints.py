@@ -25,7 +25,7 @@ from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from .addresses import describe_bad_endpoint
+from .addresses import describe_bad_endpoint, describe_endpoint_error, unknown_keywords
 from .auth import NO_CHECKER, SingleLogin, any_of, checker_from_string
 from .authorized import AuthorizedKeys, AuthorizedKeysFile
 from .core.keepalive import Timeouts
@@ -46,8 +46,8 @@ Read = TypeVar("Read")
 def _client_from_string(reactor: Any, description: str) -> IStreamClientEndpoint:
     try:
         endpoint: IStreamClientEndpoint = clientFromString(reactor, description)
-    except TypeError as error:
-        raise ValueError(describe_bad_endpoint(description, "tcp:HOST:PORT", error)) from None
+    except (TypeError, ValueError) as error:
+        raise ValueError(describe_bad_endpoint("endpoint", description, "tcp:HOST:PORT", error)) from None
     return endpoint
 
 
@@ -248,18 +248,13 @@ def _inner(
     below = ":".join([*map(_quote, arguments), *others])
     try:
         return ours, parse(below)
-    except TypeError as error:
-        found = re.search(r"unexpected keyword argument '([^']*)'", str(error))
-        if found is not None:
-            unknown = [found[1]]
-        elif len(error.args) == 2 and isinstance(error.args[1], list):
-            unknown = error.args[1]  # as the parser of tls: says it
-        else:
-            raise ValueError(f"sodium: {arguments[0]} is not understood: {error}") from None
-        raise ValueError(
-            f"sodium: unknown keyword {', '.join(unknown)}; sodium takes {', '.join(keywords)}, "
-            f"and {arguments[0]} takes none of that name"
-        ) from None
+    except (TypeError, ValueError) as error:
+        if unknown := unknown_keywords(error):
+            raise ValueError(
+                f"sodium: unknown keyword {', '.join(unknown)}; sodium takes {', '.join(keywords)}, "
+                f"and {arguments[0]} takes none of that name"
+            ) from None
+        raise ValueError(f"sodium: {arguments[0]} is not understood: {describe_endpoint_error(error)}") from None
 
 
 #: What may stand elsewhere than in the string, for those who miss it.

@@ -21,7 +21,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from .addresses import describe_address, describe_bad_endpoint, masked
+from .addresses import describe_address, describe_bad_endpoint, describe_endpoint_error, masked
 from .options import ServiceOptions
 
 #: Seconds that stopping may take to close what is open, and between two looks whether it is.
@@ -73,12 +73,15 @@ def is_local(description: str) -> bool:
     return recorder.local
 
 
-def parse_listening(reactor: Any, program: str, description: str, example: str) -> tuple[str, IStreamServerEndpoint]:
+def parse_listening(
+    reactor: Any, program: str, option: str, description: str, example: str
+) -> tuple[str, IStreamServerEndpoint]:
     """
     Make a server endpoint from its string. ``tcp:HOST:PORT``, the way clients write it, is
     understood as ``tcp:PORT:interface=HOST``.
 
     :param program: for the error.
+    :param option: that has the string, likewise.
     :param example: of a right string, likewise.
     :return: the string as Twisted writes it, and the endpoint.
     :raises SystemExit: with one line, when the string is not understood.
@@ -89,7 +92,7 @@ def parse_listening(reactor: Any, program: str, description: str, example: str) 
     try:
         return description, serverFromString(reactor, description)
     except Exception as error:
-        raise SystemExit(f"{program}: {describe_bad_endpoint(description, example, error)}") from None
+        raise SystemExit(f"{program}: {describe_bad_endpoint(option, description, example, error)}") from None
 
 
 class ListeningService(Service):
@@ -171,8 +174,8 @@ class ListeningService(Service):
         self.listens(description, address)
 
     def _cannot_listen(self, reason: Failure, description: str) -> None:
-        error = reason.value
-        why = error.socketError if isinstance(error, CannotListenError) else error
+        error: Any = reason.value
+        why = describe_endpoint_error(error.socketError if isinstance(error, CannotListenError) else error)
         line = f"{self._program}: cannot listen on {masked(description)}: {why}"
         self._log.critical("{line}", line=line)
         for port in self._ports:

@@ -197,7 +197,7 @@ def makeService(options: Options, reactor: Any = None) -> SodiumService:
         from twisted.internet import reactor
     endpoints = []
     for given in options["endpoints"]:
-        description, endpoint = parse_listening(reactor, "sodium", given, DEFAULT_ENDPOINT)
+        description, endpoint = parse_listening(reactor, "sodium", "--endpoint", given, DEFAULT_ENDPOINT)
         if options["passphrase"] == DEFAULT_PASSPHRASE and not is_local(description):
             raise SystemExit(
                 f"sodium: {masked(description)} can be reached from elsewhere, and the passphrase is the default one, "
@@ -223,7 +223,7 @@ def makeService(options: Options, reactor: Any = None) -> SodiumService:
         try:
             backend = clientFromString(reactor, options["forward"])
         except Exception as error:
-            line = describe_bad_endpoint(options["forward"], "tcp:127.0.0.1:6379", error)
+            line = describe_bad_endpoint("--forward", options["forward"], "tcp:127.0.0.1:6379", error)
             raise SystemExit(f"sodium: {line}") from None
         streams = StreamServerFactory(TunnelFactory(backend, masked(options["forward"])), **common)
         return ForwardService("sodium", options, endpoints, streams, reactor)

@@ -101,11 +101,12 @@ def makeService(options: Options, reactor: Any = None) -> TunnelService:
     """
     if reactor is None:
         from twisted.internet import reactor
-    listening = parse_listening(reactor, "sodium-tunnel", options["listen"], EXAMPLE_LISTEN)
+    listening = parse_listening(reactor, "sodium-tunnel", "--listen", options["listen"], EXAMPLE_LISTEN)
     try:
         below = clientFromString(reactor, options["to"])
     except Exception as error:
-        raise SystemExit(f"sodium-tunnel: {describe_bad_endpoint(options['to'], 'tcp:HOST:5555', error)}") from None
+        line = describe_bad_endpoint("--to", options["to"], "tcp:HOST:5555", error)
+        raise SystemExit(f"sodium-tunnel: {line}") from None
     try:
         endpoint = SodiumClientEndpoint(
             below, options["key"], options["user"], options["passphrase"], options["pair"], clock=reactor

@@ -4,10 +4,14 @@ Addresses as people read them.
 
 from __future__ import annotations
 
+import socket
+
 from twisted.internet.address import HostnameAddress, IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.endpoints import clientFromString, serverFromString
+from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
-from sodiumtwist.addresses import describe_address
+from sodiumtwist.addresses import describe_address, describe_bad_endpoint, describe_endpoint_error
 
 
 class Unknown:
@@ -51,3 +55,44 @@ class DescribeAddressTests(SynchronousTestCase):
     def test_anything_else(self) -> None:
         self.assertEqual(describe_address(Unknown()), r"'somewhere\nelse \u2603'")
         self.assertEqual(describe_address(None), "'None'")
+
+
+class DescribeBadEndpointTests(SynchronousTestCase):
+    def test_line(self) -> None:
+        """What was wrong, where, and a right one; no secret."""
+        line = describe_bad_endpoint("--to", "tcp:key=geheim", "tcp:HOST:5555", ValueError("so."))
+        self.assertEqual(
+            line, r"--to: bad endpoint string 'tcp:key=\u2026': so; a right one is for instance tcp:HOST:5555"
+        )
+
+    def test_reasons(self) -> None:
+        """None is in Python's words."""
+        colon = r"; a colon within a name or number is written \:"
+        for parse, string, why in [
+            (clientFromString, "nonsense:1", "there is no type 'nonsense'"),
+            (clientFromString, "tcp", "it lacks 'host' and 'port'"),
+            (clientFromString, "tcp:host", "it lacks 'port'"),
+            (clientFromString, "tcp:host:http", "'http' is no number"),
+            (clientFromString, "tcp:::1:5555", f"it lacks 'host' and 'port'{colon}"),
+            (clientFromString, "tcp:host:5555:bogus=1", "it takes no bogus="),
+            (clientFromString, "tls:host:5555:bogus=1:odd=2", "it takes no bogus=, odd="),
+            (clientFromString, "tcp:host:5555\\", "it ends with a backslash"),
+            (serverFromString, "tcp:5555:port=1", "it has 'port' twice"),
+            (serverFromString, "tcp:5555:backlog=many", "'many' is no number"),
+            (serverFromString, "unix:socket:mode=9", "'9' is no octal number"),
+            (serverFromString, "systemd:domain=INET:index=7", "there is no socket of that index"),
+            (serverFromString, "ssl:443:privateKey=/missing", "'/missing': No such file or directory"),
+        ]:
+            try:
+                parse(MemoryReactorClock(), string)
+            except Exception as error:
+                line = describe_bad_endpoint("", string, "X", error)
+            else:
+                self.fail(f"{string} is understood")
+            self.assertTrue(line.endswith(f": {why}; a right one is for instance X"), line)
+
+    def test_port_out_of_range(self) -> None:
+        """What only connecting or listening finds wrong."""
+        with socket.socket() as unbound:
+            error = self.assertRaises(OverflowError, unbound.bind, ("127.0.0.1", 65536))
+        self.assertEqual(describe_endpoint_error(error), "the port must be 0-65535")

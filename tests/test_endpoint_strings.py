@@ -179,6 +179,12 @@ class StringTests(SynchronousTestCase):
             ),
             (self.make_client, f"{client}:identityFile=missing", ValueError, "sodium: identityFile=missing: No such"),
             (self.make_server, f"{server}:keyFile={self.files.passphrase_file}", InvalidKey, "pass"),
+            (
+                self.make_client,
+                f"sodium:tcp:host:http:{self.files.for_client}",
+                ValueError,
+                "sodium: tcp is not understood: 'http' is no number",
+            ),
             (self.make_client, without("serverKey", client), ValueError, "missing: serverKey="),
             (self.make_client, without("login", client), ValueError, "missing: login="),
             (self.make_client, f"{client}:keyFile=x", ValueError, "unknown keyword keyFile"),

@@ -151,8 +151,8 @@ class OptionsTests(SynchronousTestCase):
         for index, name in enumerate(("--listen", "--to", "--server-key")):
             self.assert_refused([*right[: 2 * index], *right[2 * index + 2 :]], f"{name} is missing")
         self.assert_refused([*right, "--server-key", "12"], "key")
-        self.assert_refused([*right, "--listen", "nonsense"], "bad endpoint string 'nonsense'")
-        self.assert_refused([*right, "--to", "tcp:host"], "bad endpoint string 'tcp:host'")
+        self.assert_refused([*right, "--listen", "nonsense"], "--listen: bad endpoint string 'nonsense'")
+        self.assert_refused([*right, "--to", "tcp:host"], "--to: bad endpoint string 'tcp:host': it lacks 'port'")
         secret = ["--to", "sodium:tcp:h:1:passphrase=hunter2"]
         self.assertNotIn("hunter2", self.assert_refused([*right, *secret], "use passphraseFile="))
         self.assert_refused([*right, "--passphrase-file", "missing"], "missing: No such file")
