@@ -86,8 +86,11 @@ class DirectoryStore(Store):
     def __init__(self, path: str, wall_clock: Callable[[], float] = time.time) -> None:
         self._path = os.path.realpath(path)
         self._wall_clock = wall_clock
-        if not os.path.isdir(self._path):
+        if not os.path.exists(self._path):
+            _check_writable(os.path.dirname(self._path))
             os.mkdir(self._path, mode=0o700)
+        elif not os.path.isdir(self._path):
+            raise NotADirectoryError(errno.ENOTDIR, "it is no directory; use --file", self._path)
         _check_writable(self._path)
         self.description = f"the directory {self._path}"
 
