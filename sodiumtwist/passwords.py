@@ -209,7 +209,10 @@ def _update(path: str, change: Callable[[list[str]], None]) -> None:
         text = "".join(f"{line}\n" for line in lines)
         if len(text.encode()) > SIZE_LIMIT:
             raise LocalProtocolError(f"{path} would be over {SIZE_LIMIT} bytes long")
-        _replace(path, text, status)
+        try:
+            _replace(path, text, status)
+        except OSError as error:  # which names a file that the user knows nothing of
+            raise OSError(error.errno, f"it can't be written: {error.strerror}", path) from None
 
 
 def set_password(path: str, login: str, string: str) -> bool:

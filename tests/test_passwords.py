@@ -146,6 +146,14 @@ class UpdateTests(SynchronousTestCase):
         delete_password(self.path, "ann")
         self.assertEqual(self.text(), f"# one\n\n# two\nbob:{other}\ncid:{RIGHT}\ndan:{other}\n")
 
+    def test_cannot_be_written(self) -> None:
+        """The error names the file, not the one that was to take its place."""
+        self.path = os.path.join(os.path.realpath(self.directory), "x" * 250)  # the other one's name is longer
+        error = self.assertRaises(OSError, set_password, self.path, "ann", RIGHT)
+        self.assertEqual(error.filename, self.path)
+        self.assertIn("it can't be written: File name too long", str(error))
+        self.assertEqual(os.listdir(self.directory), [])
+
     def test_delete_unknown(self) -> None:
         self.write(f"ann:{RIGHT}\n")
         error = self.assertRaises(LocalProtocolError, delete_password, self.path, "bob")
