@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import stat
 import sys
 import warnings
 from typing import Any
@@ -21,7 +22,7 @@ from .core.errors import SodiumError
 from .core.keys import KeyPair, parse_key
 from .demo import demo
 from .factories import SodiumClientFactory
-from .keyfiles import read_key_file, read_passphrase, read_passphrase_file, write_key_file
+from .keyfiles import others_can_read, read_key_file, read_passphrase, read_passphrase_file, write_key_file
 from .options import CLIENT_FILES, CLIENT_PARAMETERS, ProgramOptions, read_identity
 from .output import describe_os_error, discard_standard_output, flush_standard_output, print_error
 from .passwords import check_login, delete_password, hash_passphrase, matches, read_passwords, set_password
@@ -85,6 +86,9 @@ class KeygenOptions(CommandOptions):
         if self["output"] is None:
             if sys.stdout is None:
                 raise usage.UsageError("standard output is closed, and the private key would be lost; use --output")
+            mode = os.fstat(1).st_mode
+            if stat.S_ISREG(mode) and others_can_read(mode):
+                print_error("warning: others can read the file that the private key goes to; use --output FILE")
             print(f"private key: {pair.secret.hex()}")
         else:
             try:

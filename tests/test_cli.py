@@ -143,6 +143,18 @@ class DescriptorTests(ProcessTestCase):
         self.assertEqual(command.wait(), 1)
         self.assert_one_line(command.errors, "standard output is closed.*use --output")
 
+    def test_key_that_others_can_read(self) -> None:
+        """A file that the shell made is warned of when it is not ours alone."""
+        for mode, warned in ((0o644, True), (0o640, True), (0o600, False)):
+            self.make_file("k", 0, mode)
+            command = self.shell(">k", "keygen")
+            self.assertEqual(command.wait(), 0)
+            self.assertIn(b"private key: ", self.read("k"))
+            if warned:
+                self.assert_one_line(command.errors, "^sodiumtwist: warning: others can read .*; use --output FILE$")
+            else:
+                self.assertEqual(command.errors, [])
+
     def test_closed_input(self) -> None:
         """Standard input that is closed is not an empty file."""
         self.start_server("--file", "out")
