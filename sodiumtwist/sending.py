@@ -107,8 +107,10 @@ class SendingProtocol(Protocol):
         self._write(pdus)
 
     def _check_usable(self) -> None:
-        if self._done or self._connection is None:
+        if self._done:
             raise LocalProtocolError("the connection is closed")
+        if self._connection is None:
+            raise LocalProtocolError("there is no connection yet")
 
     def _write(self, pdus: Sequence[bytes]) -> None:
         if not self._corking:
