@@ -14,11 +14,11 @@ from .limits import Limits
 _log = Logger()
 
 #: Descriptors for the program itself, its log, its database and its endpoints.
-OWN = 64
+PROGRAM_DESCRIPTORS = 64
 
 #: What an authenticated connection may take: its socket, and a file or the socket of a backend. A
 #: stranger's takes one.
-EACH = 2
+CONNECTION_DESCRIPTORS = 2
 
 
 def make_room(limits: Limits) -> Limits:
@@ -31,15 +31,15 @@ def make_room(limits: Limits) -> Limits:
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     strangers = min(limits.unauthenticated, limits.connections)
-    wanted = OWN + strangers + EACH * (limits.connections - strangers)
+    wanted = PROGRAM_DESCRIPTORS + strangers + CONNECTION_DESCRIPTORS * (limits.connections - strangers)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     if soft == resource.RLIM_INFINITY or soft >= wanted:
         return limits
-    room = max(2, soft - OWN)
+    room = max(2, soft - PROGRAM_DESCRIPTORS)
     strangers = min(strangers, room // 2)
-    connections = min(limits.connections, strangers + (room - strangers) // EACH)
+    connections = min(limits.connections, strangers + (room - strangers) // CONNECTION_DESCRIPTORS)
     fitting = replace(limits, connections=connections, unauthenticated=strangers)
     _log.warn(
         "this process may have {count} file descriptors: the limits are {connections} connections, {unauthenticated} "
