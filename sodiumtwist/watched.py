@@ -20,7 +20,7 @@ from .keyfiles import others_can_read
 SIZE_LIMIT = 1 << 20
 
 #: Nanoseconds within which two changes of a file can bear the same time.
-SETTLED = 2_000_000_000
+TIMESTAMP_RESOLUTION = 2_000_000_000
 
 Value = TypeVar("Value")
 
@@ -125,7 +125,7 @@ class WatchedFile(Generic[Value]):
             status = os.fstat(file.fileno())
             identity = _identity(status)
             # A file that just changed could change again without a trace in its times.
-            settled = self._wall_clock() - status.st_ctime_ns > SETTLED
+            settled = self._wall_clock() - status.st_ctime_ns > TIMESTAMP_RESOLUTION
             self._seen = identity if settled else None
             check_file(self._path, status.st_mode, self._what)
             if self._private and others_can_read(status.st_mode):

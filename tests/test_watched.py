@@ -11,7 +11,7 @@ from twisted.logger import LogLevel, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from sodiumtwist import InvalidKey, LocalProtocolError
-from sodiumtwist.watched import SETTLED, SIZE_LIMIT, WatchedFile
+from sodiumtwist.watched import SIZE_LIMIT, TIMESTAMP_RESOLUTION, WatchedFile
 
 from .logs import logged
 
@@ -40,7 +40,7 @@ class WatchedFileTests(SynchronousTestCase):
 
     def watch(self, private: bool = False) -> WatchedFile[str]:
         """Watch with a clock that is far enough from now for each version to have settled."""
-        self.later = SETTLED + 60_000_000_000
+        self.later = TIMESTAMP_RESOLUTION + 60_000_000_000
         return WatchedFile(self.path, self.parse, "list", private, lambda: time.time_ns() + self.later)
 
     def logged(self) -> list[tuple[LogLevel, str]]:
@@ -88,7 +88,7 @@ class WatchedFileTests(SynchronousTestCase):
         self.assertEqual([watched.current(), watched.current()], ["SIX", "SIX"])
         # What is the same is not worked on again.
         self.assertEqual(self.parsed, ["one", "two", "six"])
-        self.later = 2 * SETTLED
+        self.later = 2 * TIMESTAMP_RESOLUTION
         self.assertEqual([watched.current(), watched.current()], ["SIX", "SIX"])
         self.assertEqual(self.parsed, ["one", "two", "six"])
 
