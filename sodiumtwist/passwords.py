@@ -23,7 +23,7 @@ from nacl.exceptions import InvalidkeyError
 
 from .core.errors import LocalProtocolError
 from .core.wire import pack_text
-from .watched import SIZE_LIMIT, check_file, open_at_once
+from .watched import LIST_FILE_LIMIT, check_file, open_at_once
 
 #: The highest cost that a string may ask for: memory in KiB, and passes over it.
 MEMORY_LIMIT = 1 << 20
@@ -149,11 +149,11 @@ def _read(path: str) -> tuple[str, os.stat_result | None]:
         with open_at_once(path) as file:
             status = os.fstat(file.fileno())
             check_file(path, status.st_mode, "password file")
-            data = file.read(SIZE_LIMIT + 1)
+            data = file.read(LIST_FILE_LIMIT + 1)
     except FileNotFoundError:
         return "", None
-    if len(data) > SIZE_LIMIT:
-        raise LocalProtocolError(f"{path} is over {SIZE_LIMIT} bytes long")
+    if len(data) > LIST_FILE_LIMIT:
+        raise LocalProtocolError(f"{path} is over {LIST_FILE_LIMIT} bytes long")
     try:
         return data.decode("utf-8"), status
     except UnicodeDecodeError:
@@ -207,8 +207,8 @@ def _update(path: str, change: Callable[[list[str]], None]) -> None:
         lines = text.removesuffix("\n").split("\n") if text else []
         change(lines)
         text = "".join(f"{line}\n" for line in lines)
-        if len(text.encode()) > SIZE_LIMIT:
-            raise LocalProtocolError(f"{path} would be over {SIZE_LIMIT} bytes long")
+        if len(text.encode()) > LIST_FILE_LIMIT:
+            raise LocalProtocolError(f"{path} would be over {LIST_FILE_LIMIT} bytes long")
         try:
             _replace(path, text, status)
         except OSError as error:  # which names a file that the user knows nothing of

@@ -17,7 +17,7 @@ from .core.errors import LocalProtocolError, SodiumError
 from .keyfiles import others_can_read
 
 #: More bytes than such a file needs; that many are read and parsed in some hundredths of a second.
-SIZE_LIMIT = 1 << 20
+LIST_FILE_LIMIT = 1 << 20
 
 #: Nanoseconds within which two changes of a file can bear the same time.
 TIMESTAMP_RESOLUTION = 2_000_000_000
@@ -132,9 +132,9 @@ class WatchedFile(Generic[Value]):
                 raise LocalProtocolError(
                     f"others can read the {self._what} {self._path}; run: chmod 600 {shlex.quote(self._path)}"
                 )
-            data = file.read(SIZE_LIMIT + 1)
-        if len(data) > SIZE_LIMIT:
-            raise LocalProtocolError(f"the {self._what} {self._path} is over {SIZE_LIMIT} bytes long")
+            data = file.read(LIST_FILE_LIMIT + 1)
+        if len(data) > LIST_FILE_LIMIT:
+            raise LocalProtocolError(f"the {self._what} {self._path} is over {LIST_FILE_LIMIT} bytes long")
         if data == self._data:
             return self._value  # only its times have changed, or it may yet change again
         try:

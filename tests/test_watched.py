@@ -11,7 +11,7 @@ from twisted.logger import LogLevel, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from sodiumtwist import InvalidKey, LocalProtocolError
-from sodiumtwist.watched import SIZE_LIMIT, TIMESTAMP_RESOLUTION, WatchedFile
+from sodiumtwist.watched import LIST_FILE_LIMIT, TIMESTAMP_RESOLUTION, WatchedFile
 
 from .logs import logged
 
@@ -174,10 +174,10 @@ class WatchedFileTests(SynchronousTestCase):
 
     def test_size(self) -> None:
         """At most 1 MiB."""
-        self.assertEqual(SIZE_LIMIT, 1_048_576)
-        self.write(b"x" * SIZE_LIMIT)
-        self.assertEqual(len(self.watch().current()), SIZE_LIMIT)
-        self.write(b"x" * (SIZE_LIMIT + 1))
+        self.assertEqual(LIST_FILE_LIMIT, 1_048_576)
+        self.write(b"x" * LIST_FILE_LIMIT)
+        self.assertEqual(len(self.watch().current()), LIST_FILE_LIMIT)
+        self.write(b"x" * (LIST_FILE_LIMIT + 1))
         error = self.assertRaises(LocalProtocolError, self.watch)
         self.assertIn(f"{self.path} is over 1048576 bytes long", str(error))
 
