@@ -15,15 +15,15 @@ KEY_VARIABLE = "SODIUMTWIST_KEY"
 PASSPHRASE_VARIABLE = "SODIUMTWIST_PASSPHRASE"
 
 #: More bytes than any key or passphrase file needs.
-SIZE_LIMIT = 4096
+SECRET_FILE_LIMIT = 4096
 
 
 def _read_small(path: str) -> tuple[bytes, int]:
     with open(path, "rb") as file:
         mode = os.fstat(file.fileno()).st_mode
-        data = file.read(SIZE_LIMIT + 1)
-    if len(data) > SIZE_LIMIT:
-        raise LocalProtocolError(f"{path} is over {SIZE_LIMIT} bytes long; that is no key or passphrase")
+        data = file.read(SECRET_FILE_LIMIT + 1)
+    if len(data) > SECRET_FILE_LIMIT:
+        raise LocalProtocolError(f"{path} is over {SECRET_FILE_LIMIT} bytes long; that is no key or passphrase")
     return data, mode
 
 
