@@ -31,8 +31,8 @@ SAMPLE_SIZE = 32 * 1024 * 1024
 
 #: Seconds the server has to start, and to stop before it is killed.
 START_TIMEOUT = 30.0
-STOP_TIMEOUT = 5.0
-STOP_POLL = 0.02
+KILL_AFTER = 5.0
+KILL_POLL = 0.02
 
 BETWEEN_TWO_MACHINES = """\
 The same between two machines, with a passphrase of your own in pass.txt on both:
@@ -158,10 +158,10 @@ async def _stop(reactor: Any, process: Any, server: _Server) -> None:
     for signal_name in ("TERM", "KILL"):
         with suppress(ProcessExitedAlready):
             process.signalProcess(signal_name)
-        limit = reactor.seconds() + STOP_TIMEOUT
+        limit = reactor.seconds() + KILL_AFTER
         while not server.ended and reactor.seconds() < limit:
             try:
-                await deferLater(reactor, STOP_POLL)
+                await deferLater(reactor, KILL_POLL)
             except CancelledError:
                 cancelled = True
     if cancelled:
