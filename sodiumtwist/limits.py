@@ -187,9 +187,9 @@ class Admission:
         self._strangers[end] = None
         self._addresses[end] = None
         if not _speaks_for_others(end.transport):
-            self.located(end)
+            self.note_address(end)
 
-    def located(self, end: End) -> None:
+    def note_address(self, end: End) -> None:
         """
         Note where a connection comes from, again when that may have become known: behind a proxy it is
         only what the proxy says first. It may be turned away before this returns.
@@ -233,7 +233,7 @@ class Admission:
         self._deciding.discard(end)
         self._ease()
 
-    def estranged(self, end: End) -> None:
+    def stranger_again(self, end: End) -> None:
         """It was not let in, or has yet to show that its key is its own: its place is for others again."""
         if end in self._deciding:
             self._deciding.remove(end)

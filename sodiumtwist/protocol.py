@@ -174,7 +174,7 @@ class SodiumServerProtocol(SodiumProtocol):
         self._write([self._connection.accept(self._clock.seconds(), self.factory.message, prove)])
         super()._flush()
         if prove:
-            self.factory.admission.estranged(self)
+            self.factory.admission.stranger_again(self)
         else:
             self._serve()
 
@@ -233,7 +233,7 @@ class SodiumServerProtocol(SodiumProtocol):
                 return
         elif reason.check(ReplayDetected):
             self._connection.ignore()
-            self.factory.admission.estranged(self)
+            self.factory.admission.stranger_again(self)
             self._regulate()
             return
         else:
@@ -271,7 +271,7 @@ class SodiumServerProtocol(SodiumProtocol):
         if self.peer is not None:
             super().dataReceived(data)
             return
-        self.factory.admission.located(self)
+        self.factory.admission.note_address(self)
         super().dataReceived(data)
         if self.peer is None:
             self._read_up_to(max(1, SEALED_CLIENT_AUTH_SIZE - self._connection.buffered))

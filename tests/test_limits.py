@@ -155,12 +155,12 @@ class ConnectionTests(AdmissionTestCase):
         self.assertIsNotNone(strangers[0].turned_away)
         self.assertEqual((inside.turned_away, strangers[1].turned_away), (None, None))
 
-    def test_estranged(self) -> None:
+    def test_stranger_again(self) -> None:
         """Who was ignored, or has a key to prove, makes room like any stranger."""
         self.start(Limits(unauthenticated=1))
         end = self.arrive()
         self.admission.opened(end)
-        self.admission.estranged(end)
+        self.admission.stranger_again(end)
         self.assertIsNone(self.arrive().turned_away)
         self.assertIsNotNone(end.turned_away)
 
@@ -195,13 +195,13 @@ class ConnectionTests(AdmissionTestCase):
         ends = [self.arrive("127.0.0.1") for _ in range(2)]
         for end in ends:
             end.comes_from(at("192.0.2.1"))
-            self.admission.located(end)
+            self.admission.note_address(end)
         third = self.arrive("127.0.0.1")
         self.assertIsNone(third.turned_away)
         third.comes_from(at("192.0.2.1"))
-        self.admission.located(third)
+        self.admission.note_address(third)
         self.assertIn("192.0.2.1", str(third.turned_away))
-        self.admission.located(third)
+        self.admission.note_address(third)
         for end in [*ends, third]:
             self.admission.left(end)
         self.assertEqual(self.admission._counts, {})
