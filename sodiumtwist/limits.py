@@ -78,7 +78,7 @@ class End(Protocol):
         """Refuse the login that is being checked."""
 
 
-class _Bound:
+class _ReportedLimit:
     """Says once when a limit on connections is reached, and once when that is over."""
 
     _log = Logger()
@@ -161,9 +161,9 @@ class Admission:
         self._strangers: dict[End, None] = {}
         self._deciding: set[End] = set()
         self._counts: dict[str, int] = {}
-        self._connections = _Bound("connections", limits.connections)
-        self._unauthenticated = _Bound("unauthenticated connections", limits.unauthenticated)
-        self._per_address: dict[str, _Bound] = {}
+        self._connections = _ReportedLimit("connections", limits.connections)
+        self._unauthenticated = _ReportedLimit("unauthenticated connections", limits.unauthenticated)
+        self._per_address: dict[str, _ReportedLimit] = {}
         seconds = limits.failure_seconds
         self._by_address = FailedLogins("from", limits.failures_per_address, seconds, clock, self._address_blocked)
         self._by_login = FailedLogins("as", limits.failures_per_login, seconds, clock, self._login_blocked)
@@ -202,11 +202,11 @@ class Admission:
         self._uncount(end)
         if where is None:
             return
-        count = self._counts.get(where, 0)
-        if count >= self._limits.per_address:
-            bound = self._per_address.setdefault(where, _Bound(f"connections from {where}", self._limits.per_address))
+        count, limit = self._counts.get(where, 0), self._limits.per_address
+        if count >= limit:
+            reported = self._per_address.setdefault(where, _ReportedLimit(f"connections from {where}", limit))
             self._left(end)
-            end.turn_away(bound.reached())
+            end.turn_away(reported.reached())
             return
         self._counts[where] = count + 1
         self._addresses[end] = where

@@ -64,7 +64,7 @@ class IReplayMemory(Interface):
         """
 
 
-class _Bounded:
+class _LimitedMemory:
     """
     :param limit: how many handshakes to remember.
     :raises LocalProtocolError: when that is less than one.
@@ -90,7 +90,7 @@ class _Bounded:
 
 
 @implementer(IReplayMemory)
-class ReplayMemory(_Bounded):
+class ReplayMemory(_LimitedMemory):
     """
     Remembers handshakes until the process ends; what was recorded before is let in again after it.
 
@@ -132,7 +132,7 @@ def _identify(path: str) -> tuple[int, int] | None:
 
 
 @implementer(IReplayMemory)
-class ReplayDatabase(_Bounded):
+class ReplayDatabase(_LimitedMemory):
     """
     Remembers handshakes in an SQLite database, which survives restarts and crashes, of the machine
     as well, and may be shared by several processes of one machine (not over a network file
