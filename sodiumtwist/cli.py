@@ -28,7 +28,7 @@ from .output import describe_os_error, discard_standard_output, flush_standard_o
 from .passwords import check_login, delete_password, hash_passphrase, matches, read_passwords, set_password
 from .running import EXIT_INTERRUPTED, EXIT_OUTPUT_GONE, EXIT_REFUSED, EXIT_USAGE, CommandFailed, run
 
-DEFAULT_ENDPOINT = "tcp:127.0.0.1:5555"
+DEFAULT_CONNECT = "tcp:127.0.0.1:5555"
 
 
 def take_arguments(arguments: tuple[str, ...], count: int, names: str = "FILE") -> tuple[str, ...]:
@@ -190,7 +190,7 @@ class ConnectOptions(CommandOptions):
 
     optParameters = [
         ["key", "k", None, "the server's public key, 64 hex digits (required)"],
-        ["endpoint", "e", DEFAULT_ENDPOINT, "the server's endpoint"],
+        ["endpoint", "e", DEFAULT_CONNECT, "the server's endpoint"],
         *CLIENT_PARAMETERS,
     ]
     compData = usage.Completions(optActions=CLIENT_FILES, mutuallyExclusive=[("passphrase", "passphrase-file")])

@@ -34,7 +34,7 @@ from .streams import StreamServerFactory
 from .transfer import UploadFactory
 from .tunnel import TunnelFactory
 
-DEFAULT_ENDPOINT = "tcp:5555:interface=127.0.0.1"
+DEFAULT_LISTEN = "tcp:5555:interface=127.0.0.1"
 
 #: What ``--limit`` may name, with the class that has it and its name there.
 LIMITS: dict[str, tuple[type, str]] = {
@@ -135,7 +135,7 @@ class Options(AuthOptionMixin, ServiceOptions):
         :raises UsageError: when something in it is wrong.
         """
         if not self["endpoints"]:
-            self["endpoints"].append(DEFAULT_ENDPOINT)
+            self["endpoints"].append(DEFAULT_LISTEN)
         given = [f"--{name}" for name in ("file", "directory", "forward") if self[name] is not None]
         if len(given) > 1:
             raise usage.UsageError(f"{' and '.join(given)} exclude each other; give one")
@@ -197,12 +197,12 @@ def makeService(options: Options, reactor: Any = None) -> SodiumService:
         from twisted.internet import reactor
     endpoints = []
     for given in options["endpoints"]:
-        description, endpoint = parse_listening(reactor, "sodium", "--endpoint", given, DEFAULT_ENDPOINT)
+        description, endpoint = parse_listening(reactor, "sodium", "--endpoint", given, DEFAULT_LISTEN)
         if options["passphrase"] == DEFAULT_PASSPHRASE and not is_local(description):
             raise SystemExit(
                 f"sodium: {masked(description)} can be reached from elsewhere, and the passphrase is the default one, "
                 "which everybody knows; choose one with --passphrase-file, use --auth, or listen on loopback only "
-                f"({DEFAULT_ENDPOINT})"
+                f"({DEFAULT_LISTEN})"
             )
         endpoints.append((description, endpoint))
     options["fresh"] = options["pair"] is None
