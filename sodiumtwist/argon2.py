@@ -20,7 +20,7 @@ from zope.interface import implementer
 
 from .auth import LoginNotChecked
 from .core.errors import LocalProtocolError
-from .passwords import cost, decoy, matches, parse_passwords
+from .passwords import make_decoy, parse_passwords, verification_cost, verify_passphrase
 from .watched import WatchedFile
 
 #: How many verifications run at once, and how many may wait for that.
@@ -40,7 +40,7 @@ class _Passwords:
     def __init__(self, text: str) -> None:
         self.strings = parse_passwords(text)
         usual = pwhash.argon2id.OPSLIMIT_INTERACTIVE, pwhash.argon2id.MEMLIMIT_INTERACTIVE // 1024
-        self._costs = [cost(string) for string in self.strings.values()] or [usual]
+        self._costs = [verification_cost(string) for string in self.strings.values()] or [usual]
 
     def string_for(self, login: bytes) -> tuple[str, bool]:
         """Give the string to verify, and tell whether it is the login's own."""
@@ -48,7 +48,7 @@ class _Passwords:
         if string is not None:
             return string, True
         number = int.from_bytes(blake2b(login, key=_DECOY_KEY, digest_size=8).digest(), "big")
-        return decoy(*self._costs[number % len(self._costs)]), False
+        return make_decoy(*self._costs[number % len(self._costs)]), False
 
 
 @implementer(ICredentialsChecker)
@@ -109,7 +109,7 @@ class Argon2File:
             from twisted.internet import reactor
 
             self._reactor = reactor
-        return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), matches, string, passphrase)
+        return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), verify_passphrase, string, passphrase)
 
     def _release_behind(self, working: Deferred[bool]) -> Deferred[bool]:
         # A thread can't be stopped: the place is free when it is done, not when nobody waits for it.

@@ -25,7 +25,7 @@ from .factories import SodiumClientFactory
 from .keyfiles import others_can_read, read_key_file, read_passphrase, read_passphrase_file, write_key_file
 from .options import CLIENT_FILES, CLIENT_PARAMETERS, ProgramOptions, read_identity
 from .output import describe_os_error, discard_standard_output, flush_standard_output, print_error
-from .passwords import check_login, delete_password, hash_passphrase, matches, read_passwords, set_password
+from .passwords import check_login, delete_password, hash_passphrase, read_passwords, set_password, verify_passphrase
 from .running import EXIT_INTERRUPTED, EXIT_OUTPUT_GONE, EXIT_REFUSED, EXIT_USAGE, CommandFailed, run
 
 DEFAULT_CONNECT = "tcp:127.0.0.1:5555"
@@ -174,7 +174,7 @@ class PasswdOptions(CommandOptions):
             print(f"deleted {ascii(login)}")
         elif self["verify"]:
             string = read_passwords(path).get(login)
-            if string is None or not matches(string, self._passphrase().encode()):
+            if string is None or not verify_passphrase(string, self._passphrase().encode()):
                 raise CommandFailed(EXIT_REFUSED, "login or passphrase is wrong")
             print("right")
         else:

@@ -72,7 +72,7 @@ def hash_passphrase(passphrase: str) -> str:
     return made.rstrip(b"\0").decode("ascii")
 
 
-def cost(string: str) -> tuple[int, int]:
+def verification_cost(string: str) -> tuple[int, int]:
     """
     Tell what it costs to verify a string: passes over memory, and KiB of that.
 
@@ -89,7 +89,7 @@ def cost(string: str) -> tuple[int, int]:
     return passes, memory
 
 
-def decoy(passes: int, memory: int) -> str:
+def make_decoy(passes: int, memory: int) -> str:
     """
     Make a string that no passphrase is known for, and that costs as much to verify as others.
 
@@ -123,7 +123,7 @@ def parse_passwords(text: str) -> dict[str, str]:
             continue
         try:
             string = line.rpartition(":")[2]
-            cost(string)
+            verification_cost(string)
             check_login(login)
             if login in lines:
                 raise LocalProtocolError(f"{ascii(login)} stands in line {lines[login]} already")
@@ -226,7 +226,7 @@ def set_password(path: str, login: str, string: str) -> bool:
     :raises LocalProtocolError: for a login that can't stand in it, and when it is no such file.
     """
     check_login(login)
-    cost(string)
+    verification_cost(string)
     found = False
 
     def change(lines: list[str]) -> None:
@@ -260,9 +260,9 @@ def delete_password(path: str, login: str) -> None:
     _update(path, change)
 
 
-def matches(string: str, passphrase: bytes) -> bool:
+def verify_passphrase(string: str, passphrase: bytes) -> bool:
     """
-    Verify a passphrase; it takes what :func:`cost` says.
+    Verify a passphrase; it takes what :func:`verification_cost` says.
 
     :param string: as it stands in a file.
     :param passphrase: UTF-8.

@@ -27,7 +27,7 @@ from zope.interface.verify import verifyObject
 from sodiumtwist import LocalProtocolError, SodiumServerFactory, Timeouts, argon2, passwords
 from sodiumtwist.argon2 import CONCURRENCY, QUEUE, Argon2File, from_argument
 from sodiumtwist.auth import LoginNotChecked
-from sodiumtwist.passwords import cost, hash_passphrase
+from sodiumtwist.passwords import hash_passphrase, verification_cost
 
 from .checkers import AvatarId
 from .logs import logged
@@ -88,13 +88,13 @@ class CheckerTests(SynchronousTestCase):
         self.threads = HeldThreads()
         self.verified: list[tuple[str, bytes]] = []
         self.file = PasswordFile(self, "ann:" + cheap("right") + "\nj\u00fcrgen:" + cheap("gr\u00fcn") + "\n")
-        matches = passwords.matches
+        matches = passwords.verify_passphrase
 
         def note(string: str, passphrase: bytes) -> bool:
             self.verified.append((string, passphrase))
             return matches(string, passphrase)
 
-        self.patch(argon2, "matches", note)
+        self.patch(argon2, "verify_passphrase", note)
 
     def make(self, concurrency: int = CONCURRENCY, queue: int = QUEUE) -> Argon2File:
         return Argon2File(self.file.path, concurrency, queue, self.threads)
@@ -124,7 +124,7 @@ class CheckerTests(SynchronousTestCase):
             self.threads.do()
             error = self.failureResultOf(asked, UnauthorizedLogin).value
             self.assertEqual(str(error), "login or passphrase is wrong")
-        self.assertEqual({cost(string) for string, _ in self.verified}, {(1, 8)})
+        self.assertEqual({verification_cost(string) for string, _ in self.verified}, {(1, 8)})
         self.assertEqual(len(self.verified), 5)
 
     def test_mixed_costs(self) -> None:
@@ -136,13 +136,13 @@ class CheckerTests(SynchronousTestCase):
             asked = self.ask(checker, login)
             self.threads.do()
             self.failureResultOf(asked, UnauthorizedLogin)
-        costs = [cost(string) for string, _ in self.verified]
+        costs = [verification_cost(string) for string, _ in self.verified]
         self.assertEqual(set(costs), {(1, 8), (3, 16)})
         self.assertEqual(costs[:40], costs[40:])
 
     def test_unknown_login_never_gets_in(self) -> None:
         """Whatever verifying its decoy says."""
-        self.patch(argon2, "matches", lambda string, passphrase: True)
+        self.patch(argon2, "verify_passphrase", lambda string, passphrase: True)
         asked = self.ask(self.make(), "nobody")
         self.threads.do()
         self.failureResultOf(asked, UnauthorizedLogin)
@@ -151,7 +151,7 @@ class CheckerTests(SynchronousTestCase):
         self.file = PasswordFile(self, "")
         self.ask(self.make(), "nobody")
         ((_, verify),) = self.threads.work
-        self.assertEqual(cost(verify.args[0]), (2, 65536))
+        self.assertEqual(verification_cost(verify.args[0]), (2, 65536))
 
     def test_few_at_once(self) -> None:
         """The others wait; as many as may, and no more."""
@@ -196,7 +196,7 @@ class CheckerTests(SynchronousTestCase):
         checker = self.make(concurrency=1)
         with MonkeyPatcher((checker._file, "current", lambda: 1 / 0)):
             self.failureResultOf(self.ask(checker), ZeroDivisionError)
-        with MonkeyPatcher((argon2, "matches", lambda string, passphrase: 1 / 0)):
+        with MonkeyPatcher((argon2, "verify_passphrase", lambda string, passphrase: 1 / 0)):
             asked = self.ask(checker)
             self.assertRaises(ZeroDivisionError, self.threads.do)
         self.threads.fail(ZeroDivisionError())
@@ -273,7 +273,7 @@ class ReactorTests(TestCase):
         checker = Argon2File(self.file.path)
         running, most = 0, 0
         lock = threading.Lock()
-        matches = passwords.matches
+        matches = passwords.verify_passphrase
 
         def count(string: str, passphrase: bytes) -> bool:
             nonlocal running, most
@@ -286,7 +286,7 @@ class ReactorTests(TestCase):
                 with lock:
                     running -= 1
 
-        self.patch(argon2, "matches", count)
+        self.patch(argon2, "verify_passphrase", count)
         patient = Timeouts(authentication=600)  # a busy machine is no failure
         factory = SodiumServerFactory(SERVER_PAIR, checker, timeouts=patient)
         port = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(factory)

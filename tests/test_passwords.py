@@ -17,14 +17,14 @@ from twisted.trial.unittest import SynchronousTestCase
 from sodiumtwist import LocalProtocolError
 from sodiumtwist.passwords import (
     check_login,
-    cost,
-    decoy,
     delete_password,
     hash_passphrase,
-    matches,
+    make_decoy,
     parse_passwords,
     read_passwords,
     set_password,
+    verification_cost,
+    verify_passphrase,
 )
 
 
@@ -42,9 +42,9 @@ class StringTests(SynchronousTestCase):
         """At libsodium's interactive cost, another salt each time."""
         first, second = hash_passphrase("p\u00e4ss"), hash_passphrase("p\u00e4ss")
         self.assertNotEqual(first, second)
-        self.assertEqual(cost(first), (2, 65536))
-        self.assertTrue(matches(first, "p\u00e4ss".encode()))
-        self.assertFalse(matches(first, b"pass"))
+        self.assertEqual(verification_cost(first), (2, 65536))
+        self.assertTrue(verify_passphrase(first, "p\u00e4ss".encode()))
+        self.assertFalse(verify_passphrase(first, b"pass"))
 
     def test_passphrases_that_do_not_fit(self) -> None:
         for passphrase in ("", "x" * 129, "a\0b"):
@@ -53,15 +53,15 @@ class StringTests(SynchronousTestCase):
 
     def test_decoy(self) -> None:
         """It has the form and the cost of others, and libsodium takes it for real."""
-        made = {decoy(1, 8) for _ in range(5)}
+        made = {make_decoy(1, 8) for _ in range(5)}
         self.assertEqual(len(made), 5)
         for string in made:
-            self.assertEqual(cost(string), (1, 8))
-            self.assertFalse(matches(string, b"right"))
+            self.assertEqual(verification_cost(string), (1, 8))
+            self.assertFalse(verify_passphrase(string, b"right"))
 
     def test_a_decoy_is_worked_on(self) -> None:
         """It costs as much as a real one: libsodium gives no time back for its form."""
-        string = decoy(1, 8)
+        string = make_decoy(1, 8)
         salted = string.rpartition("$")[0]
         # With the right digest behind its own salt it would match, so all of it is calculated.
         self.assertEqual(string.count("$"), 5)
@@ -70,7 +70,7 @@ class StringTests(SynchronousTestCase):
     def test_too_dear(self) -> None:
         for settings in ("m=7,t=1", "m=1048577,t=1", "m=8,t=0", "m=8,t=65"):
             string = re.sub("m=.*,p", f"{settings},p", RIGHT)
-            self.assertRaises(LocalProtocolError, cost, string)
+            self.assertRaises(LocalProtocolError, verification_cost, string)
 
     def test_odd_forms(self) -> None:
         """What libsodium would refuse without a calculation, which a clock would tell, is no string."""
@@ -81,7 +81,7 @@ class StringTests(SynchronousTestCase):
             RIGHT[:-1] + "B",
             re.sub(r"(p=1\$.{21}).", r"\1B", RIGHT),
         ):
-            self.assertRaises(LocalProtocolError, cost, odd)
+            self.assertRaises(LocalProtocolError, verification_cost, odd)
 
     def test_logins(self) -> None:
         for login in ("ann", "a b", "a:b", "\u00e4", "x" * 128, "a#"):
