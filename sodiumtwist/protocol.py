@@ -68,7 +68,7 @@ class SodiumServerProtocol(SodiumProtocol):
     _logout: Callable[[], object] | None = None
     _turned_away = False
     _greeting = False
-    _in_haste = False
+    _closes_quickly = False
 
     def _handshake_event(self, event: Event) -> None:
         if isinstance(event, KeyProven):
@@ -203,7 +203,7 @@ class SodiumServerProtocol(SodiumProtocol):
             super().abort(error)
             return
         self._greeting = False
-        self._in_haste = True
+        self._closes_quickly = True
         self._corked, self._corked_size = [], 0
         self._outgoing.clear()
         self._close(error or ConnectionAborted())
@@ -286,7 +286,7 @@ class SodiumServerProtocol(SodiumProtocol):
         self.abort(AuthenticationFailed(f"turned away: {why}"))
 
     def _closing_time(self) -> float:
-        return super()._closing_time() if self.is_authenticated and not self._in_haste else REFUSED_CLOSING_TIME
+        return super()._closing_time() if self.is_authenticated and not self._closes_quickly else REFUSED_CLOSING_TIME
 
     def _lost(self, reason: Failure) -> None:
         self.factory.connections.discard(self)
