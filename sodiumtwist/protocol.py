@@ -61,8 +61,8 @@ class SodiumServerProtocol(SodiumProtocol):
     login: str | None = None
 
     _checking = False
+    # Who the client is, from when its login is accepted until it is let in; in between it may have to prove its key.
     _claimed: Peer | None = None
-    _proven = False
     _fingerprint = b""
     _deciding: Deferred[Any] | None = None
     _logout: Callable[[], object] | None = None
@@ -72,7 +72,6 @@ class SodiumServerProtocol(SodiumProtocol):
 
     def _handshake_event(self, event: Event) -> None:
         if isinstance(event, KeyProven):
-            self._proven = True
             self.factory.admission.opened(self)
             remembering = Deferred.fromCoroutine(self._remember())
             remembering.addTimeout(self.factory.timeouts.authentication, self._clock)
@@ -227,7 +226,7 @@ class SodiumServerProtocol(SodiumProtocol):
         if self._done:
             return
         self._checking = False
-        if self._proven:
+        if self._claimed is not None:
             if reason.check(ReplayDetected):
                 self._close(ReplayDetected("the same handshake was accepted a moment ago"))
                 return
@@ -257,7 +256,7 @@ class SodiumServerProtocol(SodiumProtocol):
 
     def _must_pause(self) -> bool:
         # What has come behind an undecided login must do, and nothing is served before the end of that.
-        if self._deciding is not None and (self._proven or self._connection.buffered):
+        if self._deciding is not None and (self._claimed is not None or self._connection.buffered):
             return True
         return self._paused or (self._write_blocked and self._producer is None)
 

@@ -25,7 +25,7 @@ from sodiumtwist import (
     SodiumServerFactory,
     SodiumServerProtocol,
 )
-from sodiumtwist.core.wire import PDU_OVERHEAD, SEALED_CLIENT_AUTH_SIZE, SEALED_SERVER_HELO_SIZE
+from sodiumtwist.core.wire import ENCRYPTED_HEADER_SIZE, PDU_OVERHEAD, SEALED_CLIENT_AUTH_SIZE, SEALED_SERVER_HELO_SIZE
 from sodiumtwist.replays import IReplayMemory
 
 from .checkers import AnyChecker
@@ -145,7 +145,7 @@ class KeyTests(ObservedTestCase):
         self.assertEqual((again.calls, bytes(transport.out)), ([], b""))
 
     def test_late_memory(self) -> None:
-        """Nothing is served before the handshake is remembered; of two at once one is."""
+        """Nothing is read or served before the handshake is remembered; of two at once one is."""
         waiting: list[Deferred[bool]] = []
 
         @implementer(IReplayMemory)
@@ -166,6 +166,15 @@ class KeyTests(ObservedTestCase):
         waiting[0].callback(True)
         pair.flush()
         self.assertEqual(pair.server.calls, ["authenticated", b"early"])
+        # What proves the key is the header of the first PDU: with nothing behind it, nothing is held either.
+        cut, transport = self.connect(pair.server.factory)
+        sent = bytes(Pair(pair.server.factory, make_client_factory(self.clock, pair=CLIENT_PAIR)).client_transport.out)
+        cut.dataReceived(sent[: SEALED_CLIENT_AUTH_SIZE + ENCRYPTED_HEADER_SIZE])
+        self.assertFalse(transport.reading)
+        waiting[-1].callback(True)
+        self.assertTrue(transport.reading)
+        cut.dataReceived(sent[SEALED_CLIENT_AUTH_SIZE + ENCRYPTED_HEADER_SIZE :])
+        self.assertEqual(cut.calls, ["authenticated"])
         slow = Pair(pair.server.factory, make_client_factory(self.clock, pair=CLIENT_PAIR))
         slow.flush()
         self.clock.advance(10)
