@@ -30,6 +30,9 @@ from .running import EXIT_INTERRUPTED, EXIT_OUTPUT_GONE, EXIT_REFUSED, EXIT_USAG
 
 DEFAULT_CONNECT = "tcp:127.0.0.1:5555"
 
+#: The most that ``ping --interval`` takes, in seconds.
+INTERVAL_LIMIT = 60.0
+
 
 def take_arguments(arguments: tuple[str, ...], count: int, names: str = "FILE") -> tuple[str, ...]:
     """
@@ -283,8 +286,8 @@ class PingOptions(ConnectOptions):
             self["interval"] = float(self["interval"])
         except ValueError:
             self["interval"] = -1
-        if not 0 <= self["interval"] <= 60:
-            raise usage.UsageError("--interval takes a number of seconds from 0 to 60")
+        if not 0 <= self["interval"] <= INTERVAL_LIMIT:
+            raise usage.UsageError(f"--interval takes a number of seconds from 0 to {INTERVAL_LIMIT:g}")
 
     def execute(self) -> None:
         run(ping, self)

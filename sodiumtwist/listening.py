@@ -193,7 +193,7 @@ class ListeningService(Service):
     @inlineCallbacks
     def stopService(self) -> Generator[Deferred[Any], Any, None]:
         """
-        Stop listening and drop what is connected. Done within 5 seconds.
+        Stop listening, and drop what is connected; each takes 5 seconds at most.
         """
         super().stopService()  # type: ignore[no-untyped-call]
         ports, self._ports = self._ports, []

@@ -25,7 +25,8 @@ from .core.errors import LocalProtocolError
 from .core.wire import pack_text
 from .watched import LIST_FILE_LIMIT, check_file, open_at_once
 
-#: The highest cost that a string may ask for: memory in KiB, and passes over it.
+#: The cost that a string may ask for: memory in KiB, at least what Argon2 needs, and passes over it.
+MEMORY_LEAST = 8
 MEMORY_LIMIT = 1 << 20
 PASSES_LIMIT = 64
 
@@ -76,15 +77,16 @@ def verification_cost(string: str) -> tuple[int, int]:
     """
     Tell what it costs to verify a string: passes over memory, and KiB of that.
 
-    :raises LocalProtocolError: when it is no such string, or asks for too much.
+    :raises LocalProtocolError: when it is no such string, or asks for too much or for too little memory.
     """
     found = _STRING.fullmatch(string)
     if found is None:
         raise LocalProtocolError("no Argon2id string as libsodium makes it stands behind its last colon")
     memory, passes = int(found[1]), int(found[2])
-    if not (8 <= memory <= MEMORY_LIMIT and 1 <= passes <= PASSES_LIMIT):
+    if not (MEMORY_LEAST <= memory <= MEMORY_LIMIT and 1 <= passes <= PASSES_LIMIT):
         raise LocalProtocolError(
-            f"an Argon2id string that asks for m={memory},t={passes}; at most m={MEMORY_LIMIT},t={PASSES_LIMIT}"
+            f"an Argon2id string that asks for m={memory},t={passes}; "
+            f"from m={MEMORY_LEAST},t=1 to m={MEMORY_LIMIT},t={PASSES_LIMIT} is allowed"
         )
     return passes, memory
 

@@ -33,6 +33,9 @@ from .uploads import DiscardedUpload, FileUpload, StreamUpload, Upload
 #: Seconds between two looks whether a FIFO has got a reader.
 READER_POLL = 0.1
 
+#: How many characters of a login the name of its upload has.
+LOGIN_LIMIT = 64
+
 
 class Store:
     """
@@ -96,7 +99,7 @@ class DirectoryStore(Store):
 
     def open(self, login: str) -> Deferred[Upload]:
         utc = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(self._wall_clock()))
-        safe = re.sub(r"[^A-Za-z0-9_-]", "_", login)[:64] or "_"
+        safe = re.sub(r"[^A-Za-z0-9_-]", "_", login)[:LOGIN_LIMIT] or "_"
         name = f"{utc}-{safe}-{secrets.token_hex(4)}"
         return maybeDeferred(FileUpload, os.path.join(self._path, name))
 

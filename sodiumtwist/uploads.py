@@ -19,6 +19,9 @@ from twisted.internet.defer import Deferred, maybeDeferred, succeed
 
 from .pipes import PipeWriter, may_block
 
+#: How many characters of a file's name its temporary name has: with all of a long one it would be too long.
+NAME_LIMIT = 50
+
 
 def write_all(fd: int, payloads: list[bytes]) -> None:
     """
@@ -92,7 +95,7 @@ class FileUpload(Upload):
     def __init__(self, target: str) -> None:
         self._target = target
         directory, name = os.path.split(target)
-        self._temporary = os.path.join(directory, f".{name[:50]}.{secrets.token_hex(4)}.part")
+        self._temporary = os.path.join(directory, f".{name[:NAME_LIMIT]}.{secrets.token_hex(4)}.part")
         self._fd = os.open(self._temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
 
     def _write(self, payloads: list[bytes]) -> Deferred[None]:

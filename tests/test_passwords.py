@@ -105,6 +105,7 @@ class ParseTests(SynchronousTestCase):
             (f"ann:{RIGHT} ", "no Argon2id string"),
             (f"ann:{RIGHT.replace('argon2id', 'argon2i')}", "no Argon2id string"),
             (f"ann:{RIGHT.replace('m=8', 'm=9999999')}", "asks for m=9999999"),
+            (f"ann:{RIGHT.replace('m=8', 'm=7')}", "from m=8,t=1 to m=1048576,t=64 is allowed"),
             (f":{RIGHT}", "is no login"),
             (f" ann:{RIGHT}", "is no login"),
             (f"{RIGHT} :{RIGHT}", "is no login"),
