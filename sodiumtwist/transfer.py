@@ -69,7 +69,7 @@ class UploadFactory(SodiumServerFactory):
     """
     Makes the server's ends of uploads.
 
-    The arguments are those of :class:`~sodiumtwist.protocol.SodiumServerFactory`, behind the store.
+    The arguments are those of :class:`~sodiumtwist.factories.SodiumServerFactory`, behind the store.
 
     :param store: where uploads go.
     :ivar receiving: the ends whose upload has begun and is not put in its place yet; they may
