@@ -130,6 +130,7 @@ class RequestClient(SodiumClientProtocol):
             the payload is longer, with :exc:`TooManyRequests` when as many as the limit are
             unanswered (:meth:`ready` waits), with :exc:`LocalProtocolError` when the connection is
             closed, and with the reason when it goes before the answer has come.
+        :raises TypeError: for anything but contiguous bytes.
         """
         try:
             if self._closed:

@@ -84,6 +84,7 @@ class SendingProtocol(Protocol):
         :param payload: 0 to 131070 bytes.
         :raises PayloadTooLarge: when it is longer.
         :raises LocalProtocolError: before ``authenticated()`` on a server, and when it is over.
+        :raises TypeError: for anything but contiguous bytes.
         """
         if self._done or self._connection is None:
             self._check_usable()
@@ -98,7 +99,11 @@ class SendingProtocol(Protocol):
             self._at_once = 0  # more may follow, and leave together
 
     def write(self, data: Buffer) -> None:
-        """Send bytes in as many DATA as they need (``IConsumer``)."""
+        """
+        Send bytes in as many DATA as they need (``IConsumer``).
+
+        :raises LocalProtocolError, TypeError: as :meth:`send_data`.
+        """
         self._check_usable()
         view = memoryview(data).cast("B")
         # All of it is sealed before any is handed over: a producer that is paused meanwhile may write

@@ -433,6 +433,19 @@ class FromCodeTests(SynchronousTestCase):
             if inspect.isclass(kind) and issubclass(kind, sodiumtwist.SodiumError):
                 self.assertIn(name, tree)
 
+    def test_raised(self) -> None:
+        """What docstrings of the core and of what applications import say is raised stands on the page of errors."""
+        known = self.part("errors") + read_page("docs/reference/errors.rst")
+        count = 0
+        for path in PACKAGE.rglob("*.py"):
+            if name_of(path) in FLOORS[3].split():
+                continue
+            for names in re.findall(r":raises ([\w., ]+):", path.read_text(encoding="utf-8")):
+                for name in names.split(", "):
+                    self.assertRegex(known, rf"\b{name.rpartition('.')[2]}\b", path)
+                    count += 1
+        self.assertGreater(count, 60)
+
     def test_help(self) -> None:
         """The help is that of the commands."""
         self.assertIn("      --delete            take the login out", self.part("help-sodiumtwist"))

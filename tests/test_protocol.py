@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
@@ -227,6 +227,18 @@ class SessionTests(SynchronousTestCase):
         pair.flush()
         self.assertEqual(list(map(len, pair.server.payloads)), [131070])
         self.assertIsNone(pair.server.reason)
+
+    def test_no_bytes(self) -> None:
+        """So is anything but contiguous bytes."""
+        pair = Pair.make()
+        pair.flush()
+        wrong: Any
+        for wrong in ("text", None, memoryview(bytes(10))[::2]):
+            self.assertRaises(TypeError, pair.client.send_data, wrong)
+            self.assertRaises(TypeError, pair.client.write, wrong)
+        pair.client.send_data(b"x")
+        pair.flush()
+        self.assertEqual(pair.server.payloads, [b"x"])
 
 
 class RefusalTests(SynchronousTestCase):

@@ -4,6 +4,8 @@ The client's end of requests, in memory.
 
 from __future__ import annotations
 
+from typing import Any
+
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.task import Clock
@@ -53,6 +55,15 @@ class RequestClientTests(SynchronousTestCase):
         self.answer(pair, 0)
         self.assertEqual(self.successResultOf(asked), b"answer 0")
         self.assertEqual(self.desk.payloads, [bytes(LARGEST)])
+
+    def test_no_bytes(self) -> None:
+        """A request that is no bytes is the caller's error, and not counted."""
+        pair = self.connected()
+        wrong: Any = "text"
+        self.assertRaises(TypeError, pair.client.request, wrong)
+        asked = pair.client.request(b"x")
+        self.answer(pair, 0)
+        self.assertEqual(self.successResultOf(asked), b"answer 0")
 
     def test_buffers(self) -> None:
         """A payload may be any buffer."""

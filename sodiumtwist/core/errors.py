@@ -1,5 +1,5 @@
 """
-Every exception that sodiumtwist raises on purpose::
+The errors that are sodiumtwist's own, about keys, calls and peers::
 
     SodiumError
     |-- InvalidKey (also a ValueError)
@@ -19,14 +19,14 @@ Every exception that sodiumtwist raises on purpose::
         |-- InactivityTimeout           nothing valid received, or nothing taken, for too long
         `-- PongTimeout                 PINGs stayed without their PONG
 
-No message of theirs holds a secret key, a passphrase or payload.
+No message of theirs holds a secret key, a passphrase or payload. What else is raised is Python's and Twisted's.
 """
 
 from __future__ import annotations
 
 
 class SodiumError(Exception):
-    """The base of all errors raised by sodiumtwist."""
+    """The base of the errors about keys, calls and peers."""
 
 
 class InvalidKey(SodiumError, ValueError):
