@@ -22,8 +22,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.interface import InterfaceClass
 
 import sodiumtwist
-from sodiumtwist import running
-from sodiumtwist.argon2 import Argon2File, from_argument
+from sodiumtwist import argon2, requests, running
 from sodiumtwist.core import states, wire
 from sodiumtwist.endpoints import CLIENT_KEYWORDS, SERVER_KEYWORDS
 from sodiumtwist.tap import LIMITS, Options
@@ -336,9 +335,11 @@ class LimitTests(SynchronousTestCase):
                 self.assertEqual(getattr(options["timeouts"], argument), 7, name)
             elif setting := re.fullmatch(r"argon2:FILE:(\w+)=", name):
                 self.assertEqual(
-                    inspect.signature(Argon2File).parameters[setting[1]].default, self.value(f"``{where}``")
+                    inspect.signature(argon2.Argon2File).parameters[setting[1]].default, self.value(f"``{where}``")
                 )
-                self.assertRaisesRegex(FileNotFoundError, "'/nowhere'", from_argument, f"/nowhere:{setting[1]}=7")
+                self.assertRaisesRegex(
+                    FileNotFoundError, "'/nowhere'", argon2.from_argument, f"/nowhere:{setting[1]}=7"
+                )
             elif call := re.fullmatch(r"(\w+)\((\w+)=\)", name):
                 parameters = inspect.signature(getattr(sodiumtwist, call[1])).parameters
                 self.assertEqual(parameters[call[2]].default, self.value(f"``{where}``"), name)
@@ -367,6 +368,48 @@ class TextTests(SynchronousTestCase):
             self.assertEqual([offset for offset, _ in table], [sum(s for _, s in table[:n]) for n in range(len(table))])
         sizes = [sum(size for _, size in table) for table in tables]
         self.assertEqual(sizes, [wire.CLIENT_AUTH_SIZE, wire.SERVER_HELO_SIZE, wire.TIMESTAMP_SIZES[0]])
+
+    def test_defaults(self) -> None:
+        """Pages that tell a default in passing tell what it is."""
+        limits, timeouts, rekey = sodiumtwist.Limits(), sodiumtwist.Timeouts(), sodiumtwist.RekeyAfter()
+        memory, database = (
+            inspect.signature(kind).parameters["limit"].default
+            for kind in (sodiumtwist.ReplayMemory, sodiumtwist.ReplayDatabase)
+        )
+        self.assertEqual((limits.failures_per_address, limits.failure_seconds), (limits.failures_per_login, 60))
+        self.assertEqual((argon2.CONCURRENCY, rekey.size, rekey.seconds), (2, 1 << 30, 3600))
+        for page, *facts in (
+            (
+                "SECURITY.rst",
+                f"{limits.failures_per_login} failures in a minute from one address or for one login",
+                f"two at a time, {argon2.QUEUE} more wait",
+                f"takes nothing for {timeouts.inactivity:g} s ends",
+                f"{wire.SEALED_CLIENT_AUTH_SIZE} bytes, {timeouts.authentication:g} seconds and one X25519 each",
+                "after 1 GiB or an hour",
+                f"packets have {wire.SEALED_CLIENT_AUTH_SIZE} and {wire.SEALED_SERVER_HELO_SIZE} bytes",
+            ),
+            (
+                "docs/howto/logins.rst",
+                f"Two logins are verified at once, in threads, for some 80 ms and 64 MiB each, and {argon2.QUEUE} more",
+                f"the last {memory:,} of them, until it ends",
+                f"it remembers {database:,}, also after a restart",
+            ),
+            (
+                "docs/howto/embed.rst",
+                f"at most {requests.REQUEST_LIMIT} unanswered",
+                f"at most {requests.CONCURRENCY} of one connection at once",
+                f"at most {wire.WINDOW} bytes",
+            ),
+            ("docs/howto/systemd.rst", f"so that {limits.connections:,} connections find room"),
+            (
+                "docs/howto/testing.rst",
+                f"a PING comes after {timeouts.ping_interval:g} seconds",
+                f"keep silent for {timeouts.inactivity:g} is gone",
+            ),
+        ):
+            text = " ".join(read_page(page).split())
+            for fact in facts:
+                self.assertIn(fact, text, page)
 
     def test_wire(self) -> None:
         """The page on the wire has the numbers of the code."""
