@@ -1,5 +1,5 @@
 """
-Pages of reST whose code is run: the blocks of a page, and a reader who does what the page says.
+Pages of reST whose code is run: the blocks and tables of a page, and a reader who does what the page says.
 
 How a block is marked, so that it is known what to do with it:
 
@@ -24,6 +24,7 @@ import socket
 import sys
 import termios
 import textwrap
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from fcntl import ioctl
@@ -117,6 +118,33 @@ def read_page(path: str) -> str:
     """Read a page by its path in the repository."""
     with open(os.path.join(ROOT, path), encoding="utf-8") as file:
         return file.read()
+
+
+def pages() -> Iterator[str]:
+    """All pages, as paths in the repository."""
+    yield from ("README.rst", "SECURITY.rst", "CHANGELOG.rst", "CONTRIBUTING.rst")
+    for directory, _, names in os.walk(os.path.join(ROOT, "docs")):
+        if "_build" not in directory:
+            for name in names:
+                if name.endswith(".rst"):
+                    yield os.path.relpath(os.path.join(directory, name), ROOT)
+
+
+def rows(page: str) -> list[list[str]]:
+    """Return the rows of a page's list-tables, as the texts of their cells."""
+    found: list[list[str]] = []
+    within = False
+    for line in read_page(page).splitlines():
+        if cell := re.fullmatch(r"   ([*] |  )- ?(.*)", line):
+            if cell[1] == "* ":
+                found.append([])
+            found[-1].append(cell[2])
+            within = True
+        elif line.strip():
+            within = within and line.startswith("       ")
+            if within:
+                found[-1][-1] += " " + line.strip()
+    return found
 
 
 #: Commands that go on until they are ended, and what they print when they can be used.

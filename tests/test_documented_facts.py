@@ -1,0 +1,110 @@
+"""
+Numbers and words that the documentation tells in passing: they are those of the code.
+"""
+
+from __future__ import annotations
+
+import inspect
+import signal
+
+from twisted.trial.unittest import SynchronousTestCase
+
+import sodiumtwist
+from sodiumtwist import argon2, requests, running
+from sodiumtwist.core import wire
+from sodiumtwist.endpoints import CLIENT_KEYWORDS, SERVER_KEYWORDS
+from sodiumtwist.transfer import ACKNOWLEDGEMENT_SIZE, acknowledgement
+
+from .pages import read_page, rows
+
+
+class FactTests(SynchronousTestCase):
+    """Exit statuses, keywords, defaults, and the wire."""
+
+    def test_exit_statuses(self) -> None:
+        listed = [int(row[0]) for row in rows("docs/reference/sodiumtwist.rst")]
+        known = [getattr(running, name) for name in dir(running) if name.startswith("EXIT_")]
+        ended = [128 + number for number in (signal.SIGHUP, signal.SIGTERM)]
+        self.assertEqual(listed, sorted([0, *known, *ended]))
+
+    def test_layouts(self) -> None:
+        """The fields of the wire follow each other, and have the sizes of the structures."""
+        tables: list[list[tuple[int, int]]] = []
+        for row in rows("docs/explanation/wire.rst"):
+            if row[0] == "Offset":
+                tables.append([])
+            else:
+                tables[-1].append((int(row[0]), int(row[1])))
+        for table in tables:
+            self.assertEqual([offset for offset, _ in table], [sum(s for _, s in table[:n]) for n in range(len(table))])
+        sizes = [sum(size for _, size in table) for table in tables]
+        self.assertEqual(sizes, [wire.CLIENT_AUTH_SIZE, wire.SERVER_HELO_SIZE, wire.TIMESTAMP_SIZES[0]])
+
+    def test_defaults(self) -> None:
+        """Pages that tell a default in passing tell what it is."""
+        limits, timeouts, rekey = sodiumtwist.Limits(), sodiumtwist.Timeouts(), sodiumtwist.RekeyAfter()
+        memory, database = (
+            inspect.signature(kind).parameters["limit"].default
+            for kind in (sodiumtwist.ReplayMemory, sodiumtwist.ReplayDatabase)
+        )
+        self.assertEqual((limits.failures_per_address, limits.failure_seconds), (limits.failures_per_login, 60))
+        self.assertEqual((argon2.CONCURRENCY, rekey.size, rekey.seconds), (2, 1 << 30, 3600))
+        for page, *facts in (
+            (
+                "SECURITY.rst",
+                f"{limits.failures_per_login} failures in a minute from one address or for one login",
+                f"two at a time, {argon2.QUEUE} more wait",
+                f"takes nothing for {timeouts.inactivity:g} s ends",
+                f"{wire.SEALED_CLIENT_AUTH_SIZE} bytes, {timeouts.authentication:g} seconds and one X25519 each",
+                "after 1 GiB or an hour",
+                f"packets have {wire.SEALED_CLIENT_AUTH_SIZE} and {wire.SEALED_SERVER_HELO_SIZE} bytes",
+            ),
+            (
+                "docs/howto/logins.rst",
+                f"Two logins are verified at once, in threads, for some 80 ms and 64 MiB each, and {argon2.QUEUE} more",
+                f"the last {memory:,} of them, until it ends",
+                f"it remembers {database:,}, also after a restart",
+            ),
+            (
+                "docs/howto/embed.rst",
+                f"at most {requests.REQUEST_LIMIT} unanswered",
+                f"at most {requests.CONCURRENCY} of one connection at once",
+                f"at most {wire.WINDOW} bytes",
+            ),
+            ("docs/howto/systemd.rst", f"so that {limits.connections:,} connections find room"),
+            (
+                "docs/howto/testing.rst",
+                f"a PING comes after {timeouts.ping_interval:g} seconds",
+                f"keep silent for {timeouts.inactivity:g} is gone",
+            ),
+        ):
+            text = " ".join(read_page(page).split())
+            for fact in facts:
+                self.assertIn(fact, text, page)
+
+    def test_wire(self) -> None:
+        """The page on the wire has the numbers of the code."""
+        page = " ".join(read_page("docs/explanation/wire.rst").split())
+        types = " ".join(f"{pdu_type.value} {pdu_type.name}" for pdu_type in wire.PDUType)
+        for fact in (
+            f"type {types} In the handshake",
+            f"{wire.MAGIC:X} {min(wire.PDUType)} to {max(wire.PDUType)} type",
+            f"version, ``{wire.VERSION:X}``",
+            f"body, 0 to {wire.WINDOW} bytes",
+            f"0 4 8 {wire.HEADER_SIZE} +--",
+            f"|<--------- {wire.ENCRYPTED_HEADER_SIZE} --------->|<------ size + {wire.STREAM_OVERHEAD} ------>|",
+            f"An empty body has its {wire.STREAM_OVERHEAD} bytes",
+            f"CLIENT_AUTH, sealed to the server's key: {wire.SEALED_CLIENT_AUTH_SIZE} bytes",
+            f"SERVER_HELO, sealed to the client's key: {wire.SEALED_SERVER_HELO_SIZE} bytes",
+            f"{wire.CLIENT_AUTH_SIZE} bytes before the seal, which adds {wire.SEAL_OVERHEAD}:",
+            f"{wire.SERVER_HELO_SIZE} bytes before the seal, which adds {wire.SEAL_OVERHEAD}:",
+            f"header: type {wire.PDUType.CLIENT_AUTH:d}, size {wire.CLIENT_AUTH_SIZE - wire.HEADER_SIZE}",
+            f"header: type {wire.PDUType.SERVER_HELO:d}, size {wire.SERVER_HELO_SIZE - wire.HEADER_SIZE}",
+            f"a DATA of {ACKNOWLEDGEMENT_SIZE} bytes, ``{acknowledgement(wire.WINDOW).decode().rstrip(chr(0))}``",
+        ):
+            self.assertIn(fact, page)
+
+    def test_keywords(self) -> None:
+        """The page on endpoint strings has all keywords."""
+        listed = [row[0].strip("`") for row in rows("docs/reference/endpoints.rst") if row[0] != "Keyword"]
+        self.assertEqual(listed, [*SERVER_KEYWORDS, *CLIENT_KEYWORDS])

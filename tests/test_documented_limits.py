@@ -1,0 +1,133 @@
+"""
+The page of limits: it has all of them, with the numbers of the code, and what changes them does.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+import sodiumtwist
+from sodiumtwist import argon2
+from sodiumtwist.tap import LIMITS, Options
+
+from .pages import rows
+from .test_documented_names import find
+from .test_layering import PACKAGE, name_of
+
+#: Numbers among the package's constants that bound nothing, and why they have no row in the table of limits.
+NO_LIMITS = {
+    "the marks of the protocol and of its version": "core.wire.MAGIC core.wire.VERSION",
+    "sizes of fields, which the page on the wire has": """
+        core.wire.NONCE_SIZE core.wire.KEY_SIZE core.wire.STREAM_HEADER_SIZE core.wire.STREAM_OVERHEAD
+        core.wire.SEAL_OVERHEAD core.wire.HEADER_SIZE core.wire.CLIENT_AUTH_SIZE core.wire.SERVER_HELO_SIZE
+        core.wire.ENCRYPTED_HEADER_SIZE core.wire.PDU_OVERHEAD transfer.ACKNOWLEDGEMENT_SIZE
+    """,
+    "the size of a hash": "core.handshake.FINGERPRINT_SIZE",
+    "the marks of a database": "replays.APPLICATION_ID replays.SCHEMA_VERSION",
+    "exit statuses, which the page on sodiumtwist has": """
+        running.EXIT_USAGE running.EXIT_NOT_CONNECTED running.EXIT_REFUSED running.EXIT_BROKEN
+        running.EXIT_INTERRUPTED running.EXIT_OUTPUT_GONE
+    """,
+}
+
+
+def is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+class LimitTests(SynchronousTestCase):
+    """The tables of limits."""
+
+    # What is in KiB has that unit in the code, too; and what is in nanoseconds.
+    UNITS = {"": 1, "bytes": 1, "s": 1, "ns": 1, "KiB": 1, "MiB": 1 << 20, "GiB": 1 << 30}
+
+    def value(self, where: str) -> Any:
+        named = re.fullmatch(r"``(.*): ([\w.]+)(?:\((\w+)\))?``", where)
+        assert named is not None, where
+        path, name, argument = named.groups()
+        found = find(path, name)
+        if argument is not None:
+            return inspect.signature(found).parameters[argument].default
+        return found.cache_parameters()["maxsize"] if hasattr(found, "cache_parameters") else found
+
+    def table(self) -> list[list[str]]:
+        return [row for row in rows("docs/reference/limits.rst") if row[0] != "Limit"]
+
+    def changed_by(self) -> Iterator[tuple[str, str]]:
+        """Where a limit stands, and a name of what changes it."""
+        for _, _, where, how in self.table():
+            self.assertRegex(how, r"\A(–|``[^`]+``(, ``[^`]+``)*)\Z", where)
+            for name in re.findall(r"``([^`]+)``", how):
+                yield where.strip("`"), name
+
+    def test_numbers(self) -> None:
+        """They have the numbers of the code."""
+        self.assertGreater(len(self.table()), 60)
+        for what, default, where, _ in self.table():
+            number, _, unit = default.partition(" ")
+            self.assertEqual(float(Fraction(number.replace(",", ""))) * self.UNITS[unit], self.value(where), what)
+
+    def test_constants(self) -> None:
+        """Each number among the package's constants has a row, or is known to be none."""
+        listed = [where for _, _, where, _ in self.table()]
+        known = {name for names in NO_LIMITS.values() for name in names.split()}
+        found = set()
+        for file in PACKAGE.rglob("*.py"):
+            path, module = file.relative_to(PACKAGE).as_posix(), name_of(file)
+            for name in re.findall(r"^([A-Z][A-Z_0-9]*)(?:: .*)? = ", file.read_text(encoding="utf-8"), re.M):
+                if is_number(find(path, name)):
+                    found.add(f"{module}.{name}")
+                    if f"{module}.{name}" not in known:
+                        self.assertIn(f"``{path}: {name}``", listed)
+        self.assertEqual(known - found, set())
+
+    def test_fields_and_arguments(self) -> None:
+        """So has each number that may be given in code."""
+        listed = {where.strip("`") for _, _, where, _ in self.table()}
+        named = {name for _, name in self.changed_by()}
+        for name in sodiumtwist.__all__:
+            given = getattr(sodiumtwist, name)
+            try:
+                parameters = inspect.signature(given).parameters.values()
+            except ValueError:
+                continue  # an exception or an interface
+            path = given.__module__.removeprefix("sodiumtwist.").replace(".", "/") + ".py"
+            for parameter in parameters:
+                if is_number(parameter.default):
+                    where = {f"{path}: {name}.{parameter.name}", f"{path}: {name}({parameter.name})"}
+                    self.assertTrue(where & listed or f"{name}({parameter.name}=)" in named, where)
+
+    def test_limit_names(self) -> None:
+        """Each name of ``--limit`` stands where its limit is, and no other does."""
+        bare = {(where, name) for where, name in self.changed_by() if re.fullmatch(r"[a-z][a-z-]*", name)}
+        self.assertEqual({name for _, name in bare}, set(LIMITS))
+        for where, name in bare:
+            kind, argument = LIMITS[name]
+            self.assertRegex(where, rf": ({kind.__name__}\.{argument}|Replay\w+\({argument}\))$")
+
+    def test_options(self) -> None:
+        """What is said to change a limit does."""
+        for where, name in self.changed_by():
+            argument = where.rpartition(".")[2]
+            if name.startswith("--"):
+                options = Options()
+                options.parseOptions([name, "7"])
+                self.assertEqual(getattr(options["timeouts"], argument), 7, name)
+            elif setting := re.fullmatch(r"argon2:FILE:(\w+)=", name):
+                self.assertEqual(
+                    inspect.signature(argon2.Argon2File).parameters[setting[1]].default, self.value(f"``{where}``")
+                )
+                self.assertRaisesRegex(
+                    FileNotFoundError, "'/nowhere'", argon2.from_argument, f"/nowhere:{setting[1]}=7"
+                )
+            elif call := re.fullmatch(r"(\w+)\((\w+)=\)", name):
+                parameters = inspect.signature(getattr(sodiumtwist, call[1])).parameters
+                self.assertEqual(parameters[call[2]].default, self.value(f"``{where}``"), name)
+            else:
+                self.assertIn(name, LIMITS)
