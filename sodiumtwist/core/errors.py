@@ -3,9 +3,9 @@ The errors that are sodiumtwist's own, about keys, calls and peers::
 
     SodiumError
     |-- InvalidKey (also a ValueError)
-    |-- LocalProtocolError              the caller misused the API
-    |   |-- PayloadTooLarge
-    |   `-- TooManyRequests         more unanswered than the limit
+    |-- LocalProtocolError              a call, an argument or a file on this side is wrong
+    |   |-- PayloadTooLarge             more than fits one DATA
+    |   `-- TooManyRequests             more unanswered than the limit
     `-- RemoteProtocolError             drop the connection, tell the peer nothing
         |-- MalformedPDU                bytes that are no PDU of this protocol
         |-- UnexpectedPDU               a valid PDU at the wrong moment
@@ -34,7 +34,7 @@ class InvalidKey(SodiumError, ValueError):
 
 
 class LocalProtocolError(SodiumError):
-    """The caller asked for something the protocol, or its present state, does not allow."""
+    """The caller asked for what the protocol, or its present state, does not allow, or an argument or file is wrong."""
 
 
 class PayloadTooLarge(LocalProtocolError):

@@ -23,7 +23,7 @@ def parse_key(text: str, what: str = "key") -> bytes:
     :param text: 64 hex digits; white space around them is allowed.
     :param what: what to call it in the error, which never shows the text.
     :return: 32 bytes.
-    :raises InvalidKey: for anything else.
+    :raises InvalidKey: for any other text.
     """
     digits = text.strip()
     if len(digits) != 2 * KEY_SIZE:
@@ -75,7 +75,7 @@ class KeyPair:
         """
         Make the pair that belongs to a secret key of 64 hex digits.
 
-        :raises InvalidKey: for anything else.
+        :raises InvalidKey: for any other text.
         """
         return cls.from_secret(parse_key(text, "private key"))
 
