@@ -8,7 +8,7 @@ import os
 import random
 import tempfile
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, cast
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
@@ -31,15 +31,13 @@ from twisted.trial.unittest import TestCase
 from sodiumtwist import AuthenticationFailed, SodiumClientFactory, SodiumServerFactory
 
 from .certificates import Authority
+from .over_sockets import Signalling, SocketClient, SocketEchoServer, SocketServer
 from .pair import (
     CLIENT_PAIR,
     LOGIN,
     Boom,
     ClientArguments,
-    EchoServer,
     Recorder,
-    RecordingClient,
-    RecordingServer,
     make_client_factory,
     make_server_factory,
 )
@@ -48,62 +46,6 @@ from .ports import port_number
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
-
-
-T = TypeVar("T")
-
-
-def _later(deferred: Deferred[T], result: T) -> None:
-    """Fire it when the hook that says so is over."""
-    reactor.callLater(0, deferred.callback, result)
-
-
-class Signalling(Recorder):
-    """Tells by Deferreds what a test over sockets waits for."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.opened: Deferred[None] = Deferred()
-        self.lost: Deferred[type[BaseException] | None] = Deferred()
-        self._wanted: tuple[int, Deferred[None]] | None = None
-        self._size = 0
-
-    def want(self, size: int) -> Deferred[None]:
-        """Fires when payloads of so many bytes were received in all."""
-        wanted: Deferred[None] = Deferred()
-        self._wanted = size, wanted
-        self._check()
-        return wanted
-
-    def _check(self) -> None:
-        if self._wanted is not None and self._size >= self._wanted[0]:
-            wanted, self._wanted = self._wanted[1], None
-            _later(wanted, None)
-
-    def authenticated(self) -> None:
-        super().authenticated()
-        _later(self.opened, None)
-
-    def payload_received(self, payload: bytes) -> None:
-        super().payload_received(payload)
-        self._size += len(payload)
-        self._check()
-
-    def connection_lost(self, reason: Failure) -> None:
-        super().connection_lost(reason)
-        _later(self.lost, reason.type)
-
-
-class SocketServer(Signalling, RecordingServer):
-    pass
-
-
-class SocketEchoServer(SocketServer, EchoServer):
-    pass
-
-
-class SocketClient(Signalling, RecordingClient):
-    pass
 
 
 def has_no_delay(end: Recorder) -> bool:
