@@ -51,7 +51,7 @@ def unsent(transport: Any) -> int:
     """
     try:
         waiting = fcntl.ioctl(transport.getHandle(), termios.TIOCOUTQ, bytes(4))
-    except (AttributeError, OSError):
+    except (AttributeError, TypeError, OSError):
         return 0
     return int.from_bytes(waiting, sys.byteorder) + len(transport.dataBuffer)
 

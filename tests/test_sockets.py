@@ -22,13 +22,14 @@ from twisted.internet.endpoints import (
     wrapClientTLS,
 )
 from twisted.internet.error import ConnectionDone, ConnectionLost
-from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint, ITCPTransport
+from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint, ITCPTransport, ITLSTransport
 from twisted.internet.ssl import Certificate, PrivateCertificate, optionsForClientTLS
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
 from sodiumtwist import AuthenticationFailed, SodiumClientFactory, SodiumServerFactory
+from sodiumtwist.sockets import unsent
 
 from .certificates import Authority
 from .over_sockets import Signalling, SocketClient, SocketEchoServer, SocketServer
@@ -220,6 +221,14 @@ class SocketTests(TestCase):
         client_end = await self.connect_to(endpoint, make_client_factory(Clock(), client))
         await client_end.opened
         return self.servers[0], client_end
+
+    async def test_unsent(self) -> None:
+        """What a socket holds can be told, and can no longer when TLS was begun on it."""
+        server, client = await self.start()
+        client.write(bytes(1_000_000))
+        self.assertGreater(unsent(client.transport), 0)
+        cast(ITLSTransport, client.transport).startTLS(optionsForClientTLS("localhost"))
+        self.assertEqual(unsent(client.transport), 0)
 
     async def test_tls(self) -> None:
         server, client = await self.start_tls(SocketEchoServer, SocketClient)
