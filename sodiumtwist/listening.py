@@ -24,7 +24,7 @@ from twisted.python.failure import Failure
 from .addresses import describe_address, describe_bad_endpoint, describe_endpoint_error, masked
 from .options import ServiceOptions
 
-#: Seconds that stopping may take to close what is open, and between two looks whether it is.
+#: Seconds that stopping may take in all, and between two looks whether what is open is closed.
 STOP_TIMEOUT = 5.0
 STOP_POLL = 0.01
 
@@ -136,6 +136,10 @@ class ListeningService(Service):
         """Tell whether nothing is connected or to be finished any more. For subclasses."""
         return True
 
+    def release(self) -> Deferred[None] | None:
+        """Close what is kept open, when nothing is connected any more. For subclasses."""
+        return None
+
     def privilegedStartService(self) -> None:
         """
         Listen.
@@ -193,13 +197,20 @@ class ListeningService(Service):
     @inlineCallbacks
     def stopService(self) -> Generator[Deferred[Any], Any, None]:
         """
-        Stop listening, and drop what is connected; each takes 5 seconds at most.
+        Stop listening, drop what is connected, and release what is kept open. Done within 5 seconds; what takes
+        longer is not waited for.
         """
         super().stopService()  # type: ignore[no-untyped-call]
+        limit = self._reactor.seconds() + STOP_TIMEOUT
+
+        def in_time(waiting: Deferred[Any]) -> Deferred[Any]:
+            left = max(0, limit - self._reactor.seconds())
+            return waiting.addTimeout(left, self._reactor, lambda result, timeout: None)
+
         ports, self._ports = self._ports, []
         closing = DeferredList([maybeDeferred(port.stopListening) for port in ports], consumeErrors=True)
         self.drop()
-        yield closing.addTimeout(STOP_TIMEOUT, self._reactor, lambda result, timeout: None)
-        limit = self._reactor.seconds() + STOP_TIMEOUT
+        yield in_time(closing)
         while not self.is_idle() and self._reactor.seconds() < limit:
             yield deferLater(self._reactor, STOP_POLL)
+        yield in_time(maybeDeferred(self.release))

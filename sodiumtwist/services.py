@@ -7,11 +7,11 @@ from __future__ import annotations
 import ipaddress
 import os
 import shlex
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Mapping
 from socket import gethostname
 from typing import Any
 
-from twisted.internet.defer import Deferred, inlineCallbacks, maybeDeferred
+from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import quoteStringArgument
 from twisted.internet.interfaces import IAddress
 
@@ -19,7 +19,7 @@ from .addresses import masked
 from .auth import DEFAULT_LOGIN, DEFAULT_PASSPHRASE
 from .core.errors import LocalProtocolError
 from .factories import SodiumServerFactory
-from .listening import STOP_TIMEOUT, ListeningService
+from .listening import ListeningService
 from .transfer import UploadFactory
 
 STOPPING = "the server is stopping"
@@ -94,12 +94,16 @@ class SodiumService(ListeningService):
         if self._options["warning"]:
             self._log.warn("{line}", line=self._options["warning"])
 
-    @inlineCallbacks
-    def stopService(self) -> Generator[Deferred[Any], Any, None]:
-        """As any :class:`ListeningService`, and the database of handshakes is closed then."""
-        yield super().stopService()
-        closing = maybeDeferred(getattr(self._factory.replays, "close", lambda: None))
-        yield closing.addTimeout(STOP_TIMEOUT, self._reactor, lambda result, timeout: None)
+    def drop(self) -> None:
+        for connection in list(self._factory.connections):
+            connection.abort(LocalProtocolError(STOPPING))
+
+    def is_idle(self) -> bool:
+        return not self._factory.connections
+
+    def release(self) -> Deferred[None] | None:
+        close: Callable[[], Deferred[None]] | None = getattr(self._factory.replays, "close", None)
+        return None if close is None else close()
 
 
 class UploadService(SodiumService):
@@ -117,13 +121,12 @@ class UploadService(SodiumService):
         self._log.info("to send a file here: {command}", command=send_command(description, address, self._options))
 
     def drop(self) -> None:
-        for connection in list(self._factory.connections):
-            connection.abort(LocalProtocolError(STOPPING))
+        super().drop()
         for receiver in list(self._factory.receiving):
             receiver.give_up(STOPPING)
 
     def is_idle(self) -> bool:
-        return not (self._factory.connections or self._factory.receiving)
+        return super().is_idle() and not self._factory.receiving
 
 
 class ForwardService(SodiumService):
@@ -136,10 +139,3 @@ class ForwardService(SodiumService):
     def listens(self, description: str, address: IAddress) -> None:
         command = tunnel_command(description, address, self._options)
         self._log.info("to connect a local port to this: {command}", command=command)
-
-    def drop(self) -> None:
-        for connection in list(self._factory.connections):
-            connection.abort(LocalProtocolError(STOPPING))
-
-    def is_idle(self) -> bool:
-        return not self._factory.connections

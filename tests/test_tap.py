@@ -4,20 +4,24 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import tempfile
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
-from sodiumtwist import KeyPair, services
+from sodiumtwist import KeyPair, SodiumServerProtocol, services
 from sodiumtwist.keyfiles import write_key_file
 from sodiumtwist.listening import is_local
+from sodiumtwist.replays import ReplayMemory
 from sodiumtwist.services import SodiumService, send_command
 from sodiumtwist.tap import Options, makeService
 
+from .pair import MemoryTransport, build
 from .processes import PUBLIC, SECRET
 
 
@@ -161,6 +165,23 @@ class LocalTests(SynchronousTestCase):
             self.assertIs(is_local(description), local, description)
 
 
+class ClosingMemory(ReplayMemory):
+    """
+    One that is closed.
+
+    :ivar closings: how often it was asked to.
+    """
+
+    def __init__(self, closed: Deferred[None]) -> None:
+        super().__init__()
+        self.closings = 0
+        self._closed = closed
+
+    def close(self) -> Deferred[None]:
+        self.closings += 1
+        return self._closed
+
+
 class ServiceTests(TapTestCase):
     """Starting and stopping without a network."""
 
@@ -185,6 +206,28 @@ class ServiceTests(TapTestCase):
         self.reactor.advance(5)
         self.assertIsNone(self.successResultOf(stopped))
         self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_stop_in_time(self) -> None:
+        """A port, a connection and a database that do not close take five seconds, however many of them do not."""
+        for stuck in itertools.product((True, False), repeat=3):
+            if not any(stuck):
+                break
+            port, connection, database = stuck
+            service = self.make("-k", SECRET)
+            service.startService()
+            service._factory.replays = replays = ClosingMemory(Deferred() if database else succeed(None))
+            if port:
+                self.patch(service._ports[0], "stopListening", Deferred)
+            if connection:
+                protocol = build(service._factory, SodiumServerProtocol)
+                protocol.makeConnection(MemoryTransport(protocol))
+            stopped = service.stopService()
+            self.reactor.advance(4)
+            self.assertNoResult(stopped)
+            self.reactor.advance(1)
+            self.assertIsNone(self.successResultOf(stopped), stuck)
+            self.assertEqual(replays.closings, 1)
+            self.assertEqual(self.reactor.getDelayedCalls(), [])
 
     def test_fresh_key(self) -> None:
         """Without a key each service has another one."""
