@@ -29,10 +29,12 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
 from sodiumtwist import AuthenticationFailed, SodiumClientFactory, SodiumServerFactory
+from sodiumtwist.core.wire import SEALED_CLIENT_AUTH_SIZE
 from sodiumtwist.sockets import unsent
 
 from .certificates import Authority
-from .over_sockets import Signalling, SocketClient, SocketEchoServer, SocketServer
+from .checkers import AnyChecker, AvatarId
+from .over_sockets import Signalling, SocketClient, SocketEchoServer, SocketServer, later
 from .pair import (
     CLIENT_PAIR,
     LOGIN,
@@ -72,6 +74,12 @@ class SocketTests(TestCase):
 
         return make_server_factory(clock, make)
 
+    async def listen(self, factory: SodiumServerFactory) -> TCP4ClientEndpoint:
+        """Listen over TCP, and tell where to connect."""
+        port = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(factory)
+        self.addCleanup(port.stopListening)
+        return TCP4ClientEndpoint(reactor, "127.0.0.1", port_number(port))
+
     async def connect_to(self, endpoint: IStreamClientEndpoint, factory: SodiumClientFactory) -> SocketClient:
         """Connect a client, until the test is over."""
         client = await endpoint.connect(factory)
@@ -95,10 +103,7 @@ class SocketTests(TestCase):
     ) -> SocketClient:
         """Connect over TCP; nobody has been let in yet."""
         clock = clock or Clock()
-        below = TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1")
-        port = await below.listen(self.server_factory(server, clock))
-        self.addCleanup(port.stopListening)
-        endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", port_number(port))
+        endpoint = await self.listen(self.server_factory(server, clock))
         return await self.connect_to(endpoint, make_client_factory(clock, client, **arguments))
 
     async def start(
@@ -221,6 +226,38 @@ class SocketTests(TestCase):
         client_end = await self.connect_to(endpoint, make_client_factory(Clock(), client))
         await client_end.opened
         return self.servers[0], client_end
+
+    async def test_flood_before_the_decision(self) -> None:
+        """A client that sends much and is not decided on makes us hold 400 bytes, while another one is served."""
+        held: list[int] = []
+        flooded: Deferred[None] = Deferred()
+
+        class Server(SocketEchoServer):
+            def dataReceived(self, data: bytes) -> None:
+                if not self.is_authenticated:
+                    held.append(len(data) + self._connection.buffered)
+                super().dataReceived(data)
+                if not flooded.called and self.login is not None and self._connection.buffered:
+                    later(flooded, None)
+
+        late: Deferred[AvatarId] = Deferred()
+        decisions: list[bytes | Deferred[AvatarId]] = [LOGIN.encode(), late]
+        factory = self.server_factory(Server, Clock())
+        factory.checker = AnyChecker(lambda credentials: decisions.pop())
+        endpoint = await self.listen(factory)
+        first = await self.connect_to(endpoint, make_client_factory(Clock(), SocketClient))
+        flood = random.Random(3).randbytes(3_000_000)
+        first.write(flood)
+        await flooded
+        second = await self.connect_to(endpoint, make_client_factory(Clock(), SocketClient))
+        await second.opened
+        second.send_data(b"served")
+        await second.want(6)
+        self.assertEqual(max(held), SEALED_CLIENT_AUTH_SIZE)
+        late.callback(LOGIN.encode())
+        await first.want(len(flood))
+        self.assertEqual(b"".join(first.payloads), flood)
+        self.assertEqual(max(held), SEALED_CLIENT_AUTH_SIZE)
 
     async def test_unsent(self) -> None:
         """What a socket holds can be told, and can no longer when TLS was begun on it."""

@@ -34,7 +34,8 @@ from .wire import (
     ClientAuth,
 )
 
-#: What may wait behind a CLIENT_AUTH until it is decided on: one PDU of the largest size, in bytes.
+#: How much a caller should let wait behind a CLIENT_AUTH that is not decided on: one PDU of the largest size, in
+#: bytes. The caller sees to it; nothing here does.
 PENDING_LIMIT = WINDOW + PDU_OVERHEAD
 
 
