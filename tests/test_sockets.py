@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import random
+import socket
 import tempfile
 from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
@@ -22,7 +23,7 @@ from twisted.internet.endpoints import (
     wrapClientTLS,
 )
 from twisted.internet.error import ConnectionDone, ConnectionLost
-from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint, ITCPTransport, ITLSTransport
+from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint, ISystemHandle, ITCPTransport, ITLSTransport
 from twisted.internet.ssl import Certificate, PrivateCertificate, optionsForClientTLS
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
@@ -53,6 +54,12 @@ if TYPE_CHECKING:
 
 def has_no_delay(end: Recorder) -> bool:
     return bool(cast(ITCPTransport, end.transport).getTcpNoDelay())
+
+
+def shrink(end: Recorder) -> None:
+    """Have the system buffer little of what is sent."""
+    handle = cast(socket.socket, cast(ISystemHandle, end.transport).getHandle())
+    handle.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
 
 
 class SocketTests(TestCase):
@@ -171,6 +178,29 @@ class SocketTests(TestCase):
         source = PullSource(client, payloads)
         client.registerProducer(source, False)
         await client.want(3_000_000)
+        self.assertEqual(b"".join(client.payloads), b"".join(payloads))
+
+    async def test_small_buffers(self) -> None:
+        """Of what they are given at once, sockets take a part: the rest keeps its order."""
+
+        class Client(SocketClient):
+            def connectionMade(self) -> None:
+                super().connectionMade()
+                shrink(self)
+
+        class Server(SocketEchoServer):
+            def connectionMade(self) -> None:
+                super().connectionMade()
+                shrink(self)
+
+        client = await self.connect(Server, Client, reactor)
+        await client.opened
+        noise = random.Random(11)
+        payloads = [noise.randbytes(noise.choice([0, 10, 1000, 10_000, 60_000])) for _ in range(60)]
+        for payload in payloads[:30]:
+            client.send_data(payload)
+        client.registerProducer(PullSource(client, payloads[30:]), False)
+        await client.want(sum(map(len, payloads)))
         self.assertEqual(b"".join(client.payloads), b"".join(payloads))
 
     async def test_paused_reader(self) -> None:
