@@ -59,4 +59,4 @@ def run(plan: Plan) -> Iterator[Table]:
         "alone": partial(ping, plan.pings, False),
         "beside a connection that sends flat out": partial(ping, plan.pings, True),
     }
-    yield in_turn(table, ways, plan.rounds)
+    yield in_turn(table, ways, plan.rounds, plan.warm_up)

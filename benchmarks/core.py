@@ -114,7 +114,7 @@ def run(plan: Plan) -> Iterator[Table]:
         measure = {
             name: lambda take=take, body=body, count=count: count / take(body, count) for name, take in ways.items()
         }
-        yield in_turn(pdus, measure, plan.rounds)
+        yield in_turn(pdus, measure, plan.rounds, plan.warm_up)
         rates = Table(f"core-bytes-{size}", f"core alone, {label} payloads, the same as bytes", "MB/s", compared=False)
         rates.rows += [Row(row.name, [sample * size / 1e6 for sample in row.samples], row.note) for row in pdus.rows]
         yield rates

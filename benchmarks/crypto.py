@@ -181,4 +181,4 @@ def run(plan: Plan) -> Iterator[Table]:
                 for name, begin in ways.items()
             }
             table = Table(f"crypto-{verb}-{size}", f"secretstream {verb}, {label} PDUs", "MB/s")
-            yield in_turn(table, measure, plan.rounds)
+            yield in_turn(table, measure, plan.rounds, plan.warm_up)

@@ -51,11 +51,11 @@ def run(plan: Plan) -> Iterator[Table]:
         for rate, total, line in ((0.0, plan.distance_bytes, "no limit"), (plan.link_rate, plan.link_bytes, "a link")):
             for delay in plan.delays:
                 progress(f"distance, {delay * 1000:g} ms, {line}")
-                yield _at(servers, ports, delay, rate, _tasks(delay, total, plan.stop_and_wait_seconds), plan.rounds)
+                yield _at(servers, ports, delay, rate, _tasks(delay, total, plan.stop_and_wait_seconds), plan)
 
 
 def _at(
-    servers: Servers, ports: dict[str, int], delay: float, rate: float, tasks: dict[str, tuple[Peer, Task]], rounds: int
+    servers: Servers, ports: dict[str, int], delay: float, rate: float, tasks: dict[str, tuple[Peer, Task]], plan: Plan
 ) -> Table:
     with Child("delay_line", "serve", ports=ports, delay=delay, rate=rate) as proxy:
         through: dict[str, Any] = proxy.hear()
@@ -67,4 +67,5 @@ def _at(
         measure = {name: measuring(peer, task) for name, (peer, task) in tasks.items()}
         line = f"{rate / 1e6:g} MB/s" if rate else "no limit"
         key = f"distance-{'link' if rate else 'open'}-{delay * 1000:g}"
-        return in_turn(Table(key, f"distance, {delay * 1000:g} ms each way, {line}", "MB/s"), measure, rounds)
+        table = Table(key, f"distance, {delay * 1000:g} ms each way, {line}", "MB/s")
+        return in_turn(table, measure, plan.rounds, plan.warm_up)

@@ -257,7 +257,7 @@ def run(plan: Plan) -> Iterator[Table]:
         kind = "a RAM disk" if directory else "a disk"
         table = Table("send", f"a file of {size // MIB} MiB, from {kind} to it, whole processes", "MB/s")
         measure = {"sodiumtwist send": _sending(copying, stack), "scp": scp.copy}
-        in_turn(table, measure, plan.rounds)
+        in_turn(table, measure, plan.rounds, plan.warm_up)
         if scp.cipher and not table.rows[1].note:
             table.rows[1].note = scp.cipher
         yield table

@@ -135,7 +135,7 @@ def run_workloads(plan: Plan, names: Sequence[str], keys: Sequence[str] | None =
             if task.workload in names and taking_part:
                 progress(title)
                 measure = {peer.name: measuring(peer, task, amount) for peer in taking_part}
-                table = in_turn(Table(key, title, unit), measure, plan.rounds)
+                table = in_turn(Table(key, title, unit), measure, plan.rounds, plan.warm_up)
                 for peer, row in zip(taking_part, table.rows, strict=True):
                     row.note = row.note or peer.notes.get(task.workload, "")
                 yield table

@@ -18,7 +18,8 @@ class Plan:
     """
     Sizes are in bytes, times in seconds.
 
-    :ivar rounds: how often each figure is taken, after a warm-up.
+    :ivar rounds: how often each figure is taken.
+    :ivar warm_up: whether it is taken once more before, which does not count.
     :ivar crypto_bytes: through one direction of one stream.
     :ivar core_bytes: likewise, for large payloads.
     :ivar core_pdus: how many, for small ones.
@@ -39,6 +40,7 @@ class Plan:
     """
 
     rounds: int = 5
+    warm_up: bool = True
     crypto_bytes: int = 256 * MIB
     core_bytes: int = 128 * MIB
     core_pdus: int = 50_000
@@ -62,6 +64,7 @@ FULL = Plan()
 
 QUICK = Plan(
     rounds=1,
+    warm_up=False,
     crypto_bytes=4 * MIB,
     core_bytes=4 * MIB,
     core_pdus=1_000,

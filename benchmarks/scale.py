@@ -114,7 +114,7 @@ def run(plan: Plan) -> Iterator[Table]:
         # Both peers in turn, number by number, though each has a table of its own.
         both = Table("", "", "")
         measure = {f"{name} {count}": _measuring(crowds, name, count) for count in chosen for name in PEERS}
-        in_turn(both, measure, plan.rounds if usual else 1, warm_up=usual)
+        in_turn(both, measure, plan.rounds if usual else 1, warm_up=usual and plan.warm_up)
         rows = iter(both.rows)
         for count in chosen:
             for name in PEERS:
@@ -133,7 +133,7 @@ def _measuring(crowds: Crowds, name: str, count: int) -> Callable[[], float]:
 
 def _counted(samples: list[float], count: int, plan: Plan) -> list[float]:
     """Those without the warm-up's."""
-    return samples[1:] if count <= plan.crowd_rounds_to else samples
+    return samples[1:] if plan.warm_up and count <= plan.crowd_rounds_to else samples
 
 
 def _accepting(crowds: Crowds, plan: Plan, counts: list[int]) -> Table:

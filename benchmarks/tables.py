@@ -124,7 +124,7 @@ def number(value: float) -> str:
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.3g}"
 
 
-def in_turn(table: Table, measure: Mapping[str, Callable[[], float]], rounds: int, warm_up: bool = True) -> Table:
+def in_turn(table: Table, measure: Mapping[str, Callable[[], float]], rounds: int, warm_up: bool) -> Table:
     """
     Measure A B C A B C …, the first time as a warm-up that does not count. What is not there or does
     not work gets a note and no further turn.

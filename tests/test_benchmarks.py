@@ -11,7 +11,7 @@ import socket
 import sys
 import tempfile
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from twisted.internet.protocol import Protocol
 from twisted.internet.task import Clock
@@ -26,9 +26,6 @@ from benchmarks.tables import Failed, NotInstalled, Row, Table, in_turn
 
 from .pair import MemoryTransport
 from .processes import ProcessTestCase, Running, clean_environment
-
-if TYPE_CHECKING:
-    pass
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
@@ -157,6 +154,8 @@ class RunTests(ProcessTestCase):
             self.assertEqual((running.wait(), running.output), (1, []))
             self.assert_one_line(running.errors, "^benchmarks: --plot needs matplotlib, which the extra 'bench' has")
             return
+        self.run_quickly("--only", "serial", "--plot", self.path("serial.svg"))
+        self.assertIn(b"<svg", self.read("serial.svg"))
         from benchmarks.plot import draw
 
         tables = [
@@ -165,7 +164,6 @@ class RunTests(ProcessTestCase):
         ]
         for name in ("one.svg", "two.svg"):
             draw(tables, self.path(name))
-        self.assertIn(b"<svg", self.read("one.svg"))
         self.assertEqual(self.read("one.svg"), self.read("two.svg"))
 
     def test_bad_options(self) -> None:
@@ -183,7 +181,7 @@ class ScaleTests(ProcessTestCase):
         """They are held, send, and end."""
         code = (
             "from benchmarks import scale; from benchmarks.plan import Plan; "
-            "plan = Plan(rounds=1, crowds=(1, 30), crowd_bytes=4_000_000); scale.MEASURABLE = 30; "
+            "plan = Plan(rounds=1, crowds=(1, 30), crowd_bytes=4_000_000); scale.MEASURABLE, scale.QUIET = 30, 0.1; "
             "[print(table.as_text()) for table in scale.run(plan)]"
         )
         running = self.run_process([sys.executable, "-c", code], cwd=ROOT, env=unmeasured())
@@ -214,7 +212,7 @@ class ScaleTests(ProcessTestCase):
 class TableTests(SynchronousTestCase):
     """Figures in turn."""
 
-    def measure(self, *turns: Any, rounds: int = 3) -> tuple[Table, list[str]]:
+    def measure(self, *turns: Any, rounds: int = 3, warm_up: bool = True) -> tuple[Table, list[str]]:
         """Measure 'a' and 'b'; give what 'b' does at each turn."""
         calls: list[str] = []
         figures = iter(turns)
@@ -230,7 +228,7 @@ class TableTests(SynchronousTestCase):
                 raise figure
             return float(figure)
 
-        return in_turn(Table("k", "t", "u"), {"a": ours, "b": theirs}, rounds), calls
+        return in_turn(Table("k", "t", "u"), {"a": ours, "b": theirs}, rounds, warm_up), calls
 
     def test_alternation(self) -> None:
         """A B A B, the first of which does not count."""
@@ -245,6 +243,12 @@ class TableTests(SynchronousTestCase):
         ratio = table.ratio(table.rows[1])
         assert ratio is not None
         self.assertEqual(ratio.median, 0.04)
+
+    def test_no_warm_up(self) -> None:
+        """The first counts."""
+        table, calls = self.measure(5, rounds=1, warm_up=False)
+        self.assertEqual(calls, ["a", "b"])
+        self.assertEqual([row.samples for row in table.rows], [[10.0], [5.0]])
 
     def test_missing(self) -> None:
         """What isn't there is asked once; others go on."""
