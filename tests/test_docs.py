@@ -198,7 +198,7 @@ class UnitTests(ProcessTestCase):
         path = self.path("sodiumtwist.service")
         with open(path, "w") as file:
             file.write(read_page(UNIT).replace("/opt/sodiumtwist/bin/twistd", "/bin/sh"))
-        done = subprocess.run([program, "verify", "--man=no", path], capture_output=True, text=True)
+        done = subprocess.run([program, "verify", path], capture_output=True, text=True)
         about = [line for line in done.stderr.splitlines() if "sodiumtwist.service" in line]
         self.assertEqual((done.returncode, about), (0, []), done.stderr)
 
