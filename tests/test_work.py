@@ -256,4 +256,5 @@ class IdleTests(SynchronousTestCase):
             server.makeConnection(MemoryTransport(server))
             return server
 
-        self.assertLess(self.grown_by(ours) - self.grown_by(plain), 5400)
+        bound = 5400 if sys.version_info >= (3, 11) else 5700  # before, each object has a dict of its own
+        self.assertLess(self.grown_by(ours) - self.grown_by(plain), bound)
