@@ -8,12 +8,14 @@ import os
 import struct
 import subprocess
 import sys
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 from types import ModuleType
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from fuzz import client_handshake, server_handshake, streams
+from fuzz import client_handshake, run, server_handshake, streams
 from fuzz.run import TARGETS
 from sodiumtwist.core import base, wire
 
@@ -61,6 +63,14 @@ class CorpusTests(SynchronousTestCase):
         """Only programs need it."""
         program = f"import sys; from fuzz import {', '.join(TARGETS)}; sys.exit('atheris' in sys.modules)"
         self.assertEqual(subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=os.environ).returncode, 0)
+
+    def test_skipped(self) -> None:
+        """Without atheris it is said that nothing was run."""
+        self.patch(run, "find_spec", lambda name: None)
+        self.patch(sys, "argv", ["run.py"])
+        with redirect_stdout(StringIO()) as said:
+            self.assertEqual(run.main(), 0)
+        self.assertRegex(said.getvalue(), "^skipped: atheris.* is not installed\n$")
 
 
 class FindingTests(SynchronousTestCase):
