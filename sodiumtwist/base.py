@@ -9,20 +9,21 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IConsumer, IDelayedCall, IProducer, IPushProducer
+from twisted.internet.interfaces import IConsumer, IDelayedCall, IProducer, IPushProducer, ITransport
 from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from .addresses import describe_address
-from .closing import ClosingProtocol
+from .closing import ApplicationTransport, ClosingProtocol
 from .core.errors import LocalProtocolError, RemoteProtocolError, WindowExceeded
 from .core.events import DataReceived, Event, PingReceived, PongReceived
+from .interfaces import IStreamTransport
 from .producers import PulledProducer
 from .sending import CORK_LIMIT
 from .sockets import READ_SIZE
@@ -130,12 +131,17 @@ class SodiumProtocol(ClosingProtocol):
 
     # What the transport calls
 
+    def makeConnection(self, transport: ITransport) -> None:
+        """Connect, to a transport that the application sees as an :class:`ApplicationTransport`."""
+        self.carrier = cast(IStreamTransport, transport)
+        super().makeConnection(ApplicationTransport(transport, self.close))  # type: ignore[no-untyped-call]
+
     def connectionMade(self) -> None:
         """Begin; ``authenticated`` comes later."""
         self._clock = self.factory.clock
         # One for each PING on its way: the Deferred to tell, or None for those of our own.
         self._pings: deque[Deferred[float] | None] = deque()
-        set_no_delay = getattr(self.transport, "setTcpNoDelay", None)
+        set_no_delay = getattr(self.carrier, "setTcpNoDelay", None)
         if set_no_delay is not None:
             with suppress(OSError):  # some Twisted versions have it for UNIX sockets, which have not
                 set_no_delay(True)
@@ -147,8 +153,8 @@ class SodiumProtocol(ClosingProtocol):
 
     def _read_up_to(self, size: int) -> None:
         """Let a socket's transport read no more than this at once, in bytes."""
-        if hasattr(self.transport, "bufferSize"):
-            self.transport.bufferSize = size
+        if hasattr(self.carrier, "bufferSize"):
+            self.carrier.bufferSize = size
 
     def dataReceived(self, data: bytes) -> None:
         """Bytes came, cut anywhere."""
@@ -293,10 +299,10 @@ class SodiumProtocol(ClosingProtocol):
         self._transport_paused = not self._transport_paused
         if self._transport_paused:
             self._connection.reading_paused()
-            self.transport.pauseProducing()
+            self.carrier.pauseProducing()
         else:
             self._connection.reading_resumed(self._clock.seconds())
-            self.transport.resumeProducing()
+            self.carrier.resumeProducing()
             self._arm_timer()
 
     # Sending
@@ -334,6 +340,10 @@ class SodiumProtocol(ClosingProtocol):
         finally:
             self._unblocking = False
         if self._write_blocked or self._done:
+            return
+        if getattr(self._gated, "disconnecting", False):
+            # Somebody closed the transport itself, and all is written.
+            self._open_gate()
             return
         if self._producer is not None:
             self._corking = True
@@ -402,4 +412,4 @@ class SodiumProtocol(ClosingProtocol):
                 self._log.failure("a producer failed when it was stopped")
 
     def _peer(self) -> str:
-        return describe_address(self.transport.getPeer())
+        return describe_address(self.carrier.getPeer())

@@ -5,10 +5,11 @@ How a connection ends: in order, with all delivered that was sent, or at once.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime, ITransport
 from twisted.python.failure import Failure
+from zope.interface import directlyProvides, providedBy
 
 from .core.errors import RemoteProtocolError
 from .core.keepalive import Timeouts
@@ -21,6 +22,28 @@ if TYPE_CHECKING:
 #: Seconds after which a connection that was closed in order, with all sent and nothing more received,
 #: waits no longer for the peer to close, too.
 LINGER = 5.0
+
+
+class ApplicationTransport:
+    """
+    What applications have as a protocol's ``transport``: all of what carries its PDUs, except that
+    ``loseConnection`` closes the protocol. The carrier's own waits for the producer that the protocol is to it.
+
+    :param carrier: a transport.
+    :param close: closes the protocol in order.
+    """
+
+    def __init__(self, carrier: ITransport, close: Callable[[], object]) -> None:
+        directlyProvides(self, providedBy(carrier))
+        self._carrier = carrier
+        self._close = close
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._carrier, name)
+
+    def loseConnection(self) -> None:
+        """Close the protocol in order, as its ``close()``."""
+        self._close()
 
 
 class ClosingProtocol(SendingProtocol):
@@ -97,7 +120,7 @@ class ClosingProtocol(SendingProtocol):
         if self._transport_paused and self._handing_over:
             # Over TLS the end comes by reading; and a peer that waits to be read must go on to read.
             self._transport_paused = False
-            self.transport.resumeProducing()
+            self.carrier.resumeProducing()
         self._go_on_closing()
 
     def _go_on_closing(self) -> None:
@@ -110,16 +133,16 @@ class ClosingProtocol(SendingProtocol):
             return
         self._handing_over = False
         self._open_gate()
-        if self._error is None and self.is_authenticated and half_closes(self.transport):
+        if self._error is None and self.is_authenticated and half_closes(self.carrier):
             # Closed with bytes unread, a socket resets the connection, and what the peer has not
             # read yet is lost to it.
-            self.transport.loseWriteConnection()
-            self.transport.resumeProducing()
-            self._left_unsent = unsent(self.transport)
+            self.carrier.loseWriteConnection()
+            self.carrier.resumeProducing()
+            self._left_unsent = unsent(self.carrier)
             self._linger_until = self._clock.seconds() + self._closing_time()
             self._time_closing(LINGER, self._linger)
         else:
-            self.transport.loseConnection()
+            self.carrier.loseConnection()
 
     def _closing_time(self) -> float:
         """How many seconds may pass without progress while closing in order."""
@@ -135,13 +158,13 @@ class ClosingProtocol(SendingProtocol):
 
     def _linger(self) -> None:
         """Look how closing goes on: the peer may still take what a socket holds, or send what is dropped."""
-        now, left = self._clock.seconds(), unsent(self.transport)
+        now, left = self._clock.seconds(), unsent(self.carrier)
         if left < self._left_unsent:
             self._linger_until = now + self._closing_time()
         quiet, self._heard_closing, self._left_unsent = not self._heard_closing, False, left
         if quiet and not left:
             self._time_closing(self._closing_time(), self._abort_transport)
-            self.transport.loseConnection()
+            self.carrier.loseConnection()
         elif now >= self._linger_until:
             self._abort_transport()
         else:
@@ -154,5 +177,5 @@ class ClosingProtocol(SendingProtocol):
         self._handing_over = False
         self._outgoing.clear()
         self._open_gate()
-        abort = getattr(self.transport, "abortConnection", None) or self.transport.loseConnection
+        abort = getattr(self.carrier, "abortConnection", None) or self.carrier.loseConnection
         abort()

@@ -16,7 +16,7 @@ from .core.errors import LocalProtocolError
 from .core.secretstream import Buffer
 from .interfaces import IStreamTransport
 from .producers import WriteGate
-from .sockets import CHUNK_SIZE, SEND_SIZE, is_bare_socket, send_at_once
+from .sockets import CHUNK_SIZE, SEND_SIZE, is_bare_socket, send_at_once, socket_below
 
 if TYPE_CHECKING:
     from .core.connection import ClientConnection, ServerConnection
@@ -35,6 +35,8 @@ class SendingProtocol(Protocol):
     """
 
     transport: IStreamTransport
+    # What carries the PDUs; the transport is what applications see of it.
+    carrier: IStreamTransport
 
     _connection: ServerConnection | ClientConnection = None  # type: ignore[assignment]  # before connectionMade()
     _done = False
@@ -46,7 +48,7 @@ class SendingProtocol(Protocol):
     _send_error: ConnectionLost | None = None
     _write_blocked = False
     _draining = False
-    _gated = False
+    _gated: IStreamTransport | None = None
 
     def _begin_to_send(self) -> None:
         """The transport is there."""
@@ -56,12 +58,13 @@ class SendingProtocol(Protocol):
         self._corked_size = 0
         # What was to be written while the transport took no more.
         self._outgoing: deque[bytes] = deque()
-        if is_bare_socket(self.transport):
-            self.transport.SEND_LIMIT = SEND_SIZE
+        if is_bare_socket(self.carrier):
+            self.carrier.SEND_LIMIT = SEND_SIZE
             self._early_limit = SOCKET_CORK_LIMIT
             self._at_once = self._at_once_limit = SEND_SIZE
-        self.transport.registerProducer(WriteGate(self._writing_blocked, self._writing_unblocked), True)
-        self._gated = True
+        # Not with TLS, which would not close for anyone as long as there is a producer, but with what can be full.
+        gated = self._gated = socket_below(self.carrier)
+        gated.registerProducer(WriteGate(self._writing_blocked, self._writing_unblocked), True)
 
     def _writing_blocked(self) -> None:
         """The transport takes no more."""
@@ -73,9 +76,10 @@ class SendingProtocol(Protocol):
 
     def _open_gate(self) -> None:
         # A producer that stays registered keeps Twisted from closing.
-        if self._gated:
-            self._gated = self._write_blocked = False
-            self.transport.unregisterProducer()
+        gated, self._gated = self._gated, None
+        if gated is not None:
+            self._write_blocked = False
+            gated.unregisterProducer()
 
     def send_data(self, payload: Buffer) -> None:
         """
@@ -150,12 +154,12 @@ class SendingProtocol(Protocol):
                 if self._at_once > 0:
                     self._at_once -= len(data)
                     try:
-                        data = send_at_once(self.transport, data)
+                        data = send_at_once(self.carrier, data)
                     except ConnectionLost as error:
                         self._send_error = error
                         self._at_once = self._at_once_limit = 0
                     if not data:
                         continue
-                self.transport.write(data)
+                self.carrier.write(data)
         finally:
             self._draining = False

@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
+from twisted.application.internet import ClientService
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.endpoints import (
@@ -237,10 +238,8 @@ class SocketTests(TestCase):
         self.assertEqual(server.factory.connections, set())
         self.assertEqual(len(self.flushLoggedErrors(Boom)), 1)
 
-    async def start_tls(
-        self, server: Callable[[], SocketServer], client: Callable[[], SocketClient]
-    ) -> tuple[SocketServer, SocketClient]:
-        """Connect over TLS, whose transport is a protocol on another one."""
+    async def listen_tls(self, server: Callable[[], SocketServer]) -> IStreamClientEndpoint:
+        """Listen over TLS, whose transport is a protocol on another one, and tell where to connect."""
         authority = Authority("known")
         directory = self.mktemp()
         os.mkdir(directory)
@@ -249,11 +248,16 @@ class SocketTests(TestCase):
         listening = SSL4ServerEndpoint(reactor, 0, certificate.options(), interface="127.0.0.1")
         port = await listening.listen(self.server_factory(server, Clock()))
         self.addCleanup(port.stopListening)
-        endpoint = wrapClientTLS(
+        return wrapClientTLS(
             optionsForClientTLS("localhost", trustRoot=Certificate.loadPEM(authority.pem())),
             TCP4ClientEndpoint(reactor, "127.0.0.1", port_number(port)),
         )
-        client_end = await self.connect_to(endpoint, make_client_factory(Clock(), client))
+
+    async def start_tls(
+        self, server: Callable[[], SocketServer], client: Callable[[], SocketClient]
+    ) -> tuple[SocketServer, SocketClient]:
+        """Connect over TLS."""
+        client_end = await self.connect_to(await self.listen_tls(server), make_client_factory(Clock(), client))
         await client_end.opened
         return self.servers[0], client_end
 
@@ -296,6 +300,42 @@ class SocketTests(TestCase):
         self.assertGreater(unsent(client.transport), 0)
         cast(ITLSTransport, client.transport).startTLS(optionsForClientTLS("localhost"))
         self.assertEqual(unsent(client.transport), 0)
+
+    async def assert_closes(self, server: SocketServer, client: SocketClient, lose: Callable[[], None]) -> None:
+        """With much on its way, all of which arrives."""
+        data = random.Random(13).randbytes(3_000_000)
+        client.write(data)
+        lose()
+        self.assertIs(await server.lost, ConnectionDone)
+        self.assertEqual(b"".join(server.payloads), data)
+        self.assertIs(await client.lost, ConnectionDone)
+
+    async def test_lose_connection(self) -> None:
+        server, client = await self.start()
+        assert client.transport is not None
+        await self.assert_closes(server, client, client.transport.loseConnection)
+
+    async def test_lose_connection_over_tls(self) -> None:
+        server, client = await self.start_tls(SocketServer, SocketClient)
+        assert client.transport is not None
+        await self.assert_closes(server, client, client.transport.loseConnection)
+
+    async def test_carrier_is_closed(self) -> None:
+        """As by those who wrap factories; it does not wait for the producer that we are."""
+        server, client = await self.start()
+        await self.assert_closes(server, client, client.carrier.loseConnection)
+
+    async def test_client_service_stops(self) -> None:
+        """Over TLS, too, whose own ``loseConnection`` waits for the producer that we are."""
+        for listening in (self.listen(self.server_factory(SocketServer, Clock())), self.listen_tls(SocketServer)):
+            service = ClientService(await listening, make_client_factory(Clock(), SocketClient))
+            service.startService()
+            client = await service.whenConnected()
+            assert isinstance(client, SocketClient)
+            await client.opened
+            await service.stopService()
+            self.assertIs(await self.servers.pop().lost, ConnectionDone)
+            self.assertIs(await client.lost, ConnectionDone)
 
     async def test_tls(self) -> None:
         server, client = await self.start_tls(SocketEchoServer, SocketClient)
