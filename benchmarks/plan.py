@@ -51,7 +51,7 @@ class Plan:
     file_bytes: int = 1024 * MIB
     pings: int = 300
     crowds: tuple[int, ...] = (1, 10, 100, 1_000, 10_000)
-    crowd_bytes: int = 512 * MIB
+    crowd_bytes: int = 2048 * MIB
     crowd_rounds_to: int = 1_000
     delays: tuple[float, ...] = (0.0, 0.01, 0.05, 0.1)
     distance_bytes: int = 512 * MIB
