@@ -69,7 +69,7 @@ def draw(tables: list[Table], path: str) -> None:
     :param tables: all of them; those that have no place in it are left out.
     :param path: where to.
     """
-    matplotlib.rcParams.update({"svg.hashsalt": str(SEED), "svg.fonttype": "path"})
+    matplotlib.rcParams.update({"svg.hashsalt": str(SEED), "svg.fonttype": "none"})
     compared = [table for key in RATIOS for table in tables if table.key == key and len(table.rows) > 1]
     far = [table for table in tables if table.key.startswith("distance-")]
     bars = sum(len(table.rows) - 1 for table in compared)

@@ -44,7 +44,7 @@ LEFT_EARLY = "the client left before its end"
 #: How many bytes a sender has on their way without an acknowledgement: so many at first, and more while
 #: that is what holds it up, doubling with each round trip, up to the most. They take no memory here: what the transport
 #: does not take is not read from the source.
-FIRST_WINDOW = 8 * 1024 * 1024
+FIRST_WINDOW = 64 * 1024 * 1024
 LARGEST_WINDOW = 1024 * 1024 * 1024
 
 
