@@ -59,7 +59,7 @@ def _draw_distance(axes: Axes, tables: list[Table]) -> None:
     axes.set_xlabel("delay each way (ms)", fontsize=8)
     axes.set_ylabel("MB/s", fontsize=8)
     axes.grid(True, which="both", alpha=0.2)
-    axes.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
+    axes.legend(fontsize=7, handlelength=4, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
 
 
 def draw(tables: list[Table], path: str) -> None:
