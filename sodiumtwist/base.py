@@ -134,7 +134,7 @@ class SodiumProtocol(ClosingProtocol):
     def makeConnection(self, transport: ITransport) -> None:
         """Connect, to a transport that the application sees as an :class:`ApplicationTransport`."""
         self.carrier = cast(IStreamTransport, transport)
-        super().makeConnection(ApplicationTransport(transport, self.close))  # type: ignore[no-untyped-call]
+        super().makeConnection(ApplicationTransport(transport, self))  # type: ignore[no-untyped-call]
 
     def connectionMade(self) -> None:
         """Begin; ``authenticated`` comes later."""

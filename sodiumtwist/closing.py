@@ -4,12 +4,13 @@ How a connection ends: in order, with all delivered that was sent, or at once.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime, ITransport
 from twisted.python.failure import Failure
-from zope.interface import directlyProvides, providedBy
+from zope.interface import providedBy
 
 from .core.errors import RemoteProtocolError
 from .core.keepalive import Timeouts
@@ -30,20 +31,27 @@ class ApplicationTransport:
     ``loseConnection`` closes the protocol. The carrier's own waits for the producer that the protocol is to it.
 
     :param carrier: a transport.
-    :param close: closes the protocol in order.
+    :param protocol: which is not kept alive by this, lest each connection be garbage that only the collector finds.
     """
 
-    def __init__(self, carrier: ITransport, close: Callable[[], object]) -> None:
-        directlyProvides(self, providedBy(carrier))
+    __slots__ = ("_carrier", "_protocol")
+
+    def __init__(self, carrier: ITransport, protocol: ClosingProtocol) -> None:
         self._carrier = carrier
-        self._close = close
+        self._protocol = weakref.ref(protocol)
+
+    @property
+    def __providedBy__(self) -> Any:
+        return providedBy(self._carrier)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._carrier, name)
 
     def loseConnection(self) -> None:
         """Close the protocol in order, as its ``close()``."""
-        self._close()
+        protocol = self._protocol()
+        if protocol is not None:
+            protocol.close()
 
 
 class ClosingProtocol(SendingProtocol):

@@ -11,14 +11,17 @@ from __future__ import annotations
 import gc
 import sys
 import tracemalloc
+import weakref
 from collections import Counter
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
 from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import Protocol
 from twisted.internet.task import Clock
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from sodiumtwist import RequestClient
@@ -258,3 +261,25 @@ class IdleTests(SynchronousTestCase):
 
         bound = 5400 if sys.version_info >= (3, 11) else 5700  # before, each object has a dict of its own
         self.assertLess(self.grown_by(ours) - self.grown_by(plain), bound)
+
+    def test_no_garbage(self) -> None:
+        """An end is freed when its connection is over, not only when the collector comes by, after many others."""
+        factory = make_server_factory(Clock(), RecordingServer)
+
+        def connect_and_leave() -> weakref.ref[RecordingServer]:
+            client = ClientConnection(SERVER_PAIR.public, LOGIN, PASSPHRASE, 0.0)
+            server = build(factory, RecordingServer)
+            transport = MemoryTransport(server)
+            server.makeConnection(transport)
+            server.dataReceived(client.initiate())
+            server.connectionLost(Failure(ConnectionDone()))
+            self.assertIs(server.why, ConnectionDone)
+            # As Twisted's transports do then.
+            transport.producer = None
+            del transport.protocol
+            return weakref.ref(server)
+
+        gc.collect()
+        gc.disable()
+        self.addCleanup(gc.enable)
+        self.assertIsNone(connect_and_leave()())
