@@ -259,7 +259,7 @@ class IdleTests(SynchronousTestCase):
             server.makeConnection(MemoryTransport(server))
             return server
 
-        bound = 5400 if sys.version_info >= (3, 11) else 5700  # before, each object has a dict of its own
+        bound = 5400 if sys.version_info >= (3, 11) else 5900  # before, each object has a dict of its own
         self.assertLess(self.grown_by(ours) - self.grown_by(plain), bound)
 
     def test_no_garbage(self) -> None:
