@@ -9,21 +9,20 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import Any, cast
+from typing import Any
 
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IConsumer, IDelayedCall, IProducer, IPushProducer, ITransport
+from twisted.internet.interfaces import IConsumer, IDelayedCall, IProducer, IPushProducer
 from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from .addresses import describe_address
-from .closing import ApplicationTransport, ClosingProtocol
+from .closing import ClosingProtocol
 from .core.errors import LocalProtocolError, RemoteProtocolError, WindowExceeded
 from .core.events import DataReceived, Event, PingReceived, PongReceived
-from .interfaces import IStreamTransport
 from .producers import PulledProducer
 from .sending import CORK_LIMIT
 from .sockets import READ_SIZE
@@ -131,17 +130,12 @@ class SodiumProtocol(ClosingProtocol):
 
     # What the transport calls
 
-    def makeConnection(self, transport: ITransport) -> None:
-        """Connect, to a transport that the application sees as an :class:`ApplicationTransport`."""
-        self.carrier = cast(IStreamTransport, transport)
-        super().makeConnection(ApplicationTransport(transport, self))  # type: ignore[no-untyped-call]
-
     def connectionMade(self) -> None:
         """Begin; ``authenticated`` comes later."""
         self._clock = self.factory.clock
         # One for each PING on its way: the Deferred to tell, or None for those of our own.
         self._pings: deque[Deferred[float] | None] = deque()
-        set_no_delay = getattr(self.carrier, "setTcpNoDelay", None)
+        set_no_delay = getattr(self.transport, "setTcpNoDelay", None)
         if set_no_delay is not None:
             with suppress(OSError):  # some Twisted versions have it for UNIX sockets, which have not
                 set_no_delay(True)
@@ -153,8 +147,8 @@ class SodiumProtocol(ClosingProtocol):
 
     def _read_up_to(self, size: int) -> None:
         """Let a socket's transport read no more than this at once, in bytes."""
-        if hasattr(self.carrier, "bufferSize"):
-            self.carrier.bufferSize = size
+        if hasattr(self.transport, "bufferSize"):
+            self.transport.bufferSize = size
 
     def dataReceived(self, data: bytes) -> None:
         """Bytes came, cut anywhere."""
@@ -299,10 +293,10 @@ class SodiumProtocol(ClosingProtocol):
         self._transport_paused = not self._transport_paused
         if self._transport_paused:
             self._connection.reading_paused()
-            self.carrier.pauseProducing()
+            self.transport.pauseProducing()
         else:
             self._connection.reading_resumed(self._clock.seconds())
-            self.carrier.resumeProducing()
+            self.transport.resumeProducing()
             self._arm_timer()
 
     # Sending
@@ -341,7 +335,7 @@ class SodiumProtocol(ClosingProtocol):
             self._unblocking = False
         if self._write_blocked or self._done:
             return
-        if getattr(self._gated, "disconnecting", False):
+        if getattr(self.transport, "disconnecting", False):
             # Somebody closed the transport itself, and all is written.
             self._open_gate()
             return
@@ -412,4 +406,4 @@ class SodiumProtocol(ClosingProtocol):
                 self._log.failure("a producer failed when it was stopped")
 
     def _peer(self) -> str:
-        return describe_address(self.carrier.getPeer())
+        return describe_address(self.transport.getPeer())

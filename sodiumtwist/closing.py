@@ -4,13 +4,11 @@ How a connection ends: in order, with all delivered that was sent, or at once.
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from twisted.internet.interfaces import IDelayedCall, IReactorTime, ITransport
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
-from zope.interface import providedBy
 
 from .core.errors import RemoteProtocolError
 from .core.keepalive import Timeouts
@@ -23,35 +21,6 @@ if TYPE_CHECKING:
 #: Seconds after which a connection that was closed in order, with all sent and nothing more received,
 #: waits no longer for the peer to close, too.
 LINGER = 5.0
-
-
-class ApplicationTransport:
-    """
-    What applications have as a protocol's ``transport``: all of what carries its PDUs, except that
-    ``loseConnection`` closes the protocol. The carrier's own waits for the producer that the protocol is to it.
-
-    :param carrier: a transport.
-    :param protocol: which is not kept alive by this, lest each connection be garbage that only the collector finds.
-    """
-
-    __slots__ = ("_carrier", "_protocol")
-
-    def __init__(self, carrier: ITransport, protocol: ClosingProtocol) -> None:
-        self._carrier = carrier
-        self._protocol = weakref.ref(protocol)
-
-    @property
-    def __providedBy__(self) -> Any:
-        return providedBy(self._carrier)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._carrier, name)
-
-    def loseConnection(self) -> None:
-        """Close the protocol in order, as its ``close()``."""
-        protocol = self._protocol()
-        if protocol is not None:
-            protocol.close()
 
 
 class ClosingProtocol(SendingProtocol):
@@ -128,7 +97,7 @@ class ClosingProtocol(SendingProtocol):
         if self._transport_paused and self._handing_over:
             # Over TLS the end comes by reading; and a peer that waits to be read must go on to read.
             self._transport_paused = False
-            self.carrier.resumeProducing()
+            self.transport.resumeProducing()
         self._go_on_closing()
 
     def _go_on_closing(self) -> None:
@@ -141,16 +110,16 @@ class ClosingProtocol(SendingProtocol):
             return
         self._handing_over = False
         self._open_gate()
-        if self._error is None and self.is_authenticated and half_closes(self.carrier):
+        if self._error is None and self.is_authenticated and half_closes(self.transport):
             # Closed with bytes unread, a socket resets the connection, and what the peer has not
             # read yet is lost to it.
-            self.carrier.loseWriteConnection()
-            self.carrier.resumeProducing()
-            self._left_unsent = unsent(self.carrier)
+            self.transport.loseWriteConnection()
+            self.transport.resumeProducing()
+            self._left_unsent = unsent(self.transport)
             self._linger_until = self._clock.seconds() + self._closing_time()
             self._time_closing(LINGER, self._linger)
         else:
-            self.carrier.loseConnection()
+            self.transport.loseConnection()
 
     def _closing_time(self) -> float:
         """How many seconds may pass without progress while closing in order."""
@@ -166,13 +135,13 @@ class ClosingProtocol(SendingProtocol):
 
     def _linger(self) -> None:
         """Look how closing goes on: the peer may still take what a socket holds, or send what is dropped."""
-        now, left = self._clock.seconds(), unsent(self.carrier)
+        now, left = self._clock.seconds(), unsent(self.transport)
         if left < self._left_unsent:
             self._linger_until = now + self._closing_time()
         quiet, self._heard_closing, self._left_unsent = not self._heard_closing, False, left
         if quiet and not left:
             self._time_closing(self._closing_time(), self._abort_transport)
-            self.carrier.loseConnection()
+            self.transport.loseConnection()
         elif now >= self._linger_until:
             self._abort_transport()
         else:
@@ -185,5 +154,5 @@ class ClosingProtocol(SendingProtocol):
         self._handing_over = False
         self._outgoing.clear()
         self._open_gate()
-        abort = getattr(self.carrier, "abortConnection", None) or self.carrier.loseConnection
+        abort = getattr(self.transport, "abortConnection", None) or self.transport.loseConnection
         abort()

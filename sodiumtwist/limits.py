@@ -68,7 +68,7 @@ class End(Protocol):
     login: str | None
 
     @property
-    def carrier(self) -> ITransport:
+    def transport(self) -> ITransport:
         """What it is made on."""
 
     def turn_away(self, why: str) -> None:
@@ -186,7 +186,7 @@ class Admission:
             oldest.turn_away(refusal)
         self._strangers[end] = None
         self._addresses[end] = None
-        if not _speaks_for_others(end.carrier):
+        if not _speaks_for_others(end.transport):
             self.note_address(end)
 
     def note_address(self, end: End) -> None:
@@ -196,7 +196,7 @@ class Admission:
         """
         if end not in self._addresses:
             return
-        where = network(end.carrier.getPeer())
+        where = network(end.transport.getPeer())
         if where == self._addresses[end]:
             return
         self._uncount(end)

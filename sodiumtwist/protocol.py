@@ -97,7 +97,7 @@ class SodiumServerProtocol(SodiumProtocol):
         :raises twisted.cred.error.UnauthorizedLogin: when login, passphrase or key are wrong.
         """
         factory = self.factory
-        peer = Peer(event.login, event.public_key, self.carrier.getPeer())
+        peer = Peer(event.login, event.public_key, self.transport.getPeer())
         if await maybeDeferred(factory.replays.knows, event.fingerprint):
             raise ReplayDetected()
         if not factory.admission.may_try(peer.address, event.login):
@@ -242,7 +242,7 @@ class SodiumServerProtocol(SodiumProtocol):
         elif reason.check(CancelledError):
             why = TOO_MANY_FAILED
         elif reason.check(LoginFailed):
-            self.factory.admission.failed(self.carrier.getPeer(), self.login)
+            self.factory.admission.failed(self.transport.getPeer(), self.login)
             # What other checkers say may hold anything.
             why = str(reason.value) if reason.check(LoginRefused) else "login or passphrase is wrong"
         elif reason.check(TimeoutError):
@@ -295,9 +295,9 @@ class SodiumServerProtocol(SodiumProtocol):
         if self.peer is None and (self._peer_left or isinstance(self._error, DecryptionFailed)):
             # Who leaves without waiting to hear must not guess for free; nor who claims keys.
             if self._checking:
-                self.factory.admission.failed(self.carrier.getPeer(), self.login)
+                self.factory.admission.failed(self.transport.getPeer(), self.login)
             elif self._claimed is not None:
-                self.factory.admission.failed(self.carrier.getPeer(), None)
+                self.factory.admission.failed(self.transport.getPeer(), None)
         self._checking = False
         self._log_out()
         if self.peer is None:
@@ -357,7 +357,7 @@ class SodiumClientProtocol(SodiumProtocol):
     def _handshake_event(self, event: Event) -> None:
         assert isinstance(event, Authenticated)
         self.message = event.message
-        self.peer = Peer(None, self.factory.server_key, self.carrier.getPeer())
+        self.peer = Peer(None, self.factory.server_key, self.transport.getPeer())
         self._now_authenticated()
         if self._error is None:
             for waiting in self._take_waiting():

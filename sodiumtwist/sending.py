@@ -5,6 +5,7 @@ it takes them.
 
 from __future__ import annotations
 
+import weakref
 from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ from .core.errors import LocalProtocolError
 from .core.secretstream import Buffer
 from .interfaces import IStreamTransport
 from .producers import WriteGate
-from .sockets import CHUNK_SIZE, SEND_SIZE, is_bare_socket, send_at_once, socket_below
+from .sockets import CHUNK_SIZE, SEND_SIZE, is_bare_socket, send_at_once
 
 if TYPE_CHECKING:
     from .core.connection import ClientConnection, ServerConnection
@@ -35,8 +36,6 @@ class SendingProtocol(Protocol):
     """
 
     transport: IStreamTransport
-    # What carries the PDUs; the transport is what applications see of it.
-    carrier: IStreamTransport
 
     _connection: ServerConnection | ClientConnection = None  # type: ignore[assignment]  # before connectionMade()
     _done = False
@@ -48,7 +47,7 @@ class SendingProtocol(Protocol):
     _send_error: ConnectionLost | None = None
     _write_blocked = False
     _draining = False
-    _gated: IStreamTransport | None = None
+    _gated = False
 
     def _begin_to_send(self) -> None:
         """The transport is there."""
@@ -58,13 +57,33 @@ class SendingProtocol(Protocol):
         self._corked_size = 0
         # What was to be written while the transport took no more.
         self._outgoing: deque[bytes] = deque()
-        if is_bare_socket(self.carrier):
-            self.carrier.SEND_LIMIT = SEND_SIZE
+        if is_bare_socket(self.transport):
+            self.transport.SEND_LIMIT = SEND_SIZE
             self._early_limit = SOCKET_CORK_LIMIT
             self._at_once = self._at_once_limit = SEND_SIZE
-        # Not with TLS, which would not close for anyone as long as there is a producer, but with what can be full.
-        gated = self._gated = socket_below(self.carrier)
-        gated.registerProducer(WriteGate(self._writing_blocked, self._writing_unblocked), True)
+        self.transport.registerProducer(WriteGate(self._writing_blocked, self._writing_unblocked), True)
+        self._gated = True
+        if not is_bare_socket(self.transport):
+            self._close_with_transport()
+
+    def _close_with_transport(self) -> None:
+        """
+        Have the ``loseConnection`` of TLS and the like close in order, as ``ClientService`` calls it: their own waits
+        for the producer that we are to them, and that for ever.
+        """
+        # Not a circle, lest each connection be garbage that only the collector finds.
+        this = weakref.ref(self)
+
+        def close() -> None:
+            protocol = this()
+            if protocol is not None:
+                protocol.close()
+
+        self.transport.loseConnection = close  # type: ignore[method-assign]
+
+    def close(self) -> None:
+        """Close in order."""
+        raise NotImplementedError
 
     def _writing_blocked(self) -> None:
         """The transport takes no more."""
@@ -76,10 +95,10 @@ class SendingProtocol(Protocol):
 
     def _open_gate(self) -> None:
         # A producer that stays registered keeps Twisted from closing.
-        gated, self._gated = self._gated, None
-        if gated is not None:
-            self._write_blocked = False
-            gated.unregisterProducer()
+        if self._gated:
+            self._gated = self._write_blocked = False
+            vars(self.transport).pop("loseConnection", None)
+            self.transport.unregisterProducer()
 
     def send_data(self, payload: Buffer) -> None:
         """
@@ -154,12 +173,12 @@ class SendingProtocol(Protocol):
                 if self._at_once > 0:
                     self._at_once -= len(data)
                     try:
-                        data = send_at_once(self.carrier, data)
+                        data = send_at_once(self.transport, data)
                     except ConnectionLost as error:
                         self._send_error = error
                         self._at_once = self._at_once_limit = 0
                     if not data:
                         continue
-                self.carrier.write(data)
+                self.transport.write(data)
         finally:
             self._draining = False

@@ -8,15 +8,14 @@ import errno
 import fcntl
 import sys
 import termios
-from typing import Any, TypeGuard, cast
+from typing import Any, TypeGuard
 
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import ITransport
-from twisted.protocols.policies import ProtocolWrapper
 
 from .core.wire import PDU_OVERHEAD
-from .interfaces import ISodiumTransport, IStreamTransport
+from .interfaces import ISodiumTransport
 
 #: How many bytes are read from a socket at once, where Twisted takes 65536: a whole PDU of the
 #: largest chunks that our programs send, and with what a ``bytes`` object has on top still less than
@@ -35,14 +34,6 @@ CHUNK_SIZE = READ_SIZE - PDU_OVERHEAD
 def is_bare_socket(transport: Any) -> TypeGuard[FileDescriptor]:
     """Tell whether what is written to a transport goes to its socket as it is: after ``startTLS`` it does not."""
     return isinstance(transport, FileDescriptor) and not getattr(transport, "TLS", False)
-
-
-def socket_below(transport: IStreamTransport) -> IStreamTransport:
-    """Tell what TLS and other wrappers write to in the end: a socket's transport; what was given when that is none."""
-    below: Any = transport
-    while isinstance(below, ProtocolWrapper):
-        below = below.transport
-    return cast(IStreamTransport, below) if isinstance(below, FileDescriptor) else transport
 
 
 def half_closes(transport: ITransport) -> bool:

@@ -33,7 +33,7 @@ class FakeEnd:
         self.given_up = 0
 
     def comes_from(self, address: IAddress) -> None:
-        self.carrier: ITransport = StringTransport(peerAddress=address)
+        self.transport: ITransport = StringTransport(peerAddress=address)
 
     def check_no_longer(self) -> None:
         self.given_up += 1
@@ -213,9 +213,9 @@ class ConnectionTests(AdmissionTestCase):
         for _ in range(2):
             end = FakeEnd(at("192.0.2.1"))
             wrapper = ProtocolWrapper(WrappingFactory(Factory()), Protocol())
-            wrapper.transport = end.carrier
+            wrapper.transport = end.transport
             # It provides all that a transport does, though its class does not say so.
-            end.carrier = cast(ITransport, wrapper)
+            end.transport = cast(ITransport, wrapper)
             self.admission.arrived(end)
             ends.append(end)
         self.assertEqual([end.turned_away is None for end in ends], [True, False])

@@ -320,21 +320,21 @@ class SocketTests(TestCase):
         assert client.transport is not None
         await self.assert_closes(server, client, client.transport.loseConnection)
 
-    async def test_carrier_is_closed(self) -> None:
-        """As by those who wrap factories; it does not wait for the producer that we are."""
-        server, client = await self.start()
-        await self.assert_closes(server, client, client.carrier.loseConnection)
-
     async def test_client_service_stops(self) -> None:
-        """Over TLS, too, whose own ``loseConnection`` waits for the producer that we are."""
-        for listening in (self.listen(self.server_factory(SocketServer, Clock())), self.listen_tls(SocketServer)):
-            service = ClientService(await listening, make_client_factory(Clock(), SocketClient))
+        """Over TLS, too, whose own ``loseConnection`` waits for the producer that we are; idle, or with much unsent."""
+        tcp = await self.listen(self.server_factory(SocketServer, Clock()))
+        tls = await self.listen_tls(SocketServer)
+        for endpoint, size in ((tcp, 0), (tls, 0), (tcp, 3_000_000), (tls, 3_000_000)):
+            service = ClientService(endpoint, make_client_factory(Clock(), SocketClient))
             service.startService()
             client = await service.whenConnected()
             assert isinstance(client, SocketClient)
             await client.opened
+            client.write(bytes(size))
             await service.stopService()
-            self.assertIs(await self.servers.pop().lost, ConnectionDone)
+            server = self.servers.pop()
+            self.assertIs(await server.lost, ConnectionDone)
+            self.assertEqual(b"".join(server.payloads), bytes(size))
             self.assertIs(await client.lost, ConnectionDone)
 
     async def test_tls(self) -> None:
