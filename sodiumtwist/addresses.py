@@ -5,6 +5,7 @@ Addresses for people: in log lines and in commands to copy.
 from __future__ import annotations
 
 import re
+from typing import Any
 
 
 def describe_address(address: object) -> str:
@@ -23,7 +24,10 @@ def describe_address(address: object) -> str:
     return "a UNIX socket" if hasattr(address, "name") else ascii(str(address))
 
 
-_SECRETS = re.compile(r"\b(auth|key|passphrase|privateKeyHex)=(?:[^:\\]|\\.)*")
+# Also where a name is mistaken, or a colon is written without its backslash: up to the next name.
+_SECRETS = re.compile(
+    r"\b(auth|key|pass(?!phraseFile=)\w*|pwd?|secret\w*|privateKeyHex)=(?:[^:\\]|\\.|:(?!\w+=))*", re.IGNORECASE
+)
 
 
 def masked(description: str) -> str:
@@ -46,7 +50,7 @@ _MEANINGS = {
 }
 
 
-def unknown_keywords(error: BaseException) -> list[str]:
+def unknown_keywords(error: object) -> list[str]:
     """
     Tell which keywords of an endpoint string its parser does not know; none when something else is wrong.
 
@@ -56,20 +60,21 @@ def unknown_keywords(error: BaseException) -> list[str]:
     if found is not None:
         return [found[1]]
     # As the parser of tls: says it.
-    return error.args[1] if len(error.args) == 2 and isinstance(error.args[1], list) else []
+    arguments: tuple[Any, ...] = getattr(error, "args", ())
+    return arguments[1] if len(arguments) == 2 and isinstance(arguments[1], list) else []
 
 
-def describe_endpoint_error(error: BaseException) -> str:
+def describe_endpoint_error(error: object) -> str:
     """
     Say on one line, in words that are not Python's, why an endpoint can't be made or used.
 
-    :param error: what parsing its string raised, or connecting or listening.
+    :param error: what parsing its string raised, or connecting or listening; Twisted has a mere text for some.
     """
     if isinstance(error, OSError) and error.strerror:
         return f"{ascii(error.filename)}: {error.strerror}" if error.filename else error.strerror
     if unknown := unknown_keywords(error):
         return f"it takes no {', '.join(f'{name}=' for name in unknown)}"
-    text = str(error).rstrip(".") or type(error).__name__
+    text = " ".join(str(error).split()).rstrip(".") or type(error).__name__
     for said, meant in _MEANINGS.items():
         if found := re.fullmatch(said, text):
             return found.expand(meant)
@@ -84,7 +89,13 @@ def describe_bad_endpoint(where: str, description: str, example: str, error: Bas
     :param example: of a right one.
     :param error: what parsing it raised.
     """
-    why = describe_endpoint_error(error)
+    shown, whole = masked(description), description.replace("\\", "")
+
+    def unmasked(quoted: re.Match[str]) -> str:
+        return "'…'" if quoted[1] in whole and quoted[1] not in shown else quoted[0]
+
+    # What is masked in the string is not quoted from it, either.
+    why = re.sub(r"'([^']*)'", unmasked, describe_endpoint_error(error))
     if why.startswith("it lacks ") and description.count(":") > 2:
         why += r"; a colon within a name or number is written \:"
-    return f"{where}: bad endpoint string {ascii(masked(description))}: {why}; a right one is for instance {example}"
+    return f"{where}: bad endpoint string {ascii(shown)}: {why}; a right one is for instance {example}"

@@ -185,13 +185,13 @@ class ListeningService(Service):
         for port in self._ports:
             port.stopListening()
         twistd = getattr(self._options, "parent", {})
-        # What twistd would do after an ordinary exception is done here, without the traceback: tell
-        # the process that started the daemon, which waits for it, and remove the pid file.
-        if twistd.get("statusPipe") is not None:
-            os.write(twistd["statusPipe"], f"1 {line}".encode("ascii", "backslashreplace")[:100])
+        # What twistd would do after an ordinary exception is done here, without the traceback: remove the pid
+        # file, and tell the process that started the daemon, which waits for it.
         if twistd.get("pidfile"):
             with suppress(OSError):
                 os.unlink(twistd["pidfile"])
+        if twistd.get("statusPipe") is not None:
+            os.write(twistd["statusPipe"], f"1 {line}".encode("ascii", "backslashreplace")[:100])
         raise SystemExit(1)
 
     @inlineCallbacks

@@ -11,7 +11,7 @@ from twisted.internet.endpoints import clientFromString, serverFromString
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
-from sodiumtwist.addresses import describe_address, describe_bad_endpoint, describe_endpoint_error
+from sodiumtwist.addresses import describe_address, describe_bad_endpoint, describe_endpoint_error, masked
 
 
 class Unknown:
@@ -64,6 +64,28 @@ class DescribeBadEndpointTests(SynchronousTestCase):
         self.assertEqual(
             line, r"--to: bad endpoint string 'tcp:key=\u2026': so; a right one is for instance tcp:HOST:5555"
         )
+
+    def test_secrets(self) -> None:
+        """Also of a mistaken name, behind a colon without its backslash, and quoted by what is wrong with it."""
+        for keyword in ("passphrase=hunter2", "password=hunter2", "passPhrase=hunter2", "privateKeyhex=hunter2"):
+            for string in (f"tcp:5555:{keyword}", f"sodium:tcp:5555:keyFile=k:login=me:{keyword}:a"):
+                error: Exception = self.assertRaises(
+                    (TypeError, ValueError), serverFromString, MemoryReactorClock(), string
+                )
+                self.assertNotIn("hunter2", describe_bad_endpoint("", string, "X", error))
+        for string in (
+            "tcp:key=a:5555:backlog=a\\:b:auth=memory:me:hunter2",
+            "sodium:tcp:1:keyFile=k:auth=memory:me:hunter2",
+        ):
+            error = ValueError("invalid literal for int() with base 10: 'hunter2'")
+            line = describe_bad_endpoint("", string, "X", error)
+            self.assertIn("'…' is no number", line)
+            self.assertNotIn("hunter2", line)
+        self.assertIn("passphraseFile=pass.txt", masked("sodium:tcp:1:auth=memory:me:hunter2:passphraseFile=pass.txt"))
+
+    def test_one_line(self) -> None:
+        self.assertEqual(describe_endpoint_error(ValueError("one\ntwo")), "one two")
+        self.assertEqual(describe_endpoint_error("a mere text"), "a mere text")
 
     def test_reasons(self) -> None:
         """None is in Python's words."""

@@ -116,6 +116,16 @@ class StartTests(ProcessTestCase):
                 self.assertNotIn("Traceback", "".join(server.output + server.errors))
                 self.assertEqual(os.listdir(self.directory), [])
 
+    def test_path_in_use(self) -> None:
+        """A UNIX socket's, of which Twisted tells why in a way of its own."""
+        endpoint = f"unix:{self.path('socket')}"
+        first = self.run_process([*TWISTD, "-n", "--pidfile=", "sodium", "-k", SECRET, "-e", endpoint])
+        first.wait_for("listening on")
+        second = self.run_process([*TWISTD, "-n", "--pidfile=", "sodium", "-k", SECRET, "-e", endpoint])
+        self.assertEqual(second.wait(), 1)
+        self.assertIn(f"sodium: cannot listen on {endpoint}: Cannot acquire lock", "".join(second.output))
+        self.assertNotIn("Traceback", "".join(second.output + second.errors))
+
     def test_daemon_port_in_use(self) -> None:
         """The command that starts a daemon reports it, with status 1 and no pid file left."""
         with socket.socket() as taken:
