@@ -4,6 +4,8 @@ The picture: ratios as bars, and throughput over distance.
 
 from __future__ import annotations
 
+from io import StringIO
+
 import matplotlib
 
 matplotlib.use("svg")
@@ -84,4 +86,8 @@ def draw(tables: list[Table], path: str) -> None:
         _draw_ratios(places.pop(0), compared)
     if far:
         _draw_distance(places.pop(0), far)
-    figure.savefig(path, format="svg", metadata={"Date": None})
+    drawn = StringIO()
+    figure.savefig(drawn, format="svg", metadata={"Date": None})
+    with open(path, "w", encoding="utf-8") as file:
+        # matplotlib leaves spaces at the ends of lines, which have no place in a repository.
+        file.writelines(f"{line.rstrip()}\n" for line in drawn.getvalue().splitlines())
