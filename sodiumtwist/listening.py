@@ -178,7 +178,7 @@ class ListeningService(Service):
         self.listens(description, address)
 
     def _cannot_listen(self, reason: Failure, description: str) -> None:
-        error: Any = reason.value
+        error = reason.value
         why = describe_endpoint_error(error.socketError if isinstance(error, CannotListenError) else error)
         line = f"{self._program}: cannot listen on {masked(description)}: {why}"
         self._log.critical("{line}", line=line)

@@ -57,13 +57,13 @@ class SendingProtocol(Protocol):
         self._corked_size = 0
         # What was to be written while the transport took no more.
         self._outgoing: deque[bytes] = deque()
+        self.transport.registerProducer(WriteGate(self._writing_blocked, self._writing_unblocked), True)
+        self._gated = True
         if is_bare_socket(self.transport):
             self.transport.SEND_LIMIT = SEND_SIZE
             self._early_limit = SOCKET_CORK_LIMIT
             self._at_once = self._at_once_limit = SEND_SIZE
-        self.transport.registerProducer(WriteGate(self._writing_blocked, self._writing_unblocked), True)
-        self._gated = True
-        if not is_bare_socket(self.transport):
+        else:
             self._close_with_transport()
 
     def _close_with_transport(self) -> None:

@@ -5,11 +5,10 @@ What coverage leaves out, which needs a reason.
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-ROOT = Path(__file__).parent.parent
+from .test_layering import ROOT
 
 #: What coverage takes for a pragma, ``# pragma: no cover: REASON`` or ``no branch``, and what stands behind it.
 PRAGMA = re.compile(r"#\s*pragma[:\s]?\s*no\s*(?:cover|branch)(.*)", re.IGNORECASE)

@@ -128,11 +128,7 @@ class Connection:
                     self._offset = start = start + size + PDU_OVERHEAD
                     if start == len(received):
                         self._received, self._offset = b"", 0
-                    if pdu_type is _DATA:
-                        self._keepalive.heard(now)
-                        yield DataReceived(body)
-                    else:
-                        yield self._event(pdu_type, body, now)
+                    yield self._event(pdu_type, body, now)
                 event = self._next_cut_event(now) if self._state is _OPEN else self._next_handshake_event(now)
                 if event is None:
                     return
@@ -236,10 +232,7 @@ class Connection:
             payload = memoryview(payload).cast("B")
         if len(payload) > WINDOW:
             raise PayloadTooLarge(f"a payload of {len(payload)} bytes; at most {WINDOW} fit one DATA, send it in parts")
-        if not self._may_send:
-            self._check(Act.SEND_STREAM_PDU)
-        assert self._push is not None
-        return self._push.push_pdu(pack_data_header(len(payload)), payload)
+        return self._send(pack_data_header(len(payload)), payload)
 
     def send_ping(self, now: float, timestamp: int) -> bytes:
         """
@@ -254,7 +247,7 @@ class Connection:
         self._check(Act.SEND_STREAM_PDU)
         body = pack_timestamp(timestamp)
         self._keepalive.ping_sent(now)
-        return self._send(PDUType.PING, body)
+        return self._send(pack_header(PDUType.PING, len(body)), body)
 
     def send_pong(self, timestamp: int) -> bytes:
         """
@@ -264,17 +257,18 @@ class Connection:
         :return: 62 bytes to write.
         :raises LocalProtocolError: when the connection is not in a state to send it.
         """
-        return self._send(PDUType.PONG, pack_timestamp(timestamp))
+        body = pack_timestamp(timestamp)
+        return self._send(pack_header(PDUType.PONG, len(body)), body)
 
     def _check(self, act: Act) -> None:
         if act not in self._table[self._state]:
             raise LocalProtocolError(f"cannot {act.value} when the connection is {self._state.name}")
 
-    def _send(self, pdu_type: PDUType, body: Buffer) -> bytes:
+    def _send(self, header: bytes, body: Buffer) -> bytes:
         if not self._may_send:
             self._check(Act.SEND_STREAM_PDU)
         assert self._push is not None
-        return self._push.push_pdu(pack_header(pdu_type, len(body)), body)
+        return self._push.push_pdu(header, body)
 
     # Time
 

@@ -235,11 +235,7 @@ else:
 
         def push_pdu(self, header: bytes, body: Buffer) -> bytes:
             size = len(body)
-            left = self.rekey_in - size - PDU_OVERHEAD
-            if left > 0 and size <= WINDOW and len(header) == HEADER_SIZE:
-                self.rekey_in, tag = left, _TAG_MESSAGE
-            else:
-                tag = self._check(header, size)
+            tag = self._check(header, size)
             if type(body) is not bytes:
                 body = _from_buffer(body)
             out, body_out, view, _ = _scratch.out
@@ -257,16 +253,10 @@ else:
             _init_pull(self._state, header, key)
 
         def pull(self, data: Buffer, offset: int, size: int) -> bytes:
-            sealed_size = size + STREAM_OVERHEAD
-            end = offset + sealed_size
-            if offset < 0 or not 0 <= size <= WINDOW or end > len(data):
-                self._check(data, offset, size)
+            self._check(data, offset, size)
             out, _, view, tag = _scratch.out
-            if size <= _CUT_OUT and type(data) is bytes:
-                failed = _pull(self._state, out, _NULL, tag, data[offset:end], sealed_size, _NULL, 0)
-            else:
-                with _from_buffer(data) as start:
-                    failed = _pull(self._state, out, _NULL, tag, start + offset, sealed_size, _NULL, 0)
+            with _from_buffer(data) as start:
+                failed = _pull(self._state, out, _NULL, tag, start + offset, size + STREAM_OVERHEAD, _NULL, 0)
             if failed:
                 raise self._failed()
             if tag[0] == _TAG_FINAL:
