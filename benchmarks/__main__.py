@@ -9,8 +9,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 
-from . import __doc__ as what_there_is
-from . import beside, core, crypto, distance, files, loopback, scale
+from . import __doc__ as what_there_is, beside, core, crypto, distance, files, loopback, scale
 from .machine import describe_machine, describe_versions
 from .plan import FULL, QUICK, SEED, Plan
 from .tables import Table

@@ -10,8 +10,8 @@ from typing import Any
 
 from nacl import bindings
 
-from sodiumtwist.core.secretstream import PullStream, PushStream
-from sodiumtwist.core.wire import ENCRYPTED_HEADER_SIZE, HEADER_SIZE, STREAM_OVERHEAD
+from sodiumtwist.core.v1.messages import ENCRYPTED_HEADER_SIZE, HEADER_SIZE, STREAM_OVERHEAD
+from sodiumtwist.core.v1.secretstream import PullStream, PushStream
 
 from .payloads import payload
 from .plan import Plan

@@ -15,7 +15,7 @@ from typing import Any
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
 from twisted.internet.protocol import Factory, Protocol
 
-from sodiumtwist.producers import WriteGate
+from sodiumtwist.protocol.producers import WriteGate
 
 from .child import HOST, serve_in_reactor
 

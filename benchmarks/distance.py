@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
 
-from sodiumtwist.sockets import CHUNK_SIZE
+from sodiumtwist.protocol.sockets import CHUNK_SIZE
 
 from .loopback import Peer, Servers
 from .plan import Plan

@@ -17,8 +17,8 @@ from types import ModuleType
 from typing import Any
 
 import sodiumtwist
-from sodiumtwist.cli import Options
 from sodiumtwist.core import errors, states
+from sodiumtwist.programs.cli import Options
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 

@@ -1,82 +1,99 @@
 """
 Encrypted TCP for Twisted, with a server key, a login and a passphrase instead of certificates.
 
-Importing this package installs no reactor.
+Importing this package installs no reactor, and loads nothing before a name of it is used.
 """
 
-from .auth import AnyLogin, SingleLogin
-from .authorized import AuthorizedKeys, AuthorizedKeysFile
-from .core.errors import (
-    AuthenticationFailed,
-    AuthenticationTimeout,
-    DecryptionFailed,
-    InactivityTimeout,
-    InvalidKey,
-    LocalProtocolError,
-    MalformedPDU,
-    NonceMismatch,
-    PayloadTooLarge,
-    PongTimeout,
-    RemoteProtocolError,
-    ReplayDetected,
-    SodiumError,
-    TooManyRequests,
-    UnexpectedPDU,
-    VersionMismatch,
-    WindowExceeded,
-)
-from .core.keepalive import Timeouts
-from .core.keys import KeyPair, parse_key
-from .core.secretstream import RekeyAfter
-from .endpoints import SodiumClientEndpoint, SodiumServerEndpoint, connect
-from .factories import SodiumClientFactory, SodiumServerFactory
-from .interfaces import ISodiumAvatar, ISodiumTransport, Peer
-from .limits import Limits
-from .protocol import SodiumClientProtocol, SodiumServerProtocol
-from .replays import IReplayMemory, ReplayDatabase, ReplayMemory
-from .requests import RequestClient
+import typing
+
+from . import doors
+
+if typing.TYPE_CHECKING:
+    from .admission.authorized import AuthorizedKeys as AuthorizedKeys, AuthorizedKeysFile as AuthorizedKeysFile
+    from .admission.checkers import AnyLogin as AnyLogin, SingleLogin as SingleLogin
+    from .admission.limits import Limits as Limits
+    from .admission.replay_database import ReplayDatabase as ReplayDatabase
+    from .admission.replays import IReplayMemory as IReplayMemory, ReplayMemory as ReplayMemory
+    from .core.errors import (
+        AuthenticationFailed as AuthenticationFailed,
+        AuthenticationTimeout as AuthenticationTimeout,
+        DecryptionFailed as DecryptionFailed,
+        InactivityTimeout as InactivityTimeout,
+        InvalidKey as InvalidKey,
+        LocalProtocolError as LocalProtocolError,
+        MalformedPDU as MalformedPDU,
+        NonceMismatch as NonceMismatch,
+        PayloadTooLarge as PayloadTooLarge,
+        PongTimeout as PongTimeout,
+        RemoteProtocolError as RemoteProtocolError,
+        ReplayDetected as ReplayDetected,
+        SodiumError as SodiumError,
+        TooManyRequests as TooManyRequests,
+        UnexpectedPDU as UnexpectedPDU,
+        VersionMismatch as VersionMismatch,
+        WindowExceeded as WindowExceeded,
+    )
+    from .core.keepalive import Timeouts as Timeouts
+    from .core.keys import KeyPair as KeyPair, parse_key as parse_key
+    from .core.version import RekeyAfter as RekeyAfter
+    from .endpoints.connect import connect as connect
+    from .endpoints.wrappers import (
+        SodiumClientEndpoint as SodiumClientEndpoint,
+        SodiumServerEndpoint as SodiumServerEndpoint,
+    )
+    from .interfaces import ISodiumAvatar as ISodiumAvatar, ISodiumTransport as ISodiumTransport, Peer as Peer
+    from .protocol.client import SodiumClientProtocol as SodiumClientProtocol
+    from .protocol.factories import (
+        SodiumClientFactory as SodiumClientFactory,
+        SodiumServerFactory as SodiumServerFactory,
+    )
+    from .protocol.requests import RequestClient as RequestClient
+    from .protocol.server import SodiumServerProtocol as SodiumServerProtocol
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "AnyLogin",
-    "AuthenticationFailed",
-    "AuthenticationTimeout",
-    "AuthorizedKeys",
-    "AuthorizedKeysFile",
-    "connect",
-    "DecryptionFailed",
-    "InactivityTimeout",
-    "InvalidKey",
-    "IReplayMemory",
-    "ISodiumAvatar",
-    "ISodiumTransport",
-    "KeyPair",
-    "Limits",
-    "LocalProtocolError",
-    "MalformedPDU",
-    "NonceMismatch",
-    "parse_key",
-    "PayloadTooLarge",
-    "Peer",
-    "PongTimeout",
-    "RekeyAfter",
-    "RemoteProtocolError",
-    "ReplayDatabase",
-    "ReplayDetected",
-    "ReplayMemory",
-    "RequestClient",
-    "SingleLogin",
-    "SodiumClientEndpoint",
-    "SodiumClientFactory",
-    "SodiumClientProtocol",
-    "SodiumError",
-    "SodiumServerEndpoint",
-    "SodiumServerFactory",
-    "SodiumServerProtocol",
-    "Timeouts",
-    "TooManyRequests",
-    "UnexpectedPDU",
-    "VersionMismatch",
-    "WindowExceeded",
-]
+_WHERE = {
+    "AnyLogin": "admission.checkers",
+    "AuthenticationFailed": "core.errors",
+    "AuthenticationTimeout": "core.errors",
+    "AuthorizedKeys": "admission.authorized",
+    "AuthorizedKeysFile": "admission.authorized",
+    "connect": "endpoints.connect",
+    "DecryptionFailed": "core.errors",
+    "InactivityTimeout": "core.errors",
+    "InvalidKey": "core.errors",
+    "IReplayMemory": "admission.replays",
+    "ISodiumAvatar": "interfaces",
+    "ISodiumTransport": "interfaces",
+    "KeyPair": "core.keys",
+    "Limits": "admission.limits",
+    "LocalProtocolError": "core.errors",
+    "MalformedPDU": "core.errors",
+    "NonceMismatch": "core.errors",
+    "parse_key": "core.keys",
+    "PayloadTooLarge": "core.errors",
+    "Peer": "interfaces",
+    "PongTimeout": "core.errors",
+    "RekeyAfter": "core.version",
+    "RemoteProtocolError": "core.errors",
+    "ReplayDatabase": "admission.replay_database",
+    "ReplayDetected": "core.errors",
+    "ReplayMemory": "admission.replays",
+    "RequestClient": "protocol.requests",
+    "SingleLogin": "admission.checkers",
+    "SodiumClientEndpoint": "endpoints.wrappers",
+    "SodiumClientFactory": "protocol.factories",
+    "SodiumClientProtocol": "protocol.client",
+    "SodiumError": "core.errors",
+    "SodiumServerEndpoint": "endpoints.wrappers",
+    "SodiumServerFactory": "protocol.factories",
+    "SodiumServerProtocol": "protocol.server",
+    "Timeouts": "core.keepalive",
+    "TooManyRequests": "core.errors",
+    "UnexpectedPDU": "core.errors",
+    "VersionMismatch": "core.errors",
+    "WindowExceeded": "core.errors",
+}
+
+__all__ = list(_WHERE)
+__getattr__, __dir__ = doors.door(__name__, _WHERE)

@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import os
 import shlex
-import stat
 
+from .admission.watched import others_can_read
 from .core.errors import InvalidKey, LocalProtocolError
 from .core.keys import KeyPair
 
@@ -32,11 +32,6 @@ def _decode(path: str, data: bytes) -> str:
         return data.decode("utf-8")
     except UnicodeDecodeError:
         raise LocalProtocolError(f"{path} is not UTF-8 text") from None
-
-
-def others_can_read(mode: int) -> bool:
-    """Tell whether a file of this mode can be read by its group or by anybody."""
-    return bool(mode & (stat.S_IRGRP | stat.S_IROTH))
 
 
 def read_key_file(path: str) -> KeyPair:

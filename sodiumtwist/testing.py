@@ -14,11 +14,11 @@ from twisted.internet.interfaces import IProtocolFactory
 from twisted.internet.task import Clock
 from twisted.test.iosim import FakeTransport, IOPump, connect
 
-from .auth import SingleLogin
+from .admission.checkers import SingleLogin
 from .core.keys import KeyPair
-from .factories import SodiumClientFactory, SodiumServerFactory
-from .requests import RequestClient, Respond
-from .streams import StreamClientFactory, StreamServerFactory
+from .endpoints.streams import StreamClientFactory, StreamServerFactory
+from .protocol.factories import SodiumClientFactory, SodiumServerFactory
+from .protocol.requests import RequestClient, Respond
 
 __all__ = [
     "connect_requests",
@@ -75,8 +75,8 @@ class MemoryPair:
 
 def connect_streams(server: IProtocolFactory, client: IProtocolFactory) -> MemoryPair:
     """
-    Connect two applications as :class:`~sodiumtwist.endpoints.SodiumServerEndpoint` and
-    :class:`~sodiumtwist.endpoints.SodiumClientEndpoint` would.
+    Connect two applications as :class:`~sodiumtwist.endpoints.wrappers.SodiumServerEndpoint` and
+    :class:`~sodiumtwist.endpoints.wrappers.SodiumClientEndpoint` would.
 
     :param server: builds the application's protocol at the server's end.
     :param client: builds the other one.
@@ -91,9 +91,9 @@ def connect_streams(server: IProtocolFactory, client: IProtocolFactory) -> Memor
 
 def connect_requests(respond: Respond) -> MemoryPair:
     """
-    Connect a :class:`~sodiumtwist.requests.RequestClient` to a server that answers.
+    Connect a :class:`~sodiumtwist.protocol.requests.RequestClient` to a server that answers.
 
-    :param respond: as :class:`~sodiumtwist.factories.SodiumServerFactory` takes it.
+    :param respond: as :class:`~sodiumtwist.protocol.factories.SodiumServerFactory` takes it.
     """
     clock, pair = Clock(), KeyPair.generate()
     return MemoryPair(

@@ -18,9 +18,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from .addresses import describe_address
-from .sockets import half_closes
-from .tls_errors import describe_tls_error
+from .describe import describe_address, describe_tls_error
+from .protocol.sockets import half_closes
 
 
 @implementer(IHalfCloseableProtocol)

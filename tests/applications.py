@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from sodiumtwist import ISodiumTransport, SingleLogin, Timeouts
-from sodiumtwist.streams import ClientStream, ServerStream, StreamClientFactory, StreamServerFactory
+from sodiumtwist.endpoints.streams import ClientStream, ServerStream, StreamClientFactory, StreamServerFactory
 
 from .pair import CLIENT_PAIR, LOGIN, PASSPHRASE, SERVER_PAIR, Pair
 

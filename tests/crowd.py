@@ -24,11 +24,11 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.endpoints import clientFromString
 
 from sodiumtwist import SodiumClientFactory
-from sodiumtwist.auth import DEFAULT_LOGIN, DEFAULT_PASSPHRASE
+from sodiumtwist.admission.checkers import DEFAULT_LOGIN, DEFAULT_PASSPHRASE
 from sodiumtwist.core.keepalive import Timeouts
 from sodiumtwist.core.keys import parse_key
-from sodiumtwist.sources import open_source
-from sodiumtwist.transfer import UploadSender
+from sodiumtwist.transfer.sender import UploadSender
+from sodiumtwist.transfer.sources import open_source
 
 #: Seconds after which such a process ends by itself.
 LIFETIME = 240

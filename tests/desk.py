@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from sodiumtwist import Peer, RequestClient, SingleLogin, SodiumServerFactory
-from sodiumtwist.requests import CONCURRENCY, REQUEST_LIMIT, Respond, Responder
+from sodiumtwist.protocol.requests import CONCURRENCY, REQUEST_LIMIT, Respond, Responder
 
 from .pair import LOGIN, PASSPHRASE, SERVER_PAIR, Pair, make_client_factory
 

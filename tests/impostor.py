@@ -7,8 +7,8 @@ from __future__ import annotations
 from nacl import bindings
 
 from sodiumtwist import KeyPair
-from sodiumtwist.core import handshake
-from sodiumtwist.core.wire import ClientAuth, pack_client_auth
+from sodiumtwist.core.v1 import handshake
+from sodiumtwist.core.v1.messages import ClientAuth, pack_client_auth
 
 from .pair import CLIENT_PAIR, LOGIN, PASSPHRASE, SERVER_PAIR
 

@@ -39,10 +39,10 @@ from sodiumtwist import (
     SodiumServerProtocol,
     Timeouts,
 )
-from sodiumtwist.base import SodiumProtocol
-from sodiumtwist.replays import IReplayMemory
-from sodiumtwist.requests import Respond
-from sodiumtwist.sockets import READ_SIZE
+from sodiumtwist.admission.replays import IReplayMemory
+from sodiumtwist.protocol.base import SodiumProtocol
+from sodiumtwist.protocol.requests import Respond
+from sodiumtwist.protocol.sockets import READ_SIZE
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from twisted.internet.interfaces import IPullProducer, IPushProducer
 from zope.interface import implementer
 
-from sodiumtwist.base import SodiumProtocol
+from sodiumtwist.protocol.base import SodiumProtocol
 
 
 @implementer(IPushProducer)

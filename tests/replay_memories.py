@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import LogEvent, LogLevel, formatEvent
 from twisted.trial.unittest import TestCase
 
-from sodiumtwist.replays import ReplayDatabase
+from sodiumtwist.admission.replay_database import ReplayDatabase
 
 from .processes import PATIENCE
 
@@ -50,7 +50,7 @@ class Model:
 
 def warnings_in(events: Iterable[LogEvent]) -> list[str]:
     """What memories warn of; they log nothing else."""
-    ours = [event for event in events if event["log_namespace"].startswith("sodiumtwist.replays")]
+    ours = [event for event in events if event["log_namespace"].startswith("sodiumtwist.admission.replay")]
     assert all(event["log_level"] is LogLevel.warn for event in ours), ours
     return [formatEvent(event) for event in ours]
 

@@ -29,7 +29,7 @@ def client(arguments: list[str]) -> None:
     from sodiumtwist.core.connection import ClientConnection
     from sodiumtwist.core.events import Authenticated, DataReceived, PingReceived
     from sodiumtwist.core.keys import parse_key
-    from sodiumtwist.core.wire import WINDOW
+    from sodiumtwist.core.v1.messages import WINDOW
 
     options = _options(arguments)
     key = parse_key(options["-k"], "server's key")

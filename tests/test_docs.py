@@ -21,7 +21,7 @@ from sodiumtwist.core import states
 
 from .pages import LANGUAGES, ROOT, PageTestCase, pages, read_blocks, read_page
 from .processes import SODIUMTWIST, TWISTD, ProcessTestCase
-from .test_layering import FLOORS, PACKAGE, name_of
+from .test_layering import FOLDERS, PACKAGE, name_of
 
 UNIT = os.path.join("docs", "howto", "sodiumtwist.service")
 
@@ -164,7 +164,7 @@ class FromCodeTests(SynchronousTestCase):
         known = self.part("errors") + read_page("docs/reference/errors.rst")
         count = 0
         for path in PACKAGE.rglob("*.py"):
-            if name_of(path) in FLOORS[3].split():
+            if name_of(path) in FOLDERS["programs"].split():
                 continue
             for names in re.findall(r":raises ([\w., ]+):", path.read_text(encoding="utf-8")):
                 for name in names.split(", "):

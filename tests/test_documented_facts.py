@@ -10,10 +10,12 @@ import signal
 from twisted.trial.unittest import SynchronousTestCase
 
 import sodiumtwist
-from sodiumtwist import argon2, requests, running
-from sodiumtwist.core import wire
-from sodiumtwist.endpoints import CLIENT_KEYWORDS, SERVER_KEYWORDS
-from sodiumtwist.transfer import ACKNOWLEDGEMENT_SIZE, acknowledgement
+from sodiumtwist.admission import argon2
+from sodiumtwist.core.v1 import messages
+from sodiumtwist.endpoints.strings import CLIENT_KEYWORDS, SERVER_KEYWORDS
+from sodiumtwist.programs import running
+from sodiumtwist.protocol import requests
+from sodiumtwist.transfer.acknowledgements import ACKNOWLEDGEMENT_SIZE, acknowledgement
 
 from .pages import read_page, rows
 
@@ -38,7 +40,7 @@ class FactTests(SynchronousTestCase):
         for table in tables:
             self.assertEqual([offset for offset, _ in table], [sum(s for _, s in table[:n]) for n in range(len(table))])
         sizes = [sum(size for _, size in table) for table in tables]
-        self.assertEqual(sizes, [wire.CLIENT_AUTH_SIZE, wire.SERVER_HELO_SIZE, wire.TIMESTAMP_SIZES[0]])
+        self.assertEqual(sizes, [messages.CLIENT_AUTH_SIZE, messages.SERVER_HELO_SIZE, messages.TIMESTAMP_SIZES[0]])
 
     def test_defaults(self) -> None:
         """Pages that tell a default in passing tell what it is."""
@@ -55,9 +57,9 @@ class FactTests(SynchronousTestCase):
                 f"{limits.failures_per_login} failures in a minute from one address or for one login",
                 f"two at a time, {argon2.QUEUE} more wait",
                 f"takes nothing for {timeouts.inactivity:g} s ends",
-                f"{wire.SEALED_CLIENT_AUTH_SIZE} bytes, {timeouts.authentication:g} seconds and one X25519 each",
+                f"{messages.SEALED_CLIENT_AUTH_SIZE} bytes, {timeouts.authentication:g} seconds and one X25519 each",
                 "after 1 GiB or an hour",
-                f"packets have {wire.SEALED_CLIENT_AUTH_SIZE} and {wire.SEALED_SERVER_HELO_SIZE} bytes",
+                f"packets have {messages.SEALED_CLIENT_AUTH_SIZE} and {messages.SEALED_SERVER_HELO_SIZE} bytes",
             ),
             (
                 "docs/howto/logins.rst",
@@ -69,7 +71,7 @@ class FactTests(SynchronousTestCase):
                 "docs/howto/embed.rst",
                 f"at most {requests.REQUEST_LIMIT} unanswered",
                 f"at most {requests.CONCURRENCY} of one connection at once",
-                f"at most {wire.WINDOW} bytes",
+                f"at most {messages.WINDOW} bytes",
             ),
             ("docs/howto/systemd.rst", f"so that {limits.connections:,} connections find room"),
             (
@@ -85,22 +87,23 @@ class FactTests(SynchronousTestCase):
     def test_wire(self) -> None:
         """The page on the wire has the numbers of the code."""
         page = " ".join(read_page("docs/explanation/wire.rst").split())
-        types = " ".join(f"{pdu_type.value} {pdu_type.name}" for pdu_type in wire.PDUType)
+        types = " ".join(f"{pdu_type.value} {pdu_type.name}" for pdu_type in messages.PDUType)
         for fact in (
             f"type {types} In the handshake",
-            f"{wire.MAGIC:X} {min(wire.PDUType)} to {max(wire.PDUType)} type",
-            f"version, ``{wire.VERSION:X}``",
-            f"body, 0 to {wire.WINDOW} bytes",
-            f"0 4 8 {wire.HEADER_SIZE} +--",
-            f"|<--------- {wire.ENCRYPTED_HEADER_SIZE} --------->|<------ size + {wire.STREAM_OVERHEAD} ------>|",
-            f"An empty body has its {wire.STREAM_OVERHEAD} bytes",
-            f"CLIENT_AUTH, sealed to the server's key: {wire.SEALED_CLIENT_AUTH_SIZE} bytes",
-            f"SERVER_HELO, sealed to the client's key: {wire.SEALED_SERVER_HELO_SIZE} bytes",
-            f"{wire.CLIENT_AUTH_SIZE} bytes before the seal, which adds {wire.SEAL_OVERHEAD}:",
-            f"{wire.SERVER_HELO_SIZE} bytes before the seal, which adds {wire.SEAL_OVERHEAD}:",
-            f"header: type {wire.PDUType.CLIENT_AUTH:d}, size {wire.CLIENT_AUTH_SIZE - wire.HEADER_SIZE}",
-            f"header: type {wire.PDUType.SERVER_HELO:d}, size {wire.SERVER_HELO_SIZE - wire.HEADER_SIZE}",
-            f"a DATA of {ACKNOWLEDGEMENT_SIZE} bytes, ``{acknowledgement(wire.WINDOW).decode().rstrip(chr(0))}``",
+            f"{messages.MAGIC:X} {min(messages.PDUType)} to {max(messages.PDUType)} type",
+            f"version, ``{messages.VERSION:X}``",
+            f"body, 0 to {messages.WINDOW} bytes",
+            f"0 4 8 {messages.HEADER_SIZE} +--",
+            f"|<--------- {messages.ENCRYPTED_HEADER_SIZE} --------->|",
+            f"|<------ size + {messages.STREAM_OVERHEAD} ------>|",
+            f"An empty body has its {messages.STREAM_OVERHEAD} bytes",
+            f"CLIENT_AUTH, sealed to the server's key: {messages.SEALED_CLIENT_AUTH_SIZE} bytes",
+            f"SERVER_HELO, sealed to the client's key: {messages.SEALED_SERVER_HELO_SIZE} bytes",
+            f"{messages.CLIENT_AUTH_SIZE} bytes before the seal, which adds {messages.SEAL_OVERHEAD}:",
+            f"{messages.SERVER_HELO_SIZE} bytes before the seal, which adds {messages.SEAL_OVERHEAD}:",
+            f"header: type {messages.PDUType.CLIENT_AUTH:d}, size {messages.CLIENT_AUTH_SIZE - messages.HEADER_SIZE}",
+            f"header: type {messages.PDUType.SERVER_HELO:d}, size {messages.SERVER_HELO_SIZE - messages.HEADER_SIZE}",
+            f"a DATA of {ACKNOWLEDGEMENT_SIZE} bytes, ``{acknowledgement(messages.WINDOW).decode().rstrip(chr(0))}``",
         ):
             self.assertIn(fact, page)
 

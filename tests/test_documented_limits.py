@@ -14,8 +14,8 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 import sodiumtwist
-from sodiumtwist import argon2
-from sodiumtwist.tap import LIMITS, Options
+from sodiumtwist.admission import argon2
+from sodiumtwist.programs.tap import LIMITS, Options
 
 from .pages import rows
 from .test_documented_names import find
@@ -23,17 +23,21 @@ from .test_layering import PACKAGE, name_of
 
 #: Numbers among the package's constants that bound nothing, and why they have no row in the table of limits.
 NO_LIMITS = {
-    "the marks of the protocol and of its version": "core.wire.MAGIC core.wire.VERSION",
+    "the marks of the protocol and of its version": "core.v1.messages.MAGIC core.v1.messages.VERSION",
     "sizes of fields, which the page on the wire has": """
-        core.wire.NONCE_SIZE core.wire.KEY_SIZE core.wire.STREAM_HEADER_SIZE core.wire.STREAM_OVERHEAD
-        core.wire.SEAL_OVERHEAD core.wire.HEADER_SIZE core.wire.CLIENT_AUTH_SIZE core.wire.SERVER_HELO_SIZE
-        core.wire.ENCRYPTED_HEADER_SIZE core.wire.PDU_OVERHEAD transfer.ACKNOWLEDGEMENT_SIZE
+        core.keys.KEY_SIZE core.v1.messages.NONCE_SIZE core.v1.messages.STREAM_HEADER_SIZE
+        core.v1.messages.STREAM_OVERHEAD core.v1.messages.SEAL_OVERHEAD core.v1.messages.HEADER_SIZE
+        core.v1.messages.CLIENT_AUTH_SIZE core.v1.messages.SERVER_HELO_SIZE
+        core.v1.messages.ENCRYPTED_HEADER_SIZE core.v1.messages.PDU_OVERHEAD
+        transfer.acknowledgements.ACKNOWLEDGEMENT_SIZE
     """,
-    "the size of a hash": "core.handshake.FINGERPRINT_SIZE",
-    "the marks of a database": "replays.APPLICATION_ID replays.SCHEMA_VERSION",
+    "the size of a hash": "core.v1.handshake.FINGERPRINT_SIZE",
+    "the marks of a database": """
+        admission.replay_database.APPLICATION_ID admission.replay_database.SCHEMA_VERSION
+    """,
     "exit statuses, which the page on sodiumtwist has": """
-        running.EXIT_USAGE running.EXIT_NOT_CONNECTED running.EXIT_REFUSED running.EXIT_BROKEN
-        running.EXIT_INTERRUPTED running.EXIT_OUTPUT_GONE
+        programs.running.EXIT_USAGE programs.running.EXIT_NOT_CONNECTED programs.running.EXIT_REFUSED
+        programs.running.EXIT_BROKEN programs.running.EXIT_INTERRUPTED programs.running.EXIT_OUTPUT_GONE
     """,
 }
 

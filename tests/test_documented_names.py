@@ -16,7 +16,7 @@ from zope.interface.interface import InterfaceClass
 import sodiumtwist
 
 from .pages import ROOT, pages, read_page, rows
-from .test_layering import FLOORS, PACKAGE
+from .test_layering import FOLDERS, PACKAGE
 
 
 def find(path: str, name: str) -> Any:
@@ -42,7 +42,7 @@ class NameTests(SynchronousTestCase):
         for page in pages():
             text = read_page(page)
             self.assertNotRegex(text, r"test_\w+\.py: \w*Tests?\b", page)
-            for name in re.findall(r"\btests(?:\.core)?\.test_[\w.]*\w", text):
+            for name in re.findall(r"\btests\.(?:[a-z0-9]+\.)*test_[\w.]*\w", text):
                 found = namedAny(name)
                 self.assertTrue(inspect.ismodule(found) or callable(found), name)
                 count += 1
@@ -74,16 +74,17 @@ class NameTests(SynchronousTestCase):
         """Each row of the map has code and a test."""
         for what, code, test in [row for row in rows("docs/reference/source.rst") if row[0] not in ("Field", "What")]:
             self.assertRegex(code, r"^``[a-z_/0-9]+\.py: [\w.]+``$", what)
-            self.assertRegex(test, r"^``tests\.(core\.)?test_\w+\.\w+\.test_\w+``$", what)
+            self.assertRegex(test, r"^``tests\.([a-z0-9]+\.)*test_\w+\.\w+\.test_\w+``$", what)
 
-    def test_floors(self) -> None:
-        """The drawing has modules on the floors where they are."""
+    def test_folders(self) -> None:
+        """The drawing has all folders, in their order, and modules that are in them."""
         page = read_page("docs/reference/source.rst")
-        for floor, name in ((1, "core"), (2, "Twisted"), (3, "programs")):
-            drawn = re.search(rf"^    {name} +(.*)$", page, re.M)
-            assert drawn is not None
-            prefix = "core." if floor == 1 else ""
-            self.assertLessEqual({prefix + module for module in drawn[1].split(", ")}, set(FLOORS[floor].split()))
+        drawing = page[page.index("The folders\n") :]
+        drawn = re.findall(r"^    (\w+) {2,}(.*)$", drawing, re.M)
+        self.assertEqual([folder for folder, _ in reversed(drawn)], [name for name in FOLDERS if name != "doors"])
+        for folder, modules in drawn:
+            known = {name.removeprefix(f"{folder}.") for name in FOLDERS[folder].split()}
+            self.assertLessEqual(set(modules.split(", ")), known)
 
     def test_public_names(self) -> None:
         """The API's page has each public name, and no others of the package itself."""

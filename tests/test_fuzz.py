@@ -17,7 +17,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from fuzz import client_handshake, run, server_handshake, streams
 from fuzz.run import TARGETS
-from sodiumtwist.core import base, wire
+from sodiumtwist.core import base
+from sodiumtwist.core.v1 import messages
 
 ROOT = Path(__file__).parent.parent
 CORPUS = ROOT / "fuzz" / "corpus"
@@ -85,7 +86,7 @@ class FindingTests(SynchronousTestCase):
         self.assertRaises(AssertionError, play, target)
 
     def test_other_exceptions(self) -> None:
-        self.patch(wire, "_text_bytes", self.broken)
+        self.patch(messages, "_text_bytes", self.broken)
         self.assert_found(server_handshake)
         self.assert_found(client_handshake)
         self.patch(base, "unpack_timestamp", self.broken)
@@ -93,9 +94,9 @@ class FindingTests(SynchronousTestCase):
 
     def test_other_judgements(self) -> None:
         """An error where there should be none, and none where there should be one."""
-        self.patch(wire, "VERSION", wire.VERSION + 1)
+        self.patch(messages, "VERSION", messages.VERSION + 1)
         self.assert_found(server_handshake)
-        self.patch(wire, "TIMESTAMP_SIZES", range(17))
+        self.patch(messages, "TIMESTAMP_SIZES", range(17))
         self.assert_found(streams)
 
     def test_late_events(self) -> None:

@@ -7,8 +7,9 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from sodiumtwist import Limits, Timeouts
-from sodiumtwist.core.wire import TEXT_SIZE, WINDOW
-from sodiumtwist.tap import LIMITS
+from sodiumtwist.core.credentials import TEXT_SIZE
+from sodiumtwist.core.v1.messages import WINDOW
+from sodiumtwist.programs.tap import LIMITS
 
 from .pages import read_blocks, read_page
 

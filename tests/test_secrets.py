@@ -16,8 +16,8 @@ from twisted.logger import eventAsJSON, eventAsText, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from sodiumtwist import AuthenticationFailed, AuthorizedKeys, KeyPair, SingleLogin, SodiumServerProtocol
-from sodiumtwist.core import handshake
 from sodiumtwist.core.keys import SessionKeys
+from sodiumtwist.core.v1 import handshake
 
 from .checkers import AnyChecker, LateChecker
 from .logs import logged

@@ -9,7 +9,7 @@ import os
 from twisted.internet import endpoints
 from twisted.trial.unittest import SynchronousTestCase
 
-from sodiumtwist.tls_errors import describe_tls_error
+from sodiumtwist.describe import describe_tls_error
 
 from .certificates import Authority
 from .processes import PUBLIC, TWISTD, ProcessTestCase, Running

@@ -20,9 +20,9 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase
 from zope.interface import implementer
 
 from sodiumtwist import SingleLogin
-from sodiumtwist.streams import StreamServerFactory
+from sodiumtwist.endpoints.streams import StreamServerFactory
+from sodiumtwist.programs.tunneltap import Options, makeService
 from sodiumtwist.tunnel import TunnelEntry, TunnelFactory
-from sodiumtwist.tunneltap import Options, makeService
 
 from .pair import LOGIN, PASSPHRASE, SERVER_PAIR, MemoryTransport, Pair, build, make_client_factory
 from .processes import PATIENCE, PUBLIC, TWISTD, ProcessTestCase, Running, clean_environment

@@ -26,8 +26,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from sodiumtwist import RequestClient
 from sodiumtwist.core.connection import ClientConnection
-from sodiumtwist.core.wire import PDU_OVERHEAD
-from sodiumtwist.sockets import CHUNK_SIZE, READ_SIZE
+from sodiumtwist.core.v1.messages import PDU_OVERHEAD
+from sodiumtwist.protocol.sockets import CHUNK_SIZE, READ_SIZE
 
 from .core.peers import NOW, open_pair
 from .desk import RequestPair

@@ -45,7 +45,7 @@ from sodiumtwist import (
     connect,
     parse_key,
 )
-from sodiumtwist.argon2 import Argon2File
+from sodiumtwist.admission.argon2 import Argon2File
 from sodiumtwist.core.connection import ClientConnection, ServerConnection
 from sodiumtwist.core.events import DataReceived, Event, PongReceived
 from sodiumtwist.testing import MemoryPair, connect_requests, connect_streams

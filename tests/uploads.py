@@ -10,9 +10,9 @@ import os
 from twisted.internet.defer import Deferred, succeed
 
 from sodiumtwist import KeyPair
-from sodiumtwist.sources import Source
-from sodiumtwist.stores import Store
-from sodiumtwist.uploads import Upload
+from sodiumtwist.transfer.sources import Source
+from sodiumtwist.transfer.stores import Store
+from sodiumtwist.transfer.uploads import Upload
 
 PAIR = KeyPair.from_hex("11" * 32)
 

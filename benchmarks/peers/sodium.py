@@ -21,9 +21,10 @@ from sodiumtwist import (
     SodiumServerProtocol,
     connect,
 )
-from sodiumtwist.sources import Source
-from sodiumtwist.stores import Store
-from sodiumtwist.transfer import UploadFactory, UploadSender
+from sodiumtwist.transfer.receiver import UploadFactory
+from sodiumtwist.transfer.sender import UploadSender
+from sodiumtwist.transfer.sources import Source
+from sodiumtwist.transfer.stores import Store
 
 from ..child import HOST, run_in_reactor, serve_in_reactor
 from ..payloads import payload

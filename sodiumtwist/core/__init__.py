@@ -2,7 +2,7 @@
 The protocol without IO: no sockets, no clock, no Twisted.
 
 Start at :mod:`~sodiumtwist.core.connection`; the wire's structures are in
-:mod:`~sodiumtwist.core.wire`, the states in :mod:`~sodiumtwist.core.states`.
+:mod:`~sodiumtwist.core.v1.messages`, the states in :mod:`~sodiumtwist.core.states`.
 """
 
 __all__ = [
@@ -11,7 +11,6 @@ __all__ = [
     "events",
     "keepalive",
     "keys",
-    "secretstream",
     "states",
     "wire",
 ]

@@ -11,9 +11,8 @@ from collections.abc import Iterator
 from .errors import LocalProtocolError, MalformedPDU, PayloadTooLarge, RemoteProtocolError
 from .events import DataReceived, Event, PingReceived, PongReceived
 from .keepalive import Keepalive
-from .secretstream import Buffer, PullStream, PushStream, RekeyAfter
 from .states import Act, State, Table
-from .wire import (
+from .v1.messages import (
     ENCRYPTED_HEADER_SIZE,
     HEADER_SIZE,
     PDU_OVERHEAD,
@@ -26,6 +25,8 @@ from .wire import (
     unpack_stream_header,
     unpack_timestamp,
 )
+from .v1.secretstream import PullStream, PushStream
+from .version import Buffer, RekeyAfter
 
 _DATA = PDUType.DATA
 _OPEN = State.OPEN

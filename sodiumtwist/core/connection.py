@@ -13,26 +13,14 @@ import random
 from collections.abc import Callable
 
 from .base import Connection
-from .errors import (
-    AuthenticationFailed,
-    AuthenticationTimeout,
-    DecryptionFailed,
-    RemoteProtocolError,
-    ReplayDetected,
-)
+from .errors import AuthenticationFailed, AuthenticationTimeout, DecryptionFailed, RemoteProtocolError, ReplayDetected
 from .events import Authenticated, AuthenticationRequested, Event, KeyProven
-from .handshake import ClientHandshake, answer_client_auth, fingerprint, open_client_auth, without_passphrase
 from .keepalive import AUTHENTICATION_JITTER, Keepalive, Timeouts
 from .keys import KeyPair
-from .secretstream import RekeyAfter
 from .states import CLIENT, SERVER, Act, State
-from .wire import (
-    PDU_OVERHEAD,
-    SEALED_CLIENT_AUTH_SIZE,
-    SEALED_SERVER_HELO_SIZE,
-    WINDOW,
-    ClientAuth,
-)
+from .v1.handshake import ClientHandshake, answer_client_auth, fingerprint, open_client_auth, without_passphrase
+from .v1.messages import PDU_OVERHEAD, SEALED_CLIENT_AUTH_SIZE, SEALED_SERVER_HELO_SIZE, WINDOW, ClientAuth
+from .version import RekeyAfter
 
 #: How much a caller should let wait behind a CLIENT_AUTH that is not decided on: one PDU of the largest size, in
 #: bytes. The caller sees to it; nothing here does.

@@ -12,13 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from .errors import (
-    AuthenticationTimeout,
-    InactivityTimeout,
-    LocalProtocolError,
-    PongTimeout,
-    UnexpectedPDU,
-)
+from .errors import AuthenticationTimeout, InactivityTimeout, LocalProtocolError, PongTimeout, UnexpectedPDU
 
 #: The random part of the time between two PINGs, as a share of the interval: the reference
 #: program adds 0 to 59 seconds to its 60.

@@ -13,7 +13,9 @@ from nacl import bindings
 from nacl.exceptions import CryptoError
 
 from .errors import InvalidKey
-from .wire import KEY_SIZE
+
+#: The size of a key, public or private, in bytes.
+KEY_SIZE = 32
 
 
 def parse_key(text: str, what: str = "key") -> bytes:

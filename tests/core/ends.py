@@ -36,8 +36,8 @@ from sodiumtwist.core.events import (
     PongReceived,
 )
 from sodiumtwist.core.keepalive import Timeouts
-from sodiumtwist.core.secretstream import RekeyAfter
 from sodiumtwist.core.states import State
+from sodiumtwist.core.version import RekeyAfter
 
 from .peers import CLIENT_PAIR, CLOCK, DATA, NOW, PING, PONG, SERVER_PAIR, WINDOW, Options, pack_client_auth
 

@@ -16,7 +16,7 @@ from sodiumtwist.core.errors import RemoteProtocolError
 from sodiumtwist.core.events import AuthenticationRequested, Event
 from sodiumtwist.core.keepalive import Timeouts
 from sodiumtwist.core.keys import KeyPair
-from sodiumtwist.core.secretstream import RekeyAfter
+from sodiumtwist.core.version import RekeyAfter
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack

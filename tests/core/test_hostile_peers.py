@@ -6,11 +6,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from hypothesis import example, given
-from hypothesis import strategies as st
+from hypothesis import example, given, strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from sodiumtwist.core import wire
 from sodiumtwist.core.connection import ServerConnection
 from sodiumtwist.core.errors import (
     DecryptionFailed,
@@ -23,6 +21,7 @@ from sodiumtwist.core.errors import (
 )
 from sodiumtwist.core.events import Authenticated, DataReceived, PingReceived
 from sodiumtwist.core.states import State
+from sodiumtwist.core.v1 import messages
 
 from .conversation import PIECES, play
 from .peers import (
@@ -174,10 +173,10 @@ class HostilePeerTests(SynchronousTestCase):
 
     @given(st.binary(min_size=340, max_size=340), st.binary(min_size=176, max_size=176))
     def test_any_body_of_a_handshake_pdu(self, client_auth: bytes, server_helo: bytes) -> None:
-        pdus: list[tuple[Callable[[bytes], wire.ClientAuth | wire.ServerHelo], bytes, bytes]] = [
-            (wire.unpack_client_auth, pack_header(CLIENT_AUTH, 340), client_auth),
-            (wire.unpack_client_auth, pack_header(CLIENT_AUTH, 340), VERSION.to_bytes(4, "big") + client_auth[4:]),
-            (wire.unpack_server_helo, pack_header(SERVER_HELO, 176), server_helo),
+        pdus: list[tuple[Callable[[bytes], messages.ClientAuth | messages.ServerHelo], bytes, bytes]] = [
+            (messages.unpack_client_auth, pack_header(CLIENT_AUTH, 340), client_auth),
+            (messages.unpack_client_auth, pack_header(CLIENT_AUTH, 340), VERSION.to_bytes(4, "big") + client_auth[4:]),
+            (messages.unpack_server_helo, pack_header(SERVER_HELO, 176), server_helo),
         ]
         for unpack, header, body in pdus:
             try:

@@ -8,8 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from hypothesis import settings
-from hypothesis import strategies as st
+from hypothesis import settings, strategies as st
 from hypothesis.stateful import invariant, precondition, rule, run_state_machine_as_test
 from nacl import bindings
 from twisted.trial.unittest import SynchronousTestCase

@@ -6,8 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from hypothesis import example, given
-from hypothesis import strategies as st
+from hypothesis import example, given, strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from sodiumtwist.core.connection import ClientConnection, ServerConnection

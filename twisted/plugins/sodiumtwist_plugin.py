@@ -11,7 +11,7 @@ from zope.interface import implementer
 
 if TYPE_CHECKING:
     from sodiumtwist import SodiumClientEndpoint, SodiumServerEndpoint
-    from sodiumtwist.argon2 import Argon2File
+    from sodiumtwist.admission.argon2 import Argon2File
 
 
 @implementer(IPlugin, IStreamServerEndpointStringParser, IStreamClientEndpointStringParserWithReactor)
@@ -21,12 +21,12 @@ class _Strings:
     prefix = "sodium"
 
     def parseStreamServer(self, reactor: Any, *arguments: Any, **keywords: Any) -> SodiumServerEndpoint:
-        from sodiumtwist.endpoints import server_from_string
+        from sodiumtwist.endpoints.strings import server_from_string
 
         return server_from_string(reactor, arguments, keywords)
 
     def parseStreamClient(self, reactor: Any, *arguments: Any, **keywords: Any) -> SodiumClientEndpoint:
-        from sodiumtwist.endpoints import client_from_string
+        from sodiumtwist.endpoints.strings import client_from_string
 
         return client_from_string(reactor, arguments, keywords)
 
@@ -45,14 +45,16 @@ class _Argon2:
     credentialInterfaces = (IUsernamePassword,)
 
     def generateChecker(self, argument: str) -> Argon2File:
-        from sodiumtwist.argon2 import from_argument
+        from sodiumtwist.admission.argon2 import from_argument
 
         return from_argument(argument)
 
 
 sodium_strings = _Strings()
 sodium_argon2 = _Argon2()
-sodium = ServiceMaker("sodium", "sodiumtwist.tap", "Receive files or forward streams over encrypted TCP.", "sodium")
+sodium = ServiceMaker(
+    "sodium", "sodiumtwist.programs.tap", "Receive files or forward streams over encrypted TCP.", "sodium"
+)
 sodium_tunnel = ServiceMaker(
-    "sodium-tunnel", "sodiumtwist.tunneltap", "Carry local connections over encrypted TCP.", "sodium-tunnel"
+    "sodium-tunnel", "sodiumtwist.programs.tunneltap", "Carry local connections over encrypted TCP.", "sodium-tunnel"
 )

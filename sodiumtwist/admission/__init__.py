@@ -1,0 +1,28 @@
+"""
+Who may come in: checkers of logins, lists of keys, limits, and the memory of what was accepted before.
+"""
+
+import typing
+
+from .. import doors
+
+if typing.TYPE_CHECKING:
+    from .authorized import AuthorizedKeys as AuthorizedKeys, AuthorizedKeysFile as AuthorizedKeysFile
+    from .checkers import AnyLogin as AnyLogin, SingleLogin as SingleLogin
+    from .limits import Limits as Limits
+    from .replay_database import ReplayDatabase as ReplayDatabase
+    from .replays import IReplayMemory as IReplayMemory, ReplayMemory as ReplayMemory
+
+_WHERE = {
+    "AnyLogin": "checkers",
+    "AuthorizedKeys": "authorized",
+    "AuthorizedKeysFile": "authorized",
+    "IReplayMemory": "replays",
+    "Limits": "limits",
+    "ReplayDatabase": "replay_database",
+    "ReplayMemory": "replays",
+    "SingleLogin": "checkers",
+}
+
+__all__ = list(_WHERE)
+__getattr__, __dir__ = doors.door(__name__, _WHERE)

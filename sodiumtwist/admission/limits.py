@@ -1,0 +1,303 @@
+"""
+How many connections a server holds, and how often somebody may try to log in.
+
+What a limit turns away is counted and not logged one by one: a line says that a limit is reached, and
+another that it no longer is, with the number.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from functools import lru_cache
+from typing import Protocol
+
+from twisted.internet.interfaces import IReactorTime, ITransport
+from twisted.logger import Logger
+from twisted.protocols.policies import ProtocolWrapper
+
+from ..core.errors import LocalProtocolError
+from .failed_logins import FailedLogins
+
+#: A limit on connections is logged as no longer reached when this share of it is left.
+EASE_SHARE = 0.9
+
+
+@dataclass(frozen=True)
+class Limits:
+    """
+    What one server factory takes.
+
+    :ivar connections: at once.
+    :ivar unauthenticated: of these, not authenticated yet; one more takes the place of the oldest
+        whose handshake has not come.
+    :ivar per_address: from one IPv4 address, or one IPv6 network of 64 bits.
+    :ivar failures_per_address: logins that may fail in ``failure_seconds``; then all from there are
+        refused unseen until that time, which begins with the first, is over.
+    :ivar failures_per_login: likewise of one login, from wherever.
+    :ivar failure_seconds: see there.
+    :raises LocalProtocolError: for a number below 1, or a time that is not over 0.
+    """
+
+    connections: int = 10_000
+    unauthenticated: int = 1_000
+    per_address: int = 1_000
+    failures_per_address: int = 20
+    failures_per_login: int = 20
+    failure_seconds: float = 60.0
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name == "failure_seconds":
+                if not (math.isfinite(value) and value > 0):
+                    raise LocalProtocolError(f"the limit failure_seconds takes a number over 0, not {value}")
+            elif value < 1:
+                raise LocalProtocolError(f"the limit {field.name} takes a whole number from 1, not {value}")
+
+
+class End(Protocol):
+    """
+    What is counted: a server's end of a connection.
+
+    :ivar login: that its client gave; ``None`` before its handshake has opened.
+    """
+
+    login: str | None
+
+    @property
+    def transport(self) -> ITransport:
+        """What it is made on."""
+
+    def turn_away(self, why: str) -> None:
+        """Close at once."""
+
+    def check_no_longer(self) -> None:
+        """Refuse the login that is being checked."""
+
+
+class _ReportedLimit:
+    """Says once when a limit on connections is reached, and once when that is over."""
+
+    _log = Logger()
+
+    def __init__(self, what: str, limit: int) -> None:
+        self.limit = limit
+        self._what = what
+        self._turned_away = 0
+
+    def reached(self) -> str:
+        """One more is turned away; return why."""
+        if not self._turned_away:
+            self._log.warn("{limit} {what}: that is the limit, more are turned away", limit=self.limit, what=self._what)
+        self._turned_away += 1
+        return f"there are {self.limit} {self._what} already"
+
+    def ease(self, count: int) -> bool:
+        """
+        Look whether it is over.
+
+        :param count: how many there are.
+        """
+        if not self._turned_away or count > self.limit * EASE_SHARE:
+            return False
+        self._log.info(
+            "no longer {limit} {what}; {count} were turned away",
+            limit=self.limit,
+            what=self._what,
+            count=self._turned_away,
+        )
+        self._turned_away = 0
+        return True
+
+
+def network(address: object) -> str | None:
+    """
+    Tell what counts as one address.
+
+    :param address: as ``getPeer()`` returns it.
+    :return: an IPv4 address, the first 64 bits of an IPv6 address, or ``None`` for UNIX sockets.
+    """
+    host = getattr(address, "host", None)
+    return None if host is None else _network(host)
+
+
+@lru_cache(maxsize=4096)
+def _network(host: str) -> str:
+    try:
+        parsed = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return ascii(host)
+    if parsed.version == 4:
+        return str(parsed)
+    if parsed.ipv4_mapped is not None:
+        return str(parsed.ipv4_mapped)
+    return str(ipaddress.ip_network((parsed, 64), strict=False))
+
+
+def _speaks_for_others(transport: ITransport | None) -> bool:
+    """Tell whether a transport is of a proxy, which says only with its first bytes whom it speaks for."""
+    while isinstance(transport, ProtocolWrapper):
+        if type(transport).__module__.startswith("twisted.protocols.haproxy"):
+            return True
+        transport = transport.transport
+    return False
+
+
+class Admission:
+    """
+    Counts the connections of one factory.
+
+    :param limits: what it takes.
+    :param clock: returns the clock.
+    """
+
+    def __init__(self, limits: Limits, clock: Callable[[], IReactorTime]) -> None:
+        self._limits = limits
+        self._stopped = False
+        self._addresses: dict[End, str | None] = {}
+        self._strangers: dict[End, None] = {}
+        self._deciding: set[End] = set()
+        self._counts: dict[str, int] = {}
+        self._connections = _ReportedLimit("connections", limits.connections)
+        self._unauthenticated = _ReportedLimit("unauthenticated connections", limits.unauthenticated)
+        self._per_address: dict[str, _ReportedLimit] = {}
+        seconds = limits.failure_seconds
+        self._by_address = FailedLogins("from", limits.failures_per_address, seconds, clock, self._address_blocked)
+        self._by_login = FailedLogins("as", limits.failures_per_login, seconds, clock, self._login_blocked)
+
+    # Connections
+
+    def arrived(self, end: End) -> None:
+        """A connection is made. It, or a stranger for it, may be turned away before this returns."""
+        refusal = None
+        if len(self._addresses) >= self._limits.connections:
+            refusal = self._connections.reached()
+        elif len(self._strangers) + len(self._deciding) >= self._limits.unauthenticated:
+            refusal = self._unauthenticated.reached()
+        if refusal is not None:
+            oldest = next(iter(self._strangers), None)
+            if oldest is None:
+                end.turn_away(refusal)
+                return
+            self._left(oldest)
+            oldest.turn_away(refusal)
+        self._strangers[end] = None
+        self._addresses[end] = None
+        if not _speaks_for_others(end.transport):
+            self.note_address(end)
+
+    def note_address(self, end: End) -> None:
+        """
+        Note where a connection comes from, again when that may have become known: behind a proxy it is
+        only what the proxy says first. It may be turned away before this returns.
+        """
+        if end not in self._addresses:
+            return
+        where = network(end.transport.getPeer())
+        if where == self._addresses[end]:
+            return
+        self._uncount(end)
+        if where is None:
+            return
+        count, limit = self._counts.get(where, 0), self._limits.per_address
+        if count >= limit:
+            reported = self._per_address.setdefault(where, _ReportedLimit(f"connections from {where}", limit))
+            self._left(end)
+            end.turn_away(reported.reached())
+            return
+        self._counts[where] = count + 1
+        self._addresses[end] = where
+
+    def _uncount(self, end: End) -> None:
+        where = self._addresses[end]
+        if where is None:
+            return
+        self._addresses[end] = None
+        self._counts[where] -= 1
+        if where in self._per_address and self._per_address[where].ease(self._counts[where]):
+            del self._per_address[where]
+        if not self._counts[where]:
+            del self._counts[where]
+
+    def opened(self, end: End) -> None:
+        """Its handshake opens: it is no stranger, and keeps its place until it is decided on."""
+        if self._strangers.pop(end, self) is None:
+            self._deciding.add(end)
+
+    def admitted(self, end: End) -> None:
+        """It is authenticated."""
+        self._strangers.pop(end, None)
+        self._deciding.discard(end)
+        self._ease()
+
+    def stranger_again(self, end: End) -> None:
+        """It was not let in, or has yet to show that its key is its own: its place is for others again."""
+        if end in self._deciding:
+            self._deciding.remove(end)
+            self._strangers[end] = None
+
+    def left(self, end: End) -> None:
+        """It is gone."""
+        self._left(end)
+        self._ease()
+
+    def _left(self, end: End) -> None:
+        if end in self._addresses:
+            self._uncount(end)
+            del self._addresses[end]
+            self._strangers.pop(end, None)
+            self._deciding.discard(end)
+
+    def _ease(self) -> None:
+        self._connections.ease(len(self._addresses))
+        self._unauthenticated.ease(len(self._strangers) + len(self._deciding))
+
+    # Logins
+
+    def may_try(self, address: object, login: str) -> bool:
+        """
+        Tell whether a login is to be checked.
+
+        :param address: the client's, as ``getPeer()`` returns it.
+        """
+        where = network(address)
+        if where is not None and self._by_address.blocked(where):
+            return False
+        return not self._by_login.blocked(ascii(login))
+
+    def failed(self, address: object, login: str | None) -> None:
+        """
+        A login was wrong, or its client did not wait to hear.
+
+        :param login: ``None`` where a key was claimed in vain: that says nothing about a login.
+        """
+        if self._stopped:
+            return
+        where = network(address)
+        if where is not None:
+            self._by_address.failed(where)
+        if login is not None:
+            self._by_login.failed(ascii(login))
+
+    # What is under way must not be that many more tries.
+
+    def _address_blocked(self, where: str) -> None:
+        for end in [end for end in self._deciding if self._addresses.get(end) == where]:
+            end.check_no_longer()
+
+    def _login_blocked(self, login: str) -> None:
+        for end in [end for end in self._deciding if end.login is not None and ascii(end.login) == login]:
+            end.check_no_longer()
+
+    def start(self) -> None:
+        """Something is listened on."""
+        self._stopped = False
+
+    def stop(self) -> None:
+        """Nothing is listened on any more: forget what failed, and start no timers."""
+        self._stopped = True
+        self._by_address.stop()
+        self._by_login.stop()

@@ -1,0 +1,120 @@
+"""
+What an application's protocol writes to, where it would write to a socket's transport.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .streams import StreamEnd
+
+
+from collections.abc import Iterable
+from typing import Any
+
+from twisted.internet.interfaces import (
+    IAddress,
+    IProducer,
+)
+from zope.interface import implementer
+
+from ..interfaces import ISodiumTransport, Peer
+
+#: Methods that a socket's transport may have, and ours then has, too.
+PASSED_ON = frozenset({"getTcpKeepAlive", "getTcpNoDelay", "setTcpKeepAlive", "setTcpNoDelay"})
+
+
+@implementer(ISodiumTransport)
+class SodiumTransport:
+    """
+    What the application's protocol writes to. Small writes of one turn of the reactor leave
+    together, large ones in PDUs of 130954 bytes.
+
+    :ivar disconnecting: true from ``loseConnection`` or ``abortConnection`` on.
+    """
+
+    disconnecting = False
+
+    def __init__(self, end: StreamEnd) -> None:
+        self._end = end
+
+    def __getattr__(self, name: str) -> Any:
+        if name in PASSED_ON:
+            return getattr(self._end.transport, name)
+        raise AttributeError(f"{type(self).__name__} has no {name}")
+
+    @property
+    def peer(self) -> Peer:
+        """Who is at the other end."""
+        return self._end.peer
+
+    def getPeer(self) -> IAddress:
+        """The address of the other end, as the transport below tells it."""
+        return self._end.transport.getPeer()
+
+    def getHost(self) -> IAddress:
+        """The address of this end, as the transport below tells it."""
+        return self._end.transport.getHost()
+
+    def logPrefix(self) -> str:
+        """How log lines begin that are about the application's protocol."""
+        return type(self._end.application).__name__
+
+    def write(self, data: bytes) -> None:
+        """
+        Send bytes. After the stream has ended they are dropped, as sockets' transports do.
+
+        :raises TypeError: for anything but bytes.
+        """
+        self._end.write_stream(data)
+
+    def writeSequence(self, data: Iterable[bytes]) -> None:
+        """Send several pieces of bytes."""
+        self.write(b"".join(data))
+
+    def loseConnection(self) -> None:
+        """
+        Close, when a registered producer has ended and all is sent. Nothing more is received.
+        """
+        if not self.disconnecting:
+            self.disconnecting = True
+            self._end.resumeProducing()
+            self._end.end_stream()
+
+    def loseWriteConnection(self) -> None:
+        """
+        Tell the peer that no more follows, when a registered producer has ended, and go on receiving.
+        """
+        self._end.end_stream()
+
+    def abortConnection(self) -> None:
+        """Close at once; what was not sent yet is dropped, and the peer sees a lost connection."""
+        self.disconnecting = True
+        self._end.abort()
+
+    def pauseProducing(self) -> None:
+        """Deliver nothing more until ``resumeProducing``; the transport below stops reading."""
+        if not self.disconnecting:
+            self._end.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        """Deliver again."""
+        self._end.resumeProducing()
+
+    def stopProducing(self) -> None:
+        """``loseConnection()``, by the name that producers have for it."""
+        self.loseConnection()
+
+    def registerProducer(self, producer: IProducer, streaming: bool) -> None:
+        """
+        Let a producer be paused when the transport below takes no more.
+
+        :param producer: an ``IPushProducer`` if ``streaming``, else an ``IPullProducer``.
+        :raises RuntimeError: when there is one already.
+        """
+        self._end.registerProducer(producer, streaming)
+
+    def unregisterProducer(self) -> None:
+        """The producer is done."""
+        self._end.unregisterProducer()

@@ -1,0 +1,144 @@
+"""
+Endpoints: ``connect()`` for requests, wrappers that encrypt any stream endpoint, and the endpoint
+strings ``sodium:…``.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+from twisted.cred.checkers import ICredentialsChecker
+from twisted.cred.portal import Portal
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import (
+    IListeningPort,
+    IProtocol,
+    IProtocolFactory,
+    IReactorTime,
+    IStreamClientEndpoint,
+    IStreamServerEndpoint,
+)
+from twisted.internet.protocol import Factory
+from zope.interface import implementer
+
+from ..admission.authorized import AuthorizedKeys, AuthorizedKeysFile
+from ..admission.limits import Limits
+from ..admission.replays import IReplayMemory
+from ..core.keepalive import Timeouts
+from ..core.keys import KeyPair
+from ..core.version import RekeyAfter
+from .connect import _connect_authenticated
+from .streams import ClientStream, StreamClientFactory, StreamServerFactory
+
+
+@implementer(IStreamServerEndpoint)
+class SodiumServerEndpoint:
+    """
+    Listens where another endpoint listens, and lets applications see authenticated clients alone.
+
+    :param endpoint: where to listen.
+    :param pair: the server's key pair.
+    :param checker: decides on logins; this and what follows are as in
+        :class:`~sodiumtwist.protocol.factories.SodiumServerFactory`.
+    :raises LocalProtocolError: likewise.
+    """
+
+    def __init__(
+        self,
+        endpoint: IStreamServerEndpoint,
+        pair: KeyPair,
+        checker: ICredentialsChecker | Portal | None,
+        message: str = "Welcome.",
+        timeouts: Timeouts | None = None,
+        clock: IReactorTime | None = None,
+        authorized_keys: AuthorizedKeys | AuthorizedKeysFile | None = None,
+        replays: IReplayMemory | None = None,
+        limits: Limits | None = None,
+        rekey: RekeyAfter | None = None,
+    ) -> None:
+        self._endpoint = endpoint
+
+        def make_factory(application: IProtocolFactory) -> StreamServerFactory:
+            return StreamServerFactory(
+                application,
+                pair,
+                checker,
+                message=message,
+                timeouts=timeouts,
+                clock=clock,
+                authorized_keys=authorized_keys,
+                replays=replays,
+                limits=limits,
+                rekey=rekey,
+            )
+
+        self._make_factory = make_factory
+        make_factory(Factory())  # says now what is wrong with the arguments
+
+    def listen(self, protocolFactory: IProtocolFactory) -> Deferred[IListeningPort]:
+        """
+        Listen. The factory's protocols have an
+        :class:`~sodiumtwist.interfaces.ISodiumTransport`.
+
+        :return: as that of the endpoint below.
+        """
+        return self._endpoint.listen(self._make_factory(protocolFactory))
+
+
+@implementer(IStreamClientEndpoint)
+class SodiumClientEndpoint:
+    """
+    Connects where another endpoint connects, and lets applications see the server when it has let us in.
+
+    :param endpoint: where to connect.
+    :param server_key: the server's public key, 32 bytes.
+    :param login: up to 128 bytes of UTF-8, no NUL.
+    :param passphrase: likewise.
+    :param pair: the client's key pair, for servers that know its public key; ``None`` makes a fresh one
+        for each connection.
+    :param timeouts: the deadlines; the default is ``Timeouts()``.
+    :param clock: an ``IReactorTime``; ``None`` for the global reactor.
+    :param rekey: when to send with a new key; the default is ``RekeyAfter()``.
+    :raises InvalidKey: for a server key that can't be one.
+    :raises LocalProtocolError: for a login or passphrase that does not fit its field.
+    """
+
+    def __init__(
+        self,
+        endpoint: IStreamClientEndpoint,
+        server_key: bytes,
+        login: str = "",
+        passphrase: str = "",
+        pair: KeyPair | None = None,
+        timeouts: Timeouts | None = None,
+        clock: IReactorTime | None = None,
+        rekey: RekeyAfter | None = None,
+    ) -> None:
+        self._endpoint = endpoint
+
+        def make_factory(application: IProtocolFactory) -> StreamClientFactory:
+            return StreamClientFactory(
+                application, server_key, login, passphrase, pair=pair, timeouts=timeouts, clock=clock, rekey=rekey
+            )
+
+        self._make_factory = make_factory
+        make_factory(Factory())  # says now what is wrong with the arguments
+
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
+        """
+        Connect.
+
+        :return: fires with the factory's protocol when the server has let us in. Fails with what
+            the endpoint below raises, with :exc:`AuthenticationFailed` when the server refuses, and
+            with another :exc:`RemoteProtocolError` when it breaks the protocol. Cancelling it drops
+            the connection.
+        """
+
+        async def connecting() -> IProtocol:
+            stream: ClientStream = await _connect_authenticated(self._endpoint, self._make_factory(protocolFactory))
+            return cast(IProtocol, stream.application)
+
+        return Deferred.fromCoroutine(connecting())
+
+
+# Endpoint strings

@@ -1,0 +1,3 @@
+"""
+The programs: ``sodiumtwist``, ``twistd sodium`` and ``twistd sodium-tunnel``.
+"""

@@ -1,0 +1,193 @@
+"""
+The subcommands that talk to a server, ``send`` and ``ping``.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from tqdm import tqdm
+from twisted.internet import task
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import ConnectingCancelledError, ConnectionDone, ConnectionLost
+from twisted.python.failure import Failure
+
+from ..core.errors import AuthenticationFailed, AuthenticationTimeout, RemoteProtocolError
+from ..describe import describe_endpoint_error, describe_tls_error, printable
+from ..protocol.client import SodiumClientProtocol
+from ..protocol.factories import SodiumClientFactory
+from ..transfer.sender import UploadSender
+from ..transfer.sources import open_source
+from .running import EXIT_BROKEN, EXIT_INTERRUPTED, EXIT_NOT_CONNECTED, EXIT_REFUSED, EXIT_USAGE, CommandFailed
+
+
+async def _connect(reactor: Any, endpoint: Any, options: Any, client: SodiumClientProtocol) -> None:
+    """Connect a protocol to the server; it is not authenticated then."""
+    factory = SodiumClientFactory(
+        options["server_key"], options["user"], options["passphrase"], lambda: client, options["pair"], clock=reactor
+    )
+    try:
+        await endpoint.connect(factory)
+    except (CancelledError, ConnectingCancelledError):
+        raise CancelledError() from None
+    except Exception as error:
+        why = describe_endpoint_error(error)
+        raise CommandFailed(EXIT_NOT_CONNECTED, f"cannot connect to {options['endpoint']}: {why}") from None
+
+
+def _explain_loss(options: Any, client: SodiumClientProtocol, reason: BaseException, done: str) -> CommandFailed:
+    """
+    Make the exit status and line of a connection that ended too early.
+
+    :param done: how far it had come.
+    """
+    why = describe_tls_error(reason) or str(reason) or type(reason).__name__
+    if client.message is not None:
+        if isinstance(reason, (ConnectionDone, ConnectionLost)):
+            why = "the server closed the connection or went away, see its log"
+        return CommandFailed(EXIT_BROKEN, f"broken on the way, {done}: {why}")
+    if isinstance(reason, RemoteProtocolError):
+        if isinstance(reason, AuthenticationTimeout):
+            why += "; wrong server key, or no server of this protocol"
+        elif isinstance(reason, AuthenticationFailed):
+            why += "".join(f"; {hint}" for hint in _what_was_not_given(options))
+        return CommandFailed(EXIT_REFUSED, f"refused by {options['endpoint']}: {why}")
+    return CommandFailed(EXIT_NOT_CONNECTED, f"cannot connect to {options['endpoint']}: {why}")
+
+
+def _what_was_not_given(options: Any) -> Iterator[str]:
+    if options["default-passphrase"]:
+        yield "no passphrase was given, so the default one was tried"
+    if options["pair"] is None:
+        yield "no --identity was given, which a server with --authorized-keys asks for"
+
+
+async def _abort(client: SodiumClientProtocol, lost: Deferred[None]) -> None:
+    """Drop a connection, if there is one, and wait until it is gone."""
+    if client.transport is not None:
+        client.abort()
+        await lost
+
+
+@dataclass
+class Sent:
+    """
+    What :func:`send_file` did.
+
+    :ivar size: bytes, all acknowledged.
+    :ivar seconds: from the server's hello to the last acknowledgement.
+    """
+
+    size: int
+    seconds: float
+
+    def __str__(self) -> str:
+        return f"sent {self.size} bytes in {self.seconds:.3f} s ({self.rate / 1e6:.1f} MB/s)"
+
+    @property
+    def rate(self) -> float:
+        """Bytes per second."""
+        return self.size / self.seconds if self.seconds else 0.0
+
+
+async def send_file(reactor: Any, endpoint: Any, options: Any) -> Sent:
+    """
+    Connect and send.
+
+    :param endpoint: the server's.
+    :param options: as :class:`~sodiumtwist.programs.cli.SendOptions` leaves them.
+    :raises CommandFailed: when it did not go well, or was cancelled.
+    """
+    try:
+        source = open_source(options["path"], reactor)
+    except OSError as error:
+        raise CommandFailed(EXIT_USAGE, f"cannot read {options['path']}: {error.strerror}") from None
+    with tqdm(
+        total=source.size,
+        unit="B",
+        unit_scale=True,
+        file=sys.stderr,
+        disable=bool(options["quiet"]) or sys.stderr is None or not sys.stderr.isatty(),
+    ) as bar:
+        client = UploadSender(source, bar.update)
+        try:
+            await _connect(reactor, endpoint, options, client)
+            await client.finished
+        except CancelledError:
+            await _abort(client, client.lost)
+            raise CommandFailed(EXIT_INTERRUPTED, f"interrupted, {client.acknowledged} bytes acknowledged") from None
+        except CommandFailed:
+            raise
+        except OSError as error:
+            line = f"cannot read on in {options['path']}: {error.strerror}; {client.acknowledged} bytes acknowledged"
+            raise CommandFailed(EXIT_BROKEN, line) from None
+        except Exception as reason:
+            raise _explain_loss(options, client, reason, f"{client.acknowledged} bytes acknowledged") from None
+        finally:
+            source.close()
+    return Sent(client.acknowledged, client.seconds)
+
+
+async def send(reactor: Any, options: Any) -> None:
+    """``sodiumtwist send``: :func:`send_file`, and the closing line."""
+    sent = await send_file(reactor, options.make_endpoint(reactor), options)
+    if options["json"]:
+        print(json.dumps({"bytes": sent.size, "seconds": sent.seconds, "bytes_per_second": sent.rate}))
+    else:
+        print(sent)
+
+
+class _Pinger(SodiumClientProtocol):
+    def __init__(self) -> None:
+        self.ready: Deferred[None] = Deferred()
+        self.lost: Deferred[None] = Deferred()
+        self.reason: BaseException | None = None
+
+    def authenticated(self) -> None:
+        self.ready.callback(None)
+
+    def connection_lost(self, reason: Failure) -> None:
+        self.reason = reason.value
+        if not self.ready.called:
+            self.ready.errback(reason)
+        self.lost.callback(None)
+
+
+async def ping(reactor: Any, options: Any) -> None:
+    """``sodiumtwist ping``"""
+    endpoint = options.make_endpoint(reactor)
+    client = _Pinger()
+    times: list[float] = []
+    sent = 0
+    failure: CommandFailed | None = None
+    try:
+        await _connect(reactor, endpoint, options, client)
+        await client.ready
+        print(f"PING {options['endpoint']}: {printable(client.message or '')}", flush=True)
+        for number in range(1, options["count"] + 1):
+            if number > 1:
+                await task.deferLater(reactor, options["interval"])
+            pinging = client.ping()
+            sent += 1
+            times.append(await pinging)
+            print(f"seq={number} time={times[-1] * 1000:.3f} ms", flush=True)
+    except CancelledError:
+        await _abort(client, client.lost)
+        failure = CommandFailed(EXIT_INTERRUPTED, "interrupted")
+    except (CommandFailed, OSError):
+        raise
+    except Exception as reason:
+        failure = _explain_loss(options, client, client.reason or reason, f"{len(times)} PINGs answered")
+    client.close()
+    if sent:
+        line = f"{sent} sent, {len(times)} answered"
+        if times:
+            low, mean, high = min(times), sum(times) / len(times), max(times)
+            line += f", min/avg/max {low * 1000:.3f}/{mean * 1000:.3f}/{high * 1000:.3f} ms"
+        print(line)
+    if failure is not None:
+        raise failure

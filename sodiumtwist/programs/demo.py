@@ -1,0 +1,168 @@
+"""
+``sodiumtwist demo``: a real server in a process of its own, and a file sent to it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import re
+import sys
+import tempfile
+from contextlib import suppress
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError
+from twisted.internet.endpoints import clientFromString
+from twisted.internet.error import ProcessExitedAlready
+from twisted.internet.protocol import ProcessProtocol
+from twisted.internet.task import deferLater
+from twisted.python.failure import Failure
+
+from ..admission.checkers import DEFAULT_LOGIN, DEFAULT_PASSPHRASE
+from ..core.keys import KeyPair
+from ..keyfiles import write_key_file
+from .commands import send_file
+from .running import EXIT_BROKEN, EXIT_USAGE, CommandFailed
+
+#: The size of the sample in bytes.
+SAMPLE_SIZE = 32 * 1024 * 1024
+
+#: Seconds the server has to start, and to stop before it is killed.
+START_TIMEOUT = 30.0
+KILL_AFTER = 5.0
+KILL_POLL = 0.02
+
+BETWEEN_TWO_MACHINES = """\
+The same between two machines, with a passphrase of your own in pass.txt on both:
+  on the one that receives (make the key once with: sodiumtwist keygen --output server.key)
+    twistd -n sodium --key-file server.key --passphrase-file pass.txt --endpoint tcp:5555 --directory uploads
+  on the one that sends (the key is the public one that keygen printed)
+    sodiumtwist send --key PUBLICKEY --endpoint tcp:HOST:5555 --passphrase-file pass.txt FILE"""
+
+
+class _Server(ProcessProtocol):
+    """
+    Watches the server's process.
+
+    :ivar port: fires with its port when it listens; fails when it ends before that.
+    :ivar ended: whether it is gone.
+    """
+
+    def __init__(self) -> None:
+        self.port: Deferred[int] = Deferred()
+        self.ended = False
+        self._output = b""
+
+    def outReceived(self, data: bytes) -> None:
+        if self.port.called:
+            return
+        self._output += data
+        found = re.search(rb"listening on 127\.0\.0\.1:(\d+)\n", self._output)
+        if found:
+            self.port.callback(int(found[1]))
+
+    def errReceived(self, data: bytes) -> None:
+        self._output += data
+
+    def processEnded(self, reason: Failure) -> None:
+        self.ended = True
+        if not self.port.called:
+            last = self._output.decode("utf-8", "replace").strip().rpartition("\n")[2]
+            self.port.errback(CommandFailed(EXIT_BROKEN, f"the server did not start: {last}"))
+
+
+async def demo(reactor: Any, options: Any) -> None:
+    """
+    Run the demonstration.
+
+    :param options: as :class:`~sodiumtwist.programs.cli.DemoOptions` leaves them.
+    :raises CommandFailed: when something did not go well.
+    """
+    with tempfile.TemporaryDirectory(prefix="sodiumtwist-demo-") as directory:
+        path = options["path"]
+        if path is None:
+            path = os.path.join(directory, "sample")
+            _write_sample(path)
+        elif not os.path.isfile(path):
+            raise CommandFailed(EXIT_USAGE, f"{path} is not a file; the demo sends a regular file")
+        pair = KeyPair.generate()
+        key_file = os.path.join(directory, "server.key")
+        write_key_file(key_file, pair)
+        uploads = os.path.join(directory, "uploads")
+        arguments = ["-n", "--pidfile=", "sodium", "--key-file", key_file, "--directory", uploads]
+        arguments += ["--endpoint", "tcp:0:interface=127.0.0.1"]
+        server = _Server()
+        command = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()", *arguments]
+        process = reactor.spawnProcess(server, sys.executable, command, env=_server_environment(), path=directory)
+        try:
+            try:
+                port = await server.port.addTimeout(START_TIMEOUT, reactor)
+            except TimeoutError:
+                raise CommandFailed(EXIT_BROKEN, f"the server did not start within {START_TIMEOUT:g} seconds") from None
+            print(f"server    twistd in process {process.pid}, on 127.0.0.1:{port}")
+            print(f"          public key {pair.public.hex()}")
+            description = f"tcp:127.0.0.1:{port}"
+            sending = {
+                "path": path,
+                "server_key": pair.public,
+                "endpoint": description,
+                "user": DEFAULT_LOGIN,
+                "passphrase": DEFAULT_PASSPHRASE,
+                "default-passphrase": True,
+                "pair": None,
+                "quiet": False,
+            }
+            sent = await send_file(reactor, clientFromString(reactor, description), sending)
+            print(f"client    {sent}")
+            _compare(path, uploads)
+        finally:
+            await _stop(reactor, process, server)
+    print(BETWEEN_TWO_MACHINES)
+
+
+def _server_environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith("SODIUMTWIST_")}
+
+
+def _write_sample(path: str) -> None:
+    noise = random.Random("sodiumtwist")
+    with open(path, "wb") as sample:
+        for _ in range(SAMPLE_SIZE // 1024 // 1024):
+            sample.write(noise.randbytes(1024 * 1024))
+
+
+def _digest(path: str) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while chunk := file.read(1024 * 1024):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _compare(path: str, uploads: str) -> None:
+    names = os.listdir(uploads)
+    if len(names) != 1:
+        raise CommandFailed(EXIT_BROKEN, f"{len(names)} files arrived where one was sent")
+    arrived, expected = _digest(os.path.join(uploads, names[0])), _digest(path)
+    if arrived != expected:
+        raise CommandFailed(EXIT_BROKEN, f"SHA-256 differs: sent {expected}, arrived {arrived}")
+    print(f"arrived   as {names[0]}")
+    print(f"          with the same SHA-256 {arrived}")
+
+
+async def _stop(reactor: Any, process: Any, server: _Server) -> None:
+    """End the server, and see to it that it has ended, whoever is impatient meanwhile."""
+    cancelled = False
+    for signal_name in ("TERM", "KILL"):
+        with suppress(ProcessExitedAlready):
+            process.signalProcess(signal_name)
+        limit = reactor.seconds() + KILL_AFTER
+        while not server.ended and reactor.seconds() < limit:
+            try:
+                await deferLater(reactor, KILL_POLL)
+            except CancelledError:
+                cancelled = True
+    if cancelled:
+        raise CancelledError()

@@ -1,0 +1,117 @@
+"""
+What the command lines have in common.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import textwrap
+
+from twisted.python import usage
+
+from .. import __version__
+from ..admission.checkers import DEFAULT_LOGIN, DEFAULT_PASSPHRASE
+from ..core.keys import KeyPair
+from ..describe import describe_os_error
+from ..keyfiles import PASSPHRASE_VARIABLE, read_key_file
+from .output import discard_standard_output, flush_standard_output
+
+#: What a client tells about itself.
+CLIENT_PARAMETERS = [
+    ["user", "U", DEFAULT_LOGIN, "login"],
+    ["passphrase", "P", None, f"passphrase; visible in ps [default: {DEFAULT_PASSPHRASE}]"],
+    ["passphrase-file", None, None, f"passphrase in a file; or set ${PASSPHRASE_VARIABLE}"],
+    ["identity", None, None, "file with our private key [default: a fresh key]"],
+]
+
+CLIENT_FILES = {"passphrase-file": usage.CompleteFiles(), "identity": usage.CompleteFiles()}
+
+
+def read_identity(options: usage.Options) -> KeyPair | None:
+    """
+    Read what ``--identity`` names; ``None`` when it names nothing.
+
+    :raises OSError, InvalidKey, LocalProtocolError: as :func:`~sodiumtwist.keyfiles.read_key_file`.
+    """
+    return None if options["identity"] is None else read_key_file(options["identity"])
+
+
+class ProgramOptions(usage.Options):
+    """
+    A command line whose help begins with what the program is for, and how to call it.
+
+    :cvar purpose: what it does, one paragraph.
+    :cvar examples: commands to copy; ``PUBLICKEY`` and ``HOST`` stand in for what only the reader knows.
+    :cvar notes: what else is to be said, below the options.
+    """
+
+    purpose = ""
+    examples: tuple[str, ...] = ()
+    notes = ""
+
+    longdesc = ""
+
+    def getUsage(self, width: int | None = None) -> str:
+        """
+        The help behind its first line.
+
+        :param width: columns; ``None`` for those of the terminal, from 40 to 80.
+        """
+        if width is None:
+            width = max(40, min(80, shutil.get_terminal_size().columns))
+        options, commands_title, commands = super().getUsage(width).partition("Commands:\n")
+        examples = "".join(f"  {example}\n" for example in self.examples)
+        parts = [
+            textwrap.fill(self.purpose, width),
+            f"{'Example' if len(self.examples) == 1 else 'Examples'}:\n{examples}",
+            commands_title + commands,
+            options,
+            textwrap.fill(self.notes, width),
+        ]
+        return "\n" + "\n\n".join(part.strip("\n") for part in parts if part)
+
+    def opt_help(self) -> None:
+        """Display this help and exit."""
+        self._show(str(self))
+
+    opt_h = opt_help
+
+    def opt_version(self) -> None:
+        """Display the version and exit."""
+        self._show(f"sodiumtwist {__version__}")
+
+    def _show(self, text: str) -> None:
+        print(text)
+        flush_standard_output()
+        sys.exit(0)
+
+
+class ServiceOptions(ProgramOptions):
+    """
+    The command line of a twistd service; what is wrong with it ends the program with one line.
+
+    :cvar program: the service's name.
+    """
+
+    program = ""
+    synopsis = "[options]"
+
+    def parseOptions(self, options: list[str] | None = None) -> None:
+        """
+        :raises SystemExit: with one line, where twistd would print its whole help with it.
+        """
+        try:
+            super().parseOptions(options)  # type: ignore[no-untyped-call]
+        except usage.UsageError as error:
+            raise SystemExit(f"{self.program}: {error}; see twistd {self.program} --help") from None
+        except OSError as error:  # of standard output
+            discard_standard_output()
+            raise SystemExit(f"{self.program}: {describe_os_error(error)}") from None
+
+    def parseArgs(self, *arguments: str) -> None:
+        """
+        :raises UsageError: for any argument, there are none.
+        """
+        if arguments:
+            raise usage.UsageError(f"unexpected argument {ascii(arguments[0])}")

@@ -1,0 +1,234 @@
+"""
+``twistd sodium``: its options, and what they ask for put together.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+from twisted.cred.checkers import ICredentialsChecker
+from twisted.cred.credentials import IUsernamePassword
+from twisted.cred.strcred import AuthOptionMixin
+from twisted.internet.endpoints import clientFromString
+from twisted.python import usage
+
+from ..admission.authorized import AuthorizedKeysFile
+from ..admission.checkers import DEFAULT_LOGIN, DEFAULT_PASSPHRASE, NO_CHECKER, SingleLogin, any_of, checker_from_string
+from ..admission.limits import Limits
+from ..admission.replay_database import ReplayDatabase
+from ..admission.replays import ReplayMemory
+from ..core.credentials import pack_text
+from ..core.errors import SodiumError
+from ..core.keepalive import Timeouts
+from ..core.keys import KeyPair
+from ..core.version import RekeyAfter
+from ..describe import describe_bad_endpoint, describe_os_error, masked
+from ..endpoints.streams import StreamServerFactory
+from ..keyfiles import KEY_VARIABLE, read_key, read_passphrase
+from ..transfer.receiver import UploadFactory
+from ..transfer.stores import open_store
+from ..tunnel import TunnelFactory
+from .descriptors import make_room
+from .listening import is_local, parse_listening
+from .options import ServiceOptions
+from .services import ForwardService, SodiumService, UploadService
+
+DEFAULT_LISTEN = "tcp:5555:interface=127.0.0.1"
+
+#: What ``--limit`` may name, with the class that has it and its name there.
+LIMITS: dict[str, tuple[type, str]] = {
+    **{field.name.replace("_", "-"): (Limits, field.name) for field in fields(Limits)},
+    "replays": (ReplayMemory, "limit"),
+    "rekey-size": (RekeyAfter, "size"),
+    "rekey-seconds": (RekeyAfter, "seconds"),
+}
+
+
+class Options(AuthOptionMixin, ServiceOptions):
+    """The command line of ``twistd sodium``."""
+
+    supportedInterfaces = (IUsernamePassword,)
+
+    program = "sodium"
+
+    purpose = (
+        "Receives files over encrypted TCP, or forwards streams. At start the log shows the command for the other "
+        "end. Without a key, the server makes one for the run."
+    )
+    examples = (
+        "twistd -n sodium",
+        "twistd -n sodium --key-file server.key --passphrase-file pass.txt \\\n"
+        "      --endpoint tcp:5555 --directory uploads",
+        "twistd -n sodium --key-file server.key --forward tcp:127.0.0.1:6379",
+    )
+
+    optParameters = [
+        ["key", "k", None, "private key, 64 hex digits; visible in ps"],
+        ["key-file", None, None, f"file of 'sodiumtwist keygen'; or ${KEY_VARIABLE}"],
+        ["user", "U", DEFAULT_LOGIN, "login that clients must give"],
+        ["passphrase", "P", None, f"what clients must give; visible in ps [default: {DEFAULT_PASSPHRASE}]"],
+        ["passphrase-file", None, None, "file whose first line is the passphrase"],
+        ["authorized-keys", None, None, "file with the public keys of clients to let in"],
+        ["replay-db", None, None, "SQLite file to remember accepted handshakes in"],
+        ["file", "f", None, "write uploads to this file, FIFO or device; - for standard output"],
+        ["directory", "d", None, "write each upload to a new file in this directory"],
+        ["forward", None, None, "hand each client's stream to this endpoint"],
+        ["message", None, "Welcome.", "line that clients get"],
+        ["auth-timeout", None, "10", "seconds a client has to authenticate"],
+        ["inactivity-timeout", None, "180", "seconds a client may be silent"],
+        ["ping-interval", None, "60", "seconds between PINGs, at least"],
+    ]
+
+    compData = usage.Completions(
+        optActions={
+            "key-file": usage.CompleteFiles(),
+            "passphrase-file": usage.CompleteFiles(),
+            "authorized-keys": usage.CompleteFiles(),
+            "replay-db": usage.CompleteFiles(),
+            "file": usage.CompleteFiles(),
+            "directory": usage.CompleteDirs(),
+        },
+        multiUse=["endpoint", "auth", "limit"],
+        mutuallyExclusive=[("file", "directory", "forward"), ("key", "key-file"), ("passphrase", "passphrase-file")],
+    )
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self["endpoints"] = []
+        self["limits"] = {}
+        self["credCheckers"] = []
+        self["no-checker"] = False
+
+    def opt_endpoint(self, description: str) -> None:
+        """server endpoint string to listen on; may be repeated [default: tcp:5555:interface=127.0.0.1]"""
+        self["endpoints"].append(description)
+
+    opt_e = opt_endpoint
+
+    def opt_auth(self, description: str) -> None:
+        """who may log in, see --help-auth; may be repeated; 'none': --authorized-keys decide alone"""
+        if description == NO_CHECKER:
+            self["no-checker"] = True
+            return
+        try:
+            self.addChecker(checker_from_string(description))
+        except SodiumError as error:
+            raise usage.UsageError(str(error)) from None
+
+    def opt_limit(self, setting: str) -> None:
+        """NAME=NUMBER, may be repeated; a wrong NAME is answered with all there are"""
+        name, _, number = setting.partition("=")
+        if name not in LIMITS:
+            raise usage.UsageError(f"--limit takes one of {', '.join(LIMITS)}, not {ascii(name)}")
+        kind, argument = LIMITS[name]
+        try:
+            value: float = float(number) if argument.endswith("seconds") else int(number)
+        except ValueError:
+            raise usage.UsageError(f"--limit {name}= takes a number, not {ascii(number)}") from None
+        self["limits"].setdefault(kind, {})[argument] = value
+
+    def postOptions(self) -> None:
+        """
+        Check and read what the options name.
+
+        :raises UsageError: when something in it is wrong.
+        """
+        if not self["endpoints"]:
+            self["endpoints"].append(DEFAULT_LISTEN)
+        given = [f"--{name}" for name in ("file", "directory", "forward") if self[name] is not None]
+        if len(given) > 1:
+            raise usage.UsageError(f"{' and '.join(given)} exclude each other; give one")
+        try:
+            self["pair"] = read_key(self["key-file"], "--key-file", self["key"], "--key")
+            self["passphrase"], self["warning"] = read_passphrase(
+                self["passphrase-file"], "--passphrase-file", self["passphrase"], "--passphrase"
+            )
+            self["keys"] = self["authorized-keys"] and AuthorizedKeysFile(self["authorized-keys"])
+            self["checker"] = self._checker()
+            limits = self["limits"]
+            self["limits"], self["rekey"] = Limits(**limits.get(Limits, {})), RekeyAfter(**limits.get(RekeyAfter, {}))
+            remembered = limits.get(ReplayMemory, {})
+            if self["replay-db"] is None:
+                self["replays"] = ReplayMemory(**remembered)
+            else:
+                self["replays"] = ReplayDatabase(self["replay-db"], **remembered)
+            pack_text("message", self["message"])
+            self["timeouts"] = Timeouts(
+                self._seconds("auth-timeout"), self._seconds("inactivity-timeout"), self._seconds("ping-interval")
+            )
+        except SodiumError as error:
+            raise usage.UsageError(str(error)) from None
+        except OSError as error:
+            raise usage.UsageError(describe_os_error(error)) from None
+
+    def _checker(self) -> ICredentialsChecker | None:
+        checkers = list(self["credCheckers"])
+        if self["no-checker"]:
+            if checkers or self["passphrase"] is not None:
+                raise usage.UsageError("--auth none excludes other --auth and a passphrase; give one")
+            if self["keys"] is None:
+                raise usage.UsageError("--auth none lets anybody in; give --authorized-keys, too")
+            return None
+        if self["passphrase"] is None and not checkers:
+            self["passphrase"] = DEFAULT_PASSPHRASE
+        if self["passphrase"] is not None:
+            if not self["passphrase"]:
+                raise usage.UsageError("the passphrase is empty; choose one")
+            checkers.append(SingleLogin(self["user"], self["passphrase"]))
+        return any_of(checkers)
+
+    def _seconds(self, name: str) -> float:
+        try:
+            return float(self[name])
+        except ValueError:
+            raise usage.UsageError(f"--{name} takes a number of seconds, not {ascii(self[name])}") from None
+
+
+def makeService(options: Options, reactor: Any = None) -> SodiumService:
+    """
+    Make the service of ``twistd sodium``.
+
+    :param options: parsed.
+    :param reactor: ``None`` for the global one.
+    :raises SystemExit: with one line, when what the options ask for can't be had.
+    """
+    if reactor is None:
+        from twisted.internet import reactor
+    endpoints = []
+    for given in options["endpoints"]:
+        description, endpoint = parse_listening(reactor, "sodium", "--endpoint", given, DEFAULT_LISTEN)
+        if options["passphrase"] == DEFAULT_PASSPHRASE and not is_local(description):
+            raise SystemExit(
+                f"sodium: {masked(description)} can be reached from elsewhere, and the passphrase is the default one, "
+                "which everybody knows; choose one with --passphrase-file, use --auth, or listen on loopback only "
+                f"({DEFAULT_LISTEN})"
+            )
+        endpoints.append((description, endpoint))
+    options["fresh"] = options["pair"] is None
+    if options["fresh"]:
+        options["pair"] = KeyPair.generate()
+    common = {
+        "pair": options["pair"],
+        "checker": options["checker"],
+        "message": options["message"],
+        "timeouts": options["timeouts"],
+        "authorized_keys": options["keys"],
+        "replays": options["replays"],
+        "limits": make_room(options["limits"]),
+        "rekey": options["rekey"],
+        "clock": reactor,
+    }
+    if options["forward"] is not None:
+        try:
+            backend = clientFromString(reactor, options["forward"])
+        except Exception as error:
+            line = describe_bad_endpoint("--forward", options["forward"], "tcp:127.0.0.1:6379", error)
+            raise SystemExit(f"sodium: {line}") from None
+        streams = StreamServerFactory(TunnelFactory(backend, masked(options["forward"])), **common)
+        return ForwardService("sodium", options, endpoints, streams, reactor)
+    try:
+        store = open_store(reactor, options["timeouts"].inactivity, options["file"], options["directory"])
+    except OSError as error:
+        raise SystemExit(f"sodium: cannot write to {error.filename}: {error.strerror}") from None
+    return UploadService("sodium", options, endpoints, UploadFactory(store, **common), reactor)

@@ -1,0 +1,26 @@
+"""
+The Twisted face of one connection: its two ends, what makes them, and requests.
+"""
+
+import typing
+
+from .. import doors
+
+if typing.TYPE_CHECKING:
+    from .base import SodiumProtocol as SodiumProtocol
+    from .client import SodiumClientProtocol as SodiumClientProtocol
+    from .factories import SodiumClientFactory as SodiumClientFactory, SodiumServerFactory as SodiumServerFactory
+    from .requests import RequestClient as RequestClient
+    from .server import SodiumServerProtocol as SodiumServerProtocol
+
+_WHERE = {
+    "RequestClient": "requests",
+    "SodiumClientFactory": "factories",
+    "SodiumClientProtocol": "client",
+    "SodiumProtocol": "base",
+    "SodiumServerFactory": "factories",
+    "SodiumServerProtocol": "server",
+}
+
+__all__ = list(_WHERE)
+__getattr__, __dir__ = doors.door(__name__, _WHERE)

@@ -1,0 +1,203 @@
+"""
+The factories that make a server's and a client's ends, usable with any endpoint.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from twisted.cred.checkers import ICredentialsChecker
+from twisted.cred.portal import Portal
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.protocol import Factory
+
+from ..admission.authorized import AuthorizedKeys, AuthorizedKeysFile
+from ..admission.limits import Admission, Limits
+from ..admission.replays import IReplayMemory, ReplayMemory
+from ..core.connection import ClientConnection, ServerConnection
+from ..core.credentials import pack_text
+from ..core.errors import LocalProtocolError
+from ..core.keepalive import Timeouts
+from ..core.keys import KeyPair, check_server_key, client_session_keys
+from ..core.version import RekeyAfter
+from .base import SodiumProtocol
+from .client import SodiumClientProtocol
+from .requests import CONCURRENCY, Respond, Responder
+from .server import SodiumServerProtocol
+
+if TYPE_CHECKING:
+    _Factory = Factory[SodiumProtocol]
+else:
+    _Factory = Factory  # earlier versions of Twisted have no parameter there
+
+
+class _SodiumFactory(_Factory):
+    """
+    :ivar timeouts: the deadlines of every connection.
+    :ivar clock: an ``IReactorTime``; the global reactor unless one was given.
+    :ivar wall_clock: nanoseconds since the epoch, for PING and PONG.
+    """
+
+    noisy = False
+    wall_clock = staticmethod(time.time_ns)
+
+    def __init__(
+        self,
+        protocol: Callable[[], SodiumProtocol] | None,
+        timeouts: Timeouts | None,
+        clock: IReactorTime | None,
+        draw: Callable[[], float],
+        rekey: RekeyAfter | None,
+    ) -> None:
+        if protocol is not None:
+            self.protocol = protocol
+        self.timeouts = timeouts or Timeouts()
+        self._clock = clock
+        self._draw = draw
+        self._rekey = rekey or RekeyAfter()
+
+    @property
+    def clock(self) -> IReactorTime:
+        if self._clock is None:
+            from twisted.internet import reactor
+
+            self._clock = reactor
+        return self._clock
+
+
+class SodiumServerFactory(_SodiumFactory):
+    """
+    Makes a server's ends.
+
+    :param pair: the server's key pair.
+    :param checker: decides on logins given as ``IUsernamePassword``, at once or by a Deferred; or a
+        ``Portal``, whose realm is asked for :class:`~sodiumtwist.interfaces.ISodiumAvatar`. ``None``
+        where ``authorized_keys`` decide alone: then any passphrase does, and any login with which the
+        key is not bound to another one.
+    :param respond: answers requests: called with a :class:`~sodiumtwist.interfaces.Peer` and a payload, it
+        returns 0 to 131070 bytes, or a Deferred or coroutine that gives them.
+    :param protocol: without ``respond``: a :class:`~sodiumtwist.protocol.server.SodiumServerProtocol`
+        subclass; or set ``protocol`` on the factory.
+    :param message: the line that clients get, up to 128 bytes of UTF-8, no NUL.
+    :param timeouts: the deadlines; the default is ``Timeouts()``.
+    :param clock: an ``IReactorTime``; ``None`` for the global reactor.
+    :param draw: returns a random number from 0 to 1, for the times of PINGs.
+    :param concurrency: how many requests of one connection ``respond`` may work on at once.
+    :param authorized_keys: which clients' public keys get in; ``None`` for any. With it a client must
+        show that it has the key it claims before it is authenticated, which our own client does at once.
+    :param replays: remembers the handshakes that were accepted; ``None`` for a
+        :class:`~sodiumtwist.admission.replays.ReplayMemory` of this factory.
+    :param limits: how many connections and how many tries; the default is ``Limits()``.
+    :param rekey: when to send with a new key; the default is ``RekeyAfter()``.
+    :raises LocalProtocolError: for a message that does not fit its field, a concurrency below one,
+        when both ``respond`` and ``protocol`` are given, and when neither ``checker`` nor
+        ``authorized_keys`` is.
+    :ivar connections: the connections that are up, authenticated or not.
+    """
+
+    protocol: Callable[[], SodiumServerProtocol] = SodiumServerProtocol
+
+    def __init__(
+        self,
+        pair: KeyPair,
+        checker: ICredentialsChecker | Portal | None,
+        respond: Respond | None = None,
+        protocol: Callable[[], SodiumServerProtocol] | None = None,
+        message: str = "Welcome.",
+        timeouts: Timeouts | None = None,
+        clock: IReactorTime | None = None,
+        draw: Callable[[], float] = random.random,
+        concurrency: int = CONCURRENCY,
+        authorized_keys: AuthorizedKeys | AuthorizedKeysFile | None = None,
+        replays: IReplayMemory | None = None,
+        limits: Limits | None = None,
+        rekey: RekeyAfter | None = None,
+    ) -> None:
+        if respond is not None:
+            if protocol is not None:
+                raise LocalProtocolError("respond and protocol exclude each other; give one")
+            protocol = Responder
+        if concurrency < 1:
+            raise LocalProtocolError(f"a concurrency of {concurrency} requests answers none; 1 is the least")
+        if checker is None and authorized_keys is None:
+            raise LocalProtocolError("neither a checker nor authorized keys were given, so anybody would get in")
+        super().__init__(protocol, timeouts, clock, draw, rekey)
+        pack_text("message", message)
+        self._pair = pair
+        self.checker = checker
+        self.authorized_keys = authorized_keys
+        self.replays = replays if replays is not None else ReplayMemory()
+        self.admission = Admission(limits or Limits(), lambda: self.clock)
+        self.respond: Respond = respond  # type: ignore[assignment]  # None where no Responder will call it
+        self.concurrency = concurrency
+        self.message = message
+        self.connections: set[SodiumServerProtocol] = set()
+
+    def make_connection(self, now: float) -> ServerConnection:
+        """The core of one connection that begins now."""
+        return ServerConnection(self._pair, now, self.timeouts, self._draw, self._rekey)
+
+    def doStart(self) -> None:
+        """Called when the first port listens."""
+        self.admission.start()
+        super().doStart()  # type: ignore[no-untyped-call]
+
+    def doStop(self) -> None:
+        """Called when the last port stops listening."""
+        self.admission.stop()
+        super().doStop()  # type: ignore[no-untyped-call]
+
+
+class SodiumClientFactory(_SodiumFactory):
+    """
+    Makes a client's ends, each with the same keys and login.
+
+    :param server_key: the server's public key, 32 bytes.
+    :param login: up to 128 bytes of UTF-8, no NUL.
+    :param passphrase: likewise.
+    :param protocol: a :class:`~sodiumtwist.protocol.client.SodiumClientProtocol` subclass; or set ``protocol``
+        on the factory.
+    :param pair: the client's key pair, by which a server knows it that has authorized keys: it is proven
+        by a PING right behind the handshake. ``None`` makes a fresh one for each connection.
+    :param timeouts: the deadlines; the default is ``Timeouts()``.
+    :param clock: an ``IReactorTime``; ``None`` for the global reactor.
+    :param draw: returns a random number from 0 to 1, for the times of PINGs.
+    :param rekey: when to send with a new key; the default is ``RekeyAfter()``.
+    :raises InvalidKey: for a server key that can't be one.
+    :raises LocalProtocolError: for a login or passphrase that does not fit its field.
+    """
+
+    protocol: Callable[[], SodiumClientProtocol] = SodiumClientProtocol
+
+    def __init__(
+        self,
+        server_key: bytes,
+        login: str = "",
+        passphrase: str = "",
+        protocol: Callable[[], SodiumClientProtocol] | None = None,
+        pair: KeyPair | None = None,
+        timeouts: Timeouts | None = None,
+        clock: IReactorTime | None = None,
+        draw: Callable[[], float] = random.random,
+        rekey: RekeyAfter | None = None,
+    ) -> None:
+        super().__init__(protocol, timeouts, clock, draw, rekey)
+        # Said now, not at each connection, what is wrong with the arguments.
+        if type(server_key) is bytes:
+            check_server_key(server_key)
+        else:
+            client_session_keys(KeyPair.generate(), server_key)
+        pack_text("login", login)
+        pack_text("passphrase", passphrase)
+        self.server_key = bytes(server_key)
+        self._credentials = (login, passphrase)
+        self.pair = pair
+
+    def make_connection(self, now: float) -> ClientConnection:
+        """The core of one connection that begins now."""
+        return ClientConnection(
+            self.server_key, *self._credentials, now, self.pair, self.timeouts, self._draw, rekey=self._rekey
+        )

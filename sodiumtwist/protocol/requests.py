@@ -1,0 +1,204 @@
+"""
+Requests and answers, the protocol's own idea: each DATA of the client is a request, and the server
+answers each with one DATA, in the order of the requests.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Coroutine
+from typing import Any, Union
+
+from twisted.internet.defer import CancelledError, Deferred, fail, maybeDeferred, succeed
+from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.python.failure import Failure
+
+from ..core.errors import LocalProtocolError, TooManyRequests, UnexpectedPDU
+from ..core.version import Buffer
+from ..interfaces import Peer
+from .client import SodiumClientProtocol
+from .server import SodiumServerProtocol
+
+#: How many requests of one connection a server works on at once; then it reads no more.
+CONCURRENCY = 64
+
+#: How many requests a client may have unanswered.
+REQUEST_LIMIT = 128
+
+Answer = Union[bytes, Deferred[bytes], Coroutine[Any, Any, bytes]]
+#: Called with who asks and the payload of 0 to 131070 bytes.
+Respond = Callable[[Peer, bytes], Answer]
+
+
+class _Task:
+    """A request that is worked on, or whose answer waits for an earlier one's."""
+
+    answer: bytes | None = None
+    working: Deferred[Any] | None = None
+
+
+class Responder(SodiumServerProtocol):
+    """
+    A server's end that answers requests with what its factory's ``respond(peer, payload)`` returns:
+    bytes, a Deferred or a coroutine, for 0 to 131070 bytes each.
+
+    Answers leave in the order of their requests, whatever order they are ready in. While as many as
+    the factory's ``concurrency`` are not sent, nothing more is read. When one fails, that is logged
+    and the connection closed; what is not done by the end of the connection is cancelled.
+    """
+
+    peer: Peer  # nothing is asked before it is there
+
+    _over = False
+
+    def __init__(self) -> None:
+        self._tasks: deque[_Task] = deque()
+
+    def payload_received(self, payload: bytes) -> None:
+        try:
+            answer = self.factory.respond(self.peer, payload)
+            if type(answer) is bytes and not self._tasks:
+                self.send_data(answer)  # nothing to wait for
+                return
+        except Exception:
+            self._failed(Failure())
+            return
+        task = _Task()
+        self._tasks.append(task)
+        if len(self._tasks) >= self.factory.concurrency:
+            self.pauseProducing()
+        working: Deferred[Any] = maybeDeferred(lambda: answer)
+        task.working = working
+        working.addCallback(self._ready, task)
+        working.addErrback(self._failed)
+
+    def _ready(self, answer: bytes, task: _Task) -> None:
+        if type(answer) is not bytes:
+            raise TypeError(f"respond returned {type(answer).__name__}; an answer is bytes")
+        task.answer = answer
+        while self._tasks and (ready := self._tasks[0].answer) is not None and not self._done:
+            self._tasks.popleft()
+            self.send_data(ready)
+        if len(self._tasks) < self.factory.concurrency:
+            self.resumeProducing()
+
+    def _failed(self, reason: Failure) -> None:
+        if self._over and not reason.check(CancelledError):
+            self._log.failure("a request failed after its connection was over", reason)
+        if self._done:
+            return
+        self._log.failure(
+            "a request of {login} from {peer} failed; the connection is closed",
+            reason,
+            login=ascii(self.peer.login),
+            peer=self._peer(),
+        )
+        self._close(reason.value)
+
+    def connection_lost(self, reason: Failure) -> None:
+        self._over = True
+        tasks, self._tasks = self._tasks, deque()
+        for task in tasks:
+            if task.working is not None:
+                task.working.cancel()
+
+
+class RequestClient(SodiumClientProtocol):
+    """
+    A client's end that asks.
+
+    :param limit: how many requests may be unanswered at once.
+    :raises LocalProtocolError: for a limit below one.
+    """
+
+    def __init__(self, limit: int = REQUEST_LIMIT) -> None:
+        if limit < 1:
+            raise LocalProtocolError(f"a limit of {limit} requests allows none; 1 is the least")
+        self._limit = limit
+        self._unanswered: deque[Deferred[bytes]] = deque()
+        self._waiting_to_ask: deque[Deferred[None]] = deque()
+        self._closed: list[Deferred[None]] = []
+        self._end: Failure | None = None
+
+    def request(self, payload: Buffer) -> Deferred[bytes]:
+        """
+        Ask.
+
+        A cancelled request is not taken back: it counts until its answer comes, which is dropped.
+
+        :param payload: 0 to 131070 bytes.
+        :return: fires with the answer, 0 to 131070 bytes. Fails with :exc:`PayloadTooLarge` when
+            the payload is longer, with :exc:`TooManyRequests` when as many as the limit are
+            unanswered (:meth:`ready` waits), with :exc:`LocalProtocolError` when the connection is
+            closed, and with the reason when it goes before the answer has come.
+        :raises TypeError: for anything but contiguous bytes.
+        """
+        try:
+            if self._closed:
+                raise LocalProtocolError("the connection is closed")
+            if len(self._unanswered) >= self._limit:
+                raise TooManyRequests(f"{self._limit} requests are unanswered; wait with ready() before the next one")
+            self.send_data(payload)
+        except LocalProtocolError:
+            return fail()
+        answering: Deferred[bytes] = Deferred()
+        self._unanswered.append(answering)
+        return answering
+
+    def ready(self) -> Deferred[None]:
+        """
+        Wait until one more request may be made.
+
+        :return: fires when fewer than the limit are unanswered, for those who wait in their order;
+            make the request at once then. Fails with the reason when the connection goes.
+        """
+        if self._end is not None:
+            return fail(self._end)
+        if len(self._unanswered) < self._limit and not self._waiting_to_ask:
+            return succeed(None)
+        waiting: Deferred[None] = Deferred(self._wait_no_longer)
+        self._waiting_to_ask.append(waiting)
+        return waiting
+
+    def _wait_no_longer(self, waiting: Deferred[None]) -> None:
+        if waiting in self._waiting_to_ask:
+            self._waiting_to_ask.remove(waiting)
+
+    def close(self) -> Deferred[None]:  # type: ignore[override]  # who closes any protocol takes no result
+        """
+        Close in order: requests that were made are delivered first, their answers are not waited for.
+
+        :return: fires when the connection is gone, however it went.
+        """
+        if self._end is not None:
+            return succeed(None)
+        closed: Deferred[None] = Deferred()
+        self._closed.append(closed)
+        if self.peer is not None or not self._unanswered:
+            super().close()
+        # Else when the server has answered: to close earlier would cut off the early requests.
+        return closed
+
+    def authenticated(self) -> None:
+        if self._closed:
+            super().close()
+
+    def payload_received(self, payload: bytes) -> None:
+        if not self._unanswered:
+            raise UnexpectedPDU("the server answered more than it was asked")
+        answering = self._unanswered.popleft()
+        answering.callback(payload)
+        while self._waiting_to_ask and len(self._unanswered) < self._limit:
+            self._waiting_to_ask.popleft().callback(None)
+
+    def connection_lost(self, reason: Failure) -> None:
+        if self._unanswered and not self._closed and reason.check(ConnectionDone):
+            text = f"the server closed, requests unanswered: {len(self._unanswered)}; see its log"
+            reason = Failure(ConnectionLost(text))
+        self._end = reason
+        # One by one: what they call may cancel others.
+        for deferreds in (self._unanswered, self._waiting_to_ask):
+            while deferreds:
+                deferreds.popleft().errback(reason)
+        for closed in self._closed:
+            closed.callback(None)

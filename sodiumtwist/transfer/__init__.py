@@ -1,0 +1,25 @@
+"""
+Files over the protocol: the client's end that sends one, the server's end that receives one, and where both have it.
+"""
+
+import typing
+
+from .. import doors
+
+if typing.TYPE_CHECKING:
+    from .receiver import UploadFactory as UploadFactory, UploadReceiver as UploadReceiver
+    from .sender import UploadSender as UploadSender
+    from .sources import Source as Source
+    from .stores import Store as Store, open_store as open_store
+
+_WHERE = {
+    "open_store": "stores",
+    "Source": "sources",
+    "Store": "stores",
+    "UploadFactory": "receiver",
+    "UploadReceiver": "receiver",
+    "UploadSender": "sender",
+}
+
+__all__ = list(_WHERE)
+__getattr__, __dir__ = doors.door(__name__, _WHERE)

@@ -1,0 +1,161 @@
+"""
+Where a client reads what it sends: a regular file, a FIFO, standard input.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import sys
+from collections.abc import Callable
+
+from twisted.internet.interfaces import IReactorFDSet, IReadDescriptor
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from ..protocol.sockets import CHUNK_SIZE
+
+Deliver = Callable[[bytes], None]
+Ended = Callable[["OSError | None"], None]
+
+
+class Source:
+    """
+    Reads a descriptor in chunks and hands them on. It reads no more than it is asked to.
+
+    :param fd: what to read; closed by :meth:`close`.
+    :ivar size: the bytes there are, or ``None`` when that can't be known.
+    """
+
+    size: int | None = None
+
+    _deliver: Deliver
+    _ended: Ended
+    _reading = False
+    _left = 0
+    #: Whether the reactor tells when there is something to read.
+    _waits = False
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def start(self, deliver: Deliver, ended: Ended) -> None:
+        """
+        Say what to do with the chunks. Nothing is read before :meth:`resume`.
+
+        :param deliver: called with each chunk, of 1 to 130954 bytes.
+        :param ended: called once, with ``None`` at the end of file or with the error of reading.
+        """
+        self._deliver, self._ended = deliver, ended
+
+    def resume(self) -> None:
+        """Read until :meth:`pause` or the end."""
+        raise NotImplementedError
+
+    def pause(self) -> None:
+        """Read nothing until :meth:`resume`."""
+        self._reading = False
+
+    def close(self) -> None:
+        """Close the descriptor."""
+        self.pause()
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def _read_chunk(self) -> None:
+        try:
+            chunk = os.read(self._fd, CHUNK_SIZE)
+        except OSError as error:
+            if self._waits and isinstance(error, BlockingIOError):
+                return
+            self.pause()
+            self._ended(error)
+            return
+        self._left -= len(chunk)
+        if chunk:
+            self._deliver(chunk)
+        else:
+            self.pause()
+            self._ended(OSError(errno.EIO, "the file was cut short while it was read") if self._left > 0 else None)
+
+
+class FileSource(Source):
+    """Something whose reading does not wait for anybody: a regular file, most devices."""
+
+    def __init__(self, fd: int) -> None:
+        super().__init__(fd)
+        status = os.fstat(fd)
+        if stat.S_ISREG(status.st_mode):
+            self.size = self._left = max(0, status.st_size - os.lseek(fd, 0, os.SEEK_CUR))
+
+    def resume(self) -> None:
+        if self._reading:
+            return
+        self._reading = True
+        while self._reading:
+            self._read_chunk()
+
+
+@implementer(IReadDescriptor)
+class PipeSource(Source):
+    """
+    Something whose writer may be slow: a FIFO, a pipe, a terminal.
+
+    :param fd: what to read.
+    :param reactor: tells when there is something to read.
+    """
+
+    _waits = True
+
+    def __init__(self, fd: int, reactor: IReactorFDSet) -> None:
+        super().__init__(fd)
+        self._reactor = reactor
+
+    def resume(self) -> None:
+        self._reading = True
+        self._reactor.addReader(self)
+
+    def pause(self) -> None:
+        super().pause()
+        self._reactor.removeReader(self)
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def logPrefix(self) -> str:
+        return "source"
+
+    def doRead(self) -> None:
+        self._read_chunk()
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The writer closed, and the reactor looks no more: read on to the end."""
+        self._read_chunk()
+        if self._reading:
+            self._reactor.addReader(self)
+
+
+def open_source(path: str, reactor: IReactorFDSet) -> Source:
+    """
+    Open what is to be sent.
+
+    :param path: a file, FIFO or device, or ``-`` for standard input.
+    :param reactor: for what has to be waited for.
+    :raises OSError: when it can't be opened or is a directory.
+    """
+    # A FIFO without a writer would hold up a blocking open; a read waits for the reactor's word.
+    if path == "-" and sys.stdin is None:
+        raise OSError(errno.EBADF, "standard input is closed", path)
+    fd = os.dup(0) if path == "-" else os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    try:
+        mode = os.fstat(fd).st_mode
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+        if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or os.isatty(fd):
+            return PipeSource(fd, reactor)
+        return FileSource(fd)
+    except OSError:
+        os.close(fd)
+        raise

@@ -1,0 +1,226 @@
+"""
+Which clients' keys get in.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from hypothesis import given, strategies as st
+from twisted.logger import formatEvent
+from twisted.trial.unittest import SynchronousTestCase
+
+from sodiumtwist import InvalidKey, LocalProtocolError, SodiumError
+from sodiumtwist.admission.authorized import AuthorizedKeys, AuthorizedKeysFile, parse_authorized_keys
+
+from ..logs import logged
+
+ALICE, BOB, CAROL = bytes([1]) * 32, bytes([2]) * 32, bytes([3]) * 32
+
+LOGINS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\n"), max_size=32)
+
+
+class AuthorizedKeysTests(SynchronousTestCase):
+    """A list in code."""
+
+    def setUp(self) -> None:
+        self.keys = AuthorizedKeys([(ALICE, "alice"), (ALICE, "night"), (BOB, None), (CAROL, "carol"), (CAROL, None)])
+
+    def test_allows(self) -> None:
+        """With the logins listed, or with any."""
+        for key, login, expected in [
+            (ALICE, "alice", True),
+            (ALICE, "night", True),
+            (ALICE, "bob", False),
+            (ALICE, "Alice", False),
+            (ALICE, "alice ", False),
+            (ALICE, "", False),
+            (BOB, "alice", True),
+            (BOB, "", True),
+            (CAROL, "carol", True),
+            (CAROL, "alice", True),
+            (bytes(32), "alice", False),
+            (ALICE[:-1], "alice", False),
+            (b"", "", False),
+        ]:
+            self.assertIs(self.keys.allows(key, login), expected, (key, login))
+
+    def test_nobody(self) -> None:
+        """An empty list lets nobody in."""
+        self.assertFalse(AuthorizedKeys([]).allows(ALICE, "alice"))
+
+    def test_wrong_entries(self) -> None:
+        """What can't be a key or a login is refused."""
+        for key in (b"", ALICE[:-1], ALICE + b"x"):
+            error = self.assertRaises(InvalidKey, AuthorizedKeys, [(BOB, None), (key, "alice")])
+            self.assertIn(f"is {len(key)} bytes long", str(error))
+        for login in ("x" * 129, "x\0", "\ud800"):
+            error = self.assertRaises(LocalProtocolError, AuthorizedKeys, [(ALICE, login)])
+            self.assertIn("the login ", str(error))
+
+
+class ParseTests(SynchronousTestCase):
+    """The text of a file."""
+
+    def assert_says(self, text: str, *entries: tuple[bytes, str | None]) -> None:
+        self.assertEqual(parse_authorized_keys(text)._entries, frozenset(entries))
+
+    def test_lines(self) -> None:
+        """Keys, logins, comments."""
+        key = ALICE.hex()
+        for line, entry in [
+            (key, (ALICE, None)),
+            (f" \t{key} \t\r", (ALICE, None)),
+            (f"{bytes([0xAB] * 32).hex().upper()} alice", (b"\xab" * 32, "alice")),
+            (f"{key} alice", (ALICE, "alice")),
+            (f"{key}\t alice  # at home", (ALICE, "alice")),
+            (f"{key} # alice", (ALICE, None)),
+            (f"{key} #", (ALICE, None)),
+            (f'{key} "alice at home" # "x"', (ALICE, "alice at home")),
+            (f'{key} "a#b"', (ALICE, "a#b")),
+            (f'{key} " # "', (ALICE, " # ")),
+            (f'{key} "say ""aah"""', (ALICE, 'say "aah"')),
+            (f'{key} """"', (ALICE, '"')),
+            (f'{key} ""', (ALICE, "")),
+            (f"{key} a'b\\c", (ALICE, "a'b\\c")),
+            (f"{key} j\u00fcrgen", (ALICE, "j\u00fcrgen")),
+            (f'{key} "a\u2028b\x0bc"', (ALICE, "a\u2028b\x0bc")),
+            (f"{key} {'x' * 128}", (ALICE, "x" * 128)),
+        ]:
+            self.assert_says(f"{line}\n", entry)
+
+    def test_file(self) -> None:
+        """Many lines, some of them of no account."""
+        self.assert_says("")
+        self.assert_says("\n \n# nobody\n\t# yet\r\n")
+        text = f"# us\r\n\r\n{ALICE.hex()} alice\r\n{ALICE.hex()} night\n\n{BOB.hex()}\n{BOB.hex()}\n"
+        self.assert_says(text, (ALICE, "alice"), (ALICE, "night"), (BOB, None))
+
+    def test_errors(self) -> None:
+        """Each names its line, and shows nothing of it."""
+        key = ALICE.hex()
+        for line, error, reason in [
+            (key[:-1], InvalidKey, "has 63 characters"),
+            (f"{key}0", InvalidKey, "has 65 characters"),
+            (f"{'xy' * 32} alice", InvalidKey, "holds characters other than"),
+            ("alice", InvalidKey, "has 5 characters"),
+            (f'"{key}"', LocalProtocolError, "it is not 64 hex digits, then"),
+            (f"{key} alice night", LocalProtocolError, "it is not 64 hex digits, then"),
+            (f"{key} alice#1", LocalProtocolError, "in double quotes"),
+            (f"{key}# alice", LocalProtocolError, "it is not"),
+            (f'{key} "alice', LocalProtocolError, "it is not"),
+            (f'{key} alice"', LocalProtocolError, "it is not"),
+            (f'{key} "alice"#x', LocalProtocolError, "it is not"),
+            (f'{key} "alice"x', LocalProtocolError, "it is not"),
+            (f'{key}"alice"', LocalProtocolError, "it is not"),
+            (f"{key} al\u00a0ice", LocalProtocolError, "it is not"),
+            (f"{key} {'y' * 129}", LocalProtocolError, "the login is 129 bytes long"),
+            (f"{key} xx\0xx", LocalProtocolError, "holds a NUL"),
+        ]:
+            for start, end in [("", ""), ("# us\n\n", f"{BOB.hex()}\nalso wrong\n")]:
+                text = f"{start}{line}\n{end}"
+                found = self.assertRaises(error, parse_authorized_keys, text)
+                number = start.count("\n") + 1
+                self.assertRegex(str(found), rf"^line {number}: .*{reason}", line)
+                for secret in (key[:8], "xy", "yy", "alice"):
+                    self.assertNotIn(secret, str(found))
+
+    def test_cut_off(self) -> None:
+        """However a file is cut off, nobody gets in by it who would not by the whole."""
+        text = f"{ALICE.hex()} alice # x\n{BOB.hex()} bob\n"
+        whole = parse_authorized_keys(text)._entries
+        good = 0
+        for size in range(len(text)):
+            try:
+                cut = parse_authorized_keys(text[:size])
+            except SodiumError:
+                continue
+            good += 1
+            self.assertLess(cut._entries, whole)
+        self.assertEqual(good, 2)
+        error = self.assertRaises(LocalProtocolError, parse_authorized_keys, text[:-1])
+        self.assertEqual(str(error), "line 2: it does not end with a newline, so it may be cut off; add one")
+
+    @given(st.lists(st.tuples(st.binary(min_size=32, max_size=32), st.none() | LOGINS)))
+    def test_any_login(self, entries: list[tuple[bytes, str | None]]) -> None:
+        """Every login without a newline can be written in quotes."""
+        lines = [
+            key.hex() if login is None else '{} "{}"'.format(key.hex(), login.replace('"', '""'))
+            for key, login in entries
+        ]
+        self.assert_says("".join(f"{line}\n" for line in lines), *entries)
+
+    @given(st.text(st.sampled_from('ab0 \t\r\n"#\0\u00a0') | st.characters()))
+    def test_any_text(self, text: str) -> None:
+        """Whatever it is, it is read or refused."""
+        for start in ("", f"{ALICE.hex()} "):
+            try:
+                parse_authorized_keys(start + text)
+            except SodiumError as error:
+                self.assertRegex(str(error), r"\Aline [0-9]+: .+\Z")
+
+    def test_time(self) -> None:
+        """As much as a file can hold is read in a moment, and nothing in it makes that long."""
+        for text in [
+            f"{ALICE.hex()} alice\n" * 14_000,
+            f"{ALICE.hex()} {' ' * 1_000_000}x y\n",
+            f'{ALICE.hex()} "{chr(34) * 1_000_000}\n',
+            f"{ALICE.hex()} {'#' * 1_000_000}\n" + "x\n",
+        ]:
+            before = time.process_time()
+            try:
+                parse_authorized_keys(text)
+            except SodiumError:
+                pass
+            self.assertLess(time.process_time() - before, 2)
+
+
+class AuthorizedKeysFileTests(SynchronousTestCase):
+    """A list in a file."""
+
+    def setUp(self) -> None:
+        self.path = os.path.abspath(self.mktemp())
+        self.events = logged(self)
+
+    def write(self, contents: str, mode: int = 0o644) -> None:
+        with open(self.path, "w", encoding="utf-8") as file:
+            file.write(contents)
+        os.chmod(self.path, mode)
+
+    def test_follows_the_file(self) -> None:
+        """A key comes, gets another login, and goes."""
+        self.write("")
+        keys = AuthorizedKeysFile(self.path)
+        self.assertFalse(keys.allows(ALICE, "alice"))
+        self.write(f"{ALICE.hex()}\n")
+        self.assertTrue(keys.allows(ALICE, "alice"))
+        self.write(f"{ALICE.hex()} alice\n")
+        self.assertTrue(keys.allows(ALICE, "alice"))
+        self.assertFalse(keys.allows(ALICE, "other"))
+        self.write("# gone\n")
+        self.assertFalse(keys.allows(ALICE, "alice"))
+
+    def test_broken(self) -> None:
+        """What was good holds, and the log names path and line once."""
+        self.write(f"{ALICE.hex()} alice\n")
+        keys = AuthorizedKeysFile(self.path)
+        self.write(f"{BOB.hex()} bob\nnonsense\n")
+        for _ in range(3):
+            self.assertTrue(keys.allows(ALICE, "alice"))
+            self.assertFalse(keys.allows(BOB, "bob"))
+        told = [event for event in self.events if event["log_namespace"].startswith("sodiumtwist.admission.watched")]
+        (line,) = map(formatEvent, told)
+        self.assertRegex(line, f"^the list of clients' keys was changed and .* {self.path}: line 2: ")
+        self.write(f"{BOB.hex()} bob\n")
+        self.assertTrue(keys.allows(BOB, "bob"))
+
+    def test_at_first(self) -> None:
+        """What is wrong with it is an error at once."""
+        self.assertRaises(FileNotFoundError, AuthorizedKeysFile, self.path)
+        self.write("\nnonsense\n")
+        error = self.assertRaises(InvalidKey, AuthorizedKeysFile, self.path)
+        self.assertRegex(str(error), f"^{self.path}: line 2: the client's key has 8 characters")
+        self.write(f"{ALICE.hex()}\n", 0o664)
+        error = self.assertRaises(LocalProtocolError, AuthorizedKeysFile, self.path)
+        self.assertIn(f"run: chmod go-w {self.path}", str(error))

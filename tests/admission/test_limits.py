@@ -1,0 +1,335 @@
+"""
+How many connections, and how many tries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sized
+from dataclasses import fields
+from typing import cast
+
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.interfaces import IAddress, ITransport
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.logger import formatEvent
+from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
+from twisted.trial.unittest import SynchronousTestCase
+
+from sodiumtwist import LocalProtocolError
+from sodiumtwist.admission import failed_logins
+from sodiumtwist.admission.limits import Admission, Limits, network
+
+from ..logs import logged
+
+
+class FakeEnd:
+    """An end whose address is what the test says."""
+
+    def __init__(self, address: IAddress) -> None:
+        self.comes_from(address)
+        self.turned_away: str | None = None
+        self.login: str | None = None
+        self.given_up = 0
+
+    def comes_from(self, address: IAddress) -> None:
+        self.transport: ITransport = StringTransport(peerAddress=address)
+
+    def check_no_longer(self) -> None:
+        self.given_up += 1
+
+    def turn_away(self, why: str) -> None:
+        assert self.turned_away is None
+        self.turned_away = why
+
+
+def at(host: str) -> IPv4Address:
+    return IPv4Address("TCP", host, 1)
+
+
+class LimitsTests(SynchronousTestCase):
+    def test_defaults(self) -> None:
+        """As the README has them."""
+        self.assertEqual(Limits(), Limits(10_000, 1_000, 1_000, 20, 20, 60.0))
+
+    def test_impossible(self) -> None:
+        for field in fields(Limits):
+            for value in (0, -1):
+                error = self.assertRaises(LocalProtocolError, Limits, **{field.name: value})
+                self.assertIn(field.name, str(error))
+        self.assertRaises(LocalProtocolError, Limits, failure_seconds=float("inf"))
+
+
+class NetworkTests(SynchronousTestCase):
+    def test_network(self) -> None:
+        """One IPv6 customer has 64 bits of addresses; what cannot be told apart is not counted."""
+        for address, expected in [
+            (at("192.0.2.1"), "192.0.2.1"),
+            (IPv6Address("TCP", "2001:db8::1", 1), "2001:db8::/64"),
+            (IPv6Address("TCP", "2001:db8::ffff:0:0:1", 1), "2001:db8::/64"),
+            (IPv6Address("TCP", "2001:db8:0:1::1", 1), "2001:db8:0:1::/64"),
+            (IPv6Address("TCP", "fe80::1%eth0", 1), "fe80::/64"),
+            (IPv6Address("TCP", "::ffff:192.0.2.1", 1), "192.0.2.1"),
+            (UNIXAddress("/x"), None),
+            (None, None),
+            (at("no address\n"), r"'no address\n'"),
+        ]:
+            self.assertEqual(network(address), expected)
+
+
+class AdmissionTestCase(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.seen = 0
+        self.events = logged(self)
+
+    def start(self, limits: Limits) -> None:
+        self.admission = Admission(limits, lambda: self.clock)
+
+    def log(self) -> list[str]:
+        """The lines since the last call."""
+        texts = [formatEvent(event) for event in self.events]
+        self.seen, seen = len(texts), self.seen
+        return texts[seen:]
+
+    def arrive(self, host: str = "192.0.2.1", authenticated: bool = False) -> FakeEnd:
+        end = FakeEnd(at(host))
+        self.admission.arrived(end)
+        if authenticated and end.turned_away is None:
+            self.admission.opened(end)
+            self.admission.admitted(end)
+        return end
+
+
+class ConnectionTests(AdmissionTestCase):
+    """Limits on connections."""
+
+    def test_connections(self) -> None:
+        """One beyond the limit is turned away; one that leaves makes room. Two lines in the log."""
+        self.start(Limits(connections=10))
+        ends = [self.arrive(authenticated=True) for _ in range(13)]
+        self.assertEqual([end.turned_away is None for end in ends], [True] * 10 + [False] * 3)
+        self.assertEqual(ends[10].turned_away, "there are 10 connections already")
+        self.assertEqual(self.log(), ["10 connections: that is the limit, more are turned away"])
+        for end in ends[10:]:
+            self.admission.left(end)
+        self.assertEqual(self.log(), [])
+        self.admission.left(ends[0])
+        self.assertEqual(self.log(), ["no longer 10 connections; 3 were turned away"])
+        stranger = self.arrive()
+        self.assertIsNone(self.arrive(authenticated=True).turned_away)
+        self.assertIsNotNone(stranger.turned_away)
+        self.assertIsNotNone(self.arrive().turned_away)
+
+    def test_flapping_is_not_logged(self) -> None:
+        """At the edge of a limit the log does not fill."""
+        self.start(Limits(connections=100))
+        ends = [self.arrive(authenticated=True) for _ in range(100)]
+        for _ in range(50):
+            self.assertIsNotNone(self.arrive().turned_away)
+            self.admission.left(ends.pop())
+            ends.append(self.arrive(authenticated=True))
+        self.assertEqual(len(self.log()), 1)
+
+    def test_unauthenticated(self) -> None:
+        """A new one takes the place of the oldest that has said nothing valid; who is authenticated stays."""
+        self.start(Limits(unauthenticated=3))
+        inside = [self.arrive(authenticated=True) for _ in range(5)]
+        strangers = [self.arrive() for _ in range(3)]
+        honest = self.arrive()
+        self.assertEqual(strangers[0].turned_away, "there are 3 unauthenticated connections already")
+        self.admission.opened(honest)
+        more = [self.arrive() for _ in range(4)]
+        self.assertEqual([end.turned_away is None for end in [*strangers, *more]], [False] * 5 + [True] * 2)
+        self.assertEqual([end.turned_away for end in [*inside, honest]], [None] * 6)
+        self.assertEqual(len(self.log()), 1)
+        self.admission.admitted(honest)
+        self.assertEqual(self.log(), ["no longer 3 unauthenticated connections; 5 were turned away"])
+
+    def test_all_connections_are_taken(self) -> None:
+        """Of these, too, a stranger makes room."""
+        self.start(Limits(connections=3))
+        inside = self.arrive(authenticated=True)
+        strangers = [self.arrive() for _ in range(2)]
+        self.assertIsNone(self.arrive().turned_away)
+        self.assertIsNotNone(strangers[0].turned_away)
+        self.assertEqual((inside.turned_away, strangers[1].turned_away), (None, None))
+
+    def test_stranger_again(self) -> None:
+        """Who was ignored, or has a key to prove, makes room like any stranger."""
+        self.start(Limits(unauthenticated=1))
+        end = self.arrive()
+        self.admission.opened(end)
+        self.admission.stranger_again(end)
+        self.assertIsNone(self.arrive().turned_away)
+        self.assertIsNotNone(end.turned_away)
+
+    def test_all_are_being_decided_on(self) -> None:
+        """Then the new one is turned away."""
+        self.start(Limits(unauthenticated=2))
+        ends = [self.arrive() for _ in range(2)]
+        for end in ends:
+            self.admission.opened(end)
+        self.assertIsNotNone(self.arrive().turned_away)
+        self.assertEqual([end.turned_away for end in ends], [None, None])
+
+    def test_per_address(self) -> None:
+        self.start(Limits(per_address=2))
+        ends = [self.arrive("192.0.2.1", True) for _ in range(3)]
+        self.assertEqual(ends[2].turned_away, "there are 2 connections from 192.0.2.1 already")
+        self.assertIsNone(self.arrive("192.0.2.2", True).turned_away)
+        self.admission.left(ends[2])
+        self.admission.left(ends[0])
+        self.assertEqual(
+            self.log(),
+            [
+                "2 connections from 192.0.2.1: that is the limit, more are turned away",
+                "no longer 2 connections from 192.0.2.1; 1 were turned away",
+            ],
+        )
+        self.assertIsNone(self.arrive("192.0.2.1").turned_away)
+
+    def test_behind_a_proxy(self) -> None:
+        """Where it comes from may turn out later, and counts from then on."""
+        self.start(Limits(per_address=2))
+        ends = [self.arrive("127.0.0.1") for _ in range(2)]
+        for end in ends:
+            end.comes_from(at("192.0.2.1"))
+            self.admission.note_address(end)
+        third = self.arrive("127.0.0.1")
+        self.assertIsNone(third.turned_away)
+        third.comes_from(at("192.0.2.1"))
+        self.admission.note_address(third)
+        self.assertIn("192.0.2.1", str(third.turned_away))
+        self.admission.note_address(third)
+        for end in [*ends, third]:
+            self.admission.left(end)
+        self.assertEqual(self.admission._counts, {})
+
+    def test_behind_tls(self) -> None:
+        """There the address is known at once, and counts."""
+        self.start(Limits(per_address=1))
+        ends = []
+        for _ in range(2):
+            end = FakeEnd(at("192.0.2.1"))
+            wrapper = ProtocolWrapper(WrappingFactory(Factory()), Protocol())
+            wrapper.transport = end.transport
+            # It provides all that a transport does, though its class does not say so.
+            end.transport = cast(ITransport, wrapper)
+            self.admission.arrived(end)
+            ends.append(end)
+        self.assertEqual([end.turned_away is None for end in ends], [True, False])
+
+    def test_unix_sockets_have_no_address(self) -> None:
+        self.start(Limits(per_address=1))
+        for _ in range(3):
+            end = FakeEnd(UNIXAddress(None))
+            self.admission.arrived(end)
+            self.assertIsNone(end.turned_away)
+
+    def test_nothing_is_left(self) -> None:
+        """However they go, nothing of them is kept."""
+        self.start(Limits(unauthenticated=5, per_address=7, connections=20))
+        ends = []
+        for number in range(100):
+            end = self.arrive(f"192.0.2.{number % 5}", authenticated=number % 3 == 0)
+            if number % 4 == 0 and end.turned_away is None:
+                self.admission.opened(end)
+            ends.append(end)
+        for end in ends:
+            self.admission.left(end)
+        admission = self.admission
+        kept: list[Sized] = [admission._addresses, admission._strangers, admission._deciding, admission._counts]
+        self.assertEqual([len(table) for table in (*kept, admission._per_address)], [0] * 5)
+
+
+class FailureTests(AdmissionTestCase):
+    """Limits on logins that fail."""
+
+    def try_in_vain(self, host: str, login: str) -> bool:
+        """One try with the wrong passphrase; return whether it was checked."""
+        if not self.admission.may_try(at(host), login):
+            return False
+        self.admission.failed(at(host), login)
+        return True
+
+    def test_by_address(self) -> None:
+        """After so many failures none from there is checked, until the time since the first is over."""
+        self.start(Limits(failures_per_address=3, failure_seconds=60))
+        self.assertTrue(self.try_in_vain("192.0.2.1", "a"))
+        self.clock.advance(50)
+        self.assertEqual([self.try_in_vain("192.0.2.1", login) for login in "bcde"], [True, True, False, False])
+        self.assertTrue(self.try_in_vain("192.0.2.2", "f"))
+        self.clock.advance(9)
+        self.assertFalse(self.admission.may_try(at("192.0.2.1"), "g"))
+        self.clock.advance(1)
+        self.assertTrue(self.admission.may_try(at("192.0.2.1"), "g"))
+        self.assertEqual(
+            self.log(),
+            [
+                "3 logins from 192.0.2.1 failed; more are refused for 10.0 s",
+                "logins from 192.0.2.1 are checked again; 3 were refused",
+            ],
+        )
+
+    def test_by_login(self) -> None:
+        """From wherever they come; the log shows the login in a form that forges nothing."""
+        self.start(Limits(failures_per_login=2))
+        for number in range(2):
+            self.assertTrue(self.try_in_vain(f"192.0.2.{number}", "ann\n"))
+        self.assertFalse(self.admission.may_try(at("192.0.2.9"), "ann\n"))
+        self.assertTrue(self.admission.may_try(at("192.0.2.9"), "bob"))
+        self.assertEqual(self.log(), [r"2 logins as 'ann\n' failed; more are refused for 60.0 s"])
+        self.clock.advance(60)
+        self.assertTrue(self.admission.may_try(at("192.0.2.9"), "ann\n"))
+        self.assertEqual(self.log(), [r"logins as 'ann\n' are checked again; 1 were refused"])
+
+    def test_failures_far_apart(self) -> None:
+        """What is older than the time does not count."""
+        self.start(Limits(failures_per_login=2, failures_per_address=2, failure_seconds=60))
+        for _ in range(10):
+            self.assertTrue(self.try_in_vain("192.0.2.1", "ann"))
+            self.clock.advance(60)
+        self.assertEqual(self.log(), [])
+
+    def test_others_do_not_push_out_a_block(self) -> None:
+        """Failures of many others do not lift one."""
+        self.patch(failed_logins, "FAILURE_TABLE_SIZE", 10)
+        self.start(Limits(failures_per_address=100, failures_per_login=2))
+        for _ in range(2):
+            self.try_in_vain("192.0.2.1", "ann")
+        for number in range(50):
+            self.try_in_vain("192.0.2.2", f"{number}")
+        self.assertFalse(self.admission.may_try(at("192.0.2.9"), "ann"))
+        self.assertEqual(len(self.admission._by_login._tallies), 10)
+
+    def test_what_is_under_way(self) -> None:
+        """When too many failed, what is being checked from there, or for that login, is checked no longer."""
+        self.start(Limits(failures_per_address=2, failures_per_login=3))
+        ends = []
+        for host, login in (("192.0.2.1", "a"), ("192.0.2.1", "b"), ("192.0.2.2", "a"), ("192.0.2.2", "c")):
+            end = self.arrive(host)
+            end.login = login
+            self.admission.opened(end)
+            ends.append(end)
+        for number in range(2):
+            self.admission.failed(at("192.0.2.1"), f"{number}")
+        self.assertEqual([end.given_up for end in ends], [1, 1, 0, 0])
+        for number in range(3):
+            self.admission.failed(at(f"192.0.2.{10 + number}"), "a")
+        self.assertEqual([end.given_up for end in ends], [2, 1, 1, 0])
+
+    def test_bounded(self) -> None:
+        """The oldest are forgotten when there are too many."""
+        self.patch(failed_logins, "FAILURE_TABLE_SIZE", 10)
+        self.start(Limits(failures_per_address=1, failures_per_login=1))
+        for number in range(25):
+            self.try_in_vain(f"192.0.2.{number}", f"{number}")
+        self.assertEqual(len(self.admission._by_address._blocked), 10)
+        self.assertEqual(len(self.admission._by_login._blocked), 10)
+        self.assertTrue(self.admission.may_try(at("192.0.2.14"), "14"))
+        self.assertFalse(self.admission.may_try(at("192.0.2.15"), "x"))
+        self.assertEqual(len(self.clock.getDelayedCalls()), 20)
+        self.admission.stop()
+        self.assertEqual(self.clock.getDelayedCalls(), [])

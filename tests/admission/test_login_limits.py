@@ -1,0 +1,155 @@
+"""
+Too many wrong logins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NoReturn
+
+from twisted.cred.credentials import UsernamePassword
+from twisted.cred.error import UnauthorizedLogin
+from twisted.internet.defer import Deferred
+from twisted.logger import eventAsText
+
+from sodiumtwist import AuthorizedKeys, Limits, SodiumServerFactory
+from sodiumtwist.admission.checkers import LoginNotChecked
+
+from ..checkers import AnyChecker, LateChecker
+from ..impostor import claim
+from ..observed import ObservedTestCase
+from ..pair import CLIENT_PAIR, ClientArguments, Pair, make_client_factory, make_server_factory
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+
+class LoginLimitTests(ObservedTestCase):
+    """Too many wrong logins."""
+
+    def attempt(self, factory: SodiumServerFactory, **client: Unpack[ClientArguments]) -> str | None:
+        """Try to log in; return why that failed."""
+        pair = Pair(factory, make_client_factory(self.clock, **client))
+        pair.flush()
+        return self.message(pair)
+
+    def message(self, pair: Pair) -> str | None:
+        reason = pair.server.reason
+        return None if reason is None else reason.getErrorMessage()
+
+    def test_refused_unseen(self) -> None:
+        """When too many failed, not even the right one is checked, until time has passed."""
+        factory = make_server_factory(self.clock, limits=Limits(failures_per_address=3, failure_seconds=30))
+        why = [self.attempt(factory, passphrase="wrong") for _ in range(4)]
+        self.assertEqual(
+            why, ["login or passphrase is wrong"] * 3 + ["too many logins failed, and none is checked for now"]
+        )
+        self.assertEqual(self.attempt(factory), why[3])
+        self.clock.advance(30)
+        self.assertIsNone(self.attempt(factory))
+
+    def test_who_does_not_wait_to_hear(self) -> None:
+        """Leaving while the login is checked counts as a failure: nobody guesses for free. Our being slow does not."""
+
+        slow = AnyChecker(lambda credentials: Deferred())
+        ways: list[tuple[Callable[[Pair], None], bool]] = [
+            (lambda pair: pair.client.abort(), True),
+            (lambda pair: self.clock.advance(10), False),
+        ]
+        for leave, counts in ways:
+            limits = Limits(failures_per_login=2, failure_seconds=1000)
+            factory = make_server_factory(self.clock, checker=slow, limits=limits)
+            for _ in range(2):
+                pair = Pair(factory, make_client_factory(self.clock))
+                pair.flush()
+                self.assertIsNone(pair.server.reason)
+                leave(pair)
+                pair.flush()
+            refused = "too many logins failed, and none is checked for now" if counts else None
+            self.assertEqual(self.attempt(factory), refused)
+
+    def test_evicted(self) -> None:
+        """Whom we turn away to make room has not failed."""
+        factory = make_server_factory(
+            self.clock,
+            authorized_keys=AuthorizedKeys([(CLIENT_PAIR.public, None)]),
+            limits=Limits(failures_per_address=1, unauthenticated=1),
+        )
+        for _ in range(3):
+            end, transport = self.connect(factory)
+            end.dataReceived(claim())
+            _, newcomer = self.connect(factory)
+            self.assertTrue(transport.aborting)
+            transport.lose(transport.farewell)
+            newcomer.lose(newcomer.farewell)
+        self.assertIsNone(self.attempt(factory, pair=CLIENT_PAIR))
+
+    def test_nothing_is_timed_after_the_stop(self) -> None:
+        factory = make_server_factory(self.clock, limits=Limits(failures_per_login=1))
+        factory.doStart()
+        factory.doStop()
+        self.attempt(factory, passphrase="wrong")
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_burst(self) -> None:
+        """Many at once are no more tries than one after the other."""
+        checker = LateChecker()
+        factory = make_server_factory(self.clock, checker=checker, limits=Limits(failures_per_address=3))
+        pairs = [Pair(factory, make_client_factory(self.clock)) for _ in range(20)]
+        for pair in pairs:
+            pair.flush()
+        for number in range(3):
+            checker.answers[number].errback(UnauthorizedLogin())
+        for pair in pairs:
+            pair.flush()
+        self.assertEqual([pair.server.is_authenticated for pair in pairs], [False] * 20)
+        self.assertEqual(
+            [self.message(pair) for pair in pairs],
+            ["login or passphrase is wrong"] * 3 + ["too many logins failed, and none is checked for now"] * 17,
+        )
+
+    def test_claimed_keys(self) -> None:
+        """Claiming keys in vain counts, too, for the address."""
+        factory = make_server_factory(
+            self.clock,
+            authorized_keys=AuthorizedKeys([(CLIENT_PAIR.public, None)]),
+            limits=Limits(failures_per_address=2, failure_seconds=1000),
+        )
+        for _ in range(2):
+            end, transport = self.connect(factory)
+            end.dataReceived(claim())
+            transport.lose(transport.farewell)
+        self.assertEqual(self.attempt(factory, pair=CLIENT_PAIR), "too many logins failed, and none is checked for now")
+
+    def test_errors_do_not_count(self) -> None:
+        """Only wrong ones do."""
+
+        def decide(credentials: UsernamePassword) -> NoReturn:
+            raise LoginNotChecked("too many logins are being verified")
+
+        factory = make_server_factory(self.clock, checker=AnyChecker(decide), limits=Limits(failures_per_address=1))
+        for _ in range(3):
+            self.assertEqual(self.attempt(factory), "too many logins are being verified")
+
+    def test_error_that_quotes_its_login(self) -> None:
+        """What a checker raises can't forge lines of the log: its text is escaped, its place is told."""
+
+        def quote(credentials: UsernamePassword) -> NoReturn:
+            raise ValueError(f"no such login: {credentials.username.decode()}")
+
+        self.attempt(make_server_factory(self.clock, checker=AnyChecker(quote)), login="x\n2026 fake line\r\x1b[2J")
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+        (event,) = [event for event in self.events if "log_failure" in event]
+        text = eventAsText(event)
+        self.assertIn(r"no such login: x\n2026 fake line\r\x1b[2J", text)
+        self.assertIn("requestAvatarId", text)
+        self.assertTrue(all(line.isprintable() and not line.startswith("2026 fake") for line in text.split("\n")))
+
+    def test_forgotten_when_nothing_is_listened_on(self) -> None:
+        """No timer is left behind."""
+        factory = make_server_factory(self.clock, limits=Limits(failures_per_login=1))
+        factory.doStart()
+        self.attempt(factory, passphrase="wrong")
+        self.assertEqual(len(self.clock.getDelayedCalls()), 1)
+        factory.doStop()
+        self.assertEqual(self.clock.getDelayedCalls(), [])

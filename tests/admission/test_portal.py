@@ -1,0 +1,103 @@
+"""
+``twisted.cred`` whole: portals, realms and avatars.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from twisted.cred.checkers import InMemoryUsernamePasswordDatabaseDontUse
+from twisted.cred.portal import IRealm, Portal
+from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
+from zope.interface import Interface, implementer
+
+from sodiumtwist import AuthenticationFailed, Peer, ReplayDetected
+from sodiumtwist.interfaces import ISodiumAvatar
+
+from ..checkers import AvatarId
+from ..observed import ObservedTestCase
+from ..pair import LOGIN, PASSPHRASE, Pair, make_client_factory, make_server_factory
+
+
+class PortalTests(ObservedTestCase):
+    """``twisted.cred`` whole."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.logged_out: list[str] = []
+        test = self
+
+        @implementer(IRealm)
+        class Realm:
+            def requestAvatar(
+                self, avatarId: AvatarId, mind: object, *interfaces: type[Interface]
+            ) -> tuple[type[Interface], object, Callable[[], None]]:
+                test.assertEqual(interfaces, (ISodiumAvatar,))
+                assert isinstance(avatarId, bytes) and isinstance(mind, Peer)
+                assert isinstance(mind.address, IPv4Address)
+                name = avatarId.decode()
+                return ISodiumAvatar, f"avatar of {name} at {mind.address.host}", lambda: test.logged_out.append(name)
+
+        database = InMemoryUsernamePasswordDatabaseDontUse()
+        database.addUser(LOGIN.encode(), PASSPHRASE.encode())
+        self.realm = Realm()
+        self.factory = make_server_factory(self.clock, checker=Portal(self.realm, [database]))
+
+    def test_avatar(self) -> None:
+        """The application finds it at its peer, and it is logged out at the end, once."""
+        pair = Pair(self.factory, make_client_factory(self.clock))
+        pair.flush()
+        assert pair.server.peer is not None
+        self.assertEqual(pair.server.peer.avatar, f"avatar of {LOGIN} at 192.0.2.1")
+        self.assertEqual(self.logged_out, [])
+        pair.client.close()
+        pair.flush()
+        self.assertEqual(self.logged_out, [LOGIN])
+
+    def test_refused(self) -> None:
+        pair = Pair(self.factory, make_client_factory(self.clock, passphrase="wrong"))
+        pair.flush()
+        self.assertIs(pair.client.why, AuthenticationFailed)
+        self.assertEqual(self.logged_out, [])
+
+    def test_late_realm(self) -> None:
+        """One that answers when the client has left is told that it has; a logout that fails hurts nobody."""
+        waiting: Deferred[tuple[type[Interface], object, Callable[[], None]]] = Deferred()
+        self.patch(self.realm, "requestAvatar", lambda *arguments: waiting)
+        pair = Pair(self.factory, make_client_factory(self.clock))
+        pair.flush()
+        pair.client.abort()
+        pair.flush()
+        self.assertEqual(len(pair.server.calls), 1)
+        waiting.callback((ISodiumAvatar, None, lambda: self.logged_out.append("late")))
+        self.assertEqual(self.logged_out, ["late"])
+
+    def test_realm_that_answers_wrongly(self) -> None:
+        """It is logged, and the client is not let in, nor held up."""
+        self.patch(self.realm, "requestAvatar", lambda *arguments: None)
+        pair = Pair(self.factory, make_client_factory(self.clock))
+        pair.flush()
+        self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
+        self.assertIs(pair.client.why, AuthenticationFailed)
+
+    def test_logout_that_fails(self) -> None:
+        """It is logged, and the application hears of the end all the same."""
+        self.patch(self.realm, "requestAvatar", lambda *arguments: (ISodiumAvatar, None, lambda: 1 / 0))
+        pair = Pair(self.factory, make_client_factory(self.clock))
+        pair.flush()
+        pair.client.close()
+        pair.flush()
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertIs(pair.server.why, ConnectionDone)
+
+    def test_logged_out_when_replayed(self) -> None:
+        """Who was let in by the realm and is kept out after all is logged out."""
+        pair = Pair(self.factory, make_client_factory(self.clock))
+        self.patch(self.factory.replays, "remember", lambda fingerprint: False)
+        pair.flush()
+        self.clock.advance(10)
+        pair.flush()
+        self.assertIs(pair.server.why, ReplayDetected)
+        self.assertEqual(self.logged_out, [LOGIN])

@@ -1,0 +1,176 @@
+"""
+How streams end.
+"""
+
+from __future__ import annotations
+
+from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from sodiumtwist.core.errors import DecryptionFailed, UnexpectedPDU
+from sodiumtwist.endpoints.transport import SodiumTransport
+
+from ..applications import Application, HalfCloseable, Producer, StreamTestCase
+from ..pair import Pair, RecordingServer, make_client_factory, make_server_factory
+
+
+class EndTests(StreamTestCase):
+    """How streams end."""
+
+    def test_close_delivers_first(self) -> None:
+        self.start()
+        self.server.transport.write(b"x" * 500_000)
+        self.server.transport.loseConnection()
+        self.server.transport.write(b"too late")
+        transport = self.server.transport
+        assert isinstance(transport, SodiumTransport)
+        self.assertTrue(transport.disconnecting)
+        self.flush()
+        self.assertEqual(len(self.client.received), 500_000)
+        self.assertIs(self.client.why, ConnectionDone)
+        self.assertIs(self.server.why, ConnectionDone)
+
+    def test_close_waits_for_a_producer(self) -> None:
+        self.start()
+        producer = Producer()
+        self.client.transport.registerProducer(producer, True)
+        self.client.transport.loseConnection()
+        self.flush()
+        self.assertIsNone(self.server.reason)
+        self.client.transport.write(b"the last")
+        self.client.transport.unregisterProducer()
+        self.flush()
+        self.assertEqual(self.server.received, b"the last")
+        self.assertIs(self.server.why, ConnectionDone)
+        self.assertEqual(producer.calls, [])
+
+    def test_nothing_received_after_close(self) -> None:
+        self.start()
+        self.client.transport.registerProducer(Producer(), True)
+        self.client.transport.loseConnection()
+        self.server.transport.write(b"nobody listens")
+        self.flush()
+        self.assertEqual(self.client.received, b"")
+
+    def test_one_direction(self) -> None:
+        """It ends alone when the application can take that; when both have ended, that is the end."""
+        self.start(server=HalfCloseable, client=HalfCloseable)
+        self.client.transport.write(b"all of the question")
+        self.client.transport.loseWriteConnection()
+        self.flush()
+        assert isinstance(self.client, HalfCloseable) and isinstance(self.server, HalfCloseable)
+        self.assertEqual((self.client.write_ended, self.server.read_ended), (True, True))
+        self.client.transport.write(b"dropped")
+        self.server.transport.write(b"an answer ")
+        self.flush()
+        self.server.transport.write(b"in two parts")
+        self.server.transport.loseWriteConnection()
+        self.flush()
+        self.assertEqual(self.server.received, b"all of the question")
+        self.assertEqual(self.client.received, b"an answer in two parts")
+        self.assertIs(self.server.why, ConnectionDone)
+        self.assertIs(self.client.why, ConnectionDone)
+
+    def test_application_that_needs_both(self) -> None:
+        """One direction ends both; what it had written arrives."""
+
+        class Late(Application):
+            def dataReceived(self, data: bytes) -> None:
+                self.transport.write(b"an answer")
+
+        self.start(server=Late, client=HalfCloseable)
+        producer = Producer()
+        self.server.transport.registerProducer(producer, True)
+        self.client.transport.write(b"question")
+        self.client.transport.loseWriteConnection()
+        self.flush()
+        self.assertEqual(self.client.received, b"an answer")
+        self.assertEqual(producer.calls, ["pause", "stop"])
+        self.assertIs(self.client.why, ConnectionDone)
+        self.assertIs(self.server.why, ConnectionDone)
+
+    def test_abort(self) -> None:
+        self.start()
+        self.client.transport.write(b"x" * 1000)
+        self.client.transport.abortConnection()
+        self.flush()
+        self.assertEqual(self.server.received, b"")
+        self.assertIs(self.client.why, ConnectionAborted)
+        self.assertIs(self.server.why, ConnectionLost)
+
+    def test_cut(self) -> None:
+        """A connection that closes without the end of its stream was cut."""
+        self.start()
+        self.client.transport.write(b"all?")
+        self.clock.advance(0)
+        self.pair.client_transport.loseConnection()
+        self.flush()
+        self.assertEqual(self.server.received, b"all?")
+        self.assertIs(self.server.why, ConnectionLost)
+        assert self.server.reason is not None
+        self.assertIn("without the end", self.server.reason.getErrorMessage())
+
+    def test_more_after_the_end(self) -> None:
+        self.start(server=HalfCloseable)
+        self.pair.client.send_data(b"")
+        self.pair.client.send_data(b"more")
+        self.flush()
+        self.assertIs(self.server.why, UnexpectedPDU)
+
+    def test_reason(self) -> None:
+        """What went wrong reaches the application."""
+        self.start()
+        self.pair.client_transport.write(bytes(100))
+        self.flush()
+        self.assertIs(self.server.why, DecryptionFailed)
+
+    def test_failing_application(self) -> None:
+        class Failing(Application):
+            def dataReceived(self, data: bytes) -> None:
+                raise KeyError("in the application")
+
+        self.start(server=Failing)
+        self.client.transport.write(b"x")
+        self.flush()
+        self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
+        self.assertIs(self.server.why, KeyError)
+        self.assertIs(self.client.why, ConnectionLost)
+
+
+class HeldEndTests(SynchronousTestCase):
+    """A transport, like TLS, that tells its end though the application has paused."""
+
+    def start(self, payloads: int = 3) -> None:
+        self.clock = Clock()
+
+        class Pausing(RecordingServer):
+            def payload_received(self, payload: bytes) -> None:
+                super().payload_received(payload)
+                self.pauseProducing()
+
+        self.pair = Pair(make_server_factory(self.clock, Pausing), make_client_factory(self.clock))
+        self.pair.flush()
+        for number in range(payloads):
+            self.pair.client.send_data(b"%d" % number)
+        self.pair.flush()
+        self.server = self.pair.server
+        self.pair.server_transport.lose(ConnectionDone())
+
+    def test_all_is_taken_first(self) -> None:
+        self.start()
+        self.assertEqual((self.server.payloads, self.server.reason), ([b"0"], None))
+        self.server.resumeProducing()
+        self.assertEqual((self.server.payloads, self.server.reason), ([b"0", b"1"], None))
+        self.server.resumeProducing()
+        self.server.resumeProducing()
+        self.assertEqual(self.server.payloads, [b"0", b"1", b"2"])
+        self.assertIs(self.server.why, ConnectionDone)
+
+    def test_closed_meanwhile(self) -> None:
+        for close in ("close", "abort"):
+            self.start()
+            getattr(self.server, close)()
+            self.assertEqual(self.server.payloads, [b"0"])
+            self.assertIs(self.server.why, ConnectionDone)
+            self.assertEqual(self.server.factory.connections, set())

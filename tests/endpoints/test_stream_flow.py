@@ -1,0 +1,140 @@
+"""
+Streams: who waits for whom.
+"""
+
+from __future__ import annotations
+
+from twisted.internet.error import ConnectionDone, ConnectionLost
+
+from sodiumtwist.protocol.sockets import CHUNK_SIZE
+
+from ..applications import Application, Producer, StreamTestCase
+from ..pair import Boom
+
+
+class FlowTests(StreamTestCase):
+    """Who waits for whom."""
+
+    def test_reading_pauses(self) -> None:
+        self.start()
+        self.server.transport.pauseProducing()
+        self.client.transport.write(b"later")
+        self.flush()
+        self.assertEqual(self.server.received, b"")
+        self.assertFalse(self.pair.server_transport.reading)
+        self.server.transport.resumeProducing()
+        self.flush()
+        self.assertEqual(self.server.received, b"later")
+
+    def test_close_behind_a_pause(self) -> None:
+        """A paused application that closes is done with what still comes."""
+        self.start()
+        self.server.transport.pauseProducing()
+        self.client.transport.write(b"never")
+        self.flush()
+        self.server.transport.loseConnection()
+        self.server.transport.pauseProducing()
+        self.flush()
+        self.assertEqual(self.server.received, b"")
+        self.assertIs(self.server.why, ConnectionDone)
+        self.assertIs(self.client.why, ConnectionDone)
+
+    def test_push_producer(self) -> None:
+        self.start()
+        producer = Producer()
+        self.client.transport.registerProducer(producer, True)
+        self.pair.server_transport.pauseProducing()
+        self.client.transport.write(bytes(3 * CHUNK_SIZE))
+        self.assertEqual(producer.calls, ["pause"])
+        self.pair.server_transport.resumeProducing()
+        self.flush()
+        self.assertEqual(producer.calls, ["pause", "resume"])
+
+    def test_pull_producer(self) -> None:
+        self.start()
+        asked: list[None] = []
+        transport = self.client.transport
+
+        class Pulled(Producer):
+            def resumeProducing(self) -> None:
+                asked.append(None)
+                transport.write(b"piece")
+                if len(asked) == 3:
+                    transport.unregisterProducer()
+                    transport.loseConnection()
+
+        transport.registerProducer(Pulled(), False)
+        for _ in range(5):
+            self.flush()
+        self.assertEqual(self.server.received, b"piece" * 3)
+        self.assertIs(self.server.why, ConnectionDone)
+
+    def test_pull_producer_that_fails(self) -> None:
+        """As over a socket: logged, stopped, and the connection is over."""
+
+        class Failing(Producer):
+            def resumeProducing(self) -> None:
+                raise Boom()
+
+        self.start()
+        producer = Failing()
+        self.client.transport.registerProducer(producer, False)
+        for _ in range(3):
+            self.flush()
+        self.assertEqual(len(self.flushLoggedErrors(Boom)), 1)
+        self.assertEqual(producer.calls, ["stop"])
+        self.assertIs(self.client.why, Boom)
+        self.assertIs(self.server.why, ConnectionLost)
+
+    def test_producer_that_gives_up(self) -> None:
+        """One that closes when it is paused, inside of a large write, cuts nothing off."""
+        self.start()
+        transport = self.server.transport
+
+        class Impatient(Producer):
+            def pauseProducing(self) -> None:
+                if not self.calls:
+                    super().pauseProducing()
+                    transport.unregisterProducer()
+                    transport.loseConnection()
+
+        transport.registerProducer(Impatient(), True)
+        transport.write(bytes(500_000))
+        self.flush()
+        self.assertEqual(len(self.client.received), 500_000)
+        self.assertIs(self.client.why, ConnectionDone)
+        self.assertIs(self.server.why, ConnectionDone)
+
+    def test_producer_that_writes_when_paused(self) -> None:
+        """That comes behind the write in which it was paused."""
+        self.start()
+        transport = self.server.transport
+
+        class Talkative(Producer):
+            def pauseProducing(self) -> None:
+                if not self.calls:
+                    transport.write(b"B" * 200_000)
+                super().pauseProducing()
+
+        transport.registerProducer(Talkative(), True)
+        transport.write(b"A" * 500_000)
+        self.flush()
+        self.assertTrue(self.client.received == b"A" * 500_000 + b"B" * 200_000)
+
+    def test_echo_without_a_producer(self) -> None:
+        """A peer that sends all before it reads gets all back, as over a socket."""
+
+        class Echo(Application):
+            def dataReceived(self, data: bytes) -> None:
+                self.transport.write(data)
+
+        self.start(server=Echo)
+        data = bytes(range(256)) * 40_000
+        self.client.transport.pauseProducing()
+        self.client.transport.write(data)
+        self.flush()
+        self.assertEqual(bytes(self.pair.client_transport.out), b"")
+        self.client.transport.resumeProducing()
+        for _ in range(200):
+            self.flush()
+        self.assertTrue(self.client.received == data)

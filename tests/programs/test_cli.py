@@ -1,0 +1,284 @@
+"""
+The command line of ``sodiumtwist``.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import signal
+import struct
+import subprocess
+import termios
+
+from sodiumtwist import KeyPair
+
+from ..processes import PUBLIC, SECRET, SODIUMTWIST, ProcessTestCase, Running, clean_environment, wait_until
+
+
+class KeyTests(ProcessTestCase):
+    """``keygen`` and ``pubkey``"""
+
+    def test_keygen(self) -> None:
+        """It prints a pair that belongs together."""
+        command = self.run_process([*SODIUMTWIST, "keygen"])
+        self.assertEqual((command.wait(), command.errors), (0, []))
+        secret = command.output[0].removeprefix("private key: ")
+        public = command.output[1].removeprefix("public key: ")
+        self.assertEqual(KeyPair.from_hex(secret).public.hex(), public)
+
+    def test_keygen_output(self) -> None:
+        """With --output the private key goes to a new file of mode 0600 and nowhere else."""
+        command = self.run_process([*SODIUMTWIST, "keygen", "--output", "k"])
+        self.assertEqual((command.wait(), command.errors), (0, []))
+        secret = self.read("k").decode().strip()
+        self.assertEqual(command.output, [f"public key: {KeyPair.from_hex(secret).public.hex()}"])
+        self.assertEqual(os.stat(self.path("k")).st_mode & 0o777, 0o600)
+        again = self.run_process([*SODIUMTWIST, "keygen", "--output", "k"])
+        self.assertEqual((again.wait(), again.output), (1, []))
+        self.assert_one_line(again.errors, "^sodiumtwist: k exists and is not overwritten")
+        self.assertEqual(self.read("k").decode().strip(), secret)
+
+    def test_pubkey(self) -> None:
+        """It prints the public key of a file."""
+        with open(self.path("k"), "w") as file:
+            file.write(SECRET)
+        os.chmod(self.path("k"), 0o600)
+        command = self.run_process([*SODIUMTWIST, "pubkey", "k"])
+        self.assertEqual((command.wait(), command.output, command.errors), (0, [PUBLIC], []))
+
+    def test_pubkey_mistakes(self) -> None:
+        """One line, status 1."""
+        self.make_file("open", 64, 0o644)
+        for name, line in (("missing", "missing: No such file"), ("open", "chmod 600 open")):
+            command = self.run_process([*SODIUMTWIST, "pubkey", name])
+            self.assertEqual((command.wait(), command.output), (1, []))
+            self.assert_one_line(command.errors, line)
+
+
+class UsageTests(ProcessTestCase):
+    """What is said of the command line itself."""
+
+    def test_mistakes(self) -> None:
+        """Each mistake is one line on standard error and status 1; none shows a secret."""
+        self.make_file("in", 1)
+        self.make_file("empty", 0)
+        key = ["--key", PUBLIC]
+        mistakes = [
+            (["nonsense"], "Unknown command: nonsense; see sodiumtwist --help"),
+            (["send"], "FILE is missing"),
+            (["send", "in"], "--key is missing"),
+            (["send", "--key", "abc", "in"], "the server's public key has 3 characters; it is 64 hex digits"),
+            (["send", *key, "--endpoint", "nonsense:1", "in"], "--endpoint: bad endpoint string 'nonsense:1'"),
+            (["ping", *key, "--endpoint", "tcp:host"], "'tcp:host': it lacks 'port'; a right one is .* tcp:HOST:5555"),
+            (["send", *key, "-P", "geheim", "--passphrase-file", "f", "in"], "the passphrase comes from --passphrase"),
+            (["send", *key, "--passphrase-file", "empty", "in"], "begins with an empty line"),
+            (["send", *key, "-P", "geheim" * 30, "in"], "the passphrase is 180 bytes long"),
+            (["send", *key, "-U", "x" * 129, "in"], "the login is 129 bytes long"),
+            (["send", *key, "missing"], "cannot read missing: No such file or directory"),
+            (["ping", *key, "--count", "0"], "--count takes a whole number from 1"),
+            (["ping", *key, "--count", "many"], "--count takes a whole number from 1"),
+            (["ping", *key, "--interval", "-1"], "--interval takes a number of seconds from 0 to 60"),
+            (["ping", *key, "stray"], "unexpected argument 'stray'"),
+            (["send", *key, "in", "--quiet"], "unexpected argument '--quiet'; options come before FILE"),
+            (["demo", "missing"], "missing is not a file"),
+        ]
+        commands = [self.run_process([*SODIUMTWIST, *arguments]) for arguments, _ in mistakes]
+        for command, (arguments, line) in zip(commands, mistakes, strict=True):
+            self.assertEqual((command.wait(), command.output), (1, []), arguments)
+            self.assert_one_line(command.errors, f"^sodiumtwist: .*{line}")
+            self.assertNotIn("geheim", command.errors[0])
+
+    def test_two_passphrases(self) -> None:
+        """The environment counts as a source as well."""
+        environment = clean_environment(SODIUMTWIST_PASSPHRASE="a")
+        command = self.run_process([*SODIUMTWIST, "send", "--key", PUBLIC, "-P", "b", "in"], env=environment)
+        self.assertEqual(command.wait(), 1)
+        self.assert_one_line(command.errors, r"from --passphrase and from \$SODIUMTWIST_PASSPHRASE; use one")
+
+    def test_output_gone(self) -> None:
+        """Nobody reads the output: no traceback, and a status as after SIGPIPE."""
+        read, write = os.pipe()
+        os.close(read)
+        command = subprocess.run(
+            [*SODIUMTWIST, "keygen"], stdout=write, stderr=subprocess.PIPE, env=clean_environment(), timeout=60
+        )
+        os.close(write)
+        self.assertEqual((command.returncode, command.stderr), (141, b""))
+
+
+class DescriptorTests(ProcessTestCase):
+    """Closed and full standard descriptors: a status and an end, and no traceback."""
+
+    def shell(self, command: str, *arguments: str) -> Running:
+        """Run the command line with the shell's redirections."""
+        return self.run_process(["sh", "-c", f'exec "$@" {command}', "sh", *SODIUMTWIST, *arguments])
+
+    def test_full_output(self) -> None:
+        """What can't be printed is an error, though the file was sent."""
+        self.start_server("--file", "out")
+        key = ["--key", PUBLIC, "--endpoint", self.endpoint]
+        path = self.make_file("in", 100)
+        for arguments in (["keygen"], ["send", *key, path], ["ping", "-c", "1", *key], ["demo", path]):
+            command = self.shell(">/dev/full", *arguments)
+            self.assertEqual((command.wait(), command.output), (1, []), arguments)
+            self.assert_one_line(command.errors, "^sodiumtwist: No space left on device$")
+        self.assertEqual(self.read("out"), self.read("in"))
+
+    def test_closed_output(self) -> None:
+        """Without standard output or standard error nothing is printed there."""
+        self.start_server("--file", "out")
+        key = ["--key", PUBLIC, "--endpoint", self.endpoint]
+        path = self.make_file("in", 100)
+        for redirection in (">&-", "2>&-"):
+            for arguments in (["keygen", "-o", f"k{redirection[0]}"], ["send", *key, path], ["ping", "-c", "1", *key]):
+                command = self.shell(redirection, *arguments)
+                self.assertEqual((command.wait(), command.errors), (0, []), arguments)
+                self.assertEqual(bool(command.output), redirection == "2>&-")
+
+    def test_key_not_lost(self) -> None:
+        """A private key that nobody would see is not made."""
+        command = self.shell(">&-", "keygen")
+        self.assertEqual(command.wait(), 1)
+        self.assert_one_line(command.errors, "standard output is closed.*use --output")
+
+    def test_key_that_others_can_read(self) -> None:
+        """A file that the shell made is warned of when it is not ours alone."""
+        for mode, warned in ((0o644, True), (0o640, True), (0o600, False)):
+            self.make_file("k", 0, mode)
+            command = self.shell(">k", "keygen")
+            self.assertEqual(command.wait(), 0)
+            self.assertIn(b"private key: ", self.read("k"))
+            if warned:
+                self.assert_one_line(command.errors, "^sodiumtwist: warning: others can read .*; use --output FILE$")
+            else:
+                self.assertEqual(command.errors, [])
+
+    def test_closed_input(self) -> None:
+        """Standard input that is closed is not an empty file."""
+        self.start_server("--file", "out")
+        command = self.shell("<&-", "send", "--key", PUBLIC, "--endpoint", self.endpoint, "-")
+        self.assertEqual((command.wait(), command.output), (1, []))
+        self.assert_one_line(command.errors, "cannot read -: standard input is closed")
+        self.assertFalse(os.path.exists(self.path("out")))
+
+    def test_name_with_control_characters(self) -> None:
+        """What a terminal could take for a command is not printed."""
+        command = self.run_process([*SODIUMTWIST, "send", "--key", PUBLIC, "a\x1b[2J\nb"])
+        self.assertEqual(command.wait(), 1)
+        self.assert_one_line(command.errors, r"cannot read a\?\[2J\?b: No such file")
+
+
+class ProgressTests(ProcessTestCase):
+    """The progress bar."""
+
+    def send_on_terminal(self, *options: str) -> bytes:
+        """What is seen on a terminal that is the client's standard error."""
+        self.start_server()
+        main, terminal = pty.openpty()
+        self.addCleanup(os.close, main)
+        fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+        command = [*SODIUMTWIST, "send", "--key", PUBLIC, "--endpoint", self.endpoint, *options]
+        client = subprocess.Popen(
+            [*command, self.make_file("in", 3_000_000)],
+            stdout=subprocess.DEVNULL,
+            stderr=terminal,
+            env=clean_environment(),
+        )
+        os.close(terminal)
+        self.addCleanup(client.kill)
+        seen = b""
+        try:
+            while block := os.read(main, 4096):
+                seen += block
+        except OSError:
+            pass  # as Linux says that nobody has the terminal open any more
+        self.assertEqual(client.wait(60), 0)
+        return seen
+
+    def test_on_terminal(self) -> None:
+        """On a terminal there is a bar that ends at all bytes."""
+        self.assertIn(b"3.00M/3.00M", self.send_on_terminal())
+
+    def test_quiet(self) -> None:
+        """--quiet leaves it out."""
+        self.assertEqual(self.send_on_terminal("--quiet"), b"")
+
+
+class DemoTests(ProcessTestCase):
+    """``sodiumtwist demo``"""
+
+    def start(self, *arguments: str) -> Running:
+        os.mkdir(self.path("tmp"))
+        environment = clean_environment(TMPDIR=self.path("tmp"))
+        return self.run_process([*SODIUMTWIST, "demo", *arguments], env=environment)
+
+    def assert_clean(self, server: int) -> None:
+        """The temporary files are gone, and the server is."""
+        self.assertEqual(os.listdir(self.path("tmp")), [])
+        self.assertRaises(ProcessLookupError, os.kill, server, 0)
+
+    def test_demo(self) -> None:
+        """A file goes to a real server and is the same there; nothing stays behind."""
+        demo = self.start(self.make_file("in", 2_000_000))
+        server = int(demo.wait_for(r"twistd in process (\d+)")[1])
+        self.assertEqual((demo.wait(), demo.errors), (0, []))
+        demo.wait_for("sent 2000000 bytes")
+        demo.wait_for("with the same SHA-256 [0-9a-f]{64}")
+        demo.wait_for("^ +twistd -n sodium --key-file server.key .* --endpoint tcp:5555 ")
+        demo.wait_for("^ +sodiumtwist send --key PUBLICKEY ")
+        self.assert_clean(server)
+        self.assertEqual(sorted(os.listdir(self.directory)), ["in", "tmp"])
+
+    def test_interrupted(self) -> None:
+        """Ctrl-C: 130, one line, and nothing stays behind."""
+        demo = self.start()
+        server = int(demo.wait_for(r"twistd in process (\d+)")[1])
+        status = demo.stop(signal.SIGINT)
+        self.assert_clean(server)
+        if status != 0:  # it may have been done before the signal came
+            self.assertEqual(status, 130)
+            self.assert_one_line(demo.errors, "^sodiumtwist: interrupted")
+
+    def test_ended_at_any_moment(self) -> None:
+        """SIGHUP, SIGTERM and SIGINT, early or late, leave nothing behind."""
+        for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT):
+            for sign in ("sample", "server.key", "uploads"):
+                demo = self.start() if not os.path.exists(self.path("tmp")) else self.restart()
+                self.wait_for_file(sign, demo)
+                status = demo.stop(number)
+                self.assertIn(status, (0, 128 + number))
+                self.assertEqual(os.listdir(self.path("tmp")), [])
+
+    def test_stubborn_server(self) -> None:
+        """A server that does not stop is killed, and Ctrl-C, even twice, ends nothing halfway."""
+        demo = self.start(self.make_file("in", 1000))
+        server = int(demo.wait_for(r"twistd in process (\d+)")[1])
+        os.kill(server, signal.SIGSTOP)
+        for _ in range(2):
+            demo.process.send_signal(signal.SIGINT)
+        self.assertIn(demo.wait(), (0, 130))
+        self.assertLessEqual(len(demo.errors), 1)
+        self.assert_clean(server)
+
+    def restart(self) -> Running:
+        return self.run_process([*SODIUMTWIST, "demo"], env=clean_environment(TMPDIR=self.path("tmp")))
+
+    def wait_for_file(self, name: str, demo: Running) -> None:
+        wait_until(lambda: self.is_there(name) or demo.process.poll() is not None, name)
+
+    def is_there(self, name: str) -> bool:
+        return any(os.path.exists(self.path("tmp", made, name)) for made in os.listdir(self.path("tmp")))
+
+    def test_server_does_not_start(self) -> None:
+        """The demo says why, and cleans up."""
+        os.mkdir(self.path("broken"))
+        with open(self.path("broken", "sitecustomize.py"), "w") as file:
+            file.write("import sys\nif sys.argv[0] == '-c': sys.exit('no server today')\n")
+        os.mkdir(self.path("tmp"))
+        environment = clean_environment(TMPDIR=self.path("tmp"), PYTHONPATH=self.path("broken"))
+        demo = self.run_process([*SODIUMTWIST, "demo"], env=environment)
+        self.assertEqual(demo.wait(), 4)
+        self.assert_one_line(demo.errors, "the server did not start: .*no server today")
+        self.assertEqual(os.listdir(self.path("tmp")), [])

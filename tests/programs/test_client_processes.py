@@ -1,0 +1,228 @@
+"""
+The real thing: ``sodiumtwist send`` and ``ping`` as processes, over loopback, to a server process.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import threading
+
+from sodiumtwist import KeyPair
+from sodiumtwist.keyfiles import write_key_file
+
+from ..processes import SECRET, TWISTD, ProcessTestCase, wait_until
+
+WRONG_KEY = "a" * 63 + "0"
+
+
+class SendTests(ProcessTestCase):
+    """Files that arrive."""
+
+    def test_large_file(self) -> None:
+        """100 MB arrive as they were; the memory of both ends stays far below that."""
+        size = 100_000_000
+        path = self.make_file("in", size)
+        server = self.start_server("--file", "out")
+        client = self.start_client("send", "--json", path)
+        self.assertEqual((client.wait(), client.errors), (0, []))
+        self.assertEqual(json.loads(client.output[-1])["bytes"], size)
+        self.assertTrue(self.read("out") == self.read("in"))
+        self.assertLess(server.peak_memory(), 90_000_000)
+        server.wait_for(rf"upload of 'username' from 127\.0\.0\.1:\d+: {size} bytes in .*/out")
+
+    def test_closing_line(self) -> None:
+        """One line says bytes, seconds and rate; without a terminal there is no progress bar."""
+        self.start_server("--directory", "uploads")
+        client = self.start_client("send", self.make_file("in", 1000))
+        self.assertEqual((client.wait(), client.errors), (0, []))
+        self.assert_one_line(client.output, r"^sent 1000 bytes in \d+\.\d+ s \(\d+\.\d+ MB/s\)$")
+
+    def test_in_place_when_confirmed(self) -> None:
+        """When the client has ended well, the upload stands under its name, and nothing else does."""
+        self.start_server("--file", "out")
+        for size in (0, 1, 130_954, 130_955, 300_000):
+            client = self.start_client("send", self.make_file("in", size))
+            self.assertEqual((client.wait(), client.errors), (0, []))
+            self.assertEqual(sorted(os.listdir(self.directory)), ["in", "out"])
+            self.assertTrue(self.read("out") == self.read("in"))
+
+    def test_directory(self) -> None:
+        """Each session makes a file of its own, named after time and login, that only we can read."""
+        server = self.start_server("--directory", "uploads", "--user", "a/../b c", "--passphrase", "p")
+        for _ in range(2):
+            client = self.start_client("send", "--user", "a/../b c", "--passphrase", "p", self.make_file("in", 10))
+            self.assertEqual((client.wait(), client.errors), (0, []))
+        names = os.listdir(self.path("uploads"))
+        self.assertEqual(len(names), 2)
+        for name in names:
+            self.assertRegex(name, r"^\d{8}T\d{6}Z-a____b_c-[0-9a-f]{8}$")
+            self.assertEqual(os.stat(self.path("uploads", name)).st_mode & 0o777, 0o600)
+            server.wait_for(f"10 bytes in .*/{name}")
+        self.assertEqual(os.stat(self.path("uploads")).st_mode & 0o777, 0o700)
+
+    def test_fifo_to_fifo(self) -> None:
+        """A FIFO is read to its writer's end, and the other FIFO's reader sees the end too."""
+        os.mkfifo(self.path("from"))
+        os.mkfifo(self.path("to"))
+        self.start_server("--file", "to")
+        sent = os.urandom(3_000_000)
+        received: list[bytes] = []
+        reader = threading.Thread(target=lambda: received.append(self.read("to")))
+        client = self.start_client("send", "from")
+        writer = threading.Thread(target=self._write, args=("from", sent))
+        writer.start()
+        reader.start()
+        self.assertEqual((client.wait(), client.errors), (0, []))
+        reader.join()
+        writer.join()
+        self.assertTrue(received == [sent])
+
+    def _write(self, name: str, data: bytes) -> None:
+        with open(self.path(name), "wb") as file:
+            file.write(data)
+
+    def test_fifo_without_reader_waits(self) -> None:
+        """An upload waits for the FIFO's reader instead of failing or blocking the server."""
+        os.mkfifo(self.path("to"))
+        server = self.start_server("--file", "to")
+        client = self.start_client("send", self.make_file("in", 200_000))
+        server.wait_for("has no reader yet")
+        self.assertEqual(self.start_client("ping", "--count", "1").wait(), 0)
+        self.assertTrue(self.read("to") == self.read("in"))
+        self.assertEqual(client.wait(), 0)
+
+    def test_standard_input_to_standard_output(self) -> None:
+        """``-`` on both ends; the log keeps out of the server's standard output."""
+        server = self.run_process(
+            [*TWISTD, "-n", "--pidfile=", "sodium", "-k", SECRET, "-e", "tcp:0:interface=127.0.0.1", "-f", "-"]
+        )
+        self.find_endpoint(server)
+        for text in (b"first\n", b"second\n"):
+            client = self.start_client("send", "-", stdin=subprocess.PIPE)
+            client.stdin.write(text)
+            client.stdin.close()
+            self.assertEqual((client.wait(), client.errors), (0, []))
+        server.stop()
+        self.assertEqual(server.output, ["first", "second"])
+
+    def test_two_at_once_on_one_file(self) -> None:
+        """Both uploads are whole; the one that ends last stays."""
+        self.start_server("--file", "out")
+        first = self.start_client("send", "-", stdin=subprocess.PIPE)
+        first.stdin.write(b"first" * 50_000)
+        first.stdin.flush()
+        wait_until(lambda: any(name.endswith(".part") for name in os.listdir(self.directory)), "the first upload")
+        second = self.start_client("send", self.make_file("in", 400_000))
+        self.assertEqual((second.wait(), second.errors), (0, []))
+        self.assertTrue(self.read("out") == self.read("in"))
+        first.stdin.close()
+        self.assertEqual((first.wait(), first.errors), (0, []))
+        self.assertTrue(self.read("out") == b"first" * 50_000)
+        self.assertEqual(sorted(os.listdir(self.directory)), ["in", "out"])
+
+    def test_unix_socket(self) -> None:
+        """UNIX sockets work, and count as local with the default login."""
+        server = self.run_process([*TWISTD, "-n", "--pidfile=", "sodium", "-k", SECRET, "-e", "unix:s", "-f", "out"])
+        server.wait_for("to send a file here: .* --endpoint unix:s FILE")
+        self.endpoint = "unix:s"
+        self.assertEqual(self.start_client("send", self.make_file("in", 100_000)).wait(), 0)
+        self.assertTrue(self.read("out") == self.read("in"))
+
+    def test_nowhere(self) -> None:
+        """Without --file and --directory uploads are acknowledged and discarded, which the log says."""
+        server = self.start_server()
+        self.assertEqual(self.start_client("send", self.make_file("in", 100_000)).wait(), 0)
+        server.wait_for("uploads go to nowhere: they are acknowledged and discarded")
+        server.wait_for("100000 bytes, discarded")
+        self.assertEqual(os.listdir(self.directory), ["in"])
+
+
+class RefusedTests(ProcessTestCase):
+    """Clients that do not come in, or do not get there."""
+
+    def test_wrong_passphrase(self) -> None:
+        """Exit status 3, a line on each side, and no file."""
+        server = self.start_server("--file", "out")
+        client = self.start_client("send", "--passphrase", "wr0ng", self.make_file("in", 10))
+        self.assertEqual((client.wait(), client.output), (3, []))
+        line = "^sodiumtwist: refused by tcp:.*wrong server key, login or passphrase; no --identity was given, [^;]*$"
+        self.assert_one_line(client.errors, line)
+        server.wait_for(r"refused 127\.0\.0\.1:\d+ as 'username': login or passphrase is wrong")
+        self.assertEqual(os.listdir(self.directory), ["in"])
+        self.assertNotIn("wr0ng", "".join(server.output + server.errors))
+
+    def test_wrong_key(self) -> None:
+        """Exit status 3, a line on each side, and no file; the server is silent until time is up."""
+        server = self.start_server("--file", "out", "--auth-timeout", "1")
+        client = self.start_client("send", self.make_file("in", 10), key=WRONG_KEY)
+        self.assertEqual((client.wait(), client.output), (3, []))
+        self.assert_one_line(client.errors, "^sodiumtwist: refused by tcp:.*passphrase; no passphrase was given, so")
+        server.wait_for(r"refused 127\.0\.0\.1:\d+: the first packet does not open")
+        self.assertEqual(os.listdir(self.directory), ["in"])
+
+    def test_unknown_identity(self) -> None:
+        """Whoever has given all there is to give is not told to."""
+        self.start_server("--passphrase", "p")
+        write_key_file(self.path("me.key"), KeyPair.generate())
+        client = self.start_client("ping", "--passphrase", "wr0ng", "--identity", "me.key")
+        self.assertEqual((client.wait(), client.output), (3, []))
+        self.assert_one_line(client.errors, "^sodiumtwist: refused by tcp:.*wrong server key, login or passphrase$")
+
+    def test_nobody_there(self) -> None:
+        """Exit status 2 when nothing listens."""
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.endpoint = f"tcp:127.0.0.1:{free.getsockname()[1]}"
+            for client in (self.start_client("send", self.make_file("in", 1)), self.start_client("ping")):
+                self.assertEqual((client.wait(), client.output), (2, []))
+                self.assert_one_line(client.errors, "^sodiumtwist: cannot connect to tcp:127.0.0.1:.*refused")
+
+    def test_weak_key(self) -> None:
+        """A key that is no key at all is a usage error."""
+        self.endpoint = "tcp:127.0.0.1:1"
+        client = self.start_client("send", self.make_file("in", 1), key="0" * 64)
+        self.assertEqual((client.wait(), client.output), (1, []))
+        self.assert_one_line(client.errors, "weak point")
+
+
+class PingTests(ProcessTestCase):
+    """``sodiumtwist ping``"""
+
+    def test_ping(self) -> None:
+        """Each round-trip time and a summary."""
+        self.start_server("--message", "Hello.")
+        client = self.start_client("ping", "--count", "3", "--interval", "0")
+        self.assertEqual((client.wait(), client.errors), (0, []))
+        self.assertRegex(client.output[0], r"^PING tcp:127\.0\.0\.1:\d+: Hello\.$")
+        for number, line in enumerate(client.output[1:4], 1):
+            self.assertRegex(line, rf"^seq={number} time=\d+\.\d{{3}} ms$")
+        self.assertRegex(client.output[4], r"^3 sent, 3 answered, min/avg/max [\d.]+/[\d.]+/[\d.]+ ms$")
+        self.assertEqual(len(client.output), 5)
+
+    def test_interrupted(self) -> None:
+        """Ctrl-C: the summary, one line, 130."""
+        self.start_server()
+        client = self.start_client("ping", "--count", "100", "--interval", "60")
+        client.wait_for("seq=1")
+        self.assertEqual(client.stop(signal.SIGINT), 130)
+        self.assertRegex(client.output[-1], "^1 sent, 1 answered")
+        self.assert_one_line(client.errors, "^sodiumtwist: interrupted$")
+
+    def test_server_leaves(self) -> None:
+        """Exit status 4 when the server goes away between two PINGs."""
+        server = self.start_server()
+        client = self.start_client("ping", "--count", "100000", "--interval", "0.1")
+        client.wait_for("seq=1")
+        server.stop(signal.SIGKILL)
+        self.assertEqual(client.wait(), 4)
+        self.assert_one_line(client.errors, "^sodiumtwist: broken on the way, \\d+ PINGs answered")
+
+    def test_refused(self) -> None:
+        """Exit status 3."""
+        self.start_server()
+        client = self.start_client("ping", "--user", "nobody")
+        self.assertEqual((client.wait(), client.output), (3, []))

@@ -1,0 +1,101 @@
+"""
+``sodiumtwist passwd`` as a process, with a terminal and without.
+"""
+
+from __future__ import annotations
+
+import os
+import pty
+import signal
+
+from sodiumtwist.admission.passwords import read_passwords
+
+from ..admission.test_passwords import cheap
+from ..processes import SODIUMTWIST
+from .test_who_processes import WhoTestCase
+
+
+class PasswdTests(WhoTestCase):
+    """What it says, and the status that it ends with."""
+
+    def test_verify(self) -> None:
+        self.write("users", f"ann:{cheap('right')}\n")
+        self.write("right", "right")
+        self.write("wrong", "wrong")
+        for arguments, status, line in (
+            (("--passphrase-file", "right", "users", "ann"), 0, "right"),
+            (("--passphrase-file", "wrong", "users", "ann"), 3, "sodiumtwist: login or passphrase is wrong"),
+            (("--passphrase-file", "right", "users", "bob"), 3, "sodiumtwist: login or passphrase is wrong"),
+        ):
+            verified = self.passwd("--verify", *arguments)
+            self.assertEqual((verified.wait(), verified.output + verified.errors), (status, [line]))
+
+    def test_mistakes(self) -> None:
+        """One line each, status 1, and the file as it was."""
+        self.write("users", f"ann:{cheap('right')}\n")
+        self.write("empty", "\n")
+        self.write("broken", "nonsense\n")
+        before = read_passwords(self.path("users"))
+        mistakes: list[tuple[tuple[str, ...], str]] = [
+            ((), "FILE LOGIN is missing"),
+            (("users",), "FILE LOGIN is missing"),
+            (("users", "ann", "x"), "unexpected argument 'x'; options come before FILE LOGIN"),
+            (("users", "ann"), "there is no terminal to ask for the passphrase; use --passphrase-file"),
+            (("--passphrase-file", "missing", "users", "ann"), "missing: No such file"),
+            (("--passphrase-file", "empty", "users", "ann"), "begins with an empty line"),
+            (("--passphrase-file", "users", "broken", "ann"), "line 1"),
+            (("--passphrase-file", "users", "no/users", "ann"), "no.*: No such file"),
+            (("--passphrase-file", "users", "users", "#ann"), "is no login for such a file"),
+            (("--delete", "users", "bob"), "has no login 'bob'"),
+            (("--delete", "--verify", "users", "ann"), "--delete goes alone"),
+            (("--verify", "--passphrase-file", "users", "missing", "ann"), "missing: No such file"),
+        ]
+        commands = [self.run_process([*SODIUMTWIST, "passwd", *arguments]) for arguments, _ in mistakes]
+        for failed, (arguments, words) in zip(commands, mistakes, strict=True):
+            self.assertEqual((failed.wait(), failed.output), (1, []), arguments)
+            self.assert_one_line(failed.errors, f"^sodiumtwist: .*{words}")
+        self.assertEqual(read_passwords(self.path("users")), before)
+
+    def on_terminal(self, *arguments: str, answers: tuple[bytes, ...]) -> tuple[int, bytes]:
+        """Run ``passwd`` on a terminal of its own and type; return its status and all that the terminal shows."""
+        pid, terminal = pty.fork()
+        if pid == 0:
+            # As in tests.processes: who ignores Ctrl-C hands that down.
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            os.chdir(self.directory)
+            os.execv(SODIUMTWIST[0], [*SODIUMTWIST, "passwd", *arguments])
+        shown = b""
+        with os.fdopen(terminal, "r+b", buffering=0) as file:
+            for answer in answers:
+                while not shown.endswith((b"Passphrase: ", b"Again: ")):
+                    shown += os.read(terminal, 1000)
+                shown += b"\n"
+                file.write(answer)
+            try:
+                while data := os.read(terminal, 1000):
+                    shown += data
+            except OSError:
+                pass  # the terminal is gone
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), shown
+
+    def test_terminal(self) -> None:
+        """Asked twice, and what is typed is not shown."""
+        status, shown = self.on_terminal("users", "ann", answers=(b"secret\n", b"secret\n"))
+        self.assertEqual(status, 0, shown)
+        self.assertIn(b"added 'ann'", shown)
+        self.assertNotIn(b"secret", shown)
+        status, shown = self.on_terminal("--verify", "users", "ann", answers=(b"secret\n",))
+        self.assertEqual(status, 0, shown)
+        status, shown = self.on_terminal("users", "bob", answers=(b"one\n", b"two\n"))
+        self.assertEqual(status, 1)
+        self.assertIn(b"the two differ", shown)
+        for typed, expected, words in (
+            (b"one\x03", 130, b"\nsodiumtwist: interrupted"),
+            (b"\x04", 1, b"no passphrase was typed"),
+            (b"\xff\n", 1, b"what was typed is not UTF-8"),
+        ):
+            status, shown = self.on_terminal("users", "bob", answers=(typed,))
+            self.assertEqual(status, expected, shown)
+            self.assertIn(words, shown.replace(b"\r", b""))
+            self.assertNotIn(b"Traceback", shown)
+        self.assertEqual(list(read_passwords(self.path("users"))), ["ann"])

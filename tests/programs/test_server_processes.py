@@ -1,0 +1,154 @@
+"""
+Server processes that start, and those that do not.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+
+from ..processes import PUBLIC, SECRET, SODIUMTWIST, TWIST, TWISTD, ProcessTestCase, clean_environment, wait_until
+
+
+class StartTests(ProcessTestCase):
+    """Servers that start, in every way there is, and servers that do not."""
+
+    def test_start_log(self) -> None:
+        """The public key, each address and the command to copy; neither secret nor passphrase."""
+        self.make_file("pass", 0)
+        with open(self.path("pass"), "w") as file:
+            file.write("geheim\n")
+        server = self.start_server("--passphrase-file", "pass", "--user", "o'neil", "-e", "unix:sock", "-d", "up")
+        server.wait_for("listening on 'sock'")
+        server.stop()
+        log = "\n".join(server.output + server.errors)
+        self.assertIn(f"public key: {PUBLIC}", log)
+        self.assertRegex(
+            log,
+            rf"sodiumtwist send --key {PUBLIC} --endpoint tcp:127\.0\.0\.1:\d+ "
+            """--user 'o'"'"'neil' --passphrase-file PASSPHRASEFILE FILE""",
+        )
+        self.assertNotIn(SECRET, log)
+        self.assertNotIn("geheim", log)
+
+    def test_command_can_be_copied(self) -> None:
+        """The logged command, with a file in the place of FILE, sends it."""
+        server = self.start_server("--file", "out")
+        command = server.wait_for("to send a file here: sodiumtwist (.*) FILE")[1]
+        client = self.run_process([*SODIUMTWIST, *command.split(), self.make_file("in", 100)])
+        self.assertEqual((client.wait(), client.errors), (0, []))
+        self.assertTrue(self.read("out") == self.read("in"))
+
+    def test_key_from_environment(self) -> None:
+        """SODIUMTWIST_KEY and SODIUMTWIST_PASSPHRASE do what the options do."""
+        environment = clean_environment(SODIUMTWIST_KEY=SECRET)
+        server = self.run_process(
+            [*TWISTD, "-n", "--pidfile=", "sodium", "-e", "tcp:0:interface=127.0.0.1", "-P", "p"], env=environment
+        )
+        self.find_endpoint(server)
+        environment = clean_environment(SODIUMTWIST_PASSPHRASE="p")
+        self.assertEqual(self.start_client("ping", "-c", "1", env=environment).wait(), 0)
+
+    def test_fresh_key(self) -> None:
+        """Without a key the server makes one for the run and says so."""
+        server = self.run_process([*TWISTD, "-n", "--pidfile=", "sodium", "-e", "tcp:0:interface=127.0.0.1"])
+        server.wait_for("no private key was given, so this one is for this run only")
+        key = server.wait_for("public key: ([0-9a-f]{64})$")[1]
+        self.find_endpoint(server)
+        self.assertEqual(self.start_client("ping", "-c", "1", key=key).wait(), 0)
+
+    def test_timeouts(self) -> None:
+        """The times of the command line are those of the connections."""
+        server = self.start_server("--auth-timeout", "0.2", "--ping-interval", "0.1", "--inactivity-timeout", "0.5")
+        with socket.create_connection(("127.0.0.1", int(self.endpoint.rpartition(":")[2])), 60) as silent:
+            self.assertEqual(silent.recv(1), b"")
+        server.wait_for("refused .*: not authenticated within 0.2 seconds")
+        client = self.start_client("ping", "--count", "2", "--interval", "60")
+        client.wait_for("seq=1")
+        client.process.send_signal(signal.SIGSTOP)
+        server.wait_for("dropped .*: (nothing valid was received for 0.5 seconds|3 PINGs stayed unanswered)")
+
+    def test_twist(self) -> None:
+        """The server works under twist, which starts services in another way."""
+        command = [*TWIST, "--log-format=text", "sodium", "-k", SECRET, "-e", "tcp:0:interface=127.0.0.1"]
+        server = self.run_process([*command, "-f", "out"])
+        self.find_endpoint(server)
+        self.assertEqual(self.start_client("send", self.make_file("in", 100)).wait(), 0)
+        self.assertTrue(self.read("out") == self.read("in"))
+        server.stop()
+        self.assertNotIn("Traceback", "".join(server.output + server.errors))
+
+    def test_daemon(self) -> None:
+        """Daemonized: pid file, log file, uploads, SIGTERM."""
+        started = self.run_process(
+            [*TWISTD, "--pidfile=pid", "--logfile=log", "sodium"]
+            + ["-k", SECRET, "-e", "tcp:0:interface=127.0.0.1", "-f", "out"]
+        )
+        self.assertEqual(started.wait(), 0)
+        pid = int(self.read("pid"))
+        self.addCleanup(self._kill, pid)
+        log = self.read("log").decode()
+        port = log.partition("listening on 127.0.0.1:")[2].partition("\n")[0]
+        self.endpoint = f"tcp:127.0.0.1:{port}"
+        self.assertEqual(self.start_client("send", self.make_file("in", 100)).wait(), 0)
+        self.assertTrue(self.read("out") == self.read("in"))
+        os.kill(pid, signal.SIGTERM)
+        wait_until(lambda: not os.path.exists(self.path("pid")), "the daemon's end")
+
+    def _kill(self, pid: int) -> None:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+
+    def test_port_in_use(self) -> None:
+        """One line, not status 0, no traceback, no stale pid file; with twist, too."""
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            taken.listen()
+            endpoint = f"tcp:{taken.getsockname()[1]}:interface=127.0.0.1"
+            for command in ([*TWISTD, "-n", "--pidfile=pid"], TWIST):
+                server = self.run_process([*command, "sodium", "-k", SECRET, "-e", endpoint])
+                self.assertNotIn(server.wait(), (0, None))
+                said = [line for line in server.output + server.errors if "cannot listen" in line]
+                self.assert_one_line(said, f"sodium: cannot listen on {endpoint}: .*in use")
+                self.assertNotIn("Traceback", "".join(server.output + server.errors))
+                self.assertEqual(os.listdir(self.directory), [])
+
+    def test_path_in_use(self) -> None:
+        """A UNIX socket's, of which Twisted tells why in a way of its own."""
+        endpoint = f"unix:{self.path('socket')}"
+        first = self.run_process([*TWISTD, "-n", "--pidfile=", "sodium", "-k", SECRET, "-e", endpoint])
+        first.wait_for("listening on")
+        second = self.run_process([*TWISTD, "-n", "--pidfile=", "sodium", "-k", SECRET, "-e", endpoint])
+        self.assertEqual(second.wait(), 1)
+        self.assertIn(f"sodium: cannot listen on {endpoint}: Cannot acquire lock", "".join(second.output))
+        self.assertNotIn("Traceback", "".join(second.output + second.errors))
+
+    def test_daemon_port_in_use(self) -> None:
+        """The command that starts a daemon reports it, with status 1 and no pid file left."""
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            taken.listen()
+            endpoint = f"tcp:{taken.getsockname()[1]}:interface=127.0.0.1"
+            command = [*TWISTD, "--pidfile=pid", "--logfile=log", "sodium", "-k", SECRET, "-e", endpoint]
+            server = self.run_process(command)
+            self.assertEqual(server.wait(), 1)
+            self.assertRegex(server.errors[0], f"sodium: cannot listen on {endpoint}")
+            wait_until(lambda: b"cannot listen" in self.read("log"), "the log")
+            # The daemon ends a moment after the command, which knows the reason first.
+            wait_until(lambda: os.listdir(self.directory) == ["log"], "the pid file to go")
+            self.assertNotIn(b"Traceback", self.read("log"))
+
+    def test_refused_starts(self) -> None:
+        """A mistake ends the server with one line on standard error and status 1."""
+        for command in ([*TWISTD, "-n", "--pidfile="], TWIST):
+            for options, line in [
+                (["-k", "zz"], "the private key has 2 characters; it is 64 hex digits"),
+                (["-e", "nonsense:1"], "bad endpoint string 'nonsense:1'"),
+                (["-e", "tcp:5555"], "choose one with --passphrase-file"),
+            ]:
+                server = self.run_process([*command, "sodium", *options])
+                self.assertEqual((server.wait(), server.output), (1, []), options)
+                self.assert_one_line(server.errors, f"^sodium: .*{line}")

@@ -1,0 +1,259 @@
+"""
+``twistd sodium``: its options, and how it starts and stops.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import tempfile
+
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.testing import MemoryReactorClock
+from twisted.trial.unittest import SynchronousTestCase
+
+from sodiumtwist import KeyPair, SodiumServerProtocol
+from sodiumtwist.admission.replays import ReplayMemory
+from sodiumtwist.keyfiles import write_key_file
+from sodiumtwist.programs import services
+from sodiumtwist.programs.listening import is_local
+from sodiumtwist.programs.services import SodiumService, send_command
+from sodiumtwist.programs.tap import Options, makeService
+
+from ..pair import MemoryTransport, build
+from ..processes import PUBLIC, SECRET
+
+
+class TapTestCase(SynchronousTestCase):
+    """Has a directory of its own as the working directory, and no variables of ours."""
+
+    def setUp(self) -> None:
+        self.directory = tempfile.mkdtemp(prefix="sodiumtwist-test-")
+        self.addCleanup(shutil.rmtree, self.directory)
+        self.addCleanup(os.chdir, os.getcwd())
+        os.chdir(self.directory)
+        self.patch(os, "environ", {"PATH": os.environ["PATH"]})
+
+    def write(self, name: str, text: str, mode: int = 0o600) -> None:
+        with open(name, "w") as file:
+            file.write(text)
+        os.chmod(name, mode)
+
+    def parse(self, *arguments: str) -> Options:
+        options = Options()
+        options.parseOptions(list(arguments))
+        return options
+
+
+class OptionsTests(TapTestCase):
+    """The command line."""
+
+    def test_defaults(self) -> None:
+        """They are the reference program's, on loopback."""
+        options = self.parse()
+        self.assertEqual(options["endpoints"], ["tcp:5555:interface=127.0.0.1"])
+        self.assertEqual((options["user"], options["passphrase"]), ("username", "passphrase"))
+        self.assertEqual(options["message"], "Welcome.")
+        timeouts = options["timeouts"]
+        self.assertEqual((timeouts.authentication, timeouts.inactivity, timeouts.ping_interval), (10, 180, 60))
+        self.assertIsNone(options["pair"])
+
+    def test_key_sources(self) -> None:
+        """The key comes from an option, a file or the environment."""
+        pair = KeyPair.from_hex(SECRET)
+        self.assertEqual(self.parse("-k", SECRET)["pair"], pair)
+        write_key_file("server.key", pair)
+        self.assertEqual(self.parse("--key-file", "server.key")["pair"], pair)
+        os.environ["SODIUMTWIST_KEY"] = SECRET
+        self.assertEqual(self.parse()["pair"], pair)
+
+    def test_more_than_one_key(self) -> None:
+        """Any two sources of the key exclude each other."""
+        write_key_file("server.key", KeyPair.generate())
+        both = ["-k", SECRET, "--key-file", "server.key"]
+        os.environ["SODIUMTWIST_KEY"] = SECRET
+        for arguments in (both, both[:2], both[2:]):
+            error = self.assertRaises(SystemExit, self.parse, *arguments)
+            self.assertIn("the private key comes from", str(error))
+            self.assertNotIn(SECRET, str(error))
+
+    def test_passphrase_file(self) -> None:
+        """Its first line counts, and a file that others can read is warned of."""
+        self.write("pass", "zwei W\u00f6rter\nmore\n")
+        options = self.parse("--passphrase-file", "pass")
+        self.assertEqual((options["passphrase"], options["warning"]), ("zwei W\u00f6rter", None))
+        self.write("pass", "x\r\n", 0o644)
+        options = self.parse("--passphrase-file", "pass")
+        self.assertEqual(options["passphrase"], "x")
+        self.assertIn("chmod 600 pass", options["warning"])
+
+    def test_endpoints(self) -> None:
+        """--endpoint may be repeated, and replaces the default."""
+        self.assertEqual(self.parse("-e", "unix:a", "--endpoint", "unix:b")["endpoints"], ["unix:a", "unix:b"])
+
+    def make_service(self, *arguments: str) -> None:
+        makeService(self.parse(*arguments), MemoryReactorClock())
+
+    def test_mistakes(self) -> None:
+        """Each mistake is one line that says what is wrong; none shows a secret."""
+        self.write("open.key", SECRET, 0o644)
+        self.write("group.key", SECRET, 0o640)
+        self.write("short.key", "abc")
+        self.write("long.key", "a" * 5000)
+        self.write("empty.pass", "\nsecond")
+        self.write("taken", "")
+        for arguments, line in [
+            (["-k", "zz"], "the private key has 2 characters; it is 64 hex digits"),
+            (["-k", "g" * 64], "the private key holds characters other than 0-9 and a-f"),
+            (["--key-file", "missing"], "missing: No such file or directory"),
+            (["--key-file", "open.key"], "others can read the key file open.key; run: chmod 600 open.key"),
+            (["--key-file", "group.key"], "chmod 600 group.key"),
+            (["--key-file", "short.key"], "short.key: the private key has 3 characters"),
+            (["--key-file", "long.key"], "long.key is over 4096 bytes long"),
+            (["-e", "nonsense:1"], "--endpoint: bad endpoint string 'nonsense:1'"),
+            (["-e", "tcp"], "'tcp': it lacks 'port'; a right one is for instance tcp:5555:interface=127.0.0.1"),
+            (["--forward", "tcp:host"], "--forward: bad endpoint string 'tcp:host': it lacks 'port'"),
+            (["-e", "tcp:5555"], "choose one with --passphrase-file"),
+            (["-e", "tcp:5555:interface=0.0.0.0", "-U", "me"], "choose one with --passphrase-file"),
+            (["-e", "tcp:5555", "-P", "passphrase"], "choose one with --passphrase-file"),
+            (["-P", "a", "--passphrase-file", "b"], "from --passphrase and from --passphrase-file; use one"),
+            (["--passphrase-file", "empty.pass"], "begins with an empty line"),
+            (["--passphrase-file", "missing"], "missing: No such file or directory"),
+            (["-f", "a", "-d", "b"], "exclude each other"),
+            (["-f", "."], "cannot write to .: it is a directory; use --directory"),
+            (["-f", "missing/out"], "/missing: No such file or directory"),
+            (["-d", "taken"], "/taken: it is no directory; use --file"),
+            (["-d", "missing/up"], "/missing: No such file or directory"),
+            (["-U", "x" * 129], "the login is 129 bytes long as UTF-8; at most 128 bytes fit"),
+            (["-P", ""], "the passphrase is empty; choose one"),
+            (["-P", "x" * 129], "the passphrase is 129 bytes long"),
+            (["--message", "x" * 129], "the message is 129 bytes long"),
+            (["--auth-timeout", "0"], "the authentication time takes a number of seconds over 0"),
+            (["--ping-interval", "nan"], "the ping interval time takes a number of seconds over 0"),
+            (["--inactivity-timeout", "soon"], "--inactivity-timeout takes a number of seconds, not 'soon'"),
+            (["stray"], "unexpected argument 'stray'"),
+            (["--nonsense"], "--nonsense"),
+        ]:
+            error = self.assertRaises(SystemExit, self.make_service, *arguments)
+            self.assertIn(line, str(error))
+            self.assertTrue(str(error).startswith("sodium: "))
+            self.assertNotIn("\n", str(error))
+            self.assertNotIn(SECRET, str(error))
+
+
+class LocalTests(SynchronousTestCase):
+    """With the default login only this machine may connect."""
+
+    def test_is_local(self) -> None:
+        """Loopback and UNIX sockets are local; all else, and what can't be known, is not."""
+        for description, local in [
+            ("tcp:5555:interface=127.0.0.1", True),
+            ("tcp:5555:interface=127.1.2.3", True),
+            ("tcp:5555:interface=localhost", True),
+            (r"tcp6:5555:interface=\:\:1", True),
+            ("unix:/run/sodium", True),
+            ("haproxy:tcp:5555:interface=127.0.0.1", True),
+            ("tcp:5555", False),
+            ("tcp:5555:interface=0.0.0.0", False),
+            ("tcp:5555:interface=192.0.2.1", False),
+            ("tcp:5555:interface=example.org", False),
+            ("tcp6:5555", False),
+            ("haproxy:tcp:5555", False),
+            ("fd:domain=INET:index=3", False),
+        ]:
+            self.assertIs(is_local(description), local, description)
+
+
+class ClosingMemory(ReplayMemory):
+    """
+    One that is closed.
+
+    :ivar closings: how often it was asked to.
+    """
+
+    def __init__(self, closed: Deferred[None]) -> None:
+        super().__init__()
+        self.closings = 0
+        self._closed = closed
+
+    def close(self) -> Deferred[None]:
+        self.closings += 1
+        return self._closed
+
+
+class ServiceTests(TapTestCase):
+    """Starting and stopping without a network."""
+
+    def make(self, *arguments: str) -> SodiumService:
+        self.reactor = MemoryReactorClock()
+        return makeService(self.parse(*arguments), self.reactor)
+
+    def test_listens_once(self) -> None:
+        """twistd calls both start methods, twist only one; each makes it listen once."""
+        for methods in (["privilegedStartService", "startService"], ["startService"]):
+            service = self.make("-k", SECRET)
+            for method in methods:
+                getattr(service, method)()
+            self.assertEqual([server[0] for server in self.reactor.tcpServers], [5555])
+            self.assertEqual(self.reactor.tcpServers[0][3], "127.0.0.1")
+
+    def test_stop(self) -> None:
+        """Stopping fires when nothing is connected, and leaves no timer."""
+        service = self.make("-k", SECRET)
+        service.startService()
+        stopped = service.stopService()
+        self.reactor.advance(5)
+        self.assertIsNone(self.successResultOf(stopped))
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_stop_in_time(self) -> None:
+        """A port, a connection and a database that do not close take five seconds, however many of them do not."""
+        for stuck in itertools.product((True, False), repeat=3):
+            if not any(stuck):
+                break
+            port, connection, database = stuck
+            service = self.make("-k", SECRET)
+            service.startService()
+            service._factory.replays = replays = ClosingMemory(Deferred() if database else succeed(None))
+            if port:
+                self.patch(service._ports[0], "stopListening", Deferred)
+            if connection:
+                protocol = build(service._factory, SodiumServerProtocol)
+                protocol.makeConnection(MemoryTransport(protocol))
+            stopped = service.stopService()
+            self.reactor.advance(4)
+            self.assertNoResult(stopped)
+            self.reactor.advance(1)
+            self.assertIsNone(self.successResultOf(stopped), stuck)
+            self.assertEqual(replays.closings, 1)
+            self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_fresh_key(self) -> None:
+        """Without a key each service has another one."""
+        first, second = self.make(), self.make()
+        self.assertNotEqual(first._options["pair"], second._options["pair"])
+
+    def test_send_command(self) -> None:
+        """It names address, key and login, and never the passphrase."""
+        self.patch(services, "gethostname", lambda: "here")
+        for arguments, description, address, command in [
+            ([], "tcp:1", IPv4Address("TCP", "127.0.0.1", 1), "tcp:127.0.0.1:1"),
+            ([], "tcp:1", IPv4Address("TCP", "0.0.0.0", 1), "tcp:here:1"),
+            ([], "tcp6:1", IPv6Address("TCP", "::1", 1), r"'tcp:\:\:1:1'"),
+            ([], "ssl:1", IPv4Address("TCP", "0.0.0.0", 1), "tls:here:1"),
+            ([], "unix:/a b", UNIXAddress("/a b"), "'unix:/a b'"),
+            (
+                ["-P", "geheim"],
+                "tcp:1",
+                IPv4Address("TCP", "127.0.0.1", 1),
+                "tcp:127.0.0.1:1 --passphrase-file PASSPHRASEFILE",
+            ),
+            (["-U", "me"], "tcp:1", IPv4Address("TCP", "127.0.0.1", 1), "tcp:127.0.0.1:1 --user me"),
+        ]:
+            options = self.parse("-k", SECRET, *arguments)
+            self.assertEqual(
+                send_command(description, address, options),
+                f"sodiumtwist send --key {PUBLIC} --endpoint {command} FILE",
+            )

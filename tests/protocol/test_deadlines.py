@@ -1,0 +1,249 @@
+"""
+Deadlines of a connection, on a clock that the test advances.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from twisted.internet.error import ConnectionLost
+from twisted.internet.task import Clock
+
+from sodiumtwist import AuthenticationTimeout, DecryptionFailed, InactivityTimeout, PongTimeout, Timeouts
+from sodiumtwist.core.events import PingReceived, PongReceived
+
+from ..alone import PING_SIZE, AloneTestCase, wide
+from ..pair import EchoServer, Pair, make_client_factory, make_server_factory
+
+
+class TimeTests(AloneTestCase):
+    """Deadlines, to the second."""
+
+    def live(self, seconds: float, step: float = 1.0, answering: bool = True, data: bool = False) -> list[float]:
+        """
+        Let time go by with a peer that answers PINGs, or sends DATA, or both.
+
+        :return: when PINGs came.
+        """
+        pings = []
+        end = self.clock.seconds() + seconds
+        while self.clock.seconds() < end and self.protocol.reason is None:
+            self.clock.advance(step)
+            for event in self.read():
+                if isinstance(event, PingReceived):
+                    pings.append(self.clock.seconds())
+                    if answering:
+                        self.feed(self.peer.send_pong(0))
+            if data and self.protocol.reason is None:
+                self.feed(self.peer_data(b""))
+        return pings
+
+    def test_server_authentication_timeout(self) -> None:
+        for received in (b"", bytes(399)):
+            self.start_server()
+            self.feed(received)
+            self.clock.advance(9.75)
+            self.assert_up()
+            self.clock.advance(0.25)
+            self.assert_lost(AuthenticationTimeout)
+            self.assertEqual(self.transport.value(), b"")
+
+    def test_trickling_does_not_put_authentication_off(self) -> None:
+        self.start_server()
+        auth = self.peer_client.initiate()
+        for index in range(10):
+            self.assert_up()
+            self.feed(auth[index : index + 1])
+            self.clock.advance(1)
+        self.assert_lost(AuthenticationTimeout)
+
+    def test_client_authentication_timeout(self) -> None:
+        self.start_client()
+        self.clock.advance(9.75)
+        self.assert_up()
+        self.clock.advance(0.25)
+        self.assert_lost(AuthenticationTimeout)
+
+    def test_authenticated_in_time(self) -> None:
+        self.start_server()
+        self.clock.advance(9.75)
+        self.feed(self.peer_client.initiate())
+        self.clock.advance(0.25)
+        self.assert_up()
+        self.clock.advance(20)
+        self.assert_up()
+
+    def test_clock_that_began_long_ago(self) -> None:
+        """Deadlines count from the connection, not from the clock's beginning."""
+        clock = Clock()
+        clock.advance(1e6)
+        pair = Pair(make_server_factory(clock), make_client_factory(clock))
+        clock.advance(9.75)
+        pair.flush()
+        self.assertTrue(pair.client.is_authenticated)
+        clock.advance(59.75)
+        self.assertEqual((pair.server_transport.writes, pair.client_transport.writes), ([236], [400]))
+        clock.advance(0.25)
+        self.assertEqual((pair.server_transport.writes, pair.client_transport.writes), ([236, 62], [400, 62]))
+
+    def test_inactivity(self) -> None:
+        """PINGs of ours are no activity."""
+        for begin in (self.open_server, self.open_client):
+            begin()
+            self.clock.advance(60)
+            self.clock.advance(119.75)
+            self.assert_up()
+            self.clock.advance(0.25)
+            self.assert_lost(InactivityTimeout)
+            self.assertTrue(self.transport.disconnected, "not aborted")
+
+    def test_inactivity_counts_from_authentication(self) -> None:
+        self.start_server()
+        self.clock.advance(5)
+        self.feed(self.peer_client.initiate())
+        self.clock.advance(179.75)
+        self.assert_up()
+        self.clock.advance(0.25)
+        self.assert_lost(InactivityTimeout)
+
+    def test_every_pdu_is_activity(self) -> None:
+        """DATA, PING and PONG alike."""
+
+        def pong() -> bytes:
+            self.protocol.ping().addErrback(lambda reason: None)
+            return self.peer.send_pong(0)
+
+        for make in (lambda: self.peer_data(b""), lambda: self.peer_ping(), pong):
+            self.open_server(timeouts=wide())
+            self.clock.advance(100)
+            self.feed(make())
+            self.clock.advance(179.75)
+            self.assert_up()
+            self.clock.advance(0.25)
+            self.assert_lost(InactivityTimeout)
+
+    def test_bytes_of_a_pdu_are_no_activity(self) -> None:
+        """A PDU that trickles in does not keep the connection, however often a byte comes."""
+        self.open_server()
+        pdu = self.peer_data(bytes(1000))
+        for index in range(180):
+            self.assert_up()
+            self.feed(pdu[index : index + 1])
+            self.clock.advance(1)
+        self.assert_lost(InactivityTimeout)
+
+    def test_first_ping(self) -> None:
+        for begin in (self.open_server, self.open_client):
+            begin()
+            self.clock.advance(59.75)
+            self.assertEqual(self.transport.writes, [])
+            self.clock.advance(0.25)
+            self.assertEqual(self.transport.writes, [PING_SIZE])
+            (ping,) = self.read()
+            self.assertEqual(ping, PingReceived(1_000_000_000_000_000_007))
+
+    def test_pings_without_jitter(self) -> None:
+        for begin in (self.open_server, self.open_client):
+            begin(draw=lambda: 0.0)
+            self.assertEqual(self.live(400, 0.25), [60, 120, 180, 240, 300, 360])
+            self.assert_up()
+
+    def test_pings_with_the_largest_jitter(self) -> None:
+        """The first comes after 60 seconds, later ones after 119."""
+        for begin in (self.open_server, self.open_client):
+            begin(draw=lambda: 1.0)
+            pings = self.live(400, 0.25)
+            self.assertEqual(len(pings), 3)
+            for ping, expected in zip(pings, (60, 179, 298), strict=True):
+                # The sum of floats may fall a moment behind the second.
+                self.assertTrue(expected <= ping <= expected + 0.25, pings)
+
+    def test_jitter_is_drawn_each_time(self) -> None:
+        draws = iter([0.0, 0.0, 1.0, 0.0, 1.0, 0.0, 1.0])  # the first for the time to authenticate
+        self.open_server(draw=lambda: next(draws))
+        self.assertEqual(self.live(480, 0.5), [60, 120, 239, 299, 418, 478])
+
+    def test_pongs_outstanding(self) -> None:
+        """A peer that sends but answers three PINGs not at all is gone when the fourth is due."""
+        for begin in (self.open_server, self.open_client):
+            begin(draw=lambda: 0.0)
+            self.assertEqual(self.live(239.75, 0.25, answering=False, data=True), [60, 120, 180])
+            self.assert_up()
+            self.clock.advance(0.25)
+            self.assert_lost(PongTimeout)
+            self.assertTrue(self.transport.disconnected, "not aborted")
+
+    def test_one_pong_late(self) -> None:
+        """Two outstanding are allowed for ever."""
+        self.open_server(draw=lambda: 0.0)
+        self.live(120, answering=False, data=True)
+        for _ in range(5):
+            self.live(60, answering=True, data=True)
+        self.assert_up()
+
+    def test_all_times_can_be_set(self) -> None:
+        self.start_server(timeouts=Timeouts(authentication=2.5))
+        self.clock.advance(2.25)
+        self.assert_up()
+        self.clock.advance(0.25)
+        self.assert_lost(AuthenticationTimeout)
+
+        self.start_client(timeouts=Timeouts(authentication=2.5))
+        self.clock.advance(2.5)
+        self.assert_lost(AuthenticationTimeout)
+
+        self.open_server(timeouts=Timeouts(inactivity=7))
+        self.clock.advance(6.75)
+        self.assert_up()
+        self.clock.advance(0.25)
+        self.assert_lost(InactivityTimeout)
+
+        self.open_client(timeouts=Timeouts(ping_interval=6), draw=lambda: 0.5)
+        self.assertEqual(self.live(30, 0.25), [6, 15, 24])
+
+        self.open_client(timeouts=Timeouts(ping_interval=6, outstanding_pongs=1), draw=lambda: 0.0)
+        self.assertEqual(self.live(11.75, 0.25, answering=False), [6])
+        self.assert_up()
+        self.clock.advance(0.25)
+        self.assert_lost(PongTimeout)
+
+    def test_pings_are_answered_with_our_clock(self) -> None:
+        """Both sides, at once, and with the wall clock of the factory."""
+        for begin in (self.open_server, self.open_client):
+            begin()
+            self.feed(self.peer_ping())
+            self.assertEqual(self.transport.writes, [PING_SIZE])
+            (pong,) = self.read()
+            self.assertEqual(pong, PongReceived(1_000_000_000_000_000_007, 0.0))
+
+    def test_ends_leave_no_delayed_call(self) -> None:
+        """However it ends, at whatever moment."""
+
+        self.start_server()
+        self.feed(bytes(400))
+        self.clock.advance(10)
+        self.assert_lost(DecryptionFailed)
+        begins: list[Callable[[], None]] = [self.start_server, self.open_server, self.start_client, self.open_client]
+        ends: list[Callable[[], None]] = [
+            lambda: self.protocol.close(),
+            lambda: self.protocol.abort(),
+            lambda: self.transport.lose(ConnectionLost()),
+        ]
+        for begin in begins:
+            for end in ends:
+                begin()
+                end()
+                self.assertIsNotNone(self.protocol.reason)
+                self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_one_delayed_call_at_most(self) -> None:
+        """However much comes and goes, one timer is enough for a connection."""
+        self.open_server(EchoServer)
+        for _ in range(20):
+            self.feed(self.peer_data(b"x"))
+            self.protocol.pauseProducing()
+            self.protocol.resumeProducing()
+            self.fill()
+            self.drain()
+            self.clock.advance(1)
+            self.assertEqual(len(self.clock.getDelayedCalls()), 1)

@@ -1,0 +1,170 @@
+"""
+``close()`` and ``abort()``.
+"""
+
+from __future__ import annotations
+
+import random
+
+from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+
+from sodiumtwist import LocalProtocolError, Timeouts
+
+from ..alone import AloneTestCase
+from ..pair import Boom, EchoServer, Pair, RecordingServer, make_client_factory, make_server_factory
+
+
+class EndingTests(AloneTestCase):
+    """``close()`` and ``abort()``."""
+
+    def test_close_delivers_what_was_sent(self) -> None:
+        clock = Clock()
+        pair = Pair.make(clock=clock)
+        pair.flush()
+        data = random.Random(7).randbytes(1_000_000)
+        pair.client.write(data)
+        pair.client.close()
+        self.assertIsNone(pair.client.reason)
+        pair.flush()
+        self.assertEqual(b"".join(pair.server.payloads), data)
+        self.assertIs(pair.server.why, ConnectionDone)
+        self.assertIs(pair.client.why, ConnectionDone)
+        self.assertEqual(clock.getDelayedCalls(), [])
+
+    def test_close_to_a_peer_that_never_reads(self) -> None:
+        """It is aborted after the inactivity time."""
+        for inactivity in (180.0, 20.0):
+            clock = Clock()
+            client_factory = make_client_factory(clock, timeouts=Timeouts(inactivity=inactivity))
+            pair = Pair(make_server_factory(clock), client_factory)
+            pair.flush()
+            pair.server.pauseProducing()
+            pair.client.write(bytes(300_000))
+            clock.advance(10)
+            pair.client.close()
+            pair.flush()
+            clock.advance(inactivity - 0.25)
+            pair.flush()
+            self.assertIsNone(pair.client.reason)
+            clock.advance(0.25)
+            pair.flush()
+            self.assertIs(pair.client.why, ConnectionAborted)
+
+    def test_close_gives_the_peer_its_time(self) -> None:
+        """A slow reader that does read gets all."""
+        pair = Pair.make(clock=(clock := Clock()))
+        pair.flush()
+        pair.server.pauseProducing()
+        pair.client.write(bytes(300_000))
+        pair.client.close()
+        pair.flush()
+        clock.advance(170)
+        pair.server.resumeProducing()
+        pair.flush()
+        self.assertEqual(sum(map(len, pair.server.payloads)), 300_000)
+        self.assertIs(pair.client.why, ConnectionDone)
+
+    def test_nothing_is_received_after_close(self) -> None:
+        self.open_server(EchoServer, orderly=False)
+        self.protocol.close()
+        self.feed(self.peer_data(b"late"))
+        self.feed(bytes(1000))
+        self.assertEqual(self.protocol.payloads, [])
+        self.assertEqual(self.transport.writes, [])
+        self.transport.lose(ConnectionDone())
+        self.assert_lost(ConnectionDone)
+
+    def test_no_ping_and_no_inactivity_after_close(self) -> None:
+        self.open_server(orderly=False)
+        self.clock.advance(50)
+        self.protocol.close()
+        self.clock.advance(100)
+        self.assertEqual(self.transport.writes, [])
+        self.assertFalse(self.transport.disconnected)
+        self.transport.lose(ConnectionDone())
+        self.assert_lost(ConnectionDone)
+
+    def test_send_after_close(self) -> None:
+        self.open_server(orderly=False)
+        self.protocol.close()
+        self.assertRaises(LocalProtocolError, self.protocol.send_data, b"x")
+        self.assertRaises(LocalProtocolError, self.protocol.write, b"x")
+        self.transport.lose(ConnectionDone())
+        self.assertRaises(LocalProtocolError, self.protocol.send_data, b"x")
+        self.assertRaises(LocalProtocolError, self.protocol.write, b"x")
+        self.assertEqual(self.transport.writes, [])
+
+    def test_close_twice(self) -> None:
+        self.open_server(orderly=False)
+        self.protocol.close()
+        self.protocol.close()
+        self.assertEqual(len(self.clock.getDelayedCalls()), 1)
+        self.transport.lose(ConnectionDone())
+        self.protocol.close()
+        self.assert_lost(ConnectionDone)
+
+    def test_abort_with_an_error(self) -> None:
+        """It is what the hook gets as the reason."""
+        for begin in (self.open_server, self.open_client, self.start_server, self.start_client):
+            begin()
+            error = Boom("that is enough")
+            self.protocol.abort(error)
+            self.assertTrue(self.transport.disconnected)
+            self.assertIs(self.assert_lost(Boom).value, error)
+
+    def test_abort_without_an_error(self) -> None:
+        pair = Pair.make()
+        pair.flush()
+        pair.client.write(bytes(300_000))
+        pair.client.abort()
+        pair.flush()
+        self.assertIs(pair.client.why, ConnectionAborted)
+        self.assertIs(pair.server.why, ConnectionLost)
+        self.assertEqual(pair.server.payloads, [])
+
+    def test_abort_before_the_hello(self) -> None:
+        """Our own leaving is not taken for a refusal."""
+        pair = Pair.make()
+        pair.client.abort()
+        pair.flush()
+        self.assertIs(pair.client.why, ConnectionAborted)
+
+    def test_close_before_the_hello(self) -> None:
+        pair = Pair.make()
+        pair.client.close()
+        pair.flush()
+        self.assertIs(pair.client.why, ConnectionDone)
+
+    def test_abort_after_close(self) -> None:
+        self.open_server(orderly=False)
+        self.protocol.close()
+        self.protocol.abort(Boom())
+        self.assertTrue(self.transport.disconnected)
+        self.assert_lost(Boom)
+
+    def test_abort_after_the_end(self) -> None:
+        self.open_server()
+        self.protocol.close()
+        self.protocol.abort(Boom())
+        self.assertFalse(self.transport.disconnected)
+        self.assert_lost(ConnectionDone)
+
+    def test_abort_in_the_last_hook(self) -> None:
+        class Server(RecordingServer):
+            def connection_lost(self, reason: Failure) -> None:
+                super().connection_lost(reason)
+                self.abort(Boom())
+                self.close()
+
+        self.open_server(Server)
+        self.transport.lose(ConnectionLost())
+        self.assert_lost(ConnectionLost)
+
+    def test_transport_that_cannot_abort(self) -> None:
+        """Then it is closed as well as it can be."""
+        self.open_server()
+        self.patch(self.transport, "abortConnection", None)
+        self.protocol.abort(Boom())
+        self.assert_lost(Boom)

@@ -1,0 +1,195 @@
+"""
+Reading what is to be sent, on real files and pipes.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from twisted.internet.interfaces import IReactorFDSet, IReadDescriptor, IWriteDescriptor
+from twisted.internet.main import CONNECTION_DONE
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+
+from sodiumtwist.protocol.sockets import CHUNK_SIZE
+from sodiumtwist.transfer.sources import FileSource, PipeSource, Source, open_source
+
+
+@implementer(IReactorFDSet)
+class ReadReactor:
+    """Remembers who waits for reading."""
+
+    def __init__(self) -> None:
+        self.readers: set[IReadDescriptor] = set()
+
+    def addReader(self, reader: IReadDescriptor) -> None:
+        self.readers.add(reader)
+
+    def removeReader(self, reader: IReadDescriptor) -> None:
+        self.readers.discard(reader)
+
+    def addWriter(self, writer: IWriteDescriptor) -> None:
+        raise NotImplementedError
+
+    def removeWriter(self, writer: IWriteDescriptor) -> None:
+        raise NotImplementedError
+
+    def removeAll(self) -> list[IReadDescriptor | IWriteDescriptor]:
+        raise NotImplementedError
+
+    def getReaders(self) -> list[IReadDescriptor]:
+        return list(self.readers)
+
+    def getWriters(self) -> list[IWriteDescriptor]:
+        return []
+
+
+class SourceTestCase(SynchronousTestCase):
+    """Collects what a source delivers."""
+
+    def setUp(self) -> None:
+        self.reactor = ReadReactor()
+        self.chunks: list[bytes] = []
+        self.ends: list[OSError | None] = []
+
+    def start(self, source: Source) -> None:
+        self.source = source
+        self.addCleanup(source.close)
+        source.start(self.chunks.append, self.ends.append)
+
+    def take_and_pause(self, chunk: bytes) -> None:
+        self.chunks.append(chunk)
+        self.source.pause()
+
+    def errors(self) -> list[int | None]:
+        """The numbers of the errors at the ends."""
+        return [None if error is None else error.errno for error in self.ends]
+
+
+class FileSourceTests(SourceTestCase):
+    """Files."""
+
+    def open_file(self, content: bytes) -> None:
+        path = self.mktemp()
+        with open(path, "wb") as file:
+            file.write(content)
+        self.start(open_source(path, self.reactor))
+        self.assertIsInstance(self.source, FileSource)
+
+    def test_all(self) -> None:
+        """All of it comes in chunks, then the end, once."""
+        content = os.urandom(2 * CHUNK_SIZE + 1)
+        self.open_file(content)
+        self.assertEqual((self.source.size, self.chunks), (len(content), []))
+        self.source.resume()
+        self.assertEqual([len(chunk) for chunk in self.chunks], [CHUNK_SIZE, CHUNK_SIZE, 1])
+        self.assertEqual((b"".join(self.chunks), self.ends), (content, [None]))
+
+    def test_paused_while_delivering(self) -> None:
+        """A pause takes effect at once, and a resumption goes on behind it."""
+        self.open_file(bytes(3 * CHUNK_SIZE))
+        self.source.start(self.take_and_pause, self.ends.append)
+        for count in (1, 2, 3):
+            self.source.resume()
+            self.assertEqual((len(self.chunks), self.ends), (count, []))
+        self.source.resume()
+        self.assertEqual((len(self.chunks), self.ends), (3, [None]))
+
+    def test_read_error(self) -> None:
+        """An error of reading is the end."""
+        self.open_file(b"x")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), self.source._fd)
+        self.source.resume()
+        self.assertEqual((self.chunks, self.errors()), ([], [errno.EBADF]))
+
+    def test_cut_short(self) -> None:
+        """A file that lost bytes while it was read is not taken for whole; one that grew is."""
+        self.open_file(bytes(2 * CHUNK_SIZE))
+        self.source.start(self.take_and_pause, self.ends.append)
+        self.source.resume()
+        os.truncate(f"/dev/fd/{self.source._fd}", CHUNK_SIZE)
+        self.source.resume()
+        self.assertEqual((len(self.chunks), self.errors()), (1, [errno.EIO]))
+
+    def test_no_waiting(self) -> None:
+        """What has nothing to read now, and can't be waited for, is an error and no endless loop."""
+        read, write = os.pipe()
+        self.addCleanup(os.close, write)
+        os.set_blocking(read, False)
+        self.start(FileSource(read))
+        self.source.resume()
+        self.assertEqual([type(error) for error in self.ends], [BlockingIOError])
+
+    def test_close(self) -> None:
+        """Closing twice does no harm."""
+        self.open_file(b"x")
+        self.source.close()
+        self.source.close()
+        self.assertEqual(self.source._fd, -1)
+
+    def test_cannot_open(self) -> None:
+        """What is missing or a directory is an OSError, and leaves no descriptor."""
+        before = os.listdir("/dev/fd")
+        self.assertRaises(FileNotFoundError, open_source, self.mktemp(), self.reactor)
+        self.assertRaises(IsADirectoryError, open_source, ".", self.reactor)
+        self.assertEqual(os.listdir("/dev/fd"), before)
+
+    def test_device(self) -> None:
+        """A device has no size, and an end."""
+        self.start(open_source("/dev/null", self.reactor))
+        self.assertIsNone(self.source.size)
+        self.source.resume()
+        self.assertEqual((self.chunks, self.ends), ([], [None]))
+
+
+class PipeSourceTests(SourceTestCase):
+    """FIFOs."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        path = self.mktemp()
+        os.mkfifo(path)
+        pipe = open_source(path, self.reactor)
+        self.start(pipe)
+        assert isinstance(pipe, PipeSource)
+        self.pipe = pipe
+        self.writer = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
+        self.addCleanup(self.close_writer)
+
+    def close_writer(self) -> None:
+        if self.writer >= 0:
+            os.close(self.writer)
+        self.writer = -1
+
+    def test_waits(self) -> None:
+        """Nothing is read before the reactor says so; reading too early is no end."""
+        self.source.resume()
+        self.assertEqual(self.reactor.readers, {self.source})
+        self.pipe.doRead()
+        self.assertEqual((self.chunks, self.ends), ([], []))
+        os.write(self.writer, b"some")
+        self.pipe.doRead()
+        self.assertEqual((self.chunks, self.ends), ([b"some"], []))
+        self.close_writer()
+        self.pipe.doRead()
+        self.assertEqual((self.ends, self.reactor.readers), ([None], set()))
+
+    def test_pause(self) -> None:
+        """Paused, it waits for nothing."""
+        self.source.resume()
+        self.source.pause()
+        self.assertEqual(self.reactor.readers, set())
+
+    def test_hang_up(self) -> None:
+        """When the reactor reports the writer's end instead of something to read, all is still read."""
+        self.source.resume()
+        os.write(self.writer, bytes(CHUNK_SIZE // 2))
+        self.close_writer()
+        self.reactor.readers.clear()
+        self.pipe.connectionLost(Failure(CONNECTION_DONE))
+        self.assertEqual((len(self.chunks), self.ends), (1, []))
+        self.assertEqual(self.reactor.readers, {self.source})
+        self.pipe.connectionLost(Failure(CONNECTION_DONE))
+        self.assertEqual(self.ends, [None])

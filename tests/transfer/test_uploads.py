@@ -1,0 +1,396 @@
+"""
+Where uploads go, on real files and pipes.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import pty
+import shutil
+import sys
+import tempfile
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IWriteDescriptor
+from twisted.internet.main import CONNECTION_LOST
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from sodiumtwist.transfer.stores import DirectoryStore, FileStore, Store, StreamStore, open_store
+from sodiumtwist.transfer.uploads import StreamUpload, Upload
+
+
+class PipeReactor(Clock):
+    """A clock that remembers who waits for writing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.writers: set[IWriteDescriptor] = set()
+
+    def addWriter(self, writer: IWriteDescriptor) -> None:
+        self.writers.add(writer)
+
+    def removeWriter(self, writer: IWriteDescriptor) -> None:
+        self.writers.discard(writer)
+
+
+class UploadTestCase(SynchronousTestCase):
+    """Has a directory of its own."""
+
+    def setUp(self) -> None:
+        self.directory = os.path.realpath(tempfile.mkdtemp(prefix="sodiumtwist-test-"))
+        self.addCleanup(shutil.rmtree, self.directory)
+
+    def path(self, name: str) -> str:
+        return os.path.join(self.directory, name)
+
+    def open(self, store: Store, login: str = "login") -> Upload:
+        return self.successResultOf(store.open(login))
+
+    def read(self, name: str) -> bytes:
+        with open(self.path(name), "rb") as file:
+            return file.read()
+
+    def mode(self, name: str) -> int:
+        return os.stat(self.path(name)).st_mode & 0o7777
+
+
+class FileStoreTests(UploadTestCase):
+    """One file."""
+
+    def test_grows_beside_its_place(self) -> None:
+        """Until it is finished only a temporary file is there, which others can't read."""
+        upload = self.open(FileStore(self.path("out")))
+        self.successResultOf(upload.write([b"one", b"", b"two"]))
+        (temporary,) = os.listdir(self.directory)
+        self.assertRegex(temporary, r"^\.out\.[0-9a-f]{8}\.part$")
+        self.assertEqual((self.read(temporary), self.mode(temporary)), (b"onetwo", 0o600))
+        self.assertEqual(upload.finish(), f"6 bytes in {self.path('out')}")
+        self.assertEqual(os.listdir(self.directory), ["out"])
+        self.assertEqual(self.read("out"), b"onetwo")
+
+    def test_abandoned(self) -> None:
+        """A broken upload is kept as partial, in place of an earlier one; the target stays."""
+        for name in ("out", "out.partial"):
+            with open(self.path(name), "w") as file:
+                file.write("before")
+        upload = self.open(FileStore(self.path("out")))
+        self.successResultOf(upload.write([b"some"]))
+        self.assertEqual(upload.abandon(), f"4 bytes in {self.path('out.partial')}")
+        self.assertEqual((self.read("out"), self.read("out.partial")), (b"before", b"some"))
+        self.assertEqual(sorted(os.listdir(self.directory)), ["out", "out.partial"])
+
+    def test_keeps_mode(self) -> None:
+        """A file that is replaced keeps its mode."""
+        with open(self.path("out"), "w"):
+            pass
+        os.chmod(self.path("out"), 0o4644)  # but no set-user-ID for what others sent
+        self.open(FileStore(self.path("out"))).finish()
+        self.assertEqual(self.mode("out"), 0o644)
+
+    def test_link(self) -> None:
+        """Through a link, the file that it names is replaced."""
+        os.mkdir(self.path("elsewhere"))
+        os.symlink(self.path("elsewhere/real"), self.path("out"))
+        upload = self.open(FileStore(self.path("out")))
+        self.successResultOf(upload.write([b"x"]))
+        upload.finish()
+        self.assertTrue(os.path.islink(self.path("out")))
+        self.assertEqual(os.listdir(self.path("elsewhere")), ["real"])
+
+    def test_cannot_open(self) -> None:
+        """A directory that has gone is an OSError."""
+        store = FileStore(self.path("missing/out"))
+        self.failureResultOf(store.open("login"), FileNotFoundError)
+
+    def test_cannot_finish(self) -> None:
+        """When the target has become a directory, the upload can still be kept as partial."""
+        upload = self.open(FileStore(self.path("out")))
+        self.successResultOf(upload.write([b"some"]))
+        os.mkdir(self.path("out"))
+        self.assertRaises(OSError, upload.finish)
+        self.assertEqual(upload.abandon(), f"4 bytes in {self.path('out.partial')}")
+        self.assertEqual(self.read("out.partial"), b"some")
+
+    def test_cannot_abandon(self) -> None:
+        """When not even that works, the log names the file where the bytes are."""
+        upload = self.open(FileStore(self.path("out")))
+        self.successResultOf(upload.write([b"some"]))
+        os.mkdir(self.path("out.partial"))
+        self.assertRegex(upload.abandon(), r"^4 bytes in .*\.part, as .*out\.partial cannot be made: Is a directory$")
+
+    def test_temporary_file_gone(self) -> None:
+        """Nothing is kept then, no descriptor either, and the log does not claim it."""
+        before = os.listdir("/dev/fd")
+        upload = self.open(FileStore(self.path("out")))
+        (temporary,) = os.listdir(self.directory)
+        os.unlink(self.path(temporary))
+        self.successResultOf(upload.write([b"some"]))
+        self.assertEqual(upload.abandon(), f"nothing, as {self.path(temporary)} is gone")
+        self.assertEqual((os.listdir(self.directory), os.listdir("/dev/fd")), ([], before))
+
+    def test_long_name(self) -> None:
+        """A name as long as a name may be."""
+        self.open(FileStore(self.path("n" * 255))).finish()
+        self.assertEqual(os.listdir(self.directory), ["n" * 255])
+
+    def test_closes(self) -> None:
+        """No descriptor stays open, however it ends."""
+        before = os.listdir("/dev/fd")
+        self.open(FileStore(self.path("out"))).finish()
+        self.open(FileStore(self.path("out"))).abandon()
+        self.assertEqual(os.listdir("/dev/fd"), before)
+
+
+class DirectoryStoreTests(UploadTestCase):
+    """A file for each upload."""
+
+    def test_names(self) -> None:
+        """Time, login made safe, and a part that no other upload has."""
+        store = DirectoryStore(self.path("up"), lambda: 1_700_000_000)
+        self.assertEqual(self.mode("up"), 0o700)
+        for login, safe in [
+            ("a.b", "a_b"),
+            ("../../etc", "______etc"),
+            ("", "_"),
+            ("\u00e4\n\0", "___"),
+            ("x" * 99, "x" * 64),
+        ]:
+            self.open(store, login).finish()
+            (name,) = os.listdir(self.path("up"))
+            self.assertRegex(name, rf"^20231114T221320Z-{safe}-[0-9a-f]{{8}}$")
+            os.unlink(os.path.join(self.path("up"), name))
+        for _ in range(10):
+            self.open(store).finish()
+        self.assertEqual(len(os.listdir(self.path("up"))), 10)
+
+    def test_existing(self) -> None:
+        """A directory that is there is used as it is."""
+        os.mkdir(self.path("up"), 0o750)
+        DirectoryStore(self.path("up"))
+        self.assertEqual(self.mode("up"), 0o750)
+
+
+class StreamStoreTests(UploadTestCase):
+    """FIFOs, devices and descriptors."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.reactor = PipeReactor()
+        self.fifo = self.path("fifo")
+        os.mkfifo(self.fifo)
+        self.store = StreamStore(self.fifo, self.reactor, 180)
+
+    def reader(self) -> int:
+        fd = os.open(self.fifo, os.O_RDONLY | os.O_NONBLOCK)
+        self.addCleanup(self.close, fd)
+        return fd
+
+    def close(self, fd: int) -> None:
+        try:
+            os.close(fd)
+        except OSError as error:
+            self.assertEqual(error.errno, errno.EBADF)
+
+    def test_waits_for_reader(self) -> None:
+        """A FIFO without a reader is looked at until it has one."""
+        opening = self.store.open("login")
+        self.reactor.advance(100)
+        self.assertNoResult(opening)
+        fd = self.reader()
+        self.reactor.advance(1)
+        upload = self.successResultOf(opening)
+        self.successResultOf(upload.write([b"some"]))
+        self.assertEqual(upload.finish(), f"4 bytes to {self.fifo}")
+        self.assertEqual((os.read(fd, 99), os.read(fd, 99)), (b"some", b""))
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_no_reader_in_time(self) -> None:
+        """Patience has an end."""
+        opening = self.store.open("login")
+        self.reactor.pump([0.1] * 1799)
+        self.assertNoResult(opening)
+        self.reactor.advance(1)
+        self.assertEqual(self.failureResultOf(opening, OSError).value.strerror, "no reader within 180 seconds")
+        self.reader()
+        self.open(self.store)
+
+    def test_cancelled(self) -> None:
+        """Waiting can be cancelled, and makes room for the next."""
+        opening = self.store.open("login")
+        opening.cancel()
+        self.failureResultOf(opening, CancelledError)
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+        self.reader()
+        self.open(self.store)
+
+    def test_one_after_the_other(self) -> None:
+        """The second upload begins when the first has ended."""
+        fd = self.reader()
+        first = self.open(self.store)
+        second = self.store.open("login")
+        third = self.store.open("login")
+        self.successResultOf(first.write([b"one"]))
+        self.assertNoResult(second)
+        second.cancel()
+        self.failureResultOf(second, CancelledError)
+        self.assertNoResult(third)
+        first.abandon()
+        self.successResultOf(self.successResultOf(third).write([b"two"]))
+        self.assertEqual(os.read(fd, 99), b"onetwo")
+
+    def fill(self) -> tuple[int, Upload, Deferred[None]]:
+        """A write that the pipe has not room for."""
+        fd = self.reader()
+        upload = self.open(self.store)
+        writing = upload.write([b"a" * 500_000, b"b" * 500_000])
+        self.assertNoResult(writing)
+        self.assertEqual(len(self.reactor.writers), 1)
+        return fd, upload, writing
+
+    def test_slow_reader(self) -> None:
+        """A write ends when the reader has made room for all of it."""
+        fd, upload, writing = self.fill()
+        received = b""
+        while self.reactor.writers:
+            self.assertNoResult(writing)
+            received += os.read(fd, 50_000)
+            for writer in list(self.reactor.writers):
+                writer.doWrite()
+        self.successResultOf(writing)
+        self.assertEqual(upload.size, 1_000_000)
+        upload.finish()
+        while block := os.read(fd, 50_000):
+            received += block
+        self.assertTrue(received == b"a" * 500_000 + b"b" * 500_000)
+
+    def test_reader_leaves(self) -> None:
+        """The write fails, whether the reactor notices it by writing or by polling."""
+        for notice in (lambda writer: writer.doWrite(), lambda writer: writer.connectionLost(Failure(CONNECTION_LOST))):
+            fd, upload, writing = self.fill()
+            os.close(fd)
+            for writer in list(self.reactor.writers):
+                notice(writer)
+            self.failureResultOf(writing, BrokenPipeError)
+            upload.abandon()
+            self.assertEqual(self.reactor.writers, set())
+
+    def test_reader_takes_nothing(self) -> None:
+        """Patience counts from the last byte that was taken."""
+        fd, upload, writing = self.fill()
+        self.reactor.advance(179)
+        os.read(fd, 65536)
+        for writer in list(self.reactor.writers):
+            writer.doWrite()
+        self.reactor.advance(179)
+        self.assertNoResult(writing)
+        self.reactor.advance(1)
+        self.assertEqual(self.failureResultOf(writing, OSError).value.strerror, "its reader takes nothing")
+        upload.abandon()
+        self.assertEqual((self.reactor.writers, self.reactor.getDelayedCalls()), (set(), []))
+
+    def test_turn_does_not_come(self) -> None:
+        """Waiting for another upload has an end, too."""
+        self.reader()
+        first = self.open(self.store)
+        second = self.store.open("login")
+        self.reactor.advance(180)
+        reason = self.failureResultOf(second, OSError)
+        self.assertEqual(reason.value.strerror, "another upload held it for 180 seconds")
+        first.finish()
+        self.open(self.store).finish()
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_terminal(self) -> None:
+        """A terminal that takes no more is waited for like a pipe."""
+        main, terminal = pty.openpty()
+        for fd in (main, terminal):
+            self.addCleanup(os.close, fd)
+        upload = self.open(StreamStore(os.ttyname(terminal), self.reactor, 180))
+        writing = upload.write([b"x" * 100_000])
+        self.assertNoResult(writing)
+        upload.interrupt()
+        self.failureResultOf(writing, OSError)
+        upload.abandon()
+
+    def test_interrupted(self) -> None:
+        """A write that waits can be made to fail."""
+        fd, upload, writing = self.fill()
+        upload.interrupt()
+        self.failureResultOf(writing, OSError)
+        self.assertEqual(upload.abandon(), f"{len(os.read(fd, 500_000))} bytes to {self.fifo}, where they stay")
+        self.assertEqual(self.reactor.writers, set())
+
+    def test_turn_passes_on_after_an_error(self) -> None:
+        """An upload whose descriptor can't be closed in order does not keep the stream for ever."""
+        self.reader()
+        upload = self.open(self.store)
+        assert isinstance(upload, StreamUpload) and upload._pipe is not None
+        os.close(upload._pipe._fd)
+        self.assertRaises(OSError, upload.finish)
+        self.open(self.store)
+
+    def test_device(self) -> None:
+        """A device is written to as it comes; an error of writing is the upload's."""
+        upload = self.open(StreamStore("/dev/null", self.reactor, 1))
+        self.successResultOf(upload.write([b"some"]))
+        upload.finish()
+        upload = self.open(StreamStore("/dev/full", self.reactor, 1))
+        self.assertEqual(self.failureResultOf(upload.write([b"some"]), OSError).value.errno, errno.ENOSPC)
+        upload.abandon()
+
+
+class OpenStoreTests(UploadTestCase):
+    """Which store the command line means."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.reactor = PipeReactor()
+
+    def test_kinds(self) -> None:
+        """By what the path is."""
+        os.mkfifo(self.path("fifo"))
+        for directory, file, kind in [
+            (None, None, Store),
+            (self.path("up"), None, DirectoryStore),
+            (None, self.path("new"), FileStore),
+            (None, self.path("fifo"), StreamStore),
+            (None, "/dev/null", StreamStore),
+        ]:
+            self.assertIs(type(open_store(Clock(), 1, directory=directory, file=file)), kind)
+        self.assertEqual(sorted(os.listdir(self.directory)), ["fifo", "up"])
+
+    def test_no_name(self) -> None:
+        """An empty name, and a standard output that is closed, are errors."""
+        self.assertRaises(OSError, open_store, Clock(), 1, file="")
+        self.patch(sys, "__stdout__", None)
+        self.assertRaises(OSError, open_store, Clock(), 1, file="-")
+
+    def test_blocks_for_nobody_else(self) -> None:
+        """The pipe that standard output is stays a blocking one for those who share it."""
+        read, write = os.pipe()
+        for fd in (read, write):
+            self.addCleanup(os.close, fd)
+        store = StreamStore("standard output", self.reactor, 1, os.dup(write))
+        assert store._fd is not None
+        self.addCleanup(os.close, store._fd)
+        self.open(store)
+        self.assertTrue(os.get_blocking(write))
+
+    def test_standard_output(self) -> None:
+        """What is printed later does not mix with uploads."""
+        read, write = os.pipe()
+        for fd in (read, write):
+            self.addCleanup(os.close, fd)
+        store = open_store(PipeReactor(), 1, file="-", stdout=write)
+        assert isinstance(store, StreamStore) and store._fd is not None
+        self.addCleanup(os.close, store._fd)
+        upload = self.open(store)
+        os.write(write, b"")
+        self.successResultOf(upload.write([b"some"]))
+        upload.finish()
+        self.successResultOf(self.open(store).write([b"more"]))
+        self.assertEqual(os.read(read, 99), b"somemore")
+        self.assertEqual(os.fstat(write).st_ino, os.fstat(2).st_ino)
