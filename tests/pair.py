@@ -97,11 +97,11 @@ class Recorder(SodiumProtocol):
 
 
 class RecordingServer(Recorder, SodiumServerProtocol):
-    pass
+    factory: SodiumServerFactory
 
 
 class RecordingClient(Recorder, SodiumClientProtocol):
-    pass
+    factory: SodiumClientFactory
 
 
 class EchoServer(RecordingServer):

@@ -100,6 +100,8 @@ async def asking(reactor: IReactorTCP, endpoint: IStreamClientEndpoint) -> None:
 
 
 class Shout(SodiumServerProtocol):
+    factory: SodiumServerFactory  # who wants more of it than a server's end needs says so
+
     def payload_received(self, payload: bytes) -> None:
         assert_type(self.peer, "Peer | None")
         assert_type(self.factory, SodiumServerFactory)
@@ -109,6 +111,8 @@ class Shout(SodiumServerProtocol):
 
 
 class Ask(SodiumClientProtocol):
+    factory: SodiumClientFactory
+
     def authenticated(self) -> None:
         assert_type(self.factory, SodiumClientFactory)
         self.send_data(bytearray(3))

@@ -4,25 +4,55 @@ What an application's protocol writes to, where it would write to a socket's tra
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from .streams import StreamEnd
-
-
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Protocol
 
 from twisted.internet.interfaces import (
     IAddress,
     IProducer,
+    IProtocol,
 )
 from zope.interface import implementer
 
-from ..interfaces import ISodiumTransport, Peer
+from ..interfaces import ISodiumTransport, IStreamTransport, Peer
 
 #: Methods that a socket's transport may have, and ours then has, too.
 PASSED_ON = frozenset({"getTcpKeepAlive", "getTcpNoDelay", "setTcpKeepAlive", "setTcpNoDelay"})
+
+
+class End(Protocol):
+    """
+    The end of a stream that a transport is of.
+
+    :ivar application: the application's protocol.
+    :ivar transport: of the socket or what else is below.
+    :ivar peer: who is at the other end.
+    """
+
+    application: IProtocol | None
+    transport: IStreamTransport
+    peer: Peer
+
+    def write_stream(self, data: bytes) -> None:
+        """Send bytes of the stream."""
+
+    def end_stream(self) -> None:
+        """Tell the peer that no more follows."""
+
+    def abort(self) -> None:
+        """Close at once."""
+
+    def pauseProducing(self) -> None:
+        """Deliver nothing more for now."""
+
+    def resumeProducing(self) -> None:
+        """Deliver again."""
+
+    def registerProducer(self, producer: IProducer, streaming: bool) -> None:
+        """Let a producer be paused when no more is taken."""
+
+    def unregisterProducer(self) -> None:
+        """The producer is done."""
 
 
 @implementer(ISodiumTransport)
@@ -36,7 +66,7 @@ class SodiumTransport:
 
     disconnecting = False
 
-    def __init__(self, end: StreamEnd) -> None:
+    def __init__(self, end: End) -> None:
         self._end = end
 
     def __getattr__(self, name: str) -> Any:

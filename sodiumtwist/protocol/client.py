@@ -4,22 +4,15 @@ A client's end.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from ..core.connection import ClientConnection
-    from .factories import SodiumClientFactory
-
-
-from typing import TYPE_CHECKING
-
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.python.failure import Failure
 
+from ..core.connection import ClientConnection
 from ..core.events import Authenticated, Event
 from ..interfaces import Peer
 from .base import SodiumProtocol
+from .context import ClientContext
 
 
 class SodiumClientProtocol(SodiumProtocol):
@@ -30,7 +23,7 @@ class SodiumClientProtocol(SodiumProtocol):
     :ivar message: the server's line for the user, likewise.
     """
 
-    factory: SodiumClientFactory
+    factory: ClientContext
     peer: Peer | None = None
     message: str | None = None
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.portal import Portal
@@ -29,7 +29,7 @@ from .requests import CONCURRENCY, Respond, Responder
 from .server import SodiumServerProtocol
 
 if TYPE_CHECKING:
-    _Factory = Factory[SodiumProtocol]
+    _Factory = Factory[Any]
 else:
     _Factory = Factory  # earlier versions of Twisted have no parameter there
 

@@ -5,18 +5,15 @@ How a connection ends: in order, with all delivered that was sent, or at once.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
 from ..core.errors import RemoteProtocolError
 from ..core.keepalive import Timeouts
+from .context import ClientContext, ServerContext
 from .outbox import SendingProtocol
 from .sockets import half_closes, unsent
-
-if TYPE_CHECKING:
-    from .factories import SodiumClientFactory, SodiumServerFactory
 
 #: Seconds after which a connection that was closed in order, with all sent and nothing more received,
 #: waits no longer for the peer to close, too.
@@ -30,7 +27,7 @@ class ClosingProtocol(SendingProtocol):
     :ivar is_authenticated: true from ``authenticated()`` to ``connection_lost()``.
     """
 
-    factory: SodiumServerFactory | SodiumClientFactory
+    factory: ServerContext | ClientContext
     is_authenticated = False
 
     _clock: IReactorTime

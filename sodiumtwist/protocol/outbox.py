@@ -8,19 +8,16 @@ from __future__ import annotations
 import weakref
 from collections import deque
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
 
 from twisted.internet.error import ConnectionLost
 from twisted.internet.protocol import Protocol
 
+from ..core.connection import ClientConnection, ServerConnection
 from ..core.errors import LocalProtocolError
 from ..core.version import Buffer
 from ..interfaces import IStreamTransport
 from .producers import WriteGate
 from .sockets import CHUNK_SIZE, SEND_SIZE, is_bare_socket, send_at_once
-
-if TYPE_CHECKING:
-    from ..core.connection import ClientConnection, ServerConnection
 
 #: What is sent while one read is worked on waits until it is so much, in bytes, or all is done.
 CORK_LIMIT = 65536

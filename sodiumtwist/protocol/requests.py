@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Coroutine
-from typing import Any, Union
+from typing import Any, Protocol, Union
 
 from twisted.internet.defer import CancelledError, Deferred, fail, maybeDeferred, succeed
 from twisted.internet.error import ConnectionDone, ConnectionLost
@@ -17,6 +17,7 @@ from ..core.errors import LocalProtocolError, TooManyRequests, UnexpectedPDU
 from ..core.version import Buffer
 from ..interfaces import Peer
 from .client import SodiumClientProtocol
+from .context import ServerContext
 from .server import SodiumServerProtocol
 
 #: How many requests of one connection a server works on at once; then it reads no more.
@@ -28,6 +29,18 @@ REQUEST_LIMIT = 128
 Answer = Union[bytes, Deferred[bytes], Coroutine[Any, Any, bytes]]
 #: Called with who asks and the payload of 0 to 131070 bytes.
 Respond = Callable[[Peer, bytes], Answer]
+
+
+class RespondingContext(ServerContext, Protocol):
+    """
+    What a :class:`Responder` needs of its factory.
+
+    :ivar respond: answers requests.
+    :ivar concurrency: how many requests of one connection it may work on at once.
+    """
+
+    respond: Respond
+    concurrency: int
 
 
 class _Task:
@@ -47,6 +60,7 @@ class Responder(SodiumServerProtocol):
     and the connection closed; what is not done by the end of the connection is cancelled.
     """
 
+    factory: RespondingContext
     peer: Peer  # nothing is asked before it is there
 
     _over = False

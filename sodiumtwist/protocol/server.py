@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from twisted.cred.credentials import UsernamePassword
 from twisted.cred.error import LoginFailed
@@ -20,17 +20,15 @@ from twisted.internet.error import ConnectionAborted
 from twisted.python.failure import Failure
 
 from ..admission.checkers import LoginNotChecked, LoginRefused, fit_for_log
+from ..core.connection import ServerConnection
 from ..core.errors import AuthenticationFailed, DecryptionFailed, RemoteProtocolError, ReplayDetected
 from ..core.events import AuthenticationRequested, Event, KeyProven
 from ..core.wire import SEALED_CLIENT_AUTH_SIZE
 from ..describe import describe_tls_error
 from ..interfaces import ISodiumAvatar, Peer
 from .base import SodiumProtocol
+from .context import ServerContext
 from .sockets import READ_SIZE
-
-if TYPE_CHECKING:
-    from ..core.connection import ServerConnection
-    from .factories import SodiumServerFactory
 
 #: Seconds that closing may take with a peer that was not let in.
 REFUSED_CLOSING_TIME = 1.0
@@ -53,7 +51,7 @@ class SodiumServerProtocol(SodiumProtocol):
     :ivar login: that its handshake gave, right or wrong; ``None`` before.
     """
 
-    factory: SodiumServerFactory
+    factory: ServerContext
     peer: Peer | None = None
 
     _connection: ServerConnection

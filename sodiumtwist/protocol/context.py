@@ -1,0 +1,74 @@
+"""
+What an end needs of the factory that made it. The ends know their factories by these alone, so that no
+import goes round in a circle.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from twisted.cred.checkers import ICredentialsChecker
+from twisted.cred.portal import Portal
+from twisted.internet.interfaces import IReactorTime
+
+from ..admission.authorized import AuthorizedKeys, AuthorizedKeysFile
+from ..admission.limits import Admission
+from ..admission.replays import IReplayMemory
+from ..core.connection import ClientConnection, ServerConnection
+from ..core.keepalive import Timeouts
+from ..core.keys import KeyPair
+
+
+class Context(Protocol):
+    """
+    For both ends.
+
+    :ivar timeouts: the deadlines.
+    """
+
+    timeouts: Timeouts
+
+    @property
+    def clock(self) -> IReactorTime:
+        """What tells the time and sets timers."""
+
+    def wall_clock(self) -> int:
+        """The time of day in nanoseconds since the epoch, for PING and PONG."""
+
+
+class ServerContext(Context, Protocol):
+    """
+    For a server's end.
+
+    :ivar checker: decides on logins; ``None`` where the clients' keys decide alone.
+    :ivar authorized_keys: the clients' keys that get in; ``None`` for any.
+    :ivar replays: remembers the handshakes that were accepted.
+    :ivar admission: counts connections and failed logins.
+    :ivar message: the line for clients that are let in.
+    :ivar connections: the ends that are up.
+    """
+
+    checker: ICredentialsChecker | Portal | None
+    authorized_keys: AuthorizedKeys | AuthorizedKeysFile | None
+    replays: IReplayMemory
+    admission: Admission
+    message: str
+    connections: set[Any]
+
+    def make_connection(self, now: float) -> ServerConnection:
+        """Make the core of one connection that begins now."""
+
+
+class ClientContext(Context, Protocol):
+    """
+    For a client's end.
+
+    :ivar server_key: the server's public key, 32 bytes.
+    :ivar pair: the client's key pair; ``None`` for a fresh one each time.
+    """
+
+    server_key: bytes
+    pair: KeyPair | None
+
+    def make_connection(self, now: float) -> ClientConnection:
+        """Make the core of one connection that begins now."""
