@@ -11,7 +11,7 @@ from typing import Any
 from nacl import bindings
 
 from sodiumtwist.core.v1.messages import ENCRYPTED_HEADER_SIZE, HEADER_SIZE, STREAM_OVERHEAD
-from sodiumtwist.core.v1.secretstream import PullStream, PushStream
+from sodiumtwist.core.v1.records import PullStream, PushStream
 
 from .payloads import payload
 from .plan import Plan
@@ -115,7 +115,7 @@ def _bindings_pull(stream_header: bytes) -> Callable[[bytes, int], bytes]:
 
 def _our_push() -> tuple[bytes, Callable[[bytes, bytes], bytes]]:
     stream = PushStream(KEY)
-    return stream.header, stream.push_pdu
+    return stream.header, lambda header, body: stream.push_data(body)
 
 
 def _our_pull(stream_header: bytes) -> Callable[[bytes, int], bytes]:

@@ -26,16 +26,18 @@ async def events(
             data = await asyncio.wait_for(reader.read(65536), max(0, connection.deadline() - now()))
         except asyncio.TimeoutError:
             if connection.ping_due(now()):
-                writer.write(connection.send_ping(now(), time.time_ns()))
+                connection.send_ping(now(), time.time_ns())
+                writer.write(connection.data_to_send())
             continue
         if not data:
             connection.receive_eof()
             return
         for event in connection.receive_data(data, now()):
             if isinstance(event, PingReceived):
-                writer.write(connection.send_pong(time.time_ns()))
+                connection.send_pong(time.time_ns())
             else:
                 yield event
+        writer.write(connection.data_to_send())
         await writer.drain()
 
 
@@ -48,9 +50,9 @@ async def serve(pair: KeyPair, reader: StreamReader, writer: StreamWriter) -> No
                 if not event.matches("me", "open sesame"):
                     connection.reject()
                     break
-                writer.write(connection.accept(now()))
+                connection.accept(now())
             elif isinstance(event, DataReceived):
-                writer.write(connection.send_data(event.payload.upper()))
+                connection.send_data(event.payload.upper())
     except RemoteProtocolError as error:
         print("dropped:", error)
     finally:
@@ -61,11 +63,12 @@ async def ask(server_key: bytes, port: int, question: bytes) -> bytes:
     now = asyncio.get_running_loop().time
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     connection = ClientConnection(server_key, "me", "open sesame", now())
-    writer.write(connection.initiate())
+    connection.initiate()
+    writer.write(connection.data_to_send())
     try:
         async for event in events(connection, reader, writer):
             if isinstance(event, Authenticated):
-                writer.write(connection.send_data(question))
+                connection.send_data(question)
             elif isinstance(event, DataReceived):
                 return event.payload
         raise MalformedPDU("the server closed without an answer")

@@ -18,7 +18,7 @@ from sodiumtwist.core.errors import AuthenticationFailed, AuthenticationTimeout,
 from sodiumtwist.core.events import Authenticated
 from sodiumtwist.core.keys import KeyPair
 from sodiumtwist.core.states import State
-from tests.core.peers import CLOCK, MAGIC, NONCE, NOW, SERVER_HELO, cut, new_client, pack_server_helo, plus_one
+from tests.core.peers import CLOCK, MAGIC, NONCE, NOW, SERVER_HELO, cut, new_client, pack_server_helo, plus_one, wire_of
 
 CLIENT_PAIR = KeyPair.from_secret(b"\x22" * 32)
 PLAIN = pack_server_helo(plus_one(NONCE), bytes(24))
@@ -42,10 +42,10 @@ def one_input(data: bytes) -> None:
     options = source.number()
     sizes = source.sizes()
     client = new_client(pair=CLIENT_PAIR, nonce=NONCE)
-    client.initiate()
+    wire_of(client.initiate)
     if options & EARLY:
-        client.send_data(b"early")
-        client.send_ping(NOW, CLOCK)
+        wire_of(client.send_data, b"early")
+        wire_of(client.send_ping, NOW, CLOCK)
     watched = Watched(client)
     if options & RAW:
         watched.feed(cut(source.rest(), sizes))

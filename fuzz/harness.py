@@ -12,7 +12,7 @@ from sodiumtwist.core.connection import ClientConnection, ServerConnection
 from sodiumtwist.core.errors import LocalProtocolError, RemoteProtocolError
 from sodiumtwist.core.events import AuthenticationRequested, Event
 from sodiumtwist.core.states import State
-from tests.core.peers import CLOCK, NOW, WINDOW
+from tests.core.peers import CLOCK, NOW, WINDOW, wire_of
 
 Connection = Union[ClientConnection, ServerConnection]
 
@@ -132,7 +132,7 @@ class Watched:
         assert state is not State.SILENT or error is not None, "an ignored handshake without its error"
         self.check()
         try:
-            connection.send_ping(NOW, CLOCK)
+            wire_of(connection.send_ping, NOW, CLOCK)
         except LocalProtocolError:
             return error
         raise AssertionError("a PING from a closed connection")

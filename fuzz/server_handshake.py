@@ -18,7 +18,7 @@ from sodiumtwist.core.connection import ServerConnection
 from sodiumtwist.core.errors import DecryptionFailed
 from sodiumtwist.core.events import AuthenticationRequested
 from sodiumtwist.core.states import State
-from tests.core.peers import CLIENT_AUTH, MAGIC, NONCE, NOW, SERVER_PAIR, VERSION, cut, pack_client_auth
+from tests.core.peers import CLIENT_AUTH, MAGIC, NONCE, NOW, SERVER_PAIR, VERSION, cut, pack_client_auth, wire_of
 
 CLIENT_KEY = bindings.crypto_scalarmult_base(b"\x22" * 32)
 PLAIN = pack_client_auth(CLIENT_KEY, bytes(24), NONCE)
@@ -55,7 +55,7 @@ def one_input(data: bytes) -> None:
         elif decision == "ignore":
             server.ignore()
         else:
-            assert len(server.accept(NOW, prove=decision == "prove")) == 236
+            assert len(wire_of(server.accept, NOW, prove=decision == "prove")) == 236
 
     watched = Watched(server, (lambda: None) if options & LATE else decide)
     if options & RAW:

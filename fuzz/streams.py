@@ -40,6 +40,7 @@ from tests.core.peers import (
     flip,
     open_client,
     pack_header,
+    wire_of,
 )
 
 TO_CLIENT, PROVE, LATE, LEAVES = 0x01, 0x02, 0x04, 0x08
@@ -145,11 +146,11 @@ def one_input(data: bytes) -> None:
 
     def ping() -> None:
         for _ in range(pings):
-            peer.pull.pdus(connection.send_ping(NOW, CLOCK))
+            peer.pull.pdus(wire_of(connection.send_ping, NOW, CLOCK))
 
     def decide() -> None:
         assert isinstance(connection, ServerConnection) and isinstance(peer, PlainClient)
-        peer.read_server_helo(connection.accept(NOW, prove=prove))
+        peer.read_server_helo(wire_of(connection.accept, NOW, prove=prove))
         ping()
 
     connection: Connection
@@ -178,7 +179,7 @@ def one_input(data: bytes) -> None:
     assert (watched.error is not None) is fails, watched.error
     if not fails:
         if connection.state is State.OPEN:
-            assert peer.pull.pdus(connection.send_data(b"answer")) == [(DATA, b"answer")]
+            assert peer.pull.pdus(wire_of(connection.send_data, b"answer")) == [(DATA, b"answer")]
         else:
             assert connection.state is State.AWAITING_PROOF and len(wire) < 29
     leaves = bool(options & LEAVES)

@@ -17,7 +17,7 @@ from sodiumtwist import SodiumClientFactory, SodiumServerFactory, Timeouts
 from sodiumtwist.core.connection import ClientConnection, ServerConnection
 from sodiumtwist.core.events import AuthenticationRequested, Event
 
-from .core.peers import Connection
+from .core.peers import Connection, wire_of
 from .pair import (
     CLIENT_PAIR,
     LOGIN,
@@ -89,7 +89,7 @@ class AloneTestCase(SynchronousTestCase):
     ) -> None:
         """Connect and authenticate a server's side."""
         self.start_server(protocol, orderly=orderly, **arguments)
-        self.feed(self.peer_client.initiate())
+        self.feed(wire_of(self.peer_client.initiate))
         self.assertTrue(self.protocol.is_authenticated)
         self.read()
 
@@ -114,7 +114,7 @@ class AloneTestCase(SynchronousTestCase):
     ) -> None:
         """Connect and authenticate a client's side."""
         self.start_client(protocol, orderly, **arguments)
-        self.feed(self.peer_server.accept(0))
+        self.feed(wire_of(self.peer_server.accept, 0))
         self.assertTrue(self.protocol.is_authenticated)
 
     def feed(self, *pieces: bytes) -> None:
@@ -132,10 +132,10 @@ class AloneTestCase(SynchronousTestCase):
         return [type(event).__name__ for event in self.read()]
 
     def peer_data(self, *payloads: bytes) -> bytes:
-        return b"".join(map(self.peer.send_data, payloads))
+        return b"".join(wire_of(self.peer.send_data, each) for each in payloads)
 
     def peer_ping(self, count: int = 1) -> bytes:
-        return b"".join(self.peer.send_ping(self.clock.seconds(), 0) for _ in range(count))
+        return b"".join(wire_of(self.peer.send_ping, self.clock.seconds(), 0) for _ in range(count))
 
     @property
     def producer(self) -> IPushProducer:

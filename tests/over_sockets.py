@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 
 from sodiumtwist.core.events import Event
 
-from .core.peers import Connection
+from .core.peers import Connection, wire_of
 from .pair import EchoServer, Recorder, RecordingClient, RecordingServer
 
 T = TypeVar("T")
@@ -93,7 +93,7 @@ class RawPeer:
 
     def send(self, *payloads: bytes) -> None:
         """Have the system send them; together they must fit its buffers."""
-        self.transport.sendall(b"".join(map(self.connection.send_data, payloads)))
+        self.transport.sendall(b"".join(wire_of(self.connection.send_data, each) for each in payloads))
 
     def end(self) -> None:
         """Send no more, and go on reading."""

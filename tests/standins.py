@@ -35,14 +35,17 @@ def client(arguments: list[str]) -> None:
     key = parse_key(options["-k"], "server's key")
     connection = ClientConnection(key, options["-U"], options["-P"], time.monotonic())
     with socket.create_connection((options["-r"], int(options["-R"]))) as transport, open(options["-f"], "rb") as file:
-        transport.sendall(connection.initiate())
+        connection.initiate()
+        transport.sendall(connection.data_to_send())
         while data := transport.recv(65536):
             for event in connection.receive_data(data, time.monotonic()):
                 if isinstance(event, PingReceived):
-                    transport.sendall(connection.send_pong(time.time_ns()))
+                    connection.send_pong(time.time_ns())
+                    transport.sendall(connection.data_to_send())
                 elif isinstance(event, (Authenticated, DataReceived)):
                     if payload := file.read(WINDOW):
-                        transport.sendall(connection.send_data(payload))
+                        connection.send_data(payload)
+                        transport.sendall(connection.data_to_send())
                     else:
                         print("all is acknowledged", flush=True)
         connection.receive_eof()
@@ -68,12 +71,14 @@ def server(arguments: list[str]) -> None:
                         if isinstance(event, AuthenticationRequested):
                             if not event.matches(options["-U"], options["-P"]):
                                 raise SystemExit("wrong login or passphrase")
-                            transport.sendall(connection.accept(time.monotonic()))
+                            connection.accept(time.monotonic())
+                            transport.sendall(connection.data_to_send())
                         elif isinstance(event, DataReceived):
                             file.write(event.payload)
                             file.flush()
                             text = f"DATA OK: RECEIVED {len(event.payload)} BYTES"
-                            transport.sendall(connection.send_data(text.encode().ljust(32, b"\0")))
+                            connection.send_data(text.encode().ljust(32, b"\0"))
+                            transport.sendall(connection.data_to_send())
 
 
 def database(arguments: list[str]) -> None:

@@ -26,8 +26,10 @@ FOLDERS = {
     "doors": "doors",
     # The protocol: no Twisted, no IO, no clock.
     "core": """
-        core.errors  core.credentials  core.keys  core.states  core.keepalive  core.version  core.events
-        core.v1.messages  core.v1.secretstream  core.v1.handshake  core.v1
+        core.errors  core.credentials  core.keys  core.sodium  core.states  core.keepalive  core.events  core.inbox
+        core.version
+        core.v1.messages  core.v1.secretstream  core.v1.public_bindings  core.v1.inner_module  core.v1.records
+        core.v1.handshake  core.v1
         core.wire  core.base  core.connection  core
     """,
     # Words for people, and what applications learn about the other end.
@@ -35,13 +37,16 @@ FOLDERS = {
     # Who may come in.
     "admission": """
         admission.watched  admission.checkers  admission.authorized  admission.passwords  admission.argon2
-        admission.replays  admission.replay_database  admission.failed_logins  admission.limits  admission
+        admission.replays  admission.replay_database  admission.failed_logins  admission.limits
+        admission.decision
+        admission
     """,
     # The Twisted face of one connection.
     "protocol": """
         keyfiles
-        protocol.context  protocol.sockets  protocol.producers  protocol.outbox  protocol.farewell  protocol.base
-        protocol.server  protocol.client  protocol.requests  protocol.factories  protocol
+        protocol.context  protocol.producers  protocol.sockets  protocol.outbox  protocol.reading  protocol.farewell
+        protocol.lifecycle  protocol.base  protocol.server  protocol.client  protocol.requests
+        protocol.factories  protocol
     """,
     # What is made of it.
     "endpoints": """

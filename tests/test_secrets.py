@@ -16,8 +16,8 @@ from twisted.logger import eventAsJSON, eventAsText, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from sodiumtwist import AuthenticationFailed, AuthorizedKeys, KeyPair, SingleLogin, SodiumServerProtocol
-from sodiumtwist.core.keys import SessionKeys
 from sodiumtwist.core.v1 import handshake
+from sodiumtwist.core.v1.handshake import SessionKeys
 
 from .checkers import AnyChecker, LateChecker
 from .logs import logged
@@ -233,4 +233,6 @@ class SecretTests(ObservedTestCase):
                 if type(thing).__name__.endswith("Factory"):
                     continue
                 todo.append(getattr(thing, "__dict__", {}))
+                slots = [slot for kind in type(thing).__mro__ for slot in getattr(kind, "__slots__", ())]
+                todo += [getattr(thing, slot) for slot in slots if slot != "__weakref__" and hasattr(thing, slot)]
         return found

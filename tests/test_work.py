@@ -29,7 +29,7 @@ from sodiumtwist.core.connection import ClientConnection
 from sodiumtwist.core.v1.messages import PDU_OVERHEAD
 from sodiumtwist.protocol.sockets import CHUNK_SIZE, READ_SIZE
 
-from .core.peers import NOW, open_pair
+from .core.peers import NOW, open_pair, wire_of
 from .desk import RequestPair
 from .pair import (
     LOGIN,
@@ -117,13 +117,14 @@ class CoreWorkTests(WorkTestCase):
         with Work() as work:
             for _ in range(MANY):
                 client.send_data(payload)
+                client.data_to_send()
         self.assertEqual((work.c[PUSH], work.c[PULL]), (2 * MANY, 0))
         self.assert_each(work.calls, 13)
 
     def test_receiving(self) -> None:
         """Two messages are opened for each of many in one read, with few calls."""
         client, server = open_pair()
-        wire = b"".join([client.send_data(bytes(100)) for _ in range(MANY)])
+        wire = b"".join([wire_of(client.send_data, bytes(100)) for _ in range(MANY)])
         with Work() as work:
             for _ in server.receive_data(wire, NOW):
                 pass
@@ -133,7 +134,7 @@ class CoreWorkTests(WorkTestCase):
     def test_receiving_one_by_one(self) -> None:
         """Likewise when each comes in a read of its own."""
         client, server = open_pair()
-        wire = [client.send_data(bytes(100)) for _ in range(MANY)]
+        wire = [wire_of(client.send_data, bytes(100)) for _ in range(MANY)]
         with Work() as work:
             for data in wire:
                 for _ in server.receive_data(data, NOW):
@@ -145,18 +146,18 @@ class CoreWorkTests(WorkTestCase):
         """A DATA takes the memory of its bytes for the wire once."""
         client, _ = open_pair()
         payload = bytes(CHUNK_SIZE)
-        self.assertLess(peak(lambda: client.send_data(payload)) / CHUNK_SIZE, 1.02)
+        self.assertLess(peak(lambda: wire_of(client.send_data, payload)) / CHUNK_SIZE, 1.02)
 
     def test_memory_of_receiving(self) -> None:
         """A DATA that comes whole takes the memory of its payload once."""
         client, server = open_pair()
-        wire = iter([client.send_data(bytes(CHUNK_SIZE)) for _ in range(2)])
+        wire = iter([wire_of(client.send_data, bytes(CHUNK_SIZE)) for _ in range(2)])
         self.assertLess(peak(lambda: list(server.receive_data(next(wire), NOW))) / CHUNK_SIZE, 1.02)
 
     def test_memory_of_receiving_in_pieces(self) -> None:
         """One that comes in two reads is put together, and put together once."""
         client, server = open_pair()
-        wire = [client.send_data(bytes(CHUNK_SIZE)) for _ in range(2)]
+        wire = [wire_of(client.send_data, bytes(CHUNK_SIZE)) for _ in range(2)]
         pieces = iter([(data[:1000], data[1000:]) for data in wire])
 
         def receive() -> None:
@@ -248,7 +249,7 @@ class IdleTests(SynchronousTestCase):
             server = build(factory, RecordingServer)
             transport = MemoryTransport(server)
             server.makeConnection(transport)
-            server.dataReceived(client.initiate())
+            server.dataReceived(wire_of(client.initiate))
             self.assertEqual(server.calls, ["authenticated"])
             transport.take(1000)
             transport.writes.clear()
@@ -272,7 +273,7 @@ class IdleTests(SynchronousTestCase):
             server = build(factory, RecordingServer)
             transport = MemoryTransport(server)
             server.makeConnection(transport)
-            server.dataReceived(client.initiate())
+            server.dataReceived(wire_of(client.initiate))
             server.connectionLost(Failure(ConnectionDone()))
             self.assertIs(server.why, ConnectionDone)
             # As Twisted's transports do then.

@@ -50,6 +50,8 @@ from sodiumtwist.core.connection import ClientConnection, ServerConnection
 from sodiumtwist.core.events import DataReceived, Event, PongReceived
 from sodiumtwist.testing import MemoryPair, connect_requests, connect_streams
 
+from .core.peers import wire_of
+
 PAIR = KeyPair.generate()
 LOGIN = SingleLogin("me", "open sesame")
 
@@ -175,8 +177,8 @@ def memory() -> None:
 
 
 def core(server: ServerConnection, client: ClientConnection) -> None:
-    assert_type(client.initiate(), bytes)
-    assert_type(server.accept(1.0), bytes)
+    assert_type(wire_of(client.initiate), bytes)
+    assert_type(wire_of(server.accept, 1.0), bytes)
     for event in client.receive_data(b"", 1.0):
         assert_type(event, Event)
         if isinstance(event, DataReceived):

@@ -32,7 +32,7 @@ class FailedLogins:
     :param limit: how many may fail.
     :param seconds: in which they may, from the first one on.
     :param clock: returns the clock.
-    :param blocked: called with an address or login when so many have failed that none is checked any more.
+    :ivar blocked: the addresses or logins of which so many have failed that none is checked any more.
     """
 
     _log = Logger()
@@ -43,16 +43,14 @@ class FailedLogins:
         limit: int,
         seconds: float,
         clock: Callable[[], IReactorTime],
-        blocked: Callable[[str], None],
     ) -> None:
         self._what = what
         self._limit = limit
         self._seconds = seconds
         self._clock = clock
-        self._now_blocked = blocked
         # In the order in which they end. Those that are blocked stand apart, so that others can't push them out.
         self._tallies: dict[str, _Tally] = {}
-        self._blocked: dict[str, _Tally] = {}
+        self.blocked: dict[str, _Tally] = {}
 
     def _forget_old(self) -> None:
         now = self._clock().seconds()
@@ -63,7 +61,7 @@ class FailedLogins:
             del self._tallies[key]
 
     def _unblock(self, key: str) -> None:
-        tally = self._blocked.pop(key)
+        tally = self.blocked.pop(key)
         assert tally.call is not None
         if tally.call.active():
             tally.call.cancel()
@@ -74,28 +72,28 @@ class FailedLogins:
             count=tally.refused,
         )
 
-    def blocked(self, key: str) -> bool:
-        """Tell whether too many failed, and count it when so."""
-        tally = self._blocked.get(key)
-        if tally is None:
-            return False
-        tally.refused += 1
-        return True
+    def refuse(self, key: str) -> None:
+        """One that is blocked was tried, and is not checked."""
+        self.blocked[key].refused += 1
 
-    def failed(self, key: str) -> None:
-        """One more failed."""
-        if key in self._blocked:
-            return
+    def failed(self, key: str) -> bool:
+        """
+        One more failed.
+
+        :return: whether these are too many now, and were not before.
+        """
+        if key in self.blocked:
+            return False
         self._forget_old()
         now = self._clock().seconds()
         tally = self._tallies.setdefault(key, _Tally(now + self._seconds))
         tally.failures += 1
         if tally.failures < self._limit:
-            return
+            return False
         del self._tallies[key]
-        if len(self._blocked) >= FAILURE_TABLE_SIZE:
-            self._unblock(next(iter(self._blocked)))
-        self._blocked[key] = tally
+        if len(self.blocked) >= FAILURE_TABLE_SIZE:
+            self._unblock(next(iter(self.blocked)))
+        self.blocked[key] = tally
         tally.call = self._clock().callLater(tally.ends - now, self._unblock, key)
         self._log.warn(
             "{limit} logins {what} {key} failed; more are refused for {seconds} s",
@@ -104,12 +102,12 @@ class FailedLogins:
             key=key,
             seconds=round(tally.ends - now, 1),
         )
-        self._now_blocked(key)
+        return True
 
     def stop(self) -> None:
         """Forget all."""
-        for tally in self._blocked.values():
+        for tally in self.blocked.values():
             if tally.call is not None and tally.call.active():
                 tally.call.cancel()
         self._tallies.clear()
-        self._blocked.clear()
+        self.blocked.clear()

@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import lru_cache
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 from twisted.internet.interfaces import IReactorTime, ITransport
 from twisted.logger import Logger
@@ -71,11 +71,21 @@ class End(Protocol):
     def transport(self) -> ITransport:
         """What it is made on."""
 
-    def turn_away(self, why: str) -> None:
-        """Close at once."""
 
-    def check_no_longer(self) -> None:
-        """Refuse the login that is being checked."""
+Counted = TypeVar("Counted", bound=End)
+
+
+@dataclass(frozen=True)
+class TurnedAway(Generic[Counted]):
+    """
+    Who has to go, for a limit that was reached.
+
+    :ivar end: that one.
+    :ivar why: for the log.
+    """
+
+    end: Counted
+    why: str
 
 
 class _ReportedLimit:
@@ -137,7 +147,7 @@ def _network(host: str) -> str:
     return str(ipaddress.ip_network((parsed, 64), strict=False))
 
 
-def _speaks_for_others(transport: ITransport | None) -> bool:
+def speaks_for_others(transport: ITransport | None) -> bool:
     """Tell whether a transport is of a proxy, which says only with its first bytes whom it speaks for."""
     while isinstance(transport, ProtocolWrapper):
         if type(transport).__module__.startswith("twisted.protocols.haproxy"):
@@ -146,32 +156,43 @@ def _speaks_for_others(transport: ITransport | None) -> bool:
     return False
 
 
-class Admission:
+class Admission(Generic[Counted]):
     """
-    Counts the connections of one factory.
+    Counts the connections of one factory, and the logins that failed. It tells whom to turn away or to check no
+    longer, and does neither itself.
 
     :param limits: what it takes.
     :param clock: returns the clock.
+    :ivar blocked_addresses: from where too many logins have failed.
+    :ivar blocked_logins: of which too many have failed; while both are empty, any may be checked.
     """
 
     def __init__(self, limits: Limits, clock: Callable[[], IReactorTime]) -> None:
         self._limits = limits
         self._stopped = False
-        self._addresses: dict[End, str | None] = {}
-        self._strangers: dict[End, None] = {}
-        self._deciding: set[End] = set()
+        self._addresses: dict[Counted, str | None] = {}
+        self._strangers: dict[Counted, None] = {}
+        self._deciding: set[Counted] = set()
         self._counts: dict[str, int] = {}
         self._connections = _ReportedLimit("connections", limits.connections)
         self._unauthenticated = _ReportedLimit("unauthenticated connections", limits.unauthenticated)
         self._per_address: dict[str, _ReportedLimit] = {}
         seconds = limits.failure_seconds
-        self._by_address = FailedLogins("from", limits.failures_per_address, seconds, clock, self._address_blocked)
-        self._by_login = FailedLogins("as", limits.failures_per_login, seconds, clock, self._login_blocked)
+        self._by_address = FailedLogins("from", limits.failures_per_address, seconds, clock)
+        self._by_login = FailedLogins("as", limits.failures_per_login, seconds, clock)
+        self.blocked_addresses = self._by_address.blocked
+        self.blocked_logins = self._by_login.blocked
 
     # Connections
 
-    def arrived(self, end: End) -> None:
-        """A connection is made. It, or a stranger for it, may be turned away before this returns."""
+    def arrived(self, end: Counted) -> list[TurnedAway[Counted]]:
+        """
+        A connection is made.
+
+        :param end: ours.
+        :return: who has to go for it, if somebody has: a stranger that came before, or itself.
+        """
+        turned_away = []
         refusal = None
         if len(self._addresses) >= self._limits.connections:
             refusal = self._connections.reached()
@@ -180,38 +201,41 @@ class Admission:
         if refusal is not None:
             oldest = next(iter(self._strangers), None)
             if oldest is None:
-                end.turn_away(refusal)
-                return
+                return [TurnedAway(end, refusal)]
             self._left(oldest)
-            oldest.turn_away(refusal)
+            turned_away.append(TurnedAway(oldest, refusal))
         self._strangers[end] = None
         self._addresses[end] = None
-        if not _speaks_for_others(end.transport):
-            self.note_address(end)
+        if not speaks_for_others(end.transport):
+            turned_away += self.note_address(end)
+        # Else when the proxy has said for whom it speaks, which it does with its first bytes.
+        return turned_away
 
-    def note_address(self, end: End) -> None:
+    def note_address(self, end: Counted) -> list[TurnedAway[Counted]]:
         """
-        Note where a connection comes from, again when that may have become known: behind a proxy it is
-        only what the proxy says first. It may be turned away before this returns.
+        Note where a connection comes from: when it is made, or, behind a proxy, when the proxy has said so.
+
+        :param end: ours.
+        :return: that end, if there are too many from there.
         """
         if end not in self._addresses:
-            return
+            return []
         where = network(end.transport.getPeer())
         if where == self._addresses[end]:
-            return
+            return []
         self._uncount(end)
         if where is None:
-            return
+            return []
         count, limit = self._counts.get(where, 0), self._limits.per_address
         if count >= limit:
             reported = self._per_address.setdefault(where, _ReportedLimit(f"connections from {where}", limit))
             self._left(end)
-            end.turn_away(reported.reached())
-            return
+            return [TurnedAway(end, reported.reached())]
         self._counts[where] = count + 1
         self._addresses[end] = where
+        return []
 
-    def _uncount(self, end: End) -> None:
+    def _uncount(self, end: Counted) -> None:
         where = self._addresses[end]
         if where is None:
             return
@@ -222,29 +246,29 @@ class Admission:
         if not self._counts[where]:
             del self._counts[where]
 
-    def opened(self, end: End) -> None:
+    def hold_place(self, end: Counted) -> None:
         """Its handshake opens: it is no stranger, and keeps its place until it is decided on."""
         if self._strangers.pop(end, self) is None:
             self._deciding.add(end)
 
-    def admitted(self, end: End) -> None:
+    def admitted(self, end: Counted) -> None:
         """It is authenticated."""
         self._strangers.pop(end, None)
         self._deciding.discard(end)
         self._ease()
 
-    def stranger_again(self, end: End) -> None:
+    def release_place(self, end: Counted) -> None:
         """It was not let in, or has yet to show that its key is its own: its place is for others again."""
         if end in self._deciding:
             self._deciding.remove(end)
             self._strangers[end] = None
 
-    def left(self, end: End) -> None:
+    def left(self, end: Counted) -> None:
         """It is gone."""
         self._left(end)
         self._ease()
 
-    def _left(self, end: End) -> None:
+    def _left(self, end: Counted) -> None:
         if end in self._addresses:
             self._uncount(end)
             del self._addresses[end]
@@ -262,35 +286,40 @@ class Admission:
         Tell whether a login is to be checked.
 
         :param address: the client's, as ``getPeer()`` returns it.
+        :param login: that it gives.
         """
         where = network(address)
-        if where is not None and self._by_address.blocked(where):
+        if where is not None and where in self._by_address.blocked:
+            self._by_address.refuse(where)
             return False
-        return not self._by_login.blocked(ascii(login))
+        if self._by_login.blocked and (shown := ascii(login)) in self._by_login.blocked:
+            self._by_login.refuse(shown)
+            return False
+        return True
 
-    def failed(self, address: object, login: str | None) -> None:
+    def failed(self, address: object, login: str | None) -> list[Counted]:
         """
         A login was wrong, or its client did not wait to hear.
 
+        :param address: the client's, as ``getPeer()`` returns it.
         :param login: ``None`` where a key was claimed in vain: that says nothing about a login.
+        :return: the ends whose login is being decided on, and is no longer to be: what is under way must not be that
+            many more tries.
         """
         if self._stopped:
-            return
+            return []
         where = network(address)
-        if where is not None:
-            self._by_address.failed(where)
-        if login is not None:
-            self._by_login.failed(ascii(login))
-
-    # What is under way must not be that many more tries.
-
-    def _address_blocked(self, where: str) -> None:
-        for end in [end for end in self._deciding if self._addresses.get(end) == where]:
-            end.check_no_longer()
-
-    def _login_blocked(self, login: str) -> None:
-        for end in [end for end in self._deciding if end.login is not None and ascii(end.login) == login]:
-            end.check_no_longer()
+        shown = None if login is None else ascii(login)
+        blocked_address = where is not None and self._by_address.failed(where)
+        blocked_login = shown is not None and self._by_login.failed(shown)
+        if not blocked_address and not blocked_login:
+            return []
+        return [
+            end
+            for end in self._deciding
+            if (blocked_address and self._addresses.get(end) == where)
+            or (blocked_login and end.login is not None and ascii(end.login) == shown)
+        ]
 
     def start(self) -> None:
         """Something is listened on."""

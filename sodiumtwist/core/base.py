@@ -1,57 +1,64 @@
 """
-What both ends of a connection share: the received bytes, the PDUs of the streams, the deadlines. The ends
-themselves are in :mod:`sodiumtwist.core.connection`.
+What both ends of a connection share: received bytes that become events, PDUs that wait to be sealed, the
+deadlines. The ends themselves are in :mod:`sodiumtwist.core.connection`.
 """
 
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Iterator
+from typing import Any
 
 from .errors import LocalProtocolError, MalformedPDU, PayloadTooLarge, RemoteProtocolError
-from .events import DataReceived, Event, PingReceived, PongReceived
+from .events import Authenticated, AuthenticationRequested, Event, KeyProven, PongReceived
+from .inbox import Buffer, Inbox
 from .keepalive import Keepalive
 from .states import Act, State, Table
-from .v1.messages import (
-    ENCRYPTED_HEADER_SIZE,
-    HEADER_SIZE,
-    PDU_OVERHEAD,
-    STREAM_OVERHEAD,
-    WINDOW,
-    PDUType,
-    pack_data_header,
-    pack_header,
-    pack_timestamp,
-    unpack_stream_header,
-    unpack_timestamp,
-)
-from .v1.secretstream import PullStream, PushStream
-from .version import Buffer, RekeyAfter
+from .version import Phase, Records, RekeyAfter
 
-_DATA = PDUType.DATA
 _OPEN = State.OPEN
+
+#: What an event of the handshake does to the state.
+_ACTS: dict[type, Act] = {
+    AuthenticationRequested: Act.RECEIVE_CLIENT_AUTH,
+    KeyProven: Act.RECEIVE_STREAM_PDU,
+    Authenticated: Act.RECEIVE_SERVER_HELO,
+}
+
+#: A limit for :meth:`Connection.data_to_send` that is none.
+ALL = 1 << 62
 
 
 class Connection:
-    """What both ends share: the received bytes, the streams, the deadlines."""
+    """
+    What both ends share.
 
-    _push: PushStream | None = None
-    _pull: PullStream | None = None
+    :ivar queued: how many bytes :meth:`data_to_send` has to give.
+    :cvar largest: the most bytes that one DATA carries.
+    :cvar overhead: how many bytes a PDU takes on the wire beyond its payload.
+    """
 
-    def __init__(self, table: Table, state: State, keepalive: Keepalive, rekey: RekeyAfter) -> None:
+    largest: int
+    overhead: int
+
+    def __init__(
+        self, table: Table, state: State, keepalive: Keepalive, rekey: RekeyAfter, phase: Phase | None
+    ) -> None:
         self._table = table
         self._state = state
         self._keepalive = keepalive
         self._rekey = rekey
         self._rekey_at = math.inf
+        self._inbox = Inbox()
+        # What makes events of received bytes now.
+        self._phase = phase
+        self._records: Records | None = None
         self._may_send = False
-        # What was received lies in here from the offset on, behind the part of a header or body
-        # that came before it, if one did.
-        self._received = b""
-        self._offset = 0
-        self._part: bytearray | None = None
-        # The type and body size of a PDU whose header was decrypted: that can be done only once.
-        self._header: tuple[PDUType, int] | None = None
+        # A packet of the handshake that is to be sent; it goes before all PDUs.
+        self._first_packet = b""
+        self._queue: deque[Any] = deque()
+        self.queued = 0
 
     @property
     def state(self) -> State:
@@ -61,25 +68,40 @@ class Connection:
     @property
     def buffered(self) -> int:
         """How many received bytes wait to become events."""
-        waiting = len(self._received) - self._offset
-        return waiting if self._part is None else waiting + len(self._part)
+        return self._inbox.size
+
+    @property
+    def wanted(self) -> int | None:
+        """
+        How many bytes to read at most the next time, so that nobody can make us hold more before we know
+        who it is; ``None`` when it does not matter.
+        """
+        return None
 
     def _enter(self, act: Act) -> None:
         try:
             self._state = self._table[self._state][act]
         except KeyError:
-            raise LocalProtocolError(f"cannot {act.value} when the connection is {self._state.name}") from None
+            raise self._not_now(act) from None
         self._may_send = Act.SEND_STREAM_PDU in self._table[self._state]
         if self._state is State.CLOSED:
             self._forget()
 
+    def _not_now(self, act: Act) -> LocalProtocolError:
+        return LocalProtocolError(f"cannot {act.value} when the connection is {self._state.name}")
+
     def _forget(self) -> None:
         """Drop what a closed connection has no use for, secrets first of all."""
-        self._received, self._offset, self._part, self._header = b"", 0, None, None
-        self._push = self._pull = None
+        self._inbox.clear()
+        self._phase = None
+        if not self.queued:
+            self._records = None
 
     def close(self) -> None:
-        """End the connection: received bytes and session keys are dropped, no event comes any more."""
+        """
+        End the connection: received bytes and the key to receive are dropped, no event comes any more, and
+        nothing more can be sent. What was sent before can still be taken, see :meth:`data_to_send`.
+        """
         self._enter(Act.CLOSE)
 
     # Receiving
@@ -90,21 +112,23 @@ class Connection:
 
         They are kept when this returns, whether or not the events are taken from the iterator;
         :meth:`events` goes on where an abandoned one stopped. The caller bounds what waits: it
-        stops reading while it takes no events, and while :attr:`buffered` nears
-        :data:`~sodiumtwist.core.connection.PENDING_LIMIT` with a login undecided.
+        stops reading while it takes no events, reads no more at once than :attr:`wanted` while that is a
+        number, and stops while :attr:`buffered` nears :data:`~sodiumtwist.core.connection.PENDING_LIMIT` with a
+        login undecided.
 
         :param data: any number of bytes.
-        :param now: seconds of the caller's clock.
+        :param now: seconds of the caller's clock, which never goes back.
         :return: an iterator of events, as :meth:`events`.
         """
         if self._state is State.CLOSED or self._state is State.SILENT:
             return iter(())
         if type(data) is not bytes:
             data = bytes(data)  # the caller may go on to change it
-        if self._received:
-            # Events were left where they are; otherwise all that came is in events, or in the part.
-            data = self._received[self._offset :] + data
-        self._received, self._offset = data, 0
+        inbox = self._inbox
+        if inbox.data:
+            inbox.put(data)
+        else:
+            inbox.data = data  # as nearly always: all that came before is in events, or in the part
         return self.events(now)
 
     def events(self, now: float) -> Iterator[Event]:
@@ -115,28 +139,31 @@ class Connection:
         :raises RemoteProtocolError: while iterating, at the place of the wrong bytes; the
             connection is then closed.
         """
+        inbox = self._inbox
         try:
-            while True:
-                while self._state is _OPEN and self._part is None and self._header is None:
-                    # As nearly all come: whole, in one read.
-                    received, start, pull = self._received, self._offset, self._pull
-                    if pull is None or start + PDU_OVERHEAD > len(received):
-                        break
-                    pdu_type, size, body = pull.pull_pdu(received, start)
-                    if body is None:
-                        self._header, self._offset = (pdu_type, size), start + ENCRYPTED_HEADER_SIZE
-                        break
-                    self._offset = start = start + size + PDU_OVERHEAD
-                    if start == len(received):
-                        self._received, self._offset = b"", 0
-                    yield self._event(pdu_type, body, now)
-                event = self._next_cut_event(now) if self._state is _OPEN else self._next_handshake_event(now)
+            # Whoever takes an event may close the connection, or decide about it, before the next one is made.
+            while inbox.data and self._phase is not None:
+                event = self._phase.receive(inbox)
                 if event is None:
                     return
+                if self._state is _OPEN:
+                    if type(event) is PongReceived:
+                        event.latency = self._keepalive.pong_received(now)
+                    self._keepalive.heard_at = now
+                else:
+                    # The tables allow each of these wherever its phase can make it.
+                    self._state = self._table[self._state][_ACTS[type(event)]]
+                    if self._state is _OPEN:
+                        self._opened(now)
                 yield event
-        except RemoteProtocolError:
-            self.close()
-            raise
+        except RemoteProtocolError as error:
+            if not self._passed_over(error):
+                self.close()
+                raise
+
+    def _passed_over(self, error: RemoteProtocolError) -> bool:
+        """Tell whether the peer is to see nothing of its error yet."""
+        return False
 
     def receive_eof(self) -> None:
         """
@@ -144,136 +171,100 @@ class Connection:
 
         :raises MalformedPDU: when that was inside a PDU, or behind some that were not taken yet.
         """
-        cut = self._state is not State.DECIDING and (self.buffered or self._header is not None)
+        inside = self._records is not None and self._records.inside
+        cut = self._state is not State.DECIDING and (self._inbox.size or inside)
         self.close()
         if cut:
             raise MalformedPDU("the peer closed the connection inside a PDU, or before all it sent was taken")
 
-    def _next_handshake_event(self, now: float) -> Event | None:
-        raise NotImplementedError
-
-    def _take(self, size: int) -> tuple[Buffer, int] | None:
-        """
-        Take the next bytes: what they lie in, and where. ``None`` when too few have come; these are
-        then in the part.
-        """
-        received, start, part = self._received, self._offset, self._part
-        if part is None:
-            end = start + size
-            if end <= len(received):
-                if end == len(received):
-                    self._received, self._offset = b"", 0
-                else:
-                    self._offset = end
-                return received, start
-            if start < len(received):
-                self._part = bytearray(memoryview(received)[start:])
-        else:
-            end = start + size - len(part)
-            part += memoryview(received)[start:end]
-            if end <= len(received):
-                self._part = None
-                self._offset = end
-                if end == len(received):
-                    self._received, self._offset = b"", 0
-                return part, 0
-        self._received, self._offset = b"", 0
-        return None
-
-    def _take_whole(self, size: int) -> bytes | None:
-        taken = self._take(size)
-        return None if taken is None else bytes(memoryview(taken[0])[taken[1] : taken[1] + size])
-
-    def _pull_header(self) -> tuple[PDUType, int] | None:
-        taken = self._take(ENCRYPTED_HEADER_SIZE)
-        if taken is None:
-            return None
-        assert self._pull is not None
-        self._header = unpack_stream_header(self._pull.pull(*taken, HEADER_SIZE))
-        return self._header
-
-    def _next_cut_event(self, now: float) -> Event | None:
-        header = self._header or self._pull_header()
-        if header is None:
-            return None
-        pdu_type, size = header
-        taken = self._take(size + STREAM_OVERHEAD)
-        if taken is None:
-            return None
-        assert self._pull is not None
-        body = self._pull.pull(*taken, size)
-        self._header = None
-        return self._event(pdu_type, body, now)
-
-    def _event(self, pdu_type: PDUType, body: bytes, now: float) -> Event:
-        if pdu_type is _DATA:
-            self._keepalive.heard(now)
-            return DataReceived(body)
-        timestamp = unpack_timestamp(body)
-        if pdu_type is PDUType.PING:
-            self._keepalive.heard(now)
-            return PingReceived(timestamp)
-        latency = self._keepalive.pong_received(now)
-        self._keepalive.heard(now)
-        return PongReceived(timestamp, latency)
-
     # Sending
 
-    def send_data(self, payload: Buffer) -> bytes:
+    def send_data(self, payload: Buffer) -> None:
         """
-        Make a DATA.
+        Send a DATA. It waits for :meth:`data_to_send`, with what was sent before.
 
-        :param payload: 0 to 131070 bytes.
-        :return: 46 bytes more than that, to write.
+        :param payload: 0 to 131070 bytes. It is copied unless it is ``bytes``, or a view of ``bytes``.
         :raises PayloadTooLarge: when it is longer.
         :raises LocalProtocolError: when the connection is not in a state to send it.
         :raises TypeError: for anything but contiguous bytes.
         """
         if type(payload) is not bytes:
-            payload = memoryview(payload).cast("B")
-        if len(payload) > WINDOW:
-            raise PayloadTooLarge(f"a payload of {len(payload)} bytes; at most {WINDOW} fit one DATA, send it in parts")
-        return self._send(pack_data_header(len(payload)), payload)
+            view = memoryview(payload).cast("B")
+            # Others may be changed before they are sealed.
+            payload = view if type(view.obj) is bytes else bytes(view)
+        size = len(payload)
+        if size > self.largest:
+            raise PayloadTooLarge(f"a payload of {size} bytes; at most {self.largest} fit one DATA, send it in parts")
+        if not self._may_send:
+            raise self._not_now(Act.SEND_STREAM_PDU)
+        self._queue.append(payload)
+        self.queued += size + self.overhead
 
-    def send_ping(self, now: float, timestamp: int) -> bytes:
+    def send_ping(self, now: float, timestamp: int) -> None:
         """
-        Make a PING.
+        Send a PING. It waits for :meth:`data_to_send`.
 
         :param now: seconds of the caller's clock.
         :param timestamp: the wall clock in nanoseconds since the epoch.
-        :return: 62 bytes to write.
         :raises LocalProtocolError: when the connection is not in a state to send it, or as many
             PINGs are unanswered as are allowed to be.
         """
-        self._check(Act.SEND_STREAM_PDU)
-        body = pack_timestamp(timestamp)
+        if not self._may_send:
+            raise self._not_now(Act.SEND_STREAM_PDU)
+        assert self._records is not None
+        ping = self._records.ping(timestamp)  # first, for it may refuse the timestamp
         self._keepalive.ping_sent(now)
-        return self._send(pack_header(PDUType.PING, len(body)), body)
+        self._queue_up(*ping)
 
-    def send_pong(self, timestamp: int) -> bytes:
+    def send_pong(self, timestamp: int) -> None:
         """
-        Make the answer to a PING.
+        Send the answer to a PING. It waits for :meth:`data_to_send`.
 
         :param timestamp: the wall clock in nanoseconds since the epoch.
-        :return: 62 bytes to write.
         :raises LocalProtocolError: when the connection is not in a state to send it.
         """
-        body = pack_timestamp(timestamp)
-        return self._send(pack_header(PDUType.PONG, len(body)), body)
-
-    def _check(self, act: Act) -> None:
-        if act not in self._table[self._state]:
-            raise LocalProtocolError(f"cannot {act.value} when the connection is {self._state.name}")
-
-    def _send(self, header: bytes, body: Buffer) -> bytes:
         if not self._may_send:
-            self._check(Act.SEND_STREAM_PDU)
-        assert self._push is not None
-        return self._push.push_pdu(header, body)
+            raise self._not_now(Act.SEND_STREAM_PDU)
+        assert self._records is not None
+        self._queue_up(*self._records.pong(timestamp))
+
+    def _queue_up(self, size: int, item: Any) -> None:
+        self._queue.append(item)
+        self.queued += size
+
+    def _send_first(self, packet: bytes) -> None:
+        self._first_packet = packet
+        self.queued += len(packet)
+
+    def data_to_send(self, limit: int = ALL) -> bytes:
+        """
+        Seal what was sent, and hand out the bytes to write, in the order of the calls.
+
+        :param limit: take no more PDUs than fit so many bytes, but at least one.
+        :return: the bytes; none when nothing waits.
+        """
+        first, self._first_packet = self._first_packet, b""
+        if not self._queue:
+            self.queued = 0
+            return first
+        sealed = self._records.seal(self._queue, limit)  # type: ignore[union-attr]  # there are PDUs, so there are records
+        self.queued -= len(first) + len(sealed)
+        if not self.queued and self._state is State.CLOSED:
+            self._records = None
+        return first + sealed if first else sealed
+
+    def drop_unsent(self) -> None:
+        """Forget the PDUs that were not handed out yet; a packet of the handshake stays."""
+        self._queue.clear()
+        self.queued = len(self._first_packet)
+        if self._state is State.CLOSED:
+            self._records = None
 
     # Time
 
     def _opened(self, now: float) -> None:
+        self._may_send = True
+        self._phase = self._records
         self._keepalive.authenticated(now)
         self._rekey_at = now + self._rekey.seconds
 
@@ -286,6 +277,7 @@ class Connection:
         Look at the deadlines, that of the sending key among them; to be called when :meth:`deadline` is
         reached.
 
+        :param now: seconds of the caller's clock.
         :return: whether to call :meth:`send_ping` now.
         :raises AuthenticationTimeout, InactivityTimeout, PongTimeout: when one has passed; the
             connection is then closed.
@@ -293,8 +285,8 @@ class Connection:
         if self._state is State.CLOSED:
             return False
         if now >= self._rekey_at:
-            assert self._push is not None
-            self._push.rekey_in = 0
+            assert self._records is not None
+            self._records.rekey()
             self._rekey_at = now + self._rekey.seconds
         try:
             return self._keepalive.ping_due(now)

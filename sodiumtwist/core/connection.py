@@ -1,10 +1,10 @@
 """
-One end of a connection without IO: received bytes go in and events come out, calls go in and
-bytes to write come out.
+One end of a connection without IO, which speaks by three calls: ``receive_data`` takes received bytes and gives
+events, ``send_…`` takes what is to be said, ``data_to_send`` gives the bytes to write.
 
-The order of calls is the order on the wire, so write what a call returns before the next one's.
-Any :exc:`~sodiumtwist.core.errors.RemoteProtocolError` ends the connection: close the transport
-and say nothing. What is received after that is dropped.
+Call ``data_to_send`` after any other call, or after several; what was sent meanwhile is sealed together. Any
+:exc:`~sodiumtwist.core.errors.RemoteProtocolError` ends the connection: write what ``data_to_send`` still gives, close
+the transport, and say nothing more. What is received after that is dropped.
 """
 
 from __future__ import annotations
@@ -13,13 +13,19 @@ import random
 from collections.abc import Callable
 
 from .base import Connection
-from .errors import AuthenticationFailed, AuthenticationTimeout, DecryptionFailed, RemoteProtocolError, ReplayDetected
-from .events import Authenticated, AuthenticationRequested, Event, KeyProven
+from .errors import (
+    AuthenticationFailed,
+    AuthenticationTimeout,
+    DecryptionFailed,
+    RemoteProtocolError,
+    ReplayDetected,
+)
 from .keepalive import AUTHENTICATION_JITTER, Keepalive, Timeouts
 from .keys import KeyPair
 from .states import CLIENT, SERVER, Act, State
-from .v1.handshake import ClientHandshake, answer_client_auth, fingerprint, open_client_auth, without_passphrase
-from .v1.messages import PDU_OVERHEAD, SEALED_CLIENT_AUTH_SIZE, SEALED_SERVER_HELO_SIZE, WINDOW, ClientAuth
+from .v1.handshake import ClientHandshake, ServerHandshake
+from .v1.messages import PDU_OVERHEAD, WINDOW
+from .v1.records import Proof, V1Records
 from .version import RekeyAfter
 
 #: How much a caller should let wait behind a CLIENT_AUTH that is not decided on: one PDU of the largest size, in
@@ -42,6 +48,8 @@ class ServerConnection(Connection):
     :param rekey: when to send with a new key.
     """
 
+    largest, overhead = V1Records.largest, V1Records.overhead
+
     def __init__(
         self,
         pair: KeyPair,
@@ -51,64 +59,66 @@ class ServerConnection(Connection):
         rekey: RekeyAfter = RekeyAfter(),
     ) -> None:
         keepalive = Keepalive(timeouts, now, draw, AUTHENTICATION_JITTER)
-        super().__init__(SERVER, State.AWAITING_CLIENT_AUTH, keepalive, rekey)
-        self._pair = pair
-        self._auth: ClientAuth | None = None
+        self._handshake: ServerHandshake | None = ServerHandshake(pair)
+        super().__init__(SERVER, State.AWAITING_CLIENT_AUTH, keepalive, rekey, self._handshake)
         self._ignored: RemoteProtocolError | None = None
 
-    def _next_handshake_event(self, now: float) -> Event | None:
-        if self._state is State.AWAITING_CLIENT_AUTH:
-            sealed = self._take_whole(SEALED_CLIENT_AUTH_SIZE)
-            return None if sealed is None else self._open_client_auth(sealed)
-        if self._state is State.AWAITING_PROOF and self._pull_header() is not None:
-            self._enter(Act.RECEIVE_STREAM_PDU)
-            self._opened(now)
-            return KeyProven()
-        return None
-
-    def _open_client_auth(self, sealed: bytes) -> Event | None:
-        try:
-            auth = open_client_auth(self._pair, sealed)
-        except DecryptionFailed as error:
-            self._ignore(Act.RECEIVE_GARBAGE, error)
+    @property
+    def wanted(self) -> int | None:
+        """As for both ends: a stranger can make us hold its handshake, and nothing behind it."""
+        if self._state is State.OPEN:
             return None
-        self._auth = without_passphrase(auth)
-        self._enter(Act.RECEIVE_CLIENT_AUTH)
-        return AuthenticationRequested(auth.login, auth.passphrase, auth.public_key, fingerprint(sealed))
+        # At least one byte: that something came behind its handshake must be seen, and so must its end.
+        return max(1, ServerHandshake.wanted - self._inbox.size)
+
+    @property
+    def undecided(self) -> bool:
+        """Whether there is a login to decide on."""
+        return self._state is State.DECIDING
+
+    def _passed_over(self, error: RemoteProtocolError) -> bool:
+        # Only a handshake that does not open. What opens was made by one who has our public key and hides nothing.
+        if self._state is not State.AWAITING_CLIENT_AUTH or not isinstance(error, DecryptionFailed):
+            return False
+        self._ignore(Act.RECEIVE_GARBAGE, error)
+        return True
 
     def _ignore(self, act: Act, error: RemoteProtocolError) -> None:
         self._enter(act)
         self._forget()
         self._ignored = error
 
-    def accept(self, now: float, message: str = "Welcome.", prove: bool = False) -> bytes:
+    def accept(self, now: float, message: str = "Welcome.", prove: bool = False) -> None:
         """
-        Let the client in. Go on with :meth:`events`: PDUs may have come behind its handshake.
+        Let the client in: SERVER_HELO, of 236 bytes, waits for :meth:`data_to_send`. Go on with :meth:`events`:
+        PDUs may have come behind its handshake.
 
         :param now: seconds of the caller's clock.
         :param message: a line for the user, up to 128 bytes of UTF-8, no NUL.
         :param prove: whether the client's public key counts. Anyone can claim any: the time for
             authentication then goes on, and nothing can be sent, until
             :class:`~sodiumtwist.core.events.KeyProven` comes before the client's first PDU.
-        :return: SERVER_HELO, 236 bytes to write.
         :raises LocalProtocolError: when there is no login to decide on, or the message does not
             fit its field.
         :raises DecryptionFailed: when no secret can be shared with the client's public key; the
             connection is then closed.
         """
         act = Act.ACCEPT_UNPROVEN if prove else Act.ACCEPT
-        self._check(act)
-        assert self._auth is not None
+        if act not in self._table[self._state]:
+            raise self._not_now(act)
+        assert self._handshake is not None
         try:
-            sealed, push, pull = answer_client_auth(self._pair, self._auth, message, self._rekey.size)
+            hello, records = self._handshake.answer(message, self._rekey.size)
         except RemoteProtocolError:
             self.close()
             raise
-        self._push, self._pull, self._auth = push, pull, None
+        self._handshake, self._records = None, records
+        self._send_first(hello)
         self._enter(act)
-        if not prove:
+        if prove:
+            self._phase = Proof(records)
+        else:
             self._opened(now)
-        return sealed
 
     def reject(self) -> None:
         """
@@ -161,7 +171,7 @@ class ServerConnection(Connection):
 
     def _forget(self) -> None:
         super()._forget()
-        self._auth = self._ignored = None
+        self._handshake = self._ignored = None
 
 
 class ClientConnection(Connection):
@@ -181,6 +191,8 @@ class ClientConnection(Connection):
     :raises LocalProtocolError: for a login or passphrase that does not fit its field.
     """
 
+    largest, overhead = V1Records.largest, V1Records.overhead
+
     def __init__(
         self,
         server_key: bytes,
@@ -193,35 +205,26 @@ class ClientConnection(Connection):
         nonce: bytes | None = None,
         rekey: RekeyAfter = RekeyAfter(),
     ) -> None:
-        super().__init__(CLIENT, State.NEW, Keepalive(timeouts, now, draw), rekey)
         self._handshake: ClientHandshake | None = ClientHandshake(
             pair or KeyPair.generate(), server_key, login, passphrase, nonce, rekey.size
         )
+        super().__init__(CLIENT, State.NEW, Keepalive(timeouts, now, draw), rekey, None)
 
-    def initiate(self) -> bytes:
+    def initiate(self) -> None:
         """
-        Begin. Stream PDUs may be sent right behind this, before the server has answered.
+        Begin: CLIENT_AUTH, of 400 bytes, waits for :meth:`data_to_send`. PDUs may be sent right behind it, before
+        the server has answered.
 
-        :return: CLIENT_AUTH, 400 bytes to write.
         :raises LocalProtocolError: when it was called before.
         """
         self._enter(Act.SEND_CLIENT_AUTH)
         assert self._handshake is not None
-        self._push = self._handshake.push
-        return self._handshake.client_auth
+        self._phase, self._records = self._handshake, self._handshake.records
+        self._send_first(self._handshake.client_auth)
 
-    def _next_handshake_event(self, now: float) -> Event | None:
-        if self._state is not State.AWAITING_SERVER_HELO:
-            return None
-        sealed = self._take_whole(SEALED_SERVER_HELO_SIZE)
-        if sealed is None:
-            return None
-        assert self._handshake is not None
-        helo, self._pull = self._handshake.open_server_helo(sealed)
+    def _opened(self, now: float) -> None:
+        super()._opened(now)
         self._handshake = None
-        self._enter(Act.RECEIVE_SERVER_HELO)
-        self._opened(now)
-        return Authenticated(helo.message)
 
     def receive_eof(self) -> None:
         """

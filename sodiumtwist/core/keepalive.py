@@ -63,6 +63,7 @@ class Keepalive:
     :param draw: returns a random number from 0 to 1.
     :param authentication_jitter: the share of the time for authentication of which a random part is
         taken off.
+    :ivar heard_at: when the last whole valid PDU came; to be set for each.
     """
 
     def __init__(
@@ -79,7 +80,7 @@ class Keepalive:
             allowed *= 1 - authentication_jitter * draw()
         self._authenticate_by: float | None = now + allowed
         self._ping_at = math.inf
-        self._heard_at = now
+        self.heard_at = now
         self._blocked_at: float | None = None
         self._reading_paused = False
         self._pings: deque[float] = deque()
@@ -87,12 +88,8 @@ class Keepalive:
     def authenticated(self, now: float) -> None:
         """The handshake is over: the authentication time-out ends, PINGs and inactivity begin to count."""
         self._authenticate_by = None
-        self._heard_at = now
+        self.heard_at = now
         self._ping_at = now + self._timeouts.ping_interval
-
-    def heard(self, now: float) -> None:
-        """A whole valid PDU came."""
-        self._heard_at = now
 
     def reading_paused(self) -> None:
         """We stopped reading: the peer's silence is no longer its own, and no PING is sent."""
@@ -102,7 +99,7 @@ class Keepalive:
         """We read again, and what the peer owes counts from now."""
         if self._reading_paused:
             self._reading_paused = False
-            self._heard_at = now
+            self.heard_at = now
             if self._pings and self._ping_at <= now:
                 # The PONGs may be among what was not read yet.
                 self._ping_at = now + self._timeouts.ping_interval
@@ -143,7 +140,7 @@ class Keepalive:
             return self._authenticate_by
         deadlines = [math.inf]
         if not self._reading_paused:
-            deadlines += (self._ping_at, self._heard_at + self._timeouts.inactivity)
+            deadlines += (self._ping_at, self.heard_at + self._timeouts.inactivity)
         if self._blocked_at is not None:
             deadlines.append(self._blocked_at + self._timeouts.inactivity)
         return min(deadlines)
@@ -166,7 +163,7 @@ class Keepalive:
             raise InactivityTimeout(f"the peer took nothing of what was sent for {timeouts.inactivity:g} seconds")
         if self._reading_paused:
             return False
-        if now >= self._heard_at + timeouts.inactivity:
+        if now >= self.heard_at + timeouts.inactivity:
             raise InactivityTimeout(f"nothing valid was received for {timeouts.inactivity:g} seconds")
         if now < self._ping_at:
             return False

@@ -1,16 +1,80 @@
 """
-What every version of the protocol is to the rest of the core, and what it takes.
+What a version of the protocol is to the rest of the core: a handshake that makes records, and records that
+carry PDUs. Each version has a folder of its own, and only :mod:`sodiumtwist.core.connection` chooses among them.
 """
 
 from __future__ import annotations
 
 import math
+from collections import deque
 from dataclasses import dataclass
-from typing import Union
+from typing import Any, Protocol
 
 from .errors import LocalProtocolError
+from .events import Event
+from .inbox import Inbox
 
-Buffer = Union[bytes, bytearray, memoryview]
+
+class Phase(Protocol):
+    """
+    What makes events of received bytes, for as long as it lasts: a handshake, then records.
+    """
+
+    def receive(self, inbox: Inbox) -> Event | None:
+        """
+        Make the next event.
+
+        :param inbox: what was received; the bytes of the event are taken out of it.
+        :return: ``None`` when more bytes are needed, or a decision that is not made.
+        :raises RemoteProtocolError: for bytes that can't be right.
+        """
+
+
+class Records(Phase, Protocol):
+    """
+    The encrypted PDUs of both directions, once the keys are there.
+
+    What is to be sent waits in a queue, which holds the payloads of DATA as they are, and of other PDUs what
+    :meth:`ping` and :meth:`pong` return.
+
+    :cvar largest: the most bytes that one DATA carries.
+    :cvar overhead: how many bytes a PDU takes on the wire beyond its payload.
+    """
+
+    largest: int
+    overhead: int
+
+    @property
+    def inside(self) -> bool:
+        """Whether a part of a PDU was taken out of the inbox already."""
+
+    def ping(self, timestamp: int) -> tuple[int, Any]:
+        """
+        Lay out a PING.
+
+        :param timestamp: the wall clock in nanoseconds since the epoch.
+        :return: how many bytes it takes on the wire, and what to queue.
+        """
+
+    def pong(self, timestamp: int) -> tuple[int, Any]:
+        """
+        Lay out a PONG.
+
+        :param timestamp: the wall clock in nanoseconds since the epoch.
+        :return: how many bytes it takes on the wire, and what to queue.
+        """
+
+    def seal(self, queue: deque[Any], limit: int) -> bytes:
+        """
+        Take PDUs from the front of the queue and seal them.
+
+        :param queue: not empty.
+        :param limit: take no more of them than fit so many bytes on the wire, but at least one.
+        :return: the bytes for the wire.
+        """
+
+    def rekey(self) -> None:
+        """Have the next PDU that is sealed bring a new key."""
 
 
 @dataclass(frozen=True)

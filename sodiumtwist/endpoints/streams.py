@@ -9,6 +9,7 @@ direction can end before the other. A connection that closes without it was cut,
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.error import ConnectionDone, ConnectionLost, NoProtocol
@@ -58,7 +59,7 @@ class StreamEnd(SodiumProtocol):
         if application is None:
             self._close(NoProtocol())
             return
-        if self._done:
+        if self._lifecycle.over:
             return
         self.application = application
         application.makeConnection(self._stream)
@@ -71,7 +72,7 @@ class StreamEnd(SodiumProtocol):
             if not isinstance(data, (bytes, bytearray, memoryview)):
                 raise TypeError(f"a transport takes bytes, not {type(data).__name__}")
             data = bytes(data)
-        if not data or self._ended or self._done:
+        if not data or self._ended or self._lifecycle.over:
             return
         self._unsent.append(data)
         self._unsent_size += len(data)
@@ -86,22 +87,26 @@ class StreamEnd(SodiumProtocol):
 
     def _send_unsent(self, whole_chunks: bool = False) -> None:
         """Send what waits; of ``whole_chunks`` the rest goes on waiting."""
-        if not self._unsent or self._done:
+        if not self._unsent or self._lifecycle.over:
             return
         view = memoryview(self._unsent[0] if len(self._unsent) == 1 else b"".join(self._unsent))
         end = len(view) - len(view) % CHUNK_SIZE if whole_chunks else len(view)
         self._unsent, self._unsent_size = ([bytes(view[end:])] if end < len(view) else []), len(view) - end
         super().write(view[:end])
 
-    def _flush(self) -> None:
-        super()._flush()
-        if not self._pumping:
-            self._send_unsent()
+    def _pump(self, data: bytes = b"", begin: Callable[[], None] | None = None) -> None:
+        super()._pump(data, begin)
+        self._send_unsent()
+
+    def _writing_unblocked(self) -> None:
+        super()._writing_unblocked()
+        if self._producers.producer is not None:
+            self._send_unsent()  # what it has written since
 
     def end_stream(self) -> None:
         """Tell the peer that no more follows, as soon as no producer is registered; close when both have."""
         self._wants_end = True
-        if self._producer is not None or self._done:
+        if self._producers.producer is not None or self._lifecycle.over:
             return
         if not self._ended:
             self._end_stream_now()
@@ -152,12 +157,12 @@ class StreamEnd(SodiumProtocol):
         self._unsent.clear()
         if self.application is None:
             return
-        whole = self._ended and not self._unsent_at_end
+        whole = self._ended and not self._outbox.left_unsent
         if whole and self._peer_ended and reason.check(ConnectionLost):
             # Our end was answered by a peer that had closed already: nothing is missing.
             reason = Failure(ConnectionDone())
         elif reason.check(ConnectionDone):
-            if self._unsent_at_end:
+            if self._outbox.left_unsent:
                 reason = Failure(ConnectionLost("the peer closed before it took all that was sent to it"))
             elif not (self._peer_ended or self._stream.disconnecting):
                 reason = Failure(ConnectionLost("the connection closed without the end of its stream"))
@@ -171,9 +176,9 @@ class ServerStream(StreamEnd, SodiumServerProtocol):
     factory: StreamServerFactory
     peer: Peer
 
-    def _must_pause(self) -> bool:
+    def _stops_reading_when_blocked(self) -> bool:
         # As over a socket: who sends without a producer is buffered, and goes on receiving.
-        return self._paused or (self.peer is None and super()._must_pause())
+        return self.peer is None
 
 
 class ClientStream(StreamEnd, SodiumClientProtocol):

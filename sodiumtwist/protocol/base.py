@@ -1,55 +1,77 @@
 """
-What both sides do with Twisted: one core connection between a transport and an application, with
-timers, producers and Deferreds. How it sends is in :mod:`sodiumtwist.protocol.outbox`, and how it ends in
-:mod:`sodiumtwist.protocol.farewell`.
+What both ends do with Twisted: one core connection between a transport and an application.
+
+An end owns parts, each with a state of its own and no knowledge of the others: :mod:`~sodiumtwist.protocol.outbox`
+sends, :mod:`~sodiumtwist.protocol.reading` knows why nothing is read, :mod:`~sodiumtwist.protocol.producers` has the
+application's producer, :mod:`~sodiumtwist.protocol.farewell` waits while it closes, and
+:mod:`~sodiumtwist.protocol.lifecycle` says what may happen when. Here is what ties them together: the pump from
+received bytes to the application, the timer, PINGs, and how it ends.
 """
 
 from __future__ import annotations
 
+import weakref
 from collections import deque
-from collections.abc import Callable, Iterable
-from contextlib import suppress
-from typing import Any
+from collections.abc import Callable
 
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IConsumer, IDelayedCall, IProducer, IPushProducer
-from twisted.internet.protocol import connectionDone
+from twisted.internet.interfaces import IConsumer, IDelayedCall, IProducer, IPushProducer, IReactorTime
+from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from ..core.connection import ClientConnection, ServerConnection
 from ..core.errors import LocalProtocolError, RemoteProtocolError, WindowExceeded
 from ..core.events import DataReceived, Event, PingReceived, PongReceived
+from ..core.inbox import Buffer
 from ..describe import describe_address
-from .farewell import ClosingProtocol
-from .outbox import CORK_LIMIT
-from .producers import PulledProducer
-from .sockets import READ_SIZE
+from ..interfaces import IStreamTransport
+from .context import ClientContext, ServerContext
+from .farewell import Farewell
+from .lifecycle import Lifecycle, Stage, Turn
+from .outbox import CORK_LIMIT, Outbox
+from .producers import Producers, WriteGate
+from .reading import APPLICATION, OVER, WRITING, Reading
+from .sockets import CHUNK_SIZE, READ_SIZE, TransportBelow
 
 #: How many PONGs may wait for a peer that sends PINGs and does not read.
 PONG_LIMIT = 64
 
+_OPEN = Stage.OPEN
+
 
 @implementer(IPushProducer, IConsumer)
-class SodiumProtocol(ClosingProtocol):
+class SodiumProtocol(Protocol):
     """
     What both sides do. For applications it is a consumer (``send_data``, ``write``) and a producer
     (``pauseProducing`` stops ``payload_received`` and, behind it, the transport).
+
+    :ivar is_authenticated: true from ``authenticated()`` to ``connection_lost()``.
     """
+
+    factory: ServerContext | ClientContext
+    transport: IStreamTransport
 
     _log = Logger()
 
-    _first_read = READ_SIZE
+    is_authenticated = False
 
+    _connection: ServerConnection | ClientConnection
     _timer: IDelayedCall | None = None
-    _producer: IPushProducer | None = None
-    _paused = False
+    _farewell: Farewell | None = None
+    # Why it ends; None when it ends in order.
+    _error: BaseException | None = None
+    # Events are being taken: what is sent waits, and what changes is looked at when they are.
     _pumping = False
-    _unblocking = False
+    # The hello was sent in this read, and the transport may not have it yet.
+    _greeting = False
+    # It is not known yet whom the transport speaks for: that of a proxy says so with its first bytes.
+    _unplaced = False
     _unread_pongs = 0
-    _unsent_at_end = False
-    _peer_left = False
+    # Each end has its own from connectionMade() on. This one says that there is no transport yet.
+    _lifecycle = Lifecycle()
 
     # Hooks for the application
 
@@ -73,6 +95,48 @@ class SodiumProtocol(ClosingProtocol):
 
     # For the application to call
 
+    def send_data(self, payload: Buffer) -> None:
+        """
+        Send one DATA.
+
+        :param payload: 0 to 131070 bytes.
+        :raises PayloadTooLarge: when it is longer.
+        :raises LocalProtocolError: before ``authenticated()`` on a server, and when it is over.
+        :raises TypeError: for anything but contiguous bytes.
+        """
+        lifecycle = self._lifecycle
+        if lifecycle.over or lifecycle.stage is Stage.UNMADE:
+            self._check_usable()
+        connection, outbox = self._connection, self._outbox
+        connection.send_data(payload)
+        # As outbox.send() would, with a call less for each of many.
+        if not outbox.corked:
+            outbox.send()
+        elif connection.queued >= outbox.limit:
+            outbox.flush()
+
+    def write(self, data: Buffer) -> None:
+        """
+        Send bytes in as many DATA as they need (``IConsumer``).
+
+        :param data: any number of bytes.
+        :raises LocalProtocolError: before ``authenticated()`` on a server, and when it is over.
+        :raises TypeError: for anything but contiguous bytes.
+        """
+        self._check_usable()
+        view = memoryview(data).cast("B")
+        # All of it is there before any is handed over: a producer that is paused meanwhile may write
+        # more, which comes behind.
+        for start in range(0, len(view), CHUNK_SIZE):
+            self._connection.send_data(view[start : start + CHUNK_SIZE])
+        self._outbox.send()
+
+    def _check_usable(self) -> None:
+        if self._lifecycle.stage is Stage.UNMADE:
+            raise LocalProtocolError("there is no connection yet")
+        if self._lifecycle.over:
+            raise LocalProtocolError("the connection is closed")
+
     def ping(self) -> Deferred[float]:
         """
         Send a PING.
@@ -89,12 +153,12 @@ class SodiumProtocol(ClosingProtocol):
 
     def pauseProducing(self) -> None:
         """Deliver nothing more until ``resumeProducing``; the transport stops reading."""
-        self._paused = True
+        self._reading.stop(APPLICATION)
         self._regulate()
 
     def resumeProducing(self) -> None:
         """Deliver again, first what had come already."""
-        self._paused = False
+        self._reading.allow(APPLICATION)
         self._regulate()
 
     def stopProducing(self) -> None:
@@ -108,80 +172,118 @@ class SodiumProtocol(ClosingProtocol):
         :param producer: an ``IPushProducer`` if ``streaming``, else an ``IPullProducer``.
         :raises RuntimeError: when there is one already.
         """
-        if self._producer is not None:
-            raise RuntimeError("a producer is registered already; unregister it first")
-        if self._done:
+        self._producers.check_none()
+        if self._lifecycle.over:
             producer.stopProducing()
             return
-        pushing: Any = producer if streaming else PulledProducer(producer, self._clock, self._producer_failed)
-        self._producer = pushing
-        if self._write_blocked:
-            pushing.pauseProducing()
-            self._regulate()
-        elif not streaming:
-            pushing.resumeProducing()
+        blocked = self._outbox.blocked
+        self._producers.register(producer, streaming, blocked, self._clock, self._producer_failed)
+        if blocked:
+            self._writing_changed()
 
     def unregisterProducer(self) -> None:
         """The producer is done."""
-        producer, self._producer = self._producer, None
-        if isinstance(producer, PulledProducer):
-            producer.pauseProducing()
-        self._regulate()
+        self._producers.unregister()
+        self._writing_changed()
+
+    def close(self) -> None:
+        """
+        Close in order: what was sent is delivered first, for as long as inactivity may last;
+        nothing more is received, and what still comes is dropped until the peer closes, too.
+        """
+        self._close(None)
+
+    def abort(self, error: BaseException | None = None) -> None:
+        """
+        Close at once: what was not delivered yet is dropped.
+
+        :param error: what ``connection_lost`` shall give as the reason.
+        """
+        held = self._lifecycle.stage is Stage.HELD
+        if not self._lifecycle.take(Turn.ABORT):
+            return
+        self._error = error
+        self._finish()
+        self._connection.drop_unsent()
+        if held:
+            self._tell_end(Failure(ConnectionDone()), peer_left=False)
+        else:
+            self._abort_transport()
 
     # What the transport calls
 
     def connectionMade(self) -> None:
         """Begin; ``authenticated`` comes later."""
-        self._clock = self.factory.clock
+        self._clock: IReactorTime = self.factory.clock
         # One for each PING on its way: the Deferred to tell, or None for those of our own.
         self._pings: deque[Deferred[float] | None] = deque()
-        set_no_delay = getattr(self.transport, "setTcpNoDelay", None)
-        if set_no_delay is not None:
-            with suppress(OSError):  # some Twisted versions have it for UNIX sockets, which have not
-                set_no_delay(True)
-        self._read_up_to(self._first_read)
+        self._lifecycle = Lifecycle()
+        self._reading = Reading()
+        self._producers = Producers()
+        self._below = TransportBelow(self.transport)
+        self._below.send_small_packets()
         self._connection = self.factory.make_connection(self._clock.seconds())
-        self._paused = False
-        self._begin_to_send()
-        self._arm_timer()
+        self._below.read_up_to(self._connection.wanted or READ_SIZE)
+        self._outbox = Outbox(self._connection, self._below)
+        self._lifecycle.take(Turn.MADE)
+        # No circle, lest each connection be garbage that only the collector finds.
+        this = weakref.ref(self)
 
-    def _read_up_to(self, size: int) -> None:
-        """Let a socket's transport read no more than this at once, in bytes."""
-        if hasattr(self.transport, "bufferSize"):
-            self.transport.bufferSize = size
+        def close() -> None:
+            protocol = this()
+            if protocol is not None:
+                protocol.close()
+
+        self._below.open_gate(WriteGate(self._writing_blocked, self._writing_unblocked), close)
+        self._arm_timer()
 
     def dataReceived(self, data: bytes) -> None:
         """Bytes came, cut anywhere."""
-        if self._done:
-            self._heard_closing = True
+        if self._unplaced:
+            self._find_place()
+        if self._lifecycle.over:
+            if self._farewell is not None:
+                self._farewell.heard = True
             return
-        self._pump(self._connection.receive_data(data, self._clock.seconds()))
+        self._pump(data)
+
+    def _find_place(self) -> None:
+        """The first bytes came through a proxy: it is known now whom it speaks for."""
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The transport is gone; ``connection_lost`` follows, at once unless the application has paused."""
-        if self._send_error is not None and reason.check(ConnectionDone):
-            reason = Failure(self._send_error)
-        if self._paused and not self._done and reason.check(ConnectionDone) and self._connection.buffered:
+        if self._outbox.error is not None and reason.check(ConnectionDone):
+            # The socket told us, and Twisted's next look at it found nothing but its end.
+            reason = Failure(self._outbox.error)
+        if (
+            self._reading.reasons & APPLICATION
+            and reason.check(ConnectionDone)
+            and self._connection.buffered
+            and self._lifecycle.take(Turn.HELD_BACK)
+        ):
             # Transports like TLS deliver what they hold and the end, paused or not.
-            self._held_end = reason
-            self._note_unsent()
-            self._write_blocked = False
-            self._outgoing.clear()
-            self._quiet_producer()
-            if self._timer is not None:  # there is nobody to be too slow
-                self._timer.cancel()
-                self._timer = None
+            self._outbox.transport_ended()
+            self._producers.silence()
+            self._cancel_timer()  # there is nobody to be too slow
             return
-        self._gone = True
-        self._peer_left = not self._done
-        if self._error is None and not self._done:
+        peer_left = not self._lifecycle.over
+        if self._lifecycle.take(Turn.LOST):
+            self._tell_end(reason, peer_left)
+
+    def _tell_end(self, reason: Failure, peer_left: bool) -> None:
+        """
+        The last that happens.
+
+        :param reason: what the transport says.
+        :param peer_left: whether nothing had ended it on our side.
+        """
+        if self._error is None and peer_left:
             self._error = self._explain(reason)
-        self._note_unsent()
+        self._outbox.transport_ended()
         self._finish()
-        self._outgoing.clear()
-        if self._closing is not None:
-            self._closing.cancel()
-            self._closing = None
+        if self._farewell is not None:
+            self._farewell.end()
+            self._farewell = None
         if self._error is not None:
             reason = Failure(self._error)
         self.is_authenticated = False
@@ -190,14 +292,12 @@ class SodiumProtocol(ClosingProtocol):
             if ping is not None:
                 ping.errback(reason)
         # Not earlier: a producer whose own end this is must not take it for an end in order.
-        self._stop_producer()
-        self._lost(reason)
+        self._producers.stop()
+        self._before_connection_lost(reason, peer_left)
         self.connection_lost(reason)
 
-    def _note_unsent(self) -> None:
-        self._unsent_at_end = self._unsent_at_end or self._write_blocked or bool(self._outgoing)
-
     def _explain(self, reason: Failure) -> BaseException | None:
+        """Tell what an end in order means where the protocol stands."""
         if reason.check(ConnectionDone):
             try:
                 self._connection.receive_eof()
@@ -205,93 +305,108 @@ class SodiumProtocol(ClosingProtocol):
                 return error
         return None
 
-    def _lost(self, reason: Failure) -> None:
-        """For the two sides: called before ``connection_lost``."""
+    def _before_connection_lost(self, reason: Failure, peer_left: bool) -> None:
+        """
+        For the two sides.
+
+        :param reason: what ``connection_lost`` will get.
+        :param peer_left: whether nothing had ended it on our side.
+        """
 
     # Receiving
 
-    def _pump(self, events: Iterable[Event], begin: Callable[[], None] | None = None) -> None:
+    def _pump(self, data: bytes = b"", begin: Callable[[], None] | None = None) -> None:
         """
-        Hand events to the application until they end or reading must pause; what is sent
+        Hand events to the application until they end or there is a reason to stop; what is sent
         meanwhile leaves together.
 
+        :param data: was received; nothing where what came before waits.
         :param begin: called before the first event.
         """
-        self._pumping = self._corking = True
-        self._cork_limit = CORK_LIMIT if self._write_blocked else self._early_limit
-        self._at_once = self._at_once_limit
+        connection, reading, outbox = self._connection, self._reading, self._outbox
+        now = self._clock.seconds()
+        events = connection.receive_data(data, now) if data else connection.events(now)
+        self._pumping = outbox.corked = True
+        outbox.at_once = outbox.allowance
+        outbox.limit = CORK_LIMIT if outbox.blocked else outbox.early_limit
         try:
             if begin is not None:
                 begin()
-            if not self._done and not self._must_pause():
+            if not reading.reasons:
                 for event in events:
                     if type(event) is DataReceived:
                         self.payload_received(event.payload)
                     else:
-                        self._dispatch(event)
-                    if self._done or self._must_pause():
+                        self._take_event(event)
+                    if reading.reasons:
                         break
         except RemoteProtocolError as error:
             self._close(error)
         except Exception as error:
             self._application_failed(Failure(), error)
         finally:
-            self._pumping = self._corking = False
-            self._flush()
-        if self._held_end is not None and not self._paused:
-            self._end_now()
-        else:
+            self._pumping = self._greeting = outbox.corked = False
+            if connection.queued:
+                outbox.flush()
+        if self._lifecycle.stage is not _OPEN:
+            self._not_open()
+        elif reading.reasons or reading.paused:
             self._regulate_transport()
 
-    def _application_failed(self, failure: Failure, error: BaseException | None) -> None:
-        self._log.failure("the application failed; its connection with {peer} is closed", failure, peer=self._peer())
-        self.abort(error)
+    def _not_open(self) -> None:
+        """Events were taken, and the connection is not open yet, or no longer."""
+        if self._lifecycle.stage is not Stage.HELD:
+            self._regulate_transport()
+        elif not self._reading.reasons & APPLICATION:
+            # All that was held back is taken.
+            self.connectionLost(Failure(ConnectionDone()))
 
-    def _producer_failed(self, failure: Failure) -> None:
-        self._application_failed(failure, failure.value)
-
-    def _dispatch(self, event: Event) -> None:
+    def _take_event(self, event: Event) -> None:
         if isinstance(event, PingReceived):
             self._answer_ping()
         elif isinstance(event, PongReceived):
             ping = self._pings.popleft()
             if ping is not None:
                 ping.callback(event.latency)
-        else:
-            self._handshake_event(event)
 
-    def _handshake_event(self, event: Event) -> None:
-        raise NotImplementedError
+    def _application_failed(self, failure: Failure, error: BaseException | None) -> None:
+        where = self._describe_peer()
+        self._log.failure("the application failed; its connection with {peer} is closed", failure, peer=where)
+        self.abort(error)
+
+    def _producer_failed(self, failure: Failure) -> None:
+        self._application_failed(failure, failure.value)
 
     def _now_authenticated(self) -> None:
+        self._lifecycle.take(Turn.AUTHENTICATED)
         self.is_authenticated = True
-        self._arm_timer()
+        timeouts = self.factory.timeouts
+        if min(timeouts.ping_interval, timeouts.inactivity) < timeouts.authentication:
+            # Else the timer that ends the handshake goes off first, and sees what comes next.
+            self._arm_timer()
         self.authenticated()
 
     def _answer_ping(self) -> None:
-        if self._write_blocked:
+        if self._outbox.blocked:
             self._unread_pongs += 1
             if self._unread_pongs > PONG_LIMIT:
                 raise WindowExceeded(f"the peer sends PINGs and left {PONG_LIMIT} PONGs unread")
-        self._write([self._connection.send_pong(self.factory.wall_clock())])
-
-    def _must_pause(self) -> bool:
-        return self._paused
+        self._connection.send_pong(self.factory.wall_clock())
+        self._outbox.send()
 
     def _regulate(self) -> None:
-        """Something that pauses reading, or did, has changed. Inside the loop, the loop will see."""
-        if self._done or self._pumping:
+        """A reason not to read has come or gone. Inside the pump, the pump will see."""
+        if self._lifecycle.over or self._pumping:
             return
-        if not self._must_pause() and (self._transport_paused or self._connection.buffered):
-            self._pump(self._connection.events(self._clock.seconds()))
+        if not self._reading.reasons and (self._reading.paused or self._connection.buffered):
+            self._pump()
         else:
             self._regulate_transport()
 
     def _regulate_transport(self) -> None:
-        if self._done or self._transport_paused == self._must_pause():
+        if not self._reading.regulate():
             return
-        self._transport_paused = not self._transport_paused
-        if self._transport_paused:
+        if self._reading.paused:
             self._connection.reading_paused()
             self.transport.pauseProducing()
         else:
@@ -302,66 +417,74 @@ class SodiumProtocol(ClosingProtocol):
     # Sending
 
     def _send_ping(self, deferred: Deferred[float] | None = None) -> None:
-        ping = self._connection.send_ping(self._clock.seconds(), self.factory.wall_clock())
+        self._connection.send_ping(self._clock.seconds(), self.factory.wall_clock())
         # A cancelled one keeps its place in the queue: its PONG will come all the same.
         self._pings.append(deferred)
-        self._write([ping])
+        self._outbox.send()
+
+    def _stops_reading_when_blocked(self) -> bool:
+        """Tell whether nothing is to be read while the peer takes nothing and there is no producer to pause."""
+        return False
 
     def _writing_blocked(self) -> None:
-        self._write_blocked = True
-        self._cork_limit = CORK_LIMIT
-        if self._done:
+        self._outbox.block()
+        if self._lifecycle.over:
             return
         self._connection.writing_blocked(self._clock.seconds())
         self._arm_timer()
-        if self._unblocking:
-            return  # the producer is paused already
-        if self._producer is not None:
-            self._producer.pauseProducing()
-        self._regulate()
+        self._producers.pause()
+        self._writing_changed()
 
     def _writing_unblocked(self) -> None:
-        self._write_blocked = False
-        self._at_once = self._at_once_limit
+        outbox = self._outbox
+        outbox.unblock()
         self._unread_pongs = 0
-        if self._done:
+        if self._lifecycle.over:
             self._go_on_closing()
             return
         self._connection.writing_unblocked()
-        self._unblocking = True
-        try:
-            self._drain()
-        finally:
-            self._unblocking = False
-        if self._write_blocked or self._done:
+        outbox.flush()
+        if outbox.blocked or self._lifecycle.over:
             return
-        if getattr(self.transport, "disconnecting", False):
+        if self._below.is_closing:
             # Somebody closed the transport itself, and all is written.
-            self._open_gate()
+            self._outbox.close_gate()
             return
-        if self._producer is not None:
-            self._corking = True
-            try:
-                self._producer.resumeProducing()
-            finally:
-                self._corking = self._pumping
-                self._flush()
+        outbox.corked = True
+        try:
+            self._producers.resume()
+        finally:
+            outbox.corked = self._pumping
+            outbox.send()
+        self._writing_changed()
+
+    def _writing_changed(self) -> None:
+        """Writing was blocked or no longer is, or there is a producer or no longer is."""
+        unstoppable = self._outbox.blocked and self._producers.producer is None
+        if unstoppable and self._stops_reading_when_blocked():
+            self._reading.stop(WRITING)
+        else:
+            self._reading.allow(WRITING)
         self._regulate()
 
     # Time
 
     def _arm_timer(self) -> None:
         """Have ``_deadline_reached`` called in time. Later deadlines are noticed when it is called."""
-        if self._done:
+        if self._lifecycle.over:
             return
         deadline = self._connection.deadline()
         if self._timer is not None:
             if self._timer.getTime() <= deadline:
                 return
-            self._timer.cancel()
-            self._timer = None
+            self._cancel_timer()
         if deadline != float("inf"):
             self._timer = self._clock.callLater(max(0, deadline - self._clock.seconds()), self._deadline_reached)
+
+    def _cancel_timer(self) -> None:
+        timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.cancel()
 
     def _deadline_reached(self) -> None:
         self._timer = None
@@ -377,33 +500,79 @@ class SodiumProtocol(ClosingProtocol):
 
     # Ending
 
+    def _close(self, error: BaseException | None, patience: float | None = None) -> None:
+        """
+        Close in order.
+
+        :param error: why; ``None`` when nothing is wrong.
+        :param patience: how many seconds may pass without progress; ``None`` for what is usual.
+        """
+        if self._lifecycle.over:
+            return
+        self._outbox.flush()
+        if self._outbox.blocked and isinstance(error, RemoteProtocolError):
+            self.abort(error)  # nothing waits for a peer that breaks the protocol
+            return
+        held = self._lifecycle.stage is Stage.HELD
+        if not self._lifecycle.take(Turn.CLOSE):
+            return  # a producer that was paused by the flush has closed
+        self._error = error
+        self._finish()
+        if held:
+            self._tell_end(Failure(ConnectionDone()), peer_left=False)
+            return
+        patience = self._closing_time() if patience is None else patience
+        self._farewell = Farewell(self._clock, self._below, patience, self._leave_transport, self._abort_transport)
+        if self._reading.read_on():
+            # Over TLS the end comes by reading; and a peer that waits to be read must go on to read.
+            self.transport.resumeProducing()
+        self._go_on_closing()
+
+    def _go_on_closing(self) -> None:
+        """Hand over what is left, as fast as the peer takes it, and then close."""
+        if self._lifecycle.stage is not Stage.DELIVERING:
+            return
+        assert self._farewell is not None
+        self._farewell.wait()
+        self._outbox.flush()
+        if self._connection.queued or self._lifecycle.stage is not Stage.DELIVERING:
+            return
+        self._outbox.close_gate()
+        if self._error is None and self.is_authenticated and self._below.half_closes():
+            # Closed with bytes unread, a socket resets the connection, and what the peer has not
+            # read yet is lost to it.
+            self._lifecycle.take(Turn.DELIVERED)
+            self.transport.loseWriteConnection()
+            self.transport.resumeProducing()
+            self._farewell.linger()
+        else:
+            self._leave_transport()
+
+    def _closing_time(self) -> float:
+        """How many seconds may pass without progress while closing in order."""
+        return self.factory.timeouts.inactivity
+
+    def _leave_transport(self) -> None:
+        if self._lifecycle.take(Turn.LEAVE):
+            self.transport.loseConnection()
+
+    def _abort_transport(self) -> None:
+        """Break off, whether the application has done so or the farewell took too long."""
+        self._lifecycle.take(Turn.ABORT)
+        if self._farewell is not None:
+            self._farewell.end()
+        self._connection.drop_unsent()
+        self._outbox.close_gate()
+        self._below.abort()
+
     def _finish(self) -> None:
         """From here on nothing is received, produced or timed."""
-        if self._done:
+        if self._reading.reasons & OVER:
             return
-        self._done = True
-        self._corked, self._corked_size = [], 0
+        self._reading.stop(OVER)
         self._connection.close()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        self._quiet_producer()
+        self._cancel_timer()
+        self._producers.silence()
 
-    def _quiet_producer(self) -> None:
-        """Have the producer produce no more. It is stopped when all is over."""
-        if self._producer is not None:
-            try:
-                self._producer.pauseProducing()
-            except Exception:
-                self._log.failure("a producer failed when it was paused")
-
-    def _stop_producer(self) -> None:
-        producer, self._producer = self._producer, None
-        if producer is not None:
-            try:
-                producer.stopProducing()
-            except Exception:
-                self._log.failure("a producer failed when it was stopped")
-
-    def _peer(self) -> str:
+    def _describe_peer(self) -> str:
         return describe_address(self.transport.getPeer())

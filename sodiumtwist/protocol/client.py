@@ -47,16 +47,18 @@ class SodiumClientProtocol(SodiumProtocol):
     def connectionMade(self) -> None:
         self._waiting: list[Deferred[None]] = []
         super().connectionMade()
-        self._pump((), self._initiate)
+        self._pump(begin=self._initiate)
 
     def _initiate(self) -> None:
-        self._write([self._connection.initiate()])
+        self._connection.initiate()
         if self.factory.pair is not None:
             # The server may want to see that we have this key before it serves us.
             self._send_ping()
 
-    def _handshake_event(self, event: Event) -> None:
-        assert isinstance(event, Authenticated)
+    def _take_event(self, event: Event) -> None:
+        if not isinstance(event, Authenticated):
+            super()._take_event(event)
+            return
         self.message = event.message
         self.peer = Peer(None, self.factory.server_key, self.transport.getPeer())
         self._now_authenticated()
@@ -68,7 +70,7 @@ class SodiumClientProtocol(SodiumProtocol):
         waiting, self._waiting = self._waiting, []
         return waiting
 
-    def _lost(self, reason: Failure) -> None:
+    def _before_connection_lost(self, reason: Failure, peer_left: bool) -> None:
         self._reason = reason
         for waiting in self._take_waiting():
             waiting.errback(reason)

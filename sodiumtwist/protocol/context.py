@@ -51,7 +51,7 @@ class ServerContext(Context, Protocol):
     checker: ICredentialsChecker | Portal | None
     authorized_keys: AuthorizedKeys | AuthorizedKeysFile | None
     replays: IReplayMemory
-    admission: Admission
+    admission: Admission[Any]
     message: str
     connections: set[Any]
 

@@ -21,7 +21,7 @@ from ..core.connection import ClientConnection, ServerConnection
 from ..core.credentials import pack_text
 from ..core.errors import LocalProtocolError
 from ..core.keepalive import Timeouts
-from ..core.keys import KeyPair, check_server_key, client_session_keys
+from ..core.keys import KeyPair, check_server_key
 from ..core.version import RekeyAfter
 from .base import SodiumProtocol
 from .client import SodiumClientProtocol
@@ -130,7 +130,7 @@ class SodiumServerFactory(_SodiumFactory):
         self.checker = checker
         self.authorized_keys = authorized_keys
         self.replays = replays if replays is not None else ReplayMemory()
-        self.admission = Admission(limits or Limits(), lambda: self.clock)
+        self.admission: Admission[SodiumServerProtocol] = Admission(limits or Limits(), lambda: self.clock)
         self.respond: Respond = respond  # type: ignore[assignment]  # None where no Responder will call it
         self.concurrency = concurrency
         self.message = message
@@ -186,10 +186,7 @@ class SodiumClientFactory(_SodiumFactory):
     ) -> None:
         super().__init__(protocol, timeouts, clock, draw, rekey)
         # Said now, not at each connection, what is wrong with the arguments.
-        if type(server_key) is bytes:
-            check_server_key(server_key)
-        else:
-            client_session_keys(KeyPair.generate(), server_key)
+        check_server_key(server_key)
         pack_text("login", login)
         pack_text("passphrase", passphrase)
         self.server_key = bytes(server_key)

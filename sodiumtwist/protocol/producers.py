@@ -1,5 +1,5 @@
 """
-Two small producers with which a protocol stands between its transport and its application.
+The producers between a transport and an application.
 """
 
 from __future__ import annotations
@@ -7,7 +7,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IProducer, IPushProducer, IReactorTime
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -21,6 +22,8 @@ class WriteGate:
     :param unblocked: called when it takes more again.
     :param stopped: called when it is gone.
     """
+
+    __slots__ = ("pauseProducing", "resumeProducing", "stopProducing")
 
     def __init__(
         self, blocked: Callable[[], None], unblocked: Callable[[], None], stopped: Callable[[], None] = lambda: None
@@ -36,6 +39,7 @@ class PulledProducer:
     Makes a pull producer look like a push producer: asks it again and again until paused.
 
     :param producer: it.
+    :param clock: for a turn of the reactor between two times.
     :param failed: called with what it raised, which ends it.
     """
 
@@ -70,3 +74,88 @@ class PulledProducer:
     def stopProducing(self) -> None:
         self.pauseProducing()
         self._producer.stopProducing()
+
+
+class Producers:
+    """
+    The application's producer, of which there is one at a time or none.
+
+    :ivar producer: it, or what makes it look like an ``IPushProducer``.
+    """
+
+    __slots__ = ("_paused", "producer")
+
+    _log = Logger()
+
+    def __init__(self) -> None:
+        self.producer: IPushProducer | None = None
+        # Told to pause by us. It is told once: what the transport takes in between may fill it up again.
+        self._paused = False
+
+    def check_none(self) -> None:
+        """
+        See that there is none.
+
+        :raises RuntimeError: when there is.
+        """
+        if self.producer is not None:
+            raise RuntimeError("a producer is registered already; unregister it first")
+
+    def register(
+        self,
+        producer: IProducer,
+        streaming: bool,
+        blocked: bool,
+        clock: IReactorTime,
+        failed: Callable[[Failure], None],
+    ) -> None:
+        """
+        Take a producer, and start it, if it has to be.
+
+        :param producer: an ``IPushProducer`` if ``streaming``, else an ``IPullProducer``.
+        :param blocked: whether it has to wait.
+        :param clock: for pull producers.
+        :param failed: called with what a pull producer raises.
+        """
+        pushing: Any = producer if streaming else PulledProducer(producer, clock, failed)
+        self.producer = pushing
+        self._paused = False
+        if blocked:
+            self.pause()
+        elif not streaming:
+            pushing.resumeProducing()
+
+    def unregister(self) -> None:
+        """It is done."""
+        producer, self.producer = self.producer, None
+        if isinstance(producer, PulledProducer):
+            producer.pauseProducing()
+
+    def pause(self) -> None:
+        """No more is taken."""
+        if self.producer is not None and not self._paused:
+            self._paused = True
+            self.producer.pauseProducing()
+
+    def resume(self) -> None:
+        """More is taken again."""
+        if self.producer is not None:
+            self._paused = False
+            self.producer.resumeProducing()
+
+    def silence(self) -> None:
+        """Nothing will ever be taken. It is stopped when all is over."""
+        if self.producer is not None:
+            try:
+                self.producer.pauseProducing()
+            except Exception:
+                self._log.failure("a producer failed when it was paused")
+
+    def stop(self) -> None:
+        """All is over."""
+        producer, self.producer = self.producer, None
+        if producer is not None:
+            try:
+                producer.stopProducing()
+            except Exception:
+                self._log.failure("a producer failed when it was stopped")

@@ -14,7 +14,7 @@ from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.python.failure import Failure
 
 from ..core.errors import LocalProtocolError, TooManyRequests, UnexpectedPDU
-from ..core.version import Buffer
+from ..core.inbox import Buffer
 from ..interfaces import Peer
 from .client import SodiumClientProtocol
 from .context import ServerContext
@@ -90,7 +90,7 @@ class Responder(SodiumServerProtocol):
         if type(answer) is not bytes:
             raise TypeError(f"respond returned {type(answer).__name__}; an answer is bytes")
         task.answer = answer
-        while self._tasks and (ready := self._tasks[0].answer) is not None and not self._done:
+        while self._tasks and (ready := self._tasks[0].answer) is not None and not self._lifecycle.over:
             self._tasks.popleft()
             self.send_data(ready)
         if len(self._tasks) < self.factory.concurrency:
@@ -99,13 +99,13 @@ class Responder(SodiumServerProtocol):
     def _failed(self, reason: Failure) -> None:
         if self._over and not reason.check(CancelledError):
             self._log.failure("a request failed after its connection was over", reason)
-        if self._done:
+        if self._lifecycle.over:
             return
         self._log.failure(
             "a request of {login} from {peer} failed; the connection is closed",
             reason,
             login=ascii(self.peer.login),
-            peer=self._peer(),
+            peer=self._describe_peer(),
         )
         self._close(reason.value)
 

@@ -1,39 +1,37 @@
 """
-The protocol on Twisted: a Protocol for each side, made by the factories of :mod:`sodiumtwist.protocol.factories`.
+A server's end: one core connection, and what the server decides about its client.
 
-An application subclasses :class:`SodiumServerProtocol` or :class:`SodiumClientProtocol`, overrides
-the hooks ``authenticated``, ``payload_received`` and ``connection_lost``, and sends with
-``send_data``; :class:`~sodiumtwist.protocol.base.SodiumProtocol` has what is common to both.
+An application subclasses :class:`SodiumServerProtocol`, overrides the hooks ``authenticated``, ``payload_received``
+and ``connection_lost``, and sends with ``send_data``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
-from typing import Any
+from collections.abc import Iterable
 
-from twisted.cred.credentials import UsernamePassword
-from twisted.cred.error import LoginFailed
-from twisted.cred.portal import Portal
-from twisted.internet.defer import CancelledError, Deferred, TimeoutError, maybeDeferred
+from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionAborted
 from twisted.python.failure import Failure
 
-from ..admission.checkers import LoginNotChecked, LoginRefused, fit_for_log
+from ..admission.decision import Decision, Stake, Verdict
+from ..admission.limits import TurnedAway, speaks_for_others
 from ..core.connection import ServerConnection
-from ..core.errors import AuthenticationFailed, DecryptionFailed, RemoteProtocolError, ReplayDetected
+from ..core.errors import AuthenticationFailed, DecryptionFailed, RemoteProtocolError
 from ..core.events import AuthenticationRequested, Event, KeyProven
-from ..core.wire import SEALED_CLIENT_AUTH_SIZE
-from ..describe import describe_tls_error
-from ..interfaces import ISodiumAvatar, Peer
+from ..describe import describe_address, describe_tls_error
+from ..interfaces import Peer
 from .base import SodiumProtocol
 from .context import ServerContext
+from .lifecycle import Stage, Turn
+from .reading import LOGIN
 from .sockets import READ_SIZE
 
 #: Seconds that closing may take with a peer that was not let in.
 REFUSED_CLOSING_TIME = 1.0
 
-TOO_MANY_FAILED = "too many logins failed, and none is checked for now"
+
+class NoRoom(AuthenticationFailed):
+    """Turned away for a limit, which is counted and not logged one by one."""
 
 
 class SodiumServerProtocol(SodiumProtocol):
@@ -53,141 +51,138 @@ class SodiumServerProtocol(SodiumProtocol):
 
     factory: ServerContext
     peer: Peer | None = None
-
-    _connection: ServerConnection
-    _first_read = SEALED_CLIENT_AUTH_SIZE
     login: str | None = None
 
-    _checking = False
-    # Who the client is, from when its login is accepted until it is let in; in between it may have to prove its key.
-    _claimed: Peer | None = None
-    _fingerprint = b""
-    _deciding: Deferred[Any] | None = None
-    _logout: Callable[[], object] | None = None
-    _turned_away = False
-    _greeting = False
-    _closes_quickly = False
+    _connection: ServerConnection
+    _decision: Decision | None = None
 
-    def _handshake_event(self, event: Event) -> None:
-        if isinstance(event, KeyProven):
-            self.factory.admission.opened(self)
-            remembering = Deferred.fromCoroutine(self._remember())
-            remembering.addTimeout(self.factory.timeouts.authentication, self._clock)
-            self._deciding = remembering
-            remembering.addCallbacks(self._accept_proven, self._reject)
-            remembering.addErrback(self._accept_failed)
+    def connectionMade(self) -> None:
+        self.factory.connections.add(self)
+        super().connectionMade()
+        self._unplaced = speaks_for_others(self.transport)
+        self._turn_away(self.factory.admission.arrived(self))
+
+    def _find_place(self) -> None:
+        self._unplaced = False
+        self._turn_away(self.factory.admission.note_address(self))
+
+    @staticmethod
+    def _turn_away(turned_away: Iterable[TurnedAway[SodiumServerProtocol]]) -> None:
+        for one in turned_away:
+            one.end.abort(NoRoom(f"turned away: {one.why}"))
+
+    # Letting in
+
+    def _take_event(self, event: Event) -> None:
+        if isinstance(event, AuthenticationRequested):
+            self._ask(event)
+        elif isinstance(event, KeyProven):
+            self._ask_memory()
+        else:
+            super()._take_event(event)
+
+    def _ask(self, claim: AuthenticationRequested) -> None:
+        """A login is to be decided on."""
+        address, admission = self.transport.getPeer(), self.factory.admission
+        self.login = claim.login
+        blocking = admission.blocked_addresses or admission.blocked_logins
+        may_try = not blocking or admission.may_try(address, claim.login)
+        self._decision = Decision(self.factory, claim, address)
+        self._await(self._decision.decide(claim, may_try))
+
+    def _await(self, verdict: Deferred[Verdict]) -> None:
+        verdict.addCallback(self._decided).addErrback(self._deciding_failed)
+        if self._decision is not None and self._decision.is_open:
+            # It takes its time: it keeps its place meanwhile, and what comes behind it waits.
+            self._lifecycle.take(Turn.ASKED)
+            self.factory.admission.hold_place(self)
+
+    def _ask_memory(self) -> None:
+        """The client has shown that the key is its own: its handshake can be remembered, and it be let in."""
+        assert self._decision is not None
+        # What has come with the proof is served when all is decided.
+        self._reading.stop(LOGIN)
+        self._await(self._decision.remember(self.factory.timeouts.authentication, self._clock))
+
+    def _decided(self, verdict: Verdict) -> None:
+        if self._lifecycle.over:
             return
-        assert isinstance(event, AuthenticationRequested)
-        self.login = event.login
-        self._fingerprint = event.fingerprint
-        self.factory.admission.opened(self)
-        deciding = Deferred.fromCoroutine(self._decide(event))
-        self._deciding = deciding
-        deciding.addCallbacks(self._accept, self._reject)
-        deciding.addErrback(self._accept_failed)
+        if self._reading.reasons:
+            self._reading.allow(LOGIN)
+        peer = verdict.peer
+        if peer is not None:
+            if self._pumping:
+                self._let_in(peer)
+            else:
+                self._pump(begin=lambda: self._let_in(peer))
+            return
+        if verdict.failure is not None:
+            where = self._describe_peer()
+            self._log.failure("the login of {peer} could not be checked", verdict.failure, peer=where)
+        if verdict.failed:
+            for end in self.factory.admission.failed(self.transport.getPeer(), self.login):
+                end.stop_checking()
+        if verdict.unseen:
+            self._connection.ignore()
+            self._wait_for_more()
+            self._regulate()
+            return
+        if self._connection.undecided:
+            self._connection.reject()
+        self._close(verdict.error)
 
-    async def _decide(self, event: AuthenticationRequested) -> Peer:
-        """
-        Find out whether the client may come in; what costs little comes first.
-
-        :return: who it is.
-        :raises ReplayDetected: when its handshake was accepted before.
-        :raises twisted.cred.error.UnauthorizedLogin: when login, passphrase or key are wrong.
-        """
+    def _let_in(self, peer: Peer) -> None:
         factory = self.factory
-        peer = Peer(event.login, event.public_key, self.transport.getPeer())
-        if await maybeDeferred(factory.replays.knows, event.fingerprint):
-            raise ReplayDetected()
-        if not factory.admission.may_try(peer.address, event.login):
-            raise LoginNotChecked(TOO_MANY_FAILED)
-        keys = factory.authorized_keys
-        if keys is not None and not keys.allows(event.public_key, event.login):
-            raise LoginRefused(f"the key {event.public_key.hex()} is not authorized, or not for this login")
-        if factory.checker is not None:
-            credentials = UsernamePassword(event.login.encode(), event.passphrase.encode())
-            self._checking = True
-            if isinstance(factory.checker, Portal):
-                peer = replace(peer, avatar=await self._log_in(factory.checker, credentials, peer))
-            else:
-                await maybeDeferred(factory.checker.requestAvatarId, credentials)
-            self._checking = False
-        if keys is None:
-            await self._remember()
-        # Else when the key is proven: before, anybody could fill the memory who knows a client's public key.
-        return peer
-
-    async def _remember(self) -> None:
-        if not await maybeDeferred(self.factory.replays.remember, self._fingerprint):
-            raise ReplayDetected()
-
-    def _log_in(self, portal: Portal, credentials: UsernamePassword, peer: Peer) -> Deferred[Any]:
-        """Log in at a portal, which goes on when nobody waits any more; who is in by then is logged out."""
-        avatar: Deferred[Any] = Deferred(lambda cancelled: None)
-
-        def logged_in(result: tuple[object, Any, Callable[[], object]]) -> None:
-            try:
-                _, made, self._logout = result
-            except (TypeError, ValueError):
-                failed(Failure())
+        if self._connection.undecided:
+            self._greeting = True
+            prove = factory.authorized_keys is not None
+            self._connection.accept(self._clock.seconds(), factory.message, prove)
+            self._outbox.flush()  # it does not wait for what the application does first
+            if prove:
+                self._wait_for_more()
                 return
-            if avatar.called:
-                self._log_out()
-            else:
-                avatar.callback(made)
+        self.peer = peer
+        if self._decision.logout is None:  # type: ignore[union-attr]  # there was one
+            self._decision = None
+        factory.admission.admitted(self)
+        where = describe_address(self.transport.getPeer())
+        self._log.info("{peer} is authenticated as {login}", peer=where, login=ascii(peer.login))
+        self._below.read_up_to(READ_SIZE)
+        if self._reading.reasons:
+            self._writing_changed()  # streams go on reading where strangers do not
+        self._now_authenticated()
 
-        def failed(reason: Failure) -> None:
-            if not avatar.called:
-                avatar.errback(reason)
+    def _wait_for_more(self) -> None:
+        """It is not let in, or not yet."""
+        self._lifecycle.take(Turn.ANSWERED)
+        self.factory.admission.release_place(self)
 
-        maybeDeferred(portal.login, credentials, peer, ISodiumAvatar).addCallbacks(logged_in, failed)
-        return avatar
+    def _deciding_failed(self, reason: Failure) -> None:
+        if reason.check(RemoteProtocolError):
+            self._close(reason.value)
+        else:
+            self._application_failed(reason, reason.value)
 
-    def _log_out(self) -> None:
-        logout, self._logout = self._logout, None
-        if logout is not None:
-            maybeDeferred(logout).addErrback(
-                lambda reason: self._log.failure("the logout of {login} failed", reason, login=ascii(self.login))
-            )
-
-    def check_no_longer(self) -> None:
+    def stop_checking(self) -> None:
         """Refuse the login that is being checked: too many have failed meanwhile."""
-        if self._deciding is not None:
-            self._checking = False
-            self._deciding.cancel()
+        if self._decision is not None:
+            self._decision.cancel()
 
-    def _accept(self, peer: Peer) -> None:
-        self._deciding = None
-        if self._done:
-            return
-        self._claimed = peer
-        if self._pumping:
-            self._let_in()
-        else:
-            self._pump(self._connection.events(self._clock.seconds()), self._let_in)
+    def _not_open(self) -> None:
+        stage = self._lifecycle.stage
+        if stage is Stage.ADMITTING and self._connection.buffered:
+            # What has come behind a login that is not decided on must wait.
+            self._reading.stop(LOGIN)
+        super()._not_open()
+        if stage is Stage.HANDSHAKE or stage is Stage.ADMITTING:
+            self._below.read_up_to(self._connection.wanted or READ_SIZE)
 
-    def _let_in(self) -> None:
-        prove = self.factory.authorized_keys is not None
-        self._greeting = True
-        self._write([self._connection.accept(self._clock.seconds(), self.factory.message, prove)])
-        super()._flush()
-        if prove:
-            self.factory.admission.stranger_again(self)
-        else:
-            self._serve()
+    # Sending
 
-    def _accept_proven(self, _: None) -> None:
-        self._deciding = None
-        if self._done:
-            return
-        if self._pumping:
-            self._serve()
-        else:
-            self._pump(self._connection.events(self._clock.seconds()), self._serve)
+    def _stops_reading_when_blocked(self) -> bool:
+        return True
 
-    def _flush(self) -> None:
-        super()._flush()
-        if not self._pumping:
-            self._greeting = False
+    # Ending
 
     def abort(self, error: BaseException | None = None) -> None:
         """
@@ -196,117 +191,39 @@ class SodiumServerProtocol(SodiumProtocol):
 
         :param error: what ``connection_lost`` shall give as the reason.
         """
-        if not self._greeting or self._done:
+        if not self._greeting or self._lifecycle.over:
             super().abort(error)
             return
         self._greeting = False
-        self._closes_quickly = True
-        self._corked, self._corked_size = [], 0
-        self._outgoing.clear()
-        self._close(error or ConnectionAborted())
-
-    def _serve(self) -> None:
-        self.peer, self._claimed = self._claimed, None
-        assert self.peer is not None
-        self._read_up_to(READ_SIZE)
-        self.factory.admission.admitted(self)
-        self._log.info("{peer} is authenticated as {login}", peer=self._peer(), login=ascii(self.peer.login))
-        self._now_authenticated()
-
-    def _accept_failed(self, reason: Failure) -> None:
-        if reason.check(RemoteProtocolError):
-            self._close(reason.value)
-        else:
-            self._application_failed(reason, reason.value)
-
-    def _reject(self, reason: Failure) -> None:
-        self._deciding = None
-        if self._done:
-            return
-        self._checking = False
-        if self._claimed is not None:
-            if reason.check(ReplayDetected):
-                self._close(ReplayDetected("the same handshake was accepted a moment ago"))
-                return
-        elif reason.check(ReplayDetected):
-            self._connection.ignore()
-            self.factory.admission.stranger_again(self)
-            self._regulate()
-            return
-        else:
-            self._connection.reject()
-        if reason.check(LoginNotChecked):
-            why = str(reason.value)
-        elif reason.check(CancelledError):
-            why = TOO_MANY_FAILED
-        elif reason.check(LoginFailed):
-            self.factory.admission.failed(self.transport.getPeer(), self.login)
-            # What other checkers say may hold anything.
-            why = str(reason.value) if reason.check(LoginRefused) else "login or passphrase is wrong"
-        elif reason.check(TimeoutError):
-            why = "the handshake could not be remembered in time"
-        elif reason.check(OSError):
-            why = f"the login could not be checked: {ascii(str(reason.value))}"
-        else:
-            self._log.failure("the login of {peer} could not be checked", fit_for_log(reason), peer=self._peer())
-            why = "the login could not be checked"
-        self._close(AuthenticationFailed(why))
-
-    def _must_pause(self) -> bool:
-        # What has come behind an undecided login must do, and nothing is served before the end of that.
-        if self._deciding is not None and (self._claimed is not None or self._connection.buffered):
-            return True
-        return self._paused or (self._write_blocked and self._producer is None)
-
-    def connectionMade(self) -> None:
-        self.factory.connections.add(self)
-        super().connectionMade()
-        self.factory.admission.arrived(self)
-
-    def dataReceived(self, data: bytes) -> None:
-        """Bytes came, cut anywhere."""
-        if self.peer is not None:
-            super().dataReceived(data)
-            return
-        self.factory.admission.note_address(self)
-        super().dataReceived(data)
-        if self.peer is None:
-            self._read_up_to(max(1, SEALED_CLIENT_AUTH_SIZE - self._connection.buffered))
-
-    def turn_away(self, why: str) -> None:
-        """
-        Close at once, for a limit that was reached.
-
-        :param why: what ``connection_lost`` shall say.
-        """
-        self._turned_away = True
-        self.abort(AuthenticationFailed(f"turned away: {why}"))
+        self._connection.drop_unsent()
+        self._close(error or ConnectionAborted(), REFUSED_CLOSING_TIME)
 
     def _closing_time(self) -> float:
-        return super()._closing_time() if self.is_authenticated and not self._closes_quickly else REFUSED_CLOSING_TIME
+        return super()._closing_time() if self.is_authenticated else REFUSED_CLOSING_TIME
 
-    def _lost(self, reason: Failure) -> None:
+    def _before_connection_lost(self, reason: Failure, peer_left: bool) -> None:
         self.factory.connections.discard(self)
         self.factory.admission.left(self)
-        if self._deciding is not None:
-            self._deciding.cancel()
-        if self.peer is None and (self._peer_left or isinstance(self._error, DecryptionFailed)):
-            # Who leaves without waiting to hear must not guess for free; nor who claims keys.
-            if self._checking:
-                self.factory.admission.failed(self.transport.getPeer(), self.login)
-            elif self._claimed is not None:
-                self.factory.admission.failed(self.transport.getPeer(), None)
-        self._checking = False
-        self._log_out()
+        decision = self._decision
+        if decision is not None:
+            stake = decision.stake
+            decision.cancel()
+            if stake is not Stake.NOTHING and (peer_left or isinstance(self._error, DecryptionFailed)):
+                # Who leaves without waiting to hear must not guess for free; nor who claims keys.
+                login = self.login if stake is Stake.LOGIN else None
+                for end in self.factory.admission.failed(self.transport.getPeer(), login):
+                    end.stop_checking()
+            decision.log_out()
+            self._decision = None
         if self.peer is None:
-            if self._turned_away:
-                return
-            why = describe_tls_error(reason.value) or reason.getErrorMessage()
-            if self.login is None:
-                self._log.info("refused {peer}: {reason}", peer=self._peer(), reason=why)
-            else:
-                self._log.info(
-                    "refused {peer} as {login}: {reason}", peer=self._peer(), login=ascii(self.login), reason=why
-                )
+            if not isinstance(self._error, NoRoom):
+                self._log_refusal(describe_tls_error(reason.value) or reason.getErrorMessage())
         elif reason.check(RemoteProtocolError):
-            self._log.info("dropped {peer}: {reason}", peer=self._peer(), reason=reason.getErrorMessage())
+            self._log.info("dropped {peer}: {reason}", peer=self._describe_peer(), reason=reason.getErrorMessage())
+
+    def _log_refusal(self, why: str) -> None:
+        where = self._describe_peer()
+        if self.login is None:
+            self._log.info("refused {peer}: {reason}", peer=where, reason=why)
+        else:
+            self._log.info("refused {peer} as {login}: {reason}", peer=where, login=ascii(self.login), reason=why)

@@ -1,5 +1,6 @@
 """
-What a connection can do and know only where its transport is a socket, and the sizes that suit one.
+The transport of a connection: what can be done with it that Twisted has no words for, and the sizes that suit a
+socket. Whatever here reaches into Twisted's objects does so nowhere else in the package.
 """
 
 from __future__ import annotations
@@ -8,6 +9,8 @@ import errno
 import fcntl
 import sys
 import termios
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, TypeGuard
 
 from twisted.internet.abstract import FileDescriptor
@@ -15,7 +18,8 @@ from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import ITransport
 
 from ..core.wire import PDU_OVERHEAD
-from ..interfaces import ISodiumTransport
+from ..interfaces import ISodiumTransport, IStreamTransport
+from .producers import WriteGate
 
 #: How many bytes are read from a socket at once, where Twisted takes 65536: a whole PDU of the
 #: largest chunks that our programs send, and with what a ``bytes`` object has on top still less than
@@ -44,44 +48,123 @@ def half_closes(transport: ITransport) -> bool:
     return is_bare_socket(transport) or ISodiumTransport.providedBy(transport)
 
 
-def unsent(transport: Any) -> int:
+class TransportBelow:
     """
-    Tell how many bytes a socket's transport still holds, its kernel's buffer included; 0 where that
-    can't be known.
-    """
-    try:
-        waiting = fcntl.ioctl(transport.getHandle(), termios.TIOCOUTQ, bytes(4))
-    except (AttributeError, TypeError, OSError):
-        return 0
-    return int.from_bytes(waiting, sys.byteorder) + len(transport.dataBuffer)
+    A connection's transport.
 
-
-def send_at_once(transport: Any, data: bytes) -> bytes:
+    :param transport: a socket's, TLS's, or one of ours.
+    :ivar transport: it.
     """
-    Give a socket what it takes now, without waiting for the reactor to find it ready: that saves the
-    reactor a round, and the peer gets to work earlier.
 
-    :param transport: a bare socket's. When it still holds what was written before, or may not write, nothing
-        is sent.
-    :return: what is left to be written.
-    :raises ConnectionLost: when the connection is broken, which a socket tells once: the reactor would read an
-        end in order instead.
-    """
-    if (
-        transport.dataBuffer
-        or transport._tempDataLen
-        or not transport.connected
-        or getattr(transport, "TLS", False)
-        or getattr(transport, "_aborting", False)
-        or getattr(transport, "_sendmsgQueue", None)
-    ):
-        return data
-    try:
-        return data[transport.getHandle().send(data) :]
-    except (BlockingIOError, InterruptedError, BrokenPipeError):
-        # A pipe is broken, too, where the peer has closed in order before; the reactor reads that.
-        return data
-    except OSError as error:
-        if error.errno == errno.ENOBUFS:
+    __slots__ = ("_gated", "transport")
+
+    def __init__(self, transport: IStreamTransport) -> None:
+        self.transport = transport
+        self._gated = False
+
+    @property
+    def is_bare_socket(self) -> bool:
+        """Whether what is written to it goes to a socket as it is. ``startTLS`` ends that."""
+        return is_bare_socket(self.transport)
+
+    def send_small_packets(self) -> None:
+        """Have no packet wait for others to fill it up: what belongs together is written together."""
+        set_no_delay = getattr(self.transport, "setTcpNoDelay", None)
+        if set_no_delay is not None:
+            with suppress(OSError):  # some Twisted versions have it for UNIX sockets, which have not
+                set_no_delay(True)
+
+    def read_up_to(self, size: int) -> None:
+        """
+        Read no more than this at once.
+
+        :param size: in bytes. Transports that are no sockets don't know such a size.
+        """
+        # Twisted documents bufferSize as the class's; an instance may have its own, which it looks up each time.
+        if hasattr(self.transport, "bufferSize"):
+            self.transport.bufferSize = size
+
+    def open_gate(self, gate: WriteGate, close: Callable[[], None]) -> None:
+        """
+        Begin to write.
+
+        :param gate: is told when the transport takes no more, and when it does again.
+        :param close: closes in order.
+        """
+        self.transport.registerProducer(gate, True)
+        self._gated = True
+        if is_bare_socket(self.transport):
+            # Twisted cuts what it holds into pieces of this size for each call of send().
+            self.transport.SEND_LIMIT = SEND_SIZE
+        else:
+            # The loseConnection of TLS and the like waits until the producer unregisters that we are to them. Who
+            # has only the transport, as ClientService does, would wait for ever.
+            self.transport.loseConnection = close  # type: ignore[method-assign]
+
+    def close_gate(self) -> None:
+        """Write no more: a producer that stays registered keeps Twisted from closing."""
+        if self._gated:
+            self._gated = False
+            vars(self.transport).pop("loseConnection", None)
+            self.transport.unregisterProducer()
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether somebody has closed the transport itself."""
+        return bool(getattr(self.transport, "disconnecting", False))
+
+    def half_closes(self) -> bool:
+        """Tell whether it can end one direction and leave the other."""
+        return half_closes(self.transport)
+
+    def abort(self) -> None:
+        """Close at once, where the transport can; else as soon as it can."""
+        abort = getattr(self.transport, "abortConnection", None) or self.transport.loseConnection
+        abort()
+
+    def unsent(self) -> int:
+        """
+        Tell how many bytes a socket's transport still holds, its kernel's buffer included; 0 where that
+        can't be known.
+        """
+        transport: Any = self.transport
+        try:
+            waiting = fcntl.ioctl(transport.getHandle(), termios.TIOCOUTQ, bytes(4))
+        except (AttributeError, TypeError, OSError):
+            return 0
+        # What the kernel has, and what Twisted has not given to it yet.
+        return int.from_bytes(waiting, sys.byteorder) + len(transport.dataBuffer)
+
+    def send_at_once(self, data: bytes) -> bytes:
+        """
+        Give a socket what it takes now, without waiting for the reactor to find it ready: that saves the
+        reactor a round, and the peer gets to work earlier.
+
+        :param data: to send. When the transport still holds what was written before, or may not write,
+            nothing is sent. The transport is a bare socket's.
+        :return: what is left to be written.
+        :raises ConnectionLost: when the connection is broken, which a socket tells once: the reactor would read an
+            end in order instead.
+        """
+        transport: Any = self.transport
+        if (
+            # Bytes that Twisted holds go first: those it was given, and those it has begun to send.
+            transport.dataBuffer
+            or transport._tempDataLen
+            or not transport.connected
+            # startTLS was called meanwhile: what we have is to be encrypted first.
+            or getattr(transport, "TLS", False)
+            or getattr(transport, "_aborting", False)
+            # A UNIX socket has file descriptors to send with the next bytes.
+            or getattr(transport, "_sendmsgQueue", None)
+        ):
             return data
-        raise ConnectionLost(str(error)) from None
+        try:
+            return data[transport.getHandle().send(data) :]
+        except (BlockingIOError, InterruptedError, BrokenPipeError):
+            # A pipe is broken, too, where the peer has closed in order before; the reactor reads that.
+            return data
+        except OSError as error:
+            if error.errno == errno.ENOBUFS:
+                return data
+            raise ConnectionLost(str(error)) from None

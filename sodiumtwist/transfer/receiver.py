@@ -119,7 +119,7 @@ class UploadReceiver(SodiumServerProtocol):
     def _written(self, _: None, batch: list[bytes]) -> None:
         if self._end_seen and not self._waiting:
             self._finish_upload()
-        if self.is_authenticated and not self._done:
+        if self.is_authenticated and not self._lifecycle.over:
             for payload in batch:
                 self.send_data(acknowledgement(len(payload)))
 
@@ -127,14 +127,14 @@ class UploadReceiver(SodiumServerProtocol):
         self._waiting.clear()
         why = describe_os_error(reason.value) if isinstance(reason.value, OSError) else reason.getErrorMessage()
         if not reason.check(OSError, CancelledError):
-            self._log.failure("cannot store an upload from {peer}", reason, peer=self._peer())
+            self._log.failure("cannot store an upload from {peer}", reason, peer=self._describe_peer())
         if self._broken is None:
             self._broken = why
-        if self._reason is None and not self._done:
+        if self._reason is None and not self._lifecycle.over:
             self._log.error(
                 "cannot store an upload of {login} from {peer}: {reason}",
                 login=ascii(self.peer.login),
-                peer=self._peer(),
+                peer=self._describe_peer(),
                 reason=why,
             )
             self.abort(reason.value)
@@ -153,7 +153,10 @@ class UploadReceiver(SodiumServerProtocol):
         outcome = self._upload.finish()
         self.factory.receiving.discard(self)
         self._log.info(
-            "upload of {login} from {peer}: {outcome}", login=ascii(self.peer.login), peer=self._peer(), outcome=outcome
+            "upload of {login} from {peer}: {outcome}",
+            login=ascii(self.peer.login),
+            peer=self._describe_peer(),
+            outcome=outcome,
         )
 
     def connection_lost(self, reason: Failure) -> None:
@@ -196,7 +199,7 @@ class UploadReceiver(SodiumServerProtocol):
         self._log.warn(
             "upload of {login} from {peer} broke off: {reason}; kept {outcome}",
             login=ascii(self.peer.login),
-            peer=self._peer(),
+            peer=self._describe_peer(),
             reason=why,
             outcome=outcome,
         )

@@ -19,6 +19,7 @@ from sodiumtwist import AuthenticationFailed, AuthenticationTimeout, SodiumServe
 
 from ..alone import CLIENT_AUTH_SIZE, OVERHEAD, SERVER_HELO_SIZE, AloneTestCase
 from ..checkers import AnyChecker, AvatarId, LateChecker
+from ..core.peers import wire_of
 from ..pair import (
     BUFFER_SIZE,
     LOGIN,
@@ -41,7 +42,7 @@ class LateCheckerTests(AloneTestCase):
         """CLIENT_AUTH and early payloads were received, and the checker was asked."""
         self.checker = LateChecker()
         self.start_server(protocol, self.checker, orderly)
-        self.feed(self.peer_client.initiate(), self.peer_data(*early))
+        self.feed(wire_of(self.peer_client.initiate), self.peer_data(*early))
         self.assertEqual(len(self.checker.answers), 1)
         self.assertEqual((self.protocol.calls, self.transport.writes), ([], []))
         return self.checker.answers[0]
@@ -191,7 +192,7 @@ class LateCheckerTests(AloneTestCase):
         ]
         for decide, error in ways:
             self.start_server(checker=AnyChecker(decide))
-            self.feed(self.peer_client.initiate())
+            self.feed(wire_of(self.peer_client.initiate))
             if error is None:
                 self.assertEqual(self.protocol.calls, ["authenticated"])
                 assert isinstance(self.protocol, RecordingServer) and self.protocol.peer is not None
@@ -246,7 +247,7 @@ class LateCheckerTests(AloneTestCase):
         """Its answer to a client that left is dropped."""
         answer: Deferred[AvatarId] = Deferred()
         self.start_server(checker=AnyChecker(lambda credentials: answer))
-        self.feed(self.peer_client.initiate())
+        self.feed(wire_of(self.peer_client.initiate))
         self.transport.lose(ConnectionDone())
         answer.callback(LOGIN.encode())
         self.assert_lost(ConnectionDone)

@@ -4,7 +4,7 @@ How many connections, and how many tries.
 
 from __future__ import annotations
 
-from collections.abc import Sized
+from collections.abc import Iterable, Sized
 from dataclasses import fields
 from typing import cast
 
@@ -19,7 +19,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from sodiumtwist import LocalProtocolError
 from sodiumtwist.admission import failed_logins
-from sodiumtwist.admission.limits import Admission, Limits, network
+from sodiumtwist.admission.limits import Admission, Limits, TurnedAway, network
 
 from ..logs import logged
 
@@ -85,7 +85,7 @@ class AdmissionTestCase(SynchronousTestCase):
         self.events = logged(self)
 
     def start(self, limits: Limits) -> None:
-        self.admission = Admission(limits, lambda: self.clock)
+        self.admission: Admission[FakeEnd] = Admission(limits, lambda: self.clock)
 
     def log(self) -> list[str]:
         """The lines since the last call."""
@@ -93,11 +93,21 @@ class AdmissionTestCase(SynchronousTestCase):
         self.seen, seen = len(texts), self.seen
         return texts[seen:]
 
+    def turn_away(self, turned_away: Iterable[TurnedAway[FakeEnd]]) -> None:
+        """Do what is asked for."""
+        for one in turned_away:
+            one.end.turn_away(one.why)
+
+    def failed(self, address: IAddress, login: str | None) -> None:
+        """A login was wrong."""
+        for end in self.admission.failed(address, login):
+            end.check_no_longer()
+
     def arrive(self, host: str = "192.0.2.1", authenticated: bool = False) -> FakeEnd:
         end = FakeEnd(at(host))
-        self.admission.arrived(end)
+        self.turn_away(self.admission.arrived(end))
         if authenticated and end.turned_away is None:
-            self.admission.opened(end)
+            self.admission.hold_place(end)
             self.admission.admitted(end)
         return end
 
@@ -139,7 +149,7 @@ class ConnectionTests(AdmissionTestCase):
         strangers = [self.arrive() for _ in range(3)]
         honest = self.arrive()
         self.assertEqual(strangers[0].turned_away, "there are 3 unauthenticated connections already")
-        self.admission.opened(honest)
+        self.admission.hold_place(honest)
         more = [self.arrive() for _ in range(4)]
         self.assertEqual([end.turned_away is None for end in [*strangers, *more]], [False] * 5 + [True] * 2)
         self.assertEqual([end.turned_away for end in [*inside, honest]], [None] * 6)
@@ -156,12 +166,12 @@ class ConnectionTests(AdmissionTestCase):
         self.assertIsNotNone(strangers[0].turned_away)
         self.assertEqual((inside.turned_away, strangers[1].turned_away), (None, None))
 
-    def test_stranger_again(self) -> None:
+    def test_release_place(self) -> None:
         """Who was ignored, or has a key to prove, makes room like any stranger."""
         self.start(Limits(unauthenticated=1))
         end = self.arrive()
-        self.admission.opened(end)
-        self.admission.stranger_again(end)
+        self.admission.hold_place(end)
+        self.admission.release_place(end)
         self.assertIsNone(self.arrive().turned_away)
         self.assertIsNotNone(end.turned_away)
 
@@ -170,7 +180,7 @@ class ConnectionTests(AdmissionTestCase):
         self.start(Limits(unauthenticated=2))
         ends = [self.arrive() for _ in range(2)]
         for end in ends:
-            self.admission.opened(end)
+            self.admission.hold_place(end)
         self.assertIsNotNone(self.arrive().turned_away)
         self.assertEqual([end.turned_away for end in ends], [None, None])
 
@@ -196,13 +206,13 @@ class ConnectionTests(AdmissionTestCase):
         ends = [self.arrive("127.0.0.1") for _ in range(2)]
         for end in ends:
             end.comes_from(at("192.0.2.1"))
-            self.admission.note_address(end)
+            self.turn_away(self.admission.note_address(end))
         third = self.arrive("127.0.0.1")
         self.assertIsNone(third.turned_away)
         third.comes_from(at("192.0.2.1"))
-        self.admission.note_address(third)
+        self.turn_away(self.admission.note_address(third))
         self.assertIn("192.0.2.1", str(third.turned_away))
-        self.admission.note_address(third)
+        self.turn_away(self.admission.note_address(third))
         for end in [*ends, third]:
             self.admission.left(end)
         self.assertEqual(self.admission._counts, {})
@@ -217,7 +227,7 @@ class ConnectionTests(AdmissionTestCase):
             wrapper.transport = end.transport
             # It provides all that a transport does, though its class does not say so.
             end.transport = cast(ITransport, wrapper)
-            self.admission.arrived(end)
+            self.turn_away(self.admission.arrived(end))
             ends.append(end)
         self.assertEqual([end.turned_away is None for end in ends], [True, False])
 
@@ -225,7 +235,7 @@ class ConnectionTests(AdmissionTestCase):
         self.start(Limits(per_address=1))
         for _ in range(3):
             end = FakeEnd(UNIXAddress(None))
-            self.admission.arrived(end)
+            self.turn_away(self.admission.arrived(end))
             self.assertIsNone(end.turned_away)
 
     def test_nothing_is_left(self) -> None:
@@ -235,7 +245,7 @@ class ConnectionTests(AdmissionTestCase):
         for number in range(100):
             end = self.arrive(f"192.0.2.{number % 5}", authenticated=number % 3 == 0)
             if number % 4 == 0 and end.turned_away is None:
-                self.admission.opened(end)
+                self.admission.hold_place(end)
             ends.append(end)
         for end in ends:
             self.admission.left(end)
@@ -251,7 +261,7 @@ class FailureTests(AdmissionTestCase):
         """One try with the wrong passphrase; return whether it was checked."""
         if not self.admission.may_try(at(host), login):
             return False
-        self.admission.failed(at(host), login)
+        self.failed(at(host), login)
         return True
 
     def test_by_address(self) -> None:
@@ -311,13 +321,13 @@ class FailureTests(AdmissionTestCase):
         for host, login in (("192.0.2.1", "a"), ("192.0.2.1", "b"), ("192.0.2.2", "a"), ("192.0.2.2", "c")):
             end = self.arrive(host)
             end.login = login
-            self.admission.opened(end)
+            self.admission.hold_place(end)
             ends.append(end)
         for number in range(2):
-            self.admission.failed(at("192.0.2.1"), f"{number}")
+            self.failed(at("192.0.2.1"), f"{number}")
         self.assertEqual([end.given_up for end in ends], [1, 1, 0, 0])
         for number in range(3):
-            self.admission.failed(at(f"192.0.2.{10 + number}"), "a")
+            self.failed(at(f"192.0.2.{10 + number}"), "a")
         self.assertEqual([end.given_up for end in ends], [2, 1, 1, 0])
 
     def test_bounded(self) -> None:
@@ -326,8 +336,8 @@ class FailureTests(AdmissionTestCase):
         self.start(Limits(failures_per_address=1, failures_per_login=1))
         for number in range(25):
             self.try_in_vain(f"192.0.2.{number}", f"{number}")
-        self.assertEqual(len(self.admission._by_address._blocked), 10)
-        self.assertEqual(len(self.admission._by_login._blocked), 10)
+        self.assertEqual(len(self.admission._by_address.blocked), 10)
+        self.assertEqual(len(self.admission._by_login.blocked), 10)
         self.assertTrue(self.admission.may_try(at("192.0.2.14"), "14"))
         self.assertFalse(self.admission.may_try(at("192.0.2.15"), "x"))
         self.assertEqual(len(self.clock.getDelayedCalls()), 20)

@@ -14,7 +14,7 @@ from sodiumtwist.core.errors import DecryptionFailed, LocalProtocolError, Remote
 from sodiumtwist.core.events import Event
 from sodiumtwist.core.states import State
 
-from .peers import CLOCK, NOW, Connection, take
+from .peers import CLOCK, NOW, Connection, take, wire_of
 
 
 class ConnectionTestCase(SynchronousTestCase):
@@ -25,11 +25,11 @@ class ConnectionTestCase(SynchronousTestCase):
     def assertCannotSend(self, connection: Connection) -> None:
         """No stream PDU leaves."""
         with self.assertRaises(LocalProtocolError):
-            connection.send_data(b"")
+            wire_of(connection.send_data, b"")
         with self.assertRaises(LocalProtocolError):
-            connection.send_ping(NOW, CLOCK)
+            wire_of(connection.send_ping, NOW, CLOCK)
         with self.assertRaises(LocalProtocolError):
-            connection.send_pong(CLOCK)
+            wire_of(connection.send_pong, CLOCK)
 
     def assertOver(self, connection: Connection) -> None:
         """Closed, and whatever comes or is asked for now gives nothing."""

@@ -43,6 +43,7 @@ from .peers import (
     flip,
     pack_header,
     take,
+    wire_of,
 )
 
 if TYPE_CHECKING:
@@ -129,9 +130,10 @@ class BothSides(ConnectionTestCase):
         sealed = peer.push.pdu(DATA, b"hello" * 100)
         list(connection.receive_data(sealed[:100], NOW))
         list(connection.receive_data(sealed[100:200], NOW))
-        waiting = connection._received
+        waiting = connection._inbox.part
+        self.assertIsNotNone(waiting)
         list(connection.receive_data(sealed[200:300], NOW))
-        self.assertIs(connection._received, waiting)
+        self.assertIs(connection._inbox.part, waiting)
         self.assertEqual(list(connection.receive_data(sealed[300:], NOW)), [DataReceived(b"hello" * 100)])
 
     def test_payload_outlives_what_comes_next(self) -> None:
@@ -150,7 +152,7 @@ class BothSides(ConnectionTestCase):
     def test_pong(self) -> None:
         for body in (CLOCK_BODY, CLOCK_BODY[:12], CLOCK_BODY[:12] + b"junk"):
             connection, peer = self.open()
-            connection.send_ping(NOW + 1, 0)
+            wire_of(connection.send_ping, NOW + 1, 0)
             events = list(connection.receive_data(peer.push.pdu(PONG, body), NOW + 1.5))
             self.assertEqual(events, [PongReceived(CLOCK, 0.5)])
 
@@ -159,7 +161,7 @@ class BothSides(ConnectionTestCase):
         for pdu_type in (PING, PONG):
             for size in (0, 11, 13, 15, 17, 131070):
                 connection, peer = self.open()
-                connection.send_ping(NOW, CLOCK)
+                wire_of(connection.send_ping, NOW, CLOCK)
                 self.assertRefuses(connection, peer.push.message(pack_header(pdu_type, size)), MalformedPDU)
 
     def test_pong_that_no_ping_asked_for(self) -> None:
@@ -169,7 +171,7 @@ class BothSides(ConnectionTestCase):
 
     def test_second_pong_for_one_ping(self) -> None:
         connection, peer = self.open()
-        connection.send_ping(NOW, CLOCK)
+        wire_of(connection.send_ping, NOW, CLOCK)
         segment = peer.push.pdu(PONG, CLOCK_BODY) + peer.push.pdu(PONG, CLOCK_BODY)
         self.assertRefuses(connection, segment, UnexpectedPDU, [PongReceived(CLOCK, 0)])
 
@@ -241,7 +243,7 @@ class BothSides(ConnectionTestCase):
 
     def test_own_bytes_reflected(self) -> None:
         connection, _ = self.open()
-        self.assertRefuses(connection, connection.send_data(b"hello"), DecryptionFailed)
+        self.assertRefuses(connection, wire_of(connection.send_data, b"hello"), DecryptionFailed)
 
     def test_nothing_after_an_error(self) -> None:
         connection, peer = self.open()
@@ -329,24 +331,79 @@ class BothSides(ConnectionTestCase):
 
     def test_close_forgets_the_keys(self) -> None:
         connection, _ = self.open()
-        assert connection._push is not None and connection._pull is not None
-        push, pull = weakref.ref(connection._push), weakref.ref(connection._pull)
+        records = weakref.ref(connection._records)
+        self.assertIsNotNone(records())
         connection.close()
-        self.assertEqual((push(), pull()), (None, None))
+        self.assertIsNone(records())
+
+    def test_close_with_something_to_send(self) -> None:
+        """It can still be taken, and then the keys are forgotten."""
+        connection, peer = self.open()
+        connection.send_data(b"farewell")
+        records = weakref.ref(connection._records)
+        connection.close()
+        self.assertOver(connection)
+        self.assertEqual(peer.pull.pdus(connection.data_to_send()), [(DATA, b"farewell")])
+        self.assertIsNone(records())
+        self.assertEqual((connection.queued, connection.data_to_send()), (0, b""))
+
+    def test_drop_unsent(self) -> None:
+        """What was not handed out is counted, and can be taken back."""
+        connection, peer = self.open()
+        connection.send_data(b"one")
+        connection.send_ping(NOW, CLOCK)
+        self.assertEqual(connection.queued, 3 + 46 + 16 + 46)
+        connection.drop_unsent()
+        self.assertEqual((connection.queued, connection.data_to_send()), (0, b""))
+        self.assertEqual(peer.pull.pdus(wire_of(connection.send_data, b"two")), [(DATA, b"two")])
+        connection.send_data(b"three")
+        records = weakref.ref(connection._records)
+        connection.close()
+        connection.drop_unsent()
+        self.assertEqual((records(), connection.data_to_send()), (None, b""))
 
     # Sending
+
+    def test_sent_together(self) -> None:
+        """What was sent is handed out in its order, as many whole PDUs at once as are asked for, one at the least."""
+        connection, peer = self.open()
+        for payload in (b"one", b"two", b"three", bytes(1000)):
+            connection.send_data(payload)
+        self.assertEqual(connection.queued, 3 + 3 + 5 + 1000 + 4 * 46)
+        opened = []
+        for limit, size in ((1, 49), (49 + 51 - 1, 49), (51, 51), (51, 1046), (51, 0)):
+            sealed = connection.data_to_send(limit)
+            self.assertEqual(len(sealed), size)
+            opened += peer.pull.pdus(sealed)
+        self.assertEqual(opened, [(DATA, payload) for payload in (b"one", b"two", b"three", bytes(1000))])
+        connection.send_data(b"a")
+        connection.send_data(b"b")
+        self.assertEqual(peer.pull.pdus(connection.data_to_send(94)), [(DATA, b"a"), (DATA, b"b")])
+        self.assertEqual(connection.queued, 0)
+
+    def test_what_may_change_is_copied(self) -> None:
+        """Until it is sealed, a buffer is the caller's again; what can't change is kept as it is."""
+        connection, peer = self.open()
+        changing = bytearray(b"before")
+        connection.send_data(changing)
+        connection.send_data(memoryview(changing)[2:])
+        changing[:] = b"behind"
+        self.assertEqual(peer.pull.pdus(connection.data_to_send()), [(DATA, b"before"), (DATA, b"fore")])
+        kept = memoryview(b"--hello--")[2:7]
+        connection.send_data(kept)
+        self.assertIs(connection._queue[0].obj, kept.obj)
 
     def test_send_data(self) -> None:
         connection, peer = self.open()
         for payload in (b"", b"x", b"hello", os.urandom(WINDOW)):
-            sealed = connection.send_data(payload)
+            sealed = wire_of(connection.send_data, payload)
             self.assertEqual(len(sealed), len(payload) + 46)
             self.assertEqual(peer.pull.pdus(sealed), [(DATA, payload)])
 
     def test_send_kinds_of_buffers(self) -> None:
         connection, peer = self.open()
         for payload in (bytearray(b"hello"), memoryview(b"hello"), memoryview(b"--hello--")[2:7]):
-            self.assertEqual(peer.pull.pdus(connection.send_data(payload)), [(DATA, b"hello")])
+            self.assertEqual(peer.pull.pdus(wire_of(connection.send_data, payload)), [(DATA, b"hello")])
 
     def test_send_too_much(self) -> None:
         """It is refused whole, and the stream goes on."""
@@ -356,20 +413,22 @@ class BothSides(ConnectionTestCase):
             self.assertIn(str(size), str(error))
             self.assertIn("131070", str(error))
         self.assertIs(connection.state, State.OPEN)
-        self.assertEqual(peer.pull.pdus(connection.send_data(b"hello")), [(DATA, b"hello")])
+        self.assertEqual(peer.pull.pdus(wire_of(connection.send_data, b"hello")), [(DATA, b"hello")])
 
     def test_send_ping_and_pong(self) -> None:
         connection, peer = self.open()
-        ping, pong = connection.send_ping(NOW, CLOCK), connection.send_pong(CLOCK)
+        ping, pong = wire_of(connection.send_ping, NOW, CLOCK), wire_of(connection.send_pong, CLOCK)
         self.assertEqual((len(ping), len(pong)), (62, 62))
         self.assertEqual(peer.pull.pdus(ping + pong), [(PING, CLOCK_BODY), (PONG, CLOCK_BODY)])
 
     def test_no_fourth_ping(self) -> None:
         connection, peer = self.open()
-        sealed = b"".join(connection.send_ping(NOW, CLOCK) for _ in range(3))
+        sealed = b"".join(wire_of(connection.send_ping, NOW, CLOCK) for _ in range(3))
         with self.assertRaises(LocalProtocolError):
-            connection.send_ping(NOW, CLOCK)
-        self.assertEqual(peer.pull.pdus(sealed + connection.send_data(b"")), [(PING, CLOCK_BODY)] * 3 + [(DATA, b"")])
+            wire_of(connection.send_ping, NOW, CLOCK)
+        self.assertEqual(
+            peer.pull.pdus(sealed + wire_of(connection.send_data, b"")), [(PING, CLOCK_BODY)] * 3 + [(DATA, b"")]
+        )
 
     # Time
 
@@ -395,7 +454,7 @@ class BothSides(ConnectionTestCase):
             lambda peer: peer.push.pdu(PONG, CLOCK_BODY),
         ):
             connection, peer = self.open(timeouts=Timeouts(ping_interval=1000))
-            connection.send_ping(NOW, CLOCK)
+            wire_of(connection.send_ping, NOW, CLOCK)
             list(connection.receive_data(make(peer), NOW + 100))
             self.assertEqual(connection.deadline(), NOW + 280)
 
@@ -408,7 +467,7 @@ class BothSides(ConnectionTestCase):
 
     def test_sending_is_no_activity(self) -> None:
         connection, _ = self.open(timeouts=Timeouts(ping_interval=1000))
-        connection.send_ping(NOW + 100, CLOCK)
+        wire_of(connection.send_ping, NOW + 100, CLOCK)
         self.assertEqual(connection.deadline(), NOW + 180)
 
     def test_reading_paused(self) -> None:
@@ -435,7 +494,7 @@ class BothSides(ConnectionTestCase):
         for now in (NOW + 60, NOW + 120, NOW + 180):
             list(connection.receive_data(peer.push.pdu(DATA), now))
             self.assertIs(connection.ping_due(now), True)
-            connection.send_ping(now, CLOCK)
+            wire_of(connection.send_ping, now, CLOCK)
         list(connection.receive_data(peer.push.pdu(DATA), NOW + 239))
         with self.assertRaises(PongTimeout):
             connection.ping_due(NOW + 240)

@@ -16,7 +16,7 @@ from sodiumtwist.core.events import AuthenticationRequested, DataReceived, Event
 from sodiumtwist.core.keepalive import Timeouts
 from sodiumtwist.core.states import State
 
-from .peers import CLIENT_PAIR, CLOCK, NONCE, NOW, SERVER_PAIR, Connection, flip, new_client
+from .peers import CLIENT_PAIR, CLOCK, NONCE, NOW, SERVER_PAIR, Connection, flip, new_client, wire_of
 
 MANY_PINGS = Timeouts(outstanding_pongs=100)
 
@@ -68,22 +68,22 @@ class Conversation:
     def __init__(self, sayings: Sequence[Saying]) -> None:
         self._pings = sum(isinstance(saying, int) for saying in sayings)
         client, server = self._client(), self.new_server()
-        self.to_server = [client.initiate()]
+        self.to_server = [wire_of(client.initiate)]
         for saying in sayings:
             self.to_server.append(
-                client.send_ping(NOW, saying) if isinstance(saying, int) else client.send_data(saying)
+                wire_of(client.send_ping, NOW, saying) if isinstance(saying, int) else wire_of(client.send_data, saying)
             )
         self.to_client = []
         self.server_events: list[Event] = []
         for event in server.receive_data(b"".join(self.to_server), NOW):
             self.server_events.append(event)
             if isinstance(event, AuthenticationRequested):
-                self.to_client.append(server.accept(NOW, "Hello."))
+                self.to_client.append(wire_of(server.accept, NOW, "Hello."))
             elif isinstance(event, PingReceived):
-                self.to_client.append(server.send_pong(event.timestamp))
+                self.to_client.append(wire_of(server.send_pong, event.timestamp))
             else:
                 assert isinstance(event, DataReceived)
-                self.to_client.append(server.send_data(event.payload[::-1]))
+                self.to_client.append(wire_of(server.send_data, event.payload[::-1]))
         self.client_events = list(client.receive_data(b"".join(self.to_client), NOW))
 
     def _client(self) -> ClientConnection:
@@ -96,9 +96,9 @@ class Conversation:
     def new_client(self) -> ClientConnection:
         """A client to play ``to_client`` to."""
         client = self._client()
-        client.initiate()
+        wire_of(client.initiate)
         for _ in range(self._pings):
-            client.send_ping(NOW, CLOCK)
+            wire_of(client.send_ping, NOW, CLOCK)
         return client
 
     def directions(self) -> list[tuple[Callable[[], Connection], list[bytes], list[Event]]]:
@@ -113,7 +113,7 @@ def let_in(connection: Connection, event: Event) -> None:
     """Accept the login when that is what the event is about."""
     if isinstance(event, AuthenticationRequested):
         assert isinstance(connection, ServerConnection)
-        connection.accept(NOW)
+        wire_of(connection.accept, NOW)
 
 
 def take_some(connection: Connection, events: Iterable[Event], count: int | None) -> Iterator[Event]:

@@ -39,7 +39,7 @@ from sodiumtwist.core.keepalive import Timeouts
 from sodiumtwist.core.states import State
 from sodiumtwist.core.version import RekeyAfter
 
-from .peers import CLIENT_PAIR, CLOCK, DATA, NOW, PING, PONG, SERVER_PAIR, WINDOW, Options, pack_client_auth
+from .peers import CLIENT_PAIR, CLOCK, DATA, NOW, PING, PONG, SERVER_PAIR, WINDOW, Options, pack_client_auth, wire_of
 
 #: How many received bytes may wait when all events were taken.
 BOUNDS = {
@@ -153,7 +153,7 @@ class Ends(RuleBasedStateMachine):
         client = ClientConnection(SERVER_PAIR.public, "username", "passphrase", NOW, CLIENT_PAIR, **options)
         self.client = End(client)
         self.server = End(ServerConnection(SERVER_PAIR, NOW, **options))
-        self.write(self.client, client.initiate())
+        self.write(self.client, wire_of(client.initiate))
         if begun == "stranger":
             self.forge_client_auth()
         elif begun == "undecided":
@@ -307,7 +307,7 @@ class Ends(RuleBasedStateMachine):
             server.ignore()
             assert server.state is State.SILENT
         else:
-            self.write(self.server, server.accept(self.now, "Hello.", prove=decision == "prove"))
+            self.write(self.server, wire_of(server.accept, self.now, "Hello.", prove=decision == "prove"))
             if decision == "accept":
                 self.opened(self.server)
 
@@ -315,7 +315,7 @@ class Ends(RuleBasedStateMachine):
         """Send payloads, and a PING for each ``None``; some of it comes at once, in pieces of these sizes."""
         for saying in sayings:
             if saying is not None:
-                self.write(end, end.connection.send_data(saying))
+                self.write(end, wire_of(end.connection.send_data, saying))
                 end.said.append((DATA, saying))
             elif len(end.pings) < 3:
                 self.ping(end)
@@ -324,14 +324,14 @@ class Ends(RuleBasedStateMachine):
 
     def ping(self, end: AnyEnd) -> None:
         timestamp = CLOCK + len(end.said)
-        self.write(end, end.connection.send_ping(self.now, timestamp))
+        self.write(end, wire_of(end.connection.send_ping, self.now, timestamp))
         end.said.append((PING, timestamp))
         end.pings.append(self.now)
 
     def answer(self, end: AnyEnd) -> None:
         while end.owed and end.may_send:
             timestamp = CLOCK - end.owed
-            self.write(end, end.connection.send_pong(timestamp))
+            self.write(end, wire_of(end.connection.send_pong, timestamp))
             end.said.append((PONG, timestamp))
             end.owed -= 1
 

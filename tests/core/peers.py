@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from struct import pack, unpack
-from typing import TYPE_CHECKING, TypedDict, Union
+from typing import TYPE_CHECKING, Any, TypedDict, Union
 
 from nacl import bindings
 
@@ -248,6 +248,17 @@ Connection = Union[ServerConnection, ClientConnection]
 Peer = Union[PlainServer, PlainClient]
 
 
+def wire_of(send: Callable[..., None], *arguments: Any, **keywords: Any) -> bytes:
+    """
+    Send something, and take what our end then writes.
+
+    :param send: a method of one of our connections: ``initiate``, ``accept``, ``send_data`` and the like.
+    """
+    send(*arguments, **keywords)
+    connection: Connection = getattr(send, "__self__")  # noqa: B009  # of any bound method, as types do not know
+    return connection.data_to_send()
+
+
 def new_client(**options: Unpack[ClientOptions]) -> ClientConnection:
     """Our client, with the defaults of the reference programs."""
     return ClientConnection(SERVER_PAIR.public, "username", "passphrase", NOW, **options)
@@ -256,7 +267,7 @@ def new_client(**options: Unpack[ClientOptions]) -> ClientConnection:
 def waiting_client(**options: Unpack[ClientOptions]) -> tuple[ClientConnection, PlainServer]:
     """Our client with its CLIENT_AUTH sent, and the server that has read it."""
     client, server = new_client(**options), PlainServer()
-    server.read_client_auth(client.initiate())
+    server.read_client_auth(wire_of(client.initiate))
     return client, server
 
 
@@ -284,22 +295,22 @@ def silent_server(**options: Unpack[Options]) -> ServerConnection:
 def unproven_server(**options: Unpack[Options]) -> tuple[ServerConnection, PlainClient]:
     """Our server when it waits for the proof of the client's key, and the client that has it."""
     server, client = deciding_server(**options)
-    client.read_server_helo(server.accept(NOW, prove=True))
+    client.read_server_helo(wire_of(server.accept, NOW, prove=True))
     return server, client
 
 
 def open_server(**options: Unpack[Options]) -> tuple[ServerConnection, PlainClient]:
     """Our server with its client authenticated, and that client."""
     server, client = deciding_server(**options)
-    client.read_server_helo(server.accept(NOW))
+    client.read_server_helo(wire_of(server.accept, NOW))
     return server, client
 
 
 def open_pair(**options: Unpack[Options]) -> tuple[ClientConnection, ServerConnection]:
     """Our client and our server, authenticated with each other."""
     client, server = new_client(**options), ServerConnection(SERVER_PAIR, NOW, **options)
-    list(server.receive_data(client.initiate(), NOW))
-    list(client.receive_data(server.accept(NOW), NOW))
+    list(server.receive_data(wire_of(client.initiate), NOW))
+    list(client.receive_data(wire_of(server.accept, NOW), NOW))
     return client, server
 
 

@@ -15,7 +15,7 @@ from sodiumtwist.core.keys import KeyPair
 from sodiumtwist.core.states import State
 
 from ..vectors import Session, Step, load_session
-from .peers import DATA, NOW, PING, PONG, Connection, PlainPull, cut
+from .peers import DATA, NOW, PING, PONG, Connection, PlainPull, cut, wire_of
 
 
 def clock(body: bytes) -> int:
@@ -58,7 +58,7 @@ def send_pings(connection: Connection, session: Session, side: str) -> None:
     """Ask for the PONGs that ``side`` received."""
     for step in session.sent_to(side):
         if step.type == PONG:
-            connection.send_ping(NOW, 0)
+            wire_of(connection.send_ping, NOW, 0)
 
 
 def play_to_server(session: Session, pieces: Iterable[bytes]) -> tuple[ServerConnection, list[Event]]:
@@ -69,7 +69,7 @@ def play_to_server(session: Session, pieces: Iterable[bytes]) -> tuple[ServerCon
         for event in server.receive_data(piece, NOW):
             events.append(event)
             if isinstance(event, AuthenticationRequested):
-                server.accept(NOW)
+                wire_of(server.accept, NOW)
                 send_pings(server, session, "server")
     return server, events
 
@@ -78,7 +78,7 @@ def play_to_client(session: Session, pieces: Iterable[bytes]) -> tuple[ClientCon
     """Feed our client with what the recorded one received."""
     events: list[Event] = []
     client = new_client(session)
-    client.initiate()
+    wire_of(client.initiate)
     send_pings(client, session, "client")
     for piece in pieces:
         events += client.receive_data(piece, NOW)
@@ -170,9 +170,9 @@ class SpokenTestCase(SynchronousTestCase):
     def assertSaysTheSame(self, connection: Connection, pull: PlainPull, steps: list[Step]) -> None:
         """Sent again by us, each PDU has the recorded size and opens to the recorded body."""
         say: dict[int, Callable[[bytes], bytes]] = {
-            DATA: connection.send_data,
-            PING: lambda body: connection.send_ping(NOW, clock(body)),
-            PONG: lambda body: connection.send_pong(clock(body)),
+            DATA: lambda body: wire_of(connection.send_data, body),
+            PING: lambda body: wire_of(connection.send_ping, NOW, clock(body)),
+            PONG: lambda body: wire_of(connection.send_pong, clock(body)),
         }
         for step in steps:
             sealed = say[step.type](step.body)

@@ -27,6 +27,7 @@ from .peers import (
     open_server,
     pack_header,
     waiting_client,
+    wire_of,
 )
 
 #: Every class and its bases.
@@ -58,12 +59,12 @@ def invalid_key() -> None:
 
 def local_protocol_error() -> None:
     """States: sending before the handshake."""
-    new_client().send_data(b"open sesame")
+    wire_of(new_client().send_data, b"open sesame")
 
 
 def payload_too_large() -> None:
     """Sending: one byte over the window."""
-    open_client()[0].send_data(b"open sesame".ljust(131071))
+    wire_of(open_client()[0].send_data, b"open sesame".ljust(131071))
 
 
 def malformed_pdu() -> None:
@@ -126,7 +127,7 @@ def inactivity_timeout() -> None:
 def pong_timeout() -> None:
     """Keepalive: a PING without PONG."""
     client, _ = open_client(timeouts=Timeouts(outstanding_pongs=1))
-    client.send_ping(NOW, CLOCK)
+    wire_of(client.send_ping, NOW, CLOCK)
     client.ping_due(NOW + 60)
 
 

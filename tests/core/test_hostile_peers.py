@@ -52,6 +52,7 @@ from .peers import (
     take,
     the_request,
     waiting_client,
+    wire_of,
 )
 
 TAGS = st.sampled_from([TAG_MESSAGE, TAG_PUSH, TAG_REKEY, TAG_FINAL])
@@ -144,7 +145,7 @@ class HostilePeerTests(SynchronousTestCase):
         self.assertIs(request.matches(login, passphrase), True)
         self.assertIs(request.matches(login, ""), passphrase == "")
         try:
-            self.assertEqual(len(server.accept(NOW)), 236)
+            self.assertEqual(len(wire_of(server.accept, NOW)), 236)
         except DecryptionFailed:
             self.assertIs(server.state, State.CLOSED)
 

@@ -78,7 +78,7 @@ class AuthenticationTests(SynchronousTestCase):
         self.assertIn("10 seconds", str(error))
 
     def test_nothing_puts_it_off(self) -> None:
-        self.keepalive.heard(1009)
+        self.keepalive.heard_at = 1009
         self.keepalive.reading_paused()
         self.keepalive.writing_blocked(1009)
         self.assertEqual(self.keepalive.deadline(), 1010)
@@ -183,14 +183,14 @@ class PongTests(SynchronousTestCase):
         self.keepalive.authenticated(1000)
 
     def ping(self, now: float) -> None:
-        self.keepalive.heard(now)
+        self.keepalive.heard_at = now
         self.assertIs(self.keepalive.ping_due(now), True)
         self.keepalive.ping_sent(now)
 
     def test_three_outstanding(self) -> None:
         for now in (1060, 1120, 1180):
             self.ping(now)
-        self.keepalive.heard(1239)
+        self.keepalive.heard_at = 1239
         self.assertEqual(self.keepalive.deadline(), 1240)
         self.assertIs(self.keepalive.ping_due(1240 - MOMENT), False)
         error = self.assertRaises(PongTimeout, self.keepalive.ping_due, 1240)
@@ -201,7 +201,7 @@ class PongTests(SynchronousTestCase):
             self.ping(now)
         self.keepalive.pong_received(1239)
         self.ping(1240)
-        self.keepalive.heard(1299)
+        self.keepalive.heard_at = 1299
         with self.assertRaises(PongTimeout):
             self.keepalive.ping_due(1300)
 
@@ -259,7 +259,7 @@ class InactivityTests(SynchronousTestCase):
         self.assertIn("received", str(error))
 
     def test_from_what_was_heard_last(self) -> None:
-        self.keepalive.heard(1179)
+        self.keepalive.heard_at = 1179
         self.assertEqual(self.keepalive.deadline(), 1359)
         self.assertIs(self.keepalive.ping_due(1359 - MOMENT), False)
         with self.assertRaises(InactivityTimeout):
@@ -309,7 +309,7 @@ class InactivityTests(SynchronousTestCase):
 
     def test_writing_blocked(self) -> None:
         self.keepalive.writing_blocked(1005)
-        self.keepalive.heard(1100)
+        self.keepalive.heard_at = 1100
         self.assertEqual(self.keepalive.deadline(), 1185)
         self.assertIs(self.keepalive.ping_due(1185 - MOMENT), False)
         error = self.assertRaises(InactivityTimeout, self.keepalive.ping_due, 1185)
@@ -319,13 +319,13 @@ class InactivityTests(SynchronousTestCase):
     def test_writing_blocked_counts_from_the_first(self) -> None:
         self.keepalive.writing_blocked(1005)
         self.keepalive.writing_blocked(1050)
-        self.keepalive.heard(1100)
+        self.keepalive.heard_at = 1100
         self.assertEqual(self.keepalive.deadline(), 1185)
 
     def test_writing_unblocked(self) -> None:
         self.keepalive.writing_blocked(1005)
         self.keepalive.writing_unblocked()
-        self.keepalive.heard(1100)
+        self.keepalive.heard_at = 1100
         self.assertEqual(self.keepalive.deadline(), 1280)
         self.assertIs(self.keepalive.ping_due(1185), False)
 
@@ -333,7 +333,7 @@ class InactivityTests(SynchronousTestCase):
         self.keepalive.writing_blocked(1005)
         self.keepalive.writing_unblocked()
         self.keepalive.writing_blocked(1100)
-        self.keepalive.heard(1200)
+        self.keepalive.heard_at = 1200
         self.assertEqual(self.keepalive.deadline(), 1280)
 
     def test_writing_blocked_while_reading_is_paused(self) -> None:
@@ -358,7 +358,7 @@ class OverduePingTests(SynchronousTestCase):
         keepalive = Keepalive(Timeouts(), 0, lambda: 0)
         keepalive.authenticated(0)
         for now in range(60, 60 * outstanding + 1, 60):
-            keepalive.heard(now)
+            keepalive.heard_at = now
             self.assertTrue(keepalive.ping_due(now))
             keepalive.ping_sent(now)
         keepalive.reading_paused()
@@ -369,7 +369,7 @@ class OverduePingTests(SynchronousTestCase):
         """With PINGs unanswered the peer has an interval's time: its PONGs may have come meanwhile."""
         keepalive = self.resume(3)
         self.assertFalse(keepalive.ping_due(559))
-        keepalive.heard(559)
+        keepalive.heard_at = 559
         self.assertRaises(PongTimeout, keepalive.ping_due, 560)
 
     def test_nothing_outstanding(self) -> None:

@@ -17,7 +17,7 @@ from sodiumtwist.core.errors import LocalProtocolError, PayloadTooLarge, RemoteP
 from sodiumtwist.core.states import State
 
 from .ends import Ends
-from .peers import CLIENT_PAIR, CLOCK, NOW, WINDOW, flip, pack_server_helo
+from .peers import CLIENT_PAIR, CLOCK, NOW, WINDOW, flip, pack_server_helo, wire_of
 
 SIDES = st.sampled_from(["server", "client"])
 PAYLOADS = st.one_of(
@@ -91,21 +91,21 @@ class Network(Ends):
         """What is not allowed is refused, and has no effect."""
         end = self.end(side)
         connection, state, server = end.connection, end.connection.state, self.server.connection
-        refused: list[Callable[[], object]] = [lambda: connection.send_data(bytes(WINDOW + 1))]
+        refused: list[Callable[[], object]] = [lambda: wire_of(connection.send_data, bytes(WINDOW + 1))]
         if not end.may_send:
             refused += [
-                lambda: connection.send_data(b"no"),
-                lambda: connection.send_ping(self.now, CLOCK),
-                lambda: connection.send_pong(CLOCK),
+                lambda: wire_of(connection.send_data, b"no"),
+                lambda: wire_of(connection.send_ping, self.now, CLOCK),
+                lambda: wire_of(connection.send_pong, CLOCK),
             ]
         elif len(end.pings) >= 3:
-            refused.append(lambda: connection.send_ping(self.now, CLOCK))
+            refused.append(lambda: wire_of(connection.send_ping, self.now, CLOCK))
         if end is self.client:
             refused.append(self.client.connection.initiate)
         elif state is State.DECIDING:
-            refused.append(lambda: server.accept(self.now, "x" * 129))
+            refused.append(lambda: wire_of(server.accept, self.now, "x" * 129))
         else:
-            refused += [lambda: server.accept(self.now), server.reject, server.ignore]
+            refused += [lambda: wire_of(server.accept, self.now), server.reject, server.ignore]
         for number, call in enumerate(refused):
             try:
                 call()

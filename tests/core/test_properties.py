@@ -35,6 +35,7 @@ from .peers import (
     open_server,
     take,
     waiting_client,
+    wire_of,
 )
 
 
@@ -103,10 +104,10 @@ class CutTests(SynchronousTestCase):
             events += server.receive_data(piece, NOW)
             if number >= patience and server.state is State.DECIDING:
                 self.assertEqual(events, conversation.server_events[:1])
-                server.accept(NOW)
+                wire_of(server.accept, NOW)
         if server.state is State.DECIDING:
             self.assertEqual(events, conversation.server_events[:1])
-            server.accept(NOW)
+            wire_of(server.accept, NOW)
         events += server.events(NOW)
         self.assertEqual(events, conversation.server_events)
 
@@ -188,7 +189,7 @@ class GarbageTests(SynchronousTestCase):
     def test_undecided_server(self, pieces: list[bytes]) -> None:
         server, _ = deciding_server()
         self.assertEqual(play(server, pieces), ([], None, []))
-        server.accept(NOW)
+        wire_of(server.accept, NOW)
         self.check(server, [b""])
 
     @given(GARBAGE)

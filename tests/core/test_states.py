@@ -25,6 +25,7 @@ from .peers import (
     silent_server,
     unproven_server,
     waiting_client,
+    wire_of,
 )
 
 C = TypeVar("C", ServerConnection, ClientConnection)
@@ -55,22 +56,22 @@ CLIENTS: dict[State, Callable[[], ClientConnection]] = {
 #: The calls by which a caller does what the table speaks of.
 CALLS: dict[Act, Sequence[Callable[[Connection], object]]] = {
     Act.SEND_STREAM_PDU: [
-        lambda connection: connection.send_data(b"payload"),
-        lambda connection: connection.send_ping(NOW, CLOCK),
-        lambda connection: connection.send_pong(CLOCK),
+        lambda connection: wire_of(connection.send_data, b"payload"),
+        lambda connection: wire_of(connection.send_ping, NOW, CLOCK),
+        lambda connection: wire_of(connection.send_pong, CLOCK),
     ],
     Act.CLOSE: [lambda connection: connection.close()],
 }
 SERVER_CALLS: dict[Act, Sequence[Callable[[ServerConnection], object]]] = {
     **CALLS,
-    Act.ACCEPT: [lambda connection: connection.accept(NOW)],
-    Act.ACCEPT_UNPROVEN: [lambda connection: connection.accept(NOW, prove=True)],
+    Act.ACCEPT: [lambda connection: wire_of(connection.accept, NOW)],
+    Act.ACCEPT_UNPROVEN: [lambda connection: wire_of(connection.accept, NOW, prove=True)],
     Act.REJECT: [lambda connection: connection.reject()],
     Act.IGNORE: [lambda connection: connection.ignore()],
 }
 CLIENT_CALLS: dict[Act, Sequence[Callable[[ClientConnection], object]]] = {
     **CALLS,
-    Act.SEND_CLIENT_AUTH: [lambda connection: connection.initiate()],
+    Act.SEND_CLIENT_AUTH: [lambda connection: wire_of(connection.initiate)],
 }
 
 

@@ -21,7 +21,7 @@ from twisted.trial.unittest import TestCase
 from sodiumtwist import SingleLogin, SodiumClientEndpoint, SodiumServerEndpoint, Timeouts
 from sodiumtwist.core.errors import DecryptionFailed
 from sodiumtwist.endpoints.streams import ClientStream, ServerStream, StreamClientFactory, StreamServerFactory
-from sodiumtwist.protocol import farewell
+from sodiumtwist.protocol import sockets
 from sodiumtwist.protocol.farewell import LINGER
 
 from ..applications import Application, Applications, HalfCloseable, Producer, StreamTestCase
@@ -65,7 +65,7 @@ class ClosingTests(StreamTestCase):
         """The server's end has closed its direction, all is sent, and the client's says nothing."""
         self.start()
         self.half_closed: list[None] = []
-        self.patch(farewell, "half_closes", lambda transport: True)
+        self.patch(sockets, "half_closes", lambda transport: True)
         vars(self.pair.server_transport)["loseWriteConnection"] = lambda: self.half_closed.append(None)
         self.server.transport.loseConnection()
         self.clock.advance(0)

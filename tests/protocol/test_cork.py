@@ -8,6 +8,7 @@ from sodiumtwist.core.events import DataReceived
 from sodiumtwist.protocol.outbox import CORK_LIMIT
 
 from ..alone import OVERHEAD, PING_SIZE, SERVER_HELO_SIZE, AloneTestCase
+from ..core.peers import wire_of
 from ..pair import Boom, EchoServer, RecordingClient, RecordingServer
 
 
@@ -23,7 +24,7 @@ class CorkTests(AloneTestCase):
     def test_handshake_and_answers(self) -> None:
         """CLIENT_AUTH and ten DATA in one segment: SERVER_HELO and ten answers in one write."""
         self.start_server(EchoServer)
-        self.feed(self.peer_client.initiate(), self.peer_data(*[b"0123456789"] * 10))
+        self.feed(wire_of(self.peer_client.initiate), self.peer_data(*[b"0123456789"] * 10))
         self.assertEqual(self.transport.writes, [SERVER_HELO_SIZE, 10 * (10 + OVERHEAD)])
         self.assertEqual(len(self.read()), 11)
 
@@ -41,7 +42,7 @@ class CorkTests(AloneTestCase):
                 self.send_data(b"two")
 
         self.start_client(Client)
-        self.feed(self.peer_server.accept(0), self.peer_ping())
+        self.feed(wire_of(self.peer_server.accept, 0), self.peer_ping())
         self.assertEqual(self.transport.writes, [2 * (3 + OVERHEAD) + PING_SIZE])
 
     def test_several_sends_in_a_hook(self) -> None:

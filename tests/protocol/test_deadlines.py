@@ -13,6 +13,7 @@ from sodiumtwist import AuthenticationTimeout, DecryptionFailed, InactivityTimeo
 from sodiumtwist.core.events import PingReceived, PongReceived
 
 from ..alone import PING_SIZE, AloneTestCase, wide
+from ..core.peers import wire_of
 from ..pair import EchoServer, Pair, make_client_factory, make_server_factory
 
 
@@ -33,7 +34,7 @@ class TimeTests(AloneTestCase):
                 if isinstance(event, PingReceived):
                     pings.append(self.clock.seconds())
                     if answering:
-                        self.feed(self.peer.send_pong(0))
+                        self.feed(wire_of(self.peer.send_pong, 0))
             if data and self.protocol.reason is None:
                 self.feed(self.peer_data(b""))
         return pings
@@ -50,7 +51,7 @@ class TimeTests(AloneTestCase):
 
     def test_trickling_does_not_put_authentication_off(self) -> None:
         self.start_server()
-        auth = self.peer_client.initiate()
+        auth = wire_of(self.peer_client.initiate)
         for index in range(10):
             self.assert_up()
             self.feed(auth[index : index + 1])
@@ -67,7 +68,7 @@ class TimeTests(AloneTestCase):
     def test_authenticated_in_time(self) -> None:
         self.start_server()
         self.clock.advance(9.75)
-        self.feed(self.peer_client.initiate())
+        self.feed(wire_of(self.peer_client.initiate))
         self.clock.advance(0.25)
         self.assert_up()
         self.clock.advance(20)
@@ -100,7 +101,7 @@ class TimeTests(AloneTestCase):
     def test_inactivity_counts_from_authentication(self) -> None:
         self.start_server()
         self.clock.advance(5)
-        self.feed(self.peer_client.initiate())
+        self.feed(wire_of(self.peer_client.initiate))
         self.clock.advance(179.75)
         self.assert_up()
         self.clock.advance(0.25)
@@ -111,7 +112,7 @@ class TimeTests(AloneTestCase):
 
         def pong() -> bytes:
             self.protocol.ping().addErrback(lambda reason: None)
-            return self.peer.send_pong(0)
+            return wire_of(self.peer.send_pong, 0)
 
         for make in (lambda: self.peer_data(b""), lambda: self.peer_ping(), pong):
             self.open_server(timeouts=wide())

@@ -21,9 +21,12 @@ from sodiumtwist import (
 )
 from sodiumtwist.core.v1.handshake import answer_client_auth, open_client_auth
 from sodiumtwist.core.v1.messages import ClientAuth, pack_client_auth
+from sodiumtwist.core.v1.records import V1Records
+from sodiumtwist.core.v1.secretstream import Push
 
 from ..alone import OVERHEAD, AloneTestCase
 from ..checkers import LateChecker
+from ..core.peers import wire_of
 from ..logs import logged, refusals
 from ..pair import LOGIN, PASSPHRASE, SERVER_PAIR, EchoServer, RecordingClient, RecordingServer, make_client_factory
 
@@ -64,18 +67,21 @@ class HostileClientTests(AloneTestCase):
         self.assertEqual(self.transport.writes, [4 + OVERHEAD])
         self.assertTrue(self.transport.disconnecting)
 
+    def peer_push(self) -> Push:
+        """What the peer sends with, so that it can say anything."""
+        assert isinstance(self.peer._records, V1Records)
+        return self.peer._records._push
+
     def test_handshake_twice(self) -> None:
         """A stream PDU of type CLIENT_AUTH."""
         self.open_server()
-        assert self.peer._push is not None
-        self.feed(self.peer._push.push_pdu(b"\xba\xad\xc0\xde\0\0\0\1\0\0\0\0", b""))
+        self.feed(self.peer_push().push_pdu(b"\xba\xad\xc0\xde\0\0\0\1\0\0\0\0", b""))
         self.assert_lost(UnexpectedPDU)
 
     def test_too_large_a_body(self) -> None:
         """The header alone is enough to be cut off."""
         self.open_server()
-        assert self.peer._push is not None
-        pdu = self.peer._push.push_pdu(b"\xba\xad\xc0\xde\0\0\0\3" + (131071).to_bytes(4, "big"), b"")
+        pdu = self.peer_push().push_pdu(b"\xba\xad\xc0\xde\0\0\0\3" + (131071).to_bytes(4, "big"), b"")
         self.feed(pdu[:28])
         self.assert_up()
         self.feed(pdu[28:29])
@@ -83,7 +89,7 @@ class HostileClientTests(AloneTestCase):
 
     def test_pong_that_no_ping_asked_for(self) -> None:
         self.open_server()
-        self.feed(self.peer.send_pong(0))
+        self.feed(wire_of(self.peer.send_pong, 0))
         self.assert_lost(UnexpectedPDU)
 
     def weak_client_auth(self) -> bytes:
@@ -117,7 +123,7 @@ class HostileClientTests(AloneTestCase):
 
     def test_closed_inside_client_auth(self) -> None:
         self.start_server()
-        self.feed(self.peer_client.initiate()[:-1])
+        self.feed(wire_of(self.peer_client.initiate)[:-1])
         self.transport.lose(ConnectionDone())
         self.assert_lost(MalformedPDU)
 

@@ -14,6 +14,7 @@ from sodiumtwist import DecryptionFailed, InactivityTimeout, LocalProtocolError,
 from sodiumtwist.core.events import PingReceived
 
 from ..alone import AloneTestCase
+from ..core.peers import wire_of
 from ..pair import Boom, RecordingClient
 
 
@@ -41,7 +42,7 @@ class ReentrantPingTests(AloneTestCase):
         pings.append(protocol.ping())
         self.drain()
         self.drain()
-        self.feed(*(self.peer.send_pong(0) for _ in self.read_types()))
+        self.feed(*(wire_of(self.peer.send_pong, 0) for _ in self.read_types()))
         self.assertEqual([self.successResultOf(ping) for ping in pings], [0, 0])
 
 
@@ -49,7 +50,7 @@ class PingTests(AloneTestCase):
     """``ping()``."""
 
     def pong(self) -> bytes:
-        return self.peer.send_pong(0)
+        return wire_of(self.peer.send_pong, 0)
 
     def test_latency(self) -> None:
         for begin in (self.open_server, self.open_client):

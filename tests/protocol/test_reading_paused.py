@@ -9,6 +9,7 @@ from twisted.internet.error import ConnectionDone
 from sodiumtwist import AuthenticationTimeout, InactivityTimeout
 
 from ..alone import OVERHEAD, PING_SIZE, AloneTestCase
+from ..core.peers import wire_of
 from ..pair import BUFFER_SIZE, EchoServer, Pair, RecordingServer
 from ..payload_producers import PushSource
 
@@ -68,7 +69,7 @@ class ReadingPausedTests(AloneTestCase):
                 self.pauseProducing()
 
         self.start_server(Server)
-        self.feed(self.peer_client.initiate(), self.peer_data(b"early"))
+        self.feed(wire_of(self.peer_client.initiate), self.peer_data(b"early"))
         self.assertEqual(self.protocol.calls, ["authenticated"])
         self.protocol.resumeProducing()
         self.assertEqual(self.protocol.calls, ["authenticated", b"early"])

@@ -23,6 +23,7 @@ from sodiumtwist.transfer.acknowledgements import acknowledgement
 from sodiumtwist.transfer.receiver import UploadFactory, UploadReceiver
 from sodiumtwist.transfer.stores import FileStore
 
+from ..core.peers import wire_of
 from ..over_sockets import RawPeer, SocketClient, SocketEchoServer, SocketServer, later
 from ..pair import LOGIN, PASSPHRASE, SERVER_PAIR, make_client_factory, make_server_factory
 from ..ports import port_number
@@ -40,7 +41,7 @@ class SocketEndTestCase(TestCase):
         transport = socket.create_connection(("127.0.0.1", port_number(port)))
         self.addCleanup(transport.close)
         peer = RawPeer(transport, client := ClientConnection(SERVER_PAIR.public, LOGIN, PASSPHRASE, 0))
-        transport.sendall(client.initiate())
+        transport.sendall(wire_of(client.initiate))
         (hello,) = await peer.receive()
         self.assertIsInstance(hello, Authenticated)
         return peer
@@ -91,7 +92,7 @@ class ServerTests(SocketEndTestCase):
         class Server(SocketServer):
             def payload_received(self, payload: bytes) -> None:
                 super().payload_received(payload)
-                while not self._write_blocked:
+                while not self._outbox.blocked:
                     self.send_data(bytes(100_000))
                 reactor.callLater(0, full.callback, None)
 
@@ -191,7 +192,7 @@ class ClientTests(SocketEndTestCase):
         peer = RawPeer(transport, server := ServerConnection(SERVER_PAIR, 0))
         (request,) = await peer.receive()
         self.assertIsInstance(request, AuthenticationRequested)
-        transport.sendall(server.accept(0))
+        transport.sendall(wire_of(server.accept, 0))
         await client.opened
         return client, peer
 

@@ -32,7 +32,7 @@ from twisted.trial.unittest import TestCase
 
 from sodiumtwist import AuthenticationFailed, SodiumClientFactory, SodiumServerFactory
 from sodiumtwist.core.v1.messages import SEALED_CLIENT_AUTH_SIZE
-from sodiumtwist.protocol.sockets import unsent
+from sodiumtwist.protocol.sockets import TransportBelow
 
 from ..certificates import Authority
 from ..checkers import AnyChecker, AvatarId
@@ -289,9 +289,9 @@ class SocketTests(TestCase):
         """What a socket holds can be told, and can no longer when TLS was begun on it."""
         server, client = await self.start()
         client.write(bytes(1_000_000))
-        self.assertGreater(unsent(client.transport), 0)
+        self.assertGreater(TransportBelow(client.transport).unsent(), 0)
         cast(ITLSTransport, client.transport).startTLS(optionsForClientTLS("localhost"))
-        self.assertEqual(unsent(client.transport), 0)
+        self.assertEqual(TransportBelow(client.transport).unsent(), 0)
 
     async def assert_closes(self, server: SocketServer, client: SocketClient, lose: Callable[[], None]) -> None:
         """With much on its way, all of which arrives."""

@@ -18,6 +18,7 @@ from sodiumtwist.core.events import DataReceived
 from sodiumtwist.transfer.acknowledgements import acknowledgement, acknowledges
 from sodiumtwist.transfer.receiver import WRITE_BEHIND, UploadFactory, UploadReceiver
 
+from ..core.peers import wire_of
 from ..logs import logged
 from ..pair import build
 from ..transports import AbortableTransport
@@ -56,12 +57,12 @@ class ReceiverTests(SynchronousTestCase):
         self.transport.protocol = self.receiver
         self.receiver.makeConnection(self.transport)
         self.client = ClientConnection(PAIR.public, "l", "p", 0)
-        self.receiver.dataReceived(self.client.initiate())
+        self.receiver.dataReceived(wire_of(self.client.initiate))
         list(self.client.receive_data(self.transport.value(), 0))
         self.transport.clear()
 
     def send(self, *payloads: bytes) -> None:
-        self.receiver.dataReceived(b"".join(map(self.client.send_data, payloads)))
+        self.receiver.dataReceived(b"".join(wire_of(self.client.send_data, each) for each in payloads))
 
     def acknowledged(self) -> list[bytes]:
         data = self.transport.value()
@@ -232,7 +233,7 @@ class ReceiverTests(SynchronousTestCase):
     def test_closed_inside_a_pdu(self) -> None:
         """Neither is an upload whole that ends inside a PDU."""
         self.send(b"some")
-        self.receiver.dataReceived(self.client.send_data(b"more")[:-1])
+        self.receiver.dataReceived(wire_of(self.client.send_data, b"more")[:-1])
         self.lose(ConnectionDone())
         self.assertEqual((self.upload.content, self.upload.outcome), (b"some", "abandoned"))
 

@@ -19,6 +19,7 @@ from sodiumtwist.transfer import sender
 from sodiumtwist.transfer.acknowledgements import acknowledgement
 from sodiumtwist.transfer.sender import UploadSender
 
+from ..core.peers import wire_of
 from ..pair import build
 from ..transports import AbortableTransport
 from ..uploads import PAIR, ListSource
@@ -37,7 +38,7 @@ class SenderTests(SynchronousTestCase):
         self.sender.makeConnection(self.transport)
         self.server = ServerConnection(PAIR, 0)
         list(self.server.receive_data(self.take(), 0))
-        self.sender.dataReceived(self.server.accept(0))
+        self.sender.dataReceived(wire_of(self.server.accept, 0))
 
     def take(self) -> bytes:
         data: bytes = self.transport.value()
@@ -48,7 +49,7 @@ class SenderTests(SynchronousTestCase):
         return [event.payload for event in self.server.receive_data(self.take(), 0) if isinstance(event, DataReceived)]
 
     def acknowledge(self, *sizes: int) -> None:
-        self.sender.dataReceived(b"".join(self.server.send_data(acknowledgement(size)) for size in sizes))
+        self.sender.dataReceived(b"".join(wire_of(self.server.send_data, acknowledgement(size)) for size in sizes))
 
     def test_framed(self) -> None:
         """The content stands between two empty DATA, and the end is only where all is acknowledged."""

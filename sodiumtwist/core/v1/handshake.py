@@ -1,23 +1,28 @@
 """
-The first packet each way: CLIENT_AUTH sealed to the server's key, SERVER_HELO sealed to the client's.
+The first packet each way: CLIENT_AUTH sealed to the server's key, SERVER_HELO sealed to the client's; and the
+session keys that ``crypto_kx`` makes of both key pairs.
 
-Nothing outside this file knows how the session keys came to be, and the protocol version is read
-in one place (:func:`~sodiumtwist.core.v1.messages.unpack_client_auth`).
+Nothing outside this file knows how the session keys came to be.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 
 from nacl import bindings
 from nacl.exceptions import CryptoError
 
 from ..errors import DecryptionFailed, InvalidKey, LocalProtocolError, NonceMismatch
-from ..keys import KeyPair, client_session_keys, server_session_keys
+from ..events import Authenticated, AuthenticationRequested
+from ..inbox import Inbox
+from ..keys import KEY_SIZE, KeyPair, check_size, weak_point
 from ..version import RekeyAfter
 from .messages import (
     NONCE_SIZE,
+    SEALED_CLIENT_AUTH_SIZE,
+    SEALED_SERVER_HELO_SIZE,
     ClientAuth,
     ServerHelo,
     pack_client_auth,
@@ -25,7 +30,56 @@ from .messages import (
     unpack_client_auth,
     unpack_server_helo,
 )
-from .secretstream import PullStream, PushStream
+from .records import PullStream, PushStream, V1Records
+from .secretstream import Pull, Push
+
+#: The size of a handshake's fingerprint in bytes.
+FINGERPRINT_SIZE = 16
+
+
+@dataclass(frozen=True)
+class SessionKeys:
+    """
+    What two ends of one connection share: one side's ``receive`` is the other's ``send``.
+
+    :ivar receive: 32 bytes, ``rx`` in ``crypto_kx``.
+    :ivar send: 32 bytes, ``tx`` in ``crypto_kx``.
+    """
+
+    receive: bytes = field(repr=False)
+    send: bytes = field(repr=False)
+
+
+def _agree(
+    exchange: Callable[[bytes, bytes, bytes], tuple[bytes, bytes]], pair: KeyPair, peer_key: bytes
+) -> SessionKeys:
+    if type(peer_key) is not bytes or len(peer_key) != KEY_SIZE:
+        peer_key = check_size(peer_key, "peer's public key")
+    try:
+        return SessionKeys(*exchange(pair.public, pair.secret, peer_key))
+    except CryptoError:
+        raise weak_point() from None
+
+
+def client_session_keys(pair: KeyPair, server_key: bytes) -> SessionKeys:
+    """
+    The client's half of ``crypto_kx``.
+
+    :param server_key: the server's public key, 32 bytes.
+    :raises InvalidKey: for another size, and for the few points of low order (zero among them)
+        with which any two parties would share the same secret.
+    """
+    return _agree(bindings.crypto_kx_client_session_keys, pair, server_key)
+
+
+def server_session_keys(pair: KeyPair, client_key: bytes) -> SessionKeys:
+    """
+    The server's half of ``crypto_kx``.
+
+    :param client_key: the client's public key, 32 bytes.
+    :raises InvalidKey: for another size, and for points of low order.
+    """
+    return _agree(bindings.crypto_kx_server_session_keys, pair, client_key)
 
 
 def _open(pair: KeyPair, sealed: bytes, failure: str) -> bytes:
@@ -35,6 +89,17 @@ def _open(pair: KeyPair, sealed: bytes, failure: str) -> bytes:
         raise DecryptionFailed(failure) from None
 
 
+def fingerprint(sealed: bytes) -> bytes:
+    """
+    Make what tells one CLIENT_AUTH from all others. It need not be kept secret.
+
+    :param sealed: 400 bytes. Each sealed box has a random key of its own, and none can be changed and
+        still open.
+    :return: 16 bytes.
+    """
+    return blake2b(sealed, digest_size=FINGERPRINT_SIZE).digest()
+
+
 class ClientHandshake:
     """
     The client's side.
@@ -42,11 +107,12 @@ class ClientHandshake:
     :param pair: the client's key pair.
     :param server_key: the server's public key, 32 bytes.
     :param login: up to 128 bytes of UTF-8, no NUL.
-    :param passphrase: likewise.
+    :param passphrase: up to 128 bytes of UTF-8, no NUL.
     :param nonce: 24 bytes; ``None`` draws them at random, as anything but a test should.
-    :param rekey_size: see :class:`~sodiumtwist.core.v1.secretstream.PushStream`.
+    :param rekey_size: after how many bytes a new key is due, see :class:`~sodiumtwist.core.version.RekeyAfter`.
     :ivar client_auth: the sealed CLIENT_AUTH, 400 bytes.
     :ivar push: the stream to the server, usable at once.
+    :ivar records: to the server usable at once, from it when its hello was opened.
     :raises InvalidKey: for a server key that can't be one.
     :raises LocalProtocolError: for a login or passphrase that does not fit its field.
     """
@@ -67,10 +133,25 @@ class ClientHandshake:
         if len(self._nonce) != NONCE_SIZE:
             raise LocalProtocolError(f"a nonce of {len(self._nonce)} bytes; it has {NONCE_SIZE}")
         self.push = PushStream(session_keys.send, rekey_size)
+        self.records = V1Records(self.push)
         auth = ClientAuth(self._nonce, self.push.header, pair.public, login, passphrase)
         self.client_auth = bindings.crypto_box_seal(pack_client_auth(auth), bytes(server_key))
 
-    def open_server_helo(self, sealed: bytes) -> tuple[ServerHelo, PullStream]:
+    def receive(self, inbox: Inbox) -> Authenticated | None:
+        """
+        Wait for the server's hello, and have the records receive from then on.
+
+        :param inbox: what was received.
+        :return: ``None`` when it has not come whole.
+        :raises RemoteProtocolError: as :meth:`open_server_helo`.
+        """
+        sealed = inbox.take_whole(SEALED_SERVER_HELO_SIZE)
+        if sealed is None:
+            return None
+        helo, self.records.pull = self.open_server_helo(sealed)
+        return Authenticated(helo.message)
+
+    def open_server_helo(self, sealed: bytes) -> tuple[ServerHelo, Pull]:
         """
         Open the server's answer.
 
@@ -85,26 +166,6 @@ class ClientHandshake:
         if helo.nonce != bindings.sodium_increment(self._nonce):
             raise NonceMismatch("the server's hello answers another handshake; someone may have recorded it")
         return helo, PullStream(self._receive_key, helo.stream_header)
-
-
-#: The size of a handshake's fingerprint in bytes.
-FINGERPRINT_SIZE = 16
-
-
-def fingerprint(sealed: bytes) -> bytes:
-    """
-    Make what tells one CLIENT_AUTH from all others. It need not be kept secret.
-
-    :param sealed: 400 bytes. Each sealed box has a random key of its own, and none can be changed and
-        still open.
-    :return: 16 bytes.
-    """
-    return blake2b(sealed, digest_size=FINGERPRINT_SIZE).digest()
-
-
-def without_passphrase(auth: ClientAuth) -> ClientAuth:
-    """Keep what :func:`answer_client_auth` needs."""
-    return replace(auth, passphrase="")
 
 
 def open_client_auth(pair: KeyPair, sealed: bytes) -> ClientAuth:
@@ -122,14 +183,14 @@ def open_client_auth(pair: KeyPair, sealed: bytes) -> ClientAuth:
 
 def answer_client_auth(
     pair: KeyPair, auth: ClientAuth, message: str, rekey_size: int = RekeyAfter.size
-) -> tuple[bytes, PushStream, PullStream]:
+) -> tuple[bytes, Push, Pull]:
     """
     Let a client in.
 
     :param pair: the server's key pair.
-    :param auth: what :func:`open_client_auth` returned.
+    :param auth: what :func:`open_client_auth` returned; its passphrase is not needed.
     :param message: a line for the user, up to 128 bytes of UTF-8, no NUL.
-    :param rekey_size: see :class:`~sodiumtwist.core.v1.secretstream.PushStream`.
+    :param rekey_size: after how many bytes a new key is due, see :class:`~sodiumtwist.core.version.RekeyAfter`.
     :return: the sealed SERVER_HELO of 236 bytes, the stream to the client, the stream from it.
     :raises LocalProtocolError: when the message does not fit its field.
     :raises DecryptionFailed: when no secret can be shared with the client's public key.
@@ -139,6 +200,55 @@ def answer_client_auth(
     except InvalidKey:
         raise DecryptionFailed("no secret can be shared with the client's public key, which is a weak point") from None
     push = PushStream(session_keys.send, rekey_size)
+    pull = PullStream(session_keys.receive, auth.stream_header)
     helo = ServerHelo(bindings.sodium_increment(auth.nonce), push.header, message)
-    sealed = bindings.crypto_box_seal(pack_server_helo(helo), auth.public_key)
-    return sealed, push, PullStream(session_keys.receive, auth.stream_header)
+    return bindings.crypto_box_seal(pack_server_helo(helo), auth.public_key), push, pull
+
+
+class ServerHandshake:
+    """
+    The server's side.
+
+    :param pair: the server's key pair.
+    :cvar wanted: how many bytes a client sends before there is anything to decide.
+    """
+
+    wanted = SEALED_CLIENT_AUTH_SIZE
+
+    def __init__(self, pair: KeyPair) -> None:
+        self._pair = pair
+        self._auth: ClientAuth | None = None
+
+    def receive(self, inbox: Inbox) -> AuthenticationRequested | None:
+        """
+        Wait for the client's first packet.
+
+        :param inbox: what was received.
+        :return: ``None`` when it has not come whole, and while it is not decided on.
+        :raises RemoteProtocolError: as :func:`open_client_auth`.
+        """
+        if self._auth is not None:
+            return None
+        if inbox.part is None and not inbox.offset and len(inbox.data) == SEALED_CLIENT_AUTH_SIZE:
+            sealed: bytes | None = inbox.data  # as nearly always: alone, in one read
+            inbox.data = b""
+        else:
+            sealed = inbox.take_whole(SEALED_CLIENT_AUTH_SIZE)
+        if sealed is None:
+            return None
+        mark = fingerprint(sealed)
+        auth = open_client_auth(self._pair, sealed)
+        request = AuthenticationRequested(auth.login, auth.passphrase, auth.public_key, mark)
+        # The passphrase goes to whoever decides; kept here it could be read for as long as deciding takes.
+        self._auth = replace(auth, passphrase="")
+        return request
+
+    def answer(self, message: str, rekey_size: int = RekeyAfter.size) -> tuple[bytes, V1Records]:
+        """
+        Let the client in, as :func:`answer_client_auth` does.
+
+        :return: the sealed SERVER_HELO of 236 bytes, and the records of both directions.
+        """
+        assert self._auth is not None
+        sealed, push, pull = answer_client_auth(self._pair, self._auth, message, rekey_size)
+        return sealed, V1Records(push, pull)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import IntEnum
-from functools import partial
+from functools import lru_cache, partial
 from struct import Struct
 
 from ..credentials import TEXT_SIZE, pack_text
@@ -32,13 +32,14 @@ STREAM_OVERHEAD = 17
 #: What ``crypto_box_seal`` has on top of its plaintext.
 SEAL_OVERHEAD = 48
 
-_HEADER = Struct(">III")
+#: A PDU's header: magic, type, size of the body.
+HEADER = Struct(">III")
 _CLIENT_AUTH = Struct(f">I{NONCE_SIZE}s{STREAM_HEADER_SIZE}s{KEY_SIZE}s{TEXT_SIZE}s{TEXT_SIZE}s")
 _SERVER_HELO = Struct(f">{NONCE_SIZE}s{STREAM_HEADER_SIZE}s{TEXT_SIZE}s")
 _TIMESTAMP = Struct(">QI")
 _PADDED_TIMESTAMP = Struct(">QI4x")
 
-HEADER_SIZE = _HEADER.size
+HEADER_SIZE = HEADER.size
 CLIENT_AUTH_SIZE = HEADER_SIZE + _CLIENT_AUTH.size
 SERVER_HELO_SIZE = HEADER_SIZE + _SERVER_HELO.size
 SEALED_CLIENT_AUTH_SIZE = CLIENT_AUTH_SIZE + SEAL_OVERHEAD
@@ -113,15 +114,15 @@ def _unpack_text(what: str, text_field: bytes) -> str:
 
 def pack_header(pdu_type: PDUType, body_size: int) -> bytes:
     """Make the 12-byte header that announces a body of ``body_size`` bytes."""
-    return _HEADER.pack(MAGIC, pdu_type, body_size)
+    return HEADER.pack(MAGIC, pdu_type, body_size)
 
 
 #: ``pack_header`` for a DATA, which nearly all are.
-pack_data_header: Callable[[int], bytes] = partial(_HEADER.pack, MAGIC, _DATA)
+pack_data_header: Callable[[int], bytes] = partial(HEADER.pack, MAGIC, _DATA)
 
 
 def _unpack_header(data: bytes) -> tuple[PDUType, int]:
-    magic, pdu_type, body_size = _HEADER.unpack_from(data)
+    magic, pdu_type, body_size = HEADER.unpack_from(data)
     if magic != MAGIC:
         raise MalformedPDU("a PDU header without the protocol's magic number")
     try:
@@ -143,7 +144,7 @@ def unpack_stream_header(data: bytes) -> tuple[PDUType, int]:
     :raises UnexpectedPDU: for CLIENT_AUTH and SERVER_HELO.
     :raises WindowExceeded: for a body over 131070 bytes.
     """
-    magic, number, body_size = _HEADER.unpack_from(data)
+    magic, number, body_size = HEADER.unpack_from(data)
     if number == _DATA and magic == MAGIC and body_size <= WINDOW:
         return _DATA, body_size  # as nearly all are
     pdu_type, body_size = _unpack_header(data)
@@ -201,6 +202,10 @@ def unpack_client_auth(data: bytes) -> ClientAuth:
     )
 
 
+#: The message is the same for each client of a server.
+_pack_message = lru_cache(maxsize=16)(partial(pack_text, "message"))
+
+
 def pack_server_helo(helo: ServerHelo) -> bytes:
     """
     Make the 188 bytes of SERVER_HELO, unsealed.
@@ -208,7 +213,7 @@ def pack_server_helo(helo: ServerHelo) -> bytes:
     :raises LocalProtocolError: when the message does not fit its field.
     """
     return pack_header(PDUType.SERVER_HELO, _SERVER_HELO.size) + _SERVER_HELO.pack(
-        helo.nonce, helo.stream_header, pack_text("message", helo.message)
+        helo.nonce, helo.stream_header, _pack_message(helo.message)
     )
 
 

@@ -40,6 +40,7 @@ from ..peers import (
     pack_client_auth,
     plus_one,
     waiting_client,
+    wire_of,
 )
 
 
@@ -50,7 +51,7 @@ class ClientHandshakeTests(ConnectionTestCase):
 
     def test_initiate(self) -> None:
         client, server = new_client(nonce=NONCE), PlainServer()
-        sealed = client.initiate()
+        sealed = wire_of(client.initiate)
         self.assertEqual(len(sealed), 400)
         plain = server.read_client_auth(sealed)
         self.assertEqual(plain, pack_client_auth(server.client_key, plain[40:64]))
@@ -68,9 +69,9 @@ class ClientHandshakeTests(ConnectionTestCase):
 
     def test_initiate_once(self) -> None:
         client = new_client()
-        client.initiate()
+        wire_of(client.initiate)
         with self.assertRaises(LocalProtocolError):
-            client.initiate()
+            wire_of(client.initiate)
 
     def test_authenticated(self) -> None:
         client, server = waiting_client()
@@ -97,12 +98,16 @@ class ClientHandshakeTests(ConnectionTestCase):
 
     def test_send_before_the_hello(self) -> None:
         client, server = waiting_client()
-        sealed = client.send_data(b"early") + client.send_ping(NOW, CLOCK) + client.send_pong(CLOCK)
+        sealed = (
+            wire_of(client.send_data, b"early")
+            + wire_of(client.send_ping, NOW, CLOCK)
+            + wire_of(client.send_pong, CLOCK)
+        )
         self.assertEqual(server.pull.pdus(sealed), [(DATA, b"early"), (PING, CLOCK_BODY), (PONG, CLOCK_BODY)])
         segment = server.server_helo() + server.push.pdu(PONG, CLOCK_BODY)
         events = list(client.receive_data(segment, NOW + 2))
         self.assertEqual(events, [Authenticated("Welcome."), PongReceived(CLOCK, 2)])
-        self.assertEqual(server.pull.pdus(client.send_data(b"later")), [(DATA, b"later")])
+        self.assertEqual(server.pull.pdus(wire_of(client.send_data, b"later")), [(DATA, b"later")])
 
     def test_wrong_nonce(self) -> None:
         for nonce in (NONCE, bytes(24), plus_one(plus_one(NONCE)), plus_one(NONCE)[::-1]):
@@ -169,7 +174,7 @@ class ClientHandshakeTests(ConnectionTestCase):
     def test_longest_texts(self) -> None:
         server = PlainServer()
         client = ClientConnection(SERVER_PAIR.public, "l" * 128, "\u20ac" * 42, NOW)
-        plain = server.read_client_auth(client.initiate())
+        plain = server.read_client_auth(wire_of(client.initiate))
         self.assertEqual(plain[96:224], b"l" * 128)
         self.assertEqual(plain[224:352], "\u20ac".encode() * 42 + bytes(2))
 

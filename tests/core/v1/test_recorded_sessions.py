@@ -11,14 +11,15 @@ from nacl import bindings
 from twisted.trial.unittest import SynchronousTestCase
 
 from sodiumtwist.core.events import Authenticated, Event
-from sodiumtwist.core.keys import KeyPair, SessionKeys, client_session_keys, server_session_keys
-from sodiumtwist.core.v1.secretstream import PullStream
+from sodiumtwist.core.keys import KeyPair
+from sodiumtwist.core.v1.handshake import SessionKeys, client_session_keys, server_session_keys
+from sodiumtwist.core.v1.records import PullStream
 
 from ...vectors import Session, load_session
 
 # By their own names, trial would take the cases of ``recorded`` for tests to run.
 from .. import recorded
-from ..peers import DATA, NOW, PING, PONG, Connection, PlainPull, cut, pack_header
+from ..peers import DATA, NOW, PING, PONG, Connection, PlainPull, cut, pack_header, wire_of
 from ..recorded import SpokenTestCase, client_pair, message, new_client, new_server, play_to_client, stream_events
 
 #: Sizes of the pieces that a transport may deliver; what they leave over comes whole.
@@ -147,7 +148,7 @@ class SpokenClientTests(SpokenTestCase):
         session = load_session("server")
         recorded_auth, *recorded = session.sent_to("server")
         client = new_client(session)
-        sealed = client.initiate()
+        sealed = wire_of(client.initiate)
         server_pair = KeyPair.from_secret(session.server_secret_key)
         plain = bindings.crypto_box_seal_open(sealed, server_pair.public, server_pair.secret)
         self.assertLikeRecorded(sealed, plain, recorded_auth, slice(40, 64))
@@ -178,7 +179,7 @@ class SpokenServerTests(SpokenTestCase):
         recorded_helo, *recorded = session.sent_to("client")
         server = new_server(session)
         list(server.receive_data(session.sent_to("server")[0].wire, NOW))
-        sealed = server.accept(NOW, message(session))
+        sealed = wire_of(server.accept, NOW, message(session))
         (plain,) = sealed_plain
         self.assertLikeRecorded(sealed, plain, recorded_helo, slice(36, 60))
         self.assertSaysTheSame(server, PlainPull(session.to_client_key, plain[36:60]), recorded)

@@ -13,14 +13,28 @@ import threading
 from hypothesis import given, strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+import sodiumtwist
 from sodiumtwist.core.errors import DecryptionFailed, MalformedPDU
-from sodiumtwist.core.v1 import secretstream
-from sodiumtwist.core.v1.secretstream import PublicPullStream, PublicPushStream, PullStream, PushStream
+from sodiumtwist.core.v1 import inner_module
+from sodiumtwist.core.v1.public_bindings import PublicPullStream, PublicPushStream
+from sodiumtwist.core.v1.records import PullStream, PushStream
+from sodiumtwist.core.v1.secretstream import Pull, Push
 
-from ..peers import DATA, TAG_FINAL, TAG_MESSAGE, TAG_PUSH, TAG_REKEY, WINDOW, PlainPull, PlainPush, flip, pack_header
+from ..peers import (
+    DATA,
+    TAG_FINAL,
+    TAG_MESSAGE,
+    TAG_PUSH,
+    TAG_REKEY,
+    WINDOW,
+    PlainPull,
+    PlainPush,
+    flip,
+    pack_header,
+)
 
 KEY = b"\x42" * 32
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(secretstream.__file__))))
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(sodiumtwist.__file__)))
 
 
 class PushStreamTests(SynchronousTestCase):
@@ -246,23 +260,23 @@ class EquivalenceTests(SynchronousTestCase):
     """
 
     @given(
-        st.lists(st.tuples(st.binary(max_size=3000), st.booleans()), max_size=20),
+        st.lists(st.tuples(st.binary(max_size=3000), st.booleans(), st.booleans()), max_size=20),
         st.integers(1, 5000),
         st.sampled_from([PushStream, PublicPushStream]),
         st.sampled_from([PullStream, PublicPullStream]),
     )
     def test_any_messages(
         self,
-        bodies: list[tuple[bytes, bool]],
+        bodies: list[tuple[bytes, bool, bool]],
         rekey_size: int,
-        push_kind: type[PushStream],
-        pull_kind: type[PullStream],
+        push_kind: type[Push],
+        pull_kind: type[Pull],
     ) -> None:
         """Whichever seals and whichever opens, with new keys on the way, and whatever is damaged between."""
         push = push_kind(KEY, rekey_size)
         pull, other = pull_kind(KEY, push.header), PullStream(KEY, push.header)
-        for body, damaged in bodies:
-            sealed = push.push_pdu(pack_header(DATA, len(body)), body)
+        for body, at_once, damaged in bodies:
+            sealed = push.push_data(body) if at_once else push.push_pdu(pack_header(DATA, len(body)), body)
             if damaged:
                 for stream in (pull, other):
                     self.assertRaises(DecryptionFailed, stream.pull, flip(sealed, 5), 0, 12)
@@ -285,21 +299,24 @@ class EquivalenceTests(SynchronousTestCase):
             real = builtins.__import__
 
             def without(name, globals=None, *arguments):
-                if name == "nacl._sodium" and (globals or {}).get("__name__") == "sodiumtwist.core.v1.secretstream":
+                if name == "nacl._sodium" and (globals or {}).get("__name__") == "sodiumtwist.core.sodium":
                     raise ImportError(name)
                 return real(name, globals, *arguments)
 
             builtins.__import__ = without
-            from sodiumtwist.core.v1 import secretstream
+            from sodiumtwist.core.v1 import public_bindings, records
             from sodiumtwist.core.connection import ClientConnection, ServerConnection
             from sodiumtwist.core.keys import KeyPair
 
-            assert secretstream.PushStream is secretstream.PublicPushStream
+            assert records.PushStream is public_bindings.PublicPushStream
             pair = KeyPair.generate()
             client, server = ClientConnection(pair.public, "u", "p", 0), ServerConnection(pair, 0)
-            list(server.receive_data(client.initiate(), 0))
-            list(client.receive_data(server.accept(0), 0))
-            (event,) = server.receive_data(client.send_data(b"hello"), 0)
+            client.initiate()
+            list(server.receive_data(client.data_to_send(), 0))
+            server.accept(0)
+            list(client.receive_data(server.data_to_send(), 0))
+            client.send_data(b"hello")
+            (event,) = server.receive_data(client.data_to_send(), 0)
             print(event.payload)
         """
         done = subprocess.run(
@@ -318,8 +335,8 @@ class ScratchTests(SynchronousTestCase):
     def test_one_a_thread(self) -> None:
         """libsodium runs without the interpreter's lock, so two threads may not share it."""
         seen = []
-        thread = threading.Thread(target=lambda: seen.append(secretstream._scratch.out))
+        thread = threading.Thread(target=lambda: seen.append(inner_module._scratch.out))
         thread.start()
         thread.join()
         self.assertEqual(len(seen), 1)
-        self.assertNotEqual(seen[0], secretstream._scratch.out)
+        self.assertNotEqual(seen[0], inner_module._scratch.out)

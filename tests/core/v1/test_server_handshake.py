@@ -47,6 +47,7 @@ from ..peers import (
     silent_server,
     the_request,
     unproven_server,
+    wire_of,
 )
 
 
@@ -78,7 +79,7 @@ class ServerHandshakeTests(ConnectionTestCase):
 
     def test_accept(self) -> None:
         server, client = deciding_server()
-        sealed = server.accept(NOW)
+        sealed = wire_of(server.accept, NOW)
         self.assertEqual(len(sealed), 236)
         plain = client.read_server_helo(sealed)
         self.assertEqual(plain[:12], bytes.fromhex("baadc0de 00000002 000000b0"))
@@ -89,7 +90,7 @@ class ServerHandshakeTests(ConnectionTestCase):
     def test_accept_with_message(self) -> None:
         for message in ("", "Hello, J\u00f6rg", "m" * 128):
             server, client = deciding_server()
-            plain = client.read_server_helo(server.accept(NOW, message))
+            plain = client.read_server_helo(wire_of(server.accept, NOW, message))
             self.assertEqual(plain[60:], message.encode().ljust(128, b"\0"))
 
     def test_message_that_does_not_fit(self) -> None:
@@ -99,7 +100,7 @@ class ServerHandshakeTests(ConnectionTestCase):
             error = self.assertRaises(LocalProtocolError, server.accept, NOW, message)
             self.assertIn("message", str(error))
             self.assertIs(server.state, State.DECIDING)
-        self.assertEqual(len(client.read_server_helo(server.accept(NOW, "m" * 128))), 188)
+        self.assertEqual(len(client.read_server_helo(wire_of(server.accept, NOW, "m" * 128))), 188)
 
     def test_reject(self) -> None:
         server, client = deciding_server()
@@ -107,7 +108,7 @@ class ServerHandshakeTests(ConnectionTestCase):
         server.reject()
         self.assertOver(server)
         with self.assertRaises(LocalProtocolError):
-            server.accept(NOW)
+            wire_of(server.accept, NOW)
         with self.assertRaises(LocalProtocolError):
             server.reject()
 
@@ -116,7 +117,7 @@ class ServerHandshakeTests(ConnectionTestCase):
         segment = client.client_auth() + client.push.pdu(DATA, b"early") + client.push.pdu(PING, CLOCK_BODY)
         events = server.receive_data(segment, NOW)
         self.assertIsInstance(next(events), AuthenticationRequested)
-        server.accept(NOW)
+        wire_of(server.accept, NOW)
         self.assertEqual(list(events), [DataReceived(b"early"), PingReceived(CLOCK)])
         self.assertEqual(server.buffered, 0)
 
@@ -128,21 +129,21 @@ class ServerHandshakeTests(ConnectionTestCase):
         self.assertEqual(list(server.events(NOW)), [])
         self.assertEqual(server.buffered, 46 + 5 + 46 + 6)
         self.assertIs(server.state, State.DECIDING)
-        client.read_server_helo(server.accept(NOW + 5))
+        client.read_server_helo(wire_of(server.accept, NOW + 5))
         self.assertEqual(list(server.events(NOW + 5)), [DataReceived(b"first"), DataReceived(b"second")])
 
     def test_undecided_login_holds_errors_back(self) -> None:
         server, _ = deciding_server()
         self.assertEqual(list(server.receive_data(bytes(100), NOW)), [])
         self.assertIs(server.state, State.DECIDING)
-        server.accept(NOW)
+        wire_of(server.accept, NOW)
         self.assertRefuses(server, b"", DecryptionFailed)
 
     def test_second_client_auth_while_undecided(self) -> None:
         """It is no second request: it is taken for a stream PDU, once there is a stream."""
         server, client = deciding_server()
         self.assertEqual(list(server.receive_data(client.client_auth(), NOW)), [])
-        server.accept(NOW)
+        wire_of(server.accept, NOW)
         self.assertRefuses(server, b"", DecryptionFailed)
 
     def test_one_largest_pdu_may_wait(self) -> None:
@@ -234,7 +235,7 @@ class ServerHandshakeTests(ConnectionTestCase):
             request = the_request(server.receive_data(client.client_auth(public_key=key), NOW))
             self.assertEqual(request.public_key, key)
             with self.assertRaises(DecryptionFailed):
-                server.accept(NOW)
+                wire_of(server.accept, NOW)
             self.assertOver(server)
 
     def test_weak_client_key_can_be_rejected(self) -> None:
@@ -246,15 +247,18 @@ class ServerHandshakeTests(ConnectionTestCase):
     def test_the_passphrase_is_forgotten(self) -> None:
         """As soon as it is told, and the rest of the handshake when that was decided on."""
         ways: list[Callable[[ServerConnection], object]] = [
-            lambda server: server.accept(NOW),
+            lambda server: wire_of(server.accept, NOW),
             ServerConnection.close,
             ServerConnection.ignore,
         ]
         for decide in ways:
             server, _ = deciding_server()
-            assert server._auth is not None
-            self.assertEqual((server._auth.login, server._auth.passphrase), ("username", ""))
-            auth = weakref.ref(server._auth)
+            assert server._handshake is not None
+            kept = server._handshake._auth
+            assert kept is not None
+            self.assertEqual((kept.login, kept.passphrase), ("username", ""))
+            auth = weakref.ref(kept)
+            del kept
             decide(server)
             self.assertIsNone(auth())
 
@@ -280,7 +284,7 @@ class ProofTests(ConnectionTestCase):
             server, client = unproven_server()
             self.assertEqual(list(server.receive_data(client.push.pdu(pdu_type, body), NOW)), [KeyProven(), event])
             self.assertIs(server.state, State.OPEN)
-            server.send_data(b"answer")
+            wire_of(server.send_data, b"answer")
 
     def test_cut_anywhere(self) -> None:
         """The proof is the header, which only the right key seals."""
@@ -294,7 +298,7 @@ class ProofTests(ConnectionTestCase):
         server, client = ServerConnection(SERVER_PAIR, NOW), PlainClient()
         events = server.receive_data(client.client_auth() + client.push.pdu(PING, CLOCK_BODY), NOW)
         self.assertIsInstance(next(events), AuthenticationRequested)
-        server.accept(NOW, prove=True)
+        wire_of(server.accept, NOW, prove=True)
         self.assertEqual(list(events), [KeyProven(), PingReceived(CLOCK)])
 
     def test_somebody_elses_key(self) -> None:
@@ -302,7 +306,7 @@ class ProofTests(ConnectionTestCase):
         server = ServerConnection(SERVER_PAIR, NOW)
         owner, impostor = PlainClient(), PlainClient()
         list(server.receive_data(impostor.client_auth(public_key=owner.public), NOW))
-        server.accept(NOW, prove=True)
+        wire_of(server.accept, NOW, prove=True)
         self.assertRefuses(server, impostor.push.pdu(DATA, b"hello"), DecryptionFailed)
 
     def test_nothing_is_sent_before(self) -> None:

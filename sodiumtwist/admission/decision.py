@@ -1,0 +1,222 @@
+"""
+One login, from what the client claims to a verdict. Nothing here knows of a connection: whoever asks acts on the
+verdict.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import Enum, auto
+from typing import Any, Protocol
+
+from twisted.cred.checkers import ICredentialsChecker
+from twisted.cred.credentials import UsernamePassword
+from twisted.cred.error import LoginFailed
+from twisted.cred.portal import Portal
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError, maybeDeferred
+from twisted.internet.interfaces import IAddress, IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from ..core.errors import AuthenticationFailed, RemoteProtocolError, ReplayDetected
+from ..core.events import AuthenticationRequested
+from ..interfaces import ISodiumAvatar, Peer
+from .authorized import AuthorizedKeys, AuthorizedKeysFile
+from .checkers import LoginNotChecked, LoginRefused, fit_for_log
+from .replays import IReplayMemory
+
+TOO_MANY_FAILED = "too many logins failed, and none is checked for now"
+
+
+class Rules(Protocol):
+    """
+    By what is decided.
+
+    :ivar checker: decides on login and passphrase; ``None`` where the clients' keys decide alone.
+    :ivar authorized_keys: the clients' keys that get in; ``None`` for any.
+    :ivar replays: remembers the handshakes that were accepted.
+    """
+
+    checker: ICredentialsChecker | Portal | None
+    authorized_keys: AuthorizedKeys | AuthorizedKeysFile | None
+    replays: IReplayMemory
+
+
+class Stake(Enum):
+    """What a client would have tried for nothing, were its leaving not counted."""
+
+    NOTHING = auto()
+    #: Its login is being checked.
+    LOGIN = auto()
+    #: It was accepted, and has yet to show that the key it claims is its own.
+    KEY = auto()
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """
+    What was decided.
+
+    :ivar peer: who the client is, if it may come in; ``None`` otherwise.
+    :ivar error: why it may not.
+    :ivar unseen: whether it is to be treated like one whose handshake does not open: it was sent before.
+    :ivar failed: whether that counts as a login that failed.
+    :ivar failure: what went wrong with deciding, for the log; it tells nothing that could forge lines there.
+    """
+
+    peer: Peer | None = None
+    error: RemoteProtocolError | None = None
+    unseen: bool = False
+    failed: bool = False
+    failure: Failure | None = None
+
+
+class Decision:
+    """
+    Decides on one login.
+
+    :param rules: by these.
+    :param claim: what the client says.
+    :param address: where it says it from.
+    :ivar stake: what the client has at stake if it leaves now.
+    :ivar logout: what a portal wants to be called when the connection is over.
+    """
+
+    __slots__ = ("_fingerprint", "_peer", "_rules", "_waiting", "logout", "stake")
+
+    _log = Logger()
+
+    def __init__(self, rules: Rules, claim: AuthenticationRequested, address: IAddress) -> None:
+        self._rules = rules
+        self._fingerprint = claim.fingerprint
+        self._peer = Peer(claim.login, claim.public_key, address)
+        self._waiting: Deferred[Verdict] | None = None
+        self.logout: Callable[[], object] | None = None
+        self.stake = Stake.NOTHING
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a verdict is to come."""
+        return self._waiting is not None and not self._waiting.called
+
+    def decide(self, claim: AuthenticationRequested, may_try: bool) -> Deferred[Verdict]:
+        """
+        Find out whether the client may come in.
+
+        :param claim: what the client says; it is not kept, for it holds a passphrase.
+        :param may_try: whether its login may be checked; it may not where too many have failed.
+        :return: fires with the verdict, and does not fail.
+        """
+        self._waiting = Deferred.fromCoroutine(self._find_out(claim, may_try))
+        return self._waiting.addErrback(self._keep_out)
+
+    def remember(self, seconds: float, clock: IReactorTime) -> Deferred[Verdict]:
+        """
+        Remember the handshake of a client that has shown that its key is its own.
+
+        :param seconds: how long that may take.
+        :param clock: by which.
+        :return: fires with the verdict, and does not fail.
+        """
+
+        async def remembering() -> Verdict:
+            await self._remember()
+            return Verdict(self._peer)
+
+        self._waiting = Deferred.fromCoroutine(remembering()).addTimeout(seconds, clock)
+        return self._waiting.addErrback(self._keep_out)
+
+    async def _find_out(self, claim: AuthenticationRequested, may_try: bool) -> Verdict:
+        """
+        Ask everybody; what costs little comes first.
+
+        :raises ReplayDetected: when the handshake was accepted before.
+        :raises twisted.cred.error.UnauthorizedLogin: when login, passphrase or key are wrong.
+        """
+        rules, peer = self._rules, self._peer
+        # Before all else: a recording must look the same whatever else is the case.
+        if await maybeDeferred(rules.replays.knows, claim.fingerprint):
+            raise ReplayDetected()
+        if not may_try:
+            raise LoginNotChecked(TOO_MANY_FAILED)
+        keys = rules.authorized_keys
+        if keys is not None and not keys.allows(claim.public_key, claim.login):
+            raise LoginRefused(f"the key {claim.public_key.hex()} is not authorized, or not for this login")
+        if rules.checker is not None:
+            credentials = UsernamePassword(claim.login.encode(), claim.passphrase.encode())
+            self.stake = Stake.LOGIN
+            if isinstance(rules.checker, Portal):
+                peer = self._peer = replace(peer, avatar=await self._log_in(rules.checker, credentials, peer))
+            else:
+                await maybeDeferred(rules.checker.requestAvatarId, credentials)
+            self.stake = Stake.NOTHING
+        if keys is None:
+            if not await maybeDeferred(rules.replays.remember, claim.fingerprint):
+                raise ReplayDetected()
+        else:
+            # When the key is proven: before, anybody could fill the memory who knows a client's public key.
+            self.stake = Stake.KEY
+        return Verdict(peer)
+
+    async def _remember(self) -> None:
+        if not await maybeDeferred(self._rules.replays.remember, self._fingerprint):
+            raise ReplayDetected("the same handshake was accepted a moment ago")
+
+    def _log_in(self, portal: Portal, credentials: UsernamePassword, peer: Peer) -> Deferred[Any]:
+        """Log in at a portal, which goes on when nobody waits any more; who is in by then is logged out."""
+        avatar: Deferred[Any] = Deferred(lambda cancelled: None)
+
+        def logged_in(result: tuple[object, Any, Callable[[], object]]) -> None:
+            try:
+                _, made, self.logout = result
+            except (TypeError, ValueError):
+                failed(Failure())
+                return
+            if avatar.called:
+                self.log_out()
+            else:
+                avatar.callback(made)
+
+        def failed(reason: Failure) -> None:
+            if not avatar.called:
+                avatar.errback(reason)
+
+        maybeDeferred(portal.login, credentials, peer, ISodiumAvatar).addCallbacks(logged_in, failed)
+        return avatar
+
+    def log_out(self) -> None:
+        """The connection is over: tell a portal that let the client in."""
+        logout, self.logout = self.logout, None
+        if logout is not None:
+            maybeDeferred(logout).addErrback(
+                lambda reason: self._log.failure("the logout of {login} failed", reason, login=ascii(self._peer.login))
+            )
+
+    def cancel(self) -> None:
+        """Decide no longer: too many logins have failed meanwhile, or nobody waits for the verdict."""
+        if self._waiting is not None:
+            self._waiting.cancel()
+
+    def _keep_out(self, reason: Failure) -> Verdict:
+        claimed_key, self.stake = self.stake is Stake.KEY, Stake.NOTHING
+        error = reason.value
+        if isinstance(error, ReplayDetected):
+            # A key that was proven has an answer already, so there is nobody to hide from.
+            return Verdict(error=error) if claimed_key else Verdict(unseen=True)
+        if isinstance(error, LoginNotChecked):
+            why = str(error)
+        elif isinstance(error, CancelledError):
+            why = TOO_MANY_FAILED
+        elif isinstance(error, LoginFailed):
+            # What other checkers than ours say may hold anything.
+            why = str(error) if isinstance(error, LoginRefused) else "login or passphrase is wrong"
+            return Verdict(error=AuthenticationFailed(why), failed=True)
+        elif isinstance(error, TimeoutError):
+            why = "the handshake could not be remembered in time"
+        elif isinstance(error, OSError):
+            why = f"the login could not be checked: {ascii(str(error))}"
+        else:
+            error = AuthenticationFailed("the login could not be checked")
+            return Verdict(error=error, failure=fit_for_log(reason))
+        return Verdict(error=AuthenticationFailed(why))

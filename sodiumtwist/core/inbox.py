@@ -1,0 +1,90 @@
+"""
+Received bytes, cut anywhere, and how messages of known size are taken out of them.
+"""
+
+from __future__ import annotations
+
+from typing import Union
+
+#: What holds bytes in one piece.
+Buffer = Union[bytes, bytearray, memoryview]
+
+
+class Inbox:
+    """
+    What was received and is in no event yet.
+
+    Bytes stay where the transport put them for as long as they can: a message that lies in one read whole is
+    opened there, and only what is cut is put together in a part of its own.
+
+    :ivar data: the bytes of the last read; empty when all of them were taken.
+    :ivar offset: where in ``data`` the first byte lies that was not taken.
+    :ivar part: the beginning of a message whose end has not come; it lies before ``data``. ``None`` when nothing
+        is cut.
+    """
+
+    __slots__ = ("data", "offset", "part")
+
+    def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        """Drop everything."""
+        self.data = b""
+        self.offset = 0
+        self.part: bytearray | None = None
+
+    @property
+    def size(self) -> int:
+        """How many bytes wait."""
+        waiting = len(self.data) - self.offset
+        return waiting if self.part is None else waiting + len(self.part)
+
+    def put(self, data: bytes) -> None:
+        """Add bytes behind those that wait."""
+        if self.data:
+            # Events were left where they are. Otherwise all that came before is in events, or in the part.
+            data = self.data[self.offset :] + data
+        self.data, self.offset = data, 0
+
+    def take(self, size: int) -> tuple[Buffer, int] | None:
+        """
+        Take a message.
+
+        :param size: how many bytes it has. Until it is whole, ask for the same size again.
+        :return: what it lies in, and where. ``None`` when too few bytes have come; these are then in the part.
+        """
+        data, start, part = self.data, self.offset, self.part
+        if part is None:
+            end = start + size
+            if end <= len(data):
+                self._leave(data, end)
+                return data, start
+            if start < len(data):
+                self.part = bytearray(memoryview(data)[start:])
+        else:
+            end = start + size - len(part)
+            part += memoryview(data)[start:end]
+            if end <= len(data):
+                self.part = None
+                self._leave(data, end)
+                return part, 0
+        self.data, self.offset = b"", 0
+        return None
+
+    def _leave(self, data: bytes, end: int) -> None:
+        """Go on at ``end``; what was read is let go as soon as all of it was taken."""
+        if end == len(data):
+            self.data, self.offset = b"", 0
+        else:
+            self.offset = end
+
+    def take_whole(self, size: int) -> bytes | None:
+        """
+        Take a message as ``bytes`` of its own.
+
+        :param size: how many bytes it has. Until it is whole, ask for the same size again.
+        :return: ``None`` when too few bytes have come.
+        """
+        taken = self.take(size)
+        return None if taken is None else bytes(memoryview(taken[0])[taken[1] : taken[1] + size])
