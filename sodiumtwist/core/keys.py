@@ -1,5 +1,5 @@
 """
-X25519 keys, their text form of 64 hex digits, and the session keys that ``crypto_kx`` makes of them.
+X25519 keys: their text form of 64 hex digits, and the session keys that ``crypto_kx`` makes from two pairs.
 """
 
 from __future__ import annotations
@@ -23,34 +23,38 @@ def parse_key(text: str, what: str = "key") -> bytes:
     Read a key from its text form.
 
     :param text: 64 hex digits; white space around them is allowed.
-    :param what: what to call it in the error, which never shows the text.
+    :param what: what the error calls the key. The error never shows the text.
     :return: 32 bytes.
     :raises InvalidKey: for any other text.
     """
+    # A file's line ends with a newline, and what was copied from a terminal may have blanks.
     digits = text.strip()
     if len(digits) != 2 * KEY_SIZE:
         raise InvalidKey(f"the {what} has {len(digits)} characters; it is {2 * KEY_SIZE} hex digits")
     try:
+        # bytes.fromhex() would skip white space between the digits, so that a shorter key could pass.
         return unhexlify(digits)
     except ValueError:
         raise InvalidKey(f"the {what} holds characters other than 0-9 and a-f") from None
 
 
 def _check_size(key: bytes, what: str) -> bytes:
+    # A str of 32 characters would pass a check of the size alone.
     if not isinstance(key, (bytes, bytearray, memoryview)):
         raise InvalidKey(f"the {what} is of type {type(key).__name__}; parse_key() makes bytes of 64 hex digits")
     if len(key) != KEY_SIZE:
         raise InvalidKey(f"the {what} is {len(key)} bytes long; it is {KEY_SIZE}")
+    # The caller may change a bytearray later, and PyNaCl takes nothing but bytes.
     return bytes(key)
 
 
 @dataclass(frozen=True)
 class KeyPair:
     """
-    A long-term or per-run X25519 key pair.
+    An X25519 key pair, kept for long or made for one run.
 
     :ivar public: 32 bytes.
-    :ivar secret: 32 bytes; not shown by ``repr``.
+    :ivar secret: 32 bytes; ``repr`` does not show them.
     """
 
     public: bytes
@@ -58,7 +62,7 @@ class KeyPair:
 
     @classmethod
     def generate(cls) -> KeyPair:
-        """Make a fresh pair from the operating system's randomness."""
+        """Make a new pair from the operating system's random numbers."""
         return cls(*bindings.crypto_kx_keypair())
 
     @classmethod
@@ -67,7 +71,7 @@ class KeyPair:
         Make the pair that belongs to a secret key.
 
         :param secret: 32 bytes.
-        :raises InvalidKey: when the size is another.
+        :raises InvalidKey: when it has another size.
         """
         secret = _check_size(secret, "private key")
         return cls(bindings.crypto_scalarmult_base(secret), secret)
@@ -75,8 +79,9 @@ class KeyPair:
     @classmethod
     def from_hex(cls, text: str) -> KeyPair:
         """
-        Make the pair that belongs to a secret key of 64 hex digits.
+        Make the pair that belongs to a secret key in its text form.
 
+        :param text: 64 hex digits; white space around them is allowed.
         :raises InvalidKey: for any other text.
         """
         return cls.from_secret(parse_key(text, "private key"))
@@ -85,7 +90,7 @@ class KeyPair:
 @dataclass(frozen=True)
 class SessionKeys:
     """
-    What two ends of one connection share: one side's ``receive`` is the other's ``send``.
+    The two keys that both ends of a connection share. What one end calls ``receive`` the other calls ``send``.
 
     :ivar receive: 32 bytes, ``rx`` in ``crypto_kx``.
     :ivar send: 32 bytes, ``tx`` in ``crypto_kx``.
@@ -107,32 +112,38 @@ def _agree(
         ) from None
 
 
+# A factory asks, and clients that connect again and again make many, often for one server. So the X25519 is
+# calculated once for a key, not at each connection.
 @lru_cache(maxsize=64)
 def check_server_key(server_key: bytes) -> None:
     """
-    See that a secret can be shared with a server's public key, which costs one X25519 the first time.
+    Check that a secret can be shared with a server's public key. The first time for a key, this costs one X25519.
 
-    :raises InvalidKey: as :func:`client_session_keys`.
+    :param server_key: the server's public key, 32 bytes.
+    :raises InvalidKey: for another size, and for a point of low order, see :func:`client_session_keys`.
     """
+    # Any pair will do: a point of low order fails with each of them.
     client_session_keys(KeyPair.generate(), server_key)
 
 
 def client_session_keys(pair: KeyPair, server_key: bytes) -> SessionKeys:
     """
-    The client's half of ``crypto_kx``.
+    Make a client's session keys: its half of ``crypto_kx``.
 
+    :param pair: the client's key pair.
     :param server_key: the server's public key, 32 bytes.
-    :raises InvalidKey: for another size, and for the few points of low order (zero among them)
-        with which any two parties would share the same secret.
+    :raises InvalidKey: for another size, and for the few points of low order (zero is one of them). With such a
+        point everybody would share the same secret.
     """
     return _agree(bindings.crypto_kx_client_session_keys, pair, server_key)
 
 
 def server_session_keys(pair: KeyPair, client_key: bytes) -> SessionKeys:
     """
-    The server's half of ``crypto_kx``.
+    Make a server's session keys: its half of ``crypto_kx``.
 
+    :param pair: the server's key pair.
     :param client_key: the client's public key, 32 bytes.
-    :raises InvalidKey: as :func:`client_session_keys`.
+    :raises InvalidKey: for another size, and for a point of low order, see :func:`client_session_keys`.
     """
     return _agree(bindings.crypto_kx_server_session_keys, pair, client_key)
