@@ -89,8 +89,8 @@ class UploadSender(SodiumClientProtocol):
     def _source_ended(self, error: OSError | None) -> None:
         self._at_end = True
         self._source.close()
-        # The empty DATA says that this is all of it. After an error the connection is cut instead: an upload that is not
-        # whole must not end like one that is.
+        # The empty DATA says that this is all of it. After an error the connection is cut instead: an upload that is
+        # not whole must not end like one that is.
         if error is None:
             self._send(b"")
         else:
