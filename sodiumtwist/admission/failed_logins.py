@@ -67,7 +67,7 @@ class FailedLogins:
         now = self._clock().seconds()
         while self._tallies:
             key, tally = next(iter(self._tallies.items()))
-            # When the table is full, the oldest goes before its time, for the one that is about to be added.
+            # When the table is full, the oldest goes before its time, to make room.
             if tally.ends > now and len(self._tallies) < FAILURE_TABLE_SIZE:
                 return
             del self._tallies[key]
