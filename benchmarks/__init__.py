@@ -1,9 +1,9 @@
 """
 How fast sodiumtwist is beside what else could be used: ``python -m benchmarks`` in a clone.
 
-Every figure is measured together with those it is compared to, in turn (A B C A B C …), after a
-warm-up; what is printed are medians, and ratios with the smallest and largest of the rounds. All
-traffic stays on loopback addresses, and all payloads come from one seed.
+Figures that are compared are measured in turn (A B C A B C …), after a warm-up: so whatever the machine does
+meanwhile, it does to all of them. Medians are printed, and ratios with the smallest and the largest of all rounds.
+All traffic stays on loopback addresses. All payloads come from one seed.
 
 =================  ================================================================================
 ``crypto``         secretstream through ``core.secretstream``, beside libsodium itself

@@ -17,7 +17,7 @@ from .tasks import BULK, CONNECTIONS, IN_FLIGHT, SERIAL
 
 WORKLOADS = (BULK, SERIAL, IN_FLIGHT, CONNECTIONS)
 
-#: What else may be measured, by its name.
+#: What else can be measured besides the workloads, by name.
 SECTIONS: dict[str, Callable[[Plan], Iterator[Table]]] = {
     "crypto": crypto.run,
     "core": core.run,
@@ -69,7 +69,7 @@ def measure(options: argparse.Namespace) -> Iterator[Table]:
 
 def main(arguments: Sequence[str]) -> int:
     """
-    Do it.
+    Measure, print the tables and write what else was asked for.
 
     :return: the exit status: 1 when something that was to be measured did not work.
     """

@@ -1,5 +1,5 @@
 """
-What a connection that sends flat out leaves to others: how soon a PING is answered beside it, and alone.
+How soon a PING is answered, alone and beside a connection that sends as fast as it can.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from .tasks import BULK, PING, Task
 
 PEER = "peers.sodium"
 
-#: More than is sent meanwhile, in payloads.
+#: How many payloads the other connection has to send: more than it can while PINGs are measured.
 ENDLESS = 10**9
 
-#: The largest payload, with which others wait the longest.
+#: The largest payload. With it, others wait the longest.
 SIZE = 128 * KIB - 2
 
 
 def ping(count: int, beside: bool) -> float:
     """
-    Send PINGs, one after the other, from a process of their own.
+    Send PINGs, one after the other, from a separate process.
 
     :param count: how many.
-    :param beside: whether another connection sends flat out to the same server.
-    :return: the median of the milliseconds until they are answered.
+    :param beside: whether another connection sends to the same server as fast as it can.
+    :return: the median time until a PING is answered, in milliseconds.
     """
     with Child(PEER, "serve", directory="") as server:
         told = server.hear()
@@ -49,9 +49,9 @@ def _ping(told: dict[str, object], count: int) -> float:
 
 def run(plan: Plan) -> Iterator[Table]:
     """
-    Measure it.
+    Take all figures of this module.
 
-    :param plan: how much.
+    :param plan: how much to measure.
     """
     progress("ping, alone and beside bulk")
     table = Table("ping", "a PING, until it is answered, at the median", "ms", compared=False)

@@ -1,5 +1,5 @@
 """
-The certificate of those who need one: made for the run, for ``localhost``, and its own authority.
+A certificate for the peers that need one. It is made for each run, for ``localhost``, and signs itself.
 """
 
 from __future__ import annotations
@@ -7,7 +7,7 @@ from __future__ import annotations
 import datetime
 import os
 
-#: In the directory that peers are given.
+#: File names, in the directory that peers are given.
 CERTIFICATE, KEY = "certificate.pem", "key.pem"
 
 NAME = "localhost"
@@ -15,9 +15,9 @@ NAME = "localhost"
 
 def make_certificate(directory: str) -> None:
     """
-    Write a certificate for a P-256 key, the quickest that TLS libraries agree on, and the key.
+    Write a key and its certificate. The key is of P-256, the quickest that all the TLS libraries know.
 
-    :param directory: where to.
+    :param directory: where to write them.
     """
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization

@@ -2,8 +2,8 @@
 What runs in processes of its own: ``python -m benchmarks.child MODULE serve|run JSON``.
 
 A module's ``serve`` tells, as a JSON object on a line, where it listens. Its ``run`` returns what it
-measured, which is told likewise. What can't be imported is told as missing. All end with their standard
-input, which their parent holds.
+measured, and that is told in the same form. When something can't be imported, it is told as missing. All these
+processes end when their standard input ends, which their parent holds.
 """
 
 from __future__ import annotations
@@ -28,30 +28,31 @@ _told_to_go = threading.Semaphore(0)
 
 
 def tell(**what: Any) -> None:
-    """Say something to whoever has started this process."""
+    """Tell the parent process something, as a JSON object on a line."""
     print(json.dumps(what), flush=True)
 
 
 def listen_to_parent() -> None:
-    """Have this process end when its standard input does, and so whatever happens to its parent."""
+    """Let this process end when its standard input ends: then its parent is gone, whatever happened to it."""
 
     def listen() -> None:
         # Not sys.stdin, whose lock would be held when the interpreter shuts down.
         while data := os.read(0, 4096):
             for _ in range(data.count(b"\n")):
                 _told_to_go.release()
+        # The main thread may be at work or in its reactor, and would not see anything milder.
         os._exit(0)
 
     threading.Thread(target=listen, daemon=True).start()
 
 
 def wait_to_go() -> None:
-    """Wait until the parent has said so, by a line."""
+    """Wait for a line from the parent, which says go."""
     _told_to_go.acquire()
 
 
 def discard_log() -> None:
-    """Have Twisted's log go nowhere, instead of being kept in memory until somebody asks for it."""
+    """Discard Twisted's log. Otherwise it is kept in memory until somebody asks for it."""
     from twisted.logger import globalLogBeginner
 
     globalLogBeginner.beginLoggingTo([lambda event: None], redirectStandardIO=False)  # type: ignore[list-item]
@@ -59,9 +60,9 @@ def discard_log() -> None:
 
 def serve_in_reactor(start: Callable[[Any], dict[str, Any]]) -> None:
     """
-    Serve for ever, with Twisted.
+    Serve with Twisted until the parent ends.
 
-    :param start: called with the reactor; listens, and returns what clients need to know.
+    :param start: called with the reactor. It listens, and returns what clients need to know.
     """
     from twisted.internet.defer import Deferred
 
@@ -87,6 +88,7 @@ def run_in_reactor(work: Callable[[Any], Coroutine[Any, Any, Result]]) -> Result
     results: list[Result] = []
     failures: list[Failure] = []
 
+    # So that what work() raises before it returns a coroutine goes the same way as what the coroutine raises.
     async def working() -> Result:
         return await work(reactor)
 
@@ -103,11 +105,11 @@ def run_in_reactor(work: Callable[[Any], Coroutine[Any, Any, Result]]) -> Result
 
 def main(module_name: str, verb: str, argument: str) -> None:
     """
-    Do it.
+    Serve or run what a module has.
 
-    :param module_name: within this package.
+    :param module_name: the module's name in this package.
     :param verb: ``serve`` or ``run``.
-    :param argument: JSON, the keyword arguments.
+    :param argument: the keyword arguments for it, as a JSON object.
     """
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     with suppress(ValueError, OSError):
@@ -123,5 +125,6 @@ def main(module_name: str, verb: str, argument: str) -> None:
 
 
 if __name__ == "__main__":
-    # Not this copy of the module but the one that others import, so that there is one semaphore.
+    # As a program this module is called __main__. Others import it by its name, which makes a second copy; with that
+    # one there is one semaphore for all.
     importlib.import_module("benchmarks.child").main(*sys.argv[1:])

@@ -1,5 +1,5 @@
 """
-The second tier: the core, bytes to events and calls to bytes, without sockets.
+The second tier: the core without sockets. It turns calls into bytes, and bytes into events.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from .payloads import payload
 from .plan import KIB, Plan
 from .tables import Row, Table, in_turn, progress
 
-#: How many PDUs are made, apart from the clock, for receiving to be measured.
+#: How many PDUs are made at a time, outside the measured time, before receiving them is measured.
 MADE_AT_ONCE = 128
 
 READ = 64 * KIB
@@ -23,7 +23,7 @@ SIZES = {"100 B": 100, "128 KiB": 131070}
 
 
 def open_pair() -> tuple[ClientConnection, ServerConnection]:
-    """Both ends, authenticated with each other."""
+    """Make both ends of a connection that is authenticated."""
     pair = KeyPair.generate()
     client, server = ClientConnection(pair.public, "me", "secret", 0.0), ServerConnection(pair, 0.0)
     client.initiate()
@@ -35,12 +35,12 @@ def open_pair() -> tuple[ClientConnection, ServerConnection]:
 
 def send_seconds(sender: Any, body: bytes, count: int) -> float:
     """
-    Make DATA.
+    Measure making DATA.
 
-    :param sender: one end.
-    :param body: of each.
+    :param sender: the end that sends.
+    :param body: the payload of each.
     :param count: how many.
-    :return: how long it took.
+    :return: seconds.
     """
     send, data_to_send = sender.send_data, sender.data_to_send
     began = perf_counter()
@@ -52,14 +52,14 @@ def send_seconds(sender: Any, body: bytes, count: int) -> float:
 
 def receive_seconds(sender: Any, receiver: Any, body: bytes, count: int, read: int | None) -> float:
     """
-    Make events of DATA.
+    Measure receiving DATA.
 
-    :param sender: one end.
-    :param receiver: the other one.
-    :param body: of each.
+    :param sender: the end that sends.
+    :param receiver: the end that receives.
+    :param body: the payload of each.
     :param count: how many.
     :param read: how many bytes come at once; ``None`` for one whole PDU.
-    :return: how long receiving took.
+    :return: the seconds that receiving took, without making the DATA.
     """
     seconds, left, events = 0.0, count, 0
     while left:
@@ -82,7 +82,7 @@ def receive_seconds(sender: Any, receiver: Any, body: bytes, count: int, read: i
 
 
 def _ways(role: str) -> dict[str, Callable[[bytes, int], float]]:
-    """What is measured of one role, by name."""
+    """Return what is measured for one role, by name."""
 
     def ends() -> tuple[Any, Any]:
         client, server = open_pair()
@@ -107,9 +107,9 @@ def _ways(role: str) -> dict[str, Callable[[bytes, int], float]]:
 
 def run(plan: Plan) -> Iterator[Table]:
     """
-    Measure it.
+    Take all figures of this module.
 
-    :param plan: how much.
+    :param plan: how much to measure.
     """
     ways = {**_ways("server"), **_ways("client")}
     for label, size in SIZES.items():

@@ -19,7 +19,7 @@ from .tables import NotInstalled, Table, in_turn, progress
 
 try:
     from nacl._sodium import ffi, lib
-except ImportError:  # it is no public part of PyNaCl
+except ImportError:  # it is no documented part of PyNaCl, and may go
     ffi = lib = None
 
 #: Sizes of bodies in bytes; the last is the largest that a DATA can have.
@@ -29,7 +29,7 @@ KEY = bytes(range(32))
 HEADER = bytes(HEADER_SIZE)
 TAG = bindings.crypto_secretstream_xchacha20poly1305_TAG_MESSAGE
 
-#: How many PDUs are sealed, apart from the clock, for opening to be measured.
+#: How many PDUs are sealed at a time, outside the measured time, before opening them is measured.
 SEALED_AT_ONCE = 64
 
 
@@ -72,9 +72,9 @@ def _libsodium_pull(stream_header: bytes) -> Callable[[bytes, int], None]:
 
 def libsodium_there_and_back() -> Callable[[bytes], None]:
     """
-    Begin a stream.
+    Begin a stream of libsodium's.
 
-    :return: seals a PDU with this body and opens it.
+    :return: a function that seals a PDU with the given body and opens it.
     """
     state, opening = _new_state(), _new_state()
     stream_header, tag = ffi.new("unsigned char[]", 24), ffi.new("unsigned char *")
@@ -134,10 +134,10 @@ PULL = {"core.secretstream": _our_pull, "libsodium itself": _libsodium_pull, "na
 
 def push_rate(begin: Callable[[], tuple[bytes, Callable[[bytes, bytes], object]]], body: bytes, count: int) -> float:
     """
-    Seal PDUs.
+    Measure sealing PDUs.
 
     :param begin: begins a stream.
-    :param body: of each.
+    :param body: the body of each.
     :param count: how many.
     :return: MB of bodies in a second.
     """
@@ -150,7 +150,12 @@ def push_rate(begin: Callable[[], tuple[bytes, Callable[[bytes, bytes], object]]
 
 def pull_rate(begin: Callable[[bytes], Callable[[bytes, int], object]], body: bytes, count: int) -> float:
     """
-    Open PDUs; the parameters and what is returned are as in :func:`push_rate`.
+    Measure opening PDUs.
+
+    :param begin: begins a stream.
+    :param body: the body of each.
+    :param count: how many.
+    :return: MB of bodies in a second.
     """
     stream = PushStream(KEY)
     open_pdu = begin(stream.header)
@@ -167,9 +172,9 @@ def pull_rate(begin: Callable[[bytes], Callable[[bytes, int], object]], body: by
 
 def run(plan: Plan) -> Iterator[Table]:
     """
-    Measure it.
+    Take all figures of this module.
 
-    :param plan: how much.
+    :param plan: how much to measure.
     """
     for label, size in SIZES.items():
         progress(f"crypto, {label}")

@@ -1,9 +1,9 @@
 """
-A proxy that takes its time: what comes in leaves again after a delay, each way.
+A proxy with a delay: bytes that come in leave again after some time, in each direction.
 
-It takes what it gets while it waits, so that it limits nobody's throughput, unless it is given the
-rate of a link: then bytes leave one after the other at that rate, and what has to wait for it is
-bounded, as in a router. A receiver that takes no more holds up the sender.
+Meanwhile it takes all that comes, so it does not limit the throughput. But it can be given the rate of a link. Then
+bytes leave one after the other at that rate, and only a bounded number of them may wait, as in a router. A receiver
+that takes no more holds up the sender.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from .child import HOST, serve_in_reactor
 
 READ_SIZE = 131000
 
-#: Seconds for which bytes may wait for a link's rate; then no more are taken.
+#: How many bytes may wait for the link, as the seconds that it needs for them. Then no more are taken.
 QUEUE_SECONDS = 0.05
 
 
 class Direction:
     """
-    One way through.
+    One direction of a connection.
 
     :param clock: an ``IReactorTime``.
-    :param source: the transport from which bytes come.
-    :param sink: the transport to which they go.
-    :param delay: in seconds.
-    :param rate: in bytes per second; 0 for no limit.
+    :param source: the transport that bytes come from.
+    :param sink: the transport that they go to.
+    :param delay: seconds.
+    :param rate: bytes per second; 0 for no limit.
     """
 
     def __init__(self, clock: Any, source: Any, sink: Any, delay: float, rate: float) -> None:
@@ -56,13 +56,14 @@ class Direction:
             self._free_at = leaves = max(now, self._free_at) + len(data) / self._rate
             if leaves - now > QUEUE_SECONDS and not self._queue_full:
                 self._queue_full = True
+                # Again when half of it has left, so that reading is not stopped and begun with each piece.
                 self._clock.callLater(leaves - now - QUEUE_SECONDS / 2, self._queue_has_room)
         self._line.append((leaves + self._delay, data))
         self._regulate()
         self._go_on()
 
     def end(self) -> None:
-        """No more will come."""
+        """No more bytes will come."""
         self._ended = True
         self._go_on()
 
@@ -90,19 +91,20 @@ class Direction:
         self._go_on()
 
     def _go_on(self) -> None:
-        """Let out what is due, and come back when the next is."""
+        """Send what is due, and set a timer for the rest."""
         now = self._clock.seconds()
         while self._line and not self._blocked and self._line[0][0] <= now:
             self._sink.write(self._line.popleft()[1])
         if self._line and self._call is None and not self._blocked:
             self._call = self._clock.callLater(self._line[0][0] - now, self._due)
+        # The end takes as long as the bytes before it. A transport may wait for its producer before it closes.
         if self._ended and not self._line:
             self._sink.unregisterProducer()
             self._sink.loseConnection()
 
 
 class _End(Protocol):
-    """One of the two connections."""
+    """An end of one of the two connections."""
 
     transport: Any
 
@@ -122,10 +124,11 @@ class _End(Protocol):
 
 
 class _Near(_End):
-    """That of the client."""
+    """The end of the client's connection."""
 
     def connectionMade(self) -> None:
         super().connectionMade()
+        # Until there is somewhere to send what comes.
         self.transport.pauseProducing()
         factory = self.factory
         where = TCP4ClientEndpoint(factory.clock, HOST, factory.port)
@@ -141,12 +144,12 @@ class _Near(_End):
 
 class DelayLine(Factory):
     """
-    Makes the client's ends.
+    Makes the ends of the clients' connections.
 
     :param clock: the reactor.
-    :param port: where the server listens.
-    :param delay: each way, in seconds.
-    :param rate: each way, in bytes per second; 0 for no limit.
+    :param port: the port on which the server listens.
+    :param delay: seconds in each direction.
+    :param rate: bytes per second in each direction; 0 for no limit.
     """
 
     protocol = _Near
@@ -161,9 +164,11 @@ class DelayLine(Factory):
 
 def serve(ports: Mapping[str, int], delay: float, rate: float) -> None:
     """
-    :param ports: where servers listen, by any names; what is told has the proxy's ports by these.
-    :param delay: as for :class:`DelayLine`.
-    :param rate: likewise.
+    Run a proxy for each of several servers. The parent is told the proxies' ports, by the same names.
+
+    :param ports: the ports on which the servers listen, by any names.
+    :param delay: seconds in each direction.
+    :param rate: bytes per second in each direction; 0 for no limit.
     """
 
     def start(reactor: Any) -> dict[str, Any]:

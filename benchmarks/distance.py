@@ -1,8 +1,8 @@
 """
-Transfers through a proxy that adds a delay each way: an upload, one DATA at a time, and plain TCP.
+Transfers through a proxy that adds a delay in each direction: an upload, one DATA at a time, and plain TCP.
 
-Without a limit such a line takes whatever it gets, and what is measured is whose processes are quick.
-As a link of 1 Gbit/s it shows whether the link is filled.
+A line without a limit takes whatever it gets, and so the figures tell how quick the processes are. A line with
+1 Gbit/s shows whether they fill it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ LARGEST = 131070
 OURS = Peer("sodiumtwist", "sodiumtwist", "sodium")
 PLAIN = Peer("tcp", "Twisted TCP", "tcp")
 
-#: Names of rows.
+#: Names of the rows.
 UPLOADING, ONE_BY_ONE, TCP = "sodiumtwist, upload", "one DATA at a time", "Twisted TCP, not encrypted"
 
 
@@ -40,9 +40,9 @@ def _tasks(delay: float, total: int, stop_and_wait: float) -> dict[str, tuple[Pe
 
 def run(plan: Plan) -> Iterator[Table]:
     """
-    Measure it.
+    Take all figures of this module.
 
-    :param plan: how much.
+    :param plan: how much to measure.
     """
     with ExitStack() as stack:
         servers = Servers(stack, "")

@@ -1,5 +1,6 @@
 """
-A file from a RAM disk to it, by whole processes: ``sodiumtwist send`` to ``twistd sodium --file``, and scp.
+A file that is copied by whole programs, from a RAM disk to the same: ``sodiumtwist send`` to
+``twistd sodium --file``, and scp.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ RAM_DISK = "/dev/shm"
 
 TWISTD = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()"]
 
-#: The ciphers of OpenSSH that may be its fastest.
+#: The ciphers of OpenSSH that may be its fastest one, which depends on the processor.
 CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "chacha20-poly1305@openssh.com", "aes128-ctr")
 
 SSHD_CONFIGURATION = """
@@ -50,10 +51,10 @@ class Program:
     A server that says on standard output or error when it is ready. As a context manager it ends with the block.
 
     :param command: what to run.
-    :param ready: a pattern that a line matches then.
-    :param environment: in addition to ours.
-    :ivar found: that match.
-    :raises Failed: when it ends, or takes too long.
+    :param ready: a pattern for the line that says so.
+    :param environment: variables in addition to our own.
+    :ivar found: the match of the pattern.
+    :raises Failed: when it ends or takes too long before it is ready.
     """
 
     def __init__(self, command: list[str], ready: str, **environment: str) -> None:
@@ -100,9 +101,9 @@ class Program:
 
 class Copying:
     """
-    One file, copied by this or that.
+    One file that is copied by several programs.
 
-    :param directory: on a RAM disk.
+    :param directory: a directory on a RAM disk.
     :param size: of the file, in bytes.
     """
 
@@ -121,7 +122,7 @@ class Copying:
         Copy it.
 
         :param command: what copies ``source`` to ``target``.
-        :param environment: in addition to ours.
+        :param environment: variables in addition to our own.
         :return: MB in a second, from the start of the process to its end.
         :raises Failed: when it ends with an error, or the copy differs.
         """
@@ -143,6 +144,7 @@ class Copying:
             raise Failed((done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1])
         if not filecmp.cmp(self.source, self.target, shallow=False):
             raise Failed("the copy differs")
+        # So that the next one can't pass for copied because it is there already.
         os.unlink(self.target)
         return self._size / seconds / 1e6
 
@@ -153,7 +155,7 @@ class Scp:
 
     :param copying: the file.
     :param stack: ends the sshd.
-    :ivar cipher: the fastest one, once it is known.
+    :ivar cipher: the fastest cipher, when it is known.
     """
 
     cipher: str | None = None
@@ -164,6 +166,7 @@ class Scp:
         self._port: int | None = None
 
     def _find(self, program: str) -> str:
+        # sshd is not in the PATH of most users. It insists on being called by its full path.
         path = shutil.which(program, path=f"{os.environ.get('PATH', os.defpath)}:/usr/local/sbin:/usr/sbin")
         if path is None:
             raise NotInstalled(program)
@@ -244,12 +247,13 @@ def _sending(copying: Copying, stack: ExitStack) -> Callable[[], float]:
 
 def run(plan: Plan) -> Iterator[Table]:
     """
-    Measure it.
+    Take all figures of this module.
 
-    :param plan: how much.
+    :param plan: how much to measure.
     """
     directory = RAM_DISK if os.access(RAM_DISK, os.W_OK) else None
     with tempfile.TemporaryDirectory(prefix="sodiumtwist-bench-", dir=directory) as place, ExitStack() as stack:
+        # The source, a copy, and as much again to spare: a RAM disk that is full takes memory from everybody.
         size = min(plan.file_bytes, shutil.disk_usage(place).free // 4)
         progress(f"send, a file of {size // MIB} MiB")
         copying = Copying(place, size)

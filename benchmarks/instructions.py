@@ -1,8 +1,8 @@
 """
-How many instructions of the processor a PDU takes in the core, as callgrind counts them: the same number
-whatever else the machine does, so this is a test, not a measurement.
+How many instructions of the processor a PDU takes in the core, counted by callgrind. The number is the same
+whatever else the machine does, so this can be a test.
 
-``python -m benchmarks.instructions`` prints them and ends with status 1 when they are more than a given
+``python -m benchmarks.instructions`` prints the numbers. It ends with status 1 when the core takes more than a given
 multiple of what libsodium takes for the same messages.
 """
 
@@ -31,7 +31,7 @@ BOUND = 2.2
 
 def work(what: str) -> None:
     """
-    Do what is counted.
+    Do the work whose instructions are counted.
 
     :param what: one of ``WHAT``.
     """
@@ -47,9 +47,9 @@ def work(what: str) -> None:
 
 def count() -> dict[str, int]:
     """
-    Run it all under callgrind, at the same time.
+    Do each kind of work under callgrind, all of them at the same time.
 
-    :return: the instructions of each.
+    :return: the number of instructions of each.
     """
     environment = {**os.environ, "PYTHONHASHSEED": "0"}
     command = ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", sys.executable, "-m", __spec__.name]

@@ -1,5 +1,5 @@
 """
-The third tier: servers and clients in processes of their own, over loopback.
+The third tier: servers and clients as separate processes, over loopback.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from .tasks import BULK, CONNECTIONS, IN_FLIGHT, SERIAL, Task
 @dataclass(frozen=True)
 class Peer:
     """
-    What is compared.
+    One of the programs that are compared.
 
-    :ivar key: names it on the command line.
-    :ivar name: names it in tables.
-    :ivar module: in :mod:`benchmarks.peers`.
-    :ivar workloads: what it takes part in.
-    :ivar has_server: whether there is a server's process.
-    :ivar options: for its ``run``.
-    :ivar notes: what has to be known of a workload.
+    :ivar key: its name on the command line.
+    :ivar name: its name in tables.
+    :ivar module: its module in :mod:`benchmarks.peers`.
+    :ivar workloads: the workloads that it takes part in.
+    :ivar has_server: whether it needs a server process.
+    :ivar options: further arguments for its ``run``.
+    :ivar notes: remarks for the tables, by workload.
     """
 
     key: str
@@ -40,7 +40,7 @@ class Peer:
     notes: dict[str, str] = field(default_factory=dict)
 
 
-#: The first one is that which the others are compared to.
+#: The others are compared to the first one.
 PEERS = (
     Peer("sodiumtwist", "sodiumtwist", "sodium"),
     Peer("early", "sodiumtwist, early request", "sodium", (CONNECTIONS,), options={"early": True}),
@@ -56,10 +56,10 @@ PEERS = (
 
 class Servers:
     """
-    Servers' processes, started when they are needed first.
+    The server processes. Each is started when it is needed for the first time.
 
     :param stack: ends them.
-    :param directory: for them.
+    :param directory: a directory with what they need.
     """
 
     def __init__(self, stack: ExitStack, directory: str) -> None:
@@ -69,9 +69,9 @@ class Servers:
 
     def find(self, module: str) -> dict[str, Any]:
         """
-        Tell where one listens.
+        Tell where a server listens.
 
-        :param module: in :mod:`benchmarks.peers`.
+        :param module: its module in :mod:`benchmarks.peers`.
         :raises NotInstalled: when something that it needs is missing.
         :raises Failed: when it did not start.
         """
@@ -88,12 +88,14 @@ class Servers:
 
     def measure(self, peer: Peer, task: Task, server: dict[str, Any] | None = None) -> float:
         """
-        Have a client of one do a task.
+        Let a client do a task.
 
-        :param server: where it is, if not where :meth:`find` tells.
-        :return: the seconds it took.
-        :raises NotInstalled: as :meth:`find`.
-        :raises Failed: likewise, and when the client fails.
+        :param peer: whose client.
+        :param task: what to do.
+        :param server: where the server is; ``None`` for where :meth:`find` tells.
+        :return: the seconds that it took.
+        :raises NotInstalled: when something that it needs is missing.
+        :raises Failed: when the server did not start or the client fails.
         """
         if server is None:
             server = self.find(peer.module) if peer.has_server else {}
@@ -102,7 +104,7 @@ class Servers:
 
 
 def _workloads(plan: Plan) -> Iterator[tuple[str, str, str, Task, float]]:
-    """For each table its key, title, unit and task, and what makes a figure of the task's seconds."""
+    """Return for each table its key, title, unit and task, and what divided by the task's seconds is a figure."""
     for label, size in (("64 KiB", 65536), ("128 KiB", 131070)):
         count = max(1, plan.bulk_bytes // size)
         yield f"bulk-{size}", f"bulk, {label} PDUs", "MB/s", Task(BULK, size, count), size * count / 1e6
@@ -116,11 +118,11 @@ def _workloads(plan: Plan) -> Iterator[tuple[str, str, str, Task, float]]:
 
 def run_workloads(plan: Plan, names: Sequence[str], keys: Sequence[str] | None = None) -> Iterator[Table]:
     """
-    Measure it.
+    Take the figures of some workloads.
 
-    :param plan: how much.
-    :param names: of the workloads.
-    :param keys: of the peers; ``None`` for all.
+    :param plan: how much to measure.
+    :param names: the workloads.
+    :param keys: the keys of the peers; ``None`` for all of them.
     """
     peers = [peer for peer in PEERS if keys is None or peer.key in keys]
     with tempfile.TemporaryDirectory(prefix="sodiumtwist-bench-") as directory, ExitStack() as stack:

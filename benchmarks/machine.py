@@ -1,5 +1,5 @@
 """
-What was measured on.
+The machine and the versions that figures were measured with.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def _processor() -> str:
 
 
 def describe_machine() -> dict[str, str]:
-    """Processor, cores that we may use, system; nothing that tells whose it is."""
+    """Describe the processor, the cores that we may use and the system, and nothing that tells whose machine it is."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     load = ", ".join(f"{share:.2f}" for share in os.getloadavg())
     return {
@@ -38,7 +38,7 @@ def describe_machine() -> dict[str, str]:
 
 
 def describe_versions() -> dict[str, str]:
-    """Python, and the libraries that are there."""
+    """Tell the versions of Python and of the libraries that are installed."""
     versions = {"Python": f"{platform.python_version()} ({platform.python_implementation()})"}
     for name in PACKAGES:
         try:

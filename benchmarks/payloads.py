@@ -11,7 +11,7 @@ from .plan import SEED
 
 def payload(size: int) -> bytes:
     """
-    Make bytes that are the same in every run.
+    Make random bytes that are the same in every run.
 
     :param size: how many.
     """

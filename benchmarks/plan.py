@@ -1,12 +1,12 @@
 """
-How much of what is measured: the usual run, and a quick one that shows that all works.
+How much is measured: by the usual run, and by a quick one that only shows that everything works.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-#: All payloads come from this.
+#: The seed that all payloads come from.
 SEED = 20240229
 
 KIB = 1024
@@ -20,23 +20,24 @@ class Plan:
 
     :ivar rounds: how often each figure is taken.
     :ivar warm_up: whether it is taken once more before, which does not count.
-    :ivar crypto_bytes: through one direction of one stream.
-    :ivar core_bytes: likewise, for large payloads.
-    :ivar core_pdus: how many, for small ones.
-    :ivar bulk_bytes: from client to server.
-    :ivar serial_requests: one at a time.
-    :ivar in_flight_requests: 128 at once.
-    :ivar connections: one after the other.
+    :ivar crypto_bytes: bytes through one direction of one stream.
+    :ivar core_bytes: bytes through one direction of the core, in large payloads.
+    :ivar core_pdus: how many small PDUs go through one direction of the core.
+    :ivar bulk_bytes: bytes from client to server.
+    :ivar serial_requests: how many requests are made one at a time.
+    :ivar in_flight_requests: how many requests are made, 128 of them at once.
+    :ivar connections: how many connections are made, one after the other.
     :ivar file_bytes: the size of the file that is sent.
-    :ivar pings: one after the other.
-    :ivar crowds: how many connections there are at once.
-    :ivar crowd_bytes: sent by them together.
-    :ivar crowd_rounds_to: crowds above this are measured once, as it takes long.
-    :ivar delays: of a line, each way.
-    :ivar distance_bytes: over a line that takes what it gets.
-    :ivar stop_and_wait_seconds: for which one DATA at a time is tried, about.
-    :ivar link_rate: of a line with a limit, in bytes per second.
-    :ivar link_bytes: over such a line.
+    :ivar pings: how many PINGs are sent, one after the other.
+    :ivar crowds: numbers of connections that there are at once.
+    :ivar crowd_bytes: bytes that all connections of a crowd send together.
+    :ivar crowd_rounds_to: the largest crowd that is measured in each round. Larger ones take long, so they are
+        measured once.
+    :ivar delays: the delays of lines, in each direction.
+    :ivar distance_bytes: bytes over a line without a limit.
+    :ivar stop_and_wait_seconds: for about so long, one DATA at a time is sent.
+    :ivar link_rate: the rate of a line with a limit, in bytes per second.
+    :ivar link_bytes: bytes over a line with a limit.
     """
 
     rounds: int = 5

@@ -1,5 +1,5 @@
 """
-The picture: ratios as bars, and throughput over distance.
+Draws the picture: ratios as bars, and throughput over distance.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .tables import Table
 #: Tables whose ratios are drawn.
 RATIOS = ("bulk-65536", "bulk-131070", "serial", "in-flight", "connections", "send")
 
-#: Bars go no further; longer ones say how far they would.
+#: The longest bar. A longer one is cut off, with its ratio written beside it.
 WIDEST = 6.0
 
 
@@ -66,10 +66,10 @@ def _draw_distance(axes: Axes, tables: list[Table]) -> None:
 
 def draw(tables: list[Table], path: str) -> None:
     """
-    Write an SVG; the same figures make the same file.
+    Write the picture as an SVG. The same figures make the same file.
 
-    :param tables: all of them; those that have no place in it are left out.
-    :param path: where to.
+    :param tables: all tables; the picture shows some of them.
+    :param path: of the file.
     """
     matplotlib.rcParams.update({"svg.hashsalt": str(SEED), "svg.fonttype": "none"})
     compared = [table for key in RATIOS for table in tables if table.key == key and len(table.rows) > 1]
@@ -89,5 +89,5 @@ def draw(tables: list[Table], path: str) -> None:
     drawn = StringIO()
     figure.savefig(drawn, format="svg", metadata={"Date": None})
     with open(path, "w", encoding="utf-8") as file:
-        # matplotlib leaves spaces at the ends of lines, which have no place in a repository.
+        # matplotlib writes spaces at the ends of lines. A file of the repository should have none.
         file.writelines(f"{line.rstrip()}\n" for line in drawn.getvalue().splitlines())

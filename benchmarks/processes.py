@@ -1,5 +1,5 @@
 """
-Starts processes and hears what they say, never for longer than a limit.
+Starts processes and hears what they tell. Nothing waits longer than a limit.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .tables import Failed, NotInstalled
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
-#: Seconds that a process may take for anything it is asked.
+#: Seconds that a process may take for one thing that it is asked to do.
 PATIENCE = 120.0
 
 #: Seconds that a process may take to end.
@@ -27,11 +27,11 @@ ENDING = 10.0
 
 class Child:
     """
-    A process of :mod:`benchmarks.child`. As a context manager it ends with the block.
+    A process that runs :mod:`benchmarks.child`. As a context manager, it ends with the block.
 
-    :param module: within this package.
+    :param module: the module's name in this package.
     :param verb: ``serve`` or ``run``.
-    :param arguments: for it.
+    :param arguments: the keyword arguments for that.
     """
 
     def __init__(self, module: str, verb: str, **arguments: Any) -> None:
@@ -55,11 +55,11 @@ class Child:
 
     def hear(self, patience: float = PATIENCE) -> dict[str, Any]:
         """
-        Wait for what it says next.
+        Wait for what it tells next.
 
         :param patience: seconds.
-        :raises NotInstalled: when it says that something is missing.
-        :raises Failed: when it ends, or says nothing in time.
+        :raises NotInstalled: when it tells that something is missing.
+        :raises Failed: when it ends, or tells nothing in time.
         """
         assert self.process.stdout is not None
         limit = time.monotonic() + patience
@@ -78,7 +78,7 @@ class Child:
         return said
 
     def say_go(self) -> None:
-        """Let it go on, where it waits for a line."""
+        """Let it go on when it waits, see :func:`benchmarks.child.wait_to_go`."""
         assert self.process.stdin is not None
         self.process.stdin.write(b"\n")
 
@@ -114,10 +114,10 @@ class Child:
 
 def run(module: str, **arguments: Any) -> dict[str, Any]:
     """
-    Have a process do one thing.
+    Let a new process do one thing.
 
-    :param module: within this package.
-    :param arguments: for its ``run``.
+    :param module: the module's name in this package.
+    :param arguments: the keyword arguments for its ``run``.
     :return: what it tells.
     """
     with Child(module, "run", **arguments) as child:

@@ -1,6 +1,6 @@
 """
-Many connections at once: what they carry together, what an idle one costs, and how long it takes to
-accept them, beside plain TCP in the same run.
+Many connections at once: how much they send together, what memory an idle one takes, and how long it takes to
+accept them. Plain TCP is measured in the same run.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ PEERS = {"sodiumtwist": "peers.sodium", "Twisted TCP": "peers.tcp"}
 
 SIZE = 64 * KIB
 
-#: Fewer connections than these say nothing about the memory of one.
+#: With fewer connections than this, the memory of one can't be told from what else changes.
 MEASURABLE = 1_000
 
-#: Descriptors that a process needs for anything else.
+#: Descriptors that a process needs besides those for connections.
 OTHER_DESCRIPTORS = 100
 
-#: Seconds for which nothing happens before memory is read.
+#: Seconds to wait before the memory is read, in which nothing is sent.
 QUIET = 0.5
 
 
 class Crowds:
     """
-    Measures, and keeps what is learnt besides throughput.
+    Measures throughput, and keeps what is learnt besides it.
 
-    :param total: bytes sent by all connections together.
-    :ivar accepted: seconds, by peer and number.
-    :ivar memory: bytes for each connection, likewise.
+    :param total: bytes that all connections send together.
+    :ivar accepted: seconds until all connections are accepted, by peer and number of connections.
+    :ivar memory: bytes that a connection takes, by peer and number of connections.
     """
 
     def __init__(self, total: int) -> None:
@@ -48,7 +48,7 @@ class Crowds:
         Hold connections, and send by all of them.
 
         :param name: of the peer.
-        :param count: how many.
+        :param count: how many connections.
         :return: MB in a second.
         """
         task = Task(CROWD, SIZE, count, max(1, self._total // SIZE // count))
@@ -75,7 +75,7 @@ class Crowds:
 
 def affordable(crowds: tuple[int, ...]) -> list[int]:
     """
-    Leave out what descriptors don't suffice for, and say so.
+    Lower the crowds for which a process has not enough descriptors, and say so.
 
     :param crowds: numbers of connections.
     """
@@ -91,9 +91,9 @@ def affordable(crowds: tuple[int, ...]) -> list[int]:
 
 def run(plan: Plan) -> Iterator[Table]:
     """
-    Measure it.
+    Take all figures of this module.
 
-    :param plan: how much.
+    :param plan: how much to measure.
     """
     counts = affordable(plan.crowds)
     crowds = Crowds(plan.crowd_bytes)
@@ -106,12 +106,13 @@ def run(plan: Plan) -> Iterator[Table]:
         )
         for name, module in PEERS.items()
     }
+    # First the crowds that are measured in each round, then the large ones.
     for usual in (True, False):
         chosen = [count for count in counts if (count <= plan.crowd_rounds_to) is usual]
         if not chosen:
             continue
         progress(f"scale, {', '.join(f'{count:,}' for count in chosen)} connections")
-        # Both peers in turn, number by number, though each has a table of its own.
+        # Both peers in turn for each number, though each peer has a table of its own.
         both = Table("", "", "")
         measure = {f"{name} {count}": _measuring(crowds, name, count) for count in chosen for name in PEERS}
         in_turn(both, measure, plan.rounds if usual else 1, warm_up=usual and plan.warm_up)
@@ -132,7 +133,7 @@ def _measuring(crowds: Crowds, name: str, count: int) -> Callable[[], float]:
 
 
 def _counted(samples: list[float], count: int, plan: Plan) -> list[float]:
-    """Those without the warm-up's."""
+    """Leave out the sample of the warm-up."""
     return samples[1:] if plan.warm_up and count <= plan.crowd_rounds_to else samples
 
 

@@ -1,5 +1,5 @@
 """
-Figures, and what they say beside each other.
+Tables of figures, and their ratios.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from typing import Any
 
 
 class NotInstalled(Exception):
-    """What is to be measured isn't there; the text says what is missing."""
+    """What is to be measured is not installed; the text says what is missing."""
 
 
 class Failed(Exception):
-    """What is to be measured did not work; the text says what it told."""
+    """What is to be measured did not work; the text says why."""
 
 
 @dataclass
@@ -25,8 +25,8 @@ class Row:
     One figure.
 
     :ivar name: what was measured.
-    :ivar samples: one for each round.
-    :ivar note: why there are none, or what has to be known.
+    :ivar samples: one number for each round.
+    :ivar note: why there are no samples, or a remark.
     """
 
     name: str
@@ -35,18 +35,18 @@ class Row:
 
     @property
     def median(self) -> float | None:
-        """The middle one, ``None`` without any."""
+        """The median of the samples; ``None`` without any."""
         return median(self.samples) if self.samples else None
 
 
 @dataclass(frozen=True)
 class Ratio:
     """
-    Of two figures.
+    The ratio of two figures.
 
-    :ivar median: that of their medians.
-    :ivar low: the smallest of all rounds.
-    :ivar high: the largest.
+    :ivar median: the ratio of their medians.
+    :ivar low: the smallest ratio of all rounds.
+    :ivar high: the largest ratio of all rounds.
     """
 
     median: float
@@ -57,13 +57,13 @@ class Ratio:
 @dataclass
 class Table:
     """
-    Figures taken in turn.
+    Figures that were taken in turn.
 
-    :ivar key: names it in ``--json``.
+    :ivar key: its name in ``--json``.
     :ivar title: what was measured.
-    :ivar unit: of the figures.
-    :ivar rows: the first one is that which the others are compared to.
-    :ivar upside_down: whether ratios are those of a row to the first one, instead of the other way round.
+    :ivar unit: the unit of the figures.
+    :ivar rows: the figures. The others are compared to the first one.
+    :ivar upside_down: whether a ratio is that of a row to the first one, and not that of the first one to a row.
     :ivar compared: whether there are ratios.
     :ivar failed: whether something did not work.
     """
@@ -80,7 +80,7 @@ class Table:
         """
         Compare a row to the first one.
 
-        :return: ``None`` for the first one, and where a figure is missing.
+        :return: ``None`` for the first row, and when a figure is missing.
         """
         first = self.rows[0]
         above, below = (row, first) if self.upside_down else (first, row)
@@ -90,7 +90,7 @@ class Table:
         return Ratio(above.median / below.median, min(ratios), max(ratios))
 
     def as_json(self) -> dict[str, Any]:
-        """All of it."""
+        """Return what ``--json`` writes of the table."""
         rows = []
         for row in self.rows:
             ratio = self.ratio(row)
@@ -101,7 +101,7 @@ class Table:
         return {"key": self.key, "title": self.title, "unit": self.unit, "rows": rows}
 
     def as_text(self) -> str:
-        """All of it, for a person."""
+        """Write the table for people."""
         lines = [f"{self.title} ({self.unit})"]
         width = max(len(row.name) for row in self.rows)
         for row in self.rows:
@@ -118,7 +118,7 @@ class Table:
 
 
 def number(value: float) -> str:
-    """Write a figure with what of it matters."""
+    """Write a figure with the digits that matter."""
     if abs(value) >= 100:
         return f"{value:,.0f}"
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.3g}"
@@ -126,13 +126,13 @@ def number(value: float) -> str:
 
 def in_turn(table: Table, measure: Mapping[str, Callable[[], float]], rounds: int, warm_up: bool) -> Table:
     """
-    Measure A B C A B C …, the first time as a warm-up that does not count. What is not there or does
-    not work gets a note and no further turn.
+    Measure A B C A B C … The first round may be a warm-up, which does not count. What is not installed, or does not
+    work, gets a note and is not measured again.
 
-    :param table: gets the rows.
-    :param measure: for each row's name what returns its figure.
-    :param rounds: how many count.
-    :param warm_up: whether there is one.
+    :param table: the table that gets the rows.
+    :param measure: for each row's name, a function that returns its figure.
+    :param rounds: how many rounds count.
+    :param warm_up: whether there is a warm-up.
     """
     rows = {name: Row(name) for name in measure}
     table.rows.extend(rows.values())
@@ -156,5 +156,5 @@ def in_turn(table: Table, measure: Mapping[str, Callable[[], float]], rounds: in
 
 
 def progress(text: str) -> None:
-    """Say what is done now; not part of the result."""
+    """Say what is being done now. This is not part of the result."""
     print(text, file=sys.stderr, flush=True)

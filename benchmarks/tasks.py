@@ -9,18 +9,18 @@ from dataclasses import dataclass
 BULK, SERIAL, IN_FLIGHT, CONNECTIONS = "bulk", "serial", "in-flight", "connections"
 UPLOAD, STOP_AND_WAIT, CROWD, PING = "upload", "stop-and-wait", "crowd", "ping"
 
-#: Requests that are unanswered at once in ``IN_FLIGHT``.
+#: How many requests are unanswered at once in ``IN_FLIGHT``.
 WINDOW = 128
 
 
 @dataclass(frozen=True)
 class Task:
     """
-    Work for a client, which tells the seconds it took. Of the first four a tenth more is done before,
-    as a warm-up.
+    Work for a client, which tells the seconds that it took. For the first four workloads, a tenth of the work is done
+    once more before that, as a warm-up.
 
     :ivar workload: ``BULK``: send ``count`` payloads, until the server has confirmed all bytes.
-        ``SERIAL``: make ``count`` requests, one at a time. ``IN_FLIGHT``: likewise, 128 at once.
+        ``SERIAL``: make ``count`` requests, one at a time. ``IN_FLIGHT``: make ``count`` requests, 128 at once.
         ``CONNECTIONS``: ``count`` times connect, authenticate, have one request answered, close.
         ``UPLOAD``: as ``sodiumtwist send`` does, ``count`` chunks. ``STOP_AND_WAIT``: as ``BULK``, but each
         payload waits until the one before is confirmed. ``CROWD``: hold ``count`` connections, and when told
@@ -28,7 +28,7 @@ class Task:
         median.
     :ivar size: of a payload, in bytes.
     :ivar count: how many.
-    :ivar each: see there.
+    :ivar each: how many payloads each connection of a ``CROWD`` sends.
     """
 
     workload: str
@@ -38,5 +38,5 @@ class Task:
 
     @property
     def warm_up(self) -> int:
-        """How many are done before the clock starts."""
+        """How many are done before the measured time."""
         return max(1, self.count // 10)

@@ -1,5 +1,5 @@
 """
-A client and whatever answers it, as it is or inside a box that opens::
+A client, and any answer to it: raw bytes, or bytes that are sealed so that they open::
 
     python fuzz/client_handshake.py [libFuzzer's arguments] [folder for new inputs] fuzz/corpus/client_handshake
 """
@@ -27,7 +27,7 @@ RAW, EARLY, BY_TIME = 0x01, 0x02, 0x04
 
 
 def hello_in(plain: bytes) -> Authenticated | None:
-    """The event that an opened SERVER_HELO makes, ``None`` for none."""
+    """Tell which event an opened SERVER_HELO must make; ``None`` for none."""
     if unpack(">III", plain[:12]) != (MAGIC, SERVER_HELO, 176) or plain[12:36] != plus_one(NONCE):
         return None
     return Authenticated(plain[60:].split(b"\0")[0].decode("utf-8", "replace"))
@@ -35,8 +35,10 @@ def hello_in(plain: bytes) -> Authenticated | None:
 
 def one_input(data: bytes) -> None:
     """
-    A byte of options, the cuts, SERVER_HELO as what differs from an ordinary one and then what comes
-    behind it; or, with RAW, all that comes.
+    Play one input.
+
+    :param data: a byte of options, the cuts, the difference to an ordinary SERVER_HELO, and what comes behind it.
+        With RAW: a byte of options, the cuts, and all that comes.
     """
     source = Input(data)
     options = source.number()

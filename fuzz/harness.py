@@ -1,5 +1,5 @@
 """
-What the targets share: reading their input, and watching a connection while it is fed.
+What the targets have in common: they read their input, and watch a connection while bytes come to it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tests.core.peers import CLOCK, NOW, WINDOW, wire_of
 
 Connection = Union[ClientConnection, ServerConnection]
 
-#: How many received bytes may wait when all events were taken; an undecided login holds back what comes.
+#: How many received bytes may wait when all events are taken. What comes behind an undecided login does wait.
 BOUNDS = {
     State.AWAITING_CLIENT_AUTH: 399,
     State.DECIDING: math.inf,
@@ -29,7 +29,7 @@ BOUNDS = {
 
 
 class Input:
-    """Reads an input from its start; behind its end there are zeros."""
+    """Reads an input from its start. Behind its end it reads zeros."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
@@ -39,22 +39,22 @@ class Input:
         return self._offset < len(self._data)
 
     def take(self, size: int) -> bytes:
-        """That many bytes, or those that are left."""
+        """Read so many bytes, or all that are left."""
         taken = self._data[self._offset : self._offset + size]
         self._offset += len(taken)
         return taken
 
     def number(self, size: int = 1) -> int:
-        """A number of so many bytes."""
+        """Read a number of so many bytes."""
         return int.from_bytes(self.take(size), "big")
 
     def over(self, plain: bytes) -> bytes:
-        """A plaintext, changed in those bits that the input has set: none of them is what it should be."""
+        """Read what to change of a plaintext: each bit that is set in the input turns one bit of it over."""
         mask = self.take(len(plain)).ljust(len(plain), b"\0")
         return (int.from_bytes(plain, "big") ^ int.from_bytes(mask, "big")).to_bytes(len(plain), "big")
 
     def sizes(self) -> list[int]:
-        """Sizes of up to 7 pieces to cut into, of up to 256 bytes each."""
+        """Read the sizes of up to 7 pieces, of up to 256 bytes each, into which to cut what comes."""
         return [self.number() + 1 for _ in range(self.number() & 7)]
 
     def rest(self) -> bytes:
@@ -63,9 +63,9 @@ class Input:
 
 class Watched:
     """
-    A connection, and what came of it.
+    A connection, with the events and the error that it gave.
 
-    :param decide: what to do about a login when it is asked for.
+    :param decide: what to do about a login when the connection asks.
     :ivar events: the events, in order.
     :ivar error: what ended it, or ``None``.
     """
@@ -77,12 +77,12 @@ class Watched:
         self.error: RemoteProtocolError | None = None
 
     def feed(self, pieces: Iterable[bytes]) -> None:
-        """Let pieces come, and take all events."""
+        """Receive pieces, and take all events."""
         for piece in pieces:
             self._take(self.connection.receive_data(piece, NOW))
 
     def decide_now(self, decide: Callable[[], None]) -> None:
-        """Decide on a login, and take the events that this sets free."""
+        """Decide on a login, and take the events that waited for that."""
         try:
             decide()
         except RemoteProtocolError as error:
@@ -102,7 +102,7 @@ class Watched:
         self.check()
 
     def check(self) -> None:
-        """What holds whenever all events were taken."""
+        """Check what must be true whenever all events are taken."""
         connection = self.connection
         assert self.error is None or connection.state is State.CLOSED, connection.state
         assert connection.buffered <= BOUNDS[connection.state], (connection.state, connection.buffered)
@@ -114,8 +114,8 @@ class Watched:
         """
         End the connection.
 
-        :param at_the_end_of_time: whether a deadline passes, or the peer leaves.
-        :return: the error at the end.
+        :param at_the_end_of_time: whether it ends by a deadline; otherwise the peer leaves.
+        :return: the error that ended it, or ``None``.
         """
         connection, state, error = self.connection, self.connection.state, None
         try:

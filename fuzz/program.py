@@ -1,5 +1,5 @@
 """
-Makes a program of a target; the only file here that needs atheris.
+Makes a program of a target. Only this file needs atheris.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def run(name: str) -> None:
     """
-    Fuzz until libFuzzer's arguments, those of the command line, say that it is enough; does not return.
+    Fuzz as long as libFuzzer's arguments on the command line say. It does not return.
 
-    :param name: a target, which is imported here: only what is imported under atheris is measured.
+    :param name: of a target. It is imported here, since atheris measures only what is imported under it.
     """
     import atheris
 
     sys.path[0] = str(ROOT)
-    # It includes by top-level package alone.
+    # atheris can include only whole top-level packages.
     above = [f"sodiumtwist.{module.name}" for module in pkgutil.iter_modules([str(ROOT / "sodiumtwist")])]
     above.remove("sodiumtwist.core")
     with atheris.instrument_imports(include=["sodiumtwist"], exclude=["sodiumtwist", *above]):

@@ -1,9 +1,9 @@
 """
-Run all targets for a while, with the same seed each time; ends with 1 when there was a finding::
+Run all targets for a while, with the same seed each time. The exit status is 1 when there was a finding::
 
     python fuzz/run.py [--runs 20000] [target ...]
 
-Inputs that are findings are left in ``fuzz/findings``. Without atheris it says so, and nothing is run.
+The inputs of findings are kept in ``fuzz/findings``. When atheris is missing it says so and runs nothing.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ TARGETS = ["server_handshake", "client_handshake", "streams"]
 
 
 def run(target: str, runs: int) -> bool:
-    """Run one target on its corpus, to which nothing is added; return whether it found nothing."""
+    """Run one target on its corpus, and add nothing to that. Return whether it found nothing."""
     findings = HERE / "findings"
     findings.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as found:

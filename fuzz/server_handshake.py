@@ -1,5 +1,5 @@
 """
-A server and whatever comes first, as it is or inside a box that opens::
+A server, and anything that comes first: raw bytes, or bytes that are sealed so that they open::
 
     python fuzz/server_handshake.py [libFuzzer's arguments] [folder for new inputs] fuzz/corpus/server_handshake
 """
@@ -28,7 +28,7 @@ DECISIONS = ["accept", "prove", "reject", "ignore"]
 
 
 def request_in(plain: bytes) -> AuthenticationRequested | None:
-    """The request that an opened CLIENT_AUTH makes, ``None`` for none."""
+    """Tell which request an opened CLIENT_AUTH must make; ``None`` for none."""
     if unpack(">IIII", plain[:16]) != (MAGIC, CLIENT_AUTH, 340, VERSION):
         return None
     try:
@@ -40,8 +40,10 @@ def request_in(plain: bytes) -> AuthenticationRequested | None:
 
 def one_input(data: bytes) -> None:
     """
-    A byte of options, the cuts, CLIENT_AUTH as what differs from an ordinary one and then what comes
-    behind it; or, with RAW, all that comes.
+    Play one input.
+
+    :param data: a byte of options, the cuts, the difference to an ordinary CLIENT_AUTH, and what comes behind it.
+        With RAW: a byte of options, the cuts, and all that comes.
     """
     source = Input(data)
     options = source.number()

@@ -1,5 +1,5 @@
 """
-What a peer who has the keys can send after the handshake, to either end::
+Anything that a peer with the right keys can send after the handshake, to either end::
 
     python fuzz/streams.py [libFuzzer's arguments] [folder for new inputs] fuzz/corpus/streams
 """
@@ -48,7 +48,7 @@ TAGS = [TAG_MESSAGE, TAG_PUSH, TAG_REKEY, TAG_FINAL]
 
 
 class RecordedStream:
-    """A sending stream's key and header, to be opened again from the start, and its messages."""
+    """The key and the header of a sending stream, to open it again from its start, and its messages."""
 
     def __init__(self, push: PlainPush) -> None:
         self.push = push
@@ -64,8 +64,8 @@ class RecordedStream:
 
 def write(source: Input, stream: RecordedStream) -> None:
     """
-    Do what the input says, an instruction of a byte and what belongs to it at a time: up to 32, only one of them
-    large, for they take time.
+    Write what the input says: up to 32 instructions, each of a byte and what belongs to it. Only one may be large, for
+    large ones take time.
     """
     largest = WINDOW + 1
     for _ in range(32):
@@ -99,7 +99,7 @@ def write(source: Input, stream: RecordedStream) -> None:
 
 def judge(wire: bytes, pull: PlainPull, pings: int, prove: bool) -> tuple[list[Event], bool, bool]:
     """
-    Read a stream all at once.
+    Read a whole stream at once, to compare with.
 
     :param pings: how many PONGs may come.
     :param prove: whether the first header proves the key.
@@ -136,7 +136,11 @@ def judge(wire: bytes, pull: PlainPull, pings: int, prove: bool) -> tuple[list[E
 
 
 def one_input(data: bytes) -> None:
-    """A byte of options and the number of PINGs sent before, the cuts, and the instructions."""
+    """
+    Play one input.
+
+    :param data: a byte of options with the number of PINGs that were sent before, the cuts, and the instructions.
+    """
     source = Input(data)
     options = source.number()
     sizes = source.sizes()

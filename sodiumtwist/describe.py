@@ -1,5 +1,5 @@
 """
-Addresses for people: in log lines and in commands to copy.
+Addresses, endpoint strings and errors in words for people, each on one line.
 """
 
 from __future__ import annotations
@@ -19,13 +19,16 @@ def describe_address(address: object) -> str:
     host, port = getattr(address, "host", None), getattr(address, "port", None)
     if host is not None and port is not None:
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    # A path may hold newlines and what terminals take for commands; ascii() lets none of that into the log.
     name = getattr(address, "name", None)
     if name is not None:
         return ascii(name.decode("utf-8", "replace") if isinstance(name, bytes) else name)
+    # A client's end has no path.
     return "a UNIX socket" if hasattr(address, "name") else ascii(str(address))
 
 
-# Also where a name is mistaken, or a colon is written without its backslash: up to the next name.
+# Keywords whose values are secrets or may be. In haste people write password= for passphrase=, or forget the backslash
+# before a colon; so similar names count, too, and a value goes on up to the next name. passphraseFile= is only a path.
 _SECRETS = re.compile(
     r"\b(auth|key|pass(?!phraseFile=)\w*|pwd?|secret\w*|privateKeyHex)=(?:[^:\\]|\\.|:(?!\w+=))*", re.IGNORECASE
 )
@@ -33,12 +36,13 @@ _SECRETS = re.compile(
 
 def masked(description: str) -> str:
     """
-    Make an endpoint string fit for logs: without the values that may be secrets.
+    Make an endpoint string fit for logs: each value that may be a secret becomes ``…``.
     """
     return _SECRETS.sub(r"\1=…", description)
 
 
-#: What Twisted says of a string, and Python of a call that it does not fit or of a number in it, and what that means.
+#: What Twisted says of a string that it does not know, and Python of the call that it makes from the string: patterns
+#: for their messages, and what to say instead.
 _MEANINGS = {
     r"Unknown endpoint type: (.*)": r"there is no type \1",
     r".*missing \d+ required positional arguments?: (.*)": r"it lacks \1",
@@ -53,23 +57,25 @@ _MEANINGS = {
 
 def unknown_keywords(error: object) -> list[str]:
     """
-    Tell which keywords of an endpoint string its parser does not know; none when something else is wrong.
+    Tell which keywords of an endpoint string its parser does not know.
 
-    :param error: what it raised.
+    :param error: what the parser raised.
+    :return: the keywords; empty when something else is wrong.
     """
     found = re.search(r"unexpected keyword argument '([^']*)'", str(error))
     if found is not None:
         return [found[1]]
-    # As the parser of tls: says it.
+    # The parser of tls: checks its keywords itself, and raises with a list of those that are left.
     arguments: tuple[Any, ...] = getattr(error, "args", ())
     return arguments[1] if len(arguments) == 2 and isinstance(arguments[1], list) else []
 
 
 def describe_endpoint_error(error: object) -> str:
     """
-    Say on one line, in words that are not Python's, why an endpoint can't be made or used.
+    Say on one line why an endpoint can't be made or used, in the user's words and not in Python's.
 
-    :param error: what parsing its string raised, or connecting or listening; Twisted has a mere text for some.
+    :param error: what was raised by parsing the endpoint's string, by connecting or by listening. Twisted gives a
+        text in place of an exception for some errors.
     """
     if isinstance(error, OSError) and error.strerror:
         return f"{ascii(error.filename)}: {error.strerror}" if error.filename else error.strerror
@@ -86,17 +92,19 @@ def describe_bad_endpoint(where: str, description: str, example: str, error: Bas
     """
     Say on one line that an endpoint string is not understood, and why.
 
-    :param where: what it was given as.
-    :param example: of a right one.
-    :param error: what parsing it raised.
+    :param where: the option that it was given with.
+    :param description: the endpoint string.
+    :param example: a string that is right.
+    :param error: what parsing the string raised.
     """
     shown, whole = masked(description), description.replace("\\", "")
 
     def unmasked(quoted: re.Match[str]) -> str:
         return "'…'" if quoted[1] in whole and quoted[1] not in shown else quoted[0]
 
-    # What is masked in the string is not quoted from it, either.
+    # The error may quote the string. What is masked in the string is masked there, too.
     why = re.sub(r"'([^']*)'", unmasked, describe_endpoint_error(error))
+    # With colons that have no backslash, as in an IPv6 address, the values stand in the wrong places.
     if why.startswith("it lacks ") and description.count(":") > 2:
         why += r"; a colon within a name or number is written \:"
     return f"{where}: bad endpoint string {ascii(shown)}: {why}; a right one is for instance {example}"
@@ -109,7 +117,7 @@ def describe_os_error(error: OSError) -> str:
 
 
 def printable(text: str) -> str:
-    """Replace what a terminal could take for a command."""
+    """Replace each character that can't be printed by ``?``: a terminal could take it for a command."""
     return "".join(character if character.isprintable() else "?" for character in text)
 
 
@@ -117,15 +125,17 @@ def describe_tls_error(error: BaseException | None) -> str | None:
     """
     Say on one line what went wrong with TLS, and what to do.
 
-    :param error: the reason that a connection was lost for.
+    :param error: why a connection was lost.
     :return: ``None`` when it is no error of TLS.
     """
-    # Where TLS was used, these were imported; else there is nothing to explain.
+    # Not imported here, which would take long for commands without TLS. Where TLS was used, they are imported already;
+    # else there is nothing to explain.
     identity, ssl = sys.modules.get("service_identity"), sys.modules.get("OpenSSL.SSL")
     if identity is not None and isinstance(error, identity.VerificationError):
         return f"the server's certificate is not for the name {_name(error)}; connect by a name that it is for"
     if ssl is None or not isinstance(error, ssl.Error):
         return None
+    # An error holds a list of library, function and reason for each thing that went wrong.
     reasons = [str(entry[-1]) for entry in error.args[0]] if error.args and isinstance(error.args[0], list) else []
     text = "; ".join(filter(None, reasons))
     if "certificate verify failed" in text:
@@ -139,6 +149,7 @@ def describe_tls_error(error: BaseException | None) -> str | None:
 
 
 def _name(error: BaseException) -> str:
+    """Find the host name or address for which the certificate is not."""
     for mismatch in getattr(error, "errors", ()):
         wanted = mismatch.mismatched_id
         name = getattr(wanted, "hostname", None) or getattr(wanted, "ip", None)

@@ -1,5 +1,5 @@
 """
-What applications learn about the other end.
+What applications learn about the other end, and the interfaces of what they are given.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ class Peer:
     """
     Who is at the other end of an authenticated connection.
 
-    :ivar login: with which the client was let in; on a client ``None``, servers have none.
-    :ivar public_key: 32 bytes. A server's is proven by its hello. A client's is proven where the server
-        has ``authorized_keys``, and is otherwise only what the client says.
+    :ivar login: the login that the client was let in with. On a client it is ``None``: servers have none.
+    :ivar public_key: 32 bytes. A server's key is proven by its hello. A client's key is proven when the server
+        has ``authorized_keys``; otherwise it is only what the client says.
     :ivar address: an ``IAddress``, as ``getPeer()`` of the connection's transport gives it.
     :ivar avatar: what the realm of a portal gave for the login; ``None`` without a portal.
     """
 
+    # The avatar is left out of repr and ==: it is an object of the application, which may show secrets.
     login: str | None
     public_key: bytes
     address: IAddress
@@ -31,17 +32,17 @@ class Peer:
 
 class ISodiumAvatar(Interface):
     """
-    What a portal's realm is asked for. Anything will do: the application finds it as ``peer.avatar``. The
-    realm gets the :class:`Peer` as ``mind``, with a public key that is not proven yet, and its logout is
-    called when the connection is over.
+    The interface that a portal's realm is asked for. The avatar may be anything; the application finds it as
+    ``peer.avatar``. The realm gets the :class:`Peer` as ``mind``, with a public key that is not proven yet. The logout
+    that it returns is called when the connection is over.
     """
 
 
 class IStreamTransport(ITransport, IConsumer, IPushProducer):
-    """What the transports of sockets, of TLS and ours have in common."""
+    """What our transports have in common with those of sockets and of TLS."""
 
     def loseWriteConnection() -> None:
-        """End one direction and leave the other, which TLS can't."""
+        """End the direction in which we write, and leave the other. TLS can't do that."""
 
 
 class ISodiumTransport(IStreamTransport):
@@ -50,4 +51,4 @@ class ISodiumTransport(IStreamTransport):
     peer: Peer = Attribute("Who is at the other end, a :class:`Peer`.")
 
     def abortConnection() -> None:
-        """Close at once; what was not sent yet is dropped, and the peer sees a lost connection."""
+        """Close at once. What was not sent yet is dropped, and the peer sees that the connection was lost."""

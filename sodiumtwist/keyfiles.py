@@ -14,13 +14,20 @@ from .core.keys import KeyPair
 KEY_VARIABLE = "SODIUMTWIST_KEY"
 PASSPHRASE_VARIABLE = "SODIUMTWIST_PASSPHRASE"
 
-#: More bytes than any key or passphrase file needs.
+#: The largest size of a key or passphrase file in bytes, more than any needs. A wrong name may be that of a huge file.
 SECRET_FILE_LIMIT = 4096
 
 
 def _read_small(path: str) -> tuple[bytes, int]:
+    """
+    Read a small file.
+
+    :return: what is in it, and its mode.
+    """
     with open(path, "rb") as file:
+        # Of the file that is read, whatever has the path by now.
         mode = os.fstat(file.fileno()).st_mode
+        # One byte more tells whether the file is larger.
         data = file.read(SECRET_FILE_LIMIT + 1)
     if len(data) > SECRET_FILE_LIMIT:
         raise LocalProtocolError(f"{path} is over {SECRET_FILE_LIMIT} bytes long; that is no key or passphrase")
@@ -30,6 +37,7 @@ def _read_small(path: str) -> tuple[bytes, int]:
 def _decode(path: str, data: bytes) -> str:
     try:
         return data.decode("utf-8")
+    # Without its cause: a UnicodeDecodeError shows the bytes.
     except UnicodeDecodeError:
         raise LocalProtocolError(f"{path} is not UTF-8 text") from None
 
@@ -38,9 +46,10 @@ def read_key_file(path: str) -> KeyPair:
     """
     Read a private key as ``sodiumtwist keygen`` writes it: 64 hex digits.
 
+    :param path: of the file.
     :raises OSError: when the file can't be read.
-    :raises InvalidKey: when it holds something else.
-    :raises LocalProtocolError: when others than its owner can read it, or it is no small text.
+    :raises InvalidKey: when it holds something else than a key.
+    :raises LocalProtocolError: when others than its owner can read it, and when it is no small text.
     """
     data, mode = _read_small(path)
     if others_can_read(mode):
@@ -55,12 +64,15 @@ def read_passphrase_file(path: str) -> tuple[str, str | None]:
     """
     Read a passphrase: the first line of the file.
 
+    :param path: of the file.
     :return: the passphrase, and a warning when others can read the file.
     :raises OSError: when the file can't be read.
-    :raises LocalProtocolError: when the line is empty or the file is no small text.
+    :raises LocalProtocolError: when the line is empty, and when the file is no small text.
     """
     data, mode = _read_small(path)
+    # Only the end of the line is taken off: blanks may belong to a passphrase.
     passphrase = _decode(path, data).partition("\n")[0].removesuffix("\r")
+    # More likely a mistake than a passphrase.
     if not passphrase:
         raise LocalProtocolError(f"the passphrase file {path} begins with an empty line")
     if others_can_read(mode):
@@ -68,7 +80,8 @@ def read_passphrase_file(path: str) -> tuple[str, str | None]:
     return passphrase, None
 
 
-def _one_source(what: str, sources: dict[str, str | None]) -> None:
+def _check_one_source(what: str, sources: dict[str, str | None]) -> None:
+    # No source goes before another: whichever was taken, a user could wonder why the other one is not used.
     given = [name for name, value in sources.items() if value is not None]
     if len(given) > 1:
         raise LocalProtocolError(f"the {what} comes from {' and from '.join(given)}; use one")
@@ -76,18 +89,20 @@ def _one_source(what: str, sources: dict[str, str | None]) -> None:
 
 def read_key(path: str | None, option: str, text: str | None = None, text_option: str = "") -> KeyPair | None:
     """
-    Read a private key from where it is: a file, ``$SODIUMTWIST_KEY`` or an option.
+    Read a private key from one of three places: a file, an option or ``$SODIUMTWIST_KEY``.
 
-    :param path: of the file, if one is named.
-    :param option: what names it.
-    :param text: 64 hex digits, if they are given.
-    :param text_option: what gives them.
-    :return: ``None`` when there is none.
-    :raises OSError, InvalidKey: as :func:`read_key_file`.
-    :raises LocalProtocolError: likewise, and when there is more than one.
+    :param path: of the file; ``None`` when no file is named.
+    :param option: the option that names the file, for the error.
+    :param text: 64 hex digits; ``None`` when no key is given as text.
+    :param text_option: the option that gives the text, for the error.
+    :return: ``None`` when there is no key.
+    :raises OSError: when the file can't be read.
+    :raises InvalidKey: when it is something else than a key.
+    :raises LocalProtocolError: when there is more than one key, when others than its owner can read the file, and when
+        the file is no small text.
     """
     variable = os.environ.get(KEY_VARIABLE)
-    _one_source("private key", {text_option: text, option: path, f"${KEY_VARIABLE}": variable})
+    _check_one_source("private key", {text_option: text, option: path, f"${KEY_VARIABLE}": variable})
     if path is not None:
         return read_key_file(path)
     text = text if text is not None else variable
@@ -98,18 +113,20 @@ def read_passphrase(
     path: str | None, option: str, text: str | None = None, text_option: str = ""
 ) -> tuple[str | None, str | None]:
     """
-    Read a passphrase from where it is: a file, ``$SODIUMTWIST_PASSPHRASE`` or an option.
+    Read a passphrase from one of three places: a file, an option or ``$SODIUMTWIST_PASSPHRASE``.
 
-    :param path: of the file, if one is named.
-    :param option: what names it.
-    :param text: the passphrase, if it is given.
-    :param text_option: what gives it.
-    :return: the passphrase, ``None`` when there is none; and a warning or ``None``.
-    :raises OSError: as :func:`read_passphrase_file`.
-    :raises LocalProtocolError: likewise, when it is empty, and when there is more than one.
+    :param path: of the file; ``None`` when no file is named.
+    :param option: the option that names the file, for the error.
+    :param text: the passphrase; ``None`` when it is not given as text.
+    :param text_option: the option that gives the text, for the error.
+    :return: the passphrase, or ``None`` when there is none; and a warning, or ``None``, about a file that others
+        can read.
+    :raises OSError: when the file can't be read.
+    :raises LocalProtocolError: when there is more than one passphrase, when the first line of the file is empty, and
+        when the file is no small text.
     """
     variable = os.environ.get(PASSPHRASE_VARIABLE)
-    _one_source("passphrase", {text_option: text, option: path, f"${PASSPHRASE_VARIABLE}": variable})
+    _check_one_source("passphrase", {text_option: text, option: path, f"${PASSPHRASE_VARIABLE}": variable})
     if path is not None:
         return read_passphrase_file(path)
     return (text if text is not None else variable), None
@@ -119,12 +136,15 @@ def write_key_file(path: str, pair: KeyPair) -> None:
     """
     Write a private key to a new file of mode 0600.
 
-    :raises OSError: when it can't be made, and when it exists: a key is never overwritten.
+    :param path: of the file.
+    :raises OSError: when the file can't be made, and when it exists: a key is never overwritten.
     """
+    # With its mode from the start: nobody can open it in between.
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         with open(fd, "w") as file:
             file.write(pair.secret.hex() + "\n")
+    # A full disk. An empty file would stay, and then never be overwritten.
     except OSError:
         os.unlink(path)
         raise

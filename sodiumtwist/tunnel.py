@@ -1,9 +1,9 @@
 """
-Tunnels: each connection that comes in is joined to one of its own that goes out through an endpoint.
+Tunnels: for each connection that comes in, another one is made through an endpoint, and the two are joined.
 
-What one end receives the other sends, and no faster than it can: a full end pauses the other.
-When one end has received all, the other says so to its peer and goes on the other way, if its
-transport can do that, and closes otherwise. A connection that breaks breaks the other one.
+What one end receives the other end sends, no faster than it can: an end that is full pauses the other.
+When an end has received all, the other end tells its peer so, and the other direction goes on. Where the transport
+can't end one direction alone, both ends close. When one connection breaks, the other one is broken as well.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class TunnelEnd(Protocol):
     One of two joined ends.
 
     :param other: the end to join when this one is connected.
-    :ivar gone: whether it is over.
+    :ivar gone: whether its connection is over.
     """
 
     _log = Logger()
@@ -36,16 +36,18 @@ class TunnelEnd(Protocol):
     transport: Any
     gone = False
 
-    _ended = False
+    #: Whether the peer has said that it sends no more.
+    _all_received = False
 
     def __init__(self, other: TunnelEnd | None = None) -> None:
         self._other = other
 
     def connectionMade(self) -> None:
-        """Join the two: each is paused while the other's transport is full."""
+        """Join the two ends. Each is paused while the other's transport is full."""
         other = self._other
         if other is None:
             return
+        # It left while this one was being connected.
         if other.gone:
             self._other = None
             self.transport.abortConnection()
@@ -53,38 +55,43 @@ class TunnelEnd(Protocol):
         other._other = self
         self.transport.registerProducer(other.transport, True)
         other.transport.registerProducer(self.transport, True)
+        # It has waited for this, see TunnelEntry. Last, so that what it reads now has somewhere to go.
         other.transport.resumeProducing()
 
     def dataReceived(self, data: bytes) -> None:
-        """Hand on."""
+        """Hand the bytes on to the other end."""
+        # An end that is closing may still receive.
         if self._other is not None:
             self._other.transport.write(data)
 
     def writeConnectionLost(self) -> None:
-        """All that the other end received was sent."""
+        """All that the other end received was sent. Reading goes on, so there is nothing to do."""
 
     def readConnectionLost(self) -> None:
-        """All was received: say so at the other end."""
-        self._ended = True
+        """The peer sends no more: say so at the other end."""
+        self._all_received = True
         other = self._other
         if other is None:
             self.transport.loseConnection()
             return
+        # A transport that has paused its producer may wait for it before it ends, and this one produces nothing more.
         other.transport.unregisterProducer()
-        if other._ended or not half_closes(other.transport):
-            self._part()
+        # Both directions have ended, or they can only end together.
+        if other._all_received or not half_closes(other.transport):
+            self._unjoin()
             other.transport.loseConnection()
             self.transport.loseConnection()
         else:
             other.transport.loseWriteConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Close the other end behind what was received, or break it when this one broke."""
+        """Close the other end when all that was received is sent. When this one broke, break it at once."""
         self.gone = True
         other = self._other
         if other is None:
             return
-        self._part()
+        self._unjoin()
+        # An end in order and a break must stay different: what was cut off must not look whole to the other peer.
         if reason.check(ConnectionDone):
             other.transport.loseConnection()
         else:
@@ -95,29 +102,34 @@ class TunnelEnd(Protocol):
             )
             other.transport.abortConnection()
 
-    def _part(self) -> None:
+    def _unjoin(self) -> None:
         other = self._other
         assert other is not None
+        # Both forget the other: when the second one is lost, the first must not be closed again. And neither stays a
+        # producer, for which closing might wait.
         self._other = other._other = None
         self.transport.unregisterProducer()
         other.transport.unregisterProducer()
 
 
 class TunnelEntry(TunnelEnd):
-    """The end that came in. It reads nothing before the one that goes out is connected."""
+    """The end that came in. It reads nothing until the end that goes out is connected."""
 
     _connecting: Deferred[Any] | None = None
 
     def connectionMade(self) -> None:
         self.factory.entries.add(self)
+        # What it read now would have to be kept somewhere. TunnelEnd.connectionMade() resumes it.
         self.transport.pauseProducing()
-        leaving = Factory.forProtocol(lambda: TunnelEnd(self))
-        leaving.noisy = False
-        self._connecting = maybeDeferred(self.factory.endpoint.connect, leaving)
-        self._connecting.addBoth(self._connected)
+        outgoing = Factory.forProtocol(lambda: TunnelEnd(self))
+        outgoing.noisy = False
+        # An endpoint may raise in place of giving a Deferred that fails.
+        self._connecting = maybeDeferred(self.factory.endpoint.connect, outgoing)
+        self._connecting.addBoth(self._connecting_over)
 
-    def _connected(self, result: object) -> None:
+    def _connecting_over(self, result: object) -> None:
         self._connecting = None
+        # Success is TunnelEnd.connectionMade()'s. And when this end has left, nobody wants to know of a failure.
         if not isinstance(result, Failure) or result.check(CancelledError) or self.gone:
             return
         self.factory.log.error(
@@ -140,8 +152,8 @@ class TunnelFactory(Factory):
     Makes the ends that come in.
 
     :param endpoint: where the ends that go out connect.
-    :param where: its name in the log.
-    :ivar entries: the ends that are connected.
+    :param where: what the log calls that endpoint.
+    :ivar entries: the ends that came in and are connected.
     """
 
     protocol = TunnelEntry

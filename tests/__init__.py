@@ -7,10 +7,10 @@ import os
 from hypothesis import HealthCheck, settings
 from hypothesis.configuration import set_hypothesis_home_dir
 
-# A run leaves no files: no database, and what hypothesis would cache goes nowhere.
+# A run leaves no files behind: hypothesis gets no database, and its cache goes nowhere.
 set_hypothesis_home_dir(os.devnull)
 
-# A busy machine is no failure, hence no deadline.
+# No deadline for a single example: a busy machine is no failure.
 settings.register_profile(
     "ci",
     derandomize=True,

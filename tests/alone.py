@@ -1,5 +1,5 @@
 """
-One side of the protocol alone on a transport of strings, with the core of the other side in the test's hands.
+One end of the protocol alone, on a transport of strings. The test itself holds the core of the other end.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ from .transports import Transport
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-#: A DATA on the wire is this much longer than its payload; a PING or PONG is as long as said.
+#: Sizes on the wire, written out as the wire document has them and not taken from the code under test. A DATA takes
+#: so many bytes beyond its payload; the others are the whole size.
 OVERHEAD = 46
 PING_SIZE = 62
 CLIENT_AUTH_SIZE = 400
@@ -45,16 +46,16 @@ SERVER_HELO_SIZE = 236
 
 
 def wide(ping_interval: float = Timeouts.ping_interval, inactivity: float = Timeouts.inactivity) -> Timeouts:
-    """Deadlines with as many PINGs under way as the test likes."""
+    """Make deadlines that allow any number of unanswered PINGs."""
     return Timeouts(ping_interval=ping_interval, inactivity=inactivity, outstanding_pongs=100_000)
 
 
 class AloneTestCase(SynchronousTestCase):
     """
-    One side on a transport of strings, and the core of the other side in the test's hands.
+    Has one end on a transport of strings, and the core of the other end.
 
-    :ivar protocol: the side under test.
-    :ivar peer: the other one, which is ``peer_client`` or ``peer_server``.
+    :ivar protocol: the end under test.
+    :ivar peer: the core of the other end: ``peer_client`` or ``peer_server``.
     """
 
     protocol: Recorder
@@ -76,7 +77,7 @@ class AloneTestCase(SynchronousTestCase):
         orderly: bool = True,
         **arguments: Unpack[ServerArguments],
     ) -> None:
-        """Connect a server's side; nothing was received."""
+        """Connect a server's end. It has received nothing yet."""
         self.clock = Clock()
         self._connect(make_server_factory(self.clock, protocol, checker, **arguments), orderly)
         self.peer = self.peer_client = ClientConnection(SERVER_PAIR.public, LOGIN, PASSPHRASE, 0, CLIENT_PAIR, wide())
@@ -87,7 +88,7 @@ class AloneTestCase(SynchronousTestCase):
         orderly: bool = True,
         **arguments: Unpack[ServerArguments],
     ) -> None:
-        """Connect and authenticate a server's side."""
+        """Connect and authenticate a server's end."""
         self.start_server(protocol, orderly=orderly, **arguments)
         self.feed(wire_of(self.peer_client.initiate))
         self.assertTrue(self.protocol.is_authenticated)
@@ -99,7 +100,7 @@ class AloneTestCase(SynchronousTestCase):
         orderly: bool = True,
         **arguments: Unpack[ClientArguments],
     ) -> None:
-        """Connect a client's side; its CLIENT_AUTH was received."""
+        """Connect a client's end. The peer has received its CLIENT_AUTH."""
         self.clock = Clock()
         self._connect(make_client_factory(self.clock, protocol, **arguments), orderly)
         self.peer = self.peer_server = ServerConnection(SERVER_PAIR, 0, wide())
@@ -112,17 +113,17 @@ class AloneTestCase(SynchronousTestCase):
         orderly: bool = True,
         **arguments: Unpack[ClientArguments],
     ) -> None:
-        """Connect and authenticate a client's side."""
+        """Connect and authenticate a client's end."""
         self.start_client(protocol, orderly, **arguments)
         self.feed(wire_of(self.peer_server.accept, 0))
         self.assertTrue(self.protocol.is_authenticated)
 
     def feed(self, *pieces: bytes) -> None:
-        """Have them received in one read."""
+        """Let the protocol receive all the pieces in one read."""
         self.protocol.dataReceived(b"".join(pieces))
 
     def read(self) -> list[Event]:
-        """What the other side sees in the bytes written since the last call."""
+        """Return the events that the peer finds in what was written since the last call."""
         written = self.transport.value()
         self.transport.clear()
         self.transport.writes.clear()
@@ -139,16 +140,16 @@ class AloneTestCase(SynchronousTestCase):
 
     @property
     def producer(self) -> IPushProducer:
-        """What the transport pauses and resumes."""
+        """The producer that the transport pauses and resumes."""
         assert self.transport.producer is not None
         return cast(IPushProducer, self.transport.producer)
 
     def fill(self) -> None:
-        """The transport's buffer is full."""
+        """Fill the transport's buffer."""
         self.producer.pauseProducing()
 
     def fill_with_each_write(self) -> None:
-        """From now on each write fills the transport's buffer."""
+        """Let each write from now on fill the transport's buffer."""
         write = self.transport.write
 
         def write_and_fill(data: bytes) -> None:
@@ -158,11 +159,15 @@ class AloneTestCase(SynchronousTestCase):
         self.patch(self.transport, "write", write_and_fill)
 
     def drain(self) -> None:
-        """The transport's buffer is empty."""
+        """Empty the transport's buffer."""
         self.producer.resumeProducing()
 
     def assert_lost(self, error: type[BaseException]) -> Failure:
-        """It is over for this reason, and no delayed call is left behind."""
+        """
+        Check that the connection ended for this reason, and that no delayed call is left.
+
+        :return: the reason.
+        """
         reason = self.protocol.reason
         assert reason is not None, "the connection is up"
         self.assertIs(reason.type, error, reason)

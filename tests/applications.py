@@ -20,7 +20,7 @@ from .pair import CLIENT_PAIR, LOGIN, PASSPHRASE, SERVER_PAIR, Pair
 
 
 class Application(Protocol):
-    """Writes down what it gets."""
+    """Records what it receives, and the reason of its end."""
 
     transport: ISodiumTransport
 
@@ -37,13 +37,13 @@ class Application(Protocol):
 
     @property
     def why(self) -> type[BaseException] | None:
-        """The type of the reason of its end, ``None`` before."""
+        """The type of the reason of its end; ``None`` as long as it lives."""
         return None if self.reason is None else self.reason.type
 
 
 @implementer(IHalfCloseableProtocol)
 class HalfCloseable(Application):
-    """Goes on when one direction has ended."""
+    """Goes on when one direction has ended, and records which."""
 
     read_ended = write_ended = False
 
@@ -58,7 +58,7 @@ class Applications(Factory):
     """
     Builds applications.
 
-    :ivar built: those that were built.
+    :ivar built: the applications so far.
     """
 
     noisy = False
@@ -119,6 +119,6 @@ class StreamTestCase(SynchronousTestCase):
             (self.server,), (self.client,) = self.servers.built, self.clients.built
 
     def flush(self) -> None:
-        """Let all that is to be sent arrive."""
+        """Let everything arrive that waits to be sent."""
         self.clock.advance(0)
         self.pair.flush()

@@ -52,11 +52,11 @@ class Authority:
         return path
 
     def pem(self) -> bytes:
-        """Its certificate."""
+        """Return the authority's own certificate."""
         return self.certificate.public_bytes(serialization.Encoding.PEM)
 
     def publish(self, directory: str) -> str:
-        """Make a directory that names it as one to trust."""
+        """Make a directory with its certificate, for ``trustRoots=``."""
         os.makedirs(directory)
         with open(os.path.join(directory, "authority.pem"), "wb") as file:
             file.write(self.pem())

@@ -1,5 +1,5 @@
 """
-Checkers that decide when, and as, a test says.
+Checkers whose decisions a test makes.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from twisted.cred.credentials import IUsernamePassword, UsernamePassword
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
-#: What checkers answer.
+#: What a checker answers: the login, or ``()`` for an anonymous one.
 AvatarId = Union[bytes, tuple[()]]
 
 
 @implementer(ICredentialsChecker)
 class LateChecker:
     """
-    Decides when the test says so.
+    Decides when the test fires its Deferreds.
 
-    :ivar asked: the credentials, one for each question.
-    :ivar answers: the Deferreds to fire.
-    :ivar cancelled: those that were cancelled.
+    :ivar asked: the credentials of each question.
+    :ivar answers: the Deferred of each question, for the test to fire.
+    :ivar cancelled: the Deferreds that were cancelled.
     """
 
     credentialInterfaces = (IUsernamePassword,)
@@ -43,9 +43,9 @@ class LateChecker:
 @implementer(ICredentialsChecker)
 class AnyChecker:
     """
-    Does what a function does.
+    Asks a function.
 
-    :param decide: returns or raises at once, or returns a Deferred.
+    :param decide: answers or raises at once, or returns a Deferred.
     """
 
     credentialInterfaces = (IUsernamePassword,)
@@ -60,7 +60,12 @@ class AnyChecker:
 
 @implementer(ICredentialsChecker)
 class Undecided:
-    """A checker that never decides, and says when it was asked."""
+    """
+    Never decides.
+
+    :ivar asked: fires when it is asked.
+    :ivar deciding: the Deferred that it returned; nobody fires it.
+    """
 
     credentialInterfaces = (IUsernamePassword,)
 

@@ -1,9 +1,9 @@
 """
-Programs for tests under load, each a process of its own: ``strangers PORT`` connects and never logs in,
+Programs for tests under load, each of them a process. ``strangers PORT`` connects and never logs in.
 ``senders ENDPOINT KEY FILE…`` sends files, all at once.
 
-Each line of standard input, in JSON, asks for a step, and a line of JSON answers when that is done. Both end
-with standard input, and in any case after :data:`LIFETIME`.
+Each line of standard input asks for a step, in JSON. A line of JSON answers when the step is done. Both programs end
+when standard input ends, and after :data:`LIFETIME` in any case.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ from sodiumtwist.core.keys import parse_key
 from sodiumtwist.transfer.sender import UploadSender
 from sodiumtwist.transfer.sources import open_source
 
-#: Seconds after which such a process ends by itself.
+#: Seconds after which these programs end by themselves, so that none outlives a test that was killed.
 LIFETIME = 240
 
-#: How many connections are being made at once.
+#: How many connections may be in the making at once.
 BURST = 100
 
-#: How many bytes those that send do at first: fewer than a handshake has, as many, and more.
+#: How many bytes a noisy stranger sends at first: fewer than a handshake has, exactly as many, and more.
 SIZES = (1, 399, 400, 401, 5000)
 
-#: Of those that send, one in so many goes on, with a few bytes each second.
+#: One in so many noisy strangers goes on sending, a few bytes each second.
 SLOW_SHARE = 4
 
 
@@ -48,8 +48,8 @@ class Stranger:
     """
     One connection.
 
-    :ivar data: what to send when it is made.
-    :ivar slow: whether to go on sending.
+    :ivar data: what to send at first.
+    :ivar slow: whether to go on with a few bytes each second.
     """
 
     socket: socket.socket
@@ -63,7 +63,8 @@ class Strangers:
     Connections that send nothing or noise, and are held until the server closes them.
 
     :param port: the server's, on 127.0.0.1.
-    :ivar counts: ``closed`` in order by the server, ``reset`` by it, ``failed`` to be made, bytes ``received``.
+    :ivar counts: connections that the server has ``closed`` in order, that it has ``reset``, that ``failed`` to be
+        made; and bytes ``received``.
     """
 
     def __init__(self, port: int) -> None:
@@ -76,6 +77,7 @@ class Strangers:
     def _connect(self, host: str, data: bytes, slow: bool) -> None:
         connection = socket.socket()
         connection.setblocking(False)
+        # Servers limit connections from one address.
         connection.bind((host, 0))
         connection.connect_ex(("127.0.0.1", self._port))
         self._open[connection.fileno()] = Stranger(connection, data, slow)
@@ -83,6 +85,7 @@ class Strangers:
         self._poll.register(connection, select.EPOLLIN | select.EPOLLOUT)
 
     def _end(self, stranger: Stranger) -> None:
+        # One less is being made, if this one still was.
         self._connecting -= not stranger.connected
         del self._open[stranger.socket.fileno()]
         stranger.socket.close()
@@ -90,7 +93,7 @@ class Strangers:
     def _look(self, stranger: Stranger) -> None:
         try:
             if not stranger.connected:
-                # Asked for once, an error is forgotten: a reset would look like an end in order then.
+                # The system tells an error only once. Asked for here, a reset would look like an end in order later.
                 error = stranger.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
                 if error:
                     raise OSError(error, os.strerror(error))
@@ -114,7 +117,11 @@ class Strangers:
         self._end(stranger)
 
     def _wait(self, seconds: float) -> bool:
-        """Look at what has come; return whether standard input has."""
+        """
+        Wait for something to come, and take it.
+
+        :return: whether there is something on standard input.
+        """
         asked = False
         for number, _ in self._poll.poll(seconds):
             if number == 0:
@@ -146,7 +153,7 @@ class Strangers:
         began = time.monotonic()
         total = silent + noisy
         for number in range(total):
-            # Those with something to send are spread evenly over the others.
+            # The noisy ones are spread evenly among the silent ones.
             turn, position = divmod(number * noisy, total)
             if position < noisy:
                 data, slow = os.urandom(SIZES[turn % len(SIZES)]), turn % SLOW_SHARE == 0
@@ -160,7 +167,7 @@ class Strangers:
         return {**self.counts, "open": len(self._open), "seconds": time.monotonic() - began}
 
     def run(self) -> None:
-        """Do what standard input asks for."""
+        """Do the steps that standard input asks for."""
         self._poll.register(0, select.EPOLLIN)
         # Unbuffered, or a line could wait where the poll does not see it.
         stdin = open(0, "rb", buffering=0, closefd=False)
@@ -203,7 +210,7 @@ async def send_all(reactor: Any, endpoint: str, key: bytes, paths: list[str]) ->
 
 
 async def run_senders(reactor: Any, endpoint: str, key: str, *paths: str) -> None:
-    """Do what standard input asks for."""
+    """Send all files each time that standard input asks for it."""
     print(json.dumps("ready"), flush=True)
     while sys.stdin.readline():
         print(json.dumps(await send_all(reactor, endpoint, parse_key(key), list(paths))), flush=True)

@@ -1,5 +1,5 @@
 """
-Answers to requests, given when a test says so, and both ends of requests in memory.
+Requests whose answers a test gives, and both ends of them in memory.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ LARGEST = 131070
 
 class Desk:
     """
-    A ``respond`` whose answers come when the test says so.
+    A ``respond`` that answers when the test fires its Deferreds.
 
-    :ivar asked: who asked what, in order.
-    :ivar answering: the Deferreds that were returned, likewise.
-    :ivar cancelled: the payloads whose tasks were cancelled.
+    :ivar asked: who asked and what, for each request in order.
+    :ivar answering: the Deferred that was returned, for each request in order.
+    :ivar cancelled: the payloads of the requests that were cancelled.
     """
 
     def __init__(self) -> None:

@@ -19,16 +19,16 @@ class EndpointFiles:
     """
     Keys, a passphrase and a list of keys in files.
 
-    :param directory: to be made for them.
-    :ivar for_server: the keywords with which a server takes a login.
-    :ivar for_client: those with which a client gives it.
-    :ivar key_only: the server's key alone.
-    :ivar identity_file: a client's key, which stands in ``list_file``.
+    :param directory: a directory to make, in which they are put.
+    :ivar for_server: the keywords for a server that lets one login in.
+    :ivar for_client: the keywords for a client that logs in there.
+    :ivar key_only: the keyword with the server's key, and nothing else.
+    :ivar identity_file: the file of a client's key, which is listed in ``list_file``.
     """
 
     def __init__(self, directory: str) -> None:
         os.mkdir(directory)
-        # A name with all that needs to be quoted.
+        # A name with every character that must be quoted.
         self.key_file = os.path.join(directory, "k:=\\ey")
         self.passphrase_file = os.path.join(directory, "pass")
         for path, text in ((self.key_file, SERVER_PAIR.secret.hex()), (self.passphrase_file, PASSPHRASE)):
@@ -47,6 +47,6 @@ class EndpointFiles:
 
 
 def hide_secrets(case: SynchronousTestCase) -> None:
-    """Take those out of the environment that endpoint strings would find there."""
+    """Take the variables that endpoint strings read out of the environment, until the test is over."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("SODIUMTWIST_")}
     case.patch(os, "environ", kept)

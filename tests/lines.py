@@ -12,7 +12,12 @@ from twisted.python.failure import Failure
 
 
 class Lines(LineReceiver):
-    """Asks with a line and is done with the answer."""
+    """
+    Asks with a line, and waits for one line as the answer.
+
+    :ivar answered: fires with the answer.
+    :ivar lost: fires with the type of the reason when the connection is gone.
+    """
 
     transport: ITransport
 
@@ -28,7 +33,7 @@ class Lines(LineReceiver):
 
 
 async def connect_lines(endpoint: IStreamClientEndpoint) -> Lines:
-    """Connect one."""
+    """Connect a :class:`Lines`."""
     lines = await endpoint.connect(Factory.forProtocol(Lines))
     assert isinstance(lines, Lines)
     return lines

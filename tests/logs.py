@@ -16,7 +16,7 @@ class Observer:
     """
     Keeps events.
 
-    :ivar events: those that it was told.
+    :ivar events: the events so far.
     """
 
     def __init__(self) -> None:
@@ -27,7 +27,11 @@ class Observer:
 
 
 def logged(case: SynchronousTestCase) -> list[LogEvent]:
-    """The events from now on, until the test is over."""
+    """
+    Collect what is logged until the test is over.
+
+    :return: a list that grows with each event.
+    """
     observer = Observer()
     globalLogPublisher.addObserver(observer)
     case.addCleanup(globalLogPublisher.removeObserver, observer)
@@ -35,5 +39,5 @@ def logged(case: SynchronousTestCase) -> list[LogEvent]:
 
 
 def refusals(events: Iterable[LogEvent]) -> list[str]:
-    """The lines that say who was refused, and why."""
+    """Pick the lines that say who was refused and why."""
     return [formatEvent(event) for event in events if "refused" in (event.get("log_format") or "")]

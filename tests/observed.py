@@ -1,5 +1,5 @@
 """
-What a server logged, for tests of whom it lets in.
+Servers whose log is watched, for tests of who is let in.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from .pair import MemoryTransport, RecordingServer, build
 
 
 class ObservedTestCase(SynchronousTestCase):
-    """Has a clock, and what was logged."""
+    """Has a clock, and collects what is logged."""
 
     def setUp(self) -> None:
         self.clock = Clock()
@@ -24,13 +24,13 @@ class ObservedTestCase(SynchronousTestCase):
         return refusals(self.events)
 
     def connect(self, factory: SodiumServerFactory, host: str = "192.0.2.1") -> tuple[RecordingServer, MemoryTransport]:
-        """A server's end with nobody at the other one."""
+        """Connect a server's end whose peer says nothing."""
         end = build(factory, RecordingServer)
         transport = MemoryTransport(end, host)
         end.makeConnection(transport)
         return end, transport
 
     def settle(self, transport: MemoryTransport) -> None:
-        """Have a transport that is to be closed be so."""
+        """Close a transport if its protocol has asked for that."""
         if transport.disconnecting or transport.aborting:
             transport.lose(transport.farewell)

@@ -1,5 +1,5 @@
 """
-Ends over real sockets: ours, which tell what a test waits for, and a peer in the test's hands.
+Ends over real sockets: our own, with Deferreds that a test can wait for, and a peer that the test moves.
 """
 
 from __future__ import annotations
@@ -22,12 +22,17 @@ T = TypeVar("T")
 
 
 def later(deferred: Deferred[T], result: T) -> None:
-    """Fire it when the hook that says so is over."""
+    """Fire a Deferred at the reactor's next turn, so that the hook that calls this is over by then."""
     reactor.callLater(0, deferred.callback, result)
 
 
 class Signalling(Recorder):
-    """Tells by Deferreds what a test over sockets waits for."""
+    """
+    Has Deferreds that a test over sockets can wait for.
+
+    :ivar opened: fires when it is authenticated.
+    :ivar lost: fires with the type of the reason when the connection is gone.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -37,7 +42,12 @@ class Signalling(Recorder):
         self._size = 0
 
     def want(self, size: int) -> Deferred[None]:
-        """Fires when payloads of so many bytes were received in all."""
+        """
+        Wait for payloads.
+
+        :param size: how many bytes of payload, counted from the start of the connection.
+        :return: fires when they have come.
+        """
         wanted: Deferred[None] = Deferred()
         self._wanted = size, wanted
         self._check()
@@ -76,7 +86,7 @@ class SocketClient(Signalling, RecordingClient):
 
 class RawPeer:
     """
-    The core of the other side on a socket that the test reads, or leaves unread, and breaks.
+    The core of the other end, on a socket that the test reads, leaves unread or breaks.
     """
 
     def __init__(self, transport: socket.socket, connection: Connection) -> None:
@@ -85,24 +95,28 @@ class RawPeer:
         transport.settimeout(10)
 
     async def receive(self) -> list[Event]:
-        """Read until there is something to tell; nothing is at the end."""
+        """
+        Read until events have come.
+
+        :return: the events; none when the other end has closed.
+        """
         while data := await deferToThread(self.transport.recv, 65536):
             if events := list(self.connection.receive_data(data, 0)):
                 return events
         return []
 
     def send(self, *payloads: bytes) -> None:
-        """Have the system send them; together they must fit its buffers."""
+        """Send payloads. Together they must fit the system's buffers, or this waits for ever."""
         self.transport.sendall(b"".join(wire_of(self.connection.send_data, each) for each in payloads))
 
     def end(self) -> None:
-        """Send no more, and go on reading."""
+        """End the direction in which this sends; it can still read."""
         self.transport.shutdown(socket.SHUT_WR)
 
     def close(self) -> None:
         self.transport.close()
 
     def reset(self) -> None:
-        """Break it: what the system has received is dropped, and the other end sees a reset."""
+        """Break the connection: what the system has received is dropped, and the other end sees a reset."""
         self.transport.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.transport.close()

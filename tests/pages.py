@@ -1,9 +1,9 @@
 """
-Pages of reST whose code is run: the blocks and tables of a page, and a reader who does what the page says.
+Pages of reST whose code is run: it finds the blocks and tables of a page, and does what the page tells its reader to.
 
-How a block is marked, so that it is known what to do with it:
+How each kind of block is marked:
 
-- Each block has a language. ``::`` without one is a mistake, and a language that is not here, too.
+- Each block names a language of this list. A ``::`` without a language is a mistake.
 - ``sh``: each line is a command, run in order, in one directory for the page. It ends with status 0, or with that of
   a comment ``# status N`` behind it. Servers stay until another takes their port. ``HOST`` is this machine,
   ``PUBLICKEY`` belongs to ``server.key``, and ports are free ones.
@@ -42,7 +42,7 @@ STANDINS = [sys.executable, os.path.join(ROOT, "tests", "standins.py")]
 
 PASSPHRASE = "correct horse battery staple"
 
-#: Languages of blocks, and whether they are code to run.
+#: The languages that blocks may have, and whether their code is run.
 LANGUAGES = {"sh": True, "python": True, "text": False, "ini": False}
 
 _DIRECTIVE = re.compile(r"( *)\.\. (code-block|code|sourcecode|parsed-literal|literalinclude|doctest)::(.*)")
@@ -56,10 +56,10 @@ class Block:
 
     :ivar line: where it begins, from 1.
     :ivar language: empty for a block that names none.
-    :ivar text: without its indentation; of a file that is included, its path in the repository.
-    :ivar caption: its file name, if it is a file.
-    :ivar not_run: why it is not to be run; empty when it is.
-    :ivar included: whether it is a file that is included.
+    :ivar text: the text without its indentation; for an included file, its path in the repository.
+    :ivar caption: its file name; empty when it is not a file.
+    :ivar not_run: why it is not run; empty when it is run.
+    :ivar included: whether it is an included file.
     """
 
     line: int
@@ -121,8 +121,9 @@ def read_page(path: str) -> str:
 
 
 def pages() -> Iterator[str]:
-    """All pages, as paths in the repository."""
+    """Return the paths of all pages in the repository."""
     yield from ("README.rst", "SECURITY.rst", "CHANGELOG.rst", "CONTRIBUTING.rst")
+    # Not what Sphinx has built there.
     for directory, _, names in os.walk(os.path.join(ROOT, "docs")):
         if "_build" not in directory:
             for name in names:
@@ -147,7 +148,7 @@ def rows(page: str) -> list[list[str]]:
     return found
 
 
-#: Commands that go on until they are ended, and what they print when they can be used.
+#: Patterns of commands that run until they are ended, and of what each prints when it is ready.
 STAYING = {
     "twistd": r"(?:listening on 127\.0\.0\.1:| starting on )(\d+)",
     "./server": r"listening on 127\.0\.0\.1:(\d+)",
@@ -158,7 +159,7 @@ _LISTENING = re.compile(r"(?:\b(tcp|ssl):|(?<=--listen )tcp:127\.0\.0\.1:)(\d+)(
 
 
 class PageTestCase(ProcessTestCase):
-    """Does what a page says, in a directory of its own."""
+    """Does what a page tells its reader to, in a directory of its own."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -185,9 +186,9 @@ class PageTestCase(ProcessTestCase):
 
     def read_as_told(self, path: str) -> None:
         """
-        Run all of a page.
+        Run all blocks of a page, in order.
 
-        :param path: of the page, in the repository.
+        :param path: of the page in the repository.
         """
         page = read_page(path)
         self._prepare(page)
@@ -207,7 +208,7 @@ class PageTestCase(ProcessTestCase):
         self._check_uploads()
 
     def _prepare(self, page: str) -> None:
-        """Have what a page takes for granted, unless it makes that itself."""
+        """Make the files and programs that a page takes for granted, unless the page makes them itself."""
         if "--output server.key" not in page:
             write_key_file(self.path("server.key"), KeyPair.generate())
         if "> pass.txt" not in page:
@@ -233,6 +234,7 @@ class PageTestCase(ProcessTestCase):
                 self.assertTrue(self.read(os.path.join("uploads", name)) == self.read("backup.tar"), name)
 
     def _run_program(self, text: str, where: str) -> None:
+        # The program listens on a port that is written in it, so a free one is found for it beforehand.
         expected = re.findall(r"print\(.*\)  # (.*)", text)
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -246,9 +248,9 @@ class PageTestCase(ProcessTestCase):
 
     def _localised(self, text: str) -> tuple[str, list[str]]:
         """
-        Put in what is meant here.
+        Put names and ports of this machine in the place of those on the page.
 
-        :return: the text, and the ports that it listens on.
+        :return: the changed text, and the ports that it listens on.
         """
         listening: list[str] = []
 
@@ -261,12 +263,14 @@ class PageTestCase(ProcessTestCase):
         if found := re.match(r"\./server .*-R (\d+)", text):
             listening.append(found[1])
             text = text.replace(f"-R {found[1]}", "-R 0")
+        # What is not listened on is connected to: the ports of servers that were started by earlier commands.
         for port, (actual, _) in self._servers.items():
             if port not in listening:
                 text = re.sub(rf"\b{port}\b", actual, text)
         if os.path.exists(self.path("server.key")):
             pair = read_key_file(self.path("server.key"))
             text = text.replace("PUBLICKEY", pair.public.hex()).replace("PRIVATEKEY", pair.secret.hex())
+        # The certificate is for the name, and not for the address.
         return text.replace("HOST", "localhost" if "tls:" in text else "127.0.0.1"), listening
 
     def _run_command(self, line: str, where: str) -> None:
@@ -285,6 +289,7 @@ class PageTestCase(ProcessTestCase):
         for port in listening:
             if port in self._servers:
                 self._servers[port][1].stop()
+        # Several servers run in one directory, and a second one would refuse the first one's file.
         command = command.replace("twistd -n", "twistd --pidfile= -n", 1)
         running = self.run_process(["sh", "-c", f"exec {command}"], env=self.environment)
         actual = running.wait_for(STAYING[program])[1]
@@ -296,6 +301,7 @@ class PageTestCase(ProcessTestCase):
 
     def _run_to_its_end(self, command: str, where: str) -> None:
         keywords: dict[str, Any] = {"env": self.environment, "start_new_session": True}
+        # passwd asks for the passphrase on its terminal, so it gets one.
         asks = " passwd " in command and "--passphrase-file" not in command and "--delete" not in command
         if asks:
             terminal, inner = pty.openpty()
@@ -315,6 +321,6 @@ class PageTestCase(ProcessTestCase):
         self.assertEqual(running.wait(), expected, f"{where}\n{running.output + running.errors}")
 
     def _kill_session(self, running: Running) -> None:
-        """End what a shell started, too, when it hangs."""
+        """End a shell that hangs, and all that it has started."""
         with suppress(ProcessLookupError):
             os.killpg(running.pid, signal.SIGKILL)

@@ -1,6 +1,6 @@
 """
-Both ends of a connection in memory, over transports that do what Twisted's sockets do: a full buffer
-pauses the producer, an empty one resumes it, a paused reader reads neither bytes nor the end.
+Both ends of a connection in memory. Their transports do what Twisted's sockets do: a full buffer pauses the
+producer, an empty one resumes it, and a paused transport reads nothing, not even the end.
 """
 
 from __future__ import annotations
@@ -52,19 +52,20 @@ PASSPHRASE = "Pa55phr\u00e4se-of-tests"
 SERVER_PAIR = KeyPair.from_secret(bytes(range(1, 33)))
 CLIENT_PAIR = KeyPair.from_secret(bytes(range(101, 133)))
 
-#: Beyond this a transport's buffer is full, and as much is read at once: ``bufferSize`` of Twisted's, as we set it.
+#: How many bytes a transport reads at once, and above how many its buffer is full: ``bufferSize`` of Twisted's
+#: transports, as we set it.
 BUFFER_SIZE = READ_SIZE
 
 
 class Boom(Exception):
-    """What a faulty application raises."""
+    """The error of an application that fails."""
 
 
 class Recorder(SodiumProtocol):
     """
-    Writes down its hooks.
+    Records what its hooks are called with.
 
-    :ivar calls: ``"authenticated"``, payloads and the reason of the end, in order.
+    :ivar calls: in order, ``"authenticated"``, each payload, and the reason of the end.
     """
 
     def __init__(self) -> None:
@@ -85,14 +86,14 @@ class Recorder(SodiumProtocol):
 
     @property
     def reason(self) -> Failure | None:
-        """The reason of the end, ``None`` before; more than one is an error."""
+        """The reason of the end; ``None`` as long as it lives. Two ends are an error."""
         reasons = [call for call in self.calls if isinstance(call, Failure)]
         assert len(reasons) < 2, reasons
         return reasons[0] if reasons else None
 
     @property
     def why(self) -> type[BaseException] | None:
-        """The type of that reason."""
+        """The type of the reason of the end; ``None`` as long as it lives."""
         return None if self.reason is None else self.reason.type
 
 
@@ -105,7 +106,7 @@ class RecordingClient(Recorder, SodiumClientProtocol):
 
 
 class EchoServer(RecordingServer):
-    """Answers each payload with itself."""
+    """Sends each payload back."""
 
     def payload_received(self, payload: bytes) -> None:
         super().payload_received(payload)
@@ -113,7 +114,7 @@ class EchoServer(RecordingServer):
 
 
 class ServerArguments(TypedDict, total=False):
-    """What else a server's factory takes."""
+    """Further arguments of a server's factory."""
 
     respond: Respond
     message: str
@@ -138,7 +139,7 @@ def make_server_factory(
 
 
 class ClientArguments(TypedDict, total=False):
-    """What else a client's factory takes."""
+    """Further arguments of a client's factory."""
 
     server_key: bytes
     login: str
@@ -163,11 +164,13 @@ def make_client_factory(
 @implementer(ITransport, IConsumer, IPushProducer)
 class MemoryTransport:
     """
+    A transport in memory.
+
     :param host: the peer's address.
-    :ivar out: what was written and not yet taken by the other end.
+    :ivar out: what was written and the other end has not taken yet.
     :ivar writes: the size of each write.
-    :ivar received: how many bytes were read for the protocol.
-    :ivar bufferSize: how many are read at once, at most.
+    :ivar received: how many bytes the protocol was given.
+    :ivar bufferSize: the most bytes that are read at once.
     """
 
     bufferSize = 65536
@@ -186,8 +189,10 @@ class MemoryTransport:
         self.no_delay = False
 
     def write(self, data: bytes) -> None:
+        # Twisted's refuse anything else, too.
         if not isinstance(data, bytes):
             raise TypeError("Data must be bytes")
+        # Twisted's would ignore it. Ours shall not do it at all: what comes behind a close is lost.
         if self.disconnecting or self.aborting:
             raise AssertionError("written after it was closed")
         if self.disconnected:
@@ -202,13 +207,13 @@ class MemoryTransport:
         self.write(b"".join(pieces))
 
     def take(self, size: int) -> bytes:
-        """Up to ``size`` bytes of what was written."""
+        """Take up to ``size`` bytes of what was written."""
         taken = bytes(self.out[:size])
         del self.out[:size]
         return taken
 
     def drained(self) -> None:
-        """Some of what was written was taken."""
+        """Some of what was written was taken: resume the producer when nothing is left."""
         if not self.out and self.producer_paused and self.producer is not None:
             self.producer_paused = False
             self.producer.resumeProducing()
@@ -223,7 +228,7 @@ class MemoryTransport:
         self.out.clear()
 
     def lose(self, reason: Exception) -> None:
-        """It is over."""
+        """End the connection."""
         self.disconnected = True
         self.reading = False
         producer, self.producer = self.producer, None
@@ -263,7 +268,7 @@ End = TypeVar("End", bound=IProtocol)
 
 
 def build(factory: IProtocolFactory, kind: type[End]) -> End:
-    """Have a factory build an end, without a connection."""
+    """Let a factory build an end that is not connected yet."""
     end = factory.buildProtocol(IPv4Address("TCP", "192.0.2.1", 4711))
     assert isinstance(end, kind), end
     return end
@@ -275,7 +280,7 @@ Client = TypeVar("Client", bound=SodiumClientProtocol, default=RecordingClient)
 
 class Pair(Generic[Server, Client]):
     """
-    A server's and a client's end, connected; nothing moves before :meth:`flush`.
+    A server's and a client's end that are connected. Bytes move only when a method here is called.
 
     :param server_factory: builds ``server``.
     :param client_factory: builds ``client``.
@@ -289,7 +294,7 @@ class Pair(Generic[Server, Client]):
         read_size: Callable[[], int] = lambda: BUFFER_SIZE,
     ) -> None:
         self._read_size = read_size
-        # What the factories build is known to the test, and not to them.
+        # The test knows the types of what these factories build; the type checker does not.
         self.server = cast(Server, server_factory.buildProtocol(IPv4Address("TCP", "192.0.2.1", 4711)))
         self.client = cast(Client, client_factory.buildProtocol(IPv4Address("TCP", "192.0.2.2", 5555)))
         self.server_transport = MemoryTransport(self.server)
@@ -305,7 +310,7 @@ class Pair(Generic[Server, Client]):
         clock: Clock | None = None,
         read_size: Callable[[], int] = lambda: BUFFER_SIZE,
     ) -> Pair[Server, Client]:
-        """Connect two protocol classes, or those that record, that share a clock."""
+        """Connect two protocol classes that share a clock; without any, classes that record."""
         clock = clock or Clock()
         return cls(
             make_server_factory(clock, server or RecordingServer),
@@ -315,16 +320,19 @@ class Pair(Generic[Server, Client]):
 
     def step(self) -> bool:
         """
-        Move one read each way.
+        Do one read at each end.
 
-        :return: whether anything happened.
+        :return: whether anything moved.
         """
         to_server = self._move(self.client_transport, self.server_transport)
         to_client = self._move(self.server_transport, self.client_transport)
         return to_server or to_client
 
     def round_trip(self) -> None:
-        """Have all that the client has written read, in as many reads as that takes, and then the server's."""
+        """
+        Let the server read all that the client has written, in as many reads as that takes, and then the other way
+        round.
+        """
         for sender, receiver in (
             (self.client_transport, self.server_transport),
             (self.server_transport, self.client_transport),
@@ -334,12 +342,13 @@ class Pair(Generic[Server, Client]):
                 pass
 
     def flush(self) -> None:
-        """Go on until nothing happens any more."""
+        """Move bytes both ways until nothing is left to move."""
         while self.step():
             pass
 
     def _move(self, sender: MemoryTransport, receiver: MemoryTransport) -> bool:
         if sender.disconnected:
+            # A paused transport does not notice that the other one is gone, unless it has something to write.
             if receiver.disconnected or not (receiver.reading or receiver.out or receiver.disconnecting):
                 return False
             receiver.lose(sender.farewell)
@@ -352,7 +361,7 @@ class Pair(Generic[Server, Client]):
             receiver.protocol.dataReceived(data)
             sender.drained()
         elif sender.disconnecting and not sender.out:
-            # A socket closed with bytes unread resets the connection.
+            # As systems do: a socket that is closed with bytes unread resets the connection.
             sender.farewell = ConnectionLost() if receiver.out else ConnectionDone()
             sender.lose(ConnectionDone())
         else:

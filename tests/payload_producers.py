@@ -17,7 +17,7 @@ class PushSource:
     """
     A push producer of payloads.
 
-    :ivar events: what it was told.
+    :ivar events: the calls that it got, by name.
     """
 
     def __init__(self, consumer: SodiumProtocol, payloads: Iterable[bytes] = ()) -> None:
@@ -45,7 +45,7 @@ class PushSource:
 
 @implementer(IPullProducer)
 class PullSource:
-    """A pull producer: one payload for each question, then it unregisters itself."""
+    """A pull producer: sends one payload each time it is asked, and unregisters itself after the last one."""
 
     def __init__(self, consumer: SodiumProtocol, payloads: Iterable[bytes]) -> None:
         self.consumer = consumer

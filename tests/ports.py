@@ -9,7 +9,7 @@ from twisted.internet.interfaces import IListeningPort
 
 
 def port_number(port: IListeningPort) -> int:
-    """The number that the system gave to one of TCP."""
+    """Tell which number the system has given to a TCP port."""
     address = port.getHost()
     assert isinstance(address, IPv4Address), address
     return address.port

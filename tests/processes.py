@@ -1,5 +1,5 @@
 """
-Real processes for tests: servers, clients, and waiting for what they do, always with a limit.
+Real processes for tests: servers and clients. Whoever waits for what they do waits with a limit.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from twisted.trial.unittest import SynchronousTestCase
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-#: Seconds after which a test gives up waiting; nothing that goes well comes near it.
+#: Seconds after which a test gives up waiting. As long as all goes well, nothing takes nearly so long.
 PATIENCE = 60.0
 
 SECRET = "11" * 32
@@ -49,8 +49,9 @@ class ProcessOptions(TypedDict, total=False):
 
 
 def clean_environment(**extra: str) -> dict[str, str]:
-    """The environment without what would change our programs' behaviour, and with ``extra``."""
+    """Copy the environment without the variables that our programs read, and with ``extra``."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("SODIUMTWIST_")}
+    # Unbuffered, so that a line can be waited for while the process runs.
     return {**kept, "PYTHONUNBUFFERED": "1", **extra}
 
 
@@ -63,12 +64,13 @@ class Running:
     """
 
     def __init__(self, command: list[str], **keywords: Unpack[ProcessOptions]) -> None:
+        # Not the terminal of who runs the tests.
         keywords.setdefault("stdin", subprocess.DEVNULL)
         keywords.setdefault("env", clean_environment())
         prepare = keywords.pop("preexec_fn", None)
 
         def before_exec() -> None:
-            # A test run in the background of a shell ignores Ctrl-C, and would hand that down.
+            # When the tests run in the background of a shell they ignore Ctrl-C, and processes would inherit that.
             signal.signal(signal.SIGINT, signal.SIG_DFL)
             if prepare is not None:
                 prepare()
@@ -94,7 +96,7 @@ class Running:
 
     @property
     def stdin(self) -> IO[bytes]:
-        """Its standard input, where that is a pipe of the test's."""
+        """Its standard input. The test must have made a pipe for it."""
         assert self.process.stdin is not None
         return self.process.stdin
 
@@ -106,6 +108,7 @@ class Running:
         """Wait until a line of either output matches."""
         limit = time.monotonic() + PATIENCE
         while True:
+            # Asked before the lines are looked at: what the readers add until they end is then seen as well.
             over = not any(reader.is_alive() for reader in self._readers)
             for line in [*self.output, *self.errors]:
                 if found := re.search(pattern, line):
@@ -118,7 +121,7 @@ class Running:
                 pass
 
     def wait(self) -> int:
-        """Wait for the end, with all output collected."""
+        """Wait until it has ended and all its output is collected."""
         status = self.process.wait(PATIENCE)
         for reader in self._readers:
             reader.join(PATIENCE)
@@ -139,8 +142,9 @@ class Running:
         return self._memory("VmRSS:")
 
     def processor_time(self) -> float:
-        """The seconds that it has worked so far."""
+        """The seconds of processor time that it has used so far."""
         with open(f"/proc/{self.pid}/stat") as status:
+            # The name of the program stands in parentheses and may hold blanks.
             fields = status.read().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
@@ -153,7 +157,7 @@ class Running:
 
 
 def wait_until(condition: Callable[[], object], what: str) -> None:
-    """Look until something has come about."""
+    """Look again and again until a condition holds."""
     limit = time.monotonic() + PATIENCE
     while not condition():
         if time.monotonic() > limit:
@@ -162,7 +166,7 @@ def wait_until(condition: Callable[[], object], what: str) -> None:
 
 
 class ProcessTestCase(SynchronousTestCase):
-    """Has a directory of its own, and leaves no process behind."""
+    """Has a directory of its own, and ends each process that it started."""
 
     def setUp(self) -> None:
         self.directory = tempfile.mkdtemp(prefix="sodiumtwist-test-")
@@ -172,11 +176,12 @@ class ProcessTestCase(SynchronousTestCase):
         return os.path.join(self.directory, *names)
 
     def make_file(self, name: str, size: int, mode: int = 0o600) -> str:
-        """Make a file of bytes that no other position has."""
+        """Make a file whose bytes show it when one is lost or moved."""
         path = self.path(name)
         with open(path, "wb") as file:
             block = os.urandom(min(size, 1 << 20))
             for start in range(0, size, 1 << 20):
+                # Each MiB begins with its position.
                 piece = start.to_bytes(8, "big") + block[8:]
                 file.write(piece[: size - start])
         os.chmod(path, mode)
@@ -194,7 +199,7 @@ class ProcessTestCase(SynchronousTestCase):
 
     def start_server(self, *options: str, **keywords: Unpack[ProcessOptions]) -> Running:
         """
-        Start ``twistd sodium`` with a known key on a free port, which ``endpoint`` then names.
+        Start ``twistd sodium`` with a known key on a free port. From then on ``endpoint`` names that port.
         """
         command = [*TWISTD, "-n", "--pidfile=", "sodium", "--key", SECRET]
         server = self.run_process([*command, "--endpoint", "tcp:0:interface=127.0.0.1", *options], **keywords)
@@ -202,19 +207,19 @@ class ProcessTestCase(SynchronousTestCase):
         return server
 
     def find_endpoint(self, server: Running) -> None:
-        """Have ``endpoint`` name the port that the server's log tells."""
+        """Set ``endpoint`` to the port that the server's log tells."""
         port = server.wait_for(r"listening on 127\.0\.0\.1:(\d+)")[1]
         self.endpoint = f"tcp:127.0.0.1:{port}"
 
     def start_client(
         self, command: str, *options: str, key: str = PUBLIC, **keywords: Unpack[ProcessOptions]
     ) -> Running:
-        """Start ``sodiumtwist send`` or ``ping`` against the last server started."""
+        """Start ``sodiumtwist send`` or ``ping``, for the server that was started last."""
         return self.run_process(
             [*SODIUMTWIST, command, "--key", key, "--endpoint", self.endpoint, *options], **keywords
         )
 
     def assert_one_line(self, lines: list[str], pattern: str) -> None:
-        """There is exactly one line, and it matches."""
+        """Check that there is exactly one line, and that it matches."""
         self.assertEqual(len(lines), 1, lines)
         self.assertRegex(lines[0], pattern)

@@ -1,5 +1,5 @@
 """
-Memories of handshakes: fingerprints to remember, a model, and databases in a directory of their own.
+For tests of what remembers handshakes: fingerprints, a model to compare with, and a directory for databases.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .processes import PATIENCE
 
 Steps = Generator[Deferred[Any], Any, None]
 
-#: Seconds that a call on a locked database may take here.
+#: A short ``timeout=`` of a database in seconds, for tests in which it is locked.
 SHORT = 0.25
 WARNING = (
     "more than {} handshakes were accepted; the oldest are forgotten from now on, "
@@ -30,12 +30,12 @@ WARNING = (
 
 
 def fingerprint(number: int) -> bytes:
-    """A fingerprint like no other number's."""
+    """Make a fingerprint that belongs to this number alone."""
     return number.to_bytes(8, "big") * 2
 
 
 class Model:
-    """What a memory should do, in the plainest way."""
+    """Does what a memory must do, in the simplest way."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -49,7 +49,7 @@ class Model:
 
 
 def warnings_in(events: Iterable[LogEvent]) -> list[str]:
-    """What memories warn of; they log nothing else."""
+    """Return the warnings of memories. They must log nothing else."""
     ours = [event for event in events if event["log_namespace"].startswith("sodiumtwist.admission.replay")]
     assert all(event["log_level"] is LogLevel.warn for event in ours), ours
     return [formatEvent(event) for event in ours]
@@ -63,6 +63,7 @@ class DatabaseTestCase(TestCase):
     def setUp(self) -> None:
         self.directory = os.path.realpath(tempfile.mkdtemp(prefix="sodiumtwist-test-"))
         self.addCleanup(shutil.rmtree, self.directory)
+        # SQLite is given a URI; each of these characters would mean something in it.
         self.path = os.path.join(self.directory, "a ?#%41.replays")
 
     def open(self, limit: int = 10_000_000, timeout: float = 5.0) -> ReplayDatabase:
@@ -71,13 +72,13 @@ class DatabaseTestCase(TestCase):
         return database
 
     def descriptors(self) -> list[str]:
-        """What this process has open in the directory."""
+        """Return the files in the directory that this process has open."""
         links = [f"/dev/fd/{name}" for name in os.listdir("/dev/fd")]
         opened = [os.readlink(link) for link in links if os.path.islink(link)]
         return [path for path in opened if path.startswith(self.directory)]
 
     def other(self) -> sqlite3.Connection:
-        """A connection that is not ours."""
+        """Open a second connection to the database, as another process would."""
         connection = sqlite3.connect(self.path, isolation_level=None)
         self.addCleanup(connection.close)
         return connection

@@ -1,5 +1,5 @@
 """
-Programs that pages take for granted, as far as the pages need them: ``python tests/standins.py NAME …``.
+Simple stand-ins for programs that pages take for granted: ``python tests/standins.py NAME …``.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def _listen(port: str = "0") -> socket.socket:
 
 def client(arguments: list[str]) -> None:
     """
-    The C client's way: one DATA at a time, no mark at the end, and connected until it is ended.
+    Do what the C client does: send one DATA at a time, not framed, and stay connected until ended.
     """
     from sodiumtwist.core.connection import ClientConnection
     from sodiumtwist.core.events import Authenticated, DataReceived, PingReceived
@@ -53,7 +53,7 @@ def client(arguments: list[str]) -> None:
 
 def server(arguments: list[str]) -> None:
     """
-    The C server's way: each DATA goes into the one file, and is acknowledged.
+    Do what the C server does: write each DATA to the one file, and acknowledge it.
     """
     from sodiumtwist.core.connection import ServerConnection
     from sodiumtwist.core.events import AuthenticationRequested, DataReceived
@@ -83,7 +83,7 @@ def server(arguments: list[str]) -> None:
 
 def database(arguments: list[str]) -> None:
     """
-    A Redis that knows PING alone.
+    Be a Redis server that knows only PING.
     """
 
     def serve(transport: socket.socket) -> None:
@@ -99,7 +99,7 @@ def database(arguments: list[str]) -> None:
 
 def redis_cli(arguments: list[str]) -> None:
     """
-    ``redis-cli -p PORT ping``
+    Do what ``redis-cli -p PORT ping`` does.
     """
     ((_, port),), words = getopt.getopt(arguments, "p:")
     with socket.create_connection(("127.0.0.1", int(port))) as transport, transport.makefile("rb") as lines:

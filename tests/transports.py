@@ -15,7 +15,7 @@ class Transport(StringTransportWithDisconnection):
     A transport of strings.
 
     :ivar writes: the size of each write.
-    :ivar orderly: whether ``loseConnection`` ends it at once, as it does where nothing is left to write.
+    :ivar orderly: whether ``loseConnection`` ends it at once. Twisted's do so when nothing is left to write.
     """
 
     def __init__(self, protocol: IProtocol, orderly: bool = True) -> None:
@@ -25,6 +25,7 @@ class Transport(StringTransportWithDisconnection):
         self.writes: list[int] = []
 
     def write(self, data: bytes) -> None:
+        # Twisted's would ignore it. Ours shall not do it at all: what comes behind a close is lost.
         if not self.connected or self.disconnecting:
             raise AssertionError("written after it was closed")
         self.writes.append(len(data))
@@ -37,13 +38,13 @@ class Transport(StringTransportWithDisconnection):
             self.disconnecting = True
 
     def lose(self, reason: Exception) -> None:
-        """The connection ends, and not by our side."""
+        """End the connection as if the peer or the network did."""
         self.connected = False
         self.protocol.connectionLost(Failure(reason))
 
 
 class AbortableTransport(StringTransportWithDisconnection):
-    """A connection whose abrupt end is told apart from an orderly one."""
+    """A transport that records whether it was aborted, and not closed in order."""
 
     aborted = False
 

@@ -1,6 +1,6 @@
 """
-What users write, as mypy sees it. Nothing in here runs: the types are what is tested. Where a line is
-wrong on purpose mypy must say so, or else its ``type: ignore`` is one too many.
+Code as users write it, for mypy to check. Nothing in here runs; only its types are tested. Some lines are wrong on
+purpose, with a ``type: ignore``. If mypy no longer finds such a line wrong, it reports the comment as unused.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 """
-Uploads that a test receives and sends: a store in memory, a source of chunks.
+For tests of uploads: a store in memory and a source of given chunks.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ PAIR = KeyPair.from_hex("11" * 32)
 
 
 class MemoryUpload(Upload):
-    """An upload whose writes end when the test says so."""
+    """An upload in memory, whose writes end when the test fires their Deferreds."""
 
     def __init__(self, store: MemoryStore) -> None:
         self.store = store
@@ -57,8 +57,10 @@ class MemoryUpload(Upload):
 
 class MemoryStore(Store):
     """
-    :ivar uploads: those opened.
-    :ivar slow: whether to wait for the test with opening and writing.
+    Keeps uploads in memory.
+
+    :ivar uploads: the uploads that were opened.
+    :ivar slow: whether opening and writing wait until the test fires their Deferreds.
     """
 
     description = "memory"
@@ -86,10 +88,11 @@ class ListSource(Source):
     """
     Delivers given chunks while it is not paused.
 
-    :ivar delivered: how many it has.
+    :ivar delivered: how many chunks it has delivered so far.
     """
 
     def __init__(self, chunks: list[bytes], error: OSError | None = None) -> None:
+        # A descriptor that close() can close.
         super().__init__(os.open(os.devnull, os.O_RDONLY))
         self.chunks = chunks
         self.error = error

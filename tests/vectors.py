@@ -15,11 +15,11 @@ class Step:
     """
     One PDU as it went over the wire.
 
-    :ivar to: ``server`` or ``client``.
+    :ivar to: who received it, ``server`` or ``client``.
     :ivar type: the type field of its header.
     :ivar wire: all its bytes, sealed.
-    :ivar plain: the opened PDU, header included, of a handshake PDU; empty for others.
-    :ivar body: the decrypted body of a stream PDU; empty for others.
+    :ivar plain: for a PDU of the handshake, the opened PDU with its header; empty for others.
+    :ivar body: for a PDU of the stream, its decrypted body; empty for others.
     """
 
     to: str
@@ -36,7 +36,7 @@ class Session:
 
     :ivar to_server_key: the session key from client to server.
     :ivar to_client_key: the session key from server to client.
-    :ivar client_secret_key: ``None`` where the client was the reference program.
+    :ivar client_secret_key: ``None`` when the client was the reference program, which does not tell it.
     """
 
     server_secret_key: bytes

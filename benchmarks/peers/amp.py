@@ -1,8 +1,8 @@
 """
 Twisted's AMP over its TLS.
 
-An AMP value has at most 65535 bytes, so payloads of bulk are that size whatever the task says. They
-need no answer each: what comes behind them does.
+An AMP value has at most 65535 bytes, so all payloads of bulk have that size, whatever the task says. They are not
+answered one by one; a question behind them asks how much has come.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .tls import endpoint, listen
 
 
 class Echo(Command):
-    """A request."""
+    """A request that is sent back."""
 
     arguments = [(b"payload", String())]
     response = [(b"payload", String())]
@@ -36,7 +36,7 @@ class Take(Command):
 
 
 class Taken(Command):
-    """How much of it has come?"""
+    """Asks how many bytes of bulk have come."""
 
     response = [(b"size", Integer())]
 

@@ -1,5 +1,5 @@
 """
-Requests through anything that returns a Deferred of the answer.
+Requests through any function that returns a Deferred with the answer.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Ask = Callable[[], Deferred[Any]]
 
 async def one_by_one(ask: Ask, count: int) -> None:
     """
-    Make requests, each when the last one is answered.
+    Make requests, each when the one before is answered.
 
     :param ask: makes one.
     :param count: how many.
@@ -72,11 +72,11 @@ async def ask_all(ask: Ask, task: Task) -> float:
 
 async def repeat(once: Callable[[], Awaitable[None]], task: Task) -> float:
     """
-    Do one thing after the other.
+    Do the same thing many times, one after the other.
 
-    :param once: does it.
+    :param once: does it once.
     :param task: tells how often.
-    :return: the seconds it took.
+    :return: the seconds that it took.
     """
     for _ in range(task.warm_up):
         await once()

@@ -1,8 +1,8 @@
 """
-A protocol for transports that are a stream of bytes, as little as can be: eight bytes say how many
-follow, and the server confirms these with eight bytes when all have come. After eight zero bytes come
-requests, each behind its size in four bytes, and are sent back. Asyncio's protocols and Twisted's take
-the same calls here. Answers, or requests, that one read leads to leave in one write.
+A very small protocol for transports that carry a stream of bytes. Eight bytes say how many bytes follow. When all
+have come, the server confirms that with eight bytes. Eight zero bytes mean that requests follow: each begins with its
+size in four bytes, and is sent back. Protocols of asyncio and of Twisted make the same calls here. All answers, or all
+requests, that one read leads to leave in one write.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 SIZE = Struct(">Q")
 LENGTH = Struct(">I")
 
-#: Announces requests.
+#: Says that requests follow.
 ECHO = SIZE.pack(0)
 
 
@@ -24,7 +24,7 @@ def frame(message: bytes) -> bytes:
 
 
 def split(data: bytes) -> tuple[list[bytes], bytes]:
-    """Tell messages apart: those that are whole, and what is left."""
+    """Take whole messages off the front; return them and what is left."""
     messages, start = [], 0
     while len(data) - start >= LENGTH.size:
         end = start + LENGTH.size + LENGTH.unpack_from(data, start)[0]

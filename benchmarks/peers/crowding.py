@@ -1,5 +1,5 @@
 """
-Many connections of one client's process.
+Many connections of one client process.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from ..child import tell, wait_to_go
 from ..payloads import payload
 from ..tasks import Task
 
-#: Connections that are being made at once.
+#: How many connections may be in the making at once.
 CONNECTING = 32
 
-#: Connections from one source address, before the next one is taken: each has a limited number of ports.
+#: How many connections come from one source address, which has a limited number of ports. Then the next one is used.
 PER_SOURCE = 1_000
 
 
 async def crowd(reactor: Any, connect: Callable[[str], Awaitable[Any]], task: Task) -> dict[str, Any]:
     """
-    Make connections, tell the seconds that it took, wait to go, and send by all of them.
+    Make connections, tell the seconds that this took, wait for the parent, and send by all of them.
 
     :param reactor: unused but for what connections need.
     :param connect: called with the address to connect from; has a client when the server has accepted

@@ -1,5 +1,5 @@
 """
-One payload, written again and again for as long as the other end takes more.
+One payload that is written again and again, as long as the other end takes more.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from zope.interface import implementer
 @implementer(IPushProducer)
 class Repeated:
     """
+    A producer of one payload.
+
     :param consumer: has ``registerProducer`` and ``unregisterProducer``.
     :param write: called with each payload.
     :param payload: what is written.

@@ -1,5 +1,6 @@
 """
-libsodium's secretstream on one core, sealing what is sent in bulk and nothing else. It needs no server.
+libsodium's secretstream alone. It seals what the others send in bulk, on one core of the processor, and needs no
+server.
 """
 
 from __future__ import annotations

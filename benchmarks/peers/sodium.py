@@ -37,12 +37,12 @@ from .producing import Repeated
 PAIR = KeyPair.from_secret(bytes(range(32)))
 LOGIN, PASSPHRASE = "me", "open sesame"
 
-#: More than any benchmark needs.
+#: Limits that no benchmark reaches.
 LIMITS = Limits(connections=1_000_000, unauthenticated=1_000_000, per_address=1_000_000)
 
 
 class CountingServer(SodiumServerProtocol):
-    """Eight bytes tell how many follow, in DATA of their own; the last of these is answered with eight bytes."""
+    """Counts bytes. A DATA of eight bytes tells how many follow in other DATA. The last one is answered."""
 
     _announced = _left = 0
 
@@ -125,9 +125,9 @@ def serve(directory: str) -> None:
 
 async def connect_counting(reactor: Any, port: int, source: str = HOST) -> CountingClient:
     """
-    Connect to where bytes are counted.
+    Connect to a server that counts bytes.
 
-    :param port: where that is.
+    :param port: where it listens.
     :param source: the address to connect from.
     :return: the client, when it is authenticated.
     """

@@ -1,5 +1,5 @@
 """
-Both ends of :mod:`benchmarks.peers.counting` for Twisted's endpoints.
+Both ends of the protocol of :mod:`benchmarks.peers.counting`, for Twisted's endpoints.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class CountingClient(Protocol):
         return waiting
 
     def begin_echo(self) -> None:
-        """From here on requests follow."""
+        """Tell the server that requests follow from now on."""
         self.transport.write(ECHO)
 
     def ask_all(self, data: bytes, count: int, window: int) -> Deferred[None]:
@@ -104,7 +104,7 @@ class CountingClient(Protocol):
         """
         Close.
 
-        :return: fires when it is.
+        :return: fires when the connection is closed.
         """
         self.transport.loseConnection()
         return self.closed
@@ -118,7 +118,7 @@ async def connect_answered(endpoint: IStreamClientEndpoint) -> CountingClient:
     """
     Connect.
 
-    :return: the client, when the server has said something, and so has accepted the connection.
+    :return: the client, when the server has said something: then it has accepted the connection.
     """
     client = await _connect(endpoint)
     await client.send_all(b"?", 1)

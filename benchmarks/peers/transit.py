@@ -1,7 +1,7 @@
 """
-magic-wormhole's transit: what it sends files with, here with a connection that is always direct.
+magic-wormhole's transit, with which it sends files. Here the connection is always a direct one.
 
-Both ends know its key already; in real use a mailbox server helps them agree on one.
+Both ends know the key already. In real use a mailbox server helps them agree on one.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class Asking:
         self._unanswered.pop(0).callback(record)
 
     def wait(self) -> Deferred[bytes]:
-        """Fires with the next record of those that nobody waits for."""
+        """Return a Deferred that fires with the next record that nobody else waits for."""
         waiting: Deferred[bytes] = Deferred()
         self._unanswered.append(waiting)
         return waiting
@@ -98,9 +98,9 @@ class Asking:
 
 class Accepting(Factory):
     """
-    Makes a receiver for each connection, where transit has one for each transfer.
+    Makes a receiver for each connection. Transit itself has one for each transfer.
 
-    :param reactor: theirs.
+    :param reactor: the reactor for the receivers.
     """
 
     noisy = False

@@ -1,8 +1,8 @@
 """
 ZeroMQ with CURVE: a DEALER asks a ROUTER that lets in one client's key.
 
-Eight bytes announce how many follow in messages of their own, and the server confirms these. Any
-other message is sent back.
+A message of eight bytes says how many bytes follow in other messages, and the server confirms when they have come.
+Any other message is sent back.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from ..tables import NotInstalled
 from ..tasks import BULK, CONNECTIONS, IN_FLIGHT, WINDOW, Task
 from .counting import SIZE
 
-#: Messages that may wait in a socket, so that bulk does not fill the memory.
+#: How many messages may wait in a socket, so that bulk does not fill the memory.
 HIGH_WATER = 256
 
-#: Answers that may: a ROUTER drops what is more, and learns late what has gone.
+#: How many answers may wait. A ROUTER drops what is more, and learns late which ones have left.
 ANSWERS_HIGH_WATER = 8 * WINDOW
 
 

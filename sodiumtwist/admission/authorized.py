@@ -1,16 +1,16 @@
 """
-Which clients' keys get in.
+The clients' keys that are let in.
 
-The file has one key a line: 64 hex digits, then perhaps a login, then perhaps a comment::
+A file has one key a line: 64 hex digits, then perhaps a login, then perhaps a comment::
 
     # the office
     7b4e909bbe7ffe44c465a220037d608ee35897d31ef972f07f74892cb0f73f13 alice
     7b4e909bbe7ffe44c465a220037d608ee35897d31ef972f07f74892cb0f73f13 "alice at night"  # both are hers
     0faa684ed28867b97f4a6a2dee5df8ce974e76b7018e3f22a1c4cf2678570f20  # with any login
 
-With a login the key gets in with that login only; on several lines it can have several. A login
-that holds white space, ``#`` or a double quote stands in double quotes, and in them a double quote
-is written twice. Comments begin with ``#``, at the start of a line or behind white space.
+A key with a login is let in with that login only. A key can stand on several lines, each with another login.
+A login that holds white space, ``#`` or a double quote is written in double quotes, with each double quote inside
+it written twice. Comments begin with ``#``, at the start of a line or behind white space.
 """
 
 from __future__ import annotations
@@ -25,17 +25,19 @@ from .watched import WatchedFile
 
 Entry = tuple[bytes, "str | None"]
 
+# The key, then a login with or without quotes, then a comment. A login without quotes has no # anywhere, so that one
+# that forgot the blank before its comment is an error and not another login.
 _LINE = re.compile(r'([^\s"#]+)(?:[ \t]+(?:"((?:[^"]|"")*)"|([^\s"#]+)))?(?:[ \t]+#.*)?')
 
 
 class AuthorizedKeys:
     """
-    A list of the clients' keys that get in.
+    A list of the clients' keys that are let in.
 
-    A weak point may stand in it, but lets nobody in: the handshake refuses it in any case.
+    A weak point in it does no harm: the handshake refuses such a key in any case.
 
-    :param entries: public keys of 32 bytes, each with the login that it gets in with, of up to 128
-        bytes of UTF-8, or ``None`` for any; a key may come more than once.
+    :param entries: public keys of 32 bytes, each with the one login that it is let in with, up to 128 bytes of
+        UTF-8, no NUL; or with ``None`` for any login. A key may come more than once.
     :raises InvalidKey: for a key of another size.
     :raises LocalProtocolError: for a login that no client can give.
     """
@@ -45,15 +47,16 @@ class AuthorizedKeys:
         for key, login in self._entries:
             if len(key) != KEY_SIZE:
                 raise InvalidKey(f"a client's key is {len(key)} bytes long; it is {KEY_SIZE}")
+            # A login that does not fit its field would never be given: the entry must be a mistake.
             if login is not None:
                 pack_text("login", login)
 
     def allows(self, public_key: bytes, login: str) -> bool:
         """
-        Tell whether a client gets in.
+        Tell whether a client is let in.
 
         :param public_key: the client's, 32 bytes.
-        :param login: that it gave.
+        :param login: the one that the client gave.
         """
         return (public_key, login) in self._entries or (public_key, None) in self._entries
 
@@ -74,11 +77,11 @@ def _parse_line(line: str) -> Entry:
 
 def parse_authorized_keys(text: str) -> AuthorizedKeys:
     """
-    Read what a file of keys says, see :mod:`sodiumtwist.admission.authorized`.
+    Read the text of a file of keys, see :mod:`sodiumtwist.admission.authorized`.
 
-    :raises InvalidKey, LocalProtocolError: for a line that is wrong, whose number is told. The last
-        one must end with a newline: without it, a line that is cut off could name a shorter login,
-        or any.
+    :raises InvalidKey: when the key in a line is wrong. The error tells the number of the line.
+    :raises LocalProtocolError: when something else in a line is wrong, with its number as well. The last line must
+        end with a newline: without it, it may be cut off, and then name a shorter login, or let in any login.
     """
     lines = text.split("\n")
     entries = []
@@ -86,9 +89,11 @@ def parse_authorized_keys(text: str) -> AuthorizedKeys:
         try:
             if number == len(lines) and line:
                 raise LocalProtocolError("it does not end with a newline, so it may be cut off; add one")
+            # \r as well, for files from Windows.
             line = line.strip(" \t\r")
             if line and not line.startswith("#"):
                 entries.append(_parse_line(line))
+        # Of the same class, so that callers can still tell a bad key from other mistakes.
         except SodiumError as error:
             raise type(error)(f"line {number}: {error}") from None
     return AuthorizedKeys(entries)
@@ -97,17 +102,23 @@ def parse_authorized_keys(text: str) -> AuthorizedKeys:
 class AuthorizedKeysFile:
     """
     The clients' keys that a file lists, see :mod:`sodiumtwist.admission.authorized`. The file is read again
-    when it has changed. A broken or missing new version changes nothing but for a line in the log.
+    when it has changed. When its new version is broken or missing, the log says so and the old list stays.
 
     :param path: of the file, UTF-8 and at most 1 MiB.
     :raises OSError: when the file can't be read.
-    :raises InvalidKey, LocalProtocolError: when it is no such file, with the number of the line, or
-        when others can write to it.
+    :raises InvalidKey: when the key in a line is wrong. The error tells the number of the line.
+    :raises LocalProtocolError: when something else in a line is wrong, with its number as well, and when others can
+        write to the file.
     """
 
     def __init__(self, path: str) -> None:
         self._file = WatchedFile(path, parse_authorized_keys, "list of clients' keys")
 
     def allows(self, public_key: bytes, login: str) -> bool:
-        """As :meth:`AuthorizedKeys.allows`, by the file as it is now."""
+        """
+        Tell whether a client is let in, by the file as it is now.
+
+        :param public_key: the client's, 32 bytes.
+        :param login: the one that the client gave.
+        """
         return self._file.current().allows(public_key, login)

@@ -1,5 +1,6 @@
 """
-Logins that failed, of one address or as one login: when there are too many, none is checked for a time.
+Counts the logins that fail, for each address or for each login. When one has too many, its logins are not checked
+for a time.
 """
 
 from __future__ import annotations
@@ -9,14 +10,21 @@ from collections.abc import Callable
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
-#: How many addresses, and how many logins, are remembered for what failed; beyond it the oldest go.
+#: How many addresses, and how many logins, are remembered with what failed; then the oldest are forgotten. Without
+#: a bound, whoever tries new logins for ever would fill the memory.
 FAILURE_TABLE_SIZE = 10_000
 
 
 class _Tally:
-    """What failed for one address or login since its first failure."""
+    """
+    What failed for one address or login since its first failure.
 
-    call: IDelayedCall | None = None
+    :ivar ends: when it is forgotten, in seconds of the clock.
+    :ivar refused: how many logins were not checked while it was blocked.
+    :ivar unblocking: the timer that ends the block; ``None`` when it is not blocked.
+    """
+
+    unblocking: IDelayedCall | None = None
 
     def __init__(self, ends: float) -> None:
         self.ends = ends
@@ -26,13 +34,13 @@ class _Tally:
 
 class FailedLogins:
     """
-    Logins that failed, by address or by login.
+    Counts the logins that fail. A *key* is what they are counted by, an address or a login.
 
-    :param what: how the log calls them: ``from`` an address, ``as`` a login.
-    :param limit: how many may fail.
-    :param seconds: in which they may, from the first one on.
+    :param what: the word for the log: ``from`` an address, ``as`` a login.
+    :param limit: how many failures block a key.
+    :param seconds: the time for that many, from the first failure. A block ends with that time.
     :param clock: returns the clock.
-    :ivar blocked: the addresses or logins of which so many have failed that none is checked any more.
+    :ivar blocked: the keys that are blocked.
     """
 
     _log = Logger()
@@ -48,7 +56,8 @@ class FailedLogins:
         self._limit = limit
         self._seconds = seconds
         self._clock = clock
-        # In the order in which they end. Those that are blocked stand apart, so that others can't push them out.
+        # All have the same time, so they stand in the order in which they end. Those that are blocked stand apart:
+        # else enough failures of others would push them out and so end their block.
         self._tallies: dict[str, _Tally] = {}
         self.blocked: dict[str, _Tally] = {}
 
@@ -56,15 +65,17 @@ class FailedLogins:
         now = self._clock().seconds()
         while self._tallies:
             key, tally = next(iter(self._tallies.items()))
+            # When the table is full, the oldest goes before its time, to make room.
             if tally.ends > now and len(self._tallies) < FAILURE_TABLE_SIZE:
                 return
             del self._tallies[key]
 
     def _unblock(self, key: str) -> None:
         tally = self.blocked.pop(key)
-        assert tally.call is not None
-        if tally.call.active():
-            tally.call.cancel()
+        assert tally.unblocking is not None
+        # It is over when the timer itself calls this, and not when the block ends early.
+        if tally.unblocking.active():
+            tally.unblocking.cancel()
         self._log.info(
             "logins {what} {key} are checked again; {count} were refused",
             what=self._what,
@@ -73,15 +84,16 @@ class FailedLogins:
         )
 
     def refuse(self, key: str) -> None:
-        """One that is blocked was tried, and is not checked."""
+        """A blocked key was tried. Its login is not checked, and counts as one more refused."""
         self.blocked[key].refused += 1
 
     def failed(self, key: str) -> bool:
         """
-        One more failed.
+        Note that one more login failed.
 
-        :return: whether these are too many now, and were not before.
+        :return: whether the key gets blocked by that.
         """
+        # It was being checked when the others failed.
         if key in self.blocked:
             return False
         self._forget_old()
@@ -91,10 +103,11 @@ class FailedLogins:
         if tally.failures < self._limit:
             return False
         del self._tallies[key]
+        # This table has its bound, too. The block that ends first ends now.
         if len(self.blocked) >= FAILURE_TABLE_SIZE:
             self._unblock(next(iter(self.blocked)))
         self.blocked[key] = tally
-        tally.call = self._clock().callLater(tally.ends - now, self._unblock, key)
+        tally.unblocking = self._clock().callLater(tally.ends - now, self._unblock, key)
         self._log.warn(
             "{limit} logins {what} {key} failed; more are refused for {seconds} s",
             limit=self._limit,
@@ -105,9 +118,9 @@ class FailedLogins:
         return True
 
     def stop(self) -> None:
-        """Forget all."""
+        """Forget all, so that no timer is left."""
         for tally in self.blocked.values():
-            if tally.call is not None and tally.call.active():
-                tally.call.cancel()
+            if tally.unblocking is not None and tally.unblocking.active():
+                tally.unblocking.cancel()
         self._tallies.clear()
         self.blocked.clear()

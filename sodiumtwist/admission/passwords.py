@@ -1,11 +1,11 @@
 """
-Files of logins and Argon2id strings, one login a line::
+Files of logins and their Argon2id strings, one login a line::
 
     # the office
     ann:$argon2id$v=19$m=65536,t=2,p=1$…$…
 
-Blank lines and lines that begin with ``#`` say nothing. The string is what libsodium's ``crypto_pwhash_str``
-makes; nobody can calculate the passphrase back, but whoever has the file can try many.
+Blank lines, and lines that begin with ``#``, are skipped. The string is what libsodium's ``crypto_pwhash_str``
+makes. Nobody can calculate the passphrase from it, but whoever has the file can try many passphrases.
 """
 
 from __future__ import annotations
@@ -25,30 +25,37 @@ from ..core.credentials import pack_text
 from ..core.errors import LocalProtocolError
 from .watched import LIST_FILE_LIMIT, check_file, open_at_once
 
-#: The cost that a string may ask for: memory in KiB, at least what Argon2 needs, and passes over it.
+#: The least memory that Argon2 can work with, in KiB.
 MEMORY_LEAST = 8
+
+#: The most that a string may ask for: KiB of memory, and passes over it. A login must not cost the server more.
 MEMORY_LIMIT = 1 << 20
 PASSES_LIMIT = 64
 
-# The last characters hold fewer bits than the others; libsodium refuses a string where the rest is not zero.
+# Exactly the strings that libsodium calculates. It refuses all others at once, and a clock would tell which login has
+# such a string. So numbers begin with no zero, and the last character of salt and hash, which holds fewer bits than
+# the others, has zeros for the rest.
 _STRING = re.compile(
     r"\$argon2id\$v=19\$m=([1-9][0-9]{0,6}),t=([1-9][0-9]{0,2}),p=1"
     r"\$[A-Za-z0-9+/]{21}[AQgw]\$[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]"
 )
 
-#: Characters of base64 without padding: of a salt of 16 bytes and a hash of 32.
+# The characters of base64, for salts and hashes.
 _BASE64 = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 
 
 def check_login(login: str) -> None:
     """
-    See that a login can stand in a file.
+    Check that a login can stand in a file.
 
-    :raises LocalProtocolError: when it is empty, does not fit its 128 bytes, begins with ``#`` or white
-        space, ends with white space, or holds characters that can't be printed or what looks like a
-        string of the file. It is not shown, since a line that is put together wrong may hold anything.
+    :param login: up to 128 bytes of UTF-8, no NUL.
+    :raises LocalProtocolError: when the login is empty, does not fit its field, begins with ``#`` or white
+        space, ends with white space, holds characters that can't be printed, or holds what looks like an Argon2id
+        string. The error does not show the login: a line that was put together wrong may hold anything.
     """
     pack_text("login", login)
+    # A # would make its line a comment. White space at an end, and what can't be printed, could not be seen in the
+    # file. An Argon2id string stands in a login when two lines became one.
     wrong = login.startswith("#") or login != login.strip() or not login.isprintable() or "$argon2id$" in login
     if wrong or not login:
         raise LocalProtocolError(
@@ -59,10 +66,12 @@ def check_login(login: str) -> None:
 
 def hash_passphrase(passphrase: str) -> str:
     """
-    Make the string that stands for a passphrase; it takes some 80 ms and 64 MiB.
+    Make the Argon2id string of a passphrase. This takes some 80 ms and 64 MiB.
 
-    :raises LocalProtocolError: when the passphrase is empty or does not fit its 128 bytes.
+    :param passphrase: up to 128 bytes of UTF-8, no NUL.
+    :raises LocalProtocolError: when the passphrase is empty or does not fit its field.
     """
+    # No client could ever give one that does not fit.
     pack_text("passphrase", passphrase)
     if not passphrase:
         raise LocalProtocolError("the passphrase is empty; choose one")
@@ -70,14 +79,16 @@ def hash_passphrase(passphrase: str) -> str:
     made = argon2id.str(
         passphrase.encode(), opslimit=argon2id.OPSLIMIT_INTERACTIVE, memlimit=argon2id.MEMLIMIT_INTERACTIVE
     )
+    # libsodium fills its buffer up with NULs.
     return made.rstrip(b"\0").decode("ascii")
 
 
 def verification_cost(string: str) -> tuple[int, int]:
     """
-    Tell what it costs to verify a string: passes over memory, and KiB of that.
+    Tell what it costs to verify a string.
 
-    :raises LocalProtocolError: when it is no such string, or asks for too much or for too little memory.
+    :return: passes over the memory, and the memory in KiB.
+    :raises LocalProtocolError: when it is no Argon2id string, or asks for too much of something or for too little.
     """
     found = _STRING.fullmatch(string)
     if found is None:
@@ -93,28 +104,34 @@ def verification_cost(string: str) -> tuple[int, int]:
 
 def make_decoy(passes: int, memory: int) -> str:
     """
-    Make a string that no passphrase is known for, and that costs as much to verify as others.
+    Make a string for which nobody knows a passphrase. It costs as much to verify as a real one of the same numbers.
 
     :param passes: over the memory.
     :param memory: in KiB.
     """
+    # The A at the end is six zero bits, which both sizes allow for their last character, see _STRING.
     salt, digest = ("".join(secrets.choice(_BASE64) for _ in range(size)) + "A" for size in (21, 42))
     return f"$argon2id$v=19$m={memory},t={passes},p=1${salt}${digest}"
 
 
 def _login_of(line: str) -> str | None:
-    """The login of a line, ``None`` where it says nothing."""
+    """
+    Find the login of a line.
+
+    :return: ``None`` for a blank line and for a comment.
+    """
     if not line.strip() or line.startswith("#"):
         return None
+    # The last colon divides: a login may have colons, an Argon2id string has none.
     return line.rpartition(":")[0]
 
 
 def parse_passwords(text: str) -> dict[str, str]:
     """
-    Read what a file says.
+    Read the text of a file.
 
     :return: the strings by login.
-    :raises LocalProtocolError: for a line that is wrong, whose number is told.
+    :raises LocalProtocolError: when a line is wrong. The error tells its number.
     """
     strings: dict[str, str] = {}
     lines: dict[str, int] = {}
@@ -127,6 +144,8 @@ def parse_passwords(text: str) -> dict[str, str]:
             string = line.rpartition(":")[2]
             verification_cost(string)
             check_login(login)
+            # The later line would silently take the place of the first: a passphrase that was changed might still
+            # be the old one.
             if login in lines:
                 raise LocalProtocolError(f"{ascii(login)} stands in line {lines[login]} already")
         except LocalProtocolError as error:
@@ -137,16 +156,23 @@ def parse_passwords(text: str) -> dict[str, str]:
 
 @contextmanager
 def _locked(directory: str) -> Iterator[None]:
-    """Let one of those who replace a file in a directory work at a time."""
+    """Let only one program at a time replace a file in a directory."""
+    # The directory is locked, not the file. The file is replaced, so two programs could each have locked another one.
     fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)
         yield
     finally:
+        # This ends the lock.
         os.close(fd)
 
 
 def _read(path: str) -> tuple[str, os.stat_result | None]:
+    """
+    Read a file, and its status with it.
+
+    :return: the text and the status; no text and ``None`` when there is no file.
+    """
     try:
         with open_at_once(path) as file:
             status = os.fstat(file.fileno())
@@ -167,8 +193,8 @@ def read_passwords(path: str) -> dict[str, str]:
     Read a file.
 
     :return: the strings by login.
-    :raises OSError: when it is not there or can't be read.
-    :raises LocalProtocolError: when it is no such file; the line is told.
+    :raises OSError: when the file is missing or can't be read.
+    :raises LocalProtocolError: when it is no such file. The error tells the number of the line that is wrong.
     """
     text, status = _read(path)
     if status is None:
@@ -184,16 +210,24 @@ def _parse(path: str, text: str) -> dict[str, str]:
 
 
 def _replace(path: str, text: str, status: os.stat_result | None) -> None:
-    """Put a new file in the place of the old one, of mode 0600 and with its owner; all of it or nothing."""
+    """
+    Put a new file in the place of the old one, all of it or nothing. It has mode 0600 and the old one's owner.
+
+    :param status: of the old file; ``None`` when there was none.
+    """
+    # Under another name first, so that no server ever reads half of it.
     temporary = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.{secrets.token_hex(6)}")
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         with open(fd, "wb") as file:
+            # When root changes a server's file, the server must still be able to read it. Others than root may not
+            # give a file away; then it becomes theirs.
             if status is not None and (status.st_uid, status.st_gid) != (os.geteuid(), os.getegid()):
                 with suppress(PermissionError):
                     os.fchown(fd, status.st_uid, status.st_gid)
             file.write(text.encode())
             file.flush()
+            # Before it gets its name: else, when the power goes, the name may stand for an empty file.
             os.fsync(fd)
         os.replace(temporary, path)
     except BaseException:
@@ -202,18 +236,27 @@ def _replace(path: str, text: str, status: os.stat_result | None) -> None:
 
 
 def _update(path: str, change: Callable[[list[str]], None]) -> None:
+    """
+    Change the lines of a file.
+
+    :param change: changes a list of the lines, which have no newlines.
+    """
+    # A link stays; the file that it names is replaced.
     path = os.path.realpath(path)
     with _locked(os.path.dirname(path)):
         text, status = _read(path)
+        # A file that is no such file is left alone: who gave the name may have mistaken it.
         _parse(path, text)
         lines = text.removesuffix("\n").split("\n") if text else []
         change(lines)
         text = "".join(f"{line}\n" for line in lines)
+        # Servers refuse to read more.
         if len(text.encode()) > LIST_FILE_LIMIT:
             raise LocalProtocolError(f"{path} would be over {LIST_FILE_LIMIT} bytes long")
         try:
             _replace(path, text, status)
-        except OSError as error:  # which names a file that the user knows nothing of
+        # It names the temporary file, of which the user knows nothing.
+        except OSError as error:
             raise OSError(error.errno, f"it can't be written: {error.strerror}", path) from None
 
 
@@ -221,11 +264,12 @@ def set_password(path: str, login: str, string: str) -> bool:
     """
     Add a login, or change its string. Comments and the order of the lines stay.
 
-    :param path: of the file; one that is missing is made, of mode 0600.
+    :param path: of the file. One that is missing is made, with mode 0600.
+    :param login: up to 128 bytes of UTF-8, see :func:`check_login`.
     :param string: as :func:`hash_passphrase` makes it.
     :return: whether the login was there.
-    :raises OSError: when the file can't be read or replaced; the old one is as it was.
-    :raises LocalProtocolError: for a login that can't stand in it, and when it is no such file.
+    :raises OSError: when the file can't be read or replaced. The old file is then as it was.
+    :raises LocalProtocolError: when the login can't stand in a file, and when the file is no such file.
     """
     check_login(login)
     verification_cost(string)
@@ -247,8 +291,10 @@ def delete_password(path: str, login: str) -> None:
     """
     Take a login out.
 
-    :raises OSError: as :func:`set_password`.
-    :raises LocalProtocolError: when it is not there, and when the file is no such file.
+    :param path: of the file.
+    :param login: the login to take out.
+    :raises OSError: when the file is missing, or can't be read or replaced. The old file is then as it was.
+    :raises LocalProtocolError: when the login is not in the file, and when the file is no such file.
     """
 
     def change(lines: list[str]) -> None:
@@ -258,16 +304,17 @@ def delete_password(path: str, login: str) -> None:
                 return
         raise LocalProtocolError(f"{path} has no login {ascii(login)}")
 
-    os.stat(path)  # one that is missing is an error here
+    # _update() would make a file that is missing.
+    os.stat(path)
     _update(path, change)
 
 
 def verify_passphrase(string: str, passphrase: bytes) -> bool:
     """
-    Verify a passphrase; it takes what :func:`verification_cost` says.
+    Tell whether a passphrase is the one of a string. This costs what :func:`verification_cost` says.
 
     :param string: as it stands in a file.
-    :param passphrase: UTF-8.
+    :param passphrase: in UTF-8.
     """
     try:
         return bool(pwhash.verify(string.encode("ascii"), passphrase))

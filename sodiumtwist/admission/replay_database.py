@@ -1,5 +1,5 @@
 """
-The handshakes that a server accepted, in an SQLite database that survives it.
+The handshakes that a server accepted, in an SQLite database, so that the next server knows them, too.
 """
 
 from __future__ import annotations
@@ -27,21 +27,20 @@ from ..core.errors import LocalProtocolError
 from .replays import IReplayMemory, _LimitedMemory
 from .watched import check_file
 
-#: ``Sodm``, by which SQLite's header tells our databases from others.
+#: ``Sodm``. It stands in the header of the file and tells our databases from others.
 APPLICATION_ID = 0x536F646D
 
-
+#: Of the tables in it. Another number is refused.
 SCHEMA_VERSION = 1
 
-
-#: Handshakes that one login has forgotten at most, so that a lowered limit holds nobody up.
+#: How many handshakes are forgotten at most with one login. When the limit was lowered, no login has to wait until
+#: millions are deleted.
 FORGET_AT_ONCE = 100
-
 
 Result = TypeVar("Result")
 
 
-def _identify(path: str) -> tuple[int, int] | None:
+def _file_identity(path: str) -> tuple[int, int] | None:
     try:
         status = os.stat(path)
     except OSError:
@@ -52,17 +51,16 @@ def _identify(path: str) -> tuple[int, int] | None:
 @implementer(IReplayMemory)
 class ReplayDatabase(_LimitedMemory):
     """
-    Remembers handshakes in an SQLite database, which survives restarts and crashes, of the machine
-    as well, and may be shared by several processes of one machine (not over a network file
-    system). The file is made with mode 0600 when there is none, and so are the two that SQLite
-    puts beside it while it is in use, ``-wal`` and ``-shm``.
+    Remembers handshakes in an SQLite database. It survives restarts and crashes, also of the machine. Several
+    processes of one machine may share it, but not over a network file system. When there is no file it is
+    made, with mode 0600. While it is in use SQLite puts two more beside it, ``-wal`` and ``-shm``, with the same mode.
 
     A handshake takes some 55 bytes in the file, so the default limit takes 550 MB. Beyond the limit
-    the oldest are forgotten, of which the log warns once.
+    the oldest are forgotten, and the log warns of that once.
 
-    Remembering waits until the disk has it (``synchronous = FULL``). Measured, it takes some 0.2 ms a
-    login on a fast disk, most of it for that wait, and milliseconds on a slow one. All of it is done
-    in a thread, one call after the other.
+    To remember a handshake waits until the disk has it (``synchronous = FULL``). As measured, that takes some 0.2 ms
+    a login on a fast disk, most of it for the disk, and milliseconds on a slow one. All calls run
+    in one thread, one after the other.
 
     The database is opened once to check it, and again at the first call, so that a daemon may fork
     in between.
@@ -70,11 +68,11 @@ class ReplayDatabase(_LimitedMemory):
     :param path: of the file.
     :param limit: how many handshakes to remember.
     :param reactor: an ``IReactorFromThreads``; ``None`` for the global one.
-    :param timeout: seconds that a call, and opening the database here, waits for another process
-        that has locked it; after them it fails.
+    :param timeout: seconds to wait while another process has locked the database. Then a call fails, and so does
+        opening the database here.
     :raises OSError: when the database can't be opened, made or written.
-    :raises LocalProtocolError: when the file is something else, when others can write to it, and
-        for a limit below one.
+    :raises LocalProtocolError: when the file is something else, when others can write to it, and when the limit is
+        below one.
     """
 
     _connection: sqlite3.Connection | None = None
@@ -89,7 +87,7 @@ class ReplayDatabase(_LimitedMemory):
         timeout: float = 5.0,
     ) -> None:
         super().__init__(limit)
-        # A daemon changes its directory before it opens the database again.
+        # Absolute, since a daemon changes its directory before it opens the database again.
         self._path = os.path.abspath(path)
         self._reactor = reactor
         self._timeout = timeout
@@ -99,35 +97,42 @@ class ReplayDatabase(_LimitedMemory):
             self._open(timeout).close()
         except sqlite3.Error as error:
             raise self._explain(error) from None
-        # The thread starts with the first call, and no end of the program waits for it.
+        # One thread: a connection of SQLite does one thing at a time, and the disk is what takes the time. It starts
+        # with the first call, behind a daemon's fork. It is a daemon thread, so that a program can end while a call
+        # still waits for a lock.
         self._pool = ThreadPool(0, 1, "replays")
         self._pool.threadFactory = partial(Thread, daemon=True)  # type: ignore[assignment]  # it is only called
         self._pool.start()
 
     def knows(self, fingerprint: bytes) -> Deferred[bool]:
         """
-        As :meth:`~sodiumtwist.admission.replays.IReplayMemory.knows`.
+        Tell whether a handshake is remembered, see :meth:`~sodiumtwist.admission.replays.IReplayMemory.knows`.
 
-        :return: fails with an ``OSError`` when the database can't be read, and with a
+        :param fingerprint: 16 bytes.
+        :return: fires with the answer. It fails with an ``OSError`` when the database can't be read, and with a
             :class:`~sodiumtwist.LocalProtocolError` after :meth:`close`.
         """
-        return self._in_thread(self._knows, fingerprint)
+        return self._call_in_thread(self._select, fingerprint)
 
     def remember(self, fingerprint: bytes) -> Deferred[bool]:
         """
-        As :meth:`~sodiumtwist.admission.replays.IReplayMemory.remember`. To cancel the Deferred does not undo it.
+        Remember a handshake, see :meth:`~sodiumtwist.admission.replays.IReplayMemory.remember`. To cancel the
+        Deferred does not undo it.
 
-        :return: fails with an ``OSError`` when the database can't be written, and with a
-            :class:`~sodiumtwist.LocalProtocolError` after :meth:`close`.
+        :param fingerprint: 16 bytes.
+        :return: fires with whether it was new. It fails with an ``OSError`` when the database can't be written, and
+            with a :class:`~sodiumtwist.LocalProtocolError` after :meth:`close`.
         """
-        return self._in_thread(self._remember, fingerprint).addCallback(self._remembered)
+        return self._call_in_thread(self._insert, fingerprint).addCallback(self._note_forgetting)
 
     def close(self) -> Deferred[None]:
         """
-        Close the database, for the stop of a service.
+        Close the database, when a service stops.
 
-        :return: fires when the calls before it are done and the database is closed.
+        :return: fires when all earlier calls are done and the database is closed.
         """
+        # It is closed in the thread, so behind all calls that wait there. Each caller gets a Deferred of its own:
+        # one of them may be cancelled.
         if self._closing is None:
             self._closing = self._submit(self._disconnect).addBoth(self._stop_thread)
         closed: Deferred[None] = Deferred()
@@ -141,31 +146,43 @@ class ReplayDatabase(_LimitedMemory):
     def _pass_on(result: None, closed: Deferred[None]) -> None:
         closed.callback(None)
 
+    # What runs in the reactor's thread
+
     def _submit(self, work: Callable[..., Result], *arguments: Any) -> Deferred[Result]:
+        # Not at import time: that would install a reactor, and the program may want another one.
         if self._reactor is None:
             from twisted.internet import reactor
 
             self._reactor = IReactorFromThreads(reactor)
         return deferToThreadPool(self._reactor, self._pool, work, *arguments)
 
-    def _in_thread(self, work: Callable[[sqlite3.Connection, bytes], Result], fingerprint: bytes) -> Deferred[Result]:
+    def _call_in_thread(
+        self, work: Callable[[sqlite3.Connection, bytes], Result], fingerprint: bytes
+    ) -> Deferred[Result]:
         if self._closing is not None:
             return fail(Failure(LocalProtocolError("the database of handshakes is closed")))
-        return self._submit(self._work, work, fingerprint, time.monotonic() + self._timeout)
+        return self._submit(self._with_connection, work, fingerprint, time.monotonic() + self._timeout)
 
-    def _work(self, work: Callable[[sqlite3.Connection, bytes], Result], fingerprint: bytes, deadline: float) -> Result:
-        # When one call waited for a lock in vain, those behind it do not begin to wait anew.
+    # What runs in the database's thread
+
+    def _with_connection(
+        self, work: Callable[[sqlite3.Connection, bytes], Result], fingerprint: bytes, deadline: float
+    ) -> Result:
+        # The time began when the call was made. Calls behind one that waited for a lock in vain fail soon, too;
+        # else the last of many would wait for minutes.
         left = max(0.0, deadline - time.monotonic())
         try:
-            if self._connection is not None and self._identity != _identify(self._path):
-                self._disconnect()  # another file, or none, lies there now
+            # Another file lies there now, or none: what went into the old one would be known to nobody.
+            if self._connection is not None and self._identity != _file_identity(self._path):
+                self._disconnect()
             if self._connection is None:
                 self._connection = self._open(left)
-                self._identity = _identify(self._path)
+                self._identity = _file_identity(self._path)
+            # In milliseconds.
             self._connection.execute(f"PRAGMA busy_timeout = {int(left * 1000)}")
             return work(self._connection, fingerprint)
         except BaseException as error:
-            # This undoes what was begun, and the next call may find better times.
+            # To close undoes a transaction that was begun. The next call opens the database anew, whatever was wrong.
             self._disconnect()
             if isinstance(error, sqlite3.Error):
                 raise self._explain(error) from None
@@ -180,14 +197,18 @@ class ReplayDatabase(_LimitedMemory):
         return OSError(errno.EIO, f"cannot remember handshakes there: {error}", self._path)
 
     def _make(self) -> None:
-        # It gets its name when it is whole: SQLite does not let several processes begin one file at once.
+        # It gets its name when it is whole. Several processes may start at once, and SQLite can't begin one file from
+        # all of them.
         temporary = f"{self._path}.{secrets.token_hex(4)}.new"
         try:
+            # Not left to SQLite, which would give it the mode that the umask allows. The files beside it get the
+            # same mode as it has.
             os.close(os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         except OSError as error:
             raise OSError(error.errno, error.strerror, self._path) from None
         try:
             with closing(sqlite3.connect(temporary, isolation_level=None)) as connection:
+                # With a log, those who only look do not wait for those who write.
                 connection.execute("PRAGMA journal_mode = WAL")
                 connection.execute("PRAGMA synchronous = FULL")
                 connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
@@ -195,6 +216,7 @@ class ReplayDatabase(_LimitedMemory):
                 connection.execute(
                     "CREATE TABLE handshakes (number INTEGER PRIMARY KEY, fingerprint BLOB NOT NULL UNIQUE)"
                 )
+            # Another process was first; its file is as good. A link, since a rename would replace it.
             with suppress(FileExistsError):
                 os.link(temporary, self._path)
         finally:
@@ -202,9 +224,13 @@ class ReplayDatabase(_LimitedMemory):
 
     def _open(self, timeout: float) -> sqlite3.Connection:
         check_file(self._path, os.stat(self._path).st_mode, "database of handshakes")
-        # SQLite would open it none the less, to fail at the first login.
+        # SQLite would open it all the same, and fail at the first login. By the effective user, where the system can
+        # tell: a server may have changed it.
         if not os.access(self._path, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), self._path)
+        # mode=rw makes no new file: one that was taken away must not become an empty one that knows nothing. Without an
+        # isolation level transactions begin and end where the statements below say so. A pool runs one call at a
+        # time, but does not promise that it is always the same thread.
         connection = sqlite3.connect(
             f"{Path(self._path).as_uri()}?mode=rw",
             uri=True,
@@ -225,6 +251,7 @@ class ReplayDatabase(_LimitedMemory):
         try:
             ((application_id,),) = connection.execute("PRAGMA application_id")
             ((version,),) = connection.execute("PRAGMA user_version")
+        # A subclass of the next one, but it says nothing about the file: it may only be locked.
         except sqlite3.OperationalError:
             raise
         except sqlite3.DatabaseError as error:
@@ -237,17 +264,24 @@ class ReplayDatabase(_LimitedMemory):
                 f"{SCHEMA_VERSION} only; name another file"
             )
 
-    def _knows(self, connection: sqlite3.Connection, fingerprint: bytes) -> bool:
+    def _select(self, connection: sqlite3.Connection, fingerprint: bytes) -> bool:
         found = connection.execute("SELECT 1 FROM handshakes WHERE fingerprint = ?", (fingerprint,))
         return found.fetchone() is not None
 
-    def _remember(self, connection: sqlite3.Connection, fingerprint: bytes) -> tuple[bool, bool]:
+    def _insert(self, connection: sqlite3.Connection, fingerprint: bytes) -> tuple[bool, bool]:
+        """
+        Remember a handshake, and forget the oldest beyond the limit.
+
+        :return: whether it was new, and whether others were forgotten.
+        """
+        # Takes the lock for writing at once, so that waiting for another process is over before anything is done.
         connection.execute("BEGIN IMMEDIATE")
         insert = "INSERT OR IGNORE INTO handshakes (fingerprint) VALUES (?)"
         new = connection.execute(insert, (fingerprint,)).rowcount == 1
         excess = 0
         if new:
-            # Numbers follow each other without gaps, so they count what the database would have to walk.
+            # New numbers go up by one and the lowest are deleted, so there are no gaps: this is the count. SQLite's
+            # count(*) would walk through all of them.
             ((oldest, newest),) = connection.execute(
                 "SELECT (SELECT min(number) FROM handshakes), (SELECT max(number) FROM handshakes)"
             )
@@ -257,8 +291,10 @@ class ReplayDatabase(_LimitedMemory):
         connection.execute("COMMIT")
         return new, excess > 0
 
-    def _remembered(self, result: tuple[bool, bool]) -> bool:
+    # What runs in the reactor's thread again: it logs
+
+    def _note_forgetting(self, result: tuple[bool, bool]) -> bool:
         new, forgot = result
         if forgot:
-            self._forgot()
+            self._warn_of_forgetting()
         return new

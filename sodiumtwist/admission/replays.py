@@ -1,9 +1,9 @@
 """
-What a server remembers of the handshakes it accepted.
+What a server remembers of the handshakes that it accepted.
 
-Nothing in a CLIENT_AUTH is tied to time, so whoever recorded a session can send it again. A server
-that remembers every handshake it accepted lets none in twice. It knows them by *fingerprints*:
-16 bytes, made by BLAKE2b of the sealed CLIENT_AUTH.
+Nothing in a CLIENT_AUTH is tied to time, so anyone who recorded a session can send it again. A server
+that remembers every handshake that it accepted lets none in twice. It knows each by its *fingerprint*:
+16 bytes, made by BLAKE2b from the sealed CLIENT_AUTH.
 """
 
 from __future__ import annotations
@@ -19,28 +19,31 @@ from ..core.errors import LocalProtocolError
 
 class IReplayMemory(Interface):
     """
-    Remembers handshakes. When a method fails, or its Deferred, the client is refused.
+    Remembers handshakes. When a method raises, or its Deferred fails, the client is refused.
     """
 
     def knows(fingerprint: bytes) -> bool | Deferred[bool]:
         """
-        Tell whether a handshake is remembered: a first look, before its login is checked.
+        Tell whether a handshake is remembered. It is asked first, before the login is checked, since that may be
+        expensive.
 
         :param fingerprint: 16 bytes.
         """
 
     def remember(fingerprint: bytes) -> bool | Deferred[bool]:
         """
-        Remember a handshake whose login was accepted, before the client is let in. Of any number of
-        calls with one fingerprint, at the same time or not, one says that it was new.
+        Remember a handshake whose login was accepted, before the client is let in. When there are several
+        calls with one fingerprint, at the same time or not, only one of them says that it was new.
 
         :param fingerprint: 16 bytes.
-        :return: whether it was new. It is remembered from now on, in either case.
+        :return: whether it was new. In either case it is remembered from now on.
         """
 
 
 class _LimitedMemory:
     """
+    What both memories have in common: a limit, and a warning when it is reached.
+
     :param limit: how many handshakes to remember.
     :raises LocalProtocolError: when that is less than one.
     """
@@ -54,7 +57,8 @@ class _LimitedMemory:
             raise LocalProtocolError(f"a limit of {limit} handshakes remembers none; 1 is the least")
         self._limit = limit
 
-    def _forgot(self) -> None:
+    def _warn_of_forgetting(self) -> None:
+        # From now on each login forgets a handshake. One line is enough.
         if not self._warned:
             self._warned = True
             self._log.warn(
@@ -67,10 +71,10 @@ class _LimitedMemory:
 @implementer(IReplayMemory)
 class ReplayMemory(_LimitedMemory):
     """
-    Remembers handshakes until the process ends; what was recorded before is let in again after it.
+    Remembers handshakes until the process ends. The next process lets a recording in again.
 
     A handshake takes some 105 bytes, up to 140 while the table grows, so the default limit takes at
-    most 14 MB. Beyond the limit the oldest are forgotten, of which the log warns once.
+    most 14 MB. Beyond the limit the oldest are forgotten, and the log warns of that once.
 
     :param limit: how many handshakes to remember.
     :raises LocalProtocolError: when that is less than one.
@@ -78,21 +82,21 @@ class ReplayMemory(_LimitedMemory):
 
     def __init__(self, limit: int = 100_000) -> None:
         super().__init__(limit)
-        # A dict keeps the order, too, but finding its oldest takes long when many before it are gone.
+        # A dict keeps an order, too, but it looks for its oldest entry among all places of those that were deleted.
         self._known: set[bytes] = set()
         self._order: deque[bytes] = deque()
 
     def knows(self, fingerprint: bytes) -> bool:
-        """As :meth:`~sodiumtwist.admission.replays.IReplayMemory.knows`."""
+        """Tell whether a handshake is remembered, see :meth:`~sodiumtwist.admission.replays.IReplayMemory.knows`."""
         return fingerprint in self._known
 
     def remember(self, fingerprint: bytes) -> bool:
-        """As :meth:`~sodiumtwist.admission.replays.IReplayMemory.remember`."""
+        """Remember a handshake, see :meth:`~sodiumtwist.admission.replays.IReplayMemory.remember`."""
         if fingerprint in self._known:
             return False
         self._known.add(fingerprint)
         self._order.append(fingerprint)
         if len(self._order) > self._limit:
             self._known.remove(self._order.popleft())
-            self._forgot()
+            self._warn_of_forgetting()
         return True

@@ -1,5 +1,5 @@
 """
-Files that say who may come in: read again whenever they change.
+Files that say who may come in. They are read again when they have changed.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from twisted.logger import Logger
 
 from ..core.errors import LocalProtocolError, SodiumError
 
-#: More bytes than such a file needs; that many are read and parsed in some hundredths of a second.
+#: The largest size of such a file in bytes. So much is read and parsed in some hundredths of a second, in which the
+#: reactor stands still.
 LIST_FILE_LIMIT = 1 << 20
 
-#: Nanoseconds within which two changes of a file can bear the same time.
+#: Nanoseconds in which two changes of a file can bear the same time: file systems have coarse clocks.
 TIMESTAMP_RESOLUTION = 2_000_000_000
 
 Value = TypeVar("Value")
@@ -31,11 +32,11 @@ def others_can_read(mode: int) -> bool:
 
 def check_file(path: str, mode: int, what: str) -> None:
     """
-    See that a file is one that only its owner can change.
+    Check that a file is a regular one, and that only its owner can change it.
 
     :param path: of the file.
     :param mode: as ``stat`` gives it.
-    :param what: what to call the file in the error.
+    :param what: what the error calls the file.
     :raises LocalProtocolError: when it is no regular file, or others can write to it.
     """
     if not stat.S_ISREG(mode):
@@ -46,7 +47,8 @@ def check_file(path: str, mode: int, what: str) -> None:
 
 def open_at_once(path: str) -> BinaryIO:
     """
-    Open a file for reading. For a FIFO this does not wait for its writer; :func:`check_file` refuses it then.
+    Open a file for reading. A FIFO is opened without waiting for its writer, and :func:`check_file` then refuses it:
+    to wait would stop the reactor.
 
     :raises OSError: when it can't be opened.
     """
@@ -55,27 +57,28 @@ def open_at_once(path: str) -> BinaryIO:
 
 class WatchedFile(Generic[Value]):
     """
-    A small text file, read again when it has changed. Whether it has is looked up each time the
-    value is asked for, which costs a ``stat``.
+    A small text file that is read again when it has changed. Each time the value is asked for, a ``stat`` tells
+    whether it has.
 
-    Whoever changes the file had better write another and rename it: then no half of it is ever read.
+    To change the file, it is best to write another one and rename it: then no half of it is ever read.
 
     :param path: of the file, UTF-8 and at most 1 MiB.
-    :param parse: makes the value of the text; raises a :class:`~sodiumtwist.SodiumError`, to whose
-        line the path is added.
-    :param what: what to call the file in errors and in the log.
-    :param private: whether others must not even read it.
-    :param wall_clock: nanoseconds since the epoch.
+    :param parse: makes the value from the text. It may raise a :class:`~sodiumtwist.SodiumError`, to whose message
+        the path is added.
+    :param what: what errors and the log call the file.
+    :param private: whether a file that others can read is refused.
+    :param wall_clock: returns nanoseconds since the epoch.
     :raises OSError: when the file can't be read.
-    :raises LocalProtocolError: when it is no small text, or others can write to it.
+    :raises LocalProtocolError: when it is no small text, when others can write to it, and for a private file when
+        others can read it.
     :raises SodiumError: what ``parse`` raises.
     """
 
     _log = Logger()
 
-    #: What the file was when it was last read; ``None`` when it has to be read again in any case.
+    #: The identity of the file when it was last read; ``None`` when it has to be read again in any case.
     _seen: tuple[int, ...] | None = None
-    #: What the value was made of.
+    #: The bytes that the value was made from.
     _data: bytes | None = None
 
     def __init__(
@@ -86,21 +89,22 @@ class WatchedFile(Generic[Value]):
         private: bool = False,
         wall_clock: Callable[[], int] = time.time_ns,
     ) -> None:
-        # A daemon changes its directory before it reads again.
+        # Absolute, since a daemon changes its directory before it reads again.
         self._path = os.path.abspath(path)
         self._parse = parse
         self._what = what
         self._private = private
         self._wall_clock = wall_clock
-        #: The version that the log last spoke of, and what was wrong with it.
+        #: The version of the file that the log last spoke of, and what was wrong with it.
         self._reported: tuple[tuple[int, ...] | None, str | None] = (_identity(os.stat(self._path)), None)
         self._value = self._read()
 
     def current(self) -> Value:
         """
-        Give the value of the file as it is now. When it can't be had, the log says why, once for
-        each such version of the file, and the value is that of the last version that was good.
+        Give the value of the file as it is now. When the file can't be used, the log says why, once for
+        each version of it, and the value is that of the last version that was good.
         """
+        # For a file that is missing the identity stays None: that, too, is a version, and is told once.
         identity = reason = None
         try:
             identity = _identity(os.stat(self._path))
@@ -126,10 +130,14 @@ class WatchedFile(Generic[Value]):
 
     def _read(self) -> Value:
         with open_at_once(self._path) as file:
+            # Of the file that is open, and before it is read: another one may take the path at any time, and what
+            # changes while it is read is then noticed next time.
             status = os.fstat(file.fileno())
             identity = _identity(status)
-            # A file that just changed could change again without a trace in its times.
+            # A file that changed a moment ago could change again without a trace in its times. So it is read again
+            # each time, until its times are old enough.
             settled = self._wall_clock() - status.st_ctime_ns > TIMESTAMP_RESOLUTION
+            # Noted before the checks, so that a version that is refused is not read again at each login.
             self._seen = identity if settled else None
             check_file(self._path, status.st_mode, self._what)
             if self._private and others_can_read(status.st_mode):
@@ -139,8 +147,9 @@ class WatchedFile(Generic[Value]):
             data = file.read(LIST_FILE_LIMIT + 1)
         if len(data) > LIST_FILE_LIMIT:
             raise LocalProtocolError(f"the {self._what} {self._path} is over {LIST_FILE_LIMIT} bytes long")
+        # Only its times have changed, or it is read again because it changed a moment ago. To parse it would cost more.
         if data == self._data:
-            return self._value  # only its times have changed, or it may yet change again
+            return self._value
         try:
             text = data.decode("utf-8")
         except UnicodeDecodeError as error:
@@ -155,5 +164,5 @@ class WatchedFile(Generic[Value]):
 
 
 def _identity(status: os.stat_result) -> tuple[int, ...]:
-    # The time of the last chmod counts as well, for that can make or mend the refusal of a file.
+    # With the time of the last chmod (ctime): after one, a file that was refused may be good, and the other way round.
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns

@@ -1,5 +1,5 @@
 """
-Comparing logins and passphrases.
+Logins and passphrases: their fields on the wire, and how they are compared.
 """
 
 from __future__ import annotations
@@ -8,23 +8,27 @@ import hmac
 
 from .errors import LocalProtocolError
 
-#: Login, passphrase and message each have a field of this size.
+#: The size in bytes of each field for a text: login, passphrase and message.
 TEXT_SIZE = 128
 
 
 def pack_text(what: str, text: str) -> bytes:
     """
-    Lay a text out as its NUL-padded field of 128 bytes.
+    Make the field of 128 bytes that holds a text: its UTF-8, then NULs.
 
     :param what: the field's name, for the error.
-    :raises LocalProtocolError: when it is over 128 bytes of UTF-8, holds a NUL, is no UTF-8 or no ``str``.
+    :param text: up to 128 bytes of UTF-8, no NUL.
+    :raises LocalProtocolError: when the text does not fit, holds a NUL, can't be written as UTF-8 or is no ``str``.
     """
+    # Many callers have bytes at hand. Without this check they would meet an AttributeError deep in here.
     if not isinstance(text, str):
         raise LocalProtocolError(f"the {what} is of type {type(text).__name__}; give it as str")
     try:
         encoded = text.encode("utf-8")
+    # Without its cause: a UnicodeEncodeError shows the text, which may be a passphrase.
     except UnicodeEncodeError:
         raise LocalProtocolError(f"the {what} cannot be written as UTF-8; use other characters") from None
+    # The peer reads up to the first NUL, so it would see another text than the one that was given.
     if b"\0" in encoded:
         raise LocalProtocolError(f"the {what} holds a NUL character; leave it out")
     if len(encoded) > TEXT_SIZE:
@@ -34,15 +38,18 @@ def pack_text(what: str, text: str) -> bytes:
 
 def pack_credentials(login: str, passphrase: str) -> bytes:
     """
-    Lay both texts out as CLIENT_AUTH does: 256 bytes, NUL-padded.
+    Make the two fields of a login, as CLIENT_AUTH holds them: 256 bytes.
 
-    :raises LocalProtocolError: when one of them does not fit its 128 bytes.
+    :param login: up to 128 bytes of UTF-8, no NUL.
+    :param passphrase: up to 128 bytes of UTF-8, no NUL.
+    :raises LocalProtocolError: when one of the two does not fit its field.
     """
     return pack_text("login", login) + pack_text("passphrase", passphrase)
 
 
 def same_credentials(packed: bytes, expected: bytes) -> bool:
     """
-    Compare two results of :func:`pack_credentials` in a time that does not depend on them.
+    Compare two results of :func:`pack_credentials`. The time that it takes tells nothing about them.
     """
+    # Padded fields, not the texts: compare_digest() takes a time that tells how long its arguments are.
     return hmac.compare_digest(packed, expected)

@@ -1,5 +1,5 @@
 """
-The errors that are sodiumtwist's own, about keys, calls and peers::
+The errors that sodiumtwist raises itself, about keys, calls and peers::
 
     SodiumError
     |-- InvalidKey (also a ValueError)
@@ -19,7 +19,7 @@ The errors that are sodiumtwist's own, about keys, calls and peers::
         |-- InactivityTimeout           nothing valid received, or nothing taken, for too long
         `-- PongTimeout                 PINGs stayed without their PONG
 
-No message of theirs holds a secret key, a passphrase or payload. What else is raised is Python's and Twisted's.
+Their messages never hold a secret key, a passphrase or payload. All other exceptions are Python's or Twisted's.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ class SodiumError(Exception):
 
 
 class InvalidKey(SodiumError, ValueError):
-    """A text or byte string that is no usable X25519 key."""
+    """A string of text or bytes that is not a usable X25519 key."""
 
 
 class LocalProtocolError(SodiumError):
-    """The caller asked for what the protocol, or its present state, does not allow, or an argument or file is wrong."""
+    """The protocol, or its present state, does not allow this call; or an argument or a file is wrong."""
 
 
 class PayloadTooLarge(LocalProtocolError):
@@ -46,7 +46,7 @@ class TooManyRequests(LocalProtocolError):
 
 
 class RemoteProtocolError(SodiumError):
-    """The peer broke the protocol. The connection is over; nothing is sent to explain it."""
+    """The peer broke the protocol. The connection is over, and the peer is not told why."""
 
 
 class MalformedPDU(RemoteProtocolError):
@@ -62,11 +62,11 @@ class WindowExceeded(RemoteProtocolError):
 
 
 class DecryptionFailed(RemoteProtocolError):
-    """Bytes that do not open with the key they should open with."""
+    """Bytes that the expected key does not open."""
 
 
 class VersionMismatch(RemoteProtocolError):
-    """A CLIENT_AUTH of a protocol version that is not ours."""
+    """A CLIENT_AUTH of another protocol version than ours."""
 
 
 class NonceMismatch(RemoteProtocolError):
@@ -74,7 +74,7 @@ class NonceMismatch(RemoteProtocolError):
 
 
 class ReplayDetected(RemoteProtocolError):
-    """A CLIENT_AUTH that was accepted before: someone sends a recorded session again."""
+    """A CLIENT_AUTH that was accepted before: someone sends a recording of that session."""
 
 
 class AuthenticationFailed(RemoteProtocolError):
@@ -82,12 +82,12 @@ class AuthenticationFailed(RemoteProtocolError):
 
 
 class AuthenticationTimeout(RemoteProtocolError):
-    """The handshake was not over in the time allowed."""
+    """The handshake took longer than allowed."""
 
 
 class InactivityTimeout(RemoteProtocolError):
-    """No whole valid PDU came, or the peer took none of what was sent, for too long."""
+    """For too long no whole valid PDU came, or the peer took nothing of what was sent."""
 
 
 class PongTimeout(RemoteProtocolError):
-    """The peer left as many PINGs unanswered as are allowed to be."""
+    """The peer has left the largest allowed number of PINGs unanswered."""

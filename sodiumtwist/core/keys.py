@@ -22,14 +22,16 @@ def parse_key(text: str, what: str = "key") -> bytes:
     Read a key from its text form.
 
     :param text: 64 hex digits; white space around them is allowed.
-    :param what: what to call it in the error, which never shows the text.
+    :param what: what the error calls the key. The error never shows the text.
     :return: 32 bytes.
     :raises InvalidKey: for any other text.
     """
+    # A file's line ends with a newline, and what was copied from a terminal may have blanks.
     digits = text.strip()
     if len(digits) != 2 * KEY_SIZE:
         raise InvalidKey(f"the {what} has {len(digits)} characters; it is {2 * KEY_SIZE} hex digits")
     try:
+        # bytes.fromhex() would skip white space between the digits, so that a shorter key could pass.
         return unhexlify(digits)
     except ValueError:
         raise InvalidKey(f"the {what} holds characters other than 0-9 and a-f") from None
@@ -42,20 +44,22 @@ def check_size(key: bytes, what: str) -> bytes:
     :param what: what to call it in the error, which never shows the key.
     :raises InvalidKey: when it is not 32 bytes.
     """
+    # A str of 32 characters would pass a check of the size alone.
     if not isinstance(key, (bytes, bytearray, memoryview)):
         raise InvalidKey(f"the {what} is of type {type(key).__name__}; parse_key() makes bytes of 64 hex digits")
     if len(key) != KEY_SIZE:
         raise InvalidKey(f"the {what} is {len(key)} bytes long; it is {KEY_SIZE}")
+    # The caller may change a bytearray later, and PyNaCl takes nothing but bytes.
     return bytes(key)
 
 
 @dataclass(frozen=True)
 class KeyPair:
     """
-    A long-term or per-run X25519 key pair.
+    An X25519 key pair, kept for long or made for one run.
 
     :ivar public: 32 bytes.
-    :ivar secret: 32 bytes; not shown by ``repr``.
+    :ivar secret: 32 bytes; ``repr`` does not show them.
     """
 
     public: bytes
@@ -63,7 +67,7 @@ class KeyPair:
 
     @classmethod
     def generate(cls) -> KeyPair:
-        """Make a fresh pair from the operating system's randomness."""
+        """Make a new pair from the operating system's random numbers."""
         return cls(*bindings.crypto_kx_keypair())
 
     @classmethod
@@ -72,7 +76,7 @@ class KeyPair:
         Make the pair that belongs to a secret key.
 
         :param secret: 32 bytes.
-        :raises InvalidKey: when the size is another.
+        :raises InvalidKey: when it has another size.
         """
         secret = check_size(secret, "private key")
         return cls(bindings.crypto_scalarmult_base(secret), secret)
@@ -80,8 +84,9 @@ class KeyPair:
     @classmethod
     def from_hex(cls, text: str) -> KeyPair:
         """
-        Make the pair that belongs to a secret key of 64 hex digits.
+        Make the pair that belongs to a secret key in its text form.
 
+        :param text: 64 hex digits; white space around them is allowed.
         :raises InvalidKey: for any other text.
         """
         return cls.from_secret(parse_key(text, "private key"))
@@ -89,16 +94,18 @@ class KeyPair:
 
 def check_server_key(server_key: bytes) -> None:
     """
-    See that a secret can be shared with a server's public key, which costs one X25519 the first time.
+    Check that a secret can be shared with a server's public key. The first time for a key, this costs one X25519.
 
     :param server_key: the server's public key, 32 bytes.
-    :raises InvalidKey: for another size, and for the few points of low order (zero among them)
-        with which any two parties would share the same secret.
+    :raises InvalidKey: for another size, and for the few points of low order (zero is one of them). With such a
+        point everybody would share the same secret.
     """
     if not _is_point(check_size(server_key, "peer's public key")):
         raise weak_point()
 
 
+# A factory asks, and clients that connect again and again make many, often for one server. So the X25519 is
+# calculated once for a key, not at each connection.
 @lru_cache(maxsize=64)
 def _is_point(key: bytes) -> bool:
     try:

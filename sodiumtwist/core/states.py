@@ -1,5 +1,5 @@
 """
-The states of a connection, and what each side may do in each: one table, the only one.
+The states of a connection, and what each end may do in each: a table for each end. Nothing else decides that.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ class State(Enum):
     AWAITING_CLIENT_AUTH = auto()
     #: Server: CLIENT_AUTH opened, waiting for ``accept()`` or ``reject()``.
     DECIDING = auto()
-    #: Server: the handshake does not open, or was sent before; what comes is dropped until the deadline.
+    #: Server: the handshake does not open, or was accepted before; what comes is dropped until the deadline.
     SILENT = auto()
-    #: Server: SERVER_HELO sent, waiting for the PDU that shows that the client has the key it claims.
+    #: Server: SERVER_HELO sent, waiting for the PDU that shows that the client has the secret key.
     AWAITING_PROOF = auto()
     #: Client: waiting for the 236 bytes of SERVER_HELO.
     AWAITING_SERVER_HELO = auto()
@@ -46,7 +46,9 @@ class Act(Enum):
 
 Table = dict[State, dict[Act, State]]
 
-#: ``TABLE[state][act]`` is the next state; an act that is missing is not allowed.
+# Every state has CLOSE, CLOSED as well: close() may be called at any time, and twice.
+
+#: ``SERVER[state][act]`` is the next state. An act that is missing is not allowed in that state.
 SERVER: Table = {
     State.AWAITING_CLIENT_AUTH: {
         Act.RECEIVE_CLIENT_AUTH: State.DECIDING,
@@ -60,7 +62,9 @@ SERVER: Table = {
         Act.IGNORE: State.SILENT,
         Act.CLOSE: State.CLOSED,
     },
+    # A peer that does not know our key must see what it would see had it said nothing: no answer, no early end.
     State.SILENT: {Act.CLOSE: State.CLOSED},
+    # No sending yet: anyone can claim any public key, so it is not known yet who is let in.
     State.AWAITING_PROOF: {
         Act.RECEIVE_STREAM_PDU: State.OPEN,
         Act.CLOSE: State.CLOSED,
@@ -73,6 +77,7 @@ SERVER: Table = {
     State.CLOSED: {Act.CLOSE: State.CLOSED},
 }
 
+#: ``CLIENT[state][act]``, as for ``SERVER``.
 CLIENT: Table = {
     State.NEW: {
         Act.SEND_CLIENT_AUTH: State.AWAITING_SERVER_HELO,
@@ -80,6 +85,7 @@ CLIENT: Table = {
     },
     State.AWAITING_SERVER_HELO: {
         Act.RECEIVE_SERVER_HELO: State.OPEN,
+        # A client's stream is ready when its CLIENT_AUTH is made, so it may send before the server has answered.
         Act.SEND_STREAM_PDU: State.AWAITING_SERVER_HELO,
         Act.CLOSE: State.CLOSED,
     },

@@ -1,5 +1,6 @@
 """
-Files over the protocol: the client's end that sends one, the server's end that receives one, and where both have it.
+Files over the protocol: the client's end that sends a file, the server's end that receives it, where the client reads
+it and where the server puts it.
 """
 
 import typing

@@ -10,7 +10,7 @@ ACKNOWLEDGEMENT_SIZE = 32
 
 def acknowledgement(size: int) -> bytes:
     """
-    Make the payload that acknowledges a DATA: a line of text, then NUL up to 32 bytes.
+    Make the payload that acknowledges a DATA: a text, then NULs up to 32 bytes, as the reference server does.
 
     :param size: of the acknowledged payload, in bytes.
     """
@@ -19,7 +19,9 @@ def acknowledgement(size: int) -> bytes:
 
 def acknowledges(payload: bytes, size: int) -> bool:
     """
-    Tell whether a payload acknowledges a DATA of ``size`` bytes. What follows the text's NUL is
-    not looked at: the reference server leaves arbitrary bytes there.
+    Tell whether a payload acknowledges a DATA.
+
+    :param size: of the DATA's payload, in bytes.
     """
+    # Only the text: the reference server leaves bytes of its stack behind the NUL.
     return payload.partition(b"\0")[0] == acknowledgement(size).rstrip(b"\0")

@@ -20,9 +20,10 @@ class PipeWriter:
     """
     Writes to a pipe or terminal whose reader may be slow, one payload at a time.
 
-    :param fd: a descriptor that does not block.
-    :param patience: seconds in which something must be taken.
-    :ivar taken: how many bytes were.
+    :param fd: a descriptor that does not block; :meth:`close` closes it.
+    :param reactor: tells when the pipe has room.
+    :param patience: seconds in which the reader must take something.
+    :ivar taken: how many bytes the pipe has taken so far.
     """
 
     taken = 0
@@ -36,11 +37,16 @@ class PipeWriter:
         self._written: Deferred[None] | None = None
 
     def write(self, payload: bytes) -> Deferred[None]:
-        """Fires when all of it is in the pipe, or with an ``OSError``."""
+        """
+        Write a payload. Only one is written at a time.
+
+        :return: fires when all of it is in the pipe; fails with an ``OSError``.
+        """
         self._rest = memoryview(payload)
         written = self._written = Deferred()
         self._timer = self._reactor.callLater(self._patience, self.interrupt)
         self._reactor.addWriter(self)
+        # Most pipes have room; this saves them a turn of the reactor.
         self.doWrite()
         return written
 
@@ -52,48 +58,64 @@ class PipeWriter:
 
     def doWrite(self) -> None:
         try:
+            # An empty payload is done at once.
             if self._rest:
                 size = os.write(self._fd, self._rest)
                 self.taken += size
                 self._rest = self._rest[size:]
+                # Patience counts from the last byte that was taken: a slow reader is fine.
                 if self._timer is not None:
                     self._timer.reset(self._patience)
+        # Full; the reactor calls again when there is room.
         except BlockingIOError:
             return
         except OSError as error:
-            self._end(Failure(error))
+            self._end_write(Failure(error))
             return
         if not self._rest:
-            self._end(None)
+            self._end_write(None)
 
     def interrupt(self) -> None:
-        self._end(Failure(OSError(errno.ETIMEDOUT, "its reader takes nothing")))
+        """Fail the write under way, if there is one."""
+        self._end_write(Failure(OSError(errno.ETIMEDOUT, "its reader takes nothing")))
 
     def connectionLost(self, reason: Failure) -> None:
-        self._end(Failure(BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))))
+        """The reader left. Some reactors notice that by polling, before a write fails."""
+        self._end_write(Failure(BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))))
 
-    def _end(self, result: Failure | None) -> None:
+    def _end_write(self, result: Failure | None) -> None:
+        # The reactor may still tell of a pipe that was closed.
         if self._fd < 0:
             return
         written, self._written = self._written, None
-        self._stop()
+        # Before the callback, which may begin the next write.
+        self._stop_waiting()
         if written is not None:
             written.callback(result)
 
-    def _stop(self) -> None:
+    def _stop_waiting(self) -> None:
         self._reactor.removeWriter(self)
         timer, self._timer = self._timer, None
         if timer is not None and timer.active():
             timer.cancel()
 
     def close(self) -> None:
+        """
+        Close the descriptor. A write under way is dropped, and its Deferred never fires.
+
+        :raises OSError: when closing fails; the descriptor is not used again.
+        """
         self._written = None
-        self._stop()
+        self._stop_waiting()
         fd, self._fd = self._fd, -1
         os.close(fd)
 
 
 def may_block(fd: int) -> bool:
-    """Whether somebody must read what is written there."""
+    """
+    Tell whether writing to a descriptor may wait for somebody who reads.
+
+    :param fd: a descriptor.
+    """
     mode = os.fstat(fd).st_mode
     return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or os.isatty(fd)

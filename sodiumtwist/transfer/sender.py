@@ -18,26 +18,26 @@ from ..protocol.producers import WriteGate
 from .acknowledgements import acknowledges
 from .sources import Source
 
-#: How many bytes a sender has on their way without an acknowledgement: so many at first, and more while
-#: that is what holds it up, doubling with each round trip, up to the most. They take no memory here: what the transport
-#: does not take is not read from the source.
+#: How many bytes a sender has on their way at first without an acknowledgement. They take no memory here: what the
+#: transport does not take is not read from the source. So it may be large, and what is far away is reached soon.
 FIRST_WINDOW = 64 * 1024 * 1024
 
-
+#: To how many that may grow. It doubles with each round trip as long as it is what holds the sender up.
 LARGEST_WINDOW = 1024 * 1024 * 1024
 
 
 class UploadSender(SodiumClientProtocol):
     """
-    Sends one source as a framed upload, with a bounded number of bytes on their way.
+    Sends one source as a framed upload, see :mod:`sodiumtwist.transfer.receiver`. The number of bytes on their way
+    is bounded.
 
     :param source: where the bytes come from.
-    :param progress: called with the number of bytes each acknowledgement confirms.
-    :ivar acknowledged: bytes confirmed by the server so far.
-    :ivar finished: fires when all is acknowledged; fails with the reason of the loss, or with the
-        ``OSError`` that reading gave.
+    :param progress: called for each acknowledgement, with the number of bytes that it confirms.
+    :ivar acknowledged: bytes that the server has confirmed so far.
+    :ivar finished: fires when all is acknowledged. Fails with why the connection was lost, or with the ``OSError``
+        of a source that can't be read.
     :ivar lost: fires when the connection is gone.
-    :ivar seconds: from the server's hello to the last acknowledgement.
+    :ivar seconds: the time from the server's hello to the last acknowledgement.
     """
 
     seconds = 0.0
@@ -56,29 +56,32 @@ class UploadSender(SodiumClientProtocol):
 
     def authenticated(self) -> None:
         self._began = perf_counter()
-        self.registerProducer(WriteGate(self._pause, self._resume, self._pause), True)
-        self._source.start(self._deliver, self._source_ended)
+        # A transport that is gone takes nothing for good, so stopping is like being full.
+        self.registerProducer(WriteGate(self._transport_blocked, self._transport_ready, self._transport_blocked), True)
+        self._source.start(self._send_chunk, self._source_ended)
+        # The empty DATA that says: this upload is framed.
         self._send(b"")
-        self._feed()
+        self._read_if_allowed()
 
-    def _pause(self) -> None:
+    def _transport_blocked(self) -> None:
         self._transport_full = True
         self._source.pause()
 
-    def _resume(self) -> None:
+    def _transport_ready(self) -> None:
         self._transport_full = False
-        self._feed()
+        self._read_if_allowed()
 
-    def _feed(self) -> None:
+    def _read_if_allowed(self) -> None:
         if not self._transport_full and not self._at_end and self._in_flight_size < self._window:
             self._source.resume()
 
     def _send(self, payload: bytes) -> None:
         self._in_flight.append(len(payload))
+        # With the overhead, so that a great many tiny payloads are bounded, too.
         self._in_flight_size += len(payload) + PDU_OVERHEAD
         self.send_data(payload)
 
-    def _deliver(self, payload: bytes) -> None:
+    def _send_chunk(self, payload: bytes) -> None:
         self._send(payload)
         if self._in_flight_size >= self._window:
             self._source.pause()
@@ -86,6 +89,8 @@ class UploadSender(SodiumClientProtocol):
     def _source_ended(self, error: OSError | None) -> None:
         self._at_end = True
         self._source.close()
+        # The empty DATA says that this is all of it. After an error the connection is cut instead: an upload that is
+        # not whole must not end like one that is.
         if error is None:
             self._send(b"")
         else:
@@ -99,16 +104,19 @@ class UploadSender(SodiumClientProtocol):
             raise RemoteProtocolError("the server answers, but not as one that receives uploads does")
         self.acknowledged += size
         if 2 * self._in_flight_size >= self._window and not self._transport_full:
-            # More than half of it is used, and not because the network takes no more.
+            # The window is what holds us up: at least half of it is used, and the network would take more. Each
+            # acknowledgement adds what it confirms, so that one round trip doubles it.
             self._window = min(self._window + size + PDU_OVERHEAD, LARGEST_WINDOW)
         self._in_flight_size -= size + PDU_OVERHEAD
         self._progress(size)
         if self._at_end and not self._in_flight:
             self.seconds = perf_counter() - self._began
+            # In this order: close() may end the connection at once, and connection_lost() would then take the upload
+            # for one that failed.
             self.finished.callback(None)
             self.close()
         else:
-            self._feed()
+            self._read_if_allowed()
 
     def connection_lost(self, reason: Failure) -> None:
         self._source.close()

@@ -22,10 +22,10 @@ Ended = Callable[["OSError | None"], None]
 
 class Source:
     """
-    Reads a descriptor in chunks and hands them on. It reads no more than it is asked to.
+    Reads a descriptor in chunks and hands them on. It reads nothing while it is paused.
 
-    :param fd: what to read; closed by :meth:`close`.
-    :ivar size: the bytes there are, or ``None`` when that can't be known.
+    :param fd: what to read; :meth:`close` closes it.
+    :ivar size: how many bytes there are to read, or ``None`` when that can't be known.
     """
 
     size: int | None = None
@@ -33,7 +33,8 @@ class Source:
     _deliver: Deliver
     _ended: Ended
     _reading = False
-    _left = 0
+    #: How many bytes a regular file must still have.
+    _size_left = 0
     #: Whether the reactor tells when there is something to read.
     _waits = False
 
@@ -58,7 +59,7 @@ class Source:
         self._reading = False
 
     def close(self) -> None:
-        """Close the descriptor."""
+        """Close the descriptor. To call this again does nothing."""
         self.pause()
         fd, self._fd = self._fd, -1
         if fd >= 0:
@@ -68,29 +69,34 @@ class Source:
         try:
             chunk = os.read(self._fd, CHUNK_SIZE)
         except OSError as error:
+            # A pipe has nothing yet, and the reactor will tell. Anything else would be asked again without end.
             if self._waits and isinstance(error, BlockingIOError):
                 return
             self.pause()
             self._ended(error)
             return
-        self._left -= len(chunk)
+        self._size_left -= len(chunk)
         if chunk:
             self._deliver(chunk)
         else:
             self.pause()
-            self._ended(OSError(errno.EIO, "the file was cut short while it was read") if self._left > 0 else None)
+            # A file that lost bytes must not be taken for whole. One that grew is sent as it is now.
+            cut_short = self._size_left > 0
+            self._ended(OSError(errno.EIO, "the file was cut short while it was read") if cut_short else None)
 
 
 class FileSource(Source):
-    """Something whose reading does not wait for anybody: a regular file, most devices."""
+    """Something that can be read without waiting for anybody: a regular file, most devices."""
 
     def __init__(self, fd: int) -> None:
         super().__init__(fd)
         status = os.fstat(fd)
         if stat.S_ISREG(status.st_mode):
-            self.size = self._left = max(0, status.st_size - os.lseek(fd, 0, os.SEEK_CUR))
+            # Standard input may be a file that another program has read in part.
+            self.size = self._size_left = max(0, status.st_size - os.lseek(fd, 0, os.SEEK_CUR))
 
     def resume(self) -> None:
+        # What a chunk brings about may call this again; the loop below goes on by itself.
         if self._reading:
             return
         self._reading = True
@@ -131,7 +137,7 @@ class PipeSource(Source):
         self._read_chunk()
 
     def connectionLost(self, reason: Failure) -> None:
-        """The writer closed, and the reactor looks no more: read on to the end."""
+        """The writer closed, and the reactor no longer watches. The pipe may still hold something: read to the end."""
         self._read_chunk()
         if self._reading:
             self._reactor.addReader(self)
@@ -145,9 +151,11 @@ def open_source(path: str, reactor: IReactorFDSet) -> Source:
     :param reactor: for what has to be waited for.
     :raises OSError: when it can't be opened or is a directory.
     """
-    # A FIFO without a writer would hold up a blocking open; a read waits for the reactor's word.
+    # Descriptor 0 may then be something else that was opened since.
     if path == "-" and sys.stdin is None:
         raise OSError(errno.EBADF, "standard input is closed", path)
+    # A blocking open would wait for the writer of a FIFO. Standard input stays as it is, for others share it: it is
+    # read only when the reactor says so, which does not block. O_NOCTTY: a terminal that is sent must not become ours.
     fd = os.dup(0) if path == "-" else os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
     try:
         mode = os.fstat(fd).st_mode

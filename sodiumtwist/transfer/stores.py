@@ -1,7 +1,7 @@
 """
 Where a server puts what clients send it: one file, a directory of files, a FIFO or device, nowhere.
 
-A *store* opens one *upload* a session, see :mod:`sodiumtwist.transfer.uploads`.
+A *store* opens an *upload* for each session that sends one, see :mod:`sodiumtwist.transfer.uploads`.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ from twisted.logger import Logger
 from .pipes import may_block
 from .uploads import DiscardedUpload, FileUpload, StreamUpload, Upload
 
-#: Seconds between two looks whether a FIFO has got a reader.
+#: Seconds after which a FIFO is tried again when it has no reader. Nothing tells when one comes.
 READER_POLL = 0.1
 
-#: How many characters of a login the name of its upload has.
+#: How many characters of the login stand in the name of its upload: file names have a limit.
 LOGIN_LIMIT = 64
 
 
 class Store:
     """
-    Opens uploads; this one's go nowhere.
+    Opens uploads. This one discards them; the subclasses do not.
 
     :ivar description: where uploads go, for the log.
-    :ivar keeps: whether anything becomes of them.
+    :ivar keeps: whether uploads are kept anywhere.
     """
 
     keeps = False
@@ -53,16 +53,16 @@ class Store:
         Begin an upload.
 
         :param login: who sends it.
-        :return: fires with the upload, or with an ``OSError``; may be cancelled.
+        :return: fires with the upload; fails with an ``OSError``. It may be cancelled.
         """
         return succeed(DiscardedUpload())
 
 
 class FileStore(Store):
     """
-    One regular file: each upload replaces it whole, the last one to end stays.
+    One regular file. Each upload replaces it as a whole; of several at once, the last one to end stays.
 
-    :param path: the file; links are followed now, so that the file they name is replaced.
+    :param path: the file. A link is followed now, so that the file that it names is replaced, and not the link.
     """
 
     keeps = True
@@ -77,11 +77,11 @@ class FileStore(Store):
 
 class DirectoryStore(Store):
     """
-    A file of its own for each upload, named ``<UTC time>-<login>-<unique>``.
+    A new file for each upload, named ``<UTC time>-<login>-<unique>``.
 
-    :param path: the directory; made with mode 0700 when it alone is missing.
-    :param wall_clock: seconds since the epoch.
-    :raises OSError: when there is no such directory and it can't be made, or it can't be written to.
+    :param path: the directory. When it is missing it is made, with mode 0700, but not the one above it.
+    :param wall_clock: returns seconds since the epoch.
+    :raises OSError: when the directory can't be made or written to, or is no directory.
     """
 
     keeps = True
@@ -99,6 +99,7 @@ class DirectoryStore(Store):
 
     def open(self, login: str) -> Deferred[Upload]:
         utc = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(self._wall_clock()))
+        # Logins may hold slashes, dots and worse.
         safe = re.sub(r"[^A-Za-z0-9_-]", "_", login)[:LOGIN_LIMIT] or "_"
         name = f"{utc}-{safe}-{secrets.token_hex(4)}"
         return maybeDeferred(FileUpload, os.path.join(self._path, name))
@@ -106,16 +107,16 @@ class DirectoryStore(Store):
 
 class StreamStore(Store):
     """
-    A FIFO, a device or an inherited descriptor. One upload at a time; the others wait their turn.
+    A FIFO, a device or a descriptor that was inherited. One upload at a time; the others wait for their turn.
 
-    A FIFO is opened for each upload, once it has a reader, and closed after it, so that the reader
+    A FIFO is opened anew for each upload, when it has a reader, and closed after it. So the reader
     sees where the upload ends.
 
-    :param name: the path, or what to call the descriptor.
-    :param reactor: watches pipes and looks for a FIFO's reader.
-    :param patience: seconds to wait for an upload before, for a FIFO's reader, and for the reader
-        to take something, before the upload fails.
-    :param fd: an open descriptor to write to in place of opening ``name``; it is kept open.
+    :param name: the path, or what the log calls the descriptor.
+    :param reactor: watches pipes, and has the clock.
+    :param patience: seconds after which an upload fails, for each of these: its turn does not come, a FIFO has no
+        reader, the reader takes nothing.
+    :param fd: an open descriptor to write to, in place of opening ``name``. It stays open.
     """
 
     _log = Logger()
@@ -140,6 +141,7 @@ class StreamStore(Store):
         try:
             fd = yield self._open_stream()
             return StreamUpload(self._name, fd, self._reactor, self._patience, self._turn.release)
+        # Also when it is cancelled, or the next upload would wait in vain.
         except BaseException:
             self._turn.release()
             raise
@@ -148,6 +150,7 @@ class StreamStore(Store):
     def _open_stream(self) -> Generator[Deferred[Any], Any, int]:
         if self._fd is not None:
             return self._reopen(self._fd)
+        # Without waiting for a reader, which would stop the reactor; and a terminal must not become ours.
         flags = os.O_WRONLY | os.O_NOCTTY | os.O_CLOEXEC | os.O_NONBLOCK
         if not stat.S_ISFIFO(os.stat(self._name).st_mode):
             return os.open(self._name, flags)
@@ -157,6 +160,7 @@ class StreamStore(Store):
             try:
                 return os.open(self._name, flags)
             except OSError as error:
+                # ENXIO says: no reader yet.
                 if error.errno != errno.ENXIO:
                     raise
             if self._reactor.seconds() >= give_up:
@@ -167,18 +171,28 @@ class StreamStore(Store):
             yield deferLater(self._reactor, READER_POLL)
 
     def _reopen(self, fd: int) -> int:
-        """Another descriptor for what is open; where it may block, one that blocks for nobody else."""
+        """
+        Make another descriptor for what is open, since an upload closes its own at the end. Where writing may block,
+        the new one does not.
+        """
         if not may_block(fd):
             return os.dup(fd)
         try:
+            # Opened anew, not duplicated: duplicates share whether they block, and other programs that have this pipe
+            # rely on it.
             return os.open(f"/dev/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-        except OSError:  # a socket, or a system without such names
+        # A socket, or a system without such names: then all of them share it.
+        except OSError:
             duplicate = os.dup(fd)
             os.set_blocking(duplicate, False)
             return duplicate
 
 
 def _check_writable(directory: str) -> None:
+    """
+    Check that files can be made in a directory, so that a server fails at its start and not at its first upload.
+    """
+    # It says when there is no such directory; access() would not.
     os.stat(directory)
     if not os.access(directory, os.W_OK | os.X_OK):
         raise PermissionError(errno.EACCES, "files can't be made there", directory)
@@ -191,10 +205,10 @@ def open_store(
     Make the store that the command line asks for.
 
     :param reactor: for streams.
-    :param patience: seconds to wait for a FIFO's reader.
+    :param patience: in seconds, see :class:`StreamStore`.
     :param file: a path, or ``-`` for the descriptor ``stdout``.
     :param directory: a path.
-    :param stdout: taken over for ``-``: what is written to that descriptor later goes to standard error.
+    :param stdout: for ``-`` uploads take this descriptor over. What is written to it later goes to standard error.
     :raises OSError: when the path can't be used.
     """
     if directory is not None:
@@ -206,17 +220,20 @@ def open_store(
     if file == "-":
         if sys.__stdout__ is None:
             raise OSError(errno.EBADF, "standard output is closed", file)
-        # The log of a server in the foreground goes to standard output, where it must not mix with uploads.
+        # The log of a server in the foreground goes to standard output, and must not mix with uploads. Without a
+        # standard error its number may be something else by now, so the log goes to /dev/null.
         data = os.dup(stdout)
         os.dup2(2 if sys.__stderr__ is not None else os.open(os.devnull, os.O_WRONLY), stdout)
         return StreamStore("standard output", reactor, patience, data)
     try:
         mode = os.stat(file).st_mode
+    # The first upload makes the file.
     except FileNotFoundError:
         mode = stat.S_IFREG
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, "it is a directory; use --directory", file)
     if not stat.S_ISREG(mode):
+        # Absolute, since a daemon changes its directory before the first upload.
         return StreamStore(os.path.abspath(file), reactor, patience)
     _check_writable(os.path.dirname(os.path.realpath(file)))
     return FileStore(file)

@@ -1,11 +1,11 @@
 """
-What becomes of one session's upload: a file, bytes in a FIFO or device, nothing.
+What becomes of the upload of one session: a file, bytes in a FIFO or device, or nothing.
 
 An *upload* takes payloads in order and ends once: by ``finish`` when all of it came, else by ``abandon``. Errors are
-``OSError``; with one the upload is of no more use but to be abandoned.
+``OSError``. After one the upload can only be abandoned.
 
-Files and devices are written in the reactor's thread: handing each payload to another one was
-measured to take more time than it saved. Pipes, whose readers may sleep, are waited for.
+Files and devices are written in the reactor's thread. Measured, to hand each payload to another thread took more
+time than it saved. Pipes are written without blocking, since their readers may sleep.
 """
 
 from __future__ import annotations
@@ -19,17 +19,19 @@ from twisted.internet.defer import Deferred, maybeDeferred, succeed
 
 from .pipes import PipeWriter, may_block
 
-#: How many characters of a file's name its temporary name has: with all of a long one it would be too long.
+#: How many characters of a file's name stand in its temporary name. With all of a long name it would be too long.
 NAME_LIMIT = 50
 
 
 def write_all(fd: int, payloads: list[bytes]) -> None:
     """
-    Write to a blocking descriptor until all is written.
+    Write all of several payloads.
 
-    :raises OSError: when it isn't, for instance on a full disk.
+    :param fd: a descriptor that blocks.
+    :raises OSError: when not all can be written, for instance on a full disk.
     """
     for payload in payloads:
+        # write() may take a part, as on a disk that is nearly full. The next call then takes more or tells the error.
         view = memoryview(payload)
         while view:
             view = view[os.write(fd, view) :]
@@ -37,11 +39,11 @@ def write_all(fd: int, payloads: list[bytes]) -> None:
 
 class Upload:
     """
-    One session's upload. Its methods are called one after the other, never while a write is
-    under way.
+    The upload of one session. Its methods are called one after the other, and only :meth:`interrupt` while a write
+    is under way.
 
     :ivar size: bytes written so far.
-    :ivar one_by_one: whether to write payloads singly, because that can take long.
+    :ivar one_by_one: whether to write payloads one at a time, because each may take long.
     """
 
     size = 0
@@ -49,9 +51,9 @@ class Upload:
 
     def write(self, payloads: list[bytes]) -> Deferred[None]:
         """
-        Write behind what came before.
+        Write payloads behind the earlier ones.
 
-        :return: fires when all is written, that is handed to the operating system, or with an
+        :return: fires when the operating system has all of them, which may be before the disk has. Fails with an
             ``OSError``.
         """
 
@@ -64,20 +66,20 @@ class Upload:
         raise NotImplementedError
 
     def interrupt(self) -> None:
-        """Fail a write that waits for a reader."""
+        """Let a write fail that waits for a reader. For one that does not wait, this does nothing."""
 
     def finish(self) -> str:
         """
-        All of it came.
+        End an upload of which all came.
 
         :return: what became of it, for the log.
-        :raises OSError: when it can't be put in its place; abandon it then.
+        :raises OSError: when it can't be put in its place. It must be abandoned then.
         """
         raise NotImplementedError
 
     def abandon(self) -> str:
         """
-        It broke off.
+        End an upload that broke off.
 
         :return: what became of it, for the log.
         """
@@ -86,9 +88,10 @@ class Upload:
 
 class FileUpload(Upload):
     """
-    Grows under a temporary name beside its target and takes the target's name at the end.
+    A file that grows under a temporary name beside its target and gets the target's name at the end. So nobody
+    finds half an upload under that name.
 
-    :param target: the final path. A file that stands there is replaced, and its mode is kept.
+    :param target: the final path. A file with that path is replaced, and its mode is kept.
     :raises OSError: when the temporary file can't be made.
     """
 
@@ -103,6 +106,7 @@ class FileUpload(Upload):
 
     def finish(self) -> str:
         try:
+            # Not more than these bits: nothing that others sent becomes set-user-ID.
             os.fchmod(self._fd, os.stat(self._target).st_mode & 0o777)
         except FileNotFoundError:
             pass
@@ -112,10 +116,13 @@ class FileUpload(Upload):
 
     def abandon(self) -> str:
         partial = f"{self._target}.partial"
+        # finish() may have closed it before it failed. Else the size is what is in the file: a write that failed
+        # may have written a part.
         if self._fd >= 0:
             self.size = os.fstat(self._fd).st_size
             self._close()
         try:
+            # An empty file would be of no use, and could take the place of an earlier part that is.
             if not self.size:
                 os.unlink(self._temporary)
                 return "nothing, for nothing came"
@@ -127,6 +134,7 @@ class FileUpload(Upload):
         return f"{self.size} bytes in {partial}"
 
     def _close(self) -> None:
+        # Cleared first: a descriptor must not be closed again after an error, when its number may be another's.
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
@@ -134,13 +142,13 @@ class FileUpload(Upload):
 
 class StreamUpload(Upload):
     """
-    Goes to a FIFO, a device or standard output as it comes; what was written stays written.
+    An upload that goes to a FIFO, a device or standard output as it comes. What was written stays written.
 
-    :param name: what to call the stream.
-    :param fd: the descriptor, closed at the end.
-    :param reactor: watches pipes, so that a slow reader blocks only this upload.
+    :param name: what the log calls the stream.
+    :param fd: the descriptor, which is closed at the end.
+    :param reactor: watches pipes, so that a slow reader holds up only this upload.
     :param patience: seconds in which a pipe must take something.
-    :param ended: called at the end.
+    :param ended: called at the end, whether closing succeeds or not.
     """
 
     def __init__(self, name: str, fd: int, reactor: Any, patience: float, ended: Callable[[], None]) -> None:
@@ -151,6 +159,7 @@ class StreamUpload(Upload):
         if may_block(fd):
             self._pipe = PipeWriter(fd, reactor, patience)
             self.one_by_one = True
+        # It was opened without blocking, so as not to wait for a reader. What has none is written with blocking.
         else:
             os.set_blocking(fd, True)
 
@@ -177,16 +186,18 @@ class StreamUpload(Upload):
             return
         try:
             if self._pipe is not None:
+                # With the part that was taken of a payload whose write failed.
                 self.size = self._pipe.taken
                 self._pipe.close()
             else:
                 os.close(fd)
+        # Whatever closing says, or the stream would never be free for the next upload.
         finally:
             self._ended()
 
 
 class DiscardedUpload(Upload):
-    """Goes nowhere."""
+    """An upload that goes nowhere."""
 
     def _write(self, payloads: list[bytes]) -> Deferred[None]:
         return succeed(None)

@@ -1,8 +1,8 @@
 """
-The structures of protocol version 1 as bytes: no encryption, no state, no IO.
+The structures of protocol version 1 as bytes, without encryption, state or IO.
 
-All integers are big-endian. Sizes are in bytes. The names are those of the wire document:
-a *PDU* is a 12-byte *header* and a *body* of up to :data:`WINDOW` bytes.
+All integers are big-endian. Sizes are in bytes. The names and numbers are those of the wire document,
+``docs/explanation/wire.rst``: a *PDU* is a 12-byte *header* and a *body* of up to :data:`WINDOW` bytes.
 """
 
 from __future__ import annotations
@@ -20,16 +20,15 @@ from ..keys import KEY_SIZE
 MAGIC = 0xBAADC0DE
 VERSION = 0xDEADCAFE
 
-#: The largest body of any PDU, and so the largest payload of one DATA.
+#: The largest body of any PDU, and so the largest payload of one DATA. The reference programs allow no more.
 WINDOW = 2 * 65535
 
-
 NONCE_SIZE = 24
-#: What ``crypto_secretstream_xchacha20poly1305`` calls its header.
+#: The size of what ``crypto_secretstream_xchacha20poly1305`` calls its header.
 STREAM_HEADER_SIZE = 24
-#: What a secretstream message has on top of its plaintext.
+#: What a secretstream message takes beyond its plaintext.
 STREAM_OVERHEAD = 17
-#: What ``crypto_box_seal`` has on top of its plaintext.
+#: What ``crypto_box_seal`` adds to its plaintext.
 SEAL_OVERHEAD = 48
 
 #: A PDU's header: magic, type, size of the body.
@@ -37,6 +36,7 @@ HEADER = Struct(">III")
 _CLIENT_AUTH = Struct(f">I{NONCE_SIZE}s{STREAM_HEADER_SIZE}s{KEY_SIZE}s{TEXT_SIZE}s{TEXT_SIZE}s")
 _SERVER_HELO = Struct(f">{NONCE_SIZE}s{STREAM_HEADER_SIZE}s{TEXT_SIZE}s")
 _TIMESTAMP = Struct(">QI")
+# The C structure has padding on 64-bit systems. The reference leaks bytes of its stack there; x packs zeros.
 _PADDED_TIMESTAMP = Struct(">QI4x")
 
 HEADER_SIZE = HEADER.size
@@ -44,11 +44,12 @@ CLIENT_AUTH_SIZE = HEADER_SIZE + _CLIENT_AUTH.size
 SERVER_HELO_SIZE = HEADER_SIZE + _SERVER_HELO.size
 SEALED_CLIENT_AUTH_SIZE = CLIENT_AUTH_SIZE + SEAL_OVERHEAD
 SEALED_SERVER_HELO_SIZE = SERVER_HELO_SIZE + SEAL_OVERHEAD
-#: A stream PDU's header on the wire, and what a stream PDU takes there beyond its body.
+#: What the header of a stream PDU takes on the wire: it is a message of the stream by itself.
 ENCRYPTED_HEADER_SIZE = HEADER_SIZE + STREAM_OVERHEAD
+#: What a stream PDU takes on the wire beyond its body.
 PDU_OVERHEAD = ENCRYPTED_HEADER_SIZE + STREAM_OVERHEAD
 
-#: Body sizes of PING and PONG: 16 as 64-bit systems lay the structure out, 12 without padding.
+#: Body sizes of PING and PONG: 16 from 64-bit builds of the reference, 12 from 32-bit ones, which have no padding.
 TIMESTAMP_SIZES = (_PADDED_TIMESTAMP.size, _TIMESTAMP.size)
 
 
@@ -62,8 +63,9 @@ class PDUType(IntEnum):
     PONG = 5
 
 
-#: The types by number; quicker than calling the enumeration.
+#: The types by number. Looking one up here is quicker than calling the enumeration.
 PDU_TYPES = {int(pdu_type): pdu_type for pdu_type in PDUType}
+# A global name costs less than an attribute of the enumeration, and each PDU asks for it.
 _DATA = PDUType.DATA
 
 
@@ -72,11 +74,11 @@ class ClientAuth:
     """
     CLIENT_AUTH: what a client says first.
 
-    :ivar nonce: 24 random bytes, which SERVER_HELO returns plus one.
-    :ivar stream_header: 24 bytes, of the secretstream from client to server.
-    :ivar public_key: 32 bytes, the client's.
+    :ivar nonce: 24 random bytes. SERVER_HELO returns them plus one.
+    :ivar stream_header: the 24 bytes with which the secretstream from client to server begins.
+    :ivar public_key: the client's, 32 bytes.
     :ivar login: up to 128 bytes of UTF-8, no NUL.
-    :ivar passphrase: likewise.
+    :ivar passphrase: up to 128 bytes of UTF-8, no NUL; ``repr`` does not show it.
     """
 
     nonce: bytes
@@ -89,10 +91,10 @@ class ClientAuth:
 @dataclass
 class ServerHelo:
     """
-    SERVER_HELO: the answer that makes a client authenticated.
+    SERVER_HELO: the answer to a client that is let in.
 
     :ivar nonce: the client's nonce plus one, 24 bytes.
-    :ivar stream_header: 24 bytes, of the secretstream from server to client.
+    :ivar stream_header: the 24 bytes with which the secretstream from server to client begins.
     :ivar message: up to 128 bytes of UTF-8, no NUL.
     """
 
@@ -102,12 +104,15 @@ class ServerHelo:
 
 
 def _text_bytes(text_field: bytes) -> bytes:
+    # What follows the first NUL may be anything, and a text of all 128 bytes has no NUL.
     return text_field.partition(b"\0")[0]
 
 
 def _unpack_text(what: str, text_field: bytes) -> str:
     try:
+        # Strictly: with replacements, two different logins could become the same one.
         return _text_bytes(text_field).decode("utf-8")
+    # Without its cause: a UnicodeDecodeError shows the bytes, which may be a passphrase.
     except UnicodeDecodeError:
         raise MalformedPDU(f"the {what} is not UTF-8") from None
 
@@ -117,11 +122,18 @@ def pack_header(pdu_type: PDUType, body_size: int) -> bytes:
     return HEADER.pack(MAGIC, pdu_type, body_size)
 
 
-#: ``pack_header`` for a DATA, which nearly all are.
+#: :func:`pack_header` for a DATA, quicker: nearly all PDUs are DATA, and a small one is mostly such work.
 pack_data_header: Callable[[int], bytes] = partial(HEADER.pack, MAGIC, _DATA)
 
 
 def _unpack_header(data: bytes) -> tuple[PDUType, int]:
+    """
+    Read a header and check what holds for each type.
+
+    :param data: 12 bytes or more.
+    :raises MalformedPDU: for a wrong magic or an unknown type.
+    :raises WindowExceeded: for a body over 131070 bytes.
+    """
     magic, pdu_type, body_size = HEADER.unpack_from(data)
     if magic != MAGIC:
         raise MalformedPDU("a PDU header without the protocol's magic number")
@@ -136,17 +148,19 @@ def _unpack_header(data: bytes) -> tuple[PDUType, int]:
 
 def unpack_stream_header(data: bytes) -> tuple[PDUType, int]:
     """
-    Read the decrypted header of a PDU after the handshake, and judge it before its body comes.
+    Read the decrypted header of a PDU after the handshake. It is judged before its body comes, so that nothing
+    is kept for a body that is not allowed.
 
     :param data: 12 bytes.
-    :return: the type (DATA, PING or PONG) and the body's size.
-    :raises MalformedPDU: for a wrong magic, an unknown type, or a PING or PONG of odd size.
+    :return: the type (DATA, PING or PONG) and the body's size in bytes.
+    :raises MalformedPDU: for a wrong magic, an unknown type, or a PING or PONG whose body has neither 16 nor 12 bytes.
     :raises UnexpectedPDU: for CLIENT_AUTH and SERVER_HELO.
     :raises WindowExceeded: for a body over 131070 bytes.
     """
     magic, number, body_size = HEADER.unpack_from(data)
+    # Nearly all are DATA. These checks stand here once more, to save them a call.
     if number == _DATA and magic == MAGIC and body_size <= WINDOW:
-        return _DATA, body_size  # as nearly all are
+        return _DATA, body_size
     pdu_type, body_size = _unpack_header(data)
     if pdu_type is PDUType.CLIENT_AUTH or pdu_type is PDUType.SERVER_HELO:
         raise UnexpectedPDU(f"a {pdu_type.name} after the handshake")
@@ -156,6 +170,12 @@ def unpack_stream_header(data: bytes) -> tuple[PDUType, int]:
 
 
 def _check_handshake_header(data: bytes, expected: PDUType, size: int) -> None:
+    """
+    See that an opened handshake PDU is the one that belongs here.
+
+    :param size: what the whole PDU must have, in bytes. Its fields are read at fixed places, so a header that
+        announces another size is an error.
+    """
     pdu_type, body_size = _unpack_header(data)
     if pdu_type is not expected:
         raise UnexpectedPDU(f"a {pdu_type.name} where {expected.name} belongs")
@@ -165,9 +185,9 @@ def _check_handshake_header(data: bytes, expected: PDUType, size: int) -> None:
 
 def pack_client_auth(auth: ClientAuth) -> bytes:
     """
-    Make the 352 bytes of CLIENT_AUTH, unsealed.
+    Make the 352 bytes of CLIENT_AUTH, before they are sealed.
 
-    :raises LocalProtocolError: when login or passphrase do not fit their fields.
+    :raises LocalProtocolError: when the login or the passphrase does not fit its field.
     """
     return pack_header(PDUType.CLIENT_AUTH, _CLIENT_AUTH.size) + _CLIENT_AUTH.pack(
         VERSION,
@@ -181,16 +201,17 @@ def pack_client_auth(auth: ClientAuth) -> bytes:
 
 def unpack_client_auth(data: bytes) -> ClientAuth:
     """
-    Read an opened CLIENT_AUTH.
+    Read a CLIENT_AUTH that was opened.
 
     :param data: 352 bytes.
-    :raises MalformedPDU: for a wrong magic, type or size, or a text that is not UTF-8.
+    :raises MalformedPDU: for a wrong magic, an unknown type, a wrong size, or a text that is not UTF-8.
     :raises UnexpectedPDU: for another type of PDU.
-    :raises WindowExceeded: for an announced body over 131070 bytes.
+    :raises WindowExceeded: when a body over 131070 bytes is announced.
     :raises VersionMismatch: for another version than 0xDEADCAFE.
     """
     _check_handshake_header(data, PDUType.CLIENT_AUTH, CLIENT_AUTH_SIZE)
     version, nonce, stream_header, public_key, login, passphrase = _CLIENT_AUTH.unpack_from(data, HEADER_SIZE)
+    # Before the texts: in another version there may be something else in their place.
     if version != VERSION:
         raise VersionMismatch(f"the client speaks version {version:#010x}; this server {VERSION:#010x}")
     return ClientAuth(
@@ -208,7 +229,7 @@ _pack_message = lru_cache(maxsize=16)(partial(pack_text, "message"))
 
 def pack_server_helo(helo: ServerHelo) -> bytes:
     """
-    Make the 188 bytes of SERVER_HELO, unsealed.
+    Make the 188 bytes of SERVER_HELO, before they are sealed.
 
     :raises LocalProtocolError: when the message does not fit its field.
     """
@@ -219,12 +240,12 @@ def pack_server_helo(helo: ServerHelo) -> bytes:
 
 def unpack_server_helo(data: bytes) -> ServerHelo:
     """
-    Read an opened SERVER_HELO. The message is for people: what is not UTF-8 in it is replaced.
+    Read a SERVER_HELO that was opened. The message is for people, so what is not UTF-8 in it is replaced.
 
     :param data: 188 bytes.
-    :raises MalformedPDU: for a wrong magic, type or size.
+    :raises MalformedPDU: for a wrong magic, an unknown type or a wrong size.
     :raises UnexpectedPDU: for another type of PDU.
-    :raises WindowExceeded: for an announced body over 131070 bytes.
+    :raises WindowExceeded: when a body over 131070 bytes is announced.
     """
     _check_handshake_header(data, PDUType.SERVER_HELO, SERVER_HELO_SIZE)
     nonce, stream_header, message = _SERVER_HELO.unpack_from(data, HEADER_SIZE)
@@ -233,18 +254,19 @@ def unpack_server_helo(data: bytes) -> ServerHelo:
 
 def pack_timestamp(nanoseconds: int) -> bytes:
     """
-    Make the 16-byte body of a PING or PONG: seconds u64, nanoseconds u32, 4 zero bytes.
+    Make the body of a PING or PONG, 16 bytes: seconds u64, nanoseconds u32, 4 zero bytes.
 
-    :param nanoseconds: the sender's wall clock since the epoch, as ``time.time_ns()`` gives it.
+    :param nanoseconds: since the epoch by the sender's wall clock, as ``time.time_ns()`` gives them.
     """
     return _PADDED_TIMESTAMP.pack(*divmod(nanoseconds, 1_000_000_000))
 
 
 def unpack_timestamp(body: bytes) -> int:
     """
-    Read the body of a PING or PONG, 16 or 12 bytes; padding is not looked at.
+    Read the body of a PING or PONG.
 
-    :return: nanoseconds since the epoch by the sender's clock, which may say anything.
+    :param body: 16 or 12 bytes. The padding may hold anything and is not read.
+    :return: nanoseconds since the epoch by the sender's clock, which may be wrong.
     """
     seconds: int
     nanoseconds: int
