@@ -1,36 +1,62 @@
 """
-What the pages take from the code when they are built, as reST, so that it can't go stale:
-``python docs/from_code.py NAME`` prints one of :data:`PARTS`. Needs no Sphinx.
+What the pages take from the code: help, docstrings, states and errors.
+
+It stands in the pages themselves, so that they can be read where no Sphinx builds them, each part between two
+comments::
+
+    .. from code: NAME
+
+    .. end of NAME
+
+``python docs/from_code.py`` writes all of :data:`PARTS` there anew. With ``--check`` it writes nothing, names the
+parts that are stale, and ends with status 1 when there are any. Needs no Sphinx.
 """
 
 from __future__ import annotations
 
+import argparse
+import ast
+import dataclasses
 import inspect
 import os
 import re
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from types import ModuleType
+from importlib import import_module
+from pathlib import Path
 from typing import Any
 
-import sodiumtwist
+from zope.interface.interface import InterfaceClass, Method
+
+# The code beside these pages, not one that is installed.
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
 from sodiumtwist.core import errors, states
 from sodiumtwist.programs.cli import Options
+from sodiumtwist.protocol import lifecycle
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+ROOT = Path(__file__).resolve().parent.parent
 
 SODIUMTWIST = [sys.executable, "-m", "sodiumtwist"]
 TWISTD = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()"]
 
+WIDTH = 120
+
+
+def _indented(lines: Iterable[str], by: str = "   ") -> Iterator[str]:
+    yield from (f"{by}{line}".rstrip() for line in lines)
+
 
 def _literal(lines: Iterable[str]) -> Iterator[str]:
-    yield ".. code-block:: text"
+    yield from (".. code-block:: text", "")
+    yield from _indented(lines, "    ")
     yield ""
-    yield from (f"    {line}".rstrip() for line in lines)
-    yield ""
+
+
+# The help
 
 
 def help_of(command: list[str]) -> list[str]:
@@ -39,7 +65,8 @@ def help_of(command: list[str]) -> list[str]:
 
     :raises CalledProcessError: when it fails.
     """
-    environment = {**os.environ, "COLUMNS": "80", "PYTHONIOENCODING": "utf-8"}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("SODIUMTWIST_")}
+    environment = {**kept, "COLUMNS": "80", "PYTHONIOENCODING": "utf-8"}
     done = subprocess.run([*command, "--help"], env=environment, cwd=ROOT, check=True, stdout=subprocess.PIPE)
     return done.stdout.decode().strip().splitlines()
 
@@ -57,20 +84,280 @@ def _twistd(name: str) -> Iterator[str]:
     yield from _literal(help_of([*TWISTD, name]))
 
 
+# Docstrings
+
+
+def _text(docstring: str | None) -> list[str]:
+    """Return the lines of a docstring. A block of it gets a language, as each block of a page has one."""
+    text = inspect.cleandoc(docstring or "")
+    return re.sub(r"^( *)(?!\.\. )(.*):: *$", r"\1\2:\n\n\1.. code-block:: text", text, flags=re.M).splitlines()
+
+
+def _described(kind: str, signature: str, options: Iterable[str], lines: Iterable[str]) -> list[str]:
+    """Make one of Sphinx's directives that describe a name. A long signature goes on behind a backslash."""
+    head = f".. py:{kind}:: {signature}"
+    width = WIDTH - len("    \\")  # room for the backslash, and for members, which are indented
+    wrapped = textwrap.wrap(head, width, subsequent_indent=" " * 6, break_long_words=False, break_on_hyphens=False)
+    return [*(f"{line} \\" for line in wrapped[:-1]), wrapped[-1], *_indented(options), "", *_indented(lines)]
+
+
+# Signatures are read in the source: what Python makes of a default when it runs looks different from version to
+# version, and a name says more than its value.
+
+
+def _parsed(thing: Any) -> tuple[Any, str]:
+    """Return the syntax tree of a function or class, and the source that it is of."""
+    source = textwrap.dedent(inspect.getsource(thing))
+    return ast.parse(source).body[0], source
+
+
+def _as_written(source: str, node: ast.expr) -> ast.Name:
+    segment = ast.get_source_segment(source, node)
+    assert segment is not None
+    return ast.Name(id=" ".join(segment.split()))
+
+
+def _parameters(function: Any, *, bound: bool = True) -> str:
+    """
+    Return the parameters of a function, with their defaults as its source has them.
+
+    :param bound: whether the first one is ``self`` or ``cls``, and left out.
+    """
+    tree, source = _parsed(function)
+    arguments = tree.args
+    for node in ast.walk(arguments):
+        if isinstance(node, ast.arg):
+            node.annotation = None
+    arguments.defaults = [_as_written(source, node) for node in arguments.defaults]
+    arguments.kw_defaults = [node and _as_written(source, node) for node in arguments.kw_defaults]
+    if bound:
+        del (arguments.posonlyargs or arguments.args)[0]
+    return ast.unparse(arguments)
+
+
+def _default(source: str, value: ast.expr) -> str:
+    """Return the default that a dataclass gives a field, as ``=`` and its source; nothing for one without."""
+    call = ""
+    if isinstance(value, ast.Call) and ast.unparse(value.func) == "field":
+        given = {keyword.arg: keyword.value for keyword in value.keywords}
+        if not given.keys() & {"default", "default_factory"}:
+            return ""
+        call = "()" if "default_factory" in given else ""
+        value = given["default_factory" if call else "default"]
+    return f"={_as_written(source, value).id}{call}"
+
+
+def _fields(kind: Any) -> str:
+    """Return the parameters of a dataclass."""
+    defaults: dict[str, str] = {}
+    for base in filter(dataclasses.is_dataclass, kind.__mro__[::-1]):
+        tree, source = _parsed(base)
+        for statement in tree.body:
+            if isinstance(statement, ast.AnnAssign) and statement.value is not None:
+                defaults[ast.unparse(statement.target)] = _default(source, statement.value)
+    return ", ".join(field.name + defaults.get(field.name, "") for field in dataclasses.fields(kind) if field.init)
+
+
+def _constructor(kind: Any) -> str:
+    """Return what a class is called with, in parentheses; nothing when it is as it is in Twisted's or Python's."""
+    if dataclasses.is_dataclass(kind):
+        return f"({_fields(kind)})"
+    for base in kind.__mro__:
+        if "__init__" in vars(base):
+            return f"({_parameters(base.__init__)})" if base.__module__.startswith("sodiumtwist") else ""
+    return ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Members:
+    """
+    Which members of a class a page shows, of those that have a docstring and no underscore.
+
+    :ivar own: whether those are shown that the class defines itself.
+    :ivar inherited: whether those are shown that it inherits from our own classes.
+    :ivar first: inherited ones that stand before all others.
+    :ivar without: names left out.
+    """
+
+    own: bool = True
+    inherited: bool = False
+    first: tuple[str, ...] = ()
+    without: frozenset[str] = frozenset()
+
+
+# What the transport and the factory call, not applications.
+_CALLED = frozenset({"connectionLost", "connectionMade", "dataReceived", "makeConnection"})
+_CALLED_ON_SERVERS = frozenset({"stop_checking"})
+
+#: Classes of which other members are shown than their own.
+MEMBERS: Mapping[str, Members] = {
+    "RequestClient": Members(
+        first=("ping",), without=frozenset({"authenticated", "payload_received", "connection_lost"})
+    ),
+    "SodiumServerFactory": Members(own=False),
+    "SodiumClientFactory": Members(own=False),
+    "SodiumServerProtocol": Members(inherited=True, without=_CALLED | _CALLED_ON_SERVERS),
+    "SodiumClientProtocol": Members(inherited=True, without=_CALLED),
+    "ServerConnection": Members(inherited=True),
+    "ClientConnection": Members(inherited=True),
+}
+
+
+def _docstring(kind: Any, name: str) -> str | None:
+    """Return the docstring of a member, or that of the one that it overrides."""
+    found = (vars(base)[name].__doc__ for base in kind.__mro__ if name in vars(base))
+    return next(filter(None, found), None)
+
+
+def _names(kind: Any) -> Iterator[str]:
+    """The members that a page shows: those of the class in the order of the source, then the inherited ones by name."""
+    shown = MEMBERS.get(kind.__name__, Members())
+    inherited: set[str] = set()
+    for base in kind.__mro__[1:] if shown.inherited else ():
+        inherited.update(vars(base) if base.__module__.startswith("sodiumtwist") else ())
+    own = list(vars(kind)) if shown.own else []
+    names = [*shown.first, *own, *sorted(inherited.difference(own))]
+    for name in names:
+        if not name.startswith("_") and name not in shown.without:
+            yield name
+
+
+def _member(kind: Any, name: str) -> list[str]:
+    """Describe a method or property; nothing for what is neither, or has no docstring."""
+    docstring = _docstring(kind, name)
+    member = inspect.getattr_static(kind, name)
+    if docstring is None:
+        return []
+    if isinstance(member, property):
+        return _described("property", name, [], _text(docstring))
+    if not inspect.isroutine(getattr(kind, name)):
+        return []
+    options = [f":{type(member).__name__}:"] if isinstance(member, (classmethod, staticmethod)) else []
+    parameters = _parameters(getattr(kind, name), bound=not isinstance(member, staticmethod))
+    return _described("method", f"{name}({parameters})", options, _text(docstring))
+
+
+def _class(kind: Any, options: list[str]) -> list[str]:
+    lines = _text(kind.__doc__)
+    for name in _names(kind):
+        if member := _member(kind, name):
+            lines += ["", *member]
+    directive = "exception" if issubclass(kind, BaseException) else "class"
+    return _described(directive, kind.__name__ + _constructor(kind), options, lines)
+
+
+def _interface(interface: Any, options: list[str]) -> list[str]:
+    lines = _text(interface.__doc__)
+    for name in interface.names():
+        member = interface[name]
+        is_method = isinstance(member, Method)
+        signature = name + (member.getSignatureString() if is_method else "")
+        # Docstrings refer to these by where they are defined.
+        canonical = f":canonical: {interface.__module__}.{interface.__name__}.{name}"
+        kind = "method" if is_method else "attribute"
+        lines += ["", *_described(kind, signature, [canonical], _text(member.getDoc()))]
+    return _described("class", interface.__name__, options, lines)
+
+
+def _public(module: str, names: Iterable[str]) -> Iterator[str]:
+    """
+    Describe classes, interfaces, errors and functions.
+
+    :param module: that they are imported from. The page says so, by ``py:module`` or ``py:currentmodule``.
+    """
+    for name in names:
+        thing = getattr(import_module(module), name)
+        options = [f":canonical: {thing.__module__}.{name}"] if thing.__module__ != module else []
+        if isinstance(thing, InterfaceClass):
+            yield from _interface(thing, options)
+        elif inspect.isclass(thing):
+            yield from _class(thing, options)
+        else:
+            parameters = _parameters(thing, bound=False)
+            yield from _described("function", f"{name}({parameters})", options, _text(thing.__doc__))
+        yield ""
+
+
+def _module(name: str) -> Iterator[str]:
+    """Describe a module by its docstring alone."""
+    yield from (f".. py:module:: {name}", "")
+    yield from _text(import_module(name).__doc__)
+    yield ""
+
+
+def _module_and_names(name: str) -> Iterator[str]:
+    """Describe a module and what it defines, in the order of its ``__all__``, or else of its source."""
+    module = import_module(name)
+    meanings = _meanings(module)
+    yield from _module(name)
+    for member in getattr(module, "__all__", vars(module)):
+        thing = getattr(module, member)
+        if member.startswith("_"):
+            continue
+        if member in meanings:
+            lines = textwrap.wrap(meanings[member], WIDTH - 3, break_on_hyphens=False)
+            yield from _described("data", member, [f":value: {thing!r}"], lines)
+            yield ""
+        elif getattr(thing, "__module__", None) == name and thing.__doc__:
+            yield from _public(name, [member])
+
+
+# Errors
+
+
+def _error_names() -> list[str]:
+    return [name for name, thing in vars(errors).items() if inspect.isclass(thing)]
+
+
 def _error_tree() -> Iterator[str]:
     assert errors.__doc__ is not None
     tree = errors.__doc__.partition("::\n\n")[2].partition("\n\n")[0]
     yield from _literal(textwrap.dedent(tree).splitlines())
 
 
-def _meanings(module: ModuleType) -> dict[str, str]:
-    """Read the ``#:`` comments above what a module assigns."""
-    found = re.findall(r"((?: *#: .*\n)+) *(\w+) = ", inspect.getsource(module))
+def _error_meanings() -> Iterator[str]:
+    yield from (".. list-table::", "   :widths: 35 65", "")
+    for name in _error_names():
+        yield f"   * - :exc:`~sodiumtwist.{name}`"
+        first, *others = _text(getattr(errors, name).__doc__)
+        yield f"     - {first}"
+        yield from _indented(others, " " * 7)
+    yield ""
+
+
+# States
+
+
+def _meanings(thing: Any) -> dict[str, str]:
+    """Read the ``#:`` comments above what a module or a class assigns."""
+    found = re.findall(r"((?:^ *#: .*\n)+) *(\w+)(?:: .*)? = ", inspect.getsource(thing), re.M)
     return {name: " ".join(re.sub(r"^ *#: ", "", comment, flags=re.M).split()) for comment, name in found}
 
 
-def _state_table(table: states.Table) -> Iterator[str]:
-    meanings = _meanings(states)
+def _drawing(table: Mapping[Any, Mapping[Any, Any]]) -> Iterator[str]:
+    """Draw how each state leads to others."""
+    for state, acts in table.items():
+        yield state.name
+        if set(acts.values()) <= {state}:
+            yield "  (the end)"
+            continue
+        names = [act.value if isinstance(act.value, str) else act.name for act in acts]
+        width = max(map(len, names))
+        for number, (name, following) in enumerate(zip(names, acts.values(), strict=True), 1):
+            branch = "`" if number == len(acts) else "|"
+            where = "(stays)" if following is state else following.name
+            yield f"  {branch}-- {name} {'-' * (width - len(name))}--> {where}"
+
+
+def _states(table: Mapping[Any, Mapping[Any, Any]]) -> Iterator[str]:
+    """
+    Draw a table of states, and say what each of them means.
+
+    :param table: ``table[state][act]`` is the next state, and all are members of enumerations. A ``#:`` comment above
+        each state says what it means.
+    """
+    yield from _literal(_drawing(table))
+    meanings = _meanings(type(next(iter(table))))
     yield from (".. list-table::", "   :widths: 30 70", "")
     for state in table:
         yield f"   * - {state.name}"
@@ -78,48 +365,116 @@ def _state_table(table: states.Table) -> Iterator[str]:
     yield ""
 
 
-def _state_drawing(table: states.Table) -> Iterator[str]:
-    """Draw how a state leads to others; that each may close is left out."""
-    lines = []
-    for state, acts in table.items():
-        lines.append(state.name)
-        shown = [(act, following) for act, following in acts.items() if act is not states.Act.CLOSE]
-        width = max((len(act.value) for act, _ in shown), default=0)
-        for act, following in shown:
-            arrow = "-" * (width - len(act.value))
-            where = "(stays)" if following is state else following.name
-            lines.append(f"  |-- {act.value} {arrow}--> {where}")
-        lines.append("  `-- close" if state is not states.State.CLOSED else "  (the end)")
-    yield from _literal(lines)
-
-
-def _interface(name: str) -> Iterator[str]:
-    """Describe a zope interface, which autodoc takes for no class."""
-    interface: Any = getattr(sodiumtwist, name)
-    yield from (f".. py:class:: {name}", f"   :canonical: {interface.__module__}.{name}", "")
-    yield from textwrap.indent(inspect.cleandoc(interface.__doc__), "   ").splitlines()
-    for member in interface.names():
-        found: Any = interface[member]
-        is_method = hasattr(found, "getSignatureString")
-        kind = f"method:: {member}{found.getSignatureString()}" if is_method else f"attribute:: {member}"
-        yield from ("", f"   .. py:{kind}", f"      :canonical: {interface.__module__}.{name}.{member}", "")
-        yield from textwrap.indent(inspect.cleandoc(found.getDoc()), "      ").splitlines()
-    yield ""
-
-
-#: What ``.. from-code:: NAME`` may name, with what makes the lines of it.
-PARTS: dict[str, Callable[[], Iterator[str]]] = {
+#: What pages take from the code, by the names in their comments, with what makes the lines of it.
+PARTS: Mapping[str, Callable[[], Iterable[str]]] = {
+    # docs/reference/sodiumtwist.rst, docs/reference/twistd-sodium.rst
     "help-sodiumtwist": _sodiumtwist,
     "help-twistd-sodium": partial(_twistd, "sodium"),
     "help-twistd-sodium-tunnel": partial(_twistd, "sodium-tunnel"),
-    "errors": _error_tree,
-    "server-drawing": partial(_state_drawing, states.SERVER),
-    "client-drawing": partial(_state_drawing, states.CLIENT),
-    "server-states": partial(_state_table, states.SERVER),
-    "client-states": partial(_state_table, states.CLIENT),
-    **{name: partial(_interface, name) for name in ("ISodiumTransport", "ISodiumAvatar", "IReplayMemory")},
+    # docs/reference/errors.rst
+    "error-tree": _error_tree,
+    "error-meanings": _error_meanings,
+    # docs/explanation/states.rst
+    "server-states": partial(_states, states.SERVER),
+    "client-states": partial(_states, states.CLIENT),
+    "lifecycle": partial(_states, lifecycle.TABLE),
+    # docs/howto/logins.rst
+    "authorized-keys-file": partial(_module, "sodiumtwist.admission.authorized"),
+    # docs/reference/api.rst
+    "keys": partial(_public, "sodiumtwist", ["KeyPair", "parse_key"]),
+    "key-files": partial(_public, "sodiumtwist.keyfiles", ["read_key_file", "read_passphrase_file", "write_key_file"]),
+    "requests": partial(_public, "sodiumtwist", ["connect", "RequestClient"]),
+    "streams": partial(_public, "sodiumtwist", ["SodiumServerEndpoint", "SodiumClientEndpoint", "ISodiumTransport"]),
+    "pdus": partial(
+        _public,
+        "sodiumtwist",
+        ["SodiumServerFactory", "SodiumClientFactory", "SodiumServerProtocol", "SodiumClientProtocol"],
+    ),
+    "admission": partial(
+        _public,
+        "sodiumtwist",
+        [
+            "SingleLogin",
+            "AnyLogin",
+            "AuthorizedKeys",
+            "AuthorizedKeysFile",
+            "ISodiumAvatar",
+            "Peer",
+            "IReplayMemory",
+            "ReplayMemory",
+            "ReplayDatabase",
+        ],
+    ),
+    "limits": partial(_public, "sodiumtwist", ["Limits", "Timeouts", "RekeyAfter"]),
+    "errors": partial(_public, "sodiumtwist", _error_names()),
+    "testing": partial(_module_and_names, "sodiumtwist.testing"),
+    "core": partial(_module, "sodiumtwist.core"),
+    "connection": partial(_module_and_names, "sodiumtwist.core.connection"),
+    "events": partial(_module_and_names, "sodiumtwist.core.events"),
 }
 
 
+def renew(page: str, parts: Mapping[str, Callable[[], Iterable[str]]] = PARTS) -> tuple[str, list[str]]:
+    """
+    Put into a page what the code says now.
+
+    :param page: the page's text.
+    :return: the page with its parts renewed, and the names of those that were stale.
+    :raises ValueError: for a part that is unknown, or has no end.
+    """
+    lines: list[str] = []
+    stale = []
+    rest = iter(page.splitlines())
+    for line in rest:
+        lines.append(line)
+        if not line.startswith(".. from code: "):
+            continue
+        name = line.removeprefix(".. from code: ")
+        if name not in parts:
+            raise ValueError(f"no part is called {name!r}; those that are: {', '.join(parts)}")
+        end = f".. end of {name}"
+        found = []
+        for inner in rest:
+            if inner == end:
+                break
+            found.append(inner)
+        else:
+            raise ValueError(f"{line!r} is not followed by {end!r}")
+        made = ["", *"\n".join(parts[name]()).strip("\n").split("\n"), ""]
+        if made != found:
+            stale.append(name)
+        lines += [*made, end]
+    return "\n".join(lines) + "\n", stale
+
+
+def main(arguments: Sequence[str], folder: Path = ROOT / "docs") -> int:
+    """
+    Renew all pages of a folder, or with ``--check`` only tell which are stale.
+
+    :return: the exit status: 1 when ``--check`` found any.
+    """
+    parser = argparse.ArgumentParser(description="Write into the pages of docs/ what they take from the code.")
+    parser.add_argument("--check", action="store_true", help="write nothing; end with status 1 when a page is stale")
+    check = parser.parse_args(arguments).check
+    status = 0
+    for path in sorted(folder.rglob("*.rst")):
+        if "_build" in path.relative_to(folder).parts:
+            continue
+        page = path.read_text(encoding="utf-8")
+        try:
+            renewed, stale = renew(page)
+        except ValueError as error:
+            parser.error(f"{os.path.relpath(path)}: {error}")
+        for name in stale:
+            print(f"{os.path.relpath(path)}: {name} {'is stale' if check else 'is renewed'}")
+        if check:
+            status = 1 if stale else status
+        elif stale:
+            path.write_text(renewed, encoding="utf-8")
+    if status:
+        print("to renew them: python docs/from_code.py")
+    return status
+
+
 if __name__ == "__main__":
-    print("\n".join(PARTS[sys.argv[1]]()))
+    sys.exit(main(sys.argv[1:]))

@@ -191,10 +191,11 @@ class PageTestCase(ProcessTestCase):
         :param path: of the page in the repository.
         """
         page = read_page(path)
-        self._prepare(page)
-        for block in read_blocks(page):
-            if block.included or block.not_run or not LANGUAGES[block.language]:
-                continue
+        blocks = [
+            block for block in read_blocks(page) if LANGUAGES[block.language] and not (block.included or block.not_run)
+        ]
+        self._prepare(page, "".join(block.text for block in blocks))
+        for block in blocks:
             where = f"{path}, line {block.line}"
             if block.caption:
                 self._files[block.caption] = block.text
@@ -207,11 +208,15 @@ class PageTestCase(ProcessTestCase):
             server.stop()
         self._check_uploads()
 
-    def _prepare(self, page: str) -> None:
-        """Make the files and programs that a page takes for granted, unless the page makes them itself."""
-        if "--output server.key" not in page:
+    def _prepare(self, page: str, code: str) -> None:
+        """
+        Have what a page takes for granted, unless it makes that itself.
+
+        :param code: what of it is run.
+        """
+        if "--output server.key" not in code:
             write_key_file(self.path("server.key"), KeyPair.generate())
-        if "> pass.txt" not in page:
+        if "> pass.txt" not in code:
             with open(self.path("pass.txt"), "w", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
                 file.write(PASSPHRASE + "\n")
         self.make_file("backup.tar", 300_000)

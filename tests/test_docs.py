@@ -5,19 +5,27 @@ The documentation: its code runs, and what is taken from the code is taken.
 from __future__ import annotations
 
 import configparser
+import contextlib
 import importlib.util
 import inspect
+import io
 import os
 import re
 import shutil
 import signal
 import subprocess
+import sys
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
 from unittest import SkipTest
 
 from twisted.trial.unittest import SynchronousTestCase
 
 import sodiumtwist
-from sodiumtwist.core import states
+from sodiumtwist.core import connection, states
 
 from .pages import LANGUAGES, ROOT, PageTestCase, pages, read_blocks, read_page
 from .processes import SODIUMTWIST, TWISTD, ProcessTestCase
@@ -122,46 +130,128 @@ Text.
         )
 
 
+@cache
+def from_code() -> Any:
+    """The program of ``docs/``, which is no package."""
+    spec = importlib.util.spec_from_file_location("from_code", os.path.join(ROOT, "docs", "from_code.py"))
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["from_code"] = module  # where its dataclasses look for it
+    spec.loader.exec_module(module)
+    return module
+
+
+@cache
+def part(name: str) -> str:
+    return "\n".join(from_code().PARTS[name]()) + "\n"
+
+
 class FromCodeTests(SynchronousTestCase):
-    """What is taken from the code when the pages are built."""
+    """What pages take from the code."""
 
-    def setUp(self) -> None:
-        path = os.path.join(ROOT, "docs", "from_code.py")
-        spec = importlib.util.spec_from_file_location("from_code", path)
-        assert spec is not None and spec.loader is not None
-        self.from_code = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(self.from_code)
-
-    def part(self, name: str) -> str:
-        return "\n".join(self.from_code.PARTS[name]()) + "\n"
+    def test_current(self) -> None:
+        """Each page has what the code says now; otherwise run ``python docs/from_code.py``."""
+        makers = {name: partial(lambda name: part(name).splitlines(), name) for name in from_code().PARTS}
+        for page in pages():
+            text = read_page(page)
+            renewed, stale = from_code().renew(text, makers)
+            self.assertEqual(stale, [], f"{page} is stale: python docs/from_code.py")
+            self.assertEqual(renewed, text)
 
     def test_names(self) -> None:
         """Pages name what there is, and all of it."""
-        named = [name for page in pages() for name in re.findall(r"^\.\. from-code:: (.*)$", read_page(page), re.M)]
-        self.assertEqual(sorted(named), sorted(self.from_code.PARTS))
+        named = [name for page in pages() for name in re.findall(r"^\.\. from code: (.*)$", read_page(page), re.M)]
+        self.assertEqual(sorted(named), sorted(from_code().PARTS))
+
+    def test_renew(self) -> None:
+        """What is stale is named and written anew, and all else stays as it is."""
+        makers = {"one": lambda: ["1", "", "I", ""], "two": lambda: ["2"]}
+        page = "Title\n\n.. from code: one\n\n{}\n\n.. end of one\n\n.. from code: two\n\n2\n\n.. end of two\n\nText\n"
+        current = page.format("1\n\nI")
+        self.assertEqual(from_code().renew(current, makers), (current, []))
+        for stale in ("", "1", "1\n\nI\n\nby hand", "1\n\n I"):
+            self.assertEqual(from_code().renew(page.format(stale), makers), (current, ["one"]), stale)
+        self.assertEqual(from_code().renew(".. from code: two\n.. end of two\n", makers)[1], ["two"])
+
+    def test_marks(self) -> None:
+        """A part that nobody makes, or that does not end, is not passed over."""
+        makers = {"one": lambda: ["1"]}
+        for page, why in (
+            (".. from code: two\n\n.. end of two\n", "no part is called 'two'; those that are: one"),
+            (
+                ".. from code: one\n\n1\n\n.. end of two\n",
+                r"'\.\. from code: one' is not followed by '\.\. end of one'",
+            ),
+        ):
+            with self.assertRaisesRegex(ValueError, why):
+                from_code().renew(page, makers)
+
+    def run_program(self, *arguments: str) -> tuple[int, str]:
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed):
+            status = from_code().main(arguments, Path(self.folder))
+        return status, printed.getvalue()
+
+    def test_program(self) -> None:
+        """The program tells of stale pages, and with ``--check`` writes nothing."""
+        self.folder = self.mktemp()
+        path = os.path.join(self.folder, "reference", "errors.rst")
+        os.makedirs(os.path.dirname(path))
+        current = read_page("docs/reference/errors.rst")
+        stale = current.replace("PongTimeout ", "Timeout ")
+        self.assertNotEqual(stale, current)
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(stale)
+        status, printed = self.run_program("--check")
+        self.assertEqual(status, 1)
+        self.assertEqual(
+            printed, f"{os.path.relpath(path)}: error-tree is stale\nto renew them: python docs/from_code.py\n"
+        )
+        self.assertEqual(read_page(os.path.abspath(path)), stale)
+        self.assertEqual(self.run_program(), (0, f"{os.path.relpath(path)}: error-tree is renewed\n"))
+        self.assertEqual(read_page(os.path.abspath(path)), current)
+        self.assertEqual(self.run_program("--check"), (0, ""))
 
     def test_states(self) -> None:
-        """All states are in the tables, with a meaning, and all transitions in the drawings."""
-        for side, table in (("server", states.SERVER), ("client", states.CLIENT)):
-            meanings = self.part(f"{side}-states")
-            drawing = self.part(f"{side}-drawing")
+        """All states have a meaning, and all transitions are in the drawings."""
+        makers = {name: maker for name, maker in from_code().PARTS.items() if isinstance(maker, partial)}
+        tables = {name: maker.args[0] for name, maker in makers.items() if maker.func is from_code()._states}
+        self.assertIs(tables["server-states"], states.SERVER)
+        self.assertIs(tables["client-states"], states.CLIENT)
+        for name, table in tables.items():
+            text = part(name)
             for state, acts in table.items():
-                self.assertRegex(meanings, rf"\* - {state.name}\n     - \w")
+                self.assertRegex(text, rf"\* - {state.name}\n     - \w")
+                drawn = re.search(rf"(?m)^    {state.name}\n((?:      .*\n)+)", text)
+                assert drawn is not None
+                if set(acts.values()) <= {state}:
+                    self.assertEqual(drawn[1].strip(), "(the end)")
+                    continue
+                self.assertEqual(drawn[1].count("\n"), len(acts))
                 for act, following in acts.items():
-                    if act is not states.Act.CLOSE:
-                        where = r"\(stays\)" if following is state else following.name
-                        self.assertRegex(drawing, rf"(?s) {state.name}\n.*-- {act.value} -+> {where}\n")
+                    where = r"\(stays\)" if following is state else following.name
+                    label = re.escape(act.value if isinstance(act.value, str) else act.name)
+                    self.assertRegex(drawn[1], rf"-- {label} -+> {where}\n")
+
+    def test_any_table(self) -> None:
+        """A table of other states is drawn, too, and an end that has no act."""
+        text = "\n".join(from_code()._states({Step.FIRST: {Move.GO_ON: Step.LAST}, Step.LAST: {}}))
+        self.assertIn("    FIRST\n      `-- GO_ON --> LAST\n    LAST\n      (the end)\n", text)
+        self.assertIn("   * - FIRST\n     - Where it begins, in two lines.\n", text)
 
     def test_errors(self) -> None:
-        tree = self.part("errors")
+        """All errors are in the tree, and each is explained."""
         for name in sodiumtwist.__all__:
             kind = getattr(sodiumtwist, name)
             if inspect.isclass(kind) and issubclass(kind, sodiumtwist.SodiumError):
-                self.assertIn(name, tree)
+                self.assertIn(name, part("error-tree"))
+                assert kind.__doc__ is not None
+                first = inspect.cleandoc(kind.__doc__).splitlines()[0]
+                self.assertIn(f"{name}`\n     - {first}\n", part("error-meanings"))
 
     def test_raised(self) -> None:
         """What docstrings of the core and of what applications import say is raised stands on the page of errors."""
-        known = self.part("errors") + read_page("docs/reference/errors.rst")
+        known = read_page("docs/reference/errors.rst")
         count = 0
         for path in PACKAGE.rglob("*.py"):
             if name_of(path) in FOLDERS["programs"].split():
@@ -174,11 +264,56 @@ class FromCodeTests(SynchronousTestCase):
 
     def test_help(self) -> None:
         """The help is that of the commands."""
-        self.assertIn("      --delete            take the login out", self.part("help-sodiumtwist"))
-        self.assertIn("-t, --to=", self.part("help-twistd-sodium-tunnel"))
+        self.assertIn("      --delete            take the login out", part("help-sodiumtwist"))
+        self.assertIn("-t, --to=", part("help-twistd-sodium-tunnel"))
 
     def test_interfaces(self) -> None:
-        self.assertIn(".. py:method:: remember(fingerprint)", self.part("IReplayMemory"))
+        self.assertIn("   .. py:method:: remember(fingerprint)\n", part("admission"))
+
+    def test_signatures(self) -> None:
+        """Parameters are those of the code, and defaults are written as they are there."""
+        for name, signature in (
+            ("keys", '.. py:function:: parse_key(text, what="key")\n'),
+            ("keys", "   .. py:method:: from_hex(text)\n      :classmethod:\n"),
+            ("requests", '(reactor, endpoint, server_key, login="", passphrase="", *, early=False, '),
+            ("pdus", "draw=random.random, concurrency=CONCURRENCY, "),
+            ("limits", "Limits(connections=10_000, "),
+            ("events", '(login, passphrase, public_key, fingerprint=b"")\n'),
+            ("connection", "   .. py:property:: state\n"),
+            ("errors", ".. py:exception:: SodiumError\n"),
+        ):
+            self.assertIn(signature, part(name))
+
+    def test_fields(self) -> None:
+        """What ``field()`` says of a dataclass's field is no default, unless it is one."""
+        self.assertEqual(from_code()._fields(Fields), "plain, shown=(1, 2), made=list(), hidden=None")
+
+    def test_members(self) -> None:
+        """Names are left out, or put first, that are there."""
+        for name, members in from_code().MEMBERS.items():
+            kind = getattr(sodiumtwist, name, None) or getattr(connection, name)
+            for member in (*members.first, *members.without):
+                self.assertTrue(hasattr(kind, member), f"{name}.{member}")
+
+
+class Step(Enum):
+    #: Where it begins,
+    #: in two lines.
+    FIRST = auto()
+    #: Where it ends.
+    LAST = auto()
+
+
+class Move(Enum):
+    GO_ON = auto()
+
+
+@dataclass
+class Fields:
+    plain: int = field(repr=False)
+    shown: tuple[int, ...] = (1, 2)
+    made: list[int] = field(default_factory=list)
+    hidden: None = field(default=None, repr=False)
 
 
 class UnitTests(ProcessTestCase):

@@ -31,6 +31,13 @@ NO_LIMITS = {
         core.v1.messages.ENCRYPTED_HEADER_SIZE core.v1.messages.PDU_OVERHEAD
         transfer.acknowledgements.ACKNOWLEDGEMENT_SIZE
     """,
+    "reasons not to read, which are summed up": """
+        protocol.reading.APPLICATION protocol.reading.WRITING protocol.reading.LOGIN protocol.reading.OVER
+    """,
+    "tags of secretstream's messages": """
+        core.v1.secretstream.TAG_MESSAGE core.v1.secretstream.TAG_REKEY core.v1.secretstream.TAG_FINAL
+    """,
+    "no limit where one is asked for": "core.base.ALL",
     "the size of a hash": "core.v1.handshake.FINGERPRINT_SIZE",
     "the marks of a database": """
         admission.replay_database.APPLICATION_ID admission.replay_database.SCHEMA_VERSION

@@ -18,7 +18,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from fuzz import client_handshake, run, server_handshake, streams
 from fuzz.run import TARGETS
 from sodiumtwist.core import base
-from sodiumtwist.core.v1 import messages
+from sodiumtwist.core.v1 import messages, records
 
 ROOT = Path(__file__).parent.parent
 CORPUS = ROOT / "fuzz" / "corpus"
@@ -89,7 +89,7 @@ class FindingTests(SynchronousTestCase):
         self.patch(messages, "_text_bytes", self.broken)
         self.assert_found(server_handshake)
         self.assert_found(client_handshake)
-        self.patch(base, "unpack_timestamp", self.broken)
+        self.patch(records, "unpack_timestamp", self.broken)
         self.assert_found(streams)
 
     def test_other_judgements(self) -> None:

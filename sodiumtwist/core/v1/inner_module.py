@@ -4,7 +4,7 @@ Secretstreams on buffers of our own, over PyNaCl's inner module. Every PDU passe
 Messages are opened where they lie, and sealed into one scratch buffer a thread, which they leave as ``bytes`` with
 one copy.
 
-:raises ImportError: where there is no such module.
+Importing this fails where PyNaCl has no such module.
 """
 
 from __future__ import annotations
