@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import random
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -85,7 +84,7 @@ class Keepalive:
         self.heard_at = now
         self._blocked_at: float | None = None
         self._reading_paused = False
-        self._pings: deque[float] = deque()
+        self._pings: list[float] = []
 
     def authenticated(self, now: float) -> None:
         """The handshake is over. The time for it no longer counts; PINGs and inactivity begin to."""
@@ -139,7 +138,7 @@ class Keepalive:
         if not self._pings:
             raise UnexpectedPDU("a PONG that no PING asked for")
         # A PONG names no PING; the stream keeps the order, so this one answers the oldest.
-        return now - self._pings.popleft()
+        return now - self._pings.pop(0)
 
     def deadline(self) -> float:
         """

@@ -11,7 +11,6 @@ received bytes to the application, the timer, PINGs, and how it ends.
 from __future__ import annotations
 
 import weakref
-from collections import deque
 from collections.abc import Callable
 
 from twisted.internet.defer import Deferred, fail
@@ -65,11 +64,6 @@ class SodiumProtocol(Protocol):
     _error: BaseException | None = None
     # Events are being taken: what is sent waits, and what changes is looked at when they are.
     _pumping = False
-    # The hello was sent in this read, and the transport may not have it yet.
-    _greeting = False
-    # It is not known yet whom the transport speaks for: that of a proxy says so with its first bytes.
-    _unplaced = False
-    _unread_pongs = 0
     # Each end has its own from connectionMade() on. This one says that there is no transport yet.
     _lifecycle = Lifecycle()
 
@@ -216,7 +210,7 @@ class SodiumProtocol(Protocol):
         """Begin; ``authenticated`` comes later."""
         self._clock: IReactorTime = self.factory.clock
         # One for each PING on its way: the Deferred to tell, or None for those of our own.
-        self._pings: deque[Deferred[float] | None] = deque()
+        self._pings: list[Deferred[float] | None] = []
         self._lifecycle = Lifecycle()
         self._reading = Reading()
         self._producers = Producers()
@@ -239,7 +233,8 @@ class SodiumProtocol(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         """Bytes came, cut anywhere."""
-        if self._unplaced:
+        if self._below.unplaced:
+            self._below.unplaced = False
             self._find_place()
         if self._lifecycle.over:
             if self._farewell is not None:
@@ -287,7 +282,7 @@ class SodiumProtocol(Protocol):
         if self._error is not None:
             reason = Failure(self._error)
         self.is_authenticated = False
-        pings, self._pings = self._pings, deque()
+        pings, self._pings = self._pings, []
         for ping in pings:
             if ping is not None:
                 ping.errback(reason)
@@ -345,7 +340,7 @@ class SodiumProtocol(Protocol):
         except Exception as error:
             self._application_failed(Failure(), error)
         finally:
-            self._pumping = self._greeting = outbox.corked = False
+            self._pumping = outbox.corked = outbox.greeting = False
             if connection.queued:
                 outbox.flush()
         if self._lifecycle.stage is not _OPEN:
@@ -365,7 +360,7 @@ class SodiumProtocol(Protocol):
         if isinstance(event, PingReceived):
             self._answer_ping()
         elif isinstance(event, PongReceived):
-            ping = self._pings.popleft()
+            ping = self._pings.pop(0)
             if ping is not None:
                 ping.callback(event.latency)
 
@@ -388,8 +383,8 @@ class SodiumProtocol(Protocol):
 
     def _answer_ping(self) -> None:
         if self._outbox.blocked:
-            self._unread_pongs += 1
-            if self._unread_pongs > PONG_LIMIT:
+            self._outbox.unread_pongs += 1
+            if self._outbox.unread_pongs > PONG_LIMIT:
                 raise WindowExceeded(f"the peer sends PINGs and left {PONG_LIMIT} PONGs unread")
         self._connection.send_pong(self.factory.wall_clock())
         self._outbox.send()
@@ -438,7 +433,6 @@ class SodiumProtocol(Protocol):
     def _writing_unblocked(self) -> None:
         outbox = self._outbox
         outbox.unblock()
-        self._unread_pongs = 0
         if self._lifecycle.over:
             self._go_on_closing()
             return

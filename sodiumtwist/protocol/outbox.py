@@ -31,6 +31,8 @@ class Outbox:
     :ivar at_once: how many bytes may go to the socket without the reactor, until it calls us again.
     :ivar allowance: what ``at_once`` is each time the reactor calls us; 0 where the transport is no bare socket.
     :ivar blocked: whether the transport takes no more.
+    :ivar greeting: whether a hello was sent in the read that is worked on, so that the transport may not have it yet.
+    :ivar unread_pongs: how many PONGs were sent since the transport takes no more.
     :ivar error: what broke the connection while it was written to.
     :ivar left_unsent: whether something was left when the transport ended.
     """
@@ -45,14 +47,17 @@ class Outbox:
         "corked",
         "early_limit",
         "error",
+        "greeting",
         "left_unsent",
         "limit",
+        "unread_pongs",
     )
 
     def __init__(self, connection: ServerConnection | ClientConnection, below: TransportBelow) -> None:
         self._connection = connection
         self._below = below
-        self._flushing = self.blocked = self.corked = self.left_unsent = False
+        self._flushing = self.blocked = self.corked = self.greeting = self.left_unsent = False
+        self.unread_pongs = 0
         self.error: ConnectionLost | None = None
         bare = below.is_bare_socket
         self.limit = self.early_limit = SOCKET_CORK_LIMIT if bare else CORK_LIMIT
@@ -96,6 +101,7 @@ class Outbox:
     def unblock(self) -> None:
         """The transport takes more again, and the reactor has called us."""
         self.blocked = False
+        self.unread_pongs = 0
         self.at_once = self.allowance
 
     def close_gate(self) -> None:

@@ -59,11 +59,10 @@ class SodiumServerProtocol(SodiumProtocol):
     def connectionMade(self) -> None:
         self.factory.connections.add(self)
         super().connectionMade()
-        self._unplaced = speaks_for_others(self.transport)
+        self._below.unplaced = speaks_for_others(self.transport)
         self._turn_away(self.factory.admission.arrived(self))
 
     def _find_place(self) -> None:
-        self._unplaced = False
         self._turn_away(self.factory.admission.note_address(self))
 
     @staticmethod
@@ -134,7 +133,7 @@ class SodiumServerProtocol(SodiumProtocol):
     def _let_in(self, peer: Peer) -> None:
         factory = self.factory
         if self._connection.undecided:
-            self._greeting = True
+            self._outbox.greeting = True
             prove = factory.authorized_keys is not None
             self._connection.accept(self._clock.seconds(), factory.message, prove)
             self._outbox.flush()  # it does not wait for what the application does first
@@ -191,10 +190,10 @@ class SodiumServerProtocol(SodiumProtocol):
 
         :param error: what ``connection_lost`` shall give as the reason.
         """
-        if not self._greeting or self._lifecycle.over:
+        if not self._outbox.greeting or self._lifecycle.over:
             super().abort(error)
             return
-        self._greeting = False
+        self._outbox.greeting = False
         self._connection.drop_unsent()
         self._close(error or ConnectionAborted(), REFUSED_CLOSING_TIME)
 

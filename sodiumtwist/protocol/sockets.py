@@ -54,12 +54,14 @@ class TransportBelow:
 
     :param transport: a socket's, TLS's, or one of ours.
     :ivar transport: it.
+    :ivar unplaced: whether it is not known yet for whom it speaks: a proxy's says so with its first bytes.
     """
 
-    __slots__ = ("_gated", "transport")
+    __slots__ = ("_gated", "transport", "unplaced")
 
     def __init__(self, transport: IStreamTransport) -> None:
         self.transport = transport
+        self.unplaced = False
         self._gated = False
 
     @property
