@@ -6,7 +6,7 @@ meanwhile, it does to all of them. Medians are printed, and ratios with the smal
 All traffic stays on loopback addresses. All payloads come from one seed.
 
 =================  ================================================================================
-``crypto``         secretstream through ``core.secretstream``, beside libsodium itself
+``crypto``         secretstream through ``core.v1.records``, beside libsodium itself
 ``core``           bytes to events and back, without sockets
 ``bulk``           from a client's process to a server's, until that has confirmed every byte
 ``serial``         100-byte requests, one at a time

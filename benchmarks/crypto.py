@@ -128,8 +128,8 @@ def _our_pull(stream_header: bytes) -> Callable[[bytes, int], bytes]:
     return open_pdu
 
 
-PUSH = {"core.secretstream": _our_push, "libsodium itself": _libsodium_push, "nacl.bindings": _bindings_push}
-PULL = {"core.secretstream": _our_pull, "libsodium itself": _libsodium_pull, "nacl.bindings": _bindings_pull}
+PUSH = {"core.v1.records": _our_push, "libsodium itself": _libsodium_push, "nacl.bindings": _bindings_push}
+PULL = {"core.v1.records": _our_pull, "libsodium itself": _libsodium_pull, "nacl.bindings": _bindings_pull}
 
 
 def push_rate(begin: Callable[[], tuple[bytes, Callable[[bytes, bytes], object]]], body: bytes, count: int) -> float:

@@ -132,7 +132,7 @@ class CoreWorkTests(WorkTestCase):
         self.assert_each(work.calls, 18)
 
     def test_receiving_one_by_one(self) -> None:
-        """Likewise when each comes in a read of its own."""
+        """Few calls, too, when each comes in a read of its own."""
         client, server = open_pair()
         wire = [wire_of(client.send_data, bytes(100)) for _ in range(MANY)]
         with Work() as work:

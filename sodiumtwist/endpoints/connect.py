@@ -62,7 +62,7 @@ def connect(
     :param endpoint: a client endpoint or its string, for instance ``tcp:host:5555``.
     :param server_key: the server's public key, 32 bytes; :func:`parse_key` reads 64 hex digits.
     :param login: up to 128 bytes of UTF-8, no NUL.
-    :param passphrase: likewise.
+    :param passphrase: up to 128 bytes of UTF-8, no NUL.
     :param early: do not wait for the server's hello.
     :param limit: how many requests may be unanswered at once.
     :param pair: the client's key pair, for servers that know its public key; ``None`` makes a fresh one.

@@ -40,7 +40,8 @@ class SodiumServerEndpoint:
     :param pair: the server's key pair.
     :param checker: decides on logins; this and what follows are as in
         :class:`~sodiumtwist.protocol.factories.SodiumServerFactory`.
-    :raises LocalProtocolError: likewise.
+    :raises LocalProtocolError: for a message that does not fit its field, and when neither ``checker`` nor
+        ``authorized_keys`` is given.
     """
 
     def __init__(
@@ -93,7 +94,7 @@ class SodiumClientEndpoint:
     :param endpoint: where to connect.
     :param server_key: the server's public key, 32 bytes.
     :param login: up to 128 bytes of UTF-8, no NUL.
-    :param passphrase: likewise.
+    :param passphrase: up to 128 bytes of UTF-8, no NUL.
     :param pair: the client's key pair, for servers that know its public key; ``None`` makes a fresh one
         for each connection.
     :param timeouts: the deadlines; the default is ``Timeouts()``.

@@ -61,8 +61,8 @@ class Conversation:
 
     :ivar to_server: the PDUs that the server received; each gave one event.
     :ivar server_events: those events.
-    :ivar to_client: likewise.
-    :ivar client_events: likewise.
+    :ivar to_client: the PDUs that the client received.
+    :ivar client_events: the events of those.
     """
 
     def __init__(self, sayings: Sequence[Saying]) -> None:

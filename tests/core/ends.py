@@ -76,7 +76,7 @@ class End(Generic[C]):
     :ivar come: all that were ever on the way to it, as they were sent.
     :ivar ended: whether the end of its input comes behind them.
     :ivar said: type and content of each PDU that it sent.
-    :ivar heard: likewise, that it received.
+    :ivar heard: type and content of each PDU that it received.
     :ivar pings: when its unanswered PINGs left.
     :ivar owed: how many PONGs it owes.
     :ivar heard_at: when what it last received came, ``None`` before it is open.

@@ -217,7 +217,7 @@ class PlainServer:
     A server by hand.
 
     :ivar push: what it sends with, when it has read CLIENT_AUTH.
-    :ivar pull: what it receives with, likewise.
+    :ivar pull: what it receives with, when it has read CLIENT_AUTH.
     """
 
     push: PlainPush

@@ -28,7 +28,7 @@ PAYLOADS = st.one_of(
 SAYINGS = st.lists(st.one_of(PAYLOADS, st.none()), min_size=1, max_size=4)
 #: Bytes that a transport delivers at once, ``None`` for all there are.
 PIECES = st.one_of(st.none(), st.integers(1, 64), st.integers(1, 500))
-#: Events that are taken at once, likewise.
+#: Events that are taken at once, ``None`` for all there are.
 PATIENCE = st.one_of(st.none(), st.none(), st.integers(0, 2))
 
 

@@ -213,7 +213,7 @@ class ResponderTests(SynchronousTestCase):
         self.assertEqual(desk.cancelled, [b"first"])
 
     def test_coroutine_raises(self) -> None:
-        """A coroutine that raises closes the connection likewise."""
+        """A coroutine that raises closes the connection, as any failure does."""
 
         async def respond(peer: Peer, payload: bytes) -> bytes:
             raise ZeroDivisionError("oops")

@@ -51,7 +51,7 @@ class BrokenTests(ProcessTestCase):
         self.assert_partial(server)
 
     def test_client_terminated(self) -> None:
-        """SIGTERM likewise, with its own status."""
+        """SIGTERM interrupts it, too, with a status of its own."""
         server, client = self.begin()
         self.assertEqual(client.stop(signal.SIGTERM), 143)
         self.assert_partial(server)
