@@ -129,7 +129,7 @@ class CoreWorkTests(WorkTestCase):
             for _ in server.receive_data(wire, NOW):
                 pass
         self.assertEqual((work.c[PUSH], work.c[PULL]), (0, 2 * MANY))
-        self.assert_each(work.calls, 18)
+        self.assert_each(work.calls, 16)
 
     def test_receiving_one_by_one(self) -> None:
         """Few calls, too, when each comes in a read of its own."""
@@ -140,7 +140,7 @@ class CoreWorkTests(WorkTestCase):
                 for _ in server.receive_data(data, NOW):
                     pass
         self.assertEqual(work.c[PULL], 2 * MANY)
-        self.assert_each(work.calls, 27)
+        self.assert_each(work.calls, 18)
 
     def test_memory_of_sending(self) -> None:
         """A DATA takes the memory of its bytes for the wire once."""
@@ -196,7 +196,7 @@ class TransportWorkTests(WorkTestCase):
             pair.round_trip()
         self.assertEqual(len(self.successResultOf(answered)), MANY)
         self.assertEqual((work.c[PUSH], work.c[PULL]), (4 * MANY, 4 * MANY))
-        self.assert_each(work.calls, 103)
+        self.assert_each(work.calls, 95)
 
     def test_no_time_for_data(self) -> None:
         """The clock is looked at once a read, of which there are two here, and DATA sets no timer."""
