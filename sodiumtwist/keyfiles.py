@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 import shlex
 
-from .admission.watched import others_can_read
+from .admission.files import others_can_read
 from .core.errors import InvalidKey, LocalProtocolError
 from .core.keys import KeyPair
 

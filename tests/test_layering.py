@@ -36,8 +36,8 @@ FOLDERS = {
     "describe": "describe  interfaces",
     # Who may come in.
     "admission": """
-        admission.watched  admission.checkers  admission.authorized  admission.passwords  admission.argon2
-        admission.replays  admission.replay_database  admission.failed_logins  admission.limits
+        admission.files  admission.watched  admission.checkers  admission.authorized  admission.passwords
+        admission.argon2  admission.replays  admission.replay_database  admission.failed_logins  admission.limits
         admission.decision
         admission
     """,

@@ -23,7 +23,7 @@ from nacl.exceptions import InvalidkeyError
 
 from ..core.credentials import pack_text
 from ..core.errors import LocalProtocolError
-from .watched import LIST_FILE_LIMIT, check_file, open_at_once
+from .files import LIST_FILE_LIMIT, check_file, open_at_once
 
 #: The least memory that Argon2 can work with, in KiB.
 MEMORY_LEAST = 8

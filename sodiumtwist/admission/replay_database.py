@@ -24,8 +24,8 @@ from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
 
 from ..core.errors import LocalProtocolError
+from .files import check_file
 from .replays import IReplayMemory, _LimitedMemory
-from .watched import check_file
 
 #: ``Sodm``. It stands in the header of the file and tells our databases from others.
 APPLICATION_ID = 0x536F646D

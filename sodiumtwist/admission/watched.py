@@ -6,53 +6,19 @@ from __future__ import annotations
 
 import os
 import shlex
-import stat
 import time
 from collections.abc import Callable
-from typing import BinaryIO, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from twisted.logger import Logger
 
 from ..core.errors import LocalProtocolError, SodiumError
-
-#: The largest size of such a file in bytes. So much is read and parsed in some hundredths of a second, in which the
-#: reactor stands still.
-LIST_FILE_LIMIT = 1 << 20
+from .files import LIST_FILE_LIMIT, check_file, open_at_once, others_can_read
 
 #: Nanoseconds in which two changes of a file can bear the same time: file systems have coarse clocks.
 TIMESTAMP_RESOLUTION = 2_000_000_000
 
 Value = TypeVar("Value")
-
-
-def others_can_read(mode: int) -> bool:
-    """Tell whether a file of this mode can be read by its group or by anybody."""
-    return bool(mode & (stat.S_IRGRP | stat.S_IROTH))
-
-
-def check_file(path: str, mode: int, what: str) -> None:
-    """
-    Check that a file is a regular one, and that only its owner can change it.
-
-    :param path: of the file.
-    :param mode: as ``stat`` gives it.
-    :param what: what the error calls the file.
-    :raises LocalProtocolError: when it is no regular file, or others can write to it.
-    """
-    if not stat.S_ISREG(mode):
-        raise LocalProtocolError(f"the {what} {path} is no regular file")
-    if mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise LocalProtocolError(f"others can write to the {what} {path}; run: chmod go-w {shlex.quote(path)}")
-
-
-def open_at_once(path: str) -> BinaryIO:
-    """
-    Open a file for reading. A FIFO is opened without waiting for its writer, and :func:`check_file` then refuses it:
-    to wait would stop the reactor.
-
-    :raises OSError: when it can't be opened.
-    """
-    return open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))
 
 
 class WatchedFile(Generic[Value]):

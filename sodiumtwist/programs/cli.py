@@ -16,6 +16,7 @@ from twisted.internet.endpoints import clientFromString
 from twisted.python import usage
 
 from ..admission.checkers import DEFAULT_PASSPHRASE
+from ..admission.files import others_can_read
 from ..admission.passwords import (
     check_login,
     delete_password,
@@ -24,7 +25,6 @@ from ..admission.passwords import (
     set_password,
     verify_passphrase,
 )
-from ..admission.watched import others_can_read
 from ..core.errors import SodiumError
 from ..core.keys import KeyPair, parse_key
 from ..describe import describe_bad_endpoint, describe_os_error

@@ -11,7 +11,8 @@ from twisted.logger import LogLevel, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from sodiumtwist import InvalidKey, LocalProtocolError
-from sodiumtwist.admission.watched import LIST_FILE_LIMIT, TIMESTAMP_RESOLUTION, WatchedFile
+from sodiumtwist.admission.files import LIST_FILE_LIMIT
+from sodiumtwist.admission.watched import TIMESTAMP_RESOLUTION, WatchedFile
 
 from ..logs import logged
 
