@@ -24,9 +24,9 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.endpoints import clientFromString
 
 from sodiumtwist import SodiumClientFactory
-from sodiumtwist.admission.checkers import DEFAULT_LOGIN, DEFAULT_PASSPHRASE
 from sodiumtwist.core.keepalive import Timeouts
 from sodiumtwist.core.keys import parse_key
+from sodiumtwist.programs.options import DEFAULT_LOGIN, DEFAULT_PASSPHRASE
 from sodiumtwist.transfer.sender import UploadSender
 from sodiumtwist.transfer.sources import open_source
 

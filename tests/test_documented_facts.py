@@ -13,7 +13,7 @@ import sodiumtwist
 from sodiumtwist.admission import argon2
 from sodiumtwist.core.v1 import messages
 from sodiumtwist.endpoints.strings import CLIENT_KEYWORDS, SERVER_KEYWORDS
-from sodiumtwist.programs import running
+from sodiumtwist.programs import exits
 from sodiumtwist.protocol import requests
 from sodiumtwist.transfer.acknowledgements import ACKNOWLEDGEMENT_SIZE, acknowledgement
 
@@ -25,7 +25,7 @@ class FactTests(SynchronousTestCase):
 
     def test_exit_statuses(self) -> None:
         listed = [int(row[0]) for row in rows("docs/reference/sodiumtwist.rst")]
-        known = [getattr(running, name) for name in dir(running) if name.startswith("EXIT_")]
+        known = [getattr(exits, name) for name in dir(exits) if name.startswith("EXIT_")]
         ended = [128 + number for number in (signal.SIGHUP, signal.SIGTERM)]
         self.assertEqual(listed, sorted([0, *known, *ended]))
 

@@ -43,8 +43,8 @@ NO_LIMITS = {
         admission.replay_database.APPLICATION_ID admission.replay_database.SCHEMA_VERSION
     """,
     "exit statuses, which the page on sodiumtwist has": """
-        programs.running.EXIT_USAGE programs.running.EXIT_NOT_CONNECTED programs.running.EXIT_REFUSED
-        programs.running.EXIT_BROKEN programs.running.EXIT_INTERRUPTED programs.running.EXIT_OUTPUT_GONE
+        programs.exits.EXIT_USAGE programs.exits.EXIT_NOT_CONNECTED programs.exits.EXIT_REFUSED
+        programs.exits.EXIT_BROKEN programs.exits.EXIT_INTERRUPTED programs.exits.EXIT_OUTPUT_GONE
     """,
 }
 
@@ -131,7 +131,7 @@ class LimitTests(SynchronousTestCase):
             if name.startswith("--"):
                 options = Options()
                 options.parseOptions([name, "7"])
-                self.assertEqual(getattr(options["timeouts"], argument), 7, name)
+                self.assertEqual(getattr(options.settings.timeouts, argument), 7, name)
             elif setting := re.fullmatch(r"argon2:FILE:(\w+)=", name):
                 self.assertEqual(
                     inspect.signature(argon2.Argon2File).parameters[setting[1]].default, self.value(f"``{where}``")

@@ -60,8 +60,9 @@ FOLDERS = {
     "package": "testing  __init__",
     # Programs.
     "programs": """
-        programs.output  programs.descriptors  programs.options  programs.listening  programs.services
-        programs.tap  programs.tunneltap  programs.running  programs.commands  programs.demo  programs.cli
+        programs.output  programs.exits  programs.settings  programs.options
+        programs.descriptors  programs.listening  programs.services  programs.tap  programs.tunneltap
+        programs.running  programs.keys  programs.passwd  programs.commands  programs.demo  programs.cli
         programs  __main__
     """,
 }

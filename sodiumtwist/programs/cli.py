@@ -1,40 +1,23 @@
 """
-The command ``sodiumtwist``: its command line. What the subcommands that talk to a server do is in
-:mod:`sodiumtwist.programs.commands`.
+The command ``sodiumtwist``: its command line. What a command does is in a module that is imported when the command
+runs: Twisted's reactor alone takes longer than a whole ``keygen``.
 """
 
 from __future__ import annotations
 
-import getpass
 import os
-import stat
 import sys
-import warnings
-from typing import Any
 
-from twisted.internet.endpoints import clientFromString
 from twisted.python import usage
 
-from ..admission.checkers import DEFAULT_PASSPHRASE
-from ..admission.files import others_can_read
-from ..admission.passwords import (
-    check_login,
-    delete_password,
-    hash_passphrase,
-    read_passwords,
-    set_password,
-    verify_passphrase,
-)
+from ..core.credentials import pack_text
 from ..core.errors import SodiumError
-from ..core.keys import KeyPair, parse_key
-from ..describe import describe_bad_endpoint, describe_os_error
-from ..keyfiles import read_key_file, read_passphrase, read_passphrase_file, write_key_file
-from ..protocol.factories import SodiumClientFactory
-from .commands import ping, send
-from .demo import demo
-from .options import CLIENT_FILES, CLIENT_PARAMETERS, ProgramOptions, read_identity
+from ..core.keys import check_server_key, parse_key
+from ..describe import describe_os_error
+from .exits import EXIT_INTERRUPTED, EXIT_OUTPUT_GONE, EXIT_USAGE, CommandFailed
+from .options import CLIENT_FILES, CLIENT_PARAMETERS, ProgramOptions, read_credentials
 from .output import discard_standard_output, flush_standard_output, print_error
-from .running import EXIT_INTERRUPTED, EXIT_OUTPUT_GONE, EXIT_REFUSED, EXIT_USAGE, CommandFailed, run
+from .settings import ConnectSettings, Credentials, PasswdSettings, PingSettings, SendSettings
 
 DEFAULT_CONNECT = "tcp:127.0.0.1:5555"
 
@@ -93,20 +76,9 @@ class KeygenOptions(CommandOptions):
         take_arguments(arguments, 0)
 
     def execute(self) -> None:
-        pair = KeyPair.generate()
-        if self["output"] is None:
-            if sys.stdout is None:
-                raise usage.UsageError("standard output is closed, and the private key would be lost; use --output")
-            mode = os.fstat(1).st_mode
-            if stat.S_ISREG(mode) and others_can_read(mode):
-                print_error("warning: others can read the file that the private key goes to; use --output FILE")
-            print(f"private key: {pair.secret.hex()}")
-        else:
-            try:
-                write_key_file(self["output"], pair)
-            except FileExistsError:
-                raise usage.UsageError(f"{self['output']} exists and is not overwritten; choose another name") from None
-        print(f"public key: {pair.public.hex()}")
+        from .keys import keygen
+
+        keygen(self["output"])
 
 
 class PubkeyOptions(CommandOptions):
@@ -122,11 +94,19 @@ class PubkeyOptions(CommandOptions):
         (self["path"],) = take_arguments(arguments, 1)
 
     def execute(self) -> None:
-        print(read_key_file(self["path"]).public.hex())
+        from .keys import pubkey
+
+        pubkey(self["path"])
 
 
 class PasswdOptions(CommandOptions):
-    """``sodiumtwist passwd``"""
+    """
+    ``sodiumtwist passwd``
+
+    :ivar settings: once parsed.
+    """
+
+    settings: PasswdSettings
 
     synopsis = "passwd [options] FILE LOGIN"
     purpose = (
@@ -150,54 +130,32 @@ class PasswdOptions(CommandOptions):
         """Takes the file and the login."""
         self["path"], self["login"] = take_arguments(arguments, 2, "FILE LOGIN")
 
-    def _passphrase(self) -> str:
-        if self["passphrase-file"] is not None:
-            passphrase, warning = read_passphrase_file(self["passphrase-file"])
-            if warning:
-                print_error(f"warning: {warning}")
-            return passphrase
-        passphrase = self._ask("Passphrase: ")
-        if not self["verify"] and self._ask("Again: ") != passphrase:
-            raise usage.UsageError("the two differ")
-        return passphrase
+    def postOptions(self) -> None:
+        """
+        Put together what was parsed.
 
-    def _ask(self, prompt: str) -> str:
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("error", getpass.GetPassWarning)
-                return getpass.getpass(prompt)
-        except getpass.GetPassWarning:
-            raise usage.UsageError("there is no terminal to ask for the passphrase; use --passphrase-file") from None
-        except EOFError:
-            raise usage.UsageError("no passphrase was typed") from None
-        except UnicodeDecodeError:
-            raise usage.UsageError("what was typed is not UTF-8") from None
-        except KeyboardInterrupt:
-            print(file=sys.stderr)
-            raise
+        :raises UsageError: for what excludes each other.
+        """
+        if self["delete"] and (self["verify"] or self["passphrase-file"]):
+            raise usage.UsageError("--delete goes alone")
+        self.settings = PasswdSettings(
+            self["path"], self["login"], bool(self["delete"]), bool(self["verify"]), self["passphrase-file"]
+        )
 
     def execute(self) -> None:
-        path, login = self["path"], self["login"]
-        if self["delete"]:
-            if self["verify"] or self["passphrase-file"]:
-                raise usage.UsageError("--delete goes alone")
-            delete_password(path, login)
-            print(f"deleted {ascii(login)}")
-        elif self["verify"]:
-            string = read_passwords(path).get(login)
-            if string is None or not verify_passphrase(string, self._passphrase().encode()):
-                raise CommandFailed(EXIT_REFUSED, "login or passphrase is wrong")
-            print("right")
-        else:
-            check_login(login)
-            if os.path.exists(path):
-                read_passwords(path)  # says what is wrong with it before anything is asked
-            changed = set_password(path, login, hash_passphrase(self._passphrase()))
-            print(f"{'changed' if changed else 'added'} {ascii(login)}")
+        from .passwd import passwd
+
+        passwd(self.settings)
 
 
 class ConnectOptions(CommandOptions):
-    """What the subcommands that connect to a server have in common."""
+    """
+    What the subcommands that connect to a server have in common.
+
+    :ivar settings: once parsed.
+    """
+
+    settings: ConnectSettings
 
     optParameters = [
         ["key", "k", None, "the server's public key, 64 hex digits (required)"],
@@ -206,43 +164,30 @@ class ConnectOptions(CommandOptions):
     ]
     compData = usage.Completions(optActions=CLIENT_FILES, mutuallyExclusive=[("passphrase", "passphrase-file")])
 
-    def postOptions(self) -> None:
+    def read_server(self) -> tuple[str, bytes, Credentials]:
         """
-        Check and read what the options name.
+        Check and read what the options say of the server and the client.
 
-        :raises UsageError: when something in it is wrong.
+        :return: the endpoint, the server's public key, and as whom to come.
+        :raises UsageError: when there is no key.
+        :raises OSError, SodiumError: when something is wrong with what they name.
         """
         if self["key"] is None:
             raise usage.UsageError("--key is missing: the server's public key, which the server logs when it starts")
-        self["server_key"] = parse_key(self["key"], "server's public key")
-        self["default-passphrase"] = False
-        self["passphrase"], warning = read_passphrase(
-            self["passphrase-file"], "--passphrase-file", self["passphrase"], "--passphrase"
-        )
+        server_key = parse_key(self["key"], "server's public key")
+        credentials, warning = read_credentials(self)
         if warning:
             print_error(f"warning: {warning}")
-        if self["passphrase"] is None:
-            self["passphrase"] = DEFAULT_PASSPHRASE
-            self["default-passphrase"] = True
-        self["pair"] = read_identity(self)
-        # Says what is wrong with any of them.
-        SodiumClientFactory(self["server_key"], self["user"], self["passphrase"])
-
-    def make_endpoint(self, reactor: Any) -> Any:
-        """
-        Make the endpoint to connect to.
-
-        :raises UsageError: when its string is not understood.
-        """
-        try:
-            return clientFromString(reactor, self["endpoint"])
-        except Exception as error:
-            line = describe_bad_endpoint("--endpoint", self["endpoint"], "tcp:HOST:5555", error)
-            raise usage.UsageError(line) from None
+        check_server_key(server_key)
+        pack_text("login", credentials.user)
+        pack_text("passphrase", credentials.passphrase)
+        return self["endpoint"], server_key, credentials
 
 
 class SendOptions(ConnectOptions):
     """``sodiumtwist send``"""
+
+    settings: SendSettings
 
     synopsis = "send --key PUBLICKEY [options] FILE"
     purpose = "Sends FILE (- for standard input) and ends when the server has confirmed all."
@@ -262,12 +207,25 @@ class SendOptions(ConnectOptions):
         """Takes the file."""
         (self["path"],) = take_arguments(arguments, 1)
 
+    def postOptions(self) -> None:
+        """
+        Check, read and put together what was parsed.
+
+        :raises UsageError, OSError, SodiumError: as :meth:`read_server`.
+        """
+        self.settings = SendSettings(*self.read_server(), self["path"], bool(self["quiet"]), bool(self["json"]))
+
     def execute(self) -> None:
-        run(send, self)
+        from .commands import send
+        from .running import run
+
+        run(send, self.settings)
 
 
 class PingOptions(ConnectOptions):
     """``sodiumtwist ping``"""
+
+    settings: PingSettings
 
     synopsis = "ping --key PUBLICKEY [options]"
     purpose = "Connects, sends PINGs and prints how long the answers took."
@@ -283,22 +241,32 @@ class PingOptions(ConnectOptions):
         take_arguments(arguments, 0)
 
     def postOptions(self) -> None:
-        super().postOptions()
+        """
+        Check, read and put together what was parsed.
+
+        :raises UsageError: for numbers that are none or out of range.
+        :raises OSError, SodiumError: as :meth:`read_server`.
+        """
+        server = self.read_server()
         try:
-            self["count"] = int(self["count"])
+            count = int(self["count"])
         except ValueError:
-            self["count"] = 0
-        if self["count"] < 1:
+            count = 0
+        if count < 1:
             raise usage.UsageError("--count takes a whole number from 1")
         try:
-            self["interval"] = float(self["interval"])
+            interval = float(self["interval"])
         except ValueError:
-            self["interval"] = -1
-        if not 0 <= self["interval"] <= INTERVAL_LIMIT:
+            interval = -1
+        if not 0 <= interval <= INTERVAL_LIMIT:
             raise usage.UsageError(f"--interval takes a number of seconds from 0 to {INTERVAL_LIMIT:g}")
+        self.settings = PingSettings(*server, count, interval)
 
     def execute(self) -> None:
-        run(ping, self)
+        from .commands import ping
+        from .running import run
+
+        run(ping, self.settings)
 
 
 class DemoOptions(CommandOptions):
@@ -317,7 +285,10 @@ class DemoOptions(CommandOptions):
         (self["path"],) = take_arguments(arguments, 1) if arguments else (None,)
 
     def execute(self) -> None:
-        run(demo, self)
+        from .demo import demo
+        from .running import run
+
+        run(demo, self["path"])
 
 
 class Options(CommandOptions):

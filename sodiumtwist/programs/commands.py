@@ -6,40 +6,61 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from tqdm import tqdm
 from twisted.internet import task
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.endpoints import clientFromString
 from twisted.internet.error import ConnectingCancelledError, ConnectionDone, ConnectionLost
+from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.python.failure import Failure
+from twisted.python.usage import UsageError
 
 from ..core.errors import AuthenticationFailed, AuthenticationTimeout, RemoteProtocolError
-from ..describe import describe_endpoint_error, describe_tls_error, printable
+from ..describe import describe_bad_endpoint, describe_endpoint_error, describe_tls_error, printable
 from ..protocol.client import SodiumClientProtocol
 from ..protocol.factories import SodiumClientFactory
 from ..transfer.sender import UploadSender
 from ..transfer.sources import open_source
-from .running import EXIT_BROKEN, EXIT_INTERRUPTED, EXIT_NOT_CONNECTED, EXIT_REFUSED, EXIT_USAGE, CommandFailed
+from .exits import EXIT_BROKEN, EXIT_INTERRUPTED, EXIT_NOT_CONNECTED, EXIT_REFUSED, EXIT_USAGE, CommandFailed
+from .settings import ConnectSettings, Credentials, PingSettings, SendSettings
 
 
-async def _connect(reactor: Any, endpoint: Any, options: Any, client: SodiumClientProtocol) -> None:
+def make_endpoint(reactor: Any, settings: ConnectSettings) -> IStreamClientEndpoint:
+    """
+    Make the endpoint to connect to.
+
+    :raises UsageError: when its string is not understood.
+    """
+    try:
+        endpoint: IStreamClientEndpoint = clientFromString(reactor, settings.endpoint)
+    except Exception as error:
+        line = describe_bad_endpoint("--endpoint", settings.endpoint, "tcp:HOST:5555", error)
+        raise UsageError(line) from None
+    return endpoint
+
+
+async def _connect(
+    reactor: Any, endpoint: IStreamClientEndpoint, settings: ConnectSettings, client: SodiumClientProtocol
+) -> None:
     """Connect a protocol to the server; it is not authenticated then."""
-    factory = SodiumClientFactory(
-        options["server_key"], options["user"], options["passphrase"], lambda: client, options["pair"], clock=reactor
-    )
+    us = settings.credentials
+    factory = SodiumClientFactory(settings.server_key, us.user, us.passphrase, lambda: client, us.pair, clock=reactor)
     try:
         await endpoint.connect(factory)
     except (CancelledError, ConnectingCancelledError):
         raise CancelledError() from None
     except Exception as error:
         why = describe_endpoint_error(error)
-        raise CommandFailed(EXIT_NOT_CONNECTED, f"cannot connect to {options['endpoint']}: {why}") from None
+        raise CommandFailed(EXIT_NOT_CONNECTED, f"cannot connect to {settings.endpoint}: {why}") from None
 
 
-def _explain_loss(options: Any, client: SodiumClientProtocol, reason: BaseException, done: str) -> CommandFailed:
+def _explain_loss(
+    settings: ConnectSettings, client: SodiumClientProtocol, reason: BaseException, done: str
+) -> CommandFailed:
     """
     Make the exit status and line of a connection that ended too early.
 
@@ -54,15 +75,15 @@ def _explain_loss(options: Any, client: SodiumClientProtocol, reason: BaseExcept
         if isinstance(reason, AuthenticationTimeout):
             why += "; wrong server key, or no server of this protocol"
         elif isinstance(reason, AuthenticationFailed):
-            why += "".join(f"; {hint}" for hint in _what_was_not_given(options))
-        return CommandFailed(EXIT_REFUSED, f"refused by {options['endpoint']}: {why}")
-    return CommandFailed(EXIT_NOT_CONNECTED, f"cannot connect to {options['endpoint']}: {why}")
+            why += "".join(f"; {hint}" for hint in _what_was_not_given(settings.credentials))
+        return CommandFailed(EXIT_REFUSED, f"refused by {settings.endpoint}: {why}")
+    return CommandFailed(EXIT_NOT_CONNECTED, f"cannot connect to {settings.endpoint}: {why}")
 
 
-def _what_was_not_given(options: Any) -> Iterator[str]:
-    if options["default-passphrase"]:
+def _what_was_not_given(credentials: Credentials) -> Iterator[str]:
+    if credentials.default_passphrase:
         yield "no passphrase was given, so the default one was tried"
-    if options["pair"] is None:
+    if credentials.pair is None:
         yield "no --identity was given, which a server with --authorized-keys asks for"
 
 
@@ -94,28 +115,39 @@ class Sent:
         return self.size / self.seconds if self.seconds else 0.0
 
 
-async def send_file(reactor: Any, endpoint: Any, options: Any) -> Sent:
+@contextmanager
+def _progress(size: int | None, quiet: bool) -> Iterator[Callable[[int], object]]:
+    """
+    Show a progress bar, on a terminal.
+
+    :param size: how many bytes there are, if that is known.
+    :return: what is to be called with each number of bytes that are done.
+    """
+    if quiet or sys.stderr is None or not sys.stderr.isatty():
+        yield lambda done: None
+        return
+    from tqdm import tqdm  # takes its time, which most runs by other programs can do without
+
+    with tqdm(total=size, unit="B", unit_scale=True, file=sys.stderr) as bar:
+        yield bar.update
+
+
+async def send_file(reactor: Any, settings: SendSettings) -> Sent:
     """
     Connect and send.
 
-    :param endpoint: the server's.
-    :param options: as :class:`~sodiumtwist.programs.cli.SendOptions` leaves them.
+    :raises UsageError: when the endpoint's string is not understood.
     :raises CommandFailed: when it did not go well, or was cancelled.
     """
+    endpoint = make_endpoint(reactor, settings)
     try:
-        source = open_source(options["path"], reactor)
+        source = open_source(settings.path, reactor)
     except OSError as error:
-        raise CommandFailed(EXIT_USAGE, f"cannot read {options['path']}: {error.strerror}") from None
-    with tqdm(
-        total=source.size,
-        unit="B",
-        unit_scale=True,
-        file=sys.stderr,
-        disable=bool(options["quiet"]) or sys.stderr is None or not sys.stderr.isatty(),
-    ) as bar:
-        client = UploadSender(source, bar.update)
+        raise CommandFailed(EXIT_USAGE, f"cannot read {settings.path}: {error.strerror}") from None
+    with _progress(source.size, settings.quiet) as progress:
+        client = UploadSender(source, progress)
         try:
-            await _connect(reactor, endpoint, options, client)
+            await _connect(reactor, endpoint, settings, client)
             await client.finished
         except CancelledError:
             await _abort(client, client.lost)
@@ -123,19 +155,19 @@ async def send_file(reactor: Any, endpoint: Any, options: Any) -> Sent:
         except CommandFailed:
             raise
         except OSError as error:
-            line = f"cannot read on in {options['path']}: {error.strerror}; {client.acknowledged} bytes acknowledged"
+            line = f"cannot read on in {settings.path}: {error.strerror}; {client.acknowledged} bytes acknowledged"
             raise CommandFailed(EXIT_BROKEN, line) from None
         except Exception as reason:
-            raise _explain_loss(options, client, reason, f"{client.acknowledged} bytes acknowledged") from None
+            raise _explain_loss(settings, client, reason, f"{client.acknowledged} bytes acknowledged") from None
         finally:
             source.close()
     return Sent(client.acknowledged, client.seconds)
 
 
-async def send(reactor: Any, options: Any) -> None:
+async def send(reactor: Any, settings: SendSettings) -> None:
     """``sodiumtwist send``: :func:`send_file`, and the closing line."""
-    sent = await send_file(reactor, options.make_endpoint(reactor), options)
-    if options["json"]:
+    sent = await send_file(reactor, settings)
+    if settings.json:
         print(json.dumps({"bytes": sent.size, "seconds": sent.seconds, "bytes_per_second": sent.rate}))
     else:
         print(sent)
@@ -157,20 +189,20 @@ class _Pinger(SodiumClientProtocol):
         self.lost.callback(None)
 
 
-async def ping(reactor: Any, options: Any) -> None:
+async def ping(reactor: Any, settings: PingSettings) -> None:
     """``sodiumtwist ping``"""
-    endpoint = options.make_endpoint(reactor)
+    endpoint = make_endpoint(reactor, settings)
     client = _Pinger()
     times: list[float] = []
     sent = 0
     failure: CommandFailed | None = None
     try:
-        await _connect(reactor, endpoint, options, client)
+        await _connect(reactor, endpoint, settings, client)
         await client.ready
-        print(f"PING {options['endpoint']}: {printable(client.message or '')}", flush=True)
-        for number in range(1, options["count"] + 1):
+        print(f"PING {settings.endpoint}: {printable(client.message or '')}", flush=True)
+        for number in range(1, settings.count + 1):
             if number > 1:
-                await task.deferLater(reactor, options["interval"])
+                await task.deferLater(reactor, settings.interval)
             pinging = client.ping()
             sent += 1
             times.append(await pinging)
@@ -181,7 +213,7 @@ async def ping(reactor: Any, options: Any) -> None:
     except (CommandFailed, OSError):
         raise
     except Exception as reason:
-        failure = _explain_loss(options, client, client.reason or reason, f"{len(times)} PINGs answered")
+        failure = _explain_loss(settings, client, client.reason or reason, f"{len(times)} PINGs answered")
     client.close()
     if sent:
         line = f"{sent} sent, {len(times)} answered"

@@ -14,17 +14,17 @@ from contextlib import suppress
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
-from twisted.internet.endpoints import clientFromString
 from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.protocol import ProcessProtocol
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
-from ..admission.checkers import DEFAULT_LOGIN, DEFAULT_PASSPHRASE
 from ..core.keys import KeyPair
 from ..keyfiles import write_key_file
 from .commands import send_file
-from .running import EXIT_BROKEN, EXIT_USAGE, CommandFailed
+from .exits import EXIT_BROKEN, EXIT_USAGE, CommandFailed
+from .options import DEFAULT_LOGIN, DEFAULT_PASSPHRASE
+from .settings import Credentials, SendSettings
 
 #: The size of the sample in bytes.
 SAMPLE_SIZE = 32 * 1024 * 1024
@@ -73,15 +73,14 @@ class _Server(ProcessProtocol):
             self.port.errback(CommandFailed(EXIT_BROKEN, f"the server did not start: {last}"))
 
 
-async def demo(reactor: Any, options: Any) -> None:
+async def demo(reactor: Any, path: str | None) -> None:
     """
     Run the demonstration.
 
-    :param options: as :class:`~sodiumtwist.programs.cli.DemoOptions` leaves them.
+    :param path: of the file to send; ``None`` for a sample.
     :raises CommandFailed: when something did not go well.
     """
     with tempfile.TemporaryDirectory(prefix="sodiumtwist-demo-") as directory:
-        path = options["path"]
         if path is None:
             path = os.path.join(directory, "sample")
             _write_sample(path)
@@ -103,18 +102,8 @@ async def demo(reactor: Any, options: Any) -> None:
                 raise CommandFailed(EXIT_BROKEN, f"the server did not start within {START_TIMEOUT:g} seconds") from None
             print(f"server    twistd in process {process.pid}, on 127.0.0.1:{port}")
             print(f"          public key {pair.public.hex()}")
-            description = f"tcp:127.0.0.1:{port}"
-            sending = {
-                "path": path,
-                "server_key": pair.public,
-                "endpoint": description,
-                "user": DEFAULT_LOGIN,
-                "passphrase": DEFAULT_PASSPHRASE,
-                "default-passphrase": True,
-                "pair": None,
-                "quiet": False,
-            }
-            sent = await send_file(reactor, clientFromString(reactor, description), sending)
+            credentials = Credentials(DEFAULT_LOGIN, DEFAULT_PASSPHRASE, default_passphrase=True, pair=None)
+            sent = await send_file(reactor, SendSettings(f"tcp:127.0.0.1:{port}", pair.public, credentials, path))
             print(f"client    {sent}")
             _compare(path, uploads)
         finally:

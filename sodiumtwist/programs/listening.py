@@ -7,7 +7,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -22,7 +22,6 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from ..describe import describe_address, describe_bad_endpoint, describe_endpoint_error, masked
-from .options import ServiceOptions
 
 #: Seconds that stopping may take in all, and between two looks whether what is open is closed.
 STOP_TIMEOUT = 5.0
@@ -100,10 +99,10 @@ class ListeningService(Service):
     Listens on endpoints with one factory, and says so in the log.
 
     :param program: the name of the service, for lines about what went wrong.
-    :param options: of the service's command line; ``parent`` are those of twistd, if there is one.
     :param endpoints: the endpoint strings with what they mean.
     :param factory: makes the protocols.
     :param reactor: times the stopping.
+    :param twistd: its own options, which it adds to until the service starts; empty without it.
     """
 
     _log = Logger()
@@ -111,16 +110,16 @@ class ListeningService(Service):
     def __init__(
         self,
         program: str,
-        options: ServiceOptions,
         endpoints: list[tuple[str, IStreamServerEndpoint]],
         factory: IProtocolFactory,
         reactor: Any,
+        twistd: Mapping[str, Any],
     ) -> None:
         self._program = program
-        self._options = options
         self._endpoints = endpoints
         self._factory = factory
         self._reactor = reactor
+        self._twistd = twistd
         self._ports: list[IListeningPort] = []
 
     def announce(self) -> None:
@@ -184,14 +183,13 @@ class ListeningService(Service):
         self._log.critical("{line}", line=line)
         for port in self._ports:
             port.stopListening()
-        twistd = getattr(self._options, "parent", {})
         # What twistd would do after an ordinary exception is done here, without the traceback: remove the pid
         # file, and tell the process that started the daemon, which waits for it.
-        if twistd.get("pidfile"):
+        if self._twistd.get("pidfile"):
             with suppress(OSError):
-                os.unlink(twistd["pidfile"])
-        if twistd.get("statusPipe") is not None:
-            os.write(twistd["statusPipe"], f"1 {line}".encode("ascii", "backslashreplace")[:100])
+                os.unlink(self._twistd["pidfile"])
+        if self._twistd.get("statusPipe") is not None:
+            os.write(self._twistd["statusPipe"], f"1 {line}".encode("ascii", "backslashreplace")[:100])
         raise SystemExit(1)
 
     @inlineCallbacks

@@ -11,11 +11,14 @@ import textwrap
 from twisted.python import usage
 
 from .. import __version__
-from ..admission.checkers import DEFAULT_LOGIN, DEFAULT_PASSPHRASE
-from ..core.keys import KeyPair
 from ..describe import describe_os_error
-from ..keyfiles import PASSPHRASE_VARIABLE, read_key_file
+from ..keyfiles import PASSPHRASE_VARIABLE, read_key_file, read_passphrase
 from .output import discard_standard_output, flush_standard_output
+from .settings import Credentials
+
+#: What is taken when nothing is said, as the reference programs do.
+DEFAULT_LOGIN = "username"
+DEFAULT_PASSPHRASE = "passphrase"
 
 #: What a client tells about itself.
 CLIENT_PARAMETERS = [
@@ -28,13 +31,20 @@ CLIENT_PARAMETERS = [
 CLIENT_FILES = {"passphrase-file": usage.CompleteFiles(), "identity": usage.CompleteFiles()}
 
 
-def read_identity(options: usage.Options) -> KeyPair | None:
+def read_credentials(options: usage.Options) -> tuple[Credentials, str | None]:
     """
-    Read what ``--identity`` names; ``None`` when it names nothing.
+    Read what :data:`CLIENT_PARAMETERS` name.
 
-    :raises OSError, InvalidKey, LocalProtocolError: as :func:`~sodiumtwist.keyfiles.read_key_file`.
+    :return: that, and a warning or ``None``.
+    :raises OSError: when a file can't be read.
+    :raises InvalidKey, LocalProtocolError: when it is not what it should be, or there is more than one passphrase.
     """
-    return None if options["identity"] is None else read_key_file(options["identity"])
+    given, warning = read_passphrase(
+        options["passphrase-file"], "--passphrase-file", options["passphrase"], "--passphrase"
+    )
+    pair = None if options["identity"] is None else read_key_file(options["identity"])
+    passphrase = DEFAULT_PASSPHRASE if given is None else given
+    return Credentials(options["user"], passphrase, given is None, pair), warning
 
 
 class ProgramOptions(usage.Options):

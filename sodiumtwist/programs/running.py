@@ -8,7 +8,7 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, TypeVar
 
 from twisted.internet import task
 from twisted.internet.defer import CancelledError, Deferred
@@ -23,49 +23,30 @@ from twisted.python.usage import UsageError
 
 from ..core.errors import SodiumError
 from ..describe import describe_os_error
+from .exits import EXIT_INTERRUPTED, EXIT_OUTPUT_GONE, EXIT_USAGE, CommandFailed
 from .output import discard_standard_output, flush_standard_output, print_error
 
-EXIT_USAGE = 1
-EXIT_NOT_CONNECTED = 2
-EXIT_REFUSED = 3
-EXIT_BROKEN = 4
-EXIT_INTERRUPTED = 128 + signal.SIGINT
-#: As a shell reports a program that SIGPIPE ended.
-EXIT_OUTPUT_GONE = 128 + signal.SIGPIPE
+Settings = TypeVar("Settings")
+
+#: Called with the reactor and the command's settings.
+Command = Callable[[Any, Settings], Coroutine[Deferred[Any], Any, None]]
 
 
-#: Called with the reactor and the options.
-Command = Callable[[Any, Any], Coroutine[Deferred[Any], Any, None]]
-
-
-class CommandFailed(Exception):
-    """
-    A subcommand ends here.
-
-    :param status: the exit status.
-    :param line: what to say on standard error.
-    """
-
-    def __init__(self, status: int, line: str) -> None:
-        super().__init__(line)
-        self.status = status
-
-
-def run(command: Command, options: Any) -> None:
+def run(command: Command[Settings], settings: Settings) -> None:
     """
     Run a subcommand in the reactor and end the process.
 
-    :param command: called with the reactor and the options. Ctrl-C cancels it.
+    :param command: called with the reactor and the settings. Ctrl-C cancels it.
     :raises SystemExit: with the exit status.
     """
     # What Twisted itself logs (that a factory starts, that a port closes) is not for this user.
     only_errors = LogLevelFilterPredicate(defaultLogLevel=LogLevel.error)
     observers = [FilteringLogObserver(textFileLogObserver(sys.stderr), [only_errors])] if sys.stderr else []
     globalLogBeginner.beginLoggingTo(observers, discardBuffer=True, redirectStandardIO=False)
-    task.react(_guarded, (command, options))
+    task.react(_guarded, (command, settings))
 
 
-async def _guarded(reactor: Any, command: Command, options: Any) -> None:
+async def _guarded(reactor: Any, command: Command[Settings], settings: Settings) -> None:
     # Signals are the reactor's from here on, so that Ctrl-C finds everything undone that was begun.
     await task.deferLater(reactor, 0)
     caught = 0
@@ -77,7 +58,7 @@ async def _guarded(reactor: Any, command: Command, options: Any) -> None:
 
     if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
         signal.signal(signal.SIGHUP, hang_up)
-    running: Deferred[None] = Deferred.fromCoroutine(command(reactor, options))
+    running: Deferred[None] = Deferred.fromCoroutine(command(reactor, settings))
     undone: Deferred[None] = Deferred()
     interrupted = False
 

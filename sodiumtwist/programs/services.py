@@ -13,27 +13,28 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import quoteStringArgument
-from twisted.internet.interfaces import IAddress
+from twisted.internet.interfaces import IAddress, IStreamServerEndpoint
 
-from ..admission.checkers import DEFAULT_LOGIN, DEFAULT_PASSPHRASE
 from ..core.errors import LocalProtocolError
 from ..describe import masked
 from ..protocol.factories import SodiumServerFactory
 from ..transfer.receiver import UploadFactory
 from .listening import ListeningService
+from .options import DEFAULT_LOGIN
+from .settings import ServerSettings
 
 STOPPING = "the server is stopping"
 
 
-def _credentials(options: Mapping[str, Any]) -> list[str]:
+def _credentials(settings: ServerSettings) -> list[str]:
     words = []
-    if options["credCheckers"]:
+    if settings.other_logins:
         words += ["--user", "LOGIN"]
-    elif options["user"] != DEFAULT_LOGIN:
-        words += ["--user", options["user"]]
-    if options["passphrase"] != DEFAULT_PASSPHRASE and not options["no-checker"]:
+    elif settings.user != DEFAULT_LOGIN:
+        words += ["--user", settings.user]
+    if settings.checker is not None and not settings.default_passphrase:
         words += ["--passphrase-file", "PASSPHRASEFILE"]
-    if options["keys"] is not None:
+    if settings.authorized_keys is not None:
         words += ["--identity", "KEYFILE"]
     return words
 
@@ -55,20 +56,20 @@ def _client_endpoint(description: str, address: object) -> str:
     return f"{kind}:{quoteStringArgument(host)}:{port}"
 
 
-def send_command(description: str, address: IAddress, options: Mapping[str, Any]) -> str:
+def send_command(description: str, address: IAddress, settings: ServerSettings) -> str:
     """
     Make the command that sends a file to this server. It names no passphrase.
 
     :param description: the endpoint string that the server listens on.
     :param address: where it really listens.
-    :param options: the server's.
+    :param settings: the server's.
     """
     endpoint = _client_endpoint(description, address)
-    words = ["sodiumtwist", "send", "--key", options["pair"].public.hex(), "--endpoint", endpoint]
-    return shlex.join([*words, *_credentials(options), "FILE"])
+    words = ["sodiumtwist", "send", "--key", settings.pair.public.hex(), "--endpoint", endpoint]
+    return shlex.join([*words, *_credentials(settings), "FILE"])
 
 
-def tunnel_command(description: str, address: IAddress, options: Mapping[str, Any]) -> str:
+def tunnel_command(description: str, address: IAddress, settings: ServerSettings) -> str:
     """
     Make the command that connects a local port to this server. It names no passphrase.
 
@@ -76,23 +77,38 @@ def tunnel_command(description: str, address: IAddress, options: Mapping[str, An
     """
     endpoint = _client_endpoint(description, address)
     words = ["twistd", "-n", "sodium-tunnel", "--listen", "tcp:127.0.0.1:LOCALPORT", "--to", endpoint]
-    return shlex.join([*words, "--server-key", options["pair"].public.hex(), *_credentials(options)])
+    return shlex.join([*words, "--server-key", settings.pair.public.hex(), *_credentials(settings)])
 
 
 class SodiumService(ListeningService):
-    """``twistd sodium``"""
+    """
+    ``twistd sodium``
+
+    :param settings: of its command line; the others are those of a :class:`ListeningService`.
+    """
 
     _factory: SodiumServerFactory
 
+    def __init__(
+        self,
+        settings: ServerSettings,
+        endpoints: list[tuple[str, IStreamServerEndpoint]],
+        factory: SodiumServerFactory,
+        reactor: Any,
+        twistd: Mapping[str, Any],
+    ) -> None:
+        super().__init__("sodium", endpoints, factory, reactor, twistd)
+        self._settings = settings
+
     def announce(self) -> None:
-        self._log.info("public key: {key}", key=self._options["pair"].public.hex())
-        if self._options["fresh"]:
+        self._log.info("public key: {key}", key=self._settings.pair.public.hex())
+        if self._settings.fresh_pair:
             self._log.warn(
                 "no private key was given, so this one is for this run only; "
                 "'sodiumtwist keygen --output server.key' makes one to keep"
             )
-        if self._options["warning"]:
-            self._log.warn("{line}", line=self._options["warning"])
+        if self._settings.warning:
+            self._log.warn("{line}", line=self._settings.warning)
 
     def drop(self) -> None:
         for connection in list(self._factory.connections):
@@ -118,7 +134,7 @@ class UploadService(SodiumService):
         tell("uploads go to {where}", where=store.description)
 
     def listens(self, description: str, address: IAddress) -> None:
-        self._log.info("to send a file here: {command}", command=send_command(description, address, self._options))
+        self._log.info("to send a file here: {command}", command=send_command(description, address, self._settings))
 
     def drop(self) -> None:
         super().drop()
@@ -134,8 +150,9 @@ class ForwardService(SodiumService):
 
     def announce(self) -> None:
         super().announce()
-        self._log.info("streams go to {where}", where=masked(self._options["forward"]))
+        assert self._settings.forward is not None
+        self._log.info("streams go to {where}", where=masked(self._settings.forward))
 
     def listens(self, description: str, address: IAddress) -> None:
-        command = tunnel_command(description, address, self._options)
+        command = tunnel_command(description, address, self._settings)
         self._log.info("to connect a local port to this: {command}", command=command)

@@ -14,10 +14,10 @@ from twisted.internet.endpoints import clientFromString
 from twisted.python import usage
 
 from ..admission.authorized import AuthorizedKeysFile
-from ..admission.checkers import DEFAULT_LOGIN, DEFAULT_PASSPHRASE, NO_CHECKER, SingleLogin, any_of, checker_from_string
+from ..admission.checkers import NO_CHECKER, SingleLogin, any_of, checker_from_string
 from ..admission.limits import Limits
 from ..admission.replay_database import ReplayDatabase
-from ..admission.replays import ReplayMemory
+from ..admission.replays import IReplayMemory, ReplayMemory
 from ..core.credentials import pack_text
 from ..core.errors import SodiumError
 from ..core.keepalive import Timeouts
@@ -31,8 +31,9 @@ from ..transfer.stores import open_store
 from ..tunnel import TunnelFactory
 from .descriptors import make_room
 from .listening import is_local, parse_listening
-from .options import ServiceOptions
+from .options import DEFAULT_LOGIN, DEFAULT_PASSPHRASE, ServiceOptions
 from .services import ForwardService, SodiumService, UploadService
+from .settings import ServerSettings
 
 DEFAULT_LISTEN = "tcp:5555:interface=127.0.0.1"
 
@@ -46,7 +47,13 @@ LIMITS: dict[str, tuple[type, str]] = {
 
 
 class Options(AuthOptionMixin, ServiceOptions):
-    """The command line of ``twistd sodium``."""
+    """
+    The command line of ``twistd sodium``.
+
+    :ivar settings: once parsed.
+    """
+
+    settings: ServerSettings
 
     supportedInterfaces = (IUsernamePassword,)
 
@@ -96,7 +103,8 @@ class Options(AuthOptionMixin, ServiceOptions):
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self["endpoints"] = []
-        self["limits"] = {}
+        # The arguments that --limit has named, of each class that takes some.
+        self._limits: dict[type, dict[str, Any]] = {}
         self["credCheckers"] = []
         self["no-checker"] = False
 
@@ -126,7 +134,7 @@ class Options(AuthOptionMixin, ServiceOptions):
             value: float = float(number) if argument.endswith("seconds") else int(number)
         except ValueError:
             raise usage.UsageError(f"--limit {name}= takes a number, not {ascii(number)}") from None
-        self["limits"].setdefault(kind, {})[argument] = value
+        self._limits.setdefault(kind, {})[argument] = value
 
     def postOptions(self) -> None:
         """
@@ -134,48 +142,70 @@ class Options(AuthOptionMixin, ServiceOptions):
 
         :raises UsageError: when something in it is wrong.
         """
-        if not self["endpoints"]:
-            self["endpoints"].append(DEFAULT_LISTEN)
         given = [f"--{name}" for name in ("file", "directory", "forward") if self[name] is not None]
         if len(given) > 1:
             raise usage.UsageError(f"{' and '.join(given)} exclude each other; give one")
         try:
-            self["pair"] = read_key(self["key-file"], "--key-file", self["key"], "--key")
-            self["passphrase"], self["warning"] = read_passphrase(
-                self["passphrase-file"], "--passphrase-file", self["passphrase"], "--passphrase"
-            )
-            self["keys"] = self["authorized-keys"] and AuthorizedKeysFile(self["authorized-keys"])
-            self["checker"] = self._checker()
-            limits = self["limits"]
-            self["limits"], self["rekey"] = Limits(**limits.get(Limits, {})), RekeyAfter(**limits.get(RekeyAfter, {}))
-            remembered = limits.get(ReplayMemory, {})
-            if self["replay-db"] is None:
-                self["replays"] = ReplayMemory(**remembered)
-            else:
-                self["replays"] = ReplayDatabase(self["replay-db"], **remembered)
-            pack_text("message", self["message"])
-            self["timeouts"] = Timeouts(
-                self._seconds("auth-timeout"), self._seconds("inactivity-timeout"), self._seconds("ping-interval")
-            )
+            self.settings = self._read()
         except SodiumError as error:
             raise usage.UsageError(str(error)) from None
         except OSError as error:
             raise usage.UsageError(describe_os_error(error)) from None
 
-    def _checker(self) -> ICredentialsChecker | None:
+    def _read(self) -> ServerSettings:
+        pair = read_key(self["key-file"], "--key-file", self["key"], "--key")
+        passphrase, warning = read_passphrase(
+            self["passphrase-file"], "--passphrase-file", self["passphrase"], "--passphrase"
+        )
+        authorized_keys = AuthorizedKeysFile(self["authorized-keys"]) if self["authorized-keys"] else None
+        if passphrase is None and not self["credCheckers"] and not self["no-checker"]:
+            passphrase = DEFAULT_PASSPHRASE
+        checker = self._checker(passphrase, authorized_keys)
+        limits, rekey = Limits(**self._limits.get(Limits, {})), RekeyAfter(**self._limits.get(RekeyAfter, {}))
+        remembered = self._limits.get(ReplayMemory, {})
+        replays: IReplayMemory
+        if self["replay-db"] is None:
+            replays = ReplayMemory(**remembered)
+        else:
+            replays = ReplayDatabase(self["replay-db"], **remembered)
+        pack_text("message", self["message"])
+        timeouts = Timeouts(
+            self._seconds("auth-timeout"), self._seconds("inactivity-timeout"), self._seconds("ping-interval")
+        )
+        return ServerSettings(
+            endpoints=tuple(self["endpoints"]) or (DEFAULT_LISTEN,),
+            pair=pair or KeyPair.generate(),
+            fresh_pair=pair is None,
+            user=self["user"],
+            default_passphrase=passphrase == DEFAULT_PASSPHRASE,
+            other_logins=bool(self["credCheckers"]),
+            checker=checker,
+            authorized_keys=authorized_keys,
+            replays=replays,
+            limits=limits,
+            rekey=rekey,
+            timeouts=timeouts,
+            message=self["message"],
+            file=self["file"],
+            directory=self["directory"],
+            forward=self["forward"],
+            warning=warning,
+        )
+
+    def _checker(
+        self, passphrase: str | None, authorized_keys: AuthorizedKeysFile | None
+    ) -> ICredentialsChecker | None:
         checkers = list(self["credCheckers"])
         if self["no-checker"]:
-            if checkers or self["passphrase"] is not None:
+            if checkers or passphrase is not None:
                 raise usage.UsageError("--auth none excludes other --auth and a passphrase; give one")
-            if self["keys"] is None:
+            if authorized_keys is None:
                 raise usage.UsageError("--auth none lets anybody in; give --authorized-keys, too")
             return None
-        if self["passphrase"] is None and not checkers:
-            self["passphrase"] = DEFAULT_PASSPHRASE
-        if self["passphrase"] is not None:
-            if not self["passphrase"]:
+        if passphrase is not None:
+            if not passphrase:
                 raise usage.UsageError("the passphrase is empty; choose one")
-            checkers.append(SingleLogin(self["user"], self["passphrase"]))
+            checkers.append(SingleLogin(self["user"], passphrase))
         return any_of(checkers)
 
     def _seconds(self, name: str) -> float:
@@ -195,40 +225,39 @@ def makeService(options: Options, reactor: Any = None) -> SodiumService:
     """
     if reactor is None:
         from twisted.internet import reactor
+    settings = options.settings
     endpoints = []
-    for given in options["endpoints"]:
+    for given in settings.endpoints:
         description, endpoint = parse_listening(reactor, "sodium", "--endpoint", given, DEFAULT_LISTEN)
-        if options["passphrase"] == DEFAULT_PASSPHRASE and not is_local(description):
+        if settings.default_passphrase and not is_local(description):
             raise SystemExit(
                 f"sodium: {masked(description)} can be reached from elsewhere, and the passphrase is the default one, "
                 "which everybody knows; choose one with --passphrase-file, use --auth, or listen on loopback only "
                 f"({DEFAULT_LISTEN})"
             )
         endpoints.append((description, endpoint))
-    options["fresh"] = options["pair"] is None
-    if options["fresh"]:
-        options["pair"] = KeyPair.generate()
-    common = {
-        "pair": options["pair"],
-        "checker": options["checker"],
-        "message": options["message"],
-        "timeouts": options["timeouts"],
-        "authorized_keys": options["keys"],
-        "replays": options["replays"],
-        "limits": make_room(options["limits"]),
-        "rekey": options["rekey"],
+    twistd = getattr(options, "parent", {})
+    common: dict[str, Any] = {
+        "pair": settings.pair,
+        "checker": settings.checker,
+        "message": settings.message,
+        "timeouts": settings.timeouts,
+        "authorized_keys": settings.authorized_keys,
+        "replays": settings.replays,
+        "limits": make_room(settings.limits),
+        "rekey": settings.rekey,
         "clock": reactor,
     }
-    if options["forward"] is not None:
+    if settings.forward is not None:
         try:
-            backend = clientFromString(reactor, options["forward"])
+            backend = clientFromString(reactor, settings.forward)
         except Exception as error:
-            line = describe_bad_endpoint("--forward", options["forward"], "tcp:127.0.0.1:6379", error)
+            line = describe_bad_endpoint("--forward", settings.forward, "tcp:127.0.0.1:6379", error)
             raise SystemExit(f"sodium: {line}") from None
-        streams = StreamServerFactory(TunnelFactory(backend, masked(options["forward"])), **common)
-        return ForwardService("sodium", options, endpoints, streams, reactor)
+        streams = StreamServerFactory(TunnelFactory(backend, masked(settings.forward)), **common)
+        return ForwardService(settings, endpoints, streams, reactor, twistd)
     try:
-        store = open_store(reactor, options["timeouts"].inactivity, options["file"], options["directory"])
+        store = open_store(reactor, settings.timeouts.inactivity, settings.file, settings.directory)
     except OSError as error:
         raise SystemExit(f"sodium: cannot write to {error.filename}: {error.strerror}") from None
-    return UploadService("sodium", options, endpoints, UploadFactory(store, **common), reactor)
+    return UploadService(settings, endpoints, UploadFactory(store, **common), reactor, twistd)

@@ -4,27 +4,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from twisted.internet.endpoints import clientFromString
-from twisted.internet.interfaces import IAddress
+from twisted.internet.interfaces import IAddress, IStreamServerEndpoint
 from twisted.python import usage
 
-from ..admission.checkers import DEFAULT_PASSPHRASE
 from ..core.errors import SodiumError
 from ..core.keys import parse_key
 from ..describe import describe_bad_endpoint, describe_os_error, masked
 from ..endpoints.wrappers import SodiumClientEndpoint
-from ..keyfiles import read_passphrase
 from ..tunnel import TunnelFactory
 from .listening import ListeningService, is_local, parse_listening
-from .options import CLIENT_FILES, CLIENT_PARAMETERS, ServiceOptions, read_identity
+from .options import CLIENT_FILES, CLIENT_PARAMETERS, ServiceOptions, read_credentials
+from .settings import TunnelSettings
 
 EXAMPLE_LISTEN = "tcp:7000:interface=127.0.0.1"
 
 
 class Options(ServiceOptions):
-    """The command line of ``twistd sodium-tunnel``."""
+    """
+    The command line of ``twistd sodium-tunnel``.
+
+    :ivar settings: once parsed.
+    """
+
+    settings: TunnelSettings
 
     program = "sodium-tunnel"
 
@@ -55,28 +61,39 @@ class Options(ServiceOptions):
             if self[name] is None:
                 raise usage.UsageError(f"--{name} is missing")
         try:
-            self["key"] = parse_key(self["server-key"], "server's public key")
-            self["passphrase"], self["warning"] = read_passphrase(
-                self["passphrase-file"], "--passphrase-file", self["passphrase"], "--passphrase"
-            )
-            self["pair"] = read_identity(self)
+            server_key = parse_key(self["server-key"], "server's public key")
+            self.settings = TunnelSettings(self["listen"], self["to"], server_key, *read_credentials(self))
         except SodiumError as error:
             raise usage.UsageError(str(error)) from None
         except OSError as error:
             raise usage.UsageError(describe_os_error(error)) from None
-        if self["passphrase"] is None:
-            self["passphrase"] = DEFAULT_PASSPHRASE
 
 
 class TunnelService(ListeningService):
-    """``twistd sodium-tunnel``"""
+    """
+    ``twistd sodium-tunnel``
+
+    :param settings: of its command line; the others are those of a
+        :class:`~sodiumtwist.programs.listening.ListeningService`.
+    """
 
     _factory: TunnelFactory
 
+    def __init__(
+        self,
+        settings: TunnelSettings,
+        endpoints: list[tuple[str, IStreamServerEndpoint]],
+        factory: TunnelFactory,
+        reactor: Any,
+        twistd: Mapping[str, Any],
+    ) -> None:
+        super().__init__("sodium-tunnel", endpoints, factory, reactor, twistd)
+        self._settings = settings
+
     def announce(self) -> None:
-        self._log.info("connections go to {where}", where=masked(self._options["to"]))
-        if self._options["warning"]:
-            self._log.warn("{line}", line=self._options["warning"])
+        self._log.info("connections go to {where}", where=self._factory.where)
+        if self._settings.warning:
+            self._log.warn("{line}", line=self._settings.warning)
 
     def listens(self, description: str, address: IAddress) -> None:
         if not is_local(description):
@@ -100,17 +117,16 @@ def makeService(options: Options, reactor: Any = None) -> TunnelService:
     """
     if reactor is None:
         from twisted.internet import reactor
-    listening = parse_listening(reactor, "sodium-tunnel", "--listen", options["listen"], EXAMPLE_LISTEN)
+    settings, us = options.settings, options.settings.credentials
+    listening = parse_listening(reactor, "sodium-tunnel", "--listen", settings.listen, EXAMPLE_LISTEN)
     try:
-        below = clientFromString(reactor, options["to"])
+        below = clientFromString(reactor, settings.to)
     except Exception as error:
-        line = describe_bad_endpoint("--to", options["to"], "tcp:HOST:5555", error)
+        line = describe_bad_endpoint("--to", settings.to, "tcp:HOST:5555", error)
         raise SystemExit(f"sodium-tunnel: {line}") from None
     try:
-        endpoint = SodiumClientEndpoint(
-            below, options["key"], options["user"], options["passphrase"], options["pair"], clock=reactor
-        )
+        endpoint = SodiumClientEndpoint(below, settings.server_key, us.user, us.passphrase, us.pair, clock=reactor)
     except SodiumError as error:
         raise SystemExit(f"sodium-tunnel: {error}") from None
-    factory = TunnelFactory(endpoint, masked(options["to"]))
-    return TunnelService("sodium-tunnel", options, [listening], factory, reactor)
+    factory = TunnelFactory(endpoint, masked(settings.to))
+    return TunnelService(settings, [listening], factory, reactor, getattr(options, "parent", {}))

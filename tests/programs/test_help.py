@@ -23,6 +23,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from sodiumtwist import KeyPair, __version__
 from sodiumtwist.keyfiles import write_key_file
 from sodiumtwist.programs import cli, tap, tunneltap
+from sodiumtwist.programs.commands import make_endpoint
 
 from ..processes import PUBLIC, SODIUMTWIST, TWISTD, ProcessTestCase
 
@@ -111,7 +112,7 @@ class HelpTests(SaidTestCase):
                 continue
             options = self.parse(words)
             if isinstance(options, cli.ConnectOptions):
-                options.make_endpoint(MemoryReactorClock())
+                make_endpoint(MemoryReactorClock(), options.settings)
             for module in (tap, tunneltap):
                 if isinstance(options, module.Options):
                     module.makeService(options, MemoryReactorClock())

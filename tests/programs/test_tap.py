@@ -9,17 +9,20 @@ import os
 import shutil
 import tempfile
 
+from twisted.cred.credentials import UsernamePassword
+from twisted.cred.error import UnauthorizedLogin
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
-from sodiumtwist import KeyPair, SodiumServerProtocol
+from sodiumtwist import KeyPair, SingleLogin, SodiumServerProtocol
 from sodiumtwist.admission.replays import ReplayMemory
 from sodiumtwist.keyfiles import write_key_file
 from sodiumtwist.programs import services
 from sodiumtwist.programs.listening import is_local
 from sodiumtwist.programs.services import SodiumService, send_command
+from sodiumtwist.programs.settings import ServerSettings
 from sodiumtwist.programs.tap import Options, makeService
 
 from ..pair import MemoryTransport, build
@@ -52,22 +55,31 @@ class OptionsTests(TapTestCase):
 
     def test_defaults(self) -> None:
         """They are the reference program's, on loopback."""
-        options = self.parse()
-        self.assertEqual(options["endpoints"], ["tcp:5555:interface=127.0.0.1"])
-        self.assertEqual((options["user"], options["passphrase"]), ("username", "passphrase"))
-        self.assertEqual(options["message"], "Welcome.")
-        timeouts = options["timeouts"]
+        settings = self.parse().settings
+        self.assertEqual(settings.endpoints, ("tcp:5555:interface=127.0.0.1",))
+        self.assert_lets_in(settings, "username", "passphrase")
+        self.assertEqual((settings.user, settings.default_passphrase), ("username", True))
+        self.assertEqual(settings.message, "Welcome.")
+        timeouts = settings.timeouts
         self.assertEqual((timeouts.authentication, timeouts.inactivity, timeouts.ping_interval), (10, 180, 60))
-        self.assertIsNone(options["pair"])
+        self.assertTrue(settings.fresh_pair)
+
+    def assert_lets_in(self, settings: ServerSettings, login: str, passphrase: str) -> None:
+        """With this login and passphrase a client gets in, with another passphrase not."""
+        assert isinstance(settings.checker, SingleLogin)
+        right, wrong = (UsernamePassword(login.encode(), text.encode()) for text in (passphrase, f"{passphrase}x"))
+        self.assertEqual(settings.checker.requestAvatarId(right), login.encode())
+        self.assertRaises(UnauthorizedLogin, settings.checker.requestAvatarId, wrong)
 
     def test_key_sources(self) -> None:
         """The key comes from an option, a file or the environment."""
         pair = KeyPair.from_hex(SECRET)
-        self.assertEqual(self.parse("-k", SECRET)["pair"], pair)
+        self.assertEqual(self.parse("-k", SECRET).settings.pair, pair)
         write_key_file("server.key", pair)
-        self.assertEqual(self.parse("--key-file", "server.key")["pair"], pair)
+        self.assertEqual(self.parse("--key-file", "server.key").settings.pair, pair)
         os.environ["SODIUMTWIST_KEY"] = SECRET
-        self.assertEqual(self.parse()["pair"], pair)
+        self.assertEqual(self.parse().settings.pair, pair)
+        self.assertFalse(self.parse().settings.fresh_pair)
 
     def test_more_than_one_key(self) -> None:
         """Any two sources of the key exclude each other."""
@@ -82,16 +94,19 @@ class OptionsTests(TapTestCase):
     def test_passphrase_file(self) -> None:
         """Its first line counts, and a file that others can read is warned of."""
         self.write("pass", "zwei W\u00f6rter\nmore\n")
-        options = self.parse("--passphrase-file", "pass")
-        self.assertEqual((options["passphrase"], options["warning"]), ("zwei W\u00f6rter", None))
+        settings = self.parse("--passphrase-file", "pass").settings
+        self.assert_lets_in(settings, "username", "zwei W\u00f6rter")
+        self.assertEqual((settings.default_passphrase, settings.warning), (False, None))
         self.write("pass", "x\r\n", 0o644)
-        options = self.parse("--passphrase-file", "pass")
-        self.assertEqual(options["passphrase"], "x")
-        self.assertIn("chmod 600 pass", options["warning"])
+        settings = self.parse("--passphrase-file", "pass").settings
+        self.assert_lets_in(settings, "username", "x")
+        assert settings.warning is not None
+        self.assertIn("chmod 600 pass", settings.warning)
 
     def test_endpoints(self) -> None:
         """--endpoint may be repeated, and replaces the default."""
-        self.assertEqual(self.parse("-e", "unix:a", "--endpoint", "unix:b")["endpoints"], ["unix:a", "unix:b"])
+        settings = self.parse("-e", "unix:a", "--endpoint", "unix:b").settings
+        self.assertEqual(settings.endpoints, ("unix:a", "unix:b"))
 
     def make_service(self, *arguments: str) -> None:
         makeService(self.parse(*arguments), MemoryReactorClock())
@@ -233,7 +248,7 @@ class ServiceTests(TapTestCase):
     def test_fresh_key(self) -> None:
         """Without a key each service has another one."""
         first, second = self.make(), self.make()
-        self.assertNotEqual(first._options["pair"], second._options["pair"])
+        self.assertNotEqual(first._settings.pair, second._settings.pair)
 
     def test_send_command(self) -> None:
         """It names address, key and login, and never the passphrase."""
@@ -252,8 +267,8 @@ class ServiceTests(TapTestCase):
             ),
             (["-U", "me"], "tcp:1", IPv4Address("TCP", "127.0.0.1", 1), "tcp:127.0.0.1:1 --user me"),
         ]:
-            options = self.parse("-k", SECRET, *arguments)
+            settings = self.parse("-k", SECRET, *arguments).settings
             self.assertEqual(
-                send_command(description, address, options),
+                send_command(description, address, settings),
                 f"sodiumtwist send --key {PUBLIC} --endpoint {command} FILE",
             )

@@ -1,0 +1,28 @@
+"""
+How a command ends: its exit statuses, and the error that carries one.
+"""
+
+from __future__ import annotations
+
+import signal
+
+EXIT_USAGE = 1
+EXIT_NOT_CONNECTED = 2
+EXIT_REFUSED = 3
+EXIT_BROKEN = 4
+EXIT_INTERRUPTED = 128 + signal.SIGINT
+#: As a shell reports a program that SIGPIPE ended.
+EXIT_OUTPUT_GONE = 128 + signal.SIGPIPE
+
+
+class CommandFailed(Exception):
+    """
+    A subcommand ends here.
+
+    :param status: the exit status.
+    :param line: what to say on standard error.
+    """
+
+    def __init__(self, status: int, line: str) -> None:
+        super().__init__(line)
+        self.status = status
