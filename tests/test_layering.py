@@ -60,7 +60,7 @@ FOLDERS = {
     "package": "testing  __init__",
     # Programs.
     "programs": """
-        programs.output  programs.exits  programs.settings  programs.options
+        programs.interrupts  programs.output  programs.exits  programs.settings  programs.options
         programs.descriptors  programs.listening  programs.services  programs.tap  programs.tunneltap
         programs.running  programs.keys  programs.passwd  programs.commands  programs.demo  programs.cli
         programs  __main__
@@ -174,7 +174,7 @@ class ImportedTests(SynchronousTestCase):
     def test_own(self) -> None:
         """Of what is imported from a module, the module counts; of the package itself, its ``__init__``."""
         self.assertIn("core.states", own_imports("core.connection"))
-        self.assertEqual(own_imports("__main__"), {"programs.cli"})
+        self.assertEqual(own_imports("__main__"), {"programs.cli", "programs.interrupts"})
         self.assertIn("__init__", own_imports("programs.options"))
 
     def test_nothing_is_imported_by_its_name(self) -> None:

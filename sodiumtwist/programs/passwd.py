@@ -21,6 +21,7 @@ from ..admission.passwords import (
 )
 from ..keyfiles import read_passphrase_file
 from .exits import EXIT_REFUSED, CommandFailed
+from .interrupts import raise_again
 from .output import print_error
 from .settings import PasswdSettings
 
@@ -33,6 +34,7 @@ def passwd(settings: PasswdSettings) -> None:
     :raises CommandFailed: when a passphrase is not the right one.
     :raises OSError, LocalProtocolError: for a file that is wrong, and for a login that can't stand in it.
     """
+    raise_again()  # the terminal is to show again what is typed, and no half of a file to stay behind
     path, login = settings.path, settings.login
     if settings.delete:
         delete_password(path, login)

@@ -24,6 +24,7 @@ from twisted.python.usage import UsageError
 from ..core.errors import SodiumError
 from ..describe import describe_os_error
 from .exits import EXIT_INTERRUPTED, EXIT_OUTPUT_GONE, EXIT_USAGE, CommandFailed
+from .interrupts import raise_again
 from .output import discard_standard_output, flush_standard_output, print_error
 
 Settings = TypeVar("Settings")
@@ -43,6 +44,9 @@ def run(command: Command[Settings], settings: Settings) -> None:
     only_errors = LogLevelFilterPredicate(defaultLogLevel=LogLevel.error)
     observers = [FilteringLogObserver(textFileLogObserver(sys.stderr), [only_errors])] if sys.stderr else []
     globalLogBeginner.beginLoggingTo(observers, discardBuffer=True, redirectStandardIO=False)
+    from twisted.internet import reactor  # noqa: F401  # while Ctrl-C still ends the process
+
+    raise_again()  # or the reactor would leave Ctrl-C as it is
     task.react(_guarded, (command, settings))
 
 

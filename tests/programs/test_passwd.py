@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import pty
 import signal
+import termios
 
 from sodiumtwist.admission.passwords import read_passwords
 
@@ -57,7 +58,10 @@ class PasswdTests(WhoTestCase):
         self.assertEqual(read_passwords(self.path("users")), before)
 
     def on_terminal(self, *arguments: str, answers: tuple[bytes, ...]) -> tuple[int, bytes]:
-        """Run ``passwd`` on a terminal of its own and type; return its status and all that the terminal shows."""
+        """
+        Run ``passwd`` on a terminal of its own and type; return its status and all that the terminal shows. It shows
+        again what is typed then.
+        """
         pid, terminal = pty.fork()
         if pid == 0:
             # As in tests.processes: who ignores Ctrl-C hands that down.
@@ -76,6 +80,7 @@ class PasswdTests(WhoTestCase):
                     shown += data
             except OSError:
                 pass  # the terminal is gone
+            self.assertTrue(termios.tcgetattr(terminal)[3] & termios.ECHO)
         return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), shown
 
     def test_terminal(self) -> None:

@@ -1,13 +1,14 @@
 """
-How commands start: what they load.
+How commands start: what they load, and Ctrl-C while they load it.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 
-from ..processes import PUBLIC, SECRET, ProcessTestCase
+from ..processes import PUBLIC, SECRET, SODIUMTWIST, ProcessTestCase, Running, clean_environment
 
 #: Runs the command line, and tells on standard error what was loaded at its end.
 TELLING = [
@@ -30,6 +31,24 @@ OF_OTHERS = """
     sodiumtwist.admission.replay_database sodiumtwist.endpoints sodiumtwist.tunnel sodiumtwist.transfer.receiver
     sodiumtwist.transfer.stores sodiumtwist.programs.demo sodiumtwist.programs.keys sodiumtwist.programs.listening
     sodiumtwist.programs.passwd sodiumtwist.programs.services sodiumtwist.programs.tap
+"""
+
+#: A ``sitecustomize`` that sends Ctrl-C at the import that ``$MOMENT`` names, the first being that of the command line.
+#: It tells at the end how many there were.
+INTERRUPTING = """
+import atexit, os, signal, sys
+
+moment, count = int(os.environ["MOMENT"]), 0
+
+def heed(event, arguments):
+    global count
+    if event == "import" and (count or arguments[0] == "sodiumtwist.programs.cli"):
+        count += 1
+        if count == moment:
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.addaudithook(heed)
+atexit.register(lambda: print(count, "imports", file=sys.stderr))
 """
 
 
@@ -71,3 +90,42 @@ class LoadedTests(ProcessTestCase):
         modules = self.loaded("send", "--key", PUBLIC, "--endpoint", self.endpoint, self.make_file("in", 2))
         self.assertIn("twisted.internet.reactor", modules)
         self.assert_without(modules, OF_OTHERS)
+
+
+class InterruptedTests(ProcessTestCase):
+    """Ctrl-C during the start."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        os.mkdir(self.path("site"))
+        with open(self.path("site", "sitecustomize.py"), "w") as file:
+            file.write(INTERRUPTING)
+        self.make_file("in", 2)
+
+    def start(self, moment: int, *arguments: str, disposition: signal.Handlers = signal.SIG_DFL) -> Running:
+        """Start a command that gets Ctrl-C at an import, 0 for none; and say what Ctrl-C does to it by itself."""
+        environment = clean_environment(PYTHONPATH=self.path("site"), MOMENT=str(moment))
+        return self.run_process(
+            [*SODIUMTWIST, *arguments], env=environment, preexec_fn=lambda: signal.signal(signal.SIGINT, disposition)
+        )
+
+    def test_any_moment(self) -> None:
+        """One line and status 130, whatever is being imported."""
+        nobody = ["--key", PUBLIC, "--endpoint", "tcp:127.0.0.1:1"]
+        for arguments in (["--version"], ["send", *nobody, "in"]):
+            whole = self.start(0, *arguments)
+            last = int(whole.wait_for(r"^(\d+) imports$")[1])
+            self.assertGreater(last, 20)
+            step = last // 6
+            # Two at a time; the last moments of all, when the interpreter ends, are not ours.
+            for first in range(1, last - 2 * step, 2 * step):
+                for interrupted in [self.start(first + later, *arguments) for later in (0, step)]:
+                    self.assertEqual((interrupted.wait(), interrupted.output), (130, []), interrupted.errors)
+                    told = [line for line in interrupted.errors if not line.endswith(" imports")]
+                    self.assert_one_line(told, "^sodiumtwist: interrupted")
+
+    def test_ignored(self) -> None:
+        """Who has Ctrl-C ignored, as nohup and shells do for what runs in the background, goes on."""
+        ignoring = self.start(10, "--version", disposition=signal.SIG_IGN)
+        self.assertEqual(ignoring.wait(), 0)
+        self.assertEqual(len(ignoring.output), 1)
