@@ -55,6 +55,11 @@ def clean_environment(**extra: str) -> dict[str, str]:
     return {**kept, "PYTHONUNBUFFERED": "1", **extra}
 
 
+def unmeasured(**extra: str) -> dict[str, str]:
+    """The environment for programs whose coverage is of no interest, and would slow them down or load more."""
+    return {name: value for name, value in clean_environment(**extra).items() if name != "COVERAGE_PROCESS_CONFIG"}
+
+
 class Running:
     """
     A process whose output is collected while it runs.

@@ -25,14 +25,9 @@ from benchmarks.scale import affordable
 from benchmarks.tables import Failed, NotInstalled, Row, Table, in_turn
 
 from .pair import MemoryTransport
-from .processes import ProcessTestCase, Running, clean_environment
+from .processes import ProcessTestCase, Running, unmeasured
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-
-
-def unmeasured(**extra: str) -> dict[str, str]:
-    """The environment for programs whose coverage is of no interest, and would make them many times slower."""
-    return {name: value for name, value in clean_environment(**extra).items() if name != "COVERAGE_PROCESS_CONFIG"}
 
 
 class RunTests(ProcessTestCase):

@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 
-from ..processes import PUBLIC, SECRET, SODIUMTWIST, ProcessTestCase, Running, clean_environment
+from ..processes import PUBLIC, SECRET, SODIUMTWIST, ProcessTestCase, Running, unmeasured
 
 #: Runs the command line, and tells on standard error what was loaded at its end.
 TELLING = [
@@ -57,7 +57,7 @@ class LoadedTests(ProcessTestCase):
 
     def loaded(self, *arguments: str) -> set[str]:
         """The modules of a command that ends well."""
-        command = self.run_process([*TELLING, *arguments])
+        command = self.run_process([*TELLING, *arguments], env=unmeasured())
         self.assertEqual(command.wait(), 0, command.errors)
         return set(command.wait_for("^loaded (.*)")[1].split())
 
@@ -104,7 +104,7 @@ class InterruptedTests(ProcessTestCase):
 
     def start(self, moment: int, *arguments: str, disposition: signal.Handlers = signal.SIG_DFL) -> Running:
         """Start a command that gets Ctrl-C at an import, 0 for none; and say what Ctrl-C does to it by itself."""
-        environment = clean_environment(PYTHONPATH=self.path("site"), MOMENT=str(moment))
+        environment = unmeasured(PYTHONPATH=self.path("site"), MOMENT=str(moment))
         return self.run_process(
             [*SODIUMTWIST, *arguments], env=environment, preexec_fn=lambda: signal.signal(signal.SIGINT, disposition)
         )

@@ -33,7 +33,7 @@ class _Strings:
 
 @implementer(IPlugin, ICheckerFactory)
 class _Argon2:
-    """Likewise for programs that offer ``--auth``."""
+    """Every program that offers ``--auth`` loads this, too."""
 
     authType = "argon2"
     argStringFormat = "FILE[:concurrency=2][:queue=128]"
