@@ -4,11 +4,10 @@ Encrypted TCP for Twisted, with a server key, a login and a passphrase instead o
 Importing this package installs no reactor, and loads nothing before a name of it is used.
 """
 
-import typing
-
 from . import doors
 
-if typing.TYPE_CHECKING:
+TYPE_CHECKING = False  # type checkers know better; to import it takes time
+if TYPE_CHECKING:
     from .admission.authorized import AuthorizedKeys as AuthorizedKeys, AuthorizedKeysFile as AuthorizedKeysFile
     from .admission.checkers import AnyLogin as AnyLogin, SingleLogin as SingleLogin
     from .admission.limits import Limits as Limits
@@ -51,6 +50,8 @@ if typing.TYPE_CHECKING:
     from .protocol.server import SodiumServerProtocol as SodiumServerProtocol
 
 __version__ = "0.1.0"
+
+del TYPE_CHECKING
 
 _WHERE = {
     "AnyLogin": "admission.checkers",

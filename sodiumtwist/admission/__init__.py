@@ -2,16 +2,17 @@
 Who may come in: checkers of logins, lists of keys, limits, and the memory of what was accepted before.
 """
 
-import typing
-
 from .. import doors
 
-if typing.TYPE_CHECKING:
+TYPE_CHECKING = False  # type checkers know better; to import it takes time
+if TYPE_CHECKING:
     from .authorized import AuthorizedKeys as AuthorizedKeys, AuthorizedKeysFile as AuthorizedKeysFile
     from .checkers import AnyLogin as AnyLogin, SingleLogin as SingleLogin
     from .limits import Limits as Limits
     from .replay_database import ReplayDatabase as ReplayDatabase
     from .replays import IReplayMemory as IReplayMemory, ReplayMemory as ReplayMemory
+
+del TYPE_CHECKING
 
 _WHERE = {
     "AnyLogin": "checkers",

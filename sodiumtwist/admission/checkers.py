@@ -24,10 +24,6 @@ from ..core.errors import LocalProtocolError
 #: In the place of a checker's description: the clients' keys decide alone.
 NO_CHECKER = "none"
 
-#: What the programs take when nothing is said, as the reference programs do.
-DEFAULT_LOGIN = "username"
-DEFAULT_PASSPHRASE = "passphrase"
-
 
 class LoginRefused(UnauthorizedLogin):
     """A login is wrong, and the text, which may be logged, says what about it."""

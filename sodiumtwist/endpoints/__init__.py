@@ -3,13 +3,14 @@ Any Twisted protocol over an encrypted stream: endpoints, their strings, and ``c
 :mod:`sodiumtwist.endpoints.connect`.
 """
 
-import typing
-
 from .. import doors
 
-if typing.TYPE_CHECKING:
+TYPE_CHECKING = False  # type checkers know better; to import it takes time
+if TYPE_CHECKING:
     from .transport import SodiumTransport as SodiumTransport
     from .wrappers import SodiumClientEndpoint as SodiumClientEndpoint, SodiumServerEndpoint as SodiumServerEndpoint
+
+del TYPE_CHECKING
 
 _WHERE = {
     "SodiumClientEndpoint": "wrappers",

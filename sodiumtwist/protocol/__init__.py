@@ -2,16 +2,17 @@
 The Twisted face of one connection: its two ends, what makes them, and requests.
 """
 
-import typing
-
 from .. import doors
 
-if typing.TYPE_CHECKING:
+TYPE_CHECKING = False  # type checkers know better; to import it takes time
+if TYPE_CHECKING:
     from .base import SodiumProtocol as SodiumProtocol
     from .client import SodiumClientProtocol as SodiumClientProtocol
     from .factories import SodiumClientFactory as SodiumClientFactory, SodiumServerFactory as SodiumServerFactory
     from .requests import RequestClient as RequestClient
     from .server import SodiumServerProtocol as SodiumServerProtocol
+
+del TYPE_CHECKING
 
 _WHERE = {
     "RequestClient": "requests",

@@ -3,15 +3,16 @@ Files over the protocol: the client's end that sends a file, the server's end th
 it and where the server puts it.
 """
 
-import typing
-
 from .. import doors
 
-if typing.TYPE_CHECKING:
+TYPE_CHECKING = False  # type checkers know better; to import it takes time
+if TYPE_CHECKING:
     from .receiver import UploadFactory as UploadFactory, UploadReceiver as UploadReceiver
     from .sender import UploadSender as UploadSender
     from .sources import Source as Source
     from .stores import Store as Store, open_store as open_store
+
+del TYPE_CHECKING
 
 _WHERE = {
     "open_store": "stores",
