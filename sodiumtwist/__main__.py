@@ -16,13 +16,14 @@ def main() -> None:
 
     :raises SystemExit: with the exit status, unless it is 0.
     """
+    # Before the import of the command line, which takes long already.
     end_at_once()
     from .programs.cli import main as run
 
     try:
         run()
     finally:
-        # Else Python looks through all that was imported for circles before it ends, a sixth of a short run.
+        # Before it ends, Python looks for circles in all that was imported. That takes a sixth of a short run.
         gc.freeze()
 
 

@@ -1,6 +1,8 @@
 """
-The command ``sodiumtwist``: its command line. What a command does is in a module that is imported when the command
-runs: Twisted's reactor alone takes longer than a whole ``keygen``.
+The command ``sodiumtwist``: its command line.
+
+What a command does stands in a module of its own, which is imported when the command runs: to import Twisted's reactor
+alone takes longer than a whole ``keygen``.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from .options import CLIENT_FILES, CLIENT_PARAMETERS, ProgramOptions, read_crede
 from .output import discard_standard_output, flush_standard_output, print_error
 from .settings import ConnectSettings, Credentials, PasswdSettings, PingSettings, SendSettings
 
+#: Where ``twistd sodium`` listens when nothing is said.
 DEFAULT_CONNECT = "tcp:127.0.0.1:5555"
 
 #: The most that ``ping --interval`` takes, in seconds.
@@ -27,14 +30,17 @@ INTERVAL_LIMIT = 60.0
 
 def take_arguments(arguments: tuple[str, ...], count: int, names: str = "FILE") -> tuple[str, ...]:
     """
-    Return the arguments when there are as many as there should be.
+    Check how many arguments there are.
 
-    :param names: what they are called.
-    :raises UsageError: otherwise.
+    :param count: how many there should be.
+    :param names: what the error calls them.
+    :return: the arguments.
+    :raises UsageError: when there are too few or too many.
     """
     if len(arguments) < count:
         raise usage.UsageError(f"{names} is missing")
     if len(arguments) > count:
+        # Most often it is an option: behind the first argument, Twisted's parser takes all for arguments.
         advice = f"; options come before {names}" if count else ""
         raise usage.UsageError(f"unexpected argument {ascii(arguments[count])}{advice}")
     return arguments
@@ -44,20 +50,20 @@ class CommandOptions(ProgramOptions):
     """
     The command line of one subcommand.
 
-    :cvar synopsis: the usage, behind ``sodiumtwist``.
+    :cvar synopsis: what the usage line says behind ``sodiumtwist``.
     """
 
     synopsis: str
 
     def getSynopsis(self) -> str:
-        """The first line of the help."""
+        """Return the first line of the help."""
         return f"Usage: sodiumtwist {self.synopsis}"
 
     def execute(self) -> None:
         """
-        Do it.
+        Run the command.
 
-        :raises SystemExit: with the exit status, unless it is 0.
+        :raises SystemExit: with the exit status. A command that needs no reactor returns instead when all went well.
         """
         raise NotImplementedError
 
@@ -72,7 +78,7 @@ class KeygenOptions(CommandOptions):
     compData = usage.Completions(optActions={"output": usage.CompleteFiles()})
 
     def parseArgs(self, *arguments: str) -> None:
-        """There are none."""
+        """Refuse all arguments."""
         take_arguments(arguments, 0)
 
     def execute(self) -> None:
@@ -90,7 +96,7 @@ class PubkeyOptions(CommandOptions):
     compData = usage.Completions(extraActions=[usage.CompleteFiles(descr="private key file")])
 
     def parseArgs(self, *arguments: str) -> None:
-        """Takes the key file."""
+        """Take the path of the key file."""
         (self["path"],) = take_arguments(arguments, 1)
 
     def execute(self) -> None:
@@ -103,7 +109,7 @@ class PasswdOptions(CommandOptions):
     """
     ``sodiumtwist passwd``
 
-    :ivar settings: once parsed.
+    :ivar settings: what is asked for. It is there when the command line is parsed.
     """
 
     settings: PasswdSettings
@@ -127,15 +133,16 @@ class PasswdOptions(CommandOptions):
     )
 
     def parseArgs(self, *arguments: str) -> None:
-        """Takes the file and the login."""
+        """Take the path of the file, and the login."""
         self["path"], self["login"] = take_arguments(arguments, 2, "FILE LOGIN")
 
     def postOptions(self) -> None:
         """
-        Put together what was parsed.
+        Check the options together, and make the settings.
 
-        :raises UsageError: for what excludes each other.
+        :raises UsageError: when two options exclude each other.
         """
+        # To delete needs no passphrase, and --verify promises to change nothing.
         if self["delete"] and (self["verify"] or self["passphrase-file"]):
             raise usage.UsageError("--delete goes alone")
         self.settings = PasswdSettings(
@@ -152,7 +159,7 @@ class ConnectOptions(CommandOptions):
     """
     What the subcommands that connect to a server have in common.
 
-    :ivar settings: once parsed.
+    :ivar settings: what is asked for. It is there when the command line is parsed.
     """
 
     settings: ConnectSettings
@@ -166,11 +173,12 @@ class ConnectOptions(CommandOptions):
 
     def read_server(self) -> tuple[str, bytes, Credentials]:
         """
-        Check and read what the options say of the server and the client.
+        Check what the options say about the server and the client, and read the files that they name.
 
-        :return: the endpoint, the server's public key, and as whom to come.
+        :return: the endpoint string, the server's public key of 32 bytes, and who the client says it is.
         :raises UsageError: when there is no key.
-        :raises OSError, SodiumError: when something is wrong with what they name.
+        :raises OSError: when a file can't be read.
+        :raises SodiumError: when a key, a file, the login or the passphrase is wrong.
         """
         if self["key"] is None:
             raise usage.UsageError("--key is missing: the server's public key, which the server logs when it starts")
@@ -178,6 +186,7 @@ class ConnectOptions(CommandOptions):
         credentials, warning = read_credentials(self)
         if warning:
             print_error(f"warning: {warning}")
+        # The factory checks these three again. Here the mistake is told before the reactor is loaded and a file opened.
         check_server_key(server_key)
         pack_text("login", credentials.user)
         pack_text("passphrase", credentials.passphrase)
@@ -204,14 +213,14 @@ class SendOptions(ConnectOptions):
     compData = usage.Completions(extraActions=[usage.CompleteFiles(descr="file to send")])
 
     def parseArgs(self, *arguments: str) -> None:
-        """Takes the file."""
+        """Take the path of the file."""
         (self["path"],) = take_arguments(arguments, 1)
 
     def postOptions(self) -> None:
         """
-        Check, read and put together what was parsed.
+        Check the options, read the files that they name, and make the settings.
 
-        :raises UsageError, OSError, SodiumError: as :meth:`read_server`.
+        :raises UsageError, OSError, SodiumError: as :meth:`read_server` does.
         """
         self.settings = SendSettings(*self.read_server(), self["path"], bool(self["quiet"]), bool(self["json"]))
 
@@ -237,17 +246,18 @@ class PingOptions(ConnectOptions):
     ]
 
     def parseArgs(self, *arguments: str) -> None:
-        """There are none."""
+        """Refuse all arguments."""
         take_arguments(arguments, 0)
 
     def postOptions(self) -> None:
         """
-        Check, read and put together what was parsed.
+        Check the options, read the files that they name, and make the settings.
 
-        :raises UsageError: for numbers that are none or out of range.
-        :raises OSError, SodiumError: as :meth:`read_server`.
+        :raises UsageError: when a number is out of its range, or is no number.
+        :raises OSError, SodiumError: as :meth:`read_server` does.
         """
         server = self.read_server()
+        # What is no number is answered as a number out of range is: with what would be right.
         try:
             count = int(self["count"])
         except ValueError:
@@ -258,6 +268,7 @@ class PingOptions(ConnectOptions):
             interval = float(self["interval"])
         except ValueError:
             interval = -1
+        # Not "interval < 0 or …": NaN is neither smaller nor larger than anything, and would get through.
         if not 0 <= interval <= INTERVAL_LIMIT:
             raise usage.UsageError(f"--interval takes a number of seconds from 0 to {INTERVAL_LIMIT:g}")
         self.settings = PingSettings(*server, count, interval)
@@ -281,7 +292,7 @@ class DemoOptions(CommandOptions):
     compData = usage.Completions(extraActions=[usage.CompleteFiles(descr="file to send")])
 
     def parseArgs(self, *arguments: str) -> None:
-        """Takes the file, if there is one."""
+        """Take the path of the file, when one is given."""
         (self["path"],) = take_arguments(arguments, 1) if arguments else (None,)
 
     def execute(self) -> None:
@@ -314,8 +325,9 @@ def main(arguments: list[str] | None = None) -> None:
     :param arguments: without the program's name; ``None`` for the process's.
     :raises SystemExit: with the exit status, unless it is 0.
     """
+    # The system gives the number of a closed descriptor to the next file or socket. What is meant for standard output
+    # would then go into that.
     for descriptor in range(3):
-        # A closed one would be given to the next file or socket, to be taken for what it is not.
         try:
             os.fstat(descriptor)
         except OSError:
@@ -323,23 +335,29 @@ def main(arguments: list[str] | None = None) -> None:
     options = Options()
     try:
         options.parseOptions(arguments)
+        # Nobody has asked for help: standard output stays empty, and the status says that nothing was done.
         if options.subCommand is None:
             print(options, file=sys.stderr)
             raise SystemExit(EXIT_USAGE)
         options.subOptions.execute()
+        # Here an error of writing still becomes a line and a status. The interpreter would flush later, and complain.
         flush_standard_output()
     except usage.UsageError as error:
+        # Without a subcommand there would be two blanks.
         _fail(EXIT_USAGE, f"{error}; see sodiumtwist {options.subCommand or ''} --help".replace("  ", " "))
     except SodiumError as error:
         _fail(EXIT_USAGE, str(error))
     except CommandFailed as failed:
         _fail(failed.status, str(failed))
+    # No line for it: who reads only the beginning, as head does, wants no message. It is an OSError, so it comes first.
     except BrokenPipeError:
         discard_standard_output()
         raise SystemExit(EXIT_OUTPUT_GONE) from None
     except OSError as error:
+        # It may be standard output that is full. What its buffer holds would fail once more at the end.
         discard_standard_output()
         _fail(EXIT_USAGE, describe_os_error(error))
+    # From passwd, or from the moments before the reactor has Ctrl-C. Anywhere else Ctrl-C ends the process at once.
     except KeyboardInterrupt:
         _fail(EXIT_INTERRUPTED, "interrupted")
 

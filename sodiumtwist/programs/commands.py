@@ -1,5 +1,5 @@
 """
-The subcommands that talk to a server, ``send`` and ``ping``.
+The subcommands that talk to a server: ``send`` and ``ping``.
 """
 
 from __future__ import annotations
@@ -33,8 +33,9 @@ def make_endpoint(reactor: Any, settings: ConnectSettings) -> IStreamClientEndpo
     """
     Make the endpoint to connect to.
 
-    :raises UsageError: when its string is not understood.
+    :raises UsageError: when the endpoint string is not understood.
     """
+    # Twisted raises whatever its parser stumbles over: ValueError, TypeError, IndexError, RuntimeError.
     try:
         endpoint: IStreamClientEndpoint = clientFromString(reactor, settings.endpoint)
     except Exception as error:
@@ -46,13 +47,20 @@ def make_endpoint(reactor: Any, settings: ConnectSettings) -> IStreamClientEndpo
 async def _connect(
     reactor: Any, endpoint: IStreamClientEndpoint, settings: ConnectSettings, client: SodiumClientProtocol
 ) -> None:
-    """Connect a protocol to the server; it is not authenticated then."""
+    """
+    Connect a protocol to the server. It is not authenticated yet when this returns.
+
+    :raises CommandFailed: when there is no connection.
+    :raises CancelledError: when this was cancelled.
+    """
     us = settings.credentials
     factory = SodiumClientFactory(settings.server_key, us.user, us.passphrase, lambda: client, us.pair, clock=reactor)
     try:
         await endpoint.connect(factory)
+    # Some of Twisted's endpoints have an error of their own for a connect that was cancelled.
     except (CancelledError, ConnectingCancelledError):
         raise CancelledError() from None
+    # Each kind of endpoint fails in its own way. All of them mean that there is no connection.
     except Exception as error:
         why = describe_endpoint_error(error)
         raise CommandFailed(EXIT_NOT_CONNECTED, f"cannot connect to {settings.endpoint}: {why}") from None
@@ -62,16 +70,20 @@ def _explain_loss(
     settings: ConnectSettings, client: SodiumClientProtocol, reason: BaseException, done: str
 ) -> CommandFailed:
     """
-    Make the exit status and line of a connection that ended too early.
+    Make the exit status and the line for a connection that ended too early.
 
-    :param done: how far it had come.
+    :param reason: why it ended.
+    :param done: how far it had come, in words.
     """
     why = describe_tls_error(reason) or str(reason) or type(reason).__name__
+    # The server's hello brings a message, perhaps an empty one. So the server had let us in.
     if client.message is not None:
+        # No PDU says why a server closes. Only its log does.
         if isinstance(reason, (ConnectionDone, ConnectionLost)):
             why = "the server closed the connection or went away, see its log"
         return CommandFailed(EXIT_BROKEN, f"broken on the way, {done}: {why}")
     if isinstance(reason, RemoteProtocolError):
+        # A server that can't open our handshake stays silent until the time is over.
         if isinstance(reason, AuthenticationTimeout):
             why += "; wrong server key, or no server of this protocol"
         elif isinstance(reason, AuthenticationFailed):
@@ -81,6 +93,7 @@ def _explain_loss(
 
 
 def _what_was_not_given(credentials: Credentials) -> Iterator[str]:
+    # A server does not tell what was wrong with a login. What was left out is worth a look.
     if credentials.default_passphrase:
         yield "no passphrase was given, so the default one was tried"
     if credentials.pair is None:
@@ -88,7 +101,8 @@ def _what_was_not_given(credentials: Credentials) -> Iterator[str]:
 
 
 async def _abort(client: SodiumClientProtocol, lost: Deferred[None]) -> None:
-    """Drop a connection, if there is one, and wait until it is gone."""
+    """Drop the connection, if there is one, and wait until it is gone."""
+    # Without a transport there was no connection, and lost would never fire.
     if client.transport is not None:
         client.abort()
         await lost
@@ -97,10 +111,10 @@ async def _abort(client: SodiumClientProtocol, lost: Deferred[None]) -> None:
 @dataclass
 class Sent:
     """
-    What :func:`send_file` did.
+    What :func:`send_file` has done.
 
-    :ivar size: bytes, all acknowledged.
-    :ivar seconds: from the server's hello to the last acknowledgement.
+    :ivar size: how many bytes were sent; all are acknowledged.
+    :ivar seconds: the time from the server's hello to the last acknowledgement.
     """
 
     size: int
@@ -118,15 +132,18 @@ class Sent:
 @contextmanager
 def _progress(size: int | None, quiet: bool) -> Iterator[Callable[[int], object]]:
     """
-    Show a progress bar, on a terminal.
+    Show a progress bar when standard error is a terminal.
 
-    :param size: how many bytes there are, if that is known.
-    :return: what is to be called with each number of bytes that are done.
+    :param size: how many bytes there are; ``None`` when that is not known.
+    :param quiet: whether to show none.
+    :return: a function to call with each number of bytes that are done.
     """
+    # Python has no standard error when that was closed at the start.
     if quiet or sys.stderr is None or not sys.stderr.isatty():
         yield lambda done: None
         return
-    from tqdm import tqdm  # takes its time, which most runs by other programs can do without
+    # Not at the top: its import takes long, and runs by other programs have no terminal.
+    from tqdm import tqdm
 
     with tqdm(total=size, unit="B", unit_scale=True, file=sys.stderr) as bar:
         yield bar.update
@@ -134,11 +151,12 @@ def _progress(size: int | None, quiet: bool) -> Iterator[Callable[[int], object]
 
 async def send_file(reactor: Any, settings: SendSettings) -> Sent:
     """
-    Connect and send.
+    Connect to the server and send the file.
 
-    :raises UsageError: when the endpoint's string is not understood.
-    :raises CommandFailed: when it did not go well, or was cancelled.
+    :raises UsageError: when the endpoint string is not understood.
+    :raises CommandFailed: when something did not go well, or this was cancelled.
     """
+    # Before the file is opened, which is then closed whatever happens.
     endpoint = make_endpoint(reactor, settings)
     try:
         source = open_source(settings.path, reactor)
@@ -152,8 +170,10 @@ async def send_file(reactor: Any, settings: SendSettings) -> Sent:
         except CancelledError:
             await _abort(client, client.lost)
             raise CommandFailed(EXIT_INTERRUPTED, f"interrupted, {client.acknowledged} bytes acknowledged") from None
+        # From _connect(), with its line.
         except CommandFailed:
             raise
+        # From the file: Twisted's errors of connections are no OSError.
         except OSError as error:
             line = f"cannot read on in {settings.path}: {error.strerror}; {client.acknowledged} bytes acknowledged"
             raise CommandFailed(EXIT_BROKEN, line) from None
@@ -165,7 +185,7 @@ async def send_file(reactor: Any, settings: SendSettings) -> Sent:
 
 
 async def send(reactor: Any, settings: SendSettings) -> None:
-    """``sodiumtwist send``: :func:`send_file`, and the closing line."""
+    """Run ``sodiumtwist send``: send the file and print the closing line."""
     sent = await send_file(reactor, settings)
     if settings.json:
         print(json.dumps({"bytes": sent.size, "seconds": sent.seconds, "bytes_per_second": sent.rate}))
@@ -190,7 +210,13 @@ class _Pinger(SodiumClientProtocol):
 
 
 async def ping(reactor: Any, settings: PingSettings) -> None:
-    """``sodiumtwist ping``"""
+    """
+    Run ``sodiumtwist ping``.
+
+    :raises UsageError: when the endpoint string is not understood.
+    :raises CommandFailed: when something did not go well, or this was cancelled.
+    :raises OSError: when standard output can't be written to.
+    """
     endpoint = make_endpoint(reactor, settings)
     client = _Pinger()
     times: list[float] = []
@@ -199,22 +225,28 @@ async def ping(reactor: Any, settings: PingSettings) -> None:
     try:
         await _connect(reactor, endpoint, settings, client)
         await client.ready
+        # Flushed, as each line below: a reader at the end of a pipe sees it at once, too.
         print(f"PING {settings.endpoint}: {printable(client.message or '')}", flush=True)
         for number in range(1, settings.count + 1):
             if number > 1:
                 await task.deferLater(reactor, settings.interval)
             pinging = client.ping()
+            # Counted before its answer: one that stays without shows in the last line.
             sent += 1
             times.append(await pinging)
             print(f"seq={number} time={times[-1] * 1000:.3f} ms", flush=True)
     except CancelledError:
         await _abort(client, client.lost)
         failure = CommandFailed(EXIT_INTERRUPTED, "interrupted")
+    # From _connect(), when there is nothing to sum up; and from standard output, which would not take that either.
     except (CommandFailed, OSError):
         raise
     except Exception as reason:
+        # When the connection ends between two PINGs, the next PING fails only with "closed".
         failure = _explain_loss(settings, client, client.reason or reason, f"{len(times)} PINGs answered")
+    # Also what is closed already; that does nothing.
     client.close()
+    # All that was measured is told, however it ended.
     if sent:
         line = f"{sent} sent, {len(times)} answered"
         if times:

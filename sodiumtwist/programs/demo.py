@@ -1,5 +1,5 @@
 """
-``sodiumtwist demo``: a real server in a process of its own, and a file sent to it.
+``sodiumtwist demo``: starts a real server in a process of its own, and sends it a file.
 """
 
 from __future__ import annotations
@@ -29,9 +29,13 @@ from .settings import Credentials, SendSettings
 #: The size of the sample in bytes.
 SAMPLE_SIZE = 32 * 1024 * 1024
 
-#: Seconds the server has to start, and to stop before it is killed.
+#: Seconds that the server may take to start.
 START_TIMEOUT = 30.0
+
+#: Seconds that the server may take to end; then it is killed.
 KILL_AFTER = 5.0
+
+#: Seconds between two looks whether the server has ended.
 KILL_POLL = 0.02
 
 BETWEEN_TWO_MACHINES = """\
@@ -46,8 +50,8 @@ class _Server(ProcessProtocol):
     """
     Watches the server's process.
 
-    :ivar port: fires with its port when it listens; fails when it ends before that.
-    :ivar ended: whether it is gone.
+    :ivar port: fires with the server's port when the server listens; fails when it ends before that.
+    :ivar ended: whether the process is gone.
     """
 
     def __init__(self) -> None:
@@ -56,14 +60,17 @@ class _Server(ProcessProtocol):
         self._output = b""
 
     def outReceived(self, data: bytes) -> None:
+        # The rest of the log is of no use here. Kept, it would grow.
         if self.port.called:
             return
         self._output += data
+        # With the end of the line: output comes in pieces, and half a number is a number, too.
         found = re.search(rb"listening on 127\.0\.0\.1:(\d+)\n", self._output)
         if found:
             self.port.callback(int(found[1]))
 
     def errReceived(self, data: bytes) -> None:
+        # Here a server that can't start says why.
         self._output += data
 
     def processEnded(self, reason: Failure) -> None:
@@ -79,20 +86,26 @@ async def demo(reactor: Any, path: str | None) -> None:
 
     :param path: of the file to send; ``None`` for a sample.
     :raises CommandFailed: when something did not go well.
+    :raises CancelledError: when this was cancelled. The server has ended then, and the temporary files are gone.
     """
+    # Outside of all else, so that the directory goes last: a server that still runs could write into it.
     with tempfile.TemporaryDirectory(prefix="sodiumtwist-demo-") as directory:
         if path is None:
             path = os.path.join(directory, "sample")
             _write_sample(path)
+        # It is read twice, to send it and to compare. A FIFO would be empty the second time.
         elif not os.path.isfile(path):
             raise CommandFailed(EXIT_USAGE, f"{path} is not a file; the demo sends a regular file")
         pair = KeyPair.generate()
         key_file = os.path.join(directory, "server.key")
         write_key_file(key_file, pair)
         uploads = os.path.join(directory, "uploads")
+        # In the foreground, so that it is a child of ours, which shows its log and can be ended.
         arguments = ["-n", "--pidfile=", "sodium", "--key-file", key_file, "--directory", uploads]
+        # Loopback alone: anywhere else a server refuses the default passphrase.
         arguments += ["--endpoint", "tcp:0:interface=127.0.0.1"]
         server = _Server()
+        # The twistd of this Python, which need not be on the path.
         command = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()", *arguments]
         process = reactor.spawnProcess(server, sys.executable, command, env=_server_environment(), path=directory)
         try:
@@ -112,10 +125,12 @@ async def demo(reactor: Any, path: str | None) -> None:
 
 
 def _server_environment() -> dict[str, str]:
+    # A key there, beside our --key-file, would be one too many; a passphrase there would not be ours.
     return {name: value for name, value in os.environ.items() if not name.startswith("SODIUMTWIST_")}
 
 
 def _write_sample(path: str) -> None:
+    # From a fixed seed: each run sends the same.
     noise = random.Random("sodiumtwist")
     with open(path, "wb") as sample:
         for _ in range(SAMPLE_SIZE // 1024 // 1024):
@@ -142,15 +157,21 @@ def _compare(path: str, uploads: str) -> None:
 
 
 async def _stop(reactor: Any, process: Any, server: _Server) -> None:
-    """End the server, and see to it that it has ended, whoever is impatient meanwhile."""
+    """
+    End the server, and wait until it has ended: 5 seconds after SIGTERM, then 5 seconds after SIGKILL.
+
+    :raises CancelledError: when this was cancelled. It is raised at the end; until then this goes on.
+    """
     cancelled = False
     for signal_name in ("TERM", "KILL"):
+        # Ctrl-C on the terminal goes to the server, too: it may have ended already.
         with suppress(ProcessExitedAlready):
             process.signalProcess(signal_name)
         limit = reactor.seconds() + KILL_AFTER
         while not server.ended and reactor.seconds() < limit:
             try:
                 await deferLater(reactor, KILL_POLL)
+            # Another Ctrl-C must not leave the server behind.
             except CancelledError:
                 cancelled = True
     if cancelled:

@@ -6,10 +6,12 @@ from __future__ import annotations
 
 import signal
 
+# Scripts act on these numbers, and docs/reference/sodiumtwist.rst promises them: they stay as they are.
 EXIT_USAGE = 1
 EXIT_NOT_CONNECTED = 2
 EXIT_REFUSED = 3
 EXIT_BROKEN = 4
+#: As a shell reports a program that Ctrl-C ended.
 EXIT_INTERRUPTED = 128 + signal.SIGINT
 #: As a shell reports a program that SIGPIPE ended.
 EXIT_OUTPUT_GONE = 128 + signal.SIGPIPE
@@ -17,10 +19,10 @@ EXIT_OUTPUT_GONE = 128 + signal.SIGPIPE
 
 class CommandFailed(Exception):
     """
-    A subcommand ends here.
+    Ends a subcommand.
 
     :param status: the exit status.
-    :param line: what to say on standard error.
+    :param line: the line for standard error.
     """
 
     def __init__(self, status: int, line: str) -> None:

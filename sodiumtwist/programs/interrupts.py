@@ -10,21 +10,25 @@ from typing import NoReturn
 
 
 def _end(number: int, frame: object) -> NoReturn:
-    # No exception: one raised in the middle of an import may be swallowed there, or printed by whom it surprises.
+    # No exception: in the middle of an import it could get lost, or be shown as a traceback.
     try:
         os.write(2, b"sodiumtwist: interrupted\n")
+    # With standard error closed, the status alone has to tell.
     except OSError:
         pass
+    # Without the interpreter's own end: nothing was begun that must be undone.
     os._exit(128 + number)
 
 
 def end_at_once() -> None:
-    """From now on Ctrl-C ends the process with a line on standard error, unless Ctrl-C is ignored."""
+    """Have Ctrl-C end the process at once, with a line on standard error. Where Ctrl-C is ignored, it stays so."""
+    # nohup and shells have it ignored in what runs in the background.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _end)
 
 
 def raise_again() -> None:
-    """From now on Ctrl-C raises ``KeyboardInterrupt``: something was begun that must be undone, or will be."""
+    """Have Ctrl-C raise ``KeyboardInterrupt``. To be called before something begins that must be undone."""
+    # Only what end_at_once() did is taken back: where Ctrl-C is ignored, or somebody else's, it stays so.
     if signal.getsignal(signal.SIGINT) is _end:
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -20,14 +20,16 @@ def keygen(output: str | None) -> None:
     """
     Make a private key, and print its public key.
 
-    :param output: the new file for the private key; ``None`` to print it.
-    :raises UsageError: when the file exists, or what is printed would be lost.
+    :param output: the path of a new file for the private key; ``None`` to print the key.
+    :raises UsageError: when the file exists, and when the key would be printed to nowhere.
     :raises OSError: when the file can't be written.
     """
     pair = KeyPair.generate()
     if output is None:
         if sys.stdout is None:
             raise UsageError("standard output is closed, and the private key would be lost; use --output")
+        # A file that the shell makes for ">" gets a usual mode, which lets others read it. What a terminal or a pipe
+        # gets is not kept.
         mode = os.fstat(1).st_mode
         if stat.S_ISREG(mode) and others_can_read(mode):
             print_error("warning: others can read the file that the private key goes to; use --output FILE")
@@ -35,6 +37,7 @@ def keygen(output: str | None) -> None:
     else:
         try:
             write_key_file(output, pair)
+        # The old key may be in use: clients know a server by it.
         except FileExistsError:
             raise UsageError(f"{output} exists and is not overwritten; choose another name") from None
     print(f"public key: {pair.public.hex()}")
@@ -44,6 +47,9 @@ def pubkey(path: str) -> None:
     """
     Print the public key of a private key file.
 
-    :raises OSError, InvalidKey, LocalProtocolError: as :func:`~sodiumtwist.keyfiles.read_key_file`.
+    :param path: of the file.
+    :raises OSError: when the file can't be read.
+    :raises InvalidKey: when it holds something else than a key.
+    :raises LocalProtocolError: when others than its owner can read it, and when it is no small text.
     """
     print(read_key_file(path).public.hex())

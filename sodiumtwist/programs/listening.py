@@ -1,5 +1,5 @@
 """
-Services that listen on endpoints, and what can be known of an endpoint string before that.
+Services that listen on endpoints, and what an endpoint string tells before anything listens.
 """
 
 from __future__ import annotations
@@ -23,19 +23,24 @@ from twisted.python.failure import Failure
 
 from ..describe import describe_address, describe_bad_endpoint, describe_endpoint_error, masked
 
-#: Seconds that stopping may take in all, and between two looks whether what is open is closed.
+#: Seconds that stopping may take in all. It needs an end: while a service stops, twistd does not hear SIGTERM.
 STOP_TIMEOUT = 5.0
+
+#: Seconds between two looks whether all connections are closed.
 STOP_POLL = 0.01
 
 
 class _ListenRecorder:
     """
-    Stands in for the reactor, to learn what an endpoint would listen on before it does.
+    Stands in for the reactor, and notes what an endpoint would listen on.
 
-    :ivar local: whether only this machine could reach all of it.
+    :ivar local: whether only this machine could connect to it.
     """
 
+    # The string alone would not do: arguments have more than one form, and haproxy: has another endpoint inside.
+
     def __init__(self) -> None:
+        # It stays so for an endpoint that calls none of these methods: of that nothing is known.
         self.local = False
 
     def listenTCP(self, port: int, factory: object, backlog: int = 50, interface: str = "") -> None:
@@ -56,18 +61,23 @@ def _is_loopback(interface: str) -> bool:
     if interface == "localhost":
         return True
     try:
+        # Behind a percent sign, an IPv6 address may name a network interface.
         return ipaddress.ip_address(interface.partition("%")[0]).is_loopback
+    # Empty, which means all interfaces, or a name, whose address is not known before it is looked up.
     except ValueError:
         return False
 
 
 def is_local(description: str) -> bool:
     """
-    Tell whether a server endpoint string listens on loopback or a UNIX socket alone. What can't
-    be known before listening, such as an inherited socket, counts as not local.
+    Tell whether a server endpoint listens on loopback addresses or a UNIX socket alone. Where that can't be known
+    before it listens, as with an inherited socket, the answer is no.
+
+    :param description: the endpoint string.
     """
     recorder = _ListenRecorder()
     listening = maybeDeferred(lambda: serverFromString(recorder, description).listen(Factory()))
+    # An endpoint may ask for what the recorder does not have, and fail.
     listening.addErrback(lambda reason: None)
     return recorder.local
 
@@ -76,20 +86,24 @@ def parse_listening(
     reactor: Any, program: str, option: str, description: str, example: str
 ) -> tuple[str, IStreamServerEndpoint]:
     """
-    Make a server endpoint from its string. ``tcp:HOST:PORT``, the way clients write it, is
-    understood as ``tcp:PORT:interface=HOST``.
+    Make a server endpoint from its string. ``tcp:HOST:PORT``, which is how clients write it, is understood as
+    ``tcp:PORT:interface=HOST``.
 
-    :param program: for the error.
-    :param option: that has the string, likewise.
-    :param example: of a right string, likewise.
+    :param reactor: what the endpoint will listen with.
+    :param program: the name of the service, for the error.
+    :param option: the option that has the string, for the error.
+    :param description: the endpoint string.
+    :param example: a string that is right, for the error.
     :return: the string as Twisted writes it, and the endpoint.
     :raises SystemExit: with one line, when the string is not understood.
     """
+    # A bare number in the first place is the port, as Twisted writes it.
     clients_way = re.fullmatch(r"tcp:(\d+(?:\.\d+){3}|localhost):(\d+)", description)
     if clients_way is not None:
         description = f"tcp:{clients_way[2]}:interface={clients_way[1]}"
     try:
         return description, serverFromString(reactor, description)
+    # Twisted raises whatever its parser stumbles over: ValueError, TypeError, IndexError, RuntimeError.
     except Exception as error:
         raise SystemExit(f"{program}: {describe_bad_endpoint(option, description, example, error)}") from None
 
@@ -99,10 +113,11 @@ class ListeningService(Service):
     Listens on endpoints with one factory, and says so in the log.
 
     :param program: the name of the service, for lines about what went wrong.
-    :param endpoints: the endpoint strings with what they mean.
+    :param endpoints: the endpoint strings, each with its endpoint.
     :param factory: makes the protocols.
-    :param reactor: times the stopping.
-    :param twistd: its own options, which it adds to until the service starts; empty without it.
+    :param reactor: tells the time while the service stops.
+    :param twistd: the options of ``twistd`` itself, which adds to them until the service starts; empty when there are
+        none.
     """
 
     _log = Logger()
@@ -123,20 +138,29 @@ class ListeningService(Service):
         self._ports: list[IListeningPort] = []
 
     def announce(self) -> None:
-        """Say what will be done. For subclasses."""
+        """Log what the service will do. For subclasses."""
 
     def listens(self, description: str, address: IAddress) -> None:
-        """Say how to use a place that is listened on. For subclasses."""
+        """
+        Log how to use a place where the service listens. For subclasses.
+
+        :param description: the endpoint string.
+        :param address: where it listens, with the number that port 0 became.
+        """
 
     def drop(self) -> None:
-        """Drop what is connected, at once. For subclasses."""
+        """Drop all connections at once. For subclasses."""
 
     def is_idle(self) -> bool:
-        """Tell whether nothing is connected or to be finished any more. For subclasses."""
+        """Tell whether nothing is connected, and nothing is left to be finished. For subclasses."""
         return True
 
     def release(self) -> Deferred[None] | None:
-        """Close what is kept open, when nothing is connected any more. For subclasses."""
+        """
+        Close what is kept open. It is called when nothing is connected any more, or the time is up. For subclasses.
+
+        :return: fires when it is closed; ``None`` when there is nothing to wait for.
+        """
         return None
 
     def privilegedStartService(self) -> None:
@@ -155,6 +179,7 @@ class ListeningService(Service):
         :raises SystemExit: when an endpoint can't be listened on, which a critical line in the log explains.
         """
         super().startService()  # type: ignore[no-untyped-call]
+        # twistd calls both methods, twist only this one.
         if not self._ports:
             self._listen()
 
@@ -165,6 +190,8 @@ class ListeningService(Service):
             listening.addCallbacks(
                 self._listens, self._cannot_listen, callbackArgs=(description,), errbackArgs=(description,)
             )
+            # An endpoint for servers fires at once. SystemExit of _cannot_listen() has to leave this method: within
+            # the Deferred it would end nothing.
             failures: list[Failure] = []
             listening.addErrback(failures.append)
             if failures:
@@ -178,6 +205,7 @@ class ListeningService(Service):
 
     def _cannot_listen(self, reason: Failure, description: str) -> None:
         error = reason.value
+        # The system's own error is inside Twisted's, which says the address once more.
         why = describe_endpoint_error(error.socketError if isinstance(error, CannotListenError) else error)
         line = f"{self._program}: cannot listen on {masked(description)}: {why}"
         self._log.critical("{line}", line=line)
@@ -189,26 +217,33 @@ class ListeningService(Service):
             with suppress(OSError):
                 os.unlink(self._twistd["pidfile"])
         if self._twistd.get("statusPipe") is not None:
+            # 100 bytes are what the other process reads.
             os.write(self._twistd["statusPipe"], f"1 {line}".encode("ascii", "backslashreplace")[:100])
         raise SystemExit(1)
 
     @inlineCallbacks
     def stopService(self) -> Generator[Deferred[Any], Any, None]:
         """
-        Stop listening, drop what is connected, and release what is kept open. Done within 5 seconds; what takes
-        longer is not waited for.
+        Stop listening, drop all connections, and release what is kept open.
+
+        :return: fires within 5 seconds. What takes longer is not waited for.
         """
         super().stopService()  # type: ignore[no-untyped-call]
         limit = self._reactor.seconds() + STOP_TIMEOUT
 
+        # One limit for all that is waited for, not one for each.
         def in_time(waiting: Deferred[Any]) -> Deferred[Any]:
+            # A timer takes no time below 0.
             left = max(0, limit - self._reactor.seconds())
             return waiting.addTimeout(left, self._reactor, lambda result, timeout: None)
 
+        # First, so that nobody comes in while the others are dropped.
         ports, self._ports = self._ports, []
         closing = DeferredList([maybeDeferred(port.stopListening) for port in ports], consumeErrors=True)
+        # Before a port is waited for, which may take all the time.
         self.drop()
         yield in_time(closing)
         while not self.is_idle() and self._reactor.seconds() < limit:
             yield deferLater(self._reactor, STOP_POLL)
+        # Last: what is connected may still need it. Also when the time is up, though then nothing waits for it.
         yield in_time(maybeDeferred(self.release))

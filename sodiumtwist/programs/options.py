@@ -16,11 +16,11 @@ from ..keyfiles import PASSPHRASE_VARIABLE, read_key_file, read_passphrase
 from .output import discard_standard_output, flush_standard_output
 from .settings import Credentials
 
-#: What is taken when nothing is said, as the reference programs do.
+#: What both ends take when nothing is said. The C programs take the same, so all of them work together as they are.
 DEFAULT_LOGIN = "username"
 DEFAULT_PASSPHRASE = "passphrase"
 
-#: What a client tells about itself.
+#: What a client tells about itself. The passphrase has no default here: it must be known whether one was given.
 CLIENT_PARAMETERS = [
     ["user", "U", DEFAULT_LOGIN, "login"],
     ["passphrase", "P", None, f"passphrase; visible in ps [default: {DEFAULT_PASSPHRASE}]"],
@@ -33,11 +33,13 @@ CLIENT_FILES = {"passphrase-file": usage.CompleteFiles(), "identity": usage.Comp
 
 def read_credentials(options: usage.Options) -> tuple[Credentials, str | None]:
     """
-    Read what :data:`CLIENT_PARAMETERS` name.
+    Read what the options of :data:`CLIENT_PARAMETERS` say.
 
-    :return: that, and a warning or ``None``.
+    :param options: parsed.
+    :return: who the client says it is; and a warning about a file, or ``None``.
     :raises OSError: when a file can't be read.
-    :raises InvalidKey, LocalProtocolError: when it is not what it should be, or there is more than one passphrase.
+    :raises InvalidKey: when the file of ``--identity`` holds something else than a key.
+    :raises LocalProtocolError: when a file is not as it should be, and when there is more than one passphrase.
     """
     given, warning = read_passphrase(
         options["passphrase-file"], "--passphrase-file", options["passphrase"], "--passphrase"
@@ -51,25 +53,28 @@ class ProgramOptions(usage.Options):
     """
     A command line whose help begins with what the program is for, and how to call it.
 
-    :cvar purpose: what it does, one paragraph.
+    :cvar purpose: what the program does, in one paragraph.
     :cvar examples: commands to copy; ``PUBLICKEY`` and ``HOST`` stand in for what only the reader knows.
-    :cvar notes: what else is to be said, below the options.
+    :cvar notes: what else there is to say, below the options.
     """
 
     purpose = ""
     examples: tuple[str, ...] = ()
     notes = ""
 
+    # Without one, Twisted shows the docstring of the program that was started.
     longdesc = ""
 
     def getUsage(self, width: int | None = None) -> str:
         """
-        The help behind its first line.
+        Make the help, without its first line.
 
-        :param width: columns; ``None`` for those of the terminal, from 40 to 80.
+        :param width: in columns; ``None`` for that of the terminal, but from 40 to 80.
         """
+        # A terminal may say that it has no columns, or very many. Help stays readable in both.
         if width is None:
             width = max(40, min(80, shutil.get_terminal_size().columns))
+        # Twisted puts the commands last, below all options. Here they come first.
         options, commands_title, commands = super().getUsage(width).partition("Commands:\n")
         examples = "".join(f"  {example}\n" for example in self.examples)
         parts = [
@@ -85,6 +90,7 @@ class ProgramOptions(usage.Options):
         """Display this help and exit."""
         self._show(str(self))
 
+    # Twisted leaves -h free.
     opt_h = opt_help
 
     def opt_version(self) -> None:
@@ -93,13 +99,14 @@ class ProgramOptions(usage.Options):
 
     def _show(self, text: str) -> None:
         print(text)
+        # Not left to the interpreter's end: what can't be delivered is an error of the command.
         flush_standard_output()
         sys.exit(0)
 
 
 class ServiceOptions(ProgramOptions):
     """
-    The command line of a twistd service; what is wrong with it ends the program with one line.
+    The command line of a twistd service. A mistake in it ends the program with one line.
 
     :cvar program: the service's name.
     """
@@ -109,19 +116,24 @@ class ServiceOptions(ProgramOptions):
 
     def parseOptions(self, options: list[str] | None = None) -> None:
         """
-        :raises SystemExit: with one line, where twistd would print its whole help with it.
+        Parse the command line.
+
+        :raises SystemExit: with one line, when something is wrong. twistd would print its whole help, too.
         """
         try:
             super().parseOptions(options)  # type: ignore[no-untyped-call]
         except usage.UsageError as error:
             raise SystemExit(f"{self.program}: {error}; see twistd {self.program} --help") from None
-        except OSError as error:  # of standard output
+        # Of standard output: the help could not be printed.
+        except OSError as error:
             discard_standard_output()
             raise SystemExit(f"{self.program}: {describe_os_error(error)}") from None
 
     def parseArgs(self, *arguments: str) -> None:
         """
-        :raises UsageError: for any argument, there are none.
+        Refuse all arguments.
+
+        :raises UsageError: when there is one.
         """
         if arguments:
             raise usage.UsageError(f"unexpected argument {ascii(arguments[0])}")

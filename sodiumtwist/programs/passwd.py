@@ -28,13 +28,15 @@ from .settings import PasswdSettings
 
 def passwd(settings: PasswdSettings) -> None:
     """
-    Change a file of logins, or look into it.
+    Change a file of logins, or verify a login against it.
 
-    :raises UsageError: when no passphrase can be had.
-    :raises CommandFailed: when a passphrase is not the right one.
-    :raises OSError, LocalProtocolError: for a file that is wrong, and for a login that can't stand in it.
+    :raises UsageError: when there is no passphrase, or the two that were typed differ.
+    :raises CommandFailed: when ``--verify`` finds that the login or the passphrase is wrong.
+    :raises OSError: when a file can't be read or written.
+    :raises LocalProtocolError: when a file is not as it should be, and when the login can't stand in such a file.
     """
-    raise_again()  # the terminal is to show again what is typed, and no half of a file to stay behind
+    # Ctrl-C must not end this at once: the terminal may be set to show nothing, and a file may be half written.
+    raise_again()
     path, login = settings.path, settings.login
     if settings.delete:
         delete_password(path, login)
@@ -45,9 +47,10 @@ def passwd(settings: PasswdSettings) -> None:
             raise CommandFailed(EXIT_REFUSED, "login or passphrase is wrong")
         print("right")
     else:
+        # Says what is wrong with the login and the file now, before anybody types a passphrase for nothing.
         check_login(login)
         if os.path.exists(path):
-            read_passwords(path)  # says what is wrong with it before anything is asked
+            read_passwords(path)
         changed = set_password(path, login, hash_passphrase(_passphrase(settings)))
         print(f"{'changed' if changed else 'added'} {ascii(login)}")
 
@@ -59,6 +62,7 @@ def _passphrase(settings: PasswdSettings) -> str:
             print_error(f"warning: {warning}")
         return passphrase
     passphrase = _ask("Passphrase: ")
+    # A slip would keep the login out. When verifying, it does no harm.
     if not settings.verify and _ask("Again: ") != passphrase:
         raise UsageError("the two differ")
     return passphrase
@@ -66,6 +70,7 @@ def _passphrase(settings: PasswdSettings) -> str:
 
 def _ask(prompt: str) -> str:
     try:
+        # Without a terminal, getpass() warns, and then reads standard input and may show what is typed.
         with warnings.catch_warnings():
             warnings.simplefilter("error", getpass.GetPassWarning)
             return getpass.getpass(prompt)
@@ -73,8 +78,10 @@ def _ask(prompt: str) -> str:
         raise UsageError("there is no terminal to ask for the passphrase; use --passphrase-file") from None
     except EOFError:
         raise UsageError("no passphrase was typed") from None
+    # Without its cause: a UnicodeDecodeError shows what was typed.
     except UnicodeDecodeError:
         raise UsageError("what was typed is not UTF-8") from None
+    # The cursor stands behind the prompt; the message begins on a line of its own.
     except KeyboardInterrupt:
         print(file=sys.stderr)
         raise

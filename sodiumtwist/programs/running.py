@@ -1,6 +1,6 @@
 """
-Running a subcommand in the reactor, to its end or until somebody ends it: with an exit status and, when that is not 0,
-one line on standard error.
+Runs a subcommand in the reactor, until the command ends or somebody ends it. The process then has an exit status and,
+when that tells of a failure, one line on standard error.
 """
 
 from __future__ import annotations
@@ -38,28 +38,34 @@ def run(command: Command[Settings], settings: Settings) -> None:
     Run a subcommand in the reactor and end the process.
 
     :param command: called with the reactor and the settings. Ctrl-C cancels it.
+    :param settings: what the command is to do.
     :raises SystemExit: with the exit status.
     """
-    # What Twisted itself logs (that a factory starts, that a port closes) is not for this user.
+    # What Twisted logs of itself, that it starts a factory or closes a port, is not for users of a command.
     only_errors = LogLevelFilterPredicate(defaultLogLevel=LogLevel.error)
     observers = [FilteringLogObserver(textFileLogObserver(sys.stderr), [only_errors])] if sys.stderr else []
     globalLogBeginner.beginLoggingTo(observers, discardBuffer=True, redirectStandardIO=False)
-    from twisted.internet import reactor  # noqa: F401  # while Ctrl-C still ends the process
+    # Here, while Ctrl-C still ends the process at once: to import the reactor takes long.
+    from twisted.internet import reactor  # noqa: F401
 
-    raise_again()  # or the reactor would leave Ctrl-C as it is
+    # The reactor takes Ctrl-C over from Python's own function alone.
+    raise_again()
     task.react(_guarded, (command, settings))
 
 
 async def _guarded(reactor: Any, command: Command[Settings], settings: Settings) -> None:
-    # Signals are the reactor's from here on, so that Ctrl-C finds everything undone that was begun.
+    """Run the command, and turn whatever ends it into an exit status and a line."""
+    # In its first turn the reactor has taken over the signals. Nothing that must be undone may begin before.
     await task.deferLater(reactor, 0)
     caught = 0
 
     def hang_up(number: int, frame: object) -> None:
         nonlocal caught
         caught = number
+        # As Twisted's own functions for signals do: this wakes a reactor that waits.
         reactor.callFromThread(reactor.stop)
 
+    # Twisted leaves it alone. Where it is ignored, as by nohup, it stays so.
     if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
         signal.signal(signal.SIGHUP, hang_up)
     running: Deferred[None] = Deferred.fromCoroutine(command(reactor, settings))
@@ -70,7 +76,8 @@ async def _guarded(reactor: Any, command: Command[Settings], settings: Settings)
         nonlocal interrupted
         interrupted = True
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, signal.SIG_IGN)  # one was enough
+            # One was enough. Another would break off what is being undone.
+            signal.signal(number, signal.SIG_IGN)
         running.cancel()
         # The reactor goes on until this fires, so that what was begun can be undone.
         return undone
@@ -86,15 +93,18 @@ async def _guarded(reactor: Any, command: Command[Settings], settings: Settings)
         status, line = EXIT_USAGE, str(error)
     except CancelledError:
         status, line = EXIT_INTERRUPTED, "interrupted"
+    # Without a line: who reads only the beginning wants no message. It is an OSError, so it comes first.
     except BrokenPipeError:
         discard_standard_output()
         status = EXIT_OUTPUT_GONE
+    # Of standard output, above all. What is left in its buffer would fail once more at the end.
     except OSError as error:
         discard_standard_output()
         status, line = EXIT_USAGE, describe_os_error(error)
     finally:
         # Whatever happened, the reactor must be able to stop.
         undone.callback(None)
+    # A command that was done all the same keeps its own status. Twisted's attribute is private, and may go.
     if interrupted and status == EXIT_INTERRUPTED:
         status = 128 + (caught or getattr(reactor, "_exitSignal", None) or signal.SIGINT)
     if line:

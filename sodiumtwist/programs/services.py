@@ -27,11 +27,14 @@ STOPPING = "the server is stopping"
 
 
 def _credentials(settings: ServerSettings) -> list[str]:
+    """Return the options with which a client gets in. Words in capitals stand in for what only the client has."""
     words = []
+    # The logins are in a file, or somewhere else; which one the reader has is not known here.
     if settings.other_logins:
         words += ["--user", "LOGIN"]
     elif settings.user != DEFAULT_LOGIN:
         words += ["--user", settings.user]
+    # A client takes the default passphrase by itself; and any will do where the clients' keys decide alone.
     if settings.checker is not None and not settings.default_passphrase:
         words += ["--passphrase-file", "PASSPHRASEFILE"]
     if settings.authorized_keys is not None:
@@ -43,13 +46,15 @@ def _client_endpoint(description: str, address: object) -> str:
     """
     Make the endpoint string with which clients reach this server.
 
-    :param description: the one that the server listens on.
-    :param address: where it really listens.
+    :param description: the endpoint string of the server.
+    :param address: where it listens, with the number that port 0 became.
     """
+    # A UNIX socket has neither of them, but a name.
     host, port = getattr(address, "host", None), getattr(address, "port", None)
     if host is None:
         name = getattr(address, "name", None) or "PATH"
         return f"unix:{quoteStringArgument(os.fsdecode(name))}"
+    # Nobody can connect to 0.0.0.0. What this machine calls itself is the best guess at what others call it.
     if ipaddress.ip_address(host.partition("%")[0]).is_unspecified:
         host = gethostname()
     kind = "tls" if description.startswith(("ssl:", "tls:")) else "tcp"
@@ -60,9 +65,9 @@ def send_command(description: str, address: IAddress, settings: ServerSettings) 
     """
     Make the command that sends a file to this server. It names no passphrase.
 
-    :param description: the endpoint string that the server listens on.
-    :param address: where it really listens.
-    :param settings: the server's.
+    :param description: the endpoint string of the server.
+    :param address: where it listens, with the number that port 0 became.
+    :param settings: what the server was asked for.
     """
     endpoint = _client_endpoint(description, address)
     words = ["sodiumtwist", "send", "--key", settings.pair.public.hex(), "--endpoint", endpoint]
@@ -73,7 +78,9 @@ def tunnel_command(description: str, address: IAddress, settings: ServerSettings
     """
     Make the command that connects a local port to this server. It names no passphrase.
 
-    The parameters are those of :func:`send_command`.
+    :param description: the endpoint string of the server.
+    :param address: where it listens, with the number that port 0 became.
+    :param settings: what the server was asked for.
     """
     endpoint = _client_endpoint(description, address)
     words = ["twistd", "-n", "sodium-tunnel", "--listen", "tcp:127.0.0.1:LOCALPORT", "--to", endpoint]
@@ -84,7 +91,7 @@ class SodiumService(ListeningService):
     """
     ``twistd sodium``
 
-    :param settings: of its command line; the others are those of a :class:`ListeningService`.
+    :param settings: what its command line asks for. The other parameters are those of a :class:`ListeningService`.
     """
 
     _factory: SodiumServerFactory
@@ -111,6 +118,7 @@ class SodiumService(ListeningService):
             self._log.warn("{line}", line=self._settings.warning)
 
     def drop(self) -> None:
+        # A copy: each connection leaves the set when it ends.
         for connection in list(self._factory.connections):
             connection.abort(LocalProtocolError(STOPPING))
 
@@ -118,18 +126,20 @@ class SodiumService(ListeningService):
         return not self._factory.connections
 
     def release(self) -> Deferred[None] | None:
+        # A database of handshakes has to be closed, a memory has not.
         close: Callable[[], Deferred[None]] | None = getattr(self._factory.replays, "close", None)
         return None if close is None else close()
 
 
 class UploadService(SodiumService):
-    """``twistd sodium`` that receives files. When it stops, uploads under way are kept as partial."""
+    """``twistd sodium`` that receives files. Uploads that are under way when it stops are kept as partial."""
 
     _factory: UploadFactory
 
     def announce(self) -> None:
         super().announce()
         store = self._factory.store
+        # Uploads that go nowhere are a surprise to whoever forgot the option.
         tell = self._log.info if store.keeps else self._log.warn
         tell("uploads go to {where}", where=store.description)
 
@@ -138,6 +148,7 @@ class UploadService(SodiumService):
 
     def drop(self) -> None:
         super().drop()
+        # Behind a slow disk or pipe an upload goes on without its connection.
         for receiver in list(self._factory.receiving):
             receiver.give_up(STOPPING)
 
@@ -146,7 +157,7 @@ class UploadService(SodiumService):
 
 
 class ForwardService(SodiumService):
-    """``twistd sodium --forward``"""
+    """``twistd sodium --forward``, which hands streams to another endpoint."""
 
     def announce(self) -> None:
         super().announce()

@@ -1,6 +1,7 @@
 """
-What the command lines say, checked and read: the options of each command and service. Made by the classes that parse
-them, and never changed after.
+What each command and service is asked for: its options, checked, with what was read from files.
+
+The classes that parse the command lines make these settings. Nothing changes them afterwards.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+# For type checkers alone: commands that connect nowhere load none of it.
 if TYPE_CHECKING:
     from twisted.cred.checkers import ICredentialsChecker
 
@@ -18,18 +20,19 @@ if TYPE_CHECKING:
     from ..core.keys import KeyPair
     from ..core.version import RekeyAfter
 
-# Endpoint strings are not shown either: people write secrets into them, which is refused only later.
+# What repr() shows may get into a log: so no passphrase, and no endpoint string either. People write secrets into
+# those, and only later is that refused.
 
 
 @dataclass(frozen=True)
 class Credentials:
     """
-    As whom a client comes.
+    Who a client says it is.
 
-    :ivar user: its login.
-    :ivar passphrase: the default one when none was given.
-    :ivar default_passphrase: whether none was given.
-    :ivar pair: its key pair; ``None`` for a fresh one.
+    :ivar user: the login.
+    :ivar passphrase: the passphrase; the default one when none was given.
+    :ivar default_passphrase: whether no passphrase was given.
+    :ivar pair: the client's key pair; ``None`` for a fresh one.
     """
 
     user: str
@@ -41,10 +44,11 @@ class Credentials:
 @dataclass(frozen=True)
 class ConnectSettings:
     """
-    Of the commands that connect to a server.
+    What a command needs that connects to a server.
 
-    :ivar endpoint: the server's, a client endpoint string.
-    :ivar server_key: its public key, 32 bytes.
+    :ivar endpoint: the endpoint string of the server, for clients.
+    :ivar server_key: the server's public key, 32 bytes.
+    :ivar credentials: who the client says it is.
     """
 
     endpoint: str = field(repr=False)
@@ -55,9 +59,9 @@ class ConnectSettings:
 @dataclass(frozen=True)
 class SendSettings(ConnectSettings):
     """
-    Of ``sodiumtwist send``.
+    What ``sodiumtwist send`` is to do.
 
-    :ivar path: of the file; ``-`` for standard input.
+    :ivar path: the path of the file; ``-`` for standard input.
     :ivar quiet: whether to show no progress.
     :ivar json: whether to print the closing line as JSON.
     """
@@ -70,10 +74,10 @@ class SendSettings(ConnectSettings):
 @dataclass(frozen=True)
 class PingSettings(ConnectSettings):
     """
-    Of ``sodiumtwist ping``.
+    What ``sodiumtwist ping`` is to do.
 
     :ivar count: how many PINGs to send.
-    :ivar interval: seconds between two of them.
+    :ivar interval: the seconds between two PINGs.
     """
 
     count: int
@@ -83,12 +87,13 @@ class PingSettings(ConnectSettings):
 @dataclass(frozen=True)
 class PasswdSettings:
     """
-    Of ``sodiumtwist passwd``.
+    What ``sodiumtwist passwd`` is to do.
 
-    :ivar path: of the file of logins.
+    :ivar path: the path of the file of logins.
+    :ivar login: the login to add, change, take out or verify.
     :ivar delete: whether to take the login out.
-    :ivar verify: whether to tell if the passphrase is right.
-    :ivar passphrase_file: has the passphrase; ``None`` to ask for it.
+    :ivar verify: whether to tell if the passphrase is right, and change nothing.
+    :ivar passphrase_file: the path of a file with the passphrase; ``None`` to ask for it.
     """
 
     path: str
@@ -101,21 +106,25 @@ class PasswdSettings:
 @dataclass(frozen=True)
 class ServerSettings:
     """
-    Of ``twistd sodium``.
+    What ``twistd sodium`` is to do.
 
-    :ivar endpoints: server endpoint strings to listen on.
+    :ivar endpoints: the endpoint strings to listen on.
     :ivar pair: the server's key pair.
-    :ivar fresh_pair: whether it was made for this run.
-    :ivar user: login that clients must give, unless ``other_logins``.
-    :ivar default_passphrase: whether the passphrase that they must give is the default one.
+    :ivar fresh_pair: whether the pair was made for this run.
+    :ivar user: the login that clients must give, unless ``other_logins``.
+    :ivar default_passphrase: whether the passphrase that clients must give is the default one.
     :ivar other_logins: whether ``--auth`` has named checkers, which know logins of their own.
     :ivar checker: decides on logins; ``None`` where the clients' keys decide alone.
     :ivar authorized_keys: the clients' keys that get in; ``None`` for any.
+    :ivar replays: remembers the handshakes that were accepted.
+    :ivar limits: how many connections, and how many tries.
+    :ivar rekey: when to send with a new key.
+    :ivar timeouts: the deadlines of each connection.
     :ivar message: the line that clients get.
-    :ivar file: that uploads are written to, if any.
-    :ivar directory: that uploads become files in, if any.
-    :ivar forward: client endpoint string that streams are handed to; ``None`` to receive files.
-    :ivar warning: of what was read, for the log.
+    :ivar file: the path that each upload is written to; ``None`` when there is none.
+    :ivar directory: the directory in which each upload becomes a file; ``None`` when there is none.
+    :ivar forward: the endpoint string that streams are handed to; ``None`` to receive files.
+    :ivar warning: a line for the log about a file that was read; ``None`` when all is well.
     """
 
     endpoints: tuple[str, ...] = field(repr=False)
@@ -140,12 +149,13 @@ class ServerSettings:
 @dataclass(frozen=True)
 class TunnelSettings:
     """
-    Of ``twistd sodium-tunnel``.
+    What ``twistd sodium-tunnel`` is to do.
 
-    :ivar listen: server endpoint string for local programs.
-    :ivar to: client endpoint string of the server.
+    :ivar listen: the endpoint string to listen on for local programs.
+    :ivar to: the endpoint string of the server, for clients.
     :ivar server_key: the server's public key, 32 bytes.
-    :ivar warning: of what was read, for the log.
+    :ivar credentials: who the tunnel says it is.
+    :ivar warning: a line for the log about a file that was read; ``None`` when all is well.
     """
 
     listen: str = field(repr=False)

@@ -1,5 +1,5 @@
 """
-``twistd sodium``: its options, and what they ask for put together.
+``twistd sodium``: its options, and the service that they ask for.
 """
 
 from __future__ import annotations
@@ -35,9 +35,10 @@ from .options import DEFAULT_LOGIN, DEFAULT_PASSPHRASE, ServiceOptions
 from .services import ForwardService, SodiumService, UploadService
 from .settings import ServerSettings
 
+#: Where the server listens when nothing is said. On loopback, since everybody knows the default passphrase.
 DEFAULT_LISTEN = "tcp:5555:interface=127.0.0.1"
 
-#: What ``--limit`` may name, with the class that has it and its name there.
+#: What ``--limit`` may name: each with the class that takes it, and the argument's name there.
 LIMITS: dict[str, tuple[type, str]] = {
     **{field.name.replace("_", "-"): (Limits, field.name) for field in fields(Limits)},
     "replays": (ReplayMemory, "limit"),
@@ -50,11 +51,12 @@ class Options(AuthOptionMixin, ServiceOptions):
     """
     The command line of ``twistd sodium``.
 
-    :ivar settings: once parsed.
+    :ivar settings: what is asked for. It is there when the command line is parsed.
     """
 
     settings: ServerSettings
 
+    # For --help-auth: other checkers are for what no client of ours can give.
     supportedInterfaces = (IUsernamePassword,)
 
     program = "sodium"
@@ -82,6 +84,7 @@ class Options(AuthOptionMixin, ServiceOptions):
         ["directory", "d", None, "write each upload to a new file in this directory"],
         ["forward", None, None, "hand each client's stream to this endpoint"],
         ["message", None, "Welcome.", "line that clients get"],
+        # Read as numbers later, in _seconds(): what Twisted says of a wrong one names no number of seconds.
         ["auth-timeout", None, "10", "seconds a client has to authenticate"],
         ["inactivity-timeout", None, "180", "seconds a client may be silent"],
         ["ping-interval", None, "60", "seconds between PINGs, at least"],
@@ -103,8 +106,9 @@ class Options(AuthOptionMixin, ServiceOptions):
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self["endpoints"] = []
-        # The arguments that --limit has named, of each class that takes some.
+        # The arguments that --limit has given, by the class that takes them.
         self._limits: dict[type, dict[str, Any]] = {}
+        # strcred makes this list only with its first checker.
         self["credCheckers"] = []
         self["no-checker"] = False
 
@@ -116,6 +120,7 @@ class Options(AuthOptionMixin, ServiceOptions):
 
     def opt_auth(self, description: str) -> None:
         """who may log in, see --help-auth; may be repeated; 'none': --authorized-keys decide alone"""
+        # In place of strcred's own option, which has no 'none', and calls the error of a checker unexpected.
         if description == NO_CHECKER:
             self["no-checker"] = True
             return
@@ -131,6 +136,7 @@ class Options(AuthOptionMixin, ServiceOptions):
             raise usage.UsageError(f"--limit takes one of {', '.join(LIMITS)}, not {ascii(name)}")
         kind, argument = LIMITS[name]
         try:
+            # Times may have fractions. What is counted may not.
             value: float = float(number) if argument.endswith("seconds") else int(number)
         except ValueError:
             raise usage.UsageError(f"--limit {name}= takes a number, not {ascii(number)}") from None
@@ -138,9 +144,9 @@ class Options(AuthOptionMixin, ServiceOptions):
 
     def postOptions(self) -> None:
         """
-        Check and read what the options name.
+        Check the options, and read the files that they name.
 
-        :raises UsageError: when something in it is wrong.
+        :raises UsageError: when an option or a file is wrong.
         """
         given = [f"--{name}" for name in ("file", "directory", "forward") if self[name] is not None]
         if len(given) > 1:
@@ -158,6 +164,7 @@ class Options(AuthOptionMixin, ServiceOptions):
             self["passphrase-file"], "--passphrase-file", self["passphrase"], "--passphrase"
         )
         authorized_keys = AuthorizedKeysFile(self["authorized-keys"]) if self["authorized-keys"] else None
+        # Only where nothing else decides who may come in: beside that, it would be a way in that everybody knows.
         if passphrase is None and not self["credCheckers"] and not self["no-checker"]:
             passphrase = DEFAULT_PASSPHRASE
         checker = self._checker(passphrase, authorized_keys)
@@ -168,15 +175,18 @@ class Options(AuthOptionMixin, ServiceOptions):
             replays = ReplayMemory(**remembered)
         else:
             replays = ReplayDatabase(self["replay-db"], **remembered)
+        # The factory checks it again, but raises when the command line is done with.
         pack_text("message", self["message"])
         timeouts = Timeouts(
             self._seconds("auth-timeout"), self._seconds("inactivity-timeout"), self._seconds("ping-interval")
         )
         return ServerSettings(
+            # Not as the first of the list: --endpoint is in place of the default, not beside it.
             endpoints=tuple(self["endpoints"]) or (DEFAULT_LISTEN,),
             pair=pair or KeyPair.generate(),
             fresh_pair=pair is None,
             user=self["user"],
+            # Also when somebody has chosen it: everybody knows it all the same.
             default_passphrase=passphrase == DEFAULT_PASSPHRASE,
             other_logins=bool(self["credCheckers"]),
             checker=checker,
@@ -195,6 +205,7 @@ class Options(AuthOptionMixin, ServiceOptions):
     def _checker(
         self, passphrase: str | None, authorized_keys: AuthorizedKeysFile | None
     ) -> ICredentialsChecker | None:
+        """Make what decides on logins; ``None`` where the clients' keys decide alone."""
         checkers = list(self["credCheckers"])
         if self["no-checker"]:
             if checkers or passphrase is not None:
@@ -203,6 +214,7 @@ class Options(AuthOptionMixin, ServiceOptions):
                 raise usage.UsageError("--auth none lets anybody in; give --authorized-keys, too")
             return None
         if passphrase is not None:
+            # More likely a variable that is not set than a passphrase.
             if not passphrase:
                 raise usage.UsageError("the passphrase is empty; choose one")
             checkers.append(SingleLogin(self["user"], passphrase))
@@ -219,10 +231,11 @@ def makeService(options: Options, reactor: Any = None) -> SodiumService:
     """
     Make the service of ``twistd sodium``.
 
-    :param options: parsed.
-    :param reactor: ``None`` for the global one.
+    :param options: the parsed options.
+    :param reactor: what to listen with; ``None`` for the global reactor.
     :raises SystemExit: with one line, when what the options ask for can't be had.
     """
+    # Not at the top: to import it installs it, and twist takes the option --reactor.
     if reactor is None:
         from twisted.internet import reactor
     settings = options.settings
@@ -236,6 +249,7 @@ def makeService(options: Options, reactor: Any = None) -> SodiumService:
                 f"({DEFAULT_LISTEN})"
             )
         endpoints.append((description, endpoint))
+    # Options that were not parsed as a subcommand have no parent.
     twistd = getattr(options, "parent", {})
     common: dict[str, Any] = {
         "pair": settings.pair,
@@ -251,6 +265,7 @@ def makeService(options: Options, reactor: Any = None) -> SodiumService:
     if settings.forward is not None:
         try:
             backend = clientFromString(reactor, settings.forward)
+        # Twisted raises whatever its parser stumbles over: ValueError, TypeError, IndexError, RuntimeError.
         except Exception as error:
             line = describe_bad_endpoint("--forward", settings.forward, "tcp:127.0.0.1:6379", error)
             raise SystemExit(f"sodium: {line}") from None

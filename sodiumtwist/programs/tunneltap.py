@@ -1,5 +1,5 @@
 """
-``twistd sodium-tunnel``: the options and the service.
+``twistd sodium-tunnel``: its options, and the service that they ask for.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from .listening import ListeningService, is_local, parse_listening
 from .options import CLIENT_FILES, CLIENT_PARAMETERS, ServiceOptions, read_credentials
 from .settings import TunnelSettings
 
+#: What errors show as a string that is right. It is no default: which port is free differs from machine to machine.
 EXAMPLE_LISTEN = "tcp:7000:interface=127.0.0.1"
 
 
@@ -27,7 +28,7 @@ class Options(ServiceOptions):
     """
     The command line of ``twistd sodium-tunnel``.
 
-    :ivar settings: once parsed.
+    :ivar settings: what is asked for. It is there when the command line is parsed.
     """
 
     settings: TunnelSettings
@@ -53,10 +54,11 @@ class Options(ServiceOptions):
 
     def postOptions(self) -> None:
         """
-        Check and read what the options name.
+        Check the options, and read the files that they name.
 
-        :raises UsageError: when something in it is wrong.
+        :raises UsageError: when an option or a file is wrong.
         """
+        # usage.Options has no parameters that must be given.
         for name in ("listen", "to", "server-key"):
             if self[name] is None:
                 raise usage.UsageError(f"--{name} is missing")
@@ -73,7 +75,7 @@ class TunnelService(ListeningService):
     """
     ``twistd sodium-tunnel``
 
-    :param settings: of its command line; the others are those of a
+    :param settings: what its command line asks for. The other parameters are those of a
         :class:`~sodiumtwist.programs.listening.ListeningService`.
     """
 
@@ -96,10 +98,12 @@ class TunnelService(ListeningService):
             self._log.warn("{line}", line=self._settings.warning)
 
     def listens(self, description: str, address: IAddress) -> None:
+        # The tunnel logs in for everybody: who reaches its port needs no login.
         if not is_local(description):
             self._log.warn("whoever can reach {where} gets through, without a login", where=masked(description))
 
     def drop(self) -> None:
+        # A copy: each connection leaves the set when it ends.
         for entry in list(self._factory.entries):
             entry.transport.abortConnection()
 
@@ -111,21 +115,24 @@ def makeService(options: Options, reactor: Any = None) -> TunnelService:
     """
     Make the service of ``twistd sodium-tunnel``.
 
-    :param options: parsed.
-    :param reactor: ``None`` for the global one.
+    :param options: the parsed options.
+    :param reactor: what to listen with; ``None`` for the global reactor.
     :raises SystemExit: with one line, when what the options ask for can't be had.
     """
+    # Not at the top: to import it installs it, and twist takes the option --reactor.
     if reactor is None:
         from twisted.internet import reactor
     settings, us = options.settings, options.settings.credentials
     listening = parse_listening(reactor, "sodium-tunnel", "--listen", settings.listen, EXAMPLE_LISTEN)
     try:
         below = clientFromString(reactor, settings.to)
+    # Twisted raises whatever its parser stumbles over: ValueError, TypeError, IndexError, RuntimeError.
     except Exception as error:
         line = describe_bad_endpoint("--to", settings.to, "tcp:HOST:5555", error)
         raise SystemExit(f"sodium-tunnel: {line}") from None
     try:
         endpoint = SodiumClientEndpoint(below, settings.server_key, us.user, us.passphrase, us.pair, clock=reactor)
+    # A login that does not fit, a key that is none: the endpoint is the first to check these.
     except SodiumError as error:
         raise SystemExit(f"sodium-tunnel: {error}") from None
     factory = TunnelFactory(endpoint, masked(settings.to))

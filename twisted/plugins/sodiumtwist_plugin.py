@@ -1,3 +1,10 @@
+"""
+What Twisted's programs find of sodiumtwist: endpoint strings, a checker of logins, and services for ``twistd``.
+"""
+
+# Every program that looks for plugins imports this, so the package itself is imported only when it is used. Neither
+# here nor in twisted/ may an __init__.py be: it would hide Twisted's own package.
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
@@ -16,7 +23,7 @@ if TYPE_CHECKING:
 
 @implementer(IPlugin, IStreamServerEndpointStringParser, IStreamClientEndpointStringParserWithReactor)
 class _Strings:
-    """Every program that reads endpoint strings loads this, so the rest is imported when it is used."""
+    """The endpoint strings ``sodium:…``, of servers and of clients."""
 
     prefix = "sodium"
 
@@ -33,7 +40,7 @@ class _Strings:
 
 @implementer(IPlugin, ICheckerFactory)
 class _Argon2:
-    """Every program that offers ``--auth`` loads this, too."""
+    """The checker ``argon2`` of ``--auth``."""
 
     authType = "argon2"
     argStringFormat = "FILE[:concurrency=2][:queue=128]"
@@ -50,6 +57,7 @@ class _Argon2:
         return from_argument(argument)
 
 
+# Twisted takes what stands at the top of the module, under any name. Services are imported when twistd runs them.
 sodium_strings = _Strings()
 sodium_argon2 = _Argon2()
 sodium = ServiceMaker(
