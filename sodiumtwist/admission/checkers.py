@@ -1,5 +1,5 @@
 """
-Who may come in.
+Checkers of logins: one login, one of several checkers, and those of ``twisted.cred``.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from zope.interface import implementer
 from ..core.credentials import pack_text
 from ..core.errors import LocalProtocolError
 
-#: In the place of a checker's description: the clients' keys decide alone.
+#: What stands in the place of a checker's description when the clients' keys decide alone.
 NO_CHECKER = "none"
 
 
 class LoginRefused(UnauthorizedLogin):
-    """A login is wrong, and the text, which may be logged, says what about it."""
+    """A login is wrong. The text says what is wrong with it, and may be logged."""
 
 
 class LoginNotChecked(UnauthorizedLogin):
-    """Nobody knows whether a login is right, and the text, which may be logged, says why."""
+    """A login could not be checked, so nobody knows whether it is right. The text says why, and may be logged."""
 
 
 @implementer(ICredentialsChecker)
@@ -39,8 +39,8 @@ class SingleLogin:
     Lets in whoever knows one login and its passphrase.
 
     :param login: up to 128 bytes of UTF-8, no NUL.
-    :param passphrase: likewise.
-    :raises LocalProtocolError: when one of them does not fit its field.
+    :param passphrase: up to 128 bytes of UTF-8, no NUL.
+    :raises LocalProtocolError: when one of the two does not fit its field.
     """
 
     credentialInterfaces = (IUsernamePassword,)
@@ -48,20 +48,22 @@ class SingleLogin:
     def __init__(self, login: str, passphrase: str) -> None:
         pack_text("login", login)
         pack_text("passphrase", passphrase)
-        # What is the same for no other pair of texts, and of one size for all of them.
+        # Digests are compared, not the texts: compare_digest() takes a time that tells how long its arguments are.
         self._key = os.urandom(32)
         self._expected = self._digest(login.encode(), passphrase.encode())
 
     def _digest(self, login: bytes, passphrase: bytes) -> bytes:
+        # With the size of the login in front: else "ab" and "c" would be the same as "a" and "bc".
         return blake2b(len(login).to_bytes(8, "big") + login + passphrase, key=self._key).digest()
 
-    # As ICredentialsChecker allows in its text, though not in its annotation.
+    # ICredentialsChecker lets this return the login at once. Only its annotation wants a Deferred.
     def requestAvatarId(self, credentials: UsernamePassword) -> bytes:  # type: ignore[override]
         """
-        Compare in a time that does not depend on the texts.
+        Compare, in a time that does not tell in what the texts differ.
 
         :return: the login.
-        :raises twisted.cred.error.UnauthorizedLogin: when either differs; which one is not said.
+        :raises twisted.cred.error.UnauthorizedLogin: when the login or the passphrase is wrong. The error does not
+            say which.
         """
         if not compare_digest(self._digest(credentials.username, credentials.password), self._expected):
             raise UnauthorizedLogin("login or passphrase is wrong")
@@ -71,10 +73,9 @@ class SingleLogin:
 @implementer(ICredentialsChecker)
 class AnyLogin:
     """
-    Lets in whom any of several checkers lets in. They are asked in their order, each when the one
-    before has refused.
+    Lets in whoever one of several checkers lets in. They are asked one after the other, until one accepts.
 
-    :param checkers: for ``IUsernamePassword``.
+    :param checkers: checkers for ``IUsernamePassword``, in the order in which they are asked.
     """
 
     credentialInterfaces = (IUsernamePassword,)
@@ -84,10 +85,10 @@ class AnyLogin:
 
     def requestAvatarId(self, credentials: UsernamePassword) -> Deferred[Any]:
         """
-        Ask them.
+        Ask the checkers.
 
-        :return: fires with what the first one says that accepts. Fails with ``UnauthorizedLogin`` when
-            one refuses and none accepts, and with what went wrong when none could decide.
+        :return: fires with what the first checker says that accepts. Fails with ``UnauthorizedLogin`` when none
+            accepts and at least one refuses. Fails with what went wrong when none could decide.
         """
 
         async def asking() -> Any:
@@ -96,16 +97,20 @@ class AnyLogin:
             for checker in self._checkers:
                 try:
                     return await maybeDeferred(checker.requestAvatarId, credentials)
+                # Nobody waits for the answer any more, so no further checker is asked.
                 except CancelledError:
                     raise
+                # Before LoginFailed, which it is, too: nobody has refused.
                 except LoginNotChecked as error:
                     failure = error
                 except LoginFailed:
                     refused = True
+                # A checker that breaks must not keep out whoever another one lets in.
                 except Exception as error:
                     failure = error
+            # A refusal counts, also when another checker could not decide. What could not be decided is not counted as
+            # a failed login; so whoever can make a checker fail could otherwise guess as often as they like.
             if failure is None or refused:
-                # A refusal counts, whatever others could not say; else their silence were a way to guess.
                 raise UnauthorizedLogin("login or passphrase is wrong")
             raise failure
 
@@ -114,33 +119,42 @@ class AnyLogin:
 
 def fit_for_log(failure: Failure) -> Failure:
     """
-    Have a failure show its traceback without what could forge lines of a log or command a terminal: the
-    text of a checker's error may be what a peer gave as its login.
+    Make a failure fit for the log: its traceback then holds nothing that could forge a line of the log, or that a
+    terminal could take for a command. The text of a checker's error may be the login that a peer gave.
+
+    :param failure: the failure. It is changed.
+    :return: the same failure.
     """
     said = str(failure.value)
     text = failure.getTraceback()
+    # Before the rest, and as a whole: a newline in it would pass for one of the traceback. Python finds an empty text
+    # everywhere.
     if said:
         text = text.replace(said, ascii(said))
     shown = "".join(mark if mark == "\n" or mark.isprintable() else ascii(mark)[1:-1] for mark in text)
+    # Twisted's log asks the failure for its traceback by this method.
     failure.getTraceback = lambda *arguments, **keywords: shown  # type: ignore[method-assign]
     return failure
 
 
 def checker_from_string(description: str) -> ICredentialsChecker:
     """
-    Make a checker as strcred's ``--auth`` does, ``TYPE`` or ``TYPE:ARGUMENT``; ``twistd sodium
-    --help-auth`` lists the types.
+    Make a checker from its description, as ``twistd sodium --auth`` takes it; ``twistd sodium --help-auth`` lists the
+    types.
 
-    :raises LocalProtocolError: with one line, when there is no such type, it checks no passphrases, or
-        it can't be made.
+    :param description: ``TYPE`` or ``TYPE:ARGUMENT``.
+    :raises LocalProtocolError: with one line, when there is no such type, when it checks no passphrases, and when the
+        checker can't be made.
     """
-    kind = description.partition(":")[0]  # behind it, some have passphrases
+    # No error may show more than this: the arguments of some types are passphrases.
+    kind = description.partition(":")[0]
     try:
         checker: ICredentialsChecker = makeChecker(description)
     except InvalidAuthType:
         raise LocalProtocolError(
             f"authentication of an unknown kind, {ascii(kind)}; see twistd sodium --help-auth"
         ) from None
+    # Their texts tell what is wrong with a file or an argument. Of any other error only the name is told.
     except (LocalProtocolError, OSError, InvalidAuthArgumentString) as error:
         raise LocalProtocolError(f"authentication by {ascii(kind)}: {error}") from None
     except Exception as error:
@@ -152,6 +166,8 @@ def checker_from_string(description: str) -> ICredentialsChecker:
 
 def any_of(checkers: Sequence[ICredentialsChecker]) -> ICredentialsChecker:
     """
-    Make one checker of several, at least one: any that accepts lets in.
+    Make one checker of several. It lets in whoever one of them lets in.
+
+    :param checkers: at least one.
     """
     return checkers[0] if len(checkers) == 1 else AnyLogin(checkers)

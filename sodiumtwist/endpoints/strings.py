@@ -1,5 +1,5 @@
 """
-Endpoint strings ``sodium:…``.
+Endpoint strings that begin with ``sodium:``.
 """
 
 from __future__ import annotations
@@ -25,31 +25,39 @@ from .wrappers import SodiumClientEndpoint, SodiumServerEndpoint
 
 _log = Logger()
 
-
 Read = TypeVar("Read")
 
-
 SERVER_KEYWORDS = ("keyFile", "login", "passphraseFile", "auth", "authorizedKeys", "replayDB")
-
-
 CLIENT_KEYWORDS = ("serverKey", "login", "passphraseFile", "identityFile")
 
-
-#: Keywords that would show a secret to whoever sees the string.
+#: Keywords whose values would be secrets, each with the keyword to use instead: strings are seen by others, in the
+#: output of ps for instance.
 SECRET_KEYWORDS = {"key": "keyFile", "privateKeyHex": "keyFile", "passphrase": "passphraseFile"}
 
 
 def _quote(text: str) -> str:
+    """Put back the backslashes that the parser of the whole string has taken off."""
     return re.sub(r"([\\:=])", r"\\\1", text)
 
 
 def _inner(
     parse: Callable[[str], Any], keywords: Sequence[str], arguments: Sequence[str], values: Mapping[str, str]
 ) -> tuple[dict[str, str], Any]:
-    """Split the keywords of ``sodium:`` from those of the endpoint below, and make that endpoint."""
+    """
+    Split the keywords of ``sodium:`` from those of the endpoint below, and make that endpoint.
+
+    :param parse: makes an endpoint from its string.
+    :param keywords: which keywords are ours.
+    :param arguments: what stands in the string without keywords.
+    :param values: all keywords of the string.
+    :return: our keywords, and the endpoint.
+    :raises ValueError: when there is no endpoint, when a keyword would be a secret or is unknown, and when the endpoint
+        is not understood.
+    """
     if not arguments:
         raise ValueError("sodium: which endpoint? one is for instance sodium:tcp:…")
     for secret, instead in SECRET_KEYWORDS.items():
+        # A client has no keyFile=, which could be used instead.
         if secret in values and (secret != "key" or "keyFile" in keywords):
             raise ValueError(f"sodium: {secret}= would show a secret; put it into a file and use {instead}=")
     ours = {name: values[name] for name in keywords if name in values}
@@ -58,6 +66,7 @@ def _inner(
     try:
         return ours, parse(below)
     except (TypeError, ValueError) as error:
+        # It is an error of the endpoint below, which knows nothing of our keywords.
         if unknown := unknown_keywords(error):
             raise ValueError(
                 f"sodium: unknown keyword {', '.join(unknown)}; sodium takes {', '.join(keywords)}, "
@@ -66,21 +75,28 @@ def _inner(
         raise ValueError(f"sodium: {arguments[0]} is not understood: {describe_endpoint_error(error)}") from None
 
 
-#: What may stand elsewhere than in the string, for those who miss it.
+#: What errors call a keyword that may be missing, since the environment may have it instead.
 KEY_FILE = f"keyFile= (or ${KEY_VARIABLE})"
-
-
 PASSPHRASE_FILE = f"passphraseFile= (or ${PASSPHRASE_VARIABLE})"
 
 
 def _check_there(needed: Mapping[str, object]) -> None:
+    # All that is missing is told at once. A keyword with an empty value is missing, too.
     missing = [name for name, value in needed.items() if not value]
     if missing:
         raise ValueError(f"sodium: missing: {', '.join(missing)}")
 
 
 def _read(read: Callable[[str], Read], ours: Mapping[str, str], name: str) -> Read | None:
-    """Read the file that a keyword names, if it does."""
+    """
+    Read the file that a keyword names.
+
+    :param read: reads a file, by its path.
+    :param ours: our keywords.
+    :param name: the keyword.
+    :return: what ``read`` returns; ``None`` when the keyword is not there.
+    :raises ValueError: when the file can't be read.
+    """
     try:
         return read(ours[name]) if name in ours else None
     except OSError as error:
@@ -88,6 +104,7 @@ def _read(read: Callable[[str], Read], ours: Mapping[str, str], name: str) -> Re
 
 
 def _passphrase(ours: Mapping[str, str]) -> str | None:
+    # Without the keyword, the environment may have it.
     passphrase, warning = _read(
         lambda path: read_passphrase(path, "passphraseFile="), ours, "passphraseFile"
     ) or read_passphrase(None, "passphraseFile=")
@@ -98,16 +115,19 @@ def _passphrase(ours: Mapping[str, str]) -> str | None:
 
 def server_from_string(reactor: Any, arguments: Sequence[str], keywords: Mapping[str, str]) -> SodiumServerEndpoint:
     """
-    Make what ``sodium:ENDPOINT:keyFile=…:login=…:passphraseFile=…`` names. The private key may also be
-    in ``$SODIUMTWIST_KEY``, the passphrase in ``$SODIUMTWIST_PASSPHRASE``. ``auth=`` is a checker as for
-    ``twistd sodium --auth``, besides or instead of login and passphrase; ``authorizedKeys=`` and
-    ``replayDB=`` are files as for the options of these names.
+    Make the endpoint that ``sodium:ENDPOINT:keyFile=…:login=…:passphraseFile=…`` names.
 
-    :param arguments: what stands behind ``sodium:``, without keywords.
-    :param keywords: ours, and those of the endpoint below.
-    :raises ValueError: for missing or unknown keywords and for files that can't be read; it names them.
-    :raises InvalidKey: for a file that holds no key.
-    :raises LocalProtocolError: for files that others can read, logins that do not fit.
+    The private key may also be in ``$SODIUMTWIST_KEY``, the passphrase in ``$SODIUMTWIST_PASSPHRASE``. ``auth=``
+    names a checker as ``twistd sodium --auth`` does, beside login and passphrase or in their place.
+    ``authorizedKeys=`` and ``replayDB=`` name files, as the options ``--authorized-keys`` and ``--replay-db`` do.
+
+    :param reactor: what to listen with.
+    :param arguments: what stands behind ``sodium:`` without keywords.
+    :param keywords: our keywords, and those of the endpoint below.
+    :raises ValueError: when a keyword is missing or unknown, and when a file can't be read. It names them.
+    :raises InvalidKey: when the key file holds something else than a key.
+    :raises LocalProtocolError: when a file is not as it should be, when the login or the passphrase does not fit its
+        field, and when there is no such checker.
     """
     ours, endpoint = _inner(lambda text: serverFromString(reactor, text), SERVER_KEYWORDS, arguments, keywords)
     auth, login = ours.get("auth"), ours.get("login")
@@ -119,6 +139,7 @@ def server_from_string(reactor: Any, arguments: Sequence[str], keywords: Mapping
             raise ValueError("sodium: auth=none excludes login= and passphraseFile=")
         needed["authorizedKeys="] = ours.get("authorizedKeys")
         _check_there(needed)
+    # A checker has logins of its own. One login more may stand beside it, but need not.
     elif auth is not None and "login" not in ours and "passphraseFile" not in ours:
         _check_there(needed)
     else:
@@ -140,19 +161,23 @@ def server_from_string(reactor: Any, arguments: Sequence[str], keywords: Mapping
 
 def client_from_string(reactor: Any, arguments: Sequence[str], keywords: Mapping[str, str]) -> SodiumClientEndpoint:
     """
-    Make what ``sodium:ENDPOINT:serverKey=HEX:login=…:passphraseFile=…`` names. The passphrase may also
-    be in ``$SODIUMTWIST_PASSPHRASE``. With ``identityFile=``, our private key, login and passphrase may
-    be left out, for servers where the key decides.
+    Make the endpoint that ``sodium:ENDPOINT:serverKey=HEX:login=…:passphraseFile=…`` names.
 
-    :param arguments: what stands behind ``sodium:``, without keywords.
-    :param keywords: ours, and those of the endpoint below.
-    :raises ValueError: for missing or unknown keywords and for files that can't be read; it names them.
-    :raises InvalidKey: for a server key or a file that is none.
-    :raises LocalProtocolError: for a login or passphrase that does not fit.
+    The passphrase may also be in ``$SODIUMTWIST_PASSPHRASE``. ``identityFile=`` names the file with our private key.
+    With it, login and passphrase may be left out, for servers where the key decides.
+
+    :param reactor: what to connect with.
+    :param arguments: what stands behind ``sodium:`` without keywords.
+    :param keywords: our keywords, and those of the endpoint below.
+    :raises ValueError: when a keyword is missing or unknown, and when a file can't be read. It names them.
+    :raises InvalidKey: when the server's key, or what the file holds, is something else than a key.
+    :raises LocalProtocolError: when a file is not as it should be, and when the login or the passphrase does not fit
+        its field.
     """
     ours, endpoint = _inner(lambda text: clientFromString(reactor, text), CLIENT_KEYWORDS, arguments, keywords)
     pair, passphrase = _read(read_key_file, ours, "identityFile"), _passphrase(ours)
     needed: dict[str, object] = {"serverKey=": ours.get("serverKey")}
+    # With a key of our own, the server may not look at login and passphrase.
     if pair is None:
         needed.update({"login=": ours.get("login"), PASSPHRASE_FILE: passphrase})
     _check_there(needed)
@@ -161,4 +186,5 @@ def client_from_string(reactor: Any, arguments: Sequence[str], keywords: Mapping
 
 
 def _clock(reactor: Any) -> IReactorTime | None:
+    # twistd sodium parses a string with a stand-in for the reactor first, which has no clock.
     return IReactorTime(reactor, None)

@@ -1,6 +1,5 @@
 """
-Endpoints: ``connect()`` for requests, wrappers that encrypt any stream endpoint, and the endpoint
-strings ``sodium:…``.
+Endpoints that have another endpoint inside, and encrypt what goes through it.
 """
 
 from __future__ import annotations
@@ -34,13 +33,14 @@ from .streams import ClientStream, StreamClientFactory, StreamServerFactory
 @implementer(IStreamServerEndpoint)
 class SodiumServerEndpoint:
     """
-    Listens where another endpoint listens, and lets applications see authenticated clients alone.
+    Listens where another endpoint listens. Applications see only clients that are authenticated.
+
+    The parameters behind ``endpoint`` are those of :class:`~sodiumtwist.protocol.factories.SodiumServerFactory`.
 
     :param endpoint: where to listen.
     :param pair: the server's key pair.
-    :param checker: decides on logins; this and what follows are as in
-        :class:`~sodiumtwist.protocol.factories.SodiumServerFactory`.
-    :raises LocalProtocolError: for a message that does not fit its field, and when neither ``checker`` nor
+    :param checker: decides on logins.
+    :raises LocalProtocolError: when the message does not fit its field, and when neither ``checker`` nor
         ``authorized_keys`` is given.
     """
 
@@ -74,14 +74,16 @@ class SodiumServerEndpoint:
             )
 
         self._make_factory = make_factory
-        make_factory(Factory())  # says now what is wrong with the arguments
+        # Says now what is wrong with the arguments, not when somebody listens.
+        make_factory(Factory())
 
     def listen(self, protocolFactory: IProtocolFactory) -> Deferred[IListeningPort]:
         """
-        Listen. The factory's protocols have an
-        :class:`~sodiumtwist.interfaces.ISodiumTransport`.
+        Listen.
 
-        :return: as that of the endpoint below.
+        :param protocolFactory: makes the application's protocols. Their transport is an
+            :class:`~sodiumtwist.interfaces.ISodiumTransport`.
+        :return: what the endpoint below returns: fires with its port, or fails with what it raises.
         """
         return self._endpoint.listen(self._make_factory(protocolFactory))
 
@@ -89,7 +91,7 @@ class SodiumServerEndpoint:
 @implementer(IStreamClientEndpoint)
 class SodiumClientEndpoint:
     """
-    Connects where another endpoint connects, and lets applications see the server when it has let us in.
+    Connects where another endpoint connects. Applications see the server when it has let us in.
 
     :param endpoint: where to connect.
     :param server_key: the server's public key, 32 bytes.
@@ -100,8 +102,8 @@ class SodiumClientEndpoint:
     :param timeouts: the deadlines; the default is ``Timeouts()``.
     :param clock: an ``IReactorTime``; ``None`` for the global reactor.
     :param rekey: when to send with a new key; the default is ``RekeyAfter()``.
-    :raises InvalidKey: for a server key that can't be one.
-    :raises LocalProtocolError: for a login or passphrase that does not fit its field.
+    :raises InvalidKey: when the server's key can't be one.
+    :raises LocalProtocolError: when the login or the passphrase does not fit its field.
     """
 
     def __init__(
@@ -123,16 +125,18 @@ class SodiumClientEndpoint:
             )
 
         self._make_factory = make_factory
-        make_factory(Factory())  # says now what is wrong with the arguments
+        # Says now what is wrong with the arguments, not when somebody connects.
+        make_factory(Factory())
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
         """
         Connect.
 
-        :return: fires with the factory's protocol when the server has let us in. Fails with what
-            the endpoint below raises, with :exc:`AuthenticationFailed` when the server refuses, and
-            with another :exc:`RemoteProtocolError` when it breaks the protocol. Cancelling it drops
-            the connection.
+        :param protocolFactory: makes the application's protocol. Its transport is an
+            :class:`~sodiumtwist.interfaces.ISodiumTransport`.
+        :return: fires with the protocol when the server has let us in. Fails with what the endpoint below raises,
+            with :exc:`AuthenticationFailed` when the server refuses, and with another :exc:`RemoteProtocolError`
+            when it breaks the protocol. To cancel it drops the connection.
         """
 
         async def connecting() -> IProtocol:
@@ -140,6 +144,3 @@ class SodiumClientEndpoint:
             return cast(IProtocol, stream.application)
 
         return Deferred.fromCoroutine(connecting())
-
-
-# Endpoint strings

@@ -20,7 +20,7 @@ class SodiumClientProtocol(SodiumProtocol):
     A client's end.
 
     :ivar peer: who the server is, from ``authenticated()`` on.
-    :ivar message: the server's line for the user, likewise.
+    :ivar message: the server's line for the user, from ``authenticated()`` on.
     """
 
     factory: ClientContext
@@ -34,7 +34,7 @@ class SodiumClientProtocol(SodiumProtocol):
         """
         Wait for the server's hello.
 
-        :return: fires after ``authenticated()``, or fails with the reason when there will be none.
+        :return: fires after ``authenticated()``. Fails with the reason when the connection ends before that.
         """
         if self._reason is not None:
             return fail(self._reason)
@@ -47,12 +47,13 @@ class SodiumClientProtocol(SodiumProtocol):
     def connectionMade(self) -> None:
         self._waiting: list[Deferred[None]] = []
         super().connectionMade()
+        # In the pump, where what is sent waits: the handshake and a PING behind it leave together.
         self._pump(begin=self._initiate)
 
     def _initiate(self) -> None:
         self._connection.initiate()
         if self.factory.pair is not None:
-            # The server may want to see that we have this key before it serves us.
+            # The server may want to see that we have this key before it lets us in.
             self._send_ping()
 
     def _take_event(self, event: Event) -> None:
@@ -62,11 +63,13 @@ class SodiumClientProtocol(SodiumProtocol):
         self.message = event.message
         self.peer = Peer(None, self.factory.server_key, self.transport.getPeer())
         self._now_authenticated()
+        # The hook may have broken the connection off. Then they are told why, by _before_connection_lost().
         if self._error is None:
             for waiting in self._take_waiting():
                 waiting.callback(None)
 
     def _take_waiting(self) -> list[Deferred[None]]:
+        # All at once: what one of them calls may wait anew, or cancel another.
         waiting, self._waiting = self._waiting, []
         return waiting
 
@@ -76,7 +79,7 @@ class SodiumClientProtocol(SodiumProtocol):
             waiting.errback(reason)
 
     def _explain(self, reason: Failure) -> BaseException | None:
+        # A server that refuses us before it has read all that we sent resets the connection. That is a refusal, too.
         if self.message is None and reason.check(ConnectionLost):
-            # A server that refuses us without reading all we sent resets the connection.
             reason = Failure(ConnectionDone())
         return super()._explain(reason)

@@ -1,5 +1,5 @@
 """
-What an end needs of the factory that made it. The ends know their factories by these alone, so that no
+What an end needs of the factory that made it. The ends know their factories by these classes alone, so that no
 import goes round in a circle.
 """
 
@@ -21,31 +21,32 @@ from ..core.keys import KeyPair
 
 class Context(Protocol):
     """
-    For both ends.
+    What both ends need.
 
     :ivar timeouts: the deadlines.
     """
 
     timeouts: Timeouts
 
+    # A property, as in the factories: they look for the global reactor only when they are asked for a clock.
     @property
     def clock(self) -> IReactorTime:
-        """What tells the time and sets timers."""
+        """The clock, which tells the time and sets timers."""
 
     def wall_clock(self) -> int:
-        """The time of day in nanoseconds since the epoch, for PING and PONG."""
+        """Return the time of day in nanoseconds since the epoch, for PING and PONG."""
 
 
 class ServerContext(Context, Protocol):
     """
-    For a server's end.
+    What a server's end needs.
 
     :ivar checker: decides on logins; ``None`` where the clients' keys decide alone.
     :ivar authorized_keys: the clients' keys that get in; ``None`` for any.
     :ivar replays: remembers the handshakes that were accepted.
     :ivar admission: counts connections and failed logins.
     :ivar message: the line for clients that are let in.
-    :ivar connections: the ends that are up.
+    :ivar connections: the ends that are connected.
     """
 
     checker: ICredentialsChecker | Portal | None
@@ -56,19 +57,27 @@ class ServerContext(Context, Protocol):
     connections: set[Any]
 
     def make_connection(self, now: float) -> ServerConnection:
-        """Make the core of one connection that begins now."""
+        """
+        Make the core of one connection.
+
+        :param now: when it begins, in seconds of the clock.
+        """
 
 
 class ClientContext(Context, Protocol):
     """
-    For a client's end.
+    What a client's end needs.
 
     :ivar server_key: the server's public key, 32 bytes.
-    :ivar pair: the client's key pair; ``None`` for a fresh one each time.
+    :ivar pair: the client's key pair; ``None`` for a fresh one for each connection.
     """
 
     server_key: bytes
     pair: KeyPair | None
 
     def make_connection(self, now: float) -> ClientConnection:
-        """Make the core of one connection that begins now."""
+        """
+        Make the core of one connection.
+
+        :param now: when it begins, in seconds of the clock.
+        """

@@ -1,5 +1,5 @@
 """
-The factories that make a server's and a client's ends, usable with any endpoint.
+Factories that make a server's and a client's ends. Any endpoint takes them.
 """
 
 from __future__ import annotations
@@ -31,16 +31,20 @@ from .server import SodiumServerProtocol
 if TYPE_CHECKING:
     _Factory = Factory[Any]
 else:
-    _Factory = Factory  # earlier versions of Twisted have no parameter there
+    # Earlier versions of Twisted have no parameter there.
+    _Factory = Factory
 
 
 class _SodiumFactory(_Factory):
     """
+    What both factories have.
+
     :ivar timeouts: the deadlines of every connection.
     :ivar clock: an ``IReactorTime``; the global reactor unless one was given.
-    :ivar wall_clock: nanoseconds since the epoch, for PING and PONG.
+    :ivar wall_clock: returns nanoseconds since the epoch, for PING and PONG.
     """
 
+    # Twisted would log each start and stop of the factory; a client's factory has one for each connection.
     noisy = False
     wall_clock = staticmethod(time.time_ns)
 
@@ -52,6 +56,7 @@ class _SodiumFactory(_Factory):
         draw: Callable[[], float],
         rekey: RekeyAfter | None,
     ) -> None:
+        # Else it stays what the class has, which may be a subclass with one of its own.
         if protocol is not None:
             self.protocol = protocol
         self.timeouts = timeouts or Timeouts()
@@ -61,6 +66,7 @@ class _SodiumFactory(_Factory):
 
     @property
     def clock(self) -> IReactorTime:
+        # Not earlier: to import the reactor installs it, and the program may want another one.
         if self._clock is None:
             from twisted.internet import reactor
 
@@ -73,29 +79,28 @@ class SodiumServerFactory(_SodiumFactory):
     Makes a server's ends.
 
     :param pair: the server's key pair.
-    :param checker: decides on logins given as ``IUsernamePassword``, at once or by a Deferred; or a
-        ``Portal``, whose realm is asked for :class:`~sodiumtwist.interfaces.ISodiumAvatar`. ``None``
-        where ``authorized_keys`` decide alone: then any passphrase does, and any login with which the
-        key is not bound to another one.
-    :param respond: answers requests: called with a :class:`~sodiumtwist.interfaces.Peer` and a payload, it
+    :param checker: decides on logins, which it gets as ``IUsernamePassword``, at once or by a Deferred. Or a
+        ``Portal``, whose realm is asked for :class:`~sodiumtwist.interfaces.ISodiumAvatar`. Or ``None``, and
+        ``authorized_keys`` decide alone: then any passphrase will do, and any login unless the key is listed for
+        another one.
+    :param respond: answers requests. It is called with a :class:`~sodiumtwist.interfaces.Peer` and a payload, and
         returns 0 to 131070 bytes, or a Deferred or coroutine that gives them.
-    :param protocol: without ``respond``: a :class:`~sodiumtwist.protocol.server.SodiumServerProtocol`
-        subclass; or set ``protocol`` on the factory.
+    :param protocol: in place of ``respond``: a subclass of
+        :class:`~sodiumtwist.protocol.server.SodiumServerProtocol`. Or set ``protocol`` on the factory.
     :param message: the line that clients get, up to 128 bytes of UTF-8, no NUL.
     :param timeouts: the deadlines; the default is ``Timeouts()``.
     :param clock: an ``IReactorTime``; ``None`` for the global reactor.
     :param draw: returns a random number from 0 to 1, for the times of PINGs.
     :param concurrency: how many requests of one connection ``respond`` may work on at once.
-    :param authorized_keys: which clients' public keys get in; ``None`` for any. With it a client must
-        show that it has the key it claims before it is authenticated, which our own client does at once.
+    :param authorized_keys: the clients' public keys that get in; ``None`` for any. With them, a client must show that
+        it has the key that it claims before it is authenticated. Our own client does so at once.
     :param replays: remembers the handshakes that were accepted; ``None`` for a
         :class:`~sodiumtwist.admission.replays.ReplayMemory` of this factory.
     :param limits: how many connections and how many tries; the default is ``Limits()``.
     :param rekey: when to send with a new key; the default is ``RekeyAfter()``.
-    :raises LocalProtocolError: for a message that does not fit its field, a concurrency below one,
-        when both ``respond`` and ``protocol`` are given, and when neither ``checker`` nor
-        ``authorized_keys`` is.
-    :ivar connections: the connections that are up, authenticated or not.
+    :raises LocalProtocolError: when the message does not fit its field, when the concurrency is below one, when both
+        ``respond`` and ``protocol`` are given, and when neither ``checker`` nor ``authorized_keys`` is given.
+    :ivar connections: the ends that are connected, authenticated or not.
     """
 
     protocol: Callable[[], SodiumServerProtocol] = SodiumServerProtocol
@@ -125,19 +130,27 @@ class SodiumServerFactory(_SodiumFactory):
         if checker is None and authorized_keys is None:
             raise LocalProtocolError("neither a checker nor authorized keys were given, so anybody would get in")
         super().__init__(protocol, timeouts, clock, draw, rekey)
+        # What is wrong with the message is said now, not at the first login.
         pack_text("message", message)
         self._pair = pair
         self.checker = checker
         self.authorized_keys = authorized_keys
+        # Not "replays or …", which would ask a memory of the application's own whether it is empty.
         self.replays = replays if replays is not None else ReplayMemory()
+        # The clock is asked for when it is needed: now it would install the reactor.
         self.admission: Admission[SodiumServerProtocol] = Admission(limits or Limits(), lambda: self.clock)
-        self.respond: Respond = respond  # type: ignore[assignment]  # None where no Responder will call it
+        # It is None only where no Responder is made, which would call it.
+        self.respond: Respond = respond  # type: ignore[assignment]
         self.concurrency = concurrency
         self.message = message
         self.connections: set[SodiumServerProtocol] = set()
 
     def make_connection(self, now: float) -> ServerConnection:
-        """The core of one connection that begins now."""
+        """
+        Make the core of one connection.
+
+        :param now: when it begins, in seconds of the clock.
+        """
         return ServerConnection(self._pair, now, self.timeouts, self._draw, self._rekey)
 
     def doStart(self) -> None:
@@ -157,17 +170,17 @@ class SodiumClientFactory(_SodiumFactory):
 
     :param server_key: the server's public key, 32 bytes.
     :param login: up to 128 bytes of UTF-8, no NUL.
-    :param passphrase: likewise.
-    :param protocol: a :class:`~sodiumtwist.protocol.client.SodiumClientProtocol` subclass; or set ``protocol``
-        on the factory.
-    :param pair: the client's key pair, by which a server knows it that has authorized keys: it is proven
-        by a PING right behind the handshake. ``None`` makes a fresh one for each connection.
+    :param passphrase: up to 128 bytes of UTF-8, no NUL.
+    :param protocol: a subclass of :class:`~sodiumtwist.protocol.client.SodiumClientProtocol`. Or set ``protocol`` on
+        the factory.
+    :param pair: the client's key pair, for servers that know its public key. A PING right behind the handshake shows
+        that the client has it. ``None`` makes a fresh pair for each connection.
     :param timeouts: the deadlines; the default is ``Timeouts()``.
     :param clock: an ``IReactorTime``; ``None`` for the global reactor.
     :param draw: returns a random number from 0 to 1, for the times of PINGs.
     :param rekey: when to send with a new key; the default is ``RekeyAfter()``.
-    :raises InvalidKey: for a server key that can't be one.
-    :raises LocalProtocolError: for a login or passphrase that does not fit its field.
+    :raises InvalidKey: when the server's key can't be one.
+    :raises LocalProtocolError: when the login or the passphrase does not fit its field.
     """
 
     protocol: Callable[[], SodiumClientProtocol] = SodiumClientProtocol
@@ -185,16 +198,21 @@ class SodiumClientFactory(_SodiumFactory):
         rekey: RekeyAfter | None = None,
     ) -> None:
         super().__init__(protocol, timeouts, clock, draw, rekey)
-        # Said now, not at each connection, what is wrong with the arguments.
+        # What is wrong with the arguments is said now, not at each connection.
         check_server_key(server_key)
         pack_text("login", login)
         pack_text("passphrase", passphrase)
+        # A copy: the caller's may be a buffer that is used again.
         self.server_key = bytes(server_key)
         self._credentials = (login, passphrase)
         self.pair = pair
 
     def make_connection(self, now: float) -> ClientConnection:
-        """The core of one connection that begins now."""
+        """
+        Make the core of one connection.
+
+        :param now: when it begins, in seconds of the clock.
+        """
         return ClientConnection(
             self.server_key, *self._credentials, now, self.pair, self.timeouts, self._draw, rekey=self._rekey
         )

@@ -1,6 +1,6 @@
 """
-Requests and answers, the protocol's own idea: each DATA of the client is a request, and the server
-answers each with one DATA, in the order of the requests.
+Requests and answers: each DATA of the client is a request, and the server answers it with one DATA. Answers come in
+the order of the requests.
 """
 
 from __future__ import annotations
@@ -20,14 +20,15 @@ from .client import SodiumClientProtocol
 from .context import ServerContext
 from .server import SodiumServerProtocol
 
-#: How many requests of one connection a server works on at once; then it reads no more.
+#: How many requests of one connection a server works on at once. While there are so many, it reads no more.
 CONCURRENCY = 64
 
-#: How many requests a client may have unanswered.
+#: How many requests of a client may be unanswered at once.
 REQUEST_LIMIT = 128
 
 Answer = Union[bytes, Deferred[bytes], Coroutine[Any, Any, bytes]]
-#: Called with who asks and the payload of 0 to 131070 bytes.
+
+#: Called with who asks, and with the payload of 0 to 131070 bytes.
 Respond = Callable[[Peer, bytes], Answer]
 
 
@@ -36,7 +37,7 @@ class RespondingContext(ServerContext, Protocol):
     What a :class:`Responder` needs of its factory.
 
     :ivar respond: answers requests.
-    :ivar concurrency: how many requests of one connection it may work on at once.
+    :ivar concurrency: how many requests of one connection ``respond`` may work on at once.
     """
 
     respond: Respond
@@ -44,7 +45,7 @@ class RespondingContext(ServerContext, Protocol):
 
 
 class _Task:
-    """A request that is worked on, or whose answer waits for an earlier one's."""
+    """A request that is worked on, or that is answered but waits for the answer of an earlier one."""
 
     answer: bytes | None = None
     working: Deferred[Any] | None = None
@@ -52,16 +53,17 @@ class _Task:
 
 class Responder(SodiumServerProtocol):
     """
-    A server's end that answers requests with what its factory's ``respond(peer, payload)`` returns:
-    bytes, a Deferred or a coroutine, for 0 to 131070 bytes each.
+    A server's end that answers requests. Its factory's ``respond(peer, payload)`` returns the answer: 0 to 131070
+    bytes, or a Deferred or coroutine that gives them.
 
-    Answers leave in the order of their requests, whatever order they are ready in. While as many as
-    the factory's ``concurrency`` are not sent, nothing more is read. When one fails, that is logged
-    and the connection closed; what is not done by the end of the connection is cancelled.
+    Answers leave in the order of the requests, in whatever order they get ready. While as many as the factory's
+    ``concurrency`` are not sent, nothing more is read. When one fails, this is logged and the connection is closed.
+    What is not done at the end of the connection is cancelled.
     """
 
     factory: RespondingContext
-    peer: Peer  # nothing is asked before it is there
+    # Never None here: nobody asks before it is there.
+    peer: Peer
 
     _over = False
 
@@ -71,14 +73,17 @@ class Responder(SodiumServerProtocol):
     def payload_received(self, payload: bytes) -> None:
         try:
             answer = self.factory.respond(self.peer, payload)
+            # There is nothing to wait for, so this needs no Deferred.
             if type(answer) is bytes and not self._tasks:
-                self.send_data(answer)  # nothing to wait for
+                self.send_data(answer)
                 return
+        # Also when the answer does not fit one DATA: that is a mistake of the application, not of the client.
         except Exception:
             self._failed(Failure())
             return
         task = _Task()
         self._tasks.append(task)
+        # Before the answer is looked at: one that is ready at once has to find this, to read again.
         if len(self._tasks) >= self.factory.concurrency:
             self.pauseProducing()
         working: Deferred[Any] = maybeDeferred(lambda: answer)
@@ -90,6 +95,7 @@ class Responder(SodiumServerProtocol):
         if type(answer) is not bytes:
             raise TypeError(f"respond returned {type(answer).__name__}; an answer is bytes")
         task.answer = answer
+        # A task may answer although it was cancelled; then nobody waits for it.
         while self._tasks and (ready := self._tasks[0].answer) is not None and not self._lifecycle.over:
             self._tasks.popleft()
             self.send_data(ready)
@@ -97,8 +103,10 @@ class Responder(SodiumServerProtocol):
             self.resumeProducing()
 
     def _failed(self, reason: Failure) -> None:
+        # With the connection gone, nobody else hears of it. Tasks that were cancelled have failed for that.
         if self._over and not reason.check(CancelledError):
             self._log.failure("a request failed after its connection was over", reason)
+        # It was logged what closed the connection; the rest follows from that.
         if self._lifecycle.over:
             return
         self._log.failure(
@@ -111,6 +119,7 @@ class Responder(SodiumServerProtocol):
 
     def connection_lost(self, reason: Failure) -> None:
         self._over = True
+        # All are taken out first: what is cancelled may call _ready().
         tasks, self._tasks = self._tasks, deque()
         for task in tasks:
             if task.working is not None:
@@ -119,10 +128,10 @@ class Responder(SodiumServerProtocol):
 
 class RequestClient(SodiumClientProtocol):
     """
-    A client's end that asks.
+    A client's end that sends requests.
 
     :param limit: how many requests may be unanswered at once.
-    :raises LocalProtocolError: for a limit below one.
+    :raises LocalProtocolError: when the limit is below one.
     """
 
     def __init__(self, limit: int = REQUEST_LIMIT) -> None:
@@ -136,15 +145,15 @@ class RequestClient(SodiumClientProtocol):
 
     def request(self, payload: Buffer) -> Deferred[bytes]:
         """
-        Ask.
+        Send a request.
 
-        A cancelled request is not taken back: it counts until its answer comes, which is dropped.
+        A request that is cancelled is not taken back: it counts until its answer comes, which is then dropped.
 
         :param payload: 0 to 131070 bytes.
-        :return: fires with the answer, 0 to 131070 bytes. Fails with :exc:`PayloadTooLarge` when
-            the payload is longer, with :exc:`TooManyRequests` when as many as the limit are
-            unanswered (:meth:`ready` waits), with :exc:`LocalProtocolError` when the connection is
-            closed, and with the reason when it goes before the answer has come.
+        :return: fires with the answer, 0 to 131070 bytes. Fails with :exc:`PayloadTooLarge` when the payload is
+            longer, with :exc:`TooManyRequests` when as many as the limit are unanswered (:meth:`ready` waits), and
+            with :exc:`LocalProtocolError` when the connection is closed. When the connection ends before the answer
+            has come, fails with the reason.
         :raises TypeError: for anything but contiguous bytes.
         """
         try:
@@ -163,11 +172,12 @@ class RequestClient(SodiumClientProtocol):
         """
         Wait until one more request may be made.
 
-        :return: fires when fewer than the limit are unanswered, for those who wait in their order;
-            make the request at once then. Fails with the reason when the connection goes.
+        :return: fires when fewer than the limit are unanswered; make the request at once then. Who waits first is told
+            first. Fails with the reason when the connection ends.
         """
         if self._end is not None:
             return fail(self._end)
+        # Whoever waits already comes first.
         if len(self._unanswered) < self._limit and not self._waiting_to_ask:
             return succeed(None)
         waiting: Deferred[None] = Deferred(self._wait_no_longer)
@@ -178,19 +188,20 @@ class RequestClient(SodiumClientProtocol):
         if waiting in self._waiting_to_ask:
             self._waiting_to_ask.remove(waiting)
 
-    def close(self) -> Deferred[None]:  # type: ignore[override]  # who closes any protocol takes no result
+    # Other protocols return nothing. Who can close any of them does not look at the result.
+    def close(self) -> Deferred[None]:  # type: ignore[override]
         """
-        Close in order: requests that were made are delivered first, their answers are not waited for.
+        Close in order. Requests that were made are delivered first; their answers are not waited for.
 
-        :return: fires when the connection is gone, however it went.
+        :return: fires when the connection is gone, whatever ended it.
         """
         if self._end is not None:
             return succeed(None)
         closed: Deferred[None] = Deferred()
         self._closed.append(closed)
+        # Else authenticated() closes: to close before the server has answered would cut off the early requests.
         if self.peer is not None or not self._unanswered:
             super().close()
-        # Else when the server has answered: to close earlier would cut off the early requests.
         return closed
 
     def authenticated(self) -> None:
@@ -202,15 +213,17 @@ class RequestClient(SodiumClientProtocol):
             raise UnexpectedPDU("the server answered more than it was asked")
         answering = self._unanswered.popleft()
         answering.callback(payload)
+        # One at a time: each makes its request at once, which then counts.
         while self._waiting_to_ask and len(self._unanswered) < self._limit:
             self._waiting_to_ask.popleft().callback(None)
 
     def connection_lost(self, reason: Failure) -> None:
+        # For the requests it was no end in order: they stay unanswered. Whoever closed this end does not wait for them.
         if self._unanswered and not self._closed and reason.check(ConnectionDone):
             text = f"the server closed, requests unanswered: {len(self._unanswered)}; see its log"
             reason = Failure(ConnectionLost(text))
         self._end = reason
-        # One by one: what they call may cancel others.
+        # One by one, since what each of them calls may cancel others.
         for deferreds in (self._unanswered, self._waiting_to_ask):
             while deferreds:
                 deferreds.popleft().errback(reason)
