@@ -1,5 +1,5 @@
 """
-AMP, which knows nothing of encryption, between two encrypted ends:
+AMP knows nothing of encryption. Here it runs between two encrypted ends:
 
     python examples/amp_over_sodium.py
 """

@@ -1,6 +1,6 @@
 """
-The protocol without Twisted: ``sodiumtwist.core`` takes bytes and gives bytes, here to asyncio's
-streams. A server that answers in capitals and a client, in one program:
+The protocol without Twisted: ``sodiumtwist.core`` takes bytes and gives bytes, here from and to asyncio's streams. A
+server that answers in capitals, and its client, in one program:
 
     python examples/core_with_asyncio.py
 """
@@ -19,7 +19,7 @@ from sodiumtwist.core.keys import KeyPair
 async def events(
     connection: ClientConnection | ServerConnection, reader: StreamReader, writer: StreamWriter
 ) -> AsyncIterator[Event]:
-    """Iterate over what happens on a connection, and keep its deadlines."""
+    """Iterate over what happens on a connection, keep its deadlines, and answer PINGs."""
     now = asyncio.get_running_loop().time
     while True:
         try:

@@ -1,5 +1,5 @@
 """
-A client that comes back whenever its connection goes, here to a server that drops the first two:
+A client that connects again whenever it loses its connection. The server here drops the first two:
 
     python examples/reconnecting_client.py
 """
@@ -43,7 +43,7 @@ async def main(reactor: IReactorTCP) -> None:
 
     below = endpoints.clientFromString(reactor, f"tcp:127.0.0.1:{where.port}")
     endpoint = SodiumClientEndpoint(below, pair.public, "me", "open sesame")
-    # Without retryPolicy it waits longer from time to time, which is what you want.
+    # So short a wait is for this example. Without retryPolicy each wait is longer than the one before, as it should be.
     service = ClientService(endpoint, protocol.Factory.forProtocol(Listener), retryPolicy=lambda failures: 0.1)
     service.startService()
     await third

@@ -1,5 +1,5 @@
 """
-Asks the service of request_server.py:
+A client that sends three requests to the service of request_server.py:
 
     python examples/request_client.py PUBLICKEY tcp:127.0.0.1:PORT
 """

@@ -12,7 +12,7 @@ from sodiumtwist import KeyPair, Peer, SingleLogin, SodiumServerFactory
 
 
 async def respond(peer: Peer, payload: bytes) -> bytes:
-    """Answer one request. It may await what it likes, and answers still leave in order."""
+    """Answer one request. This may await anything: answers leave in the order of the requests all the same."""
     return f"{len(payload)} bytes from {peer.login}".encode()
 
 
@@ -22,7 +22,8 @@ async def main(reactor: IReactorTCP) -> None:
     factory = SodiumServerFactory(pair, SingleLogin("me", "open sesame"), respond)
     port = await endpoints.serverFromString(reactor, "tcp:0:interface=127.0.0.1").listen(factory)
     print(f"python examples/request_client.py {pair.public.hex()} tcp:127.0.0.1:{port.getHost().port}", flush=True)
-    await Deferred()  # until Ctrl-C
+    # Until Ctrl-C.
+    await Deferred()
 
 
 task.react(main)

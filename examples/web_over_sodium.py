@@ -1,5 +1,5 @@
 """
-A web server behind an encrypted endpoint, and an Agent that asks it:
+A web server behind an encrypted endpoint, and an Agent that sends it a request:
 
     python examples/web_over_sodium.py
 """
@@ -27,7 +27,7 @@ class Hello(Resource):
 
 @implementer(IAgentEndpointFactory)
 class OneServer:
-    """Leads every request to the same server."""
+    """Sends every request to the same server."""
 
     def __init__(self, endpoint: IStreamClientEndpoint) -> None:
         self.endpoint = endpoint
