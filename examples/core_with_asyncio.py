@@ -56,6 +56,7 @@ async def serve(pair: KeyPair, reader: StreamReader, writer: StreamWriter) -> No
     except RemoteProtocolError as error:
         print("dropped:", error)
     finally:
+        writer.write(connection.data_to_send())  # answers to what came before an error
         writer.close()
 
 
