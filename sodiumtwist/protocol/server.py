@@ -205,7 +205,7 @@ class SodiumServerProtocol(SodiumProtocol):
         self.factory.admission.left(self)
         decision = self._decision
         if decision is not None:
-            stake = decision.stake
+            stake = decision.stake if self.peer is None else Stake.NOTHING
             decision.cancel()
             if stake is not Stake.NOTHING and (peer_left or isinstance(self._error, DecryptionFailed)):
                 # Who leaves without waiting to hear must not guess for free; nor who claims keys.
