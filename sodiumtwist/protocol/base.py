@@ -258,6 +258,7 @@ class SodiumProtocol(Protocol):
         ):
             # Transports like TLS deliver what they hold and the end, paused or not.
             self._outbox.transport_ended()
+            self._reading.allow(WRITING)  # nothing is sent any more: that must not keep the rest from being taken
             self._producers.silence()
             self._cancel_timer()  # there is nobody to be too slow
             return
@@ -393,7 +394,9 @@ class SodiumProtocol(Protocol):
         """A reason not to read has come or gone. Inside the pump, the pump will see."""
         if self._lifecycle.over or self._pumping:
             return
-        if not self._reading.reasons and (self._reading.paused or self._connection.buffered):
+        # Where the transport has ended, the pump tells the application so, also when nothing is left to take.
+        held = self._lifecycle.stage is Stage.HELD
+        if not self._reading.reasons and (self._reading.paused or self._connection.buffered or held):
             self._pump()
         else:
             self._regulate_transport()
