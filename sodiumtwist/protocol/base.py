@@ -507,17 +507,20 @@ class SodiumProtocol(Protocol):
         if self._lifecycle.over:
             return
         self._outbox.flush()
+        if self._lifecycle.over:
+            return  # a producer that was paused by that has closed
         if self._outbox.blocked and isinstance(error, RemoteProtocolError):
             self.abort(error)  # nothing waits for a peer that breaks the protocol
             return
         held = self._lifecycle.stage is Stage.HELD
-        if not self._lifecycle.take(Turn.CLOSE):
-            return  # a producer that was paused by the flush has closed
+        self._lifecycle.take(Turn.CLOSE)
         self._error = error
         self._finish()
         if held:
             self._tell_end(Failure(ConnectionDone()), peer_left=False)
             return
+        if self._lifecycle.stage is not Stage.DELIVERING:
+            return  # a producer that was silenced has aborted
         patience = self._closing_time() if patience is None else patience
         self._farewell = Farewell(self._clock, self._below, patience, self._leave_transport, self._abort_transport)
         if self._reading.read_on():
@@ -538,10 +541,10 @@ class SodiumProtocol(Protocol):
         if self._error is None and self.is_authenticated and self._below.half_closes():
             # Closed with bytes unread, a socket resets the connection, and what the peer has not
             # read yet is lost to it.
-            self._lifecycle.take(Turn.DELIVERED)
             self.transport.loseWriteConnection()
             self.transport.resumeProducing()
-            self._farewell.linger()
+            if self._lifecycle.take(Turn.DELIVERED):  # else it has ended by that
+                self._farewell.linger()
         else:
             self._leave_transport()
 
