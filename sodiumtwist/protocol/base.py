@@ -341,9 +341,10 @@ class SodiumProtocol(Protocol):
         except Exception as error:
             self._application_failed(Failure(), error)
         finally:
-            self._pumping = outbox.corked = outbox.greeting = False
+            self._pumping = outbox.corked = False
             if connection.queued:
                 outbox.flush()
+            outbox.greeting = False
         if self._lifecycle.stage is not _OPEN:
             self._not_open()
         elif reading.reasons or reading.paused:

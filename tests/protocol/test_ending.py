@@ -220,6 +220,29 @@ class EndingTests(AloneTestCase):
         self.assert_lost(ConnectionDone)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
+    def test_abort_as_the_first_answers_leave(self) -> None:
+        """The hello is delivered also where the application aborts while the rest of that read is written."""
+
+        class Aborting(PushSource):
+            def pauseProducing(self) -> None:
+                if not self.paused:
+                    self.paused = True
+                    self.consumer.abort(Boom())
+
+        class Server(RecordingServer):
+            def authenticated(self) -> None:
+                super().authenticated()
+                source = Aborting(self)
+                self.registerProducer(source, True)
+                source.resumeProducing()
+                for size in (BUFFER_SIZE // 2 - 200, BUFFER_SIZE // 2 - 200, 1000):
+                    self.send_data(bytes(size))
+
+        pair = Pair.make(Server)
+        pair.flush()
+        self.assertEqual(pair.client.calls[0], "authenticated")
+        self.assertIs(pair.server.why, Boom)
+
     def test_transport_that_cannot_abort(self) -> None:
         """Then it is closed as well as it can be."""
         self.open_server()
