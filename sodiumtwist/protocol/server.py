@@ -126,6 +126,8 @@ class SodiumServerProtocol(SodiumProtocol):
             self._wait_for_more()
             self._regulate()
             return
+        # It keeps its place until it is gone: turned away for another, it would leave no line in the log.
+        self.factory.admission.hold_place(self)
         if self._connection.undecided:
             self._connection.reject()
         self._close(verdict.error)
@@ -154,6 +156,8 @@ class SodiumServerProtocol(SodiumProtocol):
     def _wait_for_more(self) -> None:
         """It is not let in, or not yet."""
         self._lifecycle.take(Turn.ANSWERED)
+        # Held first where it was decided at once: it goes behind the strangers that have said nothing.
+        self.factory.admission.hold_place(self)
         self.factory.admission.release_place(self)
 
     def _deciding_failed(self, reason: Failure) -> None:
