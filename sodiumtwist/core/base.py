@@ -34,6 +34,7 @@ class Connection:
     """
     What both ends share.
 
+    :ivar rekey: when to send with a new key.
     :ivar queued: how many bytes :meth:`data_to_send` has to give.
     :cvar largest: the most bytes that one DATA carries.
     :cvar overhead: how many bytes a PDU takes on the wire beyond its payload.
@@ -48,7 +49,7 @@ class Connection:
         self._table = table
         self._state = state
         self._keepalive = keepalive
-        self._rekey = rekey
+        self.rekey = rekey
         self._rekey_at = math.inf
         self._inbox = Inbox()
         # What makes events of received bytes now.
@@ -266,7 +267,7 @@ class Connection:
         self._may_send = True
         self._phase = self._records
         self._keepalive.authenticated(now)
-        self._rekey_at = now + self._rekey.seconds
+        self._rekey_at = now + self.rekey.seconds
 
     def deadline(self) -> float:
         """When to call :meth:`ping_due` next, in seconds of the caller's clock; ``inf`` for never."""
@@ -287,7 +288,7 @@ class Connection:
         if now >= self._rekey_at:
             assert self._records is not None
             self._records.rekey()
-            self._rekey_at = now + self._rekey.seconds
+            self._rekey_at = now + self.rekey.seconds
         try:
             return self._keepalive.ping_due(now)
         except RemoteProtocolError:

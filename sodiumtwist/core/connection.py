@@ -108,7 +108,7 @@ class ServerConnection(Connection):
             raise self._not_now(act)
         assert self._handshake is not None
         try:
-            hello, records = self._handshake.answer(message, self._rekey.size)
+            hello, records = self._handshake.answer(message, self.rekey.size)
         except RemoteProtocolError:
             self.close()
             raise

@@ -378,7 +378,8 @@ class SodiumProtocol(Protocol):
         self._lifecycle.take(Turn.AUTHENTICATED)
         self.is_authenticated = True
         timeouts = self.factory.timeouts
-        if min(timeouts.ping_interval, timeouts.inactivity) < timeouts.authentication:
+        soonest = min(timeouts.ping_interval, timeouts.inactivity, self._connection.rekey.seconds)
+        if soonest < timeouts.authentication:
             # Else the timer that ends the handshake goes off first, and sees what comes next.
             self._arm_timer()
         self.authenticated()
