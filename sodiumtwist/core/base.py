@@ -97,6 +97,8 @@ class Connection:
         self._phase = None
         if not self.queued:
             self._records = None
+        elif self._records is not None:
+            self._records.receive_no_more()
 
     def close(self) -> None:
         """
@@ -245,10 +247,9 @@ class Connection:
         :return: the bytes; none when nothing waits.
         """
         first, self._first_packet = self._first_packet, b""
-        if not self._queue:
-            self.queued = 0
-            return first
-        sealed = self._records.seal(self._queue, limit)  # type: ignore[union-attr]  # there are PDUs, so there are records
+        sealed = b""
+        if self._queue:
+            sealed = self._records.seal(self._queue, limit)  # type: ignore[union-attr]  # there are PDUs, so there are records
         self.queued -= len(first) + len(sealed)
         if not self.queued and self._state is State.CLOSED:
             self._records = None
