@@ -454,7 +454,7 @@ class SodiumProtocol(Protocol):
             self._producers.resume()
         finally:
             outbox.corked = self._pumping
-            outbox.send()
+            outbox.flush()
         self._writing_changed()
 
     def _writing_changed(self) -> None:
