@@ -517,14 +517,15 @@ class SodiumProtocol(Protocol):
         held = self._lifecycle.stage is Stage.HELD
         self._lifecycle.take(Turn.CLOSE)
         self._error = error
-        self._finish()
         if held:
+            self._finish()
             self._tell_end(Failure(ConnectionDone()), peer_left=False)
             return
-        if self._lifecycle.stage is not Stage.DELIVERING:
-            return  # a producer that was silenced has aborted
         patience = self._closing_time() if patience is None else patience
         self._farewell = Farewell(self._clock, self._below, patience, self._leave_transport, self._abort_transport)
+        self._finish()
+        if self._lifecycle.stage is not Stage.DELIVERING:
+            return  # a producer that was silenced has aborted, or has had the rest handed over
         if self._reading.read_on():
             # Over TLS the end comes by reading; and a peer that waits to be read must go on to read.
             self.transport.resumeProducing()

@@ -11,6 +11,7 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from sodiumtwist import LocalProtocolError, Timeouts, UnexpectedPDU
+from sodiumtwist.core.events import DataReceived
 from sodiumtwist.protocol import sockets
 
 from ..alone import AloneTestCase
@@ -181,6 +182,23 @@ class EndingTests(AloneTestCase):
         self.assertEqual(resumed, [])
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.assertIsNone(self.protocol._farewell)
+
+    def test_unblocked_within_close(self) -> None:
+        """The transport may take more again while closing silences a producer."""
+        self.open_server()
+
+        class Draining(PushSource):
+            def pauseProducing(drainer) -> None:
+                super().pauseProducing()
+                if len(drainer.events) == 2:
+                    self.drain()
+
+        self.protocol.registerProducer(Draining(self.protocol), True)
+        self.fill()
+        self.protocol.send_data(b"the last")
+        self.protocol.close()
+        self.assertEqual(self.read(), [DataReceived(b"the last")])
+        self.assert_lost(ConnectionDone)
 
     def test_close_within_a_protocol_error(self) -> None:
         """A producer that is paused by the last answers may send more and close: that is delivered."""
