@@ -48,7 +48,8 @@ class SingleLogin:
     def __init__(self, login: str, passphrase: str) -> None:
         pack_text("login", login)
         pack_text("passphrase", passphrase)
-        # Digests are compared, not the texts: compare_digest() takes a time that tells how long its arguments are.
+        # Not the texts, which this object would keep for as long as it lives, but a digest of them: two pairs of texts
+        # never have the same one, and all have one size, so that comparing takes the same time for any.
         self._key = os.urandom(32)
         self._expected = self._digest(login.encode(), passphrase.encode())
 

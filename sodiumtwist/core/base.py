@@ -34,6 +34,7 @@ class Connection:
     """
     What both ends share.
 
+    :ivar rekey: when to send with a new key.
     :ivar queued: how many bytes :meth:`data_to_send` has to give.
     :cvar largest: the most bytes that one DATA carries.
     :cvar overhead: how many bytes a PDU takes on the wire beyond its payload.
@@ -48,7 +49,7 @@ class Connection:
         self._table = table
         self._state = state
         self._keepalive = keepalive
-        self._rekey = rekey
+        self.rekey = rekey
         self._rekey_at = math.inf
         self._inbox = Inbox()
         # What makes events of received bytes now.
@@ -96,6 +97,8 @@ class Connection:
         self._phase = None
         if not self.queued:
             self._records = None
+        elif self._records is not None:
+            self._records.receive_no_more()
 
     def close(self) -> None:
         """
@@ -244,10 +247,9 @@ class Connection:
         :return: the bytes; none when nothing waits.
         """
         first, self._first_packet = self._first_packet, b""
-        if not self._queue:
-            self.queued = 0
-            return first
-        sealed = self._records.seal(self._queue, limit)  # type: ignore[union-attr]  # there are PDUs, so there are records
+        sealed = b""
+        if self._queue:
+            sealed = self._records.seal(self._queue, limit)  # type: ignore[union-attr]  # there are PDUs, so there are records
         self.queued -= len(first) + len(sealed)
         if not self.queued and self._state is State.CLOSED:
             self._records = None
@@ -266,7 +268,7 @@ class Connection:
         self._may_send = True
         self._phase = self._records
         self._keepalive.authenticated(now)
-        self._rekey_at = now + self._rekey.seconds
+        self._rekey_at = now + self.rekey.seconds
 
     def deadline(self) -> float:
         """When to call :meth:`ping_due` next, in seconds of the caller's clock; ``inf`` for never."""
@@ -287,7 +289,7 @@ class Connection:
         if now >= self._rekey_at:
             assert self._records is not None
             self._records.rekey()
-            self._rekey_at = now + self._rekey.seconds
+            self._rekey_at = now + self.rekey.seconds
         try:
             return self._keepalive.ping_due(now)
         except RemoteProtocolError:

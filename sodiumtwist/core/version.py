@@ -76,6 +76,9 @@ class Records(Phase, Protocol):
     def rekey(self) -> None:
         """Have the next PDU that is sealed bring a new key."""
 
+    def receive_no_more(self) -> None:
+        """Forget the key to receive with; what is queued can still be sealed."""
+
 
 @dataclass(frozen=True)
 class RekeyAfter:

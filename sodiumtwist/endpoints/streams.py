@@ -98,6 +98,11 @@ class StreamEnd(SodiumProtocol):
         super()._pump(data, begin)
         self._send_unsent()
 
+    def _close(self, error: BaseException | None, patience: float | None = None) -> None:
+        if not self._pumping:
+            self._send_unsent()  # whoever closes: it was written before
+        super()._close(error, patience)
+
     def _writing_unblocked(self) -> None:
         super()._writing_unblocked()
         if self._producers.producer is not None:

@@ -35,7 +35,8 @@ from .producers import Producers, WriteGate
 from .reading import APPLICATION, OVER, WRITING, Reading
 from .sockets import CHUNK_SIZE, READ_SIZE, TransportBelow
 
-#: How many PONGs may wait for a peer that sends PINGs and does not read.
+#: How many PONGs may wait for a peer that sends PINGs and does not read. Without a bound it could fill our memory:
+#: where a producer is registered, reading goes on while writing is blocked.
 PONG_LIMIT = 64
 
 _OPEN = Stage.OPEN
@@ -103,7 +104,7 @@ class SodiumProtocol(Protocol):
             self._check_usable()
         connection, outbox = self._connection, self._outbox
         connection.send_data(payload)
-        # As outbox.send() would, with a call less for each of many.
+        # What outbox.send() does, without the call: this runs for every DATA.
         if not outbox.corked:
             outbox.send()
         elif connection.queued >= outbox.limit:
@@ -256,8 +257,9 @@ class SodiumProtocol(Protocol):
             and self._connection.buffered
             and self._lifecycle.take(Turn.HELD_BACK)
         ):
-            # Transports like TLS deliver what they hold and the end, paused or not.
+            # Transports like TLS deliver what they hold, and the end behind it, although they were paused.
             self._outbox.transport_ended()
+            self._reading.allow(WRITING)  # nothing is sent any more: that must not keep the rest from being taken
             self._producers.silence()
             self._cancel_timer()  # there is nobody to be too slow
             return
@@ -292,7 +294,7 @@ class SodiumProtocol(Protocol):
         self.connection_lost(reason)
 
     def _explain(self, reason: Failure) -> BaseException | None:
-        """Tell what an end in order means where the protocol stands."""
+        """Tell what is wrong with an end in order: it may have come too early for the protocol."""
         if reason.check(ConnectionDone):
             try:
                 self._connection.receive_eof()
@@ -340,9 +342,10 @@ class SodiumProtocol(Protocol):
         except Exception as error:
             self._application_failed(Failure(), error)
         finally:
-            self._pumping = outbox.corked = outbox.greeting = False
+            self._pumping = outbox.corked = False
             if connection.queued:
                 outbox.flush()
+            outbox.greeting = False
         if self._lifecycle.stage is not _OPEN:
             self._not_open()
         elif reading.reasons or reading.paused:
@@ -376,8 +379,9 @@ class SodiumProtocol(Protocol):
         self._lifecycle.take(Turn.AUTHENTICATED)
         self.is_authenticated = True
         timeouts = self.factory.timeouts
-        if min(timeouts.ping_interval, timeouts.inactivity) < timeouts.authentication:
-            # Else the timer that ends the handshake goes off first, and sees what comes next.
+        soonest = min(timeouts.ping_interval, timeouts.inactivity, self._connection.rekey.seconds)
+        if soonest < timeouts.authentication:
+            # Otherwise the timer of the handshake, which is still set, goes off first. It then finds out what is next.
             self._arm_timer()
         self.authenticated()
 
@@ -393,7 +397,9 @@ class SodiumProtocol(Protocol):
         """A reason not to read has come or gone. Inside the pump, the pump will see."""
         if self._lifecycle.over or self._pumping:
             return
-        if not self._reading.reasons and (self._reading.paused or self._connection.buffered):
+        # Where the transport has ended, the pump tells the application so, also when nothing is left to take.
+        held = self._lifecycle.stage is Stage.HELD
+        if not self._reading.reasons and (self._reading.paused or self._connection.buffered or held):
             self._pump()
         else:
             self._regulate_transport()
@@ -449,11 +455,12 @@ class SodiumProtocol(Protocol):
             self._producers.resume()
         finally:
             outbox.corked = self._pumping
-            outbox.send()
+            outbox.flush()
         self._writing_changed()
 
     def _writing_changed(self) -> None:
         """Writing was blocked or no longer is, or there is a producer or no longer is."""
+        # Answers would pile up where nothing can be paused that makes them.
         unstoppable = self._outbox.blocked and self._producers.producer is None
         if unstoppable and self._stops_reading_when_blocked():
             self._reading.stop(WRITING)
@@ -504,19 +511,23 @@ class SodiumProtocol(Protocol):
         if self._lifecycle.over:
             return
         self._outbox.flush()
+        if self._lifecycle.over:
+            return  # a producer that was paused by that has closed
         if self._outbox.blocked and isinstance(error, RemoteProtocolError):
             self.abort(error)  # nothing waits for a peer that breaks the protocol
             return
         held = self._lifecycle.stage is Stage.HELD
-        if not self._lifecycle.take(Turn.CLOSE):
-            return  # a producer that was paused by the flush has closed
+        self._lifecycle.take(Turn.CLOSE)
         self._error = error
-        self._finish()
         if held:
+            self._finish()
             self._tell_end(Failure(ConnectionDone()), peer_left=False)
             return
         patience = self._closing_time() if patience is None else patience
         self._farewell = Farewell(self._clock, self._below, patience, self._leave_transport, self._abort_transport)
+        self._finish()
+        if self._lifecycle.stage is not Stage.DELIVERING:
+            return  # a producer that was silenced has aborted, or has had the rest handed over
         if self._reading.read_on():
             # Over TLS the end comes by reading; and a peer that waits to be read must go on to read.
             self.transport.resumeProducing()
@@ -535,10 +546,10 @@ class SodiumProtocol(Protocol):
         if self._error is None and self.is_authenticated and self._below.half_closes():
             # Closed with bytes unread, a socket resets the connection, and what the peer has not
             # read yet is lost to it.
-            self._lifecycle.take(Turn.DELIVERED)
             self.transport.loseWriteConnection()
             self.transport.resumeProducing()
-            self._farewell.linger()
+            if self._lifecycle.take(Turn.DELIVERED):  # else it has ended by that
+                self._farewell.linger()
         else:
             self._leave_transport()
 

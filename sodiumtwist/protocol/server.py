@@ -26,7 +26,8 @@ from .lifecycle import Stage, Turn
 from .reading import LOGIN
 from .sockets import READ_SIZE
 
-#: Seconds that closing may take with a peer that was not let in.
+#: Seconds that closing may take with a peer that was not let in. It has a place among those that are not
+#: authenticated for so long.
 REFUSED_CLOSING_TIME = 1.0
 
 
@@ -92,14 +93,14 @@ class SodiumServerProtocol(SodiumProtocol):
     def _await(self, verdict: Deferred[Verdict]) -> None:
         verdict.addCallback(self._decided).addErrback(self._deciding_failed)
         if self._decision is not None and self._decision.is_open:
-            # It takes its time: it keeps its place meanwhile, and what comes behind it waits.
+            # It takes time. Meanwhile the end keeps its place, and what comes behind the login waits.
             self._lifecycle.take(Turn.ASKED)
             self.factory.admission.hold_place(self)
 
     def _ask_memory(self) -> None:
         """The client has shown that the key is its own: its handshake can be remembered, and it be let in."""
         assert self._decision is not None
-        # What has come with the proof is served when all is decided.
+        # The PDU of the proof, and what came behind it, waits until that is decided.
         self._reading.stop(LOGIN)
         self._await(self._decision.remember(self.factory.timeouts.authentication, self._clock))
 
@@ -126,6 +127,8 @@ class SodiumServerProtocol(SodiumProtocol):
             self._wait_for_more()
             self._regulate()
             return
+        # It keeps its place until it is gone: turned away for another, it would leave no line in the log.
+        self.factory.admission.hold_place(self)
         if self._connection.undecided:
             self._connection.reject()
         self._close(verdict.error)
@@ -148,12 +151,14 @@ class SodiumServerProtocol(SodiumProtocol):
         self._log.info("{peer} is authenticated as {login}", peer=where, login=ascii(peer.login))
         self._below.read_up_to(READ_SIZE)
         if self._reading.reasons:
-            self._writing_changed()  # streams go on reading where strangers do not
+            self._writing_changed()  # a stream's end reads on while writing is blocked, once its client is known
         self._now_authenticated()
 
     def _wait_for_more(self) -> None:
         """It is not let in, or not yet."""
         self._lifecycle.take(Turn.ANSWERED)
+        # Held first where it was decided at once: it goes behind the strangers that have said nothing.
+        self.factory.admission.hold_place(self)
         self.factory.admission.release_place(self)
 
     def _deciding_failed(self, reason: Failure) -> None:
@@ -205,7 +210,7 @@ class SodiumServerProtocol(SodiumProtocol):
         self.factory.admission.left(self)
         decision = self._decision
         if decision is not None:
-            stake = decision.stake
+            stake = decision.stake if self.peer is None else Stake.NOTHING
             decision.cancel()
             if stake is not Stake.NOTHING and (peer_left or isinstance(self._error, DecryptionFailed)):
                 # Who leaves without waiting to hear must not guess for free; nor who claims keys.

@@ -13,12 +13,12 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from zope.interface import Interface, implementer
 
-from sodiumtwist import AuthenticationFailed, Peer, ReplayDetected
+from sodiumtwist import AuthenticationFailed, AuthorizedKeys, Limits, Peer, ReplayDetected
 from sodiumtwist.interfaces import ISodiumAvatar
 
 from ..checkers import AvatarId
 from ..observed import ObservedTestCase
-from ..pair import LOGIN, PASSPHRASE, Pair, make_client_factory, make_server_factory
+from ..pair import CLIENT_PAIR, LOGIN, PASSPHRASE, Pair, make_client_factory, make_server_factory
 
 
 class PortalTests(ObservedTestCase):
@@ -43,7 +43,8 @@ class PortalTests(ObservedTestCase):
         database = InMemoryUsernamePasswordDatabaseDontUse()
         database.addUser(LOGIN.encode(), PASSPHRASE.encode())
         self.realm = Realm()
-        self.factory = make_server_factory(self.clock, checker=Portal(self.realm, [database]))
+        self.portal = Portal(self.realm, [database])
+        self.factory = make_server_factory(self.clock, checker=self.portal)
 
     def test_avatar(self) -> None:
         """The application finds it at its peer, and it is logged out at the end, once."""
@@ -61,6 +62,19 @@ class PortalTests(ObservedTestCase):
         pair.flush()
         self.assertIs(pair.client.why, AuthenticationFailed)
         self.assertEqual(self.logged_out, [])
+
+    def test_leaving_is_no_failure(self) -> None:
+        """Who was let in by a key and a portal may leave, and come back."""
+        keys = AuthorizedKeys([(CLIENT_PAIR.public, None)])
+        limits = Limits(failures_per_address=1)
+        factory = make_server_factory(self.clock, checker=self.portal, authorized_keys=keys, limits=limits)
+        for count in (1, 2):
+            pair = Pair(factory, make_client_factory(self.clock, pair=CLIENT_PAIR))
+            pair.flush()
+            self.assertTrue(pair.server.is_authenticated)
+            pair.client.close()
+            pair.flush()
+            self.assertEqual(self.logged_out, [LOGIN] * count)
 
     def test_late_realm(self) -> None:
         """One that answers when the client has left is told that it has; a logout that fails hurts nobody."""

@@ -21,6 +21,7 @@ from sodiumtwist.core.errors import (
 from sodiumtwist.core.events import DataReceived, PingReceived, PongReceived
 from sodiumtwist.core.keepalive import Timeouts
 from sodiumtwist.core.states import State
+from sodiumtwist.core.v1.records import V1Records
 
 from .assertions import ConnectionTestCase
 from .peers import (
@@ -343,6 +344,8 @@ class BothSides(ConnectionTestCase):
         records = weakref.ref(connection._records)
         connection.close()
         self.assertOver(connection)
+        assert isinstance(connection._records, V1Records)
+        self.assertIsNone(connection._records.pull, "the key to receive")
         self.assertEqual(peer.pull.pdus(connection.data_to_send()), [(DATA, b"farewell")])
         self.assertIsNone(records())
         self.assertEqual((connection.queued, connection.data_to_send()), (0, b""))

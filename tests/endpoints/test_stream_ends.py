@@ -31,6 +31,14 @@ class EndTests(StreamTestCase):
         self.assertIs(self.client.why, ConnectionDone)
         self.assertIs(self.server.why, ConnectionDone)
 
+    def test_end_that_is_closed_delivers_first(self) -> None:
+        """Also when it is not the application that closes: what it wrote in this turn of the reactor is delivered."""
+        self.start()
+        self.server.transport.write(b"all of it")
+        self.pair.server.close()
+        self.flush()
+        self.assertEqual(self.client.received, b"all of it")
+
     def test_close_waits_for_a_producer(self) -> None:
         self.start()
         producer = Producer()

@@ -273,6 +273,15 @@ class AtOnceTests(AloneTestCase):
         protocol._writing_unblocked()
         self.assertEqual(self.socket.calls, [100 * (100 + OVERHEAD)])
 
+    def test_behind_a_producer(self) -> None:
+        """What comes right behind its own does not wait for the reactor: a stream sends the end of a chunk so."""
+        self.open(RecordingServer)
+        self.protocol.registerProducer(PushSource(self.protocol, [b"one", b"two"]), True)
+        self.protocol._writing_blocked()
+        self.protocol._writing_unblocked()
+        self.protocol.send_data(b"three")
+        self.assertEqual(self.socket.calls, [2 * (3 + OVERHEAD), 5 + OVERHEAD])
+
     def test_written_while_full(self) -> None:
         """While the socket is full, what one read causes is kept in one piece."""
         self.open()

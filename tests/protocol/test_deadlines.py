@@ -9,8 +9,9 @@ from collections.abc import Callable
 from twisted.internet.error import ConnectionLost
 from twisted.internet.task import Clock
 
-from sodiumtwist import AuthenticationTimeout, DecryptionFailed, InactivityTimeout, PongTimeout, Timeouts
+from sodiumtwist import AuthenticationTimeout, DecryptionFailed, InactivityTimeout, PongTimeout, RekeyAfter, Timeouts
 from sodiumtwist.core.events import PingReceived, PongReceived
+from sodiumtwist.core.v1.records import V1Records
 
 from ..alone import PING_SIZE, AloneTestCase, wide
 from ..core.peers import wire_of
@@ -216,6 +217,15 @@ class TimeTests(AloneTestCase):
             self.assertEqual(self.transport.writes, [PING_SIZE])
             (pong,) = self.read()
             self.assertEqual(pong, PongReceived(1_000_000_000_000_000_007, 0.0))
+
+    def test_new_key_in_time(self) -> None:
+        """It comes when it is due, also before the time for authentication would be over."""
+        changes: list[float] = []
+        self.patch(V1Records, "rekey", lambda records: changes.append(self.clock.seconds()))
+        for begin in (self.open_server, self.open_client):
+            begin(rekey=RekeyAfter(seconds=2))
+            self.clock.advance(2)
+            self.assertEqual(changes.pop(), self.clock.seconds())
 
     def test_ends_leave_no_delayed_call(self) -> None:
         """However it ends, at whatever moment."""

@@ -10,10 +10,13 @@ from twisted.internet.error import ConnectionAborted, ConnectionDone, Connection
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
-from sodiumtwist import LocalProtocolError, Timeouts
+from sodiumtwist import LocalProtocolError, Timeouts, UnexpectedPDU
+from sodiumtwist.core.events import DataReceived
+from sodiumtwist.protocol import sockets
 
 from ..alone import AloneTestCase
-from ..pair import Boom, EchoServer, Pair, RecordingServer, make_client_factory, make_server_factory
+from ..pair import BUFFER_SIZE, Boom, EchoServer, Pair, RecordingServer, make_client_factory, make_server_factory
+from ..payload_producers import PushSource
 
 
 class EndingTests(AloneTestCase):
@@ -161,6 +164,102 @@ class EndingTests(AloneTestCase):
         self.open_server(Server)
         self.transport.lose(ConnectionLost())
         self.assert_lost(ConnectionLost)
+
+    def test_abort_within_close(self) -> None:
+        """A producer may abort when closing silences it: nothing goes on behind that, and nothing is kept."""
+
+        class Aborting(PushSource):
+            def pauseProducing(self) -> None:
+                self.consumer.abort(Boom())
+
+        self.open_server()
+        self.protocol.registerProducer(Aborting(self.protocol), True)
+        self.protocol.pauseProducing()
+        resumed: list[None] = []
+        self.patch(self.transport, "resumeProducing", lambda: resumed.append(None))
+        self.protocol.close()
+        self.assert_lost(Boom)
+        self.assertEqual(resumed, [])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertIsNone(self.protocol._farewell)
+
+    def test_unblocked_within_close(self) -> None:
+        """The transport may take more again while closing silences a producer."""
+        self.open_server()
+
+        class Draining(PushSource):
+            def pauseProducing(drainer) -> None:
+                super().pauseProducing()
+                if len(drainer.events) == 2:
+                    self.drain()
+
+        self.protocol.registerProducer(Draining(self.protocol), True)
+        self.fill()
+        self.protocol.send_data(b"the last")
+        self.protocol.close()
+        self.assertEqual(self.read(), [DataReceived(b"the last")])
+        self.assert_lost(ConnectionDone)
+
+    def test_close_within_a_protocol_error(self) -> None:
+        """A producer that is paused by the last answers may send more and close: that is delivered."""
+
+        class Closing(PushSource):
+            def pauseProducing(self) -> None:
+                if not self.paused:
+                    self.paused = True
+                    self.consumer.send_data(b"farewell")
+                    self.consumer.close()
+
+        class Server(EchoServer):
+            def payload_received(self, payload: bytes) -> None:
+                if not payload:
+                    raise UnexpectedPDU("not that")
+                super().payload_received(payload)
+
+        pair = Pair.make(Server)
+        pair.flush()
+        source = Closing(pair.server)
+        pair.server.registerProducer(source, True)
+        source.resumeProducing()
+        for size in (BUFFER_SIZE // 2 - 100, BUFFER_SIZE // 2 - 100, 1000, 0):
+            pair.client.send_data(bytes(size))
+        said = pair.client_transport.take(2 * BUFFER_SIZE)
+        pair.client_transport.drained()
+        pair.server.dataReceived(said + pair.client_transport.take(2 * BUFFER_SIZE))
+        pair.flush()
+        self.assertEqual(pair.client.payloads[-1], b"farewell")
+        self.assertIs(pair.server.why, ConnectionDone)
+
+    def test_transport_that_ends_as_it_is_half_closed(self) -> None:
+        self.open_server(orderly=False)
+        self.patch(sockets, "half_closes", lambda transport: True)
+        self.transport.loseWriteConnection = lambda: self.transport.lose(ConnectionDone())  # type: ignore[attr-defined]
+        self.protocol.close()
+        self.assert_lost(ConnectionDone)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_abort_as_the_first_answers_leave(self) -> None:
+        """The hello is delivered also where the application aborts while the rest of that read is written."""
+
+        class Aborting(PushSource):
+            def pauseProducing(self) -> None:
+                if not self.paused:
+                    self.paused = True
+                    self.consumer.abort(Boom())
+
+        class Server(RecordingServer):
+            def authenticated(self) -> None:
+                super().authenticated()
+                source = Aborting(self)
+                self.registerProducer(source, True)
+                source.resumeProducing()
+                for size in (BUFFER_SIZE // 2 - 200, BUFFER_SIZE // 2 - 200, 1000):
+                    self.send_data(bytes(size))
+
+        pair = Pair.make(Server)
+        pair.flush()
+        self.assertEqual(pair.client.calls[0], "authenticated")
+        self.assertIs(pair.server.why, Boom)
 
     def test_transport_that_cannot_abort(self) -> None:
         """Then it is closed as well as it can be."""

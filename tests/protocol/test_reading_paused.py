@@ -12,6 +12,7 @@ from ..alone import OVERHEAD, PING_SIZE, AloneTestCase
 from ..core.peers import wire_of
 from ..pair import BUFFER_SIZE, EchoServer, Pair, RecordingServer
 from ..payload_producers import PushSource
+from ..transports import Transport
 
 
 class ReadingPausedTests(AloneTestCase):
@@ -190,6 +191,40 @@ class ReadingPausedTests(AloneTestCase):
         pair.flush()
         self.assertEqual(len(pair.server.payloads), 300)
         self.assertIs(pair.server.why, ConnectionDone)
+
+    def test_transport_ends_while_nothing_is_taken(self) -> None:
+        """What a peer said before it left is delivered, though it left without taking what was sent to it."""
+        pair = Pair.make()
+        pair.flush()
+        pair.server.pauseProducing()
+        pair.server.write(bytes(2 * BUFFER_SIZE))
+        self.assertTrue(pair.server_transport.producer_paused)
+        pair.client.send_data(b"last")
+        pair.server.dataReceived(pair.client_transport.take(1000))
+        pair.server_transport.lose(ConnectionDone())
+        self.assertEqual(pair.server.payloads, [])
+        pair.server.resumeProducing()
+        self.assertEqual(pair.server.payloads, [b"last"])
+        self.assertIs(pair.server.why, ConnectionDone)
+
+    def test_transport_ends_in_the_hook_that_pauses(self) -> None:
+        """The application hears of the end when it has taken all, also where the transport was never told to pause."""
+
+        class Server(RecordingServer):
+            def payload_received(self, payload: bytes) -> None:
+                super().payload_received(payload)
+                self.pauseProducing()
+                if payload == b"1":
+                    assert isinstance(self.transport, Transport)
+                    self.transport.lose(ConnectionDone())
+
+        self.open_server(Server)
+        self.feed(self.peer_data(b"1", b"2"))
+        self.protocol.resumeProducing()
+        self.assertEqual(self.protocol.payloads, [b"1", b"2"])
+        self.assertIsNone(self.protocol.reason)
+        self.protocol.resumeProducing()
+        self.assert_lost(ConnectionDone)
 
     def test_stop_producing_closes(self) -> None:
         self.open_server()

@@ -18,10 +18,11 @@ from twisted.protocols.haproxy._wrapper import HAProxyWrappingFactory
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
-from sodiumtwist import Limits, Timeouts
+from sodiumtwist import AuthorizedKeys, Limits, Timeouts
 from sodiumtwist.core.v1 import handshake
 
 from ..checkers import AnyChecker, AvatarId
+from ..impostor import claim
 from ..observed import ObservedTestCase
 from ..pair import (
     CLIENT_PAIR,
@@ -116,6 +117,28 @@ class CostTests(ObservedTestCase):
         late[0].callback(b"")
         pairs[-1].flush()
         self.assertTrue(pairs[-1].server.is_authenticated)
+
+    def test_refused_is_no_stranger(self) -> None:
+        """One whose login was wrong keeps its place while it is told so, and its line in the log."""
+        factory = make_server_factory(self.clock, limits=Limits(unauthenticated=1))
+        refused = Pair(factory, make_client_factory(self.clock, passphrase="wrong"))
+        refused.round_trip()
+        self.assertTrue(refused.server_transport.disconnecting)
+        turned_away = Pair(factory, make_client_factory(self.clock))
+        self.assertTrue(turned_away.server_transport.aborting)
+        self.assertFalse(refused.server_transport.aborting)
+        refused.flush()
+        self.assertEqual(len(self.refusals()), 1)
+
+    def test_who_goes_first(self) -> None:
+        """Who has said nothing goes before one that has yet to show its key, though that one came earlier."""
+        keys = AuthorizedKeys([(CLIENT_PAIR.public, None)])
+        factory = make_server_factory(self.clock, authorized_keys=keys, limits=Limits(unauthenticated=2))
+        claiming, transport = self.connect(factory)
+        _, silent = self.connect(factory)
+        claiming.dataReceived(claim())
+        self.connect(factory)
+        self.assertEqual((transport.aborting, silent.aborting), (False, True))
 
     def test_slots_are_given_back(self) -> None:
         """However a connection ends."""

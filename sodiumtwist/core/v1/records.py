@@ -44,7 +44,7 @@ class V1Records:
     The two streams of one connection.
 
     :param push: to the peer.
-    :param pull: from the peer; ``None`` where its stream header has not come yet.
+    :param pull: from the peer; ``None`` where its stream header has not come yet, and when nothing more is received.
     """
 
     __slots__ = ("__weakref__", "_header", "_push", "pull")
@@ -160,6 +160,10 @@ class V1Records:
     def rekey(self) -> None:
         """Have the next PDU bring a new key."""
         self._push.rekey_in = 0
+
+    def receive_no_more(self) -> None:
+        """Forget the key to receive with."""
+        self.pull = None
 
 
 class Proof:

@@ -154,6 +154,15 @@ class ClientHandshakeTests(ConnectionTestCase):
             client, server = waiting_client()
             self.assertRefuses(client, server.server_helo(**fields) + server.push.pdu(DATA, b"behind"), expected)
 
+    def test_closed_before_it_was_sent(self) -> None:
+        """CLIENT_AUTH can still be taken, and then the keys are forgotten."""
+        client = new_client()
+        client.initiate()
+        records = weakref.ref(client._records)
+        client.close()
+        self.assertEqual(len(client.data_to_send()), 400)
+        self.assertIsNone(records())
+
     def test_weak_server_key(self) -> None:
         for key in WEAK_KEYS + [b"\x09" * 31, b"\x09" * 33]:
             with self.assertRaises(InvalidKey):
