@@ -43,7 +43,7 @@ class SingleLogin:
     Lets in whoever knows one login and its passphrase.
 
     :param login: up to 128 bytes of UTF-8, no NUL.
-    :param passphrase: likewise.
+    :param passphrase: up to 128 bytes of UTF-8, no NUL.
     :raises LocalProtocolError: when one of them does not fit its field.
     """
 
@@ -52,7 +52,8 @@ class SingleLogin:
     def __init__(self, login: str, passphrase: str) -> None:
         pack_text("login", login)
         pack_text("passphrase", passphrase)
-        # What is the same for no other pair of texts, and of one size for all of them.
+        # Not the texts, which this object would keep for as long as it lives, but a digest of them: two pairs of texts
+        # never have the same one, and all have one size, so that comparing takes the same time for any.
         self._key = os.urandom(32)
         self._expected = self._digest(login.encode(), passphrase.encode())
 

@@ -31,7 +31,7 @@ TOO_MANY_FAILED = "too many logins failed, and none is checked for now"
 
 class Rules(Protocol):
     """
-    By what is decided.
+    What a login is judged by.
 
     :ivar checker: decides on login and passphrase; ``None`` where the clients' keys decide alone.
     :ivar authorized_keys: the clients' keys that get in; ``None`` for any.
@@ -44,7 +44,7 @@ class Rules(Protocol):
 
 
 class Stake(Enum):
-    """What a client would have tried for nothing, were its leaving not counted."""
+    """What a client is about to find out. When it leaves before it hears, that counts as a failed login."""
 
     NOTHING = auto()
     #: Its login is being checked.
@@ -60,7 +60,8 @@ class Verdict:
 
     :ivar peer: who the client is, if it may come in; ``None`` otherwise.
     :ivar error: why it may not.
-    :ivar unseen: whether it is to be treated like one whose handshake does not open: it was sent before.
+    :ivar unseen: whether its handshake was accepted before. It is then treated like one whose handshake does not
+        open: it hears nothing.
     :ivar failed: whether that counts as a login that failed.
     :ivar failure: what went wrong with deciding, for the log; it tells nothing that could forge lines there.
     """
@@ -135,7 +136,7 @@ class Decision:
         :raises twisted.cred.error.UnauthorizedLogin: when login, passphrase or key are wrong.
         """
         rules, peer = self._rules, self._peer
-        # Before all else: a recording must look the same whatever else is the case.
+        # First, so that whoever sends a recording sees nothing of what follows, whatever its login and key are.
         if await maybeDeferred(rules.replays.knows, claim.fingerprint):
             raise ReplayDetected()
         if not may_try:
@@ -155,7 +156,8 @@ class Decision:
             if not await maybeDeferred(rules.replays.remember, claim.fingerprint):
                 raise ReplayDetected()
         else:
-            # When the key is proven: before, anybody could fill the memory who knows a client's public key.
+            # The handshake is remembered later, when the key is proven. Now, anybody who knows a client's public key
+            # could fill the memory.
             self.stake = Stake.KEY
         return Verdict(peer)
 
@@ -164,7 +166,10 @@ class Decision:
             raise ReplayDetected("the same handshake was accepted a moment ago")
 
     def _log_in(self, portal: Portal, credentials: UsernamePassword, peer: Peer) -> Deferred[Any]:
-        """Log in at a portal, which goes on when nobody waits any more; who is in by then is logged out."""
+        """
+        Log in at a portal. It is not cancelled: it goes on when nobody waits for it any more. Whom it has logged in by
+        then is logged out at once.
+        """
         avatar: Deferred[Any] = Deferred(lambda cancelled: None)
 
         def logged_in(result: tuple[object, Any, Callable[[], object]]) -> None:
@@ -199,6 +204,7 @@ class Decision:
             self._waiting.cancel()
 
     def _keep_out(self, reason: Failure) -> Verdict:
+        """Make a verdict of what went wrong. Nothing in it can forge lines of a log."""
         claimed_key, self.stake = self.stake is Stake.KEY, Stake.NOTHING
         error = reason.value
         if isinstance(error, ReplayDetected):

@@ -21,7 +21,8 @@ from twisted.protocols.policies import ProtocolWrapper
 from ..core.errors import LocalProtocolError
 from .failed_logins import FailedLogins
 
-#: A limit on connections is logged as no longer reached when this share of it is left.
+#: A limit on connections is logged as no longer reached when this share of it is left. Not as soon as one leaves:
+#: where they come and go at the limit, that would be two lines for each.
 EASE_SHARE = 0.9
 
 
@@ -34,10 +35,11 @@ class Limits:
     :ivar unauthenticated: of these, not authenticated yet; one more takes the place of the oldest
         whose handshake has not come.
     :ivar per_address: from one IPv4 address, or one IPv6 network of 64 bits.
-    :ivar failures_per_address: logins that may fail in ``failure_seconds``; then all from there are
-        refused unseen until that time, which begins with the first, is over.
-    :ivar failures_per_login: likewise of one login, from wherever.
-    :ivar failure_seconds: see there.
+    :ivar failures_per_address: how many logins from one address may fail in ``failure_seconds``. Then all from there
+        are refused without a check until that time is over.
+    :ivar failures_per_login: how many tries of one login may fail in ``failure_seconds``, whatever addresses they
+        come from. Then this login is refused without a check until that time is over.
+    :ivar failure_seconds: the time for both counts. It begins with the first failure.
     :raises LocalProtocolError: for a number below 1, or a time that is not over 0.
     """
 
@@ -208,7 +210,7 @@ class Admission(Generic[Counted]):
         self._addresses[end] = None
         if not speaks_for_others(end.transport):
             turned_away += self.note_address(end)
-        # Else when the proxy has said for whom it speaks, which it does with its first bytes.
+        # Otherwise the address is noted later: the proxy says with its first bytes for whom it speaks.
         return turned_away
 
     def note_address(self, end: Counted) -> list[TurnedAway[Counted]]:

@@ -65,7 +65,7 @@ class ServerConnection(Connection):
 
     @property
     def wanted(self) -> int | None:
-        """As for both ends: a stranger can make us hold its handshake, and nothing behind it."""
+        """How many bytes to read at most the next time: a stranger makes us hold its handshake, and nothing more."""
         if self._state is State.OPEN:
             return None
         # At least one byte: that something came behind its handshake must be seen, and so must its end.
@@ -180,7 +180,7 @@ class ClientConnection(Connection):
 
     :param server_key: the server's public key, 32 bytes.
     :param login: up to 128 bytes of UTF-8, no NUL.
-    :param passphrase: likewise.
+    :param passphrase: up to 128 bytes of UTF-8, no NUL.
     :param now: seconds of the caller's clock; the authentication time-out begins here.
     :param pair: the client's key pair; ``None`` makes a fresh one.
     :param timeouts: the deadlines.

@@ -35,7 +35,8 @@ from .producers import Producers, WriteGate
 from .reading import APPLICATION, OVER, WRITING, Reading
 from .sockets import CHUNK_SIZE, READ_SIZE, TransportBelow
 
-#: How many PONGs may wait for a peer that sends PINGs and does not read.
+#: How many PONGs may wait for a peer that sends PINGs and does not read. Without a bound it could fill our memory:
+#: where a producer is registered, reading goes on while writing is blocked.
 PONG_LIMIT = 64
 
 _OPEN = Stage.OPEN
@@ -103,7 +104,7 @@ class SodiumProtocol(Protocol):
             self._check_usable()
         connection, outbox = self._connection, self._outbox
         connection.send_data(payload)
-        # As outbox.send() would, with a call less for each of many.
+        # What outbox.send() does, without the call: this runs for every DATA.
         if not outbox.corked:
             outbox.send()
         elif connection.queued >= outbox.limit:
@@ -256,7 +257,7 @@ class SodiumProtocol(Protocol):
             and self._connection.buffered
             and self._lifecycle.take(Turn.HELD_BACK)
         ):
-            # Transports like TLS deliver what they hold and the end, paused or not.
+            # Transports like TLS deliver what they hold, and the end behind it, although they were paused.
             self._outbox.transport_ended()
             self._reading.allow(WRITING)  # nothing is sent any more: that must not keep the rest from being taken
             self._producers.silence()
@@ -293,7 +294,7 @@ class SodiumProtocol(Protocol):
         self.connection_lost(reason)
 
     def _explain(self, reason: Failure) -> BaseException | None:
-        """Tell what an end in order means where the protocol stands."""
+        """Tell what is wrong with an end in order: it may have come too early for the protocol."""
         if reason.check(ConnectionDone):
             try:
                 self._connection.receive_eof()
@@ -380,7 +381,7 @@ class SodiumProtocol(Protocol):
         timeouts = self.factory.timeouts
         soonest = min(timeouts.ping_interval, timeouts.inactivity, self._connection.rekey.seconds)
         if soonest < timeouts.authentication:
-            # Else the timer that ends the handshake goes off first, and sees what comes next.
+            # Otherwise the timer of the handshake, which is still set, goes off first. It then finds out what is next.
             self._arm_timer()
         self.authenticated()
 
@@ -459,6 +460,7 @@ class SodiumProtocol(Protocol):
 
     def _writing_changed(self) -> None:
         """Writing was blocked or no longer is, or there is a producer or no longer is."""
+        # Answers would pile up where nothing can be paused that makes them.
         unstoppable = self._outbox.blocked and self._producers.producer is None
         if unstoppable and self._stops_reading_when_blocked():
             self._reading.stop(WRITING)

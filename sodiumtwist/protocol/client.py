@@ -20,7 +20,7 @@ class SodiumClientProtocol(SodiumProtocol):
     A client's end.
 
     :ivar peer: who the server is, from ``authenticated()`` on.
-    :ivar message: the server's line for the user, likewise.
+    :ivar message: the server's line for the user, from ``authenticated()`` on.
     """
 
     factory: ClientContext

@@ -157,7 +157,7 @@ class SodiumClientFactory(_SodiumFactory):
 
     :param server_key: the server's public key, 32 bytes.
     :param login: up to 128 bytes of UTF-8, no NUL.
-    :param passphrase: likewise.
+    :param passphrase: up to 128 bytes of UTF-8, no NUL.
     :param protocol: a :class:`~sodiumtwist.protocol.client.SodiumClientProtocol` subclass; or set ``protocol``
         on the factory.
     :param pair: the client's key pair, by which a server knows it that has authorized keys: it is proven

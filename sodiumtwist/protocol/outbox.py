@@ -31,7 +31,8 @@ class Outbox:
     :ivar at_once: how many bytes may go to the socket without the reactor, until it calls us again.
     :ivar allowance: what ``at_once`` is each time the reactor calls us; 0 where the transport is no bare socket.
     :ivar blocked: whether the transport takes no more.
-    :ivar greeting: whether a hello was sent in the read that is worked on, so that the transport may not have it yet.
+    :ivar greeting: whether a hello was sent in the read that is worked on. It may not have left the transport yet, so
+        an abort must not drop it.
     :ivar unread_pongs: how many PONGs were sent since the transport takes no more.
     :ivar error: what broke the connection while it was written to.
     :ivar left_unsent: whether something was left when the transport ended.
@@ -67,7 +68,7 @@ class Outbox:
         """Send what the connection has, unless it is to wait for more."""
         if not self.corked:
             self.flush()
-            self.at_once = 0  # more may follow, and leave together
+            self.at_once = 0  # more may follow: it waits for the reactor's next round, and leaves together
         elif self._connection.queued >= self.limit:
             self.flush()
 
@@ -105,7 +106,7 @@ class Outbox:
         self.at_once = self.allowance
 
     def close_gate(self) -> None:
-        """All was handed over, or nothing more is to be."""
+        """The transport gets nothing more: all was handed over, or the rest is dropped."""
         self.blocked = False
         self._below.close_gate()
 

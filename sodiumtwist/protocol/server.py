@@ -26,7 +26,8 @@ from .lifecycle import Stage, Turn
 from .reading import LOGIN
 from .sockets import READ_SIZE
 
-#: Seconds that closing may take with a peer that was not let in.
+#: Seconds that closing may take with a peer that was not let in. It has a place among those that are not
+#: authenticated for so long.
 REFUSED_CLOSING_TIME = 1.0
 
 
@@ -92,14 +93,14 @@ class SodiumServerProtocol(SodiumProtocol):
     def _await(self, verdict: Deferred[Verdict]) -> None:
         verdict.addCallback(self._decided).addErrback(self._deciding_failed)
         if self._decision is not None and self._decision.is_open:
-            # It takes its time: it keeps its place meanwhile, and what comes behind it waits.
+            # It takes time. Meanwhile the end keeps its place, and what comes behind the login waits.
             self._lifecycle.take(Turn.ASKED)
             self.factory.admission.hold_place(self)
 
     def _ask_memory(self) -> None:
         """The client has shown that the key is its own: its handshake can be remembered, and it be let in."""
         assert self._decision is not None
-        # What has come with the proof is served when all is decided.
+        # The PDU of the proof, and what came behind it, waits until that is decided.
         self._reading.stop(LOGIN)
         self._await(self._decision.remember(self.factory.timeouts.authentication, self._clock))
 
@@ -150,7 +151,7 @@ class SodiumServerProtocol(SodiumProtocol):
         self._log.info("{peer} is authenticated as {login}", peer=where, login=ascii(peer.login))
         self._below.read_up_to(READ_SIZE)
         if self._reading.reasons:
-            self._writing_changed()  # streams go on reading where strangers do not
+            self._writing_changed()  # a stream's end reads on while writing is blocked, once its client is known
         self._now_authenticated()
 
     def _wait_for_more(self) -> None:
