@@ -258,6 +258,7 @@ class SodiumProtocol(Protocol):
         ):
             # Transports like TLS deliver what they hold and the end, paused or not.
             self._outbox.transport_ended()
+            self._reading.allow(WRITING)  # nothing will be written, so nobody is waited for
             self._producers.silence()
             self._cancel_timer()  # there is nobody to be too slow
             return

@@ -1,0 +1,40 @@
+"""
+The life of a connection, as a table and as two real ends live it.
+"""
+
+from __future__ import annotations
+
+from twisted.internet.error import ConnectionDone
+
+from sodiumtwist.protocol.lifecycle import Stage
+
+from ..alone import AloneTestCase
+
+
+class HeldTests(AloneTestCase):
+    """The transport has ended, and the application has yet to take what came before."""
+
+    def test_held(self) -> None:
+        """What came is delivered when the application resumes, and the end behind it."""
+        self.open_server()
+        self.protocol.pauseProducing()
+        self.feed(self.peer_data(b"1", b"2"))
+        self.transport.lose(ConnectionDone())
+        self.assertEqual(self.protocol.calls[1:], [])
+        self.assertIs(self.protocol._lifecycle.stage, Stage.HELD)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.protocol.resumeProducing()
+        self.assertEqual(self.protocol.payloads, [b"1", b"2"])
+        self.assert_lost(ConnectionDone)
+
+    def test_held_while_the_peer_took_nothing(self) -> None:
+        """That it took none of the answers is no reason any more to deliver nothing."""
+        self.open_server()
+        self.fill()
+        self.protocol.pauseProducing()
+        self.feed(self.peer_data(b"1", b"2"))
+        self.transport.lose(ConnectionDone())
+        self.assertIs(self.protocol._lifecycle.stage, Stage.HELD)
+        self.protocol.resumeProducing()
+        self.assertEqual(self.protocol.payloads, [b"1", b"2"])
+        self.assert_lost(ConnectionDone)
