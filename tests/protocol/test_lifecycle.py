@@ -9,6 +9,8 @@ from twisted.internet.error import ConnectionDone
 from sodiumtwist.protocol.lifecycle import Stage
 
 from ..alone import AloneTestCase
+from ..checkers import LateChecker
+from ..core.peers import wire_of
 
 
 class HeldTests(AloneTestCase):
@@ -38,3 +40,17 @@ class HeldTests(AloneTestCase):
         self.protocol.resumeProducing()
         self.assertEqual(self.protocol.payloads, [b"1", b"2"])
         self.assert_lost(ConnectionDone)
+
+    def test_not_held_for_a_login(self) -> None:
+        """
+        Who leaves before its login is decided on is gone at once: that may take for ever, and the time for
+        authentication runs no more.
+        """
+        checker = LateChecker()
+        self.start_server(checker=checker)
+        self.feed(wire_of(self.peer_client.initiate))
+        self.protocol.pauseProducing()
+        self.feed(self.peer_data(b"early"))
+        self.transport.lose(ConnectionDone())
+        self.assert_lost(ConnectionDone)
+        self.assertEqual(checker.cancelled, checker.answers)
