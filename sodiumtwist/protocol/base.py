@@ -170,7 +170,8 @@ class SodiumProtocol(Protocol):
         if self._lifecycle.over:
             producer.stopProducing()
             return
-        blocked = self._outbox.blocked
+        # Nor is anything taken when the transport has ended: a pull producer would be asked again and again.
+        blocked = self._outbox.blocked or self._lifecycle.stage is Stage.HELD
         self._producers.register(producer, streaming, blocked, self._clock, self._producer_failed)
         if blocked:
             self._writing_changed()

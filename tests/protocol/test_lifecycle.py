@@ -11,6 +11,7 @@ from sodiumtwist.protocol.lifecycle import Stage
 from ..alone import AloneTestCase
 from ..checkers import LateChecker
 from ..core.peers import wire_of
+from ..payload_producers import PullSource
 
 
 class HeldTests(AloneTestCase):
@@ -54,3 +55,17 @@ class HeldTests(AloneTestCase):
         self.transport.lose(ConnectionDone())
         self.assert_lost(ConnectionDone)
         self.assertEqual(checker.cancelled, checker.answers)
+
+    def test_pull_producer_of_a_held_one(self) -> None:
+        """It is not asked for what nobody will get, and is stopped at the end."""
+        self.open_server()
+        self.protocol.pauseProducing()
+        self.feed(self.peer_data(b"1"))
+        self.transport.lose(ConnectionDone())
+        source = PullSource(self.protocol, [b"x"] * 10)
+        self.protocol.registerProducer(source, False)
+        self.clock.pump([0] * 5)
+        self.assertEqual((source.pulls, source.stops, self.clock.getDelayedCalls()), (0, 0, []))
+        self.protocol.resumeProducing()
+        self.assertEqual((source.pulls, source.stops), (0, 1))
+        self.assert_lost(ConnectionDone)
