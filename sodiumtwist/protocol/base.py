@@ -384,6 +384,8 @@ class SodiumProtocol(Protocol):
         self.authenticated()
 
     def _answer_ping(self) -> None:
+        if self._outbox.ended:
+            return  # nobody waits for it, so it is not missing either
         if self._outbox.blocked:
             self._outbox.unread_pongs += 1
             if self._outbox.unread_pongs > PONG_LIMIT:

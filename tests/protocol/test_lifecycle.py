@@ -14,7 +14,7 @@ from sodiumtwist.protocol.lifecycle import TABLE, Lifecycle, Stage, Turn
 from ..alone import AloneTestCase
 from ..checkers import LateChecker
 from ..core.peers import wire_of
-from ..pair import Boom
+from ..pair import Boom, RecordingServer
 from ..payload_producers import PullSource
 from .lives import Lives
 
@@ -174,4 +174,37 @@ class HeldTests(AloneTestCase):
         self.assertEqual((source.pulls, source.stops, self.clock.getDelayedCalls()), (0, 0, []))
         self.protocol.resumeProducing()
         self.assertEqual((source.pulls, source.stops), (0, 1))
+        self.assert_lost(ConnectionDone)
+
+    def test_what_is_sent_then(self) -> None:
+        """It is not written to a transport that has ended, and is known to be missing; a PONG is not."""
+
+        class Server(RecordingServer):
+            def payload_received(self, payload: bytes) -> None:
+                super().payload_received(payload)
+                if payload == b"ask":
+                    self.send_data(b"answer")
+
+        for missing in (True, False):
+            self.open_server(Server)
+            self.protocol.pauseProducing()
+            self.feed(self.peer_data(b"ask") if missing else self.peer_ping(), self.peer_data(b"more"))
+            self.transport.lose(ConnectionDone())
+            self.assertIs(self.protocol._outbox.left_unsent, False)
+            self.protocol.resumeProducing()
+            self.assertEqual(self.protocol.payloads[-1], b"more")
+            self.assertIs(self.protocol._outbox.left_unsent, missing)
+            self.assertEqual(self.transport.writes, [])
+            self.assert_lost(ConnectionDone)
+
+    def test_held_before_the_handshake(self) -> None:
+        """The hello is not written any more, and is not what the application misses."""
+        self.start_server()
+        self.protocol.pauseProducing()
+        self.feed(wire_of(self.peer_client.initiate), self.peer_data(b"early"))
+        self.transport.lose(ConnectionDone())
+        self.assertEqual(self.protocol.calls, [])
+        self.protocol.resumeProducing()
+        self.assertEqual(self.protocol.calls[:-1], ["authenticated", b"early"])
+        self.assertEqual((self.transport.writes, self.protocol._outbox.left_unsent), ([], False))
         self.assert_lost(ConnectionDone)
