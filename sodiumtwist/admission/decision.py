@@ -123,6 +123,8 @@ class Decision:
 
         async def remembering() -> Verdict:
             await self._remember()
+            # A decision outlives its verdict where there is a logout to come, and who then leaves has tried nothing.
+            self.stake = Stake.NOTHING
             return Verdict(self._peer)
 
         self._waiting = Deferred.fromCoroutine(remembering()).addTimeout(seconds, clock)

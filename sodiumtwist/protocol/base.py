@@ -171,7 +171,8 @@ class SodiumProtocol(Protocol):
         if self._lifecycle.over:
             producer.stopProducing()
             return
-        blocked = self._outbox.blocked
+        # Nor is anything taken when the transport has ended: a pull producer would be asked again and again.
+        blocked = self._outbox.blocked or self._lifecycle.stage is Stage.HELD
         self._producers.register(producer, streaming, blocked, self._clock, self._producer_failed)
         if blocked:
             self._writing_changed()
@@ -386,6 +387,8 @@ class SodiumProtocol(Protocol):
         self.authenticated()
 
     def _answer_ping(self) -> None:
+        if self._outbox.ended:
+            return  # nobody waits for it, so it is not missing either
         if self._outbox.blocked:
             self._outbox.unread_pongs += 1
             if self._outbox.unread_pongs > PONG_LIMIT:

@@ -70,7 +70,7 @@ TABLE: Table = {
         Turn.AUTHENTICATED: Stage.OPEN,
         Turn.CLOSE: Stage.DELIVERING,
         Turn.ABORT: Stage.CUT,
-        Turn.HELD_BACK: Stage.HELD,
+        # Never held: the decision may take for ever, and who has left does not hear of it.
         Turn.LOST: Stage.GONE,
     },
     Stage.OPEN: {

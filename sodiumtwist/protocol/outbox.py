@@ -35,7 +35,8 @@ class Outbox:
         an abort must not drop it.
     :ivar unread_pongs: how many PONGs were sent since the transport takes no more.
     :ivar error: what broke the connection while it was written to.
-    :ivar left_unsent: whether something was left when the transport ended.
+    :ivar ended: whether the transport has ended: what is sent then is dropped.
+    :ivar left_unsent: whether something was left when the transport ended, or was sent later.
     """
 
     __slots__ = (
@@ -47,6 +48,7 @@ class Outbox:
         "blocked",
         "corked",
         "early_limit",
+        "ended",
         "error",
         "greeting",
         "left_unsent",
@@ -57,7 +59,7 @@ class Outbox:
     def __init__(self, connection: ServerConnection | ClientConnection, below: TransportBelow) -> None:
         self._connection = connection
         self._below = below
-        self._flushing = self.blocked = self.corked = self.greeting = self.left_unsent = False
+        self._flushing = self.blocked = self.corked = self.greeting = self.ended = self.left_unsent = False
         self.unread_pongs = 0
         self.error: ConnectionLost | None = None
         bare = below.is_bare_socket
@@ -76,6 +78,9 @@ class Outbox:
         """Send what the connection has, as far as the transport takes it."""
         if self._flushing:
             return  # the transport has called us back while it is written to below
+        if self.ended:
+            self.transport_ended()
+            return
         connection = self._connection
         self._flushing = True
         try:
@@ -112,6 +117,10 @@ class Outbox:
 
     def transport_ended(self) -> None:
         """Nothing more can be sent; what was not is dropped."""
-        self.left_unsent = self.left_unsent or self.blocked or bool(self._connection.queued)
+        connection = self._connection
+        waiting = connection.queued
+        connection.drop_unsent()
+        # A packet of the handshake stays there, and is nothing that the application has sent.
+        self.left_unsent = self.left_unsent or self.blocked or connection.queued < waiting
         self.blocked = False
-        self._connection.drop_unsent()
+        self.ended = True

@@ -200,6 +200,38 @@ class ConnectionTests(AdmissionTestCase):
         )
         self.assertIsNone(self.arrive("192.0.2.1").turned_away)
 
+    def test_both_have_to_go(self) -> None:
+        """A stranger for the newcomer, and the newcomer for those from its address: both are told, in that order."""
+        for limits, why in (
+            (Limits(unauthenticated=2, per_address=2), "there are 2 unauthenticated connections already"),
+            (Limits(connections=4, per_address=2), "there are 4 connections already"),
+        ):
+            self.start(limits)
+            inside = [self.arrive("192.0.2.1", authenticated=True) for _ in range(2)]
+            strangers = [self.arrive("192.0.2.2") for _ in range(2)]
+            newcomer = FakeEnd(at("192.0.2.1"))
+            turned_away = self.admission.arrived(newcomer)
+            self.assertEqual(
+                turned_away,
+                [
+                    TurnedAway(strangers[0], why),
+                    TurnedAway(newcomer, "there are 2 connections from 192.0.2.1 already"),
+                ],
+            )
+            # Neither is counted any more, so there is room for two.
+            self.assertEqual(self.admission.arrived(FakeEnd(at("192.0.2.3"))), [])
+            for end in (strangers[0], newcomer):
+                self.admission.left(end)
+            self.assertEqual([end.turned_away for end in (*inside, strangers[1])], [None] * 3)
+
+    def test_nobody_has_to_go(self) -> None:
+        """Then nobody is named; nor is anybody for an end that was turned away and hears of its address later."""
+        self.start(Limits(unauthenticated=1))
+        first = FakeEnd(at("192.0.2.1"))
+        self.assertEqual(self.admission.arrived(first), [])
+        self.assertEqual([one.end for one in self.admission.arrived(FakeEnd(at("192.0.2.2")))], [first])
+        self.assertEqual(self.admission.note_address(first), [])
+
     def test_behind_a_proxy(self) -> None:
         """Where it comes from may turn out later, and counts from then on."""
         self.start(Limits(per_address=2))
@@ -329,6 +361,70 @@ class FailureTests(AdmissionTestCase):
         for number in range(3):
             self.failed(at(f"192.0.2.{10 + number}"), "a")
         self.assertEqual([end.given_up for end in ends], [2, 1, 1, 0])
+
+    def test_whom_to_check_no_longer(self) -> None:
+        """
+        Those from that address and those with that login, each once, also where both are blocked at the same time; and
+        only by the failure that blocks.
+        """
+        self.start(Limits(failures_per_address=2, failures_per_login=2))
+        ends = []
+        for host, login in (("192.0.2.1", "a"), ("192.0.2.1", "b"), ("192.0.2.2", "a"), ("192.0.2.2", "b")):
+            end = self.arrive(host)
+            end.login = login
+            self.admission.hold_place(end)
+            ends.append(end)
+        # Who is decided on already, or not yet asked, is not among them.
+        self.arrive("192.0.2.1", authenticated=True).login = "a"
+        self.arrive("192.0.2.1")
+        self.assertEqual(self.admission.failed(at("192.0.2.1"), "a"), [])
+        stopped = self.admission.failed(at("192.0.2.1"), "a")
+        self.assertEqual(len(stopped), 3)
+        self.assertEqual(set(stopped), set(ends[:3]))
+        # What fails while it is blocked says nothing new.
+        self.assertEqual(self.admission.failed(at("192.0.2.1"), "a"), [])
+
+    def test_by_address_or_by_login_alone(self) -> None:
+        """A limit that is not reached stops nobody; a key that was claimed in vain says nothing about a login."""
+        for limits, expected in (
+            (Limits(failures_per_address=1), [0, 1]),
+            (Limits(failures_per_login=1), [0, 2]),
+        ):
+            self.start(limits)
+            ends = []
+            for host, login in (("192.0.2.1", "a"), ("192.0.2.1", "b"), ("192.0.2.2", "a"), ("192.0.2.2", "b")):
+                end = self.arrive(host)
+                end.login = login
+                self.admission.hold_place(end)
+                ends.append(end)
+            stopped = self.admission.failed(at("192.0.2.1"), "a")
+            self.assertEqual(sorted(ends.index(end) for end in stopped), expected)
+        self.start(Limits(failures_per_login=1))
+        self.assertEqual(self.admission.failed(at("192.0.2.1"), None), [])
+        self.assertEqual((self.admission.blocked_logins, self.admission.blocked_addresses), ({}, {}))
+
+    def test_without_an_address(self) -> None:
+        """Of UNIX sockets only the login is counted, and whoever gives it is stopped, from wherever."""
+        self.start(Limits(failures_per_address=1, failures_per_login=1))
+        ends = [FakeEnd(UNIXAddress(None)) for _ in range(2)]
+        for end, login in zip(ends, "ab", strict=True):
+            end.login = login
+            self.admission.arrived(end)
+            self.admission.hold_place(end)
+        self.assertEqual(self.admission.failed(UNIXAddress(None), "a"), ends[:1])
+        self.assertEqual(self.admission.blocked_addresses, {})
+
+    def test_stopped(self) -> None:
+        """When nothing is listened on, nothing is counted, and nobody stopped."""
+        self.start(Limits(failures_per_address=1, failures_per_login=1))
+        end = self.arrive()
+        end.login = "a"
+        self.admission.hold_place(end)
+        self.admission.stop()
+        self.assertEqual(self.admission.failed(at("192.0.2.1"), "a"), [])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.admission.start()
+        self.assertEqual(self.admission.failed(at("192.0.2.1"), "a"), [end])
 
     def test_bounded(self) -> None:
         """The oldest are forgotten when there are too many."""

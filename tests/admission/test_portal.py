@@ -115,3 +115,20 @@ class PortalTests(ObservedTestCase):
         pair.flush()
         self.assertIs(pair.server.why, ReplayDetected)
         self.assertEqual(self.logged_out, [LOGIN])
+
+    def test_leaving_with_a_proven_key(self) -> None:
+        """Who was let in, and has a logout to come, has tried nothing in vain when it leaves."""
+        self.factory = make_server_factory(
+            self.clock,
+            checker=self.factory.checker,
+            authorized_keys=AuthorizedKeys([(CLIENT_PAIR.public, None)]),
+            limits=Limits(failures_per_address=1),
+        )
+        for count in range(1, 3):
+            pair = Pair(self.factory, make_client_factory(self.clock, pair=CLIENT_PAIR))
+            pair.flush()
+            self.assertTrue(pair.server.is_authenticated)
+            pair.client.close()
+            pair.flush()
+            self.assertEqual(self.logged_out, [LOGIN] * count)
+        self.assertEqual(self.factory.admission.blocked_addresses, {})
