@@ -4,7 +4,7 @@ Encrypted TCP for Twisted, with a server key, a login and a passphrase instead o
 Importing this package installs no reactor, and loads nothing before a name of it is used.
 """
 
-from . import doors
+from . import lazy_names
 
 TYPE_CHECKING = False  # type checkers know better; to import it takes time
 if TYPE_CHECKING:
@@ -97,4 +97,4 @@ _WHERE = {
 }
 
 __all__ = list(_WHERE)
-__getattr__, __dir__ = doors.door(__name__, _WHERE)
+__getattr__, __dir__ = lazy_names.look_up_later(__name__, _WHERE)

@@ -23,12 +23,12 @@ PLUGIN = ROOT / "twisted" / "plugins" / "sodiumtwist_plugin.py"
 #: this table and, in its own folder, only what stands before it here, also for types alone. So there are no
 #: circles, and this is an order to read them in. A folder's door, its ``__init__``, comes behind what it offers.
 FOLDERS = {
-    "doors": "doors",
+    "lazy_names": "lazy_names",
     # The protocol: no Twisted, no IO, no clock.
     "core": """
         core.errors  core.credentials  core.keys  core.sodium  core.states  core.keepalive  core.events  core.inbox
         core.version
-        core.v1.messages  core.v1.secretstream  core.v1.public_bindings  core.v1.inner_module  core.v1.records
+        core.v1.messages  core.v1.secretstream  core.v1.public_bindings  core.v1.inner_bindings  core.v1.records
         core.v1.handshake  core.v1
         core.wire  core.base  core.connection  core
     """,
@@ -180,7 +180,7 @@ class ImportedTests(SynchronousTestCase):
     def test_nothing_is_imported_by_its_name(self) -> None:
         """The scan would not see that. What a door looks up that way, it has as an import for type checkers, too."""
         for name, path in MODULES.items():
-            if name != "doors":
+            if name != "lazy_names":
                 self.assertNotRegex(path.read_text(encoding="utf-8"), r"\bimport_module\b|\b__import__\b", name)
 
 
@@ -242,7 +242,7 @@ class CoreTests(SynchronousTestCase):
         core = {"core.keys", "core.sodium", "core.v1.secretstream", "core.v1.public_bindings", "core.v1.handshake"}
         self.assertEqual(importers("nacl"), core | {"admission.passwords", "admission.argon2"})
 
-    def test_inner_module_of_pynacl(self) -> None:
+    def test_inner_bindings_of_pynacl(self) -> None:
         """One file knows it, however it is reached."""
         paths = [*MODULES.values(), PLUGIN]
         naming = [path.name for path in paths if re.search(r"\b_sodium\b", path.read_text(encoding="utf-8"))]
@@ -275,7 +275,7 @@ class ReactorTests(SynchronousTestCase):
         """Nor does using any name of it; importing it loads nothing else of ours."""
         modules = self.loaded("sodiumtwist")
         self.assertEqual(
-            {name for name in modules if inside(name, "sodiumtwist")}, {"sodiumtwist", "sodiumtwist.doors"}
+            {name for name in modules if inside(name, "sodiumtwist")}, {"sodiumtwist", "sodiumtwist.lazy_names"}
         )
         names = "; ".join(f"sodiumtwist.{name}" for name in sodiumtwist.__all__)
         modules = self.loaded("sodiumtwist", then=names)

@@ -2,7 +2,7 @@
 Who may come in: checkers of logins, lists of keys, limits, and the memory of what was accepted before.
 """
 
-from .. import doors
+from .. import lazy_names
 
 TYPE_CHECKING = False  # type checkers know better; to import it takes time
 if TYPE_CHECKING:
@@ -26,4 +26,4 @@ _WHERE = {
 }
 
 __all__ = list(_WHERE)
-__getattr__, __dir__ = doors.door(__name__, _WHERE)
+__getattr__, __dir__ = lazy_names.look_up_later(__name__, _WHERE)

@@ -3,7 +3,7 @@ Any Twisted protocol over an encrypted stream: endpoints, their strings, and ``c
 :mod:`sodiumtwist.endpoints.connect`.
 """
 
-from .. import doors
+from .. import lazy_names
 
 TYPE_CHECKING = False  # type checkers know better; to import it takes time
 if TYPE_CHECKING:
@@ -19,4 +19,4 @@ _WHERE = {
 }
 
 __all__ = list(_WHERE)
-__getattr__, __dir__ = doors.door(__name__, _WHERE)
+__getattr__, __dir__ = lazy_names.look_up_later(__name__, _WHERE)

@@ -2,7 +2,7 @@
 The Twisted face of one connection: its two ends, what makes them, and requests.
 """
 
-from .. import doors
+from .. import lazy_names
 
 TYPE_CHECKING = False  # type checkers know better; to import it takes time
 if TYPE_CHECKING:
@@ -24,4 +24,4 @@ _WHERE = {
 }
 
 __all__ = list(_WHERE)
-__getattr__, __dir__ = doors.door(__name__, _WHERE)
+__getattr__, __dir__ = lazy_names.look_up_later(__name__, _WHERE)

@@ -3,7 +3,7 @@ Files over the protocol: the client's end that sends a file, the server's end th
 it and where the server puts it.
 """
 
-from .. import doors
+from .. import lazy_names
 
 TYPE_CHECKING = False  # type checkers know better; to import it takes time
 if TYPE_CHECKING:
@@ -24,4 +24,4 @@ _WHERE = {
 }
 
 __all__ = list(_WHERE)
-__getattr__, __dir__ = doors.door(__name__, _WHERE)
+__getattr__, __dir__ = lazy_names.look_up_later(__name__, _WHERE)

@@ -25,10 +25,10 @@ from .messages import (
 from .secretstream import Pull, Push
 
 try:
-    from . import inner_module
+    from . import inner_bindings
 
-    PushStream: type[Push] = inner_module.InnerPushStream
-    PullStream: type[Pull] = inner_module.InnerPullStream
+    PushStream: type[Push] = inner_bindings.InnerPushStream
+    PullStream: type[Pull] = inner_bindings.InnerPullStream
 except ImportError:
     from . import public_bindings
 

@@ -1,6 +1,6 @@
 """
 The two directions of ``crypto_secretstream_xchacha20poly1305``: what both ways of calling libsodium share. These
-are :mod:`~sodiumtwist.core.v1.inner_module`, which is quick, and :mod:`~sodiumtwist.core.v1.public_bindings`, which
+are :mod:`~sodiumtwist.core.v1.inner_bindings`, which is quick, and :mod:`~sodiumtwist.core.v1.public_bindings`, which
 is always there.
 
 A stream is stateful: messages open in the order in which they were sealed, each once.

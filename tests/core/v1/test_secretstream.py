@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 import sodiumtwist
 from sodiumtwist.core.errors import DecryptionFailed, MalformedPDU
-from sodiumtwist.core.v1 import inner_module
+from sodiumtwist.core.v1 import inner_bindings
 from sodiumtwist.core.v1.public_bindings import PublicPullStream, PublicPushStream
 from sodiumtwist.core.v1.records import PullStream, PushStream
 from sodiumtwist.core.v1.secretstream import Pull, Push
@@ -292,7 +292,7 @@ class EquivalenceTests(SynchronousTestCase):
         pull.pull(sealed, 0, 12)
         self.assertTrue(pull.pull(sealed, 29, WINDOW) == data)
 
-    def test_without_the_inner_module(self) -> None:
+    def test_without_the_inner_bindings(self) -> None:
         """Then the public bindings serve, and nobody notices."""
         program = """
             import builtins
@@ -335,8 +335,8 @@ class ScratchTests(SynchronousTestCase):
     def test_one_a_thread(self) -> None:
         """libsodium runs without the interpreter's lock, so two threads may not share it."""
         seen = []
-        thread = threading.Thread(target=lambda: seen.append(inner_module._scratch.out))
+        thread = threading.Thread(target=lambda: seen.append(inner_bindings._scratch.out))
         thread.start()
         thread.join()
         self.assertEqual(len(seen), 1)
-        self.assertNotEqual(seen[0], inner_module._scratch.out)
+        self.assertNotEqual(seen[0], inner_bindings._scratch.out)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-def door(package: str, where: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+def look_up_later(package: str, where: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """
     Make the two functions that Python asks for names that a package does not have yet (PEP 562).
 

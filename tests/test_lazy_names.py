@@ -14,7 +14,7 @@ from types import ModuleType
 from twisted.trial.unittest import SynchronousTestCase
 
 import sodiumtwist
-from sodiumtwist.doors import door
+from sodiumtwist.lazy_names import look_up_later
 
 PACKAGE = Path(sodiumtwist.__file__).parent
 
@@ -22,7 +22,7 @@ PACKAGE = Path(sodiumtwist.__file__).parent
 DOORS = {
     ".".join(("sodiumtwist", *path.parent.relative_to(PACKAGE).parts)): path
     for path in PACKAGE.rglob("__init__.py")
-    if "doors.door(" in path.read_text(encoding="utf-8")
+    if "lazy_names.look_up_later(" in path.read_text(encoding="utf-8")
 }
 
 
@@ -38,7 +38,7 @@ class DoorTests(SynchronousTestCase):
             self.addCleanup(sys.modules.pop, module.__name__)
             sys.modules[module.__name__] = module
         self.looked_up: list[str] = []
-        look_up, list_names = door("front", {"table": "room", "chair": "missing"})
+        look_up, list_names = look_up_later("front", {"table": "room", "chair": "missing"})
 
         def look(name: str) -> object:
             self.looked_up.append(name)
@@ -129,4 +129,4 @@ class OurDoorsTests(SynchronousTestCase):
         for package in DOORS:
             program = f"import sys, {package}; print(*(name for name in sys.modules if name.startswith('{package}.')))"
             loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
-            self.assertEqual(set(loaded.split()) - {"sodiumtwist.doors"}, set(), package)
+            self.assertEqual(set(loaded.split()) - {"sodiumtwist.lazy_names"}, set(), package)
