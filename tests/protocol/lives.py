@@ -163,9 +163,11 @@ class Living(SodiumProtocol):
                 source.registered = False
             self.unregisterProducer()
         elif action == "leave":
-            # As whoever has the transport alone does; it must come to the same as close().
-            self.ended("close")
-            self.transport.loseConnection()
+            # As whoever has the transport alone does; it must come to the same as close(). Not when it is closed
+            # already: the transport is then told to wait for its peer no longer.
+            if not self._lifecycle.over:
+                self.ended("close")
+                self.transport.loseConnection()
         elif action == "close":
             self.ended("close")
             self.close()
