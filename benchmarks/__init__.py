@@ -14,6 +14,7 @@ All traffic stays on loopback addresses. All payloads come from one seed.
 ``connections``    connect, authenticate, one request answered, close
 ``send``           ``sodiumtwist send`` to ``twistd sodium --file`` on a RAM disk, beside scp
 ``ping``           how soon one is answered, alone and beside a connection that sends flat out
+``start``          the commands, from the start of their process to its end
 ``scale``          many connections: throughput, memory, time to accept them
 ``distance``       transfers over a line that takes its time
 =================  ================================================================================

@@ -9,7 +9,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 
-from . import __doc__ as what_there_is, beside, core, crypto, distance, files, loopback, scale
+from . import __doc__ as what_there_is, beside, core, crypto, distance, files, loopback, scale, start
 from .machine import describe_machine, describe_versions
 from .plan import FULL, QUICK, SEED, Plan
 from .tables import Table
@@ -23,11 +23,12 @@ SECTIONS: dict[str, Callable[[Plan], Iterator[Table]]] = {
     "core": core.run,
     "send": files.run,
     "ping": beside.run,
+    "start": start.run,
     "scale": scale.run,
     "distance": distance.run,
 }
 
-NAMES = ("crypto", "core", *WORKLOADS, "send", "ping", "scale", "distance")
+NAMES = ("crypto", "core", *WORKLOADS, "send", "ping", "start", "scale", "distance")
 
 
 def parse_options(arguments: Sequence[str]) -> argparse.Namespace:

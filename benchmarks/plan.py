@@ -29,6 +29,7 @@ class Plan:
     :ivar connections: how many connections are made, one after the other.
     :ivar file_bytes: the size of the file that is sent.
     :ivar pings: how many PINGs are sent, one after the other.
+    :ivar starts: how often each command is started.
     :ivar crowds: numbers of connections that there are at once.
     :ivar crowd_bytes: bytes that all connections of a crowd send together.
     :ivar crowd_rounds_to: the largest crowd that is measured in each round. Larger ones take long, so they are
@@ -51,6 +52,7 @@ class Plan:
     connections: int = 300
     file_bytes: int = 1024 * MIB
     pings: int = 300
+    starts: int = 11
     crowds: tuple[int, ...] = (1, 10, 100, 1_000, 10_000)
     crowd_bytes: int = 2048 * MIB
     crowd_rounds_to: int = 1_000
@@ -75,6 +77,7 @@ QUICK = Plan(
     connections=10,
     file_bytes=16 * MIB,
     pings=10,
+    starts=1,
     crowds=(1, 10, 1_000),
     crowd_bytes=16 * MIB,
     delays=(0.0, 0.01),

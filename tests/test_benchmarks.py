@@ -122,6 +122,11 @@ class RunTests(ProcessTestCase):
         alone, beside = figures["tables"][0]["rows"]
         self.assertEqual((len(alone["samples"]), len(beside["samples"])), (1, 1), figures)
 
+    def test_start(self) -> None:
+        _, figures = self.run_quickly("--only", "start")
+        rows = figures["tables"][0]["rows"]
+        self.assertEqual([len(row["samples"]) for row in rows], [1] * 5, figures)
+
     def test_send(self) -> None:
         """A file by whole processes; scp takes part where it can."""
         _, figures = self.run_quickly("--only", "send")

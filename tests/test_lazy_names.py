@@ -92,7 +92,7 @@ class OurDoorsTests(SynchronousTestCase):
     def seen_by_type_checkers(tree: ast.Module) -> dict[str, str]:
         """The names that a file imports for them, and the module of each."""
         (block,) = (node for node in tree.body if isinstance(node, ast.If))
-        assert ast.unparse(block.test) == "typing.TYPE_CHECKING"
+        assert ast.unparse(block.test) == "TYPE_CHECKING"
         names: dict[str, str] = {}
         for node in block.body:
             assert isinstance(node, ast.ImportFrom) and node.level == 1 and node.module, ast.unparse(node)
