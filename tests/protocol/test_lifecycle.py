@@ -116,7 +116,7 @@ class LivesTests(SynchronousTestCase):
         escapes, no timer is left, and each stage follows from the one before. What is delivered was sent, in order; all
         of it where the sender closes in order and nothing comes between.
         """
-        run_state_machine_as_test(Lives, settings=settings(max_examples=400, stateful_step_count=50))
+        run_state_machine_as_test(Lives, settings=settings(max_examples=100, stateful_step_count=50))
         self.flushLoggedErrors(Boom)
 
 

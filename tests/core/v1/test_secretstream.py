@@ -82,6 +82,8 @@ class PushStreamTests(SynchronousTestCase):
     def test_body_too_long(self) -> None:
         with self.assertRaises(ValueError):
             self.push.push_pdu(pack_header(DATA, WINDOW + 1), bytes(WINDOW + 1))
+        self.assertRaises(ValueError, self.push.push_data, bytes(WINDOW + 1))
+        self.assertRaises(ValueError, self.push.push, bytes(WINDOW + 1), TAG_MESSAGE)
         sealed = self.push.push_pdu(pack_header(DATA, 2), b"ok")
         self.assertEqual(self.pull.pdus(sealed), [(DATA, b"ok")])
 
