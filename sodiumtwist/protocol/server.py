@@ -120,8 +120,7 @@ class SodiumServerProtocol(SodiumProtocol):
             where = self._describe_peer()
             self._log.failure("the login of {peer} could not be checked", verdict.failure, peer=where)
         if verdict.failed:
-            for end in self.factory.admission.failed(self.transport.getPeer(), self.login):
-                end.stop_checking()
+            self._count_failure(self.login)
         if verdict.unseen:
             self._connection.ignore()
             self._wait_for_more()
@@ -166,6 +165,15 @@ class SodiumServerProtocol(SodiumProtocol):
             self._close(reason.value)
         else:
             self._application_failed(reason, reason.value)
+
+    def _count_failure(self, login: str | None) -> None:
+        """
+        A login has failed. Others of it or from here, which are being checked, must not be that many more tries.
+
+        :param login: ``None`` where a key was claimed in vain.
+        """
+        for end in self.factory.admission.failed(self.transport.getPeer(), login):
+            end.stop_checking()
 
     def stop_checking(self) -> None:
         """Refuse the login that is being checked: too many have failed meanwhile."""
@@ -214,9 +222,7 @@ class SodiumServerProtocol(SodiumProtocol):
             decision.cancel()
             if stake is not Stake.NOTHING and (peer_left or isinstance(self._error, DecryptionFailed)):
                 # Who leaves without waiting to hear must not guess for free; nor who claims keys.
-                login = self.login if stake is Stake.LOGIN else None
-                for end in self.factory.admission.failed(self.transport.getPeer(), login):
-                    end.stop_checking()
+                self._count_failure(self.login if stake is Stake.LOGIN else None)
             decision.log_out()
             self._decision = None
         if self.peer is None:
