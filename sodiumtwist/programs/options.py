@@ -7,6 +7,8 @@ from __future__ import annotations
 import shutil
 import sys
 import textwrap
+from collections.abc import Mapping
+from typing import Any
 
 from twisted.python import usage
 
@@ -113,6 +115,11 @@ class ServiceOptions(ProgramOptions):
 
     program = ""
     synopsis = "[options]"
+
+    @property
+    def twistd(self) -> Mapping[str, Any]:
+        """The options of ``twistd`` itself; empty when they were not parsed with it."""
+        return self.parent or {}
 
     def parseOptions(self, options: list[str] | None = None) -> None:
         """

@@ -18,6 +18,7 @@ from ..endpoints.wrappers import SodiumClientEndpoint
 from ..tunnel import TunnelFactory
 from .listening import ListeningService, is_local, parse_listening
 from .options import CLIENT_FILES, CLIENT_PARAMETERS, ServiceOptions, read_credentials
+from .service_user import check_log, service_user
 from .settings import TunnelSettings
 
 #: What errors show as a string that is right. It is no default: which port is free differs from machine to machine.
@@ -64,6 +65,10 @@ class Options(ServiceOptions):
                 raise usage.UsageError(f"--{name} is missing")
         try:
             server_key = parse_key(self["server-key"], "server's public key")
+            user = service_user(self.twistd)
+            # Identity and passphrase are read once, now: they may be for root alone.
+            if user is not None:
+                check_log(self.twistd, user)
             self.settings = TunnelSettings(self["listen"], self["to"], server_key, *read_credentials(self))
         except SodiumError as error:
             raise usage.UsageError(str(error)) from None
@@ -136,4 +141,4 @@ def makeService(options: Options, reactor: Any = None) -> TunnelService:
     except SodiumError as error:
         raise SystemExit(f"sodium-tunnel: {error}") from None
     factory = TunnelFactory(endpoint, masked(settings.to))
-    return TunnelService(settings, [listening], factory, reactor, getattr(options, "parent", {}))
+    return TunnelService(settings, [listening], factory, reactor, options.twistd)
