@@ -56,6 +56,38 @@ def _exit(number: int, frame: object) -> NoReturn:
     raise SystemExit(128 + number)
 
 
+class _Waiting:
+    """
+    What signals do before the reactor runs: they come again then.
+
+    :param reactor: the one that will run.
+    """
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+
+    def __call__(self, number: int, frame: object) -> None:
+        self._reactor.callFromThread(os.kill, os.getpid(), number)
+
+
+def _is_free(number: signal.Signals) -> bool:
+    """Tell whether a signal would kill, or waits. It is not ignored then, as by ``nohup``, nor somebody else's."""
+    what = signal.getsignal(number)
+    return what in (signal.SIG_DFL, signal.default_int_handler) or isinstance(what, _Waiting)
+
+
+def wait_for_reactor(reactor: Any) -> None:
+    """
+    Have signals wait until the reactor runs and :func:`end_in_order` was called. For a service that listens before: it
+    must not be killed with its sockets and its pid file in place.
+
+    :param reactor: the one that will run.
+    """
+    for number in ENDING_SIGNALS:
+        if _is_free(number):
+            signal.signal(number, _Waiting(reactor))
+
+
 def take_hangup(end: Callable[[int, FrameType | None], Any]) -> None:
     """
     Have SIGHUP, as of a terminal that closes, do something else than kill the process. Twisted leaves it alone. Where
@@ -63,7 +95,7 @@ def take_hangup(end: Callable[[int, FrameType | None], Any]) -> None:
 
     :param end: called with the signal, as by :func:`signal.signal`.
     """
-    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+    if _is_free(signal.SIGHUP):
         signal.signal(signal.SIGHUP, end)
 
 
@@ -93,35 +125,12 @@ def take_one_signal() -> None:
             signal.signal(number, partial(take, handle=handle))
 
 
-def wait_for_reactor(reactor: Any) -> None:
-    """
-    Have signals wait until the reactor runs, and come again then. For a service that listens before: it must not be
-    killed with its sockets and its pid file in place.
-
-    :param reactor: the one that will run.
-    """
-
-    def wait(number: int, frame: object) -> None:
-        reactor.callFromThread(os.kill, os.getpid(), number)
-
-    before = {number: signal.getsignal(number) for number in ENDING_SIGNALS}
-    taken = [number for number, what in before.items() if what in (signal.SIG_DFL, signal.default_int_handler)]
-    for number in taken:
-        signal.signal(number, wait)
-
-    def give_back() -> None:
-        # Before the reactor starts, since it takes Ctrl-C over from Python's own function alone.
-        for number in taken:
-            signal.signal(number, before[number])
-
-    reactor.addSystemEventTrigger("before", "startup", give_back)
-
-
-def end_in_order(note_hangup: Callable[[], object]) -> None:
+def end_in_order(reactor: Any, note_hangup: Callable[[], object]) -> None:
     """
     Have SIGHUP end a running reactor as SIGTERM does, with all that comes of it, and one signal be enough. SIGUSR1
     kills nothing where no log is there that it begins anew.
 
+    :param reactor: the one that runs.
     :param note_hangup: called before SIGHUP ends it.
     """
     # Without a function of the reactor for SIGTERM, whoever runs it deals with signals: they can be set in the main
@@ -135,6 +144,9 @@ def end_in_order(note_hangup: Callable[[], object]) -> None:
         end(number, frame)
 
     take_hangup(hang_up)
+    # The reactor takes it over from Python's own function alone.
+    if isinstance(signal.getsignal(signal.SIGINT), _Waiting):
+        signal.signal(signal.SIGINT, reactor.sigInt)
     take_one_signal()
     # twistd takes it where it logs to a file. What rotates logs may send it all the same.
     if signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL:

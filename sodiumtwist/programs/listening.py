@@ -253,7 +253,7 @@ class ListeningService(Service):
         if not self._ports:
             self._listen()
         # Not before: the reactor takes over the signals when it starts.
-        self._reactor.callWhenRunning(end_in_order, self._note_hangup)
+        self._reactor.callWhenRunning(end_in_order, self._reactor, self._note_hangup)
 
     def _note_hangup(self) -> None:
         self._log.warn("SIGHUP ends {program} in order, as SIGTERM does; it reads nothing anew", program=self._program)

@@ -7,7 +7,6 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.testing import MemoryReactorClock
@@ -31,19 +30,19 @@ class StartingReactor(MemoryReactorClock):
     A reactor that does not run yet.
 
     :ivar called: what is to be called when it runs.
+    :ivar interrupts: the signals that its function for Ctrl-C got.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.called: list[tuple[Any, ...]] = []
-        self.before: list[Callable[[], object]] = []
+        self.interrupts: list[int] = []
 
     def callFromThread(self, *call: Any) -> None:
         self.called.append(call)
 
-    def addSystemEventTrigger(self, phase: str, event: str, call: Callable[[], object]) -> None:  # type: ignore[override]
-        assert (phase, event) == ("before", "startup")
-        self.before.append(call)
+    def sigInt(self, number: int, frame: object) -> None:
+        self.interrupts.append(number)
 
 
 class SignalTests(SynchronousTestCase):
@@ -65,7 +64,7 @@ class SignalTests(SynchronousTestCase):
     def test_hangup(self) -> None:
         """It does what SIGTERM does, with its own number, when it was told."""
         self.start()
-        end_in_order(lambda: self.came.append("told"))
+        end_in_order(StartingReactor(), lambda: self.came.append("told"))
         come(signal.SIGHUP)
         self.assertEqual(self.came, ["told", signal.SIGHUP])
 
@@ -74,7 +73,7 @@ class SignalTests(SynchronousTestCase):
         for first in ENDING_SIGNALS:
             as_at_start(self)
             self.start()
-            end_in_order(lambda: None)
+            end_in_order(StartingReactor(), lambda: None)
             self.came.clear()
             come(first)
             for later in ENDING_SIGNALS:
@@ -84,7 +83,7 @@ class SignalTests(SynchronousTestCase):
     def test_at_once(self) -> None:
         """Two that came before Python looks are no fault: it would complain of one that is ignored by then."""
         self.start()
-        end_in_order(lambda: None)
+        end_in_order(StartingReactor(), lambda: None)
         complaints: list[object] = []
         self.patch(__import__("sys"), "unraisablehook", complaints.append)
         both = {signal.SIGTERM, signal.SIGHUP}
@@ -103,7 +102,7 @@ class SignalTests(SynchronousTestCase):
             self.assertIs(signal.getsignal(signal.SIGHUP), other)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         wait_for_reactor(StartingReactor())
-        end_in_order(lambda: None)
+        end_in_order(StartingReactor(), lambda: None)
         self.assertIs(signal.getsignal(signal.SIGHUP), signal.SIG_IGN)
 
     def test_command_without_reactor(self) -> None:
@@ -123,31 +122,42 @@ class SignalTests(SynchronousTestCase):
     def test_no_log_to_begin_anew(self) -> None:
         """SIGUSR1, which whatever rotates logs sends, kills nothing; where twistd has taken it, it keeps it."""
         self.start()
-        end_in_order(lambda: None)
+        end_in_order(StartingReactor(), lambda: None)
         self.assertIs(signal.getsignal(signal.SIGUSR1), signal.SIG_IGN)
         signal.signal(signal.SIGUSR1, self.reactors)
-        end_in_order(lambda: None)
+        end_in_order(StartingReactor(), lambda: None)
         self.assertEqual(signal.getsignal(signal.SIGUSR1), self.reactors)
 
     def test_somebody_elses_signals(self) -> None:
         """A reactor that takes no signals, or runs in another thread, has them left alone."""
-        end_in_order(lambda: None)
+        end_in_order(StartingReactor(), lambda: None)
         self.assertIs(signal.getsignal(signal.SIGHUP), signal.SIG_DFL)
         self.start()
-        thread = threading.Thread(target=end_in_order, args=(lambda: None,))
+        thread = threading.Thread(target=end_in_order, args=(StartingReactor(), lambda: None))
         thread.start()
         thread.join()
         self.assertIs(signal.getsignal(signal.SIGHUP), signal.SIG_DFL)
 
     def test_before_the_reactor(self) -> None:
-        """What comes while a service listens and no reactor runs comes again when it does, in order."""
+        """What comes while a service listens and no reactor runs comes again when it does. No moment is left out."""
         reactor = StartingReactor()
         wait_for_reactor(reactor)
         for number in ENDING_SIGNALS:
             come(number)
-        self.assertEqual(reactor.called, [(os.kill, os.getpid(), number) for number in ENDING_SIGNALS])
-        for call in reactor.before:
-            call()
-        # As the reactor wants to find them.
-        self.assertIs(signal.getsignal(signal.SIGINT), signal.default_int_handler)
-        self.assertEqual([signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)], [signal.SIG_DFL] * 2)
+        self.start()
+        # Before the reactor's "after startup".
+        for number in (signal.SIGHUP, signal.SIGINT):
+            come(number)
+        again = (*ENDING_SIGNALS, signal.SIGHUP, signal.SIGINT)
+        self.assertEqual(reactor.called, [(os.kill, os.getpid(), number) for number in again])
+        self.assertEqual(self.came, [])
+        end_in_order(reactor, lambda: None)
+        come(signal.SIGINT)
+        self.assertEqual(reactor.interrupts, [signal.SIGINT])
+        # As SIGTERM, which the reactor takes in any case.
+        as_at_start(self)
+        wait_for_reactor(reactor)
+        self.start()
+        end_in_order(reactor, lambda: None)
+        come(signal.SIGHUP)
+        self.assertEqual(self.came, [signal.SIGHUP])
