@@ -10,6 +10,7 @@ import os
 import re
 import shlex
 import socket
+import stat
 from collections.abc import Generator, Mapping
 from contextlib import suppress
 from typing import Any
@@ -137,6 +138,9 @@ def _socket_remedy(path: str) -> str:
     owner = _lock_owner(path)
     quoted = shlex.quote(path)
     try:
+        # To connect to what is no socket is refused as well.
+        if os.path.exists(path) and not stat.S_ISSOCK(os.stat(path).st_mode):
+            return "; another kind of file has that path; choose another path"
         abandoned = _is_abandoned(path)
     # Its path is too long, for instance.
     except OSError:
@@ -303,13 +307,14 @@ class ListeningService(Service):
         if path is not None:
             user = service_user(self._twistd)
             denied = error.socketError if isinstance(error, CannotListenError) else error
-            if user is not None and isinstance(denied, PermissionError):
+            remedy = _socket_remedy(path)
+            if user is not None and isinstance(denied, PermissionError) and not remedy:
                 # To make a socket its folder is written to, which the error does not name.
                 folder = os.path.dirname(os.path.abspath(path))
                 with user.acting():
                     why = user.explain(PermissionError(denied.errno, denied.strerror, folder))
             else:
-                why += _socket_remedy(path)
+                why += remedy
             # Twisted has made it before it found the path taken.
             if _lock_owner(path) == os.getpid():
                 with suppress(OSError):

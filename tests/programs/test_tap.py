@@ -362,6 +362,13 @@ class ServiceTests(TapTestCase):
         self.assertEqual(_socket_remedy("sock"), f"; process {os.getppid()} holds sock.lock")
         self.assertEqual(_socket_remedy("x" * 200), "")
         self.assertEqual(_socket_remedy("missing"), "")
+        # That is nobody's to remove.
+        self.write("file", "")
+        self.assertEqual(_socket_remedy("file"), "; another kind of file has that path; choose another path")
+        with socket.socket(socket.AF_UNIX) as used:
+            used.bind("used")
+            used.listen()
+            self.assertEqual(_socket_remedy("used"), "")
 
     def test_paths(self) -> None:
         """Only what is a file in a folder has a path."""
