@@ -133,9 +133,18 @@ class SignalTests(SynchronousTestCase):
         end_in_order(StartingReactor(), lambda: None)
         self.assertIs(signal.getsignal(signal.SIGHUP), signal.SIG_DFL)
         self.start()
-        thread = threading.Thread(target=end_in_order, args=(StartingReactor(), lambda: None))
+        faults: list[Exception] = []
+
+        def elsewhere() -> None:
+            try:
+                end_in_order(StartingReactor(), lambda: None)
+            except Exception as fault:
+                faults.append(fault)
+
+        thread = threading.Thread(target=elsewhere)
         thread.start()
         thread.join()
+        self.assertEqual(faults, [])
         self.assertIs(signal.getsignal(signal.SIGHUP), signal.SIG_DFL)
 
     def test_before_the_reactor(self) -> None:
