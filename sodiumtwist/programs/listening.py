@@ -17,7 +17,7 @@ from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, inlineCallbacks, maybeDeferred
-from twisted.internet.endpoints import serverFromString
+from twisted.internet.endpoints import clientFromString, serverFromString
 from twisted.internet.error import CannotListenError, ConnectionDone
 from twisted.internet.interfaces import IAddress, IListeningPort, IProtocolFactory, IStreamServerEndpoint
 from twisted.internet.protocol import Factory
@@ -84,6 +84,34 @@ def _recorded(description: str) -> _ListenRecorder:
     # An endpoint may ask for what the recorder does not have, and fail.
     listening.addErrback(lambda reason: None)
     return recorder
+
+
+class _ConnectRecorder:
+    """
+    Stands in for the reactor, and notes what an endpoint would connect to.
+
+    :ivar path: of the UNIX socket; ``None`` when it is none.
+    """
+
+    def __init__(self) -> None:
+        self.path: str | None = None
+
+    def connectUNIX(self, address: str | bytes, factory: object, timeout: float = 30, checkPID: bool = False) -> None:
+        self.path = os.fsdecode(address).partition("\0")[0] or None
+
+
+def path_of_backend(description: str) -> str | None:
+    """
+    Tell which UNIX socket a client endpoint connects to.
+
+    :param description: the endpoint string.
+    :return: its path; ``None`` when it connects to none.
+    """
+    recorder = _ConnectRecorder()
+    connecting = maybeDeferred(lambda: clientFromString(recorder, description).connect(Factory()))
+    # All others ask for what the recorder does not have.
+    connecting.addErrback(lambda reason: None)
+    return recorder.path
 
 
 def is_local(description: str) -> bool:

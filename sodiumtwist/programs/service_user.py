@@ -167,6 +167,31 @@ def check_log(twistd: Mapping[str, Any], user: ServiceUser) -> None:
                 )
 
 
+def check_backend(user: ServiceUser, option: str, path: str) -> None:
+    """
+    Check that a user may connect to a UNIX socket, if it is there already.
+
+    :param user: as whom the service runs.
+    :param option: the option that names the socket, for the error.
+    :param path: of the socket.
+    :raises LocalProtocolError: when that user may not.
+    """
+    with user.acting():
+        try:
+            os.stat(path)
+            allowed = os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
+        except PermissionError:
+            allowed = False
+        # Whoever makes it may start later.
+        except OSError:
+            return
+    if not allowed:
+        raise LocalProtocolError(
+            f"user {user.name}, as whom the service runs, may not connect to {ascii(path)} of {option}; let them write "
+            "to it, for instance by a --gid that it has"
+        )
+
+
 def check_root(twistd: Mapping[str, Any], option: str, path: str) -> None:
     """
     Check that a path means the same behind ``twistd --chroot``, which comes after the command line was read.

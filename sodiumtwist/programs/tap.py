@@ -34,9 +34,9 @@ from ..transfer.stores import open_store
 from ..tunnel import TunnelFactory
 from .descriptors import make_room
 from .leftovers import note_database, note_uploads
-from .listening import is_local, parse_listening
+from .listening import is_local, parse_listening, path_of_backend
 from .options import DEFAULT_LOGIN, DEFAULT_PASSPHRASE, ServiceOptions
-from .service_user import acting_as, check_log, check_root, service_user
+from .service_user import acting_as, check_backend, check_log, check_root, service_user
 from .services import ForwardService, SodiumService, UploadService
 from .settings import ServerSettings
 
@@ -317,6 +317,12 @@ def makeService(options: Options, reactor: Any = None) -> SodiumService:
         except Exception as error:
             line = describe_bad_endpoint("--forward", settings.forward, "tcp:127.0.0.1:6379", error)
             raise SystemExit(f"sodium: {line}") from None
+        path = path_of_backend(settings.forward)
+        if settings.runs_as is not None and path is not None:
+            try:
+                check_backend(settings.runs_as, "--forward", path)
+            except SodiumError as error:
+                raise SystemExit(f"sodium: {error}") from None
         streams = StreamServerFactory(TunnelFactory(backend, masked(settings.forward)), **common)
         return ForwardService(settings, endpoints, streams, reactor, twistd)
     try:

@@ -16,9 +16,9 @@ from ..core.keys import parse_key
 from ..describe import describe_bad_endpoint, describe_os_error, masked
 from ..endpoints.wrappers import SodiumClientEndpoint
 from ..tunnel import TunnelFactory
-from .listening import ListeningService, is_local, parse_listening
+from .listening import ListeningService, is_local, parse_listening, path_of_backend
 from .options import CLIENT_FILES, CLIENT_PARAMETERS, ServiceOptions, read_credentials
-from .service_user import check_log, service_user
+from .service_user import check_backend, check_log, service_user
 from .settings import TunnelSettings
 
 #: What errors show as a string that is right. It is no default: which port is free differs from machine to machine.
@@ -135,9 +135,12 @@ def makeService(options: Options, reactor: Any = None) -> TunnelService:
     except Exception as error:
         line = describe_bad_endpoint("--to", settings.to, "tcp:HOST:5555", error)
         raise SystemExit(f"sodium-tunnel: {line}") from None
+    user, path = service_user(options.twistd), path_of_backend(settings.to)
     try:
+        if user is not None and path is not None:
+            check_backend(user, "--to", path)
         endpoint = SodiumClientEndpoint(below, settings.server_key, us.user, us.passphrase, us.pair, clock=reactor)
-    # A login that does not fit, a key that is none: the endpoint is the first to check these.
+    # A login that does not fit, a key that is none: the endpoint is the first to check these two.
     except SodiumError as error:
         raise SystemExit(f"sodium-tunnel: {error}") from None
     factory = TunnelFactory(endpoint, masked(settings.to))

@@ -11,6 +11,7 @@ import stat
 from typing import Any
 from unittest import skipIf
 
+from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import formatEvent
 from twisted.python import usage
 from twisted.trial.unittest import SynchronousTestCase
@@ -19,7 +20,8 @@ from sodiumtwist import KeyPair, LocalProtocolError
 from sodiumtwist.admission.passwords import set_password
 from sodiumtwist.keyfiles import write_key_file
 from sodiumtwist.programs import tunneltap
-from sodiumtwist.programs.service_user import ServiceUser, acting_as, check_log, check_root, service_user
+from sodiumtwist.programs.listening import path_of_backend
+from sodiumtwist.programs.service_user import ServiceUser, acting_as, check_backend, check_log, check_root, service_user
 from sodiumtwist.programs.tap import Options, makeService
 
 from ..admission.test_passwords import cheap
@@ -198,6 +200,24 @@ class CheckTests(SynchronousTestCase):
         check_log({"nodaemon": 1, "pidfile": ""}, self.user)
         self.assertEqual(len(self.warnings()), 2)
 
+    def test_backend(self) -> None:
+        """A UNIX socket that is there must let the user connect; one that is not may come later."""
+        with open(self.path("sock"), "w"):
+            pass
+        check_backend(self.user, "--to", self.path("sock"))
+        check_backend(self.user, "--to", self.path("missing"))
+        self.patch(os, "access", lambda path, mode, effective_ids=False: False)
+        error = self.assertRaises(LocalProtocolError, check_backend, self.user, "--to", self.path("sock"))
+        self.assertRegex(
+            str(error), "^user .*, as whom the service runs, may not connect to '/.*/sock' of --to; let them"
+        )
+
+        def refuse(path: str) -> None:
+            raise PermissionError
+
+        self.patch(os, "stat", refuse)
+        self.assertRaises(LocalProtocolError, check_backend, self.user, "--to", self.path("missing"))
+
     def test_root(self) -> None:
         """A path must be the same file behind it; of what will be made, the folder must be."""
         inside = self.path("jail", self.where[1:])
@@ -247,6 +267,30 @@ class OptionsTests(SynchronousTestCase):
         tunnel.parent.update(twistd)
         tunnel.parseOptions(["--listen", "tcp:1", "--to", "tcp:h:1", "--server-key", PUBLIC])
         self.assertTrue(os.path.exists("log"))
+
+    def test_backends(self) -> None:
+        """Both services check the socket that they connect to."""
+        with open("sock", "w"):
+            pass
+        twistd = {"uid": os.getuid(), "nodaemon": True}
+        self.patch(os, "access", lambda path, mode, effective_ids=False: not path.endswith("sock"))
+        server = parsed_by(twistd, "-k", SECRET, "--forward", "unix:sock")
+        error = self.assertRaises(SystemExit, makeService, server, MemoryReactorClock())
+        self.assertRegex(str(error), "^sodium: user .* may not connect to 'sock' of --forward; ")
+        tunnel = tunneltap.Options()
+        tunnel.parent = usage.Options()
+        tunnel.parent.update(twistd)
+        tunnel.parseOptions(["--listen", "tcp:1", "--to", "unix:sock", "--server-key", PUBLIC])
+        error = self.assertRaises(SystemExit, tunneltap.makeService, tunnel, MemoryReactorClock())
+        self.assertRegex(str(error), "^sodium-tunnel: user .* may not connect to 'sock' of --to; ")
+        for description, path in [
+            ("unix:a", "a"),
+            ("tcp:localhost:1", None),
+            ("tls:localhost:1", None),
+            (f"sodium:tcp\\:h\\:1:serverKey={PUBLIC}", None),
+            ("nonsense", None),
+        ]:
+            self.assertEqual(path_of_backend(description), path, description)
 
     def test_other_root(self) -> None:
         """What is used behind --chroot is checked there, before anything is made; what is read once is not."""
