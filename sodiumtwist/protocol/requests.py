@@ -104,17 +104,18 @@ class Responder(SodiumServerProtocol):
 
     def _failed(self, reason: Failure) -> None:
         # With the connection gone, nobody else hears of it. Tasks that were cancelled have failed for that.
-        if self._over and not reason.check(CancelledError):
+        if self._over and not reason.check(CancelledError) and self._may_log_failure(reason):
             self._log.failure("a request failed after its connection was over", reason)
         # It was logged what closed the connection; the rest follows from that.
         if self._lifecycle.over:
             return
-        self._log.failure(
-            "a request of {login} from {peer} failed; the connection is closed",
-            reason,
-            login=ascii(self.peer.login),
-            peer=self._describe_peer(),
-        )
+        if self._may_log_failure(reason):
+            self._log.failure(
+                "a request of {login} from {peer} failed; the connection is closed",
+                reason,
+                login=ascii(self.peer.login),
+                peer=self._describe_peer(),
+            )
         self._close(reason.value)
 
     def connection_lost(self, reason: Failure) -> None:

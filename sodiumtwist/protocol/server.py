@@ -14,7 +14,7 @@ from twisted.internet.error import ConnectionAborted
 from twisted.python.failure import Failure
 
 from ..admission.decision import Decision, Stake, Verdict
-from ..admission.limits import TurnedAway, speaks_for_others
+from ..admission.limits import TurnedAway, network, speaks_for_others
 from ..core.connection import ServerConnection
 from ..core.errors import AuthenticationFailed, DecryptionFailed, RemoteProtocolError
 from ..core.events import AuthenticationRequested, Event, KeyProven
@@ -117,8 +117,9 @@ class SodiumServerProtocol(SodiumProtocol):
                 self._pump(begin=lambda: self._let_in(peer))
             return
         if verdict.failure is not None:
-            where = self._describe_peer()
-            self._log.failure("the login of {peer} could not be checked", verdict.failure, peer=where)
+            if self._may_log_failure(verdict.failure):
+                where = self._describe_peer()
+                self._log.failure("the login of {peer} could not be checked", verdict.failure, peer=where)
         if verdict.failed:
             self._count_failure(self.login)
         if verdict.unseen:
@@ -145,9 +146,9 @@ class SodiumServerProtocol(SodiumProtocol):
         self.peer = peer
         if self._decision.logout is None:  # type: ignore[union-attr]  # there was one
             self._decision = None
-        factory.admission.admitted(self)
-        where = describe_address(self.transport.getPeer())
-        self._log.info("{peer} is authenticated as {login}", peer=where, login=ascii(peer.login))
+        if factory.admission.admitted(self):
+            where = describe_address(self.transport.getPeer())
+            self._log.info("{peer} is authenticated as {login}", peer=where, login=ascii(peer.login))
         self._below.read_up_to(READ_SIZE)
         if self._reading.reasons:
             self._writing_changed()  # a stream's end reads on while writing is blocked, once its client is known
@@ -229,9 +230,27 @@ class SodiumServerProtocol(SodiumProtocol):
             if not isinstance(self._error, NoRoom):
                 self._log_refusal(describe_tls_error(reason.value) or reason.getErrorMessage())
         elif reason.check(RemoteProtocolError):
-            self._log.info("dropped {peer}: {reason}", peer=self._describe_peer(), reason=reason.getErrorMessage())
+            self._log_drop(reason.getErrorMessage())
+        if not self.factory.connections:
+            self.factory.admission.nobody_left()
+
+    def _may_log_failure(self, failure: Failure) -> bool:
+        why = f"{failure.type.__name__}: {failure.getErrorMessage()}" if failure.type is not None else ""
+        return self.factory.admission.lines.failures.write(ascii(why), network(self.transport.getPeer()))
+
+    def _application_failed(self, failure: Failure, error: BaseException | None) -> None:
+        if self._may_log_failure(failure):
+            super()._application_failed(failure, error)
+        else:
+            self.abort(error)
+
+    def _log_drop(self, why: str) -> None:
+        if self.factory.admission.lines.ends.write(why, network(self.transport.getPeer())):
+            self._log.info("dropped {peer}: {reason}", peer=self._describe_peer(), reason=why)
 
     def _log_refusal(self, why: str) -> None:
+        if not self.factory.admission.lines.refusals.write(why, network(self.transport.getPeer())):
+            return
         where = self._describe_peer()
         if self.login is None:
             self._log.info("refused {peer}: {reason}", peer=where, reason=why)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import selectors
 import sys
 import termios
 from collections.abc import Callable
@@ -46,6 +47,19 @@ def half_closes(transport: ITransport) -> bool:
     sockets' does, TLS and other wrappers hand it to the socket below and lose what they hold.
     """
     return is_bare_socket(transport) or ISodiumTransport.providedBy(transport)
+
+
+def uses_select(reactor: Any) -> bool:
+    """
+    Tell whether a reactor watches descriptors with select(), which takes none from a certain number on. Which one it
+    is does not depend on its name: asyncio's may have any selector, and others are made of Twisted's own.
+    """
+    selector = getattr(getattr(reactor, "_asyncioEventloop", None), "_selector", None)
+    if isinstance(selector, selectors.SelectSelector):
+        return True
+    # Not isinstance(), for which modules would be imported that no other reactor needs.
+    modules = {kind.__module__ for kind in type(reactor).__mro__}
+    return not modules.isdisjoint({"twisted.internet.selectreactor", "twisted.internet._threadedselect"})
 
 
 class TransportBelow:

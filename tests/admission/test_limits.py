@@ -51,7 +51,7 @@ def at(host: str) -> IPv4Address:
 class LimitsTests(SynchronousTestCase):
     def test_defaults(self) -> None:
         """As the README has them."""
-        self.assertEqual(Limits(), Limits(10_000, 1_000, 1_000, 20, 20, 60.0))
+        self.assertEqual(Limits(), Limits(10_000, 1_000, 1_000, 20, 20, 60.0, 20, 600))
 
     def test_impossible(self) -> None:
         for field in fields(Limits):
@@ -436,6 +436,7 @@ class FailureTests(AdmissionTestCase):
         self.assertEqual(len(self.admission._by_login.blocked), 10)
         self.assertTrue(self.admission.may_try(at("192.0.2.14"), "14"))
         self.assertFalse(self.admission.may_try(at("192.0.2.15"), "x"))
-        self.assertEqual(len(self.clock.getDelayedCalls()), 20)
+        # Those of the blocks, and one for the lines about them.
+        self.assertEqual(len(self.clock.getDelayedCalls()), 21)
         self.admission.stop()
         self.assertEqual(self.clock.getDelayedCalls(), [])
