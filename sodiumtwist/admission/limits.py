@@ -44,6 +44,8 @@ class Limits:
     :ivar stranger_lines: how many lines of one kind those who are not let in may cause in the log in a minute, and
         how many what fails may. More are summed up, a line a minute.
     :ivar client_lines: the same for clients that are let in.
+    :ivar unread: how many bytes may wait for clients that do not read, over all connections. When it is more, the
+        connection for which most waits is ended.
     :raises LocalProtocolError: for a number below 1, or a time that is not over 0.
     """
 
@@ -55,6 +57,7 @@ class Limits:
     failure_seconds: float = 60.0
     stranger_lines: int = 20
     client_lines: int = 600
+    unread: int = 512 * 1024 * 1024
 
     def __post_init__(self) -> None:
         for field in fields(self):

@@ -95,9 +95,13 @@ class Responder(SodiumServerProtocol):
         if type(answer) is not bytes:
             raise TypeError(f"respond returned {type(answer).__name__}; an answer is bytes")
         task.answer = answer
+        if self._tasks and self._tasks[0] is not task:
+            self._outbox.keep(len(answer))
+            return
         # A task may answer although it was cancelled; then nobody waits for it.
         while self._tasks and (ready := self._tasks[0].answer) is not None and not self._lifecycle.over:
-            self._tasks.popleft()
+            if self._tasks.popleft() is not task:
+                self._outbox.keep(-len(ready))
             self.send_data(ready)
         if len(self._tasks) < self.factory.concurrency:
             self.resumeProducing()

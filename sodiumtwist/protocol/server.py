@@ -16,7 +16,13 @@ from twisted.python.failure import Failure
 from ..admission.decision import Decision, Stake, Verdict
 from ..admission.limits import TurnedAway, network, speaks_for_others
 from ..core.connection import ServerConnection
-from ..core.errors import AuthenticationFailed, DecryptionFailed, RemoteProtocolError
+from ..core.errors import (
+    AuthenticationFailed,
+    DecryptionFailed,
+    LocalProtocolError,
+    RemoteProtocolError,
+    WindowExceeded,
+)
 from ..core.events import AuthenticationRequested, Event, KeyProven
 from ..describe import describe_address, describe_tls_error
 from ..interfaces import Peer
@@ -211,6 +217,25 @@ class SodiumServerProtocol(SodiumProtocol):
         self._connection.drop_unsent()
         self._close(error or ConnectionAborted(), REFUSED_CLOSING_TIME)
 
+    def held(self) -> int:
+        """Tell how many bytes wait for the client."""
+        return self._outbox.held()
+
+    def give_way(self, waiting: int, limit: int, held: int) -> None:
+        """
+        Break off, and drop what waits: it is too much for all clients together, and most of it is for this one.
+
+        :param waiting: how many bytes wait for all clients.
+        :param limit: how many may.
+        :param held: how many for this one.
+        """
+        self._outbox.leave_sum()
+        self.abort(
+            WindowExceeded(
+                f"{waiting} bytes wait for clients that do not read, {held} of them for this one; the limit is {limit}"
+            )
+        )
+
     def _closing_time(self) -> float:
         return super()._closing_time() if self.is_authenticated else REFUSED_CLOSING_TIME
 
@@ -239,6 +264,8 @@ class SodiumServerProtocol(SodiumProtocol):
         return self.factory.admission.lines.failures.write(ascii(why), network(self.transport.getPeer()))
 
     def _application_failed(self, failure: Failure, error: BaseException | None) -> None:
+        if self._lifecycle.stage is Stage.CUT and failure.check(LocalProtocolError):
+            return  # it gave way while the application was sending
         if self._may_log_failure(failure):
             super()._application_failed(failure, error)
         else:

@@ -17,6 +17,7 @@ from typing import Any, TypeGuard
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import ITransport
+from twisted.protocols.policies import ProtocolWrapper
 
 from ..core.wire import PDU_OVERHEAD
 from ..interfaces import ISodiumTransport, IStreamTransport
@@ -137,6 +138,17 @@ class TransportBelow:
         """Close at once, where the transport can; else as soon as it can."""
         abort = getattr(self.transport, "abortConnection", None) or self.transport.loseConnection
         abort()
+
+    def held(self) -> int:
+        """Tell how many bytes Twisted holds that were written and are not in a kernel's buffer yet."""
+        size = 0
+        transport: Any = self.transport
+        # TLS has what it holds itself, and what it has handed on. A wrapper has the attributes of what it wraps, too.
+        while isinstance(transport, ProtocolWrapper):
+            size += sum(map(len, vars(transport).get("_appSendBuffer", ())))
+            transport = transport.transport
+        # What Twisted has in one piece already waits beside the rest.
+        return size + len(getattr(transport, "dataBuffer", b"")) + getattr(transport, "_tempDataLen", 0)
 
     def unsent(self) -> int:
         """

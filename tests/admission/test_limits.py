@@ -51,7 +51,7 @@ def at(host: str) -> IPv4Address:
 class LimitsTests(SynchronousTestCase):
     def test_defaults(self) -> None:
         """As the README has them."""
-        self.assertEqual(Limits(), Limits(10_000, 1_000, 1_000, 20, 20, 60.0, 20, 600))
+        self.assertEqual(Limits(), Limits(10_000, 1_000, 1_000, 20, 20, 60.0, 20, 600, 1 << 29))
 
     def test_impossible(self) -> None:
         for field in fields(Limits):
