@@ -217,7 +217,7 @@ class SodiumServerProtocol(SodiumProtocol):
         self._connection.drop_unsent()
         self._close(error or ConnectionAborted(), REFUSED_CLOSING_TIME)
 
-    def held(self) -> int:
+    def left_unread(self) -> int:
         """Tell how many bytes wait for the client."""
         return self._outbox.held()
 

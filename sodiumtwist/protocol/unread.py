@@ -19,7 +19,7 @@ SEEMING = 0.125
 class Holder(Protocol):
     """A connection for which something may wait."""
 
-    def held(self) -> int:
+    def left_unread(self) -> int:
         """Tell how many bytes wait for its client."""
 
     def give_way(self, waiting: int, limit: int, held: int) -> None:
@@ -52,7 +52,7 @@ class Unread:
 
     def look(self) -> None:
         """Count what waits. While it is over the limit, the connection for which most waits gives way."""
-        holding = sorted(((holder.held(), id(holder), holder) for holder in self._holders), reverse=True)
+        holding = sorted(((holder.left_unread(), id(holder), holder) for holder in self._holders), reverse=True)
         self.seeming = sum(held for held, _, _ in holding)
         for held, _, holder in holding:
             if self.seeming <= self._limit:

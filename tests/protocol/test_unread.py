@@ -48,7 +48,7 @@ class FakeHolder:
         self.size = size
         self.gave_way: tuple[int, int, int] | None = None
 
-    def held(self) -> int:
+    def left_unread(self) -> int:
         return self.size
 
     def give_way(self, waiting: int, limit: int, held: int) -> None:
@@ -94,7 +94,7 @@ class UnreadTestCase(SynchronousTestCase):
 
     def waiting(self) -> int:
         """How many bytes wait."""
-        return sum(end.held() for end in self.factory.connections)
+        return sum(end.left_unread() for end in self.factory.connections)
 
     def lose_aborted(self, *pairs: AnyPair) -> list[bool]:
         """End what was broken off, as the reactor does in its next turn; tell what was."""
