@@ -355,14 +355,27 @@ class Admission(Generic[Counted]):
         :param address: the client's, as ``getPeer()`` returns it.
         :param login: that it gives.
         """
+        return self._blocking(address, login) is None
+
+    def refused(self, address: object, login: str) -> None:
+        """
+        A login was refused because it is not to be checked.
+
+        :param address: the client's, as ``getPeer()`` returns it.
+        :param login: that it gives.
+        """
+        blocking = self._blocking(address, login)
+        if blocking is not None:  # else that time is over since
+            table, key = blocking
+            table.refuse(key)
+
+    def _blocking(self, address: object, login: str) -> tuple[FailedLogins, str] | None:
+        """Find out which of the two keeps a login from being checked; ``None`` for neither."""
         where = network(address)
         if where is not None and where in self._by_address.blocked:
-            self._by_address.refuse(where)
-            return False
-        if self._by_login.blocked and (shown := ascii(login)) in self._by_login.blocked:
-            self._by_login.refuse(shown)
-            return False
-        return True
+            return self._by_address, where
+        shown = ascii(login)
+        return (self._by_login, shown) if shown in self._by_login.blocked else None
 
     def failed(self, address: object, login: str | None) -> list[Counted]:
         """

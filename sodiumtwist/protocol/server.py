@@ -93,8 +93,17 @@ class SodiumServerProtocol(SodiumProtocol):
         self.login = claim.login
         blocking = admission.blocked_addresses or admission.blocked_logins
         may_try = not blocking or admission.may_try(address, claim.login)
-        self._decision = Decision(self.factory, claim, address)
-        self._await(self._decision.decide(claim, may_try))
+        self._decision = Decision(self.factory, claim, address, self._may_log_failure)
+        verdict = self._decision.decide(claim, may_try)
+        if not may_try:
+            verdict.addCallback(self._refused_unchecked)
+        self._await(verdict)
+
+    def _refused_unchecked(self, verdict: Verdict) -> Verdict:
+        # A recording is refused whether logins are checked or not, and is nobody's try.
+        if not verdict.unseen and self.login is not None:
+            self.factory.admission.refused(self.transport.getPeer(), self.login)
+        return verdict
 
     def _await(self, verdict: Deferred[Verdict]) -> None:
         verdict.addCallback(self._decided).addErrback(self._deciding_failed)

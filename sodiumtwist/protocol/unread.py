@@ -2,8 +2,9 @@
 What waits for clients that do not read, over all connections of a server: its sum has a limit, and the connection for
 which most waits gives way.
 
-Each connection has limits of its own, and reading from it stops when it takes nothing. But there may be thousands of
-them, and what they ask for was small.
+Each connection has limits of its own, and nothing more is read from one that takes nothing. But there may be thousands
+of them, and what they asked for was small. To read less would not help any more, so one of them is ended: that for
+which most waits, so that those that hold little go on.
 """
 
 from __future__ import annotations

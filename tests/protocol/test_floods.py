@@ -5,15 +5,19 @@ However often somebody does it, the log stays small: every line that a peer can 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from twisted.cred.error import UnauthorizedLogin
+from twisted.cred.portal import IRealm, Portal
 from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
 from twisted.logger import LogEvent, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import Interface, implementer
 
 from sodiumtwist import Limits, Peer, SodiumServerFactory, SodiumServerProtocol
 from sodiumtwist.admission.summed_lines import LINES_PERIOD
+from sodiumtwist.interfaces import ISodiumAvatar
 from sodiumtwist.transfer.receiver import UploadFactory
 from sodiumtwist.transfer.stores import Store
 
@@ -125,6 +129,16 @@ class FloodTests(SynchronousTestCase):
 
         factory = self.factory(protocol=None, respond=respond)
         self.flood(lambda: self.session(factory, b"x"), f"{MANY - FEW} more failures", f"{MANY - FEW} more logins")
+
+    def test_logout_that_fails(self) -> None:
+        @implementer(IRealm)
+        class Realm:
+            def requestAvatar(self, avatar: object, mind: object, *interfaces: type[Interface]) -> Any:
+                return ISodiumAvatar, None, fail
+
+        portal = Portal(Realm(), [AnyChecker(lambda credentials: b"")])
+        factory = self.factory(checker=portal)
+        self.flood(lambda: self.session(factory), f"{MANY - FEW} more failures", f"{MANY - FEW} more logins")
 
     def test_dropped_clients(self) -> None:
         """That break the protocol once they are in."""
