@@ -111,10 +111,37 @@ class ServiceOptions(ProgramOptions):
     The command line of a twistd service. A mistake in it ends the program with one line.
 
     :cvar program: the service's name.
+    :cvar limits: what ``--limit`` may name: each with the class that takes it, and the argument's name there.
     """
 
     program = ""
     synopsis = "[options]"
+    limits: Mapping[str, tuple[type, str]] = {}
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._given_limits: dict[type, dict[str, Any]] = {}
+
+    def opt_limit(self, setting: str) -> None:
+        """NAME=NUMBER, may be repeated; a wrong NAME is answered with all there are"""
+        name, _, number = setting.partition("=")
+        if name not in self.limits:
+            raise usage.UsageError(f"--limit takes one of {', '.join(self.limits)}, not {ascii(name)}")
+        kind, argument = self.limits[name]
+        try:
+            # Times may have fractions. What is counted may not.
+            value: float = float(number) if argument.endswith(("seconds", "grace")) else int(number)
+        except ValueError:
+            raise usage.UsageError(f"--limit {name}= takes a number, not {ascii(number)}") from None
+        self._given_limits.setdefault(kind, {})[argument] = value
+
+    def given_limits(self, kind: type) -> dict[str, Any]:
+        """
+        Tell which arguments ``--limit`` has given.
+
+        :param kind: for this class.
+        """
+        return self._given_limits.get(kind, {})
 
     @property
     def twistd(self) -> Mapping[str, Any]:

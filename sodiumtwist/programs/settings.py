@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ..core.keepalive import Timeouts
     from ..core.keys import KeyPair
     from ..core.version import RekeyAfter
+    from ..tunnel import TunnelLimits
     from .service_user import ServiceUser
 
 # What repr() shows may get into a log: so no passphrase, and no endpoint string either. People write secrets into
@@ -161,6 +162,7 @@ class TunnelSettings:
     :ivar to: the endpoint string of the server, for clients.
     :ivar server_key: the server's public key, 32 bytes.
     :ivar credentials: who the tunnel says it is.
+    :ivar limits: how many connections.
     :ivar warning: a line for the log about a file that was read; ``None`` when all is well.
     """
 
@@ -168,4 +170,5 @@ class TunnelSettings:
     to: str = field(repr=False)
     server_key: bytes
     credentials: Credentials
+    limits: TunnelLimits
     warning: str | None

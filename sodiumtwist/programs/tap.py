@@ -31,7 +31,7 @@ from ..endpoints.streams import StreamServerFactory
 from ..keyfiles import KEY_VARIABLE, read_key, read_passphrase
 from ..transfer.receiver import UploadFactory
 from ..transfer.stores import open_store
-from ..tunnel import TunnelFactory
+from ..tunnel import TunnelFactory, TunnelLimits
 from .descriptors import make_room
 from .leftovers import note_database, note_uploads
 from .listening import is_local, parse_listening, path_of_backend
@@ -66,6 +66,7 @@ class Options(AuthOptionMixin, ServiceOptions):
     supportedInterfaces = (IUsernamePassword,)
 
     program = "sodium"
+    limits = LIMITS
 
     purpose = (
         "Receives files over encrypted TCP, or forwards streams. At start the log shows the command for the other "
@@ -110,10 +111,8 @@ class Options(AuthOptionMixin, ServiceOptions):
     )
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self["endpoints"] = []
-        # The arguments that --limit has given, by the class that takes them.
-        self._limits: dict[type, dict[str, Any]] = {}
         # strcred makes this list only with its first checker.
         self["credCheckers"] = []
         self["no-checker"] = False
@@ -152,19 +151,6 @@ class Options(AuthOptionMixin, ServiceOptions):
             raise usage.UsageError(describe_os_error(error)) from None
         self.addChecker(checker)
 
-    def opt_limit(self, setting: str) -> None:
-        """NAME=NUMBER, may be repeated; a wrong NAME is answered with all there are"""
-        name, _, number = setting.partition("=")
-        if name not in LIMITS:
-            raise usage.UsageError(f"--limit takes one of {', '.join(LIMITS)}, not {ascii(name)}")
-        kind, argument = LIMITS[name]
-        try:
-            # Times may have fractions. What is counted may not.
-            value: float = float(number) if argument.endswith(("seconds", "grace")) else int(number)
-        except ValueError:
-            raise usage.UsageError(f"--limit {name}= takes a number, not {ascii(number)}") from None
-        self._limits.setdefault(kind, {})[argument] = value
-
     def postOptions(self) -> None:
         """
         Check the options, and read the files that they name.
@@ -197,8 +183,8 @@ class Options(AuthOptionMixin, ServiceOptions):
         if passphrase is None and not self["credCheckers"] and not self["no-checker"]:
             passphrase = DEFAULT_PASSPHRASE
         checker = self._checker(passphrase, authorized_keys)
-        limits, rekey = Limits(**self._limits.get(Limits, {})), RekeyAfter(**self._limits.get(RekeyAfter, {}))
-        remembered = self._limits.get(ReplayMemory, {})
+        limits, rekey = Limits(**self.given_limits(Limits)), RekeyAfter(**self.given_limits(RekeyAfter))
+        remembered = self.given_limits(ReplayMemory)
         replays: IReplayMemory
         if self["replay-db"] is None:
             replays = ReplayMemory(**remembered)
@@ -212,7 +198,7 @@ class Options(AuthOptionMixin, ServiceOptions):
         if authorized_keys is not None:
             files.append(authorized_keys.file)
         for file in files:
-            file.grace = self._limits.get(WatchedFile, {}).get("grace", file.grace)
+            file.grace = self.given_limits(WatchedFile).get("grace", file.grace)
         if user is not None:
             check_log(self.twistd, user)
         # The factory checks it again, but raises when the command line is done with.
@@ -299,6 +285,7 @@ def makeService(options: Options, reactor: Any = None) -> SodiumService:
             )
         endpoints.append((description, endpoint))
     twistd = options.twistd
+    limits = make_room(settings.limits, reactor, len(endpoints))
     common: dict[str, Any] = {
         "pair": settings.pair,
         "checker": settings.checker,
@@ -306,7 +293,7 @@ def makeService(options: Options, reactor: Any = None) -> SodiumService:
         "timeouts": settings.timeouts,
         "authorized_keys": settings.authorized_keys,
         "replays": settings.replays,
-        "limits": make_room(settings.limits),
+        "limits": limits,
         "rekey": settings.rekey,
         "clock": reactor,
     }
@@ -323,7 +310,9 @@ def makeService(options: Options, reactor: Any = None) -> SodiumService:
                 check_backend(settings.runs_as, "--forward", path)
             except SodiumError as error:
                 raise SystemExit(f"sodium: {error}") from None
-        streams = StreamServerFactory(TunnelFactory(backend, masked(settings.forward)), **common)
+        tunnel_limits = TunnelLimits(limits.connections, limits.stranger_lines)
+        tunnels = TunnelFactory(backend, masked(settings.forward), tunnel_limits, reactor)
+        streams = StreamServerFactory(tunnels, **common)
         return ForwardService(settings, endpoints, streams, reactor, twistd)
     try:
         with acting_as(settings.runs_as):

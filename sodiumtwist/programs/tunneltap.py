@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 from twisted.internet.endpoints import clientFromString
@@ -15,11 +16,15 @@ from ..core.errors import SodiumError
 from ..core.keys import parse_key
 from ..describe import describe_bad_endpoint, describe_os_error, masked
 from ..endpoints.wrappers import SodiumClientEndpoint
-from ..tunnel import TunnelFactory
+from ..tunnel import TunnelFactory, TunnelLimits
+from .descriptors import make_tunnel_room
 from .listening import ListeningService, is_local, parse_listening, path_of_backend
 from .options import CLIENT_FILES, CLIENT_PARAMETERS, ServiceOptions, read_credentials
 from .service_user import check_backend, check_log, service_user
 from .settings import TunnelSettings
+
+#: What ``--limit`` may name: each with the class that takes it, and the argument's name there.
+LIMITS: dict[str, tuple[type, str]] = {field.name: (TunnelLimits, field.name) for field in fields(TunnelLimits)}
 
 #: What errors show as a string that is right. It is no default: which port is free differs from machine to machine.
 EXAMPLE_LISTEN = "tcp:7000:interface=127.0.0.1"
@@ -35,6 +40,7 @@ class Options(ServiceOptions):
     settings: TunnelSettings
 
     program = "sodium-tunnel"
+    limits = LIMITS
 
     purpose = (
         "Carries local connections over encrypted TCP to a server started with 'twistd sodium --forward', whose "
@@ -51,7 +57,7 @@ class Options(ServiceOptions):
         ["server-key", "k", None, "the server's public key, 64 hex digits (required)"],
         *CLIENT_PARAMETERS,
     ]
-    compData = usage.Completions(optActions=CLIENT_FILES)
+    compData = usage.Completions(optActions=CLIENT_FILES, multiUse=["limit"])
 
     def postOptions(self) -> None:
         """
@@ -69,7 +75,9 @@ class Options(ServiceOptions):
             # Identity and passphrase are read once, now: they may be for root alone.
             if user is not None:
                 check_log(self.twistd, user)
-            self.settings = TunnelSettings(self["listen"], self["to"], server_key, *read_credentials(self))
+            limits = TunnelLimits(**self.given_limits(TunnelLimits))
+            us, warning = read_credentials(self)
+            self.settings = TunnelSettings(self["listen"], self["to"], server_key, us, limits, warning)
         except SodiumError as error:
             raise usage.UsageError(str(error)) from None
         except OSError as error:
@@ -143,5 +151,6 @@ def makeService(options: Options, reactor: Any = None) -> TunnelService:
     # A login that does not fit, a key that is none: the endpoint is the first to check these two.
     except SodiumError as error:
         raise SystemExit(f"sodium-tunnel: {error}") from None
-    factory = TunnelFactory(endpoint, masked(settings.to))
+    limits = make_tunnel_room(settings.limits, reactor)
+    factory = TunnelFactory(endpoint, masked(settings.to), limits, reactor)
     return TunnelService(settings, [listening], factory, reactor, options.twistd)

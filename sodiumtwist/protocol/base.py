@@ -220,7 +220,7 @@ class SodiumProtocol(Protocol):
         self._below.send_small_packets()
         self._connection = self.factory.make_connection(self._clock.seconds())
         self._below.read_up_to(self._connection.wanted or READ_SIZE)
-        self._outbox = Outbox(self._connection, self._below)
+        self._outbox = Outbox(self._connection, self._below, self.factory.unread)
         self._lifecycle.take(Turn.MADE)
         # No circle, lest each connection be garbage that only the collector finds.
         this = weakref.ref(self)

@@ -27,6 +27,7 @@ from .base import SodiumProtocol
 from .client import SodiumClientProtocol
 from .requests import CONCURRENCY, Respond, Responder
 from .server import SodiumServerProtocol
+from .unread import Unread
 
 if TYPE_CHECKING:
     _Factory = Factory[Any]
@@ -42,11 +43,14 @@ class _SodiumFactory(_Factory):
     :ivar timeouts: the deadlines of every connection.
     :ivar clock: an ``IReactorTime``; the global reactor unless one was given.
     :ivar wall_clock: returns nanoseconds since the epoch, for PING and PONG.
+    :ivar unread: the sum of what waits for peers that do not read. A client has none: its application knows how many
+        connections it has made.
     """
 
     # Twisted would log each start and stop of the factory; a client's factory has one for each connection.
     noisy = False
     wall_clock = staticmethod(time.time_ns)
+    unread: Unread | None = None
 
     def __init__(
         self,
@@ -138,12 +142,14 @@ class SodiumServerFactory(_SodiumFactory):
         # Not "replays or …", which would ask a memory of the application's own whether it is empty.
         self.replays = replays if replays is not None else ReplayMemory()
         # The clock is asked for when it is needed: now it would install the reactor.
-        self.admission: Admission[SodiumServerProtocol] = Admission(limits or Limits(), lambda: self.clock)
+        limits = limits or Limits()
+        self.admission: Admission[SodiumServerProtocol] = Admission(limits, lambda: self.clock)
         # It is None only where no Responder is made, which would call it.
         self.respond: Respond = respond  # type: ignore[assignment]
         self.concurrency = concurrency
         self.message = message
         self.connections: set[SodiumServerProtocol] = set()
+        self.unread = Unread(limits.unread, self.connections)
 
     def make_connection(self, now: float) -> ServerConnection:
         """

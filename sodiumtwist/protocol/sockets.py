@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import selectors
 import sys
 import termios
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from typing import Any, TypeGuard
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import ITransport
+from twisted.protocols.policies import ProtocolWrapper
 
 from ..core.wire import PDU_OVERHEAD
 from ..interfaces import ISodiumTransport, IStreamTransport
@@ -46,6 +48,19 @@ def half_closes(transport: ITransport) -> bool:
     sockets' does, TLS and other wrappers hand it to the socket below and lose what they hold.
     """
     return is_bare_socket(transport) or ISodiumTransport.providedBy(transport)
+
+
+def uses_select(reactor: Any) -> bool:
+    """
+    Tell whether a reactor watches descriptors with select(), which takes none from a certain number on. Which one it
+    is does not depend on its name: asyncio's may have any selector, and others are made of Twisted's own.
+    """
+    selector = getattr(getattr(reactor, "_asyncioEventloop", None), "_selector", None)
+    if isinstance(selector, selectors.SelectSelector):
+        return True
+    # Not isinstance(), for which modules would be imported that no other reactor needs.
+    modules = {kind.__module__ for kind in type(reactor).__mro__}
+    return not modules.isdisjoint({"twisted.internet.selectreactor", "twisted.internet._threadedselect"})
 
 
 class TransportBelow:
@@ -123,6 +138,17 @@ class TransportBelow:
         """Close at once, where the transport can; else as soon as it can."""
         abort = getattr(self.transport, "abortConnection", None) or self.transport.loseConnection
         abort()
+
+    def held(self) -> int:
+        """Tell how many bytes Twisted holds that were written and are not in a kernel's buffer yet."""
+        size = 0
+        transport: Any = self.transport
+        # TLS has what it holds itself, and what it has handed on. A wrapper has the attributes of what it wraps, too.
+        while isinstance(transport, ProtocolWrapper):
+            size += sum(map(len, vars(transport).get("_appSendBuffer", ())))
+            transport = transport.transport
+        # What Twisted has in one piece already waits beside the rest.
+        return size + len(getattr(transport, "dataBuffer", b"")) + getattr(transport, "_tempDataLen", 0)
 
     def unsent(self) -> int:
         """

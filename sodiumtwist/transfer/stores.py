@@ -27,6 +27,8 @@ from twisted.internet.defer import (
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
+from ..admission.limits import Limits
+from ..admission.summed_lines import SummedLines
 from .pipes import may_block
 from .uploads import DiscardedUpload, FileUpload, StreamUpload, Upload
 
@@ -128,11 +130,12 @@ class StreamStore(Store):
         self._patience = patience
         self._fd = fd
         self._turn = DeferredLock()
+        self._lines = SummedLines("uploads that wait", Limits().client_lines, lambda: reactor)
         self.description = name
 
     @inlineCallbacks
     def open(self, login: str) -> Generator[Deferred[Any], Any, Upload]:
-        if self._turn.locked:
+        if self._turn.locked and self._lines.write("others have their turn"):
             self._log.info("an upload of {login} waits for {name}", login=ascii(login), name=self._name)
         try:
             yield self._turn.acquire().addTimeout(self._patience, self._reactor)
@@ -167,7 +170,8 @@ class StreamStore(Store):
                 raise OSError(errno.ENXIO, f"no reader within {self._patience:g} seconds", self._name)
             if not waits:
                 waits = True
-                self._log.info("{name} has no reader yet; an upload waits for one", name=self._name)
+                if self._lines.write("there is no reader yet"):
+                    self._log.info("{name} has no reader yet; an upload waits for one", name=self._name)
             yield deferLater(self._reactor, READER_POLL)
 
     def _reopen(self, fd: int) -> int:
