@@ -148,7 +148,7 @@ def makeService(options: Options, reactor: Any = None) -> TunnelService:
         if user is not None and path is not None:
             check_backend(user, "--to", path)
         endpoint = SodiumClientEndpoint(below, settings.server_key, us.user, us.passphrase, us.pair, clock=reactor)
-    # A login that does not fit, a key that is none: the endpoint is the first to check these two.
+    # A login that does not fit, a key that is none: the endpoint is the first to check these.
     except SodiumError as error:
         raise SystemExit(f"sodium-tunnel: {error}") from None
     limits = make_tunnel_room(settings.limits, reactor)
