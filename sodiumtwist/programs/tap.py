@@ -26,6 +26,7 @@ from ..core.version import RekeyAfter
 from ..describe import describe_bad_endpoint, describe_os_error, masked
 from ..endpoints.streams import StreamServerFactory
 from ..keyfiles import KEY_VARIABLE, read_key, read_passphrase
+from ..protocol.clock import count_steadily
 from ..transfer.receiver import UploadFactory
 from ..transfer.stores import open_store
 from ..tunnel import TunnelFactory
@@ -238,6 +239,7 @@ def makeService(options: Options, reactor: Any = None) -> SodiumService:
     # Not at the top: to import it installs it, and twist takes the option --reactor.
     if reactor is None:
         from twisted.internet import reactor
+    count_steadily(reactor)
     settings = options.settings
     endpoints = []
     for given in settings.endpoints:

@@ -15,6 +15,7 @@ from ..core.errors import SodiumError
 from ..core.keys import parse_key
 from ..describe import describe_bad_endpoint, describe_os_error, masked
 from ..endpoints.wrappers import SodiumClientEndpoint
+from ..protocol.clock import count_steadily
 from ..tunnel import TunnelFactory
 from .listening import ListeningService, is_local, parse_listening
 from .options import CLIENT_FILES, CLIENT_PARAMETERS, ServiceOptions, read_credentials
@@ -122,6 +123,7 @@ def makeService(options: Options, reactor: Any = None) -> TunnelService:
     # Not at the top: to import it installs it, and twist takes the option --reactor.
     if reactor is None:
         from twisted.internet import reactor
+    count_steadily(reactor)
     settings, us = options.settings, options.settings.credentials
     listening = parse_listening(reactor, "sodium-tunnel", "--listen", settings.listen, EXAMPLE_LISTEN)
     try:
