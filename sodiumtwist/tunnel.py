@@ -18,8 +18,9 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from .core.keepalive import Timeouts
 from .describe import describe_address, describe_tls_error
-from .protocol.sockets import half_closes
+from .protocol.sockets import half_closes, keep_alive
 
 
 @implementer(IHalfCloseableProtocol)
@@ -52,6 +53,7 @@ class TunnelEnd(Protocol):
             self._other = None
             self.transport.abortConnection()
             return
+        keep_alive(self.transport, other.factory.tcp_keepalive)
         other._other = self
         self.transport.registerProducer(other.transport, True)
         other.transport.registerProducer(self.transport, True)
@@ -119,6 +121,7 @@ class TunnelEntry(TunnelEnd):
 
     def connectionMade(self) -> None:
         self.factory.entries.add(self)
+        keep_alive(self.transport, self.factory.tcp_keepalive)
         # What it read now would have to be kept somewhere. TunnelEnd.connectionMade() resumes it.
         self.transport.pauseProducing()
         outgoing = Factory.forProtocol(lambda: TunnelEnd(self))
@@ -153,6 +156,9 @@ class TunnelFactory(Factory):
 
     :param endpoint: where the ends that go out connect.
     :param where: what the log calls that endpoint.
+    :param tcp_keepalive: seconds after which the system asks whether a machine at either end is still there, see
+        :func:`~sodiumtwist.protocol.sockets.keep_alive`. Nothing else would tell: the ends may be silent for as long
+        as they like.
     :ivar entries: the ends that came in and are connected.
     """
 
@@ -160,7 +166,10 @@ class TunnelFactory(Factory):
     noisy = False
     log = Logger()
 
-    def __init__(self, endpoint: IStreamClientEndpoint, where: str) -> None:
+    def __init__(
+        self, endpoint: IStreamClientEndpoint, where: str, tcp_keepalive: float = Timeouts.tcp_keepalive
+    ) -> None:
+        self.tcp_keepalive = tcp_keepalive
         self.endpoint = endpoint
         self.where = where
         self.entries: set[TunnelEntry] = set()

@@ -19,13 +19,14 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 from zope.interface import implementer
 
-from sodiumtwist import SingleLogin
+from sodiumtwist import SingleLogin, SodiumClientEndpoint
 from sodiumtwist.endpoints.streams import StreamServerFactory
+from sodiumtwist.programs import tap
 from sodiumtwist.programs.tunneltap import Options, makeService
 from sodiumtwist.tunnel import TunnelEntry, TunnelFactory
 
 from .pair import LOGIN, PASSPHRASE, SERVER_PAIR, MemoryTransport, Pair, build, make_client_factory
-from .processes import PATIENCE, PUBLIC, TWISTD, ProcessTestCase, Running, clean_environment
+from .processes import PATIENCE, PUBLIC, SECRET, TWISTD, ProcessTestCase, Running, clean_environment
 
 
 @implementer(IStreamClientEndpoint)
@@ -158,6 +159,23 @@ class OptionsTests(SynchronousTestCase):
         self.assert_refused([*right, "--passphrase-file", "missing"], "missing: No such file")
         self.assert_refused([*right, "--user", "x" * 129], "the login is 129 bytes long")
         self.assert_refused([*right, "stray"], "unexpected argument 'stray'")
+        self.assert_refused([*right, "--tcp-keepalive", "soon"], "--tcp-keepalive takes a number of seconds, not")
+        self.assert_refused([*right, "--tcp-keepalive", "-1"], "TCP keepalive takes 1 to 32767 seconds, or 0 for none")
+
+    def test_tcp_keepalive(self) -> None:
+        """What both services are told is asked of the legs outside and of the encrypted connections."""
+        for given, seconds in (([], 60), (["--tcp-keepalive", "8"], 8), (["--tcp-keepalive", "0"], 0)):
+            options = Options()
+            options.parseOptions(["--listen", "tcp:0", "--to", "tcp:host:1", "--server-key", PUBLIC, *given])
+            outside = makeService(options, Clock())._factory
+            assert isinstance(outside.endpoint, SodiumClientEndpoint)
+            inside = outside.endpoint._make_factory(outside)
+            self.assertEqual((outside.tcp_keepalive, inside.timeouts.tcp_keepalive), (seconds, seconds))
+            server_options = tap.Options()
+            server_options.parseOptions(["--key", SECRET, "--forward", "tcp:host:1", *given])
+            streams = tap.makeService(server_options, Clock())._factory
+            assert isinstance(streams, StreamServerFactory) and isinstance(streams.application, TunnelFactory)
+            self.assertEqual((streams.application.tcp_keepalive, streams.timeouts.tcp_keepalive), (seconds, seconds))
 
     def assert_refused(self, arguments: list[str], line: str) -> str:
         def make() -> None:
