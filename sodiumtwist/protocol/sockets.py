@@ -65,9 +65,10 @@ def keep_alive(transport: Any, seconds: float) -> None:
     :param seconds: how long the time is; 0 leaves a socket as it is.
     """
     while not isinstance(transport, FileDescriptor):
-        if transport is None or ISodiumTransport.providedBy(transport):
-            return
+        # What has none below it is no socket; nor is a stream of ours, which keeps to itself what it has.
         transport = getattr(transport, "transport", None)
+        if transport is None:
+            return
     handle: Any = getattr(transport, "getHandle", lambda: None)()
     if not seconds or getattr(handle, "family", None) not in (socket.AF_INET, socket.AF_INET6):
         return
