@@ -37,10 +37,11 @@ class Timeouts:
     :ivar ping_interval: seconds from authentication to the first PING. Before each later PING a random part of up
         to 59/60 of the interval is added.
     :ivar outstanding_pongs: when a PING is due and this many are unanswered, the peer counts as gone.
-    :ivar tcp_keepalive: seconds without a packet after which the system asks the other one whether it is still there,
-        see :func:`sodiumtwist.protocol.sockets.keep_alive`; 0 for never. It is for transports that are TCP's, and
+    :ivar tcp_keepalive: seconds without a packet after which the system asks the other one whether it is still there;
+        when it gets no answer for as long again, the connection breaks. 0 for never. This is for TCP's transports;
         the core does nothing with it.
-    :raises LocalProtocolError: when a time is not a positive number of seconds, or the count is below one.
+    :raises LocalProtocolError: when a time is not a positive number of seconds, the count is below one, or systems know
+        no such TCP keepalive.
     """
 
     authentication: float = 10.0
