@@ -22,8 +22,10 @@ from zope.interface import implementer
 from .admission.limits import ReportedLimit, network
 from .admission.summed_lines import SummedLines
 from .core.errors import LocalProtocolError
+from .core.keepalive import Timeouts
 from .describe import describe_address, describe_tls_error
-from .protocol.sockets import half_closes
+from .protocol.clock import global_clock, steady_clock
+from .protocol.sockets import half_closes, keep_alive
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,7 @@ class TunnelEnd(Protocol):
             self._other = None
             self.transport.abortConnection()
             return
+        keep_alive(self.transport, other.factory.tcp_keepalive)
         other._other = self
         other.outgoing = self
         self.transport.registerProducer(other.transport, True)
@@ -157,6 +160,7 @@ class TunnelEntry(TunnelEnd):
     def connectionMade(self) -> None:
         self.tunnels = self.factory
         self.factory.entries.add(self)
+        keep_alive(self.transport, self.factory.tcp_keepalive)
         # What it read now would have to be kept somewhere. TunnelEnd.connectionMade() resumes it.
         self.transport.pauseProducing()
         outgoing = Factory.forProtocol(lambda: TunnelEnd(self))
@@ -195,6 +199,8 @@ class TunnelFactory(Factory):
     :param where: what the log calls that endpoint.
     :param limits: how many; the default is ``TunnelLimits()``.
     :param clock: an ``IReactorTime``; ``None`` for the global reactor.
+    :param timeouts: of which those of TCP keepalive count, see :func:`~sodiumtwist.protocol.sockets.keep_alive`.
+        Nothing else would tell that a machine at either end is gone: the ends may be silent for as long as they like.
     :ivar entries: the ends that came in and are connected.
     :ivar leaving: the ends that went out and are still connected, though those that came in are gone.
     """
@@ -211,23 +217,22 @@ class TunnelFactory(Factory):
         where: str,
         limits: TunnelLimits | None = None,
         clock: IReactorTime | None = None,
+        timeouts: Timeouts = Timeouts(),
     ) -> None:
         limits = limits or TunnelLimits()
+        self.tcp_keepalive = timeouts.tcp_keepalive
         self.endpoint = endpoint
         self.where = where
         self.entries: set[TunnelEntry] = set()
         self.leaving: set[TunnelEnd] = set()
-        self._clock = clock
+        self._clock = None if clock is None else steady_clock(clock)
         self.lines = SummedLines("connections that failed", limits.lines, self._find_clock)
         self._limit_lines = SummedLines("lines about limits", limits.lines, self._find_clock)
         self._limit = ReportedLimit("connections", limits.connections, self._limit_lines)
 
     def _find_clock(self) -> IReactorTime:
-        # Not earlier: to import the reactor installs it, and the program may want another one.
         if self._clock is None:
-            from twisted.internet import reactor
-
-            self._clock = reactor
+            self._clock = global_clock()
         return self._clock
 
     def _count(self) -> int:

@@ -20,14 +20,15 @@ from twisted.logger import formatEvent
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 from zope.interface import implementer
 
-from sodiumtwist import LocalProtocolError, SingleLogin
+from sodiumtwist import LocalProtocolError, SingleLogin, SodiumClientEndpoint
 from sodiumtwist.endpoints.streams import StreamServerFactory
+from sodiumtwist.programs import tap
 from sodiumtwist.programs.tunneltap import Options, makeService
 from sodiumtwist.tunnel import TunnelEntry, TunnelFactory, TunnelLimits
 
 from .logs import logged
 from .pair import LOGIN, PASSPHRASE, SERVER_PAIR, MemoryTransport, Pair, build, make_client_factory
-from .processes import PATIENCE, PUBLIC, TWISTD, ProcessTestCase, Running, clean_environment
+from .processes import PATIENCE, PUBLIC, SECRET, TWISTD, ProcessTestCase, Running, clean_environment
 
 
 @implementer(IStreamClientEndpoint)
@@ -255,12 +256,29 @@ class OptionsTests(SynchronousTestCase):
         self.assert_refused([*right, "stray"], "unexpected argument 'stray'")
         self.assert_refused([*right, "--limit", "people=3"], "--limit takes one of connections, lines, not 'people'")
         self.assert_refused([*right, "--limit", "lines=0"], "the limit lines takes a whole number from 1, not 0")
+        self.assert_refused([*right, "--tcp-keepalive", "soon"], "--tcp-keepalive takes a number of seconds, not")
+        self.assert_refused([*right, "--tcp-keepalive", "-1"], "TCP keepalive takes 1 to 32767 seconds, or 0 for none")
 
     def test_limits(self) -> None:
         options = Options()
         where = ["--listen", "tcp:0", "--to", "tcp:127.0.0.1:1", "--server-key", PUBLIC]
         options.parseOptions([*where, "--limit", "connections=3", "--limit", "lines=4"])
         self.assertEqual(options.settings.limits, TunnelLimits(3, 4))
+
+    def test_tcp_keepalive(self) -> None:
+        """What both services are told is asked of the legs outside and of the encrypted connections."""
+        for given, seconds in (([], 60), (["--tcp-keepalive", "8"], 8), (["--tcp-keepalive", "0"], 0)):
+            options = Options()
+            options.parseOptions(["--listen", "tcp:0", "--to", "tcp:host:1", "--server-key", PUBLIC, *given])
+            outside = makeService(options, Clock())._factory
+            assert isinstance(outside.endpoint, SodiumClientEndpoint)
+            inside = outside.endpoint._make_factory(outside)
+            self.assertEqual((outside.tcp_keepalive, inside.timeouts.tcp_keepalive), (seconds, seconds))
+            server_options = tap.Options()
+            server_options.parseOptions(["--key", SECRET, "--forward", "tcp:host:1", *given])
+            streams = tap.makeService(server_options, Clock())._factory
+            assert isinstance(streams, StreamServerFactory) and isinstance(streams.application, TunnelFactory)
+            self.assertEqual((streams.application.tcp_keepalive, streams.timeouts.tcp_keepalive), (seconds, seconds))
 
     def assert_refused(self, arguments: list[str], line: str) -> str:
         def make() -> None:

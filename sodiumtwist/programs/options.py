@@ -30,6 +30,11 @@ CLIENT_PARAMETERS = [
     ["identity", None, None, "file with our private key [default: a fresh key]"],
 ]
 
+#: What both services take: the encrypted connections, and what a tunnel joins to them, are watched in the same way.
+SERVICE_PARAMETERS = [
+    ["tcp-keepalive", None, "60", "seconds of silence before TCP asks; 0: never"],
+]
+
 CLIENT_FILES = {"passphrase-file": usage.CompleteFiles(), "identity": usage.CompleteFiles()}
 
 
@@ -162,6 +167,18 @@ class ServiceOptions(ProgramOptions):
         except OSError as error:
             discard_standard_output()
             raise SystemExit(f"{self.program}: {describe_os_error(error)}") from None
+
+    def seconds(self, name: str) -> float:
+        """
+        Give the value of an option that is a time.
+
+        :param name: of the option.
+        :raises UsageError: when it is no number. What Twisted says then names no number of seconds.
+        """
+        try:
+            return float(self[name])
+        except ValueError:
+            raise usage.UsageError(f"--{name} takes a number of seconds, not {ascii(self[name])}") from None
 
     def parseArgs(self, *arguments: str) -> None:
         """

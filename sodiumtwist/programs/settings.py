@@ -164,6 +164,7 @@ class TunnelSettings:
     :ivar credentials: who the tunnel says it is.
     :ivar limits: how many connections.
     :ivar warning: a line for the log about a file that was read; ``None`` when all is well.
+    :ivar timeouts: the deadlines of each connection.
     """
 
     listen: str = field(repr=False)
@@ -172,3 +173,4 @@ class TunnelSettings:
     credentials: Credentials
     limits: TunnelLimits
     warning: str | None
+    timeouts: Timeouts

@@ -29,13 +29,14 @@ from ..core.version import RekeyAfter
 from ..describe import describe_bad_endpoint, describe_os_error, masked
 from ..endpoints.streams import StreamServerFactory
 from ..keyfiles import KEY_VARIABLE, read_key, read_passphrase
+from ..protocol.clock import count_steadily
 from ..transfer.receiver import UploadFactory
 from ..transfer.stores import open_store
 from ..tunnel import TunnelFactory, TunnelLimits
 from .descriptors import make_room
 from .leftovers import note_database, note_uploads
 from .listening import is_local, parse_listening, path_of_backend
-from .options import DEFAULT_LOGIN, DEFAULT_PASSPHRASE, ServiceOptions
+from .options import DEFAULT_LOGIN, DEFAULT_PASSPHRASE, SERVICE_PARAMETERS, ServiceOptions
 from .service_user import acting_as, check_backend, check_log, check_root, service_user
 from .services import ForwardService, SodiumService, UploadService
 from .settings import ServerSettings
@@ -91,10 +92,11 @@ class Options(AuthOptionMixin, ServiceOptions):
         ["directory", "d", None, "write each upload to a new file in this directory"],
         ["forward", None, None, "hand each client's stream to this endpoint"],
         ["message", None, "Welcome.", "line that clients get"],
-        # Read as numbers later, in _seconds(): what Twisted says of a wrong one names no number of seconds.
+        # Read as numbers later, by seconds().
         ["auth-timeout", None, "10", "seconds a client has to authenticate"],
         ["inactivity-timeout", None, "180", "seconds a client may be silent"],
         ["ping-interval", None, "60", "seconds between PINGs, at least"],
+        *SERVICE_PARAMETERS,
     ]
 
     compData = usage.Completions(
@@ -204,7 +206,10 @@ class Options(AuthOptionMixin, ServiceOptions):
         # The factory checks it again, but raises when the command line is done with.
         pack_text("message", self["message"])
         timeouts = Timeouts(
-            self._seconds("auth-timeout"), self._seconds("inactivity-timeout"), self._seconds("ping-interval")
+            self.seconds("auth-timeout"),
+            self.seconds("inactivity-timeout"),
+            self.seconds("ping-interval"),
+            tcp_keepalive=self.seconds("tcp-keepalive"),
         )
         return ServerSettings(
             # Not as the first of the list: --endpoint is in place of the default, not beside it.
@@ -248,12 +253,6 @@ class Options(AuthOptionMixin, ServiceOptions):
             checkers.append(SingleLogin(self["user"], passphrase))
         return any_of(checkers)
 
-    def _seconds(self, name: str) -> float:
-        try:
-            return float(self[name])
-        except ValueError:
-            raise usage.UsageError(f"--{name} takes a number of seconds, not {ascii(self[name])}") from None
-
 
 def _paths_of(checker: ICredentialsChecker) -> list[str]:
     """Name the files that a checker reads at each login."""
@@ -273,6 +272,7 @@ def makeService(options: Options, reactor: Any = None) -> SodiumService:
     # Not at the top: to import it installs it, and twist takes the option --reactor.
     if reactor is None:
         from twisted.internet import reactor
+    count_steadily(reactor)
     settings = options.settings
     endpoints = []
     for given in settings.endpoints:
@@ -311,7 +311,7 @@ def makeService(options: Options, reactor: Any = None) -> SodiumService:
             except SodiumError as error:
                 raise SystemExit(f"sodium: {error}") from None
         tunnel_limits = TunnelLimits(limits.connections, limits.stranger_lines)
-        tunnels = TunnelFactory(backend, masked(settings.forward), tunnel_limits, reactor)
+        tunnels = TunnelFactory(backend, masked(settings.forward), tunnel_limits, reactor, settings.timeouts)
         streams = StreamServerFactory(tunnels, **common)
         return ForwardService(settings, endpoints, streams, reactor, twistd)
     try:

@@ -13,13 +13,15 @@ from twisted.internet.interfaces import IAddress, IStreamServerEndpoint
 from twisted.python import usage
 
 from ..core.errors import SodiumError
+from ..core.keepalive import Timeouts
 from ..core.keys import parse_key
 from ..describe import describe_bad_endpoint, describe_os_error, masked
 from ..endpoints.wrappers import SodiumClientEndpoint
+from ..protocol.clock import count_steadily
 from ..tunnel import TunnelFactory, TunnelLimits
 from .descriptors import make_tunnel_room
 from .listening import ListeningService, is_local, parse_listening, path_of_backend
-from .options import CLIENT_FILES, CLIENT_PARAMETERS, ServiceOptions, read_credentials
+from .options import CLIENT_FILES, CLIENT_PARAMETERS, SERVICE_PARAMETERS, ServiceOptions, read_credentials
 from .service_user import check_backend, check_log, service_user
 from .settings import TunnelSettings
 
@@ -56,6 +58,7 @@ class Options(ServiceOptions):
         ["to", "t", None, "client endpoint string of the server (required)"],
         ["server-key", "k", None, "the server's public key, 64 hex digits (required)"],
         *CLIENT_PARAMETERS,
+        *SERVICE_PARAMETERS,
     ]
     compData = usage.Completions(optActions=CLIENT_FILES, multiUse=["limit"])
 
@@ -76,8 +79,9 @@ class Options(ServiceOptions):
             if user is not None:
                 check_log(self.twistd, user)
             limits = TunnelLimits(**self.given_limits(TunnelLimits))
+            timeouts = Timeouts(tcp_keepalive=self.seconds("tcp-keepalive"))
             us, warning = read_credentials(self)
-            self.settings = TunnelSettings(self["listen"], self["to"], server_key, us, limits, warning)
+            self.settings = TunnelSettings(self["listen"], self["to"], server_key, us, limits, warning, timeouts)
         except SodiumError as error:
             raise usage.UsageError(str(error)) from None
         except OSError as error:
@@ -135,6 +139,7 @@ def makeService(options: Options, reactor: Any = None) -> TunnelService:
     # Not at the top: to import it installs it, and twist takes the option --reactor.
     if reactor is None:
         from twisted.internet import reactor
+    count_steadily(reactor)
     settings, us = options.settings, options.settings.credentials
     listening = parse_listening(reactor, "sodium-tunnel", "--listen", settings.listen, EXAMPLE_LISTEN)
     try:
@@ -147,10 +152,12 @@ def makeService(options: Options, reactor: Any = None) -> TunnelService:
     try:
         if user is not None and path is not None:
             check_backend(user, "--to", path)
-        endpoint = SodiumClientEndpoint(below, settings.server_key, us.user, us.passphrase, us.pair, clock=reactor)
+        endpoint = SodiumClientEndpoint(
+            below, settings.server_key, us.user, us.passphrase, us.pair, settings.timeouts, clock=reactor
+        )
     # A login that does not fit, a key that is none: the endpoint is the first to check these.
     except SodiumError as error:
         raise SystemExit(f"sodium-tunnel: {error}") from None
     limits = make_tunnel_room(settings.limits, reactor)
-    factory = TunnelFactory(endpoint, masked(settings.to), limits, reactor)
+    factory = TunnelFactory(endpoint, masked(settings.to), limits, reactor, settings.timeouts)
     return TunnelService(settings, [listening], factory, reactor, options.twistd)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import selectors
+import socket
 import sys
 import termios
 from collections.abc import Callable
@@ -32,6 +33,9 @@ READ_SIZE = 131000
 #: few more, and would take a second call for them. Also how much is sent without waiting for the reactor
 #: each time it calls us: it has other connections to serve.
 SEND_SIZE = 2 * 131072
+
+#: How often TCP asks a machine that does not answer before it gives the connection up.
+KEEPALIVE_PROBES = 4
 
 #: The payload of a PDU that one read takes whole, in bytes: what files and streams are cut into.
 CHUNK_SIZE = READ_SIZE - PDU_OVERHEAD
@@ -61,6 +65,43 @@ def uses_select(reactor: Any) -> bool:
     # Not isinstance(), for which modules would be imported that no other reactor needs.
     modules = {kind.__module__ for kind in type(reactor).__mro__}
     return not modules.isdisjoint({"twisted.internet.selectreactor", "twisted.internet._threadedselect"})
+
+
+def keep_alive(transport: Any, seconds: float) -> None:
+    """
+    Have the system ask the other one whether it is still there, when no packet came for a time: a machine that lost
+    its power or its network says no goodbye. It asks :data:`KEEPALIVE_PROBES` times in as many seconds again; so a
+    connection with such a machine breaks after twice the time.
+
+    Where the transport is TLS or another wrapper, the socket below is told so. Of UNIX sockets, and of what has no
+    socket, nothing is asked: what is at the other end is on this machine.
+
+    :param transport: of a socket, or a wrapper around one. An end of ours tells its own.
+    :param seconds: how long the time is; 0 leaves a socket as it is.
+    """
+    while not isinstance(transport, FileDescriptor):
+        # What has none below it is no socket; nor is a stream of ours, which keeps to itself what it has.
+        transport = getattr(transport, "transport", None)
+        if transport is None:
+            return
+    handle: Any = getattr(transport, "getHandle", lambda: None)()
+    if not seconds or getattr(handle, "family", None) not in (socket.AF_INET, socket.AF_INET6):
+        return
+    between = max(1, round(seconds / KEEPALIVE_PROBES))
+    # The names that Linux and the BSDs have; macOS has another one for the first. What a system has not, it does its
+    # own way.
+    wanted = {
+        "TCP_KEEPIDLE": round(seconds),
+        "TCP_KEEPALIVE": round(seconds),
+        "TCP_KEEPINTVL": between,
+        "TCP_KEEPCNT": KEEPALIVE_PROBES,
+    }
+    # It may be broken already, which the reactor is about to find out.
+    with suppress(OSError):
+        handle.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in wanted.items():
+            if hasattr(socket, name):
+                handle.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 class TransportBelow:
