@@ -37,8 +37,8 @@ FOLDERS = {
     # Who may come in.
     "admission": """
         admission.files  admission.watched  admission.checkers  admission.authorized  admission.passwords
-        admission.argon2  admission.replays  admission.replay_database  admission.failed_logins  admission.limits
-        admission.decision
+        admission.networks  admission.regulars  admission.fair_queue  admission.argon2  admission.replays
+        admission.replay_database  admission.failed_logins  admission.limits  admission.decision
         admission
     """,
     # The Twisted face of one connection.

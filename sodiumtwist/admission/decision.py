@@ -11,7 +11,6 @@ from enum import Enum, auto
 from typing import Any, Protocol
 
 from twisted.cred.checkers import ICredentialsChecker
-from twisted.cred.credentials import UsernamePassword
 from twisted.cred.error import LoginFailed
 from twisted.cred.portal import Portal
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError, maybeDeferred
@@ -23,7 +22,7 @@ from ..core.errors import AuthenticationFailed, RemoteProtocolError, ReplayDetec
 from ..core.events import AuthenticationRequested
 from ..interfaces import ISodiumAvatar, Peer
 from .authorized import AuthorizedKeys, AuthorizedKeysFile
-from .checkers import LoginNotChecked, LoginRefused, fit_for_log
+from .checkers import ClientLogin, LoginNotChecked, LoginRefused, fit_for_log
 from .replays import IReplayMemory
 
 TOO_MANY_FAILED = "too many logins failed, and none is checked for now"
@@ -147,7 +146,8 @@ class Decision:
         if keys is not None and not keys.allows(claim.public_key, claim.login):
             raise LoginRefused(f"the key {claim.public_key.hex()} is not authorized, or not for this login")
         if rules.checker is not None:
-            credentials = UsernamePassword(claim.login.encode(), claim.passphrase.encode())
+            credentials = ClientLogin(claim.login.encode(), claim.passphrase.encode())
+            credentials.address = peer.address
             self.stake = Stake.LOGIN
             if isinstance(rules.checker, Portal):
                 peer = self._peer = replace(peer, avatar=await self._log_in(rules.checker, credentials, peer))
@@ -167,7 +167,7 @@ class Decision:
         if not await maybeDeferred(self._rules.replays.remember, self._fingerprint):
             raise ReplayDetected("the same handshake was accepted a moment ago")
 
-    def _log_in(self, portal: Portal, credentials: UsernamePassword, peer: Peer) -> Deferred[Any]:
+    def _log_in(self, portal: Portal, credentials: ClientLogin, peer: Peer) -> Deferred[Any]:
         """
         Log in at a portal. It is not cancelled: it goes on when nobody waits for it any more. Whom it has logged in by
         then is logged out at once.

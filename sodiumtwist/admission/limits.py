@@ -7,11 +7,9 @@ another that it no longer is, with the number.
 
 from __future__ import annotations
 
-import ipaddress
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from functools import lru_cache
 from typing import Generic, Protocol, TypeVar
 
 from twisted.internet.interfaces import IReactorTime, ITransport
@@ -20,6 +18,7 @@ from twisted.protocols.policies import ProtocolWrapper
 
 from ..core.errors import LocalProtocolError
 from .failed_logins import FailedLogins
+from .networks import counted_address, network
 
 #: A limit on connections is logged as no longer reached when this share of it is left. Not as soon as one leaves:
 #: where they come and go at the limit, that would be two lines for each.
@@ -125,30 +124,6 @@ class _ReportedLimit:
         return True
 
 
-def network(address: object) -> str | None:
-    """
-    Tell what counts as one address.
-
-    :param address: as ``getPeer()`` returns it.
-    :return: an IPv4 address, the first 64 bits of an IPv6 address, or ``None`` for UNIX sockets.
-    """
-    host = getattr(address, "host", None)
-    return None if host is None else _network(host)
-
-
-@lru_cache(maxsize=4096)
-def _network(host: str) -> str:
-    try:
-        parsed = ipaddress.ip_address(host.partition("%")[0])
-    except ValueError:
-        return ascii(host)
-    if parsed.version == 4:
-        return str(parsed)
-    if parsed.ipv4_mapped is not None:
-        return str(parsed.ipv4_mapped)
-    return str(ipaddress.ip_network((parsed, 64), strict=False))
-
-
 def speaks_for_others(transport: ITransport | None) -> bool:
     """Tell whether a transport is of a proxy, which says only with its first bytes whom it speaks for."""
     while isinstance(transport, ProtocolWrapper):
@@ -222,7 +197,7 @@ class Admission(Generic[Counted]):
         """
         if end not in self._addresses:
             return []
-        where = network(end.transport.getPeer())
+        where = network(counted_address(end.transport))
         if where == self._addresses[end]:
             return []
         self._uncount(end)

@@ -18,7 +18,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from sodiumtwist import AuthenticationFailed, AuthorizedKeys, AuthorizedKeysFile, Peer, RemoteProtocolError, SingleLogin
-from sodiumtwist.admission.checkers import LoginNotChecked, LoginRefused
+from sodiumtwist.admission.checkers import ClientLogin, LoginNotChecked, LoginRefused, any_of
 from sodiumtwist.admission.decision import TOO_MANY_FAILED, Decision, Stake, Verdict
 from sodiumtwist.admission.replays import IReplayMemory
 from sodiumtwist.core.errors import ReplayDetected
@@ -124,11 +124,17 @@ class CheckedTests(DecisionTestCase):
         self.assertFalse(decision.is_open)
 
     def test_credentials(self) -> None:
-        """The checker gets them as UTF-8."""
-        self.rules.checker = checker = LateChecker()
-        self.start()
-        (credentials,) = checker.asked
-        self.assertEqual((credentials.username, credentials.password), (LOGIN.encode(), PASSPHRASE.encode()))
+        """The checker gets them as UTF-8, with the address; also where a portal asks it, or it is one of several."""
+        checker = LateChecker()
+        several = any_of([SingleLogin("other", PASSPHRASE), checker])
+        for asking in (checker, several, Portal(Realm(), [several])):
+            checker.asked.clear()
+            self.rules.checker = asking
+            self.start()
+            (credentials,) = checker.asked
+            self.assertEqual((credentials.username, credentials.password), (LOGIN.encode(), PASSPHRASE.encode()))
+            assert isinstance(credentials, ClientLogin)
+            self.assertEqual(credentials.address, ADDRESS)
 
     def test_wrong_passphrase(self) -> None:
         """It counts as failed, and no replay memory is filled by it."""

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sized
 from dataclasses import fields
 from typing import cast
 
-from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.address import IPv4Address, UNIXAddress
 from twisted.internet.interfaces import IAddress, ITransport
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
@@ -19,7 +19,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from sodiumtwist import LocalProtocolError
 from sodiumtwist.admission import failed_logins
-from sodiumtwist.admission.limits import Admission, Limits, TurnedAway, network
+from sodiumtwist.admission.limits import Admission, Limits, TurnedAway
 
 from ..logs import logged
 
@@ -59,23 +59,6 @@ class LimitsTests(SynchronousTestCase):
                 error = self.assertRaises(LocalProtocolError, Limits, **{field.name: value})
                 self.assertIn(field.name, str(error))
         self.assertRaises(LocalProtocolError, Limits, failure_seconds=float("inf"))
-
-
-class NetworkTests(SynchronousTestCase):
-    def test_network(self) -> None:
-        """One IPv6 customer has 64 bits of addresses; what cannot be told apart is not counted."""
-        for address, expected in [
-            (at("192.0.2.1"), "192.0.2.1"),
-            (IPv6Address("TCP", "2001:db8::1", 1), "2001:db8::/64"),
-            (IPv6Address("TCP", "2001:db8::ffff:0:0:1", 1), "2001:db8::/64"),
-            (IPv6Address("TCP", "2001:db8:0:1::1", 1), "2001:db8:0:1::/64"),
-            (IPv6Address("TCP", "fe80::1%eth0", 1), "fe80::/64"),
-            (IPv6Address("TCP", "::ffff:192.0.2.1", 1), "192.0.2.1"),
-            (UNIXAddress("/x"), None),
-            (None, None),
-            (at("no address\n"), r"'no address\n'"),
-        ]:
-            self.assertEqual(network(address), expected)
 
 
 class AdmissionTestCase(SynchronousTestCase):
