@@ -38,7 +38,8 @@ FOLDERS = {
     "admission": """
         admission.files  admission.watched  admission.checkers  admission.authorized  admission.passwords
         admission.networks  admission.regulars  admission.fair_queue  admission.argon2  admission.replays
-        admission.replay_database  admission.failed_logins  admission.limits  admission.decision
+        admission.replay_database  admission.count_min_sketch  admission.failed_logins  admission.limits
+        admission.decision
         admission
     """,
     # The Twisted face of one connection.

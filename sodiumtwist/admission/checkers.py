@@ -4,10 +4,10 @@ Checkers of logins: one login, one of several checkers, and those of ``twisted.c
 
 from __future__ import annotations
 
+import hmac
 import os
 from collections.abc import Sequence
-from hashlib import blake2b
-from hmac import compare_digest
+from functools import partial
 from typing import Any
 
 from twisted.cred.checkers import ICredentialsChecker
@@ -64,15 +64,10 @@ class SingleLogin:
     def __init__(self, login: str, passphrase: str) -> None:
         pack_text("login", login)
         pack_text("passphrase", passphrase)
-        # Not the texts, which this object would keep for as long as it lives, but a digest of them: two pairs of texts
-        # never have the same one, and all have one size, so that comparing takes the same time for any.
-        self._key = os.urandom(32)
-        self._login = self._digest(login.encode(), b"")
-        self._expected = self._digest(login.encode(), passphrase.encode())
-
-    def _digest(self, login: bytes, passphrase: bytes) -> bytes:
-        # With the size of the login in front: else "ab" and "c" would be the same as "a" and "bc".
-        return blake2b(len(login).to_bytes(8, "big") + login + passphrase, key=self._key).digest()
+        # Not the texts, which this object would keep for as long as it lives, but digests of them: all have one size,
+        # so that comparing takes the same time for any.
+        self._digest = partial(hmac.digest, os.urandom(32), digest="sha256")
+        self._login, self._passphrase = self._digest(login.encode()), self._digest(passphrase.encode())
 
     # ICredentialsChecker lets this return the login at once. Only its annotation wants a Deferred.
     def requestAvatarId(self, credentials: UsernamePassword) -> bytes:  # type: ignore[override]
@@ -83,9 +78,11 @@ class SingleLogin:
         :raises twisted.cred.error.UnauthorizedLogin: when the login or the passphrase is wrong. The error's text does
             not say which.
         """
-        if compare_digest(self._digest(credentials.username, credentials.password), self._expected):
+        # Both, always.
+        ours = hmac.compare_digest(self._digest(credentials.username), self._login)
+        right = hmac.compare_digest(self._digest(credentials.password), self._passphrase)
+        if ours and right:
             return credentials.username
-        ours = compare_digest(self._digest(credentials.username, b""), self._login)
         raise (UnauthorizedLogin if ours else LoginUnknown)("login or passphrase is wrong")
 
 

@@ -28,6 +28,10 @@ from .replays import IReplayMemory
 TOO_MANY_FAILED = "too many logins failed, and none is checked for now"
 
 
+class KeyNotListed(LoginRefused):
+    """The key is none of those that get in, so its login's passphrase was not even tried."""
+
+
 class Rules(Protocol):
     """
     What a login is judged by.
@@ -62,6 +66,8 @@ class Verdict:
     :ivar unseen: whether its handshake was accepted before. It is then treated like one whose handshake does not
         open: it hears nothing.
     :ivar failed: whether that counts as a login that failed.
+    :ivar login_tried: whether that says anything about the login, whose passphrase was then wrong; a key that is not
+        listed says something about its address alone.
     :ivar failure: what went wrong with deciding, for the log; it tells nothing that could forge lines there.
     """
 
@@ -69,6 +75,7 @@ class Verdict:
     error: RemoteProtocolError | None = None
     unseen: bool = False
     failed: bool = False
+    login_tried: bool = True
     failure: Failure | None = None
 
 
@@ -144,7 +151,7 @@ class Decision:
             raise LoginNotChecked(TOO_MANY_FAILED)
         keys = rules.authorized_keys
         if keys is not None and not keys.allows(claim.public_key, claim.login):
-            raise LoginRefused(f"the key {claim.public_key.hex()} is not authorized, or not for this login")
+            raise KeyNotListed(f"the key {claim.public_key.hex()} is not authorized, or not for this login")
         if rules.checker is not None:
             credentials = ClientLogin(claim.login.encode(), claim.passphrase.encode())
             credentials.address = peer.address
@@ -219,7 +226,9 @@ class Decision:
         elif isinstance(error, LoginFailed):
             # What other checkers than ours say may hold anything.
             why = str(error) if isinstance(error, LoginRefused) else "login or passphrase is wrong"
-            return Verdict(error=AuthenticationFailed(why), failed=True)
+            return Verdict(
+                error=AuthenticationFailed(why), failed=True, login_tried=not isinstance(error, KeyNotListed)
+            )
         elif isinstance(error, TimeoutError):
             why = "the handshake could not be remembered in time"
         elif isinstance(error, OSError):

@@ -19,6 +19,7 @@ from twisted.protocols.policies import ProtocolWrapper
 from ..core.errors import LocalProtocolError
 from .failed_logins import FailedLogins
 from .networks import counted_address, network
+from .regulars import Regulars
 
 #: A limit on connections is logged as no longer reached when this share of it is left. Not as soon as one leaves:
 #: where they come and go at the limit, that would be two lines for each.
@@ -37,7 +38,8 @@ class Limits:
     :ivar failures_per_address: how many logins from one address may fail in ``failure_seconds``. Then all from there
         are refused without a check until that time is over.
     :ivar failures_per_login: how many tries of one login may fail in ``failure_seconds``, whatever addresses they
-        come from. Then this login is refused without a check until that time is over.
+        come from. Then this login is refused without a check until that time is over, except from addresses from where
+        it came in before.
     :ivar failure_seconds: the time for both counts. It begins with the first failure.
     :raises LocalProtocolError: for a number below 1, or a time that is not over 0.
     """
@@ -157,6 +159,7 @@ class Admission(Generic[Counted]):
         seconds = limits.failure_seconds
         self._by_address = FailedLogins("from", limits.failures_per_address, seconds, clock)
         self._by_login = FailedLogins("as", limits.failures_per_login, seconds, clock)
+        self._regulars = Regulars()
         self.blocked_addresses = self._by_address.blocked
         self.blocked_logins = self._by_login.blocked
 
@@ -232,6 +235,10 @@ class Admission(Generic[Counted]):
         """It is authenticated."""
         self._strangers.pop(end, None)
         self._deciding.discard(end)
+        where, shown = self._addresses.get(end), ascii(end.login)
+        # Looked up here, since most are known: this is done for each login.
+        if where is not None and where not in self._regulars.addresses.get(shown, ()):
+            self._regulars.came_in(shown, where)
         self._ease()
 
     def release_place(self, end: Counted) -> None:
@@ -265,21 +272,20 @@ class Admission(Generic[Counted]):
         :param address: the client's, as ``getPeer()`` returns it.
         :param login: that it gives.
         """
-        where = network(address)
-        if where is not None and where in self._by_address.blocked:
-            self._by_address.refuse(where)
+        where, shown = network(address), ascii(login)
+        if where is not None and self._by_address.refuses(where):
             return False
-        if self._by_login.blocked and (shown := ascii(login)) in self._by_login.blocked:
-            self._by_login.refuse(shown)
-            return False
-        return True
+        # Strangers could otherwise keep a login from those whose it is, as long as they like. Whoever tries it from
+        # where it came in before has the limit for that address.
+        return self._regulars.knows(shown, where) or not self._by_login.refuses(shown)
 
     def failed(self, address: object, login: str | None) -> list[Counted]:
         """
         A login was wrong, or its client did not wait to hear.
 
         :param address: the client's, as ``getPeer()`` returns it.
-        :param login: ``None`` where a key was claimed in vain: that says nothing about a login.
+        :param login: ``None`` where a key was not listed, or claimed in vain: that says nothing about a login, and
+            nobody who can't even try a passphrase may have it blocked.
         :return: the ends whose login is being decided on, and is no longer to be: what is under way must not be that
             many more tries.
         """
@@ -295,8 +301,11 @@ class Admission(Generic[Counted]):
             end
             for end in self._deciding
             if (blocked_address and self._addresses.get(end) == where)
-            or (blocked_login and end.login is not None and ascii(end.login) == shown)
+            or (blocked_login and end.login is not None and ascii(end.login) == shown and not self._is_regular(end))
         ]
+
+    def _is_regular(self, end: Counted) -> bool:
+        return self._regulars.knows(ascii(end.login), self._addresses.get(end))
 
     def start(self) -> None:
         """Something is listened on."""

@@ -17,11 +17,12 @@ ADDRESSES_OF_A_LOGIN = 8
 class Regulars:
     """
     Remembers which logins came in from which addresses. Only who gets in is remembered, so strangers can't fill it.
+
+    :ivar addresses: from where each login came in. The oldest stand first, in both.
     """
 
     def __init__(self) -> None:
-        # The oldest first, in both.
-        self._logins: dict[Hashable, dict[str, None]] = {}
+        self.addresses: dict[Hashable, dict[str, None]] = {}
 
     def came_in(self, login: Hashable, where: str) -> None:
         """
@@ -30,14 +31,14 @@ class Regulars:
         :param login: the login, always in the same form.
         :param where: from there, as :func:`~sodiumtwist.admission.networks.network` tells it.
         """
-        addresses = self._logins.pop(login, {})
-        addresses.pop(where, None)
-        addresses[where] = None
-        if len(addresses) > ADDRESSES_OF_A_LOGIN:
-            del addresses[next(iter(addresses))]
-        self._logins[login] = addresses
-        if len(self._logins) > REGULARS_TABLE_SIZE:
-            del self._logins[next(iter(self._logins))]
+        known = self.addresses.pop(login, {})
+        known.pop(where, None)
+        known[where] = None
+        if len(known) > ADDRESSES_OF_A_LOGIN:
+            del known[next(iter(known))]
+        self.addresses[login] = known
+        if len(self.addresses) > REGULARS_TABLE_SIZE:
+            del self.addresses[next(iter(self.addresses))]
 
     def knows(self, login: Hashable, where: str | None) -> bool:
         """
@@ -45,4 +46,4 @@ class Regulars:
 
         :param where: ``None`` where there is no address; nothing is known of such places.
         """
-        return where is not None and where in self._logins.get(login, ())
+        return where is not None and where in self.addresses.get(login, ())

@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 
 from ..admission.decision import Decision, Stake, Verdict
 from ..admission.limits import TurnedAway, speaks_for_others
+from ..admission.networks import counted_address
 from ..core.connection import ServerConnection
 from ..core.errors import AuthenticationFailed, DecryptionFailed, RemoteProtocolError
 from ..core.events import AuthenticationRequested, Event, KeyProven
@@ -86,7 +87,7 @@ class SodiumServerProtocol(SodiumProtocol):
         address, admission = self.transport.getPeer(), self.factory.admission
         self.login = claim.login
         blocking = admission.blocked_addresses or admission.blocked_logins
-        may_try = not blocking or admission.may_try(address, claim.login)
+        may_try = not blocking or admission.may_try(counted_address(self.transport), claim.login)
         self._decision = Decision(self.factory, claim, address)
         self._await(self._decision.decide(claim, may_try))
 
@@ -120,7 +121,7 @@ class SodiumServerProtocol(SodiumProtocol):
             where = self._describe_peer()
             self._log.failure("the login of {peer} could not be checked", verdict.failure, peer=where)
         if verdict.failed:
-            self._count_failure(self.login)
+            self._count_failure(self.login if verdict.login_tried else None)
         if verdict.unseen:
             self._connection.ignore()
             self._wait_for_more()
@@ -170,9 +171,9 @@ class SodiumServerProtocol(SodiumProtocol):
         """
         A login has failed. Others of it or from here, which are being checked, must not be that many more tries.
 
-        :param login: ``None`` where a key was claimed in vain.
+        :param login: ``None`` where a key was not listed, or claimed in vain.
         """
-        for end in self.factory.admission.failed(self.transport.getPeer(), login):
+        for end in self.factory.admission.failed(counted_address(self.transport), login):
             end.stop_checking()
 
     def stop_checking(self) -> None:

@@ -329,6 +329,36 @@ class FailureTests(AdmissionTestCase):
         self.assertFalse(self.admission.may_try(at("192.0.2.9"), "ann"))
         self.assertEqual(len(self.admission._by_login._tallies), 10)
 
+    def test_where_it_came_in_before(self) -> None:
+        """Strangers can't lock out a login from there; whoever fails there is stopped by the address' limit."""
+        self.start(Limits(failures_per_address=3, failures_per_login=2))
+        known = FakeEnd(at("192.0.2.1"))
+        known.login = "ann"
+        self.admission.arrived(known)
+        self.admission.hold_place(known)
+        self.admission.admitted(known)
+        ends = []
+        for host in ("192.0.2.1", "192.0.2.2"):
+            end = self.arrive(host)
+            end.login = "ann"
+            self.admission.hold_place(end)
+            ends.append(end)
+        for number in range(2):
+            self.assertTrue(self.try_in_vain(f"198.51.100.{number}", "ann"))
+        self.assertEqual([end.given_up for end in ends], [0, 1])
+        self.assertFalse(self.admission.may_try(at("192.0.2.2"), "ann"))
+        self.assertEqual([self.try_in_vain("192.0.2.1", "ann") for _ in range(4)], [True, True, True, False])
+
+    def test_no_place_is_known_without_address(self) -> None:
+        """There no limit of the address would stop guessing."""
+        self.start(Limits(failures_per_login=1))
+        known = FakeEnd(UNIXAddress(None))
+        known.login = "ann"
+        self.admission.arrived(known)
+        self.admission.admitted(known)
+        self.failed(at("192.0.2.1"), "ann")
+        self.assertFalse(self.admission.may_try(UNIXAddress(None), "ann"))
+
     def test_what_is_under_way(self) -> None:
         """When too many failed, what is being checked from there, or for that login, is checked no longer."""
         self.start(Limits(failures_per_address=2, failures_per_login=3))
@@ -410,15 +440,17 @@ class FailureTests(AdmissionTestCase):
         self.assertEqual(self.admission.failed(at("192.0.2.1"), "a"), [end])
 
     def test_bounded(self) -> None:
-        """The oldest are forgotten when there are too many."""
+        """Of many that are blocked all are, though few have a timer and a line each."""
         self.patch(failed_logins, "FAILURE_TABLE_SIZE", 10)
         self.start(Limits(failures_per_address=1, failures_per_login=1))
         for number in range(25):
             self.try_in_vain(f"192.0.2.{number}", f"{number}")
         self.assertEqual(len(self.admission._by_address.blocked), 10)
         self.assertEqual(len(self.admission._by_login.blocked), 10)
-        self.assertTrue(self.admission.may_try(at("192.0.2.14"), "14"))
-        self.assertFalse(self.admission.may_try(at("192.0.2.15"), "x"))
+        for number in range(25):
+            self.assertFalse(self.admission.may_try(at(f"192.0.2.{number}"), "x"))
+            self.assertFalse(self.admission.may_try(at("192.0.2.99"), f"{number}"))
+        self.assertTrue(self.admission.may_try(at("192.0.2.99"), "x"))
         self.assertEqual(len(self.clock.getDelayedCalls()), 20)
         self.admission.stop()
         self.assertEqual(self.clock.getDelayedCalls(), [])
