@@ -99,6 +99,8 @@ class Argon2File:
 
     #: How many gave way since nobody waited.
     _gave_way = 0
+    #: How many places are free and not given on yet.
+    _freed = 0
 
     def __init__(
         self,
@@ -164,12 +166,19 @@ class Argon2File:
 
     def _next(self) -> None:
         """Somebody's place is free."""
-        place = self._queue.give_place()
-        if self._gave_way and not self._queue:
-            self._log.info("no more logins wait to be verified than may; {count} gave way", count=self._gave_way)
-            self._gave_way = 0
-        if place is not None:
-            place.callback(None)
+        self._freed += 1
+        # Whoever gets a place may give it back at once, when its verification can't begin. Done within this call, each
+        # that waits would be some calls deeper.
+        if self._freed > 1:
+            return
+        while self._freed:
+            place = self._queue.give_place()
+            if self._gave_way and not self._queue:
+                self._log.info("no more logins wait to be verified than may; {count} gave way", count=self._gave_way)
+                self._gave_way = 0
+            if place is not None:
+                place.callback(None)
+            self._freed -= 1
 
     def _in_thread(self, string: str, passphrase: bytes) -> Deferred[bool]:
         # Not at import time: that would install a reactor, and the program may want another one.

@@ -86,17 +86,18 @@ class Decision:
     :param rules: by these.
     :param claim: what the client says.
     :param address: where it says it from.
+    :ivar fingerprint: of its handshake.
     :ivar stake: what the client has at stake if it leaves now.
     :ivar logout: what a portal wants to be called when the connection is over.
     """
 
-    __slots__ = ("_fingerprint", "_peer", "_rules", "_waiting", "logout", "stake")
+    __slots__ = ("_peer", "_rules", "_waiting", "fingerprint", "logout", "stake")
 
     _log = Logger()
 
     def __init__(self, rules: Rules, claim: AuthenticationRequested, address: IAddress) -> None:
         self._rules = rules
-        self._fingerprint = claim.fingerprint
+        self.fingerprint = claim.fingerprint
         self._peer = Peer(claim.login, claim.public_key, address)
         self._waiting: Deferred[Verdict] | None = None
         self.logout: Callable[[], object] | None = None
@@ -171,7 +172,7 @@ class Decision:
         return Verdict(peer)
 
     async def _remember(self) -> None:
-        if not await maybeDeferred(self._rules.replays.remember, self._fingerprint):
+        if not await maybeDeferred(self._rules.replays.remember, self.fingerprint):
             raise ReplayDetected("the same handshake was accepted a moment ago")
 
     def _log_in(self, portal: Portal, credentials: ClientLogin, peer: Peer) -> Deferred[Any]:

@@ -2,24 +2,26 @@
 Who is next, where many wait for what few can have at once.
 
 Whoever has had least lately comes first (least attained service), so nobody's crowd keeps out others: it only has its
-turns among itself. What was had is counted by address first and by login second. A login is easily made up, and a
-known one easily given by others; an address is what a stranger has few of.
+turns among itself. What was had is counted by address first. Among those that have had the same, as all that come for
+the first time, the larger network decides, and then the login. A login is easily made up, and a known one easily given
+by others; an address is what a stranger has few of.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from math import inf, log2
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
+from .networks import wider_network
 from .regulars import Regulars
 
 #: In so many seconds half of what somebody had is forgotten.
 HALF_LIFE = 60.0
 
-#: How many addresses, and how many logins, are remembered with what they had. Then those are forgotten that had
+#: How many addresses, networks and logins, each, are remembered with what they had. Then those are forgotten that had
 #: nothing for the longest time.
 USAGE_TABLE_SIZE = 10_000
 
@@ -44,14 +46,15 @@ class _Usage:
         """Whoever's is lower has had less."""
         return self._levels.get(key, -inf)
 
-    def turns(self, key: Hashable) -> float:
-        """How many turns it has had lately."""
-        level = self._levels.get(key)
-        return 0.0 if level is None else 2.0 ** (level - self._clock() / HALF_LIFE)
+    def turns(self, keys: Iterable[Hashable]) -> list[float]:
+        """How many turns each has had lately."""
+        now, levels = self._clock() / HALF_LIFE, self._levels
+        return [2.0 ** (levels[key] - now) if key in levels else 0.0 for key in keys]
 
     def charge(self, key: Hashable) -> None:
         """It has a turn."""
-        level = log2(self.turns(key) + 1) + self._clock() / HALF_LIFE
+        (turns,) = self.turns([key])
+        level = log2(turns + 1) + self._clock() / HALF_LIFE
         self._levels.pop(key, None)
         self._levels[key] = level
         if len(self._levels) > USAGE_TABLE_SIZE:
@@ -81,8 +84,32 @@ class Asker:
         return (self.login,) if self.regular else self.where
 
 
-# What waits of one origin, by login.
-_Logins = dict[Hashable, deque[tuple[Item, Asker]]]
+class _Line(Generic[Item]):
+    """
+    Those that wait and whose turns are counted together.
+
+    :ivar origin: by what they are counted.
+    :ivar regular: whether that is one login.
+    :ivar network: the larger one, where they come from one address.
+    :ivar count: how many they are.
+    :ivar logins: they, by login, those that came first in front.
+    """
+
+    __slots__ = ("count", "logins", "network", "origin", "regular")
+
+    def __init__(self, asker: Asker) -> None:
+        self.origin, self.regular, self.network = asker.origin, asker.regular, _network_of(asker)
+        self.count = 0
+        self.logins: dict[Hashable, deque[tuple[Item, Asker]]] = {}
+
+
+def _network_of(asker: Asker) -> str | None:
+    return None if asker.where is None else wider_network(asker.where)
+
+
+def _greatest_of(lines: list[_Line[Item]], values: list[Any]) -> list[_Line[Item]]:
+    greatest = max(values)
+    return [line for line, value in zip(lines, values, strict=True) if value == greatest]
 
 
 class FairQueue(Generic[Item]):
@@ -98,10 +125,10 @@ class FairQueue(Generic[Item]):
     def __init__(self, places: int, size: int, clock: Callable[[], float]) -> None:
         self.free = places
         self._size = size
-        self._by_origin, self._by_login = _Usage(clock), _Usage(clock)
+        self._by_origin, self._by_network, self._by_login = _Usage(clock), _Usage(clock), _Usage(clock)
         self._regulars = Regulars()
-        # By origin, then by login, then as they came. What is empty is taken out, so those that came first stand first.
-        self._waiting: dict[Hashable, _Logins[Item]] = {}
+        # By origin. One for which nobody waits is taken out, so those that came first stand in front.
+        self._waiting: dict[Hashable, _Line[Item]] = {}
         self._count = 0
 
     def __len__(self) -> int:
@@ -142,31 +169,36 @@ class FairQueue(Generic[Item]):
         :return: whoever gives way, where too many wait, with what stands for it: who has had and waits for most. It
             may be the one that came now.
         """
-        self._waiting.setdefault(asker.origin, {}).setdefault(asker.login, deque()).append((item, asker))
+        line = self._waiting.get(asker.origin)
+        if line is None:
+            line = self._waiting[asker.origin] = _Line(asker)
+        line.logins.setdefault(asker.login, deque()).append((item, asker))
+        line.count += 1
         self._count += 1
         if self._count <= self._size:
             return None
-        # Of several that have the same, the one that came last gives way.
-        origin, logins = max(reversed(self._waiting.items()), key=self._load)
-        login = max(reversed(logins), key=lambda one: self._by_login.turns(one) + len(logins[one]))
-        return self._take_out(origin, login, -1)
+        line = self._greatest()
+        had = dict(zip(line.logins, self._by_login.turns(line.logins), strict=True))
+        return self._take_out(line, max(reversed(line.logins), key=lambda one: had[one] + len(line.logins[one])), -1)
 
-    def _load(self, waiting: tuple[Hashable, _Logins[Item]]) -> tuple[bool, float, float]:
-        """The greater, the sooner it gives way."""
-        origin, logins = waiting
-        load = self._by_origin.turns(origin) + sum(map(len, logins.values()))
-        return not self._has_credit(origin, logins), load, max(map(self._by_login.level, logins))
+    def _greatest(self) -> _Line[Item]:
+        """Find whose share is the greatest. Of several that have the same, it is the one that came last."""
+        lines = list(reversed(self._waiting.values()))
+        turns = self._by_origin.turns(line.origin for line in lines)
+        shares = [
+            (not (line.regular and had < REGULAR_CREDIT), had + line.count)
+            for line, had in zip(lines, turns, strict=True)
+        ]
+        lines = _greatest_of(lines, shares)
+        lines = _greatest_of(lines, [self._by_network.level(line.network) for line in lines])
+        return max(lines, key=lambda line: max(map(self._by_login.level, line.logins)))
 
-    def _rank(self, waiting: tuple[Hashable, _Logins[Item]]) -> tuple[bool, float, float]:
+    def _rank(self, line: _Line[Item]) -> tuple[bool, float, float, float]:
         """The lower, the sooner it has its turn."""
-        origin, logins = waiting
-        level = self._by_origin.level(origin)
-        return not self._has_credit(origin, logins), level, min(map(self._by_login.level, logins))
-
-    def _has_credit(self, origin: Hashable, logins: _Logins[Item]) -> bool:
-        # All that wait there are the same one's, where it is a regular's.
-        _, asker = next(iter(logins.values()))[0]
-        return asker.regular and self._by_origin.turns(origin) < REGULAR_CREDIT
+        (turns,) = self._by_origin.turns([line.origin])
+        has_credit = line.regular and turns < REGULAR_CREDIT
+        by_login = min(map(self._by_login.level, line.logins))
+        return not has_credit, self._by_origin.level(line.origin), self._by_network.level(line.network), by_login
 
     def give_place(self) -> Item | None:
         """
@@ -177,28 +209,30 @@ class FairQueue(Generic[Item]):
         if not self._waiting:
             self.free += 1
             return None
-        origin, logins = min(self._waiting.items(), key=self._rank)
-        item, asker = self._take_out(origin, min(logins, key=self._by_login.level), 0)
+        line = min(self._waiting.values(), key=self._rank)
+        item, asker = self._take_out(line, min(line.logins, key=self._by_login.level), 0)
         self._charge(asker)
         return item
 
     def leave(self, asker: Asker, item: Item) -> None:
         """It waits no longer."""
-        turns = self._waiting[asker.origin][asker.login]
-        self._take_out(asker.origin, asker.login, next(at for at, (other, _) in enumerate(turns) if other is item))
+        line = self._waiting[asker.origin]
+        waiting = line.logins[asker.login]
+        self._take_out(line, asker.login, next(at for at, (other, _) in enumerate(waiting) if other is item))
 
-    def _take_out(self, origin: Hashable, login: Hashable, at: int) -> tuple[Item, Asker]:
-        logins = self._waiting[origin]
-        turns = logins[login]
-        taken = turns[at]
-        del turns[at]
-        if not turns:
-            del logins[login]
-        if not logins:
-            del self._waiting[origin]
+    def _take_out(self, line: _Line[Item], login: Hashable, at: int) -> tuple[Item, Asker]:
+        waiting = line.logins[login]
+        taken = waiting[at]
+        del waiting[at]
+        line.count -= 1
         self._count -= 1
+        if not waiting:
+            del line.logins[login]
+        if not line.count:
+            del self._waiting[line.origin]
         return taken
 
     def _charge(self, asker: Asker) -> None:
         self._by_origin.charge(asker.origin)
+        self._by_network.charge(_network_of(asker))
         self._by_login.charge(asker.login)

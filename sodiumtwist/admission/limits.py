@@ -17,7 +17,7 @@ from twisted.logger import Logger
 from twisted.protocols.policies import ProtocolWrapper
 
 from ..core.errors import LocalProtocolError
-from .failed_logins import FailedLogins
+from .failed_logins import FAILURE_TABLE_SIZE, FailedLogins
 from .networks import counted_address, network
 from .regulars import Regulars
 
@@ -160,6 +160,8 @@ class Admission(Generic[Counted]):
         self._by_address = FailedLogins("from", limits.failures_per_address, seconds, clock)
         self._by_login = FailedLogins("as", limits.failures_per_login, seconds, clock)
         self._regulars = Regulars()
+        # Of the handshakes that failed lately, the oldest first.
+        self._fingerprints: dict[bytes, None] = {}
         self.blocked_addresses = self._by_address.blocked
         self.blocked_logins = self._by_login.blocked
 
@@ -279,20 +281,22 @@ class Admission(Generic[Counted]):
         # where it came in before has the limit for that address.
         return self._regulars.knows(shown, where) or not self._by_login.refuses(shown)
 
-    def failed(self, address: object, login: str | None) -> list[Counted]:
+    def failed(self, address: object, login: str | None, fingerprint: bytes | None = None) -> list[Counted]:
         """
         A login was wrong, or its client did not wait to hear.
 
         :param address: the client's, as ``getPeer()`` returns it.
         :param login: ``None`` where a key was not listed, or claimed in vain: that says nothing about a login, and
             nobody who can't even try a passphrase may have it blocked.
+        :param fingerprint: of the handshake. A handshake that comes again tries nothing new, so it counts for its
+            address alone: whoever recorded a wrong login could otherwise have that login blocked.
         :return: the ends whose login is being decided on, and is no longer to be: what is under way must not be that
             many more tries.
         """
         if self._stopped:
             return []
         where = network(address)
-        shown = None if login is None else ascii(login)
+        shown = None if login is None or self._failed_before(fingerprint) else ascii(login)
         blocked_address = where is not None and self._by_address.failed(where)
         blocked_login = shown is not None and self._by_login.failed(shown)
         if not blocked_address and not blocked_login:
@@ -303,6 +307,14 @@ class Admission(Generic[Counted]):
             if (blocked_address and self._addresses.get(end) == where)
             or (blocked_login and end.login is not None and ascii(end.login) == shown and not self._is_regular(end))
         ]
+
+    def _failed_before(self, fingerprint: bytes | None) -> bool:
+        if fingerprint is None or fingerprint in self._fingerprints:
+            return fingerprint is not None
+        self._fingerprints[fingerprint] = None
+        if len(self._fingerprints) > FAILURE_TABLE_SIZE:
+            del self._fingerprints[next(iter(self._fingerprints))]
+        return False
 
     def _is_regular(self, end: Counted) -> bool:
         return self._regulars.knows(ascii(end.login), self._addresses.get(end))

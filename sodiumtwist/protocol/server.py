@@ -173,7 +173,9 @@ class SodiumServerProtocol(SodiumProtocol):
 
         :param login: ``None`` where a key was not listed, or claimed in vain.
         """
-        for end in self.factory.admission.failed(counted_address(self.transport), login):
+        assert self._decision is not None
+        where, fingerprint = counted_address(self.transport), self._decision.fingerprint
+        for end in self.factory.admission.failed(where, login, fingerprint):
             end.stop_checking()
 
     def stop_checking(self) -> None:

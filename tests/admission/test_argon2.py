@@ -218,6 +218,16 @@ class CheckerTests(SynchronousTestCase):
         self.threads.do()
         self.assertEqual(self.successResultOf(asked), b"ann")
 
+    def test_all_that_wait_fail(self) -> None:
+        """One after the other, not each within the one before."""
+        checker = self.make(concurrency=1)
+        asked = [self.ask(checker) for _ in range(1 + QUEUE)]
+        with MonkeyPatcher((checker._file, "current", lambda: 1 / 0)):
+            self.threads.do()
+        for failed in asked[1:]:
+            self.failureResultOf(failed, ZeroDivisionError)
+        self.assertEqual((checker._queue.free, len(checker._queue), self.threads.work), (1, 0, []))
+
     def test_no_utf8(self) -> None:
         """Bytes that are no UTF-8 are no login, also not the one that shows where something could not be read."""
         self.file = PasswordFile(self, f"\ufffd:{cheap('right')}\n")
@@ -329,7 +339,7 @@ class CrowdTests(SynchronousTestCase):
         self.clock = Clock()
         self.threads = SlowThreads(self.clock)
         self.patch(argon2, "verify_passphrase", lambda string, passphrase: passphrase == b"right")
-        self.file = PasswordFile(self, "".join(f"{login}:{cheap('x')}\n" for login in ("ann", "mallory")))
+        self.file = PasswordFile(self, "".join(f"{login}:{cheap('x')}\n" for login in ("ann", "bob", "mallory")))
         self.checker = Argon2File(self.file.path, CONCURRENCY, QUEUE, self.threads, self.clock.seconds)
         # As in a server with several checkers: what asks them may not lose where a login comes from.
         self.checkers = any_of([SingleLogin("root", "x"), self.checker])
@@ -394,9 +404,18 @@ class CrowdTests(SynchronousTestCase):
         self.assert_served("ann", "198.51.100.1")
 
     def test_new_addresses_for_ever(self) -> None:
-        """Nor do thousands, each of which asks once, where she came in before."""
+        """Nor do thousands, each of which asks once, as long as they are of few networks, or she came in before."""
         self.assert_served("ann", "198.51.100.1", tries=1)
-        addresses = (f"192.0.{number // 256}.{number % 256}" for number in itertools.count())
+        new = itertools.count()
+        self.flood(f"192.0.{number % 16}.{number // 16}" for number in new)
+        self.assert_served("ann", "198.51.100.1")
+        self.assert_served("bob", "203.0.113.1", tries=1)
+        # The same, but each of a network of its own.
+        self.flood(f"10.{number // 256 % 256}.{number % 256}.1" for number in new)
+        self.assert_served("ann", "198.51.100.1")
+
+    def flood(self, addresses: Iterator[str]) -> None:
+        """Fifty a second ask, and go on to."""
 
         def flood() -> None:
             for where in itertools.islice(addresses, 5):
@@ -405,10 +424,9 @@ class CrowdTests(SynchronousTestCase):
         flooding = LoopingCall(flood)
         flooding.clock = self.clock
         flooding.start(0.1)
-        self.advance(6)
-        self.assertGreater(len(self.checker._queue), QUEUE - 10)
-        self.assert_served("ann", "198.51.100.1")
-        flooding.stop()
+        self.addCleanup(flooding.stop)
+        self.advance(5)
+        self.assertGreater(len(self.checker._queue), QUEUE - 20)
 
 
 class StrcredTests(SynchronousTestCase):

@@ -79,6 +79,17 @@ class TurnTests(FairQueueTestCase):
             self.come(who)
         self.assertEqual(self.served(), ["mallory@a", "ann@a", "bob@a", "mallory@a", "mallory@a"])
 
+    def test_new_addresses_of_one_network(self) -> None:
+        """Where the addresses have had the same, their larger networks decide, before the logins."""
+        self.serve("x1@192.0.2.1")
+        self.serve("x2@2001:db8:0:1::/64")
+        self.serve("ann@a")
+        for who in ["x3@192.0.2.2", "x4@2001:db8:0:2::/64", "ann@192.0.3.2", "bob@2001:db8:1:1::/64"]:
+            self.come(who)
+        self.assertEqual(
+            self.served(), ["bob@2001:db8:1:1::/64", "ann@192.0.3.2", "x3@192.0.2.2", "x4@2001:db8:0:2::/64"]
+        )
+
     def test_login_from_new_addresses(self) -> None:
         """Where the addresses have had the same, the login decides."""
         self.serve("mallory@a")
@@ -133,7 +144,7 @@ class TurnTests(FairQueueTestCase):
             self.serve(f"x{number}@{number}")
         self.serve("mallory@a")
         self.serve("x9@9")
-        for usage in (self.queue._by_origin, self.queue._by_login):
+        for usage in (self.queue._by_origin, self.queue._by_network, self.queue._by_login):
             self.assertEqual(len(usage._levels), 5)
         self.come("mallory@a")
         self.come("x0@0")
@@ -179,6 +190,13 @@ class GivingWayTests(FairQueueTestCase):
         self.come("mallory@b")
         self.come("x@c")
         self.assertEqual(self.come("ann@d"), "mallory@b")
+
+    def test_new_addresses_of_one_network(self) -> None:
+        self.start(size=2)
+        self.serve("x1@192.0.2.1")
+        self.come("x2@192.0.2.2")
+        self.come("y@b")
+        self.assertEqual(self.come("ann@c"), "x2@192.0.2.2")
 
     def test_equals(self) -> None:
         """Who came before stays."""

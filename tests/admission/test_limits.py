@@ -18,7 +18,7 @@ from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.trial.unittest import SynchronousTestCase
 
 from sodiumtwist import LocalProtocolError
-from sodiumtwist.admission import failed_logins
+from sodiumtwist.admission import failed_logins, limits as limits_module
 from sodiumtwist.admission.limits import Admission, Limits, TurnedAway
 
 from ..logs import logged
@@ -348,6 +348,15 @@ class FailureTests(AdmissionTestCase):
         self.assertEqual([end.given_up for end in ends], [0, 1])
         self.assertFalse(self.admission.may_try(at("192.0.2.2"), "ann"))
         self.assertEqual([self.try_in_vain("192.0.2.1", "ann") for _ in range(4)], [True, True, True, False])
+
+    def test_handshakes_that_failed_are_bounded(self) -> None:
+        """The oldest are forgotten."""
+        self.patch(limits_module, "FAILURE_TABLE_SIZE", 3)
+        self.start(Limits(failures_per_login=2))
+        for number in (0, 1, 2, 3, 0, 3):
+            self.admission.failed(at("192.0.2.1"), f"{number}", bytes([number]))
+        self.assertEqual(len(self.admission._fingerprints), 3)
+        self.assertEqual(list(self.admission.blocked_logins), ["'0'"])
 
     def test_no_place_is_known_without_address(self) -> None:
         """There no limit of the address would stop guessing."""

@@ -177,6 +177,23 @@ class LoginLimitTests(ObservedTestCase):
         self.fail_from("198.51.100.9", factory)
         self.assertIn("none is checked for now", self.refusals()[-1])
 
+    def test_recorded_failure(self) -> None:
+        """Who sends one again tries nothing new: that counts for the address, and can't have the login blocked."""
+        limits = Limits(failures_per_address=3, failures_per_login=2)
+        slow = AnyChecker(lambda credentials: Deferred())
+        for checker in (SingleLogin(LOGIN, PASSPHRASE), slow):
+            factory = make_server_factory(self.clock, RecordingServer, checker=checker, limits=limits)
+            recorded = ClientHandshake(CLIENT_PAIR, SERVER_PAIR.public, LOGIN, "wrong").client_auth
+            for number in range(5):
+                end, transport = self.connect(factory, f"198.51.100.{number // 3}")
+                end.dataReceived(recorded)
+                self.assertFalse(end.is_authenticated)
+                transport.lose(transport.farewell)
+            self.assertEqual(list(factory.admission.blocked_logins), [])
+            self.assertEqual(list(factory.admission.blocked_addresses), ["198.51.100.0"])
+            self.fail_from("198.51.100.2", factory)
+            self.assertEqual(list(factory.admission.blocked_logins), [ascii(LOGIN)])
+
     def fail_from(self, host: str, factory: SodiumServerFactory, pair: KeyPair | None = None) -> None:
         """A stranger gives the login, with a key of its own or one that is listed, and a wrong passphrase."""
         end, transport = self.connect(factory, host)

@@ -14,7 +14,7 @@ from twisted.protocols.haproxy._wrapper import HAProxyProtocolWrapper
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.trial.unittest import SynchronousTestCase
 
-from sodiumtwist.admission.networks import counted_address, network
+from sodiumtwist.admission.networks import counted_address, network, wider_network
 
 PROXY = IPv4Address("TCP", "192.0.2.99", 1)
 
@@ -58,6 +58,15 @@ class NetworkTests(SynchronousTestCase):
         """Where the IPv4 address stands is theirs to know, but two have two addresses."""
         for host in ("64:ff9b:1::c000:201", "64:ff9b:1::c000:202", "64:ff9b:1:c000:2:100::", "64:ff9b:1:c000:2:200::"):
             self.assertEqual(network(v6(host)), host)
+
+    def test_wider(self) -> None:
+        for where, expected in [
+            ("192.0.2.1", "192.0.2.0/24"),
+            ("2001:db8:1:2::/64", "2001:db8:1::/48"),
+            ("64:ff9b:1::c000:201", "64:ff9b:1::/48"),
+            (r"'no address\n'", r"'no address\n'"),
+        ]:
+            self.assertEqual(wider_network(where), expected)
 
 
 class CountedAddressTests(SynchronousTestCase):
