@@ -157,7 +157,7 @@ class Argon2File:
                     "{count} logins wait to be verified, and that is the limit; of more, those give way that have had "
                     "most, the first from {where} as {login}",
                     count=len(self._queue),
-                    where=whose.where,
+                    where=whose.where or "no address",
                     login=ascii(whose.login),
                 )
             self._gave_way += 1
