@@ -8,8 +8,10 @@ another that it no longer is, with the number.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from operator import itemgetter
 from typing import Generic, Protocol, TypeVar
 
 from twisted.internet.interfaces import IReactorTime, ITransport
@@ -33,7 +35,7 @@ class Limits:
 
     :ivar connections: at once.
     :ivar unauthenticated: of these, not authenticated yet; one more takes the place of the oldest
-        whose handshake has not come.
+        whose handshake has not come, or else of one from the address that has most.
     :ivar per_address: from one IPv4 address, or one IPv6 network of 64 bits.
     :ivar failures_per_address: how many logins from one address may fail in ``failure_seconds``. Then all from there
         are refused without a check until that time is over.
@@ -151,7 +153,7 @@ class Admission(Generic[Counted]):
         self._stopped = False
         self._addresses: dict[Counted, str | None] = {}
         self._strangers: dict[Counted, None] = {}
-        self._deciding: set[Counted] = set()
+        self._deciding: dict[Counted, None] = {}
         self._counts: dict[str, int] = {}
         self._connections = _ReportedLimit("connections", limits.connections)
         self._unauthenticated = _ReportedLimit("unauthenticated connections", limits.unauthenticated)
@@ -172,7 +174,8 @@ class Admission(Generic[Counted]):
         A connection is made.
 
         :param end: ours.
-        :return: who has to go for it, if somebody has: a stranger that came before, or itself.
+        :return: who has to go for it, if somebody has: a stranger that came before, one of an address that has most
+            places, or itself.
         """
         turned_away = []
         refusal = None
@@ -181,17 +184,32 @@ class Admission(Generic[Counted]):
         elif len(self._strangers) + len(self._deciding) >= self._limits.unauthenticated:
             refusal = self._unauthenticated.reached()
         if refusal is not None:
-            oldest = next(iter(self._strangers), None)
-            if oldest is None:
+            first = next(iter(self._strangers), None) or self._first_of_most(end)
+            if first is None:
                 return [TurnedAway(end, refusal)]
-            self._left(oldest)
-            turned_away.append(TurnedAway(oldest, refusal))
+            self._left(first)
+            turned_away.append(TurnedAway(first, refusal))
         self._strangers[end] = None
         self._addresses[end] = None
         if not speaks_for_others(end.transport):
             turned_away += self.note_address(end)
         # Otherwise the address is noted later: the proxy says with its first bytes for whom it speaks.
         return turned_away
+
+    def _first_of_most(self, newcomer: Counted) -> Counted | None:
+        """
+        Choose among those that are being decided on, or told that they are refused: else one address could have all
+        places for as long as it makes new connections.
+
+        :return: the first that came from where most come from; ``None`` where that is no more than come from where the
+            newcomer does.
+        """
+        places = Counter(self._addresses[end] for end in self._deciding)
+        newcomers = None if speaks_for_others(newcomer.transport) else network(counted_address(newcomer.transport))
+        where, most = max(places.items(), key=itemgetter(1), default=(None, 0))
+        if most <= places[newcomers] + 1:
+            return None
+        return next(end for end in self._deciding if self._addresses[end] == where)
 
     def note_address(self, end: Counted) -> list[TurnedAway[Counted]]:
         """
@@ -231,12 +249,12 @@ class Admission(Generic[Counted]):
     def hold_place(self, end: Counted) -> None:
         """Its handshake opens: it is no stranger, and keeps its place until it is decided on."""
         if self._strangers.pop(end, self) is None:
-            self._deciding.add(end)
+            self._deciding[end] = None
 
     def admitted(self, end: Counted) -> None:
         """It is authenticated."""
         self._strangers.pop(end, None)
-        self._deciding.discard(end)
+        self._deciding.pop(end, None)
         where, shown = self._addresses.get(end), ascii(end.login)
         # Looked up here, since most are known: this is done for each login.
         if where is not None and where not in self._regulars.addresses.get(shown, ()):
@@ -246,7 +264,7 @@ class Admission(Generic[Counted]):
     def release_place(self, end: Counted) -> None:
         """It was not let in, or has yet to show that its key is its own: its place is for others again."""
         if end in self._deciding:
-            self._deciding.remove(end)
+            del self._deciding[end]
             self._strangers[end] = None
 
     def left(self, end: Counted) -> None:
@@ -259,7 +277,7 @@ class Admission(Generic[Counted]):
             self._uncount(end)
             del self._addresses[end]
             self._strangers.pop(end, None)
-            self._deciding.discard(end)
+            self._deciding.pop(end, None)
 
     def _ease(self) -> None:
         self._connections.ease(len(self._addresses))

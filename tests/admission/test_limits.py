@@ -167,6 +167,23 @@ class ConnectionTests(AdmissionTestCase):
         self.assertIsNotNone(self.arrive().turned_away)
         self.assertEqual([end.turned_away for end in ends], [None, None])
 
+    def test_one_address_has_all_places(self) -> None:
+        """Then the first from there gives way; but not for others from there, nor from where as many come from."""
+        self.start(Limits(unauthenticated=5))
+        ends = [self.arrive(host) for host in ("192.0.2.2", *["192.0.2.1"] * 4)]
+        for end in ends:
+            self.admission.hold_place(end)
+        self.assertIsNotNone(self.arrive("192.0.2.1").turned_away)
+        newcomers = []
+        for host in ("192.0.2.3", "192.0.2.2"):
+            newcomers.append(self.arrive(host))
+            self.admission.hold_place(newcomers[-1])
+        self.assertEqual([end.turned_away is None for end in ends], [True, False, False, True, True])
+        self.assertEqual([end.turned_away for end in newcomers], [None, None])
+        # Two of them have two each by now.
+        for host, stays in (("192.0.2.1", False), ("192.0.2.2", False), ("192.0.2.3", False), ("192.0.2.4", True)):
+            self.assertEqual(self.arrive(host).turned_away is None, stays)
+
     def test_per_address(self) -> None:
         self.start(Limits(per_address=2))
         ends = [self.arrive("192.0.2.1", True) for _ in range(3)]

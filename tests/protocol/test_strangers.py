@@ -130,6 +130,17 @@ class CostTests(ObservedTestCase):
         refused.flush()
         self.assertEqual(len(self.refusals()), 1)
 
+    def test_refused_again_and_again(self) -> None:
+        """One address can't have all places by it."""
+        factory = make_server_factory(self.clock, limits=Limits(unauthenticated=3))
+        refused = []
+        for _ in range(3):
+            end, transport = self.connect(factory)
+            end.dataReceived(handshake.ClientHandshake(CLIENT_PAIR, SERVER_PAIR.public, LOGIN, "wrong").client_auth)
+            refused.append(transport)
+        _, newcomer = self.connect(factory, "192.0.2.2")
+        self.assertEqual([one.aborting for one in (*refused, newcomer)], [True, False, False, False])
+
     def test_who_goes_first(self) -> None:
         """Who has said nothing goes before one that has yet to show its key, though that one came earlier."""
         keys = AuthorizedKeys([(CLIENT_PAIR.public, None)])
