@@ -38,15 +38,16 @@ FOLDERS = {
     "admission": """
         admission.files  admission.watched  admission.checkers  admission.authorized  admission.passwords
         admission.networks  admission.regulars  admission.fair_queue  admission.argon2  admission.replays
-        admission.replay_database  admission.count_min_sketch  admission.failed_logins  admission.limits
-        admission.decision
+        admission.replay_database  admission.count_min_sketch  admission.summed_lines  admission.failed_logins
+        admission.limits  admission.decision
         admission
     """,
     # The Twisted face of one connection.
     "protocol": """
         keyfiles
-        protocol.context  protocol.producers  protocol.sockets  protocol.outbox  protocol.reading  protocol.farewell
-        protocol.lifecycle  protocol.base  protocol.server  protocol.client  protocol.requests
+        protocol.clock  protocol.unread  protocol.context  protocol.producers  protocol.sockets  protocol.outbox
+        protocol.reading
+        protocol.farewell  protocol.lifecycle  protocol.base  protocol.server  protocol.client  protocol.requests
         protocol.factories  protocol
     """,
     # What is made of it.

@@ -11,6 +11,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from .count_min_sketch import CountMinSketch
+from .summed_lines import SummedLines
 
 #: How many addresses, and how many logins, are remembered with what failed, and how many that are blocked. Without a
 #: bound, whoever tries new logins for ever would fill the memory. More are counted in sketches, which forget none of
@@ -78,6 +79,7 @@ class FailedLogins:
     :param limit: how many failures block a key.
     :param seconds: the time for that many, from the first failure. A block ends with that time.
     :param clock: returns the clock.
+    :param lines: what may be logged of blocks.
     :ivar blocked: the keys that are blocked.
     """
 
@@ -92,11 +94,13 @@ class FailedLogins:
         limit: int,
         seconds: float,
         clock: Callable[[], IReactorTime],
+        lines: SummedLines,
     ) -> None:
         self._what = what
         self._limit = limit
         self._seconds = seconds
         self._clock = clock
+        self._lines = lines
         # All have the same time, so they stand in the order in which they end. Those that are blocked stand apart.
         self._tallies: dict[str, _Tally] = {}
         self.blocked: dict[str, _Tally] = {}
@@ -117,27 +121,27 @@ class FailedLogins:
             self._beyond = 0
 
     def _unblock(self, key: str) -> None:
-        self._log.info(
-            "logins {what} {key} are checked again; {count} were refused",
-            what=self._what,
-            key=key,
-            count=self.blocked.pop(key).refused,
-        )
+        tally = self.blocked.pop(key)
+        if self._lines.write(f"logins {self._what} {key}"):
+            self._log.info(
+                "logins {what} {key} are checked again; {count} were refused",
+                what=self._what,
+                key=key,
+                count=tally.refused,
+            )
 
-    def _is_blocked(self, key: str) -> bool:
-        return key in self.blocked or (self._beyond > 0 and self._crowd.count(key) >= self._limit)
+    def blocks(self, key: str) -> bool:
+        """Tell whether a key is blocked."""
+        if key in self.blocked:
+            return True
+        if self._beyond:
+            self._forget_old(self._clock().seconds())
+        return self._beyond > 0 and self._crowd.count(key) >= self._limit
 
-    def refuses(self, key: str) -> bool:
-        """
-        A login is to be checked. That of a blocked key is not, and counts as one more refused.
-
-        :return: whether it is blocked.
-        """
+    def refuse(self, key: str) -> None:
+        """A blocked key was tried. Its login is not checked, and counts as one more refused."""
         if key in self.blocked:
             self.blocked[key].refused += 1
-        elif self._beyond:
-            self._forget_old(self._clock().seconds())
-        return self._is_blocked(key)
 
     def failed(self, key: str) -> bool:
         """
@@ -148,7 +152,7 @@ class FailedLogins:
         now = self._clock().seconds()
         self._forget_old(now)
         # It was being checked when the others failed.
-        if self._is_blocked(key):
+        if self.blocks(key):
             return False
         tally = self._tallies.get(key)
         if tally is None:
@@ -180,13 +184,14 @@ class FailedLogins:
             return
         self.blocked[key] = tally
         tally.unblocking = self._clock().callLater(tally.ends - now, self._unblock, key)
-        self._log.warn(
-            "{limit} logins {what} {key} failed; more are refused for {seconds} s",
-            limit=self._limit,
-            what=self._what,
-            key=key,
-            seconds=round(tally.ends - now, 1),
-        )
+        if self._lines.write(f"logins {self._what} {key}"):
+            self._log.warn(
+                "{limit} logins {what} {key} failed; more are refused for {seconds} s",
+                limit=self._limit,
+                what=self._what,
+                key=key,
+                seconds=round(tally.ends - now, 1),
+            )
 
     def stop(self) -> None:
         """Forget all, so that no timer is left."""

@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from sodiumtwist.admission import failed_logins
 from sodiumtwist.admission.count_min_sketch import CountMinSketch
 from sodiumtwist.admission.failed_logins import FailedLogins
+from sodiumtwist.admission.summed_lines import SummedLines
 
 from ..logs import logged
 
@@ -25,7 +26,8 @@ class FullTableTests(SynchronousTestCase):
         self.clock = Clock()
         self.events = logged(self)
         self.numbers = iter(range(10**9))
-        self.failed_logins = FailedLogins("as", 20, 60.0, lambda: self.clock)
+        lines = SummedLines("lines", 1_000_000, lambda: self.clock)
+        self.failed_logins = FailedLogins("as", 20, 60.0, lambda: self.clock, lines)
         self.addCleanup(self.failed_logins.stop)
 
     def fail_often(self, key: str, times: int) -> list[bool]:
@@ -54,15 +56,15 @@ class FullTableTests(SynchronousTestCase):
                     blocked += self.fail_often("ann", 1)
                     self.crowd(SIZE + 1, failures)
                 self.assertEqual(blocked, [False] * 19 + [True])
-                self.assertTrue(self.failed_logins.refuses("ann"))
+                self.assertTrue(self.failed_logins.blocks("ann"))
 
     def test_in_turn(self) -> None:
         """More than there is room for, each once, and again: all are blocked in the end."""
         keys = [f"{number}" for number in range(3 * SIZE)]
         for turn in range(20):
             self.assertEqual([self.failed_logins.failed(key) for key in keys], [turn == 19] * len(keys))
-        self.assertTrue(all(map(self.failed_logins.refuses, keys)))
-        self.assertFalse(self.failed_logins.refuses("ann"))
+        self.assertTrue(all(map(self.failed_logins.blocks, keys)))
+        self.assertFalse(self.failed_logins.blocks("ann"))
 
     def test_a_key_of_the_table(self) -> None:
         """With a full table, too, one more failure of what is in it makes nobody forgotten."""
@@ -77,9 +79,9 @@ class FullTableTests(SynchronousTestCase):
         self.fail_often("ann", 20)
         self.crowd(2 * SIZE, 20)
         self.assertEqual(len(self.failed_logins.blocked), SIZE)
-        self.assertTrue(self.failed_logins.refuses("ann"))
+        self.assertTrue(self.failed_logins.blocks("ann"))
         self.assertEqual(self.fail_often("bob", 21), [False] * 19 + [True, False])
-        self.assertTrue(self.failed_logins.refuses("bob"))
+        self.assertTrue(self.failed_logins.blocks("bob"))
         lines = self.log()
         self.assertEqual(len(lines), SIZE + 1)
         self.assertEqual(
@@ -87,9 +89,9 @@ class FullTableTests(SynchronousTestCase):
         )
         self.clock.advance(60)
         self.assertEqual(len(self.log()), SIZE)
-        self.assertTrue(self.failed_logins.refuses("bob"))
+        self.assertTrue(self.failed_logins.blocks("bob"))
         self.clock.advance(60)
-        self.assertFalse(self.failed_logins.refuses("bob"))
+        self.assertFalse(self.failed_logins.blocks("bob"))
         self.assertEqual(self.log(), ["logins as all others are checked again; 12 had no line of their own"])
 
     def test_room_again(self) -> None:
@@ -127,7 +129,7 @@ class FullTableTests(SynchronousTestCase):
         self.fail_often("ann", 20)
         self.failed_logins.stop()
         self.assertEqual(self.clock.getDelayedCalls(), [])
-        self.assertFalse(self.failed_logins.refuses("ann"))
+        self.assertFalse(self.failed_logins.blocks("ann"))
         self.assertEqual(self.fail_often("ann", 20), [False] * 19 + [True])
 
 
