@@ -108,6 +108,7 @@ class Argon2File:
         concurrency: int = CONCURRENCY,
         queue: int = QUEUE,
         reactor: Any = None,
+        *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if concurrency < 1 or queue < 0:

@@ -340,7 +340,7 @@ class CrowdTests(SynchronousTestCase):
         self.threads = SlowThreads(self.clock)
         self.patch(argon2, "verify_passphrase", lambda string, passphrase: passphrase == b"right")
         self.file = PasswordFile(self, "".join(f"{login}:{cheap('x')}\n" for login in ("ann", "bob", "mallory")))
-        self.checker = Argon2File(self.file.path, CONCURRENCY, QUEUE, self.threads, self.clock.seconds)
+        self.checker = Argon2File(self.file.path, CONCURRENCY, QUEUE, self.threads, clock=self.clock.seconds)
         # As in a server with several checkers: what asks them may not lose where a login comes from.
         self.checkers = any_of([SingleLogin("root", "x"), self.checker])
         self.verified: Counter[str] = Counter()
