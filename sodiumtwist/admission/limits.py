@@ -237,7 +237,9 @@ class Admission(Generic[Counted]):
         elif len(self._strangers) + len(self._deciding) >= self._limits.unauthenticated:
             refusal = self._unauthenticated.reached()
         if refusal is not None:
-            first = next(iter(self._strangers), None) or self._first_of_most(end)
+            first = next(iter(self._strangers), None)
+            if first is None:
+                first = self._first_of_most(end)
             if first is None:
                 return [TurnedAway(end, refusal)]
             self._left(first)

@@ -31,7 +31,8 @@ def counted_address(transport: ITransport) -> IAddress:
         reach a ``haproxy:`` port would be rid of all that is counted, by claiming to come from a UNIX socket.
     """
     address = transport.getPeer()
-    while getattr(address, "host", None) is None and isinstance(transport, ProtocolWrapper) and transport.transport:
+    while getattr(address, "host", None) is None and isinstance(transport, ProtocolWrapper):
+        assert transport.transport is not None  # it has been asked for its peer
         transport = transport.transport
         address = transport.getPeer()
     return address

@@ -98,6 +98,6 @@ class CountedAddressTests(SynchronousTestCase):
         self.assertEqual(type(transport.getPeer()), UNIXAddress)
 
     def test_nothing_has_an_address(self) -> None:
-        """As with a proxy behind a UNIX socket, and with a wrapper that has no connection any more."""
+        """As with a proxy behind a UNIX socket."""
         wrapper = ProtocolWrapper(WrappingFactory(Factory()), Protocol())
         self.assertEqual(counted_address(self.over(wrapper, UNIXAddress("/x"))), UNIXAddress("/x"))
