@@ -123,7 +123,9 @@ class StreamEnd(SodiumProtocol):
 
     def _end_stream_now(self) -> None:
         self._send_unsent()
-        self.send_data(b"")
+        # A peer that has closed before we took its end waits for none of ours, so it is not missing either.
+        if not self._outbox.ended:
+            self.send_data(b"")
         self._ended = True
 
     def unregisterProducer(self) -> None:

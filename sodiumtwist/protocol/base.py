@@ -11,7 +11,7 @@ received bytes to the application, the timer, PINGs, and how it ends.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.error import ConnectionDone
@@ -22,7 +22,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from ..core.connection import ClientConnection, ServerConnection
-from ..core.errors import LocalProtocolError, RemoteProtocolError, WindowExceeded
+from ..core.errors import LocalProtocolError, RemoteProtocolError
 from ..core.events import DataReceived, Event, PingReceived, PongReceived
 from ..core.inbox import Buffer
 from ..describe import describe_address
@@ -32,12 +32,13 @@ from .farewell import Farewell
 from .lifecycle import Lifecycle, Stage, Turn
 from .outbox import CORK_LIMIT, Outbox
 from .producers import Producers, WriteGate
-from .reading import APPLICATION, OVER, WRITING, Reading
+from .reading import APPLICATION, BEHIND, OVER, READ_AHEAD, WRITING, Reading
 from .sockets import CHUNK_SIZE, READ_SIZE, TransportBelow
 
-#: How many PONGs may wait for a peer that sends PINGs and does not read. Without a bound it could fill our memory:
-#: where a producer is registered, reading goes on while writing is blocked.
-PONG_LIMIT = 64
+#: When a deadline is reached, the reactor gets a turn to read before it is judged: the process may have stood still,
+#: and what the peer sent meanwhile waits. As long as more of a PDU comes it gets so many turns; a PDU of the largest
+#: size takes three reads of Twisted's usual size.
+GRANTED_READS = 8
 
 _OPEN = Stage.OPEN
 
@@ -147,7 +148,10 @@ class SodiumProtocol(Protocol):
         return deferred
 
     def pauseProducing(self) -> None:
-        """Deliver nothing more until ``resumeProducing``; the transport stops reading."""
+        """
+        Deliver nothing more until ``resumeProducing``. When a little more has come, the transport stops reading; up to
+        there PINGs are answered, and the peer's end is seen.
+        """
         self._reading.stop(APPLICATION)
         self._regulate()
 
@@ -211,7 +215,8 @@ class SodiumProtocol(Protocol):
     def connectionMade(self) -> None:
         """Begin; ``authenticated`` comes later."""
         self._clock: IReactorTime = self.factory.clock
-        # One for each PING on its way: the Deferred to tell, or None for those of our own.
+        # One for each PING on its way but those that the deadlines ask for: the Deferred to tell, or None for that
+        # which shows the server our key.
         self._pings: list[Deferred[float] | None] = []
         self._lifecycle = Lifecycle()
         self._reading = Reading()
@@ -252,17 +257,21 @@ class SodiumProtocol(Protocol):
         if self._outbox.error is not None and reason.check(ConnectionDone):
             # The socket told us, and Twisted's next look at it found nothing but its end.
             reason = Failure(self._outbox.error)
+        reasons = self._reading.reasons
         if (
-            self._reading.reasons & APPLICATION
+            reasons & (APPLICATION | WRITING)
             and reason.check(ConnectionDone)
-            and self._connection.buffered
+            and (reasons & BEHIND or self._connection.buffered)
             and self._lifecycle.take(Turn.HELD_BACK)
         ):
-            # Transports like TLS deliver what they hold, and the end behind it, although they were paused.
+            # The end was seen by reading ahead. Or it came over TLS or the like, which deliver what they hold, and the
+            # end behind it, although they were paused.
             self._outbox.transport_ended()
             self._reading.allow(WRITING)  # nothing is sent any more: that must not keep the rest from being taken
             self._producers.silence()
             self._cancel_timer()  # there is nobody to be too slow
+            if not reasons & APPLICATION:
+                self._regulate()
             return
         peer_left = not self._lifecycle.over
         if self._lifecycle.take(Turn.LOST):
@@ -330,14 +339,19 @@ class SodiumProtocol(Protocol):
         try:
             if begin is not None:
                 begin()
-            if not reading.reasons:
-                for event in events:
-                    if type(event) is DataReceived:
-                        self.payload_received(event.payload)
+            while True:
+                if not reading.reasons:
+                    for event in events:
+                        if type(event) is DataReceived:
+                            self.payload_received(event.payload)
+                        else:
+                            self._take_event(event)
+                        if reading.reasons:
+                            break
                     else:
-                        self._take_event(event)
-                    if reading.reasons:
                         break
+                if not self._take_while_stopped(events):
+                    break
         except RemoteProtocolError as error:
             self._close(error)
         except Exception as error:
@@ -352,6 +366,28 @@ class SodiumProtocol(Protocol):
         elif reading.reasons or reading.paused:
             self._regulate_transport()
 
+    def _take_while_stopped(self, events: Iterator[Event]) -> bool:
+        """
+        Deliver what was read ahead, if the application takes it. Read ahead, if it does not.
+
+        :param events: where more comes from.
+        :return: whether the application gets what comes as it comes.
+        """
+        reading = self._reading
+        while reading.reasons:
+            if not reading.stopped:
+                self.payload_received(reading.release())
+                continue
+            event = next(events, None) if reading.may_read_ahead else None
+            if event is None:
+                return False
+            if type(event) is DataReceived:
+                reading.hold(event.payload)
+            else:
+                # A PING or a PONG, which waits for no application: the peer must see that we live, and we that it does.
+                self._take_event(event)
+        return True
+
     def _not_open(self) -> None:
         """Events were taken, and the connection is not open yet, or no longer."""
         if self._lifecycle.stage is not Stage.HELD:
@@ -363,7 +399,7 @@ class SodiumProtocol(Protocol):
     def _take_event(self, event: Event) -> None:
         if isinstance(event, PingReceived):
             self._answer_ping()
-        elif isinstance(event, PongReceived):
+        elif isinstance(event, PongReceived) and event.asked:
             ping = self._pings.pop(0)
             if ping is not None:
                 ping.callback(event.latency)
@@ -379,8 +415,9 @@ class SodiumProtocol(Protocol):
     def _now_authenticated(self) -> None:
         self._lifecycle.take(Turn.AUTHENTICATED)
         self.is_authenticated = True
+        self._reading.room = READ_AHEAD
         timeouts = self.factory.timeouts
-        soonest = min(timeouts.ping_interval, timeouts.inactivity, self._connection.rekey.seconds)
+        soonest = min(timeouts.ping_interval, self._connection.rekey.seconds)
         if soonest < timeouts.authentication:
             # Otherwise the timer of the handshake, which is still set, goes off first. It then finds out what is next.
             self._arm_timer()
@@ -390,9 +427,8 @@ class SodiumProtocol(Protocol):
         if self._outbox.ended:
             return  # nobody waits for it, so it is not missing either
         if self._outbox.blocked:
-            self._outbox.unread_pongs += 1
-            if self._outbox.unread_pongs > PONG_LIMIT:
-                raise WindowExceeded(f"the peer sends PINGs and left {PONG_LIMIT} PONGs unread")
+            self._outbox.owe_pong(self._clock.seconds())
+            return
         self._connection.send_pong(self.factory.wall_clock())
         self._outbox.send()
 
@@ -402,21 +438,25 @@ class SodiumProtocol(Protocol):
             return
         # Where the transport has ended, the pump tells the application so, also when nothing is left to take.
         held = self._lifecycle.stage is Stage.HELD
-        if not self._reading.reasons and (self._reading.paused or self._connection.buffered or held):
+        reading = self._reading
+        if not reading.stopped and (reading.paused or reading.reasons or self._connection.buffered or held):
             self._pump()
         else:
             self._regulate_transport()
 
     def _regulate_transport(self) -> None:
-        if not self._reading.regulate():
+        reading = self._reading
+        if not reading.regulate():
             return
-        if self._reading.paused:
-            self._connection.reading_paused()
-            self.transport.pauseProducing()
+        if reading.deaf:
+            self._connection.reading_paused(self._clock.seconds())
         else:
             self._connection.reading_resumed(self._clock.seconds())
+        if reading.paused:
+            self.transport.pauseProducing()
+        else:
             self.transport.resumeProducing()
-            self._arm_timer()
+        self._arm_timer()
 
     # Sending
 
@@ -426,15 +466,20 @@ class SodiumProtocol(Protocol):
         self._pings.append(deferred)
         self._outbox.send()
 
+    def _show_life(self) -> None:
+        self._connection.send_ping(self._clock.seconds(), self.factory.wall_clock())
+        self._outbox.send()
+
     def _stops_reading_when_blocked(self) -> bool:
         """Tell whether nothing is to be read while the peer takes nothing and there is no producer to pause."""
         return False
 
     def _writing_blocked(self) -> None:
-        self._outbox.block()
+        now = self._clock.seconds()
+        self._outbox.block(now)
         if self._lifecycle.over:
             return
-        self._connection.writing_blocked(self._clock.seconds())
+        self._connection.writing_blocked(now)
         self._arm_timer()
         self._producers.pause()
         self._writing_changed()
@@ -445,8 +490,10 @@ class SodiumProtocol(Protocol):
         if self._lifecycle.over:
             self._go_on_closing()
             return
-        self._connection.writing_unblocked()
+        self._connection.writing_unblocked(self._clock.seconds())
         outbox.flush()
+        if outbox.owed_pongs:
+            outbox.pay_pongs(self.factory.wall_clock)
         if outbox.blocked or self._lifecycle.over:
             return
         if self._below.is_closing:
@@ -479,7 +526,8 @@ class SodiumProtocol(Protocol):
             return
         deadline = self._connection.deadline()
         if self._timer is not None:
-            if self._timer.getTime() <= deadline:
+            # Nor is one that is judged in the next turn put off.
+            if self._timer.getTime() <= max(deadline, self._clock.seconds()):
                 return
             self._cancel_timer()
         if deadline != float("inf"):
@@ -491,10 +539,24 @@ class SodiumProtocol(Protocol):
             timer.cancel()
 
     def _deadline_reached(self) -> None:
+        self._grant_read(GRANTED_READS)
+
+    def _grant_read(self, left: int) -> None:
+        """
+        Let the reactor read before the deadline is judged.
+
+        :param left: how many turns it gets at most.
+        """
+        self._timer = self._clock.callLater(0, self._judge, self._connection.buffered, left - 1)
+
+    def _judge(self, buffered: int, left: int) -> None:
+        if left and self._connection.buffered != buffered:
+            self._grant_read(left)  # a PDU is coming
+            return
         self._timer = None
         try:
             if self._connection.ping_due(self._clock.seconds()):
-                self._send_ping()
+                self._show_life()
         except RemoteProtocolError as error:
             if self.is_authenticated:
                 self.abort(error)
@@ -577,8 +639,9 @@ class SodiumProtocol(Protocol):
         """From here on nothing is received, produced or timed."""
         if self._reading.reasons & OVER:
             return
-        self._reading.stop(OVER)
+        self._reading.finish()
         self._connection.close()
+        self._outbox.owed_pongs = 0
         self._cancel_timer()
         self._producers.silence()
 

@@ -73,7 +73,12 @@ class Farewell:
 
     def _time(self, seconds: float, over: Callable[[], None]) -> None:
         self.end()
-        self._call = self._clock.callLater(seconds, over)
+        # Before it is judged, the reactor gets a turn to read and write: the process may have stood still, and not
+        # the peer.
+        self._call = self._clock.callLater(seconds, self._grant_turn, over)
+
+    def _grant_turn(self, over: Callable[[], None]) -> None:
+        self._call = self._clock.callLater(0, over)
 
     def end(self) -> None:
         """Wait no longer."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from twisted.internet.error import ConnectionDone, ConnectionLost
 
+from sodiumtwist.protocol.reading import READ_AHEAD
 from sodiumtwist.protocol.sockets import CHUNK_SIZE
 
 from ..applications import Application, Producer, StreamTestCase
@@ -21,10 +22,39 @@ class FlowTests(StreamTestCase):
         self.client.transport.write(b"later")
         self.flush()
         self.assertEqual(self.server.received, b"")
+        self.assertTrue(self.pair.server_transport.reading)
+        self.client.transport.write(bytes(READ_AHEAD))
+        self.flush()
         self.assertFalse(self.pair.server_transport.reading)
         self.server.transport.resumeProducing()
         self.flush()
-        self.assertEqual(self.server.received, b"later")
+        self.assertTrue(self.server.received == b"later" + bytes(READ_AHEAD))
+
+    def test_end_behind_a_pause(self) -> None:
+        """The end of the stream, read ahead, waits behind its bytes; whether the connection has ended or not."""
+        for ends in (False, True):
+            self.start()
+            self.server.transport.pauseProducing()
+            self.client.transport.write(b"all")
+            self.flush()
+            self.client.transport.loseConnection() if ends else self.client.transport.loseWriteConnection()
+            self.flush()
+            self.assertEqual((self.server.received, self.server.why), (b"", None))
+            self.server.transport.resumeProducing()
+            self.flush()
+            self.assertEqual(self.server.received, b"all")
+            self.assertIs(self.server.why, ConnectionDone)
+
+    def test_reset_behind_a_pause(self) -> None:
+        """A peer that breaks off is missed, though the application reads nothing, for as long as it likes."""
+        self.start()
+        self.server.transport.pauseProducing()
+        self.client.transport.write(b"part")
+        self.flush()
+        self.client.transport.abortConnection()
+        self.flush()
+        self.clock.advance(180)
+        self.assertIs(self.server.why, ConnectionLost)
 
     def test_close_behind_a_pause(self) -> None:
         """A paused application that closes is done with what still comes."""

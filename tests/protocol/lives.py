@@ -29,9 +29,10 @@ from sodiumtwist import (
     SodiumServerProtocol,
 )
 from sodiumtwist.admission.replays import IReplayMemory
+from sodiumtwist.protocol import base
 from sodiumtwist.protocol.base import SodiumProtocol
 from sodiumtwist.protocol.lifecycle import TABLE, Lifecycle, Stage, Turn
-from sodiumtwist.protocol.reading import APPLICATION
+from sodiumtwist.protocol.reading import APPLICATION, WRITING
 
 from ..checkers import LateChecker
 from ..logs import Observer
@@ -341,6 +342,7 @@ class Circumstances:
     :ivar begun: whether they know each other before anything else happens.
     :ivar perils: what may end it. Not everything can every time, or no life would be a long one.
     :ivar paused: whose application has paused from the beginning.
+    :ivar read_ahead: how many bytes are read ahead for one that has.
     """
 
     keys: bool
@@ -350,6 +352,7 @@ class Circumstances:
     begun: bool
     perils: set[str]
     paused: str
+    read_ahead: int
 
 
 CIRCUMSTANCES = st.builds(
@@ -357,6 +360,7 @@ CIRCUMSTANCES = st.builds(
     begun=st.sampled_from([True, True, False]),
     perils=st.sets(st.sampled_from(["close", "abort", "lose", "time", "refuse"]), min_size=1, max_size=3),
     paused=st.sampled_from(["", "", "server", "client"]),
+    read_ahead=st.sampled_from([0, 1, 100, 1000]),
 )
 
 
@@ -377,6 +381,7 @@ class Lives(RuleBasedStateMachine):
         def take(lifecycle: Lifecycle, turn: Turn) -> bool:
             return machine.take(lifecycle, turn)
 
+        self.really_ahead: int = vars(base)["READ_AHEAD"]
         Lifecycle.take = take  # type: ignore[method-assign,assignment]  # its parameter has a name of its own
 
     def take(self, lifecycle: Lifecycle, turn: Turn) -> bool:
@@ -394,6 +399,7 @@ class Lives(RuleBasedStateMachine):
     def begin(self, circumstances: Circumstances) -> None:
         self.perils = circumstances.perils
         self.half_closes = circumstances.half_closes
+        self.read_ahead = vars(base)["READ_AHEAD"] = circumstances.read_ahead
         self.disturbed = False
         self.clock = Clock()
         self.checker = LateChecker() if circumstances.late_checker else None
@@ -543,11 +549,25 @@ class Lives(RuleBasedStateMachine):
             assert (end.stage is Stage.GONE) is (len(life.ends) == 1)
             assert end._lifecycle.over or life.ended_by is None
             assert not transport.disconnected or not transport.out or end.stage is not Stage.OPEN
+            self.holds_while_paused(end, transport)
         for sender, receiver in ((server, client), (client, server)):
             assert receiver.life.received == sender.life.sent[: len(receiver.life.received)]
         for event in self.observer.events:
             if (failure := event.get("log_failure")) is not None:
                 assert failure.check(Boom), failure.getTraceback()
+
+    def holds_while_paused(self, end: Living, transport: LivingTransport) -> None:
+        """No more is read ahead than may be, nothing waits for an application that takes it, and all is read for it."""
+        reading = end._reading
+        if end.stage is not Stage.OPEN:
+            return
+        # The DATA that fills it up is the last.
+        assert reading.room > -200 - 46
+        if not end.life.paused and not reading.reasons & WRITING:
+            assert not reading.reasons and reading.room == self.read_ahead
+        stopped = reading.stopped and reading.room <= 0
+        assert reading.paused is stopped
+        assert transport.reading is not stopped or transport.disconnecting
 
     def must_deliver(self, sender: Living, receiver: Living) -> bool:
         """Tell whether all that was sent must have arrived: the sender closed in order, and nothing came between."""
@@ -562,6 +582,7 @@ class Lives(RuleBasedStateMachine):
                 self.finish()
         finally:
             Lifecycle.take = self.really_take  # type: ignore[method-assign]
+            vars(base)["READ_AHEAD"] = self.really_ahead
             globalLogPublisher.removeObserver(self.observer)
 
     def finish(self) -> None:
