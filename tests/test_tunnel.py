@@ -19,8 +19,9 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 from zope.interface import implementer
 
-from sodiumtwist import SingleLogin
+from sodiumtwist import SingleLogin, Timeouts
 from sodiumtwist.endpoints.streams import StreamServerFactory
+from sodiumtwist.programs import tunneltap
 from sodiumtwist.programs.tunneltap import Options, makeService
 from sodiumtwist.tunnel import TunnelEntry, TunnelFactory
 
@@ -111,7 +112,7 @@ class TunnelTests(SynchronousTestCase):
         """What broke the encrypted stream breaks the other connection: that is no end in order."""
         for damage in (
             lambda pair, clock: pair.server.dataReceived(bytes(100)),
-            lambda pair, clock: clock.advance(180),
+            lambda pair, clock: clock.pump([60, 120]),
         ):
             clock, backend = Clock(), Backend()
             server_factory = StreamServerFactory(
@@ -158,6 +159,30 @@ class OptionsTests(SynchronousTestCase):
         self.assert_refused([*right, "--passphrase-file", "missing"], "missing: No such file")
         self.assert_refused([*right, "--user", "x" * 129], "the login is 129 bytes long")
         self.assert_refused([*right, "stray"], "unexpected argument 'stray'")
+        self.assert_refused([*right, "--ping-interval", "often"], "--ping-interval takes a number of seconds, not")
+        contradiction = ["--inactivity-timeout", "3", "--ping-interval", "2"]
+        self.assert_refused([*right, *contradiction], "take an inactivity time of at least 4 or a PING interval of at")
+
+    def test_times(self) -> None:
+        """They are those of each connection to the server."""
+        right = ["--listen", "tcp:127.0.0.1:7000", "--to", "tcp:host:1", "--server-key", PUBLIC]
+        made: list[Timeouts] = []
+
+        def make(*arguments: object, timeouts: Timeouts, **more: object) -> Backend:
+            made.append(timeouts)
+            return Backend()
+
+        self.patch(tunneltap, "SodiumClientEndpoint", make)
+        for arguments, timeouts in (
+            ([], Timeouts()),
+            (["--inactivity-timeout", "3"], Timeouts(inactivity=3)),
+            (["--inactivity-timeout", "9", "--ping-interval", "2"], Timeouts(inactivity=9, ping_interval=2)),
+        ):
+            options = Options()
+            options.parseOptions([*right, *arguments])
+            self.assertEqual(options.settings.timeouts, timeouts)
+            makeService(options, Clock())
+            self.assertEqual(made.pop(), timeouts)
 
     def assert_refused(self, arguments: list[str], line: str) -> str:
         def make() -> None:

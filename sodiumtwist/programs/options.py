@@ -11,6 +11,7 @@ import textwrap
 from twisted.python import usage
 
 from .. import __version__
+from ..core.keepalive import Timeouts
 from ..describe import describe_os_error
 from ..keyfiles import PASSPHRASE_VARIABLE, read_key_file, read_passphrase
 from .output import discard_standard_output, flush_standard_output
@@ -24,8 +25,16 @@ DEFAULT_PASSPHRASE = "passphrase"
 CLIENT_PARAMETERS = [
     ["user", "U", DEFAULT_LOGIN, "login"],
     ["passphrase", "P", None, f"passphrase; visible in ps [default: {DEFAULT_PASSPHRASE}]"],
-    ["passphrase-file", None, None, f"passphrase in a file; or set ${PASSPHRASE_VARIABLE}"],
+    ["passphrase-file", None, None, f"passphrase in a file; or ${PASSPHRASE_VARIABLE}"],
     ["identity", None, None, "file with our private key [default: a fresh key]"],
+]
+
+#: What both services take: how the other end of an encrypted connection is watched. They are read as numbers later, by
+#: :meth:`ServiceOptions.timeouts`.
+SERVICE_PARAMETERS = [
+    ["inactivity-timeout", None, "180", "seconds the other end may be silent"],
+    # Without a default here: it must be known whether one was given.
+    ["ping-interval", None, None, "least seconds between PINGs [default: 60 or less]"],
 ]
 
 CLIENT_FILES = {"passphrase-file": usage.CompleteFiles(), "identity": usage.CompleteFiles()}
@@ -128,6 +137,32 @@ class ServiceOptions(ProgramOptions):
         except OSError as error:
             discard_standard_output()
             raise SystemExit(f"{self.program}: {describe_os_error(error)}") from None
+
+    def seconds(self, name: str) -> float:
+        """
+        Give the value of an option that is a time.
+
+        :param name: of the option.
+        :raises UsageError: when it is no number. What Twisted says then names no number of seconds.
+        """
+        try:
+            return float(self[name])
+        except ValueError:
+            raise usage.UsageError(f"--{name} takes a number of seconds, not {ascii(self[name])}") from None
+
+    def timeouts(self, authentication: float = Timeouts.authentication) -> Timeouts:
+        """
+        Give what the options of :data:`SERVICE_PARAMETERS` say.
+
+        :param authentication: seconds for the handshake.
+        :raises UsageError: when one is no number.
+        :raises LocalProtocolError: when a number makes no sense, or two contradict each other.
+        """
+        inactivity = self.seconds("inactivity-timeout")
+        # Not given is not the same as the default: PINGs then follow the inactivity time.
+        if self["ping-interval"] is None:
+            return Timeouts(authentication, inactivity)
+        return Timeouts(authentication, inactivity, self.seconds("ping-interval"))
 
     def parseArgs(self, *arguments: str) -> None:
         """

@@ -156,6 +156,7 @@ class TunnelSettings:
     :ivar server_key: the server's public key, 32 bytes.
     :ivar credentials: who the tunnel says it is.
     :ivar warning: a line for the log about a file that was read; ``None`` when all is well.
+    :ivar timeouts: the deadlines of each connection.
     """
 
     listen: str = field(repr=False)
@@ -163,3 +164,4 @@ class TunnelSettings:
     server_key: bytes
     credentials: Credentials
     warning: str | None
+    timeouts: Timeouts

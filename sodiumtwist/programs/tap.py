@@ -20,7 +20,6 @@ from ..admission.replay_database import ReplayDatabase
 from ..admission.replays import IReplayMemory, ReplayMemory
 from ..core.credentials import pack_text
 from ..core.errors import SodiumError
-from ..core.keepalive import Timeouts
 from ..core.keys import KeyPair
 from ..core.version import RekeyAfter
 from ..describe import describe_bad_endpoint, describe_os_error, masked
@@ -31,7 +30,7 @@ from ..transfer.stores import open_store
 from ..tunnel import TunnelFactory
 from .descriptors import make_room
 from .listening import is_local, parse_listening
-from .options import DEFAULT_LOGIN, DEFAULT_PASSPHRASE, ServiceOptions
+from .options import DEFAULT_LOGIN, DEFAULT_PASSPHRASE, SERVICE_PARAMETERS, ServiceOptions
 from .services import ForwardService, SodiumService, UploadService
 from .settings import ServerSettings
 
@@ -84,10 +83,8 @@ class Options(AuthOptionMixin, ServiceOptions):
         ["directory", "d", None, "write each upload to a new file in this directory"],
         ["forward", None, None, "hand each client's stream to this endpoint"],
         ["message", None, "Welcome.", "line that clients get"],
-        # Read as numbers later, in _seconds(): what Twisted says of a wrong one names no number of seconds.
         ["auth-timeout", None, "10", "seconds a client has to authenticate"],
-        ["inactivity-timeout", None, "180", "seconds a client may be silent"],
-        ["ping-interval", None, "60", "seconds between PINGs, at least"],
+        *SERVICE_PARAMETERS,
     ]
 
     compData = usage.Completions(
@@ -177,9 +174,6 @@ class Options(AuthOptionMixin, ServiceOptions):
             replays = ReplayDatabase(self["replay-db"], **remembered)
         # The factory checks it again, but raises when the command line is done with.
         pack_text("message", self["message"])
-        timeouts = Timeouts(
-            self._seconds("auth-timeout"), self._seconds("inactivity-timeout"), self._seconds("ping-interval")
-        )
         return ServerSettings(
             # Not as the first of the list: --endpoint is in place of the default, not beside it.
             endpoints=tuple(self["endpoints"]) or (DEFAULT_LISTEN,),
@@ -194,7 +188,7 @@ class Options(AuthOptionMixin, ServiceOptions):
             replays=replays,
             limits=limits,
             rekey=rekey,
-            timeouts=timeouts,
+            timeouts=self.timeouts(self.seconds("auth-timeout")),
             message=self["message"],
             file=self["file"],
             directory=self["directory"],
@@ -219,12 +213,6 @@ class Options(AuthOptionMixin, ServiceOptions):
                 raise usage.UsageError("the passphrase is empty; choose one")
             checkers.append(SingleLogin(self["user"], passphrase))
         return any_of(checkers)
-
-    def _seconds(self, name: str) -> float:
-        try:
-            return float(self[name])
-        except ValueError:
-            raise usage.UsageError(f"--{name} takes a number of seconds, not {ascii(self[name])}") from None
 
 
 def makeService(options: Options, reactor: Any = None) -> SodiumService:

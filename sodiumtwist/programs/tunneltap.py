@@ -17,7 +17,7 @@ from ..describe import describe_bad_endpoint, describe_os_error, masked
 from ..endpoints.wrappers import SodiumClientEndpoint
 from ..tunnel import TunnelFactory
 from .listening import ListeningService, is_local, parse_listening
-from .options import CLIENT_FILES, CLIENT_PARAMETERS, ServiceOptions, read_credentials
+from .options import CLIENT_FILES, CLIENT_PARAMETERS, SERVICE_PARAMETERS, ServiceOptions, read_credentials
 from .settings import TunnelSettings
 
 #: What errors show as a string that is right. It is no default: which port is free differs from machine to machine.
@@ -45,10 +45,11 @@ class Options(ServiceOptions):
     )
 
     optParameters = [
-        ["listen", "l", None, "server endpoint string for local programs (required)"],
+        ["listen", "l", None, "server endpoint for local programs (required)"],
         ["to", "t", None, "client endpoint string of the server (required)"],
         ["server-key", "k", None, "the server's public key, 64 hex digits (required)"],
         *CLIENT_PARAMETERS,
+        *SERVICE_PARAMETERS,
     ]
     compData = usage.Completions(optActions=CLIENT_FILES)
 
@@ -64,7 +65,8 @@ class Options(ServiceOptions):
                 raise usage.UsageError(f"--{name} is missing")
         try:
             server_key = parse_key(self["server-key"], "server's public key")
-            self.settings = TunnelSettings(self["listen"], self["to"], server_key, *read_credentials(self))
+            timeouts = self.timeouts()
+            self.settings = TunnelSettings(self["listen"], self["to"], server_key, *read_credentials(self), timeouts)
         except SodiumError as error:
             raise usage.UsageError(str(error)) from None
         except OSError as error:
@@ -131,7 +133,9 @@ def makeService(options: Options, reactor: Any = None) -> TunnelService:
         line = describe_bad_endpoint("--to", settings.to, "tcp:HOST:5555", error)
         raise SystemExit(f"sodium-tunnel: {line}") from None
     try:
-        endpoint = SodiumClientEndpoint(below, settings.server_key, us.user, us.passphrase, us.pair, clock=reactor)
+        endpoint = SodiumClientEndpoint(
+            below, settings.server_key, us.user, us.passphrase, us.pair, timeouts=settings.timeouts, clock=reactor
+        )
     # A login that does not fit, a key that is none: the endpoint is the first to check these.
     except SodiumError as error:
         raise SystemExit(f"sodium-tunnel: {error}") from None

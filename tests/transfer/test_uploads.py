@@ -291,6 +291,25 @@ class StreamStoreTests(UploadTestCase):
         upload.abandon()
         self.assertEqual((self.reactor.writers, self.reactor.getDelayedCalls()), (set(), []))
 
+    def test_late(self) -> None:
+        """When patience was over because the process stood still, the reader may have taken much."""
+        fd, upload, writing = self.fill()
+        os.read(fd, 65536)
+        self.reactor.advance(10_000)
+        self.assertNoResult(writing)
+        self.reactor.advance(179)
+        self.assertNoResult(writing)
+        self.reactor.advance(1)
+        self.failureResultOf(writing, OSError)
+        upload.abandon()
+        os.close(fd)
+        fd, upload, writing = self.fill()
+        os.close(fd)
+        self.reactor.advance(10_000)
+        self.failureResultOf(writing, BrokenPipeError)
+        upload.abandon()
+        self.assertEqual((self.reactor.writers, self.reactor.getDelayedCalls()), (set(), []))
+
     def test_turn_does_not_come(self) -> None:
         """Waiting for another upload has an end, too."""
         self.reader()
