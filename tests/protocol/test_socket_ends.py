@@ -100,7 +100,7 @@ class ServerTests(SocketEndTestCase):
         self.assertEqual(server.payloads, [])
 
     async def test_process_that_stood_still(self) -> None:
-        """Timers go off before sockets are read. What came meanwhile is read first all the same; then silence counts."""
+        """Timers go off before sockets are read. What came meanwhile is read first; then silence counts."""
         timeouts = Timeouts(inactivity=0.3, ping_interval=0.05, outstanding_pongs=100)
         servers: list[SocketServer] = []
 
