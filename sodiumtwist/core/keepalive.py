@@ -29,6 +29,10 @@ STOPPED_PING_INTERVAL = 1.0
 AUTHENTICATION_JITTER = 0.1
 
 
+#: The most seconds of silence after which systems' TCP can be told to ask.
+TCP_KEEPALIVE_LIMIT = 32767
+
+
 class _Adapting(float):
     """A default that follows another setting, so it is told apart from a number that was given."""
 
@@ -50,14 +54,18 @@ class Timeouts:
         When it is not given, it is at most a third of the inactivity time.
     :ivar outstanding_pongs: when a PING is due, and as many have left since anything was heard, the peer counts as
         gone. Also how many PINGs the application may have under way.
-    :raises LocalProtocolError: when a time is not a positive number of seconds, when the count is below one, and when
-        the inactivity time is less than two PING intervals.
+    :ivar tcp_keepalive: seconds without a packet after which the system asks the other one whether it is still there;
+        when it gets no answer for as long again, the connection breaks. 0 for never. This is for TCP's transports;
+        the core does nothing with it.
+    :raises LocalProtocolError: when a time is not a positive number of seconds, the count is below one, systems know no
+        such TCP keepalive, or the inactivity time is less than two PING intervals.
     """
 
     authentication: float = 10.0
     inactivity: float = 180.0
     ping_interval: float = _Adapting(60.0)
     outstanding_pongs: int = 3
+    tcp_keepalive: float = 60.0
 
     def __post_init__(self) -> None:
         for name in ("authentication", "inactivity", "ping_interval"):
@@ -69,6 +77,10 @@ class Timeouts:
                 )
         if self.outstanding_pongs < 1:
             raise LocalProtocolError("at least one PONG must be allowed to be outstanding")
+        if self.tcp_keepalive and not 1 <= self.tcp_keepalive <= TCP_KEEPALIVE_LIMIT:
+            raise LocalProtocolError(
+                f"TCP keepalive takes 1 to {TCP_KEEPALIVE_LIMIT} seconds, or 0 for none, not {self.tcp_keepalive}"
+            )
         inactivity, interval = self.inactivity, self.ping_interval
         if isinstance(interval, _Adapting):
             object.__setattr__(self, "ping_interval", _Adapting(min(Timeouts.ping_interval, inactivity / 3)))

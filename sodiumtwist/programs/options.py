@@ -7,6 +7,8 @@ from __future__ import annotations
 import shutil
 import sys
 import textwrap
+from collections.abc import Mapping
+from typing import Any
 
 from twisted.python import usage
 
@@ -29,12 +31,13 @@ CLIENT_PARAMETERS = [
     ["identity", None, None, "file with our private key [default: a fresh key]"],
 ]
 
-#: What both services take: how the other end of an encrypted connection is watched. They are read as numbers later, by
-#: :meth:`ServiceOptions.timeouts`.
+#: What both services take: the encrypted connections, and what a tunnel joins to them, are watched in the same way.
+#: Read as numbers later, by :meth:`ServiceOptions.timeouts`.
 SERVICE_PARAMETERS = [
     ["inactivity-timeout", None, "180", "seconds the other end may be silent"],
     # Without a default here: it must be known whether one was given.
     ["ping-interval", None, None, "least seconds between PINGs [default: 60 or less]"],
+    ["tcp-keepalive", None, "60", "seconds of silence before TCP asks; 0: never"],
 ]
 
 CLIENT_FILES = {"passphrase-file": usage.CompleteFiles(), "identity": usage.CompleteFiles()}
@@ -118,10 +121,37 @@ class ServiceOptions(ProgramOptions):
     The command line of a twistd service. A mistake in it ends the program with one line.
 
     :cvar program: the service's name.
+    :cvar limits: what ``--limit`` may name: each with the class that takes it, and the argument's name there.
     """
 
     program = ""
     synopsis = "[options]"
+    limits: Mapping[str, tuple[type, str]] = {}
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._given_limits: dict[type, dict[str, Any]] = {}
+
+    def opt_limit(self, setting: str) -> None:
+        """NAME=NUMBER, may be repeated; a wrong NAME is answered with all there are"""
+        name, _, number = setting.partition("=")
+        if name not in self.limits:
+            raise usage.UsageError(f"--limit takes one of {', '.join(self.limits)}, not {ascii(name)}")
+        kind, argument = self.limits[name]
+        try:
+            # Times may have fractions. What is counted may not.
+            value: float = float(number) if argument.endswith("seconds") else int(number)
+        except ValueError:
+            raise usage.UsageError(f"--limit {name}= takes a number, not {ascii(number)}") from None
+        self._given_limits.setdefault(kind, {})[argument] = value
+
+    def given_limits(self, kind: type) -> dict[str, Any]:
+        """
+        Tell which arguments ``--limit`` has given.
+
+        :param kind: for this class.
+        """
+        return self._given_limits.get(kind, {})
 
     def parseOptions(self, options: list[str] | None = None) -> None:
         """
@@ -158,11 +188,11 @@ class ServiceOptions(ProgramOptions):
         :raises UsageError: when one is no number.
         :raises LocalProtocolError: when a number makes no sense, or two contradict each other.
         """
-        inactivity = self.seconds("inactivity-timeout")
+        inactivity, tcp_keepalive = self.seconds("inactivity-timeout"), self.seconds("tcp-keepalive")
         # Not given is not the same as the default: PINGs then follow the inactivity time.
         if self["ping-interval"] is None:
-            return Timeouts(authentication, inactivity)
-        return Timeouts(authentication, inactivity, self.seconds("ping-interval"))
+            return Timeouts(authentication, inactivity, tcp_keepalive=tcp_keepalive)
+        return Timeouts(authentication, inactivity, self.seconds("ping-interval"), tcp_keepalive=tcp_keepalive)
 
     def parseArgs(self, *arguments: str) -> None:
         """

@@ -167,6 +167,8 @@ class OptionsTests(TapTestCase):
             (["--ping-interval", "91"], "an inactivity time of 180 seconds; take an inactivity time of at least 182"),
             (["--ping-interval", "often"], "--ping-interval takes a number of seconds, not 'often'"),
             (["--inactivity-timeout", "soon"], "--inactivity-timeout takes a number of seconds, not 'soon'"),
+            (["--tcp-keepalive", "soon"], "--tcp-keepalive takes a number of seconds, not 'soon'"),
+            (["--tcp-keepalive", "40000"], "TCP keepalive takes 1 to 32767 seconds, or 0 for none, not 40000.0"),
             (["stray"], "unexpected argument 'stray'"),
             (["--nonsense"], "--nonsense"),
         ]:
