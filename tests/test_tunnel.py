@@ -10,6 +10,7 @@ import shutil
 import socket
 import subprocess
 import threading
+from typing import Any
 
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
@@ -267,8 +268,8 @@ class OptionsTests(SynchronousTestCase):
         right = ["--listen", "tcp:127.0.0.1:7000", "--to", "tcp:host:1", "--server-key", PUBLIC]
         made: list[Timeouts] = []
 
-        def make(*arguments: object, timeouts: Timeouts, **more: object) -> Backend:
-            made.append(timeouts)
+        def make(*arguments: Any, **more: object) -> Backend:
+            made.append(arguments[5])
             return Backend()
 
         self.patch(tunneltap, "SodiumClientEndpoint", make)

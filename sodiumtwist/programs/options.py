@@ -37,7 +37,7 @@ SERVICE_PARAMETERS = [
     ["inactivity-timeout", None, "180", "seconds the other end may be silent"],
     # Without a default here: it must be known whether one was given.
     ["ping-interval", None, None, "least seconds between PINGs [default: 60 or less]"],
-    ["tcp-keepalive", None, "60", "seconds of silence before TCP asks; 0: never"],
+    ["tcp-keepalive", None, "60", "seconds until TCP asks; 0: never"],
 ]
 
 CLIENT_FILES = {"passphrase-file": usage.CompleteFiles(), "identity": usage.CompleteFiles()}
@@ -133,7 +133,7 @@ class ServiceOptions(ProgramOptions):
         self._given_limits: dict[type, dict[str, Any]] = {}
 
     def opt_limit(self, setting: str) -> None:
-        """NAME=NUMBER, may be repeated; a wrong NAME is answered with all there are"""
+        """NAME=NUMBER, repeatable; a wrong NAME shows all"""
         name, _, number = setting.partition("=")
         if name not in self.limits:
             raise usage.UsageError(f"--limit takes one of {', '.join(self.limits)}, not {ascii(name)}")
