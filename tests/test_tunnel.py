@@ -57,7 +57,8 @@ class TunnelTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.backend = Backend()
-        self.factory = TunnelFactory(self.backend, "tcp:backend:1")
+        self.clock = Clock()
+        self.factory = TunnelFactory(self.backend, "tcp:backend:1", self.clock)
         self.entry = build(self.factory, TunnelEntry)
         self.inside = MemoryTransport(self.entry)
         self.entry.makeConnection(self.inside)
@@ -72,16 +73,17 @@ class TunnelTests(SynchronousTestCase):
         self.assertEqual(bytes(self.inside.out), b"answer")
 
     def test_cannot_connect(self) -> None:
-        """The log says why, and the connection is closed."""
+        """The log says why, and the connection is broken: an end in order would be an answer."""
         self.backend.connecting.errback(ConnectionRefused("no such\nport"))
-        self.assertTrue(self.inside.disconnecting)
+        self.clock.advance(0)
+        self.assertTrue(self.inside.aborting)
         self.inside.lose(ConnectionDone())
-        self.assertEqual(self.factory.entries, set())
+        self.assertEqual(self.factory.ends, set())
 
     def test_leaves_before(self) -> None:
         """Whoever leaves while it is connecting is connected to nobody."""
         self.inside.lose(ConnectionLost())
-        self.assertEqual((self.backend.cancelled, self.factory.entries), (1, set()))
+        self.assertEqual((self.backend.cancelled, self.factory.ends), (1, set()))
         self.assertEqual(self.flushLoggedErrors(), [])
 
     def test_flow(self) -> None:
@@ -105,6 +107,7 @@ class TunnelTests(SynchronousTestCase):
     def test_break(self) -> None:
         outside = self.backend.succeed()
         outside.lose(ConnectionLost())
+        self.clock.advance(0)
         self.assertTrue(self.inside.aborting)
 
     def test_stream_that_breaks(self) -> None:
@@ -115,7 +118,7 @@ class TunnelTests(SynchronousTestCase):
         ):
             clock, backend = Clock(), Backend()
             server_factory = StreamServerFactory(
-                TunnelFactory(backend, "tcp:backend:1"),
+                TunnelFactory(backend, "tcp:backend:1", clock),
                 SERVER_PAIR,
                 SingleLogin(LOGIN, PASSPHRASE),
                 clock=clock,
@@ -128,15 +131,19 @@ class TunnelTests(SynchronousTestCase):
             self.assertEqual(bytes(outside.out), b"a part")
             damage(pair, clock)
             pair.flush()
+            clock.advance(0)
             self.assertTrue(outside.aborting)
 
     def test_half_close_without_it(self) -> None:
-        """A transport that can't end one direction is closed behind what it has to send."""
+        """A transport that can't end one direction is closed behind what it has to send. Its answer is cut off."""
         outside = self.backend.succeed()
         self.entry.dataReceived(b"all")
         self.entry.readConnectionLost()
-        self.assertTrue(outside.disconnecting and self.inside.disconnecting)
+        self.assertTrue(outside.disconnecting)
         self.assertEqual(bytes(outside.out), b"all")
+        outside.lose(ConnectionDone())
+        self.clock.advance(0)
+        self.assertTrue(self.inside.aborting)
 
 
 class ConnectionRefused(Exception):
@@ -241,13 +248,13 @@ class TunnelProcessTests(ProcessTestCase):
             receiver.close()
 
     def test_backend_down(self) -> None:
-        """The connection is closed at once and the log says why."""
+        """The connection is reset at once and the log says why."""
         with self.listen() as backend:
             address = f"tcp:127.0.0.1:{backend.getsockname()[1]}"
         server, _ = self.start_tunnel(address)
         client = self.connect()
         client.settimeout(5)  # at once, that is, and long before anything times out
-        self.assertEqual(client.recv(1), b"")
+        self.assertRaises(ConnectionResetError, client.recv, 1)
         server.wait_for(rf"cannot connect 127\.0\.0\.1:\d+ to {address}: .*refused")
 
     def test_refused_login(self) -> None:
@@ -258,7 +265,7 @@ class TunnelProcessTests(ProcessTestCase):
             + ["--server-key", PUBLIC, "--passphrase", "wrong"]
         )
         self.port = int(tunnel.wait_for(r"listening on 127\.0\.0\.1:(\d+)")[1])
-        self.assertEqual(self.connect().recv(1), b"")
+        self.assertRaises(ConnectionResetError, self.connect().recv, 1)
         tunnel.wait_for("cannot connect .* the server closed the connection before its hello")
         backend.setblocking(False)
         self.assertRaises(BlockingIOError, backend.accept)

@@ -269,7 +269,8 @@ def makeService(options: Options, reactor: Any = None) -> SodiumService:
         except Exception as error:
             line = describe_bad_endpoint("--forward", settings.forward, "tcp:127.0.0.1:6379", error)
             raise SystemExit(f"sodium: {line}") from None
-        streams = StreamServerFactory(TunnelFactory(backend, masked(settings.forward)), **common)
+        tunnel = TunnelFactory(backend, masked(settings.forward), reactor, settings.timeouts.inactivity)
+        streams = StreamServerFactory(tunnel, **common)
         return ForwardService(settings, endpoints, streams, reactor, twistd)
     try:
         store = open_store(reactor, settings.timeouts.inactivity, settings.file, settings.directory)

@@ -103,12 +103,10 @@ class TunnelService(ListeningService):
             self._log.warn("whoever can reach {where} gets through, without a login", where=masked(description))
 
     def drop(self) -> None:
-        # A copy: each connection leaves the set when it ends.
-        for entry in list(self._factory.entries):
-            entry.transport.abortConnection()
+        self._factory.drop()
 
     def is_idle(self) -> bool:
-        return not self._factory.entries
+        return not self._factory.ends
 
 
 def makeService(options: Options, reactor: Any = None) -> TunnelService:
@@ -135,5 +133,5 @@ def makeService(options: Options, reactor: Any = None) -> TunnelService:
     # A login that does not fit, a key that is none: the endpoint is the first to check these.
     except SodiumError as error:
         raise SystemExit(f"sodium-tunnel: {error}") from None
-    factory = TunnelFactory(endpoint, masked(settings.to))
+    factory = TunnelFactory(endpoint, masked(settings.to), reactor)
     return TunnelService(settings, [listening], factory, reactor, getattr(options, "parent", {}))

@@ -14,7 +14,7 @@ import weakref
 from collections.abc import Callable
 
 from twisted.internet.defer import Deferred, fail
-from twisted.internet.error import ConnectionDone
+from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IConsumer, IDelayedCall, IProducer, IPushProducer, IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
@@ -26,9 +26,9 @@ from ..core.errors import LocalProtocolError, RemoteProtocolError, WindowExceede
 from ..core.events import DataReceived, Event, PingReceived, PongReceived
 from ..core.inbox import Buffer
 from ..describe import describe_address
-from ..interfaces import IStreamTransport
+from ..interfaces import ISodiumTransport, IStreamTransport
 from .context import ClientContext, ServerContext
-from .farewell import Farewell
+from .farewell import BrokenOff, Farewell
 from .lifecycle import Lifecycle, Stage, Turn
 from .outbox import CORK_LIMIT, Outbox
 from .producers import Producers, WriteGate
@@ -157,8 +157,16 @@ class SodiumProtocol(Protocol):
         self._regulate()
 
     def stopProducing(self) -> None:
-        """``close()``, by the name that producers have for it."""
-        self.close()
+        """
+        Deliver nothing more: the consumer is gone.
+
+        Whoever calls this need not know why. A transport, for instance, that this was registered with as a producer
+        calls it when it is lost, in order or not, and only then tells its protocol. So this is no end in order. If the
+        application does not close within this turn of the reactor, the connection is broken off behind what was sent.
+        """
+        if not self._lifecycle.over:
+            self.pauseProducing()
+            self._clock.callLater(0, self._break_off)
 
     def registerProducer(self, producer: IProducer, streaming: bool) -> None:
         """
@@ -230,7 +238,7 @@ class SodiumProtocol(Protocol):
             if protocol is not None:
                 protocol.close()
 
-        self._below.open_gate(WriteGate(self._writing_blocked, self._writing_unblocked), close)
+        self._below.open_gate(WriteGate(self._writing_blocked, self._writing_unblocked, self._breaking), close)
         self._arm_timer()
 
     def dataReceived(self, data: bytes) -> None:
@@ -247,6 +255,20 @@ class SodiumProtocol(Protocol):
     def _find_place(self) -> None:
         """The first bytes came through a proxy: it is known now whom it speaks for."""
 
+    def _breaking(self) -> None:
+        """The transport ends, and may not have read all that came before."""
+        # A stranger makes us hold no more than its handshake.
+        if self._lifecycle.stage in (_OPEN, Stage.HANDSHAKE) and self._connection.wanted is None:
+            self._outbox.transport_ended()
+            self._below.read_rest(self._takes_rest)
+
+    def _takes_rest(self) -> bool:
+        return not self._lifecycle.over and (self._keeps_rest() or not self._reading.reasons)
+
+    def _keeps_rest(self) -> bool:
+        """Tell whether what came before a break is kept for an application that has paused."""
+        return False
+
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The transport is gone; ``connection_lost`` follows, at once unless the application has paused."""
         if self._outbox.error is not None and reason.check(ConnectionDone):
@@ -254,15 +276,17 @@ class SodiumProtocol(Protocol):
             reason = Failure(self._outbox.error)
         if (
             self._reading.reasons & APPLICATION
-            and reason.check(ConnectionDone)
+            and (reason.check(ConnectionDone) or (self._keeps_rest() and reason.check(ConnectionLost)))
             and self._connection.buffered
             and self._lifecycle.take(Turn.HELD_BACK)
         ):
             # Transports like TLS deliver what they hold, and the end behind it, although they were paused.
+            if isinstance(reason.value, ConnectionLost):
+                self._outbox.error = reason.value  # that is how it ends, when all is taken
             self._outbox.transport_ended()
             self._reading.allow(WRITING)  # nothing is sent any more: that must not keep the rest from being taken
-            self._producers.silence()
             self._cancel_timer()  # there is nobody to be too slow
+            self._producers.stop()  # it may be what has paused
             return
         peer_left = not self._lifecycle.over
         if self._lifecycle.take(Turn.LOST):
@@ -289,7 +313,6 @@ class SodiumProtocol(Protocol):
         for ping in pings:
             if ping is not None:
                 ping.errback(reason)
-        # Not earlier: a producer whose own end this is must not take it for an end in order.
         self._producers.stop()
         self._before_connection_lost(reason, peer_left)
         self.connection_lost(reason)
@@ -527,7 +550,8 @@ class SodiumProtocol(Protocol):
             self._tell_end(Failure(ConnectionDone()), peer_left=False)
             return
         patience = self._closing_time() if patience is None else patience
-        self._farewell = Farewell(self._clock, self._below, patience, self._leave_transport, self._abort_transport)
+        leave = self._reset_transport if self._resets() else self._leave_transport
+        self._farewell = Farewell(self._clock, self._below, patience, leave, self._abort_transport)
         self._finish()
         if self._lifecycle.stage is not Stage.DELIVERING:
             return  # a producer that was silenced has aborted, or has had the rest handed over
@@ -546,7 +570,9 @@ class SodiumProtocol(Protocol):
         if self._connection.queued or self._lifecycle.stage is not Stage.DELIVERING:
             return
         self._outbox.close_gate()
-        if self._error is None and self.is_authenticated and self._below.half_closes():
+        if self._resets():
+            self._farewell.deliver()
+        elif self.is_authenticated and not isinstance(self._error, RemoteProtocolError) and self._below.half_closes():
             # Closed with bytes unread, a socket resets the connection, and what the peer has not
             # read yet is lost to it.
             self.transport.loseWriteConnection()
@@ -556,6 +582,17 @@ class SodiumProtocol(Protocol):
         else:
             self._leave_transport()
 
+    def _break_off(self) -> None:
+        """
+        Close behind what was sent, but not in order: nothing here says that this was all. The peer sees a lost
+        connection.
+        """
+        self._close(BrokenOff())
+
+    def _resets(self) -> bool:
+        """Tell whether closing resets the connection, where its end would be one in order."""
+        return isinstance(self._error, BrokenOff)
+
     def _closing_time(self) -> float:
         """How many seconds may pass without progress while closing in order."""
         return self.factory.timeouts.inactivity
@@ -563,6 +600,13 @@ class SodiumProtocol(Protocol):
     def _leave_transport(self) -> None:
         if self._lifecycle.take(Turn.LEAVE):
             self.transport.loseConnection()
+
+    def _reset_transport(self) -> None:
+        """Break off where all is delivered."""
+        if ISodiumTransport.providedBy(self.transport):
+            self.transport.breakConnection()  # what it was given it still has to deliver itself
+        else:
+            self._abort_transport()
 
     def _abort_transport(self) -> None:
         """Break off, whether the application has done so or the farewell took too long."""

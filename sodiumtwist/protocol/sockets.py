@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import socket
+import struct
 import sys
 import termios
 from collections.abc import Callable
@@ -46,6 +48,33 @@ def half_closes(transport: ITransport) -> bool:
     sockets' does, TLS and other wrappers hand it to the socket below and lose what they hold.
     """
     return is_bare_socket(transport) or ISodiumTransport.providedBy(transport)
+
+
+def is_tls(transport: ITransport) -> bool:
+    """
+    Tell whether a transport is TLS's. It ends in order when its peer has said so, also when we closed first: what
+    came before that was delivered.
+    """
+    # Not imported here: that brings in OpenSSL, which most programs need not load.
+    tls = sys.modules.get("twisted.protocols.tls")
+    return tls is not None and isinstance(transport, tls.TLSMemoryBIOProtocol)
+
+
+def _socket_under(transport: Any) -> Any:
+    """Return the socket's transport that is a transport, or is under it, as under TLS; ``None`` where there is none."""
+    while transport is not None and not isinstance(transport, FileDescriptor):
+        transport = getattr(transport, "transport", None)
+    return transport
+
+
+def _kernel_holds(handle: Any) -> int:
+    """
+    Tell how many bytes the system has to send, or has sent and nobody has confirmed.
+
+    :param handle: a socket.
+    :raises OSError: when it can't be known.
+    """
+    return int.from_bytes(fcntl.ioctl(handle, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
 
 
 class TransportBelow:
@@ -115,6 +144,12 @@ class TransportBelow:
         """Whether somebody has closed the transport itself."""
         return bool(getattr(self.transport, "disconnecting", False))
 
+    @property
+    def is_broken(self) -> bool:
+        """Whether a socket's connection is broken, which it tells only once."""
+        bare: Any = self.transport
+        return is_bare_socket(self.transport) and bool(bare.getHandle().getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
+
     def half_closes(self) -> bool:
         """Tell whether it can end one direction and leave the other."""
         return half_closes(self.transport)
@@ -126,16 +161,48 @@ class TransportBelow:
 
     def unsent(self) -> int:
         """
-        Tell how many bytes a socket's transport still holds, its kernel's buffer included; 0 where that
-        can't be known.
+        Tell how many bytes the socket still holds, its kernel's buffer included; 0 where that can't be known.
         """
-        transport: Any = self.transport
+        below = _socket_under(self.transport)
         try:
-            waiting = fcntl.ioctl(transport.getHandle(), termios.TIOCOUTQ, bytes(4))
+            waiting: int = _kernel_holds(below.getHandle())
         except (AttributeError, TypeError, OSError):
             return 0
-        # What the kernel has, and what Twisted has not given to it yet.
-        return int.from_bytes(waiting, sys.byteorder) + len(transport.dataBuffer)
+        # What the kernel has, what Twisted has not given to it yet, and what waits for a handshake of TLS.
+        waiting += len(below.dataBuffer) - below.offset + below._tempDataLen
+        return waiting + sum(map(len, getattr(self.transport, "_appSendBuffer", ())))
+
+    def read_rest(self, more: Callable[[], bool]) -> None:
+        """
+        Read what came before the connection broke. To be called when the transport stops its producers, which is the
+        last moment that its socket is open: a write that fails ends it with what came before unread, and so does a
+        reset while it is paused. The system keeps no more than its buffer, some megabytes.
+
+        :param more: returns whether to go on.
+        """
+        below = _socket_under(self.transport)
+        # Whoever has closed it here, wants no more.
+        if below is None or below.disconnecting or getattr(below, "_aborting", False):
+            return
+        try:
+            while more() and (data := below.getHandle().recv(READ_SIZE)):
+                below.protocol.dataReceived(data)
+        except OSError:
+            pass  # there is no more, but what broke it
+
+    def reset_when_dropped(self, drop: bool) -> None:
+        """
+        Say what a socket's peer is to see when the socket is closed and nobody has ended it before, as when this
+        process is killed: a reset, or an end that looks as if all was sent.
+
+        :param drop: whether it is to be a reset. UNIX sockets know none.
+        """
+        if is_bare_socket(self.transport):
+            bare: Any = self.transport
+            # No time to linger in: what the system has not sent by then is dropped, and the peer is told.
+            linger = struct.pack("ii", drop, 0)
+            with suppress(OSError, AttributeError):
+                bare.getHandle().setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
 
     def send_at_once(self, data: bytes) -> bytes:
         """

@@ -302,6 +302,9 @@ class HalfClosingTransport(LivingTransport):
         assert not self.disconnecting and not self.aborting
         self.write_ended = True
 
+    def breakConnection(self) -> None:
+        self.abortConnection()
+
 
 class LivingPair(Pair[LivingServer, LivingClient]):
     """Ends a direction where the other end has shut it."""

@@ -4,9 +4,11 @@ An application that wants no more for now.
 
 from __future__ import annotations
 
-from twisted.internet.error import ConnectionDone
+from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.task import Clock
 
 from sodiumtwist import AuthenticationTimeout, InactivityTimeout
+from sodiumtwist.protocol.farewell import BrokenOff
 
 from ..alone import OVERHEAD, PING_SIZE, AloneTestCase
 from ..core.peers import wire_of
@@ -226,8 +228,35 @@ class ReadingPausedTests(AloneTestCase):
         self.protocol.resumeProducing()
         self.assert_lost(ConnectionDone)
 
-    def test_stop_producing_closes(self) -> None:
-        self.open_server()
-        self.protocol.stopProducing()
-        self.assert_lost(ConnectionDone)
-        self.assertFalse(self.transport.disconnected, "aborted")
+    def test_stop_producing_is_no_end(self) -> None:
+        """Nothing more is delivered, and what was sent is, but then the connection is broken off."""
+        clock = Clock()
+        pair = Pair.make(clock=clock)
+        pair.flush()
+        pair.server.send_data(b"some of it")
+        pair.server.stopProducing()
+        pair.client.send_data(b"nobody takes it")
+        pair.flush()
+        self.assertEqual((pair.server.payloads, pair.server.reason), ([], None))
+        self.finish(pair, clock)
+        self.assertEqual((pair.server.payloads, pair.client.payloads), ([], [b"some of it"]))
+        self.assertEqual((pair.server.why, pair.client.why), (BrokenOff, ConnectionLost))
+
+    def test_stop_producing_before_an_end(self) -> None:
+        """The application that closes in the same turn has decided."""
+        for stop_again in (False, True):
+            clock = Clock()
+            pair = Pair.make(clock=clock)
+            pair.flush()
+            pair.server.stopProducing()
+            pair.server.close()
+            if stop_again:
+                pair.server.stopProducing()
+            self.finish(pair, clock)
+            self.assertEqual((pair.server.why, pair.client.why), (ConnectionDone, ConnectionDone))
+
+    def finish(self, pair: Pair, clock: Clock) -> None:
+        """Let a few turns of the reactor pass."""
+        for _ in range(5):
+            clock.advance(0)
+            pair.flush()
