@@ -1,0 +1,317 @@
+"""
+How connections through a tunnel end, whatever happens to which of its sockets and in which order.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Callable
+
+from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+
+from sodiumtwist import SingleLogin
+from sodiumtwist.core.errors import LocalProtocolError
+from sodiumtwist.endpoints.streams import StreamClientFactory, StreamServerFactory
+from sodiumtwist.protocol import sockets
+from sodiumtwist.tunnel import TunnelFactory
+
+from .memory_sockets import ROOM, MemoryConnection, MemoryReactor, MemorySocket, held_by_the_system, socket_pair
+from .pair import LOGIN, PASSPHRASE, SERVER_PAIR
+
+ADDRESS = IPv4Address("TCP", "192.0.2.1", 4711)
+
+#: More than all buffers on the way hold together.
+FLOOD = 40_000
+
+#: What each program sends, as far as it comes. It does not repeat itself.
+STREAM = b"".join(number.to_bytes(4, "big") for number in range(3 * FLOOD))
+
+
+class Program:
+    """
+    A program at one end of a tunnel, which knows nothing of it.
+
+    :param handle: its socket.
+    :ivar sent: how many bytes the system has taken from it; each tells where it stands.
+    :ivar got: what it has read.
+    :ivar saw: what it has read behind that: ``"end"`` or ``"reset"``; ``None`` as long as it may read more.
+    :ivar ended: whether it has ended its direction in order.
+    :ivar left: whether it has closed its socket, in order or not.
+    :ivar stalls: whether it reads nothing, though it is there.
+    :ivar told: whether it could not send, and knows for that that the connection is broken.
+    """
+
+    def __init__(self, handle: MemorySocket) -> None:
+        self.socket = handle
+        self.sent = 0
+        self.got = bytearray()
+        self.saw: str | None = None
+        self.ended = self.left = self.stalls = self.told = False
+
+    def send(self, size: int) -> None:
+        """Send as much as the system takes."""
+        data = STREAM[self.sent : self.sent + size]
+        try:
+            self.sent += self.socket.send(data)
+        except BlockingIOError:
+            pass
+        except OSError:
+            self.told = True
+
+    def read(self) -> bool:
+        """
+        Read what is there.
+
+        :return: whether there was something.
+        """
+        if self.saw is not None or self.left or self.stalls:
+            return False
+        try:
+            data = self.socket.recv(ROOM)
+        except BlockingIOError:
+            return False
+        except OSError:
+            self.saw = "reset"
+        else:
+            self.got += data
+            if not data:
+                # The system tells of a reset once.
+                self.saw = "reset" if self.told else "end"
+        return True
+
+    def half_close(self) -> None:
+        if not (self.left or self.socket.broken):
+            self.socket.shutdown(1)
+            self.ended = True
+
+    def close(self) -> None:
+        if not self.left:
+            self.left = True
+            self.socket.close()
+            self.ended = self.ended or not self.socket.broken
+
+    def reset(self) -> None:
+        if not self.left:
+            self.left = True
+            self.socket.drops = True
+            self.socket.close()
+
+
+@implementer(IStreamClientEndpoint)
+class Endpoint:
+    """Connects at once, by a function that is given the factory."""
+
+    def __init__(self, connect: Callable[[IProtocolFactory], IProtocol]) -> None:
+        self._connect = connect
+
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
+        return succeed(self._connect(protocolFactory))
+
+
+class Tunnel:
+    """
+    A program, the tunnel's end beside it, the server, and the service beside that.
+
+    :ivar program: the program.
+    :ivar service: the service.
+    """
+
+    def __init__(self) -> None:
+        self.reactor = MemoryReactor()
+        self.sockets: list[MemorySocket] = []
+        self.silent = self.disturbed = False
+        self.far = TunnelFactory(Endpoint(self._connect_service), "service", self.reactor)
+        self.server = StreamServerFactory(
+            self.far, SERVER_PAIR, SingleLogin(LOGIN, PASSPHRASE), clock=self.reactor, draw=lambda: 0
+        )
+        self.near = TunnelFactory(Endpoint(self._connect_server), "server", self.reactor)
+        mine, its = self._pair()
+        self.program = Program(mine)
+        self._attach(self.near, its)
+        self.run()
+
+    def _pair(self) -> tuple[MemorySocket, MemorySocket]:
+        pair = socket_pair()
+        self.sockets += pair
+        return pair
+
+    def _attach(self, factory: IProtocolFactory, handle: MemorySocket) -> IProtocol:
+        protocol = factory.buildProtocol(ADDRESS)
+        assert protocol is not None
+        MemoryConnection(handle, protocol, self.reactor)
+        return protocol
+
+    def _connect_server(self, factory: IProtocolFactory) -> IProtocol:
+        self.leg = self._pair()
+        self._attach(self.server, self.leg[1])
+        client = StreamClientFactory(factory, SERVER_PAIR.public, LOGIN, PASSPHRASE, clock=self.reactor, draw=lambda: 0)
+        return self._attach(client, self.leg[0])
+
+    def _connect_service(self, factory: IProtocolFactory) -> IProtocol:
+        its, mine = self._pair()
+        self.service = Program(mine)
+        return self._attach(factory, its)
+
+    # What can happen
+
+    def step(self) -> bool:
+        """Let each socket move something, and each program of ours look once."""
+        moved = False
+        for each in self.sockets:
+            if not (self.silent and each in self.leg):
+                moved = each.move() or moved
+        return self.reactor.turn() or moved
+
+    def run(self) -> None:
+        """Let all happen that can happen without time, while both read what comes."""
+        for _ in range(2000):
+            moved = self.step()
+            if not (self.program.read() or self.service.read() or moved):
+                return
+        raise AssertionError("it goes on and on")
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass, while both read what comes."""
+        self.run()
+        end = self.reactor.seconds() + seconds
+        while self.reactor.seconds() < end and self.reactor.getDelayedCalls():
+            soonest = min(call.getTime() for call in self.reactor.getDelayedCalls())
+            self.reactor.advance(soonest - self.reactor.seconds())
+            self.run()
+
+    def stall(self, program: Program) -> None:
+        program.stalls = self.disturbed = True
+
+    def cut(self) -> None:
+        """Somebody on the way resets the encrypted connection."""
+        self.disturbed = True
+        for each in self.leg:
+            each.be_reset()
+
+    def silence(self) -> None:
+        """Nothing comes through any more, and in the end that is noticed."""
+        self.disturbed = self.silent = True
+
+    def drop_near(self) -> None:
+        self.disturbed = True
+        self.near.drop()
+
+    def drop_far(self) -> None:
+        self.disturbed = True
+        for connection in list(self.server.connections):
+            connection.abort(LocalProtocolError("the server is stopping"))
+
+
+EVENTS: dict[str, Callable[[Tunnel], None]] = {
+    "nothing": lambda tunnel: None,
+    "the program ends": lambda tunnel: tunnel.program.half_close(),
+    "the program closes": lambda tunnel: tunnel.program.close(),
+    "the program resets": lambda tunnel: tunnel.program.reset(),
+    "the service ends": lambda tunnel: tunnel.service.half_close(),
+    "the service closes": lambda tunnel: tunnel.service.close(),
+    "the service resets": lambda tunnel: tunnel.service.reset(),
+    "the program reads no more": lambda tunnel: tunnel.stall(tunnel.program),
+    "the service reads no more": lambda tunnel: tunnel.stall(tunnel.service),
+    "the connection is cut": Tunnel.cut,
+    "the connection is silent": Tunnel.silence,
+    "the tunnel stops": Tunnel.drop_near,
+    "the server stops": Tunnel.drop_far,
+}
+
+
+def flood(sender: Program, tunnel: Tunnel) -> None:
+    for _ in range(FLOOD // ROOM):
+        sender.send(ROOM)
+        tunnel.step()
+
+
+def talk(tunnel: Tunnel) -> None:
+    """Both send a little, some of which is on its way."""
+    for size in (700, 1900):
+        tunnel.program.send(size)
+        tunnel.service.send(size)
+        tunnel.step()
+
+
+TRAFFIC: dict[str, Callable[[Tunnel], None]] = {
+    "none": lambda tunnel: None,
+    "a little": talk,
+    "more than the service takes": lambda tunnel: flood(tunnel.program, tunnel),
+    "more than the program takes": lambda tunnel: flood(tunnel.service, tunnel),
+}
+
+
+class EndsTests(SynchronousTestCase):
+    """In memory, through Twisted's own transports."""
+
+    def setUp(self) -> None:
+        self.patch(sockets, "_kernel_holds", held_by_the_system)
+
+    def test_pairs(self) -> None:
+        """Each event, then each other, with each traffic; the second at once, or when the first has come some way."""
+        for numbers in itertools.product(range(len(TRAFFIC)), range(len(EVENTS)), range(len(EVENTS))):
+            traffic, first, second = numbers
+            self.play(
+                list(TRAFFIC)[traffic], [(list(EVENTS)[first], 3 * (sum(numbers) % 2)), (list(EVENTS)[second], 0)]
+            )
+
+    def test_stories(self) -> None:
+        """Several events, with more traffic in between."""
+        for number in range(150):
+            draw = random.Random(number)
+            events = [(draw.choice([*EVENTS, *TRAFFIC]), draw.randrange(12)) for _ in range(draw.randrange(3, 7))]
+            self.play(draw.choice([*TRAFFIC]), events)
+
+    def play(self, traffic: str, events: list[tuple[str, int]]) -> None:
+        """
+        Let something happen to a tunnel, and see how it ends.
+
+        :param traffic: what is under way before.
+        :param events: what happens, each with how many steps it has before the next one.
+        """
+        what = f"{traffic}; {events}"
+        tunnel = Tunnel()
+        TRAFFIC[traffic](tunnel)
+        self.assertLess(max(tunnel.program.sent, tunnel.service.sent), FLOOD, "nothing holds it up")
+        for event, steps in events:
+            (EVENTS.get(event) or TRAFFIC[event])(tunnel)
+            for _ in range(steps):
+                tunnel.step()
+        program, service = tunnel.program, tunnel.service
+        tunnel.wait(400 if tunnel.silent else 30)
+        for sender, receiver in ((program, service), (service, program)):
+            self.check(tunnel, sender, receiver, what)
+        # What is beside an end that has broken does not wait for good for one that takes nothing.
+        tunnel.wait(400)
+        if program.left and not program.ended:
+            self.assertEqual(tunnel.near.ends, set(), what)
+        if service.left and not service.ended:
+            self.assertEqual(tunnel.far.ends, set(), what)
+        program.close()
+        service.close()
+        tunnel.wait(1000)
+        self.assertEqual((tunnel.near.ends, tunnel.far.ends, tunnel.server.connections), (set(), set(), set()), what)
+        tunnel.server.admission.stop()
+        self.assertEqual(tunnel.reactor.getDelayedCalls(), [], what)
+
+    def check(self, tunnel: Tunnel, sender: Program, receiver: Program, what: str) -> None:
+        if receiver.left or receiver.stalls:
+            return
+        what = f"{what}; {'service' if receiver is tunnel.service else 'program'}"
+        self.assertEqual(receiver.got, STREAM[: len(receiver.got)], what)
+        # A clean end is seen only where one was made, and all that was sent before has come.
+        if receiver.saw == "end":
+            self.assertTrue(sender.ended, f"{what}: an end that nobody made")
+            self.assertEqual(len(receiver.got), sender.sent, what)
+        # A reset is seen where something was cut.
+        if sender.left and not sender.ended:
+            self.assertEqual(receiver.saw, "reset", what)
+        # It does not overtake what came before it.
+        if not tunnel.disturbed and (sender.left or sender.ended):
+            self.assertEqual(len(receiver.got), sender.socket.delivered, what)
+            self.assertIsNotNone(receiver.saw, what)
