@@ -17,6 +17,7 @@ from typing import Any
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import (
+    IDelayedCall,
     IHalfCloseableProtocol,
     IPushProducer,
     IReactorTime,
@@ -31,7 +32,10 @@ from .core.keepalive import Timeouts
 from .describe import describe_address, describe_tls_error
 from .interfaces import ISodiumTransport
 from .protocol.farewell import Farewell
-from .protocol.sockets import TransportBelow, half_closes, is_tls
+from .protocol.sockets import TransportBelow, half_closes, is_bare_socket, is_tls
+
+#: Seconds between two looks whether a socket is broken whose peer has ended its direction.
+HALF_CLOSED_LOOK = 5.0
 
 
 @implementer(IPushProducer)
@@ -51,7 +55,9 @@ class Feed:
         self._sink = sink
 
     def pauseProducing(self) -> None:
-        self._source.transport.pauseProducing()
+        # What is left of a connection that is over is taken at once. It is bounded, and nothing comes behind it.
+        if not self._source.is_over:
+            self._source.transport.pauseProducing()
 
     def resumeProducing(self) -> None:
         if self._source.all_received:
@@ -71,20 +77,22 @@ class TunnelEnd(Protocol):
 
     :param other: the end to join when this one is connected.
     :ivar all_received: whether the peer has said that it sends no more.
-    :ivar gone: whether its connection is over.
+    :ivar is_over: whether its connection is over, but for what is still to be read.
+    :ivar gone: whether all is over.
     """
 
     _log = Logger()
 
     transport: Any
     factory: Any
-    all_received = gone = False
+    all_received = is_over = gone = False
 
     #: Whether the peer was told that no more follows.
     _all_sent = False
     #: Whether it is being closed though the peer has not ended its direction.
     _closing = False
     _farewell: Farewell | None = None
+    _look: IDelayedCall | None = None
 
     def __init__(self, other: TunnelEnd | None = None) -> None:
         self._other = other
@@ -121,6 +129,7 @@ class TunnelEnd(Protocol):
 
     def take_rest(self) -> None:
         """The connection is over, and what came before is still to be read, though the other end may be full."""
+        self.is_over = True
         if ISodiumTransport.providedBy(self.transport):
             self.transport.resumeProducing()
         else:
@@ -140,6 +149,17 @@ class TunnelEnd(Protocol):
         self.all_received = True
         other._end()
         self._leave_if_done()
+        self._look_whether_broken()
+
+    def _look_whether_broken(self) -> None:
+        """Nothing is read any more from a socket whose peer has ended. So the reactor does not tell of a reset."""
+        self._look = None
+        if self._other is None:
+            return
+        if self._below.is_broken:
+            self.transport.abortConnection()
+        elif is_bare_socket(self.transport):
+            self._look = self.factory.clock.callLater(HALF_CLOSED_LOOK, self._look_whether_broken)
 
     def _end(self) -> None:
         """Tell the peer that no more follows, behind what it has yet to take."""
@@ -178,6 +198,8 @@ class TunnelEnd(Protocol):
         self.factory.ends.discard(self)
         if self._farewell is not None:
             self._farewell.end()
+        if self._look is not None:
+            self._look.cancel()
         other = self._other
         if other is None:
             return

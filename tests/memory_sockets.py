@@ -237,7 +237,7 @@ class MemoryConnection(Connection):
     """Twisted's transport of a socket, over one in memory."""
 
     # It stays so whatever size suits sockets.
-    bufferSize = property(lambda self: BUFFER_SIZE, lambda self, size: None)  # type: ignore[assignment]
+    bufferSize = property(lambda self: BUFFER_SIZE, lambda self, size: None)
 
     def __init__(self, handle: MemorySocket, protocol: IProtocol, reactor: MemoryReactor) -> None:
         super().__init__(handle, protocol, reactor)  # type: ignore[arg-type]

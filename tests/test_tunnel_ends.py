@@ -4,22 +4,26 @@ How connections through a tunnel end, whatever happens to which of its sockets a
 
 from __future__ import annotations
 
+import errno
 import itertools
 import random
 from collections.abc import Callable
+from typing import cast
 
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
+from twisted.internet.protocol import Factory, Protocol
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from sodiumtwist import SingleLogin
 from sodiumtwist.core.errors import LocalProtocolError
-from sodiumtwist.endpoints.streams import StreamClientFactory, StreamServerFactory
+from sodiumtwist.endpoints.streams import ClientStream, StreamClientFactory, StreamServerFactory
 from sodiumtwist.protocol import sockets
-from sodiumtwist.tunnel import TunnelFactory
+from sodiumtwist.tunnel import TunnelEntry, TunnelFactory
 
+from .alone import OVERHEAD
 from .memory_sockets import ROOM, MemoryConnection, MemoryReactor, MemorySocket, held_by_the_system, socket_pair
 from .pair import LOGIN, PASSPHRASE, SERVER_PAIR
 
@@ -42,6 +46,7 @@ class Program:
     :ivar saw: what it has read behind that: ``"end"`` or ``"reset"``; ``None`` as long as it may read more.
     :ivar ended: whether it has ended its direction in order.
     :ivar left: whether it has closed its socket, in order or not.
+    :ivar broke: whether it has reset its connection.
     :ivar stalls: whether it reads nothing, though it is there.
     :ivar told: whether it could not send, and knows for that that the connection is broken.
     """
@@ -51,7 +56,7 @@ class Program:
         self.sent = 0
         self.got = bytearray()
         self.saw: str | None = None
-        self.ended = self.left = self.stalls = self.told = False
+        self.ended = self.left = self.broke = self.stalls = self.told = False
 
     def send(self, size: int) -> None:
         """Send as much as the system takes."""
@@ -97,7 +102,7 @@ class Program:
 
     def reset(self) -> None:
         if not self.left:
-            self.left = True
+            self.left = self.broke = True
             self.socket.drops = True
             self.socket.close()
 
@@ -311,7 +316,130 @@ class EndsTests(SynchronousTestCase):
         # A reset is seen where something was cut.
         if sender.left and not sender.ended:
             self.assertEqual(receiver.saw, "reset", what)
+        if sender.broke and not receiver.ended:
+            self.assertTrue(receiver.socket.broken, what)
         # It does not overtake what came before it.
         if not tunnel.disturbed and (sender.left or sender.ended):
             self.assertEqual(len(receiver.got), sender.socket.delivered, what)
             self.assertIsNotNone(receiver.saw, what)
+
+
+class RareTests(SynchronousTestCase):
+    """What it takes several things at once to bring about."""
+
+    def setUp(self) -> None:
+        self.patch(sockets, "_kernel_holds", held_by_the_system)
+
+    def cut_behind_a_stalled_service(self) -> Tunnel:
+        """Cut the encrypted connection, with more under way than the service takes, and let the server notice that."""
+        tunnel = Tunnel()
+        tunnel.service.stalls = True
+        for _ in range(100):
+            tunnel.program.send(200)
+            tunnel.run()
+        # What has come through, in whole PDUs: it is the last one at most that is not whole.
+        self.arrived = tunnel.leg[0].delivered * 200 // (200 + OVERHEAD) - 1000
+        self.assertGreater(self.arrived, 5000)
+        tunnel.cut()
+        tunnel.service.send(100)
+        tunnel.run()
+        return tunnel
+
+    def test_reset_while_paused(self) -> None:
+        """What came before is delivered, when it is taken; the encrypted end does not wait for that."""
+        tunnel = self.cut_behind_a_stalled_service()
+        self.assertEqual(tunnel.server.connections, set())
+        tunnel.reactor.advance(100)
+        tunnel.service.stalls = False
+        tunnel.wait(10)
+        self.assertGreater(len(tunnel.service.got), self.arrived)
+        self.assertEqual(tunnel.service.saw, "reset")
+
+    def test_reset_while_paused_for_good(self) -> None:
+        tunnel = self.cut_behind_a_stalled_service()
+        tunnel.reactor.advance(179)
+        self.assertEqual(len(tunnel.far.ends), 1)
+        tunnel.wait(5)
+        self.assertEqual(tunnel.far.ends, set())
+
+    def test_reset_of_an_end_that_is_being_broken(self) -> None:
+        """It is noticed, though nothing was read there any more, and nothing is to be written."""
+        tunnel = Tunnel()
+        tunnel.program.stalls = tunnel.service.stalls = True
+        flood(tunnel.program, tunnel)
+        tunnel.service.send(ROOM)
+        tunnel.run()
+        tunnel.service.send(ROOM)
+        tunnel.run()
+        tunnel.cut()
+        tunnel.near.drop()
+        tunnel.run()
+        self.assertEqual(len(tunnel.near.ends), 1)
+        tunnel.program.reset()
+        tunnel.run()
+        self.assertEqual(tunnel.near.ends, set())
+
+    def start_without_encryption(self) -> Tunnel:
+        """Join a program and a service by one end each."""
+        tunnel = Tunnel()
+        near = TunnelFactory(Endpoint(tunnel._connect_service), "service", tunnel.reactor)
+        mine, its = tunnel._pair()
+        tunnel.program = Program(mine)
+        self.entry = tunnel._attach(near, its)
+        tunnel.run()
+        return tunnel
+
+    def test_end_behind_more_than_an_end_takes(self) -> None:
+        """A transport may tell of the end though it was paused. The other one is told, when it has room again."""
+        tunnel = self.start_without_encryption()
+        tunnel.service.stalls = True
+        self.entry.dataReceived(STREAM[:FLOOD])
+        assert isinstance(self.entry, TunnelEntry)
+        self.entry.readConnectionLost()
+        tunnel.run()
+        tunnel.service.stalls = False
+        tunnel.run()
+        self.assertEqual(tunnel.service.got, STREAM[:FLOOD])
+        self.assertEqual(tunnel.service.saw, "end")
+        tunnel.service.send(100)
+        tunnel.service.close()
+        tunnel.run()
+        self.assertEqual(tunnel.program.got, STREAM[:100])
+        self.assertEqual(tunnel.program.saw, "end")
+
+    def test_end_of_a_broken_connection(self) -> None:
+        """A system that tells of a reset as of an end is asked once more."""
+        tunnel = self.start_without_encryption()
+        tunnel.program.socket.peer.error = errno.ECONNRESET
+        assert isinstance(self.entry, TunnelEntry)
+        self.entry.readConnectionLost()
+        tunnel.run()
+        self.assertEqual(tunnel.service.saw, "reset")
+
+    def test_client_that_closes(self) -> None:
+        """What it has sent is delivered, then the end, also to a service that takes it late, and goes on sending."""
+        for takes in (True, False):
+            tunnel = Tunnel()
+            tunnel.service.stalls = True
+            client = Factory.forProtocol(Protocol)
+            end = tunnel._connect_server(client)
+            assert isinstance(end, ClientStream)
+            tunnel.run()
+            tunnel.service.stalls = True
+            application = cast(Protocol, end.application)
+            assert application.transport is not None
+            application.transport.write(STREAM[: 3 * ROOM])
+            application.transport.loseConnection()
+            for _ in range(3):
+                tunnel.service.send(ROOM)
+                tunnel.run()
+            for _ in range(3):
+                tunnel.reactor.advance(5)
+                tunnel.run()
+            self.assertTrue(tunnel.leg[0].closed)
+            tunnel.service.stalls = not takes
+            tunnel.wait(200)
+            if takes:
+                self.assertEqual(tunnel.service.got, STREAM[: 3 * ROOM])
+                self.assertEqual(tunnel.service.saw, "end")
+            self.assertTrue(tunnel.service.socket.peer.closed)
