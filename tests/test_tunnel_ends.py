@@ -428,7 +428,10 @@ class RareTests(SynchronousTestCase):
             tunnel.service.stalls = True
             application = cast(Protocol, end.application)
             assert application.transport is not None
-            application.transport.write(STREAM[: 3 * ROOM])
+            # More than the system takes, and not so much that the server would stop to read.
+            for start in (0, ROOM // 2, ROOM):
+                application.transport.write(STREAM[start : start + ROOM // 2])
+                tunnel.run()
             application.transport.loseConnection()
             for _ in range(3):
                 tunnel.service.send(ROOM)
@@ -440,6 +443,6 @@ class RareTests(SynchronousTestCase):
             tunnel.service.stalls = not takes
             tunnel.wait(200)
             if takes:
-                self.assertEqual(tunnel.service.got, STREAM[: 3 * ROOM])
+                self.assertEqual(tunnel.service.got, STREAM[: 3 * ROOM // 2])
                 self.assertEqual(tunnel.service.saw, "end")
             self.assertTrue(tunnel.service.socket.peer.closed)
