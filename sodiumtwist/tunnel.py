@@ -234,8 +234,9 @@ class TunnelEnd(Protocol):
         elif half_closes(transport):
             if not self._all_sent:
                 transport.loseWriteConnection()
-            # Closed with bytes unread, or that the peer has not taken, a socket would drop those.
+            # It notices when the peer has broken it.
             transport.resumeProducing()
+            # Closed with bytes unread, a socket drops what its peer has not taken.
             self._wait(self._leave).deliver()
         else:
             self._wait(transport.loseConnection).wait()

@@ -267,7 +267,10 @@ class EndsTests(SynchronousTestCase):
 
     def test_stories(self) -> None:
         """Several events, with more traffic in between."""
-        for number in range(150):
+        for steps in range(8):
+            self.play("more than the program takes", [("a little", steps), ("the program resets", 0)])
+            self.play("more than the service takes", [("a little", steps), ("the service resets", 0)])
+        for number in range(100):
             draw = random.Random(number)
             events = [(draw.choice([*EVENTS, *TRAFFIC]), draw.randrange(12)) for _ in range(draw.randrange(3, 7))]
             self.play(draw.choice([*TRAFFIC]), events)
@@ -418,7 +421,7 @@ class RareTests(SynchronousTestCase):
 
     def test_client_that_closes(self) -> None:
         """What it has sent is delivered, then the end, also to a service that takes it late, and goes on sending."""
-        for takes in (True, False):
+        for then in ("takes it", "resets", "does nothing"):
             tunnel = Tunnel()
             tunnel.service.stalls = True
             client = Factory.forProtocol(Protocol)
@@ -440,9 +443,14 @@ class RareTests(SynchronousTestCase):
                 tunnel.reactor.advance(5)
                 tunnel.run()
             self.assertTrue(tunnel.leg[0].closed)
-            tunnel.service.stalls = not takes
+            if then == "takes it":
+                tunnel.service.stalls = False
+            elif then == "resets":
+                tunnel.service.reset()
+            tunnel.run()
+            self.assertEqual(tunnel.service.socket.peer.closed, then == "resets")
             tunnel.wait(200)
-            if takes:
+            if then == "takes it":
                 self.assertEqual(tunnel.service.got, STREAM[: 3 * ROOM // 2])
                 self.assertEqual(tunnel.service.saw, "end")
             self.assertTrue(tunnel.service.socket.peer.closed)
