@@ -578,6 +578,7 @@ class SodiumProtocol(Protocol):
             self.transport.loseWriteConnection()
             self.transport.resumeProducing()
             if self._lifecycle.take(Turn.DELIVERED):  # else it has ended by that
+                self._below.close_later()
                 self._farewell.linger()
         else:
             self._leave_transport()
@@ -599,7 +600,7 @@ class SodiumProtocol(Protocol):
 
     def _leave_transport(self) -> None:
         if self._lifecycle.take(Turn.LEAVE):
-            self.transport.loseConnection()
+            self._below.close()
 
     def _reset_transport(self) -> None:
         """Break off where all is delivered."""

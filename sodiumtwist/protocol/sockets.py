@@ -77,6 +77,10 @@ def _kernel_holds(handle: Any) -> int:
     return int.from_bytes(fcntl.ioctl(handle, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
 
 
+def _do_nothing() -> None:
+    pass
+
+
 class TransportBelow:
     """
     A connection's transport.
@@ -139,6 +143,10 @@ class TransportBelow:
             vars(self.transport).pop("loseConnection", None)
             self.transport.unregisterProducer()
 
+    def close_later(self) -> None:
+        """Let nobody close it who has only the transport: it lingers, and to close now would cut that short."""
+        vars(self.transport)["loseConnection"] = _do_nothing
+
     @property
     def is_closing(self) -> bool:
         """Whether somebody has closed the transport itself."""
@@ -153,6 +161,11 @@ class TransportBelow:
     def half_closes(self) -> bool:
         """Tell whether it can end one direction and leave the other."""
         return half_closes(self.transport)
+
+    def close(self) -> None:
+        """Close in order."""
+        vars(self.transport).pop("loseConnection", None)
+        self.transport.loseConnection()
 
     def abort(self) -> None:
         """Close at once, where the transport can; else as soon as it can."""
