@@ -109,6 +109,7 @@ class BreakTests(RestTestCase):
         server.send_data(b"x")
         self.run_all()
         self.assertEqual((server.payloads, server.why), ([], ConnectionLost))
+        self.assertNotEqual(self.server_socket.received, b"")
 
     def test_stranger(self) -> None:
         """Nobody makes us hold more by breaking off."""
@@ -160,13 +161,19 @@ class ClosingTests(RestTestCase):
         self.connect(server, make_client_factory(self.reactor, RequestClient))
         client = self.client
         assert isinstance(client, RequestClient) and isinstance(self.server, Responder)
-        answers = [client.request(bytes(1000)) for _ in range(5)]
-        bad = client.request(b"bad")
-        for _ in range(20):
-            client.request(bytes(1000)).addErrback(lambda reason: None)
+        good, bad = client.request(bytes(1000)), client.request(b"bad")
+        self.reactor.turn()
+        self.client_socket.move()
+        self.reactor.turn()
+        behind = client.request(b"behind it")
+        assert isinstance(client.transport, MemoryConnection)
+        client.transport.doWrite()
+        self.client_socket.move()
+        self.reactor.turn()
         self.run_all()
-        self.assertEqual([self.successResultOf(answer) for answer in answers], [bytes(1000)] * 5)
-        self.failureResultOf(bad, ConnectionLost)
+        self.assertEqual(self.successResultOf(good), bytes(1000))
+        for request in (bad, behind):
+            self.failureResultOf(request, ConnectionLost)
         self.assertEqual(len(self.flushLoggedErrors(Boom)), 1)
 
     def test_closed_once_more(self) -> None:
