@@ -12,8 +12,11 @@ from typing import cast
 
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, succeed
+from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
 from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.ssl import Certificate, PrivateCertificate, optionsForClientTLS
+from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
@@ -24,6 +27,8 @@ from sodiumtwist.protocol import sockets
 from sodiumtwist.tunnel import TunnelEntry, TunnelFactory
 
 from .alone import OVERHEAD
+from .applications import Application, Applications
+from .certificates import Authority
 from .memory_sockets import ROOM, MemoryConnection, MemoryReactor, MemorySocket, held_by_the_system, socket_pair
 from .pair import LOGIN, PASSPHRASE, SERVER_PAIR
 
@@ -454,3 +459,102 @@ class RareTests(SynchronousTestCase):
                 self.assertEqual(tunnel.service.got, STREAM[: 3 * ROOM // 2])
                 self.assertEqual(tunnel.service.saw, "end")
             self.assertTrue(tunnel.service.socket.peer.closed)
+
+
+class TLSTests(SynchronousTestCase):
+    """An end that TLS carries, which can't end one direction alone. It is in order where the peer has said so."""
+
+    def setUp(self) -> None:
+        self.patch(sockets, "_kernel_holds", held_by_the_system)
+        authority = Authority("known")
+        path = self.mktemp()
+        with open(authority.issue(path, "localhost"), "rb") as file:
+            certificate = PrivateCertificate.loadPEM(file.read())
+        trust = optionsForClientTLS("localhost", trustRoot=Certificate.loadPEM(authority.pem()))
+        self.tunnel = Tunnel()
+        reactor = self.tunnel.reactor
+        self.service = Application()
+        self.handle, _ = self.tunnel._pair()
+        service = TLSMemoryBIOFactory(certificate.options(), False, Applications(lambda: self.service), reactor)
+
+        def connect(factory: IProtocolFactory) -> IProtocol:
+            self.tunnel._attach(service, self.handle)
+            return self.tunnel._attach(TLSMemoryBIOFactory(trust, True, factory, reactor), self.handle.peer)
+
+        self.near = TunnelFactory(Endpoint(connect), "service", reactor)
+        mine, its = self.tunnel._pair()
+        self.program = self.tunnel.program = Program(mine)
+        self.tunnel._attach(self.near, its)
+        self.tunnel.run()
+        self.program.send(500)
+        self.tunnel.run()
+        self.assertEqual(self.service.received, STREAM[:500])
+
+    def test_program_ends(self) -> None:
+        """The service is told. What it has answered by then arrives, and that it has closed."""
+        self.service.transport.write(b"an answer")
+        self.program.half_close()
+        self.tunnel.run()
+        self.assertEqual(self.service.why, ConnectionDone)
+        self.assertEqual((bytes(self.program.got), self.program.saw), (b"an answer", "end"))
+        self.assertEqual(self.near.ends, set())
+
+    def test_service_closes(self) -> None:
+        self.service.transport.write(b"an answer")
+        self.service.transport.loseConnection()
+        self.tunnel.run()
+        self.assertEqual((bytes(self.program.got), self.program.saw), (b"an answer", "end"))
+        self.program.close()
+        self.tunnel.wait(10)
+        self.assertEqual(self.near.ends, set())
+
+    def test_service_is_cut(self) -> None:
+        """An end of the socket that the service has not announced is none."""
+        self.service.transport.write(b"half of it")
+        self.tunnel.run()
+        self.handle.end_sent = True
+        self.tunnel.run()
+        self.assertEqual((bytes(self.program.got), self.program.saw), (b"half of it", "reset"))
+        self.assertEqual(self.near.ends, set())
+
+    def test_service_never_closes(self) -> None:
+        """It is waited for as long as it goes on to send, and has its patience behind that."""
+        self.tunnel.reactor.removeReader(self.service.transport.transport)  # type: ignore[attr-defined]
+        self.program.half_close()
+        self.tunnel.run()
+        for _ in range(3):
+            self.tunnel.reactor.advance(170)
+            self.service.transport.write(b"x")
+            self.tunnel.run()
+            self.assertIsNone(self.program.saw)
+        self.tunnel.wait(200)
+        self.assertEqual((bytes(self.program.got), self.program.saw), (b"xxx", "reset"))
+        self.assertEqual(self.near.ends, set())
+
+    def test_program_resets(self) -> None:
+        self.program.reset()
+        self.tunnel.wait(1)
+        self.assertEqual(self.service.why, ConnectionLost)
+        self.assertEqual(self.near.ends, set())
+
+    def test_program_resets_behind_its_end(self) -> None:
+        """While the service is asked to close, too."""
+        self.tunnel.reactor.removeReader(self.service.transport.transport)  # type: ignore[attr-defined]
+        self.program.half_close()
+        self.tunnel.run()
+        self.program.reset()
+        self.tunnel.wait(10)
+        self.assertEqual(self.near.ends, set())
+
+    def test_drop(self) -> None:
+        """Also in the middle of an end."""
+        for ends in (False, True):
+            self.setUp()
+            if ends:
+                self.tunnel.reactor.removeReader(self.service.transport.transport)  # type: ignore[attr-defined]
+                self.program.half_close()
+                self.tunnel.run()
+            self.near.drop()
+            self.near.drop()
+            self.tunnel.wait(1)
+            self.assertEqual((self.program.saw, self.near.ends), ("reset", set()))
