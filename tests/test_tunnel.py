@@ -4,10 +4,13 @@ Tunnels: ``twistd sodium --forward`` and ``twistd sodium-tunnel``, with programs
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
+import signal
 import socket
+import struct
 import subprocess
 import threading
 
@@ -20,10 +23,12 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase
 from zope.interface import implementer
 
 from sodiumtwist import SingleLogin
+from sodiumtwist.core.connection import ClientConnection
 from sodiumtwist.endpoints.streams import StreamServerFactory
 from sodiumtwist.programs.tunneltap import Options, makeService
 from sodiumtwist.tunnel import TunnelEntry, TunnelFactory
 
+from .core.peers import wire_of
 from .pair import LOGIN, PASSPHRASE, SERVER_PAIR, MemoryTransport, Pair, build, make_client_factory
 from .processes import PATIENCE, PUBLIC, TWISTD, ProcessTestCase, Running, clean_environment
 
@@ -246,6 +251,61 @@ class TunnelProcessTests(ProcessTestCase):
             threading.Thread(target=send).start()
             self.assertTrue(self.read_all(receiver) == data)
             receiver.close()
+
+    def reset(self, connection: socket.socket) -> None:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        connection.close()
+
+    def join(self, backend: socket.socket) -> tuple[socket.socket, socket.socket]:
+        """Connect a program to the service, and let both say something."""
+        client = self.connect()
+        accepted, _ = backend.accept()
+        accepted.settimeout(PATIENCE)
+        self.addCleanup(accepted.close)
+        client.sendall(b"half a question")
+        self.assertEqual(accepted.recv(100), b"half a question")
+        accepted.sendall(b"half an answer")
+        self.assertEqual(client.recv(100), b"half an answer")
+        return client, accepted
+
+    def test_resets(self) -> None:
+        """A reset at one end is one at the other end, behind what came before it. A process of ours that dies is one."""
+        backend, server, tunnel = self.start_with_socket()
+        for number in (0, 1):
+            ends = self.join(backend)
+            ends[number].sendall(b"the last of it")
+            self.reset(ends[number])
+            # It may have overtaken that in the system that has sent it.
+            with self.assertRaises(ConnectionResetError):
+                self.assertIn(ends[1 - number].recv(100), b"the last of it")
+                ends[1 - number].recv(100)
+        for _ in range(5):
+            client = self.connect()
+            sending = threading.Thread(target=self.send_what_is_taken, args=(client,))
+            sending.start()
+            accepted, _ = backend.accept()
+            with accepted:
+                accepted.recv(1000)
+                accepted.sendall(b"too large")
+            # Closed with bytes unread, it is reset.
+            sending.join()
+            self.assertEqual(client.recv(100), b"too large")
+        client, accepted = self.join(backend)
+        tunnel.stop(signal.SIGKILL)
+        self.assertRaises(ConnectionResetError, client.recv, 1)
+        self.assertRaises(ConnectionResetError, accepted.recv, 1)
+        raw = socket.create_connection(("127.0.0.1", int(self.endpoint.rpartition(":")[2])), PATIENCE)
+        self.addCleanup(raw.close)
+        raw.sendall(wire_of(ClientConnection(bytes.fromhex(PUBLIC), "username", "passphrase", 0).initiate))
+        accepted, _ = backend.accept()
+        accepted.settimeout(PATIENCE)
+        server.stop(signal.SIGKILL)
+        self.assertRaises(ConnectionResetError, accepted.recv, 1)
+        accepted.close()
+
+    def send_what_is_taken(self, connection: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            connection.sendall(bytes(8_000_000))
 
     def test_backend_down(self) -> None:
         """The connection is reset at once and the log says why."""
