@@ -269,7 +269,7 @@ class TunnelProcessTests(ProcessTestCase):
         return client, accepted
 
     def test_resets(self) -> None:
-        """A reset at one end is one at the other end, behind what came before it. A process of ours that dies is one."""
+        """A reset at one end is one at the other, behind what came before it. The death of a process of ours is one."""
         backend, server, tunnel = self.start_with_socket()
         for number in (0, 1):
             ends = self.join(backend)
@@ -296,9 +296,11 @@ class TunnelProcessTests(ProcessTestCase):
         self.assertRaises(ConnectionResetError, accepted.recv, 1)
         raw = socket.create_connection(("127.0.0.1", int(self.endpoint.rpartition(":")[2])), PATIENCE)
         self.addCleanup(raw.close)
-        raw.sendall(wire_of(ClientConnection(bytes.fromhex(PUBLIC), "username", "passphrase", 0).initiate))
+        core = ClientConnection(bytes.fromhex(PUBLIC), "username", "passphrase", 0)
+        raw.sendall(wire_of(core.initiate) + wire_of(core.send_data, b"x"))
         accepted, _ = backend.accept()
         accepted.settimeout(PATIENCE)
+        self.assertEqual(accepted.recv(1), b"x")
         server.stop(signal.SIGKILL)
         self.assertRaises(ConnectionResetError, accepted.recv, 1)
         accepted.close()
