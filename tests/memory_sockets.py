@@ -101,6 +101,8 @@ class MemorySocket:
         if self.broken:
             raise OSError(errno.ENOTCONN, "not connected")
         self.end_sent = True
+        # It leaves at once, where nothing is before it: a reset does not take it back.
+        self.end_delivered = self.end_delivered or not self.sending
 
     def close(self) -> None:
         self.closed = True

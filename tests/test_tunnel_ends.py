@@ -30,7 +30,7 @@ from .alone import OVERHEAD
 from .applications import Application, Applications
 from .certificates import Authority
 from .memory_sockets import ROOM, MemoryConnection, MemoryReactor, MemorySocket, held_by_the_system, socket_pair
-from .pair import LOGIN, PASSPHRASE, SERVER_PAIR
+from .pair import LOGIN, PASSPHRASE, SERVER_PAIR, Boom
 
 ADDRESS = IPv4Address("TCP", "192.0.2.1", 4711)
 
@@ -423,6 +423,19 @@ class RareTests(SynchronousTestCase):
         self.entry.readConnectionLost()
         tunnel.run()
         self.assertEqual(tunnel.service.saw, "reset")
+
+    def test_exception(self) -> None:
+        """A mistake of ours, or a reactor that stops, ends nothing in order."""
+        tunnel = self.start_without_encryption()
+
+        def fail(data: bytes) -> None:
+            raise Boom
+
+        self.entry.dataReceived = fail  # type: ignore[method-assign]
+        tunnel.program.send(100)
+        tunnel.run()
+        self.assertEqual(len(self.flushLoggedErrors(Boom)), 1)
+        self.assertEqual((tunnel.program.saw, tunnel.service.saw), ("reset", "reset"))
 
     def test_client_that_closes(self) -> None:
         """What it has sent is delivered, then the end, also to a service that takes it late, and goes on sending."""

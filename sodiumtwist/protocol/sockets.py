@@ -216,6 +216,8 @@ class TransportBelow:
             linger = struct.pack("ii", drop, 0)
             with suppress(OSError, AttributeError):
                 bare.getHandle().setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            # Twisted would send an end before, also for an exception, and for all that is left when the reactor stops.
+            bare._shouldShutdown = not drop
 
     def send_at_once(self, data: bytes) -> bytes:
         """
