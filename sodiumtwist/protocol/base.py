@@ -479,6 +479,9 @@ class SodiumProtocol(Protocol):
         outbox.corked = True
         try:
             self._producers.resume()
+        except Exception:
+            # The reactor would close the transport in order for that.
+            self._producer_failed(Failure())
         finally:
             outbox.corked = self._pumping
             outbox.flush()

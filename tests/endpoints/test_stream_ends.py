@@ -39,6 +39,8 @@ class EndTests(StreamTestCase):
         self.pair.server.close()
         self.flush()
         self.assertEqual(self.client.received, b"all of it")
+        # But that it was all, only the application can tell.
+        self.assertEqual((self.client.why, self.server.why), (ConnectionLost, ConnectionLost))
 
     def test_close_waits_for_a_producer(self) -> None:
         self.start()

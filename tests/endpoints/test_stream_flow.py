@@ -86,6 +86,24 @@ class FlowTests(StreamTestCase):
         self.assertIs(self.client.why, Boom)
         self.assertIs(self.server.why, ConnectionLost)
 
+    def test_push_producer_that_fails(self) -> None:
+        """No more is logged, and no other end than that, when it fails in the reactor's call."""
+
+        class Failing(Producer):
+            def resumeProducing(self) -> None:
+                raise Boom()
+
+        self.start()
+        producer = Failing()
+        self.client.transport.registerProducer(producer, True)
+        self.client.transport.write(bytes(3 * CHUNK_SIZE))
+        self.flush()
+        self.assertEqual(len(self.flushLoggedErrors(Boom)), 1)
+        self.assertEqual(producer.calls[-1], "stop")
+        self.assertTrue(self.pair.client_transport.aborting)
+        self.assertIs(self.client.why, Boom)
+        self.assertIs(self.server.why, ConnectionLost)
+
     def test_producer_that_gives_up(self) -> None:
         """One that closes when it is paused, inside of a large write, cuts nothing off."""
         self.start()
