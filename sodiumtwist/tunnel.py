@@ -12,6 +12,7 @@ is passed on as one, never what a transport calls while it is lost.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, fields
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
@@ -28,14 +29,40 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from .admission.limits import ReportedLimit, network
+from .admission.summed_lines import SummedLines
+from .core.errors import LocalProtocolError
 from .core.keepalive import Timeouts
 from .describe import describe_address, describe_tls_error
 from .interfaces import ISodiumTransport
+from .protocol.clock import global_clock, steady_clock
 from .protocol.farewell import Farewell
-from .protocol.sockets import TransportBelow, half_closes, is_bare_socket, is_tls
+from .protocol.sockets import TransportBelow, half_closes, is_bare_socket, is_tls, keep_alive
 
 #: Seconds between two looks whether a socket is broken whose peer has ended its direction.
 HALF_CLOSED_LOOK = 5.0
+
+
+@dataclass(frozen=True)
+class TunnelLimits:
+    """
+    What one tunnel takes.
+
+    :ivar connections: that came in, at once, joined or about to be; one more is reset at once. The default is what a
+        server takes from one address.
+    :ivar lines: how many lines in a minute connections that fail may cause in the log. More are summed up, a line a
+        minute.
+    :raises LocalProtocolError: for a number below 1.
+    """
+
+    connections: int = 1_000
+    lines: int = 20
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if value < 1:
+                raise LocalProtocolError(f"the limit {field.name} takes a whole number from 1, not {value}")
 
 
 @implementer(IPushProducer)
@@ -84,7 +111,7 @@ class TunnelEnd(Protocol):
     _log = Logger()
 
     transport: Any
-    factory: Any
+    tunnels: TunnelFactory
     all_received = is_over = gone = False
 
     #: Whether the peer was told that no more follows.
@@ -94,8 +121,13 @@ class TunnelEnd(Protocol):
     _farewell: Farewell | None = None
     _look: IDelayedCall | None = None
 
+    #: The end that went out for this one, until this one is gone.
+    outgoing: TunnelEnd | None = None
+
     def __init__(self, other: TunnelEnd | None = None) -> None:
         self._other = other
+        if other is not None:
+            self.tunnels = other.tunnels
 
     def connectionMade(self) -> None:
         """Join the two ends. Each is paused while the other's transport is full."""
@@ -108,16 +140,17 @@ class TunnelEnd(Protocol):
             self.transport.abortConnection()
             return
         other._other = self
+        other.outgoing = self
         for source, sink in ((self, other), (other, self)):
             sink.transport.registerProducer(Feed(source, sink), True)
         # It has waited for this, see TunnelEntry. Last, so that what it reads now has somewhere to go.
         other.transport.resumeProducing()
 
     def _arrive(self) -> None:
-        self.factory.ends.add(self)
         self._below = TransportBelow(self.transport)
         # When this process is killed, what was cut must not look whole either.
         self._below.reset_when_dropped(True)
+        keep_alive(self.transport, self.tunnels.tcp_keepalive)
 
     def dataReceived(self, data: bytes) -> None:
         """Hand the bytes on to the other end."""
@@ -159,7 +192,7 @@ class TunnelEnd(Protocol):
         if self._below.is_broken:
             self.transport.abortConnection()
         elif is_bare_socket(self.transport):
-            self._look = self.factory.clock.callLater(HALF_CLOSED_LOOK, self._look_whether_broken)
+            self._look = self.tunnels.clock.callLater(HALF_CLOSED_LOOK, self._look_whether_broken)
 
     def _end(self) -> None:
         """Tell the peer that no more follows, behind what it has yet to take."""
@@ -195,11 +228,14 @@ class TunnelEnd(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Close the other end behind all that was received. When this one broke, break the other one there."""
         self.gone = True
-        self.factory.ends.discard(self)
         if self._farewell is not None:
             self._farewell.end()
         if self._look is not None:
             self._look.cancel()
+        self._leave_other(reason)
+        self.tunnels.left(self)
+
+    def _leave_other(self, reason: Failure) -> None:
         other = self._other
         if other is None:
             return
@@ -210,11 +246,10 @@ class TunnelEnd(Protocol):
             other._close()
             return
         if not reason.check(ConnectionDone):
-            self._log.info(
-                "the connection with {peer} broke: {reason}",
-                peer=describe_address(self.transport.getPeer()),
-                reason=reason.getErrorMessage(),
-            )
+            why = reason.getErrorMessage()
+            peer = self.transport.getPeer()
+            if self.tunnels.lines.write(f"a connection broke: {why}", network(peer)):
+                self._log.info("the connection with {peer} broke: {reason}", peer=describe_address(peer), reason=why)
         other.break_off()
 
     def _unjoin(self) -> None:
@@ -265,22 +300,28 @@ class TunnelEnd(Protocol):
         """Wait for the peer with the usual patience, then break the connection."""
         if self._farewell is not None:
             self._farewell.end()
-        factory = self.factory
-        self._farewell = Farewell(factory.clock, self._below, factory.patience, leave, self.transport.abortConnection)
+        tunnels = self.tunnels
+        self._farewell = Farewell(tunnels.clock, self._below, tunnels.patience, leave, self.transport.abortConnection)
         return self._farewell
 
 
 class TunnelEntry(TunnelEnd):
     """The end that came in. It reads nothing until the end that goes out is connected."""
 
+    factory: Any
+
     _connecting: Deferred[Any] | None = None
 
     def connectionMade(self) -> None:
+        self.tunnels = self.factory
+        self.factory.entries.add(self)
         self._arrive()
         # What it read now would have to be kept somewhere. TunnelEnd.connectionMade() resumes it.
         self.transport.pauseProducing()
+        outgoing = Factory.forProtocol(lambda: TunnelEnd(self))
+        outgoing.noisy = False
         # An endpoint may raise in place of giving a Deferred that fails.
-        self._connecting = maybeDeferred(self.factory.endpoint.connect, _OutgoingFactory(self))
+        self._connecting = maybeDeferred(self.factory.endpoint.connect, outgoing)
         self._connecting.addBoth(self._connecting_over)
 
     def _connecting_over(self, result: object) -> None:
@@ -288,12 +329,15 @@ class TunnelEntry(TunnelEnd):
         # Success is TunnelEnd.connectionMade()'s. And when this end has left, nobody wants to know of a failure.
         if not isinstance(result, Failure) or result.check(CancelledError) or self.gone:
             return
-        self.factory.log.error(
-            "cannot connect {peer} to {where}: {reason}",
-            peer=describe_address(self.transport.getPeer()),
-            where=self.factory.where,
-            reason=describe_tls_error(result.value) or result.getErrorMessage().rstrip("."),
-        )
+        why = describe_tls_error(result.value) or result.getErrorMessage().rstrip(".")
+        peer = self.transport.getPeer()
+        if self.factory.lines.write(f"cannot connect to {self.factory.where}: {why}", network(peer)):
+            self.factory.log.error(
+                "cannot connect {peer} to {where}: {reason}",
+                peer=describe_address(peer),
+                where=self.factory.where,
+                reason=why,
+            )
         # No end in order: that would be an answer, though an empty one.
         self.break_off()
 
@@ -303,22 +347,13 @@ class TunnelEntry(TunnelEnd):
             self._connecting.cancel()
 
 
-class _OutgoingFactory(Factory):
-    """
-    Makes the end that goes out.
+class TurnedAway(Protocol):
+    """Resets a connection that came in. Closed in order, it would look like an empty answer."""
 
-    :param entry: the end to join it with.
-    """
+    transport: Any
 
-    noisy = False
-
-    def __init__(self, entry: TunnelEntry) -> None:
-        self._entry = entry
-
-    def buildProtocol(self, addr: object) -> TunnelEnd:
-        end = TunnelEnd(self._entry)
-        end.factory = self._entry.factory
-        return end
+    def connectionMade(self) -> None:
+        self.transport.abortConnection()
 
 
 class TunnelFactory(Factory):
@@ -327,39 +362,95 @@ class TunnelFactory(Factory):
 
     :param endpoint: where the ends that go out connect.
     :param where: what the log calls that endpoint.
+    :param limits: how many; the default is ``TunnelLimits()``.
     :param clock: an ``IReactorTime``; ``None`` for the global reactor.
-    :param patience: for how many seconds an end that closes may take nothing of what is left for it.
-    :ivar ends: the ends that are connected, those that came in and those that go out.
+    :param timeouts: of which those of TCP keepalive count, see :func:`~sodiumtwist.protocol.sockets.keep_alive`, and
+        that of inactivity: for so long an end that closes may take nothing of what is left for it. Nothing else would
+        tell that a machine at either end is gone: the ends may be silent for as long as they like.
+    :ivar entries: the ends that came in and are connected.
+    :ivar leaving: the ends that went out and are still connected, though those that came in are gone.
     """
 
     protocol = TunnelEntry
     noisy = False
     log = Logger()
 
+    _stopped = False
+
     def __init__(
         self,
         endpoint: IStreamClientEndpoint,
         where: str,
+        limits: TunnelLimits | None = None,
         clock: IReactorTime | None = None,
-        patience: float = Timeouts.inactivity,
+        timeouts: Timeouts = Timeouts(),
     ) -> None:
+        limits = limits or TunnelLimits()
+        self.tcp_keepalive = timeouts.tcp_keepalive
+        self.patience = timeouts.inactivity
         self.endpoint = endpoint
         self.where = where
-        self.patience = patience
-        self._clock = clock
-        self.ends: set[TunnelEnd] = set()
+        self.entries: set[TunnelEntry] = set()
+        self.leaving: set[TunnelEnd] = set()
+        self._clock = None if clock is None else steady_clock(clock)
+        self.lines = SummedLines("connections that failed", limits.lines, lambda: self.clock)
+        self._limit_lines = SummedLines("lines about limits", limits.lines, lambda: self.clock)
+        self._limit = ReportedLimit("connections", limits.connections, self._limit_lines)
 
     @property
     def clock(self) -> IReactorTime:
         """The clock. Not looked for earlier: to import the reactor installs it."""
         if self._clock is None:
-            from twisted.internet import reactor
-
-            self._clock = reactor
+            self._clock = global_clock()
         return self._clock
+
+    def _count(self) -> int:
+        # What went out may outlive what came in: a peer that does not read must not be a way past the limit.
+        return len(self.entries) + len(self.leaving)
+
+    def buildProtocol(self, addr: Any) -> Any:
+        """Make the end of a connection that came in, or what resets it where there is no room for it."""
+        if self._count() >= self._limit.limit:
+            self._limit.reached()
+            return TurnedAway()
+        return super().buildProtocol(addr)
+
+    @property
+    def ends(self) -> set[TunnelEnd]:
+        """All ends that are connected."""
+        joined = {entry.outgoing for entry in self.entries if entry.outgoing is not None and not entry.outgoing.gone}
+        return {*self.entries, *joined, *self.leaving}
 
     def drop(self) -> None:
         """Break all connections, behind what their peers have yet to take."""
-        # A copy: each end leaves the set when it is gone.
-        for end in list(self.ends):
+        for end in self.ends:
             end.drop()
+
+    def left(self, end: TunnelEnd) -> None:
+        """The connection of an end is over."""
+        self.leaving.discard(end)
+        if isinstance(end, TunnelEntry):
+            self.entries.discard(end)
+            outgoing, end.outgoing = end.outgoing, None
+            if outgoing is not None and not outgoing.gone:
+                self.leaving.add(outgoing)
+        self._limit.ease(self._count())
+        if self._stopped and not self._count():
+            self._sum_up()
+
+    def doStart(self) -> None:
+        """Called when the first port listens."""
+        self._stopped = False
+        self.lines.start()
+        self._limit_lines.start()
+        super().doStart()  # type: ignore[no-untyped-call]
+
+    def doStop(self) -> None:
+        """Called when the last port stops listening."""
+        self._stopped = True
+        self._sum_up()
+        super().doStop()  # type: ignore[no-untyped-call]
+
+    def _sum_up(self) -> None:
+        self.lines.stop()
+        self._limit_lines.stop()

@@ -135,11 +135,11 @@ class Tunnel:
         self.reactor = MemoryReactor()
         self.sockets: list[MemorySocket] = []
         self.silent = self.disturbed = False
-        self.far = TunnelFactory(Endpoint(self._connect_service), "service", self.reactor)
+        self.far = TunnelFactory(Endpoint(self._connect_service), "service", clock=self.reactor)
         self.server = StreamServerFactory(
             self.far, SERVER_PAIR, SingleLogin(LOGIN, PASSPHRASE), clock=self.reactor, draw=lambda: 0
         )
-        self.near = TunnelFactory(Endpoint(self._connect_server), "server", self.reactor)
+        self.near = TunnelFactory(Endpoint(self._connect_server), "server", clock=self.reactor)
         mine, its = self._pair()
         self.program = Program(mine)
         self._attach(self.near, its)
@@ -390,7 +390,7 @@ class RareTests(SynchronousTestCase):
     def start_without_encryption(self) -> Tunnel:
         """Join a program and a service by one end each."""
         tunnel = Tunnel()
-        near = TunnelFactory(Endpoint(tunnel._connect_service), "service", tunnel.reactor)
+        near = TunnelFactory(Endpoint(tunnel._connect_service), "service", clock=tunnel.reactor)
         mine, its = tunnel._pair()
         tunnel.program = Program(mine)
         self.entry = tunnel._attach(near, its)
@@ -494,7 +494,7 @@ class TLSTests(SynchronousTestCase):
             self.tunnel._attach(service, self.handle)
             return self.tunnel._attach(TLSMemoryBIOFactory(trust, True, factory, reactor), self.handle.peer)
 
-        self.near = TunnelFactory(Endpoint(connect), "service", reactor)
+        self.near = TunnelFactory(Endpoint(connect), "service", clock=reactor)
         mine, its = self.tunnel._pair()
         self.program = self.tunnel.program = Program(mine)
         self.tunnel._attach(self.near, its)

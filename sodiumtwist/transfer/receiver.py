@@ -21,6 +21,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
 
+from ..admission.limits import network
 from ..core.errors import UnexpectedPDU
 from ..core.wire import PDU_OVERHEAD
 from ..describe import describe_os_error
@@ -146,20 +147,25 @@ class UploadReceiver(SodiumServerProtocol):
         self._waiting.clear()
         why = describe_os_error(reason.value) if isinstance(reason.value, OSError) else reason.getErrorMessage()
         # Stores fail with an OSError, and give_up() cancels. Anything else is a mistake in a store: show where.
-        if not reason.check(OSError, CancelledError):
+        if not reason.check(OSError, CancelledError) and self._may_log_failure(reason):
             self._log.failure("cannot store an upload from {peer}", reason, peer=self._describe_peer())
         # When give_up() caused this failure, its reason stands.
         if self._why_broken is None:
             self._why_broken = why
         # When the connection is gone already, _finish_or_abandon() logs why.
         if self._lost_for is None and not self._lifecycle.over:
-            self._log.error(
-                "cannot store an upload of {login} from {peer}: {reason}",
-                login=ascii(self.peer.login),
-                peer=self._describe_peer(),
-                reason=why,
-            )
+            if self._may_log(f"cannot store an upload: {why}"):
+                self._log.error(
+                    "cannot store an upload of {login} from {peer}: {reason}",
+                    login=ascii(self.peer.login),
+                    peer=self._describe_peer(),
+                    reason=why,
+                )
             self.abort(reason.value)
+
+    def _may_log(self, what: str) -> bool:
+        """Tell whether a line about the upload is written; if not, it is summed up."""
+        return self.factory.admission.lines.uploads.write(what, network(self.peer.address))
 
     def _step_over(self, _: None) -> None:
         """A step is over, well or not: go on with the next one, or end the upload."""
@@ -176,12 +182,13 @@ class UploadReceiver(SodiumServerProtocol):
         assert self._upload is not None
         outcome = self._upload.finish()
         self.factory.receiving.discard(self)
-        self._log.info(
-            "upload of {login} from {peer}: {outcome}",
-            login=ascii(self.peer.login),
-            peer=self._describe_peer(),
-            outcome=outcome,
-        )
+        if self._may_log(f"upload of {ascii(self.peer.login)}"):
+            self._log.info(
+                "upload of {login} from {peer}: {outcome}",
+                login=ascii(self.peer.login),
+                peer=self._describe_peer(),
+                outcome=outcome,
+            )
 
     def _before_connection_lost(self, reason: Failure, peer_left: bool) -> None:
         # Only its client ends an upload, not whatever closes the transport, as limits of Twisted's do.
@@ -236,10 +243,11 @@ class UploadReceiver(SodiumServerProtocol):
                 except OSError as error:
                     why = describe_os_error(error)
         outcome = "nothing" if self._upload is None else self._upload.abandon()
-        self._log.warn(
-            "upload of {login} from {peer} broke off: {reason}; kept {outcome}",
-            login=ascii(self.peer.login),
-            peer=self._describe_peer(),
-            reason=why,
-            outcome=outcome,
-        )
+        if self._may_log(f"an upload broke off: {why}"):
+            self._log.warn(
+                "upload of {login} from {peer} broke off: {reason}; kept {outcome}",
+                login=ascii(self.peer.login),
+                peer=self._describe_peer(),
+                reason=why,
+                outcome=outcome,
+            )

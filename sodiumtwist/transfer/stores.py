@@ -27,6 +27,9 @@ from twisted.internet.defer import (
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
+from ..admission.limits import Limits
+from ..admission.summed_lines import SummedLines
+from ..protocol.clock import steady_clock
 from .pipes import may_block
 from .uploads import DiscardedUpload, FileUpload, StreamUpload, Upload
 
@@ -125,17 +128,19 @@ class StreamStore(Store):
     def __init__(self, name: str, reactor: Any, patience: float, fd: int | None = None) -> None:
         self._name = name
         self._reactor = reactor
+        self._clock = steady_clock(reactor)
         self._patience = patience
         self._fd = fd
         self._turn = DeferredLock()
+        self._lines = SummedLines("uploads that wait", Limits().client_lines, lambda: self._clock)
         self.description = name
 
     @inlineCallbacks
     def open(self, login: str) -> Generator[Deferred[Any], Any, Upload]:
-        if self._turn.locked:
+        if self._turn.locked and self._lines.write("others have their turn"):
             self._log.info("an upload of {login} waits for {name}", login=ascii(login), name=self._name)
         try:
-            yield self._turn.acquire().addTimeout(self._patience, self._reactor)
+            yield self._turn.acquire().addTimeout(self._patience, self._clock)
         except TimeoutError:
             raise OSError(errno.EBUSY, f"another upload held it for {self._patience:g} seconds", self._name) from None
         try:
@@ -154,7 +159,7 @@ class StreamStore(Store):
         flags = os.O_WRONLY | os.O_NOCTTY | os.O_CLOEXEC | os.O_NONBLOCK
         if not stat.S_ISFIFO(os.stat(self._name).st_mode):
             return os.open(self._name, flags)
-        give_up = self._reactor.seconds() + self._patience
+        give_up = self._clock.seconds() + self._patience
         waits = False
         while True:
             try:
@@ -163,12 +168,13 @@ class StreamStore(Store):
                 # ENXIO says: no reader yet.
                 if error.errno != errno.ENXIO:
                     raise
-            if self._reactor.seconds() >= give_up:
+            if self._clock.seconds() >= give_up:
                 raise OSError(errno.ENXIO, f"no reader within {self._patience:g} seconds", self._name)
             if not waits:
                 waits = True
-                self._log.info("{name} has no reader yet; an upload waits for one", name=self._name)
-            yield deferLater(self._reactor, READER_POLL)
+                if self._lines.write("there is no reader yet"):
+                    self._log.info("{name} has no reader yet; an upload waits for one", name=self._name)
+            yield deferLater(self._clock, READER_POLL)
 
     def _reopen(self, fd: int) -> int:
         """

@@ -148,6 +148,8 @@ class OptionsTests(TapTestCase):
             (["--auth-timeout", "0"], "the authentication time takes a number of seconds over 0"),
             (["--ping-interval", "nan"], "the ping interval time takes a number of seconds over 0"),
             (["--inactivity-timeout", "soon"], "--inactivity-timeout takes a number of seconds, not 'soon'"),
+            (["--tcp-keepalive", "soon"], "--tcp-keepalive takes a number of seconds, not 'soon'"),
+            (["--tcp-keepalive", "40000"], "TCP keepalive takes 1 to 32767 seconds, or 0 for none, not 40000.0"),
             (["stray"], "unexpected argument 'stray'"),
             (["--nonsense"], "--nonsense"),
         ]:
