@@ -8,12 +8,14 @@ from twisted.internet.error import ConnectionAborted, ConnectionDone, Connection
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from sodiumtwist import SingleLogin
 from sodiumtwist.core.errors import DecryptionFailed, UnexpectedPDU
+from sodiumtwist.endpoints.streams import ClientStream, ServerStream, StreamClientFactory, StreamServerFactory
 from sodiumtwist.endpoints.transport import SodiumTransport
 from sodiumtwist.protocol.farewell import BrokenOff
 
-from ..applications import Application, HalfCloseable, Producer, StreamTestCase
-from ..pair import Pair, RecordingServer, make_client_factory, make_server_factory
+from ..applications import Application, Applications, HalfCloseable, Producer, StreamTestCase
+from ..pair import LOGIN, PASSPHRASE, SERVER_PAIR, Pair, RecordingServer, make_client_factory, make_server_factory
 
 
 class EndTests(StreamTestCase):
@@ -254,3 +256,34 @@ class HeldEndTests(SynchronousTestCase):
             self.assertEqual(self.server.payloads, [b"0"])
             self.assertIs(self.server.why, ConnectionDone)
             self.assertEqual(self.server.factory.connections, set())
+
+
+class NestedTests(SynchronousTestCase):
+    """A stream within a stream."""
+
+    def test_break_behind_an_end(self) -> None:
+        """What the outer stream was given, it delivers before it is broken, too."""
+        clock, servers, clients = Clock(), Applications(HalfCloseable), Applications(HalfCloseable)
+        checker = SingleLogin(LOGIN, PASSPHRASE)
+        login = (SERVER_PAIR.public, LOGIN, PASSPHRASE)
+        pair: Pair[ServerStream, ClientStream] = Pair(
+            StreamServerFactory(
+                StreamServerFactory(servers, SERVER_PAIR, checker, clock=clock), SERVER_PAIR, checker, clock=clock
+            ),
+            StreamClientFactory(StreamClientFactory(clients, *login, clock=clock), *login, clock=clock),
+        )
+
+        def run() -> None:
+            for _ in range(20):
+                clock.advance(0)
+                pair.flush()
+
+        run()
+        (server,), (client,) = servers.built, clients.built
+        client.transport.write(b"x" * 500_000)
+        client.transport.loseWriteConnection()
+        client.transport.breakConnection()
+        run()
+        assert isinstance(server, HalfCloseable)
+        self.assertEqual((server.received == b"x" * 500_000, server.read_ended), (True, True))
+        self.assertIs(server.why, ConnectionLost)
