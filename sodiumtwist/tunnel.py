@@ -11,6 +11,7 @@ is passed on as one, never what a transport calls while it is lost.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any
@@ -175,21 +176,25 @@ class TunnelEnd(Protocol):
         other = self._other
         if self.all_received or other is None:
             return
-        if self._below.is_broken:
-            # Some systems tell of the end of a connection that is broken before they tell that it is.
+        error = self._below.take_error()
+        # A reactor may take a reset for an end. That the pipe is broken is told of a peer that has ended before.
+        if error not in (0, errno.EPIPE):
             self.transport.abortConnection()
             return
         self.all_received = True
         other._end()
-        self._leave_if_done()
-        self._look_whether_broken()
+        if error:
+            self.transport.abortConnection()
+        else:
+            self._leave_if_done()
+            self._look_whether_broken()
 
     def _look_whether_broken(self) -> None:
         """Nothing is read any more from a socket whose peer has ended. So the reactor does not tell of a reset."""
         self._look = None
         if self._other is None:
             return
-        if self._below.is_broken:
+        if self._below.take_error():
             self.transport.abortConnection()
         elif is_bare_socket(self.transport):
             self._look = self.tunnels.clock.callLater(HALF_CLOSED_LOOK, self._look_whether_broken)

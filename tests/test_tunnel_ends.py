@@ -424,6 +424,22 @@ class RareTests(SynchronousTestCase):
         tunnel.run()
         self.assertEqual(tunnel.service.saw, "reset")
 
+    def test_end_and_reset_at_once(self) -> None:
+        """A program that has closed, and gets more, has ended first."""
+        tunnel = self.start_without_encryption()
+        program, service = tunnel.program.socket, tunnel.service
+        tunnel.program.send(100)
+        tunnel.program.close()
+        program.move()
+        program.move()
+        program.peer.send(b"too late")
+        program.peer.move()
+        program.move()
+        self.assertEqual(program.peer.error, errno.EPIPE)
+        tunnel.wait(1)
+        self.assertEqual((service.got, service.saw), (STREAM[:100], "end"))
+        self.assertTrue(service.socket.broken)
+
     def test_exception(self) -> None:
         """A mistake of ours, or a reactor that stops, ends nothing in order."""
         tunnel = self.start_without_encryption()
@@ -510,6 +526,7 @@ class TLSTests(SynchronousTestCase):
         self.tunnel.run()
         self.assertEqual(self.service.why, ConnectionDone)
         self.assertEqual((bytes(self.program.got), self.program.saw), (b"an answer", "end"))
+        self.tunnel.wait(1)
         self.assertEqual(self.near.ends, set())
 
     def test_service_closes(self) -> None:

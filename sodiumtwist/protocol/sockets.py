@@ -203,11 +203,13 @@ class TransportBelow:
         """Whether somebody has closed the transport itself."""
         return bool(getattr(self.transport, "disconnecting", False))
 
-    @property
-    def is_broken(self) -> bool:
-        """Whether a socket's connection is broken, which it tells only once."""
+    def take_error(self) -> int:
+        """Return the number of the error that has broken a socket's connection, which it tells only once; else 0."""
         bare: Any = self.transport
-        return is_bare_socket(self.transport) and bool(bare.getHandle().getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
+        if not is_bare_socket(self.transport):
+            return 0
+        error: int = bare.getHandle().getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        return error
 
     def half_closes(self) -> bool:
         """Tell whether it can end one direction and leave the other."""
@@ -238,11 +240,13 @@ class TransportBelow:
         """
         Tell how many bytes the socket still holds, its kernel's buffer included; 0 where that can't be known.
         """
+        below = _socket_under(self.transport)
         try:
-            waiting = _kernel_holds(_socket_under(self.transport).getHandle())
+            waiting = _kernel_holds(below.getHandle())
         except (AttributeError, TypeError, OSError):
             return 0
-        return waiting + self.held()
+        # The end of our direction, which Twisted is yet to send, counts for one.
+        return waiting + self.held() + (below._writeDisconnecting and not below._writeDisconnected)
 
     def read_rest(self, more: Callable[[], bool]) -> None:
         """
