@@ -114,12 +114,10 @@ class TunnelService(ListeningService):
             self._log.warn("whoever can reach {where} gets through, without a login", where=masked(description))
 
     def drop(self) -> None:
-        # A copy: each connection leaves the set when it ends.
-        for entry in list(self._factory.entries):
-            entry.transport.abortConnection()
+        self._factory.drop()
 
     def is_idle(self) -> bool:
-        return not self._factory.entries
+        return not self._factory.ends
 
 
 def makeService(options: Options, reactor: Any = None) -> TunnelService:

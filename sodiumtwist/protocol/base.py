@@ -14,7 +14,7 @@ import weakref
 from collections.abc import Callable, Iterator
 
 from twisted.internet.defer import Deferred, fail
-from twisted.internet.error import ConnectionDone
+from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IConsumer, IDelayedCall, IProducer, IPushProducer, IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
@@ -26,9 +26,9 @@ from ..core.errors import LocalProtocolError, RemoteProtocolError
 from ..core.events import DataReceived, Event, PingReceived, PongReceived
 from ..core.inbox import Buffer
 from ..describe import describe_address
-from ..interfaces import IStreamTransport
+from ..interfaces import ISodiumTransport, IStreamTransport
 from .context import ClientContext, ServerContext
-from .farewell import Farewell
+from .farewell import BrokenOff, Farewell
 from .lifecycle import Lifecycle, Stage, Turn
 from .outbox import CORK_LIMIT, Outbox
 from .producers import Producers, WriteGate
@@ -161,8 +161,16 @@ class SodiumProtocol(Protocol):
         self._regulate()
 
     def stopProducing(self) -> None:
-        """``close()``, by the name that producers have for it."""
-        self.close()
+        """
+        Deliver nothing more: the consumer is gone.
+
+        Whoever calls this need not know why. A transport, for instance, that this was registered with as a producer
+        calls it when it is lost, in order or not, and only then tells its protocol. So this is no end in order. If the
+        application does not close within this turn of the reactor, the connection is broken off behind what was sent.
+        """
+        if not self._lifecycle.over:
+            self.pauseProducing()
+            self._clock.callLater(0, self._break_off)
 
     def registerProducer(self, producer: IProducer, streaming: bool) -> None:
         """
@@ -237,7 +245,7 @@ class SodiumProtocol(Protocol):
             if protocol is not None:
                 protocol.close()
 
-        self._below.open_gate(WriteGate(self._writing_blocked, self._writing_unblocked), close)
+        self._below.open_gate(WriteGate(self._writing_blocked, self._writing_unblocked, self._breaking), close)
         self._arm_timer()
 
     def dataReceived(self, data: bytes) -> None:
@@ -254,30 +262,63 @@ class SodiumProtocol(Protocol):
     def _find_place(self) -> None:
         """The first bytes came through a proxy: it is known now whom it speaks for."""
 
+    def _breaking(self) -> None:
+        """The transport ends, and may not have read all that came before."""
+        # A stranger makes us hold no more than its handshake.
+        if self._lifecycle.stage in (_OPEN, Stage.HANDSHAKE) and self._connection.wanted is None:
+            self._outbox.transport_ended()
+            self._below.read_rest(self._takes_rest)
+
+    def _takes_rest(self) -> bool:
+        return not self._lifecycle.over and (self._keeps_rest() or not self._reading.reasons)
+
+    def _keeps_rest(self) -> bool:
+        """Tell whether what came before a break is kept for an application that has paused."""
+        return False
+
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The transport is gone; ``connection_lost`` follows, at once unless the application has paused."""
         if self._outbox.error is not None and reason.check(ConnectionDone):
             # The socket told us, and Twisted's next look at it found nothing but its end.
             reason = Failure(self._outbox.error)
         reasons = self._reading.reasons
+        broken = reason.value if isinstance(reason.value, ConnectionLost) else None
         if (
             reasons & (APPLICATION | WRITING)
-            and reason.check(ConnectionDone)
+            and (reason.check(ConnectionDone) or (broken is not None and self._keeps_rest()))
             and (reasons & BEHIND or self._connection.buffered)
             and self._lifecycle.take(Turn.HELD_BACK)
         ):
             # The end was seen by reading ahead. Or it came over TLS or the like, which deliver what they hold, and the
             # end behind it, although they were paused.
+            if broken is not None:
+                self._outbox.error = broken  # that is how it ends, when all is taken
             self._outbox.transport_ended()
             self._reading.allow(WRITING)  # nothing is sent any more: that must not keep the rest from being taken
-            self._producers.silence()
             self._cancel_timer()  # there is nobody to be too slow
+            self._producers.stop()  # it may be what has paused
+            if broken is not None:
+                self._wait_for_application()
             if not reasons & APPLICATION:
                 self._regulate()
             return
         peer_left = not self._lifecycle.over
         if self._lifecycle.take(Turn.LOST):
             self._tell_end(reason, peer_left)
+
+    def _wait_for_application(self) -> None:
+        """
+        The connection broke while the application takes nothing. What came before is its, but not for ever: it must
+        also hear of the break. Time begins anew with each DATA that it takes.
+        """
+        self._cancel_timer()
+        self._timer = self._clock.callLater(self.factory.timeouts.inactivity, self._application_too_slow)
+
+    def _application_too_slow(self) -> None:
+        self._timer = None
+        if self._lifecycle.take(Turn.LOST):
+            assert self._outbox.error is not None
+            self._tell_end(Failure(self._outbox.error), peer_left=True)
 
     def _tell_end(self, reason: Failure, peer_left: bool) -> None:
         """
@@ -300,7 +341,6 @@ class SodiumProtocol(Protocol):
         for ping in pings:
             if ping is not None:
                 ping.errback(reason)
-        # Not earlier: a producer whose own end this is must not take it for an end in order.
         self._producers.stop()
         self._before_connection_lost(reason, peer_left)
         self.connection_lost(reason)
@@ -394,7 +434,10 @@ class SodiumProtocol(Protocol):
         """Events were taken, and the connection is not open yet, or no longer."""
         if self._lifecycle.stage is not Stage.HELD:
             self._regulate_transport()
-        elif not self._reading.reasons & APPLICATION:
+        elif self._reading.reasons & APPLICATION:
+            if self._timer is not None:
+                self._wait_for_application()
+        else:
             # All that was held back is taken.
             self.connectionLost(Failure(ConnectionDone()))
 
@@ -505,6 +548,9 @@ class SodiumProtocol(Protocol):
         outbox.corked = True
         try:
             self._producers.resume()
+        except Exception:
+            # The reactor would close the transport in order for that.
+            self._producer_failed(Failure())
         finally:
             outbox.corked = self._pumping
             outbox.flush()
@@ -591,7 +637,8 @@ class SodiumProtocol(Protocol):
             self._tell_end(Failure(ConnectionDone()), peer_left=False)
             return
         patience = self._closing_time() if patience is None else patience
-        self._farewell = Farewell(self._clock, self._below, patience, self._leave_transport, self._abort_transport)
+        leave = self._reset_transport if self._resets() else self._leave_transport
+        self._farewell = Farewell(self._clock, self._below, patience, leave, self._abort_transport)
         self._finish()
         if self._lifecycle.stage is not Stage.DELIVERING:
             return  # a producer that was silenced has aborted, or has had the rest handed over
@@ -610,15 +657,29 @@ class SodiumProtocol(Protocol):
         if self._connection.queued or self._lifecycle.stage is not Stage.DELIVERING:
             return
         self._outbox.close_gate()
-        if self._error is None and self.is_authenticated and self._below.half_closes():
+        if self._resets():
+            self._farewell.deliver()
+        elif self.is_authenticated and not isinstance(self._error, RemoteProtocolError) and self._below.half_closes():
             # Closed with bytes unread, a socket resets the connection, and what the peer has not
             # read yet is lost to it.
             self.transport.loseWriteConnection()
             self.transport.resumeProducing()
             if self._lifecycle.take(Turn.DELIVERED):  # else it has ended by that
+                self._below.close_later()
                 self._farewell.linger()
         else:
             self._leave_transport()
+
+    def _break_off(self) -> None:
+        """
+        Close behind what was sent, but not in order: nothing here says that this was all. The peer sees a lost
+        connection.
+        """
+        self._close(BrokenOff())
+
+    def _resets(self) -> bool:
+        """Tell whether closing resets the connection, where its end would be one in order."""
+        return isinstance(self._error, BrokenOff)
 
     def _closing_time(self) -> float:
         """How many seconds may pass without progress while closing in order."""
@@ -626,7 +687,14 @@ class SodiumProtocol(Protocol):
 
     def _leave_transport(self) -> None:
         if self._lifecycle.take(Turn.LEAVE):
-            self.transport.loseConnection()
+            self._below.close()
+
+    def _reset_transport(self) -> None:
+        """Break off where all is delivered."""
+        if ISodiumTransport.providedBy(self.transport):
+            self.transport.breakConnection()  # what it was given it still has to deliver itself
+        else:
+            self._abort_transport()
 
     def _abort_transport(self) -> None:
         """Break off, whether the application has done so or the farewell took too long."""

@@ -52,7 +52,7 @@ ROOM = 300
 
 #: What an application does by itself or inside a hook.
 ACTIONS = (
-    "send", "send", "much", "ping", "pause", "resume", "push", "pull", "unregister", "close", "abort", "leave"
+    "send", "send", "much", "ping", "pause", "resume", "push", "pull", "unregister", "close", "abort", "leave", "stop"
 )  # fmt: skip
 #: Inside a hook it may also fail, or do nothing.
 REACTIONS = (*ACTIONS, "fail", "nothing", "nothing", "nothing")
@@ -169,6 +169,10 @@ class Living(SodiumProtocol):
             if not self._lifecycle.over:
                 self.ended("close")
                 self.transport.loseConnection()
+        elif action == "stop":
+            # It is broken off at the next turn, if it is not closed by then.
+            self.life.paused = self.life.aborted = True
+            self.stopProducing()
         elif action == "close":
             self.ended("close")
             self.close()
@@ -302,6 +306,9 @@ class HalfClosingTransport(LivingTransport):
     def loseWriteConnection(self) -> None:
         assert not self.disconnecting and not self.aborting
         self.write_ended = True
+
+    def breakConnection(self) -> None:
+        self.abortConnection()
 
 
 class LivingPair(Pair[LivingServer, LivingClient]):
@@ -453,7 +460,7 @@ class Lives(RuleBasedStateMachine):
 
     def allowed(self, action: str) -> str:
         """What ends a connection is done only where it may be."""
-        peril = {"leave": "close", "fail": "abort"}.get(action, action)
+        peril = {"leave": "close", "fail": "abort", "stop": "abort"}.get(action, action)
         return "send" if peril in ("close", "abort") and peril not in self.perils else action
 
     @rule(side=SIDES, actions=st.lists(st.sampled_from(ACTIONS), min_size=1, max_size=4))
@@ -574,7 +581,8 @@ class Lives(RuleBasedStateMachine):
         closed = sender.life.ended_by == "close" and not sender.life.aborted
         # Who closes earlier has heard nothing: its transport is closed at once, and what crosses that resets it.
         known = sender.life.authenticated > 0
-        return closed and known and receiver.life.ended_by is None and not self.disturbed
+        stays = receiver.life.ended_by is None and not receiver.life.aborted
+        return closed and known and stays and not self.disturbed
 
     def teardown(self) -> None:
         try:

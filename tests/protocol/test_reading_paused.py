@@ -8,6 +8,7 @@ from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.task import Clock
 
 from sodiumtwist import AuthenticationTimeout, DecryptionFailed, InactivityTimeout, Timeouts
+from sodiumtwist.protocol.farewell import BrokenOff
 from sodiumtwist.protocol.reading import READ_AHEAD
 
 from ..alone import OVERHEAD, PING_SIZE, AloneTestCase
@@ -376,8 +377,35 @@ class ReadingPausedTests(AloneTestCase):
         self.protocol.resumeProducing()
         self.assert_lost(ConnectionDone)
 
-    def test_stop_producing_closes(self) -> None:
-        self.open_server()
-        self.protocol.stopProducing()
-        self.assert_lost(ConnectionDone)
-        self.assertFalse(self.transport.disconnected, "aborted")
+    def test_stop_producing_is_no_end(self) -> None:
+        """Nothing more is delivered, and what was sent is, but then the connection is broken off."""
+        clock = Clock()
+        pair = Pair.make(clock=clock)
+        pair.flush()
+        pair.server.send_data(b"some of it")
+        pair.server.stopProducing()
+        pair.client.send_data(b"nobody takes it")
+        pair.flush()
+        self.assertEqual((pair.server.payloads, pair.server.reason), ([], None))
+        self.finish(pair, clock)
+        self.assertEqual((pair.server.payloads, pair.client.payloads), ([], [b"some of it"]))
+        self.assertEqual((pair.server.why, pair.client.why), (BrokenOff, ConnectionLost))
+
+    def test_stop_producing_before_an_end(self) -> None:
+        """The application that closes in the same turn has decided."""
+        for stop_again in (False, True):
+            clock = Clock()
+            pair = Pair.make(clock=clock)
+            pair.flush()
+            pair.server.stopProducing()
+            pair.server.close()
+            if stop_again:
+                pair.server.stopProducing()
+            self.finish(pair, clock)
+            self.assertEqual((pair.server.why, pair.client.why), (ConnectionDone, ConnectionDone))
+
+    def finish(self, pair: Pair, clock: Clock) -> None:
+        """Let a few turns of the reactor pass."""
+        for _ in range(5):
+            clock.advance(0)
+            pair.flush()
