@@ -144,6 +144,8 @@ def _default(source: str, value: ast.expr) -> str:
             return ""
         call = "()" if "default_factory" in given else ""
         value = given["default_factory" if call else "default"]
+    elif isinstance(value, ast.Call) and ast.unparse(value.func).startswith("_"):
+        (value,) = value.args  # a kind of number that is nobody's business but the module's
     return f"={_as_written(source, value).id}{call}"
 
 

@@ -50,5 +50,11 @@ class ISodiumTransport(IStreamTransport):
 
     peer: Peer = Attribute("Who is at the other end, a :class:`Peer`.")
 
+    def breakConnection() -> None:
+        """
+        Close when all is sent that was written, but without the end of the stream, so that the peer sees that the
+        connection was lost.
+        """
+
     def abortConnection() -> None:
         """Close at once. What was not sent yet is dropped, and the peer sees that the connection was lost."""

@@ -2,18 +2,29 @@
 Tunnels: for each connection that comes in, another one is made through an endpoint, and the two are joined.
 
 What one end receives the other end sends, no faster than it can: an end that is full pauses the other.
-When an end has received all, the other end tells its peer so, and the other direction goes on. Where the transport
-can't end one direction alone, both ends close. When one connection breaks, the other one is broken as well.
+When an end has received all, the other end tells its peer so, and the other direction goes on. When one connection
+breaks, the other one is broken as well, behind what came before.
+
+An end in order and a break stay different: what was cut off must not look whole. Only an end in order that was received
+is passed on as one, never what a transport calls while it is lost.
 """
 
 from __future__ import annotations
 
+import errno
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IHalfCloseableProtocol, IReactorTime, IStreamClientEndpoint
+from twisted.internet.interfaces import (
+    IDelayedCall,
+    IHalfCloseableProtocol,
+    IPushProducer,
+    IReactorTime,
+    IStreamClientEndpoint,
+)
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -25,8 +36,13 @@ from .admission.summed_lines import SummedLines
 from .core.errors import LocalProtocolError
 from .core.keepalive import Timeouts
 from .describe import describe_address, describe_tls_error
+from .interfaces import ISodiumTransport
 from .protocol.clock import global_clock, steady_clock
-from .protocol.sockets import half_closes, keep_alive
+from .protocol.farewell import Farewell
+from .protocol.sockets import TransportBelow, half_closes, is_bare_socket, is_tls, keep_alive
+
+#: Seconds between two looks whether a socket is broken whose peer has ended its direction.
+HALF_CLOSED_LOOK = 5.0
 
 
 @dataclass(frozen=True)
@@ -34,7 +50,7 @@ class TunnelLimits:
     """
     What one tunnel takes.
 
-    :ivar connections: that came in, at once, joined or about to be; one more is closed at once. The default is what a
+    :ivar connections: that came in, at once, joined or about to be; one more is reset at once. The default is what a
         server takes from one address.
     :ivar lines: how many lines in a minute connections that fail may cause in the log. More are summed up, a line a
         minute.
@@ -51,24 +67,61 @@ class TunnelLimits:
                 raise LocalProtocolError(f"the limit {field.name} takes a whole number from 1, not {value}")
 
 
+@implementer(IPushProducer)
+class Feed:
+    """
+    What one end reads, as the producer of what the other end writes. The transports themselves are not registered with
+    each other: one that is lost would close the other one, before anybody knows why it is lost.
+
+    :param source: the end that reads.
+    :param sink: the end that writes.
+    """
+
+    __slots__ = ("_sink", "_source")
+
+    def __init__(self, source: TunnelEnd, sink: TunnelEnd) -> None:
+        self._source = source
+        self._sink = sink
+
+    def pauseProducing(self) -> None:
+        # What is left of a connection that is over is taken at once. It is bounded, and nothing comes behind it.
+        if not self._source.is_over:
+            self._source.transport.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        if self._source.all_received:
+            # A socket's transport that was full when it was told of the end goes on here, and forgets it.
+            self._sink.transport.loseWriteConnection()
+        else:
+            self._source.transport.resumeProducing()
+
+    def stopProducing(self) -> None:
+        self._sink.take_rest()
+
+
 @implementer(IHalfCloseableProtocol)
 class TunnelEnd(Protocol):
     """
     One of two joined ends.
 
     :param other: the end to join when this one is connected.
-    :ivar gone: whether its connection is over.
+    :ivar all_received: whether the peer has said that it sends no more.
+    :ivar is_over: whether its connection is over, but for what is still to be read.
+    :ivar gone: whether all is over.
     """
 
     _log = Logger()
 
     transport: Any
-    gone = False
-    #: Of the factory whose connections are joined.
     tunnels: TunnelFactory
+    all_received = is_over = gone = False
 
-    #: Whether the peer has said that it sends no more.
-    _all_received = False
+    #: Whether the peer was told that no more follows.
+    _all_sent = False
+    #: Whether it is being closed though the peer has not ended its direction.
+    _closing = False
+    _farewell: Farewell | None = None
+    _look: IDelayedCall | None = None
 
     #: The end that went out for this one, until this one is gone.
     outgoing: TunnelEnd | None = None
@@ -80,51 +133,111 @@ class TunnelEnd(Protocol):
 
     def connectionMade(self) -> None:
         """Join the two ends. Each is paused while the other's transport is full."""
+        self._arrive()
         other = self._other
-        if other is None:
-            return
+        assert other is not None
         # It left while this one was being connected.
         if other.gone:
             self._other = None
             self.transport.abortConnection()
             return
-        keep_alive(self.transport, other.factory.tcp_keepalive)
         other._other = self
         other.outgoing = self
-        self.transport.registerProducer(other.transport, True)
-        other.transport.registerProducer(self.transport, True)
+        for source, sink in ((self, other), (other, self)):
+            sink.transport.registerProducer(Feed(source, sink), True)
         # It has waited for this, see TunnelEntry. Last, so that what it reads now has somewhere to go.
         other.transport.resumeProducing()
+
+    def _arrive(self) -> None:
+        self._below = TransportBelow(self.transport)
+        # When this process is killed, what was cut must not look whole either.
+        self._below.reset_when_dropped(True)
+        keep_alive(self.transport, self.tunnels.tcp_keepalive)
 
     def dataReceived(self, data: bytes) -> None:
         """Hand the bytes on to the other end."""
         # An end that is closing may still receive.
         if self._other is not None:
             self._other.transport.write(data)
+            if self._farewell is not None:
+                self._farewell.wait()
 
-    def writeConnectionLost(self) -> None:
-        """All that the other end received was sent. Reading goes on, so there is nothing to do."""
+    def take_rest(self) -> None:
+        """The connection is over, and what came before is still to be read, though the other end may be full."""
+        self.is_over = True
+        if ISodiumTransport.providedBy(self.transport):
+            self.transport.resumeProducing()
+        else:
+            self._below.read_rest(lambda: self._other is not None)
+
+    # One direction
 
     def readConnectionLost(self) -> None:
         """The peer sends no more: say so at the other end."""
-        self._all_received = True
         other = self._other
-        if other is None:
-            self.transport.loseConnection()
+        if self.all_received or other is None:
             return
-        # A transport that has paused its producer may wait for it before it ends, and this one produces nothing more.
-        other.transport.unregisterProducer()
-        # Both directions have ended, or they can only end together.
-        if other._all_received or not half_closes(other.transport):
-            self._unjoin()
-            other.transport.loseConnection()
-            self.transport.loseConnection()
+        error = self._below.take_error()
+        # A reactor may take a reset for an end. That the pipe is broken is told of a peer that has ended before.
+        if error not in (0, errno.EPIPE):
+            self.transport.abortConnection()
+            return
+        self.all_received = True
+        other._end()
+        if error:
+            self.transport.abortConnection()
         else:
-            other.transport.loseWriteConnection()
+            self._leave_if_done()
+            self._look_whether_broken()
+
+    def _look_whether_broken(self) -> None:
+        """Nothing is read any more from a socket whose peer has ended. So the reactor does not tell of a reset."""
+        self._look = None
+        if self._other is None:
+            return
+        if self._below.take_error():
+            self.transport.abortConnection()
+        elif is_bare_socket(self.transport):
+            self._look = self.tunnels.clock.callLater(HALF_CLOSED_LOOK, self._look_whether_broken)
+
+    def _end(self) -> None:
+        """Tell the peer that no more follows, behind what it has yet to take."""
+        transport = self.transport
+        # A transport that has paused its producer may wait for it before it ends, and this one produces nothing more.
+        transport.unregisterProducer()
+        if half_closes(transport):
+            transport.loseWriteConnection()
+            if self._other is not None:
+                transport.registerProducer(Feed(self._other, self), True)
+        else:
+            # TLS goes on receiving, until the peer has ended, too.
+            self._closing = True
+            self._wait(transport.loseConnection).wait()
+            transport.loseConnection()
+
+    def writeConnectionLost(self) -> None:
+        """The peer was told that no more follows."""
+        self._all_sent = True
+        self._leave_if_done()
+
+    def _leave_if_done(self) -> None:
+        # Both directions have ended in order.
+        if self.all_received and self._all_sent and self._farewell is None:
+            self._leave()
+
+    def _leave(self) -> None:
+        self._below.reset_when_dropped(False)
+        self.transport.loseConnection()
+
+    # Both directions
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Close the other end when all that was received is sent. When this one broke, break it at once."""
+        """Close the other end behind all that was received. When this one broke, break the other one there."""
         self.gone = True
+        if self._farewell is not None:
+            self._farewell.end()
+        if self._look is not None:
+            self._look.cancel()
         self._leave_other(reason)
         self.tunnels.left(self)
 
@@ -133,15 +246,17 @@ class TunnelEnd(Protocol):
         if other is None:
             return
         self._unjoin()
-        # An end in order and a break must stay different: what was cut off must not look whole to the other peer.
-        if reason.check(ConnectionDone):
-            other.transport.loseConnection()
-        else:
+        # A transport that was closed here ends in order, whatever its peer was about to say; not so TLS.
+        in_order = reason.check(ConnectionDone) and (not self._closing or is_tls(self.transport))
+        if in_order:
+            other._close()
+            return
+        if not reason.check(ConnectionDone):
             why = reason.getErrorMessage()
             peer = self.transport.getPeer()
             if self.tunnels.lines.write(f"a connection broke: {why}", network(peer)):
                 self._log.info("the connection with {peer} broke: {reason}", peer=describe_address(peer), reason=why)
-            other.transport.abortConnection()
+        other.break_off()
 
     def _unjoin(self) -> None:
         other = self._other
@@ -152,16 +267,61 @@ class TunnelEnd(Protocol):
         self.transport.unregisterProducer()
         other.transport.unregisterProducer()
 
+    def _close(self) -> None:
+        """Close behind what the peer has yet to take. Nothing more that it sends goes anywhere."""
+        transport = self.transport
+        if ISodiumTransport.providedBy(transport):
+            transport.loseConnection()
+        elif half_closes(transport):
+            if not self._all_sent:
+                transport.loseWriteConnection()
+            # It notices when the peer has broken it.
+            transport.resumeProducing()
+            # Closed with bytes unread, a socket drops what its peer has not taken.
+            self._wait(self._leave).deliver()
+        else:
+            self._wait(transport.loseConnection).wait()
+            transport.loseConnection()
+
+    def break_off(self) -> None:
+        """Break the connection behind what the peer has yet to take."""
+        if ISodiumTransport.providedBy(self.transport):
+            self.transport.breakConnection()
+        else:
+            # It notices when the peer has broken it, or waits to send more before it takes any.
+            self.transport.resumeProducing()
+            self._wait(self.transport.abortConnection).deliver()
+
+    def drop(self) -> None:
+        """Break this connection and the one it is joined with, unless they are on their way to an end already."""
+        other = self._other
+        if other is not None:
+            self._unjoin()
+            other.break_off()
+            self.break_off()
+        elif self._farewell is None:
+            self.break_off()
+
+    def _wait(self, leave: Callable[[], None]) -> Farewell:
+        """Wait for the peer with the usual patience, then break the connection."""
+        if self._farewell is not None:
+            self._farewell.end()
+        tunnels = self.tunnels
+        self._farewell = Farewell(tunnels.clock, self._below, tunnels.patience, leave, self.transport.abortConnection)
+        return self._farewell
+
 
 class TunnelEntry(TunnelEnd):
     """The end that came in. It reads nothing until the end that goes out is connected."""
+
+    factory: Any
 
     _connecting: Deferred[Any] | None = None
 
     def connectionMade(self) -> None:
         self.tunnels = self.factory
         self.factory.entries.add(self)
-        keep_alive(self.transport, self.factory.tcp_keepalive)
+        self._arrive()
         # What it read now would have to be kept somewhere. TunnelEnd.connectionMade() resumes it.
         self.transport.pauseProducing()
         outgoing = Factory.forProtocol(lambda: TunnelEnd(self))
@@ -184,12 +344,22 @@ class TunnelEntry(TunnelEnd):
                 where=self.factory.where,
                 reason=why,
             )
-        self.transport.loseConnection()
+        # No end in order: that would be an answer, though an empty one.
+        self.break_off()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         super().connectionLost(reason)
         if self._connecting is not None:
             self._connecting.cancel()
+
+
+class TurnedAway(Protocol):
+    """Resets a connection that came in. Closed in order, it would look like an empty answer."""
+
+    transport: Any
+
+    def connectionMade(self) -> None:
+        self.transport.abortConnection()
 
 
 class TunnelFactory(Factory):
@@ -200,8 +370,9 @@ class TunnelFactory(Factory):
     :param where: what the log calls that endpoint.
     :param limits: how many; the default is ``TunnelLimits()``.
     :param clock: an ``IReactorTime``; ``None`` for the global reactor.
-    :param timeouts: of which those of TCP keepalive count, see :func:`~sodiumtwist.protocol.sockets.keep_alive`.
-        Nothing else would tell that a machine at either end is gone: the ends may be silent for as long as they like.
+    :param timeouts: of which those of TCP keepalive count, see :func:`~sodiumtwist.protocol.sockets.keep_alive`, and
+        that of inactivity: for so long an end that closes may take nothing of what is left for it. Nothing else would
+        tell that a machine at either end is gone: the ends may be silent for as long as they like.
     :ivar entries: the ends that came in and are connected.
     :ivar leaving: the ends that went out and are still connected, though those that came in are gone.
     """
@@ -222,16 +393,19 @@ class TunnelFactory(Factory):
     ) -> None:
         limits = limits or TunnelLimits()
         self.tcp_keepalive = timeouts.tcp_keepalive
+        self.patience = timeouts.inactivity
         self.endpoint = endpoint
         self.where = where
         self.entries: set[TunnelEntry] = set()
         self.leaving: set[TunnelEnd] = set()
         self._clock = None if clock is None else steady_clock(clock)
-        self.lines = SummedLines("connections that failed", limits.lines, self._find_clock)
-        self._limit_lines = SummedLines("lines about limits", limits.lines, self._find_clock)
+        self.lines = SummedLines("connections that failed", limits.lines, lambda: self.clock)
+        self._limit_lines = SummedLines("lines about limits", limits.lines, lambda: self.clock)
         self._limit = ReportedLimit("connections", limits.connections, self._limit_lines)
 
-    def _find_clock(self) -> IReactorTime:
+    @property
+    def clock(self) -> IReactorTime:
+        """The clock. Not looked for earlier: to import the reactor installs it."""
         if self._clock is None:
             self._clock = global_clock()
         return self._clock
@@ -241,11 +415,22 @@ class TunnelFactory(Factory):
         return len(self.entries) + len(self.leaving)
 
     def buildProtocol(self, addr: Any) -> Any:
-        """Make the end of a connection that came in; ``None``, which closes it, where there is no room for it."""
+        """Make the end of a connection that came in, or what resets it where there is no room for it."""
         if self._count() >= self._limit.limit:
             self._limit.reached()
-            return None
+            return TurnedAway()
         return super().buildProtocol(addr)
+
+    @property
+    def ends(self) -> set[TunnelEnd]:
+        """All ends that are connected."""
+        joined = {entry.outgoing for entry in self.entries if entry.outgoing is not None and not entry.outgoing.gone}
+        return {*self.entries, *joined, *self.leaving}
+
+    def drop(self) -> None:
+        """Break all connections, behind what their peers have yet to take."""
+        for end in self.ends:
+            end.drop()
 
     def left(self, end: TunnelEnd) -> None:
         """The connection of an end is over."""

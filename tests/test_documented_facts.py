@@ -56,7 +56,7 @@ class FactTests(SynchronousTestCase):
                 "SECURITY.rst",
                 f"{limits.failures_per_login} failures in a minute from one address or for one login",
                 f"two at a time, {argon2.QUEUE} more wait",
-                f"takes nothing for {timeouts.inactivity:g} s ends",
+                f"takes nothing and sends nothing for {timeouts.inactivity:g} s ends",
                 f"{messages.SEALED_CLIENT_AUTH_SIZE} bytes, {timeouts.authentication:g} seconds and one X25519 each",
                 "after 1 GiB or an hour",
                 f"packets have {messages.SEALED_CLIENT_AUTH_SIZE} and {messages.SEALED_SERVER_HELO_SIZE} bytes",

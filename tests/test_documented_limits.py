@@ -34,6 +34,7 @@ NO_LIMITS = {
     """,
     "reasons not to read, which are summed up": """
         protocol.reading.APPLICATION protocol.reading.WRITING protocol.reading.LOGIN protocol.reading.OVER
+        protocol.reading.BEHIND
     """,
     "tags of secretstream's messages": """
         core.v1.secretstream.TAG_MESSAGE core.v1.secretstream.TAG_REKEY core.v1.secretstream.TAG_FINAL

@@ -4,12 +4,16 @@ Tunnels: ``twistd sodium --forward`` and ``twistd sodium-tunnel``, with programs
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
+import signal
 import socket
+import struct
 import subprocess
 import threading
+from typing import Any
 
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
@@ -20,12 +24,14 @@ from twisted.logger import formatEvent
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 from zope.interface import implementer
 
-from sodiumtwist import LocalProtocolError, SingleLogin, SodiumClientEndpoint
+from sodiumtwist import LocalProtocolError, SingleLogin, SodiumClientEndpoint, Timeouts
+from sodiumtwist.core.connection import ClientConnection
 from sodiumtwist.endpoints.streams import StreamServerFactory
-from sodiumtwist.programs import tap
+from sodiumtwist.programs import tap, tunneltap
 from sodiumtwist.programs.tunneltap import Options, makeService
 from sodiumtwist.tunnel import TunnelEntry, TunnelFactory, TunnelLimits
 
+from .core.peers import wire_of
 from .logs import logged
 from .pair import LOGIN, PASSPHRASE, SERVER_PAIR, MemoryTransport, Pair, build, make_client_factory
 from .processes import PATIENCE, PUBLIC, SECRET, TWISTD, ProcessTestCase, Running, clean_environment
@@ -60,7 +66,8 @@ class TunnelTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.backend = Backend()
-        self.factory = TunnelFactory(self.backend, "tcp:backend:1")
+        self.clock = Clock()
+        self.factory = TunnelFactory(self.backend, "tcp:backend:1", clock=self.clock)
         self.entry = build(self.factory, TunnelEntry)
         self.inside = MemoryTransport(self.entry)
         self.entry.makeConnection(self.inside)
@@ -75,16 +82,17 @@ class TunnelTests(SynchronousTestCase):
         self.assertEqual(bytes(self.inside.out), b"answer")
 
     def test_cannot_connect(self) -> None:
-        """The log says why, and the connection is closed."""
+        """The log says why, and the connection is broken: an end in order would be an answer."""
         self.backend.connecting.errback(ConnectionRefused("no such\nport"))
-        self.assertTrue(self.inside.disconnecting)
+        self.clock.advance(0)
+        self.assertTrue(self.inside.aborting)
         self.inside.lose(ConnectionDone())
-        self.assertEqual(self.factory.entries, set())
+        self.assertEqual(self.factory.ends, set())
 
     def test_leaves_before(self) -> None:
         """Whoever leaves while it is connecting is connected to nobody."""
         self.inside.lose(ConnectionLost())
-        self.assertEqual((self.backend.cancelled, self.factory.entries), (1, set()))
+        self.assertEqual((self.backend.cancelled, self.factory.ends), (1, set()))
         self.assertEqual(self.flushLoggedErrors(), [])
 
     def test_flow(self) -> None:
@@ -108,17 +116,18 @@ class TunnelTests(SynchronousTestCase):
     def test_break(self) -> None:
         outside = self.backend.succeed()
         outside.lose(ConnectionLost())
+        self.clock.advance(0)
         self.assertTrue(self.inside.aborting)
 
     def test_stream_that_breaks(self) -> None:
         """What broke the encrypted stream breaks the other connection: that is no end in order."""
         for damage in (
             lambda pair, clock: pair.server.dataReceived(bytes(100)),
-            lambda pair, clock: clock.advance(180),
+            lambda pair, clock: clock.pump([60, 120]),
         ):
             clock, backend = Clock(), Backend()
             server_factory = StreamServerFactory(
-                TunnelFactory(backend, "tcp:backend:1"),
+                TunnelFactory(backend, "tcp:backend:1", clock=clock),
                 SERVER_PAIR,
                 SingleLogin(LOGIN, PASSPHRASE),
                 clock=clock,
@@ -131,15 +140,19 @@ class TunnelTests(SynchronousTestCase):
             self.assertEqual(bytes(outside.out), b"a part")
             damage(pair, clock)
             pair.flush()
+            clock.advance(0)
             self.assertTrue(outside.aborting)
 
     def test_half_close_without_it(self) -> None:
-        """A transport that can't end one direction is closed behind what it has to send."""
+        """A transport that can't end one direction is closed behind what it has to send. Its answer is cut off."""
         outside = self.backend.succeed()
         self.entry.dataReceived(b"all")
         self.entry.readConnectionLost()
-        self.assertTrue(outside.disconnecting and self.inside.disconnecting)
+        self.assertTrue(outside.disconnecting)
         self.assertEqual(bytes(outside.out), b"all")
+        outside.lose(ConnectionDone())
+        self.clock.advance(0)
+        self.assertTrue(self.inside.aborting)
 
 
 class ConnectionRefused(Exception):
@@ -158,11 +171,9 @@ class LimitTests(SynchronousTestCase):
     def enter(self) -> MemoryTransport | None:
         """A local program connects; return its transport if it may stay."""
         entry = self.factory.buildProtocol(IPv4Address("TCP", "127.0.0.1", 1))
-        if entry is None:
-            return None
         transport = MemoryTransport(entry)
         entry.makeConnection(transport)
-        return transport
+        return None if transport.aborting else transport
 
     def log(self) -> list[str]:
         return [formatEvent(event) or "" for event in self.events]
@@ -173,7 +184,7 @@ class LimitTests(SynchronousTestCase):
             self.assertIn(name, str(error))
 
     def test_connections(self) -> None:
-        """One more is closed at once, those that are connected or wait to be stay, and one that leaves makes room."""
+        """One more is reset at once, those that are connected or wait to be stay, and one that leaves makes room."""
         first, second = self.enter(), self.enter()
         outside = self.backend.succeed()
         assert first is not None and second is not None
@@ -258,6 +269,30 @@ class OptionsTests(SynchronousTestCase):
         self.assert_refused([*right, "--limit", "lines=0"], "the limit lines takes a whole number from 1, not 0")
         self.assert_refused([*right, "--tcp-keepalive", "soon"], "--tcp-keepalive takes a number of seconds, not")
         self.assert_refused([*right, "--tcp-keepalive", "-1"], "TCP keepalive takes 1 to 32767 seconds, or 0 for none")
+        self.assert_refused([*right, "--ping-interval", "often"], "--ping-interval takes a number of seconds, not")
+        contradiction = ["--inactivity-timeout", "3", "--ping-interval", "2"]
+        self.assert_refused([*right, *contradiction], "take an inactivity time of at least 4 or a PING interval of at")
+
+    def test_times(self) -> None:
+        """They are those of each connection to the server."""
+        right = ["--listen", "tcp:127.0.0.1:7000", "--to", "tcp:host:1", "--server-key", PUBLIC]
+        made: list[Timeouts] = []
+
+        def make(*arguments: Any, **more: object) -> Backend:
+            made.append(arguments[5])
+            return Backend()
+
+        self.patch(tunneltap, "SodiumClientEndpoint", make)
+        for arguments, timeouts in (
+            ([], Timeouts()),
+            (["--inactivity-timeout", "3"], Timeouts(inactivity=3)),
+            (["--inactivity-timeout", "9", "--ping-interval", "2"], Timeouts(inactivity=9, ping_interval=2)),
+        ):
+            options = Options()
+            options.parseOptions([*right, *arguments])
+            self.assertEqual(options.settings.timeouts, timeouts)
+            makeService(options, Clock())
+            self.assertEqual(made.pop(), timeouts)
 
     def test_limits(self) -> None:
         options = Options()
@@ -361,14 +396,71 @@ class TunnelProcessTests(ProcessTestCase):
             self.assertTrue(self.read_all(receiver) == data)
             receiver.close()
 
+    def reset(self, connection: socket.socket) -> None:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        connection.close()
+
+    def join(self, backend: socket.socket) -> tuple[socket.socket, socket.socket]:
+        """Connect a program to the service, and let both say something."""
+        client = self.connect()
+        accepted, _ = backend.accept()
+        accepted.settimeout(PATIENCE)
+        self.addCleanup(accepted.close)
+        client.sendall(b"half a question")
+        self.assertEqual(accepted.recv(100), b"half a question")
+        accepted.sendall(b"half an answer")
+        self.assertEqual(client.recv(100), b"half an answer")
+        return client, accepted
+
+    def test_resets(self) -> None:
+        """A reset at one end is one at the other, behind what came before it. The death of a process of ours is one."""
+        backend, server, tunnel = self.start_with_socket()
+        for number in (0, 1):
+            ends = self.join(backend)
+            ends[number].sendall(b"the last of it")
+            self.reset(ends[number])
+            # It may have overtaken that in the system that has sent it.
+            with self.assertRaises(ConnectionResetError):
+                self.assertIn(ends[1 - number].recv(100), b"the last of it")
+                ends[1 - number].recv(100)
+        for _ in range(5):
+            client = self.connect()
+            sending = threading.Thread(target=self.send_what_is_taken, args=(client,))
+            sending.start()
+            accepted, _ = backend.accept()
+            with accepted:
+                accepted.recv(1000)
+                accepted.sendall(b"too large")
+            # Closed with bytes unread, it is reset.
+            sending.join()
+            self.assertEqual(client.recv(100), b"too large")
+        client, accepted = self.join(backend)
+        tunnel.stop(signal.SIGKILL)
+        self.assertRaises(ConnectionResetError, client.recv, 1)
+        self.assertRaises(ConnectionResetError, accepted.recv, 1)
+        raw = socket.create_connection(("127.0.0.1", int(self.endpoint.rpartition(":")[2])), PATIENCE)
+        self.addCleanup(raw.close)
+        core = ClientConnection(bytes.fromhex(PUBLIC), "username", "passphrase", 0)
+        raw.sendall(wire_of(core.initiate) + wire_of(core.send_data, b"x"))
+        accepted, _ = backend.accept()
+        accepted.settimeout(PATIENCE)
+        self.assertEqual(accepted.recv(1), b"x")
+        server.stop(signal.SIGKILL)
+        self.assertRaises(ConnectionResetError, accepted.recv, 1)
+        accepted.close()
+
+    def send_what_is_taken(self, connection: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            connection.sendall(bytes(8_000_000))
+
     def test_backend_down(self) -> None:
-        """The connection is closed at once and the log says why."""
+        """The connection is reset at once and the log says why."""
         with self.listen() as backend:
             address = f"tcp:127.0.0.1:{backend.getsockname()[1]}"
         server, _ = self.start_tunnel(address)
         client = self.connect()
         client.settimeout(5)  # at once, that is, and long before anything times out
-        self.assertEqual(client.recv(1), b"")
+        self.assertRaises(ConnectionResetError, client.recv, 1)
         server.wait_for(rf"cannot connect 127\.0\.0\.1:\d+ to {address}: .*refused")
 
     def test_refused_login(self) -> None:
@@ -379,7 +471,7 @@ class TunnelProcessTests(ProcessTestCase):
             + ["--server-key", PUBLIC, "--passphrase", "wrong"]
         )
         self.port = int(tunnel.wait_for(r"listening on 127\.0\.0\.1:(\d+)")[1])
-        self.assertEqual(self.connect().recv(1), b"")
+        self.assertRaises(ConnectionResetError, self.connect().recv, 1)
         tunnel.wait_for("cannot connect .* the server closed the connection before its hello")
         backend.setblocking(False)
         self.assertRaises(BlockingIOError, backend.accept)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from .errors import LocalProtocolError, MalformedPDU, PayloadTooLarge, RemoteProtocolError
-from .events import Authenticated, AuthenticationRequested, Event, KeyProven, PongReceived
+from .events import Authenticated, AuthenticationRequested, DataReceived, Event, KeyProven, PingReceived, PongReceived
 from .inbox import Buffer, Inbox
 from .keepalive import Keepalive
 from .states import Act, State, Table
@@ -150,8 +150,8 @@ class Connection:
                 if event is None:
                     return
                 if self._state is _OPEN:
-                    if type(event) is PongReceived:
-                        event.latency = self._keepalive.pong_received(now)
+                    if type(event) is not DataReceived:
+                        self._note_control(event, now)
                     self._keepalive.heard_at = now
                 else:
                     # The tables allow each of these wherever its phase can make it.
@@ -163,6 +163,13 @@ class Connection:
             if not self._passed_over(error):
                 self.close()
                 raise
+
+    def _note_control(self, event: Event, now: float) -> None:
+        if isinstance(event, PongReceived):
+            event.latency, event.asked = self._keepalive.pong_received(now)
+        else:
+            assert isinstance(event, PingReceived)
+            self._keepalive.ping_received(now)
 
     def _passed_over(self, error: RemoteProtocolError) -> bool:
         """Tell whether the peer is to see nothing of its error yet."""
@@ -205,12 +212,13 @@ class Connection:
 
     def send_ping(self, now: float, timestamp: int) -> None:
         """
-        Send a PING. It waits for :meth:`data_to_send`.
+        Send a PING. It waits for :meth:`data_to_send`. The first one after :meth:`ping_due` has asked for it shows
+        that we live. The others are the caller's own, and are counted apart from those.
 
         :param now: seconds of the caller's clock.
         :param timestamp: the wall clock in nanoseconds since the epoch.
         :raises LocalProtocolError: when the connection is not in a state to send it, or as many
-            PINGs are unanswered as are allowed to be.
+            PINGs of the caller's own are unanswered as are allowed to be.
         """
         if not self._may_send:
             raise self._not_now(Act.SEND_STREAM_PDU)
@@ -277,7 +285,8 @@ class Connection:
     def ping_due(self, now: float) -> bool:
         """
         Look at the deadlines, that of the sending key among them; to be called when :meth:`deadline` is
-        reached.
+        reached. Whoever comes late, because the process stood still, reads first: what the peer has sent meanwhile
+        shows that it lives.
 
         :param now: seconds of the caller's clock.
         :return: whether to call :meth:`send_ping` now.
@@ -296,18 +305,21 @@ class Connection:
             self.close()
             raise
 
-    def reading_paused(self) -> None:
-        """The caller reads no more for now: the peer's silence does not count meanwhile."""
-        self._keepalive.reading_paused()
+    def reading_paused(self, now: float) -> None:
+        """
+        The caller reads nothing for now, because its application takes nothing: the peer's silence does not count
+        meanwhile, also where it takes nothing. PINGs go on, as often as the peer's own.
+        """
+        self._keepalive.reading_paused(now)
 
     def reading_resumed(self, now: float) -> None:
         """The caller reads again; the time for inactivity begins anew."""
         self._keepalive.reading_resumed(now)
 
     def writing_blocked(self, now: float) -> None:
-        """The transport takes no more for now: this may last as long as inactivity may."""
+        """The transport takes no more for now: this may last for the inactivity time after the peer was last heard."""
         self._keepalive.writing_blocked(now)
 
-    def writing_unblocked(self) -> None:
+    def writing_unblocked(self, now: float) -> None:
         """The transport takes more again."""
-        self._keepalive.writing_unblocked()
+        self._keepalive.writing_unblocked(now)

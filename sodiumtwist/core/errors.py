@@ -16,7 +16,7 @@ The errors that sodiumtwist raises itself, about keys, calls and peers::
         |-- ReplayDetected              a handshake that was accepted before
         |-- AuthenticationFailed        login, passphrase or key refused
         |-- AuthenticationTimeout       not authenticated in time
-        |-- InactivityTimeout           nothing valid received, or nothing taken, for too long
+        |-- InactivityTimeout           nothing valid received for too long, and perhaps nothing taken
         `-- PongTimeout                 PINGs stayed without their PONG
 
 Their messages never hold a secret key, a passphrase or payload. All other exceptions are Python's or Twisted's.
@@ -86,8 +86,8 @@ class AuthenticationTimeout(RemoteProtocolError):
 
 
 class InactivityTimeout(RemoteProtocolError):
-    """For too long no whole valid PDU came, or the peer took nothing of what was sent."""
+    """For too long no whole valid PDU came, and perhaps the peer took nothing of what was sent."""
 
 
 class PongTimeout(RemoteProtocolError):
-    """The peer has left the largest allowed number of PINGs unanswered."""
+    """Nothing was heard of the peer since the largest allowed number of PINGs left."""

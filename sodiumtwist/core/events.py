@@ -87,10 +87,12 @@ class PongReceived:
 
     :ivar timestamp: the answerer's wall clock in nanoseconds since the epoch.
     :ivar latency: seconds from our PING to this.
+    :ivar asked: whether that PING was the caller's own, and not one that ``ping_due()`` had asked for.
     """
 
     timestamp: int
     latency: float
+    asked: bool = field(default=False, compare=False)
 
 
 Event = Union[AuthenticationRequested, KeyProven, Authenticated, DataReceived, PingReceived, PongReceived]

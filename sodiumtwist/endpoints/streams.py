@@ -121,9 +121,27 @@ class StreamEnd(SodiumProtocol):
         if self._stream.disconnecting or self._peer_ended:
             self.close()
 
+    def break_off(self) -> None:
+        """Close behind what was written, without the end of the stream."""
+        self._wants_end = False
+        self._send_unsent()
+        super()._break_off()
+
+    def _break_off(self) -> None:
+        # The application may have closed since its consumer was gone, and wait for its producer.
+        if not self._stream.disconnecting:
+            self._stream.breakConnection()
+
+    def _resets(self) -> bool:
+        # Where the end of the stream is not sent, the connection need not be reset to show that it was cut: in order,
+        # nothing is lost that the peer has not read.
+        return super()._resets() and self._ended
+
     def _end_stream_now(self) -> None:
         self._send_unsent()
-        self.send_data(b"")
+        # A peer that has closed before we took its end waits for none of ours, so it is not missing either.
+        if not self._outbox.ended:
+            self.send_data(b"")
         self._ended = True
 
     def unregisterProducer(self) -> None:
@@ -132,6 +150,9 @@ class StreamEnd(SodiumProtocol):
             self.end_stream()
 
     # Receiving
+
+    def _keeps_rest(self) -> bool:
+        return True
 
     def payload_received(self, payload: bytes) -> None:
         if self._peer_ended:
@@ -150,10 +171,14 @@ class StreamEnd(SodiumProtocol):
             half_closeable.readConnectionLost()
             if self._ended:
                 self.close()
-        else:
+        elif self._ended or self._producers.producer is None:
+            # To such an application one direction is not more than both.
             if not self._ended:
                 self._end_stream_now()
             self.close()
+        else:
+            # Nor can it go on to send. But what its producer has not sent yet must not look as if it were all.
+            self.break_off()
 
     def connection_lost(self, reason: Failure) -> None:
         if self._sending is not None:

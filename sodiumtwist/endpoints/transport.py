@@ -39,6 +39,9 @@ class End(Protocol):
     def end_stream(self) -> None:
         """Tell the peer that no more follows."""
 
+    def break_off(self) -> None:
+        """Close behind what was written, without the end of the stream."""
+
     def abort(self) -> None:
         """Close at once."""
 
@@ -47,6 +50,9 @@ class End(Protocol):
 
     def resumeProducing(self) -> None:
         """Deliver again."""
+
+    def stopProducing(self) -> None:
+        """Deliver nothing more."""
 
     def registerProducer(self, producer: IProducer, streaming: bool) -> None:
         """Let a producer be paused when no more is taken."""
@@ -61,7 +67,7 @@ class SodiumTransport:
     What the application's protocol writes to. Small writes of one turn of the reactor leave
     together, large ones in PDUs of 130954 bytes.
 
-    :ivar disconnecting: true from ``loseConnection`` or ``abortConnection`` on.
+    :ivar disconnecting: true from ``loseConnection``, ``breakConnection`` or ``abortConnection`` on.
     """
 
     disconnecting = False
@@ -118,6 +124,14 @@ class SodiumTransport:
         """
         self._end.end_stream()
 
+    def breakConnection(self) -> None:
+        """
+        Close when all is sent that was written, without the end of the stream: the peer gets all of it, and then sees a
+        lost connection. Nothing more is received, and a registered producer is not waited for.
+        """
+        self.disconnecting = True
+        self._end.break_off()
+
     def abortConnection(self) -> None:
         """Close at once; what was not sent yet is dropped, and the peer sees a lost connection."""
         self.disconnecting = True
@@ -133,8 +147,13 @@ class SodiumTransport:
         self._end.resumeProducing()
 
     def stopProducing(self) -> None:
-        """``loseConnection()``, by the name that producers have for it."""
-        self.loseConnection()
+        """
+        Deliver nothing more: the consumer is gone. This is no end of the stream, for whoever calls it need not know
+        why: a socket's transport calls it when its own connection breaks. If the application does not close within
+        this turn of the reactor, this comes to ``breakConnection()``.
+        """
+        if not self.disconnecting:
+            self._end.stopProducing()
 
     def registerProducer(self, producer: IProducer, streaming: bool) -> None:
         """

@@ -19,7 +19,7 @@ from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.python.failure import Failure
 from twisted.python.usage import UsageError
 
-from ..core.errors import AuthenticationFailed, AuthenticationTimeout, RemoteProtocolError
+from ..core.errors import AuthenticationFailed, AuthenticationTimeout, LocalProtocolError, RemoteProtocolError
 from ..describe import describe_bad_endpoint, describe_endpoint_error, describe_tls_error, printable
 from ..protocol.client import SodiumClientProtocol
 from ..protocol.factories import SodiumClientFactory
@@ -233,7 +233,11 @@ async def ping(reactor: Any, settings: PingSettings) -> None:
             pinging = client.ping()
             # Counted before its answer: one that stays without shows in the last line.
             sent += 1
-            times.append(await pinging)
+            try:
+                times.append(await pinging)
+            except LocalProtocolError:
+                sent -= 1  # it was too late for it: the connection had ended
+                raise
             print(f"seq={number} time={times[-1] * 1000:.3f} ms", flush=True)
     except CancelledError:
         await _abort(client, client.lost)

@@ -13,6 +13,7 @@ from typing import Any
 from twisted.python import usage
 
 from .. import __version__
+from ..core.keepalive import Timeouts
 from ..describe import describe_os_error
 from ..keyfiles import PASSPHRASE_VARIABLE, read_key_file, read_passphrase
 from .output import discard_standard_output, flush_standard_output
@@ -26,13 +27,17 @@ DEFAULT_PASSPHRASE = "passphrase"
 CLIENT_PARAMETERS = [
     ["user", "U", DEFAULT_LOGIN, "login"],
     ["passphrase", "P", None, f"passphrase; visible in ps [default: {DEFAULT_PASSPHRASE}]"],
-    ["passphrase-file", None, None, f"passphrase in a file; or set ${PASSPHRASE_VARIABLE}"],
+    ["passphrase-file", None, None, f"passphrase in a file; or ${PASSPHRASE_VARIABLE}"],
     ["identity", None, None, "file with our private key [default: a fresh key]"],
 ]
 
 #: What both services take: the encrypted connections, and what a tunnel joins to them, are watched in the same way.
+#: Read as numbers later, by :meth:`ServiceOptions.timeouts`.
 SERVICE_PARAMETERS = [
-    ["tcp-keepalive", None, "60", "seconds of silence before TCP asks; 0: never"],
+    ["inactivity-timeout", None, "180", "seconds the other end may be silent"],
+    # Without a default here: it must be known whether one was given.
+    ["ping-interval", None, None, "least seconds between PINGs [default: 60 or less]"],
+    ["tcp-keepalive", None, "60", "seconds until TCP asks; 0: never"],
 ]
 
 CLIENT_FILES = {"passphrase-file": usage.CompleteFiles(), "identity": usage.CompleteFiles()}
@@ -128,7 +133,7 @@ class ServiceOptions(ProgramOptions):
         self._given_limits: dict[type, dict[str, Any]] = {}
 
     def opt_limit(self, setting: str) -> None:
-        """NAME=NUMBER, may be repeated; a wrong NAME is answered with all there are"""
+        """NAME=NUMBER, repeatable; a wrong NAME shows all"""
         name, _, number = setting.partition("=")
         if name not in self.limits:
             raise usage.UsageError(f"--limit takes one of {', '.join(self.limits)}, not {ascii(name)}")
@@ -179,6 +184,20 @@ class ServiceOptions(ProgramOptions):
             return float(self[name])
         except ValueError:
             raise usage.UsageError(f"--{name} takes a number of seconds, not {ascii(self[name])}") from None
+
+    def timeouts(self, authentication: float = Timeouts.authentication) -> Timeouts:
+        """
+        Give what the options of :data:`SERVICE_PARAMETERS` say.
+
+        :param authentication: seconds for the handshake.
+        :raises UsageError: when one is no number.
+        :raises LocalProtocolError: when a number makes no sense, or two contradict each other.
+        """
+        inactivity, tcp_keepalive = self.seconds("inactivity-timeout"), self.seconds("tcp-keepalive")
+        # Not given is not the same as the default: PINGs then follow the inactivity time.
+        if self["ping-interval"] is None:
+            return Timeouts(authentication, inactivity, tcp_keepalive=tcp_keepalive)
+        return Timeouts(authentication, inactivity, self.seconds("ping-interval"), tcp_keepalive=tcp_keepalive)
 
     def parseArgs(self, *arguments: str) -> None:
         """

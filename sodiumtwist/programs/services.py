@@ -18,8 +18,10 @@ from twisted.internet.task import LoopingCall
 
 from ..core.errors import LocalProtocolError
 from ..describe import masked
+from ..endpoints.streams import StreamServerFactory
 from ..protocol.factories import SodiumServerFactory
 from ..transfer.receiver import UploadFactory
+from ..tunnel import TunnelFactory
 from .listening import ListeningService
 from .options import DEFAULT_LOGIN
 from .settings import ServerSettings
@@ -189,10 +191,18 @@ class UploadService(SodiumService):
 class ForwardService(SodiumService):
     """``twistd sodium --forward``, which hands streams to another endpoint."""
 
+    _factory: StreamServerFactory
+
     def announce(self) -> None:
         super().announce()
         assert self._settings.forward is not None
         self._log.info("streams go to {where}", where=masked(self._settings.forward))
+
+    def is_idle(self) -> bool:
+        # What clients sent before they were dropped is on its way to where it goes.
+        tunnel = self._factory.application
+        assert isinstance(tunnel, TunnelFactory)
+        return super().is_idle() and not tunnel.ends
 
     def listens(self, description: str, address: IAddress) -> None:
         command = tunnel_command(description, address, self._settings)

@@ -23,7 +23,6 @@ from ..admission.replays import IReplayMemory, ReplayMemory
 from ..admission.watched import WatchedFile
 from ..core.credentials import pack_text
 from ..core.errors import SodiumError
-from ..core.keepalive import Timeouts
 from ..core.keys import KeyPair
 from ..core.version import RekeyAfter
 from ..describe import describe_bad_endpoint, describe_os_error, masked
@@ -92,10 +91,7 @@ class Options(AuthOptionMixin, ServiceOptions):
         ["directory", "d", None, "write each upload to a new file in this directory"],
         ["forward", None, None, "hand each client's stream to this endpoint"],
         ["message", None, "Welcome.", "line that clients get"],
-        # Read as numbers later, by seconds().
         ["auth-timeout", None, "10", "seconds a client has to authenticate"],
-        ["inactivity-timeout", None, "180", "seconds a client may be silent"],
-        ["ping-interval", None, "60", "seconds between PINGs, at least"],
         *SERVICE_PARAMETERS,
     ]
 
@@ -205,12 +201,6 @@ class Options(AuthOptionMixin, ServiceOptions):
             check_log(self.twistd, user)
         # The factory checks it again, but raises when the command line is done with.
         pack_text("message", self["message"])
-        timeouts = Timeouts(
-            self.seconds("auth-timeout"),
-            self.seconds("inactivity-timeout"),
-            self.seconds("ping-interval"),
-            tcp_keepalive=self.seconds("tcp-keepalive"),
-        )
         return ServerSettings(
             # Not as the first of the list: --endpoint is in place of the default, not beside it.
             endpoints=tuple(self["endpoints"]) or (DEFAULT_LISTEN,),
@@ -225,7 +215,7 @@ class Options(AuthOptionMixin, ServiceOptions):
             replays=replays,
             limits=limits,
             rekey=rekey,
-            timeouts=timeouts,
+            timeouts=self.timeouts(self.seconds("auth-timeout")),
             message=self["message"],
             file=self["file"],
             directory=self["directory"],

@@ -13,7 +13,6 @@ from twisted.internet.interfaces import IAddress, IStreamServerEndpoint
 from twisted.python import usage
 
 from ..core.errors import SodiumError
-from ..core.keepalive import Timeouts
 from ..core.keys import parse_key
 from ..describe import describe_bad_endpoint, describe_os_error, masked
 from ..endpoints.wrappers import SodiumClientEndpoint
@@ -54,7 +53,7 @@ class Options(ServiceOptions):
     )
 
     optParameters = [
-        ["listen", "l", None, "server endpoint string for local programs (required)"],
+        ["listen", "l", None, "server endpoint for local programs (required)"],
         ["to", "t", None, "client endpoint string of the server (required)"],
         ["server-key", "k", None, "the server's public key, 64 hex digits (required)"],
         *CLIENT_PARAMETERS,
@@ -79,7 +78,7 @@ class Options(ServiceOptions):
             if user is not None:
                 check_log(self.twistd, user)
             limits = TunnelLimits(**self.given_limits(TunnelLimits))
-            timeouts = Timeouts(tcp_keepalive=self.seconds("tcp-keepalive"))
+            timeouts = self.timeouts()
             us, warning = read_credentials(self)
             self.settings = TunnelSettings(self["listen"], self["to"], server_key, us, limits, warning, timeouts)
         except SodiumError as error:
@@ -120,12 +119,10 @@ class TunnelService(ListeningService):
             self._log.warn("whoever can reach {where} gets through, without a login", where=masked(description))
 
     def drop(self) -> None:
-        # A copy: each connection leaves the set when it ends.
-        for entry in list(self._factory.entries):
-            entry.transport.abortConnection()
+        self._factory.drop()
 
     def is_idle(self) -> bool:
-        return not self._factory.entries
+        return not self._factory.ends
 
 
 def makeService(options: Options, reactor: Any = None) -> TunnelService:

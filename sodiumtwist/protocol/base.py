@@ -11,10 +11,10 @@ received bytes to the application, the timer, PINGs, and how it ends.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from twisted.internet.defer import Deferred, fail
-from twisted.internet.error import ConnectionDone
+from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IConsumer, IDelayedCall, IProducer, IPushProducer, IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
@@ -22,22 +22,23 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from ..core.connection import ClientConnection, ServerConnection
-from ..core.errors import LocalProtocolError, RemoteProtocolError, WindowExceeded
+from ..core.errors import LocalProtocolError, RemoteProtocolError
 from ..core.events import DataReceived, Event, PingReceived, PongReceived
 from ..core.inbox import Buffer
 from ..describe import describe_address
-from ..interfaces import IStreamTransport
+from ..interfaces import ISodiumTransport, IStreamTransport
 from .context import ClientContext, ServerContext
-from .farewell import Farewell
+from .farewell import BrokenOff, Farewell
 from .lifecycle import Lifecycle, Stage, Turn
 from .outbox import CORK_LIMIT, Outbox
 from .producers import Producers, WriteGate
-from .reading import APPLICATION, OVER, WRITING, Reading
+from .reading import APPLICATION, BEHIND, OVER, READ_AHEAD, WRITING, Reading
 from .sockets import CHUNK_SIZE, READ_SIZE, TransportBelow, keep_alive
 
-#: How many PONGs may wait for a peer that sends PINGs and does not read. Without a bound it could fill our memory:
-#: where a producer is registered, reading goes on while writing is blocked.
-PONG_LIMIT = 64
+#: When a deadline is reached, the reactor gets a turn to read before it is judged: the process may have stood still,
+#: and what the peer sent meanwhile waits. As long as more of a PDU comes it gets so many turns; a PDU of the largest
+#: size takes three reads of Twisted's usual size.
+GRANTED_READS = 8
 
 _OPEN = Stage.OPEN
 
@@ -147,7 +148,10 @@ class SodiumProtocol(Protocol):
         return deferred
 
     def pauseProducing(self) -> None:
-        """Deliver nothing more until ``resumeProducing``; the transport stops reading."""
+        """
+        Deliver nothing more until ``resumeProducing``. When a little more has come, the transport stops reading; up to
+        there PINGs are answered, and the peer's end is seen.
+        """
         self._reading.stop(APPLICATION)
         self._regulate()
 
@@ -157,8 +161,16 @@ class SodiumProtocol(Protocol):
         self._regulate()
 
     def stopProducing(self) -> None:
-        """``close()``, by the name that producers have for it."""
-        self.close()
+        """
+        Deliver nothing more: the consumer is gone.
+
+        Whoever calls this need not know why. A transport, for instance, that this was registered with as a producer
+        calls it when it is lost, in order or not, and only then tells its protocol. So this is no end in order. If the
+        application does not close within this turn of the reactor, the connection is broken off behind what was sent.
+        """
+        if not self._lifecycle.over:
+            self.pauseProducing()
+            self._clock.callLater(0, self._break_off)
 
     def registerProducer(self, producer: IProducer, streaming: bool) -> None:
         """
@@ -211,7 +223,8 @@ class SodiumProtocol(Protocol):
     def connectionMade(self) -> None:
         """Begin; ``authenticated`` comes later."""
         self._clock: IReactorTime = self.factory.clock
-        # One for each PING on its way: the Deferred to tell, or None for those of our own.
+        # One for each PING on its way but those that the deadlines ask for: the Deferred to tell, or None for that
+        # which shows the server our key.
         self._pings: list[Deferred[float] | None] = []
         self._lifecycle = Lifecycle()
         self._reading = Reading()
@@ -232,7 +245,7 @@ class SodiumProtocol(Protocol):
             if protocol is not None:
                 protocol.close()
 
-        self._below.open_gate(WriteGate(self._writing_blocked, self._writing_unblocked), close)
+        self._below.open_gate(WriteGate(self._writing_blocked, self._writing_unblocked, self._breaking), close)
         self._arm_timer()
 
     def dataReceived(self, data: bytes) -> None:
@@ -249,26 +262,63 @@ class SodiumProtocol(Protocol):
     def _find_place(self) -> None:
         """The first bytes came through a proxy: it is known now whom it speaks for."""
 
+    def _breaking(self) -> None:
+        """The transport ends, and may not have read all that came before."""
+        # A stranger makes us hold no more than its handshake.
+        if self._lifecycle.stage in (_OPEN, Stage.HANDSHAKE) and self._connection.wanted is None:
+            self._outbox.transport_ended()
+            self._below.read_rest(self._takes_rest)
+
+    def _takes_rest(self) -> bool:
+        return not self._lifecycle.over and (self._keeps_rest() or not self._reading.reasons)
+
+    def _keeps_rest(self) -> bool:
+        """Tell whether what came before a break is kept for an application that has paused."""
+        return False
+
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The transport is gone; ``connection_lost`` follows, at once unless the application has paused."""
         if self._outbox.error is not None and reason.check(ConnectionDone):
             # The socket told us, and Twisted's next look at it found nothing but its end.
             reason = Failure(self._outbox.error)
+        reasons = self._reading.reasons
+        broken = reason.value if isinstance(reason.value, ConnectionLost) else None
         if (
-            self._reading.reasons & APPLICATION
-            and reason.check(ConnectionDone)
-            and self._connection.buffered
+            reasons & (APPLICATION | WRITING)
+            and (reason.check(ConnectionDone) or (broken is not None and self._keeps_rest()))
+            and (reasons & BEHIND or self._connection.buffered)
             and self._lifecycle.take(Turn.HELD_BACK)
         ):
-            # Transports like TLS deliver what they hold, and the end behind it, although they were paused.
+            # The end was seen by reading ahead. Or it came over TLS or the like, which deliver what they hold, and the
+            # end behind it, although they were paused.
+            if broken is not None:
+                self._outbox.error = broken  # that is how it ends, when all is taken
             self._outbox.transport_ended()
             self._reading.allow(WRITING)  # nothing is sent any more: that must not keep the rest from being taken
-            self._producers.silence()
             self._cancel_timer()  # there is nobody to be too slow
+            self._producers.stop()  # it may be what has paused
+            if broken is not None:
+                self._wait_for_application()
+            if not reasons & APPLICATION:
+                self._regulate()
             return
         peer_left = not self._lifecycle.over
         if self._lifecycle.take(Turn.LOST):
             self._tell_end(reason, peer_left)
+
+    def _wait_for_application(self) -> None:
+        """
+        The connection broke while the application takes nothing. What came before is its, but not for ever: it must
+        also hear of the break. Time begins anew with each DATA that it takes.
+        """
+        self._cancel_timer()
+        self._timer = self._clock.callLater(self.factory.timeouts.inactivity, self._application_too_slow)
+
+    def _application_too_slow(self) -> None:
+        self._timer = None
+        if self._lifecycle.take(Turn.LOST):
+            assert self._outbox.error is not None
+            self._tell_end(Failure(self._outbox.error), peer_left=True)
 
     def _tell_end(self, reason: Failure, peer_left: bool) -> None:
         """
@@ -291,7 +341,6 @@ class SodiumProtocol(Protocol):
         for ping in pings:
             if ping is not None:
                 ping.errback(reason)
-        # Not earlier: a producer whose own end this is must not take it for an end in order.
         self._producers.stop()
         self._before_connection_lost(reason, peer_left)
         self.connection_lost(reason)
@@ -332,14 +381,19 @@ class SodiumProtocol(Protocol):
         try:
             if begin is not None:
                 begin()
-            if not reading.reasons:
-                for event in events:
-                    if type(event) is DataReceived:
-                        self.payload_received(event.payload)
+            while True:
+                if not reading.reasons:
+                    for event in events:
+                        if type(event) is DataReceived:
+                            self.payload_received(event.payload)
+                        else:
+                            self._take_event(event)
+                        if reading.reasons:
+                            break
                     else:
-                        self._take_event(event)
-                    if reading.reasons:
                         break
+                if not self._take_while_stopped(events):
+                    break
         except RemoteProtocolError as error:
             self._close(error)
         except Exception as error:
@@ -354,18 +408,43 @@ class SodiumProtocol(Protocol):
         elif reading.reasons or reading.paused:
             self._regulate_transport()
 
+    def _take_while_stopped(self, events: Iterator[Event]) -> bool:
+        """
+        Deliver what was read ahead, if the application takes it. Read ahead, if it does not.
+
+        :param events: where more comes from.
+        :return: whether the application gets what comes as it comes.
+        """
+        reading = self._reading
+        while reading.reasons:
+            if not reading.stopped:
+                self.payload_received(reading.release())
+                continue
+            event = next(events, None) if reading.may_read_ahead else None
+            if event is None:
+                return False
+            if type(event) is DataReceived:
+                reading.hold(event.payload)
+            else:
+                # A PING or a PONG, which waits for no application: the peer must see that we live, and we that it does.
+                self._take_event(event)
+        return True
+
     def _not_open(self) -> None:
         """Events were taken, and the connection is not open yet, or no longer."""
         if self._lifecycle.stage is not Stage.HELD:
             self._regulate_transport()
-        elif not self._reading.reasons & APPLICATION:
+        elif self._reading.reasons & APPLICATION:
+            if self._timer is not None:
+                self._wait_for_application()
+        else:
             # All that was held back is taken.
             self.connectionLost(Failure(ConnectionDone()))
 
     def _take_event(self, event: Event) -> None:
         if isinstance(event, PingReceived):
             self._answer_ping()
-        elif isinstance(event, PongReceived):
+        elif isinstance(event, PongReceived) and event.asked:
             ping = self._pings.pop(0)
             if ping is not None:
                 ping.callback(event.latency)
@@ -381,8 +460,9 @@ class SodiumProtocol(Protocol):
     def _now_authenticated(self) -> None:
         self._lifecycle.take(Turn.AUTHENTICATED)
         self.is_authenticated = True
+        self._reading.room = READ_AHEAD
         timeouts = self.factory.timeouts
-        soonest = min(timeouts.ping_interval, timeouts.inactivity, self._connection.rekey.seconds)
+        soonest = min(timeouts.ping_interval, self._connection.rekey.seconds)
         if soonest < timeouts.authentication:
             # Otherwise the timer of the handshake, which is still set, goes off first. It then finds out what is next.
             self._arm_timer()
@@ -392,9 +472,8 @@ class SodiumProtocol(Protocol):
         if self._outbox.ended:
             return  # nobody waits for it, so it is not missing either
         if self._outbox.blocked:
-            self._outbox.unread_pongs += 1
-            if self._outbox.unread_pongs > PONG_LIMIT:
-                raise WindowExceeded(f"the peer sends PINGs and left {PONG_LIMIT} PONGs unread")
+            self._outbox.owe_pong(self._clock.seconds())
+            return
         self._connection.send_pong(self.factory.wall_clock())
         self._outbox.send()
 
@@ -404,21 +483,25 @@ class SodiumProtocol(Protocol):
             return
         # Where the transport has ended, the pump tells the application so, also when nothing is left to take.
         held = self._lifecycle.stage is Stage.HELD
-        if not self._reading.reasons and (self._reading.paused or self._connection.buffered or held):
+        reading = self._reading
+        if not reading.stopped and (reading.paused or reading.reasons or self._connection.buffered or held):
             self._pump()
         else:
             self._regulate_transport()
 
     def _regulate_transport(self) -> None:
-        if not self._reading.regulate():
+        reading = self._reading
+        if not reading.regulate():
             return
-        if self._reading.paused:
-            self._connection.reading_paused()
-            self.transport.pauseProducing()
+        if reading.deaf:
+            self._connection.reading_paused(self._clock.seconds())
         else:
             self._connection.reading_resumed(self._clock.seconds())
+        if reading.paused:
+            self.transport.pauseProducing()
+        else:
             self.transport.resumeProducing()
-            self._arm_timer()
+        self._arm_timer()
 
     # Sending
 
@@ -428,15 +511,20 @@ class SodiumProtocol(Protocol):
         self._pings.append(deferred)
         self._outbox.send()
 
+    def _show_life(self) -> None:
+        self._connection.send_ping(self._clock.seconds(), self.factory.wall_clock())
+        self._outbox.send()
+
     def _stops_reading_when_blocked(self) -> bool:
         """Tell whether nothing is to be read while the peer takes nothing and there is no producer to pause."""
         return False
 
     def _writing_blocked(self) -> None:
-        self._outbox.block()
+        now = self._clock.seconds()
+        self._outbox.block(now)
         if self._lifecycle.over:
             return
-        self._connection.writing_blocked(self._clock.seconds())
+        self._connection.writing_blocked(now)
         self._arm_timer()
         self._producers.pause()
         self._writing_changed()
@@ -447,8 +535,10 @@ class SodiumProtocol(Protocol):
         if self._lifecycle.over:
             self._go_on_closing()
             return
-        self._connection.writing_unblocked()
+        self._connection.writing_unblocked(self._clock.seconds())
         outbox.flush()
+        if outbox.owed_pongs:
+            outbox.pay_pongs(self.factory.wall_clock)
         if outbox.blocked or self._lifecycle.over:
             return
         if self._below.is_closing:
@@ -458,6 +548,9 @@ class SodiumProtocol(Protocol):
         outbox.corked = True
         try:
             self._producers.resume()
+        except Exception:
+            # The reactor would close the transport in order for that.
+            self._producer_failed(Failure())
         finally:
             outbox.corked = self._pumping
             outbox.flush()
@@ -481,7 +574,8 @@ class SodiumProtocol(Protocol):
             return
         deadline = self._connection.deadline()
         if self._timer is not None:
-            if self._timer.getTime() <= deadline:
+            # Nor is one that is judged in the next turn put off.
+            if self._timer.getTime() <= max(deadline, self._clock.seconds()):
                 return
             self._cancel_timer()
         if deadline != float("inf"):
@@ -493,10 +587,24 @@ class SodiumProtocol(Protocol):
             timer.cancel()
 
     def _deadline_reached(self) -> None:
+        self._grant_read(GRANTED_READS)
+
+    def _grant_read(self, left: int) -> None:
+        """
+        Let the reactor read before the deadline is judged.
+
+        :param left: how many turns it gets at most.
+        """
+        self._timer = self._clock.callLater(0, self._judge, self._connection.buffered, left - 1)
+
+    def _judge(self, buffered: int, left: int) -> None:
+        if left and self._connection.buffered != buffered:
+            self._grant_read(left)  # a PDU is coming
+            return
         self._timer = None
         try:
             if self._connection.ping_due(self._clock.seconds()):
-                self._send_ping()
+                self._show_life()
         except RemoteProtocolError as error:
             if self.is_authenticated:
                 self.abort(error)
@@ -529,7 +637,8 @@ class SodiumProtocol(Protocol):
             self._tell_end(Failure(ConnectionDone()), peer_left=False)
             return
         patience = self._closing_time() if patience is None else patience
-        self._farewell = Farewell(self._clock, self._below, patience, self._leave_transport, self._abort_transport)
+        leave = self._reset_transport if self._resets() else self._leave_transport
+        self._farewell = Farewell(self._clock, self._below, patience, leave, self._abort_transport)
         self._finish()
         if self._lifecycle.stage is not Stage.DELIVERING:
             return  # a producer that was silenced has aborted, or has had the rest handed over
@@ -548,15 +657,29 @@ class SodiumProtocol(Protocol):
         if self._connection.queued or self._lifecycle.stage is not Stage.DELIVERING:
             return
         self._outbox.close_gate()
-        if self._error is None and self.is_authenticated and self._below.half_closes():
+        if self._resets():
+            self._farewell.deliver()
+        elif self.is_authenticated and not isinstance(self._error, RemoteProtocolError) and self._below.half_closes():
             # Closed with bytes unread, a socket resets the connection, and what the peer has not
             # read yet is lost to it.
             self.transport.loseWriteConnection()
             self.transport.resumeProducing()
             if self._lifecycle.take(Turn.DELIVERED):  # else it has ended by that
+                self._below.close_later()
                 self._farewell.linger()
         else:
             self._leave_transport()
+
+    def _break_off(self) -> None:
+        """
+        Close behind what was sent, but not in order: nothing here says that this was all. The peer sees a lost
+        connection.
+        """
+        self._close(BrokenOff())
+
+    def _resets(self) -> bool:
+        """Tell whether closing resets the connection, where its end would be one in order."""
+        return isinstance(self._error, BrokenOff)
 
     def _closing_time(self) -> float:
         """How many seconds may pass without progress while closing in order."""
@@ -564,7 +687,14 @@ class SodiumProtocol(Protocol):
 
     def _leave_transport(self) -> None:
         if self._lifecycle.take(Turn.LEAVE):
-            self.transport.loseConnection()
+            self._below.close()
+
+    def _reset_transport(self) -> None:
+        """Break off where all is delivered."""
+        if ISodiumTransport.providedBy(self.transport):
+            self.transport.breakConnection()  # what it was given it still has to deliver itself
+        else:
+            self._abort_transport()
 
     def _abort_transport(self) -> None:
         """Break off, whether the application has done so or the farewell took too long."""
@@ -579,8 +709,9 @@ class SodiumProtocol(Protocol):
         """From here on nothing is received, produced or timed."""
         if self._reading.reasons & OVER:
             return
-        self._reading.stop(OVER)
+        self._reading.finish()
         self._connection.close()
+        self._outbox.owed_pongs = 0
         self._cancel_timer()
         self._producers.silence()
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from twisted.internet.error import ConnectionAborted
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from .sockets import TransportBelow
@@ -13,6 +14,17 @@ from .sockets import TransportBelow
 #: Seconds after which a connection that was closed in order, with all sent and nothing more received,
 #: waits no longer for the peer to close, too.
 LINGER = 5.0
+
+#: Seconds until the second look whether a peer has taken all that was handed over. It is twice as long until each
+#: further one.
+FIRST_LOOK = 0.01
+
+#: To how many seconds that may grow.
+LAST_LOOK = 1.0
+
+
+class BrokenOff(ConnectionAborted):
+    """Broken off behind what was sent"""
 
 
 class Farewell:
@@ -27,7 +39,7 @@ class Farewell:
     :ivar heard: whether something came since it was last looked at.
     """
 
-    __slots__ = ("_below", "_call", "_clock", "_give_up", "_leave", "_left", "_patience", "_until", "heard")
+    __slots__ = ("_below", "_call", "_clock", "_give_up", "_leave", "_left", "_patience", "_pause", "_until", "heard")
 
     def __init__(
         self,
@@ -44,7 +56,7 @@ class Farewell:
         self._give_up = give_up
         self._call: IDelayedCall | None = None
         self._left = 0
-        self._until = 0.0
+        self._until = self._pause = 0.0
         self.heard = False
 
     def wait(self) -> None:
@@ -53,27 +65,62 @@ class Farewell:
 
     def linger(self) -> None:
         """All was handed over, and our direction is shut."""
-        self._left = self._below.unsent()
-        self._until = self._clock.seconds() + self._patience
+        self._begin_to_look()
         self._time(LINGER, self._look)
 
-    def _look(self) -> None:
-        """Look how closing goes on: the peer may still take what a socket holds, or send what is dropped."""
+    def deliver(self) -> None:
+        """
+        All was handed over: leave as soon as the peer's system has it, not earlier. A reset drops what it has not, and
+        so does a socket that is closed with bytes unread.
+        """
+        self._begin_to_look()
+        self._pause = FIRST_LOOK
+        # At the next turn: transports like TLS hold what is written in this one.
+        self._time(0, self._look_often)
+
+    def _begin_to_look(self) -> None:
+        self._left = self._below.unsent()
+        self._until = self._clock.seconds() + self._patience
+
+    def _patience_is_over(self) -> bool:
+        """Tell whether the peer has taken nothing for too long."""
         now, left = self._clock.seconds(), self._below.unsent()
         if left < self._left:
             self._until = now + self._patience
-        quiet, self.heard, self._left = not self.heard, False, left
-        if quiet and not left:
+        self._left = left
+        return now >= self._until
+
+    def _look(self) -> None:
+        """Look how closing goes on: the peer may still take what a socket holds, or send what is dropped."""
+        over = self._patience_is_over()
+        quiet, self.heard = not self.heard, False
+        if quiet and not self._left:
             self.wait()
             self._leave()
-        elif now >= self._until:
+        elif over:
             self._give_up()
         else:
             self._time(LINGER, self._look)
 
+    def _look_often(self) -> None:
+        over = self._patience_is_over()
+        if not self._left:
+            self.wait()
+            self._leave()
+        elif over:
+            self._give_up()
+        else:
+            self._time(self._pause, self._look_often)
+            self._pause = min(2 * self._pause, LAST_LOOK)
+
     def _time(self, seconds: float, over: Callable[[], None]) -> None:
         self.end()
-        self._call = self._clock.callLater(seconds, over)
+        # Before it is judged, the reactor gets a turn to read and write: the process may have stood still, and not
+        # the peer.
+        self._call = self._clock.callLater(seconds, self._grant_turn, over)
+
+    def _grant_turn(self, over: Callable[[], None]) -> None:
+        self._call = self._clock.callLater(0, over)
 
     def end(self) -> None:
         """Wait no longer."""

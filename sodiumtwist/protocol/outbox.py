@@ -5,9 +5,12 @@ it takes them.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from twisted.internet.error import ConnectionLost
 
 from ..core.connection import ClientConnection, ServerConnection
+from ..core.errors import WindowExceeded
 from .sockets import READ_SIZE, SEND_SIZE, TransportBelow
 from .unread import Unread
 
@@ -18,6 +21,12 @@ CORK_LIMIT = 65536
 #: So much, in bytes, where the transport is a socket: the peer gets to work on the first answers while
 #: we make the others. With 128 small requests under way that nearly doubles how many are answered.
 SOCKET_CORK_LIMIT = 2048
+
+#: How many PONGs a peer that takes nothing is owed at most at once. Then so many more each second: a peer whose
+#: application reads nothing for hours goes on to send PINGs, about one a second at most, and no faster. Also how many
+#: PONGs are made at once when it takes more again.
+PONG_LIMIT = 64
+PONGS_PER_SECOND = 2
 
 
 class Outbox:
@@ -35,7 +44,8 @@ class Outbox:
     :ivar blocked: whether the transport takes no more.
     :ivar greeting: whether a hello was sent in the read that is worked on. It may not have left the transport yet, so
         an abort must not drop it.
-    :ivar unread_pongs: how many PONGs were sent since the transport takes no more.
+    :ivar owed_pongs: how many PONGs are to be sent when the transport takes more again. They are made then, so they
+        take no memory.
     :ivar error: what broke the connection while it was written to.
     :ivar ended: whether the transport has ended: what is sent then is dropped.
     :ivar left_unsent: whether something was left when the transport ended, or was sent later.
@@ -43,6 +53,7 @@ class Outbox:
 
     __slots__ = (
         "_below",
+        "_blocked_at",
         "_connection",
         "_flushing",
         "_kept",
@@ -58,7 +69,7 @@ class Outbox:
         "greeting",
         "left_unsent",
         "limit",
-        "unread_pongs",
+        "owed_pongs",
     )
 
     def __init__(
@@ -70,7 +81,8 @@ class Outbox:
         # What the application keeps for the peer, and how much of all that waits is in the sum.
         self._kept = self._noted = 0
         self._flushing = self.blocked = self.corked = self.greeting = self.ended = self.left_unsent = False
-        self.unread_pongs = 0
+        self.owed_pongs = 0
+        self._blocked_at = 0.0
         self.error: ConnectionLost | None = None
         bare = below.is_bare_socket
         self.limit = self.early_limit = SOCKET_CORK_LIMIT if bare else CORK_LIMIT
@@ -120,17 +132,42 @@ class Outbox:
             if unread.seeming > unread.most:
                 unread.look()
 
-    def block(self) -> None:
+    def block(self, now: float) -> None:
         """The transport takes no more."""
-        self.blocked = True
+        if not self.blocked:
+            self.blocked = True
+            self._blocked_at = now
         self.limit = CORK_LIMIT
 
     def unblock(self) -> None:
         """The transport takes more again, and the reactor has called us."""
         self.blocked = False
         self._note(self._kept)
-        self.unread_pongs = 0
         self.at_once = self.allowance
+
+    def owe_pong(self, now: float) -> None:
+        """
+        A PING came while the transport takes no more.
+
+        :param now: seconds of the clock.
+        :raises WindowExceeded: when they come faster than those of a peer whose application is slow.
+        """
+        self.owed_pongs += 1
+        if self.owed_pongs > PONG_LIMIT + PONGS_PER_SECOND * (now - self._blocked_at):
+            raise WindowExceeded(f"the peer sends PINGs, takes nothing, and is owed {self.owed_pongs} PONGs")
+
+    def pay_pongs(self, wall_clock: Callable[[], int]) -> None:
+        """
+        Send the PONGs that are owed, as many as the transport takes.
+
+        :param wall_clock: tells the time of day in nanoseconds since the epoch.
+        """
+        while self.owed_pongs and not self.blocked:
+            count = min(self.owed_pongs, PONG_LIMIT)
+            self.owed_pongs -= count
+            for _ in range(count):
+                self._connection.send_pong(wall_clock())
+            self.flush()
 
     # What waits for a peer that does not read
 

@@ -11,6 +11,7 @@ from typing import Any, Protocol, Union
 
 from twisted.internet.defer import CancelledError, Deferred, fail, maybeDeferred, succeed
 from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 
 from ..core.errors import LocalProtocolError, TooManyRequests, UnexpectedPDU
@@ -18,6 +19,7 @@ from ..core.inbox import Buffer
 from ..interfaces import Peer
 from .client import SodiumClientProtocol
 from .context import ServerContext
+from .lifecycle import Stage
 from .server import SodiumServerProtocol
 
 #: How many requests of one connection a server works on at once. While there are so many, it reads no more.
@@ -94,6 +96,8 @@ class Responder(SodiumServerProtocol):
     def _ready(self, answer: bytes, task: _Task) -> None:
         if type(answer) is not bytes:
             raise TypeError(f"respond returned {type(answer).__name__}; an answer is bytes")
+        if self._over:
+            return
         task.answer = answer
         if self._tasks and self._tasks[0] is not task:
             self._outbox.keep(len(answer))
@@ -111,7 +115,7 @@ class Responder(SodiumServerProtocol):
         if self._over and not reason.check(CancelledError) and self._may_log_failure(reason):
             self._log.failure("a request failed after its connection was over", reason)
         # It was logged what closed the connection; the rest follows from that.
-        if self._lifecycle.over:
+        if self._over or self._lifecycle.over:
             return
         if self._may_log_failure(reason):
             self._log.failure(
@@ -122,8 +126,20 @@ class Responder(SodiumServerProtocol):
             )
         self._close(reason.value)
 
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        super().connectionLost(reason)
+        # The client has left in order, and requests wait behind those that are worked on. No answer can be sent any
+        # more, so these are cancelled, as at any end. That makes room: what was asked before the end is begun.
+        while self._lifecycle.stage is Stage.HELD and not self._pumping:
+            self._over = True
+            self._cancel_tasks()
+            self.resumeProducing()
+
     def connection_lost(self, reason: Failure) -> None:
         self._over = True
+        self._cancel_tasks()
+
+    def _cancel_tasks(self) -> None:
         # All are taken out first: what is cancelled may call _ready().
         tasks, self._tasks = self._tasks, deque()
         for task in tasks:

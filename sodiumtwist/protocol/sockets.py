@@ -9,6 +9,7 @@ import errno
 import fcntl
 import selectors
 import socket
+import struct
 import sys
 import termios
 from collections.abc import Callable
@@ -54,6 +55,37 @@ def half_closes(transport: ITransport) -> bool:
     return is_bare_socket(transport) or ISodiumTransport.providedBy(transport)
 
 
+def is_tls(transport: ITransport) -> bool:
+    """
+    Tell whether a transport is TLS's. It ends in order when its peer has said so, also when we closed first: what
+    came before that was delivered.
+    """
+    # Not imported here: that brings in OpenSSL, which most programs need not load.
+    tls = sys.modules.get("twisted.protocols.tls")
+    return tls is not None and isinstance(transport, tls.TLSMemoryBIOProtocol)
+
+
+def _socket_under(transport: Any) -> Any:
+    """Return the socket's transport that is a transport, or is under it, as under TLS; ``None`` where there is none."""
+    while transport is not None and not isinstance(transport, FileDescriptor):
+        transport = getattr(transport, "transport", None)
+    return transport
+
+
+def _kernel_holds(handle: Any) -> int:
+    """
+    Tell how many bytes the system has to send, or has sent and nobody has confirmed.
+
+    :param handle: a socket.
+    :raises OSError: when it can't be known.
+    """
+    return int.from_bytes(fcntl.ioctl(handle, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+
+
+def _do_nothing() -> None:
+    pass
+
+
 def uses_select(reactor: Any) -> bool:
     """
     Tell whether a reactor watches descriptors with select(), which takes none from a certain number on. Which one it
@@ -79,12 +111,8 @@ def keep_alive(transport: Any, seconds: float) -> None:
     :param transport: of a socket, or a wrapper around one. An end of ours tells its own.
     :param seconds: how long the time is; 0 leaves a socket as it is.
     """
-    while not isinstance(transport, FileDescriptor):
-        # What has none below it is no socket; nor is a stream of ours, which keeps to itself what it has.
-        transport = getattr(transport, "transport", None)
-        if transport is None:
-            return
-    handle: Any = getattr(transport, "getHandle", lambda: None)()
+    # What has none below it is no socket; nor is a stream of ours, which keeps to itself what it has.
+    handle: Any = getattr(_socket_under(transport), "getHandle", lambda: None)()
     if not seconds or getattr(handle, "family", None) not in (socket.AF_INET, socket.AF_INET6):
         return
     between = max(1, round(seconds / KEEPALIVE_PROBES))
@@ -166,14 +194,31 @@ class TransportBelow:
             vars(self.transport).pop("loseConnection", None)
             self.transport.unregisterProducer()
 
+    def close_later(self) -> None:
+        """Let nobody close it who has only the transport: it lingers, and to close now would cut that short."""
+        vars(self.transport)["loseConnection"] = _do_nothing
+
     @property
     def is_closing(self) -> bool:
         """Whether somebody has closed the transport itself."""
         return bool(getattr(self.transport, "disconnecting", False))
 
+    def take_error(self) -> int:
+        """Return the number of the error that has broken a socket's connection, which it tells only once; else 0."""
+        bare: Any = self.transport
+        if not is_bare_socket(self.transport):
+            return 0
+        error: int = bare.getHandle().getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        return error
+
     def half_closes(self) -> bool:
         """Tell whether it can end one direction and leave the other."""
         return half_closes(self.transport)
+
+    def close(self) -> None:
+        """Close in order."""
+        vars(self.transport).pop("loseConnection", None)
+        self.transport.loseConnection()
 
     def abort(self) -> None:
         """Close at once, where the transport can; else as soon as it can."""
@@ -193,16 +238,49 @@ class TransportBelow:
 
     def unsent(self) -> int:
         """
-        Tell how many bytes a socket's transport still holds, its kernel's buffer included; 0 where that
-        can't be known.
+        Tell how many bytes the socket still holds, its kernel's buffer included; 0 where that can't be known.
         """
-        transport: Any = self.transport
+        below = _socket_under(self.transport)
         try:
-            waiting = fcntl.ioctl(transport.getHandle(), termios.TIOCOUTQ, bytes(4))
+            waiting = _kernel_holds(below.getHandle())
         except (AttributeError, TypeError, OSError):
             return 0
-        # What the kernel has, and what Twisted has not given to it yet.
-        return int.from_bytes(waiting, sys.byteorder) + len(transport.dataBuffer)
+        # The end of our direction, which Twisted is yet to send, counts for one.
+        return waiting + self.held() + (below._writeDisconnecting and not below._writeDisconnected)
+
+    def read_rest(self, more: Callable[[], bool]) -> None:
+        """
+        Read what came before the connection broke. To be called when the transport stops its producers, which is the
+        last moment that its socket is open: a write that fails ends it with what came before unread, and so does a
+        reset while it is paused. The system keeps no more than its buffer, some megabytes.
+
+        :param more: returns whether to go on.
+        """
+        below = _socket_under(self.transport)
+        # Whoever has closed it here, wants no more.
+        if below is None or below.disconnecting or getattr(below, "_aborting", False):
+            return
+        try:
+            while more() and (data := below.getHandle().recv(READ_SIZE)):
+                below.protocol.dataReceived(data)
+        except OSError:
+            pass  # there is no more, but what broke it
+
+    def reset_when_dropped(self, drop: bool) -> None:
+        """
+        Say what a socket's peer is to see when the socket is closed and nobody has ended it before, as when this
+        process is killed: a reset, or an end that looks as if all was sent.
+
+        :param drop: whether it is to be a reset. UNIX sockets know none.
+        """
+        if is_bare_socket(self.transport):
+            bare: Any = self.transport
+            # No time to linger in: what the system has not sent by then is dropped, and the peer is told.
+            linger = struct.pack("ii", drop, 0)
+            with suppress(OSError, AttributeError):
+                bare.getHandle().setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            # Twisted would send an end before, also for an exception, and for all that is left when the reactor stops.
+            bare._shouldShutdown = not drop
 
     def send_at_once(self, data: bytes) -> bytes:
         """

@@ -47,7 +47,7 @@ class PipeWriter:
         """
         self._rest = memoryview(payload)
         written = self._written = Deferred()
-        self._timer = self._clock.callLater(self._patience, self.interrupt)
+        self._timer = self._clock.callLater(self._patience, self._patience_over)
         self._reactor.addWriter(self)
         # Most pipes have room; this saves them a turn of the reactor.
         self.doWrite()
@@ -77,6 +77,14 @@ class PipeWriter:
             return
         if not self._rest:
             self._end_write(None)
+
+    def _patience_over(self) -> None:
+        # The process may have stood still, and not the reader: look once more whether there is room.
+        self._timer = self._clock.callLater(self._patience, self._patience_over)
+        taken = self.taken
+        self.doWrite()
+        if self.taken == taken:
+            self.interrupt()
 
     def interrupt(self) -> None:
         """Fail the write under way, if there is one."""

@@ -35,6 +35,9 @@ from .uploads import Upload
 #: How many bytes may wait, roughly, while others are being written. Then nothing more is received.
 WRITE_BEHIND = 1024 * 1024
 
+#: Why an upload broke off when something here closed the connection, in order.
+CLOSED_HERE = "the connection was closed on this side"
+
 #: Why a framed upload broke off when the connection ended in order.
 LEFT_EARLY = "the client left before its end"
 
@@ -187,6 +190,12 @@ class UploadReceiver(SodiumServerProtocol):
                 outcome=outcome,
             )
 
+    def _before_connection_lost(self, reason: Failure, peer_left: bool) -> None:
+        # Only its client ends an upload, not whatever closes the transport, as limits of Twisted's do.
+        if reason.check(ConnectionDone) and (self._below.is_closing or not peer_left):
+            self._why_broken = self._why_broken or CLOSED_HERE
+        super()._before_connection_lost(reason, peer_left)
+
     def connection_lost(self, reason: Failure) -> None:
         self._lost_for = reason
         if self._storing is None:
@@ -194,7 +203,7 @@ class UploadReceiver(SodiumServerProtocol):
         # A step is under way, in a pipe perhaps for minutes. It is only worth waiting for when the upload can still
         # become whole. One that was not even opened is given up, too: no dead session waits for its turn, or for a
         # FIFO's reader.
-        elif not reason.check(ConnectionDone):
+        elif self._why_broken is not None or not reason.check(ConnectionDone):
             self.give_up(reason.getErrorMessage())
         elif self._upload is None or (self._framed and not self._end_received):
             self.give_up(LEFT_EARLY)

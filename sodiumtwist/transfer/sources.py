@@ -10,6 +10,7 @@ import stat
 import sys
 from collections.abc import Callable
 
+from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IReactorFDSet, IReadDescriptor
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -138,6 +139,11 @@ class PipeSource(Source):
 
     def connectionLost(self, reason: Failure) -> None:
         """The writer closed, and the reactor no longer watches. The pipe may still hold something: read to the end."""
+        if not reason.check(ConnectionDone, ConnectionLost):
+            # What was read is lost to an error in what takes it. So this is not the end of all.
+            self.pause()
+            self._ended(OSError(errno.EIO, reason.getErrorMessage()))
+            return
         self._read_chunk()
         if self._reading:
             self._reactor.addReader(self)

@@ -442,8 +442,14 @@ class BothSides(ConnectionTestCase):
         self.assertIs(connection.ping_due(NOW + 60), True)
         self.assertEqual(connection.deadline(), NOW + 120)
 
+    def asked(self, connection: Connection, now: float) -> Connection:
+        """A PING that was due has left."""
+        self.assertIs(connection.ping_due(now), True)
+        wire_of(connection.send_ping, now, CLOCK)
+        return connection
+
     def test_inactivity(self) -> None:
-        connection, _ = self.open(timeouts=Timeouts(ping_interval=1000))
+        connection = self.asked(self.open(draw=lambda: 1)[0], NOW + 119)
         self.assertEqual(connection.deadline(), NOW + 180)
         self.assertIs(connection.ping_due(NOW + 179), False)
         with self.assertRaises(InactivityTimeout):
@@ -456,49 +462,68 @@ class BothSides(ConnectionTestCase):
             lambda peer: peer.push.pdu(PING, CLOCK_BODY),
             lambda peer: peer.push.pdu(PONG, CLOCK_BODY),
         ):
-            connection, peer = self.open(timeouts=Timeouts(ping_interval=1000))
-            wire_of(connection.send_ping, NOW, CLOCK)
-            list(connection.receive_data(make(peer), NOW + 100))
-            self.assertEqual(connection.deadline(), NOW + 280)
+            connection, peer = self.open(draw=lambda: 1)
+            self.asked(connection, NOW + 119)
+            list(connection.receive_data(make(peer), NOW + 170))
+            self.asked(connection, NOW + 238)
+            self.assertIs(connection.ping_due(NOW + 349), False)
+            self.assertEqual(connection.deadline(), NOW + 350)
 
     def test_part_of_a_pdu_is_no_activity(self) -> None:
-        connection, peer = self.open(timeouts=Timeouts(ping_interval=1000))
+        connection, peer = self.open(draw=lambda: 1)
+        self.asked(connection, NOW + 119)
         sealed = peer.push.pdu(DATA, b"hello")
         for place in range(50):
             list(connection.receive_data(sealed[place : place + 1], NOW + place))
         self.assertEqual(connection.deadline(), NOW + 180)
 
     def test_sending_is_no_activity(self) -> None:
-        connection, _ = self.open(timeouts=Timeouts(ping_interval=1000))
-        wire_of(connection.send_ping, NOW + 100, CLOCK)
+        connection, _ = self.open(draw=lambda: 1)
+        self.asked(connection, NOW + 119)
+        connection.send_data(b"hello")
+        wire_of(connection.send_ping, NOW + 150, CLOCK)
         self.assertEqual(connection.deadline(), NOW + 180)
 
     def test_reading_paused(self) -> None:
-        connection, _ = self.open(timeouts=Timeouts(ping_interval=1000))
-        connection.reading_paused()
-        self.assertEqual(connection.deadline(), NOW + 3600)  # for a new key
-        connection.reading_resumed(NOW + 500)
-        self.assertEqual(connection.deadline(), NOW + 680)
+        connection, peer = self.open(draw=lambda: 0)
+        list(connection.receive_data(peer.push.pdu(PING, CLOCK_BODY), NOW + 20))
+        connection.reading_paused(NOW + 30)
+        self.assertEqual(connection.deadline(), NOW + 50)  # as often as the peer
+        self.asked(connection, NOW + 50)
+        self.assertEqual(connection.deadline(), NOW + 70)
+        self.assertIs(connection.ping_due(NOW + 500), True)
+        connection.reading_resumed(NOW + 510)
+        self.assertIs(connection.ping_due(NOW + 520), True)
+        self.assertEqual(connection.deadline(), NOW + 580)
 
     def test_writing_blocked(self) -> None:
-        connection, peer = self.open(timeouts=Timeouts(ping_interval=1000))
+        connection, peer = self.open(draw=lambda: 1)
         connection.writing_blocked(NOW + 10)
-        list(connection.receive_data(peer.push.pdu(DATA), NOW + 50))
-        self.assertEqual(connection.deadline(), NOW + 190)
-        connection.writing_unblocked()
-        self.assertEqual(connection.deadline(), NOW + 230)
-        connection.writing_blocked(NOW + 40)
+        self.asked(connection, NOW + 60)
+        list(connection.receive_data(peer.push.pdu(DATA), NOW + 61))
+        self.assertIs(connection.ping_due(NOW + 179), False)
+        self.assertEqual(connection.deadline(), NOW + 241)
+        connection.writing_unblocked(NOW + 200)
+        self.assertEqual(connection.deadline(), NOW + 298)
+        connection.writing_blocked(NOW + 210)
         with self.assertRaises(InactivityTimeout):
-            connection.ping_due(NOW + 220)
+            connection.ping_due(NOW + 390)
         self.assertOver(connection)
 
     def test_three_pongs_outstanding(self) -> None:
-        connection, peer = self.open(draw=lambda: 0)
+        connection, _ = self.open(draw=lambda: 0, timeouts=Timeouts(inactivity=1000, ping_interval=60))
         for now in (NOW + 60, NOW + 120, NOW + 180):
-            list(connection.receive_data(peer.push.pdu(DATA), now))
-            self.assertIs(connection.ping_due(now), True)
-            wire_of(connection.send_ping, now, CLOCK)
-        list(connection.receive_data(peer.push.pdu(DATA), NOW + 239))
+            self.asked(connection, now)
         with self.assertRaises(PongTimeout):
             connection.ping_due(NOW + 240)
         self.assertOver(connection)
+
+    def test_whose_ping_it_was(self) -> None:
+        """Of the caller's own three may be unanswered. Those that were due are told apart, and are not counted."""
+        connection, peer = self.open(draw=lambda: 0)
+        for _ in range(3):
+            wire_of(connection.send_ping, NOW, CLOCK)
+        self.asked(connection, NOW + 60)
+        self.assertRaises(LocalProtocolError, connection.send_ping, NOW + 61, CLOCK)
+        pongs = list(connection.receive_data(b"".join(peer.push.pdu(PONG, CLOCK_BODY) for _ in range(4)), NOW + 62))
+        self.assertEqual([pong.asked for pong in pongs if isinstance(pong, PongReceived)], [True] * 3 + [False])

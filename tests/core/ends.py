@@ -77,13 +77,18 @@ class End(Generic[C]):
     :ivar ended: whether the end of its input comes behind them.
     :ivar said: type and content of each PDU that it sent.
     :ivar heard: type and content of each PDU that it received.
-    :ivar pings: when its unanswered PINGs left.
+    :ivar pings: when its unanswered PINGs left, and whether they were its own.
+    :ivar unheard: when those that it had to send left since it heard anything.
+    :ivar waits: whether one of these waits for its transport.
+    :ivar peer_pings: when it could hear PINGs first, and when it heard them.
+    :ivar gaps: the times between those.
+    :ivar ping_interval: how long it waits between its PINGs.
     :ivar owed: how many PONGs it owes.
     :ivar heard_at: when what it last received came, ``None`` before it is open.
     :ivar ping_at: when its next PING is due.
     :ivar rekey_at: when its next key is due.
     :ivar over: whether its transport is closed.
-    :ivar paused: whether it reads nothing for now.
+    :ivar paused_at: since when it reads nothing, ``None`` when it does.
     :ivar blocked_at: since when its transport takes nothing, ``None`` when it does.
     """
 
@@ -94,13 +99,48 @@ class End(Generic[C]):
         self.ended = False
         self.said: list[tuple[int, bytes | int]] = []
         self.heard: list[tuple[int, bytes | int]] = []
-        self.pings: deque[float] = deque()
+        self.pings: deque[tuple[float, bool]] = deque()
+        self.unheard: list[float] = []
+        self.waits = False
+        self.peer_pings: list[float] = []
+        self.gaps: list[float] = []
+        self.ping_interval = math.inf
         self.owed = 0
         self.heard_at: float | None = None
         self.ping_at = self.rekey_at = math.inf
         self.over = False
-        self.paused = False
+        self.paused_at: float | None = None
         self.blocked_at: float | None = None
+
+    @property
+    def paused(self) -> bool:
+        return self.paused_at is not None
+
+    @property
+    def own(self) -> int:
+        """How many PINGs of its own are unanswered."""
+        return sum(own for _, own in self.pings)
+
+    def heard_something(self, now: float) -> None:
+        self.heard_at = now
+        self.unheard = [sent_at for sent_at in self.unheard if sent_at >= now]
+
+    def until_next_ping(self) -> float:
+        """How long it waits, with no jitter, before the next PING that it has to send."""
+        if self.paused_at is None:
+            return self.ping_interval
+        return min(self.ping_interval, max(min(self.gaps, default=self.paused_at - self.peer_pings[-1]), 1))
+
+    def gone_at(self, inactivity: float) -> float:
+        """When the other counts as gone."""
+        assert self.heard_at is not None
+        if self.paused_at is not None:
+            return math.inf
+        if self.blocked_at is not None:
+            return max(self.blocked_at, self.heard_at) + inactivity
+        if not self.unheard:
+            return math.inf
+        return max(self.heard_at + inactivity, self.unheard[0] + (1 - 2 / 3) * inactivity)
 
     @property
     def may_send(self) -> bool:
@@ -149,10 +189,12 @@ class Ends(RuleBasedStateMachine):
         self.rekey = rekey
         self.inactivity = inactivity
         self.answers_late = answers_late
-        options: Options = {"timeouts": Timeouts(inactivity=inactivity), "draw": lambda: 0, "rekey": rekey}
+        timeouts = Timeouts(inactivity=inactivity)
+        options: Options = {"timeouts": timeouts, "draw": lambda: 0, "rekey": rekey}
         client = ClientConnection(SERVER_PAIR.public, "username", "passphrase", NOW, CLIENT_PAIR, **options)
         self.client = End(client)
         self.server = End(ServerConnection(SERVER_PAIR, NOW, **options))
+        self.server.ping_interval = self.client.ping_interval = min(60.0, inactivity / 3)
         self.write(self.client, wire_of(client.initiate))
         if begun == "stranger":
             self.forge_client_auth()
@@ -189,7 +231,8 @@ class Ends(RuleBasedStateMachine):
 
     def opened(self, end: AnyEnd) -> None:
         end.heard_at = self.now
-        end.ping_at = self.now + 60
+        end.ping_at = self.now + end.ping_interval
+        end.peer_pings = [self.now]
         end.rekey_at = self.now + self.rekey.seconds
 
     def hear(self, end: AnyEnd, event: Event) -> None:
@@ -215,17 +258,22 @@ class Ends(RuleBasedStateMachine):
         # Nobody reaches a server that has not let him in.
         assert end is self.client or self.decision == "accept" or (self.decision == "prove" and self.proven)
         assert end.heard_at is not None
-        end.heard_at = self.now
+        end.heard_something(self.now)
         heard: tuple[int, bytes | int]
         if isinstance(event, DataReceived):
             heard = DATA, event.payload
         elif isinstance(event, PingReceived):
             heard = PING, event.timestamp
             end.owed += 1
+            end.gaps.append(self.now - end.peer_pings[-1])
+            end.peer_pings.append(self.now)
         else:
             assert isinstance(event, PongReceived)
             heard = PONG, event.timestamp
-            assert event.latency == self.now - end.pings.popleft()
+            sent_at, own = end.pings.popleft()
+            assert event.asked is own
+            # More of those that it had to send than are told apart have the time of an earlier one.
+            assert event.latency == self.now - sent_at or (not own and event.latency > self.now - sent_at)
         said = self.other(end).said
         assert len(end.heard) < len(said) and heard == said[len(end.heard)]
         end.heard.append(heard)
@@ -317,16 +365,16 @@ class Ends(RuleBasedStateMachine):
             if saying is not None:
                 self.write(end, wire_of(end.connection.send_data, saying))
                 end.said.append((DATA, saying))
-            elif len(end.pings) < 3:
+            elif end.own < 3:
                 self.ping(end)
         for size in sizes:
             self.deliver(self.other(end), size)
 
-    def ping(self, end: AnyEnd) -> None:
+    def ping(self, end: AnyEnd, own: bool = True) -> None:
         timestamp = CLOCK + len(end.said)
         self.write(end, wire_of(end.connection.send_ping, self.now, timestamp))
         end.said.append((PING, timestamp))
-        end.pings.append(self.now)
+        end.pings.append((self.now, own))
 
     def answer(self, end: AnyEnd) -> None:
         while end.owed and end.may_send:
@@ -341,12 +389,9 @@ class Ends(RuleBasedStateMachine):
         elif state in BEFORE_OPEN:
             assert type(error) is AuthenticationTimeout
         elif type(error) is PongTimeout:
-            assert len(end.pings) == 3 and not end.paused
+            assert len(end.unheard) == 3 and not end.paused and end.blocked_at is None
         else:
             assert type(error) is InactivityTimeout
-            since = [] if end.paused or end.heard_at is None else [end.heard_at]
-            if end.blocked_at is not None:
-                since.append(end.blocked_at)
-            assert self.now >= min(since) + self.inactivity
+            assert self.now >= end.gone_at(self.inactivity)
         if state in BEFORE_OPEN:
             assert self.now >= NOW + 10

@@ -121,14 +121,18 @@ def authentication_timeout() -> None:
 
 def inactivity_timeout() -> None:
     """Keepalive: silence."""
-    open_server()[0].ping_due(NOW + 180)
+    server, _ = open_server()
+    assert server.ping_due(NOW + 100)
+    wire_of(server.send_ping, NOW + 100, CLOCK)
+    server.ping_due(NOW + 180)
 
 
 def pong_timeout() -> None:
     """Keepalive: a PING without PONG."""
-    client, _ = open_client(timeouts=Timeouts(outstanding_pongs=1))
-    wire_of(client.send_ping, NOW, CLOCK)
-    client.ping_due(NOW + 60)
+    client, _ = open_client(timeouts=Timeouts(inactivity=1000, outstanding_pongs=1))
+    assert client.ping_due(NOW + 60)
+    wire_of(client.send_ping, NOW + 60, CLOCK)
+    client.ping_due(NOW + 179)
 
 
 #: Where each class comes from. The two bases are for catching; only the caller's errors have one that is raised itself.

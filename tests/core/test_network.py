@@ -98,7 +98,7 @@ class Network(Ends):
                 lambda: wire_of(connection.send_ping, self.now, CLOCK),
                 lambda: wire_of(connection.send_pong, CLOCK),
             ]
-        elif len(end.pings) >= 3:
+        elif end.own >= 3:
             refused.append(lambda: wire_of(connection.send_ping, self.now, CLOCK))
         if end is self.client:
             refused.append(self.client.connection.initiate)
@@ -144,22 +144,29 @@ class Network(Ends):
         if state is State.OPEN and self.now >= end.rekey_at:
             end.rekey_at = self.now + self.rekey.seconds
         assert connection.deadline() > self.now
+        if state is State.OPEN and self.now >= end.ping_at:
+            end.ping_at = self.now + end.until_next_ping()
+            assert due is not (end.blocked_at is not None and end.waits)
         if due:
-            end.ping_at = self.now + 60
-            self.ping(end)
+            end.waits = end.blocked_at is not None
+            if not end.paused:
+                end.unheard.append(self.now)
+            self.ping(end, own=False)
 
     @rule(side=SIDES)
     def reading_pauses_or_resumes(self, side: str) -> None:
         end = self.end(side)
-        end.paused = not end.paused
-        if end.paused:
-            end.connection.reading_paused()
+        if end.paused_at is None:
+            end.paused_at = self.now
+            end.connection.reading_paused(self.now)
+            if end.heard_at is not None:
+                end.ping_at = min(end.ping_at, self.now + end.until_next_ping())
         else:
             end.connection.reading_resumed(self.now)
             if end.heard_at is not None:
-                end.heard_at = self.now
-                if end.pings and end.ping_at <= self.now:
-                    end.ping_at = self.now + 60
+                end.heard_something(self.now)
+                end.peer_pings[-1] += self.now - end.paused_at
+            end.paused_at = None
 
     @rule(side=SIDES)
     def writing_blocks_or_goes_on(self, side: str) -> None:
@@ -169,7 +176,10 @@ class Network(Ends):
             end.connection.writing_blocked(self.now)
         else:
             end.blocked_at = None
-            end.connection.writing_unblocked()
+            end.waits = False
+            end.connection.writing_unblocked(self.now)
+            if end.heard_at is not None:
+                end.heard_something(self.now)
 
     # Harm
 
@@ -244,19 +254,14 @@ class Network(Ends):
         for end in (self.server, self.client):
             if end.connection.state is State.OPEN:
                 assert end.heard_at is not None
-                expected = [end.rekey_at]
-                if not end.paused:
-                    expected += [end.ping_at, end.heard_at + self.inactivity]
-                if end.blocked_at is not None:
-                    expected.append(end.blocked_at + self.inactivity)
-                assert end.connection.deadline() == min(expected)
+                assert end.connection.deadline() == min(end.rekey_at, end.ping_at, end.gone_at(self.inactivity))
             elif end.connection.state is not State.CLOSED:
                 assert end.connection.deadline() == NOW + 10
 
     def teardown(self) -> None:
         """Where the network did no harm, all that was sent arrives."""
         self.at_once = "accept"
-        self.server.paused = self.client.paused = False
+        self.server.paused_at = self.client.paused_at = None
         if self.server.connection.state is State.DECIDING:
             self.decide("accept")
         for _ in range(3):

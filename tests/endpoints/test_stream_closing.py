@@ -36,7 +36,7 @@ class ClosingTests(StreamTestCase):
 
     def test_slow_peer(self) -> None:
         """One that always takes a little gets all, though that takes longer than it may take nothing."""
-        self.start(timeouts=Timeouts(inactivity=30, ping_interval=10_000))
+        self.start(timeouts=Timeouts(inactivity=30))
         data = bytes(range(256)) * 10_000
         self.server.transport.write(data)
         self.server.transport.loseConnection()

@@ -8,11 +8,14 @@ from twisted.internet.error import ConnectionAborted, ConnectionDone, Connection
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from sodiumtwist import SingleLogin
 from sodiumtwist.core.errors import DecryptionFailed, UnexpectedPDU
+from sodiumtwist.endpoints.streams import ClientStream, ServerStream, StreamClientFactory, StreamServerFactory
 from sodiumtwist.endpoints.transport import SodiumTransport
+from sodiumtwist.protocol.farewell import BrokenOff
 
-from ..applications import Application, HalfCloseable, Producer, StreamTestCase
-from ..pair import Pair, RecordingServer, make_client_factory, make_server_factory
+from ..applications import Application, Applications, HalfCloseable, Producer, StreamTestCase
+from ..pair import LOGIN, PASSPHRASE, SERVER_PAIR, Pair, RecordingServer, make_client_factory, make_server_factory
 
 
 class EndTests(StreamTestCase):
@@ -38,6 +41,8 @@ class EndTests(StreamTestCase):
         self.pair.server.close()
         self.flush()
         self.assertEqual(self.client.received, b"all of it")
+        # But that it was all, only the application can tell.
+        self.assertEqual((self.client.why, self.server.why), (ConnectionLost, ConnectionLost))
 
     def test_close_waits_for_a_producer(self) -> None:
         self.start()
@@ -82,21 +87,32 @@ class EndTests(StreamTestCase):
 
     def test_application_that_needs_both(self) -> None:
         """One direction ends both; what it had written arrives."""
+        self.ask_and_end()
+        self.flush()
+        self.assertEqual(self.client.received, b"an answer")
+        self.assertIs(self.client.why, ConnectionDone)
+        self.assertIs(self.server.why, ConnectionDone)
 
-        class Late(Application):
+    def ask_and_end(self) -> None:
+        class Answering(Application):
             def dataReceived(self, data: bytes) -> None:
                 self.transport.write(b"an answer")
 
-        self.start(server=Late, client=HalfCloseable)
-        producer = Producer()
-        self.server.transport.registerProducer(producer, True)
+        self.start(server=Answering, client=HalfCloseable)
         self.client.transport.write(b"question")
         self.client.transport.loseWriteConnection()
+
+    def test_application_that_needs_both_and_has_more(self) -> None:
+        """What its producer has not sent yet is cut off, and that must not look like the end."""
+        self.ask_and_end()
+        producer = Producer()
+        self.server.transport.registerProducer(producer, True)
         self.flush()
-        self.assertEqual(self.client.received, b"an answer")
+        assert isinstance(self.client, HalfCloseable)
+        self.assertEqual((self.client.received, self.client.read_ended), (b"an answer", False))
         self.assertEqual(producer.calls, ["pause", "stop"])
-        self.assertIs(self.client.why, ConnectionDone)
-        self.assertIs(self.server.why, ConnectionDone)
+        self.assertIs(self.client.why, ConnectionLost)
+        self.assertIs(self.server.why, BrokenOff)
 
     def test_abort(self) -> None:
         self.start()
@@ -106,6 +122,64 @@ class EndTests(StreamTestCase):
         self.assertEqual(self.server.received, b"")
         self.assertIs(self.client.why, ConnectionAborted)
         self.assertIs(self.server.why, ConnectionLost)
+
+    def test_break(self) -> None:
+        """What was written arrives, though its end does not; no producer is waited for."""
+        self.start()
+        producer = Producer()
+        self.client.transport.registerProducer(producer, True)
+        self.client.transport.loseConnection()
+        self.client.transport.write(b"x" * 500_000)
+        self.client.transport.breakConnection()
+        self.client.transport.breakConnection()
+        self.client.transport.write(b"too late")
+        self.flush()
+        self.assertEqual(self.server.received, b"x" * 500_000)
+        self.assertIs(self.client.why, BrokenOff)
+        self.assertIs(self.server.why, ConnectionLost)
+        self.assertEqual(producer.calls[-1], "stop")
+
+    def test_break_behind_an_end(self) -> None:
+        """One that has ended its direction, and then breaks, has not received all. The other must learn of that."""
+        self.start(server=HalfCloseable, client=HalfCloseable)
+        self.client.transport.write(b"all of it")
+        self.client.transport.loseWriteConnection()
+        self.client.transport.breakConnection()
+        self.pair.flush()  # this transport does not tell what it has not sent yet
+        self.clock.advance(0)
+        self.flush()
+        assert isinstance(self.server, HalfCloseable)
+        self.assertEqual((self.server.received, self.server.read_ended), (b"all of it", True))
+        self.assertIs(self.server.why, ConnectionLost)
+
+    def test_consumer_that_is_gone(self) -> None:
+        """When it is a transport that was lost, nobody knows yet whether that is an end. So it is none."""
+        self.start(server=HalfCloseable)
+        self.client.transport.write(b"half of it")
+        self.client.transport.stopProducing()
+        self.server.transport.write(b"for nobody")
+        self.flush()
+        self.flush()
+        assert isinstance(self.server, HalfCloseable)
+        self.assertEqual((self.server.received, self.server.read_ended), (b"half of it", False))
+        self.assertEqual(self.client.received, b"")
+        self.assertIs(self.server.why, ConnectionLost)
+        self.assertIs(self.client.why, BrokenOff)
+
+    def test_consumer_that_is_gone_in_order(self) -> None:
+        """The application that hears of it next, and closes, has decided, also when its producer is not done."""
+        self.start()
+        self.client.transport.stopProducing()
+        producer = Producer()
+        self.client.transport.registerProducer(producer, True)
+        self.client.transport.loseConnection()
+        self.client.transport.stopProducing()
+        self.flush()
+        self.client.transport.write(b"the rest")
+        self.client.transport.unregisterProducer()
+        self.flush()
+        self.assertEqual(self.server.received, b"the rest")
+        self.assertIs(self.server.why, ConnectionDone)
 
     def test_cut(self) -> None:
         """A connection that closes without the end of its stream was cut."""
@@ -182,3 +256,34 @@ class HeldEndTests(SynchronousTestCase):
             self.assertEqual(self.server.payloads, [b"0"])
             self.assertIs(self.server.why, ConnectionDone)
             self.assertEqual(self.server.factory.connections, set())
+
+
+class NestedTests(SynchronousTestCase):
+    """A stream within a stream."""
+
+    def test_break_behind_an_end(self) -> None:
+        """What the outer stream was given, it delivers before it is broken, too."""
+        clock, servers, clients = Clock(), Applications(HalfCloseable), Applications(HalfCloseable)
+        checker = SingleLogin(LOGIN, PASSPHRASE)
+        login = (SERVER_PAIR.public, LOGIN, PASSPHRASE)
+        pair: Pair[ServerStream, ClientStream] = Pair(
+            StreamServerFactory(
+                StreamServerFactory(servers, SERVER_PAIR, checker, clock=clock), SERVER_PAIR, checker, clock=clock
+            ),
+            StreamClientFactory(StreamClientFactory(clients, *login, clock=clock), *login, clock=clock),
+        )
+
+        def run() -> None:
+            for _ in range(20):
+                clock.advance(0)
+                pair.flush()
+
+        run()
+        (server,), (client,) = servers.built, clients.built
+        client.transport.write(b"x" * 500_000)
+        client.transport.loseWriteConnection()
+        client.transport.breakConnection()
+        run()
+        assert isinstance(server, HalfCloseable)
+        self.assertEqual((server.received == b"x" * 500_000, server.read_ended), (True, True))
+        self.assertIs(server.why, ConnectionLost)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from twisted.internet.error import ConnectionDone, ConnectionLost
 
+from sodiumtwist.protocol.reading import READ_AHEAD
 from sodiumtwist.protocol.sockets import CHUNK_SIZE
 
 from ..applications import Application, Producer, StreamTestCase
@@ -21,23 +22,74 @@ class FlowTests(StreamTestCase):
         self.client.transport.write(b"later")
         self.flush()
         self.assertEqual(self.server.received, b"")
+        self.assertTrue(self.pair.server_transport.reading)
+        self.client.transport.write(bytes(READ_AHEAD))
+        self.flush()
         self.assertFalse(self.pair.server_transport.reading)
         self.server.transport.resumeProducing()
         self.flush()
-        self.assertEqual(self.server.received, b"later")
+        self.assertTrue(self.server.received == b"later" + bytes(READ_AHEAD))
 
-    def test_close_behind_a_pause(self) -> None:
-        """A paused application that closes is done with what still comes."""
+    def test_end_behind_a_pause(self) -> None:
+        """The end of the stream, read ahead, waits behind its bytes; whether the connection has ended or not."""
+        for ends in (False, True):
+            self.start()
+            self.server.transport.pauseProducing()
+            self.client.transport.write(b"all")
+            self.flush()
+            self.client.transport.loseConnection() if ends else self.client.transport.loseWriteConnection()
+            self.flush()
+            self.assertEqual((self.server.received, self.server.why), (b"", None))
+            self.server.transport.resumeProducing()
+            self.flush()
+            self.assertEqual(self.server.received, b"all")
+            self.assertIs(self.server.why, ConnectionDone)
+
+    def break_behind_a_pause(self) -> None:
+        """A peer sends some, and breaks off, while the application takes nothing."""
         self.start()
         self.server.transport.pauseProducing()
-        self.client.transport.write(b"never")
+        for piece in (b"pa", b"rt"):
+            self.client.transport.write(piece)
+            self.flush()
+        self.client.transport.abortConnection()
         self.flush()
-        self.server.transport.loseConnection()
-        self.server.transport.pauseProducing()
-        self.flush()
+
+    def test_reset_behind_a_pause(self) -> None:
+        """What came before a break is delivered first."""
+        self.break_behind_a_pause()
+        self.assertIsNone(self.server.why)
+        self.server.transport.resumeProducing()
+        self.assertEqual(self.server.received, b"part")
+        self.assertIs(self.server.why, ConnectionLost)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_reset_behind_a_pause_for_ever(self) -> None:
+        """An application that takes nothing for the inactivity time hears of the break all the same."""
+        self.break_behind_a_pause()
+        self.clock.advance(179.75)
+        self.assertIsNone(self.server.why)
+        self.clock.advance(0.25)
+        self.assertIs(self.server.why, ConnectionLost)
         self.assertEqual(self.server.received, b"")
-        self.assertIs(self.server.why, ConnectionDone)
-        self.assertIs(self.client.why, ConnectionDone)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_reset_behind_a_slow_application(self) -> None:
+        """As long as it takes some, it is waited for."""
+        self.break_behind_a_pause()
+        received = self.server.dataReceived
+
+        def take_one(data: bytes) -> None:
+            received(data)
+            self.server.transport.pauseProducing()
+
+        self.server.dataReceived = take_one  # type: ignore[method-assign]
+        self.clock.advance(179)
+        self.server.transport.resumeProducing()
+        self.clock.advance(179)
+        self.assertEqual((self.server.received, self.server.why), (b"pa", None))
+        self.clock.advance(1)
+        self.assertIs(self.server.why, ConnectionLost)
 
     def test_push_producer(self) -> None:
         self.start()
@@ -83,6 +135,24 @@ class FlowTests(StreamTestCase):
             self.flush()
         self.assertEqual(len(self.flushLoggedErrors(Boom)), 1)
         self.assertEqual(producer.calls, ["stop"])
+        self.assertIs(self.client.why, Boom)
+        self.assertIs(self.server.why, ConnectionLost)
+
+    def test_push_producer_that_fails(self) -> None:
+        """No more is logged, and no other end than that, when it fails in the reactor's call."""
+
+        class Failing(Producer):
+            def resumeProducing(self) -> None:
+                raise Boom()
+
+        self.start()
+        producer = Failing()
+        self.client.transport.registerProducer(producer, True)
+        self.client.transport.write(bytes(3 * CHUNK_SIZE))
+        self.flush()
+        self.assertEqual(len(self.flushLoggedErrors(Boom)), 1)
+        self.assertEqual(producer.calls[-1], "stop")
+        self.assertTrue(self.pair.client_transport.aborting)
         self.assertIs(self.client.why, Boom)
         self.assertIs(self.server.why, ConnectionLost)
 

@@ -75,6 +75,17 @@ class OptionsTests(TapTestCase):
         self.assertEqual((timeouts.authentication, timeouts.inactivity, timeouts.ping_interval), (10, 180, 60))
         self.assertTrue(settings.fresh_pair)
 
+    def test_pings_follow_the_inactivity_time(self) -> None:
+        """Where they are not set: an idle connection must live. What is set must go together."""
+        for arguments, expected in (
+            (["--inactivity-timeout", "3"], (3, 1)),
+            (["--inactivity-timeout", "1000"], (1000, 60)),
+            (["--inactivity-timeout", "4", "--ping-interval", "1"], (4, 1)),
+            (["--inactivity-timeout", "120", "--ping-interval", "60"], (120, 60)),
+        ):
+            timeouts = self.parse(*arguments).settings.timeouts
+            self.assertEqual((timeouts.inactivity, timeouts.ping_interval), expected)
+
     def assert_lets_in(self, settings: ServerSettings, login: str, passphrase: str) -> None:
         """With this login and passphrase a client gets in, with another passphrase not."""
         assert isinstance(settings.checker, SingleLogin)
@@ -185,6 +196,14 @@ class OptionsTests(TapTestCase):
             (["--message", "x" * 129], "the message is 129 bytes long"),
             (["--auth-timeout", "0"], "the authentication time takes a number of seconds over 0"),
             (["--ping-interval", "nan"], "the ping interval time takes a number of seconds over 0"),
+            (
+                ["--inactivity-timeout", "3", "--ping-interval", "2"],
+                "with a PING every 2 to 3.96667 seconds, a connection on which nothing else is sent would not live "
+                "with an inactivity time of 3 seconds; take an inactivity time of at least 4 or a PING interval of at "
+                "most 1.5 seconds",
+            ),
+            (["--ping-interval", "91"], "an inactivity time of 180 seconds; take an inactivity time of at least 182"),
+            (["--ping-interval", "often"], "--ping-interval takes a number of seconds, not 'often'"),
             (["--inactivity-timeout", "soon"], "--inactivity-timeout takes a number of seconds, not 'soon'"),
             (["--tcp-keepalive", "soon"], "--tcp-keepalive takes a number of seconds, not 'soon'"),
             (["--tcp-keepalive", "40000"], "TCP keepalive takes 1 to 32767 seconds, or 0 for none, not 40000.0"),

@@ -29,9 +29,10 @@ from sodiumtwist import (
     SodiumServerProtocol,
 )
 from sodiumtwist.admission.replays import IReplayMemory
+from sodiumtwist.protocol import base
 from sodiumtwist.protocol.base import SodiumProtocol
 from sodiumtwist.protocol.lifecycle import TABLE, Lifecycle, Stage, Turn
-from sodiumtwist.protocol.reading import APPLICATION
+from sodiumtwist.protocol.reading import APPLICATION, WRITING
 
 from ..checkers import LateChecker
 from ..logs import Observer
@@ -51,7 +52,7 @@ ROOM = 300
 
 #: What an application does by itself or inside a hook.
 ACTIONS = (
-    "send", "send", "much", "ping", "pause", "resume", "push", "pull", "unregister", "close", "abort", "leave"
+    "send", "send", "much", "ping", "pause", "resume", "push", "pull", "unregister", "close", "abort", "leave", "stop"
 )  # fmt: skip
 #: Inside a hook it may also fail, or do nothing.
 REACTIONS = (*ACTIONS, "fail", "nothing", "nothing", "nothing")
@@ -168,6 +169,10 @@ class Living(SodiumProtocol):
             if not self._lifecycle.over:
                 self.ended("close")
                 self.transport.loseConnection()
+        elif action == "stop":
+            # It is broken off at the next turn, if it is not closed by then.
+            self.life.paused = self.life.aborted = True
+            self.stopProducing()
         elif action == "close":
             self.ended("close")
             self.close()
@@ -302,6 +307,9 @@ class HalfClosingTransport(LivingTransport):
         assert not self.disconnecting and not self.aborting
         self.write_ended = True
 
+    def breakConnection(self) -> None:
+        self.abortConnection()
+
 
 class LivingPair(Pair[LivingServer, LivingClient]):
     """Ends a direction where the other end has shut it."""
@@ -341,6 +349,7 @@ class Circumstances:
     :ivar begun: whether they know each other before anything else happens.
     :ivar perils: what may end it. Not everything can every time, or no life would be a long one.
     :ivar paused: whose application has paused from the beginning.
+    :ivar read_ahead: how many bytes are read ahead for one that has.
     """
 
     keys: bool
@@ -350,6 +359,7 @@ class Circumstances:
     begun: bool
     perils: set[str]
     paused: str
+    read_ahead: int
 
 
 CIRCUMSTANCES = st.builds(
@@ -357,6 +367,7 @@ CIRCUMSTANCES = st.builds(
     begun=st.sampled_from([True, True, False]),
     perils=st.sets(st.sampled_from(["close", "abort", "lose", "time", "refuse"]), min_size=1, max_size=3),
     paused=st.sampled_from(["", "", "server", "client"]),
+    read_ahead=st.sampled_from([0, 1, 100, 1000]),
 )
 
 
@@ -377,6 +388,7 @@ class Lives(RuleBasedStateMachine):
         def take(lifecycle: Lifecycle, turn: Turn) -> bool:
             return machine.take(lifecycle, turn)
 
+        self.really_ahead: int = vars(base)["READ_AHEAD"]
         Lifecycle.take = take  # type: ignore[method-assign,assignment]  # its parameter has a name of its own
 
     def take(self, lifecycle: Lifecycle, turn: Turn) -> bool:
@@ -394,6 +406,7 @@ class Lives(RuleBasedStateMachine):
     def begin(self, circumstances: Circumstances) -> None:
         self.perils = circumstances.perils
         self.half_closes = circumstances.half_closes
+        self.read_ahead = vars(base)["READ_AHEAD"] = circumstances.read_ahead
         self.disturbed = False
         self.clock = Clock()
         self.checker = LateChecker() if circumstances.late_checker else None
@@ -447,7 +460,7 @@ class Lives(RuleBasedStateMachine):
 
     def allowed(self, action: str) -> str:
         """What ends a connection is done only where it may be."""
-        peril = {"leave": "close", "fail": "abort"}.get(action, action)
+        peril = {"leave": "close", "fail": "abort", "stop": "abort"}.get(action, action)
         return "send" if peril in ("close", "abort") and peril not in self.perils else action
 
     @rule(side=SIDES, actions=st.lists(st.sampled_from(ACTIONS), min_size=1, max_size=4))
@@ -543,18 +556,33 @@ class Lives(RuleBasedStateMachine):
             assert (end.stage is Stage.GONE) is (len(life.ends) == 1)
             assert end._lifecycle.over or life.ended_by is None
             assert not transport.disconnected or not transport.out or end.stage is not Stage.OPEN
+            self.holds_while_paused(end, transport)
         for sender, receiver in ((server, client), (client, server)):
             assert receiver.life.received == sender.life.sent[: len(receiver.life.received)]
         for event in self.observer.events:
             if (failure := event.get("log_failure")) is not None:
                 assert failure.check(Boom), failure.getTraceback()
 
+    def holds_while_paused(self, end: Living, transport: LivingTransport) -> None:
+        """No more is read ahead than may be, nothing waits for an application that takes it, and all is read for it."""
+        reading = end._reading
+        if end.stage is not Stage.OPEN:
+            return
+        # The DATA that fills it up is the last.
+        assert reading.room > -200 - 46
+        if not end.life.paused and not reading.reasons & WRITING:
+            assert not reading.reasons and reading.room == self.read_ahead
+        stopped = reading.stopped and reading.room <= 0
+        assert reading.paused is stopped
+        assert transport.reading is not stopped or transport.disconnecting
+
     def must_deliver(self, sender: Living, receiver: Living) -> bool:
         """Tell whether all that was sent must have arrived: the sender closed in order, and nothing came between."""
         closed = sender.life.ended_by == "close" and not sender.life.aborted
         # Who closes earlier has heard nothing: its transport is closed at once, and what crosses that resets it.
         known = sender.life.authenticated > 0
-        return closed and known and receiver.life.ended_by is None and not self.disturbed
+        stays = receiver.life.ended_by is None and not receiver.life.aborted
+        return closed and known and stays and not self.disturbed
 
     def teardown(self) -> None:
         try:
@@ -562,6 +590,7 @@ class Lives(RuleBasedStateMachine):
                 self.finish()
         finally:
             Lifecycle.take = self.really_take  # type: ignore[method-assign]
+            vars(base)["READ_AHEAD"] = self.really_ahead
             globalLogPublisher.removeObserver(self.observer)
 
     def finish(self) -> None:

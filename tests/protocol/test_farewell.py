@@ -84,6 +84,22 @@ class FarewellTests(SynchronousTestCase):
         self.run_until(1000)
         self.assertEqual(self.calls, [])
 
+    def test_late(self) -> None:
+        """A timer that comes late grants the reactor a turn, in which it may find what the peer has done."""
+        self.farewell.wait()
+        self.clock.callLater(PATIENCE + 1, self.farewell.wait)  # the transport takes more
+        self.clock.advance(1000)
+        self.assertEqual(self.calls, [])
+        self.clock.advance(PATIENCE)
+        self.assertEqual(self.calls, [("give up", 1000 + PATIENCE)])
+        self.setUp()
+        self.farewell.linger()
+        self.clock.callLater(LINGER + 1, lambda: setattr(self.farewell, "heard", True))
+        self.clock.advance(PATIENCE - 1)
+        self.assertEqual(self.calls, [])
+        self.clock.advance(LINGER)
+        self.assertEqual(self.calls, [("leave", PATIENCE - 1 + LINGER)])
+
     def test_lingers(self) -> None:
         """With all sent and nothing heard it leaves soon. If the transport does not end then, it is broken off."""
         self.farewell.linger()

@@ -10,6 +10,7 @@ from twisted.internet.error import ConnectionDone
 from twisted.trial.unittest import SynchronousTestCase
 
 from sodiumtwist.protocol.lifecycle import TABLE, Lifecycle, Stage, Turn
+from sodiumtwist.protocol.reading import READ_AHEAD
 
 from ..alone import AloneTestCase
 from ..checkers import LateChecker
@@ -188,7 +189,9 @@ class HeldTests(AloneTestCase):
         for missing in (True, False):
             self.open_server(Server)
             self.protocol.pauseProducing()
-            self.feed(self.peer_data(b"ask") if missing else self.peer_ping(), self.peer_data(b"more"))
+            # Behind as much as is read ahead: else the PING would have been answered before.
+            asked = self.peer_data(bytes(READ_AHEAD)), self.peer_data(b"ask") if missing else self.peer_ping()
+            self.feed(*asked, self.peer_data(b"more"))
             self.transport.lose(ConnectionDone())
             self.assertIs(self.protocol._outbox.left_unsent, False)
             self.protocol.resumeProducing()
@@ -196,6 +199,32 @@ class HeldTests(AloneTestCase):
             self.assertIs(self.protocol._outbox.left_unsent, missing)
             self.assertEqual(self.transport.writes, [])
             self.assert_lost(ConnectionDone)
+
+    def test_transport_ends_while_nothing_is_taken(self) -> None:
+        """A server that delivers nothing, for its client takes nothing, delivers all that came when that one closes."""
+
+        class Slow(RecordingServer):
+            def payload_received(self, payload: bytes) -> None:
+                super().payload_received(payload)
+                self.pauseProducing()
+
+        self.open_server()
+        self.fill()
+        self.feed(self.peer_data(b"1", b"2"))
+        self.assertEqual(self.protocol.payloads, [])
+        self.transport.lose(ConnectionDone())
+        self.assertEqual(self.protocol.payloads, [b"1", b"2"])
+        self.assert_lost(ConnectionDone)
+        self.open_server(Slow)
+        self.fill()
+        self.feed(self.peer_data(b"1", b"2"))
+        self.transport.lose(ConnectionDone())
+        self.assertEqual(self.protocol.payloads, [b"1"])
+        self.protocol.resumeProducing()
+        self.assertEqual(self.protocol.payloads, [b"1", b"2"])
+        self.assertIsNone(self.protocol.reason)
+        self.protocol.resumeProducing()
+        self.assert_lost(ConnectionDone)
 
     def test_held_before_the_handshake(self) -> None:
         """The hello is not written any more, and is not what the application misses."""

@@ -12,7 +12,8 @@ from twisted.internet.error import ConnectionLost
 from twisted.trial.unittest import SynchronousTestCase
 
 from sodiumtwist.core.connection import ServerConnection
-from sodiumtwist.protocol.outbox import CORK_LIMIT, SOCKET_CORK_LIMIT, Outbox
+from sodiumtwist.core.errors import WindowExceeded
+from sodiumtwist.protocol.outbox import CORK_LIMIT, PONG_LIMIT, SOCKET_CORK_LIMIT, Outbox
 from sodiumtwist.protocol.sockets import SEND_SIZE, TransportBelow
 
 
@@ -41,6 +42,10 @@ class FakeConnection:
             taken += len(self.waiting[0])
             data += self.waiting.pop(0)
         return data
+
+    def send_pong(self, timestamp: int) -> None:
+        assert timestamp == 7
+        self.waiting.append(b"P")
 
     def drop_unsent(self) -> None:
         self.waiting.clear()
@@ -105,7 +110,7 @@ class OutboxTests(OutboxTestCase):
     def test_at_first(self) -> None:
         outbox = self.outbox
         self.assertEqual((outbox.corked, outbox.blocked, outbox.greeting, outbox.ended), (False,) * 4)
-        self.assertEqual((outbox.left_unsent, outbox.error, outbox.unread_pongs), (False, None, 0))
+        self.assertEqual((outbox.left_unsent, outbox.error, outbox.owed_pongs), (False, None, 0))
         self.assertEqual((outbox.limit, outbox.early_limit), (CORK_LIMIT, CORK_LIMIT))
         self.assertEqual((outbox.at_once, outbox.allowance), (0, 0))
         outbox.flush()
@@ -137,7 +142,7 @@ class OutboxTests(OutboxTestCase):
 
     def test_blocked(self) -> None:
         """Nothing is handed over, sealed or not, until the transport takes more."""
-        self.outbox.block()
+        self.outbox.block(0.0)
         self.send(b"one", b"two")
         self.outbox.flush()
         self.assertEqual((self.below.written(), self.connection.limits), ([], []))
@@ -148,7 +153,7 @@ class OutboxTests(OutboxTestCase):
 
     def test_blocked_by_a_write(self) -> None:
         """What does not fit stays where it is."""
-        self.below.also = self.outbox.block
+        self.below.also = lambda: self.outbox.block(0.0)
         self.connection.waiting += [bytes(CORK_LIMIT)] * 4
         self.outbox.flush()
         self.assertEqual([len(data) for data in self.below.written()], [2 * CORK_LIMIT])
@@ -161,7 +166,7 @@ class OutboxTests(OutboxTestCase):
         """
 
         def full_and_free() -> None:
-            self.outbox.block()
+            self.outbox.block(0.0)
             self.outbox.unblock()
             self.outbox.flush()
 
@@ -195,15 +200,40 @@ class OutboxTests(OutboxTestCase):
         self.send(b"two")
         self.assertEqual(self.below.written(), [b"one", b"two"])
 
-    def test_pongs_are_counted_anew(self) -> None:
-        """When the transport takes more again."""
-        self.outbox.block()
-        self.outbox.unread_pongs = 5
-        self.outbox.unblock()
-        self.assertEqual(self.outbox.unread_pongs, 0)
+    def test_pongs_are_paid(self) -> None:
+        """When the transport takes more again, in portions, and as many as it takes."""
+        for owed in (1, PONG_LIMIT, PONG_LIMIT + 1, 10 * PONG_LIMIT + 3):
+            self.setUp()
+            self.outbox.block(0.0)
+            for _ in range(owed):
+                self.outbox.owe_pong(1000.0)
+            self.assertEqual(self.connection.waiting, [])
+            self.outbox.unblock()
+            self.below.also = lambda: self.outbox.block(2000.0) if len(self.below.log) == 3 else None
+            self.outbox.pay_pongs(lambda: 7)
+            paid = len(b"".join(self.below.written()))
+            self.assertEqual(paid, min(owed, 3 * PONG_LIMIT))
+            self.assertEqual((self.outbox.owed_pongs, self.connection.waiting), (owed - paid, []))
+            self.below.also = lambda: None
+            self.outbox.unblock()
+            self.outbox.pay_pongs(lambda: 7)
+            self.assertEqual((self.outbox.owed_pongs, self.outbox.blocked), (0, False))
+
+    def test_a_flood_of_pings(self) -> None:
+        """So many PONGs may be owed at once, and then about as many more as a slow peer asks for."""
+        self.outbox.block(100.0)
+        self.outbox.block(5000.0)  # it was full already
+        for _ in range(PONG_LIMIT):
+            self.outbox.owe_pong(100.0)
+        self.assertRaises(WindowExceeded, self.outbox.owe_pong, 100.0)
+        for second in range(101, 1100):
+            self.outbox.owe_pong(float(second))
+        with self.assertRaises(WindowExceeded):
+            for _ in range(2000):
+                self.outbox.owe_pong(1100.0)
 
     def test_close_gate(self) -> None:
-        self.outbox.block()
+        self.outbox.block(0.0)
         self.outbox.close_gate()
         self.assertEqual((self.outbox.blocked, self.below.gates_closed), (False, 1))
 
@@ -211,7 +241,7 @@ class OutboxTests(OutboxTestCase):
         """What was left is dropped, and it is known whether anything was."""
         for prepare, left in (
             (lambda: None, False),
-            (lambda: self.outbox.block(), True),
+            (lambda: self.outbox.block(0.0), True),
             (lambda: self.connection.waiting.append(b"x"), True),
             # Not what the application sent.
             (lambda: setattr(self.connection, "first", b"hello"), False),
@@ -262,7 +292,7 @@ class OutboxTests(OutboxTestCase):
             elif step == "flush":
                 outbox.flush()
             elif step == "full":
-                outbox.block()
+                outbox.block(0.0)
             else:
                 outbox.unblock()
             more = b"".join(self.below.written())
@@ -314,13 +344,13 @@ class SocketTests(OutboxTestCase):
         self.outbox.flush()
         self.assertEqual([how for how, _ in self.below.log], ["at once"] * 2 + ["write"] * 2)
         self.assertEqual([data for _, data in self.below.log], pdus)
-        self.outbox.block()
+        self.outbox.block(0.0)
         self.outbox.unblock()
         self.assertEqual(self.outbox.at_once, SEND_SIZE)
 
     def test_full(self) -> None:
         """Once the transport was full more waits, as it is no longer the answers' haste that counts."""
-        self.outbox.block()
+        self.outbox.block(0.0)
         self.assertEqual((self.outbox.limit, self.outbox.early_limit), (CORK_LIMIT, SOCKET_CORK_LIMIT))
 
     def test_error(self) -> None:

@@ -121,14 +121,15 @@ class PingTests(AloneTestCase):
         self.assertEqual(self.successResultOf(second), 3)
 
     def test_too_many(self) -> None:
-        """They count with those of the keepalive; one too many is the caller's error."""
+        """One too many is the caller's error. Those of the keepalive do not count with them."""
         self.open_client(timeouts=Timeouts(outstanding_pongs=2), draw=lambda: 0.0)
         self.clock.advance(60)
-        first = self.protocol.ping()
+        first, second = self.protocol.ping(), self.protocol.ping()
         self.failureResultOf(self.protocol.ping(), LocalProtocolError)
-        self.assertEqual(self.read_types(), ["PingReceived"] * 2)
-        self.feed(self.pong(), self.pong())
+        self.assertEqual(self.read_types(), ["PingReceived"] * 3)
+        self.feed(self.pong(), self.pong(), self.pong())
         self.assertEqual(self.successResultOf(first), 0)
+        self.assertEqual(self.successResultOf(second), 0)
         latency = self.protocol.ping()
         self.assert_up()
         self.read()
@@ -153,7 +154,7 @@ class PingTests(AloneTestCase):
             (lambda: self.protocol.close(), ConnectionDone),
             (lambda: self.protocol.abort(Boom()), Boom),
             (lambda: self.feed(bytes(29)), DecryptionFailed),
-            (lambda: self.clock.advance(180), InactivityTimeout),
+            (lambda: self.clock.pump([60, 120]), InactivityTimeout),
         ]:
             order.clear()
             self.open_client(Client)

@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import cast
 
 from twisted.internet.defer import CancelledError, Deferred, succeed
-from twisted.internet.error import ConnectionAborted, ConnectionLost
+from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -105,25 +105,21 @@ class ResponderTests(SynchronousTestCase):
         self.assertEqual(peer, Peer(LOGIN, CLIENT_PAIR.public, pair.server_transport.getPeer()))
 
     def test_concurrency(self) -> None:
-        """No more tasks than allowed run at once; then nothing is read until an answer leaves."""
+        """No more tasks than allowed run at once; then no other is begun until an answer leaves."""
         desk = Desk()
         pair = make_pair(desk, concurrency=3)
         asked = self.ask(pair, *(b"%d" % number for number in range(8)))
         self.assertEqual(desk.payloads, [b"0", b"1", b"2"])
-        self.assertFalse(pair.server_transport.reading)
         # An answer that must wait for an earlier one makes no room.
         desk.answering[1].callback(b"b")
         pair.flush()
         self.assertEqual(len(desk.asked), 3)
-        self.assertFalse(pair.server_transport.reading)
         desk.answering[0].callback(b"a")
         pair.flush()
         self.assertEqual(desk.payloads, [b"0", b"1", b"2", b"3", b"4"])
-        self.assertFalse(pair.server_transport.reading)
         for number in range(2, 8):
             desk.answering[number].callback(b"abcdefgh"[number : number + 1])
             pair.flush()
-        self.assertTrue(pair.server_transport.reading)
         self.assertEqual(b"".join(self.successResultOf(d) for d in asked), b"abcdefgh")
 
     def test_concurrency_of_one(self) -> None:
@@ -324,6 +320,68 @@ class ResponderTests(SynchronousTestCase):
         pair.flush()
         self.failureResultOf(asked, ConnectionLost)
         self.assertEqual(self.flushLoggedErrors(), [])
+
+    def test_client_leaves_while_full(self) -> None:
+        """With more requests made than are worked on: those are begun, too, and all are cancelled, at once."""
+        for count in (2, 3, 8):
+            desk = Desk()
+            pair = make_pair(desk, concurrency=3)
+            asked = self.ask(pair, *(b"%d" % number for number in range(count)))
+            pair.client.close()
+            pair.flush()
+            self.assertEqual(desk.payloads, [b"%d" % number for number in range(count)])
+            self.assertEqual(desk.cancelled, desk.payloads)
+            self.assertEqual(pair.server.factory.connections, set())
+            self.assertEqual(self.flushLoggedErrors(), [])
+            for deferred in asked:
+                self.failureResultOf(deferred, ConnectionDone)
+
+    def test_client_leaves_and_a_request_fails(self) -> None:
+        """That is logged, and keeps none of the others from being begun."""
+        begun = []
+
+        def respond(peer: Peer, payload: bytes) -> Deferred[bytes]:
+            begun.append(payload)
+            if payload == b"1":
+                raise ZeroDivisionError
+            return Deferred()
+
+        pair = make_pair(respond, concurrency=1)
+        asked = self.ask(pair, b"0", b"1", b"2")
+        pair.client.close()
+        pair.flush()
+        self.assertEqual(begun, [b"0", b"1", b"2"])
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        for deferred in asked:
+            self.failureResultOf(deferred, ConnectionDone)
+
+    def test_client_breaks_off_while_full(self) -> None:
+        """It has reset the connection: what is worked on is cancelled, and nothing more is begun."""
+        desk = Desk()
+        pair = make_pair(desk, concurrency=3)
+        for deferred in self.ask(pair, *(b"%d" % number for number in range(8))):
+            deferred.addErrback(lambda reason: None)
+        self.assertTrue(pair.server_transport.reading)
+        pair.client.abort()
+        pair.flush()
+        self.assertEqual(desk.cancelled, [b"0", b"1", b"2"])
+        self.assertEqual(desk.payloads, desk.cancelled)
+        self.assertEqual(pair.server.factory.connections, set())
+
+    def test_client_vanishes_while_full(self) -> None:
+        """Not a byte comes any more. In the inactivity time that is noticed, and the tasks are cancelled."""
+        desk = Desk()
+        pair = make_pair(desk, concurrency=3)
+        for deferred in self.ask(pair, *(b"%d" % number for number in range(8))):
+            deferred.addErrback(lambda reason: None)
+        clock = pair.server._clock
+        assert isinstance(clock, Clock)
+        clock.pump([60, 119.75])
+        self.assertEqual(desk.cancelled, [])
+        clock.advance(0.25)
+        self.assertTrue(pair.server_transport.aborting)
+        pair.flush()
+        self.assertEqual(desk.cancelled, [b"0", b"1", b"2"])
 
     def test_wrong_arguments(self) -> None:
         """A concurrency below one is refused, and so are ``respond`` and ``protocol`` together."""

@@ -5,9 +5,10 @@ How connections over real sockets end: by a reset, or in order.
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Callable
 
-from twisted.internet import reactor
+from twisted.internet import reactor, task
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP4ServerEndpoint
 from twisted.internet.error import ConnectionDone, ConnectionLost
@@ -16,7 +17,7 @@ from twisted.python.failure import Failure
 from twisted.python.filepath import FilePath
 from twisted.trial.unittest import TestCase
 
-from sodiumtwist import SingleLogin, SodiumServerFactory
+from sodiumtwist import InactivityTimeout, SingleLogin, SodiumServerFactory, Timeouts
 from sodiumtwist.core.connection import ClientConnection, ServerConnection
 from sodiumtwist.core.events import Authenticated, AuthenticationRequested, DataReceived
 from sodiumtwist.transfer.acknowledgements import acknowledgement
@@ -84,6 +85,36 @@ class ServerTests(SocketEndTestCase):
         peer.reset()
         self.assertIs(await server.lost, ConnectionLost)
         self.assertEqual(server.payloads, [bytes(1000)] * 20)
+
+    async def test_reset_while_paused(self) -> None:
+        """Though the application takes nothing, and no time passes."""
+
+        class Server(SocketServer):
+            def authenticated(self) -> None:
+                self.pauseProducing()
+
+        server, peer = await self.start(Server)
+        peer.send(bytes(1000))
+        peer.reset()
+        self.assertIs(await server.lost, ConnectionLost)
+        self.assertEqual(server.payloads, [])
+
+    async def test_process_that_stood_still(self) -> None:
+        """Timers go off before sockets are read. What came meanwhile is read first; then silence counts."""
+        timeouts = Timeouts(inactivity=0.3, ping_interval=0.05, outstanding_pongs=100)
+        servers: list[SocketServer] = []
+
+        def make() -> SocketServer:
+            servers.append(SocketServer())
+            return servers[-1]
+
+        peer = await self.connect_peer(make_server_factory(reactor, make, timeouts=timeouts))
+        for number in range(2):
+            await task.deferLater(reactor, 0.1)  # in which it was asked for a PONG
+            peer.send(bytes([number]) * 100_000)
+            time.sleep(0.4)
+        await servers[0].want(200_000)
+        self.assertIs(await servers[0].lost, InactivityTimeout)
 
     async def test_reset_while_the_socket_is_full(self) -> None:
         """Then it is the reactor that finds it."""

@@ -7,13 +7,14 @@ from __future__ import annotations
 import io
 import random
 
-from twisted.internet.error import ConnectionLost
+from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.task import Clock
 from twisted.protocols.basic import FileSender
 
 from sodiumtwist import InactivityTimeout, WindowExceeded
 from sodiumtwist.core.events import DataReceived
-from sodiumtwist.protocol.base import PONG_LIMIT
+from sodiumtwist.protocol.outbox import PONG_LIMIT
+from sodiumtwist.protocol.reading import READ_AHEAD
 
 from ..alone import PING_SIZE, AloneTestCase, wide
 from ..pair import BUFFER_SIZE, EchoServer, Pair, RecordingServer, make_client_factory, make_server_factory
@@ -172,6 +173,8 @@ class WritingPausedTests(AloneTestCase):
         """Without a producer, as answers are all it sends; with one, the producer is paused instead."""
         self.open_server()
         self.fill()
+        self.feed(self.peer_data(bytes(READ_AHEAD)))
+        self.assertEqual(self.protocol.payloads, [])
         self.assertEqual(self.transport.producerState, "paused")
         self.drain()
         self.assertEqual(self.transport.producerState, "producing")
@@ -179,6 +182,7 @@ class WritingPausedTests(AloneTestCase):
         self.fill()
         self.assertEqual(self.transport.producerState, "producing")
         self.protocol.unregisterProducer()
+        self.feed(self.peer_data(bytes(READ_AHEAD)))
         self.assertEqual(self.transport.producerState, "paused")
         self.protocol.registerProducer(PushSource(self.protocol), True)
         self.assertEqual(self.transport.producerState, "producing")
@@ -188,6 +192,7 @@ class WritingPausedTests(AloneTestCase):
         self.open_server()
         self.protocol.pauseProducing()
         self.fill()
+        self.feed(self.peer_data(bytes(READ_AHEAD)))
         self.protocol.resumeProducing()
         self.assertEqual(self.transport.producerState, "paused")
         self.protocol.pauseProducing()
@@ -238,10 +243,11 @@ class WritingPausedTests(AloneTestCase):
         self.assertEqual(pair.client.payloads, payloads)
 
     def test_pings_of_a_peer_that_does_not_read(self) -> None:
-        """So many PONGs may wait, and one more ends it; they count anew when the peer has read."""
+        """So many PONGs may be owed at once, and one more ends it; they count anew when the peer has read."""
         self.open_client()
         self.fill()
         self.feed(self.peer_ping(PONG_LIMIT))
+        self.assertEqual(self.protocol._connection.queued, 0)
         self.drain()
         self.fill()
         self.feed(self.peer_ping(PONG_LIMIT))
@@ -249,6 +255,48 @@ class WritingPausedTests(AloneTestCase):
         self.assertEqual(sum(self.transport.writes), PONG_LIMIT * PING_SIZE)
         self.feed(self.peer_ping())
         self.assert_lost(WindowExceeded)
+
+    def test_pings_of_a_peer_that_is_slow(self) -> None:
+        """It takes nothing for hours, and shows life: all its PONGs follow when it reads."""
+        for begin in (self.open_server, self.open_client):
+            begin(timeouts=wide())
+            self.fill()
+            for _ in range(1000):
+                self.clock.advance(1)
+                self.feed(self.peer_ping())
+            self.assert_up()
+            self.assertLessEqual(self.protocol._connection.queued, PING_SIZE)
+            self.drain()
+            self.assertEqual(self.read_types().count("PongReceived"), 1000)
+
+    def test_closed_while_pongs_are_sent(self) -> None:
+        """The rest of them is not missing."""
+        self.open_client(timeouts=wide())
+        self.fill()
+        self.clock.advance(100)
+        self.feed(self.peer_ping(3 * PONG_LIMIT))
+        write = self.transport.write
+
+        def write_and_break(data: bytes) -> None:
+            write(data)
+            self.protocol.abort()
+
+        self.patch(self.transport, "write", write_and_break)
+        self.protocol._connection.drop_unsent()  # a PING of ours
+        self.drain()
+        self.assert_lost(ConnectionDone)
+        self.assertEqual(self.transport.writes, [PONG_LIMIT * PING_SIZE])
+
+    def test_closed_with_pongs_owed(self) -> None:
+        """Nobody waits for them any more."""
+        for end in ("close", "abort"):
+            self.open_client()
+            self.fill()
+            self.feed(self.peer_ping(5))
+            producer = self.producer
+            getattr(self.protocol, end)()
+            producer.resumeProducing()
+            self.assertEqual(self.transport.writes, [])
 
     def test_pings_to_a_server_with_a_producer(self) -> None:
         """It reads on though its buffer is full, so the cap is for it as well."""
@@ -269,44 +317,43 @@ class WritingPausedTests(AloneTestCase):
         clock = Clock()
         pair = Pair(make_server_factory(clock, timeouts=wide()), make_client_factory(clock))
         pair.flush()
-        pair.server.pauseProducing()
+        pair.server_transport.pauseProducing()
         for _ in range(20_000):
             pair.server.ping().addErrback(lambda reason: None)
         pair.flush()
         self.assertTrue(sum(pair.client_transport.writes) < 3 * BUFFER_SIZE)
         self.assertTrue(pair.client_transport.received < 4 * BUFFER_SIZE)
         # What was written is still the peer's to take, for as long as inactivity may last.
-        clock.advance(180)
+        clock.pump([60, 120])
         pair.flush()
         self.assertIs(pair.client.why, WindowExceeded)
 
     def test_a_flood_of_pings_stops_a_server(self) -> None:
-        """It stops reading; when the client takes nothing for the inactivity time, it is cut off."""
+        """It stops, too: PINGs that are found while nothing is delivered count as well."""
         clock = Clock()
         pair = Pair(make_server_factory(clock), make_client_factory(clock, timeouts=wide()))
         pair.flush()
-        pair.client.pauseProducing()
+        pair.client_transport.pauseProducing()
         for _ in range(20_000):
             pair.client.ping().addErrback(lambda reason: None)
         pair.flush()
         self.assertTrue(sum(pair.server_transport.writes) < 3 * BUFFER_SIZE)
-        clock.advance(179.75)
-        self.assertIsNone(pair.server.reason)
-        clock.advance(0.25)
-        pair.flush()
-        self.assertIs(pair.server.why, InactivityTimeout)
+        self.assertIs(pair.server.why, WindowExceeded)
 
     def test_blocked_for_the_inactivity_time(self) -> None:
-        """It counts from when the buffer was full, though the peer goes on sending."""
+        """It counts from when the buffer was full, or from when the peer was heard last: that one is slow, not gone."""
         self.open_client(timeouts=wide())
         self.clock.advance(30)
         self.fill()
-        for _ in range(179):
+        self.clock.advance(178)
+        self.assert_up()
+        for _ in range(500):
             self.clock.advance(1)
             self.feed(self.peer_data(b""))
             self.fill()
+        self.clock.advance(179.75)
         self.assert_up()
-        self.clock.advance(1)
+        self.clock.advance(0.25)
         reason = self.assert_lost(InactivityTimeout)
         self.assertIn("took nothing", reason.getErrorMessage())
         self.assertTrue(self.transport.disconnected, "not aborted")
@@ -320,9 +367,7 @@ class WritingPausedTests(AloneTestCase):
         self.clock.advance(2)
         self.assert_up()
         self.fill()
-        self.clock.advance(170)
-        self.feed(self.peer_data(b""))
-        self.clock.advance(9.75)
+        self.clock.advance(179.75)
         self.assert_up()
         self.clock.advance(0.25)
         self.assert_lost(InactivityTimeout)
@@ -367,12 +412,22 @@ class WritingPausedTests(AloneTestCase):
         self.assertEqual(self.read(), [DataReceived(b"0"), DataReceived(b"1"), DataReceived(b"2")])
 
     def test_blocked_while_the_application_reads_nothing(self) -> None:
-        """Then nothing else is left to wake up for."""
+        """As long as we read, silence tells. When nothing is read any more, nothing can be known."""
         self.open_client()
         self.protocol.pauseProducing()
-        self.clock.advance(60)
-        self.clock.advance(1000)
         self.fill()
+        self.clock.advance(179.75)
+        self.assert_up()
+        self.clock.advance(0.25)
+        self.assert_lost(InactivityTimeout)
+        self.open_client()
+        self.protocol.pauseProducing()
+        self.feed(self.peer_data(bytes(READ_AHEAD)))
+        self.fill()
+        self.clock.pump([60] * 100)
+        self.assert_up()
+        self.assertLessEqual(self.protocol._connection.queued, PING_SIZE)
+        self.protocol.resumeProducing()
         self.clock.advance(179.75)
         self.assert_up()
         self.clock.advance(0.25)

@@ -193,3 +193,11 @@ class PipeSourceTests(SourceTestCase):
         self.assertEqual(self.reactor.readers, {self.source})
         self.pipe.connectionLost(Failure(CONNECTION_DONE))
         self.assertEqual(self.ends, [None])
+
+    def test_failure_to_take_a_chunk(self) -> None:
+        """It is no end: the reactor gives up on what has raised, with a chunk read that nobody has."""
+        self.source.resume()
+        os.write(self.writer, b"the rest")
+        self.pipe.connectionLost(Failure(MemoryError("no room for it")))
+        self.assertEqual((self.chunks, self.errors()), ([], [errno.EIO]))
+        self.assertEqual(self.reactor.readers, set())

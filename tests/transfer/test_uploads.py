@@ -371,6 +371,25 @@ class StreamStoreTests(UploadTestCase):
         upload.abandon()
         self.assertEqual((self.reactor.writers, self.reactor.getDelayedCalls()), (set(), []))
 
+    def test_late(self) -> None:
+        """When patience was over because the process stood still, the reader may have taken much."""
+        fd, upload, writing = self.fill()
+        os.read(fd, 65536)
+        self.reactor.advance(10_000)
+        self.assertNoResult(writing)
+        self.reactor.advance(179)
+        self.assertNoResult(writing)
+        self.reactor.advance(1)
+        self.failureResultOf(writing, OSError)
+        upload.abandon()
+        os.close(fd)
+        fd, upload, writing = self.fill()
+        os.close(fd)
+        self.reactor.advance(10_000)
+        self.failureResultOf(writing, BrokenPipeError)
+        upload.abandon()
+        self.assertEqual((self.reactor.writers, self.reactor.getDelayedCalls()), (set(), []))
+
     def test_wall_clock_is_set(self) -> None:
         """Nobody has less patience for it, or more: who waits for a reader, or for a turn, or who writes."""
         for step in (3600, -3600):

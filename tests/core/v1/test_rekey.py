@@ -76,7 +76,7 @@ class RekeyTests(ConnectionTestCase):
     def test_time(self) -> None:
         """The first PDU after it has the tag, however long that takes."""
         for connection, pull in self.ends(
-            rekey=RekeyAfter(seconds=20), draw=lambda: 0, timeouts=Timeouts(inactivity=1000, ping_interval=1000)
+            rekey=RekeyAfter(seconds=20), draw=lambda: 0, timeouts=Timeouts(inactivity=2000, ping_interval=1000)
         ):
             self.assertEqual(connection.deadline(), NOW + 20)
             self.assertIs(connection.ping_due(NOW + 20), False)
