@@ -53,7 +53,8 @@ FOLDERS = {
         endpoints.transport  endpoints.streams  endpoints.connect  endpoints.wrappers  endpoints.strings  endpoints
     """,
     "transfer": """
-        transfer.acknowledgements  transfer.pipes  transfer.sources  transfer.uploads  transfer.stores
+        transfer.acknowledgements  transfer.discarding  transfer.pipes  transfer.sources  transfer.uploads
+        transfer.stores
         transfer.sender  transfer.receiver  transfer
     """,
     "tunnel": "tunnel",

@@ -64,6 +64,7 @@ class MemoryStore(Store):
     """
 
     description = "memory"
+    keeps = True
 
     def __init__(self) -> None:
         self.uploads: list[MemoryUpload] = []

@@ -123,6 +123,7 @@ class ServerSettings:
     :ivar message: the line that clients get.
     :ivar file: the path that each upload is written to; ``None`` when there is none.
     :ivar directory: the directory in which each upload becomes a file; ``None`` when there is none.
+    :ivar discard: whether uploads are acknowledged and kept nowhere.
     :ivar forward: the endpoint string that streams are handed to; ``None`` to receive files.
     :ivar warning: a line for the log about a file that was read; ``None`` when all is well.
     """
@@ -142,6 +143,7 @@ class ServerSettings:
     message: str
     file: str | None
     directory: str | None
+    discard: bool
     forward: str | None = field(repr=False)
     warning: str | None
 

@@ -19,7 +19,7 @@ from ..admission.limits import Limits
 from ..admission.replay_database import ReplayDatabase
 from ..admission.replays import IReplayMemory, ReplayMemory
 from ..core.credentials import pack_text
-from ..core.errors import SodiumError
+from ..core.errors import LocalProtocolError, SodiumError
 from ..core.keepalive import Timeouts
 from ..core.keys import KeyPair
 from ..core.version import RekeyAfter
@@ -66,7 +66,6 @@ class Options(AuthOptionMixin, ServiceOptions):
         "end. Without a key, the server makes one for the run."
     )
     examples = (
-        "twistd -n sodium",
         "twistd -n sodium --key-file server.key --passphrase-file pass.txt \\\n"
         "      --endpoint tcp:5555 --directory uploads",
         "twistd -n sodium --key-file server.key --forward tcp:127.0.0.1:6379",
@@ -80,7 +79,7 @@ class Options(AuthOptionMixin, ServiceOptions):
         ["passphrase-file", None, None, "file whose first line is the passphrase"],
         ["authorized-keys", None, None, "file with the public keys of clients to let in"],
         ["replay-db", None, None, "SQLite file to remember accepted handshakes in"],
-        ["file", "f", None, "write uploads to this file, FIFO or device; - for standard output"],
+        ["file", "f", None, "write uploads to this file, FIFO or device, or -"],
         ["directory", "d", None, "write each upload to a new file in this directory"],
         ["forward", None, None, "hand each client's stream to this endpoint"],
         ["message", None, "Welcome.", "line that clients get"],
@@ -90,6 +89,9 @@ class Options(AuthOptionMixin, ServiceOptions):
         ["ping-interval", None, "60", "seconds between PINGs, at least"],
     ]
 
+    optFlags = [
+        ["discard", None, "keep no upload; clients are told"],
+    ]
     compData = usage.Completions(
         optActions={
             "key-file": usage.CompleteFiles(),
@@ -100,7 +102,11 @@ class Options(AuthOptionMixin, ServiceOptions):
             "directory": usage.CompleteDirs(),
         },
         multiUse=["endpoint", "auth", "limit"],
-        mutuallyExclusive=[("file", "directory", "forward"), ("key", "key-file"), ("passphrase", "passphrase-file")],
+        mutuallyExclusive=[
+            ("file", "directory", "forward", "discard"),
+            ("key", "key-file"),
+            ("passphrase", "passphrase-file"),
+        ],
     )
 
     def __init__(self) -> None:
@@ -130,7 +136,7 @@ class Options(AuthOptionMixin, ServiceOptions):
             raise usage.UsageError(str(error)) from None
 
     def opt_limit(self, setting: str) -> None:
-        """NAME=NUMBER, may be repeated; a wrong NAME is answered with all there are"""
+        """NAME=NUMBER, repeatable; a wrong NAME lists all"""
         name, _, number = setting.partition("=")
         if name not in LIMITS:
             raise usage.UsageError(f"--limit takes one of {', '.join(LIMITS)}, not {ascii(name)}")
@@ -149,8 +155,14 @@ class Options(AuthOptionMixin, ServiceOptions):
         :raises UsageError: when an option or a file is wrong.
         """
         given = [f"--{name}" for name in ("file", "directory", "forward") if self[name] is not None]
+        given += ["--discard"] if self["discard"] else []
         if len(given) > 1:
             raise usage.UsageError(f"{' and '.join(given)} exclude each other; give one")
+        # Nobody throws uploads away by leaving something out.
+        if not given:
+            raise usage.UsageError(
+                "nothing says where uploads go; give --directory, --file, --forward, or --discard to keep none"
+            )
         try:
             self.settings = self._read()
         except SodiumError as error:
@@ -198,6 +210,7 @@ class Options(AuthOptionMixin, ServiceOptions):
             message=self["message"],
             file=self["file"],
             directory=self["directory"],
+            discard=bool(self["discard"]),
             forward=self["forward"],
             warning=warning,
         )
@@ -272,7 +285,14 @@ def makeService(options: Options, reactor: Any = None) -> SodiumService:
         streams = StreamServerFactory(TunnelFactory(backend, masked(settings.forward)), **common)
         return ForwardService(settings, endpoints, streams, reactor, twistd)
     try:
-        store = open_store(reactor, settings.timeouts.inactivity, settings.file, settings.directory)
+        store = open_store(
+            reactor, settings.timeouts.inactivity, settings.file, settings.directory, discard=settings.discard
+        )
     except OSError as error:
         raise SystemExit(f"sodium: cannot write to {error.filename}: {error.strerror}") from None
-    return UploadService(settings, endpoints, UploadFactory(store, **common), reactor, twistd)
+    try:
+        uploads = UploadFactory(store, **common)
+    # Whether the store keeps anything decides what the message must leave room for.
+    except LocalProtocolError as error:
+        raise SystemExit(f"sodium: {error}") from None
+    return UploadService(settings, endpoints, uploads, reactor, twistd)

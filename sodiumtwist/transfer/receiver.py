@@ -28,6 +28,7 @@ from ..interfaces import Peer
 from ..protocol.factories import SodiumServerFactory
 from ..protocol.server import SodiumServerProtocol
 from .acknowledgements import acknowledgement
+from .discarding import hello_message
 from .stores import Store
 from .uploads import Upload
 
@@ -43,13 +44,15 @@ class UploadFactory(SodiumServerFactory):
     Makes the server's ends of uploads. Behind the store it takes the arguments of
     :class:`~sodiumtwist.protocol.factories.SodiumServerFactory`.
 
-    :param store: where uploads go.
+    :param store: where uploads go. When it keeps none, the message of the hello ends by saying so.
+    :raises LocalProtocolError: also when that leaves no room for the message.
     :ivar receiving: the ends whose upload has begun and is not in its place yet. They may outlive their
         connection, while a pipe takes what was received.
     """
 
     def __init__(self, store: Store, *arguments: Any, **keywords: Any) -> None:
         super().__init__(*arguments, **keywords)
+        self.message = hello_message(self.message, store.keeps)
         self.protocol = UploadReceiver
         self.store = store
         self.receiving: set[UploadReceiver] = set()

@@ -27,6 +27,7 @@ from twisted.internet.defer import (
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
+from ..core.errors import LocalProtocolError
 from .pipes import may_block
 from .uploads import DiscardedUpload, FileUpload, StreamUpload, Upload
 
@@ -120,15 +121,16 @@ class StreamStore(Store):
     """
 
     _log = Logger()
-    keeps = True
 
     def __init__(self, name: str, reactor: Any, patience: float, fd: int | None = None) -> None:
+        # What goes there is gone, whatever the option was called that named it.
+        self.keeps = not _is_null_device(name if fd is None else fd)
         self._name = name
         self._reactor = reactor
         self._patience = patience
         self._fd = fd
         self._turn = DeferredLock()
-        self.description = name
+        self.description = name if self.keeps else f"to {name}: they are acknowledged and discarded"
 
     @inlineCallbacks
     def open(self, login: str) -> Generator[Deferred[Any], Any, Upload]:
@@ -188,6 +190,14 @@ class StreamStore(Store):
             return duplicate
 
 
+def _is_null_device(stream: str | int) -> bool:
+    try:
+        return os.path.samestat(os.stat(stream), os.stat(os.devnull))
+    # Whatever is wrong with it, the first upload will tell.
+    except OSError:
+        return False
+
+
 def _check_writable(directory: str) -> None:
     """
     Check that files can be made in a directory, so that a server fails at its start and not at its first upload.
@@ -199,7 +209,12 @@ def _check_writable(directory: str) -> None:
 
 
 def open_store(
-    reactor: Any, patience: float, file: str | None = None, directory: str | None = None, stdout: int = 1
+    reactor: Any,
+    patience: float,
+    file: str | None = None,
+    directory: str | None = None,
+    stdout: int = 1,
+    discard: bool = False,
 ) -> Store:
     """
     Make the store that the command line asks for.
@@ -209,12 +224,17 @@ def open_store(
     :param file: a path, or ``-`` for the descriptor ``stdout``.
     :param directory: a path.
     :param stdout: for ``-`` uploads take this descriptor over. What is written to it later goes to standard error.
+    :param discard: whether to keep nothing. Nobody else throws uploads away by leaving something out.
     :raises OSError: when the path can't be used.
+    :raises LocalProtocolError: unless exactly one of ``file``, ``directory`` and ``discard`` is given.
     """
+    if (file is not None) + (directory is not None) + discard != 1:
+        raise LocalProtocolError("uploads go to a file, into a directory, or are discarded; choose one of them")
+    if discard:
+        return Store()
     if directory is not None:
         return DirectoryStore(directory)
-    if file is None:
-        return Store()
+    assert file is not None
     if not file:
         raise OSError(errno.ENOENT, "the name is empty", file)
     if file == "-":

@@ -133,10 +133,13 @@ class SendTests(ProcessTestCase):
         self.assertTrue(self.read("out") == self.read("in"))
 
     def test_nowhere(self) -> None:
-        """Without --file and --directory uploads are acknowledged and discarded, which the log says."""
-        server = self.start_server()
-        self.assertEqual(self.start_client("send", self.make_file("in", 100_000)).wait(), 0)
-        server.wait_for("uploads go to nowhere: they are acknowledged and discarded")
+        """With --discard uploads are acknowledged and kept nowhere: the log, the message and the status say so."""
+        server = self.start_server("--discard")
+        client = self.start_client("send", "--json", self.make_file("in", 100_000))
+        self.assertEqual(client.wait(), 5)
+        self.assert_one_line(client.errors, "^sodiumtwist: acknowledged, but not stored: this server discards uploads$")
+        self.assertIs(json.loads(client.output[0])["stored"], False)
+        server.wait_for("uploads go nowhere: they are acknowledged and discarded, and clients are told")
         server.wait_for("100000 bytes, discarded")
         self.assertEqual(os.listdir(self.directory), ["in"])
 
@@ -166,7 +169,7 @@ class RefusedTests(ProcessTestCase):
 
     def test_unknown_identity(self) -> None:
         """Whoever has given all there is to give is not told to."""
-        self.start_server("--passphrase", "p")
+        self.start_server("--discard", "--passphrase", "p")
         write_key_file(self.path("me.key"), KeyPair.generate())
         client = self.start_client("ping", "--passphrase", "wr0ng", "--identity", "me.key")
         self.assertEqual((client.wait(), client.output), (3, []))
@@ -194,7 +197,7 @@ class PingTests(ProcessTestCase):
 
     def test_ping(self) -> None:
         """Each round-trip time and a summary."""
-        self.start_server("--message", "Hello.")
+        self.start_server("--directory", "up", "--message", "Hello.")
         client = self.start_client("ping", "--count", "3", "--interval", "0")
         self.assertEqual((client.wait(), client.errors), (0, []))
         self.assertRegex(client.output[0], r"^PING tcp:127\.0\.0\.1:\d+: Hello\.$")
@@ -205,7 +208,7 @@ class PingTests(ProcessTestCase):
 
     def test_interrupted(self) -> None:
         """Ctrl-C: the summary, one line, 130."""
-        self.start_server()
+        self.start_server("--discard")
         client = self.start_client("ping", "--count", "100", "--interval", "60")
         client.wait_for("seq=1")
         self.assertEqual(client.stop(signal.SIGINT), 130)
@@ -214,7 +217,7 @@ class PingTests(ProcessTestCase):
 
     def test_server_leaves(self) -> None:
         """Exit status 4 when the server goes away between two PINGs."""
-        server = self.start_server()
+        server = self.start_server("--discard")
         client = self.start_client("ping", "--count", "100000", "--interval", "0.1")
         client.wait_for("seq=1")
         server.stop(signal.SIGKILL)
@@ -223,6 +226,6 @@ class PingTests(ProcessTestCase):
 
     def test_refused(self) -> None:
         """Exit status 3."""
-        self.start_server()
+        self.start_server("--discard")
         client = self.start_client("ping", "--user", "nobody")
         self.assertEqual((client.wait(), client.output), (3, []))

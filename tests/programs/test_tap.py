@@ -46,6 +46,9 @@ class TapTestCase(SynchronousTestCase):
 
     def parse(self, *arguments: str) -> Options:
         options = Options()
+        # No server starts without it; most tests here do not care.
+        if not {"-f", "--file", "-d", "--directory", "--forward", "--discard"} & set(arguments):
+            arguments = ("--discard", *arguments)
         options.parseOptions(list(arguments))
         return options
 
@@ -137,6 +140,8 @@ class OptionsTests(TapTestCase):
             (["--passphrase-file", "empty.pass"], "begins with an empty line"),
             (["--passphrase-file", "missing"], "missing: No such file or directory"),
             (["-f", "a", "-d", "b"], "exclude each other"),
+            (["-f", "a", "--discard"], "--file and --discard exclude each other"),
+            (["--forward", "tcp:h:1", "--discard"], "--forward and --discard exclude each other"),
             (["-f", "."], "cannot write to .: it is a directory; use --directory"),
             (["-f", "missing/out"], "/missing: No such file or directory"),
             (["-d", "taken"], "/taken: it is no directory; use --file"),
@@ -145,6 +150,8 @@ class OptionsTests(TapTestCase):
             (["-P", ""], "the passphrase is empty; choose one"),
             (["-P", "x" * 129], "the passphrase is 129 bytes long"),
             (["--message", "x" * 129], "the message is 129 bytes long"),
+            (["--message", "x" * 105], "the message has more than 104 bytes as UTF-8; a server that discards"),
+            (["--message", "Hi. (uploads are discarded)", "-d", "up"], "which only a server may say that keeps none"),
             (["--auth-timeout", "0"], "the authentication time takes a number of seconds over 0"),
             (["--ping-interval", "nan"], "the ping interval time takes a number of seconds over 0"),
             (["--inactivity-timeout", "soon"], "--inactivity-timeout takes a number of seconds, not 'soon'"),
@@ -213,6 +220,20 @@ class ServiceTests(TapTestCase):
                 getattr(service, method)()
             self.assertEqual([server[0] for server in self.reactor.tcpServers], [5555])
             self.assertEqual(self.reactor.tcpServers[0][3], "127.0.0.1")
+
+    def test_nowhere(self) -> None:
+        """Nothing is thrown away unless somebody says so; and then each client hears of it, as from /dev/null."""
+        error = self.assertRaises(SystemExit, Options().parseOptions, ["-k", SECRET])
+        choices = "give --directory, --file, --forward, or --discard to keep none"
+        self.assertIn(f"sodium: nothing says where uploads go; {choices}", str(error))
+        for arguments, told in [
+            (["--discard"], True),
+            (["--file", "/dev/null"], True),
+            (["--file", "out"], False),
+            (["--directory", "up"], False),
+        ]:
+            factory = self.make("--message", "x" * 104, *arguments)._factory
+            self.assertEqual(factory.message, "x" * 104 + " (uploads are discarded)" * told)
 
     def test_stop(self) -> None:
         """Stopping fires when nothing is connected, and leaves no timer."""

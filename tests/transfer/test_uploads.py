@@ -18,6 +18,7 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from sodiumtwist import LocalProtocolError
 from sodiumtwist.transfer.stores import DirectoryStore, FileStore, Store, StreamStore, open_store
 from sodiumtwist.transfer.uploads import StreamUpload, Upload
 
@@ -359,8 +360,17 @@ class OpenStoreTests(UploadTestCase):
             (None, self.path("fifo"), StreamStore),
             (None, "/dev/null", StreamStore),
         ]:
-            self.assertIs(type(open_store(Clock(), 1, directory=directory, file=file)), kind)
+            store = open_store(Clock(), 1, directory=directory, file=file, discard=kind is Store)
+            self.assertIs(type(store), kind)
+            self.assertEqual(store.keeps, kind is not Store and file != "/dev/null")
         self.assertEqual(sorted(os.listdir(self.directory)), ["fifo", "up"])
+
+    def test_one_place(self) -> None:
+        """Nothing is thrown away because something was left out, and nothing has two places."""
+        self.assertRaises(LocalProtocolError, open_store, Clock(), 1)
+        self.assertRaises(LocalProtocolError, open_store, Clock(), 1, file=self.path("out"), discard=True)
+        self.assertRaises(LocalProtocolError, open_store, Clock(), 1, self.path("out"), self.path("up"))
+        self.assertEqual(os.listdir(self.directory), [])
 
     def test_no_name(self) -> None:
         """An empty name, and a standard output that is closed, are errors."""
