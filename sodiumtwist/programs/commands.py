@@ -35,6 +35,7 @@ from .exits import (
     EXIT_USAGE,
     CommandFailed,
 )
+from .output import print_error
 from .settings import ConnectSettings, Credentials, PingSettings, SendSettings
 
 
@@ -125,11 +126,13 @@ class Sent:
     :ivar size: how many bytes were sent; all are acknowledged.
     :ivar seconds: the time from the server's hello to the last acknowledgement.
     :ivar stored: false when the server says that it keeps nothing.
+    :ivar grown: by how many bytes the file had grown at its end, which were not sent; negative when it had shrunk.
     """
 
     size: int
     seconds: float
     stored: bool
+    grown: int
 
     def __str__(self) -> str:
         return f"sent {self.size} bytes in {self.seconds:.3f} s ({self.rate / 1e6:.1f} MB/s)"
@@ -192,7 +195,7 @@ async def send_file(reactor: Any, settings: SendSettings) -> Sent:
             raise _explain_loss(settings, client, reason, f"{client.acknowledged} bytes acknowledged") from None
         finally:
             source.close()
-    return Sent(client.acknowledged, client.seconds, not says_discarded(client.message or ""))
+    return Sent(client.acknowledged, client.seconds, not says_discarded(client.message or ""), source.grown)
 
 
 async def send(reactor: Any, settings: SendSettings) -> None:
@@ -203,10 +206,14 @@ async def send(reactor: Any, settings: SendSettings) -> None:
     """
     sent = await send_file(reactor, settings)
     if settings.json:
-        closing = {"bytes": sent.size, "seconds": sent.seconds, "bytes_per_second": sent.rate, "stored": sent.stored}
-        print(json.dumps(closing))
+        closing = {"bytes": sent.size, "seconds": sent.seconds, "bytes_per_second": sent.rate}
+        print(json.dumps({**closing, "stored": sent.stored, "grown": sent.grown}))
     else:
         print(sent)
+    if sent.grown > 0:
+        print_error(f"{settings.path} grew while it was sent; its last {sent.grown} bytes came too late")
+    elif sent.grown < 0:
+        print_error(f"{settings.path} lost {-sent.grown} bytes while it was sent, after they were read")
     # Not 0: a backup script must not take it for a backup.
     if not sent.stored:
         raise CommandFailed(EXIT_NOT_STORED, "acknowledged, but not stored: this server discards uploads")

@@ -41,6 +41,25 @@ class SendTests(ProcessTestCase):
         self.assertEqual((client.wait(), client.errors), (0, []))
         self.assert_one_line(client.output, r"^sent 1000 bytes in \d+\.\d+ s \(\d+\.\d+ MB/s\)$")
 
+    def test_growing_file(self) -> None:
+        """What is appended while a file is sent is not sent. That is told, and does not change the status."""
+        os.mkfifo(self.path("to"))
+        self.start_server("--file", "to")
+        client = self.start_client("send", "--json", self.make_file("in", 30_000_000))
+        expected = self.read("in")
+        with open(self.path("to"), "rb") as reader:
+            received = reader.read(1000)
+            # More than pipe, sockets and both ends hold is still to be read.
+            with open(self.path("in"), "ab") as file:
+                file.write(b"more")
+            received += reader.read()
+        self.assertEqual(client.wait(), 0)
+        self.assert_one_line(
+            client.errors, "^sodiumtwist: .*/in grew while it was sent; its last 4 bytes came too late$"
+        )
+        self.assertEqual(json.loads(client.output[0])["grown"], 4)
+        self.assertTrue(received == expected)
+
     def test_in_place_when_confirmed(self) -> None:
         """When the client has ended well, the upload stands under its name, and nothing else does."""
         self.start_server("--file", "out")
