@@ -33,7 +33,7 @@ FOLDERS = {
         core.wire  core.base  core.connection  core
     """,
     # Words for people, and what applications learn about the other end.
-    "describe": "describe  interfaces",
+    "describe": "describe  interfaces  syncing",
     # Who may come in.
     "admission": """
         admission.files  admission.watched  admission.checkers  admission.authorized  admission.passwords
@@ -53,15 +53,15 @@ FOLDERS = {
         endpoints.transport  endpoints.streams  endpoints.connect  endpoints.wrappers  endpoints.strings  endpoints
     """,
     "transfer": """
-        transfer.acknowledgements  transfer.discarding  transfer.pipes  transfer.sources  transfer.uploads
-        transfer.stores
-        transfer.sender  transfer.receiver  transfer
+        transfer.acknowledgements  transfer.discarding  transfer.pipes  transfer.sources  transfer.disk
+        transfer.partials  transfer.turns  transfer.uploads  transfer.stores  transfer.sender  transfer.receiver
+        transfer
     """,
     "tunnel": "tunnel",
     "package": "testing  __init__",
     # Programs.
     "programs": """
-        programs.interrupts  programs.output  programs.exits  programs.settings  programs.options
+        programs.interrupts  programs.output  programs.exits  programs.sizes  programs.settings  programs.options
         programs.descriptors  programs.listening  programs.services  programs.tap  programs.tunneltap
         programs.running  programs.keys  programs.passwd  programs.commands  programs.demo  programs.cli
         programs  __main__

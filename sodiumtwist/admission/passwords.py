@@ -23,6 +23,7 @@ from nacl.exceptions import InvalidkeyError
 
 from ..core.credentials import pack_text
 from ..core.errors import LocalProtocolError
+from ..syncing import sync_directory
 from .files import LIST_FILE_LIMIT, check_file, open_at_once
 
 #: The least memory that Argon2 can work with, in KiB.
@@ -233,6 +234,8 @@ def _replace(path: str, text: str, status: os.stat_result | None) -> None:
     except BaseException:
         os.unlink(temporary)
         raise
+    # Or a login that was taken out could be back after a loss of power.
+    sync_directory(os.path.dirname(path))
 
 
 def _update(path: str, change: Callable[[list[str]], None]) -> None:

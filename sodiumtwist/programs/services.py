@@ -141,6 +141,8 @@ class UploadService(SodiumService):
         store = self._factory.store
         if store.keeps:
             self._log.info("uploads go to {where}", where=store.description)
+            if not self._settings.sync:
+                self._log.warn("uploads are stored, but not synced: a loss of power may take what was confirmed")
         else:
             self._log.warn("uploads go {where}, and clients are told", where=store.description)
 

@@ -124,6 +124,9 @@ class ServerSettings:
     :ivar file: the path that each upload is written to; ``None`` when there is none.
     :ivar directory: the directory in which each upload becomes a file; ``None`` when there is none.
     :ivar discard: whether uploads are acknowledged and kept nowhere.
+    :ivar sync: whether an upload is on the disk before it is confirmed.
+    :ivar max_upload: how many bytes an upload may have.
+    :ivar min_free: how many bytes of their file system uploads leave free; ``None`` for the default.
     :ivar forward: the endpoint string that streams are handed to; ``None`` to receive files.
     :ivar warning: a line for the log about a file that was read; ``None`` when all is well.
     """
@@ -144,6 +147,9 @@ class ServerSettings:
     file: str | None
     directory: str | None
     discard: bool
+    sync: bool
+    max_upload: int
+    min_free: int | None
     forward: str | None = field(repr=False)
     warning: str | None
 

@@ -26,6 +26,7 @@ from ..core.version import RekeyAfter
 from ..describe import describe_bad_endpoint, describe_os_error, masked
 from ..endpoints.streams import StreamServerFactory
 from ..keyfiles import KEY_VARIABLE, read_key, read_passphrase
+from ..transfer.disk import Disk, DiskThreads
 from ..transfer.receiver import UploadFactory
 from ..transfer.stores import open_store
 from ..tunnel import TunnelFactory
@@ -34,6 +35,7 @@ from .listening import is_local, parse_listening
 from .options import DEFAULT_LOGIN, DEFAULT_PASSPHRASE, ServiceOptions
 from .services import ForwardService, SodiumService, UploadService
 from .settings import ServerSettings
+from .sizes import parse_size
 
 #: Where the server listens when nothing is said. On loopback, since everybody knows the default passphrase.
 DEFAULT_LISTEN = "tcp:5555:interface=127.0.0.1"
@@ -82,6 +84,8 @@ class Options(AuthOptionMixin, ServiceOptions):
         ["file", "f", None, "write uploads to this file, FIFO or device, or -"],
         ["directory", "d", None, "write each upload to a new file in this directory"],
         ["forward", None, None, "hand each client's stream to this endpoint"],
+        ["max-upload", None, "1T", "largest upload, in bytes or as 500M, 10G"],
+        ["min-free", None, None, "what uploads leave free [default: 1G, at most 5%]"],
         ["message", None, "Welcome.", "line that clients get"],
         # Read as numbers later, in _seconds(): what Twisted says of a wrong one names no number of seconds.
         ["auth-timeout", None, "10", "seconds a client has to authenticate"],
@@ -91,6 +95,7 @@ class Options(AuthOptionMixin, ServiceOptions):
 
     optFlags = [
         ["discard", None, "keep no upload; clients are told"],
+        ["no-sync", None, "confirm uploads before the disk has them"],
     ]
     compData = usage.Completions(
         optActions={
@@ -211,6 +216,9 @@ class Options(AuthOptionMixin, ServiceOptions):
             file=self["file"],
             directory=self["directory"],
             discard=bool(self["discard"]),
+            sync=not self["no-sync"],
+            max_upload=self._size("max-upload", 1),
+            min_free=None if self["min-free"] is None else self._size("min-free", 0),
             forward=self["forward"],
             warning=warning,
         )
@@ -232,6 +240,15 @@ class Options(AuthOptionMixin, ServiceOptions):
                 raise usage.UsageError("the passphrase is empty; choose one")
             checkers.append(SingleLogin(self["user"], passphrase))
         return any_of(checkers)
+
+    def _size(self, name: str, least: int) -> int:
+        try:
+            size = parse_size(self[name])
+        except ValueError:
+            size = -1
+        if size < least:
+            raise usage.UsageError(f"--{name} takes a size from {least}, such as 500M or 10G, not {ascii(self[name])}")
+        return size
 
     def _seconds(self, name: str) -> float:
         try:
@@ -286,8 +303,14 @@ def makeService(options: Options, reactor: Any = None) -> SodiumService:
         return ForwardService(settings, endpoints, streams, reactor, twistd)
     try:
         store = open_store(
-            reactor, settings.timeouts.inactivity, settings.file, settings.directory, discard=settings.discard
+            reactor,
+            settings.timeouts.inactivity,
+            settings.file,
+            settings.directory,
+            discard=settings.discard,
+            disk=Disk(DiskThreads(reactor), settings.sync, settings.min_free),
         )
+        store.max_upload = settings.max_upload
     except OSError as error:
         raise SystemExit(f"sodium: cannot write to {error.filename}: {error.strerror}") from None
     try:

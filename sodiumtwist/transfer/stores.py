@@ -16,19 +16,16 @@ import time
 from collections.abc import Callable, Generator
 from typing import Any
 
-from twisted.internet.defer import (
-    Deferred,
-    DeferredLock,
-    TimeoutError,
-    inlineCallbacks,
-    maybeDeferred,
-    succeed,
-)
+from twisted.internet.defer import Deferred, inlineCallbacks, maybeDeferred, succeed
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from ..core.errors import LocalProtocolError
+from ..syncing import sync_directory
+from .disk import Disk
+from .partials import Partials
 from .pipes import may_block
+from .turns import Turns
 from .uploads import DiscardedUpload, FileUpload, StreamUpload, Upload
 
 #: Seconds after which a FIFO is tried again when it has no reader. Nothing tells when one comes.
@@ -37,6 +34,12 @@ READER_POLL = 0.1
 #: How many characters of the login stand in the name of its upload: file names have a limit.
 LOGIN_LIMIT = 64
 
+#: What the names match of what a directory keeps of broken uploads.
+PARTIAL_NAME = rf"\d{{8}}T\d{{6}}Z-[A-Za-z0-9_-]{{1,{LOGIN_LIMIT}}}-[0-9a-f]{{8}}\.partial"
+
+#: The largest upload in bytes, where nothing else is said: larger than what people send, smaller than any endless one.
+MAX_UPLOAD = 1 << 40
+
 
 class Store:
     """
@@ -44,9 +47,11 @@ class Store:
 
     :ivar description: where uploads go, for the log.
     :ivar keeps: whether uploads are kept anywhere.
+    :ivar max_upload: how many bytes an upload may have. A larger one is broken off, and nothing of it is kept.
     """
 
     keeps = False
+    max_upload = MAX_UPLOAD
     description = "nowhere: they are acknowledged and discarded"
 
     def open(self, login: str) -> Deferred[Upload]:
@@ -64,16 +69,19 @@ class FileStore(Store):
     One regular file. Each upload replaces it as a whole; of several at once, the last one to end stays.
 
     :param path: the file. A link is followed now, so that the file that it names is replaced, and not the link.
+    :param disk: how the disk is treated.
     """
 
     keeps = True
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, disk: Disk | None = None) -> None:
         self._path = os.path.realpath(path)
+        self._disk = disk or Disk()
+        self._room = self._disk.room(os.path.dirname(self._path))
         self.description = f"the file {self._path}"
 
     def open(self, login: str) -> Deferred[Upload]:
-        return maybeDeferred(FileUpload, self._path)
+        return maybeDeferred(FileUpload, self._path, self._disk, self._room)
 
 
 class DirectoryStore(Store):
@@ -82,17 +90,24 @@ class DirectoryStore(Store):
 
     :param path: the directory. When it is missing it is made, with mode 0700, but not the one above it.
     :param wall_clock: returns seconds since the epoch.
+    :param disk: how the disk is treated.
     :raises OSError: when the directory can't be made or written to, or is no directory.
     """
 
     keeps = True
 
-    def __init__(self, path: str, wall_clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, path: str, wall_clock: Callable[[], float] = time.time, disk: Disk | None = None) -> None:
         self._path = os.path.realpath(path)
         self._wall_clock = wall_clock
+        self._disk = disk or Disk()
+        self._room = self._disk.room(self._path)
+        self._partials = Partials(self._path, PARTIAL_NAME)
         if not os.path.exists(self._path):
             _check_writable(os.path.dirname(self._path))
             os.mkdir(self._path, mode=0o700)
+            # Or the directory could be lost with all that was confirmed in it.
+            if self._disk.sync:
+                sync_directory(os.path.dirname(self._path))
         elif not os.path.isdir(self._path):
             raise NotADirectoryError(errno.ENOTDIR, "it is no directory; use --file", self._path)
         _check_writable(self._path)
@@ -103,7 +118,8 @@ class DirectoryStore(Store):
         # Logins may hold slashes, dots and worse.
         safe = re.sub(r"[^A-Za-z0-9_-]", "_", login)[:LOGIN_LIMIT] or "_"
         name = f"{utc}-{safe}-{secrets.token_hex(4)}"
-        return maybeDeferred(FileUpload, os.path.join(self._path, name))
+        path = os.path.join(self._path, name)
+        return maybeDeferred(FileUpload, path, self._disk, self._room, self._partials)
 
 
 class StreamStore(Store):
@@ -118,34 +134,35 @@ class StreamStore(Store):
     :param patience: seconds after which an upload fails, for each of these: its turn does not come, a FIFO has no
         reader, the reader takes nothing.
     :param fd: an open descriptor to write to, in place of opening ``name``. It stays open.
+    :param disk: how a disk is treated, where there is one behind the stream.
     """
 
     _log = Logger()
 
-    def __init__(self, name: str, reactor: Any, patience: float, fd: int | None = None) -> None:
+    def __init__(
+        self, name: str, reactor: Any, patience: float, fd: int | None = None, disk: Disk | None = None
+    ) -> None:
         # What goes there is gone, whatever the option was called that named it.
         self.keeps = not _is_null_device(name if fd is None else fd)
         self._name = name
         self._reactor = reactor
         self._patience = patience
         self._fd = fd
-        self._turn = DeferredLock()
+        self._disk = disk or Disk()
+        self._turns = Turns(name, reactor, patience)
         self.description = name if self.keeps else f"to {name}: they are acknowledged and discarded"
 
     @inlineCallbacks
     def open(self, login: str) -> Generator[Deferred[Any], Any, Upload]:
-        if self._turn.locked:
+        if self._turns.taken:
             self._log.info("an upload of {login} waits for {name}", login=ascii(login), name=self._name)
-        try:
-            yield self._turn.acquire().addTimeout(self._patience, self._reactor)
-        except TimeoutError:
-            raise OSError(errno.EBUSY, f"another upload held it for {self._patience:g} seconds", self._name) from None
+        turn = yield self._turns.take(login)
         try:
             fd = yield self._open_stream()
-            return StreamUpload(self._name, fd, self._reactor, self._patience, self._turn.release)
+            return StreamUpload(self._name, fd, self._reactor, self._patience, turn, self._turns.release, self._disk)
         # Also when it is cancelled, or the next upload would wait in vain.
         except BaseException:
-            self._turn.release()
+            self._turns.release(turn)
             raise
 
     @inlineCallbacks
@@ -215,6 +232,7 @@ def open_store(
     directory: str | None = None,
     stdout: int = 1,
     discard: bool = False,
+    disk: Disk | None = None,
 ) -> Store:
     """
     Make the store that the command line asks for.
@@ -225,6 +243,7 @@ def open_store(
     :param directory: a path.
     :param stdout: for ``-`` uploads take this descriptor over. What is written to it later goes to standard error.
     :param discard: whether to keep nothing. Nobody else throws uploads away by leaving something out.
+    :param disk: how the disk is treated.
     :raises OSError: when the path can't be used.
     :raises LocalProtocolError: unless exactly one of ``file``, ``directory`` and ``discard`` is given.
     """
@@ -233,7 +252,7 @@ def open_store(
     if discard:
         return Store()
     if directory is not None:
-        return DirectoryStore(directory)
+        return DirectoryStore(directory, disk=disk)
     assert file is not None
     if not file:
         raise OSError(errno.ENOENT, "the name is empty", file)
@@ -243,8 +262,13 @@ def open_store(
         # The log of a server in the foreground goes to standard output, and must not mix with uploads. Without a
         # standard error its number may be something else by now, so the log goes to /dev/null.
         data = os.dup(stdout)
-        os.dup2(2 if sys.__stderr__ is not None else os.open(os.devnull, os.O_WRONLY), stdout)
-        return StreamStore("standard output", reactor, patience, data)
+        if sys.__stderr__ is not None:
+            os.dup2(2, stdout)
+        else:
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, stdout)
+            os.close(null)
+        return StreamStore("standard output", reactor, patience, data, disk)
     try:
         mode = os.stat(file).st_mode
     # The first upload makes the file.
@@ -254,6 +278,6 @@ def open_store(
         raise IsADirectoryError(errno.EISDIR, "it is a directory; use --directory", file)
     if not stat.S_ISREG(mode):
         # Absolute, since a daemon changes its directory before the first upload.
-        return StreamStore(os.path.abspath(file), reactor, patience)
+        return StreamStore(os.path.abspath(file), reactor, patience, disk=disk)
     _check_writable(os.path.dirname(os.path.realpath(file)))
-    return FileStore(file)
+    return FileStore(file, disk)

@@ -14,6 +14,7 @@ from twisted.cred.error import UnauthorizedLogin
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.testing import MemoryReactorClock
+from twisted.logger import formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from sodiumtwist import KeyPair, SingleLogin, SodiumServerProtocol
@@ -24,7 +25,10 @@ from sodiumtwist.programs.listening import is_local
 from sodiumtwist.programs.services import SodiumService, send_command
 from sodiumtwist.programs.settings import ServerSettings
 from sodiumtwist.programs.tap import Options, makeService
+from sodiumtwist.transfer.receiver import UploadFactory
+from sodiumtwist.transfer.stores import DirectoryStore
 
+from ..logs import logged
 from ..pair import MemoryTransport, build
 from ..processes import PUBLIC, SECRET
 
@@ -145,6 +149,9 @@ class OptionsTests(TapTestCase):
             (["-f", "."], "cannot write to .: it is a directory; use --directory"),
             (["-f", "missing/out"], "/missing: No such file or directory"),
             (["-d", "taken"], "/taken: it is no directory; use --file"),
+            (["--max-upload", "0"], "--max-upload takes a size from 1, such as 500M or 10G, not '0'"),
+            (["--max-upload", "much"], "--max-upload takes a size from 1, such as 500M or 10G, not 'much'"),
+            (["--min-free", "-1"], "--min-free takes a size from 0, such as 500M or 10G, not '-1'"),
             (["-d", "missing/up"], "/missing: No such file or directory"),
             (["-U", "x" * 129], "the login is 129 bytes long as UTF-8; at most 128 bytes fit"),
             (["-P", ""], "the passphrase is empty; choose one"),
@@ -234,6 +241,24 @@ class ServiceTests(TapTestCase):
         ]:
             factory = self.make("--message", "x" * 104, *arguments)._factory
             self.assertEqual(factory.message, "x" * 104 + " (uploads are discarded)" * told)
+
+    def test_disk(self) -> None:
+        """What the options say about the disk is what the store does; what is not synced is said in the log."""
+        for arguments, max_upload, min_free, sync in [
+            ([], 1 << 40, None, True),
+            (["--max-upload", "500M", "--min-free", "0", "--no-sync"], 500 << 20, 0, False),
+        ]:
+            events = logged(self)
+            service = self.make("-k", SECRET, "--directory", "up", *arguments)
+            service.startService()
+            assert isinstance(service._factory, UploadFactory)
+            store = service._factory.store
+            assert isinstance(store, DirectoryStore)
+            self.assertEqual(store.max_upload, max_upload)
+            self.assertEqual((store._disk.sync, store._disk._min_free), (sync, min_free))
+            told = [formatEvent(event) for event in events]
+            line = "uploads are stored, but not synced: a loss of power may take what was confirmed"
+            self.assertEqual(line in told, not sync)
 
     def test_stop(self) -> None:
         """Stopping fires when nothing is connected, and leaves no timer."""
