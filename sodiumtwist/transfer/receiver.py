@@ -173,9 +173,7 @@ class UploadReceiver(SodiumServerProtocol):
             self._begin_finishing()
         elif self._lost_for is None:
             return False
-        # Here the connection has ended in order: any other end is a reason why the upload is broken.
-        elif self._framed:
-            self._why_broken = LEFT_EARLY
+        # Here the connection of an upload without frame has ended in order: any other end is a reason why it is broken.
         else:
             self._begin_finishing()
         return True

@@ -397,12 +397,15 @@ class ReceiverTests(SynchronousTestCase):
         """Nor can one be taken for whole that fails to, when nobody is there to hear it."""
         events = logged(self)
         self.store.slow_end = True
-        self.send(b"all")
-        self.lose(ConnectionDone())
-        self.store.ending.pop().errback(OSError(errno.EIO, "broken"))
-        self.store.ending.pop().callback(None)
-        self.assertEqual(self.upload.outcome, "abandoned")
-        self.assertIn("broke off: broken; kept abandoned", formatEvent(events[-1]))
+        for payloads, reason in (([b"all"], ConnectionDone()), ([b"", b"all", b""], ConnectionLost())):
+            self.store.uploads.clear()
+            self.connect()
+            self.send(*payloads)
+            self.lose(reason)
+            self.store.ending.pop().errback(OSError(errno.EIO, "broken"))
+            self.store.ending.pop().callback(None)
+            self.assertEqual(self.upload.outcome, "abandoned")
+            self.assertIn("broke off: broken; kept abandoned", formatEvent(events[-1]))
 
     def test_cannot_abandon(self) -> None:
         """An upload that can't even be put away in order is over, and the log says so."""

@@ -493,6 +493,32 @@ class StreamStoreTests(UploadTestCase):
         upload.abandon()
         self.assertEqual((self.reactor.writers, self.reactor.getDelayedCalls()), (set(), []))
 
+    def test_slow_reader_is_not_the_senders_fault(self) -> None:
+        """Who has sent more than the pipe takes does not give way to those who wait; who sends nothing does."""
+        fd, upload, writing = self.fill()
+        given_way: list[str] = []
+        upload.make_way = given_way.append
+        waiting = self.store.open("login")
+        self.reactor.advance(60)
+        self.assertEqual(given_way, [])
+        while self.reactor.writers:
+            os.read(fd, 50_000)
+            for writer in list(self.reactor.writers):
+                writer.doWrite()
+        self.successResultOf(writing)
+        self.reactor.advance(60)
+        self.assertEqual(given_way, [])
+        self.reactor.advance(59)
+        self.successResultOf(upload.abandon())
+        self.successResultOf(self.successResultOf(waiting).abandon())
+        upload = self.open(self.store)
+        upload.make_way = given_way.append
+        waiting = self.store.open("login")
+        self.reactor.advance(60)
+        self.assertEqual(len(given_way), 1)
+        self.successResultOf(upload.abandon())
+        self.successResultOf(waiting)
+
     def test_turn_does_not_come(self) -> None:
         """Waiting for another upload has an end, too."""
         self.reader()
