@@ -90,23 +90,23 @@ class ReplayTests(WhoTestCase):
 
     def test_killed(self) -> None:
         """Also by SIGKILL right behind its hello."""
-        server = self.start("--replay-db", "handshakes")
+        server = self.start("--discard", "--replay-db", "handshakes")
         with self.connect() as connection:
             connection.sendall(self.session.sent_to("server")[0].wire)
             self.assertEqual(len(connection.recv(236, socket.MSG_WAITALL)), 236)
             server.stop(signal.SIGKILL)
-        self.start("--replay-db", "handshakes")
+        self.start("--discard", "--replay-db", "handshakes")
         self.assertEqual(self.play(), 0)
 
     def test_without_a_database(self) -> None:
         """As long as the server runs."""
-        self.start()
+        self.start("--discard")
         self.assertEqual(self.play(), len(self.session.wire_to("client")))
         self.assertEqual(self.play(), 0)
 
     def test_limit(self) -> None:
         """``--limit replays=`` holds for the database, too."""
-        server = self.start("--replay-db", "handshakes", "--limit", "replays=2")
+        server = self.start("--discard", "--replay-db", "handshakes", "--limit", "replays=2")
         for _ in range(4):
             client = self.run_process(
                 [*SODIUMTWIST, "ping", "-c", "1", "--endpoint", self.endpoint, "--key"]
