@@ -13,14 +13,16 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall
 
 #: How many uploads may wait for their turn.
-QUEUE = 64
+QUEUE = 32
 
-#: Seconds in which the one whose turn it is must send something while others wait; and not more than a third of their
-#: patience, so that they get their turn.
-HOLD = 60.0
+#: Seconds in which the one whose turn it is must send something while another waits; and not more than a sixth of the
+#: time for which that one does. When more wait it is so much shorter, down to one part in :data:`HOLD_PARTS`. So all
+#: get their turn in time, also behind many that send nothing: 30 s · (1 + 1/2 + … + 1/15 + 17/15) are 134 of 180.
+HOLD = 30.0
+HOLD_PARTS = 15
 
-#: How many bytes that must be. A byte now and then would hold it for ever as well.
-HOLD_LEAST = 64 * 1024
+#: How many bytes a second it must send. A byte now and then would hold it for ever as well.
+HOLD_RATE = 1024
 
 
 class Turn:
@@ -56,10 +58,13 @@ class Turns:
         self._name = name
         self._clock = clock
         self._patience = patience
-        self._hold = min(HOLD, patience / 3)
+        self._hold = min(HOLD, patience / 6)
         self._holder: Turn | None = None
         self._waiting: list[Turn] = []
         self._watch: IDelayedCall | None = None
+        # Since when the holder is watched, and what it had sent by then.
+        self._since = 0.0
+        self._size_before = 0
 
     @property
     def taken(self) -> bool:
@@ -86,7 +91,9 @@ class Turns:
         )
         self._waiting.append(turn)
         if self._watch is None:
-            self._look_later()
+            self._begin_watch()
+        else:
+            self._hurry(self._watch)
         return granted
 
     def release(self, turn: Turn) -> None:
@@ -102,7 +109,7 @@ class Turns:
         following = self._holder = others[0] if others else self._waiting[0]
         self._leave(following)
         if self._waiting:
-            self._look_later()
+            self._begin_watch()
         assert following._granted is not None
         following._granted.callback(following)
 
@@ -130,18 +137,28 @@ class Turns:
 
     # Who holds it, and sends nothing
 
-    def _look_later(self) -> None:
+    def _begin_watch(self) -> None:
         assert self._holder is not None
-        self._watch = self._clock.callLater(self._hold, self._look, self._holder.size)
+        self._since, self._size_before = self._clock.seconds(), self._holder.size
+        self._watch = self._clock.callLater(self._time(), self._look)
+
+    def _time(self) -> float:
+        """How many seconds the holder has to send something."""
+        return self._hold / min(len(self._waiting), HOLD_PARTS)
+
+    def _hurry(self, watch: IDelayedCall) -> None:
+        """One more waits: the holder has less time."""
+        watch.reset(max(0.0, self._since + self._time() - self._clock.seconds()))
 
     def _stop_looking(self) -> None:
         watch, self._watch = self._watch, None
         if watch is not None and watch.active():
             watch.cancel()
 
-    def _look(self, before: int) -> None:
+    def _look(self) -> None:
         holder = self._holder
         assert holder is not None  # else nobody waits
-        self._look_later()
-        if not holder.busy and holder.size - before < HOLD_LEAST:
-            holder.give_way(f"it sent fewer than {HOLD_LEAST} bytes in {self._hold:g} seconds while others waited")
+        sent, seconds = holder.size - self._size_before, self._clock.seconds() - self._since
+        self._begin_watch()
+        if not holder.busy and sent < HOLD_RATE * seconds:
+            holder.give_way(f"it sent {sent} bytes in {seconds:.0f} seconds, while others waited")

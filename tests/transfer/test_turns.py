@@ -8,7 +8,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from sodiumtwist.transfer.turns import HOLD, HOLD_LEAST, QUEUE, Turn, Turns
+from sodiumtwist.transfer.turns import HOLD, HOLD_PARTS, HOLD_RATE, QUEUE, Turn, Turns
 
 
 class TurnTests(SynchronousTestCase):
@@ -82,7 +82,7 @@ class TurnTests(SynchronousTestCase):
         first = self.take()
         second = self.turns.take("a")
         for _ in range(180):
-            first.size += HOLD_LEAST
+            first.size += HOLD_RATE
             self.clock.advance(1)
         self.assertEqual(self.why(second), "another upload held it for 180 seconds")
         self.assertEqual(self.given_way, [])
@@ -97,7 +97,7 @@ class TurnTests(SynchronousTestCase):
             self.clock.advance(1)
         self.assertEqual(self.given_way, [])
         self.clock.advance(1)
-        self.assertEqual(self.given_way, ["it sent fewer than 65536 bytes in 60 seconds while others waited"])
+        self.assertEqual(self.given_way, ["it sent 29 bytes in 30 seconds, while others waited"])
         self.turns.release(turn)
         self.successResultOf(waiting)
 
@@ -105,7 +105,7 @@ class TurnTests(SynchronousTestCase):
         """The time of the next begins with its turn, and behind it the same holds."""
         first = self.take()
         second, third = self.turns.take("a"), self.turns.take("a")
-        self.clock.advance(HOLD - 1)
+        self.clock.advance(HOLD / 2 - 1)
         self.turns.release(first)
         following = self.successResultOf(second)
         self.use(following)
@@ -129,7 +129,7 @@ class TurnTests(SynchronousTestCase):
         """Who sends goes on; so does who has to wait for a slow reader."""
         turn = self.take()
         self.turns.take("a").addErrback(lambda reason: None)
-        turn.size += HOLD_LEAST
+        turn.size += int(HOLD_RATE * HOLD)
         self.clock.advance(HOLD)
         turn.busy = True
         self.clock.advance(HOLD)
@@ -140,7 +140,37 @@ class TurnTests(SynchronousTestCase):
         self.turns = Turns("it", self.clock, 3)
         turn = self.take()
         waiting = self.turns.take("a")
-        self.clock.advance(1)
-        self.assertEqual(self.given_way, ["it sent fewer than 65536 bytes in 1 seconds while others waited"])
+        self.clock.advance(0.5)
+        self.assertEqual(len(self.given_way), 1)
         self.turns.release(turn)
         self.successResultOf(waiting)
+
+    def test_behind_many(self) -> None:
+        """Whoever comes last gets its turn in time, though all before send nothing."""
+
+        def begin(turn: Turn) -> None:
+            turn.busy = False
+            turn.give_way = lambda why: self.turns.release(turn)
+
+        self.turns.take("a").addCallback(begin)
+        for _ in range(QUEUE - 1):
+            self.turns.take("a").addCallback(begin)
+        last = self.turns.take("a")
+        self.clock.pump([0.1] * 1360)
+        self.successResultOf(last)
+
+    def test_hurry(self) -> None:
+        """The more wait, the shorter the time; what has passed of it counts."""
+        turn = self.take()
+        waiting = [self.turns.take("a")]
+        self.clock.advance(20)
+        turn.size += 20 * HOLD_RATE - 1
+        self.assertEqual(self.given_way, [])
+        waiting.append(self.turns.take("a"))
+        self.clock.advance(0)
+        self.assertEqual(self.given_way, ["it sent 20479 bytes in 20 seconds, while others waited"])
+        waiting += [self.turns.take("a") for _ in range(QUEUE - 2)]
+        self.clock.advance(HOLD / HOLD_PARTS - 0.1)
+        self.assertEqual(len(self.given_way), 1)
+        self.clock.advance(0.1)
+        self.assertEqual(len(self.given_way), 2)

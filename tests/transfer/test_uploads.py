@@ -499,22 +499,22 @@ class StreamStoreTests(UploadTestCase):
         given_way: list[str] = []
         upload.make_way = given_way.append
         waiting = self.store.open("login")
-        self.reactor.advance(60)
+        self.reactor.advance(30)
         self.assertEqual(given_way, [])
         while self.reactor.writers:
             os.read(fd, 50_000)
             for writer in list(self.reactor.writers):
                 writer.doWrite()
         self.successResultOf(writing)
-        self.reactor.advance(60)
+        self.reactor.advance(30)
         self.assertEqual(given_way, [])
-        self.reactor.advance(59)
+        self.reactor.advance(29)
         self.successResultOf(upload.abandon())
         self.successResultOf(self.successResultOf(waiting).abandon())
         upload = self.open(self.store)
         upload.make_way = given_way.append
         waiting = self.store.open("login")
-        self.reactor.advance(60)
+        self.reactor.advance(30)
         self.assertEqual(len(given_way), 1)
         self.successResultOf(upload.abandon())
         self.successResultOf(waiting)
