@@ -161,4 +161,4 @@ class Turns:
         sent, seconds = holder.size - self._size_before, self._clock.seconds() - self._since
         self._begin_watch()
         if not holder.busy and sent < HOLD_RATE * seconds:
-            holder.give_way(f"it sent {sent} bytes in {seconds:.0f} seconds, while others waited")
+            holder.give_way(f"it sent {sent} bytes in {seconds:.3g} seconds, while others waited")
