@@ -14,6 +14,7 @@ import os
 import resource
 import sys
 import threading
+import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any, TypeVar
@@ -84,6 +85,8 @@ def run_in_reactor(work: Callable[[Any], Coroutine[Any, Any, Result]]) -> Result
     from twisted.internet.defer import Deferred
     from twisted.python.failure import Failure
 
+    # As in the programs: what waits is not disturbed when the system's clock is set.
+    reactor.seconds = time.monotonic  # type: ignore[method-assign]
     discard_log()
     results: list[Result] = []
     failures: list[Failure] = []

@@ -8,18 +8,46 @@ can't end one direction alone, both ends close. When one connection breaks, the 
 
 from __future__ import annotations
 
+from dataclasses import dataclass, fields
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IHalfCloseableProtocol, IStreamClientEndpoint
+from twisted.internet.interfaces import IHalfCloseableProtocol, IReactorTime, IStreamClientEndpoint
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from .admission.limits import ReportedLimit, network
+from .admission.summed_lines import SummedLines
+from .core.errors import LocalProtocolError
+from .core.keepalive import Timeouts
 from .describe import describe_address, describe_tls_error
-from .protocol.sockets import half_closes
+from .protocol.clock import global_clock, steady_clock
+from .protocol.sockets import half_closes, keep_alive
+
+
+@dataclass(frozen=True)
+class TunnelLimits:
+    """
+    What one tunnel takes.
+
+    :ivar connections: that came in, at once, joined or about to be; one more is closed at once. The default is what a
+        server takes from one address.
+    :ivar lines: how many lines in a minute connections that fail may cause in the log. More are summed up, a line a
+        minute.
+    :raises LocalProtocolError: for a number below 1.
+    """
+
+    connections: int = 1_000
+    lines: int = 20
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if value < 1:
+                raise LocalProtocolError(f"the limit {field.name} takes a whole number from 1, not {value}")
 
 
 @implementer(IHalfCloseableProtocol)
@@ -35,12 +63,19 @@ class TunnelEnd(Protocol):
 
     transport: Any
     gone = False
+    #: Of the factory whose connections are joined.
+    tunnels: TunnelFactory
 
     #: Whether the peer has said that it sends no more.
     _all_received = False
 
+    #: The end that went out for this one, until this one is gone.
+    outgoing: TunnelEnd | None = None
+
     def __init__(self, other: TunnelEnd | None = None) -> None:
         self._other = other
+        if other is not None:
+            self.tunnels = other.tunnels
 
     def connectionMade(self) -> None:
         """Join the two ends. Each is paused while the other's transport is full."""
@@ -52,7 +87,9 @@ class TunnelEnd(Protocol):
             self._other = None
             self.transport.abortConnection()
             return
+        keep_alive(self.transport, other.factory.tcp_keepalive)
         other._other = self
+        other.outgoing = self
         self.transport.registerProducer(other.transport, True)
         other.transport.registerProducer(self.transport, True)
         # It has waited for this, see TunnelEntry. Last, so that what it reads now has somewhere to go.
@@ -87,6 +124,10 @@ class TunnelEnd(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Close the other end when all that was received is sent. When this one broke, break it at once."""
         self.gone = True
+        self._leave_other(reason)
+        self.tunnels.left(self)
+
+    def _leave_other(self, reason: Failure) -> None:
         other = self._other
         if other is None:
             return
@@ -95,11 +136,10 @@ class TunnelEnd(Protocol):
         if reason.check(ConnectionDone):
             other.transport.loseConnection()
         else:
-            self._log.info(
-                "the connection with {peer} broke: {reason}",
-                peer=describe_address(self.transport.getPeer()),
-                reason=reason.getErrorMessage(),
-            )
+            why = reason.getErrorMessage()
+            peer = self.transport.getPeer()
+            if self.tunnels.lines.write(f"a connection broke: {why}", network(peer)):
+                self._log.info("the connection with {peer} broke: {reason}", peer=describe_address(peer), reason=why)
             other.transport.abortConnection()
 
     def _unjoin(self) -> None:
@@ -118,7 +158,9 @@ class TunnelEntry(TunnelEnd):
     _connecting: Deferred[Any] | None = None
 
     def connectionMade(self) -> None:
+        self.tunnels = self.factory
         self.factory.entries.add(self)
+        keep_alive(self.transport, self.factory.tcp_keepalive)
         # What it read now would have to be kept somewhere. TunnelEnd.connectionMade() resumes it.
         self.transport.pauseProducing()
         outgoing = Factory.forProtocol(lambda: TunnelEnd(self))
@@ -132,16 +174,18 @@ class TunnelEntry(TunnelEnd):
         # Success is TunnelEnd.connectionMade()'s. And when this end has left, nobody wants to know of a failure.
         if not isinstance(result, Failure) or result.check(CancelledError) or self.gone:
             return
-        self.factory.log.error(
-            "cannot connect {peer} to {where}: {reason}",
-            peer=describe_address(self.transport.getPeer()),
-            where=self.factory.where,
-            reason=describe_tls_error(result.value) or result.getErrorMessage().rstrip("."),
-        )
+        why = describe_tls_error(result.value) or result.getErrorMessage().rstrip(".")
+        peer = self.transport.getPeer()
+        if self.factory.lines.write(f"cannot connect to {self.factory.where}: {why}", network(peer)):
+            self.factory.log.error(
+                "cannot connect {peer} to {where}: {reason}",
+                peer=describe_address(peer),
+                where=self.factory.where,
+                reason=why,
+            )
         self.transport.loseConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self.factory.entries.discard(self)
         super().connectionLost(reason)
         if self._connecting is not None:
             self._connecting.cancel()
@@ -153,14 +197,80 @@ class TunnelFactory(Factory):
 
     :param endpoint: where the ends that go out connect.
     :param where: what the log calls that endpoint.
+    :param limits: how many; the default is ``TunnelLimits()``.
+    :param clock: an ``IReactorTime``; ``None`` for the global reactor.
+    :param timeouts: of which those of TCP keepalive count, see :func:`~sodiumtwist.protocol.sockets.keep_alive`.
+        Nothing else would tell that a machine at either end is gone: the ends may be silent for as long as they like.
     :ivar entries: the ends that came in and are connected.
+    :ivar leaving: the ends that went out and are still connected, though those that came in are gone.
     """
 
     protocol = TunnelEntry
     noisy = False
     log = Logger()
 
-    def __init__(self, endpoint: IStreamClientEndpoint, where: str) -> None:
+    _stopped = False
+
+    def __init__(
+        self,
+        endpoint: IStreamClientEndpoint,
+        where: str,
+        limits: TunnelLimits | None = None,
+        clock: IReactorTime | None = None,
+        timeouts: Timeouts = Timeouts(),
+    ) -> None:
+        limits = limits or TunnelLimits()
+        self.tcp_keepalive = timeouts.tcp_keepalive
         self.endpoint = endpoint
         self.where = where
         self.entries: set[TunnelEntry] = set()
+        self.leaving: set[TunnelEnd] = set()
+        self._clock = None if clock is None else steady_clock(clock)
+        self.lines = SummedLines("connections that failed", limits.lines, self._find_clock)
+        self._limit_lines = SummedLines("lines about limits", limits.lines, self._find_clock)
+        self._limit = ReportedLimit("connections", limits.connections, self._limit_lines)
+
+    def _find_clock(self) -> IReactorTime:
+        if self._clock is None:
+            self._clock = global_clock()
+        return self._clock
+
+    def _count(self) -> int:
+        # What went out may outlive what came in: a peer that does not read must not be a way past the limit.
+        return len(self.entries) + len(self.leaving)
+
+    def buildProtocol(self, addr: Any) -> Any:
+        """Make the end of a connection that came in; ``None``, which closes it, where there is no room for it."""
+        if self._count() >= self._limit.limit:
+            self._limit.reached()
+            return None
+        return super().buildProtocol(addr)
+
+    def left(self, end: TunnelEnd) -> None:
+        """The connection of an end is over."""
+        self.leaving.discard(end)
+        if isinstance(end, TunnelEntry):
+            self.entries.discard(end)
+            outgoing, end.outgoing = end.outgoing, None
+            if outgoing is not None and not outgoing.gone:
+                self.leaving.add(outgoing)
+        self._limit.ease(self._count())
+        if self._stopped and not self._count():
+            self._sum_up()
+
+    def doStart(self) -> None:
+        """Called when the first port listens."""
+        self._stopped = False
+        self.lines.start()
+        self._limit_lines.start()
+        super().doStart()  # type: ignore[no-untyped-call]
+
+    def doStop(self) -> None:
+        """Called when the last port stops listening."""
+        self._stopped = True
+        self._sum_up()
+        super().doStop()  # type: ignore[no-untyped-call]
+
+    def _sum_up(self) -> None:
+        self.lines.stop()
+        self._limit_lines.stop()

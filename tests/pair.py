@@ -206,6 +206,11 @@ class MemoryTransport:
     def writeSequence(self, pieces: Iterable[bytes]) -> None:
         self.write(b"".join(pieces))
 
+    @property
+    def dataBuffer(self) -> bytes:
+        """What Twisted's transports call what they hold."""
+        return bytes(self.out)
+
     def take(self, size: int) -> bytes:
         """Take up to ``size`` bytes of what was written."""
         taken = bytes(self.out[:size])

@@ -15,6 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 import sodiumtwist
 from sodiumtwist.admission import argon2
+from sodiumtwist.programs import tunneltap
 from sodiumtwist.programs.tap import LIMITS, Options
 
 from .pages import rows
@@ -120,6 +121,13 @@ class LimitTests(SynchronousTestCase):
 
     def test_limit_names(self) -> None:
         """Each name of ``--limit`` stands where its limit is, and no other does."""
+        tunnels = {
+            name.partition(": ")[2]: where for where, name in self.changed_by() if name.startswith("sodium-tunnel: ")
+        }
+        self.assertEqual(set(tunnels), set(tunneltap.LIMITS))
+        for name, where in tunnels.items():
+            kind, argument = tunneltap.LIMITS[name]
+            self.assertEqual(where, f"tunnel.py: {kind.__name__}.{argument}")
         bare = {(where, name) for where, name in self.changed_by() if re.fullmatch(r"[a-z][a-z-]*", name)}
         self.assertEqual({name for _, name in bare}, set(LIMITS))
         for where, name in bare:
@@ -151,5 +159,5 @@ class LimitTests(SynchronousTestCase):
             elif call := re.fullmatch(r"(\w+)\((\w+)=\)", name):
                 parameters = inspect.signature(getattr(sodiumtwist, call[1])).parameters
                 self.assertEqual(parameters[call[2]].default, self.value(f"``{where}``"), name)
-            else:
+            elif not name.startswith("sodium-tunnel: "):
                 self.assertIn(name, LIMITS)

@@ -37,15 +37,16 @@ FOLDERS = {
     # Who may come in.
     "admission": """
         admission.files  admission.watched  admission.checkers  admission.authorized  admission.passwords
-        admission.argon2  admission.replays  admission.replay_database  admission.failed_logins  admission.limits
-        admission.decision
+        admission.argon2  admission.replays  admission.replay_database  admission.summed_lines
+        admission.failed_logins  admission.limits  admission.decision
         admission
     """,
     # The Twisted face of one connection.
     "protocol": """
         keyfiles
-        protocol.context  protocol.producers  protocol.sockets  protocol.outbox  protocol.reading  protocol.farewell
-        protocol.lifecycle  protocol.base  protocol.server  protocol.client  protocol.requests
+        protocol.clock  protocol.unread  protocol.context  protocol.producers  protocol.sockets  protocol.outbox
+        protocol.reading
+        protocol.farewell  protocol.lifecycle  protocol.base  protocol.server  protocol.client  protocol.requests
         protocol.factories  protocol
     """,
     # What is made of it.

@@ -16,16 +16,19 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
 from twisted.internet.task import Clock
+from twisted.logger import formatEvent
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 from zope.interface import implementer
 
-from sodiumtwist import SingleLogin
+from sodiumtwist import LocalProtocolError, SingleLogin, SodiumClientEndpoint
 from sodiumtwist.endpoints.streams import StreamServerFactory
+from sodiumtwist.programs import tap
 from sodiumtwist.programs.tunneltap import Options, makeService
-from sodiumtwist.tunnel import TunnelEntry, TunnelFactory
+from sodiumtwist.tunnel import TunnelEntry, TunnelFactory, TunnelLimits
 
+from .logs import logged
 from .pair import LOGIN, PASSPHRASE, SERVER_PAIR, MemoryTransport, Pair, build, make_client_factory
-from .processes import PATIENCE, PUBLIC, TWISTD, ProcessTestCase, Running, clean_environment
+from .processes import PATIENCE, PUBLIC, SECRET, TWISTD, ProcessTestCase, Running, clean_environment
 
 
 @implementer(IStreamClientEndpoint)
@@ -143,6 +146,99 @@ class ConnectionRefused(Exception):
     pass
 
 
+class LimitTests(SynchronousTestCase):
+    """How many connections a tunnel joins, and how many lines it logs."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.backend = Backend()
+        self.events = logged(self)
+        self.factory = TunnelFactory(self.backend, "tcp:backend:1", TunnelLimits(2, 3), self.clock)
+
+    def enter(self) -> MemoryTransport | None:
+        """A local program connects; return its transport if it may stay."""
+        entry = self.factory.buildProtocol(IPv4Address("TCP", "127.0.0.1", 1))
+        if entry is None:
+            return None
+        transport = MemoryTransport(entry)
+        entry.makeConnection(transport)
+        return transport
+
+    def log(self) -> list[str]:
+        return [formatEvent(event) or "" for event in self.events]
+
+    def test_impossible(self) -> None:
+        for name in ("connections", "lines"):
+            error = self.assertRaises(LocalProtocolError, TunnelLimits, **{name: 0})
+            self.assertIn(name, str(error))
+
+    def test_connections(self) -> None:
+        """One more is closed at once, those that are connected or wait to be stay, and one that leaves makes room."""
+        first, second = self.enter(), self.enter()
+        outside = self.backend.succeed()
+        assert first is not None and second is not None
+        self.assertIsNone(self.enter())
+        self.assertIsNone(self.enter())
+        self.assertEqual(self.log(), ["2 connections: that is the limit, more are turned away"])
+        second.protocol.dataReceived(b"goes on")
+        self.assertEqual(bytes(outside.out), b"goes on")
+        first.lose(ConnectionDone())
+        self.assertEqual(self.log()[1:], ["no longer 2 connections; 2 were turned away"])
+        self.assertIsNotNone(self.enter())
+
+    def test_left_behind(self) -> None:
+        """An end that went out and can't close yet counts: its descriptor is not free."""
+        for _ in range(2):
+            inside = self.enter()
+            outside = self.backend.succeed()
+            assert inside is not None
+            inside.lose(ConnectionDone())
+            self.assertTrue(outside.disconnecting)
+        self.assertEqual(self.factory.entries, set())
+        self.assertIsNone(self.enter())
+        outside.lose(ConnectionDone())
+        self.assertIsNotNone(self.enter())
+        # One that was cancelled, or that broke, leaves nothing behind.
+        self.assertEqual(len(self.factory.leaving), 1)
+
+    def test_cannot_connect(self) -> None:
+        """Over and over, which whoever reaches the port can have: the log has the first, and sums."""
+        for _ in range(20):
+            inside = self.enter()
+            self.backend.connecting.errback(ConnectionRefused("down"))
+            assert inside is not None
+            inside.lose(ConnectionDone())
+        self.assertEqual(len(self.log()), 4)
+        self.clock.advance(60)
+        self.assertEqual(
+            self.log()[4:],
+            [
+                "17 more connections that failed in 60.0 s, from 1 address; most often: cannot connect to "
+                "tcp:backend:1: down"
+            ],
+        )
+
+    def test_broken(self) -> None:
+        """The same for what breaks, also when the tunnel stops."""
+        self.factory.doStart()
+        for _ in range(20):
+            inside = self.enter()
+            outside = self.backend.succeed()
+            outside.lose(ConnectionLost())
+            assert inside is not None
+            inside.lose(ConnectionDone())
+        self.assertEqual(len(self.log()), 4)
+        inside = self.enter()
+        outside = self.backend.succeed()
+        self.factory.doStop()
+        self.assertIn("17 more connections that failed", self.log()[4])
+        assert inside is not None
+        inside.lose(ConnectionLost())
+        outside.lose(ConnectionLost())
+        self.assertIn("1 more connections that failed", self.log()[-1])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+
 class OptionsTests(SynchronousTestCase):
     """The command line of the tunnel's end."""
 
@@ -158,6 +254,31 @@ class OptionsTests(SynchronousTestCase):
         self.assert_refused([*right, "--passphrase-file", "missing"], "missing: No such file")
         self.assert_refused([*right, "--user", "x" * 129], "the login is 129 bytes long")
         self.assert_refused([*right, "stray"], "unexpected argument 'stray'")
+        self.assert_refused([*right, "--limit", "people=3"], "--limit takes one of connections, lines, not 'people'")
+        self.assert_refused([*right, "--limit", "lines=0"], "the limit lines takes a whole number from 1, not 0")
+        self.assert_refused([*right, "--tcp-keepalive", "soon"], "--tcp-keepalive takes a number of seconds, not")
+        self.assert_refused([*right, "--tcp-keepalive", "-1"], "TCP keepalive takes 1 to 32767 seconds, or 0 for none")
+
+    def test_limits(self) -> None:
+        options = Options()
+        where = ["--listen", "tcp:0", "--to", "tcp:127.0.0.1:1", "--server-key", PUBLIC]
+        options.parseOptions([*where, "--limit", "connections=3", "--limit", "lines=4"])
+        self.assertEqual(options.settings.limits, TunnelLimits(3, 4))
+
+    def test_tcp_keepalive(self) -> None:
+        """What both services are told is asked of the legs outside and of the encrypted connections."""
+        for given, seconds in (([], 60), (["--tcp-keepalive", "8"], 8), (["--tcp-keepalive", "0"], 0)):
+            options = Options()
+            options.parseOptions(["--listen", "tcp:0", "--to", "tcp:host:1", "--server-key", PUBLIC, *given])
+            outside = makeService(options, Clock())._factory
+            assert isinstance(outside.endpoint, SodiumClientEndpoint)
+            inside = outside.endpoint._make_factory(outside)
+            self.assertEqual((outside.tcp_keepalive, inside.timeouts.tcp_keepalive), (seconds, seconds))
+            server_options = tap.Options()
+            server_options.parseOptions(["--key", SECRET, "--forward", "tcp:host:1", *given])
+            streams = tap.makeService(server_options, Clock())._factory
+            assert isinstance(streams, StreamServerFactory) and isinstance(streams.application, TunnelFactory)
+            self.assertEqual((streams.application.tcp_keepalive, streams.timeouts.tcp_keepalive), (seconds, seconds))
 
     def assert_refused(self, arguments: list[str], line: str) -> str:
         def make() -> None:

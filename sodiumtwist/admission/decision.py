@@ -80,16 +80,24 @@ class Decision:
     :param rules: by these.
     :param claim: what the client says.
     :param address: where it says it from.
+    :param may_log: tells whether a failure of the application may be logged.
     :ivar stake: what the client has at stake if it leaves now.
     :ivar logout: what a portal wants to be called when the connection is over.
     """
 
-    __slots__ = ("_fingerprint", "_peer", "_rules", "_waiting", "logout", "stake")
+    __slots__ = ("_fingerprint", "_may_log", "_peer", "_rules", "_waiting", "logout", "stake")
 
     _log = Logger()
 
-    def __init__(self, rules: Rules, claim: AuthenticationRequested, address: IAddress) -> None:
+    def __init__(
+        self,
+        rules: Rules,
+        claim: AuthenticationRequested,
+        address: IAddress,
+        may_log: Callable[[Failure], bool] = lambda failure: True,
+    ) -> None:
         self._rules = rules
+        self._may_log = may_log
         self._fingerprint = claim.fingerprint
         self._peer = Peer(claim.login, claim.public_key, address)
         self._waiting: Deferred[Verdict] | None = None
@@ -196,9 +204,11 @@ class Decision:
         """The connection is over: tell a portal that let the client in."""
         logout, self.logout = self.logout, None
         if logout is not None:
-            maybeDeferred(logout).addErrback(
-                lambda reason: self._log.failure("the logout of {login} failed", reason, login=ascii(self._peer.login))
-            )
+            maybeDeferred(logout).addErrback(self._logout_failed)
+
+    def _logout_failed(self, reason: Failure) -> None:
+        if self._may_log(reason):
+            self._log.failure("the logout of {login} failed", reason, login=ascii(self._peer.login))
 
     def cancel(self) -> None:
         """Decide no longer: too many logins have failed meanwhile, or nobody waits for the verdict."""

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
+from .summed_lines import SummedLines
+
 #: How many addresses, and how many logins, are remembered with what failed; then the oldest are forgotten. Without
 #: a bound, whoever tries new logins for ever would fill the memory.
 FAILURE_TABLE_SIZE = 10_000
@@ -40,6 +42,7 @@ class FailedLogins:
     :param limit: how many failures block a key.
     :param seconds: the time for that many, from the first failure. A block ends with that time.
     :param clock: returns the clock.
+    :param lines: what may be logged of blocks.
     :ivar blocked: the keys that are blocked.
     """
 
@@ -51,11 +54,13 @@ class FailedLogins:
         limit: int,
         seconds: float,
         clock: Callable[[], IReactorTime],
+        lines: SummedLines,
     ) -> None:
         self._what = what
         self._limit = limit
         self._seconds = seconds
         self._clock = clock
+        self._lines = lines
         # All have the same time, so they stand in the order in which they end. Those that are blocked stand apart:
         # else enough failures of others would push them out and so end their block.
         self._tallies: dict[str, _Tally] = {}
@@ -76,12 +81,13 @@ class FailedLogins:
         # It is over when the timer itself calls this, and not when the block ends early.
         if tally.unblocking.active():
             tally.unblocking.cancel()
-        self._log.info(
-            "logins {what} {key} are checked again; {count} were refused",
-            what=self._what,
-            key=key,
-            count=tally.refused,
-        )
+        if self._lines.write(f"logins {self._what} {key}"):
+            self._log.info(
+                "logins {what} {key} are checked again; {count} were refused",
+                what=self._what,
+                key=key,
+                count=tally.refused,
+            )
 
     def refuse(self, key: str) -> None:
         """A blocked key was tried. Its login is not checked, and counts as one more refused."""
@@ -108,13 +114,14 @@ class FailedLogins:
             self._unblock(next(iter(self.blocked)))
         self.blocked[key] = tally
         tally.unblocking = self._clock().callLater(tally.ends - now, self._unblock, key)
-        self._log.warn(
-            "{limit} logins {what} {key} failed; more are refused for {seconds} s",
-            limit=self._limit,
-            what=self._what,
-            key=key,
-            seconds=round(tally.ends - now, 1),
-        )
+        if self._lines.write(f"logins {self._what} {key}"):
+            self._log.warn(
+                "{limit} logins {what} {key} failed; more are refused for {seconds} s",
+                limit=self._limit,
+                what=self._what,
+                key=key,
+                seconds=round(tally.ends - now, 1),
+            )
         return True
 
     def stop(self) -> None:

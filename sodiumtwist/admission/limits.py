@@ -2,7 +2,7 @@
 How many connections a server holds, and how often somebody may try to log in.
 
 What a limit turns away is counted and not logged one by one: a line says that a limit is reached, and
-another that it no longer is, with the number.
+another that it no longer is, with the number. What others can have logged is summed up beyond a rate.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from twisted.protocols.policies import ProtocolWrapper
 
 from ..core.errors import LocalProtocolError
 from .failed_logins import FailedLogins
+from .summed_lines import SummedLines
 
 #: A limit on connections is logged as no longer reached when this share of it is left. Not as soon as one leaves:
 #: where they come and go at the limit, that would be two lines for each.
@@ -40,6 +41,11 @@ class Limits:
     :ivar failures_per_login: how many tries of one login may fail in ``failure_seconds``, whatever addresses they
         come from. Then this login is refused without a check until that time is over.
     :ivar failure_seconds: the time for both counts. It begins with the first failure.
+    :ivar stranger_lines: how many lines of one kind those who are not let in may cause in the log in a minute, and
+        how many what fails may. More are summed up, a line a minute.
+    :ivar client_lines: the same for clients that are let in.
+    :ivar unread: how many bytes may wait for clients that do not read, over all connections. When it is more, the
+        connection for which most waits is ended.
     :raises LocalProtocolError: for a number below 1, or a time that is not over 0.
     """
 
@@ -49,6 +55,9 @@ class Limits:
     failures_per_address: int = 20
     failures_per_login: int = 20
     failure_seconds: float = 60.0
+    stranger_lines: int = 20
+    client_lines: int = 600
+    unread: int = 512 * 1024 * 1024
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -90,21 +99,26 @@ class TurnedAway(Generic[Counted]):
     why: str
 
 
-class _ReportedLimit:
-    """Says once when a limit on connections is reached, and once when that is over."""
+class ReportedLimit:
+    """
+    Says once when a limit on connections is reached, and once when that is over.
+
+    :ivar turned_away: how many were, since it is reached.
+    """
 
     _log = Logger()
 
-    def __init__(self, what: str, limit: int) -> None:
+    def __init__(self, what: str, limit: int, lines: SummedLines) -> None:
         self.limit = limit
         self._what = what
-        self._turned_away = 0
+        self._lines = lines
+        self.turned_away = 0
 
     def reached(self) -> str:
         """One more is turned away; return why."""
-        if not self._turned_away:
+        if not self.turned_away and self._lines.write(f"{self.limit} {self._what}"):
             self._log.warn("{limit} {what}: that is the limit, more are turned away", limit=self.limit, what=self._what)
-        self._turned_away += 1
+        self.turned_away += 1
         return f"there are {self.limit} {self._what} already"
 
     def ease(self, count: int) -> bool:
@@ -113,15 +127,16 @@ class _ReportedLimit:
 
         :param count: how many there are.
         """
-        if not self._turned_away or count > self.limit * EASE_SHARE:
+        if not self.turned_away or count > self.limit * EASE_SHARE:
             return False
-        self._log.info(
-            "no longer {limit} {what}; {count} were turned away",
-            limit=self.limit,
-            what=self._what,
-            count=self._turned_away,
-        )
-        self._turned_away = 0
+        if self._lines.write(f"{self.limit} {self._what}"):
+            self._log.info(
+                "no longer {limit} {what}; {count} were turned away",
+                limit=self.limit,
+                what=self._what,
+                count=self.turned_away,
+            )
+        self.turned_away = 0
         return True
 
 
@@ -158,6 +173,42 @@ def speaks_for_others(transport: ITransport | None) -> bool:
     return False
 
 
+class Lines:
+    """
+    The lines of the log that others can cause at a server, by kind.
+
+    :param limits: how many of each.
+    :param clock: returns the clock.
+    :ivar refusals: of who was not let in.
+    :ivar limits: of limits that are reached, and no longer are.
+    :ivar blocks: of logins and addresses that are blocked, and no longer are.
+    :ivar failures: of what went wrong here, with tracebacks.
+    :ivar logins: of who was let in.
+    :ivar ends: of clients that were dropped.
+    :ivar uploads: of uploads, whole or broken off.
+    """
+
+    def __init__(self, limits: Limits, clock: Callable[[], IReactorTime]) -> None:
+        few, many = limits.stranger_lines, limits.client_lines
+        self.refusals = SummedLines("refusals", few, clock)
+        self.limits = SummedLines("lines about limits", few, clock)
+        self.blocks = SummedLines("lines about blocked logins", few, clock)
+        self.failures = SummedLines("failures", few, clock)
+        self.logins = SummedLines("logins", many, clock)
+        self.ends = SummedLines("dropped clients", many, clock)
+        self.uploads = SummedLines("lines about uploads", many, clock)
+
+    def start(self) -> None:
+        """Timers may be set."""
+        for kind in vars(self).values():
+            kind.start()
+
+    def stop(self) -> None:
+        """Write what was summed up, and set no more timers."""
+        for kind in vars(self).values():
+            kind.stop()
+
+
 class Admission(Generic[Counted]):
     """
     Counts the connections of one factory, and the logins that failed. It tells whom to turn away or to check no
@@ -165,6 +216,7 @@ class Admission(Generic[Counted]):
 
     :param limits: what it takes.
     :param clock: returns the clock.
+    :ivar lines: what may be logged of them.
     :ivar blocked_addresses: from where too many logins have failed.
     :ivar blocked_logins: of which too many have failed; while both are empty, any may be checked.
     """
@@ -176,12 +228,13 @@ class Admission(Generic[Counted]):
         self._strangers: dict[Counted, None] = {}
         self._deciding: set[Counted] = set()
         self._counts: dict[str, int] = {}
-        self._connections = _ReportedLimit("connections", limits.connections)
-        self._unauthenticated = _ReportedLimit("unauthenticated connections", limits.unauthenticated)
-        self._per_address: dict[str, _ReportedLimit] = {}
+        self.lines = Lines(limits, clock)
+        self._connections = ReportedLimit("connections", limits.connections, self.lines.limits)
+        self._unauthenticated = ReportedLimit("unauthenticated connections", limits.unauthenticated, self.lines.limits)
+        self._per_address: dict[str, ReportedLimit] = {}
         seconds = limits.failure_seconds
-        self._by_address = FailedLogins("from", limits.failures_per_address, seconds, clock)
-        self._by_login = FailedLogins("as", limits.failures_per_login, seconds, clock)
+        self._by_address = FailedLogins("from", limits.failures_per_address, seconds, clock, self.lines.blocks)
+        self._by_login = FailedLogins("as", limits.failures_per_login, seconds, clock, self.lines.blocks)
         self.blocked_addresses = self._by_address.blocked
         self.blocked_logins = self._by_login.blocked
 
@@ -230,7 +283,8 @@ class Admission(Generic[Counted]):
             return []
         count, limit = self._counts.get(where, 0), self._limits.per_address
         if count >= limit:
-            reported = self._per_address.setdefault(where, _ReportedLimit(f"connections from {where}", limit))
+            what = f"connections from {where}"
+            reported = self._per_address.setdefault(where, ReportedLimit(what, limit, self.lines.limits))
             self._left(end)
             return [TurnedAway(end, reported.reached())]
         self._counts[where] = count + 1
@@ -253,11 +307,22 @@ class Admission(Generic[Counted]):
         if self._strangers.pop(end, self) is None:
             self._deciding.add(end)
 
-    def admitted(self, end: Counted) -> None:
-        """It is authenticated."""
+    def admitted(self, end: Counted) -> bool:
+        """
+        It is authenticated.
+
+        :return: whether a line is to say so; if not, it is summed up.
+        """
         self._strangers.pop(end, None)
         self._deciding.discard(end)
-        self._ease()
+        if self._connections.turned_away or self._unauthenticated.turned_away:
+            self._ease()
+        lines = self.lines.logins
+        # What write() does, without the call: this is done for every login.
+        if lines.left:
+            lines.left -= 1
+            return True
+        return lines.write(f"as {ascii(end.login)}", self._addresses.get(end))
 
     def release_place(self, end: Counted) -> None:
         """It was not let in, or has yet to show that its key is its own: its place is for others again."""
@@ -290,14 +355,27 @@ class Admission(Generic[Counted]):
         :param address: the client's, as ``getPeer()`` returns it.
         :param login: that it gives.
         """
+        return self._blocking(address, login) is None
+
+    def refused(self, address: object, login: str) -> None:
+        """
+        A login was refused because it is not to be checked.
+
+        :param address: the client's, as ``getPeer()`` returns it.
+        :param login: that it gives.
+        """
+        blocking = self._blocking(address, login)
+        if blocking is not None:  # else that time is over since
+            table, key = blocking
+            table.refuse(key)
+
+    def _blocking(self, address: object, login: str) -> tuple[FailedLogins, str] | None:
+        """Find out which of the two keeps a login from being checked; ``None`` for neither."""
         where = network(address)
         if where is not None and where in self._by_address.blocked:
-            self._by_address.refuse(where)
-            return False
-        if self._by_login.blocked and (shown := ascii(login)) in self._by_login.blocked:
-            self._by_login.refuse(shown)
-            return False
-        return True
+            return self._by_address, where
+        shown = ascii(login)
+        return (self._by_login, shown) if shown in self._by_login.blocked else None
 
     def failed(self, address: object, login: str | None) -> list[Counted]:
         """
@@ -326,9 +404,17 @@ class Admission(Generic[Counted]):
     def start(self) -> None:
         """Something is listened on."""
         self._stopped = False
+        self.lines.start()
 
     def stop(self) -> None:
         """Nothing is listened on any more: forget what failed, and start no timers."""
         self._stopped = True
         self._by_address.stop()
         self._by_login.stop()
+        self.lines.stop()
+
+    def nobody_left(self) -> None:
+        """The last one is gone, and what there is to log of it is logged."""
+        if self._stopped:
+            # Who is dropped when listening is over is summed up, too.
+            self.lines.stop()

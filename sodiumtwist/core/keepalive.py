@@ -22,6 +22,10 @@ PING_JITTER = 59 / 60
 AUTHENTICATION_JITTER = 0.1
 
 
+#: The most seconds of silence after which systems' TCP can be told to ask.
+TCP_KEEPALIVE_LIMIT = 32767
+
+
 @dataclass(frozen=True)
 class Timeouts:
     """
@@ -33,13 +37,18 @@ class Timeouts:
     :ivar ping_interval: seconds from authentication to the first PING. Before each later PING a random part of up
         to 59/60 of the interval is added.
     :ivar outstanding_pongs: when a PING is due and this many are unanswered, the peer counts as gone.
-    :raises LocalProtocolError: when a time is not a positive number of seconds, or the count is below one.
+    :ivar tcp_keepalive: seconds without a packet after which the system asks the other one whether it is still there;
+        when it gets no answer for as long again, the connection breaks. 0 for never. This is for TCP's transports;
+        the core does nothing with it.
+    :raises LocalProtocolError: when a time is not a positive number of seconds, the count is below one, or systems know
+        no such TCP keepalive.
     """
 
     authentication: float = 10.0
     inactivity: float = 180.0
     ping_interval: float = 60.0
     outstanding_pongs: int = 3
+    tcp_keepalive: float = 60.0
 
     def __post_init__(self) -> None:
         for name in ("authentication", "inactivity", "ping_interval"):
@@ -51,6 +60,10 @@ class Timeouts:
                 )
         if self.outstanding_pongs < 1:
             raise LocalProtocolError("at least one PONG must be allowed to be outstanding")
+        if self.tcp_keepalive and not 1 <= self.tcp_keepalive <= TCP_KEEPALIVE_LIMIT:
+            raise LocalProtocolError(
+                f"TCP keepalive takes 1 to {TCP_KEEPALIVE_LIMIT} seconds, or 0 for none, not {self.tcp_keepalive}"
+            )
 
 
 class Keepalive:

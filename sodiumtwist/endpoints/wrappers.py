@@ -100,7 +100,8 @@ class SodiumClientEndpoint:
     :param pair: the client's key pair, for servers that know its public key; ``None`` makes a fresh one
         for each connection.
     :param timeouts: the deadlines; the default is ``Timeouts()``.
-    :param clock: an ``IReactorTime``; ``None`` for the global reactor.
+    :param clock: an ``IReactorTime``; ``None`` for the global reactor. Of a reactor that counts by the wall clock only
+        the timers are used, with a monotonic clock; anything else is used as it is.
     :param rekey: when to send with a new key; the default is ``RekeyAfter()``.
     :raises InvalidKey: when the server's key can't be one.
     :raises LocalProtocolError: when the login or the passphrase does not fit its field.

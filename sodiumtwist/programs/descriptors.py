@@ -1,54 +1,134 @@
 """
-Sees to it that there are file descriptors for all connections.
+Sees to it that there are file descriptors for all connections, and that no more are taken than the reactor can watch.
 """
 
 from __future__ import annotations
 
+import os
 import resource
+import sys
+from contextlib import suppress
 from dataclasses import replace
+from typing import Any
 
 from twisted.logger import Logger
 
 from ..admission.limits import Limits
+from ..protocol.sockets import uses_select
+from ..tunnel import TunnelLimits
 
 _log = Logger()
 
-#: Descriptors for the program itself, its log, its database and its endpoints.
+#: Descriptors for the program itself, its log, its database and what it looks up, beside those that are open when it
+#: starts.
 PROGRAM_DESCRIPTORS = 64
 
-#: Descriptors that an authenticated connection may take: its socket, and a file or the socket of a backend. A
-#: stranger's connection takes one, since nothing is opened for it.
+#: Descriptors that a connection may take: its socket, and a file, the socket of a backend, or a tunnel's other end.
+#: A stranger's takes one, since nothing is opened for it; but it may become a client.
 CONNECTION_DESCRIPTORS = 2
 
+#: From this number on, select() takes no descriptor (``FD_SETSIZE``).
+SELECT_DESCRIPTORS = 1024
 
-def make_room(limits: Limits) -> Limits:
+
+def opened() -> int:
+    """Count the descriptors that are open now, those that were inherited among them."""
+    with suppress(OSError):
+        return len(os.listdir("/dev/fd")) - 1  # one of them lists the others
+    return 3
+
+
+def raise_limit(wanted: int, reactor: Any) -> tuple[int, str]:
     """
-    Let the process have as many descriptors as its connections may take, as far as the system allows it. When that
-    is not enough, lower the limits and say so in the log.
+    Let this process have as many descriptors as it wants, as far as the system and the reactor allow it.
+
+    :param wanted: how many.
+    :param reactor: what will watch them.
+    :return: how many it has, and what to do to have more.
+    """
+    given = resource.getrlimit(resource.RLIMIT_NOFILE)
+    soft, hard = (sys.maxsize if each == resource.RLIM_INFINITY else each for each in given)
+    most, advice = hard, "raise that with ulimit -n, or LimitNOFILE= in a unit of systemd"
+    if hard > SELECT_DESCRIPTORS and uses_select(reactor):
+        most = SELECT_DESCRIPTORS
+        advice = "select() takes no more; choose another reactor with twistd --reactor=, such as poll"
+    # A soft limit is only somebody's default. Each process may raise its own, up to the hard one.
+    count = min(max(soft, wanted), most)
+    while count > soft:
+        if _set_soft_limit(count, given[1]):
+            return count, advice
+        # Some systems tell of no hard limit and refuse all the same.
+        count //= 2
+    if soft > most:
+        # So no descriptor gets a number that the reactor can't watch. What is too much fails when it is opened, and
+        # nothing that is open is hurt.
+        _set_soft_limit(most, given[1])
+    return min(soft, most), advice
+
+
+def _set_soft_limit(count: int, hard: int) -> bool:
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (count, hard))
+    except (ValueError, OSError):
+        return False
+    return True
+
+
+def _connections(limit: int, reactor: Any, ports: int) -> tuple[int, int, str]:
+    """
+    Find room for connections.
+
+    :param limit: how many there may be.
+    :param ports: on how many ports they come.
+    :return: for how many there is room, how many descriptors there are, and what to do to have more.
+    """
+    taken = PROGRAM_DESCRIPTORS + opened() + ports
+    count, advice = raise_limit(taken + CONNECTION_DESCRIPTORS * limit, reactor)
+    # At least one stranger, and one who is let in: with less, nobody is served.
+    return min(limit, max(2, (count - taken) // CONNECTION_DESCRIPTORS)), count, advice
+
+
+def make_room(limits: Limits, reactor: Any, ports: int = 1) -> Limits:
+    """
+    Let a server have as many descriptors as its connections may take, as far as that goes. When that is not enough,
+    lower the limits and say so in the log.
 
     :param limits: the limits that are asked for.
+    :param reactor: what will watch the descriptors.
+    :param ports: on how many ports it listens.
     :return: limits for which there are descriptors.
     """
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    strangers = min(limits.unauthenticated, limits.connections)
-    wanted = PROGRAM_DESCRIPTORS + strangers + CONNECTION_DESCRIPTORS * (limits.connections - strangers)
-    # A soft limit is only somebody's default. Each process may raise its own, up to the hard one.
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    if soft == resource.RLIM_INFINITY or soft >= wanted:
+    connections, count, advice = _connections(limits.connections, reactor, ports)
+    if connections == limits.connections:
         return limits
-    # At least one stranger, and one who is let in: a server with less serves nobody.
-    room = max(2, soft - PROGRAM_DESCRIPTORS)
-    # Half of them at most, so that strangers never take the last ones.
-    strangers = min(strangers, room // 2)
-    connections = min(limits.connections, strangers + (room - strangers) // CONNECTION_DESCRIPTORS)
-    fitting = replace(limits, connections=connections, unauthenticated=strangers)
+    # All may be strangers, who take half of the descriptors then: each of them makes room for a newcomer.
+    fitting = replace(limits, connections=connections, unauthenticated=min(limits.unauthenticated, connections))
     _log.warn(
         "this process may have {count} file descriptors: the limits are {connections} connections, {unauthenticated} "
-        "of them not authenticated; raise it with ulimit -n, or LimitNOFILE= in a unit of systemd",
-        count=soft,
+        "of them not authenticated; {advice}",
+        count=count,
         connections=fitting.connections,
         unauthenticated=fitting.unauthenticated,
+        advice=advice,
     )
     return fitting
+
+
+def make_tunnel_room(limits: TunnelLimits, reactor: Any) -> TunnelLimits:
+    """
+    Do the same for a tunnel, whose connections take two descriptors each.
+
+    :param limits: the limits that are asked for.
+    :param reactor: what will watch the descriptors.
+    :return: limits for which there are descriptors.
+    """
+    connections, count, advice = _connections(limits.connections, reactor, 1)
+    if connections == limits.connections:
+        return limits
+    _log.warn(
+        "this process may have {count} file descriptors: the limit is {connections} connections; {advice}",
+        count=count,
+        connections=connections,
+        advice=advice,
+    )
+    return replace(limits, connections=connections)

@@ -22,6 +22,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from ..describe import describe_address, describe_bad_endpoint, describe_endpoint_error, masked
+from ..protocol.clock import steady_clock
 
 #: Seconds that stopping may take in all. It needs an end: while a service stops, twistd does not hear SIGTERM.
 STOP_TIMEOUT = 5.0
@@ -133,7 +134,7 @@ class ListeningService(Service):
         self._program = program
         self._endpoints = endpoints
         self._factory = factory
-        self._reactor = reactor
+        self._clock = steady_clock(reactor)
         self._twistd = twistd
         self._ports: list[IListeningPort] = []
 
@@ -229,13 +230,13 @@ class ListeningService(Service):
         :return: fires within 5 seconds. What takes longer is not waited for.
         """
         super().stopService()  # type: ignore[no-untyped-call]
-        limit = self._reactor.seconds() + STOP_TIMEOUT
+        limit = self._clock.seconds() + STOP_TIMEOUT
 
         # One limit for all that is waited for, not one for each.
         def in_time(waiting: Deferred[Any]) -> Deferred[Any]:
             # A timer takes no time below 0.
-            left = max(0, limit - self._reactor.seconds())
-            return waiting.addTimeout(left, self._reactor, lambda result, timeout: None)
+            left = max(0, limit - self._clock.seconds())
+            return waiting.addTimeout(left, self._clock, lambda result, timeout: None)
 
         # First, so that nobody comes in while the others are dropped.
         ports, self._ports = self._ports, []
@@ -243,7 +244,7 @@ class ListeningService(Service):
         # Before a port is waited for, which may take all the time.
         self.drop()
         yield in_time(closing)
-        while not self.is_idle() and self._reactor.seconds() < limit:
-            yield deferLater(self._reactor, STOP_POLL)
+        while not self.is_idle() and self._clock.seconds() < limit:
+            yield deferLater(self._clock, STOP_POLL)
         # Last: what is connected may still need it. Also when the time is up, though then nothing waits for it.
         yield in_time(maybeDeferred(self.release))

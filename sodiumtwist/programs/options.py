@@ -7,6 +7,8 @@ from __future__ import annotations
 import shutil
 import sys
 import textwrap
+from collections.abc import Mapping
+from typing import Any
 
 from twisted.python import usage
 
@@ -26,6 +28,11 @@ CLIENT_PARAMETERS = [
     ["passphrase", "P", None, f"passphrase; visible in ps [default: {DEFAULT_PASSPHRASE}]"],
     ["passphrase-file", None, None, f"passphrase in a file; or set ${PASSPHRASE_VARIABLE}"],
     ["identity", None, None, "file with our private key [default: a fresh key]"],
+]
+
+#: What both services take: the encrypted connections, and what a tunnel joins to them, are watched in the same way.
+SERVICE_PARAMETERS = [
+    ["tcp-keepalive", None, "60", "seconds of silence before TCP asks; 0: never"],
 ]
 
 CLIENT_FILES = {"passphrase-file": usage.CompleteFiles(), "identity": usage.CompleteFiles()}
@@ -109,10 +116,37 @@ class ServiceOptions(ProgramOptions):
     The command line of a twistd service. A mistake in it ends the program with one line.
 
     :cvar program: the service's name.
+    :cvar limits: what ``--limit`` may name: each with the class that takes it, and the argument's name there.
     """
 
     program = ""
     synopsis = "[options]"
+    limits: Mapping[str, tuple[type, str]] = {}
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._given_limits: dict[type, dict[str, Any]] = {}
+
+    def opt_limit(self, setting: str) -> None:
+        """NAME=NUMBER, repeatable; a wrong NAME lists all"""
+        name, _, number = setting.partition("=")
+        if name not in self.limits:
+            raise usage.UsageError(f"--limit takes one of {', '.join(self.limits)}, not {ascii(name)}")
+        kind, argument = self.limits[name]
+        try:
+            # Times may have fractions. What is counted may not.
+            value: float = float(number) if argument.endswith("seconds") else int(number)
+        except ValueError:
+            raise usage.UsageError(f"--limit {name}= takes a number, not {ascii(number)}") from None
+        self._given_limits.setdefault(kind, {})[argument] = value
+
+    def given_limits(self, kind: type) -> dict[str, Any]:
+        """
+        Tell which arguments ``--limit`` has given.
+
+        :param kind: for this class.
+        """
+        return self._given_limits.get(kind, {})
 
     def parseOptions(self, options: list[str] | None = None) -> None:
         """
@@ -128,6 +162,18 @@ class ServiceOptions(ProgramOptions):
         except OSError as error:
             discard_standard_output()
             raise SystemExit(f"{self.program}: {describe_os_error(error)}") from None
+
+    def seconds(self, name: str) -> float:
+        """
+        Give the value of an option that is a time.
+
+        :param name: of the option.
+        :raises UsageError: when it is no number. What Twisted says then names no number of seconds.
+        """
+        try:
+            return float(self[name])
+        except ValueError:
+            raise usage.UsageError(f"--{name} takes a number of seconds, not {ascii(self[name])}") from None
 
     def parseArgs(self, *arguments: str) -> None:
         """

@@ -25,6 +25,7 @@ from twisted.python.usage import UsageError
 
 from ..core.errors import SodiumError
 from ..describe import describe_os_error
+from ..protocol.clock import count_steadily
 from .exits import EXIT_INTERRUPTED, EXIT_OUTPUT_GONE, EXIT_USAGE, CommandFailed
 from .interrupts import raise_again
 from .output import discard_standard_output, flush_standard_output, print_error
@@ -51,8 +52,9 @@ def run(command: Command[Settings], settings: Settings) -> None:
     observers = [FilteringLogObserver(textFileLogObserver(sys.stderr), [only_errors])] if sys.stderr else []
     globalLogBeginner.beginLoggingTo(observers, discardBuffer=True, redirectStandardIO=False)
     # Here, while Ctrl-C still ends the process at once: to import the reactor takes long.
-    from twisted.internet import reactor  # noqa: F401
+    from twisted.internet import reactor
 
+    count_steadily(reactor)
     # The reactor takes Ctrl-C over from Python's own function alone.
     raise_again()
     task.react(_guarded, (command, settings))

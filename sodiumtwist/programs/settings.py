@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ..core.keepalive import Timeouts
     from ..core.keys import KeyPair
     from ..core.version import RekeyAfter
+    from ..tunnel import TunnelLimits
 
 # What repr() shows may get into a log: so no passphrase, and no endpoint string either. People write secrets into
 # those, and only later is that refused.
@@ -163,11 +164,15 @@ class TunnelSettings:
     :ivar to: the endpoint string of the server, for clients.
     :ivar server_key: the server's public key, 32 bytes.
     :ivar credentials: who the tunnel says it is.
+    :ivar limits: how many connections.
     :ivar warning: a line for the log about a file that was read; ``None`` when all is well.
+    :ivar timeouts: the deadlines of each connection.
     """
 
     listen: str = field(repr=False)
     to: str = field(repr=False)
     server_key: bytes
     credentials: Credentials
+    limits: TunnelLimits
     warning: str | None
+    timeouts: Timeouts

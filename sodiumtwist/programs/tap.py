@@ -26,13 +26,14 @@ from ..core.version import RekeyAfter
 from ..describe import describe_bad_endpoint, describe_os_error, masked
 from ..endpoints.streams import StreamServerFactory
 from ..keyfiles import KEY_VARIABLE, read_key, read_passphrase
+from ..protocol.clock import count_steadily
 from ..transfer.disk import Disk, DiskThreads
 from ..transfer.receiver import UploadFactory
 from ..transfer.stores import open_store
-from ..tunnel import TunnelFactory
+from ..tunnel import TunnelFactory, TunnelLimits
 from .descriptors import make_room
 from .listening import is_local, parse_listening
-from .options import DEFAULT_LOGIN, DEFAULT_PASSPHRASE, ServiceOptions
+from .options import DEFAULT_LOGIN, DEFAULT_PASSPHRASE, SERVICE_PARAMETERS, ServiceOptions
 from .services import ForwardService, SodiumService, UploadService
 from .settings import ServerSettings
 from .sizes import parse_size
@@ -62,6 +63,7 @@ class Options(AuthOptionMixin, ServiceOptions):
     supportedInterfaces = (IUsernamePassword,)
 
     program = "sodium"
+    limits = LIMITS
 
     purpose = (
         "Receives files over encrypted TCP, or forwards streams. At start the log shows the command for the other "
@@ -77,20 +79,21 @@ class Options(AuthOptionMixin, ServiceOptions):
         ["key", "k", None, "private key, 64 hex digits; visible in ps"],
         ["key-file", None, None, f"file of 'sodiumtwist keygen'; or ${KEY_VARIABLE}"],
         ["user", "U", DEFAULT_LOGIN, "login that clients must give"],
-        ["passphrase", "P", None, f"what clients must give; visible in ps [default: {DEFAULT_PASSPHRASE}]"],
+        ["passphrase", "P", None, f"passphrase; visible in ps [default: {DEFAULT_PASSPHRASE}]"],
         ["passphrase-file", None, None, "file whose first line is the passphrase"],
         ["authorized-keys", None, None, "file with the public keys of clients to let in"],
         ["replay-db", None, None, "SQLite file to remember accepted handshakes in"],
         ["file", "f", None, "write uploads to this file, FIFO or device, or -"],
         ["directory", "d", None, "write each upload to a new file in this directory"],
         ["forward", None, None, "hand each client's stream to this endpoint"],
-        ["max-upload", None, "1T", "largest upload, in bytes or as 500M, 10G"],
+        ["max-upload", None, "1T", "largest upload, as 500M or 10G"],
         ["min-free", None, None, "what uploads leave free [default: 1G, at most 5%]"],
         ["message", None, "Welcome.", "line that clients get"],
-        # Read as numbers later, in _seconds(): what Twisted says of a wrong one names no number of seconds.
+        # Read as numbers later, by seconds().
         ["auth-timeout", None, "10", "seconds a client has to authenticate"],
         ["inactivity-timeout", None, "180", "seconds a client may be silent"],
         ["ping-interval", None, "60", "seconds between PINGs, at least"],
+        *SERVICE_PARAMETERS,
     ]
 
     optFlags = [
@@ -115,10 +118,8 @@ class Options(AuthOptionMixin, ServiceOptions):
     )
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self["endpoints"] = []
-        # The arguments that --limit has given, by the class that takes them.
-        self._limits: dict[type, dict[str, Any]] = {}
         # strcred makes this list only with its first checker.
         self["credCheckers"] = []
         self["no-checker"] = False
@@ -139,19 +140,6 @@ class Options(AuthOptionMixin, ServiceOptions):
             self.addChecker(checker_from_string(description))
         except SodiumError as error:
             raise usage.UsageError(str(error)) from None
-
-    def opt_limit(self, setting: str) -> None:
-        """NAME=NUMBER, repeatable; a wrong NAME lists all"""
-        name, _, number = setting.partition("=")
-        if name not in LIMITS:
-            raise usage.UsageError(f"--limit takes one of {', '.join(LIMITS)}, not {ascii(name)}")
-        kind, argument = LIMITS[name]
-        try:
-            # Times may have fractions. What is counted may not.
-            value: float = float(number) if argument.endswith("seconds") else int(number)
-        except ValueError:
-            raise usage.UsageError(f"--limit {name}= takes a number, not {ascii(number)}") from None
-        self._limits.setdefault(kind, {})[argument] = value
 
     def postOptions(self) -> None:
         """
@@ -185,8 +173,8 @@ class Options(AuthOptionMixin, ServiceOptions):
         if passphrase is None and not self["credCheckers"] and not self["no-checker"]:
             passphrase = DEFAULT_PASSPHRASE
         checker = self._checker(passphrase, authorized_keys)
-        limits, rekey = Limits(**self._limits.get(Limits, {})), RekeyAfter(**self._limits.get(RekeyAfter, {}))
-        remembered = self._limits.get(ReplayMemory, {})
+        limits, rekey = Limits(**self.given_limits(Limits)), RekeyAfter(**self.given_limits(RekeyAfter))
+        remembered = self.given_limits(ReplayMemory)
         replays: IReplayMemory
         if self["replay-db"] is None:
             replays = ReplayMemory(**remembered)
@@ -195,7 +183,10 @@ class Options(AuthOptionMixin, ServiceOptions):
         # The factory checks it again, but raises when the command line is done with.
         pack_text("message", self["message"])
         timeouts = Timeouts(
-            self._seconds("auth-timeout"), self._seconds("inactivity-timeout"), self._seconds("ping-interval")
+            self.seconds("auth-timeout"),
+            self.seconds("inactivity-timeout"),
+            self.seconds("ping-interval"),
+            tcp_keepalive=self.seconds("tcp-keepalive"),
         )
         return ServerSettings(
             # Not as the first of the list: --endpoint is in place of the default, not beside it.
@@ -250,12 +241,6 @@ class Options(AuthOptionMixin, ServiceOptions):
             raise usage.UsageError(f"--{name} takes a size from {least}, such as 500M or 10G, not {ascii(self[name])}")
         return size
 
-    def _seconds(self, name: str) -> float:
-        try:
-            return float(self[name])
-        except ValueError:
-            raise usage.UsageError(f"--{name} takes a number of seconds, not {ascii(self[name])}") from None
-
 
 def makeService(options: Options, reactor: Any = None) -> SodiumService:
     """
@@ -268,6 +253,7 @@ def makeService(options: Options, reactor: Any = None) -> SodiumService:
     # Not at the top: to import it installs it, and twist takes the option --reactor.
     if reactor is None:
         from twisted.internet import reactor
+    count_steadily(reactor)
     settings = options.settings
     endpoints = []
     for given in settings.endpoints:
@@ -281,6 +267,7 @@ def makeService(options: Options, reactor: Any = None) -> SodiumService:
         endpoints.append((description, endpoint))
     # Options that were not parsed as a subcommand have no parent.
     twistd = getattr(options, "parent", {})
+    limits = make_room(settings.limits, reactor, len(endpoints))
     common: dict[str, Any] = {
         "pair": settings.pair,
         "checker": settings.checker,
@@ -288,7 +275,7 @@ def makeService(options: Options, reactor: Any = None) -> SodiumService:
         "timeouts": settings.timeouts,
         "authorized_keys": settings.authorized_keys,
         "replays": settings.replays,
-        "limits": make_room(settings.limits),
+        "limits": limits,
         "rekey": settings.rekey,
         "clock": reactor,
     }
@@ -299,7 +286,9 @@ def makeService(options: Options, reactor: Any = None) -> SodiumService:
         except Exception as error:
             line = describe_bad_endpoint("--forward", settings.forward, "tcp:127.0.0.1:6379", error)
             raise SystemExit(f"sodium: {line}") from None
-        streams = StreamServerFactory(TunnelFactory(backend, masked(settings.forward)), **common)
+        tunnel_limits = TunnelLimits(limits.connections, limits.stranger_lines)
+        tunnels = TunnelFactory(backend, masked(settings.forward), tunnel_limits, reactor, settings.timeouts)
+        streams = StreamServerFactory(tunnels, **common)
         return ForwardService(settings, endpoints, streams, reactor, twistd)
     try:
         store = open_store(

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 from twisted.internet.endpoints import clientFromString
@@ -12,13 +13,19 @@ from twisted.internet.interfaces import IAddress, IStreamServerEndpoint
 from twisted.python import usage
 
 from ..core.errors import SodiumError
+from ..core.keepalive import Timeouts
 from ..core.keys import parse_key
 from ..describe import describe_bad_endpoint, describe_os_error, masked
 from ..endpoints.wrappers import SodiumClientEndpoint
-from ..tunnel import TunnelFactory
+from ..protocol.clock import count_steadily
+from ..tunnel import TunnelFactory, TunnelLimits
+from .descriptors import make_tunnel_room
 from .listening import ListeningService, is_local, parse_listening
-from .options import CLIENT_FILES, CLIENT_PARAMETERS, ServiceOptions, read_credentials
+from .options import CLIENT_FILES, CLIENT_PARAMETERS, SERVICE_PARAMETERS, ServiceOptions, read_credentials
 from .settings import TunnelSettings
+
+#: What ``--limit`` may name: each with the class that takes it, and the argument's name there.
+LIMITS: dict[str, tuple[type, str]] = {field.name: (TunnelLimits, field.name) for field in fields(TunnelLimits)}
 
 #: What errors show as a string that is right. It is no default: which port is free differs from machine to machine.
 EXAMPLE_LISTEN = "tcp:7000:interface=127.0.0.1"
@@ -34,6 +41,7 @@ class Options(ServiceOptions):
     settings: TunnelSettings
 
     program = "sodium-tunnel"
+    limits = LIMITS
 
     purpose = (
         "Carries local connections over encrypted TCP to a server started with 'twistd sodium --forward', whose "
@@ -49,8 +57,9 @@ class Options(ServiceOptions):
         ["to", "t", None, "client endpoint string of the server (required)"],
         ["server-key", "k", None, "the server's public key, 64 hex digits (required)"],
         *CLIENT_PARAMETERS,
+        *SERVICE_PARAMETERS,
     ]
-    compData = usage.Completions(optActions=CLIENT_FILES)
+    compData = usage.Completions(optActions=CLIENT_FILES, multiUse=["limit"])
 
     def postOptions(self) -> None:
         """
@@ -64,7 +73,10 @@ class Options(ServiceOptions):
                 raise usage.UsageError(f"--{name} is missing")
         try:
             server_key = parse_key(self["server-key"], "server's public key")
-            self.settings = TunnelSettings(self["listen"], self["to"], server_key, *read_credentials(self))
+            limits = TunnelLimits(**self.given_limits(TunnelLimits))
+            timeouts = Timeouts(tcp_keepalive=self.seconds("tcp-keepalive"))
+            us, warning = read_credentials(self)
+            self.settings = TunnelSettings(self["listen"], self["to"], server_key, us, limits, warning, timeouts)
         except SodiumError as error:
             raise usage.UsageError(str(error)) from None
         except OSError as error:
@@ -122,6 +134,7 @@ def makeService(options: Options, reactor: Any = None) -> TunnelService:
     # Not at the top: to import it installs it, and twist takes the option --reactor.
     if reactor is None:
         from twisted.internet import reactor
+    count_steadily(reactor)
     settings, us = options.settings, options.settings.credentials
     listening = parse_listening(reactor, "sodium-tunnel", "--listen", settings.listen, EXAMPLE_LISTEN)
     try:
@@ -131,9 +144,12 @@ def makeService(options: Options, reactor: Any = None) -> TunnelService:
         line = describe_bad_endpoint("--to", settings.to, "tcp:HOST:5555", error)
         raise SystemExit(f"sodium-tunnel: {line}") from None
     try:
-        endpoint = SodiumClientEndpoint(below, settings.server_key, us.user, us.passphrase, us.pair, clock=reactor)
+        endpoint = SodiumClientEndpoint(
+            below, settings.server_key, us.user, us.passphrase, us.pair, settings.timeouts, clock=reactor
+        )
     # A login that does not fit, a key that is none: the endpoint is the first to check these.
     except SodiumError as error:
         raise SystemExit(f"sodium-tunnel: {error}") from None
-    factory = TunnelFactory(endpoint, masked(settings.to))
+    limits = make_tunnel_room(settings.limits, reactor)
+    factory = TunnelFactory(endpoint, masked(settings.to), limits, reactor, settings.timeouts)
     return TunnelService(settings, [listening], factory, reactor, getattr(options, "parent", {}))

@@ -33,7 +33,7 @@ from .lifecycle import Lifecycle, Stage, Turn
 from .outbox import CORK_LIMIT, Outbox
 from .producers import Producers, WriteGate
 from .reading import APPLICATION, OVER, WRITING, Reading
-from .sockets import CHUNK_SIZE, READ_SIZE, TransportBelow
+from .sockets import CHUNK_SIZE, READ_SIZE, TransportBelow, keep_alive
 
 #: How many PONGs may wait for a peer that sends PINGs and does not read. Without a bound it could fill our memory:
 #: where a producer is registered, reading goes on while writing is blocked.
@@ -218,9 +218,11 @@ class SodiumProtocol(Protocol):
         self._producers = Producers()
         self._below = TransportBelow(self.transport)
         self._below.send_small_packets()
+        # Where the peer's silence is allowed, since we read nothing, PINGs don't tell whether it is there.
+        keep_alive(self.transport, self.factory.timeouts.tcp_keepalive)
         self._connection = self.factory.make_connection(self._clock.seconds())
         self._below.read_up_to(self._connection.wanted or READ_SIZE)
-        self._outbox = Outbox(self._connection, self._below)
+        self._outbox = Outbox(self._connection, self._below, self.factory.unread)
         self._lifecycle.take(Turn.MADE)
         # No circle, lest each connection be garbage that only the collector finds.
         this = weakref.ref(self)

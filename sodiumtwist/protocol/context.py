@@ -17,6 +17,7 @@ from ..admission.replays import IReplayMemory
 from ..core.connection import ClientConnection, ServerConnection
 from ..core.keepalive import Timeouts
 from ..core.keys import KeyPair
+from .unread import Unread
 
 
 class Context(Protocol):
@@ -24,9 +25,11 @@ class Context(Protocol):
     What both ends need.
 
     :ivar timeouts: the deadlines.
+    :ivar unread: the sum of what waits for peers that do not read; ``None`` where there is none.
     """
 
     timeouts: Timeouts
+    unread: Unread | None
 
     # A property, as in the factories: they look for the global reactor only when they are asked for a clock.
     @property

@@ -25,8 +25,10 @@ from ..core.keys import KeyPair, check_server_key
 from ..core.version import RekeyAfter
 from .base import SodiumProtocol
 from .client import SodiumClientProtocol
+from .clock import global_clock, steady_clock
 from .requests import CONCURRENCY, Respond, Responder
 from .server import SodiumServerProtocol
+from .unread import Unread
 
 if TYPE_CHECKING:
     _Factory = Factory[Any]
@@ -40,13 +42,16 @@ class _SodiumFactory(_Factory):
     What both factories have.
 
     :ivar timeouts: the deadlines of every connection.
-    :ivar clock: an ``IReactorTime``; the global reactor unless one was given.
+    :ivar clock: an ``IReactorTime``; that of the global reactor unless one was given.
     :ivar wall_clock: returns nanoseconds since the epoch, for PING and PONG.
+    :ivar unread: the sum of what waits for peers that do not read. A client has none: its application knows how many
+        connections it has made.
     """
 
     # Twisted would log each start and stop of the factory; a client's factory has one for each connection.
     noisy = False
     wall_clock = staticmethod(time.time_ns)
+    unread: Unread | None = None
 
     def __init__(
         self,
@@ -60,17 +65,14 @@ class _SodiumFactory(_Factory):
         if protocol is not None:
             self.protocol = protocol
         self.timeouts = timeouts or Timeouts()
-        self._clock = clock
+        self._clock = None if clock is None else steady_clock(clock)
         self._draw = draw
         self._rekey = rekey or RekeyAfter()
 
     @property
     def clock(self) -> IReactorTime:
-        # Not earlier: to import the reactor installs it, and the program may want another one.
         if self._clock is None:
-            from twisted.internet import reactor
-
-            self._clock = reactor
+            self._clock = global_clock()
         return self._clock
 
 
@@ -89,7 +91,8 @@ class SodiumServerFactory(_SodiumFactory):
         :class:`~sodiumtwist.protocol.server.SodiumServerProtocol`. Or set ``protocol`` on the factory.
     :param message: the line that clients get, up to 128 bytes of UTF-8, no NUL.
     :param timeouts: the deadlines; the default is ``Timeouts()``.
-    :param clock: an ``IReactorTime``; ``None`` for the global reactor.
+    :param clock: an ``IReactorTime``; ``None`` for the global reactor. Of a reactor that counts by the wall clock only
+        the timers are used, with a monotonic clock; anything else is used as it is.
     :param draw: returns a random number from 0 to 1, for the times of PINGs.
     :param concurrency: how many requests of one connection ``respond`` may work on at once.
     :param authorized_keys: the clients' public keys that get in; ``None`` for any. With them, a client must show that
@@ -138,12 +141,14 @@ class SodiumServerFactory(_SodiumFactory):
         # Not "replays or …", which would ask a memory of the application's own whether it is empty.
         self.replays = replays if replays is not None else ReplayMemory()
         # The clock is asked for when it is needed: now it would install the reactor.
-        self.admission: Admission[SodiumServerProtocol] = Admission(limits or Limits(), lambda: self.clock)
+        limits = limits or Limits()
+        self.admission: Admission[SodiumServerProtocol] = Admission(limits, lambda: self.clock)
         # It is None only where no Responder is made, which would call it.
         self.respond: Respond = respond  # type: ignore[assignment]
         self.concurrency = concurrency
         self.message = message
         self.connections: set[SodiumServerProtocol] = set()
+        self.unread = Unread(limits.unread, self.connections)
 
     def make_connection(self, now: float) -> ServerConnection:
         """
@@ -176,7 +181,8 @@ class SodiumClientFactory(_SodiumFactory):
     :param pair: the client's key pair, for servers that know its public key. A PING right behind the handshake shows
         that the client has it. ``None`` makes a fresh pair for each connection.
     :param timeouts: the deadlines; the default is ``Timeouts()``.
-    :param clock: an ``IReactorTime``; ``None`` for the global reactor.
+    :param clock: an ``IReactorTime``; ``None`` for the global reactor. Of a reactor that counts by the wall clock only
+        the timers are used, with a monotonic clock; anything else is used as it is.
     :param draw: returns a random number from 0 to 1, for the times of PINGs.
     :param rekey: when to send with a new key; the default is ``RekeyAfter()``.
     :raises InvalidKey: when the server's key can't be one.

@@ -8,7 +8,8 @@ from __future__ import annotations
 from twisted.internet.error import ConnectionLost
 
 from ..core.connection import ClientConnection, ServerConnection
-from .sockets import SEND_SIZE, TransportBelow
+from .sockets import READ_SIZE, SEND_SIZE, TransportBelow
+from .unread import Unread
 
 #: What is sent while one read is worked on waits until it is so much, in bytes, or all is done. Up to twice as much
 #: goes to the transport in one piece: so a peer that takes much slowly is seen to take some.
@@ -25,6 +26,7 @@ class Outbox:
 
     :param connection: the core's end.
     :param below: its transport.
+    :param unread: the sum to which what waits here belongs; ``None`` where there is none.
     :ivar corked: whether what is sent waits for more: while one read is worked on, or a producer produces.
     :ivar limit: how many bytes wait at most while corked.
     :ivar early_limit: what ``limit`` is while the transport takes all.
@@ -43,6 +45,9 @@ class Outbox:
         "_below",
         "_connection",
         "_flushing",
+        "_kept",
+        "_noted",
+        "_unread",
         "allowance",
         "at_once",
         "blocked",
@@ -56,9 +61,14 @@ class Outbox:
         "unread_pongs",
     )
 
-    def __init__(self, connection: ServerConnection | ClientConnection, below: TransportBelow) -> None:
+    def __init__(
+        self, connection: ServerConnection | ClientConnection, below: TransportBelow, unread: Unread | None = None
+    ) -> None:
         self._connection = connection
         self._below = below
+        self._unread = unread
+        # What the application keeps for the peer, and how much of all that waits is in the sum.
+        self._kept = self._noted = 0
         self._flushing = self.blocked = self.corked = self.greeting = self.ended = self.left_unsent = False
         self.unread_pongs = 0
         self.error: ConnectionLost | None = None
@@ -96,8 +106,19 @@ class Outbox:
                     if not data:
                         continue
                 self._below.transport.write(data)
+                if self._noted <= self._kept and self._unread is not None:
+                    # As much may stay in the transport before it says that it takes no more. How much of it does is
+                    # looked at only when all together may be too much.
+                    self._noted += READ_SIZE
+                    self._unread.seeming += READ_SIZE
         finally:
             self._flushing = False
+        unread = self._unread
+        if unread is not None:
+            if self.blocked:
+                self._note(self._measure())
+            if unread.seeming > unread.most:
+                unread.look()
 
     def block(self) -> None:
         """The transport takes no more."""
@@ -107,8 +128,43 @@ class Outbox:
     def unblock(self) -> None:
         """The transport takes more again, and the reactor has called us."""
         self.blocked = False
+        self._note(self._kept)
         self.unread_pongs = 0
         self.at_once = self.allowance
+
+    # What waits for a peer that does not read
+
+    def keep(self, size: int) -> None:
+        """
+        The application keeps something for the peer that it can't send yet.
+
+        :param size: how many bytes more; below 0 when it keeps less.
+        """
+        self._kept += size
+        self._note(self._noted + size)
+        if self._unread is not None and self._unread.seeming > self._unread.most:
+            self._unread.look()
+
+    def held(self) -> int:
+        """Tell how many bytes wait for the peer, which are noted then; none where they are in no sum."""
+        if self._unread is None:
+            return 0
+        size = self._measure()
+        # Of a transport that goes on taking, it is not told when it has less or more: it is noted with the next write.
+        self._noted = size if self.blocked else self._kept
+        return size
+
+    def _measure(self) -> int:
+        return self._kept + self._connection.queued + self._below.held()
+
+    def _note(self, size: int) -> None:
+        if self._unread is not None:
+            self._unread.seeming += size - self._noted
+            self._noted = size
+
+    def leave_sum(self) -> None:
+        """What waits here is dropped, and counts no longer."""
+        self._unread = None
 
     def close_gate(self) -> None:
         """The transport gets nothing more: all was handed over, or the rest is dropped."""
@@ -117,6 +173,8 @@ class Outbox:
 
     def transport_ended(self) -> None:
         """Nothing more can be sent; what was not is dropped."""
+        self._note(0)
+        self._unread = None
         connection = self._connection
         waiting = connection.queued
         connection.drop_unsent()

@@ -95,26 +95,31 @@ class Responder(SodiumServerProtocol):
         if type(answer) is not bytes:
             raise TypeError(f"respond returned {type(answer).__name__}; an answer is bytes")
         task.answer = answer
+        if self._tasks and self._tasks[0] is not task:
+            self._outbox.keep(len(answer))
+            return
         # A task may answer although it was cancelled; then nobody waits for it.
         while self._tasks and (ready := self._tasks[0].answer) is not None and not self._lifecycle.over:
-            self._tasks.popleft()
+            if self._tasks.popleft() is not task:
+                self._outbox.keep(-len(ready))
             self.send_data(ready)
         if len(self._tasks) < self.factory.concurrency:
             self.resumeProducing()
 
     def _failed(self, reason: Failure) -> None:
         # With the connection gone, nobody else hears of it. Tasks that were cancelled have failed for that.
-        if self._over and not reason.check(CancelledError):
+        if self._over and not reason.check(CancelledError) and self._may_log_failure(reason):
             self._log.failure("a request failed after its connection was over", reason)
         # It was logged what closed the connection; the rest follows from that.
         if self._lifecycle.over:
             return
-        self._log.failure(
-            "a request of {login} from {peer} failed; the connection is closed",
-            reason,
-            login=ascii(self.peer.login),
-            peer=self._describe_peer(),
-        )
+        if self._may_log_failure(reason):
+            self._log.failure(
+                "a request of {login} from {peer} failed; the connection is closed",
+                reason,
+                login=ascii(self.peer.login),
+                peer=self._describe_peer(),
+            )
         self._close(reason.value)
 
     def connection_lost(self, reason: Failure) -> None:

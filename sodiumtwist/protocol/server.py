@@ -14,9 +14,15 @@ from twisted.internet.error import ConnectionAborted
 from twisted.python.failure import Failure
 
 from ..admission.decision import Decision, Stake, Verdict
-from ..admission.limits import TurnedAway, speaks_for_others
+from ..admission.limits import TurnedAway, network, speaks_for_others
 from ..core.connection import ServerConnection
-from ..core.errors import AuthenticationFailed, DecryptionFailed, RemoteProtocolError
+from ..core.errors import (
+    AuthenticationFailed,
+    DecryptionFailed,
+    LocalProtocolError,
+    RemoteProtocolError,
+    WindowExceeded,
+)
 from ..core.events import AuthenticationRequested, Event, KeyProven
 from ..describe import describe_address, describe_tls_error
 from ..interfaces import Peer
@@ -87,8 +93,17 @@ class SodiumServerProtocol(SodiumProtocol):
         self.login = claim.login
         blocking = admission.blocked_addresses or admission.blocked_logins
         may_try = not blocking or admission.may_try(address, claim.login)
-        self._decision = Decision(self.factory, claim, address)
-        self._await(self._decision.decide(claim, may_try))
+        self._decision = Decision(self.factory, claim, address, self._may_log_failure)
+        verdict = self._decision.decide(claim, may_try)
+        if not may_try:
+            verdict.addCallback(self._refused_unchecked)
+        self._await(verdict)
+
+    def _refused_unchecked(self, verdict: Verdict) -> Verdict:
+        # A recording is refused whether logins are checked or not, and is nobody's try.
+        if not verdict.unseen and self.login is not None:
+            self.factory.admission.refused(self.transport.getPeer(), self.login)
+        return verdict
 
     def _await(self, verdict: Deferred[Verdict]) -> None:
         verdict.addCallback(self._decided).addErrback(self._deciding_failed)
@@ -117,8 +132,9 @@ class SodiumServerProtocol(SodiumProtocol):
                 self._pump(begin=lambda: self._let_in(peer))
             return
         if verdict.failure is not None:
-            where = self._describe_peer()
-            self._log.failure("the login of {peer} could not be checked", verdict.failure, peer=where)
+            if self._may_log_failure(verdict.failure):
+                where = self._describe_peer()
+                self._log.failure("the login of {peer} could not be checked", verdict.failure, peer=where)
         if verdict.failed:
             self._count_failure(self.login)
         if verdict.unseen:
@@ -145,9 +161,9 @@ class SodiumServerProtocol(SodiumProtocol):
         self.peer = peer
         if self._decision.logout is None:  # type: ignore[union-attr]  # there was one
             self._decision = None
-        factory.admission.admitted(self)
-        where = describe_address(self.transport.getPeer())
-        self._log.info("{peer} is authenticated as {login}", peer=where, login=ascii(peer.login))
+        if factory.admission.admitted(self):
+            where = describe_address(self.transport.getPeer())
+            self._log.info("{peer} is authenticated as {login}", peer=where, login=ascii(peer.login))
         self._below.read_up_to(READ_SIZE)
         if self._reading.reasons:
             self._writing_changed()  # a stream's end reads on while writing is blocked, once its client is known
@@ -210,6 +226,25 @@ class SodiumServerProtocol(SodiumProtocol):
         self._connection.drop_unsent()
         self._close(error or ConnectionAborted(), REFUSED_CLOSING_TIME)
 
+    def left_unread(self) -> int:
+        """Tell how many bytes wait for the client."""
+        return self._outbox.held()
+
+    def give_way(self, waiting: int, limit: int, held: int) -> None:
+        """
+        Break off, and drop what waits: it is too much for all clients together, and most of it is for this one.
+
+        :param waiting: how many bytes wait for all clients.
+        :param limit: how many may.
+        :param held: how many for this one.
+        """
+        self._outbox.leave_sum()
+        self.abort(
+            WindowExceeded(
+                f"{waiting} bytes wait for clients that do not read, {held} of them for this one; the limit is {limit}"
+            )
+        )
+
     def _closing_time(self) -> float:
         return super()._closing_time() if self.is_authenticated else REFUSED_CLOSING_TIME
 
@@ -229,9 +264,29 @@ class SodiumServerProtocol(SodiumProtocol):
             if not isinstance(self._error, NoRoom):
                 self._log_refusal(describe_tls_error(reason.value) or reason.getErrorMessage())
         elif reason.check(RemoteProtocolError):
-            self._log.info("dropped {peer}: {reason}", peer=self._describe_peer(), reason=reason.getErrorMessage())
+            self._log_drop(reason.getErrorMessage())
+        if not self.factory.connections:
+            self.factory.admission.nobody_left()
+
+    def _may_log_failure(self, failure: Failure) -> bool:
+        why = f"{failure.type.__name__}: {failure.getErrorMessage()}" if failure.type is not None else ""
+        return self.factory.admission.lines.failures.write(ascii(why), network(self.transport.getPeer()))
+
+    def _application_failed(self, failure: Failure, error: BaseException | None) -> None:
+        if self._lifecycle.stage is Stage.CUT and failure.check(LocalProtocolError):
+            return  # it gave way while the application was sending
+        if self._may_log_failure(failure):
+            super()._application_failed(failure, error)
+        else:
+            self.abort(error)
+
+    def _log_drop(self, why: str) -> None:
+        if self.factory.admission.lines.ends.write(why, network(self.transport.getPeer())):
+            self._log.info("dropped {peer}: {reason}", peer=self._describe_peer(), reason=why)
 
     def _log_refusal(self, why: str) -> None:
+        if not self.factory.admission.lines.refusals.write(why, network(self.transport.getPeer())):
+            return
         where = self._describe_peer()
         if self.login is None:
             self._log.info("refused {peer}: {reason}", peer=where, reason=why)

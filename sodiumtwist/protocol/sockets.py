@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import selectors
+import socket
 import sys
 import termios
 from collections.abc import Callable
@@ -16,6 +18,7 @@ from typing import Any, TypeGuard
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import ITransport
+from twisted.protocols.policies import ProtocolWrapper
 
 from ..core.wire import PDU_OVERHEAD
 from ..interfaces import ISodiumTransport, IStreamTransport
@@ -30,6 +33,9 @@ READ_SIZE = 131000
 #: few more, and would take a second call for them. Also how much is sent without waiting for the reactor
 #: each time it calls us: it has other connections to serve.
 SEND_SIZE = 2 * 131072
+
+#: How often TCP asks a machine that does not answer before it gives the connection up.
+KEEPALIVE_PROBES = 4
 
 #: The payload of a PDU that one read takes whole, in bytes: what files and streams are cut into.
 CHUNK_SIZE = READ_SIZE - PDU_OVERHEAD
@@ -46,6 +52,56 @@ def half_closes(transport: ITransport) -> bool:
     sockets' does, TLS and other wrappers hand it to the socket below and lose what they hold.
     """
     return is_bare_socket(transport) or ISodiumTransport.providedBy(transport)
+
+
+def uses_select(reactor: Any) -> bool:
+    """
+    Tell whether a reactor watches descriptors with select(), which takes none from a certain number on. Which one it
+    is does not depend on its name: asyncio's may have any selector, and others are made of Twisted's own.
+    """
+    selector = getattr(getattr(reactor, "_asyncioEventloop", None), "_selector", None)
+    if isinstance(selector, selectors.SelectSelector):
+        return True
+    # Not isinstance(), for which modules would be imported that no other reactor needs.
+    modules = {kind.__module__ for kind in type(reactor).__mro__}
+    return not modules.isdisjoint({"twisted.internet.selectreactor", "twisted.internet._threadedselect"})
+
+
+def keep_alive(transport: Any, seconds: float) -> None:
+    """
+    Have the system ask the other one whether it is still there, when no packet came for a time: a machine that lost
+    its power or its network says no goodbye. It asks :data:`KEEPALIVE_PROBES` times in as many seconds again; so a
+    connection with such a machine breaks after twice the time.
+
+    Where the transport is TLS or another wrapper, the socket below is told so. Of UNIX sockets, and of what has no
+    socket, nothing is asked: what is at the other end is on this machine.
+
+    :param transport: of a socket, or a wrapper around one. An end of ours tells its own.
+    :param seconds: how long the time is; 0 leaves a socket as it is.
+    """
+    while not isinstance(transport, FileDescriptor):
+        # What has none below it is no socket; nor is a stream of ours, which keeps to itself what it has.
+        transport = getattr(transport, "transport", None)
+        if transport is None:
+            return
+    handle: Any = getattr(transport, "getHandle", lambda: None)()
+    if not seconds or getattr(handle, "family", None) not in (socket.AF_INET, socket.AF_INET6):
+        return
+    between = max(1, round(seconds / KEEPALIVE_PROBES))
+    # The names that Linux and the BSDs have; macOS has another one for the first. What a system has not, it does its
+    # own way.
+    wanted = {
+        "TCP_KEEPIDLE": round(seconds),
+        "TCP_KEEPALIVE": round(seconds),
+        "TCP_KEEPINTVL": between,
+        "TCP_KEEPCNT": KEEPALIVE_PROBES,
+    }
+    # It may be broken already, which the reactor is about to find out.
+    with suppress(OSError):
+        handle.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in wanted.items():
+            if hasattr(socket, name):
+                handle.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 class TransportBelow:
@@ -123,6 +179,17 @@ class TransportBelow:
         """Close at once, where the transport can; else as soon as it can."""
         abort = getattr(self.transport, "abortConnection", None) or self.transport.loseConnection
         abort()
+
+    def held(self) -> int:
+        """Tell how many bytes Twisted holds that were written and are not in a kernel's buffer yet."""
+        size = 0
+        transport: Any = self.transport
+        # TLS has what it holds itself, and what it has handed on. A wrapper has the attributes of what it wraps, too.
+        while isinstance(transport, ProtocolWrapper):
+            size += sum(map(len, vars(transport).get("_appSendBuffer", ())))
+            transport = transport.transport
+        # What Twisted has in one piece already waits beside the rest.
+        return size + len(getattr(transport, "dataBuffer", b"")) + getattr(transport, "_tempDataLen", 0)
 
     def unsent(self) -> int:
         """

@@ -14,6 +14,8 @@ from twisted.internet.interfaces import IDelayedCall, IWriteDescriptor
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from ..protocol.clock import steady_clock
+
 
 @implementer(IWriteDescriptor)
 class PipeWriter:
@@ -31,6 +33,7 @@ class PipeWriter:
     def __init__(self, fd: int, reactor: Any, patience: float) -> None:
         self._fd = fd
         self._reactor = reactor
+        self._clock = steady_clock(reactor)
         self._patience = patience
         self._timer: IDelayedCall | None = None
         self._rest = memoryview(b"")
@@ -44,7 +47,7 @@ class PipeWriter:
         """
         self._rest = memoryview(payload)
         written = self._written = Deferred()
-        self._timer = self._reactor.callLater(self._patience, self.interrupt)
+        self._timer = self._clock.callLater(self._patience, self.interrupt)
         self._reactor.addWriter(self)
         # Most pipes have room; this saves them a turn of the reactor.
         self.doWrite()

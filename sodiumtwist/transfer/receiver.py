@@ -25,6 +25,7 @@ from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
 
+from ..admission.limits import network
 from ..core.errors import LocalProtocolError, UnexpectedPDU
 from ..core.wire import PDU_OVERHEAD
 from ..describe import describe_os_error
@@ -229,7 +230,8 @@ class UploadReceiver(SodiumServerProtocol):
         finishing.addCallbacks(self._finished, self._step_failed).addErrback(self._mistaken)
 
     def _finished(self, outcome: str) -> None:
-        self._settle(self._log.info, "upload of {login} from {peer}: {outcome}", outcome=outcome)
+        what = f"upload of {ascii(self.peer.login)}"
+        self._settle(what, self._log.info, "upload of {login} from {peer}: {outcome}", outcome=outcome)
         # Only now: this one tells the client that the upload is in its place.
         if self._end_received:
             self._acknowledge(0)
@@ -246,23 +248,25 @@ class UploadReceiver(SodiumServerProtocol):
 
     def _abandoned(self, outcome: str) -> None:
         line = "upload of {login} from {peer} broke off: {reason}; kept {outcome}"
-        self._settle(self._log.warn, line, reason=self._why_broken, outcome=outcome)
+        what = f"an upload broke off: {self._why_broken}"
+        self._settle(what, self._log.warn, line, reason=self._why_broken, outcome=outcome)
 
     def _abandon_failed(self, reason: Failure) -> None:
         self._abandoned(f"what there is, for it cannot be put in order: {_describe(reason)}")
 
-    def _settle(self, tell: Callable[..., object], line: str, **fields: object) -> None:
+    def _settle(self, what: str, tell: Callable[..., object], line: str, **fields: object) -> None:
         """It is over with the upload: let it go, and say so."""
         self._enter(Phase.OVER)
         # No circle: the upload knows us, too.
         self._upload = self._opening = None
         self.factory.receiving.discard(self)
-        tell(line, login=ascii(self.peer.login), peer=self._describe_peer(), **fields)
+        if self._may_log(what):
+            tell(line, login=ascii(self.peer.login), peer=self._describe_peer(), **fields)
 
     def _step_failed(self, reason: Failure) -> None:
         """The upload can't be opened, written or put in its place: the session ends."""
         # Stores fail with an OSError, and give_up() cancels. Anything else is a mistake in a store: show where.
-        if not reason.check(OSError, CancelledError):
+        if not reason.check(OSError, CancelledError) and self._may_log_failure(reason):
             self._log.failure("cannot store an upload from {peer}", reason, peer=self._describe_peer())
         elif isinstance(reason.value, OSError) and reason.value.errno in NO_ROOM:
             self._keeps = False
@@ -282,13 +286,18 @@ class UploadReceiver(SodiumServerProtocol):
         self._application_failed(reason, reason.value)
 
     def _end_session(self, why: str, error: BaseException | None) -> None:
-        self._log.error(
-            "cannot store an upload of {login} from {peer}: {reason}",
-            login=ascii(self.peer.login),
-            peer=self._describe_peer(),
-            reason=why,
-        )
+        if self._may_log(f"cannot store an upload: {why}"):
+            self._log.error(
+                "cannot store an upload of {login} from {peer}: {reason}",
+                login=ascii(self.peer.login),
+                peer=self._describe_peer(),
+                reason=why,
+            )
         self.abort(error)
+
+    def _may_log(self, what: str) -> bool:
+        """Tell whether a line about the upload is written; if not, it is summed up."""
+        return self.factory.admission.lines.uploads.write(what, network(self.peer.address))
 
     def _drop_waiting(self) -> None:
         self._waiting.clear()

@@ -20,7 +20,10 @@ from twisted.internet.defer import Deferred, inlineCallbacks, maybeDeferred, suc
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
+from ..admission.limits import Limits
+from ..admission.summed_lines import SummedLines
 from ..core.errors import LocalProtocolError
+from ..protocol.clock import steady_clock
 from ..syncing import sync_directory
 from .disk import Disk
 from .partials import Partials
@@ -146,15 +149,17 @@ class StreamStore(Store):
         self.keeps = not _is_null_device(name if fd is None else fd)
         self._name = name
         self._reactor = reactor
+        self._clock = steady_clock(reactor)
         self._patience = patience
         self._fd = fd
         self._disk = disk or Disk()
-        self._turns = Turns(name, reactor, patience)
+        self._turns = Turns(name, self._clock, patience)
+        self._lines = SummedLines("uploads that wait", Limits().client_lines, lambda: self._clock)
         self.description = name if self.keeps else f"to {name}: they are acknowledged and discarded"
 
     @inlineCallbacks
     def open(self, login: str) -> Generator[Deferred[Any], Any, Upload]:
-        if self._turns.taken:
+        if self._turns.taken and self._lines.write("others have their turn"):
             self._log.info("an upload of {login} waits for {name}", login=ascii(login), name=self._name)
         turn = yield self._turns.take(login)
         try:
@@ -173,7 +178,7 @@ class StreamStore(Store):
         flags = os.O_WRONLY | os.O_NOCTTY | os.O_CLOEXEC | os.O_NONBLOCK
         if not stat.S_ISFIFO(os.stat(self._name).st_mode):
             return os.open(self._name, flags)
-        give_up = self._reactor.seconds() + self._patience
+        give_up = self._clock.seconds() + self._patience
         waits = False
         while True:
             try:
@@ -182,12 +187,13 @@ class StreamStore(Store):
                 # ENXIO says: no reader yet.
                 if error.errno != errno.ENXIO:
                     raise
-            if self._reactor.seconds() >= give_up:
+            if self._clock.seconds() >= give_up:
                 raise OSError(errno.ENXIO, f"no reader within {self._patience:g} seconds", self._name)
             if not waits:
                 waits = True
-                self._log.info("{name} has no reader yet; an upload waits for one", name=self._name)
-            yield deferLater(self._reactor, READER_POLL)
+                if self._lines.write("there is no reader yet"):
+                    self._log.info("{name} has no reader yet; an upload waits for one", name=self._name)
+            yield deferLater(self._clock, READER_POLL)
 
     def _reopen(self, fd: int) -> int:
         """

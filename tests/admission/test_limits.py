@@ -51,7 +51,7 @@ def at(host: str) -> IPv4Address:
 class LimitsTests(SynchronousTestCase):
     def test_defaults(self) -> None:
         """As the README has them."""
-        self.assertEqual(Limits(), Limits(10_000, 1_000, 1_000, 20, 20, 60.0))
+        self.assertEqual(Limits(), Limits(10_000, 1_000, 1_000, 20, 20, 60.0, 20, 600, 1 << 29))
 
     def test_impossible(self) -> None:
         for field in fields(Limits):
@@ -292,6 +292,7 @@ class FailureTests(AdmissionTestCase):
     def try_in_vain(self, host: str, login: str) -> bool:
         """One try with the wrong passphrase; return whether it was checked."""
         if not self.admission.may_try(at(host), login):
+            self.admission.refused(at(host), login)
             return False
         self.failed(at(host), login)
         return True
@@ -304,8 +305,9 @@ class FailureTests(AdmissionTestCase):
         self.assertEqual([self.try_in_vain("192.0.2.1", login) for login in "bcde"], [True, True, False, False])
         self.assertTrue(self.try_in_vain("192.0.2.2", "f"))
         self.clock.advance(9)
-        self.assertFalse(self.admission.may_try(at("192.0.2.1"), "g"))
+        self.assertFalse(self.try_in_vain("192.0.2.1", "g"))
         self.clock.advance(1)
+        self.admission.refused(at("192.0.2.1"), "too late to be counted")
         self.assertTrue(self.admission.may_try(at("192.0.2.1"), "g"))
         self.assertEqual(
             self.log(),
@@ -320,7 +322,7 @@ class FailureTests(AdmissionTestCase):
         self.start(Limits(failures_per_login=2))
         for number in range(2):
             self.assertTrue(self.try_in_vain(f"192.0.2.{number}", "ann\n"))
-        self.assertFalse(self.admission.may_try(at("192.0.2.9"), "ann\n"))
+        self.assertFalse(self.try_in_vain("192.0.2.9", "ann\n"))
         self.assertTrue(self.admission.may_try(at("192.0.2.9"), "bob"))
         self.assertEqual(self.log(), [r"2 logins as 'ann\n' failed; more are refused for 60.0 s"])
         self.clock.advance(60)
@@ -436,6 +438,7 @@ class FailureTests(AdmissionTestCase):
         self.assertEqual(len(self.admission._by_login.blocked), 10)
         self.assertTrue(self.admission.may_try(at("192.0.2.14"), "14"))
         self.assertFalse(self.admission.may_try(at("192.0.2.15"), "x"))
-        self.assertEqual(len(self.clock.getDelayedCalls()), 20)
+        # Those of the blocks, and one for the lines about them.
+        self.assertEqual(len(self.clock.getDelayedCalls()), 21)
         self.admission.stop()
         self.assertEqual(self.clock.getDelayedCalls(), [])

@@ -10,15 +10,26 @@ from typing import TYPE_CHECKING, NoReturn
 from twisted.cred.credentials import UsernamePassword
 from twisted.cred.error import UnauthorizedLogin
 from twisted.internet.defer import Deferred
-from twisted.logger import eventAsText
+from twisted.logger import eventAsText, formatEvent
 
 from sodiumtwist import AuthorizedKeys, Limits, SodiumServerFactory
 from sodiumtwist.admission.checkers import LoginNotChecked
+from sodiumtwist.core.connection import ClientConnection
 
 from ..checkers import AnyChecker, LateChecker
 from ..impostor import claim
+from ..logs import logged
 from ..observed import ObservedTestCase
-from ..pair import CLIENT_PAIR, ClientArguments, Pair, make_client_factory, make_server_factory
+from ..pair import (
+    CLIENT_PAIR,
+    LOGIN,
+    PASSPHRASE,
+    SERVER_PAIR,
+    ClientArguments,
+    Pair,
+    make_client_factory,
+    make_server_factory,
+)
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -47,6 +58,23 @@ class LoginLimitTests(ObservedTestCase):
         self.assertEqual(self.attempt(factory), why[3])
         self.clock.advance(30)
         self.assertIsNone(self.attempt(factory))
+
+    def test_recording(self) -> None:
+        """One that is sent again is nobody's try: it is not among those that were refused unchecked."""
+        events = logged(self)
+        limits = Limits(failures_per_address=1, failure_seconds=30)
+        factory = make_server_factory(self.clock, limits=limits)
+        client = ClientConnection(SERVER_PAIR.public, LOGIN, PASSPHRASE, 0.0)
+        client.initiate()
+        packet = client.data_to_send()
+        self.connect(factory)[0].dataReceived(packet)
+        self.attempt(factory, passphrase="wrong")
+        self.attempt(factory)
+        for _ in range(5):
+            self.connect(factory)[0].dataReceived(packet)
+        self.clock.advance(30)
+        lines = [formatEvent(event) for event in events]
+        self.assertIn("logins from 192.0.2.1 are checked again; 1 were refused", lines)
 
     def test_who_does_not_wait_to_hear(self) -> None:
         """Leaving while the login is checked counts as a failure: nobody guesses for free. Our being slow does not."""

@@ -30,7 +30,7 @@ from sodiumtwist.transfer.stores import DirectoryStore
 
 from ..logs import logged
 from ..pair import MemoryTransport, build
-from ..processes import PUBLIC, SECRET
+from ..processes import PUBLIC, SECRET, with_place
 
 
 class TapTestCase(SynchronousTestCase):
@@ -50,10 +50,7 @@ class TapTestCase(SynchronousTestCase):
 
     def parse(self, *arguments: str) -> Options:
         options = Options()
-        # No server starts without it; most tests here do not care.
-        if not {"-f", "--file", "-d", "--directory", "--forward", "--discard"} & set(arguments):
-            arguments = ("--discard", *arguments)
-        options.parseOptions(list(arguments))
+        options.parseOptions(with_place(arguments))
         return options
 
 
@@ -162,6 +159,8 @@ class OptionsTests(TapTestCase):
             (["--auth-timeout", "0"], "the authentication time takes a number of seconds over 0"),
             (["--ping-interval", "nan"], "the ping interval time takes a number of seconds over 0"),
             (["--inactivity-timeout", "soon"], "--inactivity-timeout takes a number of seconds, not 'soon'"),
+            (["--tcp-keepalive", "soon"], "--tcp-keepalive takes a number of seconds, not 'soon'"),
+            (["--tcp-keepalive", "40000"], "TCP keepalive takes 1 to 32767 seconds, or 0 for none, not 40000.0"),
             (["stray"], "unexpected argument 'stray'"),
             (["--nonsense"], "--nonsense"),
         ]:

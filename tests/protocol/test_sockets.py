@@ -27,6 +27,7 @@ from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint, ISystemHandle, ITCPTransport, ITLSTransport
 from twisted.internet.ssl import Certificate, PrivateCertificate, optionsForClientTLS
 from twisted.internet.task import Clock
+from twisted.protocols.policies import ProtocolWrapper
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
@@ -332,6 +333,10 @@ class SocketTests(TestCase):
     async def test_tls(self) -> None:
         server, client = await self.start_tls(SocketEchoServer, SocketClient)
         self.assertTrue(has_no_delay(server))
+        for end in (server, client):
+            below = cast(ISystemHandle, cast(ProtocolWrapper, end.transport).transport)
+            handle = cast(socket.socket, below.getHandle())
+            self.assertTrue(handle.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE))
         data = random.Random(12).randbytes(1_000_000)
         client.write(data)
         await client.want(len(data))

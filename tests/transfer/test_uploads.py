@@ -25,6 +25,8 @@ from sodiumtwist.transfer.disk import Disk
 from sodiumtwist.transfer.stores import DirectoryStore, FileStore, Store, StreamStore, open_store
 from sodiumtwist.transfer.uploads import FileUpload, StreamUpload, Upload
 
+from ..wall_clock import WallReactor
+
 
 class PipeReactor(Clock):
     """A clock that remembers who waits for writing."""
@@ -38,6 +40,10 @@ class PipeReactor(Clock):
 
     def removeWriter(self, writer: IWriteDescriptor) -> None:
         self.writers.discard(writer)
+
+
+class WallPipeReactor(PipeReactor, WallReactor):
+    """The same, with a wall clock that can be set."""
 
 
 class UploadTestCase(SynchronousTestCase):
@@ -518,6 +524,36 @@ class StreamStoreTests(UploadTestCase):
         self.assertEqual(len(given_way), 1)
         self.successResultOf(upload.abandon())
         self.successResultOf(waiting)
+
+    def test_wall_clock_is_set(self) -> None:
+        """Nobody has less patience for it, or more: who waits for a reader, or for a turn, or who writes."""
+        for step in (3600, -3600):
+            self.reactor = reactor = WallPipeReactor()
+            reactor.be_the_reactor(self)
+            self.store = StreamStore(self.fifo, reactor, 180)
+            no_reader, no_turn = self.store.open("login"), self.store.open("login")
+            reactor.let_pass(1)
+            reactor.set_and_wake(step)
+            reactor.watch()
+            reactor.let_pass(177)
+            self.assertNoResult(no_reader)
+            self.assertNoResult(no_turn)
+            reactor.let_pass(2)
+            self.failureResultOf(no_reader, OSError)
+            if no_turn.called:  # it came at the very end, and there is no reader
+                self.failureResultOf(no_turn, OSError)
+            else:
+                no_turn.cancel()
+                self.failureResultOf(no_turn, CancelledError)
+            fd, upload, writing = self.fill()
+            reactor.set_and_wake(step)
+            reactor.watch()
+            reactor.let_pass(178)
+            self.assertNoResult(writing)
+            reactor.let_pass(1)
+            self.failureResultOf(writing, OSError)
+            upload.abandon()
+            os.close(fd)
 
     def test_turn_does_not_come(self) -> None:
         """Waiting for another upload has an end, too."""
