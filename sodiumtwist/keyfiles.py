@@ -10,7 +10,7 @@ import shlex
 from .admission.files import others_can_read
 from .core.errors import InvalidKey, LocalProtocolError
 from .core.keys import KeyPair
-from .syncing import sync_directory
+from .replacing import sync_directory
 
 KEY_VARIABLE = "SODIUMTWIST_KEY"
 PASSPHRASE_VARIABLE = "SODIUMTWIST_PASSPHRASE"

@@ -132,7 +132,7 @@ class LimitTests(SynchronousTestCase):
         self.assertEqual({name for _, name in bare}, set(LIMITS))
         for where, name in bare:
             kind, argument = LIMITS[name]
-            self.assertRegex(where, rf": ({kind.__name__}\.{argument}|Replay\w+\({argument}\))$")
+            self.assertRegex(where, rf": ({kind.__name__}\.{argument}|Replay\w+\({argument}\)|{argument.upper()})$")
 
     def test_options(self) -> None:
         """What is said to change a limit does."""

@@ -33,10 +33,10 @@ FOLDERS = {
         core.wire  core.base  core.connection  core
     """,
     # Words for people, and what applications learn about the other end.
-    "describe": "describe  interfaces  syncing",
+    "describe": "describe  interfaces  replacing",
     # Who may come in.
     "admission": """
-        admission.files  admission.watched  admission.checkers  admission.authorized  admission.passwords
+        admission.files  admission.checkers  admission.watched  admission.authorized  admission.passwords
         admission.argon2  admission.replays  admission.replay_database  admission.summed_lines
         admission.failed_logins  admission.limits  admission.decision
         admission
@@ -62,10 +62,10 @@ FOLDERS = {
     "package": "testing  __init__",
     # Programs.
     "programs": """
-        programs.interrupts  programs.output  programs.exits  programs.sizes  programs.settings  programs.options
-        programs.descriptors  programs.listening  programs.services  programs.tap  programs.tunneltap
-        programs.running  programs.keys  programs.passwd  programs.commands  programs.demo  programs.cli
-        programs  __main__
+        programs.interrupts  programs.output  programs.exits  programs.service_user  programs.sizes  programs.settings
+        programs.options  programs.descriptors  programs.leftovers
+        programs.listening  programs.services  programs.tap  programs.tunneltap  programs.running  programs.keys
+        programs.passwd  programs.commands  programs.demo  programs.cli  programs  __main__
     """,
 }
 

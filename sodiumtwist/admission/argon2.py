@@ -21,7 +21,7 @@ from zope.interface import implementer
 from ..core.errors import LocalProtocolError
 from .checkers import LoginNotChecked
 from .passwords import make_decoy, parse_passwords, verification_cost, verify_passphrase
-from .watched import WatchedFile
+from .watched import GRACE, WatchedFile
 
 #: How many verifications run at once. Each takes some 64 MiB.
 CONCURRENCY = 2
@@ -65,8 +65,8 @@ class _Passwords:
 class Argon2File:
     """
     Lets in the logins of a file, see :mod:`sodiumtwist.admission.passwords`; ``sodiumtwist passwd`` makes such files.
-    The file is read again when it has changed. When its new version is broken or missing, the log says so and the
-    old logins stay.
+    The file is read again when it has changed. When it is broken, missing or can't be read, the log says so, and the
+    old logins hold for a minute more; then nobody is let in.
 
     A verification at the usual cost takes some 80 ms and 64 MiB. It runs in the reactor's thread pool,
     so the reactor goes on. A login that the file does not have costs as much as a wrong passphrase for a login
@@ -76,6 +76,8 @@ class Argon2File:
     :param concurrency: how many verifications run at once.
     :param queue: how many more may wait. When so many wait, the next login is refused without verifying it.
     :param reactor: an ``IReactorThreads``; ``None`` for the global one.
+    :param grace: for how many seconds the old logins hold.
+    :ivar file: the file, as it is watched.
     :raises OSError: when the file can't be read.
     :raises LocalProtocolError: when the file is no such file (the error tells the number of the line), when others
         can read it or write to it, when ``concurrency`` is below 1, and when ``queue`` is below 0.
@@ -83,10 +85,18 @@ class Argon2File:
 
     credentialInterfaces = (IUsernamePassword,)
 
-    def __init__(self, path: str, concurrency: int = CONCURRENCY, queue: int = QUEUE, reactor: Any = None) -> None:
+    def __init__(
+        self,
+        path: str,
+        concurrency: int = CONCURRENCY,
+        queue: int = QUEUE,
+        reactor: Any = None,
+        grace: float = GRACE,
+    ) -> None:
         if concurrency < 1 or queue < 0:
             raise LocalProtocolError(f"verifying {concurrency} logins at once, with {queue} waiting, verifies none")
-        self._file = WatchedFile(path, _Passwords, "password file", private=True)
+        self.file = WatchedFile(path, _Passwords, "password file", private=True)
+        self.file.grace = grace
         self._semaphore = DeferredSemaphore(concurrency)
         self._queue = queue
         self._reactor = reactor
@@ -97,7 +107,7 @@ class Argon2File:
 
         :return: fires with the login. Fails with ``UnauthorizedLogin`` when the login or the passphrase is wrong,
             without saying which, and with :class:`~sodiumtwist.admission.checkers.LoginNotChecked` when the queue
-            is full. To cancel it gives its place in the queue back.
+            is full, or the file has not been good for too long. To cancel it gives its place in the queue back.
         """
         return Deferred.fromCoroutine(self._verify(credentials.username, credentials.password))
 
@@ -107,7 +117,7 @@ class Argon2File:
             raise LoginNotChecked("too many logins are being verified")
         await self._semaphore.acquire()
         try:
-            string, known = self._file.current().string_for(login)
+            string, known = self.file.current().string_for(login)
             working = self._in_thread(string, passphrase)
         # Whatever fails here, the place must be given back, or after a few failures nobody could log in.
         except BaseException:

@@ -21,7 +21,7 @@ from collections.abc import Iterable
 from ..core.credentials import pack_text
 from ..core.errors import InvalidKey, LocalProtocolError, SodiumError
 from ..core.keys import KEY_SIZE, parse_key
-from .watched import WatchedFile
+from .watched import GRACE, WatchedFile
 
 Entry = tuple[bytes, "str | None"]
 
@@ -102,17 +102,21 @@ def parse_authorized_keys(text: str) -> AuthorizedKeys:
 class AuthorizedKeysFile:
     """
     The clients' keys that a file lists, see :mod:`sodiumtwist.admission.authorized`. The file is read again
-    when it has changed. When its new version is broken or missing, the log says so and the old list stays.
+    when it has changed. When it is broken, missing or can't be read, the log says so, and the old list holds for a
+    minute more; then nobody is let in.
 
     :param path: of the file, UTF-8 and at most 1 MiB.
+    :param grace: for how many seconds the old list holds.
+    :ivar file: the file, as it is watched.
     :raises OSError: when the file can't be read.
     :raises InvalidKey: when the key in a line is wrong. The error tells the number of the line.
     :raises LocalProtocolError: when something else in a line is wrong, with its number as well, and when others can
         write to the file.
     """
 
-    def __init__(self, path: str) -> None:
-        self._file = WatchedFile(path, parse_authorized_keys, "list of clients' keys")
+    def __init__(self, path: str, grace: float = GRACE) -> None:
+        self.file = WatchedFile(path, parse_authorized_keys, "list of clients' keys")
+        self.file.grace = grace
 
     def allows(self, public_key: bytes, login: str) -> bool:
         """
@@ -120,5 +124,6 @@ class AuthorizedKeysFile:
 
         :param public_key: the client's, 32 bytes.
         :param login: the one that the client gave.
+        :raises ~sodiumtwist.admission.checkers.LoginNotChecked: when the file has not been good for too long.
         """
-        return self._file.current().allows(public_key, login)
+        return self.file.current().allows(public_key, login)

@@ -16,14 +16,14 @@ import os
 import re
 import secrets
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 from nacl import pwhash
 from nacl.exceptions import InvalidkeyError
 
 from ..core.credentials import pack_text
 from ..core.errors import LocalProtocolError
-from ..syncing import sync_directory
+from ..replacing import status_of_replaced, sync_directory, take_over
 from .files import LIST_FILE_LIMIT, check_file, open_at_once
 
 #: The least memory that Argon2 can work with, in KiB.
@@ -210,24 +210,22 @@ def _parse(path: str, text: str) -> dict[str, str]:
         raise LocalProtocolError(f"{path}: {error}") from None
 
 
-def _replace(path: str, text: str, status: os.stat_result | None) -> None:
+def _replace(path: str, text: str) -> str | None:
     """
-    Put a new file in the place of the old one, all of it or nothing. It has mode 0600 and the old one's owner.
+    Put a new file in the place of the old one, all of it or nothing. It has the old one's owner, and at most mode
+    0600.
 
-    :param status: of the old file; ``None`` when there was none.
+    :return: what of the old one it could not keep; ``None`` when it kept all.
     """
     # Under another name first, so that no server ever reads half of it.
     temporary = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.{secrets.token_hex(6)}")
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         with open(fd, "wb") as file:
-            # When root changes a server's file, the server must still be able to read it. Others than root may not
-            # give a file away; then it becomes theirs.
-            if status is not None and (status.st_uid, status.st_gid) != (os.geteuid(), os.getegid()):
-                with suppress(PermissionError):
-                    os.fchown(fd, status.st_uid, status.st_gid)
             file.write(text.encode())
             file.flush()
+            # When root changes a server's file, the server must still be able to read it.
+            lost = take_over(fd, status_of_replaced(path), 0o600)
             # Before it gets its name: else, when the power goes, the name may stand for an empty file.
             os.fsync(fd)
         os.replace(temporary, path)
@@ -236,18 +234,20 @@ def _replace(path: str, text: str, status: os.stat_result | None) -> None:
         raise
     # Or a login that was taken out could be back after a loss of power.
     sync_directory(os.path.dirname(path))
+    return lost
 
 
-def _update(path: str, change: Callable[[list[str]], None]) -> None:
+def _update(path: str, change: Callable[[list[str]], None], tell: Callable[[str], object] | None) -> None:
     """
     Change the lines of a file.
 
     :param change: changes a list of the lines, which have no newlines.
+    :param tell: called with what could not be kept of the file.
     """
     # A link stays; the file that it names is replaced.
     path = os.path.realpath(path)
     with _locked(os.path.dirname(path)):
-        text, status = _read(path)
+        text, _ = _read(path)
         # A file that is no such file is left alone: who gave the name may have mistaken it.
         _parse(path, text)
         lines = text.removesuffix("\n").split("\n") if text else []
@@ -257,19 +257,22 @@ def _update(path: str, change: Callable[[list[str]], None]) -> None:
         if len(text.encode()) > LIST_FILE_LIMIT:
             raise LocalProtocolError(f"{path} would be over {LIST_FILE_LIMIT} bytes long")
         try:
-            _replace(path, text, status)
+            lost = _replace(path, text)
         # It names the temporary file, of which the user knows nothing.
         except OSError as error:
             raise OSError(error.errno, f"it can't be written: {error.strerror}", path) from None
+    if lost and tell is not None:
+        tell(f"{path} could not keep {lost}; a server that runs as another user may not be able to read it any more")
 
 
-def set_password(path: str, login: str, string: str) -> bool:
+def set_password(path: str, login: str, string: str, tell: Callable[[str], object] | None = None) -> bool:
     """
     Add a login, or change its string. Comments and the order of the lines stay.
 
     :param path: of the file. One that is missing is made, with mode 0600.
     :param login: up to 128 bytes of UTF-8, see :func:`check_login`.
     :param string: as :func:`hash_passphrase` makes it.
+    :param tell: called with a line when the file could not keep its owner, which only root may give it.
     :return: whether the login was there.
     :raises OSError: when the file can't be read or replaced. The old file is then as it was.
     :raises LocalProtocolError: when the login can't stand in a file, and when the file is no such file.
@@ -286,16 +289,17 @@ def set_password(path: str, login: str, string: str) -> bool:
                 return
         lines.append(f"{login}:{string}")
 
-    _update(path, change)
+    _update(path, change, tell)
     return found
 
 
-def delete_password(path: str, login: str) -> None:
+def delete_password(path: str, login: str, tell: Callable[[str], object] | None = None) -> None:
     """
     Take a login out.
 
     :param path: of the file.
     :param login: the login to take out.
+    :param tell: as in :func:`set_password`.
     :raises OSError: when the file is missing, or can't be read or replaced. The old file is then as it was.
     :raises LocalProtocolError: when the login is not in the file, and when the file is no such file.
     """
@@ -309,7 +313,7 @@ def delete_password(path: str, login: str) -> None:
 
     # _update() would make a file that is missing.
     os.stat(path)
-    _update(path, change)
+    _update(path, change, tell)
 
 
 def verify_passphrase(string: str, passphrase: bytes) -> bool:

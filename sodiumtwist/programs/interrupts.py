@@ -1,12 +1,20 @@
 """
-What Ctrl-C does while there is nothing to undo: above all during imports, which take most of a short command's time.
+What signals do to our programs: Ctrl-C while there is nothing to undo, which is above all during imports, and what ends
+a program in order.
 """
 
 from __future__ import annotations
 
 import os
 import signal
-from typing import NoReturn
+import threading
+from collections.abc import Callable
+from functools import partial
+from types import FrameType
+from typing import Any, NoReturn
+
+#: What ends a program before it is done: Ctrl-C, ``kill``, and a terminal that closes.
+ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def _end(number: int, frame: object) -> NoReturn:
@@ -32,3 +40,114 @@ def raise_again() -> None:
     # Only what end_at_once() did is taken back: where Ctrl-C is ignored, or somebody else's, it stays so.
     if signal.getsignal(signal.SIGINT) is _end:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def exit_on_signals() -> None:
+    """
+    Have SIGTERM and SIGHUP raise ``SystemExit``, for a command without a reactor that has something to undo: a file
+    that is half written, a terminal that shows nothing. Where they are ignored, they stay so.
+    """
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, _exit)
+
+
+def _exit(number: int, frame: object) -> NoReturn:
+    raise SystemExit(128 + number)
+
+
+class _Waiting:
+    """
+    What signals do before the reactor runs: they come again then.
+
+    :param reactor: the one that will run.
+    """
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+
+    def __call__(self, number: int, frame: object) -> None:
+        self._reactor.callFromThread(os.kill, os.getpid(), number)
+
+
+def _is_free(number: signal.Signals) -> bool:
+    """Tell whether a signal would kill, or waits. It is not ignored then, as by ``nohup``, nor somebody else's."""
+    what = signal.getsignal(number)
+    return what in (signal.SIG_DFL, signal.default_int_handler) or isinstance(what, _Waiting)
+
+
+def wait_for_reactor(reactor: Any) -> None:
+    """
+    Have signals wait until the reactor runs and :func:`end_in_order` was called. For a service that listens before: it
+    must not be killed with its sockets and its pid file in place.
+
+    :param reactor: the one that will run.
+    """
+    for number in ENDING_SIGNALS:
+        if _is_free(number):
+            signal.signal(number, _Waiting(reactor))
+
+
+def take_hangup(end: Callable[[int, FrameType | None], Any]) -> None:
+    """
+    Have SIGHUP, as of a terminal that closes, do something else than kill the process. Twisted leaves it alone. Where
+    it is ignored, as by ``nohup``, or somebody else's, it stays so.
+
+    :param end: called with the signal, as by :func:`signal.signal`.
+    """
+    if _is_free(signal.SIGHUP):
+        signal.signal(signal.SIGHUP, end)
+
+
+def _do_nothing(number: int, frame: object) -> None:
+    """Stand in for a function that has done what there is to do."""
+
+
+def take_one_signal() -> None:
+    """
+    Have the first signal do what it does now, and the others nothing: one is enough. Another would break off what is
+    being undone, and Twisted complains of a reactor that is stopped twice.
+    """
+    taken = False
+
+    def take(number: int, frame: FrameType | None, handle: Callable[[int, FrameType | None], Any]) -> None:
+        nonlocal taken
+        if not taken:
+            taken = True
+            # Not SIG_IGN: of two that came at once, Python complains of the one that is ignored by the time it looks.
+            for each in ENDING_SIGNALS:
+                signal.signal(each, _do_nothing)
+            handle(number, frame)
+
+    for number in ENDING_SIGNALS:
+        handle = signal.getsignal(number)
+        if callable(handle):
+            signal.signal(number, partial(take, handle=handle))
+
+
+def end_in_order(reactor: Any, note_hangup: Callable[[], object]) -> None:
+    """
+    Have SIGHUP end a running reactor as SIGTERM does, with all that comes of it, and one signal be enough. SIGUSR1
+    kills nothing where no log is there that it begins anew.
+
+    :param reactor: the one that runs.
+    :param note_hangup: called before SIGHUP ends it.
+    """
+    # Without a function of the reactor for SIGTERM, whoever runs it deals with signals: they can be set in the main
+    # thread alone.
+    end = signal.getsignal(signal.SIGTERM)
+    if not callable(end) or threading.current_thread() is not threading.main_thread():
+        return
+
+    def hang_up(number: int, frame: FrameType | None) -> None:
+        note_hangup()
+        end(number, frame)
+
+    take_hangup(hang_up)
+    # The reactor takes it over from Python's own function alone.
+    if isinstance(signal.getsignal(signal.SIGINT), _Waiting):
+        signal.signal(signal.SIGINT, reactor.sigInt)
+    take_one_signal()
+    # twistd takes it where it logs to a file. What rotates logs may send it all the same.
+    if signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL:
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)

@@ -4,17 +4,21 @@ Services that listen on endpoints, and what an endpoint string tells before anyt
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import os
 import re
+import shlex
+import socket
+import stat
 from collections.abc import Generator, Mapping
 from contextlib import suppress
 from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, inlineCallbacks, maybeDeferred
-from twisted.internet.endpoints import serverFromString
-from twisted.internet.error import CannotListenError
+from twisted.internet.endpoints import clientFromString, serverFromString
+from twisted.internet.error import CannotListenError, ConnectionDone
 from twisted.internet.interfaces import IAddress, IListeningPort, IProtocolFactory, IStreamServerEndpoint
 from twisted.internet.protocol import Factory
 from twisted.internet.task import deferLater
@@ -23,6 +27,8 @@ from twisted.python.failure import Failure
 
 from ..describe import describe_address, describe_bad_endpoint, describe_endpoint_error, masked
 from ..protocol.clock import steady_clock
+from .interrupts import end_in_order, wait_for_reactor
+from .service_user import acting_as, service_user
 
 #: Seconds that stopping may take in all. It needs an end: while a service stops, twistd does not hear SIGTERM.
 STOP_TIMEOUT = 5.0
@@ -36,6 +42,7 @@ class _ListenRecorder:
     Stands in for the reactor, and notes what an endpoint would listen on.
 
     :ivar local: whether only this machine could connect to it.
+    :ivar path: of the UNIX socket that it would make; ``None`` when it would make none.
     """
 
     # The string alone would not do: arguments have more than one form, and haproxy: has another endpoint inside.
@@ -43,6 +50,7 @@ class _ListenRecorder:
     def __init__(self) -> None:
         # It stays so for an endpoint that calls none of these methods: of that nothing is known.
         self.local = False
+        self.path: str | None = None
 
     def listenTCP(self, port: int, factory: object, backlog: int = 50, interface: str = "") -> None:
         self.local = _is_loopback(interface)
@@ -53,9 +61,11 @@ class _ListenRecorder:
         self.local = _is_loopback(interface)
 
     def listenUNIX(
-        self, address: str, factory: object, backlog: int = 50, mode: int = 0o666, wantPID: bool = False
+        self, address: str | bytes, factory: object, backlog: int = 50, mode: int = 0o666, wantPID: bool = False
     ) -> None:
         self.local = True
+        # One that begins with a NUL byte is in no folder.
+        self.path = os.fsdecode(address).partition("\0")[0] or None
 
 
 def _is_loopback(interface: str) -> bool:
@@ -69,6 +79,42 @@ def _is_loopback(interface: str) -> bool:
         return False
 
 
+def _recorded(description: str) -> _ListenRecorder:
+    recorder = _ListenRecorder()
+    listening = maybeDeferred(lambda: serverFromString(recorder, description).listen(Factory()))
+    # An endpoint may ask for what the recorder does not have, and fail.
+    listening.addErrback(lambda reason: None)
+    return recorder
+
+
+class _ConnectRecorder:
+    """
+    Stands in for the reactor, and notes what an endpoint would connect to.
+
+    :ivar path: of the UNIX socket; ``None`` when it is none.
+    """
+
+    def __init__(self) -> None:
+        self.path: str | None = None
+
+    def connectUNIX(self, address: str | bytes, factory: object, timeout: float = 30, checkPID: bool = False) -> None:
+        self.path = os.fsdecode(address).partition("\0")[0] or None
+
+
+def path_of_backend(description: str) -> str | None:
+    """
+    Tell which UNIX socket a client endpoint connects to.
+
+    :param description: the endpoint string.
+    :return: its path; ``None`` when it connects to none.
+    """
+    recorder = _ConnectRecorder()
+    connecting = maybeDeferred(lambda: clientFromString(recorder, description).connect(Factory()))
+    # All others ask for what the recorder does not have.
+    connecting.addErrback(lambda reason: None)
+    return recorder.path
+
+
 def is_local(description: str) -> bool:
     """
     Tell whether a server endpoint listens on loopback addresses or a UNIX socket alone. Where that can't be known
@@ -76,11 +122,64 @@ def is_local(description: str) -> bool:
 
     :param description: the endpoint string.
     """
-    recorder = _ListenRecorder()
-    listening = maybeDeferred(lambda: serverFromString(recorder, description).listen(Factory()))
-    # An endpoint may ask for what the recorder does not have, and fail.
-    listening.addErrback(lambda reason: None)
-    return recorder.local
+    return _recorded(description).local
+
+
+def _lock_owner(path: str) -> int | None:
+    """
+    Tell whose lock a UNIX socket has. Twisted's are links whose text is a process's number.
+
+    :param path: of the socket.
+    :return: the number of the process; ``None`` without a lock.
+    """
+    try:
+        return int(os.readlink(f"{path}.lock"))
+    except (OSError, ValueError):
+        return None
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    # It is, and somebody else's.
+    except PermissionError:
+        pass
+    return True
+
+
+def _is_abandoned(path: str) -> bool:
+    """Tell whether nobody listens on a UNIX socket any more."""
+    with socket.socket(socket.AF_UNIX) as trial:
+        trial.settimeout(0)
+        # Only this says so: where its backlog is full, somebody listens.
+        return trial.connect_ex(path) == errno.ECONNREFUSED
+
+
+def _socket_remedy(path: str) -> str:
+    """
+    Say what to do when a UNIX socket can't be made, if that can be told.
+
+    :param path: of the socket.
+    :return: what to put behind the error; empty when there is nothing to say.
+    """
+    owner = _lock_owner(path)
+    quoted = shlex.quote(path)
+    try:
+        # To connect to what is no socket is refused as well.
+        if os.path.exists(path) and not stat.S_ISSOCK(os.stat(path).st_mode):
+            return "; another kind of file has that path; choose another path"
+        abandoned = _is_abandoned(path)
+    # Its path is too long, for instance.
+    except OSError:
+        return ""
+    if abandoned:
+        lock = f" {shlex.quote(path + '.lock')}" if owner is not None else ""
+        return f"; nobody listens there, so a service that was killed has left it; run: rm {quoted}{lock}"
+    if owner is not None and owner != os.getpid() and _is_alive(owner):
+        return f"; process {owner} holds {quoted}.lock"
+    return ""
 
 
 def parse_listening(
@@ -134,6 +233,7 @@ class ListeningService(Service):
         self._program = program
         self._endpoints = endpoints
         self._factory = factory
+        self._reactor = reactor
         self._clock = steady_clock(reactor)
         self._twistd = twistd
         self._ports: list[IListeningPort] = []
@@ -171,6 +271,9 @@ class ListeningService(Service):
         :raises SystemExit: when an endpoint can't be listened on, which a critical line in the log explains.
         """
         super().privilegedStartService()  # type: ignore[no-untyped-call]
+        # Only twistd calls this, before the reactor runs.
+        if self._twistd:
+            wait_for_reactor(self._reactor)
         self._listen()
 
     def startService(self) -> None:
@@ -183,11 +286,23 @@ class ListeningService(Service):
         # twistd calls both methods, twist only this one.
         if not self._ports:
             self._listen()
+        # Not before: the reactor takes over the signals when it starts.
+        self._reactor.callWhenRunning(end_in_order, self._reactor, self._note_hangup)
+
+    def _note_hangup(self) -> None:
+        self._log.warn("SIGHUP ends {program} in order, as SIGTERM does; it reads nothing anew", program=self._program)
 
     def _listen(self) -> None:
         self.announce()
+        user = service_user(self._twistd)
         for description, endpoint in self._endpoints:
-            listening = maybeDeferred(endpoint.listen, self._factory)
+            path = _recorded(description).path
+            if path is not None:
+                self._note_abandoned(path)
+            # What can't be listened on without root is a port. A socket is a file, which its user must be able to take
+            # away at the end.
+            with acting_as(user if path is not None else None):
+                listening = maybeDeferred(endpoint.listen, self._factory)
             listening.addCallbacks(
                 self._listens, self._cannot_listen, callbackArgs=(description,), errbackArgs=(description,)
             )
@@ -197,6 +312,16 @@ class ListeningService(Service):
             listening.addErrback(failures.append)
             if failures:
                 failures[0].raiseException()
+
+    def _note_abandoned(self, path: str) -> None:
+        owner = _lock_owner(path)
+        if owner is not None and not _is_alive(owner):
+            # Twisted replaces both.
+            self._log.warn(
+                "the socket {path} and its lock are left of process {pid}, which was killed; they are made anew",
+                path=ascii(path),
+                pid=owner,
+            )
 
     def _listens(self, port: IListeningPort, description: str) -> None:
         self._ports.append(port)
@@ -208,10 +333,30 @@ class ListeningService(Service):
         error = reason.value
         # The system's own error is inside Twisted's, which says the address once more.
         why = describe_endpoint_error(error.socketError if isinstance(error, CannotListenError) else error)
+        path = _recorded(description).path
+        if path is not None:
+            user = service_user(self._twistd)
+            denied = error.socketError if isinstance(error, CannotListenError) else error
+            remedy = _socket_remedy(path)
+            if user is not None and isinstance(denied, PermissionError) and not remedy:
+                # To make a socket its folder is written to, which the error does not name.
+                folder = os.path.dirname(os.path.abspath(path))
+                with user.acting():
+                    why = user.explain(PermissionError(denied.errno, denied.strerror, folder))
+            else:
+                why += remedy
+            # Twisted has made it before it found the path taken.
+            if _lock_owner(path) == os.getpid():
+                with suppress(OSError):
+                    os.unlink(f"{path}.lock")
         line = f"{self._program}: cannot listen on {masked(description)}: {why}"
         self._log.critical("{line}", line=line)
         for port in self._ports:
-            port.stopListening()
+            # stopListening() would act in a later turn of the reactor, which never comes. This takes away the file of
+            # a UNIX socket, and its lock.
+            close = getattr(port, "connectionLost", None)
+            with suppress(OSError):
+                port.stopListening() if close is None else close(Failure(ConnectionDone()))
         # What twistd would do after an ordinary exception is done here, without the traceback: remove the pid
         # file, and tell the process that started the daemon, which waits for it.
         if self._twistd.get("pidfile"):

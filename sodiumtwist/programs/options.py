@@ -135,7 +135,7 @@ class ServiceOptions(ProgramOptions):
         kind, argument = self.limits[name]
         try:
             # Times may have fractions. What is counted may not.
-            value: float = float(number) if argument.endswith("seconds") else int(number)
+            value: float = float(number) if argument.endswith(("seconds", "grace")) else int(number)
         except ValueError:
             raise usage.UsageError(f"--limit {name}= takes a number, not {ascii(number)}") from None
         self._given_limits.setdefault(kind, {})[argument] = value
@@ -147,6 +147,11 @@ class ServiceOptions(ProgramOptions):
         :param kind: for this class.
         """
         return self._given_limits.get(kind, {})
+
+    @property
+    def twistd(self) -> Mapping[str, Any]:
+        """The options of ``twistd`` itself; empty when they were not parsed with it."""
+        return self.parent or {}
 
     def parseOptions(self, options: list[str] | None = None) -> None:
         """

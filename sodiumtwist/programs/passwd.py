@@ -21,7 +21,7 @@ from ..admission.passwords import (
 )
 from ..keyfiles import read_passphrase_file
 from .exits import EXIT_REFUSED, CommandFailed
-from .interrupts import raise_again
+from .interrupts import exit_on_signals, raise_again
 from .output import print_error
 from .settings import PasswdSettings
 
@@ -37,9 +37,10 @@ def passwd(settings: PasswdSettings) -> None:
     """
     # Ctrl-C must not end this at once: the terminal may be set to show nothing, and a file may be half written.
     raise_again()
+    exit_on_signals()
     path, login = settings.path, settings.login
     if settings.delete:
-        delete_password(path, login)
+        delete_password(path, login, _warn)
         print(f"deleted {ascii(login)}")
     elif settings.verify:
         string = read_passwords(path).get(login)
@@ -51,15 +52,19 @@ def passwd(settings: PasswdSettings) -> None:
         check_login(login)
         if os.path.exists(path):
             read_passwords(path)
-        changed = set_password(path, login, hash_passphrase(_passphrase(settings)))
+        changed = set_password(path, login, hash_passphrase(_passphrase(settings)), _warn)
         print(f"{'changed' if changed else 'added'} {ascii(login)}")
+
+
+def _warn(line: str) -> None:
+    print_error(f"warning: {line}")
 
 
 def _passphrase(settings: PasswdSettings) -> str:
     if settings.passphrase_file is not None:
         passphrase, warning = read_passphrase_file(settings.passphrase_file)
         if warning:
-            print_error(f"warning: {warning}")
+            _warn(warning)
         return passphrase
     passphrase = _ask("Passphrase: ")
     # A slip would keep the login out. When verifying, it does no harm.

@@ -8,8 +8,6 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Callable, Coroutine
-from functools import partial
-from types import FrameType
 from typing import Any, TypeVar
 
 from twisted.internet import task
@@ -27,13 +25,10 @@ from ..core.errors import SodiumError
 from ..describe import describe_os_error
 from ..protocol.clock import count_steadily
 from .exits import EXIT_INTERRUPTED, EXIT_OUTPUT_GONE, EXIT_USAGE, CommandFailed
-from .interrupts import raise_again
+from .interrupts import raise_again, take_hangup, take_one_signal
 from .output import discard_standard_output, flush_standard_output, print_error
 
 Settings = TypeVar("Settings")
-
-#: What ends a command before it is done.
-ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 #: Called with the reactor and the command's settings.
 Command = Callable[[Any, Settings], Coroutine[Deferred[Any], Any, None]]
@@ -60,27 +55,6 @@ def run(command: Command[Settings], settings: Settings) -> None:
     task.react(_guarded, (command, settings))
 
 
-def _take_one_signal() -> None:
-    """
-    Have the first signal do what it does now, and the others nothing: one is enough. Another would break off what is
-    being undone, and Twisted complains of a reactor that is stopped twice.
-    """
-    taken = False
-
-    def take(number: int, frame: FrameType | None, handle: Callable[[int, FrameType | None], Any]) -> None:
-        nonlocal taken
-        if not taken:
-            taken = True
-            for each in ENDING_SIGNALS:
-                signal.signal(each, signal.SIG_IGN)
-            handle(number, frame)
-
-    for number in ENDING_SIGNALS:
-        handle = signal.getsignal(number)
-        if callable(handle):
-            signal.signal(number, partial(take, handle=handle))
-
-
 async def _guarded(reactor: Any, command: Command[Settings], settings: Settings) -> None:
     """Run the command, and turn whatever ends it into an exit status and a line."""
     # In its first turn the reactor has taken over the signals. Nothing that must be undone may begin before.
@@ -93,10 +67,8 @@ async def _guarded(reactor: Any, command: Command[Settings], settings: Settings)
         # As Twisted's own functions for signals do: this wakes a reactor that waits.
         reactor.callFromThread(reactor.stop)
 
-    # Twisted leaves it alone. Where it is ignored, as by nohup, it stays so.
-    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
-        signal.signal(signal.SIGHUP, hang_up)
-    _take_one_signal()
+    take_hangup(hang_up)
+    take_one_signal()
     running: Deferred[None] = Deferred.fromCoroutine(command(reactor, settings))
     undone: Deferred[None] = Deferred()
     interrupted = False

@@ -14,6 +14,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import quoteStringArgument
 from twisted.internet.interfaces import IAddress, IStreamServerEndpoint
+from twisted.internet.task import LoopingCall
 
 from ..core.errors import LocalProtocolError
 from ..describe import masked
@@ -24,6 +25,12 @@ from .options import DEFAULT_LOGIN
 from .settings import ServerSettings
 
 STOPPING = "the server is stopping"
+
+#: How often the files of who may come in are looked at within their grace, when nobody logs in.
+LOOKS_IN_GRACE = 4
+
+#: Seconds that are left between two such looks at least.
+LEAST_LOOK = 1.0
 
 
 def _credentials(settings: ServerSettings) -> list[str]:
@@ -106,6 +113,29 @@ class SodiumService(ListeningService):
     ) -> None:
         super().__init__("sodium", endpoints, factory, reactor, twistd)
         self._settings = settings
+        self._looking = LoopingCall(self._look)
+        self._looking.clock = reactor
+
+    def startService(self) -> None:
+        """
+        Begin to look now and then at the files of who may come in, so that the log tells what is wrong with them also
+        when nobody logs in. For the rest see :meth:`.ListeningService.startService`.
+        """
+        super().startService()
+        if self._settings.files:
+            # So that much of a grace is left when a fault is noticed.
+            grace = min(file.grace for file in self._settings.files)
+            self._looking.start(max(LEAST_LOOK, grace / LOOKS_IN_GRACE), now=False)
+
+    def stopService(self) -> Deferred[None]:
+        """Stop looking at files. For the rest see :meth:`.ListeningService.stopService`."""
+        if self._looking.running:
+            self._looking.stop()
+        return super().stopService()
+
+    def _look(self) -> None:
+        for file in self._settings.files:
+            file.look()
 
     def announce(self) -> None:
         self._log.info("public key: {key}", key=self._settings.pair.public.hex())

@@ -7,7 +7,7 @@ The classes that parse the command lines make these settings. Nothing changes th
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 # For type checkers alone: commands that connect nowhere load none of it.
 if TYPE_CHECKING:
@@ -16,10 +16,12 @@ if TYPE_CHECKING:
     from ..admission.authorized import AuthorizedKeysFile
     from ..admission.limits import Limits
     from ..admission.replays import IReplayMemory
+    from ..admission.watched import WatchedFile
     from ..core.keepalive import Timeouts
     from ..core.keys import KeyPair
     from ..core.version import RekeyAfter
     from ..tunnel import TunnelLimits
+    from .service_user import ServiceUser
 
 # What repr() shows may get into a log: so no passphrase, and no endpoint string either. People write secrets into
 # those, and only later is that refused.
@@ -130,6 +132,8 @@ class ServerSettings:
     :ivar min_free: how many bytes of their file system uploads leave free; ``None`` for the default.
     :ivar forward: the endpoint string that streams are handed to; ``None`` to receive files.
     :ivar warning: a line for the log about a file that was read; ``None`` when all is well.
+    :ivar files: who may come in, and are read again when they change.
+    :ivar runs_as: as whom the service runs in the end; ``None`` for who starts it.
     """
 
     endpoints: tuple[str, ...] = field(repr=False)
@@ -153,6 +157,8 @@ class ServerSettings:
     min_free: int | None
     forward: str | None = field(repr=False)
     warning: str | None
+    files: tuple[WatchedFile[Any], ...] = ()
+    runs_as: ServiceUser | None = None
 
 
 @dataclass(frozen=True)

@@ -4,20 +4,23 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import fields
 from typing import Any
 
-from twisted.cred.checkers import ICredentialsChecker
+from twisted.cred.checkers import FilePasswordDB, ICredentialsChecker
 from twisted.cred.credentials import IUsernamePassword
 from twisted.cred.strcred import AuthOptionMixin
 from twisted.internet.endpoints import clientFromString
 from twisted.python import usage
 
+from ..admission.argon2 import Argon2File
 from ..admission.authorized import AuthorizedKeysFile
 from ..admission.checkers import NO_CHECKER, SingleLogin, any_of, checker_from_string
 from ..admission.limits import Limits
 from ..admission.replay_database import ReplayDatabase
 from ..admission.replays import IReplayMemory, ReplayMemory
+from ..admission.watched import WatchedFile
 from ..core.credentials import pack_text
 from ..core.errors import LocalProtocolError, SodiumError
 from ..core.keepalive import Timeouts
@@ -32,8 +35,10 @@ from ..transfer.receiver import UploadFactory
 from ..transfer.stores import open_store
 from ..tunnel import TunnelFactory, TunnelLimits
 from .descriptors import make_room
-from .listening import is_local, parse_listening
+from .leftovers import note_database, note_uploads
+from .listening import is_local, parse_listening, path_of_backend
 from .options import DEFAULT_LOGIN, DEFAULT_PASSPHRASE, SERVICE_PARAMETERS, ServiceOptions
+from .service_user import acting_as, check_backend, check_log, check_root, service_user
 from .services import ForwardService, SodiumService, UploadService
 from .settings import ServerSettings
 from .sizes import parse_size
@@ -47,6 +52,7 @@ LIMITS: dict[str, tuple[type, str]] = {
     "replays": (ReplayMemory, "limit"),
     "rekey-size": (RekeyAfter, "size"),
     "rekey-seconds": (RekeyAfter, "seconds"),
+    "file-grace": (WatchedFile, "grace"),
 }
 
 
@@ -137,9 +143,26 @@ class Options(AuthOptionMixin, ServiceOptions):
             self["no-checker"] = True
             return
         try:
-            self.addChecker(checker_from_string(description))
+            user = service_user(self.twistd)
+            # What a checker reads later it is to read now as the user that it will be then.
+            with acting_as(user):
+                checker = checker_from_string(description)
+                if isinstance(checker, FilePasswordDB):
+                    # A relative path would mean another file behind --rundir. Twisted reads it at each login.
+                    checker.filename = os.path.abspath(checker.filename)
+                    os.close(os.open(checker.filename, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
+                for path in _paths_of(checker):
+                    check_root(self.twistd, "--auth", path)
         except SodiumError as error:
-            raise usage.UsageError(str(error)) from None
+            denied = error.__context__
+            line = str(error)
+            if user is not None and isinstance(denied, PermissionError):
+                with user.acting():
+                    line = f"{ascii(denied.filename)}: {user.explain(denied)}"
+            raise usage.UsageError(line) from None
+        except OSError as error:
+            raise usage.UsageError(describe_os_error(error)) from None
+        self.addChecker(checker)
 
     def postOptions(self) -> None:
         """
@@ -164,11 +187,17 @@ class Options(AuthOptionMixin, ServiceOptions):
             raise usage.UsageError(describe_os_error(error)) from None
 
     def _read(self) -> ServerSettings:
+        user = service_user(self.twistd)
+        for option in ("authorized-keys", "replay-db", "file", "directory"):
+            if self[option] and self[option] != "-":
+                check_root(self.twistd, f"--{option}", self[option])
+        # Key and passphrase are read once, now: they may be for root alone. What is read or written later is not.
         pair = read_key(self["key-file"], "--key-file", self["key"], "--key")
         passphrase, warning = read_passphrase(
             self["passphrase-file"], "--passphrase-file", self["passphrase"], "--passphrase"
         )
-        authorized_keys = AuthorizedKeysFile(self["authorized-keys"]) if self["authorized-keys"] else None
+        with acting_as(user):
+            authorized_keys = AuthorizedKeysFile(self["authorized-keys"]) if self["authorized-keys"] else None
         # Only where nothing else decides who may come in: beside that, it would be a way in that everybody knows.
         if passphrase is None and not self["credCheckers"] and not self["no-checker"]:
             passphrase = DEFAULT_PASSPHRASE
@@ -179,7 +208,18 @@ class Options(AuthOptionMixin, ServiceOptions):
         if self["replay-db"] is None:
             replays = ReplayMemory(**remembered)
         else:
-            replays = ReplayDatabase(self["replay-db"], **remembered)
+            with acting_as(user):
+                note_database(self["replay-db"])
+                replays = ReplayDatabase(self["replay-db"], **remembered)
+        files: list[WatchedFile[Any]] = [
+            checker.file for checker in self["credCheckers"] if isinstance(checker, Argon2File)
+        ]
+        if authorized_keys is not None:
+            files.append(authorized_keys.file)
+        for file in files:
+            file.grace = self.given_limits(WatchedFile).get("grace", file.grace)
+        if user is not None:
+            check_log(self.twistd, user)
         # The factory checks it again, but raises when the command line is done with.
         pack_text("message", self["message"])
         timeouts = Timeouts(
@@ -212,6 +252,8 @@ class Options(AuthOptionMixin, ServiceOptions):
             min_free=None if self["min-free"] is None else self._size("min-free", 0),
             forward=self["forward"],
             warning=warning,
+            files=tuple(files),
+            runs_as=user,
         )
 
     def _checker(
@@ -242,6 +284,13 @@ class Options(AuthOptionMixin, ServiceOptions):
         return size
 
 
+def _paths_of(checker: ICredentialsChecker) -> list[str]:
+    """Name the files that a checker reads at each login."""
+    if isinstance(checker, FilePasswordDB):
+        return [checker.filename]
+    return [checker.file.path] if isinstance(checker, Argon2File) else []
+
+
 def makeService(options: Options, reactor: Any = None) -> SodiumService:
     """
     Make the service of ``twistd sodium``.
@@ -265,8 +314,7 @@ def makeService(options: Options, reactor: Any = None) -> SodiumService:
                 f"({DEFAULT_LISTEN})"
             )
         endpoints.append((description, endpoint))
-    # Options that were not parsed as a subcommand have no parent.
-    twistd = getattr(options, "parent", {})
+    twistd = options.twistd
     limits = make_room(settings.limits, reactor, len(endpoints))
     common: dict[str, Any] = {
         "pair": settings.pair,
@@ -286,19 +334,27 @@ def makeService(options: Options, reactor: Any = None) -> SodiumService:
         except Exception as error:
             line = describe_bad_endpoint("--forward", settings.forward, "tcp:127.0.0.1:6379", error)
             raise SystemExit(f"sodium: {line}") from None
+        path = path_of_backend(settings.forward)
+        if settings.runs_as is not None and path is not None:
+            try:
+                check_backend(settings.runs_as, "--forward", path)
+            except SodiumError as error:
+                raise SystemExit(f"sodium: {error}") from None
         tunnel_limits = TunnelLimits(limits.connections, limits.stranger_lines)
         tunnels = TunnelFactory(backend, masked(settings.forward), tunnel_limits, reactor, settings.timeouts)
         streams = StreamServerFactory(tunnels, **common)
         return ForwardService(settings, endpoints, streams, reactor, twistd)
     try:
-        store = open_store(
-            reactor,
-            settings.timeouts.inactivity,
-            settings.file,
-            settings.directory,
-            discard=settings.discard,
-            disk=Disk(DiskThreads(reactor), settings.sync, settings.min_free),
-        )
+        with acting_as(settings.runs_as):
+            store = open_store(
+                reactor,
+                settings.timeouts.inactivity,
+                settings.file,
+                settings.directory,
+                discard=settings.discard,
+                disk=Disk(DiskThreads(reactor), settings.sync, settings.min_free),
+            )
+            note_uploads(settings.file, settings.directory)
         store.max_upload = settings.max_upload
     except OSError as error:
         raise SystemExit(f"sodium: cannot write to {error.filename}: {error.strerror}") from None

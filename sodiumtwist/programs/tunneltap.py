@@ -20,8 +20,9 @@ from ..endpoints.wrappers import SodiumClientEndpoint
 from ..protocol.clock import count_steadily
 from ..tunnel import TunnelFactory, TunnelLimits
 from .descriptors import make_tunnel_room
-from .listening import ListeningService, is_local, parse_listening
+from .listening import ListeningService, is_local, parse_listening, path_of_backend
 from .options import CLIENT_FILES, CLIENT_PARAMETERS, SERVICE_PARAMETERS, ServiceOptions, read_credentials
+from .service_user import check_backend, check_log, service_user
 from .settings import TunnelSettings
 
 #: What ``--limit`` may name: each with the class that takes it, and the argument's name there.
@@ -73,6 +74,10 @@ class Options(ServiceOptions):
                 raise usage.UsageError(f"--{name} is missing")
         try:
             server_key = parse_key(self["server-key"], "server's public key")
+            user = service_user(self.twistd)
+            # Identity and passphrase are read once, now: they may be for root alone.
+            if user is not None:
+                check_log(self.twistd, user)
             limits = TunnelLimits(**self.given_limits(TunnelLimits))
             timeouts = Timeouts(tcp_keepalive=self.seconds("tcp-keepalive"))
             us, warning = read_credentials(self)
@@ -143,7 +148,10 @@ def makeService(options: Options, reactor: Any = None) -> TunnelService:
     except Exception as error:
         line = describe_bad_endpoint("--to", settings.to, "tcp:HOST:5555", error)
         raise SystemExit(f"sodium-tunnel: {line}") from None
+    user, path = service_user(options.twistd), path_of_backend(settings.to)
     try:
+        if user is not None and path is not None:
+            check_backend(user, "--to", path)
         endpoint = SodiumClientEndpoint(
             below, settings.server_key, us.user, us.passphrase, us.pair, settings.timeouts, clock=reactor
         )
@@ -152,4 +160,4 @@ def makeService(options: Options, reactor: Any = None) -> TunnelService:
         raise SystemExit(f"sodium-tunnel: {error}") from None
     limits = make_tunnel_room(settings.limits, reactor)
     factory = TunnelFactory(endpoint, masked(settings.to), limits, reactor, settings.timeouts)
-    return TunnelService(settings, [listening], factory, reactor, getattr(options, "parent", {}))
+    return TunnelService(settings, [listening], factory, reactor, options.twistd)

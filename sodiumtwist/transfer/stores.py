@@ -24,7 +24,7 @@ from ..admission.limits import Limits
 from ..admission.summed_lines import SummedLines
 from ..core.errors import LocalProtocolError
 from ..protocol.clock import steady_clock
-from ..syncing import sync_directory
+from ..replacing import sync_directory
 from .disk import Disk
 from .partials import Partials
 from .pipes import may_block
@@ -227,8 +227,24 @@ def _check_writable(directory: str) -> None:
     """
     # It says when there is no such directory; access() would not.
     os.stat(directory)
-    if not os.access(directory, os.W_OK | os.X_OK):
+    if not _may(directory, os.W_OK | os.X_OK):
         raise PermissionError(errno.EACCES, "files can't be made there", directory)
+
+
+def _may(path: str, what: int) -> bool:
+    # By the effective user, where the system can tell: a program may have changed it to the one that writes later.
+    return os.access(path, what, effective_ids=os.access in os.supports_effective_ids)
+
+
+def _check_replaceable(path: str) -> None:
+    """Check that a file can be replaced by another one under its name."""
+    directory = os.path.dirname(path)
+    _check_writable(directory)
+    above = os.stat(directory)
+    # As in /tmp: there only their owners may replace files.
+    if above.st_mode & stat.S_ISVTX and os.path.exists(path):
+        if os.geteuid() not in (0, above.st_uid, os.stat(path).st_uid):
+            raise PermissionError(errno.EPERM, "only its owner can replace it in such a directory", path)
 
 
 def open_store(
@@ -283,7 +299,9 @@ def open_store(
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, "it is a directory; use --directory", file)
     if not stat.S_ISREG(mode):
+        if not _may(file, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), file)
         # Absolute, since a daemon changes its directory before the first upload.
         return StreamStore(os.path.abspath(file), reactor, patience, disk=disk)
-    _check_writable(os.path.dirname(os.path.realpath(file)))
+    _check_replaceable(os.path.realpath(file))
     return FileStore(file, disk)

@@ -12,13 +12,15 @@ blocking, since their readers may sleep.
 from __future__ import annotations
 
 import os
+import re
 import secrets
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
 
-from ..syncing import sync_directory, sync_if_possible
+from ..replacing import status_of_replaced, sync_directory, sync_if_possible, take_over
 from .disk import Disk, Room
 from .partials import Partials
 from .pipes import PipeWriter, may_block
@@ -26,6 +28,29 @@ from .turns import Turn
 
 #: How many characters of a file's name stand in its temporary name. With all of a long name it would be too long.
 NAME_LIMIT = 50
+
+
+#: Behind the beginning of that name.
+_TEMPORARY_END = re.compile(r"\.[0-9a-f]{8}\.part\Z")
+
+
+def unfinished(directory: str, name: str = "") -> list[str]:
+    """
+    Find uploads that grow, or were left when their server was killed.
+
+    :param directory: where they become files.
+    :param name: of the file that they would become; empty for any.
+    :return: their temporary names.
+    :raises OSError: when the directory can't be read.
+    """
+    start = f".{name[:NAME_LIMIT]}"
+    with os.scandir(directory) as entries:
+        return [
+            entry.name
+            for entry in entries
+            if entry.name.startswith(start)
+            and (_TEMPORARY_END.fullmatch(entry.name, len(start)) if name else _TEMPORARY_END.search(entry.name))
+        ]
 
 
 def write_all(fd: int, payloads: list[bytes]) -> None:
@@ -106,7 +131,8 @@ class FileUpload(Upload):
     A file that grows under a temporary name beside its target and gets the target's name at the end. So nobody
     finds half an upload under that name.
 
-    :param target: the final path. A file with that path is replaced, and its mode is kept.
+    :param target: the final path. A file with that path is replaced, and its owner, group and mode are kept, see
+        :func:`~sodiumtwist.replacing.take_over`.
     :param disk: how the disk is treated.
     :param room: what keeps some of the file system free; ``None`` for one of its own.
     :param partials: what bounds the broken uploads of its directory; ``None`` where there is at most one.
@@ -143,18 +169,15 @@ class FileUpload(Upload):
     # These three run in a thread, one of them at a time.
 
     def _put_in_place(self) -> str:
-        try:
-            # Not more than these bits: nothing that others sent becomes set-user-ID.
-            os.fchmod(self._fd, os.stat(self._target).st_mode & 0o777)
-        except FileNotFoundError:
-            pass
+        lost = take_over(self._fd, status_of_replaced(self._target))
         self._sync()
         self._close()
         os.replace(self._temporary, self._target)
         self._placed = True
         if self._disk.sync:
             sync_directory(os.path.dirname(self._target))
-        return f"{self.size} bytes in {self._target}"
+        kept = f"; of the file that it replaces it could not keep {lost}" if lost else ""
+        return f"{self.size} bytes in {self._target}{kept}"
 
     def abandon(self) -> Deferred[str]:
         abandoned: Deferred[str] = self._disk.call(self._keep_partial)
@@ -173,6 +196,9 @@ class FileUpload(Upload):
         # may have written a part.
         if self._fd >= 0:
             self.size = os.fstat(self._fd).st_size
+            # An earlier part that it replaces. What fails here would fail once more below, where it is told.
+            with suppress(OSError):
+                take_over(self._fd, status_of_replaced(partial))
             try:
                 # An earlier part may be in its place, and what takes that must not be empty after a loss of power. But
                 # what the disk has refused once it does not take by being asked again, whatever it says then.

@@ -29,6 +29,7 @@ from sodiumtwist.admission import argon2, passwords
 from sodiumtwist.admission.argon2 import CONCURRENCY, QUEUE, Argon2File, from_argument
 from sodiumtwist.admission.checkers import LoginNotChecked
 from sodiumtwist.admission.passwords import hash_passphrase, verification_cost
+from sodiumtwist.admission.watched import GRACE
 
 from ..checkers import AvatarId
 from ..logs import logged
@@ -97,8 +98,8 @@ class CheckerTests(SynchronousTestCase):
 
         self.patch(argon2, "verify_passphrase", note)
 
-    def make(self, concurrency: int = CONCURRENCY, queue: int = QUEUE) -> Argon2File:
-        return Argon2File(self.file.path, concurrency, queue, self.threads)
+    def make(self, concurrency: int = CONCURRENCY, queue: int = QUEUE, grace: float = GRACE) -> Argon2File:
+        return Argon2File(self.file.path, concurrency, queue, self.threads, grace)
 
     def ask(self, checker: Argon2File, login: str = "ann", passphrase: str = "right") -> Deferred[AvatarId]:
         return checker.requestAvatarId(UsernamePassword(login.encode(), passphrase.encode()))
@@ -195,7 +196,7 @@ class CheckerTests(SynchronousTestCase):
     def test_failures_free_their_place(self) -> None:
         """What fails before or in the thread does not hold up the next one."""
         checker = self.make(concurrency=1)
-        with MonkeyPatcher((checker._file, "current", lambda: 1 / 0)):
+        with MonkeyPatcher((checker.file, "current", lambda: 1 / 0)):
             self.failureResultOf(self.ask(checker), ZeroDivisionError)
         with MonkeyPatcher((argon2, "verify_passphrase", lambda string, passphrase: 1 / 0)):
             asked = self.ask(checker)
@@ -205,6 +206,15 @@ class CheckerTests(SynchronousTestCase):
         asked = self.ask(checker)
         self.threads.do()
         self.assertEqual(self.successResultOf(asked), b"ann")
+
+    def test_lapsed(self) -> None:
+        """When the file can't be used for too long nobody is let in, and it counts against nobody who tries."""
+        checker = self.make(concurrency=1, grace=0)
+        os.unlink(self.file.path)
+        for _ in range(3):
+            error = self.failureResultOf(self.ask(checker), LoginNotChecked).value
+            self.assertEqual(str(error), "the password file can't be used")
+        self.assertEqual(self.threads.work, [])
 
     def test_read_again(self) -> None:
         """A changed file counts from the next login on."""

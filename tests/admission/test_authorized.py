@@ -13,6 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from sodiumtwist import InvalidKey, LocalProtocolError, SodiumError
 from sodiumtwist.admission.authorized import AuthorizedKeys, AuthorizedKeysFile, parse_authorized_keys
+from sodiumtwist.admission.checkers import LoginNotChecked
 
 from ..logs import logged
 
@@ -211,9 +212,18 @@ class AuthorizedKeysFileTests(SynchronousTestCase):
             self.assertFalse(keys.allows(BOB, "bob"))
         told = [event for event in self.events if event["log_namespace"].startswith("sodiumtwist.admission.watched")]
         (line,) = map(formatEvent, told)
-        self.assertRegex(line, f"^the list of clients' keys was changed and .* {self.path}: line 2: ")
+        self.assertRegex(line, f"^the list of clients' keys can't be used, .* {self.path}: line 2: ")
         self.write(f"{BOB.hex()} bob\n")
         self.assertTrue(keys.allows(BOB, "bob"))
+
+    def test_lapsed(self) -> None:
+        """When it can't be used for too long nobody is let in, and it counts against nobody who tries."""
+        self.write(f"{ALICE.hex()} alice\n")
+        keys = AuthorizedKeysFile(self.path, grace=0)
+        self.assertTrue(keys.allows(ALICE, "alice"))
+        os.unlink(self.path)
+        self.assertRaises(LoginNotChecked, keys.allows, ALICE, "alice")
+        self.assertEqual(AuthorizedKeysFile.__init__.__defaults__, (60.0,))
 
     def test_at_first(self) -> None:
         """What is wrong with it is an error at once."""

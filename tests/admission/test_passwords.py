@@ -197,6 +197,26 @@ class UpdateTests(SynchronousTestCase):
         os.chmod(self.path, 0o666)
         self.assertRaises(LocalProtocolError, set_password, self.path, "bob", RIGHT)
 
+    def test_owner_of_the_old_file(self) -> None:
+        """It stays where that can be done. Where not, the caller is told: a server may not be able to read it now."""
+        self.write("")
+        old = os.stat(self.path)
+        fields = [*old[:4], old.st_uid + 1, old.st_gid, *old[6:10]]
+        self.patch(os, "lstat", lambda path: os.stat_result(fields))
+        given: list[tuple[int, int]] = []
+        self.patch(os, "fchown", lambda fd, uid, gid: given.append((uid, gid)))
+        told: list[str] = []
+        set_password(self.path, "ann", RIGHT, told.append)
+        delete_password(self.path, "ann", told.append)
+        # Who does not ask is not told.
+        set_password(self.path, "ann", RIGHT)
+        self.assertEqual(given, [(old.st_uid + 1, -1)] * 3)
+        line = (
+            f"{os.path.realpath(self.path)} could not keep owner {old.st_uid + 1}, now {old.st_uid}, mode 600; "
+            "a server that runs as another user may not be able to read it any more"
+        )
+        self.assertEqual(told, [line] * 2)
+
     def test_at_once(self) -> None:
         """Whoever changes it at the same time, nothing is lost."""
         self.write("# all of us\n")

@@ -4,15 +4,20 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pty
 import signal
+import sys
 import termios
 
 from sodiumtwist.admission.passwords import read_passwords
+from sodiumtwist.programs.passwd import passwd
+from sodiumtwist.programs.settings import PasswdSettings
 
 from ..admission.test_passwords import cheap
 from ..processes import SODIUMTWIST
+from ..signals import as_at_start, come
 from .test_who_processes import WhoTestCase
 
 
@@ -56,6 +61,25 @@ class PasswdTests(WhoTestCase):
             self.assertEqual((failed.wait(), failed.output), (1, []), arguments)
             self.assert_one_line(failed.errors, f"^sodiumtwist: .*{words}")
         self.assertEqual(read_passwords(self.path("users")), before)
+
+    def test_owner_lost(self) -> None:
+        """Who may not give the file back to its owner is warned, and the change is made."""
+        self.write("users", f"ann:{cheap('right')}\n")
+        old = os.stat(self.path("users"))
+        fields = [*old[:4], old.st_uid + 1, old.st_gid, *old[6:10]]
+        self.patch(os, "lstat", lambda path: os.stat_result(fields))
+        self.patch(os, "fchown", lambda fd, uid, gid: None)
+        as_at_start(self)
+        said, shown = io.StringIO(), io.StringIO()
+        self.patch(sys, "stderr", said)
+        self.patch(sys, "stdout", shown)
+        passwd(PasswdSettings(self.path("users"), "ann", True, False, None))
+        self.assertEqual(shown.getvalue(), "deleted 'ann'\n")
+        # What ends it from now on has it undone.
+        self.assertRaises(SystemExit, come, signal.SIGHUP)
+        self.assertRegex(
+            said.getvalue(), r"^sodiumtwist: warning: \S+users could not keep owner \d+, now \d+, mode 600; "
+        )
 
     def on_terminal(self, *arguments: str, answers: tuple[bytes, ...]) -> tuple[int, bytes]:
         """

@@ -107,18 +107,36 @@ class StartTests(ProcessTestCase):
             pass
 
     def test_port_in_use(self) -> None:
-        """One line, not status 0, no traceback, no stale pid file; with twist, too."""
+        """One line, not status 0, no traceback, no stale pid file, nor a socket or lock; with twist, too."""
         with socket.socket() as taken:
             taken.bind(("127.0.0.1", 0))
             taken.listen()
             endpoint = f"tcp:{taken.getsockname()[1]}:interface=127.0.0.1"
             for command in ([*TWISTD, "-n", "--pidfile=pid"], TWIST):
-                server = self.run_process([*command, "sodium", "--discard", "-k", SECRET, "-e", endpoint])
+                server = self.run_process(
+                    [*command, "sodium", "--discard", "-k", SECRET, "-e", "unix:sock", "-e", endpoint]
+                )
                 self.assertNotIn(server.wait(), (0, None))
                 said = [line for line in server.output + server.errors if "cannot listen" in line]
                 self.assert_one_line(said, f"sodium: cannot listen on {endpoint}: .*in use")
                 self.assertNotIn("Traceback", "".join(server.output + server.errors))
                 self.assertEqual(os.listdir(self.directory), [])
+
+    def test_hangup(self) -> None:
+        """A terminal that closes ends a server as SIGTERM does, however often it says so; under nohup it does not."""
+        command = [*TWISTD, "-n", "--pidfile=pid", "sodium", "--discard", "-k", SECRET, "-e", "unix:sock"]
+        server = self.run_process(command)
+        server.wait_for("listening on 'sock'")
+        for _ in range(3):
+            server.process.send_signal(signal.SIGHUP)
+        self.assertEqual(server.wait(), -signal.SIGHUP)
+        self.assertNotIn("Traceback", "".join(server.output + server.errors))
+        self.assertEqual(os.listdir(self.directory), [])
+        server = self.run_process(command, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+        server.wait_for("listening on 'sock'")
+        server.process.send_signal(signal.SIGHUP)
+        self.assertEqual(server.stop(signal.SIGTERM), -signal.SIGTERM)
+        self.assertEqual(os.listdir(self.directory), [])
 
     def test_path_in_use(self) -> None:
         """A UNIX socket's, of which Twisted tells why in a way of its own."""
@@ -127,7 +145,15 @@ class StartTests(ProcessTestCase):
         first.wait_for("listening on")
         second = self.run_process([*TWISTD, "-n", "--pidfile=", "sodium", "--discard", "-k", SECRET, "-e", endpoint])
         self.assertEqual(second.wait(), 1)
-        self.assertIn(f"sodium: cannot listen on {endpoint}: Cannot acquire lock", "".join(second.output))
+        self.assertIn(
+            f"cannot listen on {endpoint}: Cannot acquire lock; process {first.pid} holds {self.path('socket.lock')}",
+            "".join(second.output),
+        )
+        # Where it is no socket, Twisted has taken the lock before it finds that out.
+        other = f"unix:{self.make_file('file', 0)}"
+        third = self.run_process([*TWISTD, "-n", "--pidfile=", "sodium", "--discard", "-k", SECRET, "-e", other])
+        self.assertEqual(third.wait(), 1)
+        self.assertEqual(sorted(os.listdir(self.directory)), ["file", "socket", "socket.lock"])
         self.assertNotIn("Traceback", "".join(second.output + second.errors))
 
     def test_daemon_port_in_use(self) -> None:

@@ -4,13 +4,19 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import os
 import shutil
+import signal
+import socket
+import subprocess
+import sys
 import tempfile
 
 from twisted.cred.credentials import UsernamePassword
 from twisted.cred.error import UnauthorizedLogin
+from twisted.cred.strcred import findCheckerFactory
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.testing import MemoryReactorClock
@@ -18,19 +24,22 @@ from twisted.logger import formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from sodiumtwist import KeyPair, SingleLogin, SodiumServerProtocol
+from sodiumtwist.admission.passwords import set_password
 from sodiumtwist.admission.replays import ReplayMemory
 from sodiumtwist.keyfiles import write_key_file
 from sodiumtwist.programs import services
-from sodiumtwist.programs.listening import is_local
+from sodiumtwist.programs.listening import _recorded, _socket_remedy, is_local
 from sodiumtwist.programs.services import SodiumService, send_command
 from sodiumtwist.programs.settings import ServerSettings
 from sodiumtwist.programs.tap import Options, makeService
 from sodiumtwist.transfer.receiver import UploadFactory
 from sodiumtwist.transfer.stores import DirectoryStore
 
+from ..admission.test_passwords import cheap
 from ..logs import logged
 from ..pair import MemoryTransport, build
 from ..processes import PUBLIC, SECRET, with_place
+from ..signals import as_at_start, come
 
 
 class TapTestCase(SynchronousTestCase):
@@ -111,6 +120,33 @@ class OptionsTests(TapTestCase):
         """--endpoint may be repeated, and replaces the default."""
         settings = self.parse("-e", "unix:a", "--endpoint", "unix:b").settings
         self.assertEqual(settings.endpoints, ("unix:a", "unix:b"))
+
+    def test_file_grace(self) -> None:
+        """Each file of who may come in gets it, whatever stands first on the command line."""
+        set_password("users", "ann", cheap("secret"))
+        self.write("keys", "")
+        files = ("--auth", "argon2:users", "--authorized-keys", "keys")
+        grace = ("--limit", "file-grace=2.5")
+        for arguments, seconds in [((*files, *grace), 2.5), ((*grace, *files), 2.5), (files, 60.0)]:
+            settings = self.parse(*arguments).settings
+            self.assertEqual([file.grace for file in settings.files], [seconds] * 2)
+        self.assertEqual(self.parse(*grace).settings.files, ())
+        for wrong in ("-1", "nan", "inf"):
+            self.assertRaises(SystemExit, self.parse, *files, "--limit", f"file-grace={wrong}")
+
+    def test_passwords_of_twisted(self) -> None:
+        """Their file must be there, and stays the same behind twistd --rundir."""
+        self.write("plain", "ann:secret\n")
+        checker = self.parse("--auth", "file:plain").settings.checker
+        os.mkdir("other")
+        os.chdir("other")
+        assert checker is not None
+        login = checker.requestAvatarId(UsernamePassword(b"ann", b"secret"))
+        self.assertEqual(self.successResultOf(login), b"ann")
+        # Twisted warns of it, too.
+        self.patch(findCheckerFactory("file"), "errorOutput", io.StringIO())
+        error = self.assertRaises(SystemExit, self.parse, "--auth", "file:missing")
+        self.assertRegex(str(error), "^sodium: /.*/other/missing: No such file or directory")
 
     def make_service(self, *arguments: str) -> None:
         makeService(self.parse(*arguments), MemoryReactorClock())
@@ -289,6 +325,103 @@ class ServiceTests(TapTestCase):
             self.assertIsNone(self.successResultOf(stopped), stuck)
             self.assertEqual(replays.closings, 1)
             self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_looks_at_files(self) -> None:
+        """The log tells of a file that is gone though nobody logs in; when the service stops, nobody looks."""
+        set_password("users", "ann", cheap("secret"))
+        service = self.make("-k", SECRET, "--auth", "argon2:users")
+        (file,) = service._settings.files
+        looks: list[float] = []
+        self.patch(file, "look", lambda: looks.append(self.reactor.seconds()))
+        service.startService()
+        self.reactor.pump([5] * 12)
+        self.assertEqual(looks, [15, 30, 45, 60])
+        stopped = service.stopService()
+        self.assertIsNone(self.successResultOf(stopped))
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_short_grace(self) -> None:
+        """Files are not looked at more often than each second."""
+        self.write("keys", "")
+        service = self.make("-k", SECRET, "--authorized-keys", "keys", "--limit", "file-grace=0")
+        service.startService()
+        (call,) = self.reactor.getDelayedCalls()
+        self.assertEqual(call.getTime(), 1)
+        service.stopService()
+
+    def test_signals(self) -> None:
+        """The service takes them when the reactor runs, and tells why SIGHUP ends it."""
+        as_at_start(self)
+        events = logged(self)
+        service = self.make("-k", SECRET)
+        service.startService()
+        self.assertIs(signal.getsignal(signal.SIGHUP), signal.SIG_DFL)
+        came: list[int] = []
+        signal.signal(signal.SIGTERM, lambda number, frame: came.append(number))
+        for call, arguments, keywords in self.reactor.whenRunningHooks:
+            call(*arguments, **keywords)
+        come(signal.SIGHUP)
+        self.assertEqual(came, [signal.SIGHUP])
+        self.assertIn(
+            "SIGHUP ends sodium in order, as SIGTERM does; it reads nothing anew",
+            [formatEvent(each) for each in events],
+        )
+
+    def test_leftovers(self) -> None:
+        """What a server that was killed has left is named when the next one starts."""
+        events = logged(self)
+        os.mkdir("up")
+        self.write("up/.one.01234567.part", "")
+        self.write("db.01234567.new", "")
+        self.make("-k", SECRET, "-d", "up", "--replay-db", "db")
+        said = "\n".join(formatEvent(each) for each in events)
+        self.assertIn("1 unfinished uploads in ", said)
+        self.assertIn("1 files of databases that were never finished in ", said)
+
+    def test_abandoned_socket(self) -> None:
+        """Who left a socket is told, and what to do where it can't be made anew."""
+        events = logged(self)
+        gone = subprocess.Popen([sys.executable, "-c", ""])
+        gone.wait()
+        # As a server leaves them that is killed.
+        with socket.socket(socket.AF_UNIX) as left:
+            left.bind("sock")
+        os.symlink(str(gone.pid), "sock.lock")
+        self.make("-k", SECRET, "-e", "unix:sock").startService()
+        said = "\n".join(formatEvent(each) for each in events)
+        self.assertIn(
+            f"the socket 'sock' and its lock are left of process {gone.pid}, which was killed; they are", said
+        )
+        self.assertEqual(
+            _socket_remedy("sock"),
+            "; nobody listens there, so a service that was killed has left it; run: rm sock sock.lock",
+        )
+        os.unlink("sock.lock")
+        self.assertEqual(
+            _socket_remedy("sock"), "; nobody listens there, so a service that was killed has left it; run: rm sock"
+        )
+        os.unlink("sock")
+        os.symlink(str(os.getppid()), "sock.lock")
+        self.assertEqual(_socket_remedy("sock"), f"; process {os.getppid()} holds sock.lock")
+        self.assertEqual(_socket_remedy("x" * 200), "")
+        self.assertEqual(_socket_remedy("missing"), "")
+        # That is nobody's to remove.
+        self.write("file", "")
+        self.assertEqual(_socket_remedy("file"), "; another kind of file has that path; choose another path")
+        with socket.socket(socket.AF_UNIX) as used:
+            used.bind("used")
+            used.listen()
+            self.assertEqual(_socket_remedy("used"), "")
+
+    def test_paths(self) -> None:
+        """Only what is a file in a folder has a path."""
+        for description, path in [
+            ("unix:/run/sock", "/run/sock"),
+            ("haproxy:unix:sock", "sock"),
+            ("unix:\0name", None),
+            ("tcp:1", None),
+        ]:
+            self.assertEqual(_recorded(description).path, path)
 
     def test_fresh_key(self) -> None:
         """Without a key each service has another one."""

@@ -65,8 +65,8 @@ class BrokenTests(ProcessTestCase):
         self.assert_one_line(client.errors, "^sodiumtwist: broken on the way, 200000 bytes acknowledged: ")
 
     def test_server_stopped(self) -> None:
-        """SIGTERM and Ctrl-C end the server at once; the upload under way is kept as partial."""
-        for number in (signal.SIGTERM, signal.SIGINT):
+        """SIGTERM, Ctrl-C and a closed terminal end it at once; the upload under way is kept as partial."""
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             server, client = self.begin()
             server.stop(number)
             self.assertEqual(client.wait(), 4)

@@ -23,7 +23,7 @@ from sodiumtwist import LocalProtocolError
 from sodiumtwist.transfer import partials
 from sodiumtwist.transfer.disk import Disk
 from sodiumtwist.transfer.stores import DirectoryStore, FileStore, Store, StreamStore, open_store
-from sodiumtwist.transfer.uploads import FileUpload, StreamUpload, Upload
+from sodiumtwist.transfer.uploads import FileUpload, StreamUpload, Upload, unfinished
 
 from ..wall_clock import WallReactor
 
@@ -99,6 +99,84 @@ class FileStoreTests(UploadTestCase):
         os.chmod(self.path("out"), 0o4644)  # but no set-user-ID for what others sent
         self.open(FileStore(self.path("out"))).finish()
         self.assertEqual(self.mode("out"), 0o644)
+
+    def test_no_file_in_its_place(self) -> None:
+        """What is no regular file gives no mode: a directory, and a link that came later."""
+        for make in (
+            lambda: os.mkdir(self.path("out"), 0o755),
+            lambda: os.symlink(self.path("other"), self.path("out")),
+        ):
+            with open(self.path("other"), "w"):
+                pass
+            os.chmod(self.path("other"), 0o666)
+            upload = self.open(FileStore(self.path("out")))
+            self.successResultOf(upload.write([b"some"]))
+            make()
+            finished: list[str] = []
+            # What fails here is that nothing can take the place of a directory.
+            upload.finish().addCallback(finished.append).addErrback(
+                lambda reason: reason.trap(IsADirectoryError) and None
+            )
+            if finished:
+                self.assertEqual(self.mode("out"), 0o600)
+            else:
+                self.successResultOf(upload.abandon())
+                self.assertEqual(self.mode("out.partial"), 0o600)
+                os.rmdir(self.path("out"))
+        self.assertFalse(os.path.islink(self.path("out")))
+
+    def test_owner(self) -> None:
+        """The owner is that of the file that is replaced. Where that can't be had, the log is told."""
+        given: list[tuple[int, int]] = []
+        for refused in (False, True):
+            with open(self.path("out"), "w"):
+                pass
+            os.chmod(self.path("out"), 0o640)
+            old = os.stat(self.path("out"))
+            fields = [*old[:4], old.st_uid + 1, old.st_gid + 1, *old[6:10]]
+            self.patch(os, "lstat", lambda path, fields=fields: os.stat_result(fields))
+
+            def give(fd: int, uid: int, gid: int, refused: bool = refused) -> None:
+                given.append((uid, gid))
+                if refused:
+                    raise PermissionError
+
+            self.patch(os, "fchown", give)
+            upload = self.open(FileStore(self.path("out")))
+            said = self.successResultOf(upload.finish())
+            self.assertRegex(said, rf"; of the file that it replaces it could not keep owner {old.st_uid + 1}, now ")
+            self.assertEqual(self.mode("out"), 0o600)
+        self.assertEqual(given, [(-1, old.st_gid + 1), (old.st_uid + 1, -1)] * 2)
+
+    def test_owner_of_an_earlier_part(self) -> None:
+        """It stays, too: whoever could read the part that was there can read the one that comes."""
+        upload = self.open(FileStore(self.path("out")))
+        self.successResultOf(upload.write([b"some"]))
+        with open(self.path("out.partial"), "w"):
+            pass
+        os.chmod(self.path("out.partial"), 0o640)
+        upload.abandon()
+        self.assertEqual((self.mode("out.partial"), self.read("out.partial")), (0o640, b"some"))
+
+    def test_unfinished(self) -> None:
+        """The names of what grows are found, of one target or of all; other names are not."""
+        self.assertEqual(unfinished(self.directory), [])
+        long = "n" * 80
+        for name in ("out", long):
+            self.open(FileStore(self.path(name)))
+        for other in (
+            ".out.12345678.part2",
+            ".out.part",
+            "out.12345678.part",
+            ".out.1234567g.part",
+            ".outer.12345678.part",
+        ):
+            with open(self.path(other), "w"):
+                pass
+        self.assertEqual(len(unfinished(self.directory)), 3)
+        for name in ("out", long):
+            (found,) = unfinished(self.directory, name)
+            self.assertTrue(found.startswith(f".{name[:50]}."))
 
     def test_link(self) -> None:
         """Through a link, the file that it names is replaced."""
@@ -636,6 +714,22 @@ class OpenStoreTests(UploadTestCase):
         self.assertRaises(LocalProtocolError, open_store, Clock(), 1, file=self.path("out"), discard=True)
         self.assertRaises(LocalProtocolError, open_store, Clock(), 1, self.path("out"), self.path("up"))
         self.assertEqual(os.listdir(self.directory), [])
+
+    def test_cannot_write(self) -> None:
+        """A FIFO that is not for us, and a file that only its owner may replace, are told at the start."""
+        os.mkfifo(self.path("fifo"))
+        self.patch(os, "access", lambda path, mode, effective_ids=False: False)
+        error = self.assertRaises(PermissionError, open_store, PipeReactor(), 1, self.path("fifo"))
+        self.assertEqual(error.filename, self.path("fifo"))
+        self.patch(os, "access", lambda path, mode, effective_ids=False: True)
+        with open(self.path("out"), "w"):
+            pass
+        os.chmod(self.directory, 0o1777)
+        self.assertIsInstance(open_store(PipeReactor(), 1, self.path("out")), FileStore)
+        self.patch(os, "geteuid", lambda: os.stat(self.directory).st_uid + 1)
+        self.assertIsInstance(open_store(PipeReactor(), 1, self.path("new")), FileStore)
+        error = self.assertRaises(PermissionError, open_store, PipeReactor(), 1, self.path("out"))
+        self.assertEqual(error.filename, self.path("out"))
 
     def test_no_name(self) -> None:
         """An empty name, and a standard output that is closed, are errors."""

@@ -1,0 +1,172 @@
+"""
+What signals do to programs. No signal is sent here but where the kernel is asked what comes of it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from typing import Any
+
+from twisted.internet.testing import MemoryReactorClock
+from twisted.trial.unittest import SynchronousTestCase
+
+from sodiumtwist.admission.passwords import set_password
+from sodiumtwist.programs.interrupts import (
+    ENDING_SIGNALS,
+    end_in_order,
+    exit_on_signals,
+    take_hangup,
+    wait_for_reactor,
+)
+
+from ..admission.test_passwords import cheap
+from ..signals import as_at_start, come
+
+
+class StartingReactor(MemoryReactorClock):
+    """
+    A reactor that does not run yet.
+
+    :ivar called: what is to be called when it runs.
+    :ivar interrupts: the signals that its function for Ctrl-C got.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.called: list[tuple[Any, ...]] = []
+        self.interrupts: list[int] = []
+
+    def callFromThread(self, *call: Any) -> None:
+        self.called.append(call)
+
+    def sigInt(self, number: int, frame: object) -> None:
+        self.interrupts.append(number)
+
+
+class SignalTests(SynchronousTestCase):
+    """What a service does about signals."""
+
+    def setUp(self) -> None:
+        as_at_start(self)
+        self.came: list[object] = []
+
+    def reactors(self, number: int, frame: object) -> None:
+        self.came.append(number)
+
+    def start(self) -> None:
+        """Do what a reactor does when it starts."""
+        signal.signal(signal.SIGTERM, self.reactors)
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            signal.signal(signal.SIGINT, self.reactors)
+
+    def test_hangup(self) -> None:
+        """It does what SIGTERM does, with its own number, when it was told."""
+        self.start()
+        end_in_order(StartingReactor(), lambda: self.came.append("told"))
+        come(signal.SIGHUP)
+        self.assertEqual(self.came, ["told", signal.SIGHUP])
+
+    def test_first_counts(self) -> None:
+        """Of several the first one counts, whichever they are."""
+        for first in ENDING_SIGNALS:
+            as_at_start(self)
+            self.start()
+            end_in_order(StartingReactor(), lambda: None)
+            self.came.clear()
+            come(first)
+            for later in ENDING_SIGNALS:
+                come(later)
+            self.assertEqual(self.came, [first])
+
+    def test_at_once(self) -> None:
+        """Two that came before Python looks are no fault: it would complain of one that is ignored by then."""
+        self.start()
+        end_in_order(StartingReactor(), lambda: None)
+        complaints: list[object] = []
+        self.patch(__import__("sys"), "unraisablehook", complaints.append)
+        both = {signal.SIGTERM, signal.SIGHUP}
+        signal.pthread_sigmask(signal.SIG_BLOCK, both)
+        for number in both:
+            os.kill(os.getpid(), number)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, both)
+        self.assertEqual((len(self.came), complaints), (1, []))
+
+    def test_ignored(self) -> None:
+        """What is ignored, as by nohup, stays so; so does what is somebody else's."""
+        for other in (signal.SIG_IGN, lambda number, frame: None):
+            signal.signal(signal.SIGHUP, other)
+            self.start()
+            take_hangup(self.reactors)
+            self.assertIs(signal.getsignal(signal.SIGHUP), other)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        wait_for_reactor(StartingReactor())
+        end_in_order(StartingReactor(), lambda: None)
+        self.assertIs(signal.getsignal(signal.SIGHUP), signal.SIG_IGN)
+
+    def test_command_without_reactor(self) -> None:
+        """What ends it undoes what it has begun: no half of a file of logins stays."""
+        where = self.mktemp()
+        os.mkdir(where)
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            as_at_start(self)
+            exit_on_signals()
+            self.patch(os, "fsync", lambda fd, number=number: come(number))
+            error = self.assertRaises(SystemExit, set_password, os.path.join(where, "users"), "ann", cheap("secret"))
+            self.assertEqual((error.code, os.listdir(where)), (128 + number, []))
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        exit_on_signals()
+        self.assertIs(signal.getsignal(signal.SIGHUP), signal.SIG_IGN)
+
+    def test_no_log_to_begin_anew(self) -> None:
+        """SIGUSR1, which whatever rotates logs sends, kills nothing; where twistd has taken it, it keeps it."""
+        self.start()
+        end_in_order(StartingReactor(), lambda: None)
+        self.assertIs(signal.getsignal(signal.SIGUSR1), signal.SIG_IGN)
+        signal.signal(signal.SIGUSR1, self.reactors)
+        end_in_order(StartingReactor(), lambda: None)
+        self.assertEqual(signal.getsignal(signal.SIGUSR1), self.reactors)
+
+    def test_somebody_elses_signals(self) -> None:
+        """A reactor that takes no signals, or runs in another thread, has them left alone."""
+        end_in_order(StartingReactor(), lambda: None)
+        self.assertIs(signal.getsignal(signal.SIGHUP), signal.SIG_DFL)
+        self.start()
+        faults: list[Exception] = []
+
+        def elsewhere() -> None:
+            try:
+                end_in_order(StartingReactor(), lambda: None)
+            except Exception as fault:
+                faults.append(fault)
+
+        thread = threading.Thread(target=elsewhere)
+        thread.start()
+        thread.join()
+        self.assertEqual(faults, [])
+        self.assertIs(signal.getsignal(signal.SIGHUP), signal.SIG_DFL)
+
+    def test_before_the_reactor(self) -> None:
+        """What comes while a service listens and no reactor runs comes again when it does. No moment is left out."""
+        reactor = StartingReactor()
+        wait_for_reactor(reactor)
+        for number in ENDING_SIGNALS:
+            come(number)
+        self.start()
+        # Before the reactor's "after startup".
+        for number in (signal.SIGHUP, signal.SIGINT):
+            come(number)
+        again = (*ENDING_SIGNALS, signal.SIGHUP, signal.SIGINT)
+        self.assertEqual(reactor.called, [(os.kill, os.getpid(), number) for number in again])
+        self.assertEqual(self.came, [])
+        end_in_order(reactor, lambda: None)
+        come(signal.SIGINT)
+        self.assertEqual(reactor.interrupts, [signal.SIGINT])
+        # As SIGTERM, which the reactor takes in any case.
+        as_at_start(self)
+        wait_for_reactor(reactor)
+        self.start()
+        end_in_order(reactor, lambda: None)
+        come(signal.SIGHUP)
+        self.assertEqual(self.came, [signal.SIGHUP])

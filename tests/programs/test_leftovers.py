@@ -1,0 +1,88 @@
+"""
+What a server that was killed has left, and the next one names.
+"""
+
+from __future__ import annotations
+
+import os
+
+from twisted.logger import formatEvent
+from twisted.trial.unittest import SynchronousTestCase
+
+from sodiumtwist.admission.replay_database import ReplayDatabase
+from sodiumtwist.programs.leftovers import note_database, note_uploads
+from sodiumtwist.transfer.stores import DirectoryStore, FileStore
+
+from ..logs import logged
+
+
+class LeftoverTests(SynchronousTestCase):
+    """Each kind has one line; nothing is taken away."""
+
+    def setUp(self) -> None:
+        self.where = os.path.realpath(self.mktemp())
+        os.mkdir(self.where)
+        self.events = logged(self)
+
+    def path(self, name: str) -> str:
+        return os.path.join(self.where, name)
+
+    def said(self) -> list[str]:
+        """What was logged since it was asked last."""
+        events = [event for event in self.events if event["log_namespace"].endswith("leftovers")]
+        self.events.clear()
+        return [formatEvent(event) for event in events]
+
+    def test_uploads(self) -> None:
+        """Those that stand unfinished are counted, in the directory, or beside the file."""
+        note_uploads(None, self.where)
+        note_uploads(self.path("out"), None)
+        self.assertEqual(self.said(), [])
+        for _ in range(3):
+            self.successResultOf(DirectoryStore(self.where).open("ann"))
+        self.successResultOf(FileStore(self.path("out")).open("ann"))
+        before = sorted(os.listdir(self.where))
+        note_uploads(None, self.where)
+        (line,) = self.said()
+        self.assertIn(f"4 unfinished uploads in {self.where}, for instance '{before[0]}': of a server that was", line)
+        note_uploads(self.path("out"), None)
+        (line,) = self.said()
+        self.assertIn("1 unfinished uploads in ", line)
+        self.assertEqual(sorted(os.listdir(self.where)), before)
+
+    def test_folder_that_is_not_for_reading(self) -> None:
+        """Uploads can be made there all the same; of a database's folder its opening tells."""
+
+        def refuse(path: str) -> None:
+            raise PermissionError
+
+        self.patch(os, "scandir", refuse)
+        note_uploads(None, self.where)
+        note_database(self.path("db"))
+        self.assertEqual(self.said(), [])
+
+    def test_streams(self) -> None:
+        """Beside them nothing grows."""
+        self.successResultOf(FileStore(self.path("fifo")).open("ann"))
+        os.mkfifo(self.path("fifo"))
+        for file in (self.path("fifo"), "-", "/dev/null", None):
+            note_uploads(file, None)
+        self.assertEqual(self.said(), [])
+
+    def test_database(self) -> None:
+        """One that was not closed, and ones that were never finished."""
+        path = self.path("db")
+        note_database(path)
+        ReplayDatabase(path)
+        note_database(path)
+        self.assertEqual(self.said(), [])
+        for name in ("db.0123abcd.new", "db.0123abcd.new-journal", "db.other.new", "db-wal"):
+            with open(self.path(name), "w"):
+                pass
+        note_database(path)
+        (line,) = self.said()
+        self.assertIn(f"2 files of databases that were never finished in {self.where}, for instance 'db.0123a", line)
+        with open(self.path("db-wal"), "w") as file:
+            file.write("some")
+        note_database(path)
+        self.assertIn(f"{path} was not closed", self.said()[1])
