@@ -458,6 +458,20 @@ class ReceiverTests(SynchronousTestCase):
         self.assertEqual(len(self.acknowledged()), 10)
         self.assertEqual(self.upload.content, bytes(100_000))
 
+    def test_left_unread(self) -> None:
+        """A client that leaves while it waits unread has its end when its turn comes, whole or not as it was."""
+        for payloads, outcome in (([b"", b"some"], "abandoned"), ([b"so", b"me"], "finished")):
+            self.store = self.factory.store = MemoryStore()
+            self.store.slow = True
+            self.connect()
+            self.send(*payloads)
+            self.lose(ConnectionDone())
+            self.store.slow = False
+            self.store.opening.pop().callback(None)
+            self.assertEqual((self.upload.content, self.upload.outcome), (b"some", outcome))
+            self.assertEqual(self.factory.receiving, set())
+            self.assertNotIn(self.receiver, self.factory.connections)
+
     def test_makes_way(self) -> None:
         """An upload that holds what others wait for breaks off; its client is cut off, and the log says why."""
         events = logged(self)
