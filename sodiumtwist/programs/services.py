@@ -114,7 +114,7 @@ class SodiumService(ListeningService):
         super().__init__("sodium", endpoints, factory, reactor, twistd)
         self._settings = settings
         self._looking = LoopingCall(self._look)
-        self._looking.clock = reactor
+        self._looking.clock = self._clock
 
     def startService(self) -> None:
         """
