@@ -19,7 +19,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from .admission.limits import ReportedLimit, network
+from .admission.limits import ReportedLimit
+from .admission.networks import network
 from .admission.summed_lines import SummedLines
 from .core.errors import LocalProtocolError
 from .core.keepalive import Timeouts

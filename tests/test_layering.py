@@ -37,8 +37,9 @@ FOLDERS = {
     # Who may come in.
     "admission": """
         admission.files  admission.checkers  admission.watched  admission.authorized  admission.passwords
-        admission.argon2  admission.replays  admission.replay_database  admission.summed_lines
-        admission.failed_logins  admission.limits  admission.decision
+        admission.networks  admission.regulars  admission.fair_queue  admission.argon2  admission.replays
+        admission.replay_database  admission.count_min_sketch  admission.summed_lines  admission.failed_logins
+        admission.limits  admission.decision
         admission
     """,
     # The Twisted face of one connection.

@@ -6,6 +6,9 @@ from __future__ import annotations
 
 import os
 import re
+import time
+from collections.abc import Callable
+from contextlib import suppress
 from hashlib import blake2b
 from typing import Any
 
@@ -13,21 +16,24 @@ from nacl import pwhash
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.credentials import IUsernamePassword, UsernamePassword
 from twisted.cred.error import UnauthorizedLogin
-from twisted.internet.defer import Deferred, DeferredSemaphore
+from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from ..core.errors import LocalProtocolError
-from .checkers import LoginNotChecked
+from .checkers import LoginNotChecked, LoginUnknown
+from .fair_queue import Asker, FairQueue
+from .networks import network
 from .passwords import make_decoy, parse_passwords, verification_cost, verify_passphrase
 from .watched import GRACE, WatchedFile
 
 #: How many verifications run at once. Each takes some 64 MiB.
 CONCURRENCY = 2
 
-#: How many more may wait. With 80 ms for each, two at a time, the last of them has its turn after 5 seconds, within
-#: the time that a client has to log in.
+#: How many more may wait. With 80 ms for each, two at a time, all of them have their turn within 5 seconds, and so
+#: within the time that a client has to log in.
 QUEUE = 128
 
 # Decides what a decoy costs. Secret, or anyone could calculate what an unknown login must cost and so find the others.
@@ -52,10 +58,12 @@ class _Passwords:
 
         :return: a string, and whether it is the login's own.
         """
-        # Other protocols that use this checker may give bytes that are no UTF-8; no file has such a login.
-        string = self.strings.get(login.decode("utf-8", "replace"))
-        if string is not None:
-            return string, True
+        # Other protocols that use this checker may give bytes that are no UTF-8. No file has such a login, and none may
+        # be taken for it.
+        with suppress(UnicodeDecodeError):
+            string = self.strings.get(login.decode("utf-8"))
+            if string is not None:
+                return string, True
         # Calculated, not drawn: a login whose cost changed from one try to the next would be known for an unknown one.
         number = int.from_bytes(blake2b(login, key=_DECOY_KEY, digest_size=8).digest(), "big")
         return make_decoy(*self._costs[number % len(self._costs)]), False
@@ -72,11 +80,15 @@ class Argon2File:
     so the reactor goes on. A login that the file does not have costs as much as a wrong passphrase for a login
     that it has, so the time does not tell them apart.
 
+    Those that wait are served in turn, by address and then by login, see :mod:`sodiumtwist.admission.fair_queue`. When
+    too many wait, one gives way of those that have had most. The log says so once, and once when nobody waits any more.
+
     :param path: of the file, at most 1 MiB.
     :param concurrency: how many verifications run at once.
-    :param queue: how many more may wait. When so many wait, the next login is refused without verifying it.
+    :param queue: how many more may wait. One more, and one of them is refused without verifying it.
     :param reactor: an ``IReactorThreads``; ``None`` for the global one.
     :param grace: for how many seconds the old logins hold.
+    :param clock: returns seconds, which never go back.
     :ivar file: the file, as it is watched.
     :raises OSError: when the file can't be read.
     :raises LocalProtocolError: when the file is no such file (the error tells the number of the line), when others
@@ -85,6 +97,13 @@ class Argon2File:
 
     credentialInterfaces = (IUsernamePassword,)
 
+    _log = Logger()
+
+    #: How many gave way since nobody waited.
+    _gave_way = 0
+    #: How many places are free and not given on yet.
+    _freed = 0
+
     def __init__(
         self,
         path: str,
@@ -92,41 +111,80 @@ class Argon2File:
         queue: int = QUEUE,
         reactor: Any = None,
         grace: float = GRACE,
+        *,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if concurrency < 1 or queue < 0:
             raise LocalProtocolError(f"verifying {concurrency} logins at once, with {queue} waiting, verifies none")
         self.file = WatchedFile(path, _Passwords, "password file", private=True)
         self.file.grace = grace
-        self._semaphore = DeferredSemaphore(concurrency)
-        self._queue = queue
+        self._queue: FairQueue[Deferred[None]] = FairQueue(concurrency, queue, clock)
         self._reactor = reactor
 
     def requestAvatarId(self, credentials: UsernamePassword) -> Deferred[bytes | tuple[()]]:
         """
         Verify a login.
 
+        :param credentials: a :class:`~sodiumtwist.admission.checkers.ClientLogin` tells where it comes from; all others
+            count as coming from one place.
         :return: fires with the login. Fails with ``UnauthorizedLogin`` when the login or the passphrase is wrong,
-            without saying which, and with :class:`~sodiumtwist.admission.checkers.LoginNotChecked` when the queue
-            is full, or the file has not been good for too long. To cancel it gives its place in the queue back.
+            without saying which, and with :class:`~sodiumtwist.admission.checkers.LoginNotChecked` when it gave way
+            because too many wait, or the file has not been good for too long. To cancel it gives its place in the queue
+            back.
         """
-        return Deferred.fromCoroutine(self._verify(credentials.username, credentials.password))
+        return Deferred.fromCoroutine(self._verify(credentials))
 
-    async def _verify(self, login: bytes, passphrase: bytes) -> bytes:
-        # Both: with a free place nobody has to wait, so a queue of 0 lets logins be verified all the same.
-        if not self._semaphore.tokens and len(self._semaphore.waiting) >= self._queue:
-            raise LoginNotChecked("too many logins are being verified")
-        await self._semaphore.acquire()
+    async def _verify(self, credentials: UsernamePassword) -> bytes:
+        login: bytes = credentials.username
+        asker = self._queue.asker(login, network(getattr(credentials, "address", None)))
+        if not self._queue.take_place(asker):
+            await self._wait(asker)
         try:
             string, known = self.file.current().string_for(login)
-            working = self._in_thread(string, passphrase)
+            working = self._in_thread(string, credentials.password)
         # Whatever fails here, the place must be given back, or after a few failures nobody could log in.
         except BaseException:
-            self._semaphore.release()
+            self._next()
             raise
         # A decoy is verified first, for the time that takes; but it never lets anybody in.
-        if not await self._release_when_done(working) or not known:
-            raise UnauthorizedLogin("login or passphrase is wrong")
+        if not await self._next_when_done(working) or not known:
+            raise (UnauthorizedLogin if known else LoginUnknown)("login or passphrase is wrong")
+        self._queue.came_in(asker)
         return login
+
+    def _wait(self, asker: Asker) -> Deferred[None]:
+        """Fires when it has a place. Fails when it gave way."""
+        place: Deferred[None] = Deferred(lambda cancelled: self._queue.leave(asker, cancelled))
+        gives_way = self._queue.join(asker, place)
+        if gives_way is not None:
+            waiting, whose = gives_way
+            if not self._gave_way:
+                self._log.warn(
+                    "{count} logins wait to be verified, and that is the limit; of more, those give way that have had "
+                    "most, the first from {where} as {login}",
+                    count=len(self._queue),
+                    where=whose.where or "no address",
+                    login=ascii(whose.login),
+                )
+            self._gave_way += 1
+            waiting.errback(LoginNotChecked("too many logins are being verified"))
+        return place
+
+    def _next(self) -> None:
+        """Somebody's place is free."""
+        self._freed += 1
+        # Whoever gets a place may give it back at once, when its verification can't begin. Done within this call, each
+        # that waits would be some calls deeper.
+        if self._freed > 1:
+            return
+        while self._freed:
+            place = self._queue.give_place()
+            if self._gave_way and not self._queue:
+                self._log.info("no more logins wait to be verified than may; {count} gave way", count=self._gave_way)
+                self._gave_way = 0
+            if place is not None:
+                place.callback(None)
+            self._freed -= 1
 
     def _in_thread(self, string: str, passphrase: bytes) -> Deferred[bool]:
         # Not at import time: that would install a reactor, and the program may want another one.
@@ -136,12 +194,12 @@ class Argon2File:
             self._reactor = reactor
         return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), verify_passphrase, string, passphrase)
 
-    def _release_when_done(self, working: Deferred[bool]) -> Deferred[bool]:
+    def _next_when_done(self, working: Deferred[bool]) -> Deferred[bool]:
         # A thread can't be stopped. Its place is free when it is done, not when the caller no longer waits.
         result: Deferred[bool] = Deferred(lambda cancelled: None)
 
         def done(outcome: bool | Failure) -> None:
-            self._semaphore.release()
+            self._next()
             # Cancelled meanwhile: nobody wants the outcome.
             if not result.called:
                 result.callback(outcome)
@@ -172,4 +230,4 @@ def from_argument(argument: str) -> Argon2File:
     numbers = {name: int(number) for name, number in pairs}
     if len(numbers) < len(pairs):
         raise LocalProtocolError("concurrency= or queue= is given twice; give it once")
-    return Argon2File(path, **numbers)
+    return Argon2File(path, numbers.get("concurrency", CONCURRENCY), numbers.get("queue", QUEUE))

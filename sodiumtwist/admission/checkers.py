@@ -4,10 +4,10 @@ Checkers of logins: one login, one of several checkers, and those of ``twisted.c
 
 from __future__ import annotations
 
+import hmac
 import os
 from collections.abc import Sequence
-from hashlib import blake2b
-from hmac import compare_digest
+from functools import partial
 from typing import Any
 
 from twisted.cred.checkers import ICredentialsChecker
@@ -15,6 +15,7 @@ from twisted.cred.credentials import IUsernamePassword, UsernamePassword
 from twisted.cred.error import LoginFailed, UnauthorizedLogin
 from twisted.cred.strcred import InvalidAuthArgumentString, InvalidAuthType, makeChecker
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
+from twisted.internet.interfaces import IAddress
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -33,6 +34,21 @@ class LoginNotChecked(UnauthorizedLogin):
     """A login could not be checked, so nobody knows whether it is right. The text says why, and may be logged."""
 
 
+class ClientLogin(UsernamePassword):
+    """
+    What a client logs in with, and from where. Checkers and portals that know ``IUsernamePassword`` take it; those that
+    share something out can see whom it is for.
+
+    :ivar address: as ``getPeer()`` returns it.
+    """
+
+    address: IAddress | None = None
+
+
+class LoginUnknown(UnauthorizedLogin):
+    """A checker does not have this login, so no passphrase of its was tried. Clients are never told."""
+
+
 @implementer(ICredentialsChecker)
 class SingleLogin:
     """
@@ -48,14 +64,10 @@ class SingleLogin:
     def __init__(self, login: str, passphrase: str) -> None:
         pack_text("login", login)
         pack_text("passphrase", passphrase)
-        # Not the texts, which this object would keep for as long as it lives, but a digest of them: two pairs of texts
-        # never have the same one, and all have one size, so that comparing takes the same time for any.
-        self._key = os.urandom(32)
-        self._expected = self._digest(login.encode(), passphrase.encode())
-
-    def _digest(self, login: bytes, passphrase: bytes) -> bytes:
-        # With the size of the login in front: else "ab" and "c" would be the same as "a" and "bc".
-        return blake2b(len(login).to_bytes(8, "big") + login + passphrase, key=self._key).digest()
+        # Not the texts, which this object would keep for as long as it lives, but digests of them: all have one size,
+        # so that comparing takes the same time for any.
+        self._digest = partial(hmac.digest, os.urandom(32), digest="sha256")
+        self._login, self._passphrase = self._digest(login.encode()), self._digest(passphrase.encode())
 
     # ICredentialsChecker lets this return the login at once. Only its annotation wants a Deferred.
     def requestAvatarId(self, credentials: UsernamePassword) -> bytes:  # type: ignore[override]
@@ -63,12 +75,15 @@ class SingleLogin:
         Compare, in a time that does not tell in what the texts differ.
 
         :return: the login.
-        :raises twisted.cred.error.UnauthorizedLogin: when the login or the passphrase is wrong. The error does not
-            say which.
+        :raises twisted.cred.error.UnauthorizedLogin: when the login or the passphrase is wrong. The error's text does
+            not say which.
         """
-        if not compare_digest(self._digest(credentials.username, credentials.password), self._expected):
-            raise UnauthorizedLogin("login or passphrase is wrong")
-        return credentials.username
+        # Both, always.
+        ours = hmac.compare_digest(self._digest(credentials.username), self._login)
+        right = hmac.compare_digest(self._digest(credentials.password), self._passphrase)
+        if ours and right:
+            return credentials.username
+        raise (UnauthorizedLogin if ours else LoginUnknown)("login or passphrase is wrong")
 
 
 @implementer(ICredentialsChecker)
@@ -89,7 +104,8 @@ class AnyLogin:
         Ask the checkers.
 
         :return: fires with what the first checker says that accepts. Fails with ``UnauthorizedLogin`` when none
-            accepts and at least one refuses. Fails with what went wrong when none could decide.
+            accepts and at least one refuses, other than for not having the login. Fails with what went wrong when none
+            else could decide.
         """
 
         async def asking() -> Any:
@@ -104,6 +120,10 @@ class AnyLogin:
                 # Before LoginFailed, which it is, too: nobody has refused.
                 except LoginNotChecked as error:
                     failure = error
+                # Nothing was tried there. If it counted as a failed login where another checker has too much to do,
+                # whoever keeps that one busy could have others' logins blocked.
+                except LoginUnknown:
+                    pass
                 except LoginFailed:
                     refused = True
                 # A checker that breaks must not keep out whoever another one lets in.

@@ -11,7 +11,6 @@ from enum import Enum, auto
 from typing import Any, Protocol
 
 from twisted.cred.checkers import ICredentialsChecker
-from twisted.cred.credentials import UsernamePassword
 from twisted.cred.error import LoginFailed
 from twisted.cred.portal import Portal
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError, maybeDeferred
@@ -23,10 +22,14 @@ from ..core.errors import AuthenticationFailed, RemoteProtocolError, ReplayDetec
 from ..core.events import AuthenticationRequested
 from ..interfaces import ISodiumAvatar, Peer
 from .authorized import AuthorizedKeys, AuthorizedKeysFile
-from .checkers import LoginNotChecked, LoginRefused, fit_for_log
+from .checkers import ClientLogin, LoginNotChecked, LoginRefused, fit_for_log
 from .replays import IReplayMemory
 
 TOO_MANY_FAILED = "too many logins failed, and none is checked for now"
+
+
+class KeyNotListed(LoginRefused):
+    """The key is none of those that get in, so its login's passphrase was not even tried."""
 
 
 class Rules(Protocol):
@@ -63,6 +66,8 @@ class Verdict:
     :ivar unseen: whether its handshake was accepted before. It is then treated like one whose handshake does not
         open: it hears nothing.
     :ivar failed: whether that counts as a login that failed.
+    :ivar login_tried: whether that says anything about the login, whose passphrase was then wrong; a key that is not
+        listed says something about its address alone.
     :ivar failure: what went wrong with deciding, for the log; it tells nothing that could forge lines there.
     """
 
@@ -70,6 +75,7 @@ class Verdict:
     error: RemoteProtocolError | None = None
     unseen: bool = False
     failed: bool = False
+    login_tried: bool = True
     failure: Failure | None = None
 
 
@@ -81,11 +87,12 @@ class Decision:
     :param claim: what the client says.
     :param address: where it says it from.
     :param may_log: tells whether a failure of the application may be logged.
+    :ivar fingerprint: of its handshake.
     :ivar stake: what the client has at stake if it leaves now.
     :ivar logout: what a portal wants to be called when the connection is over.
     """
 
-    __slots__ = ("_fingerprint", "_may_log", "_peer", "_rules", "_waiting", "logout", "stake")
+    __slots__ = ("_may_log", "_peer", "_rules", "_waiting", "fingerprint", "logout", "stake")
 
     _log = Logger()
 
@@ -98,7 +105,7 @@ class Decision:
     ) -> None:
         self._rules = rules
         self._may_log = may_log
-        self._fingerprint = claim.fingerprint
+        self.fingerprint = claim.fingerprint
         self._peer = Peer(claim.login, claim.public_key, address)
         self._waiting: Deferred[Verdict] | None = None
         self.logout: Callable[[], object] | None = None
@@ -153,9 +160,10 @@ class Decision:
             raise LoginNotChecked(TOO_MANY_FAILED)
         keys = rules.authorized_keys
         if keys is not None and not keys.allows(claim.public_key, claim.login):
-            raise LoginRefused(f"the key {claim.public_key.hex()} is not authorized, or not for this login")
+            raise KeyNotListed(f"the key {claim.public_key.hex()} is not authorized, or not for this login")
         if rules.checker is not None:
-            credentials = UsernamePassword(claim.login.encode(), claim.passphrase.encode())
+            credentials = ClientLogin(claim.login.encode(), claim.passphrase.encode())
+            credentials.address = peer.address
             self.stake = Stake.LOGIN
             if isinstance(rules.checker, Portal):
                 peer = self._peer = replace(peer, avatar=await self._log_in(rules.checker, credentials, peer))
@@ -172,10 +180,10 @@ class Decision:
         return Verdict(peer)
 
     async def _remember(self) -> None:
-        if not await maybeDeferred(self._rules.replays.remember, self._fingerprint):
+        if not await maybeDeferred(self._rules.replays.remember, self.fingerprint):
             raise ReplayDetected("the same handshake was accepted a moment ago")
 
-    def _log_in(self, portal: Portal, credentials: UsernamePassword, peer: Peer) -> Deferred[Any]:
+    def _log_in(self, portal: Portal, credentials: ClientLogin, peer: Peer) -> Deferred[Any]:
         """
         Log in at a portal. It is not cancelled: it goes on when nobody waits for it any more. Whom it has logged in by
         then is logged out at once.
@@ -229,7 +237,9 @@ class Decision:
         elif isinstance(error, LoginFailed):
             # What other checkers than ours say may hold anything.
             why = str(error) if isinstance(error, LoginRefused) else "login or passphrase is wrong"
-            return Verdict(error=AuthenticationFailed(why), failed=True)
+            return Verdict(
+                error=AuthenticationFailed(why), failed=True, login_tried=not isinstance(error, KeyNotListed)
+            )
         elif isinstance(error, TimeoutError):
             why = "the handshake could not be remembered in time"
         elif isinstance(error, OSError):

@@ -10,10 +10,12 @@ from collections.abc import Callable
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
+from .count_min_sketch import CountMinSketch
 from .summed_lines import SummedLines
 
-#: How many addresses, and how many logins, are remembered with what failed; then the oldest are forgotten. Without
-#: a bound, whoever tries new logins for ever would fill the memory.
+#: How many addresses, and how many logins, are remembered with what failed, and how many that are blocked. Without a
+#: bound, whoever tries new logins for ever would fill the memory. More are counted in sketches, which forget none of
+#: them before its time, so nobody can be pushed out.
 FAILURE_TABLE_SIZE = 10_000
 
 
@@ -34,6 +36,41 @@ class _Tally:
         self.refused = 0
 
 
+class _Crowd:
+    """
+    Counts the failures of those for whom the table has no room. Each is forgotten after one to two times the time of a
+    tally, all of that time together.
+
+    :param seconds: the time of a tally.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        # Each with the time at which it began, the older first. At most two: the older is forgotten before there would
+        # be a third.
+        self._sketches: list[tuple[float, CountMinSketch]] = []
+
+    def forget_old(self, now: float) -> bool:
+        """
+        Forget what is too old.
+
+        :return: whether nothing is left.
+        """
+        while self._sketches and now - self._sketches[0][0] >= 2 * self._seconds:
+            del self._sketches[0]
+        return not self._sketches
+
+    def add(self, key: str, now: float, failures: int) -> None:
+        """Some more failed."""
+        if not self._sketches or now - self._sketches[-1][0] >= self._seconds:
+            self._sketches.append((now, CountMinSketch()))
+        self._sketches[-1][1].add(key, failures)
+
+    def count(self, key: str) -> int:
+        """Tell how many failed. It may be some more, and is never fewer."""
+        return sum(sketch.count(key) for _, sketch in self._sketches)
+
+
 class FailedLogins:
     """
     Counts the logins that fail. A *key* is what they are counted by, an address or a login.
@@ -48,6 +85,9 @@ class FailedLogins:
 
     _log = Logger()
 
+    #: How many are blocked for whom ``blocked`` has no room. While there are, the crowd tells who is.
+    _beyond = 0
+
     def __init__(
         self,
         what: str,
@@ -61,26 +101,27 @@ class FailedLogins:
         self._seconds = seconds
         self._clock = clock
         self._lines = lines
-        # All have the same time, so they stand in the order in which they end. Those that are blocked stand apart:
-        # else enough failures of others would push them out and so end their block.
+        # All have the same time, so they stand in the order in which they end. Those that are blocked stand apart.
         self._tallies: dict[str, _Tally] = {}
         self.blocked: dict[str, _Tally] = {}
+        self._crowd = _Crowd(seconds)
 
-    def _forget_old(self) -> None:
-        now = self._clock().seconds()
+    def _forget_old(self, now: float) -> None:
         while self._tallies:
             key, tally = next(iter(self._tallies.items()))
-            # When the table is full, the oldest goes before its time, to make room.
-            if tally.ends > now and len(self._tallies) < FAILURE_TABLE_SIZE:
-                return
+            if tally.ends > now:
+                break
             del self._tallies[key]
+        if self._crowd.forget_old(now) and self._beyond:
+            self._log.info(
+                "logins {what} all others are checked again; {count} had no line of their own",
+                what=self._what,
+                count=self._beyond,
+            )
+            self._beyond = 0
 
     def _unblock(self, key: str) -> None:
         tally = self.blocked.pop(key)
-        assert tally.unblocking is not None
-        # It is over when the timer itself calls this, and not when the block ends early.
-        if tally.unblocking.active():
-            tally.unblocking.cancel()
         if self._lines.write(f"logins {self._what} {key}"):
             self._log.info(
                 "logins {what} {key} are checked again; {count} were refused",
@@ -89,9 +130,18 @@ class FailedLogins:
                 count=tally.refused,
             )
 
+    def blocks(self, key: str) -> bool:
+        """Tell whether a key is blocked."""
+        if key in self.blocked:
+            return True
+        if self._beyond:
+            self._forget_old(self._clock().seconds())
+        return self._beyond > 0 and self._crowd.count(key) >= self._limit
+
     def refuse(self, key: str) -> None:
         """A blocked key was tried. Its login is not checked, and counts as one more refused."""
-        self.blocked[key].refused += 1
+        if key in self.blocked:
+            self.blocked[key].refused += 1
 
     def failed(self, key: str) -> bool:
         """
@@ -99,19 +149,39 @@ class FailedLogins:
 
         :return: whether the key gets blocked by that.
         """
-        # It was being checked when the others failed.
-        if key in self.blocked:
-            return False
-        self._forget_old()
         now = self._clock().seconds()
-        tally = self._tallies.setdefault(key, _Tally(now + self._seconds))
+        self._forget_old(now)
+        # It was being checked when the others failed.
+        if self.blocks(key):
+            return False
+        tally = self._tallies.get(key)
+        if tally is None:
+            tally = _Tally(now + self._seconds)
+            # What failed while there was no room for it goes on to count when there is.
+            tally.failures = self._crowd.count(key)
+            # Nobody is forgotten for it: that is what others would try new logins for.
+            if len(self._tallies) < FAILURE_TABLE_SIZE:
+                self._tallies[key] = tally
+            else:
+                self._crowd.add(key, now, 1)
         tally.failures += 1
         if tally.failures < self._limit:
             return False
-        del self._tallies[key]
-        # This table has its bound, too. The block that ends first ends now.
+        self._tallies.pop(key, None)
+        self._block(key, tally, now)
+        return True
+
+    def _block(self, key: str, tally: _Tally, now: float) -> None:
         if len(self.blocked) >= FAILURE_TABLE_SIZE:
-            self._unblock(next(iter(self.blocked)))
+            if not self._beyond:
+                self._log.warn(
+                    "logins {what} {count} others are refused already; those {what} more are, too, without a line each",
+                    what=self._what,
+                    count=len(self.blocked),
+                )
+            self._beyond += 1
+            self._crowd.add(key, now, max(0, self._limit - self._crowd.count(key)))
+            return
         self.blocked[key] = tally
         tally.unblocking = self._clock().callLater(tally.ends - now, self._unblock, key)
         if self._lines.write(f"logins {self._what} {key}"):
@@ -122,7 +192,6 @@ class FailedLogins:
                 key=key,
                 seconds=round(tally.ends - now, 1),
             )
-        return True
 
     def stop(self) -> None:
         """Forget all, so that no timer is left."""
@@ -131,3 +200,5 @@ class FailedLogins:
                 tally.unblocking.cancel()
         self._tallies.clear()
         self.blocked.clear()
+        self._crowd = _Crowd(self._seconds)
+        self._beyond = 0

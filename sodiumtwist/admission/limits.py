@@ -7,11 +7,11 @@ another that it no longer is, with the number. What others can have logged is su
 
 from __future__ import annotations
 
-import ipaddress
 import math
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from functools import lru_cache
+from operator import itemgetter
 from typing import Generic, Protocol, TypeVar
 
 from twisted.internet.interfaces import IReactorTime, ITransport
@@ -19,7 +19,9 @@ from twisted.logger import Logger
 from twisted.protocols.policies import ProtocolWrapper
 
 from ..core.errors import LocalProtocolError
-from .failed_logins import FailedLogins
+from .failed_logins import FAILURE_TABLE_SIZE, FailedLogins
+from .networks import counted_address, network
+from .regulars import Regulars
 from .summed_lines import SummedLines
 
 #: A limit on connections is logged as no longer reached when this share of it is left. Not as soon as one leaves:
@@ -34,12 +36,13 @@ class Limits:
 
     :ivar connections: at once.
     :ivar unauthenticated: of these, not authenticated yet; one more takes the place of the oldest
-        whose handshake has not come.
+        whose handshake has not come, or else of one from the address that has most.
     :ivar per_address: from one IPv4 address, or one IPv6 network of 64 bits.
     :ivar failures_per_address: how many logins from one address may fail in ``failure_seconds``. Then all from there
         are refused without a check until that time is over.
     :ivar failures_per_login: how many tries of one login may fail in ``failure_seconds``, whatever addresses they
-        come from. Then this login is refused without a check until that time is over.
+        come from. Then this login is refused without a check until that time is over, except from addresses from where
+        it came in before.
     :ivar failure_seconds: the time for both counts. It begins with the first failure.
     :ivar stranger_lines: how many lines of one kind those who are not let in may cause in the log in a minute, and
         how many what fails may. More are summed up, a line a minute.
@@ -140,30 +143,6 @@ class ReportedLimit:
         return True
 
 
-def network(address: object) -> str | None:
-    """
-    Tell what counts as one address.
-
-    :param address: as ``getPeer()`` returns it.
-    :return: an IPv4 address, the first 64 bits of an IPv6 address, or ``None`` for UNIX sockets.
-    """
-    host = getattr(address, "host", None)
-    return None if host is None else _network(host)
-
-
-@lru_cache(maxsize=4096)
-def _network(host: str) -> str:
-    try:
-        parsed = ipaddress.ip_address(host.partition("%")[0])
-    except ValueError:
-        return ascii(host)
-    if parsed.version == 4:
-        return str(parsed)
-    if parsed.ipv4_mapped is not None:
-        return str(parsed.ipv4_mapped)
-    return str(ipaddress.ip_network((parsed, 64), strict=False))
-
-
 def speaks_for_others(transport: ITransport | None) -> bool:
     """Tell whether a transport is of a proxy, which says only with its first bytes whom it speaks for."""
     while isinstance(transport, ProtocolWrapper):
@@ -226,7 +205,7 @@ class Admission(Generic[Counted]):
         self._stopped = False
         self._addresses: dict[Counted, str | None] = {}
         self._strangers: dict[Counted, None] = {}
-        self._deciding: set[Counted] = set()
+        self._deciding: dict[Counted, None] = {}
         self._counts: dict[str, int] = {}
         self.lines = Lines(limits, clock)
         self._connections = ReportedLimit("connections", limits.connections, self.lines.limits)
@@ -235,6 +214,9 @@ class Admission(Generic[Counted]):
         seconds = limits.failure_seconds
         self._by_address = FailedLogins("from", limits.failures_per_address, seconds, clock, self.lines.blocks)
         self._by_login = FailedLogins("as", limits.failures_per_login, seconds, clock, self.lines.blocks)
+        self._regulars = Regulars()
+        # Of the handshakes that failed lately, the oldest first.
+        self._fingerprints: dict[bytes, None] = {}
         self.blocked_addresses = self._by_address.blocked
         self.blocked_logins = self._by_login.blocked
 
@@ -245,7 +227,8 @@ class Admission(Generic[Counted]):
         A connection is made.
 
         :param end: ours.
-        :return: who has to go for it, if somebody has: a stranger that came before, or itself.
+        :return: who has to go for it, if somebody has: a stranger that came before, one of an address that has most
+            places, or itself.
         """
         turned_away = []
         refusal = None
@@ -254,17 +237,34 @@ class Admission(Generic[Counted]):
         elif len(self._strangers) + len(self._deciding) >= self._limits.unauthenticated:
             refusal = self._unauthenticated.reached()
         if refusal is not None:
-            oldest = next(iter(self._strangers), None)
-            if oldest is None:
+            first = next(iter(self._strangers), None)
+            if first is None:
+                first = self._first_of_most(end)
+            if first is None:
                 return [TurnedAway(end, refusal)]
-            self._left(oldest)
-            turned_away.append(TurnedAway(oldest, refusal))
+            self._left(first)
+            turned_away.append(TurnedAway(first, refusal))
         self._strangers[end] = None
         self._addresses[end] = None
         if not speaks_for_others(end.transport):
             turned_away += self.note_address(end)
         # Otherwise the address is noted later: the proxy says with its first bytes for whom it speaks.
         return turned_away
+
+    def _first_of_most(self, newcomer: Counted) -> Counted | None:
+        """
+        Choose among those that are being decided on, or told that they are refused: else one address could have all
+        places for as long as it makes new connections.
+
+        :return: the first that came from where most come from; ``None`` where that is no more than come from where the
+            newcomer does.
+        """
+        places = Counter(self._addresses[end] for end in self._deciding)
+        newcomers = None if speaks_for_others(newcomer.transport) else network(counted_address(newcomer.transport))
+        where, most = max(places.items(), key=itemgetter(1), default=(None, 0))
+        if most <= places[newcomers] + 1:
+            return None
+        return next(end for end in self._deciding if self._addresses[end] == where)
 
     def note_address(self, end: Counted) -> list[TurnedAway[Counted]]:
         """
@@ -275,7 +275,7 @@ class Admission(Generic[Counted]):
         """
         if end not in self._addresses:
             return []
-        where = network(end.transport.getPeer())
+        where = network(counted_address(end.transport))
         if where == self._addresses[end]:
             return []
         self._uncount(end)
@@ -305,7 +305,7 @@ class Admission(Generic[Counted]):
     def hold_place(self, end: Counted) -> None:
         """Its handshake opens: it is no stranger, and keeps its place until it is decided on."""
         if self._strangers.pop(end, self) is None:
-            self._deciding.add(end)
+            self._deciding[end] = None
 
     def admitted(self, end: Counted) -> bool:
         """
@@ -314,7 +314,11 @@ class Admission(Generic[Counted]):
         :return: whether a line is to say so; if not, it is summed up.
         """
         self._strangers.pop(end, None)
-        self._deciding.discard(end)
+        self._deciding.pop(end, None)
+        where, shown = self._addresses.get(end), ascii(end.login)
+        # Looked up here, since most are known: this is done for each login.
+        if where is not None and where not in self._regulars.addresses.get(shown, ()):
+            self._regulars.came_in(shown, where)
         if self._connections.turned_away or self._unauthenticated.turned_away:
             self._ease()
         lines = self.lines.logins
@@ -322,12 +326,12 @@ class Admission(Generic[Counted]):
         if lines.left:
             lines.left -= 1
             return True
-        return lines.write(f"as {ascii(end.login)}", self._addresses.get(end))
+        return lines.write(f"as {shown}", where)
 
     def release_place(self, end: Counted) -> None:
         """It was not let in, or has yet to show that its key is its own: its place is for others again."""
         if end in self._deciding:
-            self._deciding.remove(end)
+            del self._deciding[end]
             self._strangers[end] = None
 
     def left(self, end: Counted) -> None:
@@ -340,7 +344,7 @@ class Admission(Generic[Counted]):
             self._uncount(end)
             del self._addresses[end]
             self._strangers.pop(end, None)
-            self._deciding.discard(end)
+            self._deciding.pop(end, None)
 
     def _ease(self) -> None:
         self._connections.ease(len(self._addresses))
@@ -371,25 +375,31 @@ class Admission(Generic[Counted]):
 
     def _blocking(self, address: object, login: str) -> tuple[FailedLogins, str] | None:
         """Find out which of the two keeps a login from being checked; ``None`` for neither."""
-        where = network(address)
-        if where is not None and where in self._by_address.blocked:
+        where, shown = network(address), ascii(login)
+        if where is not None and self._by_address.blocks(where):
             return self._by_address, where
-        shown = ascii(login)
-        return (self._by_login, shown) if shown in self._by_login.blocked else None
+        # Strangers could otherwise keep a login from those whose it is, as long as they like. Whoever tries it from
+        # where it came in before has the limit for that address.
+        if self._regulars.knows(shown, where) or not self._by_login.blocks(shown):
+            return None
+        return self._by_login, shown
 
-    def failed(self, address: object, login: str | None) -> list[Counted]:
+    def failed(self, address: object, login: str | None, fingerprint: bytes | None = None) -> list[Counted]:
         """
         A login was wrong, or its client did not wait to hear.
 
         :param address: the client's, as ``getPeer()`` returns it.
-        :param login: ``None`` where a key was claimed in vain: that says nothing about a login.
+        :param login: ``None`` where a key was not listed, or claimed in vain: that says nothing about a login, and
+            nobody who can't even try a passphrase may have it blocked.
+        :param fingerprint: of the handshake. A handshake that comes again tries nothing new, so it counts for its
+            address alone: whoever recorded a wrong login could otherwise have that login blocked.
         :return: the ends whose login is being decided on, and is no longer to be: what is under way must not be that
             many more tries.
         """
         if self._stopped:
             return []
         where = network(address)
-        shown = None if login is None else ascii(login)
+        shown = None if login is None or self._failed_before(fingerprint) else ascii(login)
         blocked_address = where is not None and self._by_address.failed(where)
         blocked_login = shown is not None and self._by_login.failed(shown)
         if not blocked_address and not blocked_login:
@@ -398,8 +408,19 @@ class Admission(Generic[Counted]):
             end
             for end in self._deciding
             if (blocked_address and self._addresses.get(end) == where)
-            or (blocked_login and end.login is not None and ascii(end.login) == shown)
+            or (blocked_login and end.login is not None and ascii(end.login) == shown and not self._is_regular(end))
         ]
+
+    def _failed_before(self, fingerprint: bytes | None) -> bool:
+        if fingerprint is None or fingerprint in self._fingerprints:
+            return fingerprint is not None
+        self._fingerprints[fingerprint] = None
+        if len(self._fingerprints) > FAILURE_TABLE_SIZE:
+            del self._fingerprints[next(iter(self._fingerprints))]
+        return False
+
+    def _is_regular(self, end: Counted) -> bool:
+        return self._regulars.knows(ascii(end.login), self._addresses.get(end))
 
     def start(self) -> None:
         """Something is listened on."""

@@ -14,7 +14,8 @@ from twisted.internet.error import ConnectionAborted
 from twisted.python.failure import Failure
 
 from ..admission.decision import Decision, Stake, Verdict
-from ..admission.limits import TurnedAway, network, speaks_for_others
+from ..admission.limits import TurnedAway, speaks_for_others
+from ..admission.networks import counted_address, network
 from ..core.connection import ServerConnection
 from ..core.errors import (
     AuthenticationFailed,
@@ -92,7 +93,7 @@ class SodiumServerProtocol(SodiumProtocol):
         address, admission = self.transport.getPeer(), self.factory.admission
         self.login = claim.login
         blocking = admission.blocked_addresses or admission.blocked_logins
-        may_try = not blocking or admission.may_try(address, claim.login)
+        may_try = not blocking or admission.may_try(counted_address(self.transport), claim.login)
         self._decision = Decision(self.factory, claim, address, self._may_log_failure)
         verdict = self._decision.decide(claim, may_try)
         if not may_try:
@@ -102,7 +103,7 @@ class SodiumServerProtocol(SodiumProtocol):
     def _refused_unchecked(self, verdict: Verdict) -> Verdict:
         # A recording is refused whether logins are checked or not, and is nobody's try.
         if not verdict.unseen and self.login is not None:
-            self.factory.admission.refused(self.transport.getPeer(), self.login)
+            self.factory.admission.refused(counted_address(self.transport), self.login)
         return verdict
 
     def _await(self, verdict: Deferred[Verdict]) -> None:
@@ -136,7 +137,7 @@ class SodiumServerProtocol(SodiumProtocol):
                 where = self._describe_peer()
                 self._log.failure("the login of {peer} could not be checked", verdict.failure, peer=where)
         if verdict.failed:
-            self._count_failure(self.login)
+            self._count_failure(self.login if verdict.login_tried else None)
         if verdict.unseen:
             self._connection.ignore()
             self._wait_for_more()
@@ -186,9 +187,11 @@ class SodiumServerProtocol(SodiumProtocol):
         """
         A login has failed. Others of it or from here, which are being checked, must not be that many more tries.
 
-        :param login: ``None`` where a key was claimed in vain.
+        :param login: ``None`` where a key was not listed, or claimed in vain.
         """
-        for end in self.factory.admission.failed(self.transport.getPeer(), login):
+        assert self._decision is not None
+        where, fingerprint = counted_address(self.transport), self._decision.fingerprint
+        for end in self.factory.admission.failed(where, login, fingerprint):
             end.stop_checking()
 
     def stop_checking(self) -> None:

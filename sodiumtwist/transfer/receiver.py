@@ -25,7 +25,7 @@ from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
 
-from ..admission.limits import network
+from ..admission.networks import network
 from ..core.errors import LocalProtocolError, UnexpectedPDU
 from ..core.wire import PDU_OVERHEAD
 from ..describe import describe_os_error

@@ -5,19 +5,23 @@ Logins verified in threads.
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.credentials import IUsernamePassword, UsernamePassword
 from twisted.cred.error import UnauthorizedLogin
 from twisted.cred.strcred import findCheckerFactory, makeChecker
 from twisted.internet import reactor
+from twisted.internet.address import IPv4Address
 from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP4ServerEndpoint
+from twisted.internet.task import Clock, LoopingCall
 from twisted.logger import formatEvent
 from twisted.python.failure import Failure
 from twisted.python.monkey import MonkeyPatcher
@@ -27,7 +31,7 @@ from zope.interface.verify import verifyObject
 from sodiumtwist import LocalProtocolError, SodiumServerFactory, Timeouts
 from sodiumtwist.admission import argon2, passwords
 from sodiumtwist.admission.argon2 import CONCURRENCY, QUEUE, Argon2File, from_argument
-from sodiumtwist.admission.checkers import LoginNotChecked
+from sodiumtwist.admission.checkers import ClientLogin, LoginNotChecked, SingleLogin, any_of
 from sodiumtwist.admission.passwords import hash_passphrase, verification_cost
 from sodiumtwist.admission.watched import GRACE
 
@@ -54,6 +58,12 @@ class PasswordFile:
     def write(self, text: str) -> None:
         with open(self.path, "w", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
             file.write(text)
+
+
+def from_address(where: str, login: str, passphrase: str) -> ClientLogin:
+    credentials = ClientLogin(login.encode(), passphrase.encode())
+    credentials.address = IPv4Address("TCP", where, 1)
+    return credentials
 
 
 class HeldThreads:
@@ -101,8 +111,10 @@ class CheckerTests(SynchronousTestCase):
     def make(self, concurrency: int = CONCURRENCY, queue: int = QUEUE, grace: float = GRACE) -> Argon2File:
         return Argon2File(self.file.path, concurrency, queue, self.threads, grace)
 
-    def ask(self, checker: Argon2File, login: str = "ann", passphrase: str = "right") -> Deferred[AvatarId]:
-        return checker.requestAvatarId(UsernamePassword(login.encode(), passphrase.encode()))
+    def ask(
+        self, checker: Argon2File, login: str = "ann", passphrase: str = "right", where: str = "192.0.2.9"
+    ) -> Deferred[AvatarId]:
+        return checker.requestAvatarId(from_address(where, login, passphrase))
 
     def test_interface(self) -> None:
         checker = self.make()
@@ -216,6 +228,53 @@ class CheckerTests(SynchronousTestCase):
             self.assertEqual(str(error), "the password file can't be used")
         self.assertEqual(self.threads.work, [])
 
+    def test_all_that_wait_fail(self) -> None:
+        """One after the other, not each within the one before."""
+        checker = self.make(concurrency=1)
+        asked = [self.ask(checker) for _ in range(1 + QUEUE)]
+        with MonkeyPatcher((checker.file, "current", lambda: 1 / 0)):
+            self.threads.do()
+        for failed in asked[1:]:
+            self.failureResultOf(failed, ZeroDivisionError)
+        self.assertEqual((checker._queue.free, len(checker._queue), self.threads.work), (1, 0, []))
+
+    def test_no_utf8(self) -> None:
+        """Bytes that are no UTF-8 are no login, also not the one that shows where something could not be read."""
+        self.file = PasswordFile(self, f"\ufffd:{cheap('right')}\n")
+        checker = self.make()
+        for login, known in ((b"\xff", False), ("\ufffd".encode(), True)):
+            asked = checker.requestAvatarId(UsernamePassword(login, b"right"))
+            self.threads.do()
+            if known:
+                self.assertEqual(self.successResultOf(asked), login)
+            else:
+                self.failureResultOf(asked, UnauthorizedLogin)
+
+    def test_one_gives_way(self) -> None:
+        """The log says once that too many wait, and once that none does; the place of who gave way is for others."""
+        events = logged(self)
+        checker = self.make(concurrency=1, queue=2)
+        asked = [self.ask(checker, "mallory\n", where="192.0.2.1") for _ in range(5)]
+        ann = self.ask(checker, where="192.0.2.2")
+        self.assertEqual([one.called for one in asked], [False, False, True, True, True])
+        for refused in asked[2:]:
+            self.assertEqual(
+                str(self.failureResultOf(refused, LoginNotChecked).value), "too many logins are being verified"
+            )
+        for _ in range(3):
+            self.threads.do()
+        self.assertEqual(self.successResultOf(ann), b"ann")
+        self.assertEqual(
+            [formatEvent(event) for event in events],
+            [
+                "2 logins wait to be verified, and that is the limit; of more, those give way that have had most, the "
+                r"first from 192.0.2.1 as b'mallory\n'",
+                "no more logins wait to be verified than may; 3 gave way",
+            ],
+        )
+        self.failureResultOf(asked[0], UnauthorizedLogin)
+        self.failureResultOf(asked[1], UnauthorizedLogin)
+
     def test_read_again(self) -> None:
         """A changed file counts from the next login on."""
         checker = self.make()
@@ -250,6 +309,136 @@ class CheckerTests(SynchronousTestCase):
         self.assertIn("line 1", str(self.assertRaises(LocalProtocolError, self.make)))
 
 
+class SlowThreads:
+    """In the place of the reactor and its threads: each piece of work takes as long, by a clock, and as many run."""
+
+    seconds = 0.08
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self.running = self.most = 0
+
+    def getThreadPool(self) -> SlowThreads:
+        return self
+
+    def callInThreadWithCallback(
+        self, on_result: Callable[[bool, object], None], function: Callable[..., object], *arguments: object
+    ) -> None:
+        self.running += 1
+        self.most = max(self.most, self.running)
+        self._clock.callLater(self.seconds, self._done, on_result, function(*arguments))
+
+    def _done(self, on_result: Callable[[bool, object], None], result: object) -> None:
+        self.running -= 1
+        on_result(True, result)
+
+    def callFromThread(self, function: Callable[..., object], *arguments: object) -> None:
+        function(*arguments)
+
+
+class CrowdTests(SynchronousTestCase):
+    """
+    Attackers ask for more verifications than there can be, and an honest login is served in time. One takes 80 ms, two
+    run at once, and 128 may wait, as by default.
+    """
+
+    #: What the honest login may wait for its turn, and for being verified.
+    patience = 0.2
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.threads = SlowThreads(self.clock)
+        self.patch(argon2, "verify_passphrase", lambda string, passphrase: passphrase == b"right")
+        self.file = PasswordFile(self, "".join(f"{login}:{cheap('x')}\n" for login in ("ann", "bob", "mallory")))
+        self.checker = Argon2File(self.file.path, CONCURRENCY, QUEUE, self.threads, clock=self.clock.seconds)
+        # As in a server with several checkers: what asks them may not lose where a login comes from.
+        self.checkers = any_of([SingleLogin("root", "x"), self.checker])
+        self.verified: Counter[str] = Counter()
+        self.refused: Counter[str] = Counter()
+
+    def ask(self, login: str, where: str, passphrase: str = "right") -> Deferred[AvatarId]:
+        return self.checkers.requestAvatarId(from_address(where, login, passphrase))
+
+    def attack(self, where: str, logins: Iterator[str], passphrase: str = "wrong") -> None:
+        """Ask, and ask again as soon as there is an answer, or a moment behind a refusal that came at once."""
+
+        def answered(result: object) -> None:
+            failed = isinstance(result, Failure) and result.check(LoginNotChecked)
+            (self.refused if failed else self.verified)[where] += 1
+            self.clock.callLater(0.5 if failed else 0, again)
+
+        def again() -> None:
+            self.ask(next(logins), where, passphrase).addBoth(answered)
+
+        again()
+
+    def advance(self, seconds: float) -> None:
+        for _ in range(round(seconds / 0.02)):
+            self.clock.advance(0.02)
+
+    def assert_served(self, login: str, where: str, tries: int = 5, patience: float = patience) -> None:
+        """An honest login gets in each time, soon."""
+        for _ in range(tries):
+            asked = self.ask(login, where)
+            self.advance(patience)
+            self.assertTrue(self.successResultOf(asked), where)
+            self.advance(0.5)
+
+    def test_one_valid_login_in_a_loop(self) -> None:
+        """160 connections from four addresses do not keep others out, from elsewhere or from one of the four."""
+        for number in range(160):
+            self.attack(f"192.0.2.{number % 4}", itertools.repeat("mallory"), "right")
+        self.advance(3)
+        self.assert_served("ann", "198.51.100.1")
+        # Each of the four has its turn, and there she has the first.
+        self.assert_served("ann", "192.0.2.1", patience=0.4)
+        self.assertGreater(sum(self.refused.values()), 100)
+        # They share evenly what the honest leave, which is most.
+        self.assertLess(max(self.verified.values()) - min(self.verified.values()), 10)
+        self.assertGreater(sum(self.verified.values()), 0.9 * 25 * self.clock.seconds() - 25)
+        self.assertEqual(self.threads.most, CONCURRENCY)
+
+    def test_eighty_addresses(self) -> None:
+        """Nor do eighty with three logins at a time each, never the same twice."""
+        self.assert_eighty("x{}".format)
+
+    def test_her_login_from_eighty_addresses(self) -> None:
+        """Nor do they when it is hers that they give."""
+        self.assert_eighty(lambda number: "ann")
+
+    def assert_eighty(self, login: Callable[[int], str]) -> None:
+        logins = map(login, itertools.count())
+        for number in range(240):
+            self.attack(f"192.0.2.{number % 80}", logins)
+        self.advance(4)
+        self.assert_served("ann", "198.51.100.1")
+
+    def test_new_addresses_for_ever(self) -> None:
+        """Nor do thousands, each of which asks once, as long as they are of few networks, or she came in before."""
+        self.assert_served("ann", "198.51.100.1", tries=1)
+        new = itertools.count()
+        self.flood(f"192.0.{number % 16}.{number // 16}" for number in new)
+        self.assert_served("ann", "198.51.100.1")
+        self.assert_served("bob", "203.0.113.1", tries=1)
+        # The same, but each of a network of its own.
+        self.flood(f"10.{number // 256 % 256}.{number % 256}.1" for number in new)
+        self.assert_served("ann", "198.51.100.1")
+
+    def flood(self, addresses: Iterator[str]) -> None:
+        """Fifty a second ask, and go on to."""
+
+        def flood() -> None:
+            for where in itertools.islice(addresses, 5):
+                self.ask(f"of {where}", where).addErrback(lambda failure: None)
+
+        flooding = LoopingCall(flood)
+        flooding.clock = self.clock
+        flooding.start(0.1)
+        self.addCleanup(flooding.stop)
+        self.advance(5)
+        self.assertGreater(len(self.checker._queue), QUEUE - 20)
+
+
 class StrcredTests(SynchronousTestCase):
     """``--auth argon2:…``, in every program that has ``--auth``."""
 
@@ -269,7 +458,7 @@ class StrcredTests(SynchronousTestCase):
             (f"{odd}:queue=5:concurrency=1", (1, 5)),
         ]:
             checker = from_argument(argument)
-            self.assertEqual((checker._semaphore.limit, checker._queue), expected)
+            self.assertEqual((checker._queue.free, checker._queue._size), expected)
         self.assertRaises(LocalProtocolError, from_argument, "")
         for settings in (":concurrency=0", ":queue=1:queue=2"):
             self.assertRaises(LocalProtocolError, from_argument, odd + settings)

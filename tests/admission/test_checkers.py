@@ -7,12 +7,12 @@ from __future__ import annotations
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.credentials import IUsernamePassword, UsernamePassword
 from twisted.cred.error import LoginDenied, UnauthorizedLogin
-from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyClass, verifyObject
 
 from sodiumtwist import LocalProtocolError, SingleLogin
-from sodiumtwist.admission.checkers import AnyLogin, LoginNotChecked
+from sodiumtwist.admission.checkers import AnyLogin, LoginNotChecked, LoginUnknown
 
 from ..checkers import AnyChecker, AvatarId
 
@@ -123,6 +123,17 @@ class AnyLoginTests(SynchronousTestCase):
         """It counts as one, or who makes another checker fail could guess for free."""
         for others in ([ValueError(), UnauthorizedLogin()], [LoginDenied(), LoginNotChecked()]):
             self.failureResultOf(self.make(*others), UnauthorizedLogin)
+
+    def test_none_has_it(self) -> None:
+        """That is a refusal like any other; but where a checker could not decide, nobody has refused."""
+        self.assertIs(self.failureResultOf(self.make(LoginUnknown(), LoginUnknown())).type, UnauthorizedLogin)
+        for others in ([LoginUnknown(), LoginNotChecked()], [LoginNotChecked(), LoginUnknown()]):
+            self.failureResultOf(self.make(*others), LoginNotChecked)
+        self.failureResultOf(self.make(LoginUnknown(), LoginNotChecked(), UnauthorizedLogin()), UnauthorizedLogin)
+        only_here = AnyLogin([SingleLogin(LOGIN, PASSPHRASE), AnyChecker(lambda credentials: fail(LoginNotChecked()))])
+        for login, kind in ((LOGIN, UnauthorizedLogin), ("ann", LoginNotChecked)):
+            asked = only_here.requestAvatarId(UsernamePassword(login.encode(), b"x"))
+            self.assertIs(self.failureResultOf(asked).type, kind)
 
     def test_cancelled(self) -> None:
         """No further checker is asked."""

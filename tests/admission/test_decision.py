@@ -18,7 +18,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from sodiumtwist import AuthenticationFailed, AuthorizedKeys, AuthorizedKeysFile, Peer, RemoteProtocolError, SingleLogin
-from sodiumtwist.admission.checkers import LoginNotChecked, LoginRefused
+from sodiumtwist.admission.checkers import ClientLogin, LoginNotChecked, LoginRefused, any_of
 from sodiumtwist.admission.decision import TOO_MANY_FAILED, Decision, Stake, Verdict
 from sodiumtwist.admission.replays import IReplayMemory
 from sodiumtwist.core.errors import ReplayDetected
@@ -102,13 +102,17 @@ class DecisionTestCase(SynchronousTestCase):
         self.assertEqual(self.verdict(), Verdict(peer))
 
     def assert_out(
-        self, why: str, failed: bool = False, error: type[RemoteProtocolError] = AuthenticationFailed
+        self,
+        why: str,
+        failed: bool = False,
+        error: type[RemoteProtocolError] = AuthenticationFailed,
+        login_tried: bool = True,
     ) -> None:
         """Check that the client is kept out for a reason that its end and the log are told."""
         verdict = self.verdict()
         self.assertIs(type(verdict.error), error)
         self.assertEqual(str(verdict.error), why)
-        self.assertEqual(verdict, Verdict(error=verdict.error, failed=failed))
+        self.assertEqual(verdict, Verdict(error=verdict.error, failed=failed, login_tried=login_tried))
 
 
 class CheckedTests(DecisionTestCase):
@@ -124,11 +128,17 @@ class CheckedTests(DecisionTestCase):
         self.assertFalse(decision.is_open)
 
     def test_credentials(self) -> None:
-        """The checker gets them as UTF-8."""
-        self.rules.checker = checker = LateChecker()
-        self.start()
-        (credentials,) = checker.asked
-        self.assertEqual((credentials.username, credentials.password), (LOGIN.encode(), PASSPHRASE.encode()))
+        """The checker gets them as UTF-8, with the address; also where a portal asks it, or it is one of several."""
+        checker = LateChecker()
+        several = any_of([SingleLogin("other", PASSPHRASE), checker])
+        for asking in (checker, several, Portal(Realm(), [several])):
+            checker.asked.clear()
+            self.rules.checker = asking
+            self.start()
+            (credentials,) = checker.asked
+            self.assertEqual((credentials.username, credentials.password), (LOGIN.encode(), PASSPHRASE.encode()))
+            assert isinstance(credentials, ClientLogin)
+            self.assertEqual(credentials.address, ADDRESS)
 
     def test_wrong_passphrase(self) -> None:
         """It counts as failed, and no replay memory is filled by it."""
@@ -270,12 +280,16 @@ class KeyTests(DecisionTestCase):
         self.assertEqual(self.rules.asked, [("knows", MARK), ("remember", MARK)])
 
     def test_not_authorized(self) -> None:
-        """The key or its login is none of those: the passphrase is not even checked, and it counts as failed."""
+        """
+        The key or its login is none of those: the passphrase is not even checked, and it counts as failed, but not
+        for the login.
+        """
         for key, login in ((b"\x08" * 32, LOGIN), (KEY, "other")):
             self.setUp()
             self.rules.checker = checker = LateChecker()
             self.start(AuthenticationRequested(login, PASSPHRASE, key, MARK))
-            self.assert_out(f"the key {key.hex()} is not authorized, or not for this login", failed=True)
+            why = f"the key {key.hex()} is not authorized, or not for this login"
+            self.assert_out(why, failed=True, login_tried=False)
             self.assertEqual(checker.asked, [])
 
     def test_passphrase_too(self) -> None:

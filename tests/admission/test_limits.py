@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sized
 from dataclasses import fields
 from typing import cast
 
-from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.address import IPv4Address, UNIXAddress
 from twisted.internet.interfaces import IAddress, ITransport
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
@@ -18,8 +18,8 @@ from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.trial.unittest import SynchronousTestCase
 
 from sodiumtwist import LocalProtocolError
-from sodiumtwist.admission import failed_logins
-from sodiumtwist.admission.limits import Admission, Limits, TurnedAway, network
+from sodiumtwist.admission import failed_logins, limits as limits_module
+from sodiumtwist.admission.limits import Admission, Limits, TurnedAway
 
 from ..logs import logged
 
@@ -59,23 +59,6 @@ class LimitsTests(SynchronousTestCase):
                 error = self.assertRaises(LocalProtocolError, Limits, **{field.name: value})
                 self.assertIn(field.name, str(error))
         self.assertRaises(LocalProtocolError, Limits, failure_seconds=float("inf"))
-
-
-class NetworkTests(SynchronousTestCase):
-    def test_network(self) -> None:
-        """One IPv6 customer has 64 bits of addresses; what cannot be told apart is not counted."""
-        for address, expected in [
-            (at("192.0.2.1"), "192.0.2.1"),
-            (IPv6Address("TCP", "2001:db8::1", 1), "2001:db8::/64"),
-            (IPv6Address("TCP", "2001:db8::ffff:0:0:1", 1), "2001:db8::/64"),
-            (IPv6Address("TCP", "2001:db8:0:1::1", 1), "2001:db8:0:1::/64"),
-            (IPv6Address("TCP", "fe80::1%eth0", 1), "fe80::/64"),
-            (IPv6Address("TCP", "::ffff:192.0.2.1", 1), "192.0.2.1"),
-            (UNIXAddress("/x"), None),
-            (None, None),
-            (at("no address\n"), r"'no address\n'"),
-        ]:
-            self.assertEqual(network(address), expected)
 
 
 class AdmissionTestCase(SynchronousTestCase):
@@ -183,6 +166,23 @@ class ConnectionTests(AdmissionTestCase):
             self.admission.hold_place(end)
         self.assertIsNotNone(self.arrive().turned_away)
         self.assertEqual([end.turned_away for end in ends], [None, None])
+
+    def test_one_address_has_all_places(self) -> None:
+        """Then the first from there gives way; but not for others from there, nor from where as many come from."""
+        self.start(Limits(unauthenticated=5))
+        ends = [self.arrive(host) for host in ("192.0.2.2", *["192.0.2.1"] * 4)]
+        for end in ends:
+            self.admission.hold_place(end)
+        self.assertIsNotNone(self.arrive("192.0.2.1").turned_away)
+        newcomers = []
+        for host in ("192.0.2.3", "192.0.2.2"):
+            newcomers.append(self.arrive(host))
+            self.admission.hold_place(newcomers[-1])
+        self.assertEqual([end.turned_away is None for end in ends], [True, False, False, True, True])
+        self.assertEqual([end.turned_away for end in newcomers], [None, None])
+        # Two of them have two each by now.
+        for host, stays in (("192.0.2.1", False), ("192.0.2.2", False), ("192.0.2.3", False), ("192.0.2.4", True)):
+            self.assertEqual(self.arrive(host).turned_away is None, stays)
 
     def test_per_address(self) -> None:
         self.start(Limits(per_address=2))
@@ -348,6 +348,45 @@ class FailureTests(AdmissionTestCase):
         self.assertFalse(self.admission.may_try(at("192.0.2.9"), "ann"))
         self.assertEqual(len(self.admission._by_login._tallies), 10)
 
+    def test_where_it_came_in_before(self) -> None:
+        """Strangers can't lock out a login from there; whoever fails there is stopped by the address' limit."""
+        self.start(Limits(failures_per_address=3, failures_per_login=2))
+        known = FakeEnd(at("192.0.2.1"))
+        known.login = "ann"
+        self.admission.arrived(known)
+        self.admission.hold_place(known)
+        self.admission.admitted(known)
+        ends = []
+        for host in ("192.0.2.1", "192.0.2.2"):
+            end = self.arrive(host)
+            end.login = "ann"
+            self.admission.hold_place(end)
+            ends.append(end)
+        for number in range(2):
+            self.assertTrue(self.try_in_vain(f"198.51.100.{number}", "ann"))
+        self.assertEqual([end.given_up for end in ends], [0, 1])
+        self.assertFalse(self.admission.may_try(at("192.0.2.2"), "ann"))
+        self.assertEqual([self.try_in_vain("192.0.2.1", "ann") for _ in range(4)], [True, True, True, False])
+
+    def test_handshakes_that_failed_are_bounded(self) -> None:
+        """The oldest are forgotten."""
+        self.patch(limits_module, "FAILURE_TABLE_SIZE", 3)
+        self.start(Limits(failures_per_login=2))
+        for number in (0, 1, 2, 3, 0, 3):
+            self.admission.failed(at("192.0.2.1"), f"{number}", bytes([number]))
+        self.assertEqual(len(self.admission._fingerprints), 3)
+        self.assertEqual(list(self.admission.blocked_logins), ["'0'"])
+
+    def test_no_place_is_known_without_address(self) -> None:
+        """There no limit of the address would stop guessing."""
+        self.start(Limits(failures_per_login=1))
+        known = FakeEnd(UNIXAddress(None))
+        known.login = "ann"
+        self.admission.arrived(known)
+        self.admission.admitted(known)
+        self.failed(at("192.0.2.1"), "ann")
+        self.assertFalse(self.admission.may_try(UNIXAddress(None), "ann"))
+
     def test_what_is_under_way(self) -> None:
         """When too many failed, what is being checked from there, or for that login, is checked no longer."""
         self.start(Limits(failures_per_address=2, failures_per_login=3))
@@ -429,16 +468,17 @@ class FailureTests(AdmissionTestCase):
         self.assertEqual(self.admission.failed(at("192.0.2.1"), "a"), [end])
 
     def test_bounded(self) -> None:
-        """The oldest are forgotten when there are too many."""
+        """Of many that are blocked all are, though few have a timer and a line each."""
         self.patch(failed_logins, "FAILURE_TABLE_SIZE", 10)
         self.start(Limits(failures_per_address=1, failures_per_login=1))
         for number in range(25):
             self.try_in_vain(f"192.0.2.{number}", f"{number}")
         self.assertEqual(len(self.admission._by_address.blocked), 10)
         self.assertEqual(len(self.admission._by_login.blocked), 10)
-        self.assertTrue(self.admission.may_try(at("192.0.2.14"), "14"))
-        self.assertFalse(self.admission.may_try(at("192.0.2.15"), "x"))
-        # Those of the blocks, and one for the lines about them.
-        self.assertEqual(len(self.clock.getDelayedCalls()), 21)
+        for number in range(25):
+            self.assertFalse(self.admission.may_try(at(f"192.0.2.{number}"), "x"))
+            self.assertFalse(self.admission.may_try(at("192.0.2.99"), f"{number}"))
+        self.assertTrue(self.admission.may_try(at("192.0.2.99"), "x"))
+        self.assertEqual(len(self.clock.getDelayedCalls()), 20)
         self.admission.stop()
         self.assertEqual(self.clock.getDelayedCalls(), [])

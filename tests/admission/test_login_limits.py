@@ -12,9 +12,10 @@ from twisted.cred.error import UnauthorizedLogin
 from twisted.internet.defer import Deferred
 from twisted.logger import eventAsText, formatEvent
 
-from sodiumtwist import AuthorizedKeys, Limits, SodiumServerFactory
+from sodiumtwist import AuthorizedKeys, KeyPair, Limits, SingleLogin, SodiumServerFactory
 from sodiumtwist.admission.checkers import LoginNotChecked
 from sodiumtwist.core.connection import ClientConnection
+from sodiumtwist.core.v1.handshake import ClientHandshake
 
 from ..checkers import AnyChecker, LateChecker
 from ..impostor import claim
@@ -27,6 +28,7 @@ from ..pair import (
     SERVER_PAIR,
     ClientArguments,
     Pair,
+    RecordingServer,
     make_client_factory,
     make_server_factory,
 )
@@ -148,6 +150,76 @@ class LoginLimitTests(ObservedTestCase):
             end.dataReceived(claim())
             transport.lose(transport.farewell)
         self.assertEqual(self.attempt(factory, pair=CLIENT_PAIR), "too many logins failed, and none is checked for now")
+
+    def test_keys_that_are_not_listed(self) -> None:
+        """They count for the address. Who can't even try a passphrase can't have a login blocked for others."""
+        for checker in (None, SingleLogin(LOGIN, PASSPHRASE)):
+            factory = SodiumServerFactory(
+                SERVER_PAIR,
+                checker,
+                protocol=RecordingServer,
+                clock=self.clock,
+                authorized_keys=AuthorizedKeys([(CLIENT_PAIR.public, None)]),
+                limits=Limits(failures_per_address=3, failures_per_login=2),
+            )
+            for number in range(5):
+                self.fail_from(f"198.51.100.{number}", factory)
+            self.assertIsNone(self.attempt(factory, pair=CLIENT_PAIR))
+            for _ in range(3):
+                self.fail_from("192.0.2.1", factory)
+            refused = self.attempt(factory, pair=CLIENT_PAIR)
+            self.assertEqual(refused, "too many logins failed, and none is checked for now")
+
+    def test_wrong_passphrase_with_a_listed_key(self) -> None:
+        """It counts for the login, too: whose public key is listed is no secret, so this can be a guess."""
+        factory = SodiumServerFactory(
+            SERVER_PAIR,
+            SingleLogin(LOGIN, PASSPHRASE),
+            protocol=RecordingServer,
+            clock=self.clock,
+            authorized_keys=AuthorizedKeys([(CLIENT_PAIR.public, None)]),
+            limits=Limits(failures_per_login=2),
+        )
+        for number in range(2):
+            self.fail_from(f"198.51.100.{number}", factory, CLIENT_PAIR)
+        refused = self.attempt(factory, pair=CLIENT_PAIR)
+        self.assertEqual(refused, "too many logins failed, and none is checked for now")
+
+    def test_where_it_came_in_before(self) -> None:
+        """A login that strangers have blocked is checked there all the same."""
+        factory = make_server_factory(self.clock, limits=Limits(failures_per_login=2))
+        self.assertIsNone(self.attempt(factory))
+        for number in range(2):
+            self.fail_from(f"198.51.100.{number}", factory)
+        self.assertEqual(list(factory.admission.blocked_logins), [ascii(LOGIN)])
+        self.assertIsNone(self.attempt(factory))
+        self.fail_from("198.51.100.9", factory)
+        self.assertIn("none is checked for now", self.refusals()[-1])
+
+    def test_recorded_failure(self) -> None:
+        """Who sends one again tries nothing new: that counts for the address, and can't have the login blocked."""
+        limits = Limits(failures_per_address=3, failures_per_login=2)
+        slow = AnyChecker(lambda credentials: Deferred())
+        for checker in (SingleLogin(LOGIN, PASSPHRASE), slow):
+            factory = make_server_factory(self.clock, RecordingServer, checker=checker, limits=limits)
+            recorded = ClientHandshake(CLIENT_PAIR, SERVER_PAIR.public, LOGIN, "wrong").client_auth
+            for number in range(5):
+                end, transport = self.connect(factory, f"198.51.100.{number // 3}")
+                end.dataReceived(recorded)
+                self.assertFalse(end.is_authenticated)
+                transport.lose(transport.farewell)
+            self.assertEqual(list(factory.admission.blocked_logins), [])
+            self.assertEqual(list(factory.admission.blocked_addresses), ["198.51.100.0"])
+            self.fail_from("198.51.100.2", factory)
+            self.assertEqual(list(factory.admission.blocked_logins), [ascii(LOGIN)])
+
+    def fail_from(self, host: str, factory: SodiumServerFactory, pair: KeyPair | None = None) -> None:
+        """A stranger gives the login, with a key of its own or one that is listed, and a wrong passphrase."""
+        end, transport = self.connect(factory, host)
+        client = ClientHandshake(pair or KeyPair.generate(), SERVER_PAIR.public, LOGIN, "wrong")
+        end.dataReceived(client.client_auth)
+        self.assertFalse(end.is_authenticated)
+        transport.lose(transport.farewell)
 
     def test_errors_do_not_count(self) -> None:
         """Only wrong ones do."""

@@ -130,6 +130,17 @@ class CostTests(ObservedTestCase):
         refused.flush()
         self.assertEqual(len(self.refusals()), 1)
 
+    def test_refused_again_and_again(self) -> None:
+        """One address can't have all places by it."""
+        factory = make_server_factory(self.clock, limits=Limits(unauthenticated=3))
+        refused = []
+        for _ in range(3):
+            end, transport = self.connect(factory)
+            end.dataReceived(handshake.ClientHandshake(CLIENT_PAIR, SERVER_PAIR.public, LOGIN, "wrong").client_auth)
+            refused.append(transport)
+        _, newcomer = self.connect(factory, "192.0.2.2")
+        self.assertEqual([one.aborting for one in (*refused, newcomer)], [True, False, False, False])
+
     def test_who_goes_first(self) -> None:
         """Who has said nothing goes before one that has yet to show its key, though that one came earlier."""
         keys = AuthorizedKeys([(CLIENT_PAIR.public, None)])
@@ -185,6 +196,27 @@ class CostTests(ObservedTestCase):
         for transport in ends:
             transport.lose(transport.farewell)
         self.assertIn("refused 192.0.2.77:4711: ", self.refusals()[0])
+
+    def test_behind_haproxy_without_address(self) -> None:
+        """Who claims to come from a UNIX socket counts as the proxy, or would not be counted at all."""
+        unix = b"\r\n\r\n\0\r\nQUIT\n\x21\x31" + (216).to_bytes(2, "big") + b"/x".ljust(216, b"\0")
+        for limits, passphrase, expected in (
+            (Limits(per_address=1), PASSPHRASE, [False, True]),
+            (Limits(failures_per_address=1), "wrong", [False, False]),
+        ):
+            factory = HAProxyWrappingFactory(make_server_factory(self.clock, limits=limits))
+            aborted = []
+            for _ in range(2):
+                end = factory.buildProtocol(IPv4Address("TCP", "127.0.0.1", 1))
+                transport = MemoryTransport(end)
+                end.makeConnection(transport)
+                login = handshake.ClientHandshake(CLIENT_PAIR, SERVER_PAIR.public, LOGIN, passphrase).client_auth
+                end.dataReceived(unix + login)
+                aborted.append(transport.aborting)
+                if passphrase == "wrong":
+                    transport.lose(transport.farewell)
+            self.assertEqual(aborted, expected)
+        self.assertIn("too many logins failed, and none is checked for now", self.refusals()[-1])
 
 
 class Prober(Protocol):
