@@ -60,7 +60,18 @@ def run(plan: Plan) -> Iterator[Table]:
         with open(two, "wb") as data:
             data.write(b"hi")
         endpoint = f"tcp:0:interface={HOST}"
-        serve = [*TWISTD, "-n", "--pidfile=", "sodium", "--key-file", key, "--endpoint", endpoint]
+        serve = [
+            *TWISTD,
+            "-n",
+            "--pidfile=",
+            "sodium",
+            "--key-file",
+            key,
+            "--endpoint",
+            endpoint,
+            "--directory",
+            directory,
+        ]
         with Program(serve, r"listening on (127\.0\.0\.1:\d+)") as server:
             send = ["send", "--quiet", "--key", KEY.public.hex(), "--endpoint", f"tcp:{server.found[1]}", two]
             ways = {

@@ -10,6 +10,7 @@ import shlex
 from .admission.files import others_can_read
 from .core.errors import InvalidKey, LocalProtocolError
 from .core.keys import KeyPair
+from .replacing import sync_directory
 
 KEY_VARIABLE = "SODIUMTWIST_KEY"
 PASSPHRASE_VARIABLE = "SODIUMTWIST_PASSPHRASE"
@@ -144,6 +145,10 @@ def write_key_file(path: str, pair: KeyPair) -> None:
     try:
         with open(fd, "w") as file:
             file.write(pair.secret.hex() + "\n")
+            file.flush()
+            # Its public key is about to be given away: the disk has the private one by then.
+            os.fsync(fd)
+        sync_directory(os.path.dirname(path))
     # A full disk. An empty file would stay, and then never be overwritten.
     except OSError:
         os.unlink(path)

@@ -1,14 +1,22 @@
 """
-Files that take the place of another one under its name: whose they are, and who may use them.
+Files that get a name, or take the place of another one under it: whose they are, who may use them, and when the disk
+has them.
+
+The order matters: a file is synced before it takes its name, and the folder after it. Else a loss of power can leave
+an empty file under that name, in place of what stood there before.
 
 This imports no Twisted, so that commands that only write such a file start at once.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from contextlib import suppress
+
+#: What a device or a folder says that can't be synced.
+_CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP)
 
 
 def status_of_replaced(path: str) -> os.stat_result | None:
@@ -66,3 +74,36 @@ def _give(fd: int, owner: int, group: int) -> None:
     # It may not be done, or the file system knows no owners. What came of it is looked at afterwards.
     with suppress(OSError):
         os.fchown(fd, owner, group)
+
+
+def sync_if_possible(fd: int) -> None:
+    """
+    Wait until the disk has what was written, where there is a disk.
+
+    :param fd: of a file, a folder or a device.
+    :raises OSError: when the disk can't take it.
+    """
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        if error.errno not in _CANNOT_SYNC:
+            raise
+
+
+def sync_directory(path: str) -> None:
+    """
+    Wait until the disk has the names in a folder.
+
+    :param path: of the folder; empty for the one where we are.
+    :raises OSError: when the disk can't take them.
+    """
+    try:
+        fd = os.open(path or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except PermissionError:
+        # Who may make files in a folder need not be allowed to read it. This takes longer, and does it as well.
+        os.sync()
+        return
+    try:
+        sync_if_possible(fd)
+    finally:
+        os.close(fd)

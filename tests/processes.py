@@ -14,7 +14,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import IO, TYPE_CHECKING, TypedDict
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -46,6 +46,13 @@ class ProcessOptions(TypedDict, total=False):
     env: Mapping[str, str]
     cwd: str
     preexec_fn: Callable[[], object]
+
+
+def with_place(arguments: Sequence[str]) -> list[str]:
+    """The arguments of a server whose test does not care where uploads go, as no server starts without a place."""
+    if {"-f", "--file", "-d", "--directory", "--forward", "--discard"} & set(arguments):
+        return [*arguments]
+    return ["--discard", *arguments]
 
 
 def clean_environment(**extra: str) -> dict[str, str]:

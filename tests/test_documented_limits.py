@@ -46,7 +46,8 @@ NO_LIMITS = {
     """,
     "exit statuses, which the page on sodiumtwist has": """
         programs.exits.EXIT_USAGE programs.exits.EXIT_NOT_CONNECTED programs.exits.EXIT_REFUSED
-        programs.exits.EXIT_BROKEN programs.exits.EXIT_INTERRUPTED programs.exits.EXIT_OUTPUT_GONE
+        programs.exits.EXIT_BROKEN programs.exits.EXIT_NOT_STORED programs.exits.EXIT_INTERRUPTED
+        programs.exits.EXIT_OUTPUT_GONE
     """,
 }
 
@@ -141,8 +142,14 @@ class LimitTests(SynchronousTestCase):
             argument = where.rpartition(".")[2]
             if name.startswith("--"):
                 options = Options()
-                options.parseOptions([name, "7"])
-                self.assertEqual(getattr(options.settings.timeouts, argument), 7, name)
+                options.parseOptions(["--discard", name, "7"])
+                settings = options.settings
+                # Of times and of uploads.
+                holder: object = settings.timeouts
+                field = argument
+                if not hasattr(holder, field):
+                    holder, field = settings, name.strip("-").replace("-", "_")
+                self.assertEqual(getattr(holder, field), 7, name)
             elif setting := re.fullmatch(r"argon2:FILE:(\w+)=", name):
                 self.assertEqual(
                     inspect.signature(argon2.Argon2File).parameters[setting[1]].default, self.value(f"``{where}``")

@@ -55,15 +55,16 @@ FOLDERS = {
         endpoints.transport  endpoints.streams  endpoints.connect  endpoints.wrappers  endpoints.strings  endpoints
     """,
     "transfer": """
-        transfer.acknowledgements  transfer.pipes  transfer.sources  transfer.uploads  transfer.stores
-        transfer.sender  transfer.receiver  transfer
+        transfer.acknowledgements  transfer.discarding  transfer.pipes  transfer.sources  transfer.disk
+        transfer.partials  transfer.turns  transfer.uploads  transfer.stores  transfer.sender  transfer.receiver
+        transfer
     """,
     "tunnel": "tunnel",
     "package": "testing  __init__",
     # Programs.
     "programs": """
-        programs.interrupts  programs.output  programs.exits  programs.service_user  programs.settings  programs.options
-        programs.descriptors  programs.leftovers
+        programs.interrupts  programs.output  programs.exits  programs.service_user  programs.sizes  programs.settings
+        programs.options  programs.descriptors  programs.leftovers
         programs.listening  programs.services  programs.tap  programs.tunneltap  programs.running  programs.keys
         programs.passwd  programs.commands  programs.demo  programs.cli  programs  __main__
     """,

@@ -49,7 +49,7 @@ class TLSTests(ProcessTestCase):
         server.wait_for("--endpoint tls:127.0.0.1:")
 
     def assert_refused(self, certificate: str, line: str) -> None:
-        server = self.start(certificate)
+        server = self.start(certificate, "--file", "out")
         client = self.send()
         self.assertEqual(client.wait(), 2)
         self.assert_one_line(client.errors, rf"^sodiumtwist: cannot connect to tls:localhost.*: {line}")
@@ -76,7 +76,7 @@ class TLSTests(ProcessTestCase):
 
     def test_no_tls(self) -> None:
         """A client without TLS at a server with it is told that it is refused, and the log says why."""
-        server = self.start(self.authority.issue(self.path("cert"), "localhost"))
+        server = self.start(self.authority.issue(self.path("cert"), "localhost"), "--file", "out")
         tls_port = self.endpoint.split(":")[2]
         self.endpoint = f"tcp:127.0.0.1:{tls_port}"
         client = self.send()

@@ -7,7 +7,7 @@ from __future__ import annotations
 import errno
 import os
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 
 from sodiumtwist import KeyPair
 from sodiumtwist.transfer.sources import Source
@@ -44,15 +44,27 @@ class MemoryUpload(Upload):
         if self.store.writing:
             self.store.writing.pop().errback(OSError(errno.ECANCELED, "interrupted"))
 
-    def finish(self) -> str:
+    def finish(self) -> Deferred[str]:
         if self.store.finish_error is not None:
-            raise self.store.finish_error
-        self.outcome = "finished"
-        return "finished"
+            return fail(self.store.finish_error)
+        return self._end("finished")
 
-    def abandon(self) -> str:
-        self.outcome = "abandoned"
-        return "abandoned"
+    def abandon(self) -> Deferred[str]:
+        return self._end("abandoned")
+
+    def remove(self) -> Deferred[str]:
+        return self._end("removed")
+
+    def _end(self, outcome: str) -> Deferred[str]:
+        def end(_: None) -> str:
+            self.outcome = outcome
+            return outcome
+
+        ending: Deferred[None] = succeed(None)
+        if self.store.slow_end:
+            ending = Deferred()
+            self.store.ending.append(ending)
+        return ending.addCallback(end)
 
 
 class MemoryStore(Store):
@@ -61,9 +73,11 @@ class MemoryStore(Store):
 
     :ivar uploads: the uploads that were opened.
     :ivar slow: whether opening and writing wait until the test fires their Deferreds.
+    :ivar slow_end: whether ending does.
     """
 
     description = "memory"
+    keeps = True
 
     def __init__(self) -> None:
         self.uploads: list[MemoryUpload] = []
@@ -71,6 +85,8 @@ class MemoryStore(Store):
         self.one_by_one = False
         self.opening: list[Deferred[None]] = []
         self.writing: list[Deferred[None]] = []
+        self.slow_end = False
+        self.ending: list[Deferred[None]] = []
         self.finish_error: OSError | None = None
 
     def open(self, login: str) -> Deferred[Upload]:

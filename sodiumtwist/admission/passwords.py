@@ -23,7 +23,7 @@ from nacl.exceptions import InvalidkeyError
 
 from ..core.credentials import pack_text
 from ..core.errors import LocalProtocolError
-from ..replacing import status_of_replaced, take_over
+from ..replacing import status_of_replaced, sync_directory, take_over
 from .files import LIST_FILE_LIMIT, check_file, open_at_once
 
 #: The least memory that Argon2 can work with, in KiB.
@@ -232,6 +232,8 @@ def _replace(path: str, text: str) -> str | None:
     except BaseException:
         os.unlink(temporary)
         raise
+    # Or a login that was taken out could be back after a loss of power.
+    sync_directory(os.path.dirname(path))
     return lost
 
 

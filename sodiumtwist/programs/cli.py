@@ -204,7 +204,8 @@ class SendOptions(ConnectOptions):
         "sodiumtwist send --key PUBLICKEY --endpoint tcp:HOST:5555 \\\n      --passphrase-file pass.txt backup.tar",
     )
     notes = (
-        "Exit status: 0 all confirmed, 1 usage, 2 could not connect, 3 refused, 4 broken on the way, 130 interrupted."
+        "Exit status: 0 all confirmed, 1 usage, 2 could not connect, 3 refused, 4 broken on the way, "
+        "5 confirmed but not stored, 130 interrupted."
     )
     optFlags = [
         ["quiet", "q", "show no progress"],

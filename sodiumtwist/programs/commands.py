@@ -23,9 +23,19 @@ from ..core.errors import AuthenticationFailed, AuthenticationTimeout, LocalProt
 from ..describe import describe_bad_endpoint, describe_endpoint_error, describe_tls_error, printable
 from ..protocol.client import SodiumClientProtocol
 from ..protocol.factories import SodiumClientFactory
+from ..transfer.discarding import says_discarded
 from ..transfer.sender import UploadSender
 from ..transfer.sources import open_source
-from .exits import EXIT_BROKEN, EXIT_INTERRUPTED, EXIT_NOT_CONNECTED, EXIT_REFUSED, EXIT_USAGE, CommandFailed
+from .exits import (
+    EXIT_BROKEN,
+    EXIT_INTERRUPTED,
+    EXIT_NOT_CONNECTED,
+    EXIT_NOT_STORED,
+    EXIT_REFUSED,
+    EXIT_USAGE,
+    CommandFailed,
+)
+from .output import print_error
 from .settings import ConnectSettings, Credentials, PingSettings, SendSettings
 
 
@@ -115,10 +125,14 @@ class Sent:
 
     :ivar size: how many bytes were sent; all are acknowledged.
     :ivar seconds: the time from the server's hello to the last acknowledgement.
+    :ivar stored: false when the server says that it keeps nothing.
+    :ivar grown: by how many bytes the file had grown at its end, which were not sent; negative when it had shrunk.
     """
 
     size: int
     seconds: float
+    stored: bool
+    grown: int
 
     def __str__(self) -> str:
         return f"sent {self.size} bytes in {self.seconds:.3f} s ({self.rate / 1e6:.1f} MB/s)"
@@ -181,16 +195,28 @@ async def send_file(reactor: Any, settings: SendSettings) -> Sent:
             raise _explain_loss(settings, client, reason, f"{client.acknowledged} bytes acknowledged") from None
         finally:
             source.close()
-    return Sent(client.acknowledged, client.seconds)
+    return Sent(client.acknowledged, client.seconds, not says_discarded(client.message or ""), source.grown)
 
 
 async def send(reactor: Any, settings: SendSettings) -> None:
-    """Run ``sodiumtwist send``: send the file and print the closing line."""
+    """
+    Run ``sodiumtwist send``: send the file and print the closing line.
+
+    :raises UsageError, CommandFailed: as :func:`send_file` does; and when the server keeps nothing of what it took.
+    """
     sent = await send_file(reactor, settings)
     if settings.json:
-        print(json.dumps({"bytes": sent.size, "seconds": sent.seconds, "bytes_per_second": sent.rate}))
+        closing = {"bytes": sent.size, "seconds": sent.seconds, "bytes_per_second": sent.rate}
+        print(json.dumps({**closing, "stored": sent.stored, "grown": sent.grown}))
     else:
         print(sent)
+    if sent.grown > 0:
+        print_error(f"{settings.path} grew while it was sent; its last {sent.grown} bytes came too late")
+    elif sent.grown < 0:
+        print_error(f"{settings.path} lost {-sent.grown} bytes while it was sent, after they were read")
+    # Not 0: a backup script must not take it for a backup.
+    if not sent.stored:
+        raise CommandFailed(EXIT_NOT_STORED, "acknowledged, but not stored: this server discards uploads")
 
 
 class _Pinger(SodiumClientProtocol):

@@ -118,7 +118,7 @@ async def demo(reactor: Any, path: str | None) -> None:
             credentials = Credentials(DEFAULT_LOGIN, DEFAULT_PASSPHRASE, default_passphrase=True, pair=None)
             sent = await send_file(reactor, SendSettings(f"tcp:127.0.0.1:{port}", pair.public, credentials, path))
             print(f"client    {sent}")
-            _compare(path, uploads)
+            compare(path, uploads, sent.size)
         finally:
             await _stop(reactor, process, server)
     print(BETWEEN_TWO_MACHINES)
@@ -137,20 +137,30 @@ def _write_sample(path: str) -> None:
             sample.write(noise.randbytes(1024 * 1024))
 
 
-def _digest(path: str) -> str:
+def _digest(path: str, size: int) -> str:
     digest = hashlib.sha256()
     with open(path, "rb") as file:
-        while chunk := file.read(1024 * 1024):
+        while chunk := file.read(min(size, 1024 * 1024)):
             digest.update(chunk)
+            size -= len(chunk)
     return digest.hexdigest()
 
 
-def _compare(path: str, uploads: str) -> None:
+def compare(path: str, uploads: str, size: int) -> None:
+    """
+    Compare what arrived with what was sent, and print the result.
+
+    :param path: of the file that was sent. What it has beyond ``size`` was added to it meanwhile.
+    :param uploads: the server's directory.
+    :param size: how many bytes were sent.
+    :raises CommandFailed: when they differ.
+    """
     names = os.listdir(uploads)
     if len(names) != 1:
         raise CommandFailed(EXIT_BROKEN, f"{len(names)} files arrived where one was sent")
-    arrived, expected = _digest(os.path.join(uploads, names[0])), _digest(path)
-    if arrived != expected:
+    upload = os.path.join(uploads, names[0])
+    arrived, expected = _digest(upload, size), _digest(path, size)
+    if arrived != expected or os.stat(upload).st_size != size:
         raise CommandFailed(EXIT_BROKEN, f"SHA-256 differs: sent {expected}, arrived {arrived}")
     print(f"arrived   as {names[0]}")
     print(f"          with the same SHA-256 {arrived}")

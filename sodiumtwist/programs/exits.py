@@ -11,6 +11,8 @@ EXIT_USAGE = 1
 EXIT_NOT_CONNECTED = 2
 EXIT_REFUSED = 3
 EXIT_BROKEN = 4
+#: The server has acknowledged all, and says that it keeps nothing.
+EXIT_NOT_STORED = 5
 #: As a shell reports a program that Ctrl-C ended.
 EXIT_INTERRUPTED = 128 + signal.SIGINT
 #: As a shell reports a program that SIGPIPE ended.

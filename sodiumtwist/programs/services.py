@@ -171,9 +171,12 @@ class UploadService(SodiumService):
     def announce(self) -> None:
         super().announce()
         store = self._factory.store
-        # Uploads that go nowhere are a surprise to whoever forgot the option.
-        tell = self._log.info if store.keeps else self._log.warn
-        tell("uploads go to {where}", where=store.description)
+        if store.keeps:
+            self._log.info("uploads go to {where}", where=store.description)
+            if not self._settings.sync:
+                self._log.warn("uploads are stored, but not synced: a loss of power may take what was confirmed")
+        else:
+            self._log.warn("uploads go {where}, and clients are told", where=store.description)
 
     def listens(self, description: str, address: IAddress) -> None:
         self._log.info("to send a file here: {command}", command=send_command(description, address, self._settings))

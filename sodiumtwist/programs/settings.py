@@ -126,6 +126,10 @@ class ServerSettings:
     :ivar message: the line that clients get.
     :ivar file: the path that each upload is written to; ``None`` when there is none.
     :ivar directory: the directory in which each upload becomes a file; ``None`` when there is none.
+    :ivar discard: whether uploads are acknowledged and kept nowhere.
+    :ivar sync: whether an upload is on the disk before it is confirmed.
+    :ivar max_upload: how many bytes an upload may have.
+    :ivar min_free: how many bytes of their file system uploads leave free; ``None`` for the default.
     :ivar forward: the endpoint string that streams are handed to; ``None`` to receive files.
     :ivar warning: a line for the log about a file that was read; ``None`` when all is well.
     :ivar files: who may come in, and are read again when they change.
@@ -147,6 +151,10 @@ class ServerSettings:
     message: str
     file: str | None
     directory: str | None
+    discard: bool
+    sync: bool
+    max_upload: int
+    min_free: int | None
     forward: str | None = field(repr=False)
     warning: str | None
     files: tuple[WatchedFile[Any], ...] = ()

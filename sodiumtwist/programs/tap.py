@@ -22,13 +22,14 @@ from ..admission.replay_database import ReplayDatabase
 from ..admission.replays import IReplayMemory, ReplayMemory
 from ..admission.watched import WatchedFile
 from ..core.credentials import pack_text
-from ..core.errors import SodiumError
+from ..core.errors import LocalProtocolError, SodiumError
 from ..core.keys import KeyPair
 from ..core.version import RekeyAfter
 from ..describe import describe_bad_endpoint, describe_os_error, masked
 from ..endpoints.streams import StreamServerFactory
 from ..keyfiles import KEY_VARIABLE, read_key, read_passphrase
 from ..protocol.clock import count_steadily
+from ..transfer.disk import Disk, DiskThreads
 from ..transfer.receiver import UploadFactory
 from ..transfer.stores import open_store
 from ..tunnel import TunnelFactory, TunnelLimits
@@ -39,6 +40,7 @@ from .options import DEFAULT_LOGIN, DEFAULT_PASSPHRASE, SERVICE_PARAMETERS, Serv
 from .service_user import acting_as, check_backend, check_log, check_root, service_user
 from .services import ForwardService, SodiumService, UploadService
 from .settings import ServerSettings
+from .sizes import parse_size
 
 #: Where the server listens when nothing is said. On loopback, since everybody knows the default passphrase.
 DEFAULT_LISTEN = "tcp:5555:interface=127.0.0.1"
@@ -73,7 +75,6 @@ class Options(AuthOptionMixin, ServiceOptions):
         "end. Without a key, the server makes one for the run."
     )
     examples = (
-        "twistd -n sodium",
         "twistd -n sodium --key-file server.key --passphrase-file pass.txt \\\n"
         "      --endpoint tcp:5555 --directory uploads",
         "twistd -n sodium --key-file server.key --forward tcp:127.0.0.1:6379",
@@ -83,18 +84,24 @@ class Options(AuthOptionMixin, ServiceOptions):
         ["key", "k", None, "private key, 64 hex digits; visible in ps"],
         ["key-file", None, None, f"file of 'sodiumtwist keygen'; or ${KEY_VARIABLE}"],
         ["user", "U", DEFAULT_LOGIN, "login that clients must give"],
-        ["passphrase", "P", None, f"what clients must give; visible in ps [default: {DEFAULT_PASSPHRASE}]"],
+        ["passphrase", "P", None, f"passphrase; visible in ps [default: {DEFAULT_PASSPHRASE}]"],
         ["passphrase-file", None, None, "file whose first line is the passphrase"],
         ["authorized-keys", None, None, "file with the public keys of clients to let in"],
         ["replay-db", None, None, "SQLite file to remember accepted handshakes in"],
-        ["file", "f", None, "write uploads to this file, FIFO or device; - for standard output"],
+        ["file", "f", None, "write uploads to this file, FIFO or device, or -"],
         ["directory", "d", None, "write each upload to a new file in this directory"],
         ["forward", None, None, "hand each client's stream to this endpoint"],
+        ["max-upload", None, "1T", "largest upload, as 500M or 10G"],
+        ["min-free", None, None, "what uploads leave free [default: 1G, at most 5%]"],
         ["message", None, "Welcome.", "line that clients get"],
         ["auth-timeout", None, "10", "seconds a client has to authenticate"],
         *SERVICE_PARAMETERS,
     ]
 
+    optFlags = [
+        ["discard", None, "keep no upload; clients are told"],
+        ["no-sync", None, "confirm uploads before the disk has them"],
+    ]
     compData = usage.Completions(
         optActions={
             "key-file": usage.CompleteFiles(),
@@ -105,7 +112,11 @@ class Options(AuthOptionMixin, ServiceOptions):
             "directory": usage.CompleteDirs(),
         },
         multiUse=["endpoint", "auth", "limit"],
-        mutuallyExclusive=[("file", "directory", "forward"), ("key", "key-file"), ("passphrase", "passphrase-file")],
+        mutuallyExclusive=[
+            ("file", "directory", "forward", "discard"),
+            ("key", "key-file"),
+            ("passphrase", "passphrase-file"),
+        ],
     )
 
     def __init__(self) -> None:
@@ -156,8 +167,14 @@ class Options(AuthOptionMixin, ServiceOptions):
         :raises UsageError: when an option or a file is wrong.
         """
         given = [f"--{name}" for name in ("file", "directory", "forward") if self[name] is not None]
+        given += ["--discard"] if self["discard"] else []
         if len(given) > 1:
             raise usage.UsageError(f"{' and '.join(given)} exclude each other; give one")
+        # Nobody throws uploads away by leaving something out.
+        if not given:
+            raise usage.UsageError(
+                "nothing says where uploads go; give --directory, --file, --forward, or --discard to keep none"
+            )
         try:
             self.settings = self._read()
         except SodiumError as error:
@@ -219,6 +236,10 @@ class Options(AuthOptionMixin, ServiceOptions):
             message=self["message"],
             file=self["file"],
             directory=self["directory"],
+            discard=bool(self["discard"]),
+            sync=not self["no-sync"],
+            max_upload=self._size("max-upload", 1),
+            min_free=None if self["min-free"] is None else self._size("min-free", 0),
             forward=self["forward"],
             warning=warning,
             files=tuple(files),
@@ -242,6 +263,15 @@ class Options(AuthOptionMixin, ServiceOptions):
                 raise usage.UsageError("the passphrase is empty; choose one")
             checkers.append(SingleLogin(self["user"], passphrase))
         return any_of(checkers)
+
+    def _size(self, name: str, least: int) -> int:
+        try:
+            size = parse_size(self[name])
+        except ValueError:
+            size = -1
+        if size < least:
+            raise usage.UsageError(f"--{name} takes a size from {least}, such as 500M or 10G, not {ascii(self[name])}")
+        return size
 
 
 def _paths_of(checker: ICredentialsChecker) -> list[str]:
@@ -306,8 +336,21 @@ def makeService(options: Options, reactor: Any = None) -> SodiumService:
         return ForwardService(settings, endpoints, streams, reactor, twistd)
     try:
         with acting_as(settings.runs_as):
-            store = open_store(reactor, settings.timeouts.inactivity, settings.file, settings.directory)
+            store = open_store(
+                reactor,
+                settings.timeouts.inactivity,
+                settings.file,
+                settings.directory,
+                discard=settings.discard,
+                disk=Disk(DiskThreads(reactor), settings.sync, settings.min_free),
+            )
             note_uploads(settings.file, settings.directory)
+        store.max_upload = settings.max_upload
     except OSError as error:
         raise SystemExit(f"sodium: cannot write to {error.filename}: {error.strerror}") from None
-    return UploadService(settings, endpoints, UploadFactory(store, **common), reactor, twistd)
+    try:
+        uploads = UploadFactory(store, **common)
+    # Whether the store keeps anything decides what the message must leave room for.
+    except LocalProtocolError as error:
+        raise SystemExit(f"sodium: {error}") from None
+    return UploadService(settings, endpoints, uploads, reactor, twistd)

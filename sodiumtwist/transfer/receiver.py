@@ -6,29 +6,34 @@ The client sends a file as DATA, in order. The server answers each DATA with an 
 do the same.
 
 A closed connection does not tell whether all was sent. So within these rules an upload may be *framed*: when its
-first DATA is empty, it must end with another empty DATA. The server puts the upload in its place before it
-acknowledges that last one. A framed upload without it counts as broken off. Our own client frames its uploads; the
+first DATA is empty, it must end with another empty DATA. Before the server acknowledges that last one, the disk has
+the upload, and it stands in its place. All acknowledgements before it say only that the bytes were written: handed to
+the operating system. A framed upload without it counts as broken off. Our own client frames its uploads; the
 reference server has nothing to write for the two empty DATA. The reference client does not frame: its upload ends
 when it closes.
 """
 
 from __future__ import annotations
 
+import errno
 from collections import deque
+from collections.abc import Callable
+from enum import Enum, auto
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
 
 from ..admission.networks import network
-from ..core.errors import UnexpectedPDU
+from ..core.errors import LocalProtocolError, UnexpectedPDU
 from ..core.wire import PDU_OVERHEAD
 from ..describe import describe_os_error
 from ..interfaces import Peer
 from ..protocol.factories import SodiumServerFactory
 from ..protocol.server import SodiumServerProtocol
 from .acknowledgements import acknowledgement
+from .discarding import hello_message
 from .stores import Store
 from .uploads import Upload
 
@@ -41,19 +46,45 @@ CLOSED_HERE = "the connection was closed on this side"
 #: Why a framed upload broke off when the connection ended in order.
 LEFT_EARLY = "the client left before its end"
 
+#: Errors that say that there is no room. What came of the upload goes then: it would keep all others out.
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+
+
+class Phase(Enum):
+    """
+    Where an upload is. In the last row something is under way, and nothing else is begun.
+    """
+
+    NONE, READY, OVER = auto(), auto(), auto()
+    OPENING, WRITING, FINISHING, ABANDONING = auto(), auto(), auto(), auto()
+
+
+#: From where an upload may go where.
+_TURNS = {
+    Phase.NONE: (Phase.OPENING,),
+    Phase.OPENING: (Phase.READY,),
+    Phase.READY: (Phase.WRITING, Phase.FINISHING, Phase.ABANDONING),
+    Phase.WRITING: (Phase.READY,),
+    Phase.FINISHING: (Phase.OVER, Phase.READY),
+    Phase.ABANDONING: (Phase.OVER,),
+    Phase.OVER: (),
+}
+
 
 class UploadFactory(SodiumServerFactory):
     """
     Makes the server's ends of uploads. Behind the store it takes the arguments of
     :class:`~sodiumtwist.protocol.factories.SodiumServerFactory`.
 
-    :param store: where uploads go.
+    :param store: where uploads go. When it keeps none, the message of the hello ends by saying so.
+    :raises LocalProtocolError: also when that leaves no room for the message.
     :ivar receiving: the ends whose upload has begun and is not in its place yet. They may outlive their
         connection, while a pipe takes what was received.
     """
 
     def __init__(self, store: Store, *arguments: Any, **keywords: Any) -> None:
         super().__init__(*arguments, **keywords)
+        self.message = hello_message(self.message, store.keeps)
         self.protocol = UploadReceiver
         self.store = store
         self.receiving: set[UploadReceiver] = set()
@@ -63,17 +94,19 @@ class UploadReceiver(SodiumServerProtocol):
     """
     Receives one upload into the store of its factory, an :class:`UploadFactory`.
 
-    Nothing is opened before the first DATA. What comes while something is being written waits. When a mebibyte
-    waits, nothing more is received.
+    Nothing is opened before the first DATA. While it is being opened, which may mean to wait for others, nothing more
+    is received. What comes while something is being written waits; when a mebibyte waits, nothing more is received.
     """
 
     factory: UploadFactory
     peer: Peer  # nothing is received before it is there
 
+    _phase = Phase.NONE
     _upload: Upload | None = None
-    #: The step under way in the store: opening the upload, or writing to it.
-    _storing: Deferred[None] | None = None
+    #: Fires when the upload is opened; to be cancelled.
+    _opening: Deferred[Any] | None = None
     _looping = False
+    _paused = False
     _framed = False
     #: Whether the empty DATA that ends a framed upload has come.
     _end_received = False
@@ -81,6 +114,8 @@ class UploadReceiver(SodiumServerProtocol):
     _lost_for: Failure | None = None
     #: Why the upload is not whole; ``None`` as long as it may be.
     _why_broken: str | None = None
+    #: Whether what came of a broken upload is kept.
+    _keeps = True
 
     def __init__(self) -> None:
         self._waiting: deque[bytes] = deque()
@@ -90,105 +125,188 @@ class UploadReceiver(SodiumServerProtocol):
         if self._end_received:
             raise UnexpectedPDU("a DATA after the end of its upload")
         # The first DATA tells whether the upload is framed.
-        if self not in self.factory.receiving:
+        if self._phase is Phase.NONE:
             self.factory.receiving.add(self)
             self._framed = not payload
         elif self._framed and not payload:
             self._end_received = True
+            self._go_on()
+            return
         self._waiting.append(payload)
         # With the overhead, so that a great many tiny payloads are bounded, too.
         self._waiting_size += len(payload) + PDU_OVERHEAD
-        if self._waiting_size >= WRITE_BEHIND:
+        self._go_on()
+        if self._waiting_size >= WRITE_BEHIND or self._phase is Phase.OPENING:
+            self._paused = True
             self.pauseProducing()
-        self._store_waiting()
 
-    def _store_waiting(self) -> None:
-        """Store what waits, step by step, until a step takes time or nothing waits."""
-        # A step may be over at once, and _step_over() then calls this again. The loop goes on with the next step:
-        # thousands of payloads, each stored by a call within the call before, would be too deep.
+    # Step by step
+
+    def _go_on(self) -> None:
+        """Take the next steps, until one takes time or there is nothing to do."""
+        # A step may be over at once, and then calls this again. The loop goes on with the next step: thousands of
+        # payloads, each stored by a call within the call before, would be too deep.
         if self._looping:
             return
         self._looping = True
-        while self._waiting and self._storing is None:
-            self._begin_step()
-        self._looping = False
+        try:
+            while self._phase in (Phase.NONE, Phase.READY) and self._begin_step():
+                pass
+        finally:
+            self._looping = False
+        # It may have been stopped for what is stored by now.
+        if self._paused and self._waiting_size < WRITE_BEHIND and self._phase is not Phase.OPENING:
+            self._paused = False
+            if self._lost_for is None:
+                self.resumeProducing()
 
-    def _begin_step(self) -> None:
-        """Open the upload, or write what waits to it."""
-        if self._upload is None:
-            assert self.peer.login is not None  # clients have one
-            storing = self.factory.store.open(self.peer.login).addCallback(self._opened)
+    def _begin_step(self) -> bool:
+        """
+        Decide what to do next, and begin it. Nothing is under way now.
+
+        :return: whether there was something to do.
+        """
+        if self._why_broken is not None:
+            self._begin_abandoning()
+        elif self._waiting:
+            if self._upload is None:
+                self._begin_opening()
+            else:
+                self._begin_writing(self._upload)
+        elif self._end_received:
+            self._begin_finishing()
+        elif self._lost_for is None:
+            return False
+        # Here the connection of an upload without frame has ended in order: any other end is a reason why it is broken.
         else:
-            # All at once, which is quicker. But a pipe may take one of them now and the next much later, and the client
-            # should hear of the first without waiting for the last.
-            count = 1 if self._upload.one_by_one else len(self._waiting)
-            batch = [self._waiting.popleft() for _ in range(count)]
-            self._waiting_size -= sum(len(payload) + PDU_OVERHEAD for payload in batch)
-            storing = self._upload.write(batch).addCallback(self._written, batch)
-        # Set before the callbacks are added: they may be called at once, and clear it.
-        self._storing = storing
-        storing.addErrback(self._step_failed)
-        storing.addCallback(self._step_over)
+            self._begin_finishing()
+        return True
+
+    def _enter(self, phase: Phase) -> None:
+        assert phase in _TURNS[self._phase], (self._phase, phase)
+        self._phase = phase
+
+    def _begin_opening(self) -> None:
+        login = self.peer.login
+        assert login is not None  # clients have one
+        self._enter(Phase.OPENING)
+        self._opening = maybeDeferred(self.factory.store.open, login)
+        self._opening.addCallbacks(self._opened, self._step_failed).addErrback(self._mistaken)
 
     def _opened(self, upload: Upload) -> None:
         self._upload = upload
+        upload.make_way = self._make_way
+        self._enter(Phase.READY)
+        self._go_on()
+
+    def _begin_writing(self, upload: Upload) -> None:
+        # All at once, which is quicker. But a pipe may take one of them now and the next much later, and the client
+        # should hear of the first without waiting for the last.
+        count = 1 if upload.one_by_one else len(self._waiting)
+        batch = [self._waiting.popleft() for _ in range(count)]
+        size = sum(map(len, batch))
+        self._waiting_size -= size + count * PDU_OVERHEAD
+        self._enter(Phase.WRITING)
+        if upload.size + size > self.factory.store.max_upload:
+            self._keeps = False
+            limit = self.factory.store.max_upload
+            self._step_failed(Failure(OSError(errno.EFBIG, f"it is larger than {limit} bytes, see --max-upload")))
+            return
+        writing = upload.write(batch)
+        writing.addCallbacks(self._written, self._step_failed, callbackArgs=(batch,)).addErrback(self._mistaken)
 
     def _written(self, _: None, batch: list[bytes]) -> None:
-        # Before the acknowledgements: the last one tells the client that the upload is in its place.
-        if self._end_received and not self._waiting:
-            self._finish_upload()
+        self._enter(Phase.READY)
+        for payload in batch:
+            self._acknowledge(len(payload))
+        self._go_on()
+
+    def _acknowledge(self, size: int) -> None:
         # The connection may be gone, or be closing, by now.
         if self.is_authenticated and not self._lifecycle.over:
-            for payload in batch:
-                self.send_data(acknowledgement(len(payload)))
+            self.send_data(acknowledgement(size))
+
+    def _begin_finishing(self) -> None:
+        assert self._upload is not None
+        self._enter(Phase.FINISHING)
+        finishing = maybeDeferred(self._upload.finish)
+        finishing.addCallbacks(self._finished, self._step_failed).addErrback(self._mistaken)
+
+    def _finished(self, outcome: str) -> None:
+        what = f"upload of {ascii(self.peer.login)}"
+        self._settle(what, self._log.info, "upload of {login} from {peer}: {outcome}", outcome=outcome)
+        # Only now: this one tells the client that the upload is in its place.
+        if self._end_received:
+            self._acknowledge(0)
+
+    def _begin_abandoning(self) -> None:
+        self._enter(Phase.ABANDONING)
+        upload = self._upload
+        # It was not even opened.
+        if upload is None:
+            self._abandoned("nothing")
+            return
+        end: Callable[[], Deferred[str]] = upload.abandon if self._keeps else upload.remove
+        maybeDeferred(end).addCallbacks(self._abandoned, self._abandon_failed).addErrback(self._mistaken)
+
+    def _abandoned(self, outcome: str) -> None:
+        line = "upload of {login} from {peer} broke off: {reason}; kept {outcome}"
+        what = f"an upload broke off: {self._why_broken}"
+        self._settle(what, self._log.warn, line, reason=self._why_broken, outcome=outcome)
+
+    def _abandon_failed(self, reason: Failure) -> None:
+        self._abandoned(f"what there is, for it cannot be put in order: {_describe(reason)}")
+
+    def _settle(self, what: str, tell: Callable[..., object], line: str, **fields: object) -> None:
+        """It is over with the upload: let it go, and say so."""
+        self._enter(Phase.OVER)
+        # No circle: the upload knows us, too.
+        self._upload = self._opening = None
+        self.factory.receiving.discard(self)
+        if self._may_log(what):
+            tell(line, login=ascii(self.peer.login), peer=self._describe_peer(), **fields)
 
     def _step_failed(self, reason: Failure) -> None:
         """The upload can't be opened, written or put in its place: the session ends."""
-        self._waiting.clear()
-        why = describe_os_error(reason.value) if isinstance(reason.value, OSError) else reason.getErrorMessage()
         # Stores fail with an OSError, and give_up() cancels. Anything else is a mistake in a store: show where.
         if not reason.check(OSError, CancelledError) and self._may_log_failure(reason):
             self._log.failure("cannot store an upload from {peer}", reason, peer=self._describe_peer())
+        elif isinstance(reason.value, OSError) and reason.value.errno in NO_ROOM:
+            self._keeps = False
+        why = _describe(reason)
         # When give_up() caused this failure, its reason stands.
         if self._why_broken is None:
             self._why_broken = why
-        # When the connection is gone already, _finish_or_abandon() logs why.
+        self._drop_waiting()
+        self._enter(Phase.READY)
+        # When the connection is gone already, the end of the upload says why.
         if self._lost_for is None and not self._lifecycle.over:
-            if self._may_log(f"cannot store an upload: {why}"):
-                self._log.error(
-                    "cannot store an upload of {login} from {peer}: {reason}",
-                    login=ascii(self.peer.login),
-                    peer=self._describe_peer(),
-                    reason=why,
-                )
-            self.abort(reason.value)
+            self._end_session(why, reason.value)
+        self._go_on()
+
+    def _mistaken(self, reason: Failure) -> None:
+        """What follows from a step went wrong, which it never should."""
+        self._application_failed(reason, reason.value)
+
+    def _end_session(self, why: str, error: BaseException | None) -> None:
+        if self._may_log(f"cannot store an upload: {why}"):
+            self._log.error(
+                "cannot store an upload of {login} from {peer}: {reason}",
+                login=ascii(self.peer.login),
+                peer=self._describe_peer(),
+                reason=why,
+            )
+        self.abort(error)
 
     def _may_log(self, what: str) -> bool:
         """Tell whether a line about the upload is written; if not, it is summed up."""
         return self.factory.admission.lines.uploads.write(what, network(self.peer.address))
 
-    def _step_over(self, _: None) -> None:
-        """A step is over, well or not: go on with the next one, or end the upload."""
-        self._storing = None
-        # Also behind a connection that ended in order: what had come by then belongs to the upload.
-        if self._waiting and (self._lost_for is None or self._lost_for.check(ConnectionDone)):
-            self._store_waiting()
-        elif self._lost_for is not None:
-            self._finish_or_abandon()
-        if self._lost_for is None and self._waiting_size < WRITE_BEHIND:
-            self.resumeProducing()
+    def _drop_waiting(self) -> None:
+        self._waiting.clear()
+        self._waiting_size = 0
 
-    def _finish_upload(self) -> None:
-        assert self._upload is not None
-        outcome = self._upload.finish()
-        self.factory.receiving.discard(self)
-        if self._may_log(f"upload of {ascii(self.peer.login)}"):
-            self._log.info(
-                "upload of {login} from {peer}: {outcome}",
-                login=ascii(self.peer.login),
-                peer=self._describe_peer(),
-                outcome=outcome,
-            )
+    # How it breaks off
 
     def _before_connection_lost(self, reason: Failure, peer_left: bool) -> None:
         # Only its client ends an upload, not whatever closes the transport, as limits of Twisted's do.
@@ -198,56 +316,44 @@ class UploadReceiver(SodiumServerProtocol):
 
     def connection_lost(self, reason: Failure) -> None:
         self._lost_for = reason
-        if self._storing is None:
-            self._finish_or_abandon()
-        # A step is under way, in a pipe perhaps for minutes. It is only worth waiting for when the upload can still
+        # Nothing ever came.
+        if self._phase is Phase.NONE:
+            return
+        # A step may be under way, in a pipe perhaps for minutes. It is only worth waiting for when the upload can still
         # become whole. One that was not even opened is given up, too: no dead session waits for its turn, or for a
         # FIFO's reader.
-        elif self._why_broken is not None or not reason.check(ConnectionDone):
+        if self._why_broken is not None or not reason.check(ConnectionDone):
             self.give_up(reason.getErrorMessage())
         elif self._upload is None or (self._framed and not self._end_received):
             self.give_up(LEFT_EARLY)
+        else:
+            self._go_on()
 
     def give_up(self, why: str) -> None:
         """
-        Stop waiting for the store: the upload breaks off.
+        Stop waiting for the store: the upload breaks off, unless its end is under way.
 
         :param why: for the log.
         """
-        self._waiting.clear()
-        if self._storing is not None:
-            if self._why_broken is None:
-                self._why_broken = why
-            # Either way the step fails, and _step_over() does the rest.
-            if self._upload is None:
-                self._storing.cancel()
-            else:
-                self._upload.interrupt()
-
-    def _finish_or_abandon(self) -> None:
-        """The connection is gone and no step is under way: finish the upload or abandon it."""
-        # It never began, or it is in its place already.
-        if self not in self.factory.receiving:
+        if self._phase in (Phase.FINISHING, Phase.ABANDONING, Phase.OVER):
             return
-        self.factory.receiving.discard(self)
-        assert self._lost_for is not None
-        why = self._why_broken or self._lost_for.getErrorMessage()
-        if self._why_broken is None and self._lost_for.check(ConnectionDone):
-            # A framed upload whose end had come would be in its place by now.
-            if self._framed:
-                why = LEFT_EARLY
-            else:
-                try:
-                    self._finish_upload()
-                    return
-                except OSError as error:
-                    why = describe_os_error(error)
-        outcome = "nothing" if self._upload is None else self._upload.abandon()
-        if self._may_log(f"an upload broke off: {why}"):
-            self._log.warn(
-                "upload of {login} from {peer} broke off: {reason}; kept {outcome}",
-                login=ascii(self.peer.login),
-                peer=self._describe_peer(),
-                reason=why,
-                outcome=outcome,
-            )
+        if self._why_broken is None:
+            self._why_broken = why
+        self._drop_waiting()
+        # Either way the step fails, and the next one abandons the upload.
+        if self._phase is Phase.OPENING and self._opening is not None:
+            self._opening.cancel()
+        elif self._phase is Phase.WRITING and self._upload is not None:
+            self._upload.interrupt()
+        else:
+            self._go_on()
+
+    def _make_way(self, why: str) -> None:
+        """Others wait for what this upload holds and does not use."""
+        self._end_session(why, LocalProtocolError(why))
+        # The end of the connection has done it, unless that came before.
+        self.give_up(why)
+
+
+def _describe(reason: Failure) -> str:
+    return describe_os_error(reason.value) if isinstance(reason.value, OSError) else reason.getErrorMessage()

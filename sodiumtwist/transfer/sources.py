@@ -27,15 +27,16 @@ class Source:
 
     :param fd: what to read; :meth:`close` closes it.
     :ivar size: how many bytes there are to read, or ``None`` when that can't be known.
+    :ivar grown: by how many bytes a file had grown when all of :attr:`size` was read; negative when it had shrunk.
+        What was added is not read.
     """
 
     size: int | None = None
+    grown = 0
 
     _deliver: Deliver
     _ended: Ended
     _reading = False
-    #: How many bytes a regular file must still have.
-    _size_left = 0
     #: Whether the reactor tells when there is something to read.
     _waits = False
 
@@ -68,7 +69,7 @@ class Source:
 
     def _read_chunk(self) -> None:
         try:
-            chunk = os.read(self._fd, CHUNK_SIZE)
+            chunk = self._read()
         except OSError as error:
             # A pipe has nothing yet, and the reactor will tell. Anything else would be asked again without end.
             if self._waits and isinstance(error, BlockingIOError):
@@ -76,25 +77,25 @@ class Source:
             self.pause()
             self._ended(error)
             return
-        self._size_left -= len(chunk)
         if chunk:
             self._deliver(chunk)
         else:
             self.pause()
-            # A file that lost bytes must not be taken for whole. One that grew is sent as it is now.
-            cut_short = self._size_left > 0
-            self._ended(OSError(errno.EIO, "the file was cut short while it was read") if cut_short else None)
+            self._ended(self._wrong_at_end())
+
+    def _read(self) -> bytes:
+        """Read a chunk; none at the end."""
+        return os.read(self._fd, CHUNK_SIZE)
+
+    def _wrong_at_end(self) -> OSError | None:
+        """Tell why what was read is not all of it."""
+        return None
 
 
 class FileSource(Source):
-    """Something that can be read without waiting for anybody: a regular file, most devices."""
-
-    def __init__(self, fd: int) -> None:
-        super().__init__(fd)
-        status = os.fstat(fd)
-        if stat.S_ISREG(status.st_mode):
-            # Standard input may be a file that another program has read in part.
-            self.size = self._size_left = max(0, status.st_size - os.lseek(fd, 0, os.SEEK_CUR))
+    """
+    Something that can be read without waiting for anybody: most devices, and files of the system that have no size.
+    """
 
     def resume(self) -> None:
         # What a chunk brings about may call this again; the loop below goes on by itself.
@@ -103,6 +104,44 @@ class FileSource(Source):
         self._reading = True
         while self._reading:
             self._read_chunk()
+
+
+class RegularSource(FileSource):
+    """
+    A regular file. When it grows, reading stops at the size that it has now: as fast as it is sent, it would never
+    end. When its size stays, the end of the file counts: the sizes of ``/sys`` and ``/proc`` are nominal.
+    """
+
+    def __init__(self, fd: int) -> None:
+        super().__init__(fd)
+        self._size_at_first = os.fstat(fd).st_size
+        # Standard input may be a file that another program has read in part.
+        self._left = max(0, self._size_at_first - os.lseek(fd, 0, os.SEEK_CUR))
+        if self._size_at_first:
+            self.size = self._left
+
+    def _read(self) -> bytes:
+        if self._left:
+            chunk = os.read(self._fd, min(CHUNK_SIZE, self._left))
+            self._left -= len(chunk)
+            return chunk
+        # Most of /proc has more than its size says, which is 0. What has another size by now has only grown.
+        chunk = os.read(self._fd, CHUNK_SIZE)
+        return chunk if chunk and not self._growth() else b""
+
+    def _growth(self) -> int:
+        return os.fstat(self._fd).st_size - self._size_at_first
+
+    def _wrong_at_end(self) -> OSError | None:
+        try:
+            growth = self._growth()
+        except OSError as error:
+            return error
+        # One that lost bytes must not be taken for whole. One that ends early and has its size still never had more.
+        if self._left and growth:
+            return OSError(errno.EIO, "the file was cut short while it was read")
+        self.grown = growth
+        return None
 
 
 @implementer(IReadDescriptor)
@@ -169,7 +208,7 @@ def open_source(path: str, reactor: IReactorFDSet) -> Source:
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
         if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or os.isatty(fd):
             return PipeSource(fd, reactor)
-        return FileSource(fd)
+        return RegularSource(fd) if stat.S_ISREG(mode) else FileSource(fd)
     except OSError:
         os.close(fd)
         raise

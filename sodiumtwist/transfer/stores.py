@@ -16,21 +16,19 @@ import time
 from collections.abc import Callable, Generator
 from typing import Any
 
-from twisted.internet.defer import (
-    Deferred,
-    DeferredLock,
-    TimeoutError,
-    inlineCallbacks,
-    maybeDeferred,
-    succeed,
-)
+from twisted.internet.defer import Deferred, inlineCallbacks, maybeDeferred, succeed
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from ..admission.limits import Limits
 from ..admission.summed_lines import SummedLines
+from ..core.errors import LocalProtocolError
 from ..protocol.clock import steady_clock
+from ..replacing import sync_directory
+from .disk import Disk
+from .partials import Partials
 from .pipes import may_block
+from .turns import Turns
 from .uploads import DiscardedUpload, FileUpload, StreamUpload, Upload
 
 #: Seconds after which a FIFO is tried again when it has no reader. Nothing tells when one comes.
@@ -39,6 +37,12 @@ READER_POLL = 0.1
 #: How many characters of the login stand in the name of its upload: file names have a limit.
 LOGIN_LIMIT = 64
 
+#: What the names match of what a directory keeps of broken uploads.
+PARTIAL_NAME = rf"\d{{8}}T\d{{6}}Z-[A-Za-z0-9_-]{{1,{LOGIN_LIMIT}}}-[0-9a-f]{{8}}\.partial"
+
+#: The largest upload in bytes, where nothing else is said: larger than what people send, smaller than any endless one.
+MAX_UPLOAD = 1 << 40
+
 
 class Store:
     """
@@ -46,9 +50,11 @@ class Store:
 
     :ivar description: where uploads go, for the log.
     :ivar keeps: whether uploads are kept anywhere.
+    :ivar max_upload: how many bytes an upload may have. A larger one is broken off, and nothing of it is kept.
     """
 
     keeps = False
+    max_upload = MAX_UPLOAD
     description = "nowhere: they are acknowledged and discarded"
 
     def open(self, login: str) -> Deferred[Upload]:
@@ -66,16 +72,19 @@ class FileStore(Store):
     One regular file. Each upload replaces it as a whole; of several at once, the last one to end stays.
 
     :param path: the file. A link is followed now, so that the file that it names is replaced, and not the link.
+    :param disk: how the disk is treated.
     """
 
     keeps = True
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, disk: Disk | None = None) -> None:
         self._path = os.path.realpath(path)
+        self._disk = disk or Disk()
+        self._room = self._disk.room(os.path.dirname(self._path))
         self.description = f"the file {self._path}"
 
     def open(self, login: str) -> Deferred[Upload]:
-        return maybeDeferred(FileUpload, self._path)
+        return maybeDeferred(FileUpload, self._path, self._disk, self._room)
 
 
 class DirectoryStore(Store):
@@ -84,17 +93,24 @@ class DirectoryStore(Store):
 
     :param path: the directory. When it is missing it is made, with mode 0700, but not the one above it.
     :param wall_clock: returns seconds since the epoch.
+    :param disk: how the disk is treated.
     :raises OSError: when the directory can't be made or written to, or is no directory.
     """
 
     keeps = True
 
-    def __init__(self, path: str, wall_clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, path: str, wall_clock: Callable[[], float] = time.time, disk: Disk | None = None) -> None:
         self._path = os.path.realpath(path)
         self._wall_clock = wall_clock
+        self._disk = disk or Disk()
+        self._room = self._disk.room(self._path)
+        self._partials = Partials(self._path, PARTIAL_NAME)
         if not os.path.exists(self._path):
             _check_writable(os.path.dirname(self._path))
             os.mkdir(self._path, mode=0o700)
+            # Or the directory could be lost with all that was confirmed in it.
+            if self._disk.sync:
+                sync_directory(os.path.dirname(self._path))
         elif not os.path.isdir(self._path):
             raise NotADirectoryError(errno.ENOTDIR, "it is no directory; use --file", self._path)
         _check_writable(self._path)
@@ -105,7 +121,8 @@ class DirectoryStore(Store):
         # Logins may hold slashes, dots and worse.
         safe = re.sub(r"[^A-Za-z0-9_-]", "_", login)[:LOGIN_LIMIT] or "_"
         name = f"{utc}-{safe}-{secrets.token_hex(4)}"
-        return maybeDeferred(FileUpload, os.path.join(self._path, name))
+        path = os.path.join(self._path, name)
+        return maybeDeferred(FileUpload, path, self._disk, self._room, self._partials)
 
 
 class StreamStore(Store):
@@ -120,35 +137,37 @@ class StreamStore(Store):
     :param patience: seconds after which an upload fails, for each of these: its turn does not come, a FIFO has no
         reader, the reader takes nothing.
     :param fd: an open descriptor to write to, in place of opening ``name``. It stays open.
+    :param disk: how a disk is treated, where there is one behind the stream.
     """
 
     _log = Logger()
-    keeps = True
 
-    def __init__(self, name: str, reactor: Any, patience: float, fd: int | None = None) -> None:
+    def __init__(
+        self, name: str, reactor: Any, patience: float, fd: int | None = None, disk: Disk | None = None
+    ) -> None:
+        # What goes there is gone, whatever the option was called that named it.
+        self.keeps = not _is_null_device(name if fd is None else fd)
         self._name = name
         self._reactor = reactor
         self._clock = steady_clock(reactor)
         self._patience = patience
         self._fd = fd
-        self._turn = DeferredLock()
+        self._disk = disk or Disk()
+        self._turns = Turns(name, self._clock, patience)
         self._lines = SummedLines("uploads that wait", Limits().client_lines, lambda: self._clock)
-        self.description = name
+        self.description = name if self.keeps else f"to {name}: they are acknowledged and discarded"
 
     @inlineCallbacks
     def open(self, login: str) -> Generator[Deferred[Any], Any, Upload]:
-        if self._turn.locked and self._lines.write("others have their turn"):
+        if self._turns.taken and self._lines.write("others have their turn"):
             self._log.info("an upload of {login} waits for {name}", login=ascii(login), name=self._name)
-        try:
-            yield self._turn.acquire().addTimeout(self._patience, self._clock)
-        except TimeoutError:
-            raise OSError(errno.EBUSY, f"another upload held it for {self._patience:g} seconds", self._name) from None
+        turn = yield self._turns.take(login)
         try:
             fd = yield self._open_stream()
-            return StreamUpload(self._name, fd, self._reactor, self._patience, self._turn.release)
+            return StreamUpload(self._name, fd, self._reactor, self._patience, turn, self._turns.release, self._disk)
         # Also when it is cancelled, or the next upload would wait in vain.
         except BaseException:
-            self._turn.release()
+            self._turns.release(turn)
             raise
 
     @inlineCallbacks
@@ -194,6 +213,14 @@ class StreamStore(Store):
             return duplicate
 
 
+def _is_null_device(stream: str | int) -> bool:
+    try:
+        return os.path.samestat(os.stat(stream), os.stat(os.devnull))
+    # Whatever is wrong with it, the first upload will tell.
+    except OSError:
+        return False
+
+
 def _check_writable(directory: str) -> None:
     """
     Check that files can be made in a directory, so that a server fails at its start and not at its first upload.
@@ -221,7 +248,13 @@ def _check_replaceable(path: str) -> None:
 
 
 def open_store(
-    reactor: Any, patience: float, file: str | None = None, directory: str | None = None, stdout: int = 1
+    reactor: Any,
+    patience: float,
+    file: str | None = None,
+    directory: str | None = None,
+    stdout: int = 1,
+    discard: bool = False,
+    disk: Disk | None = None,
 ) -> Store:
     """
     Make the store that the command line asks for.
@@ -231,12 +264,18 @@ def open_store(
     :param file: a path, or ``-`` for the descriptor ``stdout``.
     :param directory: a path.
     :param stdout: for ``-`` uploads take this descriptor over. What is written to it later goes to standard error.
+    :param discard: whether to keep nothing. Nobody else throws uploads away by leaving something out.
+    :param disk: how the disk is treated.
     :raises OSError: when the path can't be used.
+    :raises LocalProtocolError: unless exactly one of ``file``, ``directory`` and ``discard`` is given.
     """
-    if directory is not None:
-        return DirectoryStore(directory)
-    if file is None:
+    if (file is not None) + (directory is not None) + discard != 1:
+        raise LocalProtocolError("uploads go to a file, into a directory, or are discarded; choose one of them")
+    if discard:
         return Store()
+    if directory is not None:
+        return DirectoryStore(directory, disk=disk)
+    assert file is not None
     if not file:
         raise OSError(errno.ENOENT, "the name is empty", file)
     if file == "-":
@@ -245,8 +284,13 @@ def open_store(
         # The log of a server in the foreground goes to standard output, and must not mix with uploads. Without a
         # standard error its number may be something else by now, so the log goes to /dev/null.
         data = os.dup(stdout)
-        os.dup2(2 if sys.__stderr__ is not None else os.open(os.devnull, os.O_WRONLY), stdout)
-        return StreamStore("standard output", reactor, patience, data)
+        if sys.__stderr__ is not None:
+            os.dup2(2, stdout)
+        else:
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, stdout)
+            os.close(null)
+        return StreamStore("standard output", reactor, patience, data, disk)
     try:
         mode = os.stat(file).st_mode
     # The first upload makes the file.
@@ -258,6 +302,6 @@ def open_store(
         if not _may(file, os.W_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), file)
         # Absolute, since a daemon changes its directory before the first upload.
-        return StreamStore(os.path.abspath(file), reactor, patience)
+        return StreamStore(os.path.abspath(file), reactor, patience, disk=disk)
     _check_replaceable(os.path.realpath(file))
-    return FileStore(file)
+    return FileStore(file, disk)

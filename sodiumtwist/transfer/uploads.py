@@ -1,11 +1,12 @@
 """
 What becomes of the upload of one session: a file, bytes in a FIFO or device, or nothing.
 
-An *upload* takes payloads in order and ends once: by ``finish`` when all of it came, else by ``abandon``. Errors are
-``OSError``. After one the upload can only be abandoned.
+An *upload* takes payloads in order and ends once: by ``finish`` when all of it came, else by ``abandon`` or
+``remove``. Errors are ``OSError``. After one the upload can only be abandoned or removed.
 
 Files and devices are written in the reactor's thread. Measured, to hand each payload to another thread took more
-time than it saved. Pipes are written without blocking, since their readers may sleep.
+time than it saved. Only what may wait for the disk, once an upload, is done in another. Pipes are written without
+blocking, since their readers may sleep.
 """
 
 from __future__ import annotations
@@ -19,8 +20,11 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
 
-from ..replacing import status_of_replaced, take_over
+from ..replacing import status_of_replaced, sync_directory, sync_if_possible, take_over
+from .disk import Disk, Room
+from .partials import Partials
 from .pipes import PipeWriter, may_block
+from .turns import Turn
 
 #: How many characters of a file's name stand in its temporary name. With all of a long name it would be too long.
 NAME_LIMIT = 50
@@ -70,10 +74,12 @@ class Upload:
 
     :ivar size: bytes written so far.
     :ivar one_by_one: whether to write payloads one at a time, because each may take long.
+    :ivar make_way: called with the reason when the upload must end for the sake of others.
     """
 
     size = 0
     one_by_one = False
+    make_way: Callable[[str], object] = staticmethod(lambda why: None)
 
     def write(self, payloads: list[bytes]) -> Deferred[None]:
         """
@@ -94,22 +100,30 @@ class Upload:
     def interrupt(self) -> None:
         """Let a write fail that waits for a reader. For one that does not wait, this does nothing."""
 
-    def finish(self) -> str:
+    def finish(self) -> Deferred[str]:
         """
         End an upload of which all came.
 
-        :return: what became of it, for the log.
-        :raises OSError: when it can't be put in its place. It must be abandoned then.
+        :return: fires when it is in its place, with what became of it, for the log. Fails with an ``OSError`` when it
+            can't be put there, or the disk does not take it. It must be abandoned then.
         """
         raise NotImplementedError
 
-    def abandon(self) -> str:
+    def abandon(self) -> Deferred[str]:
         """
-        End an upload that broke off.
+        End an upload that broke off, and keep what came of it.
 
-        :return: what became of it, for the log.
+        :return: fires with what became of it, for the log.
         """
         raise NotImplementedError
+
+    def remove(self) -> Deferred[str]:
+        """
+        End an upload of which nothing may stay, for it took too much room.
+
+        :return: fires with what became of it, for the log.
+        """
+        return self.abandon()
 
 
 class FileUpload(Upload):
@@ -119,26 +133,64 @@ class FileUpload(Upload):
 
     :param target: the final path. A file with that path is replaced, and its owner, group and mode are kept, see
         :func:`~sodiumtwist.replacing.take_over`.
-    :raises OSError: when the temporary file can't be made.
+    :param disk: how the disk is treated.
+    :param room: what keeps some of the file system free; ``None`` for one of its own.
+    :param partials: what bounds the broken uploads of its directory; ``None`` where there is at most one.
+    :raises OSError: when the temporary file can't be made, and when there is no room for it.
     """
 
-    def __init__(self, target: str) -> None:
+    def __init__(
+        self, target: str, disk: Disk | None = None, room: Room | None = None, partials: Partials | None = None
+    ) -> None:
         self._target = target
+        self._disk = disk or Disk()
+        self._room = room or self._disk.room(os.path.dirname(target))
+        self._partials = partials
+        # Whether it has its name.
+        self._placed = False
+        # Why the disk may not have all of it.
+        self._not_synced = ""
         directory, name = os.path.split(target)
         self._temporary = os.path.join(directory, f".{name[:NAME_LIMIT]}.{secrets.token_hex(4)}.part")
+        self._room.take(0)
         self._fd = os.open(self._temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
 
     def _write(self, payloads: list[bytes]) -> Deferred[None]:
-        return maybeDeferred(write_all, self._fd, payloads)
+        return maybeDeferred(self._write_now, payloads)
 
-    def finish(self) -> str:
+    def _write_now(self, payloads: list[bytes]) -> None:
+        self._room.take(sum(map(len, payloads)))
+        write_all(self._fd, payloads)
+
+    def finish(self) -> Deferred[str]:
+        finished: Deferred[str] = self._disk.call(self._put_in_place)
+        return finished
+
+    # These three run in a thread, one of them at a time.
+
+    def _put_in_place(self) -> str:
         lost = take_over(self._fd, status_of_replaced(self._target))
+        self._sync()
         self._close()
         os.replace(self._temporary, self._target)
+        self._placed = True
+        if self._disk.sync:
+            sync_directory(os.path.dirname(self._target))
         kept = f"; of the file that it replaces it could not keep {lost}" if lost else ""
         return f"{self.size} bytes in {self._target}{kept}"
 
-    def abandon(self) -> str:
+    def abandon(self) -> Deferred[str]:
+        abandoned: Deferred[str] = self._disk.call(self._keep_partial)
+        return abandoned
+
+    def remove(self) -> Deferred[str]:
+        removed: Deferred[str] = self._disk.call(self._remove)
+        return removed
+
+    def _keep_partial(self) -> str:
+        # It is too late to take the name back: what stood there before is gone.
+        if self._placed:
+            return f"{self.size} bytes in {self._target}, where they may be lost with the power"
         partial = f"{self._target}.partial"
         # finish() may have closed it before it failed. Else the size is what is in the file: a write that failed
         # may have written a part.
@@ -147,6 +199,13 @@ class FileUpload(Upload):
             # An earlier part that it replaces. What fails here would fail once more below, where it is told.
             with suppress(OSError):
                 take_over(self._fd, status_of_replaced(partial))
+            try:
+                # An earlier part may be in its place, and what takes that must not be empty after a loss of power. But
+                # what the disk has refused once it does not take by being asked again, whatever it says then.
+                if self.size and not self._not_synced:
+                    self._sync()
+            except OSError:
+                pass  # the outcome tells
             self._close()
         try:
             # An empty file would be of no use, and could take the place of an earlier part that is.
@@ -158,7 +217,39 @@ class FileUpload(Upload):
             return f"nothing, as {self._temporary} is gone"
         except OSError as error:
             return f"{self.size} bytes in {self._temporary}, as {partial} cannot be made: {error.strerror}"
-        return f"{self.size} bytes in {partial}"
+        outcome = f"{self.size} bytes in {partial}{self._not_synced}"
+        return outcome if self._partials is None else self._bound(self._partials, partial, outcome)
+
+    def _bound(self, partials: Partials, partial: str, outcome: str) -> str:
+        name = os.path.basename(partial)
+        try:
+            removed = partials.add(name, self.size)
+        except OSError as error:
+            return f"{outcome}; what else is kept there can't be looked at: {error.strerror}"
+        if name in removed:
+            return f"nothing, as {self.size} bytes are more than is kept of broken uploads"
+        return outcome + (f", and removed the oldest: {', '.join(removed)}" if removed else "")
+
+    def _remove(self) -> str:
+        if self._placed:
+            return self._keep_partial()
+        self._close()
+        try:
+            os.unlink(self._temporary)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            return f"{self._temporary}, which cannot be removed: {error.strerror}"
+        return "nothing, to make room"
+
+    def _sync(self) -> None:
+        if not self._disk.sync:
+            return
+        try:
+            os.fsync(self._fd)
+        except OSError as error:
+            self._not_synced = f", which the disk may not have: {error.strerror}"
+            raise
 
     def _close(self) -> None:
         # Cleared first: a descriptor must not be closed again after an error, when its number may be another's.
@@ -175,13 +266,28 @@ class StreamUpload(Upload):
     :param fd: the descriptor, which is closed at the end.
     :param reactor: watches pipes, so that a slow reader holds up only this upload.
     :param patience: seconds in which a pipe must take something.
+    :param turn: the upload's turn, which knows when it must end for others.
     :param ended: called at the end, whether closing succeeds or not.
+    :param disk: how a disk is treated, where there is one behind the stream.
     """
 
-    def __init__(self, name: str, fd: int, reactor: Any, patience: float, ended: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        name: str,
+        fd: int,
+        reactor: Any,
+        patience: float,
+        turn: Turn,
+        ended: Callable[[Turn], None],
+        disk: Disk | None = None,
+    ) -> None:
         self._name = name
         self._fd = fd
+        self._turn = turn
         self._ended = ended
+        self._disk = disk or Disk()
+        turn.busy = False
+        turn.give_way = lambda why: self.make_way(why)
         self._pipe: PipeWriter | None = None
         if may_block(fd):
             self._pipe = PipeWriter(fd, reactor, patience)
@@ -192,18 +298,38 @@ class StreamUpload(Upload):
 
     def _write(self, payloads: list[bytes]) -> Deferred[None]:
         if self._pipe is None:
+            self._turn.size += sum(map(len, payloads))
             return maybeDeferred(write_all, self._fd, payloads)
-        return self._pipe.write(b"".join(payloads))
+        payload = b"".join(payloads)
+        self._turn.busy = True
+        return self._pipe.write(payload).addCallback(self._taken, len(payload))
+
+    def _taken(self, _: None, size: int) -> None:
+        self._turn.busy = False
+        self._turn.size += size
 
     def interrupt(self) -> None:
         if self._pipe is not None:
             self._pipe.interrupt()
 
-    def finish(self) -> str:
+    def finish(self) -> Deferred[str]:
+        # Others that wait meanwhile wait for the disk.
+        self._turn.busy = True
+        synced: Deferred[None] = succeed(None)
+        # Standard output may be a file, and a device a disk. A pipe has none.
+        if self._pipe is None and self._disk.sync:
+            fd = self._fd
+            synced = self._disk.call(lambda: sync_if_possible(fd))
+        return synced.addCallback(self._finished)
+
+    def _finished(self, _: None) -> str:
         self._close()
         return f"{self.size} bytes to {self._name}"
 
-    def abandon(self) -> str:
+    def abandon(self) -> Deferred[str]:
+        return maybeDeferred(self._abandon)
+
+    def _abandon(self) -> str:
         self._close()
         return f"{self.size} bytes to {self._name}, where they stay"
 
@@ -220,7 +346,7 @@ class StreamUpload(Upload):
                 os.close(fd)
         # Whatever closing says, or the stream would never be free for the next upload.
         finally:
-            self._ended()
+            self._ended(self._turn)
 
 
 class DiscardedUpload(Upload):
@@ -229,8 +355,8 @@ class DiscardedUpload(Upload):
     def _write(self, payloads: list[bytes]) -> Deferred[None]:
         return succeed(None)
 
-    def finish(self) -> str:
-        return f"{self.size} bytes, discarded"
+    def finish(self) -> Deferred[str]:
+        return succeed(f"{self.size} bytes, discarded")
 
-    def abandon(self) -> str:
-        return "nothing"
+    def abandon(self) -> Deferred[str]:
+        return succeed("nothing")

@@ -175,7 +175,7 @@ class ProgressTests(ProcessTestCase):
 
     def send_on_terminal(self, *options: str) -> bytes:
         """What is seen on a terminal that is the client's standard error."""
-        self.start_server()
+        self.start_server("--file", "out")
         main, terminal = pty.openpty()
         self.addCleanup(os.close, main)
         fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))

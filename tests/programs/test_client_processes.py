@@ -41,6 +41,25 @@ class SendTests(ProcessTestCase):
         self.assertEqual((client.wait(), client.errors), (0, []))
         self.assert_one_line(client.output, r"^sent 1000 bytes in \d+\.\d+ s \(\d+\.\d+ MB/s\)$")
 
+    def test_growing_file(self) -> None:
+        """What is appended while a file is sent is not sent. That is told, and does not change the status."""
+        os.mkfifo(self.path("to"))
+        self.start_server("--file", "to")
+        client = self.start_client("send", "--json", self.make_file("in", 30_000_000))
+        expected = self.read("in")
+        with open(self.path("to"), "rb") as reader:
+            received = reader.read(1000)
+            # More than pipe, sockets and both ends hold is still to be read.
+            with open(self.path("in"), "ab") as file:
+                file.write(b"more")
+            received += reader.read()
+        self.assertEqual(client.wait(), 0)
+        self.assert_one_line(
+            client.errors, "^sodiumtwist: .*/in grew while it was sent; its last 4 bytes came too late$"
+        )
+        self.assertEqual(json.loads(client.output[0])["grown"], 4)
+        self.assertTrue(received == expected)
+
     def test_in_place_when_confirmed(self) -> None:
         """When the client has ended well, the upload stands under its name, and nothing else does."""
         self.start_server("--file", "out")
@@ -133,10 +152,13 @@ class SendTests(ProcessTestCase):
         self.assertTrue(self.read("out") == self.read("in"))
 
     def test_nowhere(self) -> None:
-        """Without --file and --directory uploads are acknowledged and discarded, which the log says."""
-        server = self.start_server()
-        self.assertEqual(self.start_client("send", self.make_file("in", 100_000)).wait(), 0)
-        server.wait_for("uploads go to nowhere: they are acknowledged and discarded")
+        """With --discard uploads are acknowledged and kept nowhere: the log, the message and the status say so."""
+        server = self.start_server("--discard")
+        client = self.start_client("send", "--json", self.make_file("in", 100_000))
+        self.assertEqual(client.wait(), 5)
+        self.assert_one_line(client.errors, "^sodiumtwist: acknowledged, but not stored: this server discards uploads$")
+        self.assertIs(json.loads(client.output[0])["stored"], False)
+        server.wait_for("uploads go nowhere: they are acknowledged and discarded, and clients are told")
         server.wait_for("100000 bytes, discarded")
         self.assertEqual(os.listdir(self.directory), ["in"])
 
@@ -166,7 +188,7 @@ class RefusedTests(ProcessTestCase):
 
     def test_unknown_identity(self) -> None:
         """Whoever has given all there is to give is not told to."""
-        self.start_server("--passphrase", "p")
+        self.start_server("--discard", "--passphrase", "p")
         write_key_file(self.path("me.key"), KeyPair.generate())
         client = self.start_client("ping", "--passphrase", "wr0ng", "--identity", "me.key")
         self.assertEqual((client.wait(), client.output), (3, []))
@@ -194,7 +216,7 @@ class PingTests(ProcessTestCase):
 
     def test_ping(self) -> None:
         """Each round-trip time and a summary."""
-        self.start_server("--message", "Hello.")
+        self.start_server("--directory", "up", "--message", "Hello.")
         client = self.start_client("ping", "--count", "3", "--interval", "0")
         self.assertEqual((client.wait(), client.errors), (0, []))
         self.assertRegex(client.output[0], r"^PING tcp:127\.0\.0\.1:\d+: Hello\.$")
@@ -205,7 +227,7 @@ class PingTests(ProcessTestCase):
 
     def test_interrupted(self) -> None:
         """Ctrl-C: the summary, one line, 130."""
-        self.start_server()
+        self.start_server("--discard")
         client = self.start_client("ping", "--count", "100", "--interval", "60")
         client.wait_for("seq=1")
         self.assertEqual(client.stop(signal.SIGINT), 130)
@@ -214,7 +236,7 @@ class PingTests(ProcessTestCase):
 
     def test_server_leaves(self) -> None:
         """Exit status 4 when the server goes away between two PINGs."""
-        server = self.start_server()
+        server = self.start_server("--discard")
         client = self.start_client("ping", "--count", "100000", "--interval", "0.1")
         client.wait_for("seq=1")
         server.stop(signal.SIGKILL)
@@ -223,6 +245,6 @@ class PingTests(ProcessTestCase):
 
     def test_refused(self) -> None:
         """Exit status 3."""
-        self.start_server()
+        self.start_server("--discard")
         client = self.start_client("ping", "--user", "nobody")
         self.assertEqual((client.wait(), client.output), (3, []))

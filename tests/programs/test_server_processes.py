@@ -44,7 +44,8 @@ class StartTests(ProcessTestCase):
         """SODIUMTWIST_KEY and SODIUMTWIST_PASSPHRASE do what the options do."""
         environment = clean_environment(SODIUMTWIST_KEY=SECRET)
         server = self.run_process(
-            [*TWISTD, "-n", "--pidfile=", "sodium", "-e", "tcp:0:interface=127.0.0.1", "-P", "p"], env=environment
+            [*TWISTD, "-n", "--pidfile=", "sodium", "--discard", "-e", "tcp:0:interface=127.0.0.1", "-P", "p"],
+            env=environment,
         )
         self.find_endpoint(server)
         environment = clean_environment(SODIUMTWIST_PASSPHRASE="p")
@@ -52,7 +53,9 @@ class StartTests(ProcessTestCase):
 
     def test_fresh_key(self) -> None:
         """Without a key the server makes one for the run and says so."""
-        server = self.run_process([*TWISTD, "-n", "--pidfile=", "sodium", "-e", "tcp:0:interface=127.0.0.1"])
+        server = self.run_process(
+            [*TWISTD, "-n", "--pidfile=", "sodium", "--discard", "-e", "tcp:0:interface=127.0.0.1"]
+        )
         server.wait_for("no private key was given, so this one is for this run only")
         key = server.wait_for("public key: ([0-9a-f]{64})$")[1]
         self.find_endpoint(server)
@@ -60,7 +63,8 @@ class StartTests(ProcessTestCase):
 
     def test_timeouts(self) -> None:
         """The times of the command line are those of the connections."""
-        server = self.start_server("--auth-timeout", "0.2", "--ping-interval", "0.1", "--inactivity-timeout", "0.5")
+        times = ("--auth-timeout", "0.2", "--ping-interval", "0.1", "--inactivity-timeout", "0.5")
+        server = self.start_server("--discard", *times)
         with socket.create_connection(("127.0.0.1", int(self.endpoint.rpartition(":")[2])), 60) as silent:
             self.assertEqual(silent.recv(1), b"")
         server.wait_for("refused .*: not authenticated within 0.2 seconds")
@@ -109,7 +113,9 @@ class StartTests(ProcessTestCase):
             taken.listen()
             endpoint = f"tcp:{taken.getsockname()[1]}:interface=127.0.0.1"
             for command in ([*TWISTD, "-n", "--pidfile=pid"], TWIST):
-                server = self.run_process([*command, "sodium", "-k", SECRET, "-e", "unix:sock", "-e", endpoint])
+                server = self.run_process(
+                    [*command, "sodium", "--discard", "-k", SECRET, "-e", "unix:sock", "-e", endpoint]
+                )
                 self.assertNotIn(server.wait(), (0, None))
                 said = [line for line in server.output + server.errors if "cannot listen" in line]
                 self.assert_one_line(said, f"sodium: cannot listen on {endpoint}: .*in use")
@@ -118,7 +124,7 @@ class StartTests(ProcessTestCase):
 
     def test_hangup(self) -> None:
         """A terminal that closes ends a server as SIGTERM does, however often it says so; under nohup it does not."""
-        command = [*TWISTD, "-n", "--pidfile=pid", "sodium", "-k", SECRET, "-e", "unix:sock"]
+        command = [*TWISTD, "-n", "--pidfile=pid", "sodium", "--discard", "-k", SECRET, "-e", "unix:sock"]
         server = self.run_process(command)
         server.wait_for("listening on 'sock'")
         for _ in range(3):
@@ -135,9 +141,9 @@ class StartTests(ProcessTestCase):
     def test_path_in_use(self) -> None:
         """A UNIX socket's, of which Twisted tells why in a way of its own."""
         endpoint = f"unix:{self.path('socket')}"
-        first = self.run_process([*TWISTD, "-n", "--pidfile=", "sodium", "-k", SECRET, "-e", endpoint])
+        first = self.run_process([*TWISTD, "-n", "--pidfile=", "sodium", "--discard", "-k", SECRET, "-e", endpoint])
         first.wait_for("listening on")
-        second = self.run_process([*TWISTD, "-n", "--pidfile=", "sodium", "-k", SECRET, "-e", endpoint])
+        second = self.run_process([*TWISTD, "-n", "--pidfile=", "sodium", "--discard", "-k", SECRET, "-e", endpoint])
         self.assertEqual(second.wait(), 1)
         self.assertIn(
             f"cannot listen on {endpoint}: Cannot acquire lock; process {first.pid} holds {self.path('socket.lock')}",
@@ -145,7 +151,7 @@ class StartTests(ProcessTestCase):
         )
         # Where it is no socket, Twisted has taken the lock before it finds that out.
         other = f"unix:{self.make_file('file', 0)}"
-        third = self.run_process([*TWISTD, "-n", "--pidfile=", "sodium", "-k", SECRET, "-e", other])
+        third = self.run_process([*TWISTD, "-n", "--pidfile=", "sodium", "--discard", "-k", SECRET, "-e", other])
         self.assertEqual(third.wait(), 1)
         self.assertEqual(sorted(os.listdir(self.directory)), ["file", "socket", "socket.lock"])
         self.assertNotIn("Traceback", "".join(second.output + second.errors))
@@ -156,7 +162,7 @@ class StartTests(ProcessTestCase):
             taken.bind(("127.0.0.1", 0))
             taken.listen()
             endpoint = f"tcp:{taken.getsockname()[1]}:interface=127.0.0.1"
-            command = [*TWISTD, "--pidfile=pid", "--logfile=log", "sodium", "-k", SECRET, "-e", endpoint]
+            command = [*TWISTD, "--pidfile=pid", "--logfile=log", "sodium", "-k", SECRET, "-e", endpoint, "--discard"]
             server = self.run_process(command)
             self.assertEqual(server.wait(), 1)
             self.assertRegex(server.errors[0], f"sodium: cannot listen on {endpoint}")
@@ -169,9 +175,10 @@ class StartTests(ProcessTestCase):
         """A mistake ends the server with one line on standard error and status 1."""
         for command in ([*TWISTD, "-n", "--pidfile="], TWIST):
             for options, line in [
-                (["-k", "zz"], "the private key has 2 characters; it is 64 hex digits"),
-                (["-e", "nonsense:1"], "bad endpoint string 'nonsense:1'"),
-                (["-e", "tcp:5555"], "choose one with --passphrase-file"),
+                ([], "nothing says where uploads go; give --directory, --file, --forward, or --discard to keep none"),
+                (["-k", "zz", "--discard"], "the private key has 2 characters; it is 64 hex digits"),
+                (["-e", "nonsense:1", "--discard"], "bad endpoint string 'nonsense:1'"),
+                (["-e", "tcp:5555", "--discard"], "choose one with --passphrase-file"),
             ]:
                 server = self.run_process([*command, "sodium", *options])
                 self.assertEqual((server.wait(), server.output), (1, []), options)

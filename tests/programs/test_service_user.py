@@ -26,7 +26,7 @@ from sodiumtwist.programs.tap import Options, makeService
 
 from ..admission.test_passwords import cheap
 from ..logs import logged
-from ..processes import PUBLIC, SECRET, TWISTD, ProcessTestCase
+from ..processes import PUBLIC, SECRET, TWISTD, ProcessTestCase, with_place
 
 #: Who is on every machine, and owns nothing.
 NOBODY = pwd.getpwnam("nobody")
@@ -243,7 +243,7 @@ def parsed_by(twistd: dict[str, Any], *arguments: str) -> Options:
     options = Options()
     options.parent = usage.Options()
     options.parent.update(twistd)
-    options.parseOptions(list(arguments))
+    options.parseOptions(with_place(arguments))
     return options
 
 
@@ -397,7 +397,7 @@ class RootTests(ProcessTestCase):
         self.assertEqual(os.stat("theirs/sock").st_uid, NOBODY.pw_uid)
         server.stop()
         self.assertEqual(os.listdir("theirs"), ["up"])
-        server = self.run_process([*command, "unix:sock"])
+        server = self.run_process([*command, "unix:sock", "--discard"])
         self.assertEqual(server.wait(), 1)
         said = [line for line in server.output if "cannot listen" in line]
         self.assert_one_line(said, f"cannot listen on unix:sock: .* run: chown nobody {self.directory}$")

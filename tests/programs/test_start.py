@@ -86,7 +86,7 @@ class LoadedTests(ProcessTestCase):
 
     def test_send(self) -> None:
         """What sends loads the reactor, and nothing that only others need."""
-        self.start_server()
+        self.start_server("--file", "out")
         modules = self.loaded("send", "--key", PUBLIC, "--endpoint", self.endpoint, self.make_file("in", 2))
         self.assertIn("twisted.internet.reactor", modules)
         self.assert_without(modules, OF_OTHERS)

@@ -56,7 +56,7 @@ class ServiceTests(TapTestCase):
     def test_reactor_of_a_program(self) -> None:
         """Both services have their reactor count by the monotonic clock."""
         for module, arguments in (
-            (tap, ["-k", SECRET]),
+            (tap, ["--discard", "-k", SECRET]),
             (tunneltap, ["--listen", "tcp:0", "--to", "tcp:h:1", "--server-key", PUBLIC]),
         ):
             reactor = MemoryReactorClock()
@@ -101,7 +101,7 @@ class ProcessTests(ProcessTestCase):
         """A step back keeps no stranger, and a step forward ends no connection."""
         self.set_clock(0)
         server = self.run_process(
-            [sys.executable, "-c", SET_TWISTD, "-n", "--pidfile=", "sodium", "--key", SECRET]
+            [sys.executable, "-c", SET_TWISTD, "-n", "--pidfile=", "sodium", "--discard", "--key", SECRET]
             + ["--endpoint", "tcp:0:interface=127.0.0.1", "--auth-timeout", "0.5"],
             env={**os.environ, "STEP": self.path("step")},
         )

@@ -32,11 +32,13 @@ from sodiumtwist.programs.listening import _recorded, _socket_remedy, is_local
 from sodiumtwist.programs.services import SodiumService, send_command
 from sodiumtwist.programs.settings import ServerSettings
 from sodiumtwist.programs.tap import Options, makeService
+from sodiumtwist.transfer.receiver import UploadFactory
+from sodiumtwist.transfer.stores import DirectoryStore
 
 from ..admission.test_passwords import cheap
 from ..logs import logged
 from ..pair import MemoryTransport, build
-from ..processes import PUBLIC, SECRET
+from ..processes import PUBLIC, SECRET, with_place
 from ..signals import as_at_start, come
 
 
@@ -57,7 +59,7 @@ class TapTestCase(SynchronousTestCase):
 
     def parse(self, *arguments: str) -> Options:
         options = Options()
-        options.parseOptions(list(arguments))
+        options.parseOptions(with_place(arguments))
         return options
 
 
@@ -186,14 +188,21 @@ class OptionsTests(TapTestCase):
             (["--passphrase-file", "empty.pass"], "begins with an empty line"),
             (["--passphrase-file", "missing"], "missing: No such file or directory"),
             (["-f", "a", "-d", "b"], "exclude each other"),
+            (["-f", "a", "--discard"], "--file and --discard exclude each other"),
+            (["--forward", "tcp:h:1", "--discard"], "--forward and --discard exclude each other"),
             (["-f", "."], "cannot write to .: it is a directory; use --directory"),
             (["-f", "missing/out"], "/missing: No such file or directory"),
             (["-d", "taken"], "/taken: it is no directory; use --file"),
+            (["--max-upload", "0"], "--max-upload takes a size from 1, such as 500M or 10G, not '0'"),
+            (["--max-upload", "much"], "--max-upload takes a size from 1, such as 500M or 10G, not 'much'"),
+            (["--min-free", "-1"], "--min-free takes a size from 0, such as 500M or 10G, not '-1'"),
             (["-d", "missing/up"], "/missing: No such file or directory"),
             (["-U", "x" * 129], "the login is 129 bytes long as UTF-8; at most 128 bytes fit"),
             (["-P", ""], "the passphrase is empty; choose one"),
             (["-P", "x" * 129], "the passphrase is 129 bytes long"),
             (["--message", "x" * 129], "the message is 129 bytes long"),
+            (["--message", "x" * 105], "the message has more than 104 bytes as UTF-8; a server that discards"),
+            (["--message", "Hi. (uploads are discarded)", "-d", "up"], "which only a server may say that keeps none"),
             (["--auth-timeout", "0"], "the authentication time takes a number of seconds over 0"),
             (["--ping-interval", "nan"], "the ping interval time takes a number of seconds over 0"),
             (
@@ -272,6 +281,38 @@ class ServiceTests(TapTestCase):
                 getattr(service, method)()
             self.assertEqual([server[0] for server in self.reactor.tcpServers], [5555])
             self.assertEqual(self.reactor.tcpServers[0][3], "127.0.0.1")
+
+    def test_nowhere(self) -> None:
+        """Nothing is thrown away unless somebody says so; and then each client hears of it, as from /dev/null."""
+        error = self.assertRaises(SystemExit, Options().parseOptions, ["-k", SECRET])
+        choices = "give --directory, --file, --forward, or --discard to keep none"
+        self.assertIn(f"sodium: nothing says where uploads go; {choices}", str(error))
+        for arguments, told in [
+            (["--discard"], True),
+            (["--file", "/dev/null"], True),
+            (["--file", "out"], False),
+            (["--directory", "up"], False),
+        ]:
+            factory = self.make("--message", "x" * 104, *arguments)._factory
+            self.assertEqual(factory.message, "x" * 104 + " (uploads are discarded)" * told)
+
+    def test_disk(self) -> None:
+        """What the options say about the disk is what the store does; what is not synced is said in the log."""
+        for arguments, max_upload, min_free, sync in [
+            ([], 1 << 40, None, True),
+            (["--max-upload", "500M", "--min-free", "0", "--no-sync"], 500 << 20, 0, False),
+        ]:
+            events = logged(self)
+            service = self.make("-k", SECRET, "--directory", "up", *arguments)
+            service.startService()
+            assert isinstance(service._factory, UploadFactory)
+            store = service._factory.store
+            assert isinstance(store, DirectoryStore)
+            self.assertEqual(store.max_upload, max_upload)
+            self.assertEqual((store._disk.sync, store._disk._min_free), (sync, min_free))
+            told = [formatEvent(event) for event in events]
+            line = "uploads are stored, but not synced: a loss of power may take what was confirmed"
+            self.assertEqual(line in told, not sync)
 
     def test_stop(self) -> None:
         """Stopping fires when nothing is connected, and leaves no timer."""

@@ -90,23 +90,23 @@ class ReplayTests(WhoTestCase):
 
     def test_killed(self) -> None:
         """Also by SIGKILL right behind its hello."""
-        server = self.start("--replay-db", "handshakes")
+        server = self.start("--discard", "--replay-db", "handshakes")
         with self.connect() as connection:
             connection.sendall(self.session.sent_to("server")[0].wire)
             self.assertEqual(len(connection.recv(236, socket.MSG_WAITALL)), 236)
             server.stop(signal.SIGKILL)
-        self.start("--replay-db", "handshakes")
+        self.start("--discard", "--replay-db", "handshakes")
         self.assertEqual(self.play(), 0)
 
     def test_without_a_database(self) -> None:
         """As long as the server runs."""
-        self.start()
+        self.start("--discard")
         self.assertEqual(self.play(), len(self.session.wire_to("client")))
         self.assertEqual(self.play(), 0)
 
     def test_limit(self) -> None:
         """``--limit replays=`` holds for the database, too."""
-        server = self.start("--replay-db", "handshakes", "--limit", "replays=2")
+        server = self.start("--discard", "--replay-db", "handshakes", "--limit", "replays=2")
         for _ in range(4):
             client = self.run_process(
                 [*SODIUMTWIST, "ping", "-c", "1", "--endpoint", self.endpoint, "--key"]
@@ -120,7 +120,7 @@ class ReplayTests(WhoTestCase):
     def test_no_database(self) -> None:
         """A file that is something else is not written to, and ends the program with a line."""
         self.write("notes", "dear diary " * 100)
-        server = self.run_process([*TWISTD, "-n", "--pidfile=", "sodium", "--replay-db", "notes"])
+        server = self.run_process([*TWISTD, "-n", "--pidfile=", "sodium", "--discard", "--replay-db", "notes"])
         self.assertEqual(server.wait(), 1)
         self.assert_one_line(server.errors, "^sodium: .*notes is no database of handshakes")
 
@@ -167,7 +167,8 @@ class Argon2Tests(WhoTestCase):
         """With logins of its own the server listens anywhere; the default passphrase does not count then."""
         self.write("users", "")
         server = self.run_process(
-            [*TWISTD, "-n", "--pidfile=", "sodium", "--auth", "argon2:users", "--endpoint", "tcp:0:interface=0.0.0.0"]
+            [*TWISTD, "-n", "--pidfile=", "sodium", "--discard", "--auth", "argon2:users"]
+            + ["--endpoint", "tcp:0:interface=0.0.0.0"]
         )
         server.wait_for("listening on 0.0.0.0")
 
@@ -252,7 +253,9 @@ class KeyTests(WhoTestCase):
             (("--limit", "connections=0"), "the limit connections takes a whole number from 1, not 0"),
             (("--limit", "rekey-size=0"), "a new key takes a size from 1 byte"),
         ]
-        servers = [self.run_process([*TWISTD, "-n", "--pidfile=", "sodium", *options]) for options, _ in mistakes]
+        servers = [
+            self.run_process([*TWISTD, "-n", "--pidfile=", "sodium", "--discard", *options]) for options, _ in mistakes
+        ]
         for server, (_, words) in zip(servers, mistakes, strict=True):
             self.assertEqual(server.wait(), 1)
             self.assert_one_line(server.errors, f"^sodium: .*{words}")
@@ -264,7 +267,7 @@ class HostileTests(WhoTestCase):
     def test_behind_haproxy(self) -> None:
         """The log has the client's address, not the proxy's."""
         server = self.run_process(
-            [*TWISTD, "-n", "--pidfile=", "sodium", "--key", SECRET, "--auth-timeout", "1"]
+            [*TWISTD, "-n", "--pidfile=", "sodium", "--discard", "--key", SECRET, "--auth-timeout", "1"]
             + ["--endpoint", "haproxy:tcp:0:interface=127.0.0.1"]
         )
         self.find_endpoint(server)

@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import resource
 import signal
+import socket
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -113,6 +114,23 @@ class BrokenTests(ProcessTestCase):
         other.stdin.close()
         self.assertEqual((other.wait(), other.errors), (0, []))
         self.assertEqual(self.read("out"), b"x")
+
+    def test_too_large(self) -> None:
+        """What is larger than it may be is broken off, and leaves nothing."""
+        server = self.start_server("--directory", "up", "--max-upload", "300K")
+        client = self.start_client("send", self.make_file("in", 1_000_000))
+        self.assertEqual((client.wait(), client.output), (4, []))
+        server.wait_for("cannot store an upload of 'username' .*: it is larger than 307200 bytes, see --max-upload")
+        server.wait_for("broke off: .*; kept nothing, to make room")
+        self.assertEqual(os.listdir(self.path("up")), [])
+
+    def test_forwarded(self) -> None:
+        """A server that hands on streams takes no file, and does not look as if it had."""
+        with socket.create_server(("127.0.0.1", 0)) as backend:
+            self.start_server("--forward", f"tcp:127.0.0.1:{backend.getsockname()[1]}")
+            client = self.start_client("send", self.make_file("in", 1000))
+            self.assertEqual((client.wait(), client.output), (4, []))
+            self.assert_one_line(client.errors, "^sodiumtwist: broken on the way, 0 bytes acknowledged: ")
 
     def test_device_full(self) -> None:
         """A device that takes nothing: the client is cut off and can't believe the data is safe."""

@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from sodiumtwist.protocol.sockets import CHUNK_SIZE
-from sodiumtwist.transfer.sources import FileSource, PipeSource, Source, open_source
+from sodiumtwist.transfer.sources import FileSource, PipeSource, RegularSource, Source, open_source
 
 
 @implementer(IReactorFDSet)
@@ -75,8 +75,13 @@ class FileSourceTests(SourceTestCase):
         path = self.mktemp()
         with open(path, "wb") as file:
             file.write(content)
+        self.path = path
         self.start(open_source(path, self.reactor))
-        self.assertIsInstance(self.source, FileSource)
+        self.assertIsInstance(self.source, RegularSource)
+
+    def append(self, content: bytes) -> None:
+        with open(self.path, "ab") as file:
+            file.write(content)
 
     def test_all(self) -> None:
         """All of it comes in chunks, then the end, once."""
@@ -105,13 +110,88 @@ class FileSourceTests(SourceTestCase):
         self.assertEqual((self.chunks, self.errors()), ([], [errno.EBADF]))
 
     def test_cut_short(self) -> None:
-        """A file that lost bytes while it was read is not taken for whole; one that grew is."""
+        """A file that lost bytes while it was read is not taken for whole."""
         self.open_file(bytes(2 * CHUNK_SIZE))
         self.source.start(self.take_and_pause, self.ends.append)
         self.source.resume()
         os.truncate(f"/dev/fd/{self.source._fd}", CHUNK_SIZE)
         self.source.resume()
         self.assertEqual((len(self.chunks), self.errors()), (1, [errno.EIO]))
+
+    def test_grows(self) -> None:
+        """A file that grows as fast as it is read is read as far as it went at the start, and the rest is told."""
+        self.open_file(bytes(2 * CHUNK_SIZE + 1))
+
+        def take_and_append(chunk: bytes) -> None:
+            self.chunks.append(chunk)
+            self.append(bytes(2 * len(chunk)))
+
+        self.source.start(take_and_append, self.ends.append)
+        self.source.resume()
+        self.assertEqual([len(chunk) for chunk in self.chunks], [CHUNK_SIZE, CHUNK_SIZE, 1])
+        self.assertEqual((self.ends, self.source.grown), ([None], 4 * CHUNK_SIZE + 2))
+
+    def test_shrinks_behind(self) -> None:
+        """A file that lost bytes which were read already is whole; that is told, too."""
+        self.open_file(bytes(CHUNK_SIZE))
+        self.source.start(self.take_and_pause, self.ends.append)
+        self.source.resume()
+        os.truncate(self.path, 1)
+        self.source.resume()
+        self.assertEqual((len(self.chunks), self.ends, self.source.grown), (1, [None], 1 - CHUNK_SIZE))
+
+    def test_nominal_size(self) -> None:
+        """What a file of the system says of its size is no promise: it is sent as it is read."""
+        for path, content in (("/sys/kernel/mm/transparent_hugepage/enabled", None), ("/proc/version", None)):
+            if not os.path.exists(path):  # the kernel of the machine has the say
+                continue
+            with open(path, "rb") as file:
+                content = file.read()
+            self.chunks, self.ends = [], []
+            self.start(open_source(path, self.reactor))
+            self.source.resume()
+            self.assertEqual((b"".join(self.chunks), self.ends, self.source.grown), (content, [None], 0), path)
+
+    def test_any_nominal_size(self) -> None:
+        """The same of a file whose size is set here: too large, unknown, too small."""
+        self.open_file(b"1500\n")
+        assert isinstance(self.source, RegularSource)
+        for nominal, chunks in ((4096, [b"1500\n"]), (0, [b"1500\n"]), (3, [b"150", b"0\n"])):
+            status = os.stat_result((0,) * 6 + (nominal,) + (0,) * 3)
+            self.patch(os, "fstat", lambda fd, status=status: status)
+            self.chunks, self.ends = [], []
+            self.start(RegularSource(os.open(self.path, os.O_RDONLY)))
+            self.source.resume()
+            self.assertEqual((self.chunks, self.ends, self.source.grown), (chunks, [None], 0))
+
+    def test_empty_that_grows(self) -> None:
+        """A file that was empty does not pass for one of unknown size when it gets one."""
+        self.open_file(b"")
+        self.assertIsNone(self.source.size)
+        self.append(b"more")
+        self.source.resume()
+        self.assertEqual((self.chunks, self.ends, self.source.grown), ([], [None], 4))
+
+    def test_begins_behind(self) -> None:
+        """Of standard input that was read in part the rest is sent, even when that is nothing."""
+        for position, rest in ((2, [b"llo"]), (5, []), (7, [])):
+            self.open_file(b"hello")
+            os.lseek(self.source._fd, position, os.SEEK_SET)
+            self.chunks, self.ends = [], []
+            self.start(RegularSource(os.dup(self.source._fd)))
+            self.source.resume()
+            self.assertEqual((self.source.size, self.chunks, self.ends), (sum(map(len, rest)), rest, [None]))
+
+    def test_cannot_ask(self) -> None:
+        """When the size at the end can't be had, nobody knows whether it is whole."""
+        self.open_file(b"x")
+
+        def fail(fd: int) -> os.stat_result:
+            raise OSError(errno.ESTALE, "stale")
+
+        self.patch(os, "fstat", fail)
+        self.source.resume()
+        self.assertEqual(self.errors(), [errno.ESTALE])
 
     def test_no_waiting(self) -> None:
         """What has nothing to read now, and can't be waited for, is an error and no endless loop."""

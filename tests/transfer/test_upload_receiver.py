@@ -5,6 +5,8 @@ Receiving files, against a client's core and in memory.
 from __future__ import annotations
 
 import errno
+import os
+import random
 
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.task import Clock
@@ -15,14 +17,17 @@ from twisted.trial.unittest import SynchronousTestCase
 from sodiumtwist import SingleLogin
 from sodiumtwist.core.connection import ClientConnection
 from sodiumtwist.core.events import DataReceived
+from sodiumtwist.core.wire import PDU_OVERHEAD
 from sodiumtwist.transfer.acknowledgements import acknowledgement, acknowledges
 from sodiumtwist.transfer.receiver import WRITE_BEHIND, UploadFactory, UploadReceiver
+from sodiumtwist.transfer.stores import StreamStore
 
 from ..core.peers import wire_of
 from ..logs import logged
 from ..pair import build
 from ..transports import AbortableTransport
 from ..uploads import PAIR, MemoryStore, MemoryUpload
+from .test_uploads import PipeReactor
 
 
 class AcknowledgementTests(SynchronousTestCase):
@@ -40,6 +45,87 @@ class AcknowledgementTests(SynchronousTestCase):
         self.assertTrue(acknowledges(b"DATA OK: RECEIVED 5 BYTES\0\x9a\x1b\x0f\x56\0\0", 5))
         for payload in (acknowledgement(6), b"", b"DATA OK: RECEIVED 5 BYTE", b"DATA OK: RECEIVED 05 BYTES", bytes(32)):
             self.assertFalse(acknowledges(payload, 5), payload)
+
+
+class Walk:
+    """
+    Events in a random order for one upload whose store is slow.
+
+    :param test: what it is done in.
+    :param seed: which order.
+    """
+
+    def __init__(self, test: ReceiverTests, seed: int) -> None:
+        self.random = random.Random(seed)
+        self.test = test
+        self.store = test.store = MemoryStore()
+        test.factory = UploadFactory(self.store, PAIR, SingleLogin("l", "p"), clock=Clock())
+        test.connect()
+        self.store.slow = self.store.slow_end = True
+        self.store.one_by_one = self.random.random() < 0.3
+        self.sent: list[bytes] = []
+        self.framed = self.random.random() < 0.7
+        self.ended = False
+        self.lost: Exception | None = None
+        self.acknowledged = 0
+
+    def go(self) -> None:
+        for _ in range(30):
+            self.random.choice([self.send, self.send, self.store_on, self.store_on, self.store_on, self.end])()
+            self.check()
+        while self.store_on():
+            self.check()
+        if self.sent:
+            self.test.assertEqual(self.test.factory.receiving, set() if self.over else {self.test.receiver})
+
+    @property
+    def over(self) -> bool:
+        """Whether the upload has come to an end, whole or not."""
+        return self.lost is not None or self.ended or self.test.transport.aborted
+
+    def send(self) -> None:
+        if self.lost is None and not self.ended and not self.test.transport.aborted:
+            payload = self.random.randbytes(5) if self.sent or not self.framed else b""
+            self.sent.append(payload)
+            self.test.send(payload)
+
+    def store_on(self) -> bool:
+        """Let what the store is asked for come about, mostly well."""
+        for waiting in (self.store.opening, self.store.writing, self.store.ending):
+            if waiting:
+                if self.random.random() < 0.1:
+                    number = self.random.choice([errno.EIO, errno.ENOSPC])
+                    waiting.pop(0).errback(OSError(number, "broken"))
+                else:
+                    waiting.pop(0).callback(None)
+                return True
+        return False
+
+    def end(self) -> None:
+        if self.lost is not None or self.random.random() < 0.6:
+            return
+        if self.framed and self.sent and not self.ended and self.random.random() < 0.5:
+            self.ended = True
+            self.test.send(b"")
+        elif self.random.random() < 0.5:
+            self.lost = self.random.choice([ConnectionDone(), ConnectionLost()])
+            self.test.lose(self.lost)
+
+    def check(self) -> None:
+        self.acknowledged += len(self.test.acknowledged()) if self.lost is None else 0
+        expected = b"".join(self.sent)
+        uploads = self.store.uploads
+        written = uploads[0].content if uploads else b""
+        self.test.assertTrue(expected.startswith(written))
+        end = self.ended or (not self.framed and isinstance(self.lost, ConnectionDone))
+        finished = bool(uploads) and uploads[0].outcome == "finished"
+        if finished:
+            self.test.assertTrue(end)
+            self.test.assertEqual(written, expected)
+        acknowledged = self.acknowledged - (1 if self.acknowledged > len(self.sent) else 0)
+        if acknowledged < self.acknowledged:
+            self.test.assertTrue(finished and self.ended)
+        self.test.assertLessEqual(sum(map(len, self.sent[:acknowledged])), len(written))
 
 
 class ReceiverTests(SynchronousTestCase):
@@ -188,7 +274,7 @@ class ReceiverTests(SynchronousTestCase):
         self.send(b"one")
         self.store.opening.pop().callback(None)
         self.lose(ConnectionDone())
-        self.store.writing.pop().errback(OSError(errno.ENOSPC, "full"))
+        self.store.writing.pop().errback(OSError(errno.EIO, "broken"))
         self.assertEqual(self.upload.outcome, "abandoned")
 
     def test_framed_end(self) -> None:
@@ -252,7 +338,7 @@ class ReceiverTests(SynchronousTestCase):
         self.send(b"one")
         self.store.opening.pop().callback(None)
         self.send(b"two")
-        self.store.writing.pop().errback(OSError(errno.ENOSPC, "full"))
+        self.store.writing.pop().errback(OSError(errno.EIO, "broken"))
         self.assertTrue(self.transport.aborted)
         self.assertEqual((self.acknowledged(), self.store.writing), ([], []))
         self.assertEqual(self.upload.outcome, "abandoned")
@@ -270,6 +356,185 @@ class ReceiverTests(SynchronousTestCase):
         self.send(b"all")
         self.lose(ConnectionDone())
         self.assertEqual(self.upload.outcome, "abandoned")
+
+    def test_confirmed_by_the_disk(self) -> None:
+        """The last acknowledgement waits until the upload is in its place, however long that takes."""
+        self.store.slow_end = True
+        self.send(b"", b"all", b"")
+        self.assertEqual(self.acknowledged(), [acknowledgement(0), acknowledgement(3)])
+        self.store.ending.pop().callback(None)
+        self.assertEqual(self.acknowledged(), [acknowledgement(0)])
+
+    def test_disk_refuses(self) -> None:
+        """What the disk does not take in the end is not confirmed; what it says afterwards counts no more."""
+        events = logged(self)
+        self.store.slow_end = True
+        self.send(b"", b"all", b"")
+        self.acknowledged()
+        self.store.ending.pop().errback(OSError(errno.EIO, "broken"))
+        self.assertTrue(self.transport.aborted)
+        self.store.ending.pop().callback(None)
+        self.assertEqual((self.acknowledged(), self.upload.outcome), ([], "abandoned"))
+        told = [formatEvent(event) for event in events]
+        self.assertTrue(
+            any(line.endswith("cannot store an upload of 'l' from 192.168.1.1:54321: broken") for line in told)
+        )
+
+    def test_lost_while_it_ends(self) -> None:
+        """Whatever becomes of the connection, an upload of which all came takes its place."""
+        for reason in (ConnectionDone(), ConnectionLost()):
+            self.store.uploads.clear()
+            self.connect()
+            self.store.slow_end = True
+            self.send(b"", b"all", b"")
+            self.lose(reason)
+            self.receiver.give_up("the server is stopping")
+            self.assertEqual((self.factory.receiving, self.upload.interrupted), ({self.receiver}, False))
+            self.store.ending.pop().callback(None)
+            self.assertEqual((self.upload.outcome, self.factory.receiving), ("finished", set()))
+
+    def test_cannot_finish_after_loss(self) -> None:
+        """Nor can one be taken for whole that fails to, when nobody is there to hear it."""
+        events = logged(self)
+        self.store.slow_end = True
+        for payloads, reason in (([b"all"], ConnectionDone()), ([b"", b"all", b""], ConnectionLost())):
+            self.store.uploads.clear()
+            self.connect()
+            self.send(*payloads)
+            self.lose(reason)
+            self.store.ending.pop().errback(OSError(errno.EIO, "broken"))
+            self.store.ending.pop().callback(None)
+            self.assertEqual(self.upload.outcome, "abandoned")
+            self.assertIn("broke off: broken; kept abandoned", formatEvent(events[-1]))
+
+    def test_cannot_abandon(self) -> None:
+        """An upload that can't even be put away in order is over, and the log says so."""
+        events = logged(self)
+        self.store.slow_end = True
+        self.send(b"some")
+        self.lose(ConnectionLost())
+        self.store.ending.pop().errback(OSError(errno.EIO, "broken"))
+        self.assertEqual(self.factory.receiving, set())
+        self.assertIn("kept what there is, for it cannot be put in order: broken", formatEvent(events[-1]))
+
+    def test_too_large(self) -> None:
+        """An upload may have so many bytes. Of a larger one nothing is confirmed beyond them, and nothing stays."""
+        events = logged(self)
+        self.store.max_upload = 10
+        self.send(b"", b"x" * 10)
+        self.assertEqual(len(self.acknowledged()), 2)
+        self.send(b"x")
+        self.assertTrue(self.transport.aborted)
+        self.assertEqual((self.acknowledged(), self.upload.outcome), ([], "removed"))
+        self.assertIn("it is larger than 10 bytes, see --max-upload; kept removed", formatEvent(events[-1]))
+        self.store.uploads.clear()
+        self.connect()
+        self.send(b"", b"x" * 10, b"")
+        self.assertEqual(self.upload.outcome, "finished")
+
+    def test_no_room(self) -> None:
+        """What came of an upload that fills the disk does not stay there."""
+        for number in (errno.ENOSPC, errno.EDQUOT):
+            self.store.uploads.clear()
+            self.store.slow = False
+            self.connect()
+            self.send(b"one")
+            self.store.slow = True
+            self.send(b"two")
+            self.acknowledged()
+            self.store.writing.pop().errback(OSError(number, "full"))
+            self.assertEqual((self.acknowledged(), self.upload.outcome), ([], "removed"))
+
+    def test_waits_unread(self) -> None:
+        """While an upload is not opened, for others are before it, nothing is read behind its first DATA."""
+        self.store.slow = True
+        self.send(*[bytes(10_000)] * 10)
+        self.assertEqual(self.transport.producerState, "paused")
+        self.assertEqual(self.receiver._waiting_size, 10_000 + PDU_OVERHEAD)
+        self.store.opening.pop().callback(None)
+        self.assertEqual(self.transport.producerState, "producing")
+        self.store.slow = False
+        self.store.writing.pop().callback(None)
+        self.assertEqual(len(self.acknowledged()), 10)
+        self.assertEqual(self.upload.content, bytes(100_000))
+
+    def test_left_unread(self) -> None:
+        """A client that leaves while it waits unread has its end when its turn comes, whole or not as it was."""
+        for payloads, outcome in (([b"", b"some"], "abandoned"), ([b"so", b"me"], "finished")):
+            self.store = self.factory.store = MemoryStore()
+            self.store.slow = True
+            self.connect()
+            self.send(*payloads)
+            self.lose(ConnectionDone())
+            self.store.slow = False
+            self.store.opening.pop().callback(None)
+            self.assertEqual((self.upload.content, self.upload.outcome), (b"some", outcome))
+            self.assertEqual(self.factory.receiving, set())
+            self.assertNotIn(self.receiver, self.factory.connections)
+
+    def test_makes_way(self) -> None:
+        """An upload that holds what others wait for breaks off; its client is cut off, and the log says why."""
+        events = logged(self)
+        self.send(b"some")
+        self.upload.make_way("others wait")
+        self.assertTrue(self.transport.aborted)
+        self.assertEqual((self.upload.outcome, self.factory.receiving), ("abandoned", set()))
+        told = [formatEvent(event) for event in events[-2:]]
+        self.assertIn("cannot store an upload of 'l' from 192.168.1.1:54321: others wait", told[0])
+        self.assertIn("broke off: others wait; kept abandoned", told[1])
+
+    def test_makes_way_for_others(self) -> None:
+        """Of a FIFO, after half a minute: one byte and PONGs do not hold it for ever."""
+        fifo = self.mktemp()
+        os.mkfifo(fifo)
+        reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+        self.addCleanup(os.close, reader)
+        self.clock = reactor = PipeReactor()
+        store = StreamStore(fifo, reactor, 180)
+        self.factory = UploadFactory(store, PAIR, SingleLogin("l", "p"), clock=reactor)
+        self.connect()
+        first = self.transport
+        self.send(b"", b"x")
+        self.connect()
+        self.send(b"", b"y", b"")
+        reactor.advance(29)
+        self.assertFalse(first.aborted)
+        reactor.advance(1)
+        self.assertTrue(first.aborted)
+        self.assertEqual(self.acknowledged(), [acknowledgement(size) for size in (0, 1, 0)])
+        self.assertEqual((os.read(reader, 9), self.factory.receiving), (b"xy", set()))
+
+    def test_mistaken_store(self) -> None:
+        """A store that fails in a way of its own ends the session, and the log shows where."""
+        self.patch(self.store, "open", lambda login: 1 / 0)
+        self.send(b"some")
+        self.assertTrue(self.transport.aborted)
+        self.assertEqual(self.factory.receiving, set())
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_mistaken_answer(self) -> None:
+        """So does a mistake of ours behind a write."""
+        self.store.slow = True
+        self.send(b"some")
+        self.store.opening.pop().callback(None)
+        self.patch(self.receiver, "_acknowledge", lambda size: 1 / 0)
+        self.store.writing.pop().callback(None)
+        self.assertTrue(self.transport.aborted)
+        self.assertEqual(self.upload.outcome, "abandoned")
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_no_circle(self) -> None:
+        """An upload that is over is let go."""
+        self.send(b"", b"all", b"")
+        self.assertIsNone(self.receiver._upload)
+
+    def test_any_order(self) -> None:
+        """
+        Whatever comes in whatever order: an upload is finished only when all of it came and was written, nothing is
+        acknowledged before, and each ends once.
+        """
+        for seed in range(300):
+            Walk(self, seed).go()
 
     def test_stuck_writer_is_given_up(self) -> None:
         """When the connection breaks while a pipe takes nothing, nobody waits for it."""

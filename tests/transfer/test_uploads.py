@@ -10,6 +10,7 @@ import pty
 import shutil
 import sys
 import tempfile
+from collections.abc import Callable
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IWriteDescriptor
@@ -18,8 +19,11 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from sodiumtwist import LocalProtocolError
+from sodiumtwist.transfer import partials
+from sodiumtwist.transfer.disk import Disk
 from sodiumtwist.transfer.stores import DirectoryStore, FileStore, Store, StreamStore, open_store
-from sodiumtwist.transfer.uploads import StreamUpload, Upload, unfinished
+from sodiumtwist.transfer.uploads import FileUpload, StreamUpload, Upload, unfinished
 
 from ..wall_clock import WallReactor
 
@@ -73,7 +77,7 @@ class FileStoreTests(UploadTestCase):
         (temporary,) = os.listdir(self.directory)
         self.assertRegex(temporary, r"^\.out\.[0-9a-f]{8}\.part$")
         self.assertEqual((self.read(temporary), self.mode(temporary)), (b"onetwo", 0o600))
-        self.assertEqual(upload.finish(), f"6 bytes in {self.path('out')}")
+        self.assertEqual(self.successResultOf(upload.finish()), f"6 bytes in {self.path('out')}")
         self.assertEqual(os.listdir(self.directory), ["out"])
         self.assertEqual(self.read("out"), b"onetwo")
 
@@ -84,7 +88,7 @@ class FileStoreTests(UploadTestCase):
                 file.write("before")
         upload = self.open(FileStore(self.path("out")))
         self.successResultOf(upload.write([b"some"]))
-        self.assertEqual(upload.abandon(), f"4 bytes in {self.path('out.partial')}")
+        self.assertEqual(self.successResultOf(upload.abandon()), f"4 bytes in {self.path('out.partial')}")
         self.assertEqual((self.read("out"), self.read("out.partial")), (b"before", b"some"))
         self.assertEqual(sorted(os.listdir(self.directory)), ["out", "out.partial"])
 
@@ -108,11 +112,15 @@ class FileStoreTests(UploadTestCase):
             upload = self.open(FileStore(self.path("out")))
             self.successResultOf(upload.write([b"some"]))
             make()
-            try:
-                upload.finish()
+            finished: list[str] = []
+            # What fails here is that nothing can take the place of a directory.
+            upload.finish().addCallback(finished.append).addErrback(
+                lambda reason: reason.trap(IsADirectoryError) and None
+            )
+            if finished:
                 self.assertEqual(self.mode("out"), 0o600)
-            except IsADirectoryError:
-                upload.abandon()
+            else:
+                self.successResultOf(upload.abandon())
                 self.assertEqual(self.mode("out.partial"), 0o600)
                 os.rmdir(self.path("out"))
         self.assertFalse(os.path.islink(self.path("out")))
@@ -135,7 +143,7 @@ class FileStoreTests(UploadTestCase):
 
             self.patch(os, "fchown", give)
             upload = self.open(FileStore(self.path("out")))
-            said = upload.finish()
+            said = self.successResultOf(upload.finish())
             self.assertRegex(said, rf"; of the file that it replaces it could not keep owner {old.st_uid + 1}, now ")
             self.assertEqual(self.mode("out"), 0o600)
         self.assertEqual(given, [(-1, old.st_gid + 1), (old.st_uid + 1, -1)] * 2)
@@ -190,8 +198,8 @@ class FileStoreTests(UploadTestCase):
         upload = self.open(FileStore(self.path("out")))
         self.successResultOf(upload.write([b"some"]))
         os.mkdir(self.path("out"))
-        self.assertRaises(OSError, upload.finish)
-        self.assertEqual(upload.abandon(), f"4 bytes in {self.path('out.partial')}")
+        self.failureResultOf(upload.finish(), OSError)
+        self.assertEqual(self.successResultOf(upload.abandon()), f"4 bytes in {self.path('out.partial')}")
         self.assertEqual(self.read("out.partial"), b"some")
 
     def test_cannot_abandon(self) -> None:
@@ -199,7 +207,10 @@ class FileStoreTests(UploadTestCase):
         upload = self.open(FileStore(self.path("out")))
         self.successResultOf(upload.write([b"some"]))
         os.mkdir(self.path("out.partial"))
-        self.assertRegex(upload.abandon(), r"^4 bytes in .*\.part, as .*out\.partial cannot be made: Is a directory$")
+        self.assertRegex(
+            self.successResultOf(upload.abandon()),
+            r"^4 bytes in .*\.part, as .*out\.partial cannot be made: Is a directory$",
+        )
 
     def test_temporary_file_gone(self) -> None:
         """Nothing is kept then, no descriptor either, and the log does not claim it."""
@@ -208,7 +219,7 @@ class FileStoreTests(UploadTestCase):
         (temporary,) = os.listdir(self.directory)
         os.unlink(self.path(temporary))
         self.successResultOf(upload.write([b"some"]))
-        self.assertEqual(upload.abandon(), f"nothing, as {self.path(temporary)} is gone")
+        self.assertEqual(self.successResultOf(upload.abandon()), f"nothing, as {self.path(temporary)} is gone")
         self.assertEqual((os.listdir(self.directory), os.listdir("/dev/fd")), ([], before))
 
     def test_long_name(self) -> None:
@@ -222,6 +233,201 @@ class FileStoreTests(UploadTestCase):
         self.open(FileStore(self.path("out"))).finish()
         self.open(FileStore(self.path("out"))).abandon()
         self.assertEqual(os.listdir("/dev/fd"), before)
+
+
+class DurableTests(UploadTestCase):
+    """What the disk has, and when."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.calls: list[str] = []
+        #: What a call raises, by its name.
+        self.errors: dict[str, OSError] = {}
+        self.patch(os, "fsync", self.fsync)
+        self.patch(os, "replace", self.replace)
+
+    def fsync(self, fd: int) -> None:
+        path = os.path.realpath(f"/dev/fd/{fd}")
+        self.call("folder" if path == self.directory else "file" if path.endswith(".part") else path)
+
+    def replace(self, source: str, target: str) -> None:
+        self.call("replace")
+        os.rename(source, target)
+
+    def call(self, name: str) -> None:
+        self.calls.append(name)
+        if name in self.errors:
+            raise self.errors[name]
+
+    def start(self, disk: Disk | None = None) -> Upload:
+        upload = self.open(FileStore(self.path("out"), disk))
+        self.successResultOf(upload.write([b"some"]))
+        self.calls.clear()
+        return upload
+
+    def test_order(self) -> None:
+        """First the file, then its name, then the folder that has the name; and only then it is told."""
+        self.successResultOf(self.start().finish())
+        self.assertEqual(self.calls, ["file", "replace", "folder"])
+
+    def test_in_a_thread(self) -> None:
+        """Nothing of it holds up the reactor, and nothing is told before."""
+        works: list[Callable[[], object]] = []
+        waiting: Deferred[object] = Deferred()
+
+        def call(work: Callable[[], object]) -> Deferred[object]:
+            works.append(work)
+            return waiting
+
+        for name in ("finish", "abandon", "remove"):
+            ending = getattr(self.start(Disk(call)), name)()
+            self.assertEqual((self.calls, len(works)), ([], 1))
+            self.assertNoResult(ending)
+            works.pop()()
+
+    def test_no_sync(self) -> None:
+        """Whoever wants speed has it."""
+        for name in ("finish", "abandon"):
+            self.successResultOf(getattr(self.start(Disk(sync=False)), name)())
+            self.assertEqual(self.calls, ["replace"])
+
+    def test_disk_refuses(self) -> None:
+        """What the disk refuses is not whole, keeps its name off, and is not said to be safe."""
+        for number in (errno.EIO, errno.ENOSPC, errno.EDQUOT):
+            self.errors["file"] = OSError(number, os.strerror(number))
+            upload = self.start()
+            self.failureResultOf(upload.finish(), OSError)
+            kept = f"4 bytes in {self.path('out.partial')}, which the disk may not have: {os.strerror(number)}"
+            self.assertEqual(self.successResultOf(upload.abandon()), kept)
+            # Asked again, a disk may say that all is well.
+            self.assertEqual(self.calls, ["file", "replace"])
+            self.assertEqual(os.listdir(self.directory), ["out.partial"])
+
+    def test_folder_refuses(self) -> None:
+        """Neither is one whose name the disk refuses, though it can't be taken back."""
+        self.errors["folder"] = OSError(errno.EIO, "broken")
+        for name in ("abandon", "remove"):
+            upload = self.start()
+            self.failureResultOf(upload.finish(), OSError)
+            kept = f"4 bytes in {self.path('out')}, where they may be lost with the power"
+            self.assertEqual(self.successResultOf(getattr(upload, name)()), kept)
+            self.assertEqual(self.read("out"), b"some")
+
+    def test_partial(self) -> None:
+        """An earlier part does not give way to one that the disk does not have."""
+        self.successResultOf(self.start().abandon())
+        self.assertEqual(self.calls, ["file", "replace"])
+        self.errors["file"] = OSError(errno.EIO, "broken")
+        outcome = self.successResultOf(self.start().abandon())
+        self.assertEqual(outcome, f"4 bytes in {self.path('out.partial')}, which the disk may not have: broken")
+
+    def test_new_directory(self) -> None:
+        """A directory that is made is there after a loss of power, with all that is confirmed in it."""
+        DirectoryStore(self.path("up"))
+        self.assertEqual(self.calls, ["folder"])
+        DirectoryStore(self.path("up"))
+        DirectoryStore(self.path("quick"), disk=Disk(sync=False))
+        self.assertEqual(self.calls, ["folder"])
+
+    def test_streams(self) -> None:
+        """Standard output that is a file is synced; what has no disk is not, and that is no error."""
+        fd = os.open(self.path("out"), os.O_WRONLY | os.O_CREAT)
+        self.addCleanup(os.close, fd)
+        upload = self.open(StreamStore("standard output", PipeReactor(), 1, fd))
+        self.assertEqual(self.successResultOf(upload.finish()), "0 bytes to standard output")
+        self.assertEqual(self.calls, [self.path("out")])
+        self.errors["/dev/null"] = OSError(errno.EINVAL, "no disk")
+        self.successResultOf(self.open(StreamStore("/dev/null", PipeReactor(), 1)).finish())
+        self.successResultOf(self.open(StreamStore("/dev/null", PipeReactor(), 1, disk=Disk(sync=False))).finish())
+        self.assertEqual(self.calls[1:], ["/dev/null"])
+        self.errors["/dev/null"] = OSError(errno.EIO, "broken")
+        store = StreamStore("/dev/null", PipeReactor(), 1)
+        upload = self.open(store)
+        self.failureResultOf(upload.finish(), OSError)
+        self.successResultOf(upload.abandon())
+        self.open(store)
+
+
+class RoomTests(UploadTestCase):
+    """What uploads may take."""
+
+    def free(self, size: int) -> None:
+        """Say that so many bytes are free, of very many."""
+        self.patch(os, "statvfs", lambda path: os.statvfs_result((1, 1, 1 << 50, size, size, 0, 0, 0, 0, 0)))
+
+    def test_floor(self) -> None:
+        """What would leave too little is not written."""
+        self.free((1 << 30) + 10)
+        upload = self.open(FileStore(self.path("out")))
+        self.successResultOf(upload.write([b"x" * 10]))
+        self.free(1 << 30)
+        reason = self.failureResultOf(upload.write([b"x"]), OSError)
+        self.assertEqual(reason.value.errno, errno.ENOSPC)
+        self.assertEqual(self.successResultOf(upload.remove()), "nothing, to make room")
+        self.assertEqual(os.listdir(self.directory), [])
+
+    def test_none_left(self) -> None:
+        """Then no upload begins, and no file is left of it."""
+        self.free(1 << 20)
+        for store in (FileStore(self.path("out")), DirectoryStore(self.directory)):
+            reason = self.failureResultOf(store.open("login"), OSError)
+            self.assertIn("fewer than 1073741824 bytes would stay free, see --min-free", str(reason.value))
+        self.assertEqual(os.listdir(self.directory), [])
+
+    def test_shared(self) -> None:
+        """All uploads of a store share one look at what is free."""
+        self.free((1 << 30) + 10)
+        store = DirectoryStore(self.directory)
+        first, second = self.open(store), self.open(store)
+        self.successResultOf(first.write([b"x" * 9]))
+        self.free((1 << 30) + 1)
+        self.failureResultOf(second.write([b"x" * 9]), OSError)
+
+    def test_removed(self) -> None:
+        """To remove what is gone, or can't be removed, says so."""
+        upload = self.open(FileStore(self.path("out")))
+        (temporary,) = os.listdir(self.directory)
+        os.unlink(self.path(temporary))
+        self.assertEqual(self.successResultOf(upload.remove()), "nothing, to make room")
+        os.mkdir(self.path(temporary))
+        upload = self.open(FileStore(self.path("out")))
+        assert isinstance(upload, FileUpload)
+        os.unlink(upload._temporary)
+        upload._temporary = self.path(temporary)
+        self.assertRegex(self.successResultOf(upload.remove()), r"\.part, which cannot be removed: ")
+        self.assertEqual(self.successResultOf(self.open(Store()).remove()), "nothing")
+
+    def test_partials(self) -> None:
+        """A directory keeps the newest of the broken uploads; the log names what goes for them."""
+        self.patch(partials, "PARTIALS", 2)
+        clock = iter(range(10**9, 10**9 + 9))
+        store = DirectoryStore(self.directory, lambda: next(clock))
+        outcomes = []
+        for _ in range(3):
+            upload = self.open(store)
+            self.successResultOf(upload.write([b"some"]))
+            outcomes.append(self.successResultOf(upload.abandon()))
+        self.assertRegex(outcomes[1], r"^4 bytes in .*\.partial$")
+        self.assertRegex(outcomes[2], r"^4 bytes in .*\.partial, and removed the oldest: 20010909T014640Z-.*\.partial$")
+        self.assertEqual(len(os.listdir(self.directory)), 2)
+        self.patch(partials, "PARTIALS_SIZE", 3)
+        upload = self.open(store)
+        self.successResultOf(upload.write([b"some"]))
+        kept = "nothing, as 4 bytes are more than is kept of broken uploads"
+        self.assertEqual(self.successResultOf(upload.abandon()), kept)
+        self.assertEqual(os.listdir(self.directory), [])
+
+    def test_partials_unreadable(self) -> None:
+        """A directory that can't be looked at keeps them, and the log says so."""
+
+        def refuse(path: str) -> None:
+            raise PermissionError(errno.EACCES, "no")
+
+        self.patch(os, "scandir", refuse)
+        upload = self.open(DirectoryStore(self.directory))
+        self.successResultOf(upload.write([b"some"]))
+        outcome = self.successResultOf(upload.abandon())
+        self.assertRegex(outcome, r"^4 bytes in .*\.partial; what else is kept there can't be looked at: no$")
 
 
 class DirectoryStoreTests(UploadTestCase):
@@ -283,7 +489,7 @@ class StreamStoreTests(UploadTestCase):
         self.reactor.advance(1)
         upload = self.successResultOf(opening)
         self.successResultOf(upload.write([b"some"]))
-        self.assertEqual(upload.finish(), f"4 bytes to {self.fifo}")
+        self.assertEqual(self.successResultOf(upload.finish()), f"4 bytes to {self.fifo}")
         self.assertEqual((os.read(fd, 99), os.read(fd, 99)), (b"some", b""))
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 
@@ -381,14 +587,40 @@ class StreamStoreTests(UploadTestCase):
         self.assertNoResult(writing)
         self.reactor.advance(1)
         self.failureResultOf(writing, OSError)
-        upload.abandon()
+        self.successResultOf(upload.abandon())
         os.close(fd)
         fd, upload, writing = self.fill()
         os.close(fd)
         self.reactor.advance(10_000)
         self.failureResultOf(writing, BrokenPipeError)
-        upload.abandon()
+        self.successResultOf(upload.abandon())
         self.assertEqual((self.reactor.writers, self.reactor.getDelayedCalls()), (set(), []))
+
+    def test_slow_reader_is_not_the_senders_fault(self) -> None:
+        """Who has sent more than the pipe takes does not give way to those who wait; who sends nothing does."""
+        fd, upload, writing = self.fill()
+        given_way: list[str] = []
+        upload.make_way = given_way.append
+        waiting = self.store.open("login")
+        self.reactor.advance(30)
+        self.assertEqual(given_way, [])
+        while self.reactor.writers:
+            os.read(fd, 50_000)
+            for writer in list(self.reactor.writers):
+                writer.doWrite()
+        self.successResultOf(writing)
+        self.reactor.advance(30)
+        self.assertEqual(given_way, [])
+        self.reactor.advance(29)
+        self.successResultOf(upload.abandon())
+        self.successResultOf(self.successResultOf(waiting).abandon())
+        upload = self.open(self.store)
+        upload.make_way = given_way.append
+        waiting = self.store.open("login")
+        self.reactor.advance(30)
+        self.assertEqual(len(given_way), 1)
+        self.successResultOf(upload.abandon())
+        self.successResultOf(waiting)
 
     def test_wall_clock_is_set(self) -> None:
         """Nobody has less patience for it, or more: who waits for a reader, or for a turn, or who writes."""
@@ -449,7 +681,9 @@ class StreamStoreTests(UploadTestCase):
         fd, upload, writing = self.fill()
         upload.interrupt()
         self.failureResultOf(writing, OSError)
-        self.assertEqual(upload.abandon(), f"{len(os.read(fd, 500_000))} bytes to {self.fifo}, where they stay")
+        self.assertEqual(
+            self.successResultOf(upload.abandon()), f"{len(os.read(fd, 500_000))} bytes to {self.fifo}, where they stay"
+        )
         self.assertEqual(self.reactor.writers, set())
 
     def test_turn_passes_on_after_an_error(self) -> None:
@@ -458,7 +692,7 @@ class StreamStoreTests(UploadTestCase):
         upload = self.open(self.store)
         assert isinstance(upload, StreamUpload) and upload._pipe is not None
         os.close(upload._pipe._fd)
-        self.assertRaises(OSError, upload.finish)
+        self.failureResultOf(upload.finish(), OSError)
         self.open(self.store)
 
     def test_device(self) -> None:
@@ -488,8 +722,17 @@ class OpenStoreTests(UploadTestCase):
             (None, self.path("fifo"), StreamStore),
             (None, "/dev/null", StreamStore),
         ]:
-            self.assertIs(type(open_store(Clock(), 1, directory=directory, file=file)), kind)
+            store = open_store(Clock(), 1, directory=directory, file=file, discard=kind is Store)
+            self.assertIs(type(store), kind)
+            self.assertEqual(store.keeps, kind is not Store and file != "/dev/null")
         self.assertEqual(sorted(os.listdir(self.directory)), ["fifo", "up"])
+
+    def test_one_place(self) -> None:
+        """Nothing is thrown away because something was left out, and nothing has two places."""
+        self.assertRaises(LocalProtocolError, open_store, Clock(), 1)
+        self.assertRaises(LocalProtocolError, open_store, Clock(), 1, file=self.path("out"), discard=True)
+        self.assertRaises(LocalProtocolError, open_store, Clock(), 1, self.path("out"), self.path("up"))
+        self.assertEqual(os.listdir(self.directory), [])
 
     def test_cannot_write(self) -> None:
         """A FIFO that is not for us, and a file that only its owner may replace, are told at the start."""
@@ -523,6 +766,19 @@ class OpenStoreTests(UploadTestCase):
         self.addCleanup(os.close, store._fd)
         self.open(store)
         self.assertTrue(os.get_blocking(write))
+
+    def test_standard_output_without_errors(self) -> None:
+        """Without a standard error the log goes nowhere, and no descriptor is left over."""
+        read, write = os.pipe()
+        for fd in (read, write):
+            self.addCleanup(os.close, fd)
+        self.patch(sys, "__stderr__", None)
+        before = len(os.listdir("/dev/fd"))
+        store = open_store(PipeReactor(), 1, file="-", stdout=write)
+        assert isinstance(store, StreamStore) and store._fd is not None
+        self.addCleanup(os.close, store._fd)
+        self.assertEqual(len(os.listdir("/dev/fd")), before + 1)
+        self.assertTrue(os.path.samestat(os.fstat(write), os.stat(os.devnull)))
 
     def test_standard_output(self) -> None:
         """What is printed later does not mix with uploads."""

@@ -1,0 +1,81 @@
+"""
+What a directory keeps of uploads that broke off.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from threading import Lock
+
+#: How many are kept.
+PARTIALS = 100
+
+#: How many bytes they may have together.
+PARTIALS_SIZE = 16 * 1024 * 1024 * 1024
+
+
+class Partials:
+    """
+    The broken uploads of a directory. The oldest go when they are too many, or too large together.
+
+    :param directory: its path.
+    :param pattern: what their names match as a whole; other files are left alone.
+    """
+
+    def __init__(self, directory: str, pattern: str) -> None:
+        self._directory = directory
+        self._pattern = re.compile(pattern)
+        # The sizes by name, the oldest first; None until they are looked for.
+        self._sizes: dict[str, int] | None = None
+        # Uploads end in threads.
+        self._lock = Lock()
+
+    def add(self, name: str, size: int) -> list[str]:
+        """
+        Note a new one, which has its name already.
+
+        :param name: its name in the directory.
+        :param size: its size in bytes.
+        :return: the names of those that were removed for it. The new one may be among them.
+        :raises OSError: when the directory can't be read.
+        """
+        with self._lock:
+            if self._sizes is None:
+                self._sizes = self._find()
+            self._sizes.pop(name, None)
+            self._sizes[name] = size
+            if self._fits():
+                return []
+            # Somebody may have taken some away.
+            for each in list(self._sizes):
+                if not os.path.lexists(os.path.join(self._directory, each)):
+                    del self._sizes[each]
+            return list(self._remove_oldest(self._sizes))
+
+    def _find(self) -> dict[str, int]:
+        found = []
+        with os.scandir(self._directory) as entries:
+            for entry in entries:
+                if self._pattern.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
+                    status = entry.stat(follow_symlinks=False)
+                    found.append((status.st_mtime_ns, entry.name, status.st_size))
+        return {name: size for _, name, size in sorted(found)}
+
+    def _fits(self) -> bool:
+        assert self._sizes is not None
+        return len(self._sizes) <= PARTIALS and sum(self._sizes.values()) <= PARTIALS_SIZE
+
+    def _remove_oldest(self, sizes: dict[str, int]) -> list[str]:
+        removed = []
+        for name in list(sizes):
+            if self._fits():
+                break
+            del sizes[name]
+            try:
+                os.unlink(os.path.join(self._directory, name))
+            # It stays, and is not counted any more: to try it each time would remove no more of them.
+            except OSError:
+                continue
+            removed.append(name)
+        return removed
