@@ -163,7 +163,7 @@ class Keepalive:
         # A PING of ours is to be sent: the next one is it.
         self._due = False
         # When those of ours left since anything was heard.
-        self._unheard: list[float] = []
+        self._unheard: tuple[float, ...] = ()
         # Those of the application and ours, in the order of the stream; and how many are the application's.
         self._unanswered: list[_Unanswered] = []
         self._asked = 0
@@ -231,7 +231,7 @@ class Keepalive:
         self._due = False
         self._ping_waits = self._blocked_at is not None
         if self._paused_at is None:
-            self._unheard = [*self._since_heard(), now]
+            self._unheard = (*self._since_heard(), now)
         # Bounded, for a peer may leave them unanswered as long as we read nothing.
         if len(unanswered) >= most and not unanswered[-1].asked:
             unanswered[-1].count += 1

@@ -31,7 +31,7 @@ from .context import ClientContext, ServerContext
 from .farewell import BrokenOff, Farewell
 from .lifecycle import Lifecycle, Stage, Turn
 from .outbox import CORK_LIMIT, Outbox
-from .producers import Producers, WriteGate
+from .producers import Producers
 from .reading import APPLICATION, BEHIND, OVER, READ_AHEAD, WRITING, Reading
 from .sockets import CHUNK_SIZE, READ_SIZE, TransportBelow, keep_alive
 
@@ -41,6 +41,25 @@ from .sockets import CHUNK_SIZE, READ_SIZE, TransportBelow, keep_alive
 GRANTED_READS = 8
 
 _OPEN = Stage.OPEN
+
+
+@implementer(IPushProducer)
+class _Gate:
+    """What an end registers with its transport. A WriteGate would keep three bound methods for each connection."""
+
+    __slots__ = ("_end",)
+
+    def __init__(self, end: SodiumProtocol) -> None:
+        self._end = end
+
+    def pauseProducing(self) -> None:
+        self._end._writing_blocked()
+
+    def resumeProducing(self) -> None:
+        self._end._writing_unblocked()
+
+    def stopProducing(self) -> None:
+        self._end._breaking()
 
 
 @implementer(IPushProducer, IConsumer)
@@ -245,7 +264,7 @@ class SodiumProtocol(Protocol):
             if protocol is not None:
                 protocol.close()
 
-        self._below.open_gate(WriteGate(self._writing_blocked, self._writing_unblocked, self._breaking), close)
+        self._below.open_gate(_Gate(self), close)
         self._arm_timer()
 
     def dataReceived(self, data: bytes) -> None:

@@ -18,12 +18,11 @@ from typing import Any, TypeGuard
 
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.error import ConnectionLost
-from twisted.internet.interfaces import ITransport
+from twisted.internet.interfaces import IPushProducer, ITransport
 from twisted.protocols.policies import ProtocolWrapper
 
 from ..core.wire import PDU_OVERHEAD
 from ..interfaces import ISodiumTransport, IStreamTransport
-from .producers import WriteGate
 
 #: How many bytes are read from a socket at once, where Twisted takes 65536: a whole PDU of the
 #: largest chunks that our programs send, and with what a ``bytes`` object has on top still less than
@@ -170,7 +169,7 @@ class TransportBelow:
         if hasattr(self.transport, "bufferSize"):
             self.transport.bufferSize = size
 
-    def open_gate(self, gate: WriteGate, close: Callable[[], None]) -> None:
+    def open_gate(self, gate: IPushProducer, close: Callable[[], None]) -> None:
         """
         Begin to write.
 
