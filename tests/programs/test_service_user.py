@@ -328,7 +328,8 @@ class RootTests(ProcessTestCase):
         os.chdir(self.directory)
 
     def start(self, *arguments: str) -> None:
-        makeService(parsed_by(self.twistd, "-k", SECRET, *arguments))
+        # Not the global reactor: it would count by another clock from here on, also for other tests.
+        makeService(parsed_by(self.twistd, "-k", SECRET, *arguments), MemoryReactorClock())
 
     def refused(self, *arguments: str) -> str:
         return str(self.assertRaises(SystemExit, self.start, *arguments))
