@@ -87,6 +87,7 @@ class UploadFactory(SodiumServerFactory):
         self.message = hello_message(self.message, store.keeps)
         self.protocol = UploadReceiver
         self.store = store
+        store.lines = self.admission.lines.uploads
         self.receiving: set[UploadReceiver] = set()
 
 

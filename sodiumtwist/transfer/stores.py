@@ -20,7 +20,6 @@ from twisted.internet.defer import Deferred, inlineCallbacks, maybeDeferred, suc
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
-from ..admission.limits import Limits
 from ..admission.summed_lines import SummedLines
 from ..core.errors import LocalProtocolError
 from ..protocol.clock import steady_clock
@@ -51,10 +50,12 @@ class Store:
     :ivar description: where uploads go, for the log.
     :ivar keeps: whether uploads are kept anywhere.
     :ivar max_upload: how many bytes an upload may have. A larger one is broken off, and nothing of it is kept.
+    :ivar lines: what may be logged of uploads that wait; ``None`` for all. A server's factory sets it to its own.
     """
 
     keeps = False
     max_upload = MAX_UPLOAD
+    lines: SummedLines | None = None
     description = "nowhere: they are acknowledged and discarded"
 
     def open(self, login: str) -> Deferred[Upload]:
@@ -154,13 +155,12 @@ class StreamStore(Store):
         self._fd = fd
         self._disk = disk or Disk()
         self._turns = Turns(name, self._clock, patience)
-        self._lines = SummedLines("uploads that wait", Limits().client_lines, lambda: self._clock)
         self.description = name if self.keeps else f"to {name}: they are acknowledged and discarded"
 
     @inlineCallbacks
     def open(self, login: str) -> Generator[Deferred[Any], Any, Upload]:
-        if self._turns.taken and self._lines.write("others have their turn"):
-            self._log.info("an upload of {login} waits for {name}", login=ascii(login), name=self._name)
+        if self._turns.taken:
+            self._tell("an upload of {login} waits for {name}", login=ascii(login))
         turn = yield self._turns.take(login)
         try:
             fd = yield self._open_stream()
@@ -169,6 +169,10 @@ class StreamStore(Store):
         except BaseException:
             self._turns.release(turn)
             raise
+
+    def _tell(self, line: str, **fields: object) -> None:
+        if self.lines is None or self.lines.write(f"uploads wait for {self._name}"):
+            self._log.info(line, name=self._name, **fields)
 
     @inlineCallbacks
     def _open_stream(self) -> Generator[Deferred[Any], Any, int]:
@@ -191,8 +195,7 @@ class StreamStore(Store):
                 raise OSError(errno.ENXIO, f"no reader within {self._patience:g} seconds", self._name)
             if not waits:
                 waits = True
-                if self._lines.write("there is no reader yet"):
-                    self._log.info("{name} has no reader yet; an upload waits for one", name=self._name)
+                self._tell("{name} has no reader yet; an upload waits for one")
             yield deferLater(self._clock, READER_POLL)
 
     def _reopen(self, fd: int) -> int:

@@ -4,6 +4,9 @@ However often somebody does it, the log stays small: every line that a peer can 
 
 from __future__ import annotations
 
+import os
+import shutil
+import tempfile
 from collections.abc import Callable
 from typing import Any
 
@@ -19,7 +22,7 @@ from sodiumtwist import Limits, Peer, SodiumServerFactory, SodiumServerProtocol
 from sodiumtwist.admission.summed_lines import LINES_PERIOD
 from sodiumtwist.interfaces import ISodiumAvatar
 from sodiumtwist.transfer.receiver import UploadFactory
-from sodiumtwist.transfer.stores import Store
+from sodiumtwist.transfer.stores import Store, StreamStore
 
 from ..checkers import AnyChecker
 from ..logs import logged
@@ -158,6 +161,24 @@ class FloodTests(SynchronousTestCase):
         )
         self.flood(
             lambda: self.session(factory, b"x"), f"{MANY - FEW} more logins", f"{MANY - FEW} more lines about uploads"
+        )
+
+    def test_uploads_that_wait(self) -> None:
+        """For a FIFO's reader, each until its client leaves."""
+        fifo = os.path.join(tempfile.mkdtemp(prefix="sodiumtwist-test-"), "fifo")
+        self.addCleanup(shutil.rmtree, os.path.dirname(fifo))
+        os.mkfifo(fifo)
+        factory = UploadFactory(
+            StreamStore(fifo, self.clock, 180),
+            SERVER_PAIR,
+            AnyChecker(lambda _: PASSPHRASE.encode()),
+            clock=self.clock,
+            limits=LIMITS,
+        )
+        self.flood(
+            lambda: self.session(factory, b"x"),
+            f"{MANY - FEW} more logins",
+            f"{2 * MANY - FEW} more lines about uploads",
         )
 
     def test_blocks(self) -> None:
