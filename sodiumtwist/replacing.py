@@ -76,6 +76,17 @@ def _give(fd: int, owner: int, group: int) -> None:
         os.fchown(fd, owner, group)
 
 
+def may(path: str, what: int) -> bool:
+    """
+    Tell whether this process may do something with a file, by its effective user where the system can tell: it may have
+    changed that to the one that writes later.
+
+    :param path: of the file or folder.
+    :param what: the sum of ``os.R_OK``, ``os.W_OK`` and ``os.X_OK``.
+    """
+    return os.access(path, what, effective_ids=os.access in os.supports_effective_ids)
+
+
 def sync_if_possible(fd: int) -> None:
     """
     Wait until the disk has what was written, where there is a disk.

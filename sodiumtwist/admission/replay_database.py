@@ -24,6 +24,7 @@ from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
 
 from ..core.errors import LocalProtocolError
+from ..replacing import may
 from .files import check_file
 from .replays import IReplayMemory, _LimitedMemory
 
@@ -46,10 +47,6 @@ def _file_identity(path: str) -> tuple[int, int] | None:
     except OSError:
         return None
     return status.st_dev, status.st_ino
-
-
-def _may_write(path: str) -> bool:
-    return os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
 
 
 @implementer(IReplayMemory)
@@ -228,13 +225,12 @@ class ReplayDatabase(_LimitedMemory):
 
     def _open(self, timeout: float) -> sqlite3.Connection:
         check_file(self._path, os.stat(self._path).st_mode, "database of handshakes")
-        # SQLite would open it all the same, and fail at the first login, or say no more than that it can't. By the
-        # effective user, where the system can tell: a server may have changed it.
+        # SQLite would open it all the same, and fail at the first login, or say no more than that it can't.
         for path in (self._path, f"{self._path}-wal", f"{self._path}-shm"):
-            if os.path.exists(path) and not _may_write(path):
+            if os.path.exists(path) and not may(path, os.W_OK):
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
         folder = os.path.dirname(self._path)
-        if not _may_write(folder):
+        if not may(folder, os.W_OK):
             raise PermissionError(errno.EACCES, f"SQLite can't make the files beside {self._path}", folder)
         # mode=rw makes no new file: one that was taken away must not become an empty one that knows nothing. Without an
         # isolation level transactions begin and end where the statements below say so. A pool runs one call at a

@@ -17,6 +17,7 @@ from typing import Any
 from twisted.logger import Logger
 
 from ..core.errors import LocalProtocolError
+from ..replacing import may
 
 _log = Logger()
 
@@ -86,11 +87,11 @@ class ServiceUser:
         whom = f"{error.strerror} for user {self.name}, as whom the service runs"
         if not isinstance(error.filename, str):
             return whom
-        path, effective = os.path.abspath(error.filename), os.access in os.supports_effective_ids
+        path = os.path.abspath(error.filename)
         names = path.split("/")
         for count in range(1, len(names)):
             above = "/".join(names[:count]) or "/"
-            if not os.access(above, os.X_OK, effective_ids=effective):
+            if not may(above, os.X_OK):
                 return f"{whom}, and who can't enter {above}; put it where they can"
         # To make or rename what is not there yet takes the folder.
         mended = path if os.path.exists(path) else os.path.dirname(path)
@@ -138,33 +139,30 @@ def check_log(twistd: Mapping[str, Any], user: ServiceUser) -> None:
     :param user: as whom the service runs.
     :raises PermissionError: when the file is not for that user, or can't be made by them.
     """
-    effective = os.access in os.supports_effective_ids
     path = twistd.get("logfile") or (None if twistd.get("nodaemon") else "twistd.log")
+
+    def warn_where_closed(path: str, line: str) -> None:
+        folder = os.path.dirname(os.path.abspath(path))
+        if not may(folder, os.W_OK):
+            _log.warn(line, path=path, user=user.name, folder=folder)
+
     with user.acting():
         if path not in (None, "-") and not twistd.get("syslog") and not twistd.get("logger"):
             # Made here, since twistd would make it as root.
             os.close(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666))
-            folder = os.path.dirname(os.path.abspath(path))
-            if not os.access(folder, os.W_OK, effective_ids=effective):
-                _log.warn(
-                    "the log file {path} grows without end, as user {user} can't make new files in {folder}; name "
-                    "another one with --logfile",
-                    path=path,
-                    user=user.name,
-                    folder=folder,
-                )
+            warn_where_closed(
+                path,
+                "the log file {path} grows without end, as user {user} can't make new files in {folder}; name another "
+                "one with --logfile",
+            )
         pidfile = twistd.get("pidfile")
         # Within another root, nothing is known of it yet.
         if pidfile and not twistd.get("chroot"):
-            folder = os.path.dirname(os.path.abspath(pidfile))
-            if not os.access(folder, os.W_OK, effective_ids=effective):
-                _log.warn(
-                    "the pid file {path} stays when the service ends, as user {user} can't take it out of {folder}; "
-                    "name another one with --pidfile, or none with --pidfile=",
-                    path=pidfile,
-                    user=user.name,
-                    folder=folder,
-                )
+            warn_where_closed(
+                pidfile,
+                "the pid file {path} stays when the service ends, as user {user} can't take it out of {folder}; name "
+                "another one with --pidfile, or none with --pidfile=",
+            )
 
 
 def check_backend(user: ServiceUser, option: str, path: str) -> None:
@@ -179,7 +177,7 @@ def check_backend(user: ServiceUser, option: str, path: str) -> None:
     with user.acting():
         try:
             os.stat(path)
-            allowed = os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
+            allowed = may(path, os.W_OK)
         except PermissionError:
             allowed = False
         # Whoever makes it may start later.

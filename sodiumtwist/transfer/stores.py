@@ -23,7 +23,7 @@ from twisted.logger import Logger
 from ..admission.summed_lines import SummedLines
 from ..core.errors import LocalProtocolError
 from ..protocol.clock import steady_clock
-from ..replacing import sync_directory
+from ..replacing import may, sync_directory
 from .disk import Disk
 from .partials import Partials
 from .pipes import may_block
@@ -230,13 +230,8 @@ def _check_writable(directory: str) -> None:
     """
     # It says when there is no such directory; access() would not.
     os.stat(directory)
-    if not _may(directory, os.W_OK | os.X_OK):
+    if not may(directory, os.W_OK | os.X_OK):
         raise PermissionError(errno.EACCES, "files can't be made there", directory)
-
-
-def _may(path: str, what: int) -> bool:
-    # By the effective user, where the system can tell: a program may have changed it to the one that writes later.
-    return os.access(path, what, effective_ids=os.access in os.supports_effective_ids)
 
 
 def _check_replaceable(path: str) -> None:
@@ -302,7 +297,7 @@ def open_store(
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, "it is a directory; use --directory", file)
     if not stat.S_ISREG(mode):
-        if not _may(file, os.W_OK):
+        if not may(file, os.W_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), file)
         # Absolute, since a daemon changes its directory before the first upload.
         return StreamStore(os.path.abspath(file), reactor, patience, disk=disk)
