@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
@@ -30,14 +31,13 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from .admission.limits import ReportedLimit
+from .admission.limits import ReportedLimit, check_limits
 from .admission.networks import network
 from .admission.summed_lines import SummedLines
-from .core.errors import LocalProtocolError
 from .core.keepalive import Timeouts
 from .describe import describe_address, describe_tls_error
 from .interfaces import ISodiumTransport
-from .protocol.clock import global_clock, steady_clock
+from .protocol.clock import steady_clock
 from .protocol.farewell import Farewell
 from .protocol.sockets import TransportBelow, half_closes, is_bare_socket, is_tls, keep_alive
 
@@ -61,10 +61,7 @@ class TunnelLimits:
     lines: int = 20
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if value < 1:
-                raise LocalProtocolError(f"the limit {field.name} takes a whole number from 1, not {value}")
+        check_limits(self)
 
 
 @implementer(IPushProducer)
@@ -398,17 +395,15 @@ class TunnelFactory(Factory):
         self.where = where
         self.entries: set[TunnelEntry] = set()
         self.leaving: set[TunnelEnd] = set()
-        self._clock = None if clock is None else steady_clock(clock)
+        self._clock = clock
         self.lines = SummedLines("connections that failed", limits.lines, lambda: self.clock)
         self._limit_lines = SummedLines("lines about limits", limits.lines, lambda: self.clock)
         self._limit = ReportedLimit("connections", limits.connections, self._limit_lines)
 
-    @property
+    @cached_property
     def clock(self) -> IReactorTime:
-        """The clock. Not looked for earlier: to import the reactor installs it."""
-        if self._clock is None:
-            self._clock = global_clock()
-        return self._clock
+        """The clock."""
+        return steady_clock(self._clock)
 
     def _count(self) -> int:
         # What went out may outlive what came in: a peer that does not read must not be a way past the limit.

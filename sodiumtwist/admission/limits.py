@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from operator import itemgetter
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from twisted.internet.interfaces import IReactorTime, ITransport
 from twisted.logger import Logger
@@ -27,6 +27,21 @@ from .summed_lines import SummedLines
 #: A limit on connections is logged as no longer reached when this share of it is left. Not as soon as one leaves:
 #: where they come and go at the limit, that would be two lines for each.
 EASE_SHARE = 0.9
+
+
+def check_limits(limits: Any) -> None:
+    """
+    Check the fields of a dataclass: those whose name says that they are seconds are times, the others counts.
+
+    :raises LocalProtocolError: for a count below 1, or a time that is not over 0.
+    """
+    for field in fields(limits):
+        value = getattr(limits, field.name)
+        if field.name.endswith("seconds"):
+            if not (math.isfinite(value) and value > 0):
+                raise LocalProtocolError(f"the limit {field.name} takes a number over 0, not {value}")
+        elif value < 1:
+            raise LocalProtocolError(f"the limit {field.name} takes a whole number from 1, not {value}")
 
 
 @dataclass(frozen=True)
@@ -63,13 +78,7 @@ class Limits:
     unread: int = 512 * 1024 * 1024
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if field.name == "failure_seconds":
-                if not (math.isfinite(value) and value > 0):
-                    raise LocalProtocolError(f"the limit failure_seconds takes a number over 0, not {value}")
-            elif value < 1:
-                raise LocalProtocolError(f"the limit {field.name} takes a whole number from 1, not {value}")
+        check_limits(self)
 
 
 class End(Protocol):

@@ -153,19 +153,17 @@ def steady_clock(clock: Any) -> IReactorTime:
     """
     Make the clock of deadlines.
 
-    :param clock: a reactor, or another ``IReactorTime``.
+    :param clock: a reactor, or another ``IReactorTime``; ``None`` for the global reactor. Whoever may have to ask for
+        that one asks late: it is installed by that.
     :return: a :class:`SteadyClock` for a reactor that counts by the wall clock; anything else as it is.
     """
+    if clock is None:
+        # Not at the top: the program may want another one.
+        from twisted.internet import reactor
+
+        clock = reactor
     made: IReactorTime = _steady_clock_of(clock) if _counts_by_wall_clock(clock) else clock
     return made
-
-
-def global_clock() -> IReactorTime:
-    """Make the clock of deadlines for the global reactor. To be called late: it installs that reactor."""
-    # Not at the top: the program may want another one.
-    from twisted.internet import reactor
-
-    return steady_clock(reactor)
 
 
 def count_steadily(reactor: Any, seconds: Callable[[], float] = time.monotonic) -> None:

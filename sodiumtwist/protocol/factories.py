@@ -7,6 +7,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from twisted.cred.checkers import ICredentialsChecker
@@ -25,7 +26,7 @@ from ..core.keys import KeyPair, check_server_key
 from ..core.version import RekeyAfter
 from .base import SodiumProtocol
 from .client import SodiumClientProtocol
-from .clock import global_clock, steady_clock
+from .clock import steady_clock
 from .requests import CONCURRENCY, Respond, Responder
 from .server import SodiumServerProtocol
 from .unread import Unread
@@ -65,15 +66,13 @@ class _SodiumFactory(_Factory):
         if protocol is not None:
             self.protocol = protocol
         self.timeouts = timeouts or Timeouts()
-        self._clock = None if clock is None else steady_clock(clock)
+        self._clock = clock
         self._draw = draw
         self._rekey = rekey or RekeyAfter()
 
-    @property
+    @cached_property
     def clock(self) -> IReactorTime:
-        if self._clock is None:
-            self._clock = global_clock()
-        return self._clock
+        return steady_clock(self._clock)
 
 
 class SodiumServerFactory(_SodiumFactory):
