@@ -8,6 +8,7 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 from twisted.python import usage
@@ -41,6 +42,19 @@ SERVICE_PARAMETERS = [
 ]
 
 CLIENT_FILES = {"passphrase-file": usage.CompleteFiles(), "identity": usage.CompleteFiles()}
+
+
+#: What ``--limit`` may name: each with the class that takes it, and the argument's name there.
+LimitNames = Mapping[str, "tuple[type, str]"]
+
+
+def limit_names(kind: Any) -> LimitNames:
+    """
+    Name all fields of a class of limits, as ``--limit`` takes them.
+
+    :param kind: a dataclass.
+    """
+    return {field.name.replace("_", "-"): (kind, field.name) for field in fields(kind)}
 
 
 def read_credentials(options: usage.Options) -> tuple[Credentials, str | None]:
@@ -121,12 +135,12 @@ class ServiceOptions(ProgramOptions):
     The command line of a twistd service. A mistake in it ends the program with one line.
 
     :cvar program: the service's name.
-    :cvar limits: what ``--limit`` may name: each with the class that takes it, and the argument's name there.
+    :cvar limits: what ``--limit`` may name.
     """
 
     program = ""
     synopsis = "[options]"
-    limits: Mapping[str, tuple[type, str]] = {}
+    limits: LimitNames = {}
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]

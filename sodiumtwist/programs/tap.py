@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import fields
 from typing import Any
 
 from twisted.cred.checkers import FilePasswordDB, ICredentialsChecker
@@ -36,7 +35,7 @@ from ..tunnel import TunnelFactory, TunnelLimits
 from .descriptors import make_room
 from .leftovers import note_database, note_uploads
 from .listening import is_local, parse_listening, path_of_backend
-from .options import DEFAULT_LOGIN, DEFAULT_PASSPHRASE, SERVICE_PARAMETERS, ServiceOptions
+from .options import DEFAULT_LOGIN, DEFAULT_PASSPHRASE, SERVICE_PARAMETERS, LimitNames, ServiceOptions, limit_names
 from .service_user import acting_as, check_backend, check_log, check_root, service_user
 from .services import ForwardService, SodiumService, UploadService
 from .settings import ServerSettings
@@ -45,9 +44,9 @@ from .sizes import parse_size
 #: Where the server listens when nothing is said. On loopback, since everybody knows the default passphrase.
 DEFAULT_LISTEN = "tcp:5555:interface=127.0.0.1"
 
-#: What ``--limit`` may name: each with the class that takes it, and the argument's name there.
-LIMITS: dict[str, tuple[type, str]] = {
-    **{field.name.replace("_", "-"): (Limits, field.name) for field in fields(Limits)},
+#: What ``--limit`` may name.
+LIMITS: LimitNames = {
+    **limit_names(Limits),
     "replays": (ReplayMemory, "limit"),
     "rekey-size": (RekeyAfter, "size"),
     "rekey-seconds": (RekeyAfter, "seconds"),

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
 from typing import Any
 
 from twisted.internet.endpoints import clientFromString
@@ -20,12 +19,12 @@ from ..protocol.clock import count_steadily
 from ..tunnel import TunnelFactory, TunnelLimits
 from .descriptors import make_tunnel_room
 from .listening import ListeningService, is_local, parse_listening, path_of_backend
-from .options import CLIENT_FILES, CLIENT_PARAMETERS, SERVICE_PARAMETERS, ServiceOptions, read_credentials
+from .options import CLIENT_FILES, CLIENT_PARAMETERS, SERVICE_PARAMETERS, ServiceOptions, limit_names, read_credentials
 from .service_user import check_backend, check_log, service_user
 from .settings import TunnelSettings
 
-#: What ``--limit`` may name: each with the class that takes it, and the argument's name there.
-LIMITS: dict[str, tuple[type, str]] = {field.name: (TunnelLimits, field.name) for field in fields(TunnelLimits)}
+#: What ``--limit`` may name.
+LIMITS = limit_names(TunnelLimits)
 
 #: What errors show as a string that is right. It is no default: which port is free differs from machine to machine.
 EXAMPLE_LISTEN = "tcp:7000:interface=127.0.0.1"

@@ -118,7 +118,7 @@ class Outbox:
                     if not data:
                         continue
                 self._below.transport.write(data)
-                if self._noted <= self._kept and self._unread is not None:
+                if self._unread is not None and self._noted <= self._kept:
                     # As much may stay in the transport before it says that it takes no more. How much of it does is
                     # looked at only when all together may be too much.
                     self._noted += READ_SIZE
