@@ -124,6 +124,6 @@ class AuthorizedKeysFile:
 
         :param public_key: the client's, 32 bytes.
         :param login: the one that the client gave.
-        :raises ~sodiumtwist.admission.checkers.LoginNotChecked: when the file has not been good for too long.
+        :raises twisted.cred.error.UnauthorizedLogin: when the file has not been good for too long.
         """
         return self.file.current().allows(public_key, login)
