@@ -8,7 +8,7 @@ from twisted.internet.task import Clock
 from twisted.logger import formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
-from sodiumtwist.admission import failed_logins
+from sodiumtwist.admission import count_min_sketch, failed_logins
 from sodiumtwist.admission.count_min_sketch import CountMinSketch
 from sodiumtwist.admission.failed_logins import FailedLogins
 from sodiumtwist.admission.summed_lines import SummedLines
@@ -48,7 +48,7 @@ class FullTableTests(SynchronousTestCase):
     def test_others_in_between(self) -> None:
         """They do not make it forgotten, however often they fail, and whether they come first or later."""
         for others in range(0, 2 * SIZE, SIZE - 1):
-            for failures in (1, 2, 19):
+            for failures in (1, 19):
                 self.failed_logins.stop()
                 self.crowd(others, failures)
                 blocked = []
@@ -137,15 +137,16 @@ class SketchTests(SynchronousTestCase):
     """Estimates."""
 
     def test_estimates(self) -> None:
-        """Never too low; and of 20,000 others' no more than a few too high, by little."""
+        """Never too low; and of 2,500 others' no more than a few too high, by little. A larger one holds as many more."""
+        self.patch(count_min_sketch, "WIDTH", 1 << 13)
         sketch = CountMinSketch()
-        for number in range(20_000):
+        for number in range(2_500):
             self.assertGreaterEqual(sketch.add(f"{number}"), 1)
         self.assertEqual(sketch.add("ann", 19), 19)
         self.assertEqual(sketch.add("ann"), 20)
         self.assertEqual(sketch.count("ann"), 20)
-        off = sum(sketch.count(f"{number}") - 1 for number in range(20_000))
-        self.assertLess(off, 2_000)
+        off = sum(sketch.count(f"{number}") - 1 for number in range(2_500))
+        self.assertLess(off, 250)
         self.assertLess(max(sketch.count(f"other {number}") for number in range(1_000)), 5)
 
     def test_secret(self) -> None:
