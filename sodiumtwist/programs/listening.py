@@ -19,16 +19,23 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, inlineCallbacks, maybeDeferred
 from twisted.internet.endpoints import clientFromString, serverFromString
 from twisted.internet.error import CannotListenError, ConnectionDone
-from twisted.internet.interfaces import IAddress, IListeningPort, IProtocolFactory, IStreamServerEndpoint
+from twisted.internet.interfaces import (
+    IAddress,
+    IListeningPort,
+    IProtocolFactory,
+    IStreamClientEndpoint,
+    IStreamServerEndpoint,
+)
 from twisted.internet.protocol import Factory
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from ..core.errors import LocalProtocolError
 from ..describe import describe_address, describe_bad_endpoint, describe_endpoint_error, masked
 from ..protocol.clock import steady_clock
 from .interrupts import end_in_order, wait_for_reactor
-from .service_user import acting_as, service_user
+from .service_user import ServiceUser, acting_as, check_backend, service_user
 
 #: Seconds that stopping may take in all. It needs an end: while a service stops, twistd does not hear SIGTERM.
 STOP_TIMEOUT = 5.0
@@ -64,8 +71,12 @@ class _ListenRecorder:
         self, address: str | bytes, factory: object, backlog: int = 50, mode: int = 0o666, wantPID: bool = False
     ) -> None:
         self.local = True
-        # One that begins with a NUL byte is in no folder.
-        self.path = os.fsdecode(address).partition("\0")[0] or None
+        self.path = _path_of(address)
+
+
+def _path_of(address: str | bytes) -> str | None:
+    # A UNIX socket that begins with a NUL byte is in no folder.
+    return os.fsdecode(address).partition("\0")[0] or None
 
 
 def _is_loopback(interface: str) -> bool:
@@ -98,7 +109,7 @@ class _ConnectRecorder:
         self.path: str | None = None
 
     def connectUNIX(self, address: str | bytes, factory: object, timeout: float = 30, checkPID: bool = False) -> None:
-        self.path = os.fsdecode(address).partition("\0")[0] or None
+        self.path = _path_of(address)
 
 
 def path_of_backend(description: str) -> str | None:
@@ -206,6 +217,35 @@ def parse_listening(
     # Twisted raises whatever its parser stumbles over: ValueError, TypeError, IndexError, RuntimeError.
     except Exception as error:
         raise SystemExit(f"{program}: {describe_bad_endpoint(option, description, example, error)}") from None
+
+
+def parse_connecting(
+    reactor: Any, program: str, option: str, description: str, example: str, user: ServiceUser | None
+) -> IStreamClientEndpoint:
+    """
+    Make a client endpoint from its string.
+
+    :param reactor: what the endpoint will connect with.
+    :param program: the name of the service, for the error.
+    :param option: the option that has the string, for the error.
+    :param description: the endpoint string.
+    :param example: a string that is right, for the error.
+    :param user: as whom the service will connect; ``None`` for who starts it.
+    :raises SystemExit: with one line, when the string is not understood, or that user may not connect to the UNIX
+        socket that it names.
+    """
+    try:
+        endpoint: IStreamClientEndpoint = clientFromString(reactor, description)
+    # Twisted raises whatever its parser stumbles over, here, too.
+    except Exception as error:
+        raise SystemExit(f"{program}: {describe_bad_endpoint(option, description, example, error)}") from None
+    path = path_of_backend(description)
+    if user is not None and path is not None:
+        try:
+            check_backend(user, option, path)
+        except LocalProtocolError as error:
+            raise SystemExit(f"{program}: {error}") from None
+    return endpoint
 
 
 class ListeningService(Service):
@@ -330,19 +370,18 @@ class ListeningService(Service):
         self.listens(description, address)
 
     def _cannot_listen(self, reason: Failure, description: str) -> None:
-        error = reason.value
         # The system's own error is inside Twisted's, which says the address once more.
-        why = describe_endpoint_error(error.socketError if isinstance(error, CannotListenError) else error)
+        error = reason.value.socketError if isinstance(reason.value, CannotListenError) else reason.value
+        why = describe_endpoint_error(error)
         path = _recorded(description).path
         if path is not None:
             user = service_user(self._twistd)
-            denied = error.socketError if isinstance(error, CannotListenError) else error
             remedy = _socket_remedy(path)
-            if user is not None and isinstance(denied, PermissionError) and not remedy:
+            if user is not None and isinstance(error, PermissionError) and not remedy:
                 # To make a socket its folder is written to, which the error does not name.
                 folder = os.path.dirname(os.path.abspath(path))
                 with user.acting():
-                    why = user.explain(PermissionError(denied.errno, denied.strerror, folder))
+                    why = user.explain(PermissionError(error.errno, error.strerror, folder))
             else:
                 why += remedy
             # Twisted has made it before it found the path taken.

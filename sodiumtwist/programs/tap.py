@@ -10,7 +10,6 @@ from typing import Any
 from twisted.cred.checkers import FilePasswordDB, ICredentialsChecker
 from twisted.cred.credentials import IUsernamePassword
 from twisted.cred.strcred import AuthOptionMixin
-from twisted.internet.endpoints import clientFromString
 from twisted.python import usage
 
 from ..admission.argon2 import Argon2File
@@ -24,7 +23,7 @@ from ..core.credentials import pack_text
 from ..core.errors import LocalProtocolError, SodiumError
 from ..core.keys import KeyPair
 from ..core.version import RekeyAfter
-from ..describe import describe_bad_endpoint, describe_os_error, masked
+from ..describe import describe_os_error, masked
 from ..endpoints.streams import StreamServerFactory
 from ..keyfiles import KEY_VARIABLE, read_key, read_passphrase
 from ..protocol.clock import count_steadily
@@ -34,9 +33,9 @@ from ..transfer.stores import open_store
 from ..tunnel import TunnelFactory, TunnelLimits
 from .descriptors import make_room
 from .leftovers import note_database, note_uploads
-from .listening import is_local, parse_listening, path_of_backend
+from .listening import is_local, parse_connecting, parse_listening
 from .options import DEFAULT_LOGIN, DEFAULT_PASSPHRASE, SERVICE_PARAMETERS, LimitNames, ServiceOptions, limit_names
-from .service_user import acting_as, check_backend, check_log, check_root, service_user
+from .service_user import acting_as, check_log, check_root, service_user
 from .services import ForwardService, SodiumService, UploadService
 from .settings import ServerSettings
 from .sizes import parse_size
@@ -317,18 +316,9 @@ def makeService(options: Options, reactor: Any = None) -> SodiumService:
         "clock": reactor,
     }
     if settings.forward is not None:
-        try:
-            backend = clientFromString(reactor, settings.forward)
-        # Twisted raises whatever its parser stumbles over: ValueError, TypeError, IndexError, RuntimeError.
-        except Exception as error:
-            line = describe_bad_endpoint("--forward", settings.forward, "tcp:127.0.0.1:6379", error)
-            raise SystemExit(f"sodium: {line}") from None
-        path = path_of_backend(settings.forward)
-        if settings.runs_as is not None and path is not None:
-            try:
-                check_backend(settings.runs_as, "--forward", path)
-            except SodiumError as error:
-                raise SystemExit(f"sodium: {error}") from None
+        backend = parse_connecting(
+            reactor, "sodium", "--forward", settings.forward, "tcp:127.0.0.1:6379", settings.runs_as
+        )
         tunnel_limits = TunnelLimits(limits.connections, limits.stranger_lines)
         tunnels = TunnelFactory(backend, masked(settings.forward), tunnel_limits, reactor, settings.timeouts)
         streams = StreamServerFactory(tunnels, **common)

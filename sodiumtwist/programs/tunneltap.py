@@ -7,20 +7,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from twisted.internet.endpoints import clientFromString
 from twisted.internet.interfaces import IAddress, IStreamServerEndpoint
 from twisted.python import usage
 
 from ..core.errors import SodiumError
 from ..core.keys import parse_key
-from ..describe import describe_bad_endpoint, describe_os_error, masked
+from ..describe import describe_os_error, masked
 from ..endpoints.wrappers import SodiumClientEndpoint
 from ..protocol.clock import count_steadily
 from ..tunnel import TunnelFactory, TunnelLimits
 from .descriptors import make_tunnel_room
-from .listening import ListeningService, is_local, parse_listening, path_of_backend
+from .listening import ListeningService, is_local, parse_connecting, parse_listening
 from .options import CLIENT_FILES, CLIENT_PARAMETERS, SERVICE_PARAMETERS, ServiceOptions, limit_names, read_credentials
-from .service_user import check_backend, check_log, service_user
+from .service_user import check_log, service_user
 from .settings import TunnelSettings
 
 #: What ``--limit`` may name.
@@ -138,16 +137,9 @@ def makeService(options: Options, reactor: Any = None) -> TunnelService:
     count_steadily(reactor)
     settings, us = options.settings, options.settings.credentials
     listening = parse_listening(reactor, "sodium-tunnel", "--listen", settings.listen, EXAMPLE_LISTEN)
+    user = service_user(options.twistd)
+    below = parse_connecting(reactor, "sodium-tunnel", "--to", settings.to, "tcp:HOST:5555", user)
     try:
-        below = clientFromString(reactor, settings.to)
-    # Twisted raises whatever its parser stumbles over: ValueError, TypeError, IndexError, RuntimeError.
-    except Exception as error:
-        line = describe_bad_endpoint("--to", settings.to, "tcp:HOST:5555", error)
-        raise SystemExit(f"sodium-tunnel: {line}") from None
-    user, path = service_user(options.twistd), path_of_backend(settings.to)
-    try:
-        if user is not None and path is not None:
-            check_backend(user, "--to", path)
         endpoint = SodiumClientEndpoint(
             below, settings.server_key, us.user, us.passphrase, us.pair, settings.timeouts, clock=reactor
         )

@@ -137,7 +137,7 @@ class SketchTests(SynchronousTestCase):
     """Estimates."""
 
     def test_estimates(self) -> None:
-        """Never too low; and of 2,500 others' no more than a few too high, by little. A larger one holds as many more."""
+        """Never too low; and of 2,500 others' no more than a few too high, by little. Larger ones take more."""
         self.patch(count_min_sketch, "WIDTH", 1 << 13)
         sketch = CountMinSketch()
         for number in range(2_500):
