@@ -9,7 +9,7 @@ import resource
 import sys
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from twisted.logger import Logger
 
@@ -74,61 +74,31 @@ def _set_soft_limit(count: int, hard: int) -> bool:
     return True
 
 
-def _connections(limit: int, reactor: Any, ports: int) -> tuple[int, int, str]:
-    """
-    Find room for connections.
-
-    :param limit: how many there may be.
-    :param ports: on how many ports they come.
-    :return: for how many there is room, how many descriptors there are, and what to do to have more.
-    """
-    taken = PROGRAM_DESCRIPTORS + opened() + ports
-    count, advice = raise_limit(taken + CONNECTION_DESCRIPTORS * limit, reactor)
-    # At least one stranger, and one who is let in: with less, nobody is served.
-    return min(limit, max(2, (count - taken) // CONNECTION_DESCRIPTORS)), count, advice
+AnyLimits = TypeVar("AnyLimits", Limits, TunnelLimits)
 
 
-def make_room(limits: Limits, reactor: Any, ports: int = 1) -> Limits:
+def make_room(limits: AnyLimits, reactor: Any, ports: int = 1) -> AnyLimits:
     """
-    Let a server have as many descriptors as its connections may take, as far as that goes. When that is not enough,
-    lower the limits and say so in the log.
+    Let a server or a tunnel have as many descriptors as its connections may take, as far as that goes. When that is not
+    enough, lower the limits and say so in the log.
 
     :param limits: the limits that are asked for.
     :param reactor: what will watch the descriptors.
     :param ports: on how many ports it listens.
     :return: limits for which there are descriptors.
     """
-    connections, count, advice = _connections(limits.connections, reactor, ports)
-    if connections == limits.connections:
+    taken = PROGRAM_DESCRIPTORS + opened() + ports
+    count, advice = raise_limit(taken + CONNECTION_DESCRIPTORS * limits.connections, reactor)
+    # At least one stranger, and one who is let in: with less, nobody is served.
+    connections = max(2, (count - taken) // CONNECTION_DESCRIPTORS)
+    if connections >= limits.connections:
         return limits
-    # All may be strangers, who take half of the descriptors then: each of them makes room for a newcomer.
-    fitting = replace(limits, connections=connections, unauthenticated=min(limits.unauthenticated, connections))
+    lower, told = {"connections": connections}, f"the limit is {connections} connections"
+    if isinstance(limits, Limits):
+        # All may be strangers, who take half of the descriptors then: each of them makes room for a newcomer.
+        strangers = lower["unauthenticated"] = min(limits.unauthenticated, connections)
+        told = f"the limits are {connections} connections, {strangers} of them not authenticated"
     _log.warn(
-        "this process may have {count} file descriptors: the limits are {connections} connections, {unauthenticated} "
-        "of them not authenticated; {advice}",
-        count=count,
-        connections=fitting.connections,
-        unauthenticated=fitting.unauthenticated,
-        advice=advice,
+        "this process may have {count} file descriptors: {limits}; {advice}", count=count, limits=told, advice=advice
     )
-    return fitting
-
-
-def make_tunnel_room(limits: TunnelLimits, reactor: Any) -> TunnelLimits:
-    """
-    Do the same for a tunnel, whose connections take two descriptors each.
-
-    :param limits: the limits that are asked for.
-    :param reactor: what will watch the descriptors.
-    :return: limits for which there are descriptors.
-    """
-    connections, count, advice = _connections(limits.connections, reactor, 1)
-    if connections == limits.connections:
-        return limits
-    _log.warn(
-        "this process may have {count} file descriptors: the limit is {connections} connections; {advice}",
-        count=count,
-        connections=connections,
-        advice=advice,
-    )
-    return replace(limits, connections=connections)
+    return replace(limits, **lower)

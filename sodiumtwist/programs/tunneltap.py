@@ -16,7 +16,7 @@ from ..describe import describe_os_error, masked
 from ..endpoints.wrappers import SodiumClientEndpoint
 from ..protocol.clock import count_steadily
 from ..tunnel import TunnelFactory, TunnelLimits
-from .descriptors import make_tunnel_room
+from .descriptors import make_room
 from .listening import ListeningService, is_local, parse_connecting, parse_listening
 from .options import CLIENT_FILES, CLIENT_PARAMETERS, SERVICE_PARAMETERS, ServiceOptions, limit_names, read_credentials
 from .service_user import check_log, service_user
@@ -146,6 +146,6 @@ def makeService(options: Options, reactor: Any = None) -> TunnelService:
     # A login that does not fit, a key that is none: the endpoint is the first to check these.
     except SodiumError as error:
         raise SystemExit(f"sodium-tunnel: {error}") from None
-    limits = make_tunnel_room(settings.limits, reactor)
+    limits = make_room(settings.limits, reactor)
     factory = TunnelFactory(endpoint, masked(settings.to), limits, reactor, settings.timeouts)
     return TunnelService(settings, [listening], factory, reactor, options.twistd)

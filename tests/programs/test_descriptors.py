@@ -18,7 +18,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from sodiumtwist import Limits
 from sodiumtwist.programs import descriptors
-from sodiumtwist.programs.descriptors import make_room, make_tunnel_room
+from sodiumtwist.programs.descriptors import make_room
 from sodiumtwist.tunnel import TunnelLimits
 
 from ..logs import logged
@@ -148,11 +148,11 @@ class MakeRoomTests(SynchronousTestCase):
     def test_tunnel(self) -> None:
         """Each of its connections has two."""
         done = self.limit(128, 4096)
-        self.assertEqual(make_tunnel_room(TunnelLimits(), Clock()), TunnelLimits())
+        self.assertEqual(make_room(TunnelLimits(), Clock()), TunnelLimits())
         self.assertEqual(done, [(TAKEN + 2 * 1000, 4096)])
         events = logged(self)
         self.limit(128, 1024)
-        self.assertEqual(make_tunnel_room(TunnelLimits(lines=7), Clock()), TunnelLimits(472, 7))
+        self.assertEqual(make_room(TunnelLimits(lines=7), Clock()), TunnelLimits(472, 7))
         self.assertRegex(
             formatEvent(events[0]), "may have 1024 file descriptors: the limit is 472 connections; .*ulimit -n"
         )
