@@ -35,7 +35,7 @@ from .descriptors import make_room
 from .leftovers import note_database, note_uploads
 from .listening import is_local, parse_connecting, parse_listening
 from .options import DEFAULT_LOGIN, DEFAULT_PASSPHRASE, SERVICE_PARAMETERS, LimitNames, ServiceOptions, limit_names
-from .service_user import acting_as, check_log, check_root, service_user
+from .service_user import ServiceUser, acting_as, check_log, check_root, service_user
 from .services import ForwardService, SodiumService, UploadService
 from .settings import ServerSettings
 from .sizes import parse_size
@@ -140,7 +140,7 @@ class Options(AuthOptionMixin, ServiceOptions):
             user = service_user(self.twistd)
             # What a checker reads later it is to read now as the user that it will be then.
             with acting_as(user):
-                checker = checker_from_string(description)
+                checker = self._checker_from_string(description, user)
                 if isinstance(checker, FilePasswordDB):
                     # A relative path would mean another file behind --rundir. Twisted reads it at each login.
                     checker.filename = os.path.abspath(checker.filename)
@@ -148,15 +148,20 @@ class Options(AuthOptionMixin, ServiceOptions):
                 for path in _paths_of(checker):
                     check_root(self.twistd, "--auth", path)
         except SodiumError as error:
-            denied = error.__context__
-            line = str(error)
-            if user is not None and isinstance(denied, PermissionError):
-                with user.acting():
-                    line = f"{ascii(denied.filename)}: {user.explain(denied)}"
-            raise usage.UsageError(line) from None
+            raise usage.UsageError(str(error)) from None
         except OSError as error:
             raise usage.UsageError(describe_os_error(error)) from None
         self.addChecker(checker)
+
+    @staticmethod
+    def _checker_from_string(description: str, user: ServiceUser | None) -> ICredentialsChecker:
+        try:
+            return checker_from_string(description)
+        except LocalProtocolError as error:
+            denied = error.__context__
+            if user is None or not isinstance(denied, PermissionError):
+                raise
+            raise usage.UsageError(f"{ascii(denied.filename)}: {user.explain(denied)}") from None
 
     def postOptions(self) -> None:
         """

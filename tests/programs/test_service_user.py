@@ -268,6 +268,17 @@ class OptionsTests(SynchronousTestCase):
         tunnel.parseOptions(["--listen", "tcp:1", "--to", "tcp:h:1", "--server-key", PUBLIC])
         self.assertTrue(os.path.exists("log"))
 
+    def test_user_that_cannot_be(self) -> None:
+        """One line, also where a checker is made first: no such user, and a change that only root may make."""
+        with open("users", "w"):
+            os.chmod("users", 0o600)
+        Kernel(self, uid=1000)
+        for uid, said in ((54321, "there is no such user"), (NOBODY.pw_uid, "--uid and --gid are for root")):
+            for more in ([], ["--auth", "argon2:users"]):
+                line = str(self.assertRaises(SystemExit, parsed_by, {"uid": uid, "nodaemon": True}, *more))
+                self.assertIn(said, line)
+                self.assertNotIn("\n", line)
+
     def test_backends(self) -> None:
         """Both services check the socket that they connect to."""
         with open("sock", "w"):
