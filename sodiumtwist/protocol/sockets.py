@@ -14,6 +14,7 @@ import sys
 import termios
 from collections.abc import Callable
 from contextlib import suppress
+from functools import cache
 from typing import Any, TypeGuard
 
 from twisted.internet.abstract import FileDescriptor
@@ -98,6 +99,23 @@ def uses_select(reactor: Any) -> bool:
     return not modules.isdisjoint({"twisted.internet.selectreactor", "twisted.internet._threadedselect"})
 
 
+@cache  # each connection needs them, and nearly always for the same time
+def _keepalive_options(seconds: float) -> list[tuple[int, int, int]]:
+    """What to set of a socket: levels, options and values."""
+    # The names that Linux and the BSDs have; macOS has another one for the first. What a system has not, it does its
+    # own way.
+    wanted = {
+        "TCP_KEEPIDLE": round(seconds),
+        "TCP_KEEPALIVE": round(seconds),
+        "TCP_KEEPINTVL": max(1, round(seconds / KEEPALIVE_PROBES)),
+        "TCP_KEEPCNT": KEEPALIVE_PROBES,
+    }
+    numbers = [
+        (socket.IPPROTO_TCP, getattr(socket, name), value) for name, value in wanted.items() if hasattr(socket, name)
+    ]
+    return [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1), *numbers]
+
+
 def keep_alive(transport: Any, seconds: float) -> None:
     """
     Have the system ask the other one whether it is still there, when no packet came for a time: a machine that lost
@@ -114,21 +132,10 @@ def keep_alive(transport: Any, seconds: float) -> None:
     handle: Any = getattr(_socket_under(transport), "getHandle", lambda: None)()
     if not seconds or getattr(handle, "family", None) not in (socket.AF_INET, socket.AF_INET6):
         return
-    between = max(1, round(seconds / KEEPALIVE_PROBES))
-    # The names that Linux and the BSDs have; macOS has another one for the first. What a system has not, it does its
-    # own way.
-    wanted = {
-        "TCP_KEEPIDLE": round(seconds),
-        "TCP_KEEPALIVE": round(seconds),
-        "TCP_KEEPINTVL": between,
-        "TCP_KEEPCNT": KEEPALIVE_PROBES,
-    }
     # It may be broken already, which the reactor is about to find out.
     with suppress(OSError):
-        handle.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for name, value in wanted.items():
-            if hasattr(socket, name):
-                handle.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+        for level, option, value in _keepalive_options(seconds):
+            handle.setsockopt(level, option, value)
 
 
 class TransportBelow:
