@@ -39,7 +39,7 @@ from .describe import describe_address, describe_tls_error
 from .interfaces import ISodiumTransport
 from .protocol.clock import global_clock, steady_clock
 from .protocol.farewell import Farewell
-from .protocol.sockets import TransportBelow, half_closes, is_bare_socket, is_tls, keep_alive
+from .protocol.sockets import TransportBelow, half_closes, is_bare_socket, is_tls, keep_alive, read_proxy_header
 
 #: Seconds between two looks whether a socket is broken whose peer has ended its direction.
 HALF_CLOSED_LOOK = 5.0
@@ -322,6 +322,7 @@ class TunnelEntry(TunnelEnd):
         self.tunnels = self.factory
         self.factory.entries.add(self)
         self._arrive()
+        read_proxy_header(self.transport)
         # What it read now would have to be kept somewhere. TunnelEnd.connectionMade() resumes it.
         self.transport.pauseProducing()
         outgoing = Factory.forProtocol(lambda: TunnelEnd(self))

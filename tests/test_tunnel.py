@@ -21,6 +21,7 @@ from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
 from twisted.internet.task import Clock
 from twisted.logger import formatEvent
+from twisted.protocols.haproxy._wrapper import HAProxyWrappingFactory
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 from zope.interface import implementer
 
@@ -80,6 +81,15 @@ class TunnelTests(SynchronousTestCase):
         self.assertEqual(bytes(outside.out), b"question")
         outside.protocol.dataReceived(b"answer")
         self.assertEqual(bytes(self.inside.out), b"answer")
+
+    def test_behind_haproxy_unreadable(self) -> None:
+        """What is no header ends the connection, and leaves no traceback for each."""
+        proxy = HAProxyWrappingFactory(self.factory).buildProtocol(IPv4Address("TCP", "127.0.0.1", 1))
+        transport = MemoryTransport(proxy)
+        proxy.makeConnection(transport)
+        self.backend.succeed()
+        transport.protocol.dataReceived(b"PROXY TCP4 192.0.2.7 192.0.2.1 x 5555\r\n")
+        self.assertTrue(transport.disconnecting)
 
     def test_cannot_connect(self) -> None:
         """The log says why, and the connection is broken: an end in order would be an answer."""

@@ -143,13 +143,18 @@ class ReportedLimit:
         return True
 
 
-def speaks_for_others(transport: ITransport | None) -> bool:
-    """Tell whether a transport is of a proxy, which says only with its first bytes whom it speaks for."""
+def proxy_of(transport: ITransport | None) -> ProtocolWrapper | None:
+    """Find what reads the header of a proxy, which says only with its first bytes whom it speaks for."""
     while isinstance(transport, ProtocolWrapper):
         if type(transport).__module__.startswith("twisted.protocols.haproxy"):
-            return True
+            return transport
         transport = transport.transport
-    return False
+    return None
+
+
+def speaks_for_others(transport: ITransport | None) -> bool:
+    """Tell whether a transport is of a proxy."""
+    return proxy_of(transport) is not None
 
 
 class Lines:

@@ -31,7 +31,7 @@ from .base import SodiumProtocol
 from .context import ServerContext
 from .lifecycle import Stage, Turn
 from .reading import LOGIN
-from .sockets import READ_SIZE
+from .sockets import READ_SIZE, read_proxy_header
 
 #: Seconds that closing may take with a peer that was not let in. It has a place among those that are not
 #: authenticated for so long.
@@ -68,6 +68,8 @@ class SodiumServerProtocol(SodiumProtocol):
         self.factory.connections.add(self)
         super().connectionMade()
         self._below.unplaced = speaks_for_others(self.transport)
+        if self._below.unplaced:
+            read_proxy_header(self.transport)
         self._turn_away(self.factory.admission.arrived(self))
 
     def _find_place(self) -> None:

@@ -12,6 +12,7 @@ import socket
 import struct
 import sys
 import termios
+import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, TypeGuard
@@ -21,6 +22,7 @@ from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import IPushProducer, ITransport
 from twisted.protocols.policies import ProtocolWrapper
 
+from ..admission.limits import proxy_of
 from ..core.wire import PDU_OVERHEAD
 from ..interfaces import ISodiumTransport, IStreamTransport
 
@@ -129,6 +131,34 @@ def keep_alive(transport: Any, seconds: float) -> None:
         for name, value in wanted.items():
             if hasattr(socket, name):
                 handle.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
+def read_proxy_header(transport: ITransport) -> None:
+    """
+    Have a connection of a proxy closed where its header can't be read, whatever is wrong with that. Twisted's parser
+    foresees some of what may stand there, and raises for the rest; the reactor would log each with a traceback, and
+    whoever reaches the port could fill the disk.
+
+    :param transport: of an end, perhaps of a proxy.
+    """
+    proxy = proxy_of(transport)
+    if proxy is None:
+        return
+    # No circle, lest each connection be garbage that only the collector finds.
+    this = weakref.ref(proxy)
+
+    def read(data: bytes) -> None:
+        reader: Any = this()
+        try:
+            type(reader).dataReceived(reader, data)
+        except Exception:
+            if reader._proxyInfo is not None:
+                raise  # it was the protocol above
+            reader.loseConnection()
+        if reader._proxyInfo is not None:
+            vars(reader).pop("dataReceived", None)
+
+    vars(proxy)["dataReceived"] = read
 
 
 class TransportBelow:
