@@ -446,17 +446,18 @@ class TunnelFactory(Factory):
             self._sum_up()
 
     def doStart(self) -> None:
-        """Called when the first port listens."""
+        """Called for each port that listens."""
         self._stopped = False
         self.lines.start()
         self._limit_lines.start()
         super().doStart()  # type: ignore[no-untyped-call]
 
     def doStop(self) -> None:
-        """Called when the last port stops listening."""
-        self._stopped = True
-        self._sum_up()
+        """Called for each port that stops listening."""
         super().doStop()  # type: ignore[no-untyped-call]
+        if not self.numPorts:
+            self._stopped = True
+            self._sum_up()
 
     def _sum_up(self) -> None:
         self.lines.stop()

@@ -241,8 +241,12 @@ class LimitTests(SynchronousTestCase):
 
     def test_broken(self) -> None:
         """The same for what breaks, also when the tunnel stops."""
+        # It listens on two ports, one of which stops early.
         self.factory.doStart()
-        for _ in range(20):
+        self.factory.doStart()
+        for at in range(20):
+            if at == 10:
+                self.factory.doStop()
             inside = self.enter()
             outside = self.backend.succeed()
             outside.lose(ConnectionLost())
