@@ -48,7 +48,7 @@ class Limits:
         how many what fails may. More are summed up, a line a minute.
     :ivar client_lines: the same for clients that are let in.
     :ivar unread: how many bytes may wait for clients that do not read, over all connections. When it is more, the
-        connection for which most waits is ended.
+        largest connection of the login for which most waits is ended.
     :raises LocalProtocolError: for a number below 1, or a time that is not over 0.
     """
 
