@@ -361,6 +361,7 @@ class TurnedAway(Protocol):
 
     def connectionMade(self) -> None:
         self.transport.abortConnection()
+        TransportBelow(self.transport).free_descriptor()
 
 
 class TunnelFactory(Factory):

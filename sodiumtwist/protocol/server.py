@@ -71,6 +71,8 @@ class SodiumServerProtocol(SodiumProtocol):
         if self._below.unplaced:
             read_proxy_header(self.transport)
         self._turn_away(self.factory.admission.arrived(self))
+        if self._lifecycle.over:
+            self._below.free_descriptor()
 
     def _find_place(self) -> None:
         self._turn_away(self.factory.admission.note_address(self))

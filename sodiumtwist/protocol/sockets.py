@@ -254,6 +254,19 @@ class TransportBelow:
         abort = getattr(self.transport, "abortConnection", None) or self.transport.loseConnection
         abort()
 
+    def free_descriptor(self) -> None:
+        """
+        Close the socket of a connection that was broken off while it was being made. Twisted does so in the reactor's
+        next turn, and accepts all that wait before: they would take the descriptors of those that are let in. Not for
+        others: what the reactor has yet to tell of a descriptor would be taken for one of the same number.
+        """
+        bare: Any = self.transport
+        if is_bare_socket(self.transport) and getattr(bare, "_aborting", False):
+            handle = bare.getHandle()
+            with suppress(OSError):
+                handle.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            handle.close()
+
     def held(self) -> int:
         """Tell how many bytes Twisted holds that were written and are not in a kernel's buffer yet."""
         size = 0
