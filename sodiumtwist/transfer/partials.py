@@ -38,20 +38,28 @@ class Partials:
         :param name: its name in the directory.
         :param size: its size in bytes.
         :return: the names of those that were removed for it. The new one may be among them.
-        :raises OSError: when the directory can't be read.
+        :raises OSError: when reading the directory fails, but for lack of permission.
         """
         with self._lock:
             if self._sizes is None:
-                self._sizes = self._find()
+                try:
+                    self._sizes = self._find()
+                # One that may be written to and not be read is a good place for uploads. What comes from now on is
+                # bounded all the same.
+                except PermissionError:
+                    self._sizes = {}
             self._sizes.pop(name, None)
             self._sizes[name] = size
+            # One that no others make room for takes none of them away.
+            if size > PARTIALS_SIZE:
+                return self._remove(self._sizes, [name])
             if self._fits():
                 return []
             # Somebody may have taken some away.
             for each in list(self._sizes):
                 if not os.path.lexists(os.path.join(self._directory, each)):
                     del self._sizes[each]
-            return list(self._remove_oldest(self._sizes))
+            return self._remove(self._sizes, list(self._sizes))
 
     def _find(self) -> dict[str, int]:
         found = []
@@ -66,9 +74,10 @@ class Partials:
         assert self._sizes is not None
         return len(self._sizes) <= PARTIALS and sum(self._sizes.values()) <= PARTIALS_SIZE
 
-    def _remove_oldest(self, sizes: dict[str, int]) -> list[str]:
+    def _remove(self, sizes: dict[str, int], names: list[str]) -> list[str]:
+        """Remove files, one after the other, until the others fit."""
         removed = []
-        for name in list(sizes):
+        for name in names:
             if self._fits():
                 break
             del sizes[name]
