@@ -308,6 +308,10 @@ class UploadReceiver(SodiumServerProtocol):
 
     # How it breaks off
 
+    def _waits_for_rest(self) -> bool:
+        # No client that has left waits for its turn, see connection_lost(), whatever it sent by then.
+        return self._phase is not Phase.OPENING
+
     def _before_connection_lost(self, reason: Failure, peer_left: bool) -> None:
         # Only its client ends an upload, not whatever closes the transport, as limits of Twisted's do.
         if reason.check(ConnectionDone) and (self._below.is_closing or not peer_left):
