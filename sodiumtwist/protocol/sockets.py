@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import select
 import selectors
 import socket
 import struct
@@ -79,6 +80,17 @@ def _kernel_holds(handle: Any) -> int:
     :raises OSError: when it can't be known.
     """
     return int.from_bytes(fcntl.ioctl(handle, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+
+
+def _has_error(handle: Any) -> bool:
+    """
+    Tell whether the system knows of an error that has broken a connection. It goes on to tell whoever reads or writes.
+
+    :param handle: a socket.
+    """
+    look = select.poll()
+    look.register(handle, 0)
+    return any(event & select.POLLERR for _, event in look.poll(0))
 
 
 def _do_nothing() -> None:
@@ -209,6 +221,15 @@ class TransportBelow:
             return 0
         error: int = bare.getHandle().getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         return error
+
+    @property
+    def is_broken(self) -> bool:
+        """
+        Whether the connection of a socket that is not closed yet was broken, its own or the one below it. The reactor
+        does not tell of that while nothing is read or written.
+        """
+        handle = getattr(_socket_under(self.transport), "getHandle", lambda: None)()
+        return handle is not None and _has_error(handle)
 
     def half_closes(self) -> bool:
         """Tell whether it can end one direction and leave the other."""
