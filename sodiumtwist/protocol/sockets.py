@@ -82,15 +82,25 @@ def _kernel_holds(handle: Any) -> int:
     return int.from_bytes(fcntl.ioctl(handle, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
 
 
+def _tells(handle: Any, what: int) -> bool:
+    """
+    Ask the system about a socket, without taking anything from it.
+
+    :param handle: the socket.
+    :param what: what to look for, as in poll().
+    """
+    look = select.poll()
+    look.register(handle, what)
+    return any(event & what for _, event in look.poll(0))
+
+
 def _has_error(handle: Any) -> bool:
     """
     Tell whether the system knows of an error that has broken a connection. It goes on to tell whoever reads or writes.
 
     :param handle: a socket.
     """
-    look = select.poll()
-    look.register(handle, 0)
-    return any(event & select.POLLERR for _, event in look.poll(0))
+    return _tells(handle, select.POLLERR)
 
 
 def _do_nothing() -> None:
@@ -228,8 +238,21 @@ class TransportBelow:
         Whether the connection of a socket that is not closed yet was broken, its own or the one below it. The reactor
         does not tell of that while nothing is read or written.
         """
-        handle = getattr(_socket_under(self.transport), "getHandle", lambda: None)()
+        handle = self._handle()
         return handle is not None and _has_error(handle)
+
+    @property
+    def peer_has_left(self) -> bool:
+        """
+        Whether a socket's peer has ended its direction, or broken the connection, though what came before is not read
+        yet. Not all systems tell of such an end.
+        """
+        handle = self._handle()
+        return handle is not None and _tells(handle, select.POLLERR | getattr(select, "POLLRDHUP", 0))
+
+    def _handle(self) -> Any:
+        """Return the socket that it is, or that is below; ``None`` where there is none."""
+        return getattr(_socket_under(self.transport), "getHandle", lambda: None)()
 
     def half_closes(self) -> bool:
         """Tell whether it can end one direction and leave the other."""

@@ -197,6 +197,11 @@ class UploadReceiver(SodiumServerProtocol):
         self._upload = upload
         upload.make_way = self._make_way
         self._enter(Phase.READY)
+        if self._paused and self._lost_for is None and self._below.peer_has_left:
+            # It has left while it waited, unread, so nobody has noticed.
+            self._why_broken = LEFT_EARLY
+            self._drop_waiting()
+            self.abort()
         self._go_on()
 
     def _begin_writing(self, upload: Upload) -> None:
