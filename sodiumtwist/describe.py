@@ -18,6 +18,8 @@ def describe_address(address: object) -> str:
     """
     host, port = getattr(address, "host", None), getattr(address, "port", None)
     if host is not None and port is not None:
+        if not (host.isascii() and host.isprintable()):
+            host = ascii(host)  # a proxy may name anything
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     # A path may hold newlines and what terminals take for commands; ascii() lets none of that into the log.
     name = getattr(address, "name", None)

@@ -39,7 +39,7 @@ from .describe import describe_address, describe_tls_error
 from .interfaces import ISodiumTransport
 from .protocol.clock import global_clock, steady_clock
 from .protocol.farewell import Farewell
-from .protocol.sockets import TransportBelow, half_closes, is_tls, keep_alive
+from .protocol.sockets import TransportBelow, half_closes, is_tls, keep_alive, read_proxy_header
 
 #: Seconds between two looks whether a socket is broken from which nothing is read: its peer has ended its direction,
 #: or the other end is full.
@@ -348,6 +348,7 @@ class TunnelEntry(TunnelEnd):
         self.tunnels = self.factory
         self.factory.entries.add(self)
         self._arrive()
+        read_proxy_header(self.transport)
         # What it read now would have to be kept somewhere. TunnelEnd.connectionMade() resumes it.
         self.transport.pauseProducing()
         outgoing = Factory.forProtocol(lambda: TunnelEnd(self))
@@ -386,6 +387,7 @@ class TurnedAway(Protocol):
 
     def connectionMade(self) -> None:
         self.transport.abortConnection()
+        TransportBelow(self.transport).free_descriptor()
 
 
 class TunnelFactory(Factory):
@@ -471,17 +473,18 @@ class TunnelFactory(Factory):
             self._sum_up()
 
     def doStart(self) -> None:
-        """Called when the first port listens."""
+        """Called for each port that listens."""
         self._stopped = False
         self.lines.start()
         self._limit_lines.start()
         super().doStart()  # type: ignore[no-untyped-call]
 
     def doStop(self) -> None:
-        """Called when the last port stops listening."""
-        self._stopped = True
-        self._sum_up()
+        """Called for each port that stops listening."""
         super().doStop()  # type: ignore[no-untyped-call]
+        if not self.numPorts:
+            self._stopped = True
+            self._sum_up()
 
     def _sum_up(self) -> None:
         self.lines.stop()

@@ -29,6 +29,10 @@ class DescribeAddressTests(SynchronousTestCase):
     def test_ipv6(self) -> None:
         self.assertEqual(describe_address(IPv6Address("TCP", "::1", 5555)), "[::1]:5555")
 
+    def test_host_on_one_line(self) -> None:
+        """A proxy's header may name anything as an address."""
+        self.assertEqual(describe_address(IPv4Address("TCP", "a\n\x1b[2J\u2603", 1)), r"'a\n\x1b[2J\u2603':1")
+
     def test_unix(self) -> None:
         self.assertEqual(describe_address(UNIXAddress("/run/sodium.socket")), "'/run/sodium.socket'")
 

@@ -15,13 +15,16 @@ import subprocess
 import threading
 from typing import Any
 
+from twisted.internet import reactor
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
-from twisted.internet.task import Clock
+from twisted.internet.task import Clock, deferLater
 from twisted.logger import formatEvent
-from twisted.trial.unittest import SkipTest, SynchronousTestCase
+from twisted.protocols.haproxy._wrapper import HAProxyWrappingFactory
+from twisted.trial.unittest import SkipTest, SynchronousTestCase, TestCase
 from zope.interface import implementer
 
 from sodiumtwist import LocalProtocolError, SingleLogin, SodiumClientEndpoint, Timeouts
@@ -29,11 +32,12 @@ from sodiumtwist.core.connection import ClientConnection
 from sodiumtwist.endpoints.streams import StreamServerFactory
 from sodiumtwist.programs import tap, tunneltap
 from sodiumtwist.programs.tunneltap import Options, makeService
-from sodiumtwist.tunnel import TunnelEntry, TunnelFactory, TunnelLimits
+from sodiumtwist.tunnel import TunnelEntry, TunnelFactory, TunnelLimits, TurnedAway
 
 from .core.peers import wire_of
 from .logs import logged
 from .pair import LOGIN, PASSPHRASE, SERVER_PAIR, MemoryTransport, Pair, build, make_client_factory
+from .ports import port_number
 from .processes import PATIENCE, PUBLIC, SECRET, TWISTD, ProcessTestCase, Running, clean_environment
 
 
@@ -80,6 +84,15 @@ class TunnelTests(SynchronousTestCase):
         self.assertEqual(bytes(outside.out), b"question")
         outside.protocol.dataReceived(b"answer")
         self.assertEqual(bytes(self.inside.out), b"answer")
+
+    def test_behind_haproxy_unreadable(self) -> None:
+        """What is no header ends the connection, and leaves no traceback for each."""
+        proxy = HAProxyWrappingFactory(self.factory).buildProtocol(IPv4Address("TCP", "127.0.0.1", 1))
+        transport = MemoryTransport(proxy)
+        proxy.makeConnection(transport)
+        self.backend.succeed()
+        transport.protocol.dataReceived(b"PROXY TCP4 192.0.2.7 192.0.2.1 x 5555\r\n")
+        self.assertTrue(transport.disconnecting)
 
     def test_cannot_connect(self) -> None:
         """The log says why, and the connection is broken: an end in order would be an answer."""
@@ -231,8 +244,12 @@ class LimitTests(SynchronousTestCase):
 
     def test_broken(self) -> None:
         """The same for what breaks, also when the tunnel stops."""
+        # It listens on two ports, one of which stops early.
         self.factory.doStart()
-        for _ in range(20):
+        self.factory.doStart()
+        for at in range(20):
+            if at == 10:
+                self.factory.doStop()
             inside = self.enter()
             outside = self.backend.succeed()
             outside.lose(ConnectionLost())
@@ -248,6 +265,36 @@ class LimitTests(SynchronousTestCase):
         outside.lose(ConnectionLost())
         self.assertIn("1 more connections that failed", self.log()[-1])
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+
+class TurnedAwayTests(TestCase):
+    timeout = 10
+
+    async def test_descriptor(self) -> None:
+        """It is free at once: all that wait are accepted before the reactor closes any."""
+        factory = TunnelFactory(Backend(), "tcp:backend:1", TunnelLimits(connections=1))
+        port = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(factory)
+        self.addCleanup(port.stopListening)
+        made: list[int] = []
+        connection_made = TurnedAway.connectionMade
+
+        def note(end: TurnedAway) -> None:
+            connection_made(end)
+            made.append(end.transport.getHandle().fileno())
+
+        self.patch(TurnedAway, "connectionMade", note)
+        peers = [socket.socket(), socket.socket()]
+        for peer in peers:
+            self.addCleanup(peer.close)
+            peer.setblocking(False)
+            peer.connect_ex(("127.0.0.1", port_number(port)))
+        while not made:
+            await deferLater(reactor, 0)
+        self.assertEqual(made, [-1])
+        factory.drop()
+        peers[0].close()
+        while factory.entries:
+            await deferLater(reactor, 0)
 
 
 class OptionsTests(SynchronousTestCase):

@@ -48,7 +48,7 @@ class Limits:
         how many what fails may. More are summed up, a line a minute.
     :ivar client_lines: the same for clients that are let in.
     :ivar unread: how many bytes may wait for clients that do not read, over all connections. When it is more, the
-        connection for which most waits is ended.
+        largest connection of the login for which most waits is ended.
     :raises LocalProtocolError: for a number below 1, or a time that is not over 0.
     """
 
@@ -143,13 +143,18 @@ class ReportedLimit:
         return True
 
 
-def speaks_for_others(transport: ITransport | None) -> bool:
-    """Tell whether a transport is of a proxy, which says only with its first bytes whom it speaks for."""
+def proxy_of(transport: ITransport | None) -> ProtocolWrapper | None:
+    """Find what reads the header of a proxy, which says only with its first bytes whom it speaks for."""
     while isinstance(transport, ProtocolWrapper):
         if type(transport).__module__.startswith("twisted.protocols.haproxy"):
-            return True
+            return transport
         transport = transport.transport
-    return False
+    return None
+
+
+def speaks_for_others(transport: ITransport | None) -> bool:
+    """Tell whether a transport is of a proxy."""
+    return proxy_of(transport) is not None
 
 
 class Lines:

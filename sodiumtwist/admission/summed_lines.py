@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from heapq import nlargest
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
@@ -16,6 +17,10 @@ LINES_PERIOD = 60.0
 #: How many addresses, and how many reasons, one sum tells apart. Without a bound, who makes us count could fill the
 #: memory.
 SUMMED_APART = 1_000
+
+
+#: How many reasons one sum names.
+SUMMED_REASONS = 3
 
 
 class SummedLines:
@@ -125,7 +130,9 @@ class SummedLines:
             count_apart = len(self._addresses)
             some, plural = "at least " * (count_apart == SUMMED_APART), "es" * (count_apart > 1)
             where = f", from {some}{count_apart} address{plural}"
-        reason = max(self._reasons, key=lambda each: self._reasons[each], default="of many kinds")
+        # More than one: what many strangers do must not hide what few clients have trouble with.
+        reasons = nlargest(SUMMED_REASONS, self._reasons, key=lambda each: self._reasons[each])
+        reason = "; then: ".join(reasons) or "of many kinds"
         self._log.warn(
             "{count} more {what} in {seconds} s{where}; most often: {reason}",
             count=count,

@@ -159,14 +159,16 @@ class SodiumServerFactory(_SodiumFactory):
         return ServerConnection(self._pair, now, self.timeouts, self._draw, self._rekey)
 
     def doStart(self) -> None:
-        """Called when the first port listens."""
+        """Called for each port that listens."""
         self.admission.start()
         super().doStart()  # type: ignore[no-untyped-call]
 
     def doStop(self) -> None:
-        """Called when the last port stops listening."""
-        self.admission.stop()
+        """Called for each port that stops listening."""
         super().doStop()  # type: ignore[no-untyped-call]
+        # Not for the first of several: who comes in by the others is still to be counted.
+        if not self.numPorts:
+            self.admission.stop()
 
 
 class SodiumClientFactory(_SodiumFactory):

@@ -7,7 +7,7 @@ and ``connection_lost``, and sends with ``send_data``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionAborted
@@ -31,7 +31,7 @@ from .base import SodiumProtocol
 from .context import ServerContext
 from .lifecycle import Stage, Turn
 from .reading import LOGIN
-from .sockets import READ_SIZE
+from .sockets import READ_SIZE, read_proxy_header
 
 #: Seconds that closing may take with a peer that was not let in. It has a place among those that are not
 #: authenticated for so long.
@@ -68,7 +68,11 @@ class SodiumServerProtocol(SodiumProtocol):
         self.factory.connections.add(self)
         super().connectionMade()
         self._below.unplaced = speaks_for_others(self.transport)
+        if self._below.unplaced:
+            read_proxy_header(self.transport)
         self._turn_away(self.factory.admission.arrived(self))
+        if self._lifecycle.over:
+            self._below.free_descriptor()
 
     def _find_place(self) -> None:
         self._turn_away(self.factory.admission.note_address(self))
@@ -233,18 +237,26 @@ class SodiumServerProtocol(SodiumProtocol):
         """Tell how many bytes wait for the client."""
         return self._outbox.held()
 
+    def held_by(self) -> tuple[Hashable, Hashable]:
+        """Tell whose client's it is, and from where."""
+        peer = self.peer
+        # Without a checker anybody who has a key may give any login.
+        whose = None if peer is None else peer.login if self.factory.checker is not None else peer.public_key
+        return whose, network(counted_address(self.transport))
+
     def give_way(self, waiting: int, limit: int, held: int) -> None:
         """
-        Break off, and drop what waits: it is too much for all clients together, and most of it is for this one.
+        Break off, and drop what waits: it is too much for all clients together, and most of it is for this client.
 
         :param waiting: how many bytes wait for all clients.
         :param limit: how many may.
-        :param held: how many for this one.
+        :param held: how many on this connection.
         """
         self._outbox.leave_sum()
         self.abort(
             WindowExceeded(
-                f"{waiting} bytes wait for clients that do not read, {held} of them for this one; the limit is {limit}"
+                f"{waiting} bytes wait for clients that do not read, {held} of them on this connection; "
+                f"the limit is {limit}"
             )
         )
 

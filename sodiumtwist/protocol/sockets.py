@@ -13,6 +13,7 @@ import socket
 import struct
 import sys
 import termios
+import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, TypeGuard
@@ -22,6 +23,7 @@ from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import IPushProducer, ITransport
 from twisted.protocols.policies import ProtocolWrapper
 
+from ..admission.limits import proxy_of
 from ..core.wire import PDU_OVERHEAD
 from ..interfaces import ISodiumTransport, IStreamTransport
 
@@ -153,6 +155,34 @@ def keep_alive(transport: Any, seconds: float) -> None:
                 handle.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
+def read_proxy_header(transport: ITransport) -> None:
+    """
+    Have a connection of a proxy closed where its header can't be read, whatever is wrong with that. Twisted's parser
+    foresees some of what may stand there, and raises for the rest; the reactor would log each with a traceback, and
+    whoever reaches the port could fill the disk.
+
+    :param transport: of an end, perhaps of a proxy.
+    """
+    proxy = proxy_of(transport)
+    if proxy is None:
+        return
+    # No circle, lest each connection be garbage that only the collector finds.
+    this = weakref.ref(proxy)
+
+    def read(data: bytes) -> None:
+        reader: Any = this()
+        try:
+            type(reader).dataReceived(reader, data)
+        except Exception:
+            if reader._proxyInfo is not None:
+                raise  # it was the protocol above
+            reader.loseConnection()
+        if reader._proxyInfo is not None:
+            vars(reader).pop("dataReceived", None)
+
+    vars(proxy)["dataReceived"] = read
+
+
 class TransportBelow:
     """
     A connection's transport.
@@ -267,6 +297,19 @@ class TransportBelow:
         """Close at once, where the transport can; else as soon as it can."""
         abort = getattr(self.transport, "abortConnection", None) or self.transport.loseConnection
         abort()
+
+    def free_descriptor(self) -> None:
+        """
+        Close the socket of a connection that was broken off while it was being made. Twisted does so in the reactor's
+        next turn, and accepts all that wait before: they would take the descriptors of those that are let in. Not for
+        others: what the reactor has yet to tell of a descriptor would be taken for one of the same number.
+        """
+        bare: Any = self.transport
+        if is_bare_socket(self.transport) and getattr(bare, "_aborting", False):
+            handle = bare.getHandle()
+            with suppress(OSError):
+                handle.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            handle.close()
 
     def held(self) -> int:
         """Tell how many bytes Twisted holds that were written and are not in a kernel's buffer yet."""

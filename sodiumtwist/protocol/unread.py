@@ -1,16 +1,18 @@
 """
-What waits for clients that do not read, over all connections of a server: its sum has a limit, and the connection for
-which most waits gives way.
+What waits for clients that do not read, over all connections of a server: its sum has a limit, and a connection
+of the client for which most waits gives way.
 
 Each connection has limits of its own, and nothing more is read from one that takes nothing. But there may be thousands
-of them, and what they asked for was small. To read less would not help any more, so one of them is ended: that for
-which most waits, so that those that hold little go on.
+of them, and what they asked for was small. To read less would not help any more, so one of them is ended, and those
+that hold little go on. What counts is how much waits for one login, and then from one address: else a crowd of one
+client's connections, with a little less for each, would have those of all others ended.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Protocol
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable
+from typing import Protocol, TypeVar
 
 #: How far beyond its limit the sum may seem to be, as a share of it, before it is counted anew. What a socket has taken
 #: since is not known before that.
@@ -23,6 +25,9 @@ class Holder(Protocol):
     def left_unread(self) -> int:
         """Tell how many bytes wait for its client."""
 
+    def held_by(self) -> tuple[Hashable, Hashable]:
+        """Tell whose it is, and from where."""
+
     def give_way(self, waiting: int, limit: int, held: int) -> None:
         """
         Break off, and drop what waits.
@@ -31,6 +36,26 @@ class Holder(Protocol):
         :param limit: how many may.
         :param held: how many for this one.
         """
+
+
+Held = TypeVar("Held", bound=tuple[int, Holder])
+
+
+def _by_share(holding: list[Held], whose: Callable[[Held], Hashable]) -> list[Held]:
+    """
+    Put in order who gives way: always one of those that together hold most, of which less is left each time.
+
+    :param holding: those that are together are in this order already.
+    :param whose: tells which are together.
+    """
+    left: Counter[Hashable] = Counter()
+    shares = []
+    # From behind, since a share is what is left with all that are in front gone.
+    for held in reversed(holding):
+        left[whose(held)] += held[0]
+        shares.append((left[whose(held)], held))
+    shares.reverse()
+    return [held for _, held in sorted(shares, key=lambda share: share[0], reverse=True)]
 
 
 class Unread:
@@ -52,10 +77,17 @@ class Unread:
         self.seeming = 0
 
     def look(self) -> None:
-        """Count what waits. While it is over the limit, the connection for which most waits gives way."""
-        holding = sorted(((holder.left_unread(), id(holder), holder) for holder in self._holders), reverse=True)
-        self.seeming = sum(held for held, _, _ in holding)
-        for held, _, holder in holding:
+        """Count what waits. While it is over the limit, somebody of those for whom most waits gives way."""
+        holding = [(holder.left_unread(), holder) for holder in self._holders]
+        self.seeming = sum(held for held, _ in holding)
+        if self.seeming <= self._limit:
+            return
+        # Of one login those from the address that has most, and of these that with most.
+        whose = {holder: holder.held_by() for _, holder in holding}
+        holding.sort(key=lambda one: one[0], reverse=True)
+        for depth in (2, 1):
+            holding = _by_share(holding, lambda one, depth=depth: whose[one[1]][:depth])  # type: ignore[misc]
+        for held, holder in holding:
             if self.seeming <= self._limit:
                 break
             waiting = self.seeming

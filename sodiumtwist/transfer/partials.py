@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter, deque
 from threading import Lock
 
 #: How many are kept.
@@ -17,10 +18,12 @@ PARTIALS_SIZE = 16 * 1024 * 1024 * 1024
 
 class Partials:
     """
-    The broken uploads of a directory. The oldest go when they are too many, or too large together.
+    The broken uploads of a directory. When they are too many, or too large together, those of the login go that has
+    most of that, the oldest first. So nobody can have those of others removed by breaking off uploads.
 
     :param directory: its path.
-    :param pattern: what their names match as a whole; other files are left alone.
+    :param pattern: what their names match as a whole; other files are left alone. Its group ``login``, if it has one,
+        tells whose they are.
     """
 
     def __init__(self, directory: str, pattern: str) -> None:
@@ -66,12 +69,25 @@ class Partials:
         assert self._sizes is not None
         return len(self._sizes) <= PARTIALS and sum(self._sizes.values()) <= PARTIALS_SIZE
 
+    def _whose(self, name: str) -> str:
+        found = self._pattern.fullmatch(name)
+        return "" if found is None else found.groupdict().get("login", "")
+
     def _remove_oldest(self, sizes: dict[str, int]) -> list[str]:
         removed = []
-        for name in list(sizes):
-            if self._fits():
-                break
-            del sizes[name]
+        names: dict[str, deque[str]] = {}
+        sums: Counter[str] = Counter()
+        for name, size in sizes.items():
+            names.setdefault(self._whose(name), deque()).append(name)
+            sums[self._whose(name)] += size
+        while names and not self._fits():
+            too_many = len(sizes) > PARTIALS
+            # Of several that have the same, it is the one who has the oldest.
+            login = max(names, key=lambda each: len(names[each]) if too_many else sums[each])
+            name = names[login].popleft()
+            sums[login] -= sizes.pop(name)
+            if not names[login]:
+                del names[login]
             try:
                 os.unlink(os.path.join(self._directory, name))
             # It stays, and is not counted any more: to try it each time would remove no more of them.

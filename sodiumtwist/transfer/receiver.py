@@ -270,6 +270,9 @@ class UploadReceiver(SodiumServerProtocol):
         self.factory.receiving.discard(self)
         if self._may_log(what):
             tell(line, login=ascii(self.peer.login), peer=self._describe_peer(), **fields)
+        # Its connection may have been the last, and was over before.
+        if not self.factory.connections and not self.factory.receiving:
+            self.factory.admission.nobody_left()
 
     def _step_failed(self, reason: Failure) -> None:
         """The upload can't be opened, written or put in its place: the session ends."""

@@ -38,7 +38,7 @@ READER_POLL = 0.1
 LOGIN_LIMIT = 64
 
 #: What the names match of what a directory keeps of broken uploads.
-PARTIAL_NAME = rf"\d{{8}}T\d{{6}}Z-[A-Za-z0-9_-]{{1,{LOGIN_LIMIT}}}-[0-9a-f]{{8}}\.partial"
+PARTIAL_NAME = rf"\d{{8}}T\d{{6}}Z-(?P<login>[A-Za-z0-9_-]{{1,{LOGIN_LIMIT}}})-[0-9a-f]{{8}}\.partial"
 
 #: The largest upload in bytes, where nothing else is said: larger than what people send, smaller than any endless one.
 MAX_UPLOAD = 1 << 40

@@ -121,6 +121,18 @@ class LoginLimitTests(ObservedTestCase):
         self.attempt(factory, passphrase="wrong")
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
+    def test_one_port_of_two_stops(self) -> None:
+        """Failures go on to count for the other, and none is forgotten."""
+        factory = make_server_factory(self.clock, limits=Limits(failures_per_login=2))
+        factory.doStart()
+        factory.doStart()
+        self.attempt(factory, passphrase="wrong")
+        factory.doStop()
+        self.attempt(factory, passphrase="wrong")
+        self.assertIsNotNone(self.attempt(factory))
+        factory.doStop()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
     def test_burst(self) -> None:
         """Many at once are no more tries than one after the other."""
         checker = LateChecker()

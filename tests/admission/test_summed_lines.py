@@ -85,7 +85,17 @@ class SummedLinesTests(SynchronousTestCase):
             self.knock(1, "once", f"192.0.2.{number}")
         self.knock(11, "often", None)
         self.lines.stop()
-        self.assertEqual(self.log()[1], "21 more knocks in 0.0 s, from 10 addresses; most often: often")
+        self.assertEqual(self.log()[1], "21 more knocks in 0.0 s, from 10 addresses; most often: often; then: once")
+
+    def test_rare_reasons(self) -> None:
+        """What many do does not hide the few that have another trouble; but a line does not get long by many."""
+        for reasons, told in ((2, "a; then: b"), (5, "a; then: b; then: c")):
+            self.knock(3)
+            for at, reason in enumerate("abcde"[:reasons]):
+                self.knock(100 if not at else 10 - at, reason)
+            self.lines.stop()
+            self.assertTrue(self.log()[1].endswith(f"from 1 address; most often: {told}"))
+            self.clock.advance(LINES_PERIOD + 1)
 
     def test_no_address(self) -> None:
         self.knock(4, where=None)

@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 from twisted.python.filepath import FilePath
 from twisted.trial.unittest import TestCase
 
-from sodiumtwist import InactivityTimeout, SingleLogin, SodiumServerFactory, Timeouts
+from sodiumtwist import InactivityTimeout, Limits, SingleLogin, SodiumServerFactory, Timeouts
 from sodiumtwist.core.connection import ClientConnection, ServerConnection
 from sodiumtwist.core.events import Authenticated, AuthenticationRequested, DataReceived
 from sodiumtwist.protocol.reading import READ_AHEAD
@@ -134,6 +134,37 @@ class ServerTests(SocketEndTestCase):
         await full
         peer.reset()
         self.assertIs(await server.lost, ConnectionLost)
+
+    async def test_turned_away(self) -> None:
+        """
+        The socket of one that is turned away is closed at once: all that wait are accepted before the reactor closes
+        any, and would take the descriptors of those that are let in. That of another, which made room, is not.
+        """
+        made: list[tuple[SocketServer, bool]] = []
+
+        class Arriving(SocketServer):
+            def connectionMade(self) -> None:
+                super().connectionMade()
+                made.append((self, self.transport.getHandle().fileno() < 0))  # type: ignore[attr-defined]
+
+        for limits, closed in ((Limits(per_address=1), [False, True]), (Limits(connections=1), [False, False])):
+            made.clear()
+            factory = make_server_factory(None, Arriving, limits=limits)
+            port = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(factory)
+            self.addCleanup(port.stopListening)
+            for _ in range(2):
+                peer = socket.socket()
+                self.addCleanup(peer.close)
+                peer.setblocking(False)
+                peer.connect_ex(("127.0.0.1", port_number(port)))
+            while len(made) < 2:
+                await task.deferLater(reactor, 0)
+            self.assertEqual([was for _, was in made], closed)
+            gone, stays = (made[1][0], made[0][0]) if closed[1] else (made[0][0], made[1][0])
+            await gone.lost
+            self.assertEqual(factory.connections, {stays})
+            stays.abort()
+            await stays.lost
 
     async def test_end_while_answering(self) -> None:
         """A client that sends no more and reads on gets all its answers, and then the end."""

@@ -218,6 +218,21 @@ class CostTests(ObservedTestCase):
             self.assertEqual(aborted, expected)
         self.assertIn("too many logins failed, and none is checked for now", self.refusals()[-1])
 
+    def test_behind_haproxy_unreadable(self) -> None:
+        """What is no header ends the connection, and neither it nor a claimed address can write lines of the log."""
+        factory = HAProxyWrappingFactory(make_server_factory(self.clock))
+        for source, port, is_header in ((b"192.0.2.7", b"x", False), (b"\xff", b"1", False), (b"\x1b\n7", b"1", True)):
+            end = factory.buildProtocol(IPv4Address("TCP", "127.0.0.1", 1))
+            transport = MemoryTransport(end)
+            end.makeConnection(transport)
+            # Cut within the header, too.
+            for data in (b"PROXY TCP4 ", source + b" 192.0.2.1 ", port + b" 5555\r\n?"):
+                transport.protocol.dataReceived(data)
+            self.assertEqual(transport.disconnecting, not is_header)
+            transport.lose(transport.farewell)
+        self.assertTrue(all(line.isprintable() for line in self.refusals()), self.refusals())
+        self.assertIn(r"refused '\x1b\n7':1: ", self.refusals()[-1])
+
 
 class Prober(Protocol):
     """Sends bytes and looks what comes of it."""

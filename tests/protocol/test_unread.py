@@ -44,12 +44,16 @@ AnyPair = Pair[Any, Any]
 class FakeHolder:
     """A connection for which as much waits as the test says."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, login: str = "one", where: str = "here") -> None:
         self.size = size
+        self.whose = login, where
         self.gave_way: tuple[int, int, int] | None = None
 
     def left_unread(self) -> int:
         return self.size
+
+    def held_by(self) -> tuple[str, str]:
+        return self.whose
 
     def give_way(self, waiting: int, limit: int, held: int) -> None:
         self.gave_way = waiting, limit, held
@@ -65,6 +69,32 @@ class SumTests(SynchronousTestCase):
             [holder.gave_way for holder in holders], [None, (940, 300, 400), None, (540, 300, 300), None, None]
         )
         self.assertEqual(unread.seeming, 240)
+
+    def test_crowd(self) -> None:
+        """
+        Of many connections of one login, or from one address, some give way, not the larger one of somebody else; in
+        the end all have the same.
+        """
+        for login, where in (("two", "here"), ("two", "there"), ("one", "there")):
+            crowd = [FakeHolder(90, login, where) for _ in range(10)]
+            other = FakeHolder(200)
+            Unread(400, [*crowd, other]).look()
+            self.assertIsNone(other.gave_way)
+            self.assertEqual(sum(holder.gave_way is not None for holder in crowd), 8)
+            Unread(100, [other, *crowd]).look()
+            self.assertIsNotNone(other.gave_way)
+
+    def test_shares_get_less(self) -> None:
+        """Always one of those that have most by then; within a login the address counts, then the connection."""
+        holders = [
+            FakeHolder(size, login, where)
+            for size, login, where in (
+                (50, "a", "x"), (40, "a", "x"), (60, "a", "y"), (70, "b", "x"), (55, "b", "x"), (10, "c", "z"),
+            )
+        ]  # fmt: skip
+        Unread(0, holders).look()
+        order = sorted(holders, key=lambda holder: holder.gave_way or (), reverse=True)
+        self.assertEqual([holder.size for holder in order], [50, 70, 60, 55, 40, 10])
 
     def test_within_the_limit(self) -> None:
         """What only seemed to be too much is no reason."""

@@ -57,6 +57,20 @@ class PartialTests(SynchronousTestCase):
         self.assertEqual(self.add("2.partial", 101), ["1.partial", "2.partial"])
         self.assertEqual(self.there(), [])
 
+    def test_others(self) -> None:
+        """Nobody has those of others removed, neither by many nor by a large one."""
+        self.kept = Partials(self.directory, r"(?P<login>[ab])\d+\.partial")
+        self.assertEqual(self.add("a1.partial", 50), [])
+        self.assertEqual(
+            [self.add(f"b{number}.partial") for number in range(4)], [[], [], ["b0.partial"], ["b1.partial"]]
+        )
+        self.assertEqual(self.add("b9.partial", 60), ["b2.partial", "b3.partial", "b9.partial"])
+        self.assertEqual(self.there(), ["a1.partial"])
+        # Where both have the same, the oldest goes.
+        self.assertEqual(self.add("b5.partial", 50), [])
+        self.assertEqual(self.add("a6.partial", 0), [])
+        self.assertEqual(self.add("b7.partial", 0), ["a1.partial"])
+
     def test_found(self) -> None:
         """Those of earlier runs count, by their age; other files do not, and stay."""
         self.make("5.partial", time=100)

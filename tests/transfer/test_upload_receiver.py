@@ -14,7 +14,7 @@ from twisted.logger import formatEvent
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from sodiumtwist import SingleLogin
+from sodiumtwist import Limits, SingleLogin
 from sodiumtwist.core.connection import ClientConnection
 from sodiumtwist.core.events import DataReceived
 from sodiumtwist.core.wire import PDU_OVERHEAD
@@ -309,6 +309,24 @@ class ReceiverTests(SynchronousTestCase):
         self.send(b"more")
         self.assertFalse(self.transport.connected)
         self.assertEqual((self.upload.content, self.upload.outcome), (b"all", "finished"))
+
+    def test_summed_up_at_the_stop(self) -> None:
+        """Uploads that break off when the server stops are in a sum, the last one as well."""
+        events = logged(self)
+        self.factory = UploadFactory(
+            self.store, PAIR, SingleLogin("l", "p"), clock=self.clock, limits=Limits(client_lines=1)
+        )
+        self.factory.doStart()
+        receivers = []
+        for _ in range(3):
+            self.connect()
+            self.send(b"", b"some")
+            receivers.append(self.receiver)
+        self.factory.doStop()
+        for receiver in receivers:
+            receiver.connectionLost(Failure(ConnectionLost()))
+        texts = [formatEvent(event) for event in events]
+        self.assertEqual(sum("1 more lines about uploads" in text for text in texts), 2, texts)
 
     def test_connection_breaks(self) -> None:
         """A connection that breaks leaves a partial upload."""
