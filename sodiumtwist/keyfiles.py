@@ -150,6 +150,7 @@ def write_key_file(path: str, pair: KeyPair) -> None:
             os.fsync(fd)
         sync_directory(os.path.dirname(path))
     # A full disk. An empty file would stay, and then never be overwritten.
-    except OSError:
+    except OSError as error:
         os.unlink(path)
-        raise
+        # Writing names no file, and keygen prints as well: which of both is full?
+        raise OSError(error.errno, error.strerror, path) from None

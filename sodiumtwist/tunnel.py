@@ -39,10 +39,11 @@ from .describe import describe_address, describe_tls_error
 from .interfaces import ISodiumTransport
 from .protocol.clock import steady_clock
 from .protocol.farewell import Farewell
-from .protocol.sockets import TransportBelow, half_closes, is_bare_socket, is_tls, keep_alive, read_proxy_header
+from .protocol.sockets import TransportBelow, half_closes, is_tls, keep_alive, read_proxy_header
 
-#: Seconds between two looks whether a socket is broken whose peer has ended its direction.
-HALF_CLOSED_LOOK = 5.0
+#: Seconds between two looks whether a socket is broken from which nothing is read: its peer has ended its direction,
+#: or the other end is full.
+UNREAD_LOOK = 5.0
 
 
 @dataclass(frozen=True)
@@ -83,14 +84,14 @@ class Feed:
     def pauseProducing(self) -> None:
         # What is left of a connection that is over is taken at once. It is bounded, and nothing comes behind it.
         if not self._source.is_over:
-            self._source.transport.pauseProducing()
+            self._source.pause()
 
     def resumeProducing(self) -> None:
         if self._source.all_received:
             # A socket's transport that was full when it was told of the end goes on here, and forgets it.
             self._sink.transport.loseWriteConnection()
         else:
-            self._source.transport.resumeProducing()
+            self._source.resume()
 
     def stopProducing(self) -> None:
         self._sink.take_rest()
@@ -117,6 +118,8 @@ class TunnelEnd(Protocol):
     _all_sent = False
     #: Whether it is being closed though the peer has not ended its direction.
     _closing = False
+    #: Whether nothing is read because the other end is full.
+    _paused = False
     _farewell: Farewell | None = None
     _look: IDelayedCall | None = None
 
@@ -159,6 +162,19 @@ class TunnelEnd(Protocol):
             if self._farewell is not None:
                 self._farewell.wait()
 
+    def pause(self) -> None:
+        """Read nothing: the other end is full."""
+        self._paused = True
+        self.transport.pauseProducing()
+        if self._look is None:
+            self._look_later()
+
+    def resume(self) -> None:
+        """Read again."""
+        # The look goes on till it finds that: this is done too often to set a timer each time.
+        self._paused = False
+        self.transport.resumeProducing()
+
     def take_rest(self) -> None:
         """The connection is over, and what came before is still to be read, though the other end may be full."""
         self.is_over = True
@@ -185,17 +201,27 @@ class TunnelEnd(Protocol):
             self.transport.abortConnection()
         else:
             self._leave_if_done()
-            self._look_whether_broken()
+            if self._look is None:
+                self._look_later()
 
     def _look_whether_broken(self) -> None:
-        """Nothing is read any more from a socket whose peer has ended. So the reactor does not tell of a reset."""
+        """The reactor does not tell of a reset while nothing is read."""
         self._look = None
-        if self._other is None:
+        if self._other is None or not (self._paused or self.all_received):
             return
-        if self._below.take_error():
+        if self.all_received and self._below.take_error():
             self.transport.abortConnection()
-        elif is_bare_socket(self.transport):
-            self._look = self.tunnels.clock.callLater(HALF_CLOSED_LOOK, self._look_whether_broken)
+        elif not self.all_received and self._below.is_broken:
+            # What came before is read, and then the reactor tells.
+            self.is_over = True
+            self.resume()
+        else:
+            self._look_later()
+
+    def _look_later(self) -> None:
+        # A stream of ours sends PINGs, and so it notices.
+        if not ISodiumTransport.providedBy(self.transport):
+            self._look = self.tunnels.clock.callLater(UNREAD_LOOK, self._look_whether_broken)
 
     def _end(self) -> None:
         """Tell the peer that no more follows, behind what it has yet to take."""

@@ -181,6 +181,11 @@ def held_by_the_system(handle: MemorySocket) -> int:
     return len(handle.sending) + (handle.end_sent and not handle.end_delivered)
 
 
+def has_error(handle: MemorySocket) -> bool:
+    """Tell whether the system has an error to tell of; stands in for what asks it."""
+    return handle.error is not None
+
+
 @implementer(IReactorFDSet)
 class MemoryReactor(_DisconnectSelectableMixin, _PollLikeMixin, Clock):
     """Watches sockets as Twisted's reactors do."""

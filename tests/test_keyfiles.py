@@ -4,6 +4,7 @@ Keys and passphrases in files.
 
 from __future__ import annotations
 
+import errno
 import os
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -45,7 +46,8 @@ class KeyFileTests(SynchronousTestCase):
         # In the place of the builtin.
         vars(keyfiles)["open"] = open_full
         self.addCleanup(vars(keyfiles).pop, "open")
-        self.assertRaises(OSError, write_key_file, self.path, KeyPair.generate())
+        error = self.assertRaises(OSError, write_key_file, self.path, KeyPair.generate())
+        self.assertEqual((error.errno, error.filename), (errno.ENOSPC, self.path))
         self.assertFalse(os.path.exists(self.path))
 
     def test_others_can_read(self) -> None:

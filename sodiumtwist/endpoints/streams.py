@@ -48,6 +48,8 @@ class StreamEnd(SodiumProtocol):
     _wants_end = False
     _ended = False
     _peer_ended = False
+    #: Whether the application has written when the peer's end had ended its own direction as well.
+    _written_late = False
 
     def __init__(self) -> None:
         self._unsent: list[bytes] = []
@@ -73,6 +75,8 @@ class StreamEnd(SodiumProtocol):
                 raise TypeError(f"a transport takes bytes, not {type(data).__name__}")
             data = bytes(data)
         if not data or self._ended or self._lifecycle.over:
+            # An application that the peer's end has ended may not know that yet.
+            self._written_late = self._written_late or bool(data and self._peer_ended and not self._wants_end)
             return
         self._unsent.append(data)
         self._unsent_size += len(data)
@@ -187,12 +191,13 @@ class StreamEnd(SodiumProtocol):
         self._unsent.clear()
         if self.application is None:
             return
-        whole = self._ended and not self._outbox.left_unsent
+        unsent = self._outbox.left_unsent or self._written_late
+        whole = self._ended and not unsent
         if whole and self._peer_ended and reason.check(ConnectionLost):
             # Our end was answered by a peer that had closed already: nothing is missing.
             reason = Failure(ConnectionDone())
         elif reason.check(ConnectionDone):
-            if self._outbox.left_unsent:
+            if unsent:
                 reason = Failure(ConnectionLost("the peer closed before it took all that was sent to it"))
             elif not (self._peer_ended or self._stream.disconnecting):
                 reason = Failure(ConnectionLost("the connection closed without the end of its stream"))

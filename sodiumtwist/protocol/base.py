@@ -295,6 +295,10 @@ class SodiumProtocol(Protocol):
         """Tell whether what came before a break is kept for an application that has paused."""
         return False
 
+    def _waits_for_rest(self) -> bool:
+        """Tell whether an application that has paused is to take what came before an end in order."""
+        return True
+
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The transport is gone; ``connection_lost`` follows, at once unless the application has paused."""
         if self._outbox.error is not None and reason.check(ConnectionDone):
@@ -306,6 +310,7 @@ class SodiumProtocol(Protocol):
             reasons & (APPLICATION | WRITING)
             and (reason.check(ConnectionDone) or (broken is not None and self._keeps_rest()))
             and (reasons & BEHIND or self._connection.buffered)
+            and self._waits_for_rest()
             and self._lifecycle.take(Turn.HELD_BACK)
         ):
             # The end was seen by reading ahead. Or it came over TLS or the like, which deliver what they hold, and the

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import select
 import selectors
 import socket
 import struct
@@ -82,6 +83,27 @@ def _kernel_holds(handle: Any) -> int:
     :raises OSError: when it can't be known.
     """
     return int.from_bytes(fcntl.ioctl(handle, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+
+
+def _tells(handle: Any, what: int) -> bool:
+    """
+    Ask the system about a socket, without taking anything from it.
+
+    :param handle: the socket.
+    :param what: what to look for, as in poll().
+    """
+    look = select.poll()
+    look.register(handle, what)
+    return any(event & what for _, event in look.poll(0))
+
+
+def _has_error(handle: Any) -> bool:
+    """
+    Tell whether the system knows of an error that has broken a connection. It goes on to tell whoever reads or writes.
+
+    :param handle: a socket.
+    """
+    return _tells(handle, select.POLLERR)
 
 
 def _do_nothing() -> None:
@@ -246,6 +268,28 @@ class TransportBelow:
             return 0
         error: int = bare.getHandle().getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         return error
+
+    @property
+    def is_broken(self) -> bool:
+        """
+        Whether the connection of a socket that is not closed yet was broken, its own or the one below it. The reactor
+        does not tell of that while nothing is read or written.
+        """
+        handle = self._handle()
+        return handle is not None and _has_error(handle)
+
+    @property
+    def peer_has_left(self) -> bool:
+        """
+        Whether a socket's peer has ended its direction, or broken the connection, though what came before is not read
+        yet. Not all systems tell of such an end.
+        """
+        handle = self._handle()
+        return handle is not None and _tells(handle, select.POLLERR | getattr(select, "POLLRDHUP", 0))
+
+    def _handle(self) -> Any:
+        """Return the socket that it is, or that is below; ``None`` where there is none."""
+        return getattr(_socket_under(self.transport), "getHandle", lambda: None)()
 
     def half_closes(self) -> bool:
         """Tell whether it can end one direction and leave the other."""

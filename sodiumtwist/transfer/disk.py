@@ -54,12 +54,12 @@ class Room:
     """
     Keeps some of a file system free.
 
-    :param directory: a path on it.
+    :param place: a path on it, or the descriptor of a file there.
     :param least: how many bytes shall stay free; ``None`` for the smaller of 1 GiB and 5 % of it.
     """
 
-    def __init__(self, directory: str, least: int | None = None) -> None:
-        self._directory = directory
+    def __init__(self, place: str | int, least: int | None = None) -> None:
+        self._place = place
         self._least = least
         # What may be written before the next look.
         self._allowance = 0
@@ -77,7 +77,7 @@ class Room:
 
     def _look(self, size: int) -> None:
         self._allowance = 0
-        status = os.statvfs(self._directory)
+        status = os.statvfs(self._place)
         least = self._least
         if least is None:
             least = min(LEAST_FREE, int(status.f_blocks * status.f_frsize * LEAST_FREE_SHARE))
@@ -87,7 +87,8 @@ class Room:
             return
         spare = status.f_bavail * status.f_frsize - least
         if size > spare:
-            raise OSError(errno.ENOSPC, f"fewer than {least} bytes would stay free, see --min-free", self._directory)
+            where = self._place if isinstance(self._place, str) else None
+            raise OSError(errno.ENOSPC, f"fewer than {least} bytes would stay free, see --min-free", where)
         self._allowance = min(spare, max(size, ROOM_STEP))
 
 
@@ -111,6 +112,6 @@ class Disk:
         self.sync = sync
         self._min_free = min_free
 
-    def room(self, directory: str) -> Room:
-        """Make what keeps some of a file system free; ``directory`` is on it."""
-        return Room(directory, self._min_free)
+    def room(self, place: str | int) -> Room:
+        """Make what keeps some of a file system free; ``place`` is on it, see :class:`Room`."""
+        return Room(place, self._min_free)

@@ -41,20 +41,28 @@ class Partials:
         :param name: its name in the directory.
         :param size: its size in bytes.
         :return: the names of those that were removed for it. The new one may be among them.
-        :raises OSError: when the directory can't be read.
+        :raises OSError: when reading the directory fails, but for lack of permission.
         """
         with self._lock:
             if self._sizes is None:
-                self._sizes = self._find()
+                try:
+                    self._sizes = self._find()
+                # One that may be written to and not be read is a good place for uploads. What comes from now on is
+                # bounded all the same.
+                except PermissionError:
+                    self._sizes = {}
             self._sizes.pop(name, None)
             self._sizes[name] = size
+            # One that no others make room for takes none of them away.
+            if size > PARTIALS_SIZE:
+                return self._remove(self._sizes, [name])
             if self._fits():
                 return []
             # Somebody may have taken some away.
             for each in list(self._sizes):
                 if not os.path.lexists(os.path.join(self._directory, each)):
                     del self._sizes[each]
-            return list(self._remove_oldest(self._sizes))
+            return self._remove(self._sizes, list(self._sizes))
 
     def _find(self) -> dict[str, int]:
         found = []
@@ -73,13 +81,14 @@ class Partials:
         found = self._pattern.fullmatch(name)
         return "" if found is None else found.groupdict().get("login", "")
 
-    def _remove_oldest(self, sizes: dict[str, int]) -> list[str]:
+    def _remove(self, sizes: dict[str, int], among: list[str]) -> list[str]:
+        """Remove files until the others fit."""
         removed = []
         names: dict[str, deque[str]] = {}
         sums: Counter[str] = Counter()
-        for name, size in sizes.items():
+        for name in among:
             names.setdefault(self._whose(name), deque()).append(name)
-            sums[self._whose(name)] += size
+            sums[self._whose(name)] += sizes[name]
         while names and not self._fits():
             too_many = len(sizes) > PARTIALS
             # Of several that have the same, it is the one who has the oldest.

@@ -198,6 +198,11 @@ class UploadReceiver(SodiumServerProtocol):
         self._upload = upload
         upload.make_way = self._make_way
         self._enter(Phase.READY)
+        if self._paused and self._lost_for is None and self._below.peer_has_left:
+            # It has left while it waited, unread, so nobody has noticed.
+            self._why_broken = LEFT_EARLY
+            self._drop_waiting()
+            self.abort()
         self._go_on()
 
     def _begin_writing(self, upload: Upload) -> None:
@@ -311,6 +316,10 @@ class UploadReceiver(SodiumServerProtocol):
         self._waiting_size = 0
 
     # How it breaks off
+
+    def _waits_for_rest(self) -> bool:
+        # No client that has left waits for its turn, see connection_lost(), whatever it sent by then.
+        return self._phase is not Phase.OPENING
 
     def _before_connection_lost(self, reason: Failure, peer_left: bool) -> None:
         # Only its client ends an upload, not whatever closes the transport, as limits of Twisted's do.

@@ -155,6 +155,10 @@ class StreamStore(Store):
         self._fd = fd
         self._disk = disk or Disk()
         self._turns = Turns(name, self._clock, patience)
+        # Standard output may be a file, which fills a disk as any other does.
+        self._room = None
+        if fd is not None and stat.S_ISREG(os.fstat(fd).st_mode):
+            self._room = self._disk.room(fd)
         self.description = name if self.keeps else f"to {name}: they are acknowledged and discarded"
 
     @inlineCallbacks
@@ -164,7 +168,9 @@ class StreamStore(Store):
         turn = yield self._turns.take(login)
         try:
             fd = yield self._open_stream()
-            return StreamUpload(self._name, fd, self._reactor, self._patience, turn, self._turns.release, self._disk)
+            return StreamUpload(
+                self._name, fd, self._reactor, self._patience, turn, self._turns.release, self._disk, self._room
+            )
         # Also when it is cancelled, or the next upload would wait in vain.
         except BaseException:
             self._turns.release(turn)
@@ -181,12 +187,12 @@ class StreamStore(Store):
         # Without waiting for a reader, which would stop the reactor; and a terminal must not become ours.
         flags = os.O_WRONLY | os.O_NOCTTY | os.O_CLOEXEC | os.O_NONBLOCK
         if not stat.S_ISFIFO(os.stat(self._name).st_mode):
-            return os.open(self._name, flags)
+            return self._open_now(flags)
         give_up = self._clock.seconds() + self._patience
         waits = False
         while True:
             try:
-                return os.open(self._name, flags)
+                return self._open_now(flags)
             except OSError as error:
                 # ENXIO says: no reader yet.
                 if error.errno != errno.ENXIO:
@@ -197,6 +203,17 @@ class StreamStore(Store):
                 waits = True
                 self._tell("{name} has no reader yet; an upload waits for one")
             yield deferLater(self._clock, READER_POLL)
+
+    def _open_now(self, flags: int) -> int:
+        fd = os.open(self._name, flags)
+        # As a shell makes one that writes to a FIFO that was removed. Written in place, it could keep the end of what
+        # was longer, and nobody would read it as it comes.
+        if stat.S_ISREG(os.fstat(fd).st_mode):
+            os.close(fd)
+            raise OSError(
+                errno.EEXIST, "a regular file has taken its place; remove it, or start the server again", self._name
+            )
+        return fd
 
     def _reopen(self, fd: int) -> int:
         """

@@ -216,7 +216,13 @@ class FileUpload(Upload):
         except FileNotFoundError:
             return f"nothing, as {self._temporary} is gone"
         except OSError as error:
-            return f"{self.size} bytes in {self._temporary}, as {partial} cannot be made: {error.strerror}"
+            why = f"as {partial} cannot be made: {error.strerror}"
+            # It has a name that no other upload takes over, so each one that breaks off would leave one more.
+            try:
+                os.unlink(self._temporary)
+            except OSError:
+                return f"{self.size} bytes in {self._temporary}, {why}"
+            return f"nothing, {why}"
         outcome = f"{self.size} bytes in {partial}{self._not_synced}"
         return outcome if self._partials is None else self._bound(self._partials, partial, outcome)
 
@@ -269,6 +275,7 @@ class StreamUpload(Upload):
     :param turn: the upload's turn, which knows when it must end for others.
     :param ended: called at the end, whether closing succeeds or not.
     :param disk: how a disk is treated, where there is one behind the stream.
+    :param room: what keeps some of that disk free.
     """
 
     def __init__(
@@ -280,12 +287,14 @@ class StreamUpload(Upload):
         turn: Turn,
         ended: Callable[[Turn], None],
         disk: Disk | None = None,
+        room: Room | None = None,
     ) -> None:
         self._name = name
         self._fd = fd
         self._turn = turn
         self._ended = ended
         self._disk = disk or Disk()
+        self._room = room
         turn.busy = False
         turn.give_way = lambda why: self.make_way(why)
         self._pipe: PipeWriter | None = None
@@ -299,10 +308,15 @@ class StreamUpload(Upload):
     def _write(self, payloads: list[bytes]) -> Deferred[None]:
         if self._pipe is None:
             self._turn.size += sum(map(len, payloads))
-            return maybeDeferred(write_all, self._fd, payloads)
+            return maybeDeferred(self._write_now, payloads)
         payload = b"".join(payloads)
         self._turn.busy = True
         return self._pipe.write(payload).addCallback(self._taken, len(payload))
+
+    def _write_now(self, payloads: list[bytes]) -> None:
+        if self._room is not None:
+            self._room.take(sum(map(len, payloads)))
+        write_all(self._fd, payloads)
 
     def _taken(self, _: None, size: int) -> None:
         self._turn.busy = False

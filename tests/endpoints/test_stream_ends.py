@@ -114,6 +114,19 @@ class EndTests(StreamTestCase):
         self.assertIs(self.client.why, ConnectionLost)
         self.assertIs(self.server.why, BrokenOff)
 
+    def test_application_that_needs_both_and_writes_late(self) -> None:
+        """Its direction has ended, and it was not told yet. So it must hear that something did not arrive."""
+        self.ask_and_end()
+        self.clock.advance(0)
+        self.pair.step()
+        self.assertIsNone(self.server.reason)
+        self.server.transport.write(b"more")
+        self.server.transport.loseConnection()
+        self.flush()
+        self.assertEqual(self.client.received, b"an answer")
+        self.assertIs(self.client.why, ConnectionDone)
+        self.assertIs(self.server.why, ConnectionLost)
+
     def test_abort(self) -> None:
         self.start()
         self.client.transport.write(b"x" * 1000)

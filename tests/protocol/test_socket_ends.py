@@ -20,6 +20,7 @@ from twisted.trial.unittest import TestCase
 from sodiumtwist import InactivityTimeout, Limits, SingleLogin, SodiumServerFactory, Timeouts
 from sodiumtwist.core.connection import ClientConnection, ServerConnection
 from sodiumtwist.core.events import Authenticated, AuthenticationRequested, DataReceived
+from sodiumtwist.protocol.reading import READ_AHEAD
 from sodiumtwist.transfer.acknowledgements import acknowledgement
 from sodiumtwist.transfer.receiver import UploadFactory, UploadReceiver
 from sodiumtwist.transfer.stores import FileStore
@@ -28,6 +29,7 @@ from ..core.peers import wire_of
 from ..over_sockets import RawPeer, SocketClient, SocketEchoServer, SocketServer, later
 from ..pair import LOGIN, PASSPHRASE, SERVER_PAIR, make_client_factory, make_server_factory
 from ..ports import port_number
+from ..uploads import MemoryStore
 
 
 class SocketEndTestCase(TestCase):
@@ -233,6 +235,24 @@ class UploadTests(SocketEndTestCase):
         peer.end()
         self.assertIs(await receiver.lost, ConnectionDone)
         self.assertEqual(self.files(), {"file": b"one half, the other"})
+
+    async def test_left_while_it_waits(self) -> None:
+        """A client that leaves while it waits for its turn, with more sent than is read ahead, has none any more."""
+        store = MemoryStore()
+        store.slow = True
+        receiver = Receiver()
+        factory = UploadFactory(store, SERVER_PAIR, SingleLogin(LOGIN, PASSPHRASE), clock=Clock())
+        factory.protocol = lambda: receiver
+        peer = await self.connect_peer(factory)
+        peer.send(b"some", *[bytes(READ_AHEAD)] * 2)
+        while not receiver._reading.paused:
+            await task.deferLater(reactor, 0.001)
+        peer.close()
+        store.slow = False
+        store.opening.pop().callback(None)
+        await receiver.lost
+        self.assertEqual([(upload.content, upload.outcome) for upload in store.uploads], [(b"", "abandoned")])
+        self.assertEqual(factory.receiving, set())
 
 
 class ClientTests(SocketEndTestCase):

@@ -294,6 +294,32 @@ class SocketTests(TestCase):
         cast(ITLSTransport, client.transport).startTLS(optionsForClientTLS("localhost"))
         self.assertEqual(TransportBelow(client.transport).unsent(), 0)
 
+    async def test_broken_unread(self) -> None:
+        """
+        A socket tells that it is broken also where nothing is read, and tells it again to whoever reads, behind what
+        came before. An end in order is not a break.
+        """
+        for resets in (True, False):
+            server, client = await self.start()
+            below = TransportBelow(client.transport)
+            client.transport.pauseProducing()
+            here, there = (
+                cast(socket.socket, cast(ISystemHandle, end.transport).getHandle()) for end in (client, server)
+            )
+            there.send(b"before")
+            if resets:
+                server.abort()
+            else:
+                server.transport.loseConnection()
+            await server.lost
+            self.assertEqual([below.is_broken, below.is_broken], [resets, resets])
+            self.assertEqual(here.recv(100), b"before")
+            if resets:
+                self.assertRaises(ConnectionResetError, here.recv, 100)
+            client.abort()
+            await client.lost
+            self.servers.clear()
+
     async def assert_closes(self, server: SocketServer, client: SocketClient, lose: Callable[[], None]) -> None:
         """With much on its way, all of which arrives."""
         data = random.Random(13).randbytes(3_000_000)

@@ -4,6 +4,7 @@ What a directory keeps of uploads that broke off.
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tempfile
@@ -52,10 +53,24 @@ class PartialTests(SynchronousTestCase):
         self.assertEqual(self.there(), ["3.partial", "4.partial"])
 
     def test_too_large(self) -> None:
-        """One that is too large by itself is not kept."""
+        """One that is too large by itself is not kept, and no other goes for it."""
         self.add("1.partial", 30)
-        self.assertEqual(self.add("2.partial", 101), ["1.partial", "2.partial"])
-        self.assertEqual(self.there(), [])
+        self.assertEqual(self.add("2.partial", 101), ["2.partial"])
+        self.assertEqual(self.there(), ["1.partial"])
+        self.assertEqual(self.add("3.partial", 70), [])
+
+    def test_not_readable(self) -> None:
+        """In a directory that may be written to and not be read, what is made from now on is bounded all the same."""
+
+        def refuse(path: str) -> None:
+            raise PermissionError(errno.EACCES, "no")
+
+        self.make("0.partial")
+        self.patch(os, "scandir", refuse)
+        for name in ("1.partial", "2.partial", "3.partial"):
+            self.assertEqual(self.add(name), [])
+        self.assertEqual(self.add("4.partial"), ["1.partial"])
+        self.assertEqual(self.there(), ["0.partial", "2.partial", "3.partial", "4.partial"])
 
     def test_others(self) -> None:
         """Nobody has those of others removed, neither by many nor by a large one."""

@@ -477,16 +477,18 @@ class ReceiverTests(SynchronousTestCase):
         self.assertEqual(self.upload.content, bytes(100_000))
 
     def test_left_unread(self) -> None:
-        """A client that leaves while it waits unread has its end when its turn comes, whole or not as it was."""
-        for payloads, outcome in (([b"", b"some"], "abandoned"), ([b"so", b"me"], "finished")):
+        """A client that leaves while it waits unread waits no longer, and nothing of it is stored."""
+        events = logged(self)
+        for payloads in ([b"", b"some"], [b"so", b"me"], [b"some"]):
             self.store = self.factory.store = MemoryStore()
             self.store.slow = True
             self.connect()
             self.send(*payloads)
+            given_up = self.store.opening[0]
             self.lose(ConnectionDone())
-            self.store.slow = False
-            self.store.opening.pop().callback(None)
-            self.assertEqual((self.upload.content, self.upload.outcome), (b"some", outcome))
+            self.assertTrue(given_up.called)
+            self.assertIn("broke off: the client left before its end; kept nothing", str(formatEvent(events[-1])))
+            self.assertEqual((self.upload.content, self.upload.outcome), (b"", None))
             self.assertEqual(self.factory.receiving, set())
             self.assertNotIn(self.receiver, self.factory.connections)
 

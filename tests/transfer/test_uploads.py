@@ -203,14 +203,31 @@ class FileStoreTests(UploadTestCase):
         self.assertEqual(self.read("out.partial"), b"some")
 
     def test_cannot_abandon(self) -> None:
-        """When not even that works, the log names the file where the bytes are."""
+        """When not even that works, nothing is left over: each that breaks off would leave one more."""
+        os.mkdir(self.path("out.partial"))
         upload = self.open(FileStore(self.path("out")))
         self.successResultOf(upload.write([b"some"]))
-        os.mkdir(self.path("out.partial"))
-        self.assertRegex(
-            self.successResultOf(upload.abandon()),
-            r"^4 bytes in .*\.part, as .*out\.partial cannot be made: Is a directory$",
-        )
+        why = f"as {self.path('out.partial')} cannot be made: Is a directory"
+        self.assertEqual(self.successResultOf(upload.abandon()), f"nothing, {why}")
+        self.assertEqual(os.listdir(self.directory), ["out.partial"])
+        # With such a name no part can ever be made.
+        upload = self.open(FileStore(self.path("n" * 255)))
+        self.successResultOf(upload.write([b"some"]))
+        self.assertRegex(self.successResultOf(upload.abandon()), "^nothing, as .* cannot be made: File name too long$")
+        self.assertEqual(os.listdir(self.directory), ["out.partial"])
+
+    def test_cannot_remove_abandoned(self) -> None:
+        """When it can't be removed either, the log names the file where the bytes are."""
+
+        def refuse(*paths: str) -> None:
+            raise OSError(errno.EROFS, "read-only")
+
+        upload = self.open(FileStore(self.path("out")))
+        self.successResultOf(upload.write([b"some"]))
+        self.patch(os, "replace", refuse)
+        self.patch(os, "unlink", refuse)
+        outcome = self.successResultOf(upload.abandon())
+        self.assertRegex(outcome, r"^4 bytes in .*\.part, as .*out\.partial cannot be made: read-only$")
 
     def test_temporary_file_gone(self) -> None:
         """Nothing is kept then, no descriptor either, and the log does not claim it."""
@@ -383,6 +400,21 @@ class RoomTests(UploadTestCase):
         self.free((1 << 30) + 1)
         self.failureResultOf(second.write([b"x" * 9]), OSError)
 
+    def test_standard_output(self) -> None:
+        """Standard output that is a file leaves as much free as any other; a pipe takes no room."""
+        self.free((1 << 30) + 4)
+        fd = os.open(self.path("out"), os.O_WRONLY | os.O_CREAT)
+        self.addCleanup(os.close, fd)
+        upload = self.open(StreamStore("standard output", PipeReactor(), 1, fd))
+        self.successResultOf(upload.write([b"some"]))
+        self.free(1 << 30)
+        reason = self.failureResultOf(upload.write([b"more"]), OSError)
+        self.assertEqual((reason.value.errno, reason.value.filename), (errno.ENOSPC, None))
+        self.assertEqual(self.successResultOf(upload.remove()), "4 bytes to standard output, where they stay")
+        for end in os.pipe():
+            self.addCleanup(os.close, end)
+        self.successResultOf(self.open(StreamStore("standard output", PipeReactor(), 1, end)).write([b"more"]))
+
     def test_removed(self) -> None:
         """To remove what is gone, or can't be removed, says so."""
         upload = self.open(FileStore(self.path("out")))
@@ -415,13 +447,13 @@ class RoomTests(UploadTestCase):
         self.successResultOf(upload.write([b"some"]))
         kept = "nothing, as 4 bytes are more than is kept of broken uploads"
         self.assertEqual(self.successResultOf(upload.abandon()), kept)
-        self.assertEqual(os.listdir(self.directory), [])
+        self.assertEqual(len(os.listdir(self.directory)), 2)
 
     def test_partials_unreadable(self) -> None:
         """A directory that can't be looked at keeps them, and the log says so."""
 
         def refuse(path: str) -> None:
-            raise PermissionError(errno.EACCES, "no")
+            raise OSError(errno.EIO, "no")
 
         self.patch(os, "scandir", refuse)
         upload = self.open(DirectoryStore(self.directory))
@@ -479,6 +511,20 @@ class StreamStoreTests(UploadTestCase):
             os.close(fd)
         except OSError as error:
             self.assertEqual(error.errno, errno.EBADF)
+
+    def test_replaced_by_a_file(self) -> None:
+        """A regular file in the place of a FIFO is not written to: it would keep the end of what was longer."""
+        before = os.listdir("/dev/fd")
+        os.unlink(self.fifo)
+        with open(self.fifo, "wb") as file:
+            file.write(b"something longer")
+        reason = self.failureResultOf(self.store.open("login"), OSError)
+        self.assertIn("a regular file has taken its place", str(reason.value))
+        self.assertEqual((self.read("fifo"), os.listdir("/dev/fd")), (b"something longer", before))
+        os.unlink(self.fifo)
+        os.mkfifo(self.fifo)
+        self.reader()
+        self.open(self.store)
 
     def test_waits_for_reader(self) -> None:
         """A FIFO without a reader is looked at until it has one."""
