@@ -30,7 +30,8 @@ PUBLIC = "7b4e909bbe7ffe44c465a220037d608ee35897d31ef972f07f74892cb0f73f13"
 
 # twistd ends itself by the signal that it got, which leaves coverage no time to save what it has measured.
 _SAVING = (
-    "import coverage, os; kill = os.kill; os.kill = lambda *to: (coverage.Coverage.current().save(), kill(*to)); "
+    "import coverage, os; kill = os.kill; ours = coverage.Coverage.current(); "
+    "os.kill = (lambda *to: (ours.save(), kill(*to))) if ours else kill; "
     if "COVERAGE_PROCESS_CONFIG" in os.environ
     else ""
 )

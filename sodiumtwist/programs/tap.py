@@ -9,7 +9,7 @@ from typing import Any
 
 from twisted.cred.checkers import FilePasswordDB, ICredentialsChecker
 from twisted.cred.credentials import IUsernamePassword
-from twisted.cred.strcred import AuthOptionMixin
+from twisted.cred.strcred import AuthOptionMixin, findCheckerFactories
 from twisted.python import usage
 
 from ..admission.argon2 import Argon2File
@@ -139,6 +139,8 @@ class Options(AuthOptionMixin, ServiceOptions):
         try:
             user = service_user(self.twistd)
             # What a checker reads later it is to read now as the user that it will be then.
+            # Its modules may be in a folder of root's; which there are is found out before.
+            list(findCheckerFactories())
             with acting_as(user):
                 checker = self._checker_from_string(description, user)
                 if isinstance(checker, FilePasswordDB):

@@ -26,7 +26,7 @@ from sodiumtwist.programs.tap import Options, makeService
 
 from ..admission.test_passwords import cheap
 from ..logs import logged
-from ..processes import PUBLIC, SECRET, TWISTD, ProcessTestCase, with_place
+from ..processes import PUBLIC, SECRET, TWISTD, ProcessTestCase, unmeasured, with_place
 
 #: Who is on every machine, and owns nothing.
 NOBODY = pwd.getpwnam("nobody")
@@ -404,7 +404,8 @@ class RootTests(ProcessTestCase):
         os.mkdir("theirs")
         os.chown("theirs", NOBODY.pw_uid, -1)
         command = [*TWISTD, "-n", "--pidfile=", "--uid", "nobody", "sodium", "-k", SECRET, "-e"]
-        server = self.run_process([*command, "unix:theirs/sock", "-d", "theirs/up"])
+        # Another user can't save what coverage has measured.
+        server = self.run_process([*command, "unix:theirs/sock", "-d", "theirs/up"], env=unmeasured())
         server.wait_for("set uid/gid")
         self.assertEqual(os.stat("theirs/sock").st_uid, NOBODY.pw_uid)
         server.stop()
