@@ -7,8 +7,19 @@ from __future__ import annotations
 import os
 import signal
 import socket
+from functools import partial
 
-from ..processes import PUBLIC, SECRET, SODIUMTWIST, TWIST, TWISTD, ProcessTestCase, clean_environment, wait_until
+from ..processes import (
+    PUBLIC,
+    SECRET,
+    SODIUMTWIST,
+    TWIST,
+    TWISTD,
+    ProcessTestCase,
+    clean_environment,
+    unmeasured,
+    wait_until,
+)
 
 
 class StartTests(ProcessTestCase):
@@ -132,7 +143,9 @@ class StartTests(ProcessTestCase):
         self.assertEqual(server.wait(), -signal.SIGHUP)
         self.assertNotIn("Traceback", "".join(server.output + server.errors))
         self.assertEqual(os.listdir(self.directory), [])
-        server = self.run_process(command, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+        # Coverage has a function of its own for SIGTERM, which ends the process at once while the reactor does not run.
+        ignore = partial(signal.signal, signal.SIGHUP, signal.SIG_IGN)
+        server = self.run_process(command, preexec_fn=ignore, env=unmeasured())
         server.wait_for("listening on 'sock'")
         server.process.send_signal(signal.SIGHUP)
         self.assertEqual(server.stop(signal.SIGTERM), -signal.SIGTERM)
