@@ -138,9 +138,10 @@ class Options(AuthOptionMixin, ServiceOptions):
             return
         try:
             user = service_user(self.twistd)
+            if user is not None:
+                # Modules may be in a folder of root's: they are imported before.
+                list(findCheckerFactories())
             # What a checker reads later it is to read now as the user that it will be then.
-            # Its modules may be in a folder of root's; which there are is found out before.
-            list(findCheckerFactories())
             with acting_as(user):
                 checker = self._checker_from_string(description, user)
                 if isinstance(checker, FilePasswordDB):

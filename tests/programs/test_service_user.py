@@ -11,8 +11,10 @@ import stat
 from typing import Any
 from unittest import skipIf
 
+from twisted.cred import strcred
 from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import formatEvent
+from twisted.plugin import getPlugins
 from twisted.python import usage
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -278,6 +280,19 @@ class OptionsTests(SynchronousTestCase):
                 line = str(self.assertRaises(SystemExit, parsed_by, {"uid": uid, "nodaemon": True}, *more))
                 self.assertIn(said, line)
                 self.assertNotIn("\n", line)
+
+    def test_plugins_of_root(self) -> None:
+        """Modules of checkers are imported before the user is another one, for whom their folder may be closed."""
+        kernel, users = Kernel(self), []
+
+        def get_plugins(*arguments: Any) -> Any:
+            users.append(kernel.uid)
+            return getPlugins(*arguments)
+
+        self.patch(strcred, "getPlugins", get_plugins)
+        set_password("users", "ann", cheap("secret"))
+        parsed_by({"uid": NOBODY.pw_uid, "nodaemon": True}, "-k", SECRET, "--auth", "argon2:users")
+        self.assertEqual(users, [0, NOBODY.pw_uid])
 
     def test_backends(self) -> None:
         """Both services check the socket that they connect to."""
