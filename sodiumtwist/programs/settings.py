@@ -173,6 +173,7 @@ class TunnelSettings:
     :ivar limits: how many connections.
     :ivar warning: a line for the log about a file that was read; ``None`` when all is well.
     :ivar timeouts: the deadlines of each connection.
+    :ivar runs_as: as whom the service runs in the end; ``None`` for who starts it.
     """
 
     listen: str = field(repr=False)
@@ -182,3 +183,4 @@ class TunnelSettings:
     limits: TunnelLimits
     warning: str | None
     timeouts: Timeouts
+    runs_as: ServiceUser | None

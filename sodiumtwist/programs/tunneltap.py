@@ -78,7 +78,7 @@ class Options(ServiceOptions):
             limits = TunnelLimits(**self.given_limits(TunnelLimits))
             timeouts = self.timeouts()
             us, warning = read_credentials(self)
-            self.settings = TunnelSettings(self["listen"], self["to"], server_key, us, limits, warning, timeouts)
+            self.settings = TunnelSettings(self["listen"], self["to"], server_key, us, limits, warning, timeouts, user)
         except SodiumError as error:
             raise usage.UsageError(str(error)) from None
         except OSError as error:
@@ -137,8 +137,7 @@ def makeService(options: Options, reactor: Any = None) -> TunnelService:
     count_steadily(reactor)
     settings, us = options.settings, options.settings.credentials
     listening = parse_listening(reactor, "sodium-tunnel", "--listen", settings.listen, EXAMPLE_LISTEN)
-    user = service_user(options.twistd)
-    below = parse_connecting(reactor, "sodium-tunnel", "--to", settings.to, "tcp:HOST:5555", user)
+    below = parse_connecting(reactor, "sodium-tunnel", "--to", settings.to, "tcp:HOST:5555", settings.runs_as)
     try:
         endpoint = SodiumClientEndpoint(
             below, settings.server_key, us.user, us.passphrase, us.pair, settings.timeouts, clock=reactor
