@@ -75,6 +75,23 @@ def _socket_under(transport: Any) -> Any:
     return transport
 
 
+def _handle_under(transport: Any) -> Any:
+    """Return the socket of a transport, or of what is under it; ``None`` where there is none."""
+    return getattr(_socket_under(transport), "getHandle", lambda: None)()
+
+
+def _reset_when_closed(handle: Any, reset: bool) -> None:
+    """
+    Say how a socket ends when it is closed: with a reset that drops what the system has not sent, or in order.
+
+    :param handle: the socket.
+    :param reset: whether it is to be a reset.
+    """
+    # With no time to linger in the system resets. The socket may be broken already.
+    with suppress(OSError):
+        handle.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", reset, 0))
+
+
 def _kernel_holds(handle: Any) -> int:
     """
     Tell how many bytes the system has to send, or has sent and nobody has confirmed.
@@ -153,7 +170,7 @@ def keep_alive(transport: Any, seconds: float) -> None:
     :param seconds: how long the time is; 0 leaves a socket as it is.
     """
     # What has none below it is no socket; nor is a stream of ours, which keeps to itself what it has.
-    handle: Any = getattr(_socket_under(transport), "getHandle", lambda: None)()
+    handle = _handle_under(transport)
     if not seconds or getattr(handle, "family", None) not in (socket.AF_INET, socket.AF_INET6):
         return
     # It may be broken already, which the reactor is about to find out.
@@ -275,7 +292,7 @@ class TransportBelow:
         Whether the connection of a socket that is not closed yet was broken, its own or the one below it. The reactor
         does not tell of that while nothing is read or written.
         """
-        handle = self._handle()
+        handle = _handle_under(self.transport)
         return handle is not None and _has_error(handle)
 
     @property
@@ -284,12 +301,8 @@ class TransportBelow:
         Whether a socket's peer has ended its direction, or broken the connection, though what came before is not read
         yet. Not all systems tell of such an end.
         """
-        handle = self._handle()
+        handle = _handle_under(self.transport)
         return handle is not None and _tells(handle, select.POLLERR | getattr(select, "POLLRDHUP", 0))
-
-    def _handle(self) -> Any:
-        """Return the socket that it is, or that is below; ``None`` where there is none."""
-        return getattr(_socket_under(self.transport), "getHandle", lambda: None)()
 
     def half_closes(self) -> bool:
         """Tell whether it can end one direction and leave the other."""
@@ -314,8 +327,7 @@ class TransportBelow:
         bare: Any = self.transport
         if is_bare_socket(self.transport) and getattr(bare, "_aborting", False):
             handle = bare.getHandle()
-            with suppress(OSError):
-                handle.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            _reset_when_closed(handle, True)
             handle.close()
 
     def held(self) -> int:
@@ -368,10 +380,8 @@ class TransportBelow:
         """
         if is_bare_socket(self.transport):
             bare: Any = self.transport
-            # No time to linger in: what the system has not sent by then is dropped, and the peer is told.
-            linger = struct.pack("ii", drop, 0)
-            with suppress(OSError, AttributeError):
-                bare.getHandle().setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            with suppress(AttributeError):
+                _reset_when_closed(bare.getHandle(), drop)
             # Twisted would send an end before, also for an exception, and for all that is left when the reactor stops.
             bare._shouldShutdown = not drop
 
