@@ -18,7 +18,6 @@ LINES_PERIOD = 60.0
 #: memory.
 SUMMED_APART = 1_000
 
-
 #: How many reasons one sum names.
 SUMMED_REASONS = 3
 

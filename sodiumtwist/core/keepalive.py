@@ -28,7 +28,6 @@ STOPPED_PING_INTERVAL = 1.0
 #: closed after exactly so many seconds could be known by them.
 AUTHENTICATION_JITTER = 0.1
 
-
 #: The most seconds of silence after which systems' TCP can be told to ask.
 TCP_KEEPALIVE_LIMIT = 32767
 

@@ -593,7 +593,7 @@ class SodiumProtocol(Protocol):
     # Time
 
     def _arm_timer(self) -> None:
-        """Have ``_deadline_reached`` called in time. Later deadlines are noticed when it is called."""
+        """Have the deadline judged in time, behind a read. Later ones are noticed when that is done."""
         if self._lifecycle.over:
             return
         deadline = self._connection.deadline()
@@ -603,15 +603,13 @@ class SodiumProtocol(Protocol):
                 return
             self._cancel_timer()
         if deadline != float("inf"):
-            self._timer = self._clock.callLater(max(0, deadline - self._clock.seconds()), self._deadline_reached)
+            seconds = max(0, deadline - self._clock.seconds())
+            self._timer = self._clock.callLater(seconds, self._grant_read, GRANTED_READS)
 
     def _cancel_timer(self) -> None:
         timer, self._timer = self._timer, None
         if timer is not None:
             timer.cancel()
-
-    def _deadline_reached(self) -> None:
-        self._grant_read(GRANTED_READS)
 
     def _grant_read(self, left: int) -> None:
         """

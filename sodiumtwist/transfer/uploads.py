@@ -29,7 +29,6 @@ from .turns import Turn
 #: How many characters of a file's name stand in its temporary name. With all of a long name it would be too long.
 NAME_LIMIT = 50
 
-
 #: Behind the beginning of that name.
 _TEMPORARY_END = re.compile(r"\.[0-9a-f]{8}\.part\Z")
 
