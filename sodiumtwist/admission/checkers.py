@@ -6,14 +6,14 @@ from __future__ import annotations
 
 import hmac
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.credentials import IUsernamePassword, UsernamePassword
 from twisted.cred.error import LoginFailed, UnauthorizedLogin
-from twisted.cred.strcred import InvalidAuthArgumentString, InvalidAuthType, makeChecker
+from twisted.cred.strcred import InvalidAuthArgumentString, InvalidAuthType, findCheckerFactory
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.interfaces import IAddress
 from twisted.python.failure import Failure
@@ -167,14 +167,32 @@ def checker_from_string(description: str) -> ICredentialsChecker:
     :raises LocalProtocolError: with one line, when there is no such type, when it checks no passphrases, and when the
         checker can't be made.
     """
-    # No error may show more than this: the arguments of some types are passphrases.
-    kind = description.partition(":")[0]
+    return find_checker(description)()
+
+
+def find_checker(description: str) -> Callable[[], ICredentialsChecker]:
+    """
+    Find the type of a checker, and make the checker later. To find it, folders of plugins are read, which may be closed
+    to the user that the checker is made as.
+
+    :param description: as :func:`checker_from_string` takes it.
+    :return: makes the checker, and raises what that function raises.
+    :raises LocalProtocolError: with one line, when there is no such type.
+    """
+    # No error may show more than the type: the arguments of some are passphrases.
+    kind, _, argument = description.partition(":")
     try:
-        checker: ICredentialsChecker = makeChecker(description)
+        factory = findCheckerFactory(kind)
     except InvalidAuthType:
         raise LocalProtocolError(
             f"authentication of an unknown kind, {ascii(kind)}; see twistd sodium --help-auth"
         ) from None
+    return partial(_make_checker, factory, kind, argument)
+
+
+def _make_checker(factory: Any, kind: str, argument: str) -> ICredentialsChecker:
+    try:
+        checker: ICredentialsChecker = factory.generateChecker(argument)
     # Their texts tell what is wrong with a file or an argument. Of any other error only the name is told.
     except (LocalProtocolError, OSError, InvalidAuthArgumentString) as error:
         raise LocalProtocolError(f"authentication by {ascii(kind)}: {error}") from None

@@ -5,16 +5,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 from twisted.cred.checkers import FilePasswordDB, ICredentialsChecker
 from twisted.cred.credentials import IUsernamePassword
-from twisted.cred.strcred import AuthOptionMixin, findCheckerFactories
+from twisted.cred.strcred import AuthOptionMixin
 from twisted.python import usage
 
 from ..admission.argon2 import Argon2File
 from ..admission.authorized import AuthorizedKeysFile
-from ..admission.checkers import NO_CHECKER, SingleLogin, any_of, checker_from_string
+from ..admission.checkers import NO_CHECKER, SingleLogin, any_of, find_checker
 from ..admission.limits import Limits
 from ..admission.replay_database import ReplayDatabase
 from ..admission.replays import IReplayMemory, ReplayMemory
@@ -138,12 +139,10 @@ class Options(AuthOptionMixin, ServiceOptions):
             return
         try:
             user = service_user(self.twistd)
-            if user is not None:
-                # Modules may be in a folder of root's: they are imported before.
-                list(findCheckerFactories())
+            make = find_checker(description)
             # What a checker reads later it is to read now as the user that it will be then.
             with acting_as(user):
-                checker = self._checker_from_string(description, user)
+                checker = self._made(make, user)
                 if isinstance(checker, FilePasswordDB):
                     # A relative path would mean another file behind --rundir. Twisted reads it at each login.
                     checker.filename = os.path.abspath(checker.filename)
@@ -157,9 +156,9 @@ class Options(AuthOptionMixin, ServiceOptions):
         self.addChecker(checker)
 
     @staticmethod
-    def _checker_from_string(description: str, user: ServiceUser | None) -> ICredentialsChecker:
+    def _made(make: Callable[[], ICredentialsChecker], user: ServiceUser | None) -> ICredentialsChecker:
         try:
-            return checker_from_string(description)
+            return make()
         except LocalProtocolError as error:
             denied = error.__context__
             if user is None or not isinstance(denied, PermissionError):

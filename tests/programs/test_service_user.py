@@ -282,7 +282,7 @@ class OptionsTests(SynchronousTestCase):
                 self.assertNotIn("\n", line)
 
     def test_plugins_of_root(self) -> None:
-        """Modules of checkers are imported before the user is another one, for whom their folder may be closed."""
+        """Checkers are found before the user is another one, for whom the folders of plugins may be closed."""
         kernel, users = Kernel(self), []
 
         def get_plugins(*arguments: Any) -> Any:
@@ -292,7 +292,7 @@ class OptionsTests(SynchronousTestCase):
         self.patch(strcred, "getPlugins", get_plugins)
         set_password("users", "ann", cheap("secret"))
         parsed_by({"uid": NOBODY.pw_uid, "nodaemon": True}, "-k", SECRET, "--auth", "argon2:users")
-        self.assertEqual(users, [0, NOBODY.pw_uid])
+        self.assertEqual(users, [0])
 
     def test_backends(self) -> None:
         """Both services check the socket that they connect to."""
