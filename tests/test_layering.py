@@ -54,7 +54,8 @@ FOLDERS = {
     """,
     # What is made of it.
     "endpoints": """
-        endpoints.transport  endpoints.streams  endpoints.connect  endpoints.wrappers  endpoints.strings  endpoints
+        endpoints.transport  endpoints.tls  endpoints.streams  endpoints.connect  endpoints.wrappers
+        endpoints.strings  endpoints
     """,
     "transfer": """
         transfer.acknowledgements  transfer.discarding  transfer.pipes  transfer.sources  transfer.disk

@@ -18,8 +18,12 @@ from twisted.internet.interfaces import (
     IHalfCloseableProtocol,
     IProtocol,
     IProtocolFactory,
+    IReactorTime,
+    ITCPTransport,
+    ITLSTransport,
 )
 from twisted.python.failure import Failure
+from zope.interface import alsoProvides
 
 from ..core.errors import UnexpectedPDU
 from ..interfaces import Peer
@@ -28,7 +32,7 @@ from ..protocol.client import SodiumClientProtocol
 from ..protocol.factories import SodiumClientFactory, SodiumServerFactory
 from ..protocol.server import SodiumServerProtocol
 from ..protocol.sockets import CHUNK_SIZE
-from .transport import SodiumTransport
+from .transport import PASSED_ON, SodiumTransport, checked_bytes
 
 
 class StreamEnd(SodiumProtocol):
@@ -37,11 +41,16 @@ class StreamEnd(SodiumProtocol):
     peer is authenticated, not before.
 
     :ivar application: that protocol; ``None`` before.
+    :ivar receiver: the protocol that gets what comes: that one, until the application puts another one in its place,
+        or TLS.
     :ivar peer: who is at the other end.
     """
 
     factory: StreamServerFactory | StreamClientFactory
     application: IProtocol | None = None
+    receiver: IProtocol | None = None
+    passed_on = PASSED_ON
+    is_client = False
     peer: Peer
 
     _sending: IDelayedCall | None = None
@@ -63,17 +72,22 @@ class StreamEnd(SodiumProtocol):
             return
         if self._lifecycle.over:
             return
-        self.application = application
+        self.application = self.receiver = application
+        if ITCPTransport.providedBy(self.transport):
+            alsoProvides(self._stream, ITLSTransport)
         application.makeConnection(self._stream)
+
+    @property
+    def clock(self) -> IReactorTime:
+        """The clock of all that waits."""
+        return self._clock
 
     # Sending
 
     def write_stream(self, data: bytes) -> None:
         """Send bytes of the stream, soon."""
         if type(data) is not bytes:
-            if not isinstance(data, (bytes, bytearray, memoryview)):
-                raise TypeError(f"a transport takes bytes, not {type(data).__name__}")
-            data = bytes(data)
+            data = checked_bytes(data)
         if not data or self._ended or self._lifecycle.over:
             # An application that the peer's end has ended may not know that yet.
             self._written_late = self._written_late or bool(data and self._peer_ended and not self._wants_end)
@@ -119,7 +133,7 @@ class StreamEnd(SodiumProtocol):
             return
         if not self._ended:
             self._end_stream_now()
-            half_closeable = IHalfCloseableProtocol(self.application, None)
+            half_closeable = IHalfCloseableProtocol(self.receiver, None)
             if half_closeable is not None and not self._stream.disconnecting:
                 half_closeable.writeConnectionLost()
         if self._stream.disconnecting or self._peer_ended:
@@ -165,12 +179,12 @@ class StreamEnd(SodiumProtocol):
             self._peer_ended = True
             self._peer_has_ended()
         elif not self._stream.disconnecting:
-            self.application.dataReceived(payload)  # type: ignore[union-attr]  # it is there when data is
+            self.receiver.dataReceived(payload)  # type: ignore[union-attr]  # it is there when data is
 
     def _peer_has_ended(self) -> None:
         if self._stream.disconnecting:
             return
-        half_closeable = IHalfCloseableProtocol(self.application, None)
+        half_closeable = IHalfCloseableProtocol(self.receiver, None)
         if half_closeable is not None:
             half_closeable.readConnectionLost()
             if self._ended:
@@ -189,7 +203,7 @@ class StreamEnd(SodiumProtocol):
             self._sending.cancel()
             self._sending = None
         self._unsent.clear()
-        if self.application is None:
+        if self.receiver is None:
             return
         unsent = self._outbox.left_unsent or self._written_late
         whole = self._ended and not unsent
@@ -202,7 +216,30 @@ class StreamEnd(SodiumProtocol):
             elif not (self._peer_ended or self._stream.disconnecting):
                 reason = Failure(ConnectionLost("the connection closed without the end of its stream"))
         self._stream.disconnecting = True
-        self.application.connectionLost(reason)
+        self._stream.producer = None
+        self.receiver.connectionLost(reason)
+
+    # TLS within the stream
+
+    def start_tls(self, stream: SodiumTransport, context: Any, as_client: bool) -> None:
+        """Put TLS between this end and its transport."""
+        # Not imported before: that brings in OpenSSL, which most programs need not load.
+        from .tls import start_tls
+
+        start_tls(self, stream, context, as_client)
+
+    def carry(self, stream: SodiumTransport, receiver: IProtocol) -> None:
+        """
+        Put another protocol between this end and the application.
+
+        :param stream: its transport.
+        :param receiver: the protocol.
+        """
+        self._stream, self.receiver = stream, receiver
+
+    def producer_failed(self, failure: Failure) -> None:
+        """A producer has raised."""
+        self._producer_failed(failure)
 
 
 class ServerStream(StreamEnd, SodiumServerProtocol):
@@ -219,6 +256,7 @@ class ServerStream(StreamEnd, SodiumServerProtocol):
 class ClientStream(StreamEnd, SodiumClientProtocol):
     """The client's end."""
 
+    is_client = True
     factory: StreamClientFactory
     peer: Peer
 

@@ -55,7 +55,9 @@ def half_closes(transport: ITransport) -> bool:
     Tell whether a transport's ``loseWriteConnection`` ends one direction and leaves the other:
     sockets' does, TLS and other wrappers hand it to the socket below and lose what they hold.
     """
-    return is_bare_socket(transport) or ISodiumTransport.providedBy(transport)
+    return not getattr(transport, "TLS", False) and (
+        isinstance(transport, FileDescriptor) or ISodiumTransport.providedBy(transport)
+    )
 
 
 def is_tls(transport: ITransport) -> bool:
