@@ -272,6 +272,10 @@ class _StreamFactory:
         super().__init__(*arguments, **keywords)
         self.application = application
 
+    def __repr__(self) -> str:
+        of = type(self.application).__name__
+        return f"<{type(self).__name__} of {of} with {self.describe()}>"  # type: ignore[attr-defined]
+
     def doStart(self) -> None:
         self.application.doStart()
         super().doStart()  # type: ignore[misc]

@@ -59,6 +59,9 @@ class TLSEnd(Protocol):
         self._pulled: PulledProducer | None = None
         self.receiver: IProtocol | None = end.receiver
 
+    def __repr__(self) -> str:
+        return f"<TLS in {self._end!r}>"
+
     @property
     def peer(self) -> Peer:
         """Who is at the other end."""

@@ -122,6 +122,9 @@ class SodiumTransport:
     def __init__(self, end: End) -> None:
         self._end = end
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {type(self.protocol).__name__} in {self._end!r}>"
+
     def __getattr__(self, name: str) -> Any:
         if name in self._end.passed_on:
             return getattr(self._end.transport, name)
@@ -208,6 +211,14 @@ class SodiumTransport:
     def resumeProducing(self) -> None:
         """Deliver again."""
         self._end.resumeProducing()
+
+    def stopReading(self) -> None:
+        """What sockets' transports call ``pauseProducing``, too."""
+        self.pauseProducing()
+
+    def startReading(self) -> None:
+        """What sockets' transports call ``resumeProducing``, too."""
+        self.resumeProducing()
 
     def stopProducing(self) -> None:
         """

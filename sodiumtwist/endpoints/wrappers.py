@@ -26,8 +26,14 @@ from ..admission.replays import IReplayMemory
 from ..core.keepalive import Timeouts
 from ..core.keys import KeyPair
 from ..core.version import RekeyAfter
+from ..protocol.sockets import describe_endpoint
 from .connect import _connect_authenticated
 from .streams import ClientStream, StreamClientFactory, StreamServerFactory
+
+
+def _describe(endpoint: object) -> str:
+    ours = isinstance(endpoint, (SodiumServerEndpoint, SodiumClientEndpoint))
+    return repr(endpoint) if ours else describe_endpoint(endpoint)
 
 
 @implementer(IStreamServerEndpoint)
@@ -75,7 +81,10 @@ class SodiumServerEndpoint:
 
         self._make_factory = make_factory
         # Says now what is wrong with the arguments, not when somebody listens.
-        make_factory(Factory())
+        self._with = make_factory(Factory()).describe()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} on {_describe(self._endpoint)}, {self._with}>"
 
     def listen(self, protocolFactory: IProtocolFactory) -> Deferred[IListeningPort]:
         """
@@ -127,7 +136,10 @@ class SodiumClientEndpoint:
 
         self._make_factory = make_factory
         # Says now what is wrong with the arguments, not when somebody connects.
-        make_factory(Factory())
+        self._with = make_factory(Factory()).describe()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} to {_describe(self._endpoint)}, {self._with}>"
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
         """

@@ -88,6 +88,12 @@ class SodiumProtocol(Protocol):
     # Each end has its own from connectionMade() on. This one says that there is no transport yet.
     _lifecycle = Lifecycle()
 
+    def __repr__(self) -> str:
+        with_whom = "" if self.transport is None else f" with {self._describe_peer()}"
+        peer = getattr(self, "peer", None)
+        login = "" if peer is None or peer.login is None else f" as {ascii(peer.login)}"
+        return f"<{type(self).__name__}{with_whom}{login}>"
+
     # Hooks for the application
 
     def authenticated(self) -> None:

@@ -125,6 +125,32 @@ def _has_error(handle: Any) -> bool:
     return _tells(handle, select.POLLERR)
 
 
+#: What endpoints call the host or the path that they are for; the first that is there counts.
+_PLACES = ("_hostText", "_host", "host", "_interface", "interface", "_path", "path", "_address")
+
+
+def describe_endpoint(endpoint: Any) -> str:
+    """
+    Say on one line what an endpoint is, and where it leads or listens, as far as that can be known. Its own repr is not
+    asked: one of somebody else's may show anything, a passphrase included.
+
+    :return: ``TCP4ClientEndpoint 127.0.0.1:5555``, or the name of the class alone.
+    """
+    name = type(endpoint).__name__.strip("_")
+    attributes = getattr(endpoint, "__dict__", {})
+    below = attributes.get("_wrappedEndpoint")  # as of tls: and haproxy:
+    if below is not None:
+        return f"{name} of {describe_endpoint(below)}"
+    place = next((attributes[each] for each in _PLACES if attributes.get(each)), "")
+    if isinstance(place, bytes):
+        place = place.decode("utf-8", "replace")
+    where = place if isinstance(place, str) and place.isascii() and place.isprintable() else ascii(place)
+    port = attributes.get("_port", attributes.get("port"))
+    if not isinstance(port, int):
+        return f"{name} {where}".rstrip()
+    return f"{name} {f'[{where}]' if ':' in where else where or '*'}:{port}"
+
+
 def _do_nothing() -> None:
     pass
 

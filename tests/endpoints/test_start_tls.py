@@ -4,7 +4,6 @@ TLS that begins within a stream, as mail does with STARTTLS.
 
 from __future__ import annotations
 
-from functools import cache
 from io import BytesIO
 from tempfile import TemporaryDirectory
 from typing import Any, NoReturn, cast
@@ -23,7 +22,7 @@ from twisted.internet.interfaces import (
     ITLSTransport,
 )
 from twisted.internet.protocol import Factory
-from twisted.internet.ssl import Certificate, PrivateCertificate, optionsForClientTLS
+from twisted.internet.ssl import Certificate, PrivateCertificate
 from twisted.internet.task import Clock
 from twisted.mail.smtp import ESMTP, ESMTPSenderFactory, IMessageDelivery
 from twisted.protocols.amp import AMP, Boolean, Command, StartTLS
@@ -37,21 +36,8 @@ from sodiumtwist.protocol.sockets import half_closes
 from sodiumtwist.testing import connect_streams
 
 from ..applications import Application, HalfCloseable, Producer, StreamTestCase
-from ..certificates import Authority
+from ..certificates import Authority, tls_contexts
 from ..pair import CLIENT_PAIR, LOGIN, PASSPHRASE, SERVER_PAIR, Boom, Pair
-
-
-@cache
-def contexts(name: str = "server.example") -> tuple[Any, Any]:
-    """
-    What a server and a client give to startTLS().
-
-    :param name: the client wants to speak with this one.
-    """
-    authority = Authority("known")
-    with TemporaryDirectory() as directory, open(authority.issue(f"{directory}/pem", "server.example")) as file:
-        own = PrivateCertificate.loadPEM(file.read())
-    return own.options(), optionsForClientTLS(name, Certificate.loadPEM(authority.pem()))
 
 
 @implementer(IHandshakeListener)
@@ -67,7 +53,7 @@ class Secure(Application):
 class StartTLSTestCase(StreamTestCase):
     def start_tls(self, normal: bool = True) -> None:
         """Begin with TLS at both ends, in which nothing has been said yet."""
-        for_server, for_client = contexts() if normal else contexts()[::-1]
+        for_server, for_client = tls_contexts() if normal else tls_contexts()[::-1]
         self.server.transport.startTLS(for_server, normal)
         self.client.transport.startTLS(for_client, normal)
         self.flush()
@@ -101,13 +87,13 @@ class SwitchTests(StartTLSTestCase):
             def dataReceived(self, data: bytes) -> None:
                 super().dataReceived(data)
                 if data == b"before ":
-                    self.transport.startTLS(contexts()[0])
+                    self.transport.startTLS(tls_contexts()[0])
 
         self.start(server=Switching, client=Secure)
         self.client.transport.write(b"before ")
         seen = self.seen_below(self.client)
         self.flush()
-        self.client.transport.startTLS(contexts()[1])
+        self.client.transport.startTLS(tls_contexts()[1])
         self.client.transport.write(b"behind")
         self.client.transport.writeSequence([b", in ", b"pieces"])
         self.server.transport.write(b"answer")
@@ -197,9 +183,9 @@ class SwitchTests(StartTLSTestCase):
         """After the application has closed, and when the connection is gone, it does nothing, like a write."""
         self.start()
         self.client.transport.loseConnection()
-        self.client.transport.startTLS(contexts()[1])
+        self.client.transport.startTLS(tls_contexts()[1])
         self.flush()
-        self.server.transport.startTLS(contexts()[0])
+        self.server.transport.startTLS(tls_contexts()[0])
         self.assertEqual((self.client.why, self.server.why), (ConnectionDone, ConnectionDone))
 
     def test_only_bytes(self) -> None:
@@ -244,7 +230,7 @@ class EndTests(StartTLSTestCase):
     def test_words_in_the_handshake(self) -> None:
         """What is written and closed at once waits for the handshake, and goes out."""
         self.start()
-        for_server, for_client = contexts()
+        for_server, for_client = tls_contexts()
         self.client.transport.startTLS(for_client)
         self.client.transport.write(b"last words")
         self.client.transport.loseConnection()
@@ -324,7 +310,7 @@ class EndTests(StartTLSTestCase):
     def test_refused_certificate(self) -> None:
         """A certificate for another name: the application hears why."""
         self.start()
-        for_server, for_client = contexts("other.example")
+        for_server, for_client = tls_contexts("other.example")
         self.server.transport.startTLS(for_server)
         self.client.transport.startTLS(for_client)
         self.flush()
@@ -334,7 +320,7 @@ class EndTests(StartTLSTestCase):
     def test_garbage(self) -> None:
         """What is no TLS ends it at both ends."""
         self.start()
-        self.server.transport.startTLS(contexts()[0])
+        self.server.transport.startTLS(tls_contexts()[0])
         self.client.transport.write(b"this is no TLS" * 100)
         self.flush()
         self.assertIs(self.server.why, TLSError)
@@ -356,7 +342,7 @@ class EndTests(StartTLSTestCase):
     def test_closed_while_held_back(self) -> None:
         """An application that has paused closes in the middle of the handshake, when the other end has left."""
         self.start()
-        self.server.transport.startTLS(contexts()[0])
+        self.server.transport.startTLS(tls_contexts()[0])
         self.server.transport.pauseProducing()
         self.client.transport.write(b"x")
         self.client.transport.loseConnection()
@@ -402,10 +388,10 @@ class FlowTests(StartTLSTestCase):
         producer = Producer()
         self.client.transport.registerProducer(producer, True)
         self.fill()
-        self.client.transport.startTLS(contexts()[1])
+        self.client.transport.startTLS(tls_contexts()[1])
         self.assertEqual((producer.calls[0], producer.calls[-1]), ("pause", "pause"))
         self.pair.flush()
-        self.server.transport.startTLS(contexts()[0])
+        self.server.transport.startTLS(tls_contexts()[0])
         self.flush()
         self.assertEqual(producer.calls[-1], "resume")
 
@@ -551,11 +537,11 @@ class SMTPTests(StartTLSTestCase):
     def test_mail(self) -> None:
         delivery = Delivery()
         server = ESMTP()
-        server.ctx, server.delivery, server.host = contexts()[0], delivery, "server.example"
+        server.ctx, server.delivery, server.host = tls_contexts()[0], delivery, "server.example"
         sent: Deferred[Any] = Deferred()
         client = ESMTPSenderFactory(
             None, None, "a@client.example", "b@server.example", BytesIO(b"Hello.\n"), sent,
-            contextFactory=contexts()[1], requireTransportSecurity=True, requireAuthentication=False,
+            contextFactory=tls_contexts()[1], requireTransportSecurity=True, requireAuthentication=False,
         )  # fmt: skip
         self.clock = Clock()
         checker = SingleLogin(LOGIN, PASSPHRASE)
