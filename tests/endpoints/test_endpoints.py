@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from typing import cast
 
 from twisted.application.internet import ClientService
 from twisted.cred.credentials import UsernamePassword
@@ -13,16 +14,18 @@ from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import clientFromString, serverFromString
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IListeningPort, IProtocol, ITransport
+from twisted.internet.interfaces import IListeningPort, IProtocol, ISSLTransport, ITLSTransport, ITransport
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.protocols.wire import Echo
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
+from zope.interface.verify import verifyObject
 
 from sodiumtwist import SingleLogin, SodiumClientEndpoint, SodiumServerEndpoint
 from sodiumtwist.core.errors import AuthenticationFailed
 from sodiumtwist.endpoints.streams import ServerStream, StreamServerFactory
 
+from ..certificates import tls_contexts
 from ..checkers import Undecided
 from ..lines import Lines, connect_lines
 from ..pair import LOGIN, PASSPHRASE, SERVER_PAIR
@@ -62,6 +65,28 @@ class WrapperTests(TestCase):
             self.assertEqual(await lines.answered, b"hello")
             lines.transport.loseConnection()
             self.assertIs(await lines.lost, ConnectionDone)
+
+    async def test_start_tls(self) -> None:
+        """Applications that begin with TLS at once: the endpoint gives the application, whatever is between."""
+        for_server, for_client = tls_contexts()
+
+        class SecureEcho(Echo):
+            def connectionMade(self) -> None:
+                cast(ITLSTransport, self.transport).startTLS(for_server)
+
+        class SecureLines(Lines):
+            def connectionMade(self) -> None:
+                verifyObject(ITLSTransport, self.transport)
+                cast(ITLSTransport, self.transport).startTLS(for_client)
+                verifyObject(ISSLTransport, self.transport)
+
+        port = await self.listen(SecureEcho)
+        lines = await self.client(f"tcp:127.0.0.1:{port_number(port)}").connect(Factory.forProtocol(SecureLines))
+        assert isinstance(lines, SecureLines)
+        lines.sendLine(b"hello")
+        self.assertEqual(await lines.answered, b"hello")
+        lines.transport.loseConnection()
+        self.assertIs(await lines.lost, ConnectionDone)
 
     async def test_refused(self) -> None:
         """It is a failure to connect, and no application is built."""
