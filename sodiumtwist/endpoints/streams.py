@@ -32,7 +32,7 @@ from ..protocol.client import SodiumClientProtocol
 from ..protocol.factories import SodiumClientFactory, SodiumServerFactory
 from ..protocol.server import SodiumServerProtocol
 from ..protocol.sockets import CHUNK_SIZE
-from .transport import PASSED_ON, SodiumTransport, checked_bytes
+from .transport import PASSED_ON, SodiumTransport, check_bytes
 
 
 class StreamEnd(SodiumProtocol):
@@ -87,7 +87,7 @@ class StreamEnd(SodiumProtocol):
     def write_stream(self, data: bytes) -> None:
         """Send bytes of the stream, soon."""
         if type(data) is not bytes:
-            data = checked_bytes(data)
+            data = check_bytes(data)
         if not data or self._ended or self._lifecycle.over:
             # An application that the peer's end has ended may not know that yet.
             self._written_late = self._written_late or bool(data and self._peer_ended and not self._wants_end)

@@ -19,7 +19,7 @@ from zope.interface import alsoProvides, implementer
 
 from ..interfaces import Peer
 from ..protocol.producers import PulledProducer
-from .transport import PASSED_ON, End, SodiumTransport, checked_bytes
+from .transport import PASSED_ON, End, SodiumTransport, check_bytes
 
 _BOTH = RECEIVED_SHUTDOWN | SENT_SHUTDOWN
 
@@ -116,7 +116,7 @@ class TLSEnd(Protocol):
 
     def write_stream(self, data: bytes) -> None:
         """Send bytes."""
-        self.transport.write(data if type(data) is bytes else checked_bytes(data))
+        self.transport.write(check_bytes(data))
 
     def end_stream(self) -> None:
         """Close, in both directions."""

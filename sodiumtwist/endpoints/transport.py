@@ -22,14 +22,17 @@ from ..interfaces import ISodiumTransport, Peer
 PASSED_ON = frozenset({"getTcpKeepAlive", "getTcpNoDelay", "setTcpKeepAlive", "setTcpNoDelay"})
 
 
-def checked_bytes(data: Any) -> bytes:
+def check_bytes(data: Any) -> bytes:
     """
-    Return what was written as ``bytes``.
+    See that something is bytes.
 
-    :raises TypeError: for anything but bytes.
+    :return: it, as ``bytes``.
+    :raises TypeError: for anything else, in the words of sockets' transports.
     """
+    if type(data) is bytes:
+        return data
     if not isinstance(data, (bytes, bytearray, memoryview)):
-        raise TypeError(f"a transport takes bytes, not {type(data).__name__}")
+        raise TypeError("Data must be bytes")
     return bytes(data)
 
 
@@ -212,14 +215,6 @@ class SodiumTransport:
         """Deliver again."""
         self._end.resumeProducing()
 
-    def stopReading(self) -> None:
-        """What sockets' transports call ``pauseProducing``, too."""
-        self.pauseProducing()
-
-    def startReading(self) -> None:
-        """What sockets' transports call ``resumeProducing``, too."""
-        self.resumeProducing()
-
     def stopProducing(self) -> None:
         """
         Deliver nothing more: the consumer is gone. This is no end of the stream, for whoever calls it need not know
@@ -228,6 +223,16 @@ class SodiumTransport:
         """
         if not self.disconnecting:
             self._end.stopProducing()
+
+    # Sockets' transports have them, and no interface of Twisted's.
+
+    def stopReading(self) -> None:
+        """The same as ``pauseProducing``."""
+        self.pauseProducing()
+
+    def startReading(self) -> None:
+        """The same as ``resumeProducing``."""
+        self.resumeProducing()
 
     def registerProducer(self, producer: IProducer, streaming: bool) -> None:
         """

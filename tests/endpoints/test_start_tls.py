@@ -298,6 +298,7 @@ class EndTests(StartTLSTestCase):
                 self.client.transport.loseConnection()
             self.flush()
             self.assertIs(self.server.why, why)
+            self.assertEqual(self.client.why is ConnectionDone, closes)
 
     def test_reason_travels(self) -> None:
         """Why the stream was lost is what the application hears, not that TLS was cut."""
@@ -452,6 +453,8 @@ class FlowTests(StartTLSTestCase):
         self.server.transport.abortConnection()
         self.flush()
         self.assertEqual(producer.calls[-1], "stop")
+        transport: Any = self.client.transport
+        self.assertEqual((transport.producer, transport.connected, transport.disconnecting), (None, False, True))
         self.client.transport.registerProducer(late, True)
         self.assertEqual(late.calls, ["stop"])
 
