@@ -26,9 +26,15 @@ from ..interfaces import Peer
 from ..protocol.base import SodiumProtocol
 from ..protocol.client import SodiumClientProtocol
 from ..protocol.factories import SodiumClientFactory, SodiumServerFactory
+from ..protocol.log_names import log_prefix, rename_in_log
 from ..protocol.server import SodiumServerProtocol
 from ..protocol.sockets import CHUNK_SIZE
 from .transport import SodiumTransport
+
+
+def _carried(application: IProtocol | IProtocolFactory) -> str:
+    # As Twisted's wrappers do, a TLS factory for instance.
+    return f"{log_prefix(application)} (sodium)"
 
 
 class StreamEnd(SodiumProtocol):
@@ -63,8 +69,14 @@ class StreamEnd(SodiumProtocol):
             return
         if self._lifecycle.over:
             return
+        before = self.logPrefix()
         self.application = application
+        rename_in_log(self.transport, before, self.logPrefix())
         application.makeConnection(self._stream)
+
+    def logPrefix(self) -> str:
+        """How log lines begin that are about this end: as the application's protocol says, its factory before."""
+        return _carried(self.factory.application if self.application is None else self.application)
 
     # Sending
 
@@ -233,6 +245,10 @@ class _StreamFactory:
     def __init__(self, application: IProtocolFactory, *arguments: Any, **keywords: Any) -> None:
         super().__init__(*arguments, **keywords)
         self.application = application
+
+    def logPrefix(self) -> str:
+        """How log lines begin that are about the application's factory: a port says so when it starts."""
+        return _carried(self.application)
 
     def doStart(self) -> None:
         self.application.doStart()

@@ -9,11 +9,13 @@ from typing import Any, Protocol
 
 from twisted.internet.interfaces import (
     IAddress,
+    ILoggingContext,
     IProducer,
     IProtocol,
 )
 from zope.interface import implementer
 
+from ..describe import describe_address
 from ..interfaces import ISodiumTransport, IStreamTransport, Peer
 
 #: Methods that a socket's transport may have, and ours then has, too.
@@ -32,6 +34,9 @@ class End(Protocol):
     application: IProtocol | None
     transport: IStreamTransport
     peer: Peer
+
+    def logPrefix(self) -> str:
+        """How log lines begin that are about it."""
 
     def write_stream(self, data: bytes) -> None:
         """Send bytes of the stream."""
@@ -61,7 +66,7 @@ class End(Protocol):
         """The producer is done."""
 
 
-@implementer(ISodiumTransport)
+@implementer(ISodiumTransport, ILoggingContext)
 class SodiumTransport:
     """
     What the application's protocol writes to. Small writes of one turn of the reactor leave
@@ -80,6 +85,12 @@ class SodiumTransport:
             return getattr(self._end.transport, name)
         raise AttributeError(f"{type(self).__name__} has no {name}")
 
+    def __repr__(self) -> str:
+        # As a socket's: whose it is, by its class, and where it leads.
+        below = self._end.transport
+        where = "nowhere yet" if below is None else describe_address(below.getPeer())
+        return f"<{type(self).__name__} of {type(self._end.application).__name__} with {where}>"
+
     @property
     def peer(self) -> Peer:
         """Who is at the other end."""
@@ -95,7 +106,7 @@ class SodiumTransport:
 
     def logPrefix(self) -> str:
         """How log lines begin that are about the application's protocol."""
-        return type(self._end.application).__name__
+        return self._end.logPrefix()
 
     def write(self, data: bytes) -> None:
         """
