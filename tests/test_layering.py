@@ -47,8 +47,8 @@ FOLDERS = {
     # The Twisted face of one connection.
     "protocol": """
         keyfiles
-        protocol.clock  protocol.unread  protocol.context  protocol.producers  protocol.sockets  protocol.outbox
-        protocol.reading
+        protocol.clock  protocol.log_names  protocol.unread  protocol.context  protocol.producers  protocol.sockets
+        protocol.outbox  protocol.reading
         protocol.farewell  protocol.lifecycle  protocol.base  protocol.server  protocol.client  protocol.requests
         protocol.factories  protocol
     """,

@@ -22,6 +22,7 @@ from twisted.internet.interfaces import (
     ITCPTransport,
     ITLSTransport,
 )
+from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from zope.interface import alsoProvides
 
@@ -30,9 +31,16 @@ from ..interfaces import Peer
 from ..protocol.base import SodiumProtocol
 from ..protocol.client import SodiumClientProtocol
 from ..protocol.factories import SodiumClientFactory, SodiumServerFactory
+from ..protocol.lifecycle import Stage
+from ..protocol.log_names import log_prefix, rename_in_log
 from ..protocol.server import SodiumServerProtocol
 from ..protocol.sockets import CHUNK_SIZE
 from .transport import PASSED_ON, SodiumTransport, check_bytes
+
+
+def _carried(application: IProtocol | IProtocolFactory) -> str:
+    # As Twisted's wrappers do, a TLS factory for instance.
+    return f"{log_prefix(application)} (sodium)"
 
 
 class StreamEnd(SodiumProtocol):
@@ -54,8 +62,11 @@ class StreamEnd(SodiumProtocol):
     peer: Peer
 
     _sending: IDelayedCall | None = None
+    _delivering: IDelayedCall | None = None
     _wants_end = False
     _ended = False
+    #: Whether the application is to be told that its end, and all before it, has left.
+    _leaving = False
     _peer_ended = False
     #: Whether the application has written when the peer's end had ended its own direction as well.
     _written_late = False
@@ -72,15 +83,25 @@ class StreamEnd(SodiumProtocol):
             return
         if self._lifecycle.over:
             return
+        before = self.logPrefix()
         self.application = self.receiver = application
+        rename_in_log(self.transport, before, self.logPrefix())
         if ITCPTransport.providedBy(self.transport):
             alsoProvides(self._stream, ITLSTransport)
         application.makeConnection(self._stream)
+
+    def logPrefix(self) -> str:
+        """How log lines begin that are about this end: as who receives what comes says, the factory before."""
+        return _carried(self.factory.application if self.receiver is None else self.receiver)
 
     @property
     def clock(self) -> IReactorTime:
         """The clock of all that waits."""
         return self._clock
+
+    def later(self, function: Callable[[], None]) -> IDelayedCall:
+        """Call something in the reactor's next turn."""
+        return self._later(function)
 
     # Sending
 
@@ -97,11 +118,12 @@ class StreamEnd(SodiumProtocol):
         if self._unsent_size >= CHUNK_SIZE:
             self._send_unsent(whole_chunks=True)
         if self._unsent and self._sending is None and not self._pumping:
-            self._sending = self._clock.callLater(0, self._send_later)
+            self._sending = self._later(self._send_later)
 
     def _send_later(self) -> None:
         self._sending = None
-        self._send_unsent()
+        # It may pause a producer.
+        self._guard_producer(self._send_unsent)
 
     def _send_unsent(self, whole_chunks: bool = False) -> None:
         """Send what waits; of ``whole_chunks`` the rest goes on waiting."""
@@ -111,10 +133,14 @@ class StreamEnd(SodiumProtocol):
         end = len(view) - len(view) % CHUNK_SIZE if whole_chunks else len(view)
         self._unsent, self._unsent_size = ([bytes(view[end:])] if end < len(view) else []), len(view) - end
         super().write(view[:end])
+        if self._outbox.blocked:
+            self._producers.pause()  # one that came when nothing was taken was not told yet
 
     def _pump(self, data: bytes = b"", begin: Callable[[], None] | None = None) -> None:
         super()._pump(data, begin)
         self._send_unsent()
+        if self._leaving:
+            self._later(self._tell_left)  # what was sent within has left the pump by now
 
     def _close(self, error: BaseException | None, patience: float | None = None) -> None:
         if not self._pumping:
@@ -125,6 +151,8 @@ class StreamEnd(SodiumProtocol):
         super()._writing_unblocked()
         if self._producers.producer is not None:
             self._send_unsent()  # what it has written since
+        if self._leaving:
+            self._tell_left()
 
     def end_stream(self) -> None:
         """Tell the peer that no more follows, as soon as no producer is registered; close when both have."""
@@ -133,11 +161,30 @@ class StreamEnd(SodiumProtocol):
             return
         if not self._ended:
             self._end_stream_now()
-            half_closeable = IHalfCloseableProtocol(self.receiver, None)
-            if half_closeable is not None and not self._stream.disconnecting:
-                half_closeable.writeConnectionLost()
-        if self._stream.disconnecting or self._peer_ended:
+            if not self._stream.disconnecting and IHalfCloseableProtocol(self.receiver, None) is not None:
+                self._leaving = True
+                self._later(self._tell_left)
+        self._close_if_done()
+
+    def _close_if_done(self) -> None:
+        if self._stream.disconnecting or (self._ended and self._peer_ended and not self._leaving):
             self.close()
+
+    def _tell_left(self) -> None:
+        """Tell the application that its end has left, as soon as it has. The reactor has called us."""
+        if not self._leaving or self._stream.disconnecting or self._lifecycle.over or self._outbox.left_unsent:
+            return
+        if self._connection.queued or self._outbox.blocked or self._below.tells_when_empty():
+            return  # _writing_unblocked() comes here again
+        self._leaving = False
+        half_closeable = IHalfCloseableProtocol(self.receiver, None)
+        if half_closeable is not None:
+            try:
+                half_closeable.writeConnectionLost()
+            except Exception as error:
+                self._application_failed(Failure(), error)
+                return
+        self._close_if_done()
 
     def break_off(self) -> None:
         """Close behind what was written, without the end of the stream."""
@@ -162,12 +209,46 @@ class StreamEnd(SodiumProtocol):
             self.send_data(b"")
         self._ended = True
 
+    # A producer hears of nothing within its own call but that it has written too much.
+
+    def _pause_registered(self) -> None:
+        self._later(self.pause_producer)
+
+    def pause_producer(self) -> None:
+        """Pause the producer, if no more is taken."""
+        if self._takes_nothing() and not self._lifecycle.over:
+            self._guard_producer(self._producers.pause)
+
+    def _silence_producer(self) -> None:
+        if self._producers.is_pulled:
+            self._producers.silence()
+        elif self._producers.producer is not None and self._lifecycle.stage is not Stage.GONE:
+            self._later(self._producers.silence)  # what it writes until then is dropped
+
     def unregisterProducer(self) -> None:
         super().unregisterProducer()
         if self._wants_end:
             self.end_stream()
 
-    # Receiving
+    # Receiving. Who writes for sockets' transports is called by the reactor, never within its own call.
+
+    def _go_on_delivering(self) -> None:
+        if self._delivering is None:
+            self._delivering = self._later(self._deliver)
+
+    def _deliver(self) -> None:
+        self._delivering = None
+        if not self._lifecycle.over and not self._pumping:
+            self._pump()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if self._delivering is not None:
+            self._delivering.cancel()
+            self._deliver()
+        super().connectionLost(reason)
+
+    def _tell_closed(self) -> None:
+        self._later(super()._tell_closed)
 
     def _keeps_rest(self) -> bool:
         return True
@@ -187,8 +268,7 @@ class StreamEnd(SodiumProtocol):
         half_closeable = IHalfCloseableProtocol(self.receiver, None)
         if half_closeable is not None:
             half_closeable.readConnectionLost()
-            if self._ended:
-                self.close()
+            self._close_if_done()
         elif self._ended or self._producers.producer is None:
             # To such an application one direction is not more than both.
             if not self._ended:
@@ -202,6 +282,9 @@ class StreamEnd(SodiumProtocol):
         if self._sending is not None:
             self._sending.cancel()
             self._sending = None
+        if self._delivering is not None:
+            self._delivering.cancel()
+            self._delivering = None
         self._unsent.clear()
         if self.receiver is None:
             return
@@ -235,7 +318,18 @@ class StreamEnd(SodiumProtocol):
         :param stream: its transport.
         :param receiver: the protocol.
         """
-        self._stream, self.receiver = stream, receiver
+        self._stream = stream
+        self.received_by(receiver)
+
+    def received_by(self, receiver: IProtocol) -> None:
+        """
+        Give what comes to another protocol from now on.
+
+        :param receiver: that one.
+        """
+        before = self.logPrefix()
+        self.receiver = receiver
+        rename_in_log(self.transport, before, self.logPrefix())
 
     def producer_failed(self, failure: Failure) -> None:
         """A producer has raised."""
@@ -275,6 +369,10 @@ class _StreamFactory:
     def __repr__(self) -> str:
         of = type(self.application).__name__
         return f"<{type(self).__name__} of {of} with {self.describe()}>"  # type: ignore[attr-defined]
+
+    def logPrefix(self) -> str:
+        """How log lines begin that are about the application's factory: a port says so when it starts."""
+        return _carried(self.application)
 
     def doStart(self) -> None:
         self.application.doStart()

@@ -7,24 +7,33 @@ transport what the end was. So the application keeps its transport.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from OpenSSL.SSL import RECEIVED_SHUTDOWN, SENT_SHUTDOWN
 from twisted.internet.error import ConnectionDone, ConnectionLost
-from twisted.internet.interfaces import IHandshakeListener, IProducer, IProtocol, IReactorTime, ISSLTransport
+from twisted.internet.interfaces import (
+    IDelayedCall,
+    IHandshakeListener,
+    IProducer,
+    IProtocol,
+    IReactorTime,
+    ISSLTransport,
+)
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import alsoProvides, implementer
 
 from ..interfaces import Peer
+from ..protocol.log_names import log_prefix, rename_in_log
 from ..protocol.producers import PulledProducer
 from .transport import PASSED_ON, End, SodiumTransport, check_bytes
 
 _BOTH = RECEIVED_SHUTDOWN | SENT_SHUTDOWN
 
 
-class _TLS(TLSMemoryBIOProtocol):
+class TLS(TLSMemoryBIOProtocol):
     """
     One connection of TLS.
 
@@ -49,7 +58,7 @@ class TLSEnd(Protocol):
     :param stream: the application's transport.
     """
 
-    transport: _TLS
+    transport: TLS
     passed_on = PASSED_ON | {"getHandle", "getPeerCertificate", "negotiatedProtocol"}
 
     def __init__(self, end: End, below: SodiumTransport, stream: SodiumTransport) -> None:
@@ -82,7 +91,15 @@ class TLSEnd(Protocol):
         """The clock of all that waits."""
         return self._end.clock
 
+    def later(self, function: Callable[[], None]) -> IDelayedCall:
+        """Call something in the reactor's next turn."""
+        return self._end.later(function)
+
     # What TLS calls
+
+    def logPrefix(self) -> str:
+        """How log lines begin that are about the application's protocol."""
+        return log_prefix(self.receiver)
 
     def connectionMade(self) -> None:
         """TLS is about to begin: there was nothing wrong with the context."""
@@ -141,7 +158,7 @@ class TLSEnd(Protocol):
     def stopProducing(self) -> None:
         """Deliver nothing more, and break off unless the application closes within this turn of the reactor."""
         self._below.pauseProducing()
-        self.clock.callLater(0, self._break_unless_closed)
+        self.later(self._break_unless_closed)
 
     def _break_unless_closed(self) -> None:
         if not self._stream.disconnecting:
@@ -152,7 +169,7 @@ class TLSEnd(Protocol):
         pushing: Any = producer
         if not streaming:
             # TLS would have it pulled by the global reactor.
-            pushing = PulledProducer(producer, self.clock, self.producer_failed)
+            pushing = PulledProducer(producer, self.later, self.producer_failed)
             pushing.resumeProducing()
         try:
             self.transport.registerProducer(pushing, True)
@@ -169,13 +186,24 @@ class TLSEnd(Protocol):
             self._pulled = None
         self.transport.unregisterProducer()
 
+    def pause_producer(self) -> None:
+        """Pause the producer, if no more is taken."""
+        self._end.pause_producer()
+
     def producer_failed(self, failure: Failure) -> None:
         """A producer has raised."""
         self._end.producer_failed(failure)
 
     def carry(self, stream: SodiumTransport, receiver: IProtocol) -> None:
         """Put another protocol between this end and the application: TLS within TLS."""
-        self._stream, self.receiver = stream, receiver
+        self._stream = stream
+        self.received_by(receiver)
+
+    def received_by(self, receiver: IProtocol) -> None:
+        """Give what comes to another protocol from now on."""
+        before = self._end.logPrefix()
+        self.receiver = receiver
+        rename_in_log(self._end.transport, before, self._end.logPrefix())
 
     def start_tls(self, stream: SodiumTransport, context: Any, as_client: bool) -> None:
         """Put TLS between this end and its transport."""
@@ -197,8 +225,10 @@ def start_tls(end: End, stream: SodiumTransport, context: Any, as_client: bool) 
         stream.unregisterProducer()
     try:
         factory = TLSMemoryBIOFactory(context, as_client, Factory(), end.clock)
-        _TLS(factory, TLSEnd(end, below, stream)).makeConnection(below)
+        TLS(factory, TLSEnd(end, below, stream)).makeConnection(below)
         alsoProvides(stream, ISSLTransport)
     finally:
         if producer is not None:
             stream.registerProducer(producer, streaming)
+            # Now, not a turn later: TLS resumes none that it has not paused, and this one may be paused since before.
+            end.pause_producer()

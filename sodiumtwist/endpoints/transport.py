@@ -4,11 +4,13 @@ What an application's protocol writes to, where it would write to a socket's tra
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from twisted.internet.interfaces import (
     IAddress,
+    IDelayedCall,
+    ILoggingContext,
     IProducer,
     IProtocol,
     IReactorTime,
@@ -68,6 +70,12 @@ class End(Protocol):
     def clock(self) -> IReactorTime:
         """The clock of all that waits."""
 
+    def later(self, function: Callable[[], None]) -> IDelayedCall:
+        """Call something in the reactor's next turn."""
+
+    def logPrefix(self) -> str:
+        """How log lines begin that are about it."""
+
     def write_stream(self, data: bytes) -> None:
         """Send bytes of the stream."""
 
@@ -95,17 +103,23 @@ class End(Protocol):
     def unregisterProducer(self) -> None:
         """The producer is done."""
 
+    def pause_producer(self) -> None:
+        """Pause the producer, if no more is taken."""
+
     def producer_failed(self, failure: Failure) -> None:
         """A producer has raised."""
 
     def carry(self, stream: SodiumTransport, receiver: IProtocol) -> None:
         """Put another protocol, with a transport of its own, between this end and the application."""
 
+    def received_by(self, receiver: IProtocol) -> None:
+        """Give what comes to another protocol from now on."""
+
     def start_tls(self, stream: SodiumTransport, context: Any, as_client: bool) -> None:
         """Put TLS between this end and its transport."""
 
 
-@implementer(ISodiumTransport)
+@implementer(ISodiumTransport, ILoggingContext)
 class SodiumTransport:
     """
     What the application's protocol writes to. Small writes of one turn of the reactor leave
@@ -140,7 +154,7 @@ class SodiumTransport:
 
     @protocol.setter
     def protocol(self, protocol: IProtocol) -> None:
-        self._end.receiver = protocol
+        self._end.received_by(protocol)
 
     @property
     def connected(self) -> bool:
@@ -164,7 +178,7 @@ class SodiumTransport:
 
     def logPrefix(self) -> str:
         """How log lines begin that are about the application's protocol."""
-        return type(self._end.receiver).__name__
+        return self._end.logPrefix()
 
     def write(self, data: bytes) -> None:
         """

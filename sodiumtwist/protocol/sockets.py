@@ -369,6 +369,17 @@ class TransportBelow:
         # What Twisted has in one piece already waits beside the rest.
         return size + len(getattr(transport, "dataBuffer", b"")) + getattr(transport, "_tempDataLen", 0)
 
+    def tells_when_empty(self) -> bool:
+        """
+        Tell whether Twisted holds something that was written. If it does, the gate will be told when it has left, as if
+        the transport were full. Of what is above no socket it is not known.
+        """
+        below = _socket_under(self.transport)
+        if below is None or below.producer is None or not self.held():
+            return False
+        below.producerPaused = True
+        return True
+
     def unsent(self) -> int:
         """
         Tell how many bytes the socket still holds, its kernel's buffer included; 0 where that can't be known.

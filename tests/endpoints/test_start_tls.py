@@ -467,6 +467,7 @@ class FlowTests(StartTLSTestCase):
         self.flush()
         self.assertEqual(self.server.received, b"")
         self.server.transport.resumeProducing()
+        self.flush()
         self.assertEqual(self.server.received, b"waits")
 
 

@@ -65,7 +65,7 @@ class ProtocolTests(StreamTestCase):
 
         self.start()
         self.switch(self.server, Other())
-        self.assertEqual(cast(Any, self.server.transport).logPrefix(), "Other")
+        self.assertEqual(cast(Any, self.server.transport).logPrefix(), "Other (sodium)")
 
 
 class AttributeTests(StreamTestCase):
@@ -98,6 +98,7 @@ class AttributeTests(StreamTestCase):
         self.flush()
         self.assertEqual(self.server.received, b"")
         transport.startReading()
+        self.flush()
         self.assertEqual(self.server.received, b"later")
 
     def test_producer(self) -> None:
