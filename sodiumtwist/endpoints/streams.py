@@ -29,9 +29,10 @@ from ..protocol.client import SodiumClientProtocol
 from ..protocol.factories import SodiumClientFactory, SodiumServerFactory
 from ..protocol.lifecycle import Stage
 from ..protocol.log_names import log_prefix, rename_in_log
+from ..protocol.reading import APPLICATION
 from ..protocol.server import SodiumServerProtocol
 from ..protocol.sockets import CHUNK_SIZE
-from .transport import SodiumTransport
+from .transport import SodiumTransport, check_bytes
 
 
 def _carried(application: IProtocol | IProtocolFactory) -> str:
@@ -88,9 +89,7 @@ class StreamEnd(SodiumProtocol):
     def write_stream(self, data: bytes) -> None:
         """Send bytes of the stream, soon."""
         if type(data) is not bytes:
-            if not isinstance(data, (bytes, bytearray, memoryview)):
-                raise TypeError(f"a transport takes bytes, not {type(data).__name__}")
-            data = bytes(data)
+            data = check_bytes(data)
         if not data or self._ended or self._lifecycle.over:
             # An application that the peer's end has ended may not know that yet.
             self._written_late = self._written_late or bool(data and self._peer_ended and not self._wants_end)
@@ -223,10 +222,13 @@ class StreamEnd(SodiumProtocol):
             self._pump()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        if self._delivering is not None:
-            self._delivering.cancel()
-            self._deliver()
+        # What it takes in the next turn is as good as what it does not take yet: it comes before the end.
+        put_off = self._delivering is not None
+        if put_off:
+            self._reading.stop(APPLICATION)
         super().connectionLost(reason)
+        if put_off:
+            self._reading.allow(APPLICATION)
 
     def _tell_closed(self) -> None:
         self._later(super()._tell_closed)

@@ -22,6 +22,20 @@ from ..interfaces import ISodiumTransport, IStreamTransport, Peer
 PASSED_ON = frozenset({"getTcpKeepAlive", "getTcpNoDelay", "setTcpKeepAlive", "setTcpNoDelay"})
 
 
+def check_bytes(data: Any) -> bytes:
+    """
+    See that something is bytes.
+
+    :return: it, as ``bytes``.
+    :raises TypeError: for anything else, in the words of sockets' transports.
+    """
+    if type(data) is bytes:
+        return data
+    if not isinstance(data, (bytes, bytearray, memoryview)):
+        raise TypeError("Data must be bytes")
+    return bytes(data)
+
+
 class End(Protocol):
     """
     The end of a stream that a transport is of.
@@ -117,8 +131,12 @@ class SodiumTransport:
         self._end.write_stream(data)
 
     def writeSequence(self, data: Iterable[bytes]) -> None:
-        """Send several pieces of bytes."""
-        self.write(b"".join(data))
+        """
+        Send several pieces of bytes.
+
+        :raises TypeError: when one is anything else.
+        """
+        self.write(b"".join(map(check_bytes, data)))
 
     def loseConnection(self) -> None:
         """
@@ -165,6 +183,21 @@ class SodiumTransport:
         """
         if not self.disconnecting:
             self._end.stopProducing()
+
+    def stopConsuming(self) -> None:
+        """Close: the producer has nothing more to give, and need not unregister itself."""
+        self.unregisterProducer()
+        self.loseConnection()
+
+    # Sockets' transports have them, and no interface of Twisted's.
+
+    def stopReading(self) -> None:
+        """The same as ``pauseProducing``."""
+        self.pauseProducing()
+
+    def startReading(self) -> None:
+        """The same as ``resumeProducing``."""
+        self.resumeProducing()
 
     def registerProducer(self, producer: IProducer, streaming: bool) -> None:
         """
