@@ -33,6 +33,7 @@ from ..protocol.client import SodiumClientProtocol
 from ..protocol.factories import SodiumClientFactory, SodiumServerFactory
 from ..protocol.lifecycle import Stage
 from ..protocol.log_names import log_prefix, rename_in_log
+from ..protocol.reading import APPLICATION
 from ..protocol.server import SodiumServerProtocol
 from ..protocol.sockets import CHUNK_SIZE
 from .transport import PASSED_ON, SodiumTransport, check_bytes
@@ -242,10 +243,13 @@ class StreamEnd(SodiumProtocol):
             self._pump()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        if self._delivering is not None:
-            self._delivering.cancel()
-            self._deliver()
+        # What it takes in the next turn is as good as what it does not take yet: it comes before the end.
+        put_off = self._delivering is not None
+        if put_off:
+            self._reading.stop(APPLICATION)
         super().connectionLost(reason)
+        if put_off:
+            self._reading.allow(APPLICATION)
 
     def _tell_closed(self) -> None:
         self._later(super()._tell_closed)

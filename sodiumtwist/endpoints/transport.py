@@ -189,8 +189,12 @@ class SodiumTransport:
         self._end.write_stream(data)
 
     def writeSequence(self, data: Iterable[bytes]) -> None:
-        """Send several pieces of bytes."""
-        self.write(b"".join(data))
+        """
+        Send several pieces of bytes.
+
+        :raises TypeError: when one is anything else.
+        """
+        self.write(b"".join(map(check_bytes, data)))
 
     def loseConnection(self) -> None:
         """
@@ -237,6 +241,11 @@ class SodiumTransport:
         """
         if not self.disconnecting:
             self._end.stopProducing()
+
+    def stopConsuming(self) -> None:
+        """Close: the producer has nothing more to give, and need not unregister itself."""
+        self.unregisterProducer()
+        self.loseConnection()
 
     # Sockets' transports have them, and no interface of Twisted's.
 
