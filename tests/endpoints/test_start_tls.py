@@ -200,7 +200,15 @@ class SwitchTests(StartTLSTestCase):
         """TLS within TLS is as good as one."""
         self.start()
         self.start_tls()
+        producer = Producer()
+        self.client.transport.registerProducer(producer, True)
         self.start_tls()
+        self.client.transport.write(bytes(300_000))
+        self.clock.advance(0)
+        self.flush()
+        self.assertEqual(producer.calls[-2:], ["pause", "resume"])
+        self.client.transport.unregisterProducer()
+        self.server.received = b""
         self.client.transport.write(b"deep")
         self.server.transport.write(b"below")
         self.flush()

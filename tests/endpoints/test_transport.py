@@ -8,7 +8,10 @@ from typing import Any, cast
 
 from twisted.internet.error import ConnectionDone
 
+from sodiumtwist.endpoints import streams, tls
+
 from ..applications import Application, HalfCloseable, Producer, StreamTestCase
+from ..certificates import tls_contexts
 
 
 class ProtocolTests(StreamTestCase):
@@ -58,14 +61,28 @@ class ProtocolTests(StreamTestCase):
                 self.assertIs(cast(HalfCloseable, other).write_ended, True)
 
     def test_name_in_the_log(self) -> None:
-        """Log lines are about the one that there is."""
+        """Log lines are about the one that there is, within TLS as well."""
 
         class Other(Application):
             pass
 
         self.start()
+        renamed: list[tuple[str, str]] = []
+        for module in (streams, tls):
+            self.patch(module, "rename_in_log", lambda transport, before, after: renamed.append((before, after)))
+        transport: Any = self.server.transport
         self.switch(self.server, Other())
-        self.assertEqual(cast(Any, self.server.transport).logPrefix(), "Other (sodium)")
+        self.assertEqual(transport.logPrefix(), "Other (sodium)")
+        transport.startTLS(tls_contexts()[0])
+        self.switch(self.server, Application())
+        self.assertEqual(
+            renamed,
+            [
+                ("Application (sodium)", "Other (sodium)"),
+                ("Other (sodium)", "Other (TLS) (sodium)"),
+                ("Other (TLS) (sodium)", "Application (TLS) (sodium)"),
+            ],
+        )
 
 
 class AttributeTests(StreamTestCase):
