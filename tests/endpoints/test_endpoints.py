@@ -13,7 +13,7 @@ from twisted.cred.credentials import UsernamePassword
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import clientFromString, serverFromString
-from twisted.internet.error import ConnectionDone
+from twisted.internet.error import ConnectError, ConnectionDone
 from twisted.internet.interfaces import IListeningPort, IProtocol, ISSLTransport, ITLSTransport, ITransport
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.protocols.wire import Echo
@@ -93,9 +93,24 @@ class WrapperTests(TestCase):
         port = await self.listen(Echo)
         built: list[Echo] = []
         factory = Factory.forProtocol(self.note(built))
-        connecting = self.client(f"tcp:127.0.0.1:{port_number(port)}", "wrong").connect(factory)
-        await self.assertFailure(connecting, AuthenticationFailed)
+        endpoint = self.client(f"tcp:127.0.0.1:{port_number(port)}", "wrong")
+        why = await self.assertFailure(endpoint.connect(factory), AuthenticationFailed)
         self.assertEqual(built, [])
+        # What tries again logs the endpoint, and not why.
+        self.assertTrue(repr(endpoint).endswith(f"; the last try failed: {why}>"), repr(endpoint))
+
+    async def test_failure_is_forgotten(self) -> None:
+        """When a later try succeeds, the endpoint no longer shows why one before it failed."""
+        port = await self.listen(Echo)
+        endpoint = self.client("tcp:127.0.0.1:1")
+        untried = repr(endpoint)
+        await self.assertFailure(endpoint.connect(Factory.forProtocol(Echo)), ConnectError)
+        self.assertIn("; the last try failed: Connection was refused", repr(endpoint))
+        self.patch(endpoint, "_endpoint", clientFromString(reactor, f"tcp:127.0.0.1:{port_number(port)}"))
+        lines = await connect_lines(endpoint)
+        self.assertEqual(repr(endpoint), untried.replace(":1,", f":{port_number(port)},"))
+        lines.transport.loseConnection()
+        await lines.lost
 
     async def test_cancel(self) -> None:
         """A connection that waits for the server's hello is dropped, and no application is built."""
@@ -113,12 +128,14 @@ class WrapperTests(TestCase):
         port = await SodiumServerEndpoint(below, SERVER_PAIR, checker).listen(Factory.forProtocol(Echo))
         self.addCleanup(port.stopListening)
         factory = Factory.forProtocol(self.note(built))
-        connecting = self.client(f"tcp:127.0.0.1:{port_number(port)}").connect(factory)
+        endpoint = self.client(f"tcp:127.0.0.1:{port_number(port)}")
+        connecting = endpoint.connect(factory)
         await checker.asked
         connecting.cancel()
         await self.assertFailure(connecting, CancelledError)
         await lost
         self.assertEqual(built, [])
+        self.assertNotIn("failed", repr(endpoint))
 
     async def test_large_answer_before_close(self) -> None:
         """All of it arrives, though the other end was still sending."""
