@@ -79,8 +79,10 @@ def describe_endpoint_error(error: object) -> str:
     :param error: what was raised by parsing the endpoint's string, by connecting or by listening. Twisted gives a
         text in place of an exception for some errors.
     """
-    if isinstance(error, OSError) and error.strerror:
-        return f"{ascii(error.filename)}: {error.strerror}" if error.filename else error.strerror
+    if isinstance(error, OSError):
+        error = _cause(error)
+        if error.strerror:
+            return f"{ascii(error.filename)}: {error.strerror}" if error.filename else error.strerror
     if unknown := unknown_keywords(error):
         return f"it takes no {', '.join(f'{name}=' for name in unknown)}"
     text = " ".join(str(error).split()).rstrip(".") or type(error).__name__
@@ -112,8 +114,15 @@ def describe_bad_endpoint(where: str, description: str, example: str, error: Bas
     return f"{where}: bad endpoint string {ascii(shown)}: {why}; a right one is for instance {example}"
 
 
+def _cause(error: OSError) -> OSError:
+    # Twisted's error for a folder that can't be read, of plugins for instance, has no text of its own.
+    cause = getattr(error, "originalException", error)
+    return cause if isinstance(cause, OSError) else error
+
+
 def describe_os_error(error: OSError) -> str:
     """Say on one line what went wrong, and with which file."""
+    error = _cause(error)
     text = error.strerror or str(error)
     return f"{error.filename}: {text}" if error.filename else text
 

@@ -9,9 +9,16 @@ import socket
 from twisted.internet.address import HostnameAddress, IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.endpoints import clientFromString, serverFromString
 from twisted.internet.testing import MemoryReactorClock
+from twisted.python.filepath import UnlistableError
 from twisted.trial.unittest import SynchronousTestCase
 
-from sodiumtwist.describe import describe_address, describe_bad_endpoint, describe_endpoint_error, masked
+from sodiumtwist.describe import (
+    describe_address,
+    describe_bad_endpoint,
+    describe_endpoint_error,
+    describe_os_error,
+    masked,
+)
 
 
 class Unknown:
@@ -86,6 +93,12 @@ class DescribeBadEndpointTests(SynchronousTestCase):
             self.assertIn("'…' is no number", line)
             self.assertNotIn("hunter2", line)
         self.assertIn("passphraseFile=pass.txt", masked("sodium:tcp:1:auth=memory:me:hunter2:passphraseFile=pass.txt"))
+
+    def test_folder_of_plugins_closed(self) -> None:
+        """Twisted's error stands for another one, which has a text."""
+        error = UnlistableError(PermissionError(13, "Permission denied", "/plugins"))
+        self.assertEqual(describe_endpoint_error(error), "'/plugins': Permission denied")
+        self.assertEqual(describe_os_error(error), "/plugins: Permission denied")
 
     def test_one_line(self) -> None:
         self.assertEqual(describe_endpoint_error(ValueError("one\ntwo")), "one two")

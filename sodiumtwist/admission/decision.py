@@ -159,6 +159,8 @@ class Decision:
         if not may_try:
             raise LoginNotChecked(TOO_MANY_FAILED)
         keys = rules.authorized_keys
+        if isinstance(keys, AuthorizedKeysFile):
+            keys = await keys.latest()
         if keys is not None and not keys.allows(claim.public_key, claim.login):
             raise KeyNotListed(f"the key {claim.public_key.hex()} is not authorized, or not for this login")
         if rules.checker is not None:

@@ -24,7 +24,7 @@ from nacl.exceptions import InvalidkeyError
 from ..core.credentials import pack_text
 from ..core.errors import LocalProtocolError
 from ..replacing import status_of_replaced, sync_directory, take_over
-from .files import LIST_FILE_LIMIT, check_file, open_at_once
+from .files import LIST_FILE_LIMIT, check_file, check_size, lines_of, open_at_once
 
 #: The least memory that Argon2 can work with, in KiB.
 MEMORY_LEAST = 8
@@ -136,7 +136,7 @@ def parse_passwords(text: str) -> dict[str, str]:
     """
     strings: dict[str, str] = {}
     lines: dict[str, int] = {}
-    for number, line in enumerate(text.split("\n"), 1):
+    for number, line in enumerate(lines_of(text), 1):
         line = line.removesuffix("\r")
         login = _login_of(line)
         if login is None:
@@ -177,12 +177,14 @@ def _read(path: str) -> tuple[str, os.stat_result | None]:
     try:
         with open_at_once(path) as file:
             status = os.fstat(file.fileno())
-            check_file(path, status.st_mode, "password file")
+            # Root may change anybody's list; it stays theirs.
+            owners = (status.st_uid,) if os.geteuid() == 0 else ()
+            # One that others can read is taken, as what takes its place is for its owner alone.
+            check_file(path, status, "password file", owners=owners)
             data = file.read(LIST_FILE_LIMIT + 1)
     except FileNotFoundError:
         return "", None
-    if len(data) > LIST_FILE_LIMIT:
-        raise LocalProtocolError(f"{path} is over {LIST_FILE_LIMIT} bytes long")
+    check_size(path, max(len(data), status.st_size), "password file")
     try:
         return data.decode("utf-8"), status
     except UnicodeDecodeError:
@@ -255,7 +257,10 @@ def _update(path: str, change: Callable[[list[str]], None], tell: Callable[[str]
         text = "".join(f"{line}\n" for line in lines)
         # Servers refuse to read more.
         if len(text.encode()) > LIST_FILE_LIMIT:
-            raise LocalProtocolError(f"{path} would be over {LIST_FILE_LIMIT} bytes long")
+            raise LocalProtocolError(
+                f"{path} would have {len(text.encode())} bytes, and servers read {LIST_FILE_LIMIT} at most; delete "
+                "logins that nobody needs, or begin another file"
+            )
         try:
             lost = _replace(path, text)
         # It names the temporary file, of which the user knows nothing.

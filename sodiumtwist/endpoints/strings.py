@@ -16,7 +16,8 @@ from twisted.internet.interfaces import (
 from twisted.logger import Logger
 
 from ..admission.authorized import AuthorizedKeysFile
-from ..admission.checkers import NO_CHECKER, SingleLogin, any_of, checker_from_string
+from ..admission.checker_strings import NO_CHECKER, checker_from_string
+from ..admission.checkers import SingleLogin, any_of
 from ..admission.replay_database import ReplayDatabase
 from ..core.keys import parse_key
 from ..describe import describe_endpoint_error, unknown_keywords

@@ -77,7 +77,7 @@ class Options(ServiceOptions):
                 check_log(self.twistd, user)
             limits = TunnelLimits(**self.given_limits(TunnelLimits))
             timeouts = self.timeouts()
-            us, warning = read_credentials(self)
+            us, warning = read_credentials(self, () if user is None else (user.uid,))
             self.settings = TunnelSettings(self["listen"], self["to"], server_key, us, limits, warning, timeouts, user)
         except SodiumError as error:
             raise usage.UsageError(str(error)) from None
