@@ -33,7 +33,7 @@ FOLDERS = {
         core.wire  core.base  core.connection  core
     """,
     # Words for people, and what applications learn about the other end.
-    "describe": "describe  interfaces",
+    "describe": "describe.words  describe.log  describe  interfaces",
     # Files on the disk: whose they are, who may use them, when the disk has them.
     "replacing": "replacing",
     # Who may come in.

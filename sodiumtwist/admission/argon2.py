@@ -18,11 +18,11 @@ from twisted.cred.credentials import IUsernamePassword, UsernamePassword
 from twisted.cred.error import UnauthorizedLogin
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from ..core.errors import LocalProtocolError
+from ..describe.log import Logger
 from .checkers import LoginNotChecked, LoginUnknown
 from .fair_queue import Asker, FairQueue
 from .networks import network

@@ -15,7 +15,6 @@ from twisted.cred.credentials import IUsernamePassword, UsernamePassword
 from twisted.cred.error import LoginFailed, UnauthorizedLogin
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.interfaces import IAddress
-from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from ..core.credentials import pack_text
@@ -131,26 +130,6 @@ class AnyLogin:
             raise failure
 
         return Deferred.fromCoroutine(asking())
-
-
-def fit_for_log(failure: Failure) -> Failure:
-    """
-    Make a failure fit for the log: its traceback then holds nothing that could forge a line of the log, or that a
-    terminal could take for a command. The text of a checker's error may be the login that a peer gave.
-
-    :param failure: the failure. It is changed.
-    :return: the same failure.
-    """
-    said = str(failure.value)
-    text = failure.getTraceback()
-    # Before the rest, and as a whole: a newline in it would pass for one of the traceback. Python finds an empty text
-    # everywhere.
-    if said:
-        text = text.replace(said, ascii(said))
-    shown = "".join(mark if mark == "\n" or mark.isprintable() else ascii(mark)[1:-1] for mark in text)
-    # Twisted's log asks the failure for its traceback by this method.
-    failure.getTraceback = lambda *arguments, **keywords: shown  # type: ignore[method-assign]
-    return failure
 
 
 def any_of(checkers: Sequence[ICredentialsChecker]) -> ICredentialsChecker:

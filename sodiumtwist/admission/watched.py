@@ -13,10 +13,10 @@ from typing import Any, Generic, TypeVar
 
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.threads import deferToThreadPool
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from ..core.errors import LocalProtocolError, SodiumError
+from ..describe.log import Logger
 from .checkers import LoginNotChecked
 from .files import LIST_FILE_LIMIT, check_file, check_size, open_at_once
 

@@ -13,7 +13,6 @@ from twisted.internet.endpoints import clientFromString, serverFromString
 from twisted.internet.interfaces import (
     IReactorTime,
 )
-from twisted.logger import Logger
 
 from ..admission.authorized import AuthorizedKeysFile
 from ..admission.checker_strings import NO_CHECKER, checker_from_string
@@ -21,6 +20,7 @@ from ..admission.checkers import SingleLogin, any_of
 from ..admission.replay_database import ReplayDatabase
 from ..core.keys import parse_key
 from ..describe import describe_endpoint_error, unknown_keywords
+from ..describe.log import Logger
 from ..keyfiles import KEY_VARIABLE, PASSPHRASE_VARIABLE, read_key, read_key_file, read_passphrase
 from .wrappers import SodiumClientEndpoint, SodiumServerEndpoint
 

@@ -15,7 +15,7 @@ from twisted.python import usage
 
 from .. import __version__
 from ..core.keepalive import Timeouts
-from ..describe import describe_os_error
+from ..describe import describe_os_error, printable
 from ..keyfiles import PASSPHRASE_VARIABLE, read_key_file, read_passphrase
 from .output import discard_standard_output, flush_standard_output
 from .settings import Credentials
@@ -182,11 +182,11 @@ class ServiceOptions(ProgramOptions):
         try:
             super().parseOptions(options)  # type: ignore[no-untyped-call]
         except usage.UsageError as error:
-            raise SystemExit(f"{self.program}: {error}; see twistd {self.program} --help") from None
+            raise SystemExit(printable(f"{self.program}: {error}; see twistd {self.program} --help")) from None
         # Of standard output: the help could not be printed.
         except OSError as error:
             discard_standard_output()
-            raise SystemExit(f"{self.program}: {describe_os_error(error)}") from None
+            raise SystemExit(printable(f"{self.program}: {describe_os_error(error)}")) from None
 
     def seconds(self, name: str) -> float:
         """

@@ -25,7 +25,7 @@ from ..core.credentials import pack_text
 from ..core.errors import LocalProtocolError, SodiumError
 from ..core.keys import KeyPair
 from ..core.version import RekeyAfter
-from ..describe import describe_os_error, masked
+from ..describe import describe_os_error, masked, printable
 from ..endpoints.streams import StreamServerFactory
 from ..keyfiles import KEY_VARIABLE, read_key, read_passphrase
 from ..protocol.clock import count_steadily
@@ -295,9 +295,11 @@ def makeService(options: Options, reactor: Any = None) -> SodiumService:
         description, endpoint = parse_listening(reactor, "sodium", "--endpoint", given, DEFAULT_LISTEN)
         if settings.default_passphrase and not is_local(description):
             raise SystemExit(
-                f"sodium: {masked(description)} can be reached from elsewhere, and the passphrase is the default one, "
-                "which everybody knows; choose one with --passphrase-file, use --auth, or listen on loopback only "
-                f"({DEFAULT_LISTEN})"
+                printable(
+                    f"sodium: {masked(description)} can be reached from elsewhere, and the passphrase is the default "
+                    "one, which everybody knows; choose one with --passphrase-file, use --auth, or listen on loopback "
+                    f"only ({DEFAULT_LISTEN})"
+                )
             )
         endpoints.append((description, endpoint))
     twistd = options.twistd
@@ -334,10 +336,10 @@ def makeService(options: Options, reactor: Any = None) -> SodiumService:
             note_uploads(settings.file, settings.directory)
         store.max_upload = settings.max_upload
     except OSError as error:
-        raise SystemExit(f"sodium: cannot write to {error.filename}: {error.strerror}") from None
+        raise SystemExit(printable(f"sodium: cannot write to {error.filename}: {error.strerror}")) from None
     try:
         uploads = UploadFactory(store, **common)
     # Whether the store keeps anything decides what the message must leave room for.
     except LocalProtocolError as error:
-        raise SystemExit(f"sodium: {error}") from None
+        raise SystemExit(printable(f"sodium: {error}")) from None
     return UploadService(settings, endpoints, uploads, reactor, twistd)

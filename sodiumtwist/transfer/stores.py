@@ -18,10 +18,10 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, inlineCallbacks, maybeDeferred, succeed
 from twisted.internet.task import deferLater
-from twisted.logger import Logger
 
 from ..admission.summed_lines import SummedLines
 from ..core.errors import LocalProtocolError
+from ..describe.log import Logger
 from ..protocol.clock import steady_clock
 from ..replacing import may, sync_directory
 from .disk import Disk
