@@ -19,7 +19,7 @@ PASSPHRASE_VARIABLE = "SODIUMTWIST_PASSPHRASE"
 SECRET_FILE_LIMIT = 4096
 
 
-def _read_small(path: str, what: str, owners: Collection[int], *, secret: bool) -> tuple[bytes, os.stat_result]:
+def _read_small(path: str, what: str, owners: Collection[int], *, readable: bool) -> tuple[bytes, os.stat_result]:
     """
     Read a small file that nobody else can change.
 
@@ -29,7 +29,7 @@ def _read_small(path: str, what: str, owners: Collection[int], *, secret: bool) 
         # Of the file that is read, whatever has the path by now.
         status = os.fstat(file.fileno())
         # Before it is read: of a pipe, the error would come when its writer is done.
-        check_file(path, status, what, secret=secret, streams=True, owners=owners)
+        check_file(path, status, what, secret=True, readable=readable, streams=True, owners=owners)
         # One byte more tells whether the file is larger.
         data = file.read(SECRET_FILE_LIMIT + 1)
     if len(data) > SECRET_FILE_LIMIT:
@@ -56,7 +56,7 @@ def read_key_file(path: str, owners: Collection[int] = ()) -> KeyPair:
     :raises LocalProtocolError: when others can read it, write to it or replace it, or own it, and when it is no small
         text.
     """
-    data, _ = _read_small(path, "key file", owners, secret=True)
+    data, _ = _read_small(path, "key file", owners, readable=False)
     try:
         return KeyPair.from_hex(_decode(path, data))
     except InvalidKey as error:
@@ -74,7 +74,7 @@ def read_passphrase_file(path: str, owners: Collection[int] = ()) -> tuple[str, 
     :raises LocalProtocolError: when the line is empty, when others can write to the file or replace it, or own it, and
         when it is no small text.
     """
-    data, status = _read_small(path, "passphrase file", owners, secret=False)
+    data, status = _read_small(path, "passphrase file", owners, readable=True)
     # Only the end of the line is taken off: blanks may belong to a passphrase.
     passphrase = _decode(path, data).partition("\n")[0].removesuffix("\r")
     # More likely a mistake than a passphrase.

@@ -48,6 +48,7 @@ def check_file(
     what: str,
     *,
     secret: bool = False,
+    readable: bool = False,
     streams: bool = False,
     owners: Collection[int] = (),
 ) -> None:
@@ -57,7 +58,8 @@ def check_file(
     :param path: the path of the file.
     :param status: of the file that is open, whatever has the path by now.
     :param what: what the error calls the file.
-    :param secret: whether nobody else may read it, either.
+    :param secret: whether nobody else should read it, either.
+    :param readable: whether a secret one is taken all the same when others can read it.
     :param streams: whether it may be a FIFO or a device, as it is read only once.
     :param owners: users that it may belong to, beside root and us: those that a service will run as.
     :raises LocalProtocolError: when that is not so, and when it is no file that can be used. The error names the file,
@@ -74,7 +76,7 @@ def check_file(
     # for <(…), was opened by whoever started us.
     elif kind != stat.S_IFIFO or not _has_name(path, status):
         return
-    _check_mode(path, status, what, secret)
+    _check_mode(path, status, what, secret, readable)
     _check_owner(path, status, what, owners)
 
 
@@ -119,10 +121,10 @@ def _check_folder(path: str, what: str) -> None:
         )
 
 
-def _check_mode(path: str, status: os.stat_result, what: str, secret: bool) -> None:
+def _check_mode(path: str, status: os.stat_result, what: str, secret: bool, readable: bool) -> None:
     # Whoever can write to it can let themselves in.
     wrong = _what_others_can(path, status, what, stat.S_IWGRP | stat.S_IWOTH, "write to", secret)
-    if wrong is None and secret:
+    if wrong is None and secret and not readable:
         wrong = _what_others_can(path, status, what, stat.S_IRGRP | stat.S_IROTH, "read")
     if wrong is not None:
         raise LocalProtocolError(wrong)

@@ -204,7 +204,7 @@ def _read(path: str) -> tuple[str, os.stat_result | None]:
             # Root may change anybody's list; it stays theirs.
             owners = (status.st_uid,) if os.geteuid() == 0 else ()
             # One that others can read is taken, as what takes its place is for its owner alone.
-            check_file(path, status, "password file", owners=owners)
+            check_file(path, status, "password file", secret=True, readable=True, owners=owners)
             data = file.read(LIST_FILE_LIMIT + 1)
     except FileNotFoundError:
         return "", None

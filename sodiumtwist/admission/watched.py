@@ -92,6 +92,8 @@ class WatchedFile(Generic[Value]):
     _lapsed = False
     #: Whether the file could not be used when it was last looked at.
     _unusable = False
+    #: How many versions were used.
+    _taken = 0
     #: Fires when the thread has read the file; ``None`` when none does.
     _reading: Deferred[Any] | None = None
 
@@ -212,16 +214,18 @@ class WatchedFile(Generic[Value]):
                 self._reactor = reactor
             pool = self._reactor.getThreadPool()
             self._reading = deferToThreadPool(self._reactor, pool, self._read, self._data, self._value)
-            self._reading.addCallback(self._read_apart, self._clock()).addErrback(self._failed_apart)
+            self._reading.addCallback(self._read_apart, self._clock(), self._taken).addErrback(self._failed_apart)
             self._reading.addBoth(self._tell_waiting)
         # Each has one of its own, which may be cancelled.
         waiting: Deferred[None] = Deferred()
         self._waiting.append(waiting)
         return waiting
 
-    def _read_apart(self, version: _Version[Value], began: float) -> None:
-        self._take(version, began)
-        self._note(version.identity, self._wrong)
+    def _read_apart(self, version: _Version[Value], began: float, taken: int) -> None:
+        # Somebody has called current() meanwhile, and read what may be newer.
+        if self._taken == taken:
+            self._take(version, began)
+            self._note(version.identity, self._wrong)
 
     def _failed_apart(self, failure: Failure) -> Failure | None:
         if isinstance(failure.value, OSError):
@@ -264,6 +268,7 @@ class WatchedFile(Generic[Value]):
         # Noted for a version that is refused, too: it is not read again at each login.
         self._seen = version.identity if settled else None
         self._wrong = version.wrong
+        self._taken += 1
         if version.data is not None:
             self._value, self._data = version.value, version.data
 

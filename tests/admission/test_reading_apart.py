@@ -152,6 +152,18 @@ class ReadingApartTests(SynchronousTestCase):
         self.threads.work()
         self.assertEqual(self.successResultOf(second), "THREE")
 
+    def test_read_at_once_meanwhile(self) -> None:
+        """What the thread read before does not come back."""
+        self.settle()
+        self.write("two")
+        waiting = self.watched.latest()
+        done, work = self.threads.jobs.pop()
+        version = work()
+        self.write("three")
+        self.assertEqual(self.watched.current(), "THREE")
+        done(True, version)
+        self.assertEqual(self.successResultOf(waiting), "THREE")
+
     def test_cancelled_by_another(self) -> None:
         """Whoever is told first may end what others wait for."""
         self.settle()
