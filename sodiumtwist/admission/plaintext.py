@@ -19,18 +19,18 @@ from .files import lines_of
 from .watched import WatchedFile
 
 
-def parse_plaintext(text: str) -> dict[str, str]:
+def parse_plaintext(text: str) -> dict[bytes, bytes]:
     """
     Read the text of a file, as Twisted's ``FilePasswordDB`` does: a line without a colon is skipped, what stands behind
     a second one is left out, and so is white space at the end; of lines with the same login the first counts.
 
-    :return: the passphrases by login.
+    :return: the passphrases by login, both as clients give them.
     """
-    passphrases: dict[str, str] = {}
+    passphrases: dict[bytes, bytes] = {}
     for line in lines_of(text):
         login, *more = line.rstrip().split(":")
         if more:
-            passphrases.setdefault(login, more[0])
+            passphrases.setdefault(login.encode(), more[0].encode())
     return passphrases
 
 
@@ -63,10 +63,10 @@ class PlaintextFile:
 
         async def comparing() -> bytes:
             login: bytes = credentials.username
-            passphrase = (await self.file.latest()).get(login.decode("utf-8", "replace"))
+            passphrase = (await self.file.latest()).get(login)
             if passphrase is None:
                 raise LoginUnknown("login or passphrase is wrong")
-            if not hmac.compare_digest(passphrase.encode(), credentials.password):
+            if not hmac.compare_digest(passphrase, credentials.password):
                 raise UnauthorizedLogin("login or passphrase is wrong")
             return login
 
