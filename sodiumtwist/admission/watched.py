@@ -238,9 +238,7 @@ class WatchedFile(Generic[Value]):
         self._reading = None
         waiting, self._waiting = self._waiting, []
         for each in waiting:
-            # One that was told before may have cancelled it.
-            if not each.called:
-                each.callback(result)
+            each.callback(result)
 
     def look(self) -> None:
         """

@@ -7,9 +7,10 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, BinaryIO
 
 from twisted.cred.credentials import UsernamePassword
+from twisted.cred.error import UnauthorizedLogin
 from twisted.internet.defer import CancelledError
 from twisted.internet.task import Clock
 from twisted.logger import formatEvent
@@ -17,9 +18,11 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from sodiumtwist import AuthorizedKeysFile, InvalidKey
+from sodiumtwist.admission import watched
 from sodiumtwist.admission.argon2 import Argon2File
 from sodiumtwist.admission.authorized import parse_authorized_keys
 from sodiumtwist.admission.checkers import LoginNotChecked
+from sodiumtwist.admission.files import open_at_once
 from sodiumtwist.admission.passwords import parse_passwords
 from sodiumtwist.admission.plaintext import PlaintextFile, parse_plaintext
 from sodiumtwist.admission.watched import READ_AT_ONCE, TIMESTAMP_RESOLUTION, WatchedFile
@@ -239,6 +242,13 @@ class WhoReadsApartTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.path = os.path.abspath(self.mktemp())
         self.threads = Threads()
+        self.opened_in: list[threading.Thread] = []
+
+        def note(path: str) -> BinaryIO:
+            self.opened_in.append(threading.current_thread())
+            return open_at_once(path)
+
+        self.patch(watched, "open_at_once", note)
 
     def write(self, contents: str) -> None:
         with open(self.path, "w", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
@@ -251,12 +261,14 @@ class WhoReadsApartTests(SynchronousTestCase):
         ):
             self.write(line)
             checker = kind(self.path, reactor=self.threads)
+            self.opened_in.clear()
             self.write("")
             login = checker.requestAvatarId(UsernamePassword(b"ann", b"secret"))
             self.assertNoResult(login)
             while self.threads.jobs:
                 self.threads.work()
-            self.failureResultOf(login)
+            self.failureResultOf(login, UnauthorizedLogin)
+            self.assertEqual((len(self.opened_in), threading.main_thread() in self.opened_in), (1, False))
 
     def test_keys(self) -> None:
         """A whole connection."""
