@@ -19,6 +19,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from sodiumtwist import LocalProtocolError
 from sodiumtwist.admission import passwords
+from sodiumtwist.admission.files import LIST_FILE_LIMIT
 from sodiumtwist.admission.passwords import (
     check_login,
     delete_password,
@@ -230,6 +231,16 @@ class UpdateTests(SynchronousTestCase):
         self.patch(time, "sleep", lambda seconds: os.close(held))
         set_password(self.path, "ann", RIGHT)
         self.assertEqual(read_passwords(self.path), {"ann": RIGHT})
+
+    def test_many(self) -> None:
+        """A hundred thousand logins fit, as long as they may be. One that would not fit is refused, and told why."""
+        self.assertLess(100_000 * len(f"{'x' * 128}:{RIGHT}\n"), LIST_FILE_LIMIT)
+        self.patch(passwords, "LIST_FILE_LIMIT", 150)
+        set_password(self.path, "ann", RIGHT)
+        error = self.assertRaises(LocalProtocolError, set_password, self.path, "bob", RIGHT)
+        size = 2 * len(f"ann:{RIGHT}\n")
+        self.assertIn(f" would have {size} bytes, and servers read 150 at most; delete logins", str(error))
+        self.assertEqual(list(read_passwords(self.path)), ["ann"])
 
     def test_symbolic_link(self) -> None:
         """The file behind it is replaced, not the link."""
