@@ -161,7 +161,8 @@ class WatchedFile(Generic[Value]):
         try:
             identity = _identity(os.stat(self._path))
             if identity != self._seen:
-                self._take(self._read(self._data, self._value), self._clock())
+                began = self._clock()
+                self._take(self._read(self._data, self._value), began)
             reason = self._wrong
         except OSError as error:
             reason = self._failed(error)
@@ -261,7 +262,8 @@ class WatchedFile(Generic[Value]):
         # each time, until this version has been there for long enough. How long is not taken from its times: the
         # time of day can be set, and another machine's may be another one.
         if self._first_read is None or self._first_read[0] != version.identity:
-            self._first_read = version.identity, began
+            # When it was read, at the latest: a thread may have had to wait.
+            self._first_read = version.identity, self._clock()
         settled = began - self._first_read[1] > TIMESTAMP_RESOLUTION
         # Noted for a version that is refused, too: it is not read again at each login.
         self._seen = version.identity if settled else None

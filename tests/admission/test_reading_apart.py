@@ -167,6 +167,20 @@ class ReadingApartTests(SynchronousTestCase):
         done(True, version)
         self.assertEqual(self.successResultOf(waiting), "THREE")
 
+    def test_just_changed(self) -> None:
+        """How long a version is there counts from when a thread had read it, not from when that was asked for."""
+        self.settle()
+        self.write("two")
+        self.watched.latest()
+        self.clock.advance(TIMESTAMP_RESOLUTION)
+        self.threads.work()
+        for more, again in ((0.1, True), (TIMESTAMP_RESOLUTION, True), (0.1, False)):
+            self.clock.advance(more)
+            self.watched.latest()
+            self.assertEqual(bool(self.threads.jobs), again)
+            if again:
+                self.threads.work()
+
     def test_cancelled_by_another(self) -> None:
         """Whoever is told first may end what others wait for."""
         self.settle()
