@@ -217,20 +217,28 @@ class OwnCallTests(StreamTestCase):
         self.assertEqual(server.told, [])
 
     def test_producer_that_fails_later(self) -> None:
-        """Paused by a small write that leaves at the end of the turn: nobody else would hear of what it raises."""
-        server = self.begin()
-        self.fill(server)
-        server.register()
+        """Paused in a turn of the reactor's, of which the application's calls know nothing: it ends the connection."""
 
         def fail(what: str) -> None:
             del server.note
             raise Boom()
 
-        server.note = fail  # type: ignore[method-assign]
-        server.transport.write(b"small")
-        self.clock.advance(0)
-        self.assertEqual(len(self.flushLoggedErrors(Boom)), 1)
-        self.assertTrue(self.pair.server_transport.aborting)
+        for registered_when_full in (True, False):
+            server = self.begin()
+            server.note = fail  # type: ignore[method-assign]
+            if registered_when_full:
+                self.fill(server)
+                server.register()
+            else:
+                self.pair.client_transport.pauseProducing()
+                server.register()
+                # Each waits for the end of its turn, and the second is too much.
+                for _ in range(2):
+                    server.transport.write(bytes(CHUNK_SIZE - 1))
+                    self.clock.advance(0)
+            self.clock.advance(0)
+            self.assertEqual(len(self.flushLoggedErrors(Boom)), 1)
+            self.assertTrue(self.pair.server_transport.aborting)
 
     def test_own_end(self) -> None:
         """Also when the producer for which it has waited is unregistered."""
@@ -356,19 +364,27 @@ class LeavingTests(SocketTestCase):
 
     def test_within_a_read(self) -> None:
         """What is sent within one leaves behind it."""
-        self.start()
+        left: list[int] = []
 
         class Answering(Noting):
             def dataReceived(self, data: bytes) -> None:
                 super().dataReceived(data)
-                self.transport.write(b"answer")
+                self.transport.write(bytes(1000))
                 self.call("loseWriteConnection")
 
-        self.noting.__class__ = Answering
-        self.other.transport.write(b"question")
-        self.run_all()
-        self.assertEqual(self.noting.told, ["data", "own end"])
-        self.assertEqual(self.other.received, b"answer")
+            def writeConnectionLost(this) -> None:
+                super().writeConnectionLost()
+                left.append(self.server_socket.delivered + len(self.server_socket.sending) - before)
+
+        for below in (lambda factory, _: factory, self.in_tls()):
+            self.start(below)
+            self.noting.__class__ = Answering
+            before = self.server_socket.delivered
+            self.other.transport.write(b"question")
+            self.run_all()
+            self.assertEqual(self.noting.told, ["data", "own end"])
+            self.assertGreater(left.pop(), 1000)
+            self.assertEqual(len(self.other.received), 1000)
 
 
 class NameTests(SocketTestCase):
