@@ -141,7 +141,7 @@ class StreamEnd(SodiumProtocol):
         super()._pump(data, begin)
         self._send_unsent()
         if self._leaving:
-            self._later(self._tell_left)  # what was sent within has left the pump by now
+            self._later(self._tell_left)  # not before what was sent within leaves the pump
 
     def _close(self, error: BaseException | None, patience: float | None = None) -> None:
         if not self._pumping:
@@ -164,7 +164,8 @@ class StreamEnd(SodiumProtocol):
             self._end_stream_now()
             if not self._stream.disconnecting and IHalfCloseableProtocol(self.receiver, None) is not None:
                 self._leaving = True
-                self._later(self._tell_left)
+                if not self._pumping:
+                    self._later(self._tell_left)
         self._close_if_done()
 
     def _close_if_done(self) -> None:

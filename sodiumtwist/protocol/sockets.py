@@ -371,13 +371,15 @@ class TransportBelow:
 
     def tells_when_empty(self) -> bool:
         """
-        Tell whether Twisted holds something that was written. If it does, the gate will be told when it has left, as if
-        the transport were full. Of what is above no socket it is not known.
+        Tell whether Twisted holds something that was written. If it does, the gate is told that the transport is full,
+        and that it is not when all has left. Of what is above no socket it is not known.
         """
         below = _socket_under(self.transport)
         if below is None or below.producer is None or not self.held():
             return False
+        # Whoever is in between, as TLS, passes on that it takes more only to whom it has paused.
         below.producerPaused = True
+        below.producer.pauseProducing()
         return True
 
     def unsent(self) -> int:

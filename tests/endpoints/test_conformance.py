@@ -18,10 +18,9 @@ from twisted.internet.endpoints import TCP4ClientEndpoint, TCP4ServerEndpoint, c
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IAddress, IListeningPort, IProtocolFactory, IReactorTCP
 from twisted.internet.protocol import Factory, Protocol
-from twisted.internet.test import test_tcp
+from twisted.internet.test import test_endpoints, test_tcp
 from twisted.internet.test.connectionmixins import ConnectionTestsMixin, EndpointCreator, StreamClientTestsMixin
 from twisted.internet.test.reactormixins import ReactorBuilder
-from twisted.internet.test.test_endpoints import EndpointTestCaseMixin, TCP4EndpointsTests as _TCP4EndpointsTests
 from twisted.internet.test.test_tcp import AbortConnectionMixin, StreamTransportTestsMixin, WriteSequenceTestsMixin
 from twisted.internet.testing import AccumulatingProtocol
 from twisted.python.failure import Failure
@@ -247,7 +246,7 @@ class HalfCloseTests(
         lost = self.client.closedDeferred = Deferred()
         self.client.transport.loseConnection()
         await lost
-        self.assertEqual(self.f.lastProtocol.closed, 1)
+        self.assertEqual(self.client.closed, 1)
 
 
 class NoNotificationTests(half_close.HalfCloseNoNotificationAndShutdownExceptionTests, Listening):
@@ -267,32 +266,28 @@ class BuggyApplicationTests(half_close.HalfCloseBuggyApplicationTests, Listening
         await made
 
 
-# Twisted's endpoint that is wrapped, by its own tests. These are not taken from there, but what they ask it for.
-_of_tcp = _TCP4EndpointsTests
-del _TCP4EndpointsTests
-
-
-class EndpointTests(EndpointTestCaseMixin, TestCase):
+class EndpointTests(test_endpoints.TCP4EndpointsTests):
     """Both endpoints, over those of TCP and a reactor that only notes what it is asked for."""
 
-    connectArgs = _of_tcp.connectArgs
-    listenArgs = _of_tcp.listenArgs
-    assertConnectArgs = _of_tcp.assertConnectArgs
-    expectedClients = _of_tcp.expectedClients
-    expectedAddress = "localhost"
-
     def createServerEndpoint(self, reactor: Any, factory: Any, **listenArgs: Any) -> Any:
-        below, *rest = _of_tcp.createServerEndpoint(self, reactor, factory, **listenArgs)
+        below, *rest = super().createServerEndpoint(reactor, factory, **listenArgs)
         return SodiumServerEndpoint(below, SERVER_PAIR, CHECKER), *rest
 
     def createClientEndpoint(self, reactor: Any, clientFactory: Any, **connectArgs: Any) -> Any:
-        below, *rest = _of_tcp.createClientEndpoint(self, reactor, clientFactory, **connectArgs)
+        below, *rest = super().createClientEndpoint(reactor, clientFactory, **connectArgs)
         return over(below), *rest
 
     def expectedServers(self, reactor: Any) -> list[Any]:
         return [(port, factory.application, *rest) for port, factory, *rest in reactor.tcpServers]
 
-    def satisfyPendingConnect(self, connectingFactory: Any, expectedProto: object) -> None:
-        # An end that the server lets in.
-        end = SimpleNamespace(when_authenticated=lambda: succeed(None), application=expectedProto)
-        connectingFactory._onConnection.callback(end)
+    def retrieveConnectedFactory(self, reactor: Any) -> Any:
+        # The test makes the connection through this. Ours has an end there which the server lets in.
+        factory = super().retrieveConnectedFactory(reactor)
+
+        def connected(application: object) -> None:
+            end = SimpleNamespace(when_authenticated=lambda: succeed(None), application=application)
+            factory._onConnection.callback(end)
+
+        return SimpleNamespace(
+            clientConnectionFailed=factory.clientConnectionFailed, _onConnection=SimpleNamespace(callback=connected)
+        )
