@@ -15,7 +15,7 @@ from twisted.internet.interfaces import (
 )
 from zope.interface import implementer
 
-from ..describe import describe_address
+from ..describe.log import describe_address
 from ..interfaces import ISodiumTransport, IStreamTransport, Peer
 
 #: Methods that a socket's transport may have, and ours then has, too.
