@@ -32,7 +32,7 @@ from ..protocol.base import SodiumProtocol
 from ..protocol.client import SodiumClientProtocol
 from ..protocol.factories import SodiumClientFactory, SodiumServerFactory
 from ..protocol.lifecycle import Stage
-from ..protocol.log_names import log_prefix, rename_in_log
+from ..protocol.log_names import call_as, log_prefix, rename_in_log
 from ..protocol.reading import APPLICATION
 from ..protocol.server import SodiumServerProtocol
 from ..protocol.sockets import CHUNK_SIZE
@@ -119,12 +119,14 @@ class StreamEnd(SodiumProtocol):
         if self._unsent_size >= CHUNK_SIZE:
             self._send_unsent(whole_chunks=True)
         if self._unsent and self._sending is None and not self._pumping:
-            self._sending = self._later(self._send_later)
+            self._sending = self._clock.callLater(0, self._send_later)
 
     def _send_later(self) -> None:
         self._sending = None
-        # It may pause a producer.
-        self._guard_producer(self._send_unsent)
+        if self._producers.producer is None:
+            self._send_unsent()
+        else:
+            call_as(self.transport, self, lambda: self._guard_producer(self._send_unsent))  # it may pause it
 
     def _send_unsent(self, whole_chunks: bool = False) -> None:
         """Send what waits; of ``whole_chunks`` the rest goes on waiting."""
