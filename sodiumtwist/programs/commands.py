@@ -19,7 +19,7 @@ from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.python.failure import Failure
 from twisted.python.usage import UsageError
 
-from ..core.errors import AuthenticationFailed, AuthenticationTimeout, LocalProtocolError, RemoteProtocolError
+from ..core.errors import AuthenticationFailed, LocalProtocolError, RemoteProtocolError, ServerUnavailable
 from ..describe import describe_bad_endpoint, describe_endpoint_error, describe_tls_error, printable
 from ..protocol.client import SodiumClientProtocol
 from ..protocol.factories import SodiumClientFactory
@@ -92,11 +92,9 @@ def _explain_loss(
         if isinstance(reason, (ConnectionDone, ConnectionLost)):
             why = "the server closed the connection or went away, see its log"
         return CommandFailed(EXIT_BROKEN, f"broken on the way, {done}: {why}")
-    if isinstance(reason, RemoteProtocolError):
-        # A server that can't open our handshake stays silent until the time is over.
-        if isinstance(reason, AuthenticationTimeout):
-            why += "; wrong server key, or no server of this protocol"
-        elif isinstance(reason, AuthenticationFailed):
+    # A later try may go well, as with one that finds nobody who listens.
+    if isinstance(reason, RemoteProtocolError) and not isinstance(reason, ServerUnavailable):
+        if isinstance(reason, AuthenticationFailed):
             why += "".join(f"; {hint}" for hint in _what_was_not_given(settings.credentials))
         return CommandFailed(EXIT_REFUSED, f"refused by {settings.endpoint}: {why}")
     return CommandFailed(EXIT_NOT_CONNECTED, f"cannot connect to {settings.endpoint}: {why}")

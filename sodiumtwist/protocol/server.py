@@ -151,6 +151,11 @@ class SodiumServerProtocol(SodiumProtocol):
         self.factory.admission.hold_place(self)
         if self._connection.undecided:
             self._connection.reject()
+        if verdict.undecided:
+            # The client takes a reset for what may go well later, and an end in order for a refusal.
+            self.abort(verdict.error)
+            return
+        self._below.drop_unread()
         self._close(verdict.error)
 
     def _let_in(self, peer: Peer) -> None:

@@ -202,7 +202,7 @@ class CostTests(ObservedTestCase):
         unix = b"\r\n\r\n\0\r\nQUIT\n\x21\x31" + (216).to_bytes(2, "big") + b"/x".ljust(216, b"\0")
         for limits, passphrase, expected in (
             (Limits(per_address=1), PASSPHRASE, [False, True]),
-            (Limits(failures_per_address=1), "wrong", [False, False]),
+            (Limits(failures_per_address=1), "wrong", [False, True]),
         ):
             factory = HAProxyWrappingFactory(make_server_factory(self.clock, limits=limits))
             aborted = []
