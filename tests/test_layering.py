@@ -48,7 +48,7 @@ FOLDERS = {
     "protocol": """
         keyfiles
         protocol.clock  protocol.unread  protocol.context  protocol.producers  protocol.sockets  protocol.outbox
-        protocol.reading
+        protocol.reading  protocol.no_hello
         protocol.farewell  protocol.lifecycle  protocol.base  protocol.server  protocol.client  protocol.requests
         protocol.factories  protocol
     """,

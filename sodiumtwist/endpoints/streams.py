@@ -26,6 +26,7 @@ from ..interfaces import Peer
 from ..protocol.base import SodiumProtocol
 from ..protocol.client import SodiumClientProtocol
 from ..protocol.factories import SodiumClientFactory, SodiumServerFactory
+from ..protocol.lifecycle import not_yet
 from ..protocol.server import SodiumServerProtocol
 from ..protocol.sockets import CHUNK_SIZE
 from .transport import SodiumTransport
@@ -78,6 +79,8 @@ class StreamEnd(SodiumProtocol):
             # An application that the peer's end has ended may not know that yet.
             self._written_late = self._written_late or bool(data and self._peer_ended and not self._wants_end)
             return
+        if self.application is None:
+            raise not_yet()
         self._unsent.append(data)
         self._unsent_size += len(data)
         if self._unsent_size >= CHUNK_SIZE:
@@ -114,6 +117,8 @@ class StreamEnd(SodiumProtocol):
 
     def end_stream(self) -> None:
         """Tell the peer that no more follows, as soon as no producer is registered; close when both have."""
+        if self.application is None and not self._lifecycle.over:
+            raise not_yet()
         self._wants_end = True
         if self._producers.producer is not None or self._lifecycle.over:
             return

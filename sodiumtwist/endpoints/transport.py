@@ -15,6 +15,7 @@ from twisted.internet.interfaces import (
 from zope.interface import implementer
 
 from ..interfaces import ISodiumTransport, IStreamTransport, Peer
+from ..protocol.lifecycle import not_yet
 
 #: Methods that a socket's transport may have, and ours then has, too.
 PASSED_ON = frozenset({"getTcpKeepAlive", "getTcpNoDelay", "setTcpKeepAlive", "setTcpNoDelay"})
@@ -77,8 +78,15 @@ class SodiumTransport:
 
     def __getattr__(self, name: str) -> Any:
         if name in PASSED_ON:
-            return getattr(self._end.transport, name)
+            return getattr(self._below, name)
         raise AttributeError(f"{type(self).__name__} has no {name}")
+
+    @property
+    def _below(self) -> IStreamTransport:
+        below: IStreamTransport | None = self._end.transport
+        if below is None:
+            raise not_yet()
+        return below
 
     @property
     def peer(self) -> Peer:
@@ -87,11 +95,11 @@ class SodiumTransport:
 
     def getPeer(self) -> IAddress:
         """The address of the other end, as the transport below tells it."""
-        return self._end.transport.getPeer()
+        return self._below.getPeer()
 
     def getHost(self) -> IAddress:
         """The address of this end, as the transport below tells it."""
-        return self._end.transport.getHost()
+        return self._below.getHost()
 
     def logPrefix(self) -> str:
         """How log lines begin that are about the application's protocol."""

@@ -272,8 +272,9 @@ async def ping(reactor: Any, settings: PingSettings) -> None:
     except Exception as reason:
         # When the connection ends between two PINGs, the next PING fails only with "closed".
         failure = _explain_loss(settings, client, client.reason or reason, f"{len(times)} PINGs answered")
-    # Also what is closed already; that does nothing.
-    client.close()
+    # Also what is closed already; that does nothing. Who was interrupted may have got no connection.
+    if client.transport is not None:
+        client.close()
     # All that was measured is told, however it ended.
     if sent:
         line = f"{sent} sent, {len(times)} answered"

@@ -29,7 +29,7 @@ from ..describe import describe_address
 from ..interfaces import ISodiumTransport, IStreamTransport
 from .context import ClientContext, ServerContext
 from .farewell import BrokenOff, Farewell
-from .lifecycle import Lifecycle, Stage, Turn
+from .lifecycle import UNMADE, Lifecycle, Stage, Turn, not_yet
 from .outbox import CORK_LIMIT, Outbox
 from .producers import Producers
 from .reading import APPLICATION, BEHIND, OVER, READ_AHEAD, WRITING, Reading
@@ -68,6 +68,9 @@ class SodiumProtocol(Protocol):
     What both sides do. For applications it is a consumer (``send_data``, ``write``) and a producer
     (``pauseProducing`` stops ``payload_received`` and, behind it, the transport).
 
+    Any call may come at any time. Before the transport is there, each raises :exc:`LocalProtocolError`, or its Deferred
+    fails with it. When it is over, to send does so, too; the others do nothing.
+
     :ivar is_authenticated: true from ``authenticated()`` to ``connection_lost()``.
     """
 
@@ -78,15 +81,21 @@ class SodiumProtocol(Protocol):
 
     is_authenticated = False
 
-    _connection: ServerConnection | ClientConnection
+    # Each end has its own from connectionMade() on. These say that there is no transport yet.
+    _lifecycle = Lifecycle()
+    _connection: ServerConnection | ClientConnection = UNMADE
+    _outbox: Outbox = UNMADE
+    _reading: Reading = UNMADE
+    _producers: Producers = UNMADE
+    _below: TransportBelow = UNMADE
+    _clock: IReactorTime = UNMADE
+
     _timer: IDelayedCall | None = None
     _farewell: Farewell | None = None
     # Why it ends; None when it ends in order.
     _error: BaseException | None = None
     # Events are being taken: what is sent waits, and what changes is looked at when they are.
     _pumping = False
-    # Each end has its own from connectionMade() on. This one says that there is no transport yet.
-    _lifecycle = Lifecycle()
 
     # Hooks for the application
 
@@ -148,7 +157,7 @@ class SodiumProtocol(Protocol):
 
     def _check_usable(self) -> None:
         if self._lifecycle.stage is Stage.UNMADE:
-            raise LocalProtocolError("there is no connection yet")
+            raise not_yet()
         if self._lifecycle.over:
             raise LocalProtocolError("the connection is closed")
 
@@ -209,7 +218,7 @@ class SodiumProtocol(Protocol):
             self._writing_changed()
 
     def unregisterProducer(self) -> None:
-        """The producer is done."""
+        """The producer is done. Where there is none, nothing happens."""
         self._producers.unregister()
         self._writing_changed()
 
@@ -226,13 +235,15 @@ class SodiumProtocol(Protocol):
 
         :param error: what ``connection_lost`` shall give as the reason.
         """
-        held = self._lifecycle.stage is Stage.HELD
+        stage = self._lifecycle.stage
         if not self._lifecycle.take(Turn.ABORT):
+            if stage is Stage.UNMADE:
+                raise not_yet()
             return
         self._error = error
         self._finish()
         self._connection.drop_unsent()
-        if held:
+        if stage is Stage.HELD:
             self._tell_end(Failure(ConnectionDone()), peer_left=False)
         else:
             self._abort_transport()
@@ -241,7 +252,7 @@ class SodiumProtocol(Protocol):
 
     def connectionMade(self) -> None:
         """Begin; ``authenticated`` comes later."""
-        self._clock: IReactorTime = self.factory.clock
+        self._clock = self.factory.clock
         # One for each PING on its way but those that the deadlines ask for: the Deferred to tell, or None for that
         # which shows the server our key.
         self._pings: list[Deferred[float] | None] = []

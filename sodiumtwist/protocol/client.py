@@ -15,6 +15,7 @@ from ..interfaces import Peer
 from . import no_hello
 from .base import SodiumProtocol
 from .context import ClientContext
+from .lifecycle import UNMADE
 
 
 class SodiumClientProtocol(SodiumProtocol):
@@ -29,14 +30,15 @@ class SodiumClientProtocol(SodiumProtocol):
     peer: Peer | None = None
     message: str | None = None
 
-    _connection: ClientConnection
+    _connection: ClientConnection = UNMADE
+    _waiting: list[Deferred[None]] | None = None
     _reason: Failure | None = None
     # How it ends, where that was before the server's hello.
     _ending: no_hello.Ending | None = None
 
     def when_authenticated(self) -> Deferred[None]:
         """
-        Wait for the server's hello.
+        Wait for the server's hello. It may be called before there is a transport.
 
         :return: fires after ``authenticated()``. Fails with the reason when the connection ends before that.
         """
@@ -45,11 +47,12 @@ class SodiumClientProtocol(SodiumProtocol):
         if self.peer is not None:
             return succeed(None)
         waiting: Deferred[None] = Deferred()
+        if self._waiting is None:
+            self._waiting = []
         self._waiting.append(waiting)
         return waiting
 
     def connectionMade(self) -> None:
-        self._waiting: list[Deferred[None]] = []
         super().connectionMade()
         # In the pump, where what is sent waits: the handshake and a PING behind it leave together.
         self._pump(begin=self._initiate)
@@ -74,8 +77,8 @@ class SodiumClientProtocol(SodiumProtocol):
 
     def _take_waiting(self) -> list[Deferred[None]]:
         # All at once: what one of them calls may wait anew, or cancel another.
-        waiting, self._waiting = self._waiting, []
-        return waiting
+        waiting, self._waiting = self._waiting, None
+        return waiting or []
 
     def _before_connection_lost(self, reason: Failure, peer_left: bool) -> None:
         self._reason = reason

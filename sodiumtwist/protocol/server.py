@@ -29,7 +29,7 @@ from ..describe import describe_address, describe_tls_error
 from ..interfaces import Peer
 from .base import SodiumProtocol
 from .context import ServerContext
-from .lifecycle import Stage, Turn
+from .lifecycle import UNMADE, Stage, Turn, not_yet
 from .reading import LOGIN
 from .sockets import READ_SIZE, read_proxy_header
 
@@ -61,7 +61,7 @@ class SodiumServerProtocol(SodiumProtocol):
     peer: Peer | None = None
     login: str | None = None
 
-    _connection: ServerConnection
+    _connection: ServerConnection = UNMADE
     _decision: Decision | None = None
 
     def connectionMade(self) -> None:
@@ -246,6 +246,8 @@ class SodiumServerProtocol(SodiumProtocol):
         """Tell whose client's it is, and from where."""
         peer = self.peer
         # Without a checker anybody who has a key may give any login.
+        if self._lifecycle.stage is Stage.UNMADE:
+            raise not_yet()
         whose = None if peer is None else peer.login if self.factory.checker is not None else peer.public_key
         return whose, network(counted_address(self.transport))
 

@@ -213,7 +213,7 @@ class SessionTests(SynchronousTestCase):
     def test_nothing_can_be_sent_before_a_connection(self) -> None:
         client = build(make_client_factory(Clock()), RecordingClient)
         error = self.assertRaises(LocalProtocolError, client.send_data, b"x")
-        self.assertEqual(str(error), "there is no connection yet")
+        self.assertEqual(str(error), "there is no connection yet; wait for connectionMade() or authenticated()")
         self.failureResultOf(client.ping(), LocalProtocolError)
 
     def test_payload_too_large(self) -> None:
