@@ -22,7 +22,8 @@ from ..protocol.requests import REQUEST_LIMIT, RequestClient
 def _client_from_string(reactor: Any, description: str) -> IStreamClientEndpoint:
     try:
         endpoint: IStreamClientEndpoint = clientFromString(reactor, description)
-    except (TypeError, ValueError) as error:
+    # Twisted raises whatever its parser stumbles over: ValueError, TypeError, IndexError, RuntimeError.
+    except Exception as error:
         raise ValueError(describe_bad_endpoint("endpoint", description, "tcp:HOST:PORT", error)) from None
     return endpoint
 

@@ -22,6 +22,7 @@ from twisted.internet.interfaces import (
 from twisted.python.failure import Failure
 
 from ..core.errors import UnexpectedPDU
+from ..core.inbox import not_bytes
 from ..interfaces import Peer
 from ..protocol.base import SodiumProtocol
 from ..protocol.client import SodiumClientProtocol
@@ -73,7 +74,7 @@ class StreamEnd(SodiumProtocol):
         """Send bytes of the stream, soon."""
         if type(data) is not bytes:
             if not isinstance(data, (bytes, bytearray, memoryview)):
-                raise TypeError(f"a transport takes bytes, not {type(data).__name__}")
+                raise not_bytes(data, "a transport takes bytes")
             data = bytes(data)
         if not data or self._ended or self._lifecycle.over:
             # An application that the peer's end has ended may not know that yet.

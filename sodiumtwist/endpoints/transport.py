@@ -14,6 +14,7 @@ from twisted.internet.interfaces import (
 )
 from zope.interface import implementer
 
+from ..core.inbox import not_bytes
 from ..interfaces import ISodiumTransport, IStreamTransport, Peer
 from ..protocol.lifecycle import not_yet
 
@@ -114,8 +115,16 @@ class SodiumTransport:
         self._end.write_stream(data)
 
     def writeSequence(self, data: Iterable[bytes]) -> None:
-        """Send several pieces of bytes."""
-        self.write(b"".join(data))
+        """
+        Send several pieces of bytes.
+
+        :raises TypeError: for anything but bytes.
+        """
+        pieces = [data] if isinstance(data, str) else list(data)
+        for piece in pieces:
+            if not isinstance(piece, (bytes, bytearray, memoryview)):
+                raise not_bytes(piece, "a transport takes bytes")
+        self.write(b"".join(pieces))
 
     def loseConnection(self) -> None:
         """

@@ -24,7 +24,7 @@ from zope.interface import implementer
 from ..core.connection import ClientConnection, ServerConnection
 from ..core.errors import LocalProtocolError, RemoteProtocolError
 from ..core.events import DataReceived, Event, PingReceived, PongReceived
-from ..core.inbox import Buffer
+from ..core.inbox import Buffer, view_of
 from ..describe import describe_address
 from ..interfaces import ISodiumTransport, IStreamTransport
 from .context import ClientContext, ServerContext
@@ -148,7 +148,7 @@ class SodiumProtocol(Protocol):
         :raises TypeError: for anything but contiguous bytes.
         """
         self._check_usable()
-        view = memoryview(data).cast("B")
+        view = view_of(data)
         # All of it is there before any is handed over: a producer that is paused meanwhile may write
         # more, which comes behind.
         for start in range(0, len(view), CHUNK_SIZE):

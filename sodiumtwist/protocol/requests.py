@@ -15,7 +15,7 @@ from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 
 from ..core.errors import LocalProtocolError, TooManyRequests, UnexpectedPDU
-from ..core.inbox import Buffer
+from ..core.inbox import Buffer, not_bytes
 from ..interfaces import Peer
 from .client import SodiumClientProtocol
 from .context import ServerContext
@@ -95,7 +95,7 @@ class Responder(SodiumServerProtocol):
 
     def _ready(self, answer: bytes, task: _Task) -> None:
         if type(answer) is not bytes:
-            raise TypeError(f"respond returned {type(answer).__name__}; an answer is bytes")
+            raise not_bytes(answer, "an answer is bytes")
         if self._over:
             return
         task.answer = answer

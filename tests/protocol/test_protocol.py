@@ -233,9 +233,14 @@ class SessionTests(SynchronousTestCase):
         pair = Pair.make()
         pair.flush()
         wrong: Any
-        for wrong in ("text", None, memoryview(bytes(10))[::2]):
-            self.assertRaises(TypeError, pair.client.send_data, wrong)
-            self.assertRaises(TypeError, pair.client.write, wrong)
+        for wrong, says in (
+            ("text", "contiguous bytes are taken, not str; encode it: text.encode()"),
+            (None, "contiguous bytes are taken, not NoneType"),
+            (5, "contiguous bytes are taken, not int"),
+            (memoryview(bytes(10))[::2], "contiguous bytes are taken, not a view with gaps"),
+        ):
+            for call in (pair.client.send_data, pair.client.write):
+                self.assertEqual(str(self.assertRaises(TypeError, call, wrong)), says)
         pair.client.send_data(b"x")
         pair.flush()
         self.assertEqual(pair.server.payloads, [b"x"])

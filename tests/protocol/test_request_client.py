@@ -60,7 +60,8 @@ class RequestClientTests(SynchronousTestCase):
         """A request that is no bytes is the caller's error, and not counted."""
         pair = self.connected()
         wrong: Any = "text"
-        self.assertRaises(TypeError, pair.client.request, wrong)
+        error = self.assertRaises(TypeError, pair.client.request, wrong)
+        self.assertIn("encode it: text.encode()", str(error))
         asked = pair.client.request(b"x")
         self.answer(pair, 0)
         self.assertEqual(self.successResultOf(asked), b"answer 0")
