@@ -38,6 +38,9 @@ from .exits import (
 from .output import print_error
 from .settings import ConnectSettings, Credentials, PingSettings, SendSettings
 
+#: Seconds without a word of the server, after which a line says so.
+PATIENCE = 3.0
+
 
 def make_endpoint(reactor: Any, settings: ConnectSettings) -> IStreamClientEndpoint:
     """
@@ -52,6 +55,36 @@ def make_endpoint(reactor: Any, settings: ConnectSettings) -> IStreamClientEndpo
         line = describe_bad_endpoint("--endpoint", settings.endpoint, "tcp:HOST:5555", error)
         raise UsageError(line) from None
     return endpoint
+
+
+@contextmanager
+def _tell_of_silence(
+    reactor: Any, settings: ConnectSettings, client: SodiumClientProtocol, quiet: bool = False
+) -> Iterator[None]:
+    """
+    Say once what is waited for when the server is silent for some seconds. A host that is gone is so for half a minute.
+
+    :param quiet: whether to say nothing.
+    """
+
+    def tell() -> None:
+        if client.transport is None:
+            print_error(
+                f"still trying to connect to {settings.endpoint}; timeout=SECONDS in a tcp: or tls: endpoint says for "
+                "how long, else 30"
+            )
+        elif client.message is None:
+            print_error(f"connected to {settings.endpoint}, and still waiting for a word of the server")
+
+    if quiet:
+        yield
+        return
+    telling = reactor.callLater(PATIENCE, tell)
+    try:
+        yield
+    finally:
+        if telling.active():
+            telling.cancel()
 
 
 async def _connect(
@@ -177,8 +210,9 @@ async def send_file(reactor: Any, settings: SendSettings) -> Sent:
     with _progress(source.size, settings.quiet) as progress:
         client = UploadSender(source, progress)
         try:
-            await _connect(reactor, endpoint, settings, client)
-            await client.finished
+            with _tell_of_silence(reactor, settings, client, settings.quiet):
+                await _connect(reactor, endpoint, settings, client)
+                await client.finished
         except CancelledError:
             await _abort(client, client.lost)
             raise CommandFailed(EXIT_INTERRUPTED, f"interrupted, {client.acknowledged} bytes acknowledged") from None
@@ -247,8 +281,9 @@ async def ping(reactor: Any, settings: PingSettings) -> None:
     sent = 0
     failure: CommandFailed | None = None
     try:
-        await _connect(reactor, endpoint, settings, client)
-        await client.ready
+        with _tell_of_silence(reactor, settings, client):
+            await _connect(reactor, endpoint, settings, client)
+            await client.ready
         # Flushed, as each line below: a reader at the end of a pipe sees it at once, too.
         print(f"PING {settings.endpoint}: {printable(client.message or '')}", flush=True)
         for number in range(1, settings.count + 1):
