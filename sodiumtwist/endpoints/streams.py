@@ -27,6 +27,7 @@ from ..interfaces import Peer
 from ..protocol.base import SodiumProtocol
 from ..protocol.client import SodiumClientProtocol
 from ..protocol.factories import SodiumClientFactory, SodiumServerFactory
+from ..protocol.farewell import NO_END
 from ..protocol.lifecycle import not_yet
 from ..protocol.server import SodiumServerProtocol
 from ..protocol.sockets import CHUNK_SIZE
@@ -206,7 +207,7 @@ class StreamEnd(SodiumProtocol):
             if unsent:
                 reason = Failure(ConnectionLost("the peer closed before it took all that was sent to it"))
             elif not (self._peer_ended or self._stream.disconnecting):
-                reason = Failure(ConnectionLost("the connection closed without the end of its stream"))
+                reason = Failure(ConnectionLost(NO_END))
         self._stream.disconnecting = True
         self.application.connectionLost(reason)
 

@@ -31,7 +31,7 @@ from .base import SodiumProtocol
 from .context import ServerContext
 from .lifecycle import UNMADE, Stage, Turn, not_yet
 from .reading import LOGIN
-from .sockets import READ_SIZE, read_proxy_header
+from .sockets import READ_SIZE, describe_missing_header, read_proxy_header
 
 #: Seconds that closing may take with a peer that was not let in. It has a place among those that are not
 #: authenticated for so long.
@@ -284,7 +284,8 @@ class SodiumServerProtocol(SodiumProtocol):
             self._decision = None
         if self.peer is None:
             if not isinstance(self._error, NoRoom):
-                self._log_refusal(describe_tls_error(reason.value) or reason.getErrorMessage())
+                told = describe_tls_error(reason.value) or describe_missing_header(self.transport, reason)
+                self._log_refusal(told or reason.getErrorMessage())
         elif reason.check(RemoteProtocolError):
             self._log_drop(reason.getErrorMessage())
         if not self.factory.connections:

@@ -20,9 +20,10 @@ from functools import cache
 from typing import Any, TypeGuard
 
 from twisted.internet.abstract import FileDescriptor
-from twisted.internet.error import ConnectionLost
+from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IPushProducer, ITransport
 from twisted.protocols.policies import ProtocolWrapper
+from twisted.python.failure import Failure
 
 from ..admission.limits import proxy_of
 from ..core.wire import PDU_OVERHEAD
@@ -220,6 +221,23 @@ def read_proxy_header(transport: ITransport) -> None:
             vars(reader).pop("dataReceived", None)
 
     vars(proxy)["dataReceived"] = read
+
+
+def describe_missing_header(transport: ITransport, reason: Failure) -> str | None:
+    """
+    Say on one line what became of the header of a proxy that did not come.
+
+    :param transport: of an end, perhaps of a proxy, whose connection is lost.
+    :param reason: why.
+    :return: ``None`` where none was to come, or it came; and where something else has ended the connection.
+    """
+    proxy: Any = proxy_of(transport)
+    if proxy is None or proxy._proxyInfo is not None or not reason.check(ConnectionDone):
+        return None
+    # Only the parser has closed it in order by now.
+    if proxy.disconnecting:
+        return "what came first is no PROXY header; this port is for a proxy that sends one"
+    return "it left before a PROXY header came; this port is for a proxy that sends one"
 
 
 class TransportBelow:

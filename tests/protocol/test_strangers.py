@@ -233,6 +233,23 @@ class CostTests(ObservedTestCase):
         self.assertTrue(all(line.isprintable() for line in self.refusals()), self.refusals())
         self.assertIn(r"refused '\x1b\n7':1: ", self.refusals()[-1])
 
+    def test_behind_haproxy_without_header(self) -> None:
+        """The log says what is wrong: that it was closed in order was our parser's doing."""
+        factory = HAProxyWrappingFactory(make_server_factory(self.clock))
+        for data, says in (
+            (bytes(400), "what came first is no PROXY header; this port is for a proxy that sends one"),
+            (b"PROXY TCP4 192.0.2.7 192.0.2.1 x 5555\r\n", "what came first is no PROXY header; "),
+            (b"", "it left before a PROXY header came; this port is for a proxy that sends one"),
+            (b"PROXY TCP4 192.0.2.7 192.0.2.1 1 5555\r\n", "Connection was closed cleanly."),
+        ):
+            end = factory.buildProtocol(IPv4Address("TCP", "127.0.0.1", 1))
+            transport = MemoryTransport(end)
+            end.makeConnection(transport)
+            if data:
+                transport.protocol.dataReceived(data)
+            transport.lose(transport.farewell)
+            self.assertIn(f": {says}", self.refusals()[-1])
+
 
 class Prober(Protocol):
     """Sends bytes and looks what comes of it."""
