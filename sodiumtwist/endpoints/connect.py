@@ -71,9 +71,10 @@ def connect(
     :param pair: the client's key pair, for servers that know its public key; ``None`` makes a fresh one.
     :param timeouts: the deadlines; the default is ``Timeouts()``.
     :return: fires with the client. Fails with what the endpoint raises, with :exc:`AuthenticationFailed` when the
-        server refuses, with another :exc:`RemoteProtocolError` when it breaks the protocol, with :exc:`InvalidKey`
-        or :exc:`LocalProtocolError` for wrong arguments, and with ``ValueError`` for a wrong string. To cancel it
-        drops the connection.
+        server refuses, with :exc:`ServerUnavailable` when it left before it took the login, with another
+        :exc:`RemoteProtocolError` when it is silent or breaks the protocol, with :exc:`InvalidKey` or
+        :exc:`LocalProtocolError` for wrong arguments, and with ``ValueError`` for a wrong string. To cancel it drops
+        the connection.
     """
 
     # What is wrong with the arguments is raised in here, so that the Deferred fails with it as with all else.

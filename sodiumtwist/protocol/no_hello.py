@@ -10,7 +10,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..core.errors import AuthenticationFailed, AuthenticationTimeout, RemoteProtocolError, ServerUnavailable
+from ..core.errors import (
+    AuthenticationFailed,
+    AuthenticationTimeout,
+    DecryptionFailed,
+    RemoteProtocolError,
+    ServerUnavailable,
+)
 from ..core.wire import SEALED_CLIENT_AUTH_SIZE
 from .sockets import TransportBelow
 
@@ -68,7 +74,8 @@ def explain(
     :param has_key: whether the client has a key of its own, for which it may be refused.
     """
     if received:
-        return AuthenticationFailed(f"no server of this protocol: it sent {received} bytes that are no hello, and left")
+        # As with more of them, which the core has looked at.
+        return DecryptionFailed(f"the answer, {received} bytes, is no hello; is there a server of this protocol?")
     if not in_order or (ending is not None and (ending.untaken or ending.reset)):
         return ServerUnavailable(
             "the server left before it took the login: it is full, or starts or stops, or nothing is behind its port; "
@@ -78,4 +85,4 @@ def explain(
         return AuthenticationTimeout(f"the server was silent for {waited:.3g} seconds and left; {_SILENT}")
     wrong = "wrong login or passphrase" if waited < REFUSAL else "wrong server key, login or passphrase"
     key = ", or our key is not listed there for this login" if has_key else ""
-    return AuthenticationFailed(f"refused: {wrong}{key}; else no server of this protocol is there")
+    return AuthenticationFailed(f"{wrong}{key}; else no server of this protocol is there")

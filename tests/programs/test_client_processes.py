@@ -16,7 +16,7 @@ from sodiumtwist.keyfiles import write_key_file
 
 from ..processes import SECRET, TWISTD, ProcessTestCase, wait_until
 
-WRONG_KEY = "a" * 63 + "0"
+WRONG_KEY = KeyPair.from_hex("a" * 64).public.hex()
 
 
 class SendTests(ProcessTestCase):

@@ -285,6 +285,30 @@ class CallsTests(CallsTestCase):
         self.assertTrue(set(vars(Protocol)) | {"connectionMade"} >= OF_TRANSPORTS)
 
 
+class FactoryTests(CallsTestCase):
+    """Those of factories: before they listen, while they do, and when they no longer do."""
+
+    def test_all(self) -> None:
+        clock, application = Clock(), Factory.forProtocol(Application)
+        checker = make_server_factory(clock).checker
+        makes: tuple[Callable[[], Any], ...] = (
+            lambda: make_server_factory(clock),
+            lambda: make_client_factory(clock),
+            lambda: StreamServerFactory(application, SERVER_PAIR, checker, clock=clock),
+            lambda: StreamClientFactory(application, SERVER_PAIR.public, clock=clock),
+            lambda: UploadFactory(MemoryStore(), SERVER_PAIR, checker, clock=clock),
+        )
+        for make in makes:
+            for before in ((), ("doStart",), ("doStart", "doStop")):
+                for name in calls_of(type(make())):
+                    factory = make()
+                    for step in before:
+                        getattr(factory, step)()
+                    self.assertEqual(self.outcome(getattr(factory, name)), "works", (factory, name, before))
+                    while factory.numPorts:
+                        factory.doStop()
+
+
 class SourceTests(CallsTestCase):
     """Those of what is sent."""
 

@@ -200,8 +200,8 @@ class HostileServerTests(AloneTestCase):
         endings: list[tuple[bytes, Exception, type[Exception]]] = [
             (b"", ConnectionDone(), AuthenticationFailed),
             (b"", ConnectionLost(), ServerUnavailable),
-            (bytes(235), ConnectionDone(), AuthenticationFailed),
-            (bytes(235), ConnectionLost(), AuthenticationFailed),
+            (bytes(235), ConnectionDone(), DecryptionFailed),
+            (bytes(235), ConnectionLost(), DecryptionFailed),
         ]
         for received, reason, kind in endings:
             self.start_client()

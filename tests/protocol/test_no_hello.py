@@ -23,6 +23,7 @@ from sodiumtwist import (
     AuthenticationFailed,
     AuthenticationTimeout,
     AuthorizedKeys,
+    DecryptionFailed,
     KeyPair,
     Limits,
     ServerUnavailable,
@@ -37,7 +38,7 @@ from ..pair import CLIENT_PAIR, RecordingClient, make_client_factory, make_serve
 from .test_rest import ADDRESS, RestTestCase
 
 FULL = "the server left before it took the login: it is full, .*; a later try may go well"
-REFUSED = "refused: wrong login or passphrase; else no server of this protocol is there"
+REFUSED = "wrong login or passphrase; else no server of this protocol is there"
 OTHER_KEY = KeyPair.from_secret(bytes(range(2, 34))).public
 
 
@@ -89,7 +90,7 @@ class NoHelloTests(RestTestCase):
             self.assert_error(
                 self.ask(server, kind, pair=CLIENT_PAIR),
                 AuthenticationFailed,
-                "refused: wrong login or passphrase, or our key is not listed there for this login; else no server .*",
+                "wrong login or passphrase, or our key is not listed there for this login; else no server .*",
             )
 
     def test_full(self) -> None:
@@ -175,8 +176,8 @@ class ExplainTests(SynchronousTestCase):
     def test_something_else_answers(self) -> None:
         for in_order in (True, False):
             error = explain(Ending(True, True), in_order, 7, 9, 10, True)
-            self.assertIs(type(error), AuthenticationFailed)
-            self.assertRegex(str(error), "^no server of this protocol: it sent 7 bytes that are no hello, and left$")
+            self.assertIs(type(error), DecryptionFailed)
+            self.assertRegex(str(error), "^the answer, 7 bytes, is no hello; is there a server")
 
     def test_after_silence(self) -> None:
         for waited, kind in ((4.9, AuthenticationFailed), (5, AuthenticationTimeout)):
