@@ -29,9 +29,11 @@ from sodiumtwist import (
     ServerUnavailable,
     Timeouts,
 )
+from sodiumtwist.core.wire import SEALED_CLIENT_AUTH_SIZE
 from sodiumtwist.protocol import sockets
 from sodiumtwist.protocol.no_hello import Ending, explain
 
+from .. import memory_sockets
 from ..checkers import AnyChecker
 from ..memory_sockets import MemoryConnection, has_error, socket_pair
 from ..pair import CLIENT_PAIR, RecordingClient, make_client_factory, make_server_factory
@@ -82,7 +84,11 @@ class NoHelloTests(RestTestCase):
         self.assertRegex(str(error), f"^{says}$")
 
     def test_refused(self) -> None:
-        """Login or passphrase are wrong. Where the client has a key that may be the reason, too."""
+        """
+        Login or passphrase are wrong. Where the client has a key that may be the reason, too. The server does not read
+        what came behind the login, and yet does not close with that unread.
+        """
+        self.patch(memory_sockets, "BUFFER_SIZE", SEALED_CLIENT_AUTH_SIZE)
         for kind in (RecordingClient, Talker):
             server = make_server_factory(self.reactor)
             self.assert_error(self.ask(server, kind, passphrase="wrong"), AuthenticationFailed, REFUSED)
