@@ -227,7 +227,7 @@ class SodiumServerProtocol(SodiumProtocol):
     def abort(self, error: BaseException | None = None) -> None:
         """
         Close at once: what was not delivered yet is dropped, except for the hello: without it the
-        client would take this for a wrong passphrase.
+        client would take this for a server without room.
 
         :param error: what ``connection_lost`` shall give as the reason.
         """
