@@ -546,7 +546,7 @@ class TunnelProcessTests(ProcessTestCase):
         )
         self.port = int(tunnel.wait_for(r"listening on 127\.0\.0\.1:(\d+)")[1])
         self.assertRaises(ConnectionResetError, self.connect().recv, 1)
-        tunnel.wait_for("cannot connect .* the server closed the connection before its hello")
+        tunnel.wait_for("cannot connect .*: wrong login or passphrase; else ")
         backend.setblocking(False)
         self.assertRaises(BlockingIOError, backend.accept)
         self.assertFalse([line for line in server.output + tunnel.output if "Traceback" in line])

@@ -150,6 +150,8 @@ class Unmade:
     is told; so no call has to look first.
     """
 
+    __slots__ = ()
+
     def __getattr__(self, name: str) -> NoReturn:
         raise not_yet()
 
