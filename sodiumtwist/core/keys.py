@@ -25,16 +25,24 @@ _PRIME = 2**255 - 19
 _LABELLED = re.compile(r"\b(public|private) key:[ \t]*(\S+)", re.IGNORECASE)
 
 
-def parse_key(text: str, what: str = "key", kind: str = "public") -> bytes:
+def parse_key(text: str, what: str = "key") -> bytes:
     """
-    Read a key from its text form.
+    Read a public key from its text form.
 
     :param text: 64 hex digits; white space around them is allowed, and so is the line of ``sodiumtwist keygen`` or of a
         server's log that they stand in.
     :param what: what the error calls the key. The error never shows the text.
-    :param kind: ``"public"`` or ``"private"``: which it is, where the text holds keys with their names.
     :return: 32 bytes.
     :raises InvalidKey: for any other text.
+    """
+    return _parse(text, what, "public")
+
+
+def _parse(text: str, what: str, kind: str) -> bytes:
+    """
+    Read a key of either kind.
+
+    :param kind: which, where the text holds keys with their names.
     """
     if not isinstance(text, (str, bytes)):
         raise InvalidKey(f"the {what} is of type {type(text).__name__}; give it as text")
@@ -105,7 +113,7 @@ class KeyPair:
         :param text: as of :func:`parse_key`.
         :raises InvalidKey: for any other text.
         """
-        return cls.from_secret(parse_key(text, "private key", "private"))
+        return cls.from_secret(_parse(text, "private key", "private"))
 
 
 def check_server_key(server_key: bytes) -> None:
