@@ -20,7 +20,7 @@ from twisted.python.failure import Failure
 from twisted.python.usage import UsageError
 
 from ..core.errors import AuthenticationFailed, LocalProtocolError, RemoteProtocolError, ServerUnavailable
-from ..describe import describe_bad_endpoint, describe_endpoint_error, describe_tls_error, printable
+from ..describe import describe_bad_endpoint, describe_endpoint_error, describe_tls_error
 from ..protocol.client import SodiumClientProtocol
 from ..protocol.factories import SodiumClientFactory
 from ..transfer.discarding import says_discarded
@@ -35,7 +35,7 @@ from .exits import (
     EXIT_USAGE,
     CommandFailed,
 )
-from .output import print_error
+from .output import print_error, print_line
 from .settings import ConnectSettings, Credentials, PingSettings, SendSettings
 
 #: Seconds without a word of the server, after which a line says so.
@@ -239,9 +239,9 @@ async def send(reactor: Any, settings: SendSettings) -> None:
     sent = await send_file(reactor, settings)
     if settings.json:
         closing = {"bytes": sent.size, "seconds": sent.seconds, "bytes_per_second": sent.rate}
-        print(json.dumps({**closing, "stored": sent.stored, "grown": sent.grown}))
+        print_line(json.dumps({**closing, "stored": sent.stored, "grown": sent.grown}))
     else:
-        print(sent)
+        print_line(str(sent))
     if sent.grown > 0:
         print_error(f"{settings.path} grew while it was sent; its last {sent.grown} bytes came too late")
     elif sent.grown < 0:
@@ -285,7 +285,7 @@ async def ping(reactor: Any, settings: PingSettings) -> None:
             await _connect(reactor, endpoint, settings, client)
             await client.ready
         # Flushed, as each line below: a reader at the end of a pipe sees it at once, too.
-        print(f"PING {settings.endpoint}: {printable(client.message or '')}", flush=True)
+        print_line(f"PING {settings.endpoint}: {client.message or ''}", flush=True)
         for number in range(1, settings.count + 1):
             if number > 1:
                 await task.deferLater(reactor, settings.interval)
@@ -297,7 +297,7 @@ async def ping(reactor: Any, settings: PingSettings) -> None:
             except LocalProtocolError:
                 sent -= 1  # it was too late for it: the connection had ended
                 raise
-            print(f"seq={number} time={times[-1] * 1000:.3f} ms", flush=True)
+            print_line(f"seq={number} time={times[-1] * 1000:.3f} ms", flush=True)
     except CancelledError:
         await _abort(client, client.lost)
         failure = CommandFailed(EXIT_INTERRUPTED, "interrupted")
@@ -316,6 +316,6 @@ async def ping(reactor: Any, settings: PingSettings) -> None:
         if times:
             low, mean, high = min(times), sum(times) / len(times), max(times)
             line += f", min/avg/max {low * 1000:.3f}/{mean * 1000:.3f}/{high * 1000:.3f} ms"
-        print(line)
+        print_line(line)
     if failure is not None:
         raise failure

@@ -13,7 +13,7 @@ from twisted.python.usage import UsageError
 from ..admission.files import others_can_read
 from ..core.keys import KeyPair
 from ..keyfiles import read_key_file, write_key_file
-from .output import print_error
+from .output import print_error, print_line
 
 
 def keygen(output: str | None) -> None:
@@ -33,14 +33,14 @@ def keygen(output: str | None) -> None:
         mode = os.fstat(1).st_mode
         if stat.S_ISREG(mode) and others_can_read(mode):
             print_error("warning: others can read the file that the private key goes to; use --output FILE")
-        print(f"private key: {pair.secret.hex()}")
+        print_line(f"private key: {pair.secret.hex()}")
     else:
         try:
             write_key_file(output, pair)
         # The old key may be in use: clients know a server by it.
         except FileExistsError:
             raise UsageError(f"{output} exists and is not overwritten; choose another name") from None
-    print(f"public key: {pair.public.hex()}")
+    print_line(f"public key: {pair.public.hex()}")
 
 
 def pubkey(path: str) -> None:
@@ -52,4 +52,4 @@ def pubkey(path: str) -> None:
     :raises InvalidKey: when it holds something else than a key.
     :raises LocalProtocolError: when others than its owner can read it, and when it is no small text.
     """
-    print(read_key_file(path).public.hex())
+    print_line(read_key_file(path).public.hex())

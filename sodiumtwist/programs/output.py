@@ -22,6 +22,21 @@ def flush_standard_output() -> None:
         sys.stdout.flush()
 
 
+def print_line(line: str, flush: bool = False) -> None:
+    """
+    Print one line to standard output, if there is one. What it can't show is replaced.
+
+    :param line: the line. A login, a file's name or a server's words in it can't make another one, or a command.
+    :param flush: whether a reader at the end of a pipe is to see it at once.
+    :raises OSError: when it can't be written.
+    """
+    if sys.stdout is not None:
+        # Not every terminal has all letters.
+        encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+        shown = printable(line).encode(encoding, "backslashreplace").decode(encoding)
+        print(shown, flush=flush)
+
+
 def print_error(line: str) -> None:
     """Print one line to standard error, if there is one."""
     if sys.stderr is not None:

@@ -25,7 +25,8 @@ from ..core.errors import (
     WindowExceeded,
 )
 from ..core.events import AuthenticationRequested, Event, KeyProven
-from ..describe import describe_address, describe_tls_error
+from ..describe import describe_tls_error
+from ..describe.log import describe_address
 from ..interfaces import Peer
 from .base import SodiumProtocol
 from .context import ServerContext
@@ -244,10 +245,10 @@ class SodiumServerProtocol(SodiumProtocol):
 
     def held_by(self) -> tuple[Hashable, Hashable]:
         """Tell whose client's it is, and from where."""
-        peer = self.peer
-        # Without a checker anybody who has a key may give any login.
         if self._lifecycle.stage is Stage.UNMADE:
             raise not_yet()
+        peer = self.peer
+        # Without a checker anybody who has a key may give any login.
         whose = None if peer is None else peer.login if self.factory.checker is not None else peer.public_key
         return whose, network(counted_address(self.transport))
 
