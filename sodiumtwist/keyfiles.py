@@ -9,7 +9,7 @@ from collections.abc import Collection
 
 from .admission.files import check_file, readers_warning
 from .core.errors import InvalidKey, LocalProtocolError
-from .core.keys import KeyPair
+from .core.keys import KeyPair, check_server_key, parse_key
 from .replacing import sync_directory
 
 KEY_VARIABLE = "SODIUMTWIST_KEY"
@@ -61,6 +61,32 @@ def read_key_file(path: str, owners: Collection[int] = ()) -> KeyPair:
         return KeyPair.from_hex(_decode(path, data))
     except InvalidKey as error:
         raise InvalidKey(f"{path}: {error}") from None
+
+
+def read_server_key(text: str, what: str, pair: KeyPair | None = None) -> bytes:
+    """
+    Read the public key of a server that somebody gave as text, and say which other key it may be instead.
+
+    :param text: 64 hex digits.
+    :param what: what errors call it.
+    :param pair: the client's own keys.
+    :return: 32 bytes.
+    :raises InvalidKey: for anything but a public key of somebody else.
+    """
+    try:
+        key = parse_key(text, what)
+    except InvalidKey:
+        if os.path.isfile(text):
+            raise InvalidKey(
+                f"the {what} is the name of a file; give the key itself, which sodiumtwist pubkey FILE prints of a "
+                "private key, and a server's log shows"
+            ) from None
+        raise
+    if pair is not None and key in (pair.secret, pair.public):
+        own = "private" if key == pair.secret else "public"
+        raise InvalidKey(f"the {what} is our own {own} key; the public key that the server's log shows is wanted")
+    check_server_key(key)
+    return key
 
 
 def read_passphrase_file(path: str, owners: Collection[int] = ()) -> tuple[str, str | None]:

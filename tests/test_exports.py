@@ -41,6 +41,7 @@ NAMES = [
     "ReplayDetected",
     "ReplayMemory",
     "RequestClient",
+    "ServerUnavailable",
     "SingleLogin",
     "SodiumClientEndpoint",
     "SodiumClientFactory",

@@ -71,6 +71,32 @@ class KeyFileTests(SynchronousTestCase):
             self.assertNotIn("xyxy", str(error))
 
 
+class ServerKeyTests(SynchronousTestCase):
+    """A server's public key, given as text."""
+
+    def test_mistakes(self) -> None:
+        """Each other key that it may be is named; none is shown."""
+        us, server = KeyPair.from_hex("11" * 32), KeyPair.from_hex("12" * 32)
+        path = self.mktemp()
+        write_key_file(path, server)
+        for text, says in (
+            (path, "the server key is the name of a file; give the key itself"),
+            (us.secret.hex(), "the server key is our own private key"),
+            (us.public.hex(), "the server key is our own public key"),
+            (f"private key: {server.secret.hex()}", "has to be a public key"),
+            (server.secret.hex(), "a private key was given in its place"),
+            (f"{path}.no", "characters; it is 64 hex digits"),
+            ("a\0b", "has 3 characters"),
+        ):
+            error = self.assertRaises(InvalidKey, keyfiles.read_server_key, text, "server key", us)
+            self.assertIn(says, str(error))
+            self.assertNotIn("1111", str(error))
+            self.assertNotIn("1212", str(error))
+        for pair in (us, None):
+            line = f"public key: {server.public.hex()}"
+            self.assertEqual(keyfiles.read_server_key(line, "server key", pair), server.public)
+
+
 class PassphraseFileTests(SynchronousTestCase):
     """Passphrases."""
 

@@ -49,7 +49,7 @@ FOLDERS = {
     "protocol": """
         keyfiles
         protocol.clock  protocol.log_names  protocol.unread  protocol.context  protocol.producers  protocol.sockets
-        protocol.outbox  protocol.reading
+        protocol.outbox  protocol.reading  protocol.no_hello
         protocol.farewell  protocol.lifecycle  protocol.base  protocol.server  protocol.client  protocol.requests
         protocol.factories  protocol
     """,

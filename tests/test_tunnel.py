@@ -35,7 +35,7 @@ from sodiumtwist.programs.tunneltap import Options, makeService
 from sodiumtwist.tunnel import TunnelEntry, TunnelFactory, TunnelLimits, TurnedAway
 
 from .core.peers import wire_of
-from .logs import logged
+from .logs import logged, refusals
 from .pair import LOGIN, PASSPHRASE, SERVER_PAIR, MemoryTransport, Pair, build, make_client_factory
 from .ports import port_number
 from .processes import PATIENCE, PUBLIC, SECRET, TWISTD, ProcessTestCase, Running, clean_environment
@@ -91,8 +91,11 @@ class TunnelTests(SynchronousTestCase):
         transport = MemoryTransport(proxy)
         proxy.makeConnection(transport)
         self.backend.succeed()
+        events = logged(self)
         transport.protocol.dataReceived(b"PROXY TCP4 192.0.2.7 192.0.2.1 x 5555\r\n")
         self.assertTrue(transport.disconnecting)
+        transport.lose(ConnectionDone())
+        self.assertRegex(refusals(events)[0], "refused .*: what came first is no PROXY header")
 
     def test_cannot_connect(self) -> None:
         """The log says why, and the connection is broken: an end in order would be an answer."""
@@ -155,6 +158,30 @@ class TunnelTests(SynchronousTestCase):
             pair.flush()
             clock.advance(0)
             self.assertTrue(outside.aborting)
+
+    def test_stream_that_only_looks(self) -> None:
+        """A client that leaves and has sent nothing, as ``sodiumtwist ping``, has broken nothing."""
+        for payload, says in (
+            (b"", "left and had sent nothing"),
+            (b"a part", "the connection with .* broke: .* without"),
+        ):
+            clock, backend, events = Clock(), Backend(), logged(self)
+            tunnels = TunnelFactory(backend, "tcp:backend:1", clock=clock)
+            server_factory = StreamServerFactory(tunnels, SERVER_PAIR, SingleLogin(LOGIN, PASSPHRASE), clock=clock)
+            pair = Pair(server_factory, make_client_factory(clock))
+            pair.flush()
+            outside = backend.succeed()
+            outside.protocol.dataReceived(b"who is there?")
+            if payload:
+                pair.client.write(payload)
+            pair.flush()
+            pair.client.close()
+            pair.flush()
+            clock.advance(0)
+            self.assertTrue(outside.aborting)
+            lines = [line for event in events if (line := formatEvent(event)) and "authenticated" not in line]
+            self.assertEqual(len(lines), 1, lines)
+            self.assertRegex(lines[0], says)
 
     def test_half_close_without_it(self) -> None:
         """A transport that can't end one direction is closed behind what it has to send. Its answer is cut off."""
@@ -519,7 +546,7 @@ class TunnelProcessTests(ProcessTestCase):
         )
         self.port = int(tunnel.wait_for(r"listening on 127\.0\.0\.1:(\d+)")[1])
         self.assertRaises(ConnectionResetError, self.connect().recv, 1)
-        tunnel.wait_for("cannot connect .* the server closed the connection before its hello")
+        tunnel.wait_for("cannot connect .*: wrong login or passphrase; else ")
         backend.setblocking(False)
         self.assertRaises(BlockingIOError, backend.accept)
         self.assertFalse([line for line in server.output + tunnel.output if "Traceback" in line])

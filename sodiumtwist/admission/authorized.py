@@ -72,7 +72,10 @@ class AuthorizedKeys:
 def _parse_line(line: str) -> Entry:
     if len(line) > LINE_LIMIT:
         raise LocalProtocolError(f"it has {len(line)} characters, and {LINE_LIMIT} is the limit; shorten its comment")
-    found = _LINE.fullmatch(line)
+    if line.lower().startswith("private key:"):
+        raise InvalidKey("it is a private key, which nobody but its owner may have; the public one is wanted")
+    # Somebody has put in the whole line that keygen prints.
+    found = _LINE.fullmatch(re.sub(r"(?i)^public key:[ \t]*", "", line))
     if found is None:
         raise LocalProtocolError(
             "it is not 64 hex digits, then perhaps a login, in double quotes when it holds white space, # or quotes, "

@@ -69,6 +69,7 @@ class Verdict:
     :ivar login_tried: whether that says anything about the login, whose passphrase was then wrong; a key that is not
         listed says something about its address alone.
     :ivar failure: what went wrong with deciding, for the log.
+    :ivar undecided: whether nobody knows if the login is right, so that a later try may go well.
     """
 
     peer: Peer | None = None
@@ -77,6 +78,7 @@ class Verdict:
     failed: bool = False
     login_tried: bool = True
     failure: Failure | None = None
+    undecided: bool = False
 
 
 class Decision:
@@ -248,5 +250,5 @@ class Decision:
             why = f"the login could not be checked: {ascii(str(error))}"
         else:
             error = AuthenticationFailed("the login could not be checked")
-            return Verdict(error=error, failure=reason)
-        return Verdict(error=AuthenticationFailed(why))
+            return Verdict(error=error, failure=reason, undecided=True)
+        return Verdict(error=AuthenticationFailed(why), undecided=True)

@@ -236,7 +236,7 @@ class ClientConnection(Connection):
         if self._state is State.AWAITING_SERVER_HELO:
             self.close()
             raise AuthenticationFailed(
-                "the server closed the connection before its hello: wrong server key, login or passphrase"
+                "the server closed the connection before its hello: wrong login or passphrase, or another key expected"
             )
         super().receive_eof()
 

@@ -31,7 +31,8 @@ from ..interfaces import Peer
 from ..protocol.base import SodiumProtocol
 from ..protocol.client import SodiumClientProtocol
 from ..protocol.factories import SodiumClientFactory, SodiumServerFactory
-from ..protocol.lifecycle import Stage
+from ..protocol.farewell import NO_END
+from ..protocol.lifecycle import Stage, not_yet
 from ..protocol.log_names import call_as, log_prefix, rename_in_log
 from ..protocol.reading import APPLICATION
 from ..protocol.server import SodiumServerProtocol
@@ -114,6 +115,8 @@ class StreamEnd(SodiumProtocol):
             # An application that the peer's end has ended may not know that yet.
             self._written_late = self._written_late or bool(data and self._peer_ended and not self._wants_end)
             return
+        if self.application is None:
+            raise not_yet()
         self._unsent.append(data)
         self._unsent_size += len(data)
         if self._unsent_size >= CHUNK_SIZE:
@@ -159,6 +162,8 @@ class StreamEnd(SodiumProtocol):
 
     def end_stream(self) -> None:
         """Tell the peer that no more follows, as soon as no producer is registered; close when both have."""
+        if self.application is None and not self._lifecycle.over:
+            raise not_yet()
         self._wants_end = True
         if self._producers.producer is not None or self._lifecycle.over:
             return
@@ -304,7 +309,7 @@ class StreamEnd(SodiumProtocol):
             if unsent:
                 reason = Failure(ConnectionLost("the peer closed before it took all that was sent to it"))
             elif not (self._peer_ended or self._stream.disconnecting):
-                reason = Failure(ConnectionLost("the connection closed without the end of its stream"))
+                reason = Failure(ConnectionLost(NO_END))
         self._stream.disconnecting = True
         self._stream.producer = None
         self.receiver.connectionLost(reason)

@@ -18,7 +18,8 @@ from twisted.internet.interfaces import (
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from ..interfaces import ISodiumTransport, Peer
+from ..interfaces import ISodiumTransport, IStreamTransport, Peer
+from ..protocol.lifecycle import not_yet
 
 #: Methods that a socket's transport may have, and ours then has, too.
 PASSED_ON = frozenset({"getTcpKeepAlive", "getTcpNoDelay", "setTcpKeepAlive", "setTcpNoDelay"})
@@ -144,8 +145,15 @@ class SodiumTransport:
 
     def __getattr__(self, name: str) -> Any:
         if name in self._end.passed_on:
-            return getattr(self._end.transport, name)
+            return getattr(self._below, name)
         raise AttributeError(f"{type(self).__name__} has no {name}")
+
+    @property
+    def _below(self) -> IStreamTransport:
+        below: IStreamTransport | None = self._end.transport
+        if below is None:
+            raise not_yet()
+        return below
 
     @property
     def protocol(self) -> IProtocol | None:
@@ -168,13 +176,11 @@ class SodiumTransport:
 
     def getPeer(self) -> IAddress:
         """The address of the other end, as the transport below tells it."""
-        address: IAddress = self._end.transport.getPeer()
-        return address
+        return self._below.getPeer()
 
     def getHost(self) -> IAddress:
         """The address of this end, as the transport below tells it."""
-        address: IAddress = self._end.transport.getHost()
-        return address
+        return self._below.getHost()
 
     def logPrefix(self) -> str:
         """How log lines begin that are about the application's protocol."""
@@ -192,9 +198,10 @@ class SodiumTransport:
         """
         Send several pieces of bytes.
 
-        :raises TypeError: when one is anything else.
+        :raises TypeError: for anything but bytes.
         """
-        self.write(b"".join(map(check_bytes, data)))
+        pieces = [data] if isinstance(data, str) else data
+        self.write(b"".join(map(check_bytes, pieces)))
 
     def loseConnection(self) -> None:
         """
@@ -283,9 +290,13 @@ class SodiumTransport:
         :param contextFactory: as for a socket's transport: on a client what ``optionsForClientTLS`` returns, on a
             server ``CertificateOptions``, or an ``IOpenSSLContextFactory``.
         :param normal: whether the client of the stream is that of TLS; else its server is.
+        :raises LocalProtocolError: before there is a stream.
         """
-        if self._end.is_authenticated and not self.disconnecting:
-            self._end.start_tls(self, contextFactory, self._end.is_client is bool(normal))
+        if self.disconnecting:
+            return
+        if not self._end.is_authenticated:
+            raise not_yet()
+        self._end.start_tls(self, contextFactory, self._end.is_client is bool(normal))
 
     def carried_by(self, end: End) -> None:
         """

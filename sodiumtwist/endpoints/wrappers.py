@@ -152,8 +152,9 @@ class SodiumClientEndpoint:
         :param protocolFactory: makes the application's protocol. Its transport is an
             :class:`~sodiumtwist.interfaces.ISodiumTransport`.
         :return: fires with the protocol when the server has let us in. Fails with what the endpoint below raises,
-            with :exc:`AuthenticationFailed` when the server refuses, and with another :exc:`RemoteProtocolError`
-            when it breaks the protocol. To cancel it drops the connection.
+            with :exc:`AuthenticationFailed` when the server refuses, with :exc:`ServerUnavailable` when it left before
+            it took the login, and with another :exc:`RemoteProtocolError` when it is silent or breaks the protocol. To
+            cancel it drops the connection.
         """
 
         async def connecting() -> IProtocol:

@@ -14,8 +14,8 @@ from twisted.python import usage
 
 from ..core.credentials import pack_text
 from ..core.errors import SodiumError
-from ..core.keys import check_server_key, parse_key
 from ..describe import describe_os_error
+from ..keyfiles import read_server_key
 from .exits import EXIT_INTERRUPTED, EXIT_OUTPUT_GONE, EXIT_USAGE, CommandFailed
 from .options import CLIENT_FILES, CLIENT_PARAMETERS, ProgramOptions, read_credentials
 from .output import discard_standard_output, flush_standard_output, print_error
@@ -182,12 +182,11 @@ class ConnectOptions(CommandOptions):
         """
         if self["key"] is None:
             raise usage.UsageError("--key is missing: the server's public key, which the server logs when it starts")
-        server_key = parse_key(self["key"], "server's public key")
         credentials, warning = read_credentials(self)
         if warning:
             print_error(f"warning: {warning}")
         # The factory checks these three again. Here the mistake is told before the reactor is loaded and a file opened.
-        check_server_key(server_key)
+        server_key = read_server_key(self["key"], "server's public key", credentials.pair)
         pack_text("login", credentials.user)
         pack_text("passphrase", credentials.passphrase)
         return self["endpoint"], server_key, credentials

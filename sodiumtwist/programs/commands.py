@@ -19,7 +19,7 @@ from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.python.failure import Failure
 from twisted.python.usage import UsageError
 
-from ..core.errors import AuthenticationFailed, AuthenticationTimeout, LocalProtocolError, RemoteProtocolError
+from ..core.errors import AuthenticationFailed, LocalProtocolError, RemoteProtocolError, ServerUnavailable
 from ..describe import describe_bad_endpoint, describe_endpoint_error, describe_tls_error
 from ..protocol.client import SodiumClientProtocol
 from ..protocol.factories import SodiumClientFactory
@@ -38,6 +38,9 @@ from .exits import (
 from .output import print_error, print_line
 from .settings import ConnectSettings, Credentials, PingSettings, SendSettings
 
+#: Seconds without a word of the server, after which a line says so.
+PATIENCE = 3.0
+
 
 def make_endpoint(reactor: Any, settings: ConnectSettings) -> IStreamClientEndpoint:
     """
@@ -52,6 +55,36 @@ def make_endpoint(reactor: Any, settings: ConnectSettings) -> IStreamClientEndpo
         line = describe_bad_endpoint("--endpoint", settings.endpoint, "tcp:HOST:5555", error)
         raise UsageError(line) from None
     return endpoint
+
+
+@contextmanager
+def _tell_of_silence(
+    reactor: Any, settings: ConnectSettings, client: SodiumClientProtocol, quiet: bool = False
+) -> Iterator[None]:
+    """
+    Say once what is waited for when the server is silent for some seconds. A host that is gone is so for half a minute.
+
+    :param quiet: whether to say nothing.
+    """
+
+    def tell() -> None:
+        if client.transport is None:
+            print_error(
+                f"still trying to connect to {settings.endpoint}; timeout=SECONDS in a tcp: or tls: endpoint says for "
+                "how long, else 30"
+            )
+        elif client.message is None:
+            print_error(f"connected to {settings.endpoint}, and still waiting for a word of the server")
+
+    if quiet:
+        yield
+        return
+    telling = reactor.callLater(PATIENCE, tell)
+    try:
+        yield
+    finally:
+        if telling.active():
+            telling.cancel()
 
 
 async def _connect(
@@ -92,11 +125,9 @@ def _explain_loss(
         if isinstance(reason, (ConnectionDone, ConnectionLost)):
             why = "the server closed the connection or went away, see its log"
         return CommandFailed(EXIT_BROKEN, f"broken on the way, {done}: {why}")
-    if isinstance(reason, RemoteProtocolError):
-        # A server that can't open our handshake stays silent until the time is over.
-        if isinstance(reason, AuthenticationTimeout):
-            why += "; wrong server key, or no server of this protocol"
-        elif isinstance(reason, AuthenticationFailed):
+    # A later try may go well, as with one that finds nobody who listens.
+    if isinstance(reason, RemoteProtocolError) and not isinstance(reason, ServerUnavailable):
+        if isinstance(reason, AuthenticationFailed):
             why += "".join(f"; {hint}" for hint in _what_was_not_given(settings.credentials))
         return CommandFailed(EXIT_REFUSED, f"refused by {settings.endpoint}: {why}")
     return CommandFailed(EXIT_NOT_CONNECTED, f"cannot connect to {settings.endpoint}: {why}")
@@ -179,8 +210,9 @@ async def send_file(reactor: Any, settings: SendSettings) -> Sent:
     with _progress(source.size, settings.quiet) as progress:
         client = UploadSender(source, progress)
         try:
-            await _connect(reactor, endpoint, settings, client)
-            await client.finished
+            with _tell_of_silence(reactor, settings, client, settings.quiet):
+                await _connect(reactor, endpoint, settings, client)
+                await client.finished
         except CancelledError:
             await _abort(client, client.lost)
             raise CommandFailed(EXIT_INTERRUPTED, f"interrupted, {client.acknowledged} bytes acknowledged") from None
@@ -249,8 +281,9 @@ async def ping(reactor: Any, settings: PingSettings) -> None:
     sent = 0
     failure: CommandFailed | None = None
     try:
-        await _connect(reactor, endpoint, settings, client)
-        await client.ready
+        with _tell_of_silence(reactor, settings, client):
+            await _connect(reactor, endpoint, settings, client)
+            await client.ready
         # Flushed, as each line below: a reader at the end of a pipe sees it at once, too.
         print_line(f"PING {settings.endpoint}: {client.message or ''}", flush=True)
         for number in range(1, settings.count + 1):
@@ -274,8 +307,9 @@ async def ping(reactor: Any, settings: PingSettings) -> None:
     except Exception as reason:
         # When the connection ends between two PINGs, the next PING fails only with "closed".
         failure = _explain_loss(settings, client, client.reason or reason, f"{len(times)} PINGs answered")
-    # Also what is closed already; that does nothing.
-    client.close()
+    # Also what is closed already; that does nothing. Who was interrupted may have got no connection.
+    if client.transport is not None:
+        client.close()
     # All that was measured is told, however it ended.
     if sent:
         line = f"{sent} sent, {len(times)} answered"

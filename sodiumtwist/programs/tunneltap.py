@@ -11,9 +11,9 @@ from twisted.internet.interfaces import IAddress, IStreamServerEndpoint
 from twisted.python import usage
 
 from ..core.errors import SodiumError
-from ..core.keys import parse_key
 from ..describe import describe_os_error, masked, printable
 from ..endpoints.wrappers import SodiumClientEndpoint
+from ..keyfiles import read_server_key
 from ..protocol.clock import count_steadily
 from ..tunnel import TunnelFactory, TunnelLimits
 from .descriptors import make_room
@@ -70,7 +70,6 @@ class Options(ServiceOptions):
             if self[name] is None:
                 raise usage.UsageError(f"--{name} is missing")
         try:
-            server_key = parse_key(self["server-key"], "server's public key")
             user = service_user(self.twistd)
             # Identity and passphrase are read once, now: they may be for root alone.
             if user is not None:
@@ -78,6 +77,7 @@ class Options(ServiceOptions):
             limits = TunnelLimits(**self.given_limits(TunnelLimits))
             timeouts = self.timeouts()
             us, warning = read_credentials(self, () if user is None else (user.uid,))
+            server_key = read_server_key(self["server-key"], "server's public key", us.pair)
             self.settings = TunnelSettings(self["listen"], self["to"], server_key, us, limits, warning, timeouts, user)
         except SodiumError as error:
             raise usage.UsageError(str(error)) from None

@@ -23,12 +23,12 @@ from zope.interface import implementer
 from ..core.connection import ClientConnection, ServerConnection
 from ..core.errors import LocalProtocolError, RemoteProtocolError
 from ..core.events import DataReceived, Event, PingReceived, PongReceived
-from ..core.inbox import Buffer
+from ..core.inbox import Buffer, view_of
 from ..describe.log import Logger, describe_address
 from ..interfaces import ISodiumTransport, IStreamTransport
 from .context import ClientContext, ServerContext
 from .farewell import BrokenOff, Farewell
-from .lifecycle import Lifecycle, Stage, Turn
+from .lifecycle import UNMADE, Lifecycle, Stage, Turn, not_yet
 from .log_names import call_as
 from .outbox import CORK_LIMIT, Outbox
 from .producers import Producers
@@ -68,6 +68,9 @@ class SodiumProtocol(Protocol):
     What both sides do. For applications it is a consumer (``send_data``, ``write``) and a producer
     (``pauseProducing`` stops ``payload_received`` and, behind it, the transport).
 
+    Any call may come at any time. Before the transport is there, each raises :exc:`LocalProtocolError`, or its Deferred
+    fails with it. When it is over, to send does so, too; the others do nothing.
+
     :ivar is_authenticated: true from ``authenticated()`` to ``connection_lost()``.
     """
 
@@ -78,15 +81,21 @@ class SodiumProtocol(Protocol):
 
     is_authenticated = False
 
-    _connection: ServerConnection | ClientConnection
+    # Each end has its own from connectionMade() on. These say that there is no transport yet.
+    _lifecycle = Lifecycle()
+    _connection: ServerConnection | ClientConnection = UNMADE
+    _outbox: Outbox = UNMADE
+    _reading: Reading = UNMADE
+    _producers: Producers = UNMADE
+    _below: TransportBelow = UNMADE
+    _clock: IReactorTime = UNMADE
+
     _timer: IDelayedCall | None = None
     _farewell: Farewell | None = None
     # Why it ends; None when it ends in order.
     _error: BaseException | None = None
     # Events are being taken: what is sent waits, and what changes is looked at when they are.
     _pumping = False
-    # Each end has its own from connectionMade() on. This one says that there is no transport yet.
-    _lifecycle = Lifecycle()
 
     def __repr__(self) -> str:
         with_whom = "" if self.transport is None else f" with {self._describe_peer()}"
@@ -145,7 +154,7 @@ class SodiumProtocol(Protocol):
         :raises TypeError: for anything but contiguous bytes.
         """
         self._check_usable()
-        view = memoryview(data).cast("B")
+        view = view_of(data)
         # All of it is there before any is handed over: a producer that is paused meanwhile may write
         # more, which comes behind.
         for start in range(0, len(view), CHUNK_SIZE):
@@ -154,7 +163,7 @@ class SodiumProtocol(Protocol):
 
     def _check_usable(self) -> None:
         if self._lifecycle.stage is Stage.UNMADE:
-            raise LocalProtocolError("there is no connection yet")
+            raise not_yet()
         if self._lifecycle.over:
             raise LocalProtocolError("the connection is closed")
 
@@ -235,7 +244,7 @@ class SodiumProtocol(Protocol):
             self._producer_failed(Failure())
 
     def unregisterProducer(self) -> None:
-        """The producer is done."""
+        """The producer is done. Where there is none, nothing happens."""
         self._producers.unregister()
         self._writing_changed()
 
@@ -252,13 +261,15 @@ class SodiumProtocol(Protocol):
 
         :param error: what ``connection_lost`` shall give as the reason.
         """
-        held = self._lifecycle.stage is Stage.HELD
+        stage = self._lifecycle.stage
         if not self._lifecycle.take(Turn.ABORT):
+            if stage is Stage.UNMADE:
+                raise not_yet()
             return
         self._error = error
         self._finish()
         self._connection.drop_unsent()
-        if held:
+        if stage is Stage.HELD:
             self._tell_closed()
         else:
             self._abort_transport()
@@ -267,7 +278,7 @@ class SodiumProtocol(Protocol):
 
     def connectionMade(self) -> None:
         """Begin; ``authenticated`` comes later."""
-        self._clock: IReactorTime = self.factory.clock
+        self._clock = self.factory.clock
         # One for each PING on its way but those that the deadlines ask for: the Deferred to tell, or None for that
         # which shows the server our key.
         self._pings: list[Deferred[float] | None] = []

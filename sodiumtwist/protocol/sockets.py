@@ -20,9 +20,10 @@ from functools import cache
 from typing import Any, TypeGuard
 
 from twisted.internet.abstract import FileDescriptor
-from twisted.internet.error import ConnectionLost
+from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IPushProducer, ITransport
 from twisted.protocols.policies import ProtocolWrapper
+from twisted.python.failure import Failure
 
 from ..admission.limits import proxy_of
 from ..core.wire import PDU_OVERHEAD
@@ -102,6 +103,21 @@ def _kernel_holds(handle: Any) -> int:
     :raises OSError: when it can't be known.
     """
     return int.from_bytes(fcntl.ioctl(handle, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+
+
+def _kernel_confirmed(handle: Any) -> int | None:
+    """
+    Tell how many bytes the peer's system has confirmed.
+
+    :param handle: a socket.
+    :return: ``None`` where it can't be known: only Linux tells, and only of TCP.
+    :raises OSError: when it can't be known.
+    """
+    if sys.platform != "linux" or handle.family not in (socket.AF_INET, socket.AF_INET6):
+        return None
+    # tcpi_bytes_acked, which counts our first packet, of no bytes, for one.
+    info = handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 128)
+    return max(0, struct.unpack_from("Q", info, 120)[0] - 1) if len(info) == 128 else None
 
 
 def _tells(handle: Any, what: int) -> bool:
@@ -235,6 +251,23 @@ def read_proxy_header(transport: ITransport) -> None:
     vars(proxy)["dataReceived"] = read
 
 
+def describe_missing_header(transport: ITransport, reason: Failure) -> str | None:
+    """
+    Say on one line what became of the header of a proxy that did not come.
+
+    :param transport: of an end, perhaps of a proxy, whose connection is lost.
+    :param reason: why.
+    :return: ``None`` where none was to come, or it came; and where something else has ended the connection.
+    """
+    proxy: Any = proxy_of(transport)
+    if proxy is None or proxy._proxyInfo is not None or not reason.check(ConnectionDone):
+        return None
+    # Only the parser has closed it in order by now.
+    if proxy.disconnecting:
+        return "what came first is no PROXY header; this port is for a proxy that sends one"
+    return "it left before a PROXY header came; this port is for a proxy that sends one"
+
+
 class TransportBelow:
     """
     A connection's transport.
@@ -331,6 +364,40 @@ class TransportBelow:
         """
         handle = _handle_under(self.transport)
         return handle is not None and _tells(handle, select.POLLERR | getattr(select, "POLLRDHUP", 0))
+
+    def confirmed(self) -> tuple[int | None, int]:
+        """
+        Tell how many bytes the peer's system has confirmed, ``None`` where that can't be known; and how many are left.
+        To be asked while the socket is open, which it still is when a transport stops its producers.
+        """
+        handle = _handle_under(self.transport)
+        try:
+            return _kernel_confirmed(handle), self.unsent()
+        except (AttributeError, OSError):
+            return None, 0
+
+    @property
+    def in_tls_handshake(self) -> bool:
+        """Whether there is TLS below whose own handshake is not over."""
+        tls = sys.modules.get("twisted.protocols.tls")
+        layer: Any = self.transport
+        if tls is None:
+            return False
+        # A socket's transport on which TLS was started has it for its protocol.
+        if getattr(layer, "TLS", False):
+            layer = getattr(layer, "protocol", layer)
+        while isinstance(layer, ProtocolWrapper) and not isinstance(layer, tls.TLSMemoryBIOProtocol):
+            layer = layer.transport
+        return isinstance(layer, tls.TLSMemoryBIOProtocol) and not layer._handshakeDone
+
+    def drop_unread(self) -> None:
+        """
+        Drop what a socket has received, once. Closed with that unread it would reset the connection, and its peer take
+        an answer for a failure.
+        """
+        if is_bare_socket(self.transport):
+            with suppress(OSError):
+                self.transport.getHandle().recv(READ_SIZE)  # type: ignore[attr-defined]
 
     def half_closes(self) -> bool:
         """Tell whether it can end one direction and leave the other."""

@@ -15,6 +15,7 @@ from twisted.internet.interfaces import IReactorFDSet, IReadDescriptor
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from ..core.errors import LocalProtocolError
 from ..protocol.sockets import CHUNK_SIZE
 
 Deliver = Callable[[bytes], None]
@@ -36,6 +37,7 @@ class Source:
 
     _deliver: Deliver
     _ended: Ended
+    _started = False
     _reading = False
     #: Whether the reactor tells when there is something to read.
     _waits = False
@@ -50,10 +52,22 @@ class Source:
         :param deliver: called with each chunk, of 1 to 130954 bytes.
         :param ended: called once, with ``None`` at the end of file or with the error of reading.
         """
-        self._deliver, self._ended = deliver, ended
+        self._deliver, self._ended, self._started = deliver, ended, True
 
     def resume(self) -> None:
-        """Read until :meth:`pause` or the end."""
+        """
+        Read until :meth:`pause` or the end. When it is closed, nothing happens.
+
+        :raises LocalProtocolError: before :meth:`start`.
+        """
+        if not self._started:
+            raise LocalProtocolError("nobody has said what to do with what is read; call start() first")
+        if self._fd >= 0 and not self._reading:
+            self._reading = True
+            self._read_on()
+
+    def _read_on(self) -> None:
+        """Read, or have the reactor tell when there is something."""
         raise NotImplementedError
 
     def pause(self) -> None:
@@ -97,11 +111,8 @@ class FileSource(Source):
     Something that can be read without waiting for anybody: most devices, and files of the system that have no size.
     """
 
-    def resume(self) -> None:
-        # What a chunk brings about may call this again; the loop below goes on by itself.
-        if self._reading:
-            return
-        self._reading = True
+    def _read_on(self) -> None:
+        # What a chunk brings about may call resume() again, which does nothing then; this goes on by itself.
         while self._reading:
             self._read_chunk()
 
@@ -201,8 +212,7 @@ class PipeSource(Source):
         super().__init__(fd)
         self._reactor = reactor
 
-    def resume(self) -> None:
-        self._reading = True
+    def _read_on(self) -> None:
         self._reactor.addReader(self)
 
     def pause(self) -> None:

@@ -98,6 +98,10 @@ class ParseTests(SynchronousTestCase):
         text = f"# us\r\n\r\n{ALICE.hex()} alice\r\n{ALICE.hex()} night\n\n{BOB.hex()}\n{BOB.hex()}\n"
         self.assert_says(text, (ALICE, "alice"), (ALICE, "night"), (BOB, None))
 
+    def test_line_of_keygen(self) -> None:
+        """It may be put in as it is."""
+        self.assert_says(f"public key: {ALICE.hex()}\nPublic key:  {BOB.hex()} bob\n", (ALICE, None), (BOB, "bob"))
+
     def test_errors(self) -> None:
         """Each names its line, and shows nothing of it."""
         key = ALICE.hex()
@@ -118,6 +122,7 @@ class ParseTests(SynchronousTestCase):
             (f"{key} al\u00a0ice", LocalProtocolError, "it is not"),
             (f"{key} {'y' * 129}", LocalProtocolError, "the login is 129 bytes long"),
             (f"{key} xx\0xx", LocalProtocolError, "holds a NUL"),
+            (f"private key: {key}", InvalidKey, "it is a private key"),
         ]:
             for start, end in [("", ""), ("# us\n\n", f"{BOB.hex()}\nalso wrong\n")]:
                 text = f"{start}{line}\n{end}"

@@ -28,7 +28,7 @@ from twisted.test import test_tcp as half_close
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from sodiumtwist import SingleLogin, SodiumClientEndpoint, SodiumServerEndpoint
-from sodiumtwist.core.errors import AuthenticationFailed
+from sodiumtwist.core.errors import AuthenticationFailed, ServerUnavailable
 from sodiumtwist.endpoints.streams import StreamServerFactory
 from sodiumtwist.protocol.clock import count_steadily
 
@@ -111,7 +111,7 @@ class PortTestsBuilder(Conformance, StreamTransportTestsMixin):
         # A connection that is closed before the handshake is none of the application's yet, whose factory is asked
         # here for how it has ended.
         def failed(reason: Failure) -> None:
-            reason.trap(AuthenticationFailed)
+            reason.trap(AuthenticationFailed, ServerUnavailable)
             factory.lostReason = Failure(ConnectionDone())
             factory.deferred.callback(None)
 

@@ -21,7 +21,55 @@ from sodiumtwist.programs.settings import Credentials, PingSettings
 from ..pair import LOGIN, PASSPHRASE, SERVER_PAIR, Pair, make_server_factory
 
 
+class Endpoint:
+    """
+    Its server says nothing.
+
+    :param connects: whether there is one.
+    """
+
+    def __init__(self, connects: bool) -> None:
+        self._connects = connects
+
+    def connect(self, factory: IProtocolFactory) -> Deferred[IProtocol]:
+        if not self._connects:
+            return Deferred()
+        return succeed(Pair(make_server_factory(Clock()), cast(SodiumClientFactory, factory)).client)
+
+
 class PingTests(SynchronousTestCase):
+    def settings(self) -> PingSettings:
+        return PingSettings("tcp:host:1", SERVER_PAIR.public, Credentials(LOGIN, PASSPHRASE, False, None), 3, 1.0)
+
+    def test_silence(self) -> None:
+        """It is said once what is waited for: a connection, or a word of the server."""
+        for connected, says in (
+            (False, "still trying to connect to tcp:host:1; timeout="),
+            (True, "connected to tcp:"),
+        ):
+            clock, errors = Clock(), io.StringIO()
+            endpoint = Endpoint(connected)
+            self.patch(commands, "make_endpoint", lambda reactor, settings, endpoint=endpoint: endpoint)
+            with contextlib.redirect_stderr(errors):
+                pinging = ensureDeferred(commands.ping(clock, self.settings()))
+                clock.advance(2.9)
+                self.assertEqual(errors.getvalue(), "")
+                clock.advance(0.1)
+                clock.advance(5)
+            self.assertIn(f"sodiumtwist: {says}", errors.getvalue())
+            self.assertEqual(errors.getvalue().count("\n"), 1)
+            pinging.addErrback(lambda reason: None)
+
+    def test_interrupted_while_connecting(self) -> None:
+        """Then there is nothing to close, and nothing to say but that."""
+        clock = Clock()
+        self.patch(commands, "make_endpoint", lambda reactor, settings: Endpoint(False))
+        pinging = ensureDeferred(commands.ping(clock, self.settings()))
+        pinging.cancel()
+        failure = self.failureResultOf(pinging, CommandFailed)
+        self.assertEqual((failure.value.status, str(failure.value)), (130, "interrupted"))
+        self.assertEqual(clock.getDelayedCalls(), [])
+
     def test_too_late_is_not_sent(self) -> None:
         """A PING for which the connection had ended by then does not count as sent."""
         clock = Clock()
@@ -33,10 +81,9 @@ class PingTests(SynchronousTestCase):
                 return succeed(pairs[0].client)
 
         self.patch(commands, "make_endpoint", lambda reactor, settings: Endpoint())
-        settings = PingSettings("tcp:host:1", SERVER_PAIR.public, Credentials(LOGIN, PASSPHRASE, False, None), 3, 1.0)
         output = io.StringIO()
         with contextlib.redirect_stdout(output):
-            pinging = ensureDeferred(commands.ping(clock, settings))
+            pinging = ensureDeferred(commands.ping(clock, self.settings()))
             pairs[0].flush()
             pairs[0].server.abort()
             pairs[0].flush()

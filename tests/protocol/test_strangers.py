@@ -202,7 +202,7 @@ class CostTests(ObservedTestCase):
         unix = b"\r\n\r\n\0\r\nQUIT\n\x21\x31" + (216).to_bytes(2, "big") + b"/x".ljust(216, b"\0")
         for limits, passphrase, expected in (
             (Limits(per_address=1), PASSPHRASE, [False, True]),
-            (Limits(failures_per_address=1), "wrong", [False, False]),
+            (Limits(failures_per_address=1), "wrong", [False, True]),
         ):
             factory = HAProxyWrappingFactory(make_server_factory(self.clock, limits=limits))
             aborted = []
@@ -232,6 +232,23 @@ class CostTests(ObservedTestCase):
             transport.lose(transport.farewell)
         self.assertTrue(all(line.isprintable() for line in self.refusals()), self.refusals())
         self.assertIn(r"refused '\x1b\n7':1: ", self.refusals()[-1])
+
+    def test_behind_haproxy_without_header(self) -> None:
+        """The log says what is wrong: that it was closed in order was our parser's doing."""
+        factory = HAProxyWrappingFactory(make_server_factory(self.clock))
+        for data, says in (
+            (bytes(400), "what came first is no PROXY header; this port is for a proxy that sends one"),
+            (b"PROXY TCP4 192.0.2.7 192.0.2.1 x 5555\r\n", "what came first is no PROXY header; "),
+            (b"", "it left before a PROXY header came; this port is for a proxy that sends one"),
+            (b"PROXY TCP4 192.0.2.7 192.0.2.1 1 5555\r\n", "Connection was closed cleanly."),
+        ):
+            end = factory.buildProtocol(IPv4Address("TCP", "127.0.0.1", 1))
+            transport = MemoryTransport(end)
+            end.makeConnection(transport)
+            if data:
+                transport.protocol.dataReceived(data)
+            transport.lose(transport.farewell)
+            self.assertIn(f": {says}", self.refusals()[-1])
 
 
 class Prober(Protocol):
