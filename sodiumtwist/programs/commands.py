@@ -35,7 +35,7 @@ from .exits import (
     EXIT_USAGE,
     CommandFailed,
 )
-from .output import print_error
+from .output import NeverFails, print_error, show, tell
 from .settings import ConnectSettings, Credentials, PingSettings, SendSettings
 
 
@@ -159,7 +159,7 @@ def _progress(size: int | None, quiet: bool) -> Iterator[Callable[[int], object]
     # Not at the top: its import takes long, and runs by other programs have no terminal.
     from tqdm import tqdm
 
-    with tqdm(total=size, unit="B", unit_scale=True, file=sys.stderr) as bar:
+    with tqdm(total=size, unit="B", unit_scale=True, file=NeverFails(sys.stderr)) as bar:
         yield bar.update
 
 
@@ -207,9 +207,9 @@ async def send(reactor: Any, settings: SendSettings) -> None:
     sent = await send_file(reactor, settings)
     if settings.json:
         closing = {"bytes": sent.size, "seconds": sent.seconds, "bytes_per_second": sent.rate}
-        print(json.dumps({**closing, "stored": sent.stored, "grown": sent.grown}))
+        tell(json.dumps({**closing, "stored": sent.stored, "grown": sent.grown}))
     else:
-        print(sent)
+        tell(str(sent))
     if sent.grown > 0:
         print_error(f"{settings.path} grew while it was sent; its last {sent.grown} bytes came too late")
     elif sent.grown < 0:
@@ -241,7 +241,7 @@ async def ping(reactor: Any, settings: PingSettings) -> None:
 
     :raises UsageError: when the endpoint string is not understood.
     :raises CommandFailed: when something did not go well, or this was cancelled.
-    :raises OSError: when standard output can't be written to.
+    :raises OutputLost: when standard output takes nothing. It ends then: nobody sees what it measures.
     """
     endpoint = make_endpoint(reactor, settings)
     client = _Pinger()
@@ -251,8 +251,7 @@ async def ping(reactor: Any, settings: PingSettings) -> None:
     try:
         await _connect(reactor, endpoint, settings, client)
         await client.ready
-        # Flushed, as each line below: a reader at the end of a pipe sees it at once, too.
-        print(f"PING {settings.endpoint}: {printable(client.message or '')}", flush=True)
+        show(f"PING {settings.endpoint}: {printable(client.message or '')}")
         for number in range(1, settings.count + 1):
             if number > 1:
                 await task.deferLater(reactor, settings.interval)
@@ -264,12 +263,12 @@ async def ping(reactor: Any, settings: PingSettings) -> None:
             except LocalProtocolError:
                 sent -= 1  # it was too late for it: the connection had ended
                 raise
-            print(f"seq={number} time={times[-1] * 1000:.3f} ms", flush=True)
+            show(f"seq={number} time={times[-1] * 1000:.3f} ms")
     except CancelledError:
         await _abort(client, client.lost)
         failure = CommandFailed(EXIT_INTERRUPTED, "interrupted")
     # From _connect(), when there is nothing to sum up; and from standard output, which would not take that either.
-    except (CommandFailed, OSError):
+    except CommandFailed:
         raise
     except Exception as reason:
         # When the connection ends between two PINGs, the next PING fails only with "closed".
@@ -282,6 +281,6 @@ async def ping(reactor: Any, settings: PingSettings) -> None:
         if times:
             low, mean, high = min(times), sum(times) / len(times), max(times)
             line += f", min/avg/max {low * 1000:.3f}/{mean * 1000:.3f}/{high * 1000:.3f} ms"
-        print(line)
+        show(line)
     if failure is not None:
         raise failure

@@ -126,14 +126,25 @@ class DescriptorTests(ProcessTestCase):
         return self.run_process(["sh", "-c", f'exec "$@" {command}', "sh", *SODIUMTWIST, *arguments])
 
     def test_full_output(self) -> None:
-        """What can't be printed is an error, though the file was sent."""
+        """
+        A line names standard output. For what there was to do besides, the status is that of success; where there was
+        nothing, it has a status of its own.
+        """
         self.start_server("--file", "out")
         key = ["--key", PUBLIC, "--endpoint", self.endpoint]
         path = self.make_file("in", 100)
-        for arguments in (["keygen"], ["send", *key, path], ["ping", "-c", "1", *key], ["demo", path]):
+        for arguments, status in (
+            (["keygen"], 6),
+            (["keygen", "-o", "k"], 0),
+            (["send", *key, path], 0),
+            (["ping", "-c", "1", *key], 6),
+            (["demo", path], 6),
+        ):
             command = self.shell(">/dev/full", *arguments)
-            self.assertEqual((command.wait(), command.output), (1, []), arguments)
-            self.assert_one_line(command.errors, "^sodiumtwist: No space left on device$")
+            self.assertEqual((command.wait(), command.output), (status, []), arguments)
+            warning = "" if status else "warning: "
+            self.assert_one_line(command.errors, f"^sodiumtwist: {warning}standard output: No space left on device")
+        self.assertTrue(os.path.exists(self.path("k")))
         self.assertEqual(self.read("out"), self.read("in"))
 
     def test_closed_output(self) -> None:

@@ -95,9 +95,12 @@ class StartTests(ProcessTestCase):
         self.assertNotIn("Traceback", "".join(server.output + server.errors))
 
     def test_daemon(self) -> None:
-        """Daemonized: pid file, log file, uploads, SIGTERM."""
+        """
+        Daemonized: pid file, log file, uploads, SIGTERM. It is started without standard input, as by some schedulers:
+        a daemon closes what has these three numbers, which the reactor must not have taken.
+        """
         started = self.run_process(
-            [*TWISTD, "--pidfile=pid", "--logfile=log", "sodium"]
+            ["sh", "-c", 'exec "$@" <&-', "sh", *TWISTD, "--pidfile=pid", "--logfile=log", "sodium"]
             + ["-k", SECRET, "-e", "tcp:0:interface=127.0.0.1", "-f", "out"]
         )
         self.assertEqual(started.wait(), 0)
