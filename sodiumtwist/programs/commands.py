@@ -20,7 +20,7 @@ from twisted.python.failure import Failure
 from twisted.python.usage import UsageError
 
 from ..core.errors import AuthenticationFailed, AuthenticationTimeout, LocalProtocolError, RemoteProtocolError
-from ..describe import describe_bad_endpoint, describe_endpoint_error, describe_tls_error, printable
+from ..describe import describe_bad_endpoint, describe_endpoint_error, describe_tls_error
 from ..protocol.client import SodiumClientProtocol
 from ..protocol.factories import SodiumClientFactory
 from ..transfer.discarding import says_discarded
@@ -35,7 +35,7 @@ from .exits import (
     EXIT_USAGE,
     CommandFailed,
 )
-from .output import NeverFails, print_error, show, tell
+from .output import NeverFails, print_error, print_line, tell
 from .settings import ConnectSettings, Credentials, PingSettings, SendSettings
 
 
@@ -251,7 +251,7 @@ async def ping(reactor: Any, settings: PingSettings) -> None:
     try:
         await _connect(reactor, endpoint, settings, client)
         await client.ready
-        show(f"PING {settings.endpoint}: {printable(client.message or '')}")
+        print_line(f"PING {settings.endpoint}: {client.message or ''}")
         for number in range(1, settings.count + 1):
             if number > 1:
                 await task.deferLater(reactor, settings.interval)
@@ -263,7 +263,7 @@ async def ping(reactor: Any, settings: PingSettings) -> None:
             except LocalProtocolError:
                 sent -= 1  # it was too late for it: the connection had ended
                 raise
-            show(f"seq={number} time={times[-1] * 1000:.3f} ms")
+            print_line(f"seq={number} time={times[-1] * 1000:.3f} ms")
     except CancelledError:
         await _abort(client, client.lost)
         failure = CommandFailed(EXIT_INTERRUPTED, "interrupted")
@@ -281,6 +281,6 @@ async def ping(reactor: Any, settings: PingSettings) -> None:
         if times:
             low, mean, high = min(times), sum(times) / len(times), max(times)
             line += f", min/avg/max {low * 1000:.3f}/{mean * 1000:.3f}/{high * 1000:.3f} ms"
-        show(line)
+        print_line(line)
     if failure is not None:
         raise failure

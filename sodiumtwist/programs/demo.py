@@ -24,7 +24,7 @@ from ..keyfiles import write_key_file
 from .commands import send_file
 from .exits import EXIT_BROKEN, EXIT_USAGE, CommandFailed
 from .options import DEFAULT_LOGIN, DEFAULT_PASSPHRASE
-from .output import show
+from .output import print_line, print_text
 from .settings import Credentials, SendSettings
 
 #: The size of the sample in bytes.
@@ -114,15 +114,15 @@ async def demo(reactor: Any, path: str | None) -> None:
                 port = await server.port.addTimeout(START_TIMEOUT, reactor)
             except TimeoutError:
                 raise CommandFailed(EXIT_BROKEN, f"the server did not start within {START_TIMEOUT:g} seconds") from None
-            show(f"server    twistd in process {process.pid}, on 127.0.0.1:{port}")
-            show(f"          public key {pair.public.hex()}")
+            print_line(f"server    twistd in process {process.pid}, on 127.0.0.1:{port}")
+            print_line(f"          public key {pair.public.hex()}")
             credentials = Credentials(DEFAULT_LOGIN, DEFAULT_PASSPHRASE, default_passphrase=True, pair=None)
             sent = await send_file(reactor, SendSettings(f"tcp:127.0.0.1:{port}", pair.public, credentials, path))
-            show(f"client    {sent}")
+            print_line(f"client    {sent}")
             compare(path, uploads, sent.size)
         finally:
             await _stop(reactor, process, server)
-    show(BETWEEN_TWO_MACHINES)
+    print_text(BETWEEN_TWO_MACHINES)
 
 
 def _server_environment() -> dict[str, str]:
@@ -163,8 +163,8 @@ def compare(path: str, uploads: str, size: int) -> None:
     arrived, expected = _digest(upload, size), _digest(path, size)
     if arrived != expected or os.stat(upload).st_size != size:
         raise CommandFailed(EXIT_BROKEN, f"SHA-256 differs: sent {expected}, arrived {arrived}")
-    show(f"arrived   as {names[0]}")
-    show(f"          with the same SHA-256 {arrived}")
+    print_line(f"arrived   as {names[0]}")
+    print_line(f"          with the same SHA-256 {arrived}")
 
 
 async def _stop(reactor: Any, process: Any, server: _Server) -> None:

@@ -13,7 +13,7 @@ from twisted.python.usage import UsageError
 from ..admission.files import others_can_read
 from ..core.keys import KeyPair
 from ..keyfiles import read_key_file, write_key_file
-from .output import print_error, show, tell
+from .output import print_error, print_line, print_text, tell
 
 
 def keygen(output: str | None) -> None:
@@ -34,7 +34,7 @@ def keygen(output: str | None) -> None:
         mode = os.fstat(1).st_mode
         if stat.S_ISREG(mode) and others_can_read(mode):
             print_error("warning: others can read the file that the private key goes to; use --output FILE")
-        show(f"private key: {pair.secret.hex()}\npublic key: {pair.public.hex()}")
+        print_text(f"private key: {pair.secret.hex()}\npublic key: {pair.public.hex()}")
     else:
         try:
             write_key_file(output, pair)
@@ -54,4 +54,4 @@ def pubkey(path: str) -> None:
     :raises InvalidKey: when it holds something else than a key.
     :raises LocalProtocolError: when others than its owner can read it, and when it is no small text.
     """
-    show(read_key_file(path).public.hex())
+    print_line(read_key_file(path).public.hex())

@@ -17,7 +17,7 @@ from .. import __version__
 from ..core.keepalive import Timeouts
 from ..describe import describe_os_error
 from ..keyfiles import PASSPHRASE_VARIABLE, read_key_file, read_passphrase
-from .output import OutputLost, prepare_outputs, print_error, show
+from .output import OutputLost, prepare_outputs, print_error, print_text
 from .pidfile import describe_pid_file, remove_own_pid_file
 from .settings import Credentials
 
@@ -125,7 +125,7 @@ class ProgramOptions(usage.Options):
         self._show(f"sodiumtwist {__version__}")
 
     def _show(self, text: str) -> None:
-        show(text)
+        print_text(text)
         sys.exit(0)
 
 

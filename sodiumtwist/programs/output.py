@@ -40,16 +40,26 @@ def prepare_outputs() -> None:
             os.fstat(descriptor)
         except OSError:
             os.open(os.devnull, os.O_RDWR)
-    # A server's words or a file's name may hold what the terminal's encoding has not.
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")
+    # A server's words or a file's name may hold what the terminal's encoding has not. Of standard error Python says so.
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
-def show(text: str) -> None:
+def print_line(line: str) -> None:
+    """
+    Print one line to standard output, at once. What in it could make another line, or a command of the terminal, is
+    replaced: a login, a file's name or a server's words may hold anything.
+
+    :raises OutputLost: when standard output does not take it.
+    """
+    print_text(printable(line))
+
+
+def print_text(text: str) -> None:
     """
     Print to standard output, at once. Without one, as when it was closed at the start, do nothing.
 
+    :param text: one line or more, all of them ours.
     :raises OutputLost: when it takes nothing.
     """
     if sys.stdout is None:
@@ -62,13 +72,13 @@ def show(text: str) -> None:
         raise OutputLost(error) from None
 
 
-def tell(text: str) -> None:
+def tell(line: str) -> None:
     """
-    Print to standard output what has been done. It stays done when that takes nothing: a line on standard error has to
-    be enough.
+    Print to standard output, on one line, what has been done. It stays done when that takes nothing: a line on standard
+    error has to be enough.
     """
     try:
-        show(text)
+        print_line(line)
     except OutputLost as lost:
         if str(lost):
             print_error(f"warning: {lost}; all is done that it would tell of")
