@@ -27,7 +27,6 @@ from twisted.internet.interfaces import (
     IStreamClientEndpoint,
 )
 from twisted.internet.protocol import Factory, Protocol, connectionDone
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -35,7 +34,8 @@ from .admission.limits import ReportedLimit, check_limits
 from .admission.networks import network
 from .admission.summed_lines import SummedLines
 from .core.keepalive import Timeouts
-from .describe import describe_address, describe_tls_error
+from .describe import describe_tls_error
+from .describe.log import Logger, describe_address
 from .interfaces import ISodiumTransport
 from .protocol.clock import steady_clock
 from .protocol.farewell import Farewell

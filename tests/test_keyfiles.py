@@ -10,7 +10,7 @@ import os
 from twisted.trial.unittest import SynchronousTestCase
 
 from sodiumtwist import InvalidKey, KeyPair, LocalProtocolError, keyfiles
-from sodiumtwist.keyfiles import read_key_file, read_passphrase_file, write_key_file
+from sodiumtwist.keyfiles import read_key, read_key_file, read_passphrase, read_passphrase_file, write_key_file
 
 
 class KeyFileTests(SynchronousTestCase):
@@ -90,6 +90,18 @@ class PassphraseFileTests(SynchronousTestCase):
         """An empty line is refused: it is more likely a mistake than a passphrase."""
         for contents in (b"", b"\n", b"\nsecond"):
             self.assertRaises(LocalProtocolError, read_passphrase_file, self.write(contents))
+
+    def test_empty_anywhere(self) -> None:
+        """So is one from the environment or the command line, and so is a key."""
+        for variable, what, read in (
+            ("SODIUMTWIST_PASSPHRASE", "passphrase", read_passphrase),
+            ("SODIUMTWIST_KEY", "private key", read_key),
+        ):
+            error = self.assertRaises(LocalProtocolError, read, None, "--file", "", "--text")
+            self.assertEqual(str(error), f"--text is empty; give a {what}, or leave it out")
+            self.patch(os, "environ", {variable: ""})
+            error = self.assertRaises(LocalProtocolError, read, None, "--file")
+            self.assertEqual(str(error), f"${variable} is empty; give a {what}, or leave it out")
 
     def test_others_can_read(self) -> None:
         """That is warned of."""

@@ -33,13 +33,14 @@ FOLDERS = {
         core.wire  core.base  core.connection  core
     """,
     # Words for people, and what applications learn about the other end.
-    "describe": "describe  interfaces",
+    "describe": "describe.words  describe.log  describe  interfaces",
     # Files on the disk: whose they are, who may use them, when the disk has them.
     "replacing": "replacing",
     # Who may come in.
     "admission": """
         admission.files  admission.checkers  admission.watched  admission.authorized  admission.passwords
-        admission.networks  admission.regulars  admission.fair_queue  admission.argon2  admission.replays
+        admission.networks  admission.regulars  admission.fair_queue  admission.argon2  admission.plaintext
+        admission.checker_strings  admission.replays
         admission.replay_database  admission.count_min_sketch  admission.summed_lines  admission.failed_logins
         admission.limits  admission.decision
         admission

@@ -13,13 +13,14 @@ from twisted.internet.endpoints import clientFromString, serverFromString
 from twisted.internet.interfaces import (
     IReactorTime,
 )
-from twisted.logger import Logger
 
 from ..admission.authorized import AuthorizedKeysFile
-from ..admission.checkers import NO_CHECKER, SingleLogin, any_of, checker_from_string
+from ..admission.checker_strings import NO_CHECKER, checker_from_string
+from ..admission.checkers import SingleLogin, any_of
 from ..admission.replay_database import ReplayDatabase
 from ..core.keys import parse_key
 from ..describe import describe_endpoint_error, unknown_keywords
+from ..describe.log import Logger
 from ..keyfiles import KEY_VARIABLE, PASSPHRASE_VARIABLE, read_key, read_key_file, read_passphrase
 from .wrappers import SodiumClientEndpoint, SodiumServerEndpoint
 

@@ -13,7 +13,7 @@ from twisted.python.usage import UsageError
 from ..admission.files import others_can_read
 from ..core.keys import KeyPair
 from ..keyfiles import read_key_file, write_key_file
-from .output import print_error, print_line, print_text, tell
+from .output import print_error, print_line, tell
 
 
 def keygen(output: str | None) -> None:
@@ -34,7 +34,8 @@ def keygen(output: str | None) -> None:
         mode = os.fstat(1).st_mode
         if stat.S_ISREG(mode) and others_can_read(mode):
             print_error("warning: others can read the file that the private key goes to; use --output FILE")
-        print_text(f"private key: {pair.secret.hex()}\npublic key: {pair.public.hex()}")
+        print_line(f"private key: {pair.secret.hex()}")
+        print_line(f"public key: {pair.public.hex()}")
     else:
         try:
             write_key_file(output, pair)

@@ -41,7 +41,7 @@ def passwd(settings: PasswdSettings) -> None:
     path, login = settings.path, settings.login
     if settings.delete:
         delete_password(path, login, _warn)
-        tell(f"deleted {ascii(login)}")
+        tell(f"deleted {login!r}")
     elif settings.verify:
         string = read_passwords(path).get(login)
         if string is None or not verify_passphrase(string, _passphrase(settings).encode()):
@@ -53,7 +53,7 @@ def passwd(settings: PasswdSettings) -> None:
         if os.path.exists(path):
             read_passwords(path)
         changed = set_password(path, login, hash_passphrase(_passphrase(settings)), _warn)
-        tell(f"{'changed' if changed else 'added'} {ascii(login)}")
+        tell(f"{'changed' if changed else 'added'} {login!r}")
 
 
 def _warn(line: str) -> None:

@@ -12,7 +12,7 @@ from twisted.python import usage
 
 from ..core.errors import SodiumError
 from ..core.keys import parse_key
-from ..describe import describe_os_error, masked
+from ..describe import describe_os_error, masked, printable
 from ..endpoints.wrappers import SodiumClientEndpoint
 from ..protocol.clock import count_steadily
 from ..tunnel import TunnelFactory, TunnelLimits
@@ -77,7 +77,7 @@ class Options(ServiceOptions):
                 check_log(self.twistd, user)
             limits = TunnelLimits(**self.given_limits(TunnelLimits))
             timeouts = self.timeouts()
-            us, warning = read_credentials(self)
+            us, warning = read_credentials(self, () if user is None else (user.uid,))
             self.settings = TunnelSettings(self["listen"], self["to"], server_key, us, limits, warning, timeouts, user)
         except SodiumError as error:
             raise usage.UsageError(str(error)) from None
@@ -144,7 +144,7 @@ def makeService(options: Options, reactor: Any = None) -> TunnelService:
         )
     # A login that does not fit, a key that is none: the endpoint is the first to check these.
     except SodiumError as error:
-        raise SystemExit(f"sodium-tunnel: {error}") from None
+        raise SystemExit(printable(f"sodium-tunnel: {error}")) from None
     limits = make_room(settings.limits, reactor)
     factory = TunnelFactory(endpoint, masked(settings.to), limits, reactor, settings.timeouts)
     return TunnelService(settings, [listening], factory, reactor, options.twistd)

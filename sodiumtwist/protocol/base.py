@@ -17,7 +17,6 @@ from twisted.internet.defer import Deferred, fail
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IConsumer, IDelayedCall, IProducer, IPushProducer, IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -25,7 +24,7 @@ from ..core.connection import ClientConnection, ServerConnection
 from ..core.errors import LocalProtocolError, RemoteProtocolError
 from ..core.events import DataReceived, Event, PingReceived, PongReceived
 from ..core.inbox import Buffer
-from ..describe import describe_address
+from ..describe.log import Logger, describe_address
 from ..interfaces import ISodiumTransport, IStreamTransport
 from .context import ClientContext, ServerContext
 from .farewell import BrokenOff, Farewell

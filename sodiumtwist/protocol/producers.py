@@ -8,9 +8,10 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.interfaces import IDelayedCall, IProducer, IPushProducer, IReactorTime
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
+
+from ..describe.log import Logger
 
 
 @implementer(IPushProducer)

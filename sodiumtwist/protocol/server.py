@@ -25,7 +25,8 @@ from ..core.errors import (
     WindowExceeded,
 )
 from ..core.events import AuthenticationRequested, Event, KeyProven
-from ..describe import describe_address, describe_tls_error
+from ..describe import describe_tls_error
+from ..describe.log import describe_address
 from ..interfaces import Peer
 from .base import SodiumProtocol
 from .context import ServerContext

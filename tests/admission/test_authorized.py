@@ -161,10 +161,18 @@ class ParseTests(SynchronousTestCase):
             except SodiumError as error:
                 self.assertRegex(str(error), r"\Aline [0-9]+: .+\Z")
 
+    def test_long_line(self) -> None:
+        """A comment may be long, but not without end."""
+        start = f"{ALICE.hex()} alice #"
+        self.assert_says(f"{start:x<4096}\n", (ALICE, "alice"))
+        error = self.assertRaises(LocalProtocolError, parse_authorized_keys, f"{start:x<4097}\n")
+        self.assertEqual(str(error), "line 1: it has 4097 characters, and 4096 is the limit; shorten its comment")
+
     def test_time(self) -> None:
         """As much as a file can hold is read in a moment, and nothing in it makes that long."""
         for text in [
             f"{ALICE.hex()} alice\n" * 14_000,
+            "\n" * 1_000_000,
             f"{ALICE.hex()} {' ' * 1_000_000}x y\n",
             f'{ALICE.hex()} "{chr(34) * 1_000_000}\n',
             f"{ALICE.hex()} {'#' * 1_000_000}\n" + "x\n",

@@ -179,7 +179,7 @@ class CheckedTests(DecisionTestCase):
         self.assert_out(r"the login could not be checked: 'no\nfile'")
 
     def test_any_exception(self) -> None:
-        """It is handed on for the log, fit for it; nothing is logged here, and the client is told nothing of it."""
+        """It is handed on for the log; nothing is logged here, and the client is told nothing of it."""
         for raising in (lambda credentials: fail(Boom("a\nb")), lambda credentials: self.boom()):
             self.verdicts.clear()
             self.rules.checker = AnyChecker(raising)
@@ -188,7 +188,6 @@ class CheckedTests(DecisionTestCase):
             self.assertEqual(str(verdict.error), "the login could not be checked")
             assert verdict.failure is not None
             self.assertTrue(verdict.failure.check(Boom))
-            self.assertIn(r"'a\nb'", verdict.failure.getTraceback())
             self.assertEqual((verdict.peer, verdict.unseen, verdict.failed), (None, False, False))
             self.assertIs(decision.stake, Stake.NOTHING)
 

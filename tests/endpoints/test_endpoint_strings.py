@@ -256,7 +256,7 @@ class WhoStringTests(TestCase):
     async def test_checker(self) -> None:
         """``auth=`` takes what ``--auth`` takes, and stands beside a login."""
         users = os.path.join(os.path.dirname(self.files.list_file), "users")
-        with open(users, "w") as file:
+        with open(users, "w", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
             file.write("ann:secret\n")
         with open(self.files.passphrase_file + "2", "w") as file:
             file.write("secret")

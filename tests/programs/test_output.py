@@ -1,5 +1,5 @@
 """
-What becomes of what is printed when nobody takes it.
+What is printed, and what becomes of it when nobody takes it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import sys
 
 from twisted.trial.unittest import SynchronousTestCase
 
-import sodiumtwist.programs
 from sodiumtwist.programs import output
 from sodiumtwist.programs.exits import EXIT_OUTPUT_GONE, EXIT_OUTPUT_LOST
 from sodiumtwist.programs.output import (
@@ -24,6 +23,17 @@ from sodiumtwist.programs.output import (
     print_text,
     tell,
 )
+
+from ..describe.test_log import NASTY
+from ..test_layering import PACKAGE
+
+#: Calls that print texts of ours, of several lines, and nothing from outside: help, and what the demo ends with.
+TEXTS = {
+    "cli.py: print(options, file=sys.stderr)",
+    "options.py: print_text(text)",
+    "demo.py: print_text(BETWEEN_TWO_MACHINES)",
+    "passwd.py: print(file=sys.stderr)",
+}
 
 
 class Broken(io.StringIO):
@@ -40,7 +50,7 @@ class Broken(io.StringIO):
         raise OSError(self.number, os.strerror(self.number))
 
 
-class OutputTests(SynchronousTestCase):
+class LostTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.said = io.StringIO()
         self.patch(sys, "stderr", self.said)
@@ -90,15 +100,6 @@ class OutputTests(SynchronousTestCase):
         self.patch(sys, "stderr", Broken(errno.ENOSPC))
         print_error("text")
 
-    def test_any_text(self) -> None:
-        """What the terminal's encoding has not is replaced, and so is what a terminal would obey."""
-        written = io.BytesIO()
-        self.patch(sys, "stdout", io.TextIOWrapper(written, "ascii"))
-        prepare_outputs()
-        print_line("Gr\u00fc\u00dfe\x1b[2J\nvon \udcff")
-        print_text("a\nb")
-        self.assertEqual(written.getvalue(), b"Gr\\xfc\\xdfe?[2J?von ?\na\nb\n")
-
     def test_bar(self) -> None:
         """A terminal that goes ends no progress bar; one that stays shows it."""
         stream = NeverFails(Broken(errno.EIO))
@@ -109,20 +110,39 @@ class OutputTests(SynchronousTestCase):
         self.assertEqual((self.said.getvalue(), shown.isatty()), ("50%", False))
 
 
-class OnePlaceTests(SynchronousTestCase):
-    """All of this holds for each program, as no other module prints to standard output."""
+class OutputTests(SynchronousTestCase):
+    def printed(self, text: str, encoding: str) -> str:
+        for stream, show in (("stdout", print_line), ("stderr", print_error)):
+            shown = io.BytesIO()
+            self.patch(sys, stream, io.TextIOWrapper(shown, encoding, write_through=True))
+            show(text)
+        return shown.getvalue().decode(encoding).removeprefix("sodiumtwist: ")
 
-    def test_print(self) -> None:
-        (folder,) = sodiumtwist.programs.__path__
-        found = []
-        for name in sorted(os.listdir(folder)):
-            if not name.endswith(".py") or name == "output.py":
-                continue
-            with open(os.path.join(folder, name), encoding="utf-8") as file:
-                tree = ast.parse(file.read())
-            for node in ast.walk(tree):
-                if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print":
-                    # The help of a command line without a command, and a newline behind a prompt.
-                    if [ast.unparse(keyword.value) for keyword in node.keywords] != ["sys.stderr"]:
-                        found.append(f"{name}, line {node.lineno}")
-        self.assertEqual(found, [])
+    def test_one_line(self) -> None:
+        """Nothing from outside makes a line or a command."""
+        self.assertEqual(self.printed(f"a {NASTY}", "utf-8"), "a ?[2J???1m???evil\n")
+
+    def test_letters(self) -> None:
+        """A terminal gets the letters that it has."""
+        self.assertEqual(self.printed("\u00e9t\u00e9", "utf-8"), "\u00e9t\u00e9\n")
+        shown = io.BytesIO()
+        self.patch(sys, "stdout", io.TextIOWrapper(shown, "ascii", write_through=True))
+        prepare_outputs()
+        print_line("\u00e9t\u00e9")
+        self.assertEqual(shown.getvalue(), b"\\xe9t\\xe9\n")
+
+    def test_all_lines(self) -> None:
+        """Whatever is printed passes there; so does what a process ends with."""
+        found = set()
+        for path in sorted((PACKAGE / "programs").glob("*.py")):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if not isinstance(node, ast.Call):
+                    continue
+                called = ast.unparse(node.func)
+                where = f"{path.name}: {ast.unparse(node)}"
+                if called in ("print", "print_text") and path.name != "output.py":
+                    found.add(where)
+                elif called == "SystemExit" and isinstance(node.args[0], (ast.Constant, ast.JoinedStr)):
+                    self.assertIsInstance(ast.literal_eval(node.args[0]), int, where)
+                self.assertNotIn(called, ("sys.stdout.write", "sys.stderr.write"), where)
+        self.assertEqual(found, TEXTS)

@@ -85,6 +85,19 @@ class PasswdTests(WhoTestCase):
             said.getvalue(), r"^sodiumtwist: warning: \S+users could not keep owner \d+, now \d+, mode 600; "
         )
 
+    def test_other_letters(self) -> None:
+        """A login is shown as it is."""
+        self.write("right", "right")
+        as_at_start(self)
+        shown = io.StringIO()
+        self.patch(sys, "stdout", shown)
+        for settings in (
+            PasswdSettings(self.path("users"), "\u00e9t\u00e9", False, False, self.path("right")),
+            PasswdSettings(self.path("users"), "\u00e9t\u00e9", True, False, None),
+        ):
+            passwd(settings)
+        self.assertEqual(shown.getvalue(), "added '\u00e9t\u00e9'\ndeleted '\u00e9t\u00e9'\n")
+
     def on_terminal(self, *arguments: str, answers: tuple[bytes, ...]) -> tuple[int, bytes]:
         """
         Run ``passwd`` on a terminal of its own and type; return its status and all that the terminal shows. It shows

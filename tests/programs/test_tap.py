@@ -145,8 +145,8 @@ class OptionsTests(TapTestCase):
         for wrong in ("-1", "nan", "inf"):
             self.assertRaises(SystemExit, self.parse, *files, "--limit", f"file-grace={wrong}")
 
-    def test_passwords_of_twisted(self) -> None:
-        """Their file must be there, and stays the same behind twistd --rundir."""
+    def test_plaintext_passphrases(self) -> None:
+        """Their file must be there, and stays the same behind twistd --rundir. Twisted says nothing of its own."""
         self.write("plain", "ann:secret\n")
         checker = self.parse("--auth", "file:plain").settings.checker
         os.mkdir("other")
@@ -154,10 +154,13 @@ class OptionsTests(TapTestCase):
         assert checker is not None
         login = checker.requestAvatarId(UsernamePassword(b"ann", b"secret"))
         self.assertEqual(self.successResultOf(login), b"ann")
-        # Twisted warns of it, too.
-        self.patch(findCheckerFactory("file"), "errorOutput", io.StringIO())
+        said = io.StringIO()
+        self.patch(findCheckerFactory("file"), "errorOutput", said)
         error = self.assertRaises(SystemExit, self.parse, "--auth", "file:missing")
-        self.assertRegex(str(error), "^sodium: /.*/other/missing: No such file or directory")
+        self.assertRegex(
+            str(error), "^sodium: authentication by 'file': /.*/other/missing: No such file or directory; see "
+        )
+        self.assertEqual(said.getvalue(), "")
 
     def make_service(self, *arguments: str) -> None:
         makeService(self.parse(*arguments), MemoryReactorClock())
@@ -175,7 +178,7 @@ class OptionsTests(TapTestCase):
             (["-k", "zz"], "the private key has 2 characters; it is 64 hex digits"),
             (["-k", "g" * 64], "the private key holds characters other than 0-9 and a-f"),
             (["--key-file", "missing"], "missing: No such file or directory"),
-            (["--key-file", "open.key"], "others can read the key file open.key; run: chmod 600 open.key"),
+            (["--key-file", "open.key"], "others can read the key file open.key (mode 644); run: chmod 600 open.key"),
             (["--key-file", "group.key"], "chmod 600 group.key"),
             (["--key-file", "short.key"], "short.key: the private key has 3 characters"),
             (["--key-file", "long.key"], "long.key is over 4096 bytes long"),
@@ -199,7 +202,7 @@ class OptionsTests(TapTestCase):
             (["--min-free", "-1"], "--min-free takes a size from 0, such as 500M or 10G, not '-1'"),
             (["-d", "missing/up"], "/missing: No such file or directory"),
             (["-U", "x" * 129], "the login is 129 bytes long as UTF-8; at most 128 bytes fit"),
-            (["-P", ""], "the passphrase is empty; choose one"),
+            (["-P", ""], "--passphrase is empty; give a passphrase, or leave it out"),
             (["-P", "x" * 129], "the passphrase is 129 bytes long"),
             (["--message", "x" * 129], "the message is 129 bytes long"),
             (["--message", "x" * 105], "the message has more than 104 bytes as UTF-8; a server that discards"),
