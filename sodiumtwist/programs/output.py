@@ -55,21 +55,34 @@ def print_line(line: str) -> None:
     print_text(printable(line))
 
 
-def print_text(text: str) -> None:
+def print_text(text: str, end: str = "\n") -> None:
     """
     Print to standard output, at once. Without one, as when it was closed at the start, do nothing.
 
     :param text: one line or more, all of them ours.
+    :param end: what is printed behind it.
     :raises OutputLost: when it takes nothing.
     """
     if sys.stdout is None:
         return
     try:
         # Flushed: a reader at the end of a pipe sees it at once, and what fails fails here.
-        print(text, flush=True)
+        print(text, end=end, flush=True)
     except OSError as error:
         discard_standard_output()
         raise OutputLost(error) from None
+
+
+class StandardOutput:
+    """Standard output, for what of Twisted writes to a stream."""
+
+    def write(self, text: str) -> None:
+        """
+        Print a text.
+
+        :raises OutputLost: as :func:`print_text` does.
+        """
+        print_text(text, end="")
 
 
 def tell(line: str) -> None:

@@ -23,6 +23,7 @@ from sodiumtwist.programs.output import (
     print_text,
     tell,
 )
+from sodiumtwist.programs.tap import Options
 
 from ..describe.test_log import NASTY
 from ..test_layering import PACKAGE
@@ -94,6 +95,16 @@ class LostTests(SynchronousTestCase):
             self.patch(sys, "stdout", Broken(number))
             tell("sent 5 bytes")
             self.assertRegex(self.said.getvalue(), f"^{said}$")
+
+    def test_help_of_services(self) -> None:
+        """Whoever prints it, Twisted as well, a service ends with a line and the status."""
+        self.patch(sys, "stdout", Broken(errno.ENOSPC))
+        for arguments in (["--help"], ["--version"], ["--help-auth"], ["--help-auth-type", "argon2"]):
+            self.said.truncate(0)
+            self.said.seek(0)
+            ended = self.assertRaises(SystemExit, Options().parseOptions, arguments)
+            self.assertEqual(ended.code, EXIT_OUTPUT_LOST)
+            self.assertEqual(self.said.getvalue(), "sodium: standard output: No space left on device\n")
 
     def test_errors_lost(self) -> None:
         """With a full standard error the status alone tells."""
