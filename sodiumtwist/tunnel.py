@@ -428,6 +428,9 @@ class TunnelFactory(Factory):
         self._limit_lines = SummedLines("lines about limits", limits.lines, lambda: self.clock)
         self._limit = ReportedLimit("connections", limits.connections, self._limit_lines)
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} to {self.where}>"
+
     @cached_property
     def clock(self) -> IReactorTime:
         """The clock."""

@@ -48,14 +48,15 @@ FOLDERS = {
     # The Twisted face of one connection.
     "protocol": """
         keyfiles
-        protocol.clock  protocol.unread  protocol.context  protocol.producers  protocol.sockets  protocol.outbox
-        protocol.reading
+        protocol.clock  protocol.log_names  protocol.unread  protocol.context  protocol.producers  protocol.sockets
+        protocol.outbox  protocol.reading
         protocol.farewell  protocol.lifecycle  protocol.base  protocol.server  protocol.client  protocol.requests
         protocol.factories  protocol
     """,
     # What is made of it.
     "endpoints": """
-        endpoints.transport  endpoints.streams  endpoints.connect  endpoints.wrappers  endpoints.strings  endpoints
+        endpoints.transport  endpoints.tls  endpoints.streams  endpoints.connect  endpoints.wrappers
+        endpoints.strings  endpoints
     """,
     "transfer": """
         transfer.acknowledgements  transfer.discarding  transfer.pipes  transfer.sources  transfer.disk

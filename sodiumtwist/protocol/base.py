@@ -29,6 +29,7 @@ from ..interfaces import ISodiumTransport, IStreamTransport
 from .context import ClientContext, ServerContext
 from .farewell import BrokenOff, Farewell
 from .lifecycle import Lifecycle, Stage, Turn
+from .log_names import call_as
 from .outbox import CORK_LIMIT, Outbox
 from .producers import Producers
 from .reading import APPLICATION, BEHIND, OVER, READ_AHEAD, WRITING, Reading
@@ -86,6 +87,12 @@ class SodiumProtocol(Protocol):
     _pumping = False
     # Each end has its own from connectionMade() on. This one says that there is no transport yet.
     _lifecycle = Lifecycle()
+
+    def __repr__(self) -> str:
+        with_whom = "" if self.transport is None else f" with {self._describe_peer()}"
+        peer = getattr(self, "peer", None)
+        login = "" if peer is None or peer.login is None else f" as {ascii(peer.login)}"
+        return f"<{type(self).__name__}{with_whom}{login}>"
 
     # Hooks for the application
 
@@ -201,11 +208,31 @@ class SodiumProtocol(Protocol):
         if self._lifecycle.over:
             producer.stopProducing()
             return
-        # Nor is anything taken when the transport has ended: a pull producer would be asked again and again.
-        blocked = self._outbox.blocked or self._lifecycle.stage is Stage.HELD
-        self._producers.register(producer, streaming, blocked, self._clock, self._producer_failed)
+        blocked = self._takes_nothing()
+        self._producers.register(producer, streaming, blocked, self._later, self._producer_failed)
         if blocked:
+            self._pause_registered()
             self._writing_changed()
+
+    def _takes_nothing(self) -> bool:
+        # Nor when the transport has ended: a pull producer would be asked again and again.
+        return self._outbox.blocked or self._lifecycle.stage is Stage.HELD
+
+    def _pause_registered(self) -> None:
+        """A producer was registered when nothing is taken, and may be in the middle of its call."""
+        self._producers.pause()
+
+    def _silence_producer(self) -> None:
+        """Nothing will ever be taken. The producer may be in the middle of its call to close."""
+        self._producers.silence()
+
+    def _guard_producer(self, call: Callable[[], None]) -> None:
+        """Call a producer where no call of the application's is under way that would raise what it raises."""
+        try:
+            call()
+        except Exception:
+            # The reactor would close the transport in order for that, or log it and go on.
+            self._producer_failed(Failure())
 
     def unregisterProducer(self) -> None:
         """The producer is done."""
@@ -232,7 +259,7 @@ class SodiumProtocol(Protocol):
         self._finish()
         self._connection.drop_unsent()
         if held:
-            self._tell_end(Failure(ConnectionDone()), peer_left=False)
+            self._tell_closed()
         else:
             self._abort_transport()
 
@@ -342,6 +369,10 @@ class SodiumProtocol(Protocol):
         if self._lifecycle.take(Turn.LOST):
             assert self._outbox.error is not None
             self._tell_end(Failure(self._outbox.error), peer_left=True)
+
+    def _tell_closed(self) -> None:
+        """It was closed or broken off here when the transport had ended already."""
+        self._tell_end(Failure(ConnectionDone()), peer_left=False)
 
     def _tell_end(self, reason: Failure, peer_left: bool) -> None:
         """
@@ -508,9 +539,21 @@ class SodiumProtocol(Protocol):
         held = self._lifecycle.stage is Stage.HELD
         reading = self._reading
         if not reading.stopped and (reading.paused or reading.reasons or self._connection.buffered or held):
-            self._pump()
+            self._go_on_delivering()
         else:
             self._regulate_transport()
+
+    def _go_on_delivering(self) -> None:
+        """The application takes again. It may be in the middle of its call to resume."""
+        self._pump()
+
+    def _later(self, function: Callable[[], None]) -> IDelayedCall:
+        """
+        Call something in the reactor's next turn, under the name that what a read causes has in the log.
+
+        :param function: what to call.
+        """
+        return self._clock.callLater(0, call_as, self.transport, self, function)
 
     def _regulate_transport(self) -> None:
         reading = self._reading
@@ -570,10 +613,7 @@ class SodiumProtocol(Protocol):
             return
         outbox.corked = True
         try:
-            self._producers.resume()
-        except Exception:
-            # The reactor would close the transport in order for that.
-            self._producer_failed(Failure())
+            self._guard_producer(self._producers.resume)
         finally:
             outbox.corked = self._pumping
             outbox.flush()
@@ -655,7 +695,7 @@ class SodiumProtocol(Protocol):
         self._error = error
         if held:
             self._finish()
-            self._tell_end(Failure(ConnectionDone()), peer_left=False)
+            self._tell_closed()
             return
         patience = self._closing_time() if patience is None else patience
         leave = self._reset_transport if self._resets() else self._leave_transport
@@ -734,7 +774,7 @@ class SodiumProtocol(Protocol):
         self._connection.close()
         self._outbox.owed_pongs = 0
         self._cancel_timer()
-        self._producers.silence()
+        self._silence_producer()
 
     def _describe_peer(self) -> str:
         return describe_address(self.transport.getPeer())

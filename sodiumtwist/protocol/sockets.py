@@ -55,7 +55,9 @@ def half_closes(transport: ITransport) -> bool:
     Tell whether a transport's ``loseWriteConnection`` ends one direction and leaves the other:
     sockets' does, TLS and other wrappers hand it to the socket below and lose what they hold.
     """
-    return is_bare_socket(transport) or ISodiumTransport.providedBy(transport)
+    return not getattr(transport, "TLS", False) and (
+        isinstance(transport, FileDescriptor) or ISodiumTransport.providedBy(transport)
+    )
 
 
 def is_tls(transport: ITransport) -> bool:
@@ -121,6 +123,32 @@ def _has_error(handle: Any) -> bool:
     :param handle: a socket.
     """
     return _tells(handle, select.POLLERR)
+
+
+#: What endpoints call the host or the path that they are for; the first that is there counts.
+_PLACES = ("_hostText", "_host", "host", "_interface", "interface", "_path", "path", "_address")
+
+
+def describe_endpoint(endpoint: Any) -> str:
+    """
+    Say on one line what an endpoint is, and where it leads or listens, as far as that can be known. Its own repr is not
+    asked: one of somebody else's may show anything, a passphrase included.
+
+    :return: ``TCP4ClientEndpoint 127.0.0.1:5555``, or the name of the class alone.
+    """
+    name = type(endpoint).__name__.strip("_")
+    attributes = getattr(endpoint, "__dict__", {})
+    below = attributes.get("_wrappedEndpoint")  # as of tls: and haproxy:
+    if below is not None:
+        return f"{name} of {describe_endpoint(below)}"
+    place = next((attributes[each] for each in _PLACES if attributes.get(each)), "")
+    if isinstance(place, bytes):
+        place = place.decode("utf-8", "replace")
+    where = place if isinstance(place, str) and place.isascii() and place.isprintable() else ascii(place)
+    port = attributes.get("_port", attributes.get("port"))
+    if not isinstance(port, int):
+        return f"{name} {where}".rstrip()
+    return f"{name} {f'[{where}]' if ':' in where else where or '*'}:{port}"
 
 
 def _do_nothing() -> None:
@@ -380,6 +408,19 @@ class TransportBelow:
             transport = transport.transport
         # What Twisted has in one piece already waits beside the rest.
         return size + len(getattr(transport, "dataBuffer", b"")) + getattr(transport, "_tempDataLen", 0)
+
+    def tells_when_empty(self) -> bool:
+        """
+        Tell whether Twisted holds something that was written. If it does, the gate is told that the transport is full,
+        and that it is not when all has left. Of what is above no socket it is not known.
+        """
+        below = _socket_under(self.transport)
+        if below is None or below.producer is None or not self.held():
+            return False
+        # Whoever is in between, as TLS, passes on that it takes more only to whom it has paused.
+        below.producerPaused = True
+        below.producer.pauseProducing()
+        return True
 
     def unsent(self) -> int:
         """

@@ -157,4 +157,3 @@ class BytesTests(StreamTestCase):
         cast(ITCPTransport, self.client.transport).setTcpNoDelay(True)
         self.assertTrue(self.pair.client_transport.no_delay)
         self.assertFalse(hasattr(self.client.transport, "setTcpKeepAlive"))
-        self.assertFalse(hasattr(self.client.transport, "startTLS"))
