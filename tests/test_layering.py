@@ -67,8 +67,8 @@ FOLDERS = {
     "package": "testing  __init__",
     # Programs.
     "programs": """
-        programs.interrupts  programs.output  programs.exits  programs.service_user  programs.sizes  programs.settings
-        programs.options  programs.descriptors  programs.leftovers
+        programs.interrupts  programs.exits  programs.output  programs.pidfile  programs.service_user
+        programs.sizes  programs.settings  programs.options  programs.descriptors  programs.leftovers
         programs.listening  programs.services  programs.tap  programs.tunneltap  programs.running  programs.keys
         programs.passwd  programs.commands  programs.demo  programs.cli  programs  __main__
     """,

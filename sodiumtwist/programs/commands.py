@@ -35,7 +35,7 @@ from .exits import (
     EXIT_USAGE,
     CommandFailed,
 )
-from .output import print_error, print_line
+from .output import NeverFails, print_error, print_line, tell
 from .settings import ConnectSettings, Credentials, PingSettings, SendSettings
 
 #: Seconds without a word of the server, after which a line says so.
@@ -190,7 +190,7 @@ def _progress(size: int | None, quiet: bool) -> Iterator[Callable[[int], object]
     # Not at the top: its import takes long, and runs by other programs have no terminal.
     from tqdm import tqdm
 
-    with tqdm(total=size, unit="B", unit_scale=True, file=sys.stderr) as bar:
+    with tqdm(total=size, unit="B", unit_scale=True, file=NeverFails(sys.stderr)) as bar:
         yield bar.update
 
 
@@ -239,9 +239,9 @@ async def send(reactor: Any, settings: SendSettings) -> None:
     sent = await send_file(reactor, settings)
     if settings.json:
         closing = {"bytes": sent.size, "seconds": sent.seconds, "bytes_per_second": sent.rate}
-        print_line(json.dumps({**closing, "stored": sent.stored, "grown": sent.grown}))
+        tell(json.dumps({**closing, "stored": sent.stored, "grown": sent.grown}))
     else:
-        print_line(str(sent))
+        tell(str(sent))
     if sent.grown > 0:
         print_error(f"{settings.path} grew while it was sent; its last {sent.grown} bytes came too late")
     elif sent.grown < 0:
@@ -273,7 +273,7 @@ async def ping(reactor: Any, settings: PingSettings) -> None:
 
     :raises UsageError: when the endpoint string is not understood.
     :raises CommandFailed: when something did not go well, or this was cancelled.
-    :raises OSError: when standard output can't be written to.
+    :raises OutputLost: when standard output takes nothing. It ends then: nobody sees what it measures.
     """
     endpoint = make_endpoint(reactor, settings)
     client = _Pinger()
@@ -284,8 +284,7 @@ async def ping(reactor: Any, settings: PingSettings) -> None:
         with _tell_of_silence(reactor, settings, client):
             await _connect(reactor, endpoint, settings, client)
             await client.ready
-        # Flushed, as each line below: a reader at the end of a pipe sees it at once, too.
-        print_line(f"PING {settings.endpoint}: {client.message or ''}", flush=True)
+        print_line(f"PING {settings.endpoint}: {client.message or ''}")
         for number in range(1, settings.count + 1):
             if number > 1:
                 await task.deferLater(reactor, settings.interval)
@@ -297,12 +296,12 @@ async def ping(reactor: Any, settings: PingSettings) -> None:
             except LocalProtocolError:
                 sent -= 1  # it was too late for it: the connection had ended
                 raise
-            print_line(f"seq={number} time={times[-1] * 1000:.3f} ms", flush=True)
+            print_line(f"seq={number} time={times[-1] * 1000:.3f} ms")
     except CancelledError:
         await _abort(client, client.lost)
         failure = CommandFailed(EXIT_INTERRUPTED, "interrupted")
     # From _connect(), when there is nothing to sum up; and from standard output, which would not take that either.
-    except (CommandFailed, OSError):
+    except CommandFailed:
         raise
     except Exception as reason:
         # When the connection ends between two PINGs, the next PING fails only with "closed".

@@ -24,7 +24,7 @@ from ..keyfiles import write_key_file
 from .commands import send_file
 from .exits import EXIT_BROKEN, EXIT_USAGE, CommandFailed
 from .options import DEFAULT_LOGIN, DEFAULT_PASSPHRASE
-from .output import print_line
+from .output import print_line, print_text
 from .settings import Credentials, SendSettings
 
 #: The size of the sample in bytes.
@@ -86,7 +86,7 @@ async def demo(reactor: Any, path: str | None) -> None:
     Run the demonstration.
 
     :param path: of the file to send; ``None`` for a sample.
-    :raises CommandFailed: when something did not go well.
+    :raises CommandFailed: when something did not go well, or can't be printed.
     :raises CancelledError: when this was cancelled. The server has ended then, and the temporary files are gone.
     """
     # Outside of all else, so that the directory goes last: a server that still runs could write into it.
@@ -122,7 +122,7 @@ async def demo(reactor: Any, path: str | None) -> None:
             compare(path, uploads, sent.size)
         finally:
             await _stop(reactor, process, server)
-    print(BETWEEN_TWO_MACHINES)
+    print_text(BETWEEN_TWO_MACHINES)
 
 
 def _server_environment() -> dict[str, str]:
@@ -154,7 +154,7 @@ def compare(path: str, uploads: str, size: int) -> None:
     :param path: of the file that was sent. What it has beyond ``size`` was added to it meanwhile.
     :param uploads: the server's directory.
     :param size: how many bytes were sent.
-    :raises CommandFailed: when they differ.
+    :raises CommandFailed: when they differ, or the result can't be printed.
     """
     names = os.listdir(uploads)
     if len(names) != 1:

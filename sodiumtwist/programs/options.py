@@ -17,7 +17,8 @@ from .. import __version__
 from ..core.keepalive import Timeouts
 from ..describe import describe_os_error, printable
 from ..keyfiles import PASSPHRASE_VARIABLE, read_key_file, read_passphrase
-from .output import discard_standard_output, flush_standard_output
+from .output import OutputLost, prepare_outputs, print_error, print_text
+from .pidfile import describe_pid_file, remove_own_pid_file
 from .settings import Credentials
 
 #: What both ends take when nothing is said. The C programs take the same, so all of them work together as they are.
@@ -125,9 +126,7 @@ class ProgramOptions(usage.Options):
         self._show(f"sodiumtwist {__version__}")
 
     def _show(self, text: str) -> None:
-        print(text)
-        # Not left to the interpreter's end: what can't be delivered is an error of the command.
-        flush_standard_output()
+        print_text(text)
         sys.exit(0)
 
 
@@ -144,6 +143,8 @@ class ServiceOptions(ProgramOptions):
     limits: LimitNames = {}
 
     def __init__(self) -> None:
+        # Here no reactor is made yet. It would take the number of a descriptor that was closed.
+        prepare_outputs()
         super().__init__()  # type: ignore[no-untyped-call]
         self._given_limits: dict[type, dict[str, Any]] = {}
 
@@ -183,10 +184,24 @@ class ServiceOptions(ProgramOptions):
             super().parseOptions(options)  # type: ignore[no-untyped-call]
         except usage.UsageError as error:
             raise SystemExit(printable(f"{self.program}: {error}; see twistd {self.program} --help")) from None
-        # Of standard output: the help could not be printed.
+        # The help could not be printed.
+        except OutputLost as lost:
+            if str(lost):
+                print_error(str(lost), self.program)
+            raise SystemExit(lost.status) from None
+        self._look_at_pid_file(self.twistd.get("pidfile") or "")
+
+    def _look_at_pid_file(self, path: str) -> None:
+        # Twistd looks at it later, and tells neither where it is nor what to do.
+        try:
+            removed = remove_own_pid_file(path)
         except OSError as error:
-            discard_standard_output()
-            raise SystemExit(printable(f"{self.program}: {describe_os_error(error)}")) from None
+            why = f"the pid file of a server that is gone: {describe_os_error(error)}"
+            raise SystemExit(printable(f"{self.program}: {why}")) from None
+        if removed:
+            print_error(f"warning: removed {path}, the pid file of a server that is gone", self.program)
+        elif line := describe_pid_file(path):
+            raise SystemExit(printable(f"{self.program}: {line}"))
 
     def seconds(self, name: str) -> float:
         """

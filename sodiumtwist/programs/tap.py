@@ -37,6 +37,7 @@ from .descriptors import make_room
 from .leftovers import note_database, note_uploads
 from .listening import is_local, parse_connecting, parse_listening
 from .options import DEFAULT_LOGIN, DEFAULT_PASSPHRASE, SERVICE_PARAMETERS, LimitNames, ServiceOptions, limit_names
+from .output import StandardOutput
 from .service_user import ServiceUser, acting_as, check_log, check_root, service_user
 from .services import ForwardService, SodiumService, UploadService
 from .settings import ServerSettings
@@ -69,6 +70,7 @@ class Options(AuthOptionMixin, ServiceOptions):
 
     # For --help-auth: other checkers are for what no client of ours can give.
     supportedInterfaces = (IUsernamePassword,)
+    authOutput = StandardOutput()
 
     program = "sodium"
     limits = LIMITS

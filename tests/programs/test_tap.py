@@ -173,6 +173,7 @@ class OptionsTests(TapTestCase):
         self.write("long.key", "a" * 5000)
         self.write("empty.pass", "\nsecond")
         self.write("taken", "")
+        self.write("keys", "nonsense\n")
         for arguments, line in [
             (["-k", "zz"], "the private key has 2 characters; it is 64 hex digits"),
             (["-k", "g" * 64], "the private key holds characters other than 0-9 and a-f"),
@@ -219,6 +220,16 @@ class OptionsTests(TapTestCase):
             (["--inactivity-timeout", "soon"], "--inactivity-timeout takes a number of seconds, not 'soon'"),
             (["--tcp-keepalive", "soon"], "--tcp-keepalive takes a number of seconds, not 'soon'"),
             (["--tcp-keepalive", "40000"], "TCP keepalive takes 1 to 32767 seconds, or 0 for none, not 40000.0"),
+            (["--auth", "none"], "--auth none lets anybody in; give --authorized-keys, too"),
+            (["--auth", "none", "--passphrase", "x"], "--auth none excludes"),
+            (["--auth", "argon2:missing"], "missing"),
+            (["--auth", "oracle"], "unknown kind"),
+            (["--authorized-keys", "missing"], "missing: No such file"),
+            (["--authorized-keys", "keys"], "line 1: "),
+            (["--limit", "conections=1"], "--limit takes one of connections, unauthenticated, per-address"),
+            (["--limit", "connections=many"], "--limit connections= takes a number, not 'many'"),
+            (["--limit", "connections=0"], "the limit connections takes a whole number from 1, not 0"),
+            (["--limit", "rekey-size=0"], "a new key takes a size from 1 byte"),
             (["stray"], "unexpected argument 'stray'"),
             (["--nonsense"], "--nonsense"),
         ]:
@@ -227,6 +238,10 @@ class OptionsTests(TapTestCase):
             self.assertTrue(str(error).startswith("sodium: "))
             self.assertNotIn("\n", str(error))
             self.assertNotIn(SECRET, str(error))
+        error = self.assertRaises(SystemExit, Options().parseOptions, [])
+        self.assertIn(
+            "nothing says where uploads go; give --directory, --file, --forward, or --discard to keep none", str(error)
+        )
 
 
 class LocalTests(SynchronousTestCase):
