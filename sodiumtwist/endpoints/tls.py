@@ -27,7 +27,7 @@ from zope.interface import alsoProvides, implementer
 
 from ..interfaces import Peer
 from ..protocol.log_names import log_prefix, rename_in_log
-from ..protocol.producers import PulledProducer
+from ..protocol.producers import Producers, PulledProducer
 from .transport import PASSED_ON, End, SodiumTransport, check_bytes
 
 _BOTH = RECEIVED_SHUTDOWN | SENT_SHUTDOWN
@@ -48,6 +48,36 @@ class TLS(TLSMemoryBIOProtocol):
         super().connectionLost(reason)  # type: ignore[no-untyped-call]
 
 
+class TransportOfTLS(SodiumTransport):
+    """What TLS writes to."""
+
+    def __init__(self, end: End) -> None:
+        super().__init__(end)
+        self._left = Producers()
+
+    def loseConnection(self) -> None:
+        """
+        Close. TLS does so when it is over, in order or not. What a producer still has would not be sent: so it is not
+        waited for, and stopped in the reactor's next turn.
+        """
+        producer: Any = self.producer
+        if producer is None:
+            super().loseConnection()
+            return
+        self.stopConsuming()
+        self._left.producer = producer
+        self._end.later(self.stop_producer)
+
+    def stop_producer(self) -> None:
+        """Stop a producer that was not waited for, if it was not stopped yet."""
+        self._left.stop()
+
+    def unregisterProducer(self) -> None:
+        """The producer is done."""
+        self._left.unregister()
+        super().unregisterProducer()
+
+
 @implementer(IHandshakeListener)
 class TLSEnd(Protocol):
     """
@@ -61,7 +91,7 @@ class TLSEnd(Protocol):
     transport: TLS
     passed_on = PASSED_ON | {"getHandle", "getPeerCertificate", "negotiatedProtocol"}
 
-    def __init__(self, end: End, below: SodiumTransport, stream: SodiumTransport) -> None:
+    def __init__(self, end: End, below: TransportOfTLS, stream: SodiumTransport) -> None:
         self._end = end
         self._below = below
         self._stream = stream
@@ -125,6 +155,7 @@ class TLSEnd(Protocol):
                 reason = Failure(ConnectionDone())
             elif why is not None and not why.check(ConnectionDone):
                 reason = why  # it tells more than that TLS was cut
+        self._below.stop_producer()
         self._stream.disconnecting = True
         self._stream.producer = None
         self.receiver.connectionLost(reason)  # type: ignore[union-attr]
@@ -219,7 +250,7 @@ def start_tls(end: End, stream: SodiumTransport, context: Any, as_client: bool) 
     :param context: what makes the connection of OpenSSL. What it raises is raised, and nothing has changed then.
     :param as_client: whether this end begins with TLS.
     """
-    below = SodiumTransport(end)
+    below = TransportOfTLS(end)
     producer, streaming = stream.producer, stream.streamingProducer
     if producer is not None:
         stream.unregisterProducer()

@@ -21,11 +21,12 @@ from twisted.internet.interfaces import (
     ITCPTransport,
     ITLSTransport,
 )
-from twisted.internet.protocol import Factory
-from twisted.internet.ssl import Certificate, PrivateCertificate
+from twisted.internet.protocol import Factory, connectionDone
+from twisted.internet.ssl import Certificate, PrivateCertificate, optionsForClientTLS
 from twisted.internet.task import Clock
 from twisted.mail.smtp import ESMTP, ESMTPSenderFactory, IMessageDelivery
 from twisted.protocols.amp import AMP, Boolean, Command, StartTLS
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import directlyProvides, implementer
 from zope.interface.verify import verifyObject
@@ -334,6 +335,57 @@ class EndTests(StartTLSTestCase):
         self.flush()
         self.assertIs(self.server.why, TLSError)
         self.assertIsNotNone(self.client.why)
+
+    def fail_with_producers(self) -> Producer:
+        """Let both ends produce, and TLS fail: the client does not know who has signed the server's certificate."""
+
+        class Last(Producer, Application):
+            """The client's application and its producer: it notes when it is over, too."""
+
+            def connectionLost(self, reason: Failure = connectionDone) -> None:
+                super().connectionLost(reason)
+                self.calls.append("over")
+
+            def __init__(self) -> None:
+                Producer.__init__(self)
+                Application.__init__(self)
+
+        self.start(client=Last)
+        assert isinstance(self.client, Last)
+        self.server.transport.registerProducer(Producer(), True)
+        self.client.transport.registerProducer(self.client, True)
+        self.server.transport.startTLS(tls_contexts()[0])
+        self.client.transport.startTLS(optionsForClientTLS("server.example"))
+        return self.client
+
+    def until_tls_fails(self) -> None:
+        """Go on until the client's TLS has closed its transport, and not further."""
+        while not self.pair.client._stream.disconnecting:
+            if not self.pair.step():
+                self.clock.advance(0)
+
+    def test_failed_with_producers(self) -> None:
+        """Where TLS has failed nothing of a producer is sent any more, so neither end waits for one."""
+        client = self.fail_with_producers()
+        self.flush()
+        self.assertEqual((self.client.why, self.server.why), (TLSError, TLSError))
+        self.assertEqual(client.calls, ["stop", "over"])
+
+    def test_failed_and_lost(self) -> None:
+        """A producer is stopped before the application hears of the end, also where that comes in the same turn."""
+        client = self.fail_with_producers()
+        self.until_tls_fails()
+        self.pair.client_transport.lose(ConnectionLost())
+        self.flush()
+        self.assertEqual(client.calls, ["stop", "over"])
+
+    def test_failed_and_unregistered(self) -> None:
+        """A producer that is done by then is not stopped."""
+        client = self.fail_with_producers()
+        self.until_tls_fails()
+        self.client.transport.unregisterProducer()
+        self.flush()
+        self.assertEqual(client.calls, ["over"])
 
     def test_held_back(self) -> None:
         """What came before the end is delivered, through TLS, when an application that has paused goes on."""
