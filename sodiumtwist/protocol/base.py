@@ -731,7 +731,7 @@ class SodiumProtocol(Protocol):
         self._outbox.close_gate()
         if self._resets():
             self._farewell.deliver()
-        elif self.is_authenticated and not isinstance(self._error, RemoteProtocolError) and self._below.half_closes():
+        elif self._lingers() and self._below.half_closes():
             # Closed with bytes unread, a socket resets the connection, and what the peer has not
             # read yet is lost to it.
             self.transport.loseWriteConnection()
@@ -752,6 +752,10 @@ class SodiumProtocol(Protocol):
     def _resets(self) -> bool:
         """Tell whether closing resets the connection, where its end would be one in order."""
         return isinstance(self._error, BrokenOff)
+
+    def _lingers(self) -> bool:
+        """Tell whether closing in order waits for the peer to close, too, and drops what it sends until then."""
+        return self.is_authenticated and not isinstance(self._error, RemoteProtocolError)
 
     def _closing_time(self) -> float:
         """How many seconds may pass without progress while closing in order."""

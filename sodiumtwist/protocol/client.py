@@ -35,6 +35,8 @@ class SodiumClientProtocol(SodiumProtocol):
     _reason: Failure | None = None
     # How it ends, where that was before the server's hello.
     _ending: no_hello.Ending | None = None
+    # How many bytes had come that are no hello, when the deadlines were looked at.
+    _answered = 0
 
     def when_authenticated(self) -> Deferred[None]:
         """
@@ -92,9 +94,14 @@ class SodiumClientProtocol(SodiumProtocol):
             self._ending = no_hello.Ending.look(self._below)
         super()._breaking()
 
+    def _judge(self, buffered: int, left: int) -> None:
+        if self.message is None:
+            self._answered = self._connection.buffered  # where the time is up, nothing is kept of that
+        super()._judge(buffered, left)
+
     def _close(self, error: BaseException | None, patience: float | None = None) -> None:
         if self.message is None and isinstance(error, AuthenticationTimeout):
-            error = no_hello.silence(error)
+            error = no_hello.silence(error, self._answered)
         super()._close(error, patience)
 
     def _explain(self, reason: Failure) -> BaseException | None:

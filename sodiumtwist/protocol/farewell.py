@@ -69,7 +69,7 @@ class Farewell:
     def linger(self) -> None:
         """All was handed over, and our direction is shut."""
         self._begin_to_look()
-        self._time(LINGER, self._look)
+        self._look_later()
 
     def deliver(self) -> None:
         """
@@ -103,7 +103,10 @@ class Farewell:
         elif over:
             self._give_up()
         else:
-            self._time(LINGER, self._look)
+            self._look_later()
+
+    def _look_later(self) -> None:
+        self._time(min(LINGER, self._patience), self._look)
 
     def _look_often(self) -> None:
         over = self._patience_is_over()

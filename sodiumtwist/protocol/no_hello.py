@@ -51,13 +51,23 @@ class Ending:
         return cls(confirmed < SEALED_CLIENT_AUTH_SIZE, not left and below.is_broken)
 
 
-def silence(error: AuthenticationTimeout) -> AuthenticationTimeout:
+def no_hello(received: int) -> DecryptionFailed:
     """
-    Say what the server's silence means.
+    Make the error about an answer that is no hello.
+
+    :param received: how many bytes came.
+    """
+    return DecryptionFailed(f"the answer, {received} bytes, is no hello; is there a server of this protocol?")
+
+
+def silence(error: AuthenticationTimeout, received: int) -> RemoteProtocolError:
+    """
+    Say what it means that no hello came.
 
     :param error: the time is up.
+    :param received: how many bytes came that are no hello.
     """
-    return AuthenticationTimeout(f"{error}: the server is silent; {_SILENT}")
+    return no_hello(received) if received else AuthenticationTimeout(f"{error}: the server is silent; {_SILENT}")
 
 
 def explain(
@@ -74,8 +84,7 @@ def explain(
     :param has_key: whether the client has a key of its own, for which it may be refused.
     """
     if received:
-        # As with more of them, which the core has looked at.
-        return DecryptionFailed(f"the answer, {received} bytes, is no hello; is there a server of this protocol?")
+        return no_hello(received)  # as with more of them, which the core has looked at
     if not in_order or (ending is not None and (ending.untaken or ending.reset)):
         return ServerUnavailable(
             "the server left before it took the login: it is full, or starts or stops, or nothing is behind its port; "

@@ -156,7 +156,6 @@ class SodiumServerProtocol(SodiumProtocol):
             # The client takes a reset for what may go well later, and an end in order for a refusal.
             self.abort(verdict.error)
             return
-        self._below.drop_unread()
         self._close(verdict.error)
 
     def _let_in(self, peer: Peer) -> None:
@@ -267,6 +266,14 @@ class SodiumServerProtocol(SodiumProtocol):
                 f"the limit is {limit}"
             )
         )
+
+    def _lingers(self) -> bool:
+        if not isinstance(self._error, AuthenticationFailed):
+            return super()._lingers()
+        # Closed with something unread, a socket would reset the connection, and the client take its refusal for a
+        # server that is full. What it sends behind its login is dropped as fast as it comes.
+        self._below.read_up_to(READ_SIZE)
+        return True
 
     def _closing_time(self) -> float:
         return super()._closing_time() if self.is_authenticated else REFUSED_CLOSING_TIME

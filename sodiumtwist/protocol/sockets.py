@@ -317,12 +317,12 @@ class TransportBelow:
     :ivar unplaced: whether it is not known yet for whom it speaks: a proxy's says so with its first bytes.
     """
 
-    __slots__ = ("_gated", "transport", "unplaced")
+    __slots__ = ("_gated", "_pipe_broken", "transport", "unplaced")
 
     def __init__(self, transport: IStreamTransport) -> None:
         self.transport = transport
         self.unplaced = False
-        self._gated = False
+        self._gated = self._pipe_broken = False
 
     @property
     def is_bare_socket(self) -> bool:
@@ -412,6 +412,9 @@ class TransportBelow:
         """
         handle = _handle_under(self.transport)
         try:
+            if getattr(handle, "family", None) == socket.AF_UNIX:
+                # Its kernel does not count in bytes that were sent. But it takes none for a peer that has closed.
+                return None, self.held() if self._pipe_broken else 0
             return _kernel_confirmed(handle), self.unsent()
         except (AttributeError, OSError):
             return None, 0
@@ -429,15 +432,6 @@ class TransportBelow:
         while isinstance(layer, ProtocolWrapper) and not isinstance(layer, tls.TLSMemoryBIOProtocol):
             layer = layer.transport
         return isinstance(layer, tls.TLSMemoryBIOProtocol) and not layer._handshakeDone
-
-    def drop_unread(self) -> None:
-        """
-        Drop what a socket has received, once. Closed with that unread it would reset the connection, and its peer take
-        an answer for a failure.
-        """
-        if is_bare_socket(self.transport):
-            with suppress(OSError):
-                self.transport.getHandle().recv(READ_SIZE)  # type: ignore[attr-defined]
 
     def half_closes(self) -> bool:
         """Tell whether it can end one direction and leave the other."""
@@ -559,8 +553,11 @@ class TransportBelow:
             return data
         try:
             return data[transport.getHandle().send(data) :]
-        except (BlockingIOError, InterruptedError, BrokenPipeError):
-            # A pipe is broken, too, where the peer has closed in order before; the reactor reads that.
+        except (BlockingIOError, InterruptedError):
+            return data
+        except BrokenPipeError:
+            # Also where the peer has closed in order before; the reactor reads that.
+            self._pipe_broken = True
             return data
         except OSError as error:
             if error.errno == errno.ENOBUFS:

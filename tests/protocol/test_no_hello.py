@@ -15,6 +15,7 @@ from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IProtocolFactory
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.ssl import optionsForClientTLS
+from twisted.internet.tcp import Connection
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
@@ -32,11 +33,13 @@ from sodiumtwist import (
 from sodiumtwist.core.wire import SEALED_CLIENT_AUTH_SIZE
 from sodiumtwist.protocol import sockets
 from sodiumtwist.protocol.no_hello import Ending, explain
+from sodiumtwist.protocol.server import REFUSED_CLOSING_TIME
+from sodiumtwist.protocol.sockets import TransportBelow
 
 from .. import memory_sockets
 from ..checkers import AnyChecker
-from ..memory_sockets import MemoryConnection, has_error, socket_pair
-from ..pair import CLIENT_PAIR, RecordingClient, make_client_factory, make_server_factory
+from ..memory_sockets import MemoryConnection, MemoryReactor, has_error, socket_pair
+from ..pair import CLIENT_PAIR, RecordingClient, RecordingServer, make_client_factory, make_server_factory
 from .test_rest import ADDRESS, RestTestCase
 
 FULL = "the server left before it took the login: it is full, .*; a later try may go well"
@@ -58,6 +61,26 @@ class Talker(RecordingClient):
     def connectionMade(self) -> None:
         super().connectionMade()
         self.write(bytes(9000))
+
+
+class LateTalker(RecordingClient):
+    """
+    Goes on to send, just when its login is refused.
+
+    :cvar times: how often.
+    """
+
+    times = 0
+
+    def send_more(self) -> None:
+        if self.times and self.why is None:
+            self.times -= 1
+            self.write(bytes(1000))
+            self.factory.clock.callLater(0, self.send_more)
+
+    def connectionMade(self) -> None:
+        super().connectionMade()
+        self.send_more()
 
 
 class NoHelloTests(RestTestCase):
@@ -98,6 +121,31 @@ class NoHelloTests(RestTestCase):
                 AuthenticationFailed,
                 "wrong login or passphrase, or our key is not listed there for this login; else no server .*",
             )
+
+    def test_refused_while_it_sends(self) -> None:
+        """A refusal is not taken for a reset, however much the client sends behind its login, and when."""
+        for times in range(1, 12):
+            self.patch(LateTalker, "times", times)
+            error = self.ask(make_server_factory(self.reactor), LateTalker, passphrase="wrong")
+            self.assert_error(error, AuthenticationFailed, REFUSED)
+
+    def test_refused_and_stays(self) -> None:
+        """Who was refused is not waited for longer than a second, and a client that goes on to send one more."""
+
+        class Staying(LateTalker):
+            def connectionMade(self) -> None:
+                super().connectionMade()
+                self.transport.pauseProducing()
+
+        for times, looks in ((0, 1), (100, 2)):
+            self.patch(LateTalker, "times", times)
+            self.connect(make_server_factory(self.reactor), make_client_factory(self.reactor, Staying, passphrase="no"))
+            assert isinstance(self.server, RecordingServer)
+            for _ in range(looks):
+                self.assertIsNone(self.server.why)
+                self.reactor.advance(REFUSED_CLOSING_TIME)
+                self.run_all()
+            self.assertIs(self.server.why, AuthenticationFailed)
 
     def test_full(self) -> None:
         """A server without room resets, whatever the client has sent."""
@@ -147,6 +195,20 @@ class NoHelloTests(RestTestCase):
                 self.reactor.advance(0.5)
                 self.run_all()
             self.assert_error(self.told(), AuthenticationTimeout, says)
+
+    def test_something_else_waits(self) -> None:
+        """What has sent something was not silent, also where it waits for more until our time is up."""
+
+        class Greeter(Protocol):
+            def connectionMade(self) -> None:
+                assert self.transport is not None
+                self.transport.write(b"SSH-2.0-")
+
+        self.connect(Factory.forProtocol(Greeter), make_client_factory(self.reactor))
+        for _ in range(30):
+            self.reactor.advance(0.5)
+            self.run_all()
+        self.assert_error(self.told(), DecryptionFailed, "the answer, 8 bytes, is no hello; is there a server .*")
 
     def test_wrong_server_key_and_little_time(self) -> None:
         """A server that gives strangers little time closes early. That may be a slow refusal, too."""
@@ -206,3 +268,20 @@ class KernelTests(SynchronousTestCase):
         one, other = socket.socketpair()
         with one, other:
             self.assertIsNone(sockets._kernel_confirmed(one))
+
+    def test_unix(self) -> None:
+        """A UNIX socket takes bytes as long as its peer is there, whether that has read the login or not."""
+        one, other = socket.socketpair()
+        one.setblocking(False)
+        with one, other:
+            connection: Any = Connection(one, Protocol(), MemoryReactor())
+            connection.connected = True
+            below = TransportBelow(connection)
+            self.assertEqual(below.send_at_once(bytes(1000)), b"")
+            self.assertEqual(below.confirmed(), (None, 0))
+            connection.write(bytes(1000))
+            self.assertEqual(below.confirmed(), (None, 0))
+            connection.dataBuffer, connection._tempDataBuffer, connection._tempDataLen = b"", [], 0
+            other.close()
+            connection.write(below.send_at_once(bytes(400)))
+            self.assertEqual(below.confirmed(), (None, 400))
