@@ -97,6 +97,11 @@ class StreamEnd(SodiumProtocol):
         return _carried(self.factory.application if self.receiver is None else self.receiver)
 
     @property
+    def is_over(self) -> bool:
+        """Whether nothing more is taken from the application, or given to it."""
+        return self._lifecycle.over
+
+    @property
     def clock(self) -> IReactorTime:
         """The clock of all that waits."""
         return self._clock

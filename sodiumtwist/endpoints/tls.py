@@ -61,7 +61,8 @@ class TransportOfTLS(SodiumTransport):
         waited for, and stopped in the reactor's next turn.
         """
         producer: Any = self.producer
-        if producer is None:
+        # The end itself stops its producer when it is over, or has refused it.
+        if producer is None or self._end.is_over:
             super().loseConnection()
             return
         self.stopConsuming()
@@ -115,6 +116,11 @@ class TLSEnd(Protocol):
     def is_authenticated(self) -> bool:
         """Whether the connection is not over."""
         return self._end.is_authenticated
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more is taken from the application, or given to it."""
+        return self._end.is_over
 
     @property
     def clock(self) -> IReactorTime:

@@ -68,6 +68,10 @@ class End(Protocol):
         """Whether the other end is authenticated, and the connection not over."""
 
     @property
+    def is_over(self) -> bool:
+        """Whether nothing more is taken from the application, or given to it."""
+
+    @property
     def clock(self) -> IReactorTime:
         """The clock of all that waits."""
 

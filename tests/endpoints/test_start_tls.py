@@ -379,6 +379,25 @@ class EndTests(StartTLSTestCase):
         self.flush()
         self.assertEqual(client.calls, ["stop", "over"])
 
+    def test_refused_producer(self) -> None:
+        """One that came too late was stopped for that, and is not once more."""
+        producer = Producer()
+
+        class Late(Application):
+            def dataReceived(self, data: bytes) -> None:
+                super().dataReceived(data)
+                end.close()
+                self.transport.registerProducer(producer, True)
+
+        self.start(client=Late)
+        end = self.pair.client
+        self.start_tls()
+        self.server.transport.write(b"with the end of TLS behind it")
+        self.server.transport.loseConnection()
+        self.flush()
+        self.assertIsNotNone(self.client.why)
+        self.assertEqual(producer.calls, ["stop"])
+
     def test_failed_and_unregistered(self) -> None:
         """A producer that is done by then is not stopped."""
         client = self.fail_with_producers()
