@@ -612,6 +612,10 @@ class SodiumProtocol(Protocol):
         if self._lifecycle.over:
             self._go_on_closing()
             return
+        if self._below.is_over_above:
+            outbox.transport_ended()
+            outbox.close_gate()
+            return
         self._connection.writing_unblocked(self._clock.seconds())
         outbox.flush()
         if outbox.owed_pongs:

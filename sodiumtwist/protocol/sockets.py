@@ -379,6 +379,15 @@ class TransportBelow:
         """Whether somebody has closed the transport itself."""
         return bool(getattr(self.transport, "disconnecting", False))
 
+    @property
+    def is_over_above(self) -> bool:
+        """
+        Whether what is above a socket, as TLS, has closed that without us, for its peer has ended it: it takes nothing
+        more. Twisted goes on to close the socket only when its producer has left, where that was paused.
+        """
+        closed: bool = not self.is_closing and getattr(_socket_under(self.transport), "disconnecting", False)
+        return closed
+
     def take_error(self) -> int:
         """Return the number of the error that has broken a socket's connection, which it tells only once; else 0."""
         bare: Any = self.transport

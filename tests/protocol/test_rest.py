@@ -5,12 +5,9 @@ can be had.
 
 from __future__ import annotations
 
-import os
-
 from twisted.internet.address import IPv4Address
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IProtocolFactory
-from twisted.internet.ssl import Certificate, PrivateCertificate, optionsForClientTLS
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
@@ -23,7 +20,7 @@ from sodiumtwist.protocol.sockets import TransportBelow
 from sodiumtwist.transfer.receiver import CLOSED_HERE, UploadFactory, UploadReceiver
 
 from ..applications import Producer
-from ..certificates import Authority
+from ..certificates import tls_contexts
 from ..logs import logged
 from ..memory_sockets import ROOM, MemoryConnection, MemoryReactor, held_by_the_system, socket_pair
 from ..pair import (
@@ -229,22 +226,31 @@ class UploadTests(RestTestCase):
 class TLSTests(RestTestCase):
     """Under TLS, what is at the socket counts."""
 
-    def test_unsent_and_rest(self) -> None:
-        authority = Authority("known")
-        path = self.mktemp()
-        with open(authority.issue(path, "localhost"), "rb") as file:
-            certificate = PrivateCertificate.loadPEM(file.read())
-        os.unlink(path)
-        trust = optionsForClientTLS("localhost", trustRoot=Certificate.loadPEM(authority.pem()))
+    def start(self) -> tuple[RecordingServer, RecordingClient]:
+        """Connect two ends over TLS."""
+        for_server, for_client = tls_contexts()
+        server, client = make_server_factory(self.reactor), make_client_factory(self.reactor)
         self.connect(
-            TLSMemoryBIOFactory(
-                certificate.options(), False, make_server_factory(self.reactor, RecordingServer), self.reactor
-            ),
-            TLSMemoryBIOFactory(trust, True, make_client_factory(self.reactor, RecordingClient), self.reactor),
+            TLSMemoryBIOFactory(for_server, False, server, self.reactor),
+            TLSMemoryBIOFactory(for_client, True, client, self.reactor),
         )
-        server, client = self.server.wrappedProtocol, self.client.wrappedProtocol  # type: ignore[union-attr]
-        assert isinstance(server, RecordingServer) and isinstance(client, RecordingClient)
-        self.assertTrue(client.is_authenticated)
+        ends = self.server.wrappedProtocol, self.client.wrappedProtocol  # type: ignore[union-attr]
+        assert isinstance(ends[0], RecordingServer) and isinstance(ends[1], RecordingClient)
+        self.assertTrue(ends[1].is_authenticated)
+        return ends
+
+    def test_peer_closes_while_writing_is_blocked(self) -> None:
+        """Who has more to send hears of it at once, and not when it has heard nothing for long."""
+        server, client = self.start()
+        for _ in range(50):
+            client.send_data(bytes(ROOM))
+        self.reactor.turn()
+        server.close()
+        self.run_all()
+        self.assertEqual((server.why, client.why), (ConnectionDone, ConnectionDone))
+
+    def test_unsent_and_rest(self) -> None:
+        server, client = self.start()
         below = TransportBelow(client.transport)
         self.assertTrue(sockets.is_tls(client.transport))
         self.assertEqual(below.unsent(), 0)
