@@ -97,6 +97,8 @@ class Feed:
         if self._source.all_received:
             # A socket's transport that was full when it was told of the end goes on here, and forgets it.
             self._sink.transport.loseWriteConnection()
+        elif self._sink.takes_nothing:
+            self._sink.transport.unregisterProducer()
         else:
             self._source.resume()
 
@@ -184,6 +186,11 @@ class TunnelEnd(Protocol):
         # The look goes on till it finds that: this is done too often to set a timer each time.
         self._paused = False
         self.transport.resumeProducing()
+
+    @property
+    def takes_nothing(self) -> bool:
+        """Whether TLS here was ended by its peer. It is lost when no producer is registered any more."""
+        return self._below.is_over_above
 
     def take_rest(self) -> None:
         """The connection is over, and what came before is still to be read, though the other end may be full."""

@@ -570,6 +570,21 @@ class TLSTests(SynchronousTestCase):
         self.tunnel.wait(10)
         self.assertEqual(self.near.ends, set())
 
+    def test_service_closes_while_it_is_full(self) -> None:
+        """The program hears of it, though the service has not taken all, and the tunnel is free again."""
+        self.service.transport.pauseProducing()
+        for _ in range(20):
+            self.program.send(ROOM)
+            self.tunnel.run()
+        self.service.transport.write(b"enough")
+        self.service.transport.loseConnection()
+        self.service.transport.resumeProducing()
+        self.tunnel.run()
+        self.assertEqual((bytes(self.program.got), self.program.saw), (b"enough", "end"))
+        self.program.close()
+        self.tunnel.wait(10)
+        self.assertEqual(self.near.ends, set())
+
     def test_service_is_cut(self) -> None:
         """An end of the socket that the service has not announced is none."""
         self.service.transport.write(b"half of it")
