@@ -27,7 +27,7 @@ FOLDERS = {
     # The protocol: no Twisted, no IO, no clock.
     "core": """
         core.errors  core.credentials  core.keys  core.sodium  core.states  core.keepalive  core.events  core.inbox
-        core.version
+        core.unsent  core.version
         core.v1.messages  core.v1.secretstream  core.v1.public_bindings  core.v1.inner_bindings  core.v1.records
         core.v1.handshake  core.v1
         core.wire  core.base  core.connection  core
