@@ -6,6 +6,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .pdus import Code
+
+#: Parts below this size, in bytes, are kept together.
+_SMALL = 4096
+
 
 @dataclass(frozen=True)
 class Bounds:
@@ -25,3 +30,88 @@ class Bounds:
     requests: int = 1024
     refused: int = 65536
     pongs: int = 64
+
+
+class _Parts:
+    """
+    What came of one message.
+
+    :ivar size: how many bytes it has.
+    """
+
+    __slots__ = ("_pieces", "size")
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes | bytearray] = []
+        self.size = 0
+
+    def add(self, part: bytes) -> None:
+        """Add a part behind the others."""
+        pieces = self._pieces
+        if len(part) >= _SMALL:
+            pieces.append(part)
+        elif pieces and type(pieces[-1]) is bytearray:
+            pieces[-1] += part
+        else:
+            # An object for each byte would take many times the memory that is counted.
+            pieces.append(bytearray(part))
+        self.size += len(part)
+
+    def join(self) -> bytes:
+        """Put it together; each byte is copied once."""
+        return b"".join(self._pieces)
+
+
+class Incoming:
+    """
+    The messages of a connection that are being put together.
+
+    :param bounds: how much that may be.
+    :ivar parts: what came of each message, by kind and id.
+    """
+
+    __slots__ = ("_bounds", "_held", "parts")
+
+    def __init__(self, bounds: Bounds) -> None:
+        self._bounds = bounds
+        self._held = 0
+        self.parts: dict[tuple[int, int], _Parts] = {}
+
+    def add(self, kind: int, id: int, part: bytes) -> Code | None:
+        """
+        Keep a part that is not the last one of its message.
+
+        :return: why it can't be kept, nor what came before it; ``None`` when it is.
+        """
+        parts = self.parts.setdefault((kind, id), _Parts())
+        if parts.size + len(part) > self._bounds.message:
+            why = Code.TOO_LARGE
+        elif self._held + len(part) > self._bounds.connection:
+            why = Code.NO_ROOM
+        else:
+            parts.add(part)
+            self._held += len(part)
+            return None
+        self.drop(kind, id)
+        return why
+
+    def finish(self, kind: int, id: int, part: bytes) -> bytes | Code:
+        """
+        Take a message with its last part, which may be its only one.
+
+        :return: the message; or why it can't be kept.
+        """
+        if (kind, id) not in self.parts:
+            return part if len(part) <= self._bounds.message else Code.TOO_LARGE
+        why = self.add(kind, id, part)
+        return self.drop(kind, id).join() if why is None else why
+
+    def drop(self, kind: int, id: int) -> _Parts:
+        """Forget a message, and return it."""
+        parts = self.parts.pop((kind, id), None) or _Parts()
+        self._held -= parts.size
+        return parts
+
+    def count(self, kind: int) -> int:
+        """Count the messages of a kind that are being put together."""
+        return sum(key[0] == kind for key in self.parts)
