@@ -30,7 +30,8 @@ FOLDERS = {
         core.unsent  core.version
         core.v1.messages  core.v1.secretstream  core.v1.public_bindings  core.v1.inner_bindings  core.v1.records
         core.v1.handshake  core.v1
-        core.v2.pdus  core.v2.states  core.v2.incoming  core.v2.outgoing  core.v2.dialogue  core.v2
+        core.v2.pdus  core.v2.states  core.v2.incoming  core.v2.outgoing
+        core.v2.asker  core.v2.answerer  core.v2.pings  core.v2.dialogue  core.v2
         core.wire  core.base  core.connection  core
     """,
     # Words for people, and what applications learn about the other end.

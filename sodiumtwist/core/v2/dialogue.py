@@ -8,23 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..errors import LocalProtocolError, PayloadTooLarge, RemoteProtocolError, UnexpectedPDU, WindowExceeded
-from ..events import (
-    Aborted,
-    AnswerReceived,
-    Authenticated,
-    DataReceived,
-    DrainReceived,
-    EndReceived,
-    Event,
-    FailureReceived,
-    PingReceived,
-    PongReceived,
-    Refused,
-    RequestCancelled,
-    RequestReceived,
-)
+from ..events import Aborted, Authenticated, DataReceived, DrainReceived, EndReceived, Event, Refused
 from ..inbox import Buffer
 from ..unsent import Unsent
+from .answerer import Answerer
+from .asker import Asker
 from .incoming import Bounds, Incoming
 from .outgoing import PART_SIZE, Outgoing
 from .pdus import (
@@ -36,12 +24,10 @@ from .pdus import (
     DRAIN,
     END,
     FAILURE,
-    HIGHEST,
     LINE_SIZE,
     PADDING,
     PDU,
     PING,
-    PING_SIZE,
     PONG,
     REFUSED,
     REQUEST,
@@ -56,21 +42,8 @@ from .pdus import (
     read_line,
     read_reason,
 )
-from .states import (
-    ANSWERER,
-    ASKED_NOTHING,
-    ASKER,
-    GIVE_UP,
-    SAID_END,
-    SAYING,
-    WELCOMED,
-    Asked,
-    Received,
-    Saying,
-)
-
-_WHOLE = Received.WHOLE
-_DROPPING = Received.DROPPING
+from .pings import Pings
+from .states import ASKED_NOTHING, SAID_END, SAYING, WELCOMED, Saying
 
 
 class Dialogue:
@@ -90,25 +63,16 @@ class Dialogue:
 
     def __init__(self, unsent: Unsent, server: bool, bounds: Bounds = Bounds()) -> None:
         self._unsent = unsent
-        self._bounds = bounds
-        self._outgoing = Outgoing(unsent)
-        self._incoming = Incoming(bounds)
-        # What either side says.
+        self._largest = bounds.message
+        self._outgoing = outgoing = Outgoing(unsent)
+        incoming = Incoming(bounds)
+        self._asker = Asker(outgoing, incoming)
+        self._answerer = Answerer(outgoing, incoming, bounds)
+        self._pings = Pings(outgoing)
+        # How far each side is with what it says. A server looks at what its client said early when it has decided.
         self._ours = Saying.UNDECIDED if server else Saying.EARLY
-        # A server looks at what its client said early only when it has decided.
         self._theirs = Saying.OPEN if server else Saying.UNDECIDED
-        self._receivers = _RECEIVERS[self._theirs]
-        self.may_send_data = not server
-        # Our requests, and the peer's; of those the ones that have their answer are in Outgoing.
-        self._asked: dict[int, Asked] = {}
-        self._received: dict[int, Received] = {}
-        # How many of the peer's have their failure, and parts to come.
-        self._dropping = 0
-        # Why an answer is not kept, by id.
-        self._given_up: dict[int, Code] = {}
-        self._pings: dict[int, bytes] = {}
-        self._pings_received: dict[int, bytes] = {}
-        self._next_request = self._next_ping = 0
+        self._turn()
 
     # What can be asked
 
@@ -121,20 +85,20 @@ class Dialogue:
         return (
             self._ours in SAID_END
             and self._theirs in SAID_END
-            and not self._asked
-            and not self._received
             and not self._unsent.size
+            and self._asker.idle
+            and self._answerer.idle
         )
 
     @property
     def unanswered(self) -> tuple[int, ...]:
         """The ids of our own requests whose answer has not come whole."""
-        return tuple(self._asked)
+        return self._asker.unanswered
 
     @property
     def pongs_owed(self) -> int:
         """How many PINGs came whose PONG has not left. At :attr:`Bounds.pongs` the connection reads no more."""
-        return len(self._pings_received) + len(self._outgoing.pongs)
+        return self._pings.owed
 
     # Sending
 
@@ -162,6 +126,7 @@ class Dialogue:
         reason = pack_reason(code, text)
         self._say(REFUSED)
         self._outgoing.add_padded(REFUSED, reason, padding)
+        self._listen_no_more()
 
     def request(self, payload: Buffer) -> int:
         """
@@ -171,17 +136,11 @@ class Dialogue:
         :raises PayloadTooLarge: when it is longer than :attr:`Bounds.message`.
         :raises LocalProtocolError: behind our END or the peer's DRAIN, or when nothing can be sent.
         """
-        payload = self._message(REQUEST, payload)
-        if self._theirs in ASKED_NOTHING:
-            raise LocalProtocolError("the peer is about to stop; it takes no new request")
-        asked, id = self._asked, self._next_request
-        while id in asked:
-            id = (id + 1) & HIGHEST
-        self._next_request = (id + 1) & HIGHEST
-        asked[id] = Asked.WAITING
-        self._outgoing.requests.add(id)
-        self._outgoing.add(REQUEST, id, payload)
-        return id
+        if type(payload) is not bytes or len(payload) > self._largest:
+            payload = self._fixed(REQUEST, payload)
+        if not self._may_ask:
+            raise self._not_asked()
+        return self._asker.request(payload)
 
     def answer(self, id: int, payload: Buffer) -> None:
         """
@@ -190,9 +149,11 @@ class Dialogue:
         :raises PayloadTooLarge: when it is longer than :attr:`Bounds.message`.
         :raises LocalProtocolError: when there is no such request, or it has its answer.
         """
-        payload = self._message(ANSWER, payload)
-        self._answer(id, ANSWER if len(payload) <= PART_SIZE else ANSWER_PART)
-        self._outgoing.add(ANSWER, id, payload)
+        if type(payload) is not bytes or len(payload) > self._largest:
+            payload = self._fixed(ANSWER, payload)
+        if not self._may_answer:
+            raise self._cannot(ANSWER)
+        self._answerer.answer(id, payload)
 
     def fail(self, id: int, code: int, text: str) -> None:
         """
@@ -204,9 +165,7 @@ class Dialogue:
         """
         reason = pack_reason(code, text)
         self._may(FAILURE)
-        self._answer(id, FAILURE)
-        self._outgoing.void_answer(id)
-        self._outgoing.add(FAILURE, id, reason)
+        self._answerer.fail(id, reason)
 
     def cancel(self, id: int) -> None:
         """
@@ -216,13 +175,7 @@ class Dialogue:
         :raises LocalProtocolError: when there is no such request, or its answer came.
         """
         self._may(CANCEL)
-        state = self._asked.get(id, Asked.DONE)
-        after = ASKER[state].get(CANCEL)
-        if after is None:
-            raise LocalProtocolError(f"there is no request {id} of ours without an answer")
-        if after is not state:
-            self._asked[id] = after
-            self._outgoing.add_cancel(id)
+        self._asker.cancel(id)
 
     def ping(self, payload: bytes = b"") -> int:
         """
@@ -232,17 +185,8 @@ class Dialogue:
         :return: its id.
         :raises LocalProtocolError: when the payload is longer, or nothing can be sent.
         """
-        if len(payload) > PING_SIZE:
-            raise PayloadTooLarge(f"a PING of {len(payload)} bytes; at most {PING_SIZE} fit")
         self._may(PING)
-        pings, id = self._pings, self._next_ping
-        while id in pings:
-            id = (id + 1) & HIGHEST
-        self._next_ping = (id + 1) & HIGHEST
-        pings[id] = payload
-        self._outgoing.pings.add(id)
-        self._outgoing.add(PING, id, payload)
-        return id
+        return self._pings.ping(payload)
 
     def pong(self) -> None:
         """
@@ -251,12 +195,7 @@ class Dialogue:
         :raises LocalProtocolError: when there is none, or nothing can be sent.
         """
         self._may(PONG)
-        if not self._pings_received:
-            raise LocalProtocolError("no PING waits for its PONG")
-        id = next(iter(self._pings_received))
-        payload = self._pings_received.pop(id)
-        self._outgoing.pongs.add(id)
-        self._outgoing.add(PONG, id, payload)
+        self._pings.pong()
 
     def end(self, padding: int | None = None) -> None:
         """
@@ -306,15 +245,17 @@ class Dialogue:
     def _abort(self, reason: bytes) -> None:
         self._outgoing.hurry()
         self._outgoing.add(ABORT, 0, reason)
-        self._enter_ours(Saying.OVER)
+        self._listen_no_more()
 
     def padding(self, size: int) -> None:
         """
         Send bytes that say nothing.
 
-        :param size: how many, beyond the header.
-        :raises LocalProtocolError: when nothing can be sent.
+        :param size: how many, beyond the header; at most 65536.
+        :raises LocalProtocolError: when they are more, or nothing can be sent.
         """
+        if size > PART_SIZE:
+            raise PayloadTooLarge(f"PADDING of {size} bytes; at most {PART_SIZE} are allowed")
         self._may(PADDING)
         self._outgoing.add(PADDING, 0, bytes(size))
 
@@ -333,44 +274,50 @@ class Dialogue:
 
     def _may(self, kind: int) -> None:
         if kind not in SAYING[self._ours]:
-            raise LocalProtocolError(f"cannot send {name_of(kind)} {_WHEN[self._ours]}")
+            raise self._cannot(kind)
+
+    def _cannot(self, kind: int) -> LocalProtocolError:
+        return LocalProtocolError(f"cannot send {name_of(kind)} {_WHEN[self._ours]}")
+
+    def _not_asked(self) -> LocalProtocolError:
+        if self._theirs in ASKED_NOTHING and REQUEST in SAYING[self._ours]:
+            return LocalProtocolError("the peer is about to stop, so it is asked nothing new")
+        return self._cannot(REQUEST)
+
+    def _fixed(self, kind: int, payload: Buffer) -> Buffer:
+        """Judge a payload, and copy it if it may be changed before it is sealed."""
+        view = memoryview(payload).cast("B")
+        if len(view) > self._largest:
+            raise PayloadTooLarge(f"{name_of(kind)} of {len(view)} bytes; at most {self._largest} are allowed")
+        return view if type(view.obj) is bytes else bytes(view)
 
     def _say(self, kind: int) -> None:
         self._may(kind)
-        self._enter_ours(SAYING[self._ours][kind])
+        self._ours = SAYING[self._ours][kind]
+        self._turn()
 
-    def _enter_ours(self, state: Saying) -> None:
-        self._ours = state
-        self.may_send_data = DATA in SAYING[state]
+    def _hear(self, kind: int) -> None:
+        self._theirs = SAYING[self._theirs][kind]
+        self._turn()
 
-    def _message(self, kind: int, payload: Buffer) -> Buffer:
-        """See to it that a payload can be sent, and stays as it is until it has left."""
-        if type(payload) is not bytes:
-            view = memoryview(payload).cast("B")
-            payload = view if type(view.obj) is bytes else bytes(view)
-        if len(payload) > self._bounds.message:
-            raise PayloadTooLarge(
-                f"a {name_of(kind)} of {len(payload)} bytes; at most {self._bounds.message} are allowed"
-            )
-        if kind not in SAYING[self._ours]:
-            self._may(kind)
-        return payload
+    def _fall_silent(self) -> None:
+        """The peer listens no more."""
+        self._outgoing.drop()
+        self._ours = Saying.OVER
+        self._turn()
 
-    def _answer(self, id: int, act: int) -> None:
-        """Note that a request of the peer gets its answer now."""
-        received = self._received
-        if act not in ANSWERER[received.get(id) or self._state_of(id)]:
-            raise LocalProtocolError(f"there is no request {id} of the peer without an answer")
-        received.pop(id, None)  # it's not there if parts of its answer have not left
-        self._outgoing.answered.add(id)
+    def _listen_no_more(self) -> None:
+        """We have said our last PDU. What still comes is dropped."""
+        self._ours = self._theirs = Saying.OVER
+        self._turn()
 
-    def _state_of(self, id: int) -> Received:
-        """Tell how far a request of the peer is."""
-        if id in self._received:
-            return self._received[id]
-        if self._outgoing.in_parts(ANSWER, id):
-            return Received.ANSWERING
-        return Received.ANSWERED if id in self._outgoing.answered else Received.FREE
+    def _turn(self) -> None:
+        """What may be said has changed. What each PDU asks for is looked up here, once."""
+        row = SAYING[self._ours]
+        self.may_send_data = DATA in row
+        self._may_ask = REQUEST in row and self._theirs not in ASKED_NOTHING
+        self._may_answer = ANSWER in row
+        self._may_come = SAYING[self._theirs]
 
     # Receiving
 
@@ -383,25 +330,26 @@ class Dialogue:
         :raises RemoteProtocolError: when the peer may not send it now; see :meth:`broken`.
         """
         kind, id, payload = pdu
-        receive = self._receivers.get(kind)
-        if receive is None:
-            if kind == ABORT:
-                self._fall_silent()
-            raise UnexpectedPDU(f"{name_of(kind)} {_WHEN[self._theirs]}")
-        return receive(self, id, payload)
+        if kind not in self._may_come:
+            return self._not_now(kind)
+        if kind == REQUEST:
+            return self._answerer.request_received(id, payload)
+        if kind == ANSWER:
+            return self._asker.answer_received(id, payload)
+        if kind == DATA:
+            return DataReceived(payload)
+        return _RECEIVE[kind](self, id, payload)
 
-    def _hear(self, kind: int) -> None:
-        self._theirs = SAYING[self._theirs][kind]
-        self._receivers = _RECEIVERS[self._theirs]
-
-    def _fall_silent(self) -> None:
-        """The peer listens no more."""
-        self._outgoing.drop()
-        self._enter_ours(Saying.OVER)
+    def _not_now(self, kind: int) -> Event | None:
+        if self._theirs is Saying.OVER:
+            return None  # what follows the last PDU, of either side, is dropped
+        if kind == ABORT:
+            self._fall_silent()
+        raise UnexpectedPDU(f"{name_of(kind)} {_WHEN[self._theirs]}")
 
     def _welcome(self, id: int, payload: bytes) -> Event:
+        self._ours = WELCOMED[self._ours]
         self._hear(WELCOME)
-        self._enter_ours(WELCOMED[self._ours])
         return Authenticated(read_line(payload))
 
     def _refused(self, id: int, payload: bytes) -> Event:
@@ -409,121 +357,9 @@ class Dialogue:
         self._fall_silent()
         return Refused(*read_reason(payload))
 
-    def _data(self, id: int, payload: bytes) -> Event:
-        return DataReceived(payload)
-
-    def _ping(self, id: int, payload: bytes) -> Event:
-        if id in self._pings_received or id in self._outgoing.pongs:
-            raise UnexpectedPDU(f"a PING with the id {id}, which is in use")
-        self._pings_received[id] = payload
-        return PingReceived(int.from_bytes(payload, "big") if len(payload) == 8 else 0)
-
-    def _pong(self, id: int, payload: bytes) -> Event:
-        if self._pings.get(id) != payload or id in self._outgoing.pings:
-            raise UnexpectedPDU(f"a PONG with the id {id} to no PING, or with other bytes than that had")
-        del self._pings[id]
-        return PongReceived(int.from_bytes(payload, "big") if len(payload) == 8 else 0, 0.0)
-
-    def _request(self, id: int, payload: bytes) -> Event | None:
-        received = self._received
-        state = received.get(id) or self._state_of(id)
-        after = ANSWERER[state].get(REQUEST)
-        if after is None:
-            raise UnexpectedPDU(f"a REQUEST with the id {id}, which is in use")
-        if state is _DROPPING:
-            del received[id]
-            self._dropping -= 1
-            return None
-        if state is Received.FREE and self._full():
-            self._fail_early(id, Code.NO_ROOM, last=True)
-            return None
-        message = self._incoming.finish(REQUEST, id, payload)
-        if isinstance(message, Code):
-            self._fail_early(id, message, last=True)
-            return None
-        received[id] = after
-        return RequestReceived(id, message)
-
-    def _request_part(self, id: int, payload: bytes) -> None:
-        state = self._state_of(id)
-        after = ANSWERER[state].get(REQUEST_PART)
-        if after is None:
-            raise UnexpectedPDU(f"a REQUEST with the id {id}, which is in use")
-        if after is _DROPPING:
-            return
-        why = Code.NO_ROOM if state is Received.FREE and self._full() else None
-        why = why or self._incoming.add(REQUEST, id, payload)
-        if why is None:
-            self._received[id] = after
-        else:
-            self._fail_early(id, why, last=False)
-
-    def _full(self) -> bool:
-        """Tell whether the peer has as many requests without an answer that has left as it may have."""
-        return len(self._received) - self._dropping + len(self._outgoing.answered) >= self._bounds.requests
-
-    def _fail_early(self, id: int, why: Code, last: bool) -> None:
-        """Let a request fail that the application does not get."""
-        outgoing, bounds = self._outgoing, self._bounds
-        if self._dropping + len(outgoing.answered) >= bounds.requests + bounds.refused:
-            raise WindowExceeded("too many requests, though there was no room for them")
-        self._incoming.drop(REQUEST, id)
-        if last:
-            self._received.pop(id, None)
-        else:
-            self._received[id] = _DROPPING
-            self._dropping += 1
-        outgoing.answered.add(id)
-        outgoing.add(FAILURE, id, pack_reason(why, self._why(why)))
-
-    def _why(self, why: Code) -> str:
-        if why is Code.TOO_LARGE:
-            return f"more than {self._bounds.message} bytes"
-        return "cancelled" if why is Code.CANCELLED else "no room for more; ask again later"
-
-    def _answer_received(self, id: int, payload: bytes) -> Event:
-        state = self._answer_to(id, ANSWER)
-        del self._asked[id]
-        message = self._given_up.pop(id) if state is Asked.DROPPING else self._incoming.finish(ANSWER, id, payload)
-        if isinstance(message, Code):
-            return FailureReceived(id, message, f"the answer: {self._why(message)}")
-        return AnswerReceived(id, message)
-
-    def _answer_part(self, id: int, payload: bytes) -> None:
-        state = self._answer_to(id, ANSWER_PART)
-        if state is not Asked.DROPPING and (why := self._incoming.add(ANSWER, id, payload)) is not None:
-            self._asked[id] = ASKER[state][GIVE_UP]
-            self._given_up[id] = why
-
-    def _failure(self, id: int, payload: bytes) -> Event:
-        self._answer_to(id, FAILURE)
-        del self._asked[id]
-        self._given_up.pop(id, None)
-        self._incoming.drop(ANSWER, id)
-        return FailureReceived(id, *read_reason(payload))
-
-    def _answer_to(self, id: int, kind: int) -> Asked:
-        """Note that an answer comes to a request of ours, and return how far that is."""
-        state = self._asked.get(id, Asked.DONE)
-        if kind not in ASKER[state] or id in self._outgoing.requests:
-            raise UnexpectedPDU(f"{name_of(kind)} to a request {id}, which there is not")
-        self._outgoing.finish_request(id)
-        return state
-
-    def _cancel(self, id: int, payload: bytes) -> Event | None:
-        state = self._state_of(id)
-        if state is _WHOLE:
-            self._received[id] = ANSWERER[state][CANCEL]
-            return RequestCancelled(id)
-        if state is Received.COMING:
-            self._fail_early(id, Code.CANCELLED, last=False)
-        elif state is Received.ANSWERING:
-            self.fail(id, Code.CANCELLED, "cancelled")
-        return None
-
     def _end(self, id: int, payload: bytes) -> Event:
-        if self._dropping or self._incoming.count(REQUEST):
-            raise UnexpectedPDU("an END before the last part of a REQUEST")
+        if self._answerer.coming:
+            raise UnexpectedPDU("END before the last part of a REQUEST")
         self._hear(END)
         return EndReceived()
 
@@ -536,34 +372,22 @@ class Dialogue:
         self._fall_silent()
         return Aborted(*read_reason(payload))
 
-    def _pass_over(self, id: int, payload: bytes) -> None:
-        pass
 
-
-#: What takes in a PDU of a kind.
-_BY_KIND: dict[int, Callable[[Dialogue, int, bytes], Event | None]] = {
+#: What takes in the PDUs that are not the most frequent ones.
+_RECEIVE: dict[int, Callable[[Dialogue, int, bytes], Event | None]] = {
     WELCOME: Dialogue._welcome,
     REFUSED: Dialogue._refused,
-    DATA: Dialogue._data,
-    PING: Dialogue._ping,
-    PONG: Dialogue._pong,
-    REQUEST: Dialogue._request,
-    REQUEST_PART: Dialogue._request_part,
-    ANSWER: Dialogue._answer_received,
-    ANSWER_PART: Dialogue._answer_part,
-    FAILURE: Dialogue._failure,
+    PING: lambda self, id, payload: self._pings.ping_received(id, payload),
+    PONG: lambda self, id, payload: self._pings.pong_received(id, payload),
+    REQUEST_PART: lambda self, id, payload: self._answerer.part_received(id, payload),
+    ANSWER_PART: lambda self, id, payload: self._asker.part_received(id, payload),
+    FAILURE: lambda self, id, payload: self._asker.failure_received(id, payload),
+    CANCEL: lambda self, id, payload: self._answerer.cancel_received(id),
     END: Dialogue._end,
-    PADDING: Dialogue._pass_over,
     DRAIN: Dialogue._drain,
     ABORT: Dialogue._aborted,
-    CANCEL: Dialogue._cancel,
-    UNKNOWN: Dialogue._pass_over,
-}
-
-#: The same for each state of the peer. What comes when all is over is dropped, whatever it is.
-_RECEIVERS = {
-    state: {kind: _BY_KIND[kind] for kind in row} if row else dict.fromkeys(_BY_KIND, Dialogue._pass_over)
-    for state, row in SAYING.items()
+    PADDING: lambda self, id, payload: None,
+    UNKNOWN: lambda self, id, payload: None,
 }
 
 _WHEN = {

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .pdus import Code
+from ..errors import LocalProtocolError
+from .pdus import Code, describe_code
 
 #: Parts below this size, in bytes, are kept together.
 _SMALL = 4096
@@ -23,6 +24,7 @@ class Bounds:
     :ivar requests: REQUESTs that are not answered, counted from their first part until the answer has left.
     :ivar refused: REQUESTs beyond those, whose FAILURE has not left or whose last part has not come.
     :ivar pongs: PINGs whose PONG has not left; then reading stops.
+    :raises LocalProtocolError: for a number below 1, or one that is none.
     """
 
     message: int = 16 * 2**20
@@ -30,6 +32,11 @@ class Bounds:
     requests: int = 1024
     refused: int = 65536
     pongs: int = 64
+
+    def __post_init__(self) -> None:
+        for name, number in vars(self).items():
+            if not isinstance(number, int) or number < 1:
+                raise LocalProtocolError(f"the bound for {name} takes a number from 1, not {number}")
 
 
 class _Parts:
@@ -67,13 +74,15 @@ class Incoming:
     The messages of a connection that are being put together.
 
     :param bounds: how much that may be.
+    :ivar largest: the most bytes of a message.
     :ivar parts: what came of each message, by kind and id.
     """
 
-    __slots__ = ("_bounds", "_held", "parts")
+    __slots__ = ("_held", "_most", "largest", "parts")
 
     def __init__(self, bounds: Bounds) -> None:
-        self._bounds = bounds
+        self.largest = bounds.message
+        self._most = bounds.connection
         self._held = 0
         self.parts: dict[tuple[int, int], _Parts] = {}
 
@@ -84,9 +93,9 @@ class Incoming:
         :return: why it can't be kept, nor what came before it; ``None`` when it is.
         """
         parts = self.parts.setdefault((kind, id), _Parts())
-        if parts.size + len(part) > self._bounds.message:
+        if parts.size + len(part) > self.largest:
             why = Code.TOO_LARGE
-        elif self._held + len(part) > self._bounds.connection:
+        elif self._held + len(part) > self._most:
             why = Code.NO_ROOM
         else:
             parts.add(part)
@@ -102,7 +111,7 @@ class Incoming:
         :return: the message; or why it can't be kept.
         """
         if (kind, id) not in self.parts:
-            return part if len(part) <= self._bounds.message else Code.TOO_LARGE
+            return part if len(part) <= self.largest else Code.TOO_LARGE
         why = self.add(kind, id, part)
         return self.drop(kind, id).join() if why is None else why
 
@@ -112,6 +121,10 @@ class Incoming:
         self._held -= parts.size
         return parts
 
-    def count(self, kind: int) -> int:
-        """Count the messages of a kind that are being put together."""
-        return sum(key[0] == kind for key in self.parts)
+    def has(self, kind: int) -> bool:
+        """Whether messages of a kind are being put together."""
+        return any(key[0] == kind for key in self.parts)
+
+    def describe(self, why: Code) -> str:
+        """Say why a message is not kept."""
+        return f"more than {self.largest} bytes" if why is Code.TOO_LARGE else describe_code(why)

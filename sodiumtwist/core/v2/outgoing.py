@@ -24,9 +24,12 @@ from .pdus import (
     PDUType,
     pack_padding,
 )
+from .states import Asked
 
 #: The most bytes of one part. A larger message leaves in several. Two of them fit a record, and some more.
 PART_SIZE = 65536
+
+_pack = HEADER.pack
 
 #: What waits in the queue, but for DATA: headers and payloads in turn.
 Item = tuple[Buffer, ...]
@@ -75,13 +78,24 @@ class Outgoing:
     What one end has to say.
 
     :param unsent: where what is small waits; of DATA only the payload, which the connection puts there.
-    :ivar requests: the ids of our requests of which nothing has left.
+    :ivar requests: our requests of which nothing has left, by id.
+    :ivar asked: our requests of which something has left and whose answer has not come whole, by id.
     :ivar answered: the ids of the peer's requests whose answer has not left whole.
     :ivar pings: the ids of our PINGs that have not left.
     :ivar pongs: the ids of the peer's PINGs whose PONG has not left.
     """
 
-    __slots__ = ("_behind_requests", "_large", "_small_next", "_unsent", "answered", "pings", "pongs", "requests")
+    __slots__ = (
+        "_behind_requests",
+        "_large",
+        "_small_next",
+        "_unsent",
+        "answered",
+        "asked",
+        "pings",
+        "pongs",
+        "requests",
+    )
 
     def __init__(self, unsent: Unsent) -> None:
         self._unsent = unsent
@@ -92,13 +106,19 @@ class Outgoing:
         # Whether it is the turn of what is small, where that fits no record beside a part. So it is at first, for
         # nothing goes before WELCOME.
         self._small_next = True
-        self.requests: set[int] = set()
+        self.requests: dict[int, Asked] = {}
+        self.asked: dict[int, Asked] = {}
         self.answered: set[int] = set()
         self.pings: set[int] = set()
         self.pongs: set[int] = set()
 
-    def in_parts(self, kind: int, id: int) -> bool:
+    @property
+    def any_large(self) -> bool:
         """Whether a message waits that leaves in parts, or the rest of one."""
+        return bool(self._large)
+
+    def in_parts(self, kind: int, id: int) -> bool:
+        """Whether this message does."""
         return (kind, id) in self._large
 
     # Putting in
@@ -112,7 +132,7 @@ class Outgoing:
         size = len(payload)
         unsent = self._unsent
         if size <= PART_SIZE:
-            unsent.queue.append((HEADER.pack(kind, id, size), payload))
+            unsent.queue.append((_pack(kind, id, size), payload))
             unsent.size += size + HEADER_SIZE
         else:
             large = self._large[kind, id] = _Large(kind, id, payload)
@@ -195,10 +215,12 @@ class Outgoing:
             if type(item) is tuple:
                 pieces += item
             else:
-                pieces += (HEADER.pack(DATA, 0, len(item)), item)
+                pieces += (_pack(DATA, 0, len(item)), item)
         unsent.queue.clear()
         unsent.size -= size
-        self.requests.clear()
+        if self.requests:
+            self.asked.update(self.requests)
+            self.requests.clear()
         self.answered.clear()
         self.pings.clear()
         self.pongs.clear()
@@ -241,20 +263,25 @@ class Outgoing:
                 self._note_left(item[0])
                 pieces += item
             else:
-                pieces += (HEADER.pack(DATA, 0, len(item)), item)
+                pieces += (_pack(DATA, 0, len(item)), item)
             used += size
         return used
 
     def _note_left(self, header: bytes) -> None:
         kind, id, _ = HEADER.unpack(header)
         if kind == REQUEST:
-            self.requests.discard(id)
+            self._note_asked(id)
         elif kind == ANSWER or kind == FAILURE:
             self.answered.discard(id)
         elif kind == PING:
             self.pings.discard(id)
         elif kind == PONG:
             self.pongs.discard(id)
+
+    def _note_asked(self, id: int) -> None:
+        state = self.requests.pop(id, None)  # it's not there where this is a later part
+        if state is not None:
+            self.asked[id] = state
 
     def _take_part(self, pieces: list[Buffer], room: int) -> int:
         """
@@ -267,7 +294,7 @@ class Outgoing:
         item, last = large.take(room)
         pieces += item
         if key[0] == REQUEST:
-            self.requests.discard(key[1])
+            self._note_asked(key[1])
         if not last:
             self._large.move_to_end(key)
             # Small parts have more headers than were counted.

@@ -126,6 +126,8 @@ RULES: Final = {
     PDUType.CANCEL: Rule(numbered=True, largest=0),
 }
 
+_RULES: Final = {int(pdu_type): rule for pdu_type, rule in RULES.items()}
+
 # A kind is the first four bytes of a header as one number: type and flags. Plain numbers, for looking one up takes a
 # tenth of the time that a member of an enumeration takes, and each PDU asks several times.
 WELCOME: Final = PDUType.WELCOME << 24
@@ -151,14 +153,10 @@ UNKNOWN: Final = PASSED_OVER << 24
 #: A PDU: its kind, its id and its payload. Of those that say nothing the payload is empty.
 PDU = tuple[int, int, bytes]
 
-# By kind: the smallest payload, the largest, the highest id. An ABORT is missing, for reading ends with it, and so is
-# PADDING, whose payload nobody needs: they are judged apart.
-_LIMITS: Final = {
-    pdu_type << 24 | more: (max(rule.smallest, bool(more)), rule.largest, HIGHEST if rule.numbered else 0)
-    for pdu_type, rule in RULES.items()
-    for more in ((0, MORE) if rule.parts else (0,))
-    if pdu_type not in (PDUType.ABORT, PDUType.PADDING)
-}
+#: Kinds of which all that fits a record is right, as nearly all PDUs are.
+_ANY: Final = frozenset(
+    pdu_type << 24 for pdu_type, rule in RULES.items() if rule.numbered and rule.parts and not rule.smallest
+)
 
 #: Above this size payloads are cut out of the body one by one; smaller ones out of a copy of all, which is quicker.
 _LARGE = 4096
@@ -171,7 +169,7 @@ class BrokenAbort(MalformedPDU):
 def name_of(kind: int) -> str:
     """Name the type of a kind."""
     number = kind >> 24
-    return PDUType(number).name if number in RULES else f"PDU of type {number}"
+    return PDUType(number).name if number in _RULES else f"PDU of type {number}"
 
 
 def read_body(body: Buffer) -> tuple[list[PDU], MalformedPDU | None]:
@@ -182,22 +180,25 @@ def read_body(body: Buffer) -> tuple[list[PDU], MalformedPDU | None]:
     :return: its PDUs, and what is wrong with the one behind them; ``None`` when that is nothing.
     """
     pdus: list[PDU] = []
-    end, start, limits_of, unpack = len(body), HEADER_SIZE, _LIMITS.get, HEADER.unpack_from
-    if end >= HEADER_SIZE and type(body) is not bytes and unpack(body)[2] < _LARGE:
+    unpack, add = HEADER.unpack_from, pdus.append
+    end, start = len(body), HEADER_SIZE
+    small = end >= HEADER_SIZE and unpack(body)[2] < _LARGE
+    if small:
         body = bytes(body)
     while start <= end:
         kind, id, size = unpack(body, start - HEADER_SIZE)
         behind = start + size
-        limits = limits_of(kind)
-        if limits is not None and limits[0] <= size <= limits[1] and id <= limits[2] and behind <= end:
-            pdus.append((kind, id, bytes(body[start:behind])))
-        elif (error := _judge(kind, id, size, behind > end)) is not None:
-            return pdus, error
-        elif kind == ABORT:
-            pdus.append((kind, id, bytes(body[start:behind])))
-            return pdus, None
+        if kind not in _ANY or behind > end:
+            error = _judge(kind, id, size, behind > end)
+            if error is not None:
+                return pdus, error
+        if kind == PADDING or kind >= UNKNOWN:
+            add((kind if kind == PADDING else UNKNOWN, 0, b""))
         else:
-            pdus.append((PADDING if kind == PADDING else UNKNOWN, 0, b""))
+            payload = body[start:behind]
+            add((kind, id, payload if small else bytes(payload)))  # type: ignore[arg-type]  # it is of bytes then
+            if kind == ABORT:
+                return pdus, None
         start = behind + HEADER_SIZE
     if start - HEADER_SIZE != end:
         return pdus, MalformedPDU("a record ended inside the header of a PDU")
@@ -206,26 +207,37 @@ def read_body(body: Buffer) -> tuple[list[PDU], MalformedPDU | None]:
 
 def _judge(kind: int, id: int, size: int, cut: bool) -> MalformedPDU | None:
     """Say what is wrong with a PDU, if anything is."""
-    number, flags = kind >> 24, kind & 0xFFFFFF
-    error = BrokenAbort if number == PDUType.ABORT else MalformedPDU
-    if cut:
-        return error(f"a record ended inside a {name_of(kind)}")
-    if number >= PASSED_OVER:
+    number = kind >> 24
+    rule = _RULES.get(number)
+    if rule is not None and not cut:
+        # As nearly all are.
+        flags = kind & 0xFFFFFF
+        if (
+            (not flags or (flags == MORE and rule.parts and size))
+            and (rule.numbered or not id)
+            and rule.smallest <= size <= rule.largest
+        ):
+            return None
+    elif not cut and number >= PASSED_OVER:
         return None
-    if number not in RULES:
-        return error(f"a PDU of type {number}, which is not known")
-    name, rule = name_of(kind), RULES[PDUType(number)]
+    return (BrokenAbort if number == PDUType.ABORT else MalformedPDU)(_complaint(kind, id, size, cut))
+
+
+def _complaint(kind: int, id: int, size: int, cut: bool) -> str:
+    name, flags, rule = name_of(kind), kind & 0xFFFFFF, _RULES.get(kind >> 24)
+    if cut:
+        return f"a record ended inside a {name}"
+    if rule is None:
+        return f"a {name}, which is not known"
     if flags == MORE and not rule.parts:
-        return error(f"a {name} in parts; there is none")
+        return f"a {name} in parts, which it never has"
     if flags & ~MORE:
-        return error(f"a {name} with flags or spare bits {flags:06x}")
+        return f"a {name} with flags and spare bits {flags:06x}"
     if flags and not size:
-        return error(f"an empty part of a {name}, with MORE")
+        return f"an empty part of a {name}, though MORE is to come"
     if id and not rule.numbered:
-        return error(f"a {name} with an id, {id}; it has none")
-    if not rule.smallest <= size <= rule.largest:
-        return error(f"a {name} of {size} bytes; it has {rule.smallest} to {rule.largest}")
-    return None
+        return f"a {name} with the id {id}, though it has none"
+    return f"a {name} of {size} bytes; it has {rule.smallest} to {rule.largest}"
 
 
 def pack_line(text: str) -> bytes:

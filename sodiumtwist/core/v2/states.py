@@ -161,7 +161,8 @@ class Received(Enum):
     __hash__ = object.__hash__
 
 
-#: ``ANSWERER[state][act]``, with what is received, and ANSWER, ANSWER in parts and FAILURE that are sent.
+#: ``ANSWERER[state][act]``, with what is received, and ANSWER, ANSWER in parts and FAILURE that are sent. When the last
+#: of an answer leaves, the id is FREE.
 ANSWERER: Final[dict[Received, dict[int, Received]]] = {
     # A CANCEL may cross the answer, so one to nothing is passed over.
     Received.FREE: {
@@ -195,7 +196,6 @@ ANSWERER: Final[dict[Received, dict[int, Received]]] = {
     },
     # A failure voids the parts that have left. Who cancels wants no more of them.
     Received.ANSWERING: {
-        ANSWER: Received.ANSWERED,
         FAILURE: Received.ANSWERED,
         CANCEL: Received.ANSWERED,
     },
