@@ -17,7 +17,7 @@ from sodiumtwist.core.v2.pdus import ANSWER, REQUEST, Code
 
 class BoundsTests(SynchronousTestCase):
     def test_defaults(self) -> None:
-        """ "A message 16 MiB; what is being put together 64 MiB a connection; 1024 unanswered REQUESTs; 64 PONGs"."""
+        """“A message 16 MiB; what is being put together 64 MiB a connection; 1024 unanswered REQUESTs; 64 PONGs”."""
         bounds = Bounds()
         self.assertEqual((bounds.message, bounds.connection), (16 * 2**20, 64 * 2**20))
         self.assertEqual((bounds.requests, bounds.pongs), (1024, 64))
@@ -39,7 +39,7 @@ class IncomingTests(SynchronousTestCase):
 
     @given(st.lists(st.tuples(st.integers(1, 3), st.sampled_from([1, 2, 4095, 4096, 5000]))))
     def test_any_parts(self, parts: list[tuple[int, int]]) -> None:
-        """ "A message in parts is put together by type and id"."""
+        """“A message in parts is put together by type and id”."""
         incoming = Incoming(Bounds())
         whole = {1: b"", 2: b"", 3: b""}
         for number, (id, size) in enumerate(parts):

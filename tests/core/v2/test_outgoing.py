@@ -78,7 +78,7 @@ class SmallTests(SynchronousTestCase):
 
 
 class LargeTests(SynchronousTestCase):
-    """Large messages: "the payload goes on in the next PDU of that type and id"."""
+    """Large messages: “the payload goes on in the next PDU of that type and id”."""
 
     def test_parts(self) -> None:
         """Of at most 64 KiB, two in a record."""
@@ -99,14 +99,14 @@ class LargeTests(SynchronousTestCase):
         self.assertEqual(client.said(), [("REQUEST", True, 1, bytes(PART_SIZE)), ("REQUEST", False, 1, b"\0")])
 
     def test_in_turn(self) -> None:
-        """ "Parts of different ids alternate"."""
+        """“Parts of different ids alternate”."""
         client = welcomed_client()
         for _ in range(3):
             client.dialogue.request(bytes(2 * PART_SIZE))
         self.assertEqual([one[2] for one in client.all_said()], [0, 1, 2, 0, 1, 2])
 
     def test_small_goes_before(self) -> None:
-        """ "So a large message does not hold up a small one": it's in the next record."""
+        """“So a large message does not hold up a small one”: it's in the next record."""
         client = welcomed_client()
         client.dialogue.request(bytes(16 * 2**20))
         client.take()
@@ -166,7 +166,7 @@ class LargeTests(SynchronousTestCase):
 
 
 class EndTests(SynchronousTestCase):
-    """END goes "behind the last part of each own REQUEST"."""
+    """END goes “behind the last part of each own REQUEST”."""
 
     def test_behind_small(self) -> None:
         client = welcomed_client()
@@ -219,7 +219,7 @@ class EndTests(SynchronousTestCase):
 
 
 class AbortTests(SynchronousTestCase):
-    """ "Its last PDU; no END goes with it"."""
+    """“Its last PDU; no END goes with it”."""
 
     def test_abort(self) -> None:
         """What is small leaves before it; large messages and END do not leave."""

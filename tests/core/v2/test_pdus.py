@@ -64,7 +64,7 @@ class LayoutTests(ReadTestCase):
     """The layout."""
 
     def test_header(self) -> None:
-        """ "12 bytes, then size bytes": type, flags, zero, id, size."""
+        """“12 bytes, then size bytes”: type, flags, zero, id, size."""
         body = bytes.fromhex("06 01 0000 01020304 00000002") + b"ab"
         self.assertEqual(read(body), [("REQUEST", True, 0x01020304, b"ab")])
 
@@ -85,13 +85,13 @@ class LayoutTests(ReadTestCase):
         self.assertEqual(name_of(UNKNOWN), "PDU of type 128")
 
     def test_from(self) -> None:
-        """The column "from"."""
+        """The column “from”."""
         self.assertEqual(
             {name for name in TYPES if RULES[PDUType[name]].sender is Sender.SERVER}, {"WELCOME", "REFUSED"}
         )
 
     def test_whole_pdus(self) -> None:
-        """ "The body holds whole PDUs, one behind the other, any number"."""
+        """“The body holds whole PDUs, one behind the other, any number”."""
         names = [name for name in RIGHT if name != "ABORT"]
         found = read(b"".join(RIGHT[name] for name in names))
         self.assertEqual([one[0] for one in found], names)
@@ -100,7 +100,7 @@ class LayoutTests(ReadTestCase):
             self.assertEqual(one, (name, False, 7 if name in NUMBERED else 0, payload))
 
     def test_none(self) -> None:
-        """ "... also none"."""
+        """“... also none”."""
         self.assertEqual(read(b""), [])
 
     def test_body_may_be_overwritten(self) -> None:
@@ -121,7 +121,7 @@ class LayoutTests(ReadTestCase):
             self.assertEqual(shown(found), expected)
 
     def test_any_id(self) -> None:
-        """ "0 is legal", and so is the highest."""
+        """“0 is legal”, and so is the highest."""
         for name in NUMBERED:
             for id in (0, 2**32 - 1):
                 self.assertEqual(read(pdu(name, RIGHT[name][12:], id))[0][2], id)
@@ -143,13 +143,13 @@ class LayoutTests(ReadTestCase):
                 self.assertEqual(len(read(pdu(name, bytes(size)))), 1)
 
     def test_unknown(self) -> None:
-        """ "Unknown types from 128 on (only their size counts)" are passed over."""
+        """“Unknown types from 128 on (only their size counts)” are passed over."""
         for number in (128, 131, 255):
             body = pdu(number, b"what", 9, more=True, spare=0xFFFF) + pdu("END")
             self.assertEqual(read(body), [(128, False, 0, b""), ("END", False, 0, b"")])
 
     def test_behind_an_abort(self) -> None:
-        """ "What follows it is dropped", right or wrong."""
+        """“What follows it is dropped”, right or wrong."""
         for behind in (pdu("DATA", b"x"), pdu(99), b"\x01"):
             self.assertEqual(read(RIGHT["ABORT"] + behind), [("ABORT", False, 0, reason(4, "stopping"))])
 
@@ -158,7 +158,7 @@ class BrokenTests(ReadTestCase):
     """What rule 7 has of PDUs by themselves."""
 
     def test_cut(self) -> None:
-        """ "A PDU cut by its record's end"."""
+        """“A PDU cut by its record's end”."""
         for name, right in RIGHT.items():
             for place in range(1, len(right)):
                 if place < 12:
@@ -169,23 +169,23 @@ class BrokenTests(ReadTestCase):
         self.assert_broken(pdu(200, b"ab")[:-1], "a record ended inside a PDU of type 200")
 
     def test_unknown(self) -> None:
-        """ "An unknown type below 128"."""
+        """“An unknown type below 128”."""
         for number in (0, 14, 127):
             self.assert_broken(pdu(number), f"a PDU of type {number}, which is not known")
 
     def test_more(self) -> None:
-        """ "MORE on another type"."""
+        """“MORE on another type”."""
         for name in set(TYPES) - IN_PARTS:
             self.assert_broken(pdu(name, RIGHT[name][12:], more=True), f"a {name} in parts")
 
     def test_empty_part(self) -> None:
-        """ "An empty part with MORE"."""
+        """“An empty part with MORE”."""
         for name in IN_PARTS:
             self.assert_broken(pdu(name, b"", 7, more=True), f"an empty part of a {name}")
             self.assertEqual(read(pdu(name, b"x", 7, more=True)), [(name, True, 7, b"x")])
 
     def test_flags_and_spare_bits(self) -> None:
-        """ "Any flag or spare bit"."""
+        """“Any flag or spare bit”."""
         for name, right in RIGHT.items():
             for bit in [*range(1, 8), *range(8, 24)]:
                 word = int.from_bytes(right[:4], "big")
@@ -193,29 +193,29 @@ class BrokenTests(ReadTestCase):
                 self.assert_broken(word.to_bytes(4, "big") + right[4:], f"a {name} with flags and spare bits")
 
     def test_id(self) -> None:
-        """ "An id where there is none"."""
+        """“An id where there is none”."""
         for name in set(TYPES) - NUMBERED:
             self.assert_broken(pdu(name, RIGHT[name][12:], 1), f"a {name} with the id 1")
 
     def test_payload(self) -> None:
-        """ "A payload where there is none"."""
+        """“A payload where there is none”."""
         for name in EMPTY:
             self.assert_broken(pdu(name, b"x"), f"a {name} of 1 bytes; it has 0 to 0")
 
     def test_code(self) -> None:
-        """ "A code cut short"."""
+        """“A code cut short”."""
         for name in REASONS:
             for size in range(4):
                 self.assert_broken(pdu(name, bytes(size)), f"a {name} of {size} bytes; it has 4 to 1028")
 
     def test_line(self) -> None:
-        """ "A line over 1024 bytes"."""
+        """“A line over 1024 bytes”."""
         self.assert_broken(pdu("WELCOME", bytes(1025)), "a WELCOME of 1025 bytes; it has 0 to 1024")
         for name in REASONS:
             self.assert_broken(pdu(name, bytes(1029)), f"a {name} of 1029 bytes")
 
     def test_ping(self) -> None:
-        """ "A PING over 64"."""
+        """“A PING over 64”."""
         for name in ("PING", "PONG"):
             self.assert_broken(pdu(name, bytes(65)), f"a {name} of 65 bytes; it has 0 to 64")
 
@@ -231,7 +231,7 @@ class LineTests(SynchronousTestCase):
     """Lines, codes and what is made of them."""
 
     def test_line(self) -> None:
-        """ "A line is UTF-8 of at most 1024 bytes"."""
+        """“A line is UTF-8 of at most 1024 bytes”."""
         for text in ("", "Welcome.", "☃" * 341):
             self.assertEqual(read_line(pack_line(text)), text)
         self.assertRaisesRegex(LocalProtocolError, "1026 bytes; at most 1024", pack_line, "☃" * 342)
@@ -242,14 +242,14 @@ class LineTests(SynchronousTestCase):
         self.assertEqual(read_line(b"a\xffb\x1b[0m\n"), "a\ufffdb\x1b[0m\n")
 
     def test_reason(self) -> None:
-        """ "code (4), line"."""
+        """“code (4), line”."""
         self.assertEqual(pack_reason(Code.APPLICATION_FAILED, "no"), bytes.fromhex("00000007 6e6f"))
         self.assertEqual(read_reason(bytes.fromhex("80000000 ff")), (0x80000000, "\ufffd"))
         for code in (-1, 2**32):
             self.assertRaisesRegex(LocalProtocolError, f"not {code}", pack_reason, code, "")
 
     def test_codes(self) -> None:
-        """The codes are the document's; "unknown ones are shown as numbers"."""
+        """The codes are the document's; “unknown ones are shown as numbers”."""
         self.assertEqual([int(code) for code in Code], list(range(1, 11)))
         words = [describe_code(code) for code in range(1, 11)]
         self.assertEqual(len(set(words)), 10)
