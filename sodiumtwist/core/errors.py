@@ -5,6 +5,7 @@ The errors that sodiumtwist raises itself, about keys, calls and peers::
     |-- InvalidKey (also a ValueError)
     |-- LocalProtocolError              a call, an argument or a file on this side is wrong
     |   |-- PayloadTooLarge             more than fits one DATA
+    |   |-- UnsupportedProtocol         a version of the protocol that can't be spoken here
     |   `-- TooManyRequests             more unanswered than the limit
     `-- RemoteProtocolError             drop the connection, tell the peer nothing
         |-- MalformedPDU                bytes that are no PDU of this protocol
@@ -39,6 +40,10 @@ class LocalProtocolError(SodiumError):
 
 class PayloadTooLarge(LocalProtocolError):
     """A payload that does not fit one DATA."""
+
+
+class UnsupportedProtocol(LocalProtocolError):
+    """A version of the protocol for which something is missing on this machine."""
 
 
 class TooManyRequests(LocalProtocolError):
