@@ -27,9 +27,12 @@ FOLDERS = {
     # The protocol: no Twisted, no IO, no clock.
     "core": """
         core.errors  core.credentials  core.keys  core.sodium  core.states  core.keepalive  core.events  core.inbox
-        core.version
+        core.unsent  core.version
         core.v1.messages  core.v1.secretstream  core.v1.public_bindings  core.v1.inner_bindings  core.v1.records
         core.v1.handshake  core.v1
+        core.v2.suites
+        core.v2.sealing  core.v2.public_bindings  core.v2.inner_bindings  core.v2.records
+        core.v2
         core.wire  core.base  core.connection  core
     """,
     # Words for people, and what applications learn about the other end.
@@ -245,6 +248,7 @@ class CoreTests(SynchronousTestCase):
     def test_libsodium(self) -> None:
         """Of the core only these, and above it what stores passphrases."""
         core = {"core.keys", "core.sodium", "core.v1.secretstream", "core.v1.public_bindings", "core.v1.handshake"}
+        core |= {"core.v2.public_bindings"}
         self.assertEqual(importers("nacl"), core | {"admission.passwords", "admission.argon2"})
 
     def test_inner_bindings_of_pynacl(self) -> None:

@@ -1,0 +1,3 @@
+"""
+Version 2 of the protocol: its handshake, its records and its dialogue.
+"""
