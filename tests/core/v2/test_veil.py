@@ -7,6 +7,7 @@ from __future__ import annotations
 import re
 from hashlib import blake2b
 from random import Random
+from typing import Any
 
 from nacl import bindings
 from twisted.trial.unittest import SynchronousTestCase
@@ -180,7 +181,7 @@ class OpensTests(SynchronousTestCase):
         attempts = []
         real = bindings.crypto_aead_chacha20poly1305_ietf_decrypt
 
-        def attempt(sealed: bytes, *others: object) -> bytes:
+        def attempt(sealed: bytes, *others: Any) -> bytes:
             attempts.append(len(sealed))
             return real(sealed, *others)
 
