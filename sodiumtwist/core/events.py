@@ -99,4 +99,113 @@ class PongReceived:
     asked: bool = field(default=False, compare=False)
 
 
-Event = Union[AuthenticationRequested, KeyProven, Authenticated, DataReceived, PingReceived, PongReceived]
+@dataclass(slots=True)
+class RequestReceived:
+    """
+    A REQUEST came, whole. Answer it with ``answer()`` or ``fail()``, in any order.
+
+    :ivar id: the peer's number for it, from 0 to 4294967295.
+    :ivar payload: the question.
+    """
+
+    id: int
+    payload: bytes = field(repr=False)
+
+
+@dataclass(slots=True)
+class AnswerReceived:
+    """
+    The answer to a request of ours came, whole.
+
+    :ivar id: what ``request()`` returned.
+    :ivar payload: the answer.
+    """
+
+    id: int
+    payload: bytes = field(repr=False)
+
+
+@dataclass(slots=True)
+class FailureReceived:
+    """
+    A request of ours failed.
+
+    :ivar id: what ``request()`` returned.
+    :ivar code: why, see :class:`~sodiumtwist.core.v2.pdus.Code`; from 0x80000000 on it is the application's.
+    :ivar text: the same for a person. It may hold any characters, so show it with care.
+    """
+
+    id: int
+    code: int
+    text: str
+
+
+@dataclass(slots=True)
+class RequestCancelled:
+    """
+    The peer does not want the answer to its request any more. It is still to be answered, or to fail.
+
+    :ivar id: of the :class:`RequestReceived`.
+    """
+
+    id: int
+
+
+@dataclass(slots=True)
+class EndReceived:
+    """The peer sends no data and asks nothing any more. It still answers."""
+
+
+@dataclass(slots=True)
+class DrainReceived:
+    """The peer is about to stop: ask it nothing new, and close when all is done."""
+
+
+@dataclass(slots=True)
+class Refused:
+    """
+    Client: the server does not let us in. Nothing that was sent was acted on.
+
+    :ivar code: why, see :class:`~sodiumtwist.core.v2.pdus.Code`.
+    :ivar text: the same for a person. It may hold any characters, so show it with care.
+    """
+
+    code: int
+    text: str
+
+
+@dataclass(slots=True)
+class Aborted:
+    """
+    The peer closes now, whatever is under way.
+
+    :ivar code: why, see :class:`~sodiumtwist.core.v2.pdus.Code`; from 0x80000000 on it is the application's.
+    :ivar text: the same for a person. It may hold any characters, so show it with care.
+    """
+
+    code: int
+    text: str
+
+
+@dataclass(slots=True)
+class ConnectionOver:
+    """Both ends have sent all they had, every request is answered: close the transport."""
+
+
+Event = Union[
+    AuthenticationRequested,
+    KeyProven,
+    Authenticated,
+    DataReceived,
+    PingReceived,
+    PongReceived,
+    RequestReceived,
+    AnswerReceived,
+    FailureReceived,
+    RequestCancelled,
+    EndReceived,
+    DrainReceived,
+    Refused,
+    Aborted,
+    ConnectionOver,
+]
