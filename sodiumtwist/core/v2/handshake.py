@@ -178,7 +178,7 @@ class ClientHandshake(_Handshake[bytes]):
         )
         self._server_key = server_key
         self._sending = Veil(server_key, self._salt)
-        offer = messages.pack_offer(Offer(unix_time, self._offered), drawn.padding(), drawn.extensions[0])
+        offer = messages.pack_offer(Offer(max(0, int(unix_time)), self._offered), drawn.padding(), drawn.extensions[0])
         try:
             message = self._noise.write_message(offer)
         except DecryptionFailed:
