@@ -30,8 +30,10 @@ FOLDERS = {
         core.unsent  core.version
         core.v1.messages  core.v1.secretstream  core.v1.public_bindings  core.v1.inner_bindings  core.v1.records
         core.v1.handshake  core.v1
-        core.v2.suites
+        core.v2.suites  core.v2.chacha  core.v2.agreement  core.v2.noise  core.v2.veil  core.v2.messages
+        core.v2.handshake
         core.v2.sealing  core.v2.public_bindings  core.v2.inner_bindings  core.v2.records
+        core.v2.pdus  core.v2.incoming  core.v2.outgoing  core.v2.dialogue  core.v2.session
         core.v2
         core.wire  core.base  core.connection  core
     """,
@@ -248,7 +250,7 @@ class CoreTests(SynchronousTestCase):
     def test_libsodium(self) -> None:
         """Of the core only these, and above it what stores passphrases."""
         core = {"core.keys", "core.sodium", "core.v1.secretstream", "core.v1.public_bindings", "core.v1.handshake"}
-        core |= {"core.v2.public_bindings"}
+        core |= {"core.v2.agreement", "core.v2.chacha", "core.v2.handshake", "core.v2.public_bindings", "core.v2.veil"}
         self.assertEqual(importers("nacl"), core | {"admission.passwords", "admission.argon2"})
 
     def test_inner_bindings_of_pynacl(self) -> None:

@@ -6,15 +6,14 @@ deadlines. The ends themselves are in :mod:`sodiumtwist.core.connection`.
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Iterator
-from typing import Any
 
 from .errors import LocalProtocolError, MalformedPDU, PayloadTooLarge, RemoteProtocolError
 from .events import Authenticated, AuthenticationRequested, DataReceived, Event, KeyProven, PingReceived, PongReceived
 from .inbox import Buffer, Inbox
 from .keepalive import Keepalive
 from .states import Act, State, Table
+from .unsent import Unsent
 from .version import Phase, Records, RekeyAfter
 
 _OPEN = State.OPEN
@@ -35,7 +34,7 @@ class Connection:
     What both ends share.
 
     :ivar rekey: when to send with a new key.
-    :ivar queued: how many bytes :meth:`data_to_send` has to give.
+    :ivar unsent: what :meth:`data_to_send` has to give; only to be looked at.
     :cvar largest: the most bytes that one DATA carries.
     :cvar overhead: how many bytes a PDU takes on the wire beyond its payload.
     """
@@ -56,15 +55,17 @@ class Connection:
         self._phase = phase
         self._records: Records | None = None
         self._may_send = False
-        # A packet of the handshake that is to be sent; it goes before all PDUs.
-        self._first_packet = b""
-        self._queue: deque[Any] = deque()
-        self.queued = 0
+        self.unsent = Unsent()
 
     @property
     def state(self) -> State:
         """Where the connection stands, see :mod:`sodiumtwist.core.states`."""
         return self._state
+
+    @property
+    def queued(self) -> int:
+        """How many bytes :meth:`data_to_send` has to give, but for what it adds to seal them."""
+        return self.unsent.size
 
     @property
     def buffered(self) -> int:
@@ -95,7 +96,7 @@ class Connection:
         """Drop what a closed connection has no use for, secrets first of all."""
         self._inbox.clear()
         self._phase = None
-        if not self.queued:
+        if not self.unsent.size:
             self._records = None
         elif self._records is not None:
             self._records.receive_no_more()
@@ -207,8 +208,9 @@ class Connection:
             raise PayloadTooLarge(f"a payload of {size} bytes; at most {self.largest} fit one DATA, send it in parts")
         if not self._may_send:
             raise self._not_now(Act.SEND_STREAM_PDU)
-        self._queue.append(payload)
-        self.queued += size + self.overhead
+        unsent = self.unsent
+        unsent.queue.append(payload)
+        unsent.size += size + self.overhead
 
     def send_ping(self, now: float, timestamp: int) -> None:
         """
@@ -223,9 +225,9 @@ class Connection:
         if not self._may_send:
             raise self._not_now(Act.SEND_STREAM_PDU)
         assert self._records is not None
-        ping = self._records.ping(timestamp)  # first, for it may refuse the timestamp
+        self._keepalive.check_ping()
+        self._records.ping(self.unsent, timestamp)  # first, for it may refuse the timestamp
         self._keepalive.ping_sent(now)
-        self._queue_up(*ping)
 
     def send_pong(self, timestamp: int) -> None:
         """
@@ -237,15 +239,11 @@ class Connection:
         if not self._may_send:
             raise self._not_now(Act.SEND_STREAM_PDU)
         assert self._records is not None
-        self._queue_up(*self._records.pong(timestamp))
+        self._records.pong(self.unsent, timestamp)
 
-    def _queue_up(self, size: int, item: Any) -> None:
-        self._queue.append(item)
-        self.queued += size
-
-    def _send_first(self, packet: bytes) -> None:
-        self._first_packet = packet
-        self.queued += len(packet)
+    def _send_packet(self, packet: bytes) -> None:
+        self.unsent.packet += packet
+        self.unsent.size += len(packet)
 
     def data_to_send(self, limit: int = ALL) -> bytes:
         """
@@ -254,21 +252,24 @@ class Connection:
         :param limit: take no more PDUs than fit so many bytes, but at least one.
         :return: the bytes; none when nothing waits.
         """
-        first, self._first_packet = self._first_packet, b""
+        unsent = self.unsent
+        packet = unsent.packet
+        if packet:
+            unsent.packet = b""
+            unsent.size -= len(packet)
         sealed = b""
-        if self._queue:
-            sealed = self._records.seal(self._queue, limit)  # type: ignore[union-attr]  # there are PDUs, so there are records
-        self.queued -= len(first) + len(sealed)
-        if not self.queued and self._state is State.CLOSED:
+        if unsent.size:
+            sealed = self._records.seal(unsent, limit)  # type: ignore[union-attr]  # there are PDUs, so there are records
+        if not unsent.size and self._state is State.CLOSED:
             self._records = None
-        return first + sealed if first else sealed
+        return packet + sealed if packet else sealed
 
     def drop_unsent(self) -> None:
         """Forget the PDUs that were not handed out yet; a packet of the handshake stays."""
-        self._queue.clear()
-        self.queued = len(self._first_packet)
-        if self._state is State.CLOSED:
-            self._records = None
+        if self._records is not None:
+            self._records.drop_unsent(self.unsent)
+            if self._state is State.CLOSED:
+                self._records = None
 
     # Time
 

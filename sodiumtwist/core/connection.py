@@ -113,7 +113,7 @@ class ServerConnection(Connection):
             self.close()
             raise
         self._handshake, self._records = None, records
-        self._send_first(hello)
+        self._send_packet(hello)
         self._enter(act)
         if prove:
             self._phase = Proof(records)
@@ -220,7 +220,7 @@ class ClientConnection(Connection):
         self._enter(Act.SEND_CLIENT_AUTH)
         assert self._handshake is not None
         self._phase, self._records = self._handshake, self._handshake.records
-        self._send_first(self._handshake.client_auth)
+        self._send_packet(self._handshake.client_auth)
 
     def _opened(self, now: float) -> None:
         super()._opened(now)

@@ -5,6 +5,7 @@ The errors that sodiumtwist raises itself, about keys, calls and peers::
     |-- InvalidKey (also a ValueError)
     |-- LocalProtocolError              a call, an argument or a file on this side is wrong
     |   |-- PayloadTooLarge             more than fits one DATA
+    |   |-- UnsupportedProtocol         a version of the protocol that can't be spoken here
     |   `-- TooManyRequests             more unanswered than the limit
     `-- RemoteProtocolError             drop the connection, tell the peer nothing
         |-- MalformedPDU                bytes that are no PDU of this protocol
@@ -17,7 +18,8 @@ The errors that sodiumtwist raises itself, about keys, calls and peers::
         |-- AuthenticationFailed        login, passphrase or key refused
         |-- AuthenticationTimeout       not authenticated in time
         |-- InactivityTimeout           nothing valid received for too long, and perhaps nothing taken
-        `-- PongTimeout                 PINGs stayed without their PONG
+        |-- PongTimeout                 PINGs stayed without their PONG
+        `-- ConnectionCut               version 2: ended before both ends had said that all was sent
 
 Their messages never hold a secret key, a passphrase or payload. All other exceptions are Python's or Twisted's.
 """
@@ -39,6 +41,10 @@ class LocalProtocolError(SodiumError):
 
 class PayloadTooLarge(LocalProtocolError):
     """A payload that does not fit one DATA."""
+
+
+class UnsupportedProtocol(LocalProtocolError):
+    """A version of the protocol for which something is missing on this machine."""
 
 
 class TooManyRequests(LocalProtocolError):
@@ -91,3 +97,10 @@ class InactivityTimeout(RemoteProtocolError):
 
 class PongTimeout(RemoteProtocolError):
     """Nothing was heard of the peer since the largest allowed number of PINGs left."""
+
+
+class ConnectionCut(RemoteProtocolError):
+    """
+    The connection ended before both ends had said that all was sent. Requests without an answer may have been acted
+    on, or not.
+    """

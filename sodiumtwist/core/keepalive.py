@@ -214,16 +214,23 @@ class Keepalive:
         self._peer_interval = min(self._peer_interval, now - self._peer_pinged_at)
         self._peer_pinged_at = now
 
+    def check_ping(self) -> None:
+        """
+        Tell whether a PING may leave.
+
+        :raises LocalProtocolError: when the allowed number of the application's PINGs is unanswered already, and
+            :meth:`ping_due` has not asked for this one.
+        """
+        if not self._due and self._asked >= self._timeouts.outstanding_pongs:
+            raise LocalProtocolError(f"{self._asked} PINGs are unanswered; wait for a PONG")
+
     def ping_sent(self, now: float) -> None:
         """
-        A PING leaves. It is the one that :meth:`ping_due` has asked for, if it has; else the application's.
-
-        :raises LocalProtocolError: when the allowed number of the application's PINGs is unanswered already.
+        A PING leaves. It is the one that :meth:`ping_due` has asked for, if it has; else the application's, which
+        :meth:`check_ping` has allowed.
         """
         unanswered, most = self._unanswered, self._timeouts.outstanding_pongs
         if not self._due:
-            if self._asked >= most:
-                raise LocalProtocolError(f"{self._asked} PINGs are unanswered; wait for a PONG")
             self._asked += 1
             unanswered.append(_Unanswered(now, True))
             return

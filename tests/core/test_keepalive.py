@@ -272,10 +272,12 @@ class PongTests(SynchronousTestCase):
 
     def test_no_fourth_of_the_application(self) -> None:
         for _ in range(3):
+            self.keepalive.check_ping()
             self.keepalive.ping_sent(1001)
-        error = self.assertRaises(LocalProtocolError, self.keepalive.ping_sent, 1002)
+        error = self.assertRaises(LocalProtocolError, self.keepalive.check_ping)
         self.assertIn("3 PINGs", str(error))
         self.keepalive.pong_received(1003)
+        self.keepalive.check_ping()
         self.keepalive.ping_sent(1004)
         self.assertEqual([self.keepalive.pong_received(1005)[0] for _ in range(3)], [4, 4, 1])
 
@@ -284,9 +286,10 @@ class PongTests(SynchronousTestCase):
         for now in (1060, 1120, 1180, 1240, 1300):
             while True:
                 try:
-                    self.keepalive.ping_sent(now)
+                    self.keepalive.check_ping()
                 except LocalProtocolError:
                     break
+                self.keepalive.ping_sent(now)
             self.show_life(now)
         order = []
         while True:
@@ -375,8 +378,7 @@ class PongTimeoutTests(SynchronousTestCase):
         end = Awake(Timeouts(inactivity=1000, ping_interval=60, outstanding_pongs=1))
         end.live(119)
         end.keepalive.ping_sent(1119)
-        with self.assertRaises(LocalProtocolError):
-            end.keepalive.ping_sent(1119)
+        self.assertRaises(LocalProtocolError, end.keepalive.check_ping)
         error = self.assertRaises(PongTimeout, end.live, 1)
         self.assertIn("1 PINGs", str(error))
 
