@@ -29,10 +29,11 @@ from sodiumtwist.core.inbox import Inbox
 from sodiumtwist.core.keys import KeyPair
 from sodiumtwist.core.v2 import agreement, chacha, handshake, messages, noise, suites
 from sodiumtwist.core.v2.agreement import EphemeralKey
-from sodiumtwist.core.v2.handshake import TIME_TOLERANCE, ClientHandshake, Drawn, Refusal, ServerHandshake
+from sodiumtwist.core.v2.handshake import TIME_TOLERANCE, ClientHandshake, Drawn, ServerHandshake
 from sodiumtwist.core.v2.messages import Offer, pack_offer
 from sodiumtwist.core.v2.noise import XK_HFS, HandshakeState
 from sodiumtwist.core.v2.veil import OPENING_SIZE, RecentSalts, Veil
+from sodiumtwist.core.version import Refusal
 
 from ..peers import CLIENT_PAIR, SERVER_PAIR, WEAK_KEYS, cut, flip
 from .recorded import fed, sessions
