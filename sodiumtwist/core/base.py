@@ -324,7 +324,7 @@ class Connection:
         assert self._records is not None
         self._may_send = not self._records.ended
         self._phase = self._records
-        self._keepalive.authenticated(now)
+        self._keepalive.authenticated(now, strict=self.version == 2)
         self._rekey_at = now + self.rekey.seconds
 
     def deadline(self) -> float:
