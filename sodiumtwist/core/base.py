@@ -7,23 +7,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
-from .errors import LocalProtocolError, MalformedPDU, PayloadTooLarge, RemoteProtocolError
-from .events import Authenticated, AuthenticationRequested, DataReceived, Event, KeyProven, PingReceived, PongReceived
+from .errors import ConnectionCut, LocalProtocolError, MalformedPDU, PayloadTooLarge, RemoteProtocolError
+from .events import Aborted, ConnectionOver, DataReceived, Event, PingReceived, PongReceived
 from .inbox import Buffer, Inbox
 from .keepalive import Keepalive
 from .states import Act, State, Table
 from .unsent import Unsent
-from .version import Phase, Records, RekeyAfter
+from .version import PROGRESS, Phase, Records, RekeyAfter, Step
 
 _OPEN = State.OPEN
-
-#: What an event of the handshake does to the state.
-_ACTS: dict[type, Act] = {
-    AuthenticationRequested: Act.RECEIVE_CLIENT_AUTH,
-    KeyProven: Act.RECEIVE_STREAM_PDU,
-    Authenticated: Act.RECEIVE_SERVER_HELO,
-}
 
 #: A limit for :meth:`Connection.data_to_send` that is none.
 ALL = 1 << 62
@@ -35,9 +29,12 @@ class Connection:
 
     :ivar rekey: when to send with a new key.
     :ivar unsent: what :meth:`data_to_send` has to give; only to be looked at.
-    :cvar largest: the most bytes that one DATA carries.
-    :cvar overhead: how many bytes a PDU takes on the wire beyond its payload.
+    :ivar version: which version of the protocol is spoken; ``None`` until a server of both is told.
+    :ivar largest: the most bytes that one DATA carries.
+    :ivar overhead: how many bytes a PDU takes beyond its payload, where it is counted.
     """
+
+    version: int | None = 1
 
     largest: int
     overhead: int
@@ -80,11 +77,13 @@ class Connection:
         """
         return None
 
-    def _enter(self, act: Act) -> None:
+    def _enter(self, act: Act, table: Table | None = None) -> None:
         try:
             self._state = self._table[self._state][act]
         except KeyError:
             raise self._not_now(act) from None
+        if table is not None:
+            self._table = table
         self._may_send = Act.SEND_STREAM_PDU in self._table[self._state]
         if self._state is State.CLOSED:
             self._forget()
@@ -146,31 +145,47 @@ class Connection:
         inbox = self._inbox
         try:
             # Whoever takes an event may close the connection, or decide about it, before the next one is made.
-            while inbox.data and self._phase is not None:
+            while (inbox.data or inbox.opened) and self._phase is not None:
                 event = self._phase.receive(inbox)
                 if event is None:
-                    return
+                    break
                 if self._state is _OPEN:
-                    if type(event) is not DataReceived:
-                        self._note_control(event, now)
                     self._keepalive.heard_at = now
+                    if type(event) is not DataReceived and not self._note_control(event, now):
+                        continue
                 else:
-                    # The tables allow each of these wherever its phase can make it.
-                    self._state = self._table[self._state][_ACTS[type(event)]]
-                    if self._state is _OPEN:
-                        self._opened(now)
-                yield event
+                    event = self._went_on(event, now)
+                    if event is None:
+                        continue
+                yield event  # type: ignore[misc]  # all others were dealt with
+            if self._state is _OPEN and self._records.over:  # type: ignore[union-attr]  # it is there by now
+                self._enter(Act.FINISH)
+                yield ConnectionOver()
         except RemoteProtocolError as error:
             if not self._passed_over(error):
                 self.close()
                 raise
 
-    def _note_control(self, event: Event, now: float) -> None:
+    def _note_control(self, event: Event | Step, now: float) -> bool:
+        """Note what is no DATA, and tell whether it is for the application."""
         if isinstance(event, PongReceived):
             event.latency, event.asked = self._keepalive.pong_received(now)
-        else:
-            assert isinstance(event, PingReceived)
+        elif isinstance(event, PingReceived):
             self._keepalive.ping_received(now)
+        elif isinstance(event, Aborted):
+            # No answer to that: the peer takes nothing more.
+            self.drop_unsent()
+            self.close()
+        return event is not PROGRESS
+
+    def _went_on(self, event: Event | Step, now: float) -> Event | None:
+        """
+        Take a step towards being open.
+
+        :param event: what has led to it.
+        :return: what is for the application.
+        """
+        raise NotImplementedError
 
     def _passed_over(self, error: RemoteProtocolError) -> bool:
         """Tell whether the peer is to see nothing of its error yet."""
@@ -180,13 +195,22 @@ class Connection:
         """
         The peer closed its side; the connection is closed.
 
-        :raises MalformedPDU: when that was inside a PDU, or behind some that were not taken yet.
+        :raises MalformedPDU: version 1, when that was inside a PDU, or behind some that were not taken yet.
+        :raises ConnectionCut: version 2, when not all was said on both sides, as far as we know.
         """
-        inside = self._records is not None and self._records.inside
-        cut = self._state is not State.DECIDING and (self._inbox.size or inside)
+        state, records = self._state, self._records
+        cut = state is not State.DECIDING and (self._inbox.size or (records is not None and records.inside))
+        unfinished = state is _OPEN and self.version == 2 and not self._settled()
         self.close()
+        if unfinished:
+            raise ConnectionCut(
+                "the connection was cut: it ended before both ends had said that all was sent and answered"
+            )
         if cut:
             raise MalformedPDU("the peer closed the connection inside a PDU, or before all it sent was taken")
+
+    def _settled(self) -> bool:
+        return self._records is not None and self._records.dialogue.settled  # type: ignore[no-any-return]
 
     # Sending
 
@@ -222,8 +246,7 @@ class Connection:
         :raises LocalProtocolError: when the connection is not in a state to send it, or as many
             PINGs of the caller's own are unanswered as are allowed to be.
         """
-        if not self._may_send:
-            raise self._not_now(Act.SEND_STREAM_PDU)
+        self._check_speaking()
         assert self._records is not None
         self._keepalive.check_ping()
         self._records.ping(self.unsent, timestamp)  # first, for it may refuse the timestamp
@@ -236,10 +259,111 @@ class Connection:
         :param timestamp: the wall clock in nanoseconds since the epoch.
         :raises LocalProtocolError: when the connection is not in a state to send it.
         """
-        if not self._may_send:
-            raise self._not_now(Act.SEND_STREAM_PDU)
+        self._check_speaking()
         assert self._records is not None
         self._records.pong(self.unsent, timestamp)
+
+    def _check_speaking(self) -> None:
+        if Act.SEND_STREAM_PDU not in self._table[self._state]:
+            raise self._not_now(Act.SEND_STREAM_PDU)
+
+    # Requests: version 2
+
+    def _speaking(self) -> Any:
+        self._check_speaking()
+        dialogue = self._records.dialogue  # type: ignore[union-attr]  # who may speak has records
+        if dialogue is None:
+            raise LocalProtocolError("version 1 of the protocol has only DATA, PING and PONG; speak version 2")
+        return dialogue
+
+    def send_request(self, payload: Buffer) -> int:
+        """
+        Ask the peer. It waits for :meth:`data_to_send`; a large one leaves in parts, among which others pass.
+
+        :param payload: up to 16 MiB, or what the bounds say. It must not change until it has left.
+        :return: its id, which the answer or the failure will have.
+        :raises PayloadTooLarge: when it is longer.
+        :raises LocalProtocolError: behind :meth:`send_end` or the peer's DRAIN, in a state to send nothing, and in
+            version 1.
+        """
+        return self._speaking().request(payload)  # type: ignore[no-any-return]
+
+    def send_answer(self, id: int, payload: Buffer) -> None:
+        """
+        Answer a request of the peer's; the requests may be answered in any order.
+
+        :param id: of its :class:`~sodiumtwist.core.events.RequestReceived`.
+        :param payload: as for :meth:`send_request`.
+        :raises PayloadTooLarge: when it is longer.
+        :raises LocalProtocolError: when there is no such request, or it has its answer; and as :meth:`send_request`.
+        """
+        self._speaking().answer(id, payload)
+
+    def send_failure(self, id: int, code: int, text: str) -> None:
+        """
+        Answer a request of the peer's by a failure; also in place of an answer that has not left whole.
+
+        :param id: of its :class:`~sodiumtwist.core.events.RequestReceived`.
+        :param code: why; see :class:`~sodiumtwist.core.v2.pdus.Code`, from 0x80000000 on it is the application's.
+        :param text: a line for a person, up to 1024 bytes of UTF-8.
+        :raises LocalProtocolError: as :meth:`send_answer`, or for a longer text.
+        """
+        self._speaking().fail(id, code, text)
+
+    def send_cancel(self, id: int) -> None:
+        """
+        Tell the peer that a request of ours needs no answer any more. An answer or a failure comes all the same.
+
+        :param id: what :meth:`send_request` returned.
+        :raises LocalProtocolError: when there is no such request, or it is answered; and as :meth:`send_request`.
+        """
+        self._speaking().cancel(id)
+
+    def send_end(self) -> None:
+        """
+        Say that no DATA and no request comes any more. When both ends have said so, and all is answered,
+        :class:`~sodiumtwist.core.events.ConnectionOver` comes: out of :meth:`events`, also where it was our own last
+        bytes that were waited for.
+
+        :raises LocalProtocolError: the second time; and as :meth:`send_request`.
+        """
+        self._speaking()
+        self._records.end()  # type: ignore[union-attr]  # it speaks version 2
+        self._may_send = False
+
+    def send_drain(self) -> None:
+        """
+        Tell the peer that we are about to stop, so that it asks nothing new and ends the connection when all is done.
+
+        :raises LocalProtocolError: the second time, or before the server has let us in; and as :meth:`send_request`.
+        """
+        self._speaking().drain()
+
+    def abort(self, code: int, text: str) -> None:
+        """
+        Tell the peer why the connection ends at once, and end it: the last thing that :meth:`data_to_send` gives.
+
+        :param code: why; see :class:`~sodiumtwist.core.v2.pdus.Code`, from 0x80000000 on it is the application's.
+        :param text: a line for a person, up to 1024 bytes of UTF-8.
+        :raises LocalProtocolError: before the server has let us in, and for a longer text; and as
+            :meth:`send_request`.
+        """
+        self._speaking().abort(code, text)
+        self.close()
+
+    @property
+    def unanswered(self) -> tuple[int, ...]:
+        """The ids of our requests that have no answer; where the connection was cut, what became of them is unknown."""
+        dialogue = None if self._records is None else self._records.dialogue
+        return () if dialogue is None else dialogue.unanswered
+
+    @property
+    def channel_binding(self) -> bytes | None:
+        """
+        32 bytes that both ends of this connection have and no other connection has, to bind to it what an application
+        signs or proves; ``None`` in version 1, and before the handshake is over.
+        """
+        return getattr(self._records, "channel_binding", None)
 
     def _send_packet(self, packet: bytes) -> None:
         self.unsent.packet += packet
@@ -274,7 +398,8 @@ class Connection:
     # Time
 
     def _opened(self, now: float) -> None:
-        self._may_send = True
+        assert self._records is not None
+        self._may_send = not self._records.ended
         self._phase = self._records
         self._keepalive.authenticated(now)
         self._rekey_at = now + self.rekey.seconds
@@ -303,8 +428,12 @@ class Connection:
         try:
             return self._keepalive.ping_due(now)
         except RemoteProtocolError:
+            self._out_of_time()
             self.close()
             raise
+
+    def _out_of_time(self) -> None:
+        """A deadline has passed: the last moment to say something."""
 
     def reading_paused(self, now: float) -> None:
         """

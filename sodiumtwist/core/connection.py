@@ -10,27 +10,62 @@ the transport, and say nothing more. What is received after that is dropped.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from .base import Connection
 from .errors import (
     AuthenticationFailed,
     AuthenticationTimeout,
-    DecryptionFailed,
+    ConnectionCut,
+    LocalProtocolError,
+    MalformedPDU,
     RemoteProtocolError,
     ReplayDetected,
 )
+from .events import Authenticated, AuthenticationRequested, Event, HandshakeComplete, KeyProven, Refused
+from .inbox import Inbox
 from .keepalive import AUTHENTICATION_JITTER, Keepalive, Timeouts
 from .keys import KeyPair
-from .states import CLIENT, SERVER, Act, State
+from .states import CLIENT, CLIENT_2, SERVER, SERVER_2, VERSION, Act, State
 from .v1.handshake import ClientHandshake, ServerHandshake
 from .v1.messages import PDU_OVERHEAD, WINDOW
 from .v1.records import Proof, V1Records
-from .version import RekeyAfter
+from .v2 import handshake as v2, veil
+from .v2.agreement import check_supported
+from .v2.pdus import Code
+from .v2.session import V2Records, Version2
+from .version import VERSIONS, Phase, Refusal, RekeyAfter, Step, Told
 
 #: How much a caller should let wait behind a CLIENT_AUTH that is not decided on: one PDU of the largest size, in
 #: bytes. The caller sees to it; nothing here does.
 PENDING_LIMIT = WINDOW + PDU_OVERHEAD
+
+#: The same for version 2, in bytes; what waits behind it stays with the transport.
+PENDING_LIMIT_2 = 256 * 1024
+
+#: What a client of version 2 can know when it gets no answer to its first flight.
+NO_ANSWER = (
+    "the server says nothing to version 2 of the protocol: it may have another key, speak version 1 alone as the C "
+    "programs do, or its clock and ours differ by more than a day"
+)
+
+
+class _FirstBytes:
+    """
+    Waits for as many bytes as tell the versions apart.
+
+    :param server_key: the server's public key.
+    """
+
+    def __init__(self, server_key: bytes) -> None:
+        self._server_key = server_key
+
+    def receive(self, inbox: Inbox) -> Told | None:
+        """Look at them. Both versions open what they expect, so they stay where they are."""
+        opening = inbox.peek(veil.OPENING_SIZE)
+        if opening is None:
+            return None
+        return Told(2 if veil.opens(self._server_key, opening) else 1)
 
 
 class ServerConnection(Connection):
@@ -46,8 +81,13 @@ class ServerConnection(Connection):
     :param timeouts: the deadlines.
     :param draw: returns a random number from 0 to 1, for the times of PINGs and of closing.
     :param rekey: when to send with a new key.
+    :param versions: which versions of the protocol the client may speak.
+    :param version_2: what version 2 needs, where it may be spoken.
+    :raises LocalProtocolError: for no version, one that there is not, and for version 2 without what it needs.
+    :raises UnsupportedProtocol: for version 2 where ML-KEM-768 is missing.
     """
 
+    # Until another version is known to be spoken.
     largest, overhead = V1Records.largest, V1Records.overhead
 
     def __init__(
@@ -57,28 +97,104 @@ class ServerConnection(Connection):
         timeouts: Timeouts = Timeouts(),
         draw: Callable[[], float] = random.random,
         rekey: RekeyAfter = RekeyAfter(),
+        versions: Collection[int] = (1,),
+        version_2: Version2 | None = None,
     ) -> None:
+        if not versions or not set(versions) <= set(VERSIONS):
+            raise LocalProtocolError(f"a server speaks some of the versions {VERSIONS}, not {tuple(versions)}")
+        self._pair = pair
+        self._handshake: ServerHandshake | v2.ServerHandshake | None = None
+        self._version_2 = None
+        if 2 in versions:
+            if version_2 is None or version_2.salts is None:
+                raise LocalProtocolError("for version 2, a server needs the time and a memory of first flights")
+            check_supported()
+            self._version_2 = version_2
         keepalive = Keepalive(timeouts, now, draw, AUTHENTICATION_JITTER)
-        self._handshake: ServerHandshake | None = ServerHandshake(pair)
-        super().__init__(SERVER, State.AWAITING_CLIENT_AUTH, keepalive, rekey, self._handshake)
+        super().__init__(VERSION, State.AWAITING_VERSION, keepalive, rekey, _FirstBytes(pair.public))
+        self.version = None
+        if len(set(versions)) == 1:
+            self._told(next(iter(versions)))
         self._ignored: RemoteProtocolError | None = None
-
     @property
     def wanted(self) -> int | None:
         """How many bytes to read at most the next time: a stranger makes us hold its handshake, and nothing more."""
-        if self._state is State.OPEN:
+        state, size = self._state, self._inbox.size
+        if state is State.OPEN:
             return None
+        handshake = self._handshake
+        if state is State.AWAITING_VERSION:
+            wanted = veil.OPENING_SIZE
+        elif isinstance(handshake, v2.ServerHandshake):
+            wanted = handshake.wanted
+        elif self.version == 2 and state is State.DECIDING:
+            wanted = PENDING_LIMIT_2
+        else:
+            wanted = ServerHandshake.wanted
         # At least one byte: that something came behind its handshake must be seen, and so must its end.
-        return max(1, ServerHandshake.wanted - self._inbox.size)
+        return max(1, wanted - size)
 
     @property
     def undecided(self) -> bool:
         """Whether there is a login to decide on."""
         return self._state is State.DECIDING
 
+    def _told(self, version: int) -> None:
+        """The client speaks this version."""
+        self.version = version
+        phase: Phase
+        if version == 1:
+            self._enter(Act.RECEIVE_VERSION_1, SERVER)
+            self._handshake = phase = ServerHandshake(self._pair)
+        else:
+            settings = self._version_2
+            assert settings is not None and settings.salts is not None
+            self._enter(Act.RECEIVE_VERSION_2, SERVER_2)
+            self._handshake = phase = v2.ServerHandshake(
+                self._pair,
+                settings.unix_time,
+                settings.salts,
+                has=settings.suites,
+                tolerance=settings.tolerance,
+                drawn=settings.drawn,
+            )
+            self.largest, self.overhead = V2Records.largest, V2Records.overhead
+        self._phase = phase
+
+    def _went_on(self, event: Event | Step, now: float) -> Event | None:
+        if isinstance(event, Told):
+            self._told(event.version)
+        elif isinstance(event, bytes):
+            self._enter(Act.RECEIVE_MESSAGE_1)
+            self._send_packet(event)
+        elif isinstance(event, Refusal):
+            records = self._handshaken()
+            records.refuse(event.code, event.text)
+            self._enter(Act.RECEIVE_MALFORMED_MESSAGE_3)
+            raise MalformedPDU(event.text)
+        elif isinstance(event, AuthenticationRequested):
+            if event.version == 2:
+                self._enter(Act.RECEIVE_MESSAGE_3)
+                self._handshaken()
+            else:
+                self._enter(Act.RECEIVE_CLIENT_AUTH)
+            return event
+        elif isinstance(event, KeyProven):
+            self._enter(Act.RECEIVE_STREAM_PDU)
+            self._opened(now)
+            return event
+        return None
+
+    def _handshaken(self) -> V2Records:
+        """The handshake of version 2 is over. What comes behind it waits for the decision, unopened."""
+        assert isinstance(self._handshake, v2.ServerHandshake) and self._version_2 is not None
+        records = V2Records(self._handshake.session, self.unsent, True, self._version_2, self.rekey.size)
+        self._records, self._handshake, self._phase = records, None, None
+        return records
+
     def _passed_over(self, error: RemoteProtocolError) -> bool:
-        # Only a handshake that does not open. What opens was made by one who has our public key and hides nothing.
-        if self._state is not State.AWAITING_CLIENT_AUTH or not isinstance(error, DecryptionFailed):
+        # Whatever is wrong, so that nobody learns from it what would be right.
+        if Act.RECEIVE_GARBAGE not in self._table[self._state]:
             return False
         self._ignore(Act.RECEIVE_GARBAGE, error)
         return True
@@ -88,30 +204,43 @@ class ServerConnection(Connection):
         self._forget()
         self._ignored = error
 
-    def accept(self, now: float, message: str = "Welcome.", prove: bool = False) -> None:
+    def accept(
+        self, now: float, message: str = "Welcome.", prove: bool = False, versions: Collection[int] = VERSIONS
+    ) -> bool:
         """
-        Let the client in: SERVER_HELO, of 236 bytes, waits for :meth:`data_to_send`. Go on with :meth:`events`:
+        Let the client in: the server's hello waits for :meth:`data_to_send`. Go on with :meth:`events`:
         PDUs may have come behind its handshake.
 
         :param now: seconds of the caller's clock.
-        :param message: a line for the user, up to 128 bytes of UTF-8, no NUL.
-        :param prove: whether the client's public key counts. Anyone can claim any: the time for
+        :param message: a line for the user, up to 128 bytes of UTF-8, no NUL; in version 2 up to 1024 bytes.
+        :param prove: whether the client's public key counts. In version 1 anyone can claim any: the time for
             authentication then goes on, and nothing can be sent, until
             :class:`~sodiumtwist.core.events.KeyProven` comes before the client's first PDU.
+        :param versions: which versions this login and key may speak. To a client that speaks another one it is as
+            if its passphrase were wrong.
+        :return: whether it is let in; else it was refused, as by :meth:`reject`.
         :raises LocalProtocolError: when there is no login to decide on, or the message does not
             fit its field.
-        :raises DecryptionFailed: when no secret can be shared with the client's public key; the
-            connection is then closed.
         """
+        if self.version == 2:
+            if Act.ACCEPT not in self._table[self._state]:
+                raise self._not_now(Act.ACCEPT)
+            if 2 not in versions:
+                self.reject()
+                return False
+            assert isinstance(self._records, V2Records)
+            self._records.welcome(message)
+            self._enter(Act.ACCEPT)
+            self._opened(now)
+            return True
         act = Act.ACCEPT_UNPROVEN if prove else Act.ACCEPT
         if act not in self._table[self._state]:
             raise self._not_now(act)
-        assert self._handshake is not None
-        try:
-            hello, records = self._handshake.answer(message, self.rekey.size)
-        except RemoteProtocolError:
-            self.close()
-            raise
+        if 1 not in versions:
+            self.reject()
+            return False
+        assert isinstance(self._handshake, ServerHandshake)
+        hello, records = self._handshake.answer(message, self.rekey.size)
         self._handshake, self._records = None, records
         self._send_packet(hello)
         self._enter(act)
@@ -119,21 +248,30 @@ class ServerConnection(Connection):
             self._phase = Proof(records)
         else:
             self._opened(now)
+        return True
 
-    def reject(self) -> None:
+    def reject(self, code: int = Code.REFUSED, text: str = "login, passphrase or key refused") -> None:
         """
-        Keep the client out: close the transport, there is nothing to send.
+        Keep the client out. In version 2 it is told why, so take what :meth:`data_to_send` has, and let the client
+        read it before the transport is closed; in version 1 there is nothing to send.
 
-        :raises LocalProtocolError: when there is no login to decide on.
+        :param code: why, see :class:`~sodiumtwist.core.v2.pdus.Code`.
+        :param text: a line for the user, up to 1024 bytes of UTF-8.
+        :raises LocalProtocolError: when there is no login to decide on, or the text is too long.
         """
+        if Act.REJECT not in self._table[self._state]:
+            raise self._not_now(Act.REJECT)
+        if isinstance(self._records, V2Records):
+            self._records.refuse(code, text)
         self._enter(Act.REJECT)
 
     def ignore(self) -> None:
         """
-        Treat the handshake, which was accepted before, like one that does not open: leave the transport
+        Version 1: treat the handshake, which was accepted before, like one that does not open: leave the transport
         open and go on receiving, until :meth:`ping_due` raises.
 
-        :raises LocalProtocolError: when there is no login to decide on.
+        :raises LocalProtocolError: when there is no login to decide on; and in version 2, where nobody can send a
+            handshake again.
         """
         error = ReplayDetected("the handshake was accepted before; someone sends a recorded session again")
         self._ignore(Act.IGNORE, error)
@@ -144,7 +282,7 @@ class ServerConnection(Connection):
 
         :raises RemoteProtocolError: why its handshake was ignored, if it was.
         :raises AuthenticationFailed: when its key was to be proven and was not.
-        :raises MalformedPDU: when that was inside a PDU, or behind some that were not taken yet.
+        :raises MalformedPDU, ConnectionCut: as for both ends.
         """
         state, ignored = self._state, self._ignored
         super().receive_eof()
@@ -155,7 +293,8 @@ class ServerConnection(Connection):
 
     def ping_due(self, now: float) -> bool:
         """
-        As for both ends.
+        As for both ends. Of version 2, a client on whose login nobody has decided in time is told so: take what
+        :meth:`data_to_send` has.
 
         :raises RemoteProtocolError: why the handshake was ignored, where time is up for one that was.
         """
@@ -169,6 +308,10 @@ class ServerConnection(Connection):
                 raise AuthenticationTimeout(f"{error}: the client did not show that it has the key it claims") from None
             raise
 
+    def _out_of_time(self) -> None:
+        if self._state is State.DECIDING and isinstance(self._records, V2Records):
+            self._records.refuse(Code.NO_ROOM, "the server could not decide in time; try again later")
+
     def _forget(self) -> None:
         super()._forget()
         self._handshake = self._ignored = None
@@ -179,18 +322,23 @@ class ClientConnection(Connection):
     A client's end of one connection.
 
     :param server_key: the server's public key, 32 bytes.
-    :param login: up to 128 bytes of UTF-8, no NUL.
-    :param passphrase: up to 128 bytes of UTF-8, no NUL.
+    :param login: up to 128 bytes of UTF-8, no NUL; in version 2 up to 255.
+    :param passphrase: up to 128 bytes of UTF-8, no NUL; in version 2 up to 4096.
     :param now: seconds of the caller's clock; the authentication time-out begins here.
     :param pair: the client's key pair; ``None`` makes a fresh one.
     :param timeouts: the deadlines.
     :param draw: returns a random number from 0 to 1, for the times of PINGs.
-    :param nonce: 24 bytes, for tests alone; ``None`` draws them at random.
+    :param nonce: 24 bytes, of version 1, for tests alone; ``None`` draws them at random.
     :param rekey: when to send with a new key.
+    :param version: the version of the protocol to speak. It never falls back to another one.
+    :param version_2: what version 2 needs, where it is spoken.
     :raises InvalidKey: for a server key that can't be one.
-    :raises LocalProtocolError: for a login or passphrase that does not fit its field.
+    :raises LocalProtocolError: for a login or passphrase that does not fit its field, a version that there is not, and
+        for version 2 without what it needs.
+    :raises UnsupportedProtocol: for version 2 where ML-KEM-768 is missing.
     """
 
+    # Until another version is known to be spoken.
     largest, overhead = V1Records.largest, V1Records.overhead
 
     def __init__(
@@ -204,23 +352,77 @@ class ClientConnection(Connection):
         draw: Callable[[], float] = random.random,
         nonce: bytes | None = None,
         rekey: RekeyAfter = RekeyAfter(),
+        version: int = 1,
+        version_2: Version2 | None = None,
     ) -> None:
-        self._handshake: ClientHandshake | None = ClientHandshake(
-            pair or KeyPair.generate(), server_key, login, passphrase, nonce, rekey.size
-        )
-        super().__init__(CLIENT, State.NEW, Keepalive(timeouts, now, draw), rekey, None)
+        self._version_2 = version_2
+        pair = pair or KeyPair.generate()
+        self._handshake: ClientHandshake | v2.ClientHandshake | None
+        if version == 1:
+            self._handshake = ClientHandshake(pair, server_key, login, passphrase, nonce, rekey.size)
+        elif version == 2:
+            if version_2 is None:
+                raise LocalProtocolError("for version 2, a client needs the time")
+            self._handshake = v2.ClientHandshake(
+                pair,
+                server_key,
+                login,
+                passphrase,
+                int(version_2.unix_time()),
+                offered=version_2.suites,
+                drawn=version_2.drawn,
+            )
+            self.largest, self.overhead = V2Records.largest, V2Records.overhead
+        else:
+            raise LocalProtocolError(f"a client speaks one of the versions {VERSIONS}, not {version}")
+        self.version = version
+        table = CLIENT if version == 1 else CLIENT_2
+        super().__init__(table, State.NEW, Keepalive(timeouts, now, draw), rekey, None)
+
+    @property
+    def wanted(self) -> int | None:
+        """How many bytes to read at most the next time: in the handshake of version 2 not more than it needs."""
+        if isinstance(self._handshake, v2.ClientHandshake):
+            return max(1, self._handshake.wanted - self._inbox.size)
+        return None
 
     def initiate(self) -> None:
         """
-        Begin: CLIENT_AUTH, of 400 bytes, waits for :meth:`data_to_send`. PDUs may be sent right behind it, before
-        the server has answered.
+        Begin: the first packet waits for :meth:`data_to_send`. In version 1 it has 400 bytes, and PDUs may be sent
+        right behind it, before the server has answered. In version 2 it has 1326 to 2350 bytes, and PDUs may be sent
+        once :class:`~sodiumtwist.core.events.HandshakeComplete` has come.
 
         :raises LocalProtocolError: when it was called before.
         """
+        handshake = self._handshake
+        if isinstance(handshake, v2.ClientHandshake):
+            self._enter(Act.SEND_MESSAGE_1)
+            self._phase = handshake
+            self._send_packet(handshake.first_flight)
+            return
         self._enter(Act.SEND_CLIENT_AUTH)
-        assert self._handshake is not None
-        self._phase, self._records = self._handshake, self._handshake.records
-        self._send_packet(self._handshake.client_auth)
+        assert handshake is not None
+        self._phase, self._records = handshake, handshake.records
+        self._send_packet(handshake.client_auth)
+
+    def _went_on(self, event: Event | Step, now: float) -> Event | None:
+        if isinstance(event, bytes):
+            handshake = self._handshake
+            assert isinstance(handshake, v2.ClientHandshake) and self._version_2 is not None
+            self._send_packet(event)
+            self._records = V2Records(handshake.session, self.unsent, False, self._version_2, self.rekey.size)
+            self._handshake, self._phase = None, self._records
+            self._enter(Act.RECEIVE_MESSAGE_2)
+            return HandshakeComplete()
+        if isinstance(event, Authenticated):
+            self._enter(Act.RECEIVE_SERVER_HELO if self.version == 1 else Act.RECEIVE_WELCOME)
+            self._opened(now)
+            return event
+        if isinstance(event, Refused):
+            self.drop_unsent()
+            self._enter(Act.RECEIVE_REFUSED)
+            return event
+        return None
 
     def _opened(self, now: float) -> None:
         super()._opened(now)
@@ -231,14 +433,33 @@ class ClientConnection(Connection):
         The server closed its side; the connection is closed.
 
         :raises AuthenticationFailed: when its hello had not come.
-        :raises MalformedPDU: when that was inside a PDU.
+        :raises MalformedPDU, ConnectionCut: as for both ends.
         """
-        if self._state is State.AWAITING_SERVER_HELO:
+        state = self._state
+        if state is State.AWAITING_SERVER_HELO:
             self.close()
             raise AuthenticationFailed(
                 "the server closed the connection before its hello: wrong server key, login or passphrase"
             )
+        if state is State.AWAITING_MESSAGE_2:
+            self.close()
+            raise AuthenticationFailed(NO_ANSWER)
+        if state is State.AWAITING_WELCOME:
+            self.close()
+            raise ConnectionCut("the connection was cut before the server had said whether it lets us in")
         super().receive_eof()
+
+    def ping_due(self, now: float) -> bool:
+        """
+        As for both ends.
+        """
+        state = self._state
+        try:
+            return super().ping_due(now)
+        except AuthenticationTimeout as error:
+            if state is State.AWAITING_MESSAGE_2:
+                raise AuthenticationTimeout(f"{error}: {NO_ANSWER}") from None
+            raise
 
     def _forget(self) -> None:
         super()._forget()

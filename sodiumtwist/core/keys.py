@@ -16,6 +16,20 @@ from .errors import InvalidKey
 #: The size of a key, public or private, in bytes.
 KEY_SIZE = 32
 
+# The points of low order on Curve25519 and its twist, in all spellings; libsodium has the same list.
+_PRIME = 2**255 - 19
+_LOW_ORDER = frozenset(
+    (
+        0,
+        1,
+        0x00B8495F16056286FDB1329CEB8D09DA6AC49FF1FAE35616AEB8413B7C7AEBE0,
+        0x57119FD0DD4E22D8868E1C58C45C44045BEF839C55B1D0B1248C50A3BC959C5F,
+        _PRIME - 1,
+        _PRIME,
+        _PRIME + 1,
+    )
+)
+
 
 def parse_key(text: str, what: str = "key") -> bytes:
     """
@@ -114,6 +128,17 @@ def _is_point(key: bytes) -> bool:
     except CryptoError:
         return False
     return True
+
+
+def is_weak_point(key: bytes) -> bool:
+    """
+    Tell whether a public key is a point of low order, with which everybody would share the same secret. It takes no
+    multiplication.
+
+    :param key: 32 bytes.
+    """
+    # X25519 does not look at the highest bit.
+    return int.from_bytes(key, "little") & (1 << 255) - 1 in _LOW_ORDER
 
 
 def weak_point() -> InvalidKey:

@@ -25,14 +25,15 @@ if lib is None:
     raise ImportError("this PyNaCl has no inner module that we know")
 
 #: Up to this size it is quicker to cut a sealed message out, in bytes, than to point into what it lies in.
-_CUT_OUT = 2048
+_CUT_OUT = 4096
 
-#: Up to this size a body is given in bytes, of which many small payloads are quicker to take; a larger one stays in
+#: Up to this size a body is given in bytes, of which many small payloads are quicker to take. A larger one stays in
 #: the scratch buffer, for its payloads are copied out of it anyway.
 _IN_BYTES = 32768
 
-#: From this size on, a body of few pieces is put together in the scratch buffer, and not in memory of its own.
-_IN_PLACE = 16384
+#: From this size on, so few pieces are put together in the scratch buffer. Elsewhere this takes memory that is new to
+#: the process each time, and that takes longer than to seal it.
+_IN_PLACE = 65536
 _FEW = 8
 
 _ENCRYPT = {
@@ -135,18 +136,18 @@ class InnerOpener(Opener):
     def receive(self, inbox: Inbox) -> Buffer | None:
         # What Opener.receive() does, with all in one for a record that lies whole in one read, as most do.
         data, offset = inbox.data, inbox.offset
-        body_offset = offset + self._sealed_head_size
-        if self._head is not None or inbox.part is not None or offset + self.overhead > len(data):
+        received, head_size = len(data), self._sealed_head_size
+        if self._head is not None or inbox.part is not None or offset + self.overhead > received:
             return super().receive(inbox)
         out, buffer, view = _scratch.out
         decrypt, key, number, nonce_size = self._decrypt, self._key, self._nonce, self._nonce_size
-        sealed_head, nonce = data[offset:body_offset], number.to_bytes(nonce_size, "little")
-        if decrypt(out, _NULL, _NULL, sealed_head, len(sealed_head), _NULL, 0, nonce, key):
+        nonce, body_offset = number.to_bytes(nonce_size, "little"), offset + head_size
+        if decrypt(out, _NULL, _NULL, data[offset:body_offset], head_size, _NULL, 0, nonce, key):
             raise self._failed()
         (head,) = _unpack_head(buffer)
         size = head if head <= MAX_BODY else self._judged(head) & ~REKEY
         end = body_offset + size + self._tag_size
-        if end > len(data):
+        if end > received:
             self._head = head
             inbox.offset = body_offset
             return super().receive(inbox)
@@ -154,7 +155,7 @@ class InnerOpener(Opener):
         nonce = (number + self._step).to_bytes(nonce_size, "little")
         if decrypt(out, _NULL, _NULL, sealed, end - body_offset, _NULL, 0, nonce, key):
             raise self._failed()
-        if end == len(data):
+        if end == received:
             inbox.data, inbox.offset = b"", 0
         else:
             inbox.offset = end

@@ -27,7 +27,7 @@ from .plain_records import AEGIS, CHACHA, LARGEST, REKEY, SUITES, TAG_SIZES, Pla
 KEY, OTHER_KEY = b"\x42" * 32, b"\x43" * 32
 
 #: Sizes of bodies at which another way is taken.
-SIZES = (0, 1, 16, 100, 2047, 2048, 2049, 16383, 16384, 32768, 32769, 65536, LARGEST - 1, LARGEST)
+SIZES = (0, 1, 16, 100, 4096, 4097, 32768, 32769, 65535, 65536, LARGEST - 1, LARGEST)
 
 
 def receive(opener: Opener, inbox: Inbox, data: bytes) -> Iterator[bytes]:
@@ -88,14 +88,14 @@ class SealerTests(SynchronousTestCase):
     def test_pieces(self) -> None:
         """Few large ones, many small ones and what lies between; in order."""
         for sealer, opener in self.ends():
-            for count, size in ((1, 20000), (2, 10000), (8, 2048), (9, 2048), (500, 50), (2, 5), (3, 0)):
+            for count, size in ((1, 70000), (2, 35000), (8, 9000), (9, 9000), (500, 50), (2, 5), (3, 0)):
                 pieces = [os.urandom(size) for _ in range(count)]
                 sealed = sealer.seal(pieces, count * size)
                 self.assertTrue(opener.records(sealed) == [(b"".join(pieces), False)], (count, size))
 
     def test_kinds_of_buffers(self) -> None:
         for sealer, opener in self.ends():
-            for size in (5, 20000):
+            for size in (5, 70000):
                 body = os.urandom(size)
                 kinds: list[Buffer] = [
                     body,
@@ -122,7 +122,7 @@ class SealerTests(SynchronousTestCase):
     def test_another_size_than_the_pieces_have(self) -> None:
         """Nothing else that lies in memory leaves with them."""
         for sealer, opener in self.ends():
-            for count, size in ((1, 100), (1, 20000), (2, 10000), (100, 200)):
+            for count, size in ((1, 100), (1, 70000), (2, 35000), (100, 200)):
                 pieces = [bytes(size)] * count
                 for wrong in (0, 1, count * size - 1, count * size + 1, LARGEST):
                     self.assertRaises(ValueError, sealer.seal, pieces, wrong)
@@ -135,7 +135,7 @@ class SealerTests(SynchronousTestCase):
 
     def test_pieces_are_released(self) -> None:
         for sealer, _ in self.ends():
-            for size in (5, 20000):
+            for size in (5, 70000):
                 piece = bytearray(size)
                 sealer.seal([piece], size)
                 piece.clear()
