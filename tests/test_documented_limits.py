@@ -32,7 +32,10 @@ NO_LIMITS = {
         core.v1.messages.CLIENT_AUTH_SIZE core.v1.messages.SERVER_HELO_SIZE
         core.v1.messages.ENCRYPTED_HEADER_SIZE core.v1.messages.PDU_OVERHEAD
         transfer.acknowledgements.ACKNOWLEDGEMENT_SIZE
+        core.v2.chacha.TAG_SIZE core.v2.agreement.ENCAPSULATION_KEY_SIZE core.v2.agreement.CIPHERTEXT_SIZE
+        core.v2.veil.SALT_SIZE core.v2.veil.SEALED_SIZE_SIZE core.v2.veil.OPENING_SIZE
     """,
+    "the numbers of suites": "core.v2.suites.AEGIS_256 core.v2.suites.CHACHA20_POLY1305",
     "reasons not to read, which are summed up": """
         protocol.reading.APPLICATION protocol.reading.WRITING protocol.reading.LOGIN protocol.reading.OVER
         protocol.reading.BEHIND
@@ -41,7 +44,7 @@ NO_LIMITS = {
         core.v1.secretstream.TAG_MESSAGE core.v1.secretstream.TAG_REKEY core.v1.secretstream.TAG_FINAL
     """,
     "no limit where one is asked for": "core.base.ALL",
-    "the size of a hash": "core.v1.handshake.FINGERPRINT_SIZE",
+    "sizes of hashes": "core.v1.handshake.FINGERPRINT_SIZE core.v2.handshake.FINGERPRINT_SIZE",
     "the marks of a database": """
         admission.replay_database.APPLICATION_ID admission.replay_database.SCHEMA_VERSION
     """,

@@ -72,7 +72,7 @@ class DecryptionFailed(RemoteProtocolError):
 
 
 class VersionMismatch(RemoteProtocolError):
-    """A CLIENT_AUTH of another protocol version than ours."""
+    """A CLIENT_AUTH of another protocol version than ours; or a handshake of version 2 with no suite that we have."""
 
 
 class NonceMismatch(RemoteProtocolError):
@@ -80,7 +80,10 @@ class NonceMismatch(RemoteProtocolError):
 
 
 class ReplayDetected(RemoteProtocolError):
-    """A CLIENT_AUTH that was accepted before: someone sends a recording of that session."""
+    """
+    A handshake that was accepted before: someone sends a recording of that session. In version 2 also one whose time
+    is too far off.
+    """
 
 
 class AuthenticationFailed(RemoteProtocolError):
