@@ -52,6 +52,14 @@ class KeyProven:
 
 
 @dataclass(slots=True)
+class HandshakeComplete:
+    """
+    Client, version 2: the server has shown that it has its key. PDUs may be sent from now on; what becomes of them
+    is known when it has let us in.
+    """
+
+
+@dataclass(slots=True)
 class Authenticated:
     """
     Client: the server let us in.
@@ -195,6 +203,7 @@ class ConnectionOver:
 Event = Union[
     AuthenticationRequested,
     KeyProven,
+    HandshakeComplete,
     Authenticated,
     DataReceived,
     PingReceived,

@@ -93,7 +93,9 @@ def decryption_failed() -> None:
 
 def version_mismatch() -> None:
     """Server's handshake: another version."""
-    list(ServerConnection(SERVER_PAIR, NOW).receive_data(PlainClient().client_auth(version=2), NOW))
+    server = ServerConnection(SERVER_PAIR, NOW)
+    list(server.receive_data(PlainClient().client_auth(version=2), NOW))
+    server.receive_eof()
 
 
 def nonce_mismatch() -> None:

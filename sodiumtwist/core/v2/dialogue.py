@@ -5,12 +5,45 @@ nothing of keys and records; :mod:`~sodiumtwist.core.v2.pdus` reads and lays out
 
 from __future__ import annotations
 
-from ..errors import RemoteProtocolError
-from ..events import Event
+from collections.abc import Callable
+
+from ..errors import LocalProtocolError, PayloadTooLarge, RemoteProtocolError, UnexpectedPDU, WindowExceeded
+from ..events import Aborted, Authenticated, DataReceived, DrainReceived, EndReceived, Event, Refused
 from ..inbox import Buffer
 from ..unsent import Unsent
-from .incoming import Bounds
-from .pdus import PDU
+from .answerer import Answerer
+from .asker import Asker
+from .incoming import Bounds, Incoming
+from .outgoing import PART_SIZE, Outgoing
+from .pdus import (
+    ABORT,
+    ANSWER,
+    ANSWER_PART,
+    CANCEL,
+    DATA,
+    DRAIN,
+    END,
+    FAILURE,
+    LINE_SIZE,
+    PADDING,
+    PDU,
+    PING,
+    PONG,
+    REFUSED,
+    REQUEST,
+    REQUEST_PART,
+    UNKNOWN,
+    WELCOME,
+    BrokenAbort,
+    Code,
+    name_of,
+    pack_line,
+    pack_reason,
+    read_line,
+    read_reason,
+)
+from .pings import Pings
+from .states import ASKED_NOTHING, SAID_END, SAYING, WELCOMED, Saying
 
 
 class Dialogue:
@@ -29,7 +62,17 @@ class Dialogue:
     may_send_data: bool
 
     def __init__(self, unsent: Unsent, server: bool, bounds: Bounds = Bounds()) -> None:
-        raise NotImplementedError
+        self._unsent = unsent
+        self._largest = bounds.message
+        self._outgoing = outgoing = Outgoing(unsent)
+        incoming = Incoming(bounds)
+        self._asker = Asker(outgoing, incoming)
+        self._answerer = Answerer(outgoing, incoming, bounds)
+        self._pings = Pings(outgoing)
+        # How far each side is with what it says. A server looks at what its client said early when it has decided.
+        self._ours = Saying.UNDECIDED if server else Saying.EARLY
+        self._theirs = Saying.OPEN if server else Saying.UNDECIDED
+        self._turn()
 
     # What can be asked
 
@@ -39,17 +82,27 @@ class Dialogue:
         Whether all is done on both sides: END was sent and received, every request is answered, nothing waits to be
         sent. Only then does anyone close in order.
         """
-        raise NotImplementedError
+        return not self._unsent.size and self._all_said()
+
+    @property
+    def settled(self) -> bool:
+        """
+        Whether the peer may see :attr:`over`: it has all that it needs of us for that, though more may wait.
+        """
+        return self._all_said() and not self._outgoing.any_needed
+
+    def _all_said(self) -> bool:
+        return self._ours in SAID_END and self._theirs in SAID_END and self._asker.idle and self._answerer.idle
 
     @property
     def unanswered(self) -> tuple[int, ...]:
         """The ids of our own requests whose answer has not come whole."""
-        raise NotImplementedError
+        return self._asker.unanswered
 
     @property
     def pongs_owed(self) -> int:
         """How many PINGs came whose PONG has not left. At :attr:`Bounds.pongs` the connection reads no more."""
-        raise NotImplementedError
+        return self._pings.owed
 
     # Sending
 
@@ -61,7 +114,9 @@ class Dialogue:
         :param padding: the size of a PADDING that goes right behind it, ``None`` for no PADDING.
         :raises LocalProtocolError: when the client was let in or refused before, or the text is too long.
         """
-        raise NotImplementedError
+        line = pack_line(text)
+        self._say(WELCOME)
+        self._outgoing.add_padded(WELCOME, line, padding)
 
     def refuse(self, code: int, text: str, padding: int | None = None) -> None:
         """
@@ -72,7 +127,10 @@ class Dialogue:
         :param padding: as for :meth:`welcome`.
         :raises LocalProtocolError: when the client was let in or refused before, or the text is too long.
         """
-        raise NotImplementedError
+        reason = pack_reason(code, text)
+        self._say(REFUSED)
+        self._outgoing.add_padded(REFUSED, reason, padding)
+        self._listen_no_more()
 
     def request(self, payload: Buffer) -> int:
         """
@@ -82,7 +140,11 @@ class Dialogue:
         :raises PayloadTooLarge: when it is longer than :attr:`Bounds.message`.
         :raises LocalProtocolError: behind our END or the peer's DRAIN, or when nothing can be sent.
         """
-        raise NotImplementedError
+        if type(payload) is not bytes or len(payload) > self._largest:
+            payload = self._fixed(REQUEST, payload)
+        if not self._may_ask:
+            raise self._not_asked()
+        return self._asker.request(payload)
 
     def answer(self, id: int, payload: Buffer) -> None:
         """
@@ -91,7 +153,11 @@ class Dialogue:
         :raises PayloadTooLarge: when it is longer than :attr:`Bounds.message`.
         :raises LocalProtocolError: when there is no such request, or it has its answer.
         """
-        raise NotImplementedError
+        if type(payload) is not bytes or len(payload) > self._largest:
+            payload = self._fixed(ANSWER, payload)
+        if not self._may_answer:
+            raise self._cannot(ANSWER)
+        self._answerer.answer(id, payload)
 
     def fail(self, id: int, code: int, text: str) -> None:
         """
@@ -101,7 +167,9 @@ class Dialogue:
         :param text: a line, up to 1024 bytes of UTF-8.
         :raises LocalProtocolError: when there is no such request, or its answer has left; or the text is too long.
         """
-        raise NotImplementedError
+        reason = pack_reason(code, text)
+        self._may(FAILURE)
+        self._answerer.fail(id, reason)
 
     def cancel(self, id: int) -> None:
         """
@@ -110,7 +178,8 @@ class Dialogue:
 
         :raises LocalProtocolError: when there is no such request, or its answer came.
         """
-        raise NotImplementedError
+        self._may(CANCEL)
+        self._asker.cancel(id)
 
     def ping(self, payload: bytes = b"") -> int:
         """
@@ -120,7 +189,8 @@ class Dialogue:
         :return: its id.
         :raises LocalProtocolError: when the payload is longer, or nothing can be sent.
         """
-        raise NotImplementedError
+        self._may(PING)
+        return self._pings.ping(payload)
 
     def pong(self) -> None:
         """
@@ -128,7 +198,8 @@ class Dialogue:
 
         :raises LocalProtocolError: when there is none, or nothing can be sent.
         """
-        raise NotImplementedError
+        self._may(PONG)
+        self._pings.pong()
 
     def end(self, padding: int | None = None) -> None:
         """
@@ -137,7 +208,8 @@ class Dialogue:
         :param padding: the size of a PADDING that goes right behind it, ``None`` for no PADDING.
         :raises LocalProtocolError: the second time, or when nothing can be sent.
         """
-        raise NotImplementedError
+        self._say(END)
+        self._outgoing.add_padded(END, b"", padding)
 
     def drain(self) -> None:
         """
@@ -145,7 +217,8 @@ class Dialogue:
 
         :raises LocalProtocolError: the second time, before WELCOME, or when nothing can be sent.
         """
-        raise NotImplementedError
+        self._say(DRAIN)
+        self._outgoing.add_padded(DRAIN, b"", None)
 
     def abort(self, code: int, text: str) -> None:
         """
@@ -155,7 +228,9 @@ class Dialogue:
         :param text: a line, up to 1024 bytes of UTF-8.
         :raises LocalProtocolError: before WELCOME, when nothing can be sent, or the text is too long.
         """
-        raise NotImplementedError
+        reason = pack_reason(code, text)
+        self._may(ABORT)
+        self._abort(reason)
 
     def broken(self, error: RemoteProtocolError) -> None:
         """
@@ -165,16 +240,28 @@ class Dialogue:
 
         :param error: what :meth:`receive` raised, or ``read_body`` returned.
         """
-        raise NotImplementedError
+        if self._ours is Saying.OVER or isinstance(error, BrokenAbort):
+            return
+        code = Code.NO_ROOM if isinstance(error, WindowExceeded) else Code.PROTOCOL_BROKEN
+        # Where the server has said something else than WELCOME or REFUSED, it has decided all the same.
+        self._abort(pack_reason(code, str(error)[: LINE_SIZE // 4]))
+
+    def _abort(self, reason: bytes) -> None:
+        self._outgoing.hurry()
+        self._outgoing.add(ABORT, 0, reason)
+        self._listen_no_more()
 
     def padding(self, size: int) -> None:
         """
         Send bytes that say nothing.
 
-        :param size: how many, beyond the header.
-        :raises LocalProtocolError: when nothing can be sent.
+        :param size: how many, beyond the header; at most 65536.
+        :raises LocalProtocolError: when they are more, or nothing can be sent.
         """
-        raise NotImplementedError
+        if size > PART_SIZE:
+            raise PayloadTooLarge(f"PADDING of {size} bytes; at most {PART_SIZE} are allowed")
+        self._may(PADDING)
+        self._outgoing.add(PADDING, 0, bytes(size))
 
     def take(self, room: int) -> tuple[list[Buffer], int]:
         """
@@ -183,11 +270,58 @@ class Dialogue:
         :param room: how many bytes the body may have; if the first PDU has more, it comes alone all the same.
         :return: the pieces, and how many bytes they have; none when nothing waits.
         """
-        raise NotImplementedError
+        return self._outgoing.take(room)
 
     def drop_unsent(self) -> None:
         """Forget what waits to be sealed, but for a packet of the handshake."""
-        raise NotImplementedError
+        self._outgoing.drop()
+
+    def _may(self, kind: int) -> None:
+        if kind not in SAYING[self._ours]:
+            raise self._cannot(kind)
+
+    def _cannot(self, kind: int) -> LocalProtocolError:
+        return LocalProtocolError(f"cannot send {name_of(kind)} {_WHEN[self._ours]}")
+
+    def _not_asked(self) -> LocalProtocolError:
+        if self._theirs in ASKED_NOTHING and REQUEST in SAYING[self._ours]:
+            return LocalProtocolError("the peer is about to stop, so it is asked nothing new")
+        return self._cannot(REQUEST)
+
+    def _fixed(self, kind: int, payload: Buffer) -> Buffer:
+        """Judge a payload, and copy it if it may be changed before it is sealed."""
+        view = memoryview(payload).cast("B")
+        if len(view) > self._largest:
+            raise PayloadTooLarge(f"{name_of(kind)} of {len(view)} bytes; at most {self._largest} are allowed")
+        return view if type(view.obj) is bytes else bytes(view)
+
+    def _say(self, kind: int) -> None:
+        self._may(kind)
+        self._ours = SAYING[self._ours][kind]
+        self._turn()
+
+    def _hear(self, kind: int) -> None:
+        self._theirs = SAYING[self._theirs][kind]
+        self._turn()
+
+    def _fall_silent(self) -> None:
+        """The peer listens no more."""
+        self._outgoing.drop()
+        self._ours = Saying.OVER
+        self._turn()
+
+    def _listen_no_more(self) -> None:
+        """We have said our last PDU. What still comes is dropped."""
+        self._ours = self._theirs = Saying.OVER
+        self._turn()
+
+    def _turn(self) -> None:
+        """What may be said has changed. What each PDU asks for is looked up here, once."""
+        row = SAYING[self._ours]
+        self.may_send_data = DATA in row
+        self._may_ask = REQUEST in row and self._theirs not in ASKED_NOTHING
+        self._may_answer = ANSWER in row
+        self._may_come = SAYING[self._theirs]
 
     # Receiving
 
@@ -199,4 +333,74 @@ class Dialogue:
         :return: what it tells the application; ``None`` for nothing, or not yet.
         :raises RemoteProtocolError: when the peer may not send it now; see :meth:`broken`.
         """
-        raise NotImplementedError
+        kind, id, payload = pdu
+        if kind not in self._may_come:
+            return self._not_now(kind)
+        if kind == REQUEST:
+            return self._answerer.request_received(id, payload)
+        if kind == ANSWER:
+            return self._asker.answer_received(id, payload)
+        if kind == DATA:
+            return DataReceived(payload)
+        return _RECEIVE[kind](self, id, payload)
+
+    def _not_now(self, kind: int) -> Event | None:
+        if self._theirs is Saying.OVER:
+            return None  # what follows the last PDU, of either side, is dropped
+        if kind == ABORT:
+            self._fall_silent()
+        raise UnexpectedPDU(f"{name_of(kind)} {_WHEN[self._theirs]}")
+
+    def _welcome(self, id: int, payload: bytes) -> Event:
+        self._ours = WELCOMED[self._ours]
+        self._hear(WELCOME)
+        return Authenticated(read_line(payload))
+
+    def _refused(self, id: int, payload: bytes) -> Event:
+        self._hear(REFUSED)
+        self._fall_silent()
+        return Refused(*read_reason(payload))
+
+    def _end(self, id: int, payload: bytes) -> Event:
+        if self._answerer.coming:
+            raise UnexpectedPDU("END before the last part of a REQUEST")
+        self._hear(END)
+        return EndReceived()
+
+    def _drain(self, id: int, payload: bytes) -> Event:
+        self._hear(DRAIN)
+        return DrainReceived()
+
+    def _aborted(self, id: int, payload: bytes) -> Event:
+        self._hear(ABORT)
+        self._fall_silent()
+        return Aborted(*read_reason(payload))
+
+
+#: What takes in the PDUs that are not the most frequent ones.
+_RECEIVE: dict[int, Callable[[Dialogue, int, bytes], Event | None]] = {
+    WELCOME: Dialogue._welcome,
+    REFUSED: Dialogue._refused,
+    PING: lambda self, id, payload: self._pings.ping_received(id, payload),
+    PONG: lambda self, id, payload: self._pings.pong_received(id, payload),
+    REQUEST_PART: lambda self, id, payload: self._answerer.part_received(id, payload),
+    ANSWER_PART: lambda self, id, payload: self._asker.part_received(id, payload),
+    FAILURE: lambda self, id, payload: self._asker.failure_received(id, payload),
+    CANCEL: lambda self, id, payload: self._answerer.cancel_received(id),
+    END: Dialogue._end,
+    DRAIN: Dialogue._drain,
+    ABORT: Dialogue._aborted,
+    PADDING: lambda self, id, payload: None,
+    UNKNOWN: lambda self, id, payload: None,
+}
+
+_WHEN = {
+    Saying.UNDECIDED: "before WELCOME or REFUSED",
+    Saying.EARLY: "before WELCOME",
+    Saying.EARLY_ENDED: "before WELCOME, behind END",
+    Saying.OPEN: "behind WELCOME",
+    Saying.DRAINING: "behind DRAIN",
+    Saying.ENDED: "behind END",
+    Saying.ENDED_DRAINING: "behind END and DRAIN",
+    Saying.OVER: "when all is over",
+}

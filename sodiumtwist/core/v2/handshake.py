@@ -23,6 +23,7 @@ from ..errors import (
 from ..events import AuthenticationRequested
 from ..inbox import Inbox
 from ..keys import KeyPair, check_size, weak_point
+from ..version import Refusal
 from . import messages, suites
 from .agreement import ML_KEM_768, EphemeralKey, Kem, check_supported
 from .messages import PADDING_LIMIT, Extension, Offer
@@ -50,19 +51,6 @@ class Session:
     send: bytes = field(repr=False)
     receive: bytes = field(repr=False)
     channel_binding: bytes
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """
-    A client that has shown that it knows the server's key is told why it is not let in.
-
-    :ivar code: as in REFUSED.
-    :ivar text: a line for the user.
-    """
-
-    code: int
-    text: str
 
 
 def _draw_padding() -> int:
@@ -190,7 +178,7 @@ class ClientHandshake(_Handshake[bytes]):
         )
         self._server_key = server_key
         self._sending = Veil(server_key, self._salt)
-        offer = messages.pack_offer(Offer(unix_time, self._offered), drawn.padding(), drawn.extensions[0])
+        offer = messages.pack_offer(Offer(max(0, int(unix_time)), self._offered), drawn.padding(), drawn.extensions[0])
         try:
             message = self._noise.write_message(offer)
         except DecryptionFailed:

@@ -198,7 +198,7 @@ def unpack_credentials(payload: bytes) -> tuple[str, str]:
     :return: the login and the passphrase; both are empty where the client gives none.
     :raises MalformedPDU: when it can't be right.
     """
-    fields = _Fields(payload, "the client's credentials")
+    fields = _Fields(payload, "the message with the credentials")
     login = passphrase = ""
     kind = fields.byte()
     if kind > _LOGIN:

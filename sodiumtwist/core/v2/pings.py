@@ -1,0 +1,79 @@
+"""
+PINGs of both ends, and their PONGs.
+"""
+
+from __future__ import annotations
+
+from ..errors import LocalProtocolError, PayloadTooLarge, UnexpectedPDU
+from ..events import Event, PingReceived, PongReceived
+from .outgoing import Outgoing
+from .pdus import HIGHEST, PING, PING_SIZE, PONG
+
+
+def _number(payload: bytes) -> int:
+    return int.from_bytes(payload, "big") if len(payload) == 8 else 0
+
+
+class Pings:
+    """
+    The PINGs of one connection that have no PONG.
+
+    :param outgoing: has those that have not left, and the PONGs that have not.
+    """
+
+    __slots__ = ("_next", "_outgoing", "_ours", "_theirs")
+
+    def __init__(self, outgoing: Outgoing) -> None:
+        self._outgoing = outgoing
+        self._ours: dict[int, bytes] = {}
+        self._theirs: dict[int, bytes] = {}
+        self._next = 0
+
+    @property
+    def owed(self) -> int:
+        """How many PINGs came whose PONG has not left."""
+        return len(self._theirs) + len(self._outgoing.pongs)
+
+    def ping(self, payload: bytes) -> int:
+        """
+        Send a PING.
+
+        :return: its id.
+        :raises PayloadTooLarge: when it has more than 64 bytes.
+        """
+        if len(payload) > PING_SIZE:
+            raise PayloadTooLarge(f"a PING of {len(payload)} bytes; at most {PING_SIZE} fit")
+        id = self._next
+        while id in self._ours:
+            id = (id + 1) & HIGHEST
+        self._next = (id + 1) & HIGHEST
+        self._ours[id] = payload
+        self._outgoing.pings.add(id)
+        self._outgoing.add(PING, id, payload)
+        return id
+
+    def pong(self) -> None:
+        """
+        Answer the oldest PING.
+
+        :raises LocalProtocolError: when there is none.
+        """
+        if not self._theirs:
+            raise LocalProtocolError("no PING waits for its PONG")
+        id = next(iter(self._theirs))
+        self._outgoing.pongs.add(id)
+        self._outgoing.add(PONG, id, self._theirs.pop(id))
+
+    def ping_received(self, id: int, payload: bytes) -> Event:
+        """Take in a PING."""
+        if id in self._theirs or id in self._outgoing.pongs:
+            raise UnexpectedPDU(f"a PING with the id {id}, which is in use")
+        self._theirs[id] = payload
+        return PingReceived(_number(payload))
+
+    def pong_received(self, id: int, payload: bytes) -> Event:
+        """Take in a PONG."""
+        if self._ours.get(id) != payload or id in self._outgoing.pings:
+            raise UnexpectedPDU(f"a PONG with the id {id} to no PING, or with other bytes than that has")
+        del self._ours[id]
+        return PongReceived(_number(payload), 0.0)
