@@ -278,7 +278,7 @@ class FromCodeTests(SynchronousTestCase):
             ("requests", '(reactor, endpoint, server_key, login="", passphrase="", *, early=False, '),
             ("pdus", "draw=random.random, concurrency=CONCURRENCY, "),
             ("limits", "Limits(connections=10_000, "),
-            ("events", '(login, passphrase, public_key, fingerprint=b"")\n'),
+            ("events", '(login, passphrase, public_key, fingerprint=b"", version=1)\n'),
             ("connection", "   .. py:property:: state\n"),
             ("errors", ".. py:exception:: SodiumError\n"),
         ):

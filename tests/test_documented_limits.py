@@ -25,13 +25,17 @@ from .test_layering import PACKAGE, name_of
 #: Numbers among the package's constants that bound nothing, and why they have no row in the table of limits.
 NO_LIMITS = {
     "the marks of the protocol and of its version": "core.v1.messages.MAGIC core.v1.messages.VERSION",
+    "what a record's head is made of": "core.v2.sealing.HEAD_SIZE core.v2.sealing.REKEY",
     "sizes of fields, which the page on the wire has": """
         core.keys.KEY_SIZE core.v1.messages.NONCE_SIZE core.v1.messages.STREAM_HEADER_SIZE
         core.v1.messages.STREAM_OVERHEAD core.v1.messages.SEAL_OVERHEAD core.v1.messages.HEADER_SIZE
         core.v1.messages.CLIENT_AUTH_SIZE core.v1.messages.SERVER_HELO_SIZE
         core.v1.messages.ENCRYPTED_HEADER_SIZE core.v1.messages.PDU_OVERHEAD
         transfer.acknowledgements.ACKNOWLEDGEMENT_SIZE
+        core.v2.chacha.TAG_SIZE core.v2.agreement.ENCAPSULATION_KEY_SIZE core.v2.agreement.CIPHERTEXT_SIZE
+        core.v2.veil.SALT_SIZE core.v2.veil.SEALED_SIZE_SIZE core.v2.veil.OPENING_SIZE
     """,
+    "the numbers of suites": "core.v2.suites.AEGIS_256 core.v2.suites.CHACHA20_POLY1305",
     "reasons not to read, which are summed up": """
         protocol.reading.APPLICATION protocol.reading.WRITING protocol.reading.LOGIN protocol.reading.OVER
         protocol.reading.BEHIND
@@ -40,7 +44,7 @@ NO_LIMITS = {
         core.v1.secretstream.TAG_MESSAGE core.v1.secretstream.TAG_REKEY core.v1.secretstream.TAG_FINAL
     """,
     "no limit where one is asked for": "core.base.ALL",
-    "the size of a hash": "core.v1.handshake.FINGERPRINT_SIZE",
+    "sizes of hashes": "core.v1.handshake.FINGERPRINT_SIZE core.v2.handshake.FINGERPRINT_SIZE",
     "the marks of a database": """
         admission.replay_database.APPLICATION_ID admission.replay_database.SCHEMA_VERSION
     """,

@@ -15,10 +15,11 @@ from types import ModuleType
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from fuzz import client_handshake, run, server_handshake, streams
+from fuzz import client_handshake, records as fuzzed_records, run, server_handshake, streams
 from fuzz.run import TARGETS
 from sodiumtwist.core import base
 from sodiumtwist.core.v1 import messages, records
+from sodiumtwist.core.v2 import sealing
 
 ROOT = Path(__file__).parent.parent
 CORPUS = ROOT / "fuzz" / "corpus"
@@ -52,6 +53,9 @@ class CorpusTests(SynchronousTestCase):
 
     def test_streams(self) -> None:
         self.assertGreater(play(streams), 50)
+
+    def test_records(self) -> None:
+        self.assertGreater(play(fuzzed_records), 60)
 
     def test_all_targets(self) -> None:
         """Each target is run, has a corpus and is played here."""
@@ -91,6 +95,8 @@ class FindingTests(SynchronousTestCase):
         self.assert_found(client_handshake)
         self.patch(records, "unpack_timestamp", self.broken)
         self.assert_found(streams)
+        self.patch(sealing.Opener, "_judged", self.broken)
+        self.assert_found(fuzzed_records)
 
     def test_other_judgements(self) -> None:
         """An error where there should be none, and none where there should be one."""
@@ -98,6 +104,8 @@ class FindingTests(SynchronousTestCase):
         self.assert_found(server_handshake)
         self.patch(messages, "TIMESTAMP_SIZES", range(17))
         self.assert_found(streams)
+        self.patch(sealing, "MAX_BODY", sealing.MAX_BODY + 1)
+        self.assert_found(fuzzed_records)
 
     def test_late_events(self) -> None:
         """After an error."""

@@ -28,7 +28,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from sodiumtwist import RequestClient
 from sodiumtwist.core.connection import ClientConnection
+from sodiumtwist.core.inbox import Buffer, Inbox
 from sodiumtwist.core.v1.messages import PDU_OVERHEAD
+from sodiumtwist.core.v2.records import Opener, Sealer
+from sodiumtwist.core.v2.suites import AEGIS_256
 from sodiumtwist.protocol.sockets import CHUNK_SIZE, READ_SIZE
 
 from .core.peers import NOW, open_pair, wire_of
@@ -50,6 +53,8 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 PUSH = "crypto_secretstream_xchacha20poly1305_push"
 PULL = "crypto_secretstream_xchacha20poly1305_pull"
+AEGIS_SEAL = "crypto_aead_aegis256_encrypt"
+AEGIS_OPEN = "crypto_aead_aegis256_decrypt"
 
 #: Enough for what happens once to count for nothing in a share.
 MANY = 200
@@ -170,6 +175,56 @@ class CoreWorkTests(WorkTestCase):
                 list(server.receive_data(piece, NOW))
 
         self.assertLess(peak(receive) / CHUNK_SIZE, 2.03)
+
+
+class RecordWorkTests(WorkTestCase):
+    """The records of version 2: what leaves together is sealed together."""
+
+    def setUp(self) -> None:
+        self.sealer, self.opener, self.inbox = Sealer(AEGIS_256, bytes(32)), Opener(AEGIS_256, bytes(32)), Inbox()
+
+    def receive(self, record: bytes) -> Buffer | None:
+        self.inbox.put(record)
+        return self.opener.receive(self.inbox)
+
+    def test_sealing(self) -> None:
+        """Two sealings, however many pieces there are, with few calls."""
+        for count in (1, 2, 256):
+            pieces = [bytes(50)] * count
+            with Work() as work:
+                for _ in range(MANY):
+                    self.sealer.seal(pieces, count * 50)
+            self.assertEqual((work.c[AEGIS_SEAL], work.c[AEGIS_OPEN]), (2 * MANY, 0))
+            self.assert_each(work.calls, 8)
+
+    def test_sealing_bulk(self) -> None:
+        """Two sealings of 128 KiB, too."""
+        pieces = [bytes(12), bytes(128 * 1024)]
+        with Work() as work:
+            for _ in range(MANY):
+                self.sealer.seal(pieces, 12 + 128 * 1024)
+        self.assertEqual(work.c[AEGIS_SEAL], 2 * MANY)
+        self.assert_each(work.calls, 9)
+
+    def test_opening(self) -> None:
+        """Two openings, however large it is, with few calls."""
+        for size in (100, 12 + 128 * 1024):
+            records = [self.sealer.seal([bytes(size)], size) for _ in range(MANY)]
+            with Work() as work:
+                for record in records:
+                    self.inbox.data = record
+                    self.opener.receive(self.inbox)
+            self.assertEqual((work.c[AEGIS_SEAL], work.c[AEGIS_OPEN]), (0, 2 * MANY))
+            self.assert_each(work.calls, 8)
+
+    def test_memory(self) -> None:
+        """A large record takes the memory of its bytes for the wire once, and none to be opened."""
+        pieces = [bytes(12), bytes(CHUNK_SIZE)]
+        size = 12 + CHUNK_SIZE
+        self.assertLess(peak(lambda: self.sealer.seal(pieces, size)) / CHUNK_SIZE, 1.02)
+        sealer, self.opener = Sealer(AEGIS_256, bytes(32)), Opener(AEGIS_256, bytes(32))
+        wire = iter([sealer.seal(pieces, size) for _ in range(2)])
+        self.assertLess(peak(lambda: self.receive(next(wire))) / CHUNK_SIZE, 0.02)
 
 
 class TransportWorkTests(WorkTestCase):

@@ -8,17 +8,27 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from .errors import LocalProtocolError, MalformedPDU, PayloadTooLarge, RemoteProtocolError
-from .events import Authenticated, AuthenticationRequested, DataReceived, Event, KeyProven, PingReceived, PongReceived
+from .errors import ConnectionCut, LocalProtocolError, MalformedPDU, PayloadTooLarge, RemoteProtocolError
+from .events import (
+    Aborted,
+    Authenticated,
+    AuthenticationRequested,
+    ConnectionOver,
+    DataReceived,
+    Event,
+    KeyProven,
+    PingReceived,
+    PongReceived,
+)
 from .inbox import Buffer, Inbox
 from .keepalive import Keepalive
 from .states import Act, State, Table
 from .unsent import Unsent
-from .version import Phase, Records, RekeyAfter
+from .version import PROGRESS, Phase, Records, RekeyAfter, Step
 
 _OPEN = State.OPEN
 
-#: What an event of the handshake does to the state.
+#: What an event of version 1's handshake does to the state.
 _ACTS: dict[type, Act] = {
     AuthenticationRequested: Act.RECEIVE_CLIENT_AUTH,
     KeyProven: Act.RECEIVE_STREAM_PDU,
@@ -35,9 +45,12 @@ class Connection:
 
     :ivar rekey: when to send with a new key.
     :ivar unsent: what :meth:`data_to_send` has to give; only to be looked at.
-    :cvar largest: the most bytes that one DATA carries.
-    :cvar overhead: how many bytes a PDU takes on the wire beyond its payload.
+    :ivar version: which version of the protocol is spoken; ``None`` until a server of both is told.
+    :ivar largest: the most bytes that one DATA carries.
+    :ivar overhead: how many bytes a PDU takes beyond its payload, where it is counted.
     """
+
+    version: int | None = 1
 
     largest: int
     overhead: int
@@ -80,11 +93,13 @@ class Connection:
         """
         return None
 
-    def _enter(self, act: Act) -> None:
+    def _enter(self, act: Act, table: Table | None = None) -> None:
         try:
             self._state = self._table[self._state][act]
         except KeyError:
             raise self._not_now(act) from None
+        if table is not None:
+            self._table = table
         self._may_send = Act.SEND_STREAM_PDU in self._table[self._state]
         if self._state is State.CLOSED:
             self._forget()
@@ -146,31 +161,52 @@ class Connection:
         inbox = self._inbox
         try:
             # Whoever takes an event may close the connection, or decide about it, before the next one is made.
-            while inbox.data and self._phase is not None:
+            while (inbox.data or inbox.opened) and self._phase is not None:
                 event = self._phase.receive(inbox)
                 if event is None:
-                    return
+                    break
                 if self._state is _OPEN:
-                    if type(event) is not DataReceived:
-                        self._note_control(event, now)
                     self._keepalive.heard_at = now
-                else:
+                    if type(event) is not DataReceived and not self._note_control(event, now):
+                        continue
+                elif self.version == 1:
                     # The tables allow each of these wherever its phase can make it.
                     self._state = self._table[self._state][_ACTS[type(event)]]
                     if self._state is _OPEN:
                         self._opened(now)
-                yield event
+                else:
+                    event = self._went_on(event, now)
+                    if event is None:
+                        continue
+                yield event  # type: ignore[misc]  # all steps were taken
+            if self._state is _OPEN and self._records.over:  # type: ignore[union-attr]  # it is there by now
+                self._enter(Act.FINISH)
+                yield ConnectionOver()
         except RemoteProtocolError as error:
             if not self._passed_over(error):
                 self.close()
                 raise
 
-    def _note_control(self, event: Event, now: float) -> None:
+    def _note_control(self, event: Event | Step, now: float) -> bool:
+        """Note what is no DATA, and tell whether it is for the application."""
         if isinstance(event, PongReceived):
             event.latency, event.asked = self._keepalive.pong_received(now)
-        else:
-            assert isinstance(event, PingReceived)
+        elif isinstance(event, PingReceived):
             self._keepalive.ping_received(now)
+        elif isinstance(event, Aborted):
+            # No answer to that: the peer takes nothing more.
+            self.drop_unsent()
+            self.close()
+        return event is not PROGRESS
+
+    def _went_on(self, event: Event | Step, now: float) -> Event | None:
+        """
+        Take a step towards being open, for which there is no act of version 1.
+
+        :param event: what has led to it.
+        :return: what is for the application.
+        """
+        raise NotImplementedError
 
     def _passed_over(self, error: RemoteProtocolError) -> bool:
         """Tell whether the peer is to see nothing of its error yet."""
@@ -180,13 +216,22 @@ class Connection:
         """
         The peer closed its side; the connection is closed.
 
-        :raises MalformedPDU: when that was inside a PDU, or behind some that were not taken yet.
+        :raises MalformedPDU: version 1, when that was inside a PDU, or behind some that were not taken yet.
+        :raises ConnectionCut: version 2, when not all was said on both sides, as far as we know.
         """
-        inside = self._records is not None and self._records.inside
-        cut = self._state is not State.DECIDING and (self._inbox.size or inside)
+        state, records = self._state, self._records
+        cut = state is not State.DECIDING and (self._inbox.size or (records is not None and records.inside))
+        unfinished = state is _OPEN and self.version == 2 and not self._settled()
         self.close()
+        if unfinished:
+            raise ConnectionCut(
+                "the connection was cut: it ended before both ends had said that all was sent and answered"
+            )
         if cut:
             raise MalformedPDU("the peer closed the connection inside a PDU, or before all it sent was taken")
+
+    def _settled(self) -> bool:
+        return self._records is not None and self._records.dialogue.settled
 
     # Sending
 
@@ -222,8 +267,7 @@ class Connection:
         :raises LocalProtocolError: when the connection is not in a state to send it, or as many
             PINGs of the caller's own are unanswered as are allowed to be.
         """
-        if not self._may_send:
-            raise self._not_now(Act.SEND_STREAM_PDU)
+        self._check_speaking()
         assert self._records is not None
         self._keepalive.check_ping()
         self._records.ping(self.unsent, timestamp)  # first, for it may refuse the timestamp
@@ -236,10 +280,13 @@ class Connection:
         :param timestamp: the wall clock in nanoseconds since the epoch.
         :raises LocalProtocolError: when the connection is not in a state to send it.
         """
-        if not self._may_send:
-            raise self._not_now(Act.SEND_STREAM_PDU)
+        self._check_speaking()
         assert self._records is not None
         self._records.pong(self.unsent, timestamp)
+
+    def _check_speaking(self) -> None:
+        if Act.SEND_STREAM_PDU not in self._table[self._state]:
+            raise self._not_now(Act.SEND_STREAM_PDU)
 
     def _send_packet(self, packet: bytes) -> None:
         self.unsent.packet += packet
@@ -274,9 +321,10 @@ class Connection:
     # Time
 
     def _opened(self, now: float) -> None:
-        self._may_send = True
+        assert self._records is not None
+        self._may_send = not self._records.ended
         self._phase = self._records
-        self._keepalive.authenticated(now)
+        self._keepalive.authenticated(now, strict=self.version == 2)
         self._rekey_at = now + self.rekey.seconds
 
     def deadline(self) -> float:
@@ -303,8 +351,12 @@ class Connection:
         try:
             return self._keepalive.ping_due(now)
         except RemoteProtocolError:
+            self._out_of_time()
             self.close()
             raise
+
+    def _out_of_time(self) -> None:
+        """A deadline has passed: the last moment to say something."""
 
     def reading_paused(self, now: float) -> None:
         """

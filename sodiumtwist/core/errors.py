@@ -5,6 +5,7 @@ The errors that sodiumtwist raises itself, about keys, calls and peers::
     |-- InvalidKey (also a ValueError)
     |-- LocalProtocolError              a call, an argument or a file on this side is wrong
     |   |-- PayloadTooLarge             more than fits one DATA
+    |   |-- UnsupportedProtocol         a version of the protocol that can't be spoken here
     |   `-- TooManyRequests             more unanswered than the limit
     `-- RemoteProtocolError             drop the connection, tell the peer nothing
         |-- MalformedPDU                bytes that are no PDU of this protocol
@@ -42,6 +43,10 @@ class PayloadTooLarge(LocalProtocolError):
     """A payload that does not fit one DATA."""
 
 
+class UnsupportedProtocol(LocalProtocolError):
+    """A version of the protocol for which something is missing on this machine."""
+
+
 class TooManyRequests(LocalProtocolError):
     """A request beyond the number that may be unanswered at once."""
 
@@ -67,7 +72,7 @@ class DecryptionFailed(RemoteProtocolError):
 
 
 class VersionMismatch(RemoteProtocolError):
-    """A CLIENT_AUTH of another protocol version than ours."""
+    """A CLIENT_AUTH of another protocol version than ours; or a handshake of version 2 with no suite that we have."""
 
 
 class NonceMismatch(RemoteProtocolError):
@@ -75,7 +80,10 @@ class NonceMismatch(RemoteProtocolError):
 
 
 class ReplayDetected(RemoteProtocolError):
-    """A CLIENT_AUTH that was accepted before: someone sends a recording of that session."""
+    """
+    A handshake that was accepted before: someone sends a recording of that session. In version 2 also one whose time
+    is too far off.
+    """
 
 
 class AuthenticationFailed(RemoteProtocolError):

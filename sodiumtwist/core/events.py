@@ -9,34 +9,38 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Union
 
-from .credentials import pack_credentials, same_credentials
+from .credentials import pack_credentials, pad_credentials, same_credentials
 
 
 @dataclass(slots=True)
 class AuthenticationRequested:
     """
-    Server: a CLIENT_AUTH was opened. Answer with ``accept()``, ``reject()`` or, when its fingerprint was
+    Server: a client asks to be let in. Answer with ``accept()``, ``reject()`` or, when its fingerprint was
     accepted before, with ``ignore()``, now or later.
 
     :ivar login: what the client says its login is.
     :ivar passphrase: the passphrase it gave.
-    :ivar public_key: the client's public key, 32 bytes; not yet proven to be its own.
-    :ivar fingerprint: 16 bytes that no other CLIENT_AUTH has, however often this one is sent:
+    :ivar public_key: the client's public key, 32 bytes; in version 1 not yet proven to be its own.
+    :ivar fingerprint: 16 bytes that no other handshake has, however often this one is sent. In version 1,
         BLAKE2b of its 400 bytes on the wire, in which nobody can change any and have it open.
+    :ivar version: the version of the protocol that the client speaks.
     """
 
     login: str
     passphrase: str = field(repr=False)
     public_key: bytes
     fingerprint: bytes = field(default=b"", compare=False, repr=False)
+    version: int = 1
 
     def matches(self, login: str, passphrase: str) -> bool:
         """
         Compare with the right login and passphrase, in a time that does not depend on the texts.
 
-        :raises LocalProtocolError: when one of those given does not fit its 128-byte field.
+        :raises LocalProtocolError: when one of those given does not fit its field: 128 bytes each in version 1, 255 and
+            4096 in version 2.
         """
-        return same_credentials(pack_credentials(self.login, self.passphrase), pack_credentials(login, passphrase))
+        pack = pack_credentials if self.version == 1 else pad_credentials
+        return same_credentials(pack(self.login, self.passphrase), pack(login, passphrase))
 
 
 @dataclass(slots=True)
@@ -44,6 +48,14 @@ class KeyProven:
     """
     Server: the client that was accepted with ``prove=True`` has sent something that only the owner of
     its key can. It may be served now.
+    """
+
+
+@dataclass(slots=True)
+class HandshakeComplete:
+    """
+    Client, version 2: the server has shown that it has its key. PDUs may be sent from now on; what becomes of them
+    is known when it has let us in.
     """
 
 
@@ -191,6 +203,7 @@ class ConnectionOver:
 Event = Union[
     AuthenticationRequested,
     KeyProven,
+    HandshakeComplete,
     Authenticated,
     DataReceived,
     PingReceived,

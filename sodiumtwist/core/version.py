@@ -7,12 +7,53 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
+from enum import Enum
+from typing import Any, Protocol, Union
 
 from .errors import LocalProtocolError
 from .events import Event
 from .inbox import Inbox
 from .unsent import Unsent
+
+#: The versions of the protocol that there are.
+VERSIONS = (1, 2)
+
+
+class Progress(Enum):
+    """What was received whole and tells the application nothing, but shows that the peer lives."""
+
+    PROGRESS = 0
+
+
+PROGRESS = Progress.PROGRESS
+
+
+@dataclass(frozen=True)
+class Told:
+    """
+    The client's first bytes have told which version it speaks.
+
+    :ivar version: 1 or 2.
+    """
+
+    version: int
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """
+    A client that has shown that it knows the server's key is to be told why it is not let in.
+
+    :ivar code: as in REFUSED.
+    :ivar text: a line for the user.
+    """
+
+    code: int
+    text: str
+
+
+#: What is no event for the application; ``bytes`` are what a handshake says by itself.
+Step = Union[Progress, Told, Refusal, bytes]
 
 
 class Phase(Protocol):
@@ -20,7 +61,7 @@ class Phase(Protocol):
     What makes events of received bytes, for as long as it lasts: a handshake, then records.
     """
 
-    def receive(self, inbox: Inbox) -> Event | None:
+    def receive(self, inbox: Inbox) -> Event | Step | None:
         """
         Make the next event.
 
@@ -37,6 +78,8 @@ class Records(Phase, Protocol):
     :cvar largest: the most bytes that one DATA carries.
     :cvar overhead: how many bytes a PDU takes beyond its payload, where it is counted.
     :ivar over: whether both ends have said all, and know it of each other.
+    :ivar ended: whether we have said that no DATA comes any more.
+    :ivar dialogue: of the versions that have one, who may ask and answer what; else ``None``.
     """
 
     largest: int
@@ -44,6 +87,12 @@ class Records(Phase, Protocol):
 
     @property
     def over(self) -> bool: ...
+
+    @property
+    def ended(self) -> bool: ...
+
+    @property
+    def dialogue(self) -> Any: ...
 
     @property
     def inside(self) -> bool:

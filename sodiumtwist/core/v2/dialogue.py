@@ -82,13 +82,17 @@ class Dialogue:
         Whether all is done on both sides: END was sent and received, every request is answered, nothing waits to be
         sent. Only then does anyone close in order.
         """
-        return (
-            self._ours in SAID_END
-            and self._theirs in SAID_END
-            and not self._unsent.size
-            and self._asker.idle
-            and self._answerer.idle
-        )
+        return not self._unsent.size and self._all_said()
+
+    @property
+    def settled(self) -> bool:
+        """
+        Whether the peer may see :attr:`over`: it has all that it needs of us for that, though more may wait.
+        """
+        return self._all_said() and not self._outgoing.any_needed
+
+    def _all_said(self) -> bool:
+        return self._ours in SAID_END and self._theirs in SAID_END and self._asker.idle and self._answerer.idle
 
     @property
     def unanswered(self) -> tuple[int, ...]:

@@ -31,6 +31,8 @@ PART_SIZE = 65536
 
 _pack = HEADER.pack
 
+_NOT_NEEDED = (PDUType.PING, PDUType.PONG, PDUType.CANCEL, PDUType.PADDING)
+
 #: What waits in the queue, but for DATA: headers and payloads in turn.
 Item = tuple[Buffer, ...]
 
@@ -116,6 +118,15 @@ class Outgoing:
     def any_large(self) -> bool:
         """Whether a message waits that leaves in parts, or the rest of one."""
         return bool(self._large)
+
+    @property
+    def any_needed(self) -> bool:
+        """Whether something waits that the peer needs to see that all is over: not signs of life and CANCELs."""
+        return (
+            bool(self._large)
+            or bool(self._behind_requests)
+            or not all(type(item) is tuple and item[0][0] in _NOT_NEEDED for item in self._unsent.queue)
+        )
 
     def in_parts(self, kind: int, id: int) -> bool:
         """Whether this message does."""
