@@ -19,7 +19,7 @@ from fuzz import client_handshake, records as fuzzed_records, run, server_handsh
 from fuzz.run import TARGETS
 from sodiumtwist.core import base
 from sodiumtwist.core.v1 import messages, records
-from sodiumtwist.core.v2 import sealing
+from sodiumtwist.core.v2 import inner_bindings, sealing
 
 ROOT = Path(__file__).parent.parent
 CORPUS = ROOT / "fuzz" / "corpus"
@@ -95,7 +95,7 @@ class FindingTests(SynchronousTestCase):
         self.assert_found(client_handshake)
         self.patch(records, "unpack_timestamp", self.broken)
         self.assert_found(streams)
-        self.patch(sealing.Opener, "_judged", self.broken)
+        self.patch(inner_bindings.InnerOpener, "_next_key", self.broken)
         self.assert_found(fuzzed_records)
 
     def test_other_judgements(self) -> None:
