@@ -7,10 +7,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any
 
 from .errors import ConnectionCut, LocalProtocolError, MalformedPDU, PayloadTooLarge, RemoteProtocolError
-from .events import Aborted, ConnectionOver, DataReceived, Event, PingReceived, PongReceived
+from .events import (
+    Aborted,
+    Authenticated,
+    AuthenticationRequested,
+    ConnectionOver,
+    DataReceived,
+    Event,
+    KeyProven,
+    PingReceived,
+    PongReceived,
+)
 from .inbox import Buffer, Inbox
 from .keepalive import Keepalive
 from .states import Act, State, Table
@@ -18,6 +27,13 @@ from .unsent import Unsent
 from .version import PROGRESS, Phase, Records, RekeyAfter, Step
 
 _OPEN = State.OPEN
+
+#: What an event of version 1's handshake does to the state.
+_ACTS: dict[type, Act] = {
+    AuthenticationRequested: Act.RECEIVE_CLIENT_AUTH,
+    KeyProven: Act.RECEIVE_STREAM_PDU,
+    Authenticated: Act.RECEIVE_SERVER_HELO,
+}
 
 #: A limit for :meth:`Connection.data_to_send` that is none.
 ALL = 1 << 62
@@ -153,11 +169,16 @@ class Connection:
                     self._keepalive.heard_at = now
                     if type(event) is not DataReceived and not self._note_control(event, now):
                         continue
+                elif self.version == 1:
+                    # The tables allow each of these wherever its phase can make it.
+                    self._state = self._table[self._state][_ACTS[type(event)]]
+                    if self._state is _OPEN:
+                        self._opened(now)
                 else:
                     event = self._went_on(event, now)
                     if event is None:
                         continue
-                yield event  # type: ignore[misc]  # all others were dealt with
+                yield event  # type: ignore[misc]  # all steps were taken
             if self._state is _OPEN and self._records.over:  # type: ignore[union-attr]  # it is there by now
                 self._enter(Act.FINISH)
                 yield ConnectionOver()
@@ -180,7 +201,7 @@ class Connection:
 
     def _went_on(self, event: Event | Step, now: float) -> Event | None:
         """
-        Take a step towards being open.
+        Take a step towards being open, for which there is no act of version 1.
 
         :param event: what has led to it.
         :return: what is for the application.
@@ -210,7 +231,7 @@ class Connection:
             raise MalformedPDU("the peer closed the connection inside a PDU, or before all it sent was taken")
 
     def _settled(self) -> bool:
-        return self._records is not None and self._records.dialogue.settled  # type: ignore[no-any-return]
+        return self._records is not None and self._records.dialogue.settled
 
     # Sending
 
@@ -267,104 +288,6 @@ class Connection:
         if Act.SEND_STREAM_PDU not in self._table[self._state]:
             raise self._not_now(Act.SEND_STREAM_PDU)
 
-    # Requests: version 2
-
-    def _speaking(self) -> Any:
-        self._check_speaking()
-        dialogue = self._records.dialogue  # type: ignore[union-attr]  # who may speak has records
-        if dialogue is None:
-            raise LocalProtocolError("version 1 of the protocol has only DATA, PING and PONG; speak version 2")
-        return dialogue
-
-    def send_request(self, payload: Buffer) -> int:
-        """
-        Ask the peer. It waits for :meth:`data_to_send`; a large one leaves in parts, among which others pass.
-
-        :param payload: up to 16 MiB, or what the bounds say. It must not change until it has left.
-        :return: its id, which the answer or the failure will have.
-        :raises PayloadTooLarge: when it is longer.
-        :raises LocalProtocolError: behind :meth:`send_end` or the peer's DRAIN, in a state to send nothing, and in
-            version 1.
-        """
-        return self._speaking().request(payload)  # type: ignore[no-any-return]
-
-    def send_answer(self, id: int, payload: Buffer) -> None:
-        """
-        Answer a request of the peer's; the requests may be answered in any order.
-
-        :param id: of its :class:`~sodiumtwist.core.events.RequestReceived`.
-        :param payload: as for :meth:`send_request`.
-        :raises PayloadTooLarge: when it is longer.
-        :raises LocalProtocolError: when there is no such request, or it has its answer; and as :meth:`send_request`.
-        """
-        self._speaking().answer(id, payload)
-
-    def send_failure(self, id: int, code: int, text: str) -> None:
-        """
-        Answer a request of the peer's by a failure; also in place of an answer that has not left whole.
-
-        :param id: of its :class:`~sodiumtwist.core.events.RequestReceived`.
-        :param code: why; see :class:`~sodiumtwist.core.v2.pdus.Code`, from 0x80000000 on it is the application's.
-        :param text: a line for a person, up to 1024 bytes of UTF-8.
-        :raises LocalProtocolError: as :meth:`send_answer`, or for a longer text.
-        """
-        self._speaking().fail(id, code, text)
-
-    def send_cancel(self, id: int) -> None:
-        """
-        Tell the peer that a request of ours needs no answer any more. An answer or a failure comes all the same.
-
-        :param id: what :meth:`send_request` returned.
-        :raises LocalProtocolError: when there is no such request, or it is answered; and as :meth:`send_request`.
-        """
-        self._speaking().cancel(id)
-
-    def send_end(self) -> None:
-        """
-        Say that no DATA and no request comes any more. When both ends have said so, and all is answered,
-        :class:`~sodiumtwist.core.events.ConnectionOver` comes: out of :meth:`events`, also where it was our own last
-        bytes that were waited for.
-
-        :raises LocalProtocolError: the second time; and as :meth:`send_request`.
-        """
-        self._speaking()
-        self._records.end()  # type: ignore[union-attr]  # it speaks version 2
-        self._may_send = False
-
-    def send_drain(self) -> None:
-        """
-        Tell the peer that we are about to stop, so that it asks nothing new and ends the connection when all is done.
-
-        :raises LocalProtocolError: the second time, or before the server has let us in; and as :meth:`send_request`.
-        """
-        self._speaking().drain()
-
-    def abort(self, code: int, text: str) -> None:
-        """
-        Tell the peer why the connection ends at once, and end it: the last thing that :meth:`data_to_send` gives.
-
-        :param code: why; see :class:`~sodiumtwist.core.v2.pdus.Code`, from 0x80000000 on it is the application's.
-        :param text: a line for a person, up to 1024 bytes of UTF-8.
-        :raises LocalProtocolError: before the server has let us in, and for a longer text; and as
-            :meth:`send_request`.
-        """
-        self._speaking().abort(code, text)
-        self.close()
-
-    @property
-    def unanswered(self) -> tuple[int, ...]:
-        """The ids of our requests that have no answer; where the connection was cut, what became of them is unknown."""
-        dialogue = None if self._records is None else self._records.dialogue
-        return () if dialogue is None else dialogue.unanswered
-
-    @property
-    def channel_binding(self) -> bytes | None:
-        """
-        32 bytes that both ends of this connection have and no other connection has, to bind to it what an application
-        signs or proves; ``None`` in version 1, and before the handshake is over.
-        """
-        return getattr(self._records, "channel_binding", None)
-
     def _send_packet(self, packet: bytes) -> None:
         self.unsent.packet += packet
         self.unsent.size += len(packet)
@@ -401,7 +324,7 @@ class Connection:
         assert self._records is not None
         self._may_send = not self._records.ended
         self._phase = self._records
-        self._keepalive.authenticated(now)
+        self._keepalive.authenticated(now, strict=self.version == 2)
         self._rekey_at = now + self.rekey.seconds
 
     def deadline(self) -> float:

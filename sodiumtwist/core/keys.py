@@ -16,9 +16,11 @@ from .errors import InvalidKey
 #: The size of a key, public or private, in bytes.
 KEY_SIZE = 32
 
-# The points of low order on Curve25519 and its twist, in all spellings; libsodium has the same list.
 _PRIME = 2**255 - 19
-_LOW_ORDER = frozenset(
+#: The points of low order on Curve25519 and its twist, with which everybody would share the same secret. They are
+#: written as the little-endian numbers that keys are, in all spellings but for the highest bit, which X25519 does not
+#: look at. libsodium has the same list.
+LOW_ORDER = frozenset(
     (
         0,
         1,
@@ -128,17 +130,6 @@ def _is_point(key: bytes) -> bool:
     except CryptoError:
         return False
     return True
-
-
-def is_weak_point(key: bytes) -> bool:
-    """
-    Tell whether a public key is a point of low order, with which everybody would share the same secret. It takes no
-    multiplication.
-
-    :param key: 32 bytes.
-    """
-    # X25519 does not look at the highest bit.
-    return int.from_bytes(key, "little") & (1 << 255) - 1 in _LOW_ORDER
 
 
 def weak_point() -> InvalidKey:

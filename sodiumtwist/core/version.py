@@ -15,7 +15,6 @@ from .events import Event
 from .inbox import Inbox
 from .unsent import Unsent
 
-
 #: The versions of the protocol that there are.
 VERSIONS = (1, 2)
 

@@ -606,3 +606,63 @@ class StoppedPingTests(SynchronousTestCase):
         end.keepalive.reading_resumed(0.7)
         end.live(100)
         self.assertLessEqual(end.pings[0], 60)
+
+
+class StrictTests(SynchronousTestCase):
+    """
+    Where each PONG counts: it is late three intervals after its PING, whatever else is heard.
+    """
+
+    def setUp(self) -> None:
+        self.keepalive = Keepalive(Timeouts(), 1000, lambda: 0)
+        self.keepalive.authenticated(1000, strict=True)
+
+    def play(self, until: float) -> float:
+        """Hear something all the time, and send PINGs where they are due."""
+        now = 1000.0
+        while now < until:
+            now = min(now + 10, until)
+            self.keepalive.heard_at = now
+            if self.keepalive.ping_due(now):
+                self.keepalive.ping_sent(now)
+        return now
+
+    def test_late(self) -> None:
+        """The first PING leaves at 1060."""
+        self.play(1239)
+        self.assertEqual(self.keepalive.deadline(), 1240)
+        error = self.assertRaises(PongTimeout, self.play, 1240)
+        self.assertIn("180 seconds", str(error))
+
+    def test_not_strict(self) -> None:
+        self.keepalive.authenticated(1000)
+        self.play(2000)
+
+    def test_answered(self) -> None:
+        """Each has its own time."""
+        self.play(1239)
+        self.keepalive.pong_received(1239)
+        self.play(1299)
+        self.assertRaises(PongTimeout, self.play, 1300)
+
+    def test_the_applications_own(self) -> None:
+        self.keepalive.ping_sent(1010)
+        self.play(1189)
+        self.assertRaises(PongTimeout, self.play, 1190)
+
+    def test_nothing_is_read(self) -> None:
+        """Then no PONG can come; its time begins anew when it could."""
+        self.keepalive.ping_sent(1010)
+        self.keepalive.reading_paused(1020)
+        self.play(1500)
+        self.keepalive.reading_resumed(1500)
+        self.assertIs(self.keepalive.ping_due(1679), True)
+        self.assertRaises(PongTimeout, self.keepalive.ping_due, 1680)
+
+    def test_nothing_leaves(self) -> None:
+        self.keepalive.ping_sent(1010)
+        self.keepalive.writing_blocked(1020)
+        self.play(1500)
+        self.keepalive.writing_unblocked(1500)
+        self.assertIs(self.keepalive.ping_due(1679), True)
+        self.assertRaises(PongTimeout, self.keepalive.ping_due, 1680)

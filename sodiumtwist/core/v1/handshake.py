@@ -17,7 +17,7 @@ from nacl.exceptions import CryptoError
 from ..errors import DecryptionFailed, LocalProtocolError, NonceMismatch
 from ..events import Authenticated, AuthenticationRequested
 from ..inbox import Inbox
-from ..keys import KEY_SIZE, KeyPair, check_size, is_weak_point, weak_point
+from ..keys import KEY_SIZE, LOW_ORDER, KeyPair, check_size, weak_point
 from ..version import RekeyAfter
 from .messages import (
     NONCE_SIZE,
@@ -180,7 +180,7 @@ def open_client_auth(pair: KeyPair, sealed: bytes) -> ClientAuth:
     failure = "the first packet does not open; the peer has another server key, or does not speak this protocol"
     auth = unpack_client_auth(_open(pair, sealed, failure))
     # Now, and not when it is let in: whoever lacks a key that can be right must not learn that the rest was right.
-    if is_weak_point(auth.public_key):
+    if int.from_bytes(auth.public_key, "little") % 2**255 in LOW_ORDER:
         raise DecryptionFailed("no secret can be shared with the client's public key, which is a weak point")
     return auth
 

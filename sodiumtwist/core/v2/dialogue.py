@@ -92,9 +92,7 @@ class Dialogue:
         return self._all_said() and not self._outgoing.any_needed
 
     def _all_said(self) -> bool:
-        return (
-            self._ours in SAID_END and self._theirs in SAID_END and self._asker.idle and self._answerer.idle
-        )
+        return self._ours in SAID_END and self._theirs in SAID_END and self._asker.idle and self._answerer.idle
 
     @property
     def unanswered(self) -> tuple[int, ...]:

@@ -1,8 +1,8 @@
 """
 Records on buffers of our own, over PyNaCl's inner module. All that is sent and received passes through here.
 
-Records are opened where they lie, and sealed into one scratch buffer a thread, which they leave as ``bytes`` with one
-copy.
+Records are opened where they lie, into a scratch buffer, and sealed in another, which they leave as ``bytes`` with one
+copy. Each thread has these two.
 
 Importing this fails where PyNaCl has no such module.
 """
@@ -49,19 +49,25 @@ _NULL = ffi.NULL
 _NO_SALT = bytes(16)
 _from_buffer = ffi.from_buffer
 _unpack_head = struct.Struct(">I").unpack_from
-_ROOM = HEAD_SIZE + MAX_BODY + 2 * max(TAG_SIZES.values())
 
 
 class _Scratch(threading.local):
     """
-    Room for the largest record, sealed, with what cuts ``bytes`` out of it, and a view of it; libsodium runs without
-    the interpreter's lock, so one a thread.
+    Room for the largest record, with what cuts ``bytes`` out of it, and a view of it; libsodium runs without the
+    interpreter's lock, so one a thread.
+
+    :ivar sealed: what is sealed.
+    :ivar opened: what is opened. It is another, since the last body may still be read when something is sealed.
     """
 
     def __init__(self) -> None:
-        out = ffi.new("unsigned char[]", _ROOM)
-        buffer = ffi.buffer(out)
-        self.out = out, buffer, memoryview(buffer)
+        self.sealed, self.opened = _room(), _room()
+
+
+def _room() -> tuple[Any, Any, memoryview]:
+    out = ffi.new("unsigned char[]", HEAD_SIZE + MAX_BODY + 2 * max(TAG_SIZES.values()))
+    buffer = ffi.buffer(out)
+    return out, buffer, memoryview(buffer)
 
 
 _scratch = _Scratch()
@@ -85,7 +91,7 @@ class InnerSealer(Sealer):
     def seal(self, pieces: Sequence[Buffer], size: int) -> bytes:
         if size > MAX_BODY:
             raise ValueError(f"a record of {size} bytes")  # C would write behind the scratch buffer
-        out, buffer, view = _scratch.out
+        out, buffer, view = _scratch.sealed
         start = self._sealed_head_size
         body_out = out + start
         if size >= _IN_PLACE and len(pieces) <= _FEW:
@@ -102,6 +108,7 @@ class InnerSealer(Sealer):
             raise ValueError(f"a record of {size} bytes from {joined}")
         sealed_size = size + self.overhead
         number, nonce_size = self._nonce, self._nonce_size
+        self._nonce = number + self._stride  # first: whatever is raised, no number is used twice
         self._rekey_in -= sealed_size
         if self._rekey_in > 0:
             head = size
@@ -112,15 +119,14 @@ class InnerSealer(Sealer):
         nonce, body_nonce = number.to_bytes(nonce_size, "little"), (number + self._step).to_bytes(nonce_size, "little")
         encrypt(out, _NULL, head.to_bytes(HEAD_SIZE, "big"), HEAD_SIZE, _NULL, 0, _NULL, nonce, key)
         encrypt(body_out, _NULL, body, size, _NULL, 0, _NULL, body_nonce, key)
-        if head == size:
-            self._nonce = number + self._stride
-        else:
-            self._behind(head)
+        if head != size:
+            self._next_key()
         sealed: bytes = buffer[:sealed_size]
         return sealed
 
     def _next_key(self) -> None:
         _next_key(self._key)
+        self._nonce = 0
 
 
 class InnerOpener(Opener):
@@ -139,7 +145,7 @@ class InnerOpener(Opener):
         received, head_size = len(data), self._sealed_head_size
         if self._head is not None or inbox.part is not None or offset + self.overhead > received:
             return super().receive(inbox)
-        out, buffer, view = _scratch.out
+        out, buffer, view = _scratch.opened
         decrypt, key, number, nonce_size = self._decrypt, self._key, self._nonce, self._nonce_size
         nonce, body_offset = number.to_bytes(nonce_size, "little"), offset + head_size
         if decrypt(out, _NULL, _NULL, data[offset:body_offset], head_size, _NULL, 0, nonce, key):
@@ -162,11 +168,11 @@ class InnerOpener(Opener):
         if head == size:
             self._nonce = number + self._stride
         else:
-            self._behind(head)
+            self._next_key()
         return buffer[:size] if size <= _IN_BYTES else view[:size]
 
     def _open(self, nonce: int, data: Buffer, offset: int, size: int) -> Buffer:
-        out, buffer, view = _scratch.out
+        out, buffer, view = _scratch.opened
         number = nonce.to_bytes(self._nonce_size, "little")
         with _from_buffer(data) as start:
             failed = self._decrypt(
@@ -178,3 +184,4 @@ class InnerOpener(Opener):
 
     def _next_key(self) -> None:
         _next_key(self._key)
+        self._nonce = 0

@@ -121,7 +121,7 @@ class Outgoing:
 
     @property
     def any_needed(self) -> bool:
-        """Whether something waits that the peer needs before it closes in order: more than signs of life and CANCELs."""
+        """Whether something waits that the peer needs to see that all is over: not signs of life and CANCELs."""
         return (
             bool(self._large)
             or bool(self._behind_requests)

@@ -16,7 +16,7 @@ from nacl.exceptions import CryptoError
 from ..inbox import Buffer
 from ..keys import KEY_SIZE
 from ..version import RekeyAfter
-from .sealing import HEAD_SIZE, MAX_BODY, REKEY_PERSON, Opener, Sealer
+from .sealing import HEAD_SIZE, MAX_BODY, REKEY, REKEY_PERSON, Opener, Sealer
 from .suites import AEGIS_256, CHACHA20_POLY1305
 
 _ENCRYPT = {
@@ -46,17 +46,19 @@ class PublicSealer(Sealer):
         body = b"".join(pieces)
         if len(body) != size or size > MAX_BODY:
             raise ValueError(f"a record of {size} bytes from {len(body)}")
+        number = self._nonce
+        self._nonce = number + self._stride  # first: whatever is raised, no number is used twice
         head = self._head(size)
-        sealed_head = self._sealed(self._nonce, head.to_bytes(HEAD_SIZE, "big"))
-        sealed = sealed_head + self._sealed(self._nonce + self._step, body)
-        self._behind(head)
+        sealed = self._sealed(number, head.to_bytes(HEAD_SIZE, "big")) + self._sealed(number + self._step, body)
+        if head & REKEY:
+            self._next_key()
         return sealed
 
     def _sealed(self, nonce: int, message: bytes) -> bytes:
         return self._encrypt(message, None, nonce.to_bytes(self._nonce_size, "little"), self._key)
 
     def _next_key(self) -> None:
-        self._key = _next_key(self._key)
+        self._key, self._nonce = _next_key(self._key), 0
 
 
 class PublicOpener(Opener):
@@ -76,4 +78,4 @@ class PublicOpener(Opener):
             raise self._failed() from None
 
     def _next_key(self) -> None:
-        self._key = _next_key(self._key)
+        self._key, self._nonce = _next_key(self._key), 0

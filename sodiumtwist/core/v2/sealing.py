@@ -60,16 +60,8 @@ class _Direction:
         self._nonce = 0
 
     def _next_key(self) -> None:
-        """Put the next key in the place of the old one, which it does not lead back to."""
+        """Put the next key in the place of the old one, which it does not lead back to, and begin to count again."""
         raise NotImplementedError
-
-    def _behind(self, head: int) -> None:
-        """Go on to the record that follows the one of this head."""
-        if head & REKEY:
-            self._next_key()
-            self._nonce = 0
-        else:
-            self._nonce += self._stride
 
 
 class Sealer(_Direction):
@@ -157,7 +149,10 @@ class Opener(_Direction):
             return None
         body = self._open(self._nonce + self._step, *taken, size)
         self._head = None
-        self._behind(head)
+        if head & REKEY:
+            self._next_key()
+        else:
+            self._nonce += self._stride
         return body
 
     def _open(self, nonce: int, data: Buffer, offset: int, size: int) -> Buffer:

@@ -19,7 +19,8 @@ from .dialogue import Dialogue
 from .handshake import TIME_TOLERANCE, Drawn, Session
 from .incoming import Bounds
 from .pdus import HEADER_SIZE, LARGEST_PAYLOAD, PDU, pack_padding, read_body
-from .records import MAX_BODY, Opener, Sealer
+from .records import Opener, Sealer
+from .sealing import MAX_BODY, Opener as AnyOpener
 from .veil import Salts
 
 _TIMESTAMP = Struct(">Q")
@@ -88,7 +89,7 @@ class V2Records:
         self.channel_binding = session.channel_binding
         self.dialogue = Dialogue(unsent, server, settings.bounds)
         self._sealer = Sealer(session.suite, session.send, rekey_size)
-        self._opener: Opener | None = Opener(session.suite, session.receive)
+        self._opener: AnyOpener | None = Opener(session.suite, session.receive)
         self._pongs = settings.bounds.pongs
         self._padding = settings.padding
         # A server's first record has its padding behind WELCOME or REFUSED.

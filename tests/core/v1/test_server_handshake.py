@@ -24,6 +24,7 @@ from sodiumtwist.core.errors import (
 from sodiumtwist.core.events import AuthenticationRequested, DataReceived, KeyProven, PingReceived
 from sodiumtwist.core.keys import KeyPair
 from sodiumtwist.core.states import State
+from sodiumtwist.core.v1.handshake import ServerHandshake
 
 from ..assertions import ConnectionTestCase
 from ..peers import (
@@ -244,7 +245,7 @@ class ServerHandshakeTests(ConnectionTestCase):
         ]
         for decide in ways:
             server, _ = deciding_server()
-            assert server._handshake is not None
+            assert isinstance(server._handshake, ServerHandshake)
             kept = server._handshake._auth
             assert kept is not None
             self.assertEqual((kept.login, kept.passphrase), ("username", ""))

@@ -4,6 +4,7 @@ Tests of :mod:`sodiumtwist.core.v2.sealing`, over both ways of calling libsodium
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from collections.abc import Iterable, Iterator
@@ -15,12 +16,13 @@ from twisted.trial.unittest import SynchronousTestCase
 from sodiumtwist.core.errors import DecryptionFailed, MalformedPDU, RemoteProtocolError
 from sodiumtwist.core.inbox import Buffer, Inbox
 from sodiumtwist.core.sodium import ffi
-from sodiumtwist.core.v2 import inner_bindings, sealing
+from sodiumtwist.core.v2 import inner_bindings, records, sealing
 from sodiumtwist.core.v2.inner_bindings import InnerOpener, InnerSealer
 from sodiumtwist.core.v2.public_bindings import PublicOpener, PublicSealer
 from sodiumtwist.core.v2.sealing import Opener, Sealer
 from sodiumtwist.core.version import RekeyAfter
 
+from ..conversation import DAMAGE, Damage, damage
 from ..peers import cut, flip
 from .plain_records import AEGIS, CHACHA, LARGEST, REKEY, SUITES, TAG_SIZES, PlainOpener, PlainSealer
 
@@ -172,6 +174,26 @@ class SealerTests(SynchronousTestCase):
         for sealer, opener in self.ends(1):
             wire = b"".join(sealer.seal([b"x"], 1) for _ in range(20))
             self.assertEqual(opener.records(wire), [(b"x", True)] * 20)
+
+    def test_no_number_is_used_twice(self) -> None:
+        """Also where sealing was interrupted: then a record is missing, and the connection ends."""
+        for sealer, opener in self.ends():
+            encrypt, nonces = sealer._encrypt, list[bytes]()  # type: ignore[attr-defined]  # each way has it
+
+            def watched(*arguments: Any, encrypt: Any = encrypt, nonces: list[bytes] = nonces) -> Any:
+                nonces.append(arguments[-2])
+                if len(nonces) in (1, 5):
+                    raise KeyboardInterrupt
+                return encrypt(*arguments)
+
+            sealer._encrypt = watched  # type: ignore[attr-defined]
+            for _ in range(4):
+                with contextlib.suppress(KeyboardInterrupt):
+                    sealer.seal([b"hello"], 5)
+            self.assertEqual(len(nonces), 1 + 2 + 2 + 2)
+            self.assertEqual(len(set(nonces)), len(nonces))
+            opener.number = 8
+            self.assertEqual(opener.records(sealer.seal([b"next"], 4)), [(b"next", False)])
 
     def test_old_key_is_erased(self) -> None:
         for sealer, opener in self.ends():
@@ -495,19 +517,42 @@ class EquivalenceTests(SynchronousTestCase):
         """They seal to the same bytes and open to the same bodies, with new keys on the way, until one is damaged."""
         sealers = [kind(suite, KEY, rekey_size) for kind in (InnerSealer, PublicSealer)]
         wire, expected, damaged = b"", [], False
-        for parts, rekey, damage in records:
+        for parts, rekey, altered in records:
             size = sum(map(len, parts))
             if rekey:
                 for sealer in sealers:
                     sealer.rekey()
             sealed = {sealer.seal(parts, size) for sealer in sealers}
             self.assertEqual(len(sealed), 1)
-            wire += flip(sealed.pop(), 5) if damage else sealed.pop()
-            damaged |= damage
+            wire += flip(sealed.pop(), 5) if altered else sealed.pop()
+            damaged |= altered
             if not damaged:
                 expected.append(b"".join(parts))
         for kind in (InnerOpener, PublicOpener):
             self.assertEqual(self.opened(kind(suite, KEY), cut(wire, pieces)), (expected, damaged))
+
+    @given(
+        st.sampled_from(SUITES),
+        st.sampled_from([InnerOpener, PublicOpener]),
+        st.lists(st.tuples(st.binary(max_size=300), st.booleans()), max_size=6),
+        st.lists(DAMAGE, min_size=1, max_size=2),
+        st.lists(st.integers(1, 300), max_size=20),
+    )
+    def test_any_damage(
+        self,
+        suite: int,
+        kind: type[Opener],
+        records: list[tuple[bytes, bool]],
+        damages: list[Damage],
+        pieces: list[int],
+    ) -> None:
+        """What opens is the beginning of what was sealed; behind it is an error, or more is waited for."""
+        sealer = PlainSealer(suite, KEY)
+        damaged = b"".join(sealer.record(body, rekey) for body, rekey in records)
+        for what, place, how in damages:
+            damaged = damage(damaged or b"\0", what, place, how)
+        bodies, _ = self.opened(kind(suite, KEY), cut(damaged, pieces))
+        self.assertEqual(bodies, [body for body, _ in records][: len(bodies)])
 
     def opened(self, opener: Opener, pieces: Iterable[bytes]) -> tuple[list[bytes], bool]:
         """The bodies, and whether an error is behind them."""
@@ -534,14 +579,32 @@ class EquivalenceTests(SynchronousTestCase):
 
 class ScratchTests(SynchronousTestCase):
     """
-    The buffer that all records share.
+    The buffers that all records share.
     """
 
     def test_one_a_thread(self) -> None:
         """libsodium runs without the interpreter's lock, so two threads may not share it."""
         seen = []
-        thread = threading.Thread(target=lambda: seen.append(inner_bindings._scratch.out))
+        thread = threading.Thread(target=lambda: seen.append(inner_bindings._scratch.sealed))
         thread.start()
         thread.join()
         self.assertEqual(len(seen), 1)
-        self.assertNotEqual(seen[0], inner_bindings._scratch.out)
+        self.assertNotEqual(seen[0], inner_bindings._scratch.sealed)
+
+    def test_sealing_while_a_body_is_read(self) -> None:
+        """What is sealed meanwhile, as by code that runs when garbage is collected, does not change it."""
+        inbox, body = Inbox(), os.urandom(LARGEST)
+        inbox.put(PlainSealer(AEGIS, KEY).record(body))
+        opened = InnerOpener(AEGIS, KEY).receive(inbox)
+        InnerSealer(AEGIS, KEY).seal([bytes(LARGEST)], LARGEST)
+        self.assertTrue(opened == body)
+
+
+class ChoiceTests(SynchronousTestCase):
+    """
+    Which way is taken.
+    """
+
+    def test_quick_way(self) -> None:
+        """Where it is there; ``test_without_the_inner_bindings`` of version 1's tests looks at the other."""
+        self.assertEqual((records.Sealer, records.Opener), (InnerSealer, InnerOpener))
