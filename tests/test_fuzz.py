@@ -114,7 +114,7 @@ class FindingTests(SynchronousTestCase):
         self.assert_found(server_handshake)
         self.patch(messages, "TIMESTAMP_SIZES", range(17))
         self.assert_found(streams)
-        self.patch(payload_messages, "PASSPHRASE_SIZE", payload_messages.PASSPHRASE_SIZE + 1)
+        self.patch(payload_messages, "PASSPHRASE_SIZE", 4097)
         self.assert_found(payloads)
         self.patch(veil, "MESSAGE_LIMIT", veil.MESSAGE_LIMIT + 1)
         self.assert_found(frames)

@@ -28,7 +28,7 @@ from sodiumtwist.core.events import AuthenticationRequested
 from sodiumtwist.core.inbox import Inbox
 from sodiumtwist.core.keys import KeyPair
 from sodiumtwist.core.v2 import agreement, chacha, handshake, messages, noise, suites
-from sodiumtwist.core.v2.agreement import EphemeralKey
+from sodiumtwist.core.v2.agreement import ML_KEM_768, EphemeralKey
 from sodiumtwist.core.v2.handshake import TIME_TOLERANCE, ClientHandshake, Drawn, ServerHandshake
 from sodiumtwist.core.v2.messages import Offer, pack_offer
 from sodiumtwist.core.v2.veil import OPENING_SIZE, RecentSalts
@@ -459,6 +459,18 @@ class ClientTests(SynchronousTestCase):
             client = new_client()
             answer = one(fed(new_server(), [client.first_flight]))
             self.assertRaises(DecryptionFailed, fed, client, [flip(answer, place)])
+
+    def test_wrong_ciphertext(self) -> None:
+        """Decapsulating it does not fail, but gives another secret: the payload behind it does not open."""
+        client = new_client()
+
+        class Wrong(StandInKem):
+            def encapsulate(self, public: bytes) -> tuple[bytes, bytes]:
+                ciphertext, shared = ML_KEM_768.encapsulate(public)
+                return flip(ciphertext, 500), shared
+
+        answer = PlainServer(client.first_flight, kem=Wrong()).answer(b"\2\0\0")
+        self.assertRaises(DecryptionFailed, fed, client, [answer])
 
     def test_answer_to_another(self) -> None:
         answer = one(fed(new_server(), [new_client().first_flight]))
