@@ -10,7 +10,7 @@ from ..inbox import Buffer
 from .incoming import Bounds, Incoming
 from .outgoing import PART_SIZE, Outgoing
 from .pdus import ANSWER, ANSWER_PART, CANCEL, FAILURE, REQUEST, REQUEST_PART, Code, pack_reason
-from .states import ANSWERER, Received
+from .states import ANSWERER, GIVE_UP, Received
 
 _WHOLE = Received.WHOLE
 
@@ -157,7 +157,7 @@ class Answerer:
         if last:
             self._received.pop(id, None)
         else:
-            self._received[id] = Received.DROPPING
+            self._received[id] = ANSWERER[self.state_of(id)][GIVE_UP]
             self._dropping += 1
         outgoing.answered.add(id)
         outgoing.add(FAILURE, id, pack_reason(why, self._incoming.describe(why)))

@@ -51,9 +51,8 @@ class Asker:
         """
         outgoing, id = self._outgoing, self._next
         requests = outgoing.requests
-        while id in requests or id in outgoing.asked:
+        while id in requests or id in outgoing.asked or id in outgoing.closing:
             id = (id + 1) & HIGHEST
-        # One number after the other, so an id is taken again long after the last part of its request has left.
         self._next = (id + 1) & HIGHEST
         requests[id] = _WAITING
         outgoing.add(REQUEST, id, payload)

@@ -82,6 +82,7 @@ class Outgoing:
     :param unsent: where what is small waits; of DATA only the payload, which the connection puts there.
     :ivar requests: our requests of which nothing has left, by id.
     :ivar asked: our requests of which something has left and whose answer has not come whole, by id.
+    :ivar closing: the ids of our requests that have their answer, and whose last part has not left.
     :ivar answered: the ids of the peer's requests whose answer has not left whole.
     :ivar pings: the ids of our PINGs that have not left.
     :ivar pongs: the ids of the peer's PINGs whose PONG has not left.
@@ -94,6 +95,7 @@ class Outgoing:
         "_unsent",
         "answered",
         "asked",
+        "closing",
         "pings",
         "pongs",
         "requests",
@@ -110,6 +112,7 @@ class Outgoing:
         self._small_next = True
         self.requests: dict[int, Asked] = {}
         self.asked: dict[int, Asked] = {}
+        self.closing: set[int] = set()
         self.answered: set[int] = set()
         self.pings: set[int] = set()
         self.pongs: set[int] = set()
@@ -174,6 +177,7 @@ class Outgoing:
     def finish_request(self, id: int) -> None:
         """Send an empty last part instead of what has not left of a request, for its answer has come."""
         if self._drop(REQUEST, id):
+            self.closing.add(id)
             self.add(REQUEST, id, b"")
             self._end_behind_requests()
 
@@ -232,6 +236,7 @@ class Outgoing:
         if self.requests:
             self.asked.update(self.requests)
             self.requests.clear()
+        self.closing.clear()
         self.answered.clear()
         self.pings.clear()
         self.pongs.clear()
@@ -282,6 +287,7 @@ class Outgoing:
         kind, id, _ = HEADER.unpack(header)
         if kind == REQUEST:
             self._note_asked(id)
+            self.closing.discard(id)
         elif kind == ANSWER or kind == FAILURE:
             self.answered.discard(id)
         elif kind == PING:

@@ -109,7 +109,7 @@ class Asked(Enum):
     __hash__ = object.__hash__
 
 
-#: The act of giving up an answer that is more than we keep.
+#: The act of giving up a message that is more than we keep.
 GIVE_UP: Final = 0
 
 #: ``ASKER[state][act]``, with what is received, CANCEL that is sent, and :data:`GIVE_UP`.
@@ -161,20 +161,21 @@ class Received(Enum):
     __hash__ = object.__hash__
 
 
-#: ``ANSWERER[state][act]``, with what is received, and ANSWER, ANSWER in parts and FAILURE that are sent. When the last
-#: of an answer leaves, the id is FREE.
+#: ``ANSWERER[state][act]``, with what is received, and ANSWER, ANSWER in parts and FAILURE that are sent, and
+#: :data:`GIVE_UP`. When the last of an answer leaves, the id is FREE.
 ANSWERER: Final[dict[Received, dict[int, Received]]] = {
     # A CANCEL may cross the answer, so one to nothing is passed over.
     Received.FREE: {
         REQUEST_PART: Received.COMING,
         REQUEST: Received.WHOLE,
+        GIVE_UP: Received.DROPPING,
         CANCEL: Received.FREE,
     },
     # The application does not know of it yet, so nobody but us can answer.
     Received.COMING: {
         REQUEST_PART: Received.COMING,
         REQUEST: Received.WHOLE,
-        FAILURE: Received.DROPPING,
+        GIVE_UP: Received.DROPPING,
         CANCEL: Received.DROPPING,
     },
     Received.WHOLE: {
