@@ -35,6 +35,7 @@ from zope.interface.interface import InterfaceClass, Method
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from sodiumtwist.core import errors, states
+from sodiumtwist.core.v2 import noise
 from sodiumtwist.programs.cli import Options
 from sodiumtwist.protocol import lifecycle
 
@@ -367,6 +368,16 @@ def _states(table: Mapping[Any, Mapping[Any, Any]]) -> Iterator[str]:
     yield ""
 
 
+# The handshake of version 2
+
+
+def _handshake(pattern: noise.Pattern) -> Iterator[str]:
+    """Draw who sends which tokens, as the Noise specification writes it."""
+    lines = ["<- s", "..."] if pattern.known else []
+    lines += [f"{'<-' if number % 2 else '->'} {', '.join(tokens)}" for number, tokens in enumerate(pattern.messages)]
+    yield from _literal(lines)
+
+
 #: What pages take from the code, by the names in their comments, with what makes the lines of it.
 PARTS: Mapping[str, Callable[[], Iterable[str]]] = {
     # docs/reference/sodiumtwist.rst, docs/reference/twistd-sodium.rst
@@ -376,6 +387,8 @@ PARTS: Mapping[str, Callable[[], Iterable[str]]] = {
     # docs/reference/errors.rst
     "error-tree": _error_tree,
     "error-meanings": _error_meanings,
+    # docs/explanation/wire-2.rst
+    "noise-tokens": partial(_handshake, noise.XK_HFS),
     # docs/explanation/states.rst
     "server-states": partial(_states, states.SERVER),
     "client-states": partial(_states, states.CLIENT),

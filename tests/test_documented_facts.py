@@ -12,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 import sodiumtwist
 from sodiumtwist.admission import argon2
 from sodiumtwist.core.v1 import messages
+from sodiumtwist.core.v2 import sealing
 from sodiumtwist.endpoints.strings import CLIENT_KEYWORDS, SERVER_KEYWORDS
 from sodiumtwist.programs import exits
 from sodiumtwist.protocol import requests
@@ -41,6 +42,14 @@ class FactTests(SynchronousTestCase):
             self.assertEqual([offset for offset, _ in table], [sum(s for _, s in table[:n]) for n in range(len(table))])
         sizes = [sum(size for _, size in table) for table in tables]
         self.assertEqual(sizes, [messages.CLIENT_AUTH_SIZE, messages.SERVER_HELO_SIZE, messages.TIMESTAMP_SIZES[0]])
+
+    def test_records(self) -> None:
+        """The suites of version 2 and what records have."""
+        suites = {row[0]: row[2] for row in rows("docs/explanation/wire-2.rst") if row[0] != "Suite"}
+        self.assertEqual(suites, {str(suite): str(size) for suite, size in sealing.TAG_SIZES.items()})
+        page = read_page("docs/explanation/wire-2.rst")
+        for fact in (f"at most {sealing.MAX_BODY:,}", f'"{sealing.REKEY_PERSON.decode()}"', "1 GiB has left"):
+            self.assertIn(fact, page)
 
     def test_defaults(self) -> None:
         """Pages that tell a default in passing tell what it is."""

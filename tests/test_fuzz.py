@@ -15,11 +15,11 @@ from types import ModuleType
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from fuzz import client_handshake, records as fuzzed_records, run, server_handshake, streams
+from fuzz import client_handshake, frames, payloads, records as fuzzed_records, run, server_handshake, streams
 from fuzz.run import TARGETS
 from sodiumtwist.core import base
 from sodiumtwist.core.v1 import messages, records
-from sodiumtwist.core.v2 import sealing
+from sodiumtwist.core.v2 import inner_bindings, messages as payload_messages, sealing, veil
 
 ROOT = Path(__file__).parent.parent
 CORPUS = ROOT / "fuzz" / "corpus"
@@ -53,6 +53,12 @@ class CorpusTests(SynchronousTestCase):
 
     def test_streams(self) -> None:
         self.assertGreater(play(streams), 50)
+
+    def test_frames(self) -> None:
+        self.assertGreater(play(frames), 60)
+
+    def test_payloads(self) -> None:
+        self.assertGreater(play(payloads), 60)
 
     def test_records(self) -> None:
         self.assertGreater(play(fuzzed_records), 60)
@@ -95,8 +101,12 @@ class FindingTests(SynchronousTestCase):
         self.assert_found(client_handshake)
         self.patch(records, "unpack_timestamp", self.broken)
         self.assert_found(streams)
-        self.patch(sealing.Opener, "_judged", self.broken)
+        self.patch(inner_bindings.InnerOpener, "_next_key", self.broken)
         self.assert_found(fuzzed_records)
+        self.patch(payload_messages, "encode_text", self.broken)
+        self.assert_found(payloads)
+        self.patch(payload_messages._Fields, "skip_extensions", self.broken)
+        self.assert_found(frames)
 
     def test_other_judgements(self) -> None:
         """An error where there should be none, and none where there should be one."""
@@ -104,6 +114,10 @@ class FindingTests(SynchronousTestCase):
         self.assert_found(server_handshake)
         self.patch(messages, "TIMESTAMP_SIZES", range(17))
         self.assert_found(streams)
+        self.patch(payload_messages, "PASSPHRASE_SIZE", 4097)
+        self.assert_found(payloads)
+        self.patch(veil, "MESSAGE_LIMIT", veil.MESSAGE_LIMIT + 1)
+        self.assert_found(frames)
         self.patch(sealing, "MAX_BODY", sealing.MAX_BODY + 1)
         self.assert_found(fuzzed_records)
 

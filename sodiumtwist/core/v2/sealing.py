@@ -132,7 +132,7 @@ class Opener(_Direction):
 
         :param inbox: what was received.
         :return: its body, which may be empty; ``None`` when it has not come whole. A large one is a view of memory
-            that the next record of this thread is sealed or opened in: take out of it at once what is to stay.
+            in which the next record of this thread is opened: take out of it at once what is to stay.
         :raises DecryptionFailed: when it was altered, or is not the next one.
         :raises MalformedPDU: when it is too large, or a spare bit of its head is set; its body need not have come.
         """

@@ -28,18 +28,15 @@ from sodiumtwist.core.events import AuthenticationRequested
 from sodiumtwist.core.inbox import Inbox
 from sodiumtwist.core.keys import KeyPair
 from sodiumtwist.core.v2 import agreement, chacha, handshake, messages, noise, suites
-from sodiumtwist.core.v2.agreement import EphemeralKey
+from sodiumtwist.core.v2.agreement import ML_KEM_768, EphemeralKey
 from sodiumtwist.core.v2.handshake import TIME_TOLERANCE, ClientHandshake, Drawn, ServerHandshake
 from sodiumtwist.core.v2.messages import Offer, pack_offer
-from sodiumtwist.core.v2.noise import XK_HFS, HandshakeState
-from sodiumtwist.core.v2.veil import OPENING_SIZE, RecentSalts, Veil
+from sodiumtwist.core.v2.veil import OPENING_SIZE, RecentSalts
 from sodiumtwist.core.version import Refusal
 
 from ..peers import CLIENT_PAIR, SERVER_PAIR, WEAK_KEYS, cut, flip
+from .plain_handshakes import TIME, PlainClient, PlainServer, StandInKem
 from .recorded import fed, sessions
-
-#: When all of this happens.
-TIME = 1_800_000_000
 
 
 def new_client(login: str = "ann", passphrase: str = "secret", time: int = TIME, **options: Any) -> ClientHandshake:
@@ -54,50 +51,6 @@ def one(made: Sequence[Any]) -> Any:
     """What was made, which is one thing."""
     (only,) = made
     return only
-
-
-class PlainClient:
-    """
-    A client by hand, which says what ours would not.
-
-    :param offer: the payload of message 1.
-    :param alter: what to do with message 1.
-    """
-
-    def __init__(
-        self,
-        offer: bytes = pack_offer(Offer(TIME, (1, 2))),
-        alter: Callable[[bytes], bytes] = lambda message: message,
-        pair: KeyPair = CLIENT_PAIR,
-        **options: Any,
-    ) -> None:
-        self.salt = bytes(range(32))
-        self.noise = HandshakeState(XK_HFS, True, b"sodiumtwist 2" + self.salt, pair, SERVER_PAIR.public, **options)
-        self.veil = Veil(SERVER_PAIR.public, self.salt)
-        self.first_flight = self.salt + self.veil.seal(alter(self.noise.write_message(offer)))
-
-    def read_answer(self, answer: bytes) -> bytes:
-        veil = Veil(SERVER_PAIR.public, self.salt + answer[:32])
-        veil.open_size(answer[32:50])
-        return self.noise.read_message(veil.open_message(answer[50:]))
-
-    def credentials(self, payload: bytes) -> bytes:
-        return self.veil.seal(self.noise.write_message(payload))
-
-
-class PlainServer:
-    """A server by hand."""
-
-    def __init__(self, first_flight: bytes) -> None:
-        self.salt = first_flight[:32]
-        self.noise = HandshakeState(XK_HFS, False, b"sodiumtwist 2" + self.salt, SERVER_PAIR)
-        veil = Veil(SERVER_PAIR.public, self.salt)
-        veil.open_size(first_flight[32:50])
-        self.offer = self.noise.read_message(veil.open_message(first_flight[50:]))
-
-    def answer(self, payload: bytes) -> bytes:
-        salt = bytes(32)
-        return salt + Veil(SERVER_PAIR.public, self.salt + salt).seal(self.noise.write_message(payload))
 
 
 class TogetherTests(SynchronousTestCase):
@@ -269,21 +222,6 @@ class LengthTests(SynchronousTestCase):
             client = new_client(login, passphrase)
             sizes.add(len(one(fed(client, fed(new_server(), [client.first_flight])))))
         self.assertEqual(sizes, {610})
-
-
-class StandInKem:
-    """What has the sizes of ML-KEM-768 and none of its strength, for tests that make many."""
-
-    public = bytes(1184)
-
-    def generate(self) -> StandInKem:
-        return self
-
-    def encapsulate(self, public: bytes) -> tuple[bytes, bytes]:
-        return bytes(1088), bytes(32)
-
-    def decapsulate(self, ciphertext: bytes) -> bytes:
-        return bytes(32)
 
 
 class ServerTests(SynchronousTestCase):
@@ -521,6 +459,18 @@ class ClientTests(SynchronousTestCase):
             client = new_client()
             answer = one(fed(new_server(), [client.first_flight]))
             self.assertRaises(DecryptionFailed, fed, client, [flip(answer, place)])
+
+    def test_wrong_ciphertext(self) -> None:
+        """Decapsulating it does not fail, but gives another secret: the payload behind it does not open."""
+        client = new_client()
+
+        class Wrong(StandInKem):
+            def encapsulate(self, public: bytes) -> tuple[bytes, bytes]:
+                ciphertext, shared = ML_KEM_768.encapsulate(public)
+                return flip(ciphertext, 500), shared
+
+        answer = PlainServer(client.first_flight, kem=Wrong()).answer(b"\2\0\0")
+        self.assertRaises(DecryptionFailed, fed, client, [answer])
 
     def test_answer_to_another(self) -> None:
         answer = one(fed(new_server(), [new_client().first_flight]))
