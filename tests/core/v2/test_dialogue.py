@@ -226,6 +226,13 @@ class PingTests(DialogueTestCase):
     def test_too_large(self) -> None:
         self.assertRaises(PayloadTooLarge, welcomed_client().dialogue.ping, bytes(65))
 
+    def test_ids(self) -> None:
+        """One number after the other, without those in use."""
+        end = welcomed_client()
+        end.dialogue.ping()
+        end.dialogue._pings._next = 2**32 - 1
+        self.assertEqual([end.dialogue.ping() for _ in range(2)], [2**32 - 1, 1])
+
     def test_owed(self) -> None:
         """“64 PONGs unsent, then reading stops”: until it has left, a PONG is owed."""
         end = welcomed_client()
