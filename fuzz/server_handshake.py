@@ -18,7 +18,18 @@ from sodiumtwist.core.connection import ServerConnection
 from sodiumtwist.core.errors import DecryptionFailed
 from sodiumtwist.core.events import AuthenticationRequested
 from sodiumtwist.core.states import State
-from tests.core.peers import CLIENT_AUTH, MAGIC, NONCE, NOW, SERVER_PAIR, VERSION, cut, pack_client_auth, wire_of
+from tests.core.peers import (
+    CLIENT_AUTH,
+    MAGIC,
+    NONCE,
+    NOW,
+    SERVER_PAIR,
+    VERSION,
+    WEAK_KEYS,
+    cut,
+    pack_client_auth,
+    wire_of,
+)
 
 CLIENT_KEY = bindings.crypto_scalarmult_base(b"\x22" * 32)
 PLAIN = pack_client_auth(CLIENT_KEY, bytes(24), NONCE)
@@ -34,6 +45,8 @@ def request_in(plain: bytes) -> AuthenticationRequested | None:
     try:
         login, passphrase = (field.split(b"\0")[0].decode() for field in (plain[96:224], plain[224:]))
     except UnicodeDecodeError:
+        return None
+    if plain[64:96] in WEAK_KEYS:
         return None
     return AuthenticationRequested(login, passphrase, plain[64:96])
 

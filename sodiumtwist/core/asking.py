@@ -18,7 +18,8 @@ class AskingConnection(Connection):
     """
 
     def _speaking(self) -> Any:
-        self._check_speaking()
+        if not self._may_speak:
+            self._check_speaking()
         dialogue = self._records.dialogue  # type: ignore[union-attr]  # who may speak has records
         if dialogue is None:
             raise LocalProtocolError("version 1 of the protocol has only DATA, PING and PONG; speak version 2")

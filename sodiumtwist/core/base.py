@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from .errors import ConnectionCut, LocalProtocolError, MalformedPDU, PayloadTooLarge, RemoteProtocolError
 from .events import (
     Aborted,
+    AnswerReceived,
     Authenticated,
     AuthenticationRequested,
     ConnectionOver,
@@ -19,6 +20,7 @@ from .events import (
     KeyProven,
     PingReceived,
     PongReceived,
+    RequestReceived,
 )
 from .inbox import Buffer, Inbox
 from .keepalive import Keepalive
@@ -67,7 +69,8 @@ class Connection:
         # What makes events of received bytes now.
         self._phase = phase
         self._records: Records | None = None
-        self._may_send = False
+        # Whether PDUs may be sent, and DATA among them.
+        self._may_speak = self._may_send = False
         self.unsent = Unsent()
 
     @property
@@ -100,7 +103,7 @@ class Connection:
             raise self._not_now(act) from None
         if table is not None:
             self._table = table
-        self._may_send = Act.SEND_STREAM_PDU in self._table[self._state]
+        self._may_speak = self._may_send = Act.SEND_STREAM_PDU in self._table[self._state]
         if self._state is State.CLOSED:
             self._forget()
 
@@ -189,6 +192,9 @@ class Connection:
 
     def _note_control(self, event: Event | Step, now: float) -> bool:
         """Note what is no DATA, and tell whether it is for the application."""
+        kind = type(event)
+        if kind is RequestReceived or kind is AnswerReceived:
+            return True
         if isinstance(event, PongReceived):
             event.latency, event.asked = self._keepalive.pong_received(now)
         elif isinstance(event, PingReceived):
@@ -285,7 +291,7 @@ class Connection:
         self._records.pong(self.unsent, timestamp)
 
     def _check_speaking(self) -> None:
-        if Act.SEND_STREAM_PDU not in self._table[self._state]:
+        if not self._may_speak:
             raise self._not_now(Act.SEND_STREAM_PDU)
 
     def _send_packet(self, packet: bytes) -> None:
@@ -322,7 +328,7 @@ class Connection:
 
     def _opened(self, now: float) -> None:
         assert self._records is not None
-        self._may_send = not self._records.ended
+        self._may_speak, self._may_send = True, not self._records.ended
         self._phase = self._records
         self._keepalive.authenticated(now, strict=self.version == 2)
         self._rekey_at = now + self.rekey.seconds

@@ -18,7 +18,7 @@ from ..version import PROGRESS, RekeyAfter, Step
 from .dialogue import Dialogue
 from .handshake import TIME_TOLERANCE, Drawn, Session
 from .incoming import Bounds
-from .pdus import HEADER_SIZE, LARGEST_PAYLOAD, PDU, pack_padding, read_body
+from .pdus import HEADER_SIZE, LARGEST_PAYLOAD, PDU, PING, pack_padding, read_body
 from .records import Opener, Sealer
 from .sealing import MAX_BODY, Opener as AnyOpener
 from .veil import Salts
@@ -70,6 +70,7 @@ class V2Records:
     __slots__ = (
         "__weakref__",
         "_broken",
+        "_choked",
         "_first",
         "_opener",
         "_padding",
@@ -91,6 +92,7 @@ class V2Records:
         self._sealer = Sealer(session.suite, session.send, rekey_size)
         self._opener: AnyOpener | None = Opener(session.suite, session.receive)
         self._pongs = settings.bounds.pongs
+        self._choked = False
         self._padding = settings.padding
         # A server's first record has its padding behind WELCOME or REFUSED.
         self._first = not server
@@ -126,8 +128,10 @@ class V2Records:
         :raises RemoteProtocolError: for anything else that is wrong.
         """
         pdus, dialogue = self._pdus, self.dialogue
+        if self._choked and self._still_choked():
+            return None
         progress = None
-        while dialogue.pongs_owed < self._pongs:
+        while True:
             if pdus:
                 pdu = pdus.pop()
                 if not pdus and self._broken is None:
@@ -138,6 +142,8 @@ class V2Records:
                     dialogue.broken(error)
                     raise
                 if event is not None:
+                    if pdu[0] == PING:
+                        self._choked = dialogue.pongs_owed >= self._pongs
                     return event
                 progress = PROGRESS
             elif self._broken is not None:
@@ -159,6 +165,11 @@ class V2Records:
                 self._pdus = pdus
                 progress = PROGRESS
         return progress
+
+    def _still_choked(self) -> bool:
+        """Whether the peer is owed so many PONGs that no more PINGs of it are to be held."""
+        self._choked = self.dialogue.pongs_owed >= self._pongs
+        return self._choked
 
     def receive_no_more(self) -> None:
         """Forget the key to receive with, and what was opened."""
