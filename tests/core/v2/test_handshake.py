@@ -132,9 +132,11 @@ class TogetherTests(SynchronousTestCase):
         fed(server, [peer.first_flight])
         answer = PlainServer(client.first_flight).answer(b"\2\0\0", lambda message: flip(message, -1))
         states = [weakref.ref(end._noise) for end in (client, server)]
-        for end, received in [(client, answer), (server, peer.veil.seal(bytes(100)))]:
+        received: list[tuple[ClientHandshake | ServerHandshake, bytes]] = [(client, answer)]
+        received.append((server, peer.veil.seal(bytes(100))))
+        for end, flight in received:
             try:
-                fed(end, [received])
+                fed(end, [flight])
             except DecryptionFailed as error:
                 errors.append(error)
         self.assertEqual([vars(client), vars(server)], [{"wanted": 0}] * 2)
