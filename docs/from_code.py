@@ -35,7 +35,7 @@ from zope.interface.interface import InterfaceClass, Method
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from sodiumtwist.core import errors, states
-from sodiumtwist.core.v2 import noise
+from sodiumtwist.core.v2 import noise, pdus, states as dialogue_states
 from sodiumtwist.programs.cli import Options
 from sodiumtwist.protocol import lifecycle
 
@@ -378,6 +378,71 @@ def _handshake(pattern: noise.Pattern) -> Iterator[str]:
     yield from _literal(lines)
 
 
+# The dialogue of version 2
+
+
+def _rules() -> Iterator[str]:
+    """List what the PDUs of each type may have."""
+    yield from (".. list-table::", "   :header-rows: 1", "   :widths: 10 18 18 16 16 22", "")
+    for number, cell in enumerate(("Type", "Name", "From", "Id", "In parts", "Payload")):
+        yield f"   {' ' if number else '*'} - {cell}"
+    for pdu_type, rule in pdus.RULES.items():
+        sizes = f"{rule.smallest} to {rule.largest:,}" if rule.largest else "none"
+        cells = [f"{int(pdu_type)}", pdu_type.name, rule.sender.value]
+        cells += ["yes" if rule.numbered else "0", "yes" if rule.parts else "no", sizes]
+        for number, cell in enumerate(cells):
+            yield f"   {' ' if number else '*'} - {cell}"
+    yield ""
+
+
+def _codes() -> Iterator[str]:
+    """List the codes of reasons."""
+    yield from (".. list-table::", "   :header-rows: 1", "   :widths: 10 90", "", "   * - Code", "     - Meaning")
+    for code in pdus.Code:
+        yield f"   * - {int(code)}"
+        yield f"     - {pdus.describe_code(code)}"
+    yield ""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Act:
+    """An act of a drawing: its words."""
+
+    value: str
+
+
+def _act_names(row: Mapping[int, Any], after: Any) -> str:
+    """Name the PDUs that lead to a state."""
+    names = []
+    for act in (act for act in row if row[act] is after and act != pdus.UNKNOWN):
+        if act == dialogue_states.GIVE_UP:
+            names.append("more than is kept")
+        elif not act & pdus.MORE:
+            names.append(pdus.name_of(act))
+        elif row[act & ~pdus.MORE] is not after:
+            names.append(f"{pdus.name_of(act)} with MORE")
+    return ", ".join(names)
+
+
+def _dialogue_states(
+    table: Mapping[Any, Mapping[int, Any]], others: Mapping[Any, tuple[str, Any]] = {}
+) -> Iterator[str]:
+    """
+    Draw a table of the dialogue's.
+
+    :param table: ``table[state][act]`` is the next state; acts are kinds of PDUs.
+    :param others: what else leads from a state to another one.
+    """
+    drawn: dict[Any, dict[Any, Any]] = {}
+    for state, acts in table.items():
+        following = dict.fromkeys(acts.values())
+        drawn[state] = {_Act(_act_names(acts, after)): after for after in following}
+        if state in others:
+            words, after = others[state]
+            drawn[state][_Act(words)] = after
+    yield from _states(drawn)
+
+
 #: What pages take from the code, by the names in their comments, with what makes the lines of it.
 PARTS: Mapping[str, Callable[[], Iterable[str]]] = {
     # docs/reference/sodiumtwist.rst, docs/reference/twistd-sodium.rst
@@ -389,10 +454,19 @@ PARTS: Mapping[str, Callable[[], Iterable[str]]] = {
     "error-meanings": _error_meanings,
     # docs/explanation/wire-2.rst
     "noise-tokens": partial(_handshake, noise.XK_HFS),
+    "pdu-rules": _rules,
+    "codes": _codes,
     # docs/explanation/states.rst
     "server-states": partial(_states, states.SERVER),
     "client-states": partial(_states, states.CLIENT),
     "lifecycle": partial(_states, lifecycle.TABLE),
+    "sayings": partial(
+        _dialogue_states,
+        dialogue_states.SAYING,
+        {early: ("the server's WELCOME", after) for early, after in dialogue_states.WELCOMED.items()},
+    ),
+    "asker": partial(_dialogue_states, dialogue_states.ASKER),
+    "answerer": partial(_dialogue_states, dialogue_states.ANSWERER),
     # docs/howto/logins.rst
     "authorized-keys-file": partial(_module, "sodiumtwist.admission.authorized"),
     # docs/reference/api.rst
