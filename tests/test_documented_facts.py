@@ -11,8 +11,12 @@ from twisted.trial.unittest import SynchronousTestCase
 
 import sodiumtwist
 from sodiumtwist.admission import argon2
+from sodiumtwist.core.credentials import LOGIN_SIZE, PASSPHRASE_SIZE
 from sodiumtwist.core.v1 import messages
-from sodiumtwist.core.v2 import sealing
+from sodiumtwist.core.v2 import sealing, veil
+from sodiumtwist.core.v2.agreement import CIPHERTEXT_SIZE, ENCAPSULATION_KEY_SIZE
+from sodiumtwist.core.v2.messages import CREDENTIALS_STEP, PADDING_LIMIT
+from sodiumtwist.core.v2.noise import XK_HFS
 from sodiumtwist.endpoints.strings import CLIENT_KEYWORDS, SERVER_KEYWORDS
 from sodiumtwist.programs import exits
 from sodiumtwist.protocol import requests
@@ -45,10 +49,29 @@ class FactTests(SynchronousTestCase):
 
     def test_records(self) -> None:
         """The suites of version 2 and what records have."""
-        suites = {row[0]: row[2] for row in rows("docs/explanation/wire-2.rst") if row[0] != "Suite"}
+        # The table of the messages of the handshake has three columns, that of the suites four.
+        suites = {row[0]: row[2] for row in rows("docs/explanation/wire-2.rst") if len(row) == 4 and row[0] != "Suite"}
         self.assertEqual(suites, {str(suite): str(size) for suite, size in sealing.TAG_SIZES.items()})
         page = read_page("docs/explanation/wire-2.rst")
         for fact in (f"at most {sealing.MAX_BODY:,}", f'"{sealing.REKEY_PERSON.decode()}"', "1 GiB has left"):
+            self.assertIn(fact, page)
+
+    def test_handshake(self) -> None:
+        """The handshake of version 2: sizes, and what is hashed with the keys."""
+        page = " ".join(read_page("docs/explanation/wire-2.rst").split())
+        for fact in (
+            XK_HFS.name.decode(),
+            f"1 to {veil.MESSAGE_LIMIT} bytes",
+            f"random size, 0 to {PADDING_LIMIT - 1}",
+            f"to a multiple of {CREDENTIALS_STEP}",
+            f"{ENCAPSULATION_KEY_SIZE} bytes, sealed",
+            f"{CIPHERTEXT_SIZE} bytes, sealed",
+            f"A login has up to {LOGIN_SIZE} bytes and a passphrase up to {PASSPHRASE_SIZE}",
+            f"reads {veil.OPENING_SIZE} bytes",
+            '"sodiumtwist2veil"',
+            '"sodiumtwist-data"',
+            "1326 to 2350 bytes",
+        ):
             self.assertIn(fact, page)
 
     def test_defaults(self) -> None:
