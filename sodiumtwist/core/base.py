@@ -196,7 +196,7 @@ class Connection:
         if kind is RequestReceived or kind is AnswerReceived:
             return True
         if isinstance(event, PongReceived):
-            event.latency, event.asked = self._keepalive.pong_received(now)
+            event.latency, event.asked = self._keepalive.pong_received(now, event.passed_over)
         elif isinstance(event, PingReceived):
             self._keepalive.ping_received(now)
         elif isinstance(event, Aborted):

@@ -95,16 +95,18 @@ class PingReceived:
 @dataclass(slots=True)
 class PongReceived:
     """
-    The answer to our oldest PING came.
+    The answer to a PING of ours came: in version 1 to the oldest one.
 
-    :ivar timestamp: the answerer's wall clock in nanoseconds since the epoch.
+    :ivar timestamp: the answerer's wall clock in nanoseconds since the epoch; in version 2 the one of our PING.
     :ivar latency: seconds from our PING to this.
     :ivar asked: whether that PING was the caller's own, and not one that ``ping_due()`` had asked for.
+    :ivar passed_over: how many older PINGs have no answer yet.
     """
 
     timestamp: int
     latency: float
     asked: bool = field(default=False, compare=False)
+    passed_over: int = field(default=0, compare=False, repr=False)
 
 
 @dataclass(slots=True)

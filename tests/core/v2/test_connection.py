@@ -336,7 +336,7 @@ class OpenTests(SynchronousTestCase):
         server.send_answer(asked, b"that")
         self.assertRaises(ConnectionCut, server.receive_eof)
         self.assertRaises(ConnectionCut, client.receive_eof)
-        self.assertEqual(client.unanswered, ())
+        self.assertEqual(client.unanswered, (asked,))
 
     def test_abort(self) -> None:
         """It is the last thing."""
@@ -410,6 +410,25 @@ class OpenTests(SynchronousTestCase):
         server.data_to_send()
         rest = [PingReceived(number) for number in range(64, 100)]
         self.assertEqual(list(server.events(NOW)), [*rest, DataReceived(b"behind")])
+
+    def test_pongs_in_any_order(self) -> None:
+        """Each has the time and the asker of its own PING, whichever comes first."""
+        client, server = open_pair()
+        client.send_ping(NOW, 1)
+        self.assertIs(client.ping_due(NOW + 60), True)
+        client.send_ping(NOW + 60, 2)
+        list(server.receive_data(client.data_to_send(), NOW + 60))
+        assert server._records is not None
+        pings = server._records.dialogue._pings._theirs
+        pings[0] = pings.pop(0)
+        server.send_pong(0)
+        (pong,) = client.receive_data(server.data_to_send(), NOW + 61)
+        assert isinstance(pong, PongReceived)
+        self.assertEqual((pong.timestamp, pong.latency, pong.asked), (2, 1, False))
+        server.send_pong(0)
+        (pong,) = client.receive_data(server.data_to_send(), NOW + 62)
+        assert isinstance(pong, PongReceived)
+        self.assertEqual((pong.timestamp, pong.latency, pong.asked), (1, 62, True))
 
     def test_life(self) -> None:
         """A record that says nothing shows life, a part of a message too."""
