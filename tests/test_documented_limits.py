@@ -15,6 +15,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 import sodiumtwist
 from sodiumtwist.admission import argon2
+from sodiumtwist.core import connection
+from sodiumtwist.core.v2.pdus import PDUType
 from sodiumtwist.programs import tunneltap
 from sodiumtwist.programs.tap import LIMITS, Options
 
@@ -34,7 +36,13 @@ NO_LIMITS = {
         transfer.acknowledgements.ACKNOWLEDGEMENT_SIZE
         core.v2.chacha.TAG_SIZE core.v2.agreement.ENCAPSULATION_KEY_SIZE core.v2.agreement.CIPHERTEXT_SIZE
         core.v2.veil.SALT_SIZE core.v2.veil.SEALED_SIZE_SIZE core.v2.veil.OPENING_SIZE
+        core.v2.pdus.HEADER_SIZE core.v2.pdus.CODE_SIZE
     """,
+    "kinds of PDUs": " ".join(
+        f"core.v2.pdus.{name}" for name in (*PDUType.__members__, "MORE", "REQUEST_PART", "ANSWER_PART", "UNKNOWN")
+    ),
+    "from where types are passed over, which the page on the wire has": "core.v2.pdus.PASSED_OVER",
+    "an act that is no kind of PDU": "core.v2.states.GIVE_UP",
     "the numbers of suites": "core.v2.suites.AEGIS_256 core.v2.suites.CHACHA20_POLY1305",
     "reasons not to read, which are summed up": """
         protocol.reading.APPLICATION protocol.reading.WRITING protocol.reading.LOGIN protocol.reading.OVER
@@ -54,6 +62,10 @@ NO_LIMITS = {
         programs.exits.EXIT_OUTPUT_GONE
     """,
 }
+
+
+#: What takes limits of those that use the core alone.
+OF_THE_CORE = (connection.Bounds, connection.RecentSalts, connection.Version2)
 
 
 def is_number(value: object) -> bool:
@@ -112,8 +124,8 @@ class LimitTests(SynchronousTestCase):
         """So has each number that may be given in code."""
         listed = {where.strip("`") for _, _, where, _ in self.table()}
         named = {name for _, name in self.changed_by()}
-        for name in sodiumtwist.__all__:
-            given = getattr(sodiumtwist, name)
+        for given in (*(getattr(sodiumtwist, name) for name in sodiumtwist.__all__), *OF_THE_CORE):
+            name = given.__name__
             try:
                 parameters = inspect.signature(given).parameters.values()
             except ValueError:
@@ -162,7 +174,8 @@ class LimitTests(SynchronousTestCase):
                     FileNotFoundError, "'/nowhere'", argon2.from_argument, f"/nowhere:{setting[1]}=7"
                 )
             elif call := re.fullmatch(r"(\w+)\((\w+)=\)", name):
-                parameters = inspect.signature(getattr(sodiumtwist, call[1])).parameters
+                kinds = {kind.__name__: kind for kind in OF_THE_CORE}
+                parameters = inspect.signature(kinds.get(call[1]) or getattr(sodiumtwist, call[1])).parameters
                 self.assertEqual(parameters[call[2]].default, self.value(f"``{where}``"), name)
             elif not name.startswith("sodium-tunnel: "):
                 self.assertIn(name, LIMITS)

@@ -245,7 +245,8 @@ class Connection:
         """
         Send a DATA. It waits for :meth:`data_to_send`, with what was sent before.
 
-        :param payload: 0 to 131070 bytes. It is copied unless it is ``bytes``, or a view of ``bytes``.
+        :param payload: 0 to 131070 bytes, in version 2 up to 135156. It is copied unless it is ``bytes``, or a view of
+            ``bytes``.
         :raises PayloadTooLarge: when it is longer.
         :raises LocalProtocolError: when the connection is not in a state to send it.
         :raises TypeError: for anything but contiguous bytes.

@@ -4,10 +4,10 @@ The errors that sodiumtwist raises itself, about keys, calls and peers::
     SodiumError
     |-- InvalidKey (also a ValueError)
     |-- LocalProtocolError              a call, an argument or a file on this side is wrong
-    |   |-- PayloadTooLarge             more than fits one DATA
+    |   |-- PayloadTooLarge             more than fits one DATA, or one message
     |   |-- UnsupportedProtocol         a version of the protocol that can't be spoken here
     |   `-- TooManyRequests             more unanswered than the limit
-    `-- RemoteProtocolError             drop the connection, tell the peer nothing
+    `-- RemoteProtocolError             drop the connection, say nothing but what the core has to say
         |-- MalformedPDU                bytes that are no PDU of this protocol
         |-- UnexpectedPDU               a valid PDU at the wrong moment
         |-- WindowExceeded              more than the peer may make us hold
@@ -40,7 +40,7 @@ class LocalProtocolError(SodiumError):
 
 
 class PayloadTooLarge(LocalProtocolError):
-    """A payload that does not fit one DATA."""
+    """A payload that does not fit one DATA, or in version 2 one message."""
 
 
 class UnsupportedProtocol(LocalProtocolError):
@@ -52,7 +52,10 @@ class TooManyRequests(LocalProtocolError):
 
 
 class RemoteProtocolError(SodiumError):
-    """The peer broke the protocol. The connection is over, and the peer is not told why."""
+    """
+    The peer broke the protocol, or is gone. The connection is over. In version 1 the peer is not told why. In version 2
+    the core tells it, unless the peer could learn from that what it should not.
+    """
 
 
 class MalformedPDU(RemoteProtocolError):
