@@ -11,16 +11,19 @@ from asyncio import StreamReader, StreamWriter
 from collections.abc import AsyncIterator
 from contextlib import suppress
 
-from sodiumtwist.core.connection import ClientConnection, RecentSalts, ServerConnection, Version2
+from sodiumtwist.core.connection import ClientConnection, RecentSalts, ServerConnection, Version2, describe_code
 from sodiumtwist.core.errors import RemoteProtocolError
 from sodiumtwist.core.events import (
+    Aborted,
     AnswerReceived,
     AuthenticationRequested,
     ConnectionOver,
     EndReceived,
     Event,
+    FailureReceived,
     HandshakeComplete,
     PingReceived,
+    Refused,
     RequestReceived,
 )
 from sodiumtwist.core.keepalive import Timeouts
@@ -109,7 +112,9 @@ async def ask(server_key: bytes, port: int, *questions: bytes) -> list[bytes]:
                 answers[event.id] = event.payload
             elif isinstance(event, ConnectionOver):
                 return [answers[id] for id in asked]  # they may have come in any order
-        raise ConnectionError("the server refused us, or closed before the end")
+            elif isinstance(event, (Refused, FailureReceived, Aborted)):
+                raise ConnectionError(f"the server says: {describe_code(event.code)}, {event.text!r}")
+        raise ConnectionError("the connection was closed here")
     finally:
         await close(connection, reader, writer)
 

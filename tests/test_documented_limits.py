@@ -16,7 +16,6 @@ from twisted.trial.unittest import SynchronousTestCase
 import sodiumtwist
 from sodiumtwist.admission import argon2
 from sodiumtwist.core import connection
-from sodiumtwist.core.v2.pdus import PDUType
 from sodiumtwist.programs import tunneltap
 from sodiumtwist.programs.tap import LIMITS, Options
 
@@ -35,14 +34,16 @@ NO_LIMITS = {
         core.v1.messages.ENCRYPTED_HEADER_SIZE core.v1.messages.PDU_OVERHEAD
         transfer.acknowledgements.ACKNOWLEDGEMENT_SIZE
         core.v2.chacha.TAG_SIZE core.v2.agreement.ENCAPSULATION_KEY_SIZE core.v2.agreement.CIPHERTEXT_SIZE
-        core.v2.veil.SALT_SIZE core.v2.veil.SEALED_SIZE_SIZE core.v2.veil.OPENING_SIZE
         core.v2.pdus.HEADER_SIZE core.v2.pdus.CODE_SIZE
+        core.v2.veil.SALT_SIZE core.v2.veil.SEALED_SIZE_SIZE core.v2.veil.OPENING_SIZE
     """,
-    "kinds of PDUs": " ".join(
-        f"core.v2.pdus.{name}" for name in (*PDUType.__members__, "MORE", "REQUEST_PART", "ANSWER_PART", "UNKNOWN")
-    ),
-    "from where types are passed over, which the page on the wire has": "core.v2.pdus.PASSED_OVER",
-    "an act that is no kind of PDU": "core.v2.states.GIVE_UP",
+    "kinds of PDUs, and what else their headers hold": """
+        core.v2.pdus.WELCOME core.v2.pdus.REFUSED core.v2.pdus.DATA core.v2.pdus.PING core.v2.pdus.PONG
+        core.v2.pdus.REQUEST core.v2.pdus.ANSWER core.v2.pdus.FAILURE core.v2.pdus.END core.v2.pdus.PADDING
+        core.v2.pdus.DRAIN core.v2.pdus.ABORT core.v2.pdus.CANCEL core.v2.pdus.MORE core.v2.pdus.REQUEST_PART
+        core.v2.pdus.ANSWER_PART core.v2.pdus.UNKNOWN core.v2.pdus.PASSED_OVER core.v2.states.GIVE_UP
+        core.v2.pdus.HIGHEST
+    """,
     "the numbers of suites": "core.v2.suites.AEGIS_256 core.v2.suites.CHACHA20_POLY1305",
     "reasons not to read, which are summed up": """
         protocol.reading.APPLICATION protocol.reading.WRITING protocol.reading.LOGIN protocol.reading.OVER

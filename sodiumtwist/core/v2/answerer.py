@@ -140,7 +140,7 @@ class Answerer:
     def _may_come(self, id: int, kind: int) -> Received:
         state = self.state_of(id)
         if kind not in ANSWERER[state]:
-            raise UnexpectedPDU(f"a REQUEST with the id {id}, which is in use")
+            raise UnexpectedPDU(f"REQUEST with the id {id}, which is in use")
         return state
 
     def _full(self, state: Received) -> bool:

@@ -240,7 +240,11 @@ class Dialogue:
 
         :param error: what :meth:`receive` raised, or ``read_body`` returned.
         """
-        if self._ours is Saying.OVER or isinstance(error, BrokenAbort):
+        if self._ours is Saying.OVER:
+            return
+        if isinstance(error, BrokenAbort):
+            self._outgoing.drop()
+            self._listen_no_more()
             return
         code = Code.NO_ROOM if isinstance(error, WindowExceeded) else Code.PROTOCOL_BROKEN
         # Where the server has said something else than WELCOME or REFUSED, it has decided all the same.

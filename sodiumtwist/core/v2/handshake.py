@@ -109,9 +109,11 @@ class _Handshake(Generic[Result]):
             self._next += 1
             try:
                 result = read(self, part)
-            except RemoteProtocolError:
+            except RemoteProtocolError as error:
                 self._finish()
-                raise
+                # The frames that it came through hold secrets, and a server keeps the error until the deadline.
+                error.__context__ = None
+                raise error.with_traceback(None) from None
             if result is not None:
                 return result
         return None

@@ -215,7 +215,7 @@ def read_body(body: Buffer) -> tuple[list[PDU], MalformedPDU | None]:
                 return pdus, None
         start = behind + HEADER_SIZE
     if start - HEADER_SIZE != end:
-        return pdus, MalformedPDU("a record ended inside the header of a PDU")
+        return pdus, MalformedPDU("the header of a PDU cut by the end of its record")
     return pdus, None
 
 
@@ -240,18 +240,18 @@ def _judge(kind: int, id: int, size: int, cut: bool) -> MalformedPDU | None:
 def _complaint(kind: int, id: int, size: int, cut: bool) -> str:
     name, flags, rule = name_of(kind), kind & 0xFFFFFF, _RULES.get(kind >> 24)
     if cut:
-        return f"a record ended inside a {name}"
+        return f"{name} cut by the end of its record"
     if rule is None:
-        return f"a {name}, which is not known"
+        return f"{name}, which is not known"
     if flags == MORE and not rule.parts:
-        return f"a {name} in parts, which it never has"
+        return f"{name} in parts, which it never has"
     if flags & ~MORE:
-        return f"a {name} with flags and spare bits {flags:06x}"
+        return f"{name} with flags and spare bits {flags:06x}"
     if flags and not size:
-        return f"an empty part of a {name}, though MORE is to come"
+        return f"{name} with an empty part, though MORE is to come"
     if id and not rule.numbered:
-        return f"a {name} with the id {id}, though it has none"
-    return f"a {name} of {size} bytes; it has {rule.smallest} to {rule.largest}"
+        return f"{name} with the id {id}, though it has none"
+    return f"{name} of {size} bytes; it has {rule.smallest} to {rule.largest}"
 
 
 def pack_line(text: str) -> bytes:

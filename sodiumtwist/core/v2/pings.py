@@ -67,13 +67,13 @@ class Pings:
     def ping_received(self, id: int, payload: bytes) -> Event:
         """Take in a PING."""
         if id in self._theirs or id in self._outgoing.pongs:
-            raise UnexpectedPDU(f"a PING with the id {id}, which is in use")
+            raise UnexpectedPDU(f"PING with the id {id}, which is in use")
         self._theirs[id] = payload
         return PingReceived(_number(payload))
 
     def pong_received(self, id: int, payload: bytes) -> Event:
         """Take in a PONG."""
         if self._ours.get(id) != payload or id in self._outgoing.pings:
-            raise UnexpectedPDU(f"a PONG with the id {id} to no PING, or with other bytes than that has")
+            raise UnexpectedPDU(f"PONG with the id {id} to no PING, or with other bytes than that has")
         del self._ours[id]
         return PongReceived(_number(payload), 0.0)

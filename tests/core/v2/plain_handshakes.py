@@ -69,9 +69,9 @@ class PlainServer:
     :param first_flight: what it reads.
     """
 
-    def __init__(self, first_flight: bytes, **options: Any) -> None:
+    def __init__(self, first_flight: bytes, pair: KeyPair = SERVER_PAIR, **options: Any) -> None:
         self.salt = first_flight[:32]
-        self.noise = HandshakeState(XK_HFS, False, b"sodiumtwist 2" + self.salt, SERVER_PAIR, **options)
+        self.noise = HandshakeState(XK_HFS, False, b"sodiumtwist 2" + self.salt, pair, **options)
         veil = Veil(SERVER_PAIR.public, self.salt)
         veil.open_size(first_flight[32:50])
         self.offer = self.noise.read_message(veil.open_message(first_flight[50:]))

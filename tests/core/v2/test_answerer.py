@@ -21,7 +21,7 @@ class AnswererTests(SynchronousTestCase):
 
     def assert_in_use(self, server: End, id: int) -> None:
         for more in (False, True):
-            with self.assertRaisesRegex(UnexpectedPDU, f"a REQUEST with the id {id}, which is in use"):
+            with self.assertRaisesRegex(UnexpectedPDU, f"REQUEST with the id {id}, which is in use"):
                 server.hear(pdu("REQUEST", b"x", id, more=more))
 
     def assert_no_request(self, server: End, id: int) -> None:

@@ -247,7 +247,7 @@ class PingTests(DialogueTestCase):
             end.hear(pdu("PING", b"", 5))
             if answered:
                 end.dialogue.pong()  # which has not left
-            self.assert_broken(end, pdu("PING", b"", 5), pattern="a PING with the id 5, which is in use")
+            self.assert_broken(end, pdu("PING", b"", 5), pattern="PING with the id 5, which is in use")
         end = welcomed_client()
         for _ in range(2):
             end.hear(pdu("PING", b"", 5))
@@ -501,8 +501,11 @@ class AbortTests(DialogueTestCase):
         self.assertEqual(end.events, [DataReceived(b"x")])
         error = read_body(body)[1]
         assert error is not None
+        end.data(b"what waits")
         end.dialogue.broken(error)
         self.assertEqual(end.take(), b"")
+        self.assertFalse(end.dialogue.may_send_data)
+        self.assertEqual(end.hear(pdu("DATA", b"x")), [])
 
     def test_before_welcome(self) -> None:
         """There it breaks a rule, and gets no reply."""

@@ -163,25 +163,25 @@ class BrokenTests(ReadTestCase):
             for place in range(1, len(right)):
                 if place < 12:
                     found, error = read_body(right[:place])
-                    self.assertEqual((found, str(error)), ([], "a record ended inside the header of a PDU"))
+                    self.assertEqual((found, str(error)), ([], "the header of a PDU cut by the end of its record"))
                 else:
-                    self.assert_broken(right[:place], f"a record ended inside a {name}")
-        self.assert_broken(pdu(200, b"ab")[:-1], "a record ended inside a PDU of type 200")
+                    self.assert_broken(right[:place], f"{name} cut by the end")
+        self.assert_broken(pdu(200, b"ab")[:-1], "PDU of type 200 cut by the end")
 
     def test_unknown(self) -> None:
         """“An unknown type below 128”."""
         for number in (0, 14, 127):
-            self.assert_broken(pdu(number), f"a PDU of type {number}, which is not known")
+            self.assert_broken(pdu(number), f"PDU of type {number}, which is not known")
 
     def test_more(self) -> None:
         """“MORE on another type”."""
         for name in set(TYPES) - IN_PARTS:
-            self.assert_broken(pdu(name, RIGHT[name][12:], more=True), f"a {name} in parts")
+            self.assert_broken(pdu(name, RIGHT[name][12:], more=True), f"{name} in parts")
 
     def test_empty_part(self) -> None:
         """“An empty part with MORE”."""
         for name in IN_PARTS:
-            self.assert_broken(pdu(name, b"", 7, more=True), f"an empty part of a {name}")
+            self.assert_broken(pdu(name, b"", 7, more=True), f"{name} with an empty part")
             self.assertEqual(read(pdu(name, b"x", 7, more=True)), [(name, True, 7, b"x")])
 
     def test_flags_and_spare_bits(self) -> None:
@@ -190,34 +190,34 @@ class BrokenTests(ReadTestCase):
             for bit in [*range(1, 8), *range(8, 24)]:
                 word = int.from_bytes(right[:4], "big")
                 word |= 1 << (16 + bit if bit < 8 else bit - 8)
-                self.assert_broken(word.to_bytes(4, "big") + right[4:], f"a {name} with flags and spare bits")
+                self.assert_broken(word.to_bytes(4, "big") + right[4:], f"{name} with flags and spare bits")
 
     def test_id(self) -> None:
         """“An id where there is none”."""
         for name in set(TYPES) - NUMBERED:
-            self.assert_broken(pdu(name, RIGHT[name][12:], 1), f"a {name} with the id 1")
+            self.assert_broken(pdu(name, RIGHT[name][12:], 1), f"{name} with the id 1")
 
     def test_payload(self) -> None:
         """“A payload where there is none”."""
         for name in EMPTY:
-            self.assert_broken(pdu(name, b"x"), f"a {name} of 1 bytes; it has 0 to 0")
+            self.assert_broken(pdu(name, b"x"), f"{name} of 1 bytes; it has 0 to 0")
 
     def test_code(self) -> None:
         """“A code cut short”."""
         for name in REASONS:
             for size in range(4):
-                self.assert_broken(pdu(name, bytes(size)), f"a {name} of {size} bytes; it has 4 to 1028")
+                self.assert_broken(pdu(name, bytes(size)), f"{name} of {size} bytes; it has 4 to 1028")
 
     def test_line(self) -> None:
         """“A line over 1024 bytes”."""
-        self.assert_broken(pdu("WELCOME", bytes(1025)), "a WELCOME of 1025 bytes; it has 0 to 1024")
+        self.assert_broken(pdu("WELCOME", bytes(1025)), "WELCOME of 1025 bytes; it has 0 to 1024")
         for name in REASONS:
-            self.assert_broken(pdu(name, bytes(1029)), f"a {name} of 1029 bytes")
+            self.assert_broken(pdu(name, bytes(1029)), f"{name} of 1029 bytes")
 
     def test_ping(self) -> None:
         """“A PING over 64”."""
         for name in ("PING", "PONG"):
-            self.assert_broken(pdu(name, bytes(65)), f"a {name} of 65 bytes; it has 0 to 64")
+            self.assert_broken(pdu(name, bytes(65)), f"{name} of 65 bytes; it has 0 to 64")
 
     @given(st.binary(max_size=100))
     def test_anything(self, body: bytes) -> None:
