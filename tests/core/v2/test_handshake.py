@@ -424,6 +424,13 @@ class ServerTests(SynchronousTestCase):
             self.assertRaises(DecryptionFailed, fed, server, [flip(client.credentials(bytes(512)), place)])
             self.assertEqual(vars(server), {"wanted": 0})
 
+    def test_somebody_elses_key(self) -> None:
+        """A client can't claim a key that it does not have."""
+        client, server = PlainClient(), new_server()
+        client.read_answer(one(fed(server, [client.first_flight])))
+        client.noise._public = KeyPair.generate().public
+        self.assertRaises(DecryptionFailed, fed, server, [client.credentials(bytes(512))])
+
     def test_weak_key_of_a_client(self) -> None:
         """A key that everybody has is nobody's."""
         client, server = PlainClient(), new_server()
