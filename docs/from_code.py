@@ -474,7 +474,7 @@ def _said(
     yield from _states(named)
 
 
-def _saying() -> Iterator[str]:
+def _sayings() -> Iterator[str]:
     others = {state: {"the server's WELCOME": following} for state, following in saying.WELCOMED.items()}
     yield from _said(saying.SAYING, others)
 
@@ -502,9 +502,6 @@ PARTS: Mapping[str, Callable[[], Iterable[str]]] = {
     "noise-tokens": partial(_handshake, noise.XK_HFS),
     "pdu-types": _pdu_types,
     "codes": _codes,
-    "saying": _saying,
-    "asker": _asker,
-    "answerer": _answerer,
     # docs/explanation/states.rst
     "version": partial(_states, states.VERSION),
     "server-states": partial(_states, states.SERVER),
@@ -512,6 +509,9 @@ PARTS: Mapping[str, Callable[[], Iterable[str]]] = {
     "server-states-2": partial(_states, states.SERVER_2),
     "client-states-2": partial(_states, states.CLIENT_2),
     "lifecycle": partial(_states, lifecycle.TABLE),
+    "sayings": _sayings,
+    "asker": _asker,
+    "answerer": _answerer,
     # docs/howto/logins.rst
     "authorized-keys-file": partial(_module, "sodiumtwist.admission.authorized"),
     # docs/reference/api.rst

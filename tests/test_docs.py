@@ -239,7 +239,7 @@ class FromCodeTests(SynchronousTestCase):
     def test_what_may_be_said(self) -> None:
         """All kinds of PDUs are in the drawings of version 2, at the state that they lead to."""
         pdus, saying = from_code().pdus, from_code().saying
-        for name, table in (("saying", saying.SAYING), ("asker", saying.ASKER), ("answerer", saying.ANSWERER)):
+        for name, table in (("sayings", saying.SAYING), ("asker", saying.ASKER), ("answerer", saying.ANSWERER)):
             for state, acts in table.items():
                 drawn = re.search(rf"(?m)^    {state.name}\n((?:      .*\n)+)", part(name))
                 assert drawn is not None

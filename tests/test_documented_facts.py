@@ -11,9 +11,13 @@ from twisted.trial.unittest import SynchronousTestCase
 
 import sodiumtwist
 from sodiumtwist.admission import argon2
+from sodiumtwist.core.credentials import LOGIN_SIZE, PASSPHRASE_SIZE
 from sodiumtwist.core.server import PENDING_LIMIT_2
 from sodiumtwist.core.v1 import messages
-from sodiumtwist.core.v2 import incoming, pdus, sealing
+from sodiumtwist.core.v2 import incoming, outgoing, pdus, sealing, veil
+from sodiumtwist.core.v2.agreement import CIPHERTEXT_SIZE, ENCAPSULATION_KEY_SIZE
+from sodiumtwist.core.v2.messages import CREDENTIALS_STEP, PADDING_LIMIT
+from sodiumtwist.core.v2.noise import XK_HFS
 from sodiumtwist.endpoints.strings import CLIENT_KEYWORDS, SERVER_KEYWORDS
 from sodiumtwist.programs import exits
 from sodiumtwist.protocol import requests
@@ -53,6 +57,24 @@ class FactTests(SynchronousTestCase):
         for fact in (f"at most {sealing.MAX_BODY:,}", f'"{sealing.REKEY_PERSON.decode()}"', "1 GiB has left"):
             self.assertIn(fact, page)
 
+    def test_handshake(self) -> None:
+        """The handshake of version 2: sizes, and what is hashed with the keys."""
+        page = " ".join(read_page("docs/explanation/wire-2.rst").split())
+        for fact in (
+            XK_HFS.name.decode(),
+            f"1 to {veil.MESSAGE_LIMIT} bytes",
+            f"random size, 0 to {PADDING_LIMIT - 1}",
+            f"to a multiple of {CREDENTIALS_STEP}",
+            f"{ENCAPSULATION_KEY_SIZE} bytes, sealed",
+            f"{CIPHERTEXT_SIZE} bytes, sealed",
+            f"A login has up to {LOGIN_SIZE} bytes and a passphrase up to {PASSPHRASE_SIZE}",
+            f"reads {veil.OPENING_SIZE} bytes",
+            '"sodiumtwist2veil"',
+            '"sodiumtwist-data"',
+            "1326 to 2350 bytes",
+        ):
+            self.assertIn(fact, page)
+
     def test_pdus(self) -> None:
         """The PDUs of version 2, and what a peer may make us keep."""
         bounds, timeouts = incoming.Bounds(), sodiumtwist.Timeouts()
@@ -63,6 +85,8 @@ class FactTests(SynchronousTestCase):
             f"A code has {pdus.CODE_SIZE} bytes",
             f"types from {pdus.PASSED_OVER} on, which nobody knows yet, are passed over",
             f"a type below {pdus.PASSED_OVER} that is not known",
+            f"We send what has more than {outgoing.PART_SIZE >> 10} KiB in parts",
+            f"FAILURE with code {pdus.Code.CANCELLED:d}",
             f"A message has at most {bounds.message >> 20} MiB",
             f"A request beyond that fails with code {pdus.Code.TOO_LARGE:d}",
             f"put together has at most {bounds.connection >> 20} MiB",

@@ -78,7 +78,7 @@ class Asker:
         """Take in an answer, or its last part."""
         outgoing, incoming = self._outgoing, self._incoming
         state = outgoing.asked.pop(id, None)
-        if state is not _WAITING or outgoing.any_large or incoming.parts or len(payload) > incoming.largest:
+        if state is not _WAITING or outgoing.large or incoming.parts or len(payload) > incoming.largest:
             # Otherwise it is whole and answers a whole request, as nearly all do.
             state = self._judged(id, state, ANSWER)
             if state is Asked.DROPPING:

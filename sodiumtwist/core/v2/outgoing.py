@@ -80,6 +80,7 @@ class Outgoing:
     What one end has to say.
 
     :param unsent: where what is small waits; of DATA only the payload, which the connection puts there.
+    :ivar large: messages that leave in parts, and what is left of them, in the order in which their next parts leave.
     :ivar requests: our requests of which nothing has left, by id.
     :ivar asked: our requests of which something has left and whose answer has not come whole, by id.
     :ivar closing: the ids of our requests that have their answer, and whose last part has not left.
@@ -90,12 +91,12 @@ class Outgoing:
 
     __slots__ = (
         "_behind_requests",
-        "_large",
         "_small_next",
         "_unsent",
         "answered",
         "asked",
         "closing",
+        "large",
         "pings",
         "pongs",
         "requests",
@@ -103,8 +104,7 @@ class Outgoing:
 
     def __init__(self, unsent: Unsent) -> None:
         self._unsent = unsent
-        # In the order in which their next parts leave.
-        self._large: OrderedDict[tuple[int, int], _Large] = OrderedDict()
+        self.large: OrderedDict[tuple[int, int], _Large] = OrderedDict()
         # END, while the last parts of our requests have not left.
         self._behind_requests: list[Item] = []
         # Whether it is the turn of what is small, where that fits no record beside a part. So it is at first, for
@@ -118,22 +118,17 @@ class Outgoing:
         self.pongs: set[int] = set()
 
     @property
-    def any_large(self) -> bool:
-        """Whether a message waits that leaves in parts, or the rest of one."""
-        return bool(self._large)
-
-    @property
     def any_needed(self) -> bool:
         """Whether something waits that the peer needs to see that all is over: not signs of life and CANCELs."""
         return (
-            bool(self._large)
+            bool(self.large)
             or bool(self._behind_requests)
             or not all(type(item) is tuple and item[0][0] in _NOT_NEEDED for item in self._unsent.queue)
         )
 
     def in_parts(self, kind: int, id: int) -> bool:
         """Whether this message does."""
-        return (kind, id) in self._large
+        return (kind, id) in self.large
 
     # Putting in
 
@@ -149,7 +144,7 @@ class Outgoing:
             unsent.queue.append((_pack(kind, id, size), payload))
             unsent.size += size + HEADER_SIZE
         else:
-            large = self._large[kind, id] = _Large(kind, id, payload)
+            large = self.large[kind, id] = _Large(kind, id, payload)
             unsent.size += large.size
 
     def add_padded(self, kind: int, payload: bytes, padding: int | None) -> None:
@@ -165,7 +160,7 @@ class Outgoing:
 
     def add_cancel(self, id: int) -> None:
         """Send a CANCEL for a request of ours, behind its first part, without which it would be one for nothing."""
-        large = self._large.get((REQUEST, id))
+        large = self.large.get((REQUEST, id))
         if large is None or large.started:
             self.add(CANCEL, id, b"")
         else:
@@ -186,7 +181,7 @@ class Outgoing:
         self._drop(ANSWER, id)
 
     def _drop(self, kind: int, id: int) -> bool:
-        large = self._large.pop((kind, id), None)
+        large = self.large.pop((kind, id), None)
         if large is not None:
             self._unsent.size -= large.size
         return large is not None
@@ -196,7 +191,7 @@ class Outgoing:
         unsent = self._unsent
         unsent.queue.clear()
         unsent.size = len(unsent.packet)
-        self._large.clear()
+        self.large.clear()
         self._behind_requests.clear()
 
     def hurry(self) -> None:
@@ -223,7 +218,7 @@ class Outgoing:
         """
         unsent = self._unsent
         size = unsent.size - len(unsent.packet)
-        if size > room or self._large:
+        if size > room or self.large:
             return self._take_some(room)
         pieces: list[Buffer] = []
         for item in unsent.queue:
@@ -244,7 +239,7 @@ class Outgoing:
 
     def _take_some(self, room: int) -> tuple[list[Buffer], int]:
         pieces: list[Buffer] = []
-        large = self._large
+        large = self.large
         # Where large messages wait, half of the room is theirs, if their parts need so much.
         share = room - min(next(iter(large.values())).next_size, room // 2) if large else room
         used = self._take_small(pieces, share, alone=not large or self._small_next)
@@ -257,7 +252,7 @@ class Outgoing:
 
     def _worth_it(self) -> int:
         """How many bytes must be left in a record for a part to go with what is in it already."""
-        return min(next(iter(self._large.values())).next_size, PART_SIZE // 4)
+        return min(next(iter(self.large.values())).next_size, PART_SIZE // 4)
 
     def _take_small(self, pieces: list[Buffer], share: int, alone: bool) -> int:
         """
@@ -306,18 +301,18 @@ class Outgoing:
 
         :return: how many bytes were taken.
         """
-        key, large = next(iter(self._large.items()))
+        key, large = next(iter(self.large.items()))
         before = large.size
         item, last = large.take(room)
         pieces += item
         if key[0] == REQUEST:
             self._note_asked(key[1])
         if not last:
-            self._large.move_to_end(key)
+            self.large.move_to_end(key)
             # Small parts have more headers than were counted.
             self._unsent.size += sum(map(len, item)) + large.size - before
             return sum(map(len, item))
-        del self._large[key]
+        del self.large[key]
         if key[0] == REQUEST:
             self._end_behind_requests()
         else:
@@ -325,7 +320,7 @@ class Outgoing:
         return sum(map(len, item))
 
     def _has_large_requests(self) -> bool:
-        return any(kind == REQUEST for kind, _ in self._large)
+        return any(kind == REQUEST for kind, _ in self.large)
 
     def _end_behind_requests(self) -> None:
         """Let END leave if no request is before it."""

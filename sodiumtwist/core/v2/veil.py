@@ -145,7 +145,8 @@ class Salts(Protocol):
 
 class RecentSalts:
     """
-    Remembers salts until the process ends. Beyond the limit the oldest are forgotten.
+    Remembers salts until the process ends. Beyond the limit the oldest are forgotten. A salt takes some 120 bytes, so
+    the default limit takes at most 12 MB.
 
     :param limit: how many to remember.
     :raises LocalProtocolError: when that is less than one.

@@ -136,7 +136,7 @@ class Conversation(RuleBasedStateMachine):
     def take_back(self, name: str, which: int) -> None:
         """An answer fails while parts of it have not left."""
         side = self.side(name)
-        large = [id for kind, id in side.dialogue._outgoing._large if kind >> 24 == 7]
+        large = [id for kind, id in side.dialogue._outgoing.large if kind >> 24 == 7]
         if large:
             id = large[which % len(large)]
             side.dialogue.fail(id, 9, "taken back")
@@ -256,7 +256,7 @@ class Conversation(RuleBasedStateMachine):
     def counted(self) -> None:
         for side in (self.client, self.server):
             waiting = sum(sum(map(len, item)) if type(item) is tuple else 12 + len(item) for item in side.unsent.queue)
-            waiting += sum(large.size for large in side.dialogue._outgoing._large.values())
+            waiting += sum(large.size for large in side.dialogue._outgoing.large.values())
             waiting += sum(len(piece) for item in side.dialogue._outgoing._behind_requests for piece in item)
             assert side.unsent.size == waiting
             assert side.heard == self.other(side).sent[: len(side.heard)]

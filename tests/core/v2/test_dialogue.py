@@ -226,6 +226,13 @@ class PingTests(DialogueTestCase):
     def test_too_large(self) -> None:
         self.assertRaises(PayloadTooLarge, welcomed_client().dialogue.ping, bytes(65))
 
+    def test_ids(self) -> None:
+        """One number after the other, without those in use."""
+        end = welcomed_client()
+        end.dialogue.ping()
+        end.dialogue._pings._next = 2**32 - 1
+        self.assertEqual([end.dialogue.ping() for _ in range(2)], [2**32 - 1, 1])
+
     def test_owed(self) -> None:
         """“64 PONGs unsent, then reading stops”: until it has left, a PONG is owed."""
         end = welcomed_client()
@@ -437,6 +444,33 @@ class OverTests(DialogueTestCase):
         self.assertTrue(end.dialogue.over)
         end.dialogue.ping()
         self.assertFalse(end.dialogue.over)
+
+    def test_settled(self) -> None:
+        """The peer needs no signs of life to see that all is over, but END and what is larger than a part."""
+        end = welcoming_server()
+        end.hear(pdu("REQUEST", b"x", 0), pdu("REQUEST", b"x", 1), pdu("END"))
+        end.dialogue.end()
+        end.take()
+        end.dialogue.answer(0, b"")
+        self.assertFalse(end.dialogue.settled)
+        end.dialogue.answer(1, bytes(100000))
+        self.assertFalse(end.dialogue.settled)
+        end.take(13)
+        self.assertFalse(end.dialogue.settled)
+        end.take()
+        end.dialogue.ping()
+        end.dialogue.padding(5)
+        self.assertTrue(end.dialogue.settled)
+        self.assertFalse(end.dialogue.over)
+
+    def test_settled_behind_data(self) -> None:
+        end = welcomed_client()
+        end.hear(pdu("END"))
+        end.data(b"x")
+        end.dialogue.end()
+        self.assertFalse(end.dialogue.settled)
+        end.take()
+        self.assertTrue(end.dialogue.settled)
 
     def test_own_requests(self) -> None:
         """Answered means: whole."""

@@ -32,12 +32,12 @@ from sodiumtwist.core.v2 import agreement, chacha, handshake, messages, noise, s
 from sodiumtwist.core.v2.agreement import ML_KEM_768, EphemeralKey
 from sodiumtwist.core.v2.handshake import TIME_TOLERANCE, ClientHandshake, Drawn, ServerHandshake
 from sodiumtwist.core.v2.messages import Offer, pack_offer
-from sodiumtwist.core.v2.veil import OPENING_SIZE, RecentSalts
+from sodiumtwist.core.v2.veil import OPENING_SIZE, RecentSalts, Veil
 from sodiumtwist.core.version import Refusal
 
 from ..peers import CLIENT_PAIR, SERVER_PAIR, WEAK_KEYS, cut, flip
 from .plain_handshakes import TIME, PlainClient, PlainServer, StandInKem
-from .recorded import fed, sessions
+from .recorded import fed, fixed_key, sessions
 
 
 def new_client(login: str = "ann", passphrase: str = "secret", time: int = TIME, **options: Any) -> ClientHandshake:
@@ -87,6 +87,52 @@ class TogetherTests(SynchronousTestCase):
             self.assertEqual(len(request.fingerprint), 16)
             seen.add(request.fingerprint)
         self.assertEqual(len(seen), 15)
+
+    def test_what_the_keys_come_of(self) -> None:
+        """
+        The static keys are not enough, whoever gets them later: there are other keys with another ephemeral key of
+        either end, and with another secret in the KEM's ciphertext. With all of it the same, so are the keys.
+        """
+        shared = bytes(32)
+
+        class Kem(StandInKem):
+            def __init__(self, shared: bytes) -> None:
+                self.shared = shared
+
+            def encapsulate(self, public: bytes) -> tuple[bytes, bytes]:
+                return bytes(1088), self.shared
+
+            def decapsulate(self, ciphertext: bytes) -> bytes:
+                return self.shared
+
+        def keys(clients: int = 1, servers: int = 2, shared: bytes = shared) -> tuple[bytes, bytes]:
+            client, server = (
+                Drawn(lambda: bytes(32), lambda: 0, fixed_key(bytes([secret]) * 32), Kem(shared))
+                for secret in (clients, servers)
+            )
+            ours = new_client(offered=(2,), drawn=client)
+            self.shake(ours, new_server(drawn=server))
+            return ours.session.send, ours.session.receive
+
+        made = [keys(), keys(clients=3), keys(servers=4), keys(shared=b"\1" * 32)]
+        self.assertEqual(len({key for pair in made for key in pair}), 8)
+        self.assertEqual(keys(), made[0])
+
+    def test_nothing_in_clear(self) -> None:
+        """Of login, passphrase and the client's key nothing can be seen, by whoever has the server's public key."""
+        client, server = new_client(), new_server()
+        first = client.first_flight
+        second = one(fed(server, [first]))
+        third = one(fed(client, [second]))
+        unveiled = b""
+        for salts, frames in [(first[:32], first[32:] + third), (first[:32] + second[:32], second[32:])]:
+            veil = Veil(SERVER_PAIR.public, salts)
+            while frames:
+                end = 18 + veil.open_size(frames[:18])
+                unveiled += veil.open_message(frames[18:end])
+                frames = frames[end:]
+        for secret in (b"ann", b"secret", CLIENT_PAIR.public):
+            self.assertNotIn(secret, first + second + third + unveiled)
 
     def test_suites(self) -> None:
         """The server's first that the client has; unknown ones are passed over."""
@@ -424,11 +470,10 @@ class ServerTests(SynchronousTestCase):
             self.assertRaises(DecryptionFailed, fed, server, [flip(client.credentials(bytes(512)), place)])
             self.assertEqual(vars(server), {"wanted": 0})
 
-    def test_somebody_elses_key(self) -> None:
-        """A client can't claim a key that it does not have."""
-        client, server = PlainClient(), new_server()
+    def test_claimed_key(self) -> None:
+        """A client that has only the public half of a key can't say that it is its own."""
+        client, server = PlainClient(pair=KeyPair(CLIENT_PAIR.public, b"\x77" * 32)), new_server()
         client.read_answer(one(fed(server, [client.first_flight])))
-        client.noise._public = KeyPair.generate().public
         self.assertRaises(DecryptionFailed, fed, server, [client.credentials(bytes(512))])
 
     def test_weak_key_of_a_client(self) -> None:
