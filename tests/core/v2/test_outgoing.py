@@ -91,6 +91,16 @@ class LargeTests(SynchronousTestCase):
         self.assertEqual(second, pdu("REQUEST", parts[2], id, more=True) + pdu("REQUEST", parts[3], id))
         self.assertEqual(client.unsent.size, 0)
 
+    def test_parts_are_not_copied(self) -> None:
+        """They are cut out of the payload where it lies."""
+        client, payload = welcomed_client(), bytes(5 * PART_SIZE)
+        client.dialogue.request(payload)
+        while client.unsent.size:
+            pieces, _ = client.dialogue.take(ROOM)
+            for part in pieces[1::2]:
+                assert isinstance(part, memoryview)
+                self.assertIs(part.obj, payload)
+
     def test_just_one_part(self) -> None:
         client = welcomed_client()
         client.dialogue.request(bytes(PART_SIZE))
