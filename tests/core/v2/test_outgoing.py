@@ -134,6 +134,17 @@ class LargeTests(SynchronousTestCase):
             self.assertEqual([len(cast(bytes, one[3])) for one in parts], [PART_SIZE])
         self.assertNotIn(large, [one[2] for one in client.all_said()])
 
+    def test_small_does_not_starve_large_in_little_room(self) -> None:
+        client = welcomed_client()
+        for room in (200, 5000, 20000):
+            large = client.dialogue.request(bytes(2 * PART_SIZE))
+            for _ in range(3):
+                while client.unsent.size < 4 * PART_SIZE:
+                    client.dialogue.request(bytes(50))
+                said = client.said(room)
+                self.assertEqual({one[2] == large for one in said}, {False, True}, room)
+            client.all_said()
+
     def test_large_data_and_parts_in_turn(self) -> None:
         """A DATA that fits no record beside a part, and parts, take turns."""
         client = welcomed_client()
