@@ -83,7 +83,7 @@ class FactTests(SynchronousTestCase):
             f"Each has a header of {pdus.HEADER_SIZE} bytes",
             f"at most {pdus.LINE_SIZE} bytes, for people",
             f"A code has {pdus.CODE_SIZE} bytes",
-            f"types from {pdus.PASSED_OVER} on, which nobody knows yet, are passed over",
+            f"Types from {pdus.PASSED_OVER} on, which nobody knows yet, are passed over",
             f"a type below {pdus.PASSED_OVER} that is not known",
             f"We send what has more than {outgoing.PART_SIZE >> 10} KiB in parts",
             f"FAILURE with code {pdus.Code.CANCELLED:d}",
