@@ -13,7 +13,7 @@ import sodiumtwist
 from sodiumtwist.admission import argon2
 from sodiumtwist.core.credentials import LOGIN_SIZE, PASSPHRASE_SIZE
 from sodiumtwist.core.v1 import messages
-from sodiumtwist.core.v2 import sealing, veil
+from sodiumtwist.core.v2 import outgoing, pdus, sealing, veil
 from sodiumtwist.core.v2.agreement import CIPHERTEXT_SIZE, ENCAPSULATION_KEY_SIZE
 from sodiumtwist.core.v2.messages import CREDENTIALS_STEP, PADDING_LIMIT
 from sodiumtwist.core.v2.noise import XK_HFS
@@ -71,6 +71,21 @@ class FactTests(SynchronousTestCase):
             '"sodiumtwist2veil"',
             '"sodiumtwist-data"',
             "1326 to 2350 bytes",
+        ):
+            self.assertIn(fact, page)
+
+    def test_pdus(self) -> None:
+        """What is said of PDUs, requests and their bounds."""
+        page = " ".join(read_page("docs/explanation/wire-2.rst").split())
+        self.assertEqual((outgoing.PART_SIZE, pdus.MORE >> 16), (64 << 10, 1))
+        for fact in (
+            f"A line is UTF-8 of up to {pdus.LINE_SIZE} bytes, and a reason is a code ({pdus.CODE_SIZE})",
+            f"Types from {pdus.PASSED_OVER} on are passed over",
+            f"ABORT with code {int(pdus.Code.PROTOCOL_BROKEN)}, behind what",
+            f"too large fails with code {int(pdus.Code.TOO_LARGE)}, one too many with code {int(pdus.Code.NO_ROOM)}",
+            f"FAILURE with code {int(pdus.Code.CANCELLED)}",
+            "The only flag is MORE, which is 1",
+            "Here that is one above 64 KiB",
         ):
             self.assertIn(fact, page)
 
