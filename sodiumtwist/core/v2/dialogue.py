@@ -102,7 +102,7 @@ class Dialogue:
     @property
     def pongs_owed(self) -> int:
         """How many PINGs came whose PONG has not left. At :attr:`Bounds.pongs` the connection reads no more."""
-        return self._pings.owed
+        return len(self._pings.received) + len(self._outgoing.pongs)
 
     # Sending
 
