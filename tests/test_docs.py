@@ -263,6 +263,13 @@ class FromCodeTests(SynchronousTestCase):
                             count += 1
                 self.assertEqual(count, len(acts), f"{name}, {state.name}")
 
+    def test_who_says_it(self) -> None:
+        """Of a request, what an end sends is told apart from what it receives."""
+        for name, sent in (("asker", {"CANCEL"}), ("answerer", {"ANSWER", "FAILURE"})):
+            for verb, kinds in re.findall(r"-- (send|receive) ([A-Z, ]+?)(?: with MORE)? -*>", part(name)):
+                for kind in kinds.split(", "):
+                    self.assertEqual(verb == "send", kind in sent, (name, kind))
+
     def test_types(self) -> None:
         """Each type of PDU is in the table, with what it says, and each code."""
         for pdu_type, rule in from_code().pdus.RULES.items():
