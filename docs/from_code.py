@@ -434,7 +434,8 @@ def _pdu_types() -> Iterator[str]:
 
 
 def _codes() -> Iterator[str]:
-    yield from _rows("15 85", ("Code", "What it says"), ((int(code), pdus.describe_code(code)) for code in pdus.Code))
+    cells = ((int(code), code.name, pdus.describe_code(code)) for code in pdus.Code)
+    yield from _rows("10 30 60", ("Code", "Name", "What it says"), cells)
 
 
 def _kind(kind: int) -> str:

@@ -276,7 +276,8 @@ class FromCodeTests(SynchronousTestCase):
             row = rf"\* - {pdu_type:d}\n +- {pdu_type.name}\n +- {rule.sender.value}\n(?: +- \S.*\n){{4}}"
             self.assertRegex(part("pdu-types"), row)
         for code in from_code().pdus.Code:
-            self.assertIn(f"   * - {code:d}\n     - {from_code().pdus.describe_code(code)}\n", part("codes"))
+            words = from_code().pdus.describe_code(code)
+            self.assertIn(f"   * - {code:d}\n     - {code.name}\n     - {words}\n", part("codes"))
         self.assertIn(f"   - ``{code.name}``: {code:d}\n", part("connection"))
 
     def test_any_table(self) -> None:

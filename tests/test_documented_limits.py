@@ -60,7 +60,7 @@ NO_LIMITS = {
     "exit statuses, which the page on sodiumtwist has": """
         programs.exits.EXIT_USAGE programs.exits.EXIT_NOT_CONNECTED programs.exits.EXIT_REFUSED
         programs.exits.EXIT_BROKEN programs.exits.EXIT_NOT_STORED programs.exits.EXIT_INTERRUPTED
-        programs.exits.EXIT_OUTPUT_GONE
+        programs.exits.EXIT_OUTPUT_LOST programs.exits.EXIT_OUTPUT_GONE
     """,
 }
 

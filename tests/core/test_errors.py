@@ -48,6 +48,7 @@ TREE = {
     "ReplayDetected": ("RemoteProtocolError",),
     "AuthenticationFailed": ("RemoteProtocolError",),
     "AuthenticationTimeout": ("RemoteProtocolError",),
+    "ServerUnavailable": ("RemoteProtocolError",),
     "InactivityTimeout": ("RemoteProtocolError",),
     "PongTimeout": ("RemoteProtocolError",),
     "ConnectionCut": ("RemoteProtocolError",),
@@ -170,6 +171,13 @@ class TreeTests(SynchronousTestCase):
         tree = {name: tuple(base.__name__ for base in kind.__bases__) for name, kind in self.classes().items()}
         self.assertEqual(tree, TREE)
 
+    def test_retry_can_help(self) -> None:
+        """Where the peer or the way to it may change; not where something here, or at the server, must be changed."""
+        for name, kind in self.classes().items():
+            vain = not issubclass(kind, errors.RemoteProtocolError)
+            vain = vain or name in ("AuthenticationFailed", "VersionMismatch")
+            self.assertIs(kind.retry_can_help, not vain, name)  # type: ignore[attr-defined]
+
     def test_docstring_names_all(self) -> None:
         for name in TREE:
             self.assertIn(name, errors.__doc__)
@@ -190,9 +198,9 @@ class RaisedTests(SynchronousTestCase):
     """
 
     def test_complete(self) -> None:
-        # How many requests may be unanswered is for the client above the core to say; and here nothing is missing that
-        # would make a version unsupported.
-        elsewhere = {"TooManyRequests", "UnsupportedProtocol", "ConnectionCut"}
+        # How many requests may be unanswered, and how a transport has ended, is for the client above the core to say;
+        # and here nothing is missing that would make a version unsupported.
+        elsewhere = {"TooManyRequests", "ServerUnavailable", "UnsupportedProtocol", "ConnectionCut"}
         self.assertEqual(set(RAISED_BY), set(TREE) - {"SodiumError", "RemoteProtocolError"} - elsewhere)
 
     def test_raised(self) -> None:
