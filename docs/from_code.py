@@ -397,9 +397,10 @@ def _rules() -> Iterator[str]:
 
 def _codes() -> Iterator[str]:
     """List the codes of reasons."""
-    yield from (".. list-table::", "   :header-rows: 1", "   :widths: 10 90", "", "   * - Code", "     - Meaning")
+    yield from (".. list-table::", "   :header-rows: 1", "   :widths: 10 30 60", "", "   * - Code", "     - Name")
+    yield "     - Meaning"
     for code in pdus.Code:
-        yield f"   * - {int(code)}"
+        yield from (f"   * - {int(code)}", f"     - {code.name}")
         yield f"     - {pdus.describe_code(code)}"
     yield ""
 
