@@ -184,6 +184,8 @@ class ServerConnection(AskingConnection):
     def _ignore(self, act: Act, error: RemoteProtocolError) -> None:
         self._enter(act)
         self._forget()
+        # Not the frames that it came through: what was opened there, a passphrase perhaps, would stay with them.
+        error.__traceback__ = error.__context__ = error.__cause__ = None
         self._ignored = error
 
     def accept(
