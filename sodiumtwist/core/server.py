@@ -265,7 +265,8 @@ class ServerConnection(AskingConnection):
         The client closed its side; the connection is closed.
 
         :raises RemoteProtocolError: why its handshake was ignored, if it was.
-        :raises AuthenticationFailed: when its key was to be proven and was not.
+        :raises AuthenticationFailed: when its key was to be proven and was not; in version 2, when it left in the middle
+            of the handshake.
         :raises MalformedPDU, ConnectionCut: as for both ends.
         """
         state, ignored = self._state, self._ignored
@@ -274,6 +275,8 @@ class ServerConnection(AskingConnection):
             raise ignored
         if state is State.AWAITING_PROOF:
             raise AuthenticationFailed("the client left before it showed that it has the key it claims")
+        if state is State.AWAITING_MESSAGE_3:
+            raise AuthenticationFailed("the client left before it said who it is, in the middle of the handshake")
 
     def ping_due(self, now: float) -> bool:
         """
