@@ -265,8 +265,8 @@ class ServerConnection(AskingConnection):
         The client closed its side; the connection is closed.
 
         :raises RemoteProtocolError: why its handshake was ignored, if it was.
-        :raises AuthenticationFailed: when its key was to be proven and was not; in version 2, when it left in the middle
-            of the handshake.
+        :raises AuthenticationFailed: when its key was to be proven and was not; and in version 2, when it left in the
+            middle of the handshake.
         :raises MalformedPDU, ConnectionCut: as for both ends.
         """
         state, ignored = self._state, self._ignored
