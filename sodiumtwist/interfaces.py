@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from twisted.internet.interfaces import IAddress, IConsumer, IPushProducer, ITransport
+from twisted.internet.interfaces import IAddress, IConsumer, IProtocol, IPushProducer, ITransport
 from zope.interface import Attribute, Interface
 
 
@@ -49,6 +49,7 @@ class ISodiumTransport(IStreamTransport):
     """The transport of an application whose stream is encrypted."""
 
     peer: Peer = Attribute("Who is at the other end, a :class:`Peer`.")
+    protocol: IProtocol = Attribute("The protocol that gets what comes. Another one can be put in its place.")
 
     def breakConnection() -> None:
         """
@@ -58,3 +59,11 @@ class ISodiumTransport(IStreamTransport):
 
     def abortConnection() -> None:
         """Close at once. What was not sent yet is dropped, and the peer sees that the connection was lost."""
+
+    def startTLS(contextFactory: Any, normal: bool = True) -> None:
+        """
+        From here on speak TLS within the stream. The transport then has ``getPeerCertificate()``.
+
+        :param contextFactory: as for a socket's transport.
+        :param normal: whether the client of the stream is that of TLS; else its server is.
+        """

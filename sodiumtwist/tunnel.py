@@ -27,7 +27,6 @@ from twisted.internet.interfaces import (
     IStreamClientEndpoint,
 )
 from twisted.internet.protocol import Factory, Protocol, connectionDone
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -35,11 +34,19 @@ from .admission.limits import ReportedLimit, check_limits
 from .admission.networks import network
 from .admission.summed_lines import SummedLines
 from .core.keepalive import Timeouts
-from .describe import describe_address, describe_tls_error
+from .describe import describe_tls_error
+from .describe.log import Logger, describe_address
 from .interfaces import ISodiumTransport
 from .protocol.clock import steady_clock
-from .protocol.farewell import Farewell
-from .protocol.sockets import TransportBelow, half_closes, is_tls, keep_alive, read_proxy_header
+from .protocol.farewell import NO_END, Farewell
+from .protocol.sockets import (
+    TransportBelow,
+    describe_missing_header,
+    half_closes,
+    is_tls,
+    keep_alive,
+    read_proxy_header,
+)
 
 #: Seconds between two looks whether a socket is broken from which nothing is read: its peer has ended its direction,
 #: or the other end is full.
@@ -120,6 +127,8 @@ class TunnelEnd(Protocol):
     _closing = False
     #: Whether nothing is read because the other end is full.
     _paused = False
+    #: Whether anything was received.
+    _received = False
     _farewell: Farewell | None = None
     _look: IDelayedCall | None = None
 
@@ -156,6 +165,7 @@ class TunnelEnd(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         """Hand the bytes on to the other end."""
+        self._received = True
         # An end that is closing may still receive.
         if self._other is not None:
             self._other.transport.write(data)
@@ -274,9 +284,13 @@ class TunnelEnd(Protocol):
         if in_order:
             other._close()
             return
-        if not reason.check(ConnectionDone):
+        peer = self.transport.getPeer()
+        if not self._received and getattr(reason.value, "args", ()) == (NO_END,):
+            # It only came to see whether somebody is there, as sodiumtwist ping does: nothing was cut.
+            if self.tunnels.lines.write("a client left and had sent nothing", network(peer)):
+                self._log.info("{peer} left and had sent nothing", peer=describe_address(peer))
+        elif not reason.check(ConnectionDone):
             why = reason.getErrorMessage()
-            peer = self.transport.getPeer()
             if self.tunnels.lines.write(f"a connection broke: {why}", network(peer)):
                 self._log.info("the connection with {peer} broke: {reason}", peer=describe_address(peer), reason=why)
         other.break_off()
@@ -372,6 +386,10 @@ class TunnelEntry(TunnelEnd):
         self.break_off()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
+        why = describe_missing_header(self.transport, reason)
+        if why is not None and self.factory.lines.write(f"no header: {why}", network(self.transport.getPeer())):
+            where = describe_address(self.transport.getPeer())
+            self._log.info("refused {peer}: {reason}", peer=where, reason=why)
         super().connectionLost(reason)
         if self._connecting is not None:
             self._connecting.cancel()
@@ -427,6 +445,9 @@ class TunnelFactory(Factory):
         self.lines = SummedLines("connections that failed", limits.lines, lambda: self.clock)
         self._limit_lines = SummedLines("lines about limits", limits.lines, lambda: self.clock)
         self._limit = ReportedLimit("connections", limits.connections, self._limit_lines)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} to {self.where}>"
 
     @cached_property
     def clock(self) -> IReactorTime:

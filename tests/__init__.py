@@ -19,6 +19,12 @@ settings.register_profile(
     max_examples=400,
     suppress_health_check=[HealthCheck.too_slow],
 )
+# Where another run of the same tests tries all examples: as many as find the mistakes of a release.
+settings.register_profile(
+    "again",
+    settings.get_profile("ci"),
+    max_examples=60,
+)
 settings.register_profile(
     "dev",
     deadline=None,
@@ -26,4 +32,4 @@ settings.register_profile(
     max_examples=150,
     suppress_health_check=[HealthCheck.too_slow],
 )
-settings.load_profile("ci" if os.environ.get("CI") else "dev")
+settings.load_profile(os.environ.get("EXAMPLES") or ("ci" if os.environ.get("CI") else "dev"))

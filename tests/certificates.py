@@ -6,11 +6,15 @@ from __future__ import annotations
 
 import datetime
 import os
+from functools import cache
+from tempfile import TemporaryDirectory
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from twisted.internet.ssl import Certificate, PrivateCertificate, optionsForClientTLS
 
 DAY = datetime.timedelta(days=1)
 
@@ -61,3 +65,16 @@ class Authority:
         with open(os.path.join(directory, "authority.pem"), "wb") as file:
             file.write(self.pem())
         return directory
+
+
+@cache
+def tls_contexts(name: str = "server.example") -> tuple[Any, Any]:
+    """
+    What a server and a client give to startTLS().
+
+    :param name: the client wants to speak with this one.
+    """
+    authority = Authority("known")
+    with TemporaryDirectory() as directory, open(authority.issue(f"{directory}/pem", "server.example")) as file:
+        own = PrivateCertificate.loadPEM(file.read())
+    return own.options(), optionsForClientTLS(name, Certificate.loadPEM(authority.pem()))

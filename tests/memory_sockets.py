@@ -36,6 +36,7 @@ class MemorySocket:
     :ivar received: what has come and was not read yet.
     :ivar sending: what was sent and has not come to the peer yet.
     :ivar delivered: how many bytes have come to the peer so far.
+    :ivar dropped: how many bytes were dropped on their way, for the connection was reset.
     :ivar end_sent: whether this direction was shut; its end comes behind what is being sent.
     :ivar end_delivered: whether that has come to the peer.
     :ivar reset_sent: whether a reset is on its way to the peer.
@@ -50,7 +51,7 @@ class MemorySocket:
     def __init__(self) -> None:
         self.number = next(self._numbers)
         self.received, self.sending = bytearray(), bytearray()
-        self.delivered = 0
+        self.delivered = self.dropped = 0
         self.end_sent = self.end_delivered = self.reset_sent = self.broken = self.closed = False
         self.error: int | None = None
         self.drops = False
@@ -126,6 +127,7 @@ class MemorySocket:
         if not self.broken:
             self.error = errno.EPIPE if self.peer.end_delivered else errno.ECONNRESET
             self.broken = True
+            self.dropped = len(self.sending)
             self.sending.clear()
 
     def move(self) -> bool:
@@ -178,7 +180,7 @@ def socket_pair() -> tuple[MemorySocket, MemorySocket]:
 
 def held_by_the_system(handle: MemorySocket) -> int:
     """Tell how much was sent and has not come to the peer; stands in for what asks the system."""
-    return len(handle.sending) + (handle.end_sent and not handle.end_delivered)
+    return len(handle.sending) + handle.dropped + (handle.end_sent and not handle.end_delivered)
 
 
 def has_error(handle: MemorySocket) -> bool:

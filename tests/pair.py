@@ -366,8 +366,10 @@ class Pair(Generic[Server, Client]):
             receiver.protocol.dataReceived(data)
             sender.drained()
         elif sender.disconnecting and not sender.out:
-            # As systems do: a socket that is closed with bytes unread resets the connection.
-            sender.farewell = ConnectionLost() if receiver.out else ConnectionDone()
+            # As systems do: a socket that is closed with bytes unread resets the connection. Who refuses a login drops
+            # what came behind it first.
+            refuses = isinstance(sender.protocol, SodiumServerProtocol) and sender.protocol.peer is None
+            sender.farewell = ConnectionLost() if receiver.out and not refuses else ConnectionDone()
             sender.lose(ConnectionDone())
         else:
             return False

@@ -4,6 +4,7 @@ Real processes for tests: servers and clients. Whoever waits for what they do wa
 
 from __future__ import annotations
 
+import io
 import os
 import queue
 import re
@@ -15,9 +16,13 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from typing import IO, TYPE_CHECKING, TypedDict
+from unittest.mock import patch
 
 from twisted.trial.unittest import SynchronousTestCase
+
+from sodiumtwist.programs.cli import main
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -209,6 +214,27 @@ class ProcessTestCase(SynchronousTestCase):
         running = Running(command, **keywords)
         self.addCleanup(running.stop, signal.SIGKILL)
         return running
+
+    def call(self, *arguments: str, **variables: str) -> tuple[int, list[str], list[str]]:
+        """
+        Run ``sodiumtwist`` in this process, where one of its own would show nothing more: the command must not get as
+        far as the reactor.
+
+        :param variables: of the environment, besides those of :func:`clean_environment`.
+        :return: the status, and the lines of both outputs.
+        """
+        printed, said, status = io.StringIO(), io.StringIO(), 0
+        before = os.getcwd()
+        try:
+            os.chdir(self.directory)
+            with redirect_stdout(printed), redirect_stderr(said):
+                with patch.dict(os.environ, clean_environment(**variables), clear=True):
+                    main([*arguments])
+        except SystemExit as ended:
+            status = int(ended.code or 0)
+        finally:
+            os.chdir(before)
+        return status, printed.getvalue().splitlines(), said.getvalue().splitlines()
 
     def start_server(self, *options: str, **keywords: Unpack[ProcessOptions]) -> Running:
         """

@@ -15,6 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 import sodiumtwist
 from sodiumtwist.admission import argon2
+from sodiumtwist.core import connection
 from sodiumtwist.programs import tunneltap
 from sodiumtwist.programs.tap import LIMITS, Options
 
@@ -59,9 +60,13 @@ NO_LIMITS = {
     "exit statuses, which the page on sodiumtwist has": """
         programs.exits.EXIT_USAGE programs.exits.EXIT_NOT_CONNECTED programs.exits.EXIT_REFUSED
         programs.exits.EXIT_BROKEN programs.exits.EXIT_NOT_STORED programs.exits.EXIT_INTERRUPTED
-        programs.exits.EXIT_OUTPUT_GONE
+        programs.exits.EXIT_OUTPUT_LOST programs.exits.EXIT_OUTPUT_GONE
     """,
 }
+
+
+#: What takes limits of those that use the core alone.
+OF_THE_CORE = (connection.Bounds, connection.RecentSalts, connection.Version2)
 
 
 def is_number(value: object) -> bool:
@@ -120,8 +125,8 @@ class LimitTests(SynchronousTestCase):
         """So has each number that may be given in code."""
         listed = {where.strip("`") for _, _, where, _ in self.table()}
         named = {name for _, name in self.changed_by()}
-        for name in sodiumtwist.__all__:
-            given = getattr(sodiumtwist, name)
+        for given in (*(getattr(sodiumtwist, name) for name in sodiumtwist.__all__), *OF_THE_CORE):
+            name = given.__name__
             try:
                 parameters = inspect.signature(given).parameters.values()
             except ValueError:
@@ -170,7 +175,8 @@ class LimitTests(SynchronousTestCase):
                     FileNotFoundError, "'/nowhere'", argon2.from_argument, f"/nowhere:{setting[1]}=7"
                 )
             elif call := re.fullmatch(r"(\w+)\((\w+)=\)", name):
-                parameters = inspect.signature(getattr(sodiumtwist, call[1])).parameters
+                kinds = {kind.__name__: kind for kind in OF_THE_CORE}
+                parameters = inspect.signature(kinds.get(call[1]) or getattr(sodiumtwist, call[1])).parameters
                 self.assertEqual(parameters[call[2]].default, self.value(f"``{where}``"), name)
             elif not name.startswith("sodium-tunnel: "):
                 self.assertIn(name, LIMITS)

@@ -42,6 +42,7 @@ NAMES = [
     "ReplayDetected",
     "ReplayMemory",
     "RequestClient",
+    "ServerUnavailable",
     "SingleLogin",
     "SodiumClientEndpoint",
     "SodiumClientFactory",

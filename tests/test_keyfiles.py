@@ -10,7 +10,7 @@ import os
 from twisted.trial.unittest import SynchronousTestCase
 
 from sodiumtwist import InvalidKey, KeyPair, LocalProtocolError, keyfiles
-from sodiumtwist.keyfiles import read_key_file, read_passphrase_file, write_key_file
+from sodiumtwist.keyfiles import read_key, read_key_file, read_passphrase, read_passphrase_file, write_key_file
 
 
 class KeyFileTests(SynchronousTestCase):
@@ -71,6 +71,32 @@ class KeyFileTests(SynchronousTestCase):
             self.assertNotIn("xyxy", str(error))
 
 
+class ServerKeyTests(SynchronousTestCase):
+    """A server's public key, given as text."""
+
+    def test_mistakes(self) -> None:
+        """Each other key that it may be is named; none is shown."""
+        us, server = KeyPair.from_hex("11" * 32), KeyPair.from_hex("12" * 32)
+        path = self.mktemp()
+        write_key_file(path, server)
+        for text, says in (
+            (path, "the server key is the name of a file; give the key itself"),
+            (us.secret.hex(), "the server key is our own private key"),
+            (us.public.hex(), "the server key is our own public key"),
+            (f"private key: {server.secret.hex()}", "has to be a public key"),
+            (server.secret.hex(), "a private key was given in its place"),
+            (f"{path}.no", "characters; it is 64 hex digits"),
+            ("a\0b", "has 3 characters"),
+        ):
+            error = self.assertRaises(InvalidKey, keyfiles.read_server_key, text, "server key", us)
+            self.assertIn(says, str(error))
+            self.assertNotIn("1111", str(error))
+            self.assertNotIn("1212", str(error))
+        for pair in (us, None):
+            line = f"public key: {server.public.hex()}"
+            self.assertEqual(keyfiles.read_server_key(line, "server key", pair), server.public)
+
+
 class PassphraseFileTests(SynchronousTestCase):
     """Passphrases."""
 
@@ -90,6 +116,18 @@ class PassphraseFileTests(SynchronousTestCase):
         """An empty line is refused: it is more likely a mistake than a passphrase."""
         for contents in (b"", b"\n", b"\nsecond"):
             self.assertRaises(LocalProtocolError, read_passphrase_file, self.write(contents))
+
+    def test_empty_anywhere(self) -> None:
+        """So is one from the environment or the command line, and so is a key."""
+        for variable, what, read in (
+            ("SODIUMTWIST_PASSPHRASE", "passphrase", read_passphrase),
+            ("SODIUMTWIST_KEY", "private key", read_key),
+        ):
+            error = self.assertRaises(LocalProtocolError, read, None, "--file", "", "--text")
+            self.assertEqual(str(error), f"--text is empty; give a {what}, or leave it out")
+            self.patch(os, "environ", {variable: ""})
+            error = self.assertRaises(LocalProtocolError, read, None, "--file")
+            self.assertEqual(str(error), f"${variable} is empty; give a {what}, or leave it out")
 
     def test_others_can_read(self) -> None:
         """That is warned of."""

@@ -38,13 +38,14 @@ FOLDERS = {
         core.wire  core.base  core.asking  core.server  core.client  core.connection  core
     """,
     # Words for people, and what applications learn about the other end.
-    "describe": "describe  interfaces",
+    "describe": "describe.words  describe.log  describe  interfaces",
     # Files on the disk: whose they are, who may use them, when the disk has them.
     "replacing": "replacing",
     # Who may come in.
     "admission": """
         admission.files  admission.checkers  admission.watched  admission.authorized  admission.passwords
-        admission.networks  admission.regulars  admission.fair_queue  admission.argon2  admission.replays
+        admission.networks  admission.regulars  admission.fair_queue  admission.argon2  admission.plaintext
+        admission.checker_strings  admission.replays
         admission.replay_database  admission.count_min_sketch  admission.summed_lines  admission.failed_logins
         admission.limits  admission.decision
         admission
@@ -52,14 +53,15 @@ FOLDERS = {
     # The Twisted face of one connection.
     "protocol": """
         keyfiles
-        protocol.clock  protocol.unread  protocol.context  protocol.producers  protocol.sockets  protocol.outbox
-        protocol.reading
+        protocol.clock  protocol.log_names  protocol.unread  protocol.context  protocol.producers  protocol.sockets
+        protocol.outbox  protocol.reading  protocol.no_hello
         protocol.farewell  protocol.lifecycle  protocol.base  protocol.server  protocol.client  protocol.requests
         protocol.factories  protocol
     """,
     # What is made of it.
     "endpoints": """
-        endpoints.transport  endpoints.streams  endpoints.connect  endpoints.wrappers  endpoints.strings  endpoints
+        endpoints.transport  endpoints.tls  endpoints.streams  endpoints.connect  endpoints.wrappers
+        endpoints.strings  endpoints
     """,
     "transfer": """
         transfer.acknowledgements  transfer.discarding  transfer.pipes  transfer.sources  transfer.disk
@@ -70,8 +72,8 @@ FOLDERS = {
     "package": "testing  __init__",
     # Programs.
     "programs": """
-        programs.interrupts  programs.output  programs.exits  programs.service_user  programs.sizes  programs.settings
-        programs.options  programs.descriptors  programs.leftovers
+        programs.interrupts  programs.exits  programs.output  programs.pidfile  programs.service_user
+        programs.sizes  programs.settings  programs.options  programs.descriptors  programs.leftovers
         programs.listening  programs.services  programs.tap  programs.tunneltap  programs.running  programs.keys
         programs.passwd  programs.commands  programs.demo  programs.cli  programs  __main__
     """,

@@ -90,7 +90,7 @@ class TLSTests(ProcessTestCase):
         there = self.endpoint
         self.start(self.authority.issue(self.path("cert"), "localhost"), "--forward", there)
         file = self.make_file("file", 3_000_000)
-        for roots, status in ((self.roots, 0), (Authority("unknown").publish(self.path("others")), 3)):
+        for roots, status in ((self.roots, 0), (Authority("unknown").publish(self.path("others")), 2)):
             to = self.endpoint.replace(self.roots, roots)
             tunnel = self.run_process(
                 [*TWISTD, "-n", "--pidfile=", "sodium-tunnel", "--listen", "tcp:127.0.0.1:0", "--to", to]

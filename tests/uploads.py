@@ -114,10 +114,7 @@ class ListSource(Source):
         self.error = error
         self.delivered = 0
 
-    def resume(self) -> None:
-        if self._reading:
-            return
-        self._reading = True
+    def _read_on(self) -> None:
         while self._reading:
             if self.delivered == len(self.chunks):
                 self._reading = False

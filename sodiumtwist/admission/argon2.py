@@ -18,11 +18,11 @@ from twisted.cred.credentials import IUsernamePassword, UsernamePassword
 from twisted.cred.error import UnauthorizedLogin
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from ..core.errors import LocalProtocolError
+from ..describe.log import Logger
 from .checkers import LoginNotChecked, LoginUnknown
 from .fair_queue import Asker, FairQueue
 from .networks import network
@@ -83,7 +83,7 @@ class Argon2File:
     Those that wait are served in turn, by address and then by login, see :mod:`sodiumtwist.admission.fair_queue`. When
     too many wait, one gives way of those that have had most. The log says so once, and once when nobody waits any more.
 
-    :param path: of the file, at most 1 MiB.
+    :param path: of the file, at most 32 MiB.
     :param concurrency: how many verifications run at once.
     :param queue: how many more may wait. One more, and one of them is refused without verifying it.
     :param reactor: an ``IReactorThreads``; ``None`` for the global one.
@@ -116,7 +116,7 @@ class Argon2File:
     ) -> None:
         if concurrency < 1 or queue < 0:
             raise LocalProtocolError(f"verifying {concurrency} logins at once, with {queue} waiting, verifies none")
-        self.file = WatchedFile(path, _Passwords, "password file", private=True)
+        self.file = WatchedFile(path, _Passwords, "password file", private=True, reactor=reactor)
         self.file.grace = grace
         self._queue: FairQueue[Deferred[None]] = FairQueue(concurrency, queue, clock)
         self._reactor = reactor
@@ -140,7 +140,7 @@ class Argon2File:
         if not self._queue.take_place(asker):
             await self._wait(asker)
         try:
-            string, known = self.file.current().string_for(login)
+            string, known = (await self.file.latest()).string_for(login)
             working = self._in_thread(string, credentials.password)
         # Whatever fails here, the place must be given back, or after a few failures nobody could log in.
         except BaseException:

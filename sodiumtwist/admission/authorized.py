@@ -17,13 +17,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from typing import Any
+
+from twisted.internet.defer import Deferred
 
 from ..core.credentials import pack_text
 from ..core.errors import InvalidKey, LocalProtocolError, SodiumError
 from ..core.keys import KEY_SIZE, parse_key
+from .files import lines_of
 from .watched import GRACE, WatchedFile
 
 Entry = tuple[bytes, "str | None"]
+
+#: How many characters a line with a key may have: more than any needs. To look through a line of megabytes would stop
+#: all threads meanwhile.
+LINE_LIMIT = 4096
 
 # The key, then a login with or without quotes, then a comment. A login without quotes has no # anywhere, so that one
 # that forgot the blank before its comment is an error and not another login.
@@ -62,7 +70,12 @@ class AuthorizedKeys:
 
 
 def _parse_line(line: str) -> Entry:
-    found = _LINE.fullmatch(line)
+    if len(line) > LINE_LIMIT:
+        raise LocalProtocolError(f"it has {len(line)} characters, and {LINE_LIMIT} is the limit; shorten its comment")
+    if line.lower().startswith("private key:"):
+        raise InvalidKey("it is a private key, which nobody but its owner may have; the public one is wanted")
+    # Somebody has put in the whole line that keygen prints.
+    found = _LINE.fullmatch(re.sub(r"(?i)^public key:[ \t]*", "", line))
     if found is None:
         raise LocalProtocolError(
             "it is not 64 hex digits, then perhaps a login, in double quotes when it holds white space, # or quotes, "
@@ -83,11 +96,11 @@ def parse_authorized_keys(text: str) -> AuthorizedKeys:
     :raises LocalProtocolError: when something else in a line is wrong, with its number as well. The last line must
         end with a newline: without it, it may be cut off, and then name a shorter login, or let in any login.
     """
-    lines = text.split("\n")
     entries = []
-    for number, line in enumerate(lines, 1):
+    last = text.count("\n") + 1
+    for number, line in enumerate(lines_of(text), 1):
         try:
-            if number == len(lines) and line:
+            if number == last and line:
                 raise LocalProtocolError("it does not end with a newline, so it may be cut off; add one")
             # \r as well, for files from Windows.
             line = line.strip(" \t\r")
@@ -105,25 +118,35 @@ class AuthorizedKeysFile:
     when it has changed. When it is broken, missing or can't be read, the log says so, and the old list holds for a
     minute more; then nobody is let in.
 
-    :param path: of the file, UTF-8 and at most 1 MiB.
+    :param path: of the file, UTF-8 and at most 32 MiB.
     :param grace: for how many seconds the old list holds.
+    :param reactor: an ``IReactorThreads``, for lists that are not small; ``None`` for the global one.
     :ivar file: the file, as it is watched.
     :raises OSError: when the file can't be read.
     :raises InvalidKey: when the key in a line is wrong. The error tells the number of the line.
     :raises LocalProtocolError: when something else in a line is wrong, with its number as well, and when others can
-        write to the file.
+        write to the file or replace it, or own it.
     """
 
-    def __init__(self, path: str, grace: float = GRACE) -> None:
-        self.file = WatchedFile(path, parse_authorized_keys, "list of clients' keys")
+    def __init__(self, path: str, grace: float = GRACE, *, reactor: Any = None) -> None:
+        self.file = WatchedFile(path, parse_authorized_keys, "list of clients' keys", reactor=reactor)
         self.file.grace = grace
 
     def allows(self, public_key: bytes, login: str) -> bool:
         """
-        Tell whether a client is let in, by the file as it is now.
+        Tell whether a client is let in, by the file as it is now. When it has changed, it is read now, while the caller
+        waits.
 
         :param public_key: the client's, 32 bytes.
         :param login: the one that the client gave.
         :raises twisted.cred.error.UnauthorizedLogin: when the file has not been good for too long.
         """
         return self.file.current().allows(public_key, login)
+
+    def latest(self) -> Deferred[AuthorizedKeys]:
+        """
+        Give the list as it is now. When the file has changed and is not small, it is read in a thread.
+
+        :return: fires with the list. Fails with ``UnauthorizedLogin`` when the file has not been good for too long.
+        """
+        return self.file.latest()

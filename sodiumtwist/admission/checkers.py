@@ -6,24 +6,18 @@ from __future__ import annotations
 
 import hmac
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.credentials import IUsernamePassword, UsernamePassword
 from twisted.cred.error import LoginFailed, UnauthorizedLogin
-from twisted.cred.strcred import InvalidAuthArgumentString, InvalidAuthType, findCheckerFactory
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.interfaces import IAddress
-from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from ..core.credentials import pack_text
-from ..core.errors import LocalProtocolError
-
-#: What stands in the place of a checker's description when the clients' keys decide alone.
-NO_CHECKER = "none"
 
 
 class LoginRefused(UnauthorizedLogin):
@@ -136,71 +130,6 @@ class AnyLogin:
             raise failure
 
         return Deferred.fromCoroutine(asking())
-
-
-def fit_for_log(failure: Failure) -> Failure:
-    """
-    Make a failure fit for the log: its traceback then holds nothing that could forge a line of the log, or that a
-    terminal could take for a command. The text of a checker's error may be the login that a peer gave.
-
-    :param failure: the failure. It is changed.
-    :return: the same failure.
-    """
-    said = str(failure.value)
-    text = failure.getTraceback()
-    # Before the rest, and as a whole: a newline in it would pass for one of the traceback. Python finds an empty text
-    # everywhere.
-    if said:
-        text = text.replace(said, ascii(said))
-    shown = "".join(mark if mark == "\n" or mark.isprintable() else ascii(mark)[1:-1] for mark in text)
-    # Twisted's log asks the failure for its traceback by this method.
-    failure.getTraceback = lambda *arguments, **keywords: shown  # type: ignore[method-assign]
-    return failure
-
-
-def checker_from_string(description: str) -> ICredentialsChecker:
-    """
-    Make a checker from its description, as ``twistd sodium --auth`` takes it; ``twistd sodium --help-auth`` lists the
-    types.
-
-    :param description: ``TYPE`` or ``TYPE:ARGUMENT``.
-    :raises LocalProtocolError: with one line, when there is no such type, when it checks no passphrases, and when the
-        checker can't be made.
-    """
-    return find_checker(description)()
-
-
-def find_checker(description: str) -> Callable[[], ICredentialsChecker]:
-    """
-    Find the type of a checker, and make the checker later. To find it, folders of plugins are read, which may be closed
-    to the user that the checker is made as.
-
-    :param description: as :func:`checker_from_string` takes it.
-    :return: makes the checker, and raises what that function raises.
-    :raises LocalProtocolError: with one line, when there is no such type.
-    """
-    # No error may show more than the type: the arguments of some are passphrases.
-    kind, _, argument = description.partition(":")
-    try:
-        factory = findCheckerFactory(kind)
-    except InvalidAuthType:
-        raise LocalProtocolError(
-            f"authentication of an unknown kind, {ascii(kind)}; see twistd sodium --help-auth"
-        ) from None
-    return partial(_make_checker, factory, kind, argument)
-
-
-def _make_checker(factory: Any, kind: str, argument: str) -> ICredentialsChecker:
-    try:
-        checker: ICredentialsChecker = factory.generateChecker(argument)
-    # Their texts tell what is wrong with a file or an argument. Of any other error only the name is told.
-    except (LocalProtocolError, OSError, InvalidAuthArgumentString) as error:
-        raise LocalProtocolError(f"authentication by {ascii(kind)}: {error}") from None
-    except Exception as error:
-        raise LocalProtocolError(f"authentication by {ascii(kind)}: {type(error).__name__}") from None
-    if not any(issubclass(IUsernamePassword, interface) for interface in checker.credentialInterfaces):
-        raise LocalProtocolError(f"authentication by {ascii(kind)} does not check logins with passphrases")
-    return checker
 
 
 def any_of(checkers: Sequence[ICredentialsChecker]) -> ICredentialsChecker:

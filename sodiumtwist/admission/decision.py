@@ -15,14 +15,14 @@ from twisted.cred.error import LoginFailed
 from twisted.cred.portal import Portal
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError, maybeDeferred
 from twisted.internet.interfaces import IAddress, IReactorTime
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from ..core.errors import AuthenticationFailed, RemoteProtocolError, ReplayDetected
 from ..core.events import AuthenticationRequested
+from ..describe.log import Logger
 from ..interfaces import ISodiumAvatar, Peer
 from .authorized import AuthorizedKeys, AuthorizedKeysFile
-from .checkers import ClientLogin, LoginNotChecked, LoginRefused, fit_for_log
+from .checkers import ClientLogin, LoginNotChecked, LoginRefused
 from .replays import IReplayMemory
 
 TOO_MANY_FAILED = "too many logins failed, and none is checked for now"
@@ -68,7 +68,8 @@ class Verdict:
     :ivar failed: whether that counts as a login that failed.
     :ivar login_tried: whether that says anything about the login, whose passphrase was then wrong; a key that is not
         listed says something about its address alone.
-    :ivar failure: what went wrong with deciding, for the log; it tells nothing that could forge lines there.
+    :ivar failure: what went wrong with deciding, for the log.
+    :ivar undecided: whether nobody knows if the login is right, so that a later try may go well.
     """
 
     peer: Peer | None = None
@@ -77,6 +78,7 @@ class Verdict:
     failed: bool = False
     login_tried: bool = True
     failure: Failure | None = None
+    undecided: bool = False
 
 
 class Decision:
@@ -159,6 +161,8 @@ class Decision:
         if not may_try:
             raise LoginNotChecked(TOO_MANY_FAILED)
         keys = rules.authorized_keys
+        if isinstance(keys, AuthorizedKeysFile):
+            keys = await keys.latest()
         if keys is not None and not keys.allows(claim.public_key, claim.login):
             raise KeyNotListed(f"the key {claim.public_key.hex()} is not authorized, or not for this login")
         if rules.checker is not None:
@@ -224,7 +228,7 @@ class Decision:
             self._waiting.cancel()
 
     def _keep_out(self, reason: Failure) -> Verdict:
-        """Make a verdict of what went wrong. Nothing in it can forge lines of a log."""
+        """Make a verdict of what went wrong."""
         claimed_key, self.stake = self.stake is Stake.KEY, Stake.NOTHING
         error = reason.value
         if isinstance(error, ReplayDetected):
@@ -246,5 +250,5 @@ class Decision:
             why = f"the login could not be checked: {ascii(str(error))}"
         else:
             error = AuthenticationFailed("the login could not be checked")
-            return Verdict(error=error, failure=fit_for_log(reason))
-        return Verdict(error=AuthenticationFailed(why))
+            return Verdict(error=error, failure=reason, undecided=True)
+        return Verdict(error=AuthenticationFailed(why), undecided=True)

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
-from twisted.logger import Logger
 
+from ..describe.log import Logger
 from .count_min_sketch import CountMinSketch
 from .summed_lines import SummedLines
 

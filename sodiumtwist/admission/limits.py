@@ -15,10 +15,10 @@ from operator import itemgetter
 from typing import Any, Generic, Protocol, TypeVar
 
 from twisted.internet.interfaces import IReactorTime, ITransport
-from twisted.logger import Logger
 from twisted.protocols.policies import ProtocolWrapper
 
 from ..core.errors import LocalProtocolError
+from ..describe.log import Logger
 from .failed_logins import FAILURE_TABLE_SIZE, FailedLogins
 from .networks import counted_address, network
 from .regulars import Regulars

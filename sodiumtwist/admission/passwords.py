@@ -15,6 +15,8 @@ import fcntl
 import os
 import re
 import secrets
+import shlex
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -24,7 +26,7 @@ from nacl.exceptions import InvalidkeyError
 from ..core.credentials import pack_text
 from ..core.errors import LocalProtocolError
 from ..replacing import status_of_replaced, sync_directory, take_over
-from .files import LIST_FILE_LIMIT, check_file, open_at_once
+from .files import LIST_FILE_LIMIT, check_file, check_size, lines_of, open_at_once
 
 #: The least memory that Argon2 can work with, in KiB.
 MEMORY_LEAST = 8
@@ -32,6 +34,12 @@ MEMORY_LEAST = 8
 #: The most that a string may ask for: KiB of memory, and passes over it. A login must not cost the server more.
 MEMORY_LIMIT = 1 << 20
 PASSES_LIMIT = 64
+
+#: Seconds to wait until no other program has the directory of a file locked. To replace a file takes some hundredths.
+LOCK_PATIENCE = 5.0
+
+#: Seconds between two tries.
+LOCK_POLL = 0.05
 
 # Exactly the strings that libsodium calculates. It refuses all others at once, and a clock would tell which login has
 # such a string. So numbers begin with no zero, and the last character of salt and hash, which holds fewer bits than
@@ -136,7 +144,7 @@ def parse_passwords(text: str) -> dict[str, str]:
     """
     strings: dict[str, str] = {}
     lines: dict[str, int] = {}
-    for number, line in enumerate(text.split("\n"), 1):
+    for number, line in enumerate(lines_of(text), 1):
         line = line.removesuffix("\r")
         login = _login_of(line)
         if login is None:
@@ -148,7 +156,7 @@ def parse_passwords(text: str) -> dict[str, str]:
             # The later line would silently take the place of the first: a passphrase that was changed might still
             # be the old one.
             if login in lines:
-                raise LocalProtocolError(f"{ascii(login)} stands in line {lines[login]} already")
+                raise LocalProtocolError(f"{login!r} stands in line {lines[login]} already")
         except LocalProtocolError as error:
             raise LocalProtocolError(f"line {number}: {error}") from None
         strings[login], lines[login] = string, number
@@ -156,12 +164,28 @@ def parse_passwords(text: str) -> dict[str, str]:
 
 
 @contextmanager
-def _locked(directory: str) -> Iterator[None]:
-    """Let only one program at a time replace a file in a directory."""
+def _locked(directory: str, path: str) -> Iterator[None]:
+    """
+    Let only one program at a time replace a file in a directory.
+
+    :raises LocalProtocolError: when another program has the directory locked for too long.
+    """
     # The directory is locked, not the file. The file is replaced, so two programs could each have locked another one.
     fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
+        deadline = time.monotonic() + LOCK_PATIENCE
+        while True:
+            try:
+                # Without waiting, which would have no end: whoever can read the directory can lock it.
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    raise LocalProtocolError(
+                        f"{path} was not changed, for another program has its folder locked for {LOCK_PATIENCE:g} "
+                        f"seconds; see which: fuser -v {shlex.quote(directory)}"
+                    ) from None
+            time.sleep(LOCK_POLL)
         yield
     finally:
         # This ends the lock.
@@ -177,12 +201,14 @@ def _read(path: str) -> tuple[str, os.stat_result | None]:
     try:
         with open_at_once(path) as file:
             status = os.fstat(file.fileno())
-            check_file(path, status.st_mode, "password file")
+            # Root may change anybody's list; it stays theirs.
+            owners = (status.st_uid,) if os.geteuid() == 0 else ()
+            # One that others can read is taken, as what takes its place is for its owner alone.
+            check_file(path, status, "password file", secret=True, readable=True, owners=owners)
             data = file.read(LIST_FILE_LIMIT + 1)
     except FileNotFoundError:
         return "", None
-    if len(data) > LIST_FILE_LIMIT:
-        raise LocalProtocolError(f"{path} is over {LIST_FILE_LIMIT} bytes long")
+    check_size(path, max(len(data), status.st_size), "password file")
     try:
         return data.decode("utf-8"), status
     except UnicodeDecodeError:
@@ -216,6 +242,7 @@ def _replace(path: str, text: str) -> str | None:
     0600.
 
     :return: what of the old one it could not keep; ``None`` when it kept all.
+    :raises OSError: when it can't be written. The old file is then as it was.
     """
     # Under another name first, so that no server ever reads half of it.
     temporary = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.{secrets.token_hex(6)}")
@@ -232,8 +259,6 @@ def _replace(path: str, text: str) -> str | None:
     except BaseException:
         os.unlink(temporary)
         raise
-    # Or a login that was taken out could be back after a loss of power.
-    sync_directory(os.path.dirname(path))
     return lost
 
 
@@ -246,7 +271,7 @@ def _update(path: str, change: Callable[[list[str]], None], tell: Callable[[str]
     """
     # A link stays; the file that it names is replaced.
     path = os.path.realpath(path)
-    with _locked(os.path.dirname(path)):
+    with _locked(os.path.dirname(path), path):
         text, _ = _read(path)
         # A file that is no such file is left alone: who gave the name may have mistaken it.
         _parse(path, text)
@@ -255,12 +280,22 @@ def _update(path: str, change: Callable[[list[str]], None], tell: Callable[[str]
         text = "".join(f"{line}\n" for line in lines)
         # Servers refuse to read more.
         if len(text.encode()) > LIST_FILE_LIMIT:
-            raise LocalProtocolError(f"{path} would be over {LIST_FILE_LIMIT} bytes long")
+            raise LocalProtocolError(
+                f"{path} would have {len(text.encode())} bytes, and servers read {LIST_FILE_LIMIT} at most; delete "
+                "logins that nobody needs, or begin another file"
+            )
         try:
             lost = _replace(path, text)
         # It names the temporary file, of which the user knows nothing.
         except OSError as error:
             raise OSError(error.errno, f"it can't be written: {error.strerror}", path) from None
+        try:
+            # Or a login that was taken out could be back after a loss of power.
+            sync_directory(os.path.dirname(path))
+        except OSError as error:
+            raise OSError(
+                error.errno, f"it is changed, but a loss of power may undo that: {error.strerror}", path
+            ) from None
     if lost and tell is not None:
         tell(f"{path} could not keep {lost}; a server that runs as another user may not be able to read it any more")
 
@@ -274,8 +309,10 @@ def set_password(path: str, login: str, string: str, tell: Callable[[str], objec
     :param string: as :func:`hash_passphrase` makes it.
     :param tell: called with a line when the file could not keep its owner, which only root may give it.
     :return: whether the login was there.
-    :raises OSError: when the file can't be read or replaced. The old file is then as it was.
-    :raises LocalProtocolError: when the login can't stand in a file, and when the file is no such file.
+    :raises OSError: when the file can't be read or replaced. The old file is then as it was, unless the error says that
+        it is changed but the disk may not have it.
+    :raises LocalProtocolError: when the login can't stand in a file, when the file is no such file, and when another
+        program has its folder locked for too long.
     """
     check_login(login)
     verification_cost(string)
@@ -300,8 +337,9 @@ def delete_password(path: str, login: str, tell: Callable[[str], object] | None 
     :param path: of the file.
     :param login: the login to take out.
     :param tell: as in :func:`set_password`.
-    :raises OSError: when the file is missing, or can't be read or replaced. The old file is then as it was.
-    :raises LocalProtocolError: when the login is not in the file, and when the file is no such file.
+    :raises OSError: when the file is missing, and as :func:`set_password` does.
+    :raises LocalProtocolError: when the login is not in the file, when the file is no such file, and when another
+        program has its folder locked for too long.
     """
 
     def change(lines: list[str]) -> None:
@@ -309,7 +347,7 @@ def delete_password(path: str, login: str, tell: Callable[[str], object] | None 
             if _login_of(line) == login:
                 del lines[number]
                 return
-        raise LocalProtocolError(f"{path} has no login {ascii(login)}")
+        raise LocalProtocolError(f"{path} has no login {login!r}")
 
     # _update() would make a file that is missing.
     os.stat(path)

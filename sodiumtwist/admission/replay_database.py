@@ -224,10 +224,16 @@ class ReplayDatabase(_LimitedMemory):
             os.unlink(temporary)
 
     def _open(self, timeout: float) -> sqlite3.Connection:
-        check_file(self._path, os.stat(self._path).st_mode, "database of handshakes")
-        # SQLite would open it all the same, and fail at the first login, or say no more than that it can't.
         for path in (self._path, f"{self._path}-wal", f"{self._path}-shm"):
-            if os.path.exists(path) and not may(path, os.W_OK):
+            try:
+                status = os.stat(path)
+            except FileNotFoundError:
+                if path == self._path:
+                    raise
+                continue
+            check_file(path, status, "database of handshakes")
+            # SQLite would open it all the same, and fail at the first login, or say no more than that it can't.
+            if not may(path, os.W_OK):
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
         folder = os.path.dirname(self._path)
         if not may(folder, os.W_OK):

@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections import deque
 
 from twisted.internet.defer import Deferred
-from twisted.logger import Logger
 from zope.interface import Interface, implementer
 
 from ..core.errors import LocalProtocolError
+from ..describe.log import Logger
 
 
 class IReplayMemory(Interface):

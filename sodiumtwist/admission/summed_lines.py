@@ -9,7 +9,8 @@ from collections.abc import Callable
 from heapq import nlargest
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
-from twisted.logger import Logger
+
+from ..describe.log import Logger
 
 #: Seconds in which lines of one kind are counted, and after which a line sums up those that were not written.
 LINES_PERIOD = 60.0

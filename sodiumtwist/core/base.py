@@ -22,7 +22,7 @@ from .events import (
     PongReceived,
     RequestReceived,
 )
-from .inbox import Buffer, Inbox
+from .inbox import Buffer, Inbox, view_of
 from .keepalive import Keepalive
 from .states import Act, State, Table
 from .unsent import Unsent
@@ -145,7 +145,7 @@ class Connection:
         if self._state is State.CLOSED or self._state is State.SILENT:
             return iter(())
         if type(data) is not bytes:
-            data = bytes(data)  # the caller may go on to change it
+            data = bytes(view_of(data))  # the caller may go on to change it
         inbox = self._inbox
         if inbox.data:
             inbox.put(data)
@@ -245,13 +245,14 @@ class Connection:
         """
         Send a DATA. It waits for :meth:`data_to_send`, with what was sent before.
 
-        :param payload: 0 to 131070 bytes. It is copied unless it is ``bytes``, or a view of ``bytes``.
+        :param payload: 0 to 131070 bytes, in version 2 up to 135156. It is copied unless it is ``bytes``, or a view of
+            ``bytes``.
         :raises PayloadTooLarge: when it is longer.
         :raises LocalProtocolError: when the connection is not in a state to send it.
         :raises TypeError: for anything but contiguous bytes.
         """
         if type(payload) is not bytes:
-            view = memoryview(payload).cast("B")
+            view = view_of(payload)
             # Others may be changed before they are sealed.
             payload = view if type(view.obj) is bytes else bytes(view)
         size = len(payload)

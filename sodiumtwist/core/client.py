@@ -148,7 +148,7 @@ class ClientConnection(AskingConnection):
         if state is State.AWAITING_SERVER_HELO:
             self.close()
             raise AuthenticationFailed(
-                "the server closed the connection before its hello: wrong server key, login or passphrase"
+                "the server closed the connection before its hello: wrong login or passphrase, or another key expected"
             )
         if state is State.AWAITING_MESSAGE_2:
             self.close()

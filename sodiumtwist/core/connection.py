@@ -11,5 +11,20 @@ from __future__ import annotations
 
 from .client import ClientConnection
 from .server import PENDING_LIMIT, PENDING_LIMIT_2, ServerConnection
+from .v2.incoming import Bounds
+from .v2.pdus import Code, describe_code
+from .v2.session import Version2
+from .v2.veil import RecentSalts, Salts
 
-__all__ = ["PENDING_LIMIT", "PENDING_LIMIT_2", "ClientConnection", "ServerConnection"]
+__all__ = [
+    "PENDING_LIMIT",
+    "PENDING_LIMIT_2",
+    "Bounds",
+    "ClientConnection",
+    "Code",
+    "RecentSalts",
+    "Salts",
+    "ServerConnection",
+    "Version2",
+    "describe_code",
+]

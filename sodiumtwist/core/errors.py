@@ -4,10 +4,10 @@ The errors that sodiumtwist raises itself, about keys, calls and peers::
     SodiumError
     |-- InvalidKey (also a ValueError)
     |-- LocalProtocolError              a call, an argument or a file on this side is wrong
-    |   |-- PayloadTooLarge             more than fits one DATA
+    |   |-- PayloadTooLarge             more than fits one DATA, or one message
     |   |-- UnsupportedProtocol         a version of the protocol that can't be spoken here
     |   `-- TooManyRequests             more unanswered than the limit
-    `-- RemoteProtocolError             drop the connection, tell the peer nothing
+    `-- RemoteProtocolError             drop the connection, say nothing but what the core has to say
         |-- MalformedPDU                bytes that are no PDU of this protocol
         |-- UnexpectedPDU               a valid PDU at the wrong moment
         |-- WindowExceeded              more than the peer may make us hold
@@ -17,9 +17,12 @@ The errors that sodiumtwist raises itself, about keys, calls and peers::
         |-- ReplayDetected              a handshake that was accepted before
         |-- AuthenticationFailed        login, passphrase or key refused
         |-- AuthenticationTimeout       not authenticated in time
+        |-- ServerUnavailable           the server did not take the login: full, or nothing behind its port
         |-- InactivityTimeout           nothing valid received for too long, and perhaps nothing taken
         |-- PongTimeout                 PINGs stayed without their PONG
         `-- ConnectionCut               version 2: ended before both ends had said that all was sent
+
+Of an attempt to connect, :attr:`SodiumError.retry_can_help` of the error tells whether to try again.
 
 Their messages never hold a secret key, a passphrase or payload. All other exceptions are Python's or Twisted's.
 """
@@ -28,7 +31,14 @@ from __future__ import annotations
 
 
 class SodiumError(Exception):
-    """The base of the errors about keys, calls and peers."""
+    """
+    The base of the errors about keys, calls and peers.
+
+    :cvar retry_can_help: whether the same attempt to connect can go well later, with nothing changed here. Each class
+        has its answer.
+    """
+
+    retry_can_help = False
 
 
 class InvalidKey(SodiumError, ValueError):
@@ -40,7 +50,7 @@ class LocalProtocolError(SodiumError):
 
 
 class PayloadTooLarge(LocalProtocolError):
-    """A payload that does not fit one DATA."""
+    """A payload that does not fit one DATA, or in version 2 one message."""
 
 
 class UnsupportedProtocol(LocalProtocolError):
@@ -52,7 +62,13 @@ class TooManyRequests(LocalProtocolError):
 
 
 class RemoteProtocolError(SodiumError):
-    """The peer broke the protocol. The connection is over, and the peer is not told why."""
+    """
+    The peer broke the protocol, or is gone. The connection is over. In version 1 the peer is not told why. In version 2
+    the core tells it, unless the peer could learn from that what it should not.
+    """
+
+    # What harms one connection, on its way or at the peer, need not harm the next.
+    retry_can_help = True
 
 
 class MalformedPDU(RemoteProtocolError):
@@ -74,6 +90,8 @@ class DecryptionFailed(RemoteProtocolError):
 class VersionMismatch(RemoteProtocolError):
     """A CLIENT_AUTH of another protocol version than ours; or a handshake of version 2 with no suite that we have."""
 
+    retry_can_help = False
+
 
 class NonceMismatch(RemoteProtocolError):
     """A SERVER_HELO whose nonce is not the one sent plus one."""
@@ -87,11 +105,24 @@ class ReplayDetected(RemoteProtocolError):
 
 
 class AuthenticationFailed(RemoteProtocolError):
-    """The login was refused (server), or the server left before its hello (client)."""
+    """The login was refused (server); or the server took it and closed, or is none of this protocol (client)."""
+
+    # It is refused again, and may be blocked for that.
+    retry_can_help = False
 
 
 class AuthenticationTimeout(RemoteProtocolError):
-    """The handshake took longer than allowed."""
+    """
+    The handshake took longer than allowed. To a client that was never let in it says that the server key is wrong, most
+    likely: a server is silent then. To one that was, that the server is stopped or overloaded.
+    """
+
+
+class ServerUnavailable(RemoteProtocolError):
+    """
+    The connection ended before the server took the login: the server is full, or just starts or stops, or nothing is
+    behind its port.
+    """
 
 
 class InactivityTimeout(RemoteProtocolError):

@@ -75,7 +75,7 @@ class DataReceived:
     """
     A DATA came.
 
-    :ivar payload: 0 to 131070 bytes.
+    :ivar payload: 0 to 131070 bytes; in version 2 up to 135156.
     """
 
     payload: bytes = field(repr=False)
@@ -86,7 +86,8 @@ class PingReceived:
     """
     A PING came; answer with ``send_pong()``.
 
-    :ivar timestamp: the sender's wall clock in nanoseconds since the epoch.
+    :ivar timestamp: the sender's wall clock in nanoseconds since the epoch; in version 2, where a PING may hold
+        anything, 0 for what is no such number.
     """
 
     timestamp: int
@@ -97,7 +98,8 @@ class PongReceived:
     """
     The answer to a PING of ours came: in version 1 to the oldest one.
 
-    :ivar timestamp: the answerer's wall clock in nanoseconds since the epoch; in version 2 the one of our PING.
+    :ivar timestamp: the answerer's wall clock in nanoseconds since the epoch; in version 2 our own, as it stood in the
+        PING.
     :ivar latency: seconds from our PING to this.
     :ivar asked: whether that PING was the caller's own, and not one that ``ping_due()`` had asked for.
     :ivar passed_over: how many older PINGs have no answer yet.
@@ -112,7 +114,7 @@ class PongReceived:
 @dataclass(slots=True)
 class RequestReceived:
     """
-    A REQUEST came, whole. Answer it with ``answer()`` or ``fail()``, in any order.
+    A REQUEST came, whole. Answer it with ``send_answer()`` or ``send_failure()``, in any order.
 
     :ivar id: the peer's number for it, from 0 to 4294967295.
     :ivar payload: the question.
@@ -127,7 +129,7 @@ class AnswerReceived:
     """
     The answer to a request of ours came, whole.
 
-    :ivar id: what ``request()`` returned.
+    :ivar id: what ``send_request()`` returned.
     :ivar payload: the answer.
     """
 
@@ -140,7 +142,7 @@ class FailureReceived:
     """
     A request of ours failed.
 
-    :ivar id: what ``request()`` returned.
+    :ivar id: what ``send_request()`` returned.
     :ivar code: why, see :class:`~sodiumtwist.core.v2.pdus.Code`; from 0x80000000 on it is the application's.
     :ivar text: the same for a person. It may hold any characters, so show it with care.
     """

@@ -10,6 +10,28 @@ from typing import Union
 Buffer = Union[bytes, bytearray, memoryview]
 
 
+def view_of(data: Buffer) -> memoryview:
+    """
+    Look at bytes that somebody gave, one by one.
+
+    :raises TypeError: for anything but contiguous bytes, and says what to do.
+    """
+    try:
+        return memoryview(data).cast("B")
+    except TypeError:
+        raise not_bytes(data, "contiguous bytes are taken") from None
+
+
+def not_bytes(thing: object, wanted: str) -> TypeError:
+    """
+    Make the error about something that is not bytes.
+
+    :param wanted: what is to be there, in words.
+    """
+    what = "a view with gaps" if isinstance(thing, memoryview) else type(thing).__name__
+    return TypeError(f"{wanted}, not {what}" + ("; encode it: text.encode()" if isinstance(thing, str) else ""))
+
+
 class Inbox:
     """
     What was received and is in no event yet.

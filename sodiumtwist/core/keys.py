@@ -4,6 +4,7 @@ X25519 keys, and their text form of 64 hex digits.
 
 from __future__ import annotations
 
+import re
 from binascii import unhexlify
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -16,6 +17,7 @@ from .errors import InvalidKey
 #: The size of a key, public or private, in bytes.
 KEY_SIZE = 32
 
+#: The prime of Curve25519.
 _PRIME = 2**255 - 19
 #: The points of low order on Curve25519 and its twist, with which everybody would share the same secret. They are
 #: written as the little-endian numbers that keys are, in all spellings but for the highest bit, which X25519 does not
@@ -32,18 +34,37 @@ LOW_ORDER = frozenset(
     )
 )
 
+#: What ``keygen`` and a server's log write before a key, and somebody may have copied with it.
+_LABELLED = re.compile(r"\b(public|private) key:[ \t]*(\S+)", re.IGNORECASE)
+
 
 def parse_key(text: str, what: str = "key") -> bytes:
     """
-    Read a key from its text form.
+    Read a public key from its text form.
 
-    :param text: 64 hex digits; white space around them is allowed.
+    :param text: 64 hex digits; white space around them is allowed, and so is the line of ``sodiumtwist keygen`` or of a
+        server's log that they stand in.
     :param what: what the error calls the key. The error never shows the text.
     :return: 32 bytes.
     :raises InvalidKey: for any other text.
     """
+    return _parse(text, what, "public")
+
+
+def _parse(text: str, what: str, kind: str) -> bytes:
+    """
+    Read a key of either kind.
+
+    :param kind: which, where the text holds keys with their names.
+    """
+    if not isinstance(text, (str, bytes)):
+        raise InvalidKey(f"the {what} is of type {type(text).__name__}; give it as text")
     # A file's line ends with a newline, and what was copied from a terminal may have blanks.
     digits = text.strip()
+    if isinstance(text, str) and (labelled := {name.lower(): key for name, key in _LABELLED.findall(text)}):
+        if kind not in labelled:
+            raise InvalidKey(f"the {what} has to be a {kind} key, not a {' or a '.join(labelled)} one")
+        digits = labelled[kind]
     if len(digits) != 2 * KEY_SIZE:
         raise InvalidKey(f"the {what} has {len(digits)} characters; it is {2 * KEY_SIZE} hex digits")
     try:
@@ -102,26 +123,36 @@ class KeyPair:
         """
         Make the pair that belongs to a secret key in its text form.
 
-        :param text: 64 hex digits; white space around them is allowed.
+        :param text: as of :func:`parse_key`.
         :raises InvalidKey: for any other text.
         """
-        return cls.from_secret(parse_key(text, "private key"))
+        return cls.from_secret(_parse(text, "private key", "private"))
 
 
 def check_server_key(server_key: bytes) -> None:
     """
-    Check that a secret can be shared with a server's public key. The first time for a key, this costs one X25519.
+    Check that a server's public key can be one. The first time for a key, this costs a field inversion and a look at
+    the curve.
+
+    All public keys are multiples of one point. Of 32 random numbers one is, so nearly every private key that was taken
+    for a public one is noticed, and most typing errors are. So are the few points of low order, zero among them, with
+    which everybody would share the same secret.
 
     :param server_key: the server's public key, 32 bytes.
-    :raises InvalidKey: for another size, and for the few points of low order (zero is one of them). With such a
-        point everybody would share the same secret.
+    :raises InvalidKey: for another size, and for what is no public key.
     """
-    if not _is_point(check_size(server_key, "peer's public key")):
+    key = check_size(server_key, "peer's public key")
+    if not _is_point(key):
         raise weak_point()
+    if not _is_multiple(key):
+        raise InvalidKey(
+            "the peer's public key is none: a private key was given in its place, or it has typing errors; "
+            "sodiumtwist pubkey FILE prints the public key of a private one"
+        )
 
 
-# A factory asks, and clients that connect again and again make many, often for one server. So the X25519 is
-# calculated once for a key, not at each connection.
+# A factory asks, and clients that connect again and again make many, often for one server. So it is calculated once for
+# a key, not at each connection.
 @lru_cache(maxsize=64)
 def _is_point(key: bytes) -> bool:
     try:
@@ -130,6 +161,18 @@ def _is_point(key: bytes) -> bool:
     except CryptoError:
         return False
     return True
+
+
+@lru_cache(maxsize=64)
+def _is_multiple(key: bytes) -> bool:
+    if not bindings.has_crypto_core_ed25519:
+        return True  # it can't be known
+    u = int.from_bytes(key, "little")
+    if u + 1 >= _PRIME:
+        return False  # also with the highest bit, which no program sets
+    # The same point in the other form of the curve (RFC 7748, section 4.1), which libsodium can judge.
+    y = (u - 1) * pow(u + 1, -1, _PRIME) % _PRIME
+    return bindings.crypto_core_ed25519_is_valid_point(y.to_bytes(KEY_SIZE, "little"))
 
 
 def weak_point() -> InvalidKey:

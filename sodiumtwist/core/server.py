@@ -184,6 +184,8 @@ class ServerConnection(AskingConnection):
     def _ignore(self, act: Act, error: RemoteProtocolError) -> None:
         self._enter(act)
         self._forget()
+        # Not the frames that it came through: what was opened there, a passphrase perhaps, would stay with them.
+        error.__traceback__ = error.__context__ = error.__cause__ = None
         self._ignored = error
 
     def accept(
@@ -263,7 +265,8 @@ class ServerConnection(AskingConnection):
         The client closed its side; the connection is closed.
 
         :raises RemoteProtocolError: why its handshake was ignored, if it was.
-        :raises AuthenticationFailed: when its key was to be proven and was not.
+        :raises AuthenticationFailed: when its key was to be proven and was not; and in version 2, when it left in the
+            middle of the handshake.
         :raises MalformedPDU, ConnectionCut: as for both ends.
         """
         state, ignored = self._state, self._ignored
@@ -272,6 +275,8 @@ class ServerConnection(AskingConnection):
             raise ignored
         if state is State.AWAITING_PROOF:
             raise AuthenticationFailed("the client left before it showed that it has the key it claims")
+        if state is State.AWAITING_MESSAGE_3:
+            raise AuthenticationFailed("the client left before it said who it is, in the middle of the handshake")
 
     def ping_due(self, now: float) -> bool:
         """

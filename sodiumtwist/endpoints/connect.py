@@ -22,7 +22,8 @@ from ..protocol.requests import REQUEST_LIMIT, RequestClient
 def _client_from_string(reactor: Any, description: str) -> IStreamClientEndpoint:
     try:
         endpoint: IStreamClientEndpoint = clientFromString(reactor, description)
-    except (TypeError, ValueError) as error:
+    # Twisted raises whatever its parser stumbles over: ValueError, TypeError, IndexError, RuntimeError.
+    except Exception as error:
         raise ValueError(describe_bad_endpoint("endpoint", description, "tcp:HOST:PORT", error)) from None
     return endpoint
 
@@ -70,9 +71,10 @@ def connect(
     :param pair: the client's key pair, for servers that know its public key; ``None`` makes a fresh one.
     :param timeouts: the deadlines; the default is ``Timeouts()``.
     :return: fires with the client. Fails with what the endpoint raises, with :exc:`AuthenticationFailed` when the
-        server refuses, with another :exc:`RemoteProtocolError` when it breaks the protocol, with :exc:`InvalidKey`
-        or :exc:`LocalProtocolError` for wrong arguments, and with ``ValueError`` for a wrong string. To cancel it
-        drops the connection.
+        server refuses, with :exc:`ServerUnavailable` when it left before it took the login, with another
+        :exc:`RemoteProtocolError` when it is silent or breaks the protocol, with :exc:`InvalidKey` or
+        :exc:`LocalProtocolError` for wrong arguments, and with ``ValueError`` for a wrong string. To cancel it drops
+        the connection.
     """
 
     # What is wrong with the arguments is raised in here, so that the Deferred fails with it as with all else.

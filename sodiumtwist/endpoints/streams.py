@@ -18,17 +18,31 @@ from twisted.internet.interfaces import (
     IHalfCloseableProtocol,
     IProtocol,
     IProtocolFactory,
+    IReactorTime,
+    ITCPTransport,
+    ITLSTransport,
 )
+from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
+from zope.interface import alsoProvides
 
 from ..core.errors import UnexpectedPDU
 from ..interfaces import Peer
 from ..protocol.base import SodiumProtocol
 from ..protocol.client import SodiumClientProtocol
 from ..protocol.factories import SodiumClientFactory, SodiumServerFactory
+from ..protocol.farewell import NO_END
+from ..protocol.lifecycle import Stage, not_yet
+from ..protocol.log_names import call_as, log_prefix, rename_in_log
+from ..protocol.reading import APPLICATION
 from ..protocol.server import SodiumServerProtocol
 from ..protocol.sockets import CHUNK_SIZE
-from .transport import SodiumTransport
+from .transport import PASSED_ON, SodiumTransport, check_bytes
+
+
+def _carried(application: IProtocol | IProtocolFactory) -> str:
+    # As Twisted's wrappers do, a TLS factory for instance.
+    return f"{log_prefix(application)} (sodium)"
 
 
 class StreamEnd(SodiumProtocol):
@@ -37,16 +51,24 @@ class StreamEnd(SodiumProtocol):
     peer is authenticated, not before.
 
     :ivar application: that protocol; ``None`` before.
+    :ivar receiver: the protocol that gets what comes: that one, until the application puts another one in its place,
+        or TLS.
     :ivar peer: who is at the other end.
     """
 
     factory: StreamServerFactory | StreamClientFactory
     application: IProtocol | None = None
+    receiver: IProtocol | None = None
+    passed_on = PASSED_ON
+    is_client = False
     peer: Peer
 
     _sending: IDelayedCall | None = None
+    _delivering: IDelayedCall | None = None
     _wants_end = False
     _ended = False
+    #: Whether the application is to be told that its end, and all before it, has left.
+    _leaving = False
     _peer_ended = False
     #: Whether the application has written when the peer's end had ended its own direction as well.
     _written_late = False
@@ -63,21 +85,38 @@ class StreamEnd(SodiumProtocol):
             return
         if self._lifecycle.over:
             return
-        self.application = application
+        before = self.logPrefix()
+        self.application = self.receiver = application
+        rename_in_log(self.transport, before, self.logPrefix())
+        if ITCPTransport.providedBy(self.transport):
+            alsoProvides(self._stream, ITLSTransport)
         application.makeConnection(self._stream)
+
+    def logPrefix(self) -> str:
+        """How log lines begin that are about this end: as who receives what comes says, the factory before."""
+        return _carried(self.factory.application if self.receiver is None else self.receiver)
+
+    @property
+    def clock(self) -> IReactorTime:
+        """The clock of all that waits."""
+        return self._clock
+
+    def later(self, function: Callable[[], None]) -> IDelayedCall:
+        """Call something in the reactor's next turn."""
+        return self._later(function)
 
     # Sending
 
     def write_stream(self, data: bytes) -> None:
         """Send bytes of the stream, soon."""
         if type(data) is not bytes:
-            if not isinstance(data, (bytes, bytearray, memoryview)):
-                raise TypeError(f"a transport takes bytes, not {type(data).__name__}")
-            data = bytes(data)
+            data = check_bytes(data)
         if not data or self._ended or self._lifecycle.over:
             # An application that the peer's end has ended may not know that yet.
             self._written_late = self._written_late or bool(data and self._peer_ended and not self._wants_end)
             return
+        if self.application is None:
+            raise not_yet()
         self._unsent.append(data)
         self._unsent_size += len(data)
         if self._unsent_size >= CHUNK_SIZE:
@@ -87,7 +126,10 @@ class StreamEnd(SodiumProtocol):
 
     def _send_later(self) -> None:
         self._sending = None
-        self._send_unsent()
+        if self._producers.producer is None:
+            self._send_unsent()
+        else:
+            call_as(self.transport, self, lambda: self._guard_producer(self._send_unsent))  # it may pause it
 
     def _send_unsent(self, whole_chunks: bool = False) -> None:
         """Send what waits; of ``whole_chunks`` the rest goes on waiting."""
@@ -97,10 +139,14 @@ class StreamEnd(SodiumProtocol):
         end = len(view) - len(view) % CHUNK_SIZE if whole_chunks else len(view)
         self._unsent, self._unsent_size = ([bytes(view[end:])] if end < len(view) else []), len(view) - end
         super().write(view[:end])
+        if self._outbox.blocked:
+            self._producers.pause()  # one that came when nothing was taken was not told yet
 
     def _pump(self, data: bytes = b"", begin: Callable[[], None] | None = None) -> None:
         super()._pump(data, begin)
         self._send_unsent()
+        if self._leaving:
+            self._later(self._tell_left)  # not before what was sent within leaves the pump
 
     def _close(self, error: BaseException | None, patience: float | None = None) -> None:
         if not self._pumping:
@@ -111,19 +157,43 @@ class StreamEnd(SodiumProtocol):
         super()._writing_unblocked()
         if self._producers.producer is not None:
             self._send_unsent()  # what it has written since
+        if self._leaving:
+            self._tell_left()
 
     def end_stream(self) -> None:
         """Tell the peer that no more follows, as soon as no producer is registered; close when both have."""
+        if self.application is None and not self._lifecycle.over:
+            raise not_yet()
         self._wants_end = True
         if self._producers.producer is not None or self._lifecycle.over:
             return
         if not self._ended:
             self._end_stream_now()
-            half_closeable = IHalfCloseableProtocol(self.application, None)
-            if half_closeable is not None and not self._stream.disconnecting:
-                half_closeable.writeConnectionLost()
-        if self._stream.disconnecting or self._peer_ended:
+            if not self._stream.disconnecting and IHalfCloseableProtocol(self.receiver, None) is not None:
+                self._leaving = True
+                if not self._pumping:
+                    self._later(self._tell_left)
+        self._close_if_done()
+
+    def _close_if_done(self) -> None:
+        if self._stream.disconnecting or (self._ended and self._peer_ended and not self._leaving):
             self.close()
+
+    def _tell_left(self) -> None:
+        """Tell the application that its end has left, as soon as it has. The reactor has called us."""
+        if not self._leaving or self._stream.disconnecting or self._lifecycle.over or self._outbox.left_unsent:
+            return
+        if self._connection.queued or self._outbox.blocked or self._below.tells_when_empty():
+            return  # _writing_unblocked() comes here again
+        self._leaving = False
+        half_closeable = IHalfCloseableProtocol(self.receiver, None)
+        if half_closeable is not None:
+            try:
+                half_closeable.writeConnectionLost()
+            except Exception as error:
+                self._application_failed(Failure(), error)
+                return
+        self._close_if_done()
 
     def break_off(self) -> None:
         """Close behind what was written, without the end of the stream."""
@@ -148,12 +218,49 @@ class StreamEnd(SodiumProtocol):
             self.send_data(b"")
         self._ended = True
 
+    # A producer hears of nothing within its own call but that it has written too much.
+
+    def _pause_registered(self) -> None:
+        self._later(self.pause_producer)
+
+    def pause_producer(self) -> None:
+        """Pause the producer, if no more is taken."""
+        if self._takes_nothing() and not self._lifecycle.over:
+            self._guard_producer(self._producers.pause)
+
+    def _silence_producer(self) -> None:
+        if self._producers.is_pulled:
+            self._producers.silence()
+        elif self._producers.producer is not None and self._lifecycle.stage is not Stage.GONE:
+            self._later(self._producers.silence)  # what it writes until then is dropped
+
     def unregisterProducer(self) -> None:
         super().unregisterProducer()
         if self._wants_end:
             self.end_stream()
 
-    # Receiving
+    # Receiving. Who writes for sockets' transports is called by the reactor, never within its own call.
+
+    def _go_on_delivering(self) -> None:
+        if self._delivering is None:
+            self._delivering = self._later(self._deliver)
+
+    def _deliver(self) -> None:
+        self._delivering = None
+        if not self._lifecycle.over and not self._pumping:
+            self._pump()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        # What it takes in the next turn is as good as what it does not take yet: it comes before the end.
+        put_off = self._delivering is not None
+        if put_off:
+            self._reading.stop(APPLICATION)
+        super().connectionLost(reason)
+        if put_off:
+            self._reading.allow(APPLICATION)
+
+    def _tell_closed(self) -> None:
+        self._later(super()._tell_closed)
 
     def _keeps_rest(self) -> bool:
         return True
@@ -165,16 +272,15 @@ class StreamEnd(SodiumProtocol):
             self._peer_ended = True
             self._peer_has_ended()
         elif not self._stream.disconnecting:
-            self.application.dataReceived(payload)  # type: ignore[union-attr]  # it is there when data is
+            self.receiver.dataReceived(payload)  # type: ignore[union-attr]  # it is there when data is
 
     def _peer_has_ended(self) -> None:
         if self._stream.disconnecting:
             return
-        half_closeable = IHalfCloseableProtocol(self.application, None)
+        half_closeable = IHalfCloseableProtocol(self.receiver, None)
         if half_closeable is not None:
             half_closeable.readConnectionLost()
-            if self._ended:
-                self.close()
+            self._close_if_done()
         elif self._ended or self._producers.producer is None:
             # To such an application one direction is not more than both.
             if not self._ended:
@@ -188,8 +294,11 @@ class StreamEnd(SodiumProtocol):
         if self._sending is not None:
             self._sending.cancel()
             self._sending = None
+        if self._delivering is not None:
+            self._delivering.cancel()
+            self._delivering = None
         self._unsent.clear()
-        if self.application is None:
+        if self.receiver is None:
             return
         unsent = self._outbox.left_unsent or self._written_late
         whole = self._ended and not unsent
@@ -200,9 +309,43 @@ class StreamEnd(SodiumProtocol):
             if unsent:
                 reason = Failure(ConnectionLost("the peer closed before it took all that was sent to it"))
             elif not (self._peer_ended or self._stream.disconnecting):
-                reason = Failure(ConnectionLost("the connection closed without the end of its stream"))
+                reason = Failure(ConnectionLost(NO_END))
         self._stream.disconnecting = True
-        self.application.connectionLost(reason)
+        self._stream.producer = None
+        self.receiver.connectionLost(reason)
+
+    # TLS within the stream
+
+    def start_tls(self, stream: SodiumTransport, context: Any, as_client: bool) -> None:
+        """Put TLS between this end and its transport."""
+        # Not imported before: that brings in OpenSSL, which most programs need not load.
+        from .tls import start_tls
+
+        start_tls(self, stream, context, as_client)
+
+    def carry(self, stream: SodiumTransport, receiver: IProtocol) -> None:
+        """
+        Put another protocol between this end and the application.
+
+        :param stream: its transport.
+        :param receiver: the protocol.
+        """
+        self._stream = stream
+        self.received_by(receiver)
+
+    def received_by(self, receiver: IProtocol) -> None:
+        """
+        Give what comes to another protocol from now on.
+
+        :param receiver: that one.
+        """
+        before = self.logPrefix()
+        self.receiver = receiver
+        rename_in_log(self.transport, before, self.logPrefix())
+
+    def producer_failed(self, failure: Failure) -> None:
+        """A producer has raised."""
+        self._producer_failed(failure)
 
 
 class ServerStream(StreamEnd, SodiumServerProtocol):
@@ -219,6 +362,7 @@ class ServerStream(StreamEnd, SodiumServerProtocol):
 class ClientStream(StreamEnd, SodiumClientProtocol):
     """The client's end."""
 
+    is_client = True
     factory: StreamClientFactory
     peer: Peer
 
@@ -233,6 +377,14 @@ class _StreamFactory:
     def __init__(self, application: IProtocolFactory, *arguments: Any, **keywords: Any) -> None:
         super().__init__(*arguments, **keywords)
         self.application = application
+
+    def __repr__(self) -> str:
+        of = type(self.application).__name__
+        return f"<{type(self).__name__} of {of} with {self.describe()}>"  # type: ignore[attr-defined]
+
+    def logPrefix(self) -> str:
+        """How log lines begin that are about the application's factory: a port says so when it starts."""
+        return _carried(self.application)
 
     def doStart(self) -> None:
         self.application.doStart()

@@ -13,14 +13,14 @@ from twisted.internet.endpoints import clientFromString, serverFromString
 from twisted.internet.interfaces import (
     IReactorTime,
 )
-from twisted.logger import Logger
 
 from ..admission.authorized import AuthorizedKeysFile
-from ..admission.checkers import NO_CHECKER, SingleLogin, any_of, checker_from_string
+from ..admission.checker_strings import NO_CHECKER, checker_from_string
+from ..admission.checkers import SingleLogin, any_of
 from ..admission.replay_database import ReplayDatabase
-from ..core.keys import parse_key
 from ..describe import describe_endpoint_error, unknown_keywords
-from ..keyfiles import KEY_VARIABLE, PASSPHRASE_VARIABLE, read_key, read_key_file, read_passphrase
+from ..describe.log import Logger
+from ..keyfiles import KEY_VARIABLE, PASSPHRASE_VARIABLE, read_key, read_key_file, read_passphrase, read_server_key
 from .wrappers import SodiumClientEndpoint, SodiumServerEndpoint
 
 _log = Logger()
@@ -30,9 +30,13 @@ Read = TypeVar("Read")
 SERVER_KEYWORDS = ("keyFile", "login", "passphraseFile", "auth", "authorizedKeys", "replayDB")
 CLIENT_KEYWORDS = ("serverKey", "login", "passphraseFile", "identityFile")
 
-#: Keywords whose values would be secrets, each with the keyword to use instead: strings are seen by others, in the
-#: output of ps for instance.
-SECRET_KEYWORDS = {"key": "keyFile", "privateKeyHex": "keyFile", "passphrase": "passphraseFile"}
+#: Keywords whose values would be secrets, each with those to use instead, on a server or on a client: strings are seen
+#: by others, in the output of ps for instance. A client has no key= that could be meant.
+SECRET_KEYWORDS = {
+    "key": ("keyFile",),
+    "privateKeyHex": ("keyFile", "identityFile"),
+    "passphrase": ("passphraseFile",),
+}
 
 
 def _quote(text: str) -> str:
@@ -56,16 +60,17 @@ def _inner(
     """
     if not arguments:
         raise ValueError("sodium: which endpoint? one is for instance sodium:tcp:…")
-    for secret, instead in SECRET_KEYWORDS.items():
-        # A client has no keyFile=, which could be used instead.
-        if secret in values and (secret != "key" or "keyFile" in keywords):
-            raise ValueError(f"sodium: {secret}= would show a secret; put it into a file and use {instead}=")
+    for secret, files in SECRET_KEYWORDS.items():
+        instead = [name for name in files if name in keywords]
+        if secret in values and instead:
+            raise ValueError(f"sodium: {secret}= would show a secret; put it into a file and use {instead[0]}=")
     ours = {name: values[name] for name in keywords if name in values}
     others = [f"{_quote(name)}={_quote(value)}" for name, value in values.items() if name not in ours]
     below = ":".join([*map(_quote, arguments), *others])
     try:
         return ours, parse(below)
-    except (TypeError, ValueError) as error:
+    # Twisted raises whatever its parser stumbles over: ValueError, TypeError, IndexError, RuntimeError.
+    except Exception as error:
         # It is an error of the endpoint below, which knows nothing of our keywords.
         if unknown := unknown_keywords(error):
             raise ValueError(
@@ -181,7 +186,7 @@ def client_from_string(reactor: Any, arguments: Sequence[str], keywords: Mapping
     if pair is None:
         needed.update({"login=": ours.get("login"), PASSPHRASE_FILE: passphrase})
     _check_there(needed)
-    key = parse_key(ours["serverKey"], "serverKey")
+    key = read_server_key(ours["serverKey"], "serverKey", pair)
     return SodiumClientEndpoint(endpoint, key, ours.get("login", ""), passphrase or "", pair, clock=_clock(reactor))
 
 

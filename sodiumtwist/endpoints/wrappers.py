@@ -8,7 +8,7 @@ from typing import cast
 
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.portal import Portal
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import (
     IListeningPort,
     IProtocol,
@@ -26,8 +26,15 @@ from ..admission.replays import IReplayMemory
 from ..core.keepalive import Timeouts
 from ..core.keys import KeyPair
 from ..core.version import RekeyAfter
+from ..describe import describe_endpoint_error, printable
+from ..protocol.sockets import describe_endpoint
 from .connect import _connect_authenticated
 from .streams import ClientStream, StreamClientFactory, StreamServerFactory
+
+
+def _describe(endpoint: object) -> str:
+    ours = isinstance(endpoint, (SodiumServerEndpoint, SodiumClientEndpoint))
+    return repr(endpoint) if ours else describe_endpoint(endpoint)
 
 
 @implementer(IStreamServerEndpoint)
@@ -75,7 +82,10 @@ class SodiumServerEndpoint:
 
         self._make_factory = make_factory
         # Says now what is wrong with the arguments, not when somebody listens.
-        make_factory(Factory())
+        self._with = make_factory(Factory()).describe()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} on {_describe(self._endpoint)}, {self._with}>"
 
     def listen(self, protocolFactory: IProtocolFactory) -> Deferred[IListeningPort]:
         """
@@ -127,7 +137,13 @@ class SodiumClientEndpoint:
 
         self._make_factory = make_factory
         # Says now what is wrong with the arguments, not when somebody connects.
-        make_factory(Factory())
+        self._with = make_factory(Factory()).describe()
+        self._failure = ""
+
+    def __repr__(self) -> str:
+        # ClientService and others log that they will try again, and where, but not why.
+        why = f"; the last try failed: {self._failure}" if self._failure else ""
+        return f"<{type(self).__name__} to {_describe(self._endpoint)}, {self._with}{why}>"
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
         """
@@ -136,12 +152,20 @@ class SodiumClientEndpoint:
         :param protocolFactory: makes the application's protocol. Its transport is an
             :class:`~sodiumtwist.interfaces.ISodiumTransport`.
         :return: fires with the protocol when the server has let us in. Fails with what the endpoint below raises,
-            with :exc:`AuthenticationFailed` when the server refuses, and with another :exc:`RemoteProtocolError`
-            when it breaks the protocol. To cancel it drops the connection.
+            with :exc:`AuthenticationFailed` when the server refuses, with :exc:`ServerUnavailable` when it left before
+            it took the login, and with another :exc:`RemoteProtocolError` when it is silent or breaks the protocol. To
+            cancel it drops the connection.
         """
 
         async def connecting() -> IProtocol:
-            stream: ClientStream = await _connect_authenticated(self._endpoint, self._make_factory(protocolFactory))
+            try:
+                stream: ClientStream = await _connect_authenticated(self._endpoint, self._make_factory(protocolFactory))
+            except CancelledError:
+                raise
+            except Exception as error:
+                self._failure = printable(describe_endpoint_error(error))
+                raise
+            self._failure = ""
             return cast(IProtocol, stream.application)
 
         return Deferred.fromCoroutine(connecting())

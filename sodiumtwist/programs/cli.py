@@ -7,18 +7,17 @@ alone takes longer than a whole ``keygen``.
 
 from __future__ import annotations
 
-import os
 import sys
 
 from twisted.python import usage
 
 from ..core.credentials import pack_text
 from ..core.errors import SodiumError
-from ..core.keys import check_server_key, parse_key
 from ..describe import describe_os_error
-from .exits import EXIT_INTERRUPTED, EXIT_OUTPUT_GONE, EXIT_USAGE, CommandFailed
+from ..keyfiles import read_server_key
+from .exits import EXIT_INTERRUPTED, EXIT_USAGE, CommandFailed
 from .options import CLIENT_FILES, CLIENT_PARAMETERS, ProgramOptions, read_credentials
-from .output import discard_standard_output, flush_standard_output, print_error
+from .output import prepare_outputs, print_error
 from .settings import ConnectSettings, Credentials, PasswdSettings, PingSettings, SendSettings
 
 #: Where ``twistd sodium`` listens when nothing is said.
@@ -182,12 +181,11 @@ class ConnectOptions(CommandOptions):
         """
         if self["key"] is None:
             raise usage.UsageError("--key is missing: the server's public key, which the server logs when it starts")
-        server_key = parse_key(self["key"], "server's public key")
         credentials, warning = read_credentials(self)
         if warning:
             print_error(f"warning: {warning}")
         # The factory checks these three again. Here the mistake is told before the reactor is loaded and a file opened.
-        check_server_key(server_key)
+        server_key = read_server_key(self["key"], "server's public key", credentials.pair)
         pack_text("login", credentials.user)
         pack_text("passphrase", credentials.passphrase)
         return self["endpoint"], server_key, credentials
@@ -326,23 +324,17 @@ def main(arguments: list[str] | None = None) -> None:
     :param arguments: without the program's name; ``None`` for the process's.
     :raises SystemExit: with the exit status, unless it is 0.
     """
-    # The system gives the number of a closed descriptor to the next file or socket. What is meant for standard output
-    # would then go into that.
-    for descriptor in range(3):
-        try:
-            os.fstat(descriptor)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)
+    prepare_outputs()
     options = Options()
     try:
         options.parseOptions(arguments)
         # Nobody has asked for help: standard output stays empty, and the status says that nothing was done.
         if options.subCommand is None:
-            print(options, file=sys.stderr)
+            # None when it was closed at the start; print() would take standard output then.
+            if sys.stderr is not None:
+                print(options, file=sys.stderr)
             raise SystemExit(EXIT_USAGE)
         options.subOptions.execute()
-        # Here an error of writing still becomes a line and a status. The interpreter would flush later, and complain.
-        flush_standard_output()
     except usage.UsageError as error:
         # Without a subcommand there would be two blanks.
         _fail(EXIT_USAGE, f"{error}; see sodiumtwist {options.subCommand or ''} --help".replace("  ", " "))
@@ -350,13 +342,7 @@ def main(arguments: list[str] | None = None) -> None:
         _fail(EXIT_USAGE, str(error))
     except CommandFailed as failed:
         _fail(failed.status, str(failed))
-    # No line for it: who reads only the beginning, as head does, wants no message. It is an OSError, so it comes first.
-    except BrokenPipeError:
-        discard_standard_output()
-        raise SystemExit(EXIT_OUTPUT_GONE) from None
     except OSError as error:
-        # It may be standard output that is full. What its buffer holds would fail once more at the end.
-        discard_standard_output()
         _fail(EXIT_USAGE, describe_os_error(error))
     # From passwd, or from the moments before the reactor has Ctrl-C. Anywhere else Ctrl-C ends the process at once.
     except KeyboardInterrupt:
@@ -364,5 +350,6 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _fail(status: int, line: str) -> None:
-    print_error(line)
+    if line:
+        print_error(line)
     raise SystemExit(status) from None

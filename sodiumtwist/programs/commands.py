@@ -19,8 +19,8 @@ from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.python.failure import Failure
 from twisted.python.usage import UsageError
 
-from ..core.errors import AuthenticationFailed, AuthenticationTimeout, LocalProtocolError, RemoteProtocolError
-from ..describe import describe_bad_endpoint, describe_endpoint_error, describe_tls_error, printable
+from ..core.errors import AuthenticationFailed, LocalProtocolError, RemoteProtocolError, ServerUnavailable
+from ..describe import describe_bad_endpoint, describe_endpoint_error, describe_tls_error
 from ..protocol.client import SodiumClientProtocol
 from ..protocol.factories import SodiumClientFactory
 from ..transfer.discarding import says_discarded
@@ -35,8 +35,11 @@ from .exits import (
     EXIT_USAGE,
     CommandFailed,
 )
-from .output import print_error
+from .output import NeverFails, print_error, print_line, tell
 from .settings import ConnectSettings, Credentials, PingSettings, SendSettings
+
+#: Seconds without a word of the server, after which a line says so.
+PATIENCE = 3.0
 
 
 def make_endpoint(reactor: Any, settings: ConnectSettings) -> IStreamClientEndpoint:
@@ -52,6 +55,36 @@ def make_endpoint(reactor: Any, settings: ConnectSettings) -> IStreamClientEndpo
         line = describe_bad_endpoint("--endpoint", settings.endpoint, "tcp:HOST:5555", error)
         raise UsageError(line) from None
     return endpoint
+
+
+@contextmanager
+def _tell_of_silence(
+    reactor: Any, settings: ConnectSettings, client: SodiumClientProtocol, quiet: bool = False
+) -> Iterator[None]:
+    """
+    Say once what is waited for when the server is silent for some seconds. A host that is gone is so for half a minute.
+
+    :param quiet: whether to say nothing.
+    """
+
+    def tell() -> None:
+        if client.transport is None:
+            print_error(
+                f"still trying to connect to {settings.endpoint}; timeout=SECONDS in a tcp: or tls: endpoint says for "
+                "how long, else 30"
+            )
+        elif client.message is None:
+            print_error(f"connected to {settings.endpoint}, and still waiting for a word of the server")
+
+    if quiet:
+        yield
+        return
+    telling = reactor.callLater(PATIENCE, tell)
+    try:
+        yield
+    finally:
+        if telling.active():
+            telling.cancel()
 
 
 async def _connect(
@@ -92,11 +125,9 @@ def _explain_loss(
         if isinstance(reason, (ConnectionDone, ConnectionLost)):
             why = "the server closed the connection or went away, see its log"
         return CommandFailed(EXIT_BROKEN, f"broken on the way, {done}: {why}")
-    if isinstance(reason, RemoteProtocolError):
-        # A server that can't open our handshake stays silent until the time is over.
-        if isinstance(reason, AuthenticationTimeout):
-            why += "; wrong server key, or no server of this protocol"
-        elif isinstance(reason, AuthenticationFailed):
+    # A later try may go well, as with one that finds nobody who listens.
+    if isinstance(reason, RemoteProtocolError) and not isinstance(reason, ServerUnavailable):
+        if isinstance(reason, AuthenticationFailed):
             why += "".join(f"; {hint}" for hint in _what_was_not_given(settings.credentials))
         return CommandFailed(EXIT_REFUSED, f"refused by {settings.endpoint}: {why}")
     return CommandFailed(EXIT_NOT_CONNECTED, f"cannot connect to {settings.endpoint}: {why}")
@@ -159,7 +190,7 @@ def _progress(size: int | None, quiet: bool) -> Iterator[Callable[[int], object]
     # Not at the top: its import takes long, and runs by other programs have no terminal.
     from tqdm import tqdm
 
-    with tqdm(total=size, unit="B", unit_scale=True, file=sys.stderr) as bar:
+    with tqdm(total=size, unit="B", unit_scale=True, file=NeverFails(sys.stderr)) as bar:
         yield bar.update
 
 
@@ -179,8 +210,9 @@ async def send_file(reactor: Any, settings: SendSettings) -> Sent:
     with _progress(source.size, settings.quiet) as progress:
         client = UploadSender(source, progress)
         try:
-            await _connect(reactor, endpoint, settings, client)
-            await client.finished
+            with _tell_of_silence(reactor, settings, client, settings.quiet):
+                await _connect(reactor, endpoint, settings, client)
+                await client.finished
         except CancelledError:
             await _abort(client, client.lost)
             raise CommandFailed(EXIT_INTERRUPTED, f"interrupted, {client.acknowledged} bytes acknowledged") from None
@@ -207,9 +239,9 @@ async def send(reactor: Any, settings: SendSettings) -> None:
     sent = await send_file(reactor, settings)
     if settings.json:
         closing = {"bytes": sent.size, "seconds": sent.seconds, "bytes_per_second": sent.rate}
-        print(json.dumps({**closing, "stored": sent.stored, "grown": sent.grown}))
+        tell(json.dumps({**closing, "stored": sent.stored, "grown": sent.grown}))
     else:
-        print(sent)
+        tell(str(sent))
     if sent.grown > 0:
         print_error(f"{settings.path} grew while it was sent; its last {sent.grown} bytes came too late")
     elif sent.grown < 0:
@@ -241,7 +273,7 @@ async def ping(reactor: Any, settings: PingSettings) -> None:
 
     :raises UsageError: when the endpoint string is not understood.
     :raises CommandFailed: when something did not go well, or this was cancelled.
-    :raises OSError: when standard output can't be written to.
+    :raises OutputLost: when standard output takes nothing. It ends then: nobody sees what it measures.
     """
     endpoint = make_endpoint(reactor, settings)
     client = _Pinger()
@@ -249,10 +281,10 @@ async def ping(reactor: Any, settings: PingSettings) -> None:
     sent = 0
     failure: CommandFailed | None = None
     try:
-        await _connect(reactor, endpoint, settings, client)
-        await client.ready
-        # Flushed, as each line below: a reader at the end of a pipe sees it at once, too.
-        print(f"PING {settings.endpoint}: {printable(client.message or '')}", flush=True)
+        with _tell_of_silence(reactor, settings, client):
+            await _connect(reactor, endpoint, settings, client)
+            await client.ready
+        print_line(f"PING {settings.endpoint}: {client.message or ''}")
         for number in range(1, settings.count + 1):
             if number > 1:
                 await task.deferLater(reactor, settings.interval)
@@ -264,24 +296,25 @@ async def ping(reactor: Any, settings: PingSettings) -> None:
             except LocalProtocolError:
                 sent -= 1  # it was too late for it: the connection had ended
                 raise
-            print(f"seq={number} time={times[-1] * 1000:.3f} ms", flush=True)
+            print_line(f"seq={number} time={times[-1] * 1000:.3f} ms")
     except CancelledError:
         await _abort(client, client.lost)
         failure = CommandFailed(EXIT_INTERRUPTED, "interrupted")
     # From _connect(), when there is nothing to sum up; and from standard output, which would not take that either.
-    except (CommandFailed, OSError):
+    except CommandFailed:
         raise
     except Exception as reason:
         # When the connection ends between two PINGs, the next PING fails only with "closed".
         failure = _explain_loss(settings, client, client.reason or reason, f"{len(times)} PINGs answered")
-    # Also what is closed already; that does nothing.
-    client.close()
+    # Also what is closed already; that does nothing. Who was interrupted may have got no connection.
+    if client.transport is not None:
+        client.close()
     # All that was measured is told, however it ended.
     if sent:
         line = f"{sent} sent, {len(times)} answered"
         if times:
             low, mean, high = min(times), sum(times) / len(times), max(times)
             line += f", min/avg/max {low * 1000:.3f}/{mean * 1000:.3f}/{high * 1000:.3f} ms"
-        print(line)
+        print_line(line)
     if failure is not None:
         raise failure

@@ -24,6 +24,7 @@ from ..keyfiles import write_key_file
 from .commands import send_file
 from .exits import EXIT_BROKEN, EXIT_USAGE, CommandFailed
 from .options import DEFAULT_LOGIN, DEFAULT_PASSPHRASE
+from .output import print_line, print_text
 from .settings import Credentials, SendSettings
 
 #: The size of the sample in bytes.
@@ -85,7 +86,7 @@ async def demo(reactor: Any, path: str | None) -> None:
     Run the demonstration.
 
     :param path: of the file to send; ``None`` for a sample.
-    :raises CommandFailed: when something did not go well.
+    :raises CommandFailed: when something did not go well, or can't be printed.
     :raises CancelledError: when this was cancelled. The server has ended then, and the temporary files are gone.
     """
     # Outside of all else, so that the directory goes last: a server that still runs could write into it.
@@ -113,15 +114,15 @@ async def demo(reactor: Any, path: str | None) -> None:
                 port = await server.port.addTimeout(START_TIMEOUT, reactor)
             except TimeoutError:
                 raise CommandFailed(EXIT_BROKEN, f"the server did not start within {START_TIMEOUT:g} seconds") from None
-            print(f"server    twistd in process {process.pid}, on 127.0.0.1:{port}")
-            print(f"          public key {pair.public.hex()}")
+            print_line(f"server    twistd in process {process.pid}, on 127.0.0.1:{port}")
+            print_line(f"          public key {pair.public.hex()}")
             credentials = Credentials(DEFAULT_LOGIN, DEFAULT_PASSPHRASE, default_passphrase=True, pair=None)
             sent = await send_file(reactor, SendSettings(f"tcp:127.0.0.1:{port}", pair.public, credentials, path))
-            print(f"client    {sent}")
+            print_line(f"client    {sent}")
             compare(path, uploads, sent.size)
         finally:
             await _stop(reactor, process, server)
-    print(BETWEEN_TWO_MACHINES)
+    print_text(BETWEEN_TWO_MACHINES)
 
 
 def _server_environment() -> dict[str, str]:
@@ -153,7 +154,7 @@ def compare(path: str, uploads: str, size: int) -> None:
     :param path: of the file that was sent. What it has beyond ``size`` was added to it meanwhile.
     :param uploads: the server's directory.
     :param size: how many bytes were sent.
-    :raises CommandFailed: when they differ.
+    :raises CommandFailed: when they differ, or the result can't be printed.
     """
     names = os.listdir(uploads)
     if len(names) != 1:
@@ -162,8 +163,8 @@ def compare(path: str, uploads: str, size: int) -> None:
     arrived, expected = _digest(upload, size), _digest(path, size)
     if arrived != expected or os.stat(upload).st_size != size:
         raise CommandFailed(EXIT_BROKEN, f"SHA-256 differs: sent {expected}, arrived {arrived}")
-    print(f"arrived   as {names[0]}")
-    print(f"          with the same SHA-256 {arrived}")
+    print_line(f"arrived   as {names[0]}")
+    print_line(f"          with the same SHA-256 {arrived}")
 
 
 async def _stop(reactor: Any, process: Any, server: _Server) -> None:

@@ -11,9 +11,8 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from twisted.logger import Logger
-
 from ..admission.limits import Limits
+from ..describe.log import Logger
 from ..protocol.sockets import uses_select
 from ..tunnel import TunnelLimits
 

@@ -13,6 +13,8 @@ EXIT_REFUSED = 3
 EXIT_BROKEN = 4
 #: The server has acknowledged all, and says that it keeps nothing.
 EXIT_NOT_STORED = 5
+#: What was to be printed could not be, and was all that there was to do.
+EXIT_OUTPUT_LOST = 6
 #: As a shell reports a program that Ctrl-C ended.
 EXIT_INTERRUPTED = 128 + signal.SIGINT
 #: As a shell reports a program that SIGPIPE ended.
@@ -24,7 +26,7 @@ class CommandFailed(Exception):
     Ends a subcommand.
 
     :param status: the exit status.
-    :param line: the line for standard error.
+    :param line: the line for standard error; empty for none.
     """
 
     def __init__(self, status: int, line: str) -> None:

@@ -13,7 +13,7 @@ from twisted.python.usage import UsageError
 from ..admission.files import others_can_read
 from ..core.keys import KeyPair
 from ..keyfiles import read_key_file, write_key_file
-from .output import print_error
+from .output import print_error, print_line, tell
 
 
 def keygen(output: str | None) -> None:
@@ -23,6 +23,7 @@ def keygen(output: str | None) -> None:
     :param output: the path of a new file for the private key; ``None`` to print the key.
     :raises UsageError: when the file exists, and when the key would be printed to nowhere.
     :raises OSError: when the file can't be written.
+    :raises OutputLost: when the private key can't be printed.
     """
     pair = KeyPair.generate()
     if output is None:
@@ -33,14 +34,15 @@ def keygen(output: str | None) -> None:
         mode = os.fstat(1).st_mode
         if stat.S_ISREG(mode) and others_can_read(mode):
             print_error("warning: others can read the file that the private key goes to; use --output FILE")
-        print(f"private key: {pair.secret.hex()}")
+        print_line(f"private key: {pair.secret.hex()}")
+        print_line(f"public key: {pair.public.hex()}")
     else:
         try:
             write_key_file(output, pair)
         # The old key may be in use: clients know a server by it.
         except FileExistsError:
             raise UsageError(f"{output} exists and is not overwritten; choose another name") from None
-    print(f"public key: {pair.public.hex()}")
+        tell(f"public key: {pair.public.hex()}")
 
 
 def pubkey(path: str) -> None:
@@ -49,7 +51,8 @@ def pubkey(path: str) -> None:
 
     :param path: of the file.
     :raises OSError: when the file can't be read.
+    :raises OutputLost: when the key can't be printed.
     :raises InvalidKey: when it holds something else than a key.
     :raises LocalProtocolError: when others than its owner can read it, and when it is no small text.
     """
-    print(read_key_file(path).public.hex())
+    print_line(read_key_file(path).public.hex())

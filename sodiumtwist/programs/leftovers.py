@@ -9,8 +9,7 @@ import os
 import re
 from contextlib import suppress
 
-from twisted.logger import Logger
-
+from ..describe.log import Logger
 from ..transfer.uploads import unfinished
 
 _log = Logger()

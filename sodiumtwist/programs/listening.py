@@ -28,11 +28,11 @@ from twisted.internet.interfaces import (
 )
 from twisted.internet.protocol import Factory
 from twisted.internet.task import deferLater
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from ..core.errors import LocalProtocolError
-from ..describe import describe_address, describe_bad_endpoint, describe_endpoint_error, masked
+from ..describe import describe_bad_endpoint, describe_endpoint_error, masked, printable
+from ..describe.log import Logger, describe_address
 from ..protocol.clock import steady_clock
 from .interrupts import end_in_order, wait_for_reactor
 from .service_user import ServiceUser, acting_as, check_backend, service_user
@@ -216,7 +216,9 @@ def parse_listening(
         return description, serverFromString(reactor, description)
     # Twisted raises whatever its parser stumbles over: ValueError, TypeError, IndexError, RuntimeError.
     except Exception as error:
-        raise SystemExit(f"{program}: {describe_bad_endpoint(option, description, example, error)}") from None
+        raise SystemExit(
+            printable(f"{program}: {describe_bad_endpoint(option, description, example, error)}")
+        ) from None
 
 
 def parse_connecting(
@@ -238,13 +240,15 @@ def parse_connecting(
         endpoint: IStreamClientEndpoint = clientFromString(reactor, description)
     # Twisted raises whatever its parser stumbles over, here, too.
     except Exception as error:
-        raise SystemExit(f"{program}: {describe_bad_endpoint(option, description, example, error)}") from None
+        raise SystemExit(
+            printable(f"{program}: {describe_bad_endpoint(option, description, example, error)}")
+        ) from None
     path = path_of_backend(description)
     if user is not None and path is not None:
         try:
             check_backend(user, option, path)
         except LocalProtocolError as error:
-            raise SystemExit(f"{program}: {error}") from None
+            raise SystemExit(printable(f"{program}: {error}")) from None
     return endpoint
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 import shutil
 import sys
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import fields
 from typing import Any
 
@@ -15,9 +15,10 @@ from twisted.python import usage
 
 from .. import __version__
 from ..core.keepalive import Timeouts
-from ..describe import describe_os_error
+from ..describe import describe_os_error, printable
 from ..keyfiles import PASSPHRASE_VARIABLE, read_key_file, read_passphrase
-from .output import discard_standard_output, flush_standard_output
+from .output import OutputLost, prepare_outputs, print_error, print_text
+from .pidfile import describe_pid_file, remove_own_pid_file
 from .settings import Credentials
 
 #: What both ends take when nothing is said. The C programs take the same, so all of them work together as they are.
@@ -57,20 +58,21 @@ def limit_names(kind: Any) -> LimitNames:
     return {field.name.replace("_", "-"): (kind, field.name) for field in fields(kind)}
 
 
-def read_credentials(options: usage.Options) -> tuple[Credentials, str | None]:
+def read_credentials(options: usage.Options, owners: Collection[int] = ()) -> tuple[Credentials, str | None]:
     """
     Read what the options of :data:`CLIENT_PARAMETERS` say.
 
     :param options: parsed.
+    :param owners: the numbers of users that a file may belong to, beside root and the user of this process.
     :return: who the client says it is; and a warning about a file, or ``None``.
     :raises OSError: when a file can't be read.
     :raises InvalidKey: when the file of ``--identity`` holds something else than a key.
     :raises LocalProtocolError: when a file is not as it should be, and when there is more than one passphrase.
     """
     given, warning = read_passphrase(
-        options["passphrase-file"], "--passphrase-file", options["passphrase"], "--passphrase"
+        options["passphrase-file"], "--passphrase-file", options["passphrase"], "--passphrase", owners
     )
-    pair = None if options["identity"] is None else read_key_file(options["identity"])
+    pair = None if options["identity"] is None else read_key_file(options["identity"], owners)
     passphrase = DEFAULT_PASSPHRASE if given is None else given
     return Credentials(options["user"], passphrase, given is None, pair), warning
 
@@ -124,9 +126,7 @@ class ProgramOptions(usage.Options):
         self._show(f"sodiumtwist {__version__}")
 
     def _show(self, text: str) -> None:
-        print(text)
-        # Not left to the interpreter's end: what can't be delivered is an error of the command.
-        flush_standard_output()
+        print_text(text)
         sys.exit(0)
 
 
@@ -143,6 +143,8 @@ class ServiceOptions(ProgramOptions):
     limits: LimitNames = {}
 
     def __init__(self) -> None:
+        # Here no reactor is made yet. It would take the number of a descriptor that was closed.
+        prepare_outputs()
         super().__init__()  # type: ignore[no-untyped-call]
         self._given_limits: dict[type, dict[str, Any]] = {}
 
@@ -181,11 +183,25 @@ class ServiceOptions(ProgramOptions):
         try:
             super().parseOptions(options)  # type: ignore[no-untyped-call]
         except usage.UsageError as error:
-            raise SystemExit(f"{self.program}: {error}; see twistd {self.program} --help") from None
-        # Of standard output: the help could not be printed.
+            raise SystemExit(printable(f"{self.program}: {error}; see twistd {self.program} --help")) from None
+        # The help could not be printed.
+        except OutputLost as lost:
+            if str(lost):
+                print_error(str(lost), self.program)
+            raise SystemExit(lost.status) from None
+        self._look_at_pid_file(self.twistd.get("pidfile") or "")
+
+    def _look_at_pid_file(self, path: str) -> None:
+        # Twistd looks at it later, and tells neither where it is nor what to do.
+        try:
+            removed = remove_own_pid_file(path)
         except OSError as error:
-            discard_standard_output()
-            raise SystemExit(f"{self.program}: {describe_os_error(error)}") from None
+            why = f"the pid file of a server that is gone: {describe_os_error(error)}"
+            raise SystemExit(printable(f"{self.program}: {why}")) from None
+        if removed:
+            print_error(f"warning: removed {path}, the pid file of a server that is gone", self.program)
+        elif line := describe_pid_file(path):
+            raise SystemExit(printable(f"{self.program}: {line}"))
 
     def seconds(self, name: str) -> float:
         """

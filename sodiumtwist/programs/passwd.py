@@ -22,7 +22,7 @@ from ..admission.passwords import (
 from ..keyfiles import read_passphrase_file
 from .exits import EXIT_REFUSED, CommandFailed
 from .interrupts import exit_on_signals, raise_again
-from .output import print_error
+from .output import print_error, tell
 from .settings import PasswdSettings
 
 
@@ -41,19 +41,19 @@ def passwd(settings: PasswdSettings) -> None:
     path, login = settings.path, settings.login
     if settings.delete:
         delete_password(path, login, _warn)
-        print(f"deleted {ascii(login)}")
+        tell(f"deleted {login!r}")
     elif settings.verify:
         string = read_passwords(path).get(login)
         if string is None or not verify_passphrase(string, _passphrase(settings).encode()):
             raise CommandFailed(EXIT_REFUSED, "login or passphrase is wrong")
-        print("right")
+        tell("right")
     else:
         # Says what is wrong with the login and the file now, before anybody types a passphrase for nothing.
         check_login(login)
         if os.path.exists(path):
             read_passwords(path)
         changed = set_password(path, login, hash_passphrase(_passphrase(settings)), _warn)
-        print(f"{'changed' if changed else 'added'} {ascii(login)}")
+        tell(f"{'changed' if changed else 'added'} {login!r}")
 
 
 def _warn(line: str) -> None:

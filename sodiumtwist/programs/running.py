@@ -24,9 +24,9 @@ from twisted.python.usage import UsageError
 from ..core.errors import SodiumError
 from ..describe import describe_os_error
 from ..protocol.clock import count_steadily
-from .exits import EXIT_INTERRUPTED, EXIT_OUTPUT_GONE, EXIT_USAGE, CommandFailed
+from .exits import EXIT_INTERRUPTED, EXIT_USAGE, CommandFailed
 from .interrupts import raise_again, take_hangup, take_one_signal
-from .output import discard_standard_output, flush_standard_output, print_error
+from .output import print_error
 
 Settings = TypeVar("Settings")
 
@@ -84,20 +84,13 @@ async def _guarded(reactor: Any, command: Command[Settings], settings: Settings)
     status, line = 0, ""
     try:
         await running
-        flush_standard_output()
     except CommandFailed as failed:
         status, line = failed.status, str(failed)
     except (UsageError, SodiumError) as error:
         status, line = EXIT_USAGE, str(error)
     except CancelledError:
         status, line = EXIT_INTERRUPTED, "interrupted"
-    # Without a line: who reads only the beginning wants no message. It is an OSError, so it comes first.
-    except BrokenPipeError:
-        discard_standard_output()
-        status = EXIT_OUTPUT_GONE
-    # Of standard output, above all. What is left in its buffer would fail once more at the end.
     except OSError as error:
-        discard_standard_output()
         status, line = EXIT_USAGE, describe_os_error(error)
     finally:
         # Whatever happened, the reactor must be able to stop.

@@ -14,9 +14,8 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-from twisted.logger import Logger
-
 from ..core.errors import LocalProtocolError
+from ..describe.log import Logger
 from ..replacing import may
 
 _log = Logger()

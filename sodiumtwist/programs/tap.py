@@ -4,19 +4,20 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import Any
 
-from twisted.cred.checkers import FilePasswordDB, ICredentialsChecker
+from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.credentials import IUsernamePassword
 from twisted.cred.strcred import AuthOptionMixin
 from twisted.python import usage
 
 from ..admission.argon2 import Argon2File
 from ..admission.authorized import AuthorizedKeysFile
-from ..admission.checkers import NO_CHECKER, SingleLogin, any_of, find_checker
+from ..admission.checker_strings import NO_CHECKER, find_checker
+from ..admission.checkers import SingleLogin, any_of
 from ..admission.limits import Limits
+from ..admission.plaintext import PlaintextFile
 from ..admission.replay_database import ReplayDatabase
 from ..admission.replays import IReplayMemory, ReplayMemory
 from ..admission.watched import WatchedFile
@@ -24,7 +25,7 @@ from ..core.credentials import pack_text
 from ..core.errors import LocalProtocolError, SodiumError
 from ..core.keys import KeyPair
 from ..core.version import RekeyAfter
-from ..describe import describe_os_error, masked
+from ..describe import describe_os_error, masked, printable
 from ..endpoints.streams import StreamServerFactory
 from ..keyfiles import KEY_VARIABLE, read_key, read_passphrase
 from ..protocol.clock import count_steadily
@@ -36,6 +37,7 @@ from .descriptors import make_room
 from .leftovers import note_database, note_uploads
 from .listening import is_local, parse_connecting, parse_listening
 from .options import DEFAULT_LOGIN, DEFAULT_PASSPHRASE, SERVICE_PARAMETERS, LimitNames, ServiceOptions, limit_names
+from .output import StandardOutput
 from .service_user import ServiceUser, acting_as, check_log, check_root, service_user
 from .services import ForwardService, SodiumService, UploadService
 from .settings import ServerSettings
@@ -43,6 +45,9 @@ from .sizes import parse_size
 
 #: Where the server listens when nothing is said. On loopback, since everybody knows the default passphrase.
 DEFAULT_LISTEN = "tcp:5555:interface=127.0.0.1"
+
+#: The checkers that read a file again when it changes.
+WATCHING_CHECKERS = (Argon2File, PlaintextFile)
 
 #: What ``--limit`` may name.
 LIMITS: LimitNames = {
@@ -65,6 +70,7 @@ class Options(AuthOptionMixin, ServiceOptions):
 
     # For --help-auth: other checkers are for what no client of ours can give.
     supportedInterfaces = (IUsernamePassword,)
+    authOutput = StandardOutput()
 
     program = "sodium"
     limits = LIMITS
@@ -143,12 +149,8 @@ class Options(AuthOptionMixin, ServiceOptions):
             # What a checker reads later it is to read now as the user that it will be then.
             with acting_as(user):
                 checker = self._made(make, user)
-                if isinstance(checker, FilePasswordDB):
-                    # A relative path would mean another file behind --rundir. Twisted reads it at each login.
-                    checker.filename = os.path.abspath(checker.filename)
-                    os.close(os.open(checker.filename, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
-                for path in _paths_of(checker):
-                    check_root(self.twistd, "--auth", path)
+                if isinstance(checker, WATCHING_CHECKERS):
+                    check_root(self.twistd, "--auth", checker.file.path)
         except SodiumError as error:
             raise usage.UsageError(str(error)) from None
         except OSError as error:
@@ -193,9 +195,10 @@ class Options(AuthOptionMixin, ServiceOptions):
             if self[option] and self[option] != "-":
                 check_root(self.twistd, f"--{option}", self[option])
         # Key and passphrase are read once, now: they may be for root alone. What is read or written later is not.
-        pair = read_key(self["key-file"], "--key-file", self["key"], "--key")
+        owners = () if user is None else (user.uid,)
+        pair = read_key(self["key-file"], "--key-file", self["key"], "--key", owners)
         passphrase, warning = read_passphrase(
-            self["passphrase-file"], "--passphrase-file", self["passphrase"], "--passphrase"
+            self["passphrase-file"], "--passphrase-file", self["passphrase"], "--passphrase", owners
         )
         with acting_as(user):
             authorized_keys = AuthorizedKeysFile(self["authorized-keys"]) if self["authorized-keys"] else None
@@ -213,7 +216,7 @@ class Options(AuthOptionMixin, ServiceOptions):
                 note_database(self["replay-db"])
                 replays = ReplayDatabase(self["replay-db"], **remembered)
         files: list[WatchedFile[Any]] = [
-            checker.file for checker in self["credCheckers"] if isinstance(checker, Argon2File)
+            checker.file for checker in self["credCheckers"] if isinstance(checker, WATCHING_CHECKERS)
         ]
         if authorized_keys is not None:
             files.append(authorized_keys.file)
@@ -263,9 +266,6 @@ class Options(AuthOptionMixin, ServiceOptions):
                 raise usage.UsageError("--auth none lets anybody in; give --authorized-keys, too")
             return None
         if passphrase is not None:
-            # More likely a variable that is not set than a passphrase.
-            if not passphrase:
-                raise usage.UsageError("the passphrase is empty; choose one")
             checkers.append(SingleLogin(self["user"], passphrase))
         return any_of(checkers)
 
@@ -277,13 +277,6 @@ class Options(AuthOptionMixin, ServiceOptions):
         if size < least:
             raise usage.UsageError(f"--{name} takes a size from {least}, such as 500M or 10G, not {ascii(self[name])}")
         return size
-
-
-def _paths_of(checker: ICredentialsChecker) -> list[str]:
-    """Name the files that a checker reads at each login."""
-    if isinstance(checker, FilePasswordDB):
-        return [checker.filename]
-    return [checker.file.path] if isinstance(checker, Argon2File) else []
 
 
 def makeService(options: Options, reactor: Any = None) -> SodiumService:
@@ -304,9 +297,11 @@ def makeService(options: Options, reactor: Any = None) -> SodiumService:
         description, endpoint = parse_listening(reactor, "sodium", "--endpoint", given, DEFAULT_LISTEN)
         if settings.default_passphrase and not is_local(description):
             raise SystemExit(
-                f"sodium: {masked(description)} can be reached from elsewhere, and the passphrase is the default one, "
-                "which everybody knows; choose one with --passphrase-file, use --auth, or listen on loopback only "
-                f"({DEFAULT_LISTEN})"
+                printable(
+                    f"sodium: {masked(description)} can be reached from elsewhere, and the passphrase is the default "
+                    "one, which everybody knows; choose one with --passphrase-file, use --auth, or listen on loopback "
+                    f"only ({DEFAULT_LISTEN})"
+                )
             )
         endpoints.append((description, endpoint))
     twistd = options.twistd
@@ -343,10 +338,10 @@ def makeService(options: Options, reactor: Any = None) -> SodiumService:
             note_uploads(settings.file, settings.directory)
         store.max_upload = settings.max_upload
     except OSError as error:
-        raise SystemExit(f"sodium: cannot write to {error.filename}: {error.strerror}") from None
+        raise SystemExit(printable(f"sodium: cannot write to {error.filename}: {error.strerror}")) from None
     try:
         uploads = UploadFactory(store, **common)
     # Whether the store keeps anything decides what the message must leave room for.
     except LocalProtocolError as error:
-        raise SystemExit(f"sodium: {error}") from None
+        raise SystemExit(printable(f"sodium: {error}")) from None
     return UploadService(settings, endpoints, uploads, reactor, twistd)

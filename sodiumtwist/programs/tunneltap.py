@@ -11,9 +11,9 @@ from twisted.internet.interfaces import IAddress, IStreamServerEndpoint
 from twisted.python import usage
 
 from ..core.errors import SodiumError
-from ..core.keys import parse_key
-from ..describe import describe_os_error, masked
+from ..describe import describe_os_error, masked, printable
 from ..endpoints.wrappers import SodiumClientEndpoint
+from ..keyfiles import read_server_key
 from ..protocol.clock import count_steadily
 from ..tunnel import TunnelFactory, TunnelLimits
 from .descriptors import make_room
@@ -70,14 +70,14 @@ class Options(ServiceOptions):
             if self[name] is None:
                 raise usage.UsageError(f"--{name} is missing")
         try:
-            server_key = parse_key(self["server-key"], "server's public key")
             user = service_user(self.twistd)
             # Identity and passphrase are read once, now: they may be for root alone.
             if user is not None:
                 check_log(self.twistd, user)
             limits = TunnelLimits(**self.given_limits(TunnelLimits))
             timeouts = self.timeouts()
-            us, warning = read_credentials(self)
+            us, warning = read_credentials(self, () if user is None else (user.uid,))
+            server_key = read_server_key(self["server-key"], "server's public key", us.pair)
             self.settings = TunnelSettings(self["listen"], self["to"], server_key, us, limits, warning, timeouts, user)
         except SodiumError as error:
             raise usage.UsageError(str(error)) from None
@@ -144,7 +144,7 @@ def makeService(options: Options, reactor: Any = None) -> TunnelService:
         )
     # A login that does not fit, a key that is none: the endpoint is the first to check these.
     except SodiumError as error:
-        raise SystemExit(f"sodium-tunnel: {error}") from None
+        raise SystemExit(printable(f"sodium-tunnel: {error}")) from None
     limits = make_room(settings.limits, reactor)
     factory = TunnelFactory(endpoint, masked(settings.to), limits, reactor, settings.timeouts)
     return TunnelService(settings, [listening], factory, reactor, options.twistd)

@@ -17,19 +17,19 @@ from twisted.internet.defer import Deferred, fail
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IConsumer, IDelayedCall, IProducer, IPushProducer, IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from ..core.connection import ClientConnection, ServerConnection
 from ..core.errors import LocalProtocolError, RemoteProtocolError
 from ..core.events import DataReceived, Event, PingReceived, PongReceived
-from ..core.inbox import Buffer
-from ..describe import describe_address
+from ..core.inbox import Buffer, view_of
+from ..describe.log import Logger, describe_address
 from ..interfaces import ISodiumTransport, IStreamTransport
 from .context import ClientContext, ServerContext
 from .farewell import BrokenOff, Farewell
-from .lifecycle import Lifecycle, Stage, Turn
+from .lifecycle import UNMADE, Lifecycle, Stage, Turn, not_yet
+from .log_names import call_as
 from .outbox import CORK_LIMIT, Outbox
 from .producers import Producers
 from .reading import APPLICATION, BEHIND, OVER, READ_AHEAD, WRITING, Reading
@@ -68,6 +68,9 @@ class SodiumProtocol(Protocol):
     What both sides do. For applications it is a consumer (``send_data``, ``write``) and a producer
     (``pauseProducing`` stops ``payload_received`` and, behind it, the transport).
 
+    Any call may come at any time. Before the transport is there, each raises :exc:`LocalProtocolError`, or its Deferred
+    fails with it. When it is over, to send does so, too; the others do nothing.
+
     :ivar is_authenticated: true from ``authenticated()`` to ``connection_lost()``.
     """
 
@@ -78,15 +81,27 @@ class SodiumProtocol(Protocol):
 
     is_authenticated = False
 
-    _connection: ServerConnection | ClientConnection
+    # Each end has its own from connectionMade() on. These say that there is no transport yet.
+    _lifecycle = Lifecycle()
+    _connection: ServerConnection | ClientConnection = UNMADE
+    _outbox: Outbox = UNMADE
+    _reading: Reading = UNMADE
+    _producers: Producers = UNMADE
+    _below: TransportBelow = UNMADE
+    _clock: IReactorTime = UNMADE
+
     _timer: IDelayedCall | None = None
     _farewell: Farewell | None = None
     # Why it ends; None when it ends in order.
     _error: BaseException | None = None
     # Events are being taken: what is sent waits, and what changes is looked at when they are.
     _pumping = False
-    # Each end has its own from connectionMade() on. This one says that there is no transport yet.
-    _lifecycle = Lifecycle()
+
+    def __repr__(self) -> str:
+        with_whom = "" if self.transport is None else f" with {self._describe_peer()}"
+        peer = getattr(self, "peer", None)
+        login = "" if peer is None or peer.login is None else f" as {ascii(peer.login)}"
+        return f"<{type(self).__name__}{with_whom}{login}>"
 
     # Hooks for the application
 
@@ -139,7 +154,7 @@ class SodiumProtocol(Protocol):
         :raises TypeError: for anything but contiguous bytes.
         """
         self._check_usable()
-        view = memoryview(data).cast("B")
+        view = view_of(data)
         # All of it is there before any is handed over: a producer that is paused meanwhile may write
         # more, which comes behind.
         for start in range(0, len(view), CHUNK_SIZE):
@@ -148,7 +163,7 @@ class SodiumProtocol(Protocol):
 
     def _check_usable(self) -> None:
         if self._lifecycle.stage is Stage.UNMADE:
-            raise LocalProtocolError("there is no connection yet")
+            raise not_yet()
         if self._lifecycle.over:
             raise LocalProtocolError("the connection is closed")
 
@@ -202,14 +217,34 @@ class SodiumProtocol(Protocol):
         if self._lifecycle.over:
             producer.stopProducing()
             return
-        # Nor is anything taken when the transport has ended: a pull producer would be asked again and again.
-        blocked = self._outbox.blocked or self._lifecycle.stage is Stage.HELD
-        self._producers.register(producer, streaming, blocked, self._clock, self._producer_failed)
+        blocked = self._takes_nothing()
+        self._producers.register(producer, streaming, blocked, self._later, self._producer_failed)
         if blocked:
+            self._pause_registered()
             self._writing_changed()
 
+    def _takes_nothing(self) -> bool:
+        # Nor when the transport has ended: a pull producer would be asked again and again.
+        return self._outbox.blocked or self._lifecycle.stage is Stage.HELD
+
+    def _pause_registered(self) -> None:
+        """A producer was registered when nothing is taken, and may be in the middle of its call."""
+        self._producers.pause()
+
+    def _silence_producer(self) -> None:
+        """Nothing will ever be taken. The producer may be in the middle of its call to close."""
+        self._producers.silence()
+
+    def _guard_producer(self, call: Callable[[], None]) -> None:
+        """Call a producer where no call of the application's is under way that would raise what it raises."""
+        try:
+            call()
+        except Exception:
+            # The reactor would close the transport in order for that, or log it and go on.
+            self._producer_failed(Failure())
+
     def unregisterProducer(self) -> None:
-        """The producer is done."""
+        """The producer is done. Where there is none, nothing happens."""
         self._producers.unregister()
         self._writing_changed()
 
@@ -226,14 +261,16 @@ class SodiumProtocol(Protocol):
 
         :param error: what ``connection_lost`` shall give as the reason.
         """
-        held = self._lifecycle.stage is Stage.HELD
+        stage = self._lifecycle.stage
         if not self._lifecycle.take(Turn.ABORT):
+            if stage is Stage.UNMADE:
+                raise not_yet()
             return
         self._error = error
         self._finish()
         self._connection.drop_unsent()
-        if held:
-            self._tell_end(Failure(ConnectionDone()), peer_left=False)
+        if stage is Stage.HELD:
+            self._tell_closed()
         else:
             self._abort_transport()
 
@@ -241,7 +278,7 @@ class SodiumProtocol(Protocol):
 
     def connectionMade(self) -> None:
         """Begin; ``authenticated`` comes later."""
-        self._clock: IReactorTime = self.factory.clock
+        self._clock = self.factory.clock
         # One for each PING on its way but those that the deadlines ask for: the Deferred to tell, or None for that
         # which shows the server our key.
         self._pings: list[Deferred[float] | None] = []
@@ -343,6 +380,10 @@ class SodiumProtocol(Protocol):
         if self._lifecycle.take(Turn.LOST):
             assert self._outbox.error is not None
             self._tell_end(Failure(self._outbox.error), peer_left=True)
+
+    def _tell_closed(self) -> None:
+        """It was closed or broken off here when the transport had ended already."""
+        self._tell_end(Failure(ConnectionDone()), peer_left=False)
 
     def _tell_end(self, reason: Failure, peer_left: bool) -> None:
         """
@@ -509,9 +550,21 @@ class SodiumProtocol(Protocol):
         held = self._lifecycle.stage is Stage.HELD
         reading = self._reading
         if not reading.stopped and (reading.paused or reading.reasons or self._connection.buffered or held):
-            self._pump()
+            self._go_on_delivering()
         else:
             self._regulate_transport()
+
+    def _go_on_delivering(self) -> None:
+        """The application takes again. It may be in the middle of its call to resume."""
+        self._pump()
+
+    def _later(self, function: Callable[[], None]) -> IDelayedCall:
+        """
+        Call something in the reactor's next turn, under the name that what a read causes has in the log.
+
+        :param function: what to call.
+        """
+        return self._clock.callLater(0, call_as, self.transport, self, function)
 
     def _regulate_transport(self) -> None:
         reading = self._reading
@@ -571,10 +624,7 @@ class SodiumProtocol(Protocol):
             return
         outbox.corked = True
         try:
-            self._producers.resume()
-        except Exception:
-            # The reactor would close the transport in order for that.
-            self._producer_failed(Failure())
+            self._guard_producer(self._producers.resume)
         finally:
             outbox.corked = self._pumping
             outbox.flush()
@@ -656,7 +706,7 @@ class SodiumProtocol(Protocol):
         self._error = error
         if held:
             self._finish()
-            self._tell_end(Failure(ConnectionDone()), peer_left=False)
+            self._tell_closed()
             return
         patience = self._closing_time() if patience is None else patience
         leave = self._reset_transport if self._resets() else self._leave_transport
@@ -735,7 +785,7 @@ class SodiumProtocol(Protocol):
         self._connection.close()
         self._outbox.owed_pongs = 0
         self._cancel_timer()
-        self._producers.silence()
+        self._silence_producer()
 
     def _describe_peer(self) -> str:
         return describe_address(self.transport.getPeer())

@@ -9,10 +9,13 @@ from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.python.failure import Failure
 
 from ..core.connection import ClientConnection
+from ..core.errors import AuthenticationTimeout, ServerUnavailable
 from ..core.events import Authenticated, Event
 from ..interfaces import Peer
+from . import no_hello
 from .base import SodiumProtocol
 from .context import ClientContext
+from .lifecycle import UNMADE
 
 
 class SodiumClientProtocol(SodiumProtocol):
@@ -27,12 +30,15 @@ class SodiumClientProtocol(SodiumProtocol):
     peer: Peer | None = None
     message: str | None = None
 
-    _connection: ClientConnection
+    _connection: ClientConnection = UNMADE
+    _waiting: list[Deferred[None]] | None = None
     _reason: Failure | None = None
+    # How it ends, where that was before the server's hello.
+    _ending: no_hello.Ending | None = None
 
     def when_authenticated(self) -> Deferred[None]:
         """
-        Wait for the server's hello.
+        Wait for the server's hello. It may be called before there is a transport.
 
         :return: fires after ``authenticated()``. Fails with the reason when the connection ends before that.
         """
@@ -41,11 +47,12 @@ class SodiumClientProtocol(SodiumProtocol):
         if self.peer is not None:
             return succeed(None)
         waiting: Deferred[None] = Deferred()
+        if self._waiting is None:
+            self._waiting = []
         self._waiting.append(waiting)
         return waiting
 
     def connectionMade(self) -> None:
-        self._waiting: list[Deferred[None]] = []
         super().connectionMade()
         # In the pump, where what is sent waits: the handshake and a PING behind it leave together.
         self._pump(begin=self._initiate)
@@ -70,16 +77,32 @@ class SodiumClientProtocol(SodiumProtocol):
 
     def _take_waiting(self) -> list[Deferred[None]]:
         # All at once: what one of them calls may wait anew, or cancel another.
-        waiting, self._waiting = self._waiting, []
-        return waiting
+        waiting, self._waiting = self._waiting, None
+        return waiting or []
 
     def _before_connection_lost(self, reason: Failure, peer_left: bool) -> None:
         self._reason = reason
         for waiting in self._take_waiting():
             waiting.errback(reason)
 
+    # What its end says, where the server's hello has not come
+
+    def _breaking(self) -> None:
+        if self.message is None and not self._lifecycle.over:
+            self._ending = no_hello.Ending.look(self._below)
+        super()._breaking()
+
+    def _close(self, error: BaseException | None, patience: float | None = None) -> None:
+        if self.message is None and isinstance(error, AuthenticationTimeout):
+            error = no_hello.silence(error)
+        super()._close(error, patience)
+
     def _explain(self, reason: Failure) -> BaseException | None:
-        # A server that refuses us before it has read all that we sent resets the connection. That is a refusal, too.
-        if self.message is None and reason.check(ConnectionLost):
-            reason = Failure(ConnectionDone())
-        return super()._explain(reason)
+        if self.message is not None or not reason.check(ConnectionDone, ConnectionLost):
+            return super()._explain(reason)
+        if self._below.in_tls_handshake:
+            return ServerUnavailable("the connection broke in the TLS handshake; is TLS spoken at that port?")
+        connection, patience = self._connection, self.factory.timeouts.authentication
+        waited = patience - (connection.deadline() - self._clock.seconds())
+        in_order, has_key = reason.check(ConnectionDone) is not None, self.factory.pair is not None
+        return no_hello.explain(self._ending, in_order, connection.buffered, waited, patience, has_key)

@@ -74,6 +74,13 @@ class _SodiumFactory(_Factory):
     def clock(self) -> IReactorTime:
         return steady_clock(self._clock)
 
+    def describe(self) -> str:
+        """Say whose keys and login it has; no secret is in it."""
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} with {self.describe()}>"
+
 
 class SodiumServerFactory(_SodiumFactory):
     """
@@ -157,6 +164,10 @@ class SodiumServerFactory(_SodiumFactory):
         """
         return ServerConnection(self._pair, now, self.timeouts, self._draw, self._rekey)
 
+    def describe(self) -> str:
+        """Name the server's public key."""
+        return f"key {self._pair.public.hex()}"
+
     def doStart(self) -> None:
         """Called for each port that listens."""
         self.admission.start()
@@ -223,3 +234,8 @@ class SodiumClientFactory(_SodiumFactory):
         return ClientConnection(
             self.server_key, *self._credentials, now, self.pair, self.timeouts, self._draw, rekey=self._rekey
         )
+
+    def describe(self) -> str:
+        """Name the login, if there is one, and the server's public key."""
+        login = self._credentials[0]
+        return f"{f'login {ascii(login)}, ' if login else ''}server key {self.server_key.hex()}"

@@ -11,6 +11,9 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from .sockets import TransportBelow
 
+#: What ``ConnectionLost`` says of a stream that closed in order, but without its end.
+NO_END = "the connection closed without the end of its stream"
+
 #: Seconds after which a connection that was closed in order, with all sent and nothing more received,
 #: waits no longer for the peer to close, too.
 LINGER = 5.0

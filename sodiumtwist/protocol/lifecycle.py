@@ -8,6 +8,9 @@ so nothing is done twice, and nothing when it is too late.
 from __future__ import annotations
 
 from enum import Enum, auto
+from typing import Any, NoReturn
+
+from ..core.errors import LocalProtocolError
 
 
 class Stage(Enum):
@@ -139,3 +142,24 @@ class Lifecycle:
         self.stage = following
         self.over = following in _OVER
         return True
+
+
+class Unmade:
+    """
+    Stands where the parts of an end will be. Whoever calls the end before it has a transport comes to one of them, and
+    is told; so no call has to look first.
+    """
+
+    __slots__ = ()
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise not_yet()
+
+
+#: The one of which there need be no more.
+UNMADE: Any = Unmade()
+
+
+def not_yet() -> LocalProtocolError:
+    """Make the error about a call that needs a connection."""
+    return LocalProtocolError("there is no connection yet; wait for connectionMade() or authenticated()")

@@ -7,10 +7,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.interfaces import IDelayedCall, IProducer, IPushProducer, IReactorTime
-from twisted.logger import Logger
+from twisted.internet.interfaces import IDelayedCall, IProducer, IPushProducer
 from twisted.python.failure import Failure
 from zope.interface import implementer
+
+from ..describe.log import Logger
+
+#: Calls something in the reactor's next turn.
+Later = Callable[[Callable[[], None]], IDelayedCall]
 
 
 @implementer(IPushProducer)
@@ -39,13 +43,13 @@ class PulledProducer:
     Makes a pull producer look like a push producer: asks it again and again until paused.
 
     :param producer: it.
-    :param clock: for a turn of the reactor between two times.
+    :param later: calls something in the reactor's next turn.
     :param failed: called with what it raised, which ends it.
     """
 
-    def __init__(self, producer: Any, clock: IReactorTime, failed: Callable[[Failure], None]) -> None:
+    def __init__(self, producer: Any, later: Later, failed: Callable[[Failure], None]) -> None:
         self._producer = producer
-        self._clock = clock
+        self._later = later
         self._failed = failed
         self._wanted = False
         self._call: IDelayedCall | None = None
@@ -53,7 +57,7 @@ class PulledProducer:
     def resumeProducing(self) -> None:
         self._wanted = True
         if self._call is None:
-            self._call = self._clock.callLater(0, self._pull)
+            self._call = self._later(self._pull)
 
     def _pull(self) -> None:
         self._call = None
@@ -106,23 +110,22 @@ class Producers:
         producer: IProducer,
         streaming: bool,
         blocked: bool,
-        clock: IReactorTime,
+        later: Later,
         failed: Callable[[Failure], None],
     ) -> None:
         """
-        Take a producer, and start it, if it has to be.
+        Take a producer, and start it, if it has to be. A push producer that has to wait is not told so, see
+        :meth:`pause`: it may be in the middle of registering.
 
         :param producer: an ``IPushProducer`` if ``streaming``, else an ``IPullProducer``.
         :param blocked: whether it has to wait.
-        :param clock: for pull producers.
+        :param later: calls something in the reactor's next turn.
         :param failed: called with what a pull producer raises.
         """
-        pushing: Any = producer if streaming else PulledProducer(producer, clock, failed)
+        pushing: Any = producer if streaming else PulledProducer(producer, later, failed)
         self.producer = pushing
         self._paused = False
-        if blocked:
-            self.pause()
-        elif not streaming:
+        if not (streaming or blocked):
             pushing.resumeProducing()
 
     def unregister(self) -> None:
@@ -139,9 +142,15 @@ class Producers:
 
     def resume(self) -> None:
         """More is taken again."""
-        if self.producer is not None:
+        # A pull producer was not asked until now, or no more. Another one that was not paused need not resume.
+        if self.producer is not None and (self._paused or self.is_pulled):
             self._paused = False
             self.producer.resumeProducing()
+
+    @property
+    def is_pulled(self) -> bool:
+        """Whether it is a pull producer, which is asked and never told anything else."""
+        return isinstance(self.producer, PulledProducer)
 
     def silence(self) -> None:
         """Nothing will ever be taken. It is stopped when all is over."""

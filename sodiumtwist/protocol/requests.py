@@ -15,11 +15,11 @@ from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 
 from ..core.errors import LocalProtocolError, TooManyRequests, UnexpectedPDU
-from ..core.inbox import Buffer
+from ..core.inbox import Buffer, not_bytes
 from ..interfaces import Peer
 from .client import SodiumClientProtocol
 from .context import ServerContext
-from .lifecycle import Stage
+from .lifecycle import Stage, not_yet
 from .server import SodiumServerProtocol
 
 #: How many requests of one connection a server works on at once. While there are so many, it reads no more.
@@ -95,7 +95,7 @@ class Responder(SodiumServerProtocol):
 
     def _ready(self, answer: bytes, task: _Task) -> None:
         if type(answer) is not bytes:
-            raise TypeError(f"respond returned {type(answer).__name__}; an answer is bytes")
+            raise not_bytes(answer, "an answer is bytes")
         if self._over:
             return
         task.answer = answer
@@ -194,10 +194,15 @@ class RequestClient(SodiumClientProtocol):
         Wait until one more request may be made.
 
         :return: fires when fewer than the limit are unanswered; make the request at once then. Who waits first is told
-            first. Fails with the reason when the connection ends.
+            first. Fails with the reason when the connection ends, and with :exc:`LocalProtocolError` where there is
+            none yet, or it is closed.
         """
         if self._end is not None:
             return fail(self._end)
+        try:
+            self._check_usable()
+        except LocalProtocolError:
+            return fail()
         # Whoever waits already comes first.
         if len(self._unanswered) < self._limit and not self._waiting_to_ask:
             return succeed(None)
@@ -214,10 +219,13 @@ class RequestClient(SodiumClientProtocol):
         """
         Close in order. Requests that were made are delivered first; their answers are not waited for.
 
-        :return: fires when the connection is gone, whatever ended it.
+        :return: fires when the connection is gone, whatever ended it. Fails with :exc:`LocalProtocolError` where there
+            is none yet.
         """
         if self._end is not None:
             return succeed(None)
+        if self._lifecycle.stage is Stage.UNMADE:
+            return fail(not_yet())
         closed: Deferred[None] = Deferred()
         self._closed.append(closed)
         # Else authenticated() closes: to close before the server has answered would cut off the early requests.

@@ -25,13 +25,14 @@ from ..core.errors import (
     WindowExceeded,
 )
 from ..core.events import AuthenticationRequested, Event, KeyProven
-from ..describe import describe_address, describe_tls_error
+from ..describe import describe_tls_error
+from ..describe.log import describe_address
 from ..interfaces import Peer
 from .base import SodiumProtocol
 from .context import ServerContext
-from .lifecycle import Stage, Turn
+from .lifecycle import UNMADE, Stage, Turn, not_yet
 from .reading import LOGIN
-from .sockets import READ_SIZE, read_proxy_header
+from .sockets import READ_SIZE, describe_missing_header, read_proxy_header
 
 #: Seconds that closing may take with a peer that was not let in. It has a place among those that are not
 #: authenticated for so long.
@@ -61,7 +62,7 @@ class SodiumServerProtocol(SodiumProtocol):
     peer: Peer | None = None
     login: str | None = None
 
-    _connection: ServerConnection
+    _connection: ServerConnection = UNMADE
     _decision: Decision | None = None
 
     def connectionMade(self) -> None:
@@ -151,6 +152,11 @@ class SodiumServerProtocol(SodiumProtocol):
         self.factory.admission.hold_place(self)
         if self._connection.undecided:
             self._connection.reject()
+        if verdict.undecided:
+            # The client takes a reset for what may go well later, and an end in order for a refusal.
+            self.abort(verdict.error)
+            return
+        self._below.drop_unread()
         self._close(verdict.error)
 
     def _let_in(self, peer: Peer) -> None:
@@ -222,7 +228,7 @@ class SodiumServerProtocol(SodiumProtocol):
     def abort(self, error: BaseException | None = None) -> None:
         """
         Close at once: what was not delivered yet is dropped, except for the hello: without it the
-        client would take this for a wrong passphrase.
+        client would take this for a server without room.
 
         :param error: what ``connection_lost`` shall give as the reason.
         """
@@ -239,6 +245,8 @@ class SodiumServerProtocol(SodiumProtocol):
 
     def held_by(self) -> tuple[Hashable, Hashable]:
         """Tell whose client's it is, and from where."""
+        if self._lifecycle.stage is Stage.UNMADE:
+            raise not_yet()
         peer = self.peer
         # Without a checker anybody who has a key may give any login.
         whose = None if peer is None else peer.login if self.factory.checker is not None else peer.public_key
@@ -277,7 +285,8 @@ class SodiumServerProtocol(SodiumProtocol):
             self._decision = None
         if self.peer is None:
             if not isinstance(self._error, NoRoom):
-                self._log_refusal(describe_tls_error(reason.value) or reason.getErrorMessage())
+                told = describe_tls_error(reason.value) or describe_missing_header(self.transport, reason)
+                self._log_refusal(told or reason.getErrorMessage())
         elif reason.check(RemoteProtocolError):
             self._log_drop(reason.getErrorMessage())
         if not self.factory.connections:

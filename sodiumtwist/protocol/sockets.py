@@ -20,9 +20,10 @@ from functools import cache
 from typing import Any, TypeGuard
 
 from twisted.internet.abstract import FileDescriptor
-from twisted.internet.error import ConnectionLost
+from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IPushProducer, ITransport
 from twisted.protocols.policies import ProtocolWrapper
+from twisted.python.failure import Failure
 
 from ..admission.limits import proxy_of
 from ..core.wire import PDU_OVERHEAD
@@ -55,7 +56,9 @@ def half_closes(transport: ITransport) -> bool:
     Tell whether a transport's ``loseWriteConnection`` ends one direction and leaves the other:
     sockets' does, TLS and other wrappers hand it to the socket below and lose what they hold.
     """
-    return is_bare_socket(transport) or ISodiumTransport.providedBy(transport)
+    return not getattr(transport, "TLS", False) and (
+        isinstance(transport, FileDescriptor) or ISodiumTransport.providedBy(transport)
+    )
 
 
 def is_tls(transport: ITransport) -> bool:
@@ -102,6 +105,21 @@ def _kernel_holds(handle: Any) -> int:
     return int.from_bytes(fcntl.ioctl(handle, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
 
 
+def _kernel_confirmed(handle: Any) -> int | None:
+    """
+    Tell how many bytes the peer's system has confirmed.
+
+    :param handle: a socket.
+    :return: ``None`` where it can't be known: only Linux tells, and only of TCP.
+    :raises OSError: when it can't be known.
+    """
+    if sys.platform != "linux" or handle.family not in (socket.AF_INET, socket.AF_INET6):
+        return None
+    # tcpi_bytes_acked, which counts our first packet, of no bytes, for one.
+    info = handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 128)
+    return max(0, struct.unpack_from("Q", info, 120)[0] - 1) if len(info) == 128 else None
+
+
 def _tells(handle: Any, what: int) -> bool:
     """
     Ask the system about a socket, without taking anything from it.
@@ -121,6 +139,32 @@ def _has_error(handle: Any) -> bool:
     :param handle: a socket.
     """
     return _tells(handle, select.POLLERR)
+
+
+#: What endpoints call the host or the path that they are for; the first that is there counts.
+_PLACES = ("_hostText", "_host", "host", "_interface", "interface", "_path", "path", "_address")
+
+
+def describe_endpoint(endpoint: Any) -> str:
+    """
+    Say on one line what an endpoint is, and where it leads or listens, as far as that can be known. Its own repr is not
+    asked: one of somebody else's may show anything, a passphrase included.
+
+    :return: ``TCP4ClientEndpoint 127.0.0.1:5555``, or the name of the class alone.
+    """
+    name = type(endpoint).__name__.strip("_")
+    attributes = getattr(endpoint, "__dict__", {})
+    below = attributes.get("_wrappedEndpoint")  # as of tls: and haproxy:
+    if below is not None:
+        return f"{name} of {describe_endpoint(below)}"
+    place = next((attributes[each] for each in _PLACES if attributes.get(each)), "")
+    if isinstance(place, bytes):
+        place = place.decode("utf-8", "replace")
+    where = place if isinstance(place, str) and place.isascii() and place.isprintable() else ascii(place)
+    port = attributes.get("_port", attributes.get("port"))
+    if not isinstance(port, int):
+        return f"{name} {where}".rstrip()
+    return f"{name} {f'[{where}]' if ':' in where else where or '*'}:{port}"
 
 
 def _do_nothing() -> None:
@@ -179,11 +223,40 @@ def keep_alive(transport: Any, seconds: float) -> None:
             handle.setsockopt(level, option, value)
 
 
+#: How the header of a proxy begins in version 1 and in version 2.
+_PROXY_1, _PROXY_2 = b"PROXY", b"\r\n\r\n\0\r\nQUIT\n"
+
+#: Of version 2, what tells how long the rest is.
+_PROXY_2_HEAD = 16
+
+#: The longest header of version 1.
+_PROXY_1_SIZE = 107
+
+#: The shortest header of version 1.
+_PROXY_UNKNOWN = b"PROXY UNKNOWN"
+
+
+def _is_more_to_come(data: bytes) -> bool:
+    """
+    Tell whether these first bytes are the beginning of a proxy's header for which Twisted's parser must wait.
+
+    :param data: all that has come.
+    """
+    if data.startswith(_PROXY_1):
+        return b"\r\n" not in data and len(data) <= _PROXY_1_SIZE
+    if data.startswith(_PROXY_2):
+        return len(data) < _PROXY_2_HEAD
+    return _PROXY_1.startswith(data) or _PROXY_2.startswith(data)
+
+
 def read_proxy_header(transport: ITransport) -> None:
     """
     Have a connection of a proxy closed where its header can't be read, whatever is wrong with that. Twisted's parser
     foresees some of what may stand there, and raises for the rest; the reactor would log each with a traceback, and
     whoever reaches the port could fill the disk.
+
+    The header may come in pieces. Twisted refuses one whose first piece is shorter than what tells the version, and one
+    of version 1 that says no more than that the address is not known.
 
     :param transport: of an end, perhaps of a proxy.
     """
@@ -192,9 +265,20 @@ def read_proxy_header(transport: ITransport) -> None:
         return
     # No circle, lest each connection be garbage that only the collector finds.
     this = weakref.ref(proxy)
+    held = b""
 
     def read(data: bytes) -> None:
+        nonlocal held
         reader: Any = this()
+        if reader._parser is None:
+            data = held + data
+            if _is_more_to_come(data):
+                held = data
+                return
+            held = b""
+            # With the blank that Twisted looks for. The standard has none there.
+            if data.startswith(_PROXY_UNKNOWN + b"\r\n"):
+                data = _PROXY_UNKNOWN + b" " + data[len(_PROXY_UNKNOWN) :]
         try:
             type(reader).dataReceived(reader, data)
         except Exception:
@@ -205,6 +289,23 @@ def read_proxy_header(transport: ITransport) -> None:
             vars(reader).pop("dataReceived", None)
 
     vars(proxy)["dataReceived"] = read
+
+
+def describe_missing_header(transport: ITransport, reason: Failure) -> str | None:
+    """
+    Say on one line what became of the header of a proxy that did not come.
+
+    :param transport: of an end, perhaps of a proxy, whose connection is lost.
+    :param reason: why.
+    :return: ``None`` where none was to come, or it came; and where something else has ended the connection.
+    """
+    proxy: Any = proxy_of(transport)
+    if proxy is None or proxy._proxyInfo is not None or not reason.check(ConnectionDone):
+        return None
+    # Only the parser has closed it in order by now.
+    if proxy.disconnecting:
+        return "what came first is no PROXY header; this port is for a proxy that sends one"
+    return "it left before a PROXY header came; this port is for a proxy that sends one"
 
 
 class TransportBelow:
@@ -304,6 +405,40 @@ class TransportBelow:
         handle = _handle_under(self.transport)
         return handle is not None and _tells(handle, select.POLLERR | getattr(select, "POLLRDHUP", 0))
 
+    def confirmed(self) -> tuple[int | None, int]:
+        """
+        Tell how many bytes the peer's system has confirmed, ``None`` where that can't be known; and how many are left.
+        To be asked while the socket is open, which it still is when a transport stops its producers.
+        """
+        handle = _handle_under(self.transport)
+        try:
+            return _kernel_confirmed(handle), self.unsent()
+        except (AttributeError, OSError):
+            return None, 0
+
+    @property
+    def in_tls_handshake(self) -> bool:
+        """Whether there is TLS below whose own handshake is not over."""
+        tls = sys.modules.get("twisted.protocols.tls")
+        layer: Any = self.transport
+        if tls is None:
+            return False
+        # A socket's transport on which TLS was started has it for its protocol.
+        if getattr(layer, "TLS", False):
+            layer = getattr(layer, "protocol", layer)
+        while isinstance(layer, ProtocolWrapper) and not isinstance(layer, tls.TLSMemoryBIOProtocol):
+            layer = layer.transport
+        return isinstance(layer, tls.TLSMemoryBIOProtocol) and not layer._handshakeDone
+
+    def drop_unread(self) -> None:
+        """
+        Drop what a socket has received, once. Closed with that unread it would reset the connection, and its peer take
+        an answer for a failure.
+        """
+        if is_bare_socket(self.transport):
+            with suppress(OSError):
+                self.transport.getHandle().recv(READ_SIZE)  # type: ignore[attr-defined]
+
     def half_closes(self) -> bool:
         """Tell whether it can end one direction and leave the other."""
         return half_closes(self.transport)
@@ -340,6 +475,19 @@ class TransportBelow:
             transport = transport.transport
         # What Twisted has in one piece already waits beside the rest.
         return size + len(getattr(transport, "dataBuffer", b"")) + getattr(transport, "_tempDataLen", 0)
+
+    def tells_when_empty(self) -> bool:
+        """
+        Tell whether Twisted holds something that was written. If it does, the gate is told that the transport is full,
+        and that it is not when all has left. Of what is above no socket it is not known.
+        """
+        below = _socket_under(self.transport)
+        if below is None or below.producer is None or not self.held():
+            return False
+        # Whoever is in between, as TLS, passes on that it takes more only to whom it has paused.
+        below.producerPaused = True
+        below.producer.pauseProducing()
+        return True
 
     def unsent(self) -> int:
         """

@@ -344,11 +344,11 @@ class UploadReceiver(SodiumServerProtocol):
 
     def give_up(self, why: str) -> None:
         """
-        Stop waiting for the store: the upload breaks off, unless its end is under way.
+        Stop waiting for the store: the upload breaks off, unless it has not begun, or its end is under way.
 
         :param why: for the log.
         """
-        if self._phase in (Phase.FINISHING, Phase.ABANDONING, Phase.OVER):
+        if self._phase in (Phase.NONE, Phase.FINISHING, Phase.ABANDONING, Phase.OVER):
             return
         if self._why_broken is None:
             self._why_broken = why

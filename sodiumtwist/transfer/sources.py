@@ -15,6 +15,7 @@ from twisted.internet.interfaces import IReactorFDSet, IReadDescriptor
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from ..core.errors import LocalProtocolError
 from ..protocol.sockets import CHUNK_SIZE
 
 Deliver = Callable[[bytes], None]
@@ -36,6 +37,7 @@ class Source:
 
     _deliver: Deliver
     _ended: Ended
+    _started = False
     _reading = False
     #: Whether the reactor tells when there is something to read.
     _waits = False
@@ -50,10 +52,22 @@ class Source:
         :param deliver: called with each chunk, of 1 to 130954 bytes.
         :param ended: called once, with ``None`` at the end of file or with the error of reading.
         """
-        self._deliver, self._ended = deliver, ended
+        self._deliver, self._ended, self._started = deliver, ended, True
 
     def resume(self) -> None:
-        """Read until :meth:`pause` or the end."""
+        """
+        Read until :meth:`pause` or the end. When it is closed, nothing happens.
+
+        :raises LocalProtocolError: before :meth:`start`.
+        """
+        if not self._started:
+            raise LocalProtocolError("nobody has said what to do with what is read; call start() first")
+        if self._fd >= 0 and not self._reading:
+            self._reading = True
+            self._read_on()
+
+    def _read_on(self) -> None:
+        """Read, or have the reactor tell when there is something."""
         raise NotImplementedError
 
     def pause(self) -> None:
@@ -97,11 +111,8 @@ class FileSource(Source):
     Something that can be read without waiting for anybody: most devices, and files of the system that have no size.
     """
 
-    def resume(self) -> None:
-        # What a chunk brings about may call this again; the loop below goes on by itself.
-        if self._reading:
-            return
-        self._reading = True
+    def _read_on(self) -> None:
+        # What a chunk brings about may call resume() again, which does nothing then; this goes on by itself.
         while self._reading:
             self._read_chunk()
 
@@ -110,38 +121,80 @@ class RegularSource(FileSource):
     """
     A regular file. When it grows, reading stops at the size that it has now: as fast as it is sent, it would never
     end. When its size stays, the end of the file counts: the sizes of ``/sys`` and ``/proc`` are nominal.
+
+    When somebody writes to it in place meanwhile, what was read may be of two versions, so the end is an error. Another
+    file that takes its name does no harm: the one that is open stays as it is.
+
+    :param path: its name, if it has one.
     """
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, path: str | None = None) -> None:
         super().__init__(fd)
-        self._size_at_first = os.fstat(fd).st_size
+        self._path = path
+        self._at_first = os.fstat(fd)
         # Standard input may be a file that another program has read in part.
-        self._left = max(0, self._size_at_first - os.lseek(fd, 0, os.SEEK_CUR))
-        if self._size_at_first:
+        self._start = os.lseek(fd, 0, os.SEEK_CUR)
+        self._left = max(0, self._at_first.st_size - self._start)
+        if self._at_first.st_size:
             self.size = self._left
+        #: What was read first.
+        self._beginning = b""
 
     def _read(self) -> bytes:
         if self._left:
             chunk = os.read(self._fd, min(CHUNK_SIZE, self._left))
             self._left -= len(chunk)
+            if not self._beginning:
+                self._beginning = chunk
             return chunk
         # Most of /proc has more than its size says, which is 0. What has another size by now has only grown.
         chunk = os.read(self._fd, CHUNK_SIZE)
-        return chunk if chunk and not self._growth() else b""
-
-    def _growth(self) -> int:
-        return os.fstat(self._fd).st_size - self._size_at_first
+        return chunk if chunk and os.fstat(self._fd).st_size == self._at_first.st_size else b""
 
     def _wrong_at_end(self) -> OSError | None:
         try:
-            growth = self._growth()
+            now = os.fstat(self._fd)
+            growth = now.st_size - self._at_first.st_size
+            # One that lost bytes must not be taken for whole. One that ends early and has its size still never had
+            # more.
+            if self._left and growth:
+                return OSError(errno.EIO, "the file was cut short while it was read")
+            if self._is_rewritten(now):
+                return OSError(
+                    errno.EIO,
+                    "the file was written to while it was read, so what was sent may be of two versions; send it again",
+                )
         except OSError as error:
             return error
-        # One that lost bytes must not be taken for whole. One that ends early and has its size still never had more.
-        if self._left and growth:
-            return OSError(errno.EIO, "the file was cut short while it was read")
         self.grown = growth
         return None
+
+    def _is_rewritten(self, now: os.stat_result) -> bool:
+        """Tell whether what was read may be of two versions."""
+        before = self._at_first
+        if now.st_size != before.st_size:
+            # A log that grows, or is emptied when it was read, has its beginning still, as far as it goes. What was
+            # read first is the oldest that was read: if another version came meanwhile, it most likely shows there.
+            beginning = os.pread(self._fd, len(self._beginning), self._start)
+            return beginning != self._beginning[: len(beginning)]
+        if now.st_mtime_ns != before.st_mtime_ns:
+            return True
+        # Somebody may have set that time back, as copying with all times does. The other time changes with the mode,
+        # the owner and names, too, which do not touch what is in the file.
+        return now.st_ctime_ns != before.st_ctime_ns and self._seems_untouched(now)
+
+    def _seems_untouched(self, now: os.stat_result) -> bool:
+        """Tell whether links, mode, owner and name are as they were."""
+        fields = ("st_nlink", "st_mode", "st_uid", "st_gid")
+        if any(getattr(now, field) != getattr(self._at_first, field) for field in fields):
+            return False
+        if self._path is None:
+            return True
+        try:
+            return os.path.samestat(os.stat(self._path), now)
+        # It was renamed.
+        except OSError:
+            return False
 
 
 @implementer(IReadDescriptor)
@@ -159,8 +212,7 @@ class PipeSource(Source):
         super().__init__(fd)
         self._reactor = reactor
 
-    def resume(self) -> None:
-        self._reading = True
+    def _read_on(self) -> None:
         self._reactor.addReader(self)
 
     def pause(self) -> None:
@@ -208,7 +260,9 @@ def open_source(path: str, reactor: IReactorFDSet) -> Source:
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
         if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or os.isatty(fd):
             return PipeSource(fd, reactor)
-        return RegularSource(fd) if stat.S_ISREG(mode) else FileSource(fd)
+        if not stat.S_ISREG(mode):
+            return FileSource(fd)
+        return RegularSource(fd, None if path == "-" else path)
     except OSError:
         os.close(fd)
         raise

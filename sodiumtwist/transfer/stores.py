@@ -14,14 +14,15 @@ import stat
 import sys
 import time
 from collections.abc import Callable, Generator
+from contextlib import suppress
 from typing import Any
 
 from twisted.internet.defer import Deferred, inlineCallbacks, maybeDeferred, succeed
 from twisted.internet.task import deferLater
-from twisted.logger import Logger
 
 from ..admission.summed_lines import SummedLines
 from ..core.errors import LocalProtocolError
+from ..describe.log import Logger
 from ..protocol.clock import steady_clock
 from ..replacing import may, sync_directory
 from .disk import Disk
@@ -147,7 +148,7 @@ class StreamStore(Store):
         self, name: str, reactor: Any, patience: float, fd: int | None = None, disk: Disk | None = None
     ) -> None:
         # What goes there is gone, whatever the option was called that named it.
-        self.keeps = not _is_null_device(name if fd is None else fd)
+        self.keeps = not _keeps_nothing(name if fd is None else fd)
         self._name = name
         self._reactor = reactor
         self._clock = steady_clock(reactor)
@@ -233,12 +234,19 @@ class StreamStore(Store):
             return duplicate
 
 
-def _is_null_device(stream: str | int) -> bool:
-    try:
-        return os.path.samestat(os.stat(stream), os.stat(os.devnull))
-    # Whatever is wrong with it, the first upload will tell.
-    except OSError:
-        return False
+#: Devices that take everything and keep nothing.
+_KEEP_NOTHING = (os.devnull, "/dev/zero", "/dev/random", "/dev/urandom")
+
+
+def _keeps_nothing(stream: str | int) -> bool:
+    for device in _KEEP_NOTHING:
+        # Whatever is wrong with it, the first upload will tell.
+        with suppress(OSError):
+            status = os.stat(stream)
+            # By number: it may be a copy elsewhere, in a container for instance.
+            if stat.S_ISCHR(status.st_mode) and status.st_rdev == os.stat(device).st_rdev:
+                return True
+    return False
 
 
 def _check_writable(directory: str) -> None:

@@ -98,6 +98,10 @@ class ParseTests(SynchronousTestCase):
         text = f"# us\r\n\r\n{ALICE.hex()} alice\r\n{ALICE.hex()} night\n\n{BOB.hex()}\n{BOB.hex()}\n"
         self.assert_says(text, (ALICE, "alice"), (ALICE, "night"), (BOB, None))
 
+    def test_line_of_keygen(self) -> None:
+        """It may be put in as it is."""
+        self.assert_says(f"public key: {ALICE.hex()}\nPublic key:  {BOB.hex()} bob\n", (ALICE, None), (BOB, "bob"))
+
     def test_errors(self) -> None:
         """Each names its line, and shows nothing of it."""
         key = ALICE.hex()
@@ -118,6 +122,7 @@ class ParseTests(SynchronousTestCase):
             (f"{key} al\u00a0ice", LocalProtocolError, "it is not"),
             (f"{key} {'y' * 129}", LocalProtocolError, "the login is 129 bytes long"),
             (f"{key} xx\0xx", LocalProtocolError, "holds a NUL"),
+            (f"private key: {key}", InvalidKey, "it is a private key"),
         ]:
             for start, end in [("", ""), ("# us\n\n", f"{BOB.hex()}\nalso wrong\n")]:
                 text = f"{start}{line}\n{end}"
@@ -161,10 +166,18 @@ class ParseTests(SynchronousTestCase):
             except SodiumError as error:
                 self.assertRegex(str(error), r"\Aline [0-9]+: .+\Z")
 
+    def test_long_line(self) -> None:
+        """A comment may be long, but not without end."""
+        start = f"{ALICE.hex()} alice #"
+        self.assert_says(f"{start:x<4096}\n", (ALICE, "alice"))
+        error = self.assertRaises(LocalProtocolError, parse_authorized_keys, f"{start:x<4097}\n")
+        self.assertEqual(str(error), "line 1: it has 4097 characters, and 4096 is the limit; shorten its comment")
+
     def test_time(self) -> None:
         """As much as a file can hold is read in a moment, and nothing in it makes that long."""
         for text in [
             f"{ALICE.hex()} alice\n" * 14_000,
+            "\n" * 1_000_000,
             f"{ALICE.hex()} {' ' * 1_000_000}x y\n",
             f'{ALICE.hex()} "{chr(34) * 1_000_000}\n',
             f"{ALICE.hex()} {'#' * 1_000_000}\n" + "x\n",

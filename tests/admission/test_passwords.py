@@ -4,17 +4,22 @@ Files of logins and Argon2id strings.
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import re
 import shutil
 import stat
 import tempfile
 import threading
+import time
 
 from nacl import pwhash
 from twisted.trial.unittest import SynchronousTestCase
 
 from sodiumtwist import LocalProtocolError
+from sodiumtwist.admission import passwords
+from sodiumtwist.admission.files import LIST_FILE_LIMIT
 from sodiumtwist.admission.passwords import (
     check_login,
     delete_password,
@@ -178,6 +183,64 @@ class UpdateTests(SynchronousTestCase):
         self.assertRaises(OSError, set_password, self.path, "bob", RIGHT)
         self.assertEqual(os.listdir(self.directory), ["users"])
         self.assertEqual(self.text(), f"ann:{RIGHT}\n")
+
+    def test_folder_not_synced(self) -> None:
+        """The new file is in its place then, and the error says so."""
+
+        def broken(path: str) -> None:
+            raise OSError(errno.EIO, "Input/output error")
+
+        self.patch(passwords, "sync_directory", broken)
+        error = self.assertRaises(OSError, set_password, self.path, "ann", RIGHT)
+        self.assertEqual(error.filename, os.path.realpath(self.path))
+        self.assertEqual(error.strerror, "it is changed, but a loss of power may undo that: Input/output error")
+        self.assertEqual(read_passwords(self.path), {"ann": RIGHT})
+
+    def lock(self) -> int:
+        """Lock the folder, as any user who can read it can."""
+        fd = os.open(self.directory, os.O_RDONLY)
+        fcntl.flock(fd, fcntl.LOCK_SH)
+        return fd
+
+    def test_locked(self) -> None:
+        """Nobody is waited for without end. The line tells what is locked, and how to see by whom."""
+        self.write(f"ann:{RIGHT}\n")
+        self.addCleanup(os.close, self.lock())
+        slept: list[float] = []
+        self.patch(time, "sleep", slept.append)
+        self.patch(time, "monotonic", lambda: 7 + 5 * len(slept) / 100)
+        path, directory = os.path.realpath(self.path), os.path.realpath(self.directory)
+        for change in (
+            lambda: set_password(self.path, "bob", RIGHT),
+            lambda: delete_password(self.path, "ann"),
+        ):
+            slept.clear()
+            error = self.assertRaises(LocalProtocolError, change)
+            self.assertEqual(
+                str(error),
+                f"{path} was not changed, for another program has its folder locked for 5 seconds; "
+                f"see which: fuser -v {directory}",
+            )
+            self.assertEqual(len(slept), 100)
+        self.assertEqual(self.text(), f"ann:{RIGHT}\n")
+        self.assertEqual(os.listdir(self.directory), ["users"])
+
+    def test_locked_for_a_moment(self) -> None:
+        """Another program that changes a file there is waited for."""
+        held = self.lock()
+        self.patch(time, "sleep", lambda seconds: os.close(held))
+        set_password(self.path, "ann", RIGHT)
+        self.assertEqual(read_passwords(self.path), {"ann": RIGHT})
+
+    def test_many(self) -> None:
+        """A hundred thousand logins fit, as long as they may be. One that would not fit is refused, and told why."""
+        self.assertLess(100_000 * len(f"{'x' * 128}:{RIGHT}\n"), LIST_FILE_LIMIT)
+        self.patch(passwords, "LIST_FILE_LIMIT", 150)
+        set_password(self.path, "ann", RIGHT)
+        error = self.assertRaises(LocalProtocolError, set_password, self.path, "bob", RIGHT)
+        size = 2 * len(f"ann:{RIGHT}\n")
+        self.assertIn(f" would have {size} bytes, and servers read 150 at most; delete logins", str(error))
+        self.assertEqual(list(read_passwords(self.path)), ["ann"])
 
     def test_symbolic_link(self) -> None:
         """The file behind it is replaced, not the link."""

@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from zope.interface import Interface, implementer
 
-from sodiumtwist import AuthenticationFailed, AuthorizedKeys, Limits, Peer, ReplayDetected
+from sodiumtwist import AuthenticationFailed, AuthorizedKeys, Limits, Peer, ReplayDetected, ServerUnavailable
 from sodiumtwist.interfaces import ISodiumAvatar
 
 from ..checkers import AvatarId
@@ -94,7 +94,7 @@ class PortalTests(ObservedTestCase):
         pair = Pair(self.factory, make_client_factory(self.clock))
         pair.flush()
         self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
-        self.assertIs(pair.client.why, AuthenticationFailed)
+        self.assertIs(pair.client.why, ServerUnavailable)
 
     def test_logout_that_fails(self) -> None:
         """It is logged, and the application hears of the end all the same."""

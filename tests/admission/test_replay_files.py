@@ -72,10 +72,10 @@ class WrongFileTests(DatabaseTestCase):
 
     def test_no_file(self) -> None:
         os.mkdir(self.path)
-        self.refused("is no regular file")
+        self.refused("is no regular file but a ")
         os.rmdir(self.path)
         os.mkfifo(self.path, 0o600)
-        self.refused("is no regular file")
+        self.refused("is no regular file but a ")
 
     def test_no_directory(self) -> None:
         self.path = os.path.join(self.directory, "missing", "file")

@@ -134,7 +134,7 @@ class RecordedSessionTests(ObservedTestCase):
 
         end, transport = self.play(self.make(replays=Broken()))
         self.assertEqual(end.calls, [])
-        self.assertTrue(transport.disconnecting)
+        self.assertTrue(transport.aborting)
         self.settle(transport)
         self.assertIs(end.why, AuthenticationFailed)
         (line,) = self.refusals()

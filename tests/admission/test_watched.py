@@ -16,7 +16,7 @@ from twisted.python.monkey import MonkeyPatcher
 from twisted.trial.unittest import SynchronousTestCase
 
 from sodiumtwist import InvalidKey, LocalProtocolError
-from sodiumtwist.admission import watched as watching
+from sodiumtwist.admission import files, watched as watching
 from sodiumtwist.admission.checkers import LoginNotChecked
 from sodiumtwist.admission.files import LIST_FILE_LIMIT, open_at_once
 from sodiumtwist.admission.watched import GRACE, TIMESTAMP_RESOLUTION, WatchedFile
@@ -184,7 +184,7 @@ class WatchedFileTests(SynchronousTestCase):
         return [
             ("deleted", lambda: os.unlink(self.path)),
             ("broken", lambda: self.write(b"bad")),
-            ("too large", lambda: self.write(b"x" * (LIST_FILE_LIMIT + 1))),
+            ("too large", lambda: os.truncate(self.path, LIST_FILE_LIMIT + 1)),
             ("no text", lambda: self.write(b"\xff")),
             ("others can write", lambda: os.chmod(self.path, 0o666)),
             ("others can read", lambda: os.chmod(self.path, 0o640)),
@@ -300,10 +300,11 @@ class WatchedFileTests(SynchronousTestCase):
 
     def test_others_can_write(self) -> None:
         """Refused, with the command that mends it; to mend it is a change."""
-        for mode in (0o620, 0o602):
-            self.write(b"one", mode)
-            error = self.assertRaises(LocalProtocolError, self.watch)
-            self.assertEqual(str(error), f"others can write to the list {self.path}; run: chmod go-w {self.path}")
+        self.write(b"one", 0o602)
+        error = self.assertRaises(LocalProtocolError, self.watch)
+        self.assertEqual(
+            str(error), f"others can write to the list {self.path} (mode 602); run: chmod go-w {self.path}"
+        )
         os.chmod(self.path, 0o644)
         watched = self.watch()
         self.write(b"two", 0o664)
@@ -336,16 +337,23 @@ class WatchedFileTests(SynchronousTestCase):
         """Nothing waits for a FIFO's writer."""
         os.mkfifo(self.path, 0o600)
         error = self.assertRaises(LocalProtocolError, self.watch)
-        self.assertEqual(str(error), f"the list {self.path} is no regular file")
+        self.assertEqual(str(error), f"the list {self.path} is no regular file but a FIFO")
 
     def test_size(self) -> None:
-        """At most 1 MiB."""
-        self.assertEqual(LIST_FILE_LIMIT, 1_048_576)
-        self.write(b"x" * LIST_FILE_LIMIT)
-        self.assertEqual(len(self.watch().current()), LIST_FILE_LIMIT)
-        self.write(b"x" * (LIST_FILE_LIMIT + 1))
-        error = self.assertRaises(LocalProtocolError, self.watch)
-        self.assertIn(f"{self.path} is over 1048576 bytes long", str(error))
+        """At most 32 MiB. Whoever meets the limit hears how much that is, and what to do."""
+        self.assertEqual(LIST_FILE_LIMIT, 33_554_432)
+        self.patch(watching, "LIST_FILE_LIMIT", 100)
+        self.patch(files, "LIST_FILE_LIMIT", 100)
+        self.write(b"x" * 100)
+        self.assertEqual(len(self.watch().current()), 100)
+        self.write(b"x" * 101)
+        said = f"the list {self.path} has 101 bytes, and the limit for such a list is 100; "
+        said += "take out lines that nobody needs"
+        self.assertEqual(str(self.assertRaises(LocalProtocolError, self.watch)), said)
+        # One that grew after its size was looked at.
+        small = os.stat(self.path)
+        self.patch(os, "fstat", lambda fd: os.stat_result((*small[:6], 1, *small[7:])))
+        self.assertEqual(str(self.assertRaises(LocalProtocolError, self.watch)), said)
 
     def test_descriptors(self) -> None:
         """None stays open."""

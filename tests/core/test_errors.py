@@ -29,6 +29,7 @@ from .peers import (
     waiting_client,
     wire_of,
 )
+from .v2.ends import open_pair as open_pair_of_version_2
 
 #: Every class and its bases.
 TREE = {
@@ -48,6 +49,7 @@ TREE = {
     "ReplayDetected": ("RemoteProtocolError",),
     "AuthenticationFailed": ("RemoteProtocolError",),
     "AuthenticationTimeout": ("RemoteProtocolError",),
+    "ServerUnavailable": ("RemoteProtocolError",),
     "InactivityTimeout": ("RemoteProtocolError",),
     "PongTimeout": ("RemoteProtocolError",),
     "ConnectionCut": ("RemoteProtocolError",),
@@ -139,6 +141,11 @@ def pong_timeout() -> None:
     client.ping_due(NOW + 179)
 
 
+def connection_cut() -> None:
+    """Version 2: a transport that ends before both ends have."""
+    open_pair_of_version_2()[0].receive_eof()
+
+
 #: Where each class comes from. The two bases are for catching; only the caller's errors have one that is raised itself.
 RAISED_BY = {
     "InvalidKey": invalid_key,
@@ -155,6 +162,7 @@ RAISED_BY = {
     "AuthenticationTimeout": authentication_timeout,
     "InactivityTimeout": inactivity_timeout,
     "PongTimeout": pong_timeout,
+    "ConnectionCut": connection_cut,
 }
 
 
@@ -169,6 +177,13 @@ class TreeTests(SynchronousTestCase):
     def test_tree(self) -> None:
         tree = {name: tuple(base.__name__ for base in kind.__bases__) for name, kind in self.classes().items()}
         self.assertEqual(tree, TREE)
+
+    def test_retry_can_help(self) -> None:
+        """Where the peer or the way to it may change; not where something here, or at the server, must be changed."""
+        for name, kind in self.classes().items():
+            vain = not issubclass(kind, errors.RemoteProtocolError)
+            vain = vain or name in ("AuthenticationFailed", "VersionMismatch")
+            self.assertIs(kind.retry_can_help, not vain, name)  # type: ignore[attr-defined]
 
     def test_docstring_names_all(self) -> None:
         for name in TREE:
@@ -190,9 +205,9 @@ class RaisedTests(SynchronousTestCase):
     """
 
     def test_complete(self) -> None:
-        # How many requests may be unanswered is for the client above the core to say; and here nothing is missing that
-        # would make a version unsupported.
-        elsewhere = {"TooManyRequests", "UnsupportedProtocol", "ConnectionCut"}
+        # How many requests may be unanswered, and how a transport has ended, is for the client above the core to say;
+        # and here nothing is missing that would make a version unsupported.
+        elsewhere = {"TooManyRequests", "ServerUnavailable", "UnsupportedProtocol"}
         self.assertEqual(set(RAISED_BY), set(TREE) - {"SodiumError", "RemoteProtocolError"} - elsewhere)
 
     def test_raised(self) -> None:

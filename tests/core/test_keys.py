@@ -5,9 +5,13 @@ Tests of :mod:`sodiumtwist.core.keys`.
 from __future__ import annotations
 
 from dataclasses import FrozenInstanceError
+from random import Random
+from typing import Any
 
+from nacl import bindings
 from twisted.trial.unittest import SynchronousTestCase
 
+from sodiumtwist.core import keys
 from sodiumtwist.core.errors import InvalidKey
 from sodiumtwist.core.keys import (
     KeyPair,
@@ -47,6 +51,26 @@ class ParseKeyTests(SynchronousTestCase):
         for text in ("g" * 64, "0x" + SECRET[2:], SECRET[:31] + "  " + SECRET[33:], "\u00e9" * 64, "\u0661" * 64):
             error = self.assertRaises(InvalidKey, parse_key, text, "server key")
             self.assertIn("server key", str(error))
+
+    def test_whole_lines(self) -> None:
+        """What keygen prints and a server logs may be given as it is."""
+        both = f"private key: {SECRET}\npublic key: {PUBLIC}\n"
+        for text in (f"public key: {PUBLIC}", f"  Public key:{PUBLIC}\r\n", f"12:00 [-] public key: {PUBLIC}", both):
+            self.assertEqual(parse_key(text).hex(), PUBLIC)
+        for text in (f"private key: {SECRET}", both):
+            self.assertEqual(KeyPair.from_hex(text).secret.hex(), SECRET)
+
+    def test_the_other_key(self) -> None:
+        """One that has its name is not taken for the other."""
+        error = self.assertRaises(InvalidKey, parse_key, f"private key: {SECRET}", "server's key")
+        self.assertEqual(str(error), "the server's key has to be a public key, not a private one")
+        error = self.assertRaises(InvalidKey, KeyPair.from_hex, f"public key: {PUBLIC}")
+        self.assertEqual(str(error), "the private key has to be a private key, not a public one")
+
+    def test_no_text(self) -> None:
+        wrong: Any
+        for wrong in (None, 5, bytearray(64)):
+            self.assertRaises(InvalidKey, parse_key, wrong)
 
     def test_errors_hide_the_text(self) -> None:
         for text in (SECRET[:-1], SECRET[:-1] + "x"):
@@ -116,6 +140,39 @@ class ServerKeyTests(SynchronousTestCase):
         check_server_key(bytes.fromhex(PUBLIC))
         for key in [*WEAK_KEYS, WEAK_KEYS[0], b""]:
             self.assertRaises(InvalidKey, check_server_key, key)
+
+    def test_private_key(self) -> None:
+        """In the place of a public one it is noticed, nearly always; a public key is never taken for one."""
+        numbers = Random(1)
+        noticed = 0
+        for _ in range(100):
+            pair = KeyPair.from_secret(numbers.randbytes(32))
+            check_server_key(pair.public)
+            try:
+                check_server_key(pair.secret)
+            except InvalidKey as error:
+                noticed += 1
+                self.assertIn("a private key was given in its place", str(error))
+        self.assertGreater(noticed, 90)
+
+    def test_typing_errors(self) -> None:
+        """Most are noticed, and so is each form of a point that no program writes."""
+        public = bytes.fromhex(PUBLIC)
+        altered = [public[:at] + bytes([public[at] ^ 1]) + public[at + 1 :] for at in range(32)]
+        altered_and_taken = [key for key in altered if keys._is_multiple(key)]
+        self.assertLess(len(altered_and_taken), 8)
+        # From the prime less one on: -1, which has no such point, then what stands for a smaller number.
+        for number in (2**255 - 20, 2**255 - 19 + 9, 9 + 2**255):
+            self.assertFalse(keys._is_multiple(number.to_bytes(32, "little")))
+        self.assertTrue(keys._is_multiple((9).to_bytes(32, "little")))
+
+    def test_without_the_other_curve(self) -> None:
+        """Where libsodium was built without it, only the weak points are known."""
+        keys._is_multiple.cache_clear()
+        self.addCleanup(keys._is_multiple.cache_clear)
+        self.patch(bindings, "has_crypto_core_ed25519", False)
+        check_server_key(bytes.fromhex(SECRET))
+        self.assertRaises(InvalidKey, check_server_key, WEAK_KEYS[0])
 
     def test_wrong_size(self) -> None:
         for size in (0, 31, 33):

@@ -29,8 +29,8 @@ class ProgramTests(ProcessTestCase):
         self.make_file("page.html", 300_000, mode=0o644)
         listen = f"sodium:tcp:0:interface=127.0.0.1:{server}"
         web = self.run_process([*TWISTD, "-n", "--pidfile=", "web", "--path", ".", "--listen", listen])
-        port = web.wait_for(r"StreamServerFactory starting on (\d+)|Site starting on (\d+)")
-        number = port[1] or port[2]
+        port = web.wait_for(r"Site \(sodium\) starting on (\d+)")
+        number = port[1]
         got = self.run_program(
             """
             import hashlib, sys
@@ -104,7 +104,7 @@ class ProgramTests(ProcessTestCase):
         server, client = self.files.for_server, self.files.for_client
         listen = f"sodium:tcp:0:interface=127.0.0.1:{server}"
         words = self.run_process([*TWISTD, "-n", "--pidfile=", "words", "--auth", "memory:me:pw", "--irc-port", listen])
-        number = words.wait_for(r"Factory starting on (\d+)")[1]
+        number = words.wait_for(r"Factory \(sodium\) starting on (\d+)")[1]
         talk = self.run_program(
             """
             import sys

@@ -138,6 +138,27 @@ class StringTests(SynchronousTestCase):
                 "use passphraseFile=",
             ),
             (self.make_server, f"sodium:tcp:5555:{self.files.for_server}:key=x", ValueError, "use keyFile="),
+            (self.make_server, "sodium:tcp:5555:privateKeyHex=x", ValueError, "use keyFile="),
+            (self.make_client, "sodium:tcp:host:5555:privateKeyHex=x", ValueError, "use identityFile="),
+            (self.make_client, "sodium:tcp:host:5555:key=x", ValueError, "unknown keyword key; sodium takes serverKey"),
+            (
+                self.make_server,
+                f"sodium:systemd:index=3:domain=INET:{self.files.for_server}",
+                ValueError,
+                "sodium: systemd is not understood: there is no socket of that index",
+            ),
+            (
+                self.make_client,
+                f"sodium:tcp:host:5555:serverKey={SERVER_PAIR.secret.hex()}:login=me",
+                ValueError,
+                "missing: passphraseFile=",
+            ),
+            (
+                self.make_client,
+                f"sodium:tcp:h:1:{without('serverKey', self.files.for_client)}:serverKey=private key\\: {'11' * 32}",
+                InvalidKey,
+                "the serverKey has to be a public key, not a private one",
+            ),
             (
                 self.make_server,
                 f"sodium:tcp:5555:{self.files.for_server}:keyFlie=x",
@@ -256,7 +277,7 @@ class WhoStringTests(TestCase):
     async def test_checker(self) -> None:
         """``auth=`` takes what ``--auth`` takes, and stands beside a login."""
         users = os.path.join(os.path.dirname(self.files.list_file), "users")
-        with open(users, "w") as file:
+        with open(users, "w", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
             file.write("ann:secret\n")
         with open(self.files.passphrase_file + "2", "w") as file:
             file.write("secret")

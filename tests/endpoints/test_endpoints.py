@@ -6,23 +6,26 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from typing import cast
 
 from twisted.application.internet import ClientService
 from twisted.cred.credentials import UsernamePassword
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import clientFromString, serverFromString
-from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IListeningPort, IProtocol, ITransport
+from twisted.internet.error import ConnectError, ConnectionDone
+from twisted.internet.interfaces import IListeningPort, IProtocol, ISSLTransport, ITLSTransport, ITransport
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.protocols.wire import Echo
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
+from zope.interface.verify import verifyObject
 
 from sodiumtwist import SingleLogin, SodiumClientEndpoint, SodiumServerEndpoint
 from sodiumtwist.core.errors import AuthenticationFailed
 from sodiumtwist.endpoints.streams import ServerStream, StreamServerFactory
 
+from ..certificates import tls_contexts
 from ..checkers import Undecided
 from ..lines import Lines, connect_lines
 from ..pair import LOGIN, PASSPHRASE, SERVER_PAIR
@@ -63,14 +66,51 @@ class WrapperTests(TestCase):
             lines.transport.loseConnection()
             self.assertIs(await lines.lost, ConnectionDone)
 
+    async def test_start_tls(self) -> None:
+        """Applications that begin with TLS at once: the endpoint gives the application, whatever is between."""
+        for_server, for_client = tls_contexts()
+
+        class SecureEcho(Echo):
+            def connectionMade(self) -> None:
+                cast(ITLSTransport, self.transport).startTLS(for_server)
+
+        class SecureLines(Lines):
+            def connectionMade(self) -> None:
+                verifyObject(ITLSTransport, self.transport)
+                cast(ITLSTransport, self.transport).startTLS(for_client)
+                verifyObject(ISSLTransport, self.transport)
+
+        port = await self.listen(SecureEcho)
+        lines = await self.client(f"tcp:127.0.0.1:{port_number(port)}").connect(Factory.forProtocol(SecureLines))
+        assert isinstance(lines, SecureLines)
+        lines.sendLine(b"hello")
+        self.assertEqual(await lines.answered, b"hello")
+        lines.transport.loseConnection()
+        self.assertIs(await lines.lost, ConnectionDone)
+
     async def test_refused(self) -> None:
         """It is a failure to connect, and no application is built."""
         port = await self.listen(Echo)
         built: list[Echo] = []
         factory = Factory.forProtocol(self.note(built))
-        connecting = self.client(f"tcp:127.0.0.1:{port_number(port)}", "wrong").connect(factory)
-        await self.assertFailure(connecting, AuthenticationFailed)
+        endpoint = self.client(f"tcp:127.0.0.1:{port_number(port)}", "wrong")
+        why = await self.assertFailure(endpoint.connect(factory), AuthenticationFailed)
         self.assertEqual(built, [])
+        # What tries again logs the endpoint, and not why.
+        self.assertTrue(repr(endpoint).endswith(f"; the last try failed: {why}>"), repr(endpoint))
+
+    async def test_failure_is_forgotten(self) -> None:
+        """When a later try succeeds, the endpoint no longer shows why one before it failed."""
+        port = await self.listen(Echo)
+        endpoint = self.client("tcp:127.0.0.1:1")
+        untried = repr(endpoint)
+        await self.assertFailure(endpoint.connect(Factory.forProtocol(Echo)), ConnectError)
+        self.assertIn("; the last try failed: Connection was refused", repr(endpoint))
+        self.patch(endpoint, "_endpoint", clientFromString(reactor, f"tcp:127.0.0.1:{port_number(port)}"))
+        lines = await connect_lines(endpoint)
+        self.assertEqual(repr(endpoint), untried.replace(":1,", f":{port_number(port)},"))
+        lines.transport.loseConnection()
+        await lines.lost
 
     async def test_cancel(self) -> None:
         """A connection that waits for the server's hello is dropped, and no application is built."""
@@ -88,12 +128,14 @@ class WrapperTests(TestCase):
         port = await SodiumServerEndpoint(below, SERVER_PAIR, checker).listen(Factory.forProtocol(Echo))
         self.addCleanup(port.stopListening)
         factory = Factory.forProtocol(self.note(built))
-        connecting = self.client(f"tcp:127.0.0.1:{port_number(port)}").connect(factory)
+        endpoint = self.client(f"tcp:127.0.0.1:{port_number(port)}")
+        connecting = endpoint.connect(factory)
         await checker.asked
         connecting.cancel()
         await self.assertFailure(connecting, CancelledError)
         await lost
         self.assertEqual(built, [])
+        self.assertNotIn("failed", repr(endpoint))
 
     async def test_large_answer_before_close(self) -> None:
         """All of it arrives, though the other end was still sending."""

@@ -183,6 +183,8 @@ class ClosingTests(StreamTestCase):
         transport.registerProducer(producer, True)
         transport.write(bytes(500_000))
         self.pair.server.close()
+        self.assertEqual(producer.calls, ["pause"])
+        self.clock.advance(0)
         self.assertTrue(self.pair.server_transport.aborting)
 
     def test_cancelled_while_it_is_built(self) -> None:

@@ -110,7 +110,7 @@ class EndTests(StreamTestCase):
         self.flush()
         assert isinstance(self.client, HalfCloseable)
         self.assertEqual((self.client.received, self.client.read_ended), (b"an answer", False))
-        self.assertEqual(producer.calls, ["pause", "stop"])
+        self.assertEqual(producer.calls, ["stop"])
         self.assertIs(self.client.why, ConnectionLost)
         self.assertIs(self.server.why, BrokenOff)
 

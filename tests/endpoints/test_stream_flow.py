@@ -60,6 +60,7 @@ class FlowTests(StreamTestCase):
         self.break_behind_a_pause()
         self.assertIsNone(self.server.why)
         self.server.transport.resumeProducing()
+        self.clock.advance(0)
         self.assertEqual(self.server.received, b"part")
         self.assertIs(self.server.why, ConnectionLost)
         self.assertEqual(self.clock.getDelayedCalls(), [])
@@ -86,6 +87,7 @@ class FlowTests(StreamTestCase):
         self.server.dataReceived = take_one  # type: ignore[method-assign]
         self.clock.advance(179)
         self.server.transport.resumeProducing()
+        self.clock.advance(0)
         self.clock.advance(179)
         self.assertEqual((self.server.received, self.server.why), (b"pa", None))
         self.clock.advance(1)

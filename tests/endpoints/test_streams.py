@@ -4,7 +4,7 @@ Streams: who gets an application, and that what is written arrives.
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 from hypothesis import given, strategies as st
 from twisted.internet.address import IPv4Address
@@ -144,8 +144,12 @@ class BytesTests(StreamTestCase):
 
     def test_only_bytes(self) -> None:
         self.start()
+        transport: Any = self.client.transport
         for odd in ("text", 5, [1, 2], None):
-            self.assertRaises(TypeError, self.client.transport.write, odd)
+            self.assertRaises(TypeError, transport.write, odd)
+            self.assertRaises(TypeError, transport.writeSequence, [b"x", odd])
+        for call in (lambda: transport.write("text"), lambda: transport.writeSequence("text")):
+            self.assertEqual(str(self.assertRaises(TypeError, call)), "Data must be bytes")  # as sockets say it
         self.client.transport.write(bytearray(b"mutable"))  # type: ignore[arg-type]  # more than is promised
         self.flush()
         self.assertEqual(self.server.received, b"mutable")
@@ -157,4 +161,3 @@ class BytesTests(StreamTestCase):
         cast(ITCPTransport, self.client.transport).setTcpNoDelay(True)
         self.assertTrue(self.pair.client_transport.no_delay)
         self.assertFalse(hasattr(self.client.transport, "setTcpKeepAlive"))
-        self.assertFalse(hasattr(self.client.transport, "startTLS"))

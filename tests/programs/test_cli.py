@@ -70,32 +70,42 @@ class UsageTests(ProcessTestCase):
             (["send"], "FILE is missing"),
             (["send", "in"], "--key is missing"),
             (["send", "--key", "abc", "in"], "the server's public key has 3 characters; it is 64 hex digits"),
-            (["send", *key, "--endpoint", "nonsense:1", "in"], "--endpoint: bad endpoint string 'nonsense:1'"),
-            (["ping", *key, "--endpoint", "tcp:host"], "'tcp:host': it lacks 'port'; a right one is .* tcp:HOST:5555"),
             (["send", *key, "-P", "geheim", "--passphrase-file", "f", "in"], "the passphrase comes from --passphrase"),
             (["send", *key, "--passphrase-file", "empty", "in"], "begins with an empty line"),
             (["send", *key, "-P", "geheim" * 30, "in"], "the passphrase is 180 bytes long"),
             (["send", *key, "-U", "x" * 129, "in"], "the login is 129 bytes long"),
-            (["send", *key, "missing"], "cannot read missing: No such file or directory"),
             (["ping", *key, "--count", "0"], "--count takes a whole number from 1"),
             (["ping", *key, "--count", "many"], "--count takes a whole number from 1"),
             (["ping", *key, "--interval", "-1"], "--interval takes a number of seconds from 0 to 60"),
             (["ping", *key, "stray"], "unexpected argument 'stray'"),
             (["send", *key, "in", "--quiet"], "unexpected argument '--quiet'; options come before FILE"),
+        ]
+        for arguments, line in mistakes:
+            status, output, errors = self.call(*arguments)
+            self.assertEqual((status, output), (1, []), arguments)
+            self.assert_one_line(errors, f"^sodiumtwist: .*{line}")
+            self.assertNotIn("geheim", errors[0])
+
+    def test_mistakes_in_the_reactor(self) -> None:
+        """So it is for what is found when the reactor runs."""
+        self.make_file("in", 1)
+        key = ["--key", PUBLIC]
+        mistakes = [
+            (["send", *key, "--endpoint", "nonsense:1", "in"], "--endpoint: bad endpoint string 'nonsense:1'"),
+            (["ping", *key, "--endpoint", "tcp:host"], "'tcp:host': it lacks 'port'; a right one is .* tcp:HOST:5555"),
+            (["send", *key, "missing"], "cannot read missing: No such file or directory"),
             (["demo", "missing"], "missing is not a file"),
         ]
         commands = [self.run_process([*SODIUMTWIST, *arguments]) for arguments, _ in mistakes]
         for command, (arguments, line) in zip(commands, mistakes, strict=True):
             self.assertEqual((command.wait(), command.output), (1, []), arguments)
             self.assert_one_line(command.errors, f"^sodiumtwist: .*{line}")
-            self.assertNotIn("geheim", command.errors[0])
 
     def test_two_passphrases(self) -> None:
         """The environment counts as a source as well."""
-        environment = clean_environment(SODIUMTWIST_PASSPHRASE="a")
-        command = self.run_process([*SODIUMTWIST, "send", "--key", PUBLIC, "-P", "b", "in"], env=environment)
-        self.assertEqual(command.wait(), 1)
-        self.assert_one_line(command.errors, r"from --passphrase and from \$SODIUMTWIST_PASSPHRASE; use one")
+        status, _, errors = self.call("send", "--key", PUBLIC, "-P", "b", "in", SODIUMTWIST_PASSPHRASE="a")
+        self.assertEqual(status, 1)
+        self.assert_one_line(errors, r"from --passphrase and from \$SODIUMTWIST_PASSPHRASE; use one")
 
     def test_output_gone(self) -> None:
         """Nobody reads the output: no traceback, and a status as after SIGPIPE."""
@@ -116,14 +126,25 @@ class DescriptorTests(ProcessTestCase):
         return self.run_process(["sh", "-c", f'exec "$@" {command}', "sh", *SODIUMTWIST, *arguments])
 
     def test_full_output(self) -> None:
-        """What can't be printed is an error, though the file was sent."""
+        """
+        A line names standard output. For what there was to do besides, the status is that of success; where there was
+        nothing, it has a status of its own.
+        """
         self.start_server("--file", "out")
         key = ["--key", PUBLIC, "--endpoint", self.endpoint]
         path = self.make_file("in", 100)
-        for arguments in (["keygen"], ["send", *key, path], ["ping", "-c", "1", *key], ["demo", path]):
+        for arguments, status in (
+            (["keygen"], 6),
+            (["keygen", "-o", "k"], 0),
+            (["send", *key, path], 0),
+            (["ping", "-c", "1", *key], 6),
+            (["demo", path], 6),
+        ):
             command = self.shell(">/dev/full", *arguments)
-            self.assertEqual((command.wait(), command.output), (1, []), arguments)
-            self.assert_one_line(command.errors, "^sodiumtwist: No space left on device$")
+            self.assertEqual((command.wait(), command.output), (status, []), arguments)
+            warning = "" if status else "warning: "
+            self.assert_one_line(command.errors, f"^sodiumtwist: {warning}standard output: No space left on device")
+        self.assertTrue(os.path.exists(self.path("k")))
         self.assertEqual(self.read("out"), self.read("in"))
 
     def test_closed_output(self) -> None:
@@ -243,13 +264,18 @@ class DemoTests(ProcessTestCase):
 
     def test_ended_at_any_moment(self) -> None:
         """SIGHUP, SIGTERM and SIGINT, early or late, leave nothing behind."""
-        for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT):
-            for sign in ("sample", "server.key", "uploads"):
-                demo = self.start() if not os.path.exists(self.path("tmp")) else self.restart()
-                self.wait_for_file(sign, demo)
-                status = demo.stop(number)
-                self.assertIn(status, (0, 128 + number))
-                self.assertEqual(os.listdir(self.path("tmp")), [])
+        # Each signal and each moment: what is done at a moment is the same for all signals.
+        for number, sign in (
+            (signal.SIGHUP, "sample"),
+            (signal.SIGTERM, "server.key"),
+            (signal.SIGINT, "uploads"),
+            (signal.SIGTERM, "uploads"),
+        ):
+            demo = self.start() if not os.path.exists(self.path("tmp")) else self.restart()
+            self.wait_for_file(sign, demo)
+            status = demo.stop(number)
+            self.assertIn(status, (0, 128 + number))
+            self.assertEqual(os.listdir(self.path("tmp")), [])
 
     def test_stubborn_server(self) -> None:
         """A server that does not stop is killed, and Ctrl-C, even twice, ends nothing halfway."""

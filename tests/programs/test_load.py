@@ -16,7 +16,7 @@ from typing import Any
 from unittest import SkipTest
 
 from .. import crowd
-from ..processes import PUBLIC, SECRET, TWISTD, ProcessTestCase, Running, wait_until
+from ..processes import PUBLIC, SECRET, TWISTD, ProcessTestCase, Running, unmeasured, wait_until
 
 SILENT = 5_000
 NOISY = 2_000
@@ -67,7 +67,9 @@ class LoadTestCase(ProcessTestCase):
         """Start a server that can queue all that connect at once, with ``count`` descriptors."""
         command = [*TWISTD, "-n", "--pidfile=", "sodium", "--key", SECRET, "--directory", "uploads", *options]
         server = self.run_process(
-            [*command, "--endpoint", "tcp:0:interface=127.0.0.1:backlog=4096"], preexec_fn=descriptors(count)
+            [*command, "--endpoint", "tcp:0:interface=127.0.0.1:backlog=4096"],
+            preexec_fn=descriptors(count),
+            env=unmeasured(),
         )
         self.find_endpoint(server)
         return server
@@ -79,6 +81,7 @@ class LoadTestCase(ProcessTestCase):
             [sys.executable, crowd.__file__, "strangers", port],
             stdin=subprocess.PIPE,
             preexec_fn=descriptors(count),
+            env=unmeasured(),
         )
 
     def start_honest(self, count: int = HONEST, size: int = HONEST_SIZE) -> Running:
@@ -88,6 +91,7 @@ class LoadTestCase(ProcessTestCase):
             [sys.executable, crowd.__file__, "senders", self.endpoint, PUBLIC, *paths],
             stdin=subprocess.PIPE,
             preexec_fn=descriptors(2 * count + OTHER_DESCRIPTORS),
+            env=unmeasured(),
         )
         honest.wait_for("ready")
         return honest

@@ -46,7 +46,6 @@ class PasswdTests(WhoTestCase):
             ((), "FILE LOGIN is missing"),
             (("users",), "FILE LOGIN is missing"),
             (("users", "ann", "x"), "unexpected argument 'x'; options come before FILE LOGIN"),
-            (("users", "ann"), "there is no terminal to ask for the passphrase; use --passphrase-file"),
             (("--passphrase-file", "missing", "users", "ann"), "missing: No such file"),
             (("--passphrase-file", "empty", "users", "ann"), "begins with an empty line"),
             (("--passphrase-file", "users", "broken", "ann"), "line 1"),
@@ -56,10 +55,15 @@ class PasswdTests(WhoTestCase):
             (("--delete", "--verify", "users", "ann"), "--delete goes alone"),
             (("--verify", "--passphrase-file", "users", "missing", "ann"), "missing: No such file"),
         ]
-        commands = [self.run_process([*SODIUMTWIST, "passwd", *arguments]) for arguments, _ in mistakes]
-        for failed, (arguments, words) in zip(commands, mistakes, strict=True):
-            self.assertEqual((failed.wait(), failed.output), (1, []), arguments)
-            self.assert_one_line(failed.errors, f"^sodiumtwist: .*{words}")
+        as_at_start(self)
+        for arguments, words in mistakes:
+            status, output, errors = self.call("passwd", *arguments)
+            self.assertEqual((status, output), (1, []), arguments)
+            self.assert_one_line(errors, f"^sodiumtwist: .*{words}")
+        asking = self.passwd("users", "ann")
+        self.assertEqual((asking.wait(), asking.output), (1, []))
+        words = "there is no terminal to ask for the passphrase; use --passphrase-file"
+        self.assert_one_line(asking.errors, f"^sodiumtwist: .*{words}")
         self.assertEqual(read_passwords(self.path("users")), before)
 
     def test_owner_lost(self) -> None:
@@ -80,6 +84,19 @@ class PasswdTests(WhoTestCase):
         self.assertRegex(
             said.getvalue(), r"^sodiumtwist: warning: \S+users could not keep owner \d+, now \d+, mode 600; "
         )
+
+    def test_other_letters(self) -> None:
+        """A login is shown as it is."""
+        self.write("right", "right")
+        as_at_start(self)
+        shown = io.StringIO()
+        self.patch(sys, "stdout", shown)
+        for settings in (
+            PasswdSettings(self.path("users"), "\u00e9t\u00e9", False, False, self.path("right")),
+            PasswdSettings(self.path("users"), "\u00e9t\u00e9", True, False, None),
+        ):
+            passwd(settings)
+        self.assertEqual(shown.getvalue(), "added '\u00e9t\u00e9'\ndeleted '\u00e9t\u00e9'\n")
 
     def on_terminal(self, *arguments: str, answers: tuple[bytes, ...]) -> tuple[int, bytes]:
         """

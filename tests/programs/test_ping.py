@@ -5,6 +5,7 @@ What ``sodiumtwist ping`` counts, with a server in memory.
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 from typing import cast
 
@@ -14,17 +15,66 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from sodiumtwist import SodiumClientFactory
-from sodiumtwist.programs import commands
+from sodiumtwist.programs import commands, output
 from sodiumtwist.programs.exits import CommandFailed
+from sodiumtwist.programs.output import OutputLost
 from sodiumtwist.programs.settings import Credentials, PingSettings
 
 from ..pair import LOGIN, PASSPHRASE, SERVER_PAIR, Pair, make_server_factory
+from .test_output import Broken
+
+
+class Endpoint:
+    """
+    Its server says nothing.
+
+    :param connects: whether there is one.
+    """
+
+    def __init__(self, connects: bool) -> None:
+        self._connects = connects
+
+    def connect(self, factory: IProtocolFactory) -> Deferred[IProtocol]:
+        if not self._connects:
+            return Deferred()
+        return succeed(Pair(make_server_factory(Clock()), cast(SodiumClientFactory, factory)).client)
 
 
 class PingTests(SynchronousTestCase):
-    def test_too_late_is_not_sent(self) -> None:
-        """A PING for which the connection had ended by then does not count as sent."""
+    def settings(self) -> PingSettings:
+        return PingSettings("tcp:host:1", SERVER_PAIR.public, Credentials(LOGIN, PASSPHRASE, False, None), 3, 1.0)
+
+    def test_silence(self) -> None:
+        """It is said once what is waited for: a connection, or a word of the server."""
+        for connected, says in (
+            (False, "still trying to connect to tcp:host:1; timeout="),
+            (True, "connected to tcp:"),
+        ):
+            clock, errors = Clock(), io.StringIO()
+            endpoint = Endpoint(connected)
+            self.patch(commands, "make_endpoint", lambda reactor, settings, endpoint=endpoint: endpoint)
+            with contextlib.redirect_stderr(errors):
+                pinging = ensureDeferred(commands.ping(clock, self.settings()))
+                clock.advance(2.9)
+                self.assertEqual(errors.getvalue(), "")
+                clock.advance(0.1)
+                clock.advance(5)
+            self.assertIn(f"sodiumtwist: {says}", errors.getvalue())
+            self.assertEqual(errors.getvalue().count("\n"), 1)
+            pinging.addErrback(lambda reason: None)
+
+    def test_interrupted_while_connecting(self) -> None:
+        """Then there is nothing to close, and nothing to say but that."""
         clock = Clock()
+        self.patch(commands, "make_endpoint", lambda reactor, settings: Endpoint(False))
+        pinging = ensureDeferred(commands.ping(clock, self.settings()))
+        pinging.cancel()
+        failure = self.failureResultOf(pinging, CommandFailed)
+        self.assertEqual((failure.value.status, str(failure.value)), (130, "interrupted"))
+        self.assertEqual(clock.getDelayedCalls(), [])
+
+    def ping(self, clock: Clock) -> tuple[Deferred[None], Pair]:
+        """Begin three PINGs, one a second, of which the first is answered."""
         pairs: list[Pair] = []
 
         class Endpoint:
@@ -33,14 +83,26 @@ class PingTests(SynchronousTestCase):
                 return succeed(pairs[0].client)
 
         self.patch(commands, "make_endpoint", lambda reactor, settings: Endpoint())
-        settings = PingSettings("tcp:host:1", SERVER_PAIR.public, Credentials(LOGIN, PASSPHRASE, False, None), 3, 1.0)
-        output = io.StringIO()
-        with contextlib.redirect_stdout(output):
-            pinging = ensureDeferred(commands.ping(clock, settings))
-            pairs[0].flush()
-            pairs[0].server.abort()
-            pairs[0].flush()
+        pinging = ensureDeferred(commands.ping(clock, self.settings()))
+        pairs[0].flush()
+        return pinging, pairs[0]
+
+    def test_output_lost(self) -> None:
+        """It ends when nobody sees what it measures, and does not call the connection broken for it."""
+        self.patch(output, "discard_standard_output", lambda: None)
+        with contextlib.redirect_stdout(Broken(errno.ENOSPC)):
+            pinging, pair = self.ping(Clock())
+        self.failureResultOf(pinging, OutputLost)
+
+    def test_too_late_is_not_sent(self) -> None:
+        """A PING for which the connection had ended by then does not count as sent."""
+        clock = Clock()
+        shown = io.StringIO()
+        with contextlib.redirect_stdout(shown):
+            pinging, pair = self.ping(clock)
+            pair.server.abort()
+            pair.flush()
             clock.advance(1)
         failure = self.failureResultOf(pinging, CommandFailed)
         self.assertIn("1 PINGs answered", failure.getErrorMessage())
-        self.assertIn("1 sent, 1 answered", output.getvalue())
+        self.assertIn("1 sent, 1 answered", shown.getvalue())

@@ -28,6 +28,7 @@ from sodiumtwist.programs.tap import Options, makeService
 
 from ..admission.test_passwords import cheap
 from ..logs import logged
+from ..pair import SERVER_PAIR
 from ..processes import PUBLIC, SECRET, TWISTD, ProcessTestCase, unmeasured, with_place
 
 #: Who is on every machine, and owns nothing.
@@ -406,13 +407,35 @@ class RootTests(ProcessTestCase):
         self.assertIn("db: Permission denied for user nobody", self.refused("--replay-db", "db"))
 
     def test_key_of_root(self) -> None:
-        """Key and passphrase are read once, at the start, and may be for root alone."""
+        """Key and passphrase are read once, at the start, and may be for root alone; or for the user, but no other."""
         write_key_file("key", KeyPair.from_hex(SECRET))
         with open("pass", "w") as file:
             file.write("geheim\n")
         os.chmod("pass", 0o600)
-        options = parsed_by(self.twistd, "--key-file", "key", "--passphrase-file", "pass")
-        self.assertEqual(options.settings.pair.public.hex(), PUBLIC)
+        files = ("--key-file", "key", "--passphrase-file", "pass")
+        tunnel = ("--listen", "tcp:1", "--to", "tcp:h:1", "--server-key", SERVER_PAIR.public.hex(), "--identity", "key")
+        for owner in (0, NOBODY.pw_uid):
+            for name in ("key", "pass"):
+                os.chown(name, owner, -1)
+            self.assertEqual(parsed_by(self.twistd, *files).settings.pair.public.hex(), PUBLIC)
+            self.parse_tunnel(*tunnel, "--passphrase-file", "pass")
+        for name in ("key", "pass"):
+            os.chown(name, 4711, -1)
+            for parse in (
+                lambda: parsed_by(self.twistd, *files),
+                lambda: self.parse_tunnel(*tunnel, "--passphrase-file", "pass"),
+            ):
+                line = str(self.assertRaises(SystemExit, parse))
+                self.assertRegex(
+                    line, rf"file {name} belongs to 4711, who can .* \(mode 600\); run: chown root {name};"
+                )
+            os.chown(name, 0, -1)
+
+    def parse_tunnel(self, *arguments: str) -> None:
+        tunnel = tunneltap.Options()
+        tunnel.parent = usage.Options()
+        tunnel.parent.update(self.twistd)
+        tunnel.parseOptions([*arguments])
 
     def test_service(self) -> None:
         """A server as another user: its socket goes at the end; in root's folder it is refused, and leaves nothing."""

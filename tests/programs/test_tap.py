@@ -145,8 +145,8 @@ class OptionsTests(TapTestCase):
         for wrong in ("-1", "nan", "inf"):
             self.assertRaises(SystemExit, self.parse, *files, "--limit", f"file-grace={wrong}")
 
-    def test_passwords_of_twisted(self) -> None:
-        """Their file must be there, and stays the same behind twistd --rundir."""
+    def test_plaintext_passphrases(self) -> None:
+        """Their file must be there, and stays the same behind twistd --rundir. Twisted says nothing of its own."""
         self.write("plain", "ann:secret\n")
         checker = self.parse("--auth", "file:plain").settings.checker
         os.mkdir("other")
@@ -154,10 +154,13 @@ class OptionsTests(TapTestCase):
         assert checker is not None
         login = checker.requestAvatarId(UsernamePassword(b"ann", b"secret"))
         self.assertEqual(self.successResultOf(login), b"ann")
-        # Twisted warns of it, too.
-        self.patch(findCheckerFactory("file"), "errorOutput", io.StringIO())
+        said = io.StringIO()
+        self.patch(findCheckerFactory("file"), "errorOutput", said)
         error = self.assertRaises(SystemExit, self.parse, "--auth", "file:missing")
-        self.assertRegex(str(error), "^sodium: /.*/other/missing: No such file or directory")
+        self.assertRegex(
+            str(error), "^sodium: authentication by 'file': /.*/other/missing: No such file or directory; see "
+        )
+        self.assertEqual(said.getvalue(), "")
 
     def make_service(self, *arguments: str) -> None:
         makeService(self.parse(*arguments), MemoryReactorClock())
@@ -170,11 +173,12 @@ class OptionsTests(TapTestCase):
         self.write("long.key", "a" * 5000)
         self.write("empty.pass", "\nsecond")
         self.write("taken", "")
+        self.write("keys", "nonsense\n")
         for arguments, line in [
             (["-k", "zz"], "the private key has 2 characters; it is 64 hex digits"),
             (["-k", "g" * 64], "the private key holds characters other than 0-9 and a-f"),
             (["--key-file", "missing"], "missing: No such file or directory"),
-            (["--key-file", "open.key"], "others can read the key file open.key; run: chmod 600 open.key"),
+            (["--key-file", "open.key"], "others can read the key file open.key (mode 644); run: chmod 600 open.key"),
             (["--key-file", "group.key"], "chmod 600 group.key"),
             (["--key-file", "short.key"], "short.key: the private key has 3 characters"),
             (["--key-file", "long.key"], "long.key is over 4096 bytes long"),
@@ -198,7 +202,7 @@ class OptionsTests(TapTestCase):
             (["--min-free", "-1"], "--min-free takes a size from 0, such as 500M or 10G, not '-1'"),
             (["-d", "missing/up"], "/missing: No such file or directory"),
             (["-U", "x" * 129], "the login is 129 bytes long as UTF-8; at most 128 bytes fit"),
-            (["-P", ""], "the passphrase is empty; choose one"),
+            (["-P", ""], "--passphrase is empty; give a passphrase, or leave it out"),
             (["-P", "x" * 129], "the passphrase is 129 bytes long"),
             (["--message", "x" * 129], "the message is 129 bytes long"),
             (["--message", "x" * 105], "the message has more than 104 bytes as UTF-8; a server that discards"),
@@ -216,6 +220,16 @@ class OptionsTests(TapTestCase):
             (["--inactivity-timeout", "soon"], "--inactivity-timeout takes a number of seconds, not 'soon'"),
             (["--tcp-keepalive", "soon"], "--tcp-keepalive takes a number of seconds, not 'soon'"),
             (["--tcp-keepalive", "40000"], "TCP keepalive takes 1 to 32767 seconds, or 0 for none, not 40000.0"),
+            (["--auth", "none"], "--auth none lets anybody in; give --authorized-keys, too"),
+            (["--auth", "none", "--passphrase", "x"], "--auth none excludes"),
+            (["--auth", "argon2:missing"], "missing"),
+            (["--auth", "oracle"], "unknown kind"),
+            (["--authorized-keys", "missing"], "missing: No such file"),
+            (["--authorized-keys", "keys"], "line 1: "),
+            (["--limit", "conections=1"], "--limit takes one of connections, unauthenticated, per-address"),
+            (["--limit", "connections=many"], "--limit connections= takes a number, not 'many'"),
+            (["--limit", "connections=0"], "the limit connections takes a whole number from 1, not 0"),
+            (["--limit", "rekey-size=0"], "a new key takes a size from 1 byte"),
             (["stray"], "unexpected argument 'stray'"),
             (["--nonsense"], "--nonsense"),
         ]:
@@ -224,6 +238,10 @@ class OptionsTests(TapTestCase):
             self.assertTrue(str(error).startswith("sodium: "))
             self.assertNotIn("\n", str(error))
             self.assertNotIn(SECRET, str(error))
+        error = self.assertRaises(SystemExit, Options().parseOptions, [])
+        self.assertIn(
+            "nothing says where uploads go; give --directory, --file, --forward, or --discard to keep none", str(error)
+        )
 
 
 class LocalTests(SynchronousTestCase):

@@ -239,27 +239,6 @@ class KeyTests(WhoTestCase):
                     accepted.sendall(b"welcome")
                     self.assertEqual(client.recv(7, socket.MSG_WAITALL), b"welcome")
 
-    def test_mistakes(self) -> None:
-        self.write("keys", "nonsense\n")
-        mistakes = [
-            (("--auth", "none"), "--auth none lets anybody in; give --authorized-keys, too"),
-            (("--auth", "none", "--passphrase", "x"), "--auth none excludes"),
-            (("--auth", "argon2:missing"), "missing"),
-            (("--auth", "oracle"), "unknown kind"),
-            (("--authorized-keys", "missing"), "missing: No such file"),
-            (("--authorized-keys", "keys"), "line 1: "),
-            (("--limit", "conections=1"), "--limit takes one of connections, unauthenticated, per-address"),
-            (("--limit", "connections=many"), "--limit connections= takes a number, not 'many'"),
-            (("--limit", "connections=0"), "the limit connections takes a whole number from 1, not 0"),
-            (("--limit", "rekey-size=0"), "a new key takes a size from 1 byte"),
-        ]
-        servers = [
-            self.run_process([*TWISTD, "-n", "--pidfile=", "sodium", "--discard", *options]) for options, _ in mistakes
-        ]
-        for server, (_, words) in zip(servers, mistakes, strict=True):
-            self.assertEqual(server.wait(), 1)
-            self.assert_one_line(server.errors, f"^sodium: .*{words}")
-
 
 class HostileTests(WhoTestCase):
     """What is left of strangers."""

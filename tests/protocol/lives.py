@@ -310,6 +310,9 @@ class HalfClosingTransport(LivingTransport):
     def breakConnection(self) -> None:
         self.abortConnection()
 
+    def startTLS(self, contextFactory: object, normal: bool = True) -> None:
+        raise NotImplementedError
+
 
 class LivingPair(Pair[LivingServer, LivingClient]):
     """Ends a direction where the other end has shut it."""

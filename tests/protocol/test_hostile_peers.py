@@ -16,6 +16,7 @@ from sodiumtwist import (
     DecryptionFailed,
     MalformedPDU,
     NonceMismatch,
+    ServerUnavailable,
     UnexpectedPDU,
     WindowExceeded,
 )
@@ -195,12 +196,18 @@ class HostileServerTests(AloneTestCase):
         self.assertIsNone(self.protocol.message)
 
     def test_closed_before_its_hello(self) -> None:
-        for received in (b"", bytes(235)):
-            for reason in (ConnectionDone(), ConnectionLost()):
-                self.start_client()
-                self.feed(received)
-                self.transport.lose(reason)
-                self.assert_lost(AuthenticationFailed)
+        """In order it is a refusal, and a reset is none; what sends something else is no server of this protocol."""
+        endings: list[tuple[bytes, Exception, type[Exception]]] = [
+            (b"", ConnectionDone(), AuthenticationFailed),
+            (b"", ConnectionLost(), ServerUnavailable),
+            (bytes(235), ConnectionDone(), DecryptionFailed),
+            (bytes(235), ConnectionLost(), DecryptionFailed),
+        ]
+        for received, reason, kind in endings:
+            self.start_client()
+            self.feed(received)
+            self.transport.lose(reason)
+            self.assert_lost(kind)
 
     def test_closed_inside_a_pdu(self) -> None:
         self.open_client()

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from twisted.internet.interfaces import IPullProducer, IPushProducer
+from twisted.internet.interfaces import IDelayedCall, IPullProducer, IPushProducer
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
@@ -63,11 +63,14 @@ class Pulled:
 
 
 class PulledProducerTests(SynchronousTestCase):
+    def later(self, function: Callable[[], None]) -> IDelayedCall:
+        return self.clock.callLater(0, function)
+
     def make(self, pause_at: int) -> None:
         self.clock = Clock()
         self.pulled = Pulled(pause_at)
         self.failures: list[Failure] = []
-        self.producer = self.pulled.membrane = PulledProducer(self.pulled, self.clock, self.failures.append)
+        self.producer = self.pulled.membrane = PulledProducer(self.pulled, self.later, self.failures.append)
 
     def test_interface(self) -> None:
         self.make(1)
@@ -172,7 +175,13 @@ class ProducersTests(SynchronousTestCase):
 
     def register(self, producer: Pushing | Pulled, blocked: bool = False) -> None:
         self.producers.check_none()
-        self.producers.register(producer, isinstance(producer, Pushing), blocked, self.clock, self.failures.append)
+        self.producers.register(
+            producer,
+            isinstance(producer, Pushing),
+            blocked,
+            lambda function: self.clock.callLater(0, function),
+            self.failures.append,
+        )
 
     def test_none(self) -> None:
         """There need not be any for all to be called."""
@@ -204,6 +213,7 @@ class ProducersTests(SynchronousTestCase):
         self.producers.unregister()
         self.assertEqual(first.told, ["pause", "resume", "pause"])
         self.register(second, blocked=True)
+        self.assertEqual(second.told, [])
         self.producers.pause()
         self.assertEqual(second.told, ["pause"])
 
@@ -221,8 +231,16 @@ class ProducersTests(SynchronousTestCase):
         producer = Pushing()
         producer.also = {"resume": self.producers.pause}
         self.register(producer, blocked=True)
+        self.producers.pause()
         self.producers.resume()
         self.assertEqual(producer.told, ["pause", "resume", "pause"])
+
+    def test_resumed_without_a_pause(self) -> None:
+        """One that came when nothing was taken, and was not told that yet, is not told that more is taken, either."""
+        producer = Pushing()
+        self.register(producer, blocked=True)
+        self.producers.resume()
+        self.assertEqual(producer.told, [])
 
     def test_paused_within_its_pausing(self) -> None:
         """What it still writes then changes nothing: it is told once."""
@@ -267,6 +285,8 @@ class ProducersTests(SynchronousTestCase):
             self.setUp()
             producer = Pushing()
             self.register(producer, blocked=paused)
+            if paused:
+                self.producers.pause()
             self.producers.silence()
             self.assertEqual(producer.told, ["pause"] * (1 + paused))
             self.assertIs(self.producers.producer, producer)

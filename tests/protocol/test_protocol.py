@@ -213,7 +213,7 @@ class SessionTests(SynchronousTestCase):
     def test_nothing_can_be_sent_before_a_connection(self) -> None:
         client = build(make_client_factory(Clock()), RecordingClient)
         error = self.assertRaises(LocalProtocolError, client.send_data, b"x")
-        self.assertEqual(str(error), "there is no connection yet")
+        self.assertEqual(str(error), "there is no connection yet; wait for connectionMade() or authenticated()")
         self.failureResultOf(client.ping(), LocalProtocolError)
 
     def test_payload_too_large(self) -> None:
@@ -233,9 +233,14 @@ class SessionTests(SynchronousTestCase):
         pair = Pair.make()
         pair.flush()
         wrong: Any
-        for wrong in ("text", None, memoryview(bytes(10))[::2]):
-            self.assertRaises(TypeError, pair.client.send_data, wrong)
-            self.assertRaises(TypeError, pair.client.write, wrong)
+        for wrong, says in (
+            ("text", "contiguous bytes are taken, not str; encode it: text.encode()"),
+            (None, "contiguous bytes are taken, not NoneType"),
+            (5, "contiguous bytes are taken, not int"),
+            (memoryview(bytes(10))[::2], "contiguous bytes are taken, not a view with gaps"),
+        ):
+            for call in (pair.client.send_data, pair.client.write):
+                self.assertEqual(str(self.assertRaises(TypeError, call, wrong)), says)
         pair.client.send_data(b"x")
         pair.flush()
         self.assertEqual(pair.server.payloads, [b"x"])

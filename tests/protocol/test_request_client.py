@@ -56,11 +56,19 @@ class RequestClientTests(SynchronousTestCase):
         self.assertEqual(self.successResultOf(asked), b"answer 0")
         self.assertEqual(self.desk.payloads, [bytes(LARGEST)])
 
+    def test_closed_before_it_is_connected(self) -> None:
+        """That is said, and the connection can be used when it is there."""
+        client = RequestClient()
+        reason = self.failureResultOf(client.close(), LocalProtocolError)
+        self.assertIn("there is no connection yet", str(reason.value))
+        self.assertEqual(client._closed, [])
+
     def test_no_bytes(self) -> None:
         """A request that is no bytes is the caller's error, and not counted."""
         pair = self.connected()
         wrong: Any = "text"
-        self.assertRaises(TypeError, pair.client.request, wrong)
+        error = self.assertRaises(TypeError, pair.client.request, wrong)
+        self.assertIn("encode it: text.encode()", str(error))
         asked = pair.client.request(b"x")
         self.answer(pair, 0)
         self.assertEqual(self.successResultOf(asked), b"answer 0")

@@ -261,7 +261,7 @@ class ResponderTests(SynchronousTestCase):
     def test_wrong_type(self) -> None:
         """An answer that is not bytes is the application's error, which names the type it has."""
         for answer, told in (
-            ("text", "str"),
+            ("text", "str; encode it: text.encode()"),
             (None, "NoneType"),
             (bytearray(b"mutable"), "bytearray"),
             (succeed("text"), "str"),

@@ -10,6 +10,7 @@ import os
 from twisted.internet.interfaces import IReactorFDSet, IReadDescriptor, IWriteDescriptor
 from twisted.internet.main import CONNECTION_DONE
 from twisted.python.failure import Failure
+from twisted.python.monkey import MonkeyPatcher
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
@@ -139,6 +140,70 @@ class FileSourceTests(SourceTestCase):
         os.truncate(self.path, 1)
         self.source.resume()
         self.assertEqual((len(self.chunks), self.ends, self.source.grown), (1, [None], 1 - CHUNK_SIZE))
+
+    def read_one_chunk(self, content: bytes) -> None:
+        """Open a file that is older than this test, and read its first chunk."""
+        self.open_file(content)
+        os.utime(self.path, ns=(1_000, 1_000))
+        self.chunks, self.ends = [], []
+        self.start(open_source(self.path, self.reactor))
+        self.source.start(self.take_and_pause, self.ends.append)
+        self.source.resume()
+        self.source.start(self.chunks.append, self.ends.append)
+
+    def read_on(self) -> list[str | None]:
+        self.source.resume()
+        return [None if error is None else error.strerror for error in self.ends]
+
+    def test_written_in_place(self) -> None:
+        """Of two versions the mixture is no file: with the same size, a larger and a smaller one."""
+        size = 3 * CHUNK_SIZE
+        mixed = "the file was written to while it was read, so what was sent may be of two versions; send it again"
+        for contents in (b"2" * size, b"1" * 2 * CHUNK_SIZE + b"2" * CHUNK_SIZE, b"2" * (size + 1)):
+            self.read_one_chunk(b"1" * size)
+            # As programs do that empty a file and write it anew, with both flags.
+            with open(self.path, "r+b") as file:
+                file.write(contents)
+            self.assertEqual(self.read_on(), [mixed])
+        self.read_one_chunk(b"1" * size)
+        self.source.start(self.take_and_pause, self.ends.append)
+        self.source.resume()
+        self.source.resume()
+        with open(self.path, "wb") as file:
+            file.write(b"2")
+        self.assertEqual(self.read_on(), [mixed])
+
+    def test_replaced(self) -> None:
+        """Another file under its name, or another name, changes nothing of what is open: it is whole."""
+        size = 2 * CHUNK_SIZE
+        for change in (
+            lambda: os.rename(self.path, f"{self.path}~"),
+            lambda: os.unlink(self.path),
+            lambda: os.link(self.path, f"{self.path}~"),
+            lambda: os.chmod(self.path, 0o640),
+        ):
+            self.read_one_chunk(b"1" * size)
+            change()
+            self.assertEqual((self.read_on(), b"".join(self.chunks)), ([None], b"1" * size))
+
+    def test_time_set_back(self) -> None:
+        """That does not hide it."""
+
+        def status(seconds: int, **fields: int) -> os.stat_result:
+            found = os.stat(self.path)
+            values = [fields.get(name, getattr(found, name)) for name in ("st_mode", "st_ino", "st_dev", "st_nlink")]
+            return os.stat_result((*values, *found[4:]), {"st_mtime_ns": 1_000, "st_ctime_ns": seconds * 10**9})
+
+        for after, whole in (({}, False), ({"st_nlink": 2}, True), ({"st_mode": 0o100400}, True)):
+            for path in (self.mktemp(), None):
+                self.open_file(b"content")
+                with MonkeyPatcher((os, "fstat", lambda fd: status(1))):
+                    source = RegularSource(os.open(self.path, os.O_RDONLY), path and self.path)
+                self.chunks, self.ends = [], []
+                self.start(source)
+                with MonkeyPatcher((os, "fstat", lambda fd, after=after: status(2, **after))):
+                    self.source.resume()
+                self.assertEqual(self.ends == [None], whole)
 
     def test_nominal_size(self) -> None:
         """What a file of the system says of its size is no promise: it is sent as it is read."""

@@ -767,10 +767,11 @@ class OpenStoreTests(UploadTestCase):
             (None, self.path("new"), FileStore),
             (None, self.path("fifo"), StreamStore),
             (None, "/dev/null", StreamStore),
+            (None, "/dev/zero", StreamStore),
         ]:
             store = open_store(Clock(), 1, directory=directory, file=file, discard=kind is Store)
             self.assertIs(type(store), kind)
-            self.assertEqual(store.keeps, kind is not Store and file != "/dev/null")
+            self.assertEqual(store.keeps, kind is not Store and file not in ("/dev/null", "/dev/zero"))
         self.assertEqual(sorted(os.listdir(self.directory)), ["fifo", "up"])
 
     def test_one_place(self) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from ..errors import LocalProtocolError, PayloadTooLarge, RemoteProtocolError, UnexpectedPDU, WindowExceeded
 from ..events import Aborted, Authenticated, DataReceived, DrainReceived, EndReceived, Event, Refused
-from ..inbox import Buffer
+from ..inbox import Buffer, view_of
 from ..unsent import Unsent
 from .answerer import Answerer
 from .asker import Asker
@@ -102,7 +102,7 @@ class Dialogue:
     @property
     def pongs_owed(self) -> int:
         """How many PINGs came whose PONG has not left. At :attr:`Bounds.pongs` the connection reads no more."""
-        return self._pings.owed
+        return len(self._pings.received) + len(self._outgoing.pongs)
 
     # Sending
 
@@ -302,7 +302,7 @@ class Dialogue:
 
     def _fixed(self, kind: int, payload: Buffer) -> Buffer:
         """Judge a payload, and copy it if it may be changed before it is sealed."""
-        view = memoryview(payload).cast("B")
+        view = view_of(payload)
         if len(view) > self._largest:
             raise PayloadTooLarge(f"{name_of(kind)} of {len(view)} bytes; at most {self._largest} are allowed")
         return view if type(view.obj) is bytes else bytes(view)

@@ -252,19 +252,20 @@ class Outgoing:
         pieces: list[Buffer] = []
         large = self.large
         # Where large messages wait, half of the room is theirs, if their parts need so much.
-        share = room - min(next(iter(large.values())).next_size, room // 2) if large else room
+        share = room - min(self._next_size(), room // 2) if large else room
         alone = share if large and not self._small_next else HEADER_SIZE + LARGEST_PAYLOAD if some else room
         used = self._take_small(pieces, share, alone)
         # What is small and found no place beside the parts comes first the next time.
         self._small_next = bool(self._unsent.queue) and used <= share
-        while large and ((some and not used) or room - used >= self._worth_it()):
+        # What is left of a record takes no part that is hardly worth its header.
+        worth = min(PART_SIZE // 4, room // 2)
+        while large and ((some and not used) or room - used >= min(self._next_size(), worth)):
             used += self._take_part(pieces, room - used)
         self._unsent.size -= used
         return pieces, used
 
-    def _worth_it(self) -> int:
-        """How many bytes must be left in a record for a part to go with what is in it already."""
-        return min(next(iter(self.large.values())).next_size, PART_SIZE // 4)
+    def _next_size(self) -> int:
+        return next(iter(self.large.values())).next_size
 
     def _take_small(self, pieces: list[Buffer], share: int, alone: int) -> int:
         """

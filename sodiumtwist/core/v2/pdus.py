@@ -34,18 +34,32 @@ PASSED_OVER = 128
 class PDUType(IntEnum):
     """The type field of a header."""
 
+    #: The server lets the client in. A line for the user. Once, before all else.
     WELCOME = 1
+    #: The server does not let the client in, and has acted on nothing that came. Why: a code, a line. In place of
+    #: WELCOME.
     REFUSED = 2
+    #: Bytes of the application's, in order.
     DATA = 3
+    #: Bytes to be sent back at once, as a sign of life.
     PING = 4
+    #: The bytes of the PING with that id.
     PONG = 5
+    #: A question.
     REQUEST = 6
+    #: The answer to the REQUEST with that id, in any order.
     ANSWER = 7
+    #: There is no answer, and parts of one that came count for nothing. Why: a code, a line.
     FAILURE = 8
+    #: No DATA and no REQUEST comes any more. Once.
     END = 9
+    #: Says nothing, and hides how much the others say.
     PADDING = 10
+    #: Its sender is about to stop: ask nothing new, and end when all is done. Once.
     DRAIN = 11
+    #: Its sender closes now. Why: a code, a line. What follows it is dropped, and nobody replies.
     ABORT = 12
+    #: The answer to the REQUEST with that id is not wanted any more. One ANSWER or FAILURE still comes.
     CANCEL = 13
 
 

@@ -19,20 +19,16 @@ class Pings:
     The PINGs of one connection that have no PONG.
 
     :param outgoing: has those that have not left, and the PONGs that have not.
+    :ivar received: the payloads of the peer's, by id, the oldest first.
     """
 
-    __slots__ = ("_next", "_outgoing", "_ours", "_theirs")
+    __slots__ = ("_next", "_outgoing", "_ours", "received")
 
     def __init__(self, outgoing: Outgoing) -> None:
         self._outgoing = outgoing
         self._ours: dict[int, bytes] = {}
-        self._theirs: dict[int, bytes] = {}
+        self.received: dict[int, bytes] = {}
         self._next = 0
-
-    @property
-    def owed(self) -> int:
-        """How many PINGs came whose PONG has not left."""
-        return len(self._theirs) + len(self._outgoing.pongs)
 
     def ping(self, payload: bytes) -> int:
         """
@@ -58,17 +54,17 @@ class Pings:
 
         :raises LocalProtocolError: when there is none.
         """
-        if not self._theirs:
+        if not self.received:
             raise LocalProtocolError("no PING waits for its PONG")
-        id = next(iter(self._theirs))
+        id = next(iter(self.received))
         self._outgoing.pongs.add(id)
-        self._outgoing.add(PONG, id, self._theirs.pop(id))
+        self._outgoing.add(PONG, id, self.received.pop(id))
 
     def ping_received(self, id: int, payload: bytes) -> Event:
         """Take in a PING."""
-        if id in self._theirs or id in self._outgoing.pongs:
+        if id in self.received or id in self._outgoing.pongs:
             raise UnexpectedPDU(f"PING with the id {id}, which is in use")
-        self._theirs[id] = payload
+        self.received[id] = payload
         return PingReceived(_number(payload))
 
     def pong_received(self, id: int, payload: bytes) -> Event:

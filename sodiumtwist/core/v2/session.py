@@ -23,6 +23,9 @@ from .records import Opener, Sealer
 from .sealing import MAX_BODY, Opener as AnyOpener
 from .veil import Salts
 
+#: So much must be left of what is asked for, in bytes, that one more record is begun: small ones cost too much.
+LEAST_RECORD = 4096
+
 _TIMESTAMP = Struct(">Q")
 
 
@@ -211,7 +214,7 @@ class V2Records:
             record = sealer.seal(pieces, size)
             records.append(record)
             left -= len(record)
-            if not unsent.size or left < sealer.overhead + HEADER_SIZE:
+            if not unsent.size or left < LEAST_RECORD:
                 break
         return record if len(records) == 1 else b"".join(records)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from sodiumtwist.core.connection import ClientConnection, ServerConnection
 from sodiumtwist.core.events import AuthenticationRequested, Event
+from sodiumtwist.core.v2.handshake import Drawn
 from sodiumtwist.core.v2.session import Version2
 from sodiumtwist.core.v2.veil import RecentSalts, Salts
 
@@ -20,7 +21,8 @@ UNIX_TIME = 1_800_000_000
 
 def version_2(salts: Salts | None = None, **settings: Any) -> Version2:
     """The settings of an end, with a clock that stands still and no padding."""
-    chosen = {"unix_time": lambda: float(UNIX_TIME), "padding": lambda: 0, **settings}
+    drawn = Drawn(padding=lambda: 0)
+    chosen = {"unix_time": lambda: float(UNIX_TIME), "padding": lambda: 0, "drawn": drawn, **settings}
     return Version2(salts=salts, **chosen)
 
 

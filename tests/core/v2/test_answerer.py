@@ -216,6 +216,21 @@ class AnswererTests(SynchronousTestCase):
         server.take()
         self.assertEqual(server.hear(pdu("REQUEST", b"x", 1)), [RequestReceived(1, b"x")])
 
+    def test_no_room_of_failed_ones(self) -> None:
+        """When the last part of one that failed has come, there is room for as many as before, and no more."""
+        server = welcoming_server(Bounds(requests=1, message=10))
+        server.hear(pdu("REQUEST", bytes(11), 0, more=True))
+        server.take()
+        server.hear(pdu("REQUEST", b"", 0), pdu("REQUEST", b"x", 1), pdu("REQUEST", b"x", 2))
+        self.assertEqual(server.events, [RequestReceived(1, b"x")])
+
+    def test_failed_ones_hold_nothing(self) -> None:
+        """What came of a request is forgotten when it fails."""
+        server = welcoming_server(Bounds(connection=10))
+        server.hear(pdu("REQUEST", bytes(8), 0, more=True), pdu("CANCEL", b"", 0))
+        server.hear(pdu("REQUEST", bytes(8), 1, more=True), pdu("REQUEST", b"x", 1))
+        self.assertEqual(server.events, [RequestReceived(1, bytes(8) + b"x")])
+
     def test_too_many_refused(self) -> None:
         """Whoever never reads its failures, or never sends the last parts, makes us keep no more than that."""
         for more in (False, True):

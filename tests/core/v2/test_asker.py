@@ -119,6 +119,19 @@ class AskerTests(SynchronousTestCase):
         ids = [client.dialogue.request(b"") for _ in range(3)]
         self.assertEqual(ids, [2**32 - 1, 1, 3])  # 0 and 2 wait
 
+    def test_id_until_the_last_part_has_left(self) -> None:
+        """“An id is free again when its part without MORE was sent and its answer is complete”."""
+        for room in (ROOM, 13):
+            client = welcomed_client()
+            client.dialogue.request(bytes(5 * PART_SIZE))
+            client.take()
+            client.hear(pdu("ANSWER", b"", 0))
+            client.dialogue._asker._next = 0
+            self.assertEqual(client.dialogue.request(b""), 1)
+            self.assertEqual(client.take(room)[:12], pdu("REQUEST", b"", 0))
+            client.dialogue._asker._next = 0
+            self.assertEqual(client.dialogue.request(b""), 0)
+
     def test_too_large(self) -> None:
         """Nothing is sent of what the peer would drop."""
         client = welcomed_client(Bounds(message=10))
@@ -172,6 +185,17 @@ class AskerTests(SynchronousTestCase):
         client = self.asked(1, Bounds(message=10))
         client.hear(*[pdu("ANSWER", bytes(6), more=True)] * 3)
         self.assertEqual(client.hear(pdu("FAILURE", reason(9, "disk"))), [FailureReceived(0, 9, "disk")])
+
+    def test_failure_makes_room(self) -> None:
+        """What came of the answer is forgotten with it."""
+        client = self.asked(2, Bounds(message=20, connection=10))
+        client.hear(pdu("ANSWER", bytes(6), 0, more=True), pdu("ANSWER", bytes(6), 1, more=True))
+        client.hear(pdu("FAILURE", reason(7), 0), pdu("FAILURE", reason(7), 1))
+        self.assertEqual(client.dialogue._asker._given_up, {})
+        id = client.dialogue.request(b"")
+        client.take()
+        events = client.hear(pdu("ANSWER", bytes(9), id, more=True), pdu("ANSWER", b"x", id))
+        self.assertEqual(events, [AnswerReceived(id, bytes(9) + b"x")])
 
     # CANCEL
 

@@ -189,6 +189,19 @@ class DecisionTests(SynchronousTestCase):
         (refused,) = client.receive_data(server.data_to_send(), NOW)
         self.assertEqual((type(refused), getattr(refused, "code", None)), (Refused, Code.PROTOCOL_BROKEN))
 
+    def test_the_client_leaves(self) -> None:
+        """In the middle of the handshake, and while it is decided on, which is no fault of it."""
+        client, server = new_client(), new_server()
+        list(client.receive_data(wire_of_server(client, server), NOW))
+        third = client.data_to_send()
+        error = self.assertRaises(AuthenticationFailed, server.receive_eof)
+        self.assertIn("middle of the handshake", str(error))
+        self.assertEqual((server.state, list(server.receive_data(third, NOW))), (State.CLOSED, []))
+        client, server = new_client(), new_server()
+        pump(client, server, lambda server: None)
+        server.receive_eof()
+        self.assertIs(server.state, State.CLOSED)
+
     def test_early(self) -> None:
         """What comes behind the handshake waits unopened, and is looked at when it is decided."""
         client, server = new_client(), new_server()
@@ -419,7 +432,7 @@ class OpenTests(SynchronousTestCase):
         client.send_ping(NOW + 60, 2)
         list(server.receive_data(client.data_to_send(), NOW + 60))
         assert server._records is not None
-        pings = server._records.dialogue._pings._theirs
+        pings = server._records.dialogue._pings.received
         pings[0] = pings.pop(0)
         server.send_pong(0)
         (pong,) = client.receive_data(server.data_to_send(), NOW + 61)

@@ -83,6 +83,22 @@ class IncomingTests(SynchronousTestCase):
         incoming = Incoming(Bounds())
         self.assertEqual(incoming.drop(REQUEST, 1).join(), b"")
 
+    def test_copied_once(self) -> None:
+        """Parts of some size stay the objects that they are until all have come."""
+        incoming, part = Incoming(Bounds()), bytes(65536)
+        for _ in range(100):
+            incoming.add(REQUEST, 1, part)
+        tracemalloc.start()
+        try:
+            before = tracemalloc.get_traced_memory()[0]
+            self.assertIsNone(incoming.add(REQUEST, 1, part))
+            self.assertLess(tracemalloc.get_traced_memory()[1] - before, 5000)
+            whole = incoming.finish(REQUEST, 1, part)
+            self.assertEqual(len(cast(bytes, whole)), 102 * 65536)
+            self.assertLess(tracemalloc.get_traced_memory()[1] - before, 102 * 65536 + 10000)
+        finally:
+            tracemalloc.stop()
+
     def test_tiny_parts(self) -> None:
         """Parts of one byte take little more than what they count."""
         incoming, part = Incoming(Bounds()), b"x"

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import unicodedata
 
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from sodiumtwist.core.errors import LocalProtocolError, MalformedPDU
@@ -195,11 +195,13 @@ class CredentialsTests(SynchronousTestCase):
             self.assertNotRegex(str(error), "an|secre")
             self.assertIsNone(error.__cause__)
 
+    @settings(max_examples=100)
     @given(TEXTS, TEXTS)
     def test_any_texts(self, login: str, passphrase: str) -> None:
         expected = (unicodedata.normalize("NFC", login), unicodedata.normalize("NFC", passphrase))
         self.assertEqual(unpack_credentials(pack_credentials(login, passphrase)), expected)
 
+    @settings(max_examples=100)
     @given(st.binary(max_size=60))
     def test_any_bytes(self, payload: bytes) -> None:
         """Garbage is malformed, or read."""

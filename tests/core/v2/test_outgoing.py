@@ -91,6 +91,16 @@ class LargeTests(SynchronousTestCase):
         self.assertEqual(second, pdu("REQUEST", parts[2], id, more=True) + pdu("REQUEST", parts[3], id))
         self.assertEqual(client.unsent.size, 0)
 
+    def test_parts_are_not_copied(self) -> None:
+        """They are cut out of the payload where it lies."""
+        client, payload = welcomed_client(), bytes(5 * PART_SIZE)
+        client.dialogue.request(payload)
+        while client.unsent.size:
+            pieces, _ = client.dialogue.take(ROOM)
+            for part in pieces[1::2]:
+                assert isinstance(part, memoryview)
+                self.assertIs(part.obj, payload)
+
     def test_just_one_part(self) -> None:
         client = welcomed_client()
         client.dialogue.request(bytes(PART_SIZE))
@@ -123,6 +133,17 @@ class LargeTests(SynchronousTestCase):
             parts = [one for one in client.said() if one[2] == large]
             self.assertEqual([len(cast(bytes, one[3])) for one in parts], [PART_SIZE])
         self.assertNotIn(large, [one[2] for one in client.all_said()])
+
+    def test_small_does_not_starve_large_in_little_room(self) -> None:
+        client = welcomed_client()
+        for room in (200, 5000, 20000):
+            large = client.dialogue.request(bytes(2 * PART_SIZE))
+            for _ in range(3):
+                while client.unsent.size < 4 * PART_SIZE:
+                    client.dialogue.request(bytes(50))
+                said = client.said(room)
+                self.assertEqual({one[2] == large for one in said}, {False, True}, room)
+            client.all_said()
 
     def test_large_data_and_parts_in_turn(self) -> None:
         """A DATA that fits no record beside a part, and parts, take turns."""

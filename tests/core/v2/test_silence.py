@@ -155,6 +155,15 @@ class SilenceTests(SynchronousTestCase):
             piece = {"altered": flip(third, 100), "cut": third[:-1]}[wrong] if isinstance(wrong, str) else wrong
             self.assertEqual(probe(server, [piece]), NOTHING)
 
+    def test_the_error_keeps_nothing(self) -> None:
+        """It waits for as long as the server is silent; the frames that it came through hold what was opened."""
+        for versions in VERSIONS:
+            server = new_server(versions)
+            list(server.receive_data(PlainClient().client_auth(passphrase=b"\xff secret"), NOW))
+            error = server._ignored
+            assert error is not None
+            self.assertEqual((error.__traceback__, error.__context__, error.__cause__), (None, None, None))
+
     def test_the_peer_closes(self) -> None:
         """Then we do, at once, and the error says why nothing came of it."""
         for versions in VERSIONS:

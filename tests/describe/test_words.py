@@ -1,64 +1,17 @@
 """
-Addresses as people read them.
+Words for people.
 """
 
 from __future__ import annotations
 
 import socket
 
-from twisted.internet.address import HostnameAddress, IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.endpoints import clientFromString, serverFromString
 from twisted.internet.testing import MemoryReactorClock
+from twisted.python.filepath import UnlistableError
 from twisted.trial.unittest import SynchronousTestCase
 
-from sodiumtwist.describe import describe_address, describe_bad_endpoint, describe_endpoint_error, masked
-
-
-class Unknown:
-    def __str__(self) -> str:
-        return "somewhere\nelse \u2603"
-
-
-class DescribeAddressTests(SynchronousTestCase):
-    def test_ipv4(self) -> None:
-        self.assertEqual(describe_address(IPv4Address("TCP", "127.0.0.1", 5555)), "127.0.0.1:5555")
-
-    def test_port_zero(self) -> None:
-        self.assertEqual(describe_address(IPv4Address("TCP", "127.0.0.1", 0)), "127.0.0.1:0")
-
-    def test_ipv6(self) -> None:
-        self.assertEqual(describe_address(IPv6Address("TCP", "::1", 5555)), "[::1]:5555")
-
-    def test_host_on_one_line(self) -> None:
-        """A proxy's header may name anything as an address."""
-        self.assertEqual(describe_address(IPv4Address("TCP", "a\n\x1b[2J\u2603", 1)), r"'a\n\x1b[2J\u2603':1")
-
-    def test_unix(self) -> None:
-        self.assertEqual(describe_address(UNIXAddress("/run/sodium.socket")), "'/run/sodium.socket'")
-
-    def test_unix_on_one_line(self) -> None:
-        """What a path may hold, up to bytes that are no UTF-8, cannot break a log line."""
-        described = describe_address(UNIXAddress(b"/tmp/a\nb\x1b[31m\xff"))
-        self.assertTrue(described.isprintable(), described)
-        self.assertTrue(described.isascii(), described)
-        self.assertIn("/tmp/a", described)
-
-    def test_unix_in_the_abstract_namespace(self) -> None:
-        described = describe_address(UNIXAddress(b"\0sodium"))
-        self.assertTrue(described.isprintable(), described)
-        self.assertIn("sodium", described)
-
-    def test_unix_client_without_a_name(self) -> None:
-        self.assertEqual(describe_address(UNIXAddress(None)), "a UNIX socket")
-
-    def test_host_name(self) -> None:
-        described = describe_address(HostnameAddress(b"example.org", 5555))
-        self.assertIn("example.org", described)
-        self.assertIn("5555", described)
-
-    def test_anything_else(self) -> None:
-        self.assertEqual(describe_address(Unknown()), r"'somewhere\nelse \u2603'")
-        self.assertEqual(describe_address(None), "'None'")
+from sodiumtwist.describe import describe_bad_endpoint, describe_endpoint_error, describe_os_error, masked, printable
 
 
 class DescribeBadEndpointTests(SynchronousTestCase):
@@ -86,6 +39,12 @@ class DescribeBadEndpointTests(SynchronousTestCase):
             self.assertIn("'…' is no number", line)
             self.assertNotIn("hunter2", line)
         self.assertIn("passphraseFile=pass.txt", masked("sodium:tcp:1:auth=memory:me:hunter2:passphraseFile=pass.txt"))
+
+    def test_folder_of_plugins_closed(self) -> None:
+        """Twisted's error stands for another one, which has a text."""
+        error = UnlistableError(PermissionError(13, "Permission denied", "/plugins"))
+        self.assertEqual(describe_endpoint_error(error), "'/plugins': Permission denied")
+        self.assertEqual(describe_os_error(error), "/plugins: Permission denied")
 
     def test_one_line(self) -> None:
         self.assertEqual(describe_endpoint_error(ValueError("one\ntwo")), "one two")
@@ -122,3 +81,19 @@ class DescribeBadEndpointTests(SynchronousTestCase):
         with socket.socket() as unbound:
             error = self.assertRaises(OverflowError, unbound.bind, ("127.0.0.1", 65536))
         self.assertEqual(describe_endpoint_error(error), "the port must be 0-65535")
+
+
+class PrintableTests(SynchronousTestCase):
+    def test_what_can_not_be_printed(self) -> None:
+        """A control character, a newline, a mark that turns the direction, half a character, an odd blank."""
+        for mark in "\0\a\b\t\n\r\x1b\x7f\x85\x9b\u00a0\u2028\u2029\u202e\u2066\u200b\ufeff\udc80\ue000\U000e0001":
+            self.assertEqual(printable(f"a{mark}b"), "a?b", ascii(mark))
+
+    def test_what_can(self) -> None:
+        """Other letters than ours stay."""
+        text = "h\u00e4user, \u65e5\u672c, \U0001f600"
+        self.assertEqual(printable(text), text)
+
+    def test_long(self) -> None:
+        self.assertEqual(printable("x" * 2000), "x" * 2000)
+        self.assertEqual(printable("x" * 2007), "x" * 2000 + "\u2026 (7 characters more)")

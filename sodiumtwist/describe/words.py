@@ -1,5 +1,5 @@
 """
-Addresses, endpoint strings and errors in words for people, each on one line.
+Endpoint strings and errors in words for people, each on one line.
 """
 
 from __future__ import annotations
@@ -7,27 +7,6 @@ from __future__ import annotations
 import re
 import sys
 from typing import Any
-
-
-def describe_address(address: object) -> str:
-    """
-    Say where a peer or a listening port is, on one line.
-
-    :param address: as ``getPeer()`` or ``getHost()`` return it.
-    :return: ``127.0.0.1:5555``, ``[::1]:5555``, or the path of a UNIX socket.
-    """
-    host, port = getattr(address, "host", None), getattr(address, "port", None)
-    if host is not None and port is not None:
-        if not (host.isascii() and host.isprintable()):
-            host = ascii(host)  # a proxy may name anything
-        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    # A path may hold newlines and what terminals take for commands; ascii() lets none of that into the log.
-    name = getattr(address, "name", None)
-    if name is not None:
-        return ascii(name.decode("utf-8", "replace") if isinstance(name, bytes) else name)
-    # A client's end has no path.
-    return "a UNIX socket" if hasattr(address, "name") else ascii(str(address))
-
 
 # Keywords whose values are secrets or may be. In haste people write password= for passphrase=, or forget the backslash
 # before a colon; so similar names count, too, and a value goes on up to the next name. passphraseFile= is only a path.
@@ -79,8 +58,10 @@ def describe_endpoint_error(error: object) -> str:
     :param error: what was raised by parsing the endpoint's string, by connecting or by listening. Twisted gives a
         text in place of an exception for some errors.
     """
-    if isinstance(error, OSError) and error.strerror:
-        return f"{ascii(error.filename)}: {error.strerror}" if error.filename else error.strerror
+    if isinstance(error, OSError):
+        error = _cause(error)
+        if error.strerror:
+            return f"{ascii(error.filename)}: {error.strerror}" if error.filename else error.strerror
     if unknown := unknown_keywords(error):
         return f"it takes no {', '.join(f'{name}=' for name in unknown)}"
     text = " ".join(str(error).split()).rstrip(".") or type(error).__name__
@@ -112,14 +93,39 @@ def describe_bad_endpoint(where: str, description: str, example: str, error: Bas
     return f"{where}: bad endpoint string {ascii(shown)}: {why}; a right one is for instance {example}"
 
 
+def _cause(error: OSError) -> OSError:
+    # Twisted's error for a folder that can't be read, of plugins for instance, has no text of its own.
+    cause = getattr(error, "originalException", error)
+    return cause if isinstance(cause, OSError) else error
+
+
 def describe_os_error(error: OSError) -> str:
     """Say on one line what went wrong, and with which file."""
+    error = _cause(error)
     text = error.strerror or str(error)
     return f"{error.filename}: {text}" if error.filename else text
 
 
+#: How many characters of a text are shown: more than any line needs that tells what went wrong.
+SHOWN_LIMIT = 2000
+
+
 def printable(text: str) -> str:
-    """Replace each character that can't be printed by ``?``: a terminal could take it for a command."""
+    """
+    Make a text fit for a log or a terminal, on one line. All that comes from outside passes here before it is shown:
+    what peers, proxies, servers of names, certificates, files, their names and the environment say.
+
+    What can't be printed is replaced by ``?``: control characters, newlines, marks that turn the direction of a line
+    round, halves of characters. A terminal could take it for a command, and a reader for a line of the log. What is
+    very long is cut.
+
+    :param text: the text.
+    """
+    left_out = len(text) - SHOWN_LIMIT
+    if left_out > 0:
+        text = f"{text[:SHOWN_LIMIT]}… ({left_out} characters more)"
+    if text.isprintable():
+        return text
     return "".join(character if character.isprintable() else "?" for character in text)
 
 

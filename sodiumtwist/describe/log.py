@@ -1,0 +1,80 @@
+"""
+The log, in which nothing from outside can forge a line, and how it shows addresses.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.python.failure import Failure
+
+from twisted import logger
+
+from .words import SHOWN_LIMIT, printable
+
+
+def describe_address(address: object) -> str:
+    """
+    Say where a peer or a listening port is, on one line.
+
+    :param address: as ``getPeer()`` or ``getHost()`` return it.
+    :return: ``127.0.0.1:5555``, ``[::1]:5555``, or the path of a UNIX socket.
+    """
+    host, port = getattr(address, "host", None), getattr(address, "port", None)
+    if host is not None and port is not None:
+        if not (host.isascii() and host.isprintable()):
+            host = ascii(host)  # a proxy may name anything
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    # A path may hold newlines and what terminals take for commands; ascii() lets none of that into the log.
+    name = getattr(address, "name", None)
+    if name is not None:
+        return ascii(name.decode("utf-8", "replace") if isinstance(name, bytes) else name)
+    # A client's end has no path.
+    return "a UNIX socket" if hasattr(address, "name") else ascii(str(address))
+
+
+def fit_for_log(failure: Failure) -> Failure:
+    """
+    Make a failure fit for the log: its traceback then holds nothing that could forge a line of the log, or that a
+    terminal could take for a command. The text of an error may hold what a peer said.
+
+    :param failure: the failure. It is changed.
+    :return: the same failure.
+    """
+    said = str(failure.value)
+    text = failure.getTraceback()
+    # Before the rest, and as a whole: a newline in it would pass for one of the traceback. Python finds an empty text
+    # everywhere.
+    if said:
+        text = text.replace(said, ascii(said))
+    shown = "".join(mark if mark == "\n" or mark.isprintable() else ascii(mark)[1:-1] for mark in text)
+    # Twisted's log asks the failure for its traceback by this method.
+    failure.getTraceback = lambda *arguments, **keywords: shown  # type: ignore[method-assign]
+    return failure
+
+
+class Logger(logger.Logger):
+    """
+    A logger all of whose fields pass :func:`~sodiumtwist.describe.printable`, wherever they come from: no call can
+    forget that. In place of Twisted's, everywhere.
+    """
+
+    def emit(self, level: Any, format: str | None = None, **fields: Any) -> None:
+        """
+        Write a line.
+
+        :param level: how urgent it is.
+        :param format: the line. It is ours, and has the names of the fields in braces.
+        :param fields: what goes into it.
+        """
+        for name, value in fields.items():
+            if isinstance(value, str):
+                # Looked at here, too: a login is logged, and most texts are as they should be.
+                if len(value) > SHOWN_LIMIT or not value.isprintable():
+                    fields[name] = printable(value)
+            elif isinstance(value, Failure):
+                fit_for_log(value)
+            # Numbers hold nothing. The rest is shown as its text.
+            elif not isinstance(value, (int, float)):
+                fields[name] = printable(str(value))
+        super().emit(level, format, **fields)

@@ -1,0 +1,36 @@
+"""
+The tests whose outcome can depend on the version of Python or of a library: all but those of the modules listed here.
+
+Run with ``trial tests.by_version``. Tox runs these with the oldest and with the newest releases, and ``trial tests``,
+the command of the README, runs all. A test that is added counts as one of these until it is listed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from unittest import TestCase, TestSuite
+
+from twisted.trial.runner import TestLoader
+
+#: Modules left out, each with the reason why one run of it tells all.
+RUN_ONCE = {
+    "tests.test_benchmarks": "programs beside the package; they call what other tests call, and need no old release",
+    "tests.test_changelog": "text, and towncrier, of which no release is asked for",
+    "tests.test_contributing": "commands for developers, who have the newest of everything",
+    "tests.test_docs": "the pages, which show what other tests call with each release",
+    "tests.test_readme": "text, held against constants",
+}
+
+
+def each(suite: TestSuite) -> Iterator[TestCase]:
+    for test in suite:
+        if isinstance(test, TestSuite):
+            yield from each(test)
+        else:
+            yield test
+
+
+def testSuite() -> TestSuite:
+    """All tests but those of the modules that are run once. Trial calls this, by its name."""
+    loaded = TestLoader().loadByName("tests", recurse=True)
+    return TestSuite(test for test in each(loaded) if type(test).__module__ not in RUN_ONCE)

@@ -1,0 +1,208 @@
+"""
+Tests of :mod:`sodiumtwist.protocol.no_hello`: what a client says of a server that leaves before its hello. Over sockets
+in memory, which close and reset as Linux does.
+"""
+
+from __future__ import annotations
+
+import socket
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import fail
+from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.interfaces import IProtocolFactory
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.ssl import optionsForClientTLS
+from twisted.protocols.tls import TLSMemoryBIOFactory
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from sodiumtwist import (
+    AuthenticationFailed,
+    AuthenticationTimeout,
+    AuthorizedKeys,
+    DecryptionFailed,
+    KeyPair,
+    Limits,
+    ServerUnavailable,
+    Timeouts,
+)
+from sodiumtwist.core.wire import SEALED_CLIENT_AUTH_SIZE
+from sodiumtwist.protocol import sockets
+from sodiumtwist.protocol.no_hello import Ending, explain
+
+from .. import memory_sockets
+from ..checkers import AnyChecker
+from ..memory_sockets import MemoryConnection, has_error, socket_pair
+from ..pair import CLIENT_PAIR, RecordingClient, make_client_factory, make_server_factory
+from .test_rest import ADDRESS, RestTestCase
+
+FULL = "the server left before it took the login: it is full, .*; a later try may go well"
+REFUSED = "wrong login or passphrase; else no server of this protocol is there"
+OTHER_KEY = KeyPair.from_secret(bytes(range(2, 34))).public
+
+
+class Closer(Protocol):
+    """What forwards, with nothing behind it."""
+
+    def connectionMade(self) -> None:
+        assert self.transport is not None
+        self.transport.loseConnection()
+
+
+class Talker(RecordingClient):
+    """Sends much behind its login."""
+
+    def connectionMade(self) -> None:
+        super().connectionMade()
+        self.write(bytes(9000))
+
+
+class NoHelloTests(RestTestCase):
+    """A client's end, and what it connects to."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.patch(sockets, "_has_error", has_error)
+        self.patch(sockets, "_kernel_confirmed", lambda handle: handle.delivered)
+
+    def ask(self, server: IProtocolFactory, kind: Callable[[], RecordingClient] = RecordingClient, **us: Any) -> Any:
+        """Connect a client, which is told why it was not let in."""
+        client = make_client_factory(self.reactor, kind, **us)
+        self.connect(server, client)
+        return self.told()
+
+    def told(self) -> Any:
+        assert isinstance(self.client, RecordingClient)
+        assert self.client.reason is not None
+        return self.client.reason.value
+
+    def assert_error(self, error: BaseException, kind: type[BaseException], says: str) -> None:
+        self.assertIs(type(error), kind)
+        self.assertRegex(str(error), f"^{says}$")
+
+    def test_refused(self) -> None:
+        """
+        Login or passphrase are wrong. Where the client has a key that may be the reason, too. The server does not read
+        what came behind the login, and yet does not close with that unread.
+        """
+        self.patch(memory_sockets, "BUFFER_SIZE", SEALED_CLIENT_AUTH_SIZE)
+        for kind in (RecordingClient, Talker):
+            server = make_server_factory(self.reactor)
+            self.assert_error(self.ask(server, kind, passphrase="wrong"), AuthenticationFailed, REFUSED)
+            server = make_server_factory(self.reactor, authorized_keys=AuthorizedKeys([(bytes(32), None)]))
+            self.assert_error(
+                self.ask(server, kind, pair=CLIENT_PAIR),
+                AuthenticationFailed,
+                "wrong login or passphrase, or our key is not listed there for this login; else no server .*",
+            )
+
+    def test_full(self) -> None:
+        """A server without room resets, whatever the client has sent."""
+        for kind, pair in ((RecordingClient, None), (RecordingClient, CLIENT_PAIR), (Talker, None)):
+            server = make_server_factory(self.reactor, limits=Limits(connections=1))
+            self.connect(server, make_client_factory(self.reactor))
+            self.assert_error(self.ask(server, kind, pair=pair), ServerUnavailable, FULL)
+
+    def test_could_not_be_checked(self) -> None:
+        """Nobody knows whether the login is right, so it is not refused."""
+        checker = AnyChecker(lambda credentials: fail(OSError("no database")))
+        for kind in (RecordingClient, Talker):
+            self.assert_error(
+                self.ask(make_server_factory(self.reactor, checker=checker), kind), ServerUnavailable, FULL
+            )
+
+    def test_closes_at_once(self) -> None:
+        """What accepts and closes has not read the login, whichever of both comes first."""
+        closer = Factory.forProtocol(Closer)
+        for pair in (None, CLIENT_PAIR):
+            self.assert_error(self.ask(closer, pair=pair), ServerUnavailable, FULL)
+            for login_first in (True, False):
+                self.server_socket, self.client_socket = socket_pair()
+                client, server = make_client_factory(self.reactor, pair=pair), Closer()
+                self.client = client.buildProtocol(ADDRESS)
+                assert self.client is not None
+                if login_first:
+                    MemoryConnection(self.client_socket, self.client, self.reactor)
+                    self.client_socket.move()
+                MemoryConnection(self.server_socket, server, self.reactor)
+                self.reactor.turn()
+                if not login_first:
+                    MemoryConnection(self.client_socket, self.client, self.reactor)
+                self.run_all()
+                self.assert_error(self.told(), ServerUnavailable, FULL)
+
+    def test_wrong_server_key(self) -> None:
+        """The server is silent. It is the same error whoever's time is up first."""
+        server = make_server_factory(self.reactor, timeouts=Timeouts(authentication=10))
+        for seconds, says in (
+            (5, "not authenticated within 5 seconds: the server is silent; most likely a wrong server key; else .*"),
+            (15, "the server was silent for 10 seconds and left; most likely a wrong server key; else .*"),
+        ):
+            timeouts = Timeouts(authentication=seconds)
+            self.connect(server, make_client_factory(self.reactor, server_key=OTHER_KEY, timeouts=timeouts))
+            for _ in range(30):
+                self.reactor.advance(0.5)
+                self.run_all()
+            self.assert_error(self.told(), AuthenticationTimeout, says)
+
+    def test_wrong_server_key_and_little_time(self) -> None:
+        """A server that gives strangers little time closes early. That may be a slow refusal, too."""
+        server = make_server_factory(self.reactor, timeouts=Timeouts(authentication=1))
+        self.connect(server, make_client_factory(self.reactor, server_key=OTHER_KEY))
+        self.reactor.advance(1)
+        self.run_all()
+        says = REFUSED.replace("wrong login", "wrong server key, login")
+        self.assert_error(self.told(), AuthenticationFailed, says)
+
+    def test_tls_handshake(self) -> None:
+        """What ends in the handshake of TLS below never saw the login."""
+        factory = make_client_factory(self.reactor)
+        over_tls = TLSMemoryBIOFactory(optionsForClientTLS("localhost"), True, factory)
+        for reason in (ConnectionLost(), ConnectionDone()):
+            self.server_socket, self.client_socket = socket_pair()
+            layer = over_tls.buildProtocol(ADDRESS)
+            assert layer is not None
+            self.client = layer.wrappedProtocol
+            connection = MemoryConnection(self.client_socket, layer, self.reactor)
+            connection.connectionLost(Failure(reason))
+            self.assert_error(self.told(), ServerUnavailable, "the connection broke in the TLS handshake; .*")
+
+
+class ExplainTests(SynchronousTestCase):
+    """The judgement itself."""
+
+    def test_no_socket(self) -> None:
+        """Then what the transport says counts."""
+        self.assertIs(type(explain(None, True, 0, 0, 10, False)), AuthenticationFailed)
+        self.assertIs(type(explain(None, False, 0, 0, 10, False)), ServerUnavailable)
+
+    def test_something_else_answers(self) -> None:
+        for in_order in (True, False):
+            error = explain(Ending(True, True), in_order, 7, 9, 10, True)
+            self.assertIs(type(error), DecryptionFailed)
+            self.assertRegex(str(error), "^the answer, 7 bytes, is no hello; is there a server")
+
+    def test_after_silence(self) -> None:
+        for waited, kind in ((4.9, AuthenticationFailed), (5, AuthenticationTimeout)):
+            self.assertIs(type(explain(Ending(False, False), True, 0, waited, 10, False)), kind)
+        self.assertIs(type(explain(Ending(False, True), True, 0, 9, 10, False)), ServerUnavailable)
+
+
+class KernelTests(SynchronousTestCase):
+    """What this machine's system tells."""
+
+    def test_confirmed(self) -> None:
+        """On Linux, of TCP, also when the peer has closed; of others nothing."""
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            with socket.create_connection(listening.getsockname()) as client, listening.accept()[0] as server:
+                client.sendall(bytes(400))
+                self.assertEqual(len(server.recv(400, socket.MSG_WAITALL)), 400)
+                server.close()
+                self.assertEqual(client.recv(1), b"")
+                self.assertEqual(sockets._kernel_confirmed(client), 400 if sys.platform == "linux" else None)
+        one, other = socket.socketpair()
+        with one, other:
+            self.assertIsNone(sockets._kernel_confirmed(one))

@@ -1,0 +1,26 @@
+"""
+Which tests run with the oldest and with the newest releases.
+"""
+
+from __future__ import annotations
+
+from twisted.trial.runner import TestLoader
+from twisted.trial.unittest import SynchronousTestCase
+
+# Not its function by name: trial would take that for the suite of this module.
+from . import by_version
+
+
+class SuiteTests(SynchronousTestCase):
+    """``trial tests.by_version``"""
+
+    def test_all_but_those_listed(self) -> None:
+        """It has each test of each module, but for the modules that are listed; each of these has tests."""
+        module_of = {
+            test.id(): type(test).__module__ for test in by_version.each(TestLoader().loadByName("tests", recurse=True))
+        }
+        self.assertLessEqual(set(by_version.RUN_ONCE), set(module_of.values()))
+        expected = [name for name, module in module_of.items() if module not in by_version.RUN_ONCE]
+        found = [test.id() for test in by_version.each(by_version.testSuite())]
+        self.assertEqual(sorted(found), sorted(expected))
+        self.assertGreater(len(found), 1500)

@@ -1,0 +1,284 @@
+"""
+Texts from outside, on their way to the log and to terminals. ``tests.describe.test_log`` and
+``tests.programs.test_output`` see to it that no line goes another way.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+from collections.abc import Callable
+from functools import partial
+from typing import Any, cast
+
+from service_identity import VerificationError
+from service_identity.exceptions import DNSMismatch
+from twisted.cred.credentials import UsernamePassword
+from twisted.cred.error import UnauthorizedLogin
+from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred, ensureDeferred, fail, succeed
+from twisted.internet.error import DNSLookupError
+from twisted.internet.interfaces import IProtocol, IProtocolFactory
+from twisted.internet.testing import MemoryReactorClock
+from twisted.logger import formatEvent
+from twisted.protocols.haproxy._wrapper import HAProxyWrappingFactory
+
+from sodiumtwist import Limits, SodiumClientFactory
+from sodiumtwist.admission.authorized import AuthorizedKeysFile
+from sodiumtwist.core.v1 import handshake
+from sodiumtwist.programs import cli, commands, output
+from sodiumtwist.programs.exits import CommandFailed
+from sodiumtwist.programs.leftovers import note_database, note_uploads
+from sodiumtwist.programs.output import print_error
+from sodiumtwist.programs.settings import ConnectSettings, Credentials, PingSettings, SendSettings
+from sodiumtwist.programs.tap import Options, makeService
+from sodiumtwist.transfer.receiver import UploadFactory
+from sodiumtwist.transfer.stores import DirectoryStore, FileStore
+
+from .checkers import AnyChecker, AvatarId
+from .observed import ObservedTestCase
+from .pair import (
+    CLIENT_PAIR,
+    LOGIN,
+    PASSPHRASE,
+    SERVER_PAIR,
+    Boom,
+    MemoryTransport,
+    Pair,
+    make_client_factory,
+    make_server_factory,
+)
+from .signals import as_at_start
+
+#: What a terminal could obey, and what could begin a line. With what stands behind it the tests find it again.
+EVIL = "\x1b[2J\r\n\x9b1m\u202e\u2028evil"
+
+
+def give(answer: Deferred[AvatarId], credentials: UsernamePassword) -> Deferred[AvatarId]:
+    return answer
+
+
+class OutsideTextTests(ObservedTestCase):
+    """Each test feeds one source."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.printed, self.errors = io.StringIO(), io.StringIO()
+        self.where = os.path.realpath(self.mktemp())
+        os.mkdir(self.where)
+        # Programs change how signals are taken, and what descriptor 1 is.
+        as_at_start(self)
+        self.patch(output, "discard_standard_output", lambda: None)
+        self.patch(cli, "prepare_outputs", lambda: None)
+
+    def run_program(self, program: Callable[[], object]) -> None:
+        """Run a program, or a part of one, with all that it prints."""
+        with contextlib.redirect_stdout(self.printed), contextlib.redirect_stderr(self.errors):
+            try:
+                program()
+            except SystemExit as ended:
+                if isinstance(ended.code, str):
+                    # As Python does.
+                    self.errors.write(f"{ended.code}\n")
+
+    def assert_shown(self, times: int = 1) -> None:
+        """It was shown so often at least, and each time fit for that."""
+        lines = [formatEvent(event) for event in self.events if "log_failure" not in event]
+        lines += self.printed.getvalue().split("\n") + self.errors.getvalue().split("\n")
+        self.assertGreaterEqual(sum("evil" in line for line in lines), times, lines)
+        for line in lines:
+            self.assertTrue(line.isprintable(), ascii(line))
+            # What was cut in two would be printable, too.
+            self.assertFalse(line.startswith(("evil", "[2J")), line)
+
+    def behind_proxy(self, header: bytes, data: bytes = b"?", limits: Limits | None = None) -> None:
+        factory = HAProxyWrappingFactory(make_server_factory(self.clock, limits=limits))
+        end = factory.buildProtocol(IPv4Address("TCP", "127.0.0.1", 1))
+        transport = MemoryTransport(end)
+        end.makeConnection(transport)
+        end.dataReceived(header)
+        end.dataReceived(data)
+        transport.lose(transport.farewell)
+
+    def test_proxy_version_1(self) -> None:
+        """The host of an address: refused, and named as where failed logins come from."""
+        # Neither a blank nor a newline can be in it.
+        header = f"PROXY TCP4 {EVIL.replace(chr(13), '')} 192.0.2.1 1 2\r\n".encode()
+        wrong = handshake.ClientHandshake(CLIENT_PAIR, SERVER_PAIR.public, LOGIN, "wrong").client_auth
+        right = handshake.ClientHandshake(CLIENT_PAIR, SERVER_PAIR.public, LOGIN, PASSPHRASE).client_auth
+        self.behind_proxy(header)
+        self.behind_proxy(header, wrong, Limits(failures_per_address=1))
+        self.behind_proxy(header, right)
+        self.clock.advance(100)
+        self.assert_shown(5)
+
+    def test_proxy_version_2(self) -> None:
+        """The path of a UNIX socket."""
+        header = b"\r\n\r\n\0\r\nQUIT\n\x21\x31" + (216).to_bytes(2, "big") + EVIL.encode().ljust(216, b"\0")
+        self.behind_proxy(header)
+        self.assert_shown()
+
+    def test_login(self) -> None:
+        """Refused, let in, and blocked."""
+        answers: tuple[Deferred[AvatarId], ...] = (succeed(b"x"), fail(UnauthorizedLogin(EVIL)))
+        for answer in answers:
+            factory = make_server_factory(
+                self.clock,
+                checker=AnyChecker(partial(give, answer)),
+            )
+            Pair(factory, make_client_factory(self.clock, login=EVIL)).flush()
+        factory = make_server_factory(self.clock, limits=Limits(failures_per_login=1))
+        Pair(factory, make_client_factory(self.clock, login=EVIL)).flush()
+        self.clock.advance(100)
+        self.assert_shown(4)
+
+    def test_exceptions(self) -> None:
+        """What a checker says, and an application: also in their tracebacks, where newlines are."""
+        checker = AnyChecker(lambda credentials: fail(OSError(5, EVIL)))
+        Pair(make_server_factory(self.clock, checker=checker), make_client_factory(self.clock)).flush()
+        self.assert_shown()
+        checker = AnyChecker(lambda credentials: fail(Boom(EVIL)))
+        Pair(make_server_factory(self.clock, checker=checker), make_client_factory(self.clock)).flush()
+        pair = Pair(make_server_factory(self.clock), make_client_factory(self.clock))
+        pair.flush()
+
+        def raising(payload: bytes) -> None:
+            raise Boom(EVIL)
+
+        self.patch(pair.server, "payload_received", raising)
+        pair.client.send_data(b"x")
+        pair.flush()
+        failures = self.flushLoggedErrors(Boom)
+        self.assertEqual(len(failures), 2)
+        for failure in failures:
+            for line in failure.getTraceback().split("\n"):
+                self.assertTrue(line.isprintable(), ascii(line))
+
+    def command(self, run: Callable[..., Any], settings: Any, message: str, connected: bool = True) -> None:
+        """Run a command whose server is in memory."""
+        pairs: list[Any] = []
+
+        class Endpoint:
+            def connect(self, factory: IProtocolFactory) -> Deferred[IProtocol]:
+                if not connected:
+                    return fail(DNSLookupError(f"no such name: {EVIL}"))
+                server = make_server_factory(clock, message=message)
+                pairs.append(Pair(server, cast(SodiumClientFactory, factory)))
+                return succeed(pairs[0].client)
+
+        clock = self.clock
+        self.patch(commands, "make_endpoint", lambda reactor, settings: Endpoint())
+
+        def running() -> None:
+            result = ensureDeferred(run(clock, settings))
+            if pairs:
+                pairs[0].flush()
+                pairs[0].server.abort()
+                pairs[0].flush()
+                clock.advance(1)
+            print_error(self.failureResultOf(result, CommandFailed).getErrorMessage())
+
+        self.run_program(running)
+
+    def test_hello(self) -> None:
+        """The message of a server."""
+        us = Credentials(LOGIN, PASSPHRASE, False, None)
+        self.command(commands.ping, PingSettings("tcp:host:1", SERVER_PAIR.public, us, 3, 1.0), EVIL)
+        self.assert_shown()
+
+    def test_names(self) -> None:
+        """What a server of names says, and the names of hosts and files on the command line."""
+        us = Credentials(LOGIN, PASSPHRASE, False, None)
+        endpoint = f"tcp:{EVIL}:1"
+        path = os.path.join(self.where, EVIL)
+        ping = PingSettings(endpoint, SERVER_PAIR.public, us, 3, 1.0)
+        self.command(commands.ping, ping, "", connected=False)
+        self.command(commands.send, SendSettings(endpoint, SERVER_PAIR.public, us, path), "")
+        lines: list[list[str]] = [
+            ["pubkey", path],
+            ["keygen", "--output", os.path.join(path, EVIL)],
+            ["passwd", "--delete", path, EVIL],
+            [EVIL],
+            ["send", "--key", EVIL, EVIL],
+            ["send", "--key", "11" * 32, "--passphrase-file", path, EVIL],
+            ["ping", "--interval", EVIL],
+        ]
+        for arguments in lines:
+            self.run_program(partial(cli.main, arguments))
+        self.assert_shown(6)
+
+    def test_services(self) -> None:
+        """Those of twistd, whose errors Python prints."""
+        key = ["--key", "5e" * 32]
+        for arguments in (
+            [f"--{EVIL}"],
+            [EVIL],
+            ["--key-file", os.path.join(self.where, EVIL), "--discard"],
+            [*key, "--auth", EVIL],
+            [*key, "--auth", f"file:{self.where}/{EVIL}"],
+            [*key, "--authorized-keys", EVIL, "--discard"],
+            [*key, "--limit", EVIL],
+            [*key, "--directory", os.path.join(self.where, EVIL, EVIL)],
+            [*key, "--discard", "--endpoint", EVIL],
+            [*key, "--forward", EVIL],
+            [*key, "--max-upload", EVIL, "--discard"],
+        ):
+
+            def run(arguments: list[str] = arguments) -> None:
+                options = Options()
+                options.parseOptions(arguments)
+                makeService(options, MemoryReactorClock())
+
+            self.run_program(run)
+        self.assert_shown(11)
+
+    def test_certificate(self) -> None:
+        """The names for which a certificate is not."""
+        error = VerificationError(errors=[DNSMismatch(mismatched_id=type("Id", (), {"hostname": EVIL.encode()})())])
+        us = Credentials(LOGIN, PASSPHRASE, False, None)
+        failed = commands._explain_loss(ConnectSettings(EVIL, SERVER_PAIR.public, us), commands._Pinger(), error, "")
+        self.run_program(lambda: print_error(str(failed)))
+        self.assert_shown()
+
+    def test_stored_files(self) -> None:
+        """Where uploads go, and what stands there already."""
+        for store in (FileStore(os.path.join(self.where, EVIL)), DirectoryStore(os.path.join(self.where, f"d{EVIL}"))):
+            factory = UploadFactory(store, SERVER_PAIR, AnyChecker(lambda credentials: b"x"), clock=self.clock)
+            pair = Pair(factory, make_client_factory(self.clock, login=EVIL))
+            pair.flush()
+            for payload in (b"", b"content", b""):
+                pair.client.send_data(payload)
+            pair.flush()
+            pair = Pair(factory, make_client_factory(self.clock, login=EVIL))
+            pair.flush()
+            pair.client.send_data(b"content")
+            pair.client.abort()
+            pair.flush()
+        with open(os.path.join(self.where, f".{EVIL}.0123abcd.part"), "w"):
+            pass
+        note_uploads(None, self.where)
+        path = os.path.join(self.where, EVIL)
+        with open(f"{path}-wal", "w") as file:
+            file.write("x")
+        note_database(path)
+        self.assert_shown(4)
+
+    def test_lists(self) -> None:
+        """The name of a list, and what is in it."""
+        path = os.path.join(self.where, EVIL)
+        with open(path, "w"):
+            pass
+        keys = AuthorizedKeysFile(path)
+        with open(path, "w", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+            file.write(f"{EVIL}\n")
+        keys.file.look()
+        os.unlink(path)
+        self.clock.advance(100)
+        keys.file.look()
+        self.assert_shown(2)
+        users = os.path.join(self.where, "users")
+        with open(users, "w", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+            file.write(f"{EVIL}:x\n")
+        self.run_program(lambda: cli.main(["passwd", "--delete", users, EVIL]))
+        self.assert_shown(2)
