@@ -5,11 +5,14 @@ The second tier: the core without sockets. It turns calls into bytes, and bytes 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from time import perf_counter
+from time import perf_counter, time
 from typing import Any
 
 from sodiumtwist.core.connection import ClientConnection, ServerConnection
+from sodiumtwist.core.events import AuthenticationRequested, DataReceived, RequestReceived
 from sodiumtwist.core.keys import KeyPair
+from sodiumtwist.core.v2.session import Version2
+from sodiumtwist.core.v2.veil import RecentSalts
 
 from .payloads import payload
 from .plan import KIB, Plan
@@ -19,17 +22,26 @@ from .tables import Row, Table, in_turn, progress
 MADE_AT_ONCE = 128
 
 READ = 64 * KIB
+#: How many requests are asked before any is answered.
+IN_FLIGHT = 128
 SIZES = {"100 B": 100, "128 KiB": 131070}
 
 
-def open_pair() -> tuple[ClientConnection, ServerConnection]:
-    """Make both ends of a connection that is authenticated."""
-    pair = KeyPair.generate()
-    client, server = ClientConnection(pair.public, "me", "secret", 0.0), ServerConnection(pair, 0.0)
+def open_pair(version: int = 1) -> tuple[ClientConnection, ServerConnection]:
+    """
+    Make both ends of a connection that is authenticated.
+
+    :param version: of the protocol.
+    """
+    pair, settings = KeyPair.generate(), Version2(time, RecentSalts(1))
+    client = ClientConnection(pair.public, "me", "secret", 0.0, version=version, version_2=settings)
+    server = ServerConnection(pair, 0.0, versions=[version], version_2=settings)
     client.initiate()
-    list(server.receive_data(client.data_to_send(), 0.0))
-    server.accept(0.0)
-    list(client.receive_data(server.data_to_send(), 0.0))
+    for _ in range(2):  # version 2 takes as many
+        for event in server.receive_data(client.data_to_send(), 0.0):
+            if isinstance(event, AuthenticationRequested):
+                server.accept(0.0)
+        list(client.receive_data(server.data_to_send(), 0.0))
     return client, server
 
 
@@ -81,6 +93,74 @@ def receive_seconds(sender: Any, receiver: Any, body: bytes, count: int, read: i
     return seconds
 
 
+def there_seconds(version: int, body: bytes, count: int) -> float:
+    """
+    Measure DATA from a call to the other end's event, one at a time.
+
+    :param version: of the protocol.
+    :param body: the payload of each.
+    :param count: how many.
+    :return: seconds.
+    """
+    sender, receiver = open_pair(version)
+    began = perf_counter()
+    for _ in range(count):
+        sender.send_data(body)
+        for event in receiver.receive_data(sender.data_to_send(), 0.0):
+            if type(event) is not DataReceived:
+                raise AssertionError(f"a DATA came as {event}")
+    return perf_counter() - began
+
+
+def there_and_back_seconds(version: int, body: bytes, count: int) -> float:
+    """
+    Measure requests and their answers, ``IN_FLIGHT`` at a time. In version 1 both are DATA, told apart by their order.
+
+    :param version: of the protocol.
+    :param body: the payload of each.
+    :param count: how many times so many.
+    :return: seconds.
+    """
+    client, server = open_pair(version)
+    ask: Callable[[bytes], object] = client.send_data if version == 1 else client.send_request
+    answers = 0
+    began = perf_counter()
+    for _ in range(count):
+        for _ in range(IN_FLIGHT):
+            ask(body)
+        for event in server.receive_data(client.data_to_send(), 0.0):
+            if isinstance(event, RequestReceived):
+                server.send_answer(event.id, event.payload)
+            elif isinstance(event, DataReceived):
+                server.send_data(event.payload)
+        for _ in client.receive_data(server.data_to_send(), 0.0):
+            answers += 1
+    seconds = perf_counter() - began
+    if answers != count * IN_FLIGHT:
+        raise AssertionError(f"{answers} answers to {count * IN_FLIGHT} requests")
+    return seconds
+
+
+def _versions(plan: Plan) -> Iterator[Table]:
+    """Compare the versions of the protocol."""
+    size = SIZES["128 KiB"]
+    body, count = payload(size), max(1, plan.core_bytes // size)
+    bulk = Table("core-versions-bulk", "core alone, 128 KiB payloads, sent and received", "MB/s")
+    progress("core, both versions")
+    rates = {
+        f"version {version}": lambda version=version: count * size / there_seconds(version, body, count) / 1e6
+        for version in (2, 1)
+    }
+    yield in_turn(bulk, rates, plan.rounds, plan.warm_up)
+    small, times = payload(SIZES["100 B"]), max(1, plan.core_pdus // IN_FLIGHT)
+    title = f"core alone, {IN_FLIGHT} requests of 100 B at once, asked and answered"
+    rates = {
+        f"version {version}": lambda version=version: times * IN_FLIGHT / there_and_back_seconds(version, small, times)
+        for version in (2, 1)
+    }
+    yield in_turn(Table("core-versions-requests", title, "requests/s"), rates, plan.rounds, plan.warm_up)
+
+
 def _ways(role: str) -> dict[str, Callable[[bytes, int], float]]:
     """Return what is measured for one role, by name."""
 
@@ -124,3 +204,4 @@ def run(plan: Plan) -> Iterator[Table]:
         rates = Table(f"core-bytes-{size}", f"core alone, {label} payloads, the same as bytes", "MB/s", compared=False)
         rates.rows += [Row(row.name, [sample * size / 1e6 for sample in row.samples], row.note) for row in pdus.rows]
         yield rates
+    yield from _versions(plan)

@@ -24,6 +24,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from enum import IntEnum
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -35,6 +36,7 @@ from zope.interface.interface import InterfaceClass, Method
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from sodiumtwist.core import errors, states
+from sodiumtwist.core.v2 import noise, pdus, states as saying
 from sodiumtwist.programs.cli import Options
 from sodiumtwist.protocol import lifecycle
 
@@ -164,6 +166,8 @@ def _constructor(kind: Any) -> str:
     """Return what a class is called with, in parentheses; nothing when it is as it is in Twisted's or Python's."""
     if dataclasses.is_dataclass(kind):
         return f"({_fields(kind)})"
+    if getattr(kind, "_is_protocol", False):
+        return ""
     for base in kind.__mro__:
         if "__init__" in vars(base):
             return f"({_parameters(base.__init__)})" if base.__module__.startswith("sodiumtwist") else ""
@@ -219,8 +223,10 @@ def _names(kind: Any) -> Iterator[str]:
         inherited.update(vars(base) if base.__module__.startswith("sodiumtwist") else ())
     own = list(vars(kind)) if shown.own else []
     names = [*shown.first, *own, *sorted(inherited.difference(own))]
+    # The default of a field may be a function.
+    fields = {field.name for field in dataclasses.fields(kind)} if dataclasses.is_dataclass(kind) else set()
     for name in names:
-        if not name.startswith("_") and name not in shown.without:
+        if not name.startswith("_") and name not in shown.without and name not in fields:
             yield name
 
 
@@ -241,6 +247,8 @@ def _member(kind: Any, name: str) -> list[str]:
 
 def _class(kind: Any, options: list[str]) -> list[str]:
     lines = _text(kind.__doc__)
+    if issubclass(kind, IntEnum):
+        lines += ["", *(f"- ``{member.name}``: {int(member)}" for member in kind)]
     for name in _names(kind):
         if member := _member(kind, name):
             lines += ["", *member]
@@ -288,11 +296,14 @@ def _module(name: str) -> Iterator[str]:
 
 
 def _module_and_names(name: str) -> Iterator[str]:
-    """Describe a module and what it defines, in the order of its ``__all__``, or else of its source."""
+    """Describe a module and what it defines, in the order of its source; or what its ``__all__`` names."""
     module = import_module(name)
-    meanings = _meanings(module)
+    offered = getattr(module, "__all__", None)
+    # What a module offers may be another one's, and so are the comments.
+    homes = {getattr(getattr(module, member), "__module__", name) for member in offered or ()}
+    meanings = {key: text for home in sorted({name, *homes}) for key, text in _meanings(import_module(home)).items()}
     yield from _module(name)
-    for member in getattr(module, "__all__", vars(module)):
+    for member in offered or vars(module):
         thing = getattr(module, member)
         if member.startswith("_"):
             continue
@@ -300,7 +311,7 @@ def _module_and_names(name: str) -> Iterator[str]:
             lines = textwrap.wrap(meanings[member], WIDTH - 3, break_on_hyphens=False)
             yield from _described("data", member, [f":value: {thing!r}"], lines)
             yield ""
-        elif getattr(thing, "__module__", None) == name and thing.__doc__:
+        elif (home := getattr(thing, "__module__", None)) and (offered or home == name) and thing.__doc__:
             yield from _public(name, [member])
 
 
@@ -336,6 +347,12 @@ def _meanings(thing: Any) -> dict[str, str]:
     return {name: " ".join(re.sub(r"^ *#: ", "", comment, flags=re.M).split()) for comment, name in found}
 
 
+def _act(act: Any) -> str:
+    if isinstance(act, str):
+        return act
+    return act.value if isinstance(act.value, str) else str(act.name)
+
+
 def _drawing(table: Mapping[Any, Mapping[Any, Any]]) -> Iterator[str]:
     """Draw how each state leads to others."""
     for state, acts in table.items():
@@ -343,7 +360,7 @@ def _drawing(table: Mapping[Any, Mapping[Any, Any]]) -> Iterator[str]:
         if set(acts.values()) <= {state}:
             yield "  (the end)"
             continue
-        names = [act.value if isinstance(act.value, str) else act.name for act in acts]
+        names = [_act(act) for act in acts]
         width = max(map(len, names))
         for number, (name, following) in enumerate(zip(names, acts.values(), strict=True), 1):
             branch = "`" if number == len(acts) else "|"
@@ -367,6 +384,112 @@ def _states(table: Mapping[Any, Mapping[Any, Any]]) -> Iterator[str]:
     yield ""
 
 
+# The handshake of version 2
+
+
+def _handshake(pattern: noise.Pattern) -> Iterator[str]:
+    """Draw who sends which tokens, as the Noise specification writes it."""
+    lines = ["<- s", "..."] if pattern.known else []
+    lines += [f"{'<-' if number % 2 else '->'} {', '.join(tokens)}" for number, tokens in enumerate(pattern.messages)]
+    yield from _literal(lines)
+
+
+# The PDUs of version 2
+
+
+def _rows(widths: str, titles: Iterable[str], cells: Iterable[Iterable[object]]) -> Iterator[str]:
+    """Make a table with a head."""
+    yield from (".. list-table::", "   :header-rows: 1", f"   :widths: {widths}", "")
+    for row in (titles, *cells):
+        for number, cell in enumerate(row):
+            begin = "     - " if number else "   * - "
+            lines = textwrap.wrap(str(cell), WIDTH - len(begin), break_on_hyphens=False)
+            yield begin + lines[0]
+            yield from _indented(lines[1:], " " * len(begin))
+    yield ""
+
+
+def _sizes(rule: pdus.Rule) -> str:
+    return f"{rule.smallest:,} to {rule.largest:,}" if rule.largest else "none"
+
+
+def _pdu_types() -> Iterator[str]:
+    meanings = _meanings(pdus.PDUType)
+    yield from _rows(
+        "6 12 10 6 8 18 40",
+        ("Type", "Name", "From", "Id", "MORE", "Payload", "What it says"),
+        (
+            (
+                int(pdu_type),
+                pdu_type.name,
+                rule.sender.value,
+                "yes" if rule.numbered else "0",
+                "yes" if rule.parts else "never",
+                _sizes(rule),
+                meanings[pdu_type.name],
+            )
+            for pdu_type, rule in pdus.RULES.items()
+        ),
+    )
+
+
+def _codes() -> Iterator[str]:
+    cells = ((int(code), code.name, pdus.describe_code(code)) for code in pdus.Code)
+    yield from _rows("10 30 60", ("Code", "Name", "What it says"), cells)
+
+
+def _kind(kind: int) -> str:
+    if kind == pdus.UNKNOWN:
+        return "one that is not known"
+    return pdus.name_of(kind) + (" with MORE" if kind & pdus.MORE else "")
+
+
+def _said(
+    table: Mapping[Any, Mapping[int, Any]], others: Mapping[Any, Mapping[str, Any]], sent: Iterable[int] | None = None
+) -> Iterator[str]:
+    """
+    Draw a table whose acts are kinds of PDUs. Those that lead to the same state stand together, and a kind that does
+    so with MORE and without stands there once.
+
+    :param others: what else leads from a state to another.
+    :param sent: of a table that has both, the kinds that are sent; the others are received.
+    """
+    named: dict[Any, dict[Any, Any]] = {}
+    for state, acts in table.items():
+        groups: dict[tuple[str, Any], list[int]] = {}
+        for kind, following in acts.items():
+            if kind == saying.GIVE_UP:
+                verb = "have no room for it"
+            elif sent is None:
+                verb = ""
+            else:
+                verb = "send" if kind & ~pdus.MORE in sent else "receive"
+            groups.setdefault((verb, following), []).append(kind)
+        named[state] = {}
+        for (verb, following), kinds in groups.items():
+            names = [
+                _kind(kind) for kind in sorted(kinds) if kind and kind & ~pdus.MORE not in kinds[: kinds.index(kind)]
+            ]
+            named[state][f"{verb} {', '.join(names)}".strip()] = following
+        named[state].update(others.get(state, {}))
+    yield from _states(named)
+
+
+def _sayings() -> Iterator[str]:
+    others = {state: {"the server's WELCOME": following} for state, following in saying.WELCOMED.items()}
+    yield from _said(saying.SAYING, others)
+
+
+def _asker() -> Iterator[str]:
+    yield from _said(saying.ASKER, {}, {pdus.CANCEL})
+
+
+def _answerer() -> Iterator[str]:
+    left = {"the last of the answer leaves": saying.Received.FREE}
+    others = {saying.Received.ANSWERING: left, saying.Received.ANSWERED: left}
+    yield from _said(saying.ANSWERER, others, {pdus.ANSWER, pdus.FAILURE})
+
+
 #: What pages take from the code, by the names in their comments, with what makes the lines of it.
 PARTS: Mapping[str, Callable[[], Iterable[str]]] = {
     # docs/reference/sodiumtwist.rst, docs/reference/twistd-sodium.rst
@@ -376,10 +499,20 @@ PARTS: Mapping[str, Callable[[], Iterable[str]]] = {
     # docs/reference/errors.rst
     "error-tree": _error_tree,
     "error-meanings": _error_meanings,
+    # docs/explanation/wire-2.rst
+    "noise-tokens": partial(_handshake, noise.XK_HFS),
+    "pdu-types": _pdu_types,
+    "codes": _codes,
     # docs/explanation/states.rst
+    "version": partial(_states, states.VERSION),
     "server-states": partial(_states, states.SERVER),
     "client-states": partial(_states, states.CLIENT),
+    "server-states-2": partial(_states, states.SERVER_2),
+    "client-states-2": partial(_states, states.CLIENT_2),
     "lifecycle": partial(_states, lifecycle.TABLE),
+    "sayings": _sayings,
+    "asker": _asker,
+    "answerer": _answerer,
     # docs/howto/logins.rst
     "authorized-keys-file": partial(_module, "sodiumtwist.admission.authorized"),
     # docs/reference/api.rst

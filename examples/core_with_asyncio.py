@@ -1,6 +1,6 @@
 """
 The protocol without Twisted: ``sodiumtwist.core`` takes bytes and gives bytes, here from and to asyncio's streams. A
-server that answers in capitals, and its client, in one program:
+server that answers in capitals, and a client that asks it twice, by version 2 of the protocol, in one program:
 
     python examples/core_with_asyncio.py
 """
@@ -9,85 +9,128 @@ import asyncio
 import time
 from asyncio import StreamReader, StreamWriter
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
-from sodiumtwist.core.connection import ClientConnection, ServerConnection
-from sodiumtwist.core.errors import MalformedPDU, RemoteProtocolError
-from sodiumtwist.core.events import Authenticated, AuthenticationRequested, DataReceived, Event, PingReceived
+from sodiumtwist.core.connection import ClientConnection, RecentSalts, ServerConnection, Version2, describe_code
+from sodiumtwist.core.errors import RemoteProtocolError
+from sodiumtwist.core.events import (
+    Aborted,
+    AnswerReceived,
+    AuthenticationRequested,
+    ConnectionOver,
+    EndReceived,
+    Event,
+    FailureReceived,
+    HandshakeComplete,
+    PingReceived,
+    Refused,
+    RequestReceived,
+)
+from sodiumtwist.core.keepalive import Timeouts
 from sodiumtwist.core.keys import KeyPair
+from sodiumtwist.core.states import State
+
+CLOSING_TIME = 5.0
 
 
 async def events(
     connection: ClientConnection | ServerConnection, reader: StreamReader, writer: StreamWriter
 ) -> AsyncIterator[Event]:
-    """Iterate over what happens on a connection, keep its deadlines, and answer PINGs."""
+    """Iterate over what happens on a connection until it is closed, keep its deadlines, and answer PINGs."""
     now = asyncio.get_running_loop().time
     while True:
-        try:
-            data = await asyncio.wait_for(reader.read(65536), max(0, connection.deadline() - now()))
-        except asyncio.TimeoutError:
-            if connection.ping_due(now()):
-                connection.send_ping(now(), time.time_ns())
-                writer.write(connection.data_to_send())
-            continue
-        if not data:
-            connection.receive_eof()
-            return
-        for event in connection.receive_data(data, now()):
+        for event in connection.events(now()):
             if isinstance(event, PingReceived):
                 connection.send_pong(time.time_ns())
             else:
                 yield event
-        writer.write(connection.data_to_send())
-        await writer.drain()
+        if data := connection.data_to_send():
+            writer.write(data)
+            continue  # these may have been the last bytes, and then all is over
+        if connection.state is State.CLOSED:
+            return
+        try:
+            wanted = connection.wanted or 65536  # of strangers no more than their handshake
+            data = await asyncio.wait_for(reader.read(wanted), max(0, connection.deadline() - now()))
+        except asyncio.TimeoutError:
+            if connection.ping_due(now()):
+                connection.send_ping(now(), time.time_ns())
+            continue
+        if data:
+            connection.receive_data(data, now())
+        else:
+            connection.receive_eof()  # raises, unless both ends had said that all was done
 
 
-async def serve(pair: KeyPair, reader: StreamReader, writer: StreamWriter) -> None:
+async def close(connection: ClientConnection | ServerConnection, reader: StreamReader, writer: StreamWriter) -> None:
+    """Say what there is to say, and read on for a while: a reset would destroy what the other end has not read."""
+    with suppress(OSError, asyncio.TimeoutError):
+        writer.write(connection.data_to_send())  # why we close, where it is to be told
+        writer.write_eof()
+        deadline = time.monotonic() + CLOSING_TIME
+        while await asyncio.wait_for(reader.read(65536), deadline - time.monotonic()):
+            pass
+    writer.close()
+
+
+async def serve(pair: KeyPair, settings: Version2, reader: StreamReader, writer: StreamWriter) -> None:
     now = asyncio.get_running_loop().time
-    connection = ServerConnection(pair, now())
+    connection = ServerConnection(pair, now(), versions=(2,), version_2=settings)
     try:
         async for event in events(connection, reader, writer):
             if isinstance(event, AuthenticationRequested):
-                if not event.matches("me", "open sesame"):
+                if event.matches("me", "open sesame"):
+                    connection.accept(now())
+                else:
                     connection.reject()
-                    break
-                connection.accept(now())
-            elif isinstance(event, DataReceived):
-                connection.send_data(event.payload.upper())
-    except RemoteProtocolError as error:
+            elif isinstance(event, RequestReceived):
+                connection.send_answer(event.id, event.payload.upper())
+                # Who does not take the answers is asked for no more questions.
+                await asyncio.wait_for(writer.drain(), Timeouts.inactivity)
+            elif isinstance(event, EndReceived):
+                connection.send_end()
+    except (RemoteProtocolError, OSError, asyncio.TimeoutError) as error:
         print("dropped:", error)
     finally:
-        writer.write(connection.data_to_send())  # answers to what came before an error
-        writer.close()
+        await close(connection, reader, writer)
 
 
-async def ask(server_key: bytes, port: int, question: bytes) -> bytes:
+async def ask(server_key: bytes, port: int, *questions: bytes) -> list[bytes]:
     now = asyncio.get_running_loop().time
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    connection = ClientConnection(server_key, "me", "open sesame", now())
+    settings = Version2(time.time)
+    connection = ClientConnection(server_key, "me", "open sesame", now(), version=2, version_2=settings)
     connection.initiate()
-    writer.write(connection.data_to_send())
+    asked: list[int] = []
+    answers: dict[int, bytes] = {}
     try:
         async for event in events(connection, reader, writer):
-            if isinstance(event, Authenticated):
-                connection.send_data(question)
-            elif isinstance(event, DataReceived):
-                return event.payload
-        raise MalformedPDU("the server closed without an answer")
+            if isinstance(event, HandshakeComplete):
+                asked += [connection.send_request(question) for question in questions]
+                connection.send_end()
+            elif isinstance(event, AnswerReceived):
+                answers[event.id] = event.payload
+            elif isinstance(event, ConnectionOver):
+                return [answers[id] for id in asked]  # they may have come in any order
+            elif isinstance(event, (Refused, FailureReceived, Aborted)):
+                raise ConnectionError(f"the server says: {describe_code(event.code)}, {event.text!r}")
+        raise ConnectionError("the connection was closed here")
     finally:
-        writer.close()
+        await close(connection, reader, writer)
 
 
 async def main() -> None:
     pair = KeyPair.generate()
+    settings = Version2(time.time, RecentSalts())  # all connections of a server share them
     done = asyncio.Event()
 
     async def serve_one(reader: StreamReader, writer: StreamWriter) -> None:
-        await serve(pair, reader, writer)
+        await serve(pair, settings, reader, writer)
         done.set()
 
     server = await asyncio.start_server(serve_one, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    print((await ask(pair.public, port, b"hello, world")).decode())
+    print(b", ".join(await ask(pair.public, port, b"hello", b"world")).decode())
     await done.wait()
     server.close()
 

@@ -17,7 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-TARGETS = ["server_handshake", "client_handshake", "streams"]
+TARGETS = ["server_handshake", "client_handshake", "streams", "frames", "payloads", "records", "pdus"]
 
 
 def run(target: str, runs: int) -> bool:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .core.errors import (
         AuthenticationFailed as AuthenticationFailed,
         AuthenticationTimeout as AuthenticationTimeout,
+        ConnectionCut as ConnectionCut,
         DecryptionFailed as DecryptionFailed,
         InactivityTimeout as InactivityTimeout,
         InvalidKey as InvalidKey,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
         SodiumError as SodiumError,
         TooManyRequests as TooManyRequests,
         UnexpectedPDU as UnexpectedPDU,
+        UnsupportedProtocol as UnsupportedProtocol,
         VersionMismatch as VersionMismatch,
         WindowExceeded as WindowExceeded,
     )
@@ -61,6 +63,7 @@ _WHERE = {
     "AuthorizedKeys": "admission.authorized",
     "AuthorizedKeysFile": "admission.authorized",
     "connect": "endpoints.connect",
+    "ConnectionCut": "core.errors",
     "DecryptionFailed": "core.errors",
     "InactivityTimeout": "core.errors",
     "InvalidKey": "core.errors",
@@ -94,6 +97,7 @@ _WHERE = {
     "Timeouts": "core.keepalive",
     "TooManyRequests": "core.errors",
     "UnexpectedPDU": "core.errors",
+    "UnsupportedProtocol": "core.errors",
     "VersionMismatch": "core.errors",
     "WindowExceeded": "core.errors",
 }

@@ -59,7 +59,8 @@ class RunTests(ProcessTestCase):
         keys = [table["key"] for table in figures["tables"]]
         crypto = [f"crypto-{verb}-{size}" for size in (100, 65536, 131070) for verb in ("push", "pull")]
         self.assertEqual(keys[:6], crypto)
-        self.assertEqual(keys[6:], ["core-pdus-100", "core-bytes-100", "core-pdus-131070", "core-bytes-131070"])
+        core = [f"core-{kind}-{size}" for size in (100, 131070) for kind in ("pdus", "bytes")]
+        self.assertEqual(keys[6:], [*core, "core-versions-bulk", "core-versions-requests"])
         for table in figures["tables"]:
             self.assert_measured(table)
             self.assertIn(f"{table['title']} ({table['unit']})", running.output)

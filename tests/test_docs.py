@@ -218,6 +218,9 @@ class FromCodeTests(SynchronousTestCase):
         tables = {name: maker.args[0] for name, maker in makers.items() if maker.func is from_code()._states}
         self.assertIs(tables["server-states"], states.SERVER)
         self.assertIs(tables["client-states"], states.CLIENT)
+        self.assertIs(tables["version"], states.VERSION)
+        self.assertIs(tables["server-states-2"], states.SERVER_2)
+        self.assertIs(tables["client-states-2"], states.CLIENT_2)
         for name, table in tables.items():
             text = part(name)
             for state, acts in table.items():
@@ -232,6 +235,50 @@ class FromCodeTests(SynchronousTestCase):
                     where = r"\(stays\)" if following is state else following.name
                     label = re.escape(act.value if isinstance(act.value, str) else act.name)
                     self.assertRegex(drawn[1], rf"-- {label} -+> {where}\n")
+
+    def test_what_may_be_said(self) -> None:
+        """All kinds of PDUs are in the drawings of version 2, at the state that they lead to."""
+        pdus, saying = from_code().pdus, from_code().saying
+        for name, table in (("sayings", saying.SAYING), ("asker", saying.ASKER), ("answerer", saying.ANSWERER)):
+            for state, acts in table.items():
+                drawn = re.search(rf"(?m)^    {state.name}\n((?:      .*\n)+)", part(name))
+                assert drawn is not None
+                count = 0
+                for label, where in re.findall(r"-- (.*?) -+> (\S+)", drawn[1]):
+                    following = state.name if where == "(stays)" else where
+                    if label in ("the server's WELCOME", "the last of the answer leaves"):
+                        continue
+                    if label == "have no room for it":
+                        self.assertEqual(acts[saying.GIVE_UP].name, following)
+                        count += 1
+                        continue
+                    for kind in label.removeprefix("send ").removeprefix("receive ").split(", "):
+                        kind, more, _ = kind.partition(" with MORE")
+                        number = getattr(pdus, "UNKNOWN" if kind == "one that is not known" else kind)
+                        parts = {number | pdus.MORE if more else number}
+                        if not more and f"{kind} with MORE" not in drawn[1]:
+                            parts.add(number | pdus.MORE)
+                        for one in parts & acts.keys():
+                            self.assertEqual(acts[one].name, following, f"{name}, {state.name}: {label}")
+                            count += 1
+                self.assertEqual(count, len(acts), f"{name}, {state.name}")
+
+    def test_who_says_it(self) -> None:
+        """Of a request, what an end sends is told apart from what it receives."""
+        for name, sent in (("asker", {"CANCEL"}), ("answerer", {"ANSWER", "FAILURE"})):
+            for verb, kinds in re.findall(r"-- (send|receive) ([A-Z, ]+?)(?: with MORE)? -*>", part(name)):
+                for kind in kinds.split(", "):
+                    self.assertEqual(verb == "send", kind in sent, (name, kind))
+
+    def test_types(self) -> None:
+        """Each type of PDU is in the table, with what it says, and each code."""
+        for pdu_type, rule in from_code().pdus.RULES.items():
+            row = rf"\* - {pdu_type:d}\n +- {pdu_type.name}\n +- {rule.sender.value}\n(?: +- \S.*\n){{4}}"
+            self.assertRegex(part("pdu-types"), row)
+        for code in from_code().pdus.Code:
+            words = from_code().pdus.describe_code(code)
+            self.assertIn(f"   * - {code:d}\n     - {code.name}\n     - {words}\n", part("codes"))
+        self.assertIn(f"   - ``{code.name}``: {code:d}\n", part("connection"))
 
     def test_any_table(self) -> None:
         """A table of other states is drawn, too, and an end that has no act."""
@@ -278,8 +325,11 @@ class FromCodeTests(SynchronousTestCase):
             ("requests", '(reactor, endpoint, server_key, login="", passphrase="", *, early=False, '),
             ("pdus", "draw=random.random, concurrency=CONCURRENCY, "),
             ("limits", "Limits(connections=10_000, "),
-            ("events", '(login, passphrase, public_key, fingerprint=b"")\n'),
+            ("events", '(login, passphrase, public_key, fingerprint=b"", version=1)\n'),
             ("connection", "   .. py:property:: state\n"),
+            ("connection", ".. py:class:: Salts\n"),
+            ("connection", ".. py:data:: PENDING_LIMIT_2\n   :value: 262144\n\n   The same for version 2"),
+            ("connection", "Version2(unix_time, salts=None, tolerance=TIME_TOLERANCE, "),
             ("errors", ".. py:exception:: SodiumError\n"),
         ):
             self.assertIn(signature, part(name))

@@ -11,7 +11,13 @@ from twisted.trial.unittest import SynchronousTestCase
 
 import sodiumtwist
 from sodiumtwist.admission import argon2
+from sodiumtwist.core.credentials import LOGIN_SIZE, PASSPHRASE_SIZE
+from sodiumtwist.core.server import PENDING_LIMIT_2
 from sodiumtwist.core.v1 import messages
+from sodiumtwist.core.v2 import incoming, outgoing, pdus, sealing, veil
+from sodiumtwist.core.v2.agreement import CIPHERTEXT_SIZE, ENCAPSULATION_KEY_SIZE
+from sodiumtwist.core.v2.messages import CREDENTIALS_STEP, PADDING_LIMIT
+from sodiumtwist.core.v2.noise import XK_HFS
 from sodiumtwist.endpoints.strings import CLIENT_KEYWORDS, SERVER_KEYWORDS
 from sodiumtwist.programs import exits
 from sodiumtwist.protocol import requests
@@ -41,6 +47,64 @@ class FactTests(SynchronousTestCase):
             self.assertEqual([offset for offset, _ in table], [sum(s for _, s in table[:n]) for n in range(len(table))])
         sizes = [sum(size for _, size in table) for table in tables]
         self.assertEqual(sizes, [messages.CLIENT_AUTH_SIZE, messages.SERVER_HELO_SIZE, messages.TIMESTAMP_SIZES[0]])
+
+    def test_records(self) -> None:
+        """The suites of version 2 and what records have."""
+        ciphers = ("AEGIS-256", "ChaCha20-Poly1305")
+        suites = {row[0]: row[2] for row in rows("docs/explanation/wire-2.rst") if row[1] in ciphers}
+        self.assertEqual(suites, {str(suite): str(size) for suite, size in sealing.TAG_SIZES.items()})
+        page = read_page("docs/explanation/wire-2.rst")
+        for fact in (f"at most {sealing.MAX_BODY:,}", f'"{sealing.REKEY_PERSON.decode()}"', "1 GiB has left"):
+            self.assertIn(fact, page)
+
+    def test_handshake(self) -> None:
+        """The handshake of version 2: sizes, and what is hashed with the keys."""
+        page = " ".join(read_page("docs/explanation/wire-2.rst").split())
+        for fact in (
+            XK_HFS.name.decode(),
+            f"1 to {veil.MESSAGE_LIMIT} bytes",
+            f"random size, 0 to {PADDING_LIMIT - 1}",
+            f"to a multiple of {CREDENTIALS_STEP}",
+            f"{ENCAPSULATION_KEY_SIZE} bytes, sealed",
+            f"{CIPHERTEXT_SIZE} bytes, sealed",
+            f"A login has up to {LOGIN_SIZE} bytes and a passphrase up to {PASSPHRASE_SIZE}",
+            f"reads {veil.OPENING_SIZE} bytes",
+            '"sodiumtwist2veil"',
+            '"sodiumtwist-data"',
+            "1326 to 2350 bytes",
+        ):
+            self.assertIn(fact, page)
+
+    def test_pdus(self) -> None:
+        """The PDUs of version 2, and what a peer may make us keep."""
+        bounds, timeouts = incoming.Bounds(), sodiumtwist.Timeouts()
+        page = " ".join(read_page("docs/explanation/wire-2.rst").split())
+        for fact in (
+            f"Each has a header of {pdus.HEADER_SIZE} bytes",
+            f"at most {pdus.LINE_SIZE} bytes, for people",
+            f"A code has {pdus.CODE_SIZE} bytes",
+            f"Types from {pdus.PASSED_OVER} on, which nobody knows yet, are passed over",
+            f"a type below {pdus.PASSED_OVER} that is not known",
+            f"We send what has more than {outgoing.PART_SIZE >> 10} KiB in parts",
+            f"FAILURE with code {pdus.Code.CANCELLED:d}",
+            f"A message has at most {bounds.message >> 20} MiB",
+            f"A request beyond that fails with code {pdus.Code.TOO_LARGE:d}",
+            f"put together has at most {bounds.connection >> 20} MiB",
+            f"What does not fit fails with code {pdus.Code.NO_ROOM:d}",
+            f"At most {bounds.requests} requests are unanswered",
+            f"There may be {bounds.refused:,} of these",
+            f"by an ABORT with code {pdus.Code.NO_ROOM:d}",
+            f"While {bounds.pongs} PONGs have not left",
+            f"{PENDING_LIMIT_2 >> 10} KiB of it at most",
+            f"before it has decided sends REFUSED with code {pdus.Code.SHUTTING_DOWN:d}",
+            f"can't decide in time REFUSED with code {pdus.Code.NO_ROOM:d}",
+            f"it sends ABORT with code {pdus.Code.SHUTTING_DOWN:d}",
+            f"gets ABORT with code {pdus.Code.PROTOCOL_BROKEN:d}",
+            f"{timeouts.authentication:g} seconds until the client is let in",
+            f"a PING after {timeouts.ping_interval:g} seconds, then every {timeouts.ping_interval:g} to 119 seconds",
+            f"{timeouts.inactivity:g} seconds without a valid record",
+        ):
+            self.assertIn(fact, page)
 
     def test_defaults(self) -> None:
         """Pages that tell a default in passing tell what it is."""

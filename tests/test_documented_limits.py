@@ -15,6 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 import sodiumtwist
 from sodiumtwist.admission import argon2
+from sodiumtwist.core import connection
 from sodiumtwist.programs import tunneltap
 from sodiumtwist.programs.tap import LIMITS, Options
 
@@ -25,13 +26,25 @@ from .test_layering import PACKAGE, name_of
 #: Numbers among the package's constants that bound nothing, and why they have no row in the table of limits.
 NO_LIMITS = {
     "the marks of the protocol and of its version": "core.v1.messages.MAGIC core.v1.messages.VERSION",
+    "what a record's head is made of": "core.v2.sealing.HEAD_SIZE core.v2.sealing.REKEY",
     "sizes of fields, which the page on the wire has": """
         core.keys.KEY_SIZE core.v1.messages.NONCE_SIZE core.v1.messages.STREAM_HEADER_SIZE
         core.v1.messages.STREAM_OVERHEAD core.v1.messages.SEAL_OVERHEAD core.v1.messages.HEADER_SIZE
         core.v1.messages.CLIENT_AUTH_SIZE core.v1.messages.SERVER_HELO_SIZE
         core.v1.messages.ENCRYPTED_HEADER_SIZE core.v1.messages.PDU_OVERHEAD
         transfer.acknowledgements.ACKNOWLEDGEMENT_SIZE
+        core.v2.chacha.TAG_SIZE core.v2.agreement.ENCAPSULATION_KEY_SIZE core.v2.agreement.CIPHERTEXT_SIZE
+        core.v2.pdus.HEADER_SIZE core.v2.pdus.CODE_SIZE
+        core.v2.veil.SALT_SIZE core.v2.veil.SEALED_SIZE_SIZE core.v2.veil.OPENING_SIZE
     """,
+    "kinds of PDUs, and what else their headers hold": """
+        core.v2.pdus.WELCOME core.v2.pdus.REFUSED core.v2.pdus.DATA core.v2.pdus.PING core.v2.pdus.PONG
+        core.v2.pdus.REQUEST core.v2.pdus.ANSWER core.v2.pdus.FAILURE core.v2.pdus.END core.v2.pdus.PADDING
+        core.v2.pdus.DRAIN core.v2.pdus.ABORT core.v2.pdus.CANCEL core.v2.pdus.MORE core.v2.pdus.REQUEST_PART
+        core.v2.pdus.ANSWER_PART core.v2.pdus.UNKNOWN core.v2.pdus.PASSED_OVER core.v2.states.GIVE_UP
+        core.v2.pdus.HIGHEST
+    """,
+    "the numbers of suites": "core.v2.suites.AEGIS_256 core.v2.suites.CHACHA20_POLY1305",
     "reasons not to read, which are summed up": """
         protocol.reading.APPLICATION protocol.reading.WRITING protocol.reading.LOGIN protocol.reading.OVER
         protocol.reading.BEHIND
@@ -40,7 +53,7 @@ NO_LIMITS = {
         core.v1.secretstream.TAG_MESSAGE core.v1.secretstream.TAG_REKEY core.v1.secretstream.TAG_FINAL
     """,
     "no limit where one is asked for": "core.base.ALL",
-    "the size of a hash": "core.v1.handshake.FINGERPRINT_SIZE",
+    "sizes of hashes": "core.v1.handshake.FINGERPRINT_SIZE core.v2.handshake.FINGERPRINT_SIZE",
     "the marks of a database": """
         admission.replay_database.APPLICATION_ID admission.replay_database.SCHEMA_VERSION
     """,
@@ -50,6 +63,10 @@ NO_LIMITS = {
         programs.exits.EXIT_OUTPUT_LOST programs.exits.EXIT_OUTPUT_GONE
     """,
 }
+
+
+#: What takes limits of those that use the core alone.
+OF_THE_CORE = (connection.Bounds, connection.RecentSalts, connection.Version2)
 
 
 def is_number(value: object) -> bool:
@@ -108,8 +125,8 @@ class LimitTests(SynchronousTestCase):
         """So has each number that may be given in code."""
         listed = {where.strip("`") for _, _, where, _ in self.table()}
         named = {name for _, name in self.changed_by()}
-        for name in sodiumtwist.__all__:
-            given = getattr(sodiumtwist, name)
+        for given in (*(getattr(sodiumtwist, name) for name in sodiumtwist.__all__), *OF_THE_CORE):
+            name = given.__name__
             try:
                 parameters = inspect.signature(given).parameters.values()
             except ValueError:
@@ -158,7 +175,8 @@ class LimitTests(SynchronousTestCase):
                     FileNotFoundError, "'/nowhere'", argon2.from_argument, f"/nowhere:{setting[1]}=7"
                 )
             elif call := re.fullmatch(r"(\w+)\((\w+)=\)", name):
-                parameters = inspect.signature(getattr(sodiumtwist, call[1])).parameters
+                kinds = {kind.__name__: kind for kind in OF_THE_CORE}
+                parameters = inspect.signature(kinds.get(call[1]) or getattr(sodiumtwist, call[1])).parameters
                 self.assertEqual(parameters[call[2]].default, self.value(f"``{where}``"), name)
             elif not name.startswith("sodium-tunnel: "):
                 self.assertIn(name, LIMITS)

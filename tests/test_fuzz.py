@@ -15,10 +15,11 @@ from types import ModuleType
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from fuzz import client_handshake, run, server_handshake, streams
+from fuzz import client_handshake, frames, payloads, pdus, records as fuzzed_records, run, server_handshake, streams
 from fuzz.run import TARGETS
 from sodiumtwist.core import base
 from sodiumtwist.core.v1 import messages, records
+from sodiumtwist.core.v2 import asker, inner_bindings, messages as payload_messages, pdus as v2_pdus, sealing, veil
 
 ROOT = Path(__file__).parent.parent
 CORPUS = ROOT / "fuzz" / "corpus"
@@ -52,6 +53,18 @@ class CorpusTests(SynchronousTestCase):
 
     def test_streams(self) -> None:
         self.assertGreater(play(streams), 50)
+
+    def test_frames(self) -> None:
+        self.assertGreater(play(frames), 60)
+
+    def test_payloads(self) -> None:
+        self.assertGreater(play(payloads), 60)
+
+    def test_records(self) -> None:
+        self.assertGreater(play(fuzzed_records), 60)
+
+    def test_pdus(self) -> None:
+        self.assertGreater(play(pdus), 90)
 
     def test_all_targets(self) -> None:
         """Each target is run, has a corpus and is played here."""
@@ -91,6 +104,14 @@ class FindingTests(SynchronousTestCase):
         self.assert_found(client_handshake)
         self.patch(records, "unpack_timestamp", self.broken)
         self.assert_found(streams)
+        self.patch(inner_bindings.InnerOpener, "_next_key", self.broken)
+        self.assert_found(fuzzed_records)
+        self.patch(payload_messages, "encode_text", self.broken)
+        self.assert_found(payloads)
+        self.patch(payload_messages._Fields, "skip_extensions", self.broken)
+        self.assert_found(frames)
+        self.patch(asker, "read_reason", self.broken)
+        self.assert_found(pdus)
 
     def test_other_judgements(self) -> None:
         """An error where there should be none, and none where there should be one."""
@@ -98,6 +119,14 @@ class FindingTests(SynchronousTestCase):
         self.assert_found(server_handshake)
         self.patch(messages, "TIMESTAMP_SIZES", range(17))
         self.assert_found(streams)
+        self.patch(payload_messages, "PASSPHRASE_SIZE", 4097)
+        self.assert_found(payloads)
+        self.patch(veil, "MESSAGE_LIMIT", veil.MESSAGE_LIMIT + 1)
+        self.assert_found(frames)
+        self.patch(sealing, "MAX_BODY", sealing.MAX_BODY + 1)
+        self.assert_found(fuzzed_records)
+        self.patch(v2_pdus, "_RULES", dict.fromkeys(v2_pdus._RULES, v2_pdus.Rule(numbered=True)))
+        self.assert_found(pdus)
 
     def test_late_events(self) -> None:
         """After an error."""

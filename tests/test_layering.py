@@ -27,10 +27,15 @@ FOLDERS = {
     # The protocol: no Twisted, no IO, no clock.
     "core": """
         core.errors  core.credentials  core.keys  core.sodium  core.states  core.keepalive  core.events  core.inbox
-        core.version
+        core.unsent  core.version
         core.v1.messages  core.v1.secretstream  core.v1.public_bindings  core.v1.inner_bindings  core.v1.records
         core.v1.handshake  core.v1
-        core.wire  core.base  core.connection  core
+        core.v2.suites  core.v2.chacha  core.v2.agreement  core.v2.noise  core.v2.veil  core.v2.messages
+        core.v2.handshake
+        core.v2.sealing  core.v2.public_bindings  core.v2.inner_bindings  core.v2.records
+        core.v2.pdus  core.v2.states  core.v2.incoming  core.v2.outgoing  core.v2.asker  core.v2.answerer
+        core.v2.pings  core.v2.dialogue  core.v2.session  core.v2
+        core.wire  core.base  core.asking  core.server  core.client  core.connection  core
     """,
     # Words for people, and what applications learn about the other end.
     "describe": "describe.words  describe.log  describe  interfaces",
@@ -180,7 +185,7 @@ class ImportedTests(SynchronousTestCase):
 
     def test_own(self) -> None:
         """Of what is imported from a module, the module counts; of the package itself, its ``__init__``."""
-        self.assertIn("core.states", own_imports("core.connection"))
+        self.assertIn("core.states", own_imports("core.server"))
         self.assertEqual(own_imports("__main__"), {"programs.cli", "programs.interrupts"})
         self.assertIn("__init__", own_imports("programs.options"))
 
@@ -247,6 +252,14 @@ class CoreTests(SynchronousTestCase):
     def test_libsodium(self) -> None:
         """Of the core only these, and above it what stores passphrases."""
         core = {"core.keys", "core.sodium", "core.v1.secretstream", "core.v1.public_bindings", "core.v1.handshake"}
+        core |= {
+            "core.v2.agreement",
+            "core.v2.chacha",
+            "core.v2.handshake",
+            "core.v2.public_bindings",
+            "core.v2.session",
+            "core.v2.veil",
+        }
         self.assertEqual(importers("nacl"), core | {"admission.passwords", "admission.argon2"})
 
     def test_inner_bindings_of_pynacl(self) -> None:
@@ -260,7 +273,8 @@ class CoreTests(SynchronousTestCase):
         self.assertEqual(own_imports("core.errors"), set())
         self.assertEqual(own_imports("core.v1.messages"), {"core.errors", "core.credentials", "core.keys"})
         self.assertEqual(own_imports("core.states"), set())
-        self.assertEqual([name for name in MODULES if "core.v1.handshake" in own_imports(name)], ["core.connection"])
+        users = [name for name in MODULES if "core.v1.handshake" in own_imports(name)]
+        self.assertEqual(users, ["core.client", "core.server"])
 
 
 class ReactorTests(SynchronousTestCase):

@@ -27,7 +27,7 @@ from twisted.protocols.haproxy._wrapper import HAProxyWrappingFactory
 from sodiumtwist import Limits, SodiumClientFactory
 from sodiumtwist.admission.authorized import AuthorizedKeysFile
 from sodiumtwist.core.v1 import handshake
-from sodiumtwist.programs import cli, commands, options
+from sodiumtwist.programs import cli, commands, output
 from sodiumtwist.programs.exits import CommandFailed
 from sodiumtwist.programs.leftovers import note_database, note_uploads
 from sodiumtwist.programs.output import print_error
@@ -69,8 +69,8 @@ class OutsideTextTests(ObservedTestCase):
         os.mkdir(self.where)
         # Programs change how signals are taken, and what descriptor 1 is.
         as_at_start(self)
-        for module in (cli, options):
-            self.patch(module, "discard_standard_output", lambda: None)
+        self.patch(output, "discard_standard_output", lambda: None)
+        self.patch(cli, "prepare_outputs", lambda: None)
 
     def run_program(self, program: Callable[[], object]) -> None:
         """Run a program, or a part of one, with all that it prints."""

@@ -28,10 +28,15 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from sodiumtwist import RequestClient
 from sodiumtwist.core.connection import ClientConnection
+from sodiumtwist.core.events import RequestReceived
+from sodiumtwist.core.inbox import Buffer, Inbox
 from sodiumtwist.core.v1.messages import PDU_OVERHEAD
+from sodiumtwist.core.v2.records import Opener, Sealer
+from sodiumtwist.core.v2.suites import AEGIS_256
 from sodiumtwist.protocol.sockets import CHUNK_SIZE, READ_SIZE
 
 from .core.peers import NOW, open_pair, wire_of
+from .core.v2.ends import new_client, new_server, pump
 from .desk import RequestPair
 from .pair import (
     LOGIN,
@@ -50,6 +55,9 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 PUSH = "crypto_secretstream_xchacha20poly1305_push"
 PULL = "crypto_secretstream_xchacha20poly1305_pull"
+CHACHA_SEAL = "crypto_aead_chacha20poly1305_ietf_encrypt"
+AEGIS_SEAL = "crypto_aead_aegis256_encrypt"
+AEGIS_OPEN = "crypto_aead_aegis256_decrypt"
 
 #: Enough for what happens once to count for nothing in a share.
 MANY = 200
@@ -170,6 +178,100 @@ class CoreWorkTests(WorkTestCase):
                 list(server.receive_data(piece, NOW))
 
         self.assertLess(peak(receive) / CHUNK_SIZE, 2.03)
+
+
+class RecordWorkTests(WorkTestCase):
+    """The records of version 2: what leaves together is sealed together."""
+
+    def setUp(self) -> None:
+        self.sealer, self.opener, self.inbox = Sealer(AEGIS_256, bytes(32)), Opener(AEGIS_256, bytes(32)), Inbox()
+
+    def receive(self, record: bytes) -> Buffer | None:
+        self.inbox.put(record)
+        return self.opener.receive(self.inbox)
+
+    def test_sealing(self) -> None:
+        """Two sealings, however many pieces there are, with few calls."""
+        for count in (1, 2, 256):
+            pieces = [bytes(50)] * count
+            with Work() as work:
+                for _ in range(MANY):
+                    self.sealer.seal(pieces, count * 50)
+            self.assertEqual((work.c[AEGIS_SEAL], work.c[AEGIS_OPEN]), (2 * MANY, 0))
+            self.assert_each(work.calls, 8)
+
+    def test_sealing_bulk(self) -> None:
+        """Two sealings of 128 KiB, too."""
+        pieces = [bytes(12), bytes(128 * 1024)]
+        with Work() as work:
+            for _ in range(MANY):
+                self.sealer.seal(pieces, 12 + 128 * 1024)
+        self.assertEqual(work.c[AEGIS_SEAL], 2 * MANY)
+        self.assert_each(work.calls, 9)
+
+    def test_opening(self) -> None:
+        """Two openings, however large it is, with few calls."""
+        for size in (100, 12 + 128 * 1024):
+            records = [self.sealer.seal([bytes(size)], size) for _ in range(MANY)]
+            with Work() as work:
+                for record in records:
+                    self.inbox.data = record
+                    self.opener.receive(self.inbox)
+            self.assertEqual((work.c[AEGIS_SEAL], work.c[AEGIS_OPEN]), (0, 2 * MANY))
+            self.assert_each(work.calls, 8)
+
+    def test_memory(self) -> None:
+        """A large record takes the memory of its bytes for the wire once, and none to be opened."""
+        pieces = [bytes(12), bytes(CHUNK_SIZE)]
+        size = 12 + CHUNK_SIZE
+        self.assertLess(peak(lambda: self.sealer.seal(pieces, size)) / CHUNK_SIZE, 1.02)
+        sealer, self.opener = Sealer(AEGIS_256, bytes(32)), Opener(AEGIS_256, bytes(32))
+        wire = iter([sealer.seal(pieces, size) for _ in range(2)])
+        self.assertLess(peak(lambda: self.receive(next(wire))) / CHUNK_SIZE, 0.02)
+
+
+class RequestWorkTests(WorkTestCase):
+    """The requests of version 2: what leaves together, and what one and its answer take."""
+
+    def setUp(self) -> None:
+        self.client, self.server = new_client(), new_server()
+        pump(self.client, self.server)
+
+    def round_trip(self, count: int) -> list[int]:
+        """
+        Ask so much together, and answer it together.
+
+        :return: the sizes of what was written, in both directions.
+        """
+        sizes = []
+        for _ in range(count):
+            self.client.send_request(bytes(100))
+        asked = self.client.data_to_send()
+        for event in self.server.receive_data(asked, NOW):
+            assert isinstance(event, RequestReceived)
+            self.server.send_answer(event.id, event.payload)
+        answered = self.server.data_to_send()
+        sizes = [len(asked), len(answered)]
+        self.assertEqual(len(list(self.client.receive_data(answered, NOW))), count)
+        return sizes
+
+    def test_one_record(self) -> None:
+        """128 requests of 100 bytes are one record, two sealings; and so are their answers."""
+        self.round_trip(1)  # the padding of a first record is behind it
+        with Work() as work:
+            sizes = self.round_trip(128)
+        tags = {AEGIS_SEAL: 64, CHACHA_SEAL: 32}
+        sealings = {name: work.c[name] for name in tags if work.c[name]}
+        self.assertEqual(list(sealings.values()), [4])
+        (name,) = sealings
+        self.assertEqual(sizes, [128 * 112 + 4 + tags[name]] * 2)
+
+    def test_calls(self) -> None:
+        """What one takes, from asking to the event of its answer, both ends together."""
+        with Work() as work:
+            self.round_trip(MANY)
+        self.assert_each(work.python.total(), 23)
+        self.assert_each(work.calls, 46.5)
 
 
 class TransportWorkTests(WorkTestCase):

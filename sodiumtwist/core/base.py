@@ -6,20 +6,31 @@ deadlines. The ends themselves are in :mod:`sodiumtwist.core.connection`.
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Iterator
-from typing import Any
 
-from .errors import LocalProtocolError, MalformedPDU, PayloadTooLarge, RemoteProtocolError
-from .events import Authenticated, AuthenticationRequested, DataReceived, Event, KeyProven, PingReceived, PongReceived
+from .errors import ConnectionCut, LocalProtocolError, MalformedPDU, PayloadTooLarge, RemoteProtocolError
+from .events import (
+    Aborted,
+    AnswerReceived,
+    Authenticated,
+    AuthenticationRequested,
+    ConnectionOver,
+    DataReceived,
+    Event,
+    KeyProven,
+    PingReceived,
+    PongReceived,
+    RequestReceived,
+)
 from .inbox import Buffer, Inbox, view_of
 from .keepalive import Keepalive
 from .states import Act, State, Table
-from .version import Phase, Records, RekeyAfter
+from .unsent import Unsent
+from .version import PROGRESS, Phase, Records, RekeyAfter, Step
 
 _OPEN = State.OPEN
 
-#: What an event of the handshake does to the state.
+#: What an event of version 1's handshake does to the state.
 _ACTS: dict[type, Act] = {
     AuthenticationRequested: Act.RECEIVE_CLIENT_AUTH,
     KeyProven: Act.RECEIVE_STREAM_PDU,
@@ -35,10 +46,13 @@ class Connection:
     What both ends share.
 
     :ivar rekey: when to send with a new key.
-    :ivar queued: how many bytes :meth:`data_to_send` has to give.
-    :cvar largest: the most bytes that one DATA carries.
-    :cvar overhead: how many bytes a PDU takes on the wire beyond its payload.
+    :ivar unsent: what :meth:`data_to_send` has to give; only to be looked at.
+    :ivar version: which version of the protocol is spoken; ``None`` until a server of both is told.
+    :ivar largest: the most bytes that one DATA carries.
+    :ivar overhead: how many bytes a PDU takes beyond its payload, where it is counted.
     """
+
+    version: int | None = 1
 
     largest: int
     overhead: int
@@ -55,16 +69,19 @@ class Connection:
         # What makes events of received bytes now.
         self._phase = phase
         self._records: Records | None = None
-        self._may_send = False
-        # A packet of the handshake that is to be sent; it goes before all PDUs.
-        self._first_packet = b""
-        self._queue: deque[Any] = deque()
-        self.queued = 0
+        # Whether PDUs may be sent, and DATA among them.
+        self._may_speak = self._may_send = False
+        self.unsent = Unsent()
 
     @property
     def state(self) -> State:
         """Where the connection stands, see :mod:`sodiumtwist.core.states`."""
         return self._state
+
+    @property
+    def queued(self) -> int:
+        """How many bytes :meth:`data_to_send` has to give, but for what it adds to seal them."""
+        return self.unsent.size
 
     @property
     def buffered(self) -> int:
@@ -79,12 +96,14 @@ class Connection:
         """
         return None
 
-    def _enter(self, act: Act) -> None:
+    def _enter(self, act: Act, table: Table | None = None) -> None:
         try:
             self._state = self._table[self._state][act]
         except KeyError:
             raise self._not_now(act) from None
-        self._may_send = Act.SEND_STREAM_PDU in self._table[self._state]
+        if table is not None:
+            self._table = table
+        self._may_speak = self._may_send = Act.SEND_STREAM_PDU in self._table[self._state]
         if self._state is State.CLOSED:
             self._forget()
 
@@ -95,7 +114,7 @@ class Connection:
         """Drop what a closed connection has no use for, secrets first of all."""
         self._inbox.clear()
         self._phase = None
-        if not self.queued:
+        if not self.unsent.size:
             self._records = None
         elif self._records is not None:
             self._records.receive_no_more()
@@ -145,31 +164,55 @@ class Connection:
         inbox = self._inbox
         try:
             # Whoever takes an event may close the connection, or decide about it, before the next one is made.
-            while inbox.data and self._phase is not None:
+            while (inbox.data or inbox.opened) and self._phase is not None:
                 event = self._phase.receive(inbox)
                 if event is None:
-                    return
+                    break
                 if self._state is _OPEN:
-                    if type(event) is not DataReceived:
-                        self._note_control(event, now)
                     self._keepalive.heard_at = now
-                else:
+                    if type(event) is not DataReceived and not self._note_control(event, now):
+                        continue
+                elif self.version == 1:
                     # The tables allow each of these wherever its phase can make it.
                     self._state = self._table[self._state][_ACTS[type(event)]]
                     if self._state is _OPEN:
                         self._opened(now)
-                yield event
+                else:
+                    event = self._went_on(event, now)
+                    if event is None:
+                        continue
+                yield event  # type: ignore[misc]  # all steps were taken
+            if self._state is _OPEN and self._records.over:  # type: ignore[union-attr]  # it is there by now
+                self._enter(Act.FINISH)
+                yield ConnectionOver()
         except RemoteProtocolError as error:
             if not self._passed_over(error):
                 self.close()
                 raise
 
-    def _note_control(self, event: Event, now: float) -> None:
+    def _note_control(self, event: Event | Step, now: float) -> bool:
+        """Note what is no DATA, and tell whether it is for the application."""
+        kind = type(event)
+        if kind is RequestReceived or kind is AnswerReceived:
+            return True
         if isinstance(event, PongReceived):
-            event.latency, event.asked = self._keepalive.pong_received(now)
-        else:
-            assert isinstance(event, PingReceived)
+            event.latency, event.asked = self._keepalive.pong_received(now, event.passed_over)
+        elif isinstance(event, PingReceived):
             self._keepalive.ping_received(now)
+        elif isinstance(event, Aborted):
+            # No answer to that: the peer takes nothing more.
+            self.drop_unsent()
+            self.close()
+        return event is not PROGRESS
+
+    def _went_on(self, event: Event | Step, now: float) -> Event | None:
+        """
+        Take a step towards being open, for which there is no act of version 1.
+
+        :param event: what has led to it.
+        :return: what is for the application.
+        """
+        raise NotImplementedError
 
     def _passed_over(self, error: RemoteProtocolError) -> bool:
         """Tell whether the peer is to see nothing of its error yet."""
@@ -179,13 +222,22 @@ class Connection:
         """
         The peer closed its side; the connection is closed.
 
-        :raises MalformedPDU: when that was inside a PDU, or behind some that were not taken yet.
+        :raises MalformedPDU: version 1, when that was inside a PDU, or behind some that were not taken yet.
+        :raises ConnectionCut: version 2, when not all was said on both sides, as far as we know.
         """
-        inside = self._records is not None and self._records.inside
-        cut = self._state is not State.DECIDING and (self._inbox.size or inside)
+        state, records = self._state, self._records
+        cut = state is not State.DECIDING and (self._inbox.size or (records is not None and records.inside))
+        unfinished = state is _OPEN and self.version == 2 and not self._settled()
         self.close()
+        if unfinished:
+            raise ConnectionCut(
+                "the connection was cut: it ended before both ends had said that all was sent and answered"
+            )
         if cut:
             raise MalformedPDU("the peer closed the connection inside a PDU, or before all it sent was taken")
+
+    def _settled(self) -> bool:
+        return self._records is not None and self._records.dialogue.settled
 
     # Sending
 
@@ -193,7 +245,8 @@ class Connection:
         """
         Send a DATA. It waits for :meth:`data_to_send`, with what was sent before.
 
-        :param payload: 0 to 131070 bytes. It is copied unless it is ``bytes``, or a view of ``bytes``.
+        :param payload: 0 to 131070 bytes, in version 2 up to 135156. It is copied unless it is ``bytes``, or a view of
+            ``bytes``.
         :raises PayloadTooLarge: when it is longer.
         :raises LocalProtocolError: when the connection is not in a state to send it.
         :raises TypeError: for anything but contiguous bytes.
@@ -207,8 +260,9 @@ class Connection:
             raise PayloadTooLarge(f"a payload of {size} bytes; at most {self.largest} fit one DATA, send it in parts")
         if not self._may_send:
             raise self._not_now(Act.SEND_STREAM_PDU)
-        self._queue.append(payload)
-        self.queued += size + self.overhead
+        unsent = self.unsent
+        unsent.queue.append(payload)
+        unsent.size += size + self.overhead
 
     def send_ping(self, now: float, timestamp: int) -> None:
         """
@@ -220,12 +274,11 @@ class Connection:
         :raises LocalProtocolError: when the connection is not in a state to send it, or as many
             PINGs of the caller's own are unanswered as are allowed to be.
         """
-        if not self._may_send:
-            raise self._not_now(Act.SEND_STREAM_PDU)
+        self._check_speaking()
         assert self._records is not None
-        ping = self._records.ping(timestamp)  # first, for it may refuse the timestamp
+        self._keepalive.check_ping()
+        self._records.ping(self.unsent, timestamp)  # first, for it may refuse the timestamp
         self._keepalive.ping_sent(now)
-        self._queue_up(*ping)
 
     def send_pong(self, timestamp: int) -> None:
         """
@@ -234,18 +287,17 @@ class Connection:
         :param timestamp: the wall clock in nanoseconds since the epoch.
         :raises LocalProtocolError: when the connection is not in a state to send it.
         """
-        if not self._may_send:
-            raise self._not_now(Act.SEND_STREAM_PDU)
+        self._check_speaking()
         assert self._records is not None
-        self._queue_up(*self._records.pong(timestamp))
+        self._records.pong(self.unsent, timestamp)
 
-    def _queue_up(self, size: int, item: Any) -> None:
-        self._queue.append(item)
-        self.queued += size
+    def _check_speaking(self) -> None:
+        if not self._may_speak:
+            raise self._not_now(Act.SEND_STREAM_PDU)
 
-    def _send_first(self, packet: bytes) -> None:
-        self._first_packet = packet
-        self.queued += len(packet)
+    def _send_packet(self, packet: bytes) -> None:
+        self.unsent.packet += packet
+        self.unsent.size += len(packet)
 
     def data_to_send(self, limit: int = ALL) -> bytes:
         """
@@ -254,28 +306,35 @@ class Connection:
         :param limit: take no more PDUs than fit so many bytes, but at least one.
         :return: the bytes; none when nothing waits.
         """
-        first, self._first_packet = self._first_packet, b""
+        unsent = self.unsent
+        packet = unsent.packet
+        if packet:
+            unsent.packet = b""
+            unsent.size -= len(packet)
         sealed = b""
-        if self._queue:
-            sealed = self._records.seal(self._queue, limit)  # type: ignore[union-attr]  # there are PDUs, so there are records
-        self.queued -= len(first) + len(sealed)
-        if not self.queued and self._state is State.CLOSED:
+        if unsent.size:
+            sealed = self._records.seal(unsent, limit)  # type: ignore[union-attr]  # there are PDUs, so there are records
+        if not unsent.size and self._state is State.CLOSED:
             self._records = None
-        return first + sealed if first else sealed
+        return packet + sealed if packet else sealed
 
     def drop_unsent(self) -> None:
-        """Forget the PDUs that were not handed out yet; a packet of the handshake stays."""
-        self._queue.clear()
-        self.queued = len(self._first_packet)
-        if self._state is State.CLOSED:
-            self._records = None
+        """
+        Forget the PDUs that were not handed out yet; a packet of the handshake stays. In version 2 the connection then
+        can't end in order any more, unless all of them were signs of life.
+        """
+        if self._records is not None:
+            self._records.drop_unsent(self.unsent)
+            if self._state is State.CLOSED:
+                self._records = None
 
     # Time
 
     def _opened(self, now: float) -> None:
-        self._may_send = True
+        assert self._records is not None
+        self._may_speak, self._may_send = True, not self._records.ended
         self._phase = self._records
-        self._keepalive.authenticated(now)
+        self._keepalive.authenticated(now, strict=self.version == 2)
         self._rekey_at = now + self.rekey.seconds
 
     def deadline(self) -> float:
@@ -302,8 +361,12 @@ class Connection:
         try:
             return self._keepalive.ping_due(now)
         except RemoteProtocolError:
+            self._out_of_time()
             self.close()
             raise
+
+    def _out_of_time(self) -> None:
+        """A deadline has passed: the last moment to say something."""
 
     def reading_paused(self, now: float) -> None:
         """

@@ -4,9 +4,10 @@ The errors that sodiumtwist raises itself, about keys, calls and peers::
     SodiumError
     |-- InvalidKey (also a ValueError)
     |-- LocalProtocolError              a call, an argument or a file on this side is wrong
-    |   |-- PayloadTooLarge             more than fits one DATA
+    |   |-- PayloadTooLarge             more than fits one DATA, or one message
+    |   |-- UnsupportedProtocol         a version of the protocol that can't be spoken here
     |   `-- TooManyRequests             more unanswered than the limit
-    `-- RemoteProtocolError             drop the connection, tell the peer nothing
+    `-- RemoteProtocolError             drop the connection, say nothing but what the core has to say
         |-- MalformedPDU                bytes that are no PDU of this protocol
         |-- UnexpectedPDU               a valid PDU at the wrong moment
         |-- WindowExceeded              more than the peer may make us hold
@@ -18,7 +19,8 @@ The errors that sodiumtwist raises itself, about keys, calls and peers::
         |-- AuthenticationTimeout       not authenticated in time
         |-- ServerUnavailable           the server did not take the login: full, or nothing behind its port
         |-- InactivityTimeout           nothing valid received for too long, and perhaps nothing taken
-        `-- PongTimeout                 PINGs stayed without their PONG
+        |-- PongTimeout                 PINGs stayed without their PONG
+        `-- ConnectionCut               version 2: ended before both ends had said that all was sent
 
 Of an attempt to connect, :attr:`SodiumError.retry_can_help` of the error tells whether to try again.
 
@@ -48,7 +50,11 @@ class LocalProtocolError(SodiumError):
 
 
 class PayloadTooLarge(LocalProtocolError):
-    """A payload that does not fit one DATA."""
+    """A payload that does not fit one DATA, or in version 2 one message."""
+
+
+class UnsupportedProtocol(LocalProtocolError):
+    """A version of the protocol for which something is missing on this machine."""
 
 
 class TooManyRequests(LocalProtocolError):
@@ -56,7 +62,10 @@ class TooManyRequests(LocalProtocolError):
 
 
 class RemoteProtocolError(SodiumError):
-    """The peer broke the protocol. The connection is over, and the peer is not told why."""
+    """
+    The peer broke the protocol, or is gone. The connection is over. In version 1 the peer is not told why. In version 2
+    the core tells it, unless the peer could learn from that what it should not.
+    """
 
     # What harms one connection, on its way or at the peer, need not harm the next.
     retry_can_help = True
@@ -79,7 +88,7 @@ class DecryptionFailed(RemoteProtocolError):
 
 
 class VersionMismatch(RemoteProtocolError):
-    """A CLIENT_AUTH of another protocol version than ours."""
+    """A CLIENT_AUTH of another protocol version than ours; or a handshake of version 2 with no suite that we have."""
 
     retry_can_help = False
 
@@ -89,7 +98,10 @@ class NonceMismatch(RemoteProtocolError):
 
 
 class ReplayDetected(RemoteProtocolError):
-    """A CLIENT_AUTH that was accepted before: someone sends a recording of that session."""
+    """
+    A handshake that was accepted before: someone sends a recording of that session. In version 2 also one whose time
+    is too far off.
+    """
 
 
 class AuthenticationFailed(RemoteProtocolError):
@@ -119,3 +131,10 @@ class InactivityTimeout(RemoteProtocolError):
 
 class PongTimeout(RemoteProtocolError):
     """Nothing was heard of the peer since the largest allowed number of PINGs left."""
+
+
+class ConnectionCut(RemoteProtocolError):
+    """
+    The connection ended before both ends had said that all was sent. Requests without an answer may have been acted
+    on, or not.
+    """

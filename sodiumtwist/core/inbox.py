@@ -43,9 +43,11 @@ class Inbox:
     :ivar offset: where in ``data`` the first byte lies that was not taken.
     :ivar part: the beginning of a message whose end has not come; it lies before ``data``. ``None`` when nothing
         is cut.
+    :ivar opened: how many bytes were taken out and opened, and are in no event yet: where several PDUs are sealed
+        together, they come out together. Whoever opens them counts them here.
     """
 
-    __slots__ = ("data", "offset", "part")
+    __slots__ = ("data", "offset", "opened", "part")
 
     def __init__(self) -> None:
         self.clear()
@@ -53,13 +55,13 @@ class Inbox:
     def clear(self) -> None:
         """Drop everything."""
         self.data = b""
-        self.offset = 0
+        self.offset = self.opened = 0
         self.part: bytearray | None = None
 
     @property
     def size(self) -> int:
         """How many bytes wait."""
-        waiting = len(self.data) - self.offset
+        waiting = len(self.data) - self.offset + self.opened
         return waiting if self.part is None else waiting + len(self.part)
 
     def put(self, data: bytes) -> None:
@@ -68,6 +70,18 @@ class Inbox:
             # Events were left where they are. Otherwise all that came before is in events, or in the part.
             data = self.data[self.offset :] + data
         self.data, self.offset = data, 0
+
+    def peek(self, size: int) -> bytes | None:
+        """
+        Look at what was received first, and leave it where it is.
+
+        :param size: how many bytes.
+        :return: ``None`` when fewer have come.
+        """
+        # Only asked before anything was taken, so what is not in a part is in one read, or few.
+        part = b"" if self.part is None else bytes(self.part[:size])
+        seen = part + self.data[self.offset : self.offset + size - len(part)]
+        return seen if len(seen) == size else None
 
     def take(self, size: int) -> tuple[Buffer, int] | None:
         """

@@ -127,11 +127,13 @@ class Keepalive:
         "_blocked_at",
         "_draw",
         "_due",
+        "_listening_since",
         "_paused_at",
         "_peer_interval",
         "_peer_pinged_at",
         "_ping_at",
         "_ping_waits",
+        "_strict",
         "_timeouts",
         "_unanswered",
         "_unheard",
@@ -159,6 +161,9 @@ class Keepalive:
         # A PING was made since writing is blocked; it waits with the rest.
         self._ping_waits = False
         self._paused_at: float | None = None
+        # Since when both PINGs leave and PONGs are read; and whether each PONG counts, not only life.
+        self._listening_since = now
+        self._strict = False
         # A PING of ours is to be sent: the next one is it.
         self._due = False
         # When those of ours left since anything was heard.
@@ -170,8 +175,14 @@ class Keepalive:
         self._peer_interval = math.inf
         self._peer_pinged_at = now
 
-    def authenticated(self, now: float) -> None:
-        """The handshake is over. The time for it no longer counts; PINGs and inactivity begin to."""
+    def authenticated(self, now: float, strict: bool = False) -> None:
+        """
+        The handshake is over. The time for it no longer counts; PINGs and inactivity begin to.
+
+        :param strict: whether a PONG is late when its PING has waited for as many intervals as PINGs may be
+            unanswered, whatever else comes. So it is in version 2, where each PONG names its PING.
+        """
+        self._strict = strict
         self._authenticate_by = None
         # From now, not from the start: the handshake has a time of its own, which may be the longer one.
         self.heard_at = self._peer_pinged_at = now
@@ -193,7 +204,7 @@ class Keepalive:
             # What was not read says nothing about how often the peer PINGs.
             self._peer_pinged_at += now - self._paused_at
             self._paused_at = None
-            self.heard_at = now
+            self.heard_at = self._listening_since = now
 
     def writing_blocked(self, now: float) -> None:
         """The transport takes no more of what was sent."""
@@ -207,23 +218,30 @@ class Keepalive:
             self._blocked_at = None
             self._ping_waits = False
             # It could not be asked before: a PING waited with the rest.
-            self.heard_at = now
+            self.heard_at = self._listening_since = now
 
     def ping_received(self, now: float) -> None:
         """The peer has PINGed. That tells how often it wants to hear of us, for what it allows is not known."""
         self._peer_interval = min(self._peer_interval, now - self._peer_pinged_at)
         self._peer_pinged_at = now
 
+    def check_ping(self) -> None:
+        """
+        Tell whether a PING may leave.
+
+        :raises LocalProtocolError: when the allowed number of the application's PINGs is unanswered already, and
+            :meth:`ping_due` has not asked for this one.
+        """
+        if not self._due and self._asked >= self._timeouts.outstanding_pongs:
+            raise LocalProtocolError(f"{self._asked} PINGs are unanswered; wait for a PONG")
+
     def ping_sent(self, now: float) -> None:
         """
-        A PING leaves. It is the one that :meth:`ping_due` has asked for, if it has; else the application's.
-
-        :raises LocalProtocolError: when the allowed number of the application's PINGs is unanswered already.
+        A PING leaves. It is the one that :meth:`ping_due` has asked for, if it has; else the application's, which
+        :meth:`check_ping` has allowed.
         """
         unanswered, most = self._unanswered, self._timeouts.outstanding_pongs
         if not self._due:
-            if self._asked >= most:
-                raise LocalProtocolError(f"{self._asked} PINGs are unanswered; wait for a PONG")
             self._asked += 1
             unanswered.append(_Unanswered(now, True))
             return
@@ -237,23 +255,25 @@ class Keepalive:
         else:
             unanswered.append(_Unanswered(now, False))
 
-    def pong_received(self, now: float) -> tuple[float, bool]:
+    def pong_received(self, now: float, passed_over: int = 0) -> tuple[float, bool]:
         """
         A PONG came.
 
-        :return: seconds since the oldest unanswered PING, and whether that was the application's. Where more of ours
+        :param passed_over: how many older PINGs have no PONG yet. In version 1, where a PONG names no PING, the
+            stream keeps the order, so it answers the oldest.
+        :return: seconds since its PING, and whether that was the application's. Where more of ours
             are unanswered than are told apart, the seconds are those of an earlier one.
         :raises UnexpectedPDU: when there is none.
         """
-        if not self._unanswered:
-            raise UnexpectedPDU("a PONG that no PING asked for")
-        # A PONG names no PING; the stream keeps the order, so this one answers the oldest.
-        oldest = self._unanswered[0]
-        oldest.count -= 1
-        if not oldest.count:
-            del self._unanswered[0]
-        self._asked -= oldest.asked
-        return now - oldest.sent_at, oldest.asked
+        for place, ping in enumerate(self._unanswered):
+            if passed_over < ping.count:
+                ping.count -= 1
+                if not ping.count:
+                    del self._unanswered[place]
+                self._asked -= ping.asked
+                return now - ping.sent_at, ping.asked
+            passed_over -= ping.count
+        raise UnexpectedPDU("a PONG that no PING asked for")
 
     def _since_heard(self) -> list[float]:
         """When those PINGs of ours left that the peer has not shown any life since."""
@@ -282,6 +302,14 @@ class Keepalive:
         asked = self._since_heard()
         return max(self.heard_at + inactivity, asked[0] + (1 - PING_SHARE) * inactivity) if asked else math.inf
 
+    def _late_at(self) -> float:
+        """When a PONG will be late; ``inf`` as long as that does not count, or none is owed that could come."""
+        if not (self._strict and self._unanswered) or self._paused_at is not None or self._blocked_at is not None:
+            return math.inf
+        timeouts = self._timeouts
+        asked_at = max(self._unanswered[0].sent_at, self._listening_since)
+        return asked_at + timeouts.outstanding_pongs * timeouts.ping_interval
+
     def deadline(self) -> float:
         """
         Tell when :meth:`ping_due` must be asked next.
@@ -291,7 +319,7 @@ class Keepalive:
         # Nothing else counts until the handshake is over: a peer that sends or takes bytes gets no more time for it.
         if self._authenticate_by is not None:
             return self._authenticate_by
-        return min(self._ping_at, self._gone_at())
+        return min(self._ping_at, self._gone_at(), self._late_at())
 
     def ping_due(self, now: float) -> bool:
         """
@@ -300,7 +328,8 @@ class Keepalive:
         :return: whether a PING must be sent now. When so, the time of the next one is set.
         :raises AuthenticationTimeout: when the handshake took too long.
         :raises InactivityTimeout: when the peer sent nothing valid, or took nothing, for too long.
-        :raises PongTimeout: when a PING is due, and the allowed number has left since anything was heard.
+        :raises PongTimeout: when a PING is due, and the allowed number has left since anything was heard; or when a
+            PONG is late.
         """
         timeouts = self._timeouts
         if self._authenticate_by is not None:
@@ -311,6 +340,8 @@ class Keepalive:
             if self._blocked_at is not None:
                 raise InactivityTimeout(f"the peer took nothing of what was sent for {timeouts.inactivity:g} seconds")
             raise InactivityTimeout(f"nothing valid was received for {timeouts.inactivity:g} seconds")
+        if now >= self._late_at():
+            raise PongTimeout(f"a PING has waited {now - self._unanswered[0].sent_at:.0f} seconds for its PONG")
         if now < self._ping_at:
             return False
         self._ping_at = now + self._until_next_ping()

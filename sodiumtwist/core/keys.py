@@ -19,7 +19,20 @@ KEY_SIZE = 32
 
 #: The prime of Curve25519.
 _PRIME = 2**255 - 19
-
+#: The points of low order on Curve25519 and its twist, with which everybody would share the same secret. They are
+#: written as the little-endian numbers that keys are, in all spellings but for the highest bit, which X25519 does not
+#: look at. libsodium has the same list.
+LOW_ORDER = frozenset(
+    (
+        0,
+        1,
+        0x00B8495F16056286FDB1329CEB8D09DA6AC49FF1FAE35616AEB8413B7C7AEBE0,
+        0x57119FD0DD4E22D8868E1C58C45C44045BEF839C55B1D0B1248C50A3BC959C5F,
+        _PRIME - 1,
+        _PRIME,
+        _PRIME + 1,
+    )
+)
 
 #: What ``keygen`` and a server's log write before a key, and somebody may have copied with it.
 _LABELLED = re.compile(r"\b(public|private) key:[ \t]*(\S+)", re.IGNORECASE)

@@ -10,11 +10,21 @@ from enum import Enum, auto
 class State(Enum):
     """Where a connection stands."""
 
-    #: Client: CLIENT_AUTH not sent yet.
+    #: Client: nothing sent yet.
     NEW = auto()
+    #: Server of both versions: waiting for the bytes that tell which one the client speaks.
+    AWAITING_VERSION = auto()
+    #: Server, version 2: waiting for the client's first flight.
+    AWAITING_MESSAGE_1 = auto()
+    #: Server, version 2: answered, waiting for the message with the client's credentials.
+    AWAITING_MESSAGE_3 = auto()
+    #: Client, version 2: waiting for the server's flight.
+    AWAITING_MESSAGE_2 = auto()
+    #: Client, version 2: the handshake is over, the server has not let us in yet.
+    AWAITING_WELCOME = auto()
     #: Server: waiting for the 400 bytes of CLIENT_AUTH.
     AWAITING_CLIENT_AUTH = auto()
-    #: Server: CLIENT_AUTH opened, waiting for ``accept()`` or ``reject()``.
+    #: Server: the client's credentials opened, waiting for ``accept()`` or ``reject()``.
     DECIDING = auto()
     #: Server: the handshake does not open, or was accepted before; what comes is dropped until the deadline.
     SILENT = auto()
@@ -31,6 +41,15 @@ class State(Enum):
 class Act(Enum):
     """What can happen to a connection."""
 
+    RECEIVE_VERSION_1 = "receive no first flight of version 2"
+    RECEIVE_VERSION_2 = "receive the beginning of a first flight of version 2"
+    SEND_MESSAGE_1 = "send message 1"
+    RECEIVE_MESSAGE_1 = "receive message 1"
+    RECEIVE_MESSAGE_2 = "receive message 2"
+    RECEIVE_MESSAGE_3 = "receive message 3"
+    RECEIVE_MALFORMED_MESSAGE_3 = "receive a message 3 that opens and is malformed"
+    RECEIVE_WELCOME = "receive WELCOME"
+    RECEIVE_REFUSED = "receive REFUSED"
     SEND_CLIENT_AUTH = "send CLIENT_AUTH"
     RECEIVE_CLIENT_AUTH = "receive CLIENT_AUTH"
     RECEIVE_GARBAGE = "receive what does not open"
@@ -41,12 +60,23 @@ class Act(Enum):
     RECEIVE_SERVER_HELO = "receive SERVER_HELO"
     SEND_STREAM_PDU = "send DATA, PING or PONG"
     RECEIVE_STREAM_PDU = "receive DATA, PING or PONG"
+    FINISH = "see that both ends have said all"
     CLOSE = "close"
 
 
 Table = dict[State, dict[Act, State]]
 
 # Every state has CLOSE, CLOSED as well: close() may be called at any time, and twice.
+
+#: A server of both versions, until it is told which one is spoken; then the table of that one.
+VERSION: Table = {
+    State.AWAITING_VERSION: {
+        Act.RECEIVE_VERSION_1: State.AWAITING_CLIENT_AUTH,
+        Act.RECEIVE_VERSION_2: State.AWAITING_MESSAGE_1,
+        Act.CLOSE: State.CLOSED,
+    },
+    State.CLOSED: {Act.CLOSE: State.CLOSED},
+}
 
 #: ``SERVER[state][act]`` is the next state. An act that is missing is not allowed in that state.
 SERVER: Table = {
@@ -92,6 +122,61 @@ CLIENT: Table = {
     State.OPEN: {
         Act.SEND_STREAM_PDU: State.OPEN,
         Act.RECEIVE_STREAM_PDU: State.OPEN,
+        Act.CLOSE: State.CLOSED,
+    },
+    State.CLOSED: {Act.CLOSE: State.CLOSED},
+}
+
+#: As ``SERVER``, for version 2.
+SERVER_2: Table = {
+    State.AWAITING_MESSAGE_1: {
+        Act.RECEIVE_MESSAGE_1: State.AWAITING_MESSAGE_3,
+        Act.RECEIVE_GARBAGE: State.SILENT,
+        Act.CLOSE: State.CLOSED,
+    },
+    State.AWAITING_MESSAGE_3: {
+        Act.RECEIVE_MESSAGE_3: State.DECIDING,
+        # Who comes so far has our public key, and is told.
+        Act.RECEIVE_MALFORMED_MESSAGE_3: State.CLOSED,
+        Act.RECEIVE_GARBAGE: State.SILENT,
+        Act.CLOSE: State.CLOSED,
+    },
+    State.DECIDING: {
+        Act.ACCEPT: State.OPEN,
+        Act.REJECT: State.CLOSED,
+        Act.CLOSE: State.CLOSED,
+    },
+    State.SILENT: {Act.CLOSE: State.CLOSED},
+    State.OPEN: {
+        Act.SEND_STREAM_PDU: State.OPEN,
+        Act.RECEIVE_STREAM_PDU: State.OPEN,
+        Act.FINISH: State.CLOSED,
+        Act.CLOSE: State.CLOSED,
+    },
+    State.CLOSED: {Act.CLOSE: State.CLOSED},
+}
+
+#: As ``CLIENT``, for version 2.
+CLIENT_2: Table = {
+    State.NEW: {
+        Act.SEND_MESSAGE_1: State.AWAITING_MESSAGE_2,
+        Act.CLOSE: State.CLOSED,
+    },
+    State.AWAITING_MESSAGE_2: {
+        Act.RECEIVE_MESSAGE_2: State.AWAITING_WELCOME,
+        Act.CLOSE: State.CLOSED,
+    },
+    State.AWAITING_WELCOME: {
+        # The server keeps what comes before it has decided, and looks at it then.
+        Act.SEND_STREAM_PDU: State.AWAITING_WELCOME,
+        Act.RECEIVE_WELCOME: State.OPEN,
+        Act.RECEIVE_REFUSED: State.CLOSED,
+        Act.CLOSE: State.CLOSED,
+    },
+    State.OPEN: {
+        Act.SEND_STREAM_PDU: State.OPEN,
+        Act.RECEIVE_STREAM_PDU: State.OPEN,
+        Act.FINISH: State.CLOSED,
         Act.CLOSE: State.CLOSED,
     },
     State.CLOSED: {Act.CLOSE: State.CLOSED},

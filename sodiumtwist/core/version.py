@@ -6,13 +6,54 @@ carry PDUs. Each version has a folder of its own, and only :mod:`sodiumtwist.cor
 from __future__ import annotations
 
 import math
-from collections import deque
 from dataclasses import dataclass
-from typing import Any, Protocol
+from enum import Enum
+from typing import Any, Protocol, Union
 
 from .errors import LocalProtocolError
 from .events import Event
 from .inbox import Inbox
+from .unsent import Unsent
+
+#: The versions of the protocol that there are.
+VERSIONS = (1, 2)
+
+
+class Progress(Enum):
+    """What was received whole and tells the application nothing, but shows that the peer lives."""
+
+    PROGRESS = 0
+
+
+PROGRESS = Progress.PROGRESS
+
+
+@dataclass(frozen=True)
+class Told:
+    """
+    The client's first bytes have told which version it speaks.
+
+    :ivar version: 1 or 2.
+    """
+
+    version: int
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """
+    A client that has shown that it knows the server's key is to be told why it is not let in.
+
+    :ivar code: as in REFUSED.
+    :ivar text: a line for the user.
+    """
+
+    code: int
+    text: str
+
+
+#: What is no event for the application; ``bytes`` are what a handshake says by itself.
+Step = Union[Progress, Told, Refusal, bytes]
 
 
 class Phase(Protocol):
@@ -20,7 +61,7 @@ class Phase(Protocol):
     What makes events of received bytes, for as long as it lasts: a handshake, then records.
     """
 
-    def receive(self, inbox: Inbox) -> Event | None:
+    def receive(self, inbox: Inbox) -> Event | Step | None:
         """
         Make the next event.
 
@@ -34,44 +75,54 @@ class Records(Phase, Protocol):
     """
     The encrypted PDUs of both directions, once the keys are there.
 
-    What is to be sent waits in a queue, which holds the payloads of DATA as they are, and of other PDUs what
-    :meth:`ping` and :meth:`pong` return.
-
     :cvar largest: the most bytes that one DATA carries.
-    :cvar overhead: how many bytes a PDU takes on the wire beyond its payload.
+    :cvar overhead: how many bytes a PDU takes beyond its payload, where it is counted.
+    :ivar over: whether both ends have said all, and know it of each other.
+    :ivar ended: whether we have said that no DATA comes any more.
+    :ivar dialogue: of the versions that have one, who may ask and answer what; else ``None``.
     """
 
     largest: int
     overhead: int
 
     @property
+    def over(self) -> bool: ...
+
+    @property
+    def ended(self) -> bool: ...
+
+    @property
+    def dialogue(self) -> Any: ...
+
+    @property
     def inside(self) -> bool:
-        """Whether a part of a PDU was taken out of the inbox already."""
+        """Whether a part of what was received was taken out of the inbox already, and is in no event."""
 
-    def ping(self, timestamp: int) -> tuple[int, Any]:
+    def ping(self, unsent: Unsent, timestamp: int) -> None:
         """
-        Lay out a PING.
+        Queue a PING.
 
         :param timestamp: the wall clock in nanoseconds since the epoch.
-        :return: how many bytes it takes on the wire, and what to queue.
         """
 
-    def pong(self, timestamp: int) -> tuple[int, Any]:
+    def pong(self, unsent: Unsent, timestamp: int) -> None:
         """
-        Lay out a PONG.
+        Queue a PONG.
 
         :param timestamp: the wall clock in nanoseconds since the epoch.
-        :return: how many bytes it takes on the wire, and what to queue.
         """
 
-    def seal(self, queue: deque[Any], limit: int) -> bytes:
+    def seal(self, unsent: Unsent, limit: int) -> bytes:
         """
-        Take PDUs from the front of the queue and seal them.
+        Take PDUs from those that wait, and seal them.
 
-        :param queue: not empty.
+        :param unsent: some wait; the packet of the handshake does not.
         :param limit: take no more of them than fit so many bytes on the wire, but at least one.
         :return: the bytes for the wire.
         """
+
+    def drop_unsent(self, unsent: Unsent) -> None:
+        """Forget the PDUs that wait."""
 
     def rekey(self) -> None:
         """Have the next PDU that is sealed bring a new key."""

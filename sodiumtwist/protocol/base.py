@@ -142,7 +142,7 @@ class SodiumProtocol(Protocol):
         # What outbox.send() does, without the call: this runs for every DATA.
         if not outbox.corked:
             outbox.send()
-        elif connection.queued >= outbox.limit:
+        elif connection.unsent.size >= outbox.limit:
             outbox.flush()
 
     def write(self, data: Buffer) -> None:
@@ -465,7 +465,7 @@ class SodiumProtocol(Protocol):
             self._application_failed(Failure(), error)
         finally:
             self._pumping = outbox.corked = False
-            if connection.queued:
+            if connection.unsent.size:
                 outbox.flush()
             outbox.greeting = False
         if self._lifecycle.stage is not _OPEN:
@@ -730,7 +730,7 @@ class SodiumProtocol(Protocol):
         assert self._farewell is not None
         self._farewell.wait()
         self._outbox.flush()
-        if self._connection.queued or self._lifecycle.stage is not Stage.DELIVERING:
+        if self._connection.unsent.size or self._lifecycle.stage is not Stage.DELIVERING:
             return
         self._outbox.close_gate()
         if self._resets():

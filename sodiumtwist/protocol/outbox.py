@@ -93,7 +93,7 @@ class Outbox:
         if not self.corked:
             self.flush()
             self.at_once = 0  # more may follow: it waits for the reactor's next round, and leaves together
-        elif self._connection.queued >= self.limit:
+        elif self._connection.unsent.size >= self.limit:
             self.flush()
 
     def flush(self) -> None:
@@ -106,7 +106,7 @@ class Outbox:
         connection = self._connection
         self._flushing = True
         try:
-            while connection.queued and not self.blocked:
+            while connection.unsent.size and not self.blocked:
                 data = connection.data_to_send(2 * CORK_LIMIT)
                 if self.at_once > 0:
                     self.at_once -= len(data)
@@ -192,7 +192,7 @@ class Outbox:
         return size
 
     def _measure(self) -> int:
-        return self._kept + self._connection.queued + self._below.held()
+        return self._kept + self._connection.unsent.size + self._below.held()
 
     def _note(self, size: int) -> None:
         if self._unread is not None:
@@ -213,9 +213,9 @@ class Outbox:
         self._note(0)
         self._unread = None
         connection = self._connection
-        waiting = connection.queued
+        waiting = connection.unsent.size
         connection.drop_unsent()
         # A packet of the handshake stays there, and is nothing that the application has sent.
-        self.left_unsent = self.left_unsent or self.blocked or connection.queued < waiting
+        self.left_unsent = self.left_unsent or self.blocked or connection.unsent.size < waiting
         self.blocked = False
         self.ended = True

@@ -51,11 +51,13 @@ class ConnectionTestCase(SynchronousTestCase):
         assert type(error) is expected, error
         return error
 
-    def assertIgnores(self, server: ServerConnection, data: bytes) -> None:
+    def assertIgnores(
+        self, server: ServerConnection, data: bytes, expected: type[RemoteProtocolError] = DecryptionFailed
+    ) -> None:
         """Nothing comes of the bytes or of any that follow, and at the deadline the error."""
         taken, error = take(server.receive_data(data, NOW))
         self.assertEqual((taken, error), ([], None))
-        self.assertSilent(server, DecryptionFailed)
+        self.assertSilent(server, expected)
 
     def assertSilent(self, server: ServerConnection, expected: type[RemoteProtocolError]) -> None:
         self.assertIs(server.state, State.SILENT)

@@ -394,7 +394,7 @@ class BothSides(ConnectionTestCase):
         self.assertEqual(peer.pull.pdus(connection.data_to_send()), [(DATA, b"before"), (DATA, b"fore")])
         kept = memoryview(b"--hello--")[2:7]
         connection.send_data(kept)
-        self.assertIs(connection._queue[0].obj, kept.obj)
+        self.assertIs(connection.unsent.queue[0].obj, kept.obj)
 
     def test_send_data(self) -> None:
         connection, peer = self.open()

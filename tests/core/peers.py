@@ -248,7 +248,7 @@ Connection = Union[ServerConnection, ClientConnection]
 Peer = Union[PlainServer, PlainClient]
 
 
-def wire_of(send: Callable[..., None], *arguments: Any, **keywords: Any) -> bytes:
+def wire_of(send: Callable[..., object], *arguments: Any, **keywords: Any) -> bytes:
     """
     Send something, and take what our end then writes.
 

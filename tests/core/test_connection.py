@@ -21,6 +21,7 @@ from sodiumtwist.core.errors import (
 )
 from sodiumtwist.core.events import DataReceived, PingReceived, PongReceived
 from sodiumtwist.core.states import State
+from sodiumtwist.core.v1.handshake import ServerHandshake
 
 # By its own name, trial would take BothSides for tests to run.
 from . import both_sides
@@ -252,7 +253,7 @@ class PairTests(ConnectionTestCase):
     def test_rejected_forgets(self) -> None:
         """The passphrase of a rejected login is dropped."""
         server, _ = deciding_server()
-        assert server._handshake is not None
+        assert isinstance(server._handshake, ServerHandshake)
         auth = weakref.ref(server._handshake._auth)
         self.assertIsNotNone(auth())
         server.reject()

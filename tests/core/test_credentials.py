@@ -8,7 +8,7 @@ import hmac
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from sodiumtwist.core.credentials import pack_credentials, same_credentials
+from sodiumtwist.core.credentials import pack_credentials, pad_credentials, same_credentials
 from sodiumtwist.core.errors import LocalProtocolError
 from sodiumtwist.core.events import AuthenticationRequested
 
@@ -28,6 +28,23 @@ class PackCredentialsTests(SynchronousTestCase):
         for texts in (("x" * 129, ""), ("", "x" * 129), ("a\0", ""), ("", "\0")):
             with self.assertRaises(LocalProtocolError):
                 pack_credentials(*texts)
+
+
+class PadCredentialsTests(SynchronousTestCase):
+    """
+    The same for what version 2 allows.
+    """
+
+    def test_layout(self) -> None:
+        self.assertEqual(pad_credentials("me", "sesame"), b"me" + bytes(253) + b"sesame" + bytes(4090))
+
+    def test_longest(self) -> None:
+        self.assertEqual(pad_credentials("l" * 255, "p" * 4096), b"l" * 255 + b"p" * 4096)
+
+    def test_does_not_fit(self) -> None:
+        for texts in (("x" * 256, ""), ("", "x" * 4097), ("\u00e9" * 128, ""), ("a\0", ""), ("", "\0")):
+            with self.assertRaises(LocalProtocolError):
+                pad_credentials(*texts)
 
 
 class SameCredentialsTests(SynchronousTestCase):
@@ -96,3 +113,36 @@ class MatchesTests(SynchronousTestCase):
         for texts in (("x" * 129, ""), ("", "x" * 129), ("username\0", "passphrase")):
             with self.assertRaises(LocalProtocolError):
                 self.request().matches(*texts)
+
+
+class MatchesOfVersion2Tests(MatchesTests):
+    """
+    The same of version 2, with longer texts.
+    """
+
+    def request(self, login: str = "username", passphrase: str = "passphrase") -> AuthenticationRequested:
+        return AuthenticationRequested(login, passphrase, bytes(32), version=2)
+
+    def test_longest(self) -> None:
+        request = self.request("l" * 255, "p" * 4096)
+        self.assertIs(request.matches("l" * 255, "p" * 4096), True)
+        self.assertIs(request.matches("l" * 255, "p" * 4095 + "q"), False)
+        self.assertIs(request.matches("l" * 255, "p" * 4095), False)
+
+    def test_expected_that_does_not_fit(self) -> None:
+        for texts in (("x" * 256, ""), ("", "x" * 4097), ("username\0", "passphrase")):
+            with self.assertRaises(LocalProtocolError):
+                self.request().matches(*texts)
+
+    def test_fields_of_one_size(self) -> None:
+        """Whatever the texts, what is compared has one size, so that the time tells nothing about them."""
+        compared: list[int] = []
+
+        def compare(given: bytes, expected: bytes) -> bool:
+            compared.extend((len(given), len(expected)))
+            return True
+
+        self.patch(hmac, "compare_digest", compare)
+        for login, passphrase in [("", ""), ("a", "b"), ("l" * 255, "p" * 4096)]:
+            self.request(login, passphrase).matches("login", "passphrase")
+        self.assertEqual(set(compared), {255 + 4096})

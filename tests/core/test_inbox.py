@@ -177,3 +177,26 @@ class InboxTests(SynchronousTestCase):
         self.assertEqual((inbox.size, inbox.data, inbox.offset, inbox.part), (0, b"", 0, None))
         inbox.put(b"new")
         self.assertEqual(inbox.take_whole(3), b"new")
+
+    def test_peek(self) -> None:
+        """What was received first can be looked at, wherever it was cut, and stays."""
+        for sizes in ([6], [1, 5], [2, 2, 2], [3, 3]):
+            inbox = Inbox()
+            pieces = cut(b"abcdef", sizes)
+            for piece in pieces:
+                self.assertIsNone(inbox.peek(6))
+                inbox.put(piece)
+                self.assertIsNone(inbox.take(7))
+            self.assertEqual((inbox.peek(6), inbox.peek(4), inbox.size), (b"abcdef", b"abcd", 6))
+            self.assertIsNone(inbox.peek(7))
+            inbox.put(b"g")
+            self.assertEqual((inbox.peek(7), inbox.take_whole(7)), (b"abcdefg", b"abcdefg"))
+
+    def test_opened(self) -> None:
+        """What was opened and is in no event yet waits, too."""
+        inbox = Inbox()
+        inbox.put(b"abc")
+        inbox.opened = 5
+        self.assertEqual(inbox.size, 8)
+        inbox.clear()
+        self.assertEqual(inbox.size, 0)

@@ -272,10 +272,12 @@ class PongTests(SynchronousTestCase):
 
     def test_no_fourth_of_the_application(self) -> None:
         for _ in range(3):
+            self.keepalive.check_ping()
             self.keepalive.ping_sent(1001)
-        error = self.assertRaises(LocalProtocolError, self.keepalive.ping_sent, 1002)
+        error = self.assertRaises(LocalProtocolError, self.keepalive.check_ping)
         self.assertIn("3 PINGs", str(error))
         self.keepalive.pong_received(1003)
+        self.keepalive.check_ping()
         self.keepalive.ping_sent(1004)
         self.assertEqual([self.keepalive.pong_received(1005)[0] for _ in range(3)], [4, 4, 1])
 
@@ -284,9 +286,10 @@ class PongTests(SynchronousTestCase):
         for now in (1060, 1120, 1180, 1240, 1300):
             while True:
                 try:
-                    self.keepalive.ping_sent(now)
+                    self.keepalive.check_ping()
                 except LocalProtocolError:
                     break
+                self.keepalive.ping_sent(now)
             self.show_life(now)
         order = []
         while True:
@@ -375,8 +378,7 @@ class PongTimeoutTests(SynchronousTestCase):
         end = Awake(Timeouts(inactivity=1000, ping_interval=60, outstanding_pongs=1))
         end.live(119)
         end.keepalive.ping_sent(1119)
-        with self.assertRaises(LocalProtocolError):
-            end.keepalive.ping_sent(1119)
+        self.assertRaises(LocalProtocolError, end.keepalive.check_ping)
         error = self.assertRaises(PongTimeout, end.live, 1)
         self.assertIn("1 PINGs", str(error))
 
@@ -604,3 +606,74 @@ class StoppedPingTests(SynchronousTestCase):
         end.keepalive.reading_resumed(0.7)
         end.live(100)
         self.assertLessEqual(end.pings[0], 60)
+
+
+class StrictTests(SynchronousTestCase):
+    """
+    Where each PONG counts: it is late three intervals after its PING, whatever else is heard.
+    """
+
+    def setUp(self) -> None:
+        self.keepalive = Keepalive(Timeouts(), 1000, lambda: 0)
+        self.keepalive.authenticated(1000, strict=True)
+
+    def play(self, until: float) -> float:
+        """Hear something all the time, and send PINGs where they are due."""
+        now = 1000.0
+        while now < until:
+            now = min(now + 10, until)
+            self.keepalive.heard_at = now
+            if self.keepalive.ping_due(now):
+                self.keepalive.ping_sent(now)
+        return now
+
+    def test_late(self) -> None:
+        """The first PING leaves at 1060."""
+        self.play(1239)
+        self.assertEqual(self.keepalive.deadline(), 1240)
+        error = self.assertRaises(PongTimeout, self.play, 1240)
+        self.assertIn("180 seconds", str(error))
+
+    def test_not_strict(self) -> None:
+        self.keepalive.authenticated(1000)
+        self.play(2000)
+
+    def test_answered(self) -> None:
+        """Each has its own time."""
+        self.play(1239)
+        self.keepalive.pong_received(1239)
+        self.play(1299)
+        self.assertRaises(PongTimeout, self.play, 1300)
+
+    def test_another_answered(self) -> None:
+        """“A PONG is late when its PING has waited for three intervals”, also where those of later PINGs came."""
+        self.play(1130)
+        self.keepalive.pong_received(1130, 1)
+        self.play(1239)
+        self.assertRaises(PongTimeout, self.play, 1240)
+
+    def test_more_passed_over_than_there_are(self) -> None:
+        self.play(1130)
+        self.assertRaises(UnexpectedPDU, self.keepalive.pong_received, 1130, 2)
+
+    def test_the_applications_own(self) -> None:
+        self.keepalive.ping_sent(1010)
+        self.play(1189)
+        self.assertRaises(PongTimeout, self.play, 1190)
+
+    def test_nothing_is_read(self) -> None:
+        """Then no PONG can come; its time begins anew when it could."""
+        self.keepalive.ping_sent(1010)
+        self.keepalive.reading_paused(1020)
+        self.play(1500)
+        self.keepalive.reading_resumed(1500)
+        self.assertIs(self.keepalive.ping_due(1679), True)
+        self.assertRaises(PongTimeout, self.keepalive.ping_due, 1680)
+
+    def test_nothing_leaves(self) -> None:
+        self.keepalive.ping_sent(1010)
+        self.keepalive.writing_blocked(1020)
+        self.play(1500)
+        self.keepalive.writing_unblocked(1500)
+        self.assertIs(self.keepalive.ping_due(1679), True)
+        self.assertRaises(PongTimeout, self.keepalive.ping_due, 1680)

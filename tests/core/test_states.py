@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from sodiumtwist.core.connection import ClientConnection, ServerConnection
 from sodiumtwist.core.errors import LocalProtocolError
-from sodiumtwist.core.states import CLIENT, SERVER, Act, State, Table
+from sodiumtwist.core.states import CLIENT, CLIENT_2, SERVER, SERVER_2, VERSION, Act, State, Table
 
 from .peers import (
     CLOCK,
@@ -75,6 +75,9 @@ CLIENT_CALLS: dict[Act, Sequence[Callable[[ClientConnection], object]]] = {
 }
 
 
+TABLES = (VERSION, SERVER, CLIENT, SERVER_2, CLIENT_2)
+
+
 class TableTests(SynchronousTestCase):
     """
     The tables in themselves.
@@ -84,37 +87,43 @@ class TableTests(SynchronousTestCase):
         reached, new = set(), {start}
         while new:
             reached |= new
-            new = {following for state in new for following in table[state].values()} - reached
+            new = {following for state in new for following in table.get(state, {}).values()} - reached
         return reached
 
     def test_every_state_is_reachable(self) -> None:
         self.assertEqual(self.reachable(SERVER, State.AWAITING_CLIENT_AUTH), set(SERVER))
         self.assertEqual(self.reachable(CLIENT, State.NEW), set(CLIENT))
+        self.assertEqual(self.reachable(SERVER_2, State.AWAITING_MESSAGE_1), set(SERVER_2))
+        self.assertEqual(self.reachable(CLIENT_2, State.NEW), set(CLIENT_2))
+        told = self.reachable(VERSION, State.AWAITING_VERSION)
+        self.assertEqual(told - set(VERSION), {State.AWAITING_CLIENT_AUTH, State.AWAITING_MESSAGE_1})
 
     def test_every_state_is_used(self) -> None:
-        self.assertEqual(set(SERVER) | set(CLIENT), set(State))
+        self.assertEqual({state for table in TABLES for state in table}, set(State))
 
     def test_every_act_is_used(self) -> None:
-        acts = {act for table in (SERVER, CLIENT) for row in table.values() for act in row}
+        acts = {act for table in TABLES for row in table.values() for act in row}
         self.assertEqual(acts, set(Act))
 
     def test_every_state_can_close(self) -> None:
-        for table in (SERVER, CLIENT):
+        for table in TABLES:
             for row in table.values():
                 self.assertIs(row[Act.CLOSE], State.CLOSED)
 
     def test_closed_is_the_end(self) -> None:
-        for table in (SERVER, CLIENT):
+        for table in TABLES:
             self.assertEqual(table[State.CLOSED], {Act.CLOSE: State.CLOSED})
 
     def allowed(self, table: Table, act: Act) -> list[State]:
         return [state for state in table if act in table[state]]
 
     def test_a_server_sends_nothing_before_it_accepts(self) -> None:
-        self.assertEqual(self.allowed(SERVER, Act.SEND_STREAM_PDU), [State.OPEN])
+        for table in (SERVER, SERVER_2):
+            self.assertEqual(self.allowed(table, Act.SEND_STREAM_PDU), [State.OPEN])
 
     def test_a_client_may_send_behind_its_handshake(self) -> None:
         self.assertEqual(self.allowed(CLIENT, Act.SEND_STREAM_PDU), [State.AWAITING_SERVER_HELO, State.OPEN])
+        self.assertEqual(self.allowed(CLIENT_2, Act.SEND_STREAM_PDU), [State.AWAITING_WELCOME, State.OPEN])
 
     def test_stream_pdus_are_received_when_open(self) -> None:
         """Or where the first one is the proof."""
@@ -122,7 +131,8 @@ class TableTests(SynchronousTestCase):
         self.assertEqual(self.allowed(CLIENT, Act.RECEIVE_STREAM_PDU), [State.OPEN])
 
     def test_silence_ends_by_closing_alone(self) -> None:
-        self.assertEqual(SERVER[State.SILENT], {Act.CLOSE: State.CLOSED})
+        for table in (SERVER, SERVER_2):
+            self.assertEqual(table[State.SILENT], {Act.CLOSE: State.CLOSED})
 
     def test_each_step_of_the_handshake_has_its_state(self) -> None:
         for table, act, state in [
@@ -134,6 +144,13 @@ class TableTests(SynchronousTestCase):
             (SERVER, Act.RECEIVE_GARBAGE, State.AWAITING_CLIENT_AUTH),
             (CLIENT, Act.SEND_CLIENT_AUTH, State.NEW),
             (CLIENT, Act.RECEIVE_SERVER_HELO, State.AWAITING_SERVER_HELO),
+            (SERVER_2, Act.RECEIVE_MESSAGE_1, State.AWAITING_MESSAGE_1),
+            (SERVER_2, Act.RECEIVE_MESSAGE_3, State.AWAITING_MESSAGE_3),
+            (SERVER_2, Act.ACCEPT, State.DECIDING),
+            (SERVER_2, Act.REJECT, State.DECIDING),
+            (CLIENT_2, Act.SEND_MESSAGE_1, State.NEW),
+            (CLIENT_2, Act.RECEIVE_MESSAGE_2, State.AWAITING_MESSAGE_2),
+            (CLIENT_2, Act.RECEIVE_WELCOME, State.AWAITING_WELCOME),
         ]:
             self.assertEqual(self.allowed(table, act), [state])
 

@@ -28,6 +28,7 @@ from sodiumtwist.programs.tap import Options, makeService
 
 from ..admission.test_passwords import cheap
 from ..logs import logged
+from ..pair import SERVER_PAIR
 from ..processes import PUBLIC, SECRET, TWISTD, ProcessTestCase, unmeasured, with_place
 
 #: Who is on every machine, and owns nothing.
@@ -412,7 +413,7 @@ class RootTests(ProcessTestCase):
             file.write("geheim\n")
         os.chmod("pass", 0o600)
         files = ("--key-file", "key", "--passphrase-file", "pass")
-        tunnel = ("--listen", "tcp:1", "--to", "tcp:h:1", "--server-key", PUBLIC, "--identity", "key")
+        tunnel = ("--listen", "tcp:1", "--to", "tcp:h:1", "--server-key", SERVER_PAIR.public.hex(), "--identity", "key")
         for owner in (0, NOBODY.pw_uid):
             for name in ("key", "pass"):
                 os.chown(name, owner, -1)

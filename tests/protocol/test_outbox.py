@@ -13,6 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from sodiumtwist.core.connection import ServerConnection
 from sodiumtwist.core.errors import WindowExceeded
+from sodiumtwist.core.unsent import Unsent
 from sodiumtwist.protocol.outbox import CORK_LIMIT, PONG_LIMIT, SOCKET_CORK_LIMIT, Outbox
 from sodiumtwist.protocol.sockets import SEND_SIZE, TransportBelow
 
@@ -31,8 +32,10 @@ class FakeConnection:
         self.limits: list[int] = []
 
     @property
-    def queued(self) -> int:
-        return len(self.first) + sum(map(len, self.waiting))
+    def unsent(self) -> Unsent:
+        unsent = Unsent()
+        unsent.size = len(self.first) + sum(map(len, self.waiting))
+        return unsent
 
     def data_to_send(self, limit: int) -> bytes:
         self.limits.append(limit)
@@ -157,7 +160,7 @@ class OutboxTests(OutboxTestCase):
         self.connection.waiting += [bytes(CORK_LIMIT)] * 4
         self.outbox.flush()
         self.assertEqual([len(data) for data in self.below.written()], [2 * CORK_LIMIT])
-        self.assertEqual(self.connection.queued, 2 * CORK_LIMIT)
+        self.assertEqual(self.connection.unsent.size, 2 * CORK_LIMIT)
 
     def test_paused_and_resumed_within_a_write(self) -> None:
         """
@@ -263,7 +266,7 @@ class OutboxTests(OutboxTestCase):
             self.outbox.corked = corked
             self.send(b"late")
             self.outbox.flush()
-            self.assertEqual((self.below.log, self.connection.queued), ([], 0))
+            self.assertEqual((self.below.log, self.connection.unsent.size), ([], 0))
             self.assertTrue(self.outbox.left_unsent)
 
     def test_ended_within_a_write(self) -> None:
@@ -300,7 +303,7 @@ class OutboxTests(OutboxTestCase):
             written += more
             self.assertTrue(sent.startswith(written))
             if outbox.corked and not outbox.blocked and step in ("send", "much"):
-                self.assertLess(self.connection.queued, outbox.limit)
+                self.assertLess(self.connection.unsent.size, outbox.limit)
         self.assertEqual(written, sent)
 
 

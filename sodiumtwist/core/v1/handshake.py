@@ -14,10 +14,10 @@ from hashlib import blake2b
 from nacl import bindings
 from nacl.exceptions import CryptoError
 
-from ..errors import DecryptionFailed, InvalidKey, LocalProtocolError, NonceMismatch
+from ..errors import DecryptionFailed, LocalProtocolError, NonceMismatch
 from ..events import Authenticated, AuthenticationRequested
 from ..inbox import Inbox
-from ..keys import KEY_SIZE, KeyPair, check_size, weak_point
+from ..keys import KEY_SIZE, LOW_ORDER, KeyPair, check_size, weak_point
 from ..version import RekeyAfter
 from .messages import (
     NONCE_SIZE,
@@ -174,11 +174,15 @@ def open_client_auth(pair: KeyPair, sealed: bytes) -> ClientAuth:
 
     :param pair: the server's key pair.
     :param sealed: 400 bytes.
-    :raises DecryptionFailed: when it is not sealed to this server's key.
+    :raises DecryptionFailed: when it is not sealed to this server's key, or no secret can be shared with the client's.
     :raises RemoteProtocolError: for anything else in it that is wrong.
     """
     failure = "the first packet does not open; the peer has another server key, or does not speak this protocol"
-    return unpack_client_auth(_open(pair, sealed, failure))
+    auth = unpack_client_auth(_open(pair, sealed, failure))
+    # Now, and not when it is let in: whoever lacks a key that can be right must not learn that the rest was right.
+    if int.from_bytes(auth.public_key, "little") % 2**255 in LOW_ORDER:
+        raise DecryptionFailed("no secret can be shared with the client's public key, which is a weak point")
+    return auth
 
 
 def answer_client_auth(
@@ -193,12 +197,8 @@ def answer_client_auth(
     :param rekey_size: after how many bytes a new key is due, see :class:`~sodiumtwist.core.version.RekeyAfter`.
     :return: the sealed SERVER_HELO of 236 bytes, the stream to the client, the stream from it.
     :raises LocalProtocolError: when the message does not fit its field.
-    :raises DecryptionFailed: when no secret can be shared with the client's public key.
     """
-    try:
-        session_keys = server_session_keys(pair, auth.public_key)
-    except InvalidKey:
-        raise DecryptionFailed("no secret can be shared with the client's public key, which is a weak point") from None
+    session_keys = server_session_keys(pair, auth.public_key)
     push = PushStream(session_keys.send, rekey_size)
     pull = PullStream(session_keys.receive, auth.stream_header)
     helo = ServerHelo(bindings.sodium_increment(auth.nonce), push.header, message)

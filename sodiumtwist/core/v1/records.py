@@ -5,11 +5,9 @@ header and the body.
 
 from __future__ import annotations
 
-from collections import deque
-from typing import Any
-
 from ..events import DataReceived, Event, KeyProven, PingReceived, PongReceived
 from ..inbox import Inbox
+from ..unsent import Unsent
 from .messages import (
     ENCRYPTED_HEADER_SIZE,
     HEADER_SIZE,
@@ -51,6 +49,9 @@ class V1Records:
 
     largest = WINDOW
     overhead = PDU_OVERHEAD
+    #: An end of version 1 says only by closing that it has said all, and asks and answers in no way of its own.
+    over = ended = False
+    dialogue = None
 
     def __init__(self, push: Push, pull: Pull | None = None) -> None:
         self._push = push
@@ -126,25 +127,27 @@ class V1Records:
 
     # Sending
 
-    def ping(self, timestamp: int) -> tuple[int, Any]:
-        """Lay out a PING, see :class:`~sodiumtwist.core.version.Records`."""
-        return self._lay_out(PDUType.PING, pack_timestamp(timestamp))
+    def ping(self, unsent: Unsent, timestamp: int) -> None:
+        """Queue a PING, see :class:`~sodiumtwist.core.version.Records`."""
+        self._queue_up(unsent, PDUType.PING, pack_timestamp(timestamp))
 
-    def pong(self, timestamp: int) -> tuple[int, Any]:
-        """Lay out a PONG, see :class:`~sodiumtwist.core.version.Records`."""
-        return self._lay_out(PDUType.PONG, pack_timestamp(timestamp))
+    def pong(self, unsent: Unsent, timestamp: int) -> None:
+        """Queue a PONG, see :class:`~sodiumtwist.core.version.Records`."""
+        self._queue_up(unsent, PDUType.PONG, pack_timestamp(timestamp))
 
     @staticmethod
-    def _lay_out(pdu_type: PDUType, body: bytes) -> tuple[int, Any]:
-        return len(body) + PDU_OVERHEAD, (pack_header(pdu_type, len(body)), body)
+    def _queue_up(unsent: Unsent, pdu_type: PDUType, body: bytes) -> None:
+        unsent.queue.append((pack_header(pdu_type, len(body)), body))
+        unsent.size += len(body) + PDU_OVERHEAD
 
-    def seal(self, queue: deque[Any], limit: int) -> bytes:
-        """Seal PDUs of a queue, see :class:`~sodiumtwist.core.version.Records`."""
-        push = self._push
+    def seal(self, unsent: Unsent, limit: int) -> bytes:
+        """Seal PDUs that wait, see :class:`~sodiumtwist.core.version.Records`."""
+        push, queue = self._push, unsent.queue
         item = queue.popleft()
         # Anything but a DATA is a header and a body.
         sealed = push.push_pdu(*item) if type(item) is tuple else push.push_data(item)
         if not queue:
+            unsent.size -= len(sealed)
             return sealed
         pieces = [sealed]
         left = limit - len(sealed)
@@ -155,7 +158,14 @@ class V1Records:
                 break
             queue.popleft()
             pieces.append(push.push_pdu(*item) if type(item) is tuple else push.push_data(item))
-        return b"".join(pieces)
+        sealed = b"".join(pieces)
+        unsent.size -= len(sealed)
+        return sealed
+
+    def drop_unsent(self, unsent: Unsent) -> None:
+        """Forget what waits, see :class:`~sodiumtwist.core.version.Records`."""
+        unsent.queue.clear()
+        unsent.size = len(unsent.packet)
 
     def rekey(self) -> None:
         """Have the next PDU bring a new key."""

@@ -190,9 +190,8 @@ class ServerTests(SynchronousTestCase):
     def test_client_key_that_is_none(self) -> None:
         client = PlainClient()
         for key in WEAK_KEYS:
-            auth = open_client_auth(SERVER_PAIR, client.client_auth(public_key=key))
             with self.assertRaises(DecryptionFailed):
-                answer_client_auth(SERVER_PAIR, auth, "")
+                open_client_auth(SERVER_PAIR, client.client_auth(public_key=key))
 
     def test_message_that_does_not_fit(self) -> None:
         auth = open_client_auth(SERVER_PAIR, PlainClient().client_auth())

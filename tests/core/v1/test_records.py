@@ -4,8 +4,7 @@ The PDUs behind the handshake, as they are sealed and opened.
 
 from __future__ import annotations
 
-from collections import deque
-from typing import Any, Union
+from typing import Union
 
 from hypothesis import example, given, strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -13,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from sodiumtwist.core.errors import DecryptionFailed, MalformedPDU, UnexpectedPDU, WindowExceeded
 from sodiumtwist.core.events import DataReceived, Event, KeyProven, PingReceived, PongReceived
 from sodiumtwist.core.inbox import Inbox
+from sodiumtwist.core.unsent import Unsent
 from sodiumtwist.core.v1.records import Proof, PullStream, PushStream, V1Records
 
 from ..peers import (
@@ -188,17 +188,18 @@ class ReceiveTests(RecordsTestCase):
 class SealTests(RecordsTestCase):
     """Sealing."""
 
-    def queue(self, sayings: list[Saying]) -> deque[Any]:
+    def unsent(self, sayings: list[Saying]) -> Unsent:
         """Queue a DATA for each payload, and else what the records lay out."""
-        queue: deque[Any] = deque()
+        unsent = Unsent()
         for each in sayings:
             if isinstance(each, bytes):
-                queue.append(each)
+                unsent.queue.append(each)
+                unsent.size += len(each) + 46
             else:
-                size, item = (self.records.ping if each == "ping" else self.records.pong)(CLOCK)
-                self.assertEqual(size, 62)
-                queue.append(item)
-        return queue
+                before = unsent.size
+                (self.records.ping if each == "ping" else self.records.pong)(unsent, CLOCK)
+                self.assertEqual(unsent.size - before, 62)
+        return unsent
 
     @staticmethod
     def sizes(sayings: list[Saying]) -> list[int]:
@@ -218,58 +219,59 @@ class SealTests(RecordsTestCase):
 
     def test_one(self) -> None:
         for saying in (b"hello", b"", "ping", "pong"):
-            queue = self.queue([saying])
-            sealed = self.records.seal(queue, 1)
+            unsent = self.unsent([saying])
+            sealed = self.records.seal(unsent, 1)
             self.assertEqual(([len(sealed)], self.opened(sealed)), (self.sizes([saying]), [saying]))
-            self.assertEqual(len(queue), 0)
+            self.assertEqual(len(unsent.queue), 0)
 
     def test_together_in_order(self) -> None:
         """PINGs and PONGs keep their place among DATA."""
         sayings: list[Saying] = ["ping", b"one", "pong", b"", b"two", "ping", "ping"]
-        queue = self.queue(sayings)
-        self.assertEqual(self.opened(self.records.seal(queue, 10_000)), sayings)
-        self.assertEqual(len(queue), 0)
+        unsent = self.unsent(sayings)
+        self.assertEqual(self.opened(self.records.seal(unsent, 10_000)), sayings)
+        self.assertEqual(len(unsent.queue), 0)
 
     def test_views(self) -> None:
         """A payload may be a view of bytes."""
-        queue: deque[Any] = deque([memoryview(b"--one--")[2:5], memoryview(b"--two--")[2:5]])
-        self.assertEqual(self.opened(self.records.seal(queue, 10_000)), [b"one", b"two"])
+        unsent = Unsent()
+        unsent.queue += [memoryview(b"--one--")[2:5], memoryview(b"--two--")[2:5]]
+        self.assertEqual(self.opened(self.records.seal(unsent, 10_000)), [b"one", b"two"])
 
     def test_limit(self) -> None:
         """What fits exactly is taken; a byte less, and it waits."""
         for second, size in ((b"hello", 51), ("ping", 62)):
             for missing, count in ((0, 2), (1, 1)):
                 self.start()
-                queue = self.queue([b"abc", second, b"third"])
-                sealed = self.records.seal(queue, 49 + size - missing)
+                unsent = self.unsent([b"abc", second, b"third"])
+                sealed = self.records.seal(unsent, 49 + size - missing)
                 self.assertEqual(self.opened(sealed), [b"abc", second][:count])
-                self.assertEqual(len(queue), 3 - count)
+                self.assertEqual(len(unsent.queue), 3 - count)
 
     def test_none_overtakes(self) -> None:
         """A small one waits behind one that does not fit."""
-        queue = self.queue([b"abc", bytes(1000), b""])
-        self.assertEqual(self.opened(self.records.seal(queue, 200)), [b"abc"])
-        self.assertEqual(self.opened(self.records.seal(queue, 200)), [bytes(1000)])
-        self.assertEqual(self.opened(self.records.seal(queue, 200)), [b""])
+        unsent = self.unsent([b"abc", bytes(1000), b""])
+        self.assertEqual(self.opened(self.records.seal(unsent, 200)), [b"abc"])
+        self.assertEqual(self.opened(self.records.seal(unsent, 200)), [bytes(1000)])
+        self.assertEqual(self.opened(self.records.seal(unsent, 200)), [b""])
 
     def test_at_least_one(self) -> None:
-        queue = self.queue([bytes(1000), b"", "ping"])
+        unsent = self.unsent([bytes(1000), b"", "ping"])
         for limit, expected in ((0, [bytes(1000)]), (1, [b""]), (-5, ["ping"])):
-            self.assertEqual(self.opened(self.records.seal(queue, limit)), expected)
+            self.assertEqual(self.opened(self.records.seal(unsent, limit)), expected)
 
     @given(SAYINGS, st.lists(st.integers(1, 300), max_size=20))
     def test_any_limits(self, sayings: list[Saying], limits: list[int]) -> None:
         """Each time as many as fit and at least one, all in order."""
         self.start()
-        queue, later = self.queue(sayings), iter(limits)
+        unsent, later = self.unsent(sayings), iter(limits)
         opened: list[Saying] = []
-        while queue:
+        while unsent.queue:
             left, limit = self.sizes(sayings[len(opened) :]), next(later, 10_000)
-            sealed = self.records.seal(queue, limit)
+            sealed = self.records.seal(unsent, limit)
             count = next(count for count in range(len(left), 0, -1) if count == 1 or sum(left[:count]) <= limit)
             self.assertEqual(len(sealed), sum(left[:count]))
             opened += self.opened(sealed)
-            self.assertEqual(len(queue), len(sayings) - len(opened))
+            self.assertEqual(len(unsent.queue), len(sayings) - len(opened))
         self.assertEqual(opened, sayings)
 
     def test_rekey(self) -> None:
@@ -278,7 +280,7 @@ class SealTests(RecordsTestCase):
             self.start()
             self.records.rekey()
             sayings: list[Saying] = [first_saying, b"second"]
-            sealed = self.records.seal(self.queue(sayings), 10_000)
+            sealed = self.records.seal(self.unsent(sayings), 10_000)
             first = self.sizes(sayings)[0]
             tags = [
                 self.peer_pull.message(sealed[start:end])[1]
@@ -292,7 +294,9 @@ class SealTests(RecordsTestCase):
         ours = V1Records(push)
         theirs = V1Records(PushStream(RECEIVE_KEY), PullStream(SEND_KEY, push.header))
         for payload in (b"one", b"two", b"three"):
-            self.inbox.put(ours.seal(deque([payload, payload]), 10_000))
+            unsent = Unsent()
+            unsent.queue += [payload, payload]
+            self.inbox.put(ours.seal(unsent, 10_000))
             for _ in range(2):
                 self.assertEqual(theirs.receive(self.inbox), DataReceived(payload))
             ours.rekey()

@@ -307,10 +307,12 @@ class EquivalenceTests(SynchronousTestCase):
 
             builtins.__import__ = without
             from sodiumtwist.core.v1 import public_bindings, records
+            from sodiumtwist.core.v2 import public_bindings as v2_public_bindings, records as v2_records
             from sodiumtwist.core.connection import ClientConnection, ServerConnection
             from sodiumtwist.core.keys import KeyPair
 
             assert records.PushStream is public_bindings.PublicPushStream
+            assert v2_records.Sealer is v2_public_bindings.PublicSealer
             pair = KeyPair.generate()
             client, server = ClientConnection(pair.public, "u", "p", 0), ServerConnection(pair, 0)
             client.initiate()

@@ -1,0 +1,130 @@
+"""
+Messages that come in parts, put together within bounds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..errors import LocalProtocolError
+from .pdus import Code, describe_code
+
+#: Parts below this size, in bytes, are kept together.
+_SMALL = 4096
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """
+    How much a peer may make us keep.
+
+    :ivar message: bytes of one REQUEST or ANSWER.
+    :ivar connection: bytes of all messages of a connection that are not put together yet. Those in one part do not
+        count.
+    :ivar requests: REQUESTs that are not answered, counted from their first part until the answer has left.
+    :ivar refused: REQUESTs beyond those, whose FAILURE has not left or whose last part has not come.
+    :ivar pongs: PINGs whose PONG has not left; then reading stops.
+    :raises LocalProtocolError: for a number below 1, or one that is none.
+    """
+
+    message: int = 16 * 2**20
+    connection: int = 64 * 2**20
+    requests: int = 1024
+    refused: int = 65536
+    pongs: int = 64
+
+    def __post_init__(self) -> None:
+        for name, number in vars(self).items():
+            if not isinstance(number, int) or number < 1:
+                raise LocalProtocolError(f"the bound for {name} takes a number from 1, not {number}")
+
+
+class _Parts:
+    """
+    What came of one message.
+
+    :ivar size: how many bytes it has.
+    """
+
+    __slots__ = ("_pieces", "size")
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes | bytearray] = []
+        self.size = 0
+
+    def add(self, part: bytes) -> None:
+        """Add a part behind the others."""
+        pieces = self._pieces
+        if len(part) >= _SMALL:
+            pieces.append(part)
+        elif pieces and type(pieces[-1]) is bytearray:
+            pieces[-1] += part
+        else:
+            # An object for each byte would take many times the memory that is counted.
+            pieces.append(bytearray(part))
+        self.size += len(part)
+
+    def join(self) -> bytes:
+        """Put it together; each byte is copied once."""
+        return b"".join(self._pieces)
+
+
+class Incoming:
+    """
+    The messages of a connection that are being put together.
+
+    :param bounds: how much that may be.
+    :ivar largest: the most bytes of a message.
+    :ivar parts: what came of each message, by kind and id.
+    """
+
+    __slots__ = ("_held", "_most", "largest", "parts")
+
+    def __init__(self, bounds: Bounds) -> None:
+        self.largest = bounds.message
+        self._most = bounds.connection
+        self._held = 0
+        self.parts: dict[tuple[int, int], _Parts] = {}
+
+    def add(self, kind: int, id: int, part: bytes) -> Code | None:
+        """
+        Keep a part that is not the last one of its message.
+
+        :return: why it can't be kept, nor what came before it; ``None`` when it is.
+        """
+        parts = self.parts.setdefault((kind, id), _Parts())
+        if parts.size + len(part) > self.largest:
+            why = Code.TOO_LARGE
+        elif self._held + len(part) > self._most:
+            why = Code.NO_ROOM
+        else:
+            parts.add(part)
+            self._held += len(part)
+            return None
+        self.drop(kind, id)
+        return why
+
+    def finish(self, kind: int, id: int, part: bytes) -> bytes | Code:
+        """
+        Take a message with its last part, which may be its only one.
+
+        :return: the message; or why it can't be kept.
+        """
+        if (kind, id) not in self.parts:
+            return part if len(part) <= self.largest else Code.TOO_LARGE
+        why = self.add(kind, id, part)
+        return self.drop(kind, id).join() if why is None else why
+
+    def drop(self, kind: int, id: int) -> _Parts:
+        """Forget a message, and return it."""
+        parts = self.parts.pop((kind, id), None) or _Parts()
+        self._held -= parts.size
+        return parts
+
+    def has(self, kind: int) -> bool:
+        """Whether messages of a kind are being put together."""
+        return any(key[0] == kind for key in self.parts)
+
+    def describe(self, why: Code) -> str:
+        """Say why a message is not kept."""
+        return f"more than {self.largest} bytes" if why is Code.TOO_LARGE else describe_code(why)
