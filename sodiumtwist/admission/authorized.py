@@ -29,8 +29,8 @@ from .watched import GRACE, WatchedFile
 
 Entry = tuple[bytes, "str | None"]
 
-#: How many characters a line may have that is no comment: more than any needs. To look through a line of megabytes would stop
-#: all threads meanwhile.
+#: How many characters a line may have that is no comment: more than any needs. To look through a line of megabytes
+#: would stop all threads meanwhile.
 LINE_LIMIT = 4096
 
 # The key, then a login with or without quotes, then a comment. A login without quotes has no # anywhere, so that one
