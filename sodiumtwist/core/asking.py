@@ -17,6 +17,9 @@ class AskingConnection(Connection):
     :exc:`~sodiumtwist.core.errors.LocalProtocolError`.
     """
 
+    # Of a connection that is closed.
+    _left_unanswered: tuple[int, ...] = ()
+
     def _speaking(self) -> Any:
         if not self._may_speak:
             self._check_speaking()
@@ -104,7 +107,12 @@ class AskingConnection(Connection):
     def unanswered(self) -> tuple[int, ...]:
         """The ids of our requests that have no answer; where the connection was cut, what became of them is unknown."""
         dialogue = None if self._records is None else self._records.dialogue
-        return () if dialogue is None else dialogue.unanswered
+        return self._left_unanswered if dialogue is None else dialogue.unanswered
+
+    def _forget(self) -> None:
+        # Whoever is told of a cut asks then which requests it has struck.
+        self._left_unanswered = self.unanswered
+        super()._forget()
 
     @property
     def channel_binding(self) -> bytes | None:

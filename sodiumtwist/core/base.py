@@ -196,7 +196,7 @@ class Connection:
         if kind is RequestReceived or kind is AnswerReceived:
             return True
         if isinstance(event, PongReceived):
-            event.latency, event.asked = self._keepalive.pong_received(now)
+            event.latency, event.asked = self._keepalive.pong_received(now, event.passed_over)
         elif isinstance(event, PingReceived):
             self._keepalive.ping_received(now)
         elif isinstance(event, Aborted):
@@ -319,7 +319,10 @@ class Connection:
         return packet + sealed if packet else sealed
 
     def drop_unsent(self) -> None:
-        """Forget the PDUs that were not handed out yet; a packet of the handshake stays."""
+        """
+        Forget the PDUs that were not handed out yet; a packet of the handshake stays. In version 2 the connection then
+        can't end in order any more, unless all of them were signs of life.
+        """
         if self._records is not None:
             self._records.drop_unsent(self.unsent)
             if self._state is State.CLOSED:

@@ -96,17 +96,19 @@ class PingReceived:
 @dataclass(slots=True)
 class PongReceived:
     """
-    The answer to our oldest PING came.
+    The answer to a PING of ours came: in version 1 to the oldest one.
 
     :ivar timestamp: the answerer's wall clock in nanoseconds since the epoch; in version 2 our own, as it stood in the
         PING.
     :ivar latency: seconds from our PING to this.
     :ivar asked: whether that PING was the caller's own, and not one that ``ping_due()`` had asked for.
+    :ivar passed_over: how many older PINGs have no answer yet.
     """
 
     timestamp: int
     latency: float
     asked: bool = field(default=False, compare=False)
+    passed_over: int = field(default=0, compare=False, repr=False)
 
 
 @dataclass(slots=True)

@@ -255,23 +255,25 @@ class Keepalive:
         else:
             unanswered.append(_Unanswered(now, False))
 
-    def pong_received(self, now: float) -> tuple[float, bool]:
+    def pong_received(self, now: float, passed_over: int = 0) -> tuple[float, bool]:
         """
         A PONG came.
 
-        :return: seconds since the oldest unanswered PING, and whether that was the application's. Where more of ours
+        :param passed_over: how many older PINGs have no PONG yet. In version 1, where a PONG names no PING, the
+            stream keeps the order, so it answers the oldest.
+        :return: seconds since its PING, and whether that was the application's. Where more of ours
             are unanswered than are told apart, the seconds are those of an earlier one.
         :raises UnexpectedPDU: when there is none.
         """
-        if not self._unanswered:
-            raise UnexpectedPDU("a PONG that no PING asked for")
-        # A PONG names no PING; the stream keeps the order, so this one answers the oldest.
-        oldest = self._unanswered[0]
-        oldest.count -= 1
-        if not oldest.count:
-            del self._unanswered[0]
-        self._asked -= oldest.asked
-        return now - oldest.sent_at, oldest.asked
+        for place, ping in enumerate(self._unanswered):
+            if passed_over < ping.count:
+                ping.count -= 1
+                if not ping.count:
+                    del self._unanswered[place]
+                self._asked -= ping.asked
+                return now - ping.sent_at, ping.asked
+            passed_over -= ping.count
+        raise UnexpectedPDU("a PONG that no PING asked for")
 
     def _since_heard(self) -> list[float]:
         """When those PINGs of ours left that the peer has not shown any life since."""

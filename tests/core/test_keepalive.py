@@ -645,6 +645,17 @@ class StrictTests(SynchronousTestCase):
         self.play(1299)
         self.assertRaises(PongTimeout, self.play, 1300)
 
+    def test_another_answered(self) -> None:
+        """“A PONG is late when its PING has waited for three intervals”, also where those of later PINGs came."""
+        self.play(1130)
+        self.keepalive.pong_received(1130, 1)
+        self.play(1239)
+        self.assertRaises(PongTimeout, self.play, 1240)
+
+    def test_more_passed_over_than_there_are(self) -> None:
+        self.play(1130)
+        self.assertRaises(UnexpectedPDU, self.keepalive.pong_received, 1130, 2)
+
     def test_the_applications_own(self) -> None:
         self.keepalive.ping_sent(1010)
         self.play(1189)

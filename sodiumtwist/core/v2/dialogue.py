@@ -82,7 +82,7 @@ class Dialogue:
         Whether all is done on both sides: END was sent and received, every request is answered, nothing waits to be
         sent. Only then does anyone close in order.
         """
-        return not self._unsent.size and self._all_said()
+        return not self._unsent.size and self._all_said() and not self._outgoing.any_needed
 
     @property
     def settled(self) -> bool:
@@ -267,18 +267,26 @@ class Dialogue:
         self._may(PADDING)
         self._outgoing.add(PADDING, 0, bytes(size))
 
-    def take(self, room: int) -> tuple[list[Buffer], int]:
+    def take(self, room: int, some: bool = True) -> tuple[list[Buffer], int]:
         """
         Take the pieces of the next record's body off what waits.
 
-        :param room: how many bytes the body may have; if the first PDU has more, it comes alone all the same.
+        :param room: how many bytes the body may have.
+        :param some: whether the first PDU comes alone if it has more; else nothing comes then.
         :return: the pieces, and how many bytes they have; none when nothing waits.
         """
-        return self._outgoing.take(room)
+        return self._outgoing.take(room, some)
 
-    def drop_unsent(self) -> None:
-        """Forget what waits to be sealed, but for a packet of the handshake."""
+    def drop_unsent(self, packet: bool = False) -> None:
+        """
+        Forget what waits to be sealed. If the peer needs some of it, this end is never :attr:`over`.
+
+        :param packet: whether a packet of the handshake is forgotten too.
+        """
         self._outgoing.drop()
+        if packet:
+            self._unsent.packet = b""
+            self._unsent.size = 0
 
     def _may(self, kind: int) -> None:
         if kind not in SAYING[self._ours]:

@@ -17,6 +17,7 @@ from .pdus import (
     FAILURE,
     HEADER,
     HEADER_SIZE,
+    LARGEST_PAYLOAD,
     MORE,
     PING,
     PONG,
@@ -91,6 +92,7 @@ class Outgoing:
 
     __slots__ = (
         "_behind_requests",
+        "_lost",
         "_small_next",
         "_unsent",
         "answered",
@@ -107,6 +109,8 @@ class Outgoing:
         self.large: OrderedDict[tuple[int, int], _Large] = OrderedDict()
         # END, while the last parts of our requests have not left.
         self._behind_requests: list[Item] = []
+        # Whether something was dropped that the peer needs.
+        self._lost = False
         # Whether it is the turn of what is small, where that fits no record beside a part. So it is at first, for
         # nothing goes before WELCOME.
         self._small_next = True
@@ -119,9 +123,13 @@ class Outgoing:
 
     @property
     def any_needed(self) -> bool:
-        """Whether something waits that the peer needs to see that all is over: not signs of life and CANCELs."""
+        """
+        Whether something waits that the peer needs to see that all is over, or was dropped: not signs of life and
+        CANCELs.
+        """
         return (
-            bool(self.large)
+            self._lost
+            or bool(self.large)
             or bool(self._behind_requests)
             or not all(type(item) is tuple and item[0][0] in _NOT_NEEDED for item in self._unsent.queue)
         )
@@ -187,12 +195,14 @@ class Outgoing:
         return large is not None
 
     def drop(self) -> None:
-        """Forget all that waits, but for a packet of the handshake."""
+        """Forget all that waits, but for a packet of the handshake. If the peer needs some of it, all is never over."""
         unsent = self._unsent
+        self._lost = self.any_needed
         unsent.queue.clear()
         unsent.size = len(unsent.packet)
         self.large.clear()
         self._behind_requests.clear()
+        self.pongs.clear()  # who leaves nothing to be sent may read on
 
     def hurry(self) -> None:
         """Forget what waits of large messages, and END, if that has not left: an ABORT follows."""
@@ -209,17 +219,18 @@ class Outgoing:
 
     # Taking
 
-    def take(self, room: int) -> tuple[list[Buffer], int]:
+    def take(self, room: int, some: bool = True) -> tuple[list[Buffer], int]:
         """
         Take the pieces of the next record's body off what waits.
 
-        :param room: how many bytes the body may have; if the first PDU has more, it comes alone all the same.
+        :param room: how many bytes the body may have.
+        :param some: whether the first PDU comes alone if it has more; else nothing comes then.
         :return: the pieces, and how many bytes they have.
         """
         unsent = self._unsent
         size = unsent.size - len(unsent.packet)
         if size > room or self.large:
-            return self._take_some(room)
+            return self._take_some(room, some)
         pieces: list[Buffer] = []
         for item in unsent.queue:
             if type(item) is tuple:
@@ -237,16 +248,18 @@ class Outgoing:
         self.pongs.clear()
         return pieces, size
 
-    def _take_some(self, room: int) -> tuple[list[Buffer], int]:
+    def _take_some(self, room: int, some: bool) -> tuple[list[Buffer], int]:
         pieces: list[Buffer] = []
         large = self.large
         # Where large messages wait, half of the room is theirs, if their parts need so much.
         share = room - min(self._next_size(), room // 2) if large else room
-        used = self._take_small(pieces, share, alone=not large or self._small_next)
+        alone = share if large and not self._small_next else HEADER_SIZE + LARGEST_PAYLOAD if some else room
+        used = self._take_small(pieces, share, alone)
         # What is small and found no place beside the parts comes first the next time.
         self._small_next = bool(self._unsent.queue) and used <= share
         # What is left of a record takes no part that is hardly worth its header.
-        while large and (used == 0 or room - used >= min(self._next_size(), PART_SIZE // 4, room // 2)):
+        worth = min(PART_SIZE // 4, room // 2)
+        while large and ((some and not used) or room - used >= min(self._next_size(), worth)):
             used += self._take_part(pieces, room - used)
         self._unsent.size -= used
         return pieces, used
@@ -254,12 +267,12 @@ class Outgoing:
     def _next_size(self) -> int:
         return next(iter(self.large.values())).next_size
 
-    def _take_small(self, pieces: list[Buffer], share: int, alone: bool) -> int:
+    def _take_small(self, pieces: list[Buffer], share: int, alone: int) -> int:
         """
         Take from the queue.
 
         :param share: how many bytes.
-        :param alone: whether the first one is taken even if it is larger.
+        :param alone: how many the first one may have.
         :return: how many bytes were taken.
         """
         queue, used = self._unsent.queue, 0
@@ -267,7 +280,7 @@ class Outgoing:
             item = queue[0]
             small = type(item) is tuple
             size = sum(map(len, item)) if small else HEADER_SIZE + len(item)
-            if used + size > share and (used or not alone):
+            if used + size > (share if used else alone):
                 break
             queue.popleft()
             if small:

@@ -71,5 +71,7 @@ class Pings:
         """Take in a PONG."""
         if self._ours.get(id) != payload or id in self._outgoing.pings:
             raise UnexpectedPDU(f"PONG with the id {id} to no PING, or with other bytes than that has")
+        # PONGs may come in any order, and the wait of each PING counts for itself.
+        older = next(place for place, waiting in enumerate(self._ours) if waiting == id)
         del self._ours[id]
-        return PongReceived(_number(payload), 0.0)
+        return PongReceived(_number(payload), 0.0, passed_over=older)

@@ -156,8 +156,9 @@ class V2Records:
                 try:
                     body = self._opener.receive(inbox)  # type: ignore[union-attr]  # it is there while we receive
                 except RemoteProtocolError:
-                    # Who altered it is not to learn how, nor what else there was to say.
-                    dialogue.drop_unsent()
+                    # Who altered it is not to learn how, nor what else there was to say: not the login either, where a
+                    # client has opened message 2 and this behind it.
+                    dialogue.drop_unsent(packet=True)
                     raise
                 if body is None:
                     break
@@ -192,17 +193,24 @@ class V2Records:
     def seal(self, unsent: Unsent, limit: int) -> bytes:
         """Seal PDUs that wait, see :class:`~sodiumtwist.core.version.Records`."""
         dialogue, sealer = self.dialogue, self._sealer
-        records = []
+        records: list[bytes] = []
         left = limit
         while True:
-            pieces, size = dialogue.take(min(left - sealer.overhead, MAX_BODY))
+            room = min(left - sealer.overhead, MAX_BODY)
             if self._first:
                 self._first = False
+                padding = self._padding()
+                pieces, size = dialogue.take(room - HEADER_SIZE - padding)
+                # Where the first PDU alone takes that place, it gets as much as the record holds.
                 room = MAX_BODY - size - HEADER_SIZE
                 if room >= 0:
-                    padding = pack_padding(min(self._padding(), room))
-                    pieces.append(padding)
-                    size += len(padding)
+                    padded = pack_padding(min(padding, room))
+                    pieces.append(padded)
+                    size += len(padded)
+            else:
+                pieces, size = dialogue.take(room, not records)
+                if not size:
+                    break
             record = sealer.seal(pieces, size)
             records.append(record)
             left -= len(record)

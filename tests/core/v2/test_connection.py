@@ -15,6 +15,7 @@ from sodiumtwist.core.errors import (
     LocalProtocolError,
     MalformedPDU,
     RemoteProtocolError,
+    UnexpectedPDU,
 )
 from sodiumtwist.core.events import (
     Aborted,
@@ -35,7 +36,7 @@ from sodiumtwist.core.events import (
 )
 from sodiumtwist.core.states import State
 from sodiumtwist.core.v2 import messages
-from sodiumtwist.core.v2.pdus import Code
+from sodiumtwist.core.v2.pdus import BrokenAbort, Code
 from sodiumtwist.core.v2.veil import RecentSalts
 
 from ..peers import CLIENT_PAIR, CLOCK, NOW, SERVER_PAIR, PlainClient, take, wire_of
@@ -349,7 +350,7 @@ class OpenTests(SynchronousTestCase):
         server.send_answer(asked, b"that")
         self.assertRaises(ConnectionCut, server.receive_eof)
         self.assertRaises(ConnectionCut, client.receive_eof)
-        self.assertEqual(client.unanswered, ())
+        self.assertEqual(client.unanswered, (asked,))
 
     def test_abort(self) -> None:
         """It is the last thing."""
@@ -388,6 +389,35 @@ class OpenTests(SynchronousTestCase):
         assert isinstance(aborted, Aborted)
         self.assertEqual(aborted.code, Code.PROTOCOL_BROKEN)
 
+    def test_at_the_wrong_moment(self) -> None:
+        """“The PDUs before it count, then ABORT 6”, and no END; what follows is dropped."""
+        for swap in (False, True):
+            client, server = open_pair()
+            one, other = (server, client) if swap else (client, server)
+            one.send_data(b"before")
+            one.unsent.queue.append((b"\x05" + bytes(11),))  # a PONG to nothing
+            one.unsent.size += 12
+            one.send_data(b"behind")
+            other.send_end()
+            events, error = take(other.receive_data(one.data_to_send(), NOW))
+            self.assertEqual(
+                (events, type(error), other.state), ([DataReceived(b"before")], UnexpectedPDU, State.CLOSED)
+            )
+            (aborted,) = one.receive_data(other.data_to_send(), NOW)
+            self.assertEqual(aborted, Aborted(Code.PROTOCOL_BROKEN, str(error)))
+            self.assertEqual(list(other.events(NOW)), [])
+
+    def test_broken_abort(self) -> None:
+        """“No reply comes, not to a broken one either”."""
+        client, server = open_pair()
+        client.send_data(b"before")
+        client.unsent.queue.append((b"\x0c" + bytes(11),))  # without its code
+        client.unsent.size += 12
+        server.send_data(b"unsent")
+        events, error = take(server.receive_data(client.data_to_send(), NOW))
+        self.assertEqual((events, type(error)), ([DataReceived(b"before")], BrokenAbort))
+        self.assertEqual((server.state, server.data_to_send()), (State.CLOSED, b""))
+
     def test_one_at_a_time(self) -> None:
         """Who takes an event may go on with the rest later; until then it waits, and counts."""
         client, server = open_pair()
@@ -423,6 +453,25 @@ class OpenTests(SynchronousTestCase):
         server.data_to_send()
         rest = [PingReceived(number) for number in range(64, 100)]
         self.assertEqual(list(server.events(NOW)), [*rest, DataReceived(b"behind")])
+
+    def test_pongs_in_any_order(self) -> None:
+        """Each has the time and the asker of its own PING, whichever comes first."""
+        client, server = open_pair()
+        client.send_ping(NOW, 1)
+        self.assertIs(client.ping_due(NOW + 60), True)
+        client.send_ping(NOW + 60, 2)
+        list(server.receive_data(client.data_to_send(), NOW + 60))
+        assert server._records is not None
+        pings = server._records.dialogue._pings.received
+        pings[0] = pings.pop(0)
+        server.send_pong(0)
+        (pong,) = client.receive_data(server.data_to_send(), NOW + 61)
+        assert isinstance(pong, PongReceived)
+        self.assertEqual((pong.timestamp, pong.latency, pong.asked), (2, 1, False))
+        server.send_pong(0)
+        (pong,) = client.receive_data(server.data_to_send(), NOW + 62)
+        assert isinstance(pong, PongReceived)
+        self.assertEqual((pong.timestamp, pong.latency, pong.asked), (1, 62, True))
 
     def test_life(self) -> None:
         """A record that says nothing shows life, a part of a message too."""
