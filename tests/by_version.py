@@ -17,7 +17,6 @@ RUN_ONCE = {
     "tests.test_benchmarks": "programs beside the package; they call what other tests call, and need no old release",
     "tests.test_changelog": "text, and towncrier, of which no release is asked for",
     "tests.test_contributing": "commands for developers, who have the newest of everything",
-    "tests.test_docs": "the pages, which show what other tests call with each release",
     "tests.test_readme": "text, held against constants",
 }
 

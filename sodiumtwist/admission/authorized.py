@@ -29,8 +29,8 @@ from .watched import GRACE, WatchedFile
 
 Entry = tuple[bytes, "str | None"]
 
-#: How many characters a line with a key may have: more than any needs. To look through a line of megabytes would stop
-#: all threads meanwhile.
+#: How many characters a line may have that is no comment: more than any needs. To look through a line of megabytes
+#: would stop all threads meanwhile.
 LINE_LIMIT = 4096
 
 # The key, then a login with or without quotes, then a comment. A login without quotes has no # anywhere, so that one
@@ -70,8 +70,6 @@ class AuthorizedKeys:
 
 
 def _parse_line(line: str) -> Entry:
-    if len(line) > LINE_LIMIT:
-        raise LocalProtocolError(f"it has {len(line)} characters, and {LINE_LIMIT} is the limit; shorten its comment")
     if line.lower().startswith("private key:"):
         raise InvalidKey("it is a private key, which nobody but its owner may have; the public one is wanted")
     # Somebody has put in the whole line that keygen prints.
@@ -102,6 +100,13 @@ def parse_authorized_keys(text: str) -> AuthorizedKeys:
         try:
             if number == last and line:
                 raise LocalProtocolError("it does not end with a newline, so it may be cut off; add one")
+            if line.startswith("#"):
+                continue
+            # Before anything looks through it.
+            if len(line) > LINE_LIMIT:
+                raise LocalProtocolError(
+                    f"it has {len(line)} characters, and {LINE_LIMIT} is the limit; shorten its comment"
+                )
             # \r as well, for files from Windows.
             line = line.strip(" \t\r")
             if line and not line.startswith("#"):

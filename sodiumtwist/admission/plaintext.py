@@ -28,7 +28,8 @@ def parse_plaintext(text: str) -> dict[bytes, bytes]:
     """
     passphrases: dict[bytes, bytes] = {}
     for line in lines_of(text):
-        login, *more = line.rstrip().split(":")
+        # Not at each colon: there may be millions, and all threads would wait.
+        login, *more = line.rstrip().split(":", 2)
         if more:
             passphrases.setdefault(login.encode(), more[0].encode())
     return passphrases

@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.python.failure import Failure
+from twisted.python.reflect import safe_str
 
 from twisted import logger
 
@@ -41,16 +42,27 @@ def fit_for_log(failure: Failure) -> Failure:
     :param failure: the failure. It is changed.
     :return: the same failure.
     """
-    said = str(failure.value)
+    said = _text_of(failure.value)
     text = failure.getTraceback()
-    # Before the rest, and as a whole: a newline in it would pass for one of the traceback. Python finds an empty text
-    # everywhere.
-    if said:
-        text = text.replace(said, ascii(said))
+    # Before the rest, and as a whole: a newline in it would pass for one of the traceback. It is the last that is
+    # there; a short one may be found in many places before.
+    before, found, after = text.rpartition(said) if said else ("", "", text)
+    if found:
+        left_out = len(said) - SHOWN_LIMIT
+        cut = f"… ({left_out} characters more)" if left_out > 0 else ""
+        text = f"{before}{ascii(said[:SHOWN_LIMIT])}{cut}{after}"
     shown = "".join(mark if mark == "\n" or mark.isprintable() else ascii(mark)[1:-1] for mark in text)
     # Twisted's log asks the failure for its traceback by this method.
     failure.getTraceback = lambda *arguments, **keywords: shown  # type: ignore[method-assign]
     return failure
+
+
+def _text_of(value: object) -> str:
+    # As Twisted's log does with what has no text: whatever an application raises, a line of the log must not raise.
+    try:
+        return str(value)
+    except Exception:
+        return str(safe_str(value))
 
 
 class Logger(logger.Logger):
@@ -76,5 +88,5 @@ class Logger(logger.Logger):
                 fit_for_log(value)
             # Numbers hold nothing. The rest is shown as its text.
             elif not isinstance(value, (int, float)):
-                fields[name] = printable(str(value))
+                fields[name] = printable(_text_of(value))
         super().emit(level, format, **fields)

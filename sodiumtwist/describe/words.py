@@ -33,6 +33,9 @@ _MEANINGS = {
     r"\w+\(\): (port must be 0-65535)\.?": r"the \1",
     r"generator raised StopIteration": "it ends with a backslash",
     r"list index out of range": "there is no socket of that index",
+    r"User timeout caused connection failure": (
+        "there was no answer in time: the host is gone, or a firewall lets nothing through to it"
+    ),
 }
 
 

@@ -23,6 +23,7 @@ from ..core.errors import AuthenticationFailed, LocalProtocolError, RemoteProtoc
 from ..describe import describe_bad_endpoint, describe_endpoint_error, describe_tls_error
 from ..protocol.client import SodiumClientProtocol
 from ..protocol.factories import SodiumClientFactory
+from ..protocol.sockets import check_host
 from ..transfer.discarding import says_discarded
 from ..transfer.sender import UploadSender
 from ..transfer.sources import open_source
@@ -51,6 +52,7 @@ def make_endpoint(reactor: Any, settings: ConnectSettings) -> IStreamClientEndpo
     # Twisted raises whatever its parser stumbles over: ValueError, TypeError, IndexError, RuntimeError.
     try:
         endpoint: IStreamClientEndpoint = clientFromString(reactor, settings.endpoint)
+        check_host(endpoint)
     except Exception as error:
         line = describe_bad_endpoint("--endpoint", settings.endpoint, "tcp:HOST:5555", error)
         raise UsageError(line) from None

@@ -34,6 +34,7 @@ from ..core.errors import LocalProtocolError
 from ..describe import describe_bad_endpoint, describe_endpoint_error, masked, printable
 from ..describe.log import Logger, describe_address
 from ..protocol.clock import steady_clock
+from ..protocol.sockets import check_host
 from .interrupts import end_in_order, wait_for_reactor
 from .service_user import ServiceUser, acting_as, check_backend, service_user
 
@@ -238,6 +239,7 @@ def parse_connecting(
     """
     try:
         endpoint: IStreamClientEndpoint = clientFromString(reactor, description)
+        check_host(endpoint)
     # Twisted raises whatever its parser stumbles over, here, too.
     except Exception as error:
         raise SystemExit(

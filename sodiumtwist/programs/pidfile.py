@@ -30,6 +30,8 @@ def describe_pid_file(path: str) -> str | None:
 
     :param path: of the file; empty for none.
     """
+    if path and os.path.isdir(path):
+        return f"the pid file {path} is a folder; give another --pidfile"
     pid = _read(path)
     # A negative number, or 0, would mean a group of processes.
     if pid is None or pid < 1:
@@ -38,6 +40,8 @@ def describe_pid_file(path: str) -> str | None:
         os.kill(pid, 0)
     except ProcessLookupError:
         return None  # twistd removes the file
+    except OverflowError:
+        return f"the pid file {path} holds a number that no process has; remove it"
     except OSError:
         pass  # it runs as another user
     return (

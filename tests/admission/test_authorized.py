@@ -172,6 +172,9 @@ class ParseTests(SynchronousTestCase):
         self.assert_says(f"{start:x<4096}\n", (ALICE, "alice"))
         error = self.assertRaises(LocalProtocolError, parse_authorized_keys, f"{start:x<4097}\n")
         self.assertEqual(str(error), "line 1: it has 4097 characters, and 4096 is the limit; shorten its comment")
+        # Of blanks alone, too: to take them off stops all threads meanwhile. Of a comment nothing is looked at.
+        self.assertRaises(LocalProtocolError, parse_authorized_keys, " " * 4097 + "\n")
+        self.assert_says("#" * 10000 + f"\n{ALICE.hex()} alice\n", (ALICE, "alice"))
 
     def test_time(self) -> None:
         """As much as a file can hold is read in a moment, and nothing in it makes that long."""

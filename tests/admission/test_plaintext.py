@@ -5,6 +5,7 @@ Logins with their passphrases as they are.
 from __future__ import annotations
 
 import os
+import tracemalloc
 
 from twisted.cred.checkers import FilePasswordDB, ICredentialsChecker
 from twisted.cred.credentials import UsernamePassword
@@ -13,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from sodiumtwist.admission.checkers import LoginNotChecked, LoginUnknown
-from sodiumtwist.admission.plaintext import PlaintextFile
+from sodiumtwist.admission.plaintext import PlaintextFile, parse_plaintext
 
 TEXT = "ann:secret\nbob:a b : more\nann:other\nno colon\n:nobody\n eve:x \nempty:\n\n#ghost:boo\r\n"
 
@@ -57,3 +58,12 @@ class PlaintextFileTests(SynchronousTestCase):
         self.checker.file.grace = 0
         os.chmod(self.path, 0o620)
         self.failureResultOf(self.checker.requestAvatarId(UsernamePassword(b"zoe", b"new")), LoginNotChecked)
+
+    def test_many_colons(self) -> None:
+        """What stands behind the second one is not taken apart, which would stop all threads meanwhile."""
+        text = "ann:secret" + ":" * 500_000 + "\n"
+        tracemalloc.start()
+        self.addCleanup(tracemalloc.stop)
+        self.assertEqual(parse_plaintext(text), {b"ann": b"secret"})
+        # The line, and parts of it. A list of its parts has 8 bytes for each.
+        self.assertLess(tracemalloc.get_traced_memory()[1], 5 * len(text))

@@ -113,6 +113,29 @@ class LoggerTests(SynchronousTestCase):
         self.log.failure("a failure without a text", Failure(Boom()))
         self.flushLoggedErrors(Boom)
 
+    def test_failure_whose_text_is_short_or_long(self) -> None:
+        """What stands before it stays as it is, and it is cut."""
+        for said, shown in (("e", "'e'"), ("x" * 3000, f"'{'x' * 2000}'… (1000 characters more)")):
+            self.log.failure("it failed", Failure(Boom(said)))
+            (failure,) = self.flushLoggedErrors(Boom)
+            self.assertTrue(failure.getTraceback().startswith("Traceback (most recent call last)"))
+            self.assertEqual(failure.getTraceback().split("Boom: ")[1].rstrip("\n"), shown)
+
+    def test_without_a_text(self) -> None:
+        """What has none, as its ``__str__`` fails, is logged all the same: a line of the log never raises."""
+
+        class Mute(Boom):
+            def __str__(self) -> str:
+                raise TypeError("no text")
+
+            __repr__ = __str__
+
+        self.log.info("it is {what}", what=Mute())
+        self.assertTrue(self.line().startswith("it is <Mute instance at ") and self.line().isprintable(), self.line())
+        self.log.failure("it failed", Failure(Mute()))
+        (failure,) = self.flushLoggedErrors(Mute)
+        self.assertIn("<Mute instance at ", failure.getTraceback())
+
 
 @cache
 def all_nodes() -> list[tuple[str, Any]]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import socket
 
 from twisted.internet.endpoints import clientFromString, serverFromString
+from twisted.internet.error import TimeoutError
 from twisted.internet.testing import MemoryReactorClock
 from twisted.python.filepath import UnlistableError
 from twisted.trial.unittest import SynchronousTestCase
@@ -81,6 +82,10 @@ class DescribeBadEndpointTests(SynchronousTestCase):
         with socket.socket() as unbound:
             error = self.assertRaises(OverflowError, unbound.bind, ("127.0.0.1", 65536))
         self.assertEqual(describe_endpoint_error(error), "the port must be 0-65535")
+
+    def test_time_is_over(self) -> None:
+        """Twisted's word for a host that does not answer blames the user."""
+        self.assertRegex(describe_endpoint_error(TimeoutError()), "^there was no answer in time: the host is gone, or ")
 
 
 class PrintableTests(SynchronousTestCase):

@@ -119,6 +119,7 @@ class StringTests(SynchronousTestCase):
                 ValueError,
                 "bogus, odd; so",
             ),
+            (self.make_client, f"sodium:tcp:a..b:1:{self.files.for_client}", ValueError, "can't be a host's name"),
             (
                 self.make_server,
                 f"sodium:tcp:5555:{without('login', self.files.for_server)}",

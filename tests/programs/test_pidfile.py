@@ -74,3 +74,10 @@ class PidFileTests(TapTestCase):
             self.assertEqual(self.parse_with(text), "")
         self.assertIsNone(describe_pid_file(""))
         self.assertIsNone(describe_pid_file("missing"))
+
+    def test_never_a_pid_file(self) -> None:
+        """What twistd would end with a traceback for."""
+        error = self.assertRaises(SystemExit, self.parse_with, "9" * 20)
+        self.assertIn("twistd.pid holds a number that no process has; remove it", str(error))
+        os.mkdir("folder")
+        self.assertEqual(describe_pid_file("folder"), "the pid file folder is a folder; give another --pidfile")

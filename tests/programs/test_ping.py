@@ -12,6 +12,8 @@ from typing import cast
 from twisted.internet.defer import Deferred, ensureDeferred, succeed
 from twisted.internet.interfaces import IProtocol, IProtocolFactory
 from twisted.internet.task import Clock
+from twisted.internet.testing import MemoryReactorClock
+from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
 from sodiumtwist import SodiumClientFactory
@@ -41,8 +43,8 @@ class Endpoint:
 
 
 class PingTests(SynchronousTestCase):
-    def settings(self) -> PingSettings:
-        return PingSettings("tcp:host:1", SERVER_PAIR.public, Credentials(LOGIN, PASSPHRASE, False, None), 3, 1.0)
+    def settings(self, host: str = "host") -> PingSettings:
+        return PingSettings(f"tcp:{host}:1", SERVER_PAIR.public, Credentials(LOGIN, PASSPHRASE, False, None), 3, 1.0)
 
     def test_silence(self) -> None:
         """It is said once what is waited for: a connection, or a word of the server."""
@@ -62,6 +64,12 @@ class PingTests(SynchronousTestCase):
             self.assertIn(f"sodiumtwist: {says}", errors.getvalue())
             self.assertEqual(errors.getvalue().count("\n"), 1)
             pinging.addErrback(lambda reason: None)
+
+    def test_no_host(self) -> None:
+        """A name that none can have is told before anything is looked up, which would never end."""
+        pinging = ensureDeferred(commands.ping(MemoryReactorClock(), self.settings("a..b")))
+        line = str(self.failureResultOf(pinging, UsageError).value)
+        self.assertIn("bad endpoint string 'tcp:a..b:1': 'a..b' can't be a host's name, which has ", line)
 
     def test_interrupted_while_connecting(self) -> None:
         """Then there is nothing to close, and nothing to say but that."""

@@ -185,6 +185,7 @@ class OptionsTests(TapTestCase):
             (["-e", "nonsense:1"], "--endpoint: bad endpoint string 'nonsense:1'"),
             (["-e", "tcp"], "'tcp': it lacks 'port'; a right one is for instance tcp:5555:interface=127.0.0.1"),
             (["--forward", "tcp:host"], "--forward: bad endpoint string 'tcp:host': it lacks 'port'"),
+            (["--forward", "tcp:a..b:1"], "--forward: bad endpoint string 'tcp:a..b:1': 'a..b' can't be a host's name"),
             (["-e", "tcp:5555"], "choose one with --passphrase-file"),
             (["-e", "tcp:5555:interface=0.0.0.0", "-U", "me"], "choose one with --passphrase-file"),
             (["-e", "tcp:5555", "-P", "passphrase"], "choose one with --passphrase-file"),

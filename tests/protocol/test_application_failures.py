@@ -50,6 +50,22 @@ class ApplicationFailureTests(SynchronousTestCase):
     def any_login(self) -> AnyChecker:
         return AnyChecker(lambda credentials: credentials.username)
 
+    def test_error_without_a_text(self) -> None:
+        """The connection ends also when the error can't be told as it should."""
+
+        class Mute(Boom):
+            def __str__(self) -> str:
+                raise TypeError("no text")
+
+        class Server(RecordingServer):
+            def payload_received(self, payload: bytes) -> None:
+                super().payload_received(payload)
+                if self.peer is not None and self.peer.login == LOGIN:
+                    raise Mute
+
+        pair = self.fail_in(Server, checker=self.any_login())
+        self.assertIs(pair.server.why, Mute)
+
     def test_payload_received_of_a_server(self) -> None:
         class Server(RecordingServer):
             def payload_received(self, payload: bytes) -> None:
