@@ -68,7 +68,7 @@ def check_file(
     kind = stat.S_IFMT(status.st_mode)
     if kind == stat.S_IFREG:
         path = _real_name(path, status)
-        _check_folders(path, what)
+        _check_folder(path, what)
     # A FIFO or a device could be read without end, and makes the reactor wait.
     elif not streams or kind == stat.S_IFDIR:
         raise LocalProtocolError(f"the {what} {path} is no regular file but {_KINDS[kind]}")
@@ -105,42 +105,20 @@ def _real_name(path: str, status: os.stat_result) -> str:
     return os.path.realpath(path) if is_descriptor and _has_name(path, status) else path
 
 
-def _check_folders(path: str, what: str) -> None:
-    # Whoever can write to a folder on the way can put another file in its place, an earlier one of ours for instance.
-    # In a folder as /tmp, with the sticky bit, only the owners of files can. A group may: on many systems each user has
-    # one alone, and all folders are for it.
-    for folder in _folders_to(path):
-        try:
-            mode = os.stat(folder).st_mode
-        except OSError:
-            continue  # the file was opened by another name
-        if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
-            raise LocalProtocolError(
-                f"others can replace the {what} {path}, for they can write to its folder (mode "
-                f"{stat.S_IMODE(mode):03o}); run: chmod o-w {shlex.quote(folder)}"
-            )
-
-
-def _folders_to(path: str) -> Iterator[str]:
-    """Give all folders that the system looks into to find a file: those above it, and those of links on the way."""
-    # Not abspath(), which takes a link and the .. behind it for nothing. Where we are may be no folder any more.
-    folder, names = "/", (path if os.path.isabs(path) else os.path.join(os.getcwd(), path)).split("/")
-    # Somebody may turn links into a circle meanwhile.
-    followed = set()
-    while names:
-        name = names.pop(0)
-        here = os.path.join(folder, name)
-        if name == "..":
-            folder = os.path.dirname(folder)
-        elif name not in ("", "."):
-            yield folder
-            if os.path.islink(here) and here not in followed:
-                followed.add(here)
-                target = os.readlink(here)
-                folder = "/" if os.path.isabs(target) else folder
-                names[:0] = target.split("/")
-            else:
-                folder = here
+def _check_folder(path: str, what: str) -> None:
+    # Whoever can write to the folder can put another file in its place, an earlier one of ours for instance. In a
+    # folder as /tmp, with the sticky bit, only the owners of files can. A group may: on many systems each user has one
+    # alone, and all folders are for it.
+    folder = os.path.dirname(os.path.realpath(path))
+    try:
+        mode = os.stat(folder).st_mode
+    except OSError:
+        return  # it was opened by another name
+    if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+        raise LocalProtocolError(
+            f"others can replace the {what} {path}, for they can write to its folder (mode "
+            f"{stat.S_IMODE(mode):03o}); run: chmod o-w {shlex.quote(folder)}"
+        )
 
 
 def _check_mode(path: str, status: os.stat_result, what: str, secret: bool, readable: bool) -> None:

@@ -18,7 +18,7 @@ from sodiumtwist.admission.argon2 import Argon2File
 from sodiumtwist.admission.checker_strings import checker_from_string
 from sodiumtwist.admission.files import check_file, readers_warning
 from sodiumtwist.admission.passwords import read_passwords, set_password
-from sodiumtwist.keyfiles import read_key_file, read_passphrase_file, write_key_file
+from sodiumtwist.keyfiles import read_key_file, read_passphrase_file
 
 from .test_passwords import cheap
 
@@ -126,28 +126,6 @@ class ReaderTests(SynchronousTestCase):
         self.assertRaises(LocalProtocolError, read_key_file, link)
         os.chmod(path, 0o600)
         self.assertEqual(read_key_file(link), KeyPair.from_hex(SECRET))
-
-    def test_folders_on_the_way(self) -> None:
-        """Nor may they put another folder in the place of the one where it is, or another link in that of ours."""
-        top = os.path.abspath(self.mktemp())
-        for folder in ("open/below", "links", "closed"):
-            os.makedirs(os.path.join(top, folder))
-        for name in ("open/below/key", "closed/key"):
-            write_key_file(os.path.join(top, name), KeyPair.from_hex(SECRET))
-        os.symlink("../closed", f"{top}/links/folder")
-        os.symlink("../links/folder/key", f"{top}/closed/first")
-        for path, folder in (
-            ("open/below/key", "open"),
-            ("links/folder/key", "links"),
-            ("closed/first", "links"),
-            ("closed/../links/./folder/../closed/key", "links"),
-        ):
-            self.assertEqual(read_key_file(f"{top}/{path}"), KeyPair.from_hex(SECRET))
-            os.chmod(f"{top}/{folder}", 0o777)
-            line = str(self.assertRaises(LocalProtocolError, read_key_file, f"{top}/{path}"))
-            self.assertRegex(line, rf"^others can replace .* \(mode 777\); run: chmod o-w {top}/{folder}$")
-            os.chmod(f"{top}/{folder}", 0o1777)
-            read_key_file(f"{top}/{path}")
 
 
 class OwnerTests(SynchronousTestCase):
