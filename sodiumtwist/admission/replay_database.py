@@ -234,6 +234,9 @@ class ReplayDatabase(_LimitedMemory):
             check_file(path, status, "database of handshakes")
             # SQLite would open it all the same, and fail at the first login, or say no more than that it can't.
             if not may(path, os.W_OK):
+                # The files beside it go when the last process that uses it closes it, perhaps just now.
+                if path != self._path and not os.path.lexists(path):
+                    continue
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
         folder = os.path.dirname(self._path)
         if not may(folder, os.W_OK):

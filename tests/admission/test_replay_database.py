@@ -16,6 +16,7 @@ from twisted.internet.task import LoopingCall
 from zope.interface.verify import verifyClass, verifyObject
 
 from sodiumtwist import LocalProtocolError
+from sodiumtwist.admission import replay_database
 from sodiumtwist.admission.replay_database import FORGET_AT_ONCE, ReplayDatabase
 from sodiumtwist.admission.replays import IReplayMemory
 
@@ -80,6 +81,23 @@ class ReplayDatabaseTests(DatabaseTestCase):
         self.assertEqual(names, [base, f"{base}-shm", f"{base}-wal"])
         for name in names:
             self.assertEqual(os.stat(os.path.join(self.directory, name)).st_mode & 0o777, 0o600, name)
+
+    def test_closed_by_others_meanwhile(self) -> None:
+        """The files beside it go when the last process closes it, at any moment; that is no reason to refuse it."""
+        self.open()
+        for name in (f"{self.path}-wal", f"{self.path}-shm"):
+            with open(name, "w"):
+                pass
+            os.chmod(name, 0o600)
+
+        def may(path: str, mode: int) -> bool:
+            if path == self.path or os.path.isdir(path):
+                return True
+            os.remove(path)
+            return False
+
+        self.patch(replay_database, "may", may)
+        self.open()
 
     @inlineCallbacks
     def test_model(self) -> Steps:
