@@ -94,7 +94,7 @@ class Connection:
         How many bytes to read at most the next time, so that nobody can make us hold more before we know
         who it is; ``None`` when it does not matter.
         """
-        return None
+        raise NotImplementedError
 
     def _enter(self, act: Act, table: Table | None = None) -> None:
         try:

@@ -131,7 +131,7 @@ class ClientConnection(AskingConnection):
             self.drop_unsent()
             self._enter(Act.RECEIVE_REFUSED)
             return event
-        return None
+        return None  # a record with nothing in it
 
     def _opened(self, now: float) -> None:
         super()._opened(now)

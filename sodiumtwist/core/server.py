@@ -161,7 +161,8 @@ class ServerConnection(AskingConnection):
             records.refuse(event.code, event.text)
             self._enter(Act.RECEIVE_MALFORMED_MESSAGE_3)
             raise MalformedPDU(event.text)
-        elif isinstance(event, AuthenticationRequested):
+        else:
+            assert isinstance(event, AuthenticationRequested)
             self._enter(Act.RECEIVE_MESSAGE_3)
             self._handshaken()
             return event

@@ -37,6 +37,7 @@ from sodiumtwist.core.events import (
 from sodiumtwist.core.states import State
 from sodiumtwist.core.v2 import messages
 from sodiumtwist.core.v2.pdus import BrokenAbort, Code
+from sodiumtwist.core.v2.session import V2Records
 from sodiumtwist.core.v2.veil import RecentSalts
 
 from ..peers import CLIENT_PAIR, CLOCK, NOW, SERVER_PAIR, PlainClient, take, wire_of
@@ -189,6 +190,25 @@ class DecisionTests(SynchronousTestCase):
         self.assertEqual((events, type(error), server.state), ([], MalformedPDU, State.CLOSED))
         (refused,) = client.receive_data(server.data_to_send(), NOW)
         self.assertEqual((type(refused), getattr(refused, "code", None)), (Refused, Code.PROTOCOL_BROKEN))
+
+    def test_a_record_of_nothing(self) -> None:
+        """It may come before WELCOME, for there is no PDU in it; and says no more than that the server lives."""
+        client, server = new_client(), new_server()
+        list(client.receive_data(wire_of_server(client, server), NOW))
+        list(server.receive_data(client.data_to_send(), NOW))
+        assert isinstance(server._records, V2Records)
+        self.assertEqual(list(client.receive_data(server._records._sealer.seal([], 0), NOW)), [])
+        self.assertIs(client.state, State.AWAITING_WELCOME)
+        server.accept(NOW, "Hello.")
+        self.assertEqual(list(client.receive_data(server.data_to_send(), NOW)), [Authenticated("Hello.")])
+
+    def test_nothing_to_decide(self) -> None:
+        """Before there is a login, and when it was decided on."""
+        for server in (new_server((2,)), open_pair()[1]):
+            state = server.state
+            self.assertRaises(LocalProtocolError, server.accept, NOW)
+            self.assertRaises(LocalProtocolError, server.reject)
+            self.assertIs(server.state, state)
 
     def test_the_client_leaves(self) -> None:
         """In the middle of the handshake, and while it is decided on, which is no fault of it."""
