@@ -7,7 +7,6 @@ from __future__ import annotations
 from typing import Any, cast
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.endpoints import clientFromString
 from twisted.internet.interfaces import (
     IStreamClientEndpoint,
 )
@@ -15,17 +14,16 @@ from twisted.internet.interfaces import (
 from ..core.keepalive import Timeouts
 from ..core.keys import KeyPair
 from ..describe import describe_bad_endpoint
+from ..protocol.client_endpoints import client_endpoint
 from ..protocol.factories import SodiumClientFactory
 from ..protocol.requests import REQUEST_LIMIT, RequestClient
 
 
 def _client_from_string(reactor: Any, description: str) -> IStreamClientEndpoint:
     try:
-        endpoint: IStreamClientEndpoint = clientFromString(reactor, description)
-    # Twisted raises whatever its parser stumbles over: ValueError, TypeError, IndexError, RuntimeError.
+        return client_endpoint(reactor, description)
     except Exception as error:
         raise ValueError(describe_bad_endpoint("endpoint", description, "tcp:HOST:PORT", error)) from None
-    return endpoint
 
 
 async def _connect_authenticated(endpoint: IStreamClientEndpoint, factory: SodiumClientFactory) -> Any:

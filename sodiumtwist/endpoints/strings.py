@@ -10,8 +10,8 @@ from functools import partial
 from typing import Any, TypeVar
 
 from twisted.cred.checkers import ICredentialsChecker
-from twisted.internet.endpoints import clientFromString, serverFromString
-from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.interfaces import IReactorTime
 
 from ..admission.authorized import AuthorizedKeysFile
 from ..admission.checker_strings import NO_CHECKER, checker_from_string
@@ -20,7 +20,7 @@ from ..admission.replay_database import ReplayDatabase
 from ..describe import describe_endpoint_error, unknown_keywords
 from ..describe.log import Logger
 from ..keyfiles import KEY_VARIABLE, PASSPHRASE_VARIABLE, read_key, read_key_file, read_passphrase, read_server_key
-from ..protocol.sockets import check_host
+from ..protocol.client_endpoints import client_endpoint
 from .wrappers import SodiumClientEndpoint, SodiumServerEndpoint
 
 _log = Logger()
@@ -179,7 +179,7 @@ def client_from_string(reactor: Any, arguments: Sequence[str], keywords: Mapping
     :raises LocalProtocolError: when a file is not as it should be, and when the login or the passphrase does not fit
         its field.
     """
-    ours, endpoint = _inner(partial(_client_below, reactor), CLIENT_KEYWORDS, arguments, keywords)
+    ours, endpoint = _inner(partial(client_endpoint, reactor), CLIENT_KEYWORDS, arguments, keywords)
     pair, passphrase = _read(read_key_file, ours, "identityFile"), _passphrase(ours)
     needed: dict[str, object] = {"serverKey=": ours.get("serverKey")}
     # With a key of our own, the server may not look at login and passphrase.
@@ -188,12 +188,6 @@ def client_from_string(reactor: Any, arguments: Sequence[str], keywords: Mapping
     _check_there(needed)
     key = read_server_key(ours["serverKey"], "serverKey", pair)
     return SodiumClientEndpoint(endpoint, key, ours.get("login", ""), passphrase or "", pair, clock=_clock(reactor))
-
-
-def _client_below(reactor: Any, string: str) -> IStreamClientEndpoint:
-    endpoint: IStreamClientEndpoint = clientFromString(reactor, string)
-    check_host(endpoint)
-    return endpoint
 
 
 def _clock(reactor: Any) -> IReactorTime | None:

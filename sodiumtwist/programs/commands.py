@@ -13,7 +13,6 @@ from typing import Any
 
 from twisted.internet import task
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.endpoints import clientFromString
 from twisted.internet.error import ConnectingCancelledError, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.python.failure import Failure
@@ -22,8 +21,8 @@ from twisted.python.usage import UsageError
 from ..core.errors import AuthenticationFailed, LocalProtocolError, RemoteProtocolError, ServerUnavailable
 from ..describe import describe_bad_endpoint, describe_endpoint_error, describe_tls_error
 from ..protocol.client import SodiumClientProtocol
+from ..protocol.client_endpoints import client_endpoint
 from ..protocol.factories import SodiumClientFactory
-from ..protocol.sockets import check_host
 from ..transfer.discarding import says_discarded
 from ..transfer.sender import UploadSender
 from ..transfer.sources import open_source
@@ -49,14 +48,11 @@ def make_endpoint(reactor: Any, settings: ConnectSettings) -> IStreamClientEndpo
 
     :raises UsageError: when the endpoint string is not understood.
     """
-    # Twisted raises whatever its parser stumbles over: ValueError, TypeError, IndexError, RuntimeError.
     try:
-        endpoint: IStreamClientEndpoint = clientFromString(reactor, settings.endpoint)
-        check_host(endpoint)
+        return client_endpoint(reactor, settings.endpoint)
     except Exception as error:
         line = describe_bad_endpoint("--endpoint", settings.endpoint, "tcp:HOST:5555", error)
         raise UsageError(line) from None
-    return endpoint
 
 
 @contextmanager

@@ -33,8 +33,8 @@ from twisted.python.failure import Failure
 from ..core.errors import LocalProtocolError
 from ..describe import describe_bad_endpoint, describe_endpoint_error, masked, printable
 from ..describe.log import Logger, describe_address
+from ..protocol.client_endpoints import client_endpoint
 from ..protocol.clock import steady_clock
-from ..protocol.sockets import check_host
 from .interrupts import end_in_order, wait_for_reactor
 from .service_user import ServiceUser, acting_as, check_backend, service_user
 
@@ -238,9 +238,7 @@ def parse_connecting(
         socket that it names.
     """
     try:
-        endpoint: IStreamClientEndpoint = clientFromString(reactor, description)
-        check_host(endpoint)
-    # Twisted raises whatever its parser stumbles over, here, too.
+        endpoint = client_endpoint(reactor, description)
     except Exception as error:
         raise SystemExit(
             printable(f"{program}: {describe_bad_endpoint(option, description, example, error)}")

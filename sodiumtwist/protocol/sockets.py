@@ -167,28 +167,6 @@ def describe_endpoint(endpoint: Any) -> str:
     return f"{name} {f'[{where}]' if ':' in where else where or '*'}:{port}"
 
 
-def check_host(endpoint: Any) -> None:
-    """
-    Check that a client endpoint names a host that can be looked up. For a name that Python takes for none, Twisted
-    would wait until the time for connecting is over, and say no more than that.
-
-    :param endpoint: of Twisted's; of others nothing is known.
-    :raises ValueError: when the name can be none of a host.
-    """
-    attributes = getattr(endpoint, "__dict__", {})
-    below = attributes.get("_wrappedEndpoint")
-    if below is not None:
-        check_host(below)
-    host = attributes.get("_hostText", attributes.get("_host"))
-    try:
-        # As the system's function will be given it.
-        str(host).encode("idna")
-    except UnicodeError:
-        raise ValueError(
-            f"{ascii(host)} can't be a host's name, which has 1 to 63 letters, digits or hyphens between two dots"
-        ) from None
-
-
 def _do_nothing() -> None:
     pass
 

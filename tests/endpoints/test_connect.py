@@ -162,7 +162,8 @@ class ConnectTests(TestCase):
     def test_wrong_arguments(self) -> None:
         """What is wrong with the arguments fails the Deferred, before anything is connected."""
         where = "tcp:127.0.0.1:1"
-        for endpoint in ("", "nonsense:127.0.0.1:1", "tcp:127.0.0.1:http-ish", "tcp:h:1\\", "unix", ":", "tls:h"):
+        wrong = ("", "nonsense:127.0.0.1:1", "tcp:127.0.0.1:http-ish", "tcp:h:1\\", "unix", ":", "tls:h", "tcp:a..b:1")
+        for endpoint in wrong:
             reason = self.failureResultOf(connect(reactor, endpoint, SERVER_PAIR.public, LOGIN, PASSPHRASE), ValueError)
             self.assertIn(f"bad endpoint string {endpoint!r}", str(reason.value))
         self.failureResultOf(connect(reactor, where, b"short", LOGIN, PASSPHRASE), InvalidKey)
