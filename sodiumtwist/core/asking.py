@@ -9,6 +9,7 @@ from typing import Any
 from .base import Connection
 from .errors import LocalProtocolError
 from .inbox import Buffer
+from .states import Act
 
 
 class AskingConnection(Connection):
@@ -22,7 +23,7 @@ class AskingConnection(Connection):
 
     def _speaking(self) -> Any:
         if not self._may_speak:
-            self._check_speaking()
+            raise self._not_now(Act.SEND_STREAM_PDU)
         dialogue = self._records.dialogue  # type: ignore[union-attr]  # who may speak has records
         if dialogue is None:
             raise LocalProtocolError("version 1 of the protocol has only DATA, PING and PONG; speak version 2")

@@ -227,7 +227,8 @@ class Connection:
         """
         state, records = self._state, self._records
         cut = state is not State.DECIDING and (self._inbox.size or (records is not None and records.inside))
-        unfinished = state is _OPEN and self.version == 2 and not self._settled()
+        dialogue = None if records is None else records.dialogue
+        unfinished = state is _OPEN and dialogue is not None and not dialogue.settled
         self.close()
         if unfinished:
             raise ConnectionCut(
@@ -235,9 +236,6 @@ class Connection:
             )
         if cut:
             raise MalformedPDU("the peer closed the connection inside a PDU, or before all it sent was taken")
-
-    def _settled(self) -> bool:
-        return self._records is not None and self._records.dialogue.settled
 
     # Sending
 

@@ -88,12 +88,13 @@ class ServerConnection(AskingConnection):
         versions: Collection[int] = (1,),
         version_2: Version2 | None = None,
     ) -> None:
-        if not versions or not set(versions) <= set(VERSIONS):
+        spoken = set(versions)
+        if not spoken or not spoken <= set(VERSIONS):
             raise LocalProtocolError(f"a server speaks some of the versions {VERSIONS}, not {tuple(versions)}")
         self._pair = pair
         self._handshake: ServerHandshake | v2.ServerHandshake | None = None
         self._version_2 = None
-        if 2 in versions:
+        if 2 in spoken:
             if version_2 is None or version_2.salts is None:
                 raise LocalProtocolError("for version 2, a server needs the time and a memory of first flights")
             check_supported()
@@ -101,8 +102,8 @@ class ServerConnection(AskingConnection):
         keepalive = Keepalive(timeouts, now, draw, AUTHENTICATION_JITTER)
         super().__init__(VERSION, State.AWAITING_VERSION, keepalive, rekey, _FirstBytes(pair.public))
         self.version = None
-        if len(set(versions)) == 1:
-            self._told(next(iter(versions)))
+        if len(spoken) == 1:
+            self._told(spoken.pop())
         self._ignored: RemoteProtocolError | None = None
 
     @property
@@ -207,29 +208,22 @@ class ServerConnection(AskingConnection):
         :raises LocalProtocolError: when there is no login to decide on, or the message does not
             fit its field.
         """
-        if self.version == 2:
-            if Act.ACCEPT not in self._table[self._state]:
-                raise self._not_now(Act.ACCEPT)
-            if 2 not in versions:
-                self.reject()
-                return False
-            assert isinstance(self._records, V2Records)
-            self._records.welcome(message)
-            self._enter(Act.ACCEPT)
-            self._opened(now)
-            return True
-        act = Act.ACCEPT_UNPROVEN if prove else Act.ACCEPT
+        # In version 2 the handshake has proven it.
+        act = Act.ACCEPT_UNPROVEN if prove and self.version != 2 else Act.ACCEPT
         if act not in self._table[self._state]:
             raise self._not_now(act)
-        if 1 not in versions:
+        if self.version not in versions:
             self.reject()
             return False
-        assert isinstance(self._handshake, ServerHandshake)
-        hello, records = self._handshake.answer(message, self.rekey.size)
-        self._handshake, self._records = None, records
-        self._send_packet(hello)
+        if isinstance(self._records, V2Records):
+            self._records.welcome(message)
+        else:
+            assert isinstance(self._handshake, ServerHandshake)
+            hello, records = self._handshake.answer(message, self.rekey.size)
+            self._handshake, self._records = None, records
+            self._send_packet(hello)
         self._enter(act)
-        if prove:
+        if act is Act.ACCEPT_UNPROVEN:
             self._phase = Proof(records)
         else:
             self._opened(now)

@@ -67,8 +67,8 @@ def pump(
     """
     by_client: list[Event] = []
     by_server: list[Event] = []
-    while to_server := client.data_to_send() or server.queued:
-        for event in server.receive_data(to_server if isinstance(to_server, bytes) else b"", now):
+    while client.queued or server.queued:
+        for event in server.receive_data(client.data_to_send(), now):
             by_server.append(event)
             if isinstance(event, AuthenticationRequested):
                 decide(server)
