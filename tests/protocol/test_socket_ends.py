@@ -5,7 +5,6 @@ How connections over real sockets end: by a reset, or in order.
 from __future__ import annotations
 
 import socket
-import time
 from collections.abc import Callable
 
 from twisted.internet import reactor, task
@@ -103,8 +102,11 @@ class ServerTests(SocketEndTestCase):
 
     async def test_process_that_stood_still(self) -> None:
         """Timers go off before sockets are read. What came meanwhile is read first; then silence counts."""
-        timeouts = Timeouts(inactivity=0.3, ping_interval=0.05, outstanding_pongs=100)
+        timeouts = Timeouts(inactivity=15, ping_interval=2.5, outstanding_pongs=100)
         servers: list[SocketServer] = []
+        passed, seconds = 0.0, reactor.seconds
+        # No time passes really, so a machine that is slow makes no difference.
+        self.patch(reactor, "seconds", lambda: seconds() + passed)
 
         def make() -> SocketServer:
             servers.append(SocketServer())
@@ -112,11 +114,18 @@ class ServerTests(SocketEndTestCase):
 
         peer = await self.connect_peer(make_server_factory(reactor, make, timeouts=timeouts))
         for number in range(2):
+            passed += 5
             await task.deferLater(reactor, 0.1)  # in which it was asked for a PONG
             peer.send(bytes([number]) * 100_000)
-            time.sleep(0.4)
+            passed += 20
+            await task.deferLater(reactor, 0)
         await servers[0].want(200_000)
+        passed += 5
+        await task.deferLater(reactor, 0.1)
+        passed += 20
         self.assertIs(await servers[0].lost, InactivityTimeout)
+
+    test_process_that_stood_still.timeout = 200  # type: ignore[attr-defined]  # trial's; what passes there counts
 
     async def test_reset_while_the_socket_is_full(self) -> None:
         """Then it is the reactor that finds it."""
