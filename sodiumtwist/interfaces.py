@@ -21,6 +21,7 @@ class Peer:
         has ``authorized_keys``; otherwise it is only what the client says.
     :ivar address: an ``IAddress``, as ``getPeer()`` of the connection's transport gives it.
     :ivar avatar: what the realm of a portal gave for the login; ``None`` without a portal.
+    :ivar version: of the protocol that is spoken.
     """
 
     # The avatar is left out of repr and ==: it is an object of the application, which may show secrets.
@@ -28,6 +29,7 @@ class Peer:
     public_key: bytes
     address: IAddress
     avatar: Any = field(default=None, repr=False, compare=False)
+    version: int = 1
 
 
 class ISodiumAvatar(Interface):

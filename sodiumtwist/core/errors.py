@@ -7,36 +7,52 @@ The errors that sodiumtwist raises itself, about keys, calls and peers::
     |   |-- PayloadTooLarge             more than fits one DATA, or one message
     |   |-- UnsupportedProtocol         a version of the protocol that can't be spoken here
     |   `-- TooManyRequests             more unanswered than the limit
-    `-- RemoteProtocolError             drop the connection, say nothing but what the core has to say
-        |-- MalformedPDU                bytes that are no PDU of this protocol
-        |-- UnexpectedPDU               a valid PDU at the wrong moment
-        |-- WindowExceeded              more than the peer may make us hold
-        |-- DecryptionFailed            not sealed to our key, or altered on the way
-        |-- VersionMismatch             another version of the protocol
-        |-- NonceMismatch               a SERVER_HELO that answers some other client
-        |-- ReplayDetected              a handshake that was accepted before
-        |-- AuthenticationFailed        login, passphrase or key refused
-        |-- AuthenticationTimeout       not authenticated in time
-        |-- ServerUnavailable           the server did not take the login: full, or nothing behind its port
-        |-- InactivityTimeout           nothing valid received for too long, and perhaps nothing taken
-        |-- PongTimeout                 PINGs stayed without their PONG
-        `-- ConnectionCut               version 2: ended before both ends had said that all was sent
+    |-- RequestError                    what a responder raises to let one request fail
+    `-- NotDone                         a request, or another thing that was asked for, did not come about
+        |-- RequestFailed               the other end answered that it failed, and why
+        |-- ClosedHere                  we have closed
+        |-- ClosedByPeer                the other end has closed in order, or is about to stop
+        |   `-- PeerAborted             the other end closed at once, and said why
+        |-- TimedOut                    it took too long
+        |   |-- RequestTimeout          the answer to one request
+        |   |-- ClosingTimeout          the other end, to close in order
+        |   |-- AuthenticationTimeout   not authenticated in time
+        |   |-- InactivityTimeout       nothing valid received for too long, and perhaps nothing taken
+        |   `-- PongTimeout             PINGs stayed without their PONG
+        `-- RemoteProtocolError         drop the connection, say nothing but what the core has to say
+            |-- MalformedPDU            bytes that are no PDU of this protocol
+            |-- UnexpectedPDU           a valid PDU at the wrong moment
+            |-- WindowExceeded          more than the peer may make us hold
+            |-- DecryptionFailed        not sealed to our key, or altered on the way
+            |-- VersionMismatch         another version of the protocol
+            |-- NonceMismatch           a SERVER_HELO that answers some other client
+            |-- ReplayDetected          a handshake that was accepted before
+            |-- AuthenticationTimeout, InactivityTimeout, PongTimeout
+            |-- ConnectionCut           ended before both ends had said that all was sent
+            `-- NotLetIn                the server does not let us in
+                |-- AuthenticationFailed        login, passphrase or key refused
+                |   `-- TooManyFailures         too many logins failed, so this one was not checked
+                `-- ServerUnavailable           full, starting or stopping, or nothing behind its port
 
-Of an attempt to connect, :attr:`SodiumError.retry_can_help` of the error tells whether to try again.
+Whatever ends a connection, or keeps it from coming about, is a :class:`NotDone`: :attr:`NotDone.retry_can_help` tells
+whether to try to connect again, :attr:`NotDone.safe_to_repeat` whether to ask again what had no answer.
 
 Their messages never hold a secret key, a passphrase or payload. All other exceptions are Python's or Twisted's.
 """
 
 from __future__ import annotations
 
+from copy import copy
+
+#: Of the codes of version 2, what says that a request was not acted on: no room, shutting down, too large, not
+#: supported.
+NOT_ACTED_ON = (3, 4, 5, 8)
+
+SHUTTING_DOWN = 4
+
 
 class SodiumError(Exception):
-    """
-    The base of the errors about keys, calls and peers.
-
-    :cvar retry_can_help: whether the same attempt to connect can go well later, with nothing changed here. Each class
-        has its answer.
-    """
+    """The base of the errors about keys, calls and peers."""
 
     retry_can_help = False
 
@@ -61,14 +77,114 @@ class TooManyRequests(LocalProtocolError):
     """A request beyond the number that may be unanswered at once."""
 
 
-class RemoteProtocolError(SodiumError):
+class RequestError(SodiumError):
+    """
+    What a responder raises to let one request fail; in version 2 the asker gets code and text.
+
+    :param code: why, see :class:`~sodiumtwist.core.v2.pdus.Code`; from 0x80000000 on it is the application's.
+    :param text: the same for a person, a line of up to 1024 bytes of UTF-8.
+    """
+
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(code, text)
+        self.code = int(code)
+        self.text = text
+
+    def __str__(self) -> str:
+        return self.text
+
+
+class NotDone(SodiumError):
+    """
+    What was asked for did not come about, or nobody knows whether it did. All that ends a connection is one of these.
+
+    :ivar code: what the other end gave as the reason; ``None`` where it gave none.
+    :ivar retry_can_help: whether a new connection, with nothing changed here, can go better.
+    :ivar safe_to_repeat: of a request: whether it was not sent, or the other end says that it did not act on it, so
+        that asking again does nothing twice. Else it was sent, and its outcome is unknown. Of anything else it is true.
+    """
+
+    retry_can_help = True
+    safe_to_repeat = True
+    code: int | None = None
+
+    def of_request(self, safe_to_repeat: bool) -> NotDone:
+        """
+        Make the error that one request gets, of that which the connection ends with.
+
+        :param safe_to_repeat: whether the request was not sent, or not acted on.
+        """
+        error = copy(self)
+        error.safe_to_repeat = safe_to_repeat
+        error.__cause__ = self.__cause__
+        return error
+
+
+class RequestFailed(NotDone):
+    """
+    The other end answered a request by a failure. The connection lives on.
+
+    :param code: why, see :class:`~sodiumtwist.core.v2.pdus.Code`; from 0x80000000 on it is the other application's.
+    :param text: the same for a person, as the other end says it: show it with care.
+    """
+
+    retry_can_help = False
+
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(code, text)
+        self.code = code
+        self.text = text
+        self.safe_to_repeat = code in NOT_ACTED_ON
+        self.retry_can_help = code == SHUTTING_DOWN
+
+    def __str__(self) -> str:
+        return self.text
+
+
+class ClosedHere(NotDone):
+    """The connection was closed, or broken off, on this side."""
+
+
+class ClosedByPeer(NotDone):
+    """The other end has closed in order, or has said that it is about to stop."""
+
+
+class PeerAborted(ClosedByPeer):
+    """
+    The other end has closed at once, whatever was under way.
+
+    :param code: why, see :class:`~sodiumtwist.core.v2.pdus.Code`; from 0x80000000 on it is the other application's.
+    :param text: the same for a person, as the other end says it: show it with care.
+    """
+
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(code, text)
+        self.code = code
+        self.text = text
+
+    def __str__(self) -> str:
+        return self.text
+
+
+class TimedOut(NotDone):
+    """It took too long."""
+
+
+class RequestTimeout(TimedOut):
+    """No answer to a request came in the time that was given. The connection lives on."""
+
+    retry_can_help = False
+
+
+class ClosingTimeout(TimedOut):
+    """The other end did not close in order in time, after we had."""
+
+
+class RemoteProtocolError(NotDone):
     """
     The peer broke the protocol, or is gone. The connection is over. In version 1 the peer is not told why. In version 2
     the core tells it, unless the peer could learn from that what it should not.
     """
-
-    # What harms one connection, on its way or at the peer, need not harm the next.
-    retry_can_help = True
 
 
 class MalformedPDU(RemoteProtocolError):
@@ -104,32 +220,42 @@ class ReplayDetected(RemoteProtocolError):
     """
 
 
-class AuthenticationFailed(RemoteProtocolError):
+class NotLetIn(RemoteProtocolError):
+    """The server does not let us in. Nothing that was sent was acted on."""
+
+
+class AuthenticationFailed(NotLetIn):
     """The login was refused (server); or the server took it and closed, or is none of this protocol (client)."""
 
     # It is refused again, and may be blocked for that.
     retry_can_help = False
 
 
-class AuthenticationTimeout(RemoteProtocolError):
+class TooManyFailures(AuthenticationFailed):
+    """Too many logins have failed, so this one was not checked. Later it will be."""
+
+    retry_can_help = True
+
+
+class AuthenticationTimeout(RemoteProtocolError, TimedOut):
     """
     The handshake took longer than allowed. To a client that was never let in it says that the server key is wrong, most
     likely: a server is silent then. To one that was, that the server is stopped or overloaded.
     """
 
 
-class ServerUnavailable(RemoteProtocolError):
+class ServerUnavailable(NotLetIn):
     """
-    The connection ended before the server took the login: the server is full, or just starts or stops, or nothing is
-    behind its port.
+    The server says that it has no room or is about to stop. Or the connection ended before the server took the login:
+    the server is full, or just starts or stops, or nothing is behind its port.
     """
 
 
-class InactivityTimeout(RemoteProtocolError):
+class InactivityTimeout(RemoteProtocolError, TimedOut):
     """For too long no whole valid PDU came, and perhaps the peer took nothing of what was sent."""
 
 
-class PongTimeout(RemoteProtocolError):
+class PongTimeout(RemoteProtocolError, TimedOut):
     """Nothing was heard of the peer since the largest allowed number of PINGs left."""
 
 

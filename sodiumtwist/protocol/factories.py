@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -18,18 +18,22 @@ from twisted.internet.protocol import Factory
 from ..admission.authorized import AuthorizedKeys, AuthorizedKeysFile
 from ..admission.limits import Admission, Limits
 from ..admission.replays import IReplayMemory, ReplayMemory
-from ..core.connection import ClientConnection, ServerConnection
+from ..core.connection import Bounds, ClientConnection, RecentSalts, Salts, ServerConnection, Version2
 from ..core.credentials import pack_text
 from ..core.errors import LocalProtocolError
 from ..core.keepalive import Timeouts
 from ..core.keys import KeyPair, check_server_key
-from ..core.version import RekeyAfter
+from ..core.v2.handshake import TIME_TOLERANCE
+from ..core.version import VERSIONS, RekeyAfter
 from .base import SodiumProtocol
 from .client import SodiumClientProtocol
 from .clock import steady_clock
 from .requests import CONCURRENCY, Respond, Responder
 from .server import SodiumServerProtocol
 from .unread import Unread
+
+#: What clients speak unless they are told otherwise.
+VERSION = 1
 
 if TYPE_CHECKING:
     _Factory = Factory[Any]
@@ -70,6 +74,9 @@ class _SodiumFactory(_Factory):
         self._draw = draw
         self._rekey = rekey or RekeyAfter()
 
+    def _unix_time(self) -> float:
+        return self.wall_clock() / 1e9
+
     @cached_property
     def clock(self) -> IReactorTime:
         return steady_clock(self._clock)
@@ -107,6 +114,10 @@ class SodiumServerFactory(_SodiumFactory):
         :class:`~sodiumtwist.admission.replays.ReplayMemory` of this factory.
     :param limits: how many connections and how many tries; the default is ``Limits()``.
     :param rekey: when to send with a new key; the default is ``RekeyAfter()``.
+    :param versions: which versions of the protocol clients may speak; 1 is that of the C programs.
+    :param bounds: how much a client of version 2 may make us keep; the default is ``Bounds()``.
+    :param salts: remembers the first flights of clients of version 2; ``None`` for a memory of this factory.
+    :param tolerance: how many seconds the clock of a client of version 2 may be off; 0 for any.
     :raises LocalProtocolError: when the message does not fit its field, when the concurrency is below one, when both
         ``respond`` and ``protocol`` are given, and when neither ``checker`` nor ``authorized_keys`` is given.
     :ivar connections: the ends that are connected, authenticated or not.
@@ -129,6 +140,10 @@ class SodiumServerFactory(_SodiumFactory):
         replays: IReplayMemory | None = None,
         limits: Limits | None = None,
         rekey: RekeyAfter | None = None,
+        versions: Collection[int] = VERSIONS,
+        bounds: Bounds | None = None,
+        salts: Salts | None = None,
+        tolerance: float = TIME_TOLERANCE,
     ) -> None:
         if respond is not None:
             if protocol is not None:
@@ -155,6 +170,11 @@ class SodiumServerFactory(_SodiumFactory):
         self.message = message
         self.connections: set[SodiumServerProtocol] = set()
         self.unread = Unread(limits.unread, self.connections)
+        self.versions = tuple(versions)
+        self._version_2 = None
+        if 2 in self.versions:
+            salts = salts if salts is not None else RecentSalts()
+            self._version_2 = Version2(self._unix_time, salts, tolerance, bounds or Bounds())
 
     def make_connection(self, now: float) -> ServerConnection:
         """
@@ -162,7 +182,7 @@ class SodiumServerFactory(_SodiumFactory):
 
         :param now: when it begins, in seconds of the clock.
         """
-        return ServerConnection(self._pair, now, self.timeouts, self._draw, self._rekey)
+        return ServerConnection(self._pair, now, self.timeouts, self._draw, self._rekey, self.versions, self._version_2)
 
     def describe(self) -> str:
         """Name the server's public key."""
@@ -197,6 +217,8 @@ class SodiumClientFactory(_SodiumFactory):
         the timers are used, with a monotonic clock; anything else is used as it is.
     :param draw: returns a random number from 0 to 1, for the times of PINGs.
     :param rekey: when to send with a new key; the default is ``RekeyAfter()``.
+    :param version: of the protocol; 1 for servers that are the C program. It never falls back to another one.
+    :param bounds: how much a server of version 2 may make us keep; the default is ``Bounds()``.
     :raises InvalidKey: when the server's key can't be one.
     :raises LocalProtocolError: when the login or the passphrase does not fit its field.
     """
@@ -214,6 +236,8 @@ class SodiumClientFactory(_SodiumFactory):
         clock: IReactorTime | None = None,
         draw: Callable[[], float] = random.random,
         rekey: RekeyAfter | None = None,
+        version: int = VERSION,
+        bounds: Bounds | None = None,
     ) -> None:
         super().__init__(protocol, timeouts, clock, draw, rekey)
         # What is wrong with the arguments is said now, not at each connection.
@@ -224,6 +248,8 @@ class SodiumClientFactory(_SodiumFactory):
         self.server_key = bytes(server_key)
         self._credentials = (login, passphrase)
         self.pair = pair
+        self.version = version
+        self._version_2 = Version2(self._unix_time, bounds=bounds or Bounds()) if version == 2 else None
 
     def make_connection(self, now: float) -> ClientConnection:
         """
@@ -232,7 +258,15 @@ class SodiumClientFactory(_SodiumFactory):
         :param now: when it begins, in seconds of the clock.
         """
         return ClientConnection(
-            self.server_key, *self._credentials, now, self.pair, self.timeouts, self._draw, rekey=self._rekey
+            self.server_key,
+            *self._credentials,
+            now,
+            self.pair,
+            self.timeouts,
+            self._draw,
+            rekey=self._rekey,
+            version=self.version,
+            version_2=self._version_2,
         )
 
     def describe(self) -> str:
