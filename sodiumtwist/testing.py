@@ -55,23 +55,13 @@ class _Transport(FakeTransport):
 
     other: _Transport
     disconnectReason: Any
-    aborted = False
 
     def abortConnection(self) -> None:
         if not self.disconnecting:
             self.other.disconnectReason = ConnectionLost()
             self.disconnectReason = ConnectionAborted()
-            self.drop()
+            self.stream.clear()
             self.disconnecting = True
-
-    def drop(self) -> None:
-        """Let nothing more leave or arrive here."""
-        self.aborted = True
-        self.stream.clear()
-
-    def bufferReceived(self, data: bytes) -> None:
-        if not self.aborted:
-            super().bufferReceived(data)  # type: ignore[no-untyped-call]
 
 
 class MemoryPair:
@@ -159,7 +149,7 @@ class MemoryPair:
     def cut(self) -> None:
         """Break the link: what is on its way is dropped, and both ends see a lost connection at once."""
         for transport in self._transports:
-            transport.drop()
+            transport.stream.clear()
             transport.disconnectReason = ConnectionLost()
             transport.disconnecting = True
         self.flush()

@@ -155,6 +155,7 @@ class BreakTests(PairTestCase):
             one, other = ends.pop(aborts), *ends.values()
             one.transport.write(b"dropped")
             other.transport.write(b"dropped, too")
+            pair.clock.advance(0)  # now they are on their way
             one.transport.abortConnection()
             pair.flush()
             self.assertTrue(issubclass(other.reason.type, (ConnectionLost, ConnectionCut)), other.reason)
@@ -179,6 +180,7 @@ class BreakTests(PairTestCase):
         pair = self.streams()
         pair.client.transport.write(b"dropped")
         pair.server.transport.write(b"dropped")
+        pair.clock.advance(0)  # now they are on their way
         pair.cut()
         for end in (pair.server, pair.client):
             self.assertTrue(issubclass(end.reason.type, (ConnectionLost, ConnectionCut)), end.reason)
