@@ -57,7 +57,7 @@ class _Transport(FakeTransport):
     disconnectReason: Any
 
     def abortConnection(self) -> None:
-        if not self.disconnecting:
+        if not self.disconnected:
             self.other.disconnectReason = ConnectionLost()
             self.disconnectReason = ConnectionAborted()
             self.stream.clear()
