@@ -75,15 +75,16 @@ class Incoming:
 
     :param bounds: how much that may be.
     :ivar largest: the most bytes of a message.
+    :ivar held: how many bytes came of all of them.
     :ivar parts: what came of each message, by kind and id.
     """
 
-    __slots__ = ("_held", "_most", "largest", "parts")
+    __slots__ = ("_most", "held", "largest", "parts")
 
     def __init__(self, bounds: Bounds) -> None:
         self.largest = bounds.message
         self._most = bounds.connection
-        self._held = 0
+        self.held = 0
         self.parts: dict[tuple[int, int], _Parts] = {}
 
     def add(self, kind: int, id: int, part: bytes) -> Code | None:
@@ -95,11 +96,11 @@ class Incoming:
         parts = self.parts.setdefault((kind, id), _Parts())
         if parts.size + len(part) > self.largest:
             why = Code.TOO_LARGE
-        elif self._held + len(part) > self._most:
+        elif self.held + len(part) > self._most:
             why = Code.NO_ROOM
         else:
             parts.add(part)
-            self._held += len(part)
+            self.held += len(part)
             return None
         self.drop(kind, id)
         return why
@@ -118,8 +119,13 @@ class Incoming:
     def drop(self, kind: int, id: int) -> _Parts:
         """Forget a message, and return it."""
         parts = self.parts.pop((kind, id), None) or _Parts()
-        self._held -= parts.size
+        self.held -= parts.size
         return parts
+
+    def clear(self) -> None:
+        """Forget all of them: nothing more comes."""
+        self.parts.clear()
+        self.held = 0
 
     def has(self, kind: int) -> bool:
         """Whether messages of a kind are being put together."""
