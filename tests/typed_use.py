@@ -49,7 +49,7 @@ from sodiumtwist.admission.argon2 import Argon2File
 from sodiumtwist.core.connection import Bounds, ClientConnection, ServerConnection
 from sodiumtwist.core.events import DataReceived, Event, PongReceived
 from sodiumtwist.endpoints.connect import Connecting
-from sodiumtwist.testing import MemoryPair, connect_requests, connect_streams
+from sodiumtwist.testing import MemoryPair, Settings, connect_requests, connect_streams
 
 from .core.peers import wire_of
 
@@ -189,7 +189,14 @@ def endpoints(below: IStreamServerEndpoint, beyond: IStreamClientEndpoint) -> No
 def memory() -> None:
     assert_type(connect_streams(Factory.forProtocol(Greeter), Factory.forProtocol(Echo)), MemoryPair)
     assert_type(connect_requests(awaiting), MemoryPair)
+    settings: Settings = {"version": 1, "timeouts": Timeouts(authentication=3)}
+    pair = connect_requests(at_once, lambda: RequestClient(3), **settings)
+    connect_requests(at_once, limits=Limits(connections=3), authorized_keys=AuthorizedKeysFile("keys.txt"))
+    assert_type(pair.connect_another(host="192.0.2.7"), MemoryPair)
+    MemoryPair(pair.clock, SodiumServerFactory(PAIR, LOGIN), SodiumClientFactory(PAIR.public), "192.0.2.7", pair)
     connect_requests(text)  # type: ignore[arg-type]
+    connect_requests(at_once, version="1")  # type: ignore[arg-type]
+    connect_streams(Factory.forProtocol(Greeter), Factory.forProtocol(Echo), verison=1)  # type: ignore[call-arg]
 
 
 def core(server: ServerConnection, client: ClientConnection) -> None:
