@@ -56,7 +56,8 @@ FOLDERS = {
         protocol.clock  protocol.log_names  protocol.unread  protocol.context  protocol.producers  protocol.sockets
         protocol.client_endpoints
         protocol.outbox  protocol.reading  protocol.no_hello
-        protocol.farewell  protocol.lifecycle  protocol.base  protocol.server  protocol.client  protocol.requests
+        protocol.farewell  protocol.lifecycle  protocol.base  protocol.server  protocol.client
+        protocol.asking  protocol.answering  protocol.requests
         protocol.factories  protocol
     """,
     # What is made of it.

@@ -46,8 +46,9 @@ from sodiumtwist import (
     parse_key,
 )
 from sodiumtwist.admission.argon2 import Argon2File
-from sodiumtwist.core.connection import ClientConnection, ServerConnection
+from sodiumtwist.core.connection import Bounds, ClientConnection, ServerConnection
 from sodiumtwist.core.events import DataReceived, Event, PongReceived
+from sodiumtwist.endpoints.connect import Connecting
 from sodiumtwist.testing import MemoryPair, Settings, connect_requests, connect_streams
 
 from .core.peers import wire_of
@@ -75,6 +76,14 @@ async def awaiting(peer: Peer, payload: bytes) -> bytes:
     return await later(peer, payload)
 
 
+def asking_back(peer: Peer, payload: bytes) -> Deferred[bytes]:
+    return peer.request(payload, timeout=3)
+
+
+class Client(RequestClient):
+    pass
+
+
 def text(peer: Peer, payload: bytes) -> str:
     return payload.decode()
 
@@ -84,7 +93,14 @@ async def asking(reactor: IReactorTCP, endpoint: IStreamClientEndpoint) -> None:
     assert_type(key, bytes)
     client = await connect(reactor, "tcp:example.org:5555", key, "me", "open sesame")
     assert_type(client, RequestClient)
-    assert_type(connect(reactor, endpoint, key, early=True, limit=3, pair=PAIR), Deferred[RequestClient])
+    assert_type(connect(reactor, endpoint, key, early=True, limit=3, pair=PAIR), Connecting[RequestClient])
+    deferred: Deferred[RequestClient] = connect(reactor, endpoint, key, version=1, bounds=Bounds(message=1 << 26))
+    deferred.addCallback(lambda each: each.close(timeout=3))
+    assert_type(await connect(reactor, endpoint, key, protocol=Client), Client)
+    async with connect(reactor, endpoint, key, respond=later, protocol=Client) as ours:
+        assert_type(ours, Client)
+        assert_type(await ours.when_lost(), "NotDone | None")
+    assert_type(client.request(b"hello", timeout=3), Deferred[bytes])
     assert_type(client.request(b"hello"), Deferred[bytes])
     assert_type(await client.request(memoryview(b"hello")), bytes)
     assert_type(await client.ping(), float)
@@ -94,8 +110,8 @@ async def asking(reactor: IReactorTCP, endpoint: IStreamClientEndpoint) -> None:
     await client.close()
 
     client.request("hello")  # type: ignore[arg-type]
-    connect(reactor, "tcp:example.org:5555", "7b4e")  # type: ignore[arg-type]
-    connect(reactor, "tcp:example.org:5555", key, "me", "open sesame", True)  # type: ignore[call-arg]
+    connect(reactor, "tcp:example.org:5555", "7b4e")  # type: ignore[call-overload]
+    connect(reactor, "tcp:example.org:5555", key, "me", "open sesame", True)  # type: ignore[call-overload]
 
 
 # Factories
