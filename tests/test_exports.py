@@ -36,6 +36,7 @@ NAMES = [
     "PayloadTooLarge",
     "Peer",
     "PongTimeout",
+    "ReconnectingClient",
     "RekeyAfter",
     "RemoteProtocolError",
     "ReplayDatabase",

@@ -29,7 +29,9 @@ from sodiumtwist import (
     ISodiumTransport,
     KeyPair,
     Limits,
+    NotDone,
     Peer,
+    ReconnectingClient,
     RekeyAfter,
     ReplayDatabase,
     ReplayMemory,
@@ -109,12 +111,23 @@ async def asking(reactor: IReactorTCP, endpoint: IStreamClientEndpoint) -> None:
     await client.ready()
     await client.close()
 
+    again = ReconnectingClient(reactor, endpoint, key, "me", "open sesame", wait=None, protocol=Client)
+    again.startService()
+    assert_type(again.request(b"hello", timeout=3), Deferred[bytes])
+    assert_type(again.client, "RequestClient | None")
+    assert_type(await again.stopService(), None)
+
     client.request("hello")  # type: ignore[arg-type]
+    again.request("hello")  # type: ignore[arg-type]
     connect(reactor, "tcp:example.org:5555", "7b4e")  # type: ignore[call-overload]
     connect(reactor, "tcp:example.org:5555", key, "me", "open sesame", True)  # type: ignore[call-overload]
 
 
 # Factories
+
+
+async def draining(factory: SodiumServerFactory) -> None:
+    assert_type(await factory.drain(timeout=3), None)
 
 
 class Shout(SodiumServerProtocol):
