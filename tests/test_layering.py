@@ -43,9 +43,9 @@ FOLDERS = {
     "replacing": "replacing",
     # Who may come in.
     "admission": """
-        admission.files  admission.checkers  admission.watched  admission.authorized  admission.passwords
-        admission.networks  admission.regulars  admission.fair_queue  admission.argon2  admission.plaintext
-        admission.checker_strings  admission.replays
+        admission.files  admission.marks  admission.checkers  admission.watched  admission.authorized
+        admission.passwords  admission.networks  admission.regulars  admission.fair_queue  admission.argon2
+        admission.plaintext  admission.checker_strings  admission.replays
         admission.replay_database  admission.count_min_sketch  admission.summed_lines  admission.failed_logins
         admission.limits  admission.decision
         admission
