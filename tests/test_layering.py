@@ -46,8 +46,8 @@ FOLDERS = {
         admission.files  admission.marks  admission.checkers  admission.watched  admission.authorized
         admission.passwords  admission.networks  admission.regulars  admission.fair_queue  admission.argon2
         admission.plaintext  admission.checker_strings  admission.replays
-        admission.replay_database  admission.count_min_sketch  admission.summed_lines  admission.failed_logins
-        admission.limits  admission.decision
+        admission.stored_salts  admission.replay_database  admission.count_min_sketch  admission.summed_lines
+        admission.failed_logins  admission.limits  admission.decision
         admission
     """,
     # The Twisted face of one connection.
