@@ -16,7 +16,7 @@ KEY_VARIABLE = "SODIUMTWIST_KEY"
 PASSPHRASE_VARIABLE = "SODIUMTWIST_PASSPHRASE"
 
 #: The largest size of a key or passphrase file in bytes, more than any needs. A wrong name may be that of a huge file.
-SECRET_FILE_LIMIT = 8192
+SECRET_FILE_LIMIT = 4096
 
 
 def _read_small(path: str, what: str, owners: Collection[int], *, readable: bool) -> tuple[bytes, os.stat_result]:
