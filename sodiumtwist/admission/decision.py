@@ -96,12 +96,12 @@ class Verdict:
     login_tried: bool = True
     failure: Failure | None = None
     undecided: bool = False
-    code: int = Code.REFUSED
+    code: Code = Code.REFUSED
 
     @property
     def text(self) -> str:
         """What its user is told, where it may not come in."""
-        return TOLD[Code(self.code)]
+        return TOLD[self.code]
 
 
 class Decision:
@@ -178,8 +178,8 @@ class Decision:
         :raises twisted.cred.error.UnauthorizedLogin: when login, passphrase or key are wrong.
         """
         rules, peer = self._rules, self._peer
-        # First, so that whoever sends a recording sees nothing of what follows, whatever its login and key are.
-        # Only version 1 has recordings that would be let in.
+        # First, so that whoever sends a recording sees nothing of what follows, whatever its login and key are. Only
+        # version 1 has recordings that would be let in.
         if claim.version == 1:
             if await maybeDeferred(rules.replays.knows, claim.fingerprint):
                 raise ReplayDetected()
