@@ -14,7 +14,6 @@ from typing import Any, TypeVar
 from unittest import TestCase
 
 from sodiumtwist.core.version import VERSIONS
-from sodiumtwist.protocol.factories import VERSION
 
 #: The version whose tests have the name of the class.
 NEWEST = max(VERSIONS)
@@ -22,7 +21,7 @@ NEWEST = max(VERSIONS)
 Case = TypeVar("Case", bound=TestCase)
 Pinned = TypeVar("Pinned", bound=Callable[..., object])
 
-_spoken = VERSION
+_spoken = 2
 
 
 def spoken() -> int:
