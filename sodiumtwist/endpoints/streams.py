@@ -347,7 +347,8 @@ class StreamEnd(SodiumProtocol):
                 self._written_late,
             ),
         )
-        if self._leaving and reason.check(ConnectionDone):
+        if self._leaving and not self._stream.disconnecting and reason.check(ConnectionDone):
+            # In version 2 both ends close at once when the second end has come, in the same turn perhaps.
             self._tell_end_left()
         self._stream.disconnecting = True
         self._stream.producer = None
