@@ -10,7 +10,6 @@ from typing import Any
 from twisted.internet.interfaces import IAddress, IConsumer, IProtocol, IPushProducer, ITransport
 from zope.interface import Attribute, Interface
 
-
 #: What a peer is told when a stream is broken off, and nobody says why.
 BROKEN_OFF = "the stream was broken off"
 

@@ -24,6 +24,7 @@ NAMES = [
     "ConnectionCut",
     "DecryptionFailed",
     "IReplayMemory",
+    "IDrainable",
     "ISodiumAvatar",
     "ISodiumTransport",
     "InactivityTimeout",

@@ -39,6 +39,7 @@ from .memory_sockets import (
     socket_pair,
 )
 from .pair import LOGIN, PASSPHRASE, SERVER_PAIR, Boom
+from .versions import each_version, spoken
 
 ADDRESS = IPv4Address("TCP", "192.0.2.1", 4711)
 
@@ -150,6 +151,8 @@ class Tunnel:
         self.near = TunnelFactory(Endpoint(self._connect_server), "server", clock=self.reactor)
         mine, its = self._pair()
         self.program = Program(mine)
+        # Until there is one.
+        self.service = Program(socket_pair()[0])
         self._attach(self.near, its)
         self.run()
 
@@ -167,7 +170,9 @@ class Tunnel:
     def _connect_server(self, factory: IProtocolFactory) -> IProtocol:
         self.leg = self._pair()
         self._attach(self.server, self.leg[1])
-        client = StreamClientFactory(factory, SERVER_PAIR.public, LOGIN, PASSPHRASE, clock=self.reactor, draw=lambda: 0)
+        client = StreamClientFactory(
+            factory, SERVER_PAIR.public, LOGIN, PASSPHRASE, version=spoken(), clock=self.reactor, draw=lambda: 0
+        )
         return self._attach(client, self.leg[0])
 
     def _connect_service(self, factory: IProtocolFactory) -> IProtocol:
@@ -264,6 +269,7 @@ TRAFFIC: dict[str, Callable[[Tunnel], None]] = {
 }
 
 
+@each_version
 class EndsTests(SynchronousTestCase):
     """In memory, through Twisted's own transports."""
 
@@ -343,6 +349,7 @@ class EndsTests(SynchronousTestCase):
             self.assertIsNotNone(receiver.saw, what)
 
 
+@each_version
 class RareTests(SynchronousTestCase):
     """What it takes several things at once to bring about."""
 
@@ -521,6 +528,7 @@ class RareTests(SynchronousTestCase):
             self.assertTrue(tunnel.service.socket.peer.closed)
 
 
+@each_version
 class TLSTests(SynchronousTestCase):
     """An end that TLS carries, which can't end one direction alone. It is in order where the peer has said so."""
 

@@ -149,9 +149,8 @@ class ByEnd:
 
 
 def describe_abort(error: PeerAborted) -> str:
-    """Say why a peer has broken off: what it says, and what its code means."""
-    meaning = describe_code(error.code)
-    return f"{error.text} ({meaning})" if error.text and error.text != meaning else meaning
+    """Say why a peer has broken off: in its own words, else by its code."""
+    return error.text or describe_code(error.code)
 
 
 def _lost(text: str, cause: BaseException) -> Failure:

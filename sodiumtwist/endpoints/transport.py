@@ -129,7 +129,7 @@ class End(Protocol):
 class SodiumTransport:
     """
     What the application's protocol writes to. Small writes of one turn of the reactor leave
-    together, large ones in PDUs of 130954 bytes.
+    together, large ones in PDUs of 130920 bytes.
 
     :ivar disconnecting: true from ``loseConnection``, ``breakConnection`` or ``abortConnection`` on.
     :ivar TLS: whether ``startTLS`` was called.
