@@ -527,7 +527,8 @@ class RareTests(SynchronousTestCase):
                 tunnel.service.reset()
             tunnel.run()
             self.assertEqual(tunnel.service.socket.peer.closed, then == "resets")
-            tunnel.wait(200)
+            # In version 2 the client breaks off when its time for that is up, and the service has its own behind it.
+            tunnel.wait(200 if spoken() == 1 else 400)
             if then == "takes it":
                 self.assertEqual(tunnel.service.got, STREAM[: 3 * ROOM // 2])
                 self.assertEqual(tunnel.service.saw, "end")
