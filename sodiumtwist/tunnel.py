@@ -62,7 +62,7 @@ STOPPING = "the tunnel is stopping"
 
 def _describe_loss(reason: Failure) -> str:
     # Where the other end has said why, or we know more than that a connection was lost, that says it all.
-    error = reason.value
+    error: Any = reason.value
     known = isinstance(error.__cause__, SodiumError)
     return str(error.args[0]) if known else reason.getErrorMessage()
 
@@ -286,7 +286,7 @@ class TunnelEnd(Protocol):
         self.transport.loseConnection()
 
     def drain_received(self) -> None:
-        """The other end of the encrypted connection is about to stop. What is under way goes on for as long as it may."""
+        """The other end of the encrypted connection is about to stop. What is under way goes on while it may."""
         self.tunnels.drains()
 
     # Both directions

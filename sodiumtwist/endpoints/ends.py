@@ -150,7 +150,7 @@ class ByEnd:
 
 def describe_abort(error: PeerAborted) -> str:
     """Say why a peer has broken off: in its own words, else by its code."""
-    return error.text or describe_code(error.code)
+    return error.text or describe_code(error.code or 0)
 
 
 def _lost(text: str, cause: BaseException) -> Failure:

@@ -64,7 +64,7 @@ class StreamEnd(SodiumProtocol):
     peer: Peer
 
     #: What says the end, and what is one. Nobody asks before the stream opens.
-    _ending: Ending = ENDINGS[1]
+    _ends: Ending = ENDINGS[1]
 
     _sending: IDelayedCall | None = None
     _delivering: IDelayedCall | None = None
@@ -82,10 +82,10 @@ class StreamEnd(SodiumProtocol):
         self._stream = SodiumTransport(self)
 
     def authenticated(self) -> None:
-        self._ending = ENDINGS[self._connection.version or 1]
+        self._ends = ENDINGS[self._connection.version or 1]
         application = self.factory.application.buildProtocol(self.transport.getPeer())
         if application is None:
-            self._ending.turn_away(self)
+            self._ends.turn_away(self)
             return
         if self._lifecycle.over:
             return
@@ -221,14 +221,14 @@ class StreamEnd(SodiumProtocol):
         """
         self._wants_end = False
         self._send_unsent()
-        self._ending.break_off(self, why)
+        self._ends.break_off(self, why)
 
     def close(self) -> None:
         """
         Close. Only the application ends its stream: where it has not, version 1 closes without the end, and version 2
         breaks off.
         """
-        if self._ending.close(self, self._ended):
+        if self._ends.close(self, self._ended):
             super().close()
         else:
             self._stream.disconnecting = True
@@ -247,12 +247,12 @@ class StreamEnd(SodiumProtocol):
     def _resets(self) -> bool:
         # Where the end of the stream is not sent, the connection need not be reset to show that it was cut: in order,
         # nothing is lost that the peer has not read.
-        return self._ending.resets and super()._resets() and self._ended
+        return self._ends.resets and super()._resets() and self._ended
 
     def _end_stream_now(self) -> None:
         self._send_unsent()
         self._ended = True
-        self._ending.say_end(self)
+        self._ends.say_end(self)
 
     # A producer hears of nothing within its own call but that it has written too much.
 
@@ -305,7 +305,7 @@ class StreamEnd(SodiumProtocol):
         if self._peer_ended:
             raise UnexpectedPDU("a DATA after the end of its stream")
         if not payload:
-            if self._ending.empty_is_end:
+            if self._ends.empty_is_end:
                 self.end_received()
         elif not self._stream.disconnecting:
             self.receiver.dataReceived(payload)  # type: ignore[union-attr]  # it is there when data is
@@ -344,7 +344,7 @@ class StreamEnd(SodiumProtocol):
         self._unsent.clear()
         if self.receiver is None:
             return
-        reason = self._ending.judge(
+        reason = self._ends.judge(
             reason,
             Course(
                 self._ended,

@@ -50,7 +50,8 @@ class TLS(TLSMemoryBIOProtocol):
 
     def drain_received(self) -> None:
         """The peer of the stream is about to stop."""
-        self.wrappedProtocol.drain_received()
+        end: Any = self.wrappedProtocol
+        end.drain_received()
 
 
 class TransportOfTLS(SodiumTransport):

@@ -257,7 +257,9 @@ class ToldEndTests(StreamTestCase):
         assert reason is not None
         self.assertIs(reason.type, ConnectionLost)
         self.assertIn(why, reason.getErrorMessage())
-        self.assertIsInstance(reason.value.__cause__, cause)
+        error = reason.value
+        assert error is not None
+        self.assertIsInstance(error.__cause__, cause)
 
     def test_empty_data(self) -> None:
         """It carries nothing, and is no end."""

@@ -29,6 +29,7 @@ from sodiumtwist import (
     SodiumServerProtocol,
 )
 from sodiumtwist.admission.replays import IReplayMemory
+from sodiumtwist.interfaces import BROKEN_OFF
 from sodiumtwist.protocol import base
 from sodiumtwist.protocol.base import SodiumProtocol
 from sodiumtwist.protocol.lifecycle import TABLE, Lifecycle, Stage, Turn
@@ -307,7 +308,7 @@ class HalfClosingTransport(LivingTransport):
         assert not self.disconnecting and not self.aborting
         self.write_ended = True
 
-    def breakConnection(self) -> None:
+    def breakConnection(self, why: str = BROKEN_OFF) -> None:
         self.abortConnection()
 
     def startTLS(self, contextFactory: object, normal: bool = True) -> None:
