@@ -34,6 +34,7 @@ from sodiumtwist.protocol.clock import count_steadily
 
 from ..pair import LOGIN, PASSPHRASE, SERVER_PAIR
 from ..ports import port_number
+from ..versions import each_version, only, spoken
 
 if TYPE_CHECKING:
     _TestCase = SynchronousTestCase
@@ -44,7 +45,7 @@ CHECKER = SingleLogin(LOGIN, PASSPHRASE)
 
 
 def over(endpoint: Any) -> SodiumClientEndpoint:
-    return SodiumClientEndpoint(endpoint, SERVER_PAIR.public, LOGIN, PASSPHRASE)
+    return SodiumClientEndpoint(endpoint, SERVER_PAIR.public, LOGIN, PASSPHRASE, version=spoken())
 
 
 def without(tests: type, **reasons: str) -> Any:
@@ -208,6 +209,12 @@ class TransportTestsBuilder(
         return made
 
 
+def over_versions(builder: type[ReactorBuilder]) -> dict[str, type[Any]]:
+    """Make the test cases of a builder, for each reactor: over the newest version, and with the first also over 1."""
+    made = list(builder.makeTestCaseClasses().items())
+    return {name: (only(2) if number else each_version)(case) for number, (name, case) in enumerate(made)}
+
+
 for _builder in (
     ConnectionTestsBuilder,
     AbortTestsBuilder,
@@ -216,7 +223,7 @@ for _builder in (
     WriteSequenceTestsBuilder,
     TransportTestsBuilder,
 ):
-    globals().update(_builder.makeTestCaseClasses())
+    globals().update(over_versions(_builder))
 
 
 # With the reactor that runs the tests. Twisted's own TCPConnectionTests looks at a transport's TLS attribute, and its
@@ -232,6 +239,7 @@ class Listening(TestCase):
         return await connectProtocol(SodiumCreator().client(reactor, port.getHost()), client())
 
 
+@each_version
 class HalfCloseTests(
     without(half_close.HalfCloseTests, testCloseWriteCloser="it looks into the transport for what that holds"),
     Listening,
@@ -249,6 +257,7 @@ class HalfCloseTests(
         self.assertEqual(self.client.closed, 1)
 
 
+@each_version
 class NoNotificationTests(half_close.HalfCloseNoNotificationAndShutdownExceptionTests, Listening):
     async def setUp(self) -> None:
         self.f = half_close.MyServerFactory()
@@ -258,6 +267,7 @@ class NoNotificationTests(half_close.HalfCloseNoNotificationAndShutdownException
         await made
 
 
+@each_version
 class BuggyApplicationTests(half_close.HalfCloseBuggyApplicationTests, Listening):
     async def setUp(self) -> None:
         self.serverFactory = half_close.MyHCFactory()
@@ -266,6 +276,7 @@ class BuggyApplicationTests(half_close.HalfCloseBuggyApplicationTests, Listening
         await made
 
 
+@each_version
 class EndpointTests(test_endpoints.TCP4EndpointsTests):
     """Both endpoints, over those of TCP and a reactor that only notes what it is asked for."""
 
