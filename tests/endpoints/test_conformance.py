@@ -211,8 +211,20 @@ class TransportTestsBuilder(
 
 def over_versions(builder: type[ReactorBuilder]) -> dict[str, type[Any]]:
     """Make the test cases of a builder, for each reactor: over the newest version, and with the first also over 1."""
-    made = list(builder.makeTestCaseClasses().items())
-    return {name: (only(2) if number else each_version)(case) for number, (name, case) in enumerate(made)}
+    made: dict[str, type[Any]] = {}
+    for name, case in builder.makeTestCaseClasses().items():
+        made[name] = (only(2) if made else each_version)(case)
+        for test in OTHERWISE_IN_2:
+            if hasattr(case, test):
+                setattr(made[name], test, None)
+    return made
+
+
+#: What version 2 does otherwise than sockets, and why.
+OTHERWISE_IN_2 = {
+    "test_unregisterProducerAfterDisconnect": "the peer's end does not end a connection that waits for a producer here: "
+    "there the rest may still be wanted, see tests.endpoints.test_stream_ends.ToldEndTests.test_close_with_a_producer"
+}
 
 
 for _builder in (

@@ -403,6 +403,23 @@ class ToldEndTests(StreamTestCase):
         self.assert_lost(self.client, "waited 30 seconds", ClosingTimeout)
         self.assert_lost(self.server, "waited 30 seconds", PeerAborted)
 
+    def test_close_with_a_producer(self) -> None:
+        """A peer that has closed, too, waits for the end as long as it may; what the producer has is sent meanwhile."""
+        self.start(timeouts=Timeouts(inactivity=30, ping_interval=10))
+        producer = Producer()
+        self.client.transport.registerProducer(producer, True)
+        self.client.transport.loseConnection()
+        self.server.transport.loseConnection()
+        self.flush()
+        self.assertEqual((self.client.reason, producer.calls), (None, []))
+        self.client.transport.write(b"the rest")
+        for _ in range(3):
+            self.clock.advance(11)
+            self.flush()
+        self.assert_lost(self.server, "waited 30 seconds", ClosingTimeout)
+        self.assert_lost(self.client, "waited 30 seconds", PeerAborted)
+        self.assertEqual(producer.calls[-1], "stop")
+
     def test_drain(self) -> None:
         """An application may be told that the peer is about to stop. Its stream goes on, to its own end."""
 
