@@ -40,7 +40,7 @@ class Refusing:
     def __init__(self, refuse: Callable[[], None]) -> None:
         self._refuse = refuse
 
-    def requestAvatarId(self, credentials: UsernamePassword) -> Deferred[bytes]:
+    def requestAvatarId(self, credentials: UsernamePassword) -> Deferred[bytes | tuple[()]]:
         self._refuse()
         return Deferred()
 

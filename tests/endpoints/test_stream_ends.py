@@ -261,6 +261,11 @@ class ToldEndTests(StreamTestCase):
         assert error is not None
         self.assertIsInstance(error.__cause__, cause)
 
+    def pass_time(self, seconds: int) -> None:
+        for _ in range(seconds):
+            self.clock.advance(1)
+            self.flush()
+
     def test_empty_data(self) -> None:
         """It carries nothing, and is no end."""
         chunks: list[bytes] = []
@@ -392,14 +397,10 @@ class ToldEndTests(StreamTestCase):
         self.start(server=HalfCloseable, timeouts=Timeouts(inactivity=30, ping_interval=10))
         self.client.transport.loseConnection()
         self.flush()
-        for _ in range(2):
-            self.server.transport.write(b"for nobody")
-            self.clock.advance(14)
-            self.flush()
+        self.server.transport.write(b"for nobody")
+        self.pass_time(29)
         self.assertEqual((self.client.received, self.client.reason), (b"", None))
-        self.clock.advance(3)
-        self.flush()
-        self.flush()
+        self.pass_time(10)
         self.assert_lost(self.client, "waited 30 seconds", ClosingTimeout)
         self.assert_lost(self.server, "waited 30 seconds", PeerAborted)
 
@@ -413,9 +414,7 @@ class ToldEndTests(StreamTestCase):
         self.flush()
         self.assertEqual((self.client.reason, producer.calls), (None, []))
         self.client.transport.write(b"the rest")
-        for _ in range(3):
-            self.clock.advance(11)
-            self.flush()
+        self.pass_time(40)
         self.assert_lost(self.server, "waited 30 seconds", ClosingTimeout)
         self.assert_lost(self.client, "waited 30 seconds", PeerAborted)
         self.assertEqual(producer.calls[-1], "stop")
