@@ -811,10 +811,12 @@ class SodiumProtocol(Protocol):
         outbox.flush()
         if outbox.owed_pongs:
             outbox.pay_pongs(self.factory.wall_clock)
-        if outbox.blocked or self._lifecycle.over:
+        if self._lifecycle.over:
             return
         if self._farewell is not None:
             self._farewell.expect()  # the peer takes what was sent before our end
+        if outbox.blocked:
+            return
         self._reading.allow(CHOKED)
         if self._below.is_closing:
             # Somebody closed the transport itself, and all is written.

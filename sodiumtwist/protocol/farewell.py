@@ -98,8 +98,9 @@ class Farewell:
     def _look_for_its_end(self) -> None:
         now, left = self._clock.seconds(), self._not_taken()
         if left < self._left:
+            # The least that ever was: PINGs, which go on meanwhile, are no progress when they are taken.
+            self._left = left
             self._until = now + self._patience
-        self._left = left
         if now >= self._until:
             self._give_up()
         else:
