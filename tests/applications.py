@@ -17,6 +17,7 @@ from sodiumtwist import ISodiumTransport, SingleLogin, Timeouts
 from sodiumtwist.endpoints.streams import ClientStream, ServerStream, StreamClientFactory, StreamServerFactory
 
 from .pair import CLIENT_PAIR, LOGIN, PASSPHRASE, SERVER_PAIR, Pair
+from .versions import spoken
 
 
 class Application(Protocol):
@@ -109,6 +110,7 @@ class StreamTestCase(SynchronousTestCase):
                 LOGIN,
                 passphrase,
                 pair=CLIENT_PAIR,
+                version=spoken(),
                 clock=self.clock,
                 timeouts=timeouts,
             ),

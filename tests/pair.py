@@ -5,7 +5,7 @@ producer, an empty one resumes it, and a paused transport reads nothing, not eve
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING, Generic, TypedDict, cast
 
 from twisted.cred.checkers import ICredentialsChecker
@@ -40,9 +40,12 @@ from sodiumtwist import (
     Timeouts,
 )
 from sodiumtwist.admission.replays import IReplayMemory
+from sodiumtwist.core.connection import Bounds, Salts
 from sodiumtwist.protocol.base import SodiumProtocol
 from sodiumtwist.protocol.requests import Respond
 from sodiumtwist.protocol.sockets import READ_SIZE
+
+from .versions import spoken
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -125,6 +128,10 @@ class ServerArguments(TypedDict, total=False):
     replays: IReplayMemory | None
     limits: Limits | None
     rekey: RekeyAfter | None
+    versions: Collection[int]
+    bounds: Bounds | None
+    salts: Salts | None
+    tolerance: float
 
 
 def make_server_factory(
@@ -148,6 +155,8 @@ class ClientArguments(TypedDict, total=False):
     timeouts: Timeouts | None
     draw: Callable[[], float]
     rekey: RekeyAfter | None
+    version: int
+    bounds: Bounds | None
 
 
 def make_client_factory(
@@ -158,6 +167,7 @@ def make_client_factory(
     arguments.setdefault("server_key", SERVER_PAIR.public)
     arguments.setdefault("login", LOGIN)
     arguments.setdefault("passphrase", PASSPHRASE)
+    arguments.setdefault("version", spoken())
     return SodiumClientFactory(protocol=protocol, clock=clock, **arguments)
 
 
