@@ -17,7 +17,7 @@ from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.interfaces import IAddress
 from zope.interface import implementer
 
-from ..core.credentials import pack_text
+from ..core.credentials import pad_credentials
 
 
 class LoginRefused(UnauthorizedLogin):
@@ -48,16 +48,15 @@ class SingleLogin:
     """
     Lets in whoever knows one login and its passphrase.
 
-    :param login: up to 128 bytes of UTF-8, no NUL.
-    :param passphrase: up to 128 bytes of UTF-8, no NUL.
+    :param login: up to 255 bytes of UTF-8, no NUL. Above 128, only clients of version 2 can give it.
+    :param passphrase: up to 4096 bytes of UTF-8, no NUL, with the same bound for version 1.
     :raises LocalProtocolError: when one of the two does not fit its field.
     """
 
     credentialInterfaces = (IUsernamePassword,)
 
     def __init__(self, login: str, passphrase: str) -> None:
-        pack_text("login", login)
-        pack_text("passphrase", passphrase)
+        pad_credentials(login, passphrase)
         # Not the texts, which this object would keep for as long as it lives, but digests of them: all have one size,
         # so that comparing takes the same time for any.
         self._digest = partial(hmac.digest, os.urandom(32), digest="sha256")

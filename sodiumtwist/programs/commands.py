@@ -18,7 +18,16 @@ from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.python.failure import Failure
 from twisted.python.usage import UsageError
 
-from ..core.errors import AuthenticationFailed, LocalProtocolError, RemoteProtocolError, ServerUnavailable
+from ..core.connection import Code, describe_code
+from ..core.errors import (
+    AuthenticationFailed,
+    LocalProtocolError,
+    NotDone,
+    PeerAborted,
+    RemoteProtocolError,
+    ServerUnavailable,
+    TooManyFailures,
+)
 from ..describe import describe_bad_endpoint, describe_endpoint_error, describe_tls_error
 from ..protocol.client import SodiumClientProtocol
 from ..protocol.client_endpoints import client_endpoint
@@ -29,9 +38,13 @@ from ..transfer.sources import open_source
 from .exits import (
     EXIT_BROKEN,
     EXIT_INTERRUPTED,
+    EXIT_NO_ROOM,
     EXIT_NOT_CONNECTED,
     EXIT_NOT_STORED,
     EXIT_REFUSED,
+    EXIT_STOPPING,
+    EXIT_STORAGE,
+    EXIT_TOO_MANY_FAILURES,
     EXIT_USAGE,
     CommandFailed,
 )
@@ -40,6 +53,14 @@ from .settings import ConnectSettings, Credentials, PingSettings, SendSettings
 
 #: Seconds without a word of the server, after which a line says so.
 PATIENCE = 3.0
+
+#: The status for a reason that a server of version 2 gives, whether it let the client in or not.
+_STATUS_OF_CODE: dict[int | None, int] = {
+    Code.TOO_MANY_FAILURES: EXIT_TOO_MANY_FAILURES,
+    Code.NO_ROOM: EXIT_NO_ROOM,
+    Code.SHUTTING_DOWN: EXIT_STOPPING,
+    Code.STORAGE: EXIT_STORAGE,
+}
 
 
 def make_endpoint(reactor: Any, settings: ConnectSettings) -> IStreamClientEndpoint:
@@ -95,7 +116,15 @@ async def _connect(
     :raises CancelledError: when this was cancelled.
     """
     us = settings.credentials
-    factory = SodiumClientFactory(settings.server_key, us.user, us.passphrase, lambda: client, us.pair, clock=reactor)
+    factory = SodiumClientFactory(
+        settings.server_key,
+        us.user,
+        us.passphrase,
+        lambda: client,
+        us.pair,
+        clock=reactor,
+        version=settings.version,
+    )
     try:
         await endpoint.connect(factory)
     # Some of Twisted's endpoints have an error of their own for a connect that was cancelled.
@@ -117,18 +146,23 @@ def _explain_loss(
     :param done: how far it had come, in words.
     """
     why = describe_tls_error(reason) or str(reason) or type(reason).__name__
+    # In version 2 the server says why; in version 1 only its log does.
+    code = reason.code if isinstance(reason, NotDone) else None
     # The server's hello brings a message, perhaps an empty one. So the server had let us in.
     if client.message is not None:
-        # No PDU says why a server closes. Only its log does.
-        if isinstance(reason, (ConnectionDone, ConnectionLost)):
+        if isinstance(reason, PeerAborted):
+            why = f"the server says: {reason.text or describe_code(reason.code or 0)}"
+        elif isinstance(reason, (ConnectionDone, ConnectionLost)):
             why = "the server closed the connection or went away, see its log"
-        return CommandFailed(EXIT_BROKEN, f"broken on the way, {done}: {why}")
+        return CommandFailed(_STATUS_OF_CODE.get(code, EXIT_BROKEN), f"broken on the way, {done}: {why}")
     # A later try may go well, as with one that finds nobody who listens.
-    if isinstance(reason, RemoteProtocolError) and not isinstance(reason, ServerUnavailable):
+    if isinstance(reason, RemoteProtocolError) and not isinstance(reason, (ServerUnavailable, TooManyFailures)):
         if isinstance(reason, AuthenticationFailed):
             why += "".join(f"; {hint}" for hint in _what_was_not_given(settings.credentials))
         return CommandFailed(EXIT_REFUSED, f"refused by {settings.endpoint}: {why}")
-    return CommandFailed(EXIT_NOT_CONNECTED, f"cannot connect to {settings.endpoint}: {why}")
+    status = _STATUS_OF_CODE.get(code, EXIT_NOT_CONNECTED)
+    verdict = "cannot connect to" if code is None else "not let in by"
+    return CommandFailed(status, f"{verdict} {settings.endpoint}: {why}")
 
 
 def _what_was_not_given(credentials: Credentials) -> Iterator[str]:
@@ -156,12 +190,14 @@ class Sent:
     :ivar seconds: the time from the server's hello to the last acknowledgement.
     :ivar stored: false when the server says that it keeps nothing.
     :ivar grown: by how many bytes the file had grown at its end, which were not sent; negative when it had shrunk.
+    :ivar version: of the protocol.
     """
 
     size: int
     seconds: float
     stored: bool
     grown: int
+    version: int
 
     def __str__(self) -> str:
         return f"sent {self.size} bytes in {self.seconds:.3f} s ({self.rate / 1e6:.1f} MB/s)"
@@ -225,7 +261,8 @@ async def send_file(reactor: Any, settings: SendSettings) -> Sent:
             raise _explain_loss(settings, client, reason, f"{client.acknowledged} bytes acknowledged") from None
         finally:
             source.close()
-    return Sent(client.acknowledged, client.seconds, not says_discarded(client.message or ""), source.grown)
+    stored = not says_discarded(client.message or "")
+    return Sent(client.acknowledged, client.seconds, stored, source.grown, settings.version)
 
 
 async def send(reactor: Any, settings: SendSettings) -> None:
@@ -237,7 +274,7 @@ async def send(reactor: Any, settings: SendSettings) -> None:
     sent = await send_file(reactor, settings)
     if settings.json:
         closing = {"bytes": sent.size, "seconds": sent.seconds, "bytes_per_second": sent.rate}
-        tell(json.dumps({**closing, "stored": sent.stored, "grown": sent.grown}))
+        tell(json.dumps({**closing, "stored": sent.stored, "grown": sent.grown, "protocol": sent.version}))
     else:
         tell(str(sent))
     if sent.grown > 0:
@@ -282,7 +319,7 @@ async def ping(reactor: Any, settings: PingSettings) -> None:
         with _tell_of_silence(reactor, settings, client):
             await _connect(reactor, endpoint, settings, client)
             await client.ready
-        print_line(f"PING {settings.endpoint}: {client.message or ''}")
+        print_line(f"PING {settings.endpoint} by protocol version {settings.version}: {client.message or ''}")
         for number in range(1, settings.count + 1):
             if number > 1:
                 await task.deferLater(reactor, settings.interval)

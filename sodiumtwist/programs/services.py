@@ -23,7 +23,7 @@ from ..protocol.factories import SodiumServerFactory
 from ..transfer.receiver import UploadFactory
 from ..tunnel import TunnelFactory
 from .listening import ListeningService
-from .options import DEFAULT_LOGIN
+from .options import DEFAULT_LOGIN, DEFAULT_PROTOCOL
 from .settings import ServerSettings
 
 STOPPING = "the server is stopping"
@@ -48,6 +48,9 @@ def _credentials(settings: ServerSettings) -> list[str]:
         words += ["--passphrase-file", "PASSPHRASEFILE"]
     if settings.authorized_keys is not None:
         words += ["--identity", "KEYFILE"]
+    # Only where the client would speak another version by itself.
+    if DEFAULT_PROTOCOL not in map(str, settings.versions):
+        words += ["--protocol", str(settings.versions[0])]
     return words
 
 

@@ -18,7 +18,17 @@ from ..protocol.clock import count_steadily
 from ..tunnel import TunnelFactory, TunnelLimits
 from .descriptors import make_room
 from .listening import ListeningService, is_local, parse_connecting, parse_listening
-from .options import CLIENT_FILES, CLIENT_PARAMETERS, SERVICE_PARAMETERS, ServiceOptions, limit_names, read_credentials
+from .options import (
+    CLIENT_FILES,
+    CLIENT_PARAMETERS,
+    SERVICE_PARAMETERS,
+    ServiceOptions,
+    check_credentials,
+    check_versions,
+    limit_names,
+    protocol_version,
+    read_credentials,
+)
 from .service_user import check_log, service_user
 from .settings import TunnelSettings
 
@@ -41,10 +51,7 @@ class Options(ServiceOptions):
     program = "sodium-tunnel"
     limits = LIMITS
 
-    purpose = (
-        "Carries local connections over encrypted TCP to a server started with 'twistd sodium --forward', whose "
-        "log shows this command."
-    )
+    purpose = "Carries connections to 'twistd sodium --forward', whose log shows this command."
     examples = (
         "twistd -n sodium-tunnel --listen tcp:127.0.0.1:7000 --to tcp:HOST:5555 \\\n"
         "      --server-key PUBLICKEY --passphrase-file pass.txt",
@@ -69,6 +76,7 @@ class Options(ServiceOptions):
         for name in ("listen", "to", "server-key"):
             if self[name] is None:
                 raise usage.UsageError(f"--{name} is missing")
+        version = protocol_version(self["protocol"])
         try:
             user = service_user(self.twistd)
             # Identity and passphrase are read once, now: they may be for root alone.
@@ -78,7 +86,11 @@ class Options(ServiceOptions):
             timeouts = self.timeouts()
             us, warning = read_credentials(self, () if user is None else (user.uid,))
             server_key = read_server_key(self["server-key"], "server's public key", us.pair)
-            self.settings = TunnelSettings(self["listen"], self["to"], server_key, us, limits, warning, timeouts, user)
+            check_credentials(us.user, us.passphrase, (version,))
+            check_versions((version,))
+            self.settings = TunnelSettings(
+                self["listen"], self["to"], server_key, us, version, limits, warning, timeouts, user
+            )
         except SodiumError as error:
             raise usage.UsageError(str(error)) from None
         except OSError as error:
@@ -140,7 +152,14 @@ def makeService(options: Options, reactor: Any = None) -> TunnelService:
     below = parse_connecting(reactor, "sodium-tunnel", "--to", settings.to, "tcp:HOST:5555", settings.runs_as)
     try:
         endpoint = SodiumClientEndpoint(
-            below, settings.server_key, us.user, us.passphrase, us.pair, settings.timeouts, clock=reactor
+            below,
+            settings.server_key,
+            us.user,
+            us.passphrase,
+            us.pair,
+            settings.timeouts,
+            clock=reactor,
+            version=settings.version,
         )
     # A login that does not fit, a key that is none: the endpoint is the first to check these.
     except SodiumError as error:
