@@ -7,12 +7,12 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
 from twisted.internet import task
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.internet.error import ConnectingCancelledError, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.python.failure import Failure
@@ -53,6 +53,9 @@ from .settings import ConnectSettings, Credentials, PingSettings, SendSettings
 
 #: Seconds without a word of the server, after which a line says so.
 PATIENCE = 3.0
+
+#: Seconds for the server to close in order, too, when all is done.
+LEAVING = 2.0
 
 #: The status for a reason that a server of version 2 gives, whether it let the client in or not.
 _STATUS_OF_CODE: dict[int | None, int] = {
@@ -137,7 +140,7 @@ async def _connect(
 
 
 def _explain_loss(
-    settings: ConnectSettings, client: SodiumClientProtocol, reason: BaseException, done: str
+    settings: ConnectSettings, client: UploadSender | _Pinger, reason: BaseException, done: str
 ) -> CommandFailed:
     """
     Make the exit status and the line for a connection that ended too early.
@@ -152,6 +155,8 @@ def _explain_loss(
     if client.message is not None:
         if isinstance(reason, PeerAborted):
             why = f"the server says: {reason.text or describe_code(reason.code or 0)}"
+        elif client.stopping:
+            code, why = Code.SHUTTING_DOWN, "the server is shutting down"
         elif isinstance(reason, (ConnectionDone, ConnectionLost)):
             why = "the server closed the connection or went away, see its log"
         return CommandFailed(_STATUS_OF_CODE.get(code, EXIT_BROKEN), f"broken on the way, {done}: {why}")
@@ -179,6 +184,17 @@ async def _abort(client: SodiumClientProtocol, lost: Deferred[None]) -> None:
     if client.transport is not None:
         client.abort()
         await lost
+
+
+async def _leave(reactor: Any, client: UploadSender | _Pinger) -> None:
+    """
+    Close in order. In version 2 that takes the server's word, or it would see a connection that was cut.
+    """
+    client.close()
+    if client.version == 2 and not client.lost.called:
+        # All is done: what does not come about now changes nothing.
+        with suppress(CancelledError, TimeoutError):
+            await client.lost.addTimeout(LEAVING, reactor)
 
 
 @dataclass
@@ -247,6 +263,7 @@ async def send_file(reactor: Any, settings: SendSettings) -> Sent:
             with _tell_of_silence(reactor, settings, client, settings.quiet):
                 await _connect(reactor, endpoint, settings, client)
                 await client.finished
+            await _leave(reactor, client)
         except CancelledError:
             await _abort(client, client.lost)
             raise CommandFailed(EXIT_INTERRUPTED, f"interrupted, {client.acknowledged} bytes acknowledged") from None
@@ -287,6 +304,8 @@ async def send(reactor: Any, settings: SendSettings) -> None:
 
 
 class _Pinger(SodiumClientProtocol):
+    stopping = False
+
     def __init__(self) -> None:
         self.ready: Deferred[None] = Deferred()
         self.lost: Deferred[None] = Deferred()
@@ -294,6 +313,10 @@ class _Pinger(SodiumClientProtocol):
 
     def authenticated(self) -> None:
         self.ready.callback(None)
+
+    def drain_received(self) -> None:
+        self.stopping = True
+        self.close()
 
     def connection_lost(self, reason: Failure) -> None:
         self.reason = reason.value
@@ -341,9 +364,9 @@ async def ping(reactor: Any, settings: PingSettings) -> None:
     except Exception as reason:
         # When the connection ends between two PINGs, the next PING fails only with "closed".
         failure = _explain_loss(settings, client, client.reason or reason, f"{len(times)} PINGs answered")
-    # Also what is closed already; that does nothing. Who was interrupted may have got no connection.
+    # Who was interrupted may have got no connection.
     if client.transport is not None:
-        client.close()
+        await _leave(reactor, client)
     # All that was measured is told, however it ended.
     if sent:
         line = f"{sent} sent, {len(times)} answered"
