@@ -50,6 +50,7 @@ from .exits import (
 )
 from .output import NeverFails, print_error, print_line, tell
 from .settings import ConnectSettings, Credentials, PingSettings, SendSettings
+from .silent_servers import advice
 
 #: Seconds without a word of the server, after which a line says so.
 PATIENCE = 3.0
@@ -162,7 +163,9 @@ def _explain_loss(
         return CommandFailed(_STATUS_OF_CODE.get(code, EXIT_BROKEN), f"broken on the way, {done}: {why}")
     # A later try may go well, as with one that finds nobody who listens.
     if isinstance(reason, RemoteProtocolError) and not isinstance(reason, (ServerUnavailable, TooManyFailures)):
-        if isinstance(reason, AuthenticationFailed):
+        if silent := advice(reason, settings.version):
+            why += silent
+        elif isinstance(reason, AuthenticationFailed):
             why += "".join(f"; {hint}" for hint in _what_was_not_given(settings.credentials))
         return CommandFailed(EXIT_REFUSED, f"refused by {settings.endpoint}: {why}")
     status = _STATUS_OF_CODE.get(code, EXIT_NOT_CONNECTED)

@@ -7,8 +7,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from twisted.internet.interfaces import IAddress, IStreamServerEndpoint
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import (
+    IAddress,
+    IProtocol,
+    IProtocolFactory,
+    IStreamClientEndpoint,
+    IStreamServerEndpoint,
+)
 from twisted.python import usage
+from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from ..core.errors import SodiumError
 from ..describe import describe_os_error, masked, printable
@@ -31,6 +40,7 @@ from .options import (
 )
 from .service_user import check_log, service_user
 from .settings import TunnelSettings
+from .silent_servers import advice
 
 #: What ``--limit`` may name.
 LIMITS = limit_names(TunnelLimits)
@@ -95,6 +105,31 @@ class Options(ServiceOptions):
             raise usage.UsageError(str(error)) from None
         except OSError as error:
             raise usage.UsageError(describe_os_error(error)) from None
+
+
+@implementer(IStreamClientEndpoint)
+class AdvisedEndpoint:
+    """
+    Says what to try where the server does not answer.
+
+    :param endpoint: of the server.
+    :param version: of the protocol, which it speaks.
+    """
+
+    def __init__(self, endpoint: SodiumClientEndpoint, version: int) -> None:
+        self._endpoint = endpoint
+        self._version = version
+
+    def connect(self, factory: IProtocolFactory) -> Deferred[IProtocol]:
+        """As any endpoint does."""
+        connecting: Deferred[IProtocol] = self._endpoint.connect(factory)
+        return connecting.addErrback(self._advise)
+
+    def _advise(self, reason: Failure) -> Failure:
+        error = reason.value
+        assert error is not None
+        tip = advice(error, self._version)
+        return Failure(type(error)(f"{error}{tip}")) if tip else reason
 
 
 class TunnelService(ListeningService):
@@ -165,5 +200,6 @@ def makeService(options: Options, reactor: Any = None) -> TunnelService:
     except SodiumError as error:
         raise SystemExit(printable(f"sodium-tunnel: {error}")) from None
     limits = make_room(settings.limits, reactor)
-    factory = TunnelFactory(endpoint, masked(settings.to), limits, reactor, settings.timeouts)
+    advised = AdvisedEndpoint(endpoint, settings.version)
+    factory = TunnelFactory(advised, masked(settings.to), limits, reactor, settings.timeouts)
     return TunnelService(settings, [listening], factory, reactor, options.twistd)

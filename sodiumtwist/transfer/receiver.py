@@ -302,10 +302,11 @@ class UploadReceiver(SodiumServerProtocol):
         self._enter(Phase.READY)
         # When the connection is gone already, the end of the upload says why.
         if self._lost_for is None and not self._lifecycle.over:
-            self._end_session(why, reason.value, *self._told(reason.value))
+            error = reason.value
+            self._end_session(why, error, *self._told(error))
         self._go_on()
 
-    def _told(self, error: BaseException) -> tuple[Code, str]:
+    def _told(self, error: BaseException | None) -> tuple[Code, str]:
         """
         Say to the client why its upload can't be stored: no paths of ours, no names of options.
 

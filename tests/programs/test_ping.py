@@ -23,7 +23,7 @@ from sodiumtwist.programs.output import OutputLost
 from sodiumtwist.programs.settings import Credentials, PingSettings
 
 from ..pair import LOGIN, PASSPHRASE, SERVER_PAIR, Pair, make_server_factory
-from ..versions import spoken
+from ..versions import each_version, spoken
 from .test_output import Broken
 
 
@@ -43,6 +43,7 @@ class Endpoint:
         return succeed(Pair(make_server_factory(Clock()), cast(SodiumClientFactory, factory)).client)
 
 
+@each_version
 class PingTests(SynchronousTestCase):
     def settings(self, host: str = "host") -> PingSettings:
         return PingSettings(
