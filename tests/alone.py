@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
 from twisted.cred.checkers import ICredentialsChecker
+from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IPushProducer
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
@@ -182,6 +183,14 @@ class AloneTestCase(SynchronousTestCase):
 
     def peer_ping(self, count: int = 1) -> bytes:
         return b"".join(wire_of(self.peer.send_ping, self.clock.seconds(), 0) for _ in range(count))
+
+    def finish(self) -> None:
+        """Let the other end close in order."""
+        if self.transport.connected and self.peer.version == 2:
+            self.read()
+            self.feed(wire_of(self.peer.send_end))
+        if self.transport.connected:
+            self.transport.lose(ConnectionDone())
 
     @property
     def producer(self) -> IPushProducer:

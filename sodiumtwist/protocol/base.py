@@ -338,6 +338,8 @@ class SodiumProtocol(Protocol):
         elif not self._reading.reasons & CLOSED and self._lifecycle.stage is not Stage.UNMADE:
             held = self._reading.close()
             self._silence_producer()
+            if self._lifecycle.over:
+                return  # it has aborted
             self._farewell = Farewell(
                 self._clock, self._below, patience, self._leave_transport, lambda: self._closing_too_slow(patience)
             )

@@ -17,8 +17,10 @@ from sodiumtwist.protocol.base import GRANTED_READS
 from ..alone import PING_SIZE, AloneTestCase, wide
 from ..core.peers import wire_of
 from ..pair import EchoServer, Pair, make_client_factory, make_server_factory
+from ..versions import each_version, only
 
 
+@each_version
 class TimeTests(AloneTestCase):
     """Deadlines, to the second."""
 

@@ -37,6 +37,7 @@ from ..pair import (
     make_client_factory,
     make_server_factory,
 )
+from ..versions import each_version, only
 
 #: How many lines of one kind are allowed here; and how often somebody does what causes one.
 FEW = 5
@@ -56,6 +57,7 @@ def fail(*arguments: object) -> bytes:
     raise Boom
 
 
+@each_version
 class FloodTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()

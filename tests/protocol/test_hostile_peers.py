@@ -30,8 +30,10 @@ from ..checkers import LateChecker
 from ..core.peers import wire_of
 from ..logs import logged, refusals
 from ..pair import LOGIN, PASSPHRASE, SERVER_PAIR, EchoServer, RecordingClient, RecordingServer, make_client_factory
+from ..versions import each_version, only
 
 
+@each_version
 class HostileClientTests(AloneTestCase):
     """What a server does with what it should never have got."""
 
@@ -166,6 +168,7 @@ class HostileClientTests(AloneTestCase):
         self.assertEqual(self.protocol.payloads, [])
 
 
+@each_version
 class HostileServerTests(AloneTestCase):
     """What a client does with what it should never have got."""
 

@@ -123,6 +123,7 @@ class LivesTests(SynchronousTestCase):
         self.flushLoggedErrors(Boom)
 
 
+@each_version
 class HeldTests(AloneTestCase):
     """The transport has ended, and the application has yet to take what came before."""
 

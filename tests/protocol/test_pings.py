@@ -16,8 +16,10 @@ from sodiumtwist.core.events import PingReceived
 from ..alone import AloneTestCase
 from ..core.peers import wire_of
 from ..pair import Boom, RecordingClient
+from ..versions import each_version, only
 
 
+@each_version
 class ReentrantPingTests(AloneTestCase):
     def test_ping_when_paused(self) -> None:
         """A PING that is sent while another one is keeps its own answer."""
@@ -46,6 +48,7 @@ class ReentrantPingTests(AloneTestCase):
         self.assertEqual([self.successResultOf(ping) for ping in pings], [0, 0])
 
 
+@each_version
 class PingTests(AloneTestCase):
     """``ping()``."""
 

@@ -16,8 +16,10 @@ from ..core.peers import wire_of
 from ..pair import BUFFER_SIZE, EchoServer, Pair, RecordingServer, make_client_factory, make_server_factory
 from ..payload_producers import PushSource
 from ..transports import Transport
+from ..versions import each_version, only
 
 
+@each_version
 class ReadingPausedTests(AloneTestCase):
     """The application wants no more for now."""
 
