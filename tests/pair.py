@@ -70,7 +70,7 @@ def cut() -> type[Exception]:
 
 
 def failed() -> type[Exception]:
-    """What an end is told when the other one's application fails: of version 1 nothing but that the transport is lost."""
+    """What an end is told when the other one's application fails: of version 1 only that it is lost."""
     return ConnectionLost if spoken() == 1 else PeerAborted
 
 

@@ -17,7 +17,7 @@ from sodiumtwist.protocol import sockets
 from ..alone import AloneTestCase
 from ..core.peers import wire_of
 from ..pair import BUFFER_SIZE, Boom, EchoServer, Pair, RecordingServer, cut, make_client_factory, make_server_factory
-from ..payload_producers import PushSource
+from ..payload_producers import PullSource, PushSource
 from ..versions import each_version, only, spoken
 
 
@@ -143,6 +143,19 @@ class EndingTests(AloneTestCase):
         self.feed(wire_of(self.peer.send_end))
         self.assertEqual(source.events[-1:], ["stop"])
         self.assertEqual(self.read_types(), ["EndReceived", "ConnectionOver"])
+        self.assert_lost(ConnectionDone)
+        # Also where the end can't leave yet: what is asked for more then would fail.
+        self.open_server()
+        pulled = PullSource(self.protocol, [b"x"] * 3)
+        self.protocol.registerProducer(pulled, False)
+        self.fill()
+        self.protocol.send_data(b"1")
+        self.feed(wire_of(self.peer.send_end))
+        pulls = pulled.pulls
+        self.drain()
+        self.clock.pump([0] * 5)
+        self.assertEqual((pulled.pulls, pulled.stops), (pulls, 1))
+        self.assertEqual(self.read_types(), ["DataReceived", "EndReceived", "ConnectionOver"])
         self.assert_lost(ConnectionDone)
 
     @only(2)
