@@ -17,6 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from sodiumtwist import SodiumClientFactory, SodiumServerFactory, Timeouts
 from sodiumtwist.core.connection import ClientConnection, RecentSalts, ServerConnection, Version2
 from sodiumtwist.core.events import AuthenticationRequested, Event, HandshakeComplete
+from sodiumtwist.core.v2.session import V2Records
 from sodiumtwist.core.version import VERSIONS
 
 from .core.peers import Connection, wire_of
@@ -191,6 +192,14 @@ class AloneTestCase(SynchronousTestCase):
             self.feed(wire_of(self.peer.send_end))
         if self.transport.connected:
             self.transport.lose(ConnectionDone())
+
+    @property
+    def ping_size(self) -> int:
+        """How many bytes a PING, or a PONG, takes on the wire when it leaves alone."""
+        if self.peer.version == 1:
+            return PING_SIZE
+        assert isinstance(self.peer._records, V2Records)
+        return 12 + 8 + self.peer._records._sealer.overhead
 
     @property
     def producer(self) -> IPushProducer:

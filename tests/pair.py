@@ -69,6 +69,11 @@ def cut() -> type[Exception]:
     return ConnectionLost if spoken() == 1 else ConnectionCut
 
 
+def over() -> type[Exception]:
+    """What an end is told whose transport ends in order: of version 2, without the peer's END, that was too early."""
+    return ConnectionDone if spoken() == 1 else ConnectionCut
+
+
 def failed() -> type[Exception]:
     """What an end is told when the other one's application fails: of version 1 only that it is lost."""
     return ConnectionLost if spoken() == 1 else PeerAborted

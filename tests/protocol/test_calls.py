@@ -39,7 +39,7 @@ from sodiumtwist.transfer.sources import Source, open_source
 from ..checkers import LateChecker
 from ..pair import LOGIN, PASSPHRASE, SERVER_PAIR, build, make_client_factory, make_server_factory
 from ..uploads import ListSource, MemoryStore
-from ..versions import each_version, only
+from ..versions import each_version
 from .lives import HalfClosingTransport, LivingPair, LivingTransport
 
 #: What transports call, with what they alone know.

@@ -24,7 +24,7 @@ from sodiumtwist.tunnel import TunnelFactory
 
 from ..pair import LOGIN, PASSPHRASE, SERVER_PAIR, MemoryTransport
 from ..ports import port_number
-from ..versions import each_version, only
+from ..versions import each_version
 
 
 def probing(handle: socket.socket) -> tuple[int, ...] | None:

@@ -16,7 +16,7 @@ from sodiumtwist.core.events import PingReceived
 from ..alone import AloneTestCase
 from ..core.peers import wire_of
 from ..pair import Boom, RecordingClient, cut
-from ..versions import each_version, only
+from ..versions import each_version
 
 
 @each_version

@@ -36,7 +36,7 @@ from ..pair import (
     make_server_factory,
 )
 from ..payload_producers import PullSource
-from ..versions import each_version, only
+from ..versions import each_version
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack

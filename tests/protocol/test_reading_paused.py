@@ -16,7 +16,7 @@ from ..core.peers import wire_of
 from ..pair import BUFFER_SIZE, EchoServer, Pair, RecordingServer, make_client_factory, make_server_factory
 from ..payload_producers import PushSource
 from ..transports import Transport
-from ..versions import each_version, only
+from ..versions import each_version
 
 
 @each_version

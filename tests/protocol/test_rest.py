@@ -34,7 +34,7 @@ from ..pair import (
     make_server_factory,
 )
 from ..uploads import MemoryStore
-from ..versions import each_version, only
+from ..versions import each_version
 
 ADDRESS = IPv4Address("TCP", "192.0.2.1", 4711)
 

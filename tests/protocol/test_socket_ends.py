@@ -29,7 +29,7 @@ from ..over_sockets import RawPeer, SocketClient, SocketEchoServer, SocketServer
 from ..pair import LOGIN, PASSPHRASE, SERVER_PAIR, make_client_factory, make_server_factory
 from ..ports import port_number
 from ..uploads import MemoryStore
-from ..versions import each_version, only
+from ..versions import each_version
 
 
 class SocketEndTestCase(TestCase):

@@ -41,7 +41,7 @@ from ..over_sockets import Signalling, SocketClient, SocketEchoServer, SocketSer
 from ..pair import CLIENT_PAIR, LOGIN, Boom, ClientArguments, Recorder, make_client_factory, make_server_factory
 from ..payload_producers import PullSource
 from ..ports import port_number
-from ..versions import each_version, only
+from ..versions import each_version
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack

@@ -35,7 +35,7 @@ from ..pair import (
     make_server_factory,
 )
 from ..ports import port_number
-from ..versions import each_version, only
+from ..versions import each_version
 
 
 @each_version

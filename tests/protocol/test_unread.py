@@ -35,7 +35,7 @@ from ..pair import (
     make_client_factory,
     make_server_factory,
 )
-from ..versions import each_version, only
+from ..versions import each_version
 
 LIMIT = 1_000_000
 

@@ -19,7 +19,7 @@ from sodiumtwist.protocol.reading import READ_AHEAD
 from ..alone import PING_SIZE, AloneTestCase, wide
 from ..pair import BUFFER_SIZE, EchoServer, Pair, RecordingServer, make_client_factory, make_server_factory
 from ..payload_producers import PullSource, PushSource
-from ..versions import each_version, only
+from ..versions import each_version
 
 
 @each_version
