@@ -956,7 +956,8 @@ class SodiumProtocol(Protocol):
         Close behind what was sent, but not in order: nothing here says that this was all. The peer sees a lost
         connection.
         """
-        self._close(BrokenOff())
+        if not self._reading.reasons & CLOSED:  # else it was closed in this turn, and that is what counts
+            self._close(BrokenOff())
 
     def _resets(self) -> bool:
         """Tell whether closing resets the connection, where its end would be one in order."""
