@@ -282,7 +282,7 @@ class SodiumProtocol(Protocol):
         :raises RuntimeError: when there is one already.
         """
         self._producers.check_none()
-        if self._lifecycle.over:
+        if self._lifecycle.over or self._reading.reasons & CLOSED:
             producer.stopProducing()
             return
         blocked = self._takes_nothing()
