@@ -28,7 +28,13 @@ from sodiumtwist import (
     SodiumServerFactory,
     SodiumServerProtocol,
 )
-from sodiumtwist.endpoints.streams import ClientStream, ServerStream, StreamEnd, StreamClientFactory, StreamServerFactory
+from sodiumtwist.endpoints.streams import (
+    ClientStream,
+    ServerStream,
+    StreamClientFactory,
+    StreamEnd,
+    StreamServerFactory,
+)
 from sodiumtwist.endpoints.transport import SodiumTransport
 from sodiumtwist.protocol.base import SodiumProtocol
 from sodiumtwist.protocol.lifecycle import Stage

@@ -171,6 +171,7 @@ class EndingTests(AloneTestCase):
                 self.protocol.resumeProducing()
             self.assertEqual(self.protocol.payloads, [b"1"])
             error = self.assert_lost(PeerAborted).value
+            assert isinstance(error, PeerAborted)
             self.assertEqual(error.code, 0x80000007)
             self.assertNotIn("\x1b", str(error))
             self.assertEqual(self.read(), [])
