@@ -29,6 +29,7 @@ from sodiumtwist import (
     ISodiumTransport,
     KeyPair,
     Limits,
+    NotDone,
     Peer,
     RekeyAfter,
     ReplayDatabase,

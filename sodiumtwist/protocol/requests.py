@@ -63,8 +63,8 @@ class RequestEnd(SodiumProtocol):
     _closing: list[Deferred[None]] | None = None
     _closing_timer: IDelayedCall | None = None
     _lost: list[Deferred[NotDone | None]] | None = None
-    # Whether the Deferred of close() fails where that was not in order. Who stops a server closes its ends, and does not
-    # look at what becomes of each.
+    # Whether the Deferred of close() fails where that was not in order. Who stops a server closes all its ends, and
+    # looks at none of them.
     _closing_may_fail = True
     # Why it has ended; ClosedHere without a cause where that was in order.
     _end: NotDone | None = None
@@ -164,8 +164,8 @@ class RequestEnd(SodiumProtocol):
         :param timeout: how many seconds all that may take; ``None`` for the time that inactivity may last. Then the
             connection ends with :exc:`ClosingTimeout`, which also has what is unanswered fail.
         :return: fires when the connection is gone, at once where it is already. Fails with the :exc:`NotDone` that
-            ended it when that was not in order, unless :meth:`abort` has done so here, or this is a server's end; and with
-            :exc:`LocalProtocolError` where there is no connection yet, or for a wrong time.
+            ended it when that was not in order, unless :meth:`abort` has done so here, or this is a server's end. Also
+            fails with :exc:`LocalProtocolError` where there is no connection yet, or for a wrong time.
         """
         if self._end is not None:
             return succeed(None)
