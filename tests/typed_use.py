@@ -25,12 +25,14 @@ from typing_extensions import assert_type
 
 from sodiumtwist import (
     AnyLogin,
+    AuthorizedKeys,
     AuthorizedKeysFile,
     ISodiumTransport,
     KeyPair,
     Limits,
     NotDone,
     Peer,
+    ReconnectingClient,
     RekeyAfter,
     ReplayDatabase,
     ReplayMemory,
@@ -110,12 +112,23 @@ async def asking(reactor: IReactorTCP, endpoint: IStreamClientEndpoint) -> None:
     await client.ready()
     await client.close()
 
+    again = ReconnectingClient(reactor, endpoint, key, "me", "open sesame", wait=None, protocol=Client)
+    again.startService()
+    assert_type(again.request(b"hello", timeout=3), Deferred[bytes])
+    assert_type(again.client, "RequestClient | None")
+    assert_type(await again.stopService(), None)
+
     client.request("hello")  # type: ignore[arg-type]
+    again.request("hello")  # type: ignore[arg-type]
     connect(reactor, "tcp:example.org:5555", "7b4e")  # type: ignore[call-overload]
     connect(reactor, "tcp:example.org:5555", key, "me", "open sesame", True)  # type: ignore[call-overload]
 
 
 # Factories
+
+
+async def draining(factory: SodiumServerFactory) -> None:
+    assert_type(await factory.drain(timeout=3), None)
 
 
 class Shout(SodiumServerProtocol):
@@ -146,7 +159,12 @@ def factories(portal: Portal) -> None:
     SodiumServerFactory(PAIR, LOGIN, later, concurrency=3)
     SodiumServerFactory(PAIR, AnyLogin([LOGIN, Argon2File("users.txt")]), awaiting, message="hello")
     SodiumServerFactory(PAIR, portal, protocol=Shout, replays=ReplayMemory(3), limits=Limits(connections=3))
-    SodiumServerFactory(PAIR, None, authorized_keys=AuthorizedKeysFile("keys.txt"), replays=ReplayDatabase("db"))
+    database = ReplayDatabase("db", salt_limit=1000, tolerance=60)
+    keys = AuthorizedKeysFile("keys.txt")
+    SodiumServerFactory(PAIR, None, authorized_keys=keys, replays=database, salts=database.salts)
+    listed = AuthorizedKeys([(PAIR.public, "ann", [2]), (PAIR.public, None)])
+    SodiumServerFactory(PAIR, SingleLogin("ann", "open sesame", versions=[2]), authorized_keys=listed)
+    AuthorizedKeys([(PAIR.public,)])  # type: ignore[list-item]
     SodiumClientFactory(PAIR.public, "me", "open sesame", Ask, PAIR, Timeouts(authentication=3), rekey=RekeyAfter(3))
     SodiumClientFactory(PAIR.public, protocol=lambda: RequestClient(3))
 

@@ -70,6 +70,41 @@ async def _connect_authenticated(endpoint: IStreamClientEndpoint, factory: Sodiu
     return protocol
 
 
+def _request_factory(
+    reactor: Any,
+    server_key: bytes,
+    login: str,
+    passphrase: str,
+    *,
+    limit: int,
+    pair: KeyPair | None,
+    timeouts: Timeouts | None,
+    version: int,
+    bounds: Bounds | None,
+    respond: Respond | None,
+    concurrency: int,
+    protocol: type[RequestClient],
+) -> SodiumClientFactory:
+    """
+    Make what makes the client's ends; the parameters are those of :func:`connect`.
+
+    :raises InvalidKey: for a wrong key.
+    :raises LocalProtocolError: for other wrong arguments.
+    """
+
+    def make() -> RequestClient:
+        if respond is None:
+            return protocol(limit=limit)
+        return protocol(limit=limit, respond=respond, concurrency=concurrency)
+
+    if respond is not None and version == 1:
+        raise LocalProtocolError("in version 1 of the protocol a server asks nothing, so respond is never called")
+    make()  # says now what is wrong with the limits; the factory makes one only when the transport is there
+    return SodiumClientFactory(
+        server_key, login, passphrase, make, pair, timeouts, reactor, version=version, bounds=bounds
+    )
+
+
 @overload
 def connect(
     reactor: Any,
@@ -160,19 +195,22 @@ def connect(
         drops the connection.
     """
 
-    def make() -> RequestClient:
-        if respond is None:
-            return protocol(limit=limit)
-        return protocol(limit=limit, respond=respond, concurrency=concurrency)
-
     # What is wrong with the arguments is raised in here, so that the Deferred fails with it as with all else.
     async def connecting() -> Any:
-        if respond is not None and version == 1:
-            raise LocalProtocolError("in version 1 of the protocol a server asks nothing, so respond is never called")
-        factory = SodiumClientFactory(
-            server_key, login, passphrase, make, pair, timeouts, reactor, version=version, bounds=bounds
+        factory = _request_factory(
+            reactor,
+            server_key,
+            login,
+            passphrase,
+            limit=limit,
+            pair=pair,
+            timeouts=timeouts,
+            version=version,
+            bounds=bounds,
+            respond=respond,
+            concurrency=concurrency,
+            protocol=protocol,
         )
-        make()  # says now what is wrong with the limits; the factory makes one only when the transport is there
         where = _client_from_string(reactor, endpoint) if isinstance(endpoint, str) else endpoint
         if early:
             return await where.connect(factory)

@@ -51,6 +51,9 @@ class AskingEnd(Protocol):
     def _sent(self) -> None:
         """Let leave what was sent."""
 
+    def _asks_no_more(self) -> None:
+        """No more requests can be made."""
+
 
 def check_time(seconds: float) -> None:
     """
@@ -233,6 +236,7 @@ class Asking:
         # One by one, since what each of them calls may cancel others.
         while self._waiting:
             self._waiting.popleft().errback(self.refusal.of_request(True))
+        self._end._asks_no_more()
 
     def over(self, why: NotDone) -> None:
         """

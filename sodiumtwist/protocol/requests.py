@@ -66,6 +66,7 @@ class RequestEnd(SodiumProtocol):
     # Whether the Deferred of close() fails where that was not in order. Who stops a server closes all its ends, and
     # looks at none of them.
     _closing_may_fail = True
+    _retired: list[Deferred[None]] | None = None
     # Why it has ended; ClosedHere without a cause where that was in order.
     _end: NotDone | None = None
 
@@ -148,6 +149,26 @@ class RequestEnd(SodiumProtocol):
             self._lost = []
         self._lost.append(waiting)
         return waiting
+
+    def when_retired(self) -> Deferred[None]:
+        """
+        Wait until nothing new can be asked here: the peer is about to stop or has closed, it was closed here, or it is
+        over. What was asked before may still be answered.
+
+        :return: fires then. It never fails.
+        """
+        if self._end is not None or (self._asking is not None and self._asking.refusal is not None):
+            return succeed(None)
+        waiting: Deferred[None] = Deferred()
+        if self._retired is None:
+            self._retired = []
+        self._retired.append(waiting)
+        return waiting
+
+    def _asks_no_more(self) -> None:
+        retired, self._retired = self._retired, None
+        for waiting in retired or ():
+            waiting.callback(None)
 
     def _outcome(self) -> NotDone | None:
         end = self._end
