@@ -19,6 +19,7 @@ from ..core.errors import RequestError
 from ..core.events import RequestReceived
 from ..core.inbox import not_bytes
 from ..core.states import State
+from ..core.v2.outgoing import PART_SIZE
 from ..interfaces import Peer
 from .lifecycle import Lifecycle
 from .outbox import Outbox
@@ -311,6 +312,8 @@ class AnsweringByNumber(Answering):
             self._fail(id, Code.APPLICATION_FAILED, "the answer was dropped, for too much waits that is not read")
         else:
             self._end._connection.send_answer(id, answer)
+            if len(answer) > PART_SIZE:
+                self._end._outbox.share()
             self._end._sent()
 
     def _failed(self, reason: Failure, id: int) -> None:

@@ -32,6 +32,8 @@ from ..core.errors import (
 )
 from ..core.events import AnswerReceived, FailureReceived
 from ..core.inbox import Buffer, view_of
+from ..core.v2.outgoing import PART_SIZE
+from .outbox import Outbox
 
 #: How many requests of one end may be unanswered at once.
 REQUEST_LIMIT = 128
@@ -43,6 +45,7 @@ class AskingEnd(Protocol):
     """
 
     _connection: Any
+    _outbox: Outbox
     _clock: IReactorTime
 
     def send_data(self, payload: Buffer) -> None:
@@ -297,6 +300,8 @@ class AskingByNumber(Asking):
             end = self._end
             question.id = id = end._connection.send_request(payload)
             self.unanswered[id] = question
+            if len(payload) > PART_SIZE:
+                end._outbox.share()
             end._sent()
             return
         question.payload = bytes(view_of(payload))
