@@ -19,6 +19,7 @@ from twisted.python.failure import Failure
 
 from ..admission.limits import Limits
 from ..admission.summed_lines import SummedLines
+from ..core.connection import Code
 from ..core.errors import ClosedByPeer, ClosedHere, ClosingTimeout, LocalProtocolError, NotDone, UnexpectedPDU
 from ..core.events import AnswerReceived, Authenticated, Event, FailureReceived, RequestCancelled, RequestReceived
 from ..core.inbox import Buffer
@@ -255,7 +256,8 @@ class RequestEnd(SodiumProtocol):
             super()._take_event(event)
 
     def payload_received(self, payload: bytes) -> None:
-        raise UnexpectedPDU("a DATA, where requests and answers have PDUs of their own")
+        why = "a DATA, where requests and answers have PDUs of their own"
+        self.abort_with(Code.PROTOCOL_BROKEN, why, UnexpectedPDU(why))
 
     def drain_received(self) -> None:
         if self._asking is not None:
