@@ -8,8 +8,6 @@ request, and the server answers it with one DATA, in the order of the requests.
 
 from __future__ import annotations
 
-import weakref
-from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from twisted.internet.defer import Deferred, fail, succeed
@@ -355,7 +353,7 @@ class Responder(RequestEnd, SodiumServerProtocol):
     def _now_authenticated(self) -> None:
         factory = self.factory
         if self._connection.version != 1:
-            self.peer = replace(self.peer, _end=weakref.ref(self))
+            self.peer = self.peer.asked_by(self)
             self._asking = asking = AskingByNumber(self, REQUEST_LIMIT)
             asking.may_speak()
             self._answering = AnsweringByNumber(self, self.peer, factory.respond, factory.concurrency)
@@ -430,7 +428,7 @@ class RequestClient(RequestEnd, SodiumClientProtocol):
         super()._let_in(event)
         # Also where it was closed meanwhile: what the server asks behind its welcome is still answered.
         if self._connection.version == 2 and self.peer is not None:
-            self.peer = replace(self.peer, _end=weakref.ref(self))
+            self.peer = self.peer.asked_by(self)
             if self._respond is not None:
                 self._answering = AnsweringByNumber(self, self.peer, self._respond, self._concurrency)
 
