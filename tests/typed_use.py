@@ -90,6 +90,10 @@ def text(peer: Peer, payload: bytes) -> str:
     return payload.decode()
 
 
+def note_end(why: NotDone | None) -> None:
+    pass
+
+
 async def asking(reactor: IReactorTCP, endpoint: IStreamClientEndpoint) -> None:
     key = parse_key("7b4e")
     assert_type(key, bytes)
@@ -101,7 +105,7 @@ async def asking(reactor: IReactorTCP, endpoint: IStreamClientEndpoint) -> None:
     assert_type(await connect(reactor, endpoint, key, protocol=Client), Client)
     async with connect(reactor, endpoint, key, respond=later, protocol=Client) as ours:
         assert_type(ours, Client)
-        assert_type(await ours.when_lost(), "NotDone | None")
+        ours.when_lost().addCallback(note_end)
     assert_type(client.request(b"hello", timeout=3), Deferred[bytes])
     assert_type(client.request(b"hello"), Deferred[bytes])
     assert_type(await client.request(memoryview(b"hello")), bytes)
