@@ -519,7 +519,9 @@ PARTS: Mapping[str, Callable[[], Iterable[str]]] = {
     "keys": partial(_public, "sodiumtwist", ["KeyPair", "parse_key"]),
     "key-files": partial(_public, "sodiumtwist.keyfiles", ["read_key_file", "read_passphrase_file", "write_key_file"]),
     "requests": partial(_public, "sodiumtwist", ["connect", "RequestClient", "ReconnectingClient"]),
-    "streams": partial(_public, "sodiumtwist", ["SodiumServerEndpoint", "SodiumClientEndpoint", "ISodiumTransport"]),
+    "streams": partial(
+        _public, "sodiumtwist", ["SodiumServerEndpoint", "SodiumClientEndpoint", "ISodiumTransport", "IDrainable"]
+    ),
     "pdus": partial(
         _public,
         "sodiumtwist",

@@ -55,7 +55,12 @@ if TYPE_CHECKING:
         SodiumClientEndpoint as SodiumClientEndpoint,
         SodiumServerEndpoint as SodiumServerEndpoint,
     )
-    from .interfaces import ISodiumAvatar as ISodiumAvatar, ISodiumTransport as ISodiumTransport, Peer as Peer
+    from .interfaces import (
+        IDrainable as IDrainable,
+        ISodiumAvatar as ISodiumAvatar,
+        ISodiumTransport as ISodiumTransport,
+        Peer as Peer,
+    )
     from .protocol.client import SodiumClientProtocol as SodiumClientProtocol
     from .protocol.factories import (
         SodiumClientFactory as SodiumClientFactory,
@@ -83,6 +88,7 @@ _WHERE = {
     "InactivityTimeout": "core.errors",
     "InvalidKey": "core.errors",
     "IReplayMemory": "admission.replays",
+    "IDrainable": "interfaces",
     "ISodiumAvatar": "interfaces",
     "ISodiumTransport": "interfaces",
     "KeyPair": "core.keys",

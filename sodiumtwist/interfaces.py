@@ -15,6 +15,9 @@ from zope.interface import Attribute, Interface
 from .core.errors import ClosedHere, LocalProtocolError
 from .core.inbox import Buffer
 
+#: What a peer is told when a stream is broken off, and nobody says why.
+BROKEN_OFF = "the stream was broken off"
+
 
 @dataclass(frozen=True)
 class Peer:
@@ -69,6 +72,16 @@ class ISodiumAvatar(Interface):
     """
 
 
+class IDrainable(Interface):
+    """
+    What the protocol of an encrypted stream may provide, to hear that the other end is about to stop. It has nothing to
+    do for that: its stream goes on, for as long as the other end gives it. If it can end sooner, it had better.
+    """
+
+    def drain_received() -> None:
+        """The other end is about to stop: begin nothing new in this stream, and close it when all is done."""
+
+
 class IStreamTransport(ITransport, IConsumer, IPushProducer):
     """What our transports have in common with those of sockets and of TLS."""
 
@@ -82,10 +95,12 @@ class ISodiumTransport(IStreamTransport):
     peer: Peer = Attribute("Who is at the other end, a :class:`Peer`.")
     protocol: IProtocol = Attribute("The protocol that gets what comes. Another one can be put in its place.")
 
-    def breakConnection() -> None:
+    def breakConnection(why: str = BROKEN_OFF) -> None:
         """
         Close when all is sent that was written, but without the end of the stream, so that the peer sees that the
         connection was lost.
+
+        :param why: a line for a person, up to 1024 bytes of UTF-8, which the peer sees in version 2.
         """
 
     def abortConnection() -> None:

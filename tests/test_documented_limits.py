@@ -61,7 +61,8 @@ NO_LIMITS = {
     "exit statuses, which the page on sodiumtwist has": """
         programs.exits.EXIT_USAGE programs.exits.EXIT_NOT_CONNECTED programs.exits.EXIT_REFUSED
         programs.exits.EXIT_BROKEN programs.exits.EXIT_NOT_STORED programs.exits.EXIT_INTERRUPTED
-        programs.exits.EXIT_OUTPUT_LOST programs.exits.EXIT_OUTPUT_GONE
+        programs.exits.EXIT_OUTPUT_LOST programs.exits.EXIT_OUTPUT_GONE programs.exits.EXIT_TOO_MANY_FAILURES
+        programs.exits.EXIT_NO_ROOM programs.exits.EXIT_STOPPING programs.exits.EXIT_STORAGE
     """,
 }
 
@@ -151,7 +152,9 @@ class LimitTests(SynchronousTestCase):
         self.assertEqual({name for _, name in bare}, set(LIMITS))
         for where, name in bare:
             kind, argument = LIMITS[name]
-            self.assertRegex(where, rf": ({kind.__name__}\.{argument}|Replay\w+\({argument}\)|{argument.upper()})$")
+            self.assertRegex(
+                where, rf": ({kind.__name__}\.{argument}|Replay\w+\({argument}\)|(\w+_)?{argument.upper()})$"
+            )
 
     def test_options(self) -> None:
         """What is said to change a limit does."""

@@ -23,6 +23,7 @@ NAMES = [
     "AuthorizedKeysFile",
     "ConnectionCut",
     "DecryptionFailed",
+    "IDrainable",
     "IReplayMemory",
     "ISodiumAvatar",
     "ISodiumTransport",

@@ -43,11 +43,11 @@ FOLDERS = {
     "replacing": "replacing",
     # Who may come in.
     "admission": """
-        admission.files  admission.checkers  admission.watched  admission.authorized  admission.passwords
-        admission.networks  admission.regulars  admission.fair_queue  admission.argon2  admission.plaintext
-        admission.checker_strings  admission.replays
-        admission.replay_database  admission.count_min_sketch  admission.summed_lines  admission.failed_logins
-        admission.limits  admission.decision
+        admission.files  admission.marks  admission.checkers  admission.watched  admission.authorized
+        admission.passwords  admission.networks  admission.regulars  admission.fair_queue  admission.argon2
+        admission.plaintext  admission.checker_strings  admission.replays
+        admission.stored_salts  admission.replay_database  admission.count_min_sketch  admission.summed_lines
+        admission.failed_logins  admission.limits  admission.decision
         admission
     """,
     # The Twisted face of one connection.

@@ -22,6 +22,7 @@ from sodiumtwist import (
     InactivityTimeout,
     KeyPair,
     Limits,
+    PayloadTooLarge,
     Peer,
     RequestClient,
     RequestFailed,
@@ -265,11 +266,13 @@ class SettingsTests(PairTestCase):
 
     @only(2)
     def test_bounds(self) -> None:
-        """A request that is larger than the server takes fails alone."""
-        pair = self.requests(bounds=Bounds(message=1000))
-        asked = pair.client.request(bytes(1001))
+        """An answer that is larger than they allow fails alone."""
+        pair = self.requests(lambda peer, payload: payload * 11, bounds=Bounds(message=1000))
+        asked = pair.client.request(bytes(100))
         pair.flush()
         self.failureResultOf(asked, RequestFailed)
+        self.assertEqual(len(self.flushLoggedErrors(PayloadTooLarge)), 1)
+        pair = self.requests(bounds=Bounds(message=1000))
         self.assert_answers(pair)
 
 

@@ -25,11 +25,11 @@ from typing_extensions import assert_type
 
 from sodiumtwist import (
     AnyLogin,
+    AuthorizedKeys,
     AuthorizedKeysFile,
     ISodiumTransport,
     KeyPair,
     Limits,
-    NotDone,
     Peer,
     ReconnectingClient,
     RekeyAfter,
@@ -162,7 +162,12 @@ def factories(portal: Portal) -> None:
     SodiumServerFactory(PAIR, LOGIN, later, concurrency=3)
     SodiumServerFactory(PAIR, AnyLogin([LOGIN, Argon2File("users.txt")]), awaiting, message="hello")
     SodiumServerFactory(PAIR, portal, protocol=Shout, replays=ReplayMemory(3), limits=Limits(connections=3))
-    SodiumServerFactory(PAIR, None, authorized_keys=AuthorizedKeysFile("keys.txt"), replays=ReplayDatabase("db"))
+    database = ReplayDatabase("db", salt_limit=1000, tolerance=60)
+    keys = AuthorizedKeysFile("keys.txt")
+    SodiumServerFactory(PAIR, None, authorized_keys=keys, replays=database, salts=database.salts)
+    listed = AuthorizedKeys([(PAIR.public, "ann", [2]), (PAIR.public, None)])
+    SodiumServerFactory(PAIR, SingleLogin("ann", "open sesame", versions=[2]), authorized_keys=listed)
+    AuthorizedKeys([(PAIR.public,)])  # type: ignore[list-item]
     SodiumClientFactory(PAIR.public, "me", "open sesame", Ask, PAIR, Timeouts(authentication=3), rekey=RekeyAfter(3))
     SodiumClientFactory(PAIR.public, protocol=lambda: RequestClient(3))
 

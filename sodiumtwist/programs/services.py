@@ -24,7 +24,7 @@ from ..protocol.factories import SodiumServerFactory
 from ..transfer.receiver import UploadFactory
 from ..tunnel import TunnelFactory
 from .listening import ListeningService
-from .options import DEFAULT_LOGIN
+from .options import DEFAULT_LOGIN, DEFAULT_PROTOCOL
 from .settings import ServerSettings
 
 #: How often the files of who may come in are looked at within their grace, when nobody logs in.
@@ -47,6 +47,9 @@ def _credentials(settings: ServerSettings) -> list[str]:
         words += ["--passphrase-file", "PASSPHRASEFILE"]
     if settings.authorized_keys is not None:
         words += ["--identity", "KEYFILE"]
+    # Only where the client would speak another version by itself.
+    if DEFAULT_PROTOCOL not in map(str, settings.versions):
+        words += ["--protocol", str(settings.versions[0])]
     return words
 
 

@@ -63,6 +63,9 @@ class RequestEnd(SodiumProtocol):
     _closing: list[Deferred[None]] | None = None
     _closing_timer: IDelayedCall | None = None
     _lost: list[Deferred[NotDone | None]] | None = None
+    # Whether the Deferred of close() fails where that was not in order. Who stops a server closes its ends, and does not
+    # look at what becomes of each.
+    _closing_may_fail = True
     _retired: list[Deferred[None]] | None = None
     # Why it has ended; ClosedHere without a cause where that was in order.
     _end: NotDone | None = None
@@ -182,7 +185,7 @@ class RequestEnd(SodiumProtocol):
         :param timeout: how many seconds all that may take; ``None`` for the time that inactivity may last. Then the
             connection ends with :exc:`ClosingTimeout`, which also has what is unanswered fail.
         :return: fires when the connection is gone, at once where it is already. Fails with the :exc:`NotDone` that
-            ended it when that was not in order, unless :meth:`abort` has done so here; and with
+            ended it when that was not in order, unless :meth:`abort` has done so here, or this is a server's end; and with
             :exc:`LocalProtocolError` where there is no connection yet, or for a wrong time.
         """
         if self._end is not None:
@@ -316,7 +319,7 @@ class RequestEnd(SodiumProtocol):
         outcome, closing, lost = self._outcome(), self._closing or (), self._lost or ()
         self._closing = self._lost = None
         for closed in closing:
-            if outcome is None or isinstance(end, ClosedHere):
+            if outcome is None or isinstance(end, ClosedHere) or not self._closing_may_fail:
                 closed.callback(None)
             else:
                 closed.errback(end)
@@ -344,6 +347,8 @@ class Responder(RequestEnd, SodiumServerProtocol):
     factory: RespondingContext
     # Never None here: nobody asks before it is there.
     peer: Peer
+
+    _closing_may_fail = False
 
     def _now_authenticated(self) -> None:
         factory = self.factory

@@ -158,7 +158,7 @@ class SodiumServerProtocol(SodiumProtocol):
         # It keeps its place until it is gone: turned away for another, it would leave no line in the log.
         self.factory.admission.hold_place(self)
         if self._connection.undecided:
-            self._connection.reject(verdict.code)
+            self._connection.reject(verdict.code, verdict.text)
         if verdict.undecided and self._connection.version == 1:
             # The client takes a reset for what may go well later, and an end in order for a refusal.
             self.abort(verdict.error)

@@ -31,6 +31,7 @@ from sodiumtwist import (
 from sodiumtwist.admission.replays import IReplayMemory
 from sodiumtwist.core.connection import Bounds
 from sodiumtwist.core.events import AnswerReceived, Event, FailureReceived, RequestReceived
+from sodiumtwist.interfaces import BROKEN_OFF
 from sodiumtwist.protocol import base
 from sodiumtwist.protocol.base import SodiumProtocol
 from sodiumtwist.protocol.lifecycle import TABLE, Lifecycle, Stage, Turn
@@ -367,7 +368,7 @@ class HalfClosingTransport(LivingTransport):
         assert not self.disconnecting and not self.aborting
         self.write_ended = True
 
-    def breakConnection(self) -> None:
+    def breakConnection(self, why: str = BROKEN_OFF) -> None:
         self.abortConnection()
 
     def startTLS(self, contextFactory: object, normal: bool = True) -> None:
