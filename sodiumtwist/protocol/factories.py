@@ -35,7 +35,7 @@ from .server import SodiumServerProtocol
 from .unread import Unread
 
 #: What clients speak unless they are told otherwise.
-VERSION = 1
+VERSION = 2
 
 if TYPE_CHECKING:
     _Factory = Factory[Any]
