@@ -91,10 +91,6 @@ def text(peer: Peer, payload: bytes) -> str:
     return payload.decode()
 
 
-def note_end(why: NotDone | None) -> None:
-    pass
-
-
 async def asking(reactor: IReactorTCP, endpoint: IStreamClientEndpoint) -> None:
     key = parse_key("7b4e")
     assert_type(key, bytes)
@@ -106,7 +102,8 @@ async def asking(reactor: IReactorTCP, endpoint: IStreamClientEndpoint) -> None:
     assert_type(await connect(reactor, endpoint, key, protocol=Client), Client)
     async with connect(reactor, endpoint, key, respond=later, protocol=Client) as ours:
         assert_type(ours, Client)
-        ours.when_lost().addCallback(note_end)
+        why: NotDone | None = await ours.when_lost()
+        assert_type(why, "NotDone | None")
     assert_type(client.request(b"hello", timeout=3), Deferred[bytes])
     assert_type(client.request(b"hello"), Deferred[bytes])
     assert_type(await client.request(memoryview(b"hello")), bytes)
