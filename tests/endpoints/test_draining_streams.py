@@ -4,6 +4,8 @@ Streams whose server is about to stop, over loopback sockets.
 
 from __future__ import annotations
 
+from typing import Any
+
 from twisted.application.internet import ClientService
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, maybeDeferred
@@ -77,11 +79,9 @@ class MovingOnTests(TestCase):
         keywords = EndpointFiles(self.mktemp()).for_client
         endpoint = clientFromString(reactor, f"sodium:tcp:127.0.0.1:{number}:{keywords}")
 
-        class Applications(Factory[Greeted]):
-            def buildProtocol(factory, address: object) -> Greeted:
-                return application(self)
-
-        service = ClientService(endpoint, Applications(), retryPolicy=lambda attempt: 0.01)
+        applications: Any = Factory()
+        applications.protocol = lambda: application(self)
+        service = ClientService(endpoint, applications, retryPolicy=lambda attempt: 0.01)
         service.startService()
         self.addCleanup(service.stopService)
         self.assertEqual(await greetings[0], b"first")
