@@ -43,6 +43,7 @@ from ..logs import logged
 from ..pair import MemoryTransport, Pair, RecordingClient, build
 from ..processes import PUBLIC, SECRET, with_place
 from ..signals import as_at_start, come
+from ..uploads import MemoryStore
 
 
 def lacks_ml_kem() -> None:
@@ -480,6 +481,29 @@ class ServiceTests(TapTestCase):
         for signal_at, ends in ((None, DRAIN_TIMEOUT), (3, 3), (0, SAME_SIGNAL)):
             took = self.stop_held(signal_at=signal_at)
             self.assertTrue(ends <= took < ends + 0.5, (signal_at, took))
+
+    def test_upload_may_end(self) -> None:
+        """An upload that is under way when it stops may end; one that does not is kept as far as it came."""
+        for ends in (True, False):
+            service = self.make("-k", SECRET, "--directory", "up")
+            service.startService()
+            assert isinstance(service._factory, UploadFactory)
+            service._factory.store = store = MemoryStore()
+            pair = self.connect(service)
+            pair.client.send_data(b"before, ")
+            pair.flush()
+            stopped = service.stopService()
+            self.reactor.advance(2)
+            pair.client.send_data(b"behind")
+            if ends:
+                pair.client.close()
+            while not stopped.called:
+                pair.flush()
+                self.reactor.advance(0.1)
+            (upload,) = store.uploads
+            self.assertEqual(upload.content, b"before, behind")
+            self.assertEqual(upload.outcome, "finished" if ends else "abandoned")
+            self.assertIs(pair.client.why, ConnectionDone if ends else PeerAborted)
 
     def test_another_signal(self) -> None:
         """What the reactor hears of a second signal it tells the service."""
