@@ -56,12 +56,14 @@ FOLDERS = {
         protocol.clock  protocol.log_names  protocol.unread  protocol.context  protocol.producers  protocol.sockets
         protocol.client_endpoints
         protocol.outbox  protocol.reading  protocol.no_hello
-        protocol.farewell  protocol.lifecycle  protocol.base  protocol.server  protocol.client  protocol.requests
+        protocol.farewell  protocol.lifecycle  protocol.base  protocol.server  protocol.draining  protocol.client
+        protocol.asking  protocol.answering  protocol.requests
         protocol.factories  protocol
     """,
     # What is made of it.
     "endpoints": """
-        endpoints.transport  endpoints.tls  endpoints.streams  endpoints.connect  endpoints.wrappers
+        endpoints.transport  endpoints.tls  endpoints.streams  endpoints.connect  endpoints.reconnecting
+        endpoints.wrappers
         endpoints.strings  endpoints
     """,
     "transfer": """

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from unittest import TestCase
 
 from sodiumtwist.core.version import VERSIONS
+from sodiumtwist.protocol.factories import VERSION
 
 #: The version whose tests have the name of the class.
 NEWEST = max(VERSIONS)
@@ -21,7 +22,7 @@ NEWEST = max(VERSIONS)
 Case = TypeVar("Case", bound=TestCase)
 Pinned = TypeVar("Pinned", bound=Callable[..., object])
 
-_spoken = 2
+_spoken = VERSION
 
 
 def spoken() -> int:

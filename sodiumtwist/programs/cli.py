@@ -11,12 +11,19 @@ import sys
 
 from twisted.python import usage
 
-from ..core.credentials import pack_text
 from ..core.errors import SodiumError
 from ..describe import describe_os_error
 from ..keyfiles import read_server_key
 from .exits import EXIT_INTERRUPTED, EXIT_USAGE, CommandFailed
-from .options import CLIENT_FILES, CLIENT_PARAMETERS, ProgramOptions, read_credentials
+from .options import (
+    CLIENT_FILES,
+    CLIENT_PARAMETERS,
+    ProgramOptions,
+    check_credentials,
+    check_versions,
+    protocol_version,
+    read_credentials,
+)
 from .output import prepare_outputs, print_error
 from .settings import ConnectSettings, Credentials, PasswdSettings, PingSettings, SendSettings
 
@@ -193,25 +200,27 @@ class ConnectOptions(CommandOptions):
     ]
     compData = usage.Completions(optActions=CLIENT_FILES, mutuallyExclusive=[("passphrase", "passphrase-file")])
 
-    def read_server(self) -> tuple[str, bytes, Credentials]:
+    def read_server(self) -> tuple[str, bytes, Credentials, int]:
         """
         Check what the options say about the server and the client, and read the files that they name.
 
-        :return: the endpoint string, the server's public key of 32 bytes, and who the client says it is.
-        :raises UsageError: when there is no key.
+        :return: the endpoint string, the server's public key of 32 bytes, who the client says it is, and the version
+            of the protocol.
+        :raises UsageError: when there is no key, and for a version that there is not.
         :raises OSError: when a file can't be read.
         :raises SodiumError: when a key, a file, the login or the passphrase is wrong.
         """
         if self["key"] is None:
             raise usage.UsageError("--key is missing: the server's public key, which the server logs when it starts")
+        version = protocol_version(self["protocol"])
         credentials, warning = read_credentials(self)
         if warning:
             print_error(f"warning: {warning}")
-        # The factory checks these three again. Here the mistake is told before the reactor is loaded and a file opened.
+        # The factory checks these again. Here the mistake is told before the reactor is loaded and a file opened.
         server_key = read_server_key(self["key"], "server's public key", credentials.pair)
-        pack_text("login", credentials.user)
-        pack_text("passphrase", credentials.passphrase)
-        return self["endpoint"], server_key, credentials
+        check_credentials(credentials.user, credentials.passphrase, (version,))
+        check_versions((version,))
+        return self["endpoint"], server_key, credentials, version
 
 
 class SendOptions(ConnectOptions):
@@ -225,8 +234,8 @@ class SendOptions(ConnectOptions):
         "sodiumtwist send --key PUBLICKEY --endpoint tcp:HOST:5555 \\\n      --passphrase-file pass.txt backup.tar",
     )
     notes = (
-        "Exit status: 0 all confirmed, 1 usage, 2 could not connect, 3 refused, 4 broken on the way, "
-        "5 confirmed but not stored, 130 interrupted."
+        "Exit status: 0 all confirmed, 1 usage, 2 no connection, 3 refused, 4 broken off, 5 not stored, "
+        "7 too many failures, 8 no room, 9 stopping, 10 storage."
     )
     optFlags = [
         ["quiet", "q", "show no progress"],

@@ -66,11 +66,14 @@ class SingleLoginTests(SynchronousTestCase):
         self.assertRaises(UnauthorizedLogin, self.ask, "", "x", checker)
 
     def test_longest_texts(self) -> None:
-        longest, other = "\u00e4" * 64, "\u00e4" * 63 + "\u00f6"
-        checker = SingleLogin(longest, longest)
-        self.assertEqual(self.ask(longest, longest, checker), longest.encode())
-        self.assertRaises(UnauthorizedLogin, self.ask, other, longest, checker)
-        self.assertRaises(UnauthorizedLogin, self.ask, longest, other, checker)
+        for login, other_login, passphrase, other_passphrase in (
+            ("\u00e4" * 64, "\u00e4" * 63 + "\u00f6", "\u00e4" * 64, "\u00e4" * 63 + "\u00f6"),
+            ("x" * 255, "x" * 254 + "y", "y" * 4096, "y" * 4095 + "x"),
+        ):
+            checker = SingleLogin(login, passphrase)
+            self.assertEqual(self.ask(login, passphrase, checker), login.encode())
+            self.assertRaises(UnauthorizedLogin, self.ask, other_login, passphrase, checker)
+            self.assertRaises(UnauthorizedLogin, self.ask, login, other_passphrase, checker)
 
     def test_texts_that_do_not_fit(self) -> None:
         for login, passphrase, what in [
