@@ -232,7 +232,7 @@ class Options(AuthOptionMixin, ServiceOptions):
         else:
             with acting_as(user):
                 note_database(self["replay-db"])
-                replays = ReplayDatabase(self["replay-db"], **remembered)
+                replays = ReplayDatabase(self["replay-db"], **remembered, tolerance=self._tolerance())
         files: list[WatchedFile[Any]] = [
             checker.file for checker in self["credCheckers"] if isinstance(checker, WATCHING_CHECKERS)
         ]
@@ -342,6 +342,7 @@ def makeService(options: Options, reactor: Any = None) -> SodiumService:
         "timeouts": settings.timeouts,
         "authorized_keys": settings.authorized_keys,
         "replays": settings.replays,
+        "salts": settings.replays.salts if isinstance(settings.replays, ReplayDatabase) else None,
         "limits": limits,
         "rekey": settings.rekey,
         "versions": settings.versions,

@@ -24,7 +24,15 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
-from sodiumtwist import KeyPair, PeerAborted, SingleLogin, SodiumClientFactory, SodiumServerProtocol
+from sodiumtwist import (
+    KeyPair,
+    PeerAborted,
+    ReplayDatabase,
+    SingleLogin,
+    SodiumClientFactory,
+    SodiumServerFactory,
+    SodiumServerProtocol,
+)
 from sodiumtwist.admission.passwords import set_password
 from sodiumtwist.admission.replays import ReplayMemory
 from sodiumtwist.core.errors import UnsupportedProtocol
@@ -578,6 +586,16 @@ class ServiceTests(TapTestCase):
         said = "\n".join(formatEvent(each) for each in events)
         self.assertIn("1 unfinished uploads in ", said)
         self.assertIn("1 files of databases that were never finished in ", said)
+
+    def test_replay_database(self) -> None:
+        """What it remembers of either version is for the server, and for as long as a client's clock may be off."""
+        for arguments, path in ((("-d", "up"), "db"), (("--forward", "tcp:127.0.0.1:1"), "other")):
+            more = ["--replay-db", path, "--limit", "clock-tolerance=100"]
+            factory = self.make("-k", SECRET, *arguments, *more)._factory
+            assert isinstance(factory, SodiumServerFactory) and isinstance(factory.replays, ReplayDatabase)
+            assert factory._version_2 is not None
+            self.assertIs(factory._version_2.salts, factory.replays.salts)
+            self.assertEqual(factory.replays.salts._age, 200)
 
     def test_abandoned_socket(self) -> None:
         """Who left a socket is told, and what to do where it can't be made anew."""
