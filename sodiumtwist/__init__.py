@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from .core.keys import KeyPair as KeyPair, parse_key as parse_key
     from .core.version import RekeyAfter as RekeyAfter
     from .endpoints.connect import connect as connect
+    from .endpoints.reconnecting import ReconnectingClient as ReconnectingClient
     from .endpoints.wrappers import (
         SodiumClientEndpoint as SodiumClientEndpoint,
         SodiumServerEndpoint as SodiumServerEndpoint,
@@ -102,6 +103,7 @@ _WHERE = {
     "Peer": "interfaces",
     "PeerAborted": "core.errors",
     "PongTimeout": "core.errors",
+    "ReconnectingClient": "endpoints.reconnecting",
     "RekeyAfter": "core.version",
     "RemoteProtocolError": "core.errors",
     "ReplayDatabase": "admission.replay_database",

@@ -622,6 +622,8 @@ class SodiumProtocol(Protocol):
             self._application_failed(Failure(), error)
         finally:
             self._pumping = outbox.corked = False
+            if connection.incoming.held != outbox.incoming:
+                outbox.count_incoming()
             if connection.unsent.size:
                 outbox.flush()
             outbox.greeting = False
