@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Iterator
 from fractions import Fraction
+from operator import attrgetter
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -177,9 +178,9 @@ class LimitTests(SynchronousTestCase):
                 self.assertRaisesRegex(
                     FileNotFoundError, "'/nowhere'", argon2.from_argument, f"/nowhere:{setting[1]}=7"
                 )
-            elif call := re.fullmatch(r"(\w+)\((\w+)=\)", name):
+            elif call := re.fullmatch(r"([\w.]+)\((\w+)=\)", name):
                 kinds = {kind.__name__: kind for kind in OF_THE_CORE}
-                parameters = inspect.signature(kinds.get(call[1]) or getattr(sodiumtwist, call[1])).parameters
+                parameters = inspect.signature(kinds.get(call[1]) or attrgetter(call[1])(sodiumtwist)).parameters
                 self.assertEqual(parameters[call[2]].default, self.value(f"``{where}``"), name)
             elif not name.startswith("sodium-tunnel: "):
                 self.assertIn(name, LIMITS)

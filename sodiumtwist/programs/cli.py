@@ -125,16 +125,28 @@ class PasswdOptions(CommandOptions):
         "Adds a login to a file for 'twistd sodium --auth argon2:FILE', or changes its passphrase, which is asked "
         "for on the terminal."
     )
-    examples = ("sodiumtwist passwd users.txt ann", "sodiumtwist passwd --delete users.txt ann")
+    examples = (
+        "sodiumtwist passwd users.txt ann",
+        "sodiumtwist passwd --protocol 2 users.txt bob",
+        "sodiumtwist passwd --delete users.txt ann",
+    )
     notes = "Exit status: 0 done, 1 usage, 3 --verify says no."
     optFlags = [
         ["delete", None, "take the login out"],
         ["verify", None, "tell whether the passphrase is right, and change nothing"],
     ]
-    optParameters = [["passphrase-file", None, None, "file whose first line is the passphrase"]]
+    optParameters = [
+        ["passphrase-file", None, None, "file whose first line is the passphrase"],
+        ["protocol", None, None, "2: let the login in with version 2 alone"],
+    ]
     compData = usage.Completions(
-        optActions={"passphrase-file": usage.CompleteFiles()},
-        mutuallyExclusive=[("delete", "verify"), ("delete", "passphrase-file")],
+        optActions={"passphrase-file": usage.CompleteFiles(), "protocol": usage.CompleteList(["2"])},
+        mutuallyExclusive=[
+            ("delete", "verify"),
+            ("delete", "passphrase-file"),
+            ("delete", "protocol"),
+            ("verify", "protocol"),
+        ],
         extraActions=[usage.CompleteFiles(descr="file of logins"), usage.Completer(descr="login")],
     )
 
@@ -151,8 +163,19 @@ class PasswdOptions(CommandOptions):
         # To delete needs no passphrase, and --verify promises to change nothing.
         if self["delete"] and (self["verify"] or self["passphrase-file"]):
             raise usage.UsageError("--delete goes alone")
+        if self["protocol"] is not None:
+            if self["delete"] or self["verify"]:
+                raise usage.UsageError("--protocol goes with a new passphrase alone")
+            # Whoever takes a promise back does so on purpose.
+            if self["protocol"] != "2":
+                raise usage.UsageError("--protocol takes 2; to take that back, --delete the login and add it again")
         self.settings = PasswdSettings(
-            self["path"], self["login"], bool(self["delete"]), bool(self["verify"]), self["passphrase-file"]
+            self["path"],
+            self["login"],
+            bool(self["delete"]),
+            bool(self["verify"]),
+            self["passphrase-file"],
+            self["protocol"] is not None,
         )
 
     def execute(self) -> None:

@@ -99,6 +99,7 @@ class PasswdSettings:
     :ivar delete: whether to take the login out.
     :ivar verify: whether to tell if the passphrase is right, and change nothing.
     :ivar passphrase_file: the path of a file with the passphrase; ``None`` to ask for it.
+    :ivar mark: whether to mark the login for version 2 of the protocol alone.
     """
 
     path: str
@@ -106,6 +107,7 @@ class PasswdSettings:
     delete: bool
     verify: bool
     passphrase_file: str | None
+    mark: bool = False
 
 
 @dataclass(frozen=True)

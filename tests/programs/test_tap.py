@@ -19,26 +19,28 @@ from twisted.cred.error import UnauthorizedLogin
 from twisted.cred.strcred import findCheckerFactory
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred, succeed
+from twisted.internet.error import ConnectionDone
 from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
-from sodiumtwist import KeyPair, SingleLogin, SodiumServerProtocol
+from sodiumtwist import KeyPair, PeerAborted, SingleLogin, SodiumClientFactory, SodiumServerProtocol
 from sodiumtwist.admission.passwords import set_password
 from sodiumtwist.admission.replays import ReplayMemory
 from sodiumtwist.core.errors import UnsupportedProtocol
 from sodiumtwist.keyfiles import write_key_file
 from sodiumtwist.programs import options, services
-from sodiumtwist.programs.listening import _recorded, _socket_remedy, is_local
+from sodiumtwist.programs.listening import SAME_SIGNAL, _recorded, _socket_remedy, is_local
 from sodiumtwist.programs.services import SodiumService, send_command, tunnel_command
 from sodiumtwist.programs.settings import ServerSettings
 from sodiumtwist.programs.tap import Options, makeService
+from sodiumtwist.protocol.draining import DRAIN_TIMEOUT
 from sodiumtwist.transfer.receiver import UploadFactory
 from sodiumtwist.transfer.stores import DirectoryStore
 
 from ..admission.test_passwords import cheap
 from ..logs import logged
-from ..pair import MemoryTransport, build
+from ..pair import MemoryTransport, Pair, RecordingClient, build
 from ..processes import PUBLIC, SECRET, with_place
 from ..signals import as_at_start, come
 
@@ -416,6 +418,90 @@ class ServiceTests(TapTestCase):
             self.assertIsNone(self.successResultOf(stopped), stuck)
             self.assertEqual(replays.closings, 1)
             self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def connect(self, service: SodiumService) -> Pair[SodiumServerProtocol, RecordingClient]:
+        """Let a client of version 2 in that takes no notice of a server that is about to stop."""
+        client_factory = SodiumClientFactory(
+            bytes.fromhex(PUBLIC), "username", "passphrase", RecordingClient, clock=self.reactor, version=2
+        )
+        pair: Pair[SodiumServerProtocol, RecordingClient] = Pair(service._factory, client_factory)
+        pair.flush()
+        self.assertEqual(pair.client.calls, ["authenticated"])
+        return pair
+
+    def test_stop_lets_finish(self) -> None:
+        """Clients may finish when it stops; then it is over."""
+        events = logged(self)
+        service = self.make("-k", SECRET)
+        service.startService()
+        pair = self.connect(service)
+        stopped = service.stopService()
+        pair.flush()
+        self.assertTrue(pair.client.is_draining)
+        line = "stopping; clients get 10 seconds to finish, or until another signal comes: 1"
+        self.assertIn(line, [formatEvent(event) for event in events])
+        self.reactor.pump([0.1] * 80)
+        self.assertNoResult(stopped)
+        pair.client.close()
+        for _ in range(20):
+            pair.flush()
+            self.reactor.advance(0.1)
+        self.assertIs(pair.client.why, ConnectionDone)
+        self.assertIsNone(self.successResultOf(stopped))
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def stop_held(self, *, signal_at: float | None) -> float:
+        """
+        Stop with a client that never finishes.
+
+        :param signal_at: when another signal comes.
+        :return: how many seconds it took.
+        """
+        service = self.make("-k", SECRET)
+        service._note_another()  # nothing stops yet
+        service.startService()
+        pair = self.connect(service)
+        began = self.reactor.seconds()
+        stopped = service.stopService()
+        while not stopped.called:
+            passed = self.reactor.seconds() - began
+            if signal_at is not None and passed > signal_at:
+                service._note_another()
+            pair.flush()
+            self.reactor.advance(0.1)
+            self.assertLess(passed, 100)
+        self.assertIs(pair.client.why, PeerAborted)
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+        return self.reactor.seconds() - began
+
+    def test_stop_held(self) -> None:
+        """A client that never finishes is told that it is over when its time is, or another signal comes."""
+        # So soon behind the first one it is the same once more.
+        for signal_at, ends in ((None, DRAIN_TIMEOUT), (3, 3), (0, SAME_SIGNAL)):
+            took = self.stop_held(signal_at=signal_at)
+            self.assertTrue(ends <= took < ends + 0.5, (signal_at, took))
+
+    def test_another_signal(self) -> None:
+        """What the reactor hears of a second signal it tells the service."""
+        as_at_start(self)
+        service = self.make("-k", SECRET)
+        service.startService()
+        vars(self.reactor)["callFromThread"] = lambda call: call()
+        hurried: list[float] = []
+        self.patch(service, "hurry", lambda: hurried.append(self.reactor.seconds()))
+        signal.signal(signal.SIGTERM, lambda number, frame: service.stopService())
+        self.connect(service)
+        for call, arguments, keywords in self.reactor.whenRunningHooks:
+            call(*arguments, **keywords)
+        come(signal.SIGTERM)
+        come(signal.SIGTERM)
+        self.reactor.advance(2)
+        self.assertEqual(hurried, [])
+        come(signal.SIGHUP)
+        self.assertEqual(hurried, [])
+        come(signal.SIGTERM)
+        self.assertEqual(hurried, [2])
+        self.reactor.pump([0.1] * 200)
 
     def test_looks_at_files(self) -> None:
         """The log tells of a file that is gone though nobody logs in; when the service stops, nobody looks."""
