@@ -30,7 +30,6 @@ from sodiumtwist import (
     ISodiumTransport,
     KeyPair,
     Limits,
-    NotDone,
     Peer,
     ReconnectingClient,
     RekeyAfter,
