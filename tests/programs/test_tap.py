@@ -35,6 +35,8 @@ from sodiumtwist import (
 )
 from sodiumtwist.admission.passwords import set_password
 from sodiumtwist.admission.replays import ReplayMemory
+from sodiumtwist.admission.stored_salts import StoredSalts
+from sodiumtwist.core.connection import RecentSalts
 from sodiumtwist.core.errors import UnsupportedProtocol
 from sodiumtwist.keyfiles import write_key_file
 from sodiumtwist.programs import options, services
@@ -203,6 +205,17 @@ class OptionsTests(TapTestCase):
             self.assertEqual(
                 connection._version_2 and connection._version_2.tolerance, tolerance if 2 in versions else None
             )
+
+    def test_one_memory(self) -> None:
+        """A database serves both versions: handshakes of the first, first flights of the second."""
+        for arguments, stored in (([], False), (["--replay-db", "db", "--limit", "clock-tolerance=5"], True)):
+            options = self.parse(*arguments)
+            factory = makeService(options, MemoryReactorClock())._factory
+            version_2 = factory.make_connection(0)._version_2
+            assert version_2 is not None
+            salts = version_2.salts
+            self.assertIsInstance(salts, StoredSalts if stored else RecentSalts)
+            self.assertIs(getattr(options.settings.replays, "salts", None), salts if stored else None)
 
     def test_long_passphrase(self) -> None:
         """A token fits where version 2 is spoken, in a file, too."""
