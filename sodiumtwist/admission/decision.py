@@ -17,6 +17,7 @@ from twisted.internet.defer import CancelledError, Deferred, TimeoutError, maybe
 from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.python.failure import Failure
 
+from ..core.connection import Code
 from ..core.errors import AuthenticationFailed, RemoteProtocolError, ReplayDetected
 from ..core.events import AuthenticationRequested
 from ..describe.log import Logger
@@ -69,6 +70,7 @@ class Verdict:
     :ivar login_tried: whether that says anything about the login, whose passphrase was then wrong; a key that is not
         listed says something about its address alone.
     :ivar failure: what went wrong with deciding, for the log.
+    :ivar code: what the client is told in version 2.
     :ivar undecided: whether nobody knows if the login is right, so that a later try may go well.
     """
 
@@ -79,6 +81,7 @@ class Verdict:
     login_tried: bool = True
     failure: Failure | None = None
     undecided: bool = False
+    code: Code = Code.REFUSED
 
 
 class Decision:
@@ -108,7 +111,7 @@ class Decision:
         self._rules = rules
         self._may_log = may_log
         self.fingerprint = claim.fingerprint
-        self._peer = Peer(claim.login, claim.public_key, address)
+        self._peer = Peer(claim.login, claim.public_key, address, version=claim.version)
         self._waiting: Deferred[Verdict] | None = None
         self.logout: Callable[[], object] | None = None
         self.stake = Stake.NOTHING
@@ -156,8 +159,9 @@ class Decision:
         """
         rules, peer = self._rules, self._peer
         # First, so that whoever sends a recording sees nothing of what follows, whatever its login and key are.
-        if await maybeDeferred(rules.replays.knows, claim.fingerprint):
-            raise ReplayDetected()
+        if claim.version == 1:
+            if await maybeDeferred(rules.replays.knows, claim.fingerprint):
+                raise ReplayDetected()
         if not may_try:
             raise LoginNotChecked(TOO_MANY_FAILED)
         keys = rules.authorized_keys
@@ -174,6 +178,8 @@ class Decision:
             else:
                 await maybeDeferred(rules.checker.requestAvatarId, credentials)
             self.stake = Stake.NOTHING
+        if claim.version != 1:
+            return Verdict(peer)  # nobody can send its handshake again, and it has proven the key
         if keys is None:
             if not await maybeDeferred(rules.replays.remember, claim.fingerprint):
                 raise ReplayDetected()
@@ -250,5 +256,6 @@ class Decision:
             why = f"the login could not be checked: {ascii(str(error))}"
         else:
             error = AuthenticationFailed("the login could not be checked")
-            return Verdict(error=error, failure=reason, undecided=True)
-        return Verdict(error=AuthenticationFailed(why), undecided=True)
+            return Verdict(error=error, failure=reason, undecided=True, code=Code.NO_ROOM)
+        code = Code.TOO_MANY_FAILURES if why == TOO_MANY_FAILED else Code.NO_ROOM
+        return Verdict(error=AuthenticationFailed(why), undecided=True, code=code)

@@ -105,6 +105,36 @@ class AskingConnection(Connection):
         self.close()
 
     @property
+    def over(self) -> bool:
+        """
+        Whether both ends have said all they had, and all is answered and has left. :meth:`events` then has
+        :class:`~sodiumtwist.core.events.ConnectionOver`, also where it was our own last bytes that were waited for.
+        """
+        return self._may_speak and self._records.over  # type: ignore[union-attr]  # who may speak has records
+
+    @property
+    def settled(self) -> bool:
+        """Whether the peer has, or gets, all that it needs to see that all is over; more may wait."""
+        return self._may_speak and self._records.dialogue is not None and self._records.dialogue.settled  # type: ignore[union-attr]
+
+    @property
+    def ended(self) -> bool:
+        """Whether :meth:`send_end` was called."""
+        return self._records is not None and self._records.ended and self._records.dialogue is not None
+
+    @property
+    def peer_ended(self) -> bool:
+        """Whether the peer has said that it sends no DATA and asks nothing any more."""
+        dialogue = None if self._records is None else self._records.dialogue
+        return dialogue is not None and dialogue.peer_ended
+
+    @property
+    def draining(self) -> bool:
+        """Whether one of the two ends has said that it is about to stop."""
+        dialogue = None if self._records is None else self._records.dialogue
+        return dialogue is not None and dialogue.draining
+
+    @property
     def unanswered(self) -> tuple[int, ...]:
         """The ids of our requests that have no answer; where the connection was cut, what became of them is unknown."""
         dialogue = None if self._records is None else self._records.dialogue

@@ -50,9 +50,12 @@ class Connection:
     :ivar version: which version of the protocol is spoken; ``None`` until a server of both is told.
     :ivar largest: the most bytes that one DATA carries.
     :ivar overhead: how many bytes a PDU takes beyond its payload, where it is counted.
+    :ivar choked: version 2: whether the peer is owed so many PONGs that :meth:`events` makes none of what has come.
+        Send them, take :meth:`data_to_send`, and ask for events again.
     """
 
     version: int | None = 1
+    choked = False
 
     largest: int
     overhead: int
@@ -182,9 +185,12 @@ class Connection:
                     if event is None:
                         continue
                 yield event  # type: ignore[misc]  # all steps were taken
-            if self._state is _OPEN and self._records.over:  # type: ignore[union-attr]  # it is there by now
-                self._enter(Act.FINISH)
-                yield ConnectionOver()
+            if self._state is _OPEN:
+                records = self._records
+                self.choked = records.choked and inbox.size > 0  # type: ignore[union-attr]  # it is there by now
+                if records.over:  # type: ignore[union-attr]
+                    self._enter(Act.FINISH)
+                    yield ConnectionOver()
         except RemoteProtocolError as error:
             if not self._passed_over(error):
                 self.close()
@@ -257,10 +263,22 @@ class Connection:
         if size > self.largest:
             raise PayloadTooLarge(f"a payload of {size} bytes; at most {self.largest} fit one DATA, send it in parts")
         if not self._may_send:
-            raise self._not_now(Act.SEND_STREAM_PDU)
+            self._keep_early(payload)
+            return
         unsent = self.unsent
         unsent.queue.append(payload)
         unsent.size += size + self.overhead
+
+    def _keep_early(self, payload: Buffer) -> None:
+        """
+        Take a DATA that can't be sent now.
+
+        :param payload: it does not change.
+        :raises LocalProtocolError: when it never can be.
+        """
+        if self._may_speak:
+            raise LocalProtocolError("no DATA goes behind END: this end has said that it sends no more")
+        raise self._not_now(Act.SEND_STREAM_PDU)
 
     def send_ping(self, now: float, timestamp: int) -> None:
         """

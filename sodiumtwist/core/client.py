@@ -6,10 +6,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from functools import partial
 
 from .asking import AskingConnection
 from .errors import AuthenticationFailed, AuthenticationTimeout, ConnectionCut, LocalProtocolError
 from .events import Authenticated, Event, HandshakeComplete, Refused
+from .inbox import Buffer
 from .keepalive import Keepalive, Timeouts
 from .keys import KeyPair
 from .states import CLIENT, CLIENT_2, Act, State
@@ -65,6 +67,8 @@ class ClientConnection(AskingConnection):
         version_2: Version2 | None = None,
     ) -> None:
         self._version_2 = version_2
+        # What was sent in version 2 before there was a key for it.
+        self._early: list[Callable[[], None]] = []
         pair = pair or KeyPair.generate()
         self._handshake: ClientHandshake | v2.ClientHandshake | None
         if version == 1:
@@ -98,8 +102,9 @@ class ClientConnection(AskingConnection):
     def initiate(self) -> None:
         """
         Begin: the first packet waits for :meth:`data_to_send`. In version 1 it has 400 bytes, and PDUs may be sent
-        right behind it, before the server has answered. In version 2 it has 1326 to 2350 bytes, and PDUs may be sent
-        once :class:`~sodiumtwist.core.events.HandshakeComplete` has come.
+        right behind it, before the server has answered. In version 2 it has 1326 to 2350 bytes; DATA and PINGs that
+        are sent then wait until :class:`~sodiumtwist.core.events.HandshakeComplete` has come, and requests may be
+        sent from there on.
 
         :raises LocalProtocolError: when it was called before.
         """
@@ -122,6 +127,9 @@ class ClientConnection(AskingConnection):
             self._records = V2Records(handshake.session, self.unsent, False, self._version_2, self.rekey.size)
             self._handshake, self._phase = None, self._records
             self._enter(Act.RECEIVE_MESSAGE_2)
+            early, self._early = self._early, []
+            for send in early:
+                send()
             return HandshakeComplete()
         if isinstance(event, Authenticated):
             self._enter(Act.RECEIVE_WELCOME)
@@ -136,6 +144,40 @@ class ClientConnection(AskingConnection):
     def _opened(self, now: float) -> None:
         super()._opened(now)
         self._handshake = None
+
+    # What is sent before the server has shown its key
+
+    @property
+    def said_nothing(self) -> bool:
+        """Whether the server got, and gets, nothing that it might act on once it has let us in."""
+        return not self._early and self._state is not State.AWAITING_WELCOME
+
+    def _keep_early(self, payload: Buffer) -> None:
+        if self._state is not State.AWAITING_MESSAGE_2:
+            super()._keep_early(payload)
+        self._early.append(partial(self.send_data, payload))
+
+    def send_end(self) -> None:
+        """As for both ends. It waits as DATA do; nothing may be sent behind it."""
+        if self._state is State.AWAITING_MESSAGE_2:
+            self._early.append(super().send_end)
+        else:
+            super().send_end()
+
+    def send_ping(self, now: float, timestamp: int) -> None:
+        """
+        As for both ends. In version 2 it waits until the server has shown that it has its key, as DATA do.
+        """
+        if self._state is State.AWAITING_MESSAGE_2:
+            self._keepalive.check_ping()
+            self._keepalive.ping_sent(now)
+            self._early.append(partial(self._ping_early, timestamp))
+        else:
+            super().send_ping(now, timestamp)
+
+    def _ping_early(self, timestamp: int) -> None:
+        assert self._records is not None
+        self._records.ping(self.unsent, timestamp)
 
     def receive_eof(self) -> None:
         """
@@ -173,3 +215,4 @@ class ClientConnection(AskingConnection):
     def _forget(self) -> None:
         super()._forget()
         self._handshake = None
+        self._early = []

@@ -77,6 +77,7 @@ class Records(Phase, Protocol):
 
     :cvar largest: the most bytes that one DATA carries.
     :cvar overhead: how many bytes a PDU takes beyond its payload, where it is counted.
+    :ivar choked: whether nothing more is opened until PONGs have left.
     :ivar over: whether both ends have said all, and know it of each other.
     :ivar ended: whether we have said that no DATA comes any more.
     :ivar dialogue: of the versions that have one, who may ask and answer what; else ``None``.
@@ -84,6 +85,9 @@ class Records(Phase, Protocol):
 
     largest: int
     overhead: int
+
+    @property
+    def choked(self) -> bool: ...
 
     @property
     def over(self) -> bool: ...

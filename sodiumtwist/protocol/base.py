@@ -14,16 +14,36 @@ import weakref
 from collections.abc import Callable, Iterator
 
 from twisted.internet.defer import Deferred, fail
-from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IConsumer, IDelayedCall, IProducer, IPushProducer, IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from ..core.connection import ClientConnection, ServerConnection
-from ..core.errors import LocalProtocolError, RemoteProtocolError
-from ..core.events import DataReceived, Event, PingReceived, PongReceived
+from ..core.connection import ClientConnection, Code, ServerConnection
+from ..core.errors import (
+    ClosingTimeout,
+    DecryptionFailed,
+    LocalProtocolError,
+    PayloadTooLarge,
+    PeerAborted,
+    RemoteProtocolError,
+    TimedOut,
+)
+from ..core.events import (
+    Aborted,
+    ConnectionOver,
+    DataReceived,
+    DrainReceived,
+    EndReceived,
+    Event,
+    PingReceived,
+    PongReceived,
+    RequestReceived,
+)
 from ..core.inbox import Buffer, view_of
+from ..core.states import State
+from ..describe import printable
 from ..describe.log import Logger, describe_address
 from ..interfaces import ISodiumTransport, IStreamTransport
 from .context import ClientContext, ServerContext
@@ -32,7 +52,7 @@ from .lifecycle import UNMADE, Lifecycle, Stage, Turn, not_yet
 from .log_names import call_as
 from .outbox import CORK_LIMIT, Outbox
 from .producers import Producers
-from .reading import APPLICATION, BEHIND, OVER, READ_AHEAD, WRITING, Reading
+from .reading import APPLICATION, BEHIND, CHOKED, CLOSED, OVER, READ_AHEAD, WRITING, Reading
 from .sockets import CHUNK_SIZE, READ_SIZE, TransportBelow, keep_alive
 
 #: When a deadline is reached, the reactor gets a turn to read before it is judged: the process may have stood still,
@@ -41,6 +61,9 @@ from .sockets import CHUNK_SIZE, READ_SIZE, TransportBelow, keep_alive
 GRANTED_READS = 8
 
 _OPEN = Stage.OPEN
+
+#: What must not overtake DATA that wait for an application that has paused.
+_BEHIND_DATA = (EndReceived, Aborted, ConnectionOver)
 
 
 @implementer(IPushProducer)
@@ -112,24 +135,47 @@ class SodiumProtocol(Protocol):
         """
         A DATA came. For subclasses.
 
-        :param payload: 0 to 131070 bytes.
+        :param payload: 0 to 131070 bytes; in version 2 up to 135156.
+        """
+
+    def end_received(self) -> None:
+        """
+        Version 2: the peer sends no more DATA and asks nothing any more. As long as nothing is under way here, this end
+        then says so, too, and all is over. For subclasses.
+        """
+        self._end_if_idle()
+
+    def drain_received(self) -> None:
+        """
+        Version 2: the peer is about to stop. Ask it nothing new here, and close when all is done, before it breaks off.
+        For subclasses.
         """
 
     def connection_lost(self, reason: Failure) -> None:
         """
         It is over. For subclasses.
 
-        :param reason: one of :mod:`sodiumtwist.core.errors` when the protocol decided, else what
-            the transport said (``ConnectionDone`` when the peer or we closed in order).
+        :param reason: ``ConnectionDone`` when it was closed in order. Else one of :mod:`sodiumtwist.core.errors`; in
+            version 1, where only the transport has ended, what that said.
         """
 
     # For the application to call
+
+    @property
+    def version(self) -> int | None:
+        """Which version of the protocol is spoken; ``None`` on a server that does not know yet."""
+        return self._connection.version
+
+    @property
+    def is_draining(self) -> bool:
+        """Version 2: whether this end or the peer has said that it is about to stop."""
+        return self._connection.draining
 
     def send_data(self, payload: Buffer) -> None:
         """
         Send one DATA.
 
-        :param payload: 0 to 131070 bytes.
+        :param payload: 0 to 131070 bytes; in version 2 up to 135156.
         :raises PayloadTooLarge: when it is longer.
         :raises LocalProtocolError: before ``authenticated()`` on a server, and when it is over.
         :raises TypeError: for anything but contiguous bytes.
@@ -138,12 +184,22 @@ class SodiumProtocol(Protocol):
         if lifecycle.over or lifecycle.stage is Stage.UNMADE:
             self._check_usable()
         connection, outbox = self._connection, self._outbox
-        connection.send_data(payload)
+        try:
+            connection.send_data(payload)
+        except LocalProtocolError as error:
+            if not self._peer_aborted() or isinstance(error, PayloadTooLarge):
+                raise
+            outbox.left_unsent = True
+            return
         # What outbox.send() does, without the call: this runs for every DATA.
         if not outbox.corked:
             outbox.send()
         elif connection.unsent.size >= outbox.limit:
             outbox.flush()
+
+    def _peer_aborted(self) -> bool:
+        """Whether the peer has, and the application, which has paused, does not know that yet."""
+        return self._connection.state is State.CLOSED and not self._lifecycle.over
 
     def write(self, data: Buffer) -> None:
         """
@@ -158,14 +214,19 @@ class SodiumProtocol(Protocol):
         # All of it is there before any is handed over: a producer that is paused meanwhile may write
         # more, which comes behind.
         for start in range(0, len(view), CHUNK_SIZE):
-            self._connection.send_data(view[start : start + CHUNK_SIZE])
-        self._outbox.send()
+            self.send_data(view[start : start + CHUNK_SIZE])
 
     def _check_usable(self) -> None:
         if self._lifecycle.stage is Stage.UNMADE:
             raise not_yet()
-        if self._lifecycle.over:
+        if self._lifecycle.over or self._reading.reasons & CLOSED:
             raise LocalProtocolError("the connection is closed")
+
+    def _sent(self) -> None:
+        """Something was given to the connection to send. All may be over with it."""
+        self._outbox.send()
+        if self._lifecycle.stage is Stage.ENDING and self._connection.over:
+            self._regulate()
 
     def ping(self) -> Deferred[float]:
         """
@@ -250,10 +311,90 @@ class SodiumProtocol(Protocol):
 
     def close(self) -> None:
         """
-        Close in order: what was sent is delivered first, for as long as inactivity may last;
-        nothing more is received, and what still comes is dropped until the peer closes, too.
+        Close in order: what was sent is delivered first, for as long as inactivity may last; nothing more is received.
+
+        Version 1: what still comes is dropped until the peer closes, too. Version 2: this end says that it sends no
+        more. What the two have asked each other is still answered, then the peer is waited for to say the same; of what
+        it sends, DATA are dropped. If all that takes longer than inactivity may last, the peer is told so, and it ends
+        with :exc:`ClosingTimeout`.
         """
-        self._close(None)
+        self._close_in_order(self.factory.timeouts.inactivity)
+
+    def _close_in_order(self, patience: float) -> None:
+        """
+        Close in order.
+
+        :param patience: how many seconds the peer has for it in version 2.
+        """
+        if not self._says_end():
+            self._close(None)
+        elif not self._reading.reasons & CLOSED and self._lifecycle.stage is not Stage.UNMADE:
+            held = self._reading.close()
+            self._silence_producer()
+            self._farewell = Farewell(
+                self._clock, self._below, patience, self._leave_transport, lambda: self._closing_too_slow(patience)
+            )
+            self._farewell.wait()
+            self._say_end()
+            for event in held:
+                self._take_event(event)
+            self._regulate()
+
+    def _says_end(self) -> bool:
+        """Tell whether closing in order takes the peer's end."""
+        return self._connection.version == 2 and self._lifecycle.stage in (Stage.OPEN, Stage.ENDING)
+
+    def _say_end(self) -> None:
+        """Say that no DATA and no request comes any more."""
+        self._lifecycle.take(Turn.END)
+        if not self._connection.ended:
+            self._connection.send_end()
+            self._sent()
+
+    def _idle(self) -> bool:
+        """Tell whether the application has nothing under way that may need more than answers."""
+        return True
+
+    def _end_if_idle(self) -> None:
+        """The peer has said its end: say ours as soon as nothing is under way."""
+        if self._lifecycle.stage is _OPEN and self._idle():
+            self._say_end()
+
+    def _closing_too_slow(self, patience: float) -> None:
+        why = f"closed, and waited {patience:g} seconds for the other end to finish"
+        self.abort_with(Code.CANCELLED, why, ClosingTimeout(why))
+
+    def drain(self) -> None:
+        """
+        Version 2: tell the peer that this end is about to stop, so that it asks nothing new and closes when all is
+        done. The second time, before the peer is let in, and in version 1, this does nothing.
+        """
+        if self._lifecycle.stage is Stage.UNMADE:
+            raise not_yet()
+        if self.is_authenticated and self._connection.version == 2 and not self._lifecycle.over:
+            try:
+                self._connection.send_drain()
+            except LocalProtocolError:
+                return
+            self._sent()
+
+    def abort_with(self, code: int, text: str, error: BaseException | None = None) -> None:
+        """
+        Close now, and tell the peer why: in version 2 what was sent as DATA goes before that. In version 1, or where
+        the peer takes nothing, this is :meth:`abort`.
+
+        :param code: why, see :class:`~sodiumtwist.core.v2.pdus.Code`; from 0x80000000 on it is the application's.
+        :param text: the same for a person, a line of up to 1024 bytes of UTF-8.
+        :param error: what ``connection_lost`` shall give as the reason.
+        :raises LocalProtocolError: for a longer text.
+        """
+        lifecycle = self._lifecycle
+        speaks = self.is_authenticated and self._connection.version == 2 and not lifecycle.over
+        if not speaks or self._outbox.blocked or lifecycle.stage is Stage.HELD:
+            self.abort(error)
+            return
+        self._connection.abort(code, text)
+        self._close(error or ConnectionAborted())
 
     def abort(self, error: BaseException | None = None) -> None:
         """
@@ -411,13 +552,18 @@ class SodiumProtocol(Protocol):
         self.connection_lost(reason)
 
     def _explain(self, reason: Failure) -> BaseException | None:
-        """Tell what is wrong with an end in order: it may have come too early for the protocol."""
-        if reason.check(ConnectionDone):
-            try:
-                self._connection.receive_eof()
-            except RemoteProtocolError as error:
-                return error
-        return None
+        """Tell how it ended. An end in order may have come too early; in version 2 what the ends have said decides."""
+        decided = self.is_authenticated and self._connection.version == 2
+        if not (decided or reason.check(ConnectionDone)):
+            return None
+        settled = self._connection.settled
+        try:
+            self._connection.receive_eof()
+        except RemoteProtocolError as error:
+            if decided:
+                error.__cause__ = reason.value
+            return error
+        return ConnectionDone() if settled else None
 
     def _before_connection_lost(self, reason: Failure, peer_left: bool) -> None:
         """
@@ -456,9 +602,13 @@ class SodiumProtocol(Protocol):
                         if reading.reasons:
                             break
                     else:
-                        break
+                        if not (connection.choked and self._choke()):
+                            break
+                        events = connection.events(now)
                 if not self._take_while_stopped(events):
-                    break
+                    if not (connection.choked and self._choke()):
+                        break
+                    events = connection.events(now)
         except RemoteProtocolError as error:
             self._close(error)
         except Exception as error:
@@ -483,21 +633,42 @@ class SodiumProtocol(Protocol):
         reading = self._reading
         while reading.reasons:
             if not reading.stopped:
-                self.payload_received(reading.release())
+                held = reading.release()
+                if type(held) is bytes:
+                    self.payload_received(held)
+                else:
+                    self._take_event(held)  # type: ignore[arg-type]  # it is an event
                 continue
             event = next(events, None) if reading.may_read_ahead else None
             if event is None:
                 return False
             if type(event) is DataReceived:
-                reading.hold(event.payload)
+                if not reading.reasons & CLOSED:
+                    reading.hold(event.payload)
+            elif type(event) in _BEHIND_DATA and not reading.reasons & CLOSED:
+                reading.hold_event(event)
             else:
-                # A PING or a PONG, which waits for no application: the peer must see that we live, and we that it does.
+                # What waits for no application: with a PONG, for instance, the peer sees that we live.
                 self._take_event(event)
         return True
 
+    def _choke(self) -> bool:
+        """
+        The peer is owed so many PONGs that nothing more of it is looked at.
+
+        :return: whether they have left by now.
+        """
+        self._outbox.flush()
+        if not self._outbox.blocked:
+            return True
+        self._reading.stop(CHOKED)
+        return False
+
     def _not_open(self) -> None:
         """Events were taken, and the connection is not open yet, or no longer."""
-        if self._lifecycle.stage is not Stage.HELD:
+        if self._lifecycle.stage is Stage.ENDING and self._connection.over:
+            self._pump()
+        elif self._lifecycle.stage is not Stage.HELD:
             self._regulate_transport()
         elif self._reading.reasons & APPLICATION:
             if self._timer is not None:
@@ -513,11 +684,23 @@ class SodiumProtocol(Protocol):
             ping = self._pings.pop(0)
             if ping is not None:
                 ping.callback(event.latency)
+        elif isinstance(event, EndReceived):
+            self.end_received()
+        elif isinstance(event, DrainReceived):
+            self.drain_received()
+        elif isinstance(event, ConnectionOver):
+            # Whatever the transport still says, both ends have said all.
+            self._close(ConnectionDone())
+        elif isinstance(event, Aborted):
+            self._close(PeerAborted(event.code, printable(event.text)))
+        elif isinstance(event, RequestReceived):
+            self._connection.send_failure(event.id, Code.NOT_SUPPORTED, "this application answers no requests")
+            self._sent()
 
     def _application_failed(self, failure: Failure, error: BaseException | None) -> None:
         where = self._describe_peer()
         self._log.failure("the application failed; its connection with {peer} is closed", failure, peer=where)
-        self.abort(error)
+        self.abort_with(Code.APPLICATION_FAILED, "the application failed", error)
 
     def _producer_failed(self, failure: Failure) -> None:
         self._application_failed(failure, failure.value)
@@ -536,7 +719,7 @@ class SodiumProtocol(Protocol):
     def _answer_ping(self) -> None:
         if self._outbox.ended:
             return  # nobody waits for it, so it is not missing either
-        if self._outbox.blocked:
+        if self._outbox.blocked and self._connection.version == 1:
             self._outbox.owe_pong(self._clock.seconds())
             return
         self._connection.send_pong(self.factory.wall_clock())
@@ -549,7 +732,8 @@ class SodiumProtocol(Protocol):
         # Where the transport has ended, the pump tells the application so, also when nothing is left to take.
         held = self._lifecycle.stage is Stage.HELD
         reading = self._reading
-        if not reading.stopped and (reading.paused or reading.reasons or self._connection.buffered or held):
+        over = self._lifecycle.stage is Stage.ENDING and self._connection.over
+        if over or (not reading.stopped and (reading.paused or reading.reasons or self._connection.buffered or held)):
             self._go_on_delivering()
         else:
             self._regulate_transport()
@@ -622,6 +806,9 @@ class SodiumProtocol(Protocol):
             outbox.pay_pongs(self.factory.wall_clock)
         if outbox.blocked or self._lifecycle.over:
             return
+        if self._farewell is not None:
+            self._farewell.wait()  # the peer takes what was sent before our end
+        self._reading.allow(CHOKED)
         if self._below.is_closing:
             # Somebody closed the transport itself, and all is written.
             self._outbox.close_gate()
@@ -699,6 +886,7 @@ class SodiumProtocol(Protocol):
         """
         if self._lifecycle.over:
             return
+        says_more = self._connection.version == 2 and (self._connection.unsent.size > 0 or self._says_more(error))
         self._outbox.flush()
         if self._lifecycle.over:
             return  # a producer that was paused by that has closed
@@ -714,7 +902,10 @@ class SodiumProtocol(Protocol):
             return
         patience = self._closing_time() if patience is None else patience
         leave = self._reset_transport if self._resets() else self._leave_transport
+        if self._farewell is not None:
+            self._farewell.end()
         self._farewell = Farewell(self._clock, self._below, patience, leave, self._abort_transport)
+        self._farewell.lingers = says_more
         self._finish()
         if self._lifecycle.stage is not Stage.DELIVERING:
             return  # a producer that was silenced has aborted, or has had the rest handed over
@@ -735,10 +926,11 @@ class SodiumProtocol(Protocol):
         self._outbox.close_gate()
         if self._resets():
             self._farewell.deliver()
-        elif self._lingers() and self._below.half_closes():
+        elif (self._farewell.lingers or self._lingers()) and self._below.half_closes():
             # Closed with bytes unread, a socket resets the connection, and what the peer has not
             # read yet is lost to it.
             self.transport.loseWriteConnection()
+            self._below.read_up_to(READ_SIZE)
             self.transport.resumeProducing()
             if self._lifecycle.take(Turn.DELIVERED):  # else it has ended by that
                 self._below.close_later()
@@ -759,7 +951,18 @@ class SodiumProtocol(Protocol):
 
     def _lingers(self) -> bool:
         """Tell whether closing in order waits for the peer to close, too, and drops what it sends until then."""
-        return self.is_authenticated and not isinstance(self._error, RemoteProtocolError)
+        return (
+            self._connection.version != 2 and self.is_authenticated and not isinstance(self._error, RemoteProtocolError)
+        )
+
+    def _says_more(self, error: BaseException | None) -> bool:
+        """
+        Version 2: tell whether the peer may still send, or has what we said last to read. With something unread, to
+        close would be a reset.
+
+        :param error: why it ends.
+        """
+        return self.is_authenticated and not isinstance(error, (DecryptionFailed, TimedOut))
 
     def _closing_time(self) -> float:
         """How many seconds may pass without progress while closing in order."""

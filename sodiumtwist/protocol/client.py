@@ -8,14 +8,30 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.python.failure import Failure
 
-from ..core.connection import ClientConnection
-from ..core.errors import AuthenticationTimeout, ServerUnavailable
-from ..core.events import Authenticated, Event
+from ..core.connection import ClientConnection, Code
+from ..core.errors import (
+    AuthenticationFailed,
+    AuthenticationTimeout,
+    NotLetIn,
+    ServerUnavailable,
+    TooManyFailures,
+)
+from ..core.events import Authenticated, Event, HandshakeComplete, Refused
+from ..core.states import State
+from ..describe import printable
 from ..interfaces import Peer
 from . import no_hello
 from .base import SodiumProtocol
 from .context import ClientContext
-from .lifecycle import UNMADE
+from .lifecycle import UNMADE, Stage, Turn
+from .sockets import READ_SIZE
+
+#: What a REFUSED says, where it is not that login, passphrase or key are wrong.
+_REFUSALS: dict[int, type[NotLetIn]] = {
+    Code.TOO_MANY_FAILURES: TooManyFailures,
+    Code.NO_ROOM: ServerUnavailable,
+    Code.SHUTTING_DOWN: ServerUnavailable,
+}
 
 
 class SodiumClientProtocol(SodiumProtocol):
@@ -61,21 +77,51 @@ class SodiumClientProtocol(SodiumProtocol):
 
     def _initiate(self) -> None:
         self._connection.initiate()
-        if self.factory.pair is not None:
-            # The server may want to see that we have this key before it lets us in.
-            self._send_ping()
+        self._below.read_up_to(self._connection.wanted or READ_SIZE)
+        if self._connection.version == 1:
+            if self.factory.pair is not None:
+                # The server may want to see that we have this key before it lets us in.
+                self._send_ping()
+            self._may_speak_now()
+
+    def _may_speak_now(self) -> None:
+        """What is sent from now on leaves, though the server has not let us in yet."""
+
+    def _not_open(self) -> None:
+        super()._not_open()
+        if self._lifecycle.stage is Stage.HANDSHAKE:
+            self._below.read_up_to(self._connection.wanted or READ_SIZE)
 
     def _take_event(self, event: Event) -> None:
-        if not isinstance(event, Authenticated):
+        if isinstance(event, HandshakeComplete):
+            self._may_speak_now()
+        elif isinstance(event, Refused):
+            error = _REFUSALS.get(event.code, AuthenticationFailed)(f"the server refuses: {printable(event.text)}")
+            error.code = event.code
+            self._close(error)
+        elif isinstance(event, Authenticated):
+            self._let_in(event)
+        else:
             super()._take_event(event)
-            return
+
+    def _let_in(self, event: Authenticated) -> None:
         self.message = event.message
-        self.peer = Peer(None, self.factory.server_key, self.transport.getPeer())
+        self.peer = Peer(None, self.factory.server_key, self.transport.getPeer(), version=self.factory.version)
+        self._below.read_up_to(READ_SIZE)
+        if self._lifecycle.stage is Stage.ENDING:
+            # It was closed meanwhile; what was sent before that is delivered.
+            self._lifecycle.take(Turn.AUTHENTICATED)
+            self.is_authenticated = True
+            return
         self._now_authenticated()
         # The hook may have broken the connection off. Then they are told why, by _before_connection_lost().
         if self._error is None:
             for waiting in self._take_waiting():
                 waiting.callback(None)
+
+    def _says_end(self) -> bool:
+        early = self._lifecycle.stage is Stage.HANDSHAKE and not self._connection.said_nothing
+        return super()._says_end() or (self._connection.version == 2 and early)
 
     def _take_waiting(self) -> list[Deferred[None]]:
         # All at once: what one of them calls may wait anew, or cancel another.
@@ -91,7 +137,7 @@ class SodiumClientProtocol(SodiumProtocol):
 
     def _breaking(self) -> None:
         if self.message is None and not self._lifecycle.over:
-            self._ending = no_hello.Ending.look(self._below)
+            self._ending = no_hello.Ending.look(self._below, self.factory.version)
         super()._breaking()
 
     def _judge(self, buffered: int, left: int) -> None:
@@ -101,15 +147,21 @@ class SodiumClientProtocol(SodiumProtocol):
 
     def _close(self, error: BaseException | None, patience: float | None = None) -> None:
         if self.message is None and isinstance(error, AuthenticationTimeout):
-            error = no_hello.silence(error, self._answered)
+            error = no_hello.silence(error, self._answered, self.factory.version)
         super()._close(error, patience)
 
     def _explain(self, reason: Failure) -> BaseException | None:
-        if self.message is not None or not reason.check(ConnectionDone, ConnectionLost):
+        if (
+            self.message is not None
+            or not reason.check(ConnectionDone, ConnectionLost)
+            or self._connection.state is State.AWAITING_WELCOME
+        ):
             return super()._explain(reason)
         if self._below.in_tls_handshake:
             return ServerUnavailable("the connection broke in the TLS handshake; is TLS spoken at that port?")
         connection, patience = self._connection, self.factory.timeouts.authentication
         waited = patience - (connection.deadline() - self._clock.seconds())
         in_order, has_key = reason.check(ConnectionDone) is not None, self.factory.pair is not None
-        return no_hello.explain(self._ending, in_order, connection.buffered, waited, patience, has_key)
+        return no_hello.explain(
+            self._ending, in_order, connection.buffered, waited, patience, has_key, self.factory.version
+        )

@@ -73,10 +73,12 @@ class ClientContext(Context, Protocol):
 
     :ivar server_key: the server's public key, 32 bytes.
     :ivar pair: the client's key pair; ``None`` for a fresh one for each connection.
+    :ivar version: of the protocol.
     """
 
     server_key: bytes
     pair: KeyPair | None
+    version: int
 
     def make_connection(self, now: float) -> ClientConnection:
         """

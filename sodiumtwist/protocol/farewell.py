@@ -40,9 +40,22 @@ class Farewell:
     :param leave: called when all is said, to close the transport.
     :param give_up: called when patience is over, to break off.
     :ivar heard: whether something came since it was last looked at.
+    :ivar lingers: whether the peer is waited for to close, too, once all is handed over; version 1 decides that later.
     """
 
-    __slots__ = ("_below", "_call", "_clock", "_give_up", "_leave", "_left", "_patience", "_pause", "_until", "heard")
+    __slots__ = (
+        "_below",
+        "_call",
+        "_clock",
+        "_give_up",
+        "_leave",
+        "_left",
+        "_patience",
+        "_pause",
+        "_until",
+        "heard",
+        "lingers",
+    )
 
     def __init__(
         self,
@@ -61,6 +74,7 @@ class Farewell:
         self._left = 0
         self._until = self._pause = 0.0
         self.heard = False
+        self.lingers = False
 
     def wait(self) -> None:
         """Something is to be handed over, or was: patience begins anew."""
@@ -69,6 +83,10 @@ class Farewell:
     def linger(self) -> None:
         """All was handed over, and our direction is shut."""
         self._begin_to_look()
+        if self.lingers:
+            # The peer has said all, or is to be heard no longer.
+            self._patience = LINGER
+            self._until = self._clock.seconds() + LINGER
         self._look_later()
 
     def deliver(self) -> None:

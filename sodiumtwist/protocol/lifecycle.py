@@ -24,6 +24,9 @@ class Stage(Enum):
     ADMITTING = auto()
     #: Authenticated: the application sends and receives.
     OPEN = auto()
+    #: Version 2: this end has said that it sends no more DATA and asks nothing, because it was closed here or because
+    #: the peer had said so. What was asked is still answered, and the peer's end waited for.
+    ENDING = auto()
     #: Closed in order here: what was sent before is handed to the transport, as fast as the peer takes it.
     DELIVERING = auto()
     #: All was handed over, and our direction is shut; what the peer still sends is dropped until it closes, too.
@@ -45,6 +48,7 @@ class Turn(Enum):
     ASKED = "a login is to be decided on"
     ANSWERED = "it is not let in, or not yet"
     AUTHENTICATED = "it is authenticated"
+    END = "say that no more follows, and wait for the peer to say so"
     CLOSE = "close in order"
     DELIVERED = "all is handed over, and our direction shut"
     LEAVE = "close the transport"
@@ -63,6 +67,8 @@ TABLE: Table = {
     Stage.HANDSHAKE: {
         Turn.ASKED: Stage.ADMITTING,
         Turn.AUTHENTICATED: Stage.OPEN,
+        # A client that has sent something early: it is to be delivered.
+        Turn.END: Stage.ENDING,
         Turn.CLOSE: Stage.DELIVERING,
         Turn.ABORT: Stage.CUT,
         Turn.HELD_BACK: Stage.HELD,
@@ -77,9 +83,17 @@ TABLE: Table = {
         Turn.LOST: Stage.GONE,
     },
     Stage.OPEN: {
+        Turn.END: Stage.ENDING,
         Turn.CLOSE: Stage.DELIVERING,
         Turn.ABORT: Stage.CUT,
         Turn.HELD_BACK: Stage.HELD,
+        Turn.LOST: Stage.GONE,
+    },
+    Stage.ENDING: {
+        Turn.AUTHENTICATED: Stage.ENDING,
+        Turn.CLOSE: Stage.DELIVERING,
+        Turn.ABORT: Stage.CUT,
+        # Never held: what still comes of DATA is dropped.
         Turn.LOST: Stage.GONE,
     },
     Stage.DELIVERING: {

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..core.client import NO_ANSWER
 from ..core.errors import (
     AuthenticationFailed,
     AuthenticationTimeout,
@@ -17,6 +18,7 @@ from ..core.errors import (
     RemoteProtocolError,
     ServerUnavailable,
 )
+from ..core.v2.handshake import SMALLEST_FLIGHT
 from ..core.wire import SEALED_CLIENT_AUTH_SIZE
 from .sockets import TransportBelow
 
@@ -42,13 +44,18 @@ class Ending:
     reset: bool
 
     @classmethod
-    def look(cls, below: TransportBelow) -> Ending:
-        """Ask about a transport that ends."""
+    def look(cls, below: TransportBelow, version: int) -> Ending:
+        """
+        Ask about a transport that ends.
+
+        :param version: of the protocol.
+        """
+        size = SEALED_CLIENT_AUTH_SIZE if version == 1 else SMALLEST_FLIGHT
         confirmed, left = below.confirmed()
         if confirmed is None:
-            return cls(left >= SEALED_CLIENT_AUTH_SIZE, below.is_broken)
+            return cls(left >= size, below.is_broken)
         # What is sent behind the login may come when a server has refused that and closed, and is reset for it.
-        return cls(confirmed < SEALED_CLIENT_AUTH_SIZE, not left and below.is_broken)
+        return cls(confirmed < size, not left and below.is_broken)
 
 
 def no_hello(received: int) -> DecryptionFailed:
@@ -60,18 +67,21 @@ def no_hello(received: int) -> DecryptionFailed:
     return DecryptionFailed(f"the answer, {received} bytes, is no hello; is there a server of this protocol?")
 
 
-def silence(error: AuthenticationTimeout, received: int) -> RemoteProtocolError:
+def silence(error: AuthenticationTimeout, received: int, version: int) -> RemoteProtocolError:
     """
     Say what it means that no hello came.
 
     :param error: the time is up.
     :param received: how many bytes came that are no hello.
+    :param version: of the protocol; in version 2 the core says what it can mean.
     """
-    return no_hello(received) if received else AuthenticationTimeout(f"{error}: the server is silent; {_SILENT}")
+    if received:
+        return no_hello(received)
+    return error if version == 2 else AuthenticationTimeout(f"{error}: the server is silent; {_SILENT}")
 
 
 def explain(
-    ending: Ending | None, in_order: bool, received: int, waited: float, patience: float, has_key: bool
+    ending: Ending | None, in_order: bool, received: int, waited: float, patience: float, has_key: bool, version: int
 ) -> RemoteProtocolError:
     """
     Say why the server has left before its hello.
@@ -82,6 +92,7 @@ def explain(
     :param waited: for how many seconds it was connected.
     :param patience: how many seconds the handshake may take.
     :param has_key: whether the client has a key of its own, for which it may be refused.
+    :param version: of the protocol. In version 2 a server of ours does not refuse anybody before its hello.
     """
     if received:
         return no_hello(received)  # as with more of them, which the core has looked at
@@ -90,6 +101,9 @@ def explain(
             "the server left before it took the login: it is full, or starts or stops, or nothing is behind its port; "
             "a later try may go well"
         )
+    if version == 2:
+        kind = AuthenticationTimeout if waited >= SILENCE * patience else AuthenticationFailed
+        return kind(f"the server left without an answer: {NO_ANSWER}")
     if waited >= SILENCE * patience:
         return AuthenticationTimeout(f"the server was silent for {waited:.3g} seconds and left; {_SILENT}")
     wrong = "wrong login or passphrase" if waited < REFUSAL else "wrong server key, login or passphrase"

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections import deque
 
+from ..core.events import Event
 from ..core.wire import PDU_OVERHEAD
 
 #: The reasons; any number of them may hold at once. The application has paused.
@@ -19,6 +20,10 @@ LOGIN = 4
 OVER = 8
 #: What was read ahead waits; it comes first. With this reason alone it is delivered.
 BEHIND = 16
+#: Version 2: the connection was closed here. DATA that still come are dropped; all else goes on, up to the peer's end.
+CLOSED = 32
+#: Version 2: the peer is owed so many PONGs that nothing more of it is looked at.
+CHOKED = 64
 
 #: With DATA of so many bytes read ahead for an application that has paused, its overhead included, nothing more is
 #: read. Up to there PINGs and PONGs are found between the DATA, and the peer's end behind it.
@@ -41,7 +46,7 @@ class Reading:
     def __init__(self) -> None:
         self.reasons = self.room = 0
         self.paused = self.deaf = False
-        self._ahead: deque[bytes] | None = None
+        self._ahead: deque[bytes | Event] | None = None
 
     def stop(self, reason: int) -> None:
         """There is a reason."""
@@ -59,25 +64,47 @@ class Reading:
     @property
     def may_read_ahead(self) -> bool:
         """Whether events may be taken although the application gets nothing."""
-        return self.room > 0 and not self.reasons & (LOGIN | OVER)
+        # Behind CLOSED nothing is kept, so nothing needs room.
+        return (self.room > 0 or self.reasons & CLOSED > 0) and not self.reasons & (LOGIN | OVER | CHOKED)
 
     def hold(self, payload: bytes) -> None:
         """Keep the payload of a DATA for later."""
+        self.hold_event(payload)
+        self.room -= len(payload) + PDU_OVERHEAD
+
+    def hold_event(self, event: bytes | Event) -> None:
+        """Keep for later what comes behind DATA, and must not overtake them."""
         if self._ahead is None:
             self._ahead = deque()
-        self._ahead.append(payload)
-        self.room -= len(payload) + PDU_OVERHEAD
+        self._ahead.append(event)
         self.reasons |= BEHIND
 
-    def release(self) -> bytes:
-        """Take out the payload that was kept first."""
+    def release(self) -> bytes | Event:
+        """Take out what was kept first."""
         assert self._ahead is not None
         payload = self._ahead.popleft()
-        self.room += len(payload) + PDU_OVERHEAD
+        if type(payload) is bytes:
+            self.room += len(payload) + PDU_OVERHEAD
         if not self._ahead:
             self._ahead = None
             self.reasons &= ~BEHIND
         return payload
+
+    def close(self) -> list[Event]:
+        """
+        DATA are dropped from now on, those that were kept among them.
+
+        :return: what was kept beside DATA.
+        """
+        held: list[Event] = []
+        for event in self._ahead or ():
+            if isinstance(event, bytes):
+                self.room += len(event) + PDU_OVERHEAD
+            else:
+                held.append(event)
+        self._ahead = None
+        self.reasons = (self.reasons | CLOSED) & ~(BEHIND | APPLICATION)
+        return held
 
     def finish(self) -> None:
         """The connection is over for the application; what was kept is dropped."""

@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 from ..admission.decision import Decision, Stake, Verdict
 from ..admission.limits import TurnedAway, speaks_for_others
 from ..admission.networks import counted_address, network
-from ..core.connection import ServerConnection
+from ..core.connection import PENDING_LIMIT_2, Code, ServerConnection
 from ..core.errors import (
     AuthenticationFailed,
     DecryptionFailed,
@@ -37,6 +37,10 @@ from .sockets import READ_SIZE, describe_missing_header, read_proxy_header
 #: Seconds that closing may take with a peer that was not let in. It has a place among those that are not
 #: authenticated for so long.
 REFUSED_CLOSING_TIME = 1.0
+
+
+#: How many bytes may come behind a login of each version, until nothing more is read before it is decided on.
+_PENDING: dict[int | None, int] = {1: 1, 2: PENDING_LIMIT_2}
 
 
 class NoRoom(AuthenticationFailed):
@@ -143,7 +147,7 @@ class SodiumServerProtocol(SodiumProtocol):
                 self._log.failure("the login of {peer} could not be checked", verdict.failure, peer=where)
         if verdict.failed:
             self._count_failure(self.login if verdict.login_tried else None)
-        if verdict.unseen:
+        if verdict.unseen:  # of version 1
             self._connection.ignore()
             self._wait_for_more()
             self._regulate()
@@ -151,8 +155,8 @@ class SodiumServerProtocol(SodiumProtocol):
         # It keeps its place until it is gone: turned away for another, it would leave no line in the log.
         self.factory.admission.hold_place(self)
         if self._connection.undecided:
-            self._connection.reject()
-        if verdict.undecided:
+            self._connection.reject(verdict.code)
+        if verdict.undecided and self._connection.version == 1:
             # The client takes a reset for what may go well later, and an end in order for a refusal.
             self.abort(verdict.error)
             return
@@ -162,7 +166,8 @@ class SodiumServerProtocol(SodiumProtocol):
         factory = self.factory
         if self._connection.undecided:
             self._outbox.greeting = True
-            prove = factory.authorized_keys is not None
+            # In version 2 the handshake has proven the key.
+            prove = factory.authorized_keys is not None and self._connection.version == 1
             self._connection.accept(self._clock.seconds(), factory.message, prove)
             self._outbox.flush()  # it does not wait for what the application does first
             if prove:
@@ -173,7 +178,12 @@ class SodiumServerProtocol(SodiumProtocol):
             self._decision = None
         if factory.admission.admitted(self):
             where = describe_address(self.transport.getPeer())
-            self._log.info("{peer} is authenticated as {login}", peer=where, login=ascii(peer.login))
+            self._log.info(
+                "{peer} is authenticated as {login}, version {version}",
+                peer=where,
+                login=ascii(peer.login),
+                version=peer.version,
+            )
         self._below.read_up_to(READ_SIZE)
         if self._reading.reasons:
             self._writing_changed()  # a stream's end reads on while writing is blocked, once its client is known
@@ -210,7 +220,7 @@ class SodiumServerProtocol(SodiumProtocol):
 
     def _not_open(self) -> None:
         stage = self._lifecycle.stage
-        if stage is Stage.ADMITTING and self._connection.buffered:
+        if stage is Stage.ADMITTING and self._connection.buffered >= _PENDING.get(self._connection.version, 1):
             # What has come behind a login that is not decided on must wait.
             self._reading.stop(LOGIN)
         super()._not_open()
@@ -237,6 +247,16 @@ class SodiumServerProtocol(SodiumProtocol):
         self._outbox.greeting = False
         self._connection.drop_unsent()
         self._close(error or ConnectionAborted(), REFUSED_CLOSING_TIME)
+
+    def drain(self) -> None:
+        """
+        As for both ends; and who is not let in yet is told that it comes too late, where a login is being decided on.
+        """
+        if self._connection.version == 2 and self._connection.undecided:
+            self._connection.reject(Code.SHUTTING_DOWN, "the server is about to stop")
+            self._close(AuthenticationFailed("not let in, for the server is about to stop"))
+        else:
+            super().drain()
 
     def left_unread(self) -> int:
         """Tell how many bytes wait for the client."""

@@ -238,19 +238,19 @@ class ExplainTests(SynchronousTestCase):
 
     def test_no_socket(self) -> None:
         """Then what the transport says counts."""
-        self.assertIs(type(explain(None, True, 0, 0, 10, False)), AuthenticationFailed)
-        self.assertIs(type(explain(None, False, 0, 0, 10, False)), ServerUnavailable)
+        self.assertIs(type(explain(None, True, 0, 0, 10, False, 1)), AuthenticationFailed)
+        self.assertIs(type(explain(None, False, 0, 0, 10, False, 1)), ServerUnavailable)
 
     def test_something_else_answers(self) -> None:
         for in_order in (True, False):
-            error = explain(Ending(True, True), in_order, 7, 9, 10, True)
+            error = explain(Ending(True, True), in_order, 7, 9, 10, True, 1)
             self.assertIs(type(error), DecryptionFailed)
             self.assertRegex(str(error), "^the answer, 7 bytes, is no hello; is there a server")
 
     def test_after_silence(self) -> None:
         for waited, kind in ((4.9, AuthenticationFailed), (5, AuthenticationTimeout)):
-            self.assertIs(type(explain(Ending(False, False), True, 0, waited, 10, False)), kind)
-        self.assertIs(type(explain(Ending(False, True), True, 0, 9, 10, False)), ServerUnavailable)
+            self.assertIs(type(explain(Ending(False, False), True, 0, waited, 10, False, 1)), kind)
+        self.assertIs(type(explain(Ending(False, True), True, 0, 9, 10, False, 1)), ServerUnavailable)
 
 
 class KernelTests(SynchronousTestCase):

@@ -50,7 +50,7 @@ class V1Records:
     largest = WINDOW
     overhead = PDU_OVERHEAD
     #: An end of version 1 says only by closing that it has said all, and asks and answers in no way of its own.
-    over = ended = False
+    choked = over = ended = False
     dialogue = None
 
     def __init__(self, push: Push, pull: Pull | None = None) -> None:

@@ -43,7 +43,7 @@ from .pdus import (
     read_reason,
 )
 from .pings import Pings
-from .states import ASKED_NOTHING, SAID_END, SAYING, WELCOMED, Saying
+from .states import ASKED_NOTHING, SAID_DRAIN, SAID_END, SAYING, WELCOMED, Saying
 
 
 class Dialogue:
@@ -90,6 +90,16 @@ class Dialogue:
         Whether the peer may see :attr:`over`: it has all that it needs of us for that, though more may wait.
         """
         return self._all_said() and not self._outgoing.any_needed
+
+    @property
+    def peer_ended(self) -> bool:
+        """Whether the peer has said that no DATA and no request comes any more."""
+        return self._theirs in SAID_END
+
+    @property
+    def draining(self) -> bool:
+        """Whether one of the two has said that it is about to stop."""
+        return self._theirs in SAID_DRAIN or self._ours in SAID_DRAIN
 
     def _all_said(self) -> bool:
         return self._ours in SAID_END and self._theirs in SAID_END and self._asker.idle and self._answerer.idle

@@ -34,6 +34,8 @@ from .veil import OPENING_SIZE, SALT_SIZE, SEALED_SIZE_SIZE, Salts, Veil, make_s
 TIME_TOLERANCE = 86_400.0
 #: The size of a handshake's fingerprint in bytes.
 FINGERPRINT_SIZE = 16
+#: How many bytes the first flight of a client has at least.
+SMALLEST_FLIGHT = 1326
 
 
 @dataclass(frozen=True)

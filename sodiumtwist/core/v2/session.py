@@ -66,6 +66,7 @@ class V2Records:
     :param server: whether this is the server's end.
     :param settings: of the connection.
     :param rekey_size: after how many bytes a new key is due, see :class:`~sodiumtwist.core.version.RekeyAfter`.
+    :ivar choked: whether nothing more is opened until PONGs have left.
     :ivar dialogue: who may say what, and when.
     :ivar channel_binding: 32 bytes that both ends of this connection have, and no other.
     """
@@ -73,7 +74,6 @@ class V2Records:
     __slots__ = (
         "__weakref__",
         "_broken",
-        "_choked",
         "_first",
         "_opener",
         "_padding",
@@ -81,6 +81,7 @@ class V2Records:
         "_pongs",
         "_sealer",
         "channel_binding",
+        "choked",
         "dialogue",
     )
 
@@ -95,7 +96,7 @@ class V2Records:
         self._sealer = Sealer(session.suite, session.send, rekey_size)
         self._opener: AnyOpener | None = Opener(session.suite, session.receive)
         self._pongs = settings.bounds.pongs
-        self._choked = False
+        self.choked = False
         self._padding = settings.padding
         # A server's first record has its padding behind WELCOME or REFUSED.
         self._first = not server
@@ -131,7 +132,7 @@ class V2Records:
         :raises RemoteProtocolError: for anything else that is wrong.
         """
         pdus, dialogue = self._pdus, self.dialogue
-        if self._choked and self._still_choked():
+        if self.choked and self._still_choked():
             return None
         progress = None
         while True:
@@ -146,7 +147,7 @@ class V2Records:
                     raise
                 if event is not None:
                     if pdu[0] == PING:
-                        self._choked = dialogue.pongs_owed >= self._pongs
+                        self.choked = dialogue.pongs_owed >= self._pongs
                     return event
                 progress = PROGRESS
             elif self._broken is not None:
@@ -172,8 +173,8 @@ class V2Records:
 
     def _still_choked(self) -> bool:
         """Whether the peer is owed so many PONGs that no more PINGs of it are to be held."""
-        self._choked = self.dialogue.pongs_owed >= self._pongs
-        return self._choked
+        self.choked = self.dialogue.pongs_owed >= self._pongs
+        return self.choked
 
     def receive_no_more(self) -> None:
         """Forget the key to receive with, and what was opened."""

@@ -90,6 +90,8 @@ WELCOMED: Final = {Saying.EARLY: Saying.OPEN, Saying.EARLY_ENDED: Saying.ENDED}
 
 #: Who has said DRAIN or ABORT is asked nothing new.
 ASKED_NOTHING: Final = frozenset({Saying.DRAINING, Saying.ENDED_DRAINING, Saying.OVER})
+#: Who is there has said DRAIN.
+SAID_DRAIN: Final = frozenset({Saying.DRAINING, Saying.ENDED_DRAINING})
 #: Who is there has said END.
 SAID_END: Final = frozenset({Saying.EARLY_ENDED, Saying.ENDED, Saying.ENDED_DRAINING})
 
