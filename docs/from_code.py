@@ -193,14 +193,14 @@ class Members:
 
 # What the transport and the factory call, not applications.
 _CALLED = frozenset({"connectionLost", "connectionMade", "dataReceived", "makeConnection"})
-_CALLED_ON_SERVERS = frozenset({"stop_checking"})
+_CALLED_ON_SERVERS = frozenset({"is_finishing", "stop_checking"})
 
 #: Classes of which other members are shown than their own.
 MEMBERS: Mapping[str, Members] = {
     "RequestClient": Members(
         first=("ping",), without=frozenset({"authenticated", "payload_received", "connection_lost"})
     ),
-    "SodiumServerFactory": Members(own=False),
+    "SodiumServerFactory": Members(own=False, first=("drain",)),
     "SodiumClientFactory": Members(own=False),
     "SodiumServerProtocol": Members(inherited=True, without=_CALLED | _CALLED_ON_SERVERS),
     "SodiumClientProtocol": Members(inherited=True, without=_CALLED),
@@ -518,8 +518,10 @@ PARTS: Mapping[str, Callable[[], Iterable[str]]] = {
     # docs/reference/api.rst
     "keys": partial(_public, "sodiumtwist", ["KeyPair", "parse_key"]),
     "key-files": partial(_public, "sodiumtwist.keyfiles", ["read_key_file", "read_passphrase_file", "write_key_file"]),
-    "requests": partial(_public, "sodiumtwist", ["connect", "RequestClient"]),
-    "streams": partial(_public, "sodiumtwist", ["SodiumServerEndpoint", "SodiumClientEndpoint", "ISodiumTransport"]),
+    "requests": partial(_public, "sodiumtwist", ["connect", "RequestClient", "ReconnectingClient"]),
+    "streams": partial(
+        _public, "sodiumtwist", ["SodiumServerEndpoint", "SodiumClientEndpoint", "ISodiumTransport", "IDrainable"]
+    ),
     "pdus": partial(
         _public,
         "sodiumtwist",

@@ -50,11 +50,17 @@ if TYPE_CHECKING:
     from .core.keys import KeyPair as KeyPair, parse_key as parse_key
     from .core.version import RekeyAfter as RekeyAfter
     from .endpoints.connect import connect as connect
+    from .endpoints.reconnecting import ReconnectingClient as ReconnectingClient
     from .endpoints.wrappers import (
         SodiumClientEndpoint as SodiumClientEndpoint,
         SodiumServerEndpoint as SodiumServerEndpoint,
     )
-    from .interfaces import ISodiumAvatar as ISodiumAvatar, ISodiumTransport as ISodiumTransport, Peer as Peer
+    from .interfaces import (
+        IDrainable as IDrainable,
+        ISodiumAvatar as ISodiumAvatar,
+        ISodiumTransport as ISodiumTransport,
+        Peer as Peer,
+    )
     from .protocol.client import SodiumClientProtocol as SodiumClientProtocol
     from .protocol.factories import (
         SodiumClientFactory as SodiumClientFactory,
@@ -82,6 +88,7 @@ _WHERE = {
     "InactivityTimeout": "core.errors",
     "InvalidKey": "core.errors",
     "IReplayMemory": "admission.replays",
+    "IDrainable": "interfaces",
     "ISodiumAvatar": "interfaces",
     "ISodiumTransport": "interfaces",
     "KeyPair": "core.keys",
@@ -96,6 +103,7 @@ _WHERE = {
     "Peer": "interfaces",
     "PeerAborted": "core.errors",
     "PongTimeout": "core.errors",
+    "ReconnectingClient": "endpoints.reconnecting",
     "RekeyAfter": "core.version",
     "RemoteProtocolError": "core.errors",
     "ReplayDatabase": "admission.replay_database",

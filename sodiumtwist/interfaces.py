@@ -4,11 +4,19 @@ What applications learn about the other end, and the interfaces of what they are
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IAddress, IConsumer, IProtocol, IPushProducer, ITransport
 from zope.interface import Attribute, Interface
+
+from .core.errors import ClosedHere, LocalProtocolError
+from .core.inbox import Buffer
+
+#: What a peer is told when a stream is broken off, and nobody says why.
+BROKEN_OFF = "the stream was broken off"
 
 
 @dataclass(frozen=True)
@@ -22,6 +30,8 @@ class Peer:
     :ivar address: an ``IAddress``, as ``getPeer()`` of the connection's transport gives it.
     :ivar avatar: what the realm of a portal gave for the login; ``None`` without a portal.
     :ivar version: of the protocol that is spoken.
+
+    In version 2 it can be asked, by :meth:`request`.
     """
 
     # The avatar is left out of repr and ==: it is an object of the application, which may show secrets.
@@ -30,6 +40,28 @@ class Peer:
     address: IAddress
     avatar: Any = field(default=None, repr=False, compare=False)
     version: int = 1
+    # What gives the end that asks it, as long as there is one. It is a weak reference, lest all be garbage that only
+    # the collector finds.
+    _end: Callable[[], Any] | None = field(default=None, repr=False, compare=False)
+
+    def request(self, payload: Buffer, timeout: float | None = None) -> Deferred[bytes]:
+        """
+        Ask it, in a responder or later, as long as its connection lives.
+
+        :param payload: up to 16 MiB, or what the bounds say.
+        :param timeout: how many seconds to wait for the answer; ``None`` for as long as the connection lives.
+        :return: fires with the answer. Fails with a :exc:`~sodiumtwist.core.errors.NotDone`, as
+            :meth:`RequestClient.request` does; and with :exc:`~sodiumtwist.core.errors.LocalProtocolError` where the
+            end asks nothing: in version 1 no server can.
+        :raises TypeError: for anything but contiguous bytes.
+        """
+        if self._end is None:
+            return fail(LocalProtocolError("it can't be asked: that takes requests, and on a server version 2"))
+        end = self._end()
+        if end is None:
+            return fail(ClosedHere("the connection is over"))
+        asked: Deferred[bytes] = end.request(payload, timeout)
+        return asked
 
 
 class ISodiumAvatar(Interface):
@@ -38,6 +70,16 @@ class ISodiumAvatar(Interface):
     ``peer.avatar``. The realm gets the :class:`Peer` as ``mind``, with a public key that is not proven yet. The logout
     that it returns is called when the connection is over.
     """
+
+
+class IDrainable(Interface):
+    """
+    What the protocol of an encrypted stream may provide, to hear that the other end is about to stop. It has nothing to
+    do for that: its stream goes on, for as long as the other end gives it. If it can end sooner, it had better.
+    """
+
+    def drain_received() -> None:
+        """The other end is about to stop: begin nothing new in this stream, and close it when all is done."""
 
 
 class IStreamTransport(ITransport, IConsumer, IPushProducer):
@@ -53,10 +95,12 @@ class ISodiumTransport(IStreamTransport):
     peer: Peer = Attribute("Who is at the other end, a :class:`Peer`.")
     protocol: IProtocol = Attribute("The protocol that gets what comes. Another one can be put in its place.")
 
-    def breakConnection() -> None:
+    def breakConnection(why: str = BROKEN_OFF) -> None:
         """
         Close when all is sent that was written, but without the end of the stream, so that the peer sees that the
         connection was lost.
+
+        :param why: a line for a person, up to 1024 bytes of UTF-8, which the peer sees in version 2.
         """
 
     def abortConnection() -> None:

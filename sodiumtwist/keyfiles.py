@@ -15,14 +15,19 @@ from .replacing import sync_directory
 KEY_VARIABLE = "SODIUMTWIST_KEY"
 PASSPHRASE_VARIABLE = "SODIUMTWIST_PASSPHRASE"
 
-#: The largest size of a key or passphrase file in bytes, more than any needs. A wrong name may be that of a huge file.
-SECRET_FILE_LIMIT = 4096
+#: The largest size of a key file in bytes, more than any needs. A wrong name may be that of a huge file.
+KEY_FILE_LIMIT = 4096
+#: The largest size of a passphrase file: a passphrase of version 2 may have 4096 bytes, and other lines behind it.
+PASSPHRASE_FILE_LIMIT = 8192
 
 
-def _read_small(path: str, what: str, owners: Collection[int], *, readable: bool) -> tuple[bytes, os.stat_result]:
+def _read_small(
+    path: str, what: str, owners: Collection[int], limit: int, *, readable: bool
+) -> tuple[bytes, os.stat_result]:
     """
     Read a small file that nobody else can change.
 
+    :param limit: the most bytes that it may have.
     :return: what is in it, and its status.
     """
     with open(path, "rb") as file:
@@ -31,9 +36,9 @@ def _read_small(path: str, what: str, owners: Collection[int], *, readable: bool
         # Before it is read: of a pipe, the error would come when its writer is done.
         check_file(path, status, what, secret=True, readable=readable, streams=True, owners=owners)
         # One byte more tells whether the file is larger.
-        data = file.read(SECRET_FILE_LIMIT + 1)
-    if len(data) > SECRET_FILE_LIMIT:
-        raise LocalProtocolError(f"{path} is over {SECRET_FILE_LIMIT} bytes long; that is no key or passphrase")
+        data = file.read(limit + 1)
+    if len(data) > limit:
+        raise LocalProtocolError(f"{path} is over {limit} bytes long; that is no {what}")
     return data, status
 
 
@@ -56,7 +61,7 @@ def read_key_file(path: str, owners: Collection[int] = ()) -> KeyPair:
     :raises LocalProtocolError: when others can read it, write to it or replace it, or own it, and when it is no small
         text.
     """
-    data, _ = _read_small(path, "key file", owners, readable=False)
+    data, _ = _read_small(path, "key file", owners, KEY_FILE_LIMIT, readable=False)
     try:
         return KeyPair.from_hex(_decode(path, data))
     except InvalidKey as error:
@@ -100,7 +105,7 @@ def read_passphrase_file(path: str, owners: Collection[int] = ()) -> tuple[str, 
     :raises LocalProtocolError: when the line is empty, when others can write to the file or replace it, or own it, and
         when it is no small text.
     """
-    data, status = _read_small(path, "passphrase file", owners, readable=True)
+    data, status = _read_small(path, "passphrase file", owners, PASSPHRASE_FILE_LIMIT, readable=True)
     # Only the end of the line is taken off: blanks may belong to a passphrase.
     passphrase = _decode(path, data).partition("\n")[0].removesuffix("\r")
     # More likely a mistake than a passphrase.

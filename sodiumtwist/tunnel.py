@@ -33,10 +33,11 @@ from zope.interface import implementer
 from .admission.limits import ReportedLimit, check_limits
 from .admission.networks import network
 from .admission.summed_lines import SummedLines
+from .core.errors import SodiumError
 from .core.keepalive import Timeouts
 from .describe import describe_tls_error
 from .describe.log import Logger, describe_address
-from .interfaces import ISodiumTransport
+from .interfaces import IDrainable, ISodiumTransport
 from .protocol.clock import steady_clock
 from .protocol.farewell import NO_END, Farewell
 from .protocol.sockets import (
@@ -51,6 +52,19 @@ from .protocol.sockets import (
 #: Seconds between two looks whether a socket is broken from which nothing is read: its peer has ended its direction,
 #: or the other end is full.
 UNREAD_LOOK = 5.0
+
+
+#: What the peer is told of an encrypted connection that is broken off.
+JOINED_BROKE = "the connection behind it broke"
+UNREACHABLE = "there is no connection to what is behind it"
+STOPPING = "the tunnel is stopping"
+
+
+def _describe_loss(reason: Failure) -> str:
+    # Where the other end has said why, or we know more than that a connection was lost, that says it all.
+    error: Any = reason.value
+    known = isinstance(error.__cause__, SodiumError)
+    return str(error.args[0]) if known else reason.getErrorMessage()
 
 
 @dataclass(frozen=True)
@@ -106,7 +120,7 @@ class Feed:
         self._sink.take_rest()
 
 
-@implementer(IHalfCloseableProtocol)
+@implementer(IHalfCloseableProtocol, IDrainable)
 class TunnelEnd(Protocol):
     """
     One of two joined ends.
@@ -156,6 +170,8 @@ class TunnelEnd(Protocol):
         other.outgoing = self
         for source, sink in ((self, other), (other, self)):
             sink.transport.registerProducer(Feed(source, sink), True)
+        if ISodiumTransport.providedBy(self.transport):
+            self.tunnels.speaks(self.transport.peer.version)
         # It has waited for this, see TunnelEntry. Last, so that what it reads now has somewhere to go.
         other.transport.resumeProducing()
 
@@ -269,6 +285,10 @@ class TunnelEnd(Protocol):
         self._below.reset_when_dropped(False)
         self.transport.loseConnection()
 
+    def drain_received(self) -> None:
+        """The other end of the encrypted connection is about to stop. What is under way goes on while it may."""
+        self.tunnels.drains()
+
     # Both directions
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -297,10 +317,10 @@ class TunnelEnd(Protocol):
             if self.tunnels.lines.write("a client left and had sent nothing", network(peer)):
                 self._log.info("{peer} left and had sent nothing", peer=describe_address(peer))
         elif not reason.check(ConnectionDone):
-            why = reason.getErrorMessage()
+            why = _describe_loss(reason)
             if self.tunnels.lines.write(f"a connection broke: {why}", network(peer)):
                 self._log.info("the connection with {peer} broke: {reason}", peer=describe_address(peer), reason=why)
-        other.break_off()
+        other.break_off(JOINED_BROKE)
 
     def _unjoin(self) -> None:
         other = self._other
@@ -327,10 +347,14 @@ class TunnelEnd(Protocol):
             self._wait(transport.loseConnection).wait()
             transport.loseConnection()
 
-    def break_off(self) -> None:
-        """Break the connection behind what the peer has yet to take."""
+    def break_off(self, why: str) -> None:
+        """
+        Break the connection behind what the peer has yet to take.
+
+        :param why: what to tell the peer, where there is a word for it.
+        """
         if ISodiumTransport.providedBy(self.transport):
-            self.transport.breakConnection()
+            self.transport.breakConnection(why)
         else:
             # It notices when the peer has broken it, or waits to send more before it takes any.
             self.transport.resumeProducing()
@@ -341,10 +365,10 @@ class TunnelEnd(Protocol):
         other = self._other
         if other is not None:
             self._unjoin()
-            other.break_off()
-            self.break_off()
+            other.break_off(STOPPING)
+            self.break_off(STOPPING)
         elif self._farewell is None:
-            self.break_off()
+            self.break_off(STOPPING)
 
     def _wait(self, leave: Callable[[], None]) -> Farewell:
         """Wait for the peer with the usual patience, then break the connection."""
@@ -389,8 +413,8 @@ class TunnelEntry(TunnelEnd):
                 where=self.factory.where,
                 reason=why,
             )
-        # No end in order: that would be an answer, though an empty one.
-        self.break_off()
+        # No end in order: that would be an answer, though an empty one. Why it is so is for the log here alone.
+        self.break_off(UNREACHABLE)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         why = describe_missing_header(self.transport, reason)
@@ -432,6 +456,10 @@ class TunnelFactory(Factory):
     log = Logger()
 
     _stopped = False
+    #: Which version of the protocol was spoken last.
+    _version: int | None = None
+    #: Whether the log has that the other side is about to stop, and no connection was made since.
+    _drains = False
 
     def __init__(
         self,
@@ -460,6 +488,23 @@ class TunnelFactory(Factory):
     def clock(self) -> IReactorTime:
         """The clock."""
         return steady_clock(self._clock)
+
+    def speaks(self, version: int) -> None:
+        """
+        A connection through the endpoint is there.
+
+        :param version: of the protocol that is spoken.
+        """
+        self._drains = False
+        if version != self._version:
+            self._version = version
+            self.log.info("{where} speaks version {version} of the protocol", where=self.where, version=version)
+
+    def drains(self) -> None:
+        """A connection has told that the other side is about to stop."""
+        if not self._drains:
+            self._drains = True
+            self.log.info("{where} is about to stop; {count} connections go on", where=self.where, count=self._count())
 
     def _count(self) -> int:
         # What went out may outlive what came in: a peer that does not read must not be a way past the limit.

@@ -14,8 +14,9 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from sodiumtwist import SodiumClientFactory, SodiumServerFactory, Timeouts
-from sodiumtwist.core.connection import ClientConnection, ServerConnection
-from sodiumtwist.core.events import AuthenticationRequested, Event
+from sodiumtwist.core.connection import ClientConnection, RecentSalts, ServerConnection, Version2
+from sodiumtwist.core.events import AuthenticationRequested, Event, HandshakeComplete
+from sodiumtwist.core.version import VERSIONS
 
 from .core.peers import Connection, wire_of
 from .pair import (
@@ -33,6 +34,7 @@ from .pair import (
     make_server_factory,
 )
 from .transports import Transport
+from .versions import spoken
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -44,10 +46,29 @@ PING_SIZE = 62
 CLIENT_AUTH_SIZE = 400
 SERVER_HELO_SIZE = 236
 
+#: What the wall clock of both ends tells, in nanoseconds.
+WALL_CLOCK = 1_000_000_000_000_000_007
+
 
 def wide(ping_interval: float = Timeouts.ping_interval, inactivity: float = Timeouts.inactivity) -> Timeouts:
     """Make deadlines that allow any number of unanswered PINGs."""
     return Timeouts(ping_interval=ping_interval, inactivity=inactivity, outstanding_pongs=100_000)
+
+
+def unix_time() -> float:
+    """The time by the wall clock of both ends."""
+    return WALL_CLOCK / 1e9
+
+
+def new_peer_client() -> ClientConnection:
+    """Make the core of a client that speaks the version of the test."""
+    key, version_2 = SERVER_PAIR.public, Version2(unix_time)
+    return ClientConnection(key, LOGIN, PASSPHRASE, 0, CLIENT_PAIR, wide(), version=spoken(), version_2=version_2)
+
+
+def new_peer_server() -> ServerConnection:
+    """Make the core of a server that takes both versions."""
+    return ServerConnection(SERVER_PAIR, 0, wide(), versions=VERSIONS, version_2=Version2(unix_time, RecentSalts()))
 
 
 class AloneTestCase(SynchronousTestCase):
@@ -65,7 +86,7 @@ class AloneTestCase(SynchronousTestCase):
 
     def _connect(self, factory: SodiumServerFactory | SodiumClientFactory, orderly: bool) -> None:
         self.factory = factory
-        self.patch(factory, "wall_clock", lambda: 1_000_000_000_000_000_007)
+        self.patch(factory, "wall_clock", lambda: WALL_CLOCK)
         self.protocol = build(factory, Recorder)
         self.transport = Transport(self.protocol, orderly)
         self.protocol.makeConnection(self.transport)
@@ -80,7 +101,7 @@ class AloneTestCase(SynchronousTestCase):
         """Connect a server's end. It has received nothing yet."""
         self.clock = Clock()
         self._connect(make_server_factory(self.clock, protocol, checker, **arguments), orderly)
-        self.peer = self.peer_client = ClientConnection(SERVER_PAIR.public, LOGIN, PASSPHRASE, 0, CLIENT_PAIR, wide())
+        self.peer = self.peer_client = new_peer_client()
 
     def open_server(
         self,
@@ -90,9 +111,28 @@ class AloneTestCase(SynchronousTestCase):
     ) -> None:
         """Connect and authenticate a server's end."""
         self.start_server(protocol, orderly=orderly, **arguments)
-        self.feed(wire_of(self.peer_client.initiate))
+        self.log_in()
         self.assertTrue(self.protocol.is_authenticated)
         self.read()
+
+    def say_hello(self) -> None:
+        """Let a server's end know its client, but for the login, which waits at the client."""
+        self.peer_client.initiate()
+        if self.peer_client.version == 2:
+            self.feed(self.peer.data_to_send())
+            (event,) = self.read()
+            self.assertIsInstance(event, HandshakeComplete)
+
+    def log_in(self, *payloads: bytes) -> None:
+        """
+        Let a server's end receive the login of its client, in one read with what comes behind it.
+
+        :param payloads: of DATA.
+        """
+        self.say_hello()
+        for payload in payloads:
+            self.peer.send_data(payload)
+        self.feed(self.peer.data_to_send())
 
     def start_client(
         self,
@@ -100,11 +140,16 @@ class AloneTestCase(SynchronousTestCase):
         orderly: bool = True,
         **arguments: Unpack[ClientArguments],
     ) -> None:
-        """Connect a client's end. The peer has received its CLIENT_AUTH."""
+        """Connect a client's end. The peer has received its login."""
         self.clock = Clock()
         self._connect(make_client_factory(self.clock, protocol, **arguments), orderly)
-        self.peer = self.peer_server = ServerConnection(SERVER_PAIR, 0, wide())
-        (event,) = self.read()
+        self.peer = self.peer_server = new_peer_server()
+        events = self.read()
+        if self.peer.version == 2:
+            self.assertEqual(events, [])
+            self.feed(self.peer.data_to_send())
+            events = self.read()
+        (event,) = events
         self.assertIsInstance(event, AuthenticationRequested)
 
     def open_client(

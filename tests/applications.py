@@ -5,6 +5,7 @@ Applications on encrypted streams, both ends in memory.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol, IPushProducer
 from twisted.internet.protocol import Factory, Protocol, connectionDone
@@ -17,6 +18,7 @@ from sodiumtwist import ISodiumTransport, SingleLogin, Timeouts
 from sodiumtwist.endpoints.streams import ClientStream, ServerStream, StreamClientFactory, StreamServerFactory
 
 from .pair import CLIENT_PAIR, LOGIN, PASSPHRASE, SERVER_PAIR, Pair
+from .versions import spoken
 
 
 class Application(Protocol):
@@ -109,6 +111,7 @@ class StreamTestCase(SynchronousTestCase):
                 LOGIN,
                 passphrase,
                 pair=CLIENT_PAIR,
+                version=spoken(),
                 clock=self.clock,
                 timeouts=timeouts,
             ),
@@ -117,6 +120,13 @@ class StreamTestCase(SynchronousTestCase):
         self.pair.flush()
         if self.servers.built and self.clients.built:
             (self.server,), (self.client,) = self.servers.built, self.clients.built
+
+    @property
+    def overhead(self) -> int:
+        """How many bytes the client's end puts on the wire beyond the payload of one DATA that leaves alone."""
+        connection: Any = self.pair.client._connection
+        sealer = getattr(connection._records, "_sealer", None)
+        return connection.overhead + (0 if sealer is None else sealer.overhead)  # type: ignore[no-any-return]
 
     def flush(self) -> None:
         """Let everything arrive that waits to be sent."""

@@ -5,7 +5,8 @@ producer, an empty one resumes it, and a paused transport reads nothing, not eve
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Generic, TypedDict, cast
 
 from twisted.cred.checkers import ICredentialsChecker
@@ -40,9 +41,13 @@ from sodiumtwist import (
     Timeouts,
 )
 from sodiumtwist.admission.replays import IReplayMemory
+from sodiumtwist.core.connection import Bounds, Salts
+from sodiumtwist.core.v2.handshake import Drawn
 from sodiumtwist.protocol.base import SodiumProtocol
 from sodiumtwist.protocol.requests import Respond
 from sodiumtwist.protocol.sockets import READ_SIZE
+
+from .versions import spoken
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -125,6 +130,10 @@ class ServerArguments(TypedDict, total=False):
     replays: IReplayMemory | None
     limits: Limits | None
     rekey: RekeyAfter | None
+    versions: Collection[int]
+    bounds: Bounds | None
+    salts: Salts | None
+    tolerance: float
 
 
 def make_server_factory(
@@ -148,6 +157,8 @@ class ClientArguments(TypedDict, total=False):
     timeouts: Timeouts | None
     draw: Callable[[], float]
     rekey: RekeyAfter | None
+    version: int
+    bounds: Bounds | None
 
 
 def make_client_factory(
@@ -158,7 +169,15 @@ def make_client_factory(
     arguments.setdefault("server_key", SERVER_PAIR.public)
     arguments.setdefault("login", LOGIN)
     arguments.setdefault("passphrase", PASSPHRASE)
+    arguments.setdefault("version", spoken())
     return SodiumClientFactory(protocol=protocol, clock=clock, **arguments)
+
+
+def without_padding(factory: SodiumServerFactory | SodiumClientFactory) -> None:
+    """Let ends of version 2 draw no sizes at random, so that each run is as the one before."""
+    if factory._version_2 is not None:
+        drawn = Drawn(padding=lambda: 0)
+        factory._version_2 = replace(factory._version_2, drawn=drawn, padding=lambda: 0)
 
 
 @implementer(ITransport, IConsumer, IPushProducer)

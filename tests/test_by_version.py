@@ -24,3 +24,10 @@ class SuiteTests(SynchronousTestCase):
         found = [test.id() for test in by_version.each(by_version.testSuite())]
         self.assertEqual(sorted(found), sorted(expected))
         self.assertGreater(len(found), 1500)
+
+    def test_over_both_versions(self) -> None:
+        """What runs over version 1 of the protocol under a name of its own runs over version 2 as well."""
+        cases = {test.id().rpartition(".")[0] for test in by_version.each(by_version.testSuite())}
+        beside = {name for name in cases if name.endswith("Version1")}
+        self.assertIn("tests.test_versions.WaitingTestsVersion1", beside)
+        self.assertLessEqual({name.removesuffix("Version1") for name in beside}, cases)

@@ -23,6 +23,7 @@ NAMES = [
     "AuthorizedKeysFile",
     "ConnectionCut",
     "DecryptionFailed",
+    "IDrainable",
     "IReplayMemory",
     "ISodiumAvatar",
     "ISodiumTransport",
@@ -36,6 +37,7 @@ NAMES = [
     "PayloadTooLarge",
     "Peer",
     "PongTimeout",
+    "ReconnectingClient",
     "RekeyAfter",
     "RemoteProtocolError",
     "ReplayDatabase",
@@ -64,7 +66,7 @@ NAMES = [
 #: The modules that the core has for everybody.
 CORE = ["connection", "errors", "events", "keepalive", "keys", "states", "wire"]
 
-TESTING = ["LOGIN", "MemoryPair", "PASSPHRASE", "connect_requests", "connect_streams"]
+TESTING = ["LOGIN", "MemoryPair", "PASSPHRASE", "Settings", "connect_requests", "connect_streams"]
 
 
 class ExportsTests(SynchronousTestCase):

@@ -43,11 +43,11 @@ FOLDERS = {
     "replacing": "replacing",
     # Who may come in.
     "admission": """
-        admission.files  admission.checkers  admission.watched  admission.authorized  admission.passwords
-        admission.networks  admission.regulars  admission.fair_queue  admission.argon2  admission.plaintext
-        admission.checker_strings  admission.replays
-        admission.replay_database  admission.count_min_sketch  admission.summed_lines  admission.failed_logins
-        admission.limits  admission.decision
+        admission.files  admission.marks  admission.checkers  admission.watched  admission.authorized
+        admission.passwords  admission.networks  admission.regulars  admission.fair_queue  admission.argon2
+        admission.plaintext  admission.checker_strings  admission.replays
+        admission.stored_salts  admission.replay_database  admission.count_min_sketch  admission.summed_lines
+        admission.failed_logins  admission.limits  admission.decision
         admission
     """,
     # The Twisted face of one connection.
@@ -56,12 +56,14 @@ FOLDERS = {
         protocol.clock  protocol.log_names  protocol.unread  protocol.context  protocol.producers  protocol.sockets
         protocol.client_endpoints
         protocol.outbox  protocol.reading  protocol.no_hello
-        protocol.farewell  protocol.lifecycle  protocol.base  protocol.server  protocol.client  protocol.requests
+        protocol.farewell  protocol.lifecycle  protocol.base  protocol.server  protocol.draining  protocol.client
+        protocol.asking  protocol.answering  protocol.requests
         protocol.factories  protocol
     """,
     # What is made of it.
     "endpoints": """
-        endpoints.transport  endpoints.tls  endpoints.streams  endpoints.connect  endpoints.wrappers
+        endpoints.transport  endpoints.tls  endpoints.streams  endpoints.connect  endpoints.reconnecting
+        endpoints.wrappers
         endpoints.strings  endpoints
     """,
     "transfer": """

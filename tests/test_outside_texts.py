@@ -50,6 +50,7 @@ from .pair import (
     make_server_factory,
 )
 from .signals import as_at_start
+from .versions import spoken
 
 #: What a terminal could obey, and what could begin a line. With what stands behind it the tests find it again.
 EVIL = "\x1b[2J\r\n\x9b1m\u202e\u2028evil"
@@ -184,7 +185,7 @@ class OutsideTextTests(ObservedTestCase):
     def test_hello(self) -> None:
         """The message of a server."""
         us = Credentials(LOGIN, PASSPHRASE, False, None)
-        self.command(commands.ping, PingSettings("tcp:host:1", SERVER_PAIR.public, us, 3, 1.0), EVIL)
+        self.command(commands.ping, PingSettings("tcp:host:1", SERVER_PAIR.public, us, spoken(), 3, 1.0), EVIL)
         self.assert_shown()
 
     def test_names(self) -> None:
@@ -192,9 +193,9 @@ class OutsideTextTests(ObservedTestCase):
         us = Credentials(LOGIN, PASSPHRASE, False, None)
         endpoint = f"tcp:{EVIL}:1"
         path = os.path.join(self.where, EVIL)
-        ping = PingSettings(endpoint, SERVER_PAIR.public, us, 3, 1.0)
+        ping = PingSettings(endpoint, SERVER_PAIR.public, us, spoken(), 3, 1.0)
         self.command(commands.ping, ping, "", connected=False)
-        self.command(commands.send, SendSettings(endpoint, SERVER_PAIR.public, us, path), "")
+        self.command(commands.send, SendSettings(endpoint, SERVER_PAIR.public, us, spoken(), path), "")
         lines: list[list[str]] = [
             ["pubkey", path],
             ["keygen", "--output", os.path.join(path, EVIL)],
@@ -237,7 +238,9 @@ class OutsideTextTests(ObservedTestCase):
         """The names for which a certificate is not."""
         error = VerificationError(errors=[DNSMismatch(mismatched_id=type("Id", (), {"hostname": EVIL.encode()})())])
         us = Credentials(LOGIN, PASSPHRASE, False, None)
-        failed = commands._explain_loss(ConnectSettings(EVIL, SERVER_PAIR.public, us), commands._Pinger(), error, "")
+        failed = commands._explain_loss(
+            ConnectSettings(EVIL, SERVER_PAIR.public, us, spoken()), commands._Pinger(), error, ""
+        )
         self.run_program(lambda: print_error(str(failed)))
         self.assert_shown()
 

@@ -25,11 +25,14 @@ from typing_extensions import assert_type
 
 from sodiumtwist import (
     AnyLogin,
+    AuthorizedKeys,
     AuthorizedKeysFile,
     ISodiumTransport,
     KeyPair,
     Limits,
+    NotDone,
     Peer,
+    ReconnectingClient,
     RekeyAfter,
     ReplayDatabase,
     ReplayMemory,
@@ -46,9 +49,10 @@ from sodiumtwist import (
     parse_key,
 )
 from sodiumtwist.admission.argon2 import Argon2File
-from sodiumtwist.core.connection import ClientConnection, ServerConnection
+from sodiumtwist.core.connection import Bounds, ClientConnection, ServerConnection
 from sodiumtwist.core.events import DataReceived, Event, PongReceived
-from sodiumtwist.testing import MemoryPair, connect_requests, connect_streams
+from sodiumtwist.endpoints.connect import Connecting
+from sodiumtwist.testing import MemoryPair, Settings, connect_requests, connect_streams
 
 from .core.peers import wire_of
 
@@ -75,6 +79,14 @@ async def awaiting(peer: Peer, payload: bytes) -> bytes:
     return await later(peer, payload)
 
 
+def asking_back(peer: Peer, payload: bytes) -> Deferred[bytes]:
+    return peer.request(payload, timeout=3)
+
+
+class Client(RequestClient):
+    pass
+
+
 def text(peer: Peer, payload: bytes) -> str:
     return payload.decode()
 
@@ -84,7 +96,14 @@ async def asking(reactor: IReactorTCP, endpoint: IStreamClientEndpoint) -> None:
     assert_type(key, bytes)
     client = await connect(reactor, "tcp:example.org:5555", key, "me", "open sesame")
     assert_type(client, RequestClient)
-    assert_type(connect(reactor, endpoint, key, early=True, limit=3, pair=PAIR), Deferred[RequestClient])
+    assert_type(connect(reactor, endpoint, key, early=True, limit=3, pair=PAIR), Connecting[RequestClient])
+    deferred: Deferred[RequestClient] = connect(reactor, endpoint, key, version=1, bounds=Bounds(message=1 << 26))
+    deferred.addCallback(lambda each: each.close(timeout=3))
+    assert_type(await connect(reactor, endpoint, key, protocol=Client), Client)
+    async with connect(reactor, endpoint, key, respond=later, protocol=Client) as ours:
+        assert_type(ours, Client)
+        assert_type(await ours.when_lost(), "NotDone | None")
+    assert_type(client.request(b"hello", timeout=3), Deferred[bytes])
     assert_type(client.request(b"hello"), Deferred[bytes])
     assert_type(await client.request(memoryview(b"hello")), bytes)
     assert_type(await client.ping(), float)
@@ -93,12 +112,23 @@ async def asking(reactor: IReactorTCP, endpoint: IStreamClientEndpoint) -> None:
     await client.ready()
     await client.close()
 
+    again = ReconnectingClient(reactor, endpoint, key, "me", "open sesame", wait=None, protocol=Client)
+    again.startService()
+    assert_type(again.request(b"hello", timeout=3), Deferred[bytes])
+    assert_type(again.client, "RequestClient | None")
+    assert_type(await again.stopService(), None)
+
     client.request("hello")  # type: ignore[arg-type]
-    connect(reactor, "tcp:example.org:5555", "7b4e")  # type: ignore[arg-type]
-    connect(reactor, "tcp:example.org:5555", key, "me", "open sesame", True)  # type: ignore[call-arg]
+    again.request("hello")  # type: ignore[arg-type]
+    connect(reactor, "tcp:example.org:5555", "7b4e")  # type: ignore[call-overload]
+    connect(reactor, "tcp:example.org:5555", key, "me", "open sesame", True)  # type: ignore[call-overload]
 
 
 # Factories
+
+
+async def draining(factory: SodiumServerFactory) -> None:
+    assert_type(await factory.drain(timeout=3), None)
 
 
 class Shout(SodiumServerProtocol):
@@ -129,7 +159,12 @@ def factories(portal: Portal) -> None:
     SodiumServerFactory(PAIR, LOGIN, later, concurrency=3)
     SodiumServerFactory(PAIR, AnyLogin([LOGIN, Argon2File("users.txt")]), awaiting, message="hello")
     SodiumServerFactory(PAIR, portal, protocol=Shout, replays=ReplayMemory(3), limits=Limits(connections=3))
-    SodiumServerFactory(PAIR, None, authorized_keys=AuthorizedKeysFile("keys.txt"), replays=ReplayDatabase("db"))
+    database = ReplayDatabase("db", salt_limit=1000, tolerance=60)
+    keys = AuthorizedKeysFile("keys.txt")
+    SodiumServerFactory(PAIR, None, authorized_keys=keys, replays=database, salts=database.salts)
+    listed = AuthorizedKeys([(PAIR.public, "ann", [2]), (PAIR.public, None)])
+    SodiumServerFactory(PAIR, SingleLogin("ann", "open sesame", versions=[2]), authorized_keys=listed)
+    AuthorizedKeys([(PAIR.public,)])  # type: ignore[list-item]
     SodiumClientFactory(PAIR.public, "me", "open sesame", Ask, PAIR, Timeouts(authentication=3), rekey=RekeyAfter(3))
     SodiumClientFactory(PAIR.public, protocol=lambda: RequestClient(3))
 
@@ -173,7 +208,14 @@ def endpoints(below: IStreamServerEndpoint, beyond: IStreamClientEndpoint) -> No
 def memory() -> None:
     assert_type(connect_streams(Factory.forProtocol(Greeter), Factory.forProtocol(Echo)), MemoryPair)
     assert_type(connect_requests(awaiting), MemoryPair)
+    settings: Settings = {"version": 1, "timeouts": Timeouts(authentication=3)}
+    pair = connect_requests(at_once, lambda: RequestClient(3), **settings)
+    connect_requests(at_once, limits=Limits(connections=3), authorized_keys=AuthorizedKeysFile("keys.txt"))
+    assert_type(pair.connect_another(host="192.0.2.7"), MemoryPair)
+    MemoryPair(pair.clock, SodiumServerFactory(PAIR, LOGIN), SodiumClientFactory(PAIR.public), "192.0.2.7", pair)
     connect_requests(text)  # type: ignore[arg-type]
+    connect_requests(at_once, version="1")  # type: ignore[arg-type]
+    connect_streams(Factory.forProtocol(Greeter), Factory.forProtocol(Echo), verison=1)  # type: ignore[call-arg]
 
 
 def core(server: ServerConnection, client: ClientConnection) -> None:

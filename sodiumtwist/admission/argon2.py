@@ -23,8 +23,9 @@ from zope.interface import implementer
 
 from ..core.errors import LocalProtocolError
 from ..describe.log import Logger
-from .checkers import LoginNotChecked, LoginUnknown
+from .checkers import WRONG_VERSION, LoginNotChecked, LoginRefused, LoginUnknown
 from .fair_queue import Asker, FairQueue
+from .marks import other_forms
 from .networks import network
 from .passwords import make_decoy, parse_passwords, verification_cost, verify_passphrase
 from .watched import GRACE, WatchedFile
@@ -48,22 +49,42 @@ class _Passwords:
 
     def __init__(self, text: str) -> None:
         self.strings = parse_passwords(text)
+        self._other_forms = other_forms(self.strings)
         # For a file without logins.
         usual = pwhash.argon2id.OPSLIMIT_INTERACTIVE, pwhash.argon2id.MEMLIMIT_INTERACTIVE // 1024
         self._costs = [verification_cost(string) for string in self.strings.values()] or [usual]
 
-    def string_for(self, login: bytes) -> tuple[str, bool]:
+    def find(self, login: bytes, version: int | None) -> str | None:
+        """
+        Find a login.
+
+        :param login: as a client gives it.
+        :param version: of the protocol, that the client speaks.
+        :return: the login as it stands in the file; ``None`` when it is not there.
+        """
+        # Other protocols that use this checker may give bytes that are no UTF-8. No file has such a login, and none may
+        # be taken for it.
+        with suppress(UnicodeDecodeError):
+            given = login.decode("utf-8")
+            if given in self.strings:
+                return given
+            if version == 2:
+                return self._other_forms.get(given)
+        return None
+
+    def bars(self, login: bytes, version: int | None) -> bool:
+        """Tell whether a login is there, and is not for this version of the protocol."""
+        return version != 2 and self.find(login, version) in self.strings.marked
+
+    def string_for(self, login: bytes, version: int | None) -> tuple[str, bool]:
         """
         Find what to verify a login against.
 
         :return: a string, and whether it is the login's own.
         """
-        # Other protocols that use this checker may give bytes that are no UTF-8. No file has such a login, and none may
-        # be taken for it.
-        with suppress(UnicodeDecodeError):
-            string = self.strings.get(login.decode("utf-8"))
-            if string is not None:
-                return string, True
+        known = self.find(login, version)
+        if known is not None:
+            return self.strings[known], True
         # Calculated, not drawn: a login whose cost changed from one try to the next would be known for an unknown one.
         number = int.from_bytes(blake2b(login, key=_DECOY_KEY, digest_size=8).digest(), "big")
         return make_decoy(*self._costs[number % len(self._costs)]), False
@@ -125,32 +146,51 @@ class Argon2File:
         """
         Verify a login.
 
-        :param credentials: a :class:`~sodiumtwist.admission.checkers.ClientLogin` tells where it comes from; all others
-            count as coming from one place.
+        :param credentials: a :class:`~sodiumtwist.admission.checkers.ClientLogin` tells where it comes from, and which
+            version of the protocol it speaks. All others count as coming from one place, and as no version.
         :return: fires with the login. Fails with ``UnauthorizedLogin`` when the login or the passphrase is wrong,
-            without saying which, and with :class:`~sodiumtwist.admission.checkers.LoginNotChecked` when it gave way
-            because too many wait, or the file has not been good for too long. To cancel it gives its place in the queue
-            back.
+            without saying which, and for a login that is not for that version; with
+            :class:`~sodiumtwist.admission.checkers.LoginNotChecked` when it gave way because too many wait, or the file
+            has not been good for too long. To cancel it gives its place in the queue back.
         """
         return Deferred.fromCoroutine(self._verify(credentials))
 
     async def _verify(self, credentials: UsernamePassword) -> bytes:
         login: bytes = credentials.username
+        version: int | None = getattr(credentials, "version", None)
         asker = self._queue.asker(login, network(getattr(credentials, "address", None)))
         if not self._queue.take_place(asker):
             await self._wait(asker)
         try:
-            string, known = (await self.file.latest()).string_for(login)
+            passwords = await self.file.latest()
+            string, known = passwords.string_for(login, version)
+            barred = passwords.bars(login, version)
             working = self._in_thread(string, credentials.password)
         # Whatever fails here, the place must be given back, or after a few failures nobody could log in.
         except BaseException:
             self._next()
             raise
         # A decoy is verified first, for the time that takes; but it never lets anybody in.
-        if not await self._next_when_done(working) or not known:
+        right = await self._next_when_done(working)
+        # Not earlier, and whatever the passphrase is: it takes as long, and says the same.
+        if barred:
+            raise LoginRefused(WRONG_VERSION)
+        if not right or not known:
             raise (UnauthorizedLogin if known else LoginUnknown)("login or passphrase is wrong")
         self._queue.came_in(asker)
         return login
+
+    async def _bars(self, credentials: UsernamePassword) -> bool:
+        version: int | None = getattr(credentials, "version", None)
+        return (await self.file.latest()).bars(credentials.username, version)
+
+    def bars(self, credentials: UsernamePassword) -> Deferred[bool]:
+        """
+        Tell whether the file has a login for version 2 alone, and the client does not speak that.
+
+        :return: fires with the answer. Fails when the file has not been good for too long.
+        """
+        return Deferred.fromCoroutine(self._bars(credentials))
 
     def _wait(self, asker: Asker) -> Deferred[None]:
         """Fires when it has a place. Fails when it gave way."""

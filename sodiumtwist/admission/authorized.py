@@ -7,27 +7,31 @@ A file has one key a line: 64 hex digits, then perhaps a login, then perhaps a c
     7b4e909bbe7ffe44c465a220037d608ee35897d31ef972f07f74892cb0f73f13 alice
     7b4e909bbe7ffe44c465a220037d608ee35897d31ef972f07f74892cb0f73f13 "alice at night"  # both are hers
     0faa684ed28867b97f4a6a2dee5df8ce974e76b7018e3f22a1c4cf2678570f20  # with any login
+    protocol=2 c8c47ff8ab18a1de8e4ac9dbf3bd27bd35a6e9c5a1b7a9c0cb33e6b6e7e53c5b bob  # with version 2 alone
 
 A key with a login is let in with that login only. A key can stand on several lines, each with another login.
 A login that holds white space, ``#`` or a double quote is written in double quotes, with each double quote inside
 it written twice. Comments begin with ``#``, at the start of a line or behind white space.
+With ``protocol=2`` before it, a key is let in with version 2 of the protocol alone. Where several lines of a key fit a
+login, all of them must allow the version. Earlier releases refuse a file with such a line.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Collection, Iterable
+from typing import Any, Union
 
 from twisted.internet.defer import Deferred
 
-from ..core.credentials import pack_text
 from ..core.errors import InvalidKey, LocalProtocolError, SodiumError
 from ..core.keys import KEY_SIZE, parse_key
 from .files import lines_of
+from .marks import EVERY_VERSION, MARK, MARKED, check_login_size, check_versions, composed
 from .watched import GRACE, WatchedFile
 
-Entry = tuple[bytes, "str | None"]
+#: A key, its login, and the versions of the protocol that it is let in with, where these are not all.
+Entry = Union[tuple[bytes, "str | None"], tuple[bytes, "str | None", Collection[int]]]
 
 #: How many characters a line may have that is no comment: more than any needs. To look through a line of megabytes
 #: would stop all threads meanwhile.
@@ -35,7 +39,7 @@ LINE_LIMIT = 4096
 
 # The key, then a login with or without quotes, then a comment. A login without quotes has no # anywhere, so that one
 # that forgot the blank before its comment is an error and not another login.
-_LINE = re.compile(r'([^\s"#]+)(?:[ \t]+(?:"((?:[^"]|"")*)"|([^\s"#]+)))?(?:[ \t]+#.*)?')
+_LINE = re.compile(rf'(?:({MARK})[ \t]+)?([^\s"#]+)(?:[ \t]+(?:"((?:[^"]|"")*)"|([^\s"#]+)))?(?:[ \t]+#.*)?')
 
 
 class AuthorizedKeys:
@@ -44,46 +48,71 @@ class AuthorizedKeys:
 
     A weak point in it does no harm: the handshake refuses such a key in any case.
 
-    :param entries: public keys of 32 bytes, each with the one login that it is let in with, up to 128 bytes of
-        UTF-8, no NUL; or with ``None`` for any login. A key may come more than once.
+    :param entries: public keys of 32 bytes, each with the one login that it is let in with, up to 255 bytes of
+        UTF-8, no NUL; or with ``None`` for any login. A third member names the versions of the protocol, such as
+        ``[2]``, where the key is not let in with each. A key may come more than once. Where several entries fit a key
+        and a login, all of them must allow the version.
     :raises InvalidKey: for a key of another size.
-    :raises LocalProtocolError: for a login that no client can give.
+    :raises LocalProtocolError: for a login that no client can give, and for versions that there are not.
     """
 
     def __init__(self, entries: Iterable[Entry]) -> None:
-        self._entries = frozenset((bytes(key), login) for key, login in entries)
-        for key, login in self._entries:
+        self._entries: dict[tuple[bytes, str | None], frozenset[int]] = {}
+        for key, login, *more in entries:
             if len(key) != KEY_SIZE:
                 raise InvalidKey(f"a client's key is {len(key)} bytes long; it is {KEY_SIZE}")
+            versions = check_versions("key", *more) if more else EVERY_VERSION
             # A login that does not fit its field would never be given: the entry must be a mistake.
             if login is not None:
-                pack_text("login", login)
+                check_login_size(login, versions)
+            self._add(self._entries, bytes(key), login, versions)
+        # As clients of version 2 send the logins.
+        self._composed = self._entries
+        if any(login is not None and composed(login) != login for _, login in self._entries):
+            self._composed = {}
+            for (key, login), versions in self._entries.items():
+                self._add(self._composed, key, None if login is None else composed(login), versions)
 
-    def allows(self, public_key: bytes, login: str) -> bool:
+    @staticmethod
+    def _add(
+        entries: dict[tuple[bytes, str | None], frozenset[int]],
+        key: bytes,
+        login: str | None,
+        versions: frozenset[int],
+    ) -> None:
+        entries[key, login] = entries.get((key, login), EVERY_VERSION) & versions
+
+    def allows(self, public_key: bytes, login: str, version: int = 1) -> bool:
         """
         Tell whether a client is let in.
 
         :param public_key: the client's, 32 bytes.
         :param login: the one that the client gave.
+        :param version: of the protocol, that it speaks.
         """
-        return (public_key, login) in self._entries or (public_key, None) in self._entries
+        entries = self._composed if version == 2 else self._entries
+        found = [entries[entry] for entry in ((public_key, login), (public_key, None)) if entry in entries]
+        return bool(found) and all(version in versions for versions in found)
 
 
 def _parse_line(line: str) -> Entry:
     if line.lower().startswith("private key:"):
         raise InvalidKey("it is a private key, which nobody but its owner may have; the public one is wanted")
     # Somebody has put in the whole line that keygen prints.
-    found = _LINE.fullmatch(re.sub(r"(?i)^public key:[ \t]*", "", line))
+    found = _LINE.fullmatch(re.sub(rf"(?i)^({MARK}[ \t]+)?public key:[ \t]*", r"\1", line))
     if found is None:
         raise LocalProtocolError(
             "it is not 64 hex digits, then perhaps a login, in double quotes when it holds white space, # or quotes, "
-            "then perhaps a # comment"
+            f"then perhaps a # comment; before all this, perhaps {MARK}"
         )
-    key, quoted, plain = found.groups()
+    mark, key, quoted, plain = found.groups()
+    # Behind the key it would be a login.
+    if plain == MARK:
+        raise LocalProtocolError(f"{MARK} stands before the key; a login of that name stands in double quotes")
     login = plain if quoted is None else quoted.replace('""', '"')
     if login is not None:
-        pack_text("login", login)
-    return parse_key(key, "client's key"), login
+        check_login_size(login)
+    return parse_key(key, "client's key"), login, MARKED if mark else EVERY_VERSION
 
 
 def parse_authorized_keys(text: str) -> AuthorizedKeys:
@@ -137,16 +166,17 @@ class AuthorizedKeysFile:
         self.file = WatchedFile(path, parse_authorized_keys, "list of clients' keys", reactor=reactor)
         self.file.grace = grace
 
-    def allows(self, public_key: bytes, login: str) -> bool:
+    def allows(self, public_key: bytes, login: str, version: int = 1) -> bool:
         """
         Tell whether a client is let in, by the file as it is now. When it has changed, it is read now, while the caller
         waits.
 
         :param public_key: the client's, 32 bytes.
         :param login: the one that the client gave.
+        :param version: of the protocol, that it speaks.
         :raises twisted.cred.error.UnauthorizedLogin: when the file has not been good for too long.
         """
-        return self.file.current().allows(public_key, login)
+        return self.file.current().allows(public_key, login, version)
 
     def latest(self) -> Deferred[AuthorizedKeys]:
         """

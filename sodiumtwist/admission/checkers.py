@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import hmac
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from typing import Any
 
@@ -17,7 +17,11 @@ from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.interfaces import IAddress
 from zope.interface import implementer
 
-from ..core.credentials import pack_text
+from ..core.version import VERSIONS
+from .marks import allows, check_login_size, check_passphrase_size, check_versions, composed
+
+#: What the log says, and no client. It does not depend on the passphrase.
+WRONG_VERSION = "the login is not for this version of the protocol"
 
 
 class LoginRefused(UnauthorizedLogin):
@@ -34,9 +38,12 @@ class ClientLogin(UsernamePassword):
     share something out can see whom it is for.
 
     :ivar address: as ``getPeer()`` returns it.
+    :ivar version: of the protocol that the client speaks. In version 1, whoever gets the server's key some day can
+        read the passphrase in a recording: a checker can have logins for version 2 alone.
     """
 
     address: IAddress | None = None
+    version: int = 1
 
 
 class LoginUnknown(UnauthorizedLogin):
@@ -48,20 +55,24 @@ class SingleLogin:
     """
     Lets in whoever knows one login and its passphrase.
 
-    :param login: up to 128 bytes of UTF-8, no NUL.
-    :param passphrase: up to 128 bytes of UTF-8, no NUL.
-    :raises LocalProtocolError: when one of the two does not fit its field.
+    :param login: up to 255 bytes of UTF-8, no NUL. With more than 128, only clients of version 2 can give it.
+    :param passphrase: up to 4096 bytes of UTF-8, no NUL. With more than 128, only clients of version 2 can give it.
+    :param versions: of the protocol, which the login is for. In any other it is refused, with the right passphrase,
+        too.
+    :raises LocalProtocolError: when one of the two can't be given in these versions, and when there are none.
     """
 
     credentialInterfaces = (IUsernamePassword,)
 
-    def __init__(self, login: str, passphrase: str) -> None:
-        pack_text("login", login)
-        pack_text("passphrase", passphrase)
+    def __init__(self, login: str, passphrase: str, versions: Collection[int] = VERSIONS) -> None:
+        self._versions = check_versions("login", versions)
+        check_login_size(login, self._versions)
+        check_passphrase_size(passphrase, self._versions)
         # Not the texts, which this object would keep for as long as it lives, but digests of them: all have one size,
         # so that comparing takes the same time for any.
         self._digest = partial(hmac.digest, os.urandom(32), digest="sha256")
-        self._login, self._passphrase = self._digest(login.encode()), self._digest(passphrase.encode())
+        self._typed = self._digest(login.encode()), self._digest(passphrase.encode())
+        self._composed = self._digest(composed(login).encode()), self._digest(composed(passphrase).encode())
 
     # ICredentialsChecker lets this return the login at once. Only its annotation wants a Deferred.
     def requestAvatarId(self, credentials: UsernamePassword) -> bytes:  # type: ignore[override]
@@ -69,21 +80,35 @@ class SingleLogin:
         Compare, in a time that does not tell in what the texts differ.
 
         :return: the login.
-        :raises twisted.cred.error.UnauthorizedLogin: when the login or the passphrase is wrong. The error's text does
-            not say which.
+        :raises twisted.cred.error.UnauthorizedLogin: when the login or the passphrase is wrong, or the login is not for
+            the version that the client speaks. The error's text does not say which of the two is wrong.
         """
+        version = getattr(credentials, "version", None)
+        login, passphrase = self._composed if version == 2 else self._typed
         # Both, always.
-        ours = hmac.compare_digest(self._digest(credentials.username), self._login)
-        right = hmac.compare_digest(self._digest(credentials.password), self._passphrase)
+        ours = hmac.compare_digest(self._digest(credentials.username), login)
+        right = hmac.compare_digest(self._digest(credentials.password), passphrase)
+        if ours and not allows(self._versions, version):
+            raise LoginRefused(WRONG_VERSION)
         if ours and right:
             return credentials.username
         raise (UnauthorizedLogin if ours else LoginUnknown)("login or passphrase is wrong")
+
+    def bars(self, credentials: UsernamePassword) -> bool:
+        """Tell whether this is the login, and it is not for the version that the client speaks."""
+        version = getattr(credentials, "version", None)
+        login, _ = self._composed if version == 2 else self._typed
+        ours = hmac.compare_digest(self._digest(credentials.username), login)
+        return ours and not allows(self._versions, version)
 
 
 @implementer(ICredentialsChecker)
 class AnyLogin:
     """
     Lets in whoever one of several checkers lets in. They are asked one after the other, until one accepts.
+
+    A login that one of them has for version 2 alone is refused in version 1, also where another one would accept it:
+    who has such checkers needs a method ``bars(credentials)`` in them, which tells that, at once or by a Deferred.
 
     :param checkers: checkers for ``IUsernamePassword``, in the order in which they are asked.
     """
@@ -105,9 +130,14 @@ class AnyLogin:
         async def asking() -> Any:
             refused = False
             failure: Exception | None = None
+            barred = await self._barred(credentials)
             for checker in self._checkers:
                 try:
-                    return await maybeDeferred(checker.requestAvatarId, credentials)
+                    avatar = await maybeDeferred(checker.requestAvatarId, credentials)
+                    if not barred:
+                        return avatar
+                    # It goes on as with a wrong passphrase, or a clock would tell that this one is right.
+                    refused = True
                 # Nobody waits for the answer any more, so no further checker is asked.
                 except CancelledError:
                     raise
@@ -126,10 +156,33 @@ class AnyLogin:
             # A refusal counts, also when another checker could not decide. What could not be decided is not counted as
             # a failed login; so whoever can make a checker fail could otherwise guess as often as they like.
             if failure is None or refused:
+                if barred:
+                    raise LoginRefused(WRONG_VERSION)
                 raise UnauthorizedLogin("login or passphrase is wrong")
             raise failure
 
         return Deferred.fromCoroutine(asking())
+
+    def bars(self, credentials: UsernamePassword) -> Deferred[bool]:
+        """
+        Tell whether one of the checkers has a login, and not for the version that the client speaks.
+
+        :return: fires with the answer, and does not fail.
+        """
+        return Deferred.fromCoroutine(self._barred(credentials))
+
+    async def _barred(self, credentials: UsernamePassword) -> bool:
+        for checker in self._checkers:
+            bars = getattr(checker, "bars", None)
+            try:
+                if bars is not None and await maybeDeferred(bars, credentials):
+                    return True
+            except CancelledError:
+                raise
+            # It has no logins now, and lets nobody in. Its turn to say so comes.
+            except Exception:
+                pass
+        return False
 
 
 def any_of(checkers: Sequence[ICredentialsChecker]) -> ICredentialsChecker:

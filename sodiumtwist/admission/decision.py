@@ -28,9 +28,24 @@ from .replays import IReplayMemory
 
 TOO_MANY_FAILED = "too many logins failed, and none is checked for now"
 
+#: What clients of version 2 are told. Of a wrong passphrase no more than of an unknown login, of a login that is not
+#: for that version, or of a key that is not listed; and of what failed here, nothing but that it did.
+TOLD = {
+    Code.REFUSED: "login, passphrase or key refused",
+    Code.TOO_MANY_FAILURES: "too many logins have failed, so this one was not checked; try again in some minutes",
+    Code.NO_ROOM: "the server could not check the login now; try again later",
+}
+
 
 class KeyNotListed(LoginRefused):
     """The key is none of those that get in, so its login's passphrase was not even tried."""
+
+
+class TooManyFailed(LoginNotChecked):
+    """It is not checked, since too many have failed."""
+
+    def __init__(self) -> None:
+        super().__init__(TOO_MANY_FAILED)
 
 
 class Rules(Protocol):
@@ -39,7 +54,7 @@ class Rules(Protocol):
 
     :ivar checker: decides on login and passphrase; ``None`` where the clients' keys decide alone.
     :ivar authorized_keys: the clients' keys that get in; ``None`` for any.
-    :ivar replays: remembers the handshakes that were accepted.
+    :ivar replays: remembers the handshakes of version 1 that were accepted. In version 2 none can be sent again.
     """
 
     checker: ICredentialsChecker | Portal | None
@@ -53,7 +68,7 @@ class Stake(Enum):
     NOTHING = auto()
     #: Its login is being checked.
     LOGIN = auto()
-    #: It was accepted, and has yet to show that the key it claims is its own.
+    #: It was accepted, and has yet to show that the key it claims is its own. In version 2 the handshake has shown it.
     KEY = auto()
 
 
@@ -70,8 +85,8 @@ class Verdict:
     :ivar login_tried: whether that says anything about the login, whose passphrase was then wrong; a key that is not
         listed says something about its address alone.
     :ivar failure: what went wrong with deciding, for the log.
-    :ivar code: what the client is told in version 2.
     :ivar undecided: whether nobody knows if the login is right, so that a later try may go well.
+    :ivar code: what a client of version 2 is told, where it may not come in.
     """
 
     peer: Peer | None = None
@@ -82,6 +97,11 @@ class Verdict:
     failure: Failure | None = None
     undecided: bool = False
     code: Code = Code.REFUSED
+
+    @property
+    def text(self) -> str:
+        """What its user is told, where it may not come in."""
+        return TOLD[self.code]
 
 
 class Decision:
@@ -158,20 +178,21 @@ class Decision:
         :raises twisted.cred.error.UnauthorizedLogin: when login, passphrase or key are wrong.
         """
         rules, peer = self._rules, self._peer
-        # First, so that whoever sends a recording sees nothing of what follows, whatever its login and key are.
+        # First, so that whoever sends a recording sees nothing of what follows, whatever its login and key are. Only
+        # version 1 has recordings that would be let in.
         if claim.version == 1:
             if await maybeDeferred(rules.replays.knows, claim.fingerprint):
                 raise ReplayDetected()
         if not may_try:
-            raise LoginNotChecked(TOO_MANY_FAILED)
+            raise TooManyFailed()
         keys = rules.authorized_keys
         if isinstance(keys, AuthorizedKeysFile):
             keys = await keys.latest()
-        if keys is not None and not keys.allows(claim.public_key, claim.login):
+        if keys is not None and not keys.allows(claim.public_key, claim.login, claim.version):
             raise KeyNotListed(f"the key {claim.public_key.hex()} is not authorized, or not for this login")
         if rules.checker is not None:
             credentials = ClientLogin(claim.login.encode(), claim.passphrase.encode())
-            credentials.address = peer.address
+            credentials.address, credentials.version = peer.address, peer.version
             self.stake = Stake.LOGIN
             if isinstance(rules.checker, Portal):
                 peer = self._peer = replace(peer, avatar=await self._log_in(rules.checker, credentials, peer))
@@ -179,7 +200,8 @@ class Decision:
                 await maybeDeferred(rules.checker.requestAvatarId, credentials)
             self.stake = Stake.NOTHING
         if claim.version != 1:
-            return Verdict(peer)  # nobody can send its handshake again, and it has proven the key
+            # The handshake has proven the key, and can't be sent again.
+            return Verdict(peer)
         if keys is None:
             if not await maybeDeferred(rules.replays.remember, claim.fingerprint):
                 raise ReplayDetected()
@@ -240,10 +262,13 @@ class Decision:
         if isinstance(error, ReplayDetected):
             # A key that was proven has an answer already, so there is nobody to hide from.
             return Verdict(error=error) if claimed_key else Verdict(unseen=True)
+        code = Code.NO_ROOM
         if isinstance(error, LoginNotChecked):
             why = str(error)
+            if isinstance(error, TooManyFailed):
+                code = Code.TOO_MANY_FAILURES
         elif isinstance(error, CancelledError):
-            why = TOO_MANY_FAILED
+            why, code = TOO_MANY_FAILED, Code.TOO_MANY_FAILURES
         elif isinstance(error, LoginFailed):
             # What other checkers than ours say may hold anything.
             why = str(error) if isinstance(error, LoginRefused) else "login or passphrase is wrong"
@@ -256,6 +281,5 @@ class Decision:
             why = f"the login could not be checked: {ascii(str(error))}"
         else:
             error = AuthenticationFailed("the login could not be checked")
-            return Verdict(error=error, failure=reason, undecided=True, code=Code.NO_ROOM)
-        code = Code.TOO_MANY_FAILURES if why == TOO_MANY_FAILED else Code.NO_ROOM
+            return Verdict(error=error, failure=reason, undecided=True, code=code)
         return Verdict(error=AuthenticationFailed(why), undecided=True, code=code)

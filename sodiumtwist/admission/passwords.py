@@ -3,6 +3,9 @@ Files of logins and their Argon2id strings, one login a line::
 
     # the office
     ann:$argon2id$v=19$m=65536,t=2,p=1$…$…
+    bob:$argon2id$v=19$m=65536,t=2,p=1$…$… protocol=2
+
+With ``protocol=2``, a login is for version 2 of the protocol alone. Earlier releases refuse a file with such a line.
 
 Blank lines, and lines that begin with ``#``, are skipped. The string is what libsodium's ``crypto_pwhash_str``
 makes. Nobody can calculate the passphrase from it, but whoever has the file can try many passphrases.
@@ -23,10 +26,10 @@ from contextlib import contextmanager
 from nacl import pwhash
 from nacl.exceptions import InvalidkeyError
 
-from ..core.credentials import pack_text
 from ..core.errors import LocalProtocolError
 from ..replacing import status_of_replaced, sync_directory, take_over
 from .files import LIST_FILE_LIMIT, check_file, check_size, lines_of, open_at_once
+from .marks import MARK, check_login_size, check_passphrase_size
 
 #: The least memory that Argon2 can work with, in KiB.
 MEMORY_LEAST = 8
@@ -49,6 +52,10 @@ _STRING = re.compile(
     r"\$[A-Za-z0-9+/]{21}[AQgw]\$[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]"
 )
 
+# What marks a line. Behind the string, where earlier releases see that it is none: before the login, they would take it
+# for a part of that.
+_SUFFIX = f" {MARK}"
+
 # The characters of base64, for salts and hashes.
 _BASE64 = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 
@@ -57,12 +64,12 @@ def check_login(login: str) -> None:
     """
     Check that a login can stand in a file.
 
-    :param login: up to 128 bytes of UTF-8, no NUL.
+    :param login: up to 255 bytes of UTF-8, no NUL. With more than 128, only clients of version 2 can give it.
     :raises LocalProtocolError: when the login is empty, does not fit its field, begins with ``#`` or white
         space, ends with white space, holds characters that can't be printed, or holds what looks like an Argon2id
         string. The error does not show the login: a line that was put together wrong may hold anything.
     """
-    pack_text("login", login)
+    check_login_size(login)
     # A # would make its line a comment. White space at an end, and what can't be printed, could not be seen in the
     # file. An Argon2id string stands in a login when two lines became one.
     wrong = login.startswith("#") or login != login.strip() or not login.isprintable() or "$argon2id$" in login
@@ -77,11 +84,12 @@ def hash_passphrase(passphrase: str) -> str:
     """
     Make the Argon2id string of a passphrase. This takes some 80 ms and 64 MiB.
 
-    :param passphrase: up to 128 bytes of UTF-8, no NUL.
+    :param passphrase: up to 4096 bytes of UTF-8, no NUL. With more than 128, only clients of version 2 can give it.
+        These send the form NFC of what was typed, those of version 1 what was typed. It is taken as it is.
     :raises LocalProtocolError: when the passphrase is empty or does not fit its field.
     """
     # No client could ever give one that does not fit.
-    pack_text("passphrase", passphrase)
+    check_passphrase_size(passphrase)
     if not passphrase:
         raise LocalProtocolError("the passphrase is empty; choose one")
     argon2id = pwhash.argon2id
@@ -101,7 +109,9 @@ def verification_cost(string: str) -> tuple[int, int]:
     """
     found = _STRING.fullmatch(string)
     if found is None:
-        raise LocalProtocolError("no Argon2id string as libsodium makes it stands behind its last colon")
+        raise LocalProtocolError(
+            f"no Argon2id string as libsodium makes it stands behind its last colon, alone or with the mark {MARK}"
+        )
     memory, passes = int(found[1]), int(found[2])
     if not (MEMORY_LEAST <= memory <= MEMORY_LIMIT and 1 <= passes <= PASSES_LIMIT):
         raise LocalProtocolError(
@@ -135,14 +145,25 @@ def _login_of(line: str) -> str | None:
     return line.rpartition(":")[0]
 
 
-def parse_passwords(text: str) -> dict[str, str]:
+class Passwords(dict[str, str]):
+    """
+    The strings of a file by login.
+
+    :ivar marked: the logins that are for version 2 of the protocol alone.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.marked: set[str] = set()
+
+
+def parse_passwords(text: str) -> Passwords:
     """
     Read the text of a file.
 
-    :return: the strings by login.
     :raises LocalProtocolError: when a line is wrong. The error tells its number.
     """
-    strings: dict[str, str] = {}
+    strings = Passwords()
     lines: dict[str, int] = {}
     for number, line in enumerate(lines_of(text), 1):
         line = line.removesuffix("\r")
@@ -150,9 +171,12 @@ def parse_passwords(text: str) -> dict[str, str]:
         if login is None:
             continue
         try:
-            string = line.rpartition(":")[2]
+            entry = line.rpartition(":")[2]
+            string = entry.removesuffix(_SUFFIX)
             verification_cost(string)
             check_login(login)
+            if login.startswith(f"{MARK} "):
+                raise LocalProtocolError(f"{MARK} stands behind the string, not before the login")
             # The later line would silently take the place of the first: a passphrase that was changed might still
             # be the old one.
             if login in lines:
@@ -160,6 +184,8 @@ def parse_passwords(text: str) -> dict[str, str]:
         except LocalProtocolError as error:
             raise LocalProtocolError(f"line {number}: {error}") from None
         strings[login], lines[login] = string, number
+        if string != entry:
+            strings.marked.add(login)
     return strings
 
 
@@ -215,11 +241,10 @@ def _read(path: str) -> tuple[str, os.stat_result | None]:
         raise LocalProtocolError(f"{path} is not UTF-8 text") from None
 
 
-def read_passwords(path: str) -> dict[str, str]:
+def read_passwords(path: str) -> Passwords:
     """
     Read a file.
 
-    :return: the strings by login.
     :raises OSError: when the file is missing or can't be read.
     :raises LocalProtocolError: when it is no such file. The error tells the number of the line that is wrong.
     """
@@ -229,7 +254,7 @@ def read_passwords(path: str) -> dict[str, str]:
     return _parse(path, text)
 
 
-def _parse(path: str, text: str) -> dict[str, str]:
+def _parse(path: str, text: str) -> Passwords:
     try:
         return parse_passwords(text)
     except LocalProtocolError as error:
@@ -300,14 +325,18 @@ def _update(path: str, change: Callable[[list[str]], None], tell: Callable[[str]
         tell(f"{path} could not keep {lost}; a server that runs as another user may not be able to read it any more")
 
 
-def set_password(path: str, login: str, string: str, tell: Callable[[str], object] | None = None) -> bool:
+def set_password(
+    path: str, login: str, string: str, tell: Callable[[str], object] | None = None, *, mark: bool = False
+) -> bool:
     """
-    Add a login, or change its string. Comments and the order of the lines stay.
+    Add a login, or change its string. Comments and the order of the lines stay, and so does the mark of a login that is
+    for version 2 alone.
 
     :param path: of the file. One that is missing is made, with mode 0600.
-    :param login: up to 128 bytes of UTF-8, see :func:`check_login`.
+    :param login: up to 255 bytes of UTF-8, see :func:`check_login`.
     :param string: as :func:`hash_passphrase` makes it.
     :param tell: called with a line when the file could not keep its owner, which only root may give it.
+    :param mark: whether to mark it for version 2 alone.
     :return: whether the login was there.
     :raises OSError: when the file can't be read or replaced. The old file is then as it was, unless the error says that
         it is changed but the disk may not have it.
@@ -322,9 +351,10 @@ def set_password(path: str, login: str, string: str, tell: Callable[[str], objec
         nonlocal found
         for number, line in enumerate(lines):
             if _login_of(line) == login:
-                lines[number], found = f"{login}:{string}", True
+                marked = mark or line.removesuffix("\r").endswith(_SUFFIX)
+                lines[number], found = f"{login}:{string}{_SUFFIX if marked else ''}", True
                 return
-        lines.append(f"{login}:{string}")
+        lines.append(f"{login}:{string}{_SUFFIX if mark else ''}")
 
     _update(path, change, tell)
     return found

@@ -1,11 +1,19 @@
 """
 Files of logins and their passphrases as they are, one login a line: ``ann:secret``. ``twistd``'s checker ``file`` has
 such files; :mod:`sodiumtwist.admission.argon2` has better ones.
+
+A login that is for version 2 of the protocol alone stands in a line of another form, which has no colon::
+
+    protocol=2 bob secret
+    protocol=2 "bob at night" secret
+
+So Twisted's checker, and earlier releases, have no such login.
 """
 
 from __future__ import annotations
 
 import hmac
+import re
 from typing import Any
 
 from twisted.cred.checkers import ICredentialsChecker
@@ -14,25 +22,84 @@ from twisted.cred.error import UnauthorizedLogin
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
-from .checkers import LoginUnknown
+from ..core.errors import LocalProtocolError
+from .checkers import WRONG_VERSION, LoginRefused, LoginUnknown
 from .files import lines_of
+from .marks import MARK, composed_bytes, other_forms
 from .watched import WatchedFile
 
+# The mark, then a login with or without quotes, then the passphrase.
+_MARKED = re.compile(rf'{MARK}[ \t]+(?:"((?:[^"]|"")*)"|([^\s"]+))[ \t]+(\S.*)')
 
-def parse_plaintext(text: str) -> dict[bytes, bytes]:
+
+class _Passphrases:
+    """
+    The logins of a file, and their passphrases, as :func:`parse_plaintext` reads them.
+
+    :ivar by_login: the passphrases.
+    :ivar marked: the logins that are for version 2 alone.
+    """
+
+    def __init__(self, text: str) -> None:
+        self.by_login: dict[bytes, bytes] = {}
+        self.marked: set[bytes] = set()
+        for number, line in enumerate(lines_of(text), 1):
+            line = line.rstrip()
+            if line.startswith((f"{MARK} ", f"{MARK}\t")):
+                self._add_marked(number, line)
+                continue
+            # Not at each colon: there may be millions, and all threads would wait.
+            login, *more = line.split(":", 2)
+            if more:
+                if login.encode() in self.marked:
+                    raise LocalProtocolError(f"line {number}: a line with {MARK} has that login already")
+                self.by_login.setdefault(login.encode(), more[0].encode())
+        logins = (login.decode() for login in self.by_login)
+        self._other_forms = {form.encode(): login.encode() for form, login in other_forms(logins).items()}
+
+    def _add_marked(self, number: int, line: str) -> None:
+        # Its text is not shown: there is a passphrase in it.
+        found = _MARKED.fullmatch(line)
+        # With a colon in it, Twisted's checker would find a login.
+        if found is None or ":" in line:
+            raise LocalProtocolError(
+                f"line {number}: it is not {MARK}, a login, in double quotes when it holds white space or quotes, and "
+                "a passphrase, all without a colon"
+            )
+        quoted, plain, passphrase = found.groups()
+        login = (plain if quoted is None else quoted.replace('""', '"')).encode()
+        if login in self.by_login:
+            raise LocalProtocolError(f"line {number}: another line has that login already")
+        self.by_login[login] = passphrase.encode()
+        self.marked.add(login)
+
+    def find(self, login: bytes, version: int | None) -> bytes | None:
+        """
+        Find a login.
+
+        :param login: as a client gives it.
+        :param version: of the protocol, that the client speaks.
+        :return: the login as it stands in the file; ``None`` when it is not there.
+        """
+        if login in self.by_login:
+            return login
+        return self._other_forms.get(login) if version == 2 else None
+
+    def bars(self, login: bytes, version: int | None) -> bool:
+        """Tell whether a login is there, and is not for this version of the protocol."""
+        return version != 2 and login in self.marked
+
+
+def parse_plaintext(text: str) -> _Passphrases:
     """
     Read the text of a file, as Twisted's ``FilePasswordDB`` does: a line without a colon is skipped, what stands behind
-    a second one is left out, and so is white space at the end; of lines with the same login the first counts.
+    a second one is left out, and so is white space at the end; of lines with the same login the first counts. Lines
+    that begin with ``protocol=2`` and white space are our own.
 
-    :return: the passphrases by login, both as clients give them.
+    :raises LocalProtocolError: when such a line is wrong, or another line has its login, too. The error tells the
+        number of the line.
     """
-    passphrases: dict[bytes, bytes] = {}
-    for line in lines_of(text):
-        # Not at each colon: there may be millions, and all threads would wait.
-        login, *more = line.rstrip().split(":", 2)
-        if more:
-            passphrases.setdefault(login.encode(), more[0].encode())
-    return passphrases
+    return _Passphrases(text)
 
 
 @implementer(ICredentialsChecker)
@@ -58,17 +125,37 @@ class PlaintextFile:
         """
         Compare with the file as it is now.
 
-        :return: fires with the login. Fails with ``UnauthorizedLogin`` when the login or the passphrase is wrong, or
-            the file has not been good for too long.
+        :return: fires with the login. Fails with ``UnauthorizedLogin`` when the login or the passphrase is wrong, the
+            login is not for the version that the client speaks, or the file has not been good for too long.
         """
 
         async def comparing() -> bytes:
             login: bytes = credentials.username
-            passphrase = (await self.file.latest()).get(login)
-            if passphrase is None:
+            version: int | None = getattr(credentials, "version", None)
+            passphrases = await self.file.latest()
+            known = passphrases.find(login, version)
+            if known is None:
                 raise LoginUnknown("login or passphrase is wrong")
+            if passphrases.bars(login, version):
+                raise LoginRefused(WRONG_VERSION)
+            passphrase = passphrases.by_login[known]
+            if version == 2:
+                passphrase = composed_bytes(passphrase)
             if not hmac.compare_digest(passphrase, credentials.password):
                 raise UnauthorizedLogin("login or passphrase is wrong")
             return login
 
         return Deferred.fromCoroutine(comparing())
+
+    def bars(self, credentials: UsernamePassword) -> Deferred[bool]:
+        """
+        Tell whether the file has a login for version 2 alone, and the client does not speak that.
+
+        :return: fires with the answer. Fails when the file has not been good for too long.
+        """
+
+        async def asking() -> bool:
+            version: int | None = getattr(credentials, "version", None)
+            return (await self.file.latest()).bars(credentials.username, version)
+
+        return Deferred.fromCoroutine(asking())

@@ -1,5 +1,6 @@
 """
-The handshakes that a server accepted, in an SQLite database, so that the next server knows them, too.
+The handshakes that a server accepted, in an SQLite database, so that the next server knows them, too. Version 1 needs
+them for safety. What version 2 remembers of handshakes is kept in the same file.
 """
 
 from __future__ import annotations
@@ -24,29 +25,24 @@ from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
 
 from ..core.errors import LocalProtocolError
+from ..core.v2.handshake import TIME_TOLERANCE
 from ..replacing import may
 from .files import check_file
 from .replays import IReplayMemory, _LimitedMemory
+from .stored_salts import STORED_SALTS, StoredSalts, file_identity, make_table
 
 #: ``Sodm``. It stands in the header of the file and tells our databases from others.
 APPLICATION_ID = 0x536F646D
 
-#: Of the tables in it. Another number is refused.
+#: Of the tables that every release has in it. Another number is refused.
 SCHEMA_VERSION = 1
 
 #: How many handshakes are forgotten at most with one login. When the limit was lowered, no login has to wait until
 #: millions are deleted.
 FORGET_AT_ONCE = 100
 
+Argument = TypeVar("Argument")
 Result = TypeVar("Result")
-
-
-def _file_identity(path: str) -> tuple[int, int] | None:
-    try:
-        status = os.stat(path)
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
 
 
 @implementer(IReplayMemory)
@@ -71,6 +67,11 @@ class ReplayDatabase(_LimitedMemory):
     :param reactor: an ``IReactorFromThreads``; ``None`` for the global one.
     :param timeout: seconds to wait while another process has locked the database. Then a call fails, and so does
         opening the database here.
+    :param salt_limit: how many salts to remember, some 90 bytes each.
+    :param tolerance: how many seconds the clock of a client of version 2 may be off, as the server's factory has it.
+    :ivar salts: what version 2 remembers, for ``salts=`` of a server's factory, see
+        :class:`~sodiumtwist.admission.stored_salts.StoredSalts`. When the database can't be used, that keeps nobody
+        out.
     :raises OSError: when the database can't be opened, made or written.
     :raises LocalProtocolError: when the file is something else, when others can write to it, and when the limit is
         below one.
@@ -86,12 +87,15 @@ class ReplayDatabase(_LimitedMemory):
         limit: int = 10_000_000,
         reactor: IReactorFromThreads | None = None,
         timeout: float = 5.0,
+        salt_limit: int = STORED_SALTS,
+        tolerance: float = TIME_TOLERANCE,
     ) -> None:
         super().__init__(limit)
         # Absolute, since a daemon changes its directory before it opens the database again.
         self._path = os.path.abspath(path)
         self._reactor = reactor
         self._timeout = timeout
+        self.salts = StoredSalts(self._path, self._open, self._call_in_thread, salt_limit, tolerance)
         try:
             if not os.path.exists(self._path):
                 self._make()
@@ -135,6 +139,7 @@ class ReplayDatabase(_LimitedMemory):
         # It is closed in the thread, so behind all calls that wait there. Each caller gets a Deferred of its own:
         # one of them may be cancelled.
         if self._closing is None:
+            self.salts.close()
             self._closing = self._submit(self._disconnect).addBoth(self._stop_thread)
         closed: Deferred[None] = Deferred()
         self._closing.addBoth(self._pass_on, closed)
@@ -158,30 +163,30 @@ class ReplayDatabase(_LimitedMemory):
         return deferToThreadPool(self._reactor, self._pool, work, *arguments)
 
     def _call_in_thread(
-        self, work: Callable[[sqlite3.Connection, bytes], Result], fingerprint: bytes
+        self, work: Callable[[sqlite3.Connection, Argument], Result], argument: Argument
     ) -> Deferred[Result]:
         if self._closing is not None:
             return fail(Failure(LocalProtocolError("the database of handshakes is closed")))
-        return self._submit(self._with_connection, work, fingerprint, time.monotonic() + self._timeout)
+        return self._submit(self._with_connection, work, argument, time.monotonic() + self._timeout)
 
     # What runs in the database's thread
 
     def _with_connection(
-        self, work: Callable[[sqlite3.Connection, bytes], Result], fingerprint: bytes, deadline: float
+        self, work: Callable[[sqlite3.Connection, Argument], Result], argument: Argument, deadline: float
     ) -> Result:
         # The time began when the call was made. Calls behind one that waited for a lock in vain fail soon, too;
         # else the last of many would wait for minutes.
         left = max(0.0, deadline - time.monotonic())
         try:
             # Another file lies there now, or none: what went into the old one would be known to nobody.
-            if self._connection is not None and self._identity != _file_identity(self._path):
+            if self._connection is not None and self._identity != file_identity(self._path):
                 self._disconnect()
             if self._connection is None:
                 self._connection = self._open(left)
-                self._identity = _file_identity(self._path)
+                self._identity = file_identity(self._path)
             # In milliseconds.
             self._connection.execute(f"PRAGMA busy_timeout = {int(left * 1000)}")
-            return work(self._connection, fingerprint)
+            return work(self._connection, argument)
         except BaseException as error:
             # To close undoes a transaction that was begun. The next call opens the database anew, whatever was wrong.
             self._disconnect()
@@ -217,6 +222,7 @@ class ReplayDatabase(_LimitedMemory):
                 connection.execute(
                     "CREATE TABLE handshakes (number INTEGER PRIMARY KEY, fingerprint BLOB NOT NULL UNIQUE)"
                 )
+                make_table(connection)
             # Another process was first; its file is as good. A link, since a rename would replace it.
             with suppress(FileExistsError):
                 os.link(temporary, self._path)
@@ -255,6 +261,7 @@ class ReplayDatabase(_LimitedMemory):
             self._check(connection)
             # Anything less would lose the last handshakes with the machine's power.
             connection.execute("PRAGMA synchronous = FULL")
+            make_table(connection)
         except BaseException:
             connection.close()
             raise

@@ -10,6 +10,8 @@ from .base import Connection
 from .errors import LocalProtocolError
 from .inbox import Buffer
 from .states import Act
+from .v2.incoming import Bounds
+from .v2.session import Version2
 
 
 class AskingConnection(Connection):
@@ -20,6 +22,8 @@ class AskingConnection(Connection):
 
     # Of a connection that is closed.
     _left_unanswered: tuple[int, ...] = ()
+    _left_unsent: frozenset[int] = frozenset()
+    _version_2: Version2 | None = None
 
     def _speaking(self) -> Any:
         if not self._may_speak:
@@ -140,9 +144,22 @@ class AskingConnection(Connection):
         dialogue = None if self._records is None else self._records.dialogue
         return self._left_unanswered if dialogue is None else dialogue.unanswered
 
+    @property
+    def not_sent(self) -> frozenset[int]:
+        """
+        The ids of our requests of which :meth:`data_to_send` has given nothing: nobody has acted on them.
+        """
+        dialogue = None if self._records is None else self._records.dialogue
+        return self._left_unsent if dialogue is None else dialogue.not_sent
+
+    @property
+    def bounds(self) -> Bounds:
+        """How much the peer may make us keep, in version 2."""
+        return Bounds() if self._version_2 is None else self._version_2.bounds
+
     def _forget(self) -> None:
         # Whoever is told of a cut asks then which requests it has struck.
-        self._left_unanswered = self.unanswered
+        self._left_unanswered, self._left_unsent = self.unanswered, self.not_sent
         super()._forget()
 
     @property

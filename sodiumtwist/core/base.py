@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 from .errors import ConnectionCut, LocalProtocolError, MalformedPDU, PayloadTooLarge, RemoteProtocolError
 from .events import (
@@ -37,6 +38,13 @@ _ACTS: dict[type, Act] = {
     Authenticated: Act.RECEIVE_SERVER_HELO,
 }
 
+
+class _NoMessages:
+    """Nothing is being put together."""
+
+    held = 0
+
+
 #: A limit for :meth:`Connection.data_to_send` that is none.
 ALL = 1 << 62
 
@@ -48,6 +56,7 @@ class Connection:
     :ivar rekey: when to send with a new key.
     :ivar unsent: what :meth:`data_to_send` has to give; only to be looked at.
     :ivar version: which version of the protocol is spoken; ``None`` until a server of both is told.
+    :ivar incoming: has, as ``held``, how many bytes of messages are being put together.
     :ivar largest: the most bytes that one DATA carries.
     :ivar overhead: how many bytes a PDU takes beyond its payload, where it is counted.
     :ivar choked: version 2: whether the peer is owed so many PONGs that :meth:`events` makes none of what has come.
@@ -55,6 +64,7 @@ class Connection:
     """
 
     version: int | None = 1
+    incoming: Any = _NoMessages
     choked = False
 
     largest: int

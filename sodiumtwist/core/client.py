@@ -126,6 +126,7 @@ class ClientConnection(AskingConnection):
             self._send_packet(event)
             self._records = V2Records(handshake.session, self.unsent, False, self._version_2, self.rekey.size)
             self._handshake, self._phase = None, self._records
+            self.incoming = self._records.dialogue.incoming
             self._enter(Act.RECEIVE_MESSAGE_2)
             early, self._early = self._early, []
             for send in early:

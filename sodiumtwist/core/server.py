@@ -174,6 +174,7 @@ class ServerConnection(AskingConnection):
         assert isinstance(self._handshake, v2.ServerHandshake) and self._version_2 is not None
         records = V2Records(self._handshake.session, self.unsent, True, self._version_2, self.rekey.size)
         self._records, self._handshake, self._phase = records, None, None
+        self.incoming = records.dialogue.incoming
         return records
 
     def _passed_over(self, error: RemoteProtocolError) -> bool:

@@ -2,9 +2,9 @@
 A stream between two authenticated ends, for protocols that know nothing of PDUs: each gets a
 :class:`SodiumTransport` where it would get a socket's transport.
 
-DATA carries the bytes of the stream, cut anywhere. An empty DATA carries none and means that no
-more follow in its direction. So the end of a stream is as well protected as its bytes, and one
-direction can end before the other. A connection that closes without it was cut, by whomever.
+DATA carries the bytes of the stream, cut anywhere. What means that no more follow in its direction is a PDU, too, see
+:mod:`~sodiumtwist.endpoints.ends`. So the end of a stream is as well protected as its bytes, and one direction can end
+before the other. A connection that closes without it was cut, by whomever.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.error import ConnectionDone, ConnectionLost, NoProtocol
+from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import (
     IDelayedCall,
     IHalfCloseableProtocol,
@@ -27,16 +27,16 @@ from twisted.python.failure import Failure
 from zope.interface import alsoProvides
 
 from ..core.errors import UnexpectedPDU
-from ..interfaces import Peer
+from ..interfaces import BROKEN_OFF, IDrainable, Peer
 from ..protocol.base import SodiumProtocol
 from ..protocol.client import SodiumClientProtocol
 from ..protocol.factories import SodiumClientFactory, SodiumServerFactory
-from ..protocol.farewell import NO_END
 from ..protocol.lifecycle import Stage, not_yet
 from ..protocol.log_names import call_as, log_prefix, rename_in_log
 from ..protocol.reading import APPLICATION
 from ..protocol.server import SodiumServerProtocol
 from ..protocol.sockets import CHUNK_SIZE
+from .ends import ENDINGS, Course, Ending
 from .transport import PASSED_ON, SodiumTransport, check_bytes
 
 
@@ -63,6 +63,9 @@ class StreamEnd(SodiumProtocol):
     is_client = False
     peer: Peer
 
+    #: What says the end, and what is one. Nobody asks before the stream opens.
+    _ends: Ending = ENDINGS[1]
+
     _sending: IDelayedCall | None = None
     _delivering: IDelayedCall | None = None
     _wants_end = False
@@ -79,9 +82,10 @@ class StreamEnd(SodiumProtocol):
         self._stream = SodiumTransport(self)
 
     def authenticated(self) -> None:
+        self._ends = ENDINGS[self._connection.version or 1]
         application = self.factory.application.buildProtocol(self.transport.getPeer())
         if application is None:
-            self._close(NoProtocol())
+            self._ends.turn_away(self)
             return
         if self._lifecycle.over:
             return
@@ -186,10 +190,21 @@ class StreamEnd(SodiumProtocol):
 
     def _tell_left(self) -> None:
         """Tell the application that its end has left, as soon as it has. The reactor has called us."""
-        if not self._leaving or self._stream.disconnecting or self._lifecycle.over or self._outbox.left_unsent:
+        if not self._leaving or self._stream.disconnecting or self._outbox.left_unsent or not self._may_be_told():
             return
         if self._connection.queued or self._outbox.blocked or self._below.tells_when_empty():
             return  # _writing_unblocked() comes here again
+        self._tell_end_left()
+        self._close_if_done()
+
+    def _may_be_told(self) -> bool:
+        # In version 2 all is over as soon as both have said their end, which may be in this turn.
+        lifecycle = self._lifecycle
+        if not lifecycle.over:
+            return True
+        return self._peer_ended and self._error is None and lifecycle.stage not in (Stage.CUT, Stage.GONE)
+
+    def _tell_end_left(self) -> None:
         self._leaving = False
         half_closeable = IHalfCloseableProtocol(self.receiver, None)
         if half_closeable is not None:
@@ -197,14 +212,32 @@ class StreamEnd(SodiumProtocol):
                 half_closeable.writeConnectionLost()
             except Exception as error:
                 self._application_failed(Failure(), error)
-                return
-        self._close_if_done()
 
-    def break_off(self) -> None:
-        """Close behind what was written, without the end of the stream."""
+    def break_off(self, why: str = BROKEN_OFF) -> None:
+        """
+        Close behind what was written, without the end of the stream.
+
+        :param why: what to tell the peer, where the version has a word for it.
+        """
         self._wants_end = False
         self._send_unsent()
-        super()._break_off()
+        self._ends.break_off(self, why)
+
+    def close(self) -> None:
+        """
+        Close. Only the application ends its stream: where it has not, version 1 closes without the end, and version 2
+        breaks off.
+        """
+        if self._ends.close(self, self._ended):
+            super().close()
+        else:
+            self._stream.disconnecting = True
+            self.break_off()
+
+    def abort_with(self, code: int, text: str, error: BaseException | None = None) -> None:
+        """Close now and say why, behind what was written."""
+        self._send_unsent()
+        super().abort_with(code, text, error)
 
     def _break_off(self) -> None:
         # The application may have closed since its consumer was gone, and wait for its producer.
@@ -214,14 +247,12 @@ class StreamEnd(SodiumProtocol):
     def _resets(self) -> bool:
         # Where the end of the stream is not sent, the connection need not be reset to show that it was cut: in order,
         # nothing is lost that the peer has not read.
-        return super()._resets() and self._ended
+        return self._ends.resets and super()._resets() and self._ended
 
     def _end_stream_now(self) -> None:
         self._send_unsent()
-        # A peer that has closed before we took its end waits for none of ours, so it is not missing either.
-        if not self._outbox.ended:
-            self.send_data(b"")
         self._ended = True
+        self._ends.say_end(self)
 
     # A producer hears of nothing within its own call but that it has written too much.
 
@@ -274,12 +305,14 @@ class StreamEnd(SodiumProtocol):
         if self._peer_ended:
             raise UnexpectedPDU("a DATA after the end of its stream")
         if not payload:
-            self._peer_ended = True
-            self._peer_has_ended()
+            if self._ends.empty_is_end:
+                self.end_received()
         elif not self._stream.disconnecting:
             self.receiver.dataReceived(payload)  # type: ignore[union-attr]  # it is there when data is
 
-    def _peer_has_ended(self) -> None:
+    def end_received(self) -> None:
+        """The peer sends no more."""
+        self._peer_ended = True
         if self._stream.disconnecting:
             return
         half_closeable = IHalfCloseableProtocol(self.receiver, None)
@@ -295,6 +328,12 @@ class StreamEnd(SodiumProtocol):
             # Nor can it go on to send. But what its producer has not sent yet must not look as if it were all.
             self.break_off()
 
+    def drain_received(self) -> None:
+        """The peer is about to stop. The stream goes on; the application may be told, and end it."""
+        drainable = IDrainable(self.receiver, None)
+        if drainable is not None and not self._stream.disconnecting:
+            drainable.drain_received()
+
     def connection_lost(self, reason: Failure) -> None:
         if self._sending is not None:
             self._sending.cancel()
@@ -305,16 +344,19 @@ class StreamEnd(SodiumProtocol):
         self._unsent.clear()
         if self.receiver is None:
             return
-        unsent = self._outbox.left_unsent or self._written_late
-        whole = self._ended and not unsent
-        if whole and self._peer_ended and reason.check(ConnectionLost):
-            # Our end was answered by a peer that had closed already: nothing is missing.
-            reason = Failure(ConnectionDone())
-        elif reason.check(ConnectionDone):
-            if unsent:
-                reason = Failure(ConnectionLost("the peer closed before it took all that was sent to it"))
-            elif not (self._peer_ended or self._stream.disconnecting):
-                reason = Failure(ConnectionLost(NO_END))
+        reason = self._ends.judge(
+            reason,
+            Course(
+                self._ended,
+                self._peer_ended,
+                self._stream.disconnecting,
+                self._outbox.left_unsent,
+                self._written_late,
+            ),
+        )
+        if self._leaving and not self._stream.disconnecting and reason.check(ConnectionDone):
+            # In version 2 both ends close at once when the second end has come, in the same turn perhaps.
+            self._tell_end_left()
         self._stream.disconnecting = True
         self._stream.producer = None
         self.receiver.connectionLost(reason)

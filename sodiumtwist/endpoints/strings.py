@@ -17,18 +17,20 @@ from ..admission.authorized import AuthorizedKeysFile
 from ..admission.checker_strings import NO_CHECKER, checker_from_string
 from ..admission.checkers import SingleLogin, any_of
 from ..admission.replay_database import ReplayDatabase
-from ..describe import describe_endpoint_error, unknown_keywords
+from ..core.version import VERSIONS
+from ..describe import describe_endpoint_error, printable, unknown_keywords
 from ..describe.log import Logger
 from ..keyfiles import KEY_VARIABLE, PASSPHRASE_VARIABLE, read_key, read_key_file, read_passphrase, read_server_key
 from ..protocol.client_endpoints import client_endpoint
+from ..protocol.factories import VERSION
 from .wrappers import SodiumClientEndpoint, SodiumServerEndpoint
 
 _log = Logger()
 
 Read = TypeVar("Read")
 
-SERVER_KEYWORDS = ("keyFile", "login", "passphraseFile", "auth", "authorizedKeys", "replayDB")
-CLIENT_KEYWORDS = ("serverKey", "login", "passphraseFile", "identityFile")
+SERVER_KEYWORDS = ("keyFile", "login", "passphraseFile", "auth", "authorizedKeys", "replayDB", "protocol")
+CLIENT_KEYWORDS = ("serverKey", "login", "passphraseFile", "identityFile", "protocol")
 
 #: Keywords whose values would be secrets, each with those to use instead, on a server or on a client: strings are seen
 #: by others, in the output of ps for instance. A client has no key= that could be meant.
@@ -108,6 +110,17 @@ def _read(read: Callable[[str], Read], ours: Mapping[str, str], name: str) -> Re
         raise ValueError(f"sodium: {name}={ours[name]}: {error.strerror}") from None
 
 
+def _version(ours: Mapping[str, str]) -> int | None:
+    given = ours.get("protocol")
+    if given is None:
+        return None
+    # Compared as text: int() takes " 2" and other ways to write it.
+    for version in VERSIONS:
+        if given == str(version):
+            return version
+    raise ValueError(f"sodium: protocol={printable(given)}: the versions are {' and '.join(map(str, VERSIONS))}")
+
+
 def _passphrase(ours: Mapping[str, str]) -> str | None:
     # Without the keyword, the environment may have it.
     passphrase, warning = _read(
@@ -125,17 +138,19 @@ def server_from_string(reactor: Any, arguments: Sequence[str], keywords: Mapping
     The private key may also be in ``$SODIUMTWIST_KEY``, the passphrase in ``$SODIUMTWIST_PASSPHRASE``. ``auth=``
     names a checker as ``twistd sodium --auth`` does, beside login and passphrase or in their place.
     ``authorizedKeys=`` and ``replayDB=`` name files, as the options ``--authorized-keys`` and ``--replay-db`` do.
+    ``protocol=1`` or ``protocol=2`` lets only clients of that version in.
 
     :param reactor: what to listen with.
     :param arguments: what stands behind ``sodium:`` without keywords.
     :param keywords: our keywords, and those of the endpoint below.
-    :raises ValueError: when a keyword is missing or unknown, and when a file can't be read. It names them.
+    :raises ValueError: when a keyword is missing or unknown, when a file can't be read, and when there is no such
+        version. It names them.
     :raises InvalidKey: when the key file holds something else than a key.
     :raises LocalProtocolError: when a file is not as it should be, when the login or the passphrase does not fit its
         field, and when there is no such checker.
     """
     ours, endpoint = _inner(lambda text: serverFromString(reactor, text), SERVER_KEYWORDS, arguments, keywords)
-    auth, login = ours.get("auth"), ours.get("login")
+    auth, login, version = ours.get("auth"), ours.get("login"), _version(ours)
     pair = _read(lambda path: read_key(path, "keyFile="), ours, "keyFile") or read_key(None, "keyFile=")
     needed: dict[str, object] = {KEY_FILE: pair}
     checkers: list[ICredentialsChecker] = []
@@ -161,6 +176,7 @@ def server_from_string(reactor: Any, arguments: Sequence[str], keywords: Mapping
         clock=_clock(reactor),
         authorized_keys=_read(AuthorizedKeysFile, ours, "authorizedKeys"),
         replays=_read(ReplayDatabase, ours, "replayDB"),
+        versions=VERSIONS if version is None else (version,),
     )
 
 
@@ -169,17 +185,20 @@ def client_from_string(reactor: Any, arguments: Sequence[str], keywords: Mapping
     Make the endpoint that ``sodium:ENDPOINT:serverKey=HEX:login=…:passphraseFile=…`` names.
 
     The passphrase may also be in ``$SODIUMTWIST_PASSPHRASE``. ``identityFile=`` names the file with our private key.
-    With it, login and passphrase may be left out, for servers where the key decides.
+    With it, login and passphrase may be left out, for servers where the key decides. ``protocol=1`` is for servers
+    that are the C program.
 
     :param reactor: what to connect with.
     :param arguments: what stands behind ``sodium:`` without keywords.
     :param keywords: our keywords, and those of the endpoint below.
-    :raises ValueError: when a keyword is missing or unknown, and when a file can't be read. It names them.
+    :raises ValueError: when a keyword is missing or unknown, when a file can't be read, and when there is no such
+        version. It names them.
     :raises InvalidKey: when the server's key, or what the file holds, is something else than a key.
     :raises LocalProtocolError: when a file is not as it should be, and when the login or the passphrase does not fit
         its field.
     """
     ours, endpoint = _inner(partial(client_endpoint, reactor), CLIENT_KEYWORDS, arguments, keywords)
+    version = _version(ours)
     pair, passphrase = _read(read_key_file, ours, "identityFile"), _passphrase(ours)
     needed: dict[str, object] = {"serverKey=": ours.get("serverKey")}
     # With a key of our own, the server may not look at login and passphrase.
@@ -187,7 +206,15 @@ def client_from_string(reactor: Any, arguments: Sequence[str], keywords: Mapping
         needed.update({"login=": ours.get("login"), PASSPHRASE_FILE: passphrase})
     _check_there(needed)
     key = read_server_key(ours["serverKey"], "serverKey", pair)
-    return SodiumClientEndpoint(endpoint, key, ours.get("login", ""), passphrase or "", pair, clock=_clock(reactor))
+    return SodiumClientEndpoint(
+        endpoint,
+        key,
+        ours.get("login", ""),
+        passphrase or "",
+        pair,
+        clock=_clock(reactor),
+        version=VERSION if version is None else version,
+    )
 
 
 def _clock(reactor: Any) -> IReactorTime | None:

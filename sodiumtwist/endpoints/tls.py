@@ -25,7 +25,7 @@ from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import alsoProvides, implementer
 
-from ..interfaces import Peer
+from ..interfaces import IDrainable, Peer
 from ..protocol.log_names import log_prefix, rename_in_log
 from ..protocol.producers import Producers, PulledProducer
 from .transport import PASSED_ON, End, SodiumTransport, check_bytes
@@ -33,6 +33,7 @@ from .transport import PASSED_ON, End, SodiumTransport, check_bytes
 _BOTH = RECEIVED_SHUTDOWN | SENT_SHUTDOWN
 
 
+@implementer(IDrainable)
 class TLS(TLSMemoryBIOProtocol):
     """
     One connection of TLS.
@@ -46,6 +47,11 @@ class TLS(TLSMemoryBIOProtocol):
         """The stream has ended."""
         self.why = reason
         super().connectionLost(reason)  # type: ignore[no-untyped-call]
+
+    def drain_received(self) -> None:
+        """The peer of the stream is about to stop."""
+        end: Any = self.wrappedProtocol
+        end.drain_received()
 
 
 class TransportOfTLS(SodiumTransport):
@@ -147,6 +153,12 @@ class TLSEnd(Protocol):
         if IHandshakeListener.providedBy(self.receiver):
             self.receiver.handshakeCompleted()
 
+    def drain_received(self) -> None:
+        """The other end is about to stop."""
+        drainable = IDrainable(self.receiver, None)
+        if drainable is not None:
+            drainable.drain_received()
+
     def dataReceived(self, data: bytes) -> None:
         """The other end has sent this."""
         if not self._stream.disconnecting:
@@ -176,9 +188,9 @@ class TLSEnd(Protocol):
         """Close, in both directions."""
         self.transport.loseConnection()
 
-    def break_off(self) -> None:
+    def break_off(self, why: str) -> None:
         """Close behind what was written, without the end of TLS or of the stream."""
-        self._below.breakConnection()
+        self._below.breakConnection(why)
 
     def abort(self) -> None:
         """Close at once."""

@@ -18,7 +18,8 @@ from twisted.internet.interfaces import (
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from ..interfaces import ISodiumTransport, IStreamTransport, Peer
+from ..core.v2.pdus import pack_line
+from ..interfaces import BROKEN_OFF, ISodiumTransport, IStreamTransport, Peer
 from ..protocol.lifecycle import not_yet
 
 #: Methods that a socket's transport may have, and ours then has, too.
@@ -87,8 +88,8 @@ class End(Protocol):
     def end_stream(self) -> None:
         """Tell the peer that no more follows."""
 
-    def break_off(self) -> None:
-        """Close behind what was written, without the end of the stream."""
+    def break_off(self, why: str) -> None:
+        """Close behind what was written, without the end of the stream, and tell the peer why."""
 
     def abort(self) -> None:
         """Close at once."""
@@ -128,7 +129,7 @@ class End(Protocol):
 class SodiumTransport:
     """
     What the application's protocol writes to. Small writes of one turn of the reactor leave
-    together, large ones in PDUs of 130954 bytes.
+    together, large ones in PDUs of 130920 bytes.
 
     :ivar disconnecting: true from ``loseConnection``, ``breakConnection`` or ``abortConnection`` on.
     :ivar TLS: whether ``startTLS`` was called.
@@ -222,13 +223,17 @@ class SodiumTransport:
         """
         self._end.end_stream()
 
-    def breakConnection(self) -> None:
+    def breakConnection(self, why: str = BROKEN_OFF) -> None:
         """
         Close when all is sent that was written, without the end of the stream: the peer gets all of it, and then sees a
         lost connection. Nothing more is received, and a registered producer is not waited for.
+
+        :param why: a line for a person, up to 1024 bytes of UTF-8, which the peer sees in version 2.
+        :raises LocalProtocolError: when it is longer.
         """
+        pack_line(why)
         self.disconnecting = True
-        self._end.break_off()
+        self._end.break_off(why)
 
     def abortConnection(self) -> None:
         """Close at once; what was not sent yet is dropped, and the peer sees a lost connection."""

@@ -4,6 +4,7 @@ Endpoints that have another endpoint inside, and encrypt what goes through it.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import cast
 
 from twisted.cred.checkers import ICredentialsChecker
@@ -23,10 +24,13 @@ from zope.interface import implementer
 from ..admission.authorized import AuthorizedKeys, AuthorizedKeysFile
 from ..admission.limits import Limits
 from ..admission.replays import IReplayMemory
+from ..core.connection import Bounds, Salts
 from ..core.keepalive import Timeouts
 from ..core.keys import KeyPair
-from ..core.version import RekeyAfter
+from ..core.v2.handshake import TIME_TOLERANCE
+from ..core.version import VERSIONS, RekeyAfter
 from ..describe import describe_endpoint_error, printable
+from ..protocol.factories import VERSION
 from ..protocol.sockets import describe_endpoint
 from .connect import _connect_authenticated
 from .streams import ClientStream, StreamClientFactory, StreamServerFactory
@@ -63,6 +67,10 @@ class SodiumServerEndpoint:
         replays: IReplayMemory | None = None,
         limits: Limits | None = None,
         rekey: RekeyAfter | None = None,
+        versions: Collection[int] = VERSIONS,
+        bounds: Bounds | None = None,
+        salts: Salts | None = None,
+        tolerance: float = TIME_TOLERANCE,
     ) -> None:
         self._endpoint = endpoint
 
@@ -78,6 +86,10 @@ class SodiumServerEndpoint:
                 replays=replays,
                 limits=limits,
                 rekey=rekey,
+                versions=versions,
+                bounds=bounds,
+                salts=salts,
+                tolerance=tolerance,
             )
 
         self._make_factory = make_factory
@@ -105,16 +117,19 @@ class SodiumClientEndpoint:
 
     :param endpoint: where to connect.
     :param server_key: the server's public key, 32 bytes.
-    :param login: up to 128 bytes of UTF-8, no NUL.
-    :param passphrase: up to 128 bytes of UTF-8, no NUL.
+    :param login: up to 128 bytes of UTF-8, no NUL; in version 2 up to 255.
+    :param passphrase: up to 128 bytes of UTF-8, no NUL; in version 2 up to 4096.
     :param pair: the client's key pair, for servers that know its public key; ``None`` makes a fresh one
         for each connection.
     :param timeouts: the deadlines; the default is ``Timeouts()``.
     :param clock: an ``IReactorTime``; ``None`` for the global reactor. Of a reactor that counts by the wall clock only
         the timers are used, with a monotonic clock; anything else is used as it is.
     :param rekey: when to send with a new key; the default is ``RekeyAfter()``.
+    :param version: of the protocol; 1 for servers that are the C program. It never falls back to another one.
+    :param bounds: how much a server of version 2 may make us keep; the default is ``Bounds()``.
     :raises InvalidKey: when the server's key can't be one.
-    :raises LocalProtocolError: when the login or the passphrase does not fit its field.
+    :raises LocalProtocolError: when the login or the passphrase does not fit its field, and when there is no such
+        version.
     """
 
     def __init__(
@@ -127,12 +142,23 @@ class SodiumClientEndpoint:
         timeouts: Timeouts | None = None,
         clock: IReactorTime | None = None,
         rekey: RekeyAfter | None = None,
+        version: int = VERSION,
+        bounds: Bounds | None = None,
     ) -> None:
         self._endpoint = endpoint
 
         def make_factory(application: IProtocolFactory) -> StreamClientFactory:
             return StreamClientFactory(
-                application, server_key, login, passphrase, pair=pair, timeouts=timeouts, clock=clock, rekey=rekey
+                application,
+                server_key,
+                login,
+                passphrase,
+                pair=pair,
+                timeouts=timeouts,
+                clock=clock,
+                rekey=rekey,
+                version=version,
+                bounds=bounds,
             )
 
         self._make_factory = make_factory

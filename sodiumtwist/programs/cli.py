@@ -11,12 +11,19 @@ import sys
 
 from twisted.python import usage
 
-from ..core.credentials import pack_text
 from ..core.errors import SodiumError
 from ..describe import describe_os_error
 from ..keyfiles import read_server_key
 from .exits import EXIT_INTERRUPTED, EXIT_USAGE, CommandFailed
-from .options import CLIENT_FILES, CLIENT_PARAMETERS, ProgramOptions, read_credentials
+from .options import (
+    CLIENT_FILES,
+    CLIENT_PARAMETERS,
+    ProgramOptions,
+    check_credentials,
+    check_versions,
+    protocol_version,
+    read_credentials,
+)
 from .output import prepare_outputs, print_error
 from .settings import ConnectSettings, Credentials, PasswdSettings, PingSettings, SendSettings
 
@@ -118,16 +125,28 @@ class PasswdOptions(CommandOptions):
         "Adds a login to a file for 'twistd sodium --auth argon2:FILE', or changes its passphrase, which is asked "
         "for on the terminal."
     )
-    examples = ("sodiumtwist passwd users.txt ann", "sodiumtwist passwd --delete users.txt ann")
+    examples = (
+        "sodiumtwist passwd users.txt ann",
+        "sodiumtwist passwd --protocol 2 users.txt bob",
+        "sodiumtwist passwd --delete users.txt ann",
+    )
     notes = "Exit status: 0 done, 1 usage, 3 --verify says no."
     optFlags = [
         ["delete", None, "take the login out"],
         ["verify", None, "tell whether the passphrase is right, and change nothing"],
     ]
-    optParameters = [["passphrase-file", None, None, "file whose first line is the passphrase"]]
+    optParameters = [
+        ["passphrase-file", None, None, "file whose first line is the passphrase"],
+        ["protocol", None, None, "2: let the login in with version 2 alone"],
+    ]
     compData = usage.Completions(
-        optActions={"passphrase-file": usage.CompleteFiles()},
-        mutuallyExclusive=[("delete", "verify"), ("delete", "passphrase-file")],
+        optActions={"passphrase-file": usage.CompleteFiles(), "protocol": usage.CompleteList(["2"])},
+        mutuallyExclusive=[
+            ("delete", "verify"),
+            ("delete", "passphrase-file"),
+            ("delete", "protocol"),
+            ("verify", "protocol"),
+        ],
         extraActions=[usage.CompleteFiles(descr="file of logins"), usage.Completer(descr="login")],
     )
 
@@ -144,8 +163,19 @@ class PasswdOptions(CommandOptions):
         # To delete needs no passphrase, and --verify promises to change nothing.
         if self["delete"] and (self["verify"] or self["passphrase-file"]):
             raise usage.UsageError("--delete goes alone")
+        if self["protocol"] is not None:
+            if self["delete"] or self["verify"]:
+                raise usage.UsageError("--protocol goes with a new passphrase alone")
+            # Whoever takes a promise back does so on purpose.
+            if self["protocol"] != "2":
+                raise usage.UsageError("--protocol takes 2; to take that back, --delete the login and add it again")
         self.settings = PasswdSettings(
-            self["path"], self["login"], bool(self["delete"]), bool(self["verify"]), self["passphrase-file"]
+            self["path"],
+            self["login"],
+            bool(self["delete"]),
+            bool(self["verify"]),
+            self["passphrase-file"],
+            self["protocol"] is not None,
         )
 
     def execute(self) -> None:
@@ -170,25 +200,27 @@ class ConnectOptions(CommandOptions):
     ]
     compData = usage.Completions(optActions=CLIENT_FILES, mutuallyExclusive=[("passphrase", "passphrase-file")])
 
-    def read_server(self) -> tuple[str, bytes, Credentials]:
+    def read_server(self) -> tuple[str, bytes, Credentials, int]:
         """
         Check what the options say about the server and the client, and read the files that they name.
 
-        :return: the endpoint string, the server's public key of 32 bytes, and who the client says it is.
-        :raises UsageError: when there is no key.
+        :return: the endpoint string, the server's public key of 32 bytes, who the client says it is, and the version
+            of the protocol.
+        :raises UsageError: when there is no key, and for a version that there is not.
         :raises OSError: when a file can't be read.
         :raises SodiumError: when a key, a file, the login or the passphrase is wrong.
         """
         if self["key"] is None:
             raise usage.UsageError("--key is missing: the server's public key, which the server logs when it starts")
+        version = protocol_version(self["protocol"])
         credentials, warning = read_credentials(self)
         if warning:
             print_error(f"warning: {warning}")
-        # The factory checks these three again. Here the mistake is told before the reactor is loaded and a file opened.
+        # The factory checks these again. Here the mistake is told before the reactor is loaded and a file opened.
         server_key = read_server_key(self["key"], "server's public key", credentials.pair)
-        pack_text("login", credentials.user)
-        pack_text("passphrase", credentials.passphrase)
-        return self["endpoint"], server_key, credentials
+        check_credentials(credentials.user, credentials.passphrase, (version,))
+        check_versions((version,))
+        return self["endpoint"], server_key, credentials, version
 
 
 class SendOptions(ConnectOptions):
@@ -202,8 +234,8 @@ class SendOptions(ConnectOptions):
         "sodiumtwist send --key PUBLICKEY --endpoint tcp:HOST:5555 \\\n      --passphrase-file pass.txt backup.tar",
     )
     notes = (
-        "Exit status: 0 all confirmed, 1 usage, 2 could not connect, 3 refused, 4 broken on the way, "
-        "5 confirmed but not stored, 130 interrupted."
+        "Exit status: 0 all confirmed, 1 usage, 2 no connection, 3 refused, 4 broken off, 5 not stored, "
+        "7 too many failures, 8 no room, 9 stopping, 10 storage."
     )
     optFlags = [
         ["quiet", "q", "show no progress"],

@@ -7,18 +7,27 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
 from twisted.internet import task
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.internet.error import ConnectingCancelledError, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.python.failure import Failure
 from twisted.python.usage import UsageError
 
-from ..core.errors import AuthenticationFailed, LocalProtocolError, RemoteProtocolError, ServerUnavailable
+from ..core.connection import Code, describe_code
+from ..core.errors import (
+    AuthenticationFailed,
+    LocalProtocolError,
+    NotDone,
+    PeerAborted,
+    RemoteProtocolError,
+    ServerUnavailable,
+    TooManyFailures,
+)
 from ..describe import describe_bad_endpoint, describe_endpoint_error, describe_tls_error
 from ..protocol.client import SodiumClientProtocol
 from ..protocol.client_endpoints import client_endpoint
@@ -29,17 +38,33 @@ from ..transfer.sources import open_source
 from .exits import (
     EXIT_BROKEN,
     EXIT_INTERRUPTED,
+    EXIT_NO_ROOM,
     EXIT_NOT_CONNECTED,
     EXIT_NOT_STORED,
     EXIT_REFUSED,
+    EXIT_STOPPING,
+    EXIT_STORAGE,
+    EXIT_TOO_MANY_FAILURES,
     EXIT_USAGE,
     CommandFailed,
 )
 from .output import NeverFails, print_error, print_line, tell
 from .settings import ConnectSettings, Credentials, PingSettings, SendSettings
+from .silent_servers import advice
 
 #: Seconds without a word of the server, after which a line says so.
 PATIENCE = 3.0
+
+#: Seconds for the server to close in order, too, when all is done.
+LEAVING = 2.0
+
+#: The status for a reason that a server of version 2 gives, whether it let the client in or not.
+_STATUS_OF_CODE: dict[int | None, int] = {
+    Code.TOO_MANY_FAILURES: EXIT_TOO_MANY_FAILURES,
+    Code.NO_ROOM: EXIT_NO_ROOM,
+    Code.SHUTTING_DOWN: EXIT_STOPPING,
+    Code.STORAGE: EXIT_STORAGE,
+}
 
 
 def make_endpoint(reactor: Any, settings: ConnectSettings) -> IStreamClientEndpoint:
@@ -95,7 +120,15 @@ async def _connect(
     :raises CancelledError: when this was cancelled.
     """
     us = settings.credentials
-    factory = SodiumClientFactory(settings.server_key, us.user, us.passphrase, lambda: client, us.pair, clock=reactor)
+    factory = SodiumClientFactory(
+        settings.server_key,
+        us.user,
+        us.passphrase,
+        lambda: client,
+        us.pair,
+        clock=reactor,
+        version=settings.version,
+    )
     try:
         await endpoint.connect(factory)
     # Some of Twisted's endpoints have an error of their own for a connect that was cancelled.
@@ -108,7 +141,7 @@ async def _connect(
 
 
 def _explain_loss(
-    settings: ConnectSettings, client: SodiumClientProtocol, reason: BaseException, done: str
+    settings: ConnectSettings, client: UploadSender | _Pinger, reason: BaseException, done: str
 ) -> CommandFailed:
     """
     Make the exit status and the line for a connection that ended too early.
@@ -117,18 +150,27 @@ def _explain_loss(
     :param done: how far it had come, in words.
     """
     why = describe_tls_error(reason) or str(reason) or type(reason).__name__
+    # In version 2 the server says why; in version 1 only its log does.
+    code = reason.code if isinstance(reason, NotDone) else None
     # The server's hello brings a message, perhaps an empty one. So the server had let us in.
     if client.message is not None:
-        # No PDU says why a server closes. Only its log does.
-        if isinstance(reason, (ConnectionDone, ConnectionLost)):
+        if isinstance(reason, PeerAborted):
+            why = f"the server says: {reason.text or describe_code(reason.code or 0)}"
+        elif client.stopping:
+            code, why = Code.SHUTTING_DOWN, "the server is shutting down"
+        elif isinstance(reason, (ConnectionDone, ConnectionLost)):
             why = "the server closed the connection or went away, see its log"
-        return CommandFailed(EXIT_BROKEN, f"broken on the way, {done}: {why}")
+        return CommandFailed(_STATUS_OF_CODE.get(code, EXIT_BROKEN), f"broken on the way, {done}: {why}")
     # A later try may go well, as with one that finds nobody who listens.
-    if isinstance(reason, RemoteProtocolError) and not isinstance(reason, ServerUnavailable):
-        if isinstance(reason, AuthenticationFailed):
+    if isinstance(reason, RemoteProtocolError) and not isinstance(reason, (ServerUnavailable, TooManyFailures)):
+        if silent := advice(reason, settings.version):
+            why += silent
+        elif isinstance(reason, AuthenticationFailed):
             why += "".join(f"; {hint}" for hint in _what_was_not_given(settings.credentials))
         return CommandFailed(EXIT_REFUSED, f"refused by {settings.endpoint}: {why}")
-    return CommandFailed(EXIT_NOT_CONNECTED, f"cannot connect to {settings.endpoint}: {why}")
+    status = _STATUS_OF_CODE.get(code, EXIT_NOT_CONNECTED)
+    verdict = "cannot connect to" if code is None else "not let in by"
+    return CommandFailed(status, f"{verdict} {settings.endpoint}: {why}")
 
 
 def _what_was_not_given(credentials: Credentials) -> Iterator[str]:
@@ -147,6 +189,17 @@ async def _abort(client: SodiumClientProtocol, lost: Deferred[None]) -> None:
         await lost
 
 
+async def _leave(reactor: Any, client: UploadSender | _Pinger) -> None:
+    """
+    Close in order. In version 2 that takes the server's word, or it would see a connection that was cut.
+    """
+    client.close()
+    if client.version == 2 and not client.lost.called:
+        # All is done: what does not come about now changes nothing.
+        with suppress(CancelledError, TimeoutError):
+            await client.lost.addTimeout(LEAVING, reactor)
+
+
 @dataclass
 class Sent:
     """
@@ -156,12 +209,14 @@ class Sent:
     :ivar seconds: the time from the server's hello to the last acknowledgement.
     :ivar stored: false when the server says that it keeps nothing.
     :ivar grown: by how many bytes the file had grown at its end, which were not sent; negative when it had shrunk.
+    :ivar version: of the protocol.
     """
 
     size: int
     seconds: float
     stored: bool
     grown: int
+    version: int
 
     def __str__(self) -> str:
         return f"sent {self.size} bytes in {self.seconds:.3f} s ({self.rate / 1e6:.1f} MB/s)"
@@ -211,6 +266,7 @@ async def send_file(reactor: Any, settings: SendSettings) -> Sent:
             with _tell_of_silence(reactor, settings, client, settings.quiet):
                 await _connect(reactor, endpoint, settings, client)
                 await client.finished
+            await _leave(reactor, client)
         except CancelledError:
             await _abort(client, client.lost)
             raise CommandFailed(EXIT_INTERRUPTED, f"interrupted, {client.acknowledged} bytes acknowledged") from None
@@ -225,7 +281,8 @@ async def send_file(reactor: Any, settings: SendSettings) -> Sent:
             raise _explain_loss(settings, client, reason, f"{client.acknowledged} bytes acknowledged") from None
         finally:
             source.close()
-    return Sent(client.acknowledged, client.seconds, not says_discarded(client.message or ""), source.grown)
+    stored = not says_discarded(client.message or "")
+    return Sent(client.acknowledged, client.seconds, stored, source.grown, settings.version)
 
 
 async def send(reactor: Any, settings: SendSettings) -> None:
@@ -237,7 +294,7 @@ async def send(reactor: Any, settings: SendSettings) -> None:
     sent = await send_file(reactor, settings)
     if settings.json:
         closing = {"bytes": sent.size, "seconds": sent.seconds, "bytes_per_second": sent.rate}
-        tell(json.dumps({**closing, "stored": sent.stored, "grown": sent.grown}))
+        tell(json.dumps({**closing, "stored": sent.stored, "grown": sent.grown, "protocol": sent.version}))
     else:
         tell(str(sent))
     if sent.grown > 0:
@@ -250,6 +307,8 @@ async def send(reactor: Any, settings: SendSettings) -> None:
 
 
 class _Pinger(SodiumClientProtocol):
+    stopping = False
+
     def __init__(self) -> None:
         self.ready: Deferred[None] = Deferred()
         self.lost: Deferred[None] = Deferred()
@@ -257,6 +316,10 @@ class _Pinger(SodiumClientProtocol):
 
     def authenticated(self) -> None:
         self.ready.callback(None)
+
+    def drain_received(self) -> None:
+        self.stopping = True
+        self.close()
 
     def connection_lost(self, reason: Failure) -> None:
         self.reason = reason.value
@@ -282,7 +345,7 @@ async def ping(reactor: Any, settings: PingSettings) -> None:
         with _tell_of_silence(reactor, settings, client):
             await _connect(reactor, endpoint, settings, client)
             await client.ready
-        print_line(f"PING {settings.endpoint}: {client.message or ''}")
+        print_line(f"PING {settings.endpoint} by protocol version {settings.version}: {client.message or ''}")
         for number in range(1, settings.count + 1):
             if number > 1:
                 await task.deferLater(reactor, settings.interval)
@@ -304,9 +367,9 @@ async def ping(reactor: Any, settings: PingSettings) -> None:
     except Exception as reason:
         # When the connection ends between two PINGs, the next PING fails only with "closed".
         failure = _explain_loss(settings, client, client.reason or reason, f"{len(times)} PINGs answered")
-    # Also what is closed already; that does nothing. Who was interrupted may have got no connection.
+    # Who was interrupted may have got no connection.
     if client.transport is not None:
-        client.close()
+        await _leave(reactor, client)
     # All that was measured is told, however it ended.
     if sent:
         line = f"{sent} sent, {len(times)} answered"

@@ -23,7 +23,7 @@ from ..core.keys import KeyPair
 from ..keyfiles import write_key_file
 from .commands import send_file
 from .exits import EXIT_BROKEN, EXIT_USAGE, CommandFailed
-from .options import DEFAULT_LOGIN, DEFAULT_PASSPHRASE
+from .options import DEFAULT_LOGIN, DEFAULT_PASSPHRASE, DEFAULT_PROTOCOL
 from .output import print_line, print_text
 from .settings import Credentials, SendSettings
 
@@ -117,8 +117,10 @@ async def demo(reactor: Any, path: str | None) -> None:
             print_line(f"server    twistd in process {process.pid}, on 127.0.0.1:{port}")
             print_line(f"          public key {pair.public.hex()}")
             credentials = Credentials(DEFAULT_LOGIN, DEFAULT_PASSPHRASE, default_passphrase=True, pair=None)
-            sent = await send_file(reactor, SendSettings(f"tcp:127.0.0.1:{port}", pair.public, credentials, path))
-            print_line(f"client    {sent}")
+            version = int(DEFAULT_PROTOCOL)
+            settings = SendSettings(f"tcp:127.0.0.1:{port}", pair.public, credentials, version, path)
+            sent = await send_file(reactor, settings)
+            print_line(f"client    {sent}, by protocol version {sent.version}")
             compare(path, uploads, sent.size)
         finally:
             await _stop(reactor, process, server)

@@ -15,6 +15,14 @@ EXIT_BROKEN = 4
 EXIT_NOT_STORED = 5
 #: What was to be printed could not be, and was all that there was to do.
 EXIT_OUTPUT_LOST = 6
+#: The server has seen too many logins fail, and checked this one not.
+EXIT_TOO_MANY_FAILURES = 7
+#: The server has no room.
+EXIT_NO_ROOM = 8
+#: The server is about to stop.
+EXIT_STOPPING = 9
+#: The server can't store what was sent.
+EXIT_STORAGE = 10
 #: As a shell reports a program that Ctrl-C ended.
 EXIT_INTERRUPTED = 128 + signal.SIGINT
 #: As a shell reports a program that SIGPIPE ended.

@@ -103,10 +103,12 @@ def _do_nothing(number: int, frame: object) -> None:
     """Stand in for a function that has done what there is to do."""
 
 
-def take_one_signal() -> None:
+def take_one_signal(again: Callable[[int, FrameType | None], object] = _do_nothing) -> None:
     """
     Have the first signal do what it does now, and the others nothing: one is enough. Another would break off what is
     being undone, and Twisted complains of a reactor that is stopped twice.
+
+    :param again: what the others do instead.
     """
     taken = False
 
@@ -116,7 +118,7 @@ def take_one_signal() -> None:
             taken = True
             # Not SIG_IGN: of two that came at once, Python complains of the one that is ignored by the time it looks.
             for each in ENDING_SIGNALS:
-                signal.signal(each, _do_nothing)
+                signal.signal(each, again)
             handle(number, frame)
 
     for number in ENDING_SIGNALS:
@@ -125,13 +127,16 @@ def take_one_signal() -> None:
             signal.signal(number, partial(take, handle=handle))
 
 
-def end_in_order(reactor: Any, note_hangup: Callable[[], object]) -> None:
+def end_in_order(
+    reactor: Any, note_hangup: Callable[[], object], note_another: Callable[[], object] = lambda: None
+) -> None:
     """
     Have SIGHUP end a running reactor as SIGTERM does, with all that comes of it, and one signal be enough. SIGUSR1
     kills nothing where no log is there that it begins anew.
 
     :param reactor: the one that runs.
     :param note_hangup: called before SIGHUP ends it.
+    :param note_another: called for each further SIGTERM and Ctrl-C, out of the reactor.
     """
     # Without a function of the reactor for SIGTERM, whoever runs it deals with signals: they can be set in the main
     # thread alone.
@@ -147,7 +152,13 @@ def end_in_order(reactor: Any, note_hangup: Callable[[], object]) -> None:
     # The reactor takes it over from Python's own function alone.
     if isinstance(signal.getsignal(signal.SIGINT), _Waiting):
         signal.signal(signal.SIGINT, reactor.sigInt)
-    take_one_signal()
+
+    def another(number: int, frame: FrameType | None) -> None:
+        # A terminal that closes, or systemd, sends SIGHUP besides: that is no second wish.
+        if number != signal.SIGHUP:
+            reactor.callFromThread(note_another)
+
+    take_one_signal(another)
     # twistd takes it where it logs to a file. What rotates logs may send it all the same.
     if signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL:
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)

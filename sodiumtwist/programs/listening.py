@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import errno
 import ipaddress
+import math
 import os
 import re
 import shlex
@@ -38,8 +39,13 @@ from ..protocol.clock import steady_clock
 from .interrupts import end_in_order, wait_for_reactor
 from .service_user import ServiceUser, acting_as, check_backend, service_user
 
-#: Seconds that stopping may take in all. It needs an end: while a service stops, twistd does not hear SIGTERM.
+#: Seconds that stopping may take when connections have had their time to finish. It needs an end: while a service
+#: stops, twistd does not hear SIGTERM.
 STOP_TIMEOUT = 5.0
+
+#: A signal so few seconds behind the one that stops the service is the same wish: some programs send it to the process
+#: and to its group.
+SAME_SIGNAL = 0.5
 
 #: Seconds between two looks whether all connections are closed.
 STOP_POLL = 0.01
@@ -281,6 +287,7 @@ class ListeningService(Service):
         self._clock = steady_clock(reactor)
         self._twistd = twistd
         self._ports: list[IListeningPort] = []
+        self._stopping = math.inf
 
     def announce(self) -> None:
         """Log what the service will do. For subclasses."""
@@ -292,6 +299,17 @@ class ListeningService(Service):
         :param description: the endpoint string.
         :param address: where it listens, with the number that port 0 became.
         """
+
+    def drain(self) -> Deferred[None] | None:
+        """
+        Let the connections finish what is under way. For subclasses.
+
+        :return: fires when they have, or had their time; ``None`` when there is nothing to wait for.
+        """
+        return None
+
+    def hurry(self) -> None:
+        """Wait no longer for what :meth:`drain` has begun. For subclasses."""
 
     def drop(self) -> None:
         """Drop all connections at once. For subclasses."""
@@ -331,10 +349,14 @@ class ListeningService(Service):
         if not self._ports:
             self._listen()
         # Not before: the reactor takes over the signals when it starts.
-        self._reactor.callWhenRunning(end_in_order, self._reactor, self._note_hangup)
+        self._reactor.callWhenRunning(end_in_order, self._reactor, self._note_hangup, self._note_another)
 
     def _note_hangup(self) -> None:
         self._log.warn("SIGHUP ends {program} in order, as SIGTERM does; it reads nothing anew", program=self._program)
+
+    def _note_another(self) -> None:
+        if self._clock.seconds() - self._stopping >= SAME_SIGNAL:
+            self.hurry()
 
     def _listen(self) -> None:
         self.announce()
@@ -413,11 +435,20 @@ class ListeningService(Service):
     @inlineCallbacks
     def stopService(self) -> Generator[Deferred[Any], Any, None]:
         """
-        Stop listening, drop all connections, and release what is kept open.
+        Stop listening, let the connections finish, drop those that do not, and release what is kept open.
 
-        :return: fires within 5 seconds. What takes longer is not waited for.
+        :return: fires within 5 seconds behind the time in which connections may finish. What takes longer is not waited
+            for.
         """
         super().stopService()  # type: ignore[no-untyped-call]
+        self._stopping = self._clock.seconds()
+        # First, so that nobody comes in while the others finish.
+        ports, self._ports = self._ports, []
+        closing = DeferredList([maybeDeferred(port.stopListening) for port in ports], consumeErrors=True)
+        # Before a port is waited for, which may take all the time.
+        draining = self.drain()
+        if draining is not None:
+            yield draining
         limit = self._clock.seconds() + STOP_TIMEOUT
 
         # One limit for all that is waited for, not one for each.
@@ -426,10 +457,6 @@ class ListeningService(Service):
             left = max(0, limit - self._clock.seconds())
             return waiting.addTimeout(left, self._clock, lambda result, timeout: None)
 
-        # First, so that nobody comes in while the others are dropped.
-        ports, self._ports = self._ports, []
-        closing = DeferredList([maybeDeferred(port.stopListening) for port in ports], consumeErrors=True)
-        # Before a port is waited for, which may take all the time.
         self.drop()
         yield in_time(closing)
         while not self.is_idle() and self._clock.seconds() < limit:

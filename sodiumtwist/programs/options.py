@@ -14,7 +14,11 @@ from typing import Any
 from twisted.python import usage
 
 from .. import __version__
+from ..core.credentials import PASSPHRASE_SIZE, pack_credentials, pad_credentials
+from ..core.errors import LocalProtocolError, UnsupportedProtocol
 from ..core.keepalive import Timeouts
+from ..core.v2.agreement import check_supported
+from ..core.version import VERSIONS
 from ..describe import describe_os_error, printable
 from ..keyfiles import PASSPHRASE_VARIABLE, read_key_file, read_passphrase
 from .output import OutputLost, prepare_outputs, print_error, print_text
@@ -25,12 +29,16 @@ from .settings import Credentials
 DEFAULT_LOGIN = "username"
 DEFAULT_PASSPHRASE = "passphrase"
 
+#: The version of the protocol that our clients speak when nothing is said, as those in code do.
+DEFAULT_PROTOCOL = "1"
+
 #: What a client tells about itself. The passphrase has no default here: it must be known whether one was given.
 CLIENT_PARAMETERS = [
     ["user", "U", DEFAULT_LOGIN, "login"],
     ["passphrase", "P", None, f"passphrase; visible in ps [default: {DEFAULT_PASSPHRASE}]"],
     ["passphrase-file", None, None, f"passphrase in a file; or ${PASSPHRASE_VARIABLE}"],
     ["identity", None, None, "file with our private key [default: a fresh key]"],
+    ["protocol", None, DEFAULT_PROTOCOL, "version to speak, 1 with C programs"],
 ]
 
 #: What both services take: the encrypted connections, and what a tunnel joins to them, are watched in the same way.
@@ -75,6 +83,53 @@ def read_credentials(options: usage.Options, owners: Collection[int] = ()) -> tu
     pair = None if options["identity"] is None else read_key_file(options["identity"], owners)
     passphrase = DEFAULT_PASSPHRASE if given is None else given
     return Credentials(options["user"], passphrase, given is None, pair), warning
+
+
+def protocol_version(text: str) -> int:
+    """
+    Read the value of ``--protocol``.
+
+    :return: a version of the protocol.
+    :raises UsageError: when it is none.
+    """
+    for version in VERSIONS:
+        if text == str(version):
+            return version
+    raise usage.UsageError(f"--protocol takes {' or '.join(map(str, VERSIONS))}, not {ascii(text)}")
+
+
+def check_versions(versions: Collection[int]) -> None:
+    """
+    Check, before anything is begun, that versions of the protocol can be spoken here.
+
+    :raises UnsupportedProtocol: when something is missing for version 2.
+    """
+    if 2 in versions:
+        try:
+            check_supported()
+        except UnsupportedProtocol as error:
+            raise UnsupportedProtocol(
+                f"{error}; install what has it, or give --protocol 1, whose sessions can be read later by whoever gets "
+                "hold of a key"
+            ) from None
+
+
+def check_credentials(login: str, passphrase: str, versions: Collection[int]) -> None:
+    """
+    Check, before anything is begun, that a login and a passphrase fit.
+
+    :param versions: of the protocol, one of which they must fit.
+    :raises LocalProtocolError: when they do not.
+    """
+    pad_credentials(login, passphrase)
+    if 2 in versions:
+        return
+    try:
+        pack_credentials(login, passphrase)
+    except LocalProtocolError as error:
+        raise LocalProtocolError(
+            f"{error} with --protocol 1; version 2 takes passphrases of up to {PASSPHRASE_SIZE} bytes"
+        ) from None
 
 
 class ProgramOptions(usage.Options):
@@ -156,7 +211,7 @@ class ServiceOptions(ProgramOptions):
         kind, argument = self.limits[name]
         try:
             # Times may have fractions. What is counted may not.
-            value: float = float(number) if argument.endswith(("seconds", "grace")) else int(number)
+            value: float = float(number) if argument.endswith(("seconds", "grace", "tolerance")) else int(number)
         except ValueError:
             raise usage.UsageError(f"--limit {name}= takes a number, not {ascii(number)}") from None
         self._given_limits.setdefault(kind, {})[argument] = value

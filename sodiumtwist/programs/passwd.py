@@ -11,6 +11,7 @@ import warnings
 
 from twisted.python.usage import UsageError
 
+from ..admission.marks import composed
 from ..admission.passwords import (
     check_login,
     delete_password,
@@ -19,6 +20,7 @@ from ..admission.passwords import (
     set_password,
     verify_passphrase,
 )
+from ..core.credentials import TEXT_SIZE
 from ..keyfiles import read_passphrase_file
 from .exits import EXIT_REFUSED, CommandFailed
 from .interrupts import exit_on_signals, raise_again
@@ -43,17 +45,43 @@ def passwd(settings: PasswdSettings) -> None:
         delete_password(path, login, _warn)
         tell(f"deleted {login!r}")
     elif settings.verify:
-        string = read_passwords(path).get(login)
-        if string is None or not verify_passphrase(string, _passphrase(settings).encode()):
+        passwords = read_passwords(path)
+        string = passwords.get(login)
+        passphrase = _as_sent(_passphrase(settings), login in passwords.marked)
+        if string is None or not verify_passphrase(string, passphrase.encode()):
             raise CommandFailed(EXIT_REFUSED, "login or passphrase is wrong")
         tell("right")
     else:
         # Says what is wrong with the login and the file now, before anybody types a passphrase for nothing.
         check_login(login)
-        if os.path.exists(path):
-            read_passwords(path)
-        changed = set_password(path, login, hash_passphrase(_passphrase(settings)), _warn)
+        marked = settings.mark or (os.path.exists(path) and login in read_passwords(path).marked)
+        passphrase = _as_sent(_passphrase(settings), marked)
+        changed = set_password(path, login, hash_passphrase(passphrase), _warn, mark=settings.mark)
         tell(f"{'changed' if changed else 'added'} {login!r}")
+        if not marked:
+            _tell_versions(login, passphrase)
+
+
+def _as_sent(passphrase: str, marked: bool) -> str:
+    """
+    Give a passphrase as clients send it.
+
+    :param marked: whether the login is for version 2 alone. In version 1 it is sent as it is typed.
+    """
+    return composed(passphrase) if marked else passphrase
+
+
+def _tell_versions(login: str, passphrase: str) -> None:
+    """Warn when clients of one version can't give a login or its passphrase, of a login that is for both."""
+    for what, text in (("login", login), ("passphrase", passphrase)):
+        size = len(text.encode())
+        if size > TEXT_SIZE:
+            _warn(f"the {what} has {size} bytes, so only clients of version 2 can give it; {TEXT_SIZE} fit version 1")
+    if composed(passphrase) != passphrase:
+        _warn(
+            "the passphrase holds accents apart from their letters, so only clients of version 1 can give it: those of "
+            "version 2 send them together; type it so, or use --protocol 2"
+        )
 
 
 def _warn(line: str) -> None:

@@ -19,14 +19,13 @@ from twisted.internet.task import LoopingCall
 from ..core.errors import LocalProtocolError
 from ..describe import masked
 from ..endpoints.streams import StreamServerFactory
+from ..protocol.draining import DRAIN_TIMEOUT, STOPPING
 from ..protocol.factories import SodiumServerFactory
 from ..transfer.receiver import UploadFactory
 from ..tunnel import TunnelFactory
 from .listening import ListeningService
-from .options import DEFAULT_LOGIN
+from .options import DEFAULT_LOGIN, DEFAULT_PROTOCOL
 from .settings import ServerSettings
-
-STOPPING = "the server is stopping"
 
 #: How often the files of who may come in are looked at within their grace, when nobody logs in.
 LOOKS_IN_GRACE = 4
@@ -48,6 +47,9 @@ def _credentials(settings: ServerSettings) -> list[str]:
         words += ["--passphrase-file", "PASSPHRASEFILE"]
     if settings.authorized_keys is not None:
         words += ["--identity", "KEYFILE"]
+    # Only where the client would speak another version by itself.
+    if DEFAULT_PROTOCOL not in map(str, settings.versions):
+        words += ["--protocol", str(settings.versions[0])]
     return words
 
 
@@ -149,6 +151,17 @@ class SodiumService(ListeningService):
         if self._settings.warning:
             self._log.warn("{line}", line=self._settings.warning)
 
+    def drain(self) -> Deferred[None] | None:
+        clients = sum(end.is_authenticated for end in self._factory.connections)
+        if clients:
+            told = "stopping; clients get {seconds:g} seconds to finish, or until another signal comes: {clients}"
+            self._log.info(told, seconds=DRAIN_TIMEOUT, clients=clients)
+        return self._factory.drain()
+
+    def hurry(self) -> None:
+        if self._factory.draining is not None:
+            self._factory.draining.cut()
+
     def drop(self) -> None:
         # A copy: each connection leaves the set when it ends.
         for connection in list(self._factory.connections):
@@ -164,7 +177,10 @@ class SodiumService(ListeningService):
 
 
 class UploadService(SodiumService):
-    """``twistd sodium`` that receives files. Uploads that are under way when it stops are kept as partial."""
+    """
+    ``twistd sodium`` that receives files. Uploads that are under way when it stops get their time to end, in version 2;
+    else they are kept as partial.
+    """
 
     _factory: UploadFactory
 

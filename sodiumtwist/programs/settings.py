@@ -52,11 +52,13 @@ class ConnectSettings:
     :ivar endpoint: the endpoint string of the server, for clients.
     :ivar server_key: the server's public key, 32 bytes.
     :ivar credentials: who the client says it is.
+    :ivar version: of the protocol.
     """
 
     endpoint: str = field(repr=False)
     server_key: bytes
     credentials: Credentials
+    version: int
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,7 @@ class PasswdSettings:
     :ivar delete: whether to take the login out.
     :ivar verify: whether to tell if the passphrase is right, and change nothing.
     :ivar passphrase_file: the path of a file with the passphrase; ``None`` to ask for it.
+    :ivar mark: whether to mark the login for version 2 of the protocol alone.
     """
 
     path: str
@@ -104,6 +107,7 @@ class PasswdSettings:
     delete: bool
     verify: bool
     passphrase_file: str | None
+    mark: bool = False
 
 
 @dataclass(frozen=True)
@@ -132,6 +136,8 @@ class ServerSettings:
     :ivar min_free: how many bytes of their file system uploads leave free; ``None`` for the default.
     :ivar forward: the endpoint string that streams are handed to; ``None`` to receive files.
     :ivar warning: a line for the log about a file that was read; ``None`` when all is well.
+    :ivar versions: of the protocol, which clients may speak.
+    :ivar tolerance: how many seconds the clock of a client of version 2 may be off; 0 for any.
     :ivar files: who may come in, and are read again when they change.
     :ivar runs_as: as whom the service runs in the end; ``None`` for who starts it.
     """
@@ -157,6 +163,8 @@ class ServerSettings:
     min_free: int | None
     forward: str | None = field(repr=False)
     warning: str | None
+    versions: tuple[int, ...]
+    tolerance: float
     files: tuple[WatchedFile[Any], ...] = ()
     runs_as: ServiceUser | None = None
 
@@ -170,6 +178,7 @@ class TunnelSettings:
     :ivar to: the endpoint string of the server, for clients.
     :ivar server_key: the server's public key, 32 bytes.
     :ivar credentials: who the tunnel says it is.
+    :ivar version: of the protocol.
     :ivar limits: how many connections.
     :ivar warning: a line for the log about a file that was read; ``None`` when all is well.
     :ivar timeouts: the deadlines of each connection.
@@ -180,6 +189,7 @@ class TunnelSettings:
     to: str = field(repr=False)
     server_key: bytes
     credentials: Credentials
+    version: int
     limits: TunnelLimits
     warning: str | None
     timeouts: Timeouts

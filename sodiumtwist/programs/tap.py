@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -24,7 +25,8 @@ from ..admission.watched import WatchedFile
 from ..core.credentials import pack_text
 from ..core.errors import LocalProtocolError, SodiumError
 from ..core.keys import KeyPair
-from ..core.version import RekeyAfter
+from ..core.v2.session import Version2
+from ..core.version import VERSIONS, RekeyAfter
 from ..describe import describe_os_error, masked, printable
 from ..endpoints.streams import StreamServerFactory
 from ..keyfiles import KEY_VARIABLE, read_key, read_passphrase
@@ -36,7 +38,17 @@ from ..tunnel import TunnelFactory, TunnelLimits
 from .descriptors import make_room
 from .leftovers import note_database, note_uploads
 from .listening import is_local, parse_connecting, parse_listening
-from .options import DEFAULT_LOGIN, DEFAULT_PASSPHRASE, SERVICE_PARAMETERS, LimitNames, ServiceOptions, limit_names
+from .options import (
+    DEFAULT_LOGIN,
+    DEFAULT_PASSPHRASE,
+    SERVICE_PARAMETERS,
+    LimitNames,
+    ServiceOptions,
+    check_credentials,
+    check_versions,
+    limit_names,
+    protocol_version,
+)
 from .output import StandardOutput
 from .service_user import ServiceUser, acting_as, check_log, check_root, service_user
 from .services import ForwardService, SodiumService, UploadService
@@ -56,6 +68,7 @@ LIMITS: LimitNames = {
     "rekey-size": (RekeyAfter, "size"),
     "rekey-seconds": (RekeyAfter, "seconds"),
     "file-grace": (WatchedFile, "grace"),
+    "clock-tolerance": (Version2, "tolerance"),
 }
 
 
@@ -99,6 +112,7 @@ class Options(AuthOptionMixin, ServiceOptions):
         ["max-upload", None, "1T", "largest upload, as 500M or 10G"],
         ["min-free", None, None, "what uploads leave free [default: 1G, at most 5%]"],
         ["message", None, "Welcome.", "line that clients get"],
+        ["protocol", None, None, "the one version to speak, 1 or 2 [default: both]"],
         ["auth-timeout", None, "10", "seconds a client has to authenticate"],
         *SERVICE_PARAMETERS,
     ]
@@ -205,6 +219,10 @@ class Options(AuthOptionMixin, ServiceOptions):
         # Only where nothing else decides who may come in: beside that, it would be a way in that everybody knows.
         if passphrase is None and not self["credCheckers"] and not self["no-checker"]:
             passphrase = DEFAULT_PASSPHRASE
+        versions = VERSIONS if self["protocol"] is None else (protocol_version(self["protocol"]),)
+        check_versions(versions)
+        if passphrase is not None:
+            check_credentials(self["user"], passphrase, versions)
         checker = self._checker(passphrase, authorized_keys)
         limits, rekey = Limits(**self.given_limits(Limits)), RekeyAfter(**self.given_limits(RekeyAfter))
         remembered = self.given_limits(ReplayMemory)
@@ -250,6 +268,8 @@ class Options(AuthOptionMixin, ServiceOptions):
             min_free=None if self["min-free"] is None else self._size("min-free", 0),
             forward=self["forward"],
             warning=warning,
+            versions=versions,
+            tolerance=self._tolerance(),
             files=tuple(files),
             runs_as=user,
         )
@@ -268,6 +288,15 @@ class Options(AuthOptionMixin, ServiceOptions):
         if passphrase is not None:
             checkers.append(SingleLogin(self["user"], passphrase))
         return any_of(checkers)
+
+    def _tolerance(self) -> float:
+        tolerance: float = self.given_limits(Version2).get("tolerance", Version2.tolerance)
+        # Not "tolerance < 0", which NaN is not.
+        if not 0 <= tolerance < math.inf:
+            raise usage.UsageError(
+                f"--limit clock-tolerance= takes a number of seconds, or 0 for any clock, not {tolerance:g}"
+            )
+        return tolerance
 
     def _size(self, name: str, least: int) -> int:
         try:
@@ -315,6 +344,8 @@ def makeService(options: Options, reactor: Any = None) -> SodiumService:
         "replays": settings.replays,
         "limits": limits,
         "rekey": settings.rekey,
+        "versions": settings.versions,
+        "tolerance": settings.tolerance,
         "clock": reactor,
     }
     if settings.forward is not None:

@@ -7,8 +7,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from twisted.internet.interfaces import IAddress, IStreamServerEndpoint
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import (
+    IAddress,
+    IProtocol,
+    IProtocolFactory,
+    IStreamClientEndpoint,
+    IStreamServerEndpoint,
+)
 from twisted.python import usage
+from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from ..core.errors import SodiumError
 from ..describe import describe_os_error, masked, printable
@@ -18,9 +27,20 @@ from ..protocol.clock import count_steadily
 from ..tunnel import TunnelFactory, TunnelLimits
 from .descriptors import make_room
 from .listening import ListeningService, is_local, parse_connecting, parse_listening
-from .options import CLIENT_FILES, CLIENT_PARAMETERS, SERVICE_PARAMETERS, ServiceOptions, limit_names, read_credentials
+from .options import (
+    CLIENT_FILES,
+    CLIENT_PARAMETERS,
+    SERVICE_PARAMETERS,
+    ServiceOptions,
+    check_credentials,
+    check_versions,
+    limit_names,
+    protocol_version,
+    read_credentials,
+)
 from .service_user import check_log, service_user
 from .settings import TunnelSettings
+from .silent_servers import advice
 
 #: What ``--limit`` may name.
 LIMITS = limit_names(TunnelLimits)
@@ -41,10 +61,7 @@ class Options(ServiceOptions):
     program = "sodium-tunnel"
     limits = LIMITS
 
-    purpose = (
-        "Carries local connections over encrypted TCP to a server started with 'twistd sodium --forward', whose "
-        "log shows this command."
-    )
+    purpose = "Carries connections to 'twistd sodium --forward', whose log shows this command."
     examples = (
         "twistd -n sodium-tunnel --listen tcp:127.0.0.1:7000 --to tcp:HOST:5555 \\\n"
         "      --server-key PUBLICKEY --passphrase-file pass.txt",
@@ -69,6 +86,7 @@ class Options(ServiceOptions):
         for name in ("listen", "to", "server-key"):
             if self[name] is None:
                 raise usage.UsageError(f"--{name} is missing")
+        version = protocol_version(self["protocol"])
         try:
             user = service_user(self.twistd)
             # Identity and passphrase are read once, now: they may be for root alone.
@@ -78,11 +96,40 @@ class Options(ServiceOptions):
             timeouts = self.timeouts()
             us, warning = read_credentials(self, () if user is None else (user.uid,))
             server_key = read_server_key(self["server-key"], "server's public key", us.pair)
-            self.settings = TunnelSettings(self["listen"], self["to"], server_key, us, limits, warning, timeouts, user)
+            check_credentials(us.user, us.passphrase, (version,))
+            check_versions((version,))
+            self.settings = TunnelSettings(
+                self["listen"], self["to"], server_key, us, version, limits, warning, timeouts, user
+            )
         except SodiumError as error:
             raise usage.UsageError(str(error)) from None
         except OSError as error:
             raise usage.UsageError(describe_os_error(error)) from None
+
+
+@implementer(IStreamClientEndpoint)
+class AdvisedEndpoint:
+    """
+    Says what to try where the server does not answer.
+
+    :param endpoint: of the server.
+    :param version: of the protocol, which it speaks.
+    """
+
+    def __init__(self, endpoint: SodiumClientEndpoint, version: int) -> None:
+        self._endpoint = endpoint
+        self._version = version
+
+    def connect(self, factory: IProtocolFactory) -> Deferred[IProtocol]:
+        """As any endpoint does."""
+        connecting: Deferred[IProtocol] = self._endpoint.connect(factory)
+        return connecting.addErrback(self._advise)
+
+    def _advise(self, reason: Failure) -> Failure:
+        error = reason.value
+        assert error is not None
+        tip = advice(error, self._version)
+        return Failure(type(error)(f"{error}{tip}")) if tip else reason
 
 
 class TunnelService(ListeningService):
@@ -140,11 +187,19 @@ def makeService(options: Options, reactor: Any = None) -> TunnelService:
     below = parse_connecting(reactor, "sodium-tunnel", "--to", settings.to, "tcp:HOST:5555", settings.runs_as)
     try:
         endpoint = SodiumClientEndpoint(
-            below, settings.server_key, us.user, us.passphrase, us.pair, settings.timeouts, clock=reactor
+            below,
+            settings.server_key,
+            us.user,
+            us.passphrase,
+            us.pair,
+            settings.timeouts,
+            clock=reactor,
+            version=settings.version,
         )
     # A login that does not fit, a key that is none: the endpoint is the first to check these.
     except SodiumError as error:
         raise SystemExit(printable(f"sodium-tunnel: {error}")) from None
     limits = make_room(settings.limits, reactor)
-    factory = TunnelFactory(endpoint, masked(settings.to), limits, reactor, settings.timeouts)
+    advised = AdvisedEndpoint(endpoint, settings.version)
+    factory = TunnelFactory(advised, masked(settings.to), limits, reactor, settings.timeouts)
     return TunnelService(settings, [listening], factory, reactor, options.twistd)

@@ -187,15 +187,18 @@ class SodiumProtocol(Protocol):
         try:
             connection.send_data(payload)
         except LocalProtocolError as error:
-            if not self._peer_aborted() or isinstance(error, PayloadTooLarge):
-                raise
-            outbox.left_unsent = True
+            self._drop_unsendable(error)
             return
         # What outbox.send() does, without the call: this runs for every DATA.
         if not outbox.corked:
             outbox.send()
         elif connection.unsent.size >= outbox.limit:
             outbox.flush()
+
+    def _drop_unsendable(self, error: LocalProtocolError) -> None:
+        if not self._peer_aborted() or isinstance(error, PayloadTooLarge):
+            raise error
+        self._outbox.left_unsent = True
 
     def _peer_aborted(self) -> bool:
         """Whether the peer has, and the application, which has paused, does not know that yet."""
@@ -213,8 +216,12 @@ class SodiumProtocol(Protocol):
         view = view_of(data)
         # All of it is there before any is handed over: a producer that is paused meanwhile may write
         # more, which comes behind.
-        for start in range(0, len(view), CHUNK_SIZE):
-            self.send_data(view[start : start + CHUNK_SIZE])
+        try:
+            for start in range(0, len(view), CHUNK_SIZE):
+                self._connection.send_data(view[start : start + CHUNK_SIZE])
+        except LocalProtocolError as error:
+            self._drop_unsendable(error)
+        self._outbox.send()
 
     def _check_usable(self) -> None:
         if self._lifecycle.stage is Stage.UNMADE:
@@ -334,7 +341,7 @@ class SodiumProtocol(Protocol):
             self._farewell = Farewell(
                 self._clock, self._below, patience, self._leave_transport, lambda: self._closing_too_slow(patience)
             )
-            self._farewell.wait()
+            self._farewell.expect()
             self._say_end()
             for event in held:
                 self._take_event(event)
@@ -615,6 +622,8 @@ class SodiumProtocol(Protocol):
             self._application_failed(Failure(), error)
         finally:
             self._pumping = outbox.corked = False
+            if connection.incoming.held != outbox.incoming:
+                outbox.count_incoming()
             if connection.unsent.size:
                 outbox.flush()
             outbox.greeting = False
@@ -804,10 +813,12 @@ class SodiumProtocol(Protocol):
         outbox.flush()
         if outbox.owed_pongs:
             outbox.pay_pongs(self.factory.wall_clock)
-        if outbox.blocked or self._lifecycle.over:
+        if self._lifecycle.over:
             return
         if self._farewell is not None:
-            self._farewell.wait()  # the peer takes what was sent before our end
+            self._farewell.expect()  # the peer takes what was sent before our end
+        if outbox.blocked:
+            return
         self._reading.allow(CHOKED)
         if self._below.is_closing:
             # Somebody closed the transport itself, and all is written.

@@ -50,6 +50,7 @@ class ServerContext(Context, Protocol):
     :ivar admission: counts connections and failed logins.
     :ivar message: the line for clients that are let in.
     :ivar connections: the ends that are connected.
+    :ivar is_draining: whether the server is about to stop.
     """
 
     checker: ICredentialsChecker | Portal | None
@@ -58,6 +59,7 @@ class ServerContext(Context, Protocol):
     admission: Admission[Any]
     message: str
     connections: set[Any]
+    is_draining: bool
 
     def make_connection(self, now: float) -> ServerConnection:
         """

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.portal import Portal
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.protocol import Factory
 
@@ -28,12 +29,13 @@ from ..core.version import VERSIONS, RekeyAfter
 from .base import SodiumProtocol
 from .client import SodiumClientProtocol
 from .clock import steady_clock
+from .draining import DRAIN_TIMEOUT, Draining
 from .requests import CONCURRENCY, Respond, Responder
 from .server import SodiumServerProtocol
 from .unread import Unread
 
 #: What clients speak unless they are told otherwise.
-VERSION = 1
+VERSION = 2
 
 if TYPE_CHECKING:
     _Factory = Factory[Any]
@@ -121,9 +123,13 @@ class SodiumServerFactory(_SodiumFactory):
     :raises LocalProtocolError: when the message does not fit its field, when the concurrency is below one, when both
         ``respond`` and ``protocol`` are given, and when neither ``checker`` nor ``authorized_keys`` is given.
     :ivar connections: the ends that are connected, authenticated or not.
+    :ivar is_draining: whether :meth:`drain` was called, and it does not listen since.
+    :ivar draining: what that has begun; ``None`` before.
     """
 
     protocol: Callable[[], SodiumServerProtocol] = SodiumServerProtocol
+    is_draining = False
+    draining: Draining | None = None
 
     def __init__(
         self,
@@ -184,12 +190,28 @@ class SodiumServerFactory(_SodiumFactory):
         """
         return ServerConnection(self._pair, now, self.timeouts, self._draw, self._rekey, self.versions, self._version_2)
 
+    def drain(self, timeout: float = DRAIN_TIMEOUT) -> Deferred[None]:
+        """
+        Stop in order. Stop listening before that: who comes in later is refused.
+
+        Clients of version 2 are told, so that they ask nothing new; what they have asked is answered. Those whose login
+        is being decided on are refused with :exc:`ServerUnavailable`. Who is still connected when the time is over is
+        told why it ends. Connections of version 1, in which nothing of this can be said, are broken off at once.
+
+        :param timeout: how many seconds clients get to finish.
+        :return: fires when all have left, a second behind that time at the latest. To cancel it is to wait no longer.
+        """
+        self.is_draining = True
+        self.draining = Draining(self.connections, self.clock, timeout)
+        return self.draining.done
+
     def describe(self) -> str:
         """Name the server's public key."""
         return f"key {self._pair.public.hex()}"
 
     def doStart(self) -> None:
         """Called for each port that listens."""
+        self.is_draining, self.draining = False, None
         self.admission.start()
         super().doStart()  # type: ignore[no-untyped-call]
 

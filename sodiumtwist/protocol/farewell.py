@@ -80,6 +80,32 @@ class Farewell:
         """Something is to be handed over, or was: patience begins anew."""
         self._time(self._patience, self._give_up)
 
+    def expect(self) -> None:
+        """
+        The peer is to say its end, behind what it has yet to take. Patience begins anew, and does so again as long as
+        it takes some.
+        """
+        self._left = self._not_taken()
+        self._until = self._clock.seconds() + self._patience
+        self._look_for_its_end_later()
+
+    def _not_taken(self) -> int:
+        return self._below.unsent() or self._below.held()
+
+    def _look_for_its_end_later(self) -> None:
+        self._time(min(LINGER, self._until - self._clock.seconds()), self._look_for_its_end)
+
+    def _look_for_its_end(self) -> None:
+        now, left = self._clock.seconds(), self._not_taken()
+        if left < self._left:
+            # The least that ever was: PINGs, which go on meanwhile, are no progress when they are taken.
+            self._left = left
+            self._until = now + self._patience
+        if now >= self._until:
+            self._give_up()
+        else:
+            self._look_for_its_end_later()
+
     def linger(self) -> None:
         """All was handed over, and our direction is shut."""
         self._begin_to_look()

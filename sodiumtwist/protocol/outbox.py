@@ -46,6 +46,7 @@ class Outbox:
         an abort must not drop it.
     :ivar owed_pongs: how many PONGs are to be sent when the transport takes more again. They are made then, so they
         take no memory.
+    :ivar incoming: how many bytes of messages that are being put together are in the sum.
     :ivar error: what broke the connection while it was written to.
     :ivar ended: whether the transport has ended: what is sent then is dropped.
     :ivar left_unsent: whether something was left when the transport ended, or was sent later.
@@ -67,6 +68,7 @@ class Outbox:
         "ended",
         "error",
         "greeting",
+        "incoming",
         "left_unsent",
         "limit",
         "owed_pongs",
@@ -79,7 +81,7 @@ class Outbox:
         self._below = below
         self._unread = unread
         # What the application keeps for the peer, and how much of all that waits is in the sum.
-        self._kept = self._noted = 0
+        self._kept = self._noted = self.incoming = 0
         self._flushing = self.blocked = self.corked = self.greeting = self.ended = self.left_unsent = False
         self.owed_pongs = 0
         self._blocked_at = 0.0
@@ -181,6 +183,12 @@ class Outbox:
         self._note(self._noted + size)
         if self._unread is not None and self._unread.seeming > self._unread.most:
             self._unread.look()
+
+    def count_incoming(self) -> None:
+        """There is more, or less, of messages that come in parts: until the rest comes they take memory as well."""
+        held = self._connection.incoming.held
+        change, self.incoming = held - self.incoming, held
+        self.keep(change)
 
     def held(self) -> int:
         """Tell how many bytes wait for the peer, which are noted then; none where they are in no sum."""

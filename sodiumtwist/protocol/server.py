@@ -101,6 +101,9 @@ class SodiumServerProtocol(SodiumProtocol):
         """A login is to be decided on."""
         address, admission = self.transport.getPeer(), self.factory.admission
         self.login = claim.login
+        if self.factory.is_draining:
+            self.drain()
+            return
         blocking = admission.blocked_addresses or admission.blocked_logins
         may_try = not blocking or admission.may_try(counted_address(self.transport), claim.login)
         self._decision = Decision(self.factory, claim, address, self._may_log_failure)
@@ -155,7 +158,7 @@ class SodiumServerProtocol(SodiumProtocol):
         # It keeps its place until it is gone: turned away for another, it would leave no line in the log.
         self.factory.admission.hold_place(self)
         if self._connection.undecided:
-            self._connection.reject(verdict.code)
+            self._connection.reject(verdict.code, verdict.text)
         if verdict.undecided and self._connection.version == 1:
             # The client takes a reset for what may go well later, and an end in order for a refusal.
             self.abort(verdict.error)
@@ -252,11 +255,21 @@ class SodiumServerProtocol(SodiumProtocol):
         """
         As for both ends; and who is not let in yet is told that it comes too late, where a login is being decided on.
         """
-        if self._connection.version == 2 and self._connection.undecided:
-            self._connection.reject(Code.SHUTTING_DOWN, "the server is about to stop")
-            self._close(AuthenticationFailed("not let in, for the server is about to stop"))
-        else:
+        if not self._connection.undecided:
             super().drain()
+            return
+        error = AuthenticationFailed("not let in, for the server is about to stop")
+        if self._connection.version == 2:
+            self._connection.reject(Code.SHUTTING_DOWN, "the server is about to stop")
+            self._close(error)
+        else:
+            self.abort(error)  # its client takes a reset for what may go well later
+
+    @property
+    def is_finishing(self) -> bool:
+        """Whether a server that is about to stop waits for it: there is something to finish, if only a last word."""
+        lifecycle = self._lifecycle
+        return lifecycle.stage is not Stage.CUT and (self.peer is not None or lifecycle.over)
 
     def left_unread(self) -> int:
         """Tell how many bytes wait for the client."""

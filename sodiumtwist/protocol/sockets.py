@@ -26,6 +26,8 @@ from twisted.protocols.policies import ProtocolWrapper
 from twisted.python.failure import Failure
 
 from ..admission.limits import proxy_of
+from ..core.v2.pdus import HEADER_SIZE
+from ..core.v2.sealing import HEAD_SIZE, TAG_SIZES
 from ..core.wire import PDU_OVERHEAD
 from ..interfaces import ISodiumTransport, IStreamTransport
 
@@ -42,8 +44,9 @@ SEND_SIZE = 2 * 131072
 #: How often TCP asks a machine that does not answer before it gives the connection up.
 KEEPALIVE_PROBES = 4
 
-#: The payload of a PDU that one read takes whole, in bytes: what files and streams are cut into.
-CHUNK_SIZE = READ_SIZE - PDU_OVERHEAD
+#: The payload of a PDU that one read takes whole, in bytes, whichever version is spoken: what files and streams are cut
+#: into.
+CHUNK_SIZE = READ_SIZE - max(PDU_OVERHEAD, HEADER_SIZE + HEAD_SIZE + 2 * max(TAG_SIZES.values()))
 
 
 def is_bare_socket(transport: Any) -> TypeGuard[FileDescriptor]:

@@ -11,6 +11,9 @@ the upload, and it stands in its place. All acknowledgements before it say only 
 the operating system. A framed upload without it counts as broken off. Our own client frames its uploads; the
 reference server has nothing to write for the two empty DATA. The reference client does not frame: its upload ends
 when it closes.
+
+In version 2 the dialogue is the same. An upload without frame then ends by END; a transport that goes without that has
+been cut. A client is told by ABORT why its upload can't be stored.
 """
 
 from __future__ import annotations
@@ -26,11 +29,13 @@ from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
 
 from ..admission.networks import network
+from ..core.connection import Code
 from ..core.errors import LocalProtocolError, UnexpectedPDU
 from ..core.wire import PDU_OVERHEAD
 from ..describe import describe_os_error
 from ..interfaces import Peer
 from ..protocol.factories import SodiumServerFactory
+from ..protocol.lifecycle import Stage
 from ..protocol.server import SodiumServerProtocol
 from .acknowledgements import acknowledgement
 from .discarding import hello_message
@@ -48,6 +53,9 @@ LEFT_EARLY = "the client left before its end"
 
 #: Errors that say that there is no room. What came of the upload goes then: it would keep all others out.
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+
+#: What clients are told of them. The system's words may be in the server's language.
+_NO_ROOM_WORDS = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up"}
 
 
 class Phase(Enum):
@@ -111,6 +119,8 @@ class UploadReceiver(SodiumServerProtocol):
     _framed = False
     #: Whether the empty DATA that ends a framed upload has come.
     _end_received = False
+    #: Version 2: whether the client has said that no DATA follows.
+    _client_ended = False
     #: Why the connection ended; ``None`` while it lives.
     _lost_for: Failure | None = None
     #: Why the upload is not whole; ``None`` as long as it may be.
@@ -176,9 +186,9 @@ class UploadReceiver(SodiumServerProtocol):
                 self._begin_writing(self._upload)
         elif self._end_received:
             self._begin_finishing()
-        elif self._lost_for is None:
+        elif self._lost_for is None and not self._client_ended:
             return False
-        # Here the connection of an upload without frame has ended in order: any other end is a reason why it is broken.
+        # Here an upload without frame has ended in order: any other end is a reason why it is broken.
         else:
             self._begin_finishing()
         return True
@@ -229,7 +239,7 @@ class UploadReceiver(SodiumServerProtocol):
 
     def _acknowledge(self, size: int) -> None:
         # The connection may be gone, or be closing, by now.
-        if self.is_authenticated and not self._lifecycle.over:
+        if self.is_authenticated and not self._lifecycle.over and self._lifecycle.stage is not Stage.ENDING:
             self.send_data(acknowledgement(size))
 
     def _begin_finishing(self) -> None:
@@ -244,6 +254,7 @@ class UploadReceiver(SodiumServerProtocol):
         # Only now: this one tells the client that the upload is in its place.
         if self._end_received:
             self._acknowledge(0)
+        self._answer_end()
 
     def _begin_abandoning(self) -> None:
         self._enter(Phase.ABANDONING)
@@ -259,6 +270,7 @@ class UploadReceiver(SodiumServerProtocol):
         line = "upload of {login} from {peer} broke off: {reason}; kept {outcome}"
         what = f"an upload broke off: {self._why_broken}"
         self._settle(what, self._log.warn, line, reason=self._why_broken, outcome=outcome)
+        self._answer_end()
 
     def _abandon_failed(self, reason: Failure) -> None:
         self._abandoned(f"what there is, for it cannot be put in order: {_describe(reason)}")
@@ -290,14 +302,29 @@ class UploadReceiver(SodiumServerProtocol):
         self._enter(Phase.READY)
         # When the connection is gone already, the end of the upload says why.
         if self._lost_for is None and not self._lifecycle.over:
-            self._end_session(why, reason.value)
+            error = reason.value
+            self._end_session(why, error, *self._told(error))
         self._go_on()
+
+    def _told(self, error: BaseException | None) -> tuple[Code, str]:
+        """
+        Say to the client why its upload can't be stored: no paths of ours, no names of options.
+
+        :param error: what a step failed with.
+        """
+        if isinstance(error, OSError):
+            text = _NO_ROOM_WORDS.get(error.errno or 0) or error.strerror or "it cannot be stored"
+            # Too many wait for their turn, which is no fault of the storage's.
+            return (Code.NO_ROOM if error.errno == errno.EBUSY else Code.STORAGE), text.partition(", see --")[0]
+        if isinstance(error, CancelledError) and self._why_broken is not None:
+            return Code.STORAGE, self._why_broken
+        return Code.APPLICATION_FAILED, "the application failed"
 
     def _mistaken(self, reason: Failure) -> None:
         """What follows from a step went wrong, which it never should."""
         self._application_failed(reason, reason.value)
 
-    def _end_session(self, why: str, error: BaseException | None) -> None:
+    def _end_session(self, why: str, error: BaseException | None, code: Code, text: str) -> None:
         if self._may_log(f"cannot store an upload: {why}"):
             self._log.error(
                 "cannot store an upload of {login} from {peer}: {reason}",
@@ -305,7 +332,7 @@ class UploadReceiver(SodiumServerProtocol):
                 peer=self._describe_peer(),
                 reason=why,
             )
-        self.abort(error)
+        self.abort_with(code, text, error)
 
     def _may_log(self, what: str) -> bool:
         """Tell whether a line about the upload is written; if not, it is summed up."""
@@ -315,7 +342,25 @@ class UploadReceiver(SodiumServerProtocol):
         self._waiting.clear()
         self._waiting_size = 0
 
-    # How it breaks off
+    # How it ends
+
+    def end_received(self) -> None:
+        # Where it was closed here, DATA before this may have been dropped.
+        if self._lifecycle.stage is Stage.OPEN:
+            self._client_ended = True
+            if self._framed and not self._end_received:
+                self.give_up(LEFT_EARLY)
+            elif self._phase is Phase.READY:
+                self._go_on()
+        super().end_received()
+
+    def _idle(self) -> bool:
+        return self._phase in (Phase.NONE, Phase.OVER)
+
+    def _answer_end(self) -> None:
+        """The upload is over: if the client has said its end, it is waiting for ours."""
+        if self._client_ended:
+            self._end_if_idle()
 
     def _waits_for_rest(self) -> bool:
         # No client that has left waits for its turn, see connection_lost(), whatever it sent by then.
@@ -334,8 +379,8 @@ class UploadReceiver(SodiumServerProtocol):
             return
         # A step may be under way, in a pipe perhaps for minutes. It is only worth waiting for when the upload can still
         # become whole. One that was not even opened is given up, too: no dead session waits for its turn, or for a
-        # FIFO's reader.
-        if self._why_broken is not None or not reason.check(ConnectionDone):
+        # FIFO's reader. Behind END all has come, whatever the transport did then.
+        if self._why_broken is not None or not (reason.check(ConnectionDone) or self._client_ended):
             self.give_up(reason.getErrorMessage())
         elif self._upload is None or (self._framed and not self._end_received):
             self.give_up(LEFT_EARLY)
@@ -363,7 +408,7 @@ class UploadReceiver(SodiumServerProtocol):
 
     def _make_way(self, why: str) -> None:
         """Others wait for what this upload holds and does not use."""
-        self._end_session(why, LocalProtocolError(why))
+        self._end_session(why, LocalProtocolError(why), Code.STORAGE, why)
         # The end of the connection has done it, unless that came before.
         self.give_up(why)
 

@@ -11,7 +11,7 @@ from time import perf_counter
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from ..core.errors import RemoteProtocolError, UnexpectedPDU
+from ..core.errors import ClosedByPeer, RemoteProtocolError, UnexpectedPDU
 from ..core.wire import PDU_OVERHEAD
 from ..protocol.client import SodiumClientProtocol
 from ..protocol.producers import WriteGate
@@ -38,9 +38,11 @@ class UploadSender(SodiumClientProtocol):
         of a source that can't be read.
     :ivar lost: fires when the connection is gone.
     :ivar seconds: the time from the server's hello to the last acknowledgement.
+    :ivar stopping: whether the server has said that it is about to stop.
     """
 
     seconds = 0.0
+    stopping = False
 
     def __init__(self, source: Source, progress: Callable[[int], object] = lambda size: None) -> None:
         self.acknowledged = 0
@@ -117,6 +119,16 @@ class UploadSender(SodiumClientProtocol):
             self.close()
         else:
             self._read_if_allowed()
+
+    def drain_received(self) -> None:
+        # What is under way goes on: the server leaves it some time.
+        self.stopping = True
+
+    def end_received(self) -> None:
+        # There will be no further acknowledgement.
+        if not self.finished.called:
+            self.abort(ClosedByPeer("the server has closed the connection"))
+        super().end_received()
 
     def connection_lost(self, reason: Failure) -> None:
         self._source.close()

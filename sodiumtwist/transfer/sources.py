@@ -49,7 +49,7 @@ class Source:
         """
         Say what to do with the chunks. Nothing is read before :meth:`resume`.
 
-        :param deliver: called with each chunk, of 1 to 130954 bytes.
+        :param deliver: called with each chunk, of 1 to 130920 bytes.
         :param ended: called once, with ``None`` at the end of file or with the error of reading.
         """
         self._deliver, self._ended, self._started = deliver, ended, True

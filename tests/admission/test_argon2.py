@@ -31,7 +31,7 @@ from zope.interface.verify import verifyObject
 from sodiumtwist import LocalProtocolError, SodiumServerFactory, Timeouts
 from sodiumtwist.admission import argon2, passwords
 from sodiumtwist.admission.argon2 import CONCURRENCY, QUEUE, Argon2File, from_argument
-from sodiumtwist.admission.checkers import ClientLogin, LoginNotChecked, SingleLogin, any_of
+from sodiumtwist.admission.checkers import ClientLogin, LoginNotChecked, LoginRefused, SingleLogin, any_of
 from sodiumtwist.admission.passwords import hash_passphrase, verification_cost
 from sodiumtwist.admission.watched import GRACE
 
@@ -39,6 +39,7 @@ from ..checkers import AvatarId
 from ..logs import logged
 from ..pair import SERVER_PAIR, RecordingClient, make_client_factory
 from ..ports import port_number
+from .test_checkers import spoken
 from .test_passwords import cheap
 
 
@@ -140,6 +141,50 @@ class CheckerTests(SynchronousTestCase):
             self.assertEqual(str(error), "login or passphrase is wrong")
         self.assertEqual({verification_cost(string) for string, _ in self.verified}, {(1, 8)})
         self.assertEqual(len(self.verified), 5)
+
+    def test_marked(self) -> None:
+        """
+        In version 1, and where no version is told, the right passphrase costs what a wrong one does, its string is
+        verified just so, and the answer is the same.
+        """
+        marked = cheap("right")
+        self.file = PasswordFile(self, f"ann:{marked} protocol=2\nbob:{cheap('b')}\n")
+        checker = self.make()
+        plain = UsernamePassword(b"ann", b"right")
+        for credentials in (spoken(1, "ann", "right"), spoken(1, "ann", "wrong"), plain):
+            asked = checker.requestAvatarId(credentials)
+            self.assertNoResult(asked)
+            self.threads.do()
+            error = self.failureResultOf(asked, LoginRefused).value
+            self.assertEqual(str(error), "the login is not for this version of the protocol")
+            self.assertTrue(self.successResultOf(checker.bars(credentials)))
+        self.assertEqual([string for string, _ in self.verified], [marked] * 3)
+        asked = checker.requestAvatarId(spoken(2, "ann", "right"))
+        self.threads.do()
+        self.assertEqual(self.successResultOf(asked), b"ann")
+        for credentials in (spoken(2, "ann"), spoken(1, "bob"), spoken(1, "nobody")):
+            self.assertFalse(self.successResultOf(checker.bars(credentials)))
+
+    def test_other_form(self) -> None:
+        """Clients of version 2 send logins composed. Those of version 1 send them as they are typed."""
+        typed, sent = "u\u0308", "\u00fc"
+        self.file = PasswordFile(self, f"{typed}:{cheap('1')}\nj{sent}:{cheap('2')}\nj{typed}:{cheap('3')}\n")
+        checker = self.make()
+        for version, login, passphrase, right in (
+            (1, typed, "1", True),
+            (1, sent, "1", False),
+            (2, sent, "1", True),
+            (1, f"j{sent}", "2", True),
+            (2, f"j{sent}", "2", True),
+            (2, f"j{sent}", "3", False),
+            (1, f"j{typed}", "3", True),
+        ):
+            asked = checker.requestAvatarId(spoken(version, login, passphrase))
+            self.threads.do()
+            if right:
+                self.assertEqual(self.successResultOf(asked), login.encode())
+            else:
+                self.failureResultOf(asked, UnauthorizedLogin)
 
     def test_mixed_costs(self) -> None:
         """An unknown login costs what one of the known ones does, always the same: none stands out."""

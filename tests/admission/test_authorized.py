@@ -11,9 +11,10 @@ from hypothesis import given, strategies as st
 from twisted.logger import formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
-from sodiumtwist import InvalidKey, LocalProtocolError, SodiumError
-from sodiumtwist.admission.authorized import AuthorizedKeys, AuthorizedKeysFile, parse_authorized_keys
+from sodiumtwist import InvalidKey, LocalProtocolError, SodiumError, parse_key
+from sodiumtwist.admission.authorized import AuthorizedKeys, AuthorizedKeysFile, Entry, parse_authorized_keys
 from sodiumtwist.admission.checkers import LoginNotChecked
+from sodiumtwist.admission.marks import MARK
 
 from ..logs import logged
 
@@ -56,21 +57,65 @@ class AuthorizedKeysTests(SynchronousTestCase):
         for key in (b"", ALICE[:-1], ALICE + b"x"):
             error = self.assertRaises(InvalidKey, AuthorizedKeys, [(BOB, None), (key, "alice")])
             self.assertIn(f"is {len(key)} bytes long", str(error))
-        for login in ("x" * 129, "x\0", "\ud800"):
+        for login in ("x" * 256, "x\0", "\ud800"):
             error = self.assertRaises(LocalProtocolError, AuthorizedKeys, [(ALICE, login)])
             self.assertIn("the login ", str(error))
+        self.assertRaises(LocalProtocolError, AuthorizedKeys, [(ALICE, "x" * 129, [1])])
+        for versions in ([], [3], [2, 0]):
+            error = self.assertRaises(LocalProtocolError, AuthorizedKeys, [(ALICE, None, versions)])
+            self.assertIn("a key is for some of the versions", str(error))
+
+    def test_versions(self) -> None:
+        """A key is let in with the versions that its entry names. Who does not say which it speaks, speaks 1."""
+        keys = AuthorizedKeys([(ALICE, "alice", [2]), (ALICE, "old", [1]), (BOB, None, {2}), (CAROL, None, (1, 2))])
+        for key, login, versions in [
+            (ALICE, "alice", [2]),
+            (ALICE, "old", [1]),
+            (BOB, "any", [2]),
+            (CAROL, "any", [1, 2]),
+            (ALICE, "any", []),
+        ]:
+            self.assertEqual([version for version in (1, 2, 3) if keys.allows(key, login, version)], versions)
+            self.assertIs(keys.allows(key, login), 1 in versions)
+
+    def test_two_entries(self) -> None:
+        """Where several fit, in any order, one without the mark does not take back the promise of another."""
+        both: list[list[Entry]] = [
+            [(ALICE, "alice", [2]), (ALICE, "alice")],
+            [(ALICE, "alice", [2]), (ALICE, None)],
+            [(ALICE, None, [2]), (ALICE, "alice")],
+        ]
+        for entries in both:
+            for given_so in (entries, entries[::-1]):
+                keys = AuthorizedKeys(given_so)
+                self.assertFalse(keys.allows(ALICE, "alice", 1))
+                self.assertTrue(keys.allows(ALICE, "alice", 2))
+        self.assertTrue(AuthorizedKeys([(ALICE, "alice", [2]), (ALICE, None)]).allows(ALICE, "bob", 1))
+
+    def test_other_form(self) -> None:
+        """Clients of version 2 send logins composed. Those of version 1 send them as they are typed."""
+        typed, sent = "u\u0308", "\u00fc"
+        keys = AuthorizedKeys([(ALICE, typed), (BOB, sent), (CAROL, None)])
+        for key, login, versions in [
+            (ALICE, typed, [1]),
+            (ALICE, sent, [2]),
+            (BOB, typed, []),
+            (BOB, sent, [1, 2]),
+            (CAROL, typed, [1, 2]),
+        ]:
+            self.assertEqual([version for version in (1, 2) if keys.allows(key, login, version)], versions)
 
 
 class ParseTests(SynchronousTestCase):
     """The text of a file."""
 
-    def assert_says(self, text: str, *entries: tuple[bytes, str | None]) -> None:
-        self.assertEqual(parse_authorized_keys(text)._entries, frozenset(entries))
+    def assert_says(self, text: str, *entries: Entry) -> None:
+        self.assertEqual(parse_authorized_keys(text)._entries, AuthorizedKeys(entries)._entries)
 
     def test_lines(self) -> None:
         """Keys, logins, comments."""
         key = ALICE.hex()
-        for line, entry in [
+        lines: list[tuple[str, Entry]] = [
             (key, (ALICE, None)),
             (f" \t{key} \t\r", (ALICE, None)),
             (f"{bytes([0xAB] * 32).hex().upper()} alice", (b"\xab" * 32, "alice")),
@@ -87,8 +132,15 @@ class ParseTests(SynchronousTestCase):
             (f"{key} a'b\\c", (ALICE, "a'b\\c")),
             (f"{key} j\u00fcrgen", (ALICE, "j\u00fcrgen")),
             (f'{key} "a\u2028b\x0bc"', (ALICE, "a\u2028b\x0bc")),
-            (f"{key} {'x' * 128}", (ALICE, "x" * 128)),
-        ]:
+            (f"{key} {'x' * 255}", (ALICE, "x" * 255)),
+            (f"protocol=2 {key}", (ALICE, None, [2])),
+            (f" protocol=2\t{key} alice # at home", (ALICE, "alice", [2])),
+            (f'protocol=2 {key} "protocol=2"', (ALICE, "protocol=2", [2])),
+            (f'{key} "protocol=2"', (ALICE, "protocol=2")),
+            (f"{key} # protocol=2", (ALICE, None)),
+            (f"protocol=2 public key: {key} alice", (ALICE, "alice", [2])),
+        ]
+        for line, entry in lines:
             self.assert_says(f"{line}\n", entry)
 
     def test_file(self) -> None:
@@ -120,7 +172,13 @@ class ParseTests(SynchronousTestCase):
             (f'{key} "alice"x', LocalProtocolError, "it is not"),
             (f'{key}"alice"', LocalProtocolError, "it is not"),
             (f"{key} al\u00a0ice", LocalProtocolError, "it is not"),
-            (f"{key} {'y' * 129}", LocalProtocolError, "the login is 129 bytes long"),
+            (f"{key} {'y' * 256}", LocalProtocolError, "the login is 256 bytes long"),
+            (f"{key} protocol=2", LocalProtocolError, "protocol=2 stands before the key"),
+            (f"{key} alice protocol=2", LocalProtocolError, "it is not 64 hex digits"),
+            (f"protocol=1 {key}", InvalidKey, "has 10 characters"),
+            (f"protocol=3 {key} alice", LocalProtocolError, "it is not 64 hex digits"),
+            ("protocol=2", InvalidKey, "has 10 characters"),
+            (f"protocol=2 private key: {key}", LocalProtocolError, "it is not 64 hex digits"),
             (f"{key} xx\0xx", LocalProtocolError, "holds a NUL"),
             (f"private key: {key}", InvalidKey, "it is a private key"),
         ]:
@@ -143,10 +201,14 @@ class ParseTests(SynchronousTestCase):
             except SodiumError:
                 continue
             good += 1
-            self.assertLess(cut._entries, whole)
+            self.assertLess(cut._entries.items(), whole.items())
         self.assertEqual(good, 2)
         error = self.assertRaises(LocalProtocolError, parse_authorized_keys, text[:-1])
         self.assertEqual(str(error), "line 2: it does not end with a newline, so it may be cut off; add one")
+
+    def test_earlier_releases(self) -> None:
+        """They take the first word of a line for the key, and refuse a file where it is none."""
+        self.assertRaises(InvalidKey, parse_key, MARK, "client's key")
 
     @given(st.lists(st.tuples(st.binary(min_size=32, max_size=32), st.none() | LOGINS)))
     def test_any_login(self, entries: list[tuple[bytes, str | None]]) -> None:

@@ -12,12 +12,19 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyClass, verifyObject
 
 from sodiumtwist import LocalProtocolError, SingleLogin
-from sodiumtwist.admission.checkers import AnyLogin, LoginNotChecked, LoginUnknown
+from sodiumtwist.admission.checkers import AnyLogin, ClientLogin, LoginNotChecked, LoginRefused, LoginUnknown
 
-from ..checkers import AnyChecker, AvatarId
+from ..checkers import AnyChecker, AvatarId, LateChecker
 
 LOGIN = "j\u00fcrgen"
 PASSPHRASE = "correct h\u00f6rse"
+
+
+def spoken(version: int, login: str = LOGIN, passphrase: str = PASSPHRASE) -> ClientLogin:
+    """What a client that speaks a version logs in with."""
+    credentials = ClientLogin(login.encode(), passphrase.encode())
+    credentials.version = version
+    return credentials
 
 
 class SingleLoginTests(SynchronousTestCase):
@@ -59,17 +66,20 @@ class SingleLoginTests(SynchronousTestCase):
         self.assertRaises(UnauthorizedLogin, self.ask, "", "x", checker)
 
     def test_longest_texts(self) -> None:
-        longest, other = "\u00e4" * 64, "\u00e4" * 63 + "\u00f6"
-        checker = SingleLogin(longest, longest)
-        self.assertEqual(self.ask(longest, longest, checker), longest.encode())
-        self.assertRaises(UnauthorizedLogin, self.ask, other, longest, checker)
-        self.assertRaises(UnauthorizedLogin, self.ask, longest, other, checker)
+        for login, other_login, passphrase, other_passphrase in (
+            ("\u00e4" * 64, "\u00e4" * 63 + "\u00f6", "\u00e4" * 64, "\u00e4" * 63 + "\u00f6"),
+            ("x" * 255, "x" * 254 + "y", "y" * 4096, "y" * 4095 + "x"),
+        ):
+            checker = SingleLogin(login, passphrase)
+            self.assertEqual(self.ask(login, passphrase, checker), login.encode())
+            self.assertRaises(UnauthorizedLogin, self.ask, other_login, passphrase, checker)
+            self.assertRaises(UnauthorizedLogin, self.ask, login, other_passphrase, checker)
 
     def test_texts_that_do_not_fit(self) -> None:
         for login, passphrase, what in [
-            ("x" * 129, "y", "login"),
-            ("\u00e4" * 65, "y", "login"),
-            ("x", "y" * 129, "passphrase"),
+            ("x" * 256, "y", "login"),
+            ("\u00e4" * 128, "y", "login"),
+            ("x", "y" * 4097, "passphrase"),
             ("x\0", "y", "login"),
             ("x", "y\0", "passphrase"),
             ("x", "\ud800", "passphrase"),
@@ -77,6 +87,45 @@ class SingleLoginTests(SynchronousTestCase):
             error = self.assertRaises(LocalProtocolError, SingleLogin, login, passphrase)
             self.assertIn(f"the {what} ", str(error))
             self.assertNotIn("yy", str(error))
+        for login, passphrase in (("x" * 129, "y"), ("x", "y" * 129)):
+            self.assertRaises(LocalProtocolError, SingleLogin, login, passphrase, [1])
+
+    def test_longest_of_version_2(self) -> None:
+        """Logins of 255 bytes, passphrases of 4096, all of them compared."""
+        for versions in ([1, 2], [2]):
+            checker = SingleLogin("x" * 255, "y" * 4096, versions)
+            self.assertEqual(checker.requestAvatarId(spoken(2, "x" * 255, "y" * 4096)), b"x" * 255)
+            self.assertRaises(UnauthorizedLogin, checker.requestAvatarId, spoken(2, "x" * 255, "y" * 4095 + "z"))
+
+    def test_versions(self) -> None:
+        """In another version, the right passphrase and a wrong one are refused alike; and where none is told."""
+        checker = SingleLogin(LOGIN, PASSPHRASE, [2])
+        self.assertEqual(checker.requestAvatarId(spoken(2)), LOGIN.encode())
+        for credentials in (spoken(1), UsernamePassword(LOGIN.encode(), PASSPHRASE.encode())):
+            self.assertTrue(checker.bars(credentials))
+            for passphrase in (credentials.password, b"wrong"):
+                credentials.password = passphrase
+                error = self.assertRaises(LoginRefused, checker.requestAvatarId, credentials)
+                self.assertEqual(str(error), "the login is not for this version of the protocol")
+        self.assertFalse(checker.bars(spoken(2)))
+        self.assertFalse(checker.bars(spoken(1, "other")))
+        self.assertRaises(LoginUnknown, checker.requestAvatarId, spoken(1, "other"))
+        self.assertEqual(SingleLogin(LOGIN, PASSPHRASE, [1]).requestAvatarId(spoken(1)), LOGIN.encode())
+        self.assertRaises(LoginRefused, SingleLogin(LOGIN, PASSPHRASE, [1]).requestAvatarId, spoken(2))
+        for versions in ([], [0], [1, 2, 3]):
+            self.assertRaises(LocalProtocolError, SingleLogin, LOGIN, PASSPHRASE, versions)
+
+    def test_other_form(self) -> None:
+        """Clients of version 2 send texts composed. Those of version 1 send them as they are typed."""
+        typed, sent = "u\u0308", "\u00fc"
+        for stored in (typed, sent):
+            checker = SingleLogin(stored, stored)
+            self.assertEqual(checker.requestAvatarId(spoken(2, sent, sent)), sent.encode())
+            for version, given, right in ((1, typed, stored == typed), (1, sent, stored == sent), (2, typed, False)):
+                if right:
+                    self.assertEqual(checker.requestAvatarId(spoken(version, given, given)), given.encode())
+                else:
+                    self.assertRaises(UnauthorizedLogin, checker.requestAvatarId, spoken(version, given, given))
 
     def test_the_passphrase_is_not_shown(self) -> None:
         checker = SingleLogin(LOGIN, PASSPHRASE)
@@ -141,3 +190,44 @@ class AnyLoginTests(SynchronousTestCase):
         asked = self.make(waiting, b"b")
         asked.cancel()
         self.failureResultOf(asked, CancelledError)
+
+    def test_version(self) -> None:
+        """
+        A login that one checker has for version 2 alone is refused in version 1, whatever another says. All are asked,
+        as with a wrong passphrase, and so it counts.
+        """
+        marked = SingleLogin(LOGIN, PASSPHRASE, [2])
+        for order in (1, -1):
+            other = LateChecker()
+            checkers: list[ICredentialsChecker] = [marked, other]
+            for asking in (AnyLogin(checkers[::order]), AnyLogin([AnyLogin(checkers[::order]), SingleLogin("a", "b")])):
+                for answer in (LOGIN.encode(), UnauthorizedLogin(), LoginUnknown()):
+                    asked = asking.requestAvatarId(spoken(1, passphrase="that of the other"))
+                    if isinstance(answer, bytes):
+                        other.answers[-1].callback(answer)
+                    else:
+                        other.answers[-1].errback(answer)
+                    error = self.failureResultOf(asked, LoginRefused).value
+                    self.assertEqual(str(error), "the login is not for this version of the protocol")
+            asked = AnyLogin(checkers[::order]).requestAvatarId(spoken(2))
+            if order < 0:
+                other.answers[-1].errback(UnauthorizedLogin())
+            self.assertEqual(self.successResultOf(asked), LOGIN.encode())
+        self.assertTrue(self.successResultOf(AnyLogin([marked]).bars(spoken(1))))
+        self.assertFalse(self.successResultOf(AnyLogin([marked]).bars(spoken(2))))
+
+    def test_not_known_what_is_marked(self) -> None:
+        """A checker that can't tell has no logins, and keeps nobody out."""
+        checker = AnyChecker(lambda credentials: fail(LoginNotChecked()))
+        checker.bars = lambda credentials: fail(LoginNotChecked())  # type: ignore[attr-defined]
+        asked = AnyLogin([checker, SingleLogin(LOGIN, PASSPHRASE)]).requestAvatarId(spoken(1))
+        self.assertEqual(self.successResultOf(asked), LOGIN.encode())
+
+    def test_cancelled_before(self) -> None:
+        """Nobody is asked when nobody waits any more."""
+        checker, waiting = LateChecker(), Deferred[bool]()
+        checker.bars = lambda credentials: waiting  # type: ignore[attr-defined]
+        asked = AnyLogin([checker]).requestAvatarId(spoken(1))
+        asked.cancel()
+        self.failureResultOf(asked, CancelledError)
+        self.assertEqual(checker.asked, [])

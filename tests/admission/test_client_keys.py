@@ -18,6 +18,7 @@ from sodiumtwist import (
     AuthorizedKeys,
     DecryptionFailed,
     KeyPair,
+    Limits,
     LocalProtocolError,
     ReplayDetected,
     ReplayMemory,
@@ -33,7 +34,7 @@ from sodiumtwist.core.v1.messages import (
     SEALED_SERVER_HELO_SIZE,
 )
 
-from ..checkers import AnyChecker
+from ..checkers import AnyChecker, LateChecker
 from ..impostor import claim
 from ..observed import ObservedTestCase
 from ..pair import (
@@ -48,11 +49,13 @@ from ..pair import (
     make_client_factory,
     make_server_factory,
 )
+from ..versions import each_version, only, spoken
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 
+@each_version
 class KeyTests(ObservedTestCase):
     """Servers that know their clients' keys."""
 
@@ -114,6 +117,7 @@ class KeyTests(ObservedTestCase):
         refused = self.pair(factory, pair=CLIENT_PAIR, passphrase="wrong")
         self.assertIs(refused.client.why, AuthenticationFailed)
 
+    @only(1)
     def test_somebody_elses_key(self) -> None:
         """
         Who claims a listed key gets a hello that only its owner can open, and no further: the
@@ -133,6 +137,7 @@ class KeyTests(ObservedTestCase):
             self.assertEqual(len(transport.writes), 1)
         self.assertEqual(len(self.refusals()), 3)
 
+    @only(1)
     def test_claims_are_not_remembered(self) -> None:
         """Who only knows a listed key can't fill the memory of handshakes, and so have a recording let in."""
         memory = ReplayMemory(limit=3)
@@ -149,6 +154,7 @@ class KeyTests(ObservedTestCase):
         again.dataReceived(recording)
         self.assertEqual((again.calls, bytes(transport.out)), ([], b""))
 
+    @only(1)
     def test_late_memory(self) -> None:
         """Nothing is read or served before the handshake is remembered; of two at once one is."""
         waiting: list[Deferred[bool]] = []
@@ -195,6 +201,47 @@ class KeyTests(ObservedTestCase):
             self.assertEqual(pair.server.payloads, [])
             self.assertIs(pair.server.why, kind)
 
+    @only(2)
+    def test_claimed_key(self) -> None:
+        """Who claims a listed key gets no answer to that, and reaches no login. It is no login that failed."""
+        checker = LateChecker()
+        limits = Limits(failures_per_address=1, failures_per_login=1)
+        keys = AuthorizedKeys([(CLIENT_PAIR.public, None)])
+        factory = make_server_factory(self.clock, EchoServer, checker, authorized_keys=keys, limits=limits)
+        own = KeyPair.generate()
+        pair = Pair(factory, make_client_factory(self.clock, pair=KeyPair(own.secret, CLIENT_PAIR.public)))
+        pair.flush()
+        self.clock.advance(10)
+        pair.flush()
+        self.assertEqual((checker.asked, len(pair.server.calls), pair.client.payloads), ([], 1, []))
+        self.assertEqual((factory.admission.blocked_addresses, factory.admission.blocked_logins), ({}, {}))
+
+    @only(2)
+    def test_not_remembered(self) -> None:
+        """Nothing needs to be, so no memory can keep anybody out."""
+
+        @implementer(IReplayMemory)
+        class Broken:
+            def knows(self, fingerprint: bytes) -> bool:
+                raise OSError("full")
+
+            remember = knows
+
+        pair = self.pair(self.make([(CLIENT_PAIR.public, None)], replays=Broken()), pair=CLIENT_PAIR)
+        self.assertTrue(pair.server.is_authenticated)
+
+    def test_marked(self) -> None:
+        """A key for version 2 alone is in version 1 one that is not listed: closed at once, and counted."""
+        keys = AuthorizedKeys([(CLIENT_PAIR.public, None, [2])])
+        limits = Limits(failures_per_address=1)
+        factory = make_server_factory(self.clock, EchoServer, authorized_keys=keys, limits=limits)
+        pair = self.pair(factory, pair=CLIENT_PAIR)
+        self.assertIs(pair.server.is_authenticated, spoken() == 2)
+        if spoken() == 1:
+            self.assertIs(pair.client.why, AuthenticationFailed)
+            self.assertIn(f"the key {CLIENT_PAIR.public.hex()} is not authorized", self.refusals()[-1])
+        self.assertEqual(list(factory.admission.blocked_addresses), [] if spoken() == 2 else ["192.0.2.1"])
+
     def test_server_speaks_first(self) -> None:
         """Our client shows at once that it has its key, so nobody waits."""
 
@@ -204,11 +251,13 @@ class KeyTests(ObservedTestCase):
                 self.send_data(b"welcome")
 
         pair = Pair(self.make([(CLIENT_PAIR.public, None)], Greeter), make_client_factory(self.clock, pair=CLIENT_PAIR))
-        pair.round_trip()
+        for _ in range(spoken()):  # of which the handshake of version 2 takes one
+            pair.round_trip()
         self.assertEqual(pair.client.calls, ["authenticated", b"welcome"])
         pair.flush()
         self.assertEqual(pair.server.reason, None)
 
+    @only(1)
     def test_proof_is_sent_with_a_given_key_alone(self) -> None:
         """A fresh key can't be listed anywhere."""
         ping = 16 + PDU_OVERHEAD

@@ -5,6 +5,7 @@ One login and its verdict.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from twisted.cred.checkers import ICredentialsChecker
@@ -21,6 +22,7 @@ from sodiumtwist import AuthenticationFailed, AuthorizedKeys, AuthorizedKeysFile
 from sodiumtwist.admission.checkers import ClientLogin, LoginNotChecked, LoginRefused, any_of
 from sodiumtwist.admission.decision import TOO_MANY_FAILED, Decision, Stake, Verdict
 from sodiumtwist.admission.replays import IReplayMemory
+from sodiumtwist.core.connection import Code
 from sodiumtwist.core.errors import ReplayDetected
 from sodiumtwist.core.events import AuthenticationRequested
 from sodiumtwist.interfaces import ISodiumAvatar
@@ -108,12 +110,14 @@ class DecisionTestCase(SynchronousTestCase):
         error: type[RemoteProtocolError] = AuthenticationFailed,
         login_tried: bool = True,
         undecided: bool = False,
+        code: Code | None = None,
     ) -> None:
         """Check that the client is kept out for a reason that its end and the log are told."""
         verdict = self.verdict()
         self.assertIs(type(verdict.error), error)
         self.assertEqual(str(verdict.error), why)
-        expected = Verdict(error=verdict.error, failed=failed, login_tried=login_tried, undecided=undecided)
+        code = code or (Code.NO_ROOM if undecided else Code.REFUSED)
+        expected = Verdict(error=verdict.error, failed=failed, login_tried=login_tried, undecided=undecided, code=code)
         self.assertEqual(verdict, expected)
 
 
@@ -171,7 +175,7 @@ class CheckedTests(DecisionTestCase):
         """Then nobody is asked but the memory, and it does not count as one more."""
         self.rules.checker = checker = LateChecker()
         self.start(may_try=False)
-        self.assert_out(TOO_MANY_FAILED, undecided=True)
+        self.assert_out(TOO_MANY_FAILED, undecided=True, code=Code.TOO_MANY_FAILURES)
         self.assertEqual((checker.asked, self.rules.asked), ([], [("knows", MARK)]))
 
     def test_os_error(self) -> None:
@@ -345,6 +349,106 @@ class KeyTests(DecisionTestCase):
         self.assertIsNotNone(verdict.failure)
 
 
+class Version2Tests(DecisionTestCase):
+    """What is another thing in version 2: nothing can be sent again, and the handshake has proven the key."""
+
+    claim = replace(CLAIM, version=2)
+    peer = replace(PEER, version=2)
+
+    def test_let_in(self) -> None:
+        """The memory of handshakes is not asked, so it can't keep anybody out."""
+        self.rules.memory.known = self.rules.memory.new = lambda: fail(OSError("full"))
+        for keys in (None, AuthorizedKeys([(KEY, LOGIN)])):
+            self.verdicts.clear()
+            self.rules.authorized_keys = keys
+            decision = self.start(self.claim)
+            self.assert_in(self.peer)
+            self.assertIs(decision.stake, Stake.NOTHING)
+            self.assertFalse(decision.is_open)
+        self.assertEqual(self.rules.asked, [])
+
+    def test_key_alone(self) -> None:
+        """Whoever has a listed key is in."""
+        self.rules.checker, self.rules.authorized_keys = None, AuthorizedKeys([(KEY, None)])
+        decision = self.start(replace(self.claim, login="", passphrase=""))
+        self.assert_in(replace(self.peer, login=""))
+        self.assertIs(decision.stake, Stake.NOTHING)
+
+    def test_version_of_credentials(self) -> None:
+        """Checkers are told which version it is, also where a portal asks them; so is its realm."""
+        checker, realm = LateChecker(), Realm()
+        for version in (1, 2):
+            for asking in (checker, any_of([checker, LateChecker()]), Portal(realm, [checker])):
+                checker.asked.clear()
+                self.rules.checker = asking
+                self.start(replace(CLAIM, version=version))
+                (credentials,) = checker.asked
+                assert isinstance(credentials, ClientLogin)
+                self.assertEqual(credentials.version, version)
+        checker.answers[-1].callback(LOGIN.encode())
+        self.assertEqual(realm.minds, [self.peer])
+
+    def test_leaves_early(self) -> None:
+        """Its login is at stake while it is checked, as in version 1."""
+        self.rules.checker = checker = LateChecker()
+        decision = self.start(self.claim)
+        self.assertIs(decision.stake, Stake.LOGIN)
+        checker.answers[0].callback(b"")
+        self.assertIs(decision.stake, Stake.NOTHING)
+
+    def test_codes(self) -> None:
+        """What a client is told does not depend on what is wrong with its login or key."""
+        refused = []
+        self.rules.checker = any_of([SingleLogin(LOGIN, PASSPHRASE), SingleLogin("old", PASSPHRASE, [1])])
+        for login, passphrase, keys in (
+            (LOGIN, "wrong", None),
+            ("unknown", PASSPHRASE, None),
+            ("old", PASSPHRASE, None),
+            (LOGIN, PASSPHRASE, AuthorizedKeys([])),
+        ):
+            self.verdicts.clear()
+            self.rules.authorized_keys = keys
+            self.start(replace(self.claim, login=login, passphrase=passphrase))
+            verdict = self.verdict()
+            self.assertTrue(verdict.failed)
+            refused.append((verdict.code, verdict.text))
+        self.assertEqual(set(refused), {(Code.REFUSED, "login, passphrase or key refused")})
+        self.rules.authorized_keys = None
+        for error in (OSError("/etc/users"), LoginNotChecked("users.txt can't be used"), Boom("a")):
+            self.verdicts.clear()
+            self.rules.checker = AnyChecker(lambda credentials, error=error: fail(error))  # type: ignore[misc]
+            self.start(self.claim)
+            verdict = self.verdict()
+            self.assertEqual(
+                (verdict.code, verdict.text, verdict.failed),
+                (Code.NO_ROOM, "the server could not check the login now; try again later", False),
+            )
+        self.verdicts.clear()
+        self.start(self.claim, may_try=False)
+        self.assertEqual(self.verdict().code, Code.TOO_MANY_FAILURES)
+        self.assertIn("too many logins have failed", self.verdict().text)
+
+    def test_marked_login(self) -> None:
+        """In version 1 it is refused, with the right passphrase as with a wrong one, and counts as failed."""
+        self.rules.checker = SingleLogin(LOGIN, PASSPHRASE, [2])
+        for passphrase in (PASSPHRASE, "wrong"):
+            self.verdicts.clear()
+            self.start(replace(CLAIM, passphrase=passphrase))
+            self.assert_out("the login is not for this version of the protocol", failed=True)
+        self.verdicts.clear()
+        self.start(self.claim)
+        self.assert_in(self.peer)
+
+    def test_marked_key(self) -> None:
+        """In version 1 it is refused as one that is not listed."""
+        self.rules.authorized_keys = AuthorizedKeys([(KEY, LOGIN, [2])])
+        self.start()
+        self.assert_out(f"the key {KEY.hex()} is not authorized, or not for this login", True, login_tried=False)
+        self.verdicts.clear()
+        self.start(self.claim)
+        self.assert_in(self.peer)
+
+
 class CancelTests(DecisionTestCase):
     """Nobody is to decide any longer."""
 
@@ -353,7 +457,7 @@ class CancelTests(DecisionTestCase):
         self.rules.checker = checker = LateChecker()
         decision = self.start()
         decision.cancel()
-        self.assert_out(TOO_MANY_FAILED, undecided=True)
+        self.assert_out(TOO_MANY_FAILED, undecided=True, code=Code.TOO_MANY_FAILURES)
         self.assertEqual(checker.cancelled, checker.answers)
         self.assertIs(decision.stake, Stake.NOTHING)
         self.assertFalse(decision.is_open)
@@ -368,7 +472,7 @@ class CancelTests(DecisionTestCase):
             decision = self.start()
             self.assertTrue(decision.is_open)
             decision.cancel()
-            self.assert_out(TOO_MANY_FAILED, undecided=True)
+            self.assert_out(TOO_MANY_FAILED, undecided=True, code=Code.TOO_MANY_FAILURES)
 
     def test_before(self) -> None:
         decision = Decision(self.rules, CLAIM, ADDRESS)
@@ -388,7 +492,7 @@ class CancelTests(DecisionTestCase):
         self.rules.memory.new = lambda: Deferred()
         self.remember(decision)
         decision.cancel()
-        self.assert_out(TOO_MANY_FAILED, undecided=True)
+        self.assert_out(TOO_MANY_FAILED, undecided=True, code=Code.TOO_MANY_FAILURES)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
 
@@ -470,7 +574,7 @@ class PortalTests(DecisionTestCase):
         self.realm.answer = answer
         decision = self.start()
         decision.cancel()
-        self.assert_out(TOO_MANY_FAILED, undecided=True)
+        self.assert_out(TOO_MANY_FAILED, undecided=True, code=Code.TOO_MANY_FAILURES)
         # The portal is not told, for what it has begun may need its end.
         self.assertFalse(answer.called)
         answer.callback(self.realm.made())
@@ -484,7 +588,7 @@ class PortalTests(DecisionTestCase):
         self.realm.answer = answer
         self.start().cancel()
         answer.errback(Failure(Boom()))
-        self.assert_out(TOO_MANY_FAILED, undecided=True)
+        self.assert_out(TOO_MANY_FAILED, undecided=True, code=Code.TOO_MANY_FAILURES)
 
     def test_answers_wrongly(self) -> None:
         """Not with an interface, an avatar and a logout: it can't be checked."""

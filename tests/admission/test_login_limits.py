@@ -4,6 +4,7 @@ Too many wrong logins.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NoReturn
 
@@ -12,9 +13,18 @@ from twisted.cred.error import UnauthorizedLogin
 from twisted.internet.defer import Deferred
 from twisted.logger import eventAsText, formatEvent
 
-from sodiumtwist import AuthorizedKeys, KeyPair, Limits, SingleLogin, SodiumServerFactory
+from sodiumtwist import (
+    AuthenticationFailed,
+    AuthorizedKeys,
+    KeyPair,
+    Limits,
+    ServerUnavailable,
+    SingleLogin,
+    SodiumServerFactory,
+)
 from sodiumtwist.admission.checkers import LoginNotChecked
-from sodiumtwist.core.connection import ClientConnection
+from sodiumtwist.core.connection import ClientConnection, Code, Version2
+from sodiumtwist.core.errors import TooManyFailures
 from sodiumtwist.core.v1.handshake import ClientHandshake
 
 from ..checkers import AnyChecker, LateChecker
@@ -27,16 +37,25 @@ from ..pair import (
     PASSPHRASE,
     SERVER_PAIR,
     ClientArguments,
+    MemoryTransport,
     Pair,
     RecordingServer,
     make_client_factory,
     make_server_factory,
 )
+from ..versions import each_version, only, spoken
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 
+def new_client(pair: KeyPair, passphrase: str = "wrong") -> ClientConnection:
+    """Make the core of a client."""
+    key, version_2 = SERVER_PAIR.public, Version2(time.time)
+    return ClientConnection(key, LOGIN, passphrase, 0, pair, version=spoken(), version_2=version_2)
+
+
+@each_version
 class LoginLimitTests(ObservedTestCase):
     """Too many wrong logins."""
 
@@ -61,6 +80,7 @@ class LoginLimitTests(ObservedTestCase):
         self.clock.advance(30)
         self.assertIsNone(self.attempt(factory))
 
+    @only(1)
     def test_recording(self) -> None:
         """One that is sent again is nobody's try: it is not among those that were refused unchecked."""
         events = logged(self)
@@ -98,6 +118,7 @@ class LoginLimitTests(ObservedTestCase):
             refused = "too many logins failed, and none is checked for now" if counts else None
             self.assertEqual(self.attempt(factory), refused)
 
+    @only(1)
     def test_evicted(self) -> None:
         """Whom we turn away to make room has not failed."""
         factory = make_server_factory(
@@ -113,6 +134,76 @@ class LoginLimitTests(ObservedTestCase):
             transport.lose(transport.farewell)
             newcomer.lose(newcomer.farewell)
         self.assertIsNone(self.attempt(factory, pair=CLIENT_PAIR))
+
+    @only(2)
+    def test_in_the_middle(self) -> None:
+        """Who leaves, is turned away or stalls before it has said who it is, has tried no login."""
+        limits = Limits(failures_per_address=1, failures_per_login=1, unauthenticated=1)
+        factory = make_server_factory(self.clock, limits=limits)
+
+        def leave(transport: MemoryTransport) -> None:
+            transport.lose(transport.farewell)
+
+        def crowd_out(transport: MemoryTransport) -> None:
+            _, newcomer = self.connect(factory)
+            self.assertTrue(transport.aborting)
+            self.settle(transport)
+            newcomer.lose(newcomer.farewell)
+
+        def stall(transport: MemoryTransport) -> None:
+            self.clock.advance(10)
+            self.settle(transport)
+
+        for ending in (leave, crowd_out, stall):
+            end, transport = self.connect(factory)
+            client = new_client(CLIENT_PAIR)
+            client.initiate()
+            end.dataReceived(client.data_to_send())
+            self.assertTrue(transport.out)
+            ending(transport)
+            self.assertIsNotNone(end.reason)
+        self.assertIsNone(self.attempt(factory))
+
+    @only(2)
+    def test_both_versions(self) -> None:
+        """What fails in one version counts for the other, too."""
+        factory = make_server_factory(self.clock, limits=Limits(failures_per_login=2, failure_seconds=30))
+        self.attempt(factory, passphrase="wrong", version=1)
+        self.attempt(factory, passphrase="wrong", version=2)
+        for version in (1, 2):
+            refused = self.attempt(factory, version=version)
+            self.assertEqual(refused, "too many logins failed, and none is checked for now")
+        self.clock.advance(30)
+        for version in (1, 2):
+            self.assertIsNone(self.attempt(factory, version=version))
+
+    @only(2)
+    def test_told(self) -> None:
+        """A client hears whether its login is wrong, or is not checked for now."""
+        factory = make_server_factory(self.clock, limits=Limits(failures_per_login=1))
+        told = []
+        for _ in range(2):
+            pair = Pair(factory, make_client_factory(self.clock, passphrase="wrong"))
+            pair.flush()
+            assert pair.client.reason is not None and isinstance(pair.client.reason.value, AuthenticationFailed)
+            told.append((type(pair.client.reason.value), pair.client.reason.value.code))
+        self.assertEqual(told, [(AuthenticationFailed, Code.REFUSED), (TooManyFailures, Code.TOO_MANY_FAILURES)])
+
+    @only(1)
+    def test_marked(self) -> None:
+        """A login for version 2 alone fails as with a wrong passphrase, and counts."""
+        checker = SingleLogin(LOGIN, PASSPHRASE, [2])
+        factory = make_server_factory(self.clock, checker=checker, limits=Limits(failures_per_login=2))
+        whys: list[str | None] = []
+        for passphrase in (PASSPHRASE, "wrong", PASSPHRASE):
+            pair = Pair(factory, make_client_factory(self.clock, passphrase=passphrase))
+            pair.flush()
+            self.assertEqual(pair.client.why, AuthenticationFailed if len(whys) < 2 else ServerUnavailable)
+            whys.append(self.message(pair))
+        refused = "the login is not for this version of the protocol"
+        self.assertEqual(whys, [refused, refused, "too many logins failed, and none is checked for now"])
+        self.clock.advance(60)
+        self.assertIsNone(self.attempt(factory, version=2))
 
     def test_nothing_is_timed_after_the_stop(self) -> None:
         factory = make_server_factory(self.clock, limits=Limits(failures_per_login=1))
@@ -150,6 +241,7 @@ class LoginLimitTests(ObservedTestCase):
             ["login or passphrase is wrong"] * 3 + ["too many logins failed, and none is checked for now"] * 17,
         )
 
+    @only(1)
     def test_claimed_keys(self) -> None:
         """Claiming keys in vain counts, too, for the address."""
         factory = make_server_factory(
@@ -208,6 +300,7 @@ class LoginLimitTests(ObservedTestCase):
         self.fail_from("198.51.100.9", factory)
         self.assertIn("none is checked for now", self.refusals()[-1])
 
+    @only(1)
     def test_recorded_failure(self) -> None:
         """Who sends one again tries nothing new: that counts for the address, and can't have the login blocked."""
         limits = Limits(failures_per_address=3, failures_per_login=2)
@@ -228,8 +321,12 @@ class LoginLimitTests(ObservedTestCase):
     def fail_from(self, host: str, factory: SodiumServerFactory, pair: KeyPair | None = None) -> None:
         """A stranger gives the login, with a key of its own or one that is listed, and a wrong passphrase."""
         end, transport = self.connect(factory, host)
-        client = ClientHandshake(pair or KeyPair.generate(), SERVER_PAIR.public, LOGIN, "wrong")
-        end.dataReceived(client.client_auth)
+        client = new_client(pair or KeyPair.generate())
+        client.initiate()
+        end.dataReceived(client.data_to_send())
+        if spoken() == 2:
+            list(client.receive_data(transport.take(10_000), 0))
+            end.dataReceived(client.data_to_send())
         self.assertFalse(end.is_authenticated)
         transport.lose(transport.farewell)
 

@@ -52,9 +52,15 @@ class StringTests(SynchronousTestCase):
         self.assertFalse(verify_passphrase(first, b"pass"))
 
     def test_passphrases_that_do_not_fit(self) -> None:
-        for passphrase in ("", "x" * 129, "a\0b"):
+        for passphrase in ("", "x" * 4097, "a\0b"):
             error = self.assertRaises(LocalProtocolError, hash_passphrase, passphrase)
             self.assertNotIn("xx", str(error))
+
+    def test_longest_passphrase(self) -> None:
+        """A token of version 2, all of which is looked at."""
+        string = hash_passphrase("x" * 4096)
+        self.assertTrue(verify_passphrase(string, b"x" * 4096))
+        self.assertFalse(verify_passphrase(string, b"x" * 4095 + b"y"))
 
     def test_decoy(self) -> None:
         """It has the form and the cost of others, and libsodium takes it for real."""
@@ -89,9 +95,9 @@ class StringTests(SynchronousTestCase):
             self.assertRaises(LocalProtocolError, verification_cost, odd)
 
     def test_logins(self) -> None:
-        for login in ("ann", "a b", "a:b", "\u00e4", "x" * 128, "a#"):
+        for login in ("ann", "a b", "a:b", "\u00e4", "x" * 255, "a#"):
             check_login(login)
-        for login in ("", "#a", " a", "a ", "a\n", "a\x1b", "x" * 129, "a\u202e", f"a:{RIGHT}"):
+        for login in ("", "#a", " a", "a ", "a\n", "a\x1b", "x" * 256, "a\u202e", f"a:{RIGHT}"):
             self.assertRaises(LocalProtocolError, check_login, login)
 
 
@@ -101,6 +107,14 @@ class ParseTests(SynchronousTestCase):
         text = f"# the office\n\nann:{RIGHT}\r\n   \na:b:{RIGHT}\n#bob:{RIGHT}\nj\u00fcrgen:{RIGHT}"
         self.assertEqual(parse_passwords(text), {"ann": RIGHT, "a:b": RIGHT, "j\u00fcrgen": RIGHT})
         self.assertEqual(parse_passwords(""), {})
+
+    def test_marks(self) -> None:
+        """They stand where earlier releases, which want a string behind the last colon, find none."""
+        line = f"bob:{RIGHT} protocol=2"
+        found = parse_passwords(f"ann:{RIGHT}\n{line}\r\na:b:{RIGHT} protocol=2\n")
+        self.assertEqual(found, {"ann": RIGHT, "bob": RIGHT, "a:b": RIGHT})
+        self.assertEqual(found.marked, {"bob", "a:b"})
+        self.assertRaises(LocalProtocolError, verification_cost, line.rpartition(":")[2])
 
     def test_mistakes(self) -> None:
         """Each is told with its line, and no string is shown."""
@@ -115,6 +129,11 @@ class ParseTests(SynchronousTestCase):
             (f" ann:{RIGHT}", "is no login"),
             (f"{RIGHT} :{RIGHT}", "is no login"),
             (f"bob:{RIGHT}", "'bob' stands in line 2 already"),
+            (f"bob:{RIGHT} protocol=2", "'bob' stands in line 2 already"),
+            (f"ann:{RIGHT} protocol=1", "alone or with the mark protocol=2"),
+            (f"ann:{RIGHT}  protocol=2", "alone or with the mark protocol=2"),
+            (f"ann:{RIGHT}:protocol=2", "alone or with the mark protocol=2"),
+            (f"protocol=2 ann:{RIGHT}", "protocol=2 stands behind the string"),
         ]:
             error = self.assertRaises(LocalProtocolError, parse_passwords, f"# first\nbob:{RIGHT}\n{line}\n")
             self.assertTrue(str(error).startswith("line 3: "), error)
@@ -151,6 +170,20 @@ class UpdateTests(SynchronousTestCase):
         self.assertFalse(set_password(self.path, "dan", other))
         delete_password(self.path, "ann")
         self.assertEqual(self.text(), f"# one\n\n# two\nbob:{other}\ncid:{RIGHT}\ndan:{other}\n")
+
+    def test_marks_stay(self) -> None:
+        """A change of the passphrase does not take the mark away, nor a change of another login."""
+        other = cheap("other")
+        self.write(f"ann:{RIGHT} protocol=2\r\nbob:{RIGHT}\ncid:{RIGHT} protocol=2\n")
+        self.assertTrue(set_password(self.path, "ann", other))
+        self.assertTrue(set_password(self.path, "bob", other))
+        self.assertFalse(set_password(self.path, "dan", other, mark=True))
+        lines = [f"ann:{other} protocol=2", f"bob:{other}", f"cid:{RIGHT} protocol=2", f"dan:{other} protocol=2"]
+        self.assertEqual(self.text().splitlines(), lines)
+        self.assertTrue(set_password(self.path, "bob", other, mark=True))
+        self.assertEqual(read_passwords(self.path).marked, {"ann", "bob", "cid", "dan"})
+        delete_password(self.path, "dan")
+        self.assertEqual(read_passwords(self.path).marked, {"ann", "bob", "cid"})
 
     def test_cannot_be_written(self) -> None:
         """The error names the file, not the one that was to take its place."""

@@ -19,8 +19,10 @@ from sodiumtwist.interfaces import ISodiumAvatar
 from ..checkers import AvatarId
 from ..observed import ObservedTestCase
 from ..pair import CLIENT_PAIR, LOGIN, PASSPHRASE, Pair, make_client_factory, make_server_factory
+from ..versions import each_version, only, spoken
 
 
+@each_version
 class PortalTests(ObservedTestCase):
     """``twisted.cred`` whole."""
 
@@ -51,6 +53,7 @@ class PortalTests(ObservedTestCase):
         pair = Pair(self.factory, make_client_factory(self.clock))
         pair.flush()
         assert pair.server.peer is not None
+        self.assertEqual(pair.server.peer.version, spoken())
         self.assertEqual(pair.server.peer.avatar, f"avatar of {LOGIN} at 192.0.2.1")
         self.assertEqual(self.logged_out, [])
         pair.client.close()
@@ -106,6 +109,7 @@ class PortalTests(ObservedTestCase):
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
         self.assertIs(pair.server.why, ConnectionDone)
 
+    @only(1)
     def test_logged_out_when_replayed(self) -> None:
         """Who was let in by the realm and is kept out after all is logged out."""
         pair = Pair(self.factory, make_client_factory(self.clock))

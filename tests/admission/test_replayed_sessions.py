@@ -4,14 +4,17 @@ Recorded sessions that are sent again.
 
 from __future__ import annotations
 
+import os
 import random
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from zope.interface import implementer
 
 from sodiumtwist import (
     AuthenticationFailed,
+    DecryptionFailed,
     KeyPair,
+    ReplayDatabase,
     ReplayDetected,
     ReplayMemory,
     SingleLogin,
@@ -19,8 +22,10 @@ from sodiumtwist import (
     Timeouts,
 )
 from sodiumtwist.admission.replays import IReplayMemory
+from sodiumtwist.core.connection import RecentSalts, Salts
 from sodiumtwist.core.v1.messages import SEALED_SERVER_HELO_SIZE
 
+from ..checkers import LateChecker
 from ..observed import ObservedTestCase
 from ..pair import (
     EchoServer,
@@ -31,7 +36,9 @@ from ..pair import (
     make_client_factory,
     make_server_factory,
 )
+from ..replay_memories import fingerprint
 from ..vectors import load_session
+from ..versions import only
 
 
 class RecordedSessionTests(ObservedTestCase):
@@ -145,6 +152,7 @@ class RecordedSessionTests(ObservedTestCase):
         self.assertIsInstance(self.make().replays, ReplayMemory)
 
 
+@only(1)
 class RecordingTests(ObservedTestCase):
     def test_client_sees_it_as_any_refusal(self) -> None:
         """A client whose handshake was sent before by somebody waits, and is told that it was refused."""
@@ -158,3 +166,70 @@ class RecordingTests(ObservedTestCase):
         self.clock.advance(10)
         pair.flush()
         self.assertIs(pair.client.why, AuthenticationFailed)
+
+
+@only(2)
+class FirstFlightTests(ObservedTestCase):
+    """What a client of version 2 sent is sent again. It reaches no login; a server that remembers it is silent."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.checker = LateChecker()
+
+    def make(self, salts: Salts | None = None) -> SodiumServerFactory:
+        return make_server_factory(self.clock, checker=self.checker, salts=salts)
+
+    def record(self, factory: SodiumServerFactory) -> list[bytes]:
+        """A session, in the pieces in which the client sent it."""
+        pair = Pair(factory, make_client_factory(self.clock))
+        sent = [bytes(pair.client_transport.out)]
+        pair.server.dataReceived(pair.client_transport.take(10_000))
+        pair.client.dataReceived(pair.server_transport.take(10_000))
+        sent.append(bytes(pair.client_transport.out))
+        pair.flush()
+        self.checker.answers.pop().callback(b"")
+        pair.flush()
+        self.assertTrue(pair.server.is_authenticated)
+        return sent
+
+    def play(self, factory: SodiumServerFactory, sent: list[bytes]) -> tuple[RecordingServer, int]:
+        """Send it again, to the end; return how many bytes were answered."""
+        end, transport = self.connect(factory)
+        for piece in sent:
+            end.dataReceived(piece)
+        answered = len(transport.out)
+        self.clock.advance(10)
+        self.settle(transport)
+        self.assertEqual((end.login, end.payloads, self.checker.answers), (None, [], []))
+        return end, answered
+
+    def test_twice(self) -> None:
+        """It gets no answer, also of another server with the same memory. Nobody else's login is touched by it."""
+        salts = RecentSalts()
+        factory = self.make(salts)
+        sent = self.record(factory)
+        for other in (factory, self.make(salts)):
+            end, answered = self.play(other, sent)
+            self.assertEqual(answered, 0)
+            self.assertIs(end.why, ReplayDetected)
+        self.record(factory)
+
+    def test_forgotten(self) -> None:
+        """A server that does not know it answers the first flight alone, which tells that it is a server."""
+        sent = self.record(self.make())
+        end, answered = self.play(self.make(), sent)
+        self.assertGreater(answered, 0)
+        self.assertIs(end.why, DecryptionFailed)
+
+    def test_database(self) -> None:
+        """With a database, one of the server's successor is silent, too."""
+        path = os.path.abspath(self.mktemp())
+        database = ReplayDatabase(path)
+        self.patch(database, "_submit", lambda work, *arguments: maybeDeferred(work, *arguments))
+        sent = self.record(self.make(database.salts))
+        self.successResultOf(database.remember(fingerprint(1)))
+        again = ReplayDatabase(path)
+        self.addCleanup(database._disconnect)
+        self.addCleanup(again.salts.close)
+        self.addCleanup(database.salts.close)
+        self.assertEqual(self.play(self.make(again.salts), sent)[1], 0)

@@ -8,7 +8,6 @@ from twisted.cred.checkers import ICredentialsChecker
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.endpoints import serverFromString
-from twisted.internet.error import ConnectionAborted
 from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
@@ -17,6 +16,7 @@ from zope.interface import implementer
 
 from sodiumtwist import (
     AuthenticationFailed,
+    ClosedHere,
     InvalidKey,
     LocalProtocolError,
     Peer,
@@ -88,7 +88,7 @@ class ConnectTests(TestCase):
         asked = client.request(b"")
         await self.assertFailure(client.request(b""), TooManyRequests)
         client.abort()
-        await self.assertFailure(asked, ConnectionAborted)
+        await self.assertFailure(asked, ClosedHere)
         await self.gone
 
     async def test_early(self) -> None:

@@ -21,7 +21,9 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from sodiumtwist import SodiumClientEndpoint, SodiumServerEndpoint
 from sodiumtwist.core.errors import AuthenticationFailed, InvalidKey, LocalProtocolError
+from sodiumtwist.core.version import VERSIONS
 from sodiumtwist.endpoints.strings import client_from_string, server_from_string
+from sodiumtwist.protocol.factories import VERSION
 
 from ..certificates import Authority
 from ..endpoint_files import EndpointFiles, hide_secrets
@@ -165,7 +167,7 @@ class StringTests(SynchronousTestCase):
                 f"sodium:tcp:5555:{self.files.for_server}:keyFlie=x",
                 ValueError,
                 "unknown keyword keyFlie; sodium takes keyFile, login, passphraseFile, auth, authorizedKeys, replayDB, "
-                "and tcp",
+                "protocol, and tcp",
             ),
             (self.make_server, f"sodium:{self.files.for_server}", ValueError, "which endpoint"),
             (self.make_server, f"{server}:keyFile=missing", ValueError, "sodium: keyFile=missing: No such file"),
@@ -200,6 +202,14 @@ class StringTests(SynchronousTestCase):
                 "sodium: replayDB=missing/db: No such file",
             ),
             (self.make_client, f"{client}:identityFile=missing", ValueError, "sodium: identityFile=missing: No such"),
+            (self.make_client, f"{client}:protocol=3", ValueError, "sodium: protocol=3: the versions are 1 and 2"),
+            (self.make_client, f"{client}:protocol=", ValueError, "sodium: protocol=: the versions are 1 and 2"),
+            (
+                self.make_server,
+                f"sodium:tcp:5555:{self.files.for_server}:protocol= 2",
+                ValueError,
+                "sodium: protocol= 2: the versions are 1 and 2",
+            ),
             (self.make_server, f"{server}:keyFile={self.files.passphrase_file}", InvalidKey, "pass"),
             (
                 self.make_client,
@@ -213,6 +223,14 @@ class StringTests(SynchronousTestCase):
             (self.make_client, f"{without('serverKey', client)}:serverKey=12", InvalidKey, "serverKey"),
         ):
             self.assertIn(named, str(self.assertRaises(error, make, string)), string)
+
+    def test_protocol(self) -> None:
+        """Which versions are spoken; without the keyword a server takes all, and a client speaks what is usual."""
+        for keyword, versions, version in (("", VERSIONS, VERSION), (":protocol=1", (1,), 1), (":protocol=2", (2,), 2)):
+            server = serverFromString(reactor, f"sodium:tcp:5555:{self.files.for_server}{keyword}")
+            self.assertEqual(server._make_factory(Factory()).versions, versions)
+            client = clientFromString(reactor, f"sodium:tcp:host:5555:{self.files.for_client}{keyword}")
+            self.assertEqual(client._make_factory(Factory()).version, version)
 
     def test_environment(self) -> None:
         """Secrets may be there instead; in both places is a mistake."""

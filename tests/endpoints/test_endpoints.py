@@ -30,8 +30,10 @@ from ..checkers import Undecided
 from ..lines import Lines, connect_lines
 from ..pair import LOGIN, PASSPHRASE, SERVER_PAIR
 from ..ports import port_number
+from ..versions import each_version, spoken
 
 
+@each_version
 class WrapperTests(TestCase):
     """Endpoints that wrap others, with real sockets."""
 
@@ -43,7 +45,9 @@ class WrapperTests(TestCase):
         return port
 
     def client(self, where: str, passphrase: str = PASSPHRASE) -> SodiumClientEndpoint:
-        return SodiumClientEndpoint(clientFromString(reactor, where), SERVER_PAIR.public, LOGIN, passphrase)
+        return SodiumClientEndpoint(
+            clientFromString(reactor, where), SERVER_PAIR.public, LOGIN, passphrase, version=spoken()
+        )
 
     def note(self, built: list[Echo]) -> Callable[[], Echo]:
         """Makes applications, and notes those that it made."""

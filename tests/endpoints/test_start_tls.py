@@ -39,6 +39,7 @@ from sodiumtwist.testing import connect_streams
 from ..applications import Application, HalfCloseable, Producer, StreamTestCase
 from ..certificates import Authority, tls_contexts
 from ..pair import CLIENT_PAIR, LOGIN, PASSPHRASE, SERVER_PAIR, Boom, Pair
+from ..versions import each_version, spoken
 
 
 @implementer(IHandshakeListener)
@@ -78,6 +79,7 @@ class StartTLSTestCase(StreamTestCase):
         return seen
 
 
+@each_version
 class SwitchTests(StartTLSTestCase):
     """What begins with it."""
 
@@ -219,6 +221,7 @@ class SwitchTests(StartTLSTestCase):
         self.assertEqual((self.client.why, self.server.why), (ConnectionDone, ConnectionDone))
 
 
+@each_version
 class EndTests(StartTLSTestCase):
     """How it ends."""
 
@@ -432,6 +435,7 @@ class EndTests(StartTLSTestCase):
         self.assertIsNotNone(self.server.why)
 
 
+@each_version
 class FlowTests(StartTLSTestCase):
     """Producers, and who pauses."""
 
@@ -555,6 +559,7 @@ class Ask(Command):
     response = [(b"secure", Boolean())]
 
 
+@each_version
 class AMPTests(SynchronousTestCase):
     """AMP's ``StartTLS``, as it is."""
 
@@ -630,7 +635,7 @@ class SMTPTests(StartTLSTestCase):
         checker = SingleLogin(LOGIN, PASSPHRASE)
         self.pair = Pair(
             StreamServerFactory(Factory.forProtocol(lambda: server), SERVER_PAIR, checker, clock=self.clock),
-            StreamClientFactory(client, SERVER_PAIR.public, LOGIN, PASSPHRASE, clock=self.clock),
+            StreamClientFactory(client, SERVER_PAIR.public, LOGIN, PASSPHRASE, version=spoken(), clock=self.clock),
         )
         for transport in (self.pair.server_transport, self.pair.client_transport):
             directlyProvides(transport, ITCPTransport)

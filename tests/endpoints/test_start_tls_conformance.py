@@ -13,7 +13,7 @@ from twisted.internet.test.test_tcp import AbortConnectionMixin
 from twisted.internet.test.test_tls import StartTLSClientEndpoint
 
 from ..certificates import tls_contexts
-from .test_conformance import Conformance, SodiumCreator
+from .test_conformance import Conformance, SodiumCreator, over_versions
 
 
 class StartTLSServerEndpoint:
@@ -65,4 +65,4 @@ class StartTLSAbortTestsBuilder(Conformance, AbortConnectionMixin):
 
 
 for _builder in (StartTLSTestsBuilder, StartTLSAbortTestsBuilder):
-    globals().update(_builder.makeTestCaseClasses())
+    globals().update(over_versions(_builder))

@@ -80,6 +80,21 @@ class SignalTests(SynchronousTestCase):
                 come(later)
             self.assertEqual(self.came, [first])
 
+    def test_another(self) -> None:
+        """A further one is told of, out of the reactor; that a terminal closes is none."""
+        self.start()
+        reactor = StartingReactor()
+
+        def note_another() -> None:
+            """Stand in for what a service does."""
+
+        end_in_order(reactor, lambda: None, note_another)
+        come(signal.SIGTERM)
+        self.assertEqual(reactor.called, [])
+        for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT):
+            come(number)
+        self.assertEqual(reactor.called, [(note_another,)] * 2)
+
     def test_at_once(self) -> None:
         """Two that came before Python looks are no fault: it would complain of one that is ignored by then."""
         self.start()

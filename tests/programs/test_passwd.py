@@ -11,7 +11,9 @@ import signal
 import sys
 import termios
 
-from sodiumtwist.admission.passwords import read_passwords
+from sodiumtwist.admission.passwords import read_passwords, verify_passphrase
+from sodiumtwist.programs import passwd as passwd_module
+from sodiumtwist.programs.cli import PasswdOptions
 from sodiumtwist.programs.passwd import passwd
 from sodiumtwist.programs.settings import PasswdSettings
 
@@ -53,6 +55,9 @@ class PasswdTests(WhoTestCase):
             (("--passphrase-file", "users", "users", "#ann"), "is no login for such a file"),
             (("--delete", "users", "bob"), "has no login 'bob'"),
             (("--delete", "--verify", "users", "ann"), "--delete goes alone"),
+            (("--delete", "--protocol", "2", "users", "ann"), "--protocol goes with a new passphrase alone"),
+            (("--verify", "--protocol", "2", "users", "ann"), "--protocol goes with a new passphrase alone"),
+            (("--protocol", "1", "users", "ann"), "--protocol takes 2; to take that back, --delete the login"),
             (("--verify", "--passphrase-file", "users", "missing", "ann"), "missing: No such file"),
         ]
         as_at_start(self)
@@ -97,6 +102,44 @@ class PasswdTests(WhoTestCase):
         ):
             passwd(settings)
         self.assertEqual(shown.getvalue(), "added '\u00e9t\u00e9'\ndeleted '\u00e9t\u00e9'\n")
+
+    def passwd_here(self, passphrase: str, *options: str, login: str = "ann") -> str:
+        """Call it without a process; return what it warns of."""
+        self.write("pass", passphrase)
+        said = io.StringIO()
+        self.patch(passwd_module, "hash_passphrase", cheap)
+        self.patch(sys, "stderr", said)
+        self.patch(sys, "stdout", io.StringIO())
+        asked = PasswdOptions()
+        asked.parseOptions(["--passphrase-file", self.path("pass"), *options, self.path("users"), login])
+        passwd(asked.settings)
+        return said.getvalue()
+
+    def test_protocol(self) -> None:
+        """It marks the login; to change the passphrase keeps the mark."""
+        as_at_start(self)
+        self.assertEqual(self.passwd_here("one", "--protocol", "2"), "")
+        self.assertEqual(self.passwd_here("two"), "")
+        self.assertEqual(self.passwd_here("two", login="bob"), "")
+        found = read_passwords(self.path("users"))
+        self.assertEqual((list(found), found.marked), (["ann", "bob"], {"ann"}))
+        self.passwd_here("two", "--verify")
+
+    def test_what_one_version_can_carry(self) -> None:
+        """It warns of what clients of one version can't give, but not where the login is for the other alone."""
+        as_at_start(self)
+        longest = "x" * 4096
+        for login, passphrase, words in (
+            ("ann", longest, "the passphrase has 4096 bytes, so only clients of version 2 can give it; 128 fit"),
+            ("l" * 255, "x", "the login has 255 bytes, so only clients of version 2 can give it; 128 fit"),
+            ("bob", "u\u0308", "the passphrase holds accents apart from their letters, so only clients of version 1"),
+        ):
+            self.assertIn(f"sodiumtwist: warning: {words}", self.passwd_here(passphrase, login=login))
+            self.assertEqual(self.passwd_here(passphrase, "--verify", login=login), "")
+            self.assertEqual(self.passwd_here(passphrase, "--protocol", "2", login=login), "")
+            self.assertEqual(self.passwd_here(passphrase, "--verify", login=login), "")
+        string = read_passwords(self.path("users"))["bob"]
+        self.assertTrue(verify_passphrase(string, "\u00fc".encode()))
 
     def on_terminal(self, *arguments: str, answers: tuple[bytes, ...]) -> tuple[int, bytes]:
         """

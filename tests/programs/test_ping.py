@@ -23,6 +23,7 @@ from sodiumtwist.programs.output import OutputLost
 from sodiumtwist.programs.settings import Credentials, PingSettings
 
 from ..pair import LOGIN, PASSPHRASE, SERVER_PAIR, Pair, make_server_factory
+from ..versions import each_version, spoken
 from .test_output import Broken
 
 
@@ -42,9 +43,12 @@ class Endpoint:
         return succeed(Pair(make_server_factory(Clock()), cast(SodiumClientFactory, factory)).client)
 
 
+@each_version
 class PingTests(SynchronousTestCase):
     def settings(self, host: str = "host") -> PingSettings:
-        return PingSettings(f"tcp:{host}:1", SERVER_PAIR.public, Credentials(LOGIN, PASSPHRASE, False, None), 3, 1.0)
+        return PingSettings(
+            f"tcp:{host}:1", SERVER_PAIR.public, Credentials(LOGIN, PASSPHRASE, False, None), spoken(), 3, 1.0
+        )
 
     def test_silence(self) -> None:
         """It is said once what is waited for: a connection, or a word of the server."""

@@ -10,9 +10,12 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from sodiumtwist.programs import cli, tap, tunneltap
+from sodiumtwist.core.errors import UnsupportedProtocol
+from sodiumtwist.programs import cli, options, tap, tunneltap
+from sodiumtwist.protocol.factories import VERSION
 
 from ..processes import PUBLIC, SECRET
+from .test_tap import lacks_ml_kem
 
 KEYS = ["--key", PUBLIC, "--passphrase", "geheim"]
 
@@ -46,9 +49,9 @@ class SettingsTests(SynchronousTestCase):
                 ],
             ),
         ]
-        for options, arguments in made:
-            options.parseOptions(arguments)
-        return [options.settings for options, _ in made]
+        for parsed, arguments in made:
+            parsed.parseOptions(arguments)
+        return [parsed.settings for parsed, _ in made]
 
     def test_frozen(self) -> None:
         """Nothing changes them after."""
@@ -63,11 +66,37 @@ class SettingsTests(SynchronousTestCase):
             self.assertNotIn(SECRET, repr(settings))
             self.assertNotIn(repr(bytes.fromhex(SECRET)), repr(settings))
 
+    def test_version(self) -> None:
+        """Clients speak what those in code speak, unless they are told."""
+        self.assertEqual(options.DEFAULT_PROTOCOL, str(VERSION))
+        tunnel = ["--listen", "tcp:1", "--to", "tcp:h:1", "--server-key", PUBLIC]
+        for make, arguments in (
+            (lambda: cli.SendOptions(), (*KEYS, "in")),
+            (lambda: cli.PingOptions(), KEYS),
+            (lambda: tunneltap.Options(), tunnel),
+        ):
+            for given, version in (((), VERSION), (("--protocol", "1"), 1), (("--protocol", "2"), 2)):
+                parsed: Any = make()
+                parsed.parseOptions([*given, *arguments])
+                self.assertEqual(parsed.settings.version, version)
+
+    def test_no_ml_kem(self) -> None:
+        """Where it is missing, the one line tells the way out."""
+        self.patch(options, "check_supported", lacks_ml_kem)
+        ping = cli.PingOptions()
+        error = self.assertRaises(UnsupportedProtocol, ping.parseOptions, ["--protocol", "2", *KEYS])
+        self.assertIn("give --protocol 1, ", str(error))
+        ping.parseOptions(["--protocol", "1", *KEYS])
+        tunnel = tunneltap.Options()
+        words = ["--protocol", "2", "--listen", "tcp:1", "--to", "tcp:h:1", "--server-key", PUBLIC]
+        failed = self.assertRaises(SystemExit, tunnel.parseOptions, words)
+        self.assertRegex(str(failed), r"^sodium-tunnel: version 2 needs [^\n]*give --protocol 1, ")
+
     def test_send(self) -> None:
         """What was said, in the types that it is used in."""
-        options = cli.SendOptions()
-        options.parseOptions(["--key", PUBLIC, "--user", "ann", "--quiet", "in"])
-        settings = options.settings
+        send = cli.SendOptions()
+        send.parseOptions(["--key", PUBLIC, "--user", "ann", "--quiet", "in"])
+        settings = send.settings
         self.assertEqual((settings.endpoint, settings.server_key), (cli.DEFAULT_CONNECT, bytes.fromhex(PUBLIC)))
         self.assertEqual((settings.path, settings.quiet, settings.json), ("in", True, False))
         credentials = settings.credentials

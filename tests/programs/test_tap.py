@@ -19,27 +19,40 @@ from twisted.cred.error import UnauthorizedLogin
 from twisted.cred.strcred import findCheckerFactory
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred, succeed
+from twisted.internet.error import ConnectionDone
 from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
-from sodiumtwist import KeyPair, SingleLogin, SodiumServerProtocol
+from sodiumtwist import KeyPair, PeerAborted, SingleLogin, SodiumClientFactory, SodiumServerProtocol
 from sodiumtwist.admission.passwords import set_password
 from sodiumtwist.admission.replays import ReplayMemory
+from sodiumtwist.core.errors import UnsupportedProtocol
 from sodiumtwist.keyfiles import write_key_file
-from sodiumtwist.programs import services
-from sodiumtwist.programs.listening import _recorded, _socket_remedy, is_local
-from sodiumtwist.programs.services import SodiumService, send_command
+from sodiumtwist.programs import options, services
+from sodiumtwist.programs.listening import SAME_SIGNAL, _recorded, _socket_remedy, is_local
+from sodiumtwist.programs.services import SodiumService, send_command, tunnel_command
 from sodiumtwist.programs.settings import ServerSettings
 from sodiumtwist.programs.tap import Options, makeService
+from sodiumtwist.protocol.draining import DRAIN_TIMEOUT
 from sodiumtwist.transfer.receiver import UploadFactory
 from sodiumtwist.transfer.stores import DirectoryStore
 
 from ..admission.test_passwords import cheap
 from ..logs import logged
-from ..pair import MemoryTransport, build
+from ..pair import MemoryTransport, Pair, RecordingClient, build
 from ..processes import PUBLIC, SECRET, with_place
 from ..signals import as_at_start, come
+
+
+def lacks_ml_kem() -> None:
+    """In place of :func:`~sodiumtwist.core.v2.agreement.check_supported`, on a machine that is too old."""
+    raise UnsupportedProtocol("version 2 needs ML-KEM-768, which is missing from cryptography 41.0.0 with OpenSSL 3.0")
+
+
+def only(version: int) -> str:
+    """What the command for a client adds where the server speaks one version alone."""
+    return "" if version == int(options.DEFAULT_PROTOCOL) else f" --protocol {version}"
 
 
 class TapTestCase(SynchronousTestCase):
@@ -165,6 +178,40 @@ class OptionsTests(TapTestCase):
     def make_service(self, *arguments: str) -> None:
         makeService(self.parse(*arguments), MemoryReactorClock())
 
+    def test_versions(self) -> None:
+        """Clients speak what they like, unless one version alone is asked for; its clocks may be a day apart."""
+        for arguments, versions, tolerance in (
+            ([], (1, 2), 86400),
+            (["--protocol", "1"], (1,), 86400),
+            (["--protocol", "2", "--limit", "clock-tolerance=0.5"], (2,), 0.5),
+        ):
+            options = self.parse(*arguments)
+            settings = options.settings
+            self.assertEqual((settings.versions, settings.tolerance), (versions, tolerance))
+            factory = makeService(options, MemoryReactorClock())._factory
+            self.assertEqual(factory.versions, versions)
+            connection = factory.make_connection(0)
+            self.assertEqual(
+                connection._version_2 and connection._version_2.tolerance, tolerance if 2 in versions else None
+            )
+
+    def test_long_passphrase(self) -> None:
+        """A token fits where version 2 is spoken, in a file, too."""
+        token = "x" * 4096
+        self.write("pass", f"{token}\nmore\n")
+        for arguments in (["-P", token], ["--passphrase-file", "pass", "--protocol", "2"]):
+            self.assert_lets_in(self.parse(*arguments).settings, "username", token)
+        self.write("pass", f"{token}\n{'more' * 1024}")
+        self.assertRaises(SystemExit, self.parse, "--passphrase-file", "pass")
+
+    def test_no_ml_kem(self) -> None:
+        """Where it is missing, nothing starts that needs it; the one line tells the way out."""
+        self.patch(options, "check_supported", lacks_ml_kem)
+        for arguments in ([], ["--protocol", "2"]):
+            error = self.assertRaises(SystemExit, self.parse, *arguments)
+            self.assertRegex(str(error), r"^sodium: version 2 needs ML-KEM-768, .*; .* give --protocol 1, [^\n]*$")
+        self.parse("--protocol", "1")
+
     def test_mistakes(self) -> None:
         """Each mistake is one line that says what is wrong; none shows a secret."""
         self.write("open.key", SECRET, 0o644)
@@ -202,9 +249,17 @@ class OptionsTests(TapTestCase):
             (["--max-upload", "much"], "--max-upload takes a size from 1, such as 500M or 10G, not 'much'"),
             (["--min-free", "-1"], "--min-free takes a size from 0, such as 500M or 10G, not '-1'"),
             (["-d", "missing/up"], "/missing: No such file or directory"),
-            (["-U", "x" * 129], "the login is 129 bytes long as UTF-8; at most 128 bytes fit"),
+            (["-U", "x" * 256], "the login is 256 bytes long as UTF-8; at most 255 bytes fit"),
+            (["-U", "x" * 129, "-P", "p", "--protocol", "1"], "the login is 129 bytes long as UTF-8; at most 128"),
             (["-P", ""], "--passphrase is empty; give a passphrase, or leave it out"),
-            (["-P", "x" * 129], "the passphrase is 129 bytes long"),
+            (["-P", "x" * 4097], "the passphrase is 4097 bytes long"),
+            (
+                ["-P", "x" * 129, "--protocol", "1"],
+                "the passphrase is 129 bytes long as UTF-8; at most 128 bytes fit with --protocol 1; version 2 takes ",
+            ),
+            (["--protocol", "3"], "--protocol takes 1 or 2, not '3'"),
+            (["--limit", "clock-tolerance=-1"], "takes a number of seconds, or 0 for any clock, not -1"),
+            (["--limit", "clock-tolerance=nan"], "takes a number of seconds, or 0 for any clock, not nan"),
             (["--message", "x" * 129], "the message is 129 bytes long"),
             (["--message", "x" * 105], "the message has more than 104 bytes as UTF-8; a server that discards"),
             (["--message", "Hi. (uploads are discarded)", "-d", "up"], "which only a server may say that keeps none"),
@@ -364,6 +419,90 @@ class ServiceTests(TapTestCase):
             self.assertEqual(replays.closings, 1)
             self.assertEqual(self.reactor.getDelayedCalls(), [])
 
+    def connect(self, service: SodiumService) -> Pair[SodiumServerProtocol, RecordingClient]:
+        """Let a client of version 2 in that takes no notice of a server that is about to stop."""
+        client_factory = SodiumClientFactory(
+            bytes.fromhex(PUBLIC), "username", "passphrase", RecordingClient, clock=self.reactor, version=2
+        )
+        pair: Pair[SodiumServerProtocol, RecordingClient] = Pair(service._factory, client_factory)
+        pair.flush()
+        self.assertEqual(pair.client.calls, ["authenticated"])
+        return pair
+
+    def test_stop_lets_finish(self) -> None:
+        """Clients may finish when it stops; then it is over."""
+        events = logged(self)
+        service = self.make("-k", SECRET)
+        service.startService()
+        pair = self.connect(service)
+        stopped = service.stopService()
+        pair.flush()
+        self.assertTrue(pair.client.is_draining)
+        line = "stopping; clients get 10 seconds to finish, or until another signal comes: 1"
+        self.assertIn(line, [formatEvent(event) for event in events])
+        self.reactor.pump([0.1] * 80)
+        self.assertNoResult(stopped)
+        pair.client.close()
+        for _ in range(20):
+            pair.flush()
+            self.reactor.advance(0.1)
+        self.assertIs(pair.client.why, ConnectionDone)
+        self.assertIsNone(self.successResultOf(stopped))
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def stop_held(self, *, signal_at: float | None) -> float:
+        """
+        Stop with a client that never finishes.
+
+        :param signal_at: when another signal comes.
+        :return: how many seconds it took.
+        """
+        service = self.make("-k", SECRET)
+        service._note_another()  # nothing stops yet
+        service.startService()
+        pair = self.connect(service)
+        began = self.reactor.seconds()
+        stopped = service.stopService()
+        while not stopped.called:
+            passed = self.reactor.seconds() - began
+            if signal_at is not None and passed > signal_at:
+                service._note_another()
+            pair.flush()
+            self.reactor.advance(0.1)
+            self.assertLess(passed, 100)
+        self.assertIs(pair.client.why, PeerAborted)
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+        return self.reactor.seconds() - began
+
+    def test_stop_held(self) -> None:
+        """A client that never finishes is told that it is over when its time is, or another signal comes."""
+        # So soon behind the first one it is the same once more.
+        for signal_at, ends in ((None, DRAIN_TIMEOUT), (3, 3), (0, SAME_SIGNAL)):
+            took = self.stop_held(signal_at=signal_at)
+            self.assertTrue(ends <= took < ends + 0.5, (signal_at, took))
+
+    def test_another_signal(self) -> None:
+        """What the reactor hears of a second signal it tells the service."""
+        as_at_start(self)
+        service = self.make("-k", SECRET)
+        service.startService()
+        vars(self.reactor)["callFromThread"] = lambda call: call()
+        hurried: list[float] = []
+        self.patch(service, "hurry", lambda: hurried.append(self.reactor.seconds()))
+        signal.signal(signal.SIGTERM, lambda number, frame: service.stopService())
+        self.connect(service)
+        for call, arguments, keywords in self.reactor.whenRunningHooks:
+            call(*arguments, **keywords)
+        come(signal.SIGTERM)
+        come(signal.SIGTERM)
+        self.reactor.advance(2)
+        self.assertEqual(hurried, [])
+        come(signal.SIGHUP)
+        self.assertEqual(hurried, [])
+        come(signal.SIGTERM)
+        self.assertEqual(hurried, [2])
+        self.reactor.pump([0.1] * 200)
+
     def test_looks_at_files(self) -> None:
         """The log tells of a file that is gone though nobody logs in; when the service stops, nobody looks."""
         set_password("users", "ann", cheap("secret"))
@@ -482,9 +621,13 @@ class ServiceTests(TapTestCase):
                 "tcp:127.0.0.1:1 --passphrase-file PASSPHRASEFILE",
             ),
             (["-U", "me"], "tcp:1", IPv4Address("TCP", "127.0.0.1", 1), "tcp:127.0.0.1:1 --user me"),
+            (["--protocol", "2"], "tcp:1", IPv4Address("TCP", "127.0.0.1", 1), f"tcp:127.0.0.1:1{only(2)}"),
+            (["--protocol", "1"], "tcp:1", IPv4Address("TCP", "127.0.0.1", 1), f"tcp:127.0.0.1:1{only(1)}"),
         ]:
             settings = self.parse("-k", SECRET, *arguments).settings
             self.assertEqual(
                 send_command(description, address, settings),
                 f"sodiumtwist send --key {PUBLIC} --endpoint {command} FILE",
             )
+            tunnel = tunnel_command(description, address, settings)
+            self.assertTrue(tunnel.endswith(command.partition(" ")[2] if " --" in command else PUBLIC), tunnel)

@@ -29,10 +29,13 @@ from sodiumtwist import (
     SodiumServerProtocol,
 )
 from sodiumtwist.admission.replays import IReplayMemory
+from sodiumtwist.core.connection import Bounds
+from sodiumtwist.core.events import AnswerReceived, Event, FailureReceived, RequestReceived
+from sodiumtwist.interfaces import BROKEN_OFF
 from sodiumtwist.protocol import base
 from sodiumtwist.protocol.base import SodiumProtocol
 from sodiumtwist.protocol.lifecycle import TABLE, Lifecycle, Stage, Turn
-from sodiumtwist.protocol.reading import APPLICATION, WRITING
+from sodiumtwist.protocol.reading import APPLICATION, CHOKED, WRITING
 
 from ..checkers import LateChecker
 from ..logs import Observer
@@ -45,17 +48,30 @@ from ..pair import (
     build,
     make_client_factory,
     make_server_factory,
+    without_padding,
 )
+from ..versions import spoken
 
 #: How many bytes the transports here hold before they are full: a few small PDUs.
 ROOM = 300
+#: After a few PINGs that have no PONG nothing more is looked at, in version 2.
+FEW_PONGS = Bounds(pongs=3)
 
 #: What an application does by itself or inside a hook.
 ACTIONS = (
     "send", "send", "much", "ping", "pause", "resume", "push", "pull", "unregister", "close", "abort", "leave", "stop"
 )  # fmt: skip
+#: What is added in version 2.
+ACTIONS_2 = ("ask", "ask", "answer", "drain", "tell")
 #: Inside a hook it may also fail, or do nothing.
 REACTIONS = (*ACTIONS, "fail", "nothing", "nothing", "nothing")
+
+
+#: The same in the version that is spoken. It is asked for with each draw: the rules are made once.
+ACTION = st.builds(spoken).flatmap(lambda version: st.sampled_from(ACTIONS if version == 1 else ACTIONS + ACTIONS_2))
+REACTION = st.builds(spoken).flatmap(
+    lambda version: st.sampled_from(REACTIONS if version == 1 else REACTIONS + ACTIONS_2)
+)
 
 
 class Life:
@@ -71,6 +87,8 @@ class Life:
     :ivar aborted: whether it has broken it off, first or later.
     :ivar paused: whether it wants nothing for now.
     :ivar pings: how many PINGs have Deferreds that have not fired.
+    :ivar asked: the requests of its own that have no answer.
+    :ivar open: the requests of the other end that it has not answered.
     :ivar producers: those that it has registered.
     """
 
@@ -83,6 +101,8 @@ class Life:
         self.ended_by: str | None = None
         self.paused = self.aborted = False
         self.pings = 0
+        self.asked: set[int] = set()
+        self.open: list[int] = []
         self.producers: list[Source] = []
 
 
@@ -118,6 +138,20 @@ class Living(SodiumProtocol):
         assert len(self.life.ends) == 1, self.life.ends
         assert not self.is_authenticated
         self.react(may_fail=False)
+
+    def _take_event(self, event: Event) -> None:
+        assert not self.life.ends
+        if isinstance(event, RequestReceived):
+            self.life.open.append(event.id)
+            self.react()
+        elif isinstance(event, (AnswerReceived, FailureReceived)):
+            self.life.asked.remove(event.id)
+            self.react()
+        else:
+            super()._take_event(event)
+
+    def _idle(self) -> bool:
+        return not self.life.open
 
     def react(self, may_fail: bool = True) -> None:
         """Do the next of what is planned."""
@@ -176,6 +210,15 @@ class Living(SodiumProtocol):
         elif action == "close":
             self.ended("close")
             self.close()
+        elif action == "ask":
+            self.ask()
+        elif action == "answer":
+            self.answer()
+        elif action == "drain":
+            self.drain()
+        elif action == "tell":
+            self.ended("abort")
+            self.abort_with(0x80000001, "enough")
         else:
             self.ended("abort")
             self.abort()
@@ -189,6 +232,24 @@ class Living(SodiumProtocol):
             self.send_data(payload)
         except LocalProtocolError:
             assert sent.pop() is payload
+
+    def ask(self) -> None:
+        try:
+            self.life.asked.add(self._connection.send_request(b"?"))
+        except LocalProtocolError:
+            return
+        self._sent()
+
+    def answer(self) -> None:
+        """Answer all that is open; nobody hears it where all is over."""
+        while self.life.open:
+            try:
+                self._connection.send_answer(self.life.open.pop(), b"!")
+            except LocalProtocolError:
+                continue
+            self._sent()
+        if self.version == 2 and self._connection.peer_ended:
+            self._end_if_idle()
 
     def answered(self, _: float | Failure) -> None:
         """A PING has its PONG, or never will."""
@@ -307,7 +368,7 @@ class HalfClosingTransport(LivingTransport):
         assert not self.disconnecting and not self.aborting
         self.write_ended = True
 
-    def breakConnection(self) -> None:
+    def breakConnection(self, why: str = BROKEN_OFF) -> None:
         self.abortConnection()
 
     def startTLS(self, contextFactory: object, normal: bool = True) -> None:
@@ -420,8 +481,12 @@ class Lives(RuleBasedStateMachine):
             self.checker,
             authorized_keys=AuthorizedKeys([(CLIENT_PAIR.public, None)]) if circumstances.keys else None,
             replays=LateMemory(self.late, circumstances.late_memory),
+            bounds=FEW_PONGS,
         )
-        client_factory = make_client_factory(self.clock, LivingClient, pair=CLIENT_PAIR)
+        client_factory = make_client_factory(self.clock, LivingClient, pair=CLIENT_PAIR, bounds=FEW_PONGS)
+        # No size is drawn: a life that went wrong goes wrong again.
+        for factory in (self.server_factory, client_factory):
+            without_padding(factory)
         server, client = build(self.server_factory, LivingServer), build(client_factory, LivingClient)
         self.pair = LivingPair(server, client, HalfClosingTransport if self.half_closes else LivingTransport)
         if circumstances.begun:
@@ -463,15 +528,15 @@ class Lives(RuleBasedStateMachine):
 
     def allowed(self, action: str) -> str:
         """What ends a connection is done only where it may be."""
-        peril = {"leave": "close", "fail": "abort", "stop": "abort"}.get(action, action)
+        peril = {"leave": "close", "fail": "abort", "stop": "abort", "tell": "abort"}.get(action, action)
         return "send" if peril in ("close", "abort") and peril not in self.perils else action
 
-    @rule(side=SIDES, actions=st.lists(st.sampled_from(ACTIONS), min_size=1, max_size=4))
+    @rule(side=SIDES, actions=st.lists(ACTION, min_size=1, max_size=4))
     def act(self, side: str, actions: list[str]) -> None:
         for action in map(self.allowed, actions):
             self.end(side)[0].act(action)
 
-    @rule(side=SIDES, count=st.integers(1, 5), plan=st.lists(st.sampled_from(REACTIONS), max_size=4))
+    @rule(side=SIDES, count=st.integers(1, 5), plan=st.lists(REACTION, max_size=4))
     def say(self, side: str, count: int, plan: list[str]) -> None:
         """An end sends, and the other reads that at once, and does what it has planned."""
         (end, transport), (other, receiving) = self.end(side), self.other_end(side)
@@ -480,7 +545,7 @@ class Lives(RuleBasedStateMachine):
             end.act("send")
         self.pair._move(transport, receiving)
 
-    @rule(side=SIDES, plan=st.lists(st.sampled_from(REACTIONS), min_size=1, max_size=5))
+    @rule(side=SIDES, plan=st.lists(REACTION, min_size=1, max_size=5))
     def plan(self, side: str, plan: list[str]) -> None:
         self.end(side)[0].life.plan.extend(map(self.allowed, plan))
 
@@ -557,14 +622,24 @@ class Lives(RuleBasedStateMachine):
             # Nobody but its application keeps it.
             assert end.stage is not Stage.HELD or end._reading.reasons & APPLICATION
             assert (end.stage is Stage.GONE) is (len(life.ends) == 1)
-            assert end._lifecycle.over or life.ended_by is None
+            assert end._lifecycle.over or end.stage is Stage.ENDING or life.ended_by is None
+            assert len(life.asked) == len(end._connection.unanswered)
             assert not transport.disconnected or not transport.out or end.stage is not Stage.OPEN
             self.holds_while_paused(end, transport)
         for sender, receiver in ((server, client), (client, server)):
             assert receiver.life.received == sender.life.sent[: len(receiver.life.received)]
+            self.is_complete(sender, receiver)
         for event in self.observer.events:
             if (failure := event.get("log_failure")) is not None:
                 assert failure.check(Boom), failure.getTraceback()
+
+    def is_complete(self, sender: Living, receiver: Living) -> None:
+        """An end of version 2 that is told of an end in order, and has not closed itself, has got all that was sent."""
+        life = receiver.life
+        if spoken() == 2 and life.ended_by is None and not life.aborted and life.authenticated and life.ends:
+            if life.ends[0].check(ConnectionDone):
+                assert life.received == sender.life.sent
+                assert not life.asked
 
     def holds_while_paused(self, end: Living, transport: LivingTransport) -> None:
         """No more is read ahead than may be, nothing waits for an application that takes it, and all is read for it."""
@@ -574,8 +649,10 @@ class Lives(RuleBasedStateMachine):
         # The DATA that fills it up is the last.
         assert reading.room > -200 - 46
         if not end.life.paused and not reading.reasons & WRITING:
-            assert not reading.reasons and reading.room == self.read_ahead
-        stopped = reading.stopped and reading.room <= 0
+            assert not reading.reasons & ~CHOKED and reading.room == self.read_ahead
+        choked = bool(reading.reasons & CHOKED)
+        assert not choked or end._outbox.blocked
+        stopped = reading.stopped and (reading.room <= 0 or choked)
         assert reading.paused is stopped
         assert transport.reading is not stopped or transport.disconnecting
 
@@ -602,6 +679,7 @@ class Lives(RuleBasedStateMachine):
         for end, _ in self.ends:
             end.life.plan.clear()
             end.act("resume")
+            end.act("answer")
         self.meet()
         for _ in range(4):
             self.clock.advance(5)
@@ -609,8 +687,9 @@ class Lives(RuleBasedStateMachine):
         for sender, receiver in ((server, client), (client, server)):
             if self.must_deliver(sender, receiver):
                 (reason,) = receiver.life.ends
-                # Without half-closing, bytes that cross the end reset the connection, and what was not read is lost.
-                if not self.half_closes and reason.check(ConnectionLost):
+                # Without half-closing, bytes that cross the end of version 1 reset the connection, and what was not
+                # read is lost.
+                if spoken() == 1 and not self.half_closes and reason.check(ConnectionLost):
                     continue
                 assert reason.check(ConnectionDone), reason
                 assert receiver.life.received == sender.life.sent

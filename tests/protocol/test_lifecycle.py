@@ -17,6 +17,7 @@ from ..checkers import LateChecker
 from ..core.peers import wire_of
 from ..pair import Boom, RecordingServer
 from ..payload_producers import PullSource
+from ..versions import each_version
 from .lives import Lives
 
 #: The stages in which there is a transport that can end.
@@ -108,6 +109,7 @@ class TakeTests(SynchronousTestCase):
         self.assertIs(lifecycle.stage, Stage.GONE)
 
 
+@each_version
 class LivesTests(SynchronousTestCase):
     """Any course of events, see :class:`Lives`."""
 

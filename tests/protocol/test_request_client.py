@@ -7,13 +7,16 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
+from twisted.internet.error import ConnectionAborted
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from sodiumtwist import (
     AuthenticationFailed,
+    ClosedByPeer,
+    ClosedHere,
+    ConnectionCut,
     LocalProtocolError,
     PayloadTooLarge,
     RequestClient,
@@ -23,13 +26,16 @@ from sodiumtwist import (
     UnexpectedPDU,
 )
 from sodiumtwist.core.v1.messages import PDU_OVERHEAD, SEALED_CLIENT_AUTH_SIZE
+from sodiumtwist.protocol.base import SodiumProtocol
 from sodiumtwist.protocol.requests import REQUEST_LIMIT
 
 from ..checkers import Undecided
 from ..desk import LARGEST, Desk, RequestPair, make_pair
 from ..pair import LOGIN, SERVER_PAIR, EchoServer, Pair, make_client_factory, make_server_factory
+from ..versions import each_version, only, spoken
 
 
+@each_version
 class RequestClientTests(SynchronousTestCase):
     """The client's end, in memory."""
 
@@ -46,6 +52,7 @@ class RequestClientTests(SynchronousTestCase):
         self.desk.answering[number].callback(b"answer %d" % number)
         pair.flush()
 
+    @only(1)
     def test_too_large(self) -> None:
         """A payload too large for one DATA is refused with what fits; the connection goes on."""
         pair = self.connected()
@@ -61,7 +68,7 @@ class RequestClientTests(SynchronousTestCase):
         client = RequestClient()
         reason = self.failureResultOf(client.close(), LocalProtocolError)
         self.assertIn("there is no connection yet", str(reason.value))
-        self.assertEqual(client._closed, [])
+        self.assertIsNone(client._closing)
 
     def test_no_bytes(self) -> None:
         """A request that is no bytes is the caller's error, and not counted."""
@@ -146,12 +153,13 @@ class RequestClientTests(SynchronousTestCase):
         pair = self.connected(1)
         asked = pair.client.request(b"")
         waiting = [pair.client.ready(), pair.client.ready()]
-        error = LocalProtocolError("I changed my mind")
+        error = ZeroDivisionError("I changed my mind")
         pair.client.abort(error)
         pair.flush()
         for deferred in (asked, *waiting, pair.client.ready()):
-            self.assertIs(self.failureResultOf(deferred).value, error)
+            self.assertIs(self.failureResultOf(deferred, ClosedHere).value.__cause__, error)
 
+    @only(1)
     def test_cancelled(self) -> None:
         """The answer of a cancelled request is dropped; others get theirs. Until then it counts."""
         pair = self.connected(3)
@@ -175,7 +183,7 @@ class RequestClientTests(SynchronousTestCase):
         self.failureResultOf(first, CancelledError)
         pair.client.abort()
         pair.flush()
-        self.failureResultOf(second, ConnectionAborted)
+        self.assertIsInstance(self.failureResultOf(second, ClosedHere).value.__cause__, ConnectionAborted)
 
     def test_request_from_callback(self) -> None:
         """What gets an answer may ask again at once, though the limit was reached."""
@@ -188,40 +196,44 @@ class RequestClientTests(SynchronousTestCase):
 
     def test_connection_lost(self) -> None:
         """All that is unanswered fails with the reason, whichever end drops the connection."""
-        for end, reason in (("client", ConnectionAborted), ("server", ConnectionLost)):
+        for end, reason in (("client", ClosedHere), ("server", ConnectionCut)):
             pair = self.connected()
             asked = [pair.client.request(b"%d" % number) for number in range(5)]
             pair.flush()
             getattr(pair, end).abort()
             pair.flush()
             for deferred in asked:
-                self.failureResultOf(deferred, reason)
+                error = self.failureResultOf(deferred, reason).value
+                self.assertFalse(error.safe_to_repeat)
+                self.assertTrue(error.retry_can_help)
 
+    @only(1)
     def test_server_closes(self) -> None:
-        """When the server closes in order, answers that it sent come first; the rest fails."""
+        """When the server closes in order without an answer, its log is named."""
         pair = self.connected()
         first, second = pair.client.request(b"0"), pair.client.request(b"1")
         pair.flush()
         self.desk.answering[0].callback(b"answer")
-        pair.server.close()
+        SodiumProtocol.close(pair.server)
         pair.flush()
         self.assertEqual(self.successResultOf(first), b"answer")
-        reason = self.failureResultOf(second, ConnectionLost)
-        self.assertIn("the server closed, requests unanswered: 1; see its log", reason.getErrorMessage())
+        error = self.failureResultOf(second, ClosedByPeer).value
+        self.assertIn("closed the connection, requests unanswered: 1; see its log", str(error))
+        self.assertFalse(error.safe_to_repeat)
 
     def test_close(self) -> None:
-        """What was asked is delivered first, but not waited for; the Deferred fires at the end."""
+        """What was asked is answered first; the Deferred fires at the end."""
         pair = self.connected()
         asked = [pair.client.request(b"%d" % number) for number in range(3)]
         closed, again = pair.client.close(), pair.client.close()
-        self.assertNoResult(closed)
-        self.assertNoResult(asked[0])
-        pair.flush()
-        self.assertEqual(self.desk.payloads, [b"0", b"1", b"2"])
+        for number in range(3):
+            self.assertNoResult(closed)
+            self.assertNoResult(asked[number])
+            self.answer(pair, number)
+            self.assertEqual(self.successResultOf(asked[number]), b"answer %d" % number)
         self.assertIsNone(self.successResultOf(closed))
         self.assertIsNone(self.successResultOf(again))
-        for deferred in asked:
-            self.failureResultOf(deferred, ConnectionDone)
+        self.assertTrue(pair.client_transport.disconnected and pair.server_transport.disconnected)
         self.assertIsNone(self.successResultOf(pair.client.close()))
 
     def test_close_aborted(self) -> None:
@@ -236,12 +248,15 @@ class RequestClientTests(SynchronousTestCase):
         """After ``close()`` nothing can be asked, neither before nor after the end."""
         pair = self.connected()
         closed = pair.client.close()
-        self.failureResultOf(pair.client.request(b""), LocalProtocolError)
-        pair.flush()
-        self.successResultOf(closed)
-        self.failureResultOf(pair.client.request(b""), LocalProtocolError)
+        for _ in range(2):
+            for deferred in (pair.client.request(b""), pair.client.ready()):
+                error = self.failureResultOf(deferred, ClosedHere).value
+                self.assertTrue(error.safe_to_repeat)
+            pair.flush()
+            self.successResultOf(closed)
         self.assertEqual(self.desk.payloads, [])
 
+    @only(1)
     def test_unexpected_answer(self) -> None:
         """A DATA that nobody asked for is against the protocol and ends the connection."""
         clock = Clock()
@@ -266,9 +281,11 @@ class RequestClientTests(SynchronousTestCase):
         self.assertTrue(pair.server_transport.disconnected)
 
 
+@each_version
 class EarlyTests(SynchronousTestCase):
     """Requests that do not wait for the server's hello, and round trips counted."""
 
+    @only(1)
     def test_early(self) -> None:
         """A request made at once travels with the login; its answer is there after one round trip."""
         pair = make_pair(lambda peer, payload: payload.upper())
@@ -279,6 +296,7 @@ class EarlyTests(SynchronousTestCase):
         self.assertEqual(pair.server_transport.received, first)
         self.assertEqual(self.successResultOf(asked), b"HELLO")
 
+    @only(1)
     def test_not_early(self) -> None:
         """A request made when the server has let us in needs a second round trip."""
         pair = make_pair(lambda peer, payload: payload.upper())
@@ -294,24 +312,29 @@ class EarlyTests(SynchronousTestCase):
         """As many requests as the limit may be early."""
         pair = make_pair(lambda peer, payload: payload)
         asked = [pair.client.request(b"%d" % number) for number in range(REQUEST_LIMIT)]
-        pair.round_trip()
+        for _ in range(spoken()):
+            pair.round_trip()
         self.assertEqual([self.successResultOf(d) for d in asked], [b"%d" % n for n in range(REQUEST_LIMIT)])
 
     def test_close_at_once(self) -> None:
-        """Early requests are delivered, though the login takes time and nobody waits for answers."""
+        """Early requests are answered, though the login takes time."""
         clock, desk, checker = Clock(), Desk(), Undecided()
         pair: RequestPair = Pair(
             SodiumServerFactory(SERVER_PAIR, checker, desk, clock=clock), make_client_factory(clock, RequestClient)
         )
-        for number in range(50):
-            pair.client.request(b"%d" % number).addErrback(lambda reason: None)
+        asked = [pair.client.request(b"%d" % number) for number in range(50)]
         closed = pair.client.close()
-        self.failureResultOf(pair.client.request(b"late"), LocalProtocolError)
+        self.failureResultOf(pair.client.request(b"late"), ClosedHere)
         pair.flush()
         self.assertNoResult(closed)
         checker.deciding.callback(b"")
         pair.flush()
         self.assertEqual(desk.payloads, [b"%d" % number for number in range(50)])
+        self.assertNoResult(closed)
+        for answering in desk.answering:
+            answering.callback(b"answer")
+        pair.flush()
+        self.assertEqual([self.successResultOf(each) for each in asked], [b"answer"] * 50)
         self.assertIsNone(self.successResultOf(closed))
 
     def test_refused(self) -> None:
@@ -321,5 +344,8 @@ class EarlyTests(SynchronousTestCase):
         pair: RequestPair = Pair(server_factory, make_client_factory(clock, RequestClient))
         asked = pair.client.request(b"hello")
         pair.flush()
-        self.failureResultOf(asked, AuthenticationFailed)
+        error = self.failureResultOf(asked, AuthenticationFailed).value
+        self.assertTrue(error.safe_to_repeat)
+        self.assertFalse(error.retry_can_help)
+        self.assertIsInstance(self.successResultOf(pair.client.when_lost()), AuthenticationFailed)
         self.assertEqual(desk.asked, [])

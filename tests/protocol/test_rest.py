@@ -12,7 +12,7 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from sodiumtwist import Peer, RequestClient, SingleLogin, SodiumServerFactory
+from sodiumtwist import ClosedByPeer, Peer, RequestClient, SingleLogin, SodiumServerFactory
 from sodiumtwist.core.errors import AuthenticationFailed
 from sodiumtwist.protocol import sockets
 from sodiumtwist.protocol.requests import Responder
@@ -169,7 +169,7 @@ class ClosingTests(RestTestCase):
         self.run_all()
         self.assertEqual(self.successResultOf(good), bytes(1000))
         for request in (bad, behind):
-            self.failureResultOf(request, ConnectionLost)
+            self.failureResultOf(request, ClosedByPeer)
         self.assertEqual(len(self.flushLoggedErrors(Boom)), 1)
 
     def test_closed_once_more(self) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import errno
 import os
 import random
+import time
 
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.task import Clock
@@ -15,8 +16,8 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from sodiumtwist import Limits, SingleLogin
-from sodiumtwist.core.connection import ClientConnection
-from sodiumtwist.core.events import DataReceived
+from sodiumtwist.core.connection import ClientConnection, Code, Version2
+from sodiumtwist.core.events import Aborted, ConnectionOver, DataReceived, EndReceived
 from sodiumtwist.core.wire import PDU_OVERHEAD
 from sodiumtwist.transfer.acknowledgements import acknowledgement, acknowledges
 from sodiumtwist.transfer.receiver import WRITE_BEHIND, UploadFactory, UploadReceiver
@@ -27,6 +28,7 @@ from ..logs import logged
 from ..pair import build
 from ..transports import AbortableTransport
 from ..uploads import PAIR, MemoryStore, MemoryUpload
+from ..versions import each_version, only, spoken
 from .test_uploads import PipeReactor
 
 
@@ -65,7 +67,7 @@ class Walk:
         self.store.one_by_one = self.random.random() < 0.3
         self.sent: list[bytes] = []
         self.framed = self.random.random() < 0.7
-        self.ended = False
+        self.ended = self.left = False
         self.lost: Exception | None = None
         self.acknowledged = 0
 
@@ -81,10 +83,10 @@ class Walk:
     @property
     def over(self) -> bool:
         """Whether the upload has come to an end, whole or not."""
-        return self.lost is not None or self.ended or self.test.transport.aborted
+        return self.lost is not None or self.ended or self.left or self.test.is_broken_off
 
     def send(self) -> None:
-        if self.lost is None and not self.ended and not self.test.transport.aborted:
+        if not self.over:
             payload = self.random.randbytes(5) if self.sent or not self.framed else b""
             self.sent.append(payload)
             self.test.send(payload)
@@ -104,12 +106,18 @@ class Walk:
     def end(self) -> None:
         if self.lost is not None or self.random.random() < 0.6:
             return
-        if self.framed and self.sent and not self.ended and self.random.random() < 0.5:
+        if self.framed and self.sent and not self.over and self.random.random() < 0.5:
             self.ended = True
             self.test.send(b"")
         elif self.random.random() < 0.5:
-            self.lost = self.random.choice([ConnectionDone(), ConnectionLost()])
-            self.test.lose(self.lost)
+            if self.random.random() < 0.5 and not self.left and not self.test.is_broken_off:
+                self.left = True
+                self.test.leave()
+                # The transport's end says so.
+                self.lost = ConnectionDone() if spoken() == 1 else None
+            elif not self.left or self.random.random() < 0.5:
+                self.lost = ConnectionLost()
+                self.test.lose(self.lost)
 
     def check(self) -> None:
         self.acknowledged += len(self.test.acknowledged()) if self.lost is None else 0
@@ -117,7 +125,7 @@ class Walk:
         uploads = self.store.uploads
         written = uploads[0].content if uploads else b""
         self.test.assertTrue(expected.startswith(written))
-        end = self.ended or (not self.framed and isinstance(self.lost, ConnectionDone))
+        end = self.ended or (not self.framed and self.left)
         finished = bool(uploads) and uploads[0].outcome == "finished"
         if finished:
             self.test.assertTrue(end)
@@ -128,6 +136,7 @@ class Walk:
         self.test.assertLessEqual(sum(map(len, self.sent[:acknowledged])), len(written))
 
 
+@each_version
 class ReceiverTests(SynchronousTestCase):
     """:class:`UploadReceiver` against a client's core."""
 
@@ -142,18 +151,33 @@ class ReceiverTests(SynchronousTestCase):
         self.transport = AbortableTransport()
         self.transport.protocol = self.receiver
         self.receiver.makeConnection(self.transport)
-        self.client = ClientConnection(PAIR.public, "l", "p", 0)
-        self.receiver.dataReceived(wire_of(self.client.initiate))
-        list(self.client.receive_data(self.transport.value(), 0))
+        version_2 = Version2(time.time, padding=lambda: 0)
+        self.client = ClientConnection(PAIR.public, "l", "p", 0, version=spoken(), version_2=version_2)
+        self.payloads: list[bytes] = []
+        self.told: tuple[int, str] | None = None
+        self.client.initiate()
+        while said := self.client.data_to_send():
+            self.receiver.dataReceived(said)
+            self.read()
+
+    def read(self) -> None:
+        """Take what the receiver has sent."""
+        data = self.transport.value()
         self.transport.clear()
+        for event in self.client.receive_data(data, 0):
+            if isinstance(event, DataReceived):
+                self.payloads.append(event.payload)
+            elif isinstance(event, Aborted):
+                self.told = event.code, event.text
+            self.ended = isinstance(event, EndReceived)
 
     def send(self, *payloads: bytes) -> None:
         self.receiver.dataReceived(b"".join(wire_of(self.client.send_data, each) for each in payloads))
 
     def acknowledged(self) -> list[bytes]:
-        data = self.transport.value()
-        self.transport.clear()
-        return [event.payload for event in self.client.receive_data(data, 0) if isinstance(event, DataReceived)]
+        self.read()
+        payloads, self.payloads = self.payloads, []
+        return payloads
 
     @property
     def upload(self) -> MemoryUpload:
@@ -163,6 +187,24 @@ class ReceiverTests(SynchronousTestCase):
     def lose(self, reason: Exception) -> None:
         self.transport.connected = False
         self.receiver.connectionLost(Failure(reason))
+
+    def leave(self) -> None:
+        """Let the client end in order: in version 1 all that says so is the end of the transport."""
+        if spoken() == 1:
+            self.lose(ConnectionDone())
+        else:
+            self.receiver.dataReceived(wire_of(self.client.send_end))
+
+    @property
+    def is_broken_off(self) -> bool:
+        """Whether the receiver has ended the session."""
+        return self.transport.aborted if spoken() == 1 else not self.transport.connected
+
+    def assert_broken_off(self, code: int, text: str) -> None:
+        """The receiver has ended the session, and in version 2 has said why."""
+        self.assertTrue(self.is_broken_off)
+        self.read()
+        self.assertEqual(self.told, (code, text) if spoken() == 2 else None)
 
     def test_nothing_opened_without_data(self) -> None:
         """A session that sends no DATA opens no upload."""
@@ -174,7 +216,7 @@ class ReceiverTests(SynchronousTestCase):
         """Each DATA is acknowledged with its size, an empty one too."""
         self.send(b"hello", b"", b"x" * 100)
         self.assertEqual(self.acknowledged(), [acknowledgement(5), acknowledgement(0), acknowledgement(100)])
-        self.lose(ConnectionDone())
+        self.leave()
         self.assertEqual((self.upload.content, self.upload.outcome), (b"hello" + b"x" * 100, "finished"))
 
     def test_not_acknowledged_before_written(self) -> None:
@@ -218,7 +260,7 @@ class ReceiverTests(SynchronousTestCase):
         self.store.slow = True
         self.send(b"", b"one")
         self.store.opening.pop().callback(None)
-        self.lose(ConnectionDone())
+        self.leave()
         self.assertEqual((self.upload.interrupted, self.upload.outcome), (True, "abandoned"))
 
     def test_given_up(self) -> None:
@@ -227,7 +269,7 @@ class ReceiverTests(SynchronousTestCase):
         self.store.slow = True
         self.send(b"one")
         self.store.opening.pop().callback(None)
-        self.lose(ConnectionDone())
+        self.leave()
         self.assertEqual(self.factory.receiving, {self.receiver})
         self.receiver.give_up("the server is stopping")
         self.assertEqual(self.upload.outcome, "abandoned")
@@ -252,7 +294,7 @@ class ReceiverTests(SynchronousTestCase):
         """An upload that did not begin with an empty DATA ends when the client closes."""
         self.send(b"all")
         self.assertIsNone(self.upload.outcome)
-        self.lose(ConnectionDone())
+        self.leave()
         self.assertEqual(self.upload.outcome, "finished")
 
     def test_unframed_close_while_writing(self) -> None:
@@ -261,7 +303,7 @@ class ReceiverTests(SynchronousTestCase):
         self.send(b"one")
         self.store.opening.pop().callback(None)
         self.send(b"two")
-        self.lose(ConnectionDone())
+        self.leave()
         self.assertEqual(self.factory.receiving, {self.receiver})
         self.store.writing.pop().callback(None)
         self.store.writing.pop().callback(None)
@@ -273,7 +315,7 @@ class ReceiverTests(SynchronousTestCase):
         self.store.slow = True
         self.send(b"one")
         self.store.opening.pop().callback(None)
-        self.lose(ConnectionDone())
+        self.leave()
         self.store.writing.pop().errback(OSError(errno.EIO, "broken"))
         self.assertEqual(self.upload.outcome, "abandoned")
 
@@ -300,7 +342,7 @@ class ReceiverTests(SynchronousTestCase):
             self.store.uploads.clear()
             self.connect()
             self.send(*payloads)
-            self.lose(ConnectionDone())
+            self.leave()
             self.assertEqual(self.upload.outcome, "abandoned")
 
     def test_data_behind_the_end(self) -> None:
@@ -346,7 +388,7 @@ class ReceiverTests(SynchronousTestCase):
         self.store.slow = True
         self.send(b"some")
         self.store.opening.pop().errback(PermissionError(errno.EACCES, "no", "name"))
-        self.assertTrue(self.transport.aborted)
+        self.assert_broken_off(Code.STORAGE, "no")
         self.assertEqual(self.acknowledged(), [])
         self.assertEqual(self.factory.receiving, set())
 
@@ -357,7 +399,7 @@ class ReceiverTests(SynchronousTestCase):
         self.store.opening.pop().callback(None)
         self.send(b"two")
         self.store.writing.pop().errback(OSError(errno.EIO, "broken"))
-        self.assertTrue(self.transport.aborted)
+        self.assert_broken_off(Code.STORAGE, "broken")
         self.assertEqual((self.acknowledged(), self.store.writing), ([], []))
         self.assertEqual(self.upload.outcome, "abandoned")
 
@@ -367,12 +409,12 @@ class ReceiverTests(SynchronousTestCase):
         self.send(b"", b"all")
         self.acknowledged()
         self.send(b"")
-        self.assertTrue(self.transport.aborted)
+        self.assert_broken_off(Code.STORAGE, "is a directory")
         self.assertEqual((self.acknowledged(), self.upload.outcome), ([], "abandoned"))
         self.store.uploads.clear()
         self.connect()
         self.send(b"all")
-        self.lose(ConnectionDone())
+        self.leave()
         self.assertEqual(self.upload.outcome, "abandoned")
 
     def test_confirmed_by_the_disk(self) -> None:
@@ -390,7 +432,7 @@ class ReceiverTests(SynchronousTestCase):
         self.send(b"", b"all", b"")
         self.acknowledged()
         self.store.ending.pop().errback(OSError(errno.EIO, "broken"))
-        self.assertTrue(self.transport.aborted)
+        self.assert_broken_off(Code.STORAGE, "broken")
         self.store.ending.pop().callback(None)
         self.assertEqual((self.acknowledged(), self.upload.outcome), ([], "abandoned"))
         told = [formatEvent(event) for event in events]
@@ -415,11 +457,15 @@ class ReceiverTests(SynchronousTestCase):
         """Nor can one be taken for whole that fails to, when nobody is there to hear it."""
         events = logged(self)
         self.store.slow_end = True
-        for payloads, reason in (([b"all"], ConnectionDone()), ([b"", b"all", b""], ConnectionLost())):
+        for payloads, reason in (([b"all"], None), ([b"", b"all", b""], ConnectionLost())):
             self.store.uploads.clear()
             self.connect()
             self.send(*payloads)
-            self.lose(reason)
+            if reason is None:
+                self.leave()
+                self.lose(ConnectionDone())
+            else:
+                self.lose(reason)
             self.store.ending.pop().errback(OSError(errno.EIO, "broken"))
             self.store.ending.pop().callback(None)
             self.assertEqual(self.upload.outcome, "abandoned")
@@ -442,7 +488,7 @@ class ReceiverTests(SynchronousTestCase):
         self.send(b"", b"x" * 10)
         self.assertEqual(len(self.acknowledged()), 2)
         self.send(b"x")
-        self.assertTrue(self.transport.aborted)
+        self.assert_broken_off(Code.STORAGE, "it is larger than 10 bytes")
         self.assertEqual((self.acknowledged(), self.upload.outcome), ([], "removed"))
         self.assertIn("it is larger than 10 bytes, see --max-upload; kept removed", formatEvent(events[-1]))
         self.store.uploads.clear()
@@ -452,7 +498,7 @@ class ReceiverTests(SynchronousTestCase):
 
     def test_no_room(self) -> None:
         """What came of an upload that fills the disk does not stay there."""
-        for number in (errno.ENOSPC, errno.EDQUOT):
+        for number, text in ((errno.ENOSPC, "the disk is full"), (errno.EDQUOT, "the disk quota is used up")):
             self.store.uploads.clear()
             self.store.slow = False
             self.connect()
@@ -462,6 +508,7 @@ class ReceiverTests(SynchronousTestCase):
             self.acknowledged()
             self.store.writing.pop().errback(OSError(number, "full"))
             self.assertEqual((self.acknowledged(), self.upload.outcome), ([], "removed"))
+            self.assert_broken_off(Code.STORAGE, text)
 
     def test_waits_unread(self) -> None:
         """While an upload is not opened, for others are before it, nothing is read behind its first DATA."""
@@ -487,7 +534,12 @@ class ReceiverTests(SynchronousTestCase):
             given_up = self.store.opening[0]
             self.lose(ConnectionDone())
             self.assertTrue(given_up.called)
-            self.assertIn("broke off: the client left before its end; kept nothing", str(formatEvent(events[-1])))
+            self.assertIn(
+                "broke off: the connection was cut: "
+                if spoken() == 2
+                else "broke off: the client left before its end; kept ",
+                str(formatEvent(events[-1])),
+            )
             self.assertEqual((self.upload.content, self.upload.outcome), (b"", None))
             self.assertEqual(self.factory.receiving, set())
             self.assertNotIn(self.receiver, self.factory.connections)
@@ -497,7 +549,7 @@ class ReceiverTests(SynchronousTestCase):
         events = logged(self)
         self.send(b"some")
         self.upload.make_way("others wait")
-        self.assertTrue(self.transport.aborted)
+        self.assert_broken_off(Code.STORAGE, "others wait")
         self.assertEqual((self.upload.outcome, self.factory.receiving), ("abandoned", set()))
         told = [formatEvent(event) for event in events[-2:]]
         self.assertIn("cannot store an upload of 'l' from 192.168.1.1:54321: others wait", told[0])
@@ -518,9 +570,9 @@ class ReceiverTests(SynchronousTestCase):
         self.connect()
         self.send(b"", b"y", b"")
         reactor.advance(29)
-        self.assertFalse(first.aborted)
+        self.assertTrue(first.connected)
         reactor.advance(1)
-        self.assertTrue(first.aborted)
+        self.assertFalse(first.connected)
         self.assertEqual(self.acknowledged(), [acknowledgement(size) for size in (0, 1, 0)])
         self.assertEqual((os.read(reader, 9), self.factory.receiving), (b"xy", set()))
 
@@ -528,7 +580,7 @@ class ReceiverTests(SynchronousTestCase):
         """A store that fails in a way of its own ends the session, and the log shows where."""
         self.patch(self.store, "open", lambda login: 1 / 0)
         self.send(b"some")
-        self.assertTrue(self.transport.aborted)
+        self.assert_broken_off(Code.APPLICATION_FAILED, "the application failed")
         self.assertEqual(self.factory.receiving, set())
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
@@ -539,7 +591,7 @@ class ReceiverTests(SynchronousTestCase):
         self.store.opening.pop().callback(None)
         self.patch(self.receiver, "_acknowledge", lambda size: 1 / 0)
         self.store.writing.pop().callback(None)
-        self.assertTrue(self.transport.aborted)
+        self.assert_broken_off(Code.APPLICATION_FAILED, "the application failed")
         self.assertEqual(self.upload.outcome, "abandoned")
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
@@ -573,3 +625,80 @@ class ReceiverTests(SynchronousTestCase):
         self.store.opening.pop().callback(None)
         self.assertIsNone(self.upload.outcome)
         self.assertEqual(self.factory.receiving, set())
+
+    @only(2)
+    def test_ended_by_end(self) -> None:
+        """The receiver says its end behind the last step, and then all is over."""
+        self.store.slow = self.store.slow_end = True
+        self.send(b"one")
+        self.leave()
+        self.store.opening.pop().callback(None)
+        self.store.writing.pop().callback(None)
+        self.assertEqual((self.acknowledged(), self.ended), ([acknowledgement(3)], False))
+        self.store.ending.pop().callback(None)
+        self.assertEqual(self.upload.outcome, "finished")
+        self.assertEqual(
+            [type(event) for event in self.client.receive_data(self.transport.value(), 0)][-1:], [ConnectionOver]
+        )
+
+    @only(2)
+    def test_framed_and_ended(self) -> None:
+        """A client that says its end behind that of its upload still gets the last acknowledgement."""
+        self.store.slow_end = True
+        self.send(b"", b"all", b"")
+        self.leave()
+        self.acknowledged()
+        self.store.ending.pop().callback(None)
+        self.assertEqual((self.acknowledged(), self.upload.outcome), ([acknowledgement(0)], "finished"))
+        self.assertFalse(self.transport.connected)
+
+    @only(2)
+    def test_cut(self) -> None:
+        """A transport that ends without END, however orderly, leaves a partial upload, framed or not."""
+        for payloads in ((b"some",), (b"", b"some")):
+            self.store.uploads.clear()
+            self.connect()
+            self.send(*payloads)
+            self.lose(ConnectionDone())
+            self.assertEqual(self.upload.outcome, "abandoned")
+
+    @only(2)
+    def test_lost_behind_the_end(self) -> None:
+        """Behind END all has come: what becomes of the transport changes nothing."""
+        self.store.slow = True
+        self.send(b"one")
+        self.store.opening.pop().callback(None)
+        self.leave()
+        self.lose(ConnectionLost())
+        self.store.writing.pop().callback(None)
+        self.assertEqual(self.upload.outcome, "finished")
+
+    @only(2)
+    def test_closed_here(self) -> None:
+        """When it is closed here, DATA are dropped: the client's end makes no whole upload of what had come."""
+        self.send(b"some")
+        self.receiver.close()
+        self.send(b"more")
+        self.leave()
+        self.assertEqual((self.upload.content, self.upload.outcome), (b"some", "abandoned"))
+        self.assertEqual(self.factory.receiving, set())
+
+    @only(2)
+    def test_names_no_paths(self) -> None:
+        """What the client is told of an error has no path in it, and no option of the server's."""
+        for error, code, text in (
+            (
+                OSError(errno.ENOSPC, "fewer than 5 bytes would stay free, see --min-free", "/srv/up"),
+                9,
+                "the disk is full",
+            ),
+            (OSError(errno.EBUSY, "32 uploads wait for it already", "/srv/fifo"), 3, "32 uploads wait for it already"),
+            (OSError("/srv/secret"), 9, "it cannot be stored"),
+            (FileNotFoundError(errno.ENOENT, "No such file", "/srv/up"), 9, "No such file"),
+        ):
+            self.store = self.factory.store = MemoryStore()
+            self.store.slow = True
+            self.connect()
+            self.send(b"some")
+            self.store.opening.pop().errback(error)
+            self.assert_broken_off(code, text)

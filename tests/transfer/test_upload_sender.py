@@ -5,14 +5,22 @@ Sending files, against a server's core and in memory.
 from __future__ import annotations
 
 import errno
+import time
 
 from twisted.internet.error import ConnectionLost
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from sodiumtwist import RemoteProtocolError, SodiumClientFactory, UnexpectedPDU
-from sodiumtwist.core.connection import ServerConnection
+from sodiumtwist import (
+    ClosedByPeer,
+    ConnectionCut,
+    PeerAborted,
+    RemoteProtocolError,
+    SodiumClientFactory,
+    UnexpectedPDU,
+)
+from sodiumtwist.core.connection import Code, RecentSalts, ServerConnection, Version2
 from sodiumtwist.core.events import DataReceived
 from sodiumtwist.core.v1.messages import PDU_OVERHEAD
 from sodiumtwist.transfer import sender
@@ -23,8 +31,10 @@ from ..core.peers import wire_of
 from ..pair import build
 from ..transports import AbortableTransport
 from ..uploads import PAIR, ListSource
+from ..versions import each_version, only, spoken
 
 
+@each_version
 class SenderTests(SynchronousTestCase):
     """:class:`UploadSender` against a server's core."""
 
@@ -32,12 +42,16 @@ class SenderTests(SynchronousTestCase):
         self.source = source
         self.progress: list[int] = []
         self.sender = UploadSender(source, self.progress.append)
-        factory = SodiumClientFactory(PAIR.public, "l", "p", lambda: self.sender, clock=Clock())
+        factory = SodiumClientFactory(PAIR.public, "l", "p", lambda: self.sender, clock=Clock(), version=spoken())
         self.transport = AbortableTransport()
         self.transport.protocol = build(factory, UploadSender)
         self.sender.makeConnection(self.transport)
-        self.server = ServerConnection(PAIR, 0)
+        version_2 = Version2(time.time, RecentSalts(), padding=lambda: 0)
+        self.server = ServerConnection(PAIR, 0, versions=(1, 2), version_2=version_2)
         list(self.server.receive_data(self.take(), 0))
+        if spoken() == 2:
+            self.sender.dataReceived(self.server.data_to_send())
+            list(self.server.receive_data(self.take(), 0))
         self.sender.dataReceived(wire_of(self.server.accept, 0))
 
     def take(self) -> bytes:
@@ -60,6 +74,9 @@ class SenderTests(SynchronousTestCase):
         self.assertTrue(self.transport.connected)
         self.acknowledge(0)
         self.assertIsNone(self.successResultOf(self.sender.finished))
+        if spoken() == 2:
+            self.assertEqual((self.sent(), self.server.peer_ended), ([], True))
+            self.sender.dataReceived(wire_of(self.server.send_end))
         self.assertFalse(self.transport.connected)
         self.assertEqual((self.sender.acknowledged, self.progress), (7, [0, 3, 4, 0]))
 
@@ -132,6 +149,36 @@ class SenderTests(SynchronousTestCase):
         """The reason of the loss is the reason of the failure; the source is closed."""
         self.start(ListSource([b"x"] * 1000))
         self.sender.connectionLost(Failure(ConnectionLost()))
-        self.failureResultOf(self.sender.finished, ConnectionLost)
+        self.failureResultOf(self.sender.finished, ConnectionLost if spoken() == 1 else ConnectionCut)
         self.assertIsNone(self.successResultOf(self.sender.lost))
         self.assertEqual(self.source._fd, -1)
+
+    @only(2)
+    def test_server_says_why(self) -> None:
+        """What an ABORT says is the reason of the failure."""
+        self.start(ListSource([b"one"]))
+        self.sender.dataReceived(wire_of(self.server.abort, Code.STORAGE, "the disk is full"))
+        error = self.failureResultOf(self.sender.finished, PeerAborted).value
+        self.assertEqual((error.code, str(error)), (Code.STORAGE, "the disk is full"))
+
+    @only(2)
+    def test_server_ends(self) -> None:
+        """A server that says its end acknowledges nothing more; behind the last acknowledgement that is in order."""
+        for acknowledged in (False, True):
+            self.start(ListSource([b"one"]))
+            if acknowledged:
+                self.acknowledge(0, 3, 0)
+            self.sender.dataReceived(wire_of(self.server.send_end))
+            if acknowledged:
+                self.successResultOf(self.sender.finished)
+            else:
+                self.failureResultOf(self.sender.finished, ClosedByPeer)
+
+    @only(2)
+    def test_server_drains(self) -> None:
+        """When the server is about to stop, what is under way goes on."""
+        self.start(ListSource([b"one"]))
+        self.sender.dataReceived(wire_of(self.server.send_drain))
+        self.assertTrue(self.sender.stopping)
+        self.acknowledge(0, 3, 0)
+        self.successResultOf(self.sender.finished)

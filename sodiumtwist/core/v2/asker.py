@@ -42,6 +42,11 @@ class Asker:
         """The ids of the requests whose answer has not come whole."""
         return (*self._outgoing.asked, *self._outgoing.requests)
 
+    @property
+    def not_sent(self) -> frozenset[int]:
+        """The ids of the requests of which nothing has left."""
+        return frozenset(self._outgoing.requests)
+
     def request(self, payload: Buffer) -> int:
         """
         Ask.

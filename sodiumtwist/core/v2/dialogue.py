@@ -57,6 +57,7 @@ class Dialogue:
     :param server: whether this is the server's end.
     :param bounds: how much the peer may make us keep.
     :ivar may_send_data: whether a DATA may be sent now.
+    :ivar incoming: the messages that are being put together.
     """
 
     may_send_data: bool
@@ -65,7 +66,7 @@ class Dialogue:
         self._unsent = unsent
         self._largest = bounds.message
         self._outgoing = outgoing = Outgoing(unsent)
-        incoming = Incoming(bounds)
+        self.incoming = incoming = Incoming(bounds)
         self._asker = Asker(outgoing, incoming)
         self._answerer = Answerer(outgoing, incoming, bounds)
         self._pings = Pings(outgoing)
@@ -108,6 +109,11 @@ class Dialogue:
     def unanswered(self) -> tuple[int, ...]:
         """The ids of our own requests whose answer has not come whole."""
         return self._asker.unanswered
+
+    @property
+    def not_sent(self) -> frozenset[int]:
+        """The ids of our own requests of which nothing has left."""
+        return self._asker.not_sent
 
     @property
     def pongs_owed(self) -> int:

@@ -5,12 +5,10 @@ Messages that come in parts, put together within bounds.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from io import BytesIO
 
 from ..errors import LocalProtocolError
 from .pdus import Code, describe_code
-
-#: Parts below this size, in bytes, are kept together.
-_SMALL = 4096
 
 
 @dataclass(frozen=True)
@@ -39,52 +37,25 @@ class Bounds:
                 raise LocalProtocolError(f"the bound for {name} takes a number from 1, not {number}")
 
 
-class _Parts:
-    """
-    What came of one message.
-
-    :ivar size: how many bytes it has.
-    """
-
-    __slots__ = ("_pieces", "size")
-
-    def __init__(self) -> None:
-        self._pieces: list[bytes | bytearray] = []
-        self.size = 0
-
-    def add(self, part: bytes) -> None:
-        """Add a part behind the others."""
-        pieces = self._pieces
-        if len(part) >= _SMALL:
-            pieces.append(part)
-        elif pieces and type(pieces[-1]) is bytearray:
-            pieces[-1] += part
-        else:
-            # An object for each byte would take many times the memory that is counted.
-            pieces.append(bytearray(part))
-        self.size += len(part)
-
-    def join(self) -> bytes:
-        """Put it together; each byte is copied once."""
-        return b"".join(self._pieces)
-
-
 class Incoming:
     """
     The messages of a connection that are being put together.
 
     :param bounds: how much that may be.
     :ivar largest: the most bytes of a message.
+    :ivar held: how many bytes came of all of them.
     :ivar parts: what came of each message, by kind and id.
     """
 
-    __slots__ = ("_held", "_most", "largest", "parts")
+    __slots__ = ("_most", "held", "largest", "parts")
 
     def __init__(self, bounds: Bounds) -> None:
         self.largest = bounds.message
         self._most = bounds.connection
-        self._held = 0
-        self.parts: dict[tuple[int, int], _Parts] = {}
+        self.held = 0
+        # A buffer makes bytes of what was written to it without a copy. To join parts at the end would double the
+        # memory, and hold up all else for as long as a large message takes to copy.
+        self.parts: dict[tuple[int, int], BytesIO] = {}
 
     def add(self, kind: int, id: int, part: bytes) -> Code | None:
         """
@@ -92,14 +63,16 @@ class Incoming:
 
         :return: why it can't be kept, nor what came before it; ``None`` when it is.
         """
-        parts = self.parts.setdefault((kind, id), _Parts())
-        if parts.size + len(part) > self.largest:
+        parts = self.parts.get((kind, id))
+        if parts is None:
+            parts = self.parts[kind, id] = BytesIO()
+        if parts.tell() + len(part) > self.largest:
             why = Code.TOO_LARGE
-        elif self._held + len(part) > self._most:
+        elif self.held + len(part) > self._most:
             why = Code.NO_ROOM
         else:
-            parts.add(part)
-            self._held += len(part)
+            parts.write(part)
+            self.held += len(part)
             return None
         self.drop(kind, id)
         return why
@@ -113,13 +86,18 @@ class Incoming:
         if (kind, id) not in self.parts:
             return part if len(part) <= self.largest else Code.TOO_LARGE
         why = self.add(kind, id, part)
-        return self.drop(kind, id).join() if why is None else why
+        return self.drop(kind, id).getvalue() if why is None else why
 
-    def drop(self, kind: int, id: int) -> _Parts:
+    def drop(self, kind: int, id: int) -> BytesIO:
         """Forget a message, and return it."""
-        parts = self.parts.pop((kind, id), None) or _Parts()
-        self._held -= parts.size
+        parts = self.parts.pop((kind, id), None) or BytesIO()
+        self.held -= parts.tell()
         return parts
+
+    def clear(self) -> None:
+        """Forget all of them: nothing more comes."""
+        self.parts.clear()
+        self.held = 0
 
     def has(self, kind: int) -> bool:
         """Whether messages of a kind are being put together."""

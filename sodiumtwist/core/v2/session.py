@@ -177,9 +177,10 @@ class V2Records:
         return self.choked
 
     def receive_no_more(self) -> None:
-        """Forget the key to receive with, and what was opened."""
+        """Forget the key to receive with, what was opened, and what is being put together."""
         self._opener = self._broken = None
         self._pdus = []
+        self.dialogue.incoming.clear()
 
     # Sending
 

@@ -297,7 +297,7 @@ class Conversation(RuleBasedStateMachine):
             assert not side.asked and not side.pings and not side.coming
             assert side.heard == self.other(side).sent
             assert side.dialogue.pongs_owed == 0
-            assert not side.dialogue._answerer._incoming.parts and not side.dialogue._answerer._incoming._held
+            assert not side.dialogue.incoming.parts and not side.dialogue.incoming.held
             assert not side.dialogue._answerer._dropping
 
 

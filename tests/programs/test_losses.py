@@ -1,0 +1,209 @@
+"""
+How a connection that ended too early becomes a line and an exit status, with a server in memory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Callable
+from typing import cast
+
+from twisted.cred.checkers import ICredentialsChecker
+from twisted.cred.credentials import IUsernamePassword
+from twisted.cred.error import UnauthorizedLogin
+from twisted.internet.defer import Deferred, ensureDeferred, fail, succeed
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IProtocol, IProtocolFactory
+from twisted.internet.protocol import Factory
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+
+from sodiumtwist import (
+    AuthenticationFailed,
+    AuthenticationTimeout,
+    ClosedByPeer,
+    ConnectionCut,
+    NotDone,
+    PeerAborted,
+    ServerUnavailable,
+    SodiumClientFactory,
+    TooManyFailures,
+)
+from sodiumtwist.core.client import NO_ANSWER
+from sodiumtwist.core.connection import Code
+from sodiumtwist.endpoints.wrappers import SodiumClientEndpoint
+from sodiumtwist.programs import commands
+from sodiumtwist.programs.exits import CommandFailed
+from sodiumtwist.programs.settings import ConnectSettings, Credentials, PingSettings
+from sodiumtwist.programs.tunneltap import AdvisedEndpoint
+
+from ..pair import LOGIN, PASSPHRASE, SERVER_PAIR, Pair, RecordingServer, make_server_factory
+from ..versions import each_version, only, spoken
+
+WHERE = "tcp:host:1"
+US = Credentials(LOGIN, PASSPHRASE, False, SERVER_PAIR)
+
+
+def with_code(error: NotDone, code: int) -> NotDone:
+    """An error whose reason the server has given."""
+    error.code = code
+    return error
+
+
+class StatusTests(SynchronousTestCase):
+    """Each reason has its status, and a line that says it."""
+
+    def explain(
+        self, reason: BaseException, let_in: bool = True, version: int = 2, stopping: bool = False
+    ) -> tuple[int, str]:
+        client = commands._Pinger()
+        client.message = "Welcome." if let_in else None
+        client.stopping = stopping
+        failed = commands._explain_loss(ConnectSettings(WHERE, SERVER_PAIR.public, US, version), client, reason, "far")
+        self.assertNotIn("\n", str(failed))
+        return failed.status, str(failed)
+
+    def test_not_let_in(self) -> None:
+        for reason, status, line in (
+            (AuthenticationFailed("wrong"), 3, "refused by tcp:host:1: wrong"),
+            (with_code(AuthenticationFailed("wrong"), Code.REFUSED), 3, "refused by tcp:host:1: wrong"),
+            (with_code(AuthenticationFailed("odd"), 99), 3, "refused by tcp:host:1: odd"),
+            (with_code(TooManyFailures("later"), Code.TOO_MANY_FAILURES), 7, "not let in by tcp:host:1: later"),
+            (with_code(ServerUnavailable("full"), Code.NO_ROOM), 8, "not let in by tcp:host:1: full"),
+            (with_code(ServerUnavailable("stops"), Code.SHUTTING_DOWN), 9, "not let in by tcp:host:1: stops"),
+            (ServerUnavailable("left"), 2, "cannot connect to tcp:host:1: left"),
+            (ConnectionDone(), 2, "cannot connect to tcp:host:1: Connection was closed cleanly."),
+        ):
+            self.assertEqual(self.explain(reason, let_in=False), (status, line))
+
+    def test_let_in(self) -> None:
+        for reason, status, line in (
+            (PeerAborted(Code.NO_ROOM, "too many"), 8, "the server says: too many"),
+            (PeerAborted(Code.SHUTTING_DOWN, "bye"), 9, "the server says: bye"),
+            (PeerAborted(Code.STORAGE, "the disk is full"), 10, "the server says: the disk is full"),
+            (PeerAborted(Code.STORAGE, ""), 10, "the server says: storage failed"),
+            (
+                PeerAborted(Code.APPLICATION_FAILED, "the application failed"),
+                4,
+                "the server says: the application failed",
+            ),
+            (PeerAborted(2**31, "odd"), 4, "the server says: odd"),
+            (ConnectionCut("cut"), 4, "cut"),
+            (ClosedByPeer("closed"), 4, "closed"),
+            (ConnectionDone(), 4, "the server closed the connection or went away, see its log"),
+        ):
+            self.assertEqual(self.explain(reason), (status, f"broken on the way, far: {line}"))
+
+    def test_stopping(self) -> None:
+        """A server that has said that it is about to stop was shut down, however it ended; its last word counts."""
+        for reason in (ConnectionDone(), ConnectionCut("cut"), ClosedByPeer("closed")):
+            expected = (9, "broken on the way, far: the server is shutting down")
+            self.assertEqual(self.explain(reason, stopping=True), expected)
+        told = PeerAborted(Code.STORAGE, "the disk is full")
+        self.assertEqual(self.explain(told, stopping=True)[0], 10)
+
+    def test_silence(self) -> None:
+        """What to try is said of the version that was spoken, and nothing of logins."""
+        for reason, version, tip in (
+            (AuthenticationTimeout(f"late: {NO_ANSWER}"), 2, "only to a C program, give --protocol 1"),
+            (AuthenticationFailed(f"left: {NO_ANSWER}"), 2, "only to a C program, give --protocol 1"),
+            (AuthenticationTimeout("late"), 1, "it may also speak version 2 alone: give --protocol 2"),
+        ):
+            status, line = self.explain(reason, let_in=False, version=version)
+            self.assertEqual(status, 3)
+            self.assertTrue(line.startswith(f"refused by tcp:host:1: {reason}; "), line)
+            self.assertTrue(line.endswith(tip), line)
+
+    def test_tunnel(self) -> None:
+        """A tunnel says it, too; other errors pass as they are."""
+        other = ServerUnavailable("full")
+        for reason, tip in (
+            (AuthenticationFailed(NO_ANSWER), "only to a C program, give --protocol 1"),
+            (other, "full"),
+        ):
+
+            class Silent:
+                def connect(self, factory: IProtocolFactory) -> Deferred[IProtocol]:
+                    return fail(reason)  # noqa: B023
+
+            endpoint = AdvisedEndpoint(cast(SodiumClientEndpoint, Silent()), 2)
+            error = self.failureResultOf(endpoint.connect(Factory()), type(reason)).value
+            self.assertTrue(str(error).endswith(tip), error)
+            self.assertEqual(error is other, reason is other)
+
+
+@implementer(ICredentialsChecker)
+class Refuses:
+    credentialInterfaces = (IUsernamePassword,)
+
+    def requestAvatarId(self, credentials: object) -> Deferred[bytes | tuple[()]]:
+        return fail(UnauthorizedLogin("no"))
+
+
+@each_version
+class PingTests(SynchronousTestCase):
+    """``sodiumtwist ping`` to its end."""
+
+    def ping(self, then: Callable[[Pair], object], checker: ICredentialsChecker | None = None) -> tuple[int, str, str]:
+        """
+        Begin three PINGs.
+
+        :param then: what happens behind the first.
+        :return: the status, the line of the error, and the first of those that were printed.
+        """
+        clock, pairs, shown = Clock(), [], io.StringIO()
+
+        class Endpoint:
+            def connect(self, factory: IProtocolFactory) -> Deferred[IProtocol]:
+                server = make_server_factory(clock, RecordingServer, checker)
+                pairs.append(Pair(server, cast(SodiumClientFactory, factory)))
+                return succeed(pairs[0].client)
+
+        self.patch(commands, "make_endpoint", lambda reactor, settings: Endpoint())
+        settings = PingSettings(WHERE, SERVER_PAIR.public, US, spoken(), 3, 1.0)
+        with contextlib.redirect_stdout(shown):
+            pinging = ensureDeferred(commands.ping(clock, settings))
+            pairs[0].flush()
+            then(pairs[0])
+            pairs[0].flush()
+            for _ in range(9):
+                clock.advance(1)
+                pairs[0].flush()
+        first = shown.getvalue().partition("\n")[0]
+        if isinstance(pinging.result, type(None)):
+            return 0, "", first
+        failed = self.failureResultOf(pinging, CommandFailed).value
+        return failed.status, str(failed), first
+
+    def test_done(self) -> None:
+        """The version is told, and the connection closed in order."""
+        pairs: list[Pair] = []
+        done = self.ping(pairs.append)
+        self.assertEqual(done, (0, "", f"PING tcp:host:1 by protocol version {spoken()}: Welcome."))
+        self.assertEqual(pairs[0].server.why, ConnectionDone)
+
+    def test_refused(self) -> None:
+        status, line, _ = self.ping(lambda pair: None, Refuses())
+        self.assertEqual(status, 3)
+        self.assertIn("refused by tcp:host:1: ", line)
+
+    @only(2)
+    def test_server_says_why(self) -> None:
+        """Whatever it says is shown on one line."""
+        status, line, _ = self.ping(lambda pair: pair.server.abort_with(Code.STORAGE, "full\nup\x1b[2J"))
+        self.assertEqual((status, line), (10, "broken on the way, 1 PINGs answered: the server says: full?up?[2J"))
+
+    @only(2)
+    def test_server_stops(self) -> None:
+        """A server that is about to stop is left at once, in order."""
+        pairs: list[Pair] = []
+
+        def stop(pair: Pair) -> None:
+            pairs.append(pair)
+            pair.server.drain()
+
+        status, line, _ = self.ping(stop)
+        self.assertEqual((status, line), (9, "broken on the way, 1 PINGs answered: the server is shutting down"))
+        self.assertEqual(pairs[0].server.why, ConnectionDone)
