@@ -133,7 +133,7 @@ class FactTests(SynchronousTestCase):
             ),
             (
                 "docs/explanation/versions.rst",
-                f"Silence ends after {timeouts.authentication:g} seconds",
+                f"closes after {timeouts.authentication:g} seconds at the latest",
                 f"answers may have {incoming.Bounds().message >> 20} MiB",
             ),
             (
