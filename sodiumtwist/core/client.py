@@ -69,6 +69,7 @@ class ClientConnection(AskingConnection):
         self._version_2 = version_2
         # What was sent in version 2 before there was a key for it.
         self._early: list[Callable[[], None]] = []
+        self._ends_early = False
         pair = pair or KeyPair.generate()
         self._handshake: ClientHandshake | v2.ClientHandshake | None
         if version == 1:
@@ -154,13 +155,14 @@ class ClientConnection(AskingConnection):
         return not self._early and self._state is not State.AWAITING_WELCOME
 
     def _keep_early(self, payload: Buffer) -> None:
-        if self._state is not State.AWAITING_MESSAGE_2:
+        if self._state is not State.AWAITING_MESSAGE_2 or self._ends_early:
             super()._keep_early(payload)
         self._early.append(partial(self.send_data, payload))
 
     def send_end(self) -> None:
         """As for both ends. It waits as DATA do; nothing may be sent behind it."""
-        if self._state is State.AWAITING_MESSAGE_2:
+        if self._state is State.AWAITING_MESSAGE_2 and not self._ends_early:
+            self._ends_early = True
             self._early.append(super().send_end)
         else:
             super().send_end()

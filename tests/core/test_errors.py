@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 import sodiumtwist
 from sodiumtwist.core import errors
-from sodiumtwist.core.connection import ClientConnection, ServerConnection
+from sodiumtwist.core.connection import ClientConnection, Code, ServerConnection
 from sodiumtwist.core.keepalive import Timeouts
 from sodiumtwist.core.keys import KeyPair
 
@@ -39,7 +39,16 @@ TREE = {
     "PayloadTooLarge": ("LocalProtocolError",),
     "UnsupportedProtocol": ("LocalProtocolError",),
     "TooManyRequests": ("LocalProtocolError",),
-    "RemoteProtocolError": ("SodiumError",),
+    "RequestError": ("SodiumError",),
+    "NotDone": ("SodiumError",),
+    "RequestFailed": ("NotDone",),
+    "ClosedHere": ("NotDone",),
+    "ClosedByPeer": ("NotDone",),
+    "PeerAborted": ("ClosedByPeer",),
+    "TimedOut": ("NotDone",),
+    "RequestTimeout": ("TimedOut",),
+    "ClosingTimeout": ("TimedOut",),
+    "RemoteProtocolError": ("NotDone",),
     "MalformedPDU": ("RemoteProtocolError",),
     "UnexpectedPDU": ("RemoteProtocolError",),
     "WindowExceeded": ("RemoteProtocolError",),
@@ -47,11 +56,13 @@ TREE = {
     "VersionMismatch": ("RemoteProtocolError",),
     "NonceMismatch": ("RemoteProtocolError",),
     "ReplayDetected": ("RemoteProtocolError",),
-    "AuthenticationFailed": ("RemoteProtocolError",),
-    "AuthenticationTimeout": ("RemoteProtocolError",),
-    "ServerUnavailable": ("RemoteProtocolError",),
-    "InactivityTimeout": ("RemoteProtocolError",),
-    "PongTimeout": ("RemoteProtocolError",),
+    "NotLetIn": ("RemoteProtocolError",),
+    "AuthenticationFailed": ("NotLetIn",),
+    "TooManyFailures": ("AuthenticationFailed",),
+    "AuthenticationTimeout": ("RemoteProtocolError", "TimedOut"),
+    "ServerUnavailable": ("NotLetIn",),
+    "InactivityTimeout": ("RemoteProtocolError", "TimedOut"),
+    "PongTimeout": ("RemoteProtocolError", "TimedOut"),
     "ConnectionCut": ("RemoteProtocolError",),
 }
 
@@ -181,8 +192,8 @@ class TreeTests(SynchronousTestCase):
     def test_retry_can_help(self) -> None:
         """Where the peer or the way to it may change; not where something here, or at the server, must be changed."""
         for name, kind in self.classes().items():
-            vain = not issubclass(kind, errors.RemoteProtocolError)
-            vain = vain or name in ("AuthenticationFailed", "VersionMismatch")
+            vain = not issubclass(kind, errors.NotDone)
+            vain = vain or name in ("AuthenticationFailed", "VersionMismatch", "RequestFailed", "RequestTimeout")
             self.assertIs(kind.retry_can_help, not vain, name)  # type: ignore[attr-defined]
 
     def test_docstring_names_all(self) -> None:
@@ -205,10 +216,12 @@ class RaisedTests(SynchronousTestCase):
     """
 
     def test_complete(self) -> None:
-        # How many requests may be unanswered, and how a transport has ended, is for the client above the core to say;
-        # and here nothing is missing that would make a version unsupported.
-        elsewhere = {"TooManyRequests", "ServerUnavailable", "UnsupportedProtocol"}
-        self.assertEqual(set(RAISED_BY), set(TREE) - {"SodiumError", "RemoteProtocolError"} - elsewhere)
+        # What becomes of requests, how a transport has ended, and what a peer gives as its reason, is for those above
+        # the core to say; and here nothing is missing that would make a version unsupported.
+        elsewhere = {"TooManyRequests", "ServerUnavailable", "UnsupportedProtocol", "TooManyFailures", "PeerAborted"}
+        elsewhere |= {"RequestError", "RequestFailed", "RequestTimeout", "ClosingTimeout", "ClosedHere", "ClosedByPeer"}
+        bases = {"SodiumError", "NotDone", "TimedOut", "NotLetIn", "RemoteProtocolError"}
+        self.assertEqual(set(RAISED_BY), set(TREE) - bases - elsewhere)
 
     def test_raised(self) -> None:
         for name, place in RAISED_BY.items():
@@ -230,3 +243,32 @@ class RaisedTests(SynchronousTestCase):
             errors.LocalProtocolError, ClientConnection, pair.public, "username", "open sesame" * 20, NOW
         )
         self.assertNotIn("sesame", str(error))
+
+
+class NotDoneTests(SynchronousTestCase):
+    """What ends a connection, for each request of it."""
+
+    def test_of_request(self) -> None:
+        """A copy, which has the same cause and reason."""
+        for error in (errors.ConnectionCut("cut"), errors.PeerAborted(4, "bye"), errors.AuthenticationFailed("no")):
+            error.code = error.code or 1
+            error.__cause__ = ValueError()
+            for safe in (True, False):
+                copied = error.of_request(safe)
+                self.assertIsNot(copied, error)
+                self.assertEqual((type(copied), str(copied), copied.code), (type(error), str(error), error.code))
+                self.assertIs(copied.__cause__, error.__cause__)
+                self.assertIs(copied.safe_to_repeat, safe)
+            self.assertIs(error.safe_to_repeat, True)
+
+    def test_failures(self) -> None:
+        """Some codes say that a request was not acted on; to one that is stopping, a new connection is made."""
+        told = {code: errors.RequestFailed(code, "why") for code in (*Code, 0x80000000)}
+        safe = {code for code, error in told.items() if error.safe_to_repeat}
+        self.assertEqual(safe, {Code.NO_ROOM, Code.SHUTTING_DOWN, Code.TOO_LARGE, Code.NOT_SUPPORTED})
+        self.assertEqual({code for code, error in told.items() if error.retry_can_help}, {Code.SHUTTING_DOWN})
+        self.assertEqual((told[Code.STORAGE].code, str(told[Code.STORAGE])), (9, "why"))
+
+    def test_request_error(self) -> None:
+        error = errors.RequestError(Code.STORAGE, "disk full")
+        self.assertEqual((error.code, error.text, str(error)), (9, "disk full", "disk full"))

@@ -102,6 +102,11 @@ class End:
         return self.connection.state in (State.OPEN, State.AWAITING_WELCOME)
 
     @property
+    def may_say(self) -> bool:
+        """DATA, PINGs and END of a client wait until it has a key for them."""
+        return self.may_send or self.connection.state is State.AWAITING_MESSAGE_2
+
+    @property
     def may_ask(self) -> bool:
         return self.may_send and not self.has_ended and not self.heard_drain
 
@@ -301,7 +306,7 @@ class Network(RuleBasedStateMachine):
     @rule(side=SIDES, size=SIZES.filter(lambda size: size < 135_157), limit=st.sampled_from([1, 70_000, 1 << 62]))
     def say(self, side: str, size: int, limit: int) -> None:
         end, payload = self.end(side), self.payload(size)
-        if end.may_send and not end.has_ended:
+        if end.may_say and not end.has_ended:
             end.connection.send_data(payload)
             end.data.append(payload)
             self.write(end, limit)
@@ -347,7 +352,7 @@ class Network(RuleBasedStateMachine):
     @rule(side=SIDES)
     def ping(self, side: str) -> None:
         end = self.end(side)
-        if end.may_send and end.pings < 3:
+        if end.may_say and end.pings < 3:
             end.connection.send_ping(NOW, end.pings)
             end.pings += 1
         while end.owed and end.may_send:
@@ -358,7 +363,7 @@ class Network(RuleBasedStateMachine):
     @rule(side=SIDES)
     def say_end(self, side: str) -> None:
         end = self.end(side)
-        if end.may_send and not end.has_ended:
+        if end.may_say and not end.has_ended:
             end.connection.send_end()
             end.has_ended = True
         else:
