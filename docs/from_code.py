@@ -198,7 +198,7 @@ _CALLED_ON_SERVERS = frozenset({"is_finishing", "stop_checking"})
 #: Classes of which other members are shown than their own.
 MEMBERS: Mapping[str, Members] = {
     "RequestClient": Members(
-        own=False, first=("request", "ready", "when_lost", "close", "abort", "ping", "version", "is_draining")
+        first=("ping",), without=frozenset({"authenticated", "payload_received", "connection_lost"})
     ),
     "SodiumServerFactory": Members(own=False, first=("drain",)),
     "SodiumClientFactory": Members(own=False),
