@@ -83,7 +83,7 @@ class Answerer:
             raise LocalProtocolError(f"there is no request {id} of the peer without its answer")
         if state is not None:  # otherwise parts of its answer have not left
             del self._received[id]
-        self._outgoing.answered.add(id)
+        self._outgoing.answered[id] = None
 
     # Receiving
 
@@ -159,5 +159,5 @@ class Answerer:
         else:
             self._received[id] = ANSWERER[self.state_of(id)][GIVE_UP]
             self._dropping += 1
-        outgoing.answered.add(id)
+        outgoing.answered[id] = None
         outgoing.add(FAILURE, id, pack_reason(why, self._incoming.describe(why)))

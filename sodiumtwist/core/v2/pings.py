@@ -44,7 +44,7 @@ class Pings:
             id = (id + 1) & HIGHEST
         self._next = (id + 1) & HIGHEST
         self._ours[id] = payload
-        self._outgoing.pings.add(id)
+        self._outgoing.pings[id] = None
         self._outgoing.add(PING, id, payload)
         return id
 
@@ -57,7 +57,7 @@ class Pings:
         if not self.received:
             raise LocalProtocolError("no PING waits for its PONG")
         id = next(iter(self.received))
-        self._outgoing.pongs.add(id)
+        self._outgoing.pongs[id] = None
         self._outgoing.add(PONG, id, self.received.pop(id))
 
     def ping_received(self, id: int, payload: bytes) -> Event:
