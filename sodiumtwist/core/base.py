@@ -130,6 +130,7 @@ class Connection:
         """Drop what a closed connection has no use for, secrets first of all."""
         self._inbox.clear()
         self._phase = None
+        self.choked = False  # whoever goes on as long as PONGs leave would go on for ever
         if not self.unsent.size:
             self._records = None
         elif self._records is not None:

@@ -266,6 +266,6 @@ class ConnectTests(TestCase):
             reason = self.failureResultOf(connect(reactor, endpoint, SERVER_PAIR.public, LOGIN, PASSPHRASE), ValueError)
             self.assertIn(f"bad endpoint string {endpoint!r}", str(reason.value))
         self.failureResultOf(connect(reactor, where, b"short", LOGIN, PASSPHRASE), InvalidKey)
-        self.failureResultOf(connect(reactor, where, SERVER_PAIR.public, "l" * 129, PASSPHRASE), LocalProtocolError)
+        self.failureResultOf(connect(reactor, where, SERVER_PAIR.public, "l" * 256, PASSPHRASE), LocalProtocolError)
         self.failureResultOf(self.connect(where, limit=0), LocalProtocolError)
         self.failureResultOf(self.connect(where, respond=lambda peer, payload: b"", concurrency=0), LocalProtocolError)
