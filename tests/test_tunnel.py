@@ -27,11 +27,11 @@ from twisted.protocols.haproxy._wrapper import HAProxyWrappingFactory
 from twisted.trial.unittest import SkipTest, SynchronousTestCase, TestCase
 from zope.interface import implementer
 
-from sodiumtwist import LocalProtocolError, SingleLogin, SodiumClientEndpoint, Timeouts
+from sodiumtwist import LocalProtocolError, SingleLogin, Timeouts
 from sodiumtwist.core.connection import ClientConnection
 from sodiumtwist.endpoints.streams import StreamServerFactory
 from sodiumtwist.programs import tap, tunneltap
-from sodiumtwist.programs.tunneltap import Options, makeService
+from sodiumtwist.programs.tunneltap import AdvisedEndpoint, Options, makeService
 from sodiumtwist.tunnel import TunnelEntry, TunnelFactory, TunnelLimits, TurnedAway
 
 from .core.peers import wire_of
@@ -49,6 +49,7 @@ from .processes import (
     clean_environment,
     unmeasured,
 )
+from .versions import each_version, only
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -78,6 +79,7 @@ class Backend:
         return transport
 
 
+@each_version
 class TunnelTests(SynchronousTestCase):
     """Two joined ends, in memory."""
 
@@ -172,6 +174,23 @@ class TunnelTests(SynchronousTestCase):
             clock.advance(0)
             self.assertTrue(outside.aborting)
 
+    @only(2)
+    def test_client_that_says_nothing(self) -> None:
+        """Who closes in order, as ``sodiumtwist ping``, has ended a stream, though an empty one."""
+        clock, backend, events = Clock(), Backend(), logged(self)
+        tunnels = TunnelFactory(backend, "tcp:backend:1", clock=clock)
+        server_factory = StreamServerFactory(tunnels, SERVER_PAIR, SingleLogin(LOGIN, PASSPHRASE), clock=clock)
+        pair = Pair(server_factory, make_client_factory(clock))
+        pair.flush()
+        outside = backend.succeed()
+        pair.client.close()
+        pair.flush()
+        clock.advance(0)
+        self.assertEqual((outside.disconnecting, outside.aborting), (True, False))
+        lines = [line for event in events if (line := formatEvent(event)) and "authenticated" not in line]
+        self.assertEqual(lines, [])
+
+    @only(1)
     def test_stream_that_only_looks(self) -> None:
         """A client that leaves and has sent nothing, as ``sodiumtwist ping``, has broken nothing."""
         for payload, says in (
@@ -393,8 +412,8 @@ class OptionsTests(SynchronousTestCase):
             options = Options()
             options.parseOptions(["--listen", "tcp:0", "--to", "tcp:host:1", "--server-key", PUBLIC, *given])
             outside = makeService(options, Clock())._factory
-            assert isinstance(outside.endpoint, SodiumClientEndpoint)
-            inside = outside.endpoint._make_factory(outside)
+            assert isinstance(outside.endpoint, AdvisedEndpoint)
+            inside = outside.endpoint._endpoint._make_factory(outside)
             self.assertEqual((outside.tcp_keepalive, inside.timeouts.tcp_keepalive), (seconds, seconds))
             server_options = tap.Options()
             server_options.parseOptions(["--key", SECRET, "--forward", "tcp:host:1", *given])

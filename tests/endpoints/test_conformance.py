@@ -240,8 +240,7 @@ for _builder in (
     TransportTestsBuilder,
 ):
     globals().update(over_versions(_builder))
-for _name, _case in DisconnectTestsBuilder.makeTestCaseClasses().items():
-    globals()[_name] = only(1)(_case)
+globals().update({name: only(1)(case) for name, case in DisconnectTestsBuilder.makeTestCaseClasses().items()})
 
 
 # With the reactor that runs the tests. Twisted's own TCPConnectionTests looks at a transport's TLS attribute, and its

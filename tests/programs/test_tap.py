@@ -24,9 +24,19 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
-from sodiumtwist import KeyPair, PeerAborted, SingleLogin, SodiumClientFactory, SodiumServerProtocol
+from sodiumtwist import (
+    KeyPair,
+    PeerAborted,
+    ReplayDatabase,
+    SingleLogin,
+    SodiumClientFactory,
+    SodiumServerFactory,
+    SodiumServerProtocol,
+)
 from sodiumtwist.admission.passwords import set_password
 from sodiumtwist.admission.replays import ReplayMemory
+from sodiumtwist.admission.stored_salts import StoredSalts
+from sodiumtwist.core.connection import RecentSalts
 from sodiumtwist.core.errors import UnsupportedProtocol
 from sodiumtwist.keyfiles import write_key_file
 from sodiumtwist.programs import options, services
@@ -195,6 +205,17 @@ class OptionsTests(TapTestCase):
             self.assertEqual(
                 connection._version_2 and connection._version_2.tolerance, tolerance if 2 in versions else None
             )
+
+    def test_one_memory(self) -> None:
+        """A database serves both versions: handshakes of the first, first flights of the second."""
+        for arguments, stored in (([], False), (["--replay-db", "db", "--limit", "clock-tolerance=5"], True)):
+            options = self.parse(*arguments)
+            factory = makeService(options, MemoryReactorClock())._factory
+            version_2 = factory.make_connection(0)._version_2
+            assert version_2 is not None
+            salts = version_2.salts
+            self.assertIsInstance(salts, StoredSalts if stored else RecentSalts)
+            self.assertIs(getattr(options.settings.replays, "salts", None), salts if stored else None)
 
     def test_long_passphrase(self) -> None:
         """A token fits where version 2 is spoken, in a file, too."""
@@ -578,6 +599,16 @@ class ServiceTests(TapTestCase):
         said = "\n".join(formatEvent(each) for each in events)
         self.assertIn("1 unfinished uploads in ", said)
         self.assertIn("1 files of databases that were never finished in ", said)
+
+    def test_replay_database(self) -> None:
+        """What it remembers of either version is for the server, and for as long as a client's clock may be off."""
+        for arguments, path in ((("-d", "up"), "db"), (("--forward", "tcp:127.0.0.1:1"), "other")):
+            more = ["--replay-db", path, "--limit", "clock-tolerance=100"]
+            factory = self.make("-k", SECRET, *arguments, *more)._factory
+            assert isinstance(factory, SodiumServerFactory) and isinstance(factory.replays, ReplayDatabase)
+            assert factory._version_2 is not None
+            self.assertIs(factory._version_2.salts, factory.replays.salts)
+            self.assertEqual(factory.replays.salts._age, 200)
 
     def test_abandoned_socket(self) -> None:
         """Who left a socket is told, and what to do where it can't be made anew."""
