@@ -198,8 +198,9 @@ _CALLED_ON_SERVERS = frozenset({"is_finishing", "stop_checking"})
 #: Classes of which other members are shown than their own.
 MEMBERS: Mapping[str, Members] = {
     "RequestClient": Members(
-        first=("ping",), without=frozenset({"authenticated", "payload_received", "connection_lost"})
+        first=("request", "ready", "when_lost", "close", "ping"), without=_CALLED | frozenset({"payload_received"})
     ),
+    "Peer": Members(without=frozenset({"asked_by"})),
     "SodiumServerFactory": Members(own=False, first=("drain",)),
     "SodiumClientFactory": Members(own=False),
     "SodiumServerProtocol": Members(inherited=True, without=_CALLED | _CALLED_ON_SERVERS),

@@ -5,8 +5,10 @@ What applications learn about the other end, and the interfaces of what they are
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass, field
 from typing import Any
+from weakref import ref
 
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IAddress, IConsumer, IProtocol, IPushProducer, ITransport
@@ -42,7 +44,13 @@ class Peer:
     version: int = 1
     # What gives the end that asks it, as long as there is one. It is a weak reference, lest all be garbage that only
     # the collector finds.
-    _end: Callable[[], Any] | None = field(default=None, repr=False, compare=False)
+    _end: Callable[[], Any] | None = field(default=None, init=False, repr=False, compare=False)
+
+    def asked_by(self, end: Any) -> Peer:
+        """Return one that ``end`` asks."""
+        peer = copy(self)
+        object.__setattr__(peer, "_end", ref(end))
+        return peer
 
     def request(self, payload: Buffer, timeout: float | None = None) -> Deferred[bytes]:
         """

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
 from twisted.cred.checkers import ICredentialsChecker
+from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IPushProducer
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
@@ -16,6 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from sodiumtwist import SodiumClientFactory, SodiumServerFactory, Timeouts
 from sodiumtwist.core.connection import ClientConnection, RecentSalts, ServerConnection, Version2
 from sodiumtwist.core.events import AuthenticationRequested, Event, HandshakeComplete
+from sodiumtwist.core.v2.session import V2Records
 from sodiumtwist.core.version import VERSIONS
 
 from .core.peers import Connection, wire_of
@@ -182,6 +184,22 @@ class AloneTestCase(SynchronousTestCase):
 
     def peer_ping(self, count: int = 1) -> bytes:
         return b"".join(wire_of(self.peer.send_ping, self.clock.seconds(), 0) for _ in range(count))
+
+    def finish(self) -> None:
+        """Let the other end close in order."""
+        if self.transport.connected and self.peer.version == 2:
+            self.read()
+            self.feed(wire_of(self.peer.send_end))
+        if self.transport.connected:
+            self.transport.lose(ConnectionDone())
+
+    @property
+    def ping_size(self) -> int:
+        """How many bytes a PING, or a PONG, takes on the wire when it leaves alone."""
+        if self.peer.version == 1:
+            return PING_SIZE
+        assert isinstance(self.peer._records, V2Records)
+        return 12 + 8 + self.peer._records._sealer.overhead
 
     @property
     def producer(self) -> IPushProducer:

@@ -4,18 +4,14 @@ Requests whose answers a test gives, and both ends of them in memory.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from sodiumtwist import Peer, RequestClient, SingleLogin, SodiumServerFactory
+from sodiumtwist import Limits, Peer, RequestClient
+from sodiumtwist.core.connection import Bounds
 from sodiumtwist.protocol.requests import CONCURRENCY, REQUEST_LIMIT, Respond, Responder
 
-from .pair import LOGIN, PASSPHRASE, SERVER_PAIR, Pair, make_client_factory
-
-if TYPE_CHECKING:
-    pass
+from .pair import Pair, make_client_factory, make_server_factory
 
 LARGEST = 131070
 
@@ -48,8 +44,28 @@ class Desk:
 RequestPair = Pair[Responder, RequestClient]
 
 
-def make_pair(respond: Respond, limit: int = REQUEST_LIMIT, concurrency: int = CONCURRENCY) -> RequestPair:
+def make_pair(
+    respond: Respond,
+    limit: int = REQUEST_LIMIT,
+    concurrency: int = CONCURRENCY,
+    *,
+    back: Respond | None = None,
+    bounds: Bounds | None = None,
+    limits: Limits | None = None,
+) -> RequestPair:
+    """
+    Connect a client that asks.
+
+    :param back: what the client answers with, when it is asked.
+    """
     clock = Clock()
-    checker = SingleLogin(LOGIN, PASSPHRASE)
-    server_factory = SodiumServerFactory(SERVER_PAIR, checker, respond, clock=clock, concurrency=concurrency)
-    return Pair(server_factory, make_client_factory(clock, lambda: RequestClient(limit)))
+    server = make_server_factory(
+        clock, None, respond=respond, concurrency=concurrency, bounds=bounds, limits=limits or Limits()
+    )
+    return Pair(server, make_client_factory(clock, lambda: RequestClient(limit, back, concurrency), bounds=bounds))
+
+
+def clock_of(pair: RequestPair) -> Clock:
+    clock = pair.server.factory.clock
+    assert isinstance(clock, Clock)
+    return clock

@@ -30,8 +30,10 @@ from zope.interface import implementer
 from sodiumtwist import (
     AuthorizedKeys,
     AuthorizedKeysFile,
+    ConnectionCut,
     KeyPair,
     Limits,
+    PeerAborted,
     RekeyAfter,
     SingleLogin,
     SodiumClientFactory,
@@ -60,6 +62,21 @@ CLIENT_PAIR = KeyPair.from_secret(bytes(range(101, 133)))
 #: How many bytes a transport reads at once, and above how many its buffer is full: ``bufferSize`` of Twisted's
 #: transports, as we set it.
 BUFFER_SIZE = READ_SIZE
+
+
+def cut() -> type[Exception]:
+    """What an end is told whose transport is lost: of version 1 what that says."""
+    return ConnectionLost if spoken() == 1 else ConnectionCut
+
+
+def over() -> type[Exception]:
+    """What an end is told whose transport ends in order: of version 2, without the peer's END, that was too early."""
+    return ConnectionDone if spoken() == 1 else ConnectionCut
+
+
+def failed() -> type[Exception]:
+    """What an end is told when the other one's application fails: of version 1 only that it is lost."""
+    return ConnectionLost if spoken() == 1 else PeerAborted
 
 
 class Boom(Exception):

@@ -323,6 +323,8 @@ class FromCodeTests(SynchronousTestCase):
             ("keys", '.. py:function:: parse_key(text, what="key")\n'),
             ("keys", "   .. py:method:: from_hex(text)\n      :classmethod:\n"),
             ("requests", '(reactor, endpoint, server_key, login="", passphrase="", *, early=False, '),
+            ("requests", "   .. py:method:: request(payload, timeout=None)\n"),
+            ("requests", "   .. py:method:: when_lost()\n"),
             ("pdus", "draw=random.random, concurrency=CONCURRENCY, "),
             ("limits", "Limits(connections=10_000, "),
             ("events", '(login, passphrase, public_key, fingerprint=b"", version=1)\n'),

@@ -11,11 +11,12 @@ from twisted.trial.unittest import SynchronousTestCase
 
 import sodiumtwist
 from sodiumtwist.admission import argon2
-from sodiumtwist.core.credentials import LOGIN_SIZE, PASSPHRASE_SIZE
+from sodiumtwist.core.credentials import LOGIN_SIZE, PASSPHRASE_SIZE, TEXT_SIZE
 from sodiumtwist.core.server import PENDING_LIMIT_2
 from sodiumtwist.core.v1 import messages
 from sodiumtwist.core.v2 import incoming, outgoing, pdus, sealing, veil
 from sodiumtwist.core.v2.agreement import CIPHERTEXT_SIZE, ENCAPSULATION_KEY_SIZE
+from sodiumtwist.core.v2.handshake import TIME_TOLERANCE
 from sodiumtwist.core.v2.messages import CREDENTIALS_STEP, PADDING_LIMIT
 from sodiumtwist.core.v2.noise import XK_HFS
 from sodiumtwist.endpoints.strings import CLIENT_KEYWORDS, SERVER_KEYWORDS
@@ -124,6 +125,16 @@ class FactTests(SynchronousTestCase):
                 f"{messages.SEALED_CLIENT_AUTH_SIZE} bytes, {timeouts.authentication:g} seconds and one X25519 each",
                 "after 1 GiB or an hour",
                 f"packets have {messages.SEALED_CLIENT_AUTH_SIZE} and {messages.SEALED_SERVER_HELO_SIZE} bytes",
+                f"reads {veil.OPENING_SIZE} bytes and tries to open them",
+                f"a login has up to {LOGIN_SIZE} bytes and a passphrase up to {PASSPHRASE_SIZE}, so",
+                f"in version 1 both have up to {TEXT_SIZE}",
+                f"more than a day ({TIME_TOLERANCE:,.0f} seconds) off",
+                f"says after {timeouts.authentication:g} seconds that this may be why",
+            ),
+            (
+                "docs/explanation/versions.rst",
+                f"closes after {timeouts.authentication:g} seconds at the latest",
+                f"answers may have {incoming.Bounds().message >> 20} MiB",
             ),
             (
                 "docs/howto/logins.rst",

@@ -34,7 +34,11 @@ class ExamplesTests(ProcessTestCase):
         command = server.wait_for(r"^python examples/(request_client\.py) (\S+) (\S+)$")
         client = self.start("request_client.py", command[2], command[3])
         self.assertEqual(command[1], "request_client.py")
-        self.assert_prints(client, "0 bytes from me", "10 bytes from me", "131070 bytes from me")
+        lines = ["1000000 bytes from me", "1000000 bytes of tea", "failed with code 0x80000000: neither get nor put"]
+        self.assert_prints(client, *lines)
+
+    def test_asking_server(self) -> None:
+        self.assert_prints(self.start("asking_server.py"), "hello, Ann")
 
     def test_amp(self) -> None:
         self.assert_prints(self.start("amp_over_sodium.py"), "{'total': 94, 'login': 'me'}")

@@ -4,14 +4,17 @@ What the README tells about limits; its code is run by :mod:`tests.test_docs`.
 
 from __future__ import annotations
 
+import inspect
+
 from twisted.trial.unittest import SynchronousTestCase
 
-from sodiumtwist import Limits, Timeouts
-from sodiumtwist.core.credentials import TEXT_SIZE
+from sodiumtwist import Limits, SodiumClientFactory, Timeouts
+from sodiumtwist.core.connection import Bounds
+from sodiumtwist.core.credentials import LOGIN_SIZE, PASSPHRASE_SIZE, TEXT_SIZE
 from sodiumtwist.core.v1.messages import WINDOW
 from sodiumtwist.programs.tap import LIMITS
 
-from .pages import read_blocks, read_page
+from .pages import read_blocks, read_page, rows
 
 
 class CommandTests(SynchronousTestCase):
@@ -30,10 +33,12 @@ class LimitTests(SynchronousTestCase):
         """It has the defaults of the code."""
         readme = read_page("README.rst")
         text = " ".join(readme[readme.index("Limits\n------") : readme.index("How fast\n---")].split())
-        limits, timeouts = Limits(), Timeouts()
+        limits, timeouts, bounds = Limits(), Timeouts(), Bounds()
         self.assertEqual(limits.failures_per_address, limits.failures_per_login)
         for fact in (
-            f"a payload has at most {WINDOW} bytes, a login or passphrase {TEXT_SIZE};",
+            f"a request or an answer has at most {bounds.message >> 20} MiB",
+            f"put together {bounds.connection >> 20} MiB a connection",
+            f"in version 1 a payload has at most {WINDOW} bytes, a login or passphrase {TEXT_SIZE};",
             f"{limits.connections:,} connections at once",
             f"of which {limits.unauthenticated:,} may be not authenticated yet",
             f"for {timeouts.authentication:g} s each",
@@ -44,3 +49,19 @@ class LimitTests(SynchronousTestCase):
             self.assertIn(fact, text)
         for name in LIMITS:
             self.assertIn(f"``{name}``", text)
+
+    def test_versions(self) -> None:
+        """So has its table of versions, of which the first is what clients speak by default."""
+        table = {row[0]: row[1:] for row in rows("README.rst")}
+        self.assertEqual(inspect.signature(SodiumClientFactory).parameters["version"].default, 2)
+        self.assertEqual(table[""], ["Version 2", "Version 1"])
+        for row, *facts in (
+            ("A request or an answer", f"up to {Bounds().message >> 20} MiB", f"up to {WINDOW:,} bytes"),
+            (
+                "Login and passphrase",
+                f"up to {LOGIN_SIZE} and {PASSPHRASE_SIZE:,} bytes",
+                f"up to {TEXT_SIZE} bytes each",
+            ),
+        ):
+            for fact, cell in zip(facts, table[row], strict=True):
+                self.assertTrue(cell.startswith(fact), cell)

@@ -50,6 +50,7 @@ from .pair import (
     make_server_factory,
 )
 from .processes import PATIENCE, unmeasured
+from .versions import only
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
@@ -274,6 +275,40 @@ class RequestWorkTests(WorkTestCase):
         self.assert_each(work.calls, 46.5)
 
 
+class InFlightWorkTests(WorkTestCase):
+    """128 small requests on their way all the time: each answer is followed by a request."""
+
+    def calls(self, version: int) -> int:
+        """What ``MANY`` of them take at both ends together, with the transports of these tests."""
+        clock = Clock()
+        server = make_server_factory(clock, None, respond=lambda peer, payload: payload)
+        client = make_client_factory(clock, lambda: RequestClient(128), version=version)
+        pair: RequestPair = Pair(server, client)
+        pair.flush()
+        left = 0
+
+        def again(answer: bytes) -> None:
+            nonlocal left
+            left -= 1
+            if left > 0:
+                pair.client.request(answer).addCallback(again)
+
+        for count in (128, MANY * 20):
+            left = count
+            for _ in range(128):
+                pair.client.request(bytes(100)).addCallback(again)
+            with Work() as work:
+                pair.flush()
+        return work.calls // 20
+
+    def test_calls(self) -> None:
+        """Version 2 takes fewer than version 1, though it knows them by numbers and answers in any order."""
+        calls = {version: self.calls(version) for version in (1, 2)}
+        self.assertLess(calls[2], calls[1])
+        self.assert_each(calls[2], 73)
+
+
+@only(1)
 class TransportWorkTests(WorkTestCase):
     """Both ends with their transports."""
 

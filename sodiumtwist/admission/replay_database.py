@@ -69,9 +69,8 @@ class ReplayDatabase(_LimitedMemory):
         opening the database here.
     :param salt_limit: how many salts to remember, some 90 bytes each.
     :param tolerance: how many seconds the clock of a client of version 2 may be off, as the server's factory has it.
-    :ivar salts: what version 2 remembers, for ``salts=`` of a server's factory, see
-        :class:`~sodiumtwist.admission.stored_salts.StoredSalts`. When the database can't be used, that keeps nobody
-        out.
+    :ivar salts: what version 2 remembers, a :class:`~sodiumtwist.core.connection.Salts` for ``salts=`` of a server's
+        factory. When the database can't be used, that keeps nobody out.
     :raises OSError: when the database can't be opened, made or written.
     :raises LocalProtocolError: when the file is something else, when others can write to it, and when the limit is
         below one.

@@ -1,5 +1,5 @@
 """
-What a server remembers of the handshakes that it accepted.
+What a server remembers of the handshakes of version 1 that it accepted. In version 2 none can be sent again.
 
 Nothing in a CLIENT_AUTH is tied to time, so anyone who recorded a session can send it again. A server
 that remembers every handshake that it accepted lets none in twice. It knows each by its *fingerprint*:
@@ -19,7 +19,8 @@ from ..describe.log import Logger
 
 class IReplayMemory(Interface):
     """
-    Remembers handshakes. When a method raises, or its Deferred fails, the client is refused.
+    Remembers handshakes of version 1; of clients of version 2 it is asked nothing. When a method raises, or its
+    Deferred fails, the client is refused.
     """
 
     def knows(fingerprint: bytes) -> bool | Deferred[bool]:

@@ -31,6 +31,9 @@ from .version import PROGRESS, Phase, Records, RekeyAfter, Step
 
 _OPEN = State.OPEN
 
+#: What most events are, of which the connection itself takes no note.
+_NOTHING_TO_NOTE = frozenset((DataReceived, RequestReceived, AnswerReceived))
+
 #: What an event of version 1's handshake does to the state.
 _ACTS: dict[type, Act] = {
     AuthenticationRequested: Act.RECEIVE_CLIENT_AUTH,
@@ -127,6 +130,7 @@ class Connection:
         """Drop what a closed connection has no use for, secrets first of all."""
         self._inbox.clear()
         self._phase = None
+        self.choked = False  # whoever goes on as long as PONGs leave would go on for ever
         if not self.unsent.size:
             self._records = None
         elif self._records is not None:
@@ -183,7 +187,7 @@ class Connection:
                     break
                 if self._state is _OPEN:
                     self._keepalive.heard_at = now
-                    if type(event) is not DataReceived and not self._note_control(event, now):
+                    if type(event) not in _NOTHING_TO_NOTE and not self._note_control(event, now):
                         continue
                 elif self.version == 1:
                     # The tables allow each of these wherever its phase can make it.
@@ -207,10 +211,7 @@ class Connection:
                 raise
 
     def _note_control(self, event: Event | Step, now: float) -> bool:
-        """Note what is no DATA, and tell whether it is for the application."""
-        kind = type(event)
-        if kind is RequestReceived or kind is AnswerReceived:
-            return True
+        """Note what is no content, and tell whether it is for the application."""
         if isinstance(event, PongReceived):
             event.latency, event.asked = self._keepalive.pong_received(now, event.passed_over)
         elif isinstance(event, PingReceived):

@@ -341,7 +341,7 @@ class Keepalive:
                 raise InactivityTimeout(f"the peer took nothing of what was sent for {timeouts.inactivity:g} seconds")
             raise InactivityTimeout(f"nothing valid was received for {timeouts.inactivity:g} seconds")
         if now >= self._late_at():
-            raise PongTimeout(f"a PING has waited {now - self._unanswered[0].sent_at:.0f} seconds for its PONG")
+            raise PongTimeout(f"a PING has waited {now - self._unanswered[0].sent_at:.3g} seconds for its PONG")
         if now < self._ping_at:
             return False
         self._ping_at = now + self._until_next_ping()

@@ -169,13 +169,15 @@ def server_from_string(reactor: Any, arguments: Sequence[str], keywords: Mapping
     if auth is not None and auth != NO_CHECKER:
         checkers.append(checker_from_string(auth))
     assert pair is not None
+    database = _read(ReplayDatabase, ours, "replayDB")
     return SodiumServerEndpoint(
         endpoint,
         pair,
         any_of(checkers) if checkers else None,
         clock=_clock(reactor),
         authorized_keys=_read(AuthorizedKeysFile, ours, "authorizedKeys"),
-        replays=_read(ReplayDatabase, ours, "replayDB"),
+        replays=database,
+        salts=None if database is None else database.salts,
         versions=VERSIONS if version is None else (version,),
     )
 

@@ -9,7 +9,7 @@ from typing import cast
 
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.portal import Portal
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from twisted.internet.interfaces import (
     IListeningPort,
     IProtocol,
@@ -30,6 +30,7 @@ from ..core.keys import KeyPair
 from ..core.v2.handshake import TIME_TOLERANCE
 from ..core.version import VERSIONS, RekeyAfter
 from ..describe import describe_endpoint_error, printable
+from ..protocol.draining import DRAIN_TIMEOUT
 from ..protocol.factories import VERSION
 from ..protocol.sockets import describe_endpoint
 from .connect import _connect_authenticated
@@ -93,6 +94,7 @@ class SodiumServerEndpoint:
             )
 
         self._make_factory = make_factory
+        self._factories: list[StreamServerFactory] = []
         # Says now what is wrong with the arguments, not when somebody listens.
         self._with = make_factory(Factory()).describe()
 
@@ -107,7 +109,19 @@ class SodiumServerEndpoint:
             :class:`~sodiumtwist.interfaces.ISodiumTransport`.
         :return: what the endpoint below returns: fires with its port, or fails with what it raises.
         """
-        return self._endpoint.listen(self._make_factory(protocolFactory))
+        factory = self._make_factory(protocolFactory)
+        self._factories.append(factory)
+        return self._endpoint.listen(factory)
+
+    def drain(self, timeout: float = DRAIN_TIMEOUT) -> Deferred[None]:
+        """
+        Stop in order. Stop listening before that. Applications of clients go on to their own end, and may be told, see
+        :class:`~sodiumtwist.interfaces.IDrainable`.
+
+        :param timeout: how many seconds they get.
+        :return: as that of :meth:`.SodiumServerFactory.drain`.
+        """
+        return gatherResults([factory.drain(timeout) for factory in self._factories]).addCallback(lambda drained: None)
 
 
 @implementer(IStreamClientEndpoint)

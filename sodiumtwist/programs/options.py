@@ -30,7 +30,7 @@ DEFAULT_LOGIN = "username"
 DEFAULT_PASSPHRASE = "passphrase"
 
 #: The version of the protocol that our clients speak when nothing is said, as those in code do.
-DEFAULT_PROTOCOL = "1"
+DEFAULT_PROTOCOL = "2"
 
 #: What a client tells about itself. The passphrase has no default here: it must be known whether one was given.
 CLIENT_PARAMETERS = [

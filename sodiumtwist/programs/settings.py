@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ..admission.limits import Limits
     from ..admission.replays import IReplayMemory
     from ..admission.watched import WatchedFile
+    from ..core.connection import Salts
     from ..core.keepalive import Timeouts
     from ..core.keys import KeyPair
     from ..core.version import RekeyAfter
@@ -124,6 +125,7 @@ class ServerSettings:
     :ivar checker: decides on logins; ``None`` where the clients' keys decide alone.
     :ivar authorized_keys: the clients' keys that get in; ``None`` for any.
     :ivar replays: remembers the handshakes that were accepted.
+    :ivar salts: remembers the first flights of clients of version 2; ``None`` for a memory of this run.
     :ivar limits: how many connections, and how many tries.
     :ivar rekey: when to send with a new key.
     :ivar timeouts: the deadlines of each connection.
@@ -151,6 +153,7 @@ class ServerSettings:
     checker: ICredentialsChecker | None
     authorized_keys: AuthorizedKeysFile | None
     replays: IReplayMemory
+    salts: Salts | None
     limits: Limits
     rekey: RekeyAfter
     timeouts: Timeouts

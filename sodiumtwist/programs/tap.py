@@ -22,6 +22,7 @@ from ..admission.plaintext import PlaintextFile
 from ..admission.replay_database import ReplayDatabase
 from ..admission.replays import IReplayMemory, ReplayMemory
 from ..admission.watched import WatchedFile
+from ..core.connection import Salts
 from ..core.credentials import pack_text
 from ..core.errors import LocalProtocolError, SodiumError
 from ..core.keys import KeyPair
@@ -226,13 +227,16 @@ class Options(AuthOptionMixin, ServiceOptions):
         checker = self._checker(passphrase, authorized_keys)
         limits, rekey = Limits(**self.given_limits(Limits)), RekeyAfter(**self.given_limits(RekeyAfter))
         remembered = self.given_limits(ReplayMemory)
+        tolerance = self._tolerance()
         replays: IReplayMemory
+        salts: Salts | None = None
         if self["replay-db"] is None:
             replays = ReplayMemory(**remembered)
         else:
             with acting_as(user):
                 note_database(self["replay-db"])
-                replays = ReplayDatabase(self["replay-db"], **remembered)
+                database = ReplayDatabase(self["replay-db"], **remembered, tolerance=tolerance)
+            replays, salts = database, database.salts
         files: list[WatchedFile[Any]] = [
             checker.file for checker in self["credCheckers"] if isinstance(checker, WATCHING_CHECKERS)
         ]
@@ -256,6 +260,7 @@ class Options(AuthOptionMixin, ServiceOptions):
             checker=checker,
             authorized_keys=authorized_keys,
             replays=replays,
+            salts=salts,
             limits=limits,
             rekey=rekey,
             timeouts=self.timeouts(self.seconds("auth-timeout")),
@@ -269,7 +274,7 @@ class Options(AuthOptionMixin, ServiceOptions):
             forward=self["forward"],
             warning=warning,
             versions=versions,
-            tolerance=self._tolerance(),
+            tolerance=tolerance,
             files=tuple(files),
             runs_as=user,
         )
@@ -342,6 +347,7 @@ def makeService(options: Options, reactor: Any = None) -> SodiumService:
         "timeouts": settings.timeouts,
         "authorized_keys": settings.authorized_keys,
         "replays": settings.replays,
+        "salts": settings.salts,
         "limits": limits,
         "rekey": settings.rekey,
         "versions": settings.versions,

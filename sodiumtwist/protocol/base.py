@@ -282,7 +282,7 @@ class SodiumProtocol(Protocol):
         :raises RuntimeError: when there is one already.
         """
         self._producers.check_none()
-        if self._lifecycle.over:
+        if self._lifecycle.over or self._reading.reasons & CLOSED:
             producer.stopProducing()
             return
         blocked = self._takes_nothing()
@@ -338,6 +338,8 @@ class SodiumProtocol(Protocol):
         elif not self._reading.reasons & CLOSED and self._lifecycle.stage is not Stage.UNMADE:
             held = self._reading.close()
             self._silence_producer()
+            if self._lifecycle.over:
+                return  # it has aborted
             self._farewell = Farewell(
                 self._clock, self._below, patience, self._leave_transport, lambda: self._closing_too_slow(patience)
             )
@@ -954,7 +956,8 @@ class SodiumProtocol(Protocol):
         Close behind what was sent, but not in order: nothing here says that this was all. The peer sees a lost
         connection.
         """
-        self._close(BrokenOff())
+        if not self._reading.reasons & CLOSED:  # else it was closed in this turn, and that is what counts
+            self._close(BrokenOff())
 
     def _resets(self) -> bool:
         """Tell whether closing resets the connection, where its end would be one in order."""

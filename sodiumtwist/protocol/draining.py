@@ -63,14 +63,13 @@ class Draining:
             self._finish()
         elif self._clock.seconds() < self._until:
             self._looking = self._clock.callLater(DRAIN_POLL, self._look)
-        elif self._was_cut:
-            self._finish()
         else:
             self._cut_off()
 
     def _cut_off(self) -> None:
         self._was_cut = True
         self._until = self._clock.seconds() + CUT_TIME
+        # The second time this breaks off what has not taken that yet.
         for end in list(self._ends):
             end.abort_with(Code.SHUTTING_DOWN, STOPPING, LocalProtocolError(STOPPING))
         self._look()

@@ -20,7 +20,7 @@ from ..admission.authorized import AuthorizedKeys, AuthorizedKeysFile
 from ..admission.limits import Admission, Limits
 from ..admission.replays import IReplayMemory, ReplayMemory
 from ..core.connection import Bounds, ClientConnection, RecentSalts, Salts, ServerConnection, Version2
-from ..core.credentials import pack_text
+from ..core.credentials import pack_credentials, pack_text, pad_credentials
 from ..core.errors import LocalProtocolError
 from ..core.keepalive import Timeouts
 from ..core.keys import KeyPair, check_server_key
@@ -228,8 +228,8 @@ class SodiumClientFactory(_SodiumFactory):
     Makes a client's ends, each with the same keys and login.
 
     :param server_key: the server's public key, 32 bytes.
-    :param login: up to 128 bytes of UTF-8, no NUL.
-    :param passphrase: up to 128 bytes of UTF-8, no NUL.
+    :param login: up to 255 bytes of UTF-8, no NUL; in version 1 up to 128.
+    :param passphrase: up to 4096 bytes of UTF-8, no NUL; in version 1 up to 128.
     :param protocol: a subclass of :class:`~sodiumtwist.protocol.client.SodiumClientProtocol`. Or set ``protocol`` on
         the factory.
     :param pair: the client's key pair, for servers that know its public key. A PING right behind the handshake shows
@@ -264,8 +264,7 @@ class SodiumClientFactory(_SodiumFactory):
         super().__init__(protocol, timeouts, clock, draw, rekey)
         # What is wrong with the arguments is said now, not at each connection.
         check_server_key(server_key)
-        pack_text("login", login)
-        pack_text("passphrase", passphrase)
+        (pack_credentials if version == 1 else pad_credentials)(login, passphrase)
         # A copy: the caller's may be a buffer that is used again.
         self.server_key = bytes(server_key)
         self._credentials = (login, passphrase)

@@ -59,6 +59,7 @@ class Outbox:
         "_flushing",
         "_kept",
         "_noted",
+        "_shared",
         "_unread",
         "allowance",
         "at_once",
@@ -82,7 +83,9 @@ class Outbox:
         self._unread = unread
         # What the application keeps for the peer, and how much of all that waits is in the sum.
         self._kept = self._noted = self.incoming = 0
-        self._flushing = self.blocked = self.corked = self.greeting = self.ended = self.left_unsent = False
+        self._shared = self._flushing = self.blocked = self.corked = self.greeting = self.ended = self.left_unsent = (
+            False
+        )
         self.owed_pongs = 0
         self._blocked_at = 0.0
         self.error: ConnectionLost | None = None
@@ -184,8 +187,15 @@ class Outbox:
         if self._unread is not None and self._unread.seeming > self._unread.most:
             self._unread.look()
 
+    def share(self) -> None:
+        """Large messages come, or go, on this connection; from then on the system's queues are kept short."""
+        if not self._shared:
+            self._shared = True
+            self._below.shorten_queues()
+
     def count_incoming(self) -> None:
         """There is more, or less, of messages that come in parts: until the rest comes they take memory as well."""
+        self.share()
         held = self._connection.incoming.held
         change, self.incoming = held - self.incoming, held
         self.keep(change)

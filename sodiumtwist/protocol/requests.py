@@ -8,8 +8,6 @@ request, and the server answers it with one DATA, in the order of the requests.
 
 from __future__ import annotations
 
-import weakref
-from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from twisted.internet.defer import Deferred, fail, succeed
@@ -19,6 +17,7 @@ from twisted.python.failure import Failure
 
 from ..admission.limits import Limits
 from ..admission.summed_lines import SummedLines
+from ..core.connection import Code
 from ..core.errors import ClosedByPeer, ClosedHere, ClosingTimeout, LocalProtocolError, NotDone, UnexpectedPDU
 from ..core.events import AnswerReceived, Authenticated, Event, FailureReceived, RequestCancelled, RequestReceived
 from ..core.inbox import Buffer
@@ -63,8 +62,8 @@ class RequestEnd(SodiumProtocol):
     _closing: list[Deferred[None]] | None = None
     _closing_timer: IDelayedCall | None = None
     _lost: list[Deferred[NotDone | None]] | None = None
-    # Whether the Deferred of close() fails where that was not in order. Who stops a server closes its ends, and does not
-    # look at what becomes of each.
+    # Whether the Deferred of close() fails where that was not in order. Who stops a server closes all its ends, and
+    # looks at none of them.
     _closing_may_fail = True
     _retired: list[Deferred[None]] | None = None
     # Why it has ended; ClosedHere without a cause where that was in order.
@@ -185,8 +184,8 @@ class RequestEnd(SodiumProtocol):
         :param timeout: how many seconds all that may take; ``None`` for the time that inactivity may last. Then the
             connection ends with :exc:`ClosingTimeout`, which also has what is unanswered fail.
         :return: fires when the connection is gone, at once where it is already. Fails with the :exc:`NotDone` that
-            ended it when that was not in order, unless :meth:`abort` has done so here, or this is a server's end; and with
-            :exc:`LocalProtocolError` where there is no connection yet, or for a wrong time.
+            ended it when that was not in order, unless :meth:`abort` has done so here, or this is a server's end. Also
+            fails with :exc:`LocalProtocolError` where there is no connection yet, or for a wrong time.
         """
         if self._end is not None:
             return succeed(None)
@@ -255,7 +254,8 @@ class RequestEnd(SodiumProtocol):
             super()._take_event(event)
 
     def payload_received(self, payload: bytes) -> None:
-        raise UnexpectedPDU("a DATA, where requests and answers have PDUs of their own")
+        why = "a DATA, where requests and answers have PDUs of their own"
+        self.abort_with(Code.PROTOCOL_BROKEN, why, UnexpectedPDU(why))
 
     def drain_received(self) -> None:
         if self._asking is not None:
@@ -353,7 +353,7 @@ class Responder(RequestEnd, SodiumServerProtocol):
     def _now_authenticated(self) -> None:
         factory = self.factory
         if self._connection.version != 1:
-            self.peer = replace(self.peer, _end=weakref.ref(self))
+            self.peer = self.peer.asked_by(self)
             self._asking = asking = AskingByNumber(self, REQUEST_LIMIT)
             asking.may_speak()
             self._answering = AnsweringByNumber(self, self.peer, factory.respond, factory.concurrency)
@@ -428,7 +428,7 @@ class RequestClient(RequestEnd, SodiumClientProtocol):
         super()._let_in(event)
         # Also where it was closed meanwhile: what the server asks behind its welcome is still answered.
         if self._connection.version == 2 and self.peer is not None:
-            self.peer = replace(self.peer, _end=weakref.ref(self))
+            self.peer = self.peer.asked_by(self)
             if self._respond is not None:
                 self._answering = AnsweringByNumber(self, self.peer, self._respond, self._concurrency)
 

@@ -51,9 +51,9 @@ class SodiumServerProtocol(SodiumProtocol):
     """
     A server's end.
 
-    Before the client is authenticated it may make us hold 400 bytes, sockets' transports given, and
-    its handshake is opened once. One that does not open, or was accepted before, gets no answer, and
-    the connection is closed when the time for authentication is over, not before.
+    Before its login has come, a client may make us hold one packet of its handshake, sockets' transports given: 400
+    bytes in version 1, 8208 in version 2. Its handshake is opened once. One that does not open, or came before, gets no
+    answer, and the connection is closed when the time for authentication is over, not before.
 
     Unless a producer is registered, reading stops while the client does not take what was sent
     to it, so that answers to a client that never reads cannot pile up.

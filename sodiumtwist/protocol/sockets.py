@@ -41,6 +41,17 @@ READ_SIZE = 131000
 #: each time it calls us: it has other connections to serve.
 SEND_SIZE = 2 * 131072
 
+#: With large messages on their way, so many bytes wait in the system's queue of a socket until it takes no more, and
+#: as many are received ahead. What is small waits behind them.
+SHORT_QUEUE = 131072
+
+#: So much is received ahead for each second that a packet and its confirmation take, if that is more: otherwise far
+#: peers would have to wait for us.
+QUEUE_PER_SECOND = 128 * 1024 * 1024
+
+#: Python has no name for it on Linux before 3.12.
+_TCP_NOTSENT_LOWAT = 25
+
 #: How often TCP asks a machine that does not answer before it gives the connection up.
 KEEPALIVE_PROBES = 4
 
@@ -121,6 +132,38 @@ def _kernel_confirmed(handle: Any) -> int | None:
     # tcpi_bytes_acked, which counts our first packet, of no bytes, for one.
     info = handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 128)
     return max(0, struct.unpack_from("Q", info, 120)[0] - 1) if len(info) == 128 else None
+
+
+def _round_trip(handle: Any) -> float | None:
+    """
+    Tell how many seconds a packet and its confirmation took at least.
+
+    :param handle: a socket.
+    :return: ``None`` where it can't be known.
+    :raises OSError: when it can't be known.
+    """
+    # tcpi_min_rtt, in microseconds.
+    info = handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 152)
+    return struct.unpack_from("I", info, 148)[0] / 1e6 if len(info) == 152 else None
+
+
+def shorten_queues(transport: Any) -> None:
+    """
+    Have the system hold little of what we write and of what we are to read. It would take megabytes, of which each
+    direction of a large message fills all, and behind which a small message waits. What the network itself needs, it
+    still may hold. Only Linux can do that; elsewhere, and of what is no TCP socket, nothing is asked.
+
+    :param transport: of a socket, or a wrapper around one.
+    """
+    handle = _handle_under(transport)
+    if sys.platform != "linux" or getattr(handle, "family", None) not in (socket.AF_INET, socket.AF_INET6):
+        return
+    # It may be broken already, which the reactor is about to find out.
+    with suppress(OSError):
+        handle.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, SHORT_QUEUE)
+        seconds = _round_trip(handle)
+        if seconds is not None:
+            handle.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, max(SHORT_QUEUE, int(seconds * QUEUE_PER_SECOND)))
 
 
 def _tells(handle: Any, what: int) -> bool:
@@ -338,6 +381,10 @@ class TransportBelow:
         if set_no_delay is not None:
             with suppress(OSError):  # some Twisted versions have it for UNIX sockets, which have not
                 set_no_delay(True)
+
+    def shorten_queues(self) -> None:
+        """Large messages share it with small ones, which are not to wait for what the system holds of those."""
+        shorten_queues(self.transport)
 
     def read_up_to(self, size: int) -> None:
         """

@@ -16,15 +16,17 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
 
 from sodiumtwist import AuthenticationFailed, AuthenticationTimeout, SodiumServerFactory
-from sodiumtwist.core.connection import PENDING_LIMIT_2, Code
+from sodiumtwist.admission.checkers import ClientLogin, SingleLogin, any_of
+from sodiumtwist.core.connection import PENDING_LIMIT_2, ClientConnection, Code, Version2
 from sodiumtwist.core.events import Refused
 
-from ..alone import CLIENT_AUTH_SIZE, OVERHEAD, SERVER_HELO_SIZE, AloneTestCase
+from ..alone import CLIENT_AUTH_SIZE, OVERHEAD, SERVER_HELO_SIZE, AloneTestCase, unix_time
 from ..checkers import AnyChecker, AvatarId, LateChecker
 from ..pair import (
     BUFFER_SIZE,
     LOGIN,
     PASSPHRASE,
+    SERVER_PAIR,
     Boom,
     EchoServer,
     Pair,
@@ -65,6 +67,25 @@ class LateCheckerTests(AloneTestCase):
         (credentials,) = self.checker.asked
         self.assertTrue(IUsernamePassword.providedBy(credentials))
         self.assertEqual((credentials.username, credentials.password), (LOGIN.encode(), PASSPHRASE.encode()))
+
+    @only(2)
+    def test_longest_credentials(self) -> None:
+        """Checkers see a long login, and a token for a passphrase, like any other; with the version."""
+        for text in ("x", "\u00fc"):
+            login, passphrase = (text * 255).encode()[:254].decode(), (text * 4096).encode()[:4096].decode()
+            checker = LateChecker()
+            several = any_of([SingleLogin(LOGIN, PASSPHRASE), checker])
+            self.start_server(checker=several)
+            self.peer = self.peer_client = ClientConnection(
+                SERVER_PAIR.public, login, passphrase, 0, version=2, version_2=Version2(unix_time)
+            )
+            self.log_in()
+            (credentials,) = checker.asked
+            assert isinstance(credentials, ClientLogin)
+            self.assertEqual((credentials.username, credentials.password), (login.encode(), passphrase.encode()))
+            self.assertEqual(credentials.version, 2)
+            checker.answers[0].callback(login.encode())
+            self.assertTrue(self.protocol.is_authenticated)
 
     def test_early_data_waits(self) -> None:
         """Then it is delivered in order, and the welcome leaves before the answers, which leave together."""

@@ -21,7 +21,11 @@ from sodiumtwist import LocalProtocolError
 from sodiumtwist.admission import failed_logins, limits as limits_module
 from sodiumtwist.admission.limits import Admission, Limits, TurnedAway
 
+from ..checkers import LateChecker
 from ..logs import logged
+from ..observed import ObservedTestCase
+from ..pair import Pair, make_client_factory, make_server_factory
+from ..versions import each_version
 
 
 class FakeEnd:
@@ -93,6 +97,42 @@ class AdmissionTestCase(SynchronousTestCase):
             self.admission.hold_place(end)
             self.admission.admitted(end)
         return end
+
+
+@each_version
+class BeforeTheHandshakeTests(ObservedTestCase):
+    """Limits on connections hold before anything of a handshake is read, whatever the version."""
+
+    def test_per_address(self) -> None:
+        """One in the middle of its handshake counts; one more from there gets no answer. One that leaves makes room."""
+        factory = make_server_factory(self.clock, limits=Limits(per_address=1))
+        first = Pair(factory, make_client_factory(self.clock))
+        first.server.dataReceived(first.client_transport.take(100))
+        second = Pair(factory, make_client_factory(self.clock))
+        self.assertTrue(second.server_transport.aborting)
+        second.flush()
+        self.assertEqual((second.server_transport.received, second.server_transport.writes), (0, []))
+        first.client.abort()
+        first.flush()
+        third = Pair(factory, make_client_factory(self.clock))
+        third.flush()
+        self.assertTrue(third.server.is_authenticated)
+
+    def test_unauthenticated(self) -> None:
+        """Whose login is being decided on keeps its place; who has said nothing yet makes room."""
+        checker = LateChecker()
+        factory = make_server_factory(self.clock, checker=checker, limits=Limits(unauthenticated=2))
+        waiting = Pair(factory, make_client_factory(self.clock))
+        waiting.flush()
+        silent = Pair(factory, make_client_factory(self.clock))
+        newcomer = Pair(factory, make_client_factory(self.clock))
+        self.assertTrue(silent.server_transport.aborting)
+        newcomer.flush()
+        for answer in checker.answers:
+            answer.callback(b"")
+        for pair in (waiting, newcomer):
+            pair.flush()
+            self.assertTrue(pair.server.is_authenticated)
 
 
 class ConnectionTests(AdmissionTestCase):

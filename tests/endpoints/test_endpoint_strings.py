@@ -19,9 +19,10 @@ from twisted.protocols.wire import Echo
 from twisted.python.systemd import ListenFDs
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from sodiumtwist import SodiumClientEndpoint, SodiumServerEndpoint
+from sodiumtwist import ReplayDatabase, SodiumClientEndpoint, SodiumServerEndpoint
 from sodiumtwist.core.errors import AuthenticationFailed, InvalidKey, LocalProtocolError
 from sodiumtwist.core.version import VERSIONS
+from sodiumtwist.endpoints import strings
 from sodiumtwist.endpoints.strings import client_from_string, server_from_string
 from sodiumtwist.protocol.factories import VERSION
 
@@ -308,7 +309,19 @@ class WhoStringTests(TestCase):
         await self.assertFailure(refused, AuthenticationFailed)
 
     async def test_replay_database(self) -> None:
+        """It serves both versions."""
         path = os.path.join(os.path.dirname(self.files.list_file), "replays")
-        await self.talk(f"{self.files.for_server}:replayDB={path}", self.files.for_client)
+        databases: list[ReplayDatabase] = []
+
+        def opened(path: str) -> ReplayDatabase:
+            databases.append(ReplayDatabase(path))
+            return databases[-1]
+
+        self.patch(strings, "ReplayDatabase", opened)
+        for version in VERSIONS:
+            client = f"{self.files.for_client}:protocol={version}"
+            await self.talk(f"{self.files.for_server}:replayDB={path}", client)
+            await databases[-1].close()
         with closing(sqlite3.connect(path)) as database:
-            self.assertEqual(list(database.execute("SELECT count(*) FROM handshakes")), [(1,)])
+            for table in ("handshakes", "salts"):
+                self.assertEqual(list(database.execute(f"SELECT count(*) FROM {table}")), [(1,)])

@@ -418,6 +418,35 @@ class LostTests(ReconnectingTestCase):
                 client = self.start()
 
     @only(2)
+    def test_not_acted_on_behind(self) -> None:
+        """A server that stops may say so of what it has begun: the next one, which has nothing to do with it, stays."""
+        first = self.serve()
+        client = self.start()
+        asked = client.request(b"x")
+        self.flush()
+        first.drain()
+        self.serve()
+        self.flush()
+        second = client.client
+        self.desk.answering[0].errback(RequestError(Code.SHUTTING_DOWN, "not now"))
+        self.flush()
+        self.answer(1)
+        self.assertEqual(self.successResultOf(asked), b"answer")
+        self.assertIs(client.client, second)
+
+    def test_no_room(self) -> None:
+        """A server that can't let us in now is tried again; who waited too long for it is told what it said."""
+        self.serve().is_draining = True
+        client = self.start(wait=7, retry_policy=lambda attempt: 5)
+        asked = client.request(b"x", 20)
+        self.advance(5)
+        self.assertEqual(self.port.tries, [0, 5])
+        self.advance(2)
+        error = self.failureResultOf(asked, ServerUnavailable).value
+        self.assertEqual(error.code, Code.SHUTTING_DOWN if spoken() == 2 else None)
+        self.assertTrue(error.safe_to_repeat and error.retry_can_help)
+
+    @only(2)
     def test_drains_each_time(self) -> None:
         """A server that lets us in only to say that it stops is not asked all the time."""
 
@@ -471,6 +500,32 @@ class StoppingTests(ReconnectingTestCase):
         self.assertIsNone(self.successResultOf(stopped))
         error = self.failureResultOf(asked, NotDone).value
         self.assertFalse(error.safe_to_repeat)
+
+    @only(2)
+    def test_not_acted_on(self) -> None:
+        """When it is stopped, nothing is asked again."""
+        self.serve()
+        client = self.start()
+        asked = client.request(b"x")
+        self.flush()
+        client.stopService()
+        self.desk.answering[0].errback(RequestError(Code.SHUTTING_DOWN, "not now"))
+        self.flush()
+        error = self.failureResultOf(asked, RequestFailed).value
+        self.assertTrue(error.safe_to_repeat)
+        self.advance(100)
+        self.assertEqual(self.desk.payloads, [b"x"])
+
+    @only(2)
+    def test_stop_before_refusal_is_told(self) -> None:
+        """It is stopped in the moment in which the server refuses."""
+        self.serve(passphrase="another")
+        client = self.start()
+        client.stopService()
+        client.startService()
+        self.port.pairs[-1].flush()
+        self.assertIsNone(self.successResultOf(client.stopService()))
+        self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_stop_between(self) -> None:
         """It is stopped while it waits, before it has begun, and twice."""

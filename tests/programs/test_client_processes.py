@@ -169,12 +169,15 @@ class RefusedTests(ProcessTestCase):
     def test_wrong_passphrase(self) -> None:
         """Exit status 3, a line on each side, and no file."""
         server = self.start_server("--file", "out")
-        client = self.start_client("send", "--passphrase", "wr0ng", self.make_file("in", 10))
-        self.assertEqual((client.wait(), client.output), (3, []))
-        line = (
-            "^sodiumtwist: refused by tcp:[^;]*: wrong login or passphrase; else [^;]*; no --identity was given, [^;]*$"
-        )
-        self.assert_one_line(client.errors, line)
+        path = self.make_file("in", 10)
+        for version, line in (
+            ("1", "wrong login or passphrase; else [^;]*"),
+            ("2", "the server refuses: login, passphrase or key refused"),
+        ):
+            client = self.start_client("send", "--protocol", version, "--passphrase", "wr0ng", path)
+            self.assertEqual((client.wait(), client.output), (3, []))
+            line = f"^sodiumtwist: refused by tcp:[^;]*: {line}; no --identity was given, [^;]*$"
+            self.assert_one_line(client.errors, line)
         server.wait_for(r"refused 127\.0\.0\.1:\d+ as 'username': login or passphrase is wrong")
         self.assertEqual(os.listdir(self.directory), ["in"])
         self.assertNotIn("wr0ng", "".join(server.output + server.errors))
@@ -182,11 +185,14 @@ class RefusedTests(ProcessTestCase):
     def test_wrong_key(self) -> None:
         """Exit status 3, a line on each side, and no file; the server is silent until time is up."""
         server = self.start_server("--file", "out", "--auth-timeout", "1")
-        client = self.start_client("send", self.make_file("in", 10), key=WRONG_KEY)
-        self.assertEqual((client.wait(), client.output), (3, []))
-        self.assert_one_line(
-            client.errors, "^sodiumtwist: refused by tcp:.*: wrong server key, login or passphrase; else "
-        )
+        path = self.make_file("in", 10)
+        for version, line in (
+            ("1", "wrong server key, login or passphrase; else "),
+            ("2", "the server left without an answer: .* another key, .*; only to a C program, give --protocol 1$"),
+        ):
+            client = self.start_client("send", "--protocol", version, path, key=WRONG_KEY)
+            self.assertEqual((client.wait(), client.output), (3, []))
+            self.assert_one_line(client.errors, f"^sodiumtwist: refused by tcp:.*: {line}")
         server.wait_for(r"refused 127\.0\.0\.1:\d+: the first packet does not open")
         self.assertEqual(os.listdir(self.directory), ["in"])
 
@@ -194,7 +200,7 @@ class RefusedTests(ProcessTestCase):
         """Whoever has given all there is to give is not told to."""
         self.start_server("--discard", "--passphrase", "p")
         write_key_file(self.path("me.key"), KeyPair.generate())
-        client = self.start_client("ping", "--passphrase", "wr0ng", "--identity", "me.key")
+        client = self.start_client("ping", "--protocol", "1", "--passphrase", "wr0ng", "--identity", "me.key")
         self.assertEqual((client.wait(), client.output), (3, []))
         line = "^sodiumtwist: refused by tcp:[^;]*: wrong login or passphrase, or our key is not listed .*; else [^;]*$"
         self.assert_one_line(client.errors, line)
@@ -222,9 +228,9 @@ class PingTests(ProcessTestCase):
     def test_ping(self) -> None:
         """Each round-trip time and a summary."""
         self.start_server("--directory", "up", "--message", "Hello.")
-        client = self.start_client("ping", "--count", "3", "--interval", "0")
+        client = self.start_client("ping", "--count", "3", "--interval", "0", "--protocol", "2")
         self.assertEqual((client.wait(), client.errors), (0, []))
-        self.assertRegex(client.output[0], r"^PING tcp:127\.0\.0\.1:\d+: Hello\.$")
+        self.assertRegex(client.output[0], r"^PING tcp:127\.0\.0\.1:\d+ by protocol version 2: Hello\.$")
         for number, line in enumerate(client.output[1:4], 1):
             self.assertRegex(line, rf"^seq={number} time=\d+\.\d{{3}} ms$")
         self.assertRegex(client.output[4], r"^3 sent, 3 answered, min/avg/max [\d.]+/[\d.]+/[\d.]+ ms$")

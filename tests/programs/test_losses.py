@@ -142,6 +142,13 @@ class Refuses:
         return fail(UnauthorizedLogin("no"))
 
 
+class Never(RecordingServer):
+    """Never says its end."""
+
+    def end_received(self) -> None:
+        pass
+
+
 @each_version
 class PingTests(SynchronousTestCase):
     """``sodiumtwist ping`` to its end."""
@@ -183,6 +190,27 @@ class PingTests(SynchronousTestCase):
         done = self.ping(pairs.append)
         self.assertEqual(done, (0, "", f"PING tcp:host:1 by protocol version {spoken()}: Welcome."))
         self.assertEqual(pairs[0].server.why, ConnectionDone)
+
+    @only(2)
+    def test_waits_for_the_end(self) -> None:
+        """It ends when the server has ended, too; a server that does not keeps it for two seconds, and changes nothing."""
+        clock = Clock()
+
+        class Endpoint:
+            def connect(self, factory: IProtocolFactory) -> Deferred[IProtocol]:
+                pairs.append(Pair(make_server_factory(clock, Never), cast(SodiumClientFactory, factory)))
+                return succeed(pairs[0].client)
+
+        pairs: list[Pair] = []
+        self.patch(commands, "make_endpoint", lambda reactor, settings: Endpoint())
+        settings = PingSettings(WHERE, SERVER_PAIR.public, US, spoken(), 1, 1.0)
+        with contextlib.redirect_stdout(io.StringIO()):
+            pinging = ensureDeferred(commands.ping(clock, settings))
+            pairs[0].flush()
+            clock.advance(1.5)
+            self.assertNoResult(pinging)
+            clock.advance(0.5)
+            self.assertIsNone(self.successResultOf(pinging))
 
     def test_refused(self) -> None:
         status, line, _ = self.ping(lambda pair: None, Refuses())

@@ -24,9 +24,19 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
-from sodiumtwist import KeyPair, PeerAborted, SingleLogin, SodiumClientFactory, SodiumServerProtocol
+from sodiumtwist import (
+    KeyPair,
+    PeerAborted,
+    ReplayDatabase,
+    SingleLogin,
+    SodiumClientFactory,
+    SodiumServerFactory,
+    SodiumServerProtocol,
+)
 from sodiumtwist.admission.passwords import set_password
 from sodiumtwist.admission.replays import ReplayMemory
+from sodiumtwist.admission.stored_salts import StoredSalts
+from sodiumtwist.core.connection import RecentSalts
 from sodiumtwist.core.errors import UnsupportedProtocol
 from sodiumtwist.keyfiles import write_key_file
 from sodiumtwist.programs import options, services
@@ -43,6 +53,7 @@ from ..logs import logged
 from ..pair import MemoryTransport, Pair, RecordingClient, build
 from ..processes import PUBLIC, SECRET, with_place
 from ..signals import as_at_start, come
+from ..uploads import MemoryStore
 
 
 def lacks_ml_kem() -> None:
@@ -194,6 +205,17 @@ class OptionsTests(TapTestCase):
             self.assertEqual(
                 connection._version_2 and connection._version_2.tolerance, tolerance if 2 in versions else None
             )
+
+    def test_one_memory(self) -> None:
+        """A database serves both versions: handshakes of the first, first flights of the second."""
+        for arguments, stored in (([], False), (["--replay-db", "db", "--limit", "clock-tolerance=5"], True)):
+            options = self.parse(*arguments)
+            factory = makeService(options, MemoryReactorClock())._factory
+            version_2 = factory.make_connection(0)._version_2
+            assert version_2 is not None
+            salts = version_2.salts
+            self.assertIsInstance(salts, StoredSalts if stored else RecentSalts)
+            self.assertIs(getattr(options.settings.replays, "salts", None), salts if stored else None)
 
     def test_long_passphrase(self) -> None:
         """A token fits where version 2 is spoken, in a file, too."""
@@ -481,6 +503,29 @@ class ServiceTests(TapTestCase):
             took = self.stop_held(signal_at=signal_at)
             self.assertTrue(ends <= took < ends + 0.5, (signal_at, took))
 
+    def test_upload_may_end(self) -> None:
+        """An upload that is under way when it stops may end; one that does not is kept as far as it came."""
+        for ends in (True, False):
+            service = self.make("-k", SECRET, "--directory", "up")
+            service.startService()
+            assert isinstance(service._factory, UploadFactory)
+            service._factory.store = store = MemoryStore()
+            pair = self.connect(service)
+            pair.client.send_data(b"before, ")
+            pair.flush()
+            stopped = service.stopService()
+            self.reactor.advance(2)
+            pair.client.send_data(b"behind")
+            if ends:
+                pair.client.close()
+            while not stopped.called:
+                pair.flush()
+                self.reactor.advance(0.1)
+            (upload,) = store.uploads
+            self.assertEqual(upload.content, b"before, behind")
+            self.assertEqual(upload.outcome, "finished" if ends else "abandoned")
+            self.assertIs(pair.client.why, ConnectionDone if ends else PeerAborted)
+
     def test_another_signal(self) -> None:
         """What the reactor hears of a second signal it tells the service."""
         as_at_start(self)
@@ -554,6 +599,16 @@ class ServiceTests(TapTestCase):
         said = "\n".join(formatEvent(each) for each in events)
         self.assertIn("1 unfinished uploads in ", said)
         self.assertIn("1 files of databases that were never finished in ", said)
+
+    def test_replay_database(self) -> None:
+        """What it remembers of either version is for the server, and for as long as a client's clock may be off."""
+        for arguments, path in ((("-d", "up"), "db"), (("--forward", "tcp:127.0.0.1:1"), "other")):
+            more = ["--replay-db", path, "--limit", "clock-tolerance=100"]
+            factory = self.make("-k", SECRET, *arguments, *more)._factory
+            assert isinstance(factory, SodiumServerFactory) and isinstance(factory.replays, ReplayDatabase)
+            assert factory._version_2 is not None
+            self.assertIs(factory._version_2.salts, factory.replays.salts)
+            self.assertEqual(factory.replays.salts._age, 200)
 
     def test_abandoned_socket(self) -> None:
         """Who left a socket is told, and what to do where it can't be made anew."""

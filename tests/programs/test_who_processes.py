@@ -109,7 +109,7 @@ class ReplayTests(WhoTestCase):
         server = self.start("--discard", "--replay-db", "handshakes", "--limit", "replays=2")
         for _ in range(4):
             client = self.run_process(
-                [*SODIUMTWIST, "ping", "-c", "1", "--endpoint", self.endpoint, "--key"]
+                [*SODIUMTWIST, "ping", "-c", "1", "--protocol", "1", "--endpoint", self.endpoint, "--key"]
                 + [KeyPair.from_secret(self.session.server_secret_key).public.hex()]
             )
             self.assertEqual(client.wait(), 0)

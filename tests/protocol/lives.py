@@ -24,6 +24,7 @@ from sodiumtwist import (
     AuthorizedKeys,
     ISodiumTransport,
     LocalProtocolError,
+    NotDone,
     Peer,
     SodiumClientProtocol,
     SodiumServerProtocol,
@@ -637,7 +638,9 @@ class Lives(RuleBasedStateMachine):
         """An end of version 2 that is told of an end in order, and has not closed itself, has got all that was sent."""
         life = receiver.life
         if spoken() == 2 and life.ended_by is None and not life.aborted and life.authenticated and life.ends:
-            if life.ends[0].check(ConnectionDone):
+            (reason,) = life.ends
+            assert reason.check(ConnectionDone, NotDone), reason
+            if reason.check(ConnectionDone):
                 assert life.received == sender.life.sent
                 assert not life.asked
 

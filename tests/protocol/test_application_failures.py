@@ -4,18 +4,29 @@ Exceptions in an application's hooks.
 
 from __future__ import annotations
 
-from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
 from twisted.logger import formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
-from sodiumtwist import PayloadTooLarge
+from sodiumtwist import PayloadTooLarge, PeerAborted
 
 from ..checkers import AnyChecker, LateChecker
 from ..logs import logged
-from ..pair import LOGIN, Boom, Pair, RecordingClient, RecordingServer, make_client_factory, make_server_factory
+from ..pair import (
+    LOGIN,
+    Boom,
+    Pair,
+    RecordingClient,
+    RecordingServer,
+    failed,
+    make_client_factory,
+    make_server_factory,
+)
+from ..versions import each_version, only, spoken
 
 
+@each_version
 class ApplicationFailureTests(SynchronousTestCase):
     """An exception in a hook ends that connection and no other."""
 
@@ -75,7 +86,7 @@ class ApplicationFailureTests(SynchronousTestCase):
 
         pair = self.fail_in(Server, checker=self.any_login())
         self.assertIs(pair.server.why, Boom)
-        self.assertIs(pair.client.why, ConnectionLost)
+        self.assertIs(pair.client.why, failed())
 
     def test_authenticated_of_a_server(self) -> None:
         class Server(RecordingServer):
@@ -90,7 +101,7 @@ class ApplicationFailureTests(SynchronousTestCase):
             self.assertEqual(pair.server.payloads, [])
             # The login was right, and the client is not told otherwise.
             self.assertEqual(pair.client.calls[0], "authenticated")
-            self.assertIs(pair.client.why, ConnectionDone)
+            self.assertIs(pair.client.why, ConnectionDone if spoken() == 1 else PeerAborted)
 
     def test_hooks_of_a_client(self) -> None:
         class InAuthenticated(RecordingClient):
@@ -113,8 +124,27 @@ class ApplicationFailureTests(SynchronousTestCase):
                 pair.flush()
                 self.assertEqual(len(self.flushLoggedErrors(Boom)), 1)
                 self.assertIs(pair.client.why, Boom)
-                self.assertIs(pair.server.why, ConnectionLost)
+                self.assertIs(pair.server.why, failed())
                 self.assertEqual(clock.getDelayedCalls(), [])
+
+    @only(2)
+    def test_what_the_peer_is_told(self) -> None:
+        """That the application failed, and not how."""
+
+        class Server(RecordingServer):
+            def payload_received(self, payload: bytes) -> None:
+                self.send_data(b"before")
+                raise Boom("a secret")
+
+        pair = Pair.make(Server)
+        pair.flush()
+        pair.client.send_data(b"x")
+        pair.flush()
+        self.assertEqual(len(self.flushLoggedErrors(Boom)), 1)
+        self.assertEqual(pair.client.payloads, [b"before"])
+        reason = pair.client.reason
+        assert reason is not None and isinstance(reason.value, PeerAborted)
+        self.assertEqual((reason.value.code, reason.value.text), (7, "the application failed"))
 
     def test_misuse_in_a_hook(self) -> None:
         """An error of ours that the application does not catch is the application's."""

@@ -39,6 +39,7 @@ from sodiumtwist.transfer.sources import Source, open_source
 from ..checkers import LateChecker
 from ..pair import LOGIN, PASSPHRASE, SERVER_PAIR, build, make_client_factory, make_server_factory
 from ..uploads import ListSource, MemoryStore
+from ..versions import each_version
 from .lives import HalfClosingTransport, LivingPair, LivingTransport
 
 #: What transports call, with what they alone know.
@@ -220,6 +221,7 @@ class CallsTestCase(SynchronousTestCase):
         return "explains"
 
 
+@each_version
 class CallsTests(CallsTestCase):
     """Those of the ends."""
 
@@ -315,6 +317,7 @@ class FactoryTests(CallsTestCase):
                         factory.doStop()
 
 
+@each_version
 class SourceTests(CallsTestCase):
     """Those of what is sent."""
 

@@ -10,8 +10,10 @@ from sodiumtwist.protocol.outbox import CORK_LIMIT
 from ..alone import OVERHEAD, PING_SIZE, SERVER_HELO_SIZE, AloneTestCase
 from ..core.peers import wire_of
 from ..pair import Boom, EchoServer, RecordingClient, RecordingServer
+from ..versions import each_version
 
 
+@each_version
 class CorkTests(AloneTestCase):
     """What is sent in consequence of one read leaves in one write."""
 

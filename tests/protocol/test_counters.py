@@ -189,7 +189,7 @@ class Counters(RuleBasedStateMachine):
         elif action == "resume":
             link.client_transport.resumeProducing()
         elif action == "close":
-            link.client.close().addErrback(lambda reason: None)
+            link.client.close()
         else:
             link.client.abort()
 

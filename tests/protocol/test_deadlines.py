@@ -6,19 +6,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from twisted.internet.error import ConnectionLost
+from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.task import Clock
 
 from sodiumtwist import AuthenticationTimeout, DecryptionFailed, InactivityTimeout, PongTimeout, RekeyAfter, Timeouts
 from sodiumtwist.core.events import PingReceived, PongReceived
 from sodiumtwist.core.v1.records import V1Records
+from sodiumtwist.core.v2.session import V2Records
 from sodiumtwist.protocol.base import GRANTED_READS
 
-from ..alone import PING_SIZE, AloneTestCase, wide
+from ..alone import AloneTestCase, wide
 from ..core.peers import wire_of
 from ..pair import EchoServer, Pair, make_client_factory, make_server_factory
+from ..versions import each_version, only, spoken
 
 
+@each_version
 class TimeTests(AloneTestCase):
     """Deadlines, to the second."""
 
@@ -70,7 +73,7 @@ class TimeTests(AloneTestCase):
     def test_authenticated_in_time(self) -> None:
         self.start_server()
         self.clock.advance(9.75)
-        self.feed(wire_of(self.peer_client.initiate))
+        self.log_in()
         self.clock.advance(0.25)
         self.assert_up()
         self.clock.advance(20)
@@ -85,9 +88,10 @@ class TimeTests(AloneTestCase):
         pair.flush()
         self.assertTrue(pair.client.is_authenticated)
         clock.advance(59.75)
-        self.assertEqual((pair.server_transport.writes, pair.client_transport.writes), ([236], [400]))
+        said = [*pair.server_transport.writes], [*pair.client_transport.writes]
         clock.advance(0.25)
-        self.assertEqual((pair.server_transport.writes, pair.client_transport.writes), ([236, 62], [400, 62]))
+        writes = pair.server_transport.writes, pair.client_transport.writes
+        self.assertEqual([len(after) - len(before) for before, after in zip(said, writes, strict=True)], [1, 1])
 
     def test_inactivity(self) -> None:
         """PINGs of ours are no activity."""
@@ -103,7 +107,7 @@ class TimeTests(AloneTestCase):
     def test_inactivity_counts_from_authentication(self) -> None:
         self.start_server()
         self.clock.advance(5)
-        self.feed(wire_of(self.peer_client.initiate))
+        self.log_in()
         self.clock.advance(60)
         self.clock.advance(119.75)
         self.assert_up()
@@ -115,6 +119,7 @@ class TimeTests(AloneTestCase):
 
         def pong() -> bytes:
             self.protocol.ping().addErrback(lambda reason: None)
+            self.read()
             return wire_of(self.peer.send_pong, 0)
 
         for make in (lambda: self.peer_data(b""), lambda: self.peer_ping(), pong):
@@ -142,7 +147,7 @@ class TimeTests(AloneTestCase):
             self.clock.advance(59.75)
             self.assertEqual(self.transport.writes, [])
             self.clock.advance(0.25)
-            self.assertEqual(self.transport.writes, [PING_SIZE])
+            self.assertEqual(len(self.transport.writes), 1)
             (ping,) = self.read()
             self.assertEqual(ping, PingReceived(1_000_000_000_000_000_007))
 
@@ -177,6 +182,17 @@ class TimeTests(AloneTestCase):
             self.assert_lost(PongTimeout)
             self.assertTrue(self.transport.disconnected, "not aborted")
 
+    @only(2)
+    def test_pong_that_never_comes(self) -> None:
+        """In version 2 each PING has its answer: a peer that sends and does not answer is gone."""
+        for begin in (self.open_server, self.open_client):
+            begin(draw=lambda: 0.0)
+            self.live(239.75, 0.25, answering=False, data=True)
+            self.assert_up()
+            self.clock.advance(0.25)
+            self.assert_lost(PongTimeout)
+
+    @only(1)
     def test_pongs_late(self) -> None:
         """A PONG may come behind much that takes its time. A peer that sends is there."""
         for begin in (self.open_server, self.open_client):
@@ -229,11 +245,11 @@ class TimeTests(AloneTestCase):
     def test_late_timer_reads_first(self) -> None:
         """What the peer has sent meanwhile shows that it lives."""
         for begin in (self.open_server, self.open_client):
-            for make in (lambda: self.peer_data(b"x"), self.peer_ping, lambda: wire_of(self.peer.send_pong, 0)):
+            for make in (lambda: self.peer_data(b"x"), self.peer_ping, lambda: b""):
                 begin()
                 self.clock.advance(100)
                 self.read()
-                self.stand_still(1000, make())
+                self.stand_still(1000, make() + wire_of(self.peer.send_pong, 0))
                 self.assert_up()
                 self.clock.advance(100)
                 self.assert_up()
@@ -269,7 +285,8 @@ class TimeTests(AloneTestCase):
             for size in (131_000, 65536, 20_000):
                 begin()
                 self.clock.advance(100)
-                wire = self.peer_data(bytes(131_070))
+                self.read()
+                wire = self.peer_data(bytes(131_070)) + wire_of(self.peer.send_pong, 0)
                 self.stand_still(1000, *(wire[start : start + size] for start in range(0, len(wire), size)))
                 self.assert_up()
                 self.assertEqual(len(self.protocol.payloads), 1)
@@ -286,7 +303,8 @@ class TimeTests(AloneTestCase):
     def test_late_timer_in_the_handshake(self) -> None:
         """What came in time lets the client in, and the server's hello lets it know."""
         self.start_server()
-        self.stand_still(15, wire_of(self.peer_client.initiate))
+        self.say_hello()
+        self.stand_still(15, self.peer.data_to_send())
         self.assertTrue(self.protocol.is_authenticated)
         self.start_client()
         self.stand_still(15, wire_of(self.peer_server.accept, 0))
@@ -325,7 +343,7 @@ class TimeTests(AloneTestCase):
 
         self.clock.callLater(61, flap)
         self.clock.advance(62)
-        self.assertEqual(self.transport.writes, [PING_SIZE])
+        self.assertEqual(self.transport.writes, [self.ping_size])
         self.assertLess(before, 5)
 
     def test_all_times_can_be_set(self) -> None:
@@ -355,19 +373,21 @@ class TimeTests(AloneTestCase):
         self.clock.advance(0.25)
         self.assert_lost(PongTimeout)
 
+    @only(1)
     def test_pings_are_answered_with_our_clock(self) -> None:
         """Both sides, at once, and with the wall clock of the factory."""
         for begin in (self.open_server, self.open_client):
             begin()
             self.feed(self.peer_ping())
-            self.assertEqual(self.transport.writes, [PING_SIZE])
+            self.assertEqual(self.transport.writes, [self.ping_size])
             (pong,) = self.read()
             self.assertEqual(pong, PongReceived(1_000_000_000_000_000_007, 0.0))
 
     def test_new_key_in_time(self) -> None:
         """It comes when it is due, also before the time for authentication would be over."""
         changes: list[float] = []
-        self.patch(V1Records, "rekey", lambda records: changes.append(self.clock.seconds()))
+        records = V1Records if spoken() == 1 else V2Records
+        self.patch(records, "rekey", lambda records: changes.append(self.clock.seconds()))
         for begin in (self.open_server, self.open_client):
             begin(rekey=RekeyAfter(seconds=2))
             self.clock.advance(2)
@@ -381,8 +401,16 @@ class TimeTests(AloneTestCase):
         self.clock.advance(10)
         self.assert_lost(DecryptionFailed)
         begins: list[Callable[[], None]] = [self.start_server, self.open_server, self.start_client, self.open_client]
+
+        def close() -> None:
+            self.protocol.close()
+            if self.protocol.is_authenticated:
+                self.finish()
+            elif self.transport.connected:
+                self.transport.lose(ConnectionDone())
+
         ends: list[Callable[[], None]] = [
-            lambda: self.protocol.close(),
+            close,
             lambda: self.protocol.abort(),
             lambda: self.transport.lose(ConnectionLost()),
         ]

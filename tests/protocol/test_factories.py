@@ -67,7 +67,10 @@ class FactoryTests(SynchronousTestCase):
         for key in (b"", bytes(31), bytes(32)):
             self.assertRaises(InvalidKey, SodiumClientFactory, key, LOGIN, PASSPHRASE)
         key = SERVER_PAIR.public
-        self.assertRaises(LocalProtocolError, SodiumClientFactory, key, "l" * 129, PASSPHRASE)
+        for version, login, passphrase in ((1, 128, 128), (2, 255, 4096)):
+            SodiumClientFactory(key, "l" * login, "p" * passphrase, version=version)
+            for longer in ("l" * (login + 1), "p"), ("l", "p" * (passphrase + 1)):
+                self.assertRaises(LocalProtocolError, SodiumClientFactory, key, *longer, version=version)
         error = self.assertRaises(LocalProtocolError, SodiumClientFactory, key, LOGIN, PASSPHRASE + "\0")
         self.assertNotIn(PASSPHRASE, str(error))
 

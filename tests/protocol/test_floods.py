@@ -21,6 +21,7 @@ from zope.interface import Interface, implementer
 from sodiumtwist import Limits, Peer, SodiumServerFactory, SodiumServerProtocol
 from sodiumtwist.admission.summed_lines import LINES_PERIOD
 from sodiumtwist.interfaces import ISodiumAvatar
+from sodiumtwist.protocol.requests import Responder
 from sodiumtwist.transfer.receiver import UploadFactory
 from sodiumtwist.transfer.stores import Store, StreamStore
 
@@ -37,6 +38,7 @@ from ..pair import (
     make_client_factory,
     make_server_factory,
 )
+from ..versions import each_version, spoken
 
 #: How many lines of one kind are allowed here; and how often somebody does what causes one.
 FEW = 5
@@ -56,6 +58,7 @@ def fail(*arguments: object) -> bytes:
     raise Boom
 
 
+@each_version
 class FloodTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
@@ -80,7 +83,10 @@ class FloodTests(SynchronousTestCase):
         """A client comes, sends something, and leaves."""
         pair = Pair(factory, make_client_factory(self.clock, **client))  # type: ignore[arg-type]
         pair.flush()
-        if payload is not None:
+        if payload is not None and factory.protocol is Responder and spoken() == 2:
+            pair.client._connection.send_request(payload)
+            pair.client._sent()
+        elif payload is not None:
             pair.client.send_data(payload)
         pair.client.close()
         pair.flush()
@@ -179,6 +185,8 @@ class FloodTests(SynchronousTestCase):
             lambda: self.session(factory, b"x"),
             f"{MANY - FEW} more logins",
             f"{2 * MANY - FEW} more lines about uploads",
+            # Of version 2 it does not close in order: its upload has no end.
+            *([f"{MANY - FEW} more dropped clients"] if spoken() == 2 else []),
         )
 
     def test_blocks(self) -> None:

@@ -30,8 +30,10 @@ from ..checkers import LateChecker
 from ..core.peers import wire_of
 from ..logs import logged, refusals
 from ..pair import LOGIN, PASSPHRASE, SERVER_PAIR, EchoServer, RecordingClient, RecordingServer, make_client_factory
+from ..versions import each_version, only
 
 
+@each_version
 class HostileClientTests(AloneTestCase):
     """What a server does with what it should never have got."""
 
@@ -55,12 +57,14 @@ class HostileClientTests(AloneTestCase):
         self.assert_lost(AuthenticationTimeout)
         self.assertEqual(self.transport.value(), b"")
 
+    @only(1)
     def test_garbage_after_the_handshake(self) -> None:
         self.open_server(EchoServer)
         self.feed(self.peer_data(b"good"), bytes(29))
         self.assert_lost(DecryptionFailed)
         self.assertEqual(self.protocol.payloads, [b"good"])
 
+    @only(1)
     def test_answers_to_what_came_before_the_error(self) -> None:
         """They leave before the connection is closed."""
         self.open_server(EchoServer, orderly=False)
@@ -73,12 +77,14 @@ class HostileClientTests(AloneTestCase):
         assert isinstance(self.peer._records, V1Records)
         return self.peer._records._push
 
+    @only(1)
     def test_handshake_twice(self) -> None:
         """A stream PDU of type CLIENT_AUTH."""
         self.open_server()
         self.feed(self.peer_push().push_pdu(b"\xba\xad\xc0\xde\0\0\0\1\0\0\0\0", b""))
         self.assert_lost(UnexpectedPDU)
 
+    @only(1)
     def test_too_large_a_body(self) -> None:
         """The header alone is enough to be cut off."""
         self.open_server()
@@ -88,6 +94,7 @@ class HostileClientTests(AloneTestCase):
         self.feed(pdu[28:29])
         self.assert_lost(WindowExceeded)
 
+    @only(1)
     def test_pong_that_no_ping_asked_for(self) -> None:
         self.open_server()
         self.feed(wire_of(self.peer.send_pong, 0))
@@ -97,6 +104,7 @@ class HostileClientTests(AloneTestCase):
         auth = ClientAuth(bytes(24), bytes(24), bytes(32), LOGIN, PASSPHRASE)
         return bindings.crypto_box_seal(pack_client_auth(auth), SERVER_PAIR.public)
 
+    @only(1)
     def test_weak_client_key(self) -> None:
         """
         Right login and passphrase, but a public key that shares its secret with everybody: nobody is asked about the
@@ -120,6 +128,7 @@ class HostileClientTests(AloneTestCase):
         self.transport.lose(ConnectionDone())
         self.assert_lost(MalformedPDU)
 
+    @only(1)
     def test_closed_inside_a_header(self) -> None:
         self.open_server()
         self.feed(self.peer_data(b"whole", b"cut")[:-40])
@@ -127,12 +136,14 @@ class HostileClientTests(AloneTestCase):
         self.assert_lost(MalformedPDU)
         self.assertEqual(self.protocol.payloads, [b"whole"])
 
+    @only(1)
     def test_closed_inside_a_body(self) -> None:
         self.open_server()
         self.feed(self.peer_data(b"cut")[:-1])
         self.transport.lose(ConnectionDone())
         self.assert_lost(MalformedPDU)
 
+    @only(1)
     def test_closed_behind_a_header(self) -> None:
         """No byte waits, yet a PDU is cut."""
         self.open_server()
@@ -140,6 +151,7 @@ class HostileClientTests(AloneTestCase):
         self.transport.lose(ConnectionDone())
         self.assert_lost(MalformedPDU)
 
+    @only(1)
     def test_closed_between_pdus(self) -> None:
         self.open_server()
         self.feed(self.peer_data(b"whole"))
@@ -152,6 +164,7 @@ class HostileClientTests(AloneTestCase):
         self.transport.lose(ConnectionDone())
         self.assert_lost(ConnectionDone)
 
+    @only(1)
     def test_reset_inside_a_pdu(self) -> None:
         """What the transport says goes first."""
         self.open_server()
@@ -159,6 +172,7 @@ class HostileClientTests(AloneTestCase):
         self.transport.lose(ConnectionLost())
         self.assert_lost(ConnectionLost)
 
+    @only(1)
     def test_bytes_after_the_error_are_dropped(self) -> None:
         self.open_server(orderly=False)
         self.feed(bytes(29))
@@ -166,9 +180,11 @@ class HostileClientTests(AloneTestCase):
         self.assertEqual(self.protocol.payloads, [])
 
 
+@each_version
 class HostileServerTests(AloneTestCase):
     """What a client does with what it should never have got."""
 
+    @only(1)
     def test_garbage(self) -> None:
         self.start_client()
         self.feed(random.Random(4).randbytes(235))
@@ -177,6 +193,7 @@ class HostileServerTests(AloneTestCase):
         self.assert_lost(DecryptionFailed)
         self.assertEqual(len(self.protocol.calls), 1)
 
+    @only(1)
     def test_answer_to_another_client(self) -> None:
         self.clock = Clock()
         self._connect(make_client_factory(self.clock), True)
@@ -187,6 +204,7 @@ class HostileServerTests(AloneTestCase):
         assert isinstance(self.protocol, RecordingClient)
         self.assertIsNone(self.protocol.message)
 
+    @only(1)
     def test_closed_before_its_hello(self) -> None:
         """In order it is a refusal, and a reset is none; what sends something else is no server of this protocol."""
         endings: list[tuple[bytes, Exception, type[Exception]]] = [
@@ -201,17 +219,20 @@ class HostileServerTests(AloneTestCase):
             self.transport.lose(reason)
             self.assert_lost(kind)
 
+    @only(1)
     def test_closed_inside_a_pdu(self) -> None:
         self.open_client()
         self.feed(self.peer_data(b"cut")[:-1])
         self.transport.lose(ConnectionDone())
         self.assert_lost(MalformedPDU)
 
+    @only(1)
     def test_closed_in_order(self) -> None:
         self.open_client()
         self.transport.lose(ConnectionDone())
         self.assert_lost(ConnectionDone)
 
+    @only(1)
     def test_reset(self) -> None:
         self.open_client()
         self.transport.lose(ConnectionLost())

@@ -24,6 +24,7 @@ from sodiumtwist.tunnel import TunnelFactory
 
 from ..pair import LOGIN, PASSPHRASE, SERVER_PAIR, MemoryTransport
 from ..ports import port_number
+from ..versions import each_version
 
 
 def probing(handle: socket.socket) -> tuple[int, ...] | None:
@@ -56,6 +57,7 @@ class Waiting(Factory):
         return Made()
 
 
+@each_version
 class SocketTests(TestCase):
     """Real sockets, and what may lie around them."""
 

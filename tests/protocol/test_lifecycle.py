@@ -14,10 +14,9 @@ from sodiumtwist.protocol.reading import READ_AHEAD
 
 from ..alone import AloneTestCase
 from ..checkers import LateChecker
-from ..core.peers import wire_of
-from ..pair import Boom, RecordingServer
+from ..pair import Boom, RecordingServer, over
 from ..payload_producers import PullSource
-from ..versions import each_version
+from ..versions import each_version, only
 from .lives import Lives
 
 #: The stages in which there is a transport that can end.
@@ -123,6 +122,7 @@ class LivesTests(SynchronousTestCase):
         self.flushLoggedErrors(Boom)
 
 
+@each_version
 class HeldTests(AloneTestCase):
     """The transport has ended, and the application has yet to take what came before."""
 
@@ -137,7 +137,7 @@ class HeldTests(AloneTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.protocol.resumeProducing()
         self.assertEqual(self.protocol.payloads, [b"1", b"2"])
-        self.assert_lost(ConnectionDone)
+        self.assert_lost(over())
 
     def test_held_while_the_peer_took_nothing(self) -> None:
         """That it took none of the answers is no reason any more to deliver nothing."""
@@ -149,7 +149,7 @@ class HeldTests(AloneTestCase):
         self.assertIs(self.protocol._lifecycle.stage, Stage.HELD)
         self.protocol.resumeProducing()
         self.assertEqual(self.protocol.payloads, [b"1", b"2"])
-        self.assert_lost(ConnectionDone)
+        self.assert_lost(over())
 
     def test_not_held_for_a_login(self) -> None:
         """
@@ -158,7 +158,7 @@ class HeldTests(AloneTestCase):
         """
         checker = LateChecker()
         self.start_server(checker=checker)
-        self.feed(wire_of(self.peer_client.initiate))
+        self.log_in()
         self.protocol.pauseProducing()
         self.feed(self.peer_data(b"early"))
         self.transport.lose(ConnectionDone())
@@ -177,7 +177,7 @@ class HeldTests(AloneTestCase):
         self.assertEqual((source.pulls, source.stops, self.clock.getDelayedCalls()), (0, 0, []))
         self.protocol.resumeProducing()
         self.assertEqual((source.pulls, source.stops), (0, 1))
-        self.assert_lost(ConnectionDone)
+        self.assert_lost(over())
 
     def test_what_is_sent_then(self) -> None:
         """It is not written to a transport that has ended, and is known to be missing; a PONG is not."""
@@ -200,7 +200,7 @@ class HeldTests(AloneTestCase):
             self.assertEqual(self.protocol.payloads[-1], b"more")
             self.assertIs(self.protocol._outbox.left_unsent, missing)
             self.assertEqual(self.transport.writes, [])
-            self.assert_lost(ConnectionDone)
+            self.assert_lost(over())
 
     def test_transport_ends_while_nothing_is_taken(self) -> None:
         """A server that delivers nothing, for its client takes nothing, delivers all that came when that one closes."""
@@ -216,7 +216,7 @@ class HeldTests(AloneTestCase):
         self.assertEqual(self.protocol.payloads, [])
         self.transport.lose(ConnectionDone())
         self.assertEqual(self.protocol.payloads, [b"1", b"2"])
-        self.assert_lost(ConnectionDone)
+        self.assert_lost(over())
         self.open_server(Slow)
         self.fill()
         self.feed(self.peer_data(b"1", b"2"))
@@ -226,16 +226,19 @@ class HeldTests(AloneTestCase):
         self.assertEqual(self.protocol.payloads, [b"1", b"2"])
         self.assertIsNone(self.protocol.reason)
         self.protocol.resumeProducing()
-        self.assert_lost(ConnectionDone)
+        self.assert_lost(over())
 
+    @only(1)
     def test_held_before_the_handshake(self) -> None:
         """The hello is not written any more, and is not what the application misses."""
         self.start_server()
         self.protocol.pauseProducing()
-        self.feed(wire_of(self.peer_client.initiate), self.peer_data(b"early"))
+        self.log_in(b"early")
+        self.transport.clear()
+        self.transport.writes.clear()
         self.transport.lose(ConnectionDone())
         self.assertEqual(self.protocol.calls, [])
         self.protocol.resumeProducing()
         self.assertEqual(self.protocol.calls[:-1], ["authenticated", b"early"])
         self.assertEqual((self.transport.writes, self.protocol._outbox.left_unsent), ([], False))
-        self.assert_lost(ConnectionDone)
+        self.assert_lost(over())

@@ -36,11 +36,13 @@ from ..pair import (
     make_server_factory,
 )
 from ..payload_producers import PullSource
+from ..versions import each_version
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 
+@each_version
 class SessionTests(SynchronousTestCase):
     def test_whole_session(self) -> None:
         """The hooks of both sides in order, with what they are told."""
@@ -246,6 +248,7 @@ class SessionTests(SynchronousTestCase):
         self.assertEqual(pair.server.payloads, [b"x"])
 
 
+@each_version
 class RefusalTests(SynchronousTestCase):
     """Connections that do not come about."""
 
@@ -325,6 +328,7 @@ class RefusalTests(SynchronousTestCase):
         self.assertEqual(texts, [f"192.0.2.1:4711 is authenticated as {ascii(LOGIN)}"])
 
 
+@each_version
 class IosimTests(SynchronousTestCase):
     """Over Twisted's own simulation of a network."""
 

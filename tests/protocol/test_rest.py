@@ -34,6 +34,7 @@ from ..pair import (
     make_server_factory,
 )
 from ..uploads import MemoryStore
+from ..versions import each_version
 
 ADDRESS = IPv4Address("TCP", "192.0.2.1", 4711)
 
@@ -61,6 +62,7 @@ class RestTestCase(SynchronousTestCase):
         raise AssertionError("it goes on and on")
 
 
+@each_version
 class BreakTests(RestTestCase):
     """What came before a reset."""
 
@@ -142,6 +144,7 @@ class BreakTests(RestTestCase):
         self.assertIs(client.why, ConnectionLost)
 
 
+@each_version
 class ClosingTests(RestTestCase):
     """What was sent before it was closed."""
 
@@ -223,6 +226,7 @@ class UploadTests(RestTestCase):
                 factory.admission.stop()
 
 
+@each_version
 class TLSTests(RestTestCase):
     """Under TLS, what is at the socket counts."""
 

@@ -29,6 +29,7 @@ from ..over_sockets import RawPeer, SocketClient, SocketEchoServer, SocketServer
 from ..pair import LOGIN, PASSPHRASE, SERVER_PAIR, make_client_factory, make_server_factory
 from ..ports import port_number
 from ..uploads import MemoryStore
+from ..versions import each_version
 
 
 class SocketEndTestCase(TestCase):
@@ -49,6 +50,7 @@ class SocketEndTestCase(TestCase):
         return peer
 
 
+@each_version
 class ServerTests(SocketEndTestCase):
     """A server whose client leaves."""
 
@@ -264,6 +266,7 @@ class UploadTests(SocketEndTestCase):
         self.assertEqual(factory.receiving, set())
 
 
+@each_version
 class ClientTests(SocketEndTestCase):
     """A client whose server leaves."""
 

@@ -41,6 +41,7 @@ from ..over_sockets import Signalling, SocketClient, SocketEchoServer, SocketSer
 from ..pair import CLIENT_PAIR, LOGIN, Boom, ClientArguments, Recorder, make_client_factory, make_server_factory
 from ..payload_producers import PullSource
 from ..ports import port_number
+from ..versions import each_version
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -56,6 +57,7 @@ def shrink(end: Recorder) -> None:
     handle.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
 
 
+@each_version
 class SocketTests(TestCase):
     """
     Over real sockets. Time is the test's own, but for producers, which ask the reactor.

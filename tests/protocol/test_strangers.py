@@ -35,8 +35,10 @@ from ..pair import (
     make_server_factory,
 )
 from ..ports import port_number
+from ..versions import each_version
 
 
+@each_version
 class CostTests(ObservedTestCase):
     """What somebody without a login costs."""
 
@@ -311,6 +313,7 @@ class Prober(Protocol):
         self.ended.callback((type(reason.value).__name__, reactor.seconds() - self._began))
 
 
+@each_version
 class ProbeTests(TestCase):
     """What a prober sees, over sockets."""
 

@@ -35,6 +35,7 @@ from ..pair import (
     make_client_factory,
     make_server_factory,
 )
+from ..versions import each_version
 
 LIMIT = 1_000_000
 
@@ -201,6 +202,7 @@ class AnswersTests(UnreadTestCase):
         self.assertEqual(self.sum().seeming, 0)
 
 
+@each_version
 class WritingTests(UnreadTestCase):
     """What the transports do not take."""
 
@@ -291,6 +293,7 @@ class WritingTests(UnreadTestCase):
         self.assertLess(self.waiting(), before)
 
 
+@each_version
 class BelowTests(SynchronousTestCase):
     """What transports hold."""
 

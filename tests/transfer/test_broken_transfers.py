@@ -104,11 +104,14 @@ class BrokenTests(ProcessTestCase):
         other.stdin.write(b"x")
         other.stdin.flush()
         wait_until(lambda: self.arrived() == 1, "the other session")
-        client = self.start_client("send", self.make_file("in", 5_000_000))
-        self.assertEqual((client.wait(), client.output), (4, []))
-        acknowledged = int(client.errors[0].partition("way, ")[2].partition(" bytes")[0])
-        self.assertLessEqual(acknowledged, limit)
-        server.wait_for("cannot store an upload of 'username' .*: File too large")
+        path = self.make_file("in", 5_000_000)
+        for version, status, told in (("1", 4, "the server closed"), ("2", 10, "the server says: File too large$")):
+            client = self.start_client("send", "--protocol", version, path)
+            self.assertEqual((client.wait(), client.output), (status, []))
+            self.assert_one_line(client.errors, f"broken on the way, .*: {told}")
+            acknowledged = int(client.errors[0].partition("way, ")[2].partition(" bytes")[0])
+            self.assertLessEqual(acknowledged, limit)
+            server.wait_for("cannot store an upload of 'username' .*: File too large")
         server.wait_for(rf"kept {limit} bytes in .*/out\.partial")
         self.assertTrue(self.read("in").startswith(self.read("out.partial")))
         other.stdin.close()
@@ -118,8 +121,11 @@ class BrokenTests(ProcessTestCase):
     def test_too_large(self) -> None:
         """What is larger than it may be is broken off, and leaves nothing."""
         server = self.start_server("--directory", "up", "--max-upload", "300K")
-        client = self.start_client("send", self.make_file("in", 1_000_000))
-        self.assertEqual((client.wait(), client.output), (4, []))
+        client = self.start_client("send", "--protocol", "2", self.make_file("in", 1_000_000))
+        self.assertEqual((client.wait(), client.output), (10, []))
+        self.assert_one_line(
+            client.errors, "^sodiumtwist: broken on .*: the server says: it is larger than 307200 bytes$"
+        )
         server.wait_for("cannot store an upload of 'username' .*: it is larger than 307200 bytes, see --max-upload")
         server.wait_for("broke off: .*; kept nothing, to make room")
         self.assertEqual(os.listdir(self.path("up")), [])
@@ -135,16 +141,18 @@ class BrokenTests(ProcessTestCase):
     def test_device_full(self) -> None:
         """A device that takes nothing: the client is cut off and can't believe the data is safe."""
         server = self.start_server("--file", "/dev/full")
-        client = self.start_client("send", self.make_file("in", 100_000))
-        self.assertEqual(client.wait(), 4)
-        self.assert_one_line(client.errors, "broken on the way, 0 bytes acknowledged")
+        client = self.start_client("send", "--protocol", "2", self.make_file("in", 100_000))
+        self.assertEqual(client.wait(), 10)
+        self.assert_one_line(
+            client.errors, "broken on the way, 0 bytes acknowledged: the server says: the disk is full$"
+        )
         server.wait_for("cannot store an upload .*: No space left on device")
 
     def test_fifo_reader_leaves(self) -> None:
         """A reader that goes away breaks the upload and not the server."""
         os.mkfifo(self.path("to"))
         server = self.start_server("--file", "to")
-        client = self.start_client("send", self.make_file("in", 10_000_000))
+        client = self.start_client("send", "--protocol", "1", self.make_file("in", 10_000_000))
         with open(self.path("to"), "rb") as reader:
             reader.read(100_000)
         self.assertEqual(client.wait(), 4)

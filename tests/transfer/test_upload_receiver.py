@@ -684,6 +684,18 @@ class ReceiverTests(SynchronousTestCase):
         self.assertEqual(self.factory.receiving, set())
 
     @only(2)
+    def test_closed_here_while_writing(self) -> None:
+        """What is written then can't be acknowledged any more, which is no mistake of anybody's."""
+        self.store.slow = True
+        self.send(b"some")
+        self.store.opening.pop().callback(None)
+        self.receiver.close()
+        self.store.writing.pop().callback(None)
+        self.assertEqual(self.acknowledged(), [])
+        self.leave()
+        self.assertEqual((self.upload.outcome, self.told), ("abandoned", None))
+
+    @only(2)
     def test_names_no_paths(self) -> None:
         """What the client is told of an error has no path in it, and no option of the server's."""
         for error, code, text in (

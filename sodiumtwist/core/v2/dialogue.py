@@ -67,7 +67,7 @@ class Dialogue:
     def __init__(self, unsent: Unsent, server: bool, bounds: Bounds = Bounds()) -> None:
         self._unsent = unsent
         self._largest = bounds.message
-        self._outgoing = outgoing = Outgoing(unsent)
+        self._outgoing = outgoing = Outgoing(unsent, bounds.connection)
         self.incoming = incoming = Incoming(bounds)
         self._asker = Asker(outgoing, incoming)
         self._answerer = Answerer(outgoing, incoming, bounds)

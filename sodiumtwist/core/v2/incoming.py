@@ -18,7 +18,7 @@ class Bounds:
 
     :ivar message: bytes of one REQUEST or ANSWER.
     :ivar connection: bytes of all messages of a connection that are not put together yet. Those in one part do not
-        count.
+        count. What leaves in parts at the same time has no more either, so that a peer with the same bounds takes it.
     :ivar requests: REQUESTs that are not answered, counted from their first part until the answer has left.
     :ivar refused: REQUESTs beyond those, whose FAILURE has not left or whose last part has not come.
     :ivar pongs: PINGs whose PONG has not left; then reading stops.

@@ -41,12 +41,13 @@ Item = tuple[Buffer, ...]
 class _Large:
     """A message that leaves in parts."""
 
-    __slots__ = ("_left", "behind", "id", "kind", "started")
+    __slots__ = ("_left", "behind", "id", "kind", "started", "whole")
 
     def __init__(self, kind: int, id: int, payload: Buffer) -> None:
         self.kind = kind
         self.id = id
         self._left = memoryview(payload)
+        self.whole = len(payload)
         self.started = False
         # What goes right behind the next part.
         self.behind: Item = ()
@@ -81,7 +82,9 @@ class Outgoing:
     What one end has to say.
 
     :param unsent: where what is small waits; of DATA only the payload, which the connection puts there.
+    :param together: how many bytes the large messages have at most that leave in turn; a larger one leaves alone.
     :ivar large: messages that leave in parts, and what is left of them, in the order in which their next parts leave.
+    :ivar later: those that begin when others have left. The peer puts together all that leave in turn, within bounds.
     :ivar requests: our requests of which nothing has left, by id.
     :ivar asked: our requests of which something has left and whose answer has not come whole, by id.
     :ivar closing: the ids of our requests that have their answer, and whose last part has not left.
@@ -94,21 +97,28 @@ class Outgoing:
         "_behind_requests",
         "_lost",
         "_small_next",
+        "_together",
+        "_turning",
         "_unsent",
         "answered",
         "asked",
         "closing",
         "large",
+        "later",
         "pings",
         "pongs",
         "requests",
     )
 
-    def __init__(self, unsent: Unsent) -> None:
+    def __init__(self, unsent: Unsent, together: int = 1 << 62) -> None:
         self._unsent = unsent
         # What leaves, leaves together; so this need not be a deque, which takes ten times as much while it is empty.
         unsent.queue = []
         self.large: OrderedDict[tuple[int, int], _Large] = OrderedDict()
+        self.later: OrderedDict[tuple[int, int], _Large] = OrderedDict()
+        self._together = together
+        # How many bytes those have that leave in turn, whatever has left of them.
+        self._turning = 0
         # END, while the last parts of our requests have not left.
         self._behind_requests: list[Item] = []
         # Whether something was dropped that the peer needs.
@@ -139,7 +149,7 @@ class Outgoing:
 
     def in_parts(self, kind: int, id: int) -> bool:
         """Whether this message does."""
-        return (kind, id) in self.large
+        return (kind, id) in self.large or (kind, id) in self.later
 
     # Putting in
 
@@ -155,8 +165,23 @@ class Outgoing:
             unsent.queue.append((_pack(kind, id, size), payload))
             unsent.size += size + HEADER_SIZE
         else:
-            large = self.large[kind, id] = _Large(kind, id, payload)
+            large = self.later[kind, id] = _Large(kind, id, payload)
             unsent.size += large.size
+            self._begin_large()
+
+    def _begin_large(self) -> None:
+        """Let more large messages leave in turn, if there is room."""
+        while self.later:
+            key, large = next(iter(self.later.items()))
+            if self.large and self._turning + large.whole > self._together:
+                break
+            self.large[key] = self.later.pop(key)
+            self._turning += large.whole
+
+    def _ended(self, large: _Large) -> None:
+        """A message that left in turn has left, or is dropped."""
+        self._turning -= large.whole
+        self._begin_large()
 
     def add_padded(self, kind: int, payload: bytes, padding: int | None) -> None:
         """Send a PDU that has no id, and right behind it a PADDING if there is a size for one."""
@@ -171,7 +196,7 @@ class Outgoing:
 
     def add_cancel(self, id: int) -> None:
         """Send a CANCEL for a request of ours, behind its first part, without which it would be one for nothing."""
-        large = self.large.get((REQUEST, id))
+        large = self.large.get((REQUEST, id)) or self.later.get((REQUEST, id))
         if large is None or large.started:
             self.add(CANCEL, id, b"")
         else:
@@ -192,10 +217,14 @@ class Outgoing:
         self._drop(ANSWER, id)
 
     def _drop(self, kind: int, id: int) -> bool:
-        large = self.large.pop((kind, id), None)
-        if large is not None:
-            self._unsent.size -= large.size
-        return large is not None
+        large = self.later.pop((kind, id), None)
+        if large is None:
+            large = self.large.pop((kind, id), None)
+            if large is None:
+                return False
+            self._ended(large)
+        self._unsent.size -= large.size
+        return True
 
     def drop(self) -> None:
         """Forget all that waits, but for a packet of the handshake. If the peer needs some of it, all is never over."""
@@ -204,6 +233,8 @@ class Outgoing:
         unsent.queue.clear()
         unsent.size = len(unsent.packet)
         self.large.clear()
+        self.later.clear()
+        self._turning = 0
         self._behind_requests.clear()
         self.pongs.clear()  # who leaves nothing to be sent may read on
 
@@ -329,6 +360,7 @@ class Outgoing:
             self._unsent.size += sum(map(len, item)) + large.size - before
             return sum(map(len, item))
         del self.large[key]
+        self._ended(large)
         if key[0] == REQUEST:
             self._end_behind_requests()
         else:
@@ -336,7 +368,7 @@ class Outgoing:
         return sum(map(len, item))
 
     def _has_large_requests(self) -> bool:
-        return any(kind == REQUEST for kind, _ in self.large)
+        return any(kind == REQUEST for kind, _ in (*self.large, *self.later))
 
     def _end_behind_requests(self) -> None:
         """Let END leave if no request is before it."""
