@@ -32,7 +32,7 @@ from ..lines import connect_lines
 from ..pair import PASSPHRASE, SERVER_PAIR
 from ..ports import port_number
 from ..processes import ProcessTestCase
-from ..versions import each_version, spoken
+from ..versions import each_version, only, spoken
 
 
 class StringTests(SynchronousTestCase):
