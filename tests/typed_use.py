@@ -30,6 +30,7 @@ from sodiumtwist import (
     ISodiumTransport,
     KeyPair,
     Limits,
+    NotDone,
     Peer,
     ReconnectingClient,
     RekeyAfter,

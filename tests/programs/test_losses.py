@@ -193,7 +193,7 @@ class PingTests(SynchronousTestCase):
 
     @only(2)
     def test_waits_for_the_end(self) -> None:
-        """It ends when the server has ended, too; a server that does not keeps it for two seconds, and changes nothing."""
+        """It ends when the server has, too; a server that does not keeps it for two seconds, and changes nothing."""
         clock = Clock()
 
         class Endpoint:
