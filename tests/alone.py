@@ -64,13 +64,15 @@ def unix_time() -> float:
 
 def new_peer_client() -> ClientConnection:
     """Make the core of a client that speaks the version of the test."""
-    key, version_2 = SERVER_PAIR.public, Version2(unix_time)
+    key, version_2 = SERVER_PAIR.public, Version2(unix_time, padding=lambda: 0)
     return ClientConnection(key, LOGIN, PASSPHRASE, 0, CLIENT_PAIR, wide(), version=spoken(), version_2=version_2)
 
 
 def new_peer_server() -> ServerConnection:
     """Make the core of a server that takes both versions."""
-    return ServerConnection(SERVER_PAIR, 0, wide(), versions=VERSIONS, version_2=Version2(unix_time, RecentSalts()))
+    return ServerConnection(
+        SERVER_PAIR, 0, wide(), versions=VERSIONS, version_2=Version2(unix_time, RecentSalts(), padding=lambda: 0)
+    )
 
 
 class AloneTestCase(SynchronousTestCase):

@@ -349,6 +349,13 @@ class SodiumProtocol(Protocol):
                 self._take_event(event)
             self._regulate()
 
+    def _closed_below(self) -> None:
+        """Somebody who has only the transport closes that. In version 1 a socket's own way will do."""
+        if self._below.is_bare_socket and self._connection.version != 2:
+            self._below.close()
+        else:
+            self.close()
+
     def _says_end(self) -> bool:
         """Tell whether closing in order takes the peer's end."""
         return self._connection.version == 2 and self._lifecycle.stage in (Stage.OPEN, Stage.ENDING)
@@ -449,7 +456,7 @@ class SodiumProtocol(Protocol):
         def close() -> None:
             protocol = this()
             if protocol is not None:
-                protocol.close()
+                protocol._closed_below()
 
         self._below.open_gate(_Gate(self), close)
         self._arm_timer()
@@ -560,9 +567,13 @@ class SodiumProtocol(Protocol):
         self._before_connection_lost(reason, peer_left)
         self.connection_lost(reason)
 
+    def _end_is_said(self) -> bool:
+        """Tell whether what the two ends have said tells how it ended, whatever the transport says of it."""
+        return self.is_authenticated and self._connection.version == 2
+
     def _explain(self, reason: Failure) -> BaseException | None:
         """Tell how it ended. An end in order may have come too early; in version 2 what the ends have said decides."""
-        decided = self.is_authenticated and self._connection.version == 2
+        decided = self._end_is_said()
         if not (decided or reason.check(ConnectionDone)):
             return None
         settled = self._connection.settled

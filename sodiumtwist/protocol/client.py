@@ -150,6 +150,10 @@ class SodiumClientProtocol(SodiumProtocol):
             error = no_hello.silence(error, self._answered, self.factory.version)
         super()._close(error, patience)
 
+    def _end_is_said(self) -> bool:
+        # Behind the login, too: the server may have let us in, and acted on what was sent early.
+        return super()._end_is_said() or self._connection.state is State.AWAITING_WELCOME
+
     def _explain(self, reason: Failure) -> BaseException | None:
         if (
             self.message is not None

@@ -408,10 +408,9 @@ class TransportBelow:
         if is_bare_socket(self.transport):
             # Twisted cuts what it holds into pieces of this size for each call of send().
             self.transport.SEND_LIMIT = SEND_SIZE
-        else:
-            # The loseConnection of TLS and the like waits until the producer unregisters that we are to them. Who
-            # has only the transport, as ClientService does, would wait for ever.
-            self.transport.loseConnection = close  # type: ignore[method-assign]
+        # The loseConnection of TLS and the like waits until the producer unregisters that we are to them. Who has only
+        # the transport, as ClientService does, would wait for ever. And a socket's says no end of version 2.
+        self.transport.loseConnection = close  # type: ignore[method-assign]
 
     def close_gate(self) -> None:
         """Write no more: a producer that stays registered keeps Twisted from closing."""

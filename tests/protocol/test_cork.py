@@ -10,19 +10,21 @@ from sodiumtwist.protocol.outbox import CORK_LIMIT
 from ..alone import OVERHEAD, PING_SIZE, SERVER_HELO_SIZE, AloneTestCase
 from ..core.peers import wire_of
 from ..pair import Boom, EchoServer, RecordingClient, RecordingServer
-from ..versions import each_version
+from ..versions import each_version, only
 
 
 @each_version
 class CorkTests(AloneTestCase):
     """What is sent in consequence of one read leaves in one write."""
 
+    @only(1)
     def test_answers(self) -> None:
         self.open_server(EchoServer)
         self.feed(self.peer_data(*[b"0123456789"] * 10))
         self.assertEqual(self.transport.writes, [10 * (10 + OVERHEAD)])
         self.assertEqual(self.read(), [DataReceived(b"0123456789")] * 10)
 
+    @only(1)
     def test_handshake_and_answers(self) -> None:
         """CLIENT_AUTH and ten DATA in one segment: SERVER_HELO and ten answers in one write."""
         self.start_server(EchoServer)
@@ -30,6 +32,7 @@ class CorkTests(AloneTestCase):
         self.assertEqual(self.transport.writes, [SERVER_HELO_SIZE, 10 * (10 + OVERHEAD)])
         self.assertEqual(len(self.read()), 11)
 
+    @only(1)
     def test_data_and_pongs(self) -> None:
         """In the order in which they were caused."""
         self.open_server(EchoServer)
@@ -37,6 +40,7 @@ class CorkTests(AloneTestCase):
         self.assertEqual(self.transport.writes, [2 * PING_SIZE + 2 * (1 + OVERHEAD)])
         self.assertEqual(self.read_types(), ["PongReceived", "DataReceived", "PongReceived", "DataReceived"])
 
+    @only(1)
     def test_client(self) -> None:
         class Client(RecordingClient):
             def authenticated(self) -> None:
@@ -47,6 +51,7 @@ class CorkTests(AloneTestCase):
         self.feed(wire_of(self.peer_server.accept, 0), self.peer_ping())
         self.assertEqual(self.transport.writes, [2 * (3 + OVERHEAD) + PING_SIZE])
 
+    @only(1)
     def test_several_sends_in_a_hook(self) -> None:
         class Server(RecordingServer):
             def payload_received(self, payload: bytes) -> None:
@@ -59,6 +64,7 @@ class CorkTests(AloneTestCase):
         self.feed(self.peer_data(b"x"))
         self.assertEqual(self.transport.writes, [6 * (1 + OVERHEAD) + PING_SIZE])
 
+    @only(1)
     def test_bounded(self) -> None:
         """Much is handed on in parts: each is full with the PDU that reaches the bound."""
         size = 10_000
@@ -68,6 +74,7 @@ class CorkTests(AloneTestCase):
         self.assertEqual(self.transport.writes, [7 * (size + OVERHEAD), 7 * (size + OVERHEAD), 6 * (size + OVERHEAD)])
         self.assertEqual(self.read(), [DataReceived(bytes(size))] * 20)
 
+    @only(1)
     def test_exactly_the_bound(self) -> None:
         self.open_server(EchoServer)
         half = CORK_LIMIT // 2 - OVERHEAD
@@ -77,6 +84,7 @@ class CorkTests(AloneTestCase):
         self.feed(self.peer_data(bytes(half), bytes(half - 1), b""))
         self.assertEqual(self.transport.writes, [CORK_LIMIT - 1 + OVERHEAD])
 
+    @only(1)
     def test_outside_a_read(self) -> None:
         """There each send is written at once."""
         self.open_server()
@@ -92,6 +100,7 @@ class CorkTests(AloneTestCase):
         self.feed(b"")
         self.assertEqual(self.transport.writes, [])
 
+    @only(1)
     def test_closed_in_the_hook(self) -> None:
         """What was sent before leaves; the rest of the read is not delivered."""
 

@@ -171,7 +171,8 @@ class EndingTests(AloneTestCase):
                 self.protocol.resumeProducing()
             self.assertEqual(self.protocol.payloads, [b"1"])
             error = self.assert_lost(PeerAborted).value
-            self.assertEqual(getattr(error, "code", None), 0x80000007)
+            assert isinstance(error, PeerAborted)
+            self.assertEqual(error.code, 0x80000007)
             self.assertNotIn("\x1b", str(error))
             self.assertEqual(self.read(), [])
 

@@ -40,6 +40,7 @@ from .. import memory_sockets
 from ..checkers import AnyChecker
 from ..memory_sockets import MemoryConnection, MemoryReactor, has_error, socket_pair
 from ..pair import CLIENT_PAIR, RecordingClient, RecordingServer, make_client_factory, make_server_factory
+from ..versions import only
 from .test_rest import ADDRESS, RestTestCase
 
 FULL = "the server left before it took the login: it is full, .*; a later try may go well"
@@ -83,6 +84,7 @@ class LateTalker(RecordingClient):
         self.send_more()
 
 
+@only(1)
 class NoHelloTests(RestTestCase):
     """A client's end, and what it connects to."""
 

@@ -36,7 +36,7 @@ from ..pair import (
     make_server_factory,
 )
 from ..payload_producers import PullSource
-from ..versions import each_version
+from ..versions import each_version, only, spoken
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -98,6 +98,7 @@ class SessionTests(SynchronousTestCase):
         self.assertIs(pair.server_transport.no_delay, True)
         self.assertIs(pair.client_transport.no_delay, True)
 
+    @only(1)
     def test_read_size(self) -> None:
         """A transport that reads in pieces of a size reads in pieces of ours."""
         client = build(make_client_factory(Clock()), RecordingClient)
@@ -105,6 +106,7 @@ class SessionTests(SynchronousTestCase):
         client.makeConnection(transport)
         self.assertEqual(transport.bufferSize, BUFFER_SIZE)
 
+    @only(1)
     def test_transport_without_no_delay(self) -> None:
         """One that has no such method, or, as UNIX sockets of older Twisted, one that fails."""
 
@@ -170,6 +172,7 @@ class SessionTests(SynchronousTestCase):
         for _ in range(10):
             self.assertEqual(session(lambda: draw.choice((1, 2, 28, 29, 30, 46, 399, 1000))), whole)
 
+    @only(1)
     def test_early_data(self) -> None:
         """A client may send right behind its CLIENT_AUTH, before it was let in."""
 
@@ -206,7 +209,8 @@ class SessionTests(SynchronousTestCase):
         pair = Pair.make()
         self.assertRaises(LocalProtocolError, pair.server.send_data, b"x")
         self.failureResultOf(pair.server.ping(), LocalProtocolError)
-        self.assertEqual(pair.server_transport.writes, [])
+        if spoken() == 1:
+            self.assertEqual(pair.server_transport.writes, [])
         pair.flush()
         pair.server.send_data(b"x")
         pair.flush()
@@ -222,8 +226,9 @@ class SessionTests(SynchronousTestCase):
         """It is the caller's error: the connection stays, and the stream with it."""
         pair = Pair.make()
         pair.flush()
-        error = self.assertRaises(PayloadTooLarge, pair.client.send_data, b"Z" * 131071)
-        self.assertIn("131071", str(error))
+        size = 131071 if spoken() == 1 else 135157
+        error = self.assertRaises(PayloadTooLarge, pair.client.send_data, b"Z" * size)
+        self.assertIn(str(size), str(error))
         self.assertNotIn("ZZ", str(error))
         pair.client.send_data(bytes(131070))
         pair.flush()
@@ -257,7 +262,8 @@ class RefusalTests(SynchronousTestCase):
         pair = Pair(make_server_factory(clock), make_client_factory(clock, **arguments))
         pair.flush()
         self.assertTrue(pair.server_transport.disconnected and pair.client_transport.disconnected)
-        self.assertEqual(pair.server_transport.writes, [])
+        # In version 2 it sends the second part of the handshake, and that the client is refused.
+        self.assertEqual(len(pair.server_transport.writes), 0 if spoken() == 1 else 2)
         self.assertEqual((len(pair.server.calls), len(pair.client.calls)), (1, 1))
         self.assertEqual(clock.getDelayedCalls(), [])
         return pair
@@ -286,6 +292,7 @@ class RefusalTests(SynchronousTestCase):
         self.assertIs(pair.client.why, AuthenticationFailed)
         self.assertIsNone(pair.server.peer)
 
+    @only(1)
     def test_wrong_server_key(self) -> None:
         """Nothing is to be seen before the time for authentication is over."""
         clock = Clock()
@@ -325,7 +332,7 @@ class RefusalTests(SynchronousTestCase):
         events = logged(self)
         Pair.make().flush()
         texts = [formatEvent(event) for event in events]
-        self.assertEqual(texts, [f"192.0.2.1:4711 is authenticated as {ascii(LOGIN)}"])
+        self.assertEqual(texts, [f"192.0.2.1:4711 is authenticated as {ascii(LOGIN)}, version {spoken()}"])
 
 
 @each_version

@@ -35,7 +35,7 @@ from ..pair import (
     make_server_factory,
 )
 from ..ports import port_number
-from ..versions import each_version
+from ..versions import each_version, spoken
 
 
 @each_version
@@ -124,7 +124,8 @@ class CostTests(ObservedTestCase):
         """One whose login was wrong keeps its place while it is told so, and its line in the log."""
         factory = make_server_factory(self.clock, limits=Limits(unauthenticated=1))
         refused = Pair(factory, make_client_factory(self.clock, passphrase="wrong"))
-        refused.round_trip()
+        for _ in range(spoken()):  # in version 2 the login comes a round trip later
+            refused.round_trip()
         self.assertTrue(refused.server_transport.disconnecting)
         turned_away = Pair(factory, make_client_factory(self.clock))
         self.assertTrue(turned_away.server_transport.aborting)
