@@ -369,7 +369,8 @@ class OptionsTests(SynchronousTestCase):
         secret = ["--to", "sodium:tcp:h:1:passphrase=hunter2"]
         self.assertNotIn("hunter2", self.assert_refused([*right, *secret], "use passphraseFile="))
         self.assert_refused([*right, "--passphrase-file", "missing"], "missing: No such file")
-        self.assert_refused([*right, "--user", "x" * 129], "the login is 129 bytes long")
+        self.assert_refused([*right, "--user", "x" * 256], "the login is 256 bytes long")
+        self.assert_refused([*right, "--protocol", "1", "--user", "x" * 129], "the login is 129 bytes long")
         self.assert_refused([*right, "stray"], "unexpected argument 'stray'")
         self.assert_refused([*right, "--limit", "people=3"], "--limit takes one of connections, lines, not 'people'")
         self.assert_refused([*right, "--limit", "lines=0"], "the limit lines takes a whole number from 1, not 0")
@@ -579,7 +580,7 @@ class TunnelProcessTests(ProcessTestCase):
         )
         self.port = int(tunnel.wait_for(r"listening on 127\.0\.0\.1:(\d+)")[1])
         self.assertRaises(ConnectionResetError, self.connect().recv, 1)
-        tunnel.wait_for("cannot connect .*: wrong login or passphrase; else ")
+        tunnel.wait_for("cannot connect .*: the server refuses: login, passphrase or key refused")
         backend.setblocking(False)
         self.assertRaises(BlockingIOError, backend.accept)
         self.assertFalse([line for line in server.output + tunnel.output if "Traceback" in line])

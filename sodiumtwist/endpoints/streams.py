@@ -26,6 +26,7 @@ from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from zope.interface import alsoProvides
 
+from ..core.connection import Code
 from ..core.errors import UnexpectedPDU
 from ..interfaces import BROKEN_OFF, IDrainable, Peer
 from ..protocol.base import SodiumProtocol
@@ -307,8 +308,15 @@ class StreamEnd(SodiumProtocol):
         if not payload:
             if self._ends.empty_is_end:
                 self.end_received()
+            else:
+                self._refuse_empty()
         elif not self._stream.disconnecting:
             self.receiver.dataReceived(payload)  # type: ignore[union-attr]  # it is there when data is
+
+    def _refuse_empty(self) -> None:
+        # No stream of version 2 has one. An upload begins with it, and its client would wait for an answer for ever.
+        error = UnexpectedPDU("an empty DATA, with which an upload begins, and no stream")
+        self.abort_with(Code.NOT_SUPPORTED, "streams are handed on here, and no files are received", error)
 
     def end_received(self) -> None:
         """The peer sends no more."""

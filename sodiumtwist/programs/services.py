@@ -152,10 +152,13 @@ class SodiumService(ListeningService):
             self._log.warn("{line}", line=self._settings.warning)
 
     def drain(self) -> Deferred[None] | None:
-        clients = sum(end.is_authenticated for end in self._factory.connections)
+        clients = sum(end.is_authenticated and end.version == 2 for end in self._factory.connections)
         if clients:
-            told = "stopping; clients get {seconds:g} seconds to finish, or until another signal comes: {clients}"
-            self._log.info(told, seconds=DRAIN_TIMEOUT, clients=clients)
+            self._log.info(
+                "stopping; clients that get {seconds:g} seconds to finish, unless SIGTERM or Ctrl-C comes again: {count}",
+                seconds=DRAIN_TIMEOUT,
+                count=clients,
+            )
         return self._factory.drain()
 
     def hurry(self) -> None:

@@ -32,6 +32,7 @@ from ..lines import connect_lines
 from ..pair import PASSPHRASE, SERVER_PAIR
 from ..ports import port_number
 from ..processes import ProcessTestCase
+from ..versions import each_version, only, spoken
 
 
 class StringTests(SynchronousTestCase):
@@ -258,6 +259,7 @@ class StringTests(SynchronousTestCase):
         self.assertEqual(case.run_process([sys.executable, "-c", textwrap.dedent(program)]).wait(), 0)
 
 
+@each_version
 class WhoStringTests(TestCase):
     """Strings that say who may come in, end to end."""
 
@@ -270,6 +272,8 @@ class WhoStringTests(TestCase):
             Factory.forProtocol(Echo)
         )
         self.addCleanup(port.stopListening)
+        if "protocol=" not in client:
+            client += f":protocol={spoken()}"
         endpoint = clientFromString(reactor, f"sodium:tcp:127.0.0.1:{port_number(port)}:{client}")
         lines = await connect_lines(endpoint)
         lines.sendLine(b"hello")
@@ -308,6 +312,7 @@ class WhoStringTests(TestCase):
         refused = ensureDeferred(self.talk(f"{self.files.key_only}:auth=file\\:{users}", self.files.for_client))
         await self.assertFailure(refused, AuthenticationFailed)
 
+    @only(2)
     async def test_replay_database(self) -> None:
         """It serves both versions."""
         path = os.path.join(os.path.dirname(self.files.list_file), "replays")

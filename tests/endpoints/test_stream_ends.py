@@ -267,7 +267,7 @@ class ToldEndTests(StreamTestCase):
             self.flush()
 
     def test_empty_data(self) -> None:
-        """It carries nothing, and is no end."""
+        """It is no end, and no stream has it: who sends it, as an upload does, is told that it is wrong here."""
         chunks: list[bytes] = []
 
         class Noting(HalfCloseable):
@@ -279,7 +279,8 @@ class ToldEndTests(StreamTestCase):
         self.pair.client.send_data(b"more")
         self.flush()
         assert isinstance(self.server, Noting)
-        self.assertEqual((chunks, self.server.read_ended), ([b"more"], False))
+        self.assertEqual((chunks, self.server.read_ended), ([], False))
+        self.assert_lost(self.client, "no files are received", PeerAborted)
 
     def test_end_without_the_other(self) -> None:
         """Who has closed, and whose peer then goes without its own end, has no end in order, however that looks."""

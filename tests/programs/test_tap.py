@@ -460,7 +460,7 @@ class ServiceTests(TapTestCase):
         stopped = service.stopService()
         pair.flush()
         self.assertTrue(pair.client.is_draining)
-        line = "stopping; clients get 10 seconds to finish, or until another signal comes: 1"
+        line = "stopping; clients that get 10 seconds to finish, unless SIGTERM or Ctrl-C comes again: 1"
         self.assertIn(line, [formatEvent(event) for event in events])
         self.reactor.pump([0.1] * 80)
         self.assertNoResult(stopped)

@@ -394,6 +394,16 @@ class TimeTests(RequestsTestCase):
         self.assertNoResult(third)
 
     @only(2)
+    def test_cancelled_when_it_is_over(self) -> None:
+        """Between abort() and the end nobody can be told."""
+        pair = self.connected()
+        (asked,) = self.ask(pair, b"x")
+        pair.client.abort()
+        asked.cancel()
+        self.failureResultOf(asked, CancelledError)
+        pair.flush()
+
+    @only(2)
     def test_cancelled_answer(self) -> None:
         """What has not left of a large answer does not leave any more."""
         pair = self.connected(lambda peer, payload: bytes(8 * MIB) if payload else b"")
@@ -629,6 +639,59 @@ class EndTests(RequestsTestCase):
         self.assert_failed(pair.client.request(b"x"), ClosedHere, safe=True)
         self.assert_failed(pair.client.ready(), ClosedHere, safe=True)
         pair.flush()
+
+    @only(2)
+    def test_not_let_in_yet(self) -> None:
+        """Until a server has let its client in there is nobody to ask."""
+        clock = Clock()
+        server = make_server_factory(clock, None, Undecided(), respond=self.desk)
+        pair: Pair[Responder, RequestClient] = Pair(server, make_client_factory(clock, RequestClient))
+        pair.flush()
+        for asked in (pair.server.request(b"x"), pair.server.ready()):
+            self.assertIn("not let in yet", str(self.failureResultOf(asked, LocalProtocolError).value))
+        self.failureResultOf(Peer("me", b"", pair.client_transport.getPeer()).request(b"x"), LocalProtocolError)
+
+    @only(2)
+    def test_answered_when_it_is_over(self) -> None:
+        """A task that ends in the moment in which its connection does answers nobody; what comes of it is no error."""
+        pair = self.connected()
+        (asked,) = self.ask(pair, b"x")
+        pair.server.abort()
+        asked.addErrback(lambda reason: None)
+        self.desk.answering[0].callback(b"late")
+        pair.flush()
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+    @only(2)
+    def test_responder_breaks_off(self) -> None:
+        """It may do so by any way that it has; what it still works on is cancelled."""
+
+        def respond(peer: Peer, payload: bytes) -> Deferred[bytes]:
+            pair.server.abort()
+            return self.desk(peer, payload)
+
+        pair = self.connected(respond)
+        (asked,) = self.ask(pair, b"x")
+        self.assert_failed(asked, ConnectionCut, safe=False)
+        self.assertEqual(self.desk.cancelled, [b"x"])
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+    @only(2)
+    def test_failed_late(self) -> None:
+        """What fails when the connection is over is logged, for nobody else hears of it."""
+
+        async def respond(peer: Peer, payload: bytes) -> bytes:
+            try:
+                return await self.desk(peer, payload)
+            except CancelledError:
+                raise ZeroDivisionError from None
+
+        pair = self.connected(respond)
+        (asked,) = self.ask(pair, b"x")
+        pair.server.abort()
+        pair.flush()
+        self.assert_failed(asked, ConnectionCut, safe=False)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
     @only(2)
     def test_client_closes_while_it_is_asked(self) -> None:

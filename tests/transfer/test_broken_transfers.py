@@ -20,10 +20,12 @@ if TYPE_CHECKING:
 class BrokenTests(ProcessTestCase):
     """Transfers that do not come to their end."""
 
-    def begin(self, *options: str, size: int = 200_000, **keywords: Unpack[ProcessOptions]) -> tuple[Running, Running]:
+    def begin(
+        self, *options: str, size: int = 200_000, version: int = 2, **keywords: Unpack[ProcessOptions]
+    ) -> tuple[Running, Running]:
         """A transfer whose first bytes have arrived and that waits for more to send."""
         server = self.start_server("--file", "out", *options, **keywords)
-        client = self.start_client("send", "-", stdin=subprocess.PIPE)
+        client = self.start_client("send", "--protocol", str(version), "-", stdin=subprocess.PIPE)
         client.stdin.write(os.urandom(size))
         client.stdin.flush()
         wait_until(lambda: self.arrived() == size, "the first bytes")
@@ -65,11 +67,21 @@ class BrokenTests(ProcessTestCase):
         self.assert_one_line(client.errors, "^sodiumtwist: broken on the way, 200000 bytes acknowledged: ")
 
     def test_server_stopped(self) -> None:
-        """SIGTERM, Ctrl-C and a closed terminal end it at once; the upload under way is kept as partial."""
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            server, client = self.begin()
+        """
+        SIGTERM, Ctrl-C and a closed terminal end it at once; in version 2 the second of them. The upload under way is
+        kept as partial.
+        """
+        for number, version in ((signal.SIGTERM, 1), (signal.SIGINT, 2), (signal.SIGHUP, 1)):
+            server, client = self.begin(version=version)
+            if version == 2:
+                server.process.send_signal(number)
+                server.wait_for("stopping; clients get 10 seconds to finish, or until another signal comes: 1")
             server.stop(number)
-            self.assertEqual(client.wait(), 4)
+            self.assertEqual(client.wait(), 4 if version == 1 else 9)
+            if version == 2:
+                self.assert_one_line(
+                    client.errors, "200000 bytes acknowledged: the server says: the server is stopping$"
+                )
             self.assert_partial(server)
             os.unlink(self.path("out.partial"))
 
@@ -134,9 +146,11 @@ class BrokenTests(ProcessTestCase):
         """A server that hands on streams takes no file, and does not look as if it had."""
         with socket.create_server(("127.0.0.1", 0)) as backend:
             self.start_server("--forward", f"tcp:127.0.0.1:{backend.getsockname()[1]}")
-            client = self.start_client("send", self.make_file("in", 1000))
-            self.assertEqual((client.wait(), client.output), (4, []))
-            self.assert_one_line(client.errors, "^sodiumtwist: broken on the way, 0 bytes acknowledged: ")
+            path = self.make_file("in", 1000)
+            for version, told in (("1", "the server closed"), ("2", "the server says: .* no files are received$")):
+                client = self.start_client("send", "--protocol", version, path)
+                self.assertEqual((client.wait(), client.output), (4, []))
+                self.assert_one_line(client.errors, f"^sodiumtwist: broken on the way, 0 bytes acknowledged: {told}")
 
     def test_device_full(self) -> None:
         """A device that takes nothing: the client is cut off and can't believe the data is safe."""
@@ -163,7 +177,7 @@ class BrokenTests(ProcessTestCase):
         """A FIFO whose reader sleeps does not keep the server from stopping."""
         os.mkfifo(self.path("to"))
         server = self.start_server("--file", "to")
-        client = self.start_client("send", self.make_file("in", 10_000_000))
+        client = self.start_client("send", "--protocol", "1", self.make_file("in", 10_000_000))
         with open(self.path("to"), "rb") as reader:
             reader.read(1)
             server.stop()

@@ -57,10 +57,12 @@ class Dialogue:
     :param server: whether this is the server's end.
     :param bounds: how much the peer may make us keep.
     :ivar may_send_data: whether a DATA may be sent now.
+    :ivar takes_data: whether one may come.
     :ivar incoming: the messages that are being put together.
     """
 
     may_send_data: bool
+    takes_data: bool
 
     def __init__(self, unsent: Unsent, server: bool, bounds: Bounds = Bounds()) -> None:
         self._unsent = unsent
@@ -83,7 +85,7 @@ class Dialogue:
         Whether all is done on both sides: END was sent and received, every request is answered, nothing waits to be
         sent. Only then does anyone close in order.
         """
-        return not self._unsent.size and self._all_said() and not self._outgoing.any_needed
+        return self._both_ended and not self._unsent.size and self._all_said() and not self._outgoing.any_needed
 
     @property
     def settled(self) -> bool:
@@ -103,7 +105,7 @@ class Dialogue:
         return self._theirs in SAID_DRAIN or self._ours in SAID_DRAIN
 
     def _all_said(self) -> bool:
-        return self._ours in SAID_END and self._theirs in SAID_END and self._asker.idle and self._answerer.idle
+        return self._both_ended and self._asker.idle and self._answerer.idle
 
     @property
     def unanswered(self) -> tuple[int, ...]:
@@ -350,6 +352,8 @@ class Dialogue:
         self._may_ask = REQUEST in row and self._theirs not in ASKED_NOTHING
         self._may_answer = ANSWER in row
         self._may_come = SAYING[self._theirs]
+        self.takes_data = DATA in self._may_come
+        self._both_ended = self._ours in SAID_END and self._theirs in SAID_END
 
     # Receiving
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from sodiumtwist.core.connection import PENDING_LIMIT_2, ClientConnection, ServerConnection
+from sodiumtwist.core.connection import PENDING_LIMIT_2, Bounds, ClientConnection, ServerConnection
 from sodiumtwist.core.errors import (
     AuthenticationFailed,
     AuthenticationTimeout,
@@ -371,6 +371,32 @@ class OpenTests(SynchronousTestCase):
         self.assertRaises(ConnectionCut, server.receive_eof)
         self.assertRaises(ConnectionCut, client.receive_eof)
         self.assertEqual(client.unanswered, (asked,))
+
+    def test_not_sent(self) -> None:
+        """What has not left when the connection was cut, nobody has acted on; without a connection there is nothing."""
+        client, server = open_pair()
+        self.assertEqual(new_client().not_sent, frozenset())
+        client.send_request(b"sent")
+        client.data_to_send()
+        asked = client.send_request(b"not sent")
+        self.assertEqual(client.not_sent, {asked})
+        client.drop_unsent()
+        client.close()
+        self.assertEqual(client.not_sent, {asked})
+
+    def test_incoming(self) -> None:
+        """It can be told how much is being put together, and what the bounds are; a closed one keeps nothing."""
+        client, server = open_pair()
+        self.assertEqual(new_client().incoming.held, 0)
+        self.assertEqual(server.bounds, Bounds())
+        self.assertEqual(ClientConnection(SERVER_PAIR.public, "", "", NOW).bounds, Bounds())
+        client.send_request(bytes(1_000_000))
+        list(server.receive_data(client.data_to_send(200_000), NOW))
+        held = server.incoming.held
+        self.assertIn(held, range(65536, 200_000))
+        server.send_ping(NOW, CLOCK)
+        server.close()
+        self.assertEqual(server.incoming.held, 0)
 
     def test_abort(self) -> None:
         """It is the last thing."""

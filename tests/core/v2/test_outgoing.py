@@ -9,7 +9,9 @@ from typing import cast
 from hypothesis import given, settings, strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from sodiumtwist.core.v2.incoming import Bounds
 from sodiumtwist.core.v2.outgoing import PART_SIZE
+from sodiumtwist.core.v2.pdus import REQUEST
 
 from .talk import ROOM, End, pdu, read, welcomed_client, welcoming_server
 
@@ -114,6 +116,44 @@ class LargeTests(SynchronousTestCase):
         for _ in range(3):
             client.dialogue.request(bytes(2 * PART_SIZE))
         self.assertEqual([one[2] for one in client.all_said()], [0, 1, 2, 0, 1, 2])
+
+    def test_no_more_in_turn_than_the_peer_puts_together(self) -> None:
+        """What is more than that begins when others have left; END is behind all requests, and small ones pass."""
+        client = welcomed_client(Bounds(connection=4 * PART_SIZE))
+        for _ in range(5):
+            client.dialogue.request(bytes(2 * PART_SIZE))
+        self.assertTrue(client.dialogue._outgoing.in_parts(REQUEST, 4))
+        client.dialogue.cancel(4)
+        client.dialogue.end()
+        client.dialogue.ping(b"")
+        waiting = client.unsent.size
+        body = client.take()
+        self.assertEqual(client.unsent.size, waiting - len(body))
+        said = [*read(body), *client.all_said()]
+        ids = [one[2] for one in said if one[0] == "REQUEST"]
+        self.assertEqual(ids, [0, 1, 0, 1, 2, 3, 2, 3, 4, 4])
+        self.assertEqual([one[0] for one in said if one[0] != "REQUEST"], ["PING", "CANCEL", "END"])
+        self.assertEqual(said[-1][0], "END")
+        self.assertEqual(client.unsent.size, 0)
+
+    def test_larger_than_that_alone(self) -> None:
+        client = welcomed_client(Bounds(connection=PART_SIZE))
+        for _ in range(2):
+            client.dialogue.request(bytes(3 * PART_SIZE))
+        self.assertEqual([one[2] for one in client.all_said()], [0] * 3 + [1] * 3)
+
+    def test_answers_that_wait_are_voided(self) -> None:
+        """One that has not begun leaves room and nothing else."""
+        server = welcoming_server(Bounds(connection=2 * PART_SIZE))
+        server.hear(*(pdu("REQUEST", b"x", id) for id in range(3)))
+        for id in range(3):
+            server.dialogue.answer(id, bytes(2 * PART_SIZE))
+        server.hear(pdu("CANCEL", b"", 1))
+        self.assertEqual(
+            [(one[0], one[2]) for one in server.all_said()],
+            [("FAILURE", 1)] + [("ANSWER", 0)] * 2 + [("ANSWER", 2)] * 2,
+        )
+        self.assertEqual(server.unsent.size, 0)
 
     def test_small_goes_before(self) -> None:
         """“So a large message does not hold up a small one”: it's in the next record."""

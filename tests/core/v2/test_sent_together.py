@@ -21,6 +21,8 @@ class LimitTests(SynchronousTestCase):
         st.lists(st.sampled_from([3000, 70_000, 140_000, 264_000, 400_000]), min_size=1, max_size=3),
     )
     @example([(False, 1000), (False, 131_072)], [70_000])
+    @example([(False, 100)], [70_000])
+    @example([(False, 100), (True, 100_000)], [70_000])
     @example([(False, 131_072)] * 5, [264_000])
     @example([(False, 1000), (False, 131_072), (True, 100_000)], [70_000, 400_000])
     def test_no_more_than_fit(self, sent: list[tuple[bool, int]], limits: list[int]) -> None:
