@@ -62,7 +62,7 @@ def unix_time() -> float:
     return WALL_CLOCK / 1e9
 
 
-def new_peer_client() -> ClientConnection:
+def new_peer_client(unix_time: Callable[[], float] = unix_time) -> ClientConnection:
     """Make the core of a client that speaks the version of the test."""
     key, version_2 = SERVER_PAIR.public, Version2(unix_time, padding=lambda: 0)
     return ClientConnection(key, LOGIN, PASSPHRASE, 0, CLIENT_PAIR, wide(), version=spoken(), version_2=version_2)

@@ -582,7 +582,7 @@ class SodiumProtocol(Protocol):
         except RemoteProtocolError as error:
             if decided:
                 error.__cause__ = reason.value
-            return error
+            return error.with_traceback(None)  # else each connection that was cut would be garbage of the collector's
         return ConnectionDone() if settled else None
 
     def _before_connection_lost(self, reason: Failure, peer_left: bool) -> None:
@@ -630,7 +630,7 @@ class SodiumProtocol(Protocol):
                         break
                     events = connection.events(now)
         except RemoteProtocolError as error:
-            self._close(error)
+            self._close(error.with_traceback(None))  # which has us, as we have the error
         except Exception as error:
             self._application_failed(Failure(), error)
         finally:
