@@ -198,7 +198,8 @@ _CALLED_ON_SERVERS = frozenset({"is_finishing", "stop_checking"})
 #: Classes of which other members are shown than their own.
 MEMBERS: Mapping[str, Members] = {
     "RequestClient": Members(
-        first=("request", "ready", "when_lost", "close", "ping"), without=_CALLED | frozenset({"payload_received"})
+        first=("request", "ready", "when_lost", "close", "abort", "ping"),
+        without=_CALLED | frozenset({"payload_received"}),
     ),
     "Peer": Members(without=frozenset({"asked_by"})),
     "SodiumServerFactory": Members(own=False, first=("drain",)),

@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from sodiumtwist import ISodiumTransport, SingleLogin, Timeouts
+from sodiumtwist import IDrainable, ISodiumTransport, SingleLogin, Timeouts
 from sodiumtwist.endpoints.streams import ClientStream, ServerStream, StreamClientFactory, StreamServerFactory
 
 from .pair import CLIENT_PAIR, LOGIN, PASSPHRASE, SERVER_PAIR, Pair
@@ -54,6 +54,16 @@ class HalfCloseable(Application):
 
     def writeConnectionLost(self) -> None:
         self.write_ended = True
+
+
+@implementer(IDrainable)
+class Drainable(Application):
+    """Counts how often it has heard that its peer is about to stop."""
+
+    drains = 0
+
+    def drain_received(self) -> None:
+        self.drains += 1
 
 
 class Applications(Factory):

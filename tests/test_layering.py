@@ -62,7 +62,7 @@ FOLDERS = {
     """,
     # What is made of it.
     "endpoints": """
-        endpoints.transport  endpoints.tls  endpoints.streams  endpoints.connect  endpoints.reconnecting
+        endpoints.transport  endpoints.tls  endpoints.ends  endpoints.streams  endpoints.connect  endpoints.reconnecting
         endpoints.wrappers
         endpoints.strings  endpoints
     """,

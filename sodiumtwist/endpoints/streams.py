@@ -191,19 +191,12 @@ class StreamEnd(SodiumProtocol):
 
     def _tell_left(self) -> None:
         """Tell the application that its end has left, as soon as it has. The reactor has called us."""
-        if not self._leaving or self._stream.disconnecting or self._outbox.left_unsent or not self._may_be_told():
+        if not self._leaving or self._stream.disconnecting or self._lifecycle.over or self._outbox.left_unsent:
             return
         if self._connection.queued or self._outbox.blocked or self._below.tells_when_empty():
             return  # _writing_unblocked() comes here again
         self._tell_end_left()
         self._close_if_done()
-
-    def _may_be_told(self) -> bool:
-        # In version 2 all is over as soon as both have said their end, which may be in this turn.
-        lifecycle = self._lifecycle
-        if not lifecycle.over:
-            return True
-        return self._peer_ended and self._error is None and lifecycle.stage not in (Stage.CUT, Stage.GONE)
 
     def _tell_end_left(self) -> None:
         self._leaving = False
@@ -232,7 +225,6 @@ class StreamEnd(SodiumProtocol):
         if self._ends.close(self, self._ended):
             super().close()
         else:
-            self._stream.disconnecting = True
             self.break_off()
 
     def abort_with(self, code: int, text: str, error: BaseException | None = None) -> None:

@@ -16,7 +16,7 @@ from ..describe import describe_os_error
 from ..keyfiles import read_server_key
 from .exits import EXIT_INTERRUPTED, EXIT_USAGE, CommandFailed
 from .options import (
-    CLIENT_FILES,
+    CLIENT_COMPLETIONS,
     CLIENT_PARAMETERS,
     ProgramOptions,
     check_credentials,
@@ -198,7 +198,7 @@ class ConnectOptions(CommandOptions):
         ["endpoint", "e", DEFAULT_CONNECT, "the server's endpoint"],
         *CLIENT_PARAMETERS,
     ]
-    compData = usage.Completions(optActions=CLIENT_FILES, mutuallyExclusive=[("passphrase", "passphrase-file")])
+    compData = usage.Completions(optActions=CLIENT_COMPLETIONS, mutuallyExclusive=[("passphrase", "passphrase-file")])
 
     def read_server(self) -> tuple[str, bytes, Credentials, int]:
         """

@@ -50,7 +50,14 @@ SERVICE_PARAMETERS = [
     ["tcp-keepalive", None, "60", "seconds until TCP asks; 0: never"],
 ]
 
-CLIENT_FILES = {"passphrase-file": usage.CompleteFiles(), "identity": usage.CompleteFiles()}
+#: What shells complete behind ``--protocol``.
+COMPLETE_PROTOCOL = usage.CompleteList([str(version) for version in VERSIONS])
+
+CLIENT_COMPLETIONS = {
+    "passphrase-file": usage.CompleteFiles(),
+    "identity": usage.CompleteFiles(),
+    "protocol": COMPLETE_PROTOCOL,
+}
 
 
 #: What ``--limit`` may name: each with the class that takes it, and the argument's name there.

@@ -40,6 +40,7 @@ from .descriptors import make_room
 from .leftovers import note_database, note_uploads
 from .listening import is_local, parse_connecting, parse_listening
 from .options import (
+    COMPLETE_PROTOCOL,
     DEFAULT_LOGIN,
     DEFAULT_PASSPHRASE,
     SERVICE_PARAMETERS,
@@ -130,6 +131,7 @@ class Options(AuthOptionMixin, ServiceOptions):
             "replay-db": usage.CompleteFiles(),
             "file": usage.CompleteFiles(),
             "directory": usage.CompleteDirs(),
+            "protocol": COMPLETE_PROTOCOL,
         },
         multiUse=["endpoint", "auth", "limit"],
         mutuallyExclusive=[

@@ -28,7 +28,7 @@ from ..tunnel import TunnelFactory, TunnelLimits
 from .descriptors import make_room
 from .listening import ListeningService, is_local, parse_connecting, parse_listening
 from .options import (
-    CLIENT_FILES,
+    CLIENT_COMPLETIONS,
     CLIENT_PARAMETERS,
     SERVICE_PARAMETERS,
     ServiceOptions,
@@ -74,7 +74,7 @@ class Options(ServiceOptions):
         *CLIENT_PARAMETERS,
         *SERVICE_PARAMETERS,
     ]
-    compData = usage.Completions(optActions=CLIENT_FILES, multiUse=["limit"])
+    compData = usage.Completions(optActions=CLIENT_COMPLETIONS, multiUse=["limit"])
 
     def postOptions(self) -> None:
         """

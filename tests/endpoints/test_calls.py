@@ -273,6 +273,18 @@ class OwnCallTests(StreamTestCase):
         self.assertIs(server.why, ConnectionDone)
         self.assertIs(self.client.why, ConnectionDone)
 
+    def test_own_end_and_the_peers_in_one_turn(self) -> None:
+        """Both are told, though in version 2 all is over with the second."""
+        server = self.begin()
+        server.transport.pauseProducing()
+        self.client.transport.write(b"something")
+        self.client.transport.loseWriteConnection()
+        self.flush()
+        server.call("resumeProducing", "loseWriteConnection")
+        self.flush()
+        self.assertEqual(server.told, ["data", "peer's end", "own end", "over"])
+        self.assertIs(server.why, ConnectionDone)
+
     def test_own_end_is_the_last(self) -> None:
         """Who has closed in between is not told of half of it any more, as over a socket."""
         for name in ("loseConnection", "abortConnection", "breakConnection"):

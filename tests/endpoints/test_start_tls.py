@@ -36,10 +36,10 @@ from sodiumtwist.endpoints.streams import StreamClientFactory, StreamServerFacto
 from sodiumtwist.protocol.sockets import half_closes
 from sodiumtwist.testing import connect_streams
 
-from ..applications import Application, HalfCloseable, Producer, StreamTestCase
+from ..applications import Application, Drainable, HalfCloseable, Producer, StreamTestCase
 from ..certificates import Authority, tls_contexts
 from ..pair import CLIENT_PAIR, LOGIN, PASSPHRASE, SERVER_PAIR, Boom, Pair
-from ..versions import each_version, spoken
+from ..versions import each_version, only, spoken
 
 
 @implementer(IHandshakeListener)
@@ -115,6 +115,19 @@ class SwitchTests(StartTLSTestCase):
             self.assertIn(b"server.example", certificate.getSubject().commonName)
             self.assertIsNotNone(cast(ISSLTransport, knows.transport).getPeerCertificate())
             self.assertIsNone(cast(ISSLTransport, is_known.transport).getPeerCertificate())
+
+    @only(2)
+    def test_drain(self) -> None:
+        """An application behind TLS hears of it, too, if it wants to."""
+        for make, drains in ((Drainable, 1), (Secure, 0)):
+            self.start(client=make)
+            self.start_tls()
+            self.pair.server.drain()
+            self.flush()
+            self.assertEqual(getattr(self.client, "drains", 0), drains)
+            self.client.transport.write(b"goes on")
+            self.flush()
+            self.assertEqual(self.server.received, b"goes on")
 
     def test_what_the_transport_says(self) -> None:
         """It stays the same one, and tells that there is TLS now."""

@@ -7,9 +7,8 @@ from __future__ import annotations
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
-from zope.interface import implementer
 
-from sodiumtwist import IDrainable, SingleLogin, Timeouts
+from sodiumtwist import SingleLogin, Timeouts
 from sodiumtwist.core.connection import Code
 from sodiumtwist.core.errors import (
     ClosingTimeout,
@@ -23,7 +22,7 @@ from sodiumtwist.endpoints.streams import ClientStream, ServerStream, StreamClie
 from sodiumtwist.endpoints.transport import SodiumTransport
 from sodiumtwist.protocol.farewell import BrokenOff
 
-from ..applications import Application, Applications, HalfCloseable, Producer, StreamTestCase
+from ..applications import Application, Applications, Drainable, HalfCloseable, Producer, StreamTestCase
 from ..pair import LOGIN, PASSPHRASE, SERVER_PAIR, Boom, Pair, RecordingServer, make_client_factory, make_server_factory
 from ..versions import each_version, only, spoken
 
@@ -423,14 +422,6 @@ class ToldEndTests(StreamTestCase):
 
     def test_drain(self) -> None:
         """An application may be told that the peer is about to stop. Its stream goes on, to its own end."""
-
-        @implementer(IDrainable)
-        class Drainable(Application):
-            drains = 0
-
-            def drain_received(self) -> None:
-                self.drains += 1
-
         self.start(client=Drainable)
         self.pair.server.drain()
         self.pair.server.drain()

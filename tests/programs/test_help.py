@@ -203,6 +203,8 @@ class CompletionTests(SaidTestCase):
             (["twistd", "-n", "sodium", "--key-file", ""], r"--key-file=\[.*\]:key-file \(\*\):_files"),
             (["twistd", "-n", "sodium", "--directory", ""], r"--directory=\[.*\]:directory:_directories"),
             (["twistd", "sodium-tunnel", "--passphrase-file", ""], r"--passphrase-file=\[.*\]:.*:_files"),
+            (["sodiumtwist", "ping", "--protocol", ""], r"--protocol=\[.*\]:protocol:\(1 2\)"),
+            (["twistd", "sodium", "--protocol", ""], r"--protocol=\[.*\]:protocol:\(1 2\)"),
         ]:
             self.assertTrue(any(re.search(action, line) for line in self.complete(*words)), words)
 

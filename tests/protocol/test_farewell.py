@@ -27,6 +27,9 @@ class Below:
     def unsent(self) -> int:
         return self.left
 
+    def held(self) -> int:
+        return 0
+
 
 class FarewellTests(SynchronousTestCase):
     """Its timers."""
@@ -63,6 +66,23 @@ class FarewellTests(SynchronousTestCase):
         self.assertEqual(self.calls, [("give up", PATIENCE)])
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.farewell.end()
+
+    def test_expecting_an_end(self) -> None:
+        """Patience lasts while the peer takes what was sent; PINGs that go on behind that make no difference."""
+        self.below.left = 50
+        self.farewell.expect()
+        while self.below.left:
+            self.run_until(self.clock.seconds() + PATIENCE - 10)
+            self.below.left -= 10
+        self.assertEqual(self.calls, [])
+        since = self.clock.seconds()
+        for _ in range(30):
+            self.below.left = 0 if self.below.left else 88
+            self.run_until(self.clock.seconds() + LINGER + 1)
+        ((what, when),) = self.calls
+        self.assertEqual(what, "give up")
+        self.assertLessEqual(when, since + PATIENCE + 2 * LINGER)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_patience_begins_anew(self) -> None:
         """With each progress; there is one timer at a time."""

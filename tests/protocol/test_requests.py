@@ -771,6 +771,25 @@ class BoundsTests(RequestsTestCase):
         pair.flush()
         self.assertEqual([self.successResultOf(each) for each in asked], [b"x"] * 1000)
 
+    def test_one_ends_another(self) -> None:
+        """Nor are they where each lets one before it end."""
+        tasks: list[Deferred[bytes]] = []
+
+        def respond(peer: Peer, payload: bytes) -> Deferred[bytes]:
+            number = int(payload)
+            if number > 2 and number % 2:
+                tasks[-1].callback(b"")
+                return succeed(b"")
+            tasks.append(Deferred())
+            return tasks[-1]
+
+        pair = self.connected(respond, limit=1000, concurrency=2)
+        asked = self.ask(pair, *(b"%d" % number for number in range(1000)))
+        tasks[0].callback(b"")
+        tasks[1].callback(b"")
+        pair.flush()
+        self.assertEqual([self.successResultOf(each) for each in asked], [b""] * 1000)
+
     def test_requests(self) -> None:
         """The core's bound holds for those that wait, too."""
         pair = self.connected(concurrency=3, bounds=Bounds(requests=5))
@@ -810,6 +829,10 @@ class BoundsTests(RequestsTestCase):
         asked = self.ask(pair, *[b"x"] * 100)
         self.assertLess(len(begun), 9)
         self.assertLess(pair.server._connection.unsent.size, 7 * MIB)
+        # Room is never made by not reading.
+        self.assertTrue(pair.server._outbox.blocked)
+        self.assertEqual((pair.server_transport.reading, pair.server._reading.reasons), (True, 0))
+        self.assertEqual(len(begun) + len(pair.server._answering._waiting), 100)  # type: ignore[union-attr]
         ping = pair.client.ping()
         pair.flush()
         pair.client_transport.reading = True
@@ -863,7 +886,7 @@ class BoundsTests(RequestsTestCase):
 
     def test_give_way(self) -> None:
         """Who makes a server hold too much of either gives way."""
-        for size, count in ((MIB, 5), (3 * MIB, 2)):
+        for size, count in ((60000, 60), (3 * MIB, 2)):
             for whole in (True, False):
                 pair = self.connected(limits=Limits(unread=2 * MIB))
                 for _ in range(count):
