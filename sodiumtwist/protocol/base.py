@@ -363,7 +363,7 @@ class SodiumProtocol(Protocol):
     def _say_end(self) -> None:
         """Say that no DATA and no request comes any more."""
         self._lifecycle.take(Turn.END)
-        if not self._connection.ended:
+        if not self._connection.ended and self._connection.state is not State.CLOSED:  # else the peer has aborted
             self._connection.send_end()
             self._sent()
 
@@ -406,7 +406,8 @@ class SodiumProtocol(Protocol):
         """
         lifecycle = self._lifecycle
         speaks = self.is_authenticated and self._connection.version == 2 and not lifecycle.over
-        if not speaks or self._outbox.blocked or lifecycle.stage is Stage.HELD:
+        aborted = self._connection.state is State.CLOSED  # by the peer, which the application does not know yet
+        if not speaks or aborted or self._outbox.blocked or lifecycle.stage is Stage.HELD:
             self.abort(error)
             return
         self._connection.abort(code, text)

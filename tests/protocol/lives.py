@@ -685,6 +685,8 @@ class Lives(RuleBasedStateMachine):
             end.act("answer")
         self.meet()
         for _ in range(4):
+            for end, _transport in self.ends:
+                end.act("answer")  # what has come meanwhile
             self.clock.advance(5)
             self.pair.flush()
         for sender, receiver in ((server, client), (client, server)):

@@ -27,7 +27,7 @@ from ..alone import OVERHEAD, SERVER_HELO_SIZE, AloneTestCase
 from ..core.peers import wire_of
 from ..pair import LOGIN, PASSPHRASE, SERVER_PAIR, EchoServer, RecordingServer, build, make_server_factory
 from ..payload_producers import PushSource
-from ..versions import each_version
+from ..versions import only
 
 
 def send_at_once(transport: Any, data: bytes) -> bytes:
@@ -135,7 +135,7 @@ class SendAtOnceTests(SynchronousTestCase):
         self.assertEqual(self.socket.calls, [])
 
 
-@each_version
+@only(1)
 class AtOnceTests(AloneTestCase):
     """A server on a socket."""
 

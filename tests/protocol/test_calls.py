@@ -340,7 +340,6 @@ class FactoryTests(CallsTestCase):
                         factory.doStop()
 
 
-@each_version
 class SourceTests(CallsTestCase):
     """Those of what is sent."""
 

@@ -177,6 +177,23 @@ class EndingTests(AloneTestCase):
             self.assertEqual(self.read(), [])
 
     @only(2)
+    def test_closed_behind_an_abort(self) -> None:
+        """The application, which has paused, does not know yet that the peer has aborted; it may close all the same."""
+        for ended in (False, True):
+            for call in ("close", "abort", "drain", "abort_with"):
+                self.open_server()
+                self.protocol.pauseProducing()
+                data = self.peer_data(b"1")
+                end = wire_of(self.peer.send_end) if ended else b""
+                self.feed(data, end, wire_of(self.peer.abort, 8, "enough"))
+                arguments = [9, "the disk is full"] if call == "abort_with" else []
+                getattr(self.protocol, call)(*arguments)
+                self.protocol.resumeProducing()
+                self.assertIsNotNone(self.protocol.reason, (ended, call))
+                self.assertEqual(self.clock.getDelayedCalls(), [])
+                self.assertEqual(self.protocol.payloads, [b"1"] if call == "drain" else [])
+
+    @only(2)
     def test_abort_with(self) -> None:
         """The peer is told why, behind what was sent."""
         self.open_server()

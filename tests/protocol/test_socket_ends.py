@@ -29,7 +29,7 @@ from ..over_sockets import RawPeer, SocketClient, SocketEchoServer, SocketServer
 from ..pair import LOGIN, PASSPHRASE, SERVER_PAIR, make_client_factory, make_server_factory
 from ..ports import port_number
 from ..uploads import MemoryStore
-from ..versions import each_version
+from ..versions import only
 
 
 class SocketEndTestCase(TestCase):
@@ -50,7 +50,7 @@ class SocketEndTestCase(TestCase):
         return peer
 
 
-@each_version
+@only(1)
 class ServerTests(SocketEndTestCase):
     """A server whose client leaves."""
 
@@ -212,6 +212,7 @@ class Receiver(UploadReceiver):
         later(self.lost, reason.type)
 
 
+@only(1)
 class UploadTests(SocketEndTestCase):
     """An upload as the reference client makes it, whose end is that of the connection, onto a file that stands."""
 
@@ -266,7 +267,7 @@ class UploadTests(SocketEndTestCase):
         self.assertEqual(factory.receiving, set())
 
 
-@each_version
+@only(1)
 class ClientTests(SocketEndTestCase):
     """A client whose server leaves."""
 

@@ -35,7 +35,7 @@ from ..pair import (
     make_client_factory,
     make_server_factory,
 )
-from ..versions import each_version
+from ..versions import each_version, only, spoken
 
 LIMIT = 1_000_000
 
@@ -138,6 +138,7 @@ class UnreadTestCase(SynchronousTestCase):
         return [formatEvent(event) or "" for event in self.events if "dropped" in (event.get("log_format") or "")]
 
 
+@only(1)
 class AnswersTests(UnreadTestCase):
     """Answers that are done and wait for an earlier one."""
 
@@ -276,7 +277,8 @@ class WritingTests(UnreadTestCase):
         )
         pair: AnyPair = Pair(self.factory, make_client_factory(self.clock))
         pair.server_transport.reading = True
-        pair.round_trip()
+        for _ in range(spoken()):  # in version 2 the login comes a round trip later
+            pair.round_trip()
         self.assertEqual(self.lose_aborted(pair), [True])
         self.assertEqual(len(self.dropped()), 1)
 
@@ -293,7 +295,6 @@ class WritingTests(UnreadTestCase):
         self.assertLess(self.waiting(), before)
 
 
-@each_version
 class BelowTests(SynchronousTestCase):
     """What transports hold."""
 
