@@ -4,7 +4,7 @@ What the log of a tunnel has of what its server says, in version 2.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.credentials import IUsernamePassword, UsernamePassword
@@ -16,6 +16,7 @@ from zope.interface import implementer
 
 from sodiumtwist import AuthenticationFailed, SingleLogin, SodiumClientEndpoint
 from sodiumtwist.core.connection import Code
+from sodiumtwist.core.version import VERSIONS
 from sodiumtwist.endpoints.streams import ServerStream, StreamServerFactory
 from sodiumtwist.protocol import sockets
 from sodiumtwist.tunnel import TunnelFactory
@@ -23,7 +24,7 @@ from sodiumtwist.tunnel import TunnelFactory
 from .applications import Application, Applications
 from .logs import logged
 from .memory_sockets import MemoryConnection, MemoryReactor, MemorySocket, has_error, held_by_the_system, socket_pair
-from .pair import LOGIN, PASSPHRASE, SERVER_PAIR
+from .pair import CLIENT_PAIR, LOGIN, PASSPHRASE, SERVER_PAIR
 from .test_tunnel_ends import ADDRESS, Endpoint, Program
 
 
@@ -56,13 +57,17 @@ class ReasonTests(SynchronousTestCase):
         self.events = logged(self)
         self.servers = Applications()
 
-    def start(self, checker: ICredentialsChecker | None = None) -> Program:
+    def start(
+        self, checker: ICredentialsChecker | None = None, versions: Collection[int] = VERSIONS, key: bytes | None = None
+    ) -> Program:
         self.server = StreamServerFactory(
-            self.servers, SERVER_PAIR, checker or SingleLogin(LOGIN, PASSPHRASE), clock=self.reactor
+            self.servers, SERVER_PAIR, checker or SingleLogin(LOGIN, PASSPHRASE), clock=self.reactor, versions=versions
         )
         self.addCleanup(self.server.admission.stop)
         below = Endpoint(self.connect_server)
-        endpoint = SodiumClientEndpoint(below, SERVER_PAIR.public, LOGIN, PASSPHRASE, clock=self.reactor, version=2)
+        endpoint = SodiumClientEndpoint(
+            below, key or SERVER_PAIR.public, LOGIN, PASSPHRASE, clock=self.reactor, version=2
+        )
         self.tunnels = TunnelFactory(endpoint, "the server", clock=self.reactor)
         return self.enter()
 
@@ -111,6 +116,17 @@ class ReasonTests(SynchronousTestCase):
         (connection,) = self.server.connections
         assert isinstance(connection, ServerStream)
         return connection
+
+    def test_no_answer(self) -> None:
+        """A server that speaks version 1 alone, or has another key, says nothing: what that may mean is told."""
+        for versions, key in (((1,), SERVER_PAIR.public), (VERSIONS, CLIENT_PAIR.public)):
+            self.events.clear()
+            program = self.start(versions=versions, key=key)
+            for _ in range(2):
+                self.wait(program)
+            self.assertEqual(program.saw, "reset")
+            (line,) = self.lines
+            self.assertRegex(line, "cannot connect .* to the server: .*another key.* version 1 .*a day")
 
     def test_wrong_login(self) -> None:
         program = self.start(SingleLogin(LOGIN, "another"))

@@ -22,11 +22,13 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.protocols.wire import Echo
 from twisted.python.failure import Failure
 from typing_extensions import assert_type
+from zope.interface import implementer
 
 from sodiumtwist import (
     AnyLogin,
     AuthorizedKeys,
     AuthorizedKeysFile,
+    IDrainable,
     ISodiumTransport,
     KeyPair,
     Limits,
@@ -180,6 +182,7 @@ def factories(portal: Portal) -> None:
 # Any protocol
 
 
+@implementer(IDrainable)
 class Greeter(Protocol):
     transport: ISodiumTransport
 
@@ -188,7 +191,12 @@ class Greeter(Protocol):
         self.transport.write(b"hello")
         self.transport.pauseProducing()
         self.transport.loseWriteConnection()
+        self.transport.breakConnection()
+        self.transport.breakConnection("the disk is full")
         self.transport.abortConnection()
+
+    def drain_received(self) -> None:
+        self.transport.loseConnection()
 
 
 def endpoints(below: IStreamServerEndpoint, beyond: IStreamClientEndpoint) -> None:
@@ -198,6 +206,8 @@ def endpoints(below: IStreamServerEndpoint, beyond: IStreamClientEndpoint) -> No
     assert_type(client.connect(Factory.forProtocol(Echo)), Deferred[IProtocol])
     ClientService(SodiumClientEndpoint(client, PAIR.public), Factory.forProtocol(Echo))
     SodiumServerEndpoint(server, PAIR, None, authorized_keys=AuthorizedKeysFile("keys.txt"))
+    SodiumServerEndpoint(below, PAIR, LOGIN, versions=[2], bounds=Bounds(message=1000), tolerance=0)
+    SodiumClientEndpoint(beyond, PAIR.public, version=1, bounds=Bounds())
 
     SodiumServerEndpoint("tcp:5555", PAIR, LOGIN)  # type: ignore[arg-type]
     SodiumClientEndpoint(below, PAIR.public)  # type: ignore[arg-type]

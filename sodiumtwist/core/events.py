@@ -145,11 +145,13 @@ class FailureReceived:
     :ivar id: what ``send_request()`` returned.
     :ivar code: why, see :class:`~sodiumtwist.core.v2.pdus.Code`; from 0x80000000 on it is the application's.
     :ivar text: the same for a person. It may hold any characters, so show it with care.
+    :ivar answered: whether the peer has answered, and this end has dropped that for what the code says.
     """
 
     id: int
     code: int
     text: str
+    answered: bool = field(default=False, compare=False)
 
 
 @dataclass(slots=True)

@@ -13,8 +13,8 @@ class Unsent:
     What waits to be sealed.
 
     :ivar packet: a packet of the handshake, sealed already; it goes before all PDUs.
-    :ivar queue: PDUs in the order in which they were sent: of DATA its payload, of others what their version lays out. A
-        ``deque``, or a list where the version has it so.
+    :ivar queue: PDUs in the order in which they were sent: of DATA its payload, of others what their version lays out.
+        A ``deque``, or a list where the version has it so.
     :ivar size: how many bytes wait, the packet among them. Whoever puts something in or takes it out counts it here.
     """
 

@@ -6,6 +6,7 @@ carry PDUs. Each version has a folder of its own, and only :mod:`sodiumtwist.cor
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Protocol, Union
@@ -17,6 +18,17 @@ from .unsent import Unsent
 
 #: The versions of the protocol that there are.
 VERSIONS = (1, 2)
+
+
+def check_spoken(who: str, versions: Collection[int]) -> None:
+    """
+    See that there is a version to speak, and none that does not exist.
+
+    :param who: what errors call who speaks them.
+    :raises LocalProtocolError: when it is not so.
+    """
+    if not versions or not set(versions) <= set(VERSIONS):
+        raise LocalProtocolError(f"{who} speaks some of the versions {VERSIONS}, not {tuple(versions)}")
 
 
 class Progress(Enum):

@@ -155,7 +155,8 @@ class SodiumService(ListeningService):
         clients = sum(end.is_authenticated and end.version == 2 for end in self._factory.connections)
         if clients:
             self._log.info(
-                "stopping; clients that get {seconds:g} seconds to finish, unless SIGTERM or Ctrl-C comes again: {count}",
+                "stopping; clients that get {seconds:g} seconds to finish, unless SIGTERM or Ctrl-C comes again: "
+                "{count}",
                 seconds=DRAIN_TIMEOUT,
                 count=clients,
             )

@@ -366,5 +366,7 @@ class AskingByNumber(Asking):
 
     def failed(self, event: FailureReceived) -> None:
         """Take in a failure."""
-        self.unanswered.pop(event.id).settle(RequestFailed(event.code, event.text))
+        error = RequestFailed(event.code, event.text)
+        # What it says of requests that were not acted on says nothing of an answer that we have dropped.
+        self.unanswered.pop(event.id).settle(error.of_request(False) if event.answered else error)
         self._wake()

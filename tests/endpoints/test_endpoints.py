@@ -22,7 +22,7 @@ from twisted.trial.unittest import TestCase
 from zope.interface.verify import verifyObject
 
 from sodiumtwist import SingleLogin, SodiumClientEndpoint, SodiumServerEndpoint
-from sodiumtwist.core.errors import AuthenticationFailed
+from sodiumtwist.core.errors import AuthenticationFailed, LocalProtocolError
 from sodiumtwist.endpoints.streams import ServerStream, StreamServerFactory
 
 from ..certificates import tls_contexts
@@ -57,6 +57,16 @@ class WrapperTests(TestCase):
             return built[-1]
 
         return build
+
+    def test_no_such_version(self) -> None:
+        """It is told at once, not when somebody connects."""
+        below, there = serverFromString(reactor, "tcp:0"), clientFromString(reactor, "tcp:host:1")
+        login = SingleLogin(LOGIN, PASSPHRASE)
+        for versions in ((), (3,), (1, 3)):
+            with self.assertRaisesRegex(LocalProtocolError, "a server speaks some of the versions"):
+                SodiumServerEndpoint(below, SERVER_PAIR, login, versions=versions)
+        with self.assertRaisesRegex(LocalProtocolError, "a client speaks some of the versions"):
+            SodiumClientEndpoint(there, SERVER_PAIR.public, version=3)
 
     async def test_sockets(self) -> None:
         """A line there and back, over TCP and a UNIX socket; closing is seen as such at both ends."""

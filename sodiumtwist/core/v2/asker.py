@@ -88,10 +88,10 @@ class Asker:
             state = self._judged(id, state, ANSWER)
             if state is Asked.DROPPING:
                 why = self._given_up.pop(id)
-                return FailureReceived(id, why, f"the answer: {incoming.describe(why)}")
+                return FailureReceived(id, why, f"the answer: {incoming.describe(why)}", True)
             message = incoming.finish(ANSWER, id, payload)
             if isinstance(message, Code):
-                return FailureReceived(id, message, f"the answer: {incoming.describe(message)}")
+                return FailureReceived(id, message, f"the answer: {incoming.describe(message)}", True)
             payload = message
         return AnswerReceived(id, payload)
 
