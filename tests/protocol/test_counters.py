@@ -25,6 +25,7 @@ from twisted.protocols.haproxy._wrapper import HAProxyWrappingFactory
 from twisted.trial.unittest import SynchronousTestCase
 
 from sodiumtwist import AuthorizedKeys, Limits, SodiumServerProtocol
+from sodiumtwist.protocol.lifecycle import Stage
 
 from ..checkers import LateChecker
 from ..desk import Desk
@@ -161,7 +162,7 @@ class Counters(RuleBasedStateMachine):
     @rule(number=ANY, count=st.integers(1, 8))
     def ask(self, number: int, count: int) -> None:
         link = self.pick(number)
-        if link.client.is_authenticated and not link.client._lifecycle.over:
+        if link.client._lifecycle.stage is Stage.OPEN and not link.client._peer_aborted():
             for _ in range(count):
                 link.client.send_data(b"?")
             link.move()
