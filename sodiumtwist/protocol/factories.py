@@ -199,7 +199,8 @@ class SodiumServerFactory(_SodiumFactory):
 
         Clients of version 2 are told, so that they ask nothing new; what they have asked is answered. Those whose login
         is being decided on are refused with :exc:`ServerUnavailable`. Who is still connected when the time is over is
-        told why it ends. Connections of version 1, in which nothing of this can be said, are broken off at once.
+        told why it ends. In version 1 nothing of this can be said: requests that are worked on are answered, and other
+        connections broken off at once.
 
         :param timeout: how many seconds clients get to finish.
         :return: fires when all have left, a second behind that time at the latest. To cancel it is to wait no longer.
