@@ -51,7 +51,7 @@ class SmallTests(SynchronousTestCase):
         self.assertEqual(client.take(), said)
 
     def test_signs_of_life_in_front(self) -> None:
-        """A PONG does not wait until a slow line has taken all DATA; WELCOME stays in front, and PINGs in their order."""
+        """A PONG does not wait until a slow line has taken all DATA; WELCOME stays in front, PINGs in their order."""
         server = End(True)
         server.dialogue.welcome("Welcome.")
         for _ in range(3):
