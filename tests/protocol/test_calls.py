@@ -61,6 +61,7 @@ BETWEEN_THEM = {"carried_by", "carry", "later", "producer_failed", "received_by"
 #: With what a parameter without a default is called, by its annotation.
 SAMPLES: dict[str, Callable[[], object]] = {
     "Any": lambda: CertificateOptions(),
+    "BaseException": lambda: LocalProtocolError("it has to end"),
     "bool": lambda: True,
     "bytes": lambda: b"x",
     "Buffer": lambda: b"x",
