@@ -221,7 +221,10 @@ class ReplayDetected(RemoteProtocolError):
 
 
 class NotLetIn(RemoteProtocolError):
-    """The server does not let us in. Nothing that was sent was acted on."""
+    """
+    The server does not let us in. Nothing that was sent was acted on, as far as it says so: in version 1 it may leave
+    without a word, and then nobody knows.
+    """
 
 
 class AuthenticationFailed(NotLetIn):

@@ -155,6 +155,30 @@ class WaitingTests(ReconnectingTestCase):
         self.assertEqual(self.port.tries, [0, 5, 15])
         self.assertEqual(self.desk.payloads, [b"one", b"two", b"three"])
 
+    def test_policy_fails(self) -> None:
+        """A retry policy that raises, or gives no time, is logged; it tries again, and can be stopped."""
+
+        def raises(attempt: int) -> float:
+            raise ZeroDivisionError
+
+        for policy, kind in ((raises, ZeroDivisionError), (lambda attempt: -1.0, LocalProtocolError)):
+            for answers in (False, True):
+                self.setUp()
+                if answers:
+                    self.serve()
+                client = self.start(retry_policy=policy)
+                if answers:
+                    self.cut()
+                self.assertEqual(len(self.flushLoggedErrors(kind)), 1)
+                asked = client.request(b"x")
+                self.serve()
+                self.advance(5)
+                self.answer(0)
+                self.assertEqual(self.successResultOf(asked), b"answer")
+                stopped = client.stopService()
+                self.advance(1)
+                self.assertIsNone(self.successResultOf(stopped))
+
     def test_waits_too_long(self) -> None:
         """It fails behind its wait, with why there is no connection; what would come too late was not sent."""
         client = self.start()
@@ -515,6 +539,24 @@ class StoppingTests(ReconnectingTestCase):
         self.assertTrue(error.safe_to_repeat)
         self.advance(100)
         self.assertEqual(self.desk.payloads, [b"x"])
+
+    def test_started_anew(self) -> None:
+        """When the time to stop is over, a connection that was made since is left alone."""
+        self.serve()
+        client = self.start()
+        late = client.request(b"late")
+        self.flush()
+        stopped = client.stopService()
+        client.startService()
+        self.flush()
+        asked = client.request(b"new")
+        self.flush()
+        self.advance(STOP_TIMEOUT)
+        self.assertIsNone(self.successResultOf(stopped))
+        self.failureResultOf(late, ClosedHere)
+        self.assertNoResult(asked)
+        self.answer(1)
+        self.assertEqual(self.successResultOf(asked), b"answer")
 
     @only(2)
     def test_stop_before_refusal_is_told(self) -> None:
