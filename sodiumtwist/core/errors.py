@@ -125,7 +125,8 @@ class RequestFailed(NotDone):
     The other end answered a request by a failure. The connection lives on.
 
     :param code: why, see :class:`~sodiumtwist.core.v2.pdus.Code`; from 0x80000000 on it is the other application's.
-    :param text: the same for a person, as the other end says it: show it with care.
+    :param text: the same for a person, as the other end says it: show it with care. ``str()`` of the error is fit for a
+        log: it has ``?`` for what can't be printed.
     """
 
     retry_can_help = False
@@ -138,7 +139,8 @@ class RequestFailed(NotDone):
         self.retry_can_help = code == SHUTTING_DOWN
 
     def __str__(self) -> str:
-        return self.text
+        # It gets into logs where nobody looks at it, as that of a server whose responder has asked its client in vain.
+        return "".join(letter if letter.isprintable() else "?" for letter in self.text)
 
 
 class ClosedHere(NotDone):
