@@ -25,6 +25,7 @@ from ..core.errors import (
     LocalProtocolError,
     NotDone,
     NotLetIn,
+    PayloadTooLarge,
     RequestFailed,
     RequestTimeout,
     ServerUnavailable,
@@ -319,22 +320,25 @@ class AskingByNumber(Asking):
         self._early -= 1
 
     def may_speak(self) -> None:
-        self._unsent = self._end._connection.unsent
-        early, self._early = self.unanswered, None
-        self.unanswered = {}
-        for question in early.values():
-            # What becomes of one may cancel another.
-            if question.called:
-                continue
+        end = self._end
+        self._unsent = end._connection.unsent
+        # One by one, since what becomes of one may cancel others, ask more, and close or break off.
+        while (early := next((id for id in self.unanswered if id < 0), None)) is not None:
+            question = self.unanswered[early]
             try:
-                question.id = id = self._end._connection.send_request(question.payload)
-            except LocalProtocolError as error:  # it is too large
+                question.id = id = end._connection.send_request(question.payload)
+            except PayloadTooLarge as error:
+                del self.unanswered[early]
                 question.settle(error)
+            except LocalProtocolError:
+                return  # it was broken off; they are told when it is over
             else:
+                del self.unanswered[early]
                 self.unanswered[id] = question
                 question.payload = b""
+        self._early = None
         if self.unanswered:
-            self._end._sent()
+            end._sent()
         self._wake()
 
     @property

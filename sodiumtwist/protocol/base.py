@@ -1011,6 +1011,7 @@ class SodiumProtocol(Protocol):
         if self._farewell is not None:
             self._farewell.end()
         self._connection.drop_unsent()
+        self._outbox.ended = True  # a packet of the handshake, which stays, is not to leave either
         self._outbox.close_gate()
         self._below.abort()
 

@@ -547,6 +547,30 @@ class EndTests(RequestsTestCase):
         self.assertIs(type(self.successResultOf(pair.client.when_lost())), ClosedHere)
 
     @only(2)
+    def test_early_one_ends_it(self) -> None:
+        """Who hears that his early request is too large may close, and the others are answered; or break off."""
+        for breaks in (False, True):
+            self.desk = Desk()
+            pair = make_pair(self.desk, bounds=Bounds(message=1000))
+            large, good = (pair.client.request(bytes(size)) for size in (1001, 2))
+            end: Callable[[], object] = pair.client.abort if breaks else pair.client.close
+
+            def told(reason: object, end: Callable[[], object] = end) -> None:
+                end()
+
+            ended = large.addErrback(told)
+            pair.flush()
+            self.assertIsNone(self.successResultOf(ended))
+            if breaks:
+                self.assert_failed(good, ClosedHere, safe=True)
+                self.assertIsNone(pair.server.login)
+            else:
+                self.desk.answering[0].callback(b"answer")
+                pair.flush()
+                self.assertEqual(self.successResultOf(good), b"answer")
+                self.assertIsNone(self.successResultOf(pair.client.when_lost()))
+
+    @only(2)
     def test_not_sent(self) -> None:
         """What has not left is safe to repeat, what may have left is not."""
         pair = self.connected()
