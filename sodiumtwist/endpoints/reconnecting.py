@@ -424,7 +424,10 @@ class ReconnectingClient(Service):
         waiting, self._waiting = self._waiting, []
         for request in waiting:
             request.stop_timer()
-            request.answering.errback(Failure(error.of_request(True)))
+        for request in waiting:
+            # What one of them calls may cancel others.
+            if not request.answering.called:
+                request.answering.errback(Failure(error.of_request(True)))
 
     def _delay(self, attempt: int) -> float:
         """Tell how many seconds to wait before a try, the first one behind a connection or a later one."""

@@ -540,6 +540,16 @@ class StoppingTests(ReconnectingTestCase):
         self.advance(100)
         self.assertEqual(self.desk.payloads, [b"x"])
 
+    def test_one_cancels_another(self) -> None:
+        """Who hears that what he asked has failed may cancel the rest."""
+        client = self.start()
+        first, second, third = (client.request(b"x") for _ in range(3))
+        heard = first.addErrback(lambda reason: second.cancel())
+        self.assertIsNone(self.successResultOf(client.stopService()))
+        self.assertIsNone(self.successResultOf(heard))
+        self.failureResultOf(second, CancelledError)
+        self.failureResultOf(third, ClosedHere)
+
     def test_started_anew(self) -> None:
         """When the time to stop is over, a connection that was made since is left alone."""
         self.serve()
