@@ -339,6 +339,9 @@ class RequestEnd(SodiumProtocol):
         closed_here = not peer_left if self._connection.version == 1 else self._closing is not None
         unanswered = 0 if asking is None else len(asking.unanswered)
         self._end = end = explain_end(reason, closed_here, unanswered, peer_left)
+        peer: Peer | None = getattr(self, "peer", None)
+        if peer is not None:
+            peer.ended(end)
         if answering is not None:
             self._answering = None
             answering.over()

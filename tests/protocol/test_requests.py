@@ -197,7 +197,7 @@ class AnyOrderTests(RequestsTestCase):
             del transport.protocol
         del pair
         self.assertIsNone(end())
-        self.assert_failed(peers[0].request(b"x"), ClosedHere, safe=True)
+        self.assert_failed(peers[0].request(b"x"), ClosedByPeer, safe=True)
         peer = peers[0]
         self.assertEqual(peer, Peer(peer.login, peer.public_key, peer.address, version=2))
         self.assertNotIn("end", repr(peer))
