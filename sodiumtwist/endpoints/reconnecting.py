@@ -408,12 +408,15 @@ class ReconnectingClient(Service):
         client.when_lost().addBoth(lost)
         self._feed()
 
-    def _refused(self, error: NotDone) -> None:
+    def _refused(self, error: SodiumError) -> None:
         """
-        The server does not let us in, and no other try would change that.
+        The server does not let us in, or a mistake on this side keeps us out, and no other try would change that.
 
         :param error: why.
         """
+        if not isinstance(error, NotDone):
+            mistake, error = error, ClosedHere(f"no connection can be made from here: {error}")
+            error.retry_can_help, error.__cause__ = False, mistake
         where = repr(self._endpoint)
         self._log.error("it does not try again until it is started anew: {where}", where=where)
         self._finish(error)

@@ -22,6 +22,7 @@ from sodiumtwist import (
     NotDone,
     PayloadTooLarge,
     ReconnectingClient,
+    RequestClient,
     RequestError,
     RequestFailed,
     RequestTimeout,
@@ -354,6 +355,26 @@ class LostTests(ReconnectingTestCase):
         client.request(b"z")
         self.flush()
         self.assertEqual(self.desk.payloads, [b"z"])
+
+    def test_mistake(self) -> None:
+        """A mistake of the application's on each connection is no better at the next try, and all are told so."""
+
+        class Client(RequestClient):
+            def authenticated(self) -> None:
+                raise PayloadTooLarge("too large")
+
+        self.serve()
+        client = self.start(protocol=Client)
+        waiting = client.request(b"x")
+        self.advance(2)
+        self.assertEqual(len(self.flushLoggedErrors(PayloadTooLarge)), 1)
+        for asked in (waiting, client.request(b"y")):
+            error = self.failureResultOf(asked, ClosedHere).value
+            self.assertEqual((error.safe_to_repeat, error.retry_can_help), (True, False))
+            self.assertIsInstance(error.__cause__, PayloadTooLarge)
+        self.advance(1000)
+        self.assertEqual(self.port.tries, [0])
+        self.assertIsNone(self.successResultOf(client.stopService()))
 
     def test_stopped_when_refused(self) -> None:
         """Who hears of the refusal may stop the service at once."""
