@@ -251,3 +251,17 @@ class RecordTests(AloneTestCase):
                 reason_ = self.protocol.reason
                 assert reason_ is not None
                 self.assertTrue(reason_.check(UnexpectedPDU, MalformedPDU), reason_)
+
+    def test_pings_behind_the_end(self) -> None:
+        """When the transport has ended, no PONG leaves: the PINGs that came before are passed over, however many."""
+        for begin in self.begin():
+            begin()
+            self.protocol.pauseProducing()
+            self.feed(self.record(pdu("DATA", bytes(65536))), self.record(pdu("DATA", b"held")))
+            self.feed(
+                *(self.record(pdu("PING", id=number)) for number in range(200)), self.record(pdu("DATA", b"last"))
+            )
+            self.transport.lose(ConnectionDone())
+            self.protocol.resumeProducing()
+            self.assertEqual(self.protocol.payloads[1:], [b"held", b"last"])
+            self.assert_lost(ConnectionCut)
