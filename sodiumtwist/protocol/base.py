@@ -343,7 +343,7 @@ class SodiumProtocol(Protocol):
             self._farewell = Farewell(
                 self._clock, self._below, patience, self._leave_transport, lambda: self._closing_too_slow(patience)
             )
-            self._farewell.expect()
+            self._farewell.expect(self._outbox.not_taken)
             self._say_end()
             for event in held:
                 self._take_event(event)
@@ -830,7 +830,7 @@ class SodiumProtocol(Protocol):
         if self._lifecycle.over:
             return
         if self._farewell is not None:
-            self._farewell.expect()  # the peer takes what was sent before our end
+            self._farewell.note_progress()
         if outbox.blocked:
             return
         self._reading.allow(CHOKED)

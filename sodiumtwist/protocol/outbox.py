@@ -209,6 +209,10 @@ class Outbox:
         self._noted = size if self.blocked else self._kept
         return size
 
+    def not_taken(self) -> int:
+        """Tell how many bytes were sent that the peer's system does not have, as far as that can be known."""
+        return self._connection.unsent.size + (self._below.unsent() or self._below.held())
+
     def _measure(self) -> int:
         return self._kept + self._connection.unsent.size + self._below.held()
 

@@ -11,6 +11,7 @@ from twisted.internet.task import Clock
 
 from sodiumtwist import (
     AuthenticationFailed,
+    ClosingTimeout,
     ConnectionCut,
     DecryptionFailed,
     MalformedPDU,
@@ -19,7 +20,7 @@ from sodiumtwist import (
     ServerUnavailable,
     UnexpectedPDU,
 )
-from sodiumtwist.core.events import Aborted, DataReceived
+from sodiumtwist.core.events import Aborted, DataReceived, PingReceived
 from sodiumtwist.core.v2.session import V2Records
 
 from ..alone import AloneTestCase, new_peer_server
@@ -265,3 +266,22 @@ class RecordTests(AloneTestCase):
             self.protocol.resumeProducing()
             self.assertEqual(self.protocol.payloads[1:], [b"held", b"last"])
             self.assert_lost(ConnectionCut)
+
+    def test_keeps_an_end_that_closes(self) -> None:
+        """A peer does not say its end, and goes on to take what it makes this end send: that is no progress."""
+        for begin in self.begin():
+            begin()
+            self.protocol.close()
+            for _ in range(17):
+                self.clock.advance(5)
+                self.fill()
+                self.feed(self.peer_ping(), wire_of(self.peer.send_request, b"?"))
+                self.clock.advance(5)
+                self.producer.resumeProducing()
+                for event in self.read():
+                    if isinstance(event, PingReceived):
+                        self.feed(wire_of(self.peer.send_pong, 0))
+            self.assert_up()
+            self.clock.advance(10)
+            self.assert_lost(ClosingTimeout)
+            self.assertEqual(self.clock.getDelayedCalls(), [])
