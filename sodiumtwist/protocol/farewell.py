@@ -100,8 +100,8 @@ class Farewell:
         """Look whether the peer, whose end is expected, has taken some of what it has to."""
         left = self._not_taken()
         if left < self._left:
-            # The least that ever was: what is added meanwhile, as PONGs and answers to what is asked now, is no progress
-            # when it is taken. Else a peer could keep us for ever.
+            # The least that ever was: what is added meanwhile, as PONGs and answers to what is asked now, is no
+            # progress when it is taken. Else a peer could keep us for ever.
             self._left = left
             self._until = self._clock.seconds() + self._patience
 
