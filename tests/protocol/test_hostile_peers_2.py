@@ -285,3 +285,23 @@ class RecordTests(AloneTestCase):
             self.clock.advance(10)
             self.assert_lost(ClosingTimeout)
             self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_small_things_are_counted(self) -> None:
+        """Of requests that are refused, what is kept takes more than the bytes that are sent: that is in the sum."""
+        for blocked, more, least in ((True, False, 200), (False, True, 80)):
+            self.open_server()
+            if blocked:
+                self.fill()
+            for first in range(0, 6000, 2000):
+                ids = range(first, first + 2000)
+                self.feed(self.record(b"".join(pdu("REQUEST", b"?", id=id, more=more) for id in ids)))
+            unread = self.factory.unread
+            assert unread is not None
+            unread.look()
+            self.assertGreater(unread.seeming, 4900 * least)
+            # Its last parts.
+            if more:
+                self.feed(self.record(b"".join(pdu("REQUEST", id=id) for id in range(1024, 6000))))
+            self.transport.lose(ConnectionLost())
+            unread.look()
+            self.assertEqual(unread.seeming, 0)
