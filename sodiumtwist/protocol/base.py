@@ -796,7 +796,7 @@ class SodiumProtocol(Protocol):
         self._outbox.send()
 
     def _show_life(self) -> None:
-        self._connection.send_ping(self._clock.seconds(), self.factory.wall_clock())
+        self._connection.show_life(self._clock.seconds(), self.factory.wall_clock())
         self._outbox.send()
 
     def _stops_reading_when_blocked(self) -> bool:
