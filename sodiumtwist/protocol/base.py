@@ -23,6 +23,7 @@ from zope.interface import implementer
 from ..core.connection import ClientConnection, Code, ServerConnection
 from ..core.errors import (
     ClosingTimeout,
+    ConnectionCut,
     DecryptionFailed,
     LocalProtocolError,
     PayloadTooLarge,
@@ -196,12 +197,15 @@ class SodiumProtocol(Protocol):
             outbox.flush()
 
     def _drop_unsendable(self, error: LocalProtocolError) -> None:
-        if not self._peer_aborted() or isinstance(error, PayloadTooLarge):
+        if not self._peer_finished() or isinstance(error, PayloadTooLarge):
             raise error
         self._outbox.left_unsent = True
 
-    def _peer_aborted(self) -> bool:
-        """Whether the peer has, and the application, which has paused, does not know that yet."""
+    def _peer_finished(self) -> bool:
+        """
+        Whether the peer has aborted, or both ends have said all, and the application, which has paused, does not know
+        that yet.
+        """
         return self._connection.state is State.CLOSED and not self._lifecycle.over
 
     def write(self, data: Buffer) -> None:
@@ -503,7 +507,11 @@ class SodiumProtocol(Protocol):
         broken = reason.value if isinstance(reason.value, ConnectionLost) else None
         if (
             reasons & (APPLICATION | WRITING)
-            and (reason.check(ConnectionDone) or (broken is not None and self._keeps_rest()))
+            and (
+                reason.check(ConnectionDone)
+                # What the peer has said last tells how it ended, and not what became of the transport then.
+                or (broken is not None and (self._keeps_rest() or self._peer_finished()))
+            )
             and (reasons & BEHIND or self._connection.buffered)
             and self._waits_for_rest()
             and self._lifecycle.take(Turn.HELD_BACK)
@@ -584,7 +592,16 @@ class SodiumProtocol(Protocol):
             if decided:
                 error.__cause__ = reason.value
             return error.with_traceback(None)  # else each connection that was cut would be garbage of the collector's
-        return ConnectionDone() if settled else None
+        if settled:
+            return ConnectionDone()
+        return self._explain_untaken() if decided and not reason.check(ConnectionDone) else None
+
+    def _explain_untaken(self) -> BaseException:
+        """Tell how it ended where the application has not taken what the peer has said last."""
+        last = self._reading.last
+        if isinstance(last, Aborted):
+            return PeerAborted(last.code, printable(last.text))
+        return ConnectionCut("the connection broke before the application had taken all that came")
 
     def _before_connection_lost(self, reason: Failure, peer_left: bool) -> None:
         """

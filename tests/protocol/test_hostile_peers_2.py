@@ -16,6 +16,7 @@ from sodiumtwist import (
     DecryptionFailed,
     MalformedPDU,
     NotDone,
+    PeerAborted,
     RemoteProtocolError,
     ServerUnavailable,
     UnexpectedPDU,
@@ -305,3 +306,31 @@ class RecordTests(AloneTestCase):
             self.transport.lose(ConnectionLost())
             unread.look()
             self.assertEqual(unread.seeming, 0)
+
+    def test_last_words_before_a_break(self) -> None:
+        """What the peer has said last is how it ends, also where the application has paused and the transport breaks."""
+        last: list[tuple[bytes, type[BaseException]]] = [
+            (pdu("ABORT", reason(9, "disk full")), PeerAborted),
+            (pdu("END"), ConnectionDone),
+        ]
+        for end in (ConnectionDone(), ConnectionLost()):
+            for said, error in last:
+                for begin in self.begin():
+                    for resumes in (True, False):
+                        begin()
+                        self.protocol.pauseProducing()
+                        self.feed(self.record(pdu("DATA", b"before")))
+                        if error is ConnectionDone:
+                            self.protocol._connection.send_end()  # as a stream half-closes
+                            self.protocol._outbox.send()
+                        self.feed(self.record(said))
+                        self.transport.lose(end)
+                        self.assertEqual(self.protocol.payloads, [])
+                        if resumes:
+                            self.protocol.resumeProducing()
+                            self.assertEqual(self.protocol.payloads, [b"before"])
+                            self.assert_lost(error)
+                        elif isinstance(end, ConnectionLost):
+                            self.clock.advance(180)
+                            self.assert_lost(PeerAborted if error is PeerAborted else ConnectionCut)
+                        self.assertEqual(self.clock.getDelayedCalls(), [])
