@@ -644,7 +644,8 @@ class SodiumProtocol(Protocol):
                             break
                         events = connection.events(now)
                 if not self._take_while_stopped(events):
-                    if not (connection.choked and self._choke()):
+                    # What is not looked at can't be choked: more PONGs that leave would change nothing.
+                    if not (connection.choked and reading.may_read_ahead and self._choke()):
                         break
                     events = connection.events(now)
         except RemoteProtocolError as error:

@@ -308,7 +308,7 @@ class RecordTests(AloneTestCase):
             self.assertEqual(unread.seeming, 0)
 
     def test_last_words_before_a_break(self) -> None:
-        """What the peer has said last is how it ends, also where the application has paused and the transport breaks."""
+        """What the peer has said last is how it ends, also where it breaks behind that and the application has paused."""
         last: list[tuple[bytes, type[BaseException]]] = [
             (pdu("ABORT", reason(9, "disk full")), PeerAborted),
             (pdu("END"), ConnectionDone),
@@ -334,3 +334,16 @@ class RecordTests(AloneTestCase):
                             self.clock.advance(180)
                             self.assert_lost(PeerAborted if error is PeerAborted else ConnectionCut)
                         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_pings_and_a_pause(self) -> None:
+        """More PINGs than may be owed, and behind them more DATA than is read ahead: neither waits for the other."""
+        for begin in self.begin():
+            begin()
+            self.protocol.pauseProducing()
+            pings = b"".join(pdu("PING", id=number) for number in range(200))
+            self.feed(self.record(pings + pdu("DATA", bytes(65536))), self.record(pdu("DATA", b"behind")))
+            self.assertEqual(self.transport.producerState, "paused")
+            self.assertGreater(len(self.transport.value()), 200 * 12)
+            self.protocol.resumeProducing()
+            self.assertEqual(self.protocol.payloads, [bytes(65536), b"behind"])
+            self.assert_up()
