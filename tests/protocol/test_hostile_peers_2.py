@@ -308,7 +308,7 @@ class RecordTests(AloneTestCase):
             self.assertEqual(unread.seeming, 0)
 
     def test_last_words_before_a_break(self) -> None:
-        """What the peer has said last is how it ends, also where the transport breaks and the application has paused."""
+        """What the peer has said last is how it ends, also where the transport breaks, and the application pauses."""
         last: list[tuple[bytes, type[BaseException]]] = [
             (pdu("ABORT", reason(9, "disk full")), PeerAborted),
             (pdu("END"), ConnectionDone),
