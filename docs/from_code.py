@@ -35,6 +35,7 @@ from zope.interface.interface import InterfaceClass, Method
 # The code beside these pages, not one that is installed.
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
+import sodiumtwist
 from sodiumtwist.core import errors, states
 from sodiumtwist.core.v2 import noise, pdus, states as saying
 from sodiumtwist.programs.cli import Options
@@ -298,7 +299,10 @@ def _module(name: str) -> Iterator[str]:
 
 
 def _module_and_names(name: str) -> Iterator[str]:
-    """Describe a module and what it defines, in the order of its source; or what its ``__all__`` names."""
+    """
+    Describe a module and what it defines, in the order of its source; or what its ``__all__`` names. What the package
+    itself offers, too, has its place there.
+    """
     module = import_module(name)
     offered = getattr(module, "__all__", None)
     # What a module offers may be another one's, and so are the comments.
@@ -307,7 +311,7 @@ def _module_and_names(name: str) -> Iterator[str]:
     yield from _module(name)
     for member in offered or vars(module):
         thing = getattr(module, member)
-        if member.startswith("_"):
+        if member.startswith("_") or member in sodiumtwist.__all__:
             continue
         if member in meanings:
             lines = textwrap.wrap(meanings[member], WIDTH - 3, break_on_hyphens=False)
@@ -544,8 +548,8 @@ PARTS: Mapping[str, Callable[[], Iterable[str]]] = {
             "ReplayDatabase",
         ],
     ),
-    "limits": partial(_public, "sodiumtwist", ["Limits", "Timeouts", "RekeyAfter"]),
-    "errors": partial(_public, "sodiumtwist", _error_names()),
+    "limits": partial(_public, "sodiumtwist", ["Limits", "Bounds", "Timeouts", "RekeyAfter"]),
+    "errors": partial(_public, "sodiumtwist", [*_error_names(), "Code"]),
     "testing": partial(_module_and_names, "sodiumtwist.testing"),
     "core": partial(_module, "sodiumtwist.core"),
     "connection": partial(_module_and_names, "sodiumtwist.core.connection"),

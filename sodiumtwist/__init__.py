@@ -48,6 +48,8 @@ if TYPE_CHECKING:
     )
     from .core.keepalive import Timeouts as Timeouts
     from .core.keys import KeyPair as KeyPair, parse_key as parse_key
+    from .core.v2.incoming import Bounds as Bounds
+    from .core.v2.pdus import Code as Code
     from .core.version import RekeyAfter as RekeyAfter
     from .endpoints.connect import connect as connect
     from .endpoints.reconnecting import ReconnectingClient as ReconnectingClient
@@ -79,9 +81,11 @@ _WHERE = {
     "AuthenticationTimeout": "core.errors",
     "AuthorizedKeys": "admission.authorized",
     "AuthorizedKeysFile": "admission.authorized",
+    "Bounds": "core.v2.incoming",
     "ClosedByPeer": "core.errors",
     "ClosedHere": "core.errors",
     "ClosingTimeout": "core.errors",
+    "Code": "core.v2.pdus",
     "connect": "endpoints.connect",
     "ConnectionCut": "core.errors",
     "DecryptionFailed": "core.errors",

@@ -278,7 +278,7 @@ class FromCodeTests(SynchronousTestCase):
         for code in from_code().pdus.Code:
             words = from_code().pdus.describe_code(code)
             self.assertIn(f"   * - {code:d}\n     - {code.name}\n     - {words}\n", part("codes"))
-        self.assertIn(f"   - ``{code.name}``: {code:d}\n", part("connection"))
+        self.assertIn(f"   - ``{code.name}``: {code:d}\n", part("errors"))
 
     def test_any_table(self) -> None:
         """A table of other states is drawn, too, and an end that has no act."""

@@ -21,10 +21,12 @@ from .v2 import handshake as v2
 from .v2.session import V2Records, Version2
 from .version import VERSIONS, RekeyAfter, Step
 
-#: What a client of version 2 can know when it gets no answer to its first flight.
+#: What a client of version 2 can know when it gets no answer to its first flight, and what to try. It must not try
+#: another version by itself: whoever stands between could make it.
 NO_ANSWER = (
     "the server says nothing to version 2 of the protocol: it may have another key, speak version 1 alone as the C "
-    "programs do, or its clock and ours differ by more than a day"
+    "programs do, or its clock and ours differ by more than a day; compare the key with what its log shows, and both "
+    "clocks; only to a C program, speak version 1"
 )
 
 

@@ -187,7 +187,8 @@ class Keepalive:
         The handshake is over. The time for it no longer counts; PINGs and inactivity begin to.
 
         :param strict: whether a PONG is late when its PING has waited for as many intervals as PINGs may be
-            unanswered, whatever content comes. So it is in version 2, where each PONG names its PING.
+            unanswered, and the peer did not show meanwhile that it lives, by a PING or by what has no content. So it is
+            in version 2, where each PONG names its PING.
         """
         self._strict = strict
         self._authenticate_by = None
@@ -336,6 +337,8 @@ class Keepalive:
         if not (self._strict and self._unanswered) or self._paused_at is not None or self._blocked_at is not None:
             return math.inf
         timeouts = self._timeouts
+        # A peer whose application has paused for long reads none of our PINGs, and sends its own: it lives. Who sends
+        # DATA alone may have lost the other direction.
         asked_at = max(self._unanswered[0].sent_at, self._listening_since, self._shown_at)
         return asked_at + timeouts.outstanding_pongs * timeouts.ping_interval
 

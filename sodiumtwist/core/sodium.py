@@ -9,6 +9,7 @@ its names can change with any release of PyNaCl.
 from __future__ import annotations
 
 # Whoever imports this first initialises libsodium, which then knows what the processor can do.
+import nacl.bindings  # noqa: F401
 
 __all__ = ["ffi", "lib"]
 

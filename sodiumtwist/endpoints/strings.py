@@ -151,6 +151,7 @@ def server_from_string(reactor: Any, arguments: Sequence[str], keywords: Mapping
     """
     ours, endpoint = _inner(lambda text: serverFromString(reactor, text), SERVER_KEYWORDS, arguments, keywords)
     auth, login, version = ours.get("auth"), ours.get("login"), _version(ours)
+    versions = VERSIONS if version is None else (version,)
     pair = _read(lambda path: read_key(path, "keyFile="), ours, "keyFile") or read_key(None, "keyFile=")
     needed: dict[str, object] = {KEY_FILE: pair}
     checkers: list[ICredentialsChecker] = []
@@ -165,7 +166,7 @@ def server_from_string(reactor: Any, arguments: Sequence[str], keywords: Mapping
     else:
         passphrase = _passphrase(ours)
         _check_there({**needed, "login=": login, PASSPHRASE_FILE: passphrase})
-        checkers.append(SingleLogin(login or "", passphrase or ""))
+        checkers.append(SingleLogin(login or "", passphrase or "", versions))
     if auth is not None and auth != NO_CHECKER:
         checkers.append(checker_from_string(auth))
     assert pair is not None
@@ -178,7 +179,7 @@ def server_from_string(reactor: Any, arguments: Sequence[str], keywords: Mapping
         authorized_keys=_read(AuthorizedKeysFile, ours, "authorizedKeys"),
         replays=database,
         salts=None if database is None else database.salts,
-        versions=VERSIONS if version is None else (version,),
+        versions=versions,
     )
 
 

@@ -17,7 +17,7 @@ def advice(error: BaseException, version: int) -> str:
     :return: what to put behind the error; empty for one of another kind.
     """
     if NO_ANSWER in str(error):
-        return "; compare the key with what its log shows, and both clocks; only to a C program, give --protocol 1"
+        return ", by --protocol 1"
     if version == 1 and isinstance(error, AuthenticationTimeout):
         return "; it may also speak version 2 alone: give --protocol 2"
     return ""

@@ -241,9 +241,11 @@ class AnsweringByNumber(Answering):
             end = self._end
             try:
                 answer = self._respond(self._peer, payload)
-                if type(answer) is bytes and len(answer) <= PART_SIZE:
+                if type(answer) is bytes:
                     end._connection.send_answer(event.id, answer)
                     outbox = end._outbox
+                    if self._unsent.size > PART_SIZE and len(answer) > PART_SIZE:
+                        outbox.share()
                     if not outbox.corked or self._unsent.size >= outbox.limit:
                         end._sent()
                     return

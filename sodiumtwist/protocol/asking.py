@@ -303,7 +303,7 @@ class AskingByNumber(Asking):
             question.id = id = end._connection.send_request(payload)
             self.unanswered[id] = question
             outbox = end._outbox
-            if len(payload) > PART_SIZE:
+            if self._unsent.size > PART_SIZE and len(payload) > PART_SIZE:
                 outbox.share()
             # What is corked leaves by itself. This spares two calls for each of many small requests.
             if not outbox.corked or self._unsent.size >= outbox.limit:

@@ -45,8 +45,7 @@ class Draining:
         # Each leaves the set when it ends.
         for end in list(ends):
             if end.version == 1:
-                # Nothing can be said in version 1, and to its clients one end is as good as another.
-                end.abort(LocalProtocolError(STOPPING))
+                end.leave_untold(LocalProtocolError(STOPPING))
             else:
                 end.drain()
         self._look()

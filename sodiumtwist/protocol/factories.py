@@ -101,7 +101,8 @@ class SodiumServerFactory(_SodiumFactory):
         ``authorized_keys`` decide alone: then any passphrase will do, and any login unless the key is listed for
         another one.
     :param respond: answers requests. It is called with a :class:`~sodiumtwist.interfaces.Peer` and a payload, and
-        returns 0 to 131070 bytes, or a Deferred or coroutine that gives them.
+        returns bytes, or a Deferred or coroutine that gives them: up to 16 MiB, or what the bounds say; in version 1 up
+        to 131070 bytes.
     :param protocol: in place of ``respond``: a subclass of
         :class:`~sodiumtwist.protocol.server.SodiumServerProtocol`. Or set ``protocol`` on the factory.
     :param message: the line that clients get, up to 128 bytes of UTF-8, no NUL.
@@ -110,9 +111,10 @@ class SodiumServerFactory(_SodiumFactory):
         the timers are used, with a monotonic clock; anything else is used as it is.
     :param draw: returns a random number from 0 to 1, for the times of PINGs.
     :param concurrency: how many requests of one connection ``respond`` may work on at once.
-    :param authorized_keys: the clients' public keys that get in; ``None`` for any. With them, a client must show that
-        it has the key that it claims before it is authenticated. Our own client does so at once.
-    :param replays: remembers the handshakes that were accepted; ``None`` for a
+    :param authorized_keys: the clients' public keys that get in; ``None`` for any. In version 2 the handshake proves
+        that a client has the key. In version 1, with them, a client must show that before it is authenticated. Our own
+        client does so at once.
+    :param replays: remembers the handshakes of version 1 that were accepted; ``None`` for a
         :class:`~sodiumtwist.admission.replays.ReplayMemory` of this factory.
     :param limits: how many connections and how many tries; the default is ``Limits()``.
     :param rekey: when to send with a new key; the default is ``RekeyAfter()``.
@@ -197,7 +199,8 @@ class SodiumServerFactory(_SodiumFactory):
 
         Clients of version 2 are told, so that they ask nothing new; what they have asked is answered. Those whose login
         is being decided on are refused with :exc:`ServerUnavailable`. Who is still connected when the time is over is
-        told why it ends. Connections of version 1, in which nothing of this can be said, are broken off at once.
+        told why it ends. In version 1 nothing of this can be said: requests that are worked on are answered, and other
+        connections broken off at once.
 
         :param timeout: how many seconds clients get to finish.
         :return: fires when all have left, a second behind that time at the latest. To cancel it is to wait no longer.

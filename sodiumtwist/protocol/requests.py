@@ -376,6 +376,13 @@ class Responder(RequestEnd, SodiumServerProtocol):
         if self._closing_timer is not None and isinstance(self._answering, AnsweringInOrder):
             self._answering.take_no_more()
 
+    def leave_untold(self, error: BaseException) -> None:
+        """Version 1: the server is about to stop. What is worked on is still answered, and nothing more is read."""
+        if self.is_authenticated:
+            self.close()
+        else:
+            super().leave_untold(error)
+
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         super().connectionLost(reason)
         # The client has left in order, and requests wait behind those that are worked on. No answer can be sent any

@@ -265,6 +265,14 @@ class SodiumServerProtocol(SodiumProtocol):
         else:
             self.abort(error)  # its client takes a reset for what may go well later
 
+    def leave_untold(self, error: BaseException) -> None:
+        """
+        Version 1, which has no word for it: the server is about to stop. Here this breaks off.
+
+        :param error: what ``connection_lost`` shall give as the reason.
+        """
+        self.abort(error)
+
     @property
     def is_finishing(self) -> bool:
         """Whether a server that is about to stop waits for it: there is something to finish, if only a last word."""

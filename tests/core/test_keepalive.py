@@ -661,6 +661,13 @@ class StrictTests(SynchronousTestCase):
         self.play(1189)
         self.assertRaises(PongTimeout, self.play, 1190)
 
+    def test_peer_that_reads_nothing(self) -> None:
+        """Its application has paused, for hours perhaps; that it lives is seen by its own PINGs."""
+        self.play(1230)
+        self.keepalive.ping_received(1230)
+        self.play(1409)
+        self.assertRaises(PongTimeout, self.play, 1410)
+
     def test_nothing_is_read(self) -> None:
         """Then no PONG can come; its time begins anew when it could."""
         self.keepalive.ping_sent(1010)

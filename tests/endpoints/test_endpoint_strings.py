@@ -234,6 +234,15 @@ class StringTests(SynchronousTestCase):
             client = clientFromString(reactor, f"sodium:tcp:host:5555:{self.files.for_client}{keyword}")
             self.assertEqual(client._make_factory(Factory()).version, version)
 
+    def test_passphrase_of_one_version(self) -> None:
+        """One that no client of the version can give is told at once."""
+        self.patch(os, "environ", {**os.environ, "SODIUMTWIST_KEY": SERVER_PAIR.secret.hex()})
+        os.environ["SODIUMTWIST_PASSPHRASE"] = "p" * 129
+        server_from_string(reactor, ("tcp", "5555"), {"login": "me"})
+        only_1 = {"login": "me", "protocol": "1"}
+        error = self.assertRaises(LocalProtocolError, server_from_string, reactor, ("tcp", "5555"), only_1)
+        self.assertIn("128", str(error))
+
     def test_environment(self) -> None:
         """Secrets may be there instead; in both places is a mistake."""
         given = {"SODIUMTWIST_KEY": SERVER_PAIR.secret.hex(), "SODIUMTWIST_PASSPHRASE": PASSPHRASE}

@@ -188,7 +188,7 @@ class RefusedTests(ProcessTestCase):
         path = self.make_file("in", 10)
         for version, line in (
             ("1", "wrong server key, login or passphrase; else "),
-            ("2", "the server left without an answer: .* another key, .*; only to a C program, give --protocol 1$"),
+            ("2", "the server left without an answer: .* another key, .*; only to a C program, .* --protocol 1$"),
         ):
             client = self.start_client("send", "--protocol", version, path, key=WRONG_KEY)
             self.assertEqual((client.wait(), client.output), (3, []))

@@ -107,20 +107,20 @@ class StatusTests(SynchronousTestCase):
     def test_silence(self) -> None:
         """What to try is said of the version that was spoken, and nothing of logins."""
         for reason, version, tip in (
-            (AuthenticationTimeout(f"late: {NO_ANSWER}"), 2, "only to a C program, give --protocol 1"),
-            (AuthenticationFailed(f"left: {NO_ANSWER}"), 2, "only to a C program, give --protocol 1"),
+            (AuthenticationTimeout(f"late: {NO_ANSWER}"), 2, "only to a C program, speak version 1, by --protocol 1"),
+            (AuthenticationFailed(f"left: {NO_ANSWER}"), 2, "only to a C program, speak version 1, by --protocol 1"),
             (AuthenticationTimeout("late"), 1, "it may also speak version 2 alone: give --protocol 2"),
         ):
             status, line = self.explain(reason, let_in=False, version=version)
             self.assertEqual(status, 3)
-            self.assertTrue(line.startswith(f"refused by tcp:host:1: {reason}; "), line)
+            self.assertTrue(line.startswith(f"refused by tcp:host:1: {reason}"), line)
             self.assertTrue(line.endswith(tip), line)
 
     def test_tunnel(self) -> None:
         """A tunnel says it, too; other errors pass as they are."""
         other = ServerUnavailable("full")
         for reason, tip in (
-            (AuthenticationFailed(NO_ANSWER), "only to a C program, give --protocol 1"),
+            (AuthenticationFailed(NO_ANSWER), "only to a C program, speak version 1, by --protocol 1"),
             (other, "full"),
         ):
 

@@ -25,6 +25,7 @@ from twisted.protocols.haproxy._wrapper import HAProxyWrappingFactory
 from twisted.trial.unittest import SynchronousTestCase
 
 from sodiumtwist import AuthorizedKeys, Limits, SodiumServerProtocol
+from sodiumtwist.protocol.lifecycle import Stage
 
 from ..checkers import LateChecker
 from ..desk import Desk
@@ -37,6 +38,7 @@ from ..pair import (
     make_client_factory,
     make_server_factory,
 )
+from ..versions import each_version, spoken
 
 #: Few enough to be reached by chance.
 LIMITS = Limits(
@@ -161,9 +163,14 @@ class Counters(RuleBasedStateMachine):
     @rule(number=ANY, count=st.integers(1, 8))
     def ask(self, number: int, count: int) -> None:
         link = self.pick(number)
-        if link.client.is_authenticated and not link.client._lifecycle.over:
+        client = link.client
+        if client._lifecycle.stage is Stage.OPEN and not client._peer_aborted():
             for _ in range(count):
-                link.client.send_data(b"?")
+                if spoken() == 1:
+                    client.send_data(b"?")
+                else:
+                    client._connection.send_request(b"?")
+            client._sent()
             link.move()
 
     @precondition(lambda self: self.desk.answering)
@@ -258,6 +265,7 @@ class Counters(RuleBasedStateMachine):
         assert self.clock.getDelayedCalls() == [], self.clock.getDelayedCalls()
 
 
+@each_version
 class CountersTests(SynchronousTestCase):
     def test_whatever_happens(self) -> None:
         logged(self)

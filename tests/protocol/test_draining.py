@@ -9,11 +9,13 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from sodiumtwist import LocalProtocolError, PeerAborted, ServerUnavailable, SodiumServerFactory
+from sodiumtwist import LocalProtocolError, PeerAborted, RequestClient, ServerUnavailable, SodiumServerFactory
 from sodiumtwist.core.connection import Code
 from sodiumtwist.protocol.draining import CUT_TIME, DRAIN_TIMEOUT
+from sodiumtwist.protocol.requests import Responder
 
 from ..checkers import LateChecker
+from ..desk import Desk
 from ..pair import EchoServer, Pair, RecordingClient, make_client_factory, make_server_factory
 from ..versions import only
 
@@ -160,6 +162,28 @@ class DrainingTests(SynchronousTestCase):
         drained = self.factory.drain()
         self.assertIsNone(self.successResultOf(drained))
         self.assertTrue(stranger.server_transport.aborting)
+
+    def test_requests_of_version_1(self) -> None:
+        """What is worked on is answered, behind which the connection is closed; who is idle is closed at once."""
+        desk = Desk()
+        factory = make_server_factory(self.clock, None, respond=desk)
+        busy, idle = (
+            Pair[Responder, RequestClient](factory, make_client_factory(self.clock, RequestClient, version=1))
+            for _ in range(2)
+        )
+        self.pairs += [busy, idle]  # type: ignore[list-item]  # only their bytes are moved
+        self.flush()
+        asked = busy.client.request(b"?")
+        self.flush()
+        drained = factory.drain()
+        self.advance(0.1)
+        self.assertIs(idle.client.is_authenticated, False)
+        self.assertNoResult(drained)
+        desk.answering[0].callback(b"!")
+        self.flush()
+        self.assertEqual(self.successResultOf(asked), b"!")
+        self.advance(6)
+        self.assertIsNone(self.successResultOf(drained))
 
     def test_version_1(self) -> None:
         """In version 1 there is no word for it: it is broken off at once, also where it comes too late."""

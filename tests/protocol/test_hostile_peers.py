@@ -180,11 +180,10 @@ class HostileClientTests(AloneTestCase):
         self.assertEqual(self.protocol.payloads, [])
 
 
-@each_version
+@only(1)
 class HostileServerTests(AloneTestCase):
     """What a client does with what it should never have got."""
 
-    @only(1)
     def test_garbage(self) -> None:
         self.start_client()
         self.feed(random.Random(4).randbytes(235))
@@ -193,7 +192,6 @@ class HostileServerTests(AloneTestCase):
         self.assert_lost(DecryptionFailed)
         self.assertEqual(len(self.protocol.calls), 1)
 
-    @only(1)
     def test_answer_to_another_client(self) -> None:
         self.clock = Clock()
         self._connect(make_client_factory(self.clock), True)
@@ -204,7 +202,6 @@ class HostileServerTests(AloneTestCase):
         assert isinstance(self.protocol, RecordingClient)
         self.assertIsNone(self.protocol.message)
 
-    @only(1)
     def test_closed_before_its_hello(self) -> None:
         """In order it is a refusal, and a reset is none; what sends something else is no server of this protocol."""
         endings: list[tuple[bytes, Exception, type[Exception]]] = [
@@ -219,20 +216,17 @@ class HostileServerTests(AloneTestCase):
             self.transport.lose(reason)
             self.assert_lost(kind)
 
-    @only(1)
     def test_closed_inside_a_pdu(self) -> None:
         self.open_client()
         self.feed(self.peer_data(b"cut")[:-1])
         self.transport.lose(ConnectionDone())
         self.assert_lost(MalformedPDU)
 
-    @only(1)
     def test_closed_in_order(self) -> None:
         self.open_client()
         self.transport.lose(ConnectionDone())
         self.assert_lost(ConnectionDone)
 
-    @only(1)
     def test_reset(self) -> None:
         self.open_client()
         self.transport.lose(ConnectionLost())

@@ -152,6 +152,31 @@ class AnyOrderTests(RequestsTestCase):
         pair.flush()
         self.assertEqual([self.successResultOf(each) for each in large], [b"4194304"] * 3)
 
+    def test_small_ones_pass_both_ways(self) -> None:
+        """So do small ones and PINGs of both ends, while 64 MiB leave in either direction."""
+        size = 64 * MIB
+        bounds = Bounds(message=size, connection=2 * size)
+        large = bytes(size)
+
+        def respond(peer: Peer, payload: bytes) -> bytes:
+            return large if payload == b"large" else payload
+
+        pair = self.connected(respond, back=respond, bounds=bounds)
+        ends, transports = (pair.client, pair.server), (pair.client_transport, pair.server_transport)
+        answers = [end.request(b"large") for end in ends]
+        while not all(end._connection.unsent.size > size // 2 for end in ends):
+            pair.step()
+        small = [asked for end in ends for asked in (end.request(bytes(100)), end.ping())]
+        before = [to.received + len(other.out) for to, other in zip(transports, transports[::-1], strict=True)]
+        while not all(asked.called for asked in small):
+            pair.step()
+        for transport, earlier in zip(transports, before, strict=True):
+            # A record or two are ahead of what asks, and as many of what answers.
+            self.assertLessEqual(transport.received - earlier, 4 * 131072)
+        for asked in answers:
+            self.assertNoResult(asked)
+            asked.addErrback(lambda reason: None)
+
     def test_server_asks(self) -> None:
         """A responder may ask who asks it, and so may the server later, as long as the connection lives."""
         back = Desk()

@@ -146,11 +146,10 @@ class BreakTests(RestTestCase):
         self.assertIs(client.why, ConnectionLost)
 
 
-@each_version
+@only(1)
 class ClosingTests(RestTestCase):
     """What was sent before it was closed."""
 
-    @only(1)
     def test_failed_request(self) -> None:
         """The answers to those before it arrive, though the server has not read those behind it."""
 
@@ -178,7 +177,6 @@ class ClosingTests(RestTestCase):
             self.failureResultOf(request, ClosedByPeer)
         self.assertEqual(len(self.flushLoggedErrors(Boom)), 1)
 
-    @only(1)
     def test_closed_once_more(self) -> None:
         """Who has only the transport, as ``ClientService``, does not cut off what a closed end still delivers."""
         self.connect(

@@ -34,6 +34,12 @@ _pack = HEADER.pack
 
 _NOT_NEEDED = (PDUType.PING, PDUType.PONG, PDUType.CANCEL, PDUType.PADDING)
 
+_SIGNS_OF_LIFE = (PING, PONG)
+_IN_FRONT = (PDUType.PING, PDUType.PONG, PDUType.WELCOME)
+
+#: With more waiting than this, in bytes, PINGs and PONGs go in front: about as much as leaves in one record.
+MANY = 2 * PART_SIZE
+
 #: What waits in the queue, but for DATA: headers and payloads in turn.
 Item = tuple[Buffer, ...]
 
@@ -162,7 +168,11 @@ class Outgoing:
         size = len(payload)
         unsent = self._unsent
         if size <= PART_SIZE:
-            unsent.queue.append((_pack(kind, id, size), payload))
+            item = (_pack(kind, id, size), payload)
+            if unsent.size > MANY and kind in _SIGNS_OF_LIFE:
+                self._put_in_front(item)
+            else:
+                unsent.queue.append(item)
             unsent.size += size + HEADER_SIZE
         else:
             large = self.later[kind, id] = _Large(kind, id, payload)
@@ -182,6 +192,15 @@ class Outgoing:
         """A message that left in turn has left, or is dropped."""
         self._turning -= large.whole
         self._begin_large()
+
+    def _put_in_front(self, item: Item) -> None:
+        """Send a sign of life before much that may take long: the peer waits for it."""
+        queue = self._unsent.queue
+        place = 0
+        # Nothing goes before WELCOME, and those in front already keep their order.
+        while place < len(queue) and type(queue[place]) is tuple and queue[place][0][0] in _IN_FRONT:
+            place += 1
+        queue.insert(place, item)
 
     def add_padded(self, kind: int, payload: bytes, padding: int | None) -> None:
         """Send a PDU that has no id, and right behind it a PADDING if there is a size for one."""

@@ -29,6 +29,8 @@ LEAST_RECORD = 4096
 _TIMESTAMP = Struct(">Q")
 
 _unpack = HEADER.unpack_from
+# The first byte of a header. To look at it is quicker than to read all of one.
+_DATA_TYPE = DATA >> 24
 
 
 def draw_padding() -> int:
@@ -166,7 +168,12 @@ class V2Records:
                 if body is None:
                     break
                 size = len(body)
-                if size >= HEADER_SIZE and _unpack(body) == (DATA, 0, size - HEADER_SIZE) and dialogue.takes_data:
+                if (
+                    size >= HEADER_SIZE
+                    and body[0] == _DATA_TYPE
+                    and _unpack(body) == (DATA, 0, size - HEADER_SIZE)
+                    and dialogue.takes_data
+                ):
                     # What streams and tunnels receive mostly: all that follows comes to the same for one DATA alone.
                     return DataReceived(bytes(body[HEADER_SIZE:]))
                 inbox.opened = size
@@ -201,10 +208,11 @@ class V2Records:
     def seal(self, unsent: Unsent, limit: int) -> bytes:
         """Seal PDUs that wait, see :class:`~sodiumtwist.core.version.Records`."""
         dialogue, sealer, queue = self.dialogue, self._sealer, unsent.queue
-        if len(queue) == 1 and type(queue[0]) is not tuple and not self._first:
+        if queue and type(queue[0]) is not tuple and not self._first:
             payload = queue[0]
             size = len(payload)
-            if unsent.size == HEADER_SIZE + size:  # nothing else waits: what follows comes to the same for it alone
+            if unsent.size == HEADER_SIZE + size and len(queue) == 1:
+                # Nothing else waits: what follows comes to the same for it alone.
                 queue.clear()
                 unsent.size = 0
                 return sealer.seal((HEADER.pack(DATA, 0, size), payload), HEADER_SIZE + size)

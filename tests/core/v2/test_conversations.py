@@ -136,7 +136,8 @@ class Conversation(RuleBasedStateMachine):
     def take_back(self, name: str, which: int) -> None:
         """An answer fails while parts of it have not left."""
         side = self.side(name)
-        large = [id for kind, id in side.dialogue._outgoing.large if kind >> 24 == 7]
+        out = side.dialogue._outgoing
+        large = [id for kind, id in (*out.large, *out.later) if kind >> 24 == 7]
         if large:
             id = large[which % len(large)]
             side.dialogue.fail(id, 9, "taken back")
@@ -256,7 +257,8 @@ class Conversation(RuleBasedStateMachine):
     def counted(self) -> None:
         for side in (self.client, self.server):
             waiting = sum(sum(map(len, item)) if type(item) is tuple else 12 + len(item) for item in side.unsent.queue)
-            waiting += sum(large.size for large in side.dialogue._outgoing.large.values())
+            out = side.dialogue._outgoing
+            waiting += sum(large.size for large in (*out.large.values(), *out.later.values()))
             waiting += sum(len(piece) for item in side.dialogue._outgoing._behind_requests for piece in item)
             assert side.unsent.size == waiting
             assert side.heard == self.other(side).sent[: len(side.heard)]

@@ -50,6 +50,18 @@ class SmallTests(SynchronousTestCase):
         )
         self.assertEqual(client.take(), said)
 
+    def test_signs_of_life_in_front(self) -> None:
+        """A PONG does not wait until a slow line has taken all DATA; WELCOME stays in front, PINGs in their order."""
+        server = End(True)
+        server.dialogue.welcome("Welcome.")
+        for _ in range(3):
+            server.data(bytes(PART_SIZE))
+        server.dialogue.ping(b"one")
+        server.dialogue.ping(b"two")
+        server.data(b"last")
+        names = [one[0] for _ in range(3) for one in server.said(ROOM)]
+        self.assertEqual([name for name in names if name != "PADDING"], ["WELCOME", "PING", "PING", *["DATA"] * 4])
+
     def test_not_copied(self) -> None:
         """A payload is in the pieces as it was given."""
         client, payload = welcomed_client(), bytes(1000)
