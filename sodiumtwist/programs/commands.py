@@ -268,6 +268,8 @@ async def send_file(reactor: Any, settings: SendSettings) -> Sent:
                 await client.finished
             await _leave(reactor, client)
         except CancelledError:
+            # First: nothing that comes from there now is to be sent, its end above all.
+            source.close()
             await _abort(client, client.lost)
             raise CommandFailed(EXIT_INTERRUPTED, f"interrupted, {client.acknowledged} bytes acknowledged") from None
         # From _connect(), with its line.

@@ -329,13 +329,13 @@ class SodiumProtocol(Protocol):
         it sends, DATA are dropped. If all that takes longer than inactivity may last, the peer is told so, and it ends
         with :exc:`ClosingTimeout`.
         """
-        self._close_in_order(self.factory.timeouts.inactivity)
+        self._close_in_order()
 
-    def _close_in_order(self, patience: float) -> None:
+    def _close_in_order(self, patience: float | None = None) -> None:
         """
         Close in order.
 
-        :param patience: how many seconds the peer has for it in version 2.
+        :param patience: how many seconds the peer has for it in version 2; ``None`` for as long as inactivity may last.
         """
         if not self._says_end():
             self._close(None)
@@ -344,8 +344,9 @@ class SodiumProtocol(Protocol):
             self._silence_producer()
             if self._lifecycle.over:
                 return  # it has aborted
+            seconds = self.factory.timeouts.inactivity if patience is None else patience
             self._farewell = Farewell(
-                self._clock, self._below, patience, self._leave_transport, lambda: self._closing_too_slow(patience)
+                self._clock, self._below, seconds, self._leave_transport, lambda: self._closing_too_slow(seconds)
             )
             self._farewell.expect(self._outbox.not_taken)
             self._say_end()

@@ -163,7 +163,9 @@ class Farewell:
         if not self._left:
             self.wait()
             self._leave()
-        elif over:
+        # A peer that ends, and then resets what comes for it, takes no more. The reactor tells of that only whoever
+        # writes.
+        elif over or self._below.is_broken:
             self._give_up()
         else:
             self._time(self._pause, self._look_often)

@@ -9,9 +9,10 @@ import os
 import stat
 import sys
 from collections.abc import Callable
+from typing import Any
 
 from twisted.internet.error import ConnectionDone, ConnectionLost
-from twisted.internet.interfaces import IReactorFDSet, IReadDescriptor
+from twisted.internet.interfaces import IReadDescriptor
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -95,7 +96,11 @@ class Source:
             self._deliver(chunk)
         else:
             self.pause()
-            self._ended(self._wrong_at_end())
+            self._at_end()
+
+    def _at_end(self) -> None:
+        """Nothing is left to read."""
+        self._ended(self._wrong_at_end())
 
     def _read(self) -> bytes:
         """Read a chunk; none at the end."""
@@ -207,13 +212,26 @@ class PipeSource(Source):
     """
 
     _waits = True
+    _was_read = False
 
-    def __init__(self, fd: int, reactor: IReactorFDSet) -> None:
+    def __init__(self, fd: int, reactor: Any) -> None:
         super().__init__(fd)
         self._reactor = reactor
 
     def _read_on(self) -> None:
-        self._reactor.addReader(self)
+        if not self._was_read:
+            self._reactor.addReader(self)
+
+    def _at_end(self) -> None:
+        self._was_read = True
+        # Ctrl-C ends the writer of a pipeline, too, so its end may be seen before our own. What is there then is not
+        # all of it. A signal stops the reactor at the end of its next turn: the end counts in the turn behind that.
+        self._reactor.callLater(0, self._reactor.callLater, 0, self._end)
+
+    def _end(self) -> None:
+        # It was closed when this was interrupted.
+        if self._fd >= 0:
+            self._ended(None)
 
     def pause(self) -> None:
         super().pause()
@@ -240,7 +258,7 @@ class PipeSource(Source):
             self._reactor.addReader(self)
 
 
-def open_source(path: str, reactor: IReactorFDSet) -> Source:
+def open_source(path: str, reactor: Any) -> Source:
     """
     Open what is to be sent.
 

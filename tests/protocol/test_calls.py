@@ -340,6 +340,23 @@ class FactoryTests(CallsTestCase):
                         factory.doStop()
 
 
+class WithoutFactoryTests(CallsTestCase):
+    """Those of ends that nobody has made a connection for, nor a factory."""
+
+    def test_all(self) -> None:
+        for kind in (SodiumClientProtocol, SodiumServerProtocol):
+            for name, arguments in (
+                ("abort", ()),
+                ("close", ()),
+                ("pauseProducing", ()),
+                ("registerProducer", (Producer(), True)),
+                ("resumeProducing", ()),
+                ("send_data", (b"",)),
+            ):
+                with self.subTest(kind=kind, name=name):
+                    self.assertRaises(LocalProtocolError, getattr(kind(), name), *arguments)
+
+
 class SourceTests(CallsTestCase):
     """Those of what is sent."""
 

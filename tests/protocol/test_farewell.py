@@ -20,9 +20,11 @@ class Below:
     A transport that holds what the test says.
 
     :ivar left: how many bytes it has not sent yet.
+    :ivar is_broken: whether the system knows that its peer takes no more.
     """
 
     left = 0
+    is_broken = False
 
     def unsent(self) -> int:
         return self.left
@@ -93,6 +95,19 @@ class FarewellTests(SynchronousTestCase):
         self.assertEqual(self.calls, [])
         self.clock.advance(1)
         self.assertEqual(len(self.calls), 1)
+
+    def test_nobody_takes_it(self) -> None:
+        """What the system can't deliver any more is not waited for: nothing else would tell of that for long."""
+        self.below.left = 1
+        self.farewell.deliver()
+        self.clock.pump([0.1] * 20)
+        self.assertEqual(self.calls, [])
+        self.below.is_broken = True
+        self.run_until(10)
+        ((what, when),) = self.calls
+        self.assertEqual(what, "give up")
+        self.assertLess(when, 4)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_end(self) -> None:
         """Nothing is called any more."""

@@ -6,6 +6,11 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 from twisted.internet.interfaces import IReactorFDSet, IReadDescriptor, IWriteDescriptor
 from twisted.internet.main import CONNECTION_DONE
@@ -20,10 +25,21 @@ from sodiumtwist.transfer.sources import FileSource, PipeSource, RegularSource, 
 
 @implementer(IReactorFDSet)
 class ReadReactor:
-    """Remembers who waits for reading."""
+    """Remembers who waits for reading, and what is to be called in the next turn."""
 
     def __init__(self) -> None:
         self.readers: set[IReadDescriptor] = set()
+        self._later: list[Callable[[], object]] = []
+
+    def callLater(self, delay: float, call: Callable[..., object], *arguments: Any) -> None:
+        assert delay == 0
+        self._later.append(partial(call, *arguments))
+
+    def turn(self) -> None:
+        """Call what was asked for in the turn before."""
+        later, self._later = self._later, []
+        for call in later:
+            call()
 
     def addReader(self, reader: IReadDescriptor) -> None:
         self.readers.add(reader)
@@ -319,7 +335,23 @@ class PipeSourceTests(SourceTestCase):
         self.assertEqual((self.chunks, self.ends), ([b"some"], []))
         self.close_writer()
         self.pipe.doRead()
+        self.assertEqual((self.ends, self.reactor.readers), ([], set()))
+        self.reactor.turn()
+        self.source.resume()
+        self.assertEqual((self.ends, self.reactor.readers), ([], set()))
+        self.reactor.turn()
+        self.reactor.turn()
         self.assertEqual((self.ends, self.reactor.readers), ([None], set()))
+
+    def test_closed_at_end(self) -> None:
+        """Whoever was interrupted while its writer was does not take the end for the end of all."""
+        self.source.resume()
+        self.close_writer()
+        self.pipe.doRead()
+        self.reactor.turn()
+        self.source.close()
+        self.reactor.turn()
+        self.assertEqual(self.ends, [])
 
     def test_pause(self) -> None:
         """Paused, it waits for nothing."""
@@ -337,6 +369,8 @@ class PipeSourceTests(SourceTestCase):
         self.assertEqual((len(self.chunks), self.ends), (1, []))
         self.assertEqual(self.reactor.readers, {self.source})
         self.pipe.connectionLost(Failure(CONNECTION_DONE))
+        self.reactor.turn()
+        self.reactor.turn()
         self.assertEqual(self.ends, [None])
 
     def test_failure_to_take_a_chunk(self) -> None:
@@ -346,3 +380,34 @@ class PipeSourceTests(SourceTestCase):
         self.pipe.connectionLost(Failure(MemoryError("no room for it")))
         self.assertEqual((self.chunks, self.errors()), ([], [errno.EIO]))
         self.assertEqual(self.reactor.readers, set())
+
+
+#: Ctrl-C, and in the same turn the end of a pipe whose writer that has ended.
+INTERRUPTED = """
+import os, signal
+from twisted.internet import reactor
+from sodiumtwist.transfer.sources import PipeSource
+
+read, write = os.pipe()
+source = PipeSource(read, reactor)
+source.start(print, lambda error: print("all"))
+
+def interrupt():
+    source.resume()
+    os.kill(os.getpid(), signal.SIGINT)
+    os.close(write)
+
+# Within a turn, as all but the first moment is.
+reactor.callLater(0, interrupt)
+reactor.addSystemEventTrigger("before", "shutdown", lambda: (print("interrupted"), source.close()))
+reactor.run()
+"""
+
+
+class InterruptedPipelineTests(SynchronousTestCase):
+    """A terminal sends Ctrl-C to all programs of a pipeline."""
+
+    def test_no_end(self) -> None:
+        """The end of one that ended by that is not taken for the end of what is sent. The reactor is a real one."""
+        ended = subprocess.run([sys.executable, "-c", INTERRUPTED], stdout=subprocess.PIPE, text=True, timeout=60)
+        self.assertEqual(ended.stdout, "interrupted\n")

@@ -191,7 +191,11 @@ class ClientHandshake(_Handshake[bytes]):
 
     def _open_answer(self, opening: bytes) -> None:
         self._receiving = Veil(self._server_key, self._salt + opening[:SALT_SIZE])
-        self.wanted = self._receiving.open_size(opening[SALT_SIZE:])
+        try:
+            self.wanted = self._receiving.open_size(opening[SALT_SIZE:])
+        # Somebody who does not know this protocol, most likely: who does is silent to what he can't open.
+        except DecryptionFailed:
+            raise DecryptionFailed("the answer is no hello of that key; is there a server of this protocol?") from None
 
     def _read_answer(self, sealed: bytes) -> bytes:
         """Read message 2, and make message 3."""

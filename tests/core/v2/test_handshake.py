@@ -524,6 +524,15 @@ class ClientTests(SynchronousTestCase):
             answer = one(fed(new_server(), [client.first_flight]))
             self.assertRaises(DecryptionFailed, fed, client, [flip(answer, place)])
 
+    def test_answer_of_others(self) -> None:
+        """What speaks another protocol is told apart from a hello that was altered."""
+        for answer in (
+            b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+            b"SSH-2.0-OpenSSH_9.6\r\n" * 3,
+        ):
+            error = self.assertRaises(DecryptionFailed, fed, new_client(), [answer])
+            self.assertIn("is there a server of this protocol?", str(error))
+
     def test_wrong_ciphertext(self) -> None:
         """Decapsulating it does not fail, but gives another secret: the payload behind it does not open."""
         client = new_client()
