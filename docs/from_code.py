@@ -202,7 +202,7 @@ MEMBERS: Mapping[str, Members] = {
         first=("request", "ready", "when_lost", "close", "abort", "ping"),
         without=_CALLED | frozenset({"payload_received"}),
     ),
-    "Peer": Members(without=frozenset({"asked_by"})),
+    "Peer": Members(without=frozenset({"asked_by", "ended"})),
     "SodiumServerFactory": Members(own=False, first=("drain",)),
     "SodiumClientFactory": Members(own=False),
     "SodiumServerProtocol": Members(inherited=True, without=_CALLED | _CALLED_ON_SERVERS),

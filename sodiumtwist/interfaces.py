@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IAddress, IConsumer, IProtocol, IPushProducer, ITransport
 from zope.interface import Attribute, Interface
 
-from .core.errors import ClosedHere, LocalProtocolError
+from .core.errors import ClosedHere, LocalProtocolError, NotDone
 from .core.inbox import Buffer
 
 #: What a peer is told when a stream is broken off, and nobody says why.
@@ -45,12 +45,19 @@ class Peer:
     # What gives the end that asks it, as long as there is one. It is a weak reference, lest all be garbage that only
     # the collector finds.
     _end: Callable[[], Any] | None = field(default=None, init=False, repr=False, compare=False)
+    # Why that end is over: who keeps this, and not the end, is told the same.
+    _over: NotDone | None = field(default=None, init=False, repr=False, compare=False)
 
     def asked_by(self, end: Any) -> Peer:
         """Return one that ``end`` asks."""
         peer = copy(self)
         object.__setattr__(peer, "_end", ref(end))
         return peer
+
+    def ended(self, why: NotDone) -> None:
+        """The connection is over."""
+        # A copy, which has no traceback with what is in its frames.
+        object.__setattr__(self, "_over", why.of_request(True))
 
     def request(self, payload: Buffer, timeout: float | None = None) -> Deferred[bytes]:
         """
@@ -65,6 +72,8 @@ class Peer:
         """
         if self._end is None:
             return fail(LocalProtocolError("it can't be asked: that takes requests, and on a server version 2"))
+        if self._over is not None:
+            return fail(self._over.of_request(True))
         end = self._end()
         if end is None:
             return fail(ClosedHere("the connection is over"))

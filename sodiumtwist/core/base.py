@@ -216,6 +216,8 @@ class Connection:
             event.latency, event.asked = self._keepalive.pong_received(now, event.passed_over)
         elif isinstance(event, PingReceived):
             self._keepalive.ping_received(now)
+        elif event is PROGRESS:
+            self._keepalive.life_received(now)
         elif isinstance(event, Aborted):
             # No answer to that: the peer takes nothing more.
             self.drop_unsent()
@@ -307,6 +309,22 @@ class Connection:
         self._records.ping(self.unsent, timestamp)  # first, for it may refuse the timestamp
         self._keepalive.ping_sent(now)
 
+    def show_life(self, now: float, timestamp: int) -> None:
+        """
+        Send what :meth:`ping_due` has asked for: a PING, or PADDING where the peer owes PONGs enough, which we don't
+        read.
+
+        :param now: seconds of the caller's clock.
+        :param timestamp: the wall clock in nanoseconds since the epoch.
+        :raises LocalProtocolError: when the connection is not in a state to send it.
+        """
+        if not self._keepalive.has_pings_enough:
+            self.send_ping(now, timestamp)
+            return
+        self._check_speaking()
+        self._records.dialogue.padding(0)  # type: ignore[union-attr]  # it speaks version 2
+        self._keepalive.life_sent()
+
     def send_pong(self, timestamp: int) -> None:
         """
         Send the answer to a PING. It waits for :meth:`data_to_send`.
@@ -375,7 +393,7 @@ class Connection:
         shows that it lives.
 
         :param now: seconds of the caller's clock.
-        :return: whether to call :meth:`send_ping` now.
+        :return: whether to call :meth:`show_life` now.
         :raises AuthenticationTimeout, InactivityTimeout, PongTimeout: when one has passed; the
             connection is then closed.
         """

@@ -125,7 +125,8 @@ class RequestFailed(NotDone):
     The other end answered a request by a failure. The connection lives on.
 
     :param code: why, see :class:`~sodiumtwist.core.v2.pdus.Code`; from 0x80000000 on it is the other application's.
-    :param text: the same for a person, as the other end says it: show it with care.
+    :param text: the same for a person, as the other end says it: show it with care. ``str()`` of the error is fit for a
+        log: it has ``?`` for what can't be printed.
     """
 
     retry_can_help = False
@@ -138,7 +139,8 @@ class RequestFailed(NotDone):
         self.retry_can_help = code == SHUTTING_DOWN
 
     def __str__(self) -> str:
-        return self.text
+        # It gets into logs where nobody looks at it, as that of a server whose responder has asked its client in vain.
+        return "".join(letter if letter.isprintable() else "?" for letter in self.text)
 
 
 class ClosedHere(NotDone):
@@ -221,7 +223,10 @@ class ReplayDetected(RemoteProtocolError):
 
 
 class NotLetIn(RemoteProtocolError):
-    """The server does not let us in. Nothing that was sent was acted on."""
+    """
+    The server does not let us in. Nothing that was sent was acted on, as far as it says so: in version 1 it may leave
+    without a word, and then nobody knows.
+    """
 
 
 class AuthenticationFailed(NotLetIn):

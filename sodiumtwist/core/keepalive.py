@@ -24,6 +24,10 @@ PING_SHARE = 2 / 3
 #: Seconds between two PINGs at least, while nothing is read: as often as the peer has PINGed, but no more often.
 STOPPED_PING_INTERVAL = 1.0
 
+#: Version 2: with so many PINGs unanswered, an end that reads nothing shows by PADDING that it lives. A peer that can't
+#: send stops reading when it owes too many PONGs, 64 by default, and would take us for dead.
+MOST_OWED = 32
+
 #: The random part of the time that a server gives a client to authenticate, as a share of that time. A server that
 #: closed after exactly so many seconds could be known by them.
 AUTHENTICATION_JITTER = 0.1
@@ -133,6 +137,7 @@ class Keepalive:
         "_peer_pinged_at",
         "_ping_at",
         "_ping_waits",
+        "_shown_at",
         "_strict",
         "_timeouts",
         "_unanswered",
@@ -164,6 +169,8 @@ class Keepalive:
         # Since when both PINGs leave and PONGs are read; and whether each PONG counts, not only life.
         self._listening_since = now
         self._strict = False
+        # When the peer has last sent something that tells nothing but that it lives.
+        self._shown_at = now
         # A PING of ours is to be sent: the next one is it.
         self._due = False
         # When those of ours left since anything was heard.
@@ -180,7 +187,8 @@ class Keepalive:
         The handshake is over. The time for it no longer counts; PINGs and inactivity begin to.
 
         :param strict: whether a PONG is late when its PING has waited for as many intervals as PINGs may be
-            unanswered, and no PING of the peer came meanwhile. So it is in version 2, where each PONG names its PING.
+            unanswered, and the peer did not show meanwhile that it lives, by a PING or by what has no content. So it is
+            in version 2, where each PONG names its PING.
         """
         self._strict = strict
         self._authenticate_by = None
@@ -223,7 +231,14 @@ class Keepalive:
     def ping_received(self, now: float) -> None:
         """The peer has PINGed. That tells how often it wants to hear of us, for what it allows is not known."""
         self._peer_interval = min(self._peer_interval, now - self._peer_pinged_at)
-        self._peer_pinged_at = now
+        self._peer_pinged_at = self._shown_at = now
+
+    def life_received(self, now: float) -> None:
+        """
+        The peer has sent something without content. As with a PING, it lives, and PONGs that it owes wait for an
+        application that takes nothing, it may be for hours.
+        """
+        self._shown_at = now
 
     def check_ping(self) -> None:
         """
@@ -254,6 +269,21 @@ class Keepalive:
             unanswered[-1].count += 1
         else:
             unanswered.append(_Unanswered(now, False))
+
+    @property
+    def has_pings_enough(self) -> bool:
+        """
+        Whether life is to be shown by something that needs no answer: nothing is read here, and the peer, which may be
+        able to send nothing, is to owe no more PONGs.
+        """
+        return (
+            self._strict and self._paused_at is not None and sum(each.count for each in self._unanswered) >= MOST_OWED
+        )
+
+    def life_sent(self) -> None:
+        """In place of the PING that :meth:`ping_due` has asked for, something else leaves that shows that we live."""
+        self._due = False
+        self._ping_waits = self._blocked_at is not None
 
     def pong_received(self, now: float, passed_over: int = 0) -> tuple[float, bool]:
         """
@@ -309,7 +339,7 @@ class Keepalive:
         timeouts = self._timeouts
         # A peer whose application has paused for long reads none of our PINGs, and sends its own: it lives. Who sends
         # DATA alone may have lost the other direction.
-        asked_at = max(self._unanswered[0].sent_at, self._listening_since, self._peer_pinged_at)
+        asked_at = max(self._unanswered[0].sent_at, self._listening_since, self._shown_at)
         return asked_at + timeouts.outstanding_pongs * timeouts.ping_interval
 
     def deadline(self) -> float:

@@ -33,7 +33,8 @@ class Connecting(Deferred[Client], Generic[Client]):
             print(await client.request(b"hello"))
 
     At its end, what was asked is waited for, and the connection closed in order, see :meth:`RequestClient.close`, whose
-    errors come out there. When an exception leaves the block, a cancelling among them, the connection is broken off.
+    errors come out there. When an exception leaves the block, a cancelling among them, the connection is broken off;
+    so it is when the wait at the end is cancelled.
     """
 
     _client: Client
@@ -46,7 +47,11 @@ class Connecting(Deferred[Client], Generic[Client]):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if error is None:
-            await self._client.close()
+            try:
+                await self._client.close()
+            except CancelledError:
+                self._client.abort()  # nobody waits for it any more
+                raise
         else:
             self._client.abort()
 

@@ -65,6 +65,9 @@ WAIT = 30.0
 STOP_TIMEOUT = 5.0
 
 
+_USUAL_POLICY = backoffPolicy()
+
+
 class _Request:
     """
     One request, until it is answered.
@@ -182,7 +185,8 @@ class ReconnectingClient(Service):
         its own time lasts. With 0 none waits: it fails at once where it can't be sent.
     :param repeat: whether to ask again what was not sent, or not acted on.
     :param queue: how many requests may wait. Those that are asked again are not turned away.
-    :param retry_policy: tells how many seconds to wait before a try, see ``ClientService``.
+    :param retry_policy: tells how many seconds to wait before a try, see ``ClientService``. Where it raises, or gives
+        no such number, this is logged, and the usual one is asked.
     :param stop_timeout: how many seconds stopping may take.
     :raises InvalidKey: when the server's key can't be one.
     :raises LocalProtocolError: for other wrong arguments.
@@ -237,7 +241,7 @@ class ReconnectingClient(Service):
         self._wait = wait
         self._repeat = repeat
         self._queue = queue
-        self._policy = retry_policy or backoffPolicy()
+        self._policy = retry_policy or _USUAL_POLICY
         self._stop_timeout = stop_timeout
         self._endpoint = _LetIn(below, factory, self)
         self._service = ClientService(self._endpoint, Factory.forProtocol(Protocol), self._delay, self._clock)
@@ -277,13 +281,15 @@ class ReconnectingClient(Service):
         """
         super().stopService()  # type: ignore[no-untyped-call]
         self._client = None
-        clients = list(self._clients)
-        stopping = [self._service.stopService(), *(client.close() for client in clients)]
+        left = set(self._clients)
+        stopping = [self._service.stopService(), *(client.close() for client in left)]
         self._finish(ClosedHere("the service is stopped"))
 
         def abort() -> None:
             for client in list(self._clients):
-                client.abort()
+                # Not those of a new start, which may come before all this is over.
+                if client in left or not self.running:
+                    client.abort()
 
         limit = self._clock.callLater(self._stop_timeout, abort)
 
@@ -402,12 +408,15 @@ class ReconnectingClient(Service):
         client.when_lost().addBoth(lost)
         self._feed()
 
-    def _refused(self, error: NotDone) -> None:
+    def _refused(self, error: SodiumError) -> None:
         """
-        The server does not let us in, and no other try would change that.
+        The server does not let us in, or a mistake on this side keeps us out, and no other try would change that.
 
         :param error: why.
         """
+        if not isinstance(error, NotDone):
+            mistake, error = error, ClosedHere(f"no connection can be made from here: {error}")
+            error.retry_can_help, error.__cause__ = False, mistake
         where = repr(self._endpoint)
         self._log.error("it does not try again until it is started anew: {where}", where=where)
         self._finish(error)
@@ -418,11 +427,20 @@ class ReconnectingClient(Service):
         waiting, self._waiting = self._waiting, []
         for request in waiting:
             request.stop_timer()
-            request.answering.errback(Failure(error.of_request(True)))
+        for request in waiting:
+            # What one of them calls may cancel others.
+            if not request.answering.called:
+                request.answering.errback(Failure(error.of_request(True)))
 
     def _delay(self, attempt: int) -> float:
         """Tell how many seconds to wait before a try, the first one behind a connection or a later one."""
-        delay = self._policy(attempt)
+        try:
+            delay = self._policy(attempt)
+            check_time(delay)
+        except Exception:
+            # In there, it would leave the ClientService where it tries no more, and can't be stopped either.
+            self._log.failure("the retry policy failed; the usual one tells when to try again")
+            delay = _USUAL_POLICY(attempt)
         if self._moves:
             # At once. But not again and again, where one server behind a port lets us in only to say that it stops.
             now = self._clock.seconds()

@@ -305,7 +305,8 @@ class AnsweringByNumber(Answering):
         :param size: how many bytes the request has.
         """
         working: Deferred[Any] = maybeDeferred(lambda: answer)
-        if not working.called:
+        # One that has fired may still wait for another, to which a callback of the application has handed it on.
+        if not working.called or working.paused:
             self._tasks[id] = working, size
             self._hold(size)
         working.addCallbacks(self._ready, self._failed, callbackArgs=(id,), errbackArgs=(id,))

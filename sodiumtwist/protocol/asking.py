@@ -25,8 +25,10 @@ from ..core.errors import (
     LocalProtocolError,
     NotDone,
     NotLetIn,
+    PayloadTooLarge,
     RequestFailed,
     RequestTimeout,
+    ServerUnavailable,
     TooManyRequests,
     UnexpectedPDU,
 )
@@ -69,13 +71,15 @@ def check_time(seconds: float) -> None:
         raise LocalProtocolError(f"a time of {seconds} seconds; give a number from 0, or None for no limit")
 
 
-def explain_end(reason: Failure, closed_here: bool, unanswered: int = 0) -> NotDone:
+def explain_end(reason: Failure, closed_here: bool, unanswered: int = 0, broken_below: bool = False) -> NotDone:
     """
     Tell in our own terms why a connection has ended.
 
     :param reason: what ``connection_lost`` gets.
     :param closed_here: whether it was closed on this side.
     :param unanswered: how many requests have no answer.
+    :param broken_below: whether it is what the transport says, and nothing on this side had ended it before. TLS and
+        systems have errors of their own for that.
     """
     value = reason.value
     error: NotDone
@@ -86,7 +90,7 @@ def explain_end(reason: Failure, closed_here: bool, unanswered: int = 0) -> NotD
             return ClosedHere("the connection was closed here")
         left = f", requests unanswered: {unanswered}; see its log" if unanswered else ""
         return ClosedByPeer(f"the other end closed the connection{left}")
-    if isinstance(value, ConnectionLost) and not isinstance(value, ConnectionAborted):
+    if (broken_below or isinstance(value, ConnectionLost)) and not isinstance(value, ConnectionAborted):
         error = ConnectionCut(f"the connection was cut: {reason.getErrorMessage()}")
     else:
         # What the application gave to abort(), or what has failed in it.
@@ -249,9 +253,10 @@ class Asking:
         :param why: it ended.
         """
         self.refusal = why
-        not_let_in = isinstance(why, NotLetIn)
+        # A server that left without a word may have let us in: then its hello was lost.
+        refused = isinstance(why, NotLetIn) and not (type(why) is ServerUnavailable and why.code is None)
         for question, not_sent in self._take_all():
-            question.settle(why.of_request(not_sent or not_let_in))
+            question.settle(why.of_request(not_sent or refused))
         self.refuse(why)
         del self._end
 
@@ -315,22 +320,25 @@ class AskingByNumber(Asking):
         self._early -= 1
 
     def may_speak(self) -> None:
-        self._unsent = self._end._connection.unsent
-        early, self._early = self.unanswered, None
-        self.unanswered = {}
-        for question in early.values():
-            # What becomes of one may cancel another.
-            if question.called:
-                continue
+        end = self._end
+        self._unsent = end._connection.unsent
+        # One by one, since what becomes of one may cancel others, ask more, and close or break off.
+        while (early := next((id for id in self.unanswered if id < 0), None)) is not None:
+            question = self.unanswered[early]
             try:
-                question.id = id = self._end._connection.send_request(question.payload)
-            except LocalProtocolError as error:  # it is too large
+                question.id = id = end._connection.send_request(question.payload)
+            except PayloadTooLarge as error:
+                del self.unanswered[early]
                 question.settle(error)
+            except LocalProtocolError:
+                return  # it was broken off; they are told when it is over
             else:
+                del self.unanswered[early]
                 self.unanswered[id] = question
                 question.payload = b""
+        self._early = None
         if self.unanswered:
-            self._end._sent()
+            end._sent()
         self._wake()
 
     @property
@@ -351,7 +359,8 @@ class AskingByNumber(Asking):
 
     def _take_all(self) -> Iterator[tuple[Question, bool]]:
         not_sent = self._end._connection.not_sent
-        for id in list(self.unanswered):
+        while self.unanswered:
+            id = next(iter(self.unanswered))
             yield self.unanswered.pop(id), id < 0 or id in not_sent
 
     def answered(self, event: AnswerReceived) -> None:

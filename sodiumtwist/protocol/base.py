@@ -23,6 +23,7 @@ from zope.interface import implementer
 from ..core.connection import ClientConnection, Code, ServerConnection
 from ..core.errors import (
     ClosingTimeout,
+    ConnectionCut,
     DecryptionFailed,
     LocalProtocolError,
     PayloadTooLarge,
@@ -196,12 +197,15 @@ class SodiumProtocol(Protocol):
             outbox.flush()
 
     def _drop_unsendable(self, error: LocalProtocolError) -> None:
-        if not self._peer_aborted() or isinstance(error, PayloadTooLarge):
+        if not self._peer_finished() or isinstance(error, PayloadTooLarge):
             raise error
         self._outbox.left_unsent = True
 
-    def _peer_aborted(self) -> bool:
-        """Whether the peer has, and the application, which has paused, does not know that yet."""
+    def _peer_finished(self) -> bool:
+        """
+        Whether the peer has aborted, or both ends have said all, and the application, which has paused, does not know
+        that yet.
+        """
         return self._connection.state is State.CLOSED and not self._lifecycle.over
 
     def write(self, data: Buffer) -> None:
@@ -344,7 +348,7 @@ class SodiumProtocol(Protocol):
             self._farewell = Farewell(
                 self._clock, self._below, seconds, self._leave_transport, lambda: self._closing_too_slow(seconds)
             )
-            self._farewell.expect()
+            self._farewell.expect(self._outbox.not_taken)
             self._say_end()
             for event in held:
                 self._take_event(event)
@@ -504,7 +508,11 @@ class SodiumProtocol(Protocol):
         broken = reason.value if isinstance(reason.value, ConnectionLost) else None
         if (
             reasons & (APPLICATION | WRITING)
-            and (reason.check(ConnectionDone) or (broken is not None and self._keeps_rest()))
+            and (
+                reason.check(ConnectionDone)
+                # What the peer has said last tells how it ended, and not what became of the transport then.
+                or (broken is not None and (self._keeps_rest() or self._peer_finished()))
+            )
             and (reasons & BEHIND or self._connection.buffered)
             and self._waits_for_rest()
             and self._lifecycle.take(Turn.HELD_BACK)
@@ -585,7 +593,16 @@ class SodiumProtocol(Protocol):
             if decided:
                 error.__cause__ = reason.value
             return error.with_traceback(None)  # else each connection that was cut would be garbage of the collector's
-        return ConnectionDone() if settled else None
+        if settled:
+            return ConnectionDone()
+        return self._explain_untaken() if decided and not reason.check(ConnectionDone) else None
+
+    def _explain_untaken(self) -> BaseException:
+        """Tell how it ended where the application has not taken what the peer has said last."""
+        last = self._reading.last
+        if isinstance(last, Aborted):
+            return PeerAborted(last.code, printable(last.text))
+        return ConnectionCut("the connection broke before the application had taken all that came")
 
     def _before_connection_lost(self, reason: Failure, peer_left: bool) -> None:
         """
@@ -628,7 +645,8 @@ class SodiumProtocol(Protocol):
                             break
                         events = connection.events(now)
                 if not self._take_while_stopped(events):
-                    if not (connection.choked and self._choke()):
+                    # What is not looked at can't be choked: more PONGs that leave would change nothing.
+                    if not (connection.choked and reading.may_read_ahead and self._choke()):
                         break
                     events = connection.events(now)
         except RemoteProtocolError as error:
@@ -797,7 +815,7 @@ class SodiumProtocol(Protocol):
         self._outbox.send()
 
     def _show_life(self) -> None:
-        self._connection.send_ping(self._clock.seconds(), self.factory.wall_clock())
+        self._connection.show_life(self._clock.seconds(), self.factory.wall_clock())
         self._outbox.send()
 
     def _stops_reading_when_blocked(self) -> bool:
@@ -831,7 +849,7 @@ class SodiumProtocol(Protocol):
         if self._lifecycle.over:
             return
         if self._farewell is not None:
-            self._farewell.expect()  # the peer takes what was sent before our end
+            self._farewell.note_progress()
         if outbox.blocked:
             return
         self._reading.allow(CHOKED)
@@ -1012,6 +1030,7 @@ class SodiumProtocol(Protocol):
         if self._farewell is not None:
             self._farewell.end()
         self._connection.drop_unsent()
+        self._outbox.ended = True  # a packet of the handshake, which stays, is not to leave either
         self._outbox.close_gate()
         self._below.abort()
 

@@ -106,7 +106,7 @@ class SodiumClientProtocol(SodiumProtocol):
 
     def _let_in(self, event: Authenticated) -> None:
         self.message = event.message
-        self.peer = Peer(None, self.factory.server_key, self.transport.getPeer(), version=self.factory.version)
+        self.peer = self._make_peer()
         self._below.read_up_to(READ_SIZE)
         if self._lifecycle.stage is Stage.ENDING:
             # It was closed meanwhile; what was sent before that is delivered.
@@ -118,6 +118,9 @@ class SodiumClientProtocol(SodiumProtocol):
         if self._error is None:
             for waiting in self._take_waiting():
                 waiting.callback(None)
+
+    def _make_peer(self) -> Peer:
+        return Peer(None, self.factory.server_key, self.transport.getPeer(), version=self.factory.version)
 
     def _says_end(self) -> bool:
         early = self._lifecycle.stage is Stage.HANDSHAKE and not self._connection.said_nothing

@@ -50,6 +50,7 @@ class Farewell:
         "_give_up",
         "_leave",
         "_left",
+        "_not_taken",
         "_patience",
         "_pause",
         "_until",
@@ -71,6 +72,7 @@ class Farewell:
         self._leave = leave
         self._give_up = give_up
         self._call: IDelayedCall | None = None
+        self._not_taken: Callable[[], int] = below.unsent
         self._left = 0
         self._until = self._pause = 0.0
         self.heard = False
@@ -80,28 +82,32 @@ class Farewell:
         """Something is to be handed over, or was: patience begins anew."""
         self._time(self._patience, self._give_up)
 
-    def expect(self) -> None:
+    def expect(self, not_taken: Callable[[], int]) -> None:
         """
-        The peer is to say its end, behind what it has yet to take. Patience begins anew, and does so again as long as
-        it takes some.
+        The peer is to say its end, behind what it has yet to take. Patience begins anew as long as it takes some.
+
+        :param not_taken: tells how many bytes that is.
         """
-        self._left = self._not_taken()
+        self._not_taken = not_taken
+        self._left = not_taken()
         self._until = self._clock.seconds() + self._patience
         self._look_for_its_end_later()
-
-    def _not_taken(self) -> int:
-        return self._below.unsent() or self._below.held()
 
     def _look_for_its_end_later(self) -> None:
         self._time(min(LINGER, self._until - self._clock.seconds()), self._look_for_its_end)
 
-    def _look_for_its_end(self) -> None:
-        now, left = self._clock.seconds(), self._not_taken()
+    def note_progress(self) -> None:
+        """Look whether the peer, whose end is expected, has taken some of what it has to."""
+        left = self._not_taken()
         if left < self._left:
-            # The least that ever was: PINGs, which go on meanwhile, are no progress when they are taken.
+            # The least that ever was: what is added meanwhile, as PONGs and answers to what is asked now, is no
+            # progress when it is taken. Else a peer could keep us for ever.
             self._left = left
-            self._until = now + self._patience
-        if now >= self._until:
+            self._until = self._clock.seconds() + self._patience
+
+    def _look_for_its_end(self) -> None:
+        self.note_progress()
+        if self._clock.seconds() >= self._until:
             self._give_up()
         else:
             self._look_for_its_end_later()

@@ -28,6 +28,10 @@ SOCKET_CORK_LIMIT = 2048
 PONG_LIMIT = 64
 PONGS_PER_SECOND = 2
 
+#: About how many bytes of memory each PDU that waits takes beyond its own. With small answers, as to requests that are
+#: refused, it is most of what they take.
+PDU_MEMORY = 200
+
 
 class Outbox:
     """
@@ -209,8 +213,13 @@ class Outbox:
         self._noted = size if self.blocked else self._kept
         return size
 
+    def not_taken(self) -> int:
+        """Tell how many bytes were sent that the peer's system does not have, as far as that can be known."""
+        return self._connection.unsent.size + (self._below.unsent() or self._below.held())
+
     def _measure(self) -> int:
-        return self._kept + self._connection.unsent.size + self._below.held()
+        unsent = self._connection.unsent
+        return self._kept + unsent.size + PDU_MEMORY * len(unsent.queue) + self._below.held()
 
     def _note(self, size: int) -> None:
         if self._unread is not None:

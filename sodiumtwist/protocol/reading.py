@@ -90,6 +90,11 @@ class Reading:
             self.reasons &= ~BEHIND
         return payload
 
+    @property
+    def last(self) -> bytes | Event | None:
+        """What was kept last."""
+        return self._ahead[-1] if self._ahead else None
+
     def close(self) -> list[Event]:
         """
         DATA are dropped from now on, those that were kept among them.

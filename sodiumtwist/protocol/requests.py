@@ -8,7 +8,7 @@ request, and the server answers it with one DATA, in the order of the requests.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IDelayedCall
@@ -19,7 +19,7 @@ from ..admission.limits import Limits
 from ..admission.summed_lines import SummedLines
 from ..core.connection import Code
 from ..core.errors import ClosedByPeer, ClosedHere, ClosingTimeout, LocalProtocolError, NotDone, UnexpectedPDU
-from ..core.events import AnswerReceived, Authenticated, Event, FailureReceived, RequestCancelled, RequestReceived
+from ..core.events import AnswerReceived, Event, FailureReceived, RequestCancelled, RequestReceived
 from ..core.inbox import Buffer
 from ..core.states import State
 from ..interfaces import Peer
@@ -61,6 +61,8 @@ class RequestEnd(SodiumProtocol):
     # Who waits for the end that was asked for here; None before close() was called.
     _closing: list[Deferred[None]] | None = None
     _closing_timer: IDelayedCall | None = None
+    # Set where a time was given: then all must be over, whatever goes on still.
+    _closing_limit: IDelayedCall | None = None
     _lost: list[Deferred[NotDone | None]] | None = None
     # Whether the Deferred of close() fails where that was not in order. Who stops a server closes all its ends, and
     # looks at none of them.
@@ -143,7 +145,7 @@ class RequestEnd(SodiumProtocol):
         """
         if self._end is not None:
             return succeed(self._outcome())
-        waiting: Deferred[NotDone | None] = Deferred()
+        waiting: Deferred[NotDone | None] = Deferred(self._wait_no_longer)
         if self._lost is None:
             self._lost = []
         self._lost.append(waiting)
@@ -158,11 +160,16 @@ class RequestEnd(SodiumProtocol):
         """
         if self._end is not None or (self._asking is not None and self._asking.refusal is not None):
             return succeed(None)
-        waiting: Deferred[None] = Deferred()
+        waiting: Deferred[None] = Deferred(self._wait_no_longer)
         if self._retired is None:
             self._retired = []
         self._retired.append(waiting)
         return waiting
+
+    def _wait_no_longer(self, waiting: Deferred[Any]) -> None:
+        for each in (self._lost, self._retired):
+            if each is not None and waiting in each:
+                each.remove(waiting)
 
     def _asks_no_more(self) -> None:
         retired, self._retired = self._retired, None
@@ -181,8 +188,9 @@ class RequestEnd(SodiumProtocol):
         In version 1 only requests of this side are waited for; a server, which can't tell its client, reads no more and
         answers what it works on.
 
-        :param timeout: how many seconds all that may take; ``None`` for the time that inactivity may last. Then the
-            connection ends with :exc:`ClosingTimeout`, which also has what is unanswered fail.
+        :param timeout: how many seconds all that may take; ``None`` for the time that inactivity may last, which begins
+            anew as long as the peer takes some of what was sent. Then the connection ends with :exc:`ClosingTimeout`,
+            which also has what is unanswered fail. Called again, a shorter time counts.
         :return: fires when the connection is gone, at once where it is already. Fails with the :exc:`NotDone` that
             ended it when that was not in order, unless :meth:`abort` has done so here, or this is a server's end. Also
             fails with :exc:`LocalProtocolError` where there is no connection yet, or for a wrong time.
@@ -191,9 +199,7 @@ class RequestEnd(SodiumProtocol):
             return succeed(None)
         if self._lifecycle.stage is Stage.UNMADE:
             return fail(not_yet())
-        if timeout is None:
-            timeout = self.factory.timeouts.inactivity
-        else:
+        if timeout is not None:
             try:
                 check_time(timeout)
             except LocalProtocolError:
@@ -201,12 +207,31 @@ class RequestEnd(SodiumProtocol):
         closed: Deferred[None] = Deferred()
         first, self._closing = self._closing is None, self._closing or []
         self._closing.append(closed)
-        if first:
-            if self._asking is not None:
-                self._asking.refuse(ClosedHere(CLOSED_HERE))
-            if not self._lifecycle.over:
-                self._begin_to_close(timeout)
+        if first and self._asking is not None:
+            self._asking.refuse(ClosedHere(CLOSED_HERE))
+        if timeout is not None:
+            self._limit_closing(timeout)
+        if first and not self._lifecycle.over:
+            self._begin_to_close(self.factory.timeouts.inactivity if timeout is None else timeout)
         return closed
+
+    def _limit_closing(self, timeout: float) -> None:
+        limit = self._closing_limit
+        if self._lifecycle.over or (limit is not None and limit.getTime() <= self._clock.seconds() + timeout):
+            return
+        if limit is not None:
+            limit.cancel()
+        self._closing_limit = self._clock.callLater(timeout, self._closing_limit_reached, timeout)
+
+    def _closing_limit_reached(self, timeout: float) -> None:
+        self._closing_limit = None
+        if self._lifecycle.over:
+            return
+        if self._closing_timer is not None:
+            self._closing_timer.cancel()
+            self._too_slow_to_close(timeout)
+        else:
+            self._closing_too_slow(timeout)
 
     def _begin_to_close(self, timeout: float) -> None:
         if self._may_close():
@@ -235,7 +260,11 @@ class RequestEnd(SodiumProtocol):
 
     def _too_slow_to_close(self, timeout: float) -> None:
         self._closing_timer = None
-        self._close(ClosingTimeout(f"closed, and waited {timeout:g} seconds for answers"))
+        error = ClosingTimeout(f"closed, and waited {timeout:g} seconds for answers")
+        if self._outbox.blocked:
+            self.abort(error)  # it takes nothing, so in order it would have to be waited for again
+        else:
+            self._close(error)
 
     # What the base calls
 
@@ -300,14 +329,19 @@ class RequestEnd(SodiumProtocol):
 
     def _before_connection_lost(self, reason: Failure, peer_left: bool) -> None:
         super()._before_connection_lost(reason, peer_left)
-        timer, self._closing_timer = self._closing_timer, None
-        if timer is not None:
-            timer.cancel()
+        timers = self._closing_timer, self._closing_limit
+        self._closing_timer = self._closing_limit = None
+        for timer in timers:
+            if timer is not None:
+                timer.cancel()
         asking, answering = self._asking, self._answering
         # In version 2 both have closed when it ends in order.
         closed_here = not peer_left if self._connection.version == 1 else self._closing is not None
         unanswered = 0 if asking is None else len(asking.unanswered)
-        self._end = end = explain_end(reason, closed_here, unanswered)
+        self._end = end = explain_end(reason, closed_here, unanswered, peer_left)
+        peer: Peer | None = getattr(self, "peer", None)
+        if peer is not None:
+            peer.ended(end)
         if answering is not None:
             self._answering = None
             answering.over()
@@ -431,13 +465,14 @@ class RequestClient(RequestEnd, SodiumClientProtocol):
         self._asking.may_speak()
         self._close_if_answered()
 
-    def _let_in(self, event: Authenticated) -> None:
-        super()._let_in(event)
+    def _make_peer(self) -> Peer:
+        peer = super()._make_peer()
         # Also where it was closed meanwhile: what the server asks behind its welcome is still answered.
-        if self._connection.version == 2 and self.peer is not None:
-            self.peer = self.peer.asked_by(self)
+        if self._connection.version == 2:
+            peer = peer.asked_by(self)
             if self._respond is not None:
-                self._answering = AnsweringByNumber(self, self.peer, self._respond, self._concurrency)
+                self._answering = AnsweringByNumber(self, peer, self._respond, self._concurrency)
+        return peer
 
     def payload_received(self, payload: bytes) -> None:
         if isinstance(self._asking, AskingInOrder):

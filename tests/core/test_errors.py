@@ -269,6 +269,13 @@ class NotDoneTests(SynchronousTestCase):
         self.assertEqual({code for code, error in told.items() if error.retry_can_help}, {Code.SHUTTING_DOWN})
         self.assertEqual((told[Code.STORAGE].code, str(told[Code.STORAGE])), (9, "why"))
 
+    def test_failure_for_a_log(self) -> None:
+        """What the other end says may get into a log unseen, and must not pass there for lines of its own."""
+        error = errors.RequestFailed(7, "né\nroot is let in\x1b[2J")
+        self.assertEqual(error.text, "né\nroot is let in\x1b[2J")
+        for shown in (error, error.of_request(False)):
+            self.assertEqual(str(shown), "né?root is let in?[2J")
+
     def test_request_error(self) -> None:
         error = errors.RequestError(Code.STORAGE, "disk full")
         self.assertEqual((error.code, error.text, str(error)), (9, "disk full", "disk full"))

@@ -677,6 +677,30 @@ class StrictTests(SynchronousTestCase):
         self.assertIs(self.keepalive.ping_due(1679), True)
         self.assertRaises(PongTimeout, self.keepalive.ping_due, 1680)
 
+    def test_nothing_is_read_there(self) -> None:
+        """A peer whose application takes nothing says by PINGs, or by what has no content, that it lives."""
+        for show in (self.keepalive.ping_received, self.keepalive.life_received):
+            self.setUp()
+            self.play(1230)
+            show = getattr(self.keepalive, show.__name__)
+            show(1230)
+            self.play(1409)
+            self.assertRaises(PongTimeout, self.play, 1410)
+
+    def test_pings_enough(self) -> None:
+        """Where nothing is read, PINGs that are not answered have a limit; life is shown all the same."""
+        self.keepalive.reading_paused(1000)
+        for place in range(200):
+            now = 1001 + 60 * place
+            self.assertIs(self.keepalive.ping_due(now), True)
+            self.assertIs(self.keepalive.has_pings_enough, place >= 32)
+            if self.keepalive.has_pings_enough:
+                self.keepalive.life_sent()
+            else:
+                self.keepalive.ping_sent(now)
+        self.keepalive.reading_resumed(13_000)
+        self.assertIs(self.keepalive.has_pings_enough, False)
+
     def test_nothing_leaves(self) -> None:
         self.keepalive.ping_sent(1010)
         self.keepalive.writing_blocked(1020)

@@ -179,6 +179,21 @@ class ConnectTests(TestCase):
         await self.assertFailure(asked, ClosedHere)
         await self.gone
 
+    async def test_context_cancelled(self) -> None:
+        """Who waits no longer for the answers at its end leaves no connection behind."""
+        where = await self.listen(Desk())
+        asked: list[Deferred[bytes]] = []
+
+        async def ask() -> None:
+            async with self.connect(where) as client:
+                asked.append(client.request(b"x"))
+                reactor.callLater(0, lambda: asking.cancel())
+
+        asking = Deferred.fromCoroutine(ask())
+        await self.assertFailure(asking, CancelledError)
+        await self.assertFailure(asked[0], ClosedHere)
+        await self.gone
+
     async def test_context_refused(self) -> None:
         """Where there is no client, the block is not begun."""
         where = await self.listen(Desk())

@@ -22,6 +22,7 @@ from sodiumtwist import (
     NotDone,
     PayloadTooLarge,
     ReconnectingClient,
+    RequestClient,
     RequestError,
     RequestFailed,
     RequestTimeout,
@@ -154,6 +155,30 @@ class WaitingTests(ReconnectingTestCase):
         self.advance(1)
         self.assertEqual(self.port.tries, [0, 5, 15])
         self.assertEqual(self.desk.payloads, [b"one", b"two", b"three"])
+
+    def test_policy_fails(self) -> None:
+        """A retry policy that raises, or gives no time, is logged; it tries again, and can be stopped."""
+
+        def raises(attempt: int) -> float:
+            raise ZeroDivisionError
+
+        for policy, kind in ((raises, ZeroDivisionError), (lambda attempt: -1.0, LocalProtocolError)):
+            for answers in (False, True):
+                self.setUp()
+                if answers:
+                    self.serve()
+                client = self.start(retry_policy=policy)
+                if answers:
+                    self.cut()
+                self.assertEqual(len(self.flushLoggedErrors(kind)), 1)
+                asked = client.request(b"x")
+                self.serve()
+                self.advance(5)
+                self.answer(0)
+                self.assertEqual(self.successResultOf(asked), b"answer")
+                stopped = client.stopService()
+                self.advance(1)
+                self.assertIsNone(self.successResultOf(stopped))
 
     def test_waits_too_long(self) -> None:
         """It fails behind its wait, with why there is no connection; what would come too late was not sent."""
@@ -330,6 +355,26 @@ class LostTests(ReconnectingTestCase):
         client.request(b"z")
         self.flush()
         self.assertEqual(self.desk.payloads, [b"z"])
+
+    def test_mistake(self) -> None:
+        """A mistake of the application's on each connection is no better at the next try, and all are told so."""
+
+        class Client(RequestClient):
+            def authenticated(self) -> None:
+                raise PayloadTooLarge("too large")
+
+        self.serve()
+        client = self.start(protocol=Client)
+        waiting = client.request(b"x")
+        self.advance(2)
+        self.assertEqual(len(self.flushLoggedErrors(PayloadTooLarge)), 1)
+        for asked in (waiting, client.request(b"y")):
+            error = self.failureResultOf(asked, ClosedHere).value
+            self.assertEqual((error.safe_to_repeat, error.retry_can_help), (True, False))
+            self.assertIsInstance(error.__cause__, PayloadTooLarge)
+        self.advance(1000)
+        self.assertEqual(self.port.tries, [0])
+        self.assertIsNone(self.successResultOf(client.stopService()))
 
     def test_stopped_when_refused(self) -> None:
         """Who hears of the refusal may stop the service at once."""
@@ -515,6 +560,34 @@ class StoppingTests(ReconnectingTestCase):
         self.assertTrue(error.safe_to_repeat)
         self.advance(100)
         self.assertEqual(self.desk.payloads, [b"x"])
+
+    def test_one_cancels_another(self) -> None:
+        """Who hears that what he asked has failed may cancel the rest."""
+        client = self.start()
+        first, second, third = (client.request(b"x") for _ in range(3))
+        heard = first.addErrback(lambda reason: second.cancel())
+        self.assertIsNone(self.successResultOf(client.stopService()))
+        self.assertIsNone(self.successResultOf(heard))
+        self.failureResultOf(second, CancelledError)
+        self.failureResultOf(third, ClosedHere)
+
+    def test_started_anew(self) -> None:
+        """When the time to stop is over, a connection that was made since is left alone."""
+        self.serve()
+        client = self.start()
+        late = client.request(b"late")
+        self.flush()
+        stopped = client.stopService()
+        client.startService()
+        self.flush()
+        asked = client.request(b"new")
+        self.flush()
+        self.advance(STOP_TIMEOUT)
+        self.assertIsNone(self.successResultOf(stopped))
+        self.failureResultOf(late, ClosedHere)
+        self.assertNoResult(asked)
+        self.answer(1)
+        self.assertEqual(self.successResultOf(asked), b"answer")
 
     @only(2)
     def test_stop_before_refusal_is_told(self) -> None:

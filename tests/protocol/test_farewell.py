@@ -72,7 +72,7 @@ class FarewellTests(SynchronousTestCase):
     def test_expecting_an_end(self) -> None:
         """Patience lasts while the peer takes what was sent; PINGs that go on behind that make no difference."""
         self.below.left = 50
-        self.farewell.expect()
+        self.farewell.expect(lambda: self.below.left)
         while self.below.left:
             self.run_until(self.clock.seconds() + PATIENCE - 10)
             self.below.left -= 10

@@ -11,15 +11,17 @@ from twisted.internet.task import Clock
 
 from sodiumtwist import (
     AuthenticationFailed,
+    ClosingTimeout,
     ConnectionCut,
     DecryptionFailed,
     MalformedPDU,
     NotDone,
+    PeerAborted,
     RemoteProtocolError,
     ServerUnavailable,
     UnexpectedPDU,
 )
-from sodiumtwist.core.events import Aborted, DataReceived
+from sodiumtwist.core.events import Aborted, DataReceived, PingReceived
 from sodiumtwist.core.v2.session import V2Records
 
 from ..alone import AloneTestCase, new_peer_server
@@ -251,3 +253,97 @@ class RecordTests(AloneTestCase):
                 reason_ = self.protocol.reason
                 assert reason_ is not None
                 self.assertTrue(reason_.check(UnexpectedPDU, MalformedPDU), reason_)
+
+    def test_pings_behind_the_end(self) -> None:
+        """When the transport has ended, no PONG leaves: the PINGs that came before are passed over, however many."""
+        for begin in self.begin():
+            begin()
+            self.protocol.pauseProducing()
+            self.feed(self.record(pdu("DATA", bytes(65536))), self.record(pdu("DATA", b"held")))
+            self.feed(
+                *(self.record(pdu("PING", id=number)) for number in range(200)), self.record(pdu("DATA", b"last"))
+            )
+            self.transport.lose(ConnectionDone())
+            self.protocol.resumeProducing()
+            self.assertEqual(self.protocol.payloads[1:], [b"held", b"last"])
+            self.assert_lost(ConnectionCut)
+
+    def test_keeps_an_end_that_closes(self) -> None:
+        """A peer does not say its end, and goes on to take what it makes this end send: that is no progress."""
+        for begin in self.begin():
+            begin()
+            self.protocol.close()
+            for _ in range(17):
+                self.clock.advance(5)
+                self.fill()
+                self.feed(self.peer_ping(), wire_of(self.peer.send_request, b"?"))
+                self.clock.advance(5)
+                self.producer.resumeProducing()
+                for event in self.read():
+                    if isinstance(event, PingReceived):
+                        self.feed(wire_of(self.peer.send_pong, 0))
+            self.assert_up()
+            self.clock.advance(10)
+            self.assert_lost(ClosingTimeout)
+            self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_small_things_are_counted(self) -> None:
+        """Of requests that are refused, what is kept takes more than the bytes that are sent: that is in the sum."""
+        for blocked, more, least in ((True, False, 200), (False, True, 80)):
+            self.open_server()
+            if blocked:
+                self.fill()
+            for first in range(0, 6000, 2000):
+                ids = range(first, first + 2000)
+                self.feed(self.record(b"".join(pdu("REQUEST", b"?", id=id, more=more) for id in ids)))
+            unread = self.factory.unread
+            assert unread is not None
+            unread.look()
+            self.assertGreater(unread.seeming, 4900 * least)
+            # Its last parts.
+            if more:
+                self.feed(self.record(b"".join(pdu("REQUEST", id=id) for id in range(1024, 6000))))
+            self.transport.lose(ConnectionLost())
+            unread.look()
+            self.assertEqual(unread.seeming, 0)
+
+    def test_last_words_before_a_break(self) -> None:
+        """What the peer has said last is how it ends, also where the transport breaks, and the application pauses."""
+        last: list[tuple[bytes, type[BaseException]]] = [
+            (pdu("ABORT", reason(9, "disk full")), PeerAborted),
+            (pdu("END"), ConnectionDone),
+        ]
+        for end in (ConnectionDone(), ConnectionLost()):
+            for said, error in last:
+                for begin in self.begin():
+                    for resumes in (True, False):
+                        begin()
+                        self.protocol.pauseProducing()
+                        self.feed(self.record(pdu("DATA", b"before")))
+                        if error is ConnectionDone:
+                            self.protocol._connection.send_end()  # as a stream half-closes
+                            self.protocol._outbox.send()
+                        self.feed(self.record(said))
+                        self.transport.lose(end)
+                        self.assertEqual(self.protocol.payloads, [])
+                        if resumes:
+                            self.protocol.resumeProducing()
+                            self.assertEqual(self.protocol.payloads, [b"before"])
+                            self.assert_lost(error)
+                        elif isinstance(end, ConnectionLost):
+                            self.clock.advance(180)
+                            self.assert_lost(PeerAborted if error is PeerAborted else ConnectionCut)
+                        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_pings_and_a_pause(self) -> None:
+        """More PINGs than may be owed, and behind them more DATA than is read ahead: neither waits for the other."""
+        for begin in self.begin():
+            begin()
+            self.protocol.pauseProducing()
+            pings = b"".join(pdu("PING", id=number) for number in range(200))
+            self.feed(self.record(pings + pdu("DATA", bytes(65536))), self.record(pdu("DATA", b"behind")))
+            self.assertEqual(self.transport.producerState, "paused")
+            self.assertGreater(len(self.transport.value()), 200 * 12)
+            self.protocol.resumeProducing()
+            self.assertEqual(self.protocol.payloads, [bytes(65536), b"behind"])
+            self.assert_up()

@@ -307,6 +307,34 @@ class ReadingPausedTests(AloneTestCase):
             self.assertEqual(pair.client._connection._keepalive._unanswered, [])
             self.assertIsNone(pair.server.reason)
 
+    @only(2)
+    def test_one_pauses_all_day(self) -> None:
+        """
+        A peer hears PINGs all the while, and later PADDING: it owes no more PONGs than make it stop reading, whether it
+        can send or not, and waits for no PONG of an end whose application takes nothing.
+        """
+        clock = Clock()
+        for much in (False, True):
+            pair = Pair(make_server_factory(clock), make_client_factory(clock))
+            pair.flush()
+            pair.client.pauseProducing()
+            sent = [bytes(READ_AHEAD)] * (20 if much else 1) + [b"more"]
+            for payload in sent:
+                pair.server.send_data(payload)
+                pair.flush()
+            for _ in range(24 * 60):
+                clock.advance(60)
+                pair.flush()
+            self.assertIs(pair.server_transport.producer_paused, much)
+            pair.client.resumeProducing()
+            pair.flush()
+            self.assertTrue(pair.client.payloads == sent)
+            for _ in range(10):
+                clock.advance(60)
+                pair.flush()
+            self.assertIsNone(pair.server.reason)
+            self.assertEqual(pair.client._connection._keepalive._unanswered, [])
+
     def test_authentication_time_runs_on(self) -> None:
         self.start_server()
         self.protocol.pauseProducing()

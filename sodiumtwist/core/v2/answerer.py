@@ -106,6 +106,7 @@ class Answerer:
         if state is Received.DROPPING:
             del self._received[id]
             self._dropping -= 1
+            self._incoming.count_refused(-1)
             return None
         message = Code.NO_ROOM if self._full(state) else self._incoming.finish(REQUEST, id, payload)
         if isinstance(message, Code):
@@ -159,5 +160,6 @@ class Answerer:
         else:
             self._received[id] = ANSWERER[self.state_of(id)][GIVE_UP]
             self._dropping += 1
+            self._incoming.count_refused(1)
         outgoing.answered[id] = None
         outgoing.add(FAILURE, id, pack_reason(why, self._incoming.describe(why)))

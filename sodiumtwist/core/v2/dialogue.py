@@ -302,6 +302,7 @@ class Dialogue:
         :param packet: whether a packet of the handshake is forgotten too.
         """
         self._outgoing.drop()
+        self._pings.forget()
         if packet:
             self._unsent.packet = b""
             self._unsent.size = 0

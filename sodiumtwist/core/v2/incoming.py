@@ -10,6 +10,10 @@ from io import BytesIO
 from ..errors import LocalProtocolError
 from .pdus import Code, describe_code
 
+#: About how many bytes of memory a request takes that was refused before its last part came. That must be known until
+#: then, and there may be many.
+REFUSED_SIZE = 80
+
 
 @dataclass(frozen=True)
 class Bounds:
@@ -43,16 +47,16 @@ class Incoming:
 
     :param bounds: how much that may be.
     :ivar largest: the most bytes of a message.
-    :ivar held: how many bytes came of all of them.
+    :ivar held: how many bytes came of all of them, and what those take that were refused.
     :ivar parts: what came of each message, by kind and id.
     """
 
-    __slots__ = ("_most", "held", "largest", "parts")
+    __slots__ = ("_came", "_most", "held", "largest", "parts")
 
     def __init__(self, bounds: Bounds) -> None:
         self.largest = bounds.message
         self._most = bounds.connection
-        self.held = 0
+        self._came = self.held = 0
         # A buffer makes bytes of what was written to it without a copy. To join parts at the end would double the
         # memory, and hold up all else for as long as a large message takes to copy.
         self.parts: dict[tuple[int, int], BytesIO] = {}
@@ -68,10 +72,11 @@ class Incoming:
             parts = self.parts[kind, id] = BytesIO()
         if parts.tell() + len(part) > self.largest:
             why = Code.TOO_LARGE
-        elif self.held + len(part) > self._most:
+        elif self._came + len(part) > self._most:
             why = Code.NO_ROOM
         else:
             parts.write(part)
+            self._came += len(part)
             self.held += len(part)
             return None
         self.drop(kind, id)
@@ -91,13 +96,22 @@ class Incoming:
     def drop(self, kind: int, id: int) -> BytesIO:
         """Forget a message, and return it."""
         parts = self.parts.pop((kind, id), None) or BytesIO()
+        self._came -= parts.tell()
         self.held -= parts.tell()
         return parts
+
+    def count_refused(self, more: int) -> None:
+        """
+        Count requests that were refused before their last part came.
+
+        :param more: how many more there are; below 0 when there are less.
+        """
+        self.held += more * REFUSED_SIZE
 
     def clear(self) -> None:
         """Forget all of them: nothing more comes."""
         self.parts.clear()
-        self.held = 0
+        self._came = self.held = 0
 
     def has(self, kind: int) -> bool:
         """Whether messages of a kind are being put together."""

@@ -60,6 +60,12 @@ class Pings:
         self._outgoing.pongs[id] = None
         self._outgoing.add(PONG, id, self.received.pop(id))
 
+    def forget(self) -> None:
+        """
+        Owe no PONG any more: nothing leaves, so whoever reads on would wait for them for ever.
+        """
+        self.received.clear()
+
     def ping_received(self, id: int, payload: bytes) -> Event:
         """Take in a PING."""
         if id in self.received or id in self._outgoing.pongs:
