@@ -206,7 +206,8 @@ class SodiumProtocol(Protocol):
         Whether the peer has aborted, or both ends have said all, and the application, which has paused, does not know
         that yet.
         """
-        return self._connection.state is State.CLOSED and not self._lifecycle.over
+        connection = self._connection
+        return connection.version == 2 and connection.state is State.CLOSED and not self._lifecycle.over
 
     def write(self, data: Buffer) -> None:
         """
