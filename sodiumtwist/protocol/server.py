@@ -35,7 +35,7 @@ from .reading import LOGIN
 from .sockets import READ_SIZE, describe_missing_header, read_proxy_header
 
 #: Seconds that closing may take with a peer that was not let in. It has a place among those that are not
-#: authenticated for so long.
+#: authenticated for so long. In version 2 it then has the usual time to read why, and to close, too.
 REFUSED_CLOSING_TIME = 1.0
 
 
