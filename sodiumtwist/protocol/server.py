@@ -25,6 +25,7 @@ from ..core.errors import (
     WindowExceeded,
 )
 from ..core.events import AuthenticationRequested, Event, KeyProven
+from ..core.states import State
 from ..describe import describe_tls_error
 from ..describe.log import describe_address
 from ..interfaces import Peer
@@ -229,6 +230,12 @@ class SodiumServerProtocol(SodiumProtocol):
         super()._not_open()
         if stage is Stage.HANDSHAKE or stage is Stage.ADMITTING:
             self._below.read_up_to(self._connection.wanted or READ_SIZE)
+        if stage is Stage.HANDSHAKE and self._connection.version == 2:
+            # Who has shown that it knows our key is no stranger: those must not push it out while it answers.
+            if self._connection.state is State.AWAITING_MESSAGE_3:
+                self.factory.admission.hold_place(self)
+            elif self._connection.state is State.SILENT:
+                self.factory.admission.release_place(self)
 
     # Sending
 

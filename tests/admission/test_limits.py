@@ -25,7 +25,7 @@ from ..checkers import LateChecker
 from ..logs import logged
 from ..observed import ObservedTestCase
 from ..pair import Pair, make_client_factory, make_server_factory
-from ..versions import each_version
+from ..versions import each_version, only
 
 
 class FakeEnd:
@@ -117,6 +117,23 @@ class BeforeTheHandshakeTests(ObservedTestCase):
         third = Pair(factory, make_client_factory(self.clock))
         third.flush()
         self.assertTrue(third.server.is_authenticated)
+
+    @only(2)
+    def test_in_the_middle(self) -> None:
+        """
+        Who has shown that it knows the server's key is not pushed out by strangers while it answers; what it then sends
+        that is no handshake makes a stranger of it.
+        """
+        factory = make_server_factory(self.clock, limits=Limits(unauthenticated=2))
+        honest, wrong = (Pair(factory, make_client_factory(self.clock)) for _ in range(2))
+        for pair in (honest, wrong):
+            pair.server.dataReceived(pair.client_transport.take(4000))
+        wrong.server.dataReceived(bytes(4000))
+        strangers = [Pair(factory, make_client_factory(self.clock)) for _ in range(3)]
+        self.assertTrue(wrong.server_transport.aborting)
+        self.assertEqual([pair.server_transport.aborting for pair in strangers], [True, True, False])
+        honest.flush()
+        self.assertTrue(honest.server.is_authenticated)
 
     def test_unauthenticated(self) -> None:
         """Whose login is being decided on keeps its place; who has said nothing yet makes room."""

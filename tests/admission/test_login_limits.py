@@ -137,7 +137,7 @@ class LoginLimitTests(ObservedTestCase):
 
     @only(2)
     def test_in_the_middle(self) -> None:
-        """Who leaves, is turned away or stalls before it has said who it is, has tried no login."""
+        """Who leaves, loses its place or stalls before it has said who it is, has tried no login."""
         limits = Limits(failures_per_address=1, failures_per_login=1, unauthenticated=1)
         factory = make_server_factory(self.clock, limits=limits)
 
@@ -145,6 +145,8 @@ class LoginLimitTests(ObservedTestCase):
             transport.lose(transport.farewell)
 
         def crowd_out(transport: MemoryTransport) -> None:
+            # What is no handshake makes a stranger of it again.
+            transport.protocol.dataReceived(bytes(4000))
             _, newcomer = self.connect(factory)
             self.assertTrue(transport.aborting)
             self.settle(transport)
