@@ -25,6 +25,7 @@ from twisted.protocols.haproxy._wrapper import HAProxyWrappingFactory
 from twisted.trial.unittest import SynchronousTestCase
 
 from sodiumtwist import AuthorizedKeys, Limits, SodiumServerProtocol
+from sodiumtwist.core.states import State
 from sodiumtwist.protocol.lifecycle import Stage
 
 from ..checkers import LateChecker
@@ -164,7 +165,7 @@ class Counters(RuleBasedStateMachine):
     def ask(self, number: int, count: int) -> None:
         link = self.pick(number)
         client = link.client
-        if client._lifecycle.stage is Stage.OPEN and not client._peer_aborted():
+        if client._lifecycle.stage is Stage.OPEN and client._connection.state is State.OPEN:
             for _ in range(count):
                 if spoken() == 1:
                     client.send_data(b"?")
