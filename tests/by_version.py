@@ -17,7 +17,11 @@ RUN_ONCE = {
     "tests.test_benchmarks": "programs beside the package; they call what other tests call, and need no old release",
     "tests.test_changelog": "text, and towncrier, of which no release is asked for",
     "tests.test_contributing": "commands for developers, who have the newest of everything",
+    "tests.test_docs": "text, and the commands of its pages, which call what other tests call",
     "tests.test_readme": "text, held against constants",
+    "tests.programs.test_load": "many processes at once, and the system's limits; each limit has tests of its own",
+    "tests.programs.test_who_processes": "processes around checkers, keys and memories that have tests of their own",
+    "tests.transfer.test_broken_transfers": "processes that are killed; what uploads do then has tests of its own",
 }
 
 
