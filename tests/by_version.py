@@ -1,5 +1,6 @@
 """
-The tests whose outcome can depend on the version of Python or of a library: all but those of the modules listed here.
+The tests whose outcome can depend on the version of Python or of a library: all but those of the modules listed here,
+and those that run over version 1 of the protocol what they run over version 2 as well.
 
 Run with ``trial tests.by_version``. Tox runs these with the oldest and with the newest releases, and ``trial tests``,
 the command of the README, runs all. A test that is added counts as one of these until it is listed.
@@ -19,6 +20,7 @@ RUN_ONCE = {
     "tests.test_contributing": "commands for developers, who have the newest of everything",
     "tests.test_docs": "text, and the commands of its pages, which call what other tests call",
     "tests.test_readme": "text, held against constants",
+    "tests.programs.test_client_processes": "processes of commands whose parts have tests of their own",
     "tests.programs.test_load": "many processes at once, and the system's limits; each limit has tests of its own",
     "tests.programs.test_who_processes": "processes around checkers, keys and memories that have tests of their own",
     "tests.transfer.test_broken_transfers": "processes that are killed; what uploads do then has tests of its own",
@@ -33,7 +35,12 @@ def each(suite: TestSuite) -> Iterator[TestCase]:
             yield test
 
 
+def is_run_once(case: type[TestCase]) -> bool:
+    """Tell whether one run of the tests of a class tells all."""
+    return case.__module__ in RUN_ONCE or case.__name__.endswith("Version1")
+
+
 def testSuite() -> TestSuite:
-    """All tests but those of the modules that are run once. Trial calls this, by its name."""
+    """All tests but those that are run once. Trial calls this, by its name."""
     loaded = TestLoader().loadByName("tests", recurse=True)
-    return TestSuite(test for test in each(loaded) if type(test).__module__ not in RUN_ONCE)
+    return TestSuite(test for test in each(loaded) if not is_run_once(type(test)))
