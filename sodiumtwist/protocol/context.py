@@ -50,6 +50,7 @@ class ServerContext(Context, Protocol):
     :ivar admission: counts connections and failed logins.
     :ivar message: the line for clients that are let in.
     :ivar connections: the ends that are connected.
+    :ivar versions: which of the protocol clients may speak.
     :ivar is_draining: whether the server is about to stop.
     """
 
@@ -59,6 +60,7 @@ class ServerContext(Context, Protocol):
     admission: Admission[Any]
     message: str
     connections: set[Any]
+    versions: tuple[int, ...]
     is_draining: bool
 
     def make_connection(self, now: float) -> ServerConnection:

@@ -231,10 +231,13 @@ class SodiumServerProtocol(SodiumProtocol):
         if stage is Stage.HANDSHAKE or stage is Stage.ADMITTING:
             self._below.read_up_to(self._connection.wanted or READ_SIZE)
         if stage is Stage.HANDSHAKE and self._connection.version == 2:
-            # Who has shown that it knows our key is no stranger: those must not push it out while it answers.
-            if self._connection.state is State.AWAITING_MESSAGE_3:
+            # Who has shown that it knows our key is no stranger: those must not push it out while it answers. Where
+            # there are two versions, its first bytes show that, for by them it is known which one it speaks.
+            state = self._connection.state
+            told = state is State.AWAITING_MESSAGE_1 and len(self.factory.versions) > 1
+            if told or state is State.AWAITING_MESSAGE_3:
                 self.factory.admission.hold_place(self)
-            elif self._connection.state is State.SILENT:
+            elif state is State.SILENT:
                 self.factory.admission.release_place(self)
 
     # Sending

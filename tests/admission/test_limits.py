@@ -126,8 +126,8 @@ class BeforeTheHandshakeTests(ObservedTestCase):
         """
         factory = make_server_factory(self.clock, limits=Limits(unauthenticated=2))
         honest, wrong = (Pair(factory, make_client_factory(self.clock)) for _ in range(2))
-        for pair in (honest, wrong):
-            pair.server.dataReceived(pair.client_transport.take(4000))
+        honest.server.dataReceived(honest.client_transport.take(50))
+        wrong.server.dataReceived(wrong.client_transport.take(4000))
         wrong.server.dataReceived(bytes(4000))
         strangers = [Pair(factory, make_client_factory(self.clock)) for _ in range(3)]
         self.assertTrue(wrong.server_transport.aborting)

@@ -13,7 +13,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
-from twisted.internet.task import Clock
+from twisted.internet.task import Clock, deferLater
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 from zope.interface import implementer
@@ -160,11 +160,9 @@ class ConnectTests(TestCase):
 
     async def test_context(self) -> None:
         """``async with`` waits for what was asked, and closes in order."""
-        desk = Desk()
-        where = await self.listen(desk)
+        where = await self.listen(lambda peer, payload: deferLater(reactor, 0, lambda: b"answer"))
         async with self.connect(where) as client:
             asked = client.request(b"x")
-            reactor.callLater(0.01, lambda: desk.answering[0].callback(b"answer"))
         self.assertEqual(self.successResultOf(asked), b"answer")
         self.assertIsNone(self.successResultOf(client.when_lost()))
         await self.gone
