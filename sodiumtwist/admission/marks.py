@@ -11,8 +11,7 @@ from collections.abc import Collection, Iterable
 from unicodedata import is_normalized, normalize
 
 from ..core.credentials import LOGIN_SIZE, PASSPHRASE_SIZE, TEXT_SIZE, encode_text
-from ..core.errors import LocalProtocolError
-from ..core.version import VERSIONS
+from ..core.version import VERSIONS, check_known
 
 #: What stands in the lines of files.
 MARK = "protocol=2"
@@ -30,10 +29,8 @@ def check_versions(what: str, versions: Collection[int]) -> frozenset[int]:
     :param what: a word for the error.
     :raises LocalProtocolError: for none, and for one that there is not.
     """
-    chosen = frozenset(versions)
-    if not chosen or not chosen <= EVERY_VERSION:
-        raise LocalProtocolError(f"a {what} is for some of the versions {VERSIONS}, not {tuple(versions)}")
-    return chosen
+    check_known(f"a {what} is for", versions)
+    return frozenset(versions)
 
 
 def allows(versions: frozenset[int], version: int | None) -> bool:

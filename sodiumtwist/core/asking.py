@@ -109,6 +109,11 @@ class AskingConnection(Connection):
         self.close()
 
     @property
+    def _dialogue(self) -> Any:
+        """That of version 2; ``None`` in version 1, and before the handshake is over."""
+        return None if self._records is None else self._records.dialogue
+
+    @property
     def over(self) -> bool:
         """
         Whether both ends have said all they had, and all is answered and has left. :meth:`events` then has
@@ -119,29 +124,30 @@ class AskingConnection(Connection):
     @property
     def settled(self) -> bool:
         """Whether the peer has, or gets, all that it needs to see that all is over; more may wait."""
-        return self._may_speak and self._records.dialogue is not None and self._records.dialogue.settled  # type: ignore[union-attr]
+        dialogue = self._dialogue
+        return self._may_speak and dialogue is not None and dialogue.settled
 
     @property
     def ended(self) -> bool:
         """Whether :meth:`send_end` was called."""
-        return self._records is not None and self._records.ended and self._records.dialogue is not None
+        return self._dialogue is not None and self._records.ended  # type: ignore[union-attr]  # it is theirs
 
     @property
     def peer_ended(self) -> bool:
         """Whether the peer has said that it sends no DATA and asks nothing any more."""
-        dialogue = None if self._records is None else self._records.dialogue
+        dialogue = self._dialogue
         return dialogue is not None and dialogue.peer_ended
 
     @property
     def draining(self) -> bool:
         """Whether one of the two ends has said that it is about to stop."""
-        dialogue = None if self._records is None else self._records.dialogue
+        dialogue = self._dialogue
         return dialogue is not None and dialogue.draining
 
     @property
     def unanswered(self) -> tuple[int, ...]:
         """The ids of our requests that have no answer; where the connection was cut, what became of them is unknown."""
-        dialogue = None if self._records is None else self._records.dialogue
+        dialogue = self._dialogue
         return self._left_unanswered if dialogue is None else dialogue.unanswered
 
     @property
@@ -149,7 +155,7 @@ class AskingConnection(Connection):
         """
         The ids of our requests of which :meth:`data_to_send` has given nothing: nobody has acted on them.
         """
-        dialogue = None if self._records is None else self._records.dialogue
+        dialogue = self._dialogue
         return self._left_unsent if dialogue is None else dialogue.not_sent
 
     @property

@@ -28,7 +28,7 @@ from .v2 import handshake as v2, veil
 from .v2.agreement import check_supported
 from .v2.pdus import Code
 from .v2.session import V2Records, Version2
-from .version import VERSIONS, Phase, Refusal, RekeyAfter, Step, Told, check_spoken
+from .version import VERSIONS, Phase, Refusal, RekeyAfter, Step, Told, check_known
 
 #: How much a caller should let wait behind a CLIENT_AUTH that is not decided on: one PDU of the largest size, in
 #: bytes. The caller sees to it; nothing here does.
@@ -88,7 +88,7 @@ class ServerConnection(AskingConnection):
         versions: Collection[int] = (1,),
         version_2: Version2 | None = None,
     ) -> None:
-        check_spoken("a server", versions)
+        check_known("a server speaks", versions)
         spoken = set(versions)
         self._pair = pair
         self._handshake: ServerHandshake | v2.ServerHandshake | None = None

@@ -20,15 +20,25 @@ from .unsent import Unsent
 VERSIONS = (1, 2)
 
 
-def check_spoken(who: str, versions: Collection[int]) -> None:
+def check_known(whose: str, versions: Collection[int]) -> None:
     """
-    See that there is a version to speak, and none that does not exist.
+    See that there is a version, and none that does not exist.
 
-    :param who: what errors call who speaks them.
+    :param whose: how errors begin, for instance "a server speaks".
     :raises LocalProtocolError: when it is not so.
     """
     if not versions or not set(versions) <= set(VERSIONS):
-        raise LocalProtocolError(f"{who} speaks some of the versions {VERSIONS}, not {tuple(versions)}")
+        raise LocalProtocolError(f"{whose} some of the versions {VERSIONS}, not {tuple(versions)}")
+
+
+def version_of(text: str) -> int | None:
+    """
+    Read what a user gives as a version.
+
+    :return: that one; ``None`` when there is no such version.
+    """
+    # Compared as text: int() takes " 2" and other ways to write it.
+    return next((version for version in VERSIONS if text == str(version)), None)
 
 
 class Progress(Enum):

@@ -17,7 +17,7 @@ from ..admission.authorized import AuthorizedKeysFile
 from ..admission.checker_strings import NO_CHECKER, checker_from_string
 from ..admission.checkers import SingleLogin, any_of
 from ..admission.replay_database import ReplayDatabase
-from ..core.version import VERSIONS
+from ..core.version import VERSIONS, version_of
 from ..describe import describe_endpoint_error, printable, unknown_keywords
 from ..describe.log import Logger
 from ..keyfiles import KEY_VARIABLE, PASSPHRASE_VARIABLE, read_key, read_key_file, read_passphrase, read_server_key
@@ -114,11 +114,10 @@ def _version(ours: Mapping[str, str]) -> int | None:
     given = ours.get("protocol")
     if given is None:
         return None
-    # Compared as text: int() takes " 2" and other ways to write it.
-    for version in VERSIONS:
-        if given == str(version):
-            return version
-    raise ValueError(f"sodium: protocol={printable(given)}: the versions are {' and '.join(map(str, VERSIONS))}")
+    version = version_of(given)
+    if version is None:
+        raise ValueError(f"sodium: protocol={printable(given)}: the versions are {' and '.join(map(str, VERSIONS))}")
+    return version
 
 
 def _passphrase(ours: Mapping[str, str]) -> str | None:

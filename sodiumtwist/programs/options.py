@@ -18,7 +18,7 @@ from ..core.credentials import PASSPHRASE_SIZE, pack_credentials, pad_credential
 from ..core.errors import LocalProtocolError, UnsupportedProtocol
 from ..core.keepalive import Timeouts
 from ..core.v2.agreement import check_supported
-from ..core.version import VERSIONS
+from ..core.version import VERSIONS, version_of
 from ..describe import describe_os_error, printable
 from ..keyfiles import PASSPHRASE_VARIABLE, read_key_file, read_passphrase
 from .output import OutputLost, prepare_outputs, print_error, print_text
@@ -99,10 +99,10 @@ def protocol_version(text: str) -> int:
     :return: a version of the protocol.
     :raises UsageError: when it is none.
     """
-    for version in VERSIONS:
-        if text == str(version):
-            return version
-    raise usage.UsageError(f"--protocol takes {' or '.join(map(str, VERSIONS))}, not {ascii(text)}")
+    version = version_of(text)
+    if version is None:
+        raise usage.UsageError(f"--protocol takes {' or '.join(map(str, VERSIONS))}, not {ascii(text)}")
+    return version
 
 
 def check_versions(versions: Collection[int]) -> None:

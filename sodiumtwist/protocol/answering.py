@@ -232,7 +232,7 @@ class AnsweringByNumber(Answering):
         """Take in a request."""
         payload = event.payload
         if self._held and self._held + len(payload) > self._most_held:
-            self._fail(event.id, Code.NO_ROOM, describe_code(Code.NO_ROOM))
+            self._fail(event.id, Code.NO_ROOM)
         elif self._waiting or len(self._tasks) >= self._concurrency or self._unsent.size > self._most_unsent:
             self._waiting[event.id] = payload
             self._hold(len(payload))
@@ -259,7 +259,7 @@ class AnsweringByNumber(Answering):
         payload = self._waiting.pop(id, None)
         if payload is not None:
             self._hold(-len(payload))
-            self._fail(id, Code.CANCELLED, describe_code(Code.CANCELLED))
+            self._fail(id, Code.CANCELLED)
             self._look_if_done()
         elif id in self._tasks:
             self._cancelled.add(id)
@@ -326,7 +326,7 @@ class AnsweringByNumber(Answering):
         if type(answer) is not bytes:
             raise not_bytes(answer, "an answer is bytes")
         if id in self._cancelled:
-            self._fail(id, Code.CANCELLED, describe_code(Code.CANCELLED))
+            self._fail(id, Code.CANCELLED)
         elif self._unsent.size + len(answer) > 2 * self._most_unsent:
             # Not for lack of room, which would say that nothing was done.
             self._fail(id, Code.APPLICATION_FAILED, "the answer was dropped, for too much waits that is not read")
@@ -344,7 +344,7 @@ class AnsweringByNumber(Answering):
     def _tell_failure(self, reason: Failure, id: int) -> None:
         error = reason.value
         if id in self._cancelled and isinstance(error, (CancelledError, RequestError)):
-            self._fail(id, Code.CANCELLED, describe_code(Code.CANCELLED))
+            self._fail(id, Code.CANCELLED)
             return
         if isinstance(error, RequestError):
             try:
@@ -362,10 +362,10 @@ class AnsweringByNumber(Answering):
         end = self._end
         return self._over or end._lifecycle.over or end._connection.state is State.CLOSED
 
-    def _fail(self, id: int, code: int, text: str) -> None:
+    def _fail(self, id: int, code: int, text: str | None = None) -> None:
         if self._ended:
             return  # to count what waits may have ended it
-        self._end._connection.send_failure(id, code, text)
+        self._end._connection.send_failure(id, code, describe_code(code) if text is None else text)
         self._end._sent()
 
     def _done(self, id: int) -> None:

@@ -340,7 +340,7 @@ class SodiumProtocol(Protocol):
         """
         if not self._says_end():
             self._close(None)
-        elif not self._reading.reasons & CLOSED and self._lifecycle.stage is not Stage.UNMADE:
+        elif not self._reading.reasons & CLOSED:
             held = self._reading.close()
             self._silence_producer()
             if self._lifecycle.over:

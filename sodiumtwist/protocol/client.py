@@ -77,7 +77,6 @@ class SodiumClientProtocol(SodiumProtocol):
 
     def _initiate(self) -> None:
         self._connection.initiate()
-        self._below.read_up_to(self._connection.wanted or READ_SIZE)
         if self._connection.version == 1:
             if self.factory.pair is not None:
                 # The server may want to see that we have this key before it lets us in.
@@ -158,11 +157,7 @@ class SodiumClientProtocol(SodiumProtocol):
         return super()._end_is_said() or self._connection.state is State.AWAITING_WELCOME
 
     def _explain(self, reason: Failure) -> BaseException | None:
-        if (
-            self.message is not None
-            or not reason.check(ConnectionDone, ConnectionLost)
-            or self._connection.state is State.AWAITING_WELCOME
-        ):
+        if self.message is not None or self._end_is_said() or not reason.check(ConnectionDone, ConnectionLost):
             return super()._explain(reason)
         if self._below.in_tls_handshake:
             return ServerUnavailable("the connection broke in the TLS handshake; is TLS spoken at that port?")

@@ -25,7 +25,7 @@ from ..core.errors import LocalProtocolError
 from ..core.keepalive import Timeouts
 from ..core.keys import KeyPair, check_server_key
 from ..core.v2.handshake import TIME_TOLERANCE
-from ..core.version import VERSIONS, RekeyAfter, check_spoken
+from ..core.version import VERSIONS, RekeyAfter, check_known
 from .base import SodiumProtocol
 from .client import SodiumClientProtocol
 from .clock import steady_clock
@@ -179,7 +179,7 @@ class SodiumServerFactory(_SodiumFactory):
         self.connections: set[SodiumServerProtocol] = set()
         self.unread = Unread(limits.unread, self.connections)
         self.versions = tuple(versions)
-        check_spoken("a server", self.versions)
+        check_known("a server speaks", self.versions)
         self._version_2 = None
         if 2 in self.versions:
             salts = salts if salts is not None else RecentSalts()
@@ -274,7 +274,7 @@ class SodiumClientFactory(_SodiumFactory):
         self._credentials = (login, passphrase)
         self.pair = pair
         self.version = version
-        check_spoken("a client", (version,))
+        check_known("a client speaks", (version,))
         self._version_2 = Version2(self._unix_time, bounds=bounds or Bounds()) if version == 2 else None
 
     def make_connection(self, now: float) -> ClientConnection:
