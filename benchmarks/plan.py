@@ -55,7 +55,7 @@ class Plan:
     answers: int = 5_000
     connections: int = 300
     file_bytes: int = 1024 * MIB
-    tunnel_requests: int = 50_000
+    tunnel_requests: int = 30_000
     pings: int = 300
     starts: int = 11
     crowds: tuple[int, ...] = (1, 10, 100, 1_000, 10_000)

@@ -38,6 +38,20 @@ class UsageTests(SynchronousTestCase):
         stat = "17 (a) R 1) S 1 17 17 0 -1 4194304 100 200 0 0 11 22 300 400 20 0 1 0 1234 5678 99"
         self.assertEqual(ended_children_seconds(stat), 700 / os.sysconf("SC_CLK_TCK"))
 
+    def test_threads_end(self) -> None:
+        """A thread that is gone before it is asked for its children takes nothing from the time of the process."""
+        if processor_seconds(os.getpid()) is None:
+            return
+        read = usage._read
+
+        def read_no_thread(path: str) -> str:
+            if path.endswith("children"):
+                raise FileNotFoundError(path)
+            return read(path)
+
+        self.patch(usage, "_read", read_no_thread)
+        self.assertGreaterEqual(processor_seconds(os.getpid()) or 0.0, time.process_time() - 0.01)
+
     def test_all_of_them(self) -> None:
         """Both the process that asks and those it watches count, with their children; what is gone counts nothing."""
         clocks = {os.getpid(): [1.0, 3.0], 7: [10.0, 11.0]}
