@@ -60,12 +60,14 @@ class Servers:
 
     :param stack: ends them.
     :param directory: a directory with what they need.
+    :ivar remarks: what they say of how they make connections, by module.
     """
 
     def __init__(self, stack: ExitStack, directory: str) -> None:
         self._stack = stack
         self._directory = directory
         self._told: dict[str, dict[str, Any] | NotInstalled] = {}
+        self.remarks: dict[str, str] = {}
 
     def find(self, module: str) -> dict[str, Any]:
         """
@@ -79,6 +81,7 @@ class Servers:
             child = self._stack.enter_context(Child(f"peers.{module}", "serve", directory=self._directory))
             try:
                 self._told[module] = child.hear()
+                self.remarks[module] = self._told[module].get("note", "")  # type: ignore[union-attr]
             except NotInstalled as missing:
                 self._told[module] = missing
         told = self._told[module]
@@ -140,4 +143,6 @@ def run_workloads(plan: Plan, names: Sequence[str], keys: Sequence[str] | None =
                 table = in_turn(Table(key, title, unit), measure, plan.rounds, plan.warm_up)
                 for peer, row in zip(taking_part, table.rows, strict=True):
                     row.note = row.note or peer.notes.get(task.workload, "")
+                    if task.workload == CONNECTIONS:
+                        row.note = row.note or servers.remarks.get(peer.module, "")
                 yield table

@@ -77,6 +77,7 @@ class RunTests(ProcessTestCase):
         for table in figures["tables"]:
             self.assert_measured(table)
             self.assertTrue(all(row["ratio"] for row in table["rows"][1:]))
+        self.notes = {row["name"]: row["note"] for table in figures["tables"] for row in table["rows"]}
         return {
             table["key"]: [peer.key for row in table["rows"] for peer in PEERS if peer.name == row["name"]]
             for table in figures["tables"]
@@ -94,9 +95,12 @@ class RunTests(ProcessTestCase):
         self.assertEqual(found, {"serial": peers.split(), "in-flight": peers.split()})
 
     def test_connections(self) -> None:
-        """sodiumtwist takes part in two ways."""
+        """sodiumtwist takes part in two ways. Of TLS it is said how it makes its keys."""
         peers = "sodiumtwist early tls amp asyncio tcp"
         self.assertEqual(self.run_peers("connections", peers), {"connections": peers.split()})
+        for name in ("Twisted TLS", "AMP over Twisted TLS"):
+            self.assertRegex(self.notes.pop(name), "^keys by [A-Za-z0-9]+$")
+        self.assertEqual(set(self.notes.values()), {""})
 
     def test_other_peers(self) -> None:
         """Those that may be installed: they are measured, or it is said what is missing."""

@@ -63,6 +63,9 @@ AEGIS_OPEN = "crypto_aead_aegis256_decrypt"
 #: How many calls one request and its answer take in version 2, at both ends together.
 REQUEST_CALLS = 127
 
+#: How many calls a login takes in each version, at both ends together.
+LOGIN_CALLS = 1020, 1760
+
 #: Enough for what happens once to count for nothing in a share.
 MANY = 200
 
@@ -309,6 +312,46 @@ class InFlightWorkTests(WorkTestCase):
         calls = {version: self.calls(version) for version in (1, 2)}
         self.assertLess(calls[2], calls[1])
         self.assert_each(calls[2], 73)
+
+
+@each_version
+class LoginWorkTests(WorkTestCase):
+    """A login, both ends together, from their transports to the applications' word that it is done."""
+
+    def setUp(self) -> None:
+        # What is imported, or made once, is no part of it.
+        self.log_in()
+
+    def log_in(self) -> Work:
+        with Work() as work:
+            pair = Pair.make()
+            pair.flush()
+        self.assertEqual((pair.server.calls, pair.client.calls), (["authenticated"], ["authenticated"]))
+        return work
+
+    def test_calls(self) -> None:
+        self.assertLessEqual(self.log_in().calls, LOGIN_CALLS[spoken() - 1])
+
+    @only(2)
+    def test_keys(self) -> None:
+        """Each key is made, and each point multiplied, once: ``es``, ``ee`` and ``se`` at both ends."""
+        c = self.log_in().c
+        made = {name: c[name] for name in ("generate_key", "crypto_kx_keypair", "generate_mlkem768_key")}
+        self.assertEqual(made, {"generate_key": 2, "crypto_kx_keypair": 1, "generate_mlkem768_key": 1})
+        self.assertEqual(c["exchange"] + c["crypto_scalarmult"], 6)
+        self.assertEqual((c["encapsulate"], c["decapsulate"]), (1, 1))
+
+    @only(2)
+    def test_handshake(self) -> None:
+        """
+        Of the three messages and their frames: what is sealed and opened (the first front twice, for by that the server
+        tells the versions apart), the steps of deriving keys, and the numbers drawn at random.
+        """
+        work = self.log_in()
+        c = work.c
+        self.assertEqual((c["encrypt"], c["decrypt"]), (12, 13))
+        self.assertEqual(c["derive"] + work.python["derive"], 10)  # releases of cryptography differ
+        self.assertLessEqual(c["randombytes"], 9)
 
 
 @only(1)

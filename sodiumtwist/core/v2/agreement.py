@@ -38,16 +38,21 @@ class EphemeralKey:
     """
 
     def __init__(self, secret: bytes | None = None) -> None:
-        from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
-
-        self._key = X25519PrivateKey.generate() if secret is None else X25519PrivateKey.from_private_bytes(secret)
-        self.public = self._key.public_key().public_bytes_raw()
+        keys = _x25519().X25519PrivateKey
+        self._key = keys.generate() if secret is None else keys.from_private_bytes(secret)
+        self.public: bytes = self._key.public_key().public_bytes_raw()
 
     def multiply(self, point: bytes) -> bytes:
         """Multiply a point by this key, as :func:`multiply` does; ``ValueError`` for a point of low order."""
-        from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
+        shared: bytes = self._key.exchange(_x25519().X25519PublicKey.from_public_bytes(point))
+        return shared
 
-        return self._key.exchange(X25519PublicKey.from_public_bytes(point))
+
+@cache
+def _x25519() -> Any:
+    from cryptography.hazmat.primitives.asymmetric import x25519
+
+    return x25519
 
 
 def multiply(key: KeyPair | EphemeralKey, point: bytes) -> bytes:
@@ -121,6 +126,7 @@ class _MlKem768:
 ML_KEM_768: Kem = _MlKem768()
 
 
+@cache
 def _mlkem() -> Any:
     from cryptography.hazmat.primitives.asymmetric import mlkem
 
