@@ -581,7 +581,7 @@ class TransportBelow:
             end in order instead.
         """
         transport: Any = self.transport
-        if not is_bare_socket(transport) or not transport.connected or getattr(transport, "_aborting", False):
+        if not is_bare_socket(self.transport) or not transport.connected or getattr(transport, "_aborting", False):
             return b""
         try:
             data: bytes = transport.getHandle().recv(transport.bufferSize)
@@ -595,7 +595,7 @@ class TransportBelow:
         """End our direction: at once where all is with the system, for the reactor would take a round for that."""
         transport: Any = self.transport
         if (
-            not is_bare_socket(transport)
+            not is_bare_socket(self.transport)
             or transport.dataBuffer
             or transport._tempDataLen
             or not transport.connected

@@ -21,7 +21,7 @@ from ..pair import RecordingClient, RecordingServer, build, make_client_factory,
 class SizedConnection(MemoryConnection):
     """Reads as much at once as it is told."""
 
-    bufferSize = READ_SIZE  # type: ignore[assignment]
+    bufferSize = READ_SIZE
 
 
 class ReadingOnTests(SynchronousTestCase):

@@ -75,4 +75,4 @@ def _aead() -> Any:
 def _wrong_tag() -> type[Exception]:
     from cryptography.exceptions import InvalidTag
 
-    return InvalidTag  # type: ignore[no-any-return]
+    return InvalidTag

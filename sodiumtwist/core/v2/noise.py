@@ -64,11 +64,7 @@ XX_HFS = Pattern(
 SIZES = {"e": KEY_SIZE, "s": KEY_SIZE, "e1": ENCAPSULATION_KEY_SIZE, "ekem1": CIPHERTEXT_SIZE}
 
 
-def _hkdf(salt: bytes) -> Any:
-    make, hash = _imported()
-    return make(hash, 64, salt, None)
-
-
+@cache
 def _keys_of(token: str, initiator: bool) -> tuple[str, str]:
     """Tell which key of ours and which of the peer a multiplication takes."""
     return (token[0], token[1]) if initiator else (token[1], token[0])
@@ -108,7 +104,8 @@ class SymmetricState:
 
     def _derive(self, secret: bytes) -> tuple[bytes, bytes]:
         """HKDF of the specification with two outputs, which is that of RFC 5869 with 64 bytes and no info."""
-        outputs: bytes = _hkdf(self._chaining_key).derive(secret)
+        hkdf, hash = _imported()
+        outputs: bytes = hkdf(hash, 64, self._chaining_key, None).derive(secret)
         return outputs[:32], outputs[32:]
 
     def mix_key(self, secret: bytes) -> None:
@@ -122,12 +119,12 @@ class SymmetricState:
 
     def encrypt_and_hash(self, plain: bytes) -> bytes:
         sealed = plain if self._cipher is None else self._cipher.seal(plain, self.hash)
-        self.mix_hash(sealed)
+        self.hash = sha256(self.hash + sealed).digest()
         return sealed
 
     def decrypt_and_hash(self, sealed: bytes) -> bytes:
         plain = sealed if self._cipher is None else self._cipher.open(sealed, self.hash)
-        self.mix_hash(sealed)
+        self.hash = sha256(self.hash + sealed).digest()
         return plain
 
     def split(self) -> tuple[bytes, bytes]:
@@ -283,7 +280,8 @@ class HandshakeState:
     def _agree(self, token: str) -> None:
         """Mix in what a secret key of ours and a public key of the peer share."""
         ours, theirs = _keys_of(token, self._initiator)
-        self._symmetric.mix_key(multiply(self._secrets[ours], self._remote[theirs]))
+        shared = multiply(self._secrets[ours], self._remote[theirs])
         self._uses[ours] -= 1
         if not self._uses[ours]:
             del self._secrets[ours]
+        self._symmetric.mix_key(shared)
