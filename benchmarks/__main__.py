@@ -5,6 +5,7 @@ The command line: ``python -m benchmarks --help``.
 from __future__ import annotations
 
 import argparse
+import datetime
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from . import __doc__ as what_there_is, beside, core, crypto, distance, files, loopback, scale, start
 from .machine import describe_machine, describe_versions
 from .plan import FULL, QUICK, SEED, Plan
+from .plot import draw
 from .tables import Table
 from .tasks import BULK, CONNECTIONS, IN_FLIGHT, SERIAL
 
@@ -52,7 +54,7 @@ def parse_options(arguments: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--quick", action="store_true", help="little of each: that it works, not how fast it is")
     parser.add_argument("--json", metavar="FILE", help="write all figures to this file")
-    parser.add_argument("--plot", metavar="FILE.svg", help="draw ratios and the curve of distance, with matplotlib")
+    parser.add_argument("--plot", metavar="FILE.svg", help="draw what decides, beside the best of the others")
     return parser.parse_args(arguments)
 
 
@@ -75,11 +77,6 @@ def main(arguments: Sequence[str]) -> int:
     :return: the exit status: 1 when something that was to be measured did not work.
     """
     options = parse_options(arguments)
-    if options.plot:
-        try:
-            from .plot import draw
-        except ImportError as error:
-            raise SystemExit(f"benchmarks: --plot needs matplotlib, which the extra 'bench' has: {error}") from None
     machine, versions = describe_machine(), describe_versions()
     for name, value in {**machine, **versions}.items():
         print(f"{name}: {value}")
@@ -91,6 +88,7 @@ def main(arguments: Sequence[str]) -> int:
         print(f"\n{table.as_text()}", flush=True)
     if options.json:
         figures = {
+            "date": datetime.date.today().isoformat(),
             "machine": machine,
             "versions": versions,
             "seed": SEED,

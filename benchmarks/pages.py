@@ -12,6 +12,7 @@ import re
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from statistics import mode
 from typing import Any
 
 from .plot import GROUPS, choose
@@ -255,13 +256,13 @@ def _run(figures: Figures) -> Iterator[str]:
     yield from paragraph(f"{'; '.join([*more, *installed])}.")
     if missing := [name for name in versions if versions[name].startswith("not installed")]:
         yield from paragraph(f"Not installed there: {', '.join(missing)}.")
-    rounds = max(len(row["samples"]) for table in figures["tables"] for row in table["rows"])
+    rounds = mode(len(row["samples"]) for table in figures["tables"] for row in _measured(table))
     yield from paragraph(
-        f"A figure is the median of up to {rounds} rounds, with the lowest and the highest in parentheses. *Ratio* is "
-        "how many times as fast the first row is as this one, with the worst and the best round: above 1, the first "
-        "row is faster. *CPU* is user and system time of both ends together, with the first row's, divided by it, in "
-        "parentheses. *Wire* is what goes there and back. TCP without encryption, where it has a row, is the upper "
-        "bound."
+        f"A figure is the median of its rounds, mostly {rounds}, with the lowest and the highest in parentheses. "
+        "*Ratio* is how many times as fast the first row is as this one, with the worst and the best round: above 1, "
+        "the first row is faster. That row is sodiumtwist with version 2 of the protocol. *CPU* is user and system time "
+        "of both ends together, and in parentheses how many times as much the first row takes. *Wire* is what goes there "
+        "and back. TCP without encryption, where it has a row, is the upper bound."
     )
 
 
