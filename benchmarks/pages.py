@@ -260,9 +260,9 @@ def _run(figures: Figures) -> Iterator[str]:
     yield from paragraph(
         f"A figure is the median of its rounds, mostly {rounds}, with the lowest and the highest in parentheses. "
         "*Ratio* is how many times as fast the first row is as this one, with the worst and the best round: above 1, "
-        "the first row is faster. That row is sodiumtwist with version 2 of the protocol. *CPU* is user and system time "
-        "of both ends together, and in parentheses how many times as much the first row takes. *Wire* is what goes there "
-        "and back. TCP without encryption, where it has a row, is the upper bound."
+        "the first row is faster. That row is sodiumtwist with version 2 of the protocol. *CPU* is user and system "
+        "time of both ends together, and in parentheses how many times as much the first row takes. *Wire* is what "
+        "goes there and back. TCP without encryption, where it has a row, is the upper bound."
     )
 
 
