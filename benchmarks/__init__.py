@@ -11,8 +11,10 @@ All traffic stays on loopback addresses. All payloads come from one seed.
 ``bulk``           from a client's process to a server's, until that has confirmed every byte
 ``serial``         100-byte requests, one at a time
 ``in-flight``      100-byte requests, 128 at once
+``answers``        100-byte requests that 64 KiB answer, 16 at once
 ``connections``    connect, authenticate, one request answered, close
-``send``           ``sodiumtwist send`` to ``twistd sodium --file`` on a RAM disk, beside scp
+``send``           ``sodiumtwist send`` to ``twistd sodium --file`` on a RAM disk, beside scp and rsync
+``tunnel``         redis-benchmark through a tunnel to a redis, beside stunnel and spiped
 ``ping``           how soon one is answered, alone and beside a connection that sends flat out
 ``start``          the commands, from the start of their process to its end
 ``scale``          many connections: throughput, memory, time to accept them

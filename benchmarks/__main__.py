@@ -10,27 +10,32 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 
-from . import __doc__ as what_there_is, beside, core, crypto, distance, files, loopback, scale, start
+from . import __doc__ as what_there_is, beside, core, crypto, distance, files, loopback, scale, start, tunnels
 from .machine import describe_machine, describe_versions
 from .plan import FULL, QUICK, SEED, Plan
 from .plot import draw
 from .tables import Table
-from .tasks import BULK, CONNECTIONS, IN_FLIGHT, SERIAL
+from .tasks import ANSWERS, BULK, CONNECTIONS, IN_FLIGHT, SERIAL
 
-WORKLOADS = (BULK, SERIAL, IN_FLIGHT, CONNECTIONS)
+WORKLOADS = (BULK, SERIAL, IN_FLIGHT, ANSWERS, CONNECTIONS)
 
 #: What else can be measured besides the workloads, by name.
 SECTIONS: dict[str, Callable[[Plan], Iterator[Table]]] = {
     "crypto": crypto.run,
     "core": core.run,
-    "send": files.run,
     "ping": beside.run,
     "start": start.run,
     "scale": scale.run,
     "distance": distance.run,
 }
 
-NAMES = ("crypto", "core", *WORKLOADS, "send", "ping", "start", "scale", "distance")
+#: What else is compared with others, by name.
+COMPARISONS: dict[str, Callable[[Plan, Sequence[str] | None], Iterator[Table]]] = {
+    "send": files.run,
+    "tunnel": tunnels.run,
+}
+
+NAMES = ("crypto", "core", *WORKLOADS, *COMPARISONS, "ping", "start", "scale", "distance")
 
 
 def parse_options(arguments: Sequence[str]) -> argparse.Namespace:
@@ -44,13 +49,13 @@ def parse_options(arguments: Sequence[str]) -> argparse.Namespace:
         prog="python -m benchmarks", description=what_there_is, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--only", nargs="+", choices=NAMES, default=NAMES, metavar="NAME", help="what to measure")
-    keys = [peer.key for peer in loopback.PEERS]
+    keys = list(dict.fromkeys([*(peer.key for peer in loopback.PEERS), *files.NAMES, *tunnels.NAMES]))
     parser.add_argument(
         "--peers",
         nargs="+",
         choices=keys,
         metavar="PEER",
-        help=f"what to compare in bulk, serial, in-flight and connections, of {', '.join(keys)}",
+        help=f"what to compare in {', '.join((*WORKLOADS, *COMPARISONS))}, of {', '.join(keys)}",
     )
     parser.add_argument("--quick", action="store_true", help="little of each: that it works, not how fast it is")
     parser.add_argument("--json", metavar="FILE", help="write all figures to this file")
@@ -64,7 +69,9 @@ def measure(options: argparse.Namespace) -> Iterator[Table]:
     for name in NAMES:
         if name not in options.only:
             continue
-        if name in SECTIONS:
+        if name in COMPARISONS:
+            yield from COMPARISONS[name](plan, options.peers)
+        elif name in SECTIONS:
             yield from SECTIONS[name](plan)
         elif name == next(workload for workload in WORKLOADS if workload in options.only):
             yield from loopback.run_workloads(plan, options.only, options.peers)
@@ -93,6 +100,7 @@ def main(arguments: Sequence[str]) -> int:
             "versions": versions,
             "seed": SEED,
             "quick": options.quick,
+            "busy": [],
             "tables": [table.as_json() for table in tables],
         }
         with open(options.json, "w", encoding="utf-8") as file:

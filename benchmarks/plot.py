@@ -97,8 +97,8 @@ def choose(group: Group, tables: Iterable[Mapping[str, Any]]) -> Rows:
     :return: names and rows: ours, then the best of the others.
     """
     rows = [row for table in tables if table["key"] == group.table for row in table["rows"] if row["median"]]
-    ours = [(name, row) for key, name in OURS.items() for row in rows if row.get("key") == key]
-    others = [(group.others[row["key"]], row) for row in rows if row.get("key") in group.others]
+    ours = [(name, row) for key, name in OURS.items() for row in rows if row["key"] == key]
+    others = [(group.others[row["key"]], row) for row in rows if row["key"] in group.others]
     return [*ours, *sorted(others, key=lambda other: -other[1]["median"])[:OTHERS]]
 
 

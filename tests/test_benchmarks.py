@@ -45,7 +45,11 @@ class RunTests(ProcessTestCase):
 
     def assert_measured(self, table: dict[str, Any]) -> None:
         """Each row has its samples, and all but the first a ratio between its extremes."""
+        self.assertIn(table["better"], ("more", "less"))
         for row in table["rows"]:
+            # Systems without /proc do not tell them; secretstream alone has no wire.
+            for cost in ("cpu", "wire"):
+                self.assertTrue(row[cost] is None or (row[cost] > 0 and table[f"{cost}_unit"]), row)
             self.assertEqual(len(row["samples"]), 1, row)
             self.assertGreater(min(row["samples"]), 0, row)
             self.assertTrue(min(row["samples"]) <= row["median"] <= max(row["samples"]))
@@ -77,21 +81,21 @@ class RunTests(ProcessTestCase):
         for table in figures["tables"]:
             self.assert_measured(table)
             self.assertTrue(all(row["ratio"] for row in table["rows"][1:]))
-        return {
-            table["key"]: [peer.key for row in table["rows"] for peer in PEERS if peer.name == row["name"]]
-            for table in figures["tables"]
-        }
+        names = {peer.key: peer.name for peer in PEERS}
+        for row in (row for table in figures["tables"] for row in table["rows"]):
+            self.assertEqual(row["name"], names[row["key"]])
+        return {table["key"]: [row["key"] for row in table["rows"]] for table in figures["tables"]}
 
     def test_bulk(self) -> None:
         """Real processes, with those that need nothing but what sodiumtwist needs."""
-        peers = "sodiumtwist tls amp asyncio secretstream tcp"
+        peers = "sodiumtwist sodiumtwist-1 amp asyncio secretstream tcp"
         found = self.run_peers("bulk", peers)
         self.assertEqual(found, {"bulk-65536": peers.split(), "bulk-131070": peers.split()})
 
     def test_requests(self) -> None:
-        peers = "sodiumtwist tls amp asyncio tcp"
-        found = self.run_peers("serial in-flight", peers)
-        self.assertEqual(found, {"serial": peers.split(), "in-flight": peers.split()})
+        peers = "sodiumtwist amp asyncio tcp"
+        found = self.run_peers("in-flight answers", peers)
+        self.assertEqual(found, {"in-flight": peers.split(), "answers": peers.split()})
 
     def test_connections(self) -> None:
         """sodiumtwist takes part in two ways."""
@@ -129,11 +133,23 @@ class RunTests(ProcessTestCase):
         self.assertEqual([len(row["samples"]) for row in rows], [1] * 5, figures)
 
     def test_send(self) -> None:
-        """A file by whole processes; scp takes part where it can."""
+        """A file by whole processes; scp and rsync take part where they can."""
         _, figures = self.run_quickly("--only", "send")
-        sent, scp = figures["tables"][0]["rows"]
-        self.assertEqual((len(sent["samples"]), sent["note"]), (1, ""))
-        self.assertTrue(scp["samples"] or scp["note"].startswith("not installed: "), scp)
+        rows = {row["key"]: row for row in figures["tables"][0]["rows"]}
+        self.assertEqual([*rows], ["sodiumtwist", "sodiumtwist-1", "scp", "rsync"])
+        for key in ("sodiumtwist", "sodiumtwist-1"):
+            self.assertEqual((len(rows[key]["samples"]), rows[key]["note"]), (1, ""))
+        for key in ("scp", "rsync"):
+            self.assertTrue(rows[key]["samples"] or rows[key]["note"].startswith("not installed: "), rows[key])
+
+    def test_tunnel(self) -> None:
+        """Requests to a redis through pairs of programs, where it is installed."""
+        _, figures = self.run_quickly("--only", "tunnel", "--peers", "sodiumtwist", "stunnel", "redis")
+        self.assertEqual([table["key"] for table in figures["tables"]], ["tunnel-1", "tunnel-16"])
+        for table in figures["tables"]:
+            self.assertEqual([row["key"] for row in table["rows"]], ["sodiumtwist", "stunnel", "redis"])
+            for row in table["rows"]:
+                self.assertTrue(row["samples"] or row["note"].startswith("not installed: "), row)
 
     def test_distance(self) -> None:
         """Through the proxy nothing is lost, and one DATA at a time takes its round trips."""
