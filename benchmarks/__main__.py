@@ -8,6 +8,7 @@ import argparse
 import datetime
 import json
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 
 from . import __doc__ as what_there_is, beside, core, crypto, distance, files, loopback, scale, start, tunnels
@@ -90,12 +91,14 @@ def main(arguments: Sequence[str]) -> int:
     if options.quick:
         print("quick: these figures show that all works, and not how fast it is")
     tables = []
+    began = time.monotonic()
     for table in measure(options):
         tables.append(table)
         print(f"\n{table.as_text()}", flush=True)
     if options.json:
         figures = {
             "date": datetime.date.today().isoformat(),
+            "minutes": round((time.monotonic() - began) / 60),
             "machine": machine,
             "versions": versions,
             "seed": SEED,

@@ -55,7 +55,7 @@ BOUNDS = [
     (RECORD, LIBSODIUM_RECORD, "a record of version 2 of 100 bytes, sent and received", 2.0),
     (REQUEST, LIBSODIUM_RECORD, "a request of 100 bytes and its answer, beside one record", 10.2),
     (REQUESTS, LIBSODIUM_RECORD, "the same, 128 at once", 3.3),
-    (LARGE, LIBSODIUM_LARGE, "DATA of version 2 of 64 KiB, sent and received", 2.8),
+    (LARGE, LIBSODIUM_LARGE, "DATA of version 2 of 64 KiB, sent and received", 1.6),
 ]
 
 

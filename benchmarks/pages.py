@@ -240,12 +240,16 @@ def _quiet(figures: Figures) -> str:
     return f"The machine was busy with other things, so the figures are worth less: {'; '.join(figures['busy'])}."
 
 
+def _took(figures: Figures) -> str:
+    return f"It took {figures['minutes']} minutes. " if "minutes" in figures else ""
+
+
 def _run(figures: Figures) -> Iterator[str]:
     """Tell of what run all figures are, and how to read them."""
     system = re.sub(r"^(\w+ \d+\.\d+)\S*", r"\1", figures["machine"]["system"])
     yield from paragraph(
         f"All figures on this page are of one run, of {_date(figures)}, on {_where(figures)}, with {system}. "
-        f"{_quiet(figures)}"
+        f"{_took(figures)}{_quiet(figures)}"
     )
     more = [
         f"{name}: {value}"

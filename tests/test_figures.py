@@ -225,6 +225,8 @@ class RunTests(SynchronousTestCase):
     def test_machine(self) -> None:
         text = said("run", BULK)
         self.assertIn("of 29 February 2024, on 2 cores of Abacus, with Linux 6.1 x86_64.", " ".join(text.split()))
+        self.assertIn("x86_64. The machine", " ".join(text.split()))
+        self.assertIn("x86_64. It took 33 minutes. The machine", " ".join(said("run", BULK, minutes=33).split()))
         for fact in ("Python: 3.11.7.\n", "Not installed there: pyzmq.\n"):
             self.assertIn(fact, text)
         self.assertNotIn("someone", text)
