@@ -175,7 +175,7 @@ def _table(table: Figures) -> Iterator[str]:
     for row in table["rows"]:
         if row["median"] is None:
             said.append(f"*{row['name']}* is left out: {row['note'] or 'it was not measured'}.")
-        elif not share and row["ratio"] and row["ratio"]["median"] < 1:
+        elif row["ratio"] and row["ratio"]["median"] < 1:
             key = row["key"]
             if reason := REASONS.get((table["key"], key), REASONS.get(("", key))):
                 said.append(f"*{row['name']}* is ahead ({_times(row['ratio']['median'])}): {reason}.")
