@@ -5,6 +5,14 @@ Figures that are compared are measured in turn (A B C A B C …), after a warm-u
 meanwhile, it does to all of them. Medians are printed, and ratios with the smallest and the largest of all rounds.
 All traffic stays on loopback addresses. All payloads come from one seed.
 
+Beside a time stands what it cost, where the system tells that. "CPU" is the processor time of both ends together, of
+user and system, with all their processes, and as a ratio how much of it the first row takes for each second of another.
+"wire" is what TCP carried, there and back. Each table's first line has their units.
+
+A whole run takes about twenty minutes on two cores that do nothing else. What else they do is noticed, and said below
+each table that it touches and at the end. --quick takes some seconds for each of these; --rounds 1 is a quick look at
+figures of the usual size.
+
 =================  ================================================================================
 ``crypto``         secretstream through ``core.v1.records``, beside libsodium itself
 ``core``           bytes to events and back, without sockets

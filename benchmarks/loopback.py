@@ -95,6 +95,11 @@ class Servers:
             raise told
         return told
 
+    def note(self, module: str) -> str:
+        """Return what a server says of how connections are made; empty when it says nothing, or there is none."""
+        told = self._told.get((module, 0), {})
+        return "" if isinstance(told, NotInstalled) else str(told.get("note", ""))
+
     def measure(self, peer: Peer, task: Task, server: dict[str, Any] | None = None) -> dict[str, Any]:
         """
         Let a client do a task.
@@ -160,4 +165,6 @@ def run_workloads(plan: Plan, names: Sequence[str], keys: Sequence[str] | None =
                 in_turn(table, measure, plan.rounds, plan.warm_up, {peer.key: peer.name for peer in taking_part})
                 for peer, row in zip(taking_part, table.rows, strict=True):
                     row.note = row.note or peer.notes.get(task.workload, "")
+                    if task.workload == CONNECTIONS:
+                        row.note = row.note or servers.note(peer.module)
                 yield table

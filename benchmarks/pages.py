@@ -171,7 +171,7 @@ def _table(table: Figures) -> Iterator[str]:
         title += f"; wire in {table['wire_unit']}"
     head = [name for name, _ in columns]
     yield from simple_table(title, head, [[write(row) for _, write in columns] for row in rows])
-    said = [f"*{row['name']}*: {row['note']}." for row in rows if row["note"]]
+    said = [*_remark(table), *(f"*{row['name']}*: {row['note']}." for row in rows if row["note"])]
     for row in table["rows"]:
         if row["median"] is None:
             said.append(f"*{row['name']}* is left out: {row['note'] or 'it was not measured'}.")
@@ -179,10 +179,14 @@ def _table(table: Figures) -> Iterator[str]:
             key = row["key"]
             if reason := REASONS.get((table["key"], key), REASONS.get(("", key))):
                 said.append(f"*{row['name']}* is ahead ({_times(row['ratio']['median'])}): {reason}.")
-    for item in said:
-        yield from _wrapped(item, "- ")
-    if said:
-        yield ""
+    yield from _items(said)
+
+
+def _items(said: Iterable[str]) -> Iterator[str]:
+    """Make a list."""
+    lines = [line for item in said for line in _wrapped(item, "- ")]
+    if lines:
+        yield from (*lines, "")
 
 
 def _tables(figures: Figures, keys: Sequence[str]) -> Iterator[str]:
@@ -220,6 +224,7 @@ def _distance(figures: Figures) -> Iterator[str]:
             lines.append([_capital(table["title"].removeprefix("distance, ")), *ratios])
     if lines:
         yield from simple_table("The ratio to others over the same line", ["Line", *names[1:]], lines)
+    yield from _items(f"*{table['title']}*: {text}" for *_, table in found for text in _remark(table))
 
 
 def _date(figures: Figures) -> str:
@@ -235,9 +240,16 @@ def _where(figures: Figures) -> str:
 
 
 def _quiet(figures: Figures) -> str:
-    if not figures.get("busy"):
+    if not figures["busy"]:
         return "The machine did nothing else meanwhile."
-    return f"The machine was busy with other things, so the figures are worth less: {'; '.join(figures['busy'])}."
+    tables = figures["tables"]
+    busy = sum(bool(table.get("busy")) for table in tables)
+    return f"The machine was not quiet before, or in {busy} of {len(tables)} tables: so the figures are worth less."
+
+
+def _remark(table: Figures) -> list[str]:
+    """Tell what else the machine did while a table was measured."""
+    return [f"The machine was not quiet: {table['busy']}."] if table.get("busy") else []
 
 
 def _took(figures: Figures) -> str:

@@ -55,7 +55,7 @@ class Plan:
     answers: int = 5_000
     connections: int = 300
     file_bytes: int = 1024 * MIB
-    tunnel_requests: int = 50_000
+    tunnel_requests: int = 30_000
     pings: int = 300
     starts: int = 11
     crowds: tuple[int, ...] = (1, 10, 100, 1_000, 10_000)
@@ -63,9 +63,9 @@ class Plan:
     crowd_rounds_to: int = 1_000
     delays: tuple[float, ...] = (0.0, 0.01, 0.05, 0.1)
     distance_bytes: int = 512 * MIB
-    stop_and_wait_seconds: float = 2.0
+    stop_and_wait_seconds: float = 1.0
     link_rate: float = 125e6
-    link_bytes: int = 256 * MIB
+    link_bytes: int = 128 * MIB
 
 
 FULL = Plan()

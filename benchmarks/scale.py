@@ -127,6 +127,7 @@ def run(plan: Plan) -> Iterator[Table]:
                 label = f"{count:,} connection{'s' * (count > 1)}"
                 throughput[name].rows.append(Row(label, row.samples, row.note, str(count), row.cpu))
                 throughput[name].failed |= both.failed
+                throughput[name].busy = throughput[name].busy or both.busy
     yield from throughput.values()
     yield _accepting(crowds, plan, counts)
     if crowds.memory:

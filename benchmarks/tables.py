@@ -4,12 +4,14 @@ Tables of figures, and their ratios.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
+from . import busy
 from .plan import GIB
 
 #: What processor time, and what bytes on the wire, are told in.
@@ -144,6 +146,7 @@ class Table:
     :ivar better: ``more`` or ``less``.
     :ivar cpu_unit: what processor time is told in.
     :ivar wire_unit: what bytes on the wire are told in.
+    :ivar busy: what else the machine did while the figures were taken; empty when it did nothing.
     """
 
     key: str
@@ -156,6 +159,7 @@ class Table:
     better: str = "more"
     cpu_unit: str = ""
     wire_unit: str = ""
+    busy: str = ""
 
     def ratio(self, row: Row) -> Ratio | None:
         """
@@ -202,6 +206,7 @@ class Table:
             "better": self.better,
             "cpu_unit": self.cpu_unit,
             "wire_unit": self.wire_unit,
+            "busy": self.busy,
             "rows": rows,
         }
 
@@ -214,7 +219,8 @@ class Table:
             units.append(f"wire: {self.wire_unit}")
         width = max(len(row.name) for row in self.rows)
         lines = [f"{self.title} ({'; '.join(units)})"]
-        return "\n".join(lines + [f"  {row.name:{width}}{self._figures(row)}".rstrip() for row in self.rows])
+        lines += [f"  {row.name:{width}}{self._figures(row)}".rstrip() for row in self.rows]
+        return "\n".join(lines + [f"  BUSY: {self.busy}"] if self.busy else lines)
 
     def _figures(self, row: Row) -> str:
         text = ""
@@ -255,7 +261,7 @@ def in_turn(
 ) -> Table:
     """
     Measure A B C A B C … The first round may be a warm-up, which does not count. What is not installed, or does not
-    work, gets a note and is not measured again.
+    work, gets a note and is not measured again. What else the machine does meanwhile is noted.
 
     :param table: the table that gets the rows.
     :param measure: for each row's key, a function that returns its figure.
@@ -265,6 +271,7 @@ def in_turn(
     """
     rows = {key: Row((names or {}).get(key, key), key=key) for key in measure}
     table.rows.extend(rows.values())
+    before = busy.now()
     for turn in range(0 if warm_up else 1, rounds + 1):
         for key, take in measure.items():
             row = rows[key]
@@ -282,6 +289,7 @@ def in_turn(
             else:
                 if turn:
                     row.add(figure if isinstance(figure, Figure) else Figure(figure))
+    table.busy = busy.describe_others(before, busy.now(), os.cpu_count() or 1)
     return table
 
 

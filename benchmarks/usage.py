@@ -50,15 +50,18 @@ def processor_seconds(process: int) -> float | None:
     """
     if sys.platform != "linux":
         return None
-    seconds = 0.0
-    # A process that ends meanwhile has its time told by its parent, when that has waited for it.
-    with suppress(OSError):
-        stat = _read(f"/proc/{process}/stat")
-        children = [_read(f"/proc/{process}/task/{task}/children") for task in os.listdir(f"/proc/{process}/task")]
+    try:
         # The number of the clock of a process, as clock_getcpuclockid() makes it. /proc has it in hundredths.
-        seconds += time.clock_gettime(~process << 3 | 2) + ended_children_seconds(stat)
-        for child in " ".join(children).split():
-            seconds += processor_seconds(int(child)) or 0.0
+        seconds = time.clock_gettime(~process << 3 | 2) + ended_children_seconds(_read(f"/proc/{process}/stat"))
+        tasks = os.listdir(f"/proc/{process}/task")
+    except OSError:
+        # It has ended, and its parent has been told its time.
+        return 0.0
+    for task in tasks:
+        # Threads come and go meanwhile.
+        with suppress(OSError):
+            for child in _read(f"/proc/{process}/task/{task}/children").split():
+                seconds += processor_seconds(int(child)) or 0.0
     return seconds
 
 

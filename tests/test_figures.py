@@ -239,10 +239,14 @@ class RunTests(SynchronousTestCase):
 
     def test_busy(self) -> None:
         """A machine that was not quiet is told of, wherever its figures are."""
+        busy = {**BULK, "busy": "steal 10 %"}
         for name in ("run", "readme"):
             self.assertIn("The machine did nothing else meanwhile.", " ".join(said(name, BULK).split()))
-            text = " ".join(said(name, BULK, busy=["load 3.5", "steal 10 %"]).split())
-            self.assertIn("busy with other things, so the figures are worth less: load 3.5; steal 10 %.", text)
+            text = " ".join(said(name, busy, BULK, busy=["load 3.5", "bulk-65536: steal 10 %"]).split())
+            self.assertIn("not quiet before, or in 1 of 2 tables: so the figures are worth less.", text)
+        self.assertIn("\n- The machine was not quiet: steal 10 %.\n", said("bulk", busy))
+        far = {**table("distance-open-0", row("upload", 700.0), title="distance, 0 ms"), "busy": "load 2"}
+        self.assertIn("\n- *distance, 0 ms*: The machine was not quiet: load 2.\n", said("distance", far))
 
     def test_readme(self) -> None:
         """The best other one, whichever it is, and whoever is ahead."""
