@@ -571,6 +571,44 @@ class TransportBelow:
         except OSError:
             pass  # there is no more, but what broke it
 
+    def read_at_once(self) -> bytes:
+        """
+        Read what a socket has already, no more than :meth:`read_up_to` says, without waiting for the reactor to find
+        it ready.
+
+        :return: nothing where nothing has come, or the end has, which the reactor finds; and where it is no socket.
+        :raises ConnectionLost: when the connection is broken, which a socket tells once: the reactor would read an
+            end in order instead.
+        """
+        transport: Any = self.transport
+        if not is_bare_socket(self.transport) or not transport.connected or getattr(transport, "_aborting", False):
+            return b""
+        try:
+            data: bytes = transport.getHandle().recv(transport.bufferSize)
+        except (BlockingIOError, InterruptedError):
+            return b""
+        except OSError as error:
+            raise ConnectionLost(str(error)) from None
+        return data
+
+    def end_writing(self) -> None:
+        """End our direction: at once where all is with the system, for the reactor would take a round for that."""
+        transport: Any = self.transport
+        if (
+            not is_bare_socket(self.transport)
+            or transport.dataBuffer
+            or transport._tempDataLen
+            or not transport.connected
+            or transport._writeDisconnecting
+            or getattr(transport, "_sendmsgQueue", None)
+        ):
+            transport.loseWriteConnection()
+            return
+        # What Twisted does when it finds nothing left to write.
+        transport._writeDisconnecting = True
+        transport._closeWriteConnection()
+        transport._writeDisconnected = True
+
     def reset_when_dropped(self, drop: bool) -> None:
         """
         Say what a socket's peer is to see when the socket is closed and nobody has ended it before, as when this
