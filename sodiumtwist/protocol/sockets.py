@@ -541,6 +541,34 @@ class TransportBelow:
         below.producer.pauseProducing()
         return True
 
+    def ask_for_turn(self) -> bool:
+        """
+        Have the gate told that a bare socket takes more as soon as it does, and Twisted holds nothing for it.
+
+        :return: whether that will be; it will not where the connection ends, or is no bare socket's any more.
+        """
+        transport: Any = self.transport
+        if (
+            not (self._gated and transport.connected)
+            or getattr(transport, "TLS", False)
+            or getattr(transport, "_aborting", False)
+        ):
+            return False
+        # Twisted tells whoever it has paused, when its buffer is empty, as it may be already.
+        transport.producerPaused = True
+        transport.startWriting()
+        return True
+
+    def say_if_full(self, size: int) -> None:
+        """
+        Tell the gate that no more is taken, as a socket's transport does when it holds more than it reads at once.
+
+        :param size: how many bytes wait for the turn that was asked for.
+        """
+        transport: Any = self.transport
+        if size > transport.bufferSize:
+            transport.producer.pauseProducing()
+
     def unsent(self) -> int:
         """
         Tell how many bytes the socket still holds, its kernel's buffer included; 0 where that can't be known.
