@@ -5,10 +5,12 @@ The command line: ``python -m benchmarks --help``.
 from __future__ import annotations
 
 import argparse
+import datetime
 import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
@@ -16,6 +18,7 @@ from . import __doc__ as what_there_is, beside, core, crypto, distance, files, l
 from .busy import describe_load
 from .machine import describe_machine, describe_versions
 from .plan import FULL, QUICK, SEED, Plan
+from .plot import draw
 from .tables import Failed, NotInstalled, Row, Table
 from .tasks import ANSWERS, BULK, CONNECTIONS, IN_FLIGHT, SERIAL
 
@@ -73,7 +76,7 @@ def parse_options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="little of each: that it works, not how fast it is")
     parser.add_argument("--rounds", type=positive, metavar="N", help="how often each figure is taken: for a quick look")
     parser.add_argument("--json", metavar="FILE", help="write all figures to this file")
-    parser.add_argument("--plot", metavar="FILE.svg", help="draw ratios and the curve of distance, with matplotlib")
+    parser.add_argument("--plot", metavar="FILE.svg", help="draw what decides, beside the best of the others")
     return parser.parse_args(arguments)
 
 
@@ -103,11 +106,6 @@ def main(arguments: Sequence[str]) -> int:
     :return: the exit status: 1 when something that was to be measured did not work.
     """
     options = parse_options(arguments)
-    if options.plot:
-        try:
-            from .plot import draw
-        except ImportError as error:
-            raise SystemExit(f"benchmarks: --plot needs matplotlib, which the extra 'bench' has: {error}") from None
     plan = QUICK if options.quick else FULL
     if options.rounds is not None:
         plan = replace(plan, rounds=options.rounds)
@@ -118,6 +116,7 @@ def main(arguments: Sequence[str]) -> int:
         print("quick: these figures show that all works, and not how fast it is")
     load = describe_load(os.getloadavg()[0], os.cpu_count() or 1)
     tables = []
+    began = time.monotonic()
     for table in measure(options, plan):
         tables.append(table)
         print(f"\n{table.as_text()}", flush=True)
@@ -128,6 +127,8 @@ def main(arguments: Sequence[str]) -> int:
             print(f"  {line}")
     if options.json:
         figures = {
+            "date": datetime.date.today().isoformat(),
+            "minutes": round((time.monotonic() - began) / 60),
             "machine": machine,
             "versions": versions,
             "seed": SEED,

@@ -86,6 +86,7 @@ class RunTests(ProcessTestCase):
         for table in figures["tables"]:
             self.assert_measured(table)
             self.assertTrue(all(row["ratio"] for row in table["rows"][1:]))
+        self.notes = {row["key"]: row["note"] for table in figures["tables"] for row in table["rows"]}
         names = {peer.key: peer.name for peer in PEERS}
         for row in (row for table in figures["tables"] for row in table["rows"]):
             self.assertEqual(row["name"], names[row["key"]])
@@ -103,9 +104,12 @@ class RunTests(ProcessTestCase):
         self.assertEqual(found, {"in-flight": peers.split(), "answers": peers.split()})
 
     def test_connections(self) -> None:
-        """sodiumtwist takes part in two ways."""
+        """sodiumtwist takes part in two ways. Of TLS it is said how it makes its keys."""
         peers = "sodiumtwist early tls amp asyncio tcp"
         self.assertEqual(self.run_peers("connections", peers), {"connections": peers.split()})
+        for key in ("tls", "amp"):
+            self.assertRegex(self.notes.pop(key), "^keys by [A-Za-z0-9]+$")
+        self.assertEqual(set(self.notes.values()), {""})
 
     def test_other_peers(self) -> None:
         """Those that may be installed: they are measured, or it is said what is missing."""
@@ -172,23 +176,9 @@ class RunTests(ProcessTestCase):
                 self.assertLess(row["median"], 140)
 
     def test_plot(self) -> None:
-        """An SVG, the same for the same figures; without matplotlib a line before anything is measured."""
-        if importlib.util.find_spec("matplotlib") is None:
-            running = self.start("--plot", self.path("plot.svg"))
-            self.assertEqual((running.wait(), running.output), (1, []))
-            self.assert_one_line(running.errors, "^benchmarks: --plot needs matplotlib, which the extra 'bench' has")
-            return
-        self.run_quickly("--only", "serial", "--plot", self.path("serial.svg"))
-        self.assertIn(b"<svg", self.read("serial.svg"))
-        from benchmarks.plot import draw
-
-        tables = [
-            Table("serial", "requests", "requests/s", [Row("ours", [2.0, 3.0]), Row("theirs", [1.0, 1.0])]),
-            Table("distance-open-10", "distance", "MB/s", [Row("sodiumtwist, upload", [1.0])]),
-        ]
-        for name in ("one.svg", "two.svg"):
-            draw(tables, self.path(name))
-        self.assertEqual(self.read("one.svg"), self.read("two.svg"))
+        """The figures that were measured are drawn."""
+        self.run_quickly("--only", "serial", "--peers", "sodiumtwist", "tcp", "tls", "--plot", self.path("serial.svg"))
+        self.assertIn(b">Requests, one at a time (requests/s)</text>", self.read("serial.svg"))
 
     def test_tell_all_the_same(self) -> None:
         """Where one thing can't even begin, that is said, and the others are measured."""
