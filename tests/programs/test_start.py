@@ -25,8 +25,10 @@ OF_CONNECTIONS = """
     sodiumtwist.programs.commands sodiumtwist.programs.listening sodiumtwist.programs.running
 """
 
-#: What a client that sends does not need: the other commands, the services, what draws on a terminal.
+#: What a client that sends over plain TCP does not need: TLS, the other commands, the services, what draws on a
+#: terminal.
 OF_OTHERS = """
+    OpenSSL service_identity twisted.protocols.tls cryptography.x509
     getpass sqlite3 tqdm nacl.pwhash twisted.application sodiumtwist.admission.argon2 sodiumtwist.admission.passwords
     sodiumtwist.admission.replay_database sodiumtwist.endpoints sodiumtwist.tunnel sodiumtwist.transfer.receiver
     sodiumtwist.transfer.stores sodiumtwist.programs.demo sodiumtwist.programs.keys sodiumtwist.programs.listening
