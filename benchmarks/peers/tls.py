@@ -15,6 +15,7 @@ from twisted.internet.ssl import Certificate, CertificateOptions, TLSVersion, op
 
 from ..certificate import CERTIFICATE, KEY, NAME
 from ..child import HOST, run_in_reactor, serve_in_reactor
+from ..payloads import payload
 from ..tasks import Task
 from .streams import CountingServer, work
 
@@ -52,8 +53,9 @@ def endpoint(reactor: Any, directory: str, port: int) -> IStreamClientEndpoint:
     return wrapClientTLS(options, TCP4ClientEndpoint(reactor, HOST, port))
 
 
-def serve(directory: str) -> None:
-    serve_in_reactor(lambda reactor: listen(reactor, directory, Factory.forProtocol(CountingServer)))
+def serve(directory: str, answer_size: int = 0) -> None:
+    answer = payload(answer_size)
+    serve_in_reactor(lambda reactor: listen(reactor, directory, Factory.forProtocol(lambda: CountingServer(answer))))
 
 
 def run(directory: str, server: dict[str, Any], task: dict[str, Any]) -> dict[str, Any]:
