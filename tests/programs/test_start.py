@@ -10,11 +10,12 @@ import sys
 
 from ..processes import PUBLIC, SECRET, SODIUMTWIST, ProcessTestCase, Running, unmeasured
 
-#: Runs the command line, and tells on standard error what was loaded at its end.
+#: Runs the command line, and tells on standard error what was loaded at its end, and whether circles are looked for.
 TELLING = [
     sys.executable,
     "-c",
-    "import atexit, sys; atexit.register(lambda: print('loaded', *sys.modules, file=sys.stderr)); "
+    "import atexit, gc, sys; "
+    "atexit.register(lambda: print('loaded', *sys.modules, *['collecting'] * gc.isenabled(), file=sys.stderr)); "
     "from sodiumtwist.__main__ import main; main()",
 ]
 
@@ -91,6 +92,8 @@ class LoadedTests(ProcessTestCase):
         self.start_server("--file", "out")
         modules = self.loaded("send", "--key", PUBLIC, "--endpoint", self.endpoint, self.make_file("in", 2))
         self.assertIn("twisted.internet.reactor", modules)
+        # What loads may do without; what may run for hours must not.
+        self.assertIn("collecting", modules)
         self.assert_without(modules, OF_OTHERS)
 
 
