@@ -474,7 +474,8 @@ class TransportBelow:
             return False
         try:
             waiting = fcntl.ioctl(bare.getHandle(), termios.FIONREAD, bytes(4))
-        except (AttributeError, OSError):
+        # It is closed: ValueError.
+        except (AttributeError, OSError, ValueError):
             return False
         return int.from_bytes(waiting, sys.byteorder) >= size
 
