@@ -89,6 +89,7 @@ class RunTests(ProcessTestCase):
         names = {peer.key: peer.name for peer in PEERS}
         for row in (row for table in figures["tables"] for row in table["rows"]):
             self.assertEqual(row["name"], names[row["key"]])
+        self.notes = {row["name"]: row["note"] for table in figures["tables"] for row in table["rows"]}
         return {table["key"]: [row["key"] for row in table["rows"]] for table in figures["tables"]}
 
     def test_bulk(self) -> None:
@@ -103,9 +104,12 @@ class RunTests(ProcessTestCase):
         self.assertEqual(found, {"in-flight": peers.split(), "answers": peers.split()})
 
     def test_connections(self) -> None:
-        """sodiumtwist takes part in two ways."""
+        """sodiumtwist takes part in two ways. Of TLS it is said how it makes its keys."""
         peers = "sodiumtwist early tls amp asyncio tcp"
         self.assertEqual(self.run_peers("connections", peers), {"connections": peers.split()})
+        for name in ("Twisted TLS", "AMP over Twisted TLS"):
+            self.assertRegex(self.notes.pop(name), "^keys by [A-Za-z0-9]+$")
+        self.assertEqual(set(self.notes.values()), {""})
 
     def test_other_peers(self) -> None:
         """Those that may be installed: they are measured, or it is said what is missing."""
