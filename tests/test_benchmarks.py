@@ -129,7 +129,9 @@ class RunTests(ProcessTestCase):
         running, figures = self.run_quickly("--only", "serial", "--peers", "sodiumtwist", "zeromq", env=environment)
         row = figures["tables"][0]["rows"][1]
         self.assertEqual((row["samples"], row["ratio"], row["note"]), ([], None, "not installed: no such library"))
-        self.assertRegex(running.output[-1], "^  ZeroMQ CURVE +not installed: no such library$")
+        # Below it may stand that the machine is busy.
+        line = next(line for line in running.output if line.startswith("  ZeroMQ"))
+        self.assertRegex(line, "^  ZeroMQ CURVE +not installed: no such library$")
 
     def test_ping(self) -> None:
         _, figures = self.run_quickly("--only", "ping")
@@ -223,7 +225,7 @@ class ScaleTests(ProcessTestCase):
         titles = [line.partition(":")[0] for line in running.output if not line.startswith("  ")]
         self.assertEqual(titles[:2], ["scale, throughput in total"] * 2)
         self.assertRegex(titles[2], "^scale, connections accepted")
-        rows = [line for line in running.output if line.startswith("  ")]
+        rows = [line for line in running.output if line.startswith("  ") and not line.startswith("  BUSY: ")]
         self.assertEqual(len(rows), 2 * 2 + 4 + (3 if os.path.exists("/proc/self/statm") else 0))
         for row in rows:
             self.assertRegex(row, r"^  .* -?[\d,.]+  \(-?[\d,.]+\.\.-?[\d,.]+\)")
