@@ -48,10 +48,11 @@ from ..describe import printable
 from ..describe.log import Logger, describe_address
 from ..interfaces import ISodiumTransport, IStreamTransport
 from .context import ClientContext, ServerContext
+from .direct import read_directly
 from .farewell import BrokenOff, Farewell
 from .lifecycle import UNMADE, Lifecycle, Stage, Turn, not_yet
 from .log_names import call_as
-from .outbox import CORK_LIMIT, Outbox
+from .outbox import CORK_LIMIT, RECORD_LIMIT, Outbox
 from .producers import Producers
 from .reading import APPLICATION, BEHIND, CHOKED, CLOSED, OVER, READ_AHEAD, WRITING, Reading
 from .sockets import CHUNK_SIZE, READ_SIZE, TransportBelow, keep_alive
@@ -455,6 +456,8 @@ class SodiumProtocol(Protocol):
         keep_alive(self.transport, self.factory.timeouts.tcp_keepalive)
         self._connection = self.factory.make_connection(self._clock.seconds())
         self._below.read_up_to(self._connection.wanted or READ_SIZE)
+        if type(self).dataReceived is SodiumProtocol.dataReceived and "dataReceived" not in vars(self):
+            read_directly(self.transport, self, self._connection)
         self._outbox = Outbox(self._connection, self._below, self.factory.unread)
         self._lifecycle.take(Turn.MADE)
         # No circle, lest each connection be garbage that only the collector finds.
@@ -478,6 +481,10 @@ class SodiumProtocol(Protocol):
                 self._farewell.heard = True
             return
         self._pump(data)
+
+    def take_events(self) -> None:
+        """Bytes were received for the connection, below the transport."""
+        self._pump()
 
     def _find_place(self) -> None:
         """The first bytes came through a proxy: it is known now whom it speaks for."""
@@ -859,6 +866,7 @@ class SodiumProtocol(Protocol):
             self._outbox.close_gate()
             return
         outbox.corked = True
+        outbox.limit = max(outbox.limit, RECORD_LIMIT)
         try:
             self._guard_producer(self._producers.resume)
         finally:

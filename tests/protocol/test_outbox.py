@@ -46,6 +46,9 @@ class FakeConnection:
             data += self.waiting.pop(0)
         return data
 
+    def data_passing(self, limit: int) -> memoryview:
+        return memoryview(self.data_to_send(limit))
+
     def send_pong(self, timestamp: int) -> None:
         assert timestamp == 7
         self.waiting.append(b"P")
@@ -60,6 +63,7 @@ class FakeBelow:
 
     :ivar log: what was done, in order.
     :ivar takes: how many bytes its socket takes at once, or what it fails with.
+    :ivar waits: whether it can be waited for until it is ready.
     :ivar also: called with each write, as a transport may pause its producer then.
     """
 
@@ -69,17 +73,22 @@ class FakeBelow:
         self.log: list[tuple[str, bytes]] = []
         self.takes: int | ConnectionLost = 0
         self.also: Callable[[], None] = lambda: None
+        self.waits = True
         self.gates_closed = 0
 
     def write(self, data: bytes) -> None:
         self.log.append(("write", data))
         self.also()
 
-    def send_at_once(self, data: bytes) -> bytes:
+    def send_at_once(self, data: memoryview) -> bytes:
         if isinstance(self.takes, ConnectionLost):
             raise self.takes
-        self.log.append(("at once", data[: self.takes]))
-        return data[self.takes :]
+        self.log.append(("at once", bytes(data[: self.takes])))
+        return bytes(data[self.takes :])
+
+    def wait_until_ready(self) -> bool:
+        self.log.append(("wait", b""))
+        return self.waits
 
     def close_gate(self) -> None:
         self.gates_closed += 1
@@ -342,14 +351,34 @@ class SocketTests(OutboxTestCase):
         """So much at once, and then the reactor has other connections to serve; until it calls again."""
         self.below.takes = 10**9
         self.outbox.corked = True
-        pdus = [bytes([number]) * 2 * CORK_LIMIT for number in range(4)]
+        count = SEND_SIZE // (2 * CORK_LIMIT)
+        pdus = [bytes([number]) * 2 * CORK_LIMIT for number in range(count + 2)]
         self.connection.waiting += pdus
         self.outbox.flush()
-        self.assertEqual([how for how, _ in self.below.log], ["at once"] * 2 + ["write"] * 2)
-        self.assertEqual([data for _, data in self.below.log], pdus)
+        self.assertEqual(self.below.log, [("at once", pdu) for pdu in pdus[:count]] + [("wait", b"")])
+        self.assertEqual(self.connection.waiting, pdus[count:])
+        # Where it can't be waited for, the transport gets it; and so it does what is little.
+        self.below.log.clear()
+        self.below.waits = False
+        self.outbox.flush()
+        self.assertEqual([how for how, _ in self.below.log], ["wait", "write"] * 2)
+        self.below.log.clear()
+        self.send(b"little")
+        self.outbox.flush()
+        self.assertEqual(self.below.log, [("write", b"little")])
         self.outbox.block(0.0)
         self.outbox.unblock()
         self.assertEqual(self.outbox.at_once, SEND_SIZE)
+
+    def test_takes_a_part(self) -> None:
+        """The transport keeps what the socket leaves of a record, and no more: what is behind it waits unsealed."""
+        self.below.takes = 10
+        self.outbox.corked = True
+        first, second = (bytes([number]) * 2 * CORK_LIMIT for number in range(2))
+        self.connection.waiting += [first, second]
+        self.outbox.flush()
+        self.assertEqual(self.below.log, [("at once", first[:10]), ("write", first[10:]), ("wait", b"")])
+        self.assertEqual(self.connection.waiting, [second])
 
     def test_full(self) -> None:
         """Once the transport was full more waits, as it is no longer the answers' haste that counts."""
