@@ -258,7 +258,6 @@ class CoreTests(SynchronousTestCase):
         core = {"core.keys", "core.sodium", "core.v1.secretstream", "core.v1.public_bindings", "core.v1.handshake"}
         core |= {
             "core.v2.agreement",
-            "core.v2.chacha",
             "core.v2.handshake",
             "core.v2.public_bindings",
             "core.v2.session",

@@ -49,6 +49,7 @@ from .pair import (
     over,
 )
 from .processes import PATIENCE, unmeasured
+from .test_shape import trace
 from .versions import each_version, only, spoken
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -62,6 +63,9 @@ AEGIS_OPEN = "crypto_aead_aegis256_decrypt"
 
 #: How many calls one request and its answer take in version 2, at both ends together.
 REQUEST_CALLS = 127
+
+#: How many calls of the package's functions a login takes in each version, at both ends together.
+LOGIN_CALLS = 268, 647
 
 #: Enough for what happens once to count for nothing in a share.
 MANY = 200
@@ -342,6 +346,47 @@ class InFlightWorkTests(WorkTestCase):
         calls = {version: self.calls(version) for version in (1, 2)}
         self.assertLess(calls[2], calls[1])
         self.assert_each(calls[2], 73)
+
+
+@each_version
+class LoginWorkTests(WorkTestCase):
+    """A login, both ends together, from their transports to the applications' word that it is done."""
+
+    def setUp(self) -> None:
+        # What is imported, or made once, is no part of it.
+        self.log_in()
+
+    def log_in(self) -> Work:
+        with Work() as work:
+            pair = Pair.make()
+            pair.flush()
+        self.assertEqual((pair.server.calls, pair.client.calls), (["authenticated"], ["authenticated"]))
+        return work
+
+    def test_calls(self) -> None:
+        """Of the package's own functions; what others call depends on what ran before."""
+        files = trace(lambda: Pair.make().flush())
+        self.assertLessEqual(len(files), LOGIN_CALLS[spoken() - 1])
+
+    @only(2)
+    def test_keys(self) -> None:
+        """Each key is made, and each point multiplied, once: ``es``, ``ee`` and ``se`` at both ends."""
+        c = self.log_in().c
+        self.assertEqual((c["crypto_kx_keypair"], c["generate_mlkem768_key"]), (3, 1))
+        self.assertEqual(c["crypto_scalarmult"], 6)
+        self.assertEqual((c["encapsulate"], c["decapsulate"]), (1, 1))
+
+    @only(2)
+    def test_handshake(self) -> None:
+        """
+        Of the three messages and their frames: what is sealed and opened (the first front twice, for by that the server
+        tells the versions apart), the steps of deriving keys, and the numbers drawn at random.
+        """
+        work = self.log_in()
+        c = work.c
+        self.assertEqual((c["encrypt"], c["decrypt"]), (12, 13))
+        self.assertEqual(c["derive"] + work.python["derive"], 10)  # releases of cryptography differ
+        self.assertLessEqual(c["randombytes"], 9)
 
 
 @only(1)

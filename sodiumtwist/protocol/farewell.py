@@ -115,6 +115,8 @@ class Farewell:
     def linger(self) -> None:
         """All was handed over, and our direction is shut."""
         self._begin_to_look()
+        # Its end counts for one that is to be taken, also where the peer's system has it by now.
+        self._left = max(1, self._left)
         if self.lingers:
             # The peer has said all, or is to be heard no longer.
             self._patience = LINGER

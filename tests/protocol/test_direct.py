@@ -35,7 +35,7 @@ class DirectTests(RestTestCase):
         self.into: list[int] = []
         self.apart: list[int] = []
         handle: Any = self.server_socket
-        recv, recv_into = handle.recv, handle.recv_into
+        recv = handle.recv
 
         def count(size: int) -> bytes:
             data: bytes = recv(size)
