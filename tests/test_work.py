@@ -241,7 +241,7 @@ class RecordWorkTests(WorkTestCase):
 
         receive(1000)
         receive(size)
-        self.assertLess(peak(lambda: [receive(50_000) for _ in range(6)]) / CHUNK_SIZE, 0.02)
+        self.assertLess(peak(lambda: list(map(receive, [50_000] * 6))) / CHUNK_SIZE, 0.02)
         place = self.place
         with Work() as work:
             while self.place < len(wire):

@@ -48,7 +48,6 @@ from ..describe import printable
 from ..describe.log import Logger, describe_address
 from ..interfaces import ISodiumTransport, IStreamTransport
 from .context import ClientContext, ServerContext
-from .direct import read_directly
 from .farewell import BrokenOff, Farewell
 from .lifecycle import UNMADE, Lifecycle, Stage, Turn, not_yet
 from .log_names import call_as
@@ -456,8 +455,6 @@ class SodiumProtocol(Protocol):
         keep_alive(self.transport, self.factory.timeouts.tcp_keepalive)
         self._connection = self.factory.make_connection(self._clock.seconds())
         self._below.read_up_to(self._connection.wanted or READ_SIZE)
-        if type(self).dataReceived is SodiumProtocol.dataReceived and "dataReceived" not in vars(self):
-            read_directly(self.transport, self, self._connection)
         self._outbox = Outbox(self._connection, self._below, self.factory.unread)
         self._lifecycle.take(Turn.MADE)
         # No circle, lest each connection be garbage that only the collector finds.
@@ -468,7 +465,9 @@ class SodiumProtocol(Protocol):
             if protocol is not None:
                 protocol._closed_below()
 
-        self._below.open_gate(_Gate(self), close)
+        # Whoever has overridden it looks at what was read.
+        looks = type(self).dataReceived is not SodiumProtocol.dataReceived or "dataReceived" in vars(self)
+        self._below.open_gate(_Gate(self), close, this, None if looks else self._connection)
         self._arm_timer()
 
     def dataReceived(self, data: bytes) -> None:

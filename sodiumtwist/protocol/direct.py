@@ -8,54 +8,29 @@ This is a part of :mod:`~sodiumtwist.protocol.sockets`: it reaches into Twisted'
 from __future__ import annotations
 
 import errno
-import sys
 import weakref
-from typing import Any, Protocol
+from typing import Any, Union
 
 from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
 
 from ..core.connection import ClientConnection, ServerConnection
 
-
-class Reader(Protocol):
-    """An end, for whose connection is read."""
-
-    def take_events(self) -> None:
-        """Something was received for the connection."""
+CoreConnection = Union[ServerConnection, ClientConnection]
 
 
-def read_directly(transport: Any, end: Reader, connection: ServerConnection | ClientConnection) -> None:
+class DirectReading:
     """
-    Have what comes for an end received into the core's memory, where its transport is the socket of one of Twisted's
-    own classes. For all others nothing changes. Nothing does, either, while the connection wants ``bytes``, or somebody
-    else is the transport's protocol, as TLS is after ``startTLS``.
+    Stands in for ``tcp.Connection.doRead`` of one transport. It leaves all to that while the connection wants
+    ``bytes``, and when somebody else is the transport's protocol, as TLS is after ``startTLS``.
 
-    :param transport: its transport.
-    :param end: it; it has overridden nothing of how it gets what was read.
-    :param connection: the core's end.
-    """
-    # Not imported here: whoever has such a transport has it.
-    tcp: Any = sys.modules.get("twisted.internet.tcp")
-    own: Any = getattr(type(transport), "doRead", None)
-    if tcp is not None and own is tcp.Connection.doRead and "doRead" not in vars(transport):
-        # No circle, lest each connection be garbage that only the collector finds.
-        transport.doRead = _Reading(weakref.ref(transport), weakref.ref(end), connection)
-
-
-class _Reading:
-    """
-    Stands in for ``tcp.Connection.doRead`` of one transport.
-
-    :param transport: its transport.
-    :param end: its protocol, unless somebody comes in between.
+    :param transport: it. No circle, lest each connection be garbage that only the collector finds.
+    :param end: its protocol, which has overridden nothing of how it gets what was read.
     :param connection: the core's end.
     """
 
     __slots__ = ("_connection", "_end", "_transport")
 
-    def __init__(
-        self, transport: weakref.ref[Any], end: weakref.ref[Any], connection: ServerConnection | ClientConnection
-    ) -> None:
+    def __init__(self, transport: weakref.ref[Any], end: weakref.ref[Any], connection: CoreConnection) -> None:
         self._transport = transport
         self._end = end
         self._connection = connection

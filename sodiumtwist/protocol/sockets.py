@@ -13,6 +13,7 @@ import socket
 import struct
 import sys
 import termios
+import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
@@ -28,6 +29,7 @@ from ..core.v2.pdus import HEADER_SIZE
 from ..core.v2.sealing import HEAD_SIZE, TAG_SIZES
 from ..core.wire import PDU_OVERHEAD
 from ..interfaces import ISodiumTransport, IStreamTransport
+from .direct import CoreConnection, DirectReading
 
 #: How many bytes are read from a socket at once, where Twisted takes 65536: a whole PDU of the
 #: largest chunks that our programs send, and with what a ``bytes`` object has on top still less than
@@ -310,13 +312,22 @@ class TransportBelow:
         if hasattr(self.transport, "bufferSize"):
             self.transport.bufferSize = size
 
-    def open_gate(self, gate: IPushProducer, close: Callable[[], None]) -> None:
+    def open_gate(
+        self, gate: IPushProducer, close: Callable[[], None], end: weakref.ref[Any], connection: CoreConnection | None
+    ) -> None:
         """
         Begin to write.
 
         :param gate: is told when the transport takes no more, and when it does again.
         :param close: closes in order.
+        :param end: who writes.
+        :param connection: for which is read into memory of the core's; ``None`` where all is read by Twisted.
         """
+        # Not imported here: whoever has a socket of its class has it.
+        tcp: Any = sys.modules.get("twisted.internet.tcp")
+        own: Any = getattr(type(self.transport), "doRead", None)
+        if connection is not None and tcp is not None and own is tcp.Connection.doRead:
+            vars(self.transport)["doRead"] = DirectReading(weakref.ref(self.transport), end, connection)
         self.transport.registerProducer(gate, True)
         self._gated = True
         if is_bare_socket(self.transport):

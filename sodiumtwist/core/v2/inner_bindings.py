@@ -170,14 +170,16 @@ class InnerOpener(Opener):
         # What Opener.receive() does, with all in one for a record that lies whole in one read, as most do.
         data, offset, head = inbox.data, inbox.offset, self._head
         received, head_size = len(data), self._sealed_head_size
-        if inbox.part is not None or offset + (self.overhead if head is None else self._tag_size) > received:
-            return super().receive(inbox)
         scratch = _scratch
-        opened, buffer, view = scratch.opened
         in_room = type(data) is memoryview
+        if inbox.part is not None or (
+            scratch.room.inbox is not inbox if in_room else offset + self.overhead > received
+        ):
+            return super().receive(inbox)
+        opened, buffer, view = scratch.opened
         if in_room:
-            if scratch.room.inbox is not inbox:
-                return super().receive(inbox)  # received in another thread
+            if head is None and offset + head_size > received:
+                return None  # it stays there
             place, buffer, view = scratch.received
             lies = place + offset
         decrypt, key, number, nonce_size = self._decrypt, self._key, self._nonce, self._nonce_size
@@ -195,7 +197,7 @@ class InnerOpener(Opener):
         if end > received:
             self._head = head
             inbox.offset = offset
-            return super().receive(inbox)
+            return None if in_room else super().receive(inbox)
         if in_room:
             sealed = opened = place + offset
             begin = offset

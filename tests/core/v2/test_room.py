@@ -132,7 +132,9 @@ class RoomTests(SynchronousTestCase):
             sealer = PlainSealer(suite, KEY)
             sealer.record(bytes(70000))
             number = sealer.number
-            heads = [(flip(sealed(suite, bytes(70000), bytes(5))[before:], 3), DecryptionFailed)]
+            heads: list[tuple[bytes, type[Exception]]] = [
+                (flip(sealed(suite, bytes(70000), bytes(5))[before:], 3), DecryptionFailed)
+            ]
             for head in (LARGEST + 1, 1 << 30):
                 sealer.number = number
                 heads.append((sealer.message(head.to_bytes(4, "big")), MalformedPDU))
