@@ -64,7 +64,6 @@ class Servers:
 
     :param stack: ends them.
     :param directory: a directory with what they need.
-    :ivar remarks: what they say of how they make connections, by module.
     """
 
     def __init__(self, stack: ExitStack, directory: str) -> None:

@@ -86,10 +86,10 @@ class RunTests(ProcessTestCase):
         for table in figures["tables"]:
             self.assert_measured(table)
             self.assertTrue(all(row["ratio"] for row in table["rows"][1:]))
+        self.notes = {row["key"]: row["note"] for table in figures["tables"] for row in table["rows"]}
         names = {peer.key: peer.name for peer in PEERS}
         for row in (row for table in figures["tables"] for row in table["rows"]):
             self.assertEqual(row["name"], names[row["key"]])
-        self.notes = {row["name"]: row["note"] for table in figures["tables"] for row in table["rows"]}
         return {table["key"]: [row["key"] for row in table["rows"]] for table in figures["tables"]}
 
     def test_bulk(self) -> None:
@@ -107,8 +107,8 @@ class RunTests(ProcessTestCase):
         """sodiumtwist takes part in two ways. Of TLS it is said how it makes its keys."""
         peers = "sodiumtwist early tls amp asyncio tcp"
         self.assertEqual(self.run_peers("connections", peers), {"connections": peers.split()})
-        for name in ("Twisted TLS", "AMP over Twisted TLS"):
-            self.assertRegex(self.notes.pop(name), "^keys by [A-Za-z0-9]+$")
+        for key in ("tls", "amp"):
+            self.assertRegex(self.notes.pop(key), "^keys by [A-Za-z0-9]+$")
         self.assertEqual(set(self.notes.values()), {""})
 
     def test_other_peers(self) -> None:
@@ -129,7 +129,9 @@ class RunTests(ProcessTestCase):
         running, figures = self.run_quickly("--only", "serial", "--peers", "sodiumtwist", "zeromq", env=environment)
         row = figures["tables"][0]["rows"][1]
         self.assertEqual((row["samples"], row["ratio"], row["note"]), ([], None, "not installed: no such library"))
-        self.assertRegex(running.output[-1], "^  ZeroMQ CURVE +not installed: no such library$")
+        # Below it may stand that the machine is busy.
+        line = next(line for line in running.output if line.startswith("  ZeroMQ"))
+        self.assertRegex(line, "^  ZeroMQ CURVE +not installed: no such library$")
 
     def test_ping(self) -> None:
         _, figures = self.run_quickly("--only", "ping")
@@ -223,7 +225,7 @@ class ScaleTests(ProcessTestCase):
         titles = [line.partition(":")[0] for line in running.output if not line.startswith("  ")]
         self.assertEqual(titles[:2], ["scale, throughput in total"] * 2)
         self.assertRegex(titles[2], "^scale, connections accepted")
-        rows = [line for line in running.output if line.startswith("  ")]
+        rows = [line for line in running.output if line.startswith("  ") and not line.startswith("  BUSY: ")]
         self.assertEqual(len(rows), 2 * 2 + 4 + (3 if os.path.exists("/proc/self/statm") else 0))
         for row in rows:
             self.assertRegex(row, r"^  .* -?[\d,.]+  \(-?[\d,.]+\.\.-?[\d,.]+\)")

@@ -77,7 +77,8 @@ FOLDERS = {
     # Programs.
     "programs": """
         programs.interrupts  programs.exits  programs.output  programs.pidfile  programs.service_user
-        programs.sizes  programs.settings  programs.silent_servers  programs.options  programs.descriptors
+        programs.sizes  programs.settings  programs.silent_servers  programs.without_tls  programs.options
+        programs.descriptors
         programs.leftovers
         programs.listening  programs.services  programs.tap  programs.tunneltap  programs.running  programs.keys
         programs.passwd  programs.commands  programs.demo  programs.cli  programs  __main__

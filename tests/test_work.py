@@ -27,13 +27,15 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from sodiumtwist import DecryptionFailed, RequestClient, SodiumServerFactory
+from sodiumtwist import DecryptionFailed, RequestClient, SingleLogin, SodiumClientFactory, SodiumServerFactory
 from sodiumtwist.core.events import RequestReceived
 from sodiumtwist.core.inbox import Buffer, Inbox
 from sodiumtwist.core.v1.messages import PDU_OVERHEAD
 from sodiumtwist.core.v2.records import Opener, Sealer
 from sodiumtwist.core.v2.suites import AEGIS_256
-from sodiumtwist.protocol.sockets import CHUNK_SIZE, READ_SIZE
+from sodiumtwist.protocol.sockets import CHUNK_SIZE, READ_SIZE, TransportBelow
+from sodiumtwist.transfer.receiver import TOGETHER, UploadFactory, UploadReceiver
+from sodiumtwist.transfer.sender import UploadSender
 
 from .alone import new_peer_client
 from .core.peers import NOW, open_pair, wire_of
@@ -50,6 +52,7 @@ from .pair import (
 )
 from .processes import PATIENCE, unmeasured
 from .test_shape import trace
+from .uploads import PAIR, ListSource, MemoryStore
 from .versions import each_version, only, spoken
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -457,6 +460,36 @@ class TransportWorkTests(WorkTestCase):
         self.assert_each(len(pair.client_transport.writes), 1)
         self.assert_each(work.python["receive_data"], 1)
         self.assert_sealings(work, 2 * MANY)
+
+
+@each_version
+class UploadWorkTests(WorkTestCase):
+    """An upload, of which more is there to be read all the time; both ends, with the transports of these tests."""
+
+    def test_upload(self) -> None:
+        """A chunk is a write at each end; of what acknowledges them one write has several, in version 2 one record."""
+        self.patch(TransportBelow, "has_unread", lambda below, size: True)
+        clock, store, chunk = Clock(), MemoryStore(), bytes(60_000)
+        factory = UploadFactory(store, PAIR, SingleLogin("l", "p"), clock=clock)
+        pair: Pair[UploadReceiver, UploadSender] = Pair(
+            factory,
+            SodiumClientFactory(
+                PAIR.public, "l", "p", lambda: UploadSender(ListSource([chunk] * MANY)), clock=clock, version=spoken()
+            ),
+        )
+        # Up to where the client knows that it is let in, and sends.
+        while not pair.client.is_authenticated:
+            pair.step()
+        pair.server_transport.writes.clear()
+        with Work() as work:
+            pair.flush()
+        self.assertEqual((len(store.uploads[0].content), pair.client.acknowledged), (MANY * len(chunk),) * 2)
+        writes, records = len(pair.server_transport.writes), (work.c[AEGIS_SEAL] + work.c[CHACHA_SEAL]) // 2
+        self.assertLessEqual(writes, MANY // TOGETHER + 3)
+        if spoken() == 2:
+            # Of this size two chunks leave in one record.
+            self.assertLessEqual(records, MANY // 2 + MANY // TOGETHER + 6)
+        self.assert_each(work.calls, 161 if spoken() == 2 else 152)
 
 
 def grown_by(connect: Callable[[], object], count: int = 50) -> float:

@@ -998,7 +998,7 @@ class SodiumProtocol(Protocol):
             self.transport.resumeProducing()
             if self._lifecycle.take(Turn.DELIVERED):  # else it has ended by that
                 self._below.close_later()
-                self._farewell.linger()
+                self._farewell.linger(1)  # the end of our direction counts for one
         else:
             self._leave_transport()
 
