@@ -40,13 +40,12 @@ from .describe.log import Logger, describe_address
 from .interfaces import IDrainable, ISodiumTransport
 from .protocol.clock import steady_clock
 from .protocol.farewell import NO_END, Farewell
+from .protocol.proxy_header import describe_missing_header, read_proxy_header
 from .protocol.sockets import (
     TransportBelow,
-    describe_missing_header,
     half_closes,
     is_tls,
     keep_alive,
-    read_proxy_header,
 )
 
 #: Seconds between two looks whether a socket is broken from which nothing is read: its peer has ended its direction,

@@ -98,6 +98,11 @@ class MemorySocket:
                 raise BlockingIOError(errno.EAGAIN, "empty")
         return b""
 
+    def recv_into(self, buffer: memoryview) -> int:
+        data = self.recv(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
     def shutdown(self, how: int) -> None:
         if self.broken:
             raise OSError(errno.ENOTCONN, "not connected")

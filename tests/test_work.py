@@ -220,6 +220,39 @@ class RecordWorkTests(WorkTestCase):
         self.assertEqual(work.c[AEGIS_SEAL], 2 * MANY)
         self.assert_each(work.calls, 9)
 
+    def test_sealing_to_be_sent_at_once(self) -> None:
+        """What a socket is given at once leaves from where it was sealed, and takes no memory."""
+        pieces = [bytes(12), bytes(CHUNK_SIZE)]
+        size = 12 + CHUNK_SIZE
+        self.assertLess(peak(lambda: self.sealer.seal(pieces, size, True)) / CHUNK_SIZE, 0.02)
+
+    def test_receiving_bulk(self) -> None:
+        """Cut anywhere, a large record is received and opened in place: two openings, few calls, no memory."""
+        size = 12 + CHUNK_SIZE
+        wire = b"".join([self.sealer.seal([bytes(size)], size) for _ in range(MANY)])
+        self.place = 0
+
+        def receive(most: int) -> None:
+            buffer = self.opener.get_buffer(self.inbox)
+            assert buffer is not None
+            count = min(most, len(buffer), len(wire) - self.place)
+            buffer[:count] = memoryview(wire)[self.place : self.place + count]
+            self.place += count
+            if self.opener.received(self.inbox, count):
+                while self.inbox.data and self.opener.receive(self.inbox) is not None:
+                    pass
+
+        receive(1000)
+        receive(size)
+        self.assertLess(peak(lambda: list(map(receive, [50_000] * 6))) / CHUNK_SIZE, 0.02)
+        place = self.place
+        with Work() as work:
+            while self.place < len(wire):
+                receive(size)
+        records = (len(wire) - place) / len(wire) * MANY
+        self.assertLessEqual(work.c[AEGIS_OPEN] / records, 2.05)
+        self.assertLessEqual(work.calls / records, 26)
+
     def test_opening(self) -> None:
         """Two openings, however large it is, with few calls."""
         for size in (100, 12 + 128 * 1024):

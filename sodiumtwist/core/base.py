@@ -178,6 +178,26 @@ class Connection:
             inbox.data = data  # as nearly always: all that came before is in events, or in the part
         return self.events(now)
 
+    def get_buffer(self) -> memoryview | None:
+        """
+        Tell where to receive what comes next, for whoever can receive into memory; as
+        :class:`asyncio.BufferedProtocol` has it. It is shared by all connections of this thread, so it is filled at
+        once, before anything else is called here, and :meth:`buffer_updated` then. Whoever does so stays in one thread.
+
+        :return: some of it, as much as is best received at once; ``None`` where :meth:`receive_data` is to be called.
+        """
+        # Before that, there is a limit to what is received.
+        return self._records.get_buffer(self._inbox) if self._state is _OPEN else None  # type: ignore[union-attr]
+
+    def buffer_updated(self, size: int) -> bool:
+        """
+        Take in bytes that were received where :meth:`get_buffer` has told.
+
+        :param size: how many.
+        :return: whether to look for :meth:`events`; there may be none.
+        """
+        return self._records.received(self._inbox, size)  # type: ignore[union-attr]
+
     def events(self, now: float) -> Iterator[Event]:
         """
         Iterate over what the bytes received so far say.
@@ -370,6 +390,21 @@ class Connection:
         if not unsent.size and self._state is State.CLOSED:
             self._records = None
         return packet + sealed if packet else sealed
+
+    def data_passing(self, limit: int = ALL) -> Buffer:
+        """
+        Do as :meth:`data_to_send`, for whoever writes at once: what is handed out may be a view of memory in which
+        this thread seals again, for this connection or another. It is written, or copied, before anything else is
+        called here.
+
+        :param limit: take no more PDUs than fit so many bytes, but at least one; in version 2, those of one record.
+        :return: the bytes; none when nothing waits.
+        """
+        unsent = self.unsent
+        if unsent.packet or not unsent.size or self._state is State.CLOSED:
+            return self.data_to_send(limit)
+        passing: Buffer = self._records.seal(unsent, limit, True)  # type: ignore[union-attr]  # as there are PDUs
+        return passing
 
     def drop_unsent(self) -> None:
         """

@@ -124,6 +124,23 @@ class Records(Phase, Protocol):
     def inside(self) -> bool:
         """Whether a part of what was received was taken out of the inbox already, and is in no event."""
 
+    def get_buffer(self, inbox: Inbox) -> memoryview | None:
+        """
+        Tell where to receive what comes next.
+
+        :param inbox: what was received, and is in no event yet.
+        :return: ``None`` where it is to be received as ``bytes``.
+        """
+
+    def received(self, inbox: Inbox, size: int) -> bool:
+        """
+        Note that something was received there.
+
+        :param inbox: as before.
+        :param size: how many bytes.
+        :return: whether there may be an event.
+        """
+
     def ping(self, unsent: Unsent, timestamp: int) -> None:
         """
         Queue a PING.
@@ -138,13 +155,14 @@ class Records(Phase, Protocol):
         :param timestamp: the wall clock in nanoseconds since the epoch.
         """
 
-    def seal(self, unsent: Unsent, limit: int) -> bytes:
+    def seal(self, unsent: Unsent, limit: int, passing: bool = False) -> Any:
         """
         Take PDUs from those that wait, and seal them.
 
         :param unsent: some wait; the packet of the handshake does not.
         :param limit: take no more of them than fit so many bytes on the wire, but at least one.
-        :return: the bytes for the wire.
+        :param passing: whether one record will do, in a view of memory in which this thread seals again.
+        :return: the bytes for the wire, as ``bytes`` unless such a view will do.
         """
 
     def drop_unsent(self, unsent: Unsent) -> None:

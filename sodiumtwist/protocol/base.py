@@ -51,7 +51,7 @@ from .context import ClientContext, ServerContext
 from .farewell import BrokenOff, Farewell
 from .lifecycle import UNMADE, Lifecycle, Stage, Turn, not_yet
 from .log_names import call_as
-from .outbox import CORK_LIMIT, Outbox
+from .outbox import CORK_LIMIT, RECORD_LIMIT, Outbox
 from .producers import Producers
 from .reading import APPLICATION, BEHIND, CHOKED, CLOSED, OVER, READ_AHEAD, WRITING, Reading
 from .sockets import CHUNK_SIZE, READ_SIZE, TransportBelow, keep_alive
@@ -465,7 +465,9 @@ class SodiumProtocol(Protocol):
             if protocol is not None:
                 protocol._closed_below()
 
-        self._below.open_gate(_Gate(self), close)
+        # Whoever has overridden it looks at what was read.
+        looks = type(self).dataReceived is not SodiumProtocol.dataReceived or "dataReceived" in vars(self)
+        self._below.open_gate(_Gate(self), close, this, None if looks else self._connection)
         self._arm_timer()
 
     def dataReceived(self, data: bytes) -> None:
@@ -478,6 +480,10 @@ class SodiumProtocol(Protocol):
                 self._farewell.heard = True
             return
         self._pump(data)
+
+    def take_events(self) -> None:
+        """Bytes were received for the connection, below the transport."""
+        self._pump()
 
     def _find_place(self) -> None:
         """The first bytes came through a proxy: it is known now whom it speaks for."""
@@ -871,6 +877,7 @@ class SodiumProtocol(Protocol):
             self._outbox.close_gate()
             return
         outbox.corked = True
+        outbox.limit = max(outbox.limit, RECORD_LIMIT)
         try:
             self._guard_producer(self._producers.resume)
         finally:

@@ -11,6 +11,8 @@ from twisted.internet.error import ConnectionLost
 
 from ..core.connection import ClientConnection, ServerConnection
 from ..core.errors import WindowExceeded
+from ..core.inbox import Buffer
+from ..core.v2.sealing import MAX_BODY
 from .sockets import READ_SIZE, SEND_SIZE, TransportBelow
 from .unread import Unread
 
@@ -21,6 +23,9 @@ CORK_LIMIT = 65536
 #: So much, in bytes, where the transport is a socket: the peer gets to work on the first answers while
 #: we make the others. With 128 small requests under way that nearly doubles how many are answered.
 SOCKET_CORK_LIMIT = 2048
+
+#: So much, in bytes, of what a producer produces: half a record of version 2. Whatever is smaller, two of it fit one.
+RECORD_LIMIT = MAX_BODY // 2 + 1
 
 #: How many PONGs a peer that takes nothing is owed at most at once. Then so many more each second: a peer whose
 #: application reads nothing for hours goes on to send PINGs, about one a second at most, and no faster. Also how many
@@ -117,16 +122,21 @@ class Outbox:
             while connection.unsent.size and not self.blocked:
                 waits = self.at_once <= 0 < self.allowance and self._below.ask_for_turn()
                 if not waits:
-                    data = connection.data_to_send(2 * CORK_LIMIT)
+                    data: Buffer
                     if self.at_once > 0:
+                        data = connection.data_passing(2 * CORK_LIMIT)
                         self.at_once -= len(data)
                         try:
                             data = self._below.send_at_once(data)
                         except ConnectionLost as error:
                             self.error = error
                             self.at_once = self.allowance = 0
+                            data = bytes(data)
                         if not data:
                             continue
+                        self.at_once = 0  # it is full
+                    else:
+                        data = connection.data_to_send(2 * CORK_LIMIT)
                     self._below.transport.write(data)
                 if self._unread is not None and self._noted <= self._kept:
                     # As much may stay here or in the transport before no more is taken. How much of it does is

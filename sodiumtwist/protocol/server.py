@@ -32,8 +32,9 @@ from ..interfaces import Peer
 from .base import SodiumProtocol
 from .context import ServerContext
 from .lifecycle import UNMADE, Stage, Turn, not_yet
+from .proxy_header import describe_missing_header, read_proxy_header
 from .reading import LOGIN
-from .sockets import READ_SIZE, describe_missing_header, read_proxy_header
+from .sockets import READ_SIZE
 
 #: Seconds that closing may take with a peer that was not let in. It has a place among those that are not
 #: authenticated for so long. In version 2 it then has the usual time to read why, and to close, too.

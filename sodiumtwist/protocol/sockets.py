@@ -20,16 +20,16 @@ from functools import cache
 from typing import Any, TypeGuard
 
 from twisted.internet.abstract import FileDescriptor
-from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import IPushProducer, ITransport
 from twisted.protocols.policies import ProtocolWrapper
-from twisted.python.failure import Failure
 
-from ..admission.limits import proxy_of
+from ..core.inbox import Buffer
 from ..core.v2.pdus import HEADER_SIZE
 from ..core.v2.sealing import HEAD_SIZE, TAG_SIZES
 from ..core.wire import PDU_OVERHEAD
 from ..interfaces import ISodiumTransport, IStreamTransport
+from .direct import CoreConnection, DirectReading
 
 #: How many bytes are read from a socket at once, where Twisted takes 65536: a whole PDU of the
 #: largest chunks that our programs send, and with what a ``bytes`` object has on top still less than
@@ -38,8 +38,9 @@ READ_SIZE = 131000
 
 #: How many bytes a socket is given at once, where Twisted gives it 131072: a PDU of the largest size is a
 #: few more, and would take a second call for them. Also how much is sent without waiting for the reactor
-#: each time it calls us: it has other connections to serve.
-SEND_SIZE = 2 * 131072
+#: each time it calls us: it has other connections to serve. Four large records take it about as long as the reactor
+#: takes to come by again ten times.
+SEND_SIZE = 4 * 131072
 
 #: With large messages on their way, so many bytes wait in the system's queue of a socket until it takes no more, and
 #: as many are received ahead. What is small waits behind them.
@@ -269,91 +270,6 @@ def keep_alive(transport: Any, seconds: float) -> None:
             handle.setsockopt(level, option, value)
 
 
-#: How the header of a proxy begins in version 1 and in version 2.
-_PROXY_1, _PROXY_2 = b"PROXY", b"\r\n\r\n\0\r\nQUIT\n"
-
-#: Of version 2, what tells how long the rest is.
-_PROXY_2_HEAD = 16
-
-#: The longest header of version 1.
-_PROXY_1_SIZE = 107
-
-#: The shortest header of version 1.
-_PROXY_UNKNOWN = b"PROXY UNKNOWN"
-
-
-def _is_more_to_come(data: bytes) -> bool:
-    """
-    Tell whether these first bytes are the beginning of a proxy's header for which Twisted's parser must wait.
-
-    :param data: all that has come.
-    """
-    if data.startswith(_PROXY_1):
-        return b"\r\n" not in data and len(data) <= _PROXY_1_SIZE
-    if data.startswith(_PROXY_2):
-        return len(data) < _PROXY_2_HEAD
-    return _PROXY_1.startswith(data) or _PROXY_2.startswith(data)
-
-
-def read_proxy_header(transport: ITransport) -> None:
-    """
-    Have a connection of a proxy closed where its header can't be read, whatever is wrong with that. Twisted's parser
-    foresees some of what may stand there, and raises for the rest; the reactor would log each with a traceback, and
-    whoever reaches the port could fill the disk.
-
-    The header may come in pieces. Twisted refuses one whose first piece is shorter than what tells the version, and one
-    of version 1 that says no more than that the address is not known.
-
-    :param transport: of an end, perhaps of a proxy.
-    """
-    proxy = proxy_of(transport)
-    if proxy is None:
-        return
-    # No circle, lest each connection be garbage that only the collector finds.
-    this = weakref.ref(proxy)
-    held = b""
-
-    def read(data: bytes) -> None:
-        nonlocal held
-        reader: Any = this()
-        if reader._parser is None:
-            data = held + data
-            if _is_more_to_come(data):
-                held = data
-                return
-            held = b""
-            # With the blank that Twisted looks for. The standard has none there.
-            if data.startswith(_PROXY_UNKNOWN + b"\r\n"):
-                data = _PROXY_UNKNOWN + b" " + data[len(_PROXY_UNKNOWN) :]
-        try:
-            type(reader).dataReceived(reader, data)
-        except Exception:
-            if reader._proxyInfo is not None:
-                raise  # it was the protocol above
-            reader.loseConnection()
-        if reader._proxyInfo is not None:
-            vars(reader).pop("dataReceived", None)
-
-    vars(proxy)["dataReceived"] = read
-
-
-def describe_missing_header(transport: ITransport, reason: Failure) -> str | None:
-    """
-    Say on one line what became of the header of a proxy that did not come.
-
-    :param transport: of an end, perhaps of a proxy, whose connection is lost.
-    :param reason: why.
-    :return: ``None`` where none was to come, or it came; and where something else has ended the connection.
-    """
-    proxy: Any = proxy_of(transport)
-    if proxy is None or proxy._proxyInfo is not None or not reason.check(ConnectionDone):
-        return None
-    # Only the parser has closed it in order by now.
-    if proxy.disconnecting:
-        return "what came first is no PROXY header; this port is for a proxy that sends one"
-    return "it left before a PROXY header came; this port is for a proxy that sends one"
-
-
 class TransportBelow:
     """
     A connection's transport.
@@ -396,13 +312,22 @@ class TransportBelow:
         if hasattr(self.transport, "bufferSize"):
             self.transport.bufferSize = size
 
-    def open_gate(self, gate: IPushProducer, close: Callable[[], None]) -> None:
+    def open_gate(
+        self, gate: IPushProducer, close: Callable[[], None], end: weakref.ref[Any], connection: CoreConnection | None
+    ) -> None:
         """
         Begin to write.
 
         :param gate: is told when the transport takes no more, and when it does again.
         :param close: closes in order.
+        :param end: who writes.
+        :param connection: for which is read into memory of the core's; ``None`` where all is read by Twisted.
         """
+        # Not imported here: whoever has a socket of its class has it.
+        tcp: Any = sys.modules.get("twisted.internet.tcp")
+        own: Any = getattr(type(self.transport), "doRead", None)
+        if connection is not None and tcp is not None and own is tcp.Connection.doRead:
+            vars(self.transport)["doRead"] = DirectReading(weakref.ref(self.transport), end, connection)
         self.transport.registerProducer(gate, True)
         self._gated = True
         if is_bare_socket(self.transport):
@@ -667,7 +592,7 @@ class TransportBelow:
             # Twisted would send an end before, also for an exception, and for all that is left when the reactor stops.
             bare._shouldShutdown = not drop
 
-    def send_at_once(self, data: bytes) -> bytes:
+    def send_at_once(self, data: Buffer) -> bytes:
         """
         Give a socket what it takes now, without waiting for the reactor to find it ready: that saves the
         reactor a round, and the peer gets to work earlier.
@@ -690,16 +615,17 @@ class TransportBelow:
             # A UNIX socket has file descriptors to send with the next bytes.
             or getattr(transport, "_sendmsgQueue", None)
         ):
-            return data
+            return bytes(data)
         try:
-            return data[transport.getHandle().send(data) :]
+            # What is left is copied only then: it may lie where something else is sealed next.
+            return bytes(data[transport.getHandle().send(data) :])
         except (BlockingIOError, InterruptedError):
-            return data
+            return bytes(data)
         except BrokenPipeError:
             # Also where the peer has closed in order before; the reactor reads that.
             self._pipe_broken = True
-            return data
+            return bytes(data)
         except OSError as error:
             if error.errno == errno.ENOBUFS:
-                return data
+                return bytes(data)
             raise ConnectionLost(str(error)) from None

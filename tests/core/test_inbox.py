@@ -7,7 +7,7 @@ from __future__ import annotations
 from hypothesis import example, given, strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from sodiumtwist.core.inbox import Inbox
+from sodiumtwist.core.inbox import Inbox, Room
 
 from .peers import cut
 
@@ -200,3 +200,65 @@ class InboxTests(SynchronousTestCase):
         self.assertEqual(inbox.size, 8)
         inbox.clear()
         self.assertEqual(inbox.size, 0)
+
+
+class RoomTests(SynchronousTestCase):
+    """Memory that several inboxes use, one after the other."""
+
+    def setUp(self) -> None:
+        self.room = Room(memoryview(bytearray(20)))
+        self.inbox, self.other = Inbox(), Inbox()
+
+    def receive(self, inbox: Inbox, data: bytes, size: int = 10) -> None:
+        """Receive something there."""
+        buffer = self.room.get_buffer(inbox, size)
+        assert buffer is not None
+        self.assertEqual(len(buffer), size)
+        buffer[: len(data)] = data
+        self.room.received(inbox, len(data))
+
+    def test_stays(self) -> None:
+        """What waits stays where it is, and what comes next lies right behind it."""
+        self.receive(self.inbox, b"one")
+        self.receive(self.inbox, b"two")
+        self.assertEqual((bytes(self.inbox.data), self.inbox.size), (b"onetwo", 6))
+        self.assertEqual(self.inbox.take_whole(4), b"onet")
+        self.assertEqual(self.inbox.take_whole(2), b"wo")
+        self.assertEqual((self.inbox.data, self.inbox.size), (b"", 0))
+
+    def test_moves_out(self) -> None:
+        """Another inbox needs the memory: nothing of the first one is lost, or changes."""
+        self.receive(self.inbox, b"one")
+        self.inbox.offset = 1
+        self.receive(self.other, b"two")
+        self.assertEqual((self.inbox.data, self.inbox.offset, bytes(self.other.data)), (b"ne", 0, b"two"))
+        # What lies in bytes goes on so until it is taken.
+        self.assertIsNone(self.room.get_buffer(self.inbox, 10))
+        self.inbox.put(b"!")
+        self.assertEqual(self.inbox.take_whole(3), b"ne!")
+        self.receive(self.inbox, b"again")
+        self.assertEqual((self.other.data, bytes(self.inbox.data)), (b"two", b"again"))
+
+    def test_moves_to_the_front(self) -> None:
+        """Where what comes next would not fit, and what was taken has left."""
+        self.receive(self.inbox, bytes(range(8)))
+        self.receive(self.inbox, bytes(range(8, 16)))
+        self.inbox.offset = 9
+        self.receive(self.inbox, b"end")
+        self.assertEqual((bytes(self.inbox.data), self.inbox.offset), (bytes(range(9, 16)) + b"end", 0))
+
+    def test_no_room(self) -> None:
+        """With too much waiting, it is received as bytes, behind that."""
+        self.receive(self.inbox, bytes(10))
+        self.receive(self.inbox, bytes(5))
+        self.assertIsNone(self.room.get_buffer(self.inbox, 10))
+        self.inbox.put(b"behind")
+        self.assertEqual((type(self.inbox.data), self.inbox.size), (bytes, 21))
+        self.assertIsNone(self.room.get_buffer(self.inbox, 10))
+
+    def test_cleared(self) -> None:
+        """What was dropped is not moved anywhere."""
+        self.receive(self.inbox, b"one")
+        self.inbox.clear()
+        self.receive(self.other, b"two")
+        self.assertEqual((self.inbox.data, self.inbox.size), (b"", 0))

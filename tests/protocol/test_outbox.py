@@ -47,6 +47,9 @@ class FakeConnection:
             data += self.waiting.pop(0)
         return data
 
+    def data_passing(self, limit: int) -> memoryview:
+        return memoryview(self.data_to_send(limit))
+
     def send_pong(self, timestamp: int) -> None:
         assert timestamp == 7
         self.waiting.append(b"P")
@@ -87,11 +90,11 @@ class FakeBelow:
         self.log.append(("write", data))
         self.also()
 
-    def send_at_once(self, data: bytes) -> bytes:
+    def send_at_once(self, data: memoryview) -> bytes:
         if isinstance(self.takes, ConnectionLost):
             raise self.takes
-        self.log.append(("at once", data[: self.takes]))
-        return data[self.takes :]
+        self.log.append(("at once", bytes(data[: self.takes])))
+        return bytes(data[self.takes :])
 
     def close_gate(self) -> None:
         self.gates_closed += 1
@@ -371,14 +374,25 @@ class SocketTests(OutboxTestCase):
         """So much at once, and then the reactor has other connections to serve; until it calls again."""
         self.below.takes = 10**9
         self.outbox.corked = True
-        pdus = [bytes([number]) * 2 * CORK_LIMIT for number in range(4)]
+        count = SEND_SIZE // (2 * CORK_LIMIT)
+        pdus = [bytes([number]) * 2 * CORK_LIMIT for number in range(count + 2)]
         self.connection.waiting += pdus
         self.outbox.flush()
-        self.assertEqual(self.below.log, [("at once", pdu) for pdu in pdus[:2]])
-        self.assertEqual(len(self.connection.waiting), 2)
+        self.assertEqual(self.below.log, [("at once", pdu) for pdu in pdus[:count]])
+        self.assertEqual(self.connection.waiting, pdus[count:])
         self.outbox.block(0.0)
         self.outbox.unblock()
         self.assertEqual(self.outbox.at_once, SEND_SIZE)
+
+    def test_takes_a_part(self) -> None:
+        """The transport keeps what the socket leaves of a record, and no more: what is behind it waits unsealed."""
+        self.below.takes = 10
+        self.outbox.corked = True
+        first, second = (bytes([number]) * 2 * CORK_LIMIT for number in range(2))
+        self.connection.waiting += [first, second]
+        self.outbox.flush()
+        self.assertEqual(self.below.log, [("at once", first[:10]), ("write", first[10:])])
+        self.assertEqual(self.connection.waiting, [second])
 
     def test_full(self) -> None:
         """Once the transport was full more waits, as it is no longer the answers' haste that counts."""

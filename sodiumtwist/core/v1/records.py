@@ -103,6 +103,13 @@ class V1Records:
         self._header = None
         return self._event(pdu_type, body)
 
+    def get_buffer(self, inbox: Inbox) -> None:
+        """Nothing is received in memory that is shared."""
+
+    def received(self, inbox: Inbox, size: int) -> bool:
+        """Nothing is received there."""
+        raise NotImplementedError
+
     def receive_header(self, inbox: Inbox) -> tuple[PDUType, int] | None:
         """
         Open the header of the next PDU, and judge it before its body comes.
@@ -140,7 +147,7 @@ class V1Records:
         unsent.queue.append((pack_header(pdu_type, len(body)), body))
         unsent.size += len(body) + PDU_OVERHEAD
 
-    def seal(self, unsent: Unsent, limit: int) -> bytes:
+    def seal(self, unsent: Unsent, limit: int, passing: bool = False) -> bytes:
         """Seal PDUs that wait, see :class:`~sodiumtwist.core.version.Records`."""
         push, queue = self._push, unsent.queue
         item = queue.popleft()

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
-from ..inbox import Buffer, Inbox
+from ..inbox import Buffer, Inbox, Room
 from ..keys import KEY_SIZE
 from ..sodium import ffi, lib
 from ..version import RekeyAfter
@@ -35,6 +35,13 @@ _IN_BYTES = 32768
 #: on, joining takes memory that the system gives anew each time, and that takes longer than to seal it.
 _IN_PLACE = 65536
 _FEW = 8
+
+#: The most bytes of a record on the wire, and what is received at once where it is not known how many are to come.
+_LARGEST = HEAD_SIZE + MAX_BODY + 2 * max(TAG_SIZES.values())
+
+#: From so many bytes on, what is missing of a record is received alone, with the head behind it: then the next one
+#: begins with its body, and nothing has to be put together.
+_ALONE = 32768
 
 _ENCRYPT = {
     AEGIS_256: lib.crypto_aead_aegis256_encrypt,
@@ -58,14 +65,17 @@ class _Scratch(threading.local):
 
     :ivar sealed: what is sealed.
     :ivar opened: what is opened. It is another, since the last body may still be read when something is sealed.
+    :ivar received: what is received, and opened where it lies.
+    :ivar room: makes room in it.
     """
 
     def __init__(self) -> None:
-        self.sealed, self.opened = _room(), _room()
+        self.sealed, self.opened, self.received = _memory(_LARGEST), _memory(_LARGEST), _memory(2 * _LARGEST)
+        self.room = Room(self.received[2])
 
 
-def _room() -> tuple[Any, Any, memoryview]:
-    out = ffi.new("unsigned char[]", HEAD_SIZE + MAX_BODY + 2 * max(TAG_SIZES.values()))
+def _memory(size: int) -> tuple[Any, Any, memoryview]:
+    out = ffi.new("unsigned char[]", size)
     buffer = ffi.buffer(out)
     return out, buffer, memoryview(buffer)
 
@@ -88,7 +98,7 @@ class InnerSealer(Sealer):
         self._key = ffi.new("unsigned char[]", KEY_SIZE)
         ffi.memmove(self._key, key, KEY_SIZE)
 
-    def seal(self, pieces: Sequence[Buffer], size: int) -> bytes:
+    def seal(self, pieces: Sequence[Buffer], size: int, passing: bool = False) -> Any:
         if size > MAX_BODY:
             raise ValueError(f"a record of {size} bytes")  # C would write behind the scratch buffer
         out, buffer, view = _scratch.sealed
@@ -121,8 +131,8 @@ class InnerSealer(Sealer):
         encrypt(body_out, _NULL, body, size, _NULL, 0, _NULL, body_nonce, key)
         if head != size:
             self._next_key()
-        sealed: bytes = buffer[:sealed_size]
-        return sealed
+        # Small ones are copied about as quickly as looked at.
+        return view[:sealed_size] if passing and size > _CUT_OUT else buffer[:sealed_size]
 
     def _next_key(self) -> None:
         _next_key(self._key)
@@ -139,37 +149,87 @@ class InnerOpener(Opener):
         self._key = ffi.new("unsigned char[]", KEY_SIZE)
         ffi.memmove(self._key, key, KEY_SIZE)
 
+    def get_buffer(self, inbox: Inbox) -> memoryview | None:
+        size, head = _LARGEST, self._head
+        if head is not None:
+            missing = (head & ~REKEY) + self._tag_size + self._sealed_head_size - len(inbox.data) + inbox.offset
+            if inbox.part is not None:
+                missing -= len(inbox.part)
+            if missing >= _ALONE:
+                size = missing
+        return _scratch.room.get_buffer(inbox, size)
+
+    def received(self, inbox: Inbox, size: int) -> bool:
+        _scratch.room.received(inbox, size)
+        head = self._head
+        return (
+            head is None or inbox.part is not None or len(inbox.data) - inbox.offset >= (head & ~REKEY) + self._tag_size
+        )
+
     def receive(self, inbox: Inbox) -> Buffer | None:
         # What Opener.receive() does, with all in one for a record that lies whole in one read, as most do.
-        data, offset = inbox.data, inbox.offset
+        data, offset, head = inbox.data, inbox.offset, self._head
         received, head_size = len(data), self._sealed_head_size
-        if self._head is not None or inbox.part is not None or offset + self.overhead > received:
+        scratch = _scratch
+        in_room = type(data) is memoryview
+        if inbox.part is not None or (
+            scratch.room.inbox is not inbox if in_room else offset + self.overhead > received
+        ):
             return super().receive(inbox)
-        out, buffer, view = _scratch.opened
+        opened, buffer, view = scratch.opened
+        if in_room:
+            if head is None and offset + head_size > received:
+                return None  # it stays there
+            place, buffer, view = scratch.received
+            lies = place + offset
         decrypt, key, number, nonce_size = self._decrypt, self._key, self._nonce, self._nonce_size
-        nonce, body_offset = number.to_bytes(nonce_size, "little"), offset + head_size
-        if decrypt(out, _NULL, _NULL, data[offset:body_offset], head_size, _NULL, 0, nonce, key):
-            raise self._failed()
-        (head,) = _unpack_head(buffer)
-        size = head if head <= MAX_BODY else self._judged(head) & ~REKEY
-        end = body_offset + size + self._tag_size
+        if head is None:
+            nonce, body_offset = number.to_bytes(nonce_size, "little"), offset + head_size
+            sealed = lies if in_room else data[offset:body_offset]
+            if decrypt(opened, _NULL, _NULL, sealed, head_size, _NULL, 0, nonce, key):
+                raise self._failed()
+            (head,) = _unpack_head(scratch.opened[1])
+            size = head if head <= MAX_BODY else self._judged(head) & ~REKEY
+            offset = body_offset
+        else:
+            size = head & ~REKEY
+        end = offset + size + self._tag_size
         if end > received:
             self._head = head
-            inbox.offset = body_offset
-            return super().receive(inbox)
-        sealed = data[body_offset:end] if size <= _CUT_OUT else _from_buffer(data) + body_offset
-        nonce = (number + self._step).to_bytes(nonce_size, "little")
-        if decrypt(out, _NULL, _NULL, sealed, end - body_offset, _NULL, 0, nonce, key):
-            raise self._failed()
-        if end == received:
-            inbox.data, inbox.offset = b"", 0
+            inbox.offset = offset
+            return None if in_room else super().receive(inbox)
+        if in_room:
+            sealed = opened = place + offset
+            begin = offset
         else:
-            inbox.offset = end
+            sealed = data[offset:end] if size <= _CUT_OUT else _from_buffer(data) + offset
+            begin = 0
+        nonce = (number + self._step).to_bytes(nonce_size, "little")
+        if decrypt(opened, _NULL, _NULL, sealed, end - offset, _NULL, 0, nonce, key):
+            raise self._failed()
+        self._head = None
         if head == size:
             self._nonce = number + self._stride
         else:
             self._next_key()
-        return buffer[:size] if size <= _IN_BYTES else view[:size]
+        if end == received:
+            inbox.data, inbox.offset = b"", 0
+        else:
+            inbox.offset = end
+            if in_room and end + head_size == received:
+                self._look_ahead(inbox, place + end)
+        return buffer[begin : begin + size] if size <= _IN_BYTES else view[begin : begin + size]
+
+    def _look_ahead(self, inbox: Inbox, sealed: Any) -> None:
+        """Open the next head, which has come alone. If anything is wrong with it, that is found behind this record."""
+        opened, buffer, _ = _scratch.opened
+        number = self._nonce.to_bytes(self._nonce_size, "little")
+        if self._decrypt(opened, _NULL, _NULL, sealed, self._sealed_head_size, _NULL, 0, number, self._key):
+            return
+        (head,) = _unpack_head(buffer)
+        if head & ~REKEY <= MAX_BODY:
+            self._head = head
+            inbox.data, inbox.offset = b"", 0
 
     def _open(self, nonce: int, data: Buffer, offset: int, size: int) -> Buffer:
         out, buffer, view = _scratch.opened

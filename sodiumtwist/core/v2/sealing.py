@@ -9,6 +9,7 @@ they were sealed, each once.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from ..errors import DecryptionFailed, MalformedPDU
 from ..inbox import Buffer, Inbox
@@ -81,13 +82,14 @@ class Sealer(_Direction):
         super().__init__(suite, key)
         self._rekey_in = self._rekey_size = rekey_size
 
-    def seal(self, pieces: Sequence[Buffer], size: int) -> bytes:
+    def seal(self, pieces: Sequence[Buffer], size: int, passing: bool = False) -> Any:
         """
         Seal one record.
 
         :param pieces: what its body is made of, in order.
         :param size: how many bytes they have together, at most 135168.
-        :return: ``size + overhead`` bytes for the wire.
+        :param passing: whether a view will do of memory in which the next record of this thread is sealed.
+        :return: ``size + overhead`` bytes for the wire, as ``bytes`` unless such a view will do.
         :raises ValueError: when they have more, or not as many as it says.
         """
         raise NotImplementedError
@@ -125,6 +127,25 @@ class Opener(_Direction):
     def inside(self) -> bool:
         """Whether the head of a record was opened, and its body has not come whole."""
         return self._head is not None
+
+    def get_buffer(self, inbox: Inbox) -> memoryview | None:
+        """
+        Tell where to receive what comes next.
+
+        :param inbox: what was received, and is not opened yet.
+        :return: of memory that all connections of this thread share; ``None`` where there is none.
+        """
+        return None
+
+    def received(self, inbox: Inbox, size: int) -> bool:
+        """
+        Note that something was received where :meth:`get_buffer` has told.
+
+        :param inbox: for which.
+        :param size: how many bytes.
+        :return: whether there may be something to open.
+        """
+        raise NotImplementedError
 
     def receive(self, inbox: Inbox) -> Buffer | None:
         """

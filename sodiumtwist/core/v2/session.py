@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from struct import Struct
+from typing import Any
 
 from nacl import bindings
 
@@ -184,6 +185,14 @@ class V2Records:
                 progress = PROGRESS
         return progress
 
+    def get_buffer(self, inbox: Inbox) -> memoryview | None:
+        """Tell where to receive what comes next, see :class:`~sodiumtwist.core.version.Records`."""
+        return self._opener.get_buffer(inbox)  # type: ignore[union-attr]  # it is there while we receive
+
+    def received(self, inbox: Inbox, size: int) -> bool:
+        """Note that something was received there, see :class:`~sodiumtwist.core.version.Records`."""
+        return self._opener.received(inbox, size)  # type: ignore[union-attr]
+
     def _still_choked(self) -> bool:
         """Whether the peer is owed so many PONGs that no more PINGs of it are to be held."""
         self.choked = self.dialogue.pongs_owed >= self._pongs
@@ -205,7 +214,7 @@ class V2Records:
         """Queue the PONG of the oldest PING, which brings its own timestamp back."""
         self.dialogue.pong()
 
-    def seal(self, unsent: Unsent, limit: int) -> bytes:
+    def seal(self, unsent: Unsent, limit: int, passing: bool = False) -> Any:
         """Seal PDUs that wait, see :class:`~sodiumtwist.core.version.Records`."""
         dialogue, sealer, queue = self.dialogue, self._sealer, unsent.queue
         if queue and type(queue[0]) is not tuple and not self._first:
@@ -215,11 +224,11 @@ class V2Records:
                 # Nothing else waits: what follows comes to the same for it alone.
                 queue.clear()
                 unsent.size = 0
-                return sealer.seal((HEADER.pack(DATA, 0, size), payload), HEADER_SIZE + size)
+                return sealer.seal((HEADER.pack(DATA, 0, size), payload), HEADER_SIZE + size, passing)
         records: list[bytes] = []
         left = limit
         while True:
-            room = min(left - sealer.overhead, MAX_BODY)
+            room = MAX_BODY if passing else min(left - sealer.overhead, MAX_BODY)
             if self._first:
                 self._first = False
                 padding = self._padding()
@@ -234,7 +243,9 @@ class V2Records:
                 pieces, size = dialogue.take(room, not records)
                 if not size:
                     break
-            record = sealer.seal(pieces, size)
+            record = sealer.seal(pieces, size, passing)
+            if passing:
+                return record
             records.append(record)
             left -= len(record)
             if not unsent.size or left < LEAST_RECORD:

@@ -1,0 +1,61 @@
+"""
+Reading from a socket below Twisted's transport, into memory that all connections share. A large record then lies in
+one piece where it is opened, and nothing is allocated or copied for it before that.
+
+This is a part of :mod:`~sodiumtwist.protocol.sockets`: it reaches into Twisted's objects as only that does.
+"""
+
+from __future__ import annotations
+
+import errno
+import weakref
+from typing import Any, Union
+
+from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
+
+from ..core.connection import ClientConnection, ServerConnection
+
+CoreConnection = Union[ServerConnection, ClientConnection]
+
+
+class DirectReading:
+    """
+    Stands in for ``tcp.Connection.doRead`` of one transport. It leaves all to that while the connection wants
+    ``bytes``, and when somebody else is the transport's protocol, as TLS is after ``startTLS``.
+
+    :param transport: it. No circle, lest each connection be garbage that only the collector finds.
+    :param end: its protocol, which has overridden nothing of how it gets what was read.
+    :param connection: the core's end.
+    """
+
+    __slots__ = ("_connection", "_end", "_transport")
+
+    def __init__(self, transport: weakref.ref[Any], end: weakref.ref[Any], connection: CoreConnection) -> None:
+        self._transport = transport
+        self._end = end
+        self._connection = connection
+
+    def __call__(self) -> BaseException | None:
+        """
+        Read once, as much as is best.
+
+        :return: how the connection has ended; ``None`` when it has not.
+        """
+        transport: Any = self._transport()
+        end: Any = self._end()
+        connection = self._connection
+        buffer = connection.get_buffer() if transport.protocol is end else None
+        if buffer is None:
+            if connection.version == 1:
+                del transport.doRead  # it will never want anything else
+            ended: BaseException | None = type(transport).doRead(transport)
+            return ended
+        try:
+            size = transport.socket.recv_into(buffer)
+        except OSError as error:
+            return None if error.errno == errno.EWOULDBLOCK else CONNECTION_LOST
+        if not size:
+            return CONNECTION_DONE
+        if connection.buffer_updated(size):
+            end.take_events()
+        return None
