@@ -4,7 +4,6 @@ The rounds of a reactor: which sockets are ready, and whose turn it is.
 
 from __future__ import annotations
 
-import sys
 from select import EPOLLIN
 from typing import Any
 
