@@ -54,7 +54,7 @@ def run(plan: Plan) -> Iterator[Table]:
     :param plan: how much to measure.
     """
     progress("ping, alone and beside bulk")
-    table = Table("ping", "a PING, until it is answered, at the median", "ms", compared=False)
+    table = Table("ping", "a PING, until it is answered, at the median", "ms", compared=False, better="less")
     ways = {
         "alone": partial(ping, plan.pings, False),
         "beside a connection that sends flat out": partial(ping, plan.pings, True),

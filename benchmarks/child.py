@@ -20,6 +20,7 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 from .tables import NotInstalled
+from .usage import watch
 
 HOST = "127.0.0.1"
 
@@ -112,15 +113,18 @@ def main(module_name: str, verb: str, argument: str) -> None:
 
     :param module_name: the module's name in this package.
     :param verb: ``serve`` or ``run``.
-    :param argument: the keyword arguments for it, as a JSON object.
+    :param argument: the keyword arguments for it, as a JSON object; and as ``watched``, the numbers of the server's
+        processes, for :func:`~benchmarks.usage.watch`.
     """
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     with suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     listen_to_parent()
+    arguments = json.loads(argument)
+    watch(arguments.pop("watched", ()))
     try:
         module = importlib.import_module(f"{__package__}.{module_name}")
-        said = getattr(module, verb)(**json.loads(argument))
+        said = getattr(module, verb)(**arguments)
     except (ImportError, NotInstalled) as error:
         said = {"missing": str(error)}
     if said is not None:

@@ -203,5 +203,6 @@ def run(plan: Plan) -> Iterator[Table]:
         yield in_turn(pdus, measure, plan.rounds, plan.warm_up)
         rates = Table(f"core-bytes-{size}", f"core alone, {label} payloads, the same as bytes", "MB/s", compared=False)
         rates.rows += [Row(row.name, [sample * size / 1e6 for sample in row.samples], row.note) for row in pdus.rows]
+        rates.busy = pdus.busy
         yield rates
     yield from _versions(plan)

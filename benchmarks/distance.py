@@ -16,7 +16,7 @@ from sodiumtwist.protocol.sockets import CHUNK_SIZE
 from .loopback import Peer, Servers
 from .plan import Plan
 from .processes import Child
-from .tables import Table, in_turn, progress
+from .tables import PER_GIB, PER_PAYLOAD_BYTE, Figure, Table, in_turn, progress
 from .tasks import BULK, STOP_AND_WAIT, UPLOAD, Task
 
 LARGEST = 131070
@@ -26,6 +26,9 @@ PLAIN = Peer("tcp", "Twisted TCP", "tcp")
 
 #: Names of the rows.
 UPLOADING, ONE_BY_ONE, TCP = "sodiumtwist, upload", "one DATA at a time", "Twisted TCP, not encrypted"
+
+#: Keys of the rows.
+KEYS = {UPLOADING: "sodiumtwist", ONE_BY_ONE: "one-by-one", TCP: "tcp"}
 
 
 def _tasks(delay: float, total: int, stop_and_wait: float) -> dict[str, tuple[Peer, Task]]:
@@ -60,12 +63,20 @@ def _at(
     with Child("delay_line", "serve", ports=ports, delay=delay, rate=rate) as proxy:
         through: dict[str, Any] = proxy.hear()
 
-        def measuring(peer: Peer, task: Task) -> Callable[[], float]:
+        def measuring(peer: Peer, task: Task) -> Callable[[], Figure]:
             server = {"port": through["tcp"]} if peer is PLAIN else through
-            return lambda: task.size * task.count / servers.measure(peer, task, server) / 1e6
 
-        measure = {name: measuring(peer, task) for name, (peer, task) in tasks.items()}
+            def measure() -> Figure:
+                told, size = servers.measure(peer, task, server), task.size * task.count
+                # What the proxy carries is on the interface twice.
+                wire = told["wire"] and told["wire"] / 2
+                return Figure.of_bytes(size, **{**told, "wire": wire})
+
+            return measure
+
+        measure = {KEYS[name]: measuring(peer, task) for name, (peer, task) in tasks.items()}
         line = f"{rate / 1e6:g} MB/s" if rate else "no limit"
         key = f"distance-{'link' if rate else 'open'}-{delay * 1000:g}"
         table = Table(key, f"distance, {delay * 1000:g} ms each way, {line}", "MB/s")
-        return in_turn(table, measure, plan.rounds, plan.warm_up)
+        table.cpu_unit, table.wire_unit = PER_GIB, PER_PAYLOAD_BYTE
+        return in_turn(table, measure, plan.rounds, plan.warm_up, {key: name for name, key in KEYS.items()})

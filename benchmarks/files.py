@@ -1,6 +1,6 @@
 """
 A file that is copied by whole programs, from a RAM disk to the same: ``sodiumtwist send`` to
-``twistd sodium --file``, and scp.
+``twistd sodium --file``, scp, and rsync to its daemon without encryption.
 """
 
 from __future__ import annotations
@@ -8,27 +8,23 @@ from __future__ import annotations
 import filecmp
 import os
 import pwd
-import re
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-
-from sodiumtwist import KeyPair
+from functools import partial
 
 from .child import HOST
 from .payloads import payload
 from .plan import MIB, Plan
-from .processes import ENDING, PATIENCE, ROOT
-from .tables import Failed, NotInstalled, Table, in_turn, progress
+from .processes import PATIENCE
+from .programs import LISTENING, PAIR, TWISTD, Program, find, free_port, run_to_end
+from .tables import PER_GIB, PER_PAYLOAD_BYTE, Failed, Figure, NotInstalled, Table, in_turn, progress
+from .usage import Meter
 
 RAM_DISK = "/dev/shm"
-
-TWISTD = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()"]
 
 #: The ciphers of OpenSSH that may be its fastest one, which depends on the processor.
 CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "chacha20-poly1305@openssh.com", "aes128-ctr")
@@ -46,57 +42,16 @@ Subsystem sftp internal-sftp
 """
 
 
-class Program:
-    """
-    A server that says on standard output or error when it is ready. As a context manager it ends with the block.
+RSYNCD_CONFIGURATION = """
+pid file =
+use chroot = no
+uid = {user}
+gid = {group}
 
-    :param command: what to run.
-    :param ready: a pattern for the line that says so.
-    :param environment: variables in addition to our own.
-    :ivar found: the match of the pattern.
-    :raises Failed: when it ends or takes too long before it is ready.
-    """
-
-    def __init__(self, command: list[str], ready: str, **environment: str) -> None:
-        self._output = tempfile.TemporaryFile()
-        self._process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=self._output,
-            stderr=self._output,
-            cwd=ROOT,
-            env={**os.environ, "PYTHONUNBUFFERED": "1", **environment},
-        )
-        limit = time.monotonic() + PATIENCE
-        while True:
-            over = self._process.poll() is not None or time.monotonic() > limit
-            self._output.seek(0)
-            text = self._output.read().decode("utf-8", "replace")
-            found = re.search(ready, text)
-            if found:
-                self.found = found
-                return
-            if over:
-                self.end()
-                raise Failed((text.strip().splitlines() or ["no output"])[-1])
-            time.sleep(0.02)
-
-    def __enter__(self) -> Program:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.end()
-
-    def end(self) -> None:
-        """Stop it."""
-        if self._process.poll() is None:
-            self._process.terminate()
-        try:
-            self._process.wait(ENDING)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._output.close()
+[here]
+path = {directory}
+read only = no
+"""
 
 
 class Copying:
@@ -117,36 +72,24 @@ class Copying:
             for start in range(0, size, MIB):
                 file.write(block[: size - start])
 
-    def copy(self, command: list[str], **environment: str) -> float:
+    def copy(self, command: list[str], **environment: str) -> Figure:
         """
         Copy it.
 
         :param command: what copies ``source`` to ``target``.
         :param environment: variables in addition to our own.
-        :return: MB in a second, from the start of the process to its end.
+        :return: MB in a second, from the start of the process to its end, and what else that took, servers included.
         :raises Failed: when it ends with an error, or the copy differs.
         """
-        began = time.perf_counter()
-        try:
-            done = subprocess.run(
-                command,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                timeout=PATIENCE,
-                cwd=ROOT,
-                env={**os.environ, **environment},
-            )
-        except subprocess.TimeoutExpired:
-            raise Failed(f"it took more than {PATIENCE:g} seconds") from None
-        seconds = time.perf_counter() - began
-        if done.returncode:
-            raise Failed((done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1])
+        # This process waits meanwhile, and so do the servers that have no part in it: all of them are our children.
+        meter = Meter([os.getpid()])
+        run_to_end(command, **environment)
+        told = meter.read()
         if not filecmp.cmp(self.source, self.target, shallow=False):
             raise Failed("the copy differs")
         # So that the next one can't pass for copied because it is there already.
         os.unlink(self.target)
-        return self._size / seconds / 1e6
+        return Figure.of_bytes(self._size, **told)
 
 
 class Scp:
@@ -165,22 +108,13 @@ class Scp:
         self._stack = stack
         self._port: int | None = None
 
-    def _find(self, program: str) -> str:
-        # sshd is not in the PATH of most users. It insists on being called by its full path.
-        path = shutil.which(program, path=f"{os.environ.get('PATH', os.defpath)}:/usr/local/sbin:/usr/sbin")
-        if path is None:
-            raise NotInstalled(program)
-        return os.path.abspath(path)
-
     def _start(self) -> int:
-        sshd, _, keygen = self._find("sshd"), self._find("scp"), self._find("ssh-keygen")
+        sshd, _, keygen = find("sshd"), find("scp"), find("ssh-keygen")
         directory = self._copying.directory
         for name in ("host", "user"):
             making = [keygen, "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", os.path.join(directory, name)]
             subprocess.run(making, check=True, stdin=subprocess.DEVNULL, timeout=PATIENCE)
-        with socket.socket() as probe:
-            probe.bind((HOST, 0))
-            port: int = probe.getsockname()[1]
+        port = free_port()
         configuration = os.path.join(directory, "sshd_config")
         with open(configuration, "w", encoding="utf-8") as file:
             file.write(SSHD_CONFIGURATION.format(host=HOST, port=port, directory=directory))
@@ -194,25 +128,25 @@ class Scp:
             raise NotInstalled(f"sshd does not run here: {failure}") from None
         return port
 
-    def copy(self) -> float:
+    def copy(self) -> Figure:
         """
         Copy the file; the first time by each cipher, to find the fastest.
 
-        :return: MB in a second.
+        :return: MB in a second, and what else it took.
         :raises NotInstalled: when there is no sshd, or none that runs.
         """
         if self._port is None:
             self._port = self._start()
         if self.cipher is None:
-            offered = subprocess.run([self._find("ssh"), "-Q", "cipher"], capture_output=True, text=True).stdout.split()
+            offered = subprocess.run([find("ssh"), "-Q", "cipher"], capture_output=True, text=True).stdout.split()
             try:
                 rates = {cipher: self._copy(cipher) for cipher in CIPHERS if cipher in offered}
             except Failed as failure:
                 raise NotInstalled(f"scp to an sshd of our own does not work here: {failure}") from None
-            self.cipher = max(rates, key=lambda cipher: rates[cipher])
+            self.cipher = max(rates, key=lambda cipher: rates[cipher].value)
         return self._copy(self.cipher)
 
-    def _copy(self, cipher: str) -> float:
+    def _copy(self, cipher: str) -> Figure:
         directory = self._copying.directory
         options = [
             f"UserKnownHostsFile={directory}/known",
@@ -221,48 +155,116 @@ class Scp:
             "BatchMode=yes",
         ]
         user = pwd.getpwuid(os.getuid()).pw_name
-        command = [self._find("scp"), "-q", "-F", os.devnull, "-P", str(self._port), "-i", f"{directory}/user"]
+        command = [find("scp"), "-q", "-F", os.devnull, "-P", str(self._port), "-i", f"{directory}/user"]
         for option in options:
             command += ["-o", option]
         command += ["-c", cipher, self._copying.source, f"{user}@{HOST}:{self._copying.target}"]
         return self._copying.copy(command)
 
 
-def _sending(copying: Copying, stack: ExitStack) -> Callable[[], float]:
-    pair = KeyPair.generate()
-    server: Program | None = None
+class Rsync:
+    """
+    rsync to a daemon of our own, on a loopback port, without encryption.
 
-    def send() -> float:
-        nonlocal server
-        if server is None:
-            # scp does not wait for the disk either.
-            options = ["--endpoint", f"tcp:0:interface={HOST}", "--file", copying.target, "--no-sync"]
-            command = [*TWISTD, "-n", "--pidfile=", "sodium", *options]
-            pattern = rf"listening on {re.escape(HOST)}:(\d+)"
-            server = stack.enter_context(Program(command, pattern, SODIUMTWIST_KEY=pair.secret.hex()))
-        command = [sys.executable, "-m", "sodiumtwist", "send", "--key", pair.public.hex()]
-        return copying.copy([*command, "--endpoint", f"tcp:{HOST}:{server.found[1]}", copying.source])
+    :param copying: the file.
+    :param stack: ends the daemon.
+    """
 
-    return send
+    def __init__(self, copying: Copying, stack: ExitStack) -> None:
+        self._copying = copying
+        self._stack = stack
+        self._port: int | None = None
+
+    def _start(self) -> int:
+        directory, port = self._copying.directory, free_port()
+        configuration = os.path.join(directory, "rsyncd.conf")
+        with open(configuration, "w", encoding="utf-8") as file:
+            file.write(RSYNCD_CONFIGURATION.format(directory=directory, user=os.getuid(), group=os.getgid()))
+        command = [find("rsync"), "--daemon", "--no-detach", f"--address={HOST}", f"--port={port}"]
+        self._stack.enter_context(Program([*command, f"--config={configuration}"], port))
+        return port
+
+    def copy(self) -> Figure:
+        """
+        Copy the file.
+
+        :return: MB in a second, and what else it took.
+        :raises NotInstalled: when there is no rsync.
+        """
+        if self._port is None:
+            self._port = self._start()
+        target = os.path.basename(self._copying.target)
+        return self._copying.copy(
+            [find("rsync"), "--whole-file", self._copying.source, f"rsync://{HOST}:{self._port}/here/{target}"]
+        )
 
 
-def run(plan: Plan) -> Iterator[Table]:
+class Sodiumtwist:
+    """
+    ``sodiumtwist send`` to a ``twistd sodium``.
+
+    :param copying: the file.
+    :param stack: ends the server.
+    """
+
+    def __init__(self, copying: Copying, stack: ExitStack) -> None:
+        self._copying = copying
+        self._stack = stack
+        self._server: Program | None = None
+
+    def copy(self, version: int) -> Figure:
+        """
+        Copy the file.
+
+        :param version: of the protocol.
+        :return: MB in a second, and what else it took.
+        """
+        if self._server is None:
+            # The others do not wait for the disk either.
+            options = ["--endpoint", f"tcp:0:interface={HOST}", "--file", self._copying.target, "--no-sync"]
+            server = Program([*TWISTD, "sodium", *options], LISTENING, SODIUMTWIST_KEY=PAIR.secret.hex())
+            self._server = self._stack.enter_context(server)
+        command = [sys.executable, "-m", "sodiumtwist", "send", "--protocol", str(version), "--key", PAIR.public.hex()]
+        return self._copying.copy([*command, "--endpoint", f"tcp:{HOST}:{self._server.found}", self._copying.source])
+
+
+#: Names of the rows, by their keys.
+NAMES = {
+    "sodiumtwist": "sodiumtwist send",
+    "sodiumtwist-1": "sodiumtwist send, version 1",
+    "scp": "scp",
+    "rsync": "rsync daemon, not encrypted",
+}
+
+
+def run(plan: Plan, keys: Sequence[str] | None = None) -> Iterator[Table]:
     """
     Take all figures of this module.
 
     :param plan: how much to measure.
+    :param keys: the keys of the programs; ``None`` for all of them.
     """
+    if keys is not None and not set(keys) & set(NAMES):
+        return
     directory = RAM_DISK if os.access(RAM_DISK, os.W_OK) else None
     with tempfile.TemporaryDirectory(prefix="sodiumtwist-bench-", dir=directory) as place, ExitStack() as stack:
         # The source, a copy, and as much again to spare: a RAM disk that is full takes memory from everybody.
         size = min(plan.file_bytes, shutil.disk_usage(place).free // 4)
         progress(f"send, a file of {size // MIB} MiB")
         copying = Copying(place, size)
-        scp = Scp(copying, stack)
+        ours, scp, rsync = Sodiumtwist(copying, stack), Scp(copying, stack), Rsync(copying, stack)
+        ways: dict[str, Callable[[], Figure]] = {
+            "sodiumtwist": partial(ours.copy, 2),
+            "sodiumtwist-1": partial(ours.copy, 1),
+            "scp": scp.copy,
+            "rsync": rsync.copy,
+        }
         kind = "a RAM disk" if directory else "a disk"
-        table = Table("send", f"a file of {size // MIB} MiB, from {kind} to it, whole processes, not synced", "MB/s")
-        measure = {"sodiumtwist send": _sending(copying, stack), "scp": scp.copy}
-        in_turn(table, measure, plan.rounds, plan.warm_up)
-        if scp.cipher and not table.rows[1].note:
-            table.rows[1].note = scp.cipher
+        title = f"a file of {size // MIB} MiB, from {kind} to it, whole processes, not synced"
+        table = Table("send", title, "MB/s", cpu_unit=PER_GIB, wire_unit=PER_PAYLOAD_BYTE)
+        measure = {key: way for key, way in ways.items() if keys is None or key in keys}
+        in_turn(table, measure, plan.rounds, plan.warm_up, NAMES)
+        for row in table.rows:
+            if row.key == "scp" and not row.note:
+                row.note = scp.cipher or ""
         yield table

@@ -6,12 +6,32 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import ssl
 import subprocess
 from importlib import metadata
 from shutil import which
 
-PACKAGES = ("sodiumtwist", "Twisted", "PyNaCl", "cffi", "pyOpenSSL", "cryptography", "pyzmq", "magic-wormhole")
+PACKAGES = (
+    "sodiumtwist",
+    "Twisted",
+    "PyNaCl",
+    "cffi",
+    "pyOpenSSL",
+    "cryptography",
+    "pyzmq",
+    "magic-wormhole",
+    "uvloop",
+)
+
+#: Programs, and how each tells its version.
+PROGRAMS = {
+    "ssh": ("ssh", "-V"),
+    "rsync": ("rsync", "--version"),
+    "stunnel": ("stunnel", "-version"),
+    "spiped": ("spiped", "-v"),
+    "redis-server": ("redis-server", "--version"),
+}
 
 
 def _processor() -> str:
@@ -58,6 +78,10 @@ def describe_versions() -> dict[str, str]:
         versions["libzmq"] = zmq.zmq_version()
     except ImportError:
         pass
-    if which("ssh"):
-        versions["ssh"] = subprocess.run(["ssh", "-V"], capture_output=True, text=True).stderr.strip()
+    for name, command in PROGRAMS.items():
+        if path := which(command[0], path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin"):
+            # Some of them tell it as an error.
+            done = subprocess.run([path, *command[1:]], capture_output=True, text=True, stdin=subprocess.DEVNULL)
+            lines = [line.strip() for line in (done.stdout + done.stderr).splitlines()]
+            versions[name] = next((line for line in lines if re.search(r"\d\.\d", line)), "it does not tell")
     return versions

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 SEED = 20240229
 
 KIB = 1024
-MIB = 1024 * 1024
+MIB = 1024 * KIB
+GIB = 1024 * MIB
 
 
 @dataclass(frozen=True)
@@ -26,8 +27,10 @@ class Plan:
     :ivar bulk_bytes: bytes from client to server.
     :ivar serial_requests: how many requests are made one at a time.
     :ivar in_flight_requests: how many requests are made, 128 of them at once.
+    :ivar answers: how many requests are answered by 64 KiB, 16 of them at once.
     :ivar connections: how many connections are made, one after the other.
     :ivar file_bytes: the size of the file that is sent.
+    :ivar tunnel_requests: how many requests go through a tunnel; six times as many where they go 16 at a time.
     :ivar pings: how many PINGs are sent, one after the other.
     :ivar starts: how often each command is started.
     :ivar crowds: numbers of connections that there are at once.
@@ -49,8 +52,10 @@ class Plan:
     bulk_bytes: int = 512 * MIB
     serial_requests: int = 5_000
     in_flight_requests: int = 30_000
+    answers: int = 5_000
     connections: int = 300
     file_bytes: int = 1024 * MIB
+    tunnel_requests: int = 30_000
     pings: int = 300
     starts: int = 11
     crowds: tuple[int, ...] = (1, 10, 100, 1_000, 10_000)
@@ -58,9 +63,9 @@ class Plan:
     crowd_rounds_to: int = 1_000
     delays: tuple[float, ...] = (0.0, 0.01, 0.05, 0.1)
     distance_bytes: int = 512 * MIB
-    stop_and_wait_seconds: float = 2.0
+    stop_and_wait_seconds: float = 1.0
     link_rate: float = 125e6
-    link_bytes: int = 256 * MIB
+    link_bytes: int = 128 * MIB
 
 
 FULL = Plan()
@@ -74,8 +79,10 @@ QUICK = Plan(
     bulk_bytes=16 * MIB,
     serial_requests=100,
     in_flight_requests=500,
+    answers=100,
     connections=10,
     file_bytes=16 * MIB,
+    tunnel_requests=1_000,
     pings=10,
     starts=1,
     crowds=(1, 10, 1_000),

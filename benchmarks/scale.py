@@ -12,10 +12,13 @@ from dataclasses import asdict
 
 from .plan import KIB, Plan
 from .processes import Child
-from .tables import NotInstalled, Row, Table, in_turn, progress
+from .tables import PER_GIB, Figure, NotInstalled, Row, Table, in_turn, progress
 from .tasks import CROWD, Task
 
 PEERS = {"sodiumtwist": "peers.sodium", "Twisted TCP": "peers.tcp"}
+
+#: Their keys in ``--json``.
+KEYS = {"sodiumtwist": "sodiumtwist", "Twisted TCP": "tcp"}
 
 SIZE = 64 * KIB
 
@@ -43,28 +46,28 @@ class Crowds:
         self.accepted: dict[tuple[str, int], list[float]] = {}
         self.memory: dict[tuple[str, int], list[float]] = {}
 
-    def measure(self, name: str, count: int) -> float:
+    def measure(self, name: str, count: int) -> Figure:
         """
         Hold connections, and send by all of them.
 
         :param name: of the peer.
         :param count: how many connections.
-        :return: MB in a second.
+        :return: MB in a second, and the processor time.
         """
         task = Task(CROWD, SIZE, count, max(1, self._total // SIZE // count))
         module = PEERS[name]
         with Child(module, "serve", directory="") as server:
             told = server.hear()
             before = self._resident(server)
-            with Child(module, "run", directory="", server=told, task=asdict(task)) as client:
+            asked = {"directory": "", "server": told, "task": asdict(task), "watched": [server.process.pid]}
+            with Child(module, "run", **asked) as client:
                 self.accepted.setdefault((name, count), []).append(client.hear()["connected"])
                 time.sleep(QUIET)
                 if before and count >= MEASURABLE:
                     used = (self._resident(server) - before) / count
                     self.memory.setdefault((name, count), []).append(used)
                 client.say_go()
-                seconds: float = client.hear()["seconds"]
-                return SIZE * count * task.each / seconds / 1e6
+                return Figure.of_bytes(SIZE * count * task.each, **client.hear())
 
     def _resident(self, server: Child) -> int:
         try:
@@ -103,6 +106,7 @@ def run(plan: Plan) -> Iterator[Table]:
             f"scale, throughput in total: {name}, to that of {counts[0]:,}",
             "MB/s",
             upside_down=True,
+            cpu_unit=PER_GIB,
         )
         for name, module in PEERS.items()
     }
@@ -120,15 +124,17 @@ def run(plan: Plan) -> Iterator[Table]:
         for count in chosen:
             for name in PEERS:
                 row = next(rows)
-                throughput[name].rows.append(Row(f"{count:,} connection{'s' * (count > 1)}", row.samples, row.note))
+                label = f"{count:,} connection{'s' * (count > 1)}"
+                throughput[name].rows.append(Row(label, row.samples, row.note, str(count), row.cpu))
                 throughput[name].failed |= both.failed
+                throughput[name].busy = throughput[name].busy or both.busy
     yield from throughput.values()
     yield _accepting(crowds, plan, counts)
     if crowds.memory:
         yield _memory(crowds, plan)
 
 
-def _measuring(crowds: Crowds, name: str, count: int) -> Callable[[], float]:
+def _measuring(crowds: Crowds, name: str, count: int) -> Callable[[], Figure]:
     return lambda: crowds.measure(name, count)
 
 
@@ -142,18 +148,20 @@ def _accepting(crowds: Crowds, plan: Plan, counts: list[int]) -> Table:
     for count in counts:
         for name in PEERS:
             samples = _counted(crowds.accepted.get((name, count), []), count, plan)
-            table.rows.append(Row(f"{name}, {count:,}", [count / seconds for seconds in samples]))
+            rates = [count / seconds for seconds in samples]
+            table.rows.append(Row(f"{name}, {count:,}", rates, key=f"{KEYS[name]}-{count}"))
     return table
 
 
 def _memory(crowds: Crowds, plan: Plan) -> Table:
     title = "scale, memory of the server for each idle authenticated connection"
-    table = Table("scale-memory", title, "KiB", compared=False)
+    table = Table("scale-memory", title, "KiB", compared=False, better="less")
     for count in sorted({count for _, count in crowds.memory}):
         both = []
         for name in PEERS:
             both.append([used / KIB for used in _counted(crowds.memory.get((name, count), []), count, plan)])
-            table.rows.append(Row(f"{name}, {count:,}", both[-1]))
+            table.rows.append(Row(f"{name}, {count:,}", both[-1], key=f"{KEYS[name]}-{count}"))
         ours, plain = both
-        table.rows.append(Row(f"the difference, {count:,}", [a - b for a, b in zip(ours, plain, strict=False)]))
+        more = [a - b for a, b in zip(ours, plain, strict=False)]
+        table.rows.append(Row(f"the difference, {count:,}", more, key=f"difference-{count}"))
     return table

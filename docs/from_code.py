@@ -519,6 +519,8 @@ PARTS: Mapping[str, Callable[[], Iterable[str]]] = {
     "sayings": _sayings,
     "asker": _asker,
     "answerer": _answerer,
+    # docs/explanation/performance.rst
+    "benchmarks": lambda: _text(import_module("benchmarks").__doc__),
     # docs/howto/logins.rst
     "authorized-keys-file": partial(_module, "sodiumtwist.admission.authorized"),
     # docs/reference/api.rst
@@ -557,22 +559,27 @@ PARTS: Mapping[str, Callable[[], Iterable[str]]] = {
 }
 
 
-def renew(page: str, parts: Mapping[str, Callable[[], Iterable[str]]] = PARTS) -> tuple[str, list[str]]:
+def renew(
+    page: str, parts: Mapping[str, Callable[[], Iterable[str]]] = PARTS, source: str = "code"
+) -> tuple[str, list[str]]:
     """
     Put into a page what the code says now.
 
     :param page: the page's text.
+    :param parts: what makes each part.
+    :param source: what the comments before parts say that they are from.
     :return: the page with its parts renewed, and the names of those that were stale.
     :raises ValueError: for a part that is unknown, or has no end.
     """
     lines: list[str] = []
     stale = []
     rest = iter(page.splitlines())
+    begin = f".. from {source}: "
     for line in rest:
         lines.append(line)
-        if not line.startswith(".. from code: "):
+        if not line.startswith(begin):
             continue
-        name = line.removeprefix(".. from code: ")
+        name = line.removeprefix(begin)
         if name not in parts:
             raise ValueError(f"no part is called {name!r}; those that are: {', '.join(parts)}")
         end = f".. end of {name}"

@@ -20,7 +20,6 @@ from sodiumtwist.core.errors import DecryptionFailed, MalformedPDU, RemoteProtoc
 from sodiumtwist.core.events import AuthenticationRequested
 from sodiumtwist.core.inbox import Inbox
 from sodiumtwist.core.keys import KeyPair
-from sodiumtwist.core.v2 import chacha
 from sodiumtwist.core.v2.agreement import EphemeralKey
 from sodiumtwist.core.v2.handshake import ClientHandshake, Drawn, ServerHandshake
 from sodiumtwist.core.v2.messages import Offer, pack_credentials, pack_offer
@@ -92,9 +91,7 @@ def frame_of_anything(source: Input, veil: Veil) -> tuple[bytes, type[RemoteProt
     :return: the frame, and the error that it must give. What is in it is no message of Noise.
     """
     size, message = source.number(2), source.rest()
-    frame = b"".join(
-        chacha.seal(veil._key, counter, plain) for counter, plain in enumerate((size.to_bytes(2, "big"), message))
-    )
+    frame = b"".join(veil._cipher.seal(plain) for plain in (size.to_bytes(2, "big"), message))
     if not 1 <= size <= 8192:
         return frame, MalformedPDU
     return frame, DecryptionFailed if len(message) >= size else None

@@ -18,6 +18,9 @@ def main() -> None:
     """
     # Before the import of the command line, which takes long already.
     end_at_once()
+    # What is imported stays: to look for circles in it, again and again while it grows, takes an eighth of a short run.
+    # A command that may run for long looks for them from there on.
+    gc.disable()
     from .programs.cli import main as run
 
     try:

@@ -16,9 +16,11 @@ from twisted.trial.runner import TestLoader
 #: Modules left out, each with the reason why one run of it tells all.
 RUN_ONCE = {
     "tests.test_benchmarks": "programs beside the package; they call what other tests call, and need no old release",
+    "tests.test_benchmarks_usage": "texts of the system, and a process of this Python",
     "tests.test_changelog": "text, and towncrier, of which no release is asked for",
     "tests.test_contributing": "commands for developers, who have the newest of everything",
     "tests.test_docs": "text, and the commands of its pages, which call what other tests call",
+    "tests.test_figures": "text, made of a file",
     "tests.test_readme": "text, held against constants",
     "tests.programs.test_client_processes": "processes of commands whose parts have tests of their own",
     "tests.programs.test_load": "many processes at once, and the system's limits; each limit has tests of its own",

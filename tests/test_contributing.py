@@ -27,7 +27,7 @@ class CommandTests(PageTestCase):
         """Those that are not marked otherwise end well, in order, in a copy of the repository."""
         run = [block for block in read_blocks(page()) if not block.not_run]
         self.assertGreaterEqual(len(run), 5)
-        copied = ["docs", "newsfragments", "sodiumtwist", "tests", "twisted"]
+        copied = ["benchmarks", "docs", "newsfragments", "sodiumtwist", "tests", "twisted"]
         left_out = shutil.ignore_patterns("__pycache__", "_build")
         for name in os.listdir(ROOT):
             if name in copied:

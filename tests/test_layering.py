@@ -76,7 +76,8 @@ FOLDERS = {
     # Programs.
     "programs": """
         programs.interrupts  programs.exits  programs.output  programs.pidfile  programs.service_user
-        programs.sizes  programs.settings  programs.silent_servers  programs.options  programs.descriptors
+        programs.sizes  programs.settings  programs.silent_servers  programs.without_tls  programs.options
+        programs.descriptors
         programs.leftovers
         programs.listening  programs.services  programs.tap  programs.tunneltap  programs.running  programs.keys
         programs.passwd  programs.commands  programs.demo  programs.cli  programs  __main__
@@ -258,7 +259,6 @@ class CoreTests(SynchronousTestCase):
         core = {"core.keys", "core.sodium", "core.v1.secretstream", "core.v1.public_bindings", "core.v1.handshake"}
         core |= {
             "core.v2.agreement",
-            "core.v2.chacha",
             "core.v2.handshake",
             "core.v2.public_bindings",
             "core.v2.session",

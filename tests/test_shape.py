@@ -116,7 +116,7 @@ class ServerShapeTests(SynchronousTestCase):
         files = trace(lambda: self.server.dataReceived(login))
         self.assertTrue(self.transport.out)
         self.assertIs(self.server.is_authenticated, True)
-        calls, most = ((54, 25), (120, 66))[spoken() - 1]
+        calls, most = ((51, 25), (116, 66))[spoken() - 1]
         self.assertLessEqual(len(files), calls)
         self.assertLessEqual(moves(files), most)
 

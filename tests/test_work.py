@@ -27,13 +27,15 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from sodiumtwist import DecryptionFailed, RequestClient, SodiumServerFactory
+from sodiumtwist import DecryptionFailed, RequestClient, SingleLogin, SodiumClientFactory, SodiumServerFactory
 from sodiumtwist.core.events import RequestReceived
 from sodiumtwist.core.inbox import Buffer, Inbox
 from sodiumtwist.core.v1.messages import PDU_OVERHEAD
 from sodiumtwist.core.v2.records import Opener, Sealer
 from sodiumtwist.core.v2.suites import AEGIS_256
-from sodiumtwist.protocol.sockets import CHUNK_SIZE, READ_SIZE
+from sodiumtwist.protocol.sockets import CHUNK_SIZE, READ_SIZE, TransportBelow
+from sodiumtwist.transfer.receiver import TOGETHER, UploadFactory, UploadReceiver
+from sodiumtwist.transfer.sender import UploadSender
 
 from .alone import new_peer_client
 from .core.peers import NOW, open_pair, wire_of
@@ -49,6 +51,8 @@ from .pair import (
     over,
 )
 from .processes import PATIENCE, unmeasured
+from .test_shape import trace
+from .uploads import PAIR, ListSource, MemoryStore
 from .versions import each_version, only, spoken
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -62,6 +66,9 @@ AEGIS_OPEN = "crypto_aead_aegis256_decrypt"
 
 #: How many calls one request and its answer take in version 2, at both ends together.
 REQUEST_CALLS = 127
+
+#: How many calls of the package's functions a login takes in each version, at both ends together.
+LOGIN_CALLS = 268, 647
 
 #: Enough for what happens once to count for nothing in a share.
 MANY = 200
@@ -311,6 +318,47 @@ class InFlightWorkTests(WorkTestCase):
         self.assert_each(calls[2], 73)
 
 
+@each_version
+class LoginWorkTests(WorkTestCase):
+    """A login, both ends together, from their transports to the applications' word that it is done."""
+
+    def setUp(self) -> None:
+        # What is imported, or made once, is no part of it.
+        self.log_in()
+
+    def log_in(self) -> Work:
+        with Work() as work:
+            pair = Pair.make()
+            pair.flush()
+        self.assertEqual((pair.server.calls, pair.client.calls), (["authenticated"], ["authenticated"]))
+        return work
+
+    def test_calls(self) -> None:
+        """Of the package's own functions; what others call depends on what ran before."""
+        files = trace(lambda: Pair.make().flush())
+        self.assertLessEqual(len(files), LOGIN_CALLS[spoken() - 1])
+
+    @only(2)
+    def test_keys(self) -> None:
+        """Each key is made, and each point multiplied, once: ``es``, ``ee`` and ``se`` at both ends."""
+        c = self.log_in().c
+        self.assertEqual((c["crypto_kx_keypair"], c["generate_mlkem768_key"]), (3, 1))
+        self.assertEqual(c["crypto_scalarmult"], 6)
+        self.assertEqual((c["encapsulate"], c["decapsulate"]), (1, 1))
+
+    @only(2)
+    def test_handshake(self) -> None:
+        """
+        Of the three messages and their frames: what is sealed and opened (the first front twice, for by that the server
+        tells the versions apart), the steps of deriving keys, and the numbers drawn at random.
+        """
+        work = self.log_in()
+        c = work.c
+        self.assertEqual((c["encrypt"], c["decrypt"]), (12, 13))
+        self.assertEqual(c["derive"] + work.python["derive"], 10)  # releases of cryptography differ
+        self.assertLessEqual(c["randombytes"], 9)
+
+
 @only(1)
 @each_version
 class TransportWorkTests(WorkTestCase):
@@ -379,6 +427,36 @@ class TransportWorkTests(WorkTestCase):
         self.assert_each(len(pair.client_transport.writes), 1)
         self.assert_each(work.python["receive_data"], 1)
         self.assert_sealings(work, 2 * MANY)
+
+
+@each_version
+class UploadWorkTests(WorkTestCase):
+    """An upload, of which more is there to be read all the time; both ends, with the transports of these tests."""
+
+    def test_upload(self) -> None:
+        """A chunk is a write at each end; of what acknowledges them one write has several, in version 2 one record."""
+        self.patch(TransportBelow, "has_unread", lambda below, size: True)
+        clock, store, chunk = Clock(), MemoryStore(), bytes(60_000)
+        factory = UploadFactory(store, PAIR, SingleLogin("l", "p"), clock=clock)
+        pair: Pair[UploadReceiver, UploadSender] = Pair(
+            factory,
+            SodiumClientFactory(
+                PAIR.public, "l", "p", lambda: UploadSender(ListSource([chunk] * MANY)), clock=clock, version=spoken()
+            ),
+        )
+        # Up to where the client knows that it is let in, and sends.
+        while not pair.client.is_authenticated:
+            pair.step()
+        pair.server_transport.writes.clear()
+        with Work() as work:
+            pair.flush()
+        self.assertEqual((len(store.uploads[0].content), pair.client.acknowledged), (MANY * len(chunk),) * 2)
+        writes, records = len(pair.server_transport.writes), (work.c[AEGIS_SEAL] + work.c[CHACHA_SEAL]) // 2
+        self.assertLessEqual(writes, MANY // TOGETHER + 3)
+        if spoken() == 2:
+            # Of this size two chunks leave in one record.
+            self.assertLessEqual(records, MANY // 2 + MANY // TOGETHER + 6)
+        self.assert_each(work.calls, 161 if spoken() == 2 else 152)
 
 
 def grown_by(connect: Callable[[], object], count: int = 50) -> float:

@@ -1,13 +1,13 @@
 """
 Twisted's AMP over its TLS.
 
-An AMP value has at most 65535 bytes, so all payloads of bulk have that size, whatever the task says. They are not
-answered one by one; a question behind them asks how much has come.
+An AMP value has at most 65535 bytes, so all payloads of bulk and the large answers have that size, whatever the task
+says. Payloads of bulk are not answered one by one; a question behind them asks how much has come.
 """
 
 from __future__ import annotations
 
-from time import perf_counter
+from dataclasses import replace
 from typing import Any, cast
 
 from twisted.internet.protocol import Factory
@@ -16,13 +16,13 @@ from twisted.protocols.amp import AMP, MAX_VALUE_LENGTH, Command, Integer, Strin
 from ..child import run_in_reactor, serve_in_reactor
 from ..payloads import payload
 from ..tasks import BULK, CONNECTIONS, Task
-from .asking import ask_all, repeat
+from .asking import ask_all, measured, repeat
 from .producing import Repeated
 from .tls import endpoint, listen
 
 
 class Echo(Command):
-    """A request that is sent back."""
+    """A request that is sent back, or answered by what the server has been given."""
 
     arguments = [(b"payload", String())]
     response = [(b"payload", String())]
@@ -48,9 +48,10 @@ class Server(AMP):
 
     noisy = False
 
-    def __init__(self) -> None:
+    def __init__(self, answer: bytes) -> None:
         super().__init__()
         self._size = 0
+        self._answer = answer
 
     def connectionMade(self) -> None:
         super().connectionMade()
@@ -58,7 +59,7 @@ class Server(AMP):
 
     @Echo.responder
     def echo(self, payload: bytes) -> dict[str, bytes]:
-        return {"payload": payload}
+        return {"payload": self._answer or payload}
 
     @Take.responder
     def take(self, payload: bytes) -> dict[str, bytes]:
@@ -100,19 +101,20 @@ async def _work(reactor: Any, directory: str, port: int, task: Task) -> dict[str
         client.transport.loseConnection()
 
     if task.workload == CONNECTIONS:
-        return {"seconds": await repeat(once, task)}
+        return await repeat(once, task)
     client = cast(Client, await where.connect(factory))
     if task.workload == BULK:
         count = max(1, task.count * task.size // len(data))
-        await _send_all(client, data, task.warm_up)
-        began = perf_counter()
-        await _send_all(client, data, count)
-        return {"seconds": (perf_counter() - began) * task.count * task.size / (count * len(data))}
-    return {"seconds": await ask_all(lambda: client.callRemote(Echo, payload=data), task)}
+        # As much in all as the task says.
+        told = await measured(lambda count: _send_all(client, data, count), replace(task, count=count))
+        share = task.count * task.size / (count * len(data))
+        return {name: taken and taken * share for name, taken in told.items()}
+    return await ask_all(lambda: client.callRemote(Echo, payload=data), task)
 
 
-def serve(directory: str) -> None:
-    serve_in_reactor(lambda reactor: listen(reactor, directory, Factory.forProtocol(Server)))
+def serve(directory: str, answer_size: int = 0) -> None:
+    answer = payload(min(answer_size, MAX_VALUE_LENGTH))
+    serve_in_reactor(lambda reactor: listen(reactor, directory, Factory.forProtocol(lambda: Server(answer))))
 
 
 def run(directory: str, server: dict[str, Any], task: dict[str, Any]) -> dict[str, Any]:

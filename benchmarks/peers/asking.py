@@ -5,12 +5,12 @@ Requests through any function that returns a Deferred with the answer.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from time import perf_counter
 from typing import Any
 
 from twisted.internet.defer import Deferred
 
-from ..tasks import IN_FLIGHT, WINDOW, Task
+from ..tasks import Task
+from ..usage import Meter
 
 Ask = Callable[[], Deferred[Any]]
 
@@ -26,12 +26,13 @@ async def one_by_one(ask: Ask, count: int) -> None:
         await ask()
 
 
-def in_flight(ask: Ask, count: int) -> Deferred[None]:
+def in_flight(ask: Ask, count: int, window: int) -> Deferred[None]:
     """
-    Make requests, 128 of them unanswered at once.
+    Make requests, several of them unanswered at once.
 
     :param ask: makes one.
     :param count: how many.
+    :param window: how many are unanswered.
     :return: fires when all are answered.
     """
     done: Deferred[None] = Deferred()
@@ -50,37 +51,49 @@ def in_flight(ask: Ask, count: int) -> Deferred[None]:
         elif not unanswered:
             done.callback(None)
 
-    for _ in range(min(count, WINDOW)):
+    for _ in range(min(count, window)):
         another()
     return done
 
 
-async def ask_all(ask: Ask, task: Task) -> float:
+async def measured(way: Callable[[int], Awaitable[object]], task: Task) -> dict[str, Any]:
+    """
+    Do a task, after its warm-up.
+
+    :param way: does as many as it is told.
+    :param task: tells how many.
+    :return: what it took.
+    """
+    await way(task.warm_up)
+    meter = Meter()
+    await way(task.count)
+    return meter.read()
+
+
+async def ask_all(ask: Ask, task: Task) -> dict[str, Any]:
     """
     Make the requests of a task.
 
     :param ask: makes one.
-    :param task: ``SERIAL`` or ``IN_FLIGHT``.
-    :return: the seconds it took.
+    :param task: ``SERIAL``, ``IN_FLIGHT`` or ``ANSWERS``.
+    :return: what it took.
     """
-    way: Callable[[Ask, int], Awaitable[None]] = in_flight if task.workload == IN_FLIGHT else one_by_one
-    await way(ask, task.warm_up)
-    began = perf_counter()
-    await way(ask, task.count)
-    return perf_counter() - began
+    if task.window > 1:
+        return await measured(lambda count: in_flight(ask, count, task.window), task)
+    return await measured(lambda count: one_by_one(ask, count), task)
 
 
-async def repeat(once: Callable[[], Awaitable[None]], task: Task) -> float:
+async def repeat(once: Callable[[], Awaitable[None]], task: Task) -> dict[str, Any]:
     """
     Do the same thing many times, one after the other.
 
     :param once: does it once.
     :param task: tells how often.
-    :return: the seconds that it took.
+    :return: what it took.
     """
-    for _ in range(task.warm_up):
-        await once()
-    began = perf_counter()
-    for _ in range(task.count):
-        await once()
-    return perf_counter() - began
+
+    async def many(count: int) -> None:
+        for _ in range(count):
+            await once()
+
+    return await measured(many, task)

@@ -8,21 +8,24 @@ import asyncio
 import os
 import ssl
 from collections.abc import Callable
-from time import perf_counter
 from typing import Any
 
 from ..certificate import CERTIFICATE, KEY, NAME
 from ..child import HOST, tell
 from ..payloads import payload
-from ..tasks import BULK, CONNECTIONS, IN_FLIGHT, WINDOW, Task
+from ..tasks import BULK, CONNECTIONS, Task
+from .asking import measured
 from .counting import ECHO, SIZE, Asker, Counter
 
 
 class Server(asyncio.Protocol):
     """The server's end."""
 
+    def __init__(self, answer: bytes) -> None:
+        self._answer = answer
+
     def connection_made(self, transport: Any) -> None:
-        self.data_received = Counter(transport.write).receive  # type: ignore[method-assign]
+        self.data_received = Counter(transport.write, self._answer).receive  # type: ignore[method-assign]
 
 
 class Client(asyncio.Protocol):
@@ -87,11 +90,11 @@ class Client(asyncio.Protocol):
         await waiting
 
 
-async def _serve(directory: str) -> None:
+async def _serve(directory: str, answer: bytes) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.load_cert_chain(os.path.join(directory, CERTIFICATE), os.path.join(directory, KEY))
-    server = await asyncio.get_running_loop().create_server(Server, HOST, 0, ssl=context, backlog=1024)
+    server = await asyncio.get_running_loop().create_server(lambda: Server(answer), HOST, 0, ssl=context, backlog=1024)
     tell(port=server.sockets[0].getsockname()[1])
     await server.serve_forever()
 
@@ -114,24 +117,16 @@ async def _work(directory: str, port: int, task: Task) -> dict[str, Any]:
             await client.closed
 
     if task.workload == CONNECTIONS:
-        return {"seconds": await _timed(connections, task)}
+        return await measured(connections, task)
     client = await connect()
     if task.workload == BULK:
-        return {"seconds": await _timed(lambda count: client.send_all(data, count), task)}
+        return await measured(lambda count: client.send_all(data, count), task)
     client.transport.write(ECHO)
-    window = WINDOW if task.workload == IN_FLIGHT else 1
-    return {"seconds": await _timed(lambda count: client.ask_all(data, count, window), task)}
+    return await measured(lambda count: client.ask_all(data, count, task.window), task)
 
 
-async def _timed(way: Callable[[int], Any], task: Task) -> float:
-    await way(task.warm_up)
-    began = perf_counter()
-    await way(task.count)
-    return perf_counter() - began
-
-
-def serve(directory: str) -> None:
-    asyncio.run(_serve(directory))
+def serve(directory: str, answer_size: int = 0) -> None:
+    asyncio.run(_serve(directory, payload(answer_size)))
 
 
 def run(directory: str, server: dict[str, Any], task: dict[str, Any]) -> dict[str, Any]:

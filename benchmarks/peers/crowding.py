@@ -15,6 +15,7 @@ from twisted.internet.threads import deferToThread
 from ..child import tell, wait_to_go
 from ..payloads import payload
 from ..tasks import Task
+from ..usage import Meter
 
 #: How many connections may be in the making at once.
 CONNECTING = 32
@@ -31,7 +32,7 @@ async def crowd(reactor: Any, connect: Callable[[str], Awaitable[Any]], task: Ta
     :param connect: called with the address to connect from; has a client when the server has accepted
         it, whose ``send_all`` sends a payload many times and waits until all is confirmed.
     :param task: ``CROWD``.
-    :return: the seconds that sending took.
+    :return: what sending took.
     """
     clients: list[Any] = []
 
@@ -45,6 +46,6 @@ async def crowd(reactor: Any, connect: Callable[[str], Awaitable[Any]], task: Ta
     tell(connected=perf_counter() - began)
     await deferToThread(wait_to_go)
     data = payload(task.size)
-    began = perf_counter()
+    meter = Meter()
     await gatherResults([ensureDeferred(client.send_all(data, task.each)) for client in clients])
-    return {"seconds": perf_counter() - began}
+    return meter.read()

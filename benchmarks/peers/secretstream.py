@@ -5,12 +5,12 @@ server.
 
 from __future__ import annotations
 
-from time import perf_counter
 from typing import Any
 
 from ..crypto import HEADER, PUSH
 from ..payloads import payload
 from ..tasks import Task
+from ..usage import Meter
 
 
 def run(directory: str, server: dict[str, Any], task: dict[str, Any]) -> dict[str, Any]:
@@ -18,7 +18,7 @@ def run(directory: str, server: dict[str, Any], task: dict[str, Any]) -> dict[st
     data, (_, seal) = payload(work.size), PUSH["libsodium itself"]()
     for _ in range(work.warm_up):
         seal(HEADER, data)
-    began = perf_counter()
+    meter = Meter()
     for _ in range(work.count):
         seal(HEADER, data)
-    return {"seconds": perf_counter() - began}
+    return {**meter.read(), "wire": None}

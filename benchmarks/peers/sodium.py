@@ -5,7 +5,6 @@ sodiumtwist: requests by ``connect()`` and ``respond``, bulk by protocols of PDU
 from __future__ import annotations
 
 from statistics import median
-from time import perf_counter
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -29,7 +28,8 @@ from sodiumtwist.transfer.stores import Store
 from ..child import HOST, run_in_reactor, serve_in_reactor
 from ..payloads import payload
 from ..tasks import BULK, CONNECTIONS, CROWD, PING, STOP_AND_WAIT, UPLOAD, Task
-from .asking import ask_all, repeat
+from ..usage import Meter
+from .asking import ask_all, measured, repeat
 from .counting import SIZE
 from .crowding import crowd
 from .producing import Repeated
@@ -106,12 +106,16 @@ class RepeatedSource(Source):
             self._deliver(self._chunk)
 
 
-def serve(directory: str) -> None:
+def serve(directory: str, answer_size: int = 0) -> None:
     checker = SingleLogin(LOGIN, PASSPHRASE)
+    answer = payload(answer_size)
+
+    def respond(peer: Any, asked: bytes) -> bytes:
+        return answer or asked
 
     def start(reactor: Any) -> dict[str, Any]:
         factories = {
-            "port": SodiumServerFactory(PAIR, checker, lambda peer, payload: payload, limits=LIMITS),
+            "port": SodiumServerFactory(PAIR, checker, respond, limits=LIMITS),
             "bulk_port": SodiumServerFactory(PAIR, checker, protocol=CountingServer, limits=LIMITS),
             "upload_port": UploadFactory(Store(), PAIR, checker, limits=LIMITS),
         }
@@ -123,58 +127,60 @@ def serve(directory: str) -> None:
     serve_in_reactor(start)
 
 
-async def connect_counting(reactor: Any, port: int, source: str = HOST) -> CountingClient:
+async def connect_counting(reactor: Any, port: int, version: int = 2, source: str = HOST) -> CountingClient:
     """
     Connect to a server that counts bytes.
 
     :param port: where it listens.
+    :param version: of the protocol.
     :param source: the address to connect from.
     :return: the client, when it is authenticated.
     """
     endpoint = TCP4ClientEndpoint(reactor, HOST, port, bindAddress=(source, 0))
     client = CountingClient()
-    await endpoint.connect(SodiumClientFactory(PAIR.public, LOGIN, PASSPHRASE, lambda: client))
+    await endpoint.connect(SodiumClientFactory(PAIR.public, LOGIN, PASSPHRASE, lambda: client, version=version))
     await client.when_authenticated()
     return client
 
 
-async def _work(reactor: Any, server: dict[str, Any], task: Task, early: bool) -> dict[str, Any]:
+async def _work(reactor: Any, server: dict[str, Any], task: Task, early: bool, version: int) -> dict[str, Any]:
     data = payload(task.size)
     where = TCP4ClientEndpoint(reactor, HOST, server["port"])
 
     async def once() -> None:
-        client = await connect(reactor, where, PAIR.public, LOGIN, PASSPHRASE, early=early)
+        client = await connect(reactor, where, PAIR.public, LOGIN, PASSPHRASE, early=early, version=version)
         await client.request(data)
         await client.close()
 
     if task.workload == CONNECTIONS:
-        return {"seconds": await repeat(once, task)}
+        return await repeat(once, task)
     if task.workload == CROWD:
-        return await crowd(reactor, lambda source: connect_counting(reactor, server["bulk_port"], source), task)
+        port = server["bulk_port"]
+        return await crowd(reactor, lambda source: connect_counting(reactor, port, version, source), task)
     if task.workload == UPLOAD:
         sender = UploadSender(RepeatedSource(data, task.count))
         endpoint = TCP4ClientEndpoint(reactor, HOST, server["upload_port"])
-        await endpoint.connect(SodiumClientFactory(PAIR.public, LOGIN, PASSPHRASE, lambda: sender))
+        meter = Meter()
+        await endpoint.connect(SodiumClientFactory(PAIR.public, LOGIN, PASSPHRASE, lambda: sender, version=version))
         await sender.finished
-        return {"seconds": sender.seconds}
+        return {**meter.read(), "seconds": sender.seconds}
     if task.workload == STOP_AND_WAIT:
-        counting = await connect_counting(reactor, server["bulk_port"])
-        began = perf_counter()
+        counting = await connect_counting(reactor, server["bulk_port"], version)
+        meter = Meter()
         for _ in range(task.count):
             await counting.send_all(data, 1)
-        return {"seconds": perf_counter() - began}
+        return meter.read()
     if task.workload == PING:
-        counting = await connect_counting(reactor, server["bulk_port"])
+        counting = await connect_counting(reactor, server["bulk_port"], version)
         return {"seconds": median([await counting.ping() for _ in range(task.count)])}
     if task.workload == BULK:
-        counting = await connect_counting(reactor, server["bulk_port"])
-        await counting.send_all(data, task.warm_up)
-        began = perf_counter()
-        await counting.send_all(data, task.count)
-        return {"seconds": perf_counter() - began}
-    client = await connect(reactor, where, PAIR.public, LOGIN, PASSPHRASE)
-    return {"seconds": await ask_all(lambda: client.request(data), task)}
+        counting = await connect_counting(reactor, server["bulk_port"], version)
+        return await measured(lambda count: counting.send_all(data, count), task)
+    client = await connect(reactor, where, PAIR.public, LOGIN, PASSPHRASE, version=version)
+    return await ask_all(lambda: client.request(data), task)
 
 
-def run(directory: str, server: dict[str, Any], task: dict[str, Any], early: bool = False) -> dict[str, Any]:
-    return run_in_reactor(lambda reactor: _work(reactor, server, Task(**task), early))
+def run(
+    directory: str, server: dict[str, Any], task: dict[str, Any], early: bool = False, version: int = 2
+) -> dict[str, Any]:
+    return run_in_reactor(lambda reactor: _work(reactor, server, Task(**task), early, version))

@@ -5,7 +5,6 @@ Both ends of the protocol of :mod:`benchmarks.peers.counting`, for Twisted's end
 from __future__ import annotations
 
 from collections.abc import Callable
-from time import perf_counter
 from typing import Any, cast
 
 from twisted.internet.defer import Deferred
@@ -13,20 +12,27 @@ from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import Factory, Protocol
 
 from ..payloads import payload
-from ..tasks import BULK, CONNECTIONS, IN_FLIGHT, WINDOW, Task
-from .asking import repeat
+from ..tasks import BULK, CONNECTIONS, Task
+from .asking import measured, repeat
 from .counting import ECHO, SIZE, Asker, Counter
 from .producing import Repeated
 
 
 class CountingServer(Protocol):
-    """The server's end."""
+    """
+    The server's end.
+
+    :param answer: as for :class:`~benchmarks.peers.counting.Counter`.
+    """
 
     transport: Any
 
+    def __init__(self, answer: bytes = b"") -> None:
+        self._answer = answer
+
     def connectionMade(self) -> None:
         self.transport.setTcpNoDelay(True)
-        self.dataReceived = Counter(self.transport.write).receive  # type: ignore[method-assign]
+        self.dataReceived = Counter(self.transport.write, self._answer).receive  # type: ignore[method-assign]
 
 
 class CountingClient(Protocol):
@@ -141,16 +147,9 @@ async def work(endpoint: IStreamClientEndpoint, task: Task) -> dict[str, Any]:
         await client.close()
 
     if task.workload == CONNECTIONS:
-        return {"seconds": await repeat(once, task)}
+        return await repeat(once, task)
     client = await _connect(endpoint)
     if task.workload == BULK:
-        await client.send_all(data, task.warm_up)
-        began = perf_counter()
-        await client.send_all(data, task.count)
-    else:
-        window = WINDOW if task.workload == IN_FLIGHT else 1
-        client.begin_echo()
-        await client.ask_all(data, task.warm_up, window)
-        began = perf_counter()
-        await client.ask_all(data, task.count, window)
-    return {"seconds": perf_counter() - began}
+        return await measured(lambda count: client.send_all(data, count), task)
+    client.begin_echo()
+    return await measured(lambda count: client.ask_all(data, count, task.window), task)

@@ -10,14 +10,17 @@ from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.protocol import Factory
 
 from ..child import HOST, run_in_reactor, serve_in_reactor
+from ..payloads import payload
 from ..tasks import CROWD, Task
 from .crowding import crowd
 from .streams import CountingServer, connect_answered, work
 
 
-def serve(directory: str) -> None:
+def serve(directory: str, answer_size: int = 0) -> None:
+    answer = payload(answer_size)
+
     def start(reactor: Any) -> dict[str, Any]:
-        port = reactor.listenTCP(0, Factory.forProtocol(CountingServer), backlog=1024, interface=HOST)
+        port = reactor.listenTCP(0, Factory.forProtocol(lambda: CountingServer(answer)), backlog=1024, interface=HOST)
         return {"port": port.getHost().port}
 
     serve_in_reactor(start)

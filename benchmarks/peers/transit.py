@@ -6,7 +6,6 @@ Both ends know the key already. In real use a mailbox server helps them agree on
 
 from __future__ import annotations
 
-from time import perf_counter
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -18,7 +17,7 @@ from zope.interface import implementer
 from ..child import HOST, run_in_reactor, serve_in_reactor
 from ..payloads import payload
 from ..tasks import BULK, CONNECTIONS, Task
-from .asking import ask_all, repeat
+from .asking import ask_all, measured, repeat
 from .counting import SIZE
 from .producing import Repeated
 
@@ -31,10 +30,12 @@ class Answering:
     Counts or sends back the records of one connection, as :mod:`benchmarks.peers.zeromq` does messages.
 
     :param connection: from which they come.
+    :param answer: answers each record; when it is empty, it is sent back.
     """
 
-    def __init__(self, connection: Any) -> None:
+    def __init__(self, connection: Any, answer: bytes) -> None:
         self._connection = connection
+        self._answer = answer
         self._announced = self._left = 0
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
@@ -52,7 +53,7 @@ class Answering:
             (self._announced,) = SIZE.unpack(record)
             self._left = self._announced
         else:
-            self._connection.send_record(record)
+            self._connection.send_record(self._answer or record)
 
 
 @implementer(IConsumer)
@@ -101,18 +102,22 @@ class Accepting(Factory):
     Makes a receiver for each connection. Transit itself has one for each transfer.
 
     :param reactor: the reactor for the receivers.
+    :param answer: answers each record; when it is empty, it is sent back.
     """
 
     noisy = False
 
-    def __init__(self, reactor: Any) -> None:
+    def __init__(self, reactor: Any, answer: bytes) -> None:
         self._reactor = reactor
+        self._answer = answer
 
     def buildProtocol(self, address: Any) -> Any:
         receiver = TransitReceiver(None, no_listen=True, reactor=self._reactor)
         receiver.set_transit_key(KEY)
         factory = InboundConnectionFactory(receiver)
-        factory.whenDone().addCallback(lambda connection: connection.connectConsumer(Answering(connection)))
+        factory.whenDone().addCallback(
+            lambda connection: connection.connectConsumer(Answering(connection, self._answer))
+        )
         return factory.buildProtocol(address)
 
 
@@ -133,19 +138,16 @@ async def _work(reactor: Any, port: int, task: Task) -> dict[str, Any]:
         connection.close()
 
     if task.workload == CONNECTIONS:
-        return {"seconds": await repeat(once, task)}
+        return await repeat(once, task)
     client = Asking(await _connect(reactor, port))
     if task.workload == BULK:
-        await client.send_all(data, task.warm_up)
-        began = perf_counter()
-        await client.send_all(data, task.count)
-        return {"seconds": perf_counter() - began}
-    return {"seconds": await ask_all(lambda: client.ask(data), task)}
+        return await measured(lambda count: client.send_all(data, count), task)
+    return await ask_all(lambda: client.ask(data), task)
 
 
-def serve(directory: str) -> None:
+def serve(directory: str, answer_size: int = 0) -> None:
     def start(reactor: Any) -> dict[str, Any]:
-        port = reactor.listenTCP(0, Accepting(reactor), backlog=1024, interface=HOST)
+        port = reactor.listenTCP(0, Accepting(reactor, payload(answer_size)), backlog=1024, interface=HOST)
         return {"port": port.getHost().port}
 
     serve_in_reactor(start)

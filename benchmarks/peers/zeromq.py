@@ -2,12 +2,12 @@
 ZeroMQ with CURVE: a DEALER asks a ROUTER that lets in one client's key.
 
 A message of eight bytes says how many bytes follow in other messages, and the server confirms when they have come.
-Any other message is sent back.
+Any other message is sent back, or answered by what the server has been given.
 """
 
 from __future__ import annotations
 
-from time import perf_counter
+from collections.abc import Callable
 from typing import Any
 
 import zmq
@@ -16,14 +16,15 @@ from zmq.auth.thread import ThreadAuthenticator
 from ..child import HOST, tell
 from ..payloads import payload
 from ..tables import NotInstalled
-from ..tasks import BULK, CONNECTIONS, IN_FLIGHT, WINDOW, Task
+from ..tasks import BULK, CONNECTIONS, IN_FLIGHT, WINDOWS, Task
+from ..usage import Meter
 from .counting import SIZE
 
 #: How many messages may wait in a socket, so that bulk does not fill the memory.
 HIGH_WATER = 256
 
 #: How many answers may wait. A ROUTER drops what is more, and learns late which ones have left.
-ANSWERS_HIGH_WATER = 8 * WINDOW
+ANSWERS_HIGH_WATER = 8 * WINDOWS[IN_FLIGHT]
 
 
 class _OneKey:
@@ -40,7 +41,7 @@ class _OneKey:
         return bool(key == self._key)
 
 
-def serve(directory: str) -> None:
+def serve(directory: str, answer_size: int = 0) -> None:
     if not zmq.has("curve"):
         raise NotInstalled("libzmq with CURVE")
     context = zmq.Context()
@@ -55,10 +56,10 @@ def serve(directory: str) -> None:
     port = router.bind_to_random_port(f"tcp://{HOST}")
     keys = {"server_public": server_public, "client_public": client_public, "client_secret": client_secret}
     tell(port=port, **{name: key.decode() for name, key in keys.items()})
-    _answer(router)
+    _answer(router, payload(answer_size))
 
 
-def _answer(router: Any) -> None:
+def _answer(router: Any, answer: bytes) -> None:
     left: dict[bytes, list[int]] = {}
     receive, send, size_of_size = router.recv_multipart, router.send_multipart, SIZE.size
     while True:
@@ -74,7 +75,7 @@ def _answer(router: Any) -> None:
             (size,) = SIZE.unpack(data)
             left[who] = [size, size]
         else:
-            send(parts)
+            send([who, answer or data])
 
 
 def run(directory: str, server: dict[str, Any], task: dict[str, Any]) -> dict[str, Any]:
@@ -98,7 +99,7 @@ def run(directory: str, server: dict[str, Any], task: dict[str, Any]) -> dict[st
             dealer.close(linger=0)
 
     if work.workload == CONNECTIONS:
-        return {"seconds": _timed(connections, work)}
+        return _measured(connections, work)
     dealer = connect()
 
     def bulk(count: int) -> None:
@@ -109,7 +110,7 @@ def run(directory: str, server: dict[str, Any], task: dict[str, Any]) -> dict[st
             raise ValueError("the server confirmed something else")
 
     def requests(count: int) -> None:
-        first = min(count, WINDOW if work.workload == IN_FLIGHT else 1)
+        first = min(count, work.window)
         for _ in range(first):
             dealer.send(data)
         for _ in range(count - first):
@@ -118,11 +119,11 @@ def run(directory: str, server: dict[str, Any], task: dict[str, Any]) -> dict[st
         for _ in range(first):
             dealer.recv()
 
-    return {"seconds": _timed(bulk if work.workload == BULK else requests, work)}
+    return _measured(bulk if work.workload == BULK else requests, work)
 
 
-def _timed(way: Any, task: Task) -> float:
+def _measured(way: Callable[[int], None], task: Task) -> dict[str, Any]:
     way(task.warm_up)
-    began = perf_counter()
+    meter = Meter()
     way(task.count)
-    return perf_counter() - began
+    return meter.read()

@@ -112,6 +112,14 @@ class Connection:
         """
         raise NotImplementedError
 
+    @property
+    def in_frame(self) -> bool:
+        """
+        Whether the front of a frame of the handshake has come, and nothing of the rest, which left with it: to read on
+        at once saves a round of waiting.
+        """
+        return not self._inbox.size and getattr(self._phase, "in_frame", False)
+
     def _enter(self, act: Act, table: Table | None = None) -> None:
         try:
             self._state = self._table[self._state][act]

@@ -37,6 +37,8 @@ class State(Enum):
     #: Both: over, by an error or a call of ``close()``.
     CLOSED = auto()
 
+    __hash__ = object.__hash__  # each step of a handshake looks things up by it, and that of Enum is a call of Python
+
 
 class Act(Enum):
     """What can happen to a connection."""
@@ -62,6 +64,8 @@ class Act(Enum):
     RECEIVE_STREAM_PDU = "receive DATA, PING or PONG"
     FINISH = "see that both ends have said all"
     CLOSE = "close"
+
+    __hash__ = object.__hash__
 
 
 Table = dict[State, dict[Act, State]]

@@ -26,6 +26,7 @@ from .options import (
 )
 from .output import prepare_outputs, print_error
 from .settings import ConnectSettings, Credentials, PasswdSettings, PingSettings, SendSettings
+from .without_tls import load_endpoints
 
 #: Where ``twistd sodium`` listens when nothing is said.
 DEFAULT_CONNECT = "tcp:127.0.0.1:5555"
@@ -256,6 +257,7 @@ class SendOptions(ConnectOptions):
         self.settings = SendSettings(*self.read_server(), self["path"], bool(self["quiet"]), bool(self["json"]))
 
     def execute(self) -> None:
+        load_endpoints(self.settings.endpoint)
         from .commands import send
         from .running import run
 
@@ -305,6 +307,7 @@ class PingOptions(ConnectOptions):
         self.settings = PingSettings(*server, count, interval)
 
     def execute(self) -> None:
+        load_endpoints(self.settings.endpoint)
         from .commands import ping
         from .running import run
 

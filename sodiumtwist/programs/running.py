@@ -5,6 +5,7 @@ when that tells of a failure, one line on standard error.
 
 from __future__ import annotations
 
+import gc
 import signal
 import sys
 from collections.abc import Callable, Coroutine
@@ -49,6 +50,10 @@ def run(command: Command[Settings], settings: Settings) -> None:
     # Here, while Ctrl-C still ends the process at once: to import the reactor takes long.
     from twisted.internet import reactor
 
+    # The command line has switched it off for the imports, which are over.
+    if not gc.isenabled():
+        gc.freeze()
+        gc.enable()
     count_steadily(reactor)
     # The reactor takes Ctrl-C over from Python's own function alone.
     raise_again()

@@ -720,6 +720,18 @@ class SodiumProtocol(Protocol):
             # All that was held back is taken.
             self.connectionLost(Failure(ConnectionDone()))
 
+    def _read_handshake(self) -> None:
+        """Read on, no more than the handshake needs next."""
+        self._below.read_up_to(self._connection.wanted or READ_SIZE)
+        if self._connection.in_frame and not self._reading.paused:
+            try:
+                data = self._below.read_at_once()
+            except ConnectionLost as error:
+                self._outbox.error = error
+                return
+            if data:
+                self._pump(data)
+
     def _take_event(self, event: Event) -> None:
         if isinstance(event, PingReceived):
             self._answer_ping()
@@ -974,12 +986,12 @@ class SodiumProtocol(Protocol):
         elif (self._farewell.lingers or self._lingers()) and self._below.half_closes():
             # Closed with bytes unread, a socket resets the connection, and what the peer has not
             # read yet is lost to it.
-            self.transport.loseWriteConnection()
+            self._below.end_writing()
             self._below.read_up_to(READ_SIZE)
             self.transport.resumeProducing()
             if self._lifecycle.take(Turn.DELIVERED):  # else it has ended by that
                 self._below.close_later()
-                self._farewell.linger()
+                self._farewell.linger(1)  # the end of our direction counts for one
         else:
             self._leave_transport()
 

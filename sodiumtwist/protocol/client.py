@@ -89,7 +89,7 @@ class SodiumClientProtocol(SodiumProtocol):
     def _not_open(self) -> None:
         super()._not_open()
         if self._lifecycle.stage is Stage.HANDSHAKE:
-            self._below.read_up_to(self._connection.wanted or READ_SIZE)
+            self._read_handshake()
 
     def _take_event(self, event: Event) -> None:
         if isinstance(event, HandshakeComplete):

@@ -37,6 +37,9 @@ from .unread import Unread
 #: What clients speak unless they are told otherwise.
 VERSION = 2
 
+# What is usual. A client makes a factory for each connection, and these check what they are given.
+_TIMEOUTS, _REKEY, _BOUNDS = Timeouts(), RekeyAfter(), Bounds()
+
 if TYPE_CHECKING:
     _Factory = Factory[Any]
 else:
@@ -71,10 +74,10 @@ class _SodiumFactory(_Factory):
         # Else it stays what the class has, which may be a subclass with one of its own.
         if protocol is not None:
             self.protocol = protocol
-        self.timeouts = timeouts or Timeouts()
+        self.timeouts = timeouts or _TIMEOUTS
         self._clock = clock
         self._draw = draw
-        self._rekey = rekey or RekeyAfter()
+        self._rekey = rekey or _REKEY
 
     def _unix_time(self) -> float:
         return self.wall_clock() / 1e9
@@ -183,7 +186,7 @@ class SodiumServerFactory(_SodiumFactory):
         self._version_2 = None
         if 2 in self.versions:
             salts = salts if salts is not None else RecentSalts()
-            self._version_2 = Version2(self._unix_time, salts, tolerance, bounds or Bounds())
+            self._version_2 = Version2(self._unix_time, salts, tolerance, bounds or _BOUNDS)
 
     def make_connection(self, now: float) -> ServerConnection:
         """
@@ -275,7 +278,7 @@ class SodiumClientFactory(_SodiumFactory):
         self.pair = pair
         self.version = version
         check_known("a client speaks", (version,))
-        self._version_2 = Version2(self._unix_time, bounds=bounds or Bounds()) if version == 2 else None
+        self._version_2 = Version2(self._unix_time, bounds=bounds or _BOUNDS) if version == 2 else None
 
     def make_connection(self, now: float) -> ClientConnection:
         """

@@ -112,9 +112,14 @@ class Farewell:
         else:
             self._look_for_its_end_later()
 
-    def linger(self) -> None:
-        """All was handed over, and our direction is shut."""
+    def linger(self, least: int = 0) -> None:
+        """
+        All was handed over, and our direction is shut.
+
+        :param least: how many bytes, at least, count as not taken yet: what has just left is taken later.
+        """
         self._begin_to_look()
+        self._left = max(least, self._left)
         if self.lingers:
             # The peer has said all, or is to be heard no longer.
             self._patience = LINGER

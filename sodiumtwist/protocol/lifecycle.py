@@ -40,6 +40,8 @@ class Stage(Enum):
     #: It is over, and the application was told.
     GONE = auto()
 
+    __hash__ = object.__hash__  # that of Enum is a call of Python for each look at the table
+
 
 class Turn(Enum):
     """What can happen to a connection."""
@@ -55,6 +57,8 @@ class Turn(Enum):
     ABORT = "break off"
     HELD_BACK = "the transport ends before the application has taken all"
     LOST = "the transport has ended"
+
+    __hash__ = object.__hash__
 
 
 Table = dict[Stage, dict[Turn, Stage]]

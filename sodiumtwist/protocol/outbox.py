@@ -115,22 +115,29 @@ class Outbox:
         self._flushing = True
         try:
             while connection.unsent.size and not self.blocked:
-                data = connection.data_to_send(2 * CORK_LIMIT)
-                if self.at_once > 0:
-                    self.at_once -= len(data)
-                    try:
-                        data = self._below.send_at_once(data)
-                    except ConnectionLost as error:
-                        self.error = error
-                        self.at_once = self.allowance = 0
-                    if not data:
-                        continue
-                self._below.transport.write(data)
+                waits = self.at_once <= 0 < self.allowance and self._below.ask_for_turn()
+                if not waits:
+                    data = connection.data_to_send(2 * CORK_LIMIT)
+                    if self.at_once > 0:
+                        self.at_once -= len(data)
+                        try:
+                            data = self._below.send_at_once(data)
+                        except ConnectionLost as error:
+                            self.error = error
+                            self.at_once = self.allowance = 0
+                        if not data:
+                            continue
+                    self._below.transport.write(data)
                 if self._unread is not None and self._noted <= self._kept:
-                    # As much may stay in the transport before it says that it takes no more. How much of it does is
+                    # As much may stay here or in the transport before no more is taken. How much of it does is
                     # looked at only when all together may be too much.
                     self._noted += READ_SIZE
                     self._unread.seeming += READ_SIZE
+                if waits:
+                    # Sealed when the socket takes it, and not before: of many connections, most of which wait, it
+                    # would lie about in memory that is cold by then. And what follows in this turn leaves with it.
+                    self._below.say_if_full(self._memory())
+                    break
         finally:
             self._flushing = False
         unread = self._unread
@@ -216,9 +223,14 @@ class Outbox:
         """Tell how many bytes were sent that the peer's system does not have, as far as that can be known."""
         return self._connection.unsent.size + (self._below.unsent() or self._below.held())
 
-    def _measure(self) -> int:
+    def _memory(self) -> int:
+        """About how many bytes of memory the PDUs take that wait here."""
         unsent = self._connection.unsent
-        return self._kept + unsent.size + PDU_MEMORY * len(unsent.queue) + self._below.held()
+        size: int = unsent.size + PDU_MEMORY * len(unsent.queue)
+        return size
+
+    def _measure(self) -> int:
+        return self._kept + self._memory() + self._below.held()
 
     def _note(self, size: int) -> None:
         if self._unread is not None:

@@ -228,9 +228,14 @@ class SodiumServerProtocol(SodiumProtocol):
             # What has come behind a login that is not decided on must wait.
             self._reading.stop(LOGIN)
         super()._not_open()
-        if stage is Stage.HANDSHAKE or stage is Stage.ADMITTING:
+        if stage is Stage.ADMITTING:
             self._below.read_up_to(self._connection.wanted or READ_SIZE)
-        if stage is Stage.HANDSHAKE and self._connection.version == 2:
+        elif stage is Stage.HANDSHAKE:
+            self._note_stranger()
+            self._read_handshake()
+
+    def _note_stranger(self) -> None:
+        if self._connection.version == 2:
             # Who has shown that it knows our key is no stranger: those must not push it out while it answers. Where
             # there are two versions, its first bytes show that, for by them it is known which one it speaks.
             state = self._connection.state

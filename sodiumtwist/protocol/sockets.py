@@ -463,6 +463,22 @@ class TransportBelow:
         handle = _handle_under(self.transport)
         return handle is not None and _tells(handle, select.POLLERR | getattr(select, "POLLRDHUP", 0))
 
+    def has_unread(self, size: int) -> bool:
+        """
+        Tell whether so much has come that is to be read; of what is no socket it is not known, and told as no.
+
+        :param size: in bytes.
+        """
+        bare: Any = self.transport
+        if not is_bare_socket(self.transport):
+            return False
+        try:
+            waiting = fcntl.ioctl(bare.getHandle(), termios.FIONREAD, bytes(4))
+        # It is closed: ValueError.
+        except (AttributeError, OSError, ValueError):
+            return False
+        return int.from_bytes(waiting, sys.byteorder) >= size
+
     def confirmed(self) -> tuple[int | None, int]:
         """
         Tell how many bytes the peer's system has confirmed, ``None`` where that can't be known; and how many are left.
@@ -541,6 +557,34 @@ class TransportBelow:
         below.producer.pauseProducing()
         return True
 
+    def ask_for_turn(self) -> bool:
+        """
+        Have the gate told that a bare socket takes more as soon as it does, and Twisted holds nothing for it.
+
+        :return: whether that will be; it will not where the connection ends, or is no bare socket's any more.
+        """
+        transport: Any = self.transport
+        if (
+            not (self._gated and transport.connected)
+            or getattr(transport, "TLS", False)
+            or getattr(transport, "_aborting", False)
+        ):
+            return False
+        # Twisted tells whoever it has paused, when its buffer is empty, as it may be already.
+        transport.producerPaused = True
+        transport.startWriting()
+        return True
+
+    def say_if_full(self, size: int) -> None:
+        """
+        Tell the gate that no more is taken, as a socket's transport does when it holds more than it reads at once.
+
+        :param size: how many bytes wait for the turn that was asked for.
+        """
+        transport: Any = self.transport
+        if size > transport.bufferSize:
+            transport.producer.pauseProducing()
+
     def unsent(self) -> int:
         """
         Tell how many bytes the socket still holds, its kernel's buffer included; 0 where that can't be known.
@@ -570,6 +614,44 @@ class TransportBelow:
                 below.protocol.dataReceived(data)
         except OSError:
             pass  # there is no more, but what broke it
+
+    def read_at_once(self) -> bytes:
+        """
+        Read what a socket has already, no more than :meth:`read_up_to` says, without waiting for the reactor to find
+        it ready.
+
+        :return: nothing where nothing has come, or the end has, which the reactor finds; and where it is no socket.
+        :raises ConnectionLost: when the connection is broken, which a socket tells once: the reactor would read an
+            end in order instead.
+        """
+        transport: Any = self.transport
+        if not is_bare_socket(self.transport) or not transport.connected or getattr(transport, "_aborting", False):
+            return b""
+        try:
+            data: bytes = transport.getHandle().recv(transport.bufferSize)
+        except (BlockingIOError, InterruptedError):
+            return b""
+        except OSError as error:
+            raise ConnectionLost(str(error)) from None
+        return data
+
+    def end_writing(self) -> None:
+        """End our direction: at once where all is with the system, for the reactor would take a round for that."""
+        transport: Any = self.transport
+        if (
+            not is_bare_socket(self.transport)
+            or transport.dataBuffer
+            or transport._tempDataLen
+            or not transport.connected
+            or transport._writeDisconnecting
+            or getattr(transport, "_sendmsgQueue", None)
+        ):
+            transport.loseWriteConnection()
+            return
+        # What Twisted does when it finds nothing left to write.
+        transport._writeDisconnecting = True
+        transport._closeWriteConnection()
+        transport._writeDisconnected = True
 
     def reset_when_dropped(self, drop: bool) -> None:
         """

@@ -37,6 +37,7 @@ from ..interfaces import Peer
 from ..protocol.factories import SodiumServerFactory
 from ..protocol.lifecycle import Stage
 from ..protocol.server import SodiumServerProtocol
+from ..protocol.sockets import READ_SIZE
 from .acknowledgements import acknowledgement
 from .discarding import hello_message
 from .stores import Store
@@ -44,6 +45,10 @@ from .uploads import Upload
 
 #: How many bytes may wait, roughly, while others are being written. Then nothing more is received.
 WRITE_BEHIND = 1024 * 1024
+
+#: How many DATA are acknowledged together while more of them are there to be read. Each is written when it is read:
+#: with several in memory, the process would ask for that memory and give it back again and again.
+TOGETHER = 8
 
 #: Why an upload broke off when something here closed the connection, in order.
 CLOSED_HERE = "the connection was closed on this side"
@@ -131,6 +136,8 @@ class UploadReceiver(SodiumServerProtocol):
     def __init__(self) -> None:
         self._waiting: deque[bytes] = deque()
         self._waiting_size = 0
+        #: The sizes of the DATA that are stored, and whose acknowledgement waits for those of the next.
+        self._unconfirmed: list[int] = []
 
     def payload_received(self, payload: bytes) -> None:
         if self._end_received:
@@ -233,14 +240,23 @@ class UploadReceiver(SodiumServerProtocol):
 
     def _written(self, _: None, batch: list[bytes]) -> None:
         self._enter(Phase.READY)
-        for payload in batch:
-            self._acknowledge(len(payload))
+        self._unconfirmed += map(len, batch)
+        # Several leave in one record where more is there already. What a pipe takes next may take it long.
+        if (
+            len(self._unconfirmed) >= TOGETHER
+            or (self._upload is not None and self._upload.one_by_one)
+            or not self._below.has_unread(READ_SIZE)
+        ):
+            self._acknowledge()
         self._go_on()
 
-    def _acknowledge(self, size: int) -> None:
+    def _acknowledge(self) -> None:
+        """Acknowledge what is stored and was not acknowledged yet."""
+        sizes, self._unconfirmed = self._unconfirmed, []
         # The connection may be gone, or be closing, by now.
         if self.is_authenticated and not self._lifecycle.over and self._lifecycle.stage is not Stage.ENDING:
-            self.send_data(acknowledgement(size))
+            for size in sizes:
+                self.send_data(acknowledgement(size))
 
     def _begin_finishing(self) -> None:
         assert self._upload is not None
@@ -251,9 +267,10 @@ class UploadReceiver(SodiumServerProtocol):
     def _finished(self, outcome: str) -> None:
         what = f"upload of {ascii(self.peer.login)}"
         self._settle(what, self._log.info, "upload of {login} from {peer}: {outcome}", outcome=outcome)
-        # Only now: this one tells the client that the upload is in its place.
+        # Only now: that of the end tells the client that the upload is in its place.
         if self._end_received:
-            self._acknowledge(0)
+            self._unconfirmed.append(0)
+        self._acknowledge()
         self._answer_end()
 
     def _begin_abandoning(self) -> None:
@@ -325,6 +342,8 @@ class UploadReceiver(SodiumServerProtocol):
         self._application_failed(reason, reason.value)
 
     def _end_session(self, why: str, error: BaseException | None, code: Code, text: str) -> None:
+        # The client is told first how far it came.
+        self._acknowledge()
         if self._may_log(f"cannot store an upload: {why}"):
             self._log.error(
                 "cannot store an upload of {login} from {peer}: {reason}",
@@ -395,6 +414,7 @@ class UploadReceiver(SodiumServerProtocol):
         """
         if self._phase in (Phase.NONE, Phase.FINISHING, Phase.ABANDONING, Phase.OVER):
             return
+        self._acknowledge()
         if self._why_broken is None:
             self._why_broken = why
         self._drop_waiting()

@@ -53,6 +53,8 @@ class UploadSender(SodiumClientProtocol):
         self._in_flight: deque[int] = deque()
         self._in_flight_size = 0
         self._window = FIRST_WINDOW
+        # The window has kept us from sending where the transport took more, and at least half of it is used since.
+        self._held_up = False
         self._transport_full = False
         self._at_end = False
 
@@ -74,8 +76,11 @@ class UploadSender(SodiumClientProtocol):
         self._read_if_allowed()
 
     def _read_if_allowed(self) -> None:
-        if not self._transport_full and not self._at_end and self._in_flight_size < self._window:
-            self._source.resume()
+        if not self._transport_full and not self._at_end:
+            if self._in_flight_size < self._window:
+                self._source.resume()
+            else:
+                self._held_up = True
 
     def _send(self, payload: bytes) -> None:
         self._in_flight.append(len(payload))
@@ -87,6 +92,7 @@ class UploadSender(SodiumClientProtocol):
         self._send(payload)
         if self._in_flight_size >= self._window:
             self._source.pause()
+            self._held_up = self._held_up or not self._transport_full
 
     def _source_ended(self, error: OSError | None) -> None:
         self._at_end = True
@@ -105,9 +111,12 @@ class UploadSender(SodiumClientProtocol):
         if not acknowledges(payload, size):
             raise RemoteProtocolError("the server answers, but not as one that receives uploads does")
         self.acknowledged += size
-        if 2 * self._in_flight_size >= self._window and not self._transport_full:
-            # The window is what holds us up: at least half of it is used, and the network would take more. Each
-            # acknowledgement adds what it confirms, so that one round trip doubles it.
+        if 2 * self._in_flight_size < self._window:
+            self._held_up = False
+        elif self._held_up:
+            # The window is what holds us up, and the network would take more. Whether the transport is full just now
+            # does not tell: one that is quicker than its socket fills it each time. Each acknowledgement adds what it
+            # confirms, so that one round trip doubles the window.
             self._window = min(self._window + size + PDU_OVERHEAD, LARGEST_WINDOW)
         self._in_flight_size -= size + PDU_OVERHEAD
         self._progress(size)

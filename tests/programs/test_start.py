@@ -10,11 +10,12 @@ import sys
 
 from ..processes import PUBLIC, SECRET, SODIUMTWIST, ProcessTestCase, Running, unmeasured
 
-#: Runs the command line, and tells on standard error what was loaded at its end.
+#: Runs the command line, and tells on standard error what was loaded at its end, and whether circles are looked for.
 TELLING = [
     sys.executable,
     "-c",
-    "import atexit, sys; atexit.register(lambda: print('loaded', *sys.modules, file=sys.stderr)); "
+    "import atexit, gc, sys; "
+    "atexit.register(lambda: print('loaded', *sys.modules, *['collecting'] * gc.isenabled(), file=sys.stderr)); "
     "from sodiumtwist.__main__ import main; main()",
 ]
 
@@ -25,8 +26,10 @@ OF_CONNECTIONS = """
     sodiumtwist.programs.commands sodiumtwist.programs.listening sodiumtwist.programs.running
 """
 
-#: What a client that sends does not need: the other commands, the services, what draws on a terminal.
+#: What a client that sends over plain TCP does not need: TLS, the other commands, the services, what draws on a
+#: terminal.
 OF_OTHERS = """
+    OpenSSL service_identity twisted.protocols.tls cryptography.x509
     getpass sqlite3 tqdm nacl.pwhash twisted.application sodiumtwist.admission.argon2 sodiumtwist.admission.passwords
     sodiumtwist.admission.replay_database sodiumtwist.endpoints sodiumtwist.tunnel sodiumtwist.transfer.receiver
     sodiumtwist.transfer.stores sodiumtwist.programs.demo sodiumtwist.programs.keys sodiumtwist.programs.listening
@@ -89,6 +92,8 @@ class LoadedTests(ProcessTestCase):
         self.start_server("--file", "out")
         modules = self.loaded("send", "--key", PUBLIC, "--endpoint", self.endpoint, self.make_file("in", 2))
         self.assertIn("twisted.internet.reactor", modules)
+        # What loads may do without; what may run for hours must not.
+        self.assertIn("collecting", modules)
         self.assert_without(modules, OF_OTHERS)
 
 

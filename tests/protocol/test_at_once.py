@@ -20,6 +20,7 @@ from zope.interface import implementer
 
 from sodiumtwist.core.connection import ClientConnection
 from sodiumtwist.core.events import DataReceived, Event
+from sodiumtwist.protocol import sockets
 from sodiumtwist.protocol.outbox import SOCKET_CORK_LIMIT
 from sodiumtwist.protocol.sockets import SEND_SIZE, TransportBelow
 
@@ -65,7 +66,8 @@ class Socket(FileDescriptor):
             raise BlockingIOError(errno.EAGAIN, "it is full")
         taken = data[:takes]
         self.sent += taken
-        self.calls.append(len(taken))
+        if taken:  # Twisted writes nothing to find that it has nothing
+            self.calls.append(len(taken))
         return len(taken)
 
     def writeSomeData(self, data: bytes) -> int:
@@ -253,6 +255,32 @@ class AtOnceTests(AloneTestCase):
         self.feed(self.peer_data(b"x"))
         self.protocol.send_data(b"one")
         self.assertFalse(self.socket.wanted())
+
+    def test_sealed_when_it_leaves(self) -> None:
+        """What waits for the reactor is not sealed before, and a producer may send as much as one read takes."""
+        self.open(RecordingServer)
+        source = PushSource(self.protocol)
+        self.protocol.registerProducer(source, True)
+        for _ in range(3):
+            self.assertEqual(source.events, [])
+            self.protocol.send_data(bytes(65536))
+        self.assertEqual(source.events, ["pause"])
+        self.assertEqual(self.protocol._connection.queued, 2 * (65536 + OVERHEAD))
+        self.assertEqual((self.socket.calls, self.protocol._below.held()), ([65536 + OVERHEAD], 0))
+        self.socket.doWrite()
+        self.assertEqual(self.socket.calls[1:], [65536 + OVERHEAD] * 2)
+        self.assertEqual(source.events, ["pause", "resume"])
+
+    def test_closed_behind_what_waits(self) -> None:
+        """Closing in order delivers what waits for the reactor, and breaking off drops it."""
+        self.patch(sockets, "_kernel_holds", lambda handle: 0)
+        for close, sent in (("close", [1, 2]), ("abort", [1])):
+            self.open(RecordingServer)
+            self.protocol.send_data(bytes(1))
+            self.protocol.send_data(bytes(2))
+            getattr(self.protocol, close)()
+            self.drain()
+            self.assertEqual(self.socket.calls, [size + OVERHEAD for size in sent])
 
     def test_small_pdus_of_a_producer(self) -> None:
         """What it sends when it may leaves together."""

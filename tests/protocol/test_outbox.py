@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from sodiumtwist.core.connection import ServerConnection
 from sodiumtwist.core.errors import WindowExceeded
 from sodiumtwist.core.unsent import Unsent
-from sodiumtwist.protocol.outbox import CORK_LIMIT, PONG_LIMIT, SOCKET_CORK_LIMIT, Outbox
+from sodiumtwist.protocol.outbox import CORK_LIMIT, PDU_MEMORY, PONG_LIMIT, SOCKET_CORK_LIMIT, Outbox
 from sodiumtwist.protocol.sockets import SEND_SIZE, TransportBelow
 
 
@@ -34,6 +34,7 @@ class FakeConnection:
     @property
     def unsent(self) -> Unsent:
         unsent = Unsent()
+        unsent.queue.extend(self.waiting)
         unsent.size = len(self.first) + sum(map(len, self.waiting))
         return unsent
 
@@ -61,7 +62,11 @@ class FakeBelow:
     :ivar log: what was done, in order.
     :ivar takes: how many bytes its socket takes at once, or what it fails with.
     :ivar also: called with each write, as a transport may pause its producer then.
+    :ivar gives_turns: whether its reactor can be asked for a turn.
+    :ivar waiting: how many bytes waited for one, each time.
     """
+
+    gives_turns = True
 
     def __init__(self, is_bare_socket: bool) -> None:
         self.is_bare_socket = is_bare_socket
@@ -70,6 +75,13 @@ class FakeBelow:
         self.takes: int | ConnectionLost = 0
         self.also: Callable[[], None] = lambda: None
         self.gates_closed = 0
+        self.waiting: list[int] = []
+
+    def ask_for_turn(self) -> bool:
+        return self.gives_turns
+
+    def say_if_full(self, size: int) -> None:
+        self.waiting.append(size)
 
     def write(self, data: bytes) -> None:
         self.log.append(("write", data))
@@ -335,8 +347,25 @@ class SocketTests(OutboxTestCase):
         """What is sent uncorked may be one of many, and these leave together when the reactor comes by."""
         self.below.takes = 100
         self.send(b"one", b"two")
-        self.assertEqual(self.below.log, [("at once", b"one"), ("write", b"two")])
+        self.assertEqual(self.below.log, [("at once", b"one")])
         self.assertEqual(self.outbox.at_once, 0)
+        self.outbox.unblock()
+        self.outbox.flush()
+        self.assertEqual(self.below.log[1:], [("at once", b"two")])
+
+    def test_no_turn(self) -> None:
+        """Where the reactor can't be asked for one, the transport gets it."""
+        self.below.takes = 100
+        self.below.gives_turns = False
+        self.send(b"one", b"two")
+        self.assertEqual(self.below.log, [("at once", b"one"), ("write", b"two")])
+        self.assertEqual(self.below.waiting, [])
+
+    def test_waiting(self) -> None:
+        """What waits is counted with the memory that each PDU takes, and may be too much."""
+        self.below.takes = 100
+        self.send(b"one", b"two", b"three")
+        self.assertEqual(self.below.waiting, [3 + PDU_MEMORY, 8 + 2 * PDU_MEMORY])
 
     def test_allowance(self) -> None:
         """So much at once, and then the reactor has other connections to serve; until it calls again."""
@@ -345,8 +374,8 @@ class SocketTests(OutboxTestCase):
         pdus = [bytes([number]) * 2 * CORK_LIMIT for number in range(4)]
         self.connection.waiting += pdus
         self.outbox.flush()
-        self.assertEqual([how for how, _ in self.below.log], ["at once"] * 2 + ["write"] * 2)
-        self.assertEqual([data for _, data in self.below.log], pdus)
+        self.assertEqual(self.below.log, [("at once", pdu) for pdu in pdus[:2]])
+        self.assertEqual(len(self.connection.waiting), 2)
         self.outbox.block(0.0)
         self.outbox.unblock()
         self.assertEqual(self.outbox.at_once, SEND_SIZE)

@@ -9,7 +9,7 @@ import random
 import socket
 import tempfile
 from collections.abc import Callable
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from twisted.application.internet import ClientService
 from twisted.internet import reactor
@@ -25,11 +25,13 @@ from twisted.internet.endpoints import (
 )
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint, ISystemHandle, ITCPTransport, ITLSTransport
+from twisted.internet.protocol import Protocol
 from twisted.internet.ssl import Certificate, PrivateCertificate, optionsForClientTLS
 from twisted.internet.task import Clock
+from twisted.internet.tcp import Connection
 from twisted.protocols.policies import ProtocolWrapper
 from twisted.python.failure import Failure
-from twisted.trial.unittest import TestCase
+from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from sodiumtwist import AuthenticationFailed, SodiumClientFactory, SodiumServerFactory
 from sodiumtwist.core.v1.messages import SEALED_CLIENT_AUTH_SIZE
@@ -37,8 +39,19 @@ from sodiumtwist.protocol.sockets import TransportBelow
 
 from ..certificates import Authority
 from ..checkers import AnyChecker, AvatarId
+from ..memory_sockets import MemoryReactor, socket_pair
 from ..over_sockets import Signalling, SocketClient, SocketEchoServer, SocketServer, later
-from ..pair import CLIENT_PAIR, LOGIN, Boom, ClientArguments, Recorder, cut, make_client_factory, make_server_factory
+from ..pair import (
+    CLIENT_PAIR,
+    LOGIN,
+    Boom,
+    ClientArguments,
+    MemoryTransport,
+    Recorder,
+    cut,
+    make_client_factory,
+    make_server_factory,
+)
 from ..payload_producers import PullSource
 from ..ports import port_number
 from ..versions import each_version, only
@@ -55,6 +68,29 @@ def shrink(end: Recorder) -> None:
     """Have the system buffer little of what is sent."""
     handle = cast(socket.socket, cast(ISystemHandle, end.transport).getHandle())
     handle.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+
+
+class UnreadTests(SynchronousTestCase):
+    """What a transport knows of bytes that came and are not read yet."""
+
+    def test_has_unread(self) -> None:
+        """The system is asked, and nothing is taken from it."""
+        one, other = socket.socketpair()
+        with one, other:
+            transport: Any = Connection(one, Protocol(), MemoryReactor())
+            below = TransportBelow(transport)
+            self.assertFalse(below.has_unread(1))
+            other.sendall(bytes(10))
+            self.assertEqual([below.has_unread(size) for size in (1, 10, 11)], [True, True, False])
+            self.assertEqual(one.recv(20), bytes(10))
+        self.assertFalse(below.has_unread(1))
+
+    def test_others(self) -> None:
+        """Of what is no socket, or has none in the system, it is not known."""
+        memory = Connection(socket_pair()[0], Protocol(), MemoryReactor())  # type: ignore[arg-type]
+        transports: tuple[Any, ...] = (MemoryTransport(Protocol()), memory)
+        for transport in transports:
+            self.assertFalse(TransportBelow(transport).has_unread(0))
 
 
 @each_version

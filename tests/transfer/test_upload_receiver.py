@@ -19,8 +19,9 @@ from sodiumtwist import Limits, SingleLogin
 from sodiumtwist.core.connection import ClientConnection, Code, Version2
 from sodiumtwist.core.events import Aborted, ConnectionOver, DataReceived, EndReceived
 from sodiumtwist.core.wire import PDU_OVERHEAD
+from sodiumtwist.protocol.sockets import TransportBelow
 from sodiumtwist.transfer.acknowledgements import acknowledgement, acknowledges
-from sodiumtwist.transfer.receiver import WRITE_BEHIND, UploadFactory, UploadReceiver
+from sodiumtwist.transfer.receiver import TOGETHER, WRITE_BEHIND, UploadFactory, UploadReceiver
 from sodiumtwist.transfer.stores import StreamStore
 
 from ..core.peers import wire_of
@@ -254,6 +255,65 @@ class ReceiverTests(SynchronousTestCase):
         self.store.slow = False
         self.send(*[b"x"] * 5000)
         self.assertEqual(len(self.acknowledged()), 5000)
+
+    def hold_unread(self) -> None:
+        """From now on the system says that more is there to be read, until :attr:`unread` says otherwise."""
+        self.unread = True
+        self.patch(TransportBelow, "has_unread", lambda below, size: self.unread)
+
+    def test_acknowledged_together(self) -> None:
+        """As long as more is there to be read, several are acknowledged by one write, and each is stored at once."""
+        self.hold_unread()
+        sizes = [0, *range(1, TOGETHER)]
+        for size in sizes:
+            self.assertEqual(self.transport.value(), b"")
+            self.send(bytes(size))
+        self.assertEqual(self.upload.content, bytes(sum(sizes)))
+        self.assertEqual(self.acknowledged(), [acknowledgement(size) for size in sizes])
+
+    def test_last_is_acknowledged(self) -> None:
+        """When nothing more is there to be read, all are acknowledged that are stored."""
+        self.hold_unread()
+        self.send(b"one")
+        self.assertEqual(self.acknowledged(), [])
+        self.unread = False
+        self.send(b"three")
+        self.assertEqual(self.acknowledged(), [acknowledgement(3), acknowledgement(5)])
+
+    def test_end_leaves_none(self) -> None:
+        """The end of an upload, framed or not, acknowledges all of it."""
+        self.hold_unread()
+        self.send(b"", b"one", b"")
+        self.assertEqual(self.acknowledged(), [acknowledgement(size) for size in (0, 3, 0)])
+        if spoken() == 2:
+            self.connect()
+            self.send(b"one")
+            self.leave()
+            self.assertEqual(self.acknowledged(), [acknowledgement(3)])
+
+    def test_slow_pipe_holds_none_up(self) -> None:
+        """Where the next write can take long, none waits for it."""
+        self.store.one_by_one = True
+        self.hold_unread()
+        self.send(b"one")
+        self.assertEqual(self.acknowledged(), [acknowledgement(3)])
+
+    def test_told_how_far_it_came(self) -> None:
+        """What is stored is acknowledged before the client is told that no more will be."""
+        self.hold_unread()
+        self.send(b"one")
+        self.factory.store.max_upload = 4
+        self.send(b"two")
+        self.assert_broken_off(Code.STORAGE, "it is larger than 4 bytes")
+        # In version 1 the connection is cut, which drops what has not left.
+        self.assertEqual(self.acknowledged(), [acknowledgement(3)] if spoken() == 2 else [])
+
+    def test_given_up_behind_what_is_stored(self) -> None:
+        """An upload that is given up has acknowledged what is stored."""
+        self.hold_unread()
+        self.send(b"one")
+        self.receiver.give_up("stopping")
+        self.assertEqual(self.acknowledged(), [acknowledgement(3)])
 
     def test_framed_close_while_writing(self) -> None:
         """A framed upload that its client left is given up at once, whatever still waits."""
@@ -589,7 +649,7 @@ class ReceiverTests(SynchronousTestCase):
         self.store.slow = True
         self.send(b"some")
         self.store.opening.pop().callback(None)
-        self.patch(self.receiver, "_acknowledge", lambda size: 1 / 0)
+        self.patch(self.receiver, "send_data", lambda payload: 1 / 0)
         self.store.writing.pop().callback(None)
         self.assert_broken_off(Code.APPLICATION_FAILED, "the application failed")
         self.assertEqual(self.upload.outcome, "abandoned")

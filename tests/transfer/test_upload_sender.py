@@ -103,6 +103,33 @@ class SenderTests(SynchronousTestCase):
         self.assertTrue(35 <= flights[2] <= 42, flights)
         self.assertEqual(flights[4:], [50] * 3)
 
+    def test_window_with_a_transport_that_fills(self) -> None:
+        """It holds up as well where the transport is full now and then, also when acknowledgements come."""
+        self.patch(sender, "FIRST_WINDOW", 10_000)
+        size = 1000 - PDU_OVERHEAD
+        self.start(ListSource([bytes(size)] * 1000))
+        gate = self.transport.producer
+        assert gate is not None
+        flights = [len(self.sent())]
+        self.acknowledge(0, *[size] * (flights[0] - 1))
+        for _ in range(3):
+            flights.append(len(self.sent()))
+            gate.pauseProducing()
+            self.acknowledge(*[size] * flights[-1])
+            gate.resumeProducing()
+        self.assertTrue(flights[3] >= 35, flights)
+
+    def test_window_of_a_transport_that_stays_full(self) -> None:
+        """Where the transport took no more before the window was reached, the window is enough."""
+        self.patch(sender, "FIRST_WINDOW", 10_000)
+        size = 1000 - PDU_OVERHEAD
+        self.start(ListSource([bytes(size)] * 8))
+        gate = self.transport.producer
+        assert gate is not None
+        gate.pauseProducing()
+        self.acknowledge(0, size, size)
+        self.assertEqual(self.sender._window, 10_000)
+
     def test_window_that_does_not_hold_up(self) -> None:
         """Where little of it is used it stays as it is."""
         self.patch(sender, "FIRST_WINDOW", 10_000)
@@ -114,6 +141,7 @@ class SenderTests(SynchronousTestCase):
     def test_transport_full(self) -> None:
         """While the transport is full nothing is read."""
         self.patch(sender, "FIRST_WINDOW", 64 * (PDU_OVERHEAD + 1))
+        self.patch(sender, "LARGEST_WINDOW", sender.FIRST_WINDOW)
         self.start(ListSource([b"x"] * 1000))
         self.sent()
         assert self.transport.producer is not None

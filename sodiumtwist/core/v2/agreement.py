@@ -1,8 +1,8 @@
 """
 How two ends come to share secrets: X25519 and ML-KEM-768.
 
-Keys that serve one handshake are kept by OpenSSL, which overwrites them when they are let go. Whoever speaks
-version 1 needs none of that, so ``cryptography`` is imported when it is first used.
+Keys that serve one handshake lie in memory that is overwritten when they are let go. Whoever speaks version 1 needs
+none of that, so ``cryptography`` is imported when it is first used.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from nacl.exceptions import CryptoError
 
 from ..errors import DecryptionFailed, UnsupportedProtocol
 from ..keys import KEY_SIZE, KeyPair
+from ..sodium import ffi, lib
 
 #: Sizes of ML-KEM-768, which FIPS 203 fixes.
 ENCAPSULATION_KEY_SIZE = 1184
@@ -29,6 +30,47 @@ _TO_OVERFLOW = sum((0x1000 - _MODULUS) << 24 * lane for lane in range(_NUMBERS /
 _OVERFLOWN = sum(0x1000 << 24 * lane for lane in range(_NUMBERS // 2))
 
 
+class _LibsodiumKey:
+    """An X25519 key in memory of ours, which is overwritten when the key is let go."""
+
+    __slots__ = ("_secret", "public")
+
+    def __init__(self, secret: bytes | None) -> None:
+        self._secret = ffi.new("unsigned char[]", KEY_SIZE)
+        public = ffi.new("unsigned char[]", KEY_SIZE)
+        if secret is None:
+            lib.crypto_kx_keypair(public, self._secret)
+        else:
+            ffi.memmove(self._secret, secret, KEY_SIZE)
+            lib.crypto_scalarmult_base(public, self._secret)
+        self.public = bytes(ffi.buffer(public))
+
+    def multiply(self, point: bytes) -> bytes:
+        shared = ffi.new("unsigned char[]", KEY_SIZE)
+        # The C function would read behind a shorter one.
+        if len(point) != KEY_SIZE or lib.crypto_scalarmult(shared, self._secret, point):
+            raise ValueError("no point, or one of low order")
+        return bytes(ffi.buffer(shared))
+
+    def __del__(self) -> None:
+        ffi.memmove(self._secret, bytes(KEY_SIZE), KEY_SIZE)
+
+
+class _OpenSSLKey:
+    """The same, which OpenSSL keeps and overwrites."""
+
+    __slots__ = ("_key", "public")
+
+    def __init__(self, secret: bytes | None) -> None:
+        keys = _x25519().X25519PrivateKey
+        self._key = keys.generate() if secret is None else keys.from_private_bytes(secret)
+        self.public: bytes = self._key.public_key().public_bytes_raw()
+
+    def multiply(self, point: bytes) -> bytes:
+        shared: bytes = self._key.exchange(_x25519().X25519PublicKey.from_public_bytes(point))
+        return shared
+
+
 class EphemeralKey:
     """
     An X25519 key for one handshake.
@@ -38,16 +80,21 @@ class EphemeralKey:
     """
 
     def __init__(self, secret: bytes | None = None) -> None:
-        from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
-
-        self._key = X25519PrivateKey.generate() if secret is None else X25519PrivateKey.from_private_bytes(secret)
-        self.public = self._key.public_key().public_bytes_raw()
+        # To make a key takes libsodium half as long as OpenSSL, and to multiply by it about as long. It has both only
+        # where its functions work on memory of ours: as an object of Python the secret would not be overwritten.
+        self._key = (_OpenSSLKey if lib is None else _LibsodiumKey)(secret)
+        self.public = self._key.public
 
     def multiply(self, point: bytes) -> bytes:
         """Multiply a point by this key, as :func:`multiply` does; ``ValueError`` for a point of low order."""
-        from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
+        return self._key.multiply(point)
 
-        return self._key.exchange(X25519PublicKey.from_public_bytes(point))
+
+@cache
+def _x25519() -> Any:
+    from cryptography.hazmat.primitives.asymmetric import x25519
+
+    return x25519
 
 
 def multiply(key: KeyPair | EphemeralKey, point: bytes) -> bytes:
@@ -121,6 +168,7 @@ class _MlKem768:
 ML_KEM_768: Kem = _MlKem768()
 
 
+@cache
 def _mlkem() -> Any:
     from cryptography.hazmat.primitives.asymmetric import mlkem
 

@@ -120,6 +120,12 @@ class _Handshake(Generic[Result]):
                 return result
         return None
 
+    @property
+    def in_frame(self) -> bool:
+        """Whether the front of a frame was read, and its rest is waited for."""
+        # They take turns.
+        return bool(self.wanted) and self._next % 2 == 1
+
     def _finish(self, session: Session | None = None) -> None:
         """Drop all secrets but the session's."""
         vars(self).clear()
@@ -290,6 +296,7 @@ class ServerHandshake(_Handshake[Union[bytes, AuthenticationRequested, Refusal]]
         """Read message 3."""
         noise = self._noise
         payload = noise.read_message(self._receiving.open_message(sealed))
+        public_key = noise.remote_static
         session = _split(self._suite, noise, as_client=False)
         self._finish(session)
         try:
@@ -298,6 +305,6 @@ class ServerHandshake(_Handshake[Union[bytes, AuthenticationRequested, Refusal]]
             return Refusal(6, str(error))  # "protocol broken"
         # No two handshakes have the same hash, and none can be sent again.
         mark = session.channel_binding[:FINGERPRINT_SIZE]
-        return AuthenticationRequested(login, passphrase, noise.remote_static, mark, version=2)
+        return AuthenticationRequested(login, passphrase, public_key, mark, version=2)
 
     _parts = (_open_flight, _answer_flight, _open_size, _read_credentials)

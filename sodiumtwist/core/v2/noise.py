@@ -7,15 +7,15 @@ Of the three patterns version 2 speaks one. The others have published vectors, w
 
 from __future__ import annotations
 
-import hmac
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from hashlib import sha256
+from typing import Any
 
 from ..errors import DecryptionFailed, LocalProtocolError
 from ..keys import KEY_SIZE, KeyPair
-from . import chacha
 from .agreement import (
     CIPHERTEXT_SIZE,
     ENCAPSULATION_KEY_SIZE,
@@ -26,6 +26,7 @@ from .agreement import (
     check_encapsulation_key,
     multiply,
 )
+from .chacha import TAG_SIZE, Cipher
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,28 @@ XX_HFS = Pattern(
 SIZES = {"e": KEY_SIZE, "s": KEY_SIZE, "e1": ENCAPSULATION_KEY_SIZE, "ekem1": CIPHERTEXT_SIZE}
 
 
+@cache
+def _keys_of(token: str, initiator: bool) -> tuple[str, str]:
+    """Tell which key of ours and which of the peer a multiplication takes."""
+    return (token[0], token[1]) if initiator else (token[1], token[0])
+
+
+@cache
+def _uses(pattern: Pattern, initiator: bool) -> Counter[str]:
+    """Tell how often each of our secrets is taken."""
+    return Counter(
+        _keys_of(token, initiator)[0] for tokens in pattern.messages for token in tokens if token not in SIZES
+    )
+
+
+@cache  # imported when it is first used, as all of cryptography
+def _imported() -> tuple[Any, Any]:
+    from cryptography.hazmat.primitives.hashes import SHA256
+    from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+    return HKDF, SHA256()
+
+
 class SymmetricState:
     """
     What both ends have put in so far, as a chaining key, a hash and a key to seal with.
@@ -74,47 +97,40 @@ class SymmetricState:
     def __init__(self, name: bytes) -> None:
         self.hash = name.ljust(32, b"\0") if len(name) <= 32 else sha256(name).digest()
         self._chaining_key = self.hash
-        self._key: bytes | None = None
-        self._counter = 0
+        self._cipher: Cipher | None = None
 
     def mix_hash(self, data: bytes) -> None:
         self.hash = sha256(self.hash + data).digest()
 
     def _derive(self, secret: bytes) -> tuple[bytes, bytes]:
-        """HKDF of the specification, with two outputs."""
-        extracted = hmac.digest(self._chaining_key, secret, "sha256")
-        first = hmac.digest(extracted, b"\x01", "sha256")
-        return first, hmac.digest(extracted, first + b"\x02", "sha256")
+        """HKDF of the specification with two outputs, which is that of RFC 5869 with 64 bytes and no info."""
+        hkdf, hash = _imported()
+        outputs: bytes = hkdf(hash, 64, self._chaining_key, None).derive(secret)
+        return outputs[:32], outputs[32:]
 
     def mix_key(self, secret: bytes) -> None:
-        self._chaining_key, self._key = self._derive(secret)
-        self._counter = 0
+        self._chaining_key, key = self._derive(secret)
+        self._cipher = Cipher(key)
 
     @property
     def overhead(self) -> int:
         """How many bytes :meth:`encrypt_and_hash` adds."""
-        return 0 if self._key is None else chacha.TAG_SIZE
+        return 0 if self._cipher is None else TAG_SIZE
 
     def encrypt_and_hash(self, plain: bytes) -> bytes:
-        sealed = plain
-        if self._key is not None:
-            sealed = chacha.seal(self._key, self._counter, plain, self.hash)
-            self._counter += 1
-        self.mix_hash(sealed)
+        sealed = plain if self._cipher is None else self._cipher.seal(plain, self.hash)
+        self.hash = sha256(self.hash + sealed).digest()
         return sealed
 
     def decrypt_and_hash(self, sealed: bytes) -> bytes:
-        plain = sealed
-        if self._key is not None:
-            plain = chacha.open_sealed(self._key, self._counter, sealed, self.hash)
-            self._counter += 1
-        self.mix_hash(sealed)
+        plain = sealed if self._cipher is None else self._cipher.open(sealed, self.hash)
+        self.hash = sha256(self.hash + sealed).digest()
         return plain
 
     def split(self) -> tuple[bytes, bytes]:
         """Make the keys of both directions, the initiator's first, and forget what made them."""
         keys = self._derive(b"")
-        self._chaining_key, self._key = b"", None
+        self._chaining_key, self._cipher = b"", None
         return keys
 
 
@@ -152,9 +168,7 @@ class HandshakeState:
         self._remote: dict[str, bytes] = {}
         self._kem_key: DecapsulationKey | None = None
         #: How often each of our secrets will be taken yet.
-        self._uses = Counter(
-            self._keys_of(token)[0] for tokens in pattern.messages for token in tokens if token not in SIZES
-        )
+        self._uses = dict(_uses(pattern, initiator))
         self._symmetric = SymmetricState(pattern.name)
         self._symmetric.mix_hash(prologue)
         if pattern.known:
@@ -263,15 +277,11 @@ class HandshakeState:
         self._remote[token] = plain
         return rest
 
-    def _keys_of(self, token: str) -> tuple[str, str]:
-        """Tell which key of ours and which of the peer a multiplication takes."""
-        initiators, responders = token[0], token[1]
-        return (initiators, responders) if self._initiator else (responders, initiators)
-
     def _agree(self, token: str) -> None:
         """Mix in what a secret key of ours and a public key of the peer share."""
-        ours, theirs = self._keys_of(token)
-        self._symmetric.mix_key(multiply(self._secrets[ours], self._remote[theirs]))
+        ours, theirs = _keys_of(token, self._initiator)
+        shared = multiply(self._secrets[ours], self._remote[theirs])
         self._uses[ours] -= 1
         if not self._uses[ours]:
             del self._secrets[ours]
+        self._symmetric.mix_key(shared)

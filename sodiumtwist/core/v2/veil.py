@@ -7,38 +7,47 @@ Such a one can't make a frame that opens, so a server knows strangers by 50 byte
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from typing import Protocol
 
 from nacl import bindings
 
 from ..errors import DecryptionFailed, LocalProtocolError, MalformedPDU
-from . import chacha
+from .chacha import TAG_SIZE, Cipher
 
 SALT_SIZE = 32
 #: The largest message of the handshake, before it is put into a frame.
 MESSAGE_LIMIT = 8192
 #: The sealed size of a message, which goes before it.
-SEALED_SIZE_SIZE = 2 + chacha.TAG_SIZE
+SEALED_SIZE_SIZE = 2 + TAG_SIZE
 #: What each end sends first: its salt, and the size of a message.
 OPENING_SIZE = SALT_SIZE + SEALED_SIZE_SIZE
 #: How many salts a server remembers, where it has no better memory.
 REMEMBERED_SALTS = 100_000
 
-#: How long the printable run is with which a salt begins: at least, and at most. A rule by which flows of random bytes
+#: How long the printable run may be with which a salt begins. A rule by which flows of random bytes
 #: are blocked lets those pass that begin with six printable bytes: "How the Great Firewall of China Detects and Blocks
 #: Fully Encrypted Traffic", USENIX Security 2023. At least 20 bytes of a salt stay wholly random.
-_RUNS = (6, 12)
+_RUNS = range(6, 13)
 _PRINTABLE = range(0x20, 0x7F)
 
 
-def _draw_below(limit: int, random: Callable[[int], bytes]) -> int:
-    """Draw a number from 0 to below ``limit``, each as often as the others."""
-    even = 256 - 256 % limit
-    while (drawn := random(1)[0]) >= even:
-        pass
-    return drawn % limit
+def _evenly(values: Sequence[int]) -> tuple[bytes, bytes]:
+    """Return what makes such values of random bytes, each as often as the others; and the bytes that it drops."""
+    count = len(values)
+    return bytes(values[byte % count] for byte in range(256)), bytes(range(256 - 256 % count, 256))
+
+
+_RUN, _CHARACTER = _evenly(_RUNS), _evenly(_PRINTABLE)
+
+
+def _draw(count: int, evenly: tuple[bytes, bytes], random: Callable[[int], bytes]) -> bytes:
+    drawn = b""
+    while len(drawn) < count:
+        # As many as nearly always are enough: each call asks the system.
+        drawn += random(3 * count).translate(*evenly)
+    return drawn[:count]
 
 
 def make_salt(random: Callable[[int], bytes] = bindings.randombytes) -> bytes:
@@ -47,10 +56,8 @@ def make_salt(random: Callable[[int], bytes] = bindings.randombytes) -> bytes:
 
     :param random: makes so many random bytes.
     """
-    shortest, longest = _RUNS
-    run = shortest + _draw_below(longest - shortest + 1, random)
-    printable = bytes(_PRINTABLE[_draw_below(len(_PRINTABLE), random)] for _ in range(run))
-    return printable + random(SALT_SIZE - run)
+    run = _draw(1, _RUN, random)[0]
+    return _draw(run, _CHARACTER, random) + random(SALT_SIZE - run)
 
 
 class Veil:
@@ -59,11 +66,15 @@ class Veil:
 
     :param server_key: the server's public key, 32 bytes.
     :param salts: the client's salt; for frames from the server, its own salt behind it.
+    :ivar open_message: opens what is behind the front: as many bytes as :meth:`open_size` returned. It raises
+        :exc:`DecryptionFailed` when that was sealed with another key.
     """
 
     def __init__(self, server_key: bytes, salts: bytes) -> None:
-        self._key = blake2b(salts, digest_size=32, key=server_key, person=b"sodiumtwist2veil").digest()
-        self._counter = 0
+        self._cipher = cipher = Cipher(
+            blake2b(salts, digest_size=32, key=server_key, person=b"sodiumtwist2veil").digest()
+        )
+        self.open_message = cipher.open
 
     def seal(self, message: bytes) -> bytes:
         """
@@ -72,10 +83,8 @@ class Veil:
         :param message: 1 to 8192 bytes.
         :return: 34 bytes more.
         """
-        size = chacha.seal(self._key, self._counter, len(message).to_bytes(2, "big"))
-        frame = size + chacha.seal(self._key, self._counter + 1, message)
-        self._counter += 2
-        return frame
+        seal = self._cipher.seal
+        return seal(len(message).to_bytes(2, "big")) + seal(message)
 
     def open_size(self, sealed: bytes) -> int:
         """
@@ -86,24 +95,10 @@ class Veil:
         :raises DecryptionFailed: when it was sealed with another key.
         :raises MalformedPDU: when the message is none of 1 to 8192 bytes.
         """
-        size = int.from_bytes(self._open(sealed), "big")
+        size = int.from_bytes(self._cipher.open(sealed), "big")
         if not 1 <= size <= MESSAGE_LIMIT:
             raise MalformedPDU(f"a handshake message of {size} bytes; it has 1 to {MESSAGE_LIMIT}")
-        return size + chacha.TAG_SIZE
-
-    def open_message(self, sealed: bytes) -> bytes:
-        """
-        Open what is behind the front.
-
-        :param sealed: as many bytes as :meth:`open_size` returned.
-        :raises DecryptionFailed: when it was sealed with another key.
-        """
-        return self._open(sealed)
-
-    def _open(self, sealed: bytes) -> bytes:
-        plain = chacha.open_sealed(self._key, self._counter, sealed)
-        self._counter += 1
-        return plain
+        return size + TAG_SIZE
 
 
 def opens(server_key: bytes, opening: bytes) -> bool:

@@ -16,6 +16,7 @@ from nacl import bindings
 from twisted.trial.unittest import SynchronousTestCase
 
 from sodiumtwist.core.errors import DecryptionFailed, UnsupportedProtocol
+from sodiumtwist.core.sodium import ffi
 from sodiumtwist.core.v2 import agreement
 from sodiumtwist.core.v2.agreement import (
     ML_KEM_768,
@@ -28,11 +29,11 @@ from sodiumtwist.core.v2.agreement import (
 from ..peers import CLIENT_PAIR, SERVER_PAIR, WEAK_KEYS
 
 
-class MultiplyTests(SynchronousTestCase):
-    """Points."""
+class KeyTests(SynchronousTestCase):
+    """X25519 keys, with libsodium on memory of ours."""
 
     def test_both_ways(self) -> None:
-        """A key kept by OpenSSL, and one that is bytes, share the same."""
+        """One for a handshake, and one that is bytes, share the same."""
         ephemeral = EphemeralKey()
         shared = bindings.crypto_scalarmult(SERVER_PAIR.secret, ephemeral.public)
         self.assertEqual(multiply(ephemeral, SERVER_PAIR.public), shared)
@@ -48,6 +49,37 @@ class MultiplyTests(SynchronousTestCase):
         for point in WEAK_KEYS:
             for key in (SERVER_PAIR, EphemeralKey()):
                 self.assertRaises(DecryptionFailed, multiply, key, point)
+
+    def test_no_point(self) -> None:
+        """Nothing behind it is read."""
+        for size in (0, 31, 33):
+            self.assertRaises(DecryptionFailed, multiply, EphemeralKey(), bytes([9] * size))
+
+    def test_not_shown(self) -> None:
+        key = EphemeralKey(CLIENT_PAIR.secret)
+        for shown in (repr(key), repr(key._key), repr(vars(key))):
+            self.assertNotIn(CLIENT_PAIR.secret.hex(), shown)
+            self.assertNotIn(repr(CLIENT_PAIR.secret), shown)
+
+
+class OpenSSLKeyTests(KeyTests):
+    """The same where PyNaCl has no inner module."""
+
+    def setUp(self) -> None:
+        self.patch(agreement, "lib", None)
+
+
+class ProductTests(SynchronousTestCase):
+    """What comes of a multiplication."""
+
+    def test_overwritten(self) -> None:
+        """A secret, when its key is let go."""
+        key = EphemeralKey(CLIENT_PAIR.secret)
+        assert isinstance(key._key, agreement._LibsodiumKey)
+        memory = key._key._secret
+        self.assertEqual(bytes(ffi.buffer(memory)), CLIENT_PAIR.secret)
+        del key
+        self.assertEqual(bytes(ffi.buffer(memory)), bytes(32))
 
     def test_zero_of_any_library(self) -> None:
         """Also of one that does not refuse such points itself."""
@@ -115,8 +147,9 @@ class SupportTests(SynchronousTestCase):
     """What is said where ML-KEM-768 is missing."""
 
     def setUp(self) -> None:
-        check_supported.cache_clear()
-        self.addCleanup(check_supported.cache_clear)
+        for kept in (check_supported, agreement._mlkem):
+            kept.cache_clear()
+            self.addCleanup(kept.cache_clear)
 
     def test_supported(self) -> None:
         check_supported()

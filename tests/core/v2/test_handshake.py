@@ -28,7 +28,7 @@ from sodiumtwist.core.errors import (
 from sodiumtwist.core.events import AuthenticationRequested
 from sodiumtwist.core.inbox import Inbox
 from sodiumtwist.core.keys import KeyPair
-from sodiumtwist.core.v2 import agreement, chacha, handshake, messages, noise, suites
+from sodiumtwist.core.v2 import agreement, handshake, messages, noise, suites
 from sodiumtwist.core.v2.agreement import ML_KEM_768, EphemeralKey
 from sodiumtwist.core.v2.handshake import TIME_TOLERANCE, ClientHandshake, Drawn, ServerHandshake
 from sodiumtwist.core.v2.messages import Offer, pack_offer
@@ -312,9 +312,9 @@ class ServerTests(SynchronousTestCase):
             self.assertSilence(flight, DecryptionFailed)
 
     def test_sizes(self) -> None:
-        client = PlainClient()
         for size in (0, 8193, 65535):
-            front = chacha.seal(client.veil._key, 0, size.to_bytes(2, "big"))
+            client = PlainClient()
+            front = Veil(SERVER_PAIR.public, client.salt)._cipher.seal(size.to_bytes(2, "big"))
             self.assertSilence(client.salt + front, MalformedPDU)
 
     def test_any_part_altered(self) -> None:

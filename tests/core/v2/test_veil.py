@@ -13,7 +13,8 @@ from nacl import bindings
 from twisted.trial.unittest import SynchronousTestCase
 
 from sodiumtwist.core.errors import DecryptionFailed, LocalProtocolError, MalformedPDU, RemoteProtocolError
-from sodiumtwist.core.v2 import agreement, chacha
+from sodiumtwist.core.v2 import agreement
+from sodiumtwist.core.v2.chacha import Cipher
 from sodiumtwist.core.v2.handshake import ClientHandshake
 from sodiumtwist.core.v2.veil import MESSAGE_LIMIT, OPENING_SIZE, RecentSalts, Veil, make_salt, opens
 
@@ -129,9 +130,8 @@ class FrameTests(SynchronousTestCase):
     def test_sizes(self) -> None:
         """A message has 1 to 8192 bytes."""
         for size in (0, MESSAGE_LIMIT + 1, 65535):
-            veil = Veil(KEY, self.salt)
-            front = chacha.seal(veil._key, 0, size.to_bytes(2, "big"))
-            self.assertRaises(MalformedPDU, veil.open_size, front)
+            front = Veil(KEY, self.salt)._cipher.seal(size.to_bytes(2, "big"))
+            self.assertRaises(MalformedPDU, Veil(KEY, self.salt).open_size, front)
 
     def test_any_bit(self) -> None:
         frame = Veil(KEY, self.salt).seal(b"message")
@@ -164,7 +164,7 @@ class OpensTests(SynchronousTestCase):
     def test_wrong_sizes(self) -> None:
         """What is sealed with this key is version 2, and a wrong size is then its mistake."""
         salt = bytes(32)
-        front = chacha.seal(Veil(KEY, salt)._key, 0, b"\xff\xff")
+        front = Veil(KEY, salt)._cipher.seal(b"\xff\xff")
         self.assertIs(opens(KEY, salt + front), True)
 
     def test_version_1(self) -> None:
@@ -179,13 +179,13 @@ class OpensTests(SynchronousTestCase):
         self.patch(agreement, "multiply", self.fail)
         self.patch(bindings, "crypto_scalarmult", self.fail)
         attempts = []
-        real = bindings.crypto_aead_chacha20poly1305_ietf_decrypt
+        real = Cipher.open
 
-        def attempt(sealed: bytes, *others: Any) -> bytes:
+        def attempt(cipher: Cipher, sealed: bytes, *others: Any) -> bytes:
             attempts.append(len(sealed))
-            return real(sealed, *others)
+            return real(cipher, sealed, *others)
 
-        self.patch(bindings, "crypto_aead_chacha20poly1305_ietf_decrypt", attempt)
+        self.patch(Cipher, "open", attempt)
         self.assertIs(opens(KEY, b"GET / HTTP/1.1".ljust(OPENING_SIZE)), False)
         self.assertEqual(attempts, [18])
 
