@@ -135,6 +135,8 @@ class TunnelEnd(Protocol):
 
     transport: Any
     tunnels: TunnelFactory
+    #: Writes to the other end.
+    _hand_on: Callable[[bytes], None]
     all_received = is_over = gone = False
 
     #: Whether the peer was told that no more follows.
@@ -369,6 +371,7 @@ class TunnelEnd(Protocol):
         # Both forget the other: when the second one is lost, the first must not be closed again. And neither stays a
         # producer, for which closing might wait.
         self._other = other._other = None
+        del self._hand_on, other._hand_on
         self.transport.unregisterProducer()
         other.transport.unregisterProducer()
 

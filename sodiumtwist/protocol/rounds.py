@@ -4,12 +4,14 @@ The rounds of a reactor: which sockets are ready, and whose turn it is.
 
 from __future__ import annotations
 
-from select import EPOLLIN
 from typing import Any
 
-from twisted.internet.epollreactor import EPollReactor
 from twisted.python import context, log
 from twisted.python.log import ILogContext
+
+# Neither has types.
+_context: Any = context
+_log: Any = log
 
 
 def quicken(reactor: Any) -> None:
@@ -20,7 +22,9 @@ def quicken(reactor: Any) -> None:
 
     :param reactor: any. Those that are not Twisted's for epoll stay as they are.
     """
-    if type(reactor) is not EPollReactor:
+    # By its name: not all systems have that module. One that is made of Twisted's own may do something else.
+    kind = type(reactor)
+    if (kind.__module__, kind.__name__) != ("twisted.internet.epollreactor", "EPollReactor"):
         return
     poll, selectables, work, disconnect = (
         reactor._poller.poll,
@@ -28,13 +32,14 @@ def quicken(reactor: Any) -> None:
         reactor._doReadOrWrite,
         reactor._disconnectSelectable,
     )
+    readable = reactor._POLL_IN
     named: dict[str, Any] = {}
     layer = {ILogContext: named}
 
     def do_round(timeout: float | None) -> None:
         ready = poll(-1 if timeout is None else timeout, len(selectables))
-        contexts = context.theContextTracker.currentContext().contexts
-        named.update(context.get(ILogContext))
+        contexts = _context.theContextTracker.currentContext().contexts
+        named.update(_context.get(ILogContext))
         contexts.append(layer)
         try:
             for fd, event in ready:
@@ -42,12 +47,12 @@ def quicken(reactor: Any) -> None:
                 if selectable is None:
                     continue
                 named["system"] = selectable.logPrefix()
-                if event == EPOLLIN:
+                if event == readable:
                     try:
                         why = selectable.doRead()
                     except BaseException as error:
                         why = error
-                        log.err()
+                        _log.err()
                     if why:
                         disconnect(selectable, why, True)
                 else:
@@ -56,4 +61,5 @@ def quicken(reactor: Any) -> None:
             contexts.pop()
             named.clear()
 
-    reactor.doIteration = reactor.doPoll = do_round
+    for name in ("doIteration", "doPoll"):
+        setattr(reactor, name, do_round)
