@@ -100,6 +100,16 @@ class IDrainable(Interface):
         """The other end is about to stop: begin nothing new in this stream, and close it when all is done."""
 
 
+class IReadListener(Interface):
+    """
+    What the protocol of an encrypted stream may provide that hands on what it receives: so it can hand on in one piece
+    what came together.
+    """
+
+    def read_over() -> None:
+        """All was delivered that came with one read of the socket, or is not delivered yet."""
+
+
 class IStreamTransport(ITransport, IConsumer, IPushProducer):
     """What our transports have in common with those of sockets and of TLS."""
 
@@ -112,6 +122,12 @@ class ISodiumTransport(IStreamTransport):
 
     peer: Peer = Attribute("Who is at the other end, a :class:`Peer`.")
     protocol: IProtocol = Attribute("The protocol that gets what comes. Another one can be put in its place.")
+
+    def write_now(data: bytes) -> None:
+        """
+        Send bytes, and what was written before, without waiting for more that may be written in this turn of the
+        reactor. For whoever has all of it. A producer may be paused within this call.
+        """
 
     def breakConnection(why: str = BROKEN_OFF) -> None:
         """

@@ -18,7 +18,7 @@ from functools import cached_property
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
-from twisted.internet.error import ConnectionDone
+from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import (
     IDelayedCall,
     IHalfCloseableProtocol,
@@ -37,7 +37,7 @@ from .core.errors import SodiumError
 from .core.keepalive import Timeouts
 from .describe import describe_tls_error
 from .describe.log import Logger, describe_address
-from .interfaces import IDrainable, ISodiumTransport
+from .interfaces import IDrainable, IReadListener, ISodiumTransport
 from .protocol.clock import steady_clock
 from .protocol.farewell import NO_END, Farewell
 from .protocol.proxy_header import describe_missing_header, read_proxy_header
@@ -119,7 +119,7 @@ class Feed:
         self._sink.take_rest()
 
 
-@implementer(IHalfCloseableProtocol, IDrainable)
+@implementer(IHalfCloseableProtocol, IDrainable, IReadListener)
 class TunnelEnd(Protocol):
     """
     One of two joined ends.
@@ -134,6 +134,8 @@ class TunnelEnd(Protocol):
 
     transport: Any
     tunnels: TunnelFactory
+    #: Writes to the other end.
+    _hand_on: Callable[[bytes], None]
     all_received = is_over = gone = False
 
     #: Whether the peer was told that no more follows.
@@ -144,6 +146,8 @@ class TunnelEnd(Protocol):
     _paused = False
     #: Whether anything was received.
     _received = False
+    #: Whether the socket has told, when it was written to, that the connection is broken.
+    _broken = False
     _farewell: Farewell | None = None
     _look: IDelayedCall | None = None
 
@@ -168,6 +172,7 @@ class TunnelEnd(Protocol):
         other._other = self
         other.outgoing = self
         for source, sink in ((self, other), (other, self)):
+            source._hand_on = sink._way_in(source._gathers or source._below.is_bare_socket)
             sink.transport.registerProducer(Feed(source, sink), True)
         if ISodiumTransport.providedBy(self.transport):
             self.tunnels.speaks(self.transport.peer.version)
@@ -176,6 +181,9 @@ class TunnelEnd(Protocol):
 
     def _arrive(self) -> None:
         self._below = TransportBelow(self.transport)
+        self._below.send_small_packets()
+        self._gathers = ISodiumTransport.providedBy(self.transport)
+        self._gathered: list[bytes] = []
         # When this process is killed, what was cut must not look whole either.
         self._below.reset_when_dropped(True)
         keep_alive(self.transport, self.tunnels.tcp_keepalive)
@@ -185,9 +193,42 @@ class TunnelEnd(Protocol):
         self._received = True
         # An end that is closing may still receive.
         if self._other is not None:
-            self._other.transport.write(data)
+            if self._gathers:
+                self._gathered.append(data)
+            else:
+                self._hand_on(data)
             if self._farewell is not None:
                 self._farewell.wait()
+
+    def read_over(self) -> None:
+        """Hand on in one piece what came together."""
+        gathered = self._gathered
+        if gathered:
+            data = gathered[0] if len(gathered) == 1 else b"".join(gathered)
+            gathered.clear()
+            if self._other is not None:
+                self._hand_on(data)
+
+    def _way_in(self, whole: bool) -> Callable[[bytes], None]:
+        """
+        Tell how to write to this end.
+
+        :param whole: whether all is written at once that came together.
+        """
+        if self._below.is_bare_socket:
+            return self._write_socket
+        transport = self.transport
+        return transport.write_now if whole and ISodiumTransport.providedBy(transport) else transport.write
+
+    def _write_socket(self, data: bytes) -> None:
+        # Without waiting for the reactor to find the socket ready, which it nearly always is.
+        try:
+            data = self._below.send_at_once(data)
+        except ConnectionLost:
+            # The socket tells it once. The reactor finds the same out when it writes, but may read first.
+            self._broken = True
+        if data:
+            self.transport.write(data)
 
     def pause(self) -> None:
         """Read nothing: the other end is full."""
@@ -219,10 +260,11 @@ class TunnelEnd(Protocol):
 
     def readConnectionLost(self) -> None:
         """The peer sends no more: say so at the other end."""
+        self.read_over()
         other = self._other
         if self.all_received or other is None:
             return
-        error = self._below.take_error()
+        error = errno.ECONNRESET if self._broken else self._below.take_error()
         # A reactor may take a reset for an end. That the pipe is broken is told of a peer that has ended before.
         if error not in (0, errno.EPIPE):
             self.transport.abortConnection()
@@ -292,6 +334,7 @@ class TunnelEnd(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Close the other end behind all that was received. When this one broke, break the other one there."""
+        self.read_over()
         self.gone = True
         if self._farewell is not None:
             self._farewell.end()
@@ -327,6 +370,7 @@ class TunnelEnd(Protocol):
         # Both forget the other: when the second one is lost, the first must not be closed again. And neither stays a
         # producer, for which closing might wait.
         self._other = other._other = None
+        del self._hand_on, other._hand_on
         self.transport.unregisterProducer()
         other.transport.unregisterProducer()
 

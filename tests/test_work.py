@@ -20,7 +20,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import Deferred, gatherResults, succeed
 from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import Protocol
 from twisted.internet.task import Clock
@@ -36,11 +36,13 @@ from sodiumtwist.core.v2.suites import AEGIS_256
 from sodiumtwist.protocol.sockets import CHUNK_SIZE, READ_SIZE, TransportBelow
 from sodiumtwist.transfer.receiver import TOGETHER, UploadFactory, UploadReceiver
 from sodiumtwist.transfer.sender import UploadSender
+from sodiumtwist.tunnel import TunnelEntry, TunnelFactory
 
 from .alone import new_peer_client
 from .core.peers import NOW, open_pair, wire_of
 from .core.v2.ends import new_client, new_server, pump
 from .desk import RequestPair
+from .memory_sockets import MemoryConnection, MemoryReactor, MemorySocket, socket_pair
 from .pair import (
     MemoryTransport,
     Pair,
@@ -578,3 +580,40 @@ class IdleTests(SynchronousTestCase):
         self.addCleanup(gc.enable)
         for garbage in (b"", bytes(100)):
             self.assertIsNone(connect_and_leave(garbage)())
+
+
+class TunnelWorkTests(WorkTestCase):
+    """Two joined ends over sockets: what one read has brought leaves at once."""
+
+    service: MemorySocket
+
+    def setUp(self) -> None:
+        self.reactor = MemoryReactor()
+        self.entry = build(TunnelFactory(_Endpoint(self), "tcp:backend:1", clock=self.reactor), TunnelEntry)
+        self.program, handle = socket_pair()
+        MemoryConnection(handle, self.entry, self.reactor)
+
+    def test_one_turn(self) -> None:
+        """A small message is one read and one send, with no timer, and nobody waits for a writable socket."""
+        with Work() as work:
+            for _ in range(MANY):
+                self.program.send(b"question")
+                self.program.move()
+                self.entry.transport.doRead()
+        self.assertEqual(bytes(self.service.peer.sending), b"question" * MANY)
+        self.assertEqual((work.python["send"], work.python["recv"]), (2 * MANY, MANY))
+        self.assertEqual((work.python["addWriter"], work.python["callLater"]), (0, 0))
+        self.assert_each(work.python.total(), 13)
+
+
+class _Endpoint:
+    """Connects to a socket in memory."""
+
+    def __init__(self, test: TunnelWorkTests) -> None:
+        self._test = test
+
+    def connect(self, factory: Any) -> Deferred[Any]:
+        protocol = factory.buildProtocol(None)
+        self._test.service, handle = socket_pair()
+        MemoryConnection(handle, protocol, self._test.reactor)
+        return succeed(protocol)

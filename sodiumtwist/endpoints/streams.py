@@ -28,7 +28,7 @@ from zope.interface import alsoProvides
 
 from ..core.connection import Code
 from ..core.errors import UnexpectedPDU
-from ..interfaces import BROKEN_OFF, IDrainable, Peer
+from ..interfaces import BROKEN_OFF, IDrainable, IReadListener, Peer
 from ..protocol.base import SodiumProtocol
 from ..protocol.client import SodiumClientProtocol
 from ..protocol.factories import SodiumClientFactory, SodiumServerFactory
@@ -67,6 +67,8 @@ class StreamEnd(SodiumProtocol):
     #: What says the end, and what is one. Nobody asks before the stream opens.
     _ends: Ending = ENDINGS[1]
 
+    #: The receiver, where it wants to know when a read is over.
+    _listener: IReadListener | None = None
     _sending: IDelayedCall | None = None
     _delivering: IDelayedCall | None = None
     _wants_end = False
@@ -92,6 +94,7 @@ class StreamEnd(SodiumProtocol):
             return
         before = self.logPrefix()
         self.application = self.receiver = application
+        self._listener = IReadListener(application, None)
         rename_in_log(self.transport, before, self.logPrefix())
         if ITCPTransport.providedBy(self.transport):
             alsoProvides(self._stream, ITLSTransport)
@@ -134,6 +137,27 @@ class StreamEnd(SodiumProtocol):
         if self._unsent and self._sending is None and not self._pumping:
             self._sending = self._clock.callLater(0, self._send_later)
 
+    def write_now(self, data: bytes) -> None:
+        """Send bytes of the stream, and what was written before, in this turn of the reactor."""
+        if (
+            self._unsent
+            or self._pumping
+            or not 0 < len(data) <= CHUNK_SIZE
+            or type(data) is not bytes
+            or self._ended
+            or self.application is None
+            or self._lifecycle.over
+        ):
+            self.write_stream(data)
+            if not self._pumping:
+                self._send_unsent()
+            return
+        outbox = self._outbox
+        outbox.at_once = outbox.allowance
+        self.send_data(data)
+        if outbox.blocked:
+            self._producers.pause()
+
     def _send_later(self) -> None:
         self._sending = None
         if self._producers.producer is None:
@@ -154,7 +178,10 @@ class StreamEnd(SodiumProtocol):
 
     def _pump(self, data: bytes = b"", begin: Callable[[], None] | None = None) -> None:
         super()._pump(data, begin)
-        self._send_unsent()
+        if self._listener is not None:
+            self._listener.read_over()
+        if self._unsent:
+            self._send_unsent()
         if self._leaving:
             self._later(self._tell_left)  # not before what was sent within leaves the pump
 
@@ -388,6 +415,7 @@ class StreamEnd(SodiumProtocol):
         """
         before = self.logPrefix()
         self.receiver = receiver
+        self._listener = IReadListener(receiver, None)
         rename_in_log(self.transport, before, self.logPrefix())
 
     def producer_failed(self, failure: Failure) -> None:

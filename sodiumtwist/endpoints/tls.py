@@ -184,6 +184,10 @@ class TLSEnd(Protocol):
         """Send bytes."""
         self.transport.write(check_bytes(data))
 
+    def write_now(self, data: bytes) -> None:
+        """Send bytes. TLS itself waits for more."""
+        self.write_stream(data)
+
     def end_stream(self) -> None:
         """Close, in both directions."""
         self.transport.loseConnection()

@@ -85,6 +85,9 @@ class End(Protocol):
     def write_stream(self, data: bytes) -> None:
         """Send bytes of the stream."""
 
+    def write_now(self, data: bytes) -> None:
+        """Send bytes of the stream in this turn of the reactor."""
+
     def end_stream(self) -> None:
         """Tell the peer that no more follows."""
 
@@ -198,6 +201,15 @@ class SodiumTransport:
         :raises TypeError: for anything but bytes.
         """
         self._end.write_stream(data)
+
+    def write_now(self, data: bytes) -> None:
+        """
+        Send bytes, and what was written before, without waiting for more that may be written in this turn of the
+        reactor. For whoever has all of it. A producer may be paused within this call.
+
+        :raises TypeError: for anything but bytes.
+        """
+        self._end.write_now(data)
 
     def writeSequence(self, data: Iterable[bytes]) -> None:
         """

@@ -32,6 +32,7 @@ from ..describe import describe_os_error, masked, printable
 from ..endpoints.streams import StreamServerFactory
 from ..keyfiles import KEY_VARIABLE, read_key, read_passphrase
 from ..protocol.clock import count_steadily
+from ..protocol.rounds import quicken
 from ..transfer.disk import Disk, DiskThreads
 from ..transfer.receiver import UploadFactory
 from ..transfer.stores import open_store
@@ -327,6 +328,7 @@ def makeService(options: Options, reactor: Any = None) -> SodiumService:
     if reactor is None:
         from twisted.internet import reactor
     count_steadily(reactor)
+    quicken(reactor)
     settings = options.settings
     endpoints = []
     for given in settings.endpoints:

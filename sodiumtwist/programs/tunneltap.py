@@ -24,6 +24,7 @@ from ..describe import describe_os_error, masked, printable
 from ..endpoints.wrappers import SodiumClientEndpoint
 from ..keyfiles import read_server_key
 from ..protocol.clock import count_steadily
+from ..protocol.rounds import quicken
 from ..tunnel import TunnelFactory, TunnelLimits
 from .descriptors import make_room
 from .listening import ListeningService, is_local, parse_connecting, parse_listening
@@ -182,6 +183,7 @@ def makeService(options: Options, reactor: Any = None) -> TunnelService:
     if reactor is None:
         from twisted.internet import reactor
     count_steadily(reactor)
+    quicken(reactor)
     settings, us = options.settings, options.settings.credentials
     listening = parse_listening(reactor, "sodium-tunnel", "--listen", settings.listen, EXAMPLE_LISTEN)
     below = parse_connecting(reactor, "sodium-tunnel", "--to", settings.to, "tcp:HOST:5555", settings.runs_as)

@@ -369,6 +369,9 @@ class HalfClosingTransport(LivingTransport):
         assert not self.disconnecting and not self.aborting
         self.write_ended = True
 
+    def write_now(self, data: bytes) -> None:
+        self.write(data)
+
     def breakConnection(self, why: str = BROKEN_OFF) -> None:
         self.abortConnection()
 

@@ -1,0 +1,65 @@
+"""
+The rounds of a reactor: which sockets are ready, and whose turn it is.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.python import context, log
+from twisted.python.log import ILogContext
+
+# Neither has types.
+_context: Any = context
+_log: Any = log
+
+
+def quicken(reactor: Any) -> None:
+    """
+    Have a reactor spend less on each socket that is ready. Twisted's names it in the log's context by four calls and
+    two copies of that; here all of a round share one context, in which only the name changes. For programs, whose
+    reactor is theirs.
+
+    :param reactor: any. Those that are not Twisted's for epoll stay as they are.
+    """
+    # By its name: not all systems have that module. One that is made of Twisted's own may do something else.
+    kind = type(reactor)
+    if (kind.__module__, kind.__name__) != ("twisted.internet.epollreactor", "EPollReactor"):
+        return
+    poll, selectables, work, disconnect = (
+        reactor._poller.poll,
+        reactor._selectables,
+        reactor._doReadOrWrite,
+        reactor._disconnectSelectable,
+    )
+    readable = reactor._POLL_IN
+    named: dict[str, Any] = {}
+    layer = {ILogContext: named}
+
+    def do_round(timeout: float | None) -> None:
+        ready = poll(-1 if timeout is None else timeout, len(selectables))
+        contexts = _context.theContextTracker.currentContext().contexts
+        named.update(_context.get(ILogContext))
+        contexts.append(layer)
+        try:
+            for fd, event in ready:
+                selectable = selectables.get(fd)
+                if selectable is None:
+                    continue
+                named["system"] = selectable.logPrefix()
+                if event == readable:
+                    try:
+                        why = selectable.doRead()
+                    except BaseException as error:
+                        why = error
+                        _log.err()
+                    if why:
+                        disconnect(selectable, why, True)
+                else:
+                    work(selectable, fd, event)
+        finally:
+            contexts.pop()
+            named.clear()
+
+    for name in ("doIteration", "doPoll"):
+        setattr(reactor, name, do_round)
