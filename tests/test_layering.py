@@ -53,7 +53,7 @@ FOLDERS = {
     # The Twisted face of one connection.
     "protocol": """
         keyfiles
-        protocol.clock  protocol.log_names  protocol.unread  protocol.context  protocol.producers  protocol.sockets
+        protocol.clock  protocol.rounds  protocol.log_names  protocol.unread  protocol.context  protocol.producers  protocol.sockets
         protocol.client_endpoints
         protocol.outbox  protocol.reading  protocol.no_hello
         protocol.farewell  protocol.lifecycle  protocol.base  protocol.server  protocol.draining  protocol.client
