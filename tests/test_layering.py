@@ -53,8 +53,8 @@ FOLDERS = {
     # The Twisted face of one connection.
     "protocol": """
         keyfiles
-        protocol.clock  protocol.rounds  protocol.log_names  protocol.unread  protocol.context  protocol.producers  protocol.sockets
-        protocol.client_endpoints
+        protocol.clock  protocol.log_names  protocol.unread  protocol.context  protocol.producers  protocol.sockets
+        protocol.rounds  protocol.client_endpoints
         protocol.outbox  protocol.reading  protocol.no_hello
         protocol.farewell  protocol.lifecycle  protocol.base  protocol.server  protocol.draining  protocol.client
         protocol.asking  protocol.answering  protocol.requests
