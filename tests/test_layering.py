@@ -54,8 +54,7 @@ FOLDERS = {
     "protocol": """
         keyfiles
         protocol.clock  protocol.log_names  protocol.unread  protocol.context  protocol.producers  protocol.direct
-        protocol.sockets
-        protocol.proxy_header  protocol.client_endpoints
+        protocol.sockets  protocol.proxy_header  protocol.rounds  protocol.client_endpoints
         protocol.outbox  protocol.reading  protocol.no_hello
         protocol.farewell  protocol.lifecycle  protocol.base  protocol.server  protocol.draining  protocol.client
         protocol.asking  protocol.answering  protocol.requests
