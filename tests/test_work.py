@@ -491,7 +491,7 @@ class UploadWorkTests(WorkTestCase):
         if spoken() == 2:
             # Of this size two chunks leave in one record.
             self.assertLessEqual(records, MANY // 2 + MANY // TOGETHER + 6)
-        self.assert_each(work.calls, 161 if spoken() == 2 else 152)
+        self.assert_each(work.calls, 162 if spoken() == 2 else 153)
 
 
 def grown_by(connect: Callable[[], object], count: int = 50) -> float:

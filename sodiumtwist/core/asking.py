@@ -43,7 +43,9 @@ class AskingConnection(Connection):
         :raises LocalProtocolError: behind :meth:`send_end` or the peer's DRAIN, in a state to send nothing, and in
             version 1.
         """
-        return self._speaking().request(payload)  # type: ignore[no-any-return]
+        # As _speaking(), without the call: each request passes here.
+        dialogue = self._records.dialogue if self._may_speak else None  # type: ignore[union-attr]  # as there
+        return (dialogue or self._speaking()).request(payload)  # type: ignore[no-any-return]
 
     def send_answer(self, id: int, payload: Buffer) -> None:
         """
@@ -54,7 +56,8 @@ class AskingConnection(Connection):
         :raises PayloadTooLarge: when it is longer.
         :raises LocalProtocolError: when there is no such request, or it has its answer; and as :meth:`send_request`.
         """
-        self._speaking().answer(id, payload)
+        dialogue = self._records.dialogue if self._may_speak else None  # type: ignore[union-attr]  # as _speaking()
+        (dialogue or self._speaking()).answer(id, payload)
 
     def send_failure(self, id: int, code: int, text: str) -> None:
         """

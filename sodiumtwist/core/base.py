@@ -29,7 +29,7 @@ from .states import Act, State, Table
 from .unsent import Unsent
 from .version import PROGRESS, Phase, Records, RekeyAfter, Step
 
-_OPEN = State.OPEN
+_OPEN, _CLOSED, _SILENT = State.OPEN, State.CLOSED, State.SILENT
 
 #: What most events are, of which the connection itself takes no note.
 _NOTHING_TO_NOTE = frozenset((DataReceived, RequestReceived, AnswerReceived))
@@ -128,7 +128,7 @@ class Connection:
         if table is not None:
             self._table = table
         self._may_speak = self._may_send = Act.SEND_STREAM_PDU in self._table[self._state]
-        if self._state is State.CLOSED:
+        if self._state is _CLOSED:
             self._forget()
 
     def _not_now(self, act: Act) -> LocalProtocolError:
@@ -167,7 +167,8 @@ class Connection:
         :param now: seconds of the caller's clock, which never goes back.
         :return: an iterator of events, as :meth:`events`.
         """
-        if self._state is State.CLOSED or self._state is State.SILENT:
+        state = self._state
+        if state is _CLOSED or state is _SILENT:
             return iter(())
         if type(data) is not bytes:
             data = bytes(view_of(data))  # the caller may go on to change it
@@ -230,7 +231,8 @@ class Connection:
             if self._state is _OPEN:
                 records = self._records
                 self.choked = records.choked and inbox.size > 0  # type: ignore[union-attr]  # it is there by now
-                if records.over:  # type: ignore[union-attr]
+                # Who may send DATA has not said END, so that to ask further would tell nothing.
+                if not self._may_send and records.over:  # type: ignore[union-attr]
                     self._enter(Act.FINISH)
                     yield ConnectionOver()
         except RemoteProtocolError as error:
@@ -387,7 +389,7 @@ class Connection:
         sealed = b""
         if unsent.size:
             sealed = self._records.seal(unsent, limit)  # type: ignore[union-attr]  # there are PDUs, so there are records
-        if not unsent.size and self._state is State.CLOSED:
+        if not unsent.size and self._state is _CLOSED:
             self._records = None
         return packet + sealed if packet else sealed
 
@@ -413,7 +415,7 @@ class Connection:
         """
         if self._records is not None:
             self._records.drop_unsent(self.unsent)
-            if self._state is State.CLOSED:
+            if self._state is _CLOSED:
                 self._records = None
 
     # Time
@@ -427,7 +429,7 @@ class Connection:
 
     def deadline(self) -> float:
         """When to call :meth:`ping_due` next, in seconds of the caller's clock; ``inf`` for never."""
-        return math.inf if self._state is State.CLOSED else min(self._keepalive.deadline(), self._rekey_at)
+        return math.inf if self._state is _CLOSED else min(self._keepalive.deadline(), self._rekey_at)
 
     def ping_due(self, now: float) -> bool:
         """
@@ -440,7 +442,7 @@ class Connection:
         :raises AuthenticationTimeout, InactivityTimeout, PongTimeout: when one has passed; the
             connection is then closed.
         """
-        if self._state is State.CLOSED:
+        if self._state is _CLOSED:
             return False
         if now >= self._rekey_at:
             assert self._records is not None

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Iterator, Sized
 from typing import Any, Protocol
 
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import AlreadyCalledError, Deferred, fail, succeed
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
@@ -103,27 +103,54 @@ class Question(Deferred[bytes]):
     """
     A request that was made: what the asker waits for.
 
+    :ivar asking: whose it is.
     :ivar id: by which its answer is known, in version 2; below 0 while it waits until something may be sent.
     :ivar payload: of one that waits so.
-    :ivar timer: ends it, where it has a time.
     """
 
+    asking: Asking
     id = -1
     payload = b""
-    timer: IDelayedCall | None = None
+
+    # Not a canceller: that would be an object more for each request.
+    def cancel(self) -> None:
+        if not self.called:
+            self.asking.give_up(self)
+            if self.called:
+                return  # it was over by that
+        super().cancel()
 
     def settle(self, result: bytes | Exception) -> None:
         """Tell who waits, unless it was cancelled, or took too long."""
-        timer = self.timer
-        if timer is not None:
-            self.timer = None
-            timer.cancel()
         if self.called:
             return
         if isinstance(result, Exception):
             self.errback(result)
         else:
             self.callback(result)
+
+
+class TimedQuestion(Question):
+    """
+    One that has a time.
+
+    :ivar timer: ends it when that has passed.
+    """
+
+    timer: IDelayedCall | None = None
+
+    def callback(self, result: bytes | Failure) -> None:
+        self._stop()
+        super().callback(result)
+
+    def errback(self, fail: Failure | BaseException | None = None) -> None:
+        self._stop()
+        super().errback(fail)
+
+    def _stop(self) -> None:
+        timer, self.timer = self.timer, None
+        if timer is not None:
+            timer.cancel()
 
 
 class Asking:
@@ -151,7 +178,7 @@ class Asking:
         """Send one."""
         raise NotImplementedError
 
-    def _give_up(self, question: Question) -> bool:
+    def give_up(self, question: Question) -> bool:
         """
         The asker wants no answer any more.
 
@@ -187,26 +214,22 @@ class Asking:
             raise self.refusal.of_request(True)
         if len(self.unanswered) >= self._limit:
             raise TooManyRequests(f"{self._limit} requests are unanswered; wait with ready() before the next one")
-        question = Question(self._cancelled)
         if timeout is None:
+            question = Question()
+            question.asking = self
             self._ask(question, payload)
             return question
         check_time(timeout)
-        self._ask(question, payload)
-        question.timer = self._end._clock.callLater(timeout, self._timed_out, question, timeout)
-        return question
+        timed = TimedQuestion()
+        timed.asking = self
+        self._ask(timed, payload)
+        timed.timer = self._end._clock.callLater(timeout, self._timed_out, timed, timeout)
+        return timed
 
-    def _cancelled(self, question: Deferred[bytes]) -> None:
-        assert isinstance(question, Question)
-        timer, question.timer = question.timer, None
-        if timer is not None:
-            timer.cancel()
-        self._give_up(question)
-
-    def _timed_out(self, question: Question, timeout: float) -> None:
+    def _timed_out(self, question: TimedQuestion, timeout: float) -> None:
         question.timer = None
-        not_sent = self._give_up(question)
-        question.errback(RequestTimeout(f"no answer came in {timeout:g} seconds").of_request(not_sent))
+        not_sent = self.give_up(question)
+        question.settle(RequestTimeout(f"no answer came in {timeout:g} seconds").of_request(not_sent))
         self._wake()
 
     def ready(self) -> Deferred[None]:
@@ -272,7 +295,7 @@ class AskingInOrder(Asking):
         self._end.send_data(payload)
         self.unanswered.append(question)
 
-    def _give_up(self, question: Question) -> bool:
+    def give_up(self, question: Question) -> bool:
         return False  # it keeps its place: its answer will come all the same
 
     def _take_all(self) -> Iterator[tuple[Question, bool]]:
@@ -302,17 +325,31 @@ class AskingByNumber(Asking):
         self._early: int | None = -1
         self._unsent: Unsent
 
+    def request(self, payload: Buffer, timeout: float | None) -> Question:
+        unanswered = self.unanswered
+        if timeout is not None or self._early is not None or self.refusal is not None or len(unanswered) >= self._limit:
+            return super().request(payload, timeout)
+        # What that comes to, in fewer calls, for nearly all.
+        question = Question()
+        question.asking = self
+        end = self._end
+        question.id = id = end._connection.send_request(payload)
+        unanswered[id] = question
+        outbox, size = end._outbox, self._unsent.size
+        if size > PART_SIZE and len(payload) > PART_SIZE:
+            outbox.share()
+        # What is corked leaves by itself. This spares two calls for each of many small requests.
+        if not outbox.corked or size >= outbox.limit:
+            end._sent()
+        return question
+
     def _ask(self, question: Question, payload: Buffer) -> None:
         if self._early is None:
-            end = self._end
-            question.id = id = end._connection.send_request(payload)
+            question.id = id = self._end._connection.send_request(payload)
             self.unanswered[id] = question
-            outbox = end._outbox
             if self._unsent.size > PART_SIZE and len(payload) > PART_SIZE:
-                outbox.share()
-            # What is corked leaves by itself. This spares two calls for each of many small requests.
-            if not outbox.corked or self._unsent.size >= outbox.limit:
-                end._sent()
+                self._end._outbox.share()
+            self._end._sent()
             return
         question.payload = bytes(view_of(payload))
         question.id = self._early
@@ -345,7 +382,7 @@ class AskingByNumber(Asking):
     def handed_over(self) -> bool:
         return self._early is None or not self.unanswered
 
-    def _give_up(self, question: Question) -> bool:
+    def give_up(self, question: Question) -> bool:
         if question.id < 0:
             self.unanswered.pop(question.id, None)
             return True
@@ -365,11 +402,10 @@ class AskingByNumber(Asking):
 
     def answered(self, event: AnswerReceived) -> None:
         """Take in an answer."""
-        question = self.unanswered.pop(event.id)
-        if question.timer is None and not question.called:
-            question.callback(event.payload)  # as nearly always
-        else:
-            question.settle(event.payload)
+        try:
+            self.unanswered.pop(event.id).callback(event.payload)
+        except AlreadyCalledError:
+            pass  # the answer is not wanted any more
         if self._waiting:
             self._wake()
 

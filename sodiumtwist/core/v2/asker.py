@@ -8,11 +8,24 @@ from ..errors import LocalProtocolError, UnexpectedPDU
 from ..events import AnswerReceived, Event, FailureReceived
 from ..inbox import Buffer
 from .incoming import Incoming
-from .outgoing import Outgoing
-from .pdus import ANSWER, ANSWER_PART, CANCEL, FAILURE, HIGHEST, REQUEST, Code, name_of, read_reason
+from .outgoing import PART_SIZE, Outgoing
+from .pdus import (
+    ANSWER,
+    ANSWER_PART,
+    CANCEL,
+    FAILURE,
+    HEADER,
+    HEADER_SIZE,
+    HIGHEST,
+    REQUEST,
+    Code,
+    name_of,
+    read_reason,
+)
 from .states import ASKER, GIVE_UP, Asked
 
 _WAITING = Asked.WAITING
+_pack = HEADER.pack
 
 
 class Asker:
@@ -60,7 +73,14 @@ class Asker:
             id = (id + 1) & HIGHEST
         self._next = (id + 1) & HIGHEST
         requests[id] = _WAITING
-        outgoing.add(REQUEST, id, payload)
+        size = len(payload)
+        if size <= PART_SIZE:
+            # What add() comes to, in fewer calls: each request is made here.
+            unsent = outgoing.unsent
+            unsent.queue.append((_pack(REQUEST, id, size), payload))
+            unsent.size += size + HEADER_SIZE
+        else:
+            outgoing.add(REQUEST, id, payload)
         return id
 
     def cancel(self, id: int) -> None:

@@ -58,19 +58,26 @@ class Dialogue:
     :param bounds: how much the peer may make us keep.
     :ivar may_send_data: whether a DATA may be sent now.
     :ivar takes_data: whether one may come.
+    :ivar takes_requests: whether a REQUEST may.
+    :ivar takes_answers: whether an ANSWER may.
     :ivar incoming: the messages that are being put together.
+    :ivar outgoing: what waits, and in which order it leaves.
+    :ivar asker: our own requests.
+    :ivar answerer: those of the peer.
     """
 
     may_send_data: bool
     takes_data: bool
+    takes_requests: bool
+    takes_answers: bool
 
     def __init__(self, unsent: Unsent, server: bool, bounds: Bounds = Bounds()) -> None:
         self._unsent = unsent
         self._largest = bounds.message
-        self._outgoing = outgoing = Outgoing(unsent, bounds.connection)
+        self.outgoing = outgoing = Outgoing(unsent, bounds.connection)
         self.incoming = incoming = Incoming(bounds)
-        self._asker = Asker(outgoing, incoming)
-        self._answerer = Answerer(outgoing, incoming, bounds)
+        self.asker = Asker(outgoing, incoming)
+        self.answerer = Answerer(outgoing, incoming, bounds)
         self._pings = Pings(outgoing)
         # How far each side is with what it says. A server looks at what its client said early when it has decided.
         self._ours = Saying.UNDECIDED if server else Saying.EARLY
@@ -85,14 +92,14 @@ class Dialogue:
         Whether all is done on both sides: END was sent and received, every request is answered, nothing waits to be
         sent. Only then does anyone close in order.
         """
-        return self._both_ended and not self._unsent.size and self._all_said() and not self._outgoing.any_needed
+        return self._both_ended and not self._unsent.size and self._all_said() and not self.outgoing.any_needed
 
     @property
     def settled(self) -> bool:
         """
         Whether the peer may see :attr:`over`: it has all that it needs of us for that, though more may wait.
         """
-        return self._all_said() and not self._outgoing.any_needed
+        return self._all_said() and not self.outgoing.any_needed
 
     @property
     def peer_ended(self) -> bool:
@@ -105,22 +112,22 @@ class Dialogue:
         return self._theirs in SAID_DRAIN or self._ours in SAID_DRAIN
 
     def _all_said(self) -> bool:
-        return self._both_ended and self._asker.idle and self._answerer.idle
+        return self._both_ended and self.asker.idle and self.answerer.idle
 
     @property
     def unanswered(self) -> tuple[int, ...]:
         """The ids of our own requests whose answer has not come whole."""
-        return self._asker.unanswered
+        return self.asker.unanswered
 
     @property
     def not_sent(self) -> frozenset[int]:
         """The ids of our own requests of which nothing has left."""
-        return self._asker.not_sent
+        return self.asker.not_sent
 
     @property
     def pongs_owed(self) -> int:
         """How many PINGs came whose PONG has not left. At :attr:`Bounds.pongs` the connection reads no more."""
-        return len(self._pings.received) + len(self._outgoing.pongs)
+        return len(self._pings.received) + len(self.outgoing.pongs)
 
     # Sending
 
@@ -134,7 +141,7 @@ class Dialogue:
         """
         line = pack_line(text)
         self._say(WELCOME)
-        self._outgoing.add_padded(WELCOME, line, padding)
+        self.outgoing.add_padded(WELCOME, line, padding)
 
     def refuse(self, code: int, text: str, padding: int | None = None) -> None:
         """
@@ -147,7 +154,7 @@ class Dialogue:
         """
         reason = pack_reason(code, text)
         self._say(REFUSED)
-        self._outgoing.add_padded(REFUSED, reason, padding)
+        self.outgoing.add_padded(REFUSED, reason, padding)
         self._listen_no_more()
 
     def request(self, payload: Buffer) -> int:
@@ -162,7 +169,7 @@ class Dialogue:
             payload = self._fixed(REQUEST, payload)
         if not self._may_ask:
             raise self._not_asked()
-        return self._asker.request(payload)
+        return self.asker.request(payload)
 
     def answer(self, id: int, payload: Buffer) -> None:
         """
@@ -175,7 +182,7 @@ class Dialogue:
             payload = self._fixed(ANSWER, payload)
         if not self._may_answer:
             raise self._cannot(ANSWER)
-        self._answerer.answer(id, payload)
+        self.answerer.answer(id, payload)
 
     def fail(self, id: int, code: int, text: str) -> None:
         """
@@ -187,7 +194,7 @@ class Dialogue:
         """
         reason = pack_reason(code, text)
         self._may(FAILURE)
-        self._answerer.fail(id, reason)
+        self.answerer.fail(id, reason)
 
     def cancel(self, id: int) -> None:
         """
@@ -197,7 +204,7 @@ class Dialogue:
         :raises LocalProtocolError: when there is no such request, or its answer came.
         """
         self._may(CANCEL)
-        self._asker.cancel(id)
+        self.asker.cancel(id)
 
     def ping(self, payload: bytes = b"") -> int:
         """
@@ -227,7 +234,7 @@ class Dialogue:
         :raises LocalProtocolError: the second time, or when nothing can be sent.
         """
         self._say(END)
-        self._outgoing.add_padded(END, b"", padding)
+        self.outgoing.add_padded(END, b"", padding)
 
     def drain(self) -> None:
         """
@@ -236,7 +243,7 @@ class Dialogue:
         :raises LocalProtocolError: the second time, before WELCOME, or when nothing can be sent.
         """
         self._say(DRAIN)
-        self._outgoing.add_padded(DRAIN, b"", None)
+        self.outgoing.add_padded(DRAIN, b"", None)
 
     def abort(self, code: int, text: str) -> None:
         """
@@ -261,7 +268,7 @@ class Dialogue:
         if self._ours is Saying.OVER:
             return
         if isinstance(error, BrokenAbort):
-            self._outgoing.drop()
+            self.outgoing.drop()
             self._listen_no_more()
             return
         code = Code.NO_ROOM if isinstance(error, WindowExceeded) else Code.PROTOCOL_BROKEN
@@ -269,8 +276,8 @@ class Dialogue:
         self._abort(pack_reason(code, str(error)[: LINE_SIZE // 4]))
 
     def _abort(self, reason: bytes) -> None:
-        self._outgoing.hurry()
-        self._outgoing.add(ABORT, 0, reason)
+        self.outgoing.hurry()
+        self.outgoing.add(ABORT, 0, reason)
         self._listen_no_more()
 
     def padding(self, size: int) -> None:
@@ -283,7 +290,7 @@ class Dialogue:
         if size > PART_SIZE:
             raise PayloadTooLarge(f"PADDING of {size} bytes; at most {PART_SIZE} are allowed")
         self._may(PADDING)
-        self._outgoing.add(PADDING, 0, bytes(size))
+        self.outgoing.add(PADDING, 0, bytes(size))
 
     def take(self, room: int, some: bool = True) -> tuple[list[Buffer], int]:
         """
@@ -293,7 +300,7 @@ class Dialogue:
         :param some: whether the first PDU comes alone if it has more; else nothing comes then.
         :return: the pieces, and how many bytes they have; none when nothing waits.
         """
-        return self._outgoing.take(room, some)
+        return self.outgoing.take(room, some)
 
     def drop_unsent(self, packet: bool = False) -> None:
         """
@@ -301,7 +308,7 @@ class Dialogue:
 
         :param packet: whether a packet of the handshake is forgotten too.
         """
-        self._outgoing.drop()
+        self.outgoing.drop()
         self._pings.forget()
         if packet:
             self._unsent.packet = b""
@@ -337,7 +344,7 @@ class Dialogue:
 
     def _fall_silent(self) -> None:
         """The peer listens no more."""
-        self._outgoing.drop()
+        self.outgoing.drop()
         self._ours = Saying.OVER
         self._turn()
 
@@ -354,6 +361,8 @@ class Dialogue:
         self._may_answer = ANSWER in row
         self._may_come = SAYING[self._theirs]
         self.takes_data = DATA in self._may_come
+        self.takes_requests = REQUEST in self._may_come
+        self.takes_answers = ANSWER in self._may_come
         self._both_ended = self._ours in SAID_END and self._theirs in SAID_END
 
     # Receiving
@@ -370,9 +379,9 @@ class Dialogue:
         if kind not in self._may_come:
             return self._not_now(kind)
         if kind == REQUEST:
-            return self._answerer.request_received(id, payload)
+            return self.answerer.request_received(id, payload)
         if kind == ANSWER:
-            return self._asker.answer_received(id, payload)
+            return self.asker.answer_received(id, payload)
         if kind == DATA:
             return DataReceived(payload)
         return _RECEIVE[kind](self, id, payload)
@@ -395,7 +404,7 @@ class Dialogue:
         return Refused(*read_reason(payload))
 
     def _end(self, id: int, payload: bytes) -> Event:
-        if self._answerer.coming:
+        if self.answerer.coming:
             raise UnexpectedPDU("END before the last part of a REQUEST")
         self._hear(END)
         return EndReceived()
@@ -416,10 +425,10 @@ _RECEIVE: dict[int, Callable[[Dialogue, int, bytes], Event | None]] = {
     REFUSED: Dialogue._refused,
     PING: lambda self, id, payload: self._pings.ping_received(id, payload),
     PONG: lambda self, id, payload: self._pings.pong_received(id, payload),
-    REQUEST_PART: lambda self, id, payload: self._answerer.part_received(id, payload),
-    ANSWER_PART: lambda self, id, payload: self._asker.part_received(id, payload),
-    FAILURE: lambda self, id, payload: self._asker.failure_received(id, payload),
-    CANCEL: lambda self, id, payload: self._answerer.cancel_received(id),
+    REQUEST_PART: lambda self, id, payload: self.answerer.part_received(id, payload),
+    ANSWER_PART: lambda self, id, payload: self.asker.part_received(id, payload),
+    FAILURE: lambda self, id, payload: self.asker.failure_received(id, payload),
+    CANCEL: lambda self, id, payload: self.answerer.cancel_received(id),
     END: Dialogue._end,
     DRAIN: Dialogue._drain,
     ABORT: Dialogue._aborted,

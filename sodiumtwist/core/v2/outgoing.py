@@ -97,6 +97,7 @@ class Outgoing:
     :ivar answered: the ids of the peer's requests whose answer has not left whole.
     :ivar pings: the ids of our PINGs that have not left.
     :ivar pongs: the ids of the peer's PINGs whose PONG has not left.
+    :ivar unsent: what was given.
     """
 
     __slots__ = (
@@ -105,7 +106,6 @@ class Outgoing:
         "_small_next",
         "_together",
         "_turning",
-        "_unsent",
         "answered",
         "asked",
         "closing",
@@ -114,10 +114,11 @@ class Outgoing:
         "pings",
         "pongs",
         "requests",
+        "unsent",
     )
 
     def __init__(self, unsent: Unsent, together: int = 1 << 62) -> None:
-        self._unsent = unsent
+        self.unsent = unsent
         # What leaves, leaves together; so this need not be a deque, which takes ten times as much while it is empty.
         unsent.queue = []
         self.large: OrderedDict[tuple[int, int], _Large] = OrderedDict()
@@ -150,7 +151,7 @@ class Outgoing:
             self._lost
             or bool(self.large)
             or bool(self._behind_requests)
-            or not all(type(item) is tuple and item[0][0] in _NOT_NEEDED for item in self._unsent.queue)
+            or not all(type(item) is tuple and item[0][0] in _NOT_NEEDED for item in self.unsent.queue)
         )
 
     def in_parts(self, kind: int, id: int) -> bool:
@@ -166,7 +167,7 @@ class Outgoing:
         :param payload: it stays as it is until it has left.
         """
         size = len(payload)
-        unsent = self._unsent
+        unsent = self.unsent
         if size <= PART_SIZE:
             item = (_pack(kind, id, size), payload)
             if unsent.size > MANY and kind in _SIGNS_OF_LIFE:
@@ -195,7 +196,7 @@ class Outgoing:
 
     def _put_in_front(self, item: Item) -> None:
         """Send a sign of life before much that may take long: the peer waits for it."""
-        queue = self._unsent.queue
+        queue = self.unsent.queue
         place = 0
         # Nothing goes before WELCOME, and those in front already keep their order.
         while place < len(queue) and type(queue[place]) is tuple and queue[place][0][0] in _IN_FRONT:
@@ -207,11 +208,11 @@ class Outgoing:
         item: Item = (HEADER.pack(kind, 0, len(payload)), payload)
         if padding is not None:
             item += (pack_padding(padding),)
-        self._unsent.size += sum(map(len, item))
+        self.unsent.size += sum(map(len, item))
         if kind == END and self._has_large_requests():
             self._behind_requests.append(item)
         else:
-            self._unsent.queue.append(item)
+            self.unsent.queue.append(item)
 
     def add_cancel(self, id: int) -> None:
         """Send a CANCEL for a request of ours, behind its first part, without which it would be one for nothing."""
@@ -220,7 +221,7 @@ class Outgoing:
             self.add(CANCEL, id, b"")
         else:
             large.behind = (HEADER.pack(CANCEL, id, 0),)
-            self._unsent.size += HEADER_SIZE
+            self.unsent.size += HEADER_SIZE
 
     # Taking back
 
@@ -242,12 +243,12 @@ class Outgoing:
             if large is None:
                 return False
             self._ended(large)
-        self._unsent.size -= large.size
+        self.unsent.size -= large.size
         return True
 
     def drop(self) -> None:
         """Forget all that waits, but for a packet of the handshake. If the peer needs some of it, all is never over."""
-        unsent = self._unsent
+        unsent = self.unsent
         self._lost = self.any_needed
         unsent.queue.clear()
         unsent.size = len(unsent.packet)
@@ -259,7 +260,7 @@ class Outgoing:
 
     def hurry(self) -> None:
         """Forget what waits of large messages, and END, if that has not left: an ABORT follows."""
-        unsent = self._unsent
+        unsent = self.unsent
         waiting = list(unsent.queue)
         self.drop()
         for item in waiting:
@@ -280,7 +281,7 @@ class Outgoing:
         :param some: whether the first PDU comes alone if it has more; else nothing comes then.
         :return: the pieces, and how many bytes they have.
         """
-        unsent = self._unsent
+        unsent = self.unsent
         size = unsent.size - len(unsent.packet)
         if size > room or self.large:
             return self._take_some(room, some)
@@ -309,12 +310,12 @@ class Outgoing:
         alone = share if large and not self._small_next else HEADER_SIZE + LARGEST_PAYLOAD if some else room
         used = self._take_small(pieces, share, alone)
         # What is small and found no place beside the parts comes first the next time.
-        self._small_next = bool(self._unsent.queue) and used <= share
+        self._small_next = bool(self.unsent.queue) and used <= share
         # What is left of a record takes no part that is hardly worth its header.
         worth = min(PART_SIZE // 4, room // 2)
         while large and ((some and not used) or room - used >= min(self._next_size(), worth)):
             used += self._take_part(pieces, room - used)
-        self._unsent.size -= used
+        self.unsent.size -= used
         return pieces, used
 
     def _next_size(self) -> int:
@@ -328,7 +329,7 @@ class Outgoing:
         :param alone: how many the first one may have.
         :return: how many bytes were taken.
         """
-        queue, used, count = self._unsent.queue, 0, 0
+        queue, used, count = self.unsent.queue, 0, 0
         for item in queue:
             small = type(item) is tuple
             size = sum(map(len, item)) if small else HEADER_SIZE + len(item)
@@ -376,7 +377,7 @@ class Outgoing:
         if not last:
             self.large.move_to_end(key)
             # Small parts have more headers than were counted.
-            self._unsent.size += sum(map(len, item)) + large.size - before
+            self.unsent.size += sum(map(len, item)) + large.size - before
             return sum(map(len, item))
         del self.large[key]
         self._ended(large)
@@ -392,5 +393,5 @@ class Outgoing:
     def _end_behind_requests(self) -> None:
         """Let END leave if no request is before it."""
         if self._behind_requests and not self._has_large_requests():
-            self._unsent.queue += self._behind_requests
+            self.unsent.queue += self._behind_requests
             self._behind_requests.clear()

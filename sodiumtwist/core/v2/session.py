@@ -19,7 +19,7 @@ from ..version import PROGRESS, RekeyAfter, Step
 from .dialogue import Dialogue
 from .handshake import TIME_TOLERANCE, Drawn, Session
 from .incoming import Bounds
-from .pdus import DATA, HEADER, HEADER_SIZE, LARGEST_PAYLOAD, PDU, PING, pack_padding, read_body
+from .pdus import ANSWER, DATA, HEADER, HEADER_SIZE, LARGEST_PAYLOAD, PDU, PING, REQUEST, pack_padding, read_body
 from .records import Opener, Sealer
 from .sealing import MAX_BODY, Opener as AnyOpener
 from .veil import Salts
@@ -30,8 +30,6 @@ LEAST_RECORD = 4096
 _TIMESTAMP = Struct(">Q")
 
 _unpack = HEADER.unpack_from
-# The first byte of a header. To look at it is quicker than to read all of one.
-_DATA_TYPE = DATA >> 24
 
 
 def draw_padding() -> int:
@@ -142,16 +140,22 @@ class V2Records:
         progress = None
         while True:
             if pdus:
-                pdu = pdus.pop()
+                kind, id, payload = pdus.pop()
                 if not pdus and self._broken is None:
                     inbox.opened = 0
                 try:
-                    event = dialogue.receive(pdu)
+                    # The two of which there are most by themselves, which spares a call for each.
+                    if kind == ANSWER and dialogue.takes_answers:
+                        return dialogue.asker.answer_received(id, payload)
+                    if kind == REQUEST and dialogue.takes_requests:
+                        event = dialogue.answerer.request_received(id, payload)
+                    else:
+                        event = dialogue.receive((kind, id, payload))
                 except RemoteProtocolError as error:
                     dialogue.broken(error)
                     raise
                 if event is not None:
-                    if pdu[0] == PING:
+                    if kind == PING:
                         self.choked = dialogue.pongs_owed >= self._pongs
                     return event
                 progress = PROGRESS
@@ -169,14 +173,16 @@ class V2Records:
                 if body is None:
                     break
                 size = len(body)
-                if (
-                    size >= HEADER_SIZE
-                    and body[0] == _DATA_TYPE
-                    and _unpack(body) == (DATA, 0, size - HEADER_SIZE)
-                    and dialogue.takes_data
-                ):
-                    # What streams and tunnels receive mostly: all that follows comes to the same for one DATA alone.
-                    return DataReceived(bytes(body[HEADER_SIZE:]))
+                if size >= HEADER_SIZE:
+                    kind, id, behind = _unpack(body)
+                    if behind == size - HEADER_SIZE:
+                        # What streams receive mostly, and who asks one by one: what follows comes to the same for one
+                        # PDU alone.
+                        if kind == DATA and not id and dialogue.takes_data:
+                            return DataReceived(bytes(body[HEADER_SIZE:]))
+                        if kind == ANSWER or kind == REQUEST:
+                            pdus.append((kind, id, bytes(body[HEADER_SIZE:])))
+                            continue
                 inbox.opened = size
                 # At once: the body may lie where the next record is opened, of whatever connection.
                 pdus, self._broken = read_body(body)
@@ -225,6 +231,9 @@ class V2Records:
                 queue.clear()
                 unsent.size = 0
                 return sealer.seal((HEADER.pack(DATA, 0, size), payload), HEADER_SIZE + size, passing)
+        size = min(limit - sealer.overhead, MAX_BODY)
+        if unsent.size <= size and not (self._first or dialogue.outgoing.large):
+            return sealer.seal(*dialogue.outgoing.take(size), passing)  # all that waits, as nearly always
         records: list[bytes] = []
         left = limit
         while True:

@@ -115,7 +115,7 @@ class AskerTests(SynchronousTestCase):
         client = self.asked(2)
         client.hear(pdu("ANSWER", b"", 1))
         self.assertEqual(client.dialogue.request(b""), 2)
-        client.dialogue._asker._next = 2**32 - 1
+        client.dialogue.asker._next = 2**32 - 1
         ids = [client.dialogue.request(b"") for _ in range(3)]
         self.assertEqual(ids, [2**32 - 1, 1, 3])  # 0 and 2 wait
 
@@ -126,10 +126,10 @@ class AskerTests(SynchronousTestCase):
             client.dialogue.request(bytes(5 * PART_SIZE))
             client.take()
             client.hear(pdu("ANSWER", b"", 0))
-            client.dialogue._asker._next = 0
+            client.dialogue.asker._next = 0
             self.assertEqual(client.dialogue.request(b""), 1)
             self.assertEqual(client.take(room)[:12], pdu("REQUEST", b"", 0))
-            client.dialogue._asker._next = 0
+            client.dialogue.asker._next = 0
             self.assertEqual(client.dialogue.request(b""), 0)
 
     def test_too_large(self) -> None:
@@ -191,7 +191,7 @@ class AskerTests(SynchronousTestCase):
         client = self.asked(2, Bounds(message=20, connection=10))
         client.hear(pdu("ANSWER", bytes(6), 0, more=True), pdu("ANSWER", bytes(6), 1, more=True))
         client.hear(pdu("FAILURE", reason(7), 0), pdu("FAILURE", reason(7), 1))
-        self.assertEqual(client.dialogue._asker._given_up, {})
+        self.assertEqual(client.dialogue.asker._given_up, {})
         id = client.dialogue.request(b"")
         client.take()
         events = client.hear(pdu("ANSWER", bytes(9), id, more=True), pdu("ANSWER", b"x", id))

@@ -113,7 +113,7 @@ class Conversation(RuleBasedStateMachine):
         side = self.side(name)
         if self.may_speak(side) and not side.ended and not side.peer_drained:
             if self.reuse:
-                side.dialogue._asker._next = 0
+                side.dialogue.asker._next = 0
             payload = side.payload(size)
             id = side.dialogue.request(payload)
             assert id not in side.asked
@@ -136,7 +136,7 @@ class Conversation(RuleBasedStateMachine):
     def take_back(self, name: str, which: int) -> None:
         """An answer fails while parts of it have not left."""
         side = self.side(name)
-        out = side.dialogue._outgoing
+        out = side.dialogue.outgoing
         large = [id for kind, id in (*out.large, *out.later) if kind >> 24 == 7]
         if large:
             id = large[which % len(large)]
@@ -257,9 +257,9 @@ class Conversation(RuleBasedStateMachine):
     def counted(self) -> None:
         for side in (self.client, self.server):
             waiting = sum(sum(map(len, item)) if type(item) is tuple else 12 + len(item) for item in side.unsent.queue)
-            out = side.dialogue._outgoing
+            out = side.dialogue.outgoing
             waiting += sum(large.size for large in (*out.large.values(), *out.later.values()))
-            waiting += sum(len(piece) for item in side.dialogue._outgoing._behind_requests for piece in item)
+            waiting += sum(len(piece) for item in side.dialogue.outgoing._behind_requests for piece in item)
             assert side.unsent.size == waiting
             assert side.heard == self.other(side).sent[: len(side.heard)]
             assert sorted(side.dialogue.unanswered) == sorted(side.asked)
@@ -300,7 +300,7 @@ class Conversation(RuleBasedStateMachine):
             assert side.heard == self.other(side).sent
             assert side.dialogue.pongs_owed == 0
             assert not side.dialogue.incoming.parts and not side.dialogue.incoming.held
-            assert not side.dialogue._answerer._dropping
+            assert not side.dialogue.answerer._dropping
 
 
 class ConversationTests(SynchronousTestCase):

@@ -134,7 +134,7 @@ class LargeTests(SynchronousTestCase):
         client = welcomed_client(Bounds(connection=4 * PART_SIZE))
         for _ in range(5):
             client.dialogue.request(bytes(2 * PART_SIZE))
-        self.assertTrue(client.dialogue._outgoing.in_parts(REQUEST, 4))
+        self.assertTrue(client.dialogue.outgoing.in_parts(REQUEST, 4))
         client.dialogue.cancel(4)
         client.dialogue.end()
         client.dialogue.ping(b"")

@@ -88,7 +88,7 @@ class Player(End):
         elif name == "PONG":
             dialogue.pong()
         elif name == "REQUEST":
-            dialogue._asker._next = id
+            dialogue.asker._next = id
             dialogue._may_ask = True  # one of them crossed a DRAIN
             assert dialogue.request(payload) == id
         elif name == "ANSWER":

@@ -144,7 +144,7 @@ class Player:
         if isinstance(records, V2Records) and not records.dialogue.unanswered:
             records.dialogue._pings._next = max(records.dialogue._pings._next, 7)
             if self.side == "server":
-                records.dialogue._asker._next = 1
+                records.dialogue.asker._next = 1
 
     def say(self, name: str | int, flags: int, number: int, payload: str) -> None:
         """Say one PDU; of a request in parts all with its first one, of an answer with its last."""
