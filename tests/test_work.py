@@ -18,7 +18,7 @@ import weakref
 from collections import Counter
 from collections.abc import Callable
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet.defer import Deferred, gatherResults, succeed
 from twisted.internet.error import ConnectionDone
@@ -589,7 +589,7 @@ class TunnelWorkTests(WorkTestCase):
 
     def setUp(self) -> None:
         self.reactor = MemoryReactor()
-        self.entry = build(TunnelFactory(_Endpoint(self), "tcp:backend:1", clock=self.reactor), TunnelEntry)
+        self.entry = build(TunnelFactory(cast(Any, _Endpoint(self)), "tcp:backend:1", clock=self.reactor), TunnelEntry)
         self.program, handle = socket_pair()
         MemoryConnection(handle, self.entry, self.reactor)
 
