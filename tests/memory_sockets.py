@@ -253,6 +253,9 @@ class MemoryConnection(Connection):
     # It stays so whatever size suits sockets.
     bufferSize = property(lambda self: BUFFER_SIZE, lambda self, size: None)
 
+    # For startTLS: in TLS it is a server's.
+    _tlsClientDefault = False
+
     def __init__(self, handle: MemorySocket, protocol: IProtocol, reactor: MemoryReactor) -> None:
         super().__init__(handle, protocol, reactor)  # type: ignore[arg-type]
         self.connected = 1

@@ -485,6 +485,10 @@ class SodiumProtocol(Protocol):
         """Bytes were received for the connection, below the transport."""
         self._pump()
 
+    def hand_over(self) -> None:
+        """TLS is about to begin on the transport."""
+        self._outbox.hand_over()
+
     def _find_place(self) -> None:
         """The first bytes came through a proxy: it is known now whom it speaks for."""
 

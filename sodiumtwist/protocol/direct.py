@@ -1,6 +1,7 @@
 """
 Reading from a socket below Twisted's transport, into memory that all connections share. A large record then lies in
-one piece where it is opened, and nothing is allocated or copied for it before that.
+one piece where it is opened, and nothing is allocated or copied for it before that. And what becomes of all that when
+TLS begins on the socket.
 
 This is a part of :mod:`~sodiumtwist.protocol.sockets`: it reaches into Twisted's objects as only that does.
 """
@@ -16,6 +17,30 @@ from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
 from ..core.connection import ClientConnection, ServerConnection
 
 CoreConnection = Union[ServerConnection, ClientConnection]
+
+
+class StartingTLS:
+    """
+    Stands in for ``startTLS`` of one transport: what waits for the socket, and is not sealed yet, leaves before TLS
+    begins. Nobody would ask for it then.
+
+    :param transport: it.
+    :param end: its protocol.
+    """
+
+    __slots__ = ("_end", "_transport")
+
+    def __init__(self, transport: weakref.ref[Any], end: weakref.ref[Any]) -> None:
+        self._transport = transport
+        self._end = end
+
+    def __call__(self, *arguments: Any, **named: Any) -> None:
+        """As Twisted's."""
+        transport: Any = self._transport()
+        end: Any = self._end()
+        if end is not None:
+            end.hand_over()
+        type(transport).startTLS(transport, *arguments, **named)
 
 
 class DirectReading:
@@ -46,7 +71,7 @@ class DirectReading:
         connection = self._connection
         buffer = connection.get_buffer() if transport.protocol is end else None
         if buffer is None:
-            if connection.version == 1:
+            if connection.version == 1 and vars(transport).get("doRead") is self:
                 del transport.doRead  # it will never want anything else
             ended: BaseException | None = type(transport).doRead(transport)
             return ended

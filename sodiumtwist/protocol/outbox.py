@@ -157,6 +157,12 @@ class Outbox:
             if unread.seeming > unread.most:
                 unread.look()
 
+    def hand_over(self) -> None:
+        """Give the transport what waits for its turn. It is a bare socket's no more, so from now on all that is sent."""
+        self.at_once = self.allowance = 0
+        if not self.corked:
+            self.flush()
+
     def block(self, now: float) -> None:
         """The transport takes no more."""
         if not self.blocked:

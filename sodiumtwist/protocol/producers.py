@@ -87,14 +87,14 @@ class Producers:
     :ivar producer: it, or what makes it look like an ``IPushProducer``.
     """
 
-    __slots__ = ("_paused", "producer")
+    __slots__ = ("_paused", "_silent", "producer")
 
     _log = Logger()
 
     def __init__(self) -> None:
         self.producer: IPushProducer | None = None
         # Told to pause by us. It is told once: what the transport takes in between may fill it up again.
-        self._paused = False
+        self._paused = self._silent = False
 
     def check_none(self) -> None:
         """
@@ -143,7 +143,7 @@ class Producers:
     def resume(self) -> None:
         """More is taken again."""
         # A pull producer was not asked until now, or no more. Another one that was not paused need not resume.
-        if self.producer is not None and (self._paused or self.is_pulled):
+        if self.producer is not None and (self._paused or self.is_pulled) and not self._silent:
             self._paused = False
             self.producer.resumeProducing()
 
@@ -153,7 +153,8 @@ class Producers:
         return isinstance(self.producer, PulledProducer)
 
     def silence(self) -> None:
-        """Nothing will ever be taken. It is stopped when all is over."""
+        """Nothing will ever be taken. It is stopped when all is over, and resumes no more."""
+        self._silent = True
         if self.producer is not None:
             try:
                 self.producer.pauseProducing()

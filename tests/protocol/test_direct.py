@@ -6,11 +6,17 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import Any
+import weakref
+from typing import Any, cast
 
 from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import ITLSTransport
 from twisted.internet.main import CONNECTION_LOST
+from twisted.protocols import tls
 
+from sodiumtwist.protocol.direct import DirectReading
+
+from ..certificates import tls_contexts
 from ..memory_sockets import MemoryConnection, socket_pair
 from ..pair import RecordingClient, RecordingServer, cut, make_client_factory, make_server_factory
 from .test_rest import ADDRESS, RestTestCase
@@ -101,6 +107,57 @@ class DirectTests(RestTestCase):
         self.assertEqual(self.server.payloads, [bytes(5000)])
         self.assertEqual(self.into, [])
         self.assertNotIn("doRead", vars(self.transport))
+
+    def test_version_1_wrapped(self) -> None:
+        """Who has put something of its own before our reading keeps it."""
+        self.version = 1
+        self.start()
+        reading = DirectReading(weakref.ref(self.transport), weakref.ref(self.server), self.server._connection)
+        self.transport.doRead = lambda: reading()
+        wrapped = self.transport.doRead
+        for _ in range(2):
+            self.client.send_data(b"more")
+            self.run_all()
+        self.assertEqual((self.server.payloads, self.transport.doRead), ([b"more"] * 2, wrapped))
+
+    def start_tls_later(self) -> tuple[object, object]:
+        """What to give to startTLS() of a server and a client, where the reactor is ours."""
+        self.patch(tls, "_get_default_clock", lambda: self.reactor)
+        return tls_contexts()
+
+    def test_start_tls(self) -> None:
+        """What was sent before TLS begins leaves before, though it waits for the socket."""
+        for version in (1, 2):
+            self.version = version
+            self.start()
+            for_server, for_client = self.start_tls_later()
+            for payload in (b"at once", b"waits for the socket"):
+                self.server.send_data(payload)
+            self.transport.startTLS(for_server)
+            self.run_all()
+            self.assertEqual(self.client.payloads, [b"at once", b"waits for the socket"])
+            self.client.transport.startTLS(for_client, normal=False)
+            self.server.send_data(b"encrypted")
+            self.client.send_data(b"there, too")
+            self.run_all()
+            self.assertEqual((self.client.payloads[2:], self.server.payloads), ([b"encrypted"], [b"there, too"]))
+
+    def test_start_tls_within_a_read(self) -> None:
+        """What an application answers there goes through TLS, as it does when it begins that behind."""
+
+        class Answering(RecordingServer):
+            def payload_received(self, payload: bytes) -> None:
+                super().payload_received(payload)
+                if payload == b"begin":
+                    self.send_data(b"begun")
+                    cast(ITLSTransport, self.transport).startTLS(for_server)
+
+        for_server, for_client = self.start_tls_later()
+        self.start(Answering)
+        self.client.send_data(b"begin")
+        self.client.transport.startTLS(for_client, normal=False)
+        self.run_all()
+        self.assertEqual(self.client.payloads, [b"begun"])
 
     def test_paused(self) -> None:
         """What an application that pauses in the middle has not taken waits, whoever uses the memory meanwhile."""

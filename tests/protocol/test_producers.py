@@ -303,6 +303,18 @@ class ProducersTests(SynchronousTestCase):
         self.producers.stop()
         self.assertEqual(pulled.stops, 1)
 
+    def test_silenced_for_good(self) -> None:
+        """A consumer that takes more again takes it of nobody whose end was said: to send would raise."""
+        for producer in (Pushing(), Pulled(3)):
+            self.setUp()
+            self.register(producer, blocked=True)
+            self.producers.pause()
+            self.producers.silence()
+            self.producers.resume()
+            self.clock.advance(0)
+            told = producer.told if isinstance(producer, Pushing) else [producer.pulls]
+            self.assertEqual(told, ["pause", "pause"] if isinstance(producer, Pushing) else [0])
+
     def test_unregisters_as_it_is_stopped(self) -> None:
         """It is no longer there by then."""
         producer = Pushing()
