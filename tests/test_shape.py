@@ -103,7 +103,7 @@ class ServerShapeTests(SynchronousTestCase):
         files = trace(lambda: self.server.dataReceived(data))
         self.assertEqual(len(self.transport.out), len(data))
         self.assertIn("../tests/test_shape.py", files)
-        calls, most = ((14, 10), (18, 16))[spoken() - 1]
+        calls, most = ((14, 10), (16, 16))[spoken() - 1]
         self.assertLessEqual(len(files), calls)
         self.assertLessEqual(moves(files), most)
 

@@ -67,7 +67,7 @@ CHACHA_OPEN = "crypto_aead_chacha20poly1305_ietf_decrypt"
 AEGIS_OPEN = "crypto_aead_aegis256_decrypt"
 
 #: How many calls one request and its answer take in version 2, at both ends together.
-REQUEST_CALLS = 101
+REQUEST_CALLS = 97
 
 #: How many calls of the package's functions a login takes in each version, at both ends together.
 LOGIN_CALLS = 262, 624
