@@ -33,6 +33,7 @@ from sodiumtwist.core.inbox import Buffer, Inbox
 from sodiumtwist.core.v1.messages import PDU_OVERHEAD
 from sodiumtwist.core.v2.records import Opener, Sealer
 from sodiumtwist.core.v2.suites import AEGIS_256
+from sodiumtwist.endpoints.streams import StreamClientFactory, StreamEnd, StreamServerFactory
 from sodiumtwist.protocol.sockets import CHUNK_SIZE, READ_SIZE, TransportBelow
 from sodiumtwist.transfer.receiver import TOGETHER, UploadFactory, UploadReceiver
 from sodiumtwist.transfer.sender import UploadSender
@@ -44,6 +45,9 @@ from .core.v2.ends import new_client, new_server, pump
 from .desk import RequestPair
 from .memory_sockets import MemoryConnection, MemoryReactor, MemorySocket, socket_pair
 from .pair import (
+    LOGIN,
+    PASSPHRASE,
+    SERVER_PAIR,
     MemoryTransport,
     Pair,
     RecordingServer,
@@ -71,6 +75,9 @@ REQUEST_CALLS = 97
 
 #: How many calls of the package's functions a login takes in each version, at both ends together.
 LOGIN_CALLS = 262, 624
+
+#: How many calls of Python's functions a small message takes that a tunnel seals, and one that it opens.
+SEALING_CALLS, OPENING_CALLS = 16, 21
 
 #: Enough for what happens once to count for nothing in a share.
 MANY = 200
@@ -606,10 +613,72 @@ class TunnelWorkTests(WorkTestCase):
         self.assert_each(work.python.total(), 13)
 
 
+@only(2)
+class SealedTunnelWorkTests(WorkTestCase):
+    """A tunnel through one of ours, between two pairs of joined ends over sockets."""
+
+    service: MemorySocket
+
+    def setUp(self) -> None:
+        self.reactor = clock = MemoryReactor()
+        server_end, client_end = socket_pair()
+        self.sealed = server_end, client_end
+        exits = TunnelFactory(cast(Any, _Endpoint(self)), "tcp:backend:1", clock=clock)
+        server = build(
+            StreamServerFactory(exits, SERVER_PAIR, SingleLogin(LOGIN, PASSPHRASE), clock=clock, draw=lambda: 0),
+            StreamEnd,
+        )
+        MemoryConnection(server_end, server, clock)
+
+        class Sealed:
+            def connect(self, factory: Any) -> Deferred[Any]:
+                streams = StreamClientFactory(
+                    factory, SERVER_PAIR.public, LOGIN, PASSPHRASE, clock=clock, version=2, draw=lambda: 0
+                )
+                MemoryConnection(client_end, streams.buildProtocol(None), clock)
+                return Deferred()
+
+        entries = TunnelFactory(cast(Any, Sealed()), "ours", clock=clock)
+        self.program, handle = socket_pair()
+        MemoryConnection(handle, build(entries, TunnelEntry), clock)
+        self.run_all()
+
+    def run_all(self) -> None:
+        while any([self.sealed[0].move(), self.sealed[1].move(), self.reactor.turn()]):
+            pass
+
+    def count(self, source: MemorySocket, times: int) -> list[Work]:
+        """Send messages, one by one, and count what is done for each of the two steps."""
+        seal, open = Work(), Work()
+        to = self.sealed[0] if source is self.program else self.sealed[1]
+        reading = [self.reactor._reads[end.number] for end in (source.peer, to)]
+        for _ in range(times):
+            source.send(b"question")
+            source.move()
+            with seal:
+                reading[0].doRead()
+            to.peer.move()
+            with open:
+                reading[1].doRead()
+        return [seal, open]
+
+    def test_one_turn(self) -> None:
+        """Both ways, each step is one read and one send, with no timer, and nobody waits for a writable socket."""
+        for source, target in ((self.program, self.service), (self.service, self.program)):
+            self.count(source, 2)  # the first read is another one
+            target.peer.sending.clear()
+            steps = self.count(source, MANY)
+            self.assertEqual(bytes(target.peer.sending), b"question" * MANY)
+            for work, most in zip(steps, (SEALING_CALLS, OPENING_CALLS), strict=True):
+                self.assertEqual((work.python["send_at_once"], work.python["recv"]), (MANY, MANY))
+                self.assertEqual((work.python["addWriter"], work.python["callLater"]), (0, 0))
+                self.assert_each(work.python.total(), most)
+
+
 class _Endpoint:
     """Connects to a socket in memory."""
 
-    def __init__(self, test: TunnelWorkTests) -> None:
+    def __init__(self, test: TunnelWorkTests | SealedTunnelWorkTests) -> None:
         self._test = test
 
     def connect(self, factory: Any) -> Deferred[Any]:

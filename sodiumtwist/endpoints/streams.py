@@ -27,7 +27,7 @@ from twisted.python.failure import Failure
 from zope.interface import alsoProvides
 
 from ..core.connection import Code
-from ..core.errors import UnexpectedPDU
+from ..core.errors import LocalProtocolError, UnexpectedPDU
 from ..interfaces import BROKEN_OFF, IDrainable, IReadListener, Peer
 from ..protocol.base import SodiumProtocol
 from ..protocol.client import SodiumClientProtocol
@@ -154,7 +154,17 @@ class StreamEnd(SodiumProtocol):
             return
         outbox = self._outbox
         outbox.at_once = outbox.allowance
-        self.send_data(data)
+        if outbox.corked:
+            self.send_data(data)
+        else:
+            # The same, without two calls: it runs for every read of a tunnel.
+            try:
+                self._connection.send_data(data)
+            except LocalProtocolError as error:
+                self._drop_unsendable(error)
+                return
+            outbox.flush()
+            outbox.at_once = 0
         if outbox.blocked:
             self._producers.pause()
 

@@ -16,6 +16,10 @@ from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
 
 from ..core.connection import ClientConnection, ServerConnection
 
+#: So many bytes are read at most of a connection that brings little: into memory of their own, which costs such a read
+#: less. It is less than a packet of a network, so that what comes packet by packet is no such thing.
+SMALL_READ = 1024
+
 CoreConnection = Union[ServerConnection, ClientConnection]
 
 
@@ -53,12 +57,14 @@ class DirectReading:
     :param connection: the core's end.
     """
 
-    __slots__ = ("_connection", "_end", "_transport")
+    __slots__ = ("_brings_little", "_connection", "_end", "_transport")
 
     def __init__(self, transport: weakref.ref[Any], end: weakref.ref[Any], connection: CoreConnection) -> None:
         self._transport = transport
         self._end = end
         self._connection = connection
+        # Whether the last read did, and nothing of it waits for more.
+        self._brings_little = False
 
     def __call__(self) -> BaseException | None:
         """
@@ -68,6 +74,16 @@ class DirectReading:
         """
         transport: Any = self._transport()
         end: Any = self._end()
+        if self._brings_little and transport.protocol is end:
+            try:
+                data = transport.socket.recv(SMALL_READ)
+            except OSError as error:
+                return _judge(error)
+            if not data:
+                return CONNECTION_DONE
+            self._brings_little = len(data) < SMALL_READ
+            end.dataReceived(data)
+            return None
         connection = self._connection
         buffer = connection.get_buffer() if transport.protocol is end else None
         if buffer is None:
@@ -78,9 +94,15 @@ class DirectReading:
         try:
             size = transport.socket.recv_into(buffer)
         except OSError as error:
-            return None if error.errno == errno.EWOULDBLOCK else CONNECTION_LOST
+            return _judge(error)
         if not size:
             return CONNECTION_DONE
         if connection.buffer_updated(size):
             end.take_events()
+            self._brings_little = size < SMALL_READ and not connection.buffered
         return None
+
+
+def _judge(error: OSError) -> BaseException | None:
+    """Tell how a connection has ended of which nothing can be read."""
+    return None if error.errno == errno.EWOULDBLOCK else CONNECTION_LOST

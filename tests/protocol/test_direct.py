@@ -11,10 +11,10 @@ from typing import Any, cast
 
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import ITLSTransport
-from twisted.internet.main import CONNECTION_LOST
+from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
 from twisted.protocols import tls
 
-from sodiumtwist.protocol.direct import DirectReading
+from sodiumtwist.protocol.direct import SMALL_READ, DirectReading
 
 from ..certificates import tls_contexts
 from ..memory_sockets import MemoryConnection, socket_pair
@@ -55,7 +55,7 @@ class DirectTests(RestTestCase):
         handle.recv, handle.recv_into = count, count_into
 
     def test_data(self) -> None:
-        """All comes into memory that is shared, and out of it in bytes that stay."""
+        """All that is much comes into memory that is shared, and out of it in bytes that stay."""
         self.start()
         payloads = [os.urandom(size) for size in (10, 0, 5000, 70000, 1, 131070)]
         for payload in payloads:
@@ -63,7 +63,49 @@ class DirectTests(RestTestCase):
             self.run_all()
         self.assertTrue(self.server.payloads == payloads)
         self.assertEqual({type(payload) for payload in self.server.payloads}, {bytes})
-        self.assertEqual(self.apart, [])
+        self.assertGreater(sum(self.into), 200000)
+        self.assertTrue(all(size <= SMALL_READ for size in self.apart), self.apart)
+
+    def test_little(self) -> None:
+        """Of a connection that brings little, little is read at once, until it brings more."""
+        self.start()
+        # What was read of each, into shared memory and apart.
+        for size, into, apart in (
+            (10, 1, 0),
+            (20, 0, 1),
+            (1200, 1, 1),
+            (30, 0, 1),
+            (40, 0, 1),
+            (1800, 1, 1),
+            (50, 0, 1),
+        ):
+            self.into.clear()
+            self.apart.clear()
+            self.client.send_data(bytes(size))
+            self.run_all()
+            self.assertEqual((len(self.into), len(self.apart)), (into, apart), size)
+            self.assertEqual(len(self.server.payloads.pop()), size)
+        self.client.abort()
+        self.run_all()
+        self.assertEqual(self.server.why, cut())
+
+    def test_little_ends(self) -> None:
+        """A connection that brings little ends as any other; that there is nothing to read does not end it."""
+        self.start()
+        self.client.send_data(bytes(10))
+        self.run_all()
+        self.assertIsNone(self.transport.doRead())
+        handle: Any = self.server_socket
+
+        def fail(size: int) -> bytes:
+            raise OSError(errno.ECONNRESET, "broken")
+
+        recv, handle.recv = handle.recv, fail
+        self.assertIs(self.transport.doRead(), CONNECTION_LOST)
+        handle.recv = recv
+        self.client_socket.shutdown(1)
+        self.client_socket.move()
+        self.assertIs(self.transport.doRead(), CONNECTION_DONE)
 
     def test_end(self) -> None:
         self.start()

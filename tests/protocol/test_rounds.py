@@ -75,6 +75,45 @@ class RoundsTests(SynchronousTestCase):
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
         self.assertTrue(reader.lost[0].check(RuntimeError))
 
+    def test_threads(self) -> None:
+        """What a read begins in a thread keeps its name there, whatever is read meanwhile."""
+        reader = Reader(self.reactor, self.one)
+        kept: list[Any] = []
+        # As a thread pool takes it.
+        reader.doRead = lambda: kept.append(  # type: ignore[method-assign]
+            context.theContextTracker.currentContext().contexts[-1]  # type: ignore[attr-defined]
+        )
+        self.reactor.doIteration(0)
+        reader.logPrefix = lambda: "renamed"  # type: ignore[method-assign]
+        self.reactor.doIteration(0)
+        self.assertEqual([each[ILogContext]["system"] for each in kept], ["reader", "renamed"])
+
+    def test_no_name(self) -> None:
+        """What fails to say its name is read all the same."""
+        reader = Reader(self.reactor, self.one)
+
+        def fail() -> str:
+            raise RuntimeError("no name")
+
+        reader.logPrefix = fail  # type: ignore[method-assign]
+        self.reactor.doIteration(0)
+        self.assertEqual(len(reader.names), 1)
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+
+    def test_end_raises(self) -> None:
+        """What raises when it is lost keeps no other one from its turn."""
+        first, last = Reader(self.reactor, self.one, ConnectionDone()), Reader(self.reactor, self.other)
+        self.one.send(b"x")
+
+        def fail(reason: Failure) -> None:
+            raise RuntimeError("no")
+
+        first.readConnectionLost = first.connectionLost = fail  # type: ignore[method-assign]
+        last.readConnectionLost = fail  # type: ignore[method-assign]
+        self.reactor.doIteration(0)
+        self.assertEqual(len(last.names), 1)
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+
     def test_other_reactors(self) -> None:
         clock = Clock()
         quicken(clock)
