@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Sequence
 
 from twisted.internet.defer import Deferred, fail, succeed
 
@@ -27,16 +28,20 @@ class MemoryUpload(Upload):
         self.outcome: str | None = None
         self.interrupted = False
 
-    def _write(self, payloads: list[bytes]) -> Deferred[None]:
+    def write_now(self, payloads: Sequence[bytes], size: int) -> bool:
         if self.store.slow:
-            writing: Deferred[None] = Deferred()
-            writing.addCallback(lambda _: self._take(payloads))
-            self.store.writing.append(writing)
-            return writing
+            return False
         self._take(payloads)
-        return succeed(None)
+        self.size += size
+        return True
 
-    def _take(self, payloads: list[bytes]) -> None:
+    def _write(self, payloads: Sequence[bytes]) -> Deferred[None]:
+        writing: Deferred[None] = Deferred()
+        writing.addCallback(lambda _: self._take(payloads))
+        self.store.writing.append(writing)
+        return writing
+
+    def _take(self, payloads: Sequence[bytes]) -> None:
         self.content += b"".join(payloads)
 
     def interrupt(self) -> None:

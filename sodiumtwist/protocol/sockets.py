@@ -390,21 +390,17 @@ class TransportBelow:
         handle = _handle_under(self.transport)
         return handle is not None and _tells(handle, select.POLLERR | getattr(select, "POLLRDHUP", 0))
 
-    def has_unread(self, size: int) -> bool:
-        """
-        Tell whether so much has come that is to be read; of what is no socket it is not known, and told as no.
-
-        :param size: in bytes.
-        """
+    def unread(self) -> int:
+        """Tell how many bytes have come that are to be read; of what is no socket it is not known, and told as none."""
         bare: Any = self.transport
         if not is_bare_socket(self.transport):
-            return False
+            return 0
         try:
             waiting = fcntl.ioctl(bare.getHandle(), termios.FIONREAD, bytes(4))
         # It is closed: ValueError.
         except (AttributeError, OSError, ValueError):
-            return False
-        return int.from_bytes(waiting, sys.byteorder) >= size
+            return 0
+        return int.from_bytes(waiting, sys.byteorder)
 
     def confirmed(self) -> tuple[int | None, int]:
         """

@@ -72,6 +72,8 @@ class Phase(Enum):
     OPENING, WRITING, FINISHING, ABANDONING = auto(), auto(), auto(), auto()
 
 
+_READY = Phase.READY
+
 #: From where an upload may go where.
 _TURNS = {
     Phase.NONE: (Phase.OPENING,),
@@ -138,6 +140,8 @@ class UploadReceiver(SodiumServerProtocol):
         self._waiting_size = 0
         #: The sizes of the DATA that are stored, and whose acknowledgement waits for those of the next.
         self._unconfirmed: list[int] = []
+        #: With how many of them to look whether more is there to be read. So many reads have come.
+        self._look_at = 1
 
     def payload_received(self, payload: bytes) -> None:
         if self._end_received:
@@ -149,6 +153,10 @@ class UploadReceiver(SodiumServerProtocol):
         elif self._framed and not payload:
             self._end_received = True
             self._go_on()
+            return
+        elif self._phase is _READY and not self._looping:
+            # As nearly always: nothing is under way, so nothing waits.
+            self._begin_writing(self._upload, [payload], len(payload))  # type: ignore[arg-type]  # it is opened
             return
         self._waiting.append(payload)
         # With the overhead, so that a great many tiny payloads are bounded, too.
@@ -190,7 +198,7 @@ class UploadReceiver(SodiumServerProtocol):
             if self._upload is None:
                 self._begin_opening()
             else:
-                self._begin_writing(self._upload)
+                self._write_waiting(self._upload)
         elif self._end_received:
             self._begin_finishing()
         elif self._lost_for is None and not self._client_ended:
@@ -222,37 +230,55 @@ class UploadReceiver(SodiumServerProtocol):
             self.abort()
         self._go_on()
 
-    def _begin_writing(self, upload: Upload) -> None:
+    def _write_waiting(self, upload: Upload) -> None:
         # All at once, which is quicker. But a pipe may take one of them now and the next much later, and the client
         # should hear of the first without waiting for the last.
         count = 1 if upload.one_by_one else len(self._waiting)
         batch = [self._waiting.popleft() for _ in range(count)]
         size = sum(map(len, batch))
         self._waiting_size -= size + count * PDU_OVERHEAD
+        self._begin_writing(upload, batch, size)
+
+    def _begin_writing(self, upload: Upload, batch: list[bytes], size: int) -> None:
         self._enter(Phase.WRITING)
         if upload.size + size > self.factory.store.max_upload:
             self._keeps = False
             limit = self.factory.store.max_upload
             self._step_failed(Failure(OSError(errno.EFBIG, f"it is larger than {limit} bytes, see --max-upload")))
             return
-        writing = upload.write(batch)
-        writing.addCallbacks(self._written, self._step_failed, callbackArgs=(batch,)).addErrback(self._mistaken)
+        try:
+            written = upload.write_now(batch, size)
+        except Exception:
+            self._step_failed(Failure())
+            return
+        if written:
+            self._stored(batch)
+        else:
+            writing = upload.write(batch)
+            writing.addCallbacks(self._written, self._step_failed, callbackArgs=(batch,)).addErrback(self._mistaken)
 
     def _written(self, _: None, batch: list[bytes]) -> None:
+        self._stored(batch)
+        self._go_on()
+
+    def _stored(self, batch: list[bytes]) -> None:
         self._enter(Phase.READY)
         self._unconfirmed += map(len, batch)
+        count = len(self._unconfirmed)
+        if count < self._look_at:
+            return
         # Several leave in one record where more is there already. What a pipe takes next may take it long.
-        if (
-            len(self._unconfirmed) >= TOGETHER
-            or (self._upload is not None and self._upload.one_by_one)
-            or not self._below.has_unread(READ_SIZE)
-        ):
-            self._acknowledge()
-        self._go_on()
+        if count < TOGETHER and self._upload is not None and not self._upload.one_by_one:
+            reads = self._below.unread() // READ_SIZE
+            if reads:
+                self._look_at = min(count + reads, TOGETHER)
+                return
+        self._acknowledge()
 
     def _acknowledge(self) -> None:
         """Acknowledge what is stored and was not acknowledged yet."""
         sizes, self._unconfirmed = self._unconfirmed, []
+        self._look_at = 1
         # The connection may be gone, or be closing, by now.
         if self.is_authenticated and not self._lifecycle.over and self._lifecycle.stage is not Stage.ENDING:
             for size in sizes:

@@ -14,11 +14,11 @@ from __future__ import annotations
 import os
 import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
-from twisted.internet.defer import Deferred, maybeDeferred, succeed
+from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
 
 from ..replacing import status_of_replaced, sync_directory, sync_if_possible, take_over
 from .disk import Disk, Room
@@ -52,7 +52,7 @@ def unfinished(directory: str, name: str = "") -> list[str]:
         ]
 
 
-def write_all(fd: int, payloads: list[bytes]) -> None:
+def write_all(fd: int, payloads: Sequence[bytes]) -> None:
     """
     Write all of several payloads.
 
@@ -60,10 +60,10 @@ def write_all(fd: int, payloads: list[bytes]) -> None:
     :raises OSError: when not all can be written, for instance on a full disk.
     """
     for payload in payloads:
-        # write() may take a part, as on a disk that is nearly full. The next call then takes more or tells the error.
-        view = memoryview(payload)
-        while view:
-            view = view[os.write(fd, view) :]
+        written = os.write(fd, payload) if payload else 0
+        # It may take a part, as on a disk that is nearly full. The next call then takes more or tells the error.
+        while written < len(payload):
+            written += os.write(fd, memoryview(payload)[written:])
 
 
 class Upload:
@@ -80,20 +80,38 @@ class Upload:
     one_by_one = False
     make_way: Callable[[str], object] = staticmethod(lambda why: None)
 
-    def write(self, payloads: list[bytes]) -> Deferred[None]:
+    def write_now(self, payloads: Sequence[bytes], size: int) -> bool:
+        """
+        Write payloads behind the earlier ones, where that waits for no reader. This is :meth:`write` without a
+        ``Deferred`` for each.
+
+        :param size: how many bytes they have together.
+        :return: whether the operating system has all of them. If not, none was written, and is to be by :meth:`write`.
+        :raises OSError: when they can't be written.
+        """
+        return False
+
+    def write(self, payloads: Sequence[bytes]) -> Deferred[None]:
         """
         Write payloads behind the earlier ones.
 
         :return: fires when the operating system has all of them, which may be before the disk has. Fails with an
             ``OSError``.
         """
+        size = sum(map(len, payloads))
 
         def count(_: object) -> None:
-            self.size += sum(map(len, payloads))
+            self.size += size
 
+        try:
+            if self.write_now(payloads, size):
+                return succeed(None)
+        except OSError:
+            return fail()
         return self._write(payloads).addCallback(count)
 
-    def _write(self, payloads: list[bytes]) -> Deferred[None]:
+    def _write(self, payloads: Sequence[bytes]) -> Deferred[None]:
+        """Write payloads that :meth:`write_now` does not."""
         raise NotImplementedError
 
     def interrupt(self) -> None:
@@ -154,12 +172,11 @@ class FileUpload(Upload):
         self._room.take(0)
         self._fd = os.open(self._temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
 
-    def _write(self, payloads: list[bytes]) -> Deferred[None]:
-        return maybeDeferred(self._write_now, payloads)
-
-    def _write_now(self, payloads: list[bytes]) -> None:
-        self._room.take(sum(map(len, payloads)))
+    def write_now(self, payloads: Sequence[bytes], size: int) -> bool:
+        self._room.take(size)
         write_all(self._fd, payloads)
+        self.size += size
+        return True
 
     def finish(self) -> Deferred[str]:
         finished: Deferred[str] = self._disk.call(self._put_in_place)
@@ -304,18 +321,21 @@ class StreamUpload(Upload):
         else:
             os.set_blocking(fd, True)
 
-    def _write(self, payloads: list[bytes]) -> Deferred[None]:
-        if self._pipe is None:
-            self._turn.size += sum(map(len, payloads))
-            return maybeDeferred(self._write_now, payloads)
+    def write_now(self, payloads: Sequence[bytes], size: int) -> bool:
+        if self._pipe is not None:
+            return False
+        self._turn.size += size
+        if self._room is not None:
+            self._room.take(size)
+        write_all(self._fd, payloads)
+        self.size += size
+        return True
+
+    def _write(self, payloads: Sequence[bytes]) -> Deferred[None]:
+        assert self._pipe is not None
         payload = b"".join(payloads)
         self._turn.busy = True
         return self._pipe.write(payload).addCallback(self._taken, len(payload))
-
-    def _write_now(self, payloads: list[bytes]) -> None:
-        if self._room is not None:
-            self._room.take(sum(map(len, payloads)))
-        write_all(self._fd, payloads)
 
     def _taken(self, _: None, size: int) -> None:
         self._turn.busy = False
@@ -365,8 +385,9 @@ class StreamUpload(Upload):
 class DiscardedUpload(Upload):
     """An upload that goes nowhere."""
 
-    def _write(self, payloads: list[bytes]) -> Deferred[None]:
-        return succeed(None)
+    def write_now(self, payloads: Sequence[bytes], size: int) -> bool:
+        self.size += size
+        return True
 
     def finish(self) -> Deferred[str]:
         return succeed(f"{self.size} bytes, discarded")

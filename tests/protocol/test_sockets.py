@@ -73,24 +73,24 @@ def shrink(end: Recorder) -> None:
 class UnreadTests(SynchronousTestCase):
     """What a transport knows of bytes that came and are not read yet."""
 
-    def test_has_unread(self) -> None:
+    def test_unread(self) -> None:
         """The system is asked, and nothing is taken from it."""
         one, other = socket.socketpair()
         with one, other:
             transport: Any = Connection(one, Protocol(), MemoryReactor())
             below = TransportBelow(transport)
-            self.assertFalse(below.has_unread(1))
+            self.assertEqual(below.unread(), 0)
             other.sendall(bytes(10))
-            self.assertEqual([below.has_unread(size) for size in (1, 10, 11)], [True, True, False])
+            self.assertEqual(below.unread(), 10)
             self.assertEqual(one.recv(20), bytes(10))
-        self.assertFalse(below.has_unread(1))
+        self.assertEqual(below.unread(), 0)
 
     def test_others(self) -> None:
         """Of what is no socket, or has none in the system, it is not known."""
         memory = Connection(socket_pair()[0], Protocol(), MemoryReactor())  # type: ignore[arg-type]
         transports: tuple[Any, ...] = (MemoryTransport(Protocol()), memory)
         for transport in transports:
-            self.assertFalse(TransportBelow(transport).has_unread(0))
+            self.assertEqual(TransportBelow(transport).unread(), 0)
 
 
 @each_version

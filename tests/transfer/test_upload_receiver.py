@@ -19,7 +19,7 @@ from sodiumtwist import Limits, SingleLogin
 from sodiumtwist.core.connection import ClientConnection, Code, Version2
 from sodiumtwist.core.events import Aborted, ConnectionOver, DataReceived, EndReceived
 from sodiumtwist.core.wire import PDU_OVERHEAD
-from sodiumtwist.protocol.sockets import TransportBelow
+from sodiumtwist.protocol.sockets import READ_SIZE, TransportBelow
 from sodiumtwist.transfer.acknowledgements import acknowledgement, acknowledges
 from sodiumtwist.transfer.receiver import TOGETHER, WRITE_BEHIND, UploadFactory, UploadReceiver
 from sodiumtwist.transfer.stores import StreamStore
@@ -259,7 +259,7 @@ class ReceiverTests(SynchronousTestCase):
     def hold_unread(self) -> None:
         """From now on the system says that more is there to be read, until :attr:`unread` says otherwise."""
         self.unread = True
-        self.patch(TransportBelow, "has_unread", lambda below, size: self.unread)
+        self.patch(TransportBelow, "unread", lambda below: READ_SIZE if self.unread else 0)
 
     def test_acknowledged_together(self) -> None:
         """As long as more is there to be read, several are acknowledged by one write, and each is stored at once."""
@@ -270,6 +270,19 @@ class ReceiverTests(SynchronousTestCase):
             self.send(bytes(size))
         self.assertEqual(self.upload.content, bytes(sum(sizes)))
         self.assertEqual(self.acknowledged(), [acknowledgement(size) for size in sizes])
+
+    def test_looks_seldom(self) -> None:
+        """The system is not asked again before what it has told of is read; when that was less, all is acknowledged."""
+        waiting = [3, 2, 0]
+        self.patch(TransportBelow, "unread", lambda below: waiting.pop(0) * READ_SIZE)
+        for size in range(6):
+            self.send(bytes(size))
+            self.assertEqual(len(waiting), 2 if size < 3 else 1 if size < 5 else 0)
+        self.assertEqual(self.acknowledged(), [acknowledgement(size) for size in range(6)])
+        waiting[:] = [TOGETHER + 1, 0]
+        self.send(*[b"x"] * TOGETHER, b"last")
+        self.assertEqual(self.acknowledged(), [acknowledgement(1)] * TOGETHER + [acknowledgement(4)])
+        self.assertEqual(waiting, [])
 
     def test_last_is_acknowledged(self) -> None:
         """When nothing more is there to be read, all are acknowledged that are stored."""
