@@ -72,10 +72,11 @@ class ClientConnection(AskingConnection):
         # What was sent in version 2 before there was a key for it.
         self._early: list[Callable[[], None]] | None = None
         self._ends_early = False
-        pair = pair or KeyPair.generate()
         self._handshake: ClientHandshake | v2.ClientHandshake | None
         if version == 1:
-            self._handshake = ClientHandshake(pair, server_key, login, passphrase, nonce, rekey.size)
+            self._handshake = ClientHandshake(
+                pair or KeyPair.generate(), server_key, login, passphrase, nonce, rekey.size
+            )
         elif version == 2:
             if version_2 is None:
                 raise LocalProtocolError("for version 2, a client needs the time")
@@ -121,6 +122,14 @@ class ClientConnection(AskingConnection):
         assert handshake is not None
         self._phase, self._records = handshake, handshake.records
         self._send_packet(handshake.client_auth)
+
+    def prepare(self) -> None:
+        """
+        Make what the handshake needs next, as far as it can be known. To be called, or not, when the first packet has
+        left: the server works on its answer meanwhile.
+        """
+        if isinstance(self._handshake, v2.ClientHandshake):
+            self._handshake.prepare()
 
     def _went_on(self, event: Event | Step, now: float) -> Event | None:
         if isinstance(event, bytes):

@@ -133,11 +133,10 @@ class SodiumProtocol(Protocol):
 
     _timer: IDelayedCall | None = None
     _farewell: Farewell | None = None
-    # One for each PING on its way but those that the deadlines ask for: the Deferred to tell, or None for that which
-    # shows the server our key.
-    _pings: list[Deferred[float] | None] | None = None
     # Why it ends; None when it ends in order.
     _error: BaseException | None = None
+    # Takes events until they end or there is a reason to stop; None for the way of the pump itself.
+    _take_events: Callable[[Iterator[Event]], None] | None = None
     # Events are being taken: what is sent waits, and what changes is looked at when they are.
     _pumping = False
 
@@ -589,7 +588,7 @@ class SodiumProtocol(Protocol):
         if self._error is not None:
             reason = Failure(self._error)
         self.is_authenticated = False
-        pings, self._pings = self._pings, None
+        pings, self._outbox.pings = self._outbox.pings, None
         for ping in pings or ():
             if ping is not None:
                 ping.errback(reason)
@@ -652,7 +651,18 @@ class SodiumProtocol(Protocol):
             if begin is not None:
                 begin()
             while True:
-                if not reading.reasons and self._take_events(events):
+                if not reading.reasons:
+                    if self._take_events is not None:
+                        self._take_events(events)
+                    else:
+                        for event in events:
+                            if type(event) is DataReceived:
+                                self.payload_received(event.payload)
+                            else:
+                                self._take_event(event)
+                            if reading.reasons:
+                                break
+                if not reading.reasons:
                     if not (connection.choked and self._choke()):
                         break
                     events = connection.events(now)
@@ -676,22 +686,6 @@ class SodiumProtocol(Protocol):
             self._not_open()
         elif reading.reasons or reading.paused:
             self._regulate_transport()
-
-    def _take_events(self, events: Iterator[Event]) -> bool:
-        """
-        Hand events to the application until they end or there is a reason to stop.
-
-        :return: whether they have ended.
-        """
-        reading = self._reading
-        for event in events:
-            if type(event) is DataReceived:
-                self.payload_received(event.payload)
-            else:
-                self._take_event(event)
-            if reading.reasons:
-                return False
-        return True
 
     def _take_while_stopped(self, events: Iterator[Event]) -> bool:
         """
@@ -763,8 +757,7 @@ class SodiumProtocol(Protocol):
         if isinstance(event, PingReceived):
             self._answer_ping()
         elif isinstance(event, PongReceived) and event.asked:
-            assert self._pings is not None
-            ping = self._pings.pop(0)
+            ping = self._outbox.pings.pop(0)  # type: ignore[union-attr]  # it was sent
             if ping is not None:
                 ping.callback(event.latency)
         elif isinstance(event, EndReceived):
@@ -852,9 +845,9 @@ class SodiumProtocol(Protocol):
     def _send_ping(self, deferred: Deferred[float] | None = None) -> None:
         self._connection.send_ping(self._clock.seconds(), self.factory.wall_clock())
         # A cancelled one keeps its place in the queue: its PONG will come all the same.
-        if self._pings is None:
-            self._pings = []
-        self._pings.append(deferred)
+        if self._outbox.pings is None:
+            self._outbox.pings = []
+        self._outbox.pings.append(deferred)
         self._outbox.send()
 
     def _show_life(self) -> None:
@@ -1007,9 +1000,11 @@ class SodiumProtocol(Protocol):
         if self._lifecycle.stage is not Stage.DELIVERING:
             return
         assert self._farewell is not None
-        self._farewell.wait()
         self._outbox.flush()
-        if self._connection.unsent.size or self._lifecycle.stage is not Stage.DELIVERING:
+        if self._lifecycle.stage is not Stage.DELIVERING:
+            return
+        if self._connection.unsent.size:
+            self._farewell.wait()
             return
         self._outbox.close_gate()
         if self._resets():
@@ -1024,6 +1019,7 @@ class SodiumProtocol(Protocol):
                 self._below.close_later()
                 self._farewell.linger(1)  # the end of our direction counts for one
         else:
+            self._farewell.wait()
             self._leave_transport()
 
     def _break_off(self) -> None:

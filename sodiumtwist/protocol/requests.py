@@ -269,7 +269,7 @@ class RequestEnd(SodiumProtocol):
 
     # What the base calls
 
-    def _take_events(self, events: Iterator[Event]) -> bool:
+    def _take_events(self, events: Iterator[Event]) -> None:
         # As the base, with fewer calls for what comes here mostly.
         reading = self._reading
         for event in events:
@@ -282,8 +282,7 @@ class RequestEnd(SodiumProtocol):
             else:
                 self._take_event(event)
             if reading.reasons:
-                return False
-        return True
+                break
 
     def _take_event(self, event: Event) -> None:
         kind = type(event)
