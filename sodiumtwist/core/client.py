@@ -70,12 +70,13 @@ class ClientConnection(AskingConnection):
     ) -> None:
         self._version_2 = version_2
         # What was sent in version 2 before there was a key for it.
-        self._early: list[Callable[[], None]] = []
+        self._early: list[Callable[[], None]] | None = None
         self._ends_early = False
-        pair = pair or KeyPair.generate()
         self._handshake: ClientHandshake | v2.ClientHandshake | None
         if version == 1:
-            self._handshake = ClientHandshake(pair, server_key, login, passphrase, nonce, rekey.size)
+            self._handshake = ClientHandshake(
+                pair or KeyPair.generate(), server_key, login, passphrase, nonce, rekey.size
+            )
         elif version == 2:
             if version_2 is None:
                 raise LocalProtocolError("for version 2, a client needs the time")
@@ -122,6 +123,14 @@ class ClientConnection(AskingConnection):
         self._phase, self._records = handshake, handshake.records
         self._send_packet(handshake.client_auth)
 
+    def prepare(self) -> None:
+        """
+        Make what the handshake needs next, as far as it can be known. To be called, or not, when the first packet has
+        left: the server works on its answer meanwhile.
+        """
+        if isinstance(self._handshake, v2.ClientHandshake):
+            self._handshake.prepare()
+
     def _went_on(self, event: Event | Step, now: float) -> Event | None:
         if isinstance(event, bytes):
             handshake = self._handshake
@@ -131,8 +140,8 @@ class ClientConnection(AskingConnection):
             self._handshake, self._phase = None, self._records
             self.incoming = self._records.dialogue.incoming
             self._enter(Act.RECEIVE_MESSAGE_2)
-            early, self._early = self._early, []
-            for send in early:
+            early, self._early = self._early, None
+            for send in early or ():
                 send()
             return HandshakeComplete()
         if isinstance(event, Authenticated):
@@ -159,13 +168,18 @@ class ClientConnection(AskingConnection):
     def _keep_early(self, payload: Buffer) -> None:
         if self._state is not State.AWAITING_MESSAGE_2 or self._ends_early:
             super()._keep_early(payload)
-        self._early.append(partial(self.send_data, payload))
+        self._send_early(partial(self.send_data, payload))
+
+    def _send_early(self, send: Callable[[], None]) -> None:
+        if self._early is None:
+            self._early = []
+        self._early.append(send)
 
     def send_end(self) -> None:
         """As for both ends. It waits as DATA do; nothing may be sent behind it."""
         if self._state is State.AWAITING_MESSAGE_2 and not self._ends_early:
             self._ends_early = True
-            self._early.append(super().send_end)
+            self._send_early(super().send_end)
         else:
             super().send_end()
 
@@ -176,7 +190,7 @@ class ClientConnection(AskingConnection):
         if self._state is State.AWAITING_MESSAGE_2:
             self._keepalive.check_ping()
             self._keepalive.ping_sent(now)
-            self._early.append(partial(self._ping_early, timestamp))
+            self._send_early(partial(self._ping_early, timestamp))
         else:
             super().send_ping(now, timestamp)
 
@@ -219,5 +233,4 @@ class ClientConnection(AskingConnection):
 
     def _forget(self) -> None:
         super()._forget()
-        self._handshake = None
-        self._early = []
+        self._handshake = self._early = None

@@ -176,7 +176,7 @@ class Keepalive:
         # When those of ours left since anything was heard.
         self._unheard: tuple[float, ...] = ()
         # Those of the application and ours, in the order of the stream; and how many are the application's.
-        self._unanswered: list[_Unanswered] = []
+        self._unanswered: tuple[_Unanswered, ...] = ()
         self._asked = 0
         # The shortest time between two PINGs of the peer, and when the last came; at first, when it could begin.
         self._peer_interval = math.inf
@@ -258,7 +258,7 @@ class Keepalive:
         unanswered, most = self._unanswered, self._timeouts.outstanding_pongs
         if not self._due:
             self._asked += 1
-            unanswered.append(_Unanswered(now, True))
+            self._unanswered = (*unanswered, _Unanswered(now, True))
             return
         self._due = False
         self._ping_waits = self._blocked_at is not None
@@ -268,7 +268,7 @@ class Keepalive:
         if len(unanswered) >= most and not unanswered[-1].asked:
             unanswered[-1].count += 1
         else:
-            unanswered.append(_Unanswered(now, False))
+            self._unanswered = (*unanswered, _Unanswered(now, False))
 
     @property
     def has_pings_enough(self) -> bool:
@@ -299,7 +299,7 @@ class Keepalive:
             if passed_over < ping.count:
                 ping.count -= 1
                 if not ping.count:
-                    del self._unanswered[place]
+                    self._unanswered = self._unanswered[:place] + self._unanswered[place + 1 :]
                 self._asked -= ping.asked
                 return now - ping.sent_at, ping.asked
             passed_over -= ping.count

@@ -52,7 +52,7 @@ from .farewell import BrokenOff, Farewell
 from .lifecycle import UNMADE, Lifecycle, Stage, Turn, not_yet
 from .log_names import call_as
 from .outbox import CORK_LIMIT, RECORD_LIMIT, Outbox
-from .producers import Producers
+from .producers import NO_PRODUCER, Producers
 from .reading import APPLICATION, BEHIND, CHOKED, CLOSED, OVER, READ_AHEAD, WRITING, Reading
 from .sockets import CHUNK_SIZE, READ_SIZE, TransportBelow, keep_alive
 
@@ -69,21 +69,38 @@ _BEHIND_DATA = (EndReceived, Aborted, ConnectionOver)
 
 @implementer(IPushProducer)
 class _Gate:
-    """What an end registers with its transport. A WriteGate would keep three bound methods for each connection."""
+    """
+    What an end registers with its transport, whose ``loseConnection`` it is, too. A WriteGate would keep three bound
+    methods for each connection.
+
+    :param end: it. No circle, lest each connection be garbage that only the collector finds.
+    """
 
     __slots__ = ("_end",)
 
-    def __init__(self, end: SodiumProtocol) -> None:
+    def __init__(self, end: weakref.ref[SodiumProtocol]) -> None:
         self._end = end
 
     def pauseProducing(self) -> None:
-        self._end._writing_blocked()
+        end = self._end()
+        if end is not None:
+            end._writing_blocked()
 
     def resumeProducing(self) -> None:
-        self._end._writing_unblocked()
+        end = self._end()
+        if end is not None:
+            end._writing_unblocked()
 
     def stopProducing(self) -> None:
-        self._end._breaking()
+        end = self._end()
+        if end is not None:
+            end._breaking()
+
+    def __call__(self) -> None:
+        """Close in order."""
+        end = self._end()
+        if end is not None:
+            end._closed_below()
 
 
 @implementer(IPushProducer, IConsumer)
@@ -118,6 +135,8 @@ class SodiumProtocol(Protocol):
     _farewell: Farewell | None = None
     # Why it ends; None when it ends in order.
     _error: BaseException | None = None
+    # Takes events until they end or there is a reason to stop; None for the way of the pump itself.
+    _take_events: Callable[[Iterator[Event]], None] | None = None
     # Events are being taken: what is sent waits, and what changes is looked at when they are.
     _pumping = False
 
@@ -290,6 +309,8 @@ class SodiumProtocol(Protocol):
         if self._lifecycle.over or self._reading.reasons & CLOSED:
             producer.stopProducing()
             return
+        if self._producers is NO_PRODUCER:
+            self._producers = Producers()
         blocked = self._takes_nothing()
         self._producers.register(producer, streaming, blocked, self._later, self._producer_failed)
         if blocked:
@@ -443,12 +464,9 @@ class SodiumProtocol(Protocol):
     def connectionMade(self) -> None:
         """Begin; ``authenticated`` comes later."""
         self._clock = self.factory.clock
-        # One for each PING on its way but those that the deadlines ask for: the Deferred to tell, or None for that
-        # which shows the server our key.
-        self._pings: list[Deferred[float] | None] = []
         self._lifecycle = Lifecycle()
         self._reading = Reading()
-        self._producers = Producers()
+        self._producers = NO_PRODUCER
         self._below = TransportBelow(self.transport)
         self._below.send_small_packets()
         # Where the peer's silence is allowed, since we read nothing, PINGs don't tell whether it is there.
@@ -457,17 +475,11 @@ class SodiumProtocol(Protocol):
         self._below.read_up_to(self._connection.wanted or READ_SIZE)
         self._outbox = Outbox(self._connection, self._below, self.factory.unread)
         self._lifecycle.take(Turn.MADE)
-        # No circle, lest each connection be garbage that only the collector finds.
-        this = weakref.ref(self)
-
-        def close() -> None:
-            protocol = this()
-            if protocol is not None:
-                protocol._closed_below()
-
         # Whoever has overridden it looks at what was read.
         looks = type(self).dataReceived is not SodiumProtocol.dataReceived or "dataReceived" in vars(self)
-        self._below.open_gate(_Gate(self), close, this, None if looks else self._connection)
+        this = weakref.ref(self)
+        gate = _Gate(this)
+        self._below.open_gate(gate, gate, this, None if looks else self._connection)
         self._arm_timer()
 
     def dataReceived(self, data: bytes) -> None:
@@ -580,8 +592,8 @@ class SodiumProtocol(Protocol):
         if self._error is not None:
             reason = Failure(self._error)
         self.is_authenticated = False
-        pings, self._pings = self._pings, []
-        for ping in pings:
+        pings, self._outbox.pings = self._outbox.pings, None
+        for ping in pings or ():
             if ping is not None:
                 ping.errback(reason)
         self._producers.stop()
@@ -747,7 +759,7 @@ class SodiumProtocol(Protocol):
         if isinstance(event, PingReceived):
             self._answer_ping()
         elif isinstance(event, PongReceived) and event.asked:
-            ping = self._pings.pop(0)
+            ping = self._outbox.pings.pop(0)  # type: ignore[union-attr]  # it was sent
             if ping is not None:
                 ping.callback(event.latency)
         elif isinstance(event, EndReceived):
@@ -835,7 +847,9 @@ class SodiumProtocol(Protocol):
     def _send_ping(self, deferred: Deferred[float] | None = None) -> None:
         self._connection.send_ping(self._clock.seconds(), self.factory.wall_clock())
         # A cancelled one keeps its place in the queue: its PONG will come all the same.
-        self._pings.append(deferred)
+        if self._outbox.pings is None:
+            self._outbox.pings = []
+        self._outbox.pings.append(deferred)
         self._outbox.send()
 
     def _show_life(self) -> None:
@@ -988,9 +1002,11 @@ class SodiumProtocol(Protocol):
         if self._lifecycle.stage is not Stage.DELIVERING:
             return
         assert self._farewell is not None
-        self._farewell.wait()
         self._outbox.flush()
-        if self._connection.unsent.size or self._lifecycle.stage is not Stage.DELIVERING:
+        if self._lifecycle.stage is not Stage.DELIVERING:
+            return
+        if self._connection.unsent.size:
+            self._farewell.wait()
             return
         self._outbox.close_gate()
         if self._resets():
@@ -1005,6 +1021,7 @@ class SodiumProtocol(Protocol):
                 self._below.close_later()
                 self._farewell.linger(1)  # the end of our direction counts for one
         else:
+            self._farewell.wait()
             self._leave_transport()
 
     def _break_off(self) -> None:

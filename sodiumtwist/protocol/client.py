@@ -74,6 +74,7 @@ class SodiumClientProtocol(SodiumProtocol):
         super().connectionMade()
         # In the pump, where what is sent waits: the handshake and a PING behind it leave together.
         self._pump(begin=self._initiate)
+        self._connection.prepare()
 
     def _initiate(self) -> None:
         self._connection.initiate()

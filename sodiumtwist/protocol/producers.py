@@ -169,3 +169,7 @@ class Producers:
                 producer.stopProducing()
             except Exception:
                 self._log.failure("a producer failed when it was stopped")
+
+
+#: What ends have that never had a producer, all of them the same one. Nothing is registered with it.
+NO_PRODUCER = Producers()

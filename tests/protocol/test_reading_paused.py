@@ -304,7 +304,7 @@ class ReadingPausedTests(AloneTestCase):
             pair.flush()
             self.assertTrue(pair.client.payloads == sent)
             self.assertEqual(pair.server._outbox.owed_pongs, 0)
-            self.assertEqual(pair.client._connection._keepalive._unanswered, [])
+            self.assertEqual(pair.client._connection._keepalive._unanswered, ())
             self.assertIsNone(pair.server.reason)
 
     @only(2)
@@ -333,7 +333,7 @@ class ReadingPausedTests(AloneTestCase):
                 clock.advance(60)
                 pair.flush()
             self.assertIsNone(pair.server.reason)
-            self.assertEqual(pair.client._connection._keepalive._unanswered, [])
+            self.assertEqual(pair.client._connection._keepalive._unanswered, ())
 
     def test_authentication_time_runs_on(self) -> None:
         self.start_server()

@@ -153,7 +153,7 @@ class ClientHandshake(_Handshake[bytes]):
     """
     The client's side.
 
-    :param pair: the client's key pair, kept for long or made for this connection.
+    :param pair: the client's key pair; ``None`` makes a fresh one, see :meth:`prepare`.
     :param server_key: the server's public key, 32 bytes.
     :param login: up to 255 bytes of UTF-8, no NUL.
     :param passphrase: up to 4096 bytes of UTF-8, no NUL; with both empty the client gives no credentials.
@@ -168,7 +168,7 @@ class ClientHandshake(_Handshake[bytes]):
 
     def __init__(
         self,
-        pair: KeyPair,
+        pair: KeyPair | None,
         server_key: bytes,
         login: str,
         passphrase: str,
@@ -186,6 +186,7 @@ class ClientHandshake(_Handshake[bytes]):
         self._noise = HandshakeState(
             XK_HFS, True, _prologue(self._salt), pair, server_key, new_ephemeral=drawn.ephemeral, kem=drawn.kem
         )
+        self._lacks_pair = pair is None
         self._server_key = server_key
         self._sending = Veil(server_key, self._salt)
         offer = messages.pack_offer(Offer(max(0, int(unix_time)), self._offered), drawn.padding(), drawn.extensions[0])
@@ -194,6 +195,15 @@ class ClientHandshake(_Handshake[bytes]):
         except DecryptionFailed:
             raise weak_point() from None
         self.first_flight = self._salt + self._sending.seal(message)
+
+    def prepare(self) -> None:
+        """
+        Make what message 3 takes and can be made before message 2 has come. Whoever calls this while the server works
+        on its answer waits less for that; otherwise it is made then.
+        """
+        if self._lacks_pair:
+            self._lacks_pair = False
+            self._noise.give_static(KeyPair.generate())
 
     def _open_answer(self, opening: bytes) -> None:
         self._receiving = Veil(self._server_key, self._salt + opening[:SALT_SIZE])
@@ -208,6 +218,7 @@ class ClientHandshake(_Handshake[bytes]):
         suite = messages.unpack_choice(self._noise.read_message(self._receiving.open_message(sealed)))
         if suite not in self._offered:
             raise MalformedPDU(f"the server chose suite {suite}, which was not offered")
+        self.prepare()
         frame = self._sending.seal(self._noise.write_message(self._credentials))
         self._finish(_split(suite, self._noise, as_client=True))
         return frame

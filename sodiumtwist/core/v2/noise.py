@@ -152,7 +152,7 @@ class HandshakeState:
         pattern: Pattern,
         initiator: bool,
         prologue: bytes,
-        static: KeyPair,
+        static: KeyPair | None,
         remote_static: bytes | None = None,
         *,
         new_ephemeral: Callable[[], EphemeralKey] = EphemeralKey,
@@ -162,9 +162,10 @@ class HandshakeState:
         self._messages = pattern.messages
         self._done = 0
         self._new_ephemeral, self._kem = new_ephemeral, kem
-        self._public = static.public
         # By the letters that multiplications are named with, as are the peer's public keys; its e1 is among these.
-        self._secrets: dict[str, KeyPair | EphemeralKey] = {"s": static}
+        self._secrets: dict[str, KeyPair | EphemeralKey] = {}
+        if static is not None:
+            self.give_static(static)
         self._remote: dict[str, bytes] = {}
         self._kem_key: DecapsulationKey | None = None
         #: How often each of our secrets will be taken yet.
@@ -174,7 +175,15 @@ class HandshakeState:
         if pattern.known:
             if remote_static is not None:
                 self._remote["s"] = remote_static
-            self._symmetric.mix_hash(self._remote["s"] if initiator else static.public)
+            self._symmetric.mix_hash(self._remote["s"] if initiator else self._public)
+
+    def give_static(self, static: KeyPair) -> None:
+        """
+        Give our static key, where it was not there at first. It must be before it is sent.
+
+        :param static: the key pair.
+        """
+        self._public, self._secrets["s"] = static.public, static
 
     @property
     def hash(self) -> bytes:

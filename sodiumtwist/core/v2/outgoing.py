@@ -5,8 +5,6 @@ and in turn, so that neither holds up the other.
 
 from __future__ import annotations
 
-from collections import OrderedDict
-
 from ..inbox import Buffer
 from ..unsent import Unsent
 from .pdus import (
@@ -121,13 +119,13 @@ class Outgoing:
         self.unsent = unsent
         # What leaves, leaves together; so this need not be a deque, which takes ten times as much while it is empty.
         unsent.queue = []
-        self.large: OrderedDict[tuple[int, int], _Large] = OrderedDict()
-        self.later: OrderedDict[tuple[int, int], _Large] = OrderedDict()
+        self.large: dict[tuple[int, int], _Large] = {}
+        self.later: dict[tuple[int, int], _Large] = {}
         self._together = together
         # How many bytes those have that leave in turn, whatever has left of them.
         self._turning = 0
         # END, while the last parts of our requests have not left.
-        self._behind_requests: list[Item] = []
+        self._behind_requests: tuple[Item, ...] = ()
         # Whether something was dropped that the peer needs.
         self._lost = False
         # Whether it is the turn of what is small, where that fits no record beside a part. So it is at first, for
@@ -210,7 +208,7 @@ class Outgoing:
             item += (pack_padding(padding),)
         self.unsent.size += sum(map(len, item))
         if kind == END and self._has_large_requests():
-            self._behind_requests.append(item)
+            self._behind_requests += (item,)
         else:
             self.unsent.queue.append(item)
 
@@ -255,7 +253,7 @@ class Outgoing:
         self.large.clear()
         self.later.clear()
         self._turning = 0
-        self._behind_requests.clear()
+        self._behind_requests = ()
         self.pongs.clear()  # who leaves nothing to be sent may read on
 
     def hurry(self) -> None:
@@ -375,7 +373,7 @@ class Outgoing:
         if key[0] == REQUEST:
             self._note_asked(key[1])
         if not last:
-            self.large.move_to_end(key)
+            self.large[key] = self.large.pop(key)
             # Small parts have more headers than were counted.
             self.unsent.size += sum(map(len, item)) + large.size - before
             return sum(map(len, item))
@@ -394,4 +392,4 @@ class Outgoing:
         """Let END leave if no request is before it."""
         if self._behind_requests and not self._has_large_requests():
             self.unsent.queue += self._behind_requests
-            self._behind_requests.clear()
+            self._behind_requests = ()

@@ -31,6 +31,9 @@ _TIMESTAMP = Struct(">Q")
 
 _unpack = HEADER.unpack_from
 
+# Most connections have had no record of several PDUs. Nothing is put in here.
+_NO_PDUS: list[PDU] = []
+
 
 def draw_padding() -> int:
     """Draw the size of a PADDING: 0 to 255 bytes."""
@@ -104,7 +107,7 @@ class V2Records:
         # A server's first record has its padding behind WELCOME or REFUSED.
         self._first = not server
         # Those of the record that was opened last, the next one at the end; and what is wrong behind them.
-        self._pdus: list[PDU] = []
+        self._pdus = _NO_PDUS
         self._broken: RemoteProtocolError | None = None
 
     @property
@@ -181,7 +184,7 @@ class V2Records:
                         if kind == DATA and not id and dialogue.takes_data:
                             return DataReceived(bytes(body[HEADER_SIZE:]))
                         if kind == ANSWER or kind == REQUEST:
-                            pdus.append((kind, id, bytes(body[HEADER_SIZE:])))
+                            pdus = self._pdus = [(kind, id, bytes(body[HEADER_SIZE:]))]
                             continue
                 inbox.opened = size
                 # At once: the body may lie where the next record is opened, of whatever connection.
@@ -207,7 +210,7 @@ class V2Records:
     def receive_no_more(self) -> None:
         """Forget the key to receive with, what was opened, and what is being put together."""
         self._opener = self._broken = None
-        self._pdus = []
+        self._pdus = _NO_PDUS
         self.dialogue.incoming.clear()
 
     # Sending

@@ -72,6 +72,24 @@ class TogetherTests(SynchronousTestCase):
         self.assertNotEqual(client.session.send, client.session.receive)
         self.assertEqual(len(client.session.channel_binding), 32)
 
+    def test_fresh_pair(self) -> None:
+        """A client without a key pair makes one: while the server works, if it is told to, or when it is needed."""
+        made: list[KeyPair] = []
+
+        def generate() -> KeyPair:
+            made.append(CLIENT_PAIR)
+            return CLIENT_PAIR
+
+        self.patch(KeyPair, "generate", staticmethod(generate))
+        for prepared in (1, 2, 0):
+            client, server = ClientHandshake(None, SERVER_PAIR.public, "ann", "secret", TIME), new_server()
+            made.clear()
+            for _ in range(prepared):
+                client.prepare()
+            self.assertEqual(len(made), min(prepared, 1))
+            self.assertEqual(self.shake(client, server).public_key, CLIENT_PAIR.public)
+            self.assertEqual(len(made), 1)
+
     def test_no_credentials(self) -> None:
         request = self.shake(new_client("", ""), new_server())
         self.assertEqual(request, AuthenticationRequested("", "", CLIENT_PAIR.public, version=2))
