@@ -77,7 +77,9 @@ class SodiumServerProtocol(SodiumProtocol):
         self._below.unplaced = speaks_for_others(self.transport)
         if self._below.unplaced:
             read_proxy_header(self.transport)
-        self._turn_away(self.factory.admission.arrived(self))
+        turned_away = self.factory.admission.arrived(self)
+        if turned_away:
+            self._turn_away(turned_away)
         if self._lifecycle.over:
             self._below.free_descriptor()
 

@@ -218,7 +218,8 @@ class ClientHandshake(_Handshake[bytes]):
         suite = messages.unpack_choice(self._noise.read_message(self._receiving.open_message(sealed)))
         if suite not in self._offered:
             raise MalformedPDU(f"the server chose suite {suite}, which was not offered")
-        self.prepare()
+        if self._lacks_pair:
+            self.prepare()
         frame = self._sending.seal(self._noise.write_message(self._credentials))
         self._finish(_split(suite, self._noise, as_client=True))
         return frame

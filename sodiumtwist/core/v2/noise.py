@@ -165,7 +165,7 @@ class HandshakeState:
         # By the letters that multiplications are named with, as are the peer's public keys; its e1 is among these.
         self._secrets: dict[str, KeyPair | EphemeralKey] = {}
         if static is not None:
-            self.give_static(static)
+            self._public, self._secrets["s"] = static.public, static
         self._remote: dict[str, bytes] = {}
         self._kem_key: DecapsulationKey | None = None
         #: How often each of our secrets will be taken yet.
