@@ -163,7 +163,7 @@ class Outbox:
                 unread.look()
 
     def hand_over(self) -> None:
-        """Give the transport what waits for its turn, and from now on all that is sent: it is no bare socket's any more."""
+        """Give the transport what waits, and from now on all that is sent: it is no bare socket's any more."""
         self.at_once = self.allowance = 0
         if not self.corked:
             self.flush()
