@@ -158,7 +158,7 @@ class Outbox:
                 unread.look()
 
     def hand_over(self) -> None:
-        """Give the transport what waits for its turn. It is a bare socket's no more, so from now on all that is sent."""
+        """Give the transport what waits for its turn, and from now on all: it is a bare socket's no more."""
         self.at_once = self.allowance = 0
         if not self.corked:
             self.flush()
