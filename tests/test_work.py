@@ -696,7 +696,7 @@ class SealedTunnelWorkTests(WorkTestCase):
                 streams = StreamClientFactory(
                     factory, SERVER_PAIR.public, LOGIN, PASSPHRASE, clock=clock, version=2, draw=lambda: 0
                 )
-                MemoryConnection(client_end, streams.buildProtocol(None), clock)
+                MemoryConnection(client_end, build(streams, StreamEnd), clock)
                 return Deferred()
 
         entries = TunnelFactory(cast(Any, Sealed()), "ours", clock=clock)
