@@ -17,8 +17,8 @@ _log: Any = log
 def quicken(reactor: Any) -> None:
     """
     Have a reactor spend less on each socket that is ready. Twisted's names it in the log's context by four calls and
-    two copies of that; here all of a round share one context, in which only the name changes. For programs, whose
-    reactor is theirs.
+    two copies of that; here it is one copy, in a place that all of a round share. For programs, whose reactor is
+    theirs.
 
     :param reactor: any. Those that are not Twisted's for epoll stay as they are.
     """
@@ -33,33 +33,36 @@ def quicken(reactor: Any) -> None:
         reactor._disconnectSelectable,
     )
     readable = reactor._POLL_IN
-    named: dict[str, Any] = {}
-    layer = {ILogContext: named}
 
     def do_round(timeout: float | None) -> None:
         ready = poll(-1 if timeout is None else timeout, len(selectables))
         contexts = _context.theContextTracker.currentContext().contexts
-        named.update(_context.get(ILogContext))
-        contexts.append(layer)
+        around = _context.get(ILogContext)
+        contexts.append({})
         try:
             for fd, event in ready:
                 selectable = selectables.get(fd)
                 if selectable is None:
                     continue
-                named["system"] = selectable.logPrefix()
-                if event == readable:
-                    try:
-                        why = selectable.doRead()
-                    except BaseException as error:
-                        why = error
-                        _log.err()
-                    if why:
-                        disconnect(selectable, why, True)
-                else:
-                    work(selectable, fd, event)
+                try:
+                    # One for each socket: what is given to a thread meanwhile takes it along, and logs under it later.
+                    contexts[-1] = {ILogContext: {**around, "system": selectable.logPrefix()}}
+                    if event == readable:
+                        try:
+                            why, read = selectable.doRead(), True
+                        except BaseException as error:
+                            why, read = error, False
+                            _log.err()
+                        if why:
+                            disconnect(selectable, why, read)
+                    else:
+                        work(selectable, fd, event)
+                except KeyboardInterrupt:
+                    raise
+                except BaseException:
+                    _log.err()  # what it raises when it is lost, for instance: the others have their turn all the same
         finally:
             contexts.pop()
-            named.clear()
 
     for name in ("doIteration", "doPoll"):
         setattr(reactor, name, do_round)

@@ -9,7 +9,7 @@ from typing import Any
 
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.epollreactor import EPollReactor
-from twisted.internet.error import ConnectionDone
+from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.task import Clock
 from twisted.python import context
 from twisted.python.failure import Failure
@@ -26,7 +26,10 @@ class Reader(FileDescriptor):
         super().__init__(reactor)
         self.fileno = handle.fileno  # type: ignore[method-assign]
         self.result = result
+        #: What losing it raises.
+        self.mistake: Exception | None = None
         self.names: list[str] = []
+        self.kept: list[Any] = []
         self.lost: list[Failure] = []
         self.startReading()
 
@@ -35,6 +38,8 @@ class Reader(FileDescriptor):
 
     def doRead(self) -> Any:
         self.names.append(context.get(ILogContext)["system"])
+        # As a pool of threads does, which runs in it what it is given here.
+        self.kept.append(context.theContextTracker.currentContext().contexts[-1])
         if isinstance(self.result, RuntimeError):
             raise self.result
         return self.result
@@ -44,6 +49,8 @@ class Reader(FileDescriptor):
 
     def connectionLost(self, reason: Failure) -> None:
         self.lost.append(reason)
+        if self.mistake is not None:
+            raise self.mistake
 
 
 class RoundsTests(SynchronousTestCase):
@@ -74,6 +81,22 @@ class RoundsTests(SynchronousTestCase):
         self.reactor.doIteration(0)
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
         self.assertTrue(reader.lost[0].check(RuntimeError))
+
+    def test_raises_when_lost(self) -> None:
+        """What a protocol raises when it is told of its end is logged, and keeps none of the others from its turn."""
+        self.one.send(b"x")
+        readers = [Reader(self.reactor, handle, ConnectionLost()) for handle in (self.one, self.other)]
+        for reader in readers:
+            reader.mistake = RuntimeError("no")
+        self.reactor.doIteration(0)
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 2)
+        self.assertEqual([len(reader.lost) for reader in readers], [1, 1])
+
+    def test_threads(self) -> None:
+        """Work that goes to a thread logs under the name of whoever gave it, though others have their turn by then."""
+        reader = Reader(self.reactor, self.one)
+        self.reactor.doIteration(0)
+        self.assertEqual(reader.kept[0][ILogContext]["system"], "reader")
 
     def test_other_reactors(self) -> None:
         clock = Clock()
