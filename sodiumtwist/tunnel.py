@@ -182,7 +182,7 @@ class TunnelEnd(Protocol):
     def _arrive(self) -> None:
         self._below = TransportBelow(self.transport)
         self._below.send_small_packets()
-        # What wraps a stream of ours, as TLS does, has its interfaces, too: it tells of no read, and must not be passed.
+        # What wraps a stream of ours, as TLS does, has its interfaces, too, but tells of no read; nor may it be passed.
         self._gathers = ISodiumTransport.providedBy(self.transport) and self.transport.protocol is self
         self._gathered: list[bytes] = []
         # When this process is killed, what was cut must not look whole either.
