@@ -158,6 +158,13 @@ class UploadReceiver(SodiumServerProtocol):
             self._paused = True
             self.pauseProducing()
 
+    def _pump(self, data: bytes = b"", begin: Callable[[], None] | None = None) -> None:
+        kept_back = len(self._unconfirmed)
+        super()._pump(data, begin)
+        # What was there to be read was not stored, as a PING or PADDING is not, and may be all that comes.
+        if kept_back and kept_back == len(self._unconfirmed) and self._phase is Phase.READY:
+            self._acknowledge()
+
     # Step by step
 
     def _go_on(self) -> None:

@@ -280,6 +280,15 @@ class ReceiverTests(SynchronousTestCase):
         self.send(b"three")
         self.assertEqual(self.acknowledged(), [acknowledgement(3), acknowledgement(5)])
 
+    def test_no_data_behind(self) -> None:
+        """When what was there to be read is none to store, nothing keeps back what is stored."""
+        self.hold_unread()
+        self.send(b"one")
+        self.assertEqual(self.acknowledged(), [])
+        self.unread = False
+        self.receiver.dataReceived(wire_of(self.client.send_ping, 0, 0))
+        self.assertEqual(self.acknowledged(), [acknowledgement(3)])
+
     def test_end_leaves_none(self) -> None:
         """The end of an upload, framed or not, acknowledges all of it."""
         self.hold_unread()
