@@ -26,6 +26,7 @@ from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
 
 from ..admission.networks import network
@@ -49,6 +50,10 @@ WRITE_BEHIND = 1024 * 1024
 #: How many DATA are acknowledged together while more of them are there to be read. Each is written when it is read:
 #: with several in memory, the process would ask for that memory and give it back again and again.
 TOGETHER = 8
+
+#: Seconds until an acknowledgement leaves at the latest that waits for those of the next DATA: what is there to be read
+#: may be something else, as PADDING is.
+LATEST = 1.0
 
 #: Why an upload broke off when something here closed the connection, in order.
 CLOSED_HERE = "the connection was closed on this side"
@@ -119,6 +124,8 @@ class UploadReceiver(SodiumServerProtocol):
     _upload: Upload | None = None
     #: Fires when the upload is opened; to be cancelled.
     _opening: Deferred[Any] | None = None
+    #: Goes on for as long as it takes though all is acknowledged by then: to set it for each would take longer.
+    _latest: IDelayedCall | None = None
     _looping = False
     _paused = False
     _framed = False
@@ -157,13 +164,6 @@ class UploadReceiver(SodiumServerProtocol):
         if self._waiting_size >= WRITE_BEHIND or self._phase is Phase.OPENING:
             self._paused = True
             self.pauseProducing()
-
-    def _pump(self, data: bytes = b"", begin: Callable[[], None] | None = None) -> None:
-        kept_back = len(self._unconfirmed)
-        super()._pump(data, begin)
-        # What was there to be read was not stored, as a PING or PADDING is not, and may be all that comes.
-        if kept_back and kept_back == len(self._unconfirmed) and self._phase is Phase.READY:
-            self._acknowledge()
 
     # Step by step
 
@@ -255,7 +255,13 @@ class UploadReceiver(SodiumServerProtocol):
             or not self._below.has_unread(READ_SIZE)
         ):
             self._acknowledge()
+        elif self._latest is None:
+            self._latest = self._clock.callLater(LATEST, self._acknowledge_at_last)
         self._go_on()
+
+    def _acknowledge_at_last(self) -> None:
+        self._latest = None
+        self._acknowledge()
 
     def _acknowledge(self) -> None:
         """Acknowledge what is stored and was not acknowledged yet."""
@@ -304,6 +310,9 @@ class UploadReceiver(SodiumServerProtocol):
         self._enter(Phase.OVER)
         # No circle: the upload knows us, too.
         self._upload = self._opening = None
+        if self._latest is not None:
+            self._latest.cancel()
+            self._latest = None
         self.factory.receiving.discard(self)
         if self._may_log(what):
             tell(line, login=ascii(self.peer.login), peer=self._describe_peer(), **fields)
