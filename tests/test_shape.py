@@ -103,7 +103,7 @@ class ServerShapeTests(SynchronousTestCase):
         files = trace(lambda: self.server.dataReceived(data))
         self.assertEqual(len(self.transport.out), len(data))
         self.assertIn("../tests/test_shape.py", files)
-        calls, most = ((14, 10), (21, 16))[spoken() - 1]
+        calls, most = ((14, 10), (16, 16))[spoken() - 1]
         self.assertLessEqual(len(files), calls)
         self.assertLessEqual(moves(files), most)
 
@@ -116,7 +116,7 @@ class ServerShapeTests(SynchronousTestCase):
         files = trace(lambda: self.server.dataReceived(login))
         self.assertTrue(self.transport.out)
         self.assertIs(self.server.is_authenticated, True)
-        calls, most = ((51, 25), (116, 66))[spoken() - 1]
+        calls, most = ((51, 25), (113, 66))[spoken() - 1]
         self.assertLessEqual(len(files), calls)
         self.assertLessEqual(moves(files), most)
 

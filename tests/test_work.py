@@ -67,10 +67,10 @@ CHACHA_OPEN = "crypto_aead_chacha20poly1305_ietf_decrypt"
 AEGIS_OPEN = "crypto_aead_aegis256_decrypt"
 
 #: How many calls one request and its answer take in version 2, at both ends together.
-REQUEST_CALLS = 127
+REQUEST_CALLS = 97
 
 #: How many calls of the package's functions a login takes in each version, at both ends together.
-LOGIN_CALLS = 268, 647
+LOGIN_CALLS = 262, 624
 
 #: Enough for what happens once to count for nothing in a share.
 MANY = 200
@@ -145,7 +145,7 @@ class CoreWorkTests(WorkTestCase):
                 client.send_data(payload)
                 client.data_to_send()
         self.assertEqual((work.c[PUSH], work.c[PULL]), (2 * MANY, 0))
-        self.assert_each(work.calls, 13)
+        self.assert_each(work.calls, 11)
 
     def test_receiving(self) -> None:
         """Two messages are opened for each of many in one read, with few calls."""
@@ -155,7 +155,7 @@ class CoreWorkTests(WorkTestCase):
             for _ in server.receive_data(wire, NOW):
                 pass
         self.assertEqual((work.c[PUSH], work.c[PULL]), (0, 2 * MANY))
-        self.assert_each(work.calls, 16)
+        self.assert_each(work.calls, 11)
 
     def test_receiving_one_by_one(self) -> None:
         """Few calls, too, when each comes in a read of its own."""
@@ -166,7 +166,7 @@ class CoreWorkTests(WorkTestCase):
                 for _ in server.receive_data(data, NOW):
                     pass
         self.assertEqual(work.c[PULL], 2 * MANY)
-        self.assert_each(work.calls, 18)
+        self.assert_each(work.calls, 13)
 
     def test_memory_of_sending(self) -> None:
         """A DATA takes the memory of its bytes for the wire once."""
@@ -316,8 +316,8 @@ class RequestWorkTests(WorkTestCase):
         """What one takes, from asking to the event of its answer, both ends together."""
         with Work() as work:
             self.round_trip(MANY)
-        self.assert_each(work.python.total(), 23)
-        self.assert_each(work.calls, 46.5)
+        self.assert_each(work.python.total(), 14)
+        self.assert_each(work.calls, 35.5)
 
 
 class InFlightWorkTests(WorkTestCase):
@@ -350,7 +350,7 @@ class InFlightWorkTests(WorkTestCase):
         """Version 2 takes fewer than version 1, though it knows them by numbers and answers in any order."""
         calls = {version: self.calls(version) for version in (1, 2)}
         self.assertLess(calls[2], calls[1])
-        self.assert_each(calls[2], 73)
+        self.assert_each(calls[2], 57.3)
 
 
 @each_version
@@ -433,7 +433,7 @@ class TransportWorkTests(WorkTestCase):
         self.assertEqual(len(self.successResultOf(answered)), MANY)
         if spoken() == 1:
             self.assert_sealings(work, 4 * MANY)
-            self.assert_each(work.calls, 95)
+            self.assert_each(work.calls, 85.3)
         else:
             # What leaves together is sealed together.
             # Each request leaves alone, as it is made outside of a read; the answers leave together.

@@ -639,10 +639,18 @@ class SodiumProtocol(Protocol):
             if begin is not None:
                 begin()
             while True:
-                if not reading.reasons and self._take_events(events):
-                    if not (connection.choked and self._choke()):
-                        break
-                    events = connection.events(now)
+                if not reading.reasons:
+                    for event in events:
+                        if type(event) is DataReceived:
+                            self.payload_received(event.payload)
+                        else:
+                            self._take_event(event)
+                        if reading.reasons:
+                            break
+                    else:
+                        if not (connection.choked and self._choke()):
+                            break
+                        events = connection.events(now)
                 if not self._take_while_stopped(events):
                     # What is not looked at can't be choked: more PONGs that leave would change nothing.
                     if not (connection.choked and reading.may_read_ahead and self._choke()):
@@ -663,22 +671,6 @@ class SodiumProtocol(Protocol):
             self._not_open()
         elif reading.reasons or reading.paused:
             self._regulate_transport()
-
-    def _take_events(self, events: Iterator[Event]) -> bool:
-        """
-        Hand events to the application until they end or there is a reason to stop.
-
-        :return: whether they have ended.
-        """
-        reading = self._reading
-        for event in events:
-            if type(event) is DataReceived:
-                self.payload_received(event.payload)
-            else:
-                self._take_event(event)
-            if reading.reasons:
-                return False
-        return True
 
     def _take_while_stopped(self, events: Iterator[Event]) -> bool:
         """
@@ -726,7 +718,8 @@ class SodiumProtocol(Protocol):
         if self._lifecycle.stage is Stage.ENDING and self._connection.over:
             self._pump()
         elif self._lifecycle.stage is not Stage.HELD:
-            self._regulate_transport()
+            if self._reading.reasons or self._reading.paused:
+                self._regulate_transport()
         elif self._reading.reasons & APPLICATION:
             if self._timer is not None:
                 self._wait_for_application()

@@ -8,7 +8,6 @@ request, and the server answers it with one DATA, in the order of the requests.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
 from twisted.internet.defer import Deferred, fail, succeed
@@ -20,7 +19,7 @@ from ..admission.limits import Limits
 from ..admission.summed_lines import SummedLines
 from ..core.connection import Code
 from ..core.errors import ClosedByPeer, ClosedHere, ClosingTimeout, LocalProtocolError, NotDone, UnexpectedPDU
-from ..core.events import AnswerReceived, DataReceived, Event, FailureReceived, RequestCancelled, RequestReceived
+from ..core.events import AnswerReceived, Event, FailureReceived, RequestCancelled, RequestReceived
 from ..core.inbox import Buffer
 from ..core.states import State
 from ..interfaces import Peer
@@ -268,22 +267,6 @@ class RequestEnd(SodiumProtocol):
             self._close(error)
 
     # What the base calls
-
-    def _take_events(self, events: Iterator[Event]) -> bool:
-        # As the base, with fewer calls for what comes here mostly.
-        reading = self._reading
-        for event in events:
-            if type(event) is AnswerReceived:
-                self._asking.answered(event)  # type: ignore[union-attr]  # it was asked
-            elif type(event) is RequestReceived and self._answering is not None:
-                self._answering.received(event)  # type: ignore[union-attr]  # it speaks version 2
-            elif type(event) is DataReceived:
-                self.payload_received(event.payload)
-            else:
-                self._take_event(event)
-            if reading.reasons:
-                return False
-        return True
 
     def _take_event(self, event: Event) -> None:
         kind = type(event)

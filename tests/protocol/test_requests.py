@@ -350,6 +350,17 @@ class TimeTests(RequestsTestCase):
         self.successResultOf(ready)
         self.assert_lives(pair)
 
+    def test_fired_by_the_asker(self) -> None:
+        """Who fires the Deferred itself wants no answer any more; the one that comes is dropped."""
+        pair = self.connected()
+        asked = pair.client.request(b"x")
+        pair.flush()
+        asked.callback(b"mine")
+        self.desk.answering[0].callback(b"answer")
+        pair.flush()
+        self.assertEqual(self.successResultOf(asked), b"mine")
+        self.assert_lives(pair)
+
     def test_in_time(self) -> None:
         """An answer, a failure or the end stops the clock."""
         pair = self.connected()

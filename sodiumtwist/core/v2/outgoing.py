@@ -296,10 +296,10 @@ class Outgoing:
         if self.requests:
             self.asked.update(self.requests)
             self.requests.clear()
-        self.closing.clear()
-        self.answered.clear()
-        self.pings.clear()
-        self.pongs.clear()
+        # To look is quicker than to clear what is empty, as nearly always all are but one.
+        for ids in (self.answered, self.closing, self.pings, self.pongs):
+            if ids:
+                ids.clear()
         return pieces, size
 
     def _take_some(self, room: int, some: bool) -> tuple[list[Buffer], int]:

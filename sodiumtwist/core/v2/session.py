@@ -233,7 +233,8 @@ class V2Records:
                 return sealer.seal((HEADER.pack(DATA, 0, size), payload), HEADER_SIZE + size, passing)
         size = min(limit - sealer.overhead, MAX_BODY)
         if unsent.size <= size and not (self._first or dialogue.outgoing.large):
-            return sealer.seal(*dialogue.outgoing.take(size), passing)  # all that waits, as nearly always
+            pieces, size = dialogue.outgoing.take(size)  # all that waits, as nearly always
+            return sealer.seal(pieces, size, passing)
         records: list[bytes] = []
         left = limit
         while True:
