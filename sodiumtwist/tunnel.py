@@ -218,7 +218,8 @@ class TunnelEnd(Protocol):
         """
         if self._below.is_bare_socket:
             return self._write_socket
-        return self.transport.write_now if whole and self._gathers else self.transport.write
+        write: Callable[[bytes], None] = self.transport.write_now if whole and self._gathers else self.transport.write
+        return write
 
     def _write_socket(self, data: bytes) -> None:
         # Without waiting for the reactor to find the socket ready, which it nearly always is.
