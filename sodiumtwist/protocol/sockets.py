@@ -333,7 +333,8 @@ class TransportBelow:
         if is_bare_socket(self.transport):
             # Twisted cuts what it holds into pieces of this size for each call of send().
             self.transport.SEND_LIMIT = SEND_SIZE
-            self.transport.startTLS = partial(start_tls, end)
+            bare: Any = self.transport
+            bare.startTLS = partial(start_tls, end)
         # The loseConnection of TLS and the like waits until the producer unregisters that we are to them. Who has only
         # the transport, as ClientService does, would wait for ever. And a socket's says no end of version 2.
         self.transport.loseConnection = close  # type: ignore[method-assign]
