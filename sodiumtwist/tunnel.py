@@ -182,7 +182,8 @@ class TunnelEnd(Protocol):
     def _arrive(self) -> None:
         self._below = TransportBelow(self.transport)
         self._below.send_small_packets()
-        self._gathers = ISodiumTransport.providedBy(self.transport)
+        # What wraps a stream of ours, as TLS does, has its interfaces, too, but tells of no read; nor may it be passed.
+        self._gathers = ISodiumTransport.providedBy(self.transport) and self.transport.protocol is self
         self._gathered: list[bytes] = []
         # When this process is killed, what was cut must not look whole either.
         self._below.reset_when_dropped(True)
@@ -217,8 +218,8 @@ class TunnelEnd(Protocol):
         """
         if self._below.is_bare_socket:
             return self._write_socket
-        transport = self.transport
-        return transport.write_now if whole and ISodiumTransport.providedBy(transport) else transport.write
+        write: Callable[[bytes], None] = self.transport.write_now if whole and self._gathers else self.transport.write
+        return write
 
     def _write_socket(self, data: bytes) -> None:
         # Without waiting for the reactor to find the socket ready, which it nearly always is.

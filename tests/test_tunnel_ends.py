@@ -536,6 +536,54 @@ class RareTests(SynchronousTestCase):
 
 
 @each_version
+class TLSWithinTests(SynchronousTestCase):
+    """Ends that TLS carries, which a stream of ours carries in turn: nothing goes past TLS, and nothing is kept."""
+
+    def test_both_directions(self) -> None:
+        self.patch(sockets, "_kernel_holds", held_by_the_system)
+        self.patch(sockets, "_has_error", has_error)
+        authority = Authority("known")
+        path = self.mktemp()
+        with open(authority.issue(path, "localhost"), "rb") as file:
+            certificate = PrivateCertificate.loadPEM(file.read())
+        trust = optionsForClientTLS("localhost", trustRoot=Certificate.loadPEM(authority.pem()))
+        tunnel = Tunnel()
+        reactor, service = tunnel.reactor, Application()
+        server = StreamServerFactory(
+            TLSMemoryBIOFactory(certificate.options(), False, Applications(lambda: service), reactor),
+            SERVER_PAIR,
+            SingleLogin(LOGIN, PASSPHRASE),
+            clock=reactor,
+            draw=lambda: 0,
+        )
+
+        def connect(factory: IProtocolFactory) -> IProtocol:
+            one, other = tunnel._pair()
+            tunnel._attach(server, other)
+            client = StreamClientFactory(
+                TLSMemoryBIOFactory(trust, True, factory, reactor),
+                SERVER_PAIR.public,
+                LOGIN,
+                PASSPHRASE,
+                version=spoken(),
+                clock=reactor,
+                draw=lambda: 0,
+            )
+            return tunnel._attach(client, one)
+
+        mine, its = tunnel._pair()
+        program = tunnel.program = Program(mine)
+        tunnel._attach(TunnelFactory(Endpoint(connect), "service", clock=reactor), its)
+        tunnel.run()
+        program.send(500)
+        tunnel.run()
+        self.assertEqual(service.received, STREAM[:500])
+        service.transport.write(b"an answer")
+        tunnel.run()
+        self.assertEqual(bytes(program.got), b"an answer")
+
+
+@each_version
 class TLSTests(SynchronousTestCase):
     """An end that TLS carries, which can't end one direction alone. It is in order where the peer has said so."""
 

@@ -189,7 +189,10 @@ class StreamEnd(SodiumProtocol):
     def _pump(self, data: bytes = b"", begin: Callable[[], None] | None = None) -> None:
         super()._pump(data, begin)
         if self._listener is not None:
-            self._listener.read_over()
+            try:
+                self._listener.read_over()
+            except Exception as error:
+                self._application_failed(Failure(), error)
         if self._unsent:
             self._send_unsent()
         if self._leaving:

@@ -135,8 +135,6 @@ class SodiumProtocol(Protocol):
     _farewell: Farewell | None = None
     # Why it ends; None when it ends in order.
     _error: BaseException | None = None
-    # Takes events until they end or there is a reason to stop; None for the way of the pump itself.
-    _take_events: Callable[[Iterator[Event]], None] | None = None
     # Events are being taken: what is sent waits, and what changes is looked at when they are.
     _pumping = False
 

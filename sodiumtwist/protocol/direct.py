@@ -23,28 +23,16 @@ SMALL_READ = 1024
 CoreConnection = Union[ServerConnection, ClientConnection]
 
 
-class StartingTLS:
+def start_tls(this: weakref.ref[Any], *arguments: Any, **named: Any) -> None:
     """
-    Stands in for ``startTLS`` of one transport: what waits for the socket, and is not sealed yet, leaves before TLS
+    Stand in for ``startTLS`` of one transport: what waits for the socket, and is not sealed yet, leaves before TLS
     begins. Nobody would ask for it then.
 
-    :param transport: it.
-    :param end: its protocol.
+    :param this: its protocol.
     """
-
-    __slots__ = ("_end", "_transport")
-
-    def __init__(self, transport: weakref.ref[Any], end: weakref.ref[Any]) -> None:
-        self._transport = transport
-        self._end = end
-
-    def __call__(self, *arguments: Any, **named: Any) -> None:
-        """As Twisted's."""
-        transport: Any = self._transport()
-        end: Any = self._end()
-        if end is not None:
-            end.hand_over()
-        type(transport).startTLS(transport, *arguments, **named)
+    end: Any = this()
+    end.hand_over()
+    type(end.transport).startTLS(end.transport, *arguments, **named)
 
 
 class DirectReading:

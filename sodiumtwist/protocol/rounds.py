@@ -52,12 +52,12 @@ def quicken(reactor: Any) -> None:
                 try:
                     if event == readable:
                         try:
-                            why = selectable.doRead()
+                            why, read = selectable.doRead(), True
                         except BaseException as error:
-                            why = error
+                            why, read = error, False
                             _log.err()
                         if why:
-                            disconnect(selectable, why, True)
+                            disconnect(selectable, why, read)
                     else:
                         work(selectable, fd, event)
                 except KeyboardInterrupt:

@@ -16,7 +16,7 @@ import termios
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
 from typing import Any, TypeGuard
 
 from twisted.internet.abstract import FileDescriptor
@@ -29,7 +29,7 @@ from ..core.v2.pdus import HEADER_SIZE
 from ..core.v2.sealing import HEAD_SIZE, TAG_SIZES
 from ..core.wire import PDU_OVERHEAD
 from ..interfaces import ISodiumTransport, IStreamTransport
-from .direct import CoreConnection, DirectReading, StartingTLS
+from .direct import CoreConnection, DirectReading, start_tls
 
 #: How many bytes are read from a socket at once, where Twisted takes 65536: a whole PDU of the
 #: largest chunks that our programs send, and with what a ``bytes`` object has on top still less than
@@ -333,8 +333,8 @@ class TransportBelow:
         if is_bare_socket(self.transport):
             # Twisted cuts what it holds into pieces of this size for each call of send().
             self.transport.SEND_LIMIT = SEND_SIZE
-            if hasattr(self.transport, "startTLS"):
-                self.transport.startTLS = StartingTLS(weakref.ref(self.transport), end)
+            bare: Any = self.transport
+            bare.startTLS = partial(start_tls, end)
         # The loseConnection of TLS and the like waits until the producer unregisters that we are to them. Who has only
         # the transport, as ClientService does, would wait for ever. And a socket's says no end of version 2.
         self.transport.loseConnection = close  # type: ignore[method-assign]

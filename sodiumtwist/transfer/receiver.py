@@ -26,6 +26,7 @@ from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
 
 from ..admission.networks import network
@@ -49,6 +50,10 @@ WRITE_BEHIND = 1024 * 1024
 #: How many DATA are acknowledged together while more of them are there to be read. Each is written when it is read:
 #: with several in memory, the process would ask for that memory and give it back again and again.
 TOGETHER = 8
+
+#: Seconds until an acknowledgement leaves at the latest that waits for those of the next DATA: what is there to be read
+#: may be something else, as PADDING is.
+LATEST = 1.0
 
 #: Why an upload broke off when something here closed the connection, in order.
 CLOSED_HERE = "the connection was closed on this side"
@@ -121,6 +126,8 @@ class UploadReceiver(SodiumServerProtocol):
     _upload: Upload | None = None
     #: Fires when the upload is opened; to be cancelled.
     _opening: Deferred[Any] | None = None
+    #: Goes on for as long as it takes though all is acknowledged by then: to set it for each would take longer.
+    _latest: IDelayedCall | None = None
     _looping = False
     _paused = False
     _framed = False
@@ -272,7 +279,13 @@ class UploadReceiver(SodiumServerProtocol):
             reads = self._below.unread() // READ_SIZE
             if reads:
                 self._look_at = min(count + reads, TOGETHER)
+                if self._latest is None:
+                    self._latest = self._clock.callLater(LATEST, self._acknowledge_at_last)
                 return
+        self._acknowledge()
+
+    def _acknowledge_at_last(self) -> None:
+        self._latest = None
         self._acknowledge()
 
     def _acknowledge(self) -> None:
@@ -323,6 +336,9 @@ class UploadReceiver(SodiumServerProtocol):
         self._enter(Phase.OVER)
         # No circle: the upload knows us, too.
         self._upload = self._opening = None
+        if self._latest is not None:
+            self._latest.cancel()
+            self._latest = None
         self.factory.receiving.discard(self)
         if self._may_log(what):
             tell(line, login=ascii(self.peer.login), peer=self._describe_peer(), **fields)

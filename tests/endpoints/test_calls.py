@@ -17,14 +17,16 @@ from twisted.protocols.policies import WrappingFactory
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python import context, log
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from sodiumtwist import SingleLogin
 from sodiumtwist.endpoints.streams import StreamClientFactory, StreamServerFactory
+from sodiumtwist.interfaces import IReadListener
 from sodiumtwist.protocol.farewell import BrokenOff
 from sodiumtwist.protocol.log_names import log_prefix
 from sodiumtwist.protocol.sockets import CHUNK_SIZE
 
-from ..applications import Applications, HalfCloseable, Producer, StreamTestCase
+from ..applications import Application, Applications, HalfCloseable, Producer, StreamTestCase
 from ..certificates import Authority
 from ..memory_sockets import ROOM, MemoryConnection
 from ..pair import LOGIN, PASSPHRASE, SERVER_PAIR, Boom
@@ -98,6 +100,15 @@ class NotingProducer(Producer):
 
     def stopProducing(self) -> None:
         self.application.note("stop")
+
+
+@implementer(IReadListener)
+class Listener(Application):
+    """Fails when a read is over that has brought something."""
+
+    def read_over(self) -> None:
+        if self.received:
+            raise Boom()
 
 
 @each_version
@@ -311,6 +322,21 @@ class OwnCallTests(StreamTestCase):
             self.assertEqual(len(self.flushLoggedErrors(Boom)), 1)
             self.assertIs(server.why, Boom)
             self.assertIs(self.client.why, ConnectionLost)
+
+    def test_end_of_a_read_that_fails(self) -> None:
+        """As what else the application raises when it is told of something."""
+        listeners: list[Listener] = []
+
+        def listener() -> Listener:
+            listeners.append(Listener())
+            return listeners[-1]
+
+        self.start(server=listener)
+        self.client.transport.write(b"something")
+        self.flush()
+        self.assertEqual(len(self.flushLoggedErrors(Boom)), 1)
+        self.assertIs(listeners[0].why, Boom)
+        self.assertIsNot(self.client.why, None)
 
 
 def _wrapped(factory: IProtocolFactory) -> IProtocolFactory:

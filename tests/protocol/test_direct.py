@@ -162,7 +162,7 @@ class DirectTests(RestTestCase):
             self.run_all()
         self.assertEqual((self.server.payloads, self.transport.doRead), ([b"more"] * 2, wrapped))
 
-    def start_tls_later(self) -> tuple[object, object]:
+    def start_tls_later(self) -> tuple[Any, Any]:
         """What to give to startTLS() of a server and a client, where the reactor is ours."""
         self.patch(tls, "_get_default_clock", lambda: self.reactor)
         return tls_contexts()

@@ -81,7 +81,7 @@ class RoundsTests(SynchronousTestCase):
         kept: list[Any] = []
         # As a thread pool takes it.
         reader.doRead = lambda: kept.append(  # type: ignore[method-assign]
-            context.theContextTracker.currentContext().contexts[-1]  # type: ignore[attr-defined]
+            context.theContextTracker.currentContext().contexts[-1]
         )
         self.reactor.doIteration(0)
         reader.logPrefix = lambda: "renamed"  # type: ignore[method-assign]

@@ -21,7 +21,7 @@ from sodiumtwist.core.events import Aborted, ConnectionOver, DataReceived, EndRe
 from sodiumtwist.core.wire import PDU_OVERHEAD
 from sodiumtwist.protocol.sockets import READ_SIZE, TransportBelow
 from sodiumtwist.transfer.acknowledgements import acknowledgement, acknowledges
-from sodiumtwist.transfer.receiver import TOGETHER, WRITE_BEHIND, UploadFactory, UploadReceiver
+from sodiumtwist.transfer.receiver import LATEST, TOGETHER, WRITE_BEHIND, UploadFactory, UploadReceiver
 from sodiumtwist.transfer.stores import StreamStore
 
 from ..core.peers import wire_of
@@ -292,6 +292,23 @@ class ReceiverTests(SynchronousTestCase):
         self.unread = False
         self.send(b"three")
         self.assertEqual(self.acknowledged(), [acknowledgement(3), acknowledgement(5)])
+
+    def test_no_data_behind(self) -> None:
+        """When what is there to be read is none to store, what is stored is acknowledged all the same."""
+        clock = self.factory.clock
+        assert isinstance(clock, Clock)
+        self.hold_unread()
+        self.send(b"one")
+        self.receiver.dataReceived(wire_of(self.client.send_ping, 0, 0))
+        clock.advance(LATEST / 2)
+        self.assertEqual(self.acknowledged(), [])
+        clock.advance(LATEST / 2)
+        self.assertEqual(self.acknowledged(), [acknowledgement(3)])
+        self.send(b"three")
+        self.leave()
+        if spoken() == 2:
+            self.lose(ConnectionDone())
+        self.assertEqual(clock.getDelayedCalls(), [])
 
     def test_end_leaves_none(self) -> None:
         """The end of an upload, framed or not, acknowledges all of it."""
