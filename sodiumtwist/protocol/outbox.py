@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionLost
 
 from ..core.connection import ClientConnection, ServerConnection
@@ -55,6 +56,8 @@ class Outbox:
         an abort must not drop it.
     :ivar owed_pongs: how many PONGs are to be sent when the transport takes more again. They are made then, so they
         take no memory.
+    :ivar pings: one for each PING on its way but those that the deadlines ask for: the Deferred to tell, or ``None``
+        for that which shows the server our key.
     :ivar incoming: how many bytes of messages that are being put together are in the sum.
     :ivar error: what broke the connection while it was written to.
     :ivar ended: whether the transport has ended: what is sent then is dropped.
@@ -82,6 +85,7 @@ class Outbox:
         "left_unsent",
         "limit",
         "owed_pongs",
+        "pings",
     )
 
     def __init__(
@@ -95,6 +99,7 @@ class Outbox:
         self._flushing = self.blocked = self.corked = self.greeting = self.ended = self.left_unsent = False
         self._shared = False
         self.owed_pongs = 0
+        self.pings: list[Deferred[float] | None] | None = None
         self._blocked_at = 0.0
         self.error: ConnectionLost | None = None
         bare = below.is_bare_socket
