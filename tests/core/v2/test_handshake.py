@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from random import Random
 from typing import Any
+from unittest import mock
 
 from hypothesis import given, settings, strategies as st
 from nacl import bindings
@@ -80,7 +81,10 @@ class TogetherTests(SynchronousTestCase):
             made.append(CLIENT_PAIR)
             return CLIENT_PAIR
 
-        self.patch(KeyPair, "generate", staticmethod(generate))
+        # Not self.patch(), which would put back a bound method where the class has one of its own.
+        patched = mock.patch.object(KeyPair, "generate", staticmethod(generate))
+        patched.start()
+        self.addCleanup(patched.stop)
         for prepared in (1, 2, 0):
             client, server = ClientHandshake(None, SERVER_PAIR.public, "ann", "secret", TIME), new_server()
             made.clear()
