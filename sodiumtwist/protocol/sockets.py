@@ -38,8 +38,7 @@ READ_SIZE = 131000
 
 #: How many bytes a socket is given at once, where Twisted gives it 131072: a PDU of the largest size is a
 #: few more, and would take a second call for them. Also how much is sent without waiting for the reactor
-#: each time it calls us: it has other connections to serve. Four large records take it about as long as the reactor
-#: takes to come by again ten times.
+#: each time it calls us: it has other connections to serve.
 SEND_SIZE = 4 * 131072
 
 #: With large messages on their way, so many bytes wait in the system's queue of a socket until it takes no more, and
