@@ -244,7 +244,9 @@ def _quiet(figures: Figures) -> str:
         return "The machine did nothing else meanwhile."
     tables = figures["tables"]
     busy = sum(bool(table.get("busy")) for table in tables)
-    return f"The machine was not quiet before, or in {busy} of {len(tables)} tables: so the figures are worth less."
+    if not busy:
+        return f"The machine did nothing else meanwhile; {'; '.join(figures['busy'])}."
+    return f"The machine was not quiet in {busy} of {len(tables)} tables: so the figures are worth less."
 
 
 def _remark(table: Figures) -> list[str]:

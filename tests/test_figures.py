@@ -243,7 +243,9 @@ class RunTests(SynchronousTestCase):
         for name in ("run", "readme"):
             self.assertIn("The machine did nothing else meanwhile.", " ".join(said(name, BULK).split()))
             text = " ".join(said(name, busy, BULK, busy=["load 3.5", "bulk-65536: steal 10 %"]).split())
-            self.assertIn("not quiet before, or in 1 of 2 tables: so the figures are worth less.", text)
+            self.assertIn("not quiet in 1 of 2 tables: so the figures are worth less.", text)
+            text = " ".join(said(name, BULK, busy=["the load was 0.7 before the run began"]).split())
+            self.assertIn("did nothing else meanwhile; the load was 0.7 before the run began.", text)
         self.assertIn("\n- The machine was not quiet: steal 10 %.\n", said("bulk", busy))
         far = {**table("distance-open-0", row("upload", 700.0), title="distance, 0 ms"), "busy": "load 2"}
         self.assertIn("\n- *distance, 0 ms*: The machine was not quiet: load 2.\n", said("distance", far))

@@ -8,7 +8,7 @@ import errno
 import itertools
 import random
 from collections.abc import Callable
-from typing import cast
+from typing import Any, cast
 
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, succeed
@@ -535,18 +535,27 @@ class RareTests(SynchronousTestCase):
             self.assertTrue(tunnel.service.socket.peer.closed)
 
 
+def prepare_tls(test: SynchronousTestCase) -> tuple[PrivateCertificate, Any]:
+    """
+    Have a test's sockets tell what the system does.
+
+    :return: a certificate, and what a client needs to trust it.
+    """
+    test.patch(sockets, "_kernel_holds", held_by_the_system)
+    test.patch(sockets, "_has_error", has_error)
+    authority = Authority("known")
+    path = test.mktemp()
+    with open(authority.issue(path, "localhost"), "rb") as file:
+        certificate = PrivateCertificate.loadPEM(file.read())
+    return certificate, optionsForClientTLS("localhost", trustRoot=Certificate.loadPEM(authority.pem()))
+
+
 @each_version
 class TLSWithinTests(SynchronousTestCase):
     """Ends that TLS carries, which a stream of ours carries in turn: nothing goes past TLS, and nothing is kept."""
 
     def test_both_directions(self) -> None:
-        self.patch(sockets, "_kernel_holds", held_by_the_system)
-        self.patch(sockets, "_has_error", has_error)
-        authority = Authority("known")
-        path = self.mktemp()
-        with open(authority.issue(path, "localhost"), "rb") as file:
-            certificate = PrivateCertificate.loadPEM(file.read())
-        trust = optionsForClientTLS("localhost", trustRoot=Certificate.loadPEM(authority.pem()))
+        certificate, trust = prepare_tls(self)
         tunnel = Tunnel()
         reactor, service = tunnel.reactor, Application()
         server = StreamServerFactory(
@@ -588,13 +597,7 @@ class TLSTests(SynchronousTestCase):
     """An end that TLS carries, which can't end one direction alone. It is in order where the peer has said so."""
 
     def setUp(self) -> None:
-        self.patch(sockets, "_kernel_holds", held_by_the_system)
-        self.patch(sockets, "_has_error", has_error)
-        authority = Authority("known")
-        path = self.mktemp()
-        with open(authority.issue(path, "localhost"), "rb") as file:
-            certificate = PrivateCertificate.loadPEM(file.read())
-        trust = optionsForClientTLS("localhost", trustRoot=Certificate.loadPEM(authority.pem()))
+        certificate, trust = prepare_tls(self)
         self.tunnel = Tunnel()
         reactor = self.tunnel.reactor
         self.service = Application()
