@@ -254,7 +254,7 @@ class RecordWorkTests(WorkTestCase):
 
         receive(1000)
         receive(size)
-        self.assertLess(peak(lambda: list(map(receive, [50_000] * 6))) / CHUNK_SIZE, 0.02)
+        self.assertLess(peak(lambda: list(map(receive, [50_000] * 6))) / CHUNK_SIZE, 0.03)
         place = self.place
         with Work() as work:
             while self.place < len(wire):
@@ -358,7 +358,7 @@ class InFlightWorkTests(WorkTestCase):
         """Version 2 takes fewer than version 1, though it knows them by numbers and answers in any order."""
         calls = {version: self.calls(version) for version in (1, 2)}
         self.assertLess(calls[2], calls[1])
-        self.assert_each(calls[2], 57.3)
+        self.assert_each(calls[2], 58.5)
 
 
 @each_version

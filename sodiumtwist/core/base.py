@@ -182,7 +182,7 @@ class Connection:
     def get_buffer(self) -> memoryview | None:
         """
         Tell where to receive what comes next, for whoever can receive into memory; as
-        :class:`asyncio.BufferedProtocol` has it. It is shared by all connections of this thread, so it is filled at
+        ``asyncio.BufferedProtocol`` has it. It is shared by all connections of this thread, so it is filled at
         once, before anything else is called here, and :meth:`buffer_updated` then. Whoever does so stays in one thread.
 
         :return: some of it, as much as is best received at once; ``None`` where :meth:`receive_data` is to be called.
