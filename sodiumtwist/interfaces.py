@@ -50,9 +50,8 @@ class Peer:
     def asked_by(self, end: Any) -> Peer:
         """Return one that ``end`` asks."""
         peer = object.__new__(type(self))
-        vars(peer).update(
-            vars(self), _end=ref(end)
-        )  # what copy() does, and dataclasses.replace(), in a tenth of the time
+        # As copy() does, in a tenth of the time: each login makes one.
+        vars(peer).update(vars(self), _end=ref(end))
         return peer
 
     def ended(self, why: NotDone) -> None:

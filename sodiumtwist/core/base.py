@@ -403,7 +403,7 @@ class Connection:
         :return: the bytes; none when nothing waits.
         """
         unsent = self.unsent
-        if unsent.packet or not unsent.size or self._state is State.CLOSED:
+        if unsent.packet or not unsent.size or self._state is _CLOSED:
             return self.data_to_send(limit)
         passing: Buffer = self._records.seal(unsent, limit, True)  # type: ignore[union-attr]  # as there are PDUs
         return passing

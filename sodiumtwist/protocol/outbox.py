@@ -96,8 +96,9 @@ class Outbox:
         self._unread = unread
         # What the application keeps for the peer, and how much of all that waits is in the sum.
         self._kept = self._noted = self.incoming = 0
-        self._flushing = self.blocked = self.corked = self.greeting = self.ended = self.left_unsent = False
-        self._shared = False
+        self._shared = self._flushing = self.blocked = self.corked = self.greeting = self.ended = self.left_unsent = (
+            False
+        )
         self.owed_pongs = 0
         self.pings: list[Deferred[float] | None] | None = None
         self._blocked_at = 0.0
