@@ -1,8 +1,9 @@
 """
 Records on buffers of our own, over PyNaCl's inner module. All that is sent and received passes through here.
 
-Records are opened where they lie, into a scratch buffer, and sealed in another, which they leave as ``bytes`` with one
-copy. Each thread has these two.
+Each thread has three buffers. Records are sealed in the first, which they leave as ``bytes`` with one copy, or as a view
+for whoever writes at once. What a thread receives into the third is opened there; what comes as ``bytes`` is opened into
+the second.
 
 Importing this fails where PyNaCl has no such module.
 """
