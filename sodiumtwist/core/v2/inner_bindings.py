@@ -1,8 +1,8 @@
 """
 Records on buffers of our own, over PyNaCl's inner module. All that is sent and received passes through here.
 
-Each thread has three buffers. Records are sealed in the first, which they leave as ``bytes`` with one copy, or as a view
-for whoever writes at once. What a thread receives into the third is opened there; what comes as ``bytes`` is opened into
+Each thread has three buffers. Records are sealed in the first, which they leave as ``bytes`` with one copy, or as a
+view for whoever writes at once. What is received into the third is opened there. What comes as ``bytes`` is opened into
 the second.
 
 Importing this fails where PyNaCl has no such module.
