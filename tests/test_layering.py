@@ -68,7 +68,12 @@ FOLDERS = {
     """,
     "transfer": """
         transfer.acknowledgements  transfer.discarding  transfer.pipes  transfer.sources  transfer.disk
-        transfer.partials  transfer.turns  transfer.uploads  transfer.stores  transfer.sender  transfer.receiver
+        transfer.partials  transfer.turns  transfer.uploads  transfer.stores  transfer.sender
+        transfer.tree.messages
+        transfer.tree.pieces
+        transfer.tree.disk_thread
+        transfer.tree
+        transfer.receiver
         transfer
     """,
     "tunnel": "tunnel",
