@@ -78,7 +78,10 @@ FOLDERS = {
         transfer.tree.temporaries
         transfer.tree.digests
         transfer.tree.growing
+        transfer.tree.batches
+        transfer.tree.renaming
         transfer.tree.placing
+        transfer.tree.leftovers
         transfer.tree
         transfer.receiver
         transfer
