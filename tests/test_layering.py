@@ -81,6 +81,18 @@ FOLDERS = {
         transfer.tree.batches
         transfer.tree.renaming
         transfer.tree.placing
+        transfer.tree.present
+        transfer.tree.deciding
+        transfer.tree.arriving
+        transfer.tree.storing
+        transfer.tree.channel
+        transfer.tree.report
+        transfer.tree.receiving
+        transfer.tree.walking
+        transfer.tree.listing
+        transfer.tree.reading
+        transfer.tree.feeding
+        transfer.tree.sending
         transfer.tree.leftovers
         transfer.tree
         transfer.receiver
