@@ -10,7 +10,8 @@ receiver, and their bytes as DATA from the sender, see :mod:`~sodiumtwist.transf
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Union
+import re
+from typing import Annotated, Any, Literal, Union
 
 from msgspec import Meta as Is, MsgspecError, Struct
 from msgspec.msgpack import Decoder, Encoder
@@ -233,7 +234,7 @@ class Place(Struct, frozen=True, tag="place"):
     :ivar synced: whether the disk has what is confirmed.
     """
 
-    keeps: str
+    keeps: Literal["files", "stream", "nothing"]
     max_size: _Size = (1 << 63) - 1
     synced: bool = True
 
@@ -339,5 +340,11 @@ def _decode(decoder: Decoder[Any], payload: bytes, what: str) -> Any:
     try:
         return decoder.decode(payload)
     except MsgspecError as error:
-        # Its words name fields and types, and never what the peer has put there.
-        raise RemoteProtocolError(f"{what}: {error}") from None
+        # Its words name fields and types. A value that the peer has put there is left out.
+        why = re.sub("(?<=value) .*(?= - at `)", "", str(error), flags=re.DOTALL)
+    except UnicodeDecodeError:
+        why = "a text that is not UTF-8"
+    except RecursionError:
+        # In fields that are passed over, too.
+        why = "too deep"
+    raise RemoteProtocolError(f"{what}: {why}")
