@@ -21,8 +21,9 @@ from ...core.errors import RemoteProtocolError
 #: How many entries are announced in one message, at most.
 ENTRIES = 1024
 
-#: How many bytes the paths of one announcement have together, roughly, at most, unless it has a single one.
-ANNOUNCEMENT_SIZE = 256 * 1024
+#: How many bytes the paths of one announcement have together, at most. So the whole of it leaves in one part: what
+#: leaves in several may be overtaken by the next one, see :mod:`~sodiumtwist.core.v2.outgoing`, and entries have an order.
+ANNOUNCEMENT_SIZE = 40_000
 
 #: How many entries may be announced and not settled yet. The receiver refuses what is beyond that.
 UNSETTLED = 16384

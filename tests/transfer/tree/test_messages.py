@@ -13,8 +13,10 @@ from hypothesis import given, strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from sodiumtwist.core.errors import RemoteProtocolError
+from sodiumtwist.core.v2.outgoing import PART_SIZE
 from sodiumtwist.transfer.tree import messages
 from sodiumtwist.transfer.tree.messages import (
+    ANNOUNCEMENT_SIZE,
     ENTRIES,
     FETCHED_PATHS,
     FILE,
@@ -293,3 +295,14 @@ class LimitTests(SynchronousTestCase):
                     except RemoteProtocolError:
                         continue
                     self.fail(f"{name}: {number} was taken")
+
+    def test_in_one_part(self) -> None:
+        """The largest announcement that our senders make leaves in one part, so that none is overtaken by the next."""
+        path = bytes(ANNOUNCEMENT_SIZE // ENTRIES)
+        largest = Entry(FILE, path, (1 << 63) - 1, -(1 << 63), True)
+        for message in (
+            Announce(0xFFFFFFFF, [largest] * ENTRIES),
+            Announce(0xFFFFFFFF, [Entry(FILE, bytes(PATH_LIMIT))] * (ANNOUNCEMENT_SIZE // PATH_LIMIT)),
+            SetTimes([(path, -(1 << 63))] * ENTRIES),
+        ):
+            self.assertLessEqual(len(encode(message)), PART_SIZE)
