@@ -22,7 +22,7 @@ from ...core.errors import RemoteProtocolError
 ENTRIES = 1024
 
 #: How many bytes the paths of one announcement have together, at most. So the whole of it leaves in one part: what
-#: leaves in several may be overtaken by the next one, see :mod:`~sodiumtwist.core.v2.outgoing`, and entries are numbered.
+#: leaves in several may be overtaken by the next one, see :mod:`~sodiumtwist.core.v2.outgoing`.
 ANNOUNCEMENT_SIZE = 40_000
 
 #: How many entries may be announced and not settled yet. The receiver refuses what is beyond that.
