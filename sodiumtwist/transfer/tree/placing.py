@@ -1,0 +1,280 @@
+"""
+Written files on their way to their place, in batches that share what takes long: the syncs.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import stat
+from contextlib import suppress
+
+from ...replacing import sync_if_possible, take_over
+from .batches import HELD, sync_files
+from .folders import Folders, Parts, kind_of
+from .names import PART_LIMIT, random_name
+from .renaming import give_name
+from .temporaries import Written, open_nameless, open_temporary, write_at
+
+#: How many files a batch has at most.
+BATCH = 256
+
+#: Up to which number a suffix is tried, when files of a name are there.
+SUFFIXES = 999
+
+#: How many bytes are copied at once.
+COPY_STEP = 128 * 1024
+
+#: What there is to do when something has the name already.
+RENAME, REPLACE, REFUSE = "rename", "replace", "refuse"
+
+#: What is said when a file without a name can't be given one: there are no hard links, or ``/proc`` is another's.
+_STAYS_NAMELESS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EXDEV, errno.ENOENT, errno.EMLINK)
+
+#: In what order batches are told of: number, and name or why there is none.
+Result = tuple[int, "bytes | OSError"]
+
+
+class Placing:
+    """
+    Puts written files in their place. Those that were added are there, and the disk has them, when :meth:`commit` has
+    told so. Before that they may be there, whole.
+
+    :param folders: where they go.
+    :param existing: what to do when something has the name: ``rename`` the new one, ``replace`` the old one or
+        ``refuse`` the new one.
+    :param sync: whether the disk has them before :meth:`commit` tells of them.
+    """
+
+    def __init__(self, folders: Folders, existing: str, sync: bool) -> None:
+        self._folders = folders
+        self._existing = existing
+        self._sync = sync
+        # A file without a name gets one through there.
+        self._nameless = os.path.isdir("/proc/self/fd")
+        self._batch: list[tuple[int, Written]] = []
+        self._results: list[Result] = []
+
+    @property
+    def full(self) -> bool:
+        """Whether the batch has to be committed before more is added."""
+        return len(self) >= BATCH or (len(self._batch) > 0 and HELD.too_many)
+
+    def __len__(self) -> int:
+        """How many files were added, and are not told of."""
+        return len(self._batch) + len(self._results)
+
+    def write_small(self, parts: Parts, data: bytes | memoryview, mtime: int, executable: bool) -> Written:
+        """
+        Write a file of which all is there.
+
+        :param parts: of its path.
+        :param data: all of it.
+        :param mtime: when it was last written to at its sender, in nanoseconds since the epoch.
+        :param executable: whether its owner may run it.
+        :raises OSError: when that can't be done. Then nothing is left of it.
+        """
+        temporary = open_nameless(self._folders, parts, executable) if self._nameless else None
+        if temporary is None:
+            self._nameless = False
+            temporary = open_temporary(self._folders, parts, executable)
+        try:
+            if temporary.lasting:
+                # What an earlier try has left.
+                os.ftruncate(temporary.fd, 0)
+            if data:
+                write_at(temporary.fd, data, 0)
+            os.utime(temporary.fd, ns=(mtime, mtime))
+        except OSError:
+            temporary.remove(self._folders)
+            raise
+        return Written(temporary, len(data), mtime, executable)
+
+    def add(self, number: int, written: Written) -> None:
+        """
+        Add a file to the batch.
+
+        :param number: by which :meth:`commit` tells of it.
+        :param written: the file, which is not the caller's any more.
+        """
+        if self._sync:
+            self._batch.append((number, written))
+            HELD.add(1)
+        else:
+            # It waits for nothing, and so needs no descriptor meanwhile.
+            self._results.append((number, self._closed(written, self._placed(written))))
+
+    def commit(self) -> list[Result]:
+        """
+        Put all files of the batch in their place.
+
+        :return: for each one its number, and the last part of the name that it got, or why it is not there. Of such a
+            one nothing is left; but one that had replaced another stays when the disk does not take its name.
+        """
+        if not self._sync:
+            results, self._results = self._results, []
+            self._folders.forget_changed()
+            return results
+        batch = self._take_batch()
+        refused = sync_files([written for _, written in batch], self._folders)
+        outcomes: list[tuple[int, Written, bytes | OSError]] = []
+        for number, written in batch:
+            error = refused.get(written)
+            if error is None:
+                outcome = self._placed(written)
+            else:
+                written.temporary.remove(self._folders)
+                outcome = error
+            outcomes.append((number, written, outcome))
+        failed = self._folders.sync_changed()
+        results = []
+        for number, written, outcome in outcomes:
+            if failed and isinstance(outcome, bytes):
+                outcome = self._unless_failed(written, outcome, failed)
+            results.append((number, self._closed(written, outcome)))
+        return results
+
+    def drop(self) -> None:
+        """Remove what was added and is not in its place yet."""
+        for _, written in self._take_batch():
+            written.temporary.remove(self._folders)
+        self._results = []
+
+    def _take_batch(self) -> list[tuple[int, Written]]:
+        batch, self._batch = self._batch, []
+        HELD.add(-len(batch))
+        return batch
+
+    def _placed(self, written: Written) -> bytes | OSError:
+        try:
+            name = self._place(written)
+        except OSError as error:
+            written.temporary.remove(self._folders)
+            return error
+        self._folders.note_changed(written.parts[:-1])
+        return name
+
+    def _closed(self, written: Written, outcome: bytes | OSError) -> bytes | OSError:
+        try:
+            written.temporary.close()
+        except OSError as error:
+            # Some file systems tell only now what could not be written. What was synced is there for sure.
+            if isinstance(outcome, bytes) and not self._sync:
+                self._take_back(written, outcome, None)
+                return error
+        return outcome
+
+    def _unless_failed(self, written: Written, name: bytes, failed: dict[Parts, OSError]) -> bytes | OSError:
+        """What became of a file when the names in some folders may be lost."""
+        for length in range(len(written.parts)):
+            error = failed.get(written.parts[:length])
+            if error is not None:
+                # What had the name before is gone in any case.
+                if self._existing != REPLACE:
+                    self._take_back(written, name, os.fstat(written.temporary.fd))
+                return error
+        return name
+
+    def _take_back(self, written: Written, name: bytes, status: os.stat_result | None) -> None:
+        with suppress(OSError):
+            self._folders.remove((*written.parts[:-1], name), status)
+
+    def _place(self, written: Written) -> bytes:
+        """
+        :return: the name that it got.
+        """
+        name = written.parts[-1]
+        folder = self._folders.open(written.parts[:-1])
+        if self._existing == REPLACE:
+            status = self._existing_file(written)
+            if status is not None:
+                return self._replaced(written, folder, status)
+        try:
+            self._give(written, folder, name)
+            return name
+        except FileExistsError:
+            pass
+        # It may have come just now.
+        status = self._existing_file(written)
+        if self._existing == REPLACE:
+            return self._replaced(written, folder, status)
+        if self._existing == REFUSE:
+            raise FileExistsError(errno.EEXIST, "a file of that name is there")
+        for number in range(1, SUFFIXES + 1):
+            other = b"%b.%d" % (name, number)
+            if len(other) > PART_LIMIT:
+                raise OSError(errno.ENAMETOOLONG, "a file of that name is there, and it is too long for a suffix")
+            try:
+                self._give(written, folder, other)
+                return other
+            except FileExistsError:
+                continue
+        raise FileExistsError(errno.EEXIST, f"{SUFFIXES} more files of that name are there")
+
+    def _existing_file(self, written: Written) -> os.stat_result | None:
+        """
+        :raises OSError: when something else than a file has the name.
+        """
+        status = self._folders.status(written.parts)
+        if status is not None and not stat.S_ISREG(status.st_mode):
+            raise FileExistsError(errno.EEXIST, f"{kind_of(status.st_mode)} of that name is there")
+        return status
+
+    def _replaced(self, written: Written, folder: int, status: os.stat_result | None) -> bytes:
+        name = written.parts[-1]
+        if status is not None:
+            os.fchmod(written.temporary.fd, 0o600)
+            # Who may read it may run it, if anybody may.
+            mode = status.st_mode & ~0o111
+            if written.executable:
+                mode |= (mode & 0o444) >> 2
+            take_over(written.temporary.fd, os.stat_result((mode, *status[1:10])))
+        if written.temporary.name is None:
+            temporary = random_name(name, secrets.token_hex(4))
+            self._give(written, folder, temporary)
+            written.temporary.name = temporary
+        file = written.temporary
+        file.expect_name(folder)
+        assert file.name is not None
+        os.replace(file.name, name, src_dir_fd=folder, dst_dir_fd=folder)
+        file.name = None
+        return name
+
+    def _give(self, written: Written, folder: int, name: bytes) -> None:
+        """
+        Give a file its name, if nothing has it.
+
+        :raises FileExistsError: when something has it.
+        """
+        if written.temporary.name is None:
+            try:
+                os.link(f"/proc/self/fd/{written.temporary.fd}", name, dst_dir_fd=folder, follow_symlinks=True)
+                return
+            except OSError as error:
+                if error.errno not in _STAYS_NAMELESS:
+                    raise
+            self._nameless = False
+            self._copy(written)
+        file = written.temporary
+        file.expect_name(folder)
+        assert file.name is not None
+        give_name(file.name, folder, name)
+        file.name = None
+
+    def _copy(self, written: Written) -> None:
+        """Let a file without a name have a temporary one, for there is no other way to its own."""
+        source = written.temporary
+        copy = open_temporary(self._folders, source.parts, written.executable)
+        try:
+            os.ftruncate(copy.fd, 0)
+            for start in range(0, written.size, COPY_STEP):
+                write_at(copy.fd, os.pread(source.fd, COPY_STEP, start), start)
+            os.utime(copy.fd, ns=(written.mtime, written.mtime))
+            if self._sync:
+                sync_if_possible(copy.fd)
+        except OSError:
+            copy.remove(self._folders)
+            raise
+        source.close()
+        written.temporary = copy
