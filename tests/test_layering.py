@@ -82,6 +82,12 @@ FOLDERS = {
         transfer.tree.renaming
         transfer.tree.placing
         transfer.tree.leftovers
+        transfer.tree.channel
+        transfer.tree.report
+        transfer.tree.walking
+        transfer.tree.listing
+        transfer.tree.reading
+        transfer.tree.sending
         transfer.tree
         transfer.receiver
         transfer
