@@ -122,7 +122,8 @@ class FactTests(SynchronousTestCase):
             *(f"{getattr(files, name)}, {name} -" for name in ("SEND", "RESUME", "HAVE", "REFUSED")),
             f"An announcement has at most {files.ENTRIES:,} entries. Our senders end one at "
             f"{files.ANNOUNCEMENT_SIZE:,} bytes of paths",
-            f"At most {files.UNSETTLED:,} entries may be announced and not settled. An ``announce`` beyond that fails "
+            f"At most {files.UNSETTLED:,} entries may be announced and not settled, with at most "
+            f"{files.UNSETTLED_SIZE >> 20} MiB of paths. An ``announce`` beyond that fails "
             f"with code {pdus.Code.NO_ROOM:d}",
             f"``finish`` tells {files.ENTRIES:,}, and counts",
             f"ends the connection by ABORT with code {pdus.Code.PROTOCOL_BROKEN:d}",

@@ -17,6 +17,7 @@ from ..sources import Source
 from .channel import Channel
 from .disk_thread import DiskThread
 from .messages import (
+    ANNOUNCEMENT_SIZE,
     DIGEST_SIZE,
     ENTRIES,
     FILE,
@@ -27,6 +28,7 @@ from .messages import (
     SEND,
     STREAM,
     UNSETTLED,
+    UNSETTLED_SIZE,
     Done,
     Entry,
     Finish,
@@ -45,6 +47,9 @@ from .walking import Batch, Walk, Where, why_not
 
 #: How many entries are announced at most that are not settled: half of what the receiver takes.
 WINDOW = UNSETTLED // 2
+
+#: How many bytes the paths of these have together at most: half of what the receiver takes, too.
+PATHS_WINDOW = UNSETTLED_SIZE // 2
 
 #: How many announcements are under way at once, so that their answers need not be waited for one by one.
 ANNOUNCEMENTS = 4
@@ -117,6 +122,7 @@ class Sending:
         self._over = False
         # By number, in their order.
         self._unsettled: dict[int, _Unsettled] = {}
+        self._paths_size = 0
         self._refused_folders: set[bytes] = set()
         # Walking: whether the thread is at it, and whether all is found.
         self._walks = False
@@ -182,7 +188,7 @@ class Sending:
     def _walk_on(self) -> None:
         if self._walks or self._all_found or self._over or len(self._announced) >= ANNOUNCEMENTS:
             return
-        if len(self._unsettled) + ENTRIES > WINDOW:
+        if len(self._unsettled) + ENTRIES > WINDOW or self._paths_size + ANNOUNCEMENT_SIZE > PATHS_WINDOW:
             return
         assert self._walk is not None
         self._walks = True
@@ -205,6 +211,7 @@ class Sending:
         self._report.found(batch.files, batch.size)
         for number, (entry, where) in enumerate(zip(batch.entries, batch.wheres, strict=True), batch.first):
             self._unsettled[number] = _Unsettled(entry, where)
+            self._paths_size += len(entry.path)
         self._announced.append(batch)
         self._end.request(batch.encode()).addCallback(self._answered, batch).addErrback(self._fail)
 
@@ -237,7 +244,7 @@ class Sending:
             self._settle(number, REFUSED_BEFORE, code=verdict.code, text=verdict.text)
         elif entry.kind == FOLDER:
             # It is made, or was there.
-            del self._unsettled[number]
+            self._forget(number)
         elif what == HAVE:
             self._report.begins(entry.path, entry.size, entry.size)
             self._settle(number, THERE, name=verdict.name or entry.path, size=entry.size, digest=verdict.digest)
@@ -367,6 +374,11 @@ class Sending:
             self._stream.source.close()
             self._end.send_data(header(number, LAST | VOID, self._place, 0))
 
+    def _forget(self, number: int) -> Entry:
+        entry = self._unsettled.pop(number).entry
+        self._paths_size -= len(entry.path)
+        return entry
+
     def _settle(
         self,
         number: int,
@@ -377,7 +389,7 @@ class Sending:
         code: int = 0,
         text: str = "",
     ) -> None:
-        entry = self._unsettled.pop(number).entry
+        entry = self._forget(number)
         self._report.settled(FileResult(entry.path, entry.kind, outcome, name, size, digest.hex(), code, text))
 
     # The end
