@@ -135,7 +135,7 @@ def differences(ours: str | bytes, theirs: str | bytes, times: bool = True) -> l
 
 
 def _differences(ours: bytes, theirs: bytes, below: bytes, times: bool) -> Iterator[str]:
-    here, there = os.path.join(ours, below), os.path.join(theirs, below)
+    here, there = (os.path.join(root, below) if below else root for root in (ours, theirs))
     one, other = os.lstat(here), os.lstat(there)
     shown = repr(below)
     if stat.S_IFMT(one.st_mode) != stat.S_IFMT(other.st_mode):
