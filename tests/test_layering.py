@@ -79,6 +79,12 @@ FOLDERS = {
         transfer.tree.digests
         transfer.tree.growing
         transfer.tree.placing
+        transfer.tree.channel
+        transfer.tree.report
+        transfer.tree.walking
+        transfer.tree.listing
+        transfer.tree.reading
+        transfer.tree.sending
         transfer.tree
         transfer.receiver
         transfer
