@@ -20,9 +20,6 @@ from ..sender import UploadSender
 from ..sources import Source
 from .disk_thread import DiskThread, thread_of_reactor
 from .messages import (
-    REFUSED,
-    RESUME,
-    SEND,
     Announce,
     FetchFiles,
     Finish,
@@ -33,14 +30,12 @@ from .messages import (
     SetTimes,
     StoreFiles,
     Trouble,
-    Verdict,
-    Verdicts,
     decode_answer,
     decode_request,
     encode,
 )
 from .receiving import Receiving
-from .report import WOULD_RESUME, WOULD_SEND, FileResult, Report
+from .report import Report
 from .sending import Sending, Stream
 from .serving import ASKED_AT_ONCE
 from .storing import Rules, Storing
@@ -277,11 +272,9 @@ class _Fetch:
     def __init__(self, end: FileClient, thread: DiskThread, into: str, rules: Rules, report: Report | None) -> None:
         self.finished: Deferred[Finish] = Deferred()
         self.closed: Deferred[None] = Deferred()
-        self._end = end
         self._thread = thread
-        self._report = report or Report()
-        self._dry = rules.dry
-        self._receiving = Receiving(end, thread, Storing(into, rules), None, self._report)
+        # The server does not know of a dry run: what would come is refused.
+        self._receiving = Receiving(end, thread, Storing(into, rules), None, report, takes_nothing=rules.dry)
         self._closing = False
 
     def asked(self, message: Announce | SetTimes | Finish) -> Deferred[bytes]:
@@ -289,8 +282,6 @@ class _Fetch:
         # Another Deferred: to cancel it, as the end of the connection does, stops nothing.
         answer: Deferred[bytes] = Deferred()
         working = self._receiving.asked(message)
-        if self._dry and isinstance(message, Announce):
-            working.addCallback(self._refuse_all, message)
         working.addCallbacks(self._tell, self._failed, callbackArgs=(answer, message), errbackArgs=(answer,))
         return answer
 
@@ -302,18 +293,8 @@ class _Fetch:
 
     def _failed(self, reason: Failure, answer: Deferred[bytes]) -> None:
         if not answer.called:
-            answer.errback(self._end.explain(reason))
+            answer.errback(reason)
         self.lost(reason)
-
-    def _refuse_all(self, answer: bytes, message: Announce) -> bytes:
-        """What would come of a dry run is told here, and refused there: the server does not know of it."""
-        verdicts = list(decode_answer(Verdicts, answer).verdicts)
-        for index, (entry, verdict) in enumerate(zip(message.entries, verdicts)):
-            if verdict.what in (SEND, RESUME):
-                verdicts[index] = Verdict(REFUSED, code=Code.CANCELLED, text="dry run")
-                outcome = WOULD_SEND if verdict.what == SEND else WOULD_RESUME
-                self._report.settled(FileResult(entry.path, entry.kind, outcome, size=entry.size))
-        return encode(Verdicts(verdicts))
 
     def data_received(self, payload: bytes) -> None:
         """Take in pieces of files."""

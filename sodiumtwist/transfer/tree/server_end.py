@@ -92,6 +92,10 @@ class FileServerEnd(RequestEnd, SodiumServerProtocol):
 
     # What the base calls
 
+    def _stops_reading_when_blocked(self) -> bool:
+        # A request would then overtake DATA before it; and two ends that both send would wait for each other.
+        return self._session is None or not self._session.begun
+
     def _take_event(self, event: Event) -> None:
         if type(event) is RequestReceived and self._answering is None and self._end is None:
             self._begin_to_answer()
