@@ -79,8 +79,13 @@ FOLDERS = {
         transfer.tree.digests
         transfer.tree.growing
         transfer.tree.placing
+        transfer.tree.present
+        transfer.tree.deciding
+        transfer.tree.arriving
+        transfer.tree.storing
         transfer.tree.channel
         transfer.tree.report
+        transfer.tree.receiving
         transfer.tree.walking
         transfer.tree.listing
         transfer.tree.reading
