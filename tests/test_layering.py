@@ -93,6 +93,10 @@ FOLDERS = {
         transfer.tree.listing
         transfer.tree.reading
         transfer.tree.sending
+        transfer.tree.place
+        transfer.tree.serving
+        transfer.tree.server_end
+        transfer.tree.client
         transfer.tree
         transfer.receiver
         transfer

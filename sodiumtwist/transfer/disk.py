@@ -34,8 +34,8 @@ def words_for_peer(error: OSError) -> str:
     """
     Say to the other end why something can't be stored: no paths of ours, no names of options.
     """
-    text = _NO_ROOM_WORDS.get(error.errno or 0) or error.strerror or (str(error) if error.errno is None else "")
-    return (text or "it cannot be stored").partition(", see --")[0]
+    text = _NO_ROOM_WORDS.get(error.errno or 0) or error.strerror or "it cannot be stored"
+    return text.partition(", see --")[0]
 
 
 class DiskThreads:

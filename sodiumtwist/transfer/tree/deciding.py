@@ -128,7 +128,7 @@ class Deciding:
     def _check_folders(self, parts: Parts) -> None:
         for depth in range(1, len(parts)):
             if parts[:depth] in self._refused:
-                raise OSError("its folder was refused")
+                raise OSError(errno.ENOTDIR, "its folder was refused")
 
     def _note_refused(self, parts: Parts) -> None:
         # Beyond that, what is below is refused for what is wrong with its folder itself, nearly always.
@@ -164,7 +164,7 @@ class Deciding:
         entry = awaited.entry
         status = folders.status(parts)
         if status is not None and not stat.S_ISREG(status.st_mode):
-            raise OSError(f"{kind_of(status.st_mode)} is there, and no file")
+            raise OSError(errno.EEXIST, f"{kind_of(status.st_mode)} is there, and no file")
         is_file = entry.kind == FILE
         if status is not None and rules.resume and is_file:
             same = find_same(folders, parts, entry, status)

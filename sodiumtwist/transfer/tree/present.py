@@ -4,6 +4,7 @@ What is there already of a file that is announced. Thread side.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 
@@ -71,7 +72,7 @@ class Present:
         fd = self._folders.open_file(self._parts)
         try:
             if _state(os.fstat(fd)) != self._seen:
-                raise OSError("what was there of it has changed meanwhile")
+                raise OSError(errno.ESTALE, "what was there of it has changed meanwhile")
             os.utime(fd, ns=(mtime, mtime))
             if sync:
                 os.fsync(fd)

@@ -190,7 +190,7 @@ class Storing:
         if self._folders is not None:
             self._folders.close()
         self._folders = self._deciding = self._placing = None
-        self._unusable = OSError("it is over")
+        self._unusable = OSError(errno.EBADF, "it is over")
 
     # Steps
 
@@ -279,7 +279,7 @@ class Storing:
                 return
             awaited.present = None
             if there and offset:
-                self._failed(OSError("it has more bytes than were announced"))
+                self._failed(OSError(errno.EFBIG, "it has more bytes than were announced"))
                 return
         self._end = offset if there else 0
         try:

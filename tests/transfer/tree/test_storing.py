@@ -131,7 +131,12 @@ class WholeTests(StoringTestCase):
         self.announce_files(large=len(data))
         calls = []
         pwritev = os.pwritev
-        self.patch(os, "pwritev", lambda *arguments: calls.append(len(arguments[1])) or pwritev(*arguments))
+
+        def write(fd: int, pieces: list[memoryview], offset: int) -> int:
+            calls.append(len(pieces))
+            return pwritev(fd, pieces, offset)
+
+        self.patch(os, "pwritev", write)
         payloads = [
             piece(0, data[offset : offset + PIECE_SIZE], offset, 0) for offset in range(0, len(data), PIECE_SIZE)
         ]
@@ -325,7 +330,7 @@ class ThereTests(StoringTestCase):
         self.write("a", b"abc", TIME - 1)
         self.announce(Entry(FILE, b"a", 3, TIME))
         (settled,) = self.take(piece(0, b"d", 3, 0), piece(0, b"e", 4))
-        self.assertEqual((settled.code, settled.text), (Code.STORAGE, "it has more bytes than were announced"))
+        self.assertEqual((settled.code, settled.text), (Code.TOO_LARGE, "it has more bytes than were announced"))
         self.assertEqual(self.read("a"), b"abc")
 
     def test_changed_meanwhile(self) -> None:
