@@ -72,6 +72,19 @@ FOLDERS = {
         transfer.tree.messages
         transfer.tree.pieces
         transfer.tree.disk_thread
+        transfer.tree.names
+        transfer.tree.folders
+        transfer.tree.system_calls
+        transfer.tree.temporaries
+        transfer.tree.digests
+        transfer.tree.growing
+        transfer.tree.placing
+        transfer.tree.channel
+        transfer.tree.report
+        transfer.tree.walking
+        transfer.tree.listing
+        transfer.tree.reading
+        transfer.tree.sending
         transfer.tree
         transfer.receiver
         transfer
