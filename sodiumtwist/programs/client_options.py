@@ -5,6 +5,7 @@ The command lines of the subcommands that connect to a server.
 from __future__ import annotations
 
 import os
+from typing import Any
 
 from twisted.python import usage
 
@@ -146,7 +147,7 @@ class FilesOptions(ConnectOptions):
                 raise usage.UsageError(f"{self.places.split()[0]} is empty")
         return places
 
-    def told(self) -> dict[str, bool]:
+    def told(self) -> dict[str, Any]:
         """
         Give the fields of :class:`FilesSettings`.
 

@@ -154,7 +154,7 @@ class LeavingEnd(Protocol):
     lost: Deferred[None]
 
     @property
-    def version(self) -> int:
+    def version(self) -> int | None:
         """Of the protocol."""
 
     def close(self) -> object:

@@ -166,12 +166,11 @@ def look_at(settings: SendSettings, reactor: Any, told: Told) -> Found:
             missing.append((path, error))
             continue
         roots.append(Root(called, os.fsencode(path)))
-    if not roots:
-        path, error = missing.pop()
-    for other, why in missing:
-        told.trouble(os.fsencode(other), why.strerror or str(why))
-    if not roots:
-        raise cannot_read(path, error)
+    last = None if roots else missing.pop()
+    for path, why in missing:
+        told.trouble(os.fsencode(path), why.strerror or str(why))
+    if last is not None:
+        raise cannot_read(*last)
     return Walk(roots)
 
 

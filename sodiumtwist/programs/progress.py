@@ -6,8 +6,6 @@ from __future__ import annotations
 
 import base64
 import json
-import sys
-from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from ..describe import printable
@@ -43,11 +41,10 @@ class Bar(Report):
         #: How much of each file was there, for those that go on.
         self._offsets: dict[bytes, int] = {}
 
-    def aside(self) -> AbstractContextManager[None]:
-        """Take the bar away while something else is printed."""
-        if self._bar is None:
-            return nullcontext()
-        return self._bar.external_write_mode(file=sys.stderr)
+    def clear(self) -> None:
+        """Take the bar away, as something else is printed there. It comes back with what is written next."""
+        if self._bar is not None:
+            self._bar.clear()
 
     def close(self) -> None:
         """Leave the bar as it is."""
@@ -58,8 +55,8 @@ class Bar(Report):
         self._found += size
         if self._bar is None:
             # Not before: what is said of a server that is silent has the line for itself.
-            self._bar = open_bar(None, False)
-        if self._bar is not None and self._found:
+            self._bar = open_bar(self._found or None, False)
+        elif self._found:
             self._bar.total = self._found
 
     def begins(self, path: bytes, size: int, offset: int) -> None:
@@ -255,12 +252,16 @@ class Told(Report):
         return result.outcome.replace("would send", f"would {self._verb}")
 
     def _tell(self, line: str) -> None:
-        with self._bar.aside() if self._bar is not None else nullcontext():
-            tell(line)
+        self._clear()
+        tell(line)
 
     def _warn(self, line: str) -> None:
-        with self._bar.aside() if self._bar is not None else nullcontext():
-            print_error(line)
+        self._clear()
+        print_error(line)
+
+    def _clear(self) -> None:
+        if self._bar is not None:
+            self._bar.clear()
 
 
 class ToldAsJSON(Told):
@@ -272,7 +273,11 @@ class ToldAsJSON(Told):
         super().__init__(verb, True, quiet, dry)
 
     def tell_file(self, result: FileResult) -> None:
-        event = {"event": "file", **as_text("name", result.path), **as_text("stored_as", result.name or result.path)}
+        event: dict[str, Any] = {
+            "event": "file",
+            **as_text("name", result.path),
+            **as_text("stored_as", result.name or result.path),
+        }
         event.update(bytes=result.size, digest=result.digest, outcome=self._outcome(result))
         if result.text:
             event["text"] = result.text
@@ -296,7 +301,7 @@ class ToldAsJSON(Told):
     def _sum_up(self, seconds: float, stored: bool) -> None:
         self.over = True
         counts = {name: getattr(self, name) for name in ("there", "renamed", "failed", "links", "others")}
-        event = {"event": "summary", "files": self.stored, "bytes": self.size, "seconds": seconds}
+        event: dict[str, Any] = {"event": "summary", "files": self.stored, "bytes": self.size, "seconds": seconds}
         event.update(bytes_per_second=rate(self.size, seconds), **counts)
         # A file under its name is not sent when it has grown meanwhile. Only streams have a part that is.
         self._tell_event({**event, "stored": stored, "grown": 0, "protocol": 2})
@@ -305,8 +310,8 @@ class ToldAsJSON(Told):
         self._tell_event({"event": "error", **as_text("name", path), "outcome": outcome, "code": code, "text": text})
 
     def _tell_event(self, event: dict[str, Any]) -> None:
-        with self._bar.aside() if self._bar is not None else nullcontext():
-            tell_as_it_is(json.dumps(event))
+        self._clear()
+        tell_as_it_is(json.dumps(event))
 
 
 def as_text(field: str, path: bytes) -> dict[str, str]:

@@ -61,7 +61,8 @@ class BarTests(ToldTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.patch(sys, "stderr", Terminal())
+        self.terminal = Terminal()
+        self.patch(sys, "stderr", self.terminal)
         self.bar = Bar()
         self.addCleanup(self.bar.close)
 
@@ -75,8 +76,7 @@ class BarTests(ToldTestCase):
         self.bar.begins(b"a", 10, 5)
         self.bar.written(5)
         self.bar.settled(FileResult(b"a", FILE, STORED, b"a", 10))
-        with self.bar.aside():
-            pass
+        self.bar.clear()
         self.assertIsNone(self.shown())
         self.assertEqual(self.warnings(), [])
 
@@ -128,14 +128,14 @@ class BarTests(ToldTestCase):
         self.assertEqual(shortened(EVIL), "a?[2J?b")
         self.assertEqual(shortened(b"x" * 100 + b"/a.jpg"), "…" + "x" * (NAME_WIDTH - 7) + "/a.jpg")
 
-    def test_aside(self) -> None:
+    def test_clear(self) -> None:
         """What is printed meanwhile has a line of its own."""
         self.patch(sys, "stdout", sys.stderr)
         told = Told(verbose=True)
         told.found(1, 1000)
         told.settled(FileResult(b"a", FILE, STORED, b"a", 10))
         told.close()
-        self.assertIn("\rstored a (10 bytes)\n", sys.stderr.getvalue())  # type: ignore[attr-defined]
+        self.assertIn(" \rstored a (10 bytes)\n", self.terminal.getvalue())
 
 
 class LinesTests(ToldTestCase):
