@@ -78,6 +78,8 @@ FOLDERS = {
         transfer.tree.temporaries
         transfer.tree.digests
         transfer.tree.growing
+        transfer.tree.batches
+        transfer.tree.renaming
         transfer.tree.placing
         transfer.tree.channel
         transfer.tree.report
@@ -85,6 +87,7 @@ FOLDERS = {
         transfer.tree.listing
         transfer.tree.reading
         transfer.tree.sending
+        transfer.tree.leftovers
         transfer.tree
         transfer.receiver
         transfer
