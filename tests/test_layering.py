@@ -86,6 +86,7 @@ FOLDERS = {
         transfer.tree.walking
         transfer.tree.listing
         transfer.tree.reading
+        transfer.tree.feeding
         transfer.tree.sending
         transfer.tree.leftovers
         transfer.tree
