@@ -72,6 +72,7 @@ FOLDERS = {
         transfer.tree.messages
         transfer.tree.pieces
         transfer.tree.disk_thread
+        transfer.tree.on_stored
         transfer.tree
         transfer.receiver
         transfer
