@@ -72,6 +72,14 @@ FOLDERS = {
         transfer.tree.messages
         transfer.tree.pieces
         transfer.tree.disk_thread
+        transfer.tree.names
+        transfer.tree.folders
+        transfer.tree.system_calls
+        transfer.tree.temporaries
+        transfer.tree.digests
+        transfer.tree.growing
+        transfer.tree.placing
+        transfer.tree.quota
         transfer.tree.on_stored
         transfer.tree
         transfer.receiver
