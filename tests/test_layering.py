@@ -79,7 +79,9 @@ FOLDERS = {
         transfer.tree.digests
         transfer.tree.growing
         transfer.tree.placing
+        transfer.tree.leftovers
         transfer.tree.quota
+        transfer.tree.place
         transfer.tree.on_stored
         transfer.tree
         transfer.receiver
@@ -92,7 +94,7 @@ FOLDERS = {
         programs.interrupts  programs.exits  programs.output  programs.pidfile  programs.service_user
         programs.sizes  programs.settings  programs.silent_servers  programs.without_tls  programs.options
         programs.descriptors
-        programs.leftovers
+        programs.leftovers  programs.place_options  programs.places
         programs.listening  programs.services  programs.tap  programs.tunneltap  programs.running  programs.keys
         programs.passwd  programs.commands  programs.demo  programs.cli  programs  __main__
     """,

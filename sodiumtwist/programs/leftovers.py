@@ -1,16 +1,27 @@
 """
-What a service that was killed has left behind. The next one names it at its start. It takes nothing away: another
-service may use the same places.
+What a service that was killed has left behind. The next one names it at its start. It takes nothing away, since another
+service may use the same places; but unfinished files of logins that nobody has gone on with for long.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import time
+from collections.abc import Callable
 from contextlib import suppress
 
+from ..describe import printable
 from ..describe.log import Logger
+from ..transfer.tree.leftovers import remove_old
+from ..transfer.tree.names import is_temporary
 from ..transfer.uploads import unfinished
+
+#: Seconds for which what came of a file of a login is kept, so that its client can go on with it.
+PARTIAL_AGE = 604_800
+
+#: How many of those that were removed the log names.
+NAMED = 50
 
 _log = Logger()
 
@@ -32,6 +43,43 @@ def note_uploads(file: str | None, directory: str | None) -> None:
     # One that may be written to and not be read is a good place for uploads.
     with suppress(PermissionError):
         _note(where, unfinished(where, name), "unfinished uploads", "rename what you need, remove the rest")
+
+
+def remove_partials(directory: str, age: float, wall_clock: Callable[[], float] = time.time) -> None:
+    """
+    Remove what came of files of logins and was not gone on with for long, and log it; and how many others there are.
+
+    :param directory: of ``--directory``.
+    :param age: how many seconds they are kept.
+    :param wall_clock: returns seconds since the epoch.
+    :raises OSError: when the directory can't be looked through.
+    """
+    where = os.path.realpath(directory)
+    removed = remove_old(where, age, wall_clock())
+    if removed:
+        more = len(removed) - NAMED
+        _log.warn(
+            "removed {count} unfinished files in {where}, with which nobody has gone on for {age:g} seconds: "
+            "{names}{more}",
+            count=len(removed),
+            where=where,
+            age=age,
+            names=", ".join(printable(name) for name in sorted(removed)[:NAMED]),
+            more=f", and {more} others" if more > 0 else "",
+        )
+    kept = sum(
+        is_temporary(os.fsencode(name))
+        for folder, _, names in os.walk(where)
+        # What is not in the folder of a login is told as an upload.
+        if folder != where
+        for name in names
+    )
+    if kept:
+        _log.info(
+            "{count} unfinished files of logins are in {where}; their clients can go on with them",
+            count=kept,
+            where=where,
+        )
 
 
 def note_database(path: str) -> None:

@@ -17,7 +17,6 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from hashlib import blake2b
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
@@ -32,8 +31,8 @@ from ...describe import printable
 from ...describe.log import Logger
 from ...protocol.clock import steady_clock
 from ...replacing import may
+from .digests import RunningDigest
 from .disk_thread import DiskThread
-from .messages import DIGEST_SIZE
 
 #: Seconds that the command may take for one file. Then it is killed, and all that it has started.
 ON_STORED_SECONDS = 300.0
@@ -49,9 +48,6 @@ LAST_LINE = 500
 
 #: Seconds that are waited, when the command is over, for something else to close its standard error.
 LAST_WORDS = 1.0
-
-#: How many bytes are read at once to make the digest of a file.
-BLOCK = 1 << 20
 
 #: Variables with this beginning are ours. The key and the passphrase may be among them.
 _OURS = "SODIUMTWIST_"
@@ -86,18 +82,20 @@ def read_command(text: str) -> tuple[str, ...]:
     raise LocalProtocolError(f"there is no program {ascii(name)}")
 
 
-def digest_of(path: bytes) -> str:
+def digest_of(path: bytes) -> bytes:
     """
-    Read a file, and make its digest, in hexadecimal.
+    Read a file, and make its digest.
 
     :raises OSError: when it can't be read.
     """
-    digest = blake2b(digest_size=DIGEST_SIZE)
     # What has come into its place since is not followed, or waited for.
-    with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb", buffering=0) as file:
-        while block := file.read(BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        running = RunningDigest()
+        running.read(fd, os.fstat(fd).st_size)
+        return running.digest()
+    finally:
+        os.close(fd)
 
 
 def _in_own_group(words: Sequence[str]) -> list[str]:
@@ -118,7 +116,7 @@ class _Job:
 
     login: str
     path: bytes
-    digest: str | None
+    digest: bytes | None
     size: int
     done: Deferred[str] = field(default_factory=Deferred)
 
@@ -168,14 +166,13 @@ class OnStored:
         """Whether no command runs, and no file waits for it."""
         return not (self._running or self._reading or self._count)
 
-    def __call__(self, login: str, path: str | bytes, digest: str | None, size: int) -> Deferred[str]:
+    def __call__(self, login: str, path: str | bytes, digest: bytes | None, size: int) -> Deferred[str]:
         """
         Run the command for a file, when its turn comes.
 
         :param login: whose file it is.
         :param path: where the file is.
-        :param digest: the BLAKE2b digest of it in hexadecimal; ``None`` to make it here, of what is
-            there when its turn comes.
+        :param digest: the BLAKE2b digest of it; ``None`` to make it here, of what is there when its turn comes.
         :param size: of the file, in bytes.
         :return: fires with nothing when it is done, or with what is to be told to the client. It never fails.
         """
@@ -248,7 +245,7 @@ class OnStored:
         self._reading += 1
         self._digests.call(lambda: digest_of(job.path)).addBoth(self._read, job)
 
-    def _read(self, digest: str | Failure, job: _Job) -> None:
+    def _read(self, digest: bytes | Failure, job: _Job) -> None:
         self._reading -= 1
         if isinstance(digest, Failure):
             error = digest.value
@@ -260,7 +257,7 @@ class OnStored:
             self._run(job, digest)
         self._begin_next()
 
-    def _run(self, job: _Job, digest: str) -> None:
+    def _run(self, job: _Job, digest: bytes) -> None:
         run = _Run(self._clock, self._seconds)
         self._running.add(run)
         run.ended.addCallback(self._ended, run, job)
@@ -278,13 +275,13 @@ class OnStored:
             if null >= 0:
                 os.close(null)
 
-    def _environment(self, job: _Job, digest: str) -> dict[bytes, bytes]:
+    def _environment(self, job: _Job, digest: bytes) -> dict[bytes, bytes]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(_OURS)}
         ours = {
             "PATH": job.path,
             "NAME": self._name(job.path),
             "LOGIN": job.login.encode(),
-            "DIGEST": digest.encode(),
+            "DIGEST": digest.hex().encode(),
             "SIZE": str(job.size).encode(),
         }
         return {

@@ -37,7 +37,7 @@ from sodiumtwist.transfer.tree.on_stored import (
 
 from ...logs import logged
 
-DIGEST = "0f" * 32
+DIGEST = bytes.fromhex("0f" * 32)
 
 
 def state_of(pid: int) -> str:
@@ -138,7 +138,7 @@ class OnStoredTests(SynchronousTestCase):
         return OnStored(self.reactor, ("/bin/scan", "a b", "$(rm)"), "/up", **keywords)
 
     def store(
-        self, path: str = "/up/ann/photos/a.jpg", login: str = "ann", digest: str | None = DIGEST
+        self, path: str = "/up/ann/photos/a.jpg", login: str = "ann", digest: bytes | None = DIGEST
     ) -> Deferred[str]:
         return self.on_stored(login, path, digest, 1234)
 
@@ -160,7 +160,7 @@ class OnStoredTests(SynchronousTestCase):
                 b"SODIUMTWIST_PATH": b"/up/ann/photos/$(rm -r) 'x.jpg\xff",
                 b"SODIUMTWIST_NAME": b"photos/$(rm -r) 'x.jpg\xff",
                 b"SODIUMTWIST_LOGIN": b"ann",
-                b"SODIUMTWIST_DIGEST": DIGEST.encode(),
+                b"SODIUMTWIST_DIGEST": DIGEST.hex().encode(),
                 b"SODIUMTWIST_SIZE": b"1234",
             },
         )
@@ -309,7 +309,7 @@ class OnStoredTests(SynchronousTestCase):
         """A FIFO in the place of the file holds up nobody."""
         path = self.mktemp()
         os.mkfifo(path)
-        self.assertEqual(digest_of(os.fsencode(path)), blake2b(b"", digest_size=32).hexdigest())
+        self.assertEqual(digest_of(os.fsencode(path)), blake2b(b"", digest_size=32).digest())
 
     def test_finish(self) -> None:
         """One waits until nothing runs, but not for ever; to cancel is to wait no longer."""
@@ -417,8 +417,8 @@ class ProcessTests(TestCase):
         self.assertIn("it ended with status 7", told)
         with open(out, "rb") as file:
             lines = file.read().split(b"\n")
-        for line in (b"SODIUMTWIST_PATH=/up/$(x)\xff", b"SODIUMTWIST_SIZE=5", b"SODIUMTWIST_LOGIN=ann"):
-            self.assertIn(line, lines)
+        for setting in (b"SODIUMTWIST_PATH=/up/$(x)\xff", b"SODIUMTWIST_SIZE=5", b"SODIUMTWIST_LOGIN=ann"):
+            self.assertIn(setting, lines)
         (line,) = [formatEvent(event) for event in events if event["log_namespace"].endswith("OnStored")]
         self.assertIn("it said: last", line)
 
