@@ -73,16 +73,17 @@ FOLDERS = {
         transfer.tree.pieces
         transfer.tree.disk_thread
         transfer.tree.names
+        transfer.tree.quota
         transfer.tree.folders
         transfer.tree.system_calls
         transfer.tree.temporaries
         transfer.tree.digests
+        transfer.tree.on_stored
         transfer.tree.growing
+        transfer.tree.batches
+        transfer.tree.renaming
         transfer.tree.placing
         transfer.tree.leftovers
-        transfer.tree.quota
-        transfer.tree.place
-        transfer.tree.on_stored
         transfer.tree
         transfer.receiver
         transfer

@@ -7,11 +7,8 @@ from __future__ import annotations
 
 import os
 import re
-import time
-from collections.abc import Callable
 from contextlib import suppress
 
-from ..describe import printable
 from ..describe.log import Logger
 from ..transfer.tree.leftovers import remove_old
 from ..transfer.tree.names import is_temporary
@@ -45,40 +42,52 @@ def note_uploads(file: str | None, directory: str | None) -> None:
         _note(where, unfinished(where, name), "unfinished uploads", "rename what you need, remove the rest")
 
 
-def remove_partials(directory: str, age: float, wall_clock: Callable[[], float] = time.time) -> None:
+def clean_directory(directory: str, age: float, now: float) -> tuple[list[str], int]:
     """
-    Remove what came of files of logins and was not gone on with for long, and log it; and how many others there are.
+    Remove what came of files of logins and was not gone on with for long. It may take long, and blocks.
 
     :param directory: of ``--directory``.
-    :param age: how many seconds they are kept.
-    :param wall_clock: returns seconds since the epoch.
-    :raises OSError: when the directory can't be looked through.
+    :param age: how many seconds that is kept.
+    :param now: seconds since the epoch.
+    :return: what was removed, and how many others there are.
+    :raises OSError: when the directory can't be opened.
     """
-    where = os.path.realpath(directory)
-    removed = remove_old(where, age, wall_clock())
+    removed = remove_old(directory, age, now)
+    kept = sum(
+        is_temporary(os.fsencode(name))
+        for folder, _, names in os.walk(directory)
+        # What is not in the folder of a login is told as an upload.
+        if folder != directory
+        for name in names
+    )
+    return removed, kept
+
+
+def note_cleaned(directory: str, age: float, removed: list[str], kept: int) -> None:
+    """
+    Log what :func:`clean_directory` has done.
+
+    :param directory: of ``--directory``.
+    :param age: how many seconds unfinished files are kept.
+    :param removed: what was removed.
+    :param kept: how many others there are.
+    """
     if removed:
         more = len(removed) - NAMED
         _log.warn(
             "removed {count} unfinished files in {where}, with which nobody has gone on for {age:g} seconds: "
             "{names}{more}",
             count=len(removed),
-            where=where,
+            where=directory,
             age=age,
-            names=", ".join(printable(name) for name in sorted(removed)[:NAMED]),
+            names=", ".join(sorted(removed)[:NAMED]),
             more=f", and {more} others" if more > 0 else "",
         )
-    kept = sum(
-        is_temporary(os.fsencode(name))
-        for folder, _, names in os.walk(where)
-        # What is not in the folder of a login is told as an upload.
-        if folder != where
-        for name in names
-    )
     if kept:
         _log.info(
             "{count} unfinished files of logins are in {where}; their clients can go on with them",
             count=kept,
-            where=where,
+            where=directory,
         )
 
 

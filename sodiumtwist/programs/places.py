@@ -16,7 +16,7 @@ from ..transfer.stores import ClosedStore, Store, StreamStore, open_store
 from ..transfer.tree.on_stored import OnStored
 from ..transfer.tree.place import Files
 from ..transfer.tree.quota import Quotas
-from .leftovers import note_uploads, remove_partials
+from .leftovers import note_uploads
 from .service_user import acting_as
 from .settings import ServerSettings
 
@@ -54,8 +54,6 @@ def open_places(reactor: Any, settings: ServerSettings) -> Places:
         with acting_as(settings.runs_as):
             store = _open_store(reactor, settings, disk)
             note_uploads(settings.file, settings.directory)
-            if settings.directory is not None:
-                remove_partials(settings.directory, settings.partial_age)
     except OSError as error:
         raise SystemExit(printable(f"sodium: cannot write to {error.filename}: {error.strerror}")) from None
     store.max_upload = settings.max_upload

@@ -7,6 +7,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import shlex
+import time
 from collections.abc import Callable, Mapping
 from socket import gethostname
 from typing import Any
@@ -15,6 +16,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import quoteStringArgument
 from twisted.internet.interfaces import IAddress, IStreamServerEndpoint
 from twisted.internet.task import LoopingCall
+from twisted.python.failure import Failure
 
 from ..core.errors import LocalProtocolError
 from ..describe import masked, printable
@@ -22,8 +24,10 @@ from ..endpoints.streams import StreamServerFactory
 from ..protocol.draining import DRAIN_TIMEOUT, STOPPING
 from ..protocol.factories import SodiumServerFactory
 from ..transfer.receiver import UploadFactory
+from ..transfer.tree.disk_thread import DiskThread
 from ..transfer.tree.on_stored import OnStored
 from ..tunnel import TunnelFactory
+from .leftovers import clean_directory, note_cleaned
 from .listening import ListeningService
 from .options import DEFAULT_LOGIN, DEFAULT_PROTOCOL
 from .settings import ServerSettings
@@ -228,6 +232,28 @@ class UploadService(SodiumService):
         self._on_stored = on_stored
         if on_stored is not None:
             on_stored.lines = factory.admission.lines.uploads
+
+    def startService(self) -> None:
+        """
+        Begin to look for what was left unfinished long ago. For the rest see :meth:`.SodiumService.startService`.
+        """
+        super().startService()
+        directory, age = self._factory.files.directory, self._settings.partial_age
+        if directory is None:
+            return
+        # A great many files take time, in which clients are served already.
+        thread = DiskThread(self._reactor, "leftovers")
+        cleaned = thread.call(lambda: clean_directory(directory, age, time.time()))
+        cleaned.addCallback(lambda found: note_cleaned(directory, age, *found))
+        cleaned.addErrback(self._cannot_clean, directory)
+        thread.close()
+
+    def _cannot_clean(self, reason: Failure, directory: str) -> None:
+        # One that may be written to and not be read is a good place for uploads.
+        if not reason.check(PermissionError):
+            self._log.warn(
+                "cannot look for unfinished files in {where}: {why}", where=directory, why=reason.getErrorMessage()
+            )
 
     def announce(self) -> None:
         super().announce()
