@@ -73,10 +73,12 @@ FOLDERS = {
         transfer.tree.pieces
         transfer.tree.disk_thread
         transfer.tree.names
+        transfer.tree.quota
         transfer.tree.folders
         transfer.tree.system_calls
         transfer.tree.temporaries
         transfer.tree.digests
+        transfer.tree.on_stored
         transfer.tree.growing
         transfer.tree.batches
         transfer.tree.renaming
@@ -100,7 +102,7 @@ FOLDERS = {
         programs.interrupts  programs.exits  programs.output  programs.pidfile  programs.service_user
         programs.sizes  programs.settings  programs.silent_servers  programs.without_tls  programs.options
         programs.descriptors
-        programs.leftovers
+        programs.leftovers  programs.place_options  programs.places
         programs.listening  programs.services  programs.tap  programs.tunneltap  programs.running  programs.keys
         programs.passwd  programs.commands  programs.demo  programs.cli  programs  __main__
     """,

@@ -177,10 +177,17 @@ class ServerSettings:
     :ivar message: the line that clients get.
     :ivar file: the path that each upload is written to; ``None`` when there is none.
     :ivar directory: the directory in which each upload becomes a file; ``None`` when there is none.
+    :ivar existing: what becomes of a file in it whose name is taken: ``rename``, ``replace`` or ``refuse``.
+    :ivar quota: how many bytes the files of one login in it may have; ``None`` for no limit.
     :ivar discard: whether uploads are acknowledged and kept nowhere.
     :ivar sync: whether an upload is on the disk before it is confirmed.
     :ivar max_upload: how many bytes an upload may have.
     :ivar min_free: how many bytes of their file system uploads leave free; ``None`` for the default.
+    :ivar on_stored: the words of the command to run for each stored file; ``None`` for none.
+    :ivar on_stored_seconds: how long that may take for one file.
+    :ivar share: the directory that clients may read; ``None`` when there is none.
+    :ivar share_per_login: whether each login may read its own folder in it, and nothing else.
+    :ivar partial_age: how many seconds an unfinished file of a login is kept, at least.
     :ivar forward: the endpoint string that streams are handed to; ``None`` to receive files.
     :ivar warning: a line for the log about a file that was read; ``None`` when all is well.
     :ivar versions: of the protocol, which clients may speak.
@@ -205,10 +212,17 @@ class ServerSettings:
     message: str
     file: str | None
     directory: str | None
+    existing: str
+    quota: int | None
     discard: bool
     sync: bool
     max_upload: int
     min_free: int | None
+    on_stored: tuple[str, ...] | None = field(repr=False)
+    on_stored_seconds: float
+    share: str | None
+    share_per_login: bool
+    partial_age: float
     forward: str | None = field(repr=False)
     warning: str | None
     versions: tuple[int, ...]
