@@ -11,11 +11,12 @@ import tempfile
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from time import perf_counter, time_ns
+from time import perf_counter
 from typing import Any, TypeVar, Union
 
 from twisted.internet.defer import CancelledError
 
+from ..core.connection import Code
 from ..core.errors import RequestFailed
 from ..describe import describe_os_error, printable
 from ..transfer.discarding import says_discarded
@@ -154,14 +155,14 @@ def look_at(settings: SendSettings, reactor: Any, told: Told) -> Found:
         called = os.fsencode(settings.name or name_of(path))
         try:
             if path == "-":
-                return Stream(open_source(path, reactor), os.fsencode(settings.name or ""), time_ns())
+                return Stream(open_source(path, reactor), os.fsencode(settings.name or ""))
             kind = kind_of(path)
             if kind == "stream":
                 if len(settings.paths) > 1:
                     raise CommandFailed(EXIT_USAGE, f"{path} is no file and no folder; such goes alone")
-                return Stream(open_source(path, reactor), os.fsencode(settings.name or ""), time_ns())
+                return Stream(open_source(path, reactor), os.fsencode(settings.name or ""))
             if kind == "nominal" and len(settings.paths) == 1:
-                return Stream(open_source(path, reactor), called, time_ns())
+                return Stream(open_source(path, reactor), called)
         except OSError as error:
             missing.append((path, error))
             continue
@@ -350,7 +351,13 @@ async def list_files(reactor: Any, settings: ListSettings) -> None:
         nonlocal count
         after = b""
         while True:
-            listing = await client.list(settings.remote, after)
+            try:
+                listing = await client.list(settings.remote, after)
+            except RequestFailed as failed:
+                if failed.code != Code.STORAGE:
+                    raise
+                await leave(reactor, client)
+                raise CommandFailed(EXIT_NOT_STORED, f"cannot read {shown(settings.remote)}: {failed}") from None
             for entry in listing.entries:
                 print_text(entry_as_json(entry) if settings.json else printable(entry_as_line(entry)))
             count += len(listing.entries)

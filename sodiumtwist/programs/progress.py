@@ -186,7 +186,7 @@ class Told(Report):
     def tell_file(self, result: FileResult) -> None:
         """Tell what became of a file that is stored or would be."""
         if self._verbose or self._dry:
-            line = f"{self._outcome(result)} {shown(result.path)} ({result.size} bytes)"
+            line = f"{self._outcome(result)} {shown(result.path)} ({sized(result.size)})"
             self._tell(line + (f" as {shown(result.name)}" if result.name not in (b"", result.path) else ""))
         if result.text:
             self._warn(f"warning: {shown(result.path)}: {result.text}")
@@ -202,7 +202,7 @@ class Told(Report):
 
     def so_far(self) -> str:
         """Say how far it is, where it ends too early."""
-        return f"{files(self.stored + self.there)} and {self.size} bytes stored"
+        return f"{files(self.stored + self.there)} and {sized(self.size)} stored"
 
     def describe(self, seconds: float) -> str:
         """
@@ -210,14 +210,14 @@ class Told(Report):
 
         :param seconds: how long it took.
         """
-        line = f"{files(self.stored)}, {self.size} bytes"
+        line = f"{files(self.stored)}, {sized(self.size)}"
         if self._dry:
             line = f"would {self._verb} {line}"
         else:
             line = f"{'sent' if self._verb == 'send' else 'got'} {line}"
             line += f" in {seconds:.3f} s ({rate(self.size, seconds) / 1e6:.1f} MB/s)"
         if self.renamed == 1:
-            line += f"; {shown(self.name)} is a new name"
+            line += f"; stored as {shown(self.name)}"
         elif self.renamed:
             line += f"; {self.renamed} have new names"
         if self.there:
@@ -332,6 +332,11 @@ def rate(size: int, seconds: float) -> float:
 def counted_as(count: int, what: str) -> str:
     """Say how many there are of something; nothing when there are none."""
     return f"{count} {what}{'' if count == 1 else 's'}" if count else ""
+
+
+def sized(size: int) -> str:
+    """Say how many bytes."""
+    return "1 byte" if size == 1 else f"{size} bytes"
 
 
 def files(count: int) -> str:

@@ -178,7 +178,7 @@ class LinesTests(ToldTestCase):
         told.left_out(b"l", A_LINK)
         self.assertEqual(
             told.describe(1.0),
-            "sent 1 file, 0 bytes in 1.000 s (0.0 MB/s); p/a.1 is a new name; 1 file was there already; "
+            "sent 1 file, 0 bytes in 1.000 s (0.0 MB/s); stored as p/a.1; 1 file was there already; "
             "1 file failed; 1 link was left out",
         )
 
@@ -200,7 +200,7 @@ class LinesTests(ToldTestCase):
             [
                 "stored photos/a.jpg (1234 bytes)",
                 "stored photos/b.jpg (12 bytes) as photos/b.jpg.1",
-                "there photos/c.jpg (1 bytes)",
+                "there photos/c.jpg (1 byte)",
                 "stored - (3 bytes) as 20261128T073930Z",
             ],
         )
@@ -279,7 +279,7 @@ class LinesTests(ToldTestCase):
         told = Told(verbose=True)
         told.settled(FileResult(EVIL, FILE, STORED, EVIL + b"\xff", 1))
         told.settled(FileResult(EVIL, FILE, FAILED, text="no\nway"))
-        self.assertEqual(self.lines(), [r"stored a?[2J?b (1 bytes) as a?[2J?b\xff"])
+        self.assertEqual(self.lines(), [r"stored a?[2J?b (1 byte) as a?[2J?b\xff"])
         self.assertEqual(self.warnings(), ["sodiumtwist: failed a?[2J?b: no?way"])
 
 
