@@ -6,10 +6,9 @@ from __future__ import annotations
 
 import fcntl
 import os
-import stat
 from contextlib import suppress
 
-from .folders import Folders, Parts, look, names_in
+from .folders import Folders, Parts, look
 from .names import DEPTH_LIMIT, is_temporary, show_path
 
 
@@ -32,23 +31,19 @@ def remove_old(directory: str, age: float, now: float) -> list[str]:
             parts = waiting.pop()
             # Somebody may have taken it away, or it may not be read.
             with suppress(OSError):
-                names = names_in(folders.open(parts))
-                for name in names:
+                with os.scandir(folders.open(parts)) as entries:
+                    found = [(os.fsencode(each.name), each.is_dir(follow_symlinks=False)) for each in entries]
+                for name, is_folder in found:
                     path = (*parts, name)
-                    if is_temporary(name):
-                        if _remove_if_old(folders, path, now - age):
-                            removed.append(show_path(b"/".join(path)))
-                    elif len(path) < DEPTH_LIMIT and _is_folder(folders, path):
-                        waiting.append(path)
+                    if is_folder:
+                        # No path of ours goes deeper.
+                        if len(path) <= DEPTH_LIMIT:
+                            waiting.append(path)
+                    elif is_temporary(name) and _remove_if_old(folders, path, now - age):
+                        removed.append(show_path(b"/".join(path)))
     finally:
         folders.close()
     return removed
-
-
-def _is_folder(folders: Folders, path: Parts) -> bool:
-    with suppress(OSError):
-        return stat.S_ISDIR(look(path[-1], folders.open(path[:-1])).st_mode)
-    return False
 
 
 def _remove_if_old(folders: Folders, path: Parts, before: float) -> bool:

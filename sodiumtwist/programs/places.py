@@ -1,0 +1,112 @@
+"""
+Makes what ``twistd sodium`` does with files: the place for uploads, the folders of logins, and what is shared.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from dataclasses import dataclass
+from typing import Any
+
+from ..describe import printable
+from ..replacing import may
+from ..transfer.disk import Disk, DiskThreads
+from ..transfer.stores import ClosedStore, Store, StreamStore, open_store
+from ..transfer.tree.on_stored import OnStored
+from ..transfer.tree.place import Files
+from ..transfer.tree.quota import Quotas
+from .leftovers import note_uploads
+from .service_user import acting_as
+from .settings import ServerSettings
+
+
+@dataclass(frozen=True)
+class Places:
+    """
+    What a server does with files.
+
+    :ivar store: takes uploads that come as one stream.
+    :ivar files: what it does with files under their names.
+    :ivar on_stored: runs a command for each file that is stored; ``None`` for none.
+    """
+
+    store: Store
+    files: Files
+    on_stored: OnStored | None = None
+
+
+def open_places(reactor: Any, settings: ServerSettings) -> Places:
+    """
+    Make what the settings ask for, as the user that the service runs as.
+
+    :param reactor: has threads, watches pipes, starts processes and has the clock.
+    :param settings: of a server that does not forward streams.
+    :raises SystemExit: with one line, when something can't be had.
+    """
+    try:
+        with acting_as(settings.runs_as):
+            share = None if settings.share is None else _open_share(settings.share)
+    except OSError as error:
+        raise SystemExit(printable(f"sodium: cannot share {error.filename}: {error.strerror}")) from None
+    disk = Disk(DiskThreads(reactor), settings.sync, settings.min_free)
+    try:
+        with acting_as(settings.runs_as):
+            store = _open_store(reactor, settings, disk)
+            note_uploads(settings.file, settings.directory)
+    except OSError as error:
+        raise SystemExit(printable(f"sodium: cannot write to {error.filename}: {error.strerror}")) from None
+    store.max_upload = settings.max_upload
+    # Absolute, since a daemon changes its directory.
+    directory = None if settings.directory is None else os.path.realpath(settings.directory)
+    on_stored = None
+    if settings.on_stored is not None:
+        if isinstance(store, StreamStore):
+            raise SystemExit(printable(f"sodium: --on-stored is for files, and {settings.file} is none"))
+        on_stored = OnStored(reactor, settings.on_stored, directory, settings.on_stored_seconds)
+    store.on_stored = on_stored
+    quotas = None if directory is None else Quotas(directory, settings.quota, disk.room(directory))
+    files = Files(
+        directory=directory,
+        existing=settings.existing,
+        share=share,
+        share_per_login=settings.share_per_login,
+        sync=settings.sync,
+        max_size=settings.max_upload,
+        room=None if quotas is None else quotas.for_login,
+        on_stored=on_stored,
+    )
+    return Places(store, files, on_stored)
+
+
+def _open_store(reactor: Any, settings: ServerSettings, disk: Disk) -> Store:
+    if settings.file is None and settings.directory is None and not settings.discard:
+        # There is only something to get here.
+        return ClosedStore()
+    return open_store(
+        reactor,
+        settings.timeouts.inactivity,
+        settings.file,
+        settings.directory,
+        discard=settings.discard,
+        disk=disk,
+    )
+
+
+def _open_share(path: str) -> str:
+    """
+    Check that a folder can be read, so that a server fails at its start and not at its first client.
+
+    :return: its absolute path.
+    :raises OSError: when it can't be read, or is no folder.
+    """
+    if not path:
+        raise OSError(errno.ENOENT, "the name is empty", path)
+    where = os.path.realpath(path)
+    # It says when nothing is there; access() would not.
+    os.stat(where)
+    if not os.path.isdir(where):
+        raise NotADirectoryError(errno.ENOTDIR, "it is no directory", where)
+    if not may(where, os.R_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), where)
+    return where
