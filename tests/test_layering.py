@@ -84,6 +84,16 @@ FOLDERS = {
         transfer.tree.renaming
         transfer.tree.placing
         transfer.tree.leftovers
+        transfer.tree.channel
+        transfer.tree.report
+        transfer.tree.walking
+        transfer.tree.listing
+        transfer.tree.reading
+        transfer.tree.sending
+        transfer.tree.place
+        transfer.tree.serving
+        transfer.tree.server_end
+        transfer.tree.client
         transfer.tree
         transfer.receiver
         transfer
