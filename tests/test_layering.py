@@ -84,8 +84,13 @@ FOLDERS = {
         transfer.tree.renaming
         transfer.tree.placing
         transfer.tree.leftovers
+        transfer.tree.present
+        transfer.tree.deciding
+        transfer.tree.arriving
+        transfer.tree.storing
         transfer.tree.channel
         transfer.tree.report
+        transfer.tree.receiving
         transfer.tree.walking
         transfer.tree.listing
         transfer.tree.reading
