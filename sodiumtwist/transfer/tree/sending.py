@@ -42,7 +42,7 @@ from .reading import End, Job, Reading
 from .report import FAILED, REFUSED as REFUSED_BEFORE, STORED, THERE, WOULD_RESUME, WOULD_SEND, FileResult, Report
 from .walking import Batch, Walk, Where
 
-__all__ = ["ANNOUNCEMENTS", "WINDOW", "Sending", "Stream"]
+__all__ = ["ANNOUNCEMENTS", "PATHS_WINDOW", "WINDOW", "Sending", "Stream"]
 
 #: How many entries are announced at most that are not settled: half of what the receiver takes.
 WINDOW = UNSETTLED // 2
@@ -218,8 +218,7 @@ class Sending:
                 self._refused_folders.add(entry.path)
             self._settle(number, REFUSED_BEFORE, code=verdict.code, text=verdict.text)
         elif entry.kind == FOLDER:
-            # It is made, or was there.
-            self._forget(number)
+            self._take_out(number)  # it is made, or was there
         elif what == HAVE:
             self._report.begins(entry.path, entry.size, entry.size)
             self._settle(number, THERE, name=verdict.name or entry.path, size=entry.size, digest=verdict.digest)
@@ -294,11 +293,6 @@ class Sending:
                 text=settled.text,
             )
 
-    def _forget(self, number: int) -> Entry:
-        entry = self._unsettled.pop(number).entry
-        self._paths_size -= len(entry.path)
-        return entry
-
     def _settle(
         self,
         number: int,
@@ -309,8 +303,13 @@ class Sending:
         code: int = 0,
         text: str = "",
     ) -> None:
-        entry = self._forget(number)
+        entry = self._take_out(number)
         self._report.settled(FileResult(entry.path, entry.kind, outcome, name, size, digest.hex(), code, text))
+
+    def _take_out(self, number: int) -> Entry:
+        entry = self._unsettled.pop(number).entry
+        self._paths_size -= len(entry.path)
+        return entry
 
     # The end
 
