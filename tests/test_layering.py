@@ -94,6 +94,10 @@ FOLDERS = {
         transfer.tree.feeding
         transfer.tree.sending
         transfer.tree.leftovers
+        transfer.tree.place
+        transfer.tree.serving
+        transfer.tree.server_end
+        transfer.tree.client
         transfer.tree
         transfer.receiver
         transfer

@@ -13,7 +13,8 @@ reference server has nothing to write for the two empty DATA. The reference clie
 when it closes.
 
 In version 2 the dialogue is the same. An upload without frame then ends by END; a transport that goes without that has
-been cut. A client is told by ABORT why its upload can't be stored.
+been cut. A client is told by ABORT why its upload can't be stored. And a client of version 2 may ask for the dialogue
+of files, see :mod:`sodiumtwist.transfer.tree.messages`: then DATA are part of that.
 """
 
 from __future__ import annotations
@@ -34,15 +35,17 @@ from ..core.connection import Code
 from ..core.errors import LocalProtocolError, UnexpectedPDU
 from ..core.wire import PDU_OVERHEAD
 from ..describe import describe_os_error
-from ..interfaces import Peer
 from ..protocol.factories import SodiumServerFactory
 from ..protocol.lifecycle import Stage
-from ..protocol.server import SodiumServerProtocol
 from ..protocol.sockets import READ_SIZE
 from .acknowledgements import acknowledgement
 from .discarding import hello_message
 from .disk import words_for_peer
 from .stores import Store
+from .tree.disk_thread import DiskThread, thread_of_reactor
+from .tree.place import NO_FILES, Files
+from .tree.server_end import FileServerEnd
+from .tree.serving import Threads
 from .uploads import Upload
 
 #: How many bytes may wait, roughly, while others are being written. Then nothing more is received.
@@ -95,30 +98,43 @@ class UploadFactory(SodiumServerFactory):
     :class:`~sodiumtwist.protocol.factories.SodiumServerFactory`.
 
     :param store: where uploads go. When it keeps none, the message of the hello ends by saying so.
+    :param files: what is done with files in version 2; ``None`` for nothing.
+    :param make_thread: makes the thread for the disk of one client's files; ``None`` for one that tells the global
+        reactor what it has done.
     :raises LocalProtocolError: also when that leaves no room for the message.
-    :ivar receiving: the ends whose upload has begun and is not in its place yet. They may outlive their
-        connection, while a pipe takes what was received.
+    :ivar receiving: the ends whose upload has begun and is not in its place yet, or that store, fetch or list files.
+        They may outlive their connection, while a pipe or the disk takes what was received.
+    :ivar threads: those for the disk.
     """
 
-    def __init__(self, store: Store, *arguments: Any, **keywords: Any) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *arguments: Any,
+        files: Files | None = None,
+        make_thread: Callable[[], DiskThread] | None = None,
+        **keywords: Any,
+    ) -> None:
         super().__init__(*arguments, **keywords)
         self.message = hello_message(self.message, store.keeps)
         self.protocol = UploadReceiver
         self.store = store
         store.lines = self.admission.lines.uploads
+        self.files = files or NO_FILES
+        self.threads = Threads(make_thread or thread_of_reactor)
         self.receiving: set[UploadReceiver] = set()
 
 
-class UploadReceiver(SodiumServerProtocol):
+class UploadReceiver(FileServerEnd):
     """
-    Receives one upload into the store of its factory, an :class:`UploadFactory`.
+    Receives one upload into the store of its factory, an :class:`UploadFactory`; or does with files what the client
+    asks for.
 
     Nothing is opened before the first DATA. While it is being opened, which may mean to wait for others, nothing more
     is received. What comes while something is being written waits; when a mebibyte waits, nothing more is received.
     """
 
     factory: UploadFactory
-    peer: Peer  # nothing is received before it is there
 
     _phase = Phase.NONE
     _upload: Upload | None = None
@@ -149,6 +165,9 @@ class UploadReceiver(SodiumServerProtocol):
         self._look_at = 1
 
     def payload_received(self, payload: bytes) -> None:
+        if self._session is not None and self._session.begun:
+            self._session.data_received(payload)
+            return
         if self._end_received:
             raise UnexpectedPDU("a DATA after the end of its upload")
         # The first DATA tells whether the upload is framed.
@@ -412,8 +431,11 @@ class UploadReceiver(SodiumServerProtocol):
                 self._go_on()
         super().end_received()
 
+    def _uploads(self) -> bool:
+        return self._phase not in (Phase.NONE, Phase.OVER)
+
     def _idle(self) -> bool:
-        return self._phase in (Phase.NONE, Phase.OVER)
+        return not self._uploads() and super()._idle()
 
     def _answer_end(self) -> None:
         """The upload is over: if the client has said its end, it is waiting for ours."""
@@ -431,6 +453,7 @@ class UploadReceiver(SodiumServerProtocol):
         super()._before_connection_lost(reason, peer_left)
 
     def connection_lost(self, reason: Failure) -> None:
+        super().connection_lost(reason)
         self._lost_for = reason
         # Nothing ever came.
         if self._phase is Phase.NONE:

@@ -44,10 +44,16 @@ class UploadSender(SodiumClientProtocol):
     seconds = 0.0
     stopping = False
 
+    #: Whether the connection stays when all is acknowledged.
+    _stays = False
+
     def __init__(self, source: Source, progress: Callable[[int], object] = lambda size: None) -> None:
+        self.lost: Deferred[None] = Deferred()
+        self._prepare(source, progress)
+
+    def _prepare(self, source: Source, progress: Callable[[int], object]) -> None:
         self.acknowledged = 0
         self.finished: Deferred[None] = Deferred()
-        self.lost: Deferred[None] = Deferred()
         self._source = source
         self._progress = progress
         self._in_flight: deque[int] = deque()
@@ -59,6 +65,9 @@ class UploadSender(SodiumClientProtocol):
         self._at_end = False
 
     def authenticated(self) -> None:
+        self._begin()
+
+    def _begin(self) -> None:
         self._began = perf_counter()
         # A transport that is gone takes nothing for good, so stopping is like being full.
         self.registerProducer(WriteGate(self._transport_blocked, self._transport_ready, self._transport_blocked), True)
@@ -129,7 +138,8 @@ class UploadSender(SodiumClientProtocol):
             # In this order: close() may end the connection at once, and connection_lost() would then take the upload
             # for one that failed.
             self.finished.callback(None)
-            self.close()
+            if not self._stays:
+                self.close()
         else:
             self._read_if_allowed()
 

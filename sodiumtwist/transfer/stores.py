@@ -50,11 +50,13 @@ class Store:
 
     :ivar description: where uploads go, for the log.
     :ivar keeps: whether uploads are kept anywhere.
+    :ivar takes: whether there is a place for them; else each is refused.
     :ivar max_upload: how many bytes an upload may have. A larger one is broken off, and nothing of it is kept.
     :ivar lines: what may be logged of uploads that wait; ``None`` for all. A server's factory sets it to its own.
     """
 
     keeps = False
+    takes = True
     max_upload = MAX_UPLOAD
     lines: SummedLines | None = None
     description = "nowhere: they are acknowledged and discarded"

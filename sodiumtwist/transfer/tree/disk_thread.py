@@ -59,3 +59,11 @@ class DiskThread:
                 self._reactor.callFromThread(called.callback, result)
             # Nothing is kept until the next one comes.
             del call, work, called
+
+
+def thread_of_reactor() -> DiskThread:
+    """Make one that tells the global reactor what it has done."""
+    # Now: to import it installs it.
+    from twisted.internet import reactor
+
+    return DiskThread(reactor)

@@ -1,0 +1,315 @@
+"""
+A client's end of the file dialogue: stores, fetches and lists files, one after the other on one connection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from twisted.internet.defer import Deferred, fail, inlineCallbacks
+from twisted.python.failure import Failure
+
+from ...core.connection import Code
+from ...core.errors import ClosedByPeer, LocalProtocolError, RemoteProtocolError, RequestError
+from ...interfaces import Peer
+from ...protocol.client import SodiumClientProtocol
+from ...protocol.requests import RequestClient
+from ..sender import UploadSender
+from ..sources import Source
+from .disk_thread import DiskThread, thread_of_reactor
+from .messages import (
+    Announce,
+    FetchFiles,
+    Finish,
+    Found,
+    ListFolder,
+    Listing,
+    Place,
+    SetTimes,
+    StoreFiles,
+    Trouble,
+    decode_answer,
+    decode_request,
+    encode,
+)
+from .receiving import Receiving
+from .report import Report
+from .sending import Sending, Stream
+from .serving import ASKED_AT_ONCE
+from .storing import Rules, Storing
+from .walking import Walk
+
+#: What a server may say of where files go.
+KEEPS = ("files", "stream", "nothing")
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """
+    What a fetch has come to, beside what the report was told.
+
+    :ivar missing: which paths the server has not sent, and why.
+    :ivar finish: what the server has said at the end: what it has left out.
+    """
+
+    missing: Sequence[Trouble]
+    finish: Finish
+
+
+class FileClient(RequestClient, UploadSender):
+    """
+    Stores, fetches and lists files on a server of version 2. One store or fetch at a time.
+
+    :param make_thread: makes the thread for the disk; ``None`` for one that tells the global reactor what it has done.
+    :ivar lost: fires when the connection is gone, and the disk has done all that was under way.
+    :ivar stopping: whether the server has said that it is about to stop.
+    """
+
+    _streams = False
+    _stays = True
+
+    def __init__(self, make_thread: Callable[[], DiskThread] | None = None) -> None:
+        RequestClient.__init__(self, respond=self._asked, concurrency=ASKED_AT_ONCE)
+        self.lost = Deferred()
+        self._make_thread = make_thread or thread_of_reactor
+        self._work: Sending | _Fetch | None = None
+
+    # For the application to call
+
+    @inlineCallbacks
+    def store(
+        self,
+        found: Walk | Stream,
+        report: Report | None = None,
+        dry: bool = False,
+        digests: bool = False,
+        resume: bool = True,
+    ) -> Generator[Deferred[Any], Any, Place]:
+        """
+        Store files. Where the server does not keep files under their names, nothing is sent: see
+        :meth:`send_stream`.
+
+        :param found: what to send: a walk over it, or a stream. It is closed at the end, where it was sent.
+        :param report: is told how it gets on.
+        :param dry: whether nothing is sent, and the report only told what would be.
+        :param digests: whether the digests of what is stored are wanted.
+        :param resume: whether what is there already may be used.
+        :return: fires with where they are, when all are settled. Fails with a :exc:`NotDone`, as
+            :meth:`~sodiumtwist.protocol.requests.RequestEnd.request` does.
+        """
+        self._check_free()
+        place: Place = yield self._ask(StoreFiles(dry, digests, resume), Place)
+        if place.keeps not in KEEPS:
+            raise self._break(RemoteProtocolError("the server keeps files in a way that is not known here"))
+        if place.keeps == "files":
+            self._check_free()
+            thread = self._make_thread()
+            self._work = sending = Sending(self, thread, found, report, dry, digests)
+            try:
+                yield sending.start()
+            finally:
+                thread.close()
+                self._done(sending)
+        return place
+
+    def send_stream(self, source: Source, progress: Callable[[int], object] = lambda size: None) -> Deferred[None]:
+        """
+        Send one stream in the dialogue of DATA, to a server that has a place for one, or throws it away. There is one
+        for each connection.
+
+        :param source: where the bytes come from.
+        :param progress: called for each acknowledgement, with the number of bytes that it confirms.
+        :return: fires when all is acknowledged. Fails with why the connection was lost, or with the ``OSError`` of a
+            source that can't be read. :attr:`acknowledged` and :attr:`seconds` tell how it got on.
+        """
+        try:
+            self._check_free()
+            if not self.is_authenticated:
+                raise LocalProtocolError("the client is not let in yet, or the connection is over")
+        except LocalProtocolError:
+            return fail()
+        self._streams = True
+        self._prepare(source, progress)
+        self._begin()
+        return self.finished
+
+    @inlineCallbacks
+    def fetch(
+        self,
+        paths: Sequence[bytes],
+        into: str,
+        existing: str = "rename",
+        report: Report | None = None,
+        dry: bool = False,
+        digests: bool = False,
+        resume: bool = True,
+        sync: bool = True,
+    ) -> Generator[Deferred[Any], Any, Fetched]:
+        """
+        Fetch files.
+
+        :param paths: of files and folders, as the server shares them; an empty one is all of that.
+        :param into: a folder that is there.
+        :param existing: what becomes of a file whose name is taken: ``rename``, ``replace`` or ``refuse``.
+        :param report: is told how it gets on.
+        :param dry: whether nothing is fetched, and the report only told what would be.
+        :param digests: whether the digests of what is stored are wanted.
+        :param resume: whether what is there already may be used.
+        :param sync: whether the disk shall have what is settled.
+        :return: fires when all are settled, and the disk is done with them. Fails as :meth:`store` does.
+        """
+        self._check_free()
+        rules = Rules(existing=existing, sync=sync, dry=dry, digests=digests, resume=resume)
+        self._work = work = _Fetch(self, self._make_thread(), into, rules, report)
+        try:
+            found: Found = yield self._ask(FetchFiles(list(paths)), Found)
+            finish: Finish = yield work.finished
+        finally:
+            yield work.close()
+            self._done(work)
+        return Fetched(found.missing, finish)
+
+    def list(self, path: bytes = b"", after: bytes = b"") -> Deferred[Listing]:
+        """
+        List a folder of the server's.
+
+        :param path: as the server shares it; empty for all.
+        :param after: the last name of the part before this one.
+        :return: fires with one part. Fails as :meth:`store` does.
+        """
+        return self._ask(ListFolder(path, after), Listing)
+
+    def _check_free(self) -> None:
+        if self._work is not None or self._streams:
+            raise LocalProtocolError("one store or fetch at a time; another one takes another connection")
+
+    def _done(self, work: object) -> None:
+        self._work = None
+        if self.stopping or self._connection.peer_ended:
+            self._end_if_idle()
+
+    def _ask(self, message: Any, kind: type[Any]) -> Deferred[Any]:
+        def read(payload: bytes) -> Any:
+            try:
+                return decode_answer(kind, payload)
+            except RemoteProtocolError as error:
+                raise self._break(error) from None
+
+        return self.request(encode(message)).addCallback(read)
+
+    def _break(self, error: RemoteProtocolError) -> RemoteProtocolError:
+        """The server breaks the rules, or knows nothing of them."""
+        if not self._lifecycle.over:
+            self.abort_with(Code.PROTOCOL_BROKEN, str(error)[:1000], error)
+        return error
+
+    # What the server asks
+
+    def _asked(self, peer: Peer, payload: bytes) -> Deferred[bytes]:
+        try:
+            message = decode_request(payload)
+        except RemoteProtocolError as error:
+            raise self._break(error) from None
+        work = self._work
+        if not isinstance(work, _Fetch) or not isinstance(message, (Announce, SetTimes, Finish)):
+            raise RequestError(Code.NOT_SUPPORTED, "nothing is being fetched that this could belong to")
+        return work.asked(message)
+
+    # What the base calls
+
+    def authenticated(self) -> None:
+        """Nothing is sent by itself."""
+
+    def payload_received(self, payload: bytes) -> None:
+        if self._streams:
+            UploadSender.payload_received(self, payload)
+        elif self._work is not None:
+            self._work.data_received(payload)
+        else:
+            super().payload_received(payload)
+
+    def drain_received(self) -> None:
+        self.stopping = True
+        super().drain_received()
+
+    def _idle(self) -> bool:
+        return self._work is None and not self._is_streaming and super()._idle()
+
+    @property
+    def _is_streaming(self) -> bool:
+        return self._streams and not self.finished.called
+
+    def end_received(self) -> None:
+        # Nothing more comes of what is under way.
+        if self._work is not None or self._is_streaming:
+            self.abort(ClosedByPeer("the server has closed the connection"))
+        SodiumClientProtocol.end_received(self)
+
+    def connection_lost(self, reason: Failure) -> None:
+        self._respond = None  # which has us
+        work = self._work
+        if self._streams:
+            UploadSender.connection_lost(self, reason)
+        elif isinstance(work, _Fetch):
+            work.lost(reason)
+            work.closed.addBoth(lambda _: self.lost.callback(None))
+        else:
+            if work is not None:
+                work.lost(reason)
+            self.lost.callback(None)
+
+
+class _Fetch:
+    """
+    A fetch that is under way.
+
+    :ivar finished: fires with what the server says at the end, when all is settled; fails when the connection ends.
+    :ivar closed: fires when the disk has done all for it.
+    """
+
+    def __init__(self, end: FileClient, thread: DiskThread, into: str, rules: Rules, report: Report | None) -> None:
+        self.finished: Deferred[Finish] = Deferred()
+        self.closed: Deferred[None] = Deferred()
+        self._thread = thread
+        # The server does not know of a dry run: what would come is refused.
+        self._receiving = Receiving(end, thread, Storing(into, rules), None, report, takes_nothing=rules.dry)
+        self._closing = False
+
+    def asked(self, message: Announce | SetTimes | Finish) -> Deferred[bytes]:
+        """Answer what the server asks."""
+        # Another Deferred: to cancel it, as the end of the connection does, stops nothing.
+        answer: Deferred[bytes] = Deferred()
+        working = self._receiving.asked(message)
+        working.addCallbacks(self._tell, self._failed, callbackArgs=(answer, message), errbackArgs=(answer,))
+        return answer
+
+    def _tell(self, result: bytes, answer: Deferred[bytes], message: object) -> None:
+        if not answer.called:
+            answer.callback(result)
+        if isinstance(message, Finish) and not self._closing:
+            self.finished.callback(message)
+
+    def _failed(self, reason: Failure, answer: Deferred[bytes]) -> None:
+        if not answer.called:
+            answer.errback(reason)
+        self.lost(reason)
+
+    def data_received(self, payload: bytes) -> None:
+        """Take in pieces of files."""
+        self._receiving.data_received(payload)
+
+    def lost(self, reason: Failure) -> None:
+        """Nothing more comes, or can be taken."""
+        if not self._closing and not self.finished.called:
+            self.finished.errback(reason)
+
+    def close(self) -> Deferred[None]:
+        """Have the disk do what is left to do, and no more: what is whole is kept, and what can be resumed."""
+        self._closing = True
+        return self._receiving.lost().addBoth(self._closed)
+
+    def _closed(self, result: object) -> None:
+        self._thread.close()
+        self.closed.callback(None)

@@ -1,0 +1,131 @@
+"""
+A server's end that answers requests about files, where its client makes any.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from ...admission.networks import network
+from ...core.connection import Code
+from ...core.errors import ClosedByPeer, RequestError
+from ...core.events import Event, RequestReceived
+from ...interfaces import Peer
+from ...protocol.answering import AnsweringByNumber
+from ...protocol.asking import REQUEST_LIMIT, AskingByNumber
+from ...protocol.context import ServerContext
+from ...protocol.lifecycle import Stage
+from ...protocol.requests import CLOSED_BY_PEER, RequestEnd
+from ...protocol.server import SodiumServerProtocol
+from ..stores import Store
+from .place import Files
+from .serving import ASKED_AT_ONCE, FileSession, Threads
+
+
+class FilesContext(ServerContext, Protocol):
+    """
+    What a :class:`FileServerEnd` needs of its factory.
+
+    :ivar store: takes what comes as one stream.
+    :ivar files: what the server does with files.
+    :ivar threads: for their disk.
+    :ivar receiving: the ends that have something under way; they may outlive their connection.
+    """
+
+    store: Store
+    files: Files
+    threads: Threads
+    receiving: set[Any]
+
+
+class FileServerEnd(RequestEnd, SodiumServerProtocol):
+    """
+    Answers requests about files in version 2. Without any it is as light as an end that answers none.
+    """
+
+    factory: FilesContext
+    peer: Peer  # nothing is received before it is there
+
+    _session: FileSession | None = None
+    _closing_may_fail = False
+
+    def _uploads(self) -> bool:
+        """Tell whether an upload in the dialogue of DATA is under way."""
+        return False
+
+    # What the session needs
+
+    @property
+    def is_stopping(self) -> bool:
+        return self.is_draining or self._lifecycle.stage is not Stage.OPEN
+
+    def break_off(self, code: int, text: str, error: BaseException) -> None:
+        # The second time, it would drop what the client is told of the first.
+        if not self._lifecycle.over:
+            self.abort_with(code, text[:1000], error)
+
+    def files_over(self, line: str, warns: bool, **fields: object) -> None:
+        login = ascii(self.peer.login)
+        if self.factory.admission.lines.uploads.write(f"files of {login}", network(self.peer.address)):
+            tell = self._log.warn if warns else self._log.info
+            tell(line, login=login, peer=self._describe_peer(), **fields)
+
+    def files_failed(self, reason: Failure) -> None:
+        if self._may_log_failure(reason):
+            self._log.failure("cannot store or send files of {asker}", reason, asker=self._describe_asker())
+
+    def files_changed(self) -> None:
+        factory = self.factory
+        if self._session is not None and self._session.busy:
+            factory.receiving.add(self)
+            return
+        if not self._uploads():
+            factory.receiving.discard(self)
+        if self._connection.peer_ended:
+            self._end_if_idle()  # it has waited for the disk
+        # Its connection may have been the last, and was over before.
+        if not factory.connections and not factory.receiving:
+            factory.admission.nobody_left()
+
+    # What the base calls
+
+    def _stops_reading_when_blocked(self) -> bool:
+        # A request would then overtake DATA before it; and two ends that both send would wait for each other.
+        return self._session is None or not self._session.begun
+
+    def _take_event(self, event: Event) -> None:
+        if type(event) is RequestReceived and self._answering is None and self._end is None:
+            self._begin_to_answer()
+        super()._take_event(event)
+
+    def _begin_to_answer(self) -> None:
+        factory, login = self.factory, self.peer.login
+        assert login is not None  # clients have one
+        self._session = FileSession(self, login, factory.files, factory.files.place(factory.store), factory.threads)
+        self._asking = AskingByNumber(self, REQUEST_LIMIT)
+        self._asking.may_speak()
+        self._answering = AnsweringByNumber(self, self.peer, self._answer_request, ASKED_AT_ONCE)
+
+    def _answer_request(self, peer: Peer, payload: bytes) -> bytes | Deferred[bytes]:
+        assert self._session is not None
+        if self._uploads():
+            raise RequestError(Code.NO_ROOM, "an upload is under way on this connection")
+        return self._session.asked(payload)
+
+    def _describe_asker(self) -> str:
+        return f"{ascii(self.peer.login)} from {self._describe_peer()}"
+
+    def _idle(self) -> bool:
+        return super()._idle() and (self._session is None or not self._session.busy)
+
+    def end_received(self) -> None:
+        if self._session is not None:
+            self._session.lost(Failure(ClosedByPeer(CLOSED_BY_PEER)))
+        super().end_received()
+
+    def connection_lost(self, reason: Failure) -> None:
+        if self._session is not None:
+            self._session.lost(reason)
