@@ -198,11 +198,11 @@ class Storing:
         if self._deciding is not None or self._unusable is not None:
             return
         try:
-            self._folders = self._open_root()
+            self._folders, new = self._open_root()
         except OSError as error:
             self._unusable = error
             return
-        self._deciding = Deciding(self._folders, self._rules)
+        self._deciding = Deciding(self._folders, self._rules, new)
         if self._folders is not None and not self._rules.dry:
             self._placing = Placing(self._folders, self._rules.existing, self._rules.sync)
 
@@ -217,15 +217,18 @@ class Storing:
         for error in self._folders.sync_changed().values():
             self._sync_error = error
 
-    def _open_root(self) -> Folders | None:
+    def _open_root(self) -> tuple[Folders | None, bool]:
+        """Open the folder, which is made where it is missing; and tell whether that was so."""
         try:
-            return Folders(self._root)
+            return Folders(self._root), False
         except FileNotFoundError:
             if self._rules.dry:
-                return None
-        with suppress(FileExistsError):
+                return None, True
+        try:
             os.mkdir(self._root, 0o700)
-        return Folders(self._root)
+        except FileExistsError:
+            return Folders(self._root), False
+        return Folders(self._root), True
 
     def _next(self, number: int) -> Awaited:
         """Find the file of a first piece."""
@@ -375,9 +378,9 @@ class Storing:
                 digest = awaited.present.digest if rules.digests else b""
                 self._settled.append(Settled(awaited.number, digest=digest, size=size))
             elif arriving is not None:
-                written, digest = arriving.finish(size, mtime, rules.sync, rules.digests)
+                written = arriving.finish(size, mtime, rules.sync)
                 self._end_current()
-                self._add(awaited, written, digest, size)
+                self._add(awaited, written, written.digest, size)
                 return
         except OSError as error:
             self._failed(error)

@@ -562,6 +562,16 @@ class RefusedTests(StoringTestCase):
         settled = self.take(piece(0, b"ab", 0, 0), piece(0, b"", 2, LAST | VOID))
         self.assertEqual([each.code for each in settled], [Code.TOO_LARGE])
 
+    def test_nearly_full_disk(self) -> None:
+        """The disk takes a part of several pieces, and then the rest."""
+        self.announce_files(a=9)
+        pwritev = os.pwritev
+        self.patch(os, "pwritev", lambda fd, pieces, offset: pwritev(fd, [pieces[0], pieces[1][:1]], offset))
+        self.assertEqual(
+            self.take(piece(0, b"abc", 0, 0) + piece(0, b"def", 3, 0) + piece(0, b"ghi", 6)), [Settled(0, size=9)]
+        )
+        self.assertEqual(self.read("a"), b"abcdefghi")
+
 
 class BrokenTests(StoringTestCase):
     """What breaks the rules of the dialogue."""
