@@ -18,11 +18,9 @@ def open_root(path: str | bytes) -> Folders:
     :raises OSError: when it is missing, or can't be opened.
     """
     folders = Folders(path)
-    try:
-        _look_above(path, sync=False, made=False)
-    except OSError:
-        folders.close()
-        raise
+    above = _look_above(path, folders)
+    if above is not None:
+        above.close()
     return folders
 
 
@@ -31,10 +29,10 @@ def make_root(path: str | bytes, sync: bool) -> tuple[Folders, bool]:
     Open a folder, which is made where it is missing, with mode 0700, but not the one above it.
 
     :param path: of the folder.
-    :param sync: whether the disk has its name then. Else all that is in it could be lost.
+    :param sync: whether the disk shall have its name with the first of what is in it. Else all of that could be lost.
     :return: and whether it was missing.
     :raises CaseClash: when it is there in other letters. Those may be another login's.
-    :raises OSError: when it can't be opened or made, or the disk does not take its name.
+    :raises OSError: when it can't be opened or made.
     """
     made = False
     try:
@@ -47,26 +45,33 @@ def make_root(path: str | bytes, sync: bool) -> tuple[Folders, bool]:
             # Another session was quicker. It may not have synced it yet.
             pass
         folders = Folders(path)
-    try:
-        _look_above(path, sync, made)
-    except OSError:
-        folders.close()
-        raise
+    above = _look_above(path, folders)
+    if above is not None:
+        # Where it can't be synced alone, everything would be: not for what was there before.
+        if sync and (made or above.root_readable):
+            folders.sync_with(above)
+        else:
+            above.close()
     return folders, made
 
 
-def _look_above(path: str | bytes, sync: bool, made: bool) -> None:
-    path, name = os.path.split(os.path.abspath(os.fsencode(path)))
-    # Nothing is above the root of all.
-    if not name:
-        return
-    above = Folders(path)
+def _look_above(path: str | bytes, folders: Folders) -> Folders | None:
+    """
+    Look whether a folder has its name as it was given. If not, it is closed.
+
+    :return: the folder above it, where there is one.
+    """
     try:
-        above.status((name,))
-        # Where it can't be synced alone, everything would be: not for what was there before.
-        if sync and (made or above.root_readable):
-            above.note_changed(())
-            for error in above.sync_changed().values():
-                raise error
-    finally:
-        above.close()
+        path, name = os.path.split(os.path.abspath(os.fsencode(path)))
+        if not name:
+            return None
+        above = Folders(path)
+        try:
+            above.status((name,))
+        except OSError:
+            above.close()
+            raise
+        return above
+    except OSError:
+        folders.close()
+        raise

@@ -28,19 +28,26 @@ class RootTests(TreeCase):
     def made(self, path: str, sync: bool = True) -> bool:
         folders, made = make_root(path, sync)
         self.assertTrue(os.path.samestat(os.stat(path), os.fstat(folders.root)))
+        self.assertEqual(folders.sync_changed(), {})
+        self.assertEqual(self.synced, [])
+        for _ in range(2):
+            folders.note_changed(())
+            self.assertEqual(folders.sync_changed(), {})
         folders.close()
         return made
 
     def test_made(self) -> None:
-        """It is made for us alone, and the disk has its name before anything is in it."""
+        """It is made for us alone, and the disk has its name, too, when it has what is in it."""
         path = self.path("login")
         self.assertTrue(self.made(path))
-        self.assertEqual((stat.S_IMODE(os.stat(path).st_mode), self.synced), (0o700, [self.root]))
-        self.assertFalse(self.made(path))
+        self.assertEqual((stat.S_IMODE(os.stat(path).st_mode), self.synced), (0o700, [self.root, path, path]))
+        self.synced.clear()
         # Whoever has made it may have been killed before he synced it.
-        self.assertEqual(self.synced, [self.root] * 2)
+        self.assertFalse(self.made(path))
+        self.assertEqual(self.synced, [self.root, path, path])
+        self.synced.clear()
         self.assertTrue(self.made(self.path("other"), sync=False))
-        self.assertEqual(len(self.synced), 2)
+        self.assertEqual(self.synced, [self.path("other")] * 2)
 
     def test_not_above(self) -> None:
         """The one above it has to be there."""
@@ -75,9 +82,8 @@ class RootTests(TreeCase):
 
     def test_case(self) -> None:
         """Two logins that differ in case have no folder together, where the file system takes them for one."""
-        os.mkdir(self.path("bob"))
-        os.mkdir(self.path("Bob"))
-        os.rmdir(self.path("BOB")) if os.path.exists(self.path("BOB")) else None
+        for name in ("bob", "Bob"):
+            os.mkdir(self.path(name))
         real = tested.look
         self.patch(tested, "look", lambda name, folder: real(name.lower(), folder))
         self.patch(tested, "names_in", lambda folder: [b"bob"])
@@ -86,27 +92,39 @@ class RootTests(TreeCase):
         open_root(self.path("bob")).close()
 
     def test_broken(self) -> None:
-        """Nothing is stored below a name that the disk does not take."""
+        """When the disk does not take its name, that concerns all below it, and is tried again."""
+        folders, _ = make_root(self.path("a"), True)
+        self.addCleanup(folders.close)
+        real = os.fsync
 
         def broken(fd: int) -> None:
-            raise OSError(errno.EIO, "broken")
+            real(fd)
+            if self.synced[-1] == self.root:
+                raise OSError(errno.EIO, "broken")
 
         self.patch(os, "fsync", broken)
-        self.assertRaises(OSError, make_root, self.path("a"), True)
+        for _ in range(2):
+            folders.note_changed(())
+            self.assertEqual([*folders.sync_changed()], [()])
+        self.patch(os, "fsync", real)
+        folders.note_changed(())
+        self.assertEqual(folders.sync_changed(), {})
+        self.assertEqual(self.synced, [self.root, self.path("a")] * 3)
 
     def test_unreadable_above(self) -> None:
         """Where the folder above may not be read, everything is synced; but not for what was there before."""
-        real = tested.Folders
-        everything: list[str] = []
+        self.patch(os, "sync", lambda: self.synced.append("everything"))
+        real = os.open
 
-        class Unreadable(real):  # type: ignore[misc, valid-type]
-            root_readable = False
+        def no_reading(path: bytes, flags: int, *, dir_fd: int | None) -> int:
+            if flags & os.O_DIRECTORY and not flags & os.O_PATH and os.fsencode(path) == os.fsencode(self.root):
+                raise PermissionError(errno.EACCES, "no")
+            return real(path, flags, dir_fd=dir_fd)
 
-            def sync_changed(self) -> dict[tuple[bytes, ...], OSError]:
-                everything.append("sync")
-                return {}
-
-        self.patch(__import__("sodiumtwist.transfer.tree.roots", fromlist=["roots"]), "Folders", Unreadable)
-        self.made(self.path("a"))
-        self.made(self.path("a"))
-        self.assertEqual(everything, ["sync"])
+        self.patch(os, "open", no_reading)
+        path = self.path("a")
+        self.made(path)
+        self.assertEqual(self.synced, ["everything", path, path])
+        self.synced.clear()
+        self.made(path)
+        self.assertEqual(self.synced, [path, path])
