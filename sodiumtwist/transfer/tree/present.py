@@ -56,7 +56,7 @@ class Present:
         fd = folders.open_file(parts)
         try:
             status = os.fstat(fd)
-            self.digest = digest_of(fd, status.st_size)
+            self.digest = digest_of(fd, status.st_size, folders.check_wanted)
         finally:
             os.close(fd)
         self._seen = _state(status)

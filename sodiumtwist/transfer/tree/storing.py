@@ -64,6 +64,7 @@ class Storing:
         self._placing: Placing | None = None
         # Why nothing can be stored.
         self._unusable: OSError | None = None
+        self._given_up = False
         self._announced = 0
         # How many folders were announced since names of folders were synced; and the last error of that.
         self._unsynced = 0
@@ -172,6 +173,16 @@ class Storing:
         self._place()
         return self._outcome()
 
+    def give_up(self) -> None:
+        """
+        Nobody waits any more for what takes long and is of no use then, as digests of large files. This may be called
+        in any thread.
+        """
+        self._given_up = True
+        folders = self._folders
+        if folders is not None:
+            folders.given_up = True
+
     def abandon(self) -> None:
         """Nothing more comes. What has begun is kept to go on with it another time."""
         arriving, self._arriving = self._arriving, None
@@ -202,6 +213,8 @@ class Storing:
         except OSError as error:
             self._unusable = error
             return
+        if self._folders is not None:
+            self._folders.given_up = self._given_up
         self._deciding = Deciding(self._folders, self._rules, new)
         if self._folders is not None and not self._rules.dry:
             self._placing = Placing(self._folders, self._rules.existing, self._rules.sync)
@@ -341,7 +354,10 @@ class Storing:
         arriving, self._arriving = self._arriving, None
         if arriving is not None:
             with suppress(OSError):
-                arriving.remove()
+                if error.errno == errno.ECANCELED:
+                    arriving.keep()
+                else:
+                    arriving.remove()
         assert self._current is not None
         self._current.failed = True
         self._settle_failed(self._number, error)

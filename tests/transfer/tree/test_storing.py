@@ -650,6 +650,24 @@ class AbandonedTests(StoringTestCase):
         self.storing.abandon()
         self.assertEqual(self.names(), [])
 
+    def test_given_up(self) -> None:
+        """When nobody waits, no large file is read for its digest, and no hole. What came of it is kept."""
+        self.store(digests=True)
+        self.announce(Entry(FILE, b"a", 1 << 40, TIME))
+        self.storing.take([piece(0, b"abc", 0, 0)])
+        self.storing.give_up()
+        (settled,) = self.storing.take([piece(0, b"d", 1 << 40)]).files
+        self.assertEqual(settled.code, Code.STORAGE)
+        self.storing.abandon()
+        self.storing.give_up()
+        self.assertEqual(self.names(), [partial_name("a")])
+        self.store()
+        self.announce(Entry(FILE, b"b", 1, TIME))
+        self.storing.give_up()
+        (verdict,) = self.announce(Entry(FILE, b"a", 1 << 41, TIME), first=1)
+        self.assertEqual((verdict.what, verdict.text), (REFUSED, "nobody waits for it any more"))
+        self.assertEqual(self.names(), [partial_name("a")])
+
     def test_over(self) -> None:
         """Behind that nothing is taken any more, and it may be called again."""
         self.announce_files(a=1)
