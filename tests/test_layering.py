@@ -94,6 +94,7 @@ FOLDERS = {
         transfer.tree.walking
         transfer.tree.listing
         transfer.tree.reading
+        transfer.tree.feeding
         transfer.tree.sending
         transfer.tree.place
         transfer.tree.serving

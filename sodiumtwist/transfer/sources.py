@@ -29,11 +29,13 @@ class Source:
 
     :param fd: what to read; :meth:`close` closes it.
     :ivar size: how many bytes there are to read, or ``None`` when that can't be known.
+    :ivar chunk_size: how many bytes are read at once, at most.
     :ivar grown: by how many bytes a file had grown when all of :attr:`size` was read; negative when it had shrunk.
         What was added is not read.
     """
 
     size: int | None = None
+    chunk_size = CHUNK_SIZE
     grown = 0
 
     _deliver: Deliver
@@ -50,7 +52,7 @@ class Source:
         """
         Say what to do with the chunks. Nothing is read before :meth:`resume`.
 
-        :param deliver: called with each chunk, of 1 to 130920 bytes.
+        :param deliver: called with each chunk, of 1 to :attr:`chunk_size` bytes.
         :param ended: called once, with ``None`` at the end of file or with the error of reading.
         """
         self._deliver, self._ended, self._started = deliver, ended, True
@@ -104,7 +106,7 @@ class Source:
 
     def _read(self) -> bytes:
         """Read a chunk; none at the end."""
-        return os.read(self._fd, CHUNK_SIZE)
+        return os.read(self._fd, self.chunk_size)
 
     def _wrong_at_end(self) -> OSError | None:
         """Tell why what was read is not all of it."""
@@ -147,13 +149,13 @@ class RegularSource(FileSource):
 
     def _read(self) -> bytes:
         if self._left:
-            chunk = os.read(self._fd, min(CHUNK_SIZE, self._left))
+            chunk = os.read(self._fd, min(self.chunk_size, self._left))
             self._left -= len(chunk)
             if not self._beginning:
                 self._beginning = chunk
             return chunk
         # Most of /proc has more than its size says, which is 0. What has another size by now has only grown.
-        chunk = os.read(self._fd, CHUNK_SIZE)
+        chunk = os.read(self._fd, self.chunk_size)
         return chunk if chunk and os.fstat(self._fd).st_size == self._at_first.st_size else b""
 
     def _wrong_at_end(self) -> OSError | None:

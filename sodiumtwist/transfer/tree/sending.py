@@ -12,11 +12,11 @@ from twisted.python.failure import Failure
 
 from ...core.connection import Code
 from ...core.errors import RemoteProtocolError
-from ...protocol.producers import WriteGate
-from ..sources import Source
 from .channel import Channel
 from .disk_thread import DiskThread
+from .feeding import Feed, FileFeed, Stream, StreamFeed
 from .messages import (
+    ANNOUNCEMENT_SIZE,
     DIGEST_SIZE,
     ENTRIES,
     FILE,
@@ -25,7 +25,6 @@ from .messages import (
     REFUSED,
     RESUME,
     SEND,
-    STREAM,
     UNSETTLED,
     Done,
     Entry,
@@ -38,30 +37,20 @@ from .messages import (
     decode_outcome,
     encode,
 )
-from .pieces import LAST, VOID, header
-from .reading import JOB_SIZE, Job, Read, Reading
+from .reading import End, Job, Reading
 from .report import FAILED, REFUSED as REFUSED_BEFORE, STORED, THERE, WOULD_RESUME, WOULD_SEND, FileResult, Report
-from .walking import Batch, Walk, Where, why_not
+from .walking import Batch, Walk, Where
+
+__all__ = ["ANNOUNCEMENTS", "PATHS_WINDOW", "WINDOW", "Sending", "Stream"]
 
 #: How many entries are announced at most that are not settled: half of what the receiver takes.
 WINDOW = UNSETTLED // 2
 
+#: How many bytes their paths have together, roughly, at most.
+PATHS_WINDOW = 32 * ANNOUNCEMENT_SIZE
+
 #: How many announcements are under way at once, so that their answers need not be waited for one by one.
 ANNOUNCEMENTS = 4
-
-
-class Stream:
-    """
-    What has no size beforehand, as standard input and FIFOs. It is sent alone.
-
-    :param source: where its bytes come from; it is closed when they are sent, or it fails.
-    :param name: under which it is announced; empty when the receiver shall find one.
-    :param mtime: in nanoseconds since the epoch.
-    """
-
-    def __init__(self, source: Source, name: bytes, mtime: int) -> None:
-        self.source = source
-        self.entry = Entry(STREAM, name, 0, mtime)
 
 
 class _Unsettled:
@@ -107,34 +96,26 @@ class Sending:
     ) -> None:
         self._end = end
         self._thread = thread
-        self._walk = found if isinstance(found, Walk) else None
-        self._stream = found if isinstance(found, Stream) else None
         self._report = report or Report()
         self._dry = dry
-        self._digests = digests
-        self._reading = Reading(digests)
         self._sent: Deferred[None] = Deferred()
         self._over = False
         # By number, in their order.
         self._unsettled: dict[int, _Unsettled] = {}
+        self._paths_size = 0
         self._refused_folders: set[bytes] = set()
-        # Walking: whether the thread is at it, and whether all is found.
-        self._walks = False
-        self._all_found = False
-        # Announcements without an answer, by the number of their first entry; and answers that have overtaken others.
+        # Announcements without an answer; and answers that have overtaken others, by the number of their first entry.
         self._announced: deque[Batch] = deque()
         self._answers: dict[int, Verdicts] = {}
-        # Reading: whether the thread is at it, and what was read and is not sent.
-        self._reads = False
-        self._packs: deque[bytes] = deque()
-        self._ahead = 0
-        self._full = False
-        # How many bytes of files were read, or came from the stream; how many of them the receiver has written.
-        self._size = 0
+        # Whether the thread walks, and whether all is found.
+        self._walks = self._all_found = False
+        # How many bytes the receiver has written.
         self._written = 0
-        self._place = 0
         self._finishing = False
         self._times: Iterator[bytes] = iter(())
+        self._found = found
+        self._reading = Reading(digests)
+        self._feed: Feed
 
     # For the caller
 
@@ -145,14 +126,14 @@ class Sending:
         :return: fires when the receiver has settled all. Fails with why that is not so: what the connection ended with,
             or :exc:`~sodiumtwist.core.errors.RequestFailed` when the receiver does not go on.
         """
-        # A transport that is gone takes nothing for good, so stopping is like being full.
-        self._end.registerProducer(WriteGate(self._block, self._unblock, self._block), True)
-        if self._stream is not None:
-            self._stream.source.start(self._stream_read, self._stream_ended)
+        found = self._found
+        if isinstance(found, Stream):
+            self._feed = StreamFeed(self._end, self, found.source)
             self._all_found = True
-            self._announce(Batch(0, [self._stream.entry], [b""], 1))
+            self._announce(Batch(0, [found.entry], [b""], 1))
         else:
-            self._walk_on()
+            self._feed = FileFeed(self._end, self, self._thread, self._reading)
+            self._walk_on(found)
         return self._sent
 
     def data_received(self, payload: bytes) -> None:
@@ -167,7 +148,7 @@ class Sending:
         except RemoteProtocolError as error:
             self._break(error)
             return
-        self._go_on()
+        self.go_on()
 
     def lost(self, reason: Failure) -> None:
         """
@@ -175,18 +156,17 @@ class Sending:
 
         :param reason: why.
         """
-        self._fail(reason)
+        self.fail(reason)
 
     # Finding and announcing
 
-    def _walk_on(self) -> None:
+    def _walk_on(self, walk: Walk) -> None:
         if self._walks or self._all_found or self._over or len(self._announced) >= ANNOUNCEMENTS:
             return
-        if len(self._unsettled) + ENTRIES > WINDOW:
+        if len(self._unsettled) + ENTRIES > WINDOW or self._paths_size > PATHS_WINDOW:
             return
-        assert self._walk is not None
         self._walks = True
-        self._thread.call(self._walk.next).addCallback(self._walked).addErrback(self._fail)
+        self._thread.call(walk.next).addCallback(self._walked).addErrback(self.fail)
 
     def _walked(self, batch: Batch | None) -> None:
         self._walks = False
@@ -199,14 +179,15 @@ class Sending:
                 (self._report.trouble if is_trouble else self._report.left_out)(path, why)
             if batch.entries:
                 self._announce(batch)
-        self._go_on()
+        self.go_on()
 
     def _announce(self, batch: Batch) -> None:
         self._report.found(batch.files, batch.size)
         for number, (entry, where) in enumerate(zip(batch.entries, batch.wheres, strict=True), batch.first):
             self._unsettled[number] = _Unsettled(entry, where)
+            self._paths_size += len(entry.path)
         self._announced.append(batch)
-        self._end.request(batch.encode()).addCallback(self._answered, batch).addErrback(self._fail)
+        self._end.request(batch.encode()).addCallback(self._answered, batch).addErrback(self.fail)
 
     def _answered(self, payload: bytes, batch: Batch) -> None:
         if self._over:
@@ -224,20 +205,19 @@ class Sending:
         except RemoteProtocolError as error:
             self._break(error)
             return
-        self._go_on()
+        self.go_on()
 
     def _judge(self, number: int, verdict: Verdict) -> None:
         waiting = self._unsettled[number]
         entry, what = waiting.entry, verdict.what
         if what == SEND and entry.kind == FILE and not self._dry:
-            self._reading.add(Job(number, entry, waiting.where))
+            self._feed.add(Job(number, entry, waiting.where))
         elif what == REFUSED:
             if entry.kind == FOLDER:
                 self._refused_folders.add(entry.path)
             self._settle(number, REFUSED_BEFORE, code=verdict.code, text=verdict.text)
         elif entry.kind == FOLDER:
-            # It is made, or was there.
-            del self._unsettled[number]
+            self._take_out(number)  # it is made, or was there
         elif what == HAVE:
             self._report.begins(entry.path, entry.size, entry.size)
             self._settle(number, THERE, name=verdict.name or entry.path, size=entry.size, digest=verdict.digest)
@@ -247,89 +227,42 @@ class Sending:
             raise RemoteProtocolError("a verdict tells of more than was announced, or of no digest")
         elif self._dry:
             self._settle(number, WOULD_RESUME if what == RESUME else WOULD_SEND, size=entry.size)
-        elif self._stream is not None:
-            self._report.begins(entry.path, 0, 0)
         else:
-            self._reading.add(Job(number, entry, waiting.where, verdict.offset, verdict.digest))
+            self._feed.add(Job(number, entry, waiting.where, verdict.offset, verdict.digest))
 
-    # Reading and sending
+    # What the feed tells
 
-    def _block(self) -> None:
-        self._full = True
-        if self._stream is not None:
-            self._stream.source.pause()
+    def begins(self, number: int, offset: int) -> None:
+        waiting = self._unsettled.get(number)
+        if waiting is not None:
+            self._report.begins(waiting.entry.path, waiting.entry.size, offset)
 
-    def _unblock(self) -> None:
-        self._full = False
-        self._go_on()
+    def all_sent(self, ended: End) -> None:
+        waiting = self._unsettled.get(ended.number)
+        if waiting is not None:
+            waiting.all_sent, waiting.digest, waiting.text = True, ended.digest, ended.text
 
-    def _go_on(self) -> None:
+    def go_on(self) -> None:
         """Do what can be done by now."""
         if self._over:
             return
-        self._send_on()
-        if self._walk is not None:
-            self._walk_on()
-            self._read_on()
-        elif not (self._full or self._announced or self._stream_is_over()):
-            assert self._stream is not None
-            self._stream.source.resume()
-        self._finish_if_all_sent()
+        self._feed.go_on()
+        if isinstance(self._found, Walk):
+            self._walk_on(self._found)
+        if self._all_found and not self._announced and not self._finishing and self._feed.idle:
+            self._finishing = True
+            self._feed.close()
+            self._set_times()
 
-    def _stream_is_over(self) -> bool:
-        return 0 not in self._unsettled or self._unsettled[0].all_sent
-
-    def _send_on(self) -> None:
-        packs = self._packs
-        while packs and not self._full:
-            pack = packs.popleft()
-            self._ahead -= len(pack)
-            self._end.send_data(pack)
-
-    def _read_on(self) -> None:
-        # While one job is being sent, the next one is read.
-        if not self._reads and self._ahead < JOB_SIZE and self._reading.more:
-            self._reads = True
-            self._thread.call(self._reading.read).addCallback(self._was_read).addErrback(self._fail)
-
-    def _was_read(self, read: Read) -> None:
-        self._reads = False
-        if self._over:
-            return
-        self._size += read.size
-        for number, offset in read.begun:
-            waiting = self._unsettled.get(number)
-            if waiting is not None:
-                self._report.begins(waiting.entry.path, waiting.entry.size, offset)
-        for ended in read.ended:
-            waiting = self._unsettled.get(ended.number)
-            if waiting is not None:
-                waiting.all_sent, waiting.digest, waiting.text = True, ended.digest, ended.text
-        self._packs += read.packs
-        self._ahead += sum(map(len, read.packs))
-        self._go_on()
-
-    def _stream_read(self, chunk: bytes) -> None:
-        size = len(chunk)
-        self._end.send_data(header(0, 0, self._place, size) + chunk)
-        self._place += size
-        self._size += size
-
-    def _stream_ended(self, error: OSError | None) -> None:
-        assert self._stream is not None
-        self._stream.source.close()
-        waiting = self._unsettled[0]
-        waiting.all_sent = True
-        if error is not None:
-            waiting.text = why_not(error)
-        line = waiting.text.encode()
-        self._end.send_data(header(0, LAST if error is None else LAST | VOID, self._place, len(line)) + line)
-        self._go_on()
+    def fail(self, reason: Failure) -> None:
+        if not self._over:
+            self._end_all()
+            self._sent.errback(reason)
 
     # What became of them
 
     def _take(self, outcome: Outcome) -> None:
-        if not self._written <= outcome.written <= self._size:
+        if not self._written <= outcome.written <= self._feed.size:
             raise RemoteProtocolError("an outcome tells of less than the last one, or of more than was sent")
         if outcome.written > self._written:
             self._report.written(outcome.written - self._written)
@@ -343,7 +276,7 @@ class Sending:
             raise RemoteProtocolError("an outcome tells of a file that does not wait for one")
         if settled.code:
             if not waiting.all_sent:
-                self._give_up(settled.number)
+                self._feed.drop(settled.number)
             self._settle(settled.number, FAILED, code=settled.code, text=waiting.text or settled.text)
         elif not waiting.all_sent or waiting.text:
             raise RemoteProtocolError("an outcome tells of a file as stored that was not sent whole")
@@ -359,14 +292,6 @@ class Sending:
                 text=settled.text,
             )
 
-    def _give_up(self, number: int) -> None:
-        """Send no more of a file that the receiver does not take."""
-        if self._stream is None:
-            self._reading.drop(number)
-        else:
-            self._stream.source.close()
-            self._end.send_data(header(number, LAST | VOID, self._place, 0))
-
     def _settle(
         self,
         number: int,
@@ -377,23 +302,19 @@ class Sending:
         code: int = 0,
         text: str = "",
     ) -> None:
-        entry = self._unsettled.pop(number).entry
+        entry = self._take_out(number)
         self._report.settled(FileResult(entry.path, entry.kind, outcome, name, size, digest.hex(), code, text))
+
+    def _take_out(self, number: int) -> Entry:
+        entry = self._unsettled.pop(number).entry
+        self._paths_size -= len(entry.path)
+        return entry
 
     # The end
 
-    def _finish_if_all_sent(self) -> None:
-        if self._finishing or not self._all_found or self._announced or self._packs or self._reads:
-            return
-        if self._reading.more or (self._stream is not None and not self._stream_is_over()):
-            return
-        self._finishing = True
-        self._end.unregisterProducer()
-        self._set_times()
-
     def _set_times(self) -> None:
-        if self._walk is not None and not self._dry:
-            self._times = self._walk.times(self._refused_folders)
+        if isinstance(self._found, Walk) and not self._dry:
+            self._times = self._found.times(self._refused_folders)
             for _ in range(ANNOUNCEMENTS - 1):
                 self._set_next_times()
         self._set_next_times(last=True)
@@ -402,14 +323,15 @@ class Sending:
         payload = next(self._times, None)
         if payload is not None:
             setting = self._end.request(payload).addCallback(self._done)
-            setting.addCallback(lambda _: None if self._over else self._set_next_times(last)).addErrback(self._fail)
+            setting.addCallback(lambda _: None if self._over else self._set_next_times(last)).addErrback(self.fail)
         elif last:
             self._finish()
 
     def _finish(self) -> None:
-        walk = self._walk
-        finish = Finish() if walk is None else Finish(walk.links, walk.others, walk.troubles, walk.untold)
-        self._end.request(encode(finish)).addCallback(self._finished).addErrback(self._fail)
+        walk, finish = self._found, Finish()
+        if isinstance(walk, Walk):
+            finish = Finish(walk.links, walk.others, walk.troubles, walk.untold)
+        self._end.request(encode(finish)).addCallback(self._finished).addErrback(self.fail)
 
     def _done(self, payload: bytes) -> None:
         try:
@@ -424,31 +346,20 @@ class Sending:
         if self._unsettled:
             self._break(RemoteProtocolError("the receiver has not said what became of all files, and is done"))
             return
-        self._over = True
-        self._close()
+        self._end_all()
         self._sent.callback(None)
 
     def _break(self, error: RemoteProtocolError) -> None:
         """The receiver breaks the rules."""
         self._end.abort_with(Code.PROTOCOL_BROKEN, str(error), error)
-        self._fail(Failure(error))
+        self.fail(Failure(error))
 
-    def _fail(self, reason: Failure) -> None:
-        if not self._over:
-            self._over = True
-            if not self._finishing:
-                self._end.unregisterProducer()
-            self._close()
-            self._sent.errback(reason)
-
-    def _close(self) -> None:
-        self._packs.clear()
-        if self._stream is not None:
-            self._stream.source.close()
-        else:
-            self._thread.call(self._close_files)
+    def _end_all(self) -> None:
+        self._over = True
+        self._feed.close()
+        self._thread.call(self._close_files)
 
     def _close_files(self) -> None:
         self._reading.close()
-        if self._walk is not None:
-            self._walk.close()
+        if isinstance(self._found, Walk):
+            self._found.close()
