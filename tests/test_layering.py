@@ -74,6 +74,7 @@ FOLDERS = {
         transfer.tree.disk_thread
         transfer.tree.names
         transfer.tree.quota
+        transfer.tree.charges
         transfer.tree.folders
         transfer.tree.system_calls
         transfer.tree.temporaries
