@@ -83,14 +83,23 @@ FOLDERS = {
         transfer.tree.batches
         transfer.tree.renaming
         transfer.tree.placing
+        transfer.tree.present
+        transfer.tree.deciding
+        transfer.tree.arriving
+        transfer.tree.storing
         transfer.tree.channel
         transfer.tree.report
+        transfer.tree.receiving
         transfer.tree.walking
         transfer.tree.listing
         transfer.tree.reading
         transfer.tree.feeding
         transfer.tree.sending
         transfer.tree.leftovers
+        transfer.tree.place
+        transfer.tree.serving
+        transfer.tree.server_end
+        transfer.tree.client
         transfer.tree
         transfer.receiver
         transfer

@@ -26,6 +26,17 @@ LEAST_FREE_SHARE = 0.05
 #: How many bytes all uploads of a store may write together before the free space is looked at again.
 ROOM_STEP = 16 * 1024 * 1024
 
+#: What peers are told when there is no room. The system's words may be in the server's language.
+_NO_ROOM_WORDS = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up"}
+
+
+def words_for_peer(error: OSError) -> str:
+    """
+    Say to the other end why something can't be stored: no paths of ours, no names of options.
+    """
+    text = _NO_ROOM_WORDS.get(error.errno or 0) or error.strerror or "it cannot be stored"
+    return text.partition(", see --")[0]
+
 
 class DiskThreads:
     """

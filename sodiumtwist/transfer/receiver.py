@@ -40,6 +40,7 @@ from ..protocol.lifecycle import Stage
 from ..protocol.sockets import READ_SIZE
 from .acknowledgements import acknowledgement
 from .discarding import hello_message
+from .disk import words_for_peer
 from .stores import Store
 from .tree.disk_thread import DiskThread, thread_of_reactor
 from .tree.place import NO_FILES, Files
@@ -66,9 +67,6 @@ LEFT_EARLY = "the client left before its end"
 
 #: Errors that say that there is no room. What came of the upload goes then: it would keep all others out.
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
-
-#: What clients are told of them. The system's words may be in the server's language.
-_NO_ROOM_WORDS = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up"}
 
 
 class Phase(Enum):
@@ -391,9 +389,8 @@ class UploadReceiver(FileServerEnd):
         :param error: what a step failed with.
         """
         if isinstance(error, OSError):
-            text = _NO_ROOM_WORDS.get(error.errno or 0) or error.strerror or "it cannot be stored"
             # Too many wait for their turn, which is no fault of the storage's.
-            return (Code.NO_ROOM if error.errno == errno.EBUSY else Code.STORAGE), text.partition(", see --")[0]
+            return (Code.NO_ROOM if error.errno == errno.EBUSY else Code.STORAGE), words_for_peer(error)
         if isinstance(error, CancelledError) and self._why_broken is not None:
             return Code.STORAGE, self._why_broken
         return Code.APPLICATION_FAILED, "the application failed"

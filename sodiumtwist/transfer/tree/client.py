@@ -6,13 +6,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar, Union
+from typing import Any
 
 from twisted.internet.defer import Deferred, fail, inlineCallbacks
 from twisted.python.failure import Failure
 
 from ...core.connection import Code
-from ...core.errors import ClosedByPeer, LocalProtocolError, NotDone, RemoteProtocolError, RequestError
+from ...core.errors import ClosedByPeer, LocalProtocolError, RemoteProtocolError, RequestError
 from ...interfaces import Peer
 from ...protocol.client import SodiumClientProtocol
 from ...protocol.requests import RequestClient

@@ -58,6 +58,17 @@ class Growing:
         self._digest.read(self._file.fd, self.size)
         return self._digest.digest()
 
+    def whole_digest(self, size: int) -> bytes:
+        """
+        Make the BLAKE2b digest of the file that this becomes.
+
+        :param size: how many bytes it will have; what is behind those that are there is a hole.
+        :raises OSError: when it can't be read.
+        """
+        self.digest()
+        self._digest.update_zeros(size - self.size)
+        return self._digest.digest()
+
     def begin(self, offset: int) -> None:
         """
         Keep the beginning, and nothing behind that.
@@ -85,6 +96,26 @@ class Growing:
             self._digest.update_zeros(offset - self.size)
             self._digest.update(data)
         self.size = offset + len(data)
+
+    def write_all(self, offset: int, pieces: list[memoryview]) -> None:
+        """
+        Write what follows, which came in pieces, by one call where the system can do so.
+
+        :param offset: where the first of them belongs, not before the end. The others follow it.
+        :raises OSError: when not all can be written. Some of it may be.
+        """
+        if offset < self.size:
+            raise ValueError("pieces of a file overlap")
+        size = sum(map(len, pieces))
+        written = os.pwritev(self._file.fd, pieces, offset)
+        if written < size:
+            # As on a disk that is nearly full.
+            write_at(self._file.fd, b"".join(pieces)[written:], offset + written)
+        if self._digests and self._digest.size == self.size:
+            self._digest.update_zeros(offset - self.size)
+            for piece in pieces:
+                self._digest.update(piece)
+        self.size = offset + size
 
     def finish(self, size: int, mtime: int, sync: bool) -> Written:
         """

@@ -16,8 +16,9 @@ offset size
 
 The pieces of one file come in order, and all of them before those of the next one; files come by their numbers. What
 lies between two pieces is zero: the holes of a file are not sent. The first piece tells where the sender begins: behind
-what is there already, or at 0. LAST may have no data; then its offset is where the file ends. With VOID and LAST the
-sender takes back what it has sent of the file, and the data are a line that says why.
+what is there already, or at 0. Where something is there, it has exactly one of these offsets, and no data when a hole
+follows. LAST may have no data; then its offset is where the file ends. With VOID and LAST the sender takes back what it
+has sent of the file, and the data are a line that says why.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from .channel import Channel
 from .disk_thread import DiskThread
 from .feeding import Feed, FileFeed, Stream, StreamFeed
 from .messages import (
+    ANNOUNCEMENT_SIZE,
     DIGEST_SIZE,
     ENTRIES,
     FILE,
@@ -40,10 +41,13 @@ from .reading import End, Job, Reading
 from .report import FAILED, REFUSED as REFUSED_BEFORE, STORED, THERE, WOULD_RESUME, WOULD_SEND, FileResult, Report
 from .walking import Batch, Walk, Where
 
-__all__ = ["ANNOUNCEMENTS", "WINDOW", "Sending", "Stream"]
+__all__ = ["ANNOUNCEMENTS", "PATHS_WINDOW", "WINDOW", "Sending", "Stream"]
 
 #: How many entries are announced at most that are not settled: half of what the receiver takes.
 WINDOW = UNSETTLED // 2
+
+#: How many bytes their paths have together, roughly, at most.
+PATHS_WINDOW = 32 * ANNOUNCEMENT_SIZE
 
 #: How many announcements are under way at once, so that their answers need not be waited for one by one.
 ANNOUNCEMENTS = 4
@@ -98,6 +102,7 @@ class Sending:
         self._over = False
         # By number, in their order.
         self._unsettled: dict[int, _Unsettled] = {}
+        self._paths_size = 0
         self._refused_folders: set[bytes] = set()
         # Announcements without an answer; and answers that have overtaken others, by the number of their first entry.
         self._announced: deque[Batch] = deque()
@@ -158,7 +163,7 @@ class Sending:
     def _walk_on(self, walk: Walk) -> None:
         if self._walks or self._all_found or self._over or len(self._announced) >= ANNOUNCEMENTS:
             return
-        if len(self._unsettled) + ENTRIES > WINDOW:
+        if len(self._unsettled) + ENTRIES > WINDOW or self._paths_size > PATHS_WINDOW:
             return
         self._walks = True
         self._thread.call(walk.next).addCallback(self._walked).addErrback(self.fail)
@@ -180,6 +185,7 @@ class Sending:
         self._report.found(batch.files, batch.size)
         for number, (entry, where) in enumerate(zip(batch.entries, batch.wheres, strict=True), batch.first):
             self._unsettled[number] = _Unsettled(entry, where)
+            self._paths_size += len(entry.path)
         self._announced.append(batch)
         self._end.request(batch.encode()).addCallback(self._answered, batch).addErrback(self.fail)
 
@@ -211,8 +217,7 @@ class Sending:
                 self._refused_folders.add(entry.path)
             self._settle(number, REFUSED_BEFORE, code=verdict.code, text=verdict.text)
         elif entry.kind == FOLDER:
-            # It is made, or was there.
-            del self._unsettled[number]
+            self._take_out(number)  # it is made, or was there
         elif what == HAVE:
             self._report.begins(entry.path, entry.size, entry.size)
             self._settle(number, THERE, name=verdict.name or entry.path, size=entry.size, digest=verdict.digest)
@@ -297,8 +302,13 @@ class Sending:
         code: int = 0,
         text: str = "",
     ) -> None:
-        entry = self._unsettled.pop(number).entry
+        entry = self._take_out(number)
         self._report.settled(FileResult(entry.path, entry.kind, outcome, name, size, digest.hex(), code, text))
+
+    def _take_out(self, number: int) -> Entry:
+        entry = self._unsettled.pop(number).entry
+        self._paths_size -= len(entry.path)
+        return entry
 
     # The end
 

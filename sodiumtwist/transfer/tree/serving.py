@@ -190,14 +190,11 @@ class FileSession:
         return self._answer(self._work.asked(message))
 
     def data_received(self, payload: bytes) -> None:
-        """
-        Take in a DATA.
-
-        :raises UnexpectedPDU: when nothing is under way.
-        """
+        """Take in a DATA. Where nothing is under way, it is wrong."""
         if self._work is None:
-            raise UnexpectedPDU("a DATA, and no files are being stored or fetched")
-        self._work.data_received(payload)
+            self._break(UnexpectedPDU("a DATA, and no files are being stored or fetched"))
+        else:
+            self._work.data_received(payload)
 
     def lost(self, reason: Failure) -> None:
         """Nothing more comes from the client: the connection is over, or it has said its end."""
@@ -457,9 +454,11 @@ class Delivery:
 
     def data_received(self, payload: bytes) -> None:
         """Take in what became of files."""
-        if self._sending is None:
-            raise UnexpectedPDU("a DATA about files before any was sent")
-        self._sending.data_received(payload)
+        if self._sending is not None:
+            self._sending.data_received(payload)
+        else:
+            error = UnexpectedPDU("a DATA about files before any was sent")
+            self._session.end.break_off(Code.PROTOCOL_BROKEN, str(error), error)
 
     def lost(self, reason: Failure) -> None:
         """Nothing more comes."""
@@ -499,7 +498,9 @@ class Delivery:
         if isinstance(result, Failure):
             self._session.end.files_failed(result)
         outcome = self._tally.describe("sent")
-        self._session.closed("files for {login} at {peer}: {outcome}, from {where}", why, outcome=outcome, where=self._shared)
+        self._session.closed(
+            "files for {login} at {peer}: {outcome}, from {where}", why, outcome=outcome, where=self._shared
+        )
 
 
 Work = Union[Storage, Delivery]

@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
-from sodiumtwist import Limits, SingleLogin, SodiumClientFactory, Timeouts
+from sodiumtwist import SingleLogin, SodiumClientFactory
 from sodiumtwist.transfer.receiver import UploadFactory, UploadReceiver
 from sodiumtwist.transfer.stores import Store
 from sodiumtwist.transfer.tree.client import FileClient

@@ -1,0 +1,85 @@
+"""
+What is there already of a file that is announced. Thread side.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+from .digests import digest_of
+from .folders import Folders, Parts
+from .messages import Entry
+from .names import PART_LIMIT
+
+#: How many names of the form ``name.1`` are looked at, at most.
+LOOKED_AT = 100
+
+
+def find_same(folders: Folders, parts: Parts, entry: Entry, status: os.stat_result) -> Parts | None:
+    """
+    Find a file that has the announced size and time, so that nothing need be sent.
+
+    :param status: of what is there under the announced name.
+    :return: the parts of its path: as announced, or with ``.1``, ``.2`` … behind them.
+    :raises OSError: when that can't be found out.
+    """
+    above, name = parts[:-1], parts[-1]
+    found: os.stat_result | None = status
+    for number in range(1, LOOKED_AT + 1):
+        if found is None:
+            return None
+        if _is_same(found, entry):
+            return parts
+        parts = (*above, name + b".%d" % number)
+        found = folders.status(parts) if len(parts[-1]) <= PART_LIMIT else None
+    return None
+
+
+def _is_same(status: os.stat_result, entry: Entry) -> bool:
+    same = status.st_size == entry.size and status.st_mtime_ns == entry.mtime
+    return same and stat.S_ISREG(status.st_mode)
+
+
+class Present:
+    """
+    A file that has the announced size, and another time. When it has the same bytes, only its time is set.
+
+    :raises OSError: when it can't be read.
+    :ivar digest: of its bytes.
+    """
+
+    def __init__(self, folders: Folders, parts: Parts) -> None:
+        self._folders = folders
+        self._parts = parts
+        fd = folders.open_file(parts)
+        try:
+            status = os.fstat(fd)
+            self.digest = digest_of(fd, status.st_size)
+        finally:
+            os.close(fd)
+        self._seen = _state(status)
+
+    def set_time(self, mtime: int, sync: bool) -> None:
+        """
+        It is the announced file.
+
+        :param mtime: in nanoseconds since the epoch.
+        :param sync: whether the disk shall have it.
+        :raises OSError: when it is another one by now, or that can't be done.
+        """
+        fd = self._folders.open_file(self._parts)
+        try:
+            if _state(os.fstat(fd)) != self._seen:
+                raise OSError(errno.ESTALE, "what was there of it has changed meanwhile")
+            os.utime(fd, ns=(mtime, mtime))
+            if sync:
+                os.fsync(fd)
+        finally:
+            os.close(fd)
+        self._folders.note_changed(self._parts[:-1])
+
+
+def _state(status: os.stat_result) -> tuple[int, ...]:
+    return status.st_ino, status.st_dev, status.st_size, status.st_mtime_ns, status.st_ctime_ns
