@@ -254,14 +254,16 @@ class Folders:
         :return: the folders where that failed. It concerns all that is below them.
         """
         failed: dict[Parts, OSError] = {}
+        all_synced = False
         for parts in self._changed:
             try:
                 folder = self._find(parts)
                 if folder.readable:
                     sync_if_possible(folder.fd)
-                else:
+                elif not all_synced:
                     # This takes longer, and does it as well.
                     os.sync()
+                    all_synced = True
             except OSError as error:
                 failed[parts] = error
         self._changed.clear()
