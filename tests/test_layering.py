@@ -74,6 +74,7 @@ FOLDERS = {
         transfer.tree.disk_thread
         transfer.tree.names
         transfer.tree.quota
+        transfer.tree.charges
         transfer.tree.folders
         transfer.tree.system_calls
         transfer.tree.temporaries
@@ -83,6 +84,7 @@ FOLDERS = {
         transfer.tree.batches
         transfer.tree.renaming
         transfer.tree.placing
+        transfer.tree.leftovers
         transfer.tree.present
         transfer.tree.deciding
         transfer.tree.arriving
@@ -95,7 +97,6 @@ FOLDERS = {
         transfer.tree.reading
         transfer.tree.feeding
         transfer.tree.sending
-        transfer.tree.leftovers
         transfer.tree.place
         transfer.tree.serving
         transfer.tree.server_end

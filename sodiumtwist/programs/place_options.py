@@ -117,7 +117,8 @@ def read_places(
             with acting_as(user):
                 on_stored = read_command(options["on-stored"])
         except LocalProtocolError as error:
-            raise usage.UsageError(f"--on-stored: {error}") from None
+            whom = "" if user is None else f", as user {user.name}"
+            raise usage.UsageError(f"--on-stored{whom}: {error}") from None
     return {
         "file": options["file"],
         "directory": options["directory"],

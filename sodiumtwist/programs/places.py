@@ -4,7 +4,6 @@ Makes what ``twistd sodium`` does with files: the place for uploads, the folders
 
 from __future__ import annotations
 
-import errno
 import os
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +16,7 @@ from ..transfer.tree.on_stored import OnStored
 from ..transfer.tree.place import Files
 from ..transfer.tree.quota import Quotas
 from .leftovers import note_uploads
-from .service_user import acting_as
+from .service_user import ServiceUser, acting_as
 from .settings import ServerSettings
 
 
@@ -44,11 +43,7 @@ def open_places(reactor: Any, settings: ServerSettings) -> Places:
     :param settings: of a server that does not forward streams.
     :raises SystemExit: with one line, when something can't be had.
     """
-    try:
-        with acting_as(settings.runs_as):
-            share = None if settings.share is None else _open_share(settings.share)
-    except OSError as error:
-        raise SystemExit(printable(f"sodium: cannot share {error.filename}: {error.strerror}")) from None
+    share = None if settings.share is None else _open_share(settings.share, settings.runs_as)
     disk = Disk(DiskThreads(reactor), settings.sync, settings.min_free)
     try:
         with acting_as(settings.runs_as):
@@ -93,20 +88,26 @@ def _open_store(reactor: Any, settings: ServerSettings, disk: Disk) -> Store:
     )
 
 
-def _open_share(path: str) -> str:
+def _open_share(path: str, user: ServiceUser | None) -> str:
     """
     Check that a folder can be read, so that a server fails at its start and not at its first client.
 
-    :return: its absolute path.
-    :raises OSError: when it can't be read, or is no folder.
+    :param user: as whom the service runs.
+    :return: its absolute path, since a daemon changes its directory.
+    :raises SystemExit: when it can't be read, or is no folder.
     """
-    if not path:
-        raise OSError(errno.ENOENT, "the name is empty", path)
-    where = os.path.realpath(path)
-    # It says when nothing is there; access() would not.
-    os.stat(where)
+    # An empty name is not where we are.
+    where = os.path.realpath(path) if path else path
+    try:
+        with acting_as(user):
+            # It says when nothing is there; access() would not.
+            os.stat(where)
+            allowed = may(where, os.R_OK | os.X_OK)
+    except OSError as error:
+        raise SystemExit(printable(f"sodium: cannot share {where or ascii(where)}: {error.strerror}")) from None
     if not os.path.isdir(where):
-        raise NotADirectoryError(errno.ENOTDIR, "it is no directory", where)
-    if not may(where, os.R_OK | os.X_OK):
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), where)
+        raise SystemExit(printable(f"sodium: cannot share {where}: it is no directory"))
+    if not allowed:
+        whom = "" if user is None else f"user {user.name}, as whom the service runs, "
+        raise SystemExit(printable(f"sodium: cannot share {where}: {whom}may not read and enter it"))
     return where

@@ -19,7 +19,7 @@ from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
 from ..core.errors import LocalProtocolError
-from ..describe import masked, printable
+from ..describe import masked
 from ..endpoints.streams import StreamServerFactory
 from ..protocol.draining import DRAIN_TIMEOUT, STOPPING
 from ..protocol.factories import SodiumServerFactory
@@ -269,11 +269,13 @@ class UploadService(SodiumService):
         else:
             self._log.warn("uploads go {where}, and clients are told", where=store.description)
         if settings.on_stored is not None:
-            self._log.info("for each stored file this runs: {command}", command=printable(settings.on_stored[0]))
+            self._log.info("for each stored file this runs: {command}", command=settings.on_stored[0])
         files = self._factory.files
         if files.share is not None:
-            whose = "each login its own folder in" if files.share_per_login else "all that is in"
-            self._log.info("clients may get and list {whose} {where}", whose=whose, where=printable(files.share))
+            line = "clients may get and list all that is in {where}"
+            if files.share_per_login:
+                line = "each login may get and list what is in its own folder in {where}"
+            self._log.info(line, where=files.share)
 
     def _announce_directory(self) -> None:
         settings = self._settings

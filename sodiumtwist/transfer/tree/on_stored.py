@@ -27,12 +27,12 @@ from twisted.python.failure import Failure
 
 from ...admission.summed_lines import SummedLines
 from ...core.errors import LocalProtocolError
-from ...describe import printable
 from ...describe.log import Logger
 from ...protocol.clock import steady_clock
 from ...replacing import may
 from .digests import RunningDigest
 from .disk_thread import DiskThread
+from .names import show_path
 
 #: Seconds that the command may take for one file. Then it is killed, and all that it has started.
 ON_STORED_SECONDS = 300.0
@@ -309,7 +309,7 @@ class OnStored:
         if self.lines is None or self.lines.write(f"the command of --on-stored failed: {why}"):
             self._log.error(
                 "the command of --on-stored failed for {path} of {login}: {why}{said}",
-                path=printable(os.fsdecode(job.path)),
+                path=show_path(job.path),
                 login=ascii(job.login),
                 why=why,
                 said=f"; it said: {said}" if said else "",
@@ -343,7 +343,7 @@ class _Run(ProcessProtocol):
     def last_line(self) -> str:
         """Tell what it said last."""
         lines = self._said.decode(errors="replace").split("\n")
-        return printable(next((line.strip() for line in reversed(lines) if line.strip()), ""))
+        return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
     def kill(self, why: str) -> None:
         """

@@ -9,12 +9,11 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Callable
 from hashlib import blake2b
 from typing import Any
 
 from twisted.internet import reactor as global_reactor
-from twisted.internet.defer import Deferred, inlineCallbacks, maybeDeferred
+from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.error import ProcessDone, ProcessTerminated
 from twisted.internet.task import Clock, deferLater
 from twisted.logger import formatEvent
@@ -36,6 +35,7 @@ from sodiumtwist.transfer.tree.on_stored import (
 )
 
 from ...logs import logged
+from ...threads import HereAndNow
 
 DIGEST = bytes.fromhex("0f" * 32)
 
@@ -113,23 +113,13 @@ class ProcessReactor(Clock):
         protocol.makeConnection(process)
 
 
-class HereAndNow:
-    """In place of a thread."""
-
-    def call(self, work: Callable[[], Any]) -> Deferred[Any]:
-        return maybeDeferred(work)
-
-    def close(self) -> None:
-        pass
-
-
 class OnStoredTests(SynchronousTestCase):
     """:class:`OnStored`, with processes that the test ends."""
 
     def setUp(self) -> None:
         self.events = logged(self)
         self.reactor = ProcessReactor()
-        self.patch(on_stored, "DiskThread", lambda *arguments: HereAndNow())
+        self.patch(on_stored, "DiskThread", HereAndNow)
         self.patch(shutil, "which", lambda name: f"/bin/{name}")
         self.patch(os, "environ", {"PATH": "/bin", "SODIUMTWIST_KEY": "secret", "SODIUMTWIST_PASSPHRASE": "secret"})
         self.on_stored = self.make()
@@ -194,7 +184,10 @@ class OnStoredTests(SynchronousTestCase):
             )
             self.assertEqual(
                 self.said(),
-                [f"the command of --on-stored failed for /up/ann/a?.jpg of 'ann': {why}; it said: no ?[1m such thing"],
+                [
+                    "the command of --on-stored failed for /up/ann/a\\n.jpg of 'ann': "
+                    f"{why}; it said: no ?[1m such thing"
+                ],
             )
 
     def test_bounded_words(self) -> None:
