@@ -62,18 +62,63 @@ class ConnectSettings:
     version: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class FilesSettings(ConnectSettings):
+    """
+    What ``sodiumtwist send`` and ``sodiumtwist get`` have in common.
+
+    :ivar resume: whether what is there already may be used.
+    :ivar dry_run: whether to show alone what would go.
+    :ivar quiet: whether to show no progress.
+    :ivar verbose: whether to print a line for each file.
+    :ivar json: whether to print all as JSON.
+    """
+
+    resume: bool = True
+    dry_run: bool = False
+    quiet: bool = False
+    verbose: bool = False
+    json: bool = False
+
+
 @dataclass(frozen=True)
-class SendSettings(ConnectSettings):
+class SendSettings(FilesSettings):
     """
     What ``sodiumtwist send`` is to do.
 
-    :ivar path: the path of the file; ``-`` for standard input.
-    :ivar quiet: whether to show no progress.
-    :ivar json: whether to print the closing line as JSON.
+    :ivar paths: of files and folders; ``-`` alone for standard input.
+    :ivar name: what the only one is to be called; ``None`` for its own name.
     """
 
-    path: str
-    quiet: bool = False
+    paths: tuple[str, ...]
+    name: str | None = None
+
+
+@dataclass(frozen=True)
+class GetSettings(FilesSettings):
+    """
+    What ``sodiumtwist get`` is to do.
+
+    :ivar remotes: paths of files and folders of the server; an empty one is all of them.
+    :ivar into: the path of the folder that they go to.
+    :ivar existing: what becomes of a file that is there: ``rename``, ``replace`` or ``refuse``.
+    """
+
+    remotes: tuple[bytes, ...]
+    into: str
+    existing: str = "rename"
+
+
+@dataclass(frozen=True)
+class ListSettings(ConnectSettings):
+    """
+    What ``sodiumtwist list`` is to do.
+
+    :ivar remote: the path of a folder or file of the server; empty for all.
+    :ivar json: whether to print all as JSON.
+    """
+
+    remote: bytes
     json: bool = False
 
 
