@@ -236,6 +236,19 @@ class ThereTests(StoringTestCase):
         self.assertEqual(verdicts, [Verdict(HAVE), Verdict(HAVE, name=b"b.2")])
         self.storing.finish()
 
+    def test_not_ours_to_change(self) -> None:
+        """Who may run a file that is there stays where it can't be changed; the file is there all the same."""
+        self.write("a", b"one")
+        self.write("b", b"two", TIME - 1)
+
+        def refuse(*_: object) -> None:
+            raise PermissionError(errno.EPERM, "Operation not permitted")
+
+        self.patch(os, "fchmod", refuse)
+        verdicts = self.announce(Entry(FILE, b"a", 3, TIME, True), Entry(FILE, b"b", 3, TIME, True))
+        self.assertEqual([verdict.what for verdict in verdicts], [HAVE, RESUME])
+        self.assertEqual(self.take(piece(1, b"", 3)), [Settled(1, size=3)])
+
     def test_partial(self) -> None:
         """An unfinished file goes on where its sender has the same bytes, and begins anew where it has not."""
         for agreed in (True, False):
