@@ -191,7 +191,7 @@ class FileClient(RequestClient, UploadSender):
         """
         return self._ask(ListFolder(path.rstrip(b"/"), after), Listing)
 
-    def close(self, timeout: float | None = None) -> Deferred[None]:
+    def close(self, timeout: float | None = None) -> Deferred[None]:  # type: ignore[override]
         """
         Close in order, see :meth:`~sodiumtwist.protocol.requests.RequestEnd.close`. A store or fetch that is under way
         is given up. What has come of it is kept, to go on with it another time.
