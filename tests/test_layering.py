@@ -78,6 +78,8 @@ FOLDERS = {
         transfer.tree.temporaries
         transfer.tree.digests
         transfer.tree.growing
+        transfer.tree.batches
+        transfer.tree.renaming
         transfer.tree.placing
         transfer.tree.present
         transfer.tree.deciding
@@ -91,6 +93,7 @@ FOLDERS = {
         transfer.tree.reading
         transfer.tree.feeding
         transfer.tree.sending
+        transfer.tree.leftovers
         transfer.tree.place
         transfer.tree.serving
         transfer.tree.server_end

@@ -26,6 +26,9 @@ ANNOUNCEMENT_SIZE = 256 * 1024
 #: How many entries may be announced and not settled yet. The receiver refuses what is beyond that.
 UNSETTLED = 16384
 
+#: How many bytes the paths of these may have together.
+UNSETTLED_SIZE = 16 * 1024 * 1024
+
 #: The longest path in bytes: 64 parts of 255 bytes, and what is between them.
 PATH_LIMIT = 64 * 256
 
