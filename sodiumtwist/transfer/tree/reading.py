@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from functools import cache
 from hashlib import blake2b
+from typing import NamedTuple
 
 from ...protocol.sockets import CHUNK_SIZE
 from .digests import RunningDigest
@@ -31,8 +32,7 @@ _ZERO = bytes(3)
 _HEADER_SIZE = HEADER.size
 
 
-@dataclass(frozen=True)
-class Job:
+class Job(NamedTuple):
     """
     A file to be read.
 
@@ -49,8 +49,7 @@ class Job:
     digest: bytes = b""
 
 
-@dataclass(frozen=True)
-class End:
+class End(NamedTuple):
     """
     A file that was read.
 
@@ -223,11 +222,11 @@ class Reading:
             yield from self._compare(fd, offset, digest)
             if digest.digest() != job.digest:
                 offset, digest = 0, RunningDigest()
-        self._place, self._told = offset, False
+        self._place = offset
         self._read.begun.append((number, offset))
         end = entry.size
         for start, stop in _extents(fd, offset, status):
-            yield from self._skip(number, start, digest)
+            yield from self._skip(start, digest)
             while self._place < stop:
                 if not self._read_piece(number, fd, min(PIECE_SIZE, stop - self._place), digest):
                     # It ends early: so do files of the system, whose sizes are nominal.
@@ -238,7 +237,7 @@ class Reading:
                     raise _Changed("it is not wanted")
             if end != entry.size:
                 break
-        yield from self._skip(number, end, digest)
+        yield from self._skip(end, digest)
         if end == entry.size:
             # Those have more than they say, too, without growing. What grows has another size by now.
             while os.pread(fd, 1, self._place):
@@ -257,7 +256,6 @@ class Reading:
         if self._digests:
             digest.update(data)
         self._put(HEADER.pack(number, 0, _ZERO, place, size), data)
-        self._told = True
         self._read.size += size
         self._place = place + size
         return True
@@ -272,12 +270,8 @@ class Reading:
             self._compared += digest.size - before
             yield
 
-    def _skip(self, number: int, place: int, digest: RunningDigest) -> Generator[None, None, None]:
+    def _skip(self, place: int, digest: RunningDigest) -> Generator[None, None, None]:
         """Pass over a hole, if there is one before a place."""
-        if place != self._place and not self._told:
-            # Else the receiver would take the place behind the hole for the one where this begins.
-            self._put(header(number, 0, self._place, 0), b"")
-            self._told = True
         while self._digests and digest.size < place:
             part = min(COMPARED_SIZE, place - digest.size)
             digest.update_zeros(part)
