@@ -36,7 +36,7 @@ from .messages import (
 )
 from .names import BadName, split_path
 from .pieces import LAST, VOID, split
-from .placing import BATCH, REFUSE, REPLACE, Placing
+from .placing import REFUSE, REPLACE, Placing
 from .temporaries import Written
 
 __all__ = ["Rules", "Storing"]
@@ -393,10 +393,10 @@ class Storing:
 
     def _add(self, awaited: Awaited, written: Written, digest: bytes, size: int) -> None:
         assert self._placing is not None
-        self._placing.add(awaited.number, written)
-        unplaced = self._unplaced
-        unplaced[awaited.number] = awaited.entry.path, digest, size
-        if len(unplaced) >= BATCH:
+        placing = self._placing
+        placing.add(awaited.number, written)
+        self._unplaced[awaited.number] = awaited.entry.path, digest, size
+        if placing.full:
             self._place()
 
     def _place(self) -> None:
