@@ -379,7 +379,7 @@ class Storing:
         mtime = awaited.entry.mtime if awaited.entry.kind == FILE else time.time_ns()
         try:
             if awaited.present is not None:
-                awaited.present.set_time(mtime, rules.sync)
+                awaited.present.set_time(mtime, awaited.entry.executable, rules.sync)
                 digest = awaited.present.digest if rules.digests else b""
                 self._settled.append(Settled(awaited.number, digest=digest, size=size))
             elif arriving is not None:
