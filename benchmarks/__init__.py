@@ -21,7 +21,8 @@ figures of the usual size.
 ``in-flight``      100-byte requests, 128 at once
 ``answers``        100-byte requests that 64 KiB answer, 16 at once
 ``connections``    connect, authenticate, one request answered, close
-``send``           ``sodiumtwist send`` to ``twistd sodium --file`` on a RAM disk, beside scp and rsync
+``send``           a file, by ``sodiumtwist send`` to ``twistd sodium`` on a RAM disk, beside scp and rsync
+``trees``          the same with 10,000 files of 4 KiB in 100 folders
 ``tunnel``         redis-benchmark through a tunnel to a redis, beside stunnel and spiped
 ``ping``           how soon one is answered, alone and beside a connection that sends flat out
 ``start``          the commands, from the start of their process to its end

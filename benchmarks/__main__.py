@@ -14,10 +14,10 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
-from . import __doc__ as what_there_is, beside, core, crypto, distance, files, loopback, scale, start, tunnels
+from . import __doc__ as what_there_is, beside, core, crypto, distance, files, loopback, scale, start, trees, tunnels
 from .busy import describe_load
 from .machine import describe_machine, describe_versions
-from .plan import FULL, QUICK, SEED, Plan
+from .plan import FULL, MIB, QUICK, SEED, Plan
 from .plot import draw
 from .tables import Failed, NotInstalled, Row, Table
 from .tasks import ANSWERS, BULK, CONNECTIONS, IN_FLIGHT, SERIAL
@@ -37,6 +37,7 @@ SECTIONS: dict[str, Callable[[Plan], Iterator[Table]]] = {
 #: What else is compared with others, by name.
 COMPARISONS: dict[str, Callable[[Plan, Sequence[str] | None], Iterator[Table]]] = {
     "send": files.run,
+    "trees": trees.run,
     "tunnel": tunnels.run,
 }
 
@@ -65,7 +66,7 @@ def parse_options(arguments: Sequence[str]) -> argparse.Namespace:
         prog="python -m benchmarks", description=what_there_is, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--only", nargs="+", choices=NAMES, default=NAMES, metavar="NAME", help="what to measure")
-    keys = list(dict.fromkeys([*(peer.key for peer in loopback.PEERS), *files.NAMES, *tunnels.NAMES]))
+    keys = list(dict.fromkeys([*(peer.key for peer in loopback.PEERS), *files.NAMES, *trees.NAMES, *tunnels.NAMES]))
     parser.add_argument(
         "--peers",
         nargs="+",
@@ -75,6 +76,7 @@ def parse_options(arguments: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--quick", action="store_true", help="little of each: that it works, not how fast it is")
     parser.add_argument("--rounds", type=positive, metavar="N", help="how often each figure is taken: for a quick look")
+    parser.add_argument("--file-size", type=positive, metavar="MIB", help="the size of the file that is sent, in MiB")
     parser.add_argument("--json", metavar="FILE", help="write all figures to this file")
     parser.add_argument("--plot", metavar="FILE.svg", help="draw what decides, beside the best of the others")
     return parser.parse_args(arguments)
@@ -109,6 +111,8 @@ def main(arguments: Sequence[str]) -> int:
     plan = QUICK if options.quick else FULL
     if options.rounds is not None:
         plan = replace(plan, rounds=options.rounds)
+    if options.file_size is not None:
+        plan = replace(plan, file_bytes=options.file_size * MIB)
     machine, versions = describe_machine(), describe_versions()
     for name, value in {**machine, **versions}.items():
         print(f"{name}: {value}")

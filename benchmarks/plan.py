@@ -30,6 +30,9 @@ class Plan:
     :ivar answers: how many requests are answered by 64 KiB, 16 of them at once.
     :ivar connections: how many connections are made, one after the other.
     :ivar file_bytes: the size of the file that is sent.
+    :ivar tree_files: how many files a folder that is sent has, in folders of it.
+    :ivar tree_folders: how many folders those are.
+    :ivar tree_file_bytes: the size of each of these files.
     :ivar tunnel_requests: how many requests go through a tunnel; six times as many where they go 16 at a time.
     :ivar pings: how many PINGs are sent, one after the other.
     :ivar starts: how often each command is started.
@@ -55,6 +58,9 @@ class Plan:
     answers: int = 5_000
     connections: int = 300
     file_bytes: int = 1024 * MIB
+    tree_files: int = 10_000
+    tree_folders: int = 100
+    tree_file_bytes: int = 4 * KIB
     tunnel_requests: int = 30_000
     pings: int = 300
     starts: int = 11
@@ -82,6 +88,8 @@ QUICK = Plan(
     answers=100,
     connections=10,
     file_bytes=16 * MIB,
+    tree_files=200,
+    tree_folders=10,
     tunnel_requests=1_000,
     pings=10,
     starts=1,

@@ -43,6 +43,9 @@ TRANSIT = {"transit": "wormhole transit"}
 GROUPS = (
     Group("bulk-65536", "Bulk, 64 KiB payloads", "in bulk", {**TLS, **ZEROMQ, **TRANSIT}),
     Group("send", "A file, by whole programs", "with a file", {"scp": "scp", "rsync": "plain rsync"}),
+    Group(
+        "trees", "10,000 small files, by whole programs", "with small files", {"scp": "scp -r", "rsync": "plain rsync"}
+    ),
     Group("serial", "Requests, one at a time", "with requests one at a time", {**TLS, **ZEROMQ, **TRANSIT}),
     # TLS alone has no messages: it gives back bytes as they come, many requests in one piece.
     Group("in-flight", "Requests, 128 at once", "with 128 requests at once", {"amp": TLS["amp"], **ZEROMQ, **TRANSIT}),

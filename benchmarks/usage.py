@@ -1,5 +1,5 @@
 """
-What work costs besides its time: the processor's, and bytes on the wire.
+What work costs besides its time: the processor's, bytes on the wire, and memory.
 
 Processor time is read from the system, of both ends: a client's process asks for its own and for the server's, before
 the measured time and behind it. It is user and system time together, of all threads, and of children.
@@ -74,6 +74,21 @@ def ended_children_seconds(stat: str) -> float:
     # The name of the program, in parentheses, may have anything in it.
     fields = stat.rpartition(")")[2].split()
     return (int(fields[13]) + int(fields[14])) / os.sysconf("SC_CLK_TCK")
+
+
+def peak_memory(process: int) -> int | None:
+    """
+    Tell the most memory that a process has had.
+
+    :param process: its number.
+    :return: bytes that were resident; ``None`` on systems that do not tell, and when it has ended.
+    """
+    with suppress(OSError):
+        for line in _read(f"/proc/{process}/status").splitlines():
+            name, _, value = line.partition(":")
+            if name == "VmHWM":
+                return int(value.split()[0]) * 1024
+    return None
 
 
 def counted_bytes(devices: str) -> int | None:

@@ -30,6 +30,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from msgspec import inspect as types
 from zope.interface.interface import InterfaceClass, Method
 
 # The code beside these pages, not one that is installed.
@@ -40,6 +41,7 @@ from sodiumtwist.core import errors, states
 from sodiumtwist.core.v2 import noise, pdus, states as saying
 from sodiumtwist.programs.cli import Options
 from sodiumtwist.protocol import lifecycle
+from sodiumtwist.transfer.tree import messages
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -444,6 +446,92 @@ def _codes() -> Iterator[str]:
     yield from _rows("10 30 60", ("Code", "Name", "What it says"), cells)
 
 
+# The file dialogue
+
+
+def _number(number: int) -> str:
+    """Write a bound of integers."""
+    for bound, text in ((1 << 63, "2^63"), (1 << 32, "2^32")):
+        if abs(number) in (bound, bound - 1):
+            return ("-" if number < 0 else "") + text + (" - 1" if number == bound - 1 else "")
+    return f"{number:,}"
+
+
+def _most(least: int | None, most: int | None, unit: str) -> str:
+    return f"{least} to {most:,}{unit}" if least else f"at most {most:,}{unit}"
+
+
+def _value(kind: types.Type) -> str:
+    """Say what a field may hold."""
+    if isinstance(kind, types.IntType):
+        assert kind.ge is not None and kind.le is not None
+        return f"{_number(int(kind.ge))} to {_number(int(kind.le))}"
+    if isinstance(kind, types.BytesType):
+        return _most(kind.min_length, kind.max_length, " bytes")
+    if isinstance(kind, types.StrType):
+        return f"text, {_most(kind.min_length, kind.max_length, ' characters')}"
+    if isinstance(kind, types.LiteralType):
+        return ", ".join(f"``{value}``" for value in kind.values)
+    if isinstance(kind, types.ListType):
+        return f"array of {_value(kind.item_type)}, {_most(kind.min_length, kind.max_length, '')}"
+    if isinstance(kind, types.TupleType):
+        return f"({'; '.join(map(_value, kind.item_types))})"
+    if isinstance(kind, types.StructType):
+        return f"*{kind.cls.__name__}*"
+    assert isinstance(kind, types.BoolType), kind
+    return "true or false"
+
+
+def _file_words(text: str) -> str:
+    """Write what a docstring tells of a message as a page does: numbers with names, and types."""
+    text = re.sub(r":data:`(\w+)`", lambda found: f"{getattr(messages, found[1])} ({found[1]})", text)
+    return re.sub(r":class:`(\w+)`", lambda found: f"*{found[1]}*", text)
+
+
+def _assumed(field: types.Field) -> str:
+    """What holds of a field that is not there."""
+    if field.required:
+        return "–"
+    if isinstance(field.default, bool):
+        return str(field.default).lower()
+    if isinstance(field.default, int):
+        return _number(field.default)
+    return "empty"
+
+
+def _file_fields(kind: Any) -> Iterator[tuple[str, str, str, str]]:
+    """Name, values, default and meaning of each field of a message of files, or of what it lists."""
+    docstring = " ".join(inspect.cleandoc(kind.__doc__).split())
+    meanings = dict(re.findall(r":ivar (\w+): (.*?)(?= :ivar |$)", docstring))
+    described = types.type_info(kind)
+    assert isinstance(described, types.StructType)
+    for field in described.fields:
+        meaning = _file_words(meanings[field.name])
+        yield field.name, _value(field.type), _assumed(field), meaning[0].upper() + meaning[1:]
+
+
+def _file_messages(*kinds: type) -> Iterator[str]:
+    """Describe messages: a table of all their fields."""
+    cells: list[tuple[str, ...]] = []
+    for kind in kinds:
+        name = f"*{kind.__name__}*, ``{kind.__struct_config__.tag}``"  # type: ignore[attr-defined]
+        for row in list(_file_fields(kind)) or [("none", "–", "–", "–")]:
+            cells.append((name, *row))
+            name = "–"
+    yield from _rows("18 12 22 10 38", ("Message, type", "Field", "Values", "Default", "What it says"), cells)
+
+
+def _file_arrays(*kinds: type) -> Iterator[str]:
+    """Describe what is listed in messages: arrays, with the fields in this order."""
+    cells: list[tuple[str, ...]] = []
+    for kind in kinds:
+        name = f"*{kind.__name__}*"
+        for row in _file_fields(kind):
+            cells.append((name, *row))
+            name = "–"
+    yield from _rows("12 14 24 10 40", ("Array", "Field", "Values", "Default", "What it says"), cells)
+
+
 def _kind(kind: int) -> str:
     if kind == pdus.UNKNOWN:
         return "one that is not known"
@@ -509,6 +597,23 @@ PARTS: Mapping[str, Callable[[], Iterable[str]]] = {
     "noise-tokens": partial(_handshake, noise.XK_HFS),
     "pdu-types": _pdu_types,
     "codes": _codes,
+    # docs/explanation/files.rst
+    "file-requests": partial(
+        _file_messages,
+        messages.StoreFiles,
+        messages.FetchFiles,
+        messages.ListFolder,
+        messages.Announce,
+        messages.SetTimes,
+        messages.Finish,
+    ),
+    "file-answers": partial(
+        _file_messages, messages.Place, messages.Found, messages.Listing, messages.Verdicts, messages.Done
+    ),
+    "file-outcome": partial(_file_messages, messages.Outcome),
+    "file-arrays": partial(
+        _file_arrays, messages.Entry, messages.Verdict, messages.Settled, messages.Listed, messages.Trouble
+    ),
     # docs/explanation/states.rst
     "version": partial(_states, states.VERSION),
     "server-states": partial(_states, states.SERVER),

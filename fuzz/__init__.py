@@ -1,5 +1,6 @@
 """
-Coverage-guided fuzzing of :mod:`sodiumtwist.core` with atheris, which has wheels for CPython 3.11 to 3.13::
+Coverage-guided fuzzing of :mod:`sodiumtwist.core`, and of the file dialogue, with atheris, which has wheels for CPython
+3.11 to 3.13::
 
     pip install -e '.[test]' atheris
     python fuzz/run.py --runs 20000             # all targets, as long as that takes

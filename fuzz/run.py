@@ -17,7 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-TARGETS = ["server_handshake", "client_handshake", "streams", "frames", "payloads", "records", "pdus"]
+TARGETS = ["server_handshake", "client_handshake", "streams", "frames", "payloads", "records", "pdus", "files"]
 
 
 def run(target: str, runs: int) -> bool:

@@ -56,7 +56,7 @@ class ProcessOptions(TypedDict, total=False):
 
 def with_place(arguments: Sequence[str]) -> list[str]:
     """The arguments of a server whose test does not care where uploads go, as no server starts without a place."""
-    if {"-f", "--file", "-d", "--directory", "--forward", "--discard"} & set(arguments):
+    if {"-f", "--file", "-d", "--directory", "--forward", "--discard", "--share"} & set(arguments):
         return [*arguments]
     return ["--discard", *arguments]
 

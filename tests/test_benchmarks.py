@@ -147,11 +147,27 @@ class RunTests(ProcessTestCase):
         """A file by whole processes; scp and rsync take part where they can."""
         _, figures = self.run_quickly("--only", "send")
         rows = {row["key"]: row for row in figures["tables"][0]["rows"]}
-        self.assertEqual([*rows], ["sodiumtwist", "sodiumtwist-1", "scp", "rsync"])
-        for key in ("sodiumtwist", "sodiumtwist-1"):
+        self.assertEqual([*rows], ["sodiumtwist", "sodiumtwist-directory", "sodiumtwist-1", "scp", "rsync"])
+        for key in ("sodiumtwist", "sodiumtwist-directory", "sodiumtwist-1"):
             self.assertEqual((len(rows[key]["samples"]), rows[key]["note"]), (1, ""))
         for key in ("scp", "rsync"):
             self.assertTrue(rows[key]["samples"] or rows[key]["note"].startswith("not installed: "), rows[key])
+        self.assert_memory(figures["tables"][1])
+
+    def test_trees(self) -> None:
+        """A folder by whole processes."""
+        _, figures = self.run_quickly("--only", "trees", "--peers", "sodiumtwist", "rsync")
+        ours, rsync = figures["tables"][0]["rows"]
+        self.assertEqual((len(ours["samples"]), ours["note"]), (1, ""))
+        self.assertTrue(rsync["samples"] or rsync["note"].startswith("not installed: "), rsync)
+        self.assert_memory(figures["tables"][1])
+
+    def assert_memory(self, table: dict[str, Any]) -> None:
+        """Both our ends have told theirs, and the others have none."""
+        self.assertEqual([row["key"] for row in table["rows"]], ["client", "server"])
+        for row in table["rows"]:
+            self.assertTrue(row["note"].startswith("not installed: ") or row["median"] > 10, row)
+            self.assertIsNone(row["ratio"])
 
     def test_tunnel(self) -> None:
         """Requests to a redis through pairs of programs, where it is installed."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import inspect
 import signal
+import struct
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -23,6 +24,7 @@ from sodiumtwist.endpoints.strings import CLIENT_KEYWORDS, SERVER_KEYWORDS
 from sodiumtwist.programs import exits
 from sodiumtwist.protocol import requests
 from sodiumtwist.transfer.acknowledgements import ACKNOWLEDGEMENT_SIZE, acknowledgement
+from sodiumtwist.transfer.tree import messages as files, pieces
 
 from .pages import read_page, rows
 
@@ -104,6 +106,28 @@ class FactTests(SynchronousTestCase):
             f"{timeouts.authentication:g} seconds until the client is let in",
             f"a PING after {timeouts.ping_interval:g} seconds, then every {timeouts.ping_interval:g} to 119 seconds",
             f"{timeouts.inactivity:g} seconds without a valid record",
+        ):
+            self.assertIn(fact, page)
+
+    def test_files(self) -> None:
+        """The page on files: layouts, numbers, and what the requests are answered with."""
+        page = " ".join(read_page("docs/explanation/files.rst").split())
+        self.assertEqual(pieces.HEADER.format, ">IB3sQI")
+        self.assertEqual((pieces.HEADER.size, struct.calcsize(">IB3s"), struct.calcsize(">IB3sQ")), (20, 8, 16))
+        for fact in (
+            "0 4 5 8 16 20 +",
+            f"Flags: {pieces.LAST} is LAST, nothing of this file follows. {pieces.VOID} is VOID",
+            f"flags that are not 0, {pieces.LAST} or {pieces.LAST | pieces.VOID}",
+            f"BLAKE2b with {files.DIGEST_SIZE} bytes",
+            *(f"{getattr(files, name)}, {name} -" for name in ("SEND", "RESUME", "HAVE", "REFUSED")),
+            f"An announcement has at most {files.ENTRIES:,} entries. Our senders end one at "
+            f"{files.ANNOUNCEMENT_SIZE:,} bytes of paths",
+            f"At most {files.UNSETTLED:,} entries may be announced and not settled, with at most "
+            f"{files.UNSETTLED_SIZE >> 20} MiB of paths. An ``announce`` beyond that fails "
+            f"with code {pdus.Code.NO_ROOM:d}",
+            f"``finish`` tells {files.ENTRIES:,}, and counts",
+            f"ends the connection by ABORT with code {pdus.Code.PROTOCOL_BROKEN:d}",
+            f"with a code and a line of :doc:`wire-2`: {pdus.Code.NOT_SUPPORTED:d} where a server does not do that",
         ):
             self.assertIn(fact, page)
 

@@ -298,7 +298,7 @@ class PictureTests(SynchronousTestCase):
         root = ElementTree.fromstring(picture(tables))
         bars = [bar for bar in root.iter(f"{SVG}rect") if bar.get("class") != "page"]
         self.assertEqual(len(bars), sum(1 + min(OTHERS, len(group.others)) for group in GROUPS))
-        self.assertLess(len(bars), 25)
+        self.assertLess(len(bars), 28)
         self.assertEqual(root.get("width"), "800")
         for bar in bars:
             self.assertLess(float(bar.attrib["x"]) + float(bar.attrib["width"]), 800)

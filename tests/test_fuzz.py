@@ -15,11 +15,22 @@ from types import ModuleType
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from fuzz import client_handshake, frames, payloads, pdus, records as fuzzed_records, run, server_handshake, streams
+from fuzz import (
+    client_handshake,
+    files,
+    frames,
+    payloads,
+    pdus,
+    records as fuzzed_records,
+    run,
+    server_handshake,
+    streams,
+)
 from fuzz.run import TARGETS
 from sodiumtwist.core import base
 from sodiumtwist.core.v1 import messages, records
 from sodiumtwist.core.v2 import asker, inner_bindings, messages as payload_messages, pdus as v2_pdus, sealing, veil
+from sodiumtwist.transfer.tree import messages as file_messages, pieces as file_pieces
 
 ROOT = Path(__file__).parent.parent
 CORPUS = ROOT / "fuzz" / "corpus"
@@ -65,6 +76,9 @@ class CorpusTests(SynchronousTestCase):
 
     def test_pdus(self) -> None:
         self.assertGreater(play(pdus), 90)
+
+    def test_files(self) -> None:
+        self.assertGreater(play(files), 50)
 
     def test_all_targets(self) -> None:
         """Each target is run, has a corpus and is played here."""
@@ -112,6 +126,8 @@ class FindingTests(SynchronousTestCase):
         self.assert_found(frames)
         self.patch(asker, "read_reason", self.broken)
         self.assert_found(pdus)
+        self.patch(file_messages, "MsgspecError", KeyError)
+        self.assert_found(files)
 
     def test_other_judgements(self) -> None:
         """An error where there should be none, and none where there should be one."""
@@ -127,6 +143,8 @@ class FindingTests(SynchronousTestCase):
         self.assert_found(fuzzed_records)
         self.patch(v2_pdus, "_RULES", dict.fromkeys(v2_pdus._RULES, v2_pdus.Rule(numbered=True)))
         self.assert_found(pdus)
+        self.patch(file_pieces, "_ZERO", bytes([0, 0, 1]))
+        self.assert_found(files)
 
     def test_late_events(self) -> None:
         """After an error."""

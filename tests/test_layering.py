@@ -73,12 +73,18 @@ FOLDERS = {
         transfer.tree.pieces
         transfer.tree.disk_thread
         transfer.tree.names
+        transfer.tree.quota
+        transfer.tree.charges
         transfer.tree.folders
         transfer.tree.system_calls
         transfer.tree.temporaries
         transfer.tree.digests
+        transfer.tree.on_stored
         transfer.tree.growing
+        transfer.tree.batches
+        transfer.tree.renaming
         transfer.tree.placing
+        transfer.tree.leftovers
         transfer.tree.present
         transfer.tree.deciding
         transfer.tree.arriving
@@ -106,9 +112,11 @@ FOLDERS = {
         programs.interrupts  programs.exits  programs.output  programs.pidfile  programs.service_user
         programs.sizes  programs.settings  programs.silent_servers  programs.without_tls  programs.options
         programs.descriptors
-        programs.leftovers
+        programs.leftovers  programs.place_options  programs.places
         programs.listening  programs.services  programs.tap  programs.tunneltap  programs.running  programs.keys
-        programs.passwd  programs.commands  programs.demo  programs.cli  programs  __main__
+        programs.passwd  programs.command_options  programs.key_options  programs.client_options  programs.bars
+        programs.progress  programs.commands  programs.streams  programs.files  programs.demo  programs.cli
+        programs  __main__
     """,
 }
 

@@ -1,15 +1,12 @@
 """
-The subcommands that talk to a server: ``send`` and ``ping``.
+What the subcommands that talk to a server have in common, and ``ping``.
 """
 
 from __future__ import annotations
 
-import json
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from twisted.internet import task
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
@@ -32,24 +29,19 @@ from ..describe import describe_bad_endpoint, describe_endpoint_error, describe_
 from ..protocol.client import SodiumClientProtocol
 from ..protocol.client_endpoints import client_endpoint
 from ..protocol.factories import SodiumClientFactory
-from ..transfer.discarding import says_discarded
-from ..transfer.sender import UploadSender
-from ..transfer.sources import open_source
 from .exits import (
     EXIT_BROKEN,
     EXIT_INTERRUPTED,
     EXIT_NO_ROOM,
     EXIT_NOT_CONNECTED,
-    EXIT_NOT_STORED,
     EXIT_REFUSED,
     EXIT_STOPPING,
     EXIT_STORAGE,
     EXIT_TOO_MANY_FAILURES,
-    EXIT_USAGE,
     CommandFailed,
 )
-from .output import NeverFails, print_error, print_line, tell
-from .settings import ConnectSettings, Credentials, PingSettings, SendSettings
+from .output import print_error, print_line
+from .settings import ConnectSettings, Credentials, PingSettings
 from .silent_servers import advice
 
 #: Seconds without a word of the server, after which a line says so.
@@ -59,7 +51,7 @@ PATIENCE = 3.0
 LEAVING = 2.0
 
 #: The status for a reason that a server of version 2 gives, whether it let the client in or not.
-_STATUS_OF_CODE: dict[int | None, int] = {
+STATUS_OF_CODE: dict[int | None, int] = {
     Code.TOO_MANY_FAILURES: EXIT_TOO_MANY_FAILURES,
     Code.NO_ROOM: EXIT_NO_ROOM,
     Code.SHUTTING_DOWN: EXIT_STOPPING,
@@ -81,7 +73,7 @@ def make_endpoint(reactor: Any, settings: ConnectSettings) -> IStreamClientEndpo
 
 
 @contextmanager
-def _tell_of_silence(
+def tell_of_silence(
     reactor: Any, settings: ConnectSettings, client: SodiumClientProtocol, quiet: bool = False
 ) -> Iterator[None]:
     """
@@ -110,7 +102,7 @@ def _tell_of_silence(
             telling.cancel()
 
 
-async def _connect(
+async def connect(
     reactor: Any, endpoint: IStreamClientEndpoint, settings: ConnectSettings, client: SodiumClientProtocol
 ) -> None:
     """
@@ -140,9 +132,36 @@ async def _connect(
         raise CommandFailed(EXIT_NOT_CONNECTED, f"cannot connect to {settings.endpoint}: {why}") from None
 
 
-def _explain_loss(
-    settings: ConnectSettings, client: UploadSender | _Pinger, reason: BaseException, done: str
-) -> CommandFailed:
+class ClientEnd(Protocol):
+    """
+    What of a client's end tells how it ended.
+
+    :ivar message: the server's line, when it has let the client in.
+    :ivar stopping: whether the server has said that it is about to stop.
+    """
+
+    message: str | None
+    stopping: bool
+
+
+class LeavingEnd(Protocol):
+    """
+    What of a client's end is needed to leave in order.
+
+    :ivar lost: fires when the connection is gone.
+    """
+
+    lost: Deferred[None]
+
+    @property
+    def version(self) -> int | None:
+        """Of the protocol."""
+
+    def close(self) -> object:
+        """Close in order."""
+
+
+def explain_loss(settings: ConnectSettings, client: ClientEnd, reason: BaseException, done: str) -> CommandFailed:
     """
     Make the exit status and the line for a connection that ended too early.
 
@@ -160,7 +179,7 @@ def _explain_loss(
             code, why = Code.SHUTTING_DOWN, "the server is shutting down"
         elif isinstance(reason, (ConnectionDone, ConnectionLost)):
             why = "the server closed the connection or went away, see its log"
-        return CommandFailed(_STATUS_OF_CODE.get(code, EXIT_BROKEN), f"broken on the way, {done}: {why}")
+        return CommandFailed(STATUS_OF_CODE.get(code, EXIT_BROKEN), f"broken on the way, {done}: {why}")
     # A later try may go well, as with one that finds nobody who listens.
     if isinstance(reason, RemoteProtocolError) and not isinstance(reason, (ServerUnavailable, TooManyFailures)):
         if silent := advice(reason, settings.version):
@@ -168,7 +187,7 @@ def _explain_loss(
         elif isinstance(reason, AuthenticationFailed):
             why += "".join(f"; {hint}" for hint in _what_was_not_given(settings.credentials))
         return CommandFailed(EXIT_REFUSED, f"refused by {settings.endpoint}: {why}")
-    status = _STATUS_OF_CODE.get(code, EXIT_NOT_CONNECTED)
+    status = STATUS_OF_CODE.get(code, EXIT_NOT_CONNECTED)
     verdict = "cannot connect to" if code is None else "not let in by"
     return CommandFailed(status, f"{verdict} {settings.endpoint}: {why}")
 
@@ -181,7 +200,7 @@ def _what_was_not_given(credentials: Credentials) -> Iterator[str]:
         yield "no --identity was given, which a server with --authorized-keys asks for"
 
 
-async def _abort(client: SodiumClientProtocol, lost: Deferred[None]) -> None:
+async def abort(client: SodiumClientProtocol, lost: Deferred[None]) -> None:
     """Drop the connection, if there is one, and wait until it is gone."""
     # Without a transport there was no connection, and lost would never fire.
     if client.transport is not None:
@@ -189,7 +208,7 @@ async def _abort(client: SodiumClientProtocol, lost: Deferred[None]) -> None:
         await lost
 
 
-async def _leave(reactor: Any, client: UploadSender | _Pinger) -> None:
+async def leave(reactor: Any, client: LeavingEnd) -> None:
     """
     Close in order. In version 2 that takes the server's word, or it would see a connection that was cut.
     """
@@ -198,114 +217,6 @@ async def _leave(reactor: Any, client: UploadSender | _Pinger) -> None:
         # All is done: what does not come about now changes nothing.
         with suppress(CancelledError, TimeoutError):
             await client.lost.addTimeout(LEAVING, reactor)
-
-
-@dataclass
-class Sent:
-    """
-    What :func:`send_file` has done.
-
-    :ivar size: how many bytes were sent; all are acknowledged.
-    :ivar seconds: the time from the server's hello to the last acknowledgement.
-    :ivar stored: false when the server says that it keeps nothing.
-    :ivar grown: by how many bytes the file had grown at its end, which were not sent; negative when it had shrunk.
-    :ivar version: of the protocol.
-    """
-
-    size: int
-    seconds: float
-    stored: bool
-    grown: int
-    version: int
-
-    def __str__(self) -> str:
-        return f"sent {self.size} bytes in {self.seconds:.3f} s ({self.rate / 1e6:.1f} MB/s)"
-
-    @property
-    def rate(self) -> float:
-        """Bytes per second."""
-        return self.size / self.seconds if self.seconds else 0.0
-
-
-@contextmanager
-def _progress(size: int | None, quiet: bool) -> Iterator[Callable[[int], object]]:
-    """
-    Show a progress bar when standard error is a terminal.
-
-    :param size: how many bytes there are; ``None`` when that is not known.
-    :param quiet: whether to show none.
-    :return: a function to call with each number of bytes that are done.
-    """
-    # Python has no standard error when that was closed at the start.
-    if quiet or sys.stderr is None or not sys.stderr.isatty():
-        yield lambda done: None
-        return
-    # Not at the top: its import takes long, and runs by other programs have no terminal.
-    from tqdm import tqdm
-
-    with tqdm(total=size, unit="B", unit_scale=True, file=NeverFails(sys.stderr)) as bar:
-        yield bar.update
-
-
-async def send_file(reactor: Any, settings: SendSettings) -> Sent:
-    """
-    Connect to the server and send the file.
-
-    :raises UsageError: when the endpoint string is not understood.
-    :raises CommandFailed: when something did not go well, or this was cancelled.
-    """
-    # Before the file is opened, which is then closed whatever happens.
-    endpoint = make_endpoint(reactor, settings)
-    try:
-        source = open_source(settings.path, reactor)
-    except OSError as error:
-        raise CommandFailed(EXIT_USAGE, f"cannot read {settings.path}: {error.strerror}") from None
-    with _progress(source.size, settings.quiet) as progress:
-        client = UploadSender(source, progress)
-        try:
-            with _tell_of_silence(reactor, settings, client, settings.quiet):
-                await _connect(reactor, endpoint, settings, client)
-                await client.finished
-            await _leave(reactor, client)
-        except CancelledError:
-            # First: nothing that comes from there now is to be sent, its end above all.
-            source.close()
-            await _abort(client, client.lost)
-            raise CommandFailed(EXIT_INTERRUPTED, f"interrupted, {client.acknowledged} bytes acknowledged") from None
-        # From _connect(), with its line.
-        except CommandFailed:
-            raise
-        # From the file: Twisted's errors of connections are no OSError.
-        except OSError as error:
-            line = f"cannot read on in {settings.path}: {error.strerror}; {client.acknowledged} bytes acknowledged"
-            raise CommandFailed(EXIT_BROKEN, line) from None
-        except Exception as reason:
-            raise _explain_loss(settings, client, reason, f"{client.acknowledged} bytes acknowledged") from None
-        finally:
-            source.close()
-    stored = not says_discarded(client.message or "")
-    return Sent(client.acknowledged, client.seconds, stored, source.grown, settings.version)
-
-
-async def send(reactor: Any, settings: SendSettings) -> None:
-    """
-    Run ``sodiumtwist send``: send the file and print the closing line.
-
-    :raises UsageError, CommandFailed: as :func:`send_file` does; and when the server keeps nothing of what it took.
-    """
-    sent = await send_file(reactor, settings)
-    if settings.json:
-        closing = {"bytes": sent.size, "seconds": sent.seconds, "bytes_per_second": sent.rate}
-        tell(json.dumps({**closing, "stored": sent.stored, "grown": sent.grown, "protocol": sent.version}))
-    else:
-        tell(str(sent))
-    if sent.grown > 0:
-        print_error(f"{settings.path} grew while it was sent; its last {sent.grown} bytes came too late")
-    elif sent.grown < 0:
-        print_error(f"{settings.path} lost {-sent.grown} bytes while it was sent, after they were read")
-    # Not 0: a backup script must not take it for a backup.
-    if not sent.stored:
-        raise CommandFailed(EXIT_NOT_STORED, "acknowledged, but not stored: this server discards uploads")
 
 
 class _Pinger(SodiumClientProtocol):
@@ -344,8 +255,8 @@ async def ping(reactor: Any, settings: PingSettings) -> None:
     sent = 0
     failure: CommandFailed | None = None
     try:
-        with _tell_of_silence(reactor, settings, client):
-            await _connect(reactor, endpoint, settings, client)
+        with tell_of_silence(reactor, settings, client):
+            await connect(reactor, endpoint, settings, client)
             await client.ready
         print_line(f"PING {settings.endpoint} by protocol version {settings.version}: {client.message or ''}")
         for number in range(1, settings.count + 1):
@@ -361,17 +272,17 @@ async def ping(reactor: Any, settings: PingSettings) -> None:
                 raise
             print_line(f"seq={number} time={times[-1] * 1000:.3f} ms")
     except CancelledError:
-        await _abort(client, client.lost)
+        await abort(client, client.lost)
         failure = CommandFailed(EXIT_INTERRUPTED, "interrupted")
-    # From _connect(), when there is nothing to sum up; and from standard output, which would not take that either.
+    # From connect(), when there is nothing to sum up; and from standard output, which would not take that either.
     except CommandFailed:
         raise
     except Exception as reason:
         # When the connection ends between two PINGs, the next PING fails only with "closed".
-        failure = _explain_loss(settings, client, client.reason or reason, f"{len(times)} PINGs answered")
+        failure = explain_loss(settings, client, client.reason or reason, f"{len(times)} PINGs answered")
     # Who was interrupted may have got no connection.
     if client.transport is not None:
-        await _leave(reactor, client)
+        await leave(reactor, client)
     # All that was measured is told, however it ended.
     if sent:
         line = f"{sent} sent, {len(times)} answered"

@@ -21,10 +21,12 @@ from twisted.python.failure import Failure
 
 from ..core.keys import KeyPair
 from ..keyfiles import write_key_file
-from .commands import send_file
+from ..protocol.factories import VERSION
 from .exits import EXIT_BROKEN, EXIT_USAGE, CommandFailed
-from .options import DEFAULT_LOGIN, DEFAULT_PASSPHRASE, DEFAULT_PROTOCOL
+from .files import Session, look_at, send_found
+from .options import DEFAULT_LOGIN, DEFAULT_PASSPHRASE
 from .output import print_line, print_text
+from .progress import Told
 from .settings import Credentials, SendSettings
 
 #: The size of the sample in bytes.
@@ -44,7 +46,7 @@ The same between two machines, with a passphrase of your own in pass.txt on both
   on the one that receives (make the key once with: sodiumtwist keygen --output server.key)
     twistd -n sodium --key-file server.key --passphrase-file pass.txt --endpoint tcp:5555 --directory uploads
   on the one that sends (the key is the public one that keygen printed)
-    sodiumtwist send --key PUBLICKEY --endpoint tcp:HOST:5555 --passphrase-file pass.txt FILE"""
+    sodiumtwist send --key PUBLICKEY --endpoint tcp:HOST:5555 --passphrase-file pass.txt PATH..."""
 
 
 class _Server(ProcessProtocol):
@@ -117,11 +119,16 @@ async def demo(reactor: Any, path: str | None) -> None:
             print_line(f"server    twistd in process {process.pid}, on 127.0.0.1:{port}")
             print_line(f"          public key {pair.public.hex()}")
             credentials = Credentials(DEFAULT_LOGIN, DEFAULT_PASSPHRASE, default_passphrase=True, pair=None)
-            version = int(DEFAULT_PROTOCOL)
-            settings = SendSettings(f"tcp:127.0.0.1:{port}", pair.public, credentials, version, path)
-            sent = await send_file(reactor, settings)
-            print_line(f"client    {sent}, by protocol version {sent.version}")
-            compare(path, uploads, sent.size)
+            settings = SendSettings(f"tcp:127.0.0.1:{port}", pair.public, credentials, VERSION, (path,))
+            session, told = Session(reactor, settings), Told()
+            try:
+                await send_found(session, settings, look_at(settings, reactor, told), told)
+            finally:
+                told.close()
+            print_line(f"client    {told.describe(session.seconds)}, by protocol version {VERSION}")
+            if told.failed:
+                raise CommandFailed(EXIT_BROKEN, "the file did not arrive")
+            compare(path, os.path.join(uploads, DEFAULT_LOGIN), told.size)
         finally:
             await _stop(reactor, process, server)
     print_text(BETWEEN_TWO_MACHINES)
@@ -154,7 +161,7 @@ def compare(path: str, uploads: str, size: int) -> None:
     Compare what arrived with what was sent, and print the result.
 
     :param path: of the file that was sent. What it has beyond ``size`` was added to it meanwhile.
-    :param uploads: the server's directory.
+    :param uploads: the login's folder in the server's directory.
     :param size: how many bytes were sent.
     :raises CommandFailed: when they differ, or the result can't be printed.
     """
@@ -165,7 +172,7 @@ def compare(path: str, uploads: str, size: int) -> None:
     arrived, expected = _digest(upload, size), _digest(path, size)
     if arrived != expected or os.stat(upload).st_size != size:
         raise CommandFailed(EXIT_BROKEN, f"SHA-256 differs: sent {expected}, arrived {arrived}")
-    print_line(f"arrived   as {names[0]}")
+    print_line(f"arrived   as {os.path.join(os.path.basename(uploads), names[0])}")
     print_line(f"          with the same SHA-256 {arrived}")
 
 

@@ -1,6 +1,6 @@
 """
-What a service that was killed has left behind. The next one names it at its start. It takes nothing away: another
-service may use the same places.
+What a service that was killed has left behind. The next one names it at its start. It takes nothing away, since another
+service may use the same places; but unfinished files of logins that nobody has gone on with for long.
 """
 
 from __future__ import annotations
@@ -10,7 +10,15 @@ import re
 from contextlib import suppress
 
 from ..describe.log import Logger
+from ..transfer.tree.leftovers import remove_old
+from ..transfer.tree.names import is_temporary
 from ..transfer.uploads import unfinished
+
+#: Seconds for which what came of a file of a login is kept, so that its client can go on with it.
+PARTIAL_AGE = 604_800
+
+#: How many of those that were removed the log names.
+NAMED = 50
 
 _log = Logger()
 
@@ -32,6 +40,55 @@ def note_uploads(file: str | None, directory: str | None) -> None:
     # One that may be written to and not be read is a good place for uploads.
     with suppress(PermissionError):
         _note(where, unfinished(where, name), "unfinished uploads", "rename what you need, remove the rest")
+
+
+def clean_directory(directory: str, age: float, now: float) -> tuple[list[str], int]:
+    """
+    Remove what came of files of logins and was not gone on with for long. It may take long, and blocks.
+
+    :param directory: of ``--directory``.
+    :param age: how many seconds that is kept.
+    :param now: seconds since the epoch.
+    :return: what was removed, and how many others there are.
+    :raises OSError: when the directory can't be opened.
+    """
+    removed = remove_old(directory, age, now)
+    kept = sum(
+        is_temporary(os.fsencode(name))
+        for folder, _, names in os.walk(directory)
+        # What is not in the folder of a login is told as an upload.
+        if folder != directory
+        for name in names
+    )
+    return removed, kept
+
+
+def note_cleaned(directory: str, age: float, removed: list[str], kept: int) -> None:
+    """
+    Log what :func:`clean_directory` has done.
+
+    :param directory: of ``--directory``.
+    :param age: how many seconds unfinished files are kept.
+    :param removed: what was removed.
+    :param kept: how many others there are.
+    """
+    if removed:
+        more = len(removed) - NAMED
+        _log.warn(
+            "removed {count} unfinished files in {where}, with which nobody has gone on for {age:g} seconds: "
+            "{names}{more}",
+            count=len(removed),
+            where=directory,
+            age=age,
+            names=", ".join(sorted(removed)[:NAMED]),
+            more=f", and {more} others" if more > 0 else "",
+        )
+    if kept:
+        _log.info(
+            "{count} unfinished files of logins are in {where}; their clients can go on with them",
+            count=kept,
+            where=directory,
+        )
 
 
 def note_database(path: str) -> None:

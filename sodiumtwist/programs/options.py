@@ -218,7 +218,7 @@ class ServiceOptions(ProgramOptions):
         kind, argument = self.limits[name]
         try:
             # Times may have fractions. What is counted may not.
-            value: float = float(number) if argument.endswith(("seconds", "grace", "tolerance")) else int(number)
+            value: float = float(number) if argument.endswith(("seconds", "grace", "tolerance", "age")) else int(number)
         except ValueError:
             raise usage.UsageError(f"--limit {name}= takes a number, not {ascii(number)}") from None
         self._given_limits.setdefault(kind, {})[argument] = value

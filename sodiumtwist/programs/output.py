@@ -90,8 +90,15 @@ def tell(line: str) -> None:
     Print to standard output, on one line, what has been done. It stays done when that takes nothing: a line on standard
     error has to be enough.
     """
+    tell_as_it_is(printable(line))
+
+
+def tell_as_it_is(line: str) -> None:
+    """
+    Do as :func:`tell` with a line that is fit to be shown, and may be long: JSON.
+    """
     try:
-        print_line(line)
+        print_text(line)
     except OutputLost as lost:
         if str(lost):
             print_error(f"warning: {lost}; all is done that it would tell of")

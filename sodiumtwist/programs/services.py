@@ -7,6 +7,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import shlex
+import time
 from collections.abc import Callable, Mapping
 from socket import gethostname
 from typing import Any
@@ -15,6 +16,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import quoteStringArgument
 from twisted.internet.interfaces import IAddress, IStreamServerEndpoint
 from twisted.internet.task import LoopingCall
+from twisted.python.failure import Failure
 
 from ..core.errors import LocalProtocolError
 from ..describe import masked
@@ -22,7 +24,10 @@ from ..endpoints.streams import StreamServerFactory
 from ..protocol.draining import DRAIN_TIMEOUT, STOPPING
 from ..protocol.factories import SodiumServerFactory
 from ..transfer.receiver import UploadFactory
+from ..transfer.tree.disk_thread import DiskThread
+from ..transfer.tree.on_stored import OnStored
 from ..tunnel import TunnelFactory
+from .leftovers import clean_directory, note_cleaned
 from .listening import ListeningService
 from .options import DEFAULT_LOGIN, DEFAULT_PROTOCOL
 from .settings import ServerSettings
@@ -80,9 +85,33 @@ def send_command(description: str, address: IAddress, settings: ServerSettings) 
     :param address: where it listens, with the number that port 0 became.
     :param settings: what the server was asked for.
     """
+    # Under their names go many, and whole folders. They are more than one in version 2 alone.
+    many = settings.directory is not None and 2 in settings.versions
+    return _client_command("send", description, address, settings, "PATH..." if many else "FILE")
+
+
+def get_command(description: str, address: IAddress, settings: ServerSettings) -> str:
+    """
+    Make the command that gets what this server shares. It names no passphrase. Its parameters are those of
+    :func:`send_command`.
+    """
+    return _client_command("get", description, address, settings, "REMOTE")
+
+
+def list_command(description: str, address: IAddress, settings: ServerSettings) -> str:
+    """
+    Make the command that shows what this server shares. It names no passphrase. Its parameters are those of
+    :func:`send_command`.
+    """
+    return _client_command("list", description, address, settings)
+
+
+def _client_command(
+    command: str, description: str, address: IAddress, settings: ServerSettings, *arguments: str
+) -> str:
     endpoint = _client_endpoint(description, address)
-    words = ["sodiumtwist", "send", "--key", settings.pair.public.hex(), "--endpoint", endpoint]
-    return shlex.join([*words, *_credentials(settings), "FILE"])
+    words = ["sodiumtwist", command, "--key", settings.pair.public.hex(), "--endpoint", endpoint]
+    return shlex.join([*words, *_credentials(settings), *arguments])
 
 
 def tunnel_command(description: str, address: IAddress, settings: ServerSettings) -> str:
@@ -182,33 +211,129 @@ class SodiumService(ListeningService):
 
 class UploadService(SodiumService):
     """
-    ``twistd sodium`` that receives files. Uploads that are under way when it stops get their time to end, in version 2;
-    else they are kept as partial.
+    ``twistd sodium`` that receives files, or shares some. Uploads that are under way when it stops get their time to
+    end, in version 2; else they are kept as partial. Commands that run for stored files get the same time.
+
+    :param on_stored: runs them; ``None`` for none. The other parameters are those of a :class:`SodiumService`.
     """
 
     _factory: UploadFactory
 
+    def __init__(
+        self,
+        settings: ServerSettings,
+        endpoints: list[tuple[str, IStreamServerEndpoint]],
+        factory: UploadFactory,
+        reactor: Any,
+        twistd: Mapping[str, Any],
+        on_stored: OnStored | None = None,
+    ) -> None:
+        super().__init__(settings, endpoints, factory, reactor, twistd)
+        self._on_stored = on_stored
+        if on_stored is not None:
+            on_stored.lines = factory.admission.lines.uploads
+
+    def startService(self) -> None:
+        """
+        Begin to look for what was left unfinished long ago. For the rest see :meth:`.SodiumService.startService`.
+        """
+        super().startService()
+        directory, age = self._factory.files.directory, self._settings.partial_age
+        if directory is None:
+            return
+        # A great many files take time, in which clients are served already.
+        thread = DiskThread(self._reactor, "leftovers")
+        cleaned = thread.call(lambda: clean_directory(directory, age, time.time()))
+        cleaned.addCallback(lambda found: note_cleaned(directory, age, *found))
+        cleaned.addErrback(self._cannot_clean, directory)
+        thread.close()
+
+    def _cannot_clean(self, reason: Failure, directory: str) -> None:
+        # One that may be written to and not be read is a good place for uploads.
+        if not reason.check(PermissionError):
+            self._log.warn(
+                "cannot look for unfinished files in {where}: {why}", where=directory, why=reason.getErrorMessage()
+            )
+
     def announce(self) -> None:
         super().announce()
-        store = self._factory.store
-        if store.keeps:
+        store, settings = self._factory.store, self._settings
+        if not store.takes:
+            self._log.info("uploads go {where}", where=store.description)
+        elif store.keeps:
             self._log.info("uploads go to {where}", where=store.description)
-            if not self._settings.sync:
+            if settings.directory is not None:
+                self._announce_directory()
+            if not settings.sync:
                 self._log.warn("uploads are stored, but not synced: a loss of power may take what was confirmed")
         else:
             self._log.warn("uploads go {where}, and clients are told", where=store.description)
+        if settings.on_stored is not None:
+            self._log.info("for each stored file this runs: {command}", command=settings.on_stored[0])
+        files = self._factory.files
+        if files.share is not None:
+            line = "clients may get and list all that is in {where}"
+            if files.share_per_login:
+                line = "each login may get and list what is in its own folder in {where}"
+            self._log.info(line, where=files.share)
+
+    def _announce_directory(self) -> None:
+        settings = self._settings
+        if 2 in settings.versions:
+            becomes = {
+                "rename": "gets a number behind its name",
+                "replace": "takes the place of that one",
+                "refuse": "is refused",
+            }[settings.existing]
+            self._log.info(
+                "clients of version 2 have a folder each there, by their login; a file whose name is taken {becomes}",
+                becomes=becomes,
+            )
+        if settings.quota is not None:
+            self._log.info("the folder of a login may have {size} bytes", size=settings.quota)
+            # They stand beside these folders, under names that the server makes.
+            if 1 in settings.versions:
+                self._log.warn("uploads of version 1 count towards no quota; --protocol 2 takes none of them")
 
     def listens(self, description: str, address: IAddress) -> None:
-        self._log.info("to send a file here: {command}", command=send_command(description, address, self._settings))
+        settings = self._settings
+        if self._factory.store.takes:
+            what = "files" if settings.directory is not None and 2 in settings.versions else "a file"
+            command = send_command(description, address, settings)
+            self._log.info("to send {what} here: {command}", what=what, command=command)
+        if settings.share is not None:
+            self._log.info("to get files from here: {command}", command=get_command(description, address, settings))
+            self._log.info("to list them: {command}", command=list_command(description, address, settings))
+
+    def drain(self) -> Deferred[None] | None:
+        on_stored = self._on_stored
+        draining = super().drain()
+        if draining is None or on_stored is None:
+            return draining
+        until = self._clock.seconds() + DRAIN_TIMEOUT
+
+        def finish(_: None) -> Deferred[None]:
+            # What was stored meanwhile has its command, too.
+            return on_stored.finish(until - self._clock.seconds())
+
+        return draining.addCallback(finish)
+
+    def hurry(self) -> None:
+        super().hurry()
+        if self._on_stored is not None:
+            self._on_stored.stop()
 
     def drop(self) -> None:
         super().drop()
+        if self._on_stored is not None:
+            self._on_stored.stop()
         # Behind a slow disk or pipe an upload goes on without its connection.
         for receiver in list(self._factory.receiving):
             receiver.give_up(STOPPING)
 
     def is_idle(self) -> bool:
-        return super().is_idle() and not self._factory.receiving
+        runs = self._on_stored is not None and not self._on_stored.is_idle
+        return super().is_idle() and not self._factory.receiving and not runs
 
 
 class ForwardService(SodiumService):

@@ -62,18 +62,63 @@ class ConnectSettings:
     version: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class FilesSettings(ConnectSettings):
+    """
+    What ``sodiumtwist send`` and ``sodiumtwist get`` have in common.
+
+    :ivar resume: whether what is there already may be used.
+    :ivar dry_run: whether to show alone what would go.
+    :ivar quiet: whether to show no progress.
+    :ivar verbose: whether to print a line for each file.
+    :ivar json: whether to print all as JSON.
+    """
+
+    resume: bool = True
+    dry_run: bool = False
+    quiet: bool = False
+    verbose: bool = False
+    json: bool = False
+
+
 @dataclass(frozen=True)
-class SendSettings(ConnectSettings):
+class SendSettings(FilesSettings):
     """
     What ``sodiumtwist send`` is to do.
 
-    :ivar path: the path of the file; ``-`` for standard input.
-    :ivar quiet: whether to show no progress.
-    :ivar json: whether to print the closing line as JSON.
+    :ivar paths: of files and folders; ``-`` alone for standard input.
+    :ivar name: what the only one is to be called; ``None`` for its own name.
     """
 
-    path: str
-    quiet: bool = False
+    paths: tuple[str, ...]
+    name: str | None = None
+
+
+@dataclass(frozen=True)
+class GetSettings(FilesSettings):
+    """
+    What ``sodiumtwist get`` is to do.
+
+    :ivar remotes: paths of files and folders of the server; an empty one is all of them.
+    :ivar into: the path of the folder that they go to.
+    :ivar existing: what becomes of a file that is there: ``rename``, ``replace`` or ``refuse``.
+    """
+
+    remotes: tuple[bytes, ...]
+    into: str
+    existing: str = "rename"
+
+
+@dataclass(frozen=True)
+class ListSettings(ConnectSettings):
+    """
+    What ``sodiumtwist list`` is to do.
+
+    :ivar remote: the path of a folder or file of the server; empty for all.
+    :ivar json: whether to print all as JSON.
+    """
+
+    remote: bytes
     json: bool = False
 
 
@@ -132,10 +177,17 @@ class ServerSettings:
     :ivar message: the line that clients get.
     :ivar file: the path that each upload is written to; ``None`` when there is none.
     :ivar directory: the directory in which each upload becomes a file; ``None`` when there is none.
+    :ivar existing: what becomes of a file in it whose name is taken: ``rename``, ``replace`` or ``refuse``.
+    :ivar quota: how many bytes the files of one login in it may have; ``None`` for no limit.
     :ivar discard: whether uploads are acknowledged and kept nowhere.
     :ivar sync: whether an upload is on the disk before it is confirmed.
     :ivar max_upload: how many bytes an upload may have.
     :ivar min_free: how many bytes of their file system uploads leave free; ``None`` for the default.
+    :ivar on_stored: the words of the command to run for each stored file; ``None`` for none.
+    :ivar on_stored_seconds: how long that may take for one file.
+    :ivar share: the directory that clients may read; ``None`` when there is none.
+    :ivar share_per_login: whether each login may read its own folder in it, and nothing else.
+    :ivar partial_age: how many seconds an unfinished file of a login is kept, at least.
     :ivar forward: the endpoint string that streams are handed to; ``None`` to receive files.
     :ivar warning: a line for the log about a file that was read; ``None`` when all is well.
     :ivar versions: of the protocol, which clients may speak.
@@ -160,10 +212,17 @@ class ServerSettings:
     message: str
     file: str | None
     directory: str | None
+    existing: str
+    quota: int | None
     discard: bool
     sync: bool
     max_upload: int
     min_free: int | None
+    on_stored: tuple[str, ...] | None = field(repr=False)
+    on_stored_seconds: float
+    share: str | None
+    share_per_login: bool
+    partial_age: float
     forward: str | None = field(repr=False)
     warning: str | None
     versions: tuple[int, ...]

@@ -33,12 +33,11 @@ from ..endpoints.streams import StreamServerFactory
 from ..keyfiles import KEY_VARIABLE, read_key, read_passphrase
 from ..protocol.clock import count_steadily
 from ..protocol.rounds import quicken
-from ..transfer.disk import Disk, DiskThreads
 from ..transfer.receiver import UploadFactory
-from ..transfer.stores import open_store
+from ..transfer.tree.disk_thread import DiskThread
 from ..tunnel import TunnelFactory, TunnelLimits
 from .descriptors import make_room
-from .leftovers import note_database, note_uploads
+from .leftovers import note_database
 from .listening import is_local, parse_connecting, parse_listening
 from .options import (
     COMPLETE_PROTOCOL,
@@ -53,10 +52,11 @@ from .options import (
     protocol_version,
 )
 from .output import StandardOutput
+from .place_options import PLACE_COMPLETIONS, PLACE_FLAGS, PLACE_LIMITS, PLACE_PARAMETERS, check_places, read_places
+from .places import open_places
 from .service_user import ServiceUser, acting_as, check_log, check_root, service_user
 from .services import ForwardService, SodiumService, UploadService
 from .settings import ServerSettings
-from .sizes import parse_size
 
 #: Where the server listens when nothing is said. On loopback, since everybody knows the default passphrase.
 DEFAULT_LISTEN = "tcp:5555:interface=127.0.0.1"
@@ -72,6 +72,7 @@ LIMITS: LimitNames = {
     "rekey-seconds": (RekeyAfter, "seconds"),
     "file-grace": (WatchedFile, "grace"),
     "clock-tolerance": (Version2, "tolerance"),
+    **PLACE_LIMITS,
 }
 
 
@@ -109,34 +110,27 @@ class Options(AuthOptionMixin, ServiceOptions):
         ["passphrase-file", None, None, "file whose first line is the passphrase"],
         ["authorized-keys", None, None, "file with the public keys of clients to let in"],
         ["replay-db", None, None, "SQLite file to remember accepted handshakes in"],
-        ["file", "f", None, "write uploads to this file, FIFO or device, or -"],
-        ["directory", "d", None, "write each upload to a new file in this directory"],
-        ["forward", None, None, "hand each client's stream to this endpoint"],
-        ["max-upload", None, "1T", "largest upload, as 500M or 10G"],
-        ["min-free", None, None, "what uploads leave free [default: 1G, at most 5%]"],
+        *PLACE_PARAMETERS,
         ["message", None, "Welcome.", "line that clients get"],
         ["protocol", None, None, "the one version to speak, 1 or 2 [default: both]"],
         ["auth-timeout", None, "10", "seconds a client has to authenticate"],
         *SERVICE_PARAMETERS,
     ]
 
-    optFlags = [
-        ["discard", None, "keep no upload; clients are told"],
-        ["no-sync", None, "confirm uploads before the disk has them"],
-    ]
+    optFlags = PLACE_FLAGS
     compData = usage.Completions(
         optActions={
             "key-file": usage.CompleteFiles(),
             "passphrase-file": usage.CompleteFiles(),
             "authorized-keys": usage.CompleteFiles(),
             "replay-db": usage.CompleteFiles(),
-            "file": usage.CompleteFiles(),
-            "directory": usage.CompleteDirs(),
+            **PLACE_COMPLETIONS,
             "protocol": COMPLETE_PROTOCOL,
         },
         multiUse=["endpoint", "auth", "limit"],
         mutuallyExclusive=[
             ("file", "directory", "forward", "discard"),
+            ("share", "forward"),
             ("key", "key-file"),
             ("passphrase", "passphrase-file"),
         ],
@@ -191,15 +185,7 @@ class Options(AuthOptionMixin, ServiceOptions):
 
         :raises UsageError: when an option or a file is wrong.
         """
-        given = [f"--{name}" for name in ("file", "directory", "forward") if self[name] is not None]
-        given += ["--discard"] if self["discard"] else []
-        if len(given) > 1:
-            raise usage.UsageError(f"{' and '.join(given)} exclude each other; give one")
-        # Nobody throws uploads away by leaving something out.
-        if not given:
-            raise usage.UsageError(
-                "nothing says where uploads go; give --directory, --file, --forward, or --discard to keep none"
-            )
+        check_places(self)
         try:
             self.settings = self._read()
         except SodiumError as error:
@@ -209,7 +195,7 @@ class Options(AuthOptionMixin, ServiceOptions):
 
     def _read(self) -> ServerSettings:
         user = service_user(self.twistd)
-        for option in ("authorized-keys", "replay-db", "file", "directory"):
+        for option in ("authorized-keys", "replay-db", "file", "directory", "share"):
             if self[option] and self[option] != "-":
                 check_root(self.twistd, f"--{option}", self[option])
         # Key and passphrase are read once, now: they may be for root alone. What is read or written later is not.
@@ -231,6 +217,9 @@ class Options(AuthOptionMixin, ServiceOptions):
         limits, rekey = Limits(**self.given_limits(Limits)), RekeyAfter(**self.given_limits(RekeyAfter))
         remembered = self.given_limits(ReplayMemory)
         tolerance = self._tolerance()
+        places = read_places(self, self.given_limits, versions, user)
+        if places["on_stored"] is not None:
+            check_root(self.twistd, "--on-stored", places["on_stored"][0])
         replays: IReplayMemory
         salts: Salts | None = None
         if self["replay-db"] is None:
@@ -268,18 +257,12 @@ class Options(AuthOptionMixin, ServiceOptions):
             rekey=rekey,
             timeouts=self.timeouts(self.seconds("auth-timeout")),
             message=self["message"],
-            file=self["file"],
-            directory=self["directory"],
-            discard=bool(self["discard"]),
-            sync=not self["no-sync"],
-            max_upload=self._size("max-upload", 1),
-            min_free=None if self["min-free"] is None else self._size("min-free", 0),
-            forward=self["forward"],
             warning=warning,
             versions=versions,
             tolerance=tolerance,
             files=tuple(files),
             runs_as=user,
+            **places,
         )
 
     def _checker(
@@ -305,15 +288,6 @@ class Options(AuthOptionMixin, ServiceOptions):
                 f"--limit clock-tolerance= takes a number of seconds, or 0 for any clock, not {tolerance:g}"
             )
         return tolerance
-
-    def _size(self, name: str, least: int) -> int:
-        try:
-            size = parse_size(self[name])
-        except ValueError:
-            size = -1
-        if size < least:
-            raise usage.UsageError(f"--{name} takes a size from {least}, such as 500M or 10G, not {ascii(self[name])}")
-        return size
 
 
 def makeService(options: Options, reactor: Any = None) -> SodiumService:
@@ -366,23 +340,10 @@ def makeService(options: Options, reactor: Any = None) -> SodiumService:
         tunnels = TunnelFactory(backend, masked(settings.forward), tunnel_limits, reactor, settings.timeouts)
         streams = StreamServerFactory(tunnels, **common)
         return ForwardService(settings, endpoints, streams, reactor, twistd)
+    places = open_places(reactor, settings)
     try:
-        with acting_as(settings.runs_as):
-            store = open_store(
-                reactor,
-                settings.timeouts.inactivity,
-                settings.file,
-                settings.directory,
-                discard=settings.discard,
-                disk=Disk(DiskThreads(reactor), settings.sync, settings.min_free),
-            )
-            note_uploads(settings.file, settings.directory)
-        store.max_upload = settings.max_upload
-    except OSError as error:
-        raise SystemExit(printable(f"sodium: cannot write to {error.filename}: {error.strerror}")) from None
-    try:
-        uploads = UploadFactory(store, **common)
+        uploads = UploadFactory(places.store, files=places.files, make_thread=lambda: DiskThread(reactor), **common)
     # Whether the store keeps anything decides what the message must leave room for.
     except LocalProtocolError as error:
         raise SystemExit(printable(f"sodium: {error}")) from None
-    return UploadService(settings, endpoints, uploads, reactor, twistd)
+    return UploadService(settings, endpoints, uploads, reactor, twistd, places.on_stored)

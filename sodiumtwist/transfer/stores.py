@@ -17,7 +17,7 @@ from collections.abc import Callable, Generator
 from contextlib import suppress
 from typing import Any
 
-from twisted.internet.defer import Deferred, inlineCallbacks, maybeDeferred, succeed
+from twisted.internet.defer import Deferred, fail, inlineCallbacks, maybeDeferred, succeed
 from twisted.internet.task import deferLater
 
 from ..admission.summed_lines import SummedLines
@@ -53,12 +53,15 @@ class Store:
     :ivar takes: whether there is a place for them; else each is refused.
     :ivar max_upload: how many bytes an upload may have. A larger one is broken off, and nothing of it is kept.
     :ivar lines: what may be logged of uploads that wait; ``None`` for all. A server's factory sets it to its own.
+    :ivar on_stored: called with login, path, ``None`` and size when an upload has become a file, and is in its place;
+        ``None`` when nobody is to know.
     """
 
     keeps = False
     takes = True
     max_upload = MAX_UPLOAD
     lines: SummedLines | None = None
+    on_stored: Callable[[str, str, None, int], object] | None = None
     description = "nowhere: they are acknowledged and discarded"
 
     def open(self, login: str) -> Deferred[Upload]:
@@ -69,6 +72,22 @@ class Store:
         :return: fires with the upload; fails with an ``OSError``. It may be cancelled.
         """
         return succeed(DiscardedUpload())
+
+    def _stored(self, login: str) -> Callable[[str, int], object] | None:
+        """Make what an upload calls that has become a file."""
+        on_stored = self.on_stored
+        return None if on_stored is None else lambda path, size: on_stored(login, path, None, size)
+
+
+class ClosedStore(Store):
+    """No place for uploads: each of them is refused."""
+
+    keeps = True  # nothing is thrown away
+    takes = False
+    description = "nowhere: they are refused"
+
+    def open(self, login: str) -> Deferred[Upload]:
+        return fail(OSError(errno.EROFS, "this server takes no files"))
 
 
 class FileStore(Store):
@@ -88,7 +107,7 @@ class FileStore(Store):
         self.description = f"the file {self._path}"
 
     def open(self, login: str) -> Deferred[Upload]:
-        return maybeDeferred(FileUpload, self._path, self._disk, self._room)
+        return maybeDeferred(FileUpload, self._path, self._disk, self._room, stored=self._stored(login))
 
 
 class DirectoryStore(Store):
@@ -126,7 +145,7 @@ class DirectoryStore(Store):
         safe = re.sub(r"[^A-Za-z0-9_-]", "_", login)[:LOGIN_LIMIT] or "_"
         name = f"{utc}-{safe}-{secrets.token_hex(4)}"
         path = os.path.join(self._path, name)
-        return maybeDeferred(FileUpload, path, self._disk, self._room, self._partials)
+        return maybeDeferred(FileUpload, path, self._disk, self._room, self._partials, self._stored(login))
 
 
 class StreamStore(Store):

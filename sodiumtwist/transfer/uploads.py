@@ -153,16 +153,23 @@ class FileUpload(Upload):
     :param disk: how the disk is treated.
     :param room: what keeps some of the file system free; ``None`` for one of its own.
     :param partials: what bounds the broken uploads of its directory; ``None`` where there is at most one.
+    :param stored: called with path and size when it is in its place.
     :raises OSError: when the temporary file can't be made, and when there is no room for it.
     """
 
     def __init__(
-        self, target: str, disk: Disk | None = None, room: Room | None = None, partials: Partials | None = None
+        self,
+        target: str,
+        disk: Disk | None = None,
+        room: Room | None = None,
+        partials: Partials | None = None,
+        stored: Callable[[str, int], object] | None = None,
     ) -> None:
         self._target = target
         self._disk = disk or Disk()
         self._room = room or self._disk.room(os.path.dirname(target))
         self._partials = partials
+        self._stored = stored
         # Whether it has its name.
         self._placed = False
         # Why the disk may not have all of it.
@@ -180,7 +187,11 @@ class FileUpload(Upload):
 
     def finish(self) -> Deferred[str]:
         finished: Deferred[str] = self._disk.call(self._put_in_place)
-        return finished
+        return finished if self._stored is None else finished.addCallback(self._tell, self._stored)
+
+    def _tell(self, outcome: str, stored: Callable[[str, int], object]) -> str:
+        stored(self._target, self.size)
+        return outcome
 
     # These three run in a thread, one of them at a time.
 

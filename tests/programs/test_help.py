@@ -22,7 +22,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from sodiumtwist import KeyPair, __version__
 from sodiumtwist.keyfiles import write_key_file
-from sodiumtwist.programs import cli, tap, tunneltap
+from sodiumtwist.programs import cli, client_options, tap, tunneltap
 from sodiumtwist.programs.commands import make_endpoint
 
 from ..processes import PUBLIC, SODIUMTWIST, TWISTD, ProcessTestCase
@@ -68,7 +68,7 @@ class HelpTests(SaidTestCase):
         for command in COMMANDS:
             lines = self.said([*command, "--help"]).splitlines()
             self.assertLessEqual(max(map(len, lines)), 80, command)
-            self.assertLessEqual(len(lines), 40 if command[-1] == "sodium" else SCREEN, command)
+            self.assertLessEqual(len(lines), 46 if command[-1] == "sodium" else SCREEN, command)
             self.assertRegex(lines[0], rf"^Usage: {command[0]} (\[options\] )?{' '.join(command[1:])}")
             self.assertRegex("\n".join(lines[1:SCREEN]), r"(?s)^\n[A-Z].*\.\n\nExamples?:\n  (sodiumtwist|twistd) ")
 
@@ -111,7 +111,7 @@ class HelpTests(SaidTestCase):
                 self.said(words)
                 continue
             options = self.parse(words)
-            if isinstance(options, cli.ConnectOptions):
+            if isinstance(options, client_options.ConnectOptions):
                 make_endpoint(MemoryReactorClock(), options.settings)
             for module in (tap, tunneltap):
                 if isinstance(options, module.Options):
@@ -197,8 +197,9 @@ class CompletionTests(SaidTestCase):
             (["sodiumtwist", "keygen", "--output", ""], r"--output=\[.*\]:output \(\*\):_files"),
             (["sodiumtwist", "pubkey", ""], r"^:private key file \(\*\):_files"),
             (["sodiumtwist", "passwd", ""], r"^:file of logins \(\*\):_files"),
-            (["sodiumtwist", "send", "--quiet", ""], r"^:file to send \(\*\):_files"),
+            (["sodiumtwist", "send", "--quiet", ""], r"^\*:files and folders to send \(\*\):_files"),
             (["sodiumtwist", "send", "--identity", ""], r"--identity=\[.*\]:identity \(\*\):_files"),
+            (["sodiumtwist", "get", "--existing", ""], r"--existing=\[.*\]:existing:\(rename replace refuse\)"),
             (["sodiumtwist", "demo", ""], r"^:file to send \(\*\):_files"),
             (["twistd", "-n", "sodium", "--key-file", ""], r"--key-file=\[.*\]:key-file \(\*\):_files"),
             (["twistd", "-n", "sodium", "--directory", ""], r"--directory=\[.*\]:directory:_directories"),

@@ -61,7 +61,7 @@ class StatusTests(SynchronousTestCase):
         client = commands._Pinger()
         client.message = "Welcome." if let_in else None
         client.stopping = stopping
-        failed = commands._explain_loss(ConnectSettings(WHERE, SERVER_PAIR.public, US, version), client, reason, "far")
+        failed = commands.explain_loss(ConnectSettings(WHERE, SERVER_PAIR.public, US, version), client, reason, "far")
         self.assertNotIn("\n", str(failed))
         return failed.status, str(failed)
 

@@ -13,7 +13,7 @@ import termios
 
 from sodiumtwist.admission.passwords import read_passwords, verify_passphrase
 from sodiumtwist.programs import passwd as passwd_module
-from sodiumtwist.programs.cli import PasswdOptions
+from sodiumtwist.programs.key_options import PasswdOptions
 from sodiumtwist.programs.passwd import passwd
 from sodiumtwist.programs.settings import PasswdSettings
 

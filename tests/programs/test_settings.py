@@ -8,10 +8,11 @@ import dataclasses
 import os
 from typing import Any
 
+from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
 from sodiumtwist.core.errors import UnsupportedProtocol
-from sodiumtwist.programs import cli, options, tap, tunneltap
+from sodiumtwist.programs import client_options, key_options, options, tap, tunneltap
 from sodiumtwist.protocol.factories import VERSION
 
 from ..processes import PUBLIC, SECRET
@@ -28,9 +29,11 @@ class SettingsTests(SynchronousTestCase):
 
     def parsed(self) -> list[Any]:
         made: list[tuple[Any, list[str]]] = [
-            (cli.SendOptions(), [*KEYS, "--endpoint", "sodium:tcp:h:1:passphrase=geheim", "in"]),
-            (cli.PingOptions(), KEYS),
-            (cli.PasswdOptions(), ["users", "ann"]),
+            (client_options.SendOptions(), [*KEYS, "--endpoint", "sodium:tcp:h:1:passphrase=geheim", "in"]),
+            (client_options.GetOptions(), [*KEYS, "photos", "into"]),
+            (client_options.ListOptions(), [*KEYS, "photos"]),
+            (client_options.PingOptions(), KEYS),
+            (key_options.PasswdOptions(), ["users", "ann"]),
             (
                 tap.Options(),
                 ["--key", SECRET, "--passphrase", "geheim", "--forward", "sodium:tcp:h:1:passphrase=geheim"],
@@ -71,8 +74,8 @@ class SettingsTests(SynchronousTestCase):
         self.assertEqual(options.DEFAULT_PROTOCOL, str(VERSION))
         tunnel = ["--listen", "tcp:1", "--to", "tcp:h:1", "--server-key", PUBLIC]
         for make, arguments in (
-            (lambda: cli.SendOptions(), (*KEYS, "in")),
-            (lambda: cli.PingOptions(), KEYS),
+            (lambda: client_options.SendOptions(), (*KEYS, "in")),
+            (lambda: client_options.PingOptions(), KEYS),
             (lambda: tunneltap.Options(), tunnel),
         ):
             for given, version in (((), VERSION), (("--protocol", "1"), 1), (("--protocol", "2"), 2)):
@@ -83,7 +86,7 @@ class SettingsTests(SynchronousTestCase):
     def test_no_ml_kem(self) -> None:
         """Where it is missing, the one line tells the way out."""
         self.patch(options, "check_supported", lacks_ml_kem)
-        ping = cli.PingOptions()
+        ping = client_options.PingOptions()
         error = self.assertRaises(UnsupportedProtocol, ping.parseOptions, ["--protocol", "2", *KEYS])
         self.assertIn("give --protocol 1, ", str(error))
         ping.parseOptions(["--protocol", "1", *KEYS])
@@ -94,11 +97,68 @@ class SettingsTests(SynchronousTestCase):
 
     def test_send(self) -> None:
         """What was said, in the types that it is used in."""
-        send = cli.SendOptions()
-        send.parseOptions(["--key", PUBLIC, "--user", "ann", "--quiet", "in"])
+        send = client_options.SendOptions()
+        send.parseOptions(["--key", PUBLIC, "--user", "ann", "--quiet", "in", "a/b"])
         settings = send.settings
-        self.assertEqual((settings.endpoint, settings.server_key), (cli.DEFAULT_CONNECT, bytes.fromhex(PUBLIC)))
-        self.assertEqual((settings.path, settings.quiet, settings.json), ("in", True, False))
+        self.assertEqual(settings.endpoint, client_options.DEFAULT_CONNECT)
+        self.assertEqual(settings.server_key, bytes.fromhex(PUBLIC))
+        self.assertEqual((settings.paths, settings.name), (("in", "a/b"), None))
+        self.assertEqual((settings.quiet, settings.verbose, settings.json), (True, False, False))
+        self.assertEqual((settings.resume, settings.dry_run), (True, False))
         credentials = settings.credentials
         self.assertEqual((credentials.user, credentials.passphrase, credentials.pair), ("ann", "passphrase", None))
         self.assertTrue(credentials.default_passphrase)
+
+    def test_get(self) -> None:
+        """The last of two arguments or more is where it goes; names are bytes, as the command line has them."""
+        for words, remotes, into in (
+            (["photos"], [b"photos"], "."),
+            (["photos/", "there"], [b"photos"], "there"),
+            (["a", "b/c", "there/"], [b"a", b"b/c"], "there/"),
+            ([".", "there"], [b""], "there"),
+            (["\udcff", "."], [b"\xff"], "."),
+        ):
+            get = client_options.GetOptions()
+            get.parseOptions([*KEYS, "--no-resume", "-n", "-v", "--existing", "refuse", *words])
+            settings = get.settings
+            self.assertEqual((settings.remotes, settings.into), (tuple(remotes), into))
+            self.assertEqual((settings.resume, settings.dry_run, settings.verbose), (False, True, True))
+            self.assertEqual(settings.existing, "refuse")
+
+    def test_list(self) -> None:
+        """Without an argument it is all that there is."""
+        for words, remote in (([], b""), (["."], b""), (["a/b/"], b"a/b")):
+            listing = client_options.ListOptions()
+            listing.parseOptions([*KEYS, *words])
+            self.assertEqual(listing.settings.remote, remote)
+
+    def test_names(self) -> None:
+        """What is sent has the last part of its absolute path for its name; one name goes to one file alone."""
+        here = os.path.basename(os.getcwd())
+        for path, name in (("a/b", "b"), ("a/b/", "b"), (".", here), ("a/../c", "c"), ("-", "-"), ("/", "")):
+            self.assertEqual(client_options.name_of(path), name)
+
+    def test_mistakes(self) -> None:
+        """Each is told before anything is loaded or opened."""
+        for kind, words, line in (
+            (client_options.SendOptions, [], "PATH is missing"),
+            (client_options.SendOptions, ["a/in", "b/in"], "a/in and b/in would both be called in there"),
+            (client_options.SendOptions, ["/"], "/ has no name"),
+            (client_options.SendOptions, ["in", "-"], "- goes alone"),
+            (client_options.SendOptions, [""], "PATH is empty"),
+            (client_options.SendOptions, ["in", "-v"], "unexpected argument '-v'; options come before PATH"),
+            (client_options.SendOptions, ["-q", "-v", "in"], "--quiet and --verbose exclude each other"),
+            (client_options.SendOptions, ["--name", "a", "in", "out"], "--name goes with one PATH alone"),
+            (client_options.SendOptions, ["--name", "a/b", "in"], "--name takes the name of a file, without /"),
+            (client_options.SendOptions, ["--name", "..", "in"], "--name takes the name of a file"),
+            (client_options.SendOptions, ["--protocol", "1", "in", "out"], "--protocol 1 sends one file at a time"),
+            (client_options.SendOptions, ["--protocol", "1", "--name", "a", "in"], "--name needs version 2"),
+            (client_options.SendOptions, ["--protocol", "1", "-n", "in"], "--dry-run needs version 2"),
+            (client_options.GetOptions, [], "REMOTE is missing"),
+            (client_options.GetOptions, ["--existing", "keep", "a"], "--existing takes rename, replace, refuse, not "),
+            (client_options.GetOptions, ["--protocol", "1", "a"], "get needs version 2 of the protocol"),
+            (client_options.ListOptions, ["--protocol", "1"], "list needs version 2 of the protocol"),
+            (client_options.ListOptions, ["a", "b"], "unexpected argument 'b'"),
+        ):
+            error = self.assertRaises(UsageError, kind().parseOptions, [*KEYS, *words])
+            self.assertTrue(str(error).startswith(line), error)

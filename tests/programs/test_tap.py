@@ -53,6 +53,7 @@ from ..logs import logged
 from ..pair import MemoryTransport, Pair, RecordingClient, build
 from ..processes import PUBLIC, SECRET, with_place
 from ..signals import as_at_start, come
+from ..threads import HereAndNow
 from ..uploads import MemoryStore
 
 
@@ -364,6 +365,10 @@ class ClosingMemory(ReplayMemory):
 
 class ServiceTests(TapTestCase):
     """Starting and stopping without a network."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.patch(services, "DiskThread", HereAndNow)
 
     def make(self, *arguments: str) -> SodiumService:
         self.reactor = MemoryReactorClock()

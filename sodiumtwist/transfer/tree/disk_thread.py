@@ -57,6 +57,7 @@ class DiskThread:
                 self._reactor.callFromThread(called.errback, Failure())
             else:
                 self._reactor.callFromThread(called.callback, result)
+                del result
             # Nothing is kept until the next one comes.
             del call, work, called
 

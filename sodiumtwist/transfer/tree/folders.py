@@ -14,7 +14,7 @@ from ...replacing import sync_if_possible
 from .names import show_path
 
 #: How many folders are kept open.
-OPEN_FOLDERS = 32
+OPEN_FOLDERS = 16
 
 #: How many folders are remembered of which the disk has the name.
 KNOWN_FOLDERS = 4096
@@ -212,6 +212,17 @@ class Folders:
         self._check_case(folder, parts[-1], found)
         return found
 
+    def remove(self, parts: Parts, status: os.stat_result | None = None) -> None:
+        """
+        Remove a file's name.
+
+        :param status: of the file that is meant, where that is known. Another one under its name stays.
+        :raises OSError: when that can't be done.
+        """
+        folder = self.open(parts[:-1])
+        if status is None or _is_same(look(parts[-1], folder), status):
+            os.unlink(parts[-1], dir_fd=folder)
+
     def set_time(self, parts: Parts, mtime: int) -> None:
         """
         Say when a folder was last written to.
@@ -243,14 +254,16 @@ class Folders:
         :return: the folders where that failed. It concerns all that is below them.
         """
         failed: dict[Parts, OSError] = {}
+        all_synced = False
         for parts in self._changed:
             try:
                 folder = self._find(parts)
                 if folder.readable:
                     sync_if_possible(folder.fd)
-                else:
+                elif not all_synced:
                     # This takes longer, and does it as well.
                     os.sync()
+                    all_synced = True
             except OSError as error:
                 failed[parts] = error
         self._changed.clear()
@@ -315,7 +328,7 @@ class Folders:
                 found = look(other, folder.fd)
             except OSError:
                 continue
-            if (found.st_ino, found.st_dev) != (status.st_ino, status.st_dev):
+            if not _is_same(found, status):
                 continue
             # It is a hard link, or one name.
             there = names_in(folder.fd) if folder.readable else []
@@ -323,6 +336,10 @@ class Folders:
                 return
             raise CaseClash(_same(there, status, folder.fd) or other)
         folder.exact = folder.exact or (bool(others) and name.isascii())
+
+
+def _is_same(one: os.stat_result, other: os.stat_result) -> bool:
+    return (one.st_ino, one.st_dev) == (other.st_ino, other.st_dev)
 
 
 def _expect_file(status: os.stat_result) -> None:
@@ -340,6 +357,6 @@ def _no_folder(above: _Folder, name: bytes) -> OSError:
 def _same(names: list[bytes], status: os.stat_result, folder: int) -> bytes | None:
     for name in names:
         with suppress(OSError):
-            if look(name, folder).st_ino == status.st_ino:
+            if _is_same(look(name, folder), status):
                 return name
     return None

@@ -5,6 +5,7 @@ One file that grows under its temporary name, and what an earlier try has left o
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 
 from ...replacing import sync_if_possible
 from .digests import RunningDigest
@@ -123,11 +124,16 @@ class Growing:
         :param size: how many bytes it has. What is behind the last one that was written is a hole.
         :param mtime: when it was last written to at its sender, in nanoseconds since the epoch.
         :param sync: whether to wait until the disk has it.
-        :return: what is to be put in its place now.
+        :return: what is to be put in its place now, with the digest of all of it where that was wanted.
         :raises OSError: when that can't be done. When it is the disk that has not taken it, nothing is left.
         """
         file = self._file
         os.ftruncate(file.fd, size)
+        digest = b""
+        if self._digests:
+            # Some of it may have been there before, and its end may be a hole.
+            self._digest.read(file.fd, size)
+            digest = self._digest.digest()
         self.size = size
         os.utime(file.fd, ns=(mtime, mtime))
         if sync:
@@ -138,7 +144,7 @@ class Growing:
                 self.remove()
                 raise
         self._temporary = None
-        return Written(file, size, self._executable, synced=sync)
+        return Written(file, size, mtime, self._executable, synced=sync, digest=digest)
 
     def keep(self) -> None:
         """End a file that broke off, so that what is there of it can be used later. Nothing is kept of an empty one."""
@@ -148,7 +154,9 @@ class Growing:
             self.remove()
             return
         file, self._temporary = self._temporary, None
-        file.close()
+        # What could not be written shows in the digest.
+        with suppress(OSError):
+            file.close()
 
     def remove(self) -> None:
         """End a file of which nothing may stay."""

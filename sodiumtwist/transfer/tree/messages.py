@@ -10,7 +10,8 @@ receiver, and their bytes as DATA from the sender, see :mod:`~sodiumtwist.transf
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Union
+import re
+from typing import Annotated, Any, Literal, Union
 
 from msgspec import Meta as Is, MsgspecError, Struct
 from msgspec.msgpack import Decoder, Encoder
@@ -20,11 +21,15 @@ from ...core.errors import RemoteProtocolError
 #: How many entries are announced in one message, at most.
 ENTRIES = 1024
 
-#: How many bytes the paths of one announcement have together, roughly, at most, unless it has a single one.
-ANNOUNCEMENT_SIZE = 256 * 1024
+#: How many bytes the paths of one announcement have together, at most. So the whole of it leaves in one part: what
+#: leaves in several may be overtaken by the next one, see :mod:`~sodiumtwist.core.v2.outgoing`.
+ANNOUNCEMENT_SIZE = 40_000
 
 #: How many entries may be announced and not settled yet. The receiver refuses what is beyond that.
 UNSETTLED = 16384
+
+#: How many bytes the paths of these may have together.
+UNSETTLED_SIZE = 16 * 1024 * 1024
 
 #: The longest path in bytes: 64 parts of 255 bytes, and what is between them.
 PATH_LIMIT = 64 * 256
@@ -233,7 +238,7 @@ class Place(Struct, frozen=True, tag="place"):
     :ivar synced: whether the disk has what is confirmed.
     """
 
-    keeps: str
+    keeps: Literal["files", "stream", "nothing"]
     max_size: _Size = (1 << 63) - 1
     synced: bool = True
 
@@ -339,5 +344,11 @@ def _decode(decoder: Decoder[Any], payload: bytes, what: str) -> Any:
     try:
         return decoder.decode(payload)
     except MsgspecError as error:
-        # Its words name fields and types, and never what the peer has put there.
-        raise RemoteProtocolError(f"{what}: {error}") from None
+        # Its words name fields and types. A value that the peer has put there is left out.
+        why = re.sub("(?<=value) .*(?= - at `)", "", str(error), flags=re.DOTALL)
+    except UnicodeDecodeError:
+        why = "a text that is not UTF-8"
+    except RecursionError:
+        # In fields that are passed over, too.
+        why = "too deep"
+    raise RemoteProtocolError(f"{what}: {why}")

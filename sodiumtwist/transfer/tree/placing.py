@@ -11,49 +11,55 @@ import stat
 from contextlib import suppress
 
 from ...replacing import sync_if_possible, take_over
+from .batches import HELD, sync_files
 from .folders import Folders, Parts, kind_of
 from .names import PART_LIMIT, random_name
-from .system_calls import can_sync_file_systems, rename_new, sync_file_system
-from .temporaries import Temporary, Written, open_nameless, open_temporary, write_at
+from .renaming import give_name
+from .temporaries import Written, open_nameless, open_temporary, write_at
 
 #: How many files a batch has at most.
 BATCH = 256
 
-#: From how many files on the disk is asked to take all there is, and not one after the other.
-SYNCED_TOGETHER = 4
-
 #: Up to which number a suffix is tried, when files of a name are there.
 SUFFIXES = 999
+
+#: How many bytes are copied at once.
+COPY_STEP = 128 * 1024
 
 #: What there is to do when something has the name already.
 RENAME, REPLACE, REFUSE = "rename", "replace", "refuse"
 
-#: What is said by file systems that have no hard links, or not of this file.
-_NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EMLINK, errno.EXDEV)
+#: What is said when a file without a name can't be given one: there are no hard links, or ``/proc`` is another's.
+_STAYS_NAMELESS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EXDEV, errno.ENOENT, errno.EMLINK)
+
+#: In what order batches are told of: number, and name or why there is none.
+Result = tuple[int, "bytes | OSError"]
 
 
 class Placing:
     """
-    Puts written files in their place. Those that were added are *in* when :meth:`commit` has told so, and not before.
+    Puts written files in their place. Those that were added are there, and the disk has them, when :meth:`commit` has
+    told so. Before that they may be there, whole.
 
     :param folders: where they go.
     :param existing: what to do when something has the name: ``rename`` the new one, ``replace`` the old one or
         ``refuse`` the new one.
-    :param sync: whether the disk has them before they are in.
+    :param sync: whether the disk has them before :meth:`commit` tells of them.
     """
 
     def __init__(self, folders: Folders, existing: str, sync: bool) -> None:
         self._folders = folders
         self._existing = existing
         self._sync = sync
+        # A file without a name gets one through there.
         self._nameless = os.path.isdir("/proc/self/fd")
         self._batch: list[tuple[int, Written]] = []
-        self._results: list[tuple[int, bytes | OSError]] = []
+        self._results: list[Result] = []
 
     @property
     def full(self) -> bool:
-        """Whether the batch is to be committed before more is added."""
-        return len(self._batch) + len(self._results) >= BATCH
+        """Whether the batch has to be committed before more is added."""
+        return len(self) >= BATCH or (len(self._batch) > 0 and HELD.too_many)
 
     def __len__(self) -> int:
         """How many files were added, and are not told of."""
@@ -75,6 +81,7 @@ class Placing:
             temporary = open_temporary(self._folders, parts, executable)
         try:
             if temporary.lasting:
+                # What an earlier try has left.
                 os.ftruncate(temporary.fd, 0)
             if data:
                 write_at(temporary.fd, data, 0)
@@ -82,7 +89,7 @@ class Placing:
         except OSError:
             temporary.remove(self._folders)
             raise
-        return Written(temporary, len(data), executable, synced=False)
+        return Written(temporary, len(data), mtime, executable)
 
     def add(self, number: int, written: Written) -> None:
         """
@@ -93,79 +100,51 @@ class Placing:
         """
         if self._sync:
             self._batch.append((number, written))
-            return
-        # It waits for nothing, and so needs no descriptor meanwhile.
-        self._results.append((number, self._placed(written)))
-        written.temporary.close()
+            HELD.add(1)
+        else:
+            # It waits for nothing, and so needs no descriptor meanwhile.
+            self._results.append((number, self._closed(written, self._placed(written))))
 
-    def commit(self) -> list[tuple[int, bytes | OSError]]:
+    def commit(self) -> list[Result]:
         """
         Put all files of the batch in their place.
 
         :return: for each one its number, and the last part of the name that it got, or why it is not there. Of such a
-            one nothing is left.
+            one nothing is left; but one that had replaced another stays when the disk does not take its name.
         """
-        batch, self._batch = self._batch, []
-        results, self._results = self._results, []
         if not self._sync:
+            results, self._results = self._results, []
             self._folders.forget_changed()
             return results
-        refused = self._sync_data([written for _, written in batch])
-        placed: list[tuple[int, Written, bytes | OSError]] = []
+        batch = self._take_batch()
+        refused = sync_files([written for _, written in batch], self._folders)
+        outcomes: list[tuple[int, Written, bytes | OSError]] = []
         for number, written in batch:
             error = refused.get(written)
             if error is None:
-                placed.append((number, written, self._placed(written)))
+                outcome = self._placed(written)
             else:
                 written.temporary.remove(self._folders)
-                placed.append((number, written, error))
+                outcome = error
+            outcomes.append((number, written, outcome))
         failed = self._folders.sync_changed()
-        for number, written, outcome in placed:
-            if failed and not isinstance(outcome, OSError):
+        results = []
+        for number, written, outcome in outcomes:
+            if failed and isinstance(outcome, bytes):
                 outcome = self._unless_failed(written, outcome, failed)
-            results.append((number, outcome))
-            written.temporary.close()
+            results.append((number, self._closed(written, outcome)))
         return results
 
     def drop(self) -> None:
-        """Remove what was added and is not in."""
-        batch, self._batch = self._batch, []
-        for _, written in batch:
+        """Remove what was added and is not in its place yet."""
+        for _, written in self._take_batch():
             written.temporary.remove(self._folders)
         self._results = []
 
-    def _sync_data(self, files: list[Written]) -> dict[Written, OSError]:
-        waiting = [written for written in files if not written.synced]
-        if len(waiting) >= SYNCED_TOGETHER and can_sync_file_systems() and self._folders.root_readable:
-            device = os.fstat(self._folders.root).st_dev
-            together = [each for each in waiting if os.fstat(each.temporary.fd).st_dev == device]
-            try:
-                sync_file_system(self._folders.root)
-            except OSError as error:
-                return dict.fromkeys(waiting, error)
-            waiting = [each for each in waiting if each not in together]
-        refused = {}
-        for written in waiting:
-            try:
-                sync_if_possible(written.temporary.fd)
-            except OSError as error:
-                refused[written] = error
-        return refused
-
-    def _unless_failed(self, written: Written, name: bytes, failed: dict[Parts, OSError]) -> bytes | OSError:
-        """What became of a file when names in some folders may be lost."""
-        parts = written.parts
-        for length in range(len(parts)):
-            error = failed.get(parts[:length])
-            if error is not None:
-                # One that has replaced another stays: nothing else is there any more.
-                if self._existing != REPLACE:
-                    with suppress(OSError):
-                        folder = self._folders.open(parts[:-1])
-                        if written.temporary.has(name, folder):
-                            os.unlink(name, dir_fd=folder)
-                return error
-        return name
+    def _take_batch(self) -> list[tuple[int, Written]]:
+        batch, self._batch = self._batch, []
+        HELD.add(-len(batch))
+        return batch
 
     def _placed(self, written: Written) -> bytes | OSError:
         try:
@@ -176,100 +155,126 @@ class Placing:
         self._folders.note_changed(written.parts[:-1])
         return name
 
+    def _closed(self, written: Written, outcome: bytes | OSError) -> bytes | OSError:
+        try:
+            written.temporary.close()
+        except OSError as error:
+            # Some file systems tell only now what could not be written. What was synced is there for sure.
+            if isinstance(outcome, bytes) and not self._sync:
+                self._take_back(written, outcome, None)
+                return error
+        return outcome
+
+    def _unless_failed(self, written: Written, name: bytes, failed: dict[Parts, OSError]) -> bytes | OSError:
+        """What became of a file when the names in some folders may be lost."""
+        for length in range(len(written.parts)):
+            error = failed.get(written.parts[:length])
+            if error is not None:
+                # What had the name before is gone in any case.
+                if self._existing != REPLACE:
+                    self._take_back(written, name, os.fstat(written.temporary.fd))
+                return error
+        return name
+
+    def _take_back(self, written: Written, name: bytes, status: os.stat_result | None) -> None:
+        with suppress(OSError):
+            self._folders.remove((*written.parts[:-1], name), status)
+
     def _place(self, written: Written) -> bytes:
-        file, name = written.temporary, written.parts[-1]
+        """
+        :return: the name that it got.
+        """
+        name = written.parts[-1]
         folder = self._folders.open(written.parts[:-1])
         if self._existing == REPLACE:
-            status = self._folders.status(written.parts)
+            status = self._existing_file(written)
             if status is not None:
-                _expect_file(status)
-                self._replace(written, folder, status)
-                return name
+                return self._replaced(written, folder, status)
         try:
-            _give_name(file, folder, name)
+            self._give(written, folder, name)
             return name
         except FileExistsError:
             pass
-        # Something is there, or has come just now.
-        status = self._folders.status(written.parts)
-        if status is not None:
-            _expect_file(status)
+        # It may have come just now.
+        status = self._existing_file(written)
         if self._existing == REPLACE:
-            self._replace(written, folder, status)
-            return name
+            return self._replaced(written, folder, status)
         if self._existing == REFUSE:
             raise FileExistsError(errno.EEXIST, "a file of that name is there")
-        return self._with_suffix(file, folder, name)
-
-    def _with_suffix(self, file: Temporary, folder: int, name: bytes) -> bytes:
         for number in range(1, SUFFIXES + 1):
             other = b"%b.%d" % (name, number)
             if len(other) > PART_LIMIT:
                 raise OSError(errno.ENAMETOOLONG, "a file of that name is there, and it is too long for a suffix")
             try:
-                _give_name(file, folder, other)
+                self._give(written, folder, other)
                 return other
             except FileExistsError:
                 continue
-        raise FileExistsError(errno.EEXIST, f"{SUFFIXES} files of that name are there")
+        raise FileExistsError(errno.EEXIST, f"{SUFFIXES} more files of that name are there")
 
-    def _replace(self, written: Written, folder: int, status: os.stat_result | None) -> None:
-        file, name = written.temporary, written.parts[-1]
+    def _existing_file(self, written: Written) -> os.stat_result | None:
+        """
+        :raises OSError: when something else than a file has the name.
+        """
+        status = self._folders.status(written.parts)
+        if status is not None and not stat.S_ISREG(status.st_mode):
+            raise FileExistsError(errno.EEXIST, f"{kind_of(status.st_mode)} of that name is there")
+        return status
+
+    def _replaced(self, written: Written, folder: int, status: os.stat_result | None) -> bytes:
+        name = written.parts[-1]
         if status is not None:
-            os.fchmod(file.fd, 0o600)
-            # What may run it are those who may read it, if anybody.
+            os.fchmod(written.temporary.fd, 0o600)
+            # Who may read it may run it, if anybody may.
             mode = status.st_mode & ~0o111
             if written.executable:
                 mode |= (mode & 0o444) >> 2
-            take_over(file.fd, os.stat_result((mode, *status[1:10])))
-        if file.name is None:
+            take_over(written.temporary.fd, os.stat_result((mode, *status[1:10])))
+        if written.temporary.name is None:
             temporary = random_name(name, secrets.token_hex(4))
-            _give_name(file, folder, temporary)
-            file.name = temporary
+            self._give(written, folder, temporary)
+            written.temporary.name = temporary
+        file = written.temporary
+        file.expect_name(folder)
+        assert file.name is not None
         os.replace(file.name, name, src_dir_fd=folder, dst_dir_fd=folder)
         file.name = None
+        return name
 
+    def _give(self, written: Written, folder: int, name: bytes) -> None:
+        """
+        Give a file its name, if nothing has it.
 
-def _expect_file(status: os.stat_result) -> None:
-    if not stat.S_ISREG(status.st_mode):
-        raise FileExistsError(errno.EEXIST, f"{kind_of(status.st_mode)} of that name is there")
+        :raises FileExistsError: when something has it.
+        """
+        if written.temporary.name is None:
+            try:
+                os.link(f"/proc/self/fd/{written.temporary.fd}", name, dst_dir_fd=folder, follow_symlinks=True)
+                return
+            except OSError as error:
+                if error.errno not in _STAYS_NAMELESS:
+                    raise
+            self._nameless = False
+            self._copy(written)
+        file = written.temporary
+        file.expect_name(folder)
+        assert file.name is not None
+        give_name(file.name, folder, name)
+        file.name = None
 
-
-def _give_name(file: Temporary, folder: int, name: bytes) -> None:
-    """
-    Give a file its name, if nothing has it.
-
-    :raises FileExistsError: when something has it.
-    :raises OSError: when it can't have it.
-    """
-    if file.name is None:
-        os.link(f"/proc/self/fd/{file.fd}", name, dst_dir_fd=folder, follow_symlinks=True)
-        return
-    if not file.has(file.name, folder):
-        raise OSError(errno.ESTALE, "its temporary file was swapped meanwhile")
-    try:
-        rename_new(folder, file.name, name)
-    except OSError as error:
-        if error.errno not in (errno.ENOSYS, errno.EINVAL):
+    def _copy(self, written: Written) -> None:
+        """Let a file without a name have a temporary one, for there is no other way to its own."""
+        source = written.temporary
+        copy = open_temporary(self._folders, source.parts, written.executable)
+        try:
+            os.ftruncate(copy.fd, 0)
+            for start in range(0, written.size, COPY_STEP):
+                write_at(copy.fd, os.pread(source.fd, COPY_STEP, start), start)
+            os.utime(copy.fd, ns=(written.mtime, written.mtime))
+            if self._sync:
+                sync_if_possible(copy.fd)
+        except OSError:
+            copy.remove(self._folders)
             raise
-        _link_or_reserve(file.name, folder, name)
-    file.name = None
-
-
-def _link_or_reserve(temporary: bytes, folder: int, name: bytes) -> None:
-    try:
-        os.link(temporary, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
-    except OSError as error:
-        if error.errno not in _NO_LINKS:
-            raise
-    else:
-        os.unlink(temporary, dir_fd=folder)
-        return
-    # Between these two an empty file has the name. There is no other way here.
-    os.close(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=folder))
-    try:
-        os.replace(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
-    except OSError:
-        with suppress(OSError):
-            os.unlink(name, dir_fd=folder)
-        raise
+        source.close()
+        written.temporary = copy

@@ -23,13 +23,13 @@ from ..disk import words_for_peer
 from .channel import Channel
 from .disk_thread import DiskThread
 from .messages import (
-    ANNOUNCEMENT_SIZE,
     FOLDER,
     HAVE,
     LINE_LIMIT,
     REFUSED,
     RESUME,
     UNSETTLED,
+    UNSETTLED_SIZE,
     Announce,
     Done,
     Entry,
@@ -56,9 +56,6 @@ PROGRESS_SIZE = 1024 * 1024
 
 #: After how many seconds it is told of fewer.
 PROGRESS_TIME = 1.0
-
-#: How many bytes the paths have together, at most, that are not settled, or of folders whose times are to be set.
-PATHS_SIZE = 64 * ANNOUNCEMENT_SIZE
 
 #: How many bytes what is told of files by one DATA has, roughly, at most.
 OUTCOME_SIZE = 64 * 1024
@@ -142,14 +139,14 @@ class Receiving:
         if isinstance(message, Announce):
             entries = message.entries
             size = sum([len(entry.path) for entry in entries])
-            if len(self._unsettled) + len(entries) > UNSETTLED or self._paths_size + size > PATHS_SIZE:
+            if len(self._unsettled) + len(entries) > UNSETTLED or self._paths_size + size > UNSETTLED_SIZE:
                 return fail(RequestError(Code.NO_ROOM, "too much is announced and not settled"))
             self._paths_size += size
             self._unsettled.update(enumerate(entries, message.first))
             self._in_thread(partial(self._storing.announce, message), self._decided, message, answer)
         elif isinstance(message, SetTimes):
             size = sum([len(path) for path, _ in message.folders])
-            if self._paths_size + size > PATHS_SIZE:
+            if self._paths_size + size > UNSETTLED_SIZE:
                 return fail(RequestError(Code.NO_ROOM, "too many times of folders wait to be set"))
             self._paths_size += size
             # What comes into a folder changes its time.

@@ -26,6 +26,7 @@ from .messages import (
     RESUME,
     SEND,
     UNSETTLED,
+    UNSETTLED_SIZE,
     Done,
     Entry,
     Finish,
@@ -46,8 +47,8 @@ __all__ = ["ANNOUNCEMENTS", "PATHS_WINDOW", "WINDOW", "Sending", "Stream"]
 #: How many entries are announced at most that are not settled: half of what the receiver takes.
 WINDOW = UNSETTLED // 2
 
-#: How many bytes their paths have together, roughly, at most.
-PATHS_WINDOW = 32 * ANNOUNCEMENT_SIZE
+#: How many bytes the paths of these have together at most: half of what the receiver takes, too.
+PATHS_WINDOW = UNSETTLED_SIZE // 2
 
 #: How many announcements are under way at once, so that their answers need not be waited for one by one.
 ANNOUNCEMENTS = 4
@@ -163,7 +164,7 @@ class Sending:
     def _walk_on(self, walk: Walk) -> None:
         if self._walks or self._all_found or self._over or len(self._announced) >= ANNOUNCEMENTS:
             return
-        if len(self._unsettled) + ENTRIES > WINDOW or self._paths_size > PATHS_WINDOW:
+        if len(self._unsettled) + ENTRIES > WINDOW or self._paths_size + ANNOUNCEMENT_SIZE > PATHS_WINDOW:
             return
         self._walks = True
         self._thread.call(walk.next).addCallback(self._walked).addErrback(self.fail)

@@ -17,6 +17,7 @@ from ...core.connection import Code
 from ...core.errors import RemoteProtocolError
 from ..disk import words_for_peer
 from .arriving import Arriving
+from .charges import Charges
 from .deciding import THERE, Awaited, Deciding, Rules, too_large
 from .folders import Folders
 from .growing import Growing
@@ -35,7 +36,7 @@ from .messages import (
 )
 from .names import BadName, split_path
 from .pieces import LAST, VOID, split
-from .placing import BATCH, REFUSE, Placing
+from .placing import REFUSE, REPLACE, Placing
 from .temporaries import Written
 
 __all__ = ["Rules", "Storing"]
@@ -58,6 +59,7 @@ class Storing:
 
     def __init__(self, root: str, rules: Rules) -> None:
         self.rules = self._rules = rules
+        self._charges = Charges(rules.room)
         self._root = root
         self._folders: Folders | None = None
         self._deciding: Deciding | None = None
@@ -186,6 +188,8 @@ class Storing:
         self._awaited.clear()
         if self._placing is not None:
             self._placing.drop()
+        for number in self._unplaced:
+            self._charges.give_back(number)
         self._unplaced.clear()
         if self._folders is not None:
             self._folders.close()
@@ -245,7 +249,7 @@ class Storing:
             if size > rules.max_size:
                 raise _too_large(rules.max_size)
             if rules.room is not None:
-                rules.room(size)
+                self._charges.take(number, size)
             try:
                 written = placing.write_small(awaited.parts, data, mtime, entry.executable)
             except OSError as error:
@@ -282,6 +286,8 @@ class Storing:
                 self._failed(OSError(errno.EFBIG, "it has more bytes than were announced"))
                 return
         self._end = offset if there else 0
+        if awaited.growing is not None:
+            self._charges.begin(awaited.number, there, self._end)
         try:
             self._arriving = Arriving(self._grow(awaited), self._end)
         except OSError as error:
@@ -317,7 +323,7 @@ class Storing:
                     raise _too_large(rules.max_size)
                 if size:
                     if rules.room is not None:
-                        rules.room(size)
+                        self._charges.take(self._number, size)
                     arriving.take(offset, data)
                     self._written += size
             except OSError as error:
@@ -344,6 +350,7 @@ class Storing:
         self._settle_failed(self._number, error)
 
     def _settle_failed(self, number: int, error: OSError) -> None:
+        self._charges.give_back(number)
         code = Code.TOO_LARGE if error.errno == errno.EFBIG else Code.STORAGE
         self._settled.append(Settled(number, code, words_for_peer(error)[:LINE_LIMIT]))
 
@@ -359,6 +366,7 @@ class Storing:
             with suppress(OSError):
                 self._arriving.remove()
         awaited = self._end_current()
+        self._charges.give_back(awaited.number)
         if not awaited.failed:
             text = str(data[:LINE_LIMIT], errors="replace") or "its sender has given it up"
             self._settled.append(Settled(awaited.number, Code.CANCELLED, text))
@@ -385,24 +393,36 @@ class Storing:
 
     def _add(self, awaited: Awaited, written: Written, digest: bytes, size: int) -> None:
         assert self._placing is not None
-        self._placing.add(awaited.number, written)
-        unplaced = self._unplaced
-        unplaced[awaited.number] = awaited.entry.path, digest, size
-        if len(unplaced) >= BATCH:
+        placing = self._placing
+        placing.add(awaited.number, written)
+        self._unplaced[awaited.number] = awaited.entry.path, digest, size
+        if placing.full:
             self._place()
 
     def _place(self) -> None:
         if not self._unplaced:
             return
         assert self._placing is not None
+        replaced = self._replaced()
         for number, name in self._placing.commit():
             path, digest, size = self._unplaced.pop(number)
             if isinstance(name, OSError):
                 self._settle_failed(number, name)
             else:
+                self._charges.placed(number, replaced.get(number, 0))
                 above, slash, last = path.rpartition(b"/")
                 stored = b"" if name == last else above + slash + name
                 self._settled.append(Settled(number, name=stored, digest=digest, size=size))
+
+    def _replaced(self) -> dict[int, int]:
+        """Find the sizes of files whose places are taken, where anybody counts."""
+        sizes: dict[int, int] = {}
+        if self._charges.counts and self._rules.existing == REPLACE and self._folders is not None:
+            for number, (path, _, _) in self._unplaced.items():
+                with suppress(OSError):
+                    status = self._folders.status(split_path(path))
+                    sizes[number] = 0 if status is None else status.st_size
+        return sizes
 
     def _outcome(self) -> Outcome:
         settled, self._settled = self._settled, []

@@ -42,7 +42,11 @@ class Temporary:
         self.lasting = lasting
 
     def close(self) -> None:
-        """Close it. One that has no name is gone then."""
+        """
+        Close it. One that has no name is gone then.
+
+        :raises OSError: when it could not be written after all, which some file systems tell only now. It is closed.
+        """
         fd, self.fd = self.fd, -1
         if fd >= 0:
             os.close(fd)
@@ -56,7 +60,17 @@ class Temporary:
                     if self.has(self.name, folder):
                         os.unlink(self.name, dir_fd=folder)
         finally:
-            self.close()
+            with suppress(OSError):
+                self.close()
+
+    def expect_name(self, folder: int) -> None:
+        """
+        Look whether it still has its temporary name.
+
+        :raises OSError: when somebody has put something else there, or nothing.
+        """
+        if self.name is None or not self.has(self.name, folder):
+            raise OSError(errno.ESTALE, "its temporary file was swapped meanwhile")
 
     def has(self, name: bytes, folder: int) -> bool:
         """
@@ -107,8 +121,8 @@ def open_temporary(folders: Folders, parts: Parts, executable: bool) -> Temporar
         try:
             fd = os.open(usual, _OPEN, mode, dir_fd=folder)
         except OSError as error:
-            # A link, a socket, a folder, or another's, swapped in just now.
-            if error.errno in (errno.ELOOP, errno.ENXIO, errno.EISDIR):
+            # A link, a socket, a folder, another's, swapped in just now. Or it is ours, and was made read-only.
+            if error.errno in (errno.ELOOP, errno.ENXIO, errno.EISDIR, errno.EACCES, errno.EPERM):
                 break
             raise
         found = Temporary(parts, fd, usual, lasting=True)
@@ -121,7 +135,6 @@ def open_temporary(folders: Folders, parts: Parts, executable: bool) -> Temporar
             if not _is_ours(os.fstat(fd)):
                 found.close()
                 break
-            os.fchmod(fd, mode)
         except FileNotFoundError:
             found.close()
             continue
@@ -129,6 +142,9 @@ def open_temporary(folders: Folders, parts: Parts, executable: bool) -> Temporar
             # Another session has it; or there are no locks here, and it can't be told.
             found.close()
             break
+        # Some file systems know no modes.
+        with suppress(OSError):
+            os.fchmod(fd, mode)
         return found
     name = random_name(parts[-1], secrets.token_hex(4))
     fd = os.open(name, _OPEN | os.O_EXCL, mode, dir_fd=folder)
@@ -171,16 +187,28 @@ class Written:
     :ivar temporary: where it is.
     :ivar size: in bytes.
     :ivar executable: whether its owner may run it.
+    :ivar mtime: when it was last written to at its sender, in nanoseconds since the epoch.
     :ivar synced: whether the disk has its bytes.
+    :ivar digest: of all its bytes, where it was asked for while it grew; else empty.
     """
 
-    __slots__ = ("executable", "size", "synced", "temporary")
+    __slots__ = ("digest", "executable", "mtime", "size", "synced", "temporary")
 
-    def __init__(self, temporary: Temporary, size: int, executable: bool, synced: bool) -> None:
+    def __init__(
+        self,
+        temporary: Temporary,
+        size: int,
+        mtime: int,
+        executable: bool,
+        synced: bool = False,
+        digest: bytes = b"",
+    ) -> None:
         self.temporary = temporary
         self.size = size
+        self.mtime = mtime
         self.executable = executable
         self.synced = synced
+        self.digest = digest
 
     @property
     def parts(self) -> Parts:

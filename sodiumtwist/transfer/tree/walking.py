@@ -315,6 +315,12 @@ class Walk:
 
 
 def _scan(fd: int) -> Iterator[os.DirEntry[str]]:
-    with os.scandir(fd) as found:
-        while together := sorted(islice(found, SORTED_TOGETHER), key=lambda each: each.name):
-            yield from together
+    # Entries look at it again when they are asked more, and by then it may be closed, or another folder's: between two
+    # parts of the walk others are opened.
+    own = os.dup(fd)
+    try:
+        with os.scandir(own) as found:
+            while together := sorted(islice(found, SORTED_TOGETHER), key=lambda each: each.name):
+                yield from together
+    finally:
+        os.close(own)

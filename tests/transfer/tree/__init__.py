@@ -1,0 +1,3 @@
+"""
+Tests of files under their names, and of the dialogue about them.
+"""

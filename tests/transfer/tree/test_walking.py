@@ -11,7 +11,7 @@ from unittest.mock import patch
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from sodiumtwist.transfer.tree import walking
-from sodiumtwist.transfer.tree.folders import Folders
+from sodiumtwist.transfer.tree.folders import OPEN_FOLDERS, Folders
 from sodiumtwist.transfer.tree.messages import (
     ANNOUNCEMENT_SIZE,
     ENTRIES,
@@ -156,6 +156,29 @@ class PartTests(WalkTestCase):
             walk.next()
             write(self.path("b", "late"), b"")
             self.assertIn(b"top/b/late", self.paths(walk))
+
+    def test_others_are_opened_meanwhile(self) -> None:
+        """
+        A folder is walked on although others were opened since, so many that its descriptor is another one's: files of
+        the same name there are not taken for those here.
+        """
+        for number in range(OPEN_FOLDERS + 2):
+            make_tree(self.path(f"b{number}"), **{f"file{n}": b"other" for n in range(5)})
+        make_tree(self.path("a"), **{f"file{n}": b"" for n in range(5)})
+        with patch.object(walking, "ENTRIES", 1):
+            walk = self.walk()
+            while (batch := walk.next()) is not None and batch.entries[0].path != b"top/a/file0":
+                pass
+            assert batch is not None
+            folders = batch.wheres[0][0]
+            assert isinstance(folders, Folders)
+            for number in range(OPEN_FOLDERS + 2):
+                folders.open((b"b%d" % number,))
+            found = all_entries(walk)
+        self.assertEqual(
+            [(entry.path, entry.size) for entry in found[:4]], [(b"top/a/file%d" % n, 0) for n in (1, 2, 3, 4)]
+        )
+        self.assertEqual(walk.troubles, [])
 
     def test_large_folder(self) -> None:
         """It is sorted in parts."""

@@ -1,0 +1,49 @@
+"""
+What the command lines of all subcommands of ``sodiumtwist`` have in common.
+"""
+
+from __future__ import annotations
+
+from twisted.python import usage
+
+from .options import ProgramOptions
+
+
+def take_arguments(arguments: tuple[str, ...], count: int, names: str = "FILE") -> tuple[str, ...]:
+    """
+    Check how many arguments there are.
+
+    :param count: how many there should be.
+    :param names: what the error calls them.
+    :return: the arguments.
+    :raises UsageError: when there are too few or too many.
+    """
+    if len(arguments) < count:
+        raise usage.UsageError(f"{names} is missing")
+    if len(arguments) > count:
+        # Most often it is an option: behind the first argument, Twisted's parser takes all for arguments.
+        advice = f"; options come before {names}" if count else ""
+        raise usage.UsageError(f"unexpected argument {ascii(arguments[count])}{advice}")
+    return arguments
+
+
+class CommandOptions(ProgramOptions):
+    """
+    The command line of one subcommand.
+
+    :cvar synopsis: what the usage line says behind ``sodiumtwist``.
+    """
+
+    synopsis: str
+
+    def getSynopsis(self) -> str:
+        """Return the first line of the help."""
+        return f"Usage: sodiumtwist {self.synopsis}"
+
+    def execute(self) -> None:
+        """
+        Run the command.
+
+        :raises SystemExit: with the exit status. A command that needs no reactor returns instead when all went well.
+        """
+        raise NotImplementedError

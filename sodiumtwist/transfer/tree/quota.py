@@ -1,0 +1,120 @@
+"""
+How much each login may store, and how much stays free of the file system for others. All of this is called in the
+threads of sessions, several at once.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Callable
+from contextlib import suppress
+from threading import Lock
+from typing import Protocol
+from weakref import WeakValueDictionary
+
+from .names import login_folder
+
+
+class Floor(Protocol):
+    """What keeps some of a file system free, as :class:`~sodiumtwist.transfer.disk.Room` does."""
+
+    def take(self, size: int) -> None:
+        """Ask for room; an ``OSError`` says that too little would stay free."""
+
+
+def size_of(folder: str) -> int:
+    """
+    Find out how much room a folder takes, with all that is in it.
+
+    :return: the bytes of all its files, but for their holes; 0 when it is not there.
+    """
+    size = 0
+    # Somebody may take away what is being looked at; and no link is followed.
+    with suppress(FileNotFoundError, NotADirectoryError):
+        for _, _, names, fd in os.fwalk(folder):
+            for name in names:
+                with suppress(OSError):
+                    status = os.stat(name, dir_fd=fd, follow_symlinks=False)
+                    if stat.S_ISREG(status.st_mode):
+                        # The system counts in blocks of 512 bytes here, whatever those of the file system are.
+                        size += min(status.st_size, status.st_blocks * 512)
+    return size
+
+
+class Quotas:
+    """
+    What logins may store.
+
+    :param directory: in which each login has a folder.
+    :param limit: how many bytes the files of one login may have together, also those that are not whole; ``None`` for
+        no limit.
+    :param floor: what keeps some of the file system free; ``None`` for nothing.
+    """
+
+    def __init__(self, directory: str, limit: int | None, floor: Floor | None = None) -> None:
+        self._directory = directory
+        self._limit = limit
+        self._floor = floor
+        self._floor_lock = Lock()
+        # Each for as long as a session of that login has it: so they are no more than there are sessions, and what
+        # others change in the folders is noticed.
+        self._accounts: WeakValueDictionary[str, _Account] = WeakValueDictionary()
+        self._lock = Lock()
+
+    def for_login(self, login: str) -> Callable[[int], None]:
+        """
+        Make what a session asks for room, in its thread, before it writes. It takes how many bytes are to be written,
+        and raises an ``OSError`` when there is no room for them; nothing is taken then. With a number below 0 it takes
+        back what was removed.
+
+        :param login: whose session it is.
+        """
+        if self._limit is None:
+            return self._take_free
+        folder = login_folder(login)
+        # By folder: if ever two logins share one, they share its quota.
+        with self._lock:
+            account = self._accounts.get(folder)
+            if account is None:
+                account = _Account(os.path.join(self._directory, folder), self._limit)
+                self._accounts[folder] = account
+
+        def take(size: int) -> None:
+            account.take(size)
+            try:
+                self._take_free(size)
+            except OSError:
+                account.take(-size)
+                raise
+
+        return take
+
+    def _take_free(self, size: int) -> None:
+        # What is given back the file system tells by itself.
+        if self._floor is not None and size >= 0:
+            with self._floor_lock:
+                self._floor.take(size)
+
+
+class _Account:
+    """What one login has, over all of its sessions."""
+
+    def __init__(self, folder: str, limit: int) -> None:
+        self._folder = folder
+        self._limit = limit
+        # None until it was looked for, in the thread of the first session that needs it.
+        self._used: int | None = None
+        self._lock = Lock()
+
+    def take(self, size: int) -> None:
+        with self._lock:
+            if self._used is None:
+                # What was removed before is not there when it is looked for.
+                if size < 0:
+                    return
+                self._used = size_of(self._folder)
+            if size > 0 and self._used + size > self._limit:
+                raise OSError(errno.EDQUOT, f"this login would have more than {self._limit} bytes, see --quota")
+            self._used = max(0, self._used + size)
