@@ -178,6 +178,8 @@ class PlacesTests(TapTestCase):
         self.assertEqual((files.sync, files.max_size, files.on_stored), (False, 5 << 20, None))
         self.assertEqual(self.files("--file", "out"), Files())
         self.assertEqual(self.files("--share", "pub"), Files(share=self.path("pub")))
+        # Each gets back what it has stored, from the first start on.
+        self.assertEqual(self.files("--directory", "new", "--share", "new").share, self.path("new"))
 
     def test_room(self) -> None:
         """Quota and floor are asked for, each login for itself."""
