@@ -75,6 +75,7 @@ FOLDERS = {
         transfer.tree.names
         transfer.tree.quota
         transfer.tree.folders
+        transfer.tree.roots
         transfer.tree.system_calls
         transfer.tree.temporaries
         transfer.tree.digests

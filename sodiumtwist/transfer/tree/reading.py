@@ -225,9 +225,6 @@ class Reading:
                 offset, digest = 0, RunningDigest()
         self._place, self._told = offset, False
         self._read.begun.append((number, offset))
-        if job.offset and offset < entry.size:
-            # A hole may follow; so the receiver is told where this begins.
-            self._put(header(number, 0, offset, 0), b"")
         end = entry.size
         for start, stop in _extents(fd, offset, status):
             yield from self._skip(number, start, digest)

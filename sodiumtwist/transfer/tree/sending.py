@@ -276,9 +276,9 @@ class Sending:
         if waiting is None or waiting.entry.kind == FOLDER:
             raise RemoteProtocolError("an outcome tells of a file that does not wait for one")
         if settled.code:
+            self._settle(settled.number, FAILED, code=settled.code, text=waiting.text or settled.text)
             if not waiting.all_sent:
                 self._feed.drop(settled.number)
-            self._settle(settled.number, FAILED, code=settled.code, text=waiting.text or settled.text)
         elif not waiting.all_sent or waiting.text:
             raise RemoteProtocolError("an outcome tells of a file as stored that was not sent whole")
         elif waiting.digest and settled.digest and waiting.digest != settled.digest:

@@ -6,7 +6,6 @@ thread, in order.
 from __future__ import annotations
 
 import errno
-import os
 import time
 from collections import deque
 from collections.abc import Iterable
@@ -35,7 +34,8 @@ from .messages import (
 )
 from .names import BadName, split_path
 from .pieces import LAST, VOID, split
-from .placing import BATCH, REFUSE, Placing
+from .placing import REFUSE, Placing
+from .roots import make_root, open_root
 from .temporaries import Written
 
 __all__ = ["Rules", "Storing"]
@@ -198,11 +198,11 @@ class Storing:
         if self._deciding is not None or self._unusable is not None:
             return
         try:
-            self._folders = self._open_root()
+            self._folders, new = self._open_root()
         except OSError as error:
             self._unusable = error
             return
-        self._deciding = Deciding(self._folders, self._rules)
+        self._deciding = Deciding(self._folders, self._rules, new)
         if self._folders is not None and not self._rules.dry:
             self._placing = Placing(self._folders, self._rules.existing, self._rules.sync)
 
@@ -217,15 +217,14 @@ class Storing:
         for error in self._folders.sync_changed().values():
             self._sync_error = error
 
-    def _open_root(self) -> Folders | None:
+    def _open_root(self) -> tuple[Folders | None, bool]:
+        """Open the folder, which is made where it is missing; and tell whether that was so."""
+        if not self._rules.dry:
+            return make_root(self._root, self._rules.sync)
         try:
-            return Folders(self._root)
+            return open_root(self._root), False
         except FileNotFoundError:
-            if self._rules.dry:
-                return None
-        with suppress(FileExistsError):
-            os.mkdir(self._root, 0o700)
-        return Folders(self._root)
+            return None, True
 
     def _next(self, number: int) -> Awaited:
         """Find the file of a first piece."""
@@ -375,9 +374,9 @@ class Storing:
                 digest = awaited.present.digest if rules.digests else b""
                 self._settled.append(Settled(awaited.number, digest=digest, size=size))
             elif arriving is not None:
-                written, digest = arriving.finish(size, mtime, rules.sync, rules.digests)
+                written = arriving.finish(size, mtime, rules.sync)
                 self._end_current()
-                self._add(awaited, written, digest, size)
+                self._add(awaited, written, written.digest, size)
                 return
         except OSError as error:
             self._failed(error)
@@ -385,10 +384,10 @@ class Storing:
 
     def _add(self, awaited: Awaited, written: Written, digest: bytes, size: int) -> None:
         assert self._placing is not None
-        self._placing.add(awaited.number, written)
-        unplaced = self._unplaced
-        unplaced[awaited.number] = awaited.entry.path, digest, size
-        if len(unplaced) >= BATCH:
+        placing = self._placing
+        placing.add(awaited.number, written)
+        self._unplaced[awaited.number] = awaited.entry.path, digest, size
+        if placing.full:
             self._place()
 
     def _place(self) -> None:

@@ -27,6 +27,9 @@ HOSTILE = st.lists(
     max_size=12,
 ).map(b"".join)
 
+#: Logins, of which some differ by little, and some are too long for a name.
+LOGIN = st.builds(str.__mul__, st.text(alphabet="aA.%-/ä\ud800", max_size=6), st.sampled_from([1, 1, 43, 256]))
+
 
 class SplitTests(SynchronousTestCase):
     """:func:`split_path`"""
@@ -121,7 +124,7 @@ class LoginTests(SynchronousTestCase):
         ]:
             self.assertEqual(login_folder(login), folder)
 
-    @given(st.text(max_size=300), st.text(max_size=300))
+    @given(LOGIN, LOGIN)
     @example("ä" * 100, "ä" * 100 + "b")
     @example("a" * 255, "a" * 256)
     def test_one_each(self, one: str, other: str) -> None:

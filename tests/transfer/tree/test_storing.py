@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from sodiumtwist.core.connection import Code
 from sodiumtwist.core.errors import RemoteProtocolError
-from sodiumtwist.transfer.tree import arriving, deciding, storing
+from sodiumtwist.transfer.tree import arriving, deciding, placing
 from sodiumtwist.transfer.tree.messages import (
     FILE,
     FOLDER,
@@ -183,7 +183,7 @@ class WholeTests(StoringTestCase):
 
     def test_batches(self) -> None:
         """A full batch is settled while others come."""
-        self.patch(storing, "BATCH", 2)
+        self.patch(placing, "BATCH", 2)
         self.announce_files(a=1, b=1, c=1)
         outcome = self.storing.take([piece(0, b"a") + piece(1, b"b") + piece(2, b"c")])
         self.assertEqual(outcome, Outcome(3, [Settled(0, size=1), Settled(1, size=1)]))
@@ -500,9 +500,9 @@ class RefusedTests(StoringTestCase):
         """Where no more files can be open, those that wait for their names make room."""
         self.announce_files(a=1, b=1)
         self.storing.take([piece(0, b"a")])
-        placing = self.storing._placing
-        assert placing is not None
-        write_small = placing.write_small
+        at = self.storing._placing
+        assert at is not None
+        write_small = at.write_small
         failures = [OSError(errno.EMFILE, "too many open files")]
 
         def write(*arguments: object) -> object:
@@ -510,7 +510,7 @@ class RefusedTests(StoringTestCase):
                 raise failures.pop()
             return write_small(*arguments)  # type: ignore[arg-type]
 
-        self.patch(placing, "write_small", write)
+        self.patch(at, "write_small", write)
         self.assertEqual(self.storing.take([piece(1, b"b")]).files, [Settled(0, size=1)])
         self.assertEqual(self.storing.commit().files, [Settled(1, size=1)])
 
@@ -561,6 +561,16 @@ class RefusedTests(StoringTestCase):
         self.announce(Entry(STREAM, b"a"))
         settled = self.take(piece(0, b"ab", 0, 0), piece(0, b"", 2, LAST | VOID))
         self.assertEqual([each.code for each in settled], [Code.TOO_LARGE])
+
+    def test_nearly_full_disk(self) -> None:
+        """The disk takes a part of several pieces, and then the rest."""
+        self.announce_files(a=9)
+        pwritev = os.pwritev
+        self.patch(os, "pwritev", lambda fd, pieces, offset: pwritev(fd, [pieces[0], pieces[1][:1]], offset))
+        self.assertEqual(
+            self.take(piece(0, b"abc", 0, 0) + piece(0, b"def", 3, 0) + piece(0, b"ghi", 6)), [Settled(0, size=9)]
+        )
+        self.assertEqual(self.read("a"), b"abcdefghi")
 
 
 class BrokenTests(StoringTestCase):
