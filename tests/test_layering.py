@@ -74,6 +74,7 @@ FOLDERS = {
         transfer.tree.disk_thread
         transfer.tree.names
         transfer.tree.quota
+        transfer.tree.charges
         transfer.tree.folders
         transfer.tree.roots
         transfer.tree.system_calls
@@ -91,6 +92,7 @@ FOLDERS = {
         transfer.tree.storing
         transfer.tree.channel
         transfer.tree.report
+        transfer.tree.telling
         transfer.tree.receiving
         transfer.tree.walking
         transfer.tree.listing

@@ -205,15 +205,18 @@ async def send_found(session: Session, settings: SendSettings, found: Found, tol
     :raises CommandFailed: when something did not go well, or this was cancelled.
     """
 
+    streams = False
+
     async def work(client: FileClient) -> Sent | None:
+        nonlocal streams
         place = await client.store(found, told, settings.dry_run, settings.json, settings.resume)
         if place.keeps == "files":
             return None
+        streams = True
         return await send_one(session, settings, found, place.keeps, told)
 
     def done() -> str:
-        size = session.client.acknowledged
-        return f"{size} bytes acknowledged" if size else told.so_far()
+        return f"{session.client.acknowledged} bytes acknowledged" if streams else told.so_far()
 
     again = ""
     if isinstance(found, Walk) and settings.resume and not settings.dry_run:

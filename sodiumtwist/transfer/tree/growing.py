@@ -31,7 +31,7 @@ class Growing:
         self._folders = folders
         self._executable = executable
         self._digests = digests
-        self._digest = RunningDigest()
+        self._digest = RunningDigest(folders.check_wanted)
         self._temporary: Temporary | None = open_temporary(folders, parts, executable)
         self.size = 0
         try:
@@ -68,7 +68,7 @@ class Growing:
         os.ftruncate(self._file.fd, offset)
         self.size = offset
         if self._digest.size > offset:
-            self._digest = RunningDigest()
+            self._digest = RunningDigest(self._folders.check_wanted)
 
     def write(self, offset: int, data: bytes | memoryview) -> None:
         """

@@ -16,6 +16,7 @@ from ...core.connection import Code
 from ...core.errors import RemoteProtocolError
 from ..disk import words_for_peer
 from .arriving import Arriving
+from .charges import Charges
 from .deciding import THERE, Awaited, Deciding, Rules, too_large
 from .folders import Folders
 from .growing import Growing
@@ -34,7 +35,7 @@ from .messages import (
 )
 from .names import BadName, split_path
 from .pieces import LAST, VOID, split
-from .placing import REFUSE, Placing
+from .placing import REFUSE, REPLACE, Placing
 from .roots import make_root, open_root
 from .temporaries import Written
 
@@ -58,12 +59,14 @@ class Storing:
 
     def __init__(self, root: str, rules: Rules) -> None:
         self.rules = self._rules = rules
+        self._charges = Charges(rules.room)
         self._root = root
         self._folders: Folders | None = None
         self._deciding: Deciding | None = None
         self._placing: Placing | None = None
         # Why nothing can be stored.
         self._unusable: OSError | None = None
+        self._given_up = False
         self._announced = 0
         # How many folders were announced since names of folders were synced; and the last error of that.
         self._unsynced = 0
@@ -172,6 +175,16 @@ class Storing:
         self._place()
         return self._outcome()
 
+    def give_up(self) -> None:
+        """
+        Nobody waits any more for what takes long and is of no use then, as digests of large files. This may be called
+        in any thread.
+        """
+        self._given_up = True
+        folders = self._folders
+        if folders is not None:
+            folders.given_up = True
+
     def abandon(self) -> None:
         """Nothing more comes. What has begun is kept to go on with it another time."""
         arriving, self._arriving = self._arriving, None
@@ -186,6 +199,8 @@ class Storing:
         self._awaited.clear()
         if self._placing is not None:
             self._placing.drop()
+        for number in self._unplaced:
+            self._charges.give_back(number)
         self._unplaced.clear()
         if self._folders is not None:
             self._folders.close()
@@ -202,6 +217,8 @@ class Storing:
         except OSError as error:
             self._unusable = error
             return
+        if self._folders is not None:
+            self._folders.given_up = self._given_up
         self._deciding = Deciding(self._folders, self._rules, new)
         if self._folders is not None and not self._rules.dry:
             self._placing = Placing(self._folders, self._rules.existing, self._rules.sync)
@@ -244,7 +261,7 @@ class Storing:
             if size > rules.max_size:
                 raise _too_large(rules.max_size)
             if rules.room is not None:
-                rules.room(size)
+                self._charges.take(number, size)
             try:
                 written = placing.write_small(awaited.parts, data, mtime, entry.executable)
             except OSError as error:
@@ -281,6 +298,8 @@ class Storing:
                 self._failed(OSError(errno.EFBIG, "it has more bytes than were announced"))
                 return
         self._end = offset if there else 0
+        if awaited.growing is not None:
+            self._charges.begin(awaited.number, there, self._end)
         try:
             self._arriving = Arriving(self._grow(awaited), self._end)
         except OSError as error:
@@ -316,7 +335,7 @@ class Storing:
                     raise _too_large(rules.max_size)
                 if size:
                     if rules.room is not None:
-                        rules.room(size)
+                        self._charges.take(self._number, size)
                     arriving.take(offset, data)
                     self._written += size
             except OSError as error:
@@ -337,12 +356,16 @@ class Storing:
         arriving, self._arriving = self._arriving, None
         if arriving is not None:
             with suppress(OSError):
-                arriving.remove()
+                if error.errno == errno.ECANCELED:
+                    arriving.keep()
+                else:
+                    arriving.remove()
         assert self._current is not None
         self._current.failed = True
         self._settle_failed(self._number, error)
 
     def _settle_failed(self, number: int, error: OSError) -> None:
+        self._charges.give_back(number)
         code = Code.TOO_LARGE if error.errno == errno.EFBIG else Code.STORAGE
         self._settled.append(Settled(number, code, words_for_peer(error)[:LINE_LIMIT]))
 
@@ -358,6 +381,7 @@ class Storing:
             with suppress(OSError):
                 self._arriving.remove()
         awaited = self._end_current()
+        self._charges.give_back(awaited.number)
         if not awaited.failed:
             text = str(data[:LINE_LIMIT], errors="replace") or "its sender has given it up"
             self._settled.append(Settled(awaited.number, Code.CANCELLED, text))
@@ -394,14 +418,26 @@ class Storing:
         if not self._unplaced:
             return
         assert self._placing is not None
+        replaced = self._replaced()
         for number, name in self._placing.commit():
             path, digest, size = self._unplaced.pop(number)
             if isinstance(name, OSError):
                 self._settle_failed(number, name)
             else:
+                self._charges.placed(number, replaced.get(number, 0))
                 above, slash, last = path.rpartition(b"/")
                 stored = b"" if name == last else above + slash + name
                 self._settled.append(Settled(number, name=stored, digest=digest, size=size))
+
+    def _replaced(self) -> dict[int, int]:
+        """Find the sizes of files whose places are taken, where anybody counts."""
+        sizes: dict[int, int] = {}
+        if self._charges.counts and self._rules.existing == REPLACE and self._folders is not None:
+            for number, (path, _, _) in self._unplaced.items():
+                with suppress(OSError):
+                    status = self._folders.status(split_path(path))
+                    sizes[number] = 0 if status is None else status.st_size
+        return sizes
 
     def _outcome(self) -> Outcome:
         settled, self._settled = self._settled, []

@@ -13,7 +13,10 @@ from collections.abc import Callable
 from twisted.trial.unittest import SynchronousTestCase
 
 from sodiumtwist.transfer.tree import quota
+from sodiumtwist.transfer.tree.messages import FILE, Announce, Entry
+from sodiumtwist.transfer.tree.pieces import LAST, VOID, header
 from sodiumtwist.transfer.tree.quota import Quotas, size_of
+from sodiumtwist.transfer.tree.storing import Rules, Storing
 
 KIB = 1024
 
@@ -194,3 +197,91 @@ class QuotaTests(QuotaTestCase):
         for thread in threads:
             thread.join()
         self.assertEqual(sum(taken), 10_000 // 3)
+
+
+class GivenBackTests(QuotaTestCase):
+    """What a session does not need in the end it gives back, so that the next file has it."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.quotas = Quotas(self.directory, KIB)
+        self.number = 0
+
+    def begin(self, existing: str = "rename") -> None:
+        """Begin a session of ann."""
+        self.take = self.quotas.for_login("ann")
+        self.storing = Storing(os.path.join(self.directory, "ann"), Rules(existing=existing, room=self.take))
+        self.addCleanup(self.storing.abandon)
+        self.number = 0
+
+    def announce(self, name: str, size: int) -> int:
+        number, self.number = self.number, self.number + 1
+        self.storing.announce(Announce(number, [Entry(FILE, name.encode(), size, number)]))
+        return number
+
+    def send(self, number: int, size: int, offset: int = 0, flags: int = LAST) -> list[int]:
+        """Send so many bytes of a file; return the codes of those that are settled then."""
+        outcome = self.storing.take([header(number, flags, offset, size) + b"x" * size])
+        return [settled.code for settled in (*outcome.files, *self.storing.commit().files)]
+
+    def assert_used(self, size: int) -> None:
+        """Nothing but what is there counts."""
+        self.assertEqual(size_of(os.path.join(self.directory, "ann")), size)
+        self.assert_full(self.take, KIB - size + 1)
+        self.take(KIB - size)
+        self.take(size - KIB)
+
+    def test_stored(self) -> None:
+        """Files that are stored stay counted; one for which there is no room does not."""
+        self.begin()
+        self.assertEqual(self.send(self.announce("a", 500), 500), [0])
+        self.assertEqual(self.send(self.announce("b", 600), 600), [9])
+        number = self.announce("c", 700)
+        self.assertEqual(self.send(number, 400, 0, 0), [])
+        self.assertEqual(self.send(number, 300, 400), [9])
+        self.assert_used(500)
+        self.assertEqual(self.send(self.announce("d", 524), 524), [0])
+        self.assert_used(KIB)
+
+    def test_taken_back(self) -> None:
+        """What its sender takes back is free again."""
+        self.begin()
+        number = self.announce("a", 1000)
+        self.send(number, 900, 0, 0)
+        self.assertEqual(self.send(number, 0, 0, LAST | VOID), [10])
+        self.assert_used(0)
+
+    def test_gone_on_with(self) -> None:
+        """A partial file counts once; one that begins anew does not count beside itself."""
+        for anew in (False, True):
+            self.begin()
+            self.send(self.announce("a", 1000), 900, 0, 0)
+            self.storing.abandon()
+            self.begin()
+            number = self.announce("a", 1000)
+            if anew:
+                self.assertEqual(self.send(number, 1000), [0])
+            else:
+                self.assertEqual(self.send(number, 100, 900), [0])
+            self.assert_used(1000)
+            os.unlink(os.path.join(self.directory, "ann", "a"))
+            self.take(-1000)
+
+    def test_replaced(self) -> None:
+        """What it takes the place of is free again."""
+        self.begin("replace")
+        self.assertEqual(self.send(self.announce("a", 400), 400), [0])
+        self.assertEqual(self.send(self.announce("a", 600), 600), [0])
+        self.assert_used(600)
+
+    def test_no_name(self) -> None:
+        """What gets no name is free again; so is what breaks off before."""
+        self.begin("refuse")
+        number = self.announce("a", 400)
+        self.write("ann/a", 100)
+        self.assertEqual(self.send(number, 400), [9])
+        self.assert_used(100)
+        number = self.announce("b", 400)
+        self.storing.take([header(number, LAST, 0, 400) + b"x" * 400])
+        self.storing.abandon()
+        self.assert_used(100)
