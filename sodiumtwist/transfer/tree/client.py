@@ -18,6 +18,7 @@ from ...protocol.client import SodiumClientProtocol
 from ...protocol.requests import RequestClient
 from ..sender import UploadSender
 from ..sources import Source
+from .channel import ASKED_AT_ONCE
 from .disk_thread import DiskThread, thread_of_reactor
 from .messages import (
     Announce,
@@ -37,7 +38,6 @@ from .messages import (
 from .receiving import Receiving
 from .report import Report
 from .sending import Sending, Stream
-from .serving import ASKED_AT_ONCE
 from .storing import Rules, Storing
 from .walking import Walk
 

@@ -21,8 +21,9 @@ from ...protocol.lifecycle import Stage
 from ...protocol.requests import CLOSED_BY_PEER, RequestEnd
 from ...protocol.server import SodiumServerProtocol
 from ..stores import Store
+from .channel import ASKED_AT_ONCE
 from .place import Files
-from .serving import ASKED_AT_ONCE, FileSession, Threads
+from .serving import FileSession, Threads
 
 
 class FilesContext(ServerContext, Protocol):

@@ -47,9 +47,6 @@ from .walking import NOT_THERE, Root, Walk
 #: How many connections of one server may have a thread for the disk at once.
 SESSIONS = 256
 
-#: How many requests about files one connection may have worked on at once; more wait in their order.
-ASKED_AT_ONCE = 16
-
 
 class ServingEnd(Channel, Protocol):
     """
