@@ -39,6 +39,7 @@ from .names import BadName, show_path, split_path
 from .place import Files
 from .receiving import Receiving
 from .report import STORED, THERE, FileResult, Report
+from .roots import open_root
 from .sending import Sending
 from .storing import Rules, Storing
 from .walking import NOT_THERE, Root, Walk
@@ -424,7 +425,7 @@ class Delivery:
     def _find(self, paths: list[bytes]) -> bytes:
         """Do that, in the thread."""
         try:
-            self._folders = Folders(self._shared)
+            self._folders = open_root(self._shared)
         except FileNotFoundError:
             if not self._session.files.share_per_login:
                 raise
