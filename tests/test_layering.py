@@ -91,6 +91,7 @@ FOLDERS = {
         transfer.tree.storing
         transfer.tree.channel
         transfer.tree.report
+        transfer.tree.telling
         transfer.tree.receiving
         transfer.tree.walking
         transfer.tree.listing

@@ -85,17 +85,18 @@ class Deciding:
     Looks at what is there, and decides. Folders are made at once.
 
     :param folders: where files are stored; ``None`` where that is missing and nothing is stored.
+    :param new: whether the folder itself was made just now.
     :ivar held: how many unfinished files are open.
     """
 
-    def __init__(self, folders: Folders | None, rules: Rules) -> None:
+    def __init__(self, folders: Folders | None, rules: Rules, new: bool = False) -> None:
         self.held = 0
         self._folders = folders
         self._rules = rules
         self._refused: set[Parts] = set()
         self._refused_size = 0
         # Folders that were made here: nothing can be in them that we have not put there.
-        self._made: set[Parts] = set()
+        self._made: set[Parts] = {()} if new else set()
 
     def decide(self, number: int, entry: Entry) -> tuple[Verdict, Awaited | None]:
         """

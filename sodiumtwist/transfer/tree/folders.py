@@ -123,7 +123,10 @@ class Folders:
 
     :param root: its path, or its descriptor, which stays the caller's.
     :raises OSError: when it can't be opened.
+    :ivar given_up: set by any thread when nobody waits any more for what takes long.
     """
+
+    given_up = False
 
     def __init__(self, root: str | bytes | int) -> None:
         # Opened anew, and not doubled: an error of the disk is told to each that has opened something there, once.
@@ -133,6 +136,13 @@ class Folders:
         self._changed: set[Parts] = set()
         # Folders of whose names the disk has, or is about to have.
         self._known: set[Parts] = set()
+
+    def check_wanted(self) -> None:
+        """
+        :raises OSError: with ``ECANCELED`` when nobody waits any more.
+        """
+        if self.given_up:
+            raise OSError(errno.ECANCELED, "nobody waits for it any more")
 
     @property
     def root(self) -> int:

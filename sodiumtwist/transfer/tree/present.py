@@ -7,6 +7,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from contextlib import suppress
 
 from .digests import digest_of
 from .folders import Folders, Parts
@@ -51,9 +52,9 @@ def is_executable(status: os.stat_result) -> bool:
 
 def set_executable(folders: Folders, parts: Parts, executable: bool) -> None:
     """
-    Let those run a file who may read it, or nobody.
+    Let those run a file who may read it, or nobody, where the file system knows that and the file is ours.
 
-    :raises OSError: when that can't be done.
+    :raises OSError: when it can't be opened.
     """
     fd = folders.open_file(parts)
     try:
@@ -65,7 +66,8 @@ def set_executable(folders: Folders, parts: Parts, executable: bool) -> None:
 def _set_executable(fd: int, executable: bool) -> None:
     mode = stat.S_IMODE(os.fstat(fd).st_mode)
     readers = (mode & 0o444) >> 2 if executable else 0
-    os.fchmod(fd, mode & ~0o111 | readers)
+    with suppress(OSError):
+        os.fchmod(fd, mode & ~0o111 | readers)
 
 
 class Present:
@@ -83,7 +85,7 @@ class Present:
         fd = folders.open_file(parts)
         try:
             status = os.fstat(fd)
-            self.digest = digest_of(fd, status.st_size)
+            self.digest = digest_of(fd, status.st_size, folders.check_wanted)
         finally:
             os.close(fd)
         self._seen = _state(status)

@@ -13,7 +13,7 @@ from typing import Any
 from hypothesis import given, settings, strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from sodiumtwist.transfer.tree import feeding, reading, receiving, storing, walking
+from sodiumtwist.transfer.tree import feeding, placing, reading, receiving, walking
 from sodiumtwist.transfer.tree.pieces import PIECE_SIZE
 from sodiumtwist.transfer.tree.storing import Rules
 
@@ -107,7 +107,7 @@ class CutTests(SynchronousTestCase):
             (reading, "JOB_SIZE", PIECE_SIZE + 1),
             (feeding, "JOB_SIZE", PIECE_SIZE + 1),
             (receiving, "TURN_SIZE", PIECE_SIZE + 1),
-            (storing, "BATCH", 3),
+            (placing, "BATCH", 3),
         ):
             self.patch(module, name, value)
 
