@@ -222,11 +222,11 @@ class Reading:
             yield from self._compare(fd, offset, digest)
             if digest.digest() != job.digest:
                 offset, digest = 0, RunningDigest()
-        self._place = offset
+        self._place, self._told = offset, False
         self._read.begun.append((number, offset))
         end = entry.size
         for start, stop in _extents(fd, offset, status):
-            yield from self._skip(start, digest)
+            yield from self._skip(number, start, digest)
             while self._place < stop:
                 if not self._read_piece(number, fd, min(PIECE_SIZE, stop - self._place), digest):
                     # It ends early: so do files of the system, whose sizes are nominal.
@@ -237,7 +237,7 @@ class Reading:
                     raise _Changed("it is not wanted")
             if end != entry.size:
                 break
-        yield from self._skip(end, digest)
+        yield from self._skip(number, end, digest)
         if end == entry.size:
             # Those have more than they say, too, without growing. What grows has another size by now.
             while os.pread(fd, 1, self._place):
@@ -256,6 +256,7 @@ class Reading:
         if self._digests:
             digest.update(data)
         self._put(HEADER.pack(number, 0, _ZERO, place, size), data)
+        self._told = True
         self._read.size += size
         self._place = place + size
         return True
@@ -270,8 +271,12 @@ class Reading:
             self._compared += digest.size - before
             yield
 
-    def _skip(self, place: int, digest: RunningDigest) -> Generator[None, None, None]:
+    def _skip(self, number: int, place: int, digest: RunningDigest) -> Generator[None, None, None]:
         """Pass over a hole, if there is one before a place."""
+        if place != self._place and not self._told:
+            # Else the receiver would take the place behind the hole for the one where this begins.
+            self._put(header(number, 0, self._place, 0), b"")
+            self._told = True
         while self._digests and digest.size < place:
             part = min(COMPARED_SIZE, place - digest.size)
             digest.update_zeros(part)
