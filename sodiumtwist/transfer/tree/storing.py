@@ -6,7 +6,6 @@ thread, in order.
 from __future__ import annotations
 
 import errno
-import os
 import time
 from collections import deque
 from collections.abc import Iterable
@@ -37,6 +36,7 @@ from .messages import (
 from .names import BadName, split_path
 from .pieces import LAST, VOID, split
 from .placing import REFUSE, REPLACE, Placing
+from .roots import make_root, open_root
 from .temporaries import Written
 
 __all__ = ["Rules", "Storing"]
@@ -236,16 +236,12 @@ class Storing:
 
     def _open_root(self) -> tuple[Folders | None, bool]:
         """Open the folder, which is made where it is missing; and tell whether that was so."""
+        if not self._rules.dry:
+            return make_root(self._root, self._rules.sync)
         try:
-            return Folders(self._root), False
+            return open_root(self._root), False
         except FileNotFoundError:
-            if self._rules.dry:
-                return None, True
-        try:
-            os.mkdir(self._root, 0o700)
-        except FileExistsError:
-            return Folders(self._root), False
-        return Folders(self._root), True
+            return None, True
 
     def _next(self, number: int) -> Awaited:
         """Find the file of a first piece."""
