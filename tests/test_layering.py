@@ -76,6 +76,7 @@ FOLDERS = {
         transfer.tree.quota
         transfer.tree.charges
         transfer.tree.folders
+        transfer.tree.roots
         transfer.tree.system_calls
         transfer.tree.temporaries
         transfer.tree.digests
@@ -91,6 +92,7 @@ FOLDERS = {
         transfer.tree.storing
         transfer.tree.channel
         transfer.tree.report
+        transfer.tree.telling
         transfer.tree.receiving
         transfer.tree.walking
         transfer.tree.listing

@@ -83,6 +83,7 @@ class FileServerEnd(RequestEnd, SodiumServerProtocol):
         if self._session is not None and self._session.busy:
             factory.receiving.add(self)
             return
+        self._let_session_go()
         if not self._uploads():
             factory.receiving.discard(self)
         if self._connection.peer_ended:
@@ -130,3 +131,8 @@ class FileServerEnd(RequestEnd, SodiumServerProtocol):
     def connection_lost(self, reason: Failure) -> None:
         if self._session is not None:
             self._session.lost(reason)
+            self._let_session_go()
+
+    def _let_session_go(self) -> None:
+        if self._end is not None and self._session is not None and not self._session.busy:
+            self._session = None  # which has us

@@ -96,6 +96,7 @@ class FakeStoring:
         self.written = 0
         self.settled: list[Settled] = []
         self.error: Exception | None = None
+        self.given_up = False
 
     def announce(self, message: Announce) -> Verdicts:
         self.calls.append("announce")
@@ -120,6 +121,9 @@ class FakeStoring:
 
     def finish(self) -> None:
         self.calls.append("finish")
+
+    def give_up(self) -> None:
+        self.given_up = True
 
     def abandon(self) -> None:
         self.calls.append("abandon")
@@ -367,7 +371,9 @@ class LostTests(ReceivingTestCase):
         self.announce_files(b"a")
         for payload in (b"x", b"y"):
             self.receiving.data_received(payload)
+        self.assertFalse(self.storing.given_up)
         lost = self.receiving.lost()
+        self.assertTrue(self.storing.given_up)
         again = self.receiving.lost()
         self.storing.settled = [Settled(0)]
         self.work()

@@ -236,6 +236,19 @@ class ThereTests(StoringTestCase):
         self.assertEqual(verdicts, [Verdict(HAVE), Verdict(HAVE, name=b"b.2")])
         self.storing.finish()
 
+    def test_not_ours_to_change(self) -> None:
+        """Who may run a file that is there stays where it can't be changed; the file is there all the same."""
+        self.write("a", b"one")
+        self.write("b", b"two", TIME - 1)
+
+        def refuse(*_: object) -> None:
+            raise PermissionError(errno.EPERM, "Operation not permitted")
+
+        self.patch(os, "fchmod", refuse)
+        verdicts = self.announce(Entry(FILE, b"a", 3, TIME, True), Entry(FILE, b"b", 3, TIME, True))
+        self.assertEqual([verdict.what for verdict in verdicts], [HAVE, RESUME])
+        self.assertEqual(self.take(piece(1, b"", 3)), [Settled(1, size=3)])
+
     def test_partial(self) -> None:
         """An unfinished file goes on where its sender has the same bytes, and begins anew where it has not."""
         for agreed in (True, False):
@@ -562,6 +575,16 @@ class RefusedTests(StoringTestCase):
         settled = self.take(piece(0, b"ab", 0, 0), piece(0, b"", 2, LAST | VOID))
         self.assertEqual([each.code for each in settled], [Code.TOO_LARGE])
 
+    def test_nearly_full_disk(self) -> None:
+        """The disk takes a part of several pieces, and then the rest."""
+        self.announce_files(a=9)
+        pwritev = os.pwritev
+        self.patch(os, "pwritev", lambda fd, pieces, offset: pwritev(fd, [pieces[0], pieces[1][:1]], offset))
+        self.assertEqual(
+            self.take(piece(0, b"abc", 0, 0) + piece(0, b"def", 3, 0) + piece(0, b"ghi", 6)), [Settled(0, size=9)]
+        )
+        self.assertEqual(self.read("a"), b"abcdefghi")
+
 
 class BrokenTests(StoringTestCase):
     """What breaks the rules of the dialogue."""
@@ -639,6 +662,24 @@ class AbandonedTests(StoringTestCase):
         self.storing.take([piece(0, b"a")])
         self.storing.abandon()
         self.assertEqual(self.names(), [])
+
+    def test_given_up(self) -> None:
+        """When nobody waits, no large file is read for its digest, and no hole. What came of it is kept."""
+        self.store(digests=True)
+        self.announce(Entry(FILE, b"a", 1 << 40, TIME))
+        self.storing.take([piece(0, b"abc", 0, 0)])
+        self.storing.give_up()
+        (settled,) = self.storing.take([piece(0, b"d", 1 << 40)]).files
+        self.assertEqual(settled.code, Code.STORAGE)
+        self.storing.abandon()
+        self.storing.give_up()
+        self.assertEqual(self.names(), [partial_name("a")])
+        self.store()
+        self.announce(Entry(FILE, b"b", 1, TIME))
+        self.storing.give_up()
+        (verdict,) = self.announce(Entry(FILE, b"a", 1 << 41, TIME), first=1)
+        self.assertEqual((verdict.what, verdict.text), (REFUSED, "nobody waits for it any more"))
+        self.assertEqual(self.names(), [partial_name("a")])
 
     def test_over(self) -> None:
         """Behind that nothing is taken any more, and it may be called again."""
