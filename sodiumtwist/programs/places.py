@@ -43,7 +43,6 @@ def open_places(reactor: Any, settings: ServerSettings) -> Places:
     :param settings: of a server that does not forward streams.
     :raises SystemExit: with one line, when something can't be had.
     """
-    share = None if settings.share is None else _open_share(settings.share, settings.runs_as)
     disk = Disk(DiskThreads(reactor), settings.sync, settings.min_free)
     try:
         with acting_as(settings.runs_as):
@@ -51,6 +50,8 @@ def open_places(reactor: Any, settings: ServerSettings) -> Places:
             note_uploads(settings.file, settings.directory)
     except OSError as error:
         raise SystemExit(printable(f"sodium: cannot write to {error.filename}: {error.strerror}")) from None
+    # Behind that: what is shared may be the directory that was just made.
+    share = None if settings.share is None else _open_share(settings.share, settings.runs_as)
     store.max_upload = settings.max_upload
     # Absolute, since a daemon changes its directory.
     directory = None if settings.directory is None else os.path.realpath(settings.directory)
