@@ -231,12 +231,18 @@ class PageTestCase(ProcessTestCase):
             self._servers["6379"] = (database.wait_for(r"listening on 127\.0\.0\.1:(\d+)")[1], database)
 
     def _check_uploads(self) -> None:
-        if os.path.isdir(self.path("uploads")):
-            names = os.listdir(self.path("uploads"))
-            self.assertTrue(names)
+        if not os.path.isdir(self.path("uploads")):
+            return
+        count = 0
+        for folder, _, names in os.walk(self.path("uploads")):
             for name in names:
-                self.assertFalse(name.endswith(".partial"), name)
-                self.assertTrue(self.read(os.path.join("uploads", name)) == self.read("backup.tar"), name)
+                count += 1
+                self.assertFalse(name.endswith((".partial", ".part")), name)
+                # In the folder of a login a file has the name that it has here; an upload has one of its own.
+                inside = os.path.relpath(os.path.join(folder, name), self.path("uploads")).partition("/")[2]
+                sent = re.sub(r"\.\d+$", "", inside) or "backup.tar"
+                self.assertTrue(self.read(os.path.join(folder, name)) == self.read(sent), name)
+        self.assertTrue(count)
 
     def _run_program(self, text: str, where: str) -> None:
         # The program listens on a port that is written in it, so a free one is found for it beforehand.
