@@ -418,7 +418,6 @@ class UnitTests(ProcessTestCase):
         key = server.wait_for(r"public key: (\w+)")[1]
         client = self.start_client("send", "--passphrase-file", "pass.txt", "backup.tar", key=key)
         self.assertEqual((client.wait(), client.errors), (0, []))
-        (name,) = os.listdir(self.path("uploads"))
-        self.assertTrue(self.read(os.path.join("uploads", name)) == self.read("backup.tar"))
+        self.assertTrue(self.read("uploads/username/backup.tar") == self.read("backup.tar"))
         self.assertEqual(server.stop(), -signal.SIGTERM)
         self.assertEqual(server.errors, [])

@@ -216,6 +216,12 @@ class PlacesTests(TapTestCase):
             error = self.assertRaises(SystemExit, self.make, "--share", name)
             self.assertEqual(str(error), f"sodium: cannot share {why}")
 
+    def test_share_that_is_made(self) -> None:
+        """The directory for uploads can be shared, also when it is made at this start."""
+        service = self.make("--directory", "up", "--share", "up", "--share-per-login")
+        assert isinstance(service._factory, UploadFactory)
+        self.assertEqual(service._factory.files.share, self.path("up"))
+
     def test_unreadable_share(self) -> None:
         """Also what may not be read. Root may, so the system is not asked."""
         os.mkdir("pub")

@@ -49,9 +49,6 @@ from .sending import Sending, Stream
 from .storing import Rules, Storing
 from .walking import Walk
 
-#: What a server may say of where files go.
-KEEPS = ("files", "stream", "nothing")
-
 
 @dataclass(frozen=True)
 class Fetched:
@@ -75,7 +72,7 @@ class FileClient(RequestClient, UploadSender):
     :ivar stopping: whether the server has said that it is about to stop.
     """
 
-    _streams = False
+    _streams = _begins = False
     _stays = True
 
     def __init__(self, make_thread: Callable[[], DiskThread] | None = None) -> None:
@@ -108,20 +105,21 @@ class FileClient(RequestClient, UploadSender):
             :meth:`~sodiumtwist.protocol.requests.RequestEnd.request` does.
         """
         self._check_free()
-        place: Place = yield self._ask(StoreFiles(dry, digests, resume), Place)
-        if place.keeps not in KEEPS:
-            raise self._break(RemoteProtocolError("the server keeps files in a way that is not known here"))
+        self._begins = True
+        try:
+            place: Place = yield self._ask(StoreFiles(dry, digests, resume), Place)
+        finally:
+            self._begins = False
+        if self._closing is not None:
+            raise ClosedHere(CLOSED_HERE)
         if place.keeps == "files":
-            if self._closing is not None:
-                raise ClosedHere(CLOSED_HERE)
-            self._check_free()
             thread = self._make_thread()
             self._work = sending = Sending(self, thread, found, report, dry, digests)
             try:
                 yield sending.start()
             finally:
                 thread.close()
-                self._done(sending)
+                self._done()
         return place
 
     def send_stream(self, source: Source, progress: Callable[[int], object] = lambda size: None) -> Deferred[None]:
@@ -178,7 +176,7 @@ class FileClient(RequestClient, UploadSender):
             finish: Finish = yield work.finished
         finally:
             yield work.close()
-            self._done(work)
+            self._done()
         return Fetched(found.missing, finish)
 
     def list(self, path: bytes = b"", after: bytes = b"") -> Deferred[Listing]:
@@ -201,10 +199,10 @@ class FileClient(RequestClient, UploadSender):
         return super().close(timeout)
 
     def _check_free(self) -> None:
-        if self._work is not None or self._streams:
+        if self._begins or self._work is not None or self._streams:
             raise LocalProtocolError("one store or fetch at a time; another one takes another connection")
 
-    def _done(self, work: object) -> None:
+    def _done(self) -> None:
         self._work = None
         if self.stopping:
             self._end_if_idle()
@@ -264,7 +262,7 @@ class FileClient(RequestClient, UploadSender):
             self._work.wind_up(ClosedByPeer("the server is about to stop"))
 
     def _idle(self) -> bool:
-        return self._work is None and not self._is_streaming and super()._idle()
+        return not (self._begins or self._work is not None or self._is_streaming) and super()._idle()
 
     @property
     def _is_streaming(self) -> bool:
