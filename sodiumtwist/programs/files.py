@@ -223,10 +223,9 @@ async def send_found(session: Session, settings: SendSettings, found: Found, tol
     try:
         return await session.run(work, done, again)
     finally:
+        # What a walk has opened, the thread that uses it closes.
         if isinstance(found, Stream):
             found.source.close()
-        else:
-            found.close()
 
 
 async def send_one(session: Session, settings: SendSettings, found: Found, keeps: str, told: Told) -> Sent | None:
