@@ -76,6 +76,7 @@ FOLDERS = {
         transfer.tree.quota
         transfer.tree.charges
         transfer.tree.folders
+        transfer.tree.roots
         transfer.tree.system_calls
         transfer.tree.temporaries
         transfer.tree.digests
@@ -91,6 +92,7 @@ FOLDERS = {
         transfer.tree.storing
         transfer.tree.channel
         transfer.tree.report
+        transfer.tree.telling
         transfer.tree.receiving
         transfer.tree.walking
         transfer.tree.listing
@@ -114,8 +116,9 @@ FOLDERS = {
         programs.descriptors
         programs.leftovers  programs.place_options  programs.places
         programs.listening  programs.services  programs.tap  programs.tunneltap  programs.running  programs.keys
-        programs.passwd  programs.command_options  programs.key_options  programs.client_options  programs.bars
-        programs.progress  programs.commands  programs.streams  programs.files  programs.demo  programs.cli
+        programs.passwd  programs.command_options  programs.key_options  programs.bars
+        programs.progress  programs.commands  programs.streams  programs.files  programs.client_options
+        programs.demo  programs.cli
         programs  __main__
     """,
 }

@@ -27,7 +27,7 @@ from twisted.protocols.haproxy._wrapper import HAProxyWrappingFactory
 from sodiumtwist import Limits, SodiumClientFactory
 from sodiumtwist.admission.authorized import AuthorizedKeysFile
 from sodiumtwist.core.v1 import handshake
-from sodiumtwist.programs import cli, commands, output
+from sodiumtwist.programs import cli, commands, files, output, streams
 from sodiumtwist.programs.exits import CommandFailed
 from sodiumtwist.programs.leftovers import note_database, note_uploads
 from sodiumtwist.programs.output import print_error
@@ -169,7 +169,8 @@ class OutsideTextTests(ObservedTestCase):
                 return succeed(pairs[0].client)
 
         clock = self.clock
-        self.patch(commands, "make_endpoint", lambda reactor, settings: Endpoint())
+        for module in (commands, streams, files):
+            self.patch(module, "make_endpoint", lambda reactor, settings: Endpoint())
 
         def running() -> None:
             result = ensureDeferred(run(clock, settings))
@@ -195,7 +196,8 @@ class OutsideTextTests(ObservedTestCase):
         path = os.path.join(self.where, EVIL)
         ping = PingSettings(endpoint, SERVER_PAIR.public, us, spoken(), 3, 1.0)
         self.command(commands.ping, ping, "", connected=False)
-        self.command(commands.send, SendSettings(endpoint, SERVER_PAIR.public, us, spoken(), path), "")
+        send = streams.send if spoken() == 1 else files.send
+        self.command(send, SendSettings(endpoint, SERVER_PAIR.public, us, spoken(), (path,)), "")
         lines: list[list[str]] = [
             ["pubkey", path],
             ["keygen", "--output", os.path.join(path, EVIL)],
@@ -238,7 +240,7 @@ class OutsideTextTests(ObservedTestCase):
         """The names for which a certificate is not."""
         error = VerificationError(errors=[DNSMismatch(mismatched_id=type("Id", (), {"hostname": EVIL.encode()})())])
         us = Credentials(LOGIN, PASSPHRASE, False, None)
-        failed = commands._explain_loss(
+        failed = commands.explain_loss(
             ConnectSettings(EVIL, SERVER_PAIR.public, us, spoken()), commands._Pinger(), error, ""
         )
         self.run_program(lambda: print_error(str(failed)))

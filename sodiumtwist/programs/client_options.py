@@ -41,16 +41,6 @@ INTERVAL_LIMIT = 60.0
 EXISTING = ("rename", "replace", "refuse")
 
 
-def name_of(path: str) -> str:
-    """
-    Tell what a file or folder is called, however it is named on the command line.
-
-    :return: empty for the root of all.
-    :raises OSError: when the current directory is gone.
-    """
-    return "-" if path == "-" else os.path.basename(os.path.abspath(path))
-
-
 def remote_path(argument: str) -> bytes:
     """
     Read the name of what is on the server: bytes, as the file system there has them. ``.`` and nothing are all of it.
@@ -197,15 +187,15 @@ class SendOptions(FilesOptions):
                     raise usage.UsageError(f"--{option} needs version 2 of the protocol")
             if len(paths) > 1:
                 raise usage.UsageError("--protocol 1 sends one file at a time")
+        self.settings = SendSettings(*server, paths, name, **self.told())
         names: dict[str, str] = {}
-        for path in paths if name is None else ():
-            called = name_of(path)
-            if not called:
+        for path in paths:
+            called = self.settings.name_of(path)
+            if not called and path != "-":
                 raise usage.UsageError(f"{path} has no name; send what is in it")
             if called in names:
                 raise usage.UsageError(f"{names[called]} and {path} would both be called {called} there")
             names[called] = path
-        self.settings = SendSettings(*server, paths, name, **self.told())
 
     def execute(self) -> None:
         load_endpoints(self.settings.endpoint)

@@ -27,10 +27,9 @@ from ..transfer.tree.report import WOULD_SEND, FileResult
 from ..transfer.tree.sending import Stream
 from ..transfer.tree.walking import OPEN_FLAGS, Root, Walk
 from .bars import counted
-from .client_options import name_of
 from .commands import STATUS_OF_CODE, abort, connect, explain_loss, leave, make_endpoint, tell_of_silence
 from .exits import EXIT_INTERRUPTED, EXIT_NOT_STORED, EXIT_REFUSED, EXIT_USAGE, CommandFailed
-from .output import print_text, tell_as_it_is
+from .output import print_line, print_text, tell_as_it_is
 from .progress import Told, ToldAsJSON, as_text, shown
 from .settings import ConnectSettings, FilesSettings, GetSettings, ListSettings, SendSettings
 from .streams import Sent, cannot_read, cannot_read_on, error_as_json, tell_sent
@@ -152,7 +151,7 @@ def look_at(settings: SendSettings, reactor: Any, told: Told) -> Found:
     roots = []
     missing: list[tuple[str, OSError]] = []
     for path in settings.paths:
-        called = os.fsencode(settings.name or name_of(path))
+        called = os.fsencode(settings.name_of(path))
         try:
             if path == "-":
                 return Stream(open_source(path, reactor), os.fsencode(settings.name or ""))
@@ -245,7 +244,7 @@ async def send_one(session: Session, settings: SendSettings, found: Found, keeps
         raise CommandFailed(EXIT_NOT_STORED, f"nothing was sent: this server {what}")
     if settings.dry_run:
         size = os.stat(path).st_size if isinstance(found, Walk) else 0
-        told.settled(FileResult(os.fsencode(name_of(path)), FILE, WOULD_SEND, size=size))
+        told.settled(FileResult(os.fsencode(settings.name_of(path)), FILE, WOULD_SEND, size=size))
         return None
     await client.when_authenticated()
     try:
@@ -362,7 +361,10 @@ async def list_files(reactor: Any, settings: ListSettings) -> None:
                 await leave(reactor, client)
                 raise CommandFailed(EXIT_NOT_STORED, f"cannot read {shown(settings.remote)}: {failed}") from None
             for entry in listing.entries:
-                print_text(entry_as_json(entry) if settings.json else printable(entry_as_line(entry)))
+                if settings.json:
+                    print_text(entry_as_json(entry))
+                else:
+                    print_line(entry_as_line(entry))
             count += len(listing.entries)
             # A server that breaks this would keep us here.
             if not listing.more or not listing.entries or listing.entries[-1].name <= after:

@@ -50,7 +50,7 @@ def open_places(reactor: Any, settings: ServerSettings) -> Places:
             note_uploads(settings.file, settings.directory)
     except OSError as error:
         raise SystemExit(printable(f"sodium: cannot write to {error.filename}: {error.strerror}")) from None
-    # Behind that: what is shared may be the directory that was just made.
+    # Behind the directory, which may be the same and was made now.
     share = None if settings.share is None else _open_share(settings.share, settings.runs_as)
     store.max_upload = settings.max_upload
     # Absolute, since a daemon changes its directory.

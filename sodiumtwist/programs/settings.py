@@ -6,6 +6,7 @@ The classes that parse the command lines make these settings. Nothing changes th
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -92,6 +93,17 @@ class SendSettings(FilesSettings):
 
     paths: tuple[str, ...]
     name: str | None = None
+
+    def name_of(self, path: str) -> str:
+        """
+        Tell what a file or folder is to be called, however it is named on the command line.
+
+        :return: empty for standard input, and for the root of all.
+        :raises OSError: when the current directory is gone.
+        """
+        if self.name is not None:
+            return self.name
+        return "" if path == "-" else os.path.basename(os.path.abspath(path))
 
 
 @dataclass(frozen=True)

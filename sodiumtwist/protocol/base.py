@@ -61,6 +61,9 @@ from .sockets import CHUNK_SIZE, READ_SIZE, TransportBelow, keep_alive
 #: size takes three reads of Twisted's usual size.
 GRANTED_READS = 8
 
+#: What a peer is told that asks where nothing is answered.
+ANSWERS_NOTHING = "this application answers no requests"
+
 _OPEN = Stage.OPEN
 
 #: What must not overtake DATA that wait for an application that has paused.
@@ -770,7 +773,7 @@ class SodiumProtocol(Protocol):
         elif isinstance(event, Aborted):
             self._close(PeerAborted(event.code, printable(event.text)))
         elif isinstance(event, RequestReceived):
-            self._connection.send_failure(event.id, Code.NOT_SUPPORTED, "this application answers no requests")
+            self._connection.send_failure(event.id, Code.NOT_SUPPORTED, ANSWERS_NOTHING)
             self._sent()
 
     def _application_failed(self, failure: Failure, error: BaseException | None) -> None:

@@ -67,7 +67,7 @@ class UsageTests(ProcessTestCase):
         key = ["--key", PUBLIC]
         mistakes = [
             (["nonsense"], "Unknown command: nonsense; see sodiumtwist --help"),
-            (["send"], "FILE is missing"),
+            (["send"], "PATH is missing"),
             (["send", "in"], "--key is missing"),
             (["send", "--key", "abc", "in"], "the server's public key has 3 characters; it is 64 hex digits"),
             (["send", *key, "-P", "geheim", "--passphrase-file", "f", "in"], "the passphrase comes from --passphrase"),
@@ -84,7 +84,7 @@ class UsageTests(ProcessTestCase):
             (["ping", *key, "--count", "many"], "--count takes a whole number from 1"),
             (["ping", *key, "--interval", "-1"], "--interval takes a number of seconds from 0 to 60"),
             (["ping", *key, "stray"], "unexpected argument 'stray'"),
-            (["send", *key, "in", "--quiet"], "unexpected argument '--quiet'; options come before FILE"),
+            (["send", *key, "in", "--quiet"], "unexpected argument '--quiet'; options come before PATH"),
         ]
         for arguments, line in mistakes:
             status, output, errors = self.call(*arguments)
@@ -251,7 +251,7 @@ class DemoTests(ProcessTestCase):
         demo = self.start(self.make_file("in", 2_000_000))
         server = int(demo.wait_for(r"twistd in process (\d+)")[1])
         self.assertEqual((demo.wait(), demo.errors), (0, []))
-        demo.wait_for("sent 2000000 bytes")
+        demo.wait_for("sent 1 file, 2000000 bytes")
         demo.wait_for("with the same SHA-256 [0-9a-f]{64}")
         demo.wait_for("^ +twistd -n sodium --key-file server.key .* --endpoint tcp:5555 ")
         demo.wait_for("^ +sodiumtwist send --key PUBLICKEY ")

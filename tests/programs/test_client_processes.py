@@ -39,7 +39,7 @@ class SendTests(ProcessTestCase):
         self.start_server("--directory", "uploads")
         client = self.start_client("send", self.make_file("in", 1000))
         self.assertEqual((client.wait(), client.errors), (0, []))
-        self.assert_one_line(client.output, r"^sent 1000 bytes in \d+\.\d+ s \(\d+\.\d+ MB/s\)$")
+        self.assert_one_line(client.output, r"^sent 1 file, 1000 bytes in \d+\.\d+ s \(\d+\.\d+ MB/s\)$")
 
     def test_growing_file(self) -> None:
         """What is appended while a file is sent is not sent. That is told, and does not change the status."""
@@ -70,10 +70,11 @@ class SendTests(ProcessTestCase):
             self.assertTrue(self.read("out") == self.read("in"))
 
     def test_directory(self) -> None:
-        """Each session makes a file of its own, named after time and login, that only we can read."""
+        """Version 1: each session makes a file of its own, named after time and login, that only we can read."""
         server = self.start_server("--directory", "uploads", "--user", "a/../b c", "--passphrase", "p")
+        us = ["--protocol", "1", "--user", "a/../b c", "--passphrase", "p"]
         for _ in range(2):
-            client = self.start_client("send", "--user", "a/../b c", "--passphrase", "p", self.make_file("in", 10))
+            client = self.start_client("send", *us, self.make_file("in", 10))
             self.assertEqual((client.wait(), client.errors), (0, []))
         names = os.listdir(self.path("uploads"))
         self.assertEqual(len(names), 2)
@@ -82,6 +83,20 @@ class SendTests(ProcessTestCase):
             self.assertEqual(os.stat(self.path("uploads", name)).st_mode & 0o777, 0o600)
             server.wait_for(f"10 bytes in .*/{name}")
         self.assertEqual(os.stat(self.path("uploads")).st_mode & 0o777, 0o700)
+
+    def test_folder_of_a_login(self) -> None:
+        """Version 2: each login has a folder, where files have their names, and only we can read them."""
+        server = self.start_server("--directory", "uploads", "--user", "a/../b c", "--passphrase", "p")
+        for size in (10, 11):
+            path = self.make_file("in", size)
+            client = self.start_client("send", "--user", "a/../b c", "--passphrase", "p", path)
+            self.assertEqual((client.wait(), client.errors), (0, []))
+        mine = self.path("uploads", "a%2F..%2Fb%20c")
+        self.assertEqual(os.listdir(self.path("uploads")), [os.path.basename(mine)])
+        self.assertEqual(sorted(os.listdir(mine)), ["in", "in.1"])
+        self.assertEqual(os.stat(mine).st_mode & 0o777, 0o700)
+        self.assertEqual(os.stat(os.path.join(mine, "in.1")).st_mode & 0o777, 0o600)
+        server.wait_for(r"files of 'a/\.\./b c' from 127\.0\.0\.1:\d+: stored in\.1, 11 bytes")
 
     def test_fifo_to_fifo(self) -> None:
         """A FIFO is read to its writer's end, and the other FIFO's reader sees the end too."""
@@ -157,7 +172,7 @@ class SendTests(ProcessTestCase):
         client = self.start_client("send", "--json", self.make_file("in", 100_000))
         self.assertEqual(client.wait(), 5)
         self.assert_one_line(client.errors, "^sodiumtwist: acknowledged, but not stored: this server discards uploads$")
-        self.assertIs(json.loads(client.output[0])["stored"], False)
+        self.assertIs(json.loads(client.output[-1])["stored"], False)
         server.wait_for("uploads go nowhere: they are acknowledged and discarded, and clients are told")
         server.wait_for("100000 bytes, discarded")
         self.assertEqual(os.listdir(self.directory), ["in"])

@@ -24,7 +24,7 @@ from sodiumtwist.programs.services import UploadService, get_command, list_comma
 from sodiumtwist.programs.tap import Options, makeService
 from sodiumtwist.protocol.draining import DRAIN_TIMEOUT
 from sodiumtwist.transfer.receiver import UploadFactory
-from sodiumtwist.transfer.stores import ClosedStore, DirectoryStore, Store
+from sodiumtwist.transfer.stores import ClosedStore
 from sodiumtwist.transfer.tree.names import temporary_name
 from sodiumtwist.transfer.tree.on_stored import ON_STORED_SECONDS
 from sodiumtwist.transfer.tree.place import Files
@@ -178,6 +178,8 @@ class PlacesTests(TapTestCase):
         self.assertEqual((files.sync, files.max_size, files.on_stored), (False, 5 << 20, None))
         self.assertEqual(self.files("--file", "out"), Files())
         self.assertEqual(self.files("--share", "pub"), Files(share=self.path("pub")))
+        # Each gets back what it has stored, from the first start on.
+        self.assertEqual(self.files("--directory", "new", "--share", "new").share, self.path("new"))
 
     def test_room(self) -> None:
         """Quota and floor are asked for, each login for itself."""
@@ -441,12 +443,3 @@ class RightsTests(TapTestCase):
             "--on-stored, as user nobody: './run' can't be run",
             self.refused("--directory", "up", "--on-stored", "./run"),
         )
-
-
-class ClosedStoreTests(TapTestCase):
-    """:class:`ClosedStore` among the other stores."""
-
-    def test_takes(self) -> None:
-        """It alone takes nothing."""
-        for store, takes in [(Store(), True), (DirectoryStore("up"), True), (ClosedStore(), False)]:
-            self.assertIs(store.takes, takes)

@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 from functools import partial
+from hashlib import blake2b
 
 from ..processes import (
     PUBLIC,
@@ -38,7 +39,7 @@ class StartTests(ProcessTestCase):
         self.assertRegex(
             log,
             rf"sodiumtwist send --key {PUBLIC} --endpoint tcp:127\.0\.0\.1:\d+ "
-            """--user 'o'"'"'neil' --passphrase-file PASSPHRASEFILE FILE""",
+            """--user 'o'"'"'neil' --passphrase-file PASSPHRASEFILE PATH\.\.\.""",
         )
         self.assertNotIn(SECRET, log)
         self.assertNotIn("geheim", log)
@@ -50,6 +51,36 @@ class StartTests(ProcessTestCase):
         client = self.run_process([*SODIUMTWIST, *command.split(), self.make_file("in", 100)])
         self.assertEqual((client.wait(), client.errors), (0, []))
         self.assertTrue(self.read("out") == self.read("in"))
+
+    def test_on_stored(self) -> None:
+        """
+        The command of --on-stored runs for files of both versions, without the server's secrets. When it fails, the
+        client is told, and the file stays.
+        """
+        with open(self.path("run"), "w") as file:
+            file.write('#!/bin/sh\nenv | grep ^SODIUMTWIST_ >>"$PWD/ran"; echo no good >&2; exit 3\n')
+            os.fchmod(file.fileno(), 0o700)
+        server = self.start_server(
+            *("--directory", "up", "--on-stored", "./run x"), env=clean_environment(SODIUMTWIST_PASSPHRASE="geheim")
+        )
+        path = self.make_file("a b", 100)
+        client = self.start_client("send", "--passphrase", "geheim", path)
+        self.assertEqual(client.wait(), 0)
+        self.assert_one_line(client.errors, "a b: it is stored, but what the server does then has failed: .* status 3")
+        client = self.start_client("send", "--protocol", "1", "--passphrase", "geheim", path)
+        self.assertEqual((client.wait(), client.errors), (0, []))
+        server.wait_for("the command of --on-stored failed for .*/up/2.*-username-.*; it said: no good")
+        server.stop()
+        content = self.read("a b")
+        self.assertTrue(self.read("up/username/a b") == content)
+        (name,) = (name for name in os.listdir(self.path("up")) if name != "username")
+        digest = blake2b(content, digest_size=32).hexdigest()
+        expected = [
+            [f"PATH={self.path('up', *names)}", f"NAME={names[-1]}", "LOGIN=username", f"DIGEST={digest}", "SIZE=100"]
+            for names in (["username", "a b"], [name])
+        ]
+        lines = self.read("ran").decode().splitlines()
+        self.assertEqual(sorted(lines), sorted(f"SODIUMTWIST_{line}" for lines in expected for line in lines))
 
     def test_key_from_environment(self) -> None:
         """SODIUMTWIST_KEY and SODIUMTWIST_PASSPHRASE do what the options do."""

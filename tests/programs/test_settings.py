@@ -13,10 +13,13 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from sodiumtwist.core.errors import UnsupportedProtocol
 from sodiumtwist.programs import client_options, key_options, options, tap, tunneltap
+from sodiumtwist.programs.settings import Credentials, SendSettings
 from sodiumtwist.protocol.factories import VERSION
 
 from ..processes import PUBLIC, SECRET
 from .test_tap import lacks_ml_kem
+
+US = Credentials("", "", True, None)
 
 KEYS = ["--key", PUBLIC, "--passphrase", "geheim"]
 
@@ -135,8 +138,10 @@ class SettingsTests(SynchronousTestCase):
     def test_names(self) -> None:
         """What is sent has the last part of its absolute path for its name; one name goes to one file alone."""
         here = os.path.basename(os.getcwd())
-        for path, name in (("a/b", "b"), ("a/b/", "b"), (".", here), ("a/../c", "c"), ("-", "-"), ("/", "")):
-            self.assertEqual(client_options.name_of(path), name)
+        for path, name in (("a/b", "b"), ("a/b/", "b"), (".", here), ("a/../c", "c"), ("-", ""), ("/", "")):
+            settings = SendSettings("", b"", US, 2, (path,))
+            self.assertEqual(settings.name_of(path), name)
+        self.assertEqual(SendSettings("", b"", US, 2, ("-",), "it").name_of("-"), "it")
 
     def test_mistakes(self) -> None:
         """Each is told before anything is loaded or opened."""

@@ -21,9 +21,10 @@ TELLING = [
 
 #: What no command needs that does not connect: each takes long to load.
 OF_CONNECTIONS = """
-    asyncio cryptography OpenSSL service_identity sqlite3 tqdm twisted.application twisted.cred twisted.internet
+    asyncio cryptography msgspec OpenSSL service_identity sqlite3 tqdm twisted.application twisted.cred twisted.internet
     twisted.logger twisted.plugin zope sodiumtwist.endpoints sodiumtwist.protocol sodiumtwist.transfer
-    sodiumtwist.programs.commands sodiumtwist.programs.listening sodiumtwist.programs.running
+    sodiumtwist.programs.commands sodiumtwist.programs.files sodiumtwist.programs.listening
+    sodiumtwist.programs.progress sodiumtwist.programs.running sodiumtwist.programs.streams
 """
 
 #: What a client that sends over plain TCP does not need: TLS, the other commands, the services, what draws on a
@@ -32,7 +33,7 @@ OF_OTHERS = """
     OpenSSL service_identity twisted.protocols.tls cryptography.x509
     getpass sqlite3 tqdm nacl.pwhash twisted.application sodiumtwist.admission.argon2 sodiumtwist.admission.passwords
     sodiumtwist.admission.replay_database sodiumtwist.endpoints sodiumtwist.tunnel sodiumtwist.transfer.receiver
-    sodiumtwist.transfer.stores sodiumtwist.programs.demo sodiumtwist.programs.keys sodiumtwist.programs.listening
+    sodiumtwist.transfer.stores sodiumtwist.transfer.tree.serving sodiumtwist.programs.demo sodiumtwist.programs.keys sodiumtwist.programs.listening
     sodiumtwist.programs.passwd sodiumtwist.programs.services sodiumtwist.programs.tap
 """
 
@@ -95,6 +96,9 @@ class LoadedTests(ProcessTestCase):
         # What loads may do without; what may run for hours must not.
         self.assertIn("collecting", modules)
         self.assert_without(modules, OF_OTHERS)
+        # Version 1 knows nothing of files that have names.
+        one = self.loaded("send", "--key", PUBLIC, "--endpoint", self.endpoint, "--protocol", "1", "in")
+        self.assert_without(one, f"{OF_OTHERS} msgspec sodiumtwist.transfer.tree sodiumtwist.programs.files")
 
 
 class InterruptedTests(ProcessTestCase):

@@ -22,7 +22,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from sodiumtwist import LocalProtocolError
 from sodiumtwist.transfer import partials
 from sodiumtwist.transfer.disk import Disk
-from sodiumtwist.transfer.stores import DirectoryStore, FileStore, Store, StreamStore, open_store
+from sodiumtwist.transfer.stores import ClosedStore, DirectoryStore, FileStore, Store, StreamStore, open_store
 from sodiumtwist.transfer.uploads import FileUpload, StreamUpload, Upload, unfinished
 
 from ..wall_clock import WallReactor
@@ -489,6 +489,49 @@ class DirectoryStoreTests(UploadTestCase):
         os.mkdir(self.path("up"), 0o750)
         DirectoryStore(self.path("up"))
         self.assertEqual(self.mode("up"), 0o750)
+
+
+class OnStoredTests(UploadTestCase):
+    """Who wants to know hears of uploads that have become files."""
+
+    def test_told(self) -> None:
+        """When they are in their place; not of those that broke off, or could not be put there."""
+        told: list[tuple[object, ...]] = []
+
+        def tell(login: str, path: str, digest: None, size: int) -> None:
+            told.append((login, path, digest, size, os.path.getsize(path)))
+
+        def refuse(*paths: str) -> None:
+            raise PermissionError(errno.EACCES, "no")
+
+        for store in (FileStore(self.path("out")), DirectoryStore(self.path("up"))):
+            store.on_stored = tell
+            self.successResultOf(self.open(store, "ann").abandon())
+            upload = self.open(store, "ann")
+            self.successResultOf(upload.write([b"some"]))
+            self.assertEqual(told, [])
+            self.successResultOf(upload.finish())
+            ((login, path, *rest),) = told
+            self.assertEqual((login, rest), ("ann", [None, 4, 4]))
+            self.assertTrue(str(path).startswith(self.path("")), path)
+            told.clear()
+            upload = self.open(store, "ann")
+            self.successResultOf(upload.write([b"some"]))
+            replacing = self.patch(os, "replace", refuse)
+            self.failureResultOf(upload.finish(), OSError)
+            replacing.restore()
+            self.successResultOf(upload.remove())
+            self.assertEqual(told, [])
+
+
+class ClosedStoreTests(UploadTestCase):
+    """No place at all."""
+
+    def test_refuses(self) -> None:
+        """What comes is refused, and why; nothing says that it was thrown away."""
+        error = self.failureResultOf(ClosedStore().open("ann"), OSError).value
+        self.assertEqual(error.strerror, "this server takes no files")
+        self.assertEqual((ClosedStore.keeps, ClosedStore.takes), (True, False))
 
 
 class StreamStoreTests(UploadTestCase):

@@ -55,19 +55,16 @@ class Arriving:
             self._growing.write_all(self._start, pieces)
             self._start = self._end
 
-    def finish(self, size: int, mtime: int, sync: bool, digests: bool) -> tuple[Written, bytes]:
+    def finish(self, size: int, mtime: int, sync: bool) -> Written:
         """
         All has arrived.
 
         :param size: of the whole file.
-        :param digests: whether its digest is wanted.
-        :return: the file, which waits for its name; and its digest, empty where none is wanted.
+        :return: the file, which waits for its name.
         :raises OSError: when the disk does not take it.
         """
         self.flush()
-        growing = self._growing
-        digest = growing.whole_digest(size) if digests else b""
-        return growing.finish(size, mtime, sync), digest
+        return self._growing.finish(size, mtime, sync)
 
     def keep(self) -> None:
         """It broke off: keep what was written, for the next time."""

@@ -10,6 +10,9 @@ from twisted.internet.defer import Deferred
 
 from ...core.inbox import Buffer
 
+#: How many requests about files one connection may have worked on at once; more wait in their order.
+ASKED_AT_ONCE = 16
+
 
 class Channel(Protocol):
     """

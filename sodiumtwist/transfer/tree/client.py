@@ -12,12 +12,21 @@ from twisted.internet.defer import Deferred, fail, inlineCallbacks
 from twisted.python.failure import Failure
 
 from ...core.connection import Code
-from ...core.errors import ClosedByPeer, LocalProtocolError, RemoteProtocolError, RequestError
+from ...core.errors import (
+    ClosedByPeer,
+    ClosedHere,
+    LocalProtocolError,
+    RemoteProtocolError,
+    RequestError,
+    RequestFailed,
+)
 from ...interfaces import Peer
+from ...protocol.base import ANSWERS_NOTHING
 from ...protocol.client import SodiumClientProtocol
-from ...protocol.requests import RequestClient
+from ...protocol.requests import CLOSED_HERE, RequestClient
 from ..sender import UploadSender
 from ..sources import Source
+from .channel import ASKED_AT_ONCE
 from .disk_thread import DiskThread, thread_of_reactor
 from .messages import (
     Announce,
@@ -37,12 +46,8 @@ from .messages import (
 from .receiving import Receiving
 from .report import Report
 from .sending import Sending, Stream
-from .serving import ASKED_AT_ONCE
 from .storing import Rules, Storing
 from .walking import Walk
-
-#: What a server may say of where files go.
-KEEPS = ("files", "stream", "nothing")
 
 
 @dataclass(frozen=True)
@@ -67,7 +72,7 @@ class FileClient(RequestClient, UploadSender):
     :ivar stopping: whether the server has said that it is about to stop.
     """
 
-    _streams = False
+    _streams = _begins = False
     _stays = True
 
     def __init__(self, make_thread: Callable[[], DiskThread] | None = None) -> None:
@@ -100,18 +105,21 @@ class FileClient(RequestClient, UploadSender):
             :meth:`~sodiumtwist.protocol.requests.RequestEnd.request` does.
         """
         self._check_free()
-        place: Place = yield self._ask(StoreFiles(dry, digests, resume), Place)
-        if place.keeps not in KEEPS:
-            raise self._break(RemoteProtocolError("the server keeps files in a way that is not known here"))
+        self._begins = True
+        try:
+            place: Place = yield self._ask(StoreFiles(dry, digests, resume), Place)
+        finally:
+            self._begins = False
+        if self._closing is not None:
+            raise ClosedHere(CLOSED_HERE)
         if place.keeps == "files":
-            self._check_free()
             thread = self._make_thread()
             self._work = sending = Sending(self, thread, found, report, dry, digests)
             try:
                 yield sending.start()
             finally:
                 thread.close()
-                self._done(sending)
+                self._done()
         return place
 
     def send_stream(self, source: Source, progress: Callable[[int], object] = lambda size: None) -> Deferred[None]:
@@ -164,11 +172,11 @@ class FileClient(RequestClient, UploadSender):
         rules = Rules(existing=existing, sync=sync, dry=dry, digests=digests, resume=resume)
         self._work = work = _Fetch(self, self._make_thread(), into, rules, report)
         try:
-            found: Found = yield self._ask(FetchFiles(list(paths)), Found)
+            found: Found = yield self._ask(FetchFiles([path.rstrip(b"/") for path in paths]), Found)
             finish: Finish = yield work.finished
         finally:
             yield work.close()
-            self._done(work)
+            self._done()
         return Fetched(found.missing, finish)
 
     def list(self, path: bytes = b"", after: bytes = b"") -> Deferred[Listing]:
@@ -179,25 +187,42 @@ class FileClient(RequestClient, UploadSender):
         :param after: the last name of the part before this one.
         :return: fires with one part. Fails as :meth:`store` does.
         """
-        return self._ask(ListFolder(path, after), Listing)
+        return self._ask(ListFolder(path.rstrip(b"/"), after), Listing)
+
+    def close(self, timeout: float | None = None) -> Deferred[None]:  # type: ignore[override]
+        """
+        Close in order, see :meth:`~sodiumtwist.protocol.requests.RequestEnd.close`. A store or fetch that is under way
+        is given up. What has come of it is kept, to go on with it another time.
+        """
+        if self._work is not None:
+            self._work.lost(Failure(ClosedHere(CLOSED_HERE)))
+        return super().close(timeout)
 
     def _check_free(self) -> None:
-        if self._work is not None or self._streams:
+        if self._begins or self._work is not None or self._streams:
             raise LocalProtocolError("one store or fetch at a time; another one takes another connection")
 
-    def _done(self, work: object) -> None:
+    def _done(self) -> None:
         self._work = None
-        if self.stopping or self._connection.peer_ended:
+        if self.stopping:
             self._end_if_idle()
 
     def _ask(self, message: Any, kind: type[Any]) -> Deferred[Any]:
-        def read(payload: bytes) -> Any:
-            try:
-                return decode_answer(kind, payload)
-            except RemoteProtocolError as error:
-                raise self._break(error) from None
+        asked: Deferred[Any] = self.request(encode(message))
+        return asked.addCallbacks(self._read, self._say_failure, callbackArgs=(kind,))
 
-        return self.request(encode(message)).addCallback(read)
+    def _read(self, payload: bytes, kind: type[Any]) -> Any:
+        try:
+            return decode_answer(kind, payload)
+        except RemoteProtocolError as error:
+            raise self._break(error) from None
+
+    def _say_failure(self, reason: Failure) -> Failure:
+        error = reason.value
+        if isinstance(error, RequestFailed) and error.text == ANSWERS_NOTHING:
+            # As one with streams: it knows of no requests at all.
+            return Failure(RequestFailed(Code.NOT_SUPPORTED, "what it serves is something else than files"))
+        return reason
 
     def _break(self, error: RemoteProtocolError) -> RemoteProtocolError:
         """The server breaks the rules, or knows nothing of them."""
@@ -233,17 +258,19 @@ class FileClient(RequestClient, UploadSender):
     def drain_received(self) -> None:
         self.stopping = True
         super().drain_received()
+        if isinstance(self._work, Sending):
+            self._work.wind_up(ClosedByPeer("the server is about to stop"))
 
     def _idle(self) -> bool:
-        return self._work is None and not self._is_streaming and super()._idle()
+        return not (self._begins or self._work is not None or self._is_streaming) and super()._idle()
 
     @property
     def _is_streaming(self) -> bool:
         return self._streams and not self.finished.called
 
     def end_received(self) -> None:
-        # Nothing more comes of what is under way.
-        if self._work is not None or self._is_streaming:
+        # Nothing more comes of what is under way. Where it was closed here, the disk may still work for that.
+        if self._closing is None and (self._work is not None or self._is_streaming):
             self.abort(ClosedByPeer("the server has closed the connection"))
         SodiumClientProtocol.end_received(self)
 
@@ -252,12 +279,14 @@ class FileClient(RequestClient, UploadSender):
         work = self._work
         if self._streams:
             UploadSender.connection_lost(self, reason)
-        elif isinstance(work, _Fetch):
-            work.lost(reason)
+            return
+        why = reason if self._end is None else Failure(self._end)
+        if isinstance(work, _Fetch):
+            work.lost(why)
             work.closed.addBoth(lambda _: self.lost.callback(None))
         else:
             if work is not None:
-                work.lost(reason)
+                work.lost(why)
             self.lost.callback(None)
 
 
@@ -308,6 +337,8 @@ class _Fetch:
     def close(self) -> Deferred[None]:
         """Have the disk do what is left to do, and no more: what is whole is kept, and what can be resumed."""
         self._closing = True
+        # Where it has ended before the server's first answer, nobody has waited for this.
+        self.finished.addErrback(lambda _: None)
         return self._receiving.lost().addBoth(self._closed)
 
     def _closed(self, result: object) -> None:

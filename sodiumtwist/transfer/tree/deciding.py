@@ -18,7 +18,7 @@ from .growing import Growing
 from .messages import FILE, FOLDER, HAVE, REFUSED, RESUME, SEND, STREAM, Entry, Verdict
 from .names import BadName, split_path, temporary_name
 from .placing import REFUSE
-from .present import Present, find_same
+from .present import Present, find_same, is_executable, set_executable
 
 #: How many unfinished files of one session are kept open for it to go on with them, at most. Each is a descriptor, and
 #: a session that breaks off leaves one such file.
@@ -85,17 +85,18 @@ class Deciding:
     Looks at what is there, and decides. Folders are made at once.
 
     :param folders: where files are stored; ``None`` where that is missing and nothing is stored.
+    :param new: whether the folder itself was made just now.
     :ivar held: how many unfinished files are open.
     """
 
-    def __init__(self, folders: Folders | None, rules: Rules) -> None:
+    def __init__(self, folders: Folders | None, rules: Rules, new: bool = False) -> None:
         self.held = 0
         self._folders = folders
         self._rules = rules
         self._refused: set[Parts] = set()
         self._refused_size = 0
         # Folders that were made here: nothing can be in them that we have not put there.
-        self._made: set[Parts] = set()
+        self._made: set[Parts] = {()} if new else set()
 
     def decide(self, number: int, entry: Entry) -> tuple[Verdict, Awaited | None]:
         """
@@ -167,9 +168,12 @@ class Deciding:
             raise OSError(errno.EEXIST, f"{kind_of(status.st_mode)} is there, and no file")
         is_file = entry.kind == FILE
         if status is not None and rules.resume and is_file:
-            same = find_same(folders, parts, entry, status)
-            if same is not None:
+            found = find_same(folders, parts, entry, status)
+            if found is not None:
+                same, status = found
                 if not rules.dry:
+                    if is_executable(status) != entry.executable:
+                        set_executable(folders, same, entry.executable)
                     folders.note_changed(above)
                 return _HAVE if same == parts else Verdict(HAVE, name=b"/".join(same))
         verdict = self._look_for_rest(folders, awaited, rules.resume and is_file)

@@ -5,6 +5,7 @@ Digests of what is in a file.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from hashlib import blake2b
 
 from .messages import DIGEST_SIZE
@@ -19,11 +20,13 @@ class RunningDigest:
     """
     The digest of a file from its beginning: BLAKE2b.
 
+    :param check: called again and again in what takes long; it may raise to end that.
     :ivar size: of how many bytes.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, check: Callable[[], None] | None = None) -> None:
         self.size = 0
+        self._check = check
         self._hash = blake2b(digest_size=DIGEST_SIZE)
 
     def update(self, data: bytes | memoryview) -> None:
@@ -38,6 +41,8 @@ class RunningDigest:
         :param size: in bytes.
         """
         for start in range(0, size, DIGEST_STEP):
+            if self._check is not None:
+                self._check()
             self.update(memoryview(_ZEROS)[: size - start])
 
     def read(self, fd: int, size: int) -> None:
@@ -48,6 +53,8 @@ class RunningDigest:
         :raises OSError: when it can't be read.
         """
         while self.size < size:
+            if self._check is not None:
+                self._check()
             data = os.pread(fd, min(DIGEST_STEP, size - self.size), self.size)
             if not data:
                 return
@@ -58,13 +65,14 @@ class RunningDigest:
         return self._hash.digest()
 
 
-def digest_of(fd: int, size: int) -> bytes:
+def digest_of(fd: int, size: int, check: Callable[[], None] | None = None) -> bytes:
     """
     Make the digest of the beginning of a file.
 
     :param size: how many bytes of it. When the file has fewer, it is the digest of these.
+    :param check: called again and again; it may raise to end that.
     :raises OSError: when it can't be read.
     """
-    digest = RunningDigest()
+    digest = RunningDigest(check)
     digest.read(fd, size)
     return digest.digest()

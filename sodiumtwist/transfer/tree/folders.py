@@ -123,7 +123,10 @@ class Folders:
 
     :param root: its path, or its descriptor, which stays the caller's.
     :raises OSError: when it can't be opened.
+    :ivar given_up: set by any thread when nobody waits any more for what takes long.
     """
+
+    given_up = False
 
     def __init__(self, root: str | bytes | int) -> None:
         # Opened anew, and not doubled: an error of the disk is told to each that has opened something there, once.
@@ -133,6 +136,24 @@ class Folders:
         self._changed: set[Parts] = set()
         # Folders of whose names the disk has, or is about to have.
         self._known: set[Parts] = set()
+        # The folder above the root, as long as the disk may not have the root's name.
+        self._above: Folders | None = None
+
+    def sync_with(self, above: Folders) -> None:
+        """
+        Let the disk have the root's name, too, once it is to have anything below it.
+
+        :param above: the folder above the root, which is not the caller's any more.
+        """
+        above.note_changed(())
+        self._above = above
+
+    def check_wanted(self) -> None:
+        """
+        :raises OSError: with ``ECANCELED`` when nobody waits any more.
+        """
+        if self.given_up:
+            raise OSError(errno.ECANCELED, "nobody waits for it any more")
 
     @property
     def root(self) -> int:
@@ -255,6 +276,13 @@ class Folders:
         """
         failed: dict[Parts, OSError] = {}
         all_synced = False
+        if self._above is not None and self._changed:
+            failed = self._above.sync_changed()
+            if failed:
+                self._above.note_changed(())
+            else:
+                self._above.close()
+                self._above = None
         for parts in self._changed:
             try:
                 folder = self._find(parts)
@@ -281,6 +309,9 @@ class Folders:
         for folder in self._kept.values():
             os.close(folder.fd)
         self._kept.clear()
+        if self._above is not None:
+            self._above.close()
+            self._above = None
         fd, self._root.fd = self._root.fd, -1
         if fd >= 0:
             os.close(fd)

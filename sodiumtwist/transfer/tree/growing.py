@@ -31,7 +31,7 @@ class Growing:
         self._folders = folders
         self._executable = executable
         self._digests = digests
-        self._digest = RunningDigest()
+        self._digest = RunningDigest(folders.check_wanted)
         self._temporary: Temporary | None = open_temporary(folders, parts, executable)
         self.size = 0
         try:
@@ -58,17 +58,6 @@ class Growing:
         self._digest.read(self._file.fd, self.size)
         return self._digest.digest()
 
-    def whole_digest(self, size: int) -> bytes:
-        """
-        Make the BLAKE2b digest of the file that this becomes.
-
-        :param size: how many bytes it will have; what is behind those that are there is a hole.
-        :raises OSError: when it can't be read.
-        """
-        self.digest()
-        self._digest.update_zeros(size - self.size)
-        return self._digest.digest()
-
     def begin(self, offset: int) -> None:
         """
         Keep the beginning, and nothing behind that.
@@ -79,7 +68,7 @@ class Growing:
         os.ftruncate(self._file.fd, offset)
         self.size = offset
         if self._digest.size > offset:
-            self._digest = RunningDigest()
+            self._digest = RunningDigest(self._folders.check_wanted)
 
     def write(self, offset: int, data: bytes | memoryview) -> None:
         """
@@ -88,14 +77,7 @@ class Growing:
         :param offset: where it belongs, not before the end. What is between is a hole.
         :raises OSError: when it can't be written. Some of it may be.
         """
-        if offset < self.size:
-            raise ValueError("pieces of a file overlap")
-        write_at(self._file.fd, data, offset)
-        # Only as long as all before it is in it. It would have to be read for that, and may never be asked for.
-        if self._digests and self._digest.size == self.size:
-            self._digest.update_zeros(offset - self.size)
-            self._digest.update(data)
-        self.size = offset + len(data)
+        self.write_all(offset, [memoryview(data)])
 
     def write_all(self, offset: int, pieces: list[memoryview]) -> None:
         """
@@ -107,10 +89,12 @@ class Growing:
         if offset < self.size:
             raise ValueError("pieces of a file overlap")
         size = sum(map(len, pieces))
-        written = os.pwritev(self._file.fd, pieces, offset)
+        written = os.pwritev(self._file.fd, pieces, offset) if len(pieces) > 1 else 0
         if written < size:
             # As on a disk that is nearly full.
-            write_at(self._file.fd, b"".join(pieces)[written:], offset + written)
+            rest = pieces[0] if len(pieces) == 1 else b"".join(pieces)[written:]
+            write_at(self._file.fd, rest, offset + written)
+        # Only as long as all before it is in it. It would have to be read for that, and may never be asked for.
         if self._digests and self._digest.size == self.size:
             self._digest.update_zeros(offset - self.size)
             for piece in pieces:

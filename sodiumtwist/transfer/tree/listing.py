@@ -10,9 +10,10 @@ import stat
 from collections.abc import Iterator
 from heapq import nsmallest
 
-from .folders import Folders, look
+from .folders import look
 from .messages import ENTRIES, FILE, FOLDER, Listed, Listing
 from .names import is_temporary, split_path
+from .roots import open_root
 from .walking import NOT_THERE, what_is_wrong
 
 
@@ -28,7 +29,7 @@ def list_folder(root: str | bytes, path: bytes, after: bytes = b"") -> Listing:
     :raises OSError: when there is none, or it can't be read. Its text names no path of this side.
     """
     parts = split_path(path) if path else ()
-    folders = Folders(root)
+    folders = open_root(root)
     try:
         status = folders.status(parts)
         if status is None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from functools import cache
 from hashlib import blake2b
+from typing import NamedTuple
 
 from ...protocol.sockets import CHUNK_SIZE
 from .digests import RunningDigest
@@ -31,8 +32,7 @@ _ZERO = bytes(3)
 _HEADER_SIZE = HEADER.size
 
 
-@dataclass(frozen=True)
-class Job:
+class Job(NamedTuple):
     """
     A file to be read.
 
@@ -49,8 +49,7 @@ class Job:
     digest: bytes = b""
 
 
-@dataclass(frozen=True)
-class End:
+class End(NamedTuple):
     """
     A file that was read.
 

@@ -6,7 +6,7 @@ meanwhile waits, bounded.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from time import monotonic
 from typing import TypeVar, Union
@@ -27,7 +27,6 @@ from .messages import (
     HAVE,
     LINE_LIMIT,
     REFUSED,
-    RESUME,
     UNSETTLED,
     UNSETTLED_SIZE,
     Announce,
@@ -42,8 +41,9 @@ from .messages import (
     encode,
 )
 from .pieces import HEADER
-from .report import FAILED, REFUSED as WAS_REFUSED, STORED, THERE, WOULD_RESUME, WOULD_SEND, FileResult, Report
+from .report import Report
 from .storing import Storing
+from .telling import parts, report_settled, report_verdict
 
 #: How many bytes may wait for the disk, roughly. Then nothing more is received.
 WAITING_LIMIT = 4 * 1024 * 1024
@@ -56,12 +56,6 @@ PROGRESS_SIZE = 1024 * 1024
 
 #: After how many seconds it is told of fewer.
 PROGRESS_TIME = 1.0
-
-#: How many bytes what is told of files by one DATA has, roughly, at most.
-OUTCOME_SIZE = 64 * 1024
-
-#: How many files these are at most.
-OUTCOME_FILES = 512
 
 T = TypeVar("T")
 
@@ -187,6 +181,7 @@ class Receiving:
             return over
         self._over = Deferred()
         self._over.chainDeferred(over)
+        self._storing.give_up()
         if not self._busy:
             self._go_on()
         return over
@@ -291,7 +286,7 @@ class Receiving:
                 entry = self._unsettled.pop(number)
                 self._paths_size -= len(entry.path)
                 if report is not None:
-                    _report_verdict(report, entry, verdict)
+                    report_verdict(report, entry, verdict)
         if self._takes_nothing:
             nothing = Verdict(REFUSED, code=Code.CANCELLED, text="dry run")
             verdicts = Verdicts([each if each.what in (HAVE, REFUSED) else nothing for each in decided])
@@ -387,11 +382,11 @@ class Receiving:
             entry = self._unsettled.pop(settled.number)
             self._paths_size -= len(entry.path)
             if self._report is not None:
-                _report_settled(self._report, entry, settled)
+                report_settled(self._report, entry, settled)
         if self._over is not None or self._broken is not None:
             return
         try:
-            for files in _parts(ready):
+            for files in parts(ready):
                 self._end.send_data(encode(Outcome(self._written, files)))
         except LocalProtocolError:
             # It is about to be over.
@@ -405,38 +400,3 @@ class Receiving:
             if number != self._shown and entry is not None:
                 self._shown = number
                 report.begins(entry.path, entry.size, offset)
-
-
-def _parts(files: list[Settled]) -> Iterator[list[Settled]]:
-    """Share out what is told of files, so that each part fits a DATA. There is at least one."""
-    part: list[Settled] = []
-    size = 0
-    for settled in files:
-        size += 128 + len(settled.name) + 4 * len(settled.text)
-        if part and (size > OUTCOME_SIZE or len(part) >= OUTCOME_FILES):
-            yield part
-            part, size = [], 128 + len(settled.name) + 4 * len(settled.text)
-        part.append(settled)
-    yield part
-
-
-def _report_verdict(report: Report, entry: Entry, verdict: Verdict) -> None:
-    if verdict.what == REFUSED:
-        result = FileResult(entry.path, entry.kind, WAS_REFUSED, code=verdict.code, text=verdict.text)
-    elif entry.kind == FOLDER:
-        return
-    elif verdict.what == HAVE:
-        result = FileResult(entry.path, entry.kind, THERE, verdict.name or entry.path, entry.size)
-    else:
-        outcome = WOULD_RESUME if verdict.what == RESUME else WOULD_SEND
-        result = FileResult(entry.path, entry.kind, outcome, size=entry.size)
-    report.settled(result)
-
-
-def _report_settled(report: Report, entry: Entry, settled: Settled) -> None:
-    if settled.code:
-        result = FileResult(entry.path, entry.kind, FAILED, code=settled.code, text=settled.text)
-    else:
-        name, digest = settled.name or entry.path, settled.digest.hex()
-        result = FileResult(entry.path, entry.kind, STORED, name, settled.size, digest, text=settled.text)
-    report.settled(result)

@@ -4,7 +4,7 @@ What people are told of files on their way.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 #: What became of a file or folder.
 STORED, THERE, REFUSED, FAILED = "stored", "there", "refused", "failed"
@@ -13,8 +13,7 @@ STORED, THERE, REFUSED, FAILED = "stored", "there", "refused", "failed"
 WOULD_SEND, WOULD_RESUME = "would send", "would resume"
 
 
-@dataclass(frozen=True)
-class FileResult:
+class FileResult(NamedTuple):
     """
     What became of one file, or of a folder that was refused.
 

@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from ...core.connection import Code
-from ...core.errors import RemoteProtocolError
+from ...core.errors import NotDone, RemoteProtocolError
 from .channel import Channel
 from .disk_thread import DiskThread
 from .feeding import Feed, FileFeed, Stream, StreamFeed
@@ -110,6 +110,9 @@ class Sending:
         self._answers: dict[int, Verdicts] = {}
         # Whether the thread walks, and whether all is found.
         self._walks = self._all_found = False
+        # Why nothing more can be asked; and whether nothing more is to be asked.
+        self._winds_up: NotDone | None = None
+        self._asked_all = False
         # How many bytes the receiver has written.
         self._written = 0
         self._finishing = False
@@ -159,6 +162,16 @@ class Sending:
         """
         self.fail(reason)
 
+    def wind_up(self, why: NotDone) -> None:
+        """
+        The receiver is about to stop, and may be asked nothing more. What was announced is still sent and settled.
+
+        :param why: what :meth:`start` fails with when that is done; unless the receiver was asked for the last time.
+        """
+        if not (self._over or self._asked_all):
+            self._all_found, self._winds_up = True, why
+            self.go_on()
+
     # Finding and announcing
 
     def _walk_on(self, walk: Walk) -> None:
@@ -171,7 +184,7 @@ class Sending:
 
     def _walked(self, batch: Batch | None) -> None:
         self._walks = False
-        if self._over:
+        if self._over or self._winds_up is not None:
             return
         if batch is None:
             self._all_found = True
@@ -250,7 +263,10 @@ class Sending:
         self._feed.go_on()
         if isinstance(self._found, Walk):
             self._walk_on(self._found)
-        if self._all_found and not self._announced and not self._finishing and self._feed.idle:
+        if self._winds_up is not None:
+            if not self._unsettled:
+                self.fail(Failure(self._winds_up))
+        elif self._all_found and not self._announced and not self._finishing and self._feed.idle:
             self._finishing = True
             self._feed.close()
             self._set_times()
@@ -321,6 +337,8 @@ class Sending:
         self._set_next_times(last=True)
 
     def _set_next_times(self, last: bool = False) -> None:
+        if self._winds_up is not None:
+            return
         payload = next(self._times, None)
         if payload is not None:
             setting = self._end.request(payload).addCallback(self._done)
@@ -332,6 +350,7 @@ class Sending:
         walk, finish = self._found, Finish()
         if isinstance(walk, Walk):
             finish = Finish(walk.links, walk.others, walk.troubles, walk.untold)
+        self._asked_all = True
         self._end.request(encode(finish)).addCallback(self._finished).addErrback(self.fail)
 
     def _done(self, payload: bytes) -> None:

@@ -21,8 +21,9 @@ from ...protocol.lifecycle import Stage
 from ...protocol.requests import CLOSED_BY_PEER, RequestEnd
 from ...protocol.server import SodiumServerProtocol
 from ..stores import Store
+from .channel import ASKED_AT_ONCE
 from .place import Files
-from .serving import ASKED_AT_ONCE, FileSession, Threads
+from .serving import FileSession, Threads
 
 
 class FilesContext(ServerContext, Protocol):
@@ -82,6 +83,7 @@ class FileServerEnd(RequestEnd, SodiumServerProtocol):
         if self._session is not None and self._session.busy:
             factory.receiving.add(self)
             return
+        self._let_session_go()
         if not self._uploads():
             factory.receiving.discard(self)
         if self._connection.peer_ended:
@@ -129,3 +131,8 @@ class FileServerEnd(RequestEnd, SodiumServerProtocol):
     def connection_lost(self, reason: Failure) -> None:
         if self._session is not None:
             self._session.lost(reason)
+            self._let_session_go()
+
+    def _let_session_go(self) -> None:
+        if self._end is not None and self._session is not None and not self._session.busy:
+            self._session = None  # which has us

@@ -39,15 +39,13 @@ from .names import BadName, show_path, split_path
 from .place import Files
 from .receiving import Receiving
 from .report import STORED, THERE, FileResult, Report
+from .roots import open_root
 from .sending import Sending
 from .storing import Rules, Storing
 from .walking import NOT_THERE, Root, Walk
 
 #: How many connections of one server may have a thread for the disk at once.
 SESSIONS = 256
-
-#: How many requests about files one connection may have worked on at once; more wait in their order.
-ASKED_AT_ONCE = 16
 
 
 class ServingEnd(Channel, Protocol):
@@ -293,8 +291,6 @@ class FileSession:
         if isinstance(error, RemoteProtocolError):
             self._break(error)
         elif isinstance(error, OSError):
-            why = describe_os_error(error)
-            self.end.files_over("cannot store or read files of {login} at {peer}: {reason}", True, reason=why)
             # No paths of ours.
             reason = Failure(RequestError(Code.STORAGE, words_for_peer(error)))
         if answer in self._unanswered:
@@ -419,12 +415,17 @@ class Delivery:
 
         :return: the answer for the client.
         """
-        return self._thread.call(partial(self._find, paths))
+        return self._thread.call(partial(self._find, paths)).addErrback(self._not_found)
+
+    def _not_found(self, reason: Failure) -> Failure:
+        error = reason.value
+        self._close(describe_os_error(error) if isinstance(error, OSError) else reason.getErrorMessage())
+        return reason
 
     def _find(self, paths: list[bytes]) -> bytes:
         """Do that, in the thread."""
         try:
-            self._folders = Folders(self._shared)
+            self._folders = open_root(self._shared)
         except FileNotFoundError:
             if not self._session.files.share_per_login:
                 raise
@@ -446,9 +447,7 @@ class Delivery:
         """The client knows what was found, or that it can't be looked for. Send it."""
         if self._over:
             return
-        if self._walk is None:
-            self._close("it could not be looked for")
-            return
+        assert self._walk is not None
         self._sending = Sending(self._session.end, self._thread, self._walk, self._tally)
         self._sending.start().addCallbacks(lambda _: self._close(""), self._failed)
 
@@ -462,9 +461,9 @@ class Delivery:
 
     def lost(self, reason: Failure) -> None:
         """Nothing more comes."""
+        self._close(reason.getErrorMessage())
         if self._sending is not None:
             self._sending.lost(reason)
-        self._close(reason.getErrorMessage())
 
     def _failed(self, reason: Failure) -> None:
         if self._over:
@@ -475,7 +474,7 @@ class Delivery:
         if isinstance(error, RemoteProtocolError):
             end.break_off(Code.PROTOCOL_BROKEN, str(error), error)
         elif isinstance(error, NotDone):
-            end.break_off(Code.CANCELLED, "it was broken off: the other end has refused it", error)
+            end.break_off(Code.CANCELLED, "it was broken off, for the other end does not go on", error)
         elif isinstance(error, OSError):
             end.break_off(Code.STORAGE, words_for_peer(error), error)
         else:

@@ -6,7 +6,6 @@ thread, in order.
 from __future__ import annotations
 
 import errno
-import os
 import time
 from collections import deque
 from collections.abc import Iterable
@@ -37,6 +36,7 @@ from .messages import (
 from .names import BadName, split_path
 from .pieces import LAST, VOID, split
 from .placing import REFUSE, REPLACE, Placing
+from .roots import make_root, open_root
 from .temporaries import Written
 
 __all__ = ["Rules", "Storing"]
@@ -66,6 +66,7 @@ class Storing:
         self._placing: Placing | None = None
         # Why nothing can be stored.
         self._unusable: OSError | None = None
+        self._given_up = False
         self._announced = 0
         # How many folders were announced since names of folders were synced; and the last error of that.
         self._unsynced = 0
@@ -174,6 +175,16 @@ class Storing:
         self._place()
         return self._outcome()
 
+    def give_up(self) -> None:
+        """
+        Nobody waits any more for what takes long and is of no use then, as digests of large files. This may be called
+        in any thread.
+        """
+        self._given_up = True
+        folders = self._folders
+        if folders is not None:
+            folders.given_up = True
+
     def abandon(self) -> None:
         """Nothing more comes. What has begun is kept to go on with it another time."""
         arriving, self._arriving = self._arriving, None
@@ -202,11 +213,13 @@ class Storing:
         if self._deciding is not None or self._unusable is not None:
             return
         try:
-            self._folders = self._open_root()
+            self._folders, new = self._open_root()
         except OSError as error:
             self._unusable = error
             return
-        self._deciding = Deciding(self._folders, self._rules)
+        if self._folders is not None:
+            self._folders.given_up = self._given_up
+        self._deciding = Deciding(self._folders, self._rules, new)
         if self._folders is not None and not self._rules.dry:
             self._placing = Placing(self._folders, self._rules.existing, self._rules.sync)
 
@@ -221,15 +234,14 @@ class Storing:
         for error in self._folders.sync_changed().values():
             self._sync_error = error
 
-    def _open_root(self) -> Folders | None:
+    def _open_root(self) -> tuple[Folders | None, bool]:
+        """Open the folder, which is made where it is missing; and tell whether that was so."""
+        if not self._rules.dry:
+            return make_root(self._root, self._rules.sync)
         try:
-            return Folders(self._root)
+            return open_root(self._root), False
         except FileNotFoundError:
-            if self._rules.dry:
-                return None
-        with suppress(FileExistsError):
-            os.mkdir(self._root, 0o700)
-        return Folders(self._root)
+            return None, True
 
     def _next(self, number: int) -> Awaited:
         """Find the file of a first piece."""
@@ -344,7 +356,10 @@ class Storing:
         arriving, self._arriving = self._arriving, None
         if arriving is not None:
             with suppress(OSError):
-                arriving.remove()
+                if error.errno == errno.ECANCELED:
+                    arriving.keep()
+                else:
+                    arriving.remove()
         assert self._current is not None
         self._current.failed = True
         self._settle_failed(self._number, error)
@@ -379,13 +394,13 @@ class Storing:
         mtime = awaited.entry.mtime if awaited.entry.kind == FILE else time.time_ns()
         try:
             if awaited.present is not None:
-                awaited.present.set_time(mtime, rules.sync)
+                awaited.present.set_time(mtime, awaited.entry.executable, rules.sync)
                 digest = awaited.present.digest if rules.digests else b""
                 self._settled.append(Settled(awaited.number, digest=digest, size=size))
             elif arriving is not None:
-                written, digest = arriving.finish(size, mtime, rules.sync, rules.digests)
+                written = arriving.finish(size, mtime, rules.sync)
                 self._end_current()
-                self._add(awaited, written, digest, size)
+                self._add(awaited, written, written.digest, size)
                 return
         except OSError as error:
             self._failed(error)

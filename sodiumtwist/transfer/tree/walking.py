@@ -13,7 +13,7 @@ import stat
 from array import array
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from typing import Union
 
 from .folders import Folders
@@ -22,7 +22,6 @@ from .messages import (
     ENTRIES,
     FILE,
     FOLDER,
-    PATH_LIMIT,
     Announce,
     Entry,
     SetTimes,
@@ -145,6 +144,8 @@ class Walk:
         self._times = array("q")
         self._next = 0
         self._found = self._walk()
+        # What did not fit the last batch.
+        self._left: list[Found] = []
 
     def missing(self) -> list[Trouble]:
         """
@@ -184,17 +185,21 @@ class Walk:
         batch = Batch(self._next)
         entries, wheres = batch.entries, batch.wheres
         room = ANNOUNCEMENT_SIZE
-        for found in self._found:
+        left, self._left = self._left, []
+        for found in chain(left, self._found):
             if found is None:
                 break
             entry, where = found
+            room -= len(entry.path)
+            if room < 0 and entries:
+                self._left = [found]
+                break
             entries.append(entry)
             wheres.append(where)
             if entry.kind == FILE:
                 batch.files += 1
                 batch.size += entry.size
-            room -= len(entry.path)
-            if len(entries) == ENTRIES or room < PATH_LIMIT:
+            if len(entries) == ENTRIES:
                 break
         self._next += len(entries)
         batch.left_out, self._left_out = self._left_out, []
@@ -211,11 +216,11 @@ class Walk:
         for path, time in zip(reversed(self._folders), reversed(self._times), strict=True):
             if path in but:
                 continue
-            part.append((path, time))
-            room -= len(path)
-            if len(part) == ENTRIES or room < PATH_LIMIT:
+            if part and (len(part) == ENTRIES or len(path) > room):
                 yield encode(SetTimes(part))
                 part, room = [], ANNOUNCEMENT_SIZE
+            part.append((path, time))
+            room -= len(path)
         if part:
             yield encode(SetTimes(part))
 

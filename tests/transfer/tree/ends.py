@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionLost
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
@@ -155,8 +156,24 @@ class FilesPair(Pair[UploadReceiver, FileClient]):
 
     def settle(self) -> None:
         """Let both ends and their disks do all that they have to do."""
-        while self.step() or self.server_threads.work() or self.client_threads.work():
+        while self.advance():
             pass
+
+    def advance(self) -> bool:
+        """Let one thing happen, on the network before the disks; tell whether anything did."""
+        return self.step() or self.server_threads.work() or self.client_threads.work()
+
+    def cut(self) -> None:
+        """Cut the connection, and let the disks end what they do."""
+        for transport in (self.client_transport, self.server_transport):
+            if not transport.disconnected:
+                transport.lose(ConnectionLost())
+        self.settle()
+
+    @property
+    def left(self) -> list[object]:
+        """What is left that belongs to the connection; nothing when it is over."""
+        return [*self.factory.receiving, *self.server_threads.open, *self.client_threads.open]
 
     def result_of(self, deferred: Deferred[T]) -> T:
         """Let all be done, and give what has come of it."""

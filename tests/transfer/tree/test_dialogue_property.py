@@ -10,10 +10,10 @@ import shutil
 from dataclasses import dataclass
 from typing import Any
 
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from sodiumtwist.transfer.tree import feeding, reading, receiving, storing, walking
+from sodiumtwist.transfer.tree import feeding, placing, reading, receiving, walking
 from sodiumtwist.transfer.tree.pieces import PIECE_SIZE
 from sodiumtwist.transfer.tree.storing import Rules
 
@@ -91,6 +91,10 @@ def write_tree(path: bytes, tree: Tree) -> None:
 cuts = st.lists(st.tuples(st.integers(0, 40), st.sampled_from(["both", "both", "receiver", "sender"])), max_size=5)
 
 
+#: Each example takes a while.
+few = settings(max_examples=30)
+
+
 class CutTests(SynchronousTestCase):
     """Tries to send a tree, all but the last of which are cut."""
 
@@ -103,7 +107,7 @@ class CutTests(SynchronousTestCase):
             (reading, "JOB_SIZE", PIECE_SIZE + 1),
             (feeding, "JOB_SIZE", PIECE_SIZE + 1),
             (receiving, "TURN_SIZE", PIECE_SIZE + 1),
-            (storing, "BATCH", 3),
+            (placing, "BATCH", 3),
         ):
             self.patch(module, name, value)
 
@@ -145,6 +149,7 @@ class CutTests(SynchronousTestCase):
     def check(self, session: Session) -> None:
         self.assertEqual((session.sender.aborted, session.receiver.aborted, session.sent_again), ([], [], 0))
 
+    @few
     @given(trees, cuts, st.integers(0, 1 << 32), st.sampled_from(["rename", "replace", "refuse"]), st.booleans())
     def test_equal(self, tree: Tree, cuts: list[Cut], seed: int, existing: str, sync: bool) -> None:
         source, target = self.new_place()
@@ -158,6 +163,18 @@ class CutTests(SynchronousTestCase):
         self.assertEqual({result.outcome for result in session.told.results} - {"there"}, set())
         self.assertEqual(session.told.bytes_written, 0)
 
+    def test_who_may_run_it(self) -> None:
+        """A file of which nothing else has changed may be run when it is sent again, or not any more."""
+        source, target = self.new_place()
+        write_tree(source, {b"a": File(10), b"b": File(10, executable=True)})
+        for mode in (0o700, 0o600):
+            for name in (b"a", b"b"):
+                os.chmod(os.path.join(source, name), mode)
+            session, _ = self.send(random.Random(0), source, target, Rules(), [])
+            self.assertEqual(differences(source, os.path.join(os.fsencode(target), b"top")), [])
+        self.assertEqual({result.outcome for result in session.told.results}, {"there"})
+
+    @few
     @given(trees, st.data(), cuts, st.integers(0, 1 << 32))
     def test_changed_meanwhile(self, tree: Tree, data: st.DataObject, cuts: list[Cut], seed: int) -> None:
         """What is sent may be another version of it each time: what is there is that of the last one."""
@@ -175,6 +192,7 @@ class CutTests(SynchronousTestCase):
         _, target = self.send(chance, source, target, Rules(existing="replace"), [])
         self.assertEqual(differences(source, os.path.join(os.fsencode(target), b"top")), [])
 
+    @few
     @given(trees, trees, cuts, st.integers(0, 1 << 32), st.sampled_from(["rename", "replace", "refuse"]))
     def test_others_there(self, tree: Tree, others: Tree, cuts: list[Cut], seed: int, existing: str) -> None:
         """Of what was there, nothing is lost but by ``replace``; and what is refused is refused each time."""

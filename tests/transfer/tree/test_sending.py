@@ -310,7 +310,10 @@ class BoundTests(SendingTestCase):
         """Nor more bytes of paths, which the receiver has to keep."""
         for number in range(30):
             self.write(f"{number:0100}", b"x")
-        with patch.object(walking, "ENTRIES", 3), patch.object(sending, "PATHS_WINDOW", 500):
+        with (
+            patch.object(walking, "ENTRIES", 3),
+            patch.object(sending, "PATHS_WINDOW", sending.ANNOUNCEMENT_SIZE + 500),
+        ):
             sent = self.start()
             self.work()
             self.assertEqual(len(self.receiver.questions), 2)

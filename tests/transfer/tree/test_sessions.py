@@ -4,56 +4,211 @@ Two real ends of the file dialogue, back to back, with real files.
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionAborted
+from twisted.logger import formatEvent
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from sodiumtwist import ClosedByPeer, ClosedHere, ConnectionCut, LocalProtocolError, PeerAborted, RequestFailed
+from sodiumtwist.core.connection import Code
 from sodiumtwist.transfer.tree.place import Files
 
+from ...logs import logged
 from .ends import FilesPair, Told, make_tree, tree, walk
 
 TREE = {"a.txt": b"first", "empty": b"", "deep/er/b.bin": b"b" * 300_000, "void/": b"", "deep/c": b"c" * 5000}
 
+#: Small, so that a cut at each read is soon done; the large file takes several DATA.
+SMALL_TREE = {"one/a": b"a" * 700, "one/b": b"", "two/": b"", "two/c": b"c" * 150_000, "z": b"zz"}
 
-class StoreTests(SynchronousTestCase):
+
+class SessionTestCase(SynchronousTestCase):
+    def setUp(self) -> None:
+        base = Path(self.mktemp())
+        self.here, self.kept, self.share = base / "here" / "photos", base / "kept", base / "share"
+        for folder in (self.kept, self.share):
+            folder.mkdir(parents=True)
+        self.files = Files(str(self.kept), share=str(self.share))
+        self.there = self.kept / "l" / "photos"
+
+    def connect(self) -> FilesPair:
+        pair = FilesPair(self.files)
+        pair.flush()
+        return pair
+
+    def store(self, pair: FilesPair, told: Told | None = None, **arguments: Any) -> Deferred[Any]:
+        return pair.client.store(walk(self.here), told, **arguments)
+
+    def assert_over(self, pair: FilesPair) -> None:
+        """Nothing is left of a connection."""
+        self.assertEqual(pair.left, [])
+        self.assertIsNone(self.successResultOf(pair.client.lost))
+        self.assertIsNone(pair.server._session)
+
+    def close(self, pair: FilesPair) -> None:
+        """Close in order."""
+        self.assertIsNone(pair.result_of(pair.client.close()))
+        self.assert_over(pair)
+
+
+class StoreTests(SessionTestCase):
     """A folder is stored."""
 
+    def setUp(self) -> None:
+        super().setUp()
+        make_tree(self.here, TREE)
+
     def test_folder(self) -> None:
-        here = make_tree(Path(self.mktemp()) / "photos", TREE)
-        there = Path(self.mktemp())
-        there.mkdir()
-        pair = FilesPair(Files(str(there)))
-        told = Told()
-        place = pair.result_of(pair.client.store(walk(here), told))
+        pair, told = self.connect(), Told()
+        place = pair.result_of(self.store(pair, told))
         self.assertEqual(place.keeps, "files")
-        self.assertEqual(tree(there / "l" / "photos"), tree(here))
+        self.assertEqual(tree(self.there), tree(self.here))
         self.assertEqual(set(told.outcomes.values()), {"stored"})
-        self.assertEqual(pair.result_of(pair.client.close()), None)
-        self.assertEqual((pair.factory.receiving, pair.server_threads.open, pair.client_threads.open), (set(), [], []))
+        self.assertEqual(told.bytes_written, 305_005)
+        self.close(pair)
 
     def test_again(self) -> None:
-        """What is there is not sent a second time, on the same connection or another one."""
+        """What is there is not sent a second time: on the same connection, and on another one."""
+        pair = self.connect()
+        pair.result_of(self.store(pair))
+        for _ in range(2):
+            told = Told()
+            pair.result_of(self.store(pair, told))
+            self.assertEqual((set(told.outcomes.values()), told.bytes_written), ({"there"}, 0))
+            self.close(pair)
+            pair = self.connect()
+
+    def test_dry(self) -> None:
+        """Nothing is made, not even the folder of the login."""
+        pair, told = self.connect(), Told()
+        pair.result_of(self.store(pair, told, dry=True))
+        self.assertEqual(set(told.outcomes.values()), {"would send"})
+        self.assertEqual(list(self.kept.iterdir()), [])
+        self.close(pair)
+
+    def test_digests(self) -> None:
+        pair, told = self.connect(), Told()
+        pair.result_of(self.store(pair, told, digests=True))
+        self.assertEqual({len(result.digest) for result in told.results.values()}, {64})
+
+    def test_log(self) -> None:
+        """One line a store; a single file is named."""
+        pair = self.connect()
+        events = logged(self)
+        pair.result_of(self.store(pair))
+        pair.result_of(pair.client.store(walk(self.here / "a.txt")))
+        pair.result_of(self.store(pair))
+        where = self.kept / "l"
+        self.assertEqual(
+            [formatEvent(event) for event in events],
+            [
+                f"files of 'l' from 192.0.2.1:4711: stored 4 files, 305005 bytes, in {where}",
+                f"files of 'l' from 192.0.2.1:4711: stored a.txt, 5 bytes, in {where}",
+                f"files of 'l' from 192.0.2.1:4711: stored 0 files, 0 bytes; 4 were there already, in {where}",
+            ],
+        )
 
 
-class FetchTests(SynchronousTestCase):
-    """A folder is fetched."""
+class BrokenOffTests(SessionTestCase):
+    """It is broken off wherever it is, in whatever way; the next connection goes on."""
 
-    def test_folder(self) -> None:
-        share, into = Path(self.mktemp()), Path(self.mktemp())
-        into.mkdir()
-        shared = make_tree(share / "photos", TREE)
-        pair = FilesPair(Files(share=str(share)))
-        told = Told()
-        fetched = pair.result_of(pair.client.fetch([b"photos", b"missing", b"../x"], str(into), report=told))
-        self.assertEqual(tree(into / "photos"), tree(shared))
+    def setUp(self) -> None:
+        super().setUp()
+        make_tree(self.here, SMALL_TREE)
+        make_tree(self.share / "photos", SMALL_TREE)
+        self.into = self.kept / "into"
+        self.into.mkdir()
+
+    def each_time(self, fetches: bool, break_off: Callable[[FilesPair], object], *errors: type[Exception]) -> None:
+        """
+        Break off behind each step of a store or a fetch, one after the other, and then begin anew.
+
+        :param break_off: does that; what follows from it is let come about.
+        :param errors: what it may fail with.
+        """
+        for steps in range(1000):
+            pair, told = self.connect(), Told()
+            results: list[object] = []
+            self.begin(pair, told, fetches).addBoth(results.append)
+            for _ in range(steps):
+                pair.advance()
+            break_off(pair)
+            pair.settle()
+            self.check(told, self.into if fetches else self.kept / "l")
+            (result,) = results
+            if isinstance(result, Failure):
+                result.trap(*errors)
+            if not pair.client.lost.called:
+                pair.client.close().addErrback(lambda reason: None)
+                pair.settle()
+            self.assert_over(pair)
+            if not isinstance(result, Failure):
+                break
+        made = self.into / "photos" if fetches else self.there
+        self.assertEqual(tree(made), tree(self.here))
+
+    def begin(self, pair: FilesPair, told: Told, fetches: bool) -> Deferred[Any]:
+        if fetches:
+            return pair.client.fetch([b"photos"], str(self.into), report=told)
+        return self.store(pair, told)
+
+    def check(self, told: Told, there: Path) -> None:
+        """What was settled as stored is whole and in its place."""
+        for path, result in told.results.items():
+            self.assertIn(result.outcome, ("stored", "there"), result)
+            inner = self.here.parent / os.fsdecode(path)
+            self.assertEqual((there / os.fsdecode(result.name)).read_bytes(), inner.read_bytes())
+
+    def test_cut(self) -> None:
+        self.each_time(False, FilesPair.cut, ConnectionCut)
+
+    def test_cut_while_fetching(self) -> None:
+        self.each_time(True, FilesPair.cut, ConnectionCut)
+
+    def test_closed_by_client(self) -> None:
+        """In order: both ends say so, and nobody waits for what does not come any more."""
+        self.each_time(False, lambda pair: pair.client.close(), ClosedHere)
+
+    def test_closed_by_client_while_fetching(self) -> None:
+        self.each_time(True, lambda pair: pair.client.close(), ClosedHere, RequestFailed)
+
+    def test_broken_off_by_client(self) -> None:
+        self.each_time(False, lambda pair: pair.client.abort(), ClosedHere, ConnectionAborted)
+
+    def test_server_is_stopping(self) -> None:
+        """It has cut off who took longer than it waits."""
+
+        def stop(pair: FilesPair) -> None:
+            pair.server.abort_with(Code.SHUTTING_DOWN, "the server is stopping", LocalProtocolError("stopping"))
+
+        self.each_time(False, stop, PeerAborted)
+        self.into.rmdir()
+        self.into.mkdir()
+        # Of what it was sending when nothing was taken, nothing more leaves.
+        self.each_time(True, stop, PeerAborted, ConnectionCut)
+
+    def test_server_is_about_to_stop(self) -> None:
+        """What is under way goes on, and nothing new is announced."""
+        self.each_time(False, lambda pair: pair.server.drain(), ClosedByPeer, RequestFailed)
+
+    def test_what_was_announced_goes_on(self) -> None:
+        """It is stored, though nothing can be asked any more; that not all may be done is told."""
+        pair, told = self.connect(), Told()
+        stored = self.store(pair, told)
+        while not told.begun:
+            pair.advance()
+        pair.server.drain()
+        pair.settle()
+        self.failureResultOf(stored, ClosedByPeer)
         self.assertEqual(set(told.outcomes.values()), {"stored"})
-        self.assertEqual([trouble.path for trouble in fetched.missing], [b"../x", b"missing"])
-        pair.result_of(pair.client.close())
-        self.assertEqual((pair.factory.receiving, pair.server_threads.open, pair.client_threads.open), (set(), [], []))
+        self.assertEqual(len(told.outcomes), 4)
+        self.assert_over(pair)
 
-    def test_list(self) -> None:
-        share = Path(self.mktemp())
-        make_tree(share, TREE)
-        pair = FilesPair(Files(share=str(share)))
-        listing = pair.result_of(pair.client.list())
-        self.assertEqual([entry.name for entry in listing.entries], [b"a.txt", b"deep", b"empty", b"void"])
+    def test_server_is_about_to_stop_while_fetching(self) -> None:
+        self.each_time(True, lambda pair: pair.server.drain(), RequestFailed)

@@ -17,7 +17,6 @@ from sodiumtwist.transfer.tree.messages import (
     ENTRIES,
     FILE,
     FOLDER,
-    PATH_LIMIT,
     Announce,
     Entry,
     SetTimes,
@@ -142,10 +141,18 @@ class PartTests(WalkTestCase):
         """Their bytes are bounded, too."""
         for number in range(6):
             write(self.path(f"{number:0200}"), b"")
-        with patch.object(walking, "ANNOUNCEMENT_SIZE", PATH_LIMIT + 400):
-            sizes = [sum(len(entry.path) for entry in batch.entries) for batch in all_batches(self.walk())]
-        self.assertEqual(len(sizes), 3)
-        self.assertLessEqual(max(sizes), PATH_LIMIT + 400)
+        with patch.object(walking, "ANNOUNCEMENT_SIZE", 3 + 2 * 204):
+            batches = all_batches(self.walk())
+        self.assertEqual([len(batch.entries) for batch in batches], [3, 2, 2])
+        self.assertEqual([batch.first for batch in batches], [0, 3, 5])
+        self.assertEqual([len(batch.wheres) for batch in batches], [3, 2, 2])
+
+    def test_one_long_path(self) -> None:
+        """It goes alone."""
+        make_tree(self.path("a" * 200))
+        write(self.path("b" * 200), b"")
+        with patch.object(walking, "ANNOUNCEMENT_SIZE", 100):
+            self.assertEqual([len(batch.entries) for batch in all_batches(self.walk())], [1, 1, 1])
 
     def test_lazy(self) -> None:
         """What is made behind the place where the walk is, is found."""
@@ -406,5 +413,5 @@ class TimeTests(WalkTestCase):
         all_batches(walk)
         with patch.object(walking, "ENTRIES", 3):
             self.assertEqual([len(times.folders) for times in self.times(walk, set())], [3, 3, 1])
-        with patch.object(walking, "ANNOUNCEMENT_SIZE", PATH_LIMIT + 9):
+        with patch.object(walking, "ANNOUNCEMENT_SIZE", 10):
             self.assertEqual([len(times.folders) for times in self.times(walk, set())], [2, 2, 2, 1])

@@ -45,7 +45,6 @@ class WindowTests(SynchronousTestCase):
         self.assertGreater(sending.PATHS_WINDOW, 2 * ENTRIES * 255)
         for module in (sending, walking):
             self.patch(module, "ANNOUNCEMENT_SIZE", 1_000)
-        self.patch(walking, "PATH_LIMIT", 500)
         self.patch(sending, "PATHS_WINDOW", 3_000)
         self.assertLess(self.announced() * 96, 3_000 + 200)
         self.assertGreater(self.announced() * 96, 1_500)
