@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import errno
 import io
 import json
 import os
@@ -21,15 +22,17 @@ from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
 from sodiumtwist import SingleLogin
-from sodiumtwist.programs import files, streams
+from sodiumtwist.programs import files, output, streams
 from sodiumtwist.programs.exits import CommandFailed
 from sodiumtwist.programs.settings import Credentials, GetSettings, ListSettings, SendSettings
 from sodiumtwist.transfer.receiver import UploadFactory
 from sodiumtwist.transfer.stores import DirectoryStore, FileStore, Store
+from sodiumtwist.transfer.tree.client import FileClient
 from sodiumtwist.transfer.tree.place import Files
 
 from ..pair import LOGIN, PASSPHRASE, SERVER_PAIR
 from ..processes import ProcessTestCase, wait_until
+from .test_output import Broken
 
 US = Credentials(LOGIN, PASSPHRASE, False, None)
 
@@ -43,7 +46,10 @@ class FilesTestCase(TestCase):
 
     :ivar lines: of standard output.
     :ivar errors: of standard error, as the last command has left them.
+    :ivar full: whether standard output takes nothing.
     """
+
+    full = False
 
     def setUp(self) -> None:
         where = os.path.realpath(self.mktemp())
@@ -82,15 +88,16 @@ class FilesTestCase(TestCase):
         """Run a command; fires with its status."""
 
         async def calling() -> int:
-            output, errors, status = io.StringIO(), io.StringIO(), 0
-            with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
+            printed = Broken(errno.ENOSPC) if self.full else io.StringIO()
+            errors, status = io.StringIO(), 0
+            with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(errors):
                 try:
                     await command(reactor, settings)
                 except CommandFailed as failed:
                     status = failed.status
                     if str(failed):
                         print(failed, file=sys.stderr)
-            self.lines = output.getvalue().splitlines()
+            self.lines = printed.getvalue().splitlines()
             self.errors = errors.getvalue().splitlines()
             return status
 
@@ -320,6 +327,17 @@ class SendTests(FilesTestCase):
             self.assertEqual(await sending, 130)
         self.assert_line(self.errors, r"^interrupted, 0 files and \d+ bytes stored$")
 
+    async def test_names_as_they_are(self) -> None:
+        """On the command line, too, a name need not be UTF-8."""
+        self.serve()
+        path = os.fsdecode(ODD)
+        Path(path).write_bytes(b"odd")
+        self.assertEqual(await self.send(path), 0)
+        self.assertEqual(os.listdir(os.fsencode(self.mine)), [ODD])
+        os.unlink(path)
+        self.assertEqual(await self.send(path), 1)
+        self.assertEqual(len(self.errors), 1)
+
 
 class StreamTests(FilesTestCase):
     """Servers that do not keep files under their names."""
@@ -464,6 +482,15 @@ class GetTests(FilesTestCase):
         self.assertEqual(await self.get(b"photos"), 1)
         self.assert_line(self.errors, "^into is no folder$")
 
+    async def test_disk_hangs(self) -> None:
+        """Whoever ends the command does not wait for it."""
+        self.serve_tree()
+        Path("into").write_bytes(b"")
+        self.patch(files, "LEAVING", 0.001)
+        # So it is as long as the disk works for what is over.
+        self.patch(FileClient, "connection_lost", lambda client, reason: None)
+        self.assertEqual(await self.get(b"photos"), 1)
+
     async def test_nothing_shared(self) -> None:
         """The server says so, and no folder is left behind."""
         self.serve()
@@ -510,6 +537,16 @@ class GetTests(FilesTestCase):
         self.assertEqual(await self.listed(b"gone", json=True), 5)
         self.assert_line(self.errors, "^cannot read gone: ")
         self.assertEqual(self.events()[0]["status"], 5)
+
+    async def test_output_lost(self) -> None:
+        """What was got is there, whatever becomes of the last line. To list does nothing else: it ends."""
+        self.serve_tree()
+        self.patch(output, "discard_standard_output", lambda: None)
+        self.full = True
+        self.assertEqual(await self.get(b"photos"), 0)
+        self.assert_same(Path("shared/photos"), Path("into/photos"))
+        self.assert_line(self.errors, "^sodiumtwist: warning: standard output: No space left on device; ")
+        self.assertEqual(await self.listed(), 6)
 
     def test_times(self) -> None:
         """Any time that a server may tell is shown, or that it can't be."""
