@@ -5,8 +5,11 @@ How each kind of block is marked:
 
 - Each block names a language of this list. A ``::`` without a language is a mistake.
 - ``sh``: each line is a command, run in order, in one directory for the page. It ends with status 0, or with that of
-  a comment ``# status N`` behind it. Servers stay until another takes their port. ``HOST`` is this machine,
-  ``PUBLICKEY`` belongs to ``server.key``, and ports are free ones.
+  a comment ``# status N`` behind it. One with the comment ``# Ctrl-C`` is interrupted when the server has a part of what
+  it sends. Servers stay until another takes their port. ``HOST`` is this machine, ``PUBLICKEY`` belongs to
+  ``server.key``, and ports are free ones.
+- ``.. on: NAME, NAME``, as a comment before a block of ``sh``: it is for these machines, each of which has a directory
+  of its own with the passphrase in it; ``here`` is the page's. What is run on several prints the same on each.
 - ``python``: a program. What it prints stands in comments behind its prints, with ``…`` for anything.
 - A block with a ``:caption:`` is a file of that name, which later commands of the page use.
 - ``text``, ``ini``: not code to run; output, drawings, settings.
@@ -19,6 +22,7 @@ import os
 import pty
 import re
 import shlex
+import shutil
 import signal
 import socket
 import sys
@@ -45,6 +49,9 @@ PASSPHRASE = "correct horse battery staple"
 #: The languages that blocks may have, and whether their code is run.
 LANGUAGES = {"sh": True, "python": True, "text": False, "ini": False}
 
+#: The machine whose directory is the page's.
+HERE = "here"
+
 _DIRECTIVE = re.compile(r"( *)\.\. (code-block|code|sourcecode|parsed-literal|literalinclude|doctest)::(.*)")
 _OPTION = re.compile(r" +:([a-z-]+): *(.*)")
 
@@ -60,6 +67,7 @@ class Block:
     :ivar caption: its file name; empty when it is not a file.
     :ivar not_run: why it is not run; empty when it is run.
     :ivar included: whether it is an included file.
+    :ivar machines: where it is run.
     """
 
     line: int
@@ -68,6 +76,7 @@ class Block:
     caption: str = ""
     not_run: str = ""
     included: bool = False
+    machines: tuple[str, ...] = (HERE,)
 
 
 def _indentation(line: str) -> int:
@@ -83,6 +92,7 @@ def read_blocks(text: str) -> list[Block]:
     lines = text.splitlines()
     blocks: list[Block] = []
     not_run = ""
+    machines: tuple[str, ...] = (HERE,)
     number = 0
     while number < len(lines):
         line = lines[number]
@@ -90,7 +100,7 @@ def read_blocks(text: str) -> list[Block]:
         directive = _DIRECTIVE.fullmatch(line)
         literal = line.rstrip().endswith("::") and not line.lstrip().startswith("..")
         if directive or literal:
-            block = Block(number, directive[3].strip() if directive else "", "", not_run=not_run)
+            block = Block(number, directive[3].strip() if directive else "", "", not_run=not_run, machines=machines)
             own = _indentation(line)
             while directive and number < len(lines) and (option := _OPTION.fullmatch(lines[number])):
                 if option[1] == "caption":
@@ -109,8 +119,11 @@ def read_blocks(text: str) -> list[Block]:
         elif line.startswith(".. not run:"):
             not_run = line.removeprefix(".. not run:").strip()
             continue
+        elif line.startswith(".. on:"):
+            machines = tuple(line.removeprefix(".. on:").replace(",", " ").split())
+            continue
         if line.strip():
-            not_run = ""
+            not_run, machines = "", (HERE,)
     return blocks
 
 
@@ -203,10 +216,10 @@ class PageTestCase(ProcessTestCase):
                 self._run_program(block.text, where)
             else:
                 for line in block.text.splitlines():
-                    self._run_command(line, where)
+                    self._run_command(line, where, block.machines)
         for _, server in list(self._servers.values())[::-1]:
             server.stop()
-        self._check_uploads()
+        self._check_uploads(page)
 
     def _prepare(self, page: str, code: str) -> None:
         """
@@ -220,6 +233,11 @@ class PageTestCase(ProcessTestCase):
             with open(self.path("pass.txt"), "w", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
                 file.write(PASSPHRASE + "\n")
         self.make_file("backup.tar", 300_000)
+        if "photos" in code:
+            os.makedirs(self.path("photos", "2025", "empty"))
+            self.make_file("photos/beach.jpg", 200_000)
+            # Large enough to be interrupted.
+            self.make_file("photos/2025/film.mov", 48 << 20 if "# Ctrl-C" in code else 200_000)
         if "tls.pem" in page:
             authority = Authority("known")
             authority.issue(self.path("tls.pem"), "localhost")
@@ -230,19 +248,30 @@ class PageTestCase(ProcessTestCase):
             database = self.run_process([*STANDINS, "database"], env=self.environment)
             self._servers["6379"] = (database.wait_for(r"listening on 127\.0\.0\.1:(\d+)")[1], database)
 
-    def _check_uploads(self) -> None:
+    def _check_uploads(self, page: str) -> None:
+        """What was uploaded is what was sent, and stands where the page says."""
         if not os.path.isdir(self.path("uploads")):
             return
-        count = 0
-        for folder, _, names in os.walk(self.path("uploads")):
-            for name in names:
-                count += 1
-                self.assertFalse(name.endswith((".partial", ".part")), name)
-                # In the folder of a login a file has the name that it has here; an upload has one of its own.
-                inside = os.path.relpath(os.path.join(folder, name), self.path("uploads")).partition("/")[2]
-                sent = re.sub(r"\.\d+$", "", inside) or "backup.tar"
-                self.assertTrue(self.read(os.path.join(folder, name)) == self.read(sent), name)
-        self.assertTrue(count)
+        stored = self._stored()
+        self.assertTrue(stored)
+        for name in stored:
+            self.assertFalse(name.endswith((".partial", ".part")), name)
+            login, _, path = name.partition("/")
+            # Uploads of version 1 have names that the server makes, and stand beside the folders of the logins.
+            # One whose name was taken has got a number.
+            sent = re.sub(r"\.\d+$", "", path) or "backup.tar"
+            if os.path.exists(self.path(sent)):
+                self.assertTrue(self.read(os.path.join("uploads", name)) == self.read(sent), name)
+            else:
+                self.assertIn(f"--name {path} ", page)
+
+    def _stored(self) -> list[str]:
+        uploads = self.path("uploads")
+        return [
+            os.path.relpath(os.path.join(folder, name), uploads)
+            for folder, _, names in os.walk(uploads)
+            for name in names
+        ]
 
     def _run_program(self, text: str, where: str) -> None:
         # The program listens on a port that is written in it, so a free one is found for it beforehand.
@@ -284,7 +313,7 @@ class PageTestCase(ProcessTestCase):
         # The certificate is for the name, and not for the address.
         return text.replace("HOST", "localhost" if "tls:" in text else "127.0.0.1"), listening
 
-    def _run_command(self, line: str, where: str) -> None:
+    def _run_command(self, line: str, where: str, machines: tuple[str, ...]) -> None:
         where = f"{where}: {line}"
         command, listening = self._localised(line)
         for name, text in self._files.items():
@@ -295,7 +324,9 @@ class PageTestCase(ProcessTestCase):
                     file.write(text)
         program = line.split()[0]
         if program not in STAYING:
-            self._run_to_its_end(command, where)
+            printed = [self._run_to_its_end(command, where, self._directory_of(machine)) for machine in machines]
+            for other in printed[1:]:
+                self.assertEqual(printed[0], other, where)
             return
         for port in listening:
             if port in self._servers:
@@ -310,8 +341,36 @@ class PageTestCase(ProcessTestCase):
             running.stop(signal.SIGINT)
             wait_until(lambda: [name for name in os.listdir(self.path("uploads")) if name[0] != "."], "the upload")
 
-    def _run_to_its_end(self, command: str, where: str) -> None:
-        keywords: dict[str, Any] = {"env": self.environment, "start_new_session": True}
+    def _directory_of(self, machine: str) -> str:
+        if machine == HERE:
+            return self.directory
+        directory = self.path(machine)
+        if not os.path.isdir(directory):
+            os.mkdir(directory)
+            shutil.copy(self.path("pass.txt"), directory)
+        return directory
+
+    def _interrupt(self, running: Running) -> None:
+        """Do as Ctrl-C on its terminal does, once a part of a file is there."""
+
+        def parts() -> list[int]:
+            # It may have got its name in between; then this fails as it should, for nothing was interrupted.
+            return [
+                os.path.getsize(self.path("uploads", name))
+                for name in self._stored()
+                if name.endswith(".part") and os.path.exists(self.path("uploads", name))
+            ]
+
+        wait_until(lambda: any(parts()), "a part of a file")
+        os.killpg(running.pid, signal.SIGINT)
+
+    def _run_to_its_end(self, command: str, where: str, directory: str) -> list[str]:
+        """
+        Run a command that ends.
+
+        :return: what it printed.
+        """
+        keywords: dict[str, Any] = {"env": self.environment, "start_new_session": True, "cwd": directory}
         # passwd asks for the passphrase on its terminal, so it gets one.
         asks = " passwd " in command and "--passphrase-file" not in command and "--delete" not in command
         if asks:
@@ -327,9 +386,17 @@ class PageTestCase(ProcessTestCase):
                 while not shown.endswith(prompt):
                     shown += os.read(terminal, 1024).decode()
                 os.write(terminal, f"{PASSPHRASE}\n".encode())
+        interrupted = command.endswith(" # Ctrl-C")
+        if interrupted:
+            self._interrupt(running)
         status = re.search(r" # status (\d+)$", command)
-        expected = int(status[1]) if status else 0
-        self.assertEqual(running.wait(), expected, f"{where}\n{running.output + running.errors}")
+        expected = 130 if interrupted else int(status[1]) if status else 0
+        ended = running.wait()
+        # A shell that a signal ends has the status that it would report itself.
+        self.assertEqual(
+            ended if ended >= 0 else 128 - ended, expected, f"{where}\n{running.output + running.errors}"
+        )
+        return running.output
 
     def _kill_session(self, running: Running) -> None:
         """End a shell that hangs, and all that it has started."""

@@ -59,6 +59,7 @@ NO_LIMITS = {
     "sizes of hashes": "core.v1.handshake.FINGERPRINT_SIZE core.v2.handshake.FINGERPRINT_SIZE",
     "the version that is spoken": "protocol.factories.VERSION",
     "a code of version 2": "core.errors.SHUTTING_DOWN",
+    "how a file is opened": "transfer.tree.walking.OPEN_FLAGS",
     "the marks of a database": """
         admission.replay_database.APPLICATION_ID admission.replay_database.SCHEMA_VERSION
     """,

@@ -5,13 +5,15 @@ What a server that was killed has left, and the next one names.
 from __future__ import annotations
 
 import os
+import time
 
 from twisted.logger import formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from sodiumtwist.admission.replay_database import ReplayDatabase
-from sodiumtwist.programs.leftovers import note_database, note_uploads
+from sodiumtwist.programs.leftovers import NAMED, clean_directory, note_cleaned, note_database, note_uploads
 from sodiumtwist.transfer.stores import DirectoryStore, FileStore
+from sodiumtwist.transfer.tree.names import temporary_name
 
 from ..logs import logged
 
@@ -32,6 +34,38 @@ class LeftoverTests(SynchronousTestCase):
         events = [event for event in self.events if event["log_namespace"].endswith("leftovers")]
         self.events.clear()
         return [formatEvent(event) for event in events]
+
+    def test_files_of_logins(self) -> None:
+        """What is old goes; of the rest that counts which is in the folder of a login."""
+        os.makedirs(self.path("ann/photos"))
+        for folder in ("", "ann", "ann/photos"):
+            for name in (temporary_name(b"x"), b"whole", b".hidden.part"):
+                with open(os.path.join(os.fsencode(self.path(folder)), name), "w"):
+                    pass
+        now = time.time()
+        self.assertEqual(clean_directory(self.where, 100, now + 50), ([], 2))
+        removed, kept = clean_directory(self.where, 100, now + 200)
+        left = os.fsdecode(temporary_name(b"x"))
+        self.assertEqual((sorted(removed), kept), (sorted([left, f"ann/{left}", f"ann/photos/{left}"]), 0))
+        self.assertEqual(sorted(os.listdir(self.path("ann/photos"))), [".hidden.part", "whole"])
+
+    def test_files_of_logins_told(self) -> None:
+        """A line for what was removed, which names not more than a line can hold, and one for the rest."""
+        note_cleaned(self.where, 3.5, [], 0)
+        self.assertEqual(self.said(), [])
+        note_cleaned(self.where, 3.5, ["b", "a\n"], 7)
+        begin = f"unfinished files in {self.where}, with which nobody has gone on for 3.5 seconds:"
+        self.assertEqual(
+            self.said(),
+            [
+                f"removed 2 {begin} a?, b",
+                f"7 unfinished files of logins are in {self.where}; their clients can go on with them",
+            ],
+        )
+        note_cleaned(self.where, 3.5, [str(number) for number in range(NAMED + 3)], 0)
+        (line,) = self.said()
+        self.assertTrue(line.startswith(f"removed {NAMED + 3} {begin} 0, 1, 10, "), line)
+        self.assertTrue(line.endswith(", and 3 others"), line)
 
     def test_uploads(self) -> None:
         """Those that stand unfinished are counted, in the directory, or beside the file."""

@@ -6,7 +6,6 @@ something else to the system than a name, is refused.
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 from hashlib import blake2b
 
 #: How many bytes a part of a path may have. Linux and most file systems allow no more.
@@ -117,7 +116,6 @@ def _temporary(name: bytes, token: str) -> bytes:
     return b".%b.%b.part" % (_head(name), token.encode())
 
 
-@lru_cache(maxsize=16)
 def _head(name: bytes) -> bytes:
     head = name[:HEAD_LIMIT]
     if head == name:

@@ -12,9 +12,6 @@ from .report import FAILED, REFUSED as WAS_REFUSED, STORED, THERE, WOULD_RESUME,
 #: How many bytes what is told of files by one DATA has, roughly, at most.
 OUTCOME_SIZE = 64 * 1024
 
-#: How many files these are at most.
-OUTCOME_FILES = 512
-
 
 def parts(files: list[Settled]) -> Iterator[list[Settled]]:
     """
@@ -24,7 +21,7 @@ def parts(files: list[Settled]) -> Iterator[list[Settled]]:
     size = 0
     for settled in files:
         size += 128 + len(settled.name) + 4 * len(settled.text)
-        if part and (size > OUTCOME_SIZE or len(part) >= OUTCOME_FILES):
+        if part and size > OUTCOME_SIZE:
             yield part
             part, size = [], 128 + len(settled.name) + 4 * len(settled.text)
         part.append(settled)

@@ -307,8 +307,19 @@ class CaseTests(TreeCase):
         self.assertIn(composed, tested.other_spellings(apart))
         self.assertEqual(tested.other_spellings(b"1.2"), [])
         self.assertEqual(tested.other_spellings(b"a\xff"), [b"A\xff"])
-        self.file("é", b"")
+        for name in ("a", "é"):
+            self.file(name, b"")
+        self.assertIsNotNone(self.folders.status((b"a",)))
+        looks: list[bytes] = []
+        real = tested.look
+
+        def look(name: bytes, folder: int) -> os.stat_result:
+            looks.append(name)
+            return real(name, folder)
+
+        self.patch(tested, "look", look)
         self.assertIsNotNone(self.folders.status((composed,)))
+        self.assertIn(apart, looks)
 
     def test_unlisted(self) -> None:
         """Where the folder can't be listed, nothing is said against its files."""

@@ -92,6 +92,7 @@ class GrowingTests(GrowingCase):
         self.assertEqual(grown.digest(), digest(b"abcdefghi"))
         grown.keep()
         grown = self.grow()
+        grown.digest()
         grown.begin(2)
         grown.write(2, b"xy")
         self.assertEqual((grown.digest(), self.read(TEMPORARY)), (digest(b"abxy"), b"abxy"))
@@ -363,6 +364,7 @@ class HostileTests(GrowingCase):
         """So it is with what comes between the look and the opening."""
         real = look
         makes = {
+            "dangling link": lambda: os.symlink(f"{self.outside}.new", self.path(TEMPORARY)),
             "link": lambda: os.symlink(self.outside, self.path(TEMPORARY)),
             "hard link": lambda: os.link(self.outside, self.path(TEMPORARY)),
             "FIFO": lambda: os.mkfifo(self.path(TEMPORARY)),
@@ -383,6 +385,7 @@ class HostileTests(GrowingCase):
             self.assertEqual(self.there(), [TEMPORARY], kind)
             with open(self.outside, "rb") as file:
                 self.assertEqual(file.read(), b"secret")
+            self.assertFalse(os.path.exists(f"{self.outside}.new"))
             (os.rmdir if kind == "folder" else os.unlink)(self.path(TEMPORARY))
 
     def test_unwritable_part(self) -> None:

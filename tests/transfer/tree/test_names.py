@@ -162,6 +162,11 @@ class TemporaryTests(SynchronousTestCase):
             return
         temporary.decode()
 
+    def test_cut(self) -> None:
+        """Some file systems take nothing but UTF-8."""
+        self.assertTrue(temporary_name(("a" + "ä" * 60).encode()).startswith(("." + "a" + "ä" * 49 + ".").encode()))
+        self.assertTrue(temporary_name(b"\xff" * 120).startswith(b"." + b"\xff" * 100 + b"."))
+
     def test_others(self) -> None:
         """Other names are not."""
         for name in (b"a.part", b".a.part", b"a.01234567.part", b".a.0123456g.part", b".a.01234567.part.1", b"part"):

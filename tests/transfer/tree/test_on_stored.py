@@ -335,6 +335,27 @@ class OnStoredTests(SynchronousTestCase):
         self.assertTrue(self.on_stored.is_idle)
         self.assertEqual(len(self.reactor.processes), AT_ONCE)
 
+    def test_stop_while_digest_is_made(self) -> None:
+        """No command is begun for a file whose digest is there too late."""
+        digests: list[Deferred[bytes]] = []
+
+        def call(work: object) -> Deferred[bytes]:
+            digests.append(Deferred())
+            return digests[-1]
+
+        self.patch(HereAndNow, "call", staticmethod(call))
+        told = [self.store(digest=None) for _ in range(AT_ONCE + 1)]
+        # Those whose digests are made count as well.
+        self.assertEqual(len(digests), AT_ONCE)
+        self.on_stored.stop()
+        self.assertFalse(self.on_stored.is_idle)
+        for digest in digests:
+            digest.callback(DIGEST)
+        for each in told:
+            self.assertIn(STOPPING, self.successResultOf(each))
+        self.assertTrue(self.on_stored.is_idle)
+        self.assertEqual(self.reactor.processes, [])
+
     def test_over_is_not_killed(self) -> None:
         """The number of what has ended may be another process's."""
         killed: list[int] = []

@@ -218,6 +218,7 @@ class TurnTests(ReceivingTestCase):
         self.clock.advance(1)
         self.receiving.data_received(b"x")
         self.work()
+        self.clock.advance(1)
         self.receiving.data_received(b"")
         self.work()
         self.assertEqual(self.end.outcomes[1:], [Outcome(PROGRESS_SIZE + 2)])
@@ -340,7 +341,8 @@ class BrokenTests(ReceivingTestCase):
     def test_wrong_numbers(self) -> None:
         """An announcement can break them, too."""
         self.begin_with_files()
-        self.receiving.asked(Announce(1, [Entry(FILE, b"a")]))
+        for _ in range(2):
+            self.receiving.asked(Announce(1, [Entry(FILE, b"a")]))
         self.work()
         self.assertEqual([code for code, _, _ in self.end.aborted], [Code.PROTOCOL_BROKEN])
 
@@ -498,7 +500,8 @@ class ReportTests(ReceivingTestCase):
             Entry(STREAM, b"s"),
         )
         self.assertEqual((self.report.files, self.report.size), (4, 6))
-        self.receiving.data_received(piece(3, b"a", 0, 0) + piece(3, b"bc", 1))
+        self.receiving.data_received(piece(3, b"a", 0, 0))
+        self.receiving.data_received(piece(3, b"bc", 1))
         self.receiving.data_received(piece(4, b"no", 0, 3))
         self.receiving.asked(Finish(troubles=[Trouble(b"t", "why")]))
         self.work()

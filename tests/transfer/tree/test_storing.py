@@ -14,7 +14,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from sodiumtwist.core.connection import Code
 from sodiumtwist.core.errors import RemoteProtocolError
-from sodiumtwist.transfer.tree import arriving, deciding, placing
+from sodiumtwist.transfer.tree import arriving, deciding, placing, storing
+from sodiumtwist.transfer.tree.folders import Folders
+from sodiumtwist.transfer.tree.growing import Growing
 from sodiumtwist.transfer.tree.messages import (
     FILE,
     FOLDER,
@@ -153,7 +155,16 @@ class WholeTests(StoringTestCase):
         self.patch(arriving, "WRITTEN_TOGETHER", 2)
         self.announce_files(many=5)
         pieces = [piece(0, b"x", offset, LAST if offset == 4 else 0) for offset in range(5)]
+        calls = []
+        write_all = Growing.write_all
+
+        def write(growing: Growing, offset: int, pieces: list[memoryview]) -> None:
+            calls.append(len(pieces))
+            write_all(growing, offset, pieces)
+
+        self.patch(Growing, "write_all", write)
         self.assertEqual(self.take(*pieces), [Settled(0, size=5)])
+        self.assertEqual(calls, [2, 2, 1])
         self.assertEqual(self.read("many"), b"xxxxx")
 
     def test_holes(self) -> None:
@@ -200,6 +211,45 @@ class WholeTests(StoringTestCase):
         self.storing.finish()
         self.assertEqual(settled, [Settled(1, size=3), Settled(2, size=4)])
 
+    def test_folders_synced(self) -> None:
+        """Names of folders are synced in the end, and when a great many were announced; without sync never."""
+        self.patch(storing, "UNSYNCED_FOLDERS", 2)
+        synced: list[int] = []
+        self.patch(os, "fsync", synced.append)
+        self.announce(Entry(FOLDER, b"a"))
+        self.assertEqual(synced, [])
+        self.announce(Entry(FOLDER, b"b"), first=1)
+        self.assertEqual(len(synced), 1)
+        self.announce(Entry(FOLDER, b"c"), first=2)
+        self.storing.finish()
+        self.assertEqual(len(synced), 2)
+        self.store(sync=False)
+        self.announce(Entry(FOLDER, b"d"), Entry(FOLDER, b"e"))
+        self.storing.finish()
+        self.assertEqual(len(synced), 2)
+
+    def test_new_folder(self) -> None:
+        """In a folder that was made just now nothing is looked for, which takes long where files are many."""
+        self.announce(Entry(FOLDER, b"a"), Entry(FILE, b"a/b", 1), Entry(FILE, b"c", 1))
+        self.store()
+        self.announce(Entry(FOLDER, b"a"), Entry(FOLDER, b"new"))
+        looked: list[object] = []
+        status = Folders.status
+
+        def look(folders: Folders, parts: tuple[bytes, ...]) -> os.stat_result | None:
+            looked.append(parts[:-1])
+            return status(folders, parts)
+
+        self.patch(Folders, "status", look)
+        self.announce(Entry(FILE, b"a/b", 1), Entry(FILE, b"new/b", 1), first=2)
+        self.assertEqual(set(looked), {(b"a",)})
+
+    def test_suffix_in_folder(self) -> None:
+        """Under which path a file is stored is told as a whole."""
+        self.write("f/a", b"other")
+        self.announce(Entry(FOLDER, b"f"), Entry(FILE, b"f/a", 3, TIME))
+        self.assertEqual(self.take(piece(1, b"one")), [Settled(1, name=b"f/a.1", size=3)])
+
     def test_stream(self) -> None:
         """A stream is stored as it comes; its time is now, and it gets a name where it has none."""
         verdicts = self.announce(Entry(STREAM, b""), Entry(STREAM, b"named"))
@@ -209,6 +259,7 @@ class WholeTests(StoringTestCase):
         name = settled[0].name.decode()
         self.assertRegex(name, r"\A\d{8}T\d{6}Z-[0-9a-f]{8}\Z")
         self.assertEqual(self.read(name), b"abcd")
+        self.assertGreater(os.stat(os.path.join(self.root, name)).st_mtime_ns, TIME)
         self.assertEqual(settled[1].name, b"")
         self.assertGreater(os.stat(os.path.join(self.root, "named")).st_mtime_ns, TIME)
 
@@ -234,7 +285,11 @@ class ThereTests(StoringTestCase):
         self.write("b.2", b"two")
         verdicts = self.announce(Entry(FILE, b"a", 3, TIME), Entry(FILE, b"b", 3, TIME))
         self.assertEqual(verdicts, [Verdict(HAVE), Verdict(HAVE, name=b"b.2")])
+        # Who has stored it may not have come to that.
+        synced: list[int] = []
+        self.patch(os, "fsync", synced.append)
         self.storing.finish()
+        self.assertEqual(len(synced), 1)
 
     def test_not_ours_to_change(self) -> None:
         """Who may run a file that is there stays where it can't be changed; the file is there all the same."""
@@ -298,6 +353,9 @@ class ThereTests(StoringTestCase):
         settled = self.take(piece(0, b"yz", 1), piece(1, b"ab", 0, 0), piece(1, b"c", 2))
         self.assertEqual(settled, [Settled(0, size=3), Settled(1, size=3)])
         self.assertEqual((self.read("a"), self.read("b")), (b"xyz", b"abc"))
+        self.write(partial_name("c"), b"x")
+        (verdict,) = self.announce(Entry(FILE, b"c", 3, TIME), first=2)
+        self.assertEqual(verdict.what, RESUME)
 
     def test_other_time(self) -> None:
         """Of a file that has the same bytes only the time is set."""
@@ -305,7 +363,10 @@ class ThereTests(StoringTestCase):
         verdicts = self.announce(Entry(FILE, b"a", 3, TIME))
         self.assertEqual(verdicts, [Verdict(RESUME, 3, digest(b"abc"))])
         inode = os.stat(path).st_ino
+        synced: list[int] = []
+        self.patch(os, "fsync", synced.append)
         self.assertEqual(self.take(piece(0, b"", 3)), [Settled(0, size=3)])
+        self.assertEqual(len(synced), 1)
         self.assertEqual((os.stat(path).st_ino, os.stat(path).st_mtime_ns), (inode, TIME))
         self.assertEqual(self.names(), ["a"])
 
@@ -319,8 +380,10 @@ class ThereTests(StoringTestCase):
         self.write("a", b"ghi", TIME - 1)
         self.store(existing="refuse")
         self.announce(Entry(FILE, b"a", 3, TIME + 2))
-        (settled,) = self.take(piece(0, b"d", 0, 0), piece(0, b"ef", 1))
+        outcome = self.storing.take([piece(0, b"d", 0, 0), piece(0, b"ef", 1)])
+        (settled,) = outcome.files
         self.assertEqual((settled.code, settled.text), (Code.STORAGE, "a file of that name is there"))
+        self.assertEqual(outcome.written, 0)
         self.assertEqual(self.names(), ["a", "a.1"])
 
     def test_empty_of_other_time(self) -> None:
@@ -377,6 +440,7 @@ class ThereTests(StoringTestCase):
         self.write("a", b"one")
         self.write("file", b"")
         self.write(partial_name("b"), b"ab")
+        self.write(partial_name("c"), b"longer")
         before = self.names()
         self.store(dry=True)
         verdicts = self.announce(
@@ -385,8 +449,9 @@ class ThereTests(StoringTestCase):
             Entry(FOLDER, b"f"),
             Entry(FILE, b"f/c", 3, TIME),
             Entry(FOLDER, b"file"),
+            Entry(FILE, b"c", 3, TIME),
         )
-        self.assertEqual([verdict.what for verdict in verdicts], [HAVE, RESUME, HAVE, SEND, REFUSED])
+        self.assertEqual([verdict.what for verdict in verdicts], [HAVE, RESUME, HAVE, SEND, REFUSED, SEND])
         self.storing.set_times(SetTimes([(b"f", TIME)]))
         self.storing.finish()
         self.assertEqual(self.names(), before)
@@ -656,6 +721,13 @@ class AbandonedTests(StoringTestCase):
         verdicts = self.announce(Entry(FILE, b"a", 6, TIME), Entry(FILE, b"b", 6, TIME))
         self.assertEqual(verdicts, [Verdict(RESUME, 3, digest(b"abc"))] * 2)
 
+    def test_kept_when_broken(self) -> None:
+        """So is what came before something that breaks the rules."""
+        self.announce_files(a=6)
+        self.assert_broken("at 1,", piece(0, b"abc", 0, 0) + piece(0, b"x", 1))
+        self.storing.abandon()
+        self.assertEqual(self.read(partial_name("a")), b"abc")
+
     def test_batch_dropped(self) -> None:
         """What has not got its name is not there."""
         self.announce_files(a=1)
@@ -679,6 +751,9 @@ class AbandonedTests(StoringTestCase):
         self.storing.give_up()
         (verdict,) = self.announce(Entry(FILE, b"a", 1 << 41, TIME), first=1)
         self.assertEqual((verdict.what, verdict.text), (REFUSED, "nobody waits for it any more"))
+        self.store().give_up()
+        (verdict,) = self.announce(Entry(FILE, b"a", 1 << 41, TIME))
+        self.assertEqual((verdict.what, verdict.text), (REFUSED, "nobody waits for it any more"))
         self.assertEqual(self.names(), [partial_name("a")])
 
     def test_over(self) -> None:
@@ -695,8 +770,15 @@ class AbandonedTests(StoringTestCase):
         """All that was opened is closed."""
         before = os.listdir("/proc/self/fd") if os.path.isdir("/proc/self/fd") else []
         self.write(partial_name("b"), b"abc")
-        self.announce(Entry(FOLDER, b"f"), Entry(FILE, b"f/a", 6), Entry(FILE, b"b", 6), Entry(FILE, b"c", 6))
-        self.storing.take([piece(1, b"abcdef"), piece(2, b"", 0, 0)])
+        self.write(partial_name("void"), b"abc")
+        self.announce(
+            Entry(FOLDER, b"f"),
+            Entry(FILE, b"f/a", 6),
+            Entry(FILE, b"void", 6),
+            Entry(FILE, b"b", 6),
+            Entry(FILE, b"c", 6),
+        )
+        self.storing.take([piece(1, b"abcdef"), piece(2, b"", 0, LAST | VOID), piece(3, b"", 0, 0)])
         self.storing.abandon()
         after = os.listdir("/proc/self/fd") if before else []
         self.assertEqual(len(before), len(after))
