@@ -10,7 +10,6 @@ import errno
 import io
 import json
 import os
-import signal
 import sys
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
@@ -31,7 +30,6 @@ from sodiumtwist.transfer.tree.client import FileClient
 from sodiumtwist.transfer.tree.place import Files
 
 from ..pair import LOGIN, PASSPHRASE, SERVER_PAIR
-from ..processes import ProcessTestCase, wait_until
 from .test_output import Broken
 
 US = Credentials(LOGIN, PASSPHRASE, False, None)
@@ -553,26 +551,3 @@ class GetTests(FilesTestCase):
         self.assertRegex(files.time_of(0), r"^19(70-01-01|69-12-31) \d\d:\d\d:\d\d$")
         for mtime in (-(1 << 63), (1 << 63) - 1):
             self.assertRegex(files.time_of(mtime), r"^\d{4}-\d\d-\d\d|\?$")
-
-
-class ProcessTests(ProcessTestCase):
-    """The real thing, as far as nothing else shows it."""
-
-    def test_ctrl_c(self) -> None:
-        """A folder that is broken off by Ctrl-C, sent again and got back is what it was."""
-        os.mkdir(self.path("photos"))
-        for number in range(3):
-            self.make_file(f"photos/{number}", 20_000_000)
-        self.start_server("--directory", "up", "--share", ".")
-        client = self.start_client("send", "photos")
-        wait_until(lambda: os.path.exists(self.path("up", "username", "photos")), "the first file")
-        status = client.stop(signal.SIGINT)
-        if status:  # it may have been done before the signal came
-            self.assertEqual((status, client.output), (130, []), client.errors)
-            self.assert_one_line(client.errors, "^sodiumtwist: interrupted, .*; the same command goes on from there$")
-        again = self.start_client("send", "photos")
-        self.assertEqual((again.wait(), again.errors), (0, []))
-        back = self.start_client("get", "up/username/photos", "back")
-        self.assertEqual((back.wait(), back.errors), (0, []))
-        for number in range(3):
-            self.assertTrue(self.read(f"photos/{number}") == self.read(f"back/photos/{number}"))
