@@ -248,7 +248,6 @@ class PageTestCase(ProcessTestCase):
             database = self.run_process([*STANDINS, "database"], env=self.environment)
             self._servers["6379"] = (database.wait_for(r"listening on 127\.0\.0\.1:(\d+)")[1], database)
 
-<<<<<<< HEAD
     def _check_uploads(self, page: str) -> None:
         """What was uploaded is what was sent, and stands where the page says."""
         if not os.path.isdir(self.path("uploads")):
@@ -272,21 +271,6 @@ class PageTestCase(ProcessTestCase):
             for folder, _, names in os.walk(uploads)
             for name in names
         ]
-=======
-    def _check_uploads(self) -> None:
-        if not os.path.isdir(self.path("uploads")):
-            return
-        count = 0
-        for folder, _, names in os.walk(self.path("uploads")):
-            for name in names:
-                count += 1
-                self.assertFalse(name.endswith((".partial", ".part")), name)
-                # In the folder of a login a file has the name that it has here; an upload has one of its own.
-                inside = os.path.relpath(os.path.join(folder, name), self.path("uploads")).partition("/")[2]
-                sent = re.sub(r"\.\d+$", "", inside) or "backup.tar"
-                self.assertTrue(self.read(os.path.join(folder, name)) == self.read(sent), name)
-        self.assertTrue(count)
->>>>>>> 959236df5aad20d0baeca63d0c0223ccdd2c5043
 
     def _run_program(self, text: str, where: str) -> None:
         # The program listens on a port that is written in it, so a free one is found for it beforehand.
