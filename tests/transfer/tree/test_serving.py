@@ -27,7 +27,7 @@ from sodiumtwist import (
 from sodiumtwist.core.connection import Code
 from sodiumtwist.transfer.receiver import UploadFactory, UploadReceiver
 from sodiumtwist.transfer.stores import Store
-from sodiumtwist.transfer.tree import serving
+from sodiumtwist.transfer.tree import channel, serving
 from sodiumtwist.transfer.tree.messages import (
     FILE,
     Announce,
@@ -227,7 +227,7 @@ class StorageTests(ServingTestCase):
     def test_answers_in_order(self) -> None:
         """Announcements that come together are decided on in their order, however many they are."""
         self.answer(StoreFiles(), Place)
-        count = 3 * serving.ASKED_AT_ONCE
+        count = 3 * channel.ASKED_AT_ONCE
         asked = [self.ask(Announce(number, [Entry(FILE, b"%d" % number)])) for number in range(count)]
         self.work()
         for each in asked:
