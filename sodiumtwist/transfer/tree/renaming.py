@@ -24,8 +24,7 @@ def give_name(temporary: bytes, folder: int, name: bytes) -> None:
     :param temporary: the name that it has.
     :param folder: the descriptor of its folder.
     :param name: the name that it gets.
-    :raises FileExistsError: when something has that.
-    :raises OSError: when it can't be renamed.
+    :raises OSError: when it can't be renamed; a ``FileExistsError`` when something has that.
     """
     try:
         rename_new(folder, temporary, name)
