@@ -559,6 +559,37 @@ class RefusedTests(StoringTestCase):
         )
         self.assertEqual(self.names(), ["c"])
 
+    def test_room_given_back(self) -> None:
+        """What is counted in the end is what is there: of what fails, is taken back or replaced nothing is."""
+        for sync in (True, False):
+            taken: list[int] = []
+            self.root = self.mktemp()
+            self.write("a", b"eight888", TIME - 1)
+            self.write(partial_name("r"), b"abc")
+            self.store(existing="replace", sync=sync, room=taken.append, max_size=9)
+            # Two of one name in one batch: the second takes the place of the first.
+            paths = (b"a", b"a", b"big", b"void", b"r", b"new", b"part")
+            self.announce(*[Entry(FILE, path, 6 if path == b"r" else 0, TIME + 1) for path in paths])
+            self.take(
+                piece(0, b"two22") + piece(1, b"one") + piece(2, b"big", 0, 0) + piece(2, b"7 bytes", 3),
+                piece(3, b"void", 0, 0) + piece(3, b"", 4, LAST | VOID),
+                piece(4, b"xyz-", 0, 0) + piece(4, b"", 4) + piece(5, b"new"),
+            )
+            self.storing.take([piece(6, b"kept", 0, 0)])
+            self.storing.abandon()
+            there = sum(os.stat(os.path.join(self.root, name)).st_size for name in self.names())
+            self.assertEqual(self.names(), sorted(["a", "new", "r", partial_name("part")]))
+            self.assertEqual(8 + 3 + sum(taken), there)
+
+    def test_room_of_a_dropped_batch(self) -> None:
+        """So is that of files that had not got their names."""
+        taken: list[int] = []
+        self.store(room=taken.append)
+        self.announce_files(a=3)
+        self.storing.take([piece(0, b"one")])
+        self.storing.abandon()
+        self.assertEqual((sum(taken), self.names()), (0, []))
+
     def test_full_disk(self) -> None:
         """The disk is full in the middle of a file, small or large: nothing of it stays, and the rest goes on."""
         self.announce_files(small=3, large=6, last=1)
