@@ -392,9 +392,7 @@ class PageTestCase(ProcessTestCase):
         expected = 130 if interrupted else int(status[1]) if status else 0
         ended = running.wait()
         # A shell that a signal ends has the status that it would report itself.
-        self.assertEqual(
-            ended if ended >= 0 else 128 - ended, expected, f"{where}\n{running.output + running.errors}"
-        )
+        self.assertEqual(ended if ended >= 0 else 128 - ended, expected, f"{where}\n{running.output + running.errors}")
         return running.output
 
     def _kill_session(self, running: Running) -> None:

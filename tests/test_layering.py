@@ -101,6 +101,9 @@ FOLDERS = {
         transfer.tree.feeding
         transfer.tree.sending
         transfer.tree.place
+        transfer.tree.work
+        transfer.tree.storage
+        transfer.tree.delivery
         transfer.tree.serving
         transfer.tree.server_end
         transfer.tree.client
