@@ -9,12 +9,12 @@ import os
 import stat
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from time import perf_counter
 from typing import Any, TypeVar, Union
 
-from twisted.internet.defer import CancelledError
+from twisted.internet.defer import CancelledError, TimeoutError
 
 from ..core.connection import Code
 from ..core.errors import RequestFailed
@@ -27,7 +27,7 @@ from ..transfer.tree.report import WOULD_SEND, FileResult
 from ..transfer.tree.sending import Stream
 from ..transfer.tree.walking import OPEN_FLAGS, Root, Walk
 from .bars import counted
-from .commands import STATUS_OF_CODE, abort, connect, explain_loss, leave, make_endpoint, tell_of_silence
+from .commands import LEAVING, STATUS_OF_CODE, connect, explain_loss, leave, make_endpoint, tell_of_silence
 from .exits import EXIT_INTERRUPTED, EXIT_NOT_STORED, EXIT_REFUSED, EXIT_USAGE, CommandFailed
 from .output import print_line, print_text, tell_as_it_is
 from .progress import Told, ToldAsJSON, as_text, shown
@@ -84,11 +84,11 @@ class Session:
             return result
         except CancelledError:
             self._left = perf_counter()
-            await abort(client, client.lost)
+            await self._drop()
             raise CommandFailed(EXIT_INTERRUPTED, f"interrupted, {done()}{again}") from None
         # It has its line.
         except CommandFailed:
-            await abort(client, client.lost)
+            await self._drop()
             raise
         except RequestFailed as refused:
             await leave(self.reactor, client)
@@ -96,12 +96,24 @@ class Session:
             raise CommandFailed(status, f"refused by {self._settings.endpoint}: {refused}") from None
         # From our own disk: Twisted's errors of connections are no OSError.
         except OSError as error:
-            await abort(client, client.lost)
+            await self._drop()
             raise CommandFailed(EXIT_USAGE, describe_os_error(error)) from None
         except Exception as reason:
             failed = explain_loss(self._settings, client, reason, done())
+            await self._drop()
             # What does not come in at all would not the second time.
             raise CommandFailed(failed.status, f"{failed}{again if client.message is not None else ''}") from None
+
+    async def _drop(self) -> None:
+        """
+        Drop the connection, if there is one, and wait until the disk has what has come. A disk that hangs is not
+        waited for: what it has is a beginning to go on from.
+        """
+        # Without a transport there was no connection, and lost would never fire.
+        if self.client.transport is not None:
+            self.client.abort()
+            with suppress(TimeoutError):
+                await self.client.lost.addTimeout(LEAVING, self.reactor)
 
     def _begin(self, result: object) -> None:
         self._let_in = perf_counter()
@@ -223,10 +235,9 @@ async def send_found(session: Session, settings: SendSettings, found: Found, tol
     try:
         return await session.run(work, done, again)
     finally:
+        # What a walk has opened, the thread that uses it closes.
         if isinstance(found, Stream):
             found.source.close()
-        else:
-            found.close()
 
 
 async def send_one(session: Session, settings: SendSettings, found: Found, keeps: str, told: Told) -> Sent | None:
