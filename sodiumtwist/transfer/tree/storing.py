@@ -183,6 +183,9 @@ class Storing:
     def abandon(self) -> None:
         """Nothing more comes. What has begun is kept to go on with it another time."""
         arriving, self._arriving = self._arriving, None
+        if self._current is not None:
+            # It may have begun wrongly, which has broken the dialogue.
+            self._awaited.append(self._current)
         self._number, self._current = _NONE, None
         if arriving is not None:
             with suppress(OSError):
