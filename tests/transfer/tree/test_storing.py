@@ -178,10 +178,15 @@ class WholeTests(StoringTestCase):
         self.assertEqual(self.read("many"), b"xxxxx")
 
     def test_holes(self) -> None:
-        """What lies between pieces, before the first and behind the last, is zero, and not on the disk."""
+        """What lies between pieces, before the first bytes and behind the last, is zero, and not on the disk."""
         size = 1 << 33
         self.announce_files(sparse=size)
-        settled = self.take(piece(0, b"one", 1 << 32, 0), piece(0, b"two", (1 << 32) + 4096, 0), piece(0, b"", size))
+        settled = self.take(
+            piece(0, b"", 0, 0),
+            piece(0, b"one", 1 << 32, 0),
+            piece(0, b"two", (1 << 32) + 4096, 0),
+            piece(0, b"", size),
+        )
         self.assertEqual(settled, [Settled(0, size=size)])
         path = os.path.join(self.root, "sparse")
         status = os.stat(path)
@@ -196,7 +201,12 @@ class WholeTests(StoringTestCase):
         self.store(digests=True)
         self.announce_files(small=3, large=6, sparse=10)
         settled = self.take(
-            piece(0, b"one"), piece(1, b"abc", 0, 0), piece(1, b"def", 3), piece(2, b"x", 4, 0), piece(2, b"", 10)
+            piece(0, b"one"),
+            piece(1, b"abc", 0, 0),
+            piece(1, b"def", 3),
+            piece(2, b"", 0, 0),
+            piece(2, b"x", 4, 0),
+            piece(2, b"", 10),
         )
         self.assertEqual(
             [each.digest for each in settled], list(map(digest, (b"one", b"abcdef", b"\0\0\0\0x" + bytes(5))))
@@ -725,8 +735,12 @@ class BrokenTests(StoringTestCase):
         self.assert_broken("at 1, where it has come to 2", piece(0, b"xy", 0, 0), piece(0, b"z", 1))
 
     def test_elsewhere(self) -> None:
-        """A sender goes on exactly behind what is there, or begins anew."""
+        """A sender goes on exactly behind what is there, or begins anew, also where a hole comes first."""
+        self.announce_files(a=6)
+        self.assert_broken("file 0 begins at 2, where 0 bytes are there", piece(0, b"x", 2))
+        self.storing.abandon()
         self.write(partial_name("a"), b"abc")
+        self.store()
         self.announce(Entry(FILE, b"a", 6, TIME))
         self.assert_broken("file 0 begins at 2, where 3 bytes are there", piece(0, b"x", 2))
 
