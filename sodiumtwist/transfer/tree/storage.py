@@ -10,7 +10,7 @@ from collections.abc import Callable
 from twisted.internet.defer import Deferred
 
 from .disk_thread import DiskThread
-from .messages import Announce, Finish, Settled, SetTimes
+from .messages import Announce, Finish, SetTimes, Settled
 from .receiving import Receiving
 from .storing import Rules, Storing
 from .work import Holder, Work
