@@ -89,6 +89,7 @@ FOLDERS = {
         transfer.tree.present
         transfer.tree.deciding
         transfer.tree.arriving
+        transfer.tree.settling
         transfer.tree.storing
         transfer.tree.channel
         transfer.tree.report
@@ -100,6 +101,9 @@ FOLDERS = {
         transfer.tree.feeding
         transfer.tree.sending
         transfer.tree.place
+        transfer.tree.work
+        transfer.tree.storage
+        transfer.tree.delivery
         transfer.tree.serving
         transfer.tree.server_end
         transfer.tree.client

@@ -120,6 +120,7 @@ class FakeOnStored:
 
     lines = None
     is_idle = False
+    unfinished = 3
     stopped = False
     patience: float | None = None
 
@@ -377,6 +378,8 @@ class PlacesTests(TapTestCase):
         self.reactor.advance(1)
         self.assertNoResult(stopped)
         self.assertEqual((on_stored.patience, on_stored.stopped), (DRAIN_TIMEOUT, False))
+        line = "files whose command of --on-stored gets 10 seconds to end, unless SIGTERM or Ctrl-C comes again: 3"
+        self.assertIn(f"stopping; {line}", self.said())
         on_stored.end()
         self.reactor.advance(1)
         self.assertIsNone(self.successResultOf(stopped))

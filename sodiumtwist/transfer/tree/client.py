@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from twisted.internet.defer import Deferred, fail, inlineCallbacks
+from twisted.internet.defer import CancelledError, Deferred, fail, inlineCallbacks
 from twisted.python.failure import Failure
 
 from ...core.connection import Code
@@ -21,6 +21,7 @@ from ...core.errors import (
     RequestFailed,
 )
 from ...interfaces import Peer
+from ...protocol.asking import AskingInOrder
 from ...protocol.base import ANSWERS_NOTHING
 from ...protocol.client import SodiumClientProtocol
 from ...protocol.requests import CLOSED_HERE, RequestClient
@@ -65,7 +66,8 @@ class Fetched:
 
 class FileClient(RequestClient, UploadSender):
     """
-    Stores, fetches and lists files on a server of version 2. One store or fetch at a time.
+    Stores, fetches and lists files on a server of version 2. One store or fetch at a time. To cancel one that is under
+    way breaks the connection off, for the other end can't be told of that alone.
 
     :param make_thread: makes the thread for the disk; ``None`` for one that tells the global reactor what it has done.
     :ivar lost: fires when the connection is gone, and the disk has done all that was under way.
@@ -117,6 +119,9 @@ class FileClient(RequestClient, UploadSender):
             self._work = sending = Sending(self, thread, found, report, dry, digests)
             try:
                 yield sending.start()
+            except CancelledError:
+                self._give_up()
+                raise
             finally:
                 thread.close()
                 self._done()
@@ -174,6 +179,9 @@ class FileClient(RequestClient, UploadSender):
         try:
             found: Found = yield self._ask(FetchFiles([path.rstrip(b"/") for path in paths]), Found)
             finish: Finish = yield work.finished
+        except CancelledError:
+            self._give_up()
+            raise
         finally:
             yield work.close()
             self._done()
@@ -187,6 +195,10 @@ class FileClient(RequestClient, UploadSender):
         :param after: the last name of the part before this one.
         :return: fires with one part. Fails as :meth:`store` does.
         """
+        try:
+            self._check_version()
+        except LocalProtocolError:
+            return fail()
         return self._ask(ListFolder(path.rstrip(b"/"), after), Listing)
 
     def close(self, timeout: float | None = None) -> Deferred[None]:  # type: ignore[override]
@@ -198,9 +210,21 @@ class FileClient(RequestClient, UploadSender):
             self._work.lost(Failure(ClosedHere(CLOSED_HERE)))
         return super().close(timeout)
 
+    def _check_version(self) -> None:
+        if isinstance(self._asking, AskingInOrder):
+            # There a request would be DATA, and a server might store it.
+            raise LocalProtocolError("files have names in version 2 of the protocol alone")
+
     def _check_free(self) -> None:
+        self._check_version()
         if self._begins or self._work is not None or self._streams:
             raise LocalProtocolError("one store or fetch at a time; another one takes another connection")
+
+    def _give_up(self) -> None:
+        if self._work is not None:
+            self._work.lost(Failure(CancelledError()))
+        if not self._lifecycle.over:
+            self.abort_with(Code.CANCELLED, "it was given up", ClosedHere("it was given up"))
 
     def _done(self) -> None:
         self._work = None

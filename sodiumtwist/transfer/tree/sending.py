@@ -59,17 +59,18 @@ class _Unsettled:
     An entry that is announced.
 
     :ivar where: where to open it.
+    :ivar wanted: whether the receiver has said that it wants it.
     :ivar all_sent: whether nothing of it follows.
     :ivar digest: of all that was sent, where digests are wanted.
     :ivar text: why it was taken back.
     """
 
-    __slots__ = ("all_sent", "digest", "entry", "text", "where")
+    __slots__ = ("all_sent", "digest", "entry", "text", "wanted", "where")
 
     def __init__(self, entry: Entry, where: Where) -> None:
         self.entry = entry
         self.where = where
-        self.all_sent = False
+        self.wanted = self.all_sent = False
         self.digest = b""
         self.text = ""
 
@@ -225,6 +226,7 @@ class Sending:
         waiting = self._unsettled[number]
         entry, what = waiting.entry, verdict.what
         if what == SEND and entry.kind == FILE and not self._dry:
+            waiting.wanted = True
             self._feed.add(Job(number, entry, waiting.where))
         elif what == REFUSED:
             if entry.kind == FOLDER:
@@ -242,6 +244,7 @@ class Sending:
         elif self._dry:
             self._settle(number, WOULD_RESUME if what == RESUME else WOULD_SEND, size=entry.size)
         else:
+            waiting.wanted = True
             self._feed.add(Job(number, entry, waiting.where, verdict.offset, verdict.digest))
 
     # What the feed tells
@@ -289,7 +292,7 @@ class Sending:
 
     def _take_settled(self, settled: Settled) -> None:
         waiting = self._unsettled.get(settled.number)
-        if waiting is None or waiting.entry.kind == FOLDER:
+        if waiting is None or not waiting.wanted:
             raise RemoteProtocolError("an outcome tells of a file that does not wait for one")
         if settled.code:
             self._settle(settled.number, FAILED, code=settled.code, text=waiting.text or settled.text)

@@ -64,9 +64,16 @@ class Forked:
         """The names of files that it has told to be stored."""
         return [event["name"] for event in self.events if event.get("outcome") == "stored"]
 
-    def wait_for_stored(self, count: int) -> None:
-        """Wait until it has told so many, or has ended."""
-        wait_until(lambda: self.ended or len(self.stored) >= count, f"{count} stored files")
+    @property
+    def written(self) -> int:
+        """How many bytes it has written so far, to files and elsewhere."""
+        with open(f"/proc/{self.pid}/io") as file:
+            return next(int(line.split()[1]) for line in file if line.startswith("wchar:"))
+
+    def wait_for_written(self, size: int) -> None:
+        """Wait until it has written so many bytes more."""
+        before = self.written
+        wait_until(lambda: self.written >= before + size, f"{size} bytes")
 
     def wait_for(self, text: str, count: int = 1) -> str:
         """
@@ -82,7 +89,7 @@ class Forked:
             if len(found) >= count:
                 return found[-1]
             if over:
-                raise AssertionError(f"{text!r} does not stand in {count} lines of {lines}")
+                raise AssertionError(f"{text!r} does not stand in {count} lines; the last ones are {lines[-4:]}")
             time.sleep(0.01)
 
     @property

@@ -5,7 +5,7 @@ Reading files into packs of pieces, on real files.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from hashlib import blake2b
 from typing import Any
 from unittest.mock import patch
@@ -111,6 +111,11 @@ class SmallTests(ReadingTestCase):
         (read,) = self.read(*jobs)
         self.assertEqual([[piece[0] for piece in split(pack)] for pack in read.packs], [[0, 1], [2, 3], [4], [5]])
         self.assertEqual(max(map(len, read.packs)), CHUNK_SIZE)
+        rest = CHUNK_SIZE - 2 * HEADER.size - 50_000
+        (read,) = self.read(self.job(6, "6", bytes(50_000)), self.job(7, "fits", bytes(rest)))
+        self.assertEqual(len(read.packs), 1)
+        (read,) = self.read(self.job(8, "8", bytes(50_000)), self.job(9, "not", bytes(rest + 1)))
+        self.assertEqual(len(read.packs), 2)
 
     def test_jobs_are_bounded(self) -> None:
         """By what they read, and by how many empty files they pack."""
@@ -334,6 +339,12 @@ class ChangeTests(ReadingTestCase):
                 file.write(b"more")
             self.assertIn(f"{3 * PIECE_SIZE + 4} bytes at", self.void())
 
+    def test_changed_before(self) -> None:
+        """Nothing of it is sent."""
+        job = self.job(1, "large", bytes(3 * PIECE_SIZE))
+        os.utime(self.path("large"), ns=(1, 1))
+        self.assertEqual([piece[1] for piece in self.pieces(job)], [LAST | VOID])
+
     def test_shrinking(self) -> None:
         job = self.job(1, "large", bytes(3 * PIECE_SIZE))
         self.assertIn(" 5 bytes at", self.change(job, lambda: os.truncate(self.path("large"), 5)))
@@ -356,10 +367,11 @@ class ChangeTests(ReadingTestCase):
         self.assertEqual(self.void(job), "it can't be read: No such file or directory")
 
     def test_fifo_in_its_place(self) -> None:
-        """Nobody waits for its other end."""
-        job = self.job(0, "file", b"1")
+        """Nobody waits for its other end, and it is not taken for an empty file."""
+        job = self.job(0, "file", b"")
         os.remove(self.path("file"))
         os.mkfifo(self.path("file"))
+        os.utime(self.path("file"), ns=(job.entry.mtime, job.entry.mtime))
         self.assertEqual(self.void(job), "it is no file any more")
 
     def test_others_go_on(self) -> None:
@@ -415,6 +427,15 @@ class NominalTests(ReadingTestCase):
     def test_less_than_it_says(self) -> None:
         self.assertEqual(self.nominal(4096, b"short"), b"short")
         self.assertEqual(self.nominal(4096, b""), b"")
+
+    def test_less_than_it_says_with_holes(self) -> None:
+        """What is said of them is nominal, too."""
+
+        def extents(*arguments: object) -> Iterator[tuple[int, int]]:
+            yield from ((0, 10), (20, 30))
+
+        with patch.object(reading, "_extents", extents):
+            self.assertEqual(self.nominal(4096, b"short"), b"short")
 
     def test_more_than_it_says(self) -> None:
         data = os.urandom(2 * PIECE_SIZE + 5)

@@ -20,6 +20,7 @@ from sodiumtwist.protocol.sockets import CHUNK_SIZE
 from sodiumtwist.transfer.sources import RegularSource, Source
 from sodiumtwist.transfer.tree import reading, sending, walking
 from sodiumtwist.transfer.tree.messages import (
+    ANNOUNCEMENT_SIZE,
     FILE,
     FOLDER,
     HAVE,
@@ -312,7 +313,7 @@ class BoundTests(SendingTestCase):
             self.write(f"{number:0100}", b"x")
         with (
             patch.object(walking, "ENTRIES", 3),
-            patch.object(sending, "PATHS_WINDOW", sending.ANNOUNCEMENT_SIZE + 500),
+            patch.object(sending, "PATHS_WINDOW", ANNOUNCEMENT_SIZE + 500),
         ):
             sent = self.start()
             self.work()
@@ -469,6 +470,17 @@ class EndTests(SendingTestCase):
         self.work()
         self.assertEqual(self.receiver.asked, [])
 
+    def test_lost_while_reading(self) -> None:
+        """Nobody is told of it then."""
+        self.write("a", b"alpha")
+        sent = self.start()
+        self.work()
+        self.receiver.answer()
+        self.sending.lost(Failure(ConnectionLost()))
+        self.failureResultOf(sent, ConnectionLost)
+        self.work()
+        self.assertEqual((self.told.begun, len(self.receiver.payloads)), ([], 0))
+
     def test_lost_when_all_is_over(self) -> None:
         sent = self.start()
         self.run_all()
@@ -534,6 +546,15 @@ class BrokenTests(SendingTestCase):
 
     def test_not_announced(self) -> None:
         self.broken(self.outcome(0, Settled(77, 9)), "does not wait")
+
+    def test_before_its_verdict(self) -> None:
+        """Nothing is known of an entry whose announcement is not answered."""
+        self.write("a", b"alpha")
+        sent = self.start()
+        self.work()
+        self.sending.data_received(encode(Outcome(0, [Settled(1, 9)])))
+        self.failureResultOf(sent, RemoteProtocolError)
+        self.assertEqual(len(self.receiver.aborted), 1)
 
     def test_stored_before_it_was_sent(self) -> None:
         self.broken(self.outcome(0, Settled(2)), "not sent whole")
@@ -631,11 +652,11 @@ class StreamTests(SendingTestCase):
         self.take()
         self.assertEqual(self.told.bytes_written, 8)
         self.source.end()
+        self.assertTrue(self.source.closed)
         self.run_all()
         self.successResultOf(sent)
         self.assertEqual(self.receiver.contents, {b"name": b"alphabet"})
         self.assertEqual(self.told.results, [FileResult(b"name", STREAM, STORED, b"name", 8)])
-        self.assertTrue(self.source.closed)
         self.assertEqual([type(message) for message in self.receiver.asked], [Announce, Finish])
 
     def test_empty(self) -> None:

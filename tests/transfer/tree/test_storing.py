@@ -88,6 +88,15 @@ class StoringTestCase(SynchronousTestCase):
         with open(os.path.join(self.root, path), "rb") as file:
             return file.read()
 
+    def note_synced(self) -> list[int]:
+        """Note the inodes of what is synced, and do nothing."""
+        synced: list[int] = []
+        self.patch(os, "fsync", lambda fd: synced.append(os.fstat(fd).st_ino))
+        return synced
+
+    def inode(self, path: str = "") -> int:
+        return os.stat(os.path.join(self.root, path)).st_ino
+
     def names(self) -> list[str]:
         return sorted(os.listdir(self.root))
 
@@ -214,19 +223,18 @@ class WholeTests(StoringTestCase):
     def test_folders_synced(self) -> None:
         """Names of folders are synced in the end, and when a great many were announced; without sync never."""
         self.patch(storing, "UNSYNCED_FOLDERS", 2)
-        synced: list[int] = []
-        self.patch(os, "fsync", synced.append)
+        synced = self.note_synced()
         self.announce(Entry(FOLDER, b"a"))
         self.assertEqual(synced, [])
         self.announce(Entry(FOLDER, b"b"), first=1)
-        self.assertEqual(len(synced), 1)
+        self.assertEqual(synced.count(self.inode()), 1)
         self.announce(Entry(FOLDER, b"c"), first=2)
         self.storing.finish()
-        self.assertEqual(len(synced), 2)
+        self.assertEqual(synced.count(self.inode()), 2)
         self.store(sync=False)
         self.announce(Entry(FOLDER, b"d"), Entry(FOLDER, b"e"))
         self.storing.finish()
-        self.assertEqual(len(synced), 2)
+        self.assertEqual(synced.count(self.inode()), 2)
 
     def test_new_folder(self) -> None:
         """In a folder that was made just now nothing is looked for, which takes long where files are many."""
@@ -286,10 +294,9 @@ class ThereTests(StoringTestCase):
         verdicts = self.announce(Entry(FILE, b"a", 3, TIME), Entry(FILE, b"b", 3, TIME))
         self.assertEqual(verdicts, [Verdict(HAVE), Verdict(HAVE, name=b"b.2")])
         # Who has stored it may not have come to that.
-        synced: list[int] = []
-        self.patch(os, "fsync", synced.append)
+        synced = self.note_synced()
         self.storing.finish()
-        self.assertEqual(len(synced), 1)
+        self.assertIn(self.inode(), synced)
 
     def test_not_ours_to_change(self) -> None:
         """Who may run a file that is there stays where it can't be changed; the file is there all the same."""
@@ -363,10 +370,9 @@ class ThereTests(StoringTestCase):
         verdicts = self.announce(Entry(FILE, b"a", 3, TIME))
         self.assertEqual(verdicts, [Verdict(RESUME, 3, digest(b"abc"))])
         inode = os.stat(path).st_ino
-        synced: list[int] = []
-        self.patch(os, "fsync", synced.append)
+        synced = self.note_synced()
         self.assertEqual(self.take(piece(0, b"", 3)), [Settled(0, size=3)])
-        self.assertEqual(len(synced), 1)
+        self.assertEqual(synced, [inode])
         self.assertEqual((os.stat(path).st_ino, os.stat(path).st_mtime_ns), (inode, TIME))
         self.assertEqual(self.names(), ["a"])
 
@@ -552,6 +558,37 @@ class RefusedTests(StoringTestCase):
             settled, [Settled(0, Code.STORAGE, words), Settled(1, Code.STORAGE, words), Settled(2, size=2)]
         )
         self.assertEqual(self.names(), ["c"])
+
+    def test_room_given_back(self) -> None:
+        """What is counted in the end is what is there: of what fails, is taken back or replaced nothing is."""
+        for sync in (True, False):
+            taken: list[int] = []
+            self.root = self.mktemp()
+            self.write("a", b"eight888", TIME - 1)
+            self.write(partial_name("r"), b"abc")
+            self.store(existing="replace", sync=sync, room=taken.append, max_size=9)
+            # Two of one name in one batch: the second takes the place of the first.
+            paths = (b"a", b"a", b"big", b"void", b"r", b"new", b"part")
+            self.announce(*[Entry(FILE, path, 6 if path == b"r" else 0, TIME + 1) for path in paths])
+            self.take(
+                piece(0, b"two22") + piece(1, b"one") + piece(2, b"big", 0, 0) + piece(2, b"7 bytes", 3),
+                piece(3, b"void", 0, 0) + piece(3, b"", 4, LAST | VOID),
+                piece(4, b"xyz-", 0, 0) + piece(4, b"", 4) + piece(5, b"new"),
+            )
+            self.storing.take([piece(6, b"kept", 0, 0)])
+            self.storing.abandon()
+            there = sum(os.stat(os.path.join(self.root, name)).st_size for name in self.names())
+            self.assertEqual(self.names(), sorted(["a", "new", "r", partial_name("part")]))
+            self.assertEqual(8 + 3 + sum(taken), there)
+
+    def test_room_of_a_dropped_batch(self) -> None:
+        """So is that of files that had not got their names."""
+        taken: list[int] = []
+        self.store(room=taken.append)
+        self.announce_files(a=3)
+        self.storing.take([piece(0, b"one")])
+        self.storing.abandon()
+        self.assertEqual((sum(taken), self.names()), (0, []))
 
     def test_full_disk(self) -> None:
         """The disk is full in the middle of a file, small or large: nothing of it stays, and the rest goes on."""
