@@ -663,6 +663,21 @@ class RefusedTests(StoringTestCase):
         self.patch(os, "fsync", refuse)
         self.assertRaises(OSError, self.storing.finish)
 
+    def test_folder_sync_failed(self) -> None:
+        """So it is when that failed before, in a batch of files that are not in it."""
+        self.announce(Entry(FOLDER, b"a"), Entry(FOLDER, b"b"), Entry(FOLDER, b"a/empty"), Entry(FILE, b"b/f", 1))
+        real = os.fsync
+
+        def refuse(fd: int) -> None:
+            if os.readlink(f"/proc/self/fd/{fd}").endswith("/a"):
+                raise OSError(errno.EIO, "Input/output error")
+            real(fd)
+
+        patched = self.patch(os, "fsync", refuse)
+        self.assertEqual(self.take(piece(3, b"x")), [Settled(3, size=1)])
+        patched.restore()
+        self.assertRaises(OSError, self.storing.finish)
+
     def test_taken_back(self) -> None:
         """The sender takes a file back: what came of it goes, and its line is told."""
         self.announce_files(a=4, b=1, c=1)
