@@ -89,6 +89,7 @@ FOLDERS = {
         transfer.tree.present
         transfer.tree.deciding
         transfer.tree.arriving
+        transfer.tree.settling
         transfer.tree.storing
         transfer.tree.channel
         transfer.tree.report

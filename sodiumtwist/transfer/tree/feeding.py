@@ -200,7 +200,6 @@ class StreamFeed(Feed):
     def _finish(self, text: str) -> None:
         number, self._number = self._number, None
         assert number is not None
-        self._source.close()
         line = text.encode()
         self._end.send_data(header(number, LAST | VOID if text else LAST, self.size, len(line)) + line)
         self._fed.all_sent(End(number, text=text))

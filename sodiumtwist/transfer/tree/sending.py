@@ -380,9 +380,7 @@ class Sending:
     def _end_all(self) -> None:
         self._over = True
         self._feed.close()
-        self._thread.call(self._close_files)
-
-    def _close_files(self) -> None:
-        self._reading.close()
         if isinstance(self._found, Walk):
-            self._found.close()
+            # Behind what is under way there.
+            self._thread.call(self._reading.close)
+            self._thread.call(self._found.close)

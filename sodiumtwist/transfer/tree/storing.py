@@ -16,7 +16,6 @@ from ...core.connection import Code
 from ...core.errors import RemoteProtocolError
 from ..disk import words_for_peer
 from .arriving import Arriving
-from .charges import Charges
 from .deciding import THERE, Awaited, Deciding, Rules, too_large
 from .folders import Folders
 from .growing import Growing
@@ -35,9 +34,9 @@ from .messages import (
 )
 from .names import BadName, split_path
 from .pieces import LAST, VOID, split
-from .placing import REFUSE, REPLACE, Placing
+from .placing import REFUSE, Placing
 from .roots import make_root, open_root
-from .temporaries import Written
+from .settling import Settling
 
 __all__ = ["Rules", "Storing"]
 
@@ -59,7 +58,7 @@ class Storing:
 
     def __init__(self, root: str, rules: Rules) -> None:
         self.rules = self._rules = rules
-        self._charges = Charges(rules.room)
+        self._settling = Settling(rules)
         self._root = root
         self._folders: Folders | None = None
         self._deciding: Deciding | None = None
@@ -78,10 +77,6 @@ class Storing:
         self._arriving: Arriving | None = None
         self._current: Awaited | None = None
         self._end = 0
-        # Files that wait for their names: path, digest and size.
-        self._unplaced: dict[int, tuple[bytes, bytes, int]] = {}
-        self._written = 0
-        self._settled: list[Settled] = []
 
     # What the sender asks
 
@@ -136,7 +131,7 @@ class Storing:
         :raises RemoteProtocolError: when it is not.
         :raises OSError: when the disk does not take the names of folders.
         """
-        if self._awaited or self._unplaced or self._current is not None:
+        if self._awaited or self._settling or self._current is not None:
             raise RemoteProtocolError("it is finished before all files were sent")
         self._sync_folders()
         if self._sync_error is not None:
@@ -164,7 +159,7 @@ class Storing:
                     self._go_on(flags, offset, data)
         # The payloads are let go now.
         self._write_out()
-        return self._outcome()
+        return self._settling.outcome()
 
     def commit(self) -> Outcome:
         """
@@ -172,8 +167,8 @@ class Storing:
 
         :return: how far it is.
         """
-        self._place()
-        return self._outcome()
+        self._settling.place()
+        return self._settling.outcome()
 
     def give_up(self) -> None:
         """
@@ -188,6 +183,9 @@ class Storing:
     def abandon(self) -> None:
         """Nothing more comes. What has begun is kept to go on with it another time."""
         arriving, self._arriving = self._arriving, None
+        if self._current is not None:
+            # It may have begun wrongly, which has broken the dialogue.
+            self._awaited.append(self._current)
         self._number, self._current = _NONE, None
         if arriving is not None:
             with suppress(OSError):
@@ -197,11 +195,7 @@ class Storing:
             if awaited.growing is not None:
                 awaited.growing.keep()
         self._awaited.clear()
-        if self._placing is not None:
-            self._placing.drop()
-        for number in self._unplaced:
-            self._charges.give_back(number)
-        self._unplaced.clear()
+        self._settling.abandon()
         if self._folders is not None:
             self._folders.close()
         self._folders = self._deciding = self._placing = None
@@ -221,7 +215,7 @@ class Storing:
             self._folders.given_up = self._given_up
         self._deciding = Deciding(self._folders, self._rules, new)
         if self._folders is not None and not self._rules.dry:
-            self._placing = Placing(self._folders, self._rules.existing, self._rules.sync)
+            self._placing = self._settling.open(self._folders)
 
     def _sync_folders(self) -> None:
         """Wait for the names of folders that were made, in which perhaps nothing came."""
@@ -261,21 +255,21 @@ class Storing:
             if size > rules.max_size:
                 raise _too_large(rules.max_size)
             if rules.room is not None:
-                self._charges.take(number, size)
+                self._settling.charges.take(number, size)
             try:
                 written = placing.write_small(awaited.parts, data, mtime, entry.executable)
             except OSError as error:
-                if error.errno not in (errno.EMFILE, errno.ENFILE) or not self._unplaced:
+                if error.errno not in (errno.EMFILE, errno.ENFILE) or not self._settling:
                     raise
                 # Those before it may hold descriptors.
-                self._place()
+                self._settling.place()
                 written = placing.write_small(awaited.parts, data, mtime, entry.executable)
         except OSError as error:
-            self._settle_failed(number, error)
+            self._settling.fail(number, error)
             return
-        self._written += size
+        self._settling.written += size
         digest = blake2b(data, digest_size=DIGEST_SIZE).digest() if rules.digests else b""
-        self._add(awaited, written, digest, size)
+        self._settling.add(awaited, written, digest, size)
 
     def _begin(self, awaited: Awaited, flags: int, offset: int, data: memoryview) -> None:
         """Begin with a file of several pieces, or one of which something is there."""
@@ -286,8 +280,8 @@ class Storing:
                 self._grow(awaited).keep()
             return
         there = awaited.offset
-        # Zeros may be what a file begins with, but where something is there the sender says whether it goes on.
-        if there and offset not in (0, there):
+        # Also where a hole comes first. Else it could be taken for what is there.
+        if offset not in (0, there):
             raise RemoteProtocolError(f"file {self._number} begins at {offset}, where {there} bytes are there")
         if awaited.present is not None:
             if offset == there and flags == LAST and not data:
@@ -297,9 +291,9 @@ class Storing:
             if there and offset:
                 self._failed(OSError(errno.EFBIG, "it has more bytes than were announced"))
                 return
-        self._end = offset if there else 0
+        self._end = offset
         if awaited.growing is not None:
-            self._charges.begin(awaited.number, there, self._end)
+            self._settling.charges.begin(awaited.number, there, self._end)
         try:
             self._arriving = Arriving(self._grow(awaited), self._end)
         except OSError as error:
@@ -335,9 +329,9 @@ class Storing:
                     raise _too_large(rules.max_size)
                 if size:
                     if rules.room is not None:
-                        self._charges.take(self._number, size)
+                        self._settling.charges.take(self._number, size)
                     arriving.take(offset, data)
-                    self._written += size
+                    self._settling.written += size
             except OSError as error:
                 self._failed(error)
         if flags:
@@ -362,12 +356,7 @@ class Storing:
                     arriving.remove()
         assert self._current is not None
         self._current.failed = True
-        self._settle_failed(self._number, error)
-
-    def _settle_failed(self, number: int, error: OSError) -> None:
-        self._charges.give_back(number)
-        code = Code.TOO_LARGE if error.errno == errno.EFBIG else Code.STORAGE
-        self._settled.append(Settled(number, code, words_for_peer(error)[:LINE_LIMIT]))
+        self._settling.fail(self._number, error)
 
     def _end_current(self) -> Awaited:
         awaited = self._current
@@ -381,10 +370,10 @@ class Storing:
             with suppress(OSError):
                 self._arriving.remove()
         awaited = self._end_current()
-        self._charges.give_back(awaited.number)
+        self._settling.charges.give_back(awaited.number)
         if not awaited.failed:
             text = str(data[:LINE_LIMIT], errors="replace") or "its sender has given it up"
-            self._settled.append(Settled(awaited.number, Code.CANCELLED, text))
+            self._settling.settle(Settled(awaited.number, Code.CANCELLED, text))
 
     def _finish(self) -> None:
         """The last piece of the file has come."""
@@ -392,56 +381,19 @@ class Storing:
         awaited = self._current
         assert awaited is not None
         mtime = awaited.entry.mtime if awaited.entry.kind == FILE else time.time_ns()
+        written = None
         try:
             if awaited.present is not None:
                 awaited.present.set_time(mtime, awaited.entry.executable, rules.sync)
                 digest = awaited.present.digest if rules.digests else b""
-                self._settled.append(Settled(awaited.number, digest=digest, size=size))
+                self._settling.settle(Settled(awaited.number, digest=digest, size=size))
             elif arriving is not None:
                 written = arriving.finish(size, mtime, rules.sync)
-                self._end_current()
-                self._add(awaited, written, written.digest, size)
-                return
         except OSError as error:
             self._failed(error)
         self._end_current()
-
-    def _add(self, awaited: Awaited, written: Written, digest: bytes, size: int) -> None:
-        assert self._placing is not None
-        placing = self._placing
-        placing.add(awaited.number, written)
-        self._unplaced[awaited.number] = awaited.entry.path, digest, size
-        if placing.full:
-            self._place()
-
-    def _place(self) -> None:
-        if not self._unplaced:
-            return
-        assert self._placing is not None
-        replaced = self._replaced()
-        for number, name in self._placing.commit():
-            path, digest, size = self._unplaced.pop(number)
-            if isinstance(name, OSError):
-                self._settle_failed(number, name)
-            else:
-                self._charges.placed(number, replaced.get(number, 0))
-                above, slash, last = path.rpartition(b"/")
-                stored = b"" if name == last else above + slash + name
-                self._settled.append(Settled(number, name=stored, digest=digest, size=size))
-
-    def _replaced(self) -> dict[int, int]:
-        """Find the sizes of files whose places are taken, where anybody counts."""
-        sizes: dict[int, int] = {}
-        if self._charges.counts and self._rules.existing == REPLACE and self._folders is not None:
-            for number, (path, _, _) in self._unplaced.items():
-                with suppress(OSError):
-                    status = self._folders.status(split_path(path))
-                    sizes[number] = 0 if status is None else status.st_size
-        return sizes
-
-    def _outcome(self) -> Outcome:
-        settled, self._settled = self._settled, []
-        return Outcome(self._written, settled)
+        if written is not None:
+            self._settling.add(awaited, written, written.digest, size)
 
 
 def _refused(text: str) -> Verdict:

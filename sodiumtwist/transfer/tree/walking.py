@@ -11,10 +11,11 @@ import errno
 import os
 import stat
 from array import array
+from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice
-from typing import Union
+from typing import Protocol, Union
 
 from .folders import Folders
 from .messages import (
@@ -22,6 +23,7 @@ from .messages import (
     ENTRIES,
     FILE,
     FOLDER,
+    LINE_LIMIT,
     Announce,
     Entry,
     SetTimes,
@@ -37,9 +39,12 @@ SORTED_TOGETHER = 1024
 #: What cuts a device, or a FIFO that was put where a file was, short.
 OPEN_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 
+#: Of how many of the folders that were named something is open at once.
+OPEN_TREES = 4
+
 #: Where a file is opened again: by the path that a person has named, whose links are followed; or in a folder, where
 #: they are not.
-Where = Union[bytes, "tuple[Folders, tuple[bytes, ...]]"]
+Where = Union[bytes, "tuple[Tree, tuple[bytes, ...]]"]
 
 #: What the walk comes upon; ``None`` when it has been long without that, with much to be left out.
 Found = Union["tuple[Entry, Where]", None]
@@ -59,8 +64,8 @@ def open_file(where: Where, path: bytes) -> int:
     """
     if isinstance(where, bytes):
         return os.open(where, OPEN_FLAGS)
-    folders, parts = where
-    return os.open(path[path.rfind(b"/") + 1 :], OPEN_FLAGS | os.O_NOFOLLOW, dir_fd=folders.open(parts))
+    tree, parts = where
+    return os.open(path[path.rfind(b"/") + 1 :], OPEN_FLAGS | os.O_NOFOLLOW, dir_fd=tree.open(parts))
 
 
 def what_is_wrong(status: os.stat_result) -> str:
@@ -76,7 +81,7 @@ def why_not(error: OSError) -> str:
     # A folder that may be entered and not read is opened in a way that lets nothing be read.
     if error.errno == errno.EBADF:
         return os.strerror(errno.EACCES)
-    return error.strerror or type(error).__name__
+    return (error.strerror or type(error).__name__)[:LINE_LIMIT]
 
 
 @dataclass(frozen=True)
@@ -122,6 +127,47 @@ class Batch:
         return encode(Announce(self.first, self.entries))
 
 
+class Tree(Protocol):
+    """
+    Opens folders below one; :class:`~sodiumtwist.transfer.tree.folders.Folders` does.
+    """
+
+    def open(self, parts: tuple[bytes, ...]) -> int:
+        """
+        Open a folder.
+
+        :return: its descriptor, which stays open until others were opened.
+        :raises OSError: when that fails.
+        """
+
+
+class _NamedTree:
+    """
+    Below a folder that a person has named. There may be more of these than descriptors.
+
+    :param path: the folder's.
+    :param opened: those of which something is open; the one that was opened first is closed first.
+    """
+
+    def __init__(self, path: bytes, opened: deque[_NamedTree]) -> None:
+        self._path = path
+        self._opened = opened
+        self._folders: Folders | None = None
+
+    def open(self, parts: tuple[bytes, ...]) -> int:
+        if self._folders is None:
+            self._folders = Folders(self._path)
+            self._opened.append(self)
+            if len(self._opened) > OPEN_TREES:
+                self._opened.popleft().close()
+        return self._folders.open(parts)
+
+    def close(self) -> None:
+        folders, self._folders = self._folders, None
+        if folders is not None:
+            folders.close()
+
+
 class Walk:
     """
     Walks trees, one after the other.
@@ -139,7 +185,7 @@ class Walk:
         self._roots = roots
         self._room = ANNOUNCEMENT_SIZE
         self._left_out: list[tuple[bytes, str, bool]] = []
-        self._opened: list[Folders] = []
+        self._opened: deque[_NamedTree] = deque()
         self._folders: list[bytes] = []
         self._times = array("q")
         self._next = 0
@@ -227,8 +273,8 @@ class Walk:
     def close(self) -> None:
         """Close all that it has opened. Nothing can be opened again then."""
         self._found.close()
-        for folders in self._opened:
-            folders.close()
+        while self._opened:
+            self._opened.popleft().close()
 
     def _walk(self) -> Generator[Found, None, None]:
         for root in self._roots:
@@ -239,20 +285,14 @@ class Walk:
                 continue
             where = root.where
             if stat.S_ISDIR(status.st_mode):
-                if isinstance(where, bytes):
-                    try:
-                        where = (Folders(where), ())
-                    except OSError as error:
-                        self._trouble(root.name, why_not(error))
-                        continue
-                    self._opened.append(where[0])
-                yield from self._tree(*where, root.name)
+                tree, parts = (_NamedTree(where, self._opened), ()) if isinstance(where, bytes) else where
+                yield from self._tree(tree, parts, root.name)
             elif stat.S_ISREG(status.st_mode):
                 yield self._file(root.name, status), where if isinstance(where, bytes) else (where[0], where[1][:-1])
             else:
                 self._leave_out(root.name, stat.S_ISLNK(status.st_mode))
 
-    def _tree(self, folders: Folders, start: tuple[bytes, ...], name: bytes) -> Generator[Found, None, None]:
+    def _tree(self, tree: Tree, start: tuple[bytes, ...], name: bytes) -> Generator[Found, None, None]:
         """
         Walk one tree: of each folder first the files, then the folders.
 
@@ -263,16 +303,16 @@ class Walk:
             parts, path = waiting.pop()
             inside: list[bytes] = []
             try:
-                fd = folders.open(parts)
+                fd = tree.open(parts)
                 if path:
                     mtime = os.fstat(fd).st_mtime_ns
                     self._folders.append(path)
                     self._times.append(mtime)
                     yield Entry(FOLDER, path, 0, mtime), b""
                     # Others may have been opened meanwhile.
-                    fd = folders.open(parts)
+                    fd = tree.open(parts)
                 prefix = path + b"/" if path else b""
-                where = (folders, parts)
+                where = (tree, parts)
                 for each in _scan(fd):
                     if len(self._left_out) >= ENTRIES:
                         yield None

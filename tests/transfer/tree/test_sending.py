@@ -659,6 +659,14 @@ class StreamTests(SendingTestCase):
         self.assertEqual(self.told.results, [FileResult(b"name", STREAM, STORED, b"name", 8)])
         self.assertEqual([type(message) for message in self.receiver.asked], [Announce, Finish])
 
+    def test_no_thread(self) -> None:
+        """The disk has nothing to do with it."""
+        sent = self.stream()
+        self.receiver.answer()
+        self.sending.lost(Failure(ConnectionLost()))
+        self.failureResultOf(sent, ConnectionLost)
+        self.assertEqual(len(self.thread.waiting), 0)
+
     def test_empty(self) -> None:
         sent = self.stream()
         self.receiver.answer()

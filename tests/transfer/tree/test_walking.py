@@ -113,6 +113,25 @@ class TreeTests(WalkTestCase):
         self.assertEqual(entries[0].size, 3)
         self.assertEqual(walk.troubles, [Trouble(b"missing", "No such file or directory")])
 
+    def test_many_folders(self) -> None:
+        """Of few of them something is open, and each is found again where it was named."""
+        for number in range(10):
+            make_tree(self.path(str(number)), a=b"%d" % number)
+        before = len(os.listdir("/dev/fd"))
+        walk = self.start(*(Root(b"%d" % number, os.fsencode(self.path(str(number)))) for number in range(10)))
+        (batch,) = all_batches(walk)
+        self.assertLessEqual(len(os.listdir("/dev/fd")), before + walking.OPEN_TREES)
+        found = []
+        for entry, where in zip(batch.entries, batch.wheres, strict=True):
+            if entry.kind == FILE:
+                fd = open_file(where, entry.path)
+                found.append((entry.path, os.read(fd, 9)))
+                os.close(fd)
+        self.assertEqual(found, [(b"%d/a" % number, b"%d" % number) for number in range(10)])
+        self.assertLessEqual(len(os.listdir("/dev/fd")), before + walking.OPEN_TREES)
+        walk.close()
+        self.assertEqual(len(os.listdir("/dev/fd")), before)
+
     def test_temporary_names(self) -> None:
         """What we have begun to store is not sent on; other names with a dot in front are."""
         write(self.path(os.fsdecode(temporary_name(b"file"))), b"")
@@ -177,10 +196,10 @@ class PartTests(WalkTestCase):
             while (batch := walk.next()) is not None and batch.entries[0].path != b"top/a/file0":
                 pass
             assert batch is not None
-            folders = batch.wheres[0][0]
-            assert isinstance(folders, Folders)
+            where = batch.wheres[0]
+            assert isinstance(where, tuple)
             for number in range(OPEN_FOLDERS + 2):
-                folders.open((b"b%d" % number,))
+                where[0].open((b"b%d" % number,))
             found = all_entries(walk)
         self.assertEqual(
             [(entry.path, entry.size) for entry in found[:4]], [(b"top/a/file%d" % n, 0) for n in (1, 2, 3, 4)]
