@@ -311,6 +311,13 @@ class UploadService(SodiumService):
         if draining is None or on_stored is None:
             return draining
         until = self._clock.seconds() + DRAIN_TIMEOUT
+        if not on_stored.is_idle:
+            self._log.info(
+                "stopping; files whose command of --on-stored gets {seconds:g} seconds to end, unless SIGTERM or "
+                "Ctrl-C comes again: {count}",
+                seconds=DRAIN_TIMEOUT,
+                count=on_stored.unfinished,
+            )
 
         def finish(_: None) -> Deferred[None]:
             # What was stored meanwhile has its command, too.

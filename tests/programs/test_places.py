@@ -120,6 +120,7 @@ class FakeOnStored:
 
     lines = None
     is_idle = False
+    unfinished = 3
     stopped = False
     patience: float | None = None
 
@@ -279,6 +280,8 @@ class PlacesTests(TapTestCase):
             for line in lines:
                 self.assertIn(line, said)
             self.assertNotIn("secret", said)
+        self.make("--directory", "up", "--protocol", "2", "--quota", "1M").startService()
+        self.assertNotIn("version 1", "\n".join(self.said()))
         self.make("--directory", "up", "--protocol", "1").startService()
         said = "\n".join(self.said())
         self.assertIn(kept, said)
@@ -377,6 +380,8 @@ class PlacesTests(TapTestCase):
         self.reactor.advance(1)
         self.assertNoResult(stopped)
         self.assertEqual((on_stored.patience, on_stored.stopped), (DRAIN_TIMEOUT, False))
+        line = "files whose command of --on-stored gets 10 seconds to end, unless SIGTERM or Ctrl-C comes again: 3"
+        self.assertIn(f"stopping; {line}", self.said())
         on_stored.end()
         self.reactor.advance(1)
         self.assertIsNone(self.successResultOf(stopped))

@@ -6,9 +6,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from twisted.internet.defer import Deferred, fail, inlineCallbacks
+from twisted.internet.defer import CancelledError, Deferred, fail, inlineCallbacks
 from twisted.python.failure import Failure
 
 from ...core.connection import Code
@@ -21,6 +21,7 @@ from ...core.errors import (
     RequestFailed,
 )
 from ...interfaces import Peer
+from ...protocol.asking import AskingInOrder
 from ...protocol.base import ANSWERS_NOTHING
 from ...protocol.client import SodiumClientProtocol
 from ...protocol.requests import CLOSED_HERE, RequestClient
@@ -43,11 +44,12 @@ from .messages import (
     decode_request,
     encode,
 )
-from .receiving import Receiving
 from .report import Report
 from .sending import Sending, Stream
-from .storing import Rules, Storing
 from .walking import Walk
+
+if TYPE_CHECKING:
+    from .storing import Rules
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,8 @@ class Fetched:
 
 class FileClient(RequestClient, UploadSender):
     """
-    Stores, fetches and lists files on a server of version 2. One store or fetch at a time.
+    Stores, fetches and lists files on a server of version 2. One store or fetch at a time. To cancel one that is under
+    way breaks the connection off, for the other end can't be told of that alone.
 
     :param make_thread: makes the thread for the disk; ``None`` for one that tells the global reactor what it has done.
     :ivar lost: fires when the connection is gone, and the disk has done all that was under way.
@@ -117,6 +120,9 @@ class FileClient(RequestClient, UploadSender):
             self._work = sending = Sending(self, thread, found, report, dry, digests)
             try:
                 yield sending.start()
+            except CancelledError:
+                self._give_up()
+                raise
             finally:
                 thread.close()
                 self._done()
@@ -169,12 +175,18 @@ class FileClient(RequestClient, UploadSender):
         :return: fires when all are settled, and the disk is done with them. Fails as :meth:`store` does.
         """
         self._check_free()
+        # Not at the top: who sends does without what stores.
+        from .storing import Rules
+
         rules = Rules(existing=existing, sync=sync, dry=dry, digests=digests, resume=resume)
         paths = [path.rstrip(b"/") for path in paths]
         self._work = work = _Fetch(self, self._make_thread(), paths, into, rules, report)
         try:
             found: Found = yield self._ask(FetchFiles(paths), Found)
             finish: Finish = yield work.finished
+        except CancelledError:
+            self._give_up()
+            raise
         finally:
             yield work.close()
             self._done()
@@ -188,6 +200,10 @@ class FileClient(RequestClient, UploadSender):
         :param after: the last name of the part before this one.
         :return: fires with one part. Fails as :meth:`store` does.
         """
+        try:
+            self._check_version()
+        except LocalProtocolError:
+            return fail()
         return self._ask(ListFolder(path.rstrip(b"/"), after), Listing)
 
     def close(self, timeout: float | None = None) -> Deferred[None]:  # type: ignore[override]
@@ -199,9 +215,21 @@ class FileClient(RequestClient, UploadSender):
             self._work.lost(Failure(ClosedHere(CLOSED_HERE)))
         return super().close(timeout)
 
+    def _check_version(self) -> None:
+        if isinstance(self._asking, AskingInOrder):
+            # There a request would be DATA, and a server might store it.
+            raise LocalProtocolError("files have names in version 2 of the protocol alone")
+
     def _check_free(self) -> None:
+        self._check_version()
         if self._begins or self._work is not None or self._streams:
             raise LocalProtocolError("one store or fetch at a time; another one takes another connection")
+
+    def _give_up(self) -> None:
+        if self._work is not None:
+            self._work.lost(Failure(CancelledError()))
+        if not self._lifecycle.over:
+            self.abort_with(Code.CANCELLED, "it was given up", ClosedHere("it was given up"))
 
     def _done(self) -> None:
         self._work = None
@@ -317,6 +345,9 @@ class _Fetch:
         self._names = None if b"" in paths else {path.rpartition(b"/")[2] for path in paths}
         self._thread = thread
         # The server does not know of a dry run: what would come is refused.
+        from .receiving import Receiving
+        from .storing import Storing
+
         self._receiving = Receiving(end, thread, Storing(into, rules), None, report, takes_nothing=rules.dry)
         self._closing = False
 

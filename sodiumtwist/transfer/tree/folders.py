@@ -171,8 +171,8 @@ class Folders:
 
         :param parts: of its path; none for the root.
         :return: its descriptor, which stays open until some others were opened. The caller must not close it.
-        :raises CaseClash: when it is there in other letters.
-        :raises OSError: when it is missing, or no folder, or can't be opened.
+        :raises OSError: when it is missing, or no folder, or can't be opened; a :exc:`CaseClash` when it is there in
+            other letters.
         """
         return self._find(parts).fd
 
@@ -201,8 +201,8 @@ class Folders:
         Make a folder where it is missing, with mode 0700, but not the one above it.
 
         :return: whether it was missing.
-        :raises CaseClash: when it is there in other letters.
-        :raises OSError: when something else is there, or it can't be made.
+        :raises OSError: when something else is there, or it can't be made; a :exc:`CaseClash` when it is there in other
+            letters.
         """
         above = self._find(parts[:-1])
         try:
@@ -220,8 +220,7 @@ class Folders:
         Look at a file or folder, and follow no link.
 
         :return: ``None`` when it is missing, or a folder above it is.
-        :raises CaseClash: when it is there in other letters.
-        :raises OSError: when that can't be found out.
+        :raises OSError: when that can't be found out; a :exc:`CaseClash` when it is there in other letters.
         """
         if not parts:
             return os.fstat(self._root.fd)
@@ -348,7 +347,7 @@ class Folders:
 
     def _check_case(self, folder: _Folder, name: bytes, status: os.stat_result) -> None:
         """
-        :raises CaseClash: when what was found under a name has another one.
+        :raises OSError: a :exc:`CaseClash` when what was found under a name has another one.
         """
         # To list the folder for each name would take long where there are many.
         if folder.exact and name.isascii():

@@ -162,9 +162,14 @@ class OnStored:
         self._idle: Deferred[None] | None = None
 
     @property
+    def unfinished(self) -> int:
+        """For how many files the command runs, or is to be run."""
+        return len(self._running) + self._reading + self._count
+
+    @property
     def is_idle(self) -> bool:
         """Whether no command runs, and no file waits for it."""
-        return not (self._running or self._reading or self._count)
+        return not self.unfinished
 
     def __call__(self, login: str, path: str | bytes, digest: bytes | None, size: int) -> Deferred[str]:
         """
@@ -239,7 +244,7 @@ class OnStored:
         return job
 
     def _begin(self, job: _Job) -> None:
-        if job.digest is not None:
+        if job.digest:
             self._run(job, job.digest)
             return
         self._reading += 1

@@ -245,7 +245,7 @@ class Placing:
         """
         Give a file its name, if nothing has it.
 
-        :raises FileExistsError: when something has it.
+        :raises OSError: when that can't be done; a ``FileExistsError`` when something has it.
         """
         if written.temporary.name is None:
             try:

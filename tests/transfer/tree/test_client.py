@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -28,6 +28,7 @@ from sodiumtwist import (
 )
 from sodiumtwist.core.connection import Code
 from sodiumtwist.endpoints.streams import StreamServerFactory
+from sodiumtwist.transfer.receiver import UploadFactory, UploadReceiver
 from sodiumtwist.transfer.stores import ClosedStore, Store
 from sodiumtwist.transfer.tree.client import FileClient
 from sodiumtwist.transfer.tree.messages import (
@@ -318,3 +319,36 @@ class CallTests(ClientTestCase):
         nowhere = str(self.base / "no" / "where")
         self.files.result_of(self.files.client.fetch([b""], nowhere, report=told))
         self.assertEqual({result.outcome for result in told.results.values()}, {"refused"})
+
+    def test_cancelled(self) -> None:
+        """The other end is told by the end of the connection; what has come of it is kept."""
+        for call in (
+            lambda client: client.store(walk(self.here)),
+            lambda client: client.fetch([b""], str(self.into)),
+        ):
+            pair = FilesPair(Files(str(self.into), share=str(self.here)))
+            begun = call(pair.client)
+            while pair.client._work is None or not pair.factory.receiving:
+                pair.advance()
+            begun.cancel()
+            pair.settle()
+            self.failureResultOf(begun, CancelledError)
+            self.assertEqual(pair.left, [])
+            self.assertIsNone(self.successResultOf(pair.client.lost))
+
+    def test_version_1(self) -> None:
+        """A request would be DATA there."""
+        store = MemoryStore()
+        factory = UploadFactory(store, PAIR, SingleLogin("l", "p"), clock=self.clock)
+        make = self.threads.make
+        client = SodiumClientFactory(PAIR.public, "l", "p", lambda: FileClient(make), clock=self.clock, version=1)
+        pair: Pair[UploadReceiver, FileClient] = Pair(factory, client)
+        pair.flush()
+        for each in (
+            pair.client.store(walk(self.here)),
+            pair.client.list(),
+            pair.client.fetch([b"x"], str(self.into)),
+        ):
+            pair.flush()
+            self.failureResultOf(each, LocalProtocolError)
+        self.assertEqual((store.uploads, self.threads.made), ([], []))

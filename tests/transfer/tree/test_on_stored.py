@@ -248,11 +248,12 @@ class OnStoredTests(SynchronousTestCase):
         for number in range(AT_ONCE + 3):
             self.store(f"/up/ann/{number}")
         self.store("/up/bob/x", login="bob")
-        self.assertEqual(len(self.reactor.processes), AT_ONCE)
+        self.assertEqual((len(self.reactor.processes), self.on_stored.unfinished), (AT_ONCE, AT_ONCE + 4))
         for process in self.reactor.processes:
             process.end()
             running = [each for each in self.reactor.processes if each.pid is not None]
             self.assertLessEqual(len(running), AT_ONCE)
+        self.assertEqual(self.on_stored.unfinished, 0)
         names = [process.environment[b"SODIUMTWIST_NAME"] for process in self.reactor.processes]
         self.assertEqual(names, [b"0", b"1", b"2", b"3", b"4", b"x", b"5", b"6"])
         self.assertTrue(self.on_stored.is_idle)

@@ -10,6 +10,7 @@ import os
 import resource
 import stat
 from collections.abc import Callable
+from typing import Any
 
 from sodiumtwist.transfer.tree import batches, folders as tested_folders, placing as tested, renaming, temporaries
 from sodiumtwist.transfer.tree.folders import Parts
@@ -227,6 +228,27 @@ class SmallTests(PlacingCase):
             self.assertEqual(self.there(), [])
             written.temporary.close()
             self.assertEqual(self.there(), [])
+
+    def test_few_calls(self) -> None:
+        """There may be a great many of them, so the system is called as seldom as it can be."""
+        placing = self.make()
+        self.put(placing, self.small(placing))
+        calls: list[str] = []
+
+        def count(name: str) -> None:
+            real = getattr(os, name)
+
+            def counted(*arguments: Any, **keywords: Any) -> Any:
+                calls.append(name)
+                return real(*arguments, **keywords)
+
+            self.patch(os, name, counted)
+
+        for name in ("open", "pwrite", "utime", "link", "close", "fstat", "stat", "mkdir", "fsync", "unlink"):
+            count(name)
+        placing.add(0, self.small(placing, b"other"))
+        self.assertEqual(calls, ["open", "pwrite", "utime", "link", "close"])
+        self.assertEqual(placing.commit(), [(0, b"other")])
 
     def test_executable(self) -> None:
         """Its owner may run it."""

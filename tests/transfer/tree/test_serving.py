@@ -27,7 +27,7 @@ from sodiumtwist import (
 from sodiumtwist.core.connection import Code
 from sodiumtwist.transfer.receiver import UploadFactory, UploadReceiver
 from sodiumtwist.transfer.stores import Store
-from sodiumtwist.transfer.tree import channel, serving
+from sodiumtwist.transfer.tree import channel, delivery, serving
 from sodiumtwist.transfer.tree.messages import (
     FILE,
     Announce,
@@ -420,7 +420,7 @@ class DeliveryTests(ServingTestCase):
             raise ZeroDivisionError("a mistake")
 
         self.serve(Files(share=str(self.root)))
-        self.patch(serving, "Folders", fail)
+        self.patch(delivery, "open_root", fail)
         code, text = self.refused(FetchFiles([b""]))
         self.assertEqual(code, Code.APPLICATION_FAILED)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
