@@ -5,8 +5,8 @@ How each kind of block is marked:
 
 - Each block names a language of this list. A ``::`` without a language is a mistake.
 - ``sh``: each line is a command, run in order, in one directory for the page. It ends with status 0, or with that of
-  a comment ``# status N`` behind it. One with the comment ``# Ctrl-C`` is interrupted when the server has a part of what
-  it sends. Servers stay until another takes their port. ``HOST`` is this machine, ``PUBLICKEY`` belongs to
+  a comment ``# status N`` behind it. One with the comment ``# Ctrl-C`` is interrupted when the server has a part of
+  what it sends. Servers stay until another takes their port. ``HOST`` is this machine, ``PUBLICKEY`` belongs to
   ``server.key``, and ports are free ones.
 - ``.. on: NAME, NAME``, as a comment before a block of ``sh``: it is for these machines, each of which has a directory
   of its own with the passphrase in it; ``here`` is the page's. What is run on several prints the same on each.

@@ -280,6 +280,8 @@ class PlacesTests(TapTestCase):
             for line in lines:
                 self.assertIn(line, said)
             self.assertNotIn("secret", said)
+        self.make("--directory", "up", "--protocol", "2", "--quota", "1M").startService()
+        self.assertNotIn("version 1", "\n".join(self.said()))
         self.make("--directory", "up", "--protocol", "1").startService()
         said = "\n".join(self.said())
         self.assertIn(kept, said)

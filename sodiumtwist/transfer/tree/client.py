@@ -4,7 +4,7 @@ A client's end of the file dialogue: stores, fetches and lists files, one after 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -175,9 +175,10 @@ class FileClient(RequestClient, UploadSender):
         """
         self._check_free()
         rules = Rules(existing=existing, sync=sync, dry=dry, digests=digests, resume=resume)
-        self._work = work = _Fetch(self, self._make_thread(), into, rules, report)
+        paths = [path.rstrip(b"/") for path in paths]
+        self._work = work = _Fetch(self, self._make_thread(), paths, into, rules, report)
         try:
-            found: Found = yield self._ask(FetchFiles([path.rstrip(b"/") for path in paths]), Found)
+            found: Found = yield self._ask(FetchFiles(paths), Found)
             finish: Finish = yield work.finished
         except CancelledError:
             self._give_up()
@@ -264,7 +265,10 @@ class FileClient(RequestClient, UploadSender):
         work = self._work
         if not isinstance(work, _Fetch) or not isinstance(message, (Announce, SetTimes, Finish)):
             raise RequestError(Code.NOT_SUPPORTED, "nothing is being fetched that this could belong to")
-        return work.asked(message)
+        try:
+            return work.asked(message)
+        except RemoteProtocolError as error:
+            raise self._break(error) from None
 
     # What the base calls
 
@@ -322,21 +326,44 @@ class _Fetch:
     :ivar closed: fires when the disk has done all for it.
     """
 
-    def __init__(self, end: FileClient, thread: DiskThread, into: str, rules: Rules, report: Report | None) -> None:
+    def __init__(
+        self,
+        end: FileClient,
+        thread: DiskThread,
+        paths: Sequence[bytes],
+        into: str,
+        rules: Rules,
+        report: Report | None,
+    ) -> None:
         self.finished: Deferred[Finish] = Deferred()
         self.closed: Deferred[None] = Deferred()
+        # Who asks for all takes what comes.
+        self._names = None if b"" in paths else {path.rpartition(b"/")[2] for path in paths}
         self._thread = thread
         # The server does not know of a dry run: what would come is refused.
         self._receiving = Receiving(end, thread, Storing(into, rules), None, report, takes_nothing=rules.dry)
         self._closing = False
 
     def asked(self, message: Announce | SetTimes | Finish) -> Deferred[bytes]:
-        """Answer what the server asks."""
+        """
+        Answer what the server asks.
+
+        :raises RemoteProtocolError: when it sends something else than what was asked for.
+        """
+        # Otherwise a server could put any file into the folder, such as one that a shell there reads.
+        if isinstance(message, Announce):
+            self._check(entry.path for entry in message.entries)
+        elif isinstance(message, SetTimes):
+            self._check(path for path, _ in message.folders)
         # Another Deferred: to cancel it, as the end of the connection does, stops nothing.
         answer: Deferred[bytes] = Deferred()
         working = self._receiving.asked(message)
         working.addCallbacks(self._tell, self._failed, callbackArgs=(answer, message), errbackArgs=(answer,))
         return answer
+
+    def _check(self, paths: Iterable[bytes]) -> None:
+        if self._names is not None and not {path.partition(b"/")[0] for path in paths} <= self._names:
+            raise RemoteProtocolError("the server sends something else than what was asked for")
 
     def _tell(self, result: bytes, answer: Deferred[bytes], message: object) -> None:
         if not answer.called:

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from twisted.python.failure import Failure
 
+from ...core.errors import LocalProtocolError
 from ...protocol.producers import WriteGate
 from ..sources import Source
 from .channel import Channel
@@ -79,6 +80,13 @@ class Feed:
         """Send and read what can be by now."""
         raise NotImplementedError
 
+    def _send(self, payload: bytes) -> None:
+        try:
+            self._end.send_data(payload)
+        except LocalProtocolError:
+            # The connection is about to be over. Why, is told then.
+            self._block()
+
     def close(self) -> None:
         """Send nothing more. It may be called again."""
         if self._registered:
@@ -117,7 +125,7 @@ class FileFeed(Feed):
         while packs and not self.full:
             pack = packs.popleft()
             self._ahead -= len(pack)
-            self._end.send_data(pack)
+            self._send(pack)
         if not self._reads and self._ahead < JOB_SIZE and self._registered and self._reading.more:
             self._reads = True
             self._thread.call(self._reading.read).addCallback(self._was_read).addErrback(self._fed.fail)
@@ -190,7 +198,7 @@ class StreamFeed(Feed):
     def _take(self, chunk: bytes) -> None:
         assert self._number is not None
         size = len(chunk)
-        self._end.send_data(header(self._number, 0, self.size, size) + chunk)
+        self._send(header(self._number, 0, self.size, size) + chunk)
         self.size += size
 
     def _ended(self, error: OSError | None) -> None:
@@ -201,7 +209,7 @@ class StreamFeed(Feed):
         number, self._number = self._number, None
         assert number is not None
         line = text.encode()
-        self._end.send_data(header(number, LAST | VOID if text else LAST, self.size, len(line)) + line)
+        self._send(header(number, LAST | VOID if text else LAST, self.size, len(line)) + line)
         self._fed.all_sent(End(number, text=text))
 
     def close(self) -> None:

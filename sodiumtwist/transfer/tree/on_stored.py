@@ -244,7 +244,7 @@ class OnStored:
         return job
 
     def _begin(self, job: _Job) -> None:
-        if job.digest is not None:
+        if job.digest:
             self._run(job, job.digest)
             return
         self._reading += 1

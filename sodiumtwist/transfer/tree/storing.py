@@ -183,6 +183,9 @@ class Storing:
     def abandon(self) -> None:
         """Nothing more comes. What has begun is kept to go on with it another time."""
         arriving, self._arriving = self._arriving, None
+        if self._current is not None:
+            # It may have begun wrongly, which has broken the dialogue.
+            self._awaited.append(self._current)
         self._number, self._current = _NONE, None
         if arriving is not None:
             with suppress(OSError):
@@ -277,8 +280,8 @@ class Storing:
                 self._grow(awaited).keep()
             return
         there = awaited.offset
-        # Zeros may be what a file begins with, but where something is there the sender says whether it goes on.
-        if there and offset not in (0, there):
+        # Also where a hole comes first. Else it could be taken for what is there.
+        if offset not in (0, there):
             raise RemoteProtocolError(f"file {self._number} begins at {offset}, where {there} bytes are there")
         if awaited.present is not None:
             if offset == there and flags == LAST and not data:
@@ -288,7 +291,7 @@ class Storing:
             if there and offset:
                 self._failed(OSError(errno.EFBIG, "it has more bytes than were announced"))
                 return
-        self._end = offset if there else 0
+        self._end = offset
         if awaited.growing is not None:
             self._settling.charges.begin(awaited.number, there, self._end)
         try:

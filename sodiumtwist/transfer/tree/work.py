@@ -13,7 +13,7 @@ from ...describe import printable
 from .channel import Channel
 from .disk_thread import DiskThread
 from .names import show_path
-from .report import STORED, THERE, FileResult, Report
+from .report import STORED, THERE, WOULD_RESUME, WOULD_SEND, FileResult, Report
 
 
 class ServingEnd(Channel, Protocol):
@@ -44,7 +44,7 @@ class Tally(Report):
     """
 
     def __init__(self) -> None:
-        self._done = self._size = self._there = self._failed = 0
+        self._done = self._size = self._there = self._failed = self._would = 0
         self._name, self._why = b"", ""
 
     def settled(self, result: FileResult) -> None:
@@ -54,6 +54,8 @@ class Tally(Report):
             self._name = result.name or result.path
         elif result.outcome == THERE:
             self._there += 1
+        elif result.outcome in (WOULD_SEND, WOULD_RESUME):
+            self._would += 1
         else:
             self._failed += 1
             self._why = result.text
@@ -64,6 +66,8 @@ class Tally(Report):
         parts = [f"{done} {what}, {self._size} bytes"]
         if self._there:
             parts.append(f"{self._there} were there already")
+        if self._would:
+            parts.append(f"{self._would} would have been")
         if self._failed:
             parts.append(f"{self._failed} were not, the last one for: {printable(self._why)}")
         return "; ".join(parts)

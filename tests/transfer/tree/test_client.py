@@ -4,6 +4,7 @@ A client that stores, fetches and lists, on servers that do other things with wh
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -32,11 +33,13 @@ from sodiumtwist.transfer.stores import ClosedStore, Store
 from sodiumtwist.transfer.tree.client import FileClient
 from sodiumtwist.transfer.tree.messages import (
     FILE,
+    FOLDER,
     Announce,
     Entry,
     FetchFiles,
     Found,
     Listing,
+    SetTimes,
     StoreFiles,
     Verdicts,
     decode_answer,
@@ -148,7 +151,7 @@ class AskedTests(ClientTestCase):
 
     def test_paths_are_data(self) -> None:
         """What a server announces can't get out of the folder either."""
-        fetched = self.client.fetch([b"x"], str(self.into))
+        fetched = self.client.fetch([b""], str(self.into))
         self.work()
         self.found.callback(encode(Found()))
         asked = self.ask(Announce(0, [Entry(FILE, b"../x"), Entry(FILE, b"/x")]))
@@ -157,6 +160,22 @@ class AskedTests(ClientTestCase):
         self.pair.client.abort()
         self.work()
         self.failureResultOf(fetched)
+
+    def test_not_asked_for(self) -> None:
+        """A server can't put other files beside those that were asked for: one that a shell there reads, say."""
+        for message in (
+            Announce(0, [Entry(FOLDER, b"x"), Entry(FILE, b"x/y"), Entry(FILE, b".profile")]),
+            Announce(0, [Entry(FILE, b"a/x")]),
+            SetTimes([(b"x", 1), (b"other", 1)]),
+        ):
+            self.setUp()
+            fetched = self.client.fetch([b"a/x/"], str(self.into))
+            self.work()
+            self.found.callback(encode(Found()))
+            self.ask(message).addErrback(lambda reason: None)
+            error = self.failure_of(fetched, RemoteProtocolError)
+            self.assertEqual(str(error), "the server sends something else than what was asked for")
+            self.assertEqual(os.listdir(self.into), [])
 
     def test_malformed(self) -> None:
         fetched = self.client.fetch([b"x"], str(self.into))
@@ -171,7 +190,7 @@ class AskedTests(ClientTestCase):
         fetched = self.client.fetch([b"x"], str(self.into))
         self.work()
         self.found.callback(encode(Found()))
-        self.pair.server.request(encode(Announce(0, [Entry(FILE, b"a", 5)]))).addErrback(lambda reason: None)
+        self.pair.server.request(encode(Announce(0, [Entry(FILE, b"x", 5)]))).addErrback(lambda reason: None)
         self.pair.flush()
         self.client.abort()
         self.pair.flush()

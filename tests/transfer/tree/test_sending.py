@@ -15,7 +15,7 @@ from twisted.internet.error import ConnectionLost
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from sodiumtwist.core.errors import RemoteProtocolError, RequestFailed
+from sodiumtwist.core.errors import LocalProtocolError, RemoteProtocolError, RequestFailed
 from sodiumtwist.protocol.sockets import CHUNK_SIZE
 from sodiumtwist.transfer.sources import RegularSource, Source
 from sodiumtwist.transfer.tree import reading, sending, walking
@@ -481,6 +481,31 @@ class EndTests(SendingTestCase):
         self.work()
         self.assertEqual((self.told.begun, len(self.receiver.payloads)), ([], 0))
 
+    def test_about_to_be_lost(self) -> None:
+        """The connection takes nothing any more, and does not say why before it is lost."""
+        self.write("a", b"alpha")
+        sent = self.start()
+        self.work()
+
+        def refuse(payload: Any) -> None:
+            raise LocalProtocolError("the connection is over")
+
+        self.receiver.send_data = refuse  # type: ignore[method-assign]
+        self.receiver.answer()
+        self.work()
+        self.assertNoResult(sent)
+        self.sending.lost(Failure(ConnectionLost()))
+        self.failureResultOf(sent, ConnectionLost)
+
+    def test_answered_when_lost(self) -> None:
+        """It changes nothing."""
+        sent = self.start()
+        self.work()
+        self.sending.lost(Failure(ConnectionLost()))
+        self.failureResultOf(sent, ConnectionLost)
+        self.receiver.questions.popleft()[1].callback(b"")
+        self.assertEqual(self.receiver.aborted, [])
+
     def test_lost_when_all_is_over(self) -> None:
         sent = self.start()
         self.run_all()
@@ -740,6 +765,19 @@ class StreamTests(SendingTestCase):
         self.run_all()
         self.successResultOf(sent)
         self.assertEqual(self.told.results, [FileResult(b"name", STREAM, FAILED, code=9, text="the disk is full")])
+
+    def test_about_to_be_lost(self) -> None:
+        """No error reaches what reads the stream."""
+        sent = self.stream()
+        self.receiver.answer()
+
+        def refuse(payload: Any) -> None:
+            raise LocalProtocolError("the connection is over")
+
+        self.receiver.send_data = refuse  # type: ignore[method-assign]
+        self.source.deliver(b"alpha")
+        self.assertEqual(self.source.takes, ["resumed", "paused"])
+        self.assertNoResult(sent)
 
     def test_lost(self) -> None:
         sent = self.stream()

@@ -9,6 +9,7 @@ import os
 import stat
 from collections.abc import Sequence
 from hashlib import blake2b
+from random import Random
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -177,10 +178,15 @@ class WholeTests(StoringTestCase):
         self.assertEqual(self.read("many"), b"xxxxx")
 
     def test_holes(self) -> None:
-        """What lies between pieces, before the first and behind the last, is zero, and not on the disk."""
+        """What lies between pieces, before the first bytes and behind the last, is zero, and not on the disk."""
         size = 1 << 33
         self.announce_files(sparse=size)
-        settled = self.take(piece(0, b"one", 1 << 32, 0), piece(0, b"two", (1 << 32) + 4096, 0), piece(0, b"", size))
+        settled = self.take(
+            piece(0, b"", 0, 0),
+            piece(0, b"one", 1 << 32, 0),
+            piece(0, b"two", (1 << 32) + 4096, 0),
+            piece(0, b"", size),
+        )
         self.assertEqual(settled, [Settled(0, size=size)])
         path = os.path.join(self.root, "sparse")
         status = os.stat(path)
@@ -195,7 +201,12 @@ class WholeTests(StoringTestCase):
         self.store(digests=True)
         self.announce_files(small=3, large=6, sparse=10)
         settled = self.take(
-            piece(0, b"one"), piece(1, b"abc", 0, 0), piece(1, b"def", 3), piece(2, b"x", 4, 0), piece(2, b"", 10)
+            piece(0, b"one"),
+            piece(1, b"abc", 0, 0),
+            piece(1, b"def", 3),
+            piece(2, b"", 0, 0),
+            piece(2, b"x", 4, 0),
+            piece(2, b"", 10),
         )
         self.assertEqual(
             [each.digest for each in settled], list(map(digest, (b"one", b"abcdef", b"\0\0\0\0x" + bytes(5))))
@@ -724,8 +735,12 @@ class BrokenTests(StoringTestCase):
         self.assert_broken("at 1, where it has come to 2", piece(0, b"xy", 0, 0), piece(0, b"z", 1))
 
     def test_elsewhere(self) -> None:
-        """A sender goes on exactly behind what is there, or begins anew."""
+        """A sender goes on exactly behind what is there, or begins anew, also where a hole comes first."""
+        self.announce_files(a=6)
+        self.assert_broken("file 0 begins at 2, where 0 bytes are there", piece(0, b"x", 2))
+        self.storing.abandon()
         self.write(partial_name("a"), b"abc")
+        self.store()
         self.announce(Entry(FILE, b"a", 6, TIME))
         self.assert_broken("file 0 begins at 2, where 3 bytes are there", piece(0, b"x", 2))
 
@@ -815,7 +830,11 @@ class AbandonedTests(StoringTestCase):
             Entry(FILE, b"b", 6),
             Entry(FILE, b"c", 6),
         )
-        self.storing.take([piece(1, b"abcdef"), piece(2, b"", 0, LAST | VOID), piece(3, b"", 0, 0)])
+        self.storing.take([piece(1, b"abcdef"), piece(2, b"", 0, LAST | VOID), piece(3, b"", 3, 0)])
+        self.storing.abandon()
+        self.store()
+        self.announce(Entry(FILE, b"b", 6))
+        self.assert_broken("file 0 begins at 2", piece(0, b"", 2))
         self.storing.abandon()
         after = os.listdir("/proc/self/fd") if before else []
         self.assertEqual(len(before), len(after))
@@ -834,3 +853,74 @@ class AbandonedTests(StoringTestCase):
         self.assertEqual(second.commit().files, [Settled(0, name=b"a.1", size=4)])
         self.assertEqual((self.read("a"), self.read("a.1")), (b"abcd", b"xyzz"))
         self.assertEqual(self.names(), ["a", "a.1"])
+
+
+class AnythingTests(StoringTestCase):
+    """Whatever a sender does."""
+
+    RUNS = 80
+
+    def test_anything(self) -> None:
+        """It breaks the rules or not: nothing else is raised, no file is settled twice, all is closed in the end."""
+        random = Random(20)
+        before = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
+        broken = 0
+        for run in range(self.RUNS):
+            self.root = self.mktemp()
+            for name in "abc":
+                if random.random() < 0.4:
+                    data = b"x" * random.choice((0, 3, 4, 6))
+                    self.write(random.choice((name, partial_name(name))), data, TIME + random.randrange(2))
+            self.store(
+                existing=random.choice(("rename", "replace", "refuse")),
+                sync=False,
+                digests=random.random() < 0.5,
+                resume=random.random() < 0.8,
+                max_size=random.choice((5, 1 << 40)),
+            )
+            try:
+                self.send_anything(random)
+                self.storing.finish()
+            except RemoteProtocolError:
+                broken += 1
+            self.storing.commit()
+            self.storing.abandon()
+            if before:
+                self.assertEqual(len(os.listdir("/proc/self/fd")), before, run)
+        self.assertTrue(self.RUNS // 10 < broken < self.RUNS * 9 // 10, broken)
+
+    def send_anything(self, random: Random) -> None:
+        kinds, paths, sizes = (
+            (FILE, FILE, FILE, FOLDER, STREAM),
+            (b"a", b"b", b"c", b"d", b"d/e", b"..", b""),
+            (0, 3, 4, 6),
+        )
+        awaited: dict[int, int] = {}
+        settled: set[int] = set()
+        first = 0
+        for _ in range(random.randint(1, 5)):
+            entries = [
+                Entry(random.choice(kinds), random.choice(paths), random.choice(sizes), TIME)
+                for _ in range(random.randint(1, 3))
+            ]
+            for number, verdict in enumerate(self.announce(*entries, first=first), first):
+                if verdict.what in (SEND, RESUME):
+                    awaited[number] = verdict.offset
+            first += len(entries)
+            payloads: list[bytes] = []
+            while awaited and random.random() < 0.7:
+                number = min(awaited)
+                offset = random.choice((0, awaited.pop(number)))
+                flags = 0
+                while not flags:
+                    # Now and then something is wrong.
+                    strayed = random.random() < 0.05
+                    flags = random.choice((0, LAST, LAST, LAST | VOID))
+                    data = b"y" * random.choice((0, 1, 3))
+                    payloads.append(piece(number + (strayed and random.randrange(2)), data, offset + strayed, flags))
+                    offset += len(data)
+            for outcome in (self.storing.take(payloads), self.storing.commit()):
+                for each in outcome.files:
+                    self.assertNotIn(each.number, settled)
+                    settled.add(each.number)
+            self.assertEqual(settled & set(awaited), set())
