@@ -281,7 +281,7 @@ class UploadService(SodiumService):
         if settings.checker is None and keys is not None and (files.directory is not None or files.share_per_login):
             if keys.file.current().has_any_login:
                 self._log.warn(
-                    "a client whose key has no login in its line of {path} may give any, and so reach the folder of any",
+                    "a client whose key has no login in its line of {path} may give any, and so reach any folder",
                     path=keys.file.path,
                 )
 
