@@ -121,9 +121,8 @@ FOLDERS = {
         programs.leftovers  programs.place_options  programs.places
         programs.listening  programs.services  programs.tap  programs.tunneltap  programs.running  programs.keys
         programs.passwd  programs.command_options  programs.key_options  programs.bars
-        programs.progress  programs.commands  programs.streams  programs.files  programs.client_options
-        programs.demo  programs.cli
-        programs  __main__
+        programs.progress  programs.commands  programs.streams  programs.sessions  programs.files
+        programs.client_options  programs.demo  programs.cli  programs  __main__
     """,
 }
 

@@ -29,7 +29,7 @@ from twisted.python.failure import Failure
 from sodiumtwist import Limits, SodiumClientFactory
 from sodiumtwist.admission.authorized import AuthorizedKeysFile
 from sodiumtwist.core.v1 import handshake
-from sodiumtwist.programs import cli, commands, files, output, streams
+from sodiumtwist.programs import cli, commands, files, output, sessions, streams
 from sodiumtwist.programs.exits import CommandFailed
 from sodiumtwist.programs.leftovers import clean_directory, note_cleaned, note_database, note_uploads
 from sodiumtwist.programs.output import print_error
@@ -173,7 +173,7 @@ class OutsideTextTests(ObservedTestCase):
                 return succeed(pairs[0].client)
 
         clock = self.clock
-        for module in (commands, streams, files):
+        for module in (commands, streams, sessions):
             self.patch(module, "make_endpoint", lambda reactor, settings: Endpoint())
 
         def running() -> None:

@@ -21,7 +21,7 @@ from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
 from sodiumtwist import SingleLogin
-from sodiumtwist.programs import files, output, streams
+from sodiumtwist.programs import files, output, sessions, streams
 from sodiumtwist.programs.exits import CommandFailed
 from sodiumtwist.programs.settings import Credentials, GetSettings, ListSettings, SendSettings
 from sodiumtwist.transfer.receiver import UploadFactory
@@ -484,7 +484,7 @@ class GetTests(FilesTestCase):
         """Whoever ends the command does not wait for it."""
         self.serve_tree()
         Path("into").write_bytes(b"")
-        self.patch(files, "LEAVING", 0.001)
+        self.patch(sessions, "LEAVING", 0.001)
         # So it is as long as the disk works for what is over.
         self.patch(FileClient, "connection_lost", lambda client, reason: None)
         self.assertEqual(await self.get(b"photos"), 1)
