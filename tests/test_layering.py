@@ -75,6 +75,7 @@ FOLDERS = {
         transfer.tree.names
         transfer.tree.quota
         transfer.tree.charges
+        transfer.tree.spelling
         transfer.tree.folders
         transfer.tree.roots
         transfer.tree.system_calls

@@ -10,10 +10,10 @@ import stat
 from collections.abc import Iterator
 from heapq import nsmallest
 
-from .folders import look
 from .messages import ENTRIES, FILE, FOLDER, Listed, Listing
 from .names import is_temporary, split_path
 from .roots import open_root
+from .spelling import look
 from .walking import NOT_THERE, what_is_wrong
 
 

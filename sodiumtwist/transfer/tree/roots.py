@@ -15,7 +15,7 @@ def open_root(path: str | bytes) -> Folders:
 
     :param path: of the folder.
     :raises OSError: when it is missing, or can't be opened; a
-        :exc:`~sodiumtwist.transfer.tree.folders.CaseClash` when it is there in other letters, which may be another
+        :exc:`~sodiumtwist.transfer.tree.spelling.CaseClash` when it is there in other letters, which may be another
         login's.
     """
     folders = Folders(path)
@@ -32,7 +32,7 @@ def make_root(path: str | bytes, sync: bool) -> tuple[Folders, bool]:
     :param path: of the folder.
     :param sync: whether the disk shall have its name with the first of what is in it. Else all of that could be lost.
     :return: and whether it was missing.
-    :raises OSError: when it can't be opened or made; a :exc:`~sodiumtwist.transfer.tree.folders.CaseClash` when it is
+    :raises OSError: when it can't be opened or made; a :exc:`~sodiumtwist.transfer.tree.spelling.CaseClash` when it is
         there in other letters, which may be another login's.
     """
     made = False
