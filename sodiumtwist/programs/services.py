@@ -276,6 +276,14 @@ class UploadService(SodiumService):
             if files.share_per_login:
                 line = "each login may get and list what is in its own folder in {where}"
             self._log.info(line, where=files.share)
+        keys = settings.authorized_keys
+        # Where nothing else checks who it is.
+        if settings.checker is None and keys is not None and (files.directory is not None or files.share_per_login):
+            if keys.file.current().has_any_login:
+                self._log.warn(
+                    "a client whose key has no login in its line of {path} may give any, and so reach any folder",
+                    path=keys.file.path,
+                )
 
     def _announce_directory(self) -> None:
         settings = self._settings

@@ -287,6 +287,21 @@ class PlacesTests(TapTestCase):
         self.assertIn(kept, said)
         self.assertNotIn("version 2", said)
 
+    def test_any_login(self) -> None:
+        """Where a key decides alone and has no login, folders keep nobody apart, which the log tells."""
+        for line, place, checker, warned in [
+            (PUBLIC, ["--directory", "up"], ["--auth", "none"], True),
+            (PUBLIC, ["--share", ".", "--share-per-login"], ["--auth", "none"], True),
+            (PUBLIC, ["--share", "."], ["--auth", "none"], False),
+            (PUBLIC, ["--file", "out"], ["--auth", "none"], False),
+            (PUBLIC, ["--directory", "up"], [], False),
+            (f"{PUBLIC} ann", ["--directory", "up"], ["--auth", "none"], False),
+        ]:
+            self.write("keys", f"{line}\n")
+            self.make(*place, *checker, "--authorized-keys", "keys").startService()
+            told = f"no login in its line of {self.path('keys')} may give any" in "\n".join(self.said())
+            self.assertEqual(told, warned, (line, place))
+
     def test_commands(self) -> None:
         """Commands to copy, for what the server does."""
         os.mkdir("pub")

@@ -77,8 +77,8 @@ def read_command(text: str) -> tuple[str, ...]:
     for path in paths:
         if os.path.isfile(path) and may(path, os.X_OK):
             return path, *words[1:]
-    if any(map(os.path.isfile, paths)):
-        raise LocalProtocolError(f"{ascii(name)} can't be run; run: chmod +x {shlex.quote(name)}")
+    for path in filter(os.path.isfile, paths):
+        raise LocalProtocolError(f"{ascii(name)} can't be run; run: chmod +x {shlex.quote(path)}")
     raise LocalProtocolError(f"there is no program {ascii(name)}")
 
 

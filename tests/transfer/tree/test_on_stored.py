@@ -319,6 +319,9 @@ class OnStoredTests(SynchronousTestCase):
         self.reactor.advance(10)
         self.assertIsNone(self.successResultOf(finished))
         self.assertFalse(self.on_stored.is_idle)
+        self.process.end()
+        self.assertTrue(self.on_stored.is_idle)
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
 
     def test_stop(self) -> None:
         """What runs is killed, and nothing more is begun."""
@@ -410,7 +413,7 @@ class CommandTests(SynchronousTestCase):
             ("missing", "there is no program 'missing'"),
             ("./missing", "there is no program './missing'"),
             (".", "there is no program '.'"),
-            ("text", "'text' can't be run; run: chmod +x text"),
+            ("text", f"'text' can't be run; run: chmod +x {self.where}/text"),
         ]:
             error = self.assertRaises(LocalProtocolError, read_command, text)
             self.assertIn(why, str(error))

@@ -248,6 +248,24 @@ class BoundTests(SessionTestCase):
                 for number in range(self.SIZE // 1_000_000):
                     file.write(bytes([number]) * 1_000_000)
 
+    def wait_an_hour(self, pair: FilesPair) -> None:
+        """Nobody takes the other end for dead, though none of them has anything to say but PINGs and PONGs."""
+        for _ in range(120):
+            pair.clock.advance(30)
+            while pair.step():
+                pass
+        self.assertTrue(pair.server.is_authenticated and pair.client.is_authenticated)
+
+    def test_looks_long(self) -> None:
+        """What is there of a large file may take long to be read, until an announcement is answered."""
+        pair = self.connect()
+        stored = self.store(pair)
+        while not any(thread.calls for thread in pair.server_threads.made):
+            pair.advance()
+        self.wait_an_hour(pair)
+        pair.settle()
+        self.successResultOf(stored)
+
     def test_client_reads_nothing(self) -> None:
         """What it fetches is read as far as it takes it."""
         pair, told = self.connect(), Told()
@@ -278,8 +296,7 @@ class BoundTests(SessionTestCase):
             pass
         self.assertNoResult(stored)
         self.assertLess(pair.server_transport.received, WAITING_LIMIT + 500_000)
-        # It has not read on, and says so to nobody: others see a connection that takes its time.
-        self.assertTrue(pair.server.is_authenticated)
+        self.wait_an_hour(pair)
         pair.settle()
         self.successResultOf(stored)
         self.assertEqual((self.there / "large").read_bytes(), (self.here / "large").read_bytes())
