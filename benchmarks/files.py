@@ -167,8 +167,12 @@ class Scp:
             self._port = self._start()
         if self.cipher is None:
             offered = subprocess.run([find("ssh"), "-Q", "cipher"], capture_output=True, text=True).stdout.split()
+            known = [cipher for cipher in CIPHERS if cipher in offered]
+            if self._copying.tree:
+                # Many small files take long, and not for the cipher's sake.
+                del known[1:]
             try:
-                rates = {cipher: self._copy(cipher) for cipher in CIPHERS if cipher in offered}
+                rates = {cipher: self._copy(cipher) for cipher in known}
             except Failed as failure:
                 raise NotInstalled(f"scp to an sshd of our own does not work here: {failure}") from None
             self.cipher = max(rates, key=lambda cipher: rates[cipher].value)

@@ -5,8 +5,8 @@ How each kind of block is marked:
 
 - Each block names a language of this list. A ``::`` without a language is a mistake.
 - ``sh``: each line is a command, run in order, in one directory for the page. It ends with status 0, or with that of
-  a comment ``# status N`` behind it. One with the comment ``# Ctrl-C`` is interrupted when the server has a part of what
-  it sends. Servers stay until another takes their port. ``HOST`` is this machine, ``PUBLICKEY`` belongs to
+  a comment ``# status N`` behind it. One with the comment ``# Ctrl-C`` is interrupted when the server has a part of
+  what it sends. Servers stay until another takes their port. ``HOST`` is this machine, ``PUBLICKEY`` belongs to
   ``server.key``, and ports are free ones.
 - ``.. on: NAME, NAME``, as a comment before a block of ``sh``: it is for these machines, each of which has a directory
   of its own with the passphrase in it; ``here`` is the page's. What is run on several prints the same on each.
@@ -258,8 +258,7 @@ class PageTestCase(ProcessTestCase):
             self.assertFalse(name.endswith((".partial", ".part")), name)
             login, _, path = name.partition("/")
             # Uploads of version 1 have names that the server makes, and stand beside the folders of the logins.
-            # One whose name was taken has got a number.
-            sent = re.sub(r"\.\d+$", "", path) or "backup.tar"
+            sent = path if path else "backup.tar"
             if os.path.exists(self.path(sent)):
                 self.assertTrue(self.read(os.path.join("uploads", name)) == self.read(sent), name)
             else:
@@ -393,9 +392,7 @@ class PageTestCase(ProcessTestCase):
         expected = 130 if interrupted else int(status[1]) if status else 0
         ended = running.wait()
         # A shell that a signal ends has the status that it would report itself.
-        self.assertEqual(
-            ended if ended >= 0 else 128 - ended, expected, f"{where}\n{running.output + running.errors}"
-        )
+        self.assertEqual(ended if ended >= 0 else 128 - ended, expected, f"{where}\n{running.output + running.errors}")
         return running.output
 
     def _kill_session(self, running: Running) -> None:

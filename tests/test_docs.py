@@ -106,6 +106,8 @@ Some text::
 
 Text.
 
+.. on: one, two
+
 .. code-block:: sh
 
     true
@@ -117,6 +119,8 @@ Text.
 2
 """
         found = [(block.language, block.text, block.caption, block.not_run) for block in read_blocks(page)]
+        self.assertEqual([block.machines for block in read_blocks(page) if block.text == "true\n"], [("one", "two")])
+        self.assertEqual({block.machines for block in read_blocks(page) if block.text != "true\n"}, {("here",)})
         self.assertEqual(
             found,
             [
@@ -418,6 +422,6 @@ class UnitTests(ProcessTestCase):
         key = server.wait_for(r"public key: (\w+)")[1]
         client = self.start_client("send", "--passphrase-file", "pass.txt", "backup.tar", key=key)
         self.assertEqual((client.wait(), client.errors), (0, []))
-        self.assertTrue(self.read("uploads/username/backup.tar") == self.read("backup.tar"))
+        self.assertTrue(self.read(os.path.join("uploads", "username", "backup.tar")) == self.read("backup.tar"))
         self.assertEqual(server.stop(), -signal.SIGTERM)
         self.assertEqual(server.errors, [])

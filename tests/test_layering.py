@@ -75,6 +75,7 @@ FOLDERS = {
         transfer.tree.names
         transfer.tree.quota
         transfer.tree.charges
+        transfer.tree.spelling
         transfer.tree.folders
         transfer.tree.roots
         transfer.tree.system_calls
@@ -101,6 +102,9 @@ FOLDERS = {
         transfer.tree.feeding
         transfer.tree.sending
         transfer.tree.place
+        transfer.tree.work
+        transfer.tree.storage
+        transfer.tree.delivery
         transfer.tree.serving
         transfer.tree.server_end
         transfer.tree.client
@@ -118,9 +122,8 @@ FOLDERS = {
         programs.leftovers  programs.place_options  programs.places
         programs.listening  programs.services  programs.tap  programs.tunneltap  programs.running  programs.keys
         programs.passwd  programs.command_options  programs.key_options  programs.bars
-        programs.progress  programs.commands  programs.streams  programs.files  programs.client_options
-        programs.demo  programs.cli
-        programs  __main__
+        programs.progress  programs.commands  programs.streams  programs.sessions  programs.files
+        programs.client_options  programs.demo  programs.cli  programs  __main__
     """,
 }
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any, cast
@@ -18,23 +19,26 @@ from twisted.cred.credentials import UsernamePassword
 from twisted.cred.error import UnauthorizedLogin
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, ensureDeferred, fail, succeed
-from twisted.internet.error import DNSLookupError
+from twisted.internet.error import DNSLookupError, ProcessTerminated
 from twisted.internet.interfaces import IProtocol, IProtocolFactory
 from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import formatEvent
 from twisted.protocols.haproxy._wrapper import HAProxyWrappingFactory
+from twisted.python.failure import Failure
 
 from sodiumtwist import Limits, SodiumClientFactory
 from sodiumtwist.admission.authorized import AuthorizedKeysFile
 from sodiumtwist.core.v1 import handshake
-from sodiumtwist.programs import cli, commands, files, output, streams
+from sodiumtwist.programs import cli, commands, files, output, sessions, streams
 from sodiumtwist.programs.exits import CommandFailed
-from sodiumtwist.programs.leftovers import note_database, note_uploads
+from sodiumtwist.programs.leftovers import clean_directory, note_cleaned, note_database, note_uploads
 from sodiumtwist.programs.output import print_error
 from sodiumtwist.programs.settings import ConnectSettings, Credentials, PingSettings, SendSettings
 from sodiumtwist.programs.tap import Options, makeService
 from sodiumtwist.transfer.receiver import UploadFactory
 from sodiumtwist.transfer.stores import DirectoryStore, FileStore
+from sodiumtwist.transfer.tree.names import temporary_name
+from sodiumtwist.transfer.tree.on_stored import OnStored
 
 from .checkers import AnyChecker, AvatarId
 from .observed import ObservedTestCase
@@ -169,7 +173,7 @@ class OutsideTextTests(ObservedTestCase):
                 return succeed(pairs[0].client)
 
         clock = self.clock
-        for module in (commands, streams, files):
+        for module in (commands, streams, sessions):
             self.patch(module, "make_endpoint", lambda reactor, settings: Endpoint())
 
         def running() -> None:
@@ -268,6 +272,23 @@ class OutsideTextTests(ObservedTestCase):
             file.write("x")
         note_database(path)
         self.assert_shown(4)
+
+    def test_files_of_logins(self) -> None:
+        """What a command for stored files says, whose they are and what they are called; what was left of some."""
+        run = OnStored(self.clock, ("sh",))
+
+        def begin(process: Any, *arguments: object, **keywords: object) -> None:
+            process.errReceived(EVIL.encode())
+            process.processEnded(Failure(ProcessTerminated(1)))
+
+        vars(self.clock)["spawnProcess"] = begin
+        self.successResultOf(run(EVIL, os.path.join(self.where, EVIL), bytes(32), 5))
+        folder = os.path.join(self.where, EVIL)
+        os.mkdir(folder)
+        with open(os.path.join(folder, os.fsdecode(temporary_name(EVIL.encode()))), "w"):
+            pass
+        note_cleaned(folder, 0, *clean_directory(folder, 0, time.time() + 10))
+        self.assert_shown(2)
 
     def test_lists(self) -> None:
         """The name of a list, and what is in it."""

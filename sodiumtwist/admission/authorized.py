@@ -82,6 +82,11 @@ class AuthorizedKeys:
     ) -> None:
         entries[key, login] = entries.get((key, login), EVERY_VERSION) & versions
 
+    @property
+    def has_any_login(self) -> bool:
+        """Whether a key is let in with any login."""
+        return any(login is None for _, login in self._entries)
+
     def allows(self, public_key: bytes, login: str, version: int = 1) -> bool:
         """
         Tell whether a client is let in.

@@ -23,10 +23,11 @@ from ..core.keys import KeyPair
 from ..keyfiles import write_key_file
 from ..protocol.factories import VERSION
 from .exits import EXIT_BROKEN, EXIT_USAGE, CommandFailed
-from .files import Session, look_at, send_found
+from .files import look_at, send_found
 from .options import DEFAULT_LOGIN, DEFAULT_PASSPHRASE
 from .output import print_line, print_text
 from .progress import Told
+from .sessions import Session
 from .settings import Credentials, SendSettings
 
 #: The size of the sample in bytes.

@@ -8,13 +8,10 @@ import json
 import os
 import stat
 import tempfile
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from time import perf_counter
-from typing import Any, TypeVar, Union
-
-from twisted.internet.defer import CancelledError
+from typing import Any, Union
 
 from ..core.connection import Code
 from ..core.errors import RequestFailed
@@ -27,84 +24,19 @@ from ..transfer.tree.report import WOULD_SEND, FileResult
 from ..transfer.tree.sending import Stream
 from ..transfer.tree.walking import OPEN_FLAGS, Root, Walk
 from .bars import counted
-from .commands import STATUS_OF_CODE, abort, connect, explain_loss, leave, make_endpoint, tell_of_silence
-from .exits import EXIT_INTERRUPTED, EXIT_NOT_STORED, EXIT_REFUSED, EXIT_USAGE, CommandFailed
+from .commands import leave
+from .exits import EXIT_NOT_STORED, EXIT_USAGE, CommandFailed
 from .output import print_line, print_text, tell_as_it_is
 from .progress import Told, ToldAsJSON, as_text, shown
-from .settings import ConnectSettings, FilesSettings, GetSettings, ListSettings, SendSettings
+from .sessions import Session
+from .settings import FilesSettings, GetSettings, ListSettings, SendSettings
 from .streams import Sent, cannot_read, cannot_read_on, error_as_json, tell_sent
-
-T = TypeVar("T")
 
 #: What a command tries to send: a walk over files and folders, or one stream.
 Found = Union[Walk, Stream]
 
-
-class Session:
-    """
-    One connection to the server, and what is done there.
-
-    :param reactor: for all that waits.
-    :param settings: which server.
-    :param quiet: whether to say nothing of a server that is silent.
-    :ivar client: the client's end.
-    :ivar reactor: for all that waits.
-    """
-
-    def __init__(self, reactor: Any, settings: ConnectSettings, quiet: bool = False) -> None:
-        self.client = FileClient()
-        self.reactor = reactor
-        self._settings = settings
-        self._quiet = quiet
-        self._endpoint = make_endpoint(reactor, settings)
-        self._let_in = self._left = 0.0
-
-    @property
-    def seconds(self) -> float:
-        """The time from the server's hello to the end."""
-        return (self._left or perf_counter()) - self._let_in if self._let_in else 0.0
-
-    async def run(self, work: Callable[[FileClient], Awaitable[T]], done: Callable[[], str], again: str = "") -> T:
-        """
-        Connect, do something, and leave.
-
-        :param work: what to do. It begins when the transport is connected: what it asks leaves with the login.
-        :param done: says how far it has come, where it ends too early.
-        :param again: what to say then of another try.
-        :raises CommandFailed: when something did not go well, or this was cancelled.
-        """
-        client = self.client
-        client.when_authenticated().addCallbacks(self._begin, lambda reason: None)
-        try:
-            with tell_of_silence(self.reactor, self._settings, client, self._quiet):
-                await connect(self.reactor, self._endpoint, self._settings, client)
-                result = await work(client)
-            self._left = perf_counter()
-            await leave(self.reactor, client)
-            return result
-        except CancelledError:
-            self._left = perf_counter()
-            await abort(client, client.lost)
-            raise CommandFailed(EXIT_INTERRUPTED, f"interrupted, {done()}{again}") from None
-        # It has its line.
-        except CommandFailed:
-            await abort(client, client.lost)
-            raise
-        except RequestFailed as refused:
-            await leave(self.reactor, client)
-            status = STATUS_OF_CODE.get(refused.code, EXIT_REFUSED)
-            raise CommandFailed(status, f"refused by {self._settings.endpoint}: {refused}") from None
-        # From our own disk: Twisted's errors of connections are no OSError.
-        except OSError as error:
-            await abort(client, client.lost)
-            raise CommandFailed(EXIT_USAGE, describe_os_error(error)) from None
-        except Exception as reason:
-            failed = explain_loss(self._settings, client, reason, done())
-            # What does not come in at all would not the second time.
-            raise CommandFailed(failed.status, f"{failed}{again if client.message is not None else ''}") from None
-
-    def _begin(self, result: object) -> None:
-        self._let_in = perf_counter()
+#: What is said of a command that was broken off.
+GOES_ON = "; the same command goes on from there"
 
 
 @contextmanager
@@ -127,6 +59,11 @@ def telling(settings: FilesSettings, verb: str) -> Iterator[Told]:
         raise
     finally:
         told.close()
+
+
+def resumes(settings: FilesSettings) -> bool:
+    """Tell whether another try would use what has come."""
+    return settings.resume and not settings.dry_run
 
 
 def sum_up(told: Told, session: Session) -> None:
@@ -217,16 +154,15 @@ async def send_found(session: Session, settings: SendSettings, found: Found, tol
     def done() -> str:
         return f"{session.client.acknowledged} bytes acknowledged" if streams else told.so_far()
 
-    again = ""
-    if isinstance(found, Walk) and settings.resume and not settings.dry_run:
-        again = "; the same command goes on from there"
+    def again() -> str:
+        return GOES_ON if isinstance(found, Walk) and not streams and resumes(settings) else ""
+
     try:
         return await session.run(work, done, again)
     finally:
+        # What a walk has opened, the thread that uses it closes.
         if isinstance(found, Stream):
             found.source.close()
-        else:
-            found.close()
 
 
 async def send_one(session: Session, settings: SendSettings, found: Found, keeps: str, told: Told) -> Sent | None:
@@ -310,8 +246,7 @@ async def get(reactor: Any, settings: GetSettings) -> None:
             told.links += finish.links
             told.others += finish.others
 
-        again = "; the same command goes on from there" if settings.resume and not settings.dry_run else ""
-        await session.run(work, told.so_far, again)
+        await session.run(work, told.so_far, lambda: GOES_ON if resumes(settings) else "")
         sum_up(told, session)
 
 

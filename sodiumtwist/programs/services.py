@@ -276,6 +276,14 @@ class UploadService(SodiumService):
             if files.share_per_login:
                 line = "each login may get and list what is in its own folder in {where}"
             self._log.info(line, where=files.share)
+        keys = settings.authorized_keys
+        # Where nothing else checks who it is.
+        if settings.checker is None and keys is not None and (files.directory is not None or files.share_per_login):
+            if keys.file.current().has_any_login:
+                self._log.warn(
+                    "a client whose key has no login in its line of {path} may give any, and so reach any folder",
+                    path=keys.file.path,
+                )
 
     def _announce_directory(self) -> None:
         settings = self._settings
@@ -311,6 +319,13 @@ class UploadService(SodiumService):
         if draining is None or on_stored is None:
             return draining
         until = self._clock.seconds() + DRAIN_TIMEOUT
+        if not on_stored.is_idle:
+            self._log.info(
+                "stopping; files whose command of --on-stored gets {seconds:g} seconds to end, unless SIGTERM or "
+                "Ctrl-C comes again: {count}",
+                seconds=DRAIN_TIMEOUT,
+                count=on_stored.unfinished,
+            )
 
         def finish(_: None) -> Deferred[None]:
             # What was stored meanwhile has its command, too.

@@ -93,8 +93,8 @@ class Options(AuthOptionMixin, ServiceOptions):
     limits = LIMITS
 
     purpose = (
-        "Receives files over encrypted TCP, or forwards streams. At start the log shows the command for the other "
-        "end. Without a key, the server makes one for the run."
+        "Receives and shares files over encrypted TCP, or forwards streams. At start the log shows the commands for "
+        "the other end. Without a key, the server makes one for the run."
     )
     examples = (
         "twistd -n sodium --key-file server.key --passphrase-file pass.txt \\\n"

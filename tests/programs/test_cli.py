@@ -200,9 +200,9 @@ class DescriptorTests(ProcessTestCase):
 class ProgressTests(ProcessTestCase):
     """The progress bar."""
 
-    def send_on_terminal(self, *options: str) -> bytes:
+    def send_on_terminal(self, *options: str, place: tuple[str, str] = ("--file", "out")) -> bytes:
         """What is seen on a terminal that is the client's standard error."""
-        self.start_server("--file", "out")
+        self.start_server(*place)
         main, terminal = pty.openpty()
         self.addCleanup(os.close, main)
         fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
@@ -227,6 +227,11 @@ class ProgressTests(ProcessTestCase):
     def test_on_terminal(self) -> None:
         """On a terminal there is a bar that ends at all bytes."""
         self.assertIn(b"3.00M/3.00M", self.send_on_terminal())
+
+    def test_files(self) -> None:
+        """So it is for files under their names, whose last one stands behind the bar."""
+        seen = self.send_on_terminal(place=("--directory", "up"))
+        self.assertRegex(seen, rb"3\.00M/3\.00M .*, in\]")
 
     def test_quiet(self) -> None:
         """--quiet leaves it out."""

@@ -6,10 +6,10 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import errno
 import io
 import json
 import os
-import signal
 import sys
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
@@ -21,15 +21,16 @@ from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
 from sodiumtwist import SingleLogin
-from sodiumtwist.programs import files, streams
+from sodiumtwist.programs import files, output, sessions, streams
 from sodiumtwist.programs.exits import CommandFailed
 from sodiumtwist.programs.settings import Credentials, GetSettings, ListSettings, SendSettings
 from sodiumtwist.transfer.receiver import UploadFactory
 from sodiumtwist.transfer.stores import DirectoryStore, FileStore, Store
+from sodiumtwist.transfer.tree.client import FileClient
 from sodiumtwist.transfer.tree.place import Files
 
 from ..pair import LOGIN, PASSPHRASE, SERVER_PAIR
-from ..processes import ProcessTestCase, wait_until
+from .test_output import Broken
 
 US = Credentials(LOGIN, PASSPHRASE, False, None)
 
@@ -43,7 +44,10 @@ class FilesTestCase(TestCase):
 
     :ivar lines: of standard output.
     :ivar errors: of standard error, as the last command has left them.
+    :ivar full: whether standard output takes nothing.
     """
+
+    full = False
 
     def setUp(self) -> None:
         where = os.path.realpath(self.mktemp())
@@ -82,15 +86,16 @@ class FilesTestCase(TestCase):
         """Run a command; fires with its status."""
 
         async def calling() -> int:
-            output, errors, status = io.StringIO(), io.StringIO(), 0
-            with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
+            printed = Broken(errno.ENOSPC) if self.full else io.StringIO()
+            errors, status = io.StringIO(), 0
+            with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(errors):
                 try:
                     await command(reactor, settings)
                 except CommandFailed as failed:
                     status = failed.status
                     if str(failed):
                         print(failed, file=sys.stderr)
-            self.lines = output.getvalue().splitlines()
+            self.lines = printed.getvalue().splitlines()
             self.errors = errors.getvalue().splitlines()
             return status
 
@@ -320,6 +325,17 @@ class SendTests(FilesTestCase):
             self.assertEqual(await sending, 130)
         self.assert_line(self.errors, r"^interrupted, 0 files and \d+ bytes stored$")
 
+    async def test_names_as_they_are(self) -> None:
+        """On the command line, too, a name need not be UTF-8."""
+        self.serve()
+        path = os.fsdecode(ODD)
+        Path(path).write_bytes(b"odd")
+        self.assertEqual(await self.send(path), 0)
+        self.assertEqual(os.listdir(os.fsencode(self.mine)), [ODD])
+        os.unlink(path)
+        self.assertEqual(await self.send(path), 1)
+        self.assertEqual(len(self.errors), 1)
+
 
 class StreamTests(FilesTestCase):
     """Servers that do not keep files under their names."""
@@ -464,6 +480,15 @@ class GetTests(FilesTestCase):
         self.assertEqual(await self.get(b"photos"), 1)
         self.assert_line(self.errors, "^into is no folder$")
 
+    async def test_disk_hangs(self) -> None:
+        """Whoever ends the command does not wait for it."""
+        self.serve_tree()
+        Path("into").write_bytes(b"")
+        self.patch(sessions, "LEAVING", 0.001)
+        # So it is as long as the disk works for what is over.
+        self.patch(FileClient, "connection_lost", lambda client, reason: None)
+        self.assertEqual(await self.get(b"photos"), 1)
+
     async def test_nothing_shared(self) -> None:
         """The server says so, and no folder is left behind."""
         self.serve()
@@ -511,31 +536,18 @@ class GetTests(FilesTestCase):
         self.assert_line(self.errors, "^cannot read gone: ")
         self.assertEqual(self.events()[0]["status"], 5)
 
+    async def test_output_lost(self) -> None:
+        """What was got is there, whatever becomes of the last line. To list does nothing else: it ends."""
+        self.serve_tree()
+        self.patch(output, "discard_standard_output", lambda: None)
+        self.full = True
+        self.assertEqual(await self.get(b"photos"), 0)
+        self.assert_same(Path("shared/photos"), Path("into/photos"))
+        self.assert_line(self.errors, "^sodiumtwist: warning: standard output: No space left on device; ")
+        self.assertEqual(await self.listed(), 6)
+
     def test_times(self) -> None:
         """Any time that a server may tell is shown, or that it can't be."""
         self.assertRegex(files.time_of(0), r"^19(70-01-01|69-12-31) \d\d:\d\d:\d\d$")
         for mtime in (-(1 << 63), (1 << 63) - 1):
             self.assertRegex(files.time_of(mtime), r"^\d{4}-\d\d-\d\d|\?$")
-
-
-class ProcessTests(ProcessTestCase):
-    """The real thing, as far as nothing else shows it."""
-
-    def test_ctrl_c(self) -> None:
-        """A folder that is broken off by Ctrl-C, sent again and got back is what it was."""
-        os.mkdir(self.path("photos"))
-        for number in range(3):
-            self.make_file(f"photos/{number}", 20_000_000)
-        self.start_server("--directory", "up", "--share", ".")
-        client = self.start_client("send", "photos")
-        wait_until(lambda: os.path.exists(self.path("up", "username", "photos")), "the first file")
-        status = client.stop(signal.SIGINT)
-        if status:  # it may have been done before the signal came
-            self.assertEqual((status, client.output), (130, []), client.errors)
-            self.assert_one_line(client.errors, "^sodiumtwist: interrupted, .*; the same command goes on from there$")
-        again = self.start_client("send", "photos")
-        self.assertEqual((again.wait(), again.errors), (0, []))
-        back = self.start_client("get", "up/username/photos", "back")
-        self.assertEqual((back.wait(), back.errors), (0, []))
-        for number in range(3):
-            self.assertTrue(self.read(f"photos/{number}") == self.read(f"back/photos/{number}"))

@@ -120,6 +120,7 @@ class FakeOnStored:
 
     lines = None
     is_idle = False
+    unfinished = 3
     stopped = False
     patience: float | None = None
 
@@ -279,10 +280,27 @@ class PlacesTests(TapTestCase):
             for line in lines:
                 self.assertIn(line, said)
             self.assertNotIn("secret", said)
+        self.make("--directory", "up", "--protocol", "2", "--quota", "1M").startService()
+        self.assertNotIn("version 1", "\n".join(self.said()))
         self.make("--directory", "up", "--protocol", "1").startService()
         said = "\n".join(self.said())
         self.assertIn(kept, said)
         self.assertNotIn("version 2", said)
+
+    def test_any_login(self) -> None:
+        """Where a key decides alone and has no login, folders keep nobody apart, which the log tells."""
+        for line, place, checker, warned in [
+            (PUBLIC, ["--directory", "up"], ["--auth", "none"], True),
+            (PUBLIC, ["--share", ".", "--share-per-login"], ["--auth", "none"], True),
+            (PUBLIC, ["--share", "."], ["--auth", "none"], False),
+            (PUBLIC, ["--file", "out"], ["--auth", "none"], False),
+            (PUBLIC, ["--directory", "up"], [], False),
+            (f"{PUBLIC} ann", ["--directory", "up"], ["--auth", "none"], False),
+        ]:
+            self.write("keys", f"{line}\n")
+            self.make(*place, *checker, "--authorized-keys", "keys").startService()
+            told = f"no login in its line of {self.path('keys')} may give any" in "\n".join(self.said())
+            self.assertEqual(told, warned, (line, place))
 
     def test_commands(self) -> None:
         """Commands to copy, for what the server does."""
@@ -377,6 +395,8 @@ class PlacesTests(TapTestCase):
         self.reactor.advance(1)
         self.assertNoResult(stopped)
         self.assertEqual((on_stored.patience, on_stored.stopped), (DRAIN_TIMEOUT, False))
+        line = "files whose command of --on-stored gets 10 seconds to end, unless SIGTERM or Ctrl-C comes again: 3"
+        self.assertIn(f"stopping; {line}", self.said())
         on_stored.end()
         self.reactor.advance(1)
         self.assertIsNone(self.successResultOf(stopped))

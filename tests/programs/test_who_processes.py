@@ -135,7 +135,7 @@ class Argon2Tests(WhoTestCase):
         added = self.passwd("--passphrase-file", "first", "users", "ann")
         self.assertEqual((added.output, added.errors), (["added 'ann'"], []))
         server = self.start_server("--directory", "uploads", "--auth", "argon2:users:concurrency=1")
-        server.wait_for("--user LOGIN --passphrase-file PASSPHRASEFILE FILE")
+        server.wait_for("--user LOGIN --passphrase-file PASSPHRASEFILE PATH")
         as_ann = ("--user", "ann", "--passphrase-file")
         self.assertEqual(self.send(*as_ann, "first").errors, [])
         # The default login is nobody's here.
@@ -149,7 +149,7 @@ class Argon2Tests(WhoTestCase):
         self.write("users", "nonsense\n")
         self.assertEqual(self.send(*as_ann, "second").wait(), 3)
         server.wait_for("users: line 1: no Argon2id string")
-        self.assertEqual(len(os.listdir(self.path("uploads"))), 2)
+        self.assertEqual(sorted(os.listdir(self.path("uploads", "ann"))), ["in", "in.1"])
 
     def test_besides_a_login(self) -> None:
         """Any that accepts lets in."""
@@ -196,7 +196,7 @@ class KeyTests(WhoTestCase):
         """With ``--auth none`` nothing else counts."""
         self.write("keys", f"# laptops\n{self.identity.public.hex()}\n")
         server = self.start_server("--directory", "uploads", "--authorized-keys", "keys", "--auth", "none")
-        server.wait_for("--identity KEYFILE FILE")
+        server.wait_for("--identity KEYFILE PATH")
         self.assertEqual(self.send("--identity", "me.key").errors, [])
         self.assertEqual(self.send("--identity", "me.key", "--user", "x", "--passphrase", "y").errors, [])
         for options in ((), ("--identity", "other.key")):
@@ -260,8 +260,7 @@ class HostileTests(WhoTestCase):
         self.start_server("--directory", "uploads", "--limit", "rekey-size=1")
         client = self.start_client("send", self.make_file("in", 5_000_000))
         self.assertEqual((client.wait(), client.errors), (0, []))
-        (name,) = os.listdir(self.path("uploads"))
-        self.assertTrue(self.read(f"uploads/{name}") == self.read("in"))
+        self.assertTrue(self.read("uploads/username/in") == self.read("in"))
 
     def test_out_of_descriptors(self) -> None:
         """It is survived, without a flood in the log, and afterwards clients get in."""

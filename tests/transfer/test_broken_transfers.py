@@ -92,9 +92,9 @@ class BrokenTests(ProcessTestCase):
             os.unlink(self.path("out.partial"))
 
     def test_directory(self) -> None:
-        """In a directory the partial file has the name that the whole one would have had."""
+        """Version 1: in a directory the partial file has the name that the whole one would have had."""
         server = self.start_server("--directory", "up")
-        client = self.start_client("send", "-", stdin=subprocess.PIPE)
+        client = self.start_client("send", "--protocol", "1", "-", stdin=subprocess.PIPE)
         client.stdin.write(b"some")
         client.stdin.flush()
         wait_until(lambda: any(os.stat(self.path("up", name)).st_size for name in os.listdir(self.path("up"))), "bytes")
@@ -139,14 +139,17 @@ class BrokenTests(ProcessTestCase):
     def test_too_large(self) -> None:
         """What is larger than it may be is broken off, and leaves nothing."""
         server = self.start_server("--directory", "up", "--max-upload", "300K")
-        client = self.start_client("send", "--protocol", "2", self.make_file("in", 1_000_000))
-        self.assertEqual((client.wait(), client.output), (10, []))
-        self.assert_one_line(
-            client.errors, "^sodiumtwist: broken on .*: the server says: it is larger than 307200 bytes$"
-        )
+        path = self.make_file("in", 1_000_000)
+        client = self.start_client("send", "--protocol", "2", path)
+        self.assertEqual(client.wait(), 5)
+        self.assert_one_line(client.errors, "^sodiumtwist: refused in: it is larger than 307200 bytes$")
+        self.assert_one_line(client.output, "^sent 0 files, 0 bytes in .*; 1 file failed$")
+        client = self.start_client("send", "--protocol", "1", path)
+        self.assertEqual((client.wait(), client.output), (4, []))
         server.wait_for("cannot store an upload of 'username' .*: it is larger than 307200 bytes, see --max-upload")
         server.wait_for("broke off: .*; kept nothing, to make room")
-        self.assertEqual(os.listdir(self.path("up")), [])
+        left = [name for _, _, names in os.walk(self.path("up")) for name in names]
+        self.assertEqual(left, [])
 
     def test_forwarded(self) -> None:
         """A server that hands on streams takes no file, and does not look as if it had."""
@@ -193,7 +196,7 @@ class BrokenTests(ProcessTestCase):
     def test_unreadable_input(self) -> None:
         """What can't be read is a usage error, before anything is connected."""
         self.endpoint = "tcp:127.0.0.1:1"
-        for name, why in (("missing", "No such file"), (".", "Is a directory")):
-            client = self.start_client("send", name)
+        for version, name, why in (("2", "missing", "No such file"), ("1", ".", "Is a directory")):
+            client = self.start_client("send", "--protocol", version, name)
             self.assertEqual((client.wait(), client.output), (1, []))
             self.assert_one_line(client.errors, f"^sodiumtwist: cannot read {name}: {why}")

@@ -4,11 +4,11 @@ A client's end of the file dialogue: stores, fetches and lists files, one after 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from twisted.internet.defer import Deferred, fail, inlineCallbacks
+from twisted.internet.defer import CancelledError, Deferred, fail, inlineCallbacks
 from twisted.python.failure import Failure
 
 from ...core.connection import Code
@@ -21,6 +21,7 @@ from ...core.errors import (
     RequestFailed,
 )
 from ...interfaces import Peer
+from ...protocol.asking import AskingInOrder
 from ...protocol.base import ANSWERS_NOTHING
 from ...protocol.client import SodiumClientProtocol
 from ...protocol.requests import CLOSED_HERE, RequestClient
@@ -43,11 +44,12 @@ from .messages import (
     decode_request,
     encode,
 )
-from .receiving import Receiving
 from .report import Report
 from .sending import Sending, Stream
-from .storing import Rules, Storing
 from .walking import Walk
+
+if TYPE_CHECKING:
+    from .storing import Rules
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,8 @@ class Fetched:
 
 class FileClient(RequestClient, UploadSender):
     """
-    Stores, fetches and lists files on a server of version 2. One store or fetch at a time.
+    Stores, fetches and lists files on a server of version 2. One store or fetch at a time. To cancel one that is under
+    way breaks the connection off, for the other end can't be told of that alone.
 
     :param make_thread: makes the thread for the disk; ``None`` for one that tells the global reactor what it has done.
     :ivar lost: fires when the connection is gone, and the disk has done all that was under way.
@@ -102,7 +105,8 @@ class FileClient(RequestClient, UploadSender):
         :param digests: whether the digests of what is stored are wanted.
         :param resume: whether what is there already may be used.
         :return: fires with where they are, when all are settled. Fails with a :exc:`NotDone`, as
-            :meth:`~sodiumtwist.protocol.requests.RequestEnd.request` does.
+            :meth:`~sodiumtwist.protocol.requests.RequestEnd.request` does. Close the connection then: the server may
+            still wait for the rest.
         """
         self._check_free()
         self._begins = True
@@ -117,6 +121,9 @@ class FileClient(RequestClient, UploadSender):
             self._work = sending = Sending(self, thread, found, report, dry, digests)
             try:
                 yield sending.start()
+            except CancelledError:
+                self._give_up()
+                raise
             finally:
                 thread.close()
                 self._done()
@@ -169,11 +176,18 @@ class FileClient(RequestClient, UploadSender):
         :return: fires when all are settled, and the disk is done with them. Fails as :meth:`store` does.
         """
         self._check_free()
+        # Not at the top: who sends does without what stores.
+        from .storing import Rules
+
         rules = Rules(existing=existing, sync=sync, dry=dry, digests=digests, resume=resume)
-        self._work = work = _Fetch(self, self._make_thread(), into, rules, report)
+        paths = [path.rstrip(b"/") for path in paths]
+        self._work = work = _Fetch(self, self._make_thread(), paths, into, rules, report)
         try:
-            found: Found = yield self._ask(FetchFiles([path.rstrip(b"/") for path in paths]), Found)
+            found: Found = yield self._ask(FetchFiles(paths), Found)
             finish: Finish = yield work.finished
+        except CancelledError:
+            self._give_up()
+            raise
         finally:
             yield work.close()
             self._done()
@@ -187,6 +201,10 @@ class FileClient(RequestClient, UploadSender):
         :param after: the last name of the part before this one.
         :return: fires with one part. Fails as :meth:`store` does.
         """
+        try:
+            self._check_version()
+        except LocalProtocolError:
+            return fail()
         return self._ask(ListFolder(path.rstrip(b"/"), after), Listing)
 
     def close(self, timeout: float | None = None) -> Deferred[None]:  # type: ignore[override]
@@ -198,9 +216,21 @@ class FileClient(RequestClient, UploadSender):
             self._work.lost(Failure(ClosedHere(CLOSED_HERE)))
         return super().close(timeout)
 
+    def _check_version(self) -> None:
+        if isinstance(self._asking, AskingInOrder):
+            # There a request would be DATA, and a server might store it.
+            raise LocalProtocolError("files have names in version 2 of the protocol alone")
+
     def _check_free(self) -> None:
+        self._check_version()
         if self._begins or self._work is not None or self._streams:
             raise LocalProtocolError("one store or fetch at a time; another one takes another connection")
+
+    def _give_up(self) -> None:
+        if self._work is not None:
+            self._work.lost(Failure(CancelledError()))
+        if not self._lifecycle.over:
+            self.abort_with(Code.CANCELLED, "it was given up", ClosedHere("it was given up"))
 
     def _done(self) -> None:
         self._work = None
@@ -240,7 +270,10 @@ class FileClient(RequestClient, UploadSender):
         work = self._work
         if not isinstance(work, _Fetch) or not isinstance(message, (Announce, SetTimes, Finish)):
             raise RequestError(Code.NOT_SUPPORTED, "nothing is being fetched that this could belong to")
-        return work.asked(message)
+        try:
+            return work.asked(message)
+        except RemoteProtocolError as error:
+            raise self._break(error) from None
 
     # What the base calls
 
@@ -298,21 +331,47 @@ class _Fetch:
     :ivar closed: fires when the disk has done all for it.
     """
 
-    def __init__(self, end: FileClient, thread: DiskThread, into: str, rules: Rules, report: Report | None) -> None:
+    def __init__(
+        self,
+        end: FileClient,
+        thread: DiskThread,
+        paths: Sequence[bytes],
+        into: str,
+        rules: Rules,
+        report: Report | None,
+    ) -> None:
         self.finished: Deferred[Finish] = Deferred()
         self.closed: Deferred[None] = Deferred()
+        # Who asks for all takes what comes.
+        self._names = None if b"" in paths else {path.rpartition(b"/")[2] for path in paths}
         self._thread = thread
         # The server does not know of a dry run: what would come is refused.
+        from .receiving import Receiving
+        from .storing import Storing
+
         self._receiving = Receiving(end, thread, Storing(into, rules), None, report, takes_nothing=rules.dry)
         self._closing = False
 
     def asked(self, message: Announce | SetTimes | Finish) -> Deferred[bytes]:
-        """Answer what the server asks."""
+        """
+        Answer what the server asks.
+
+        :raises RemoteProtocolError: when it sends something else than what was asked for.
+        """
+        # Otherwise a server could put any file into the folder, such as one that a shell there reads.
+        if isinstance(message, Announce):
+            self._check(entry.path for entry in message.entries)
+        elif isinstance(message, SetTimes):
+            self._check(path for path, _ in message.folders)
         # Another Deferred: to cancel it, as the end of the connection does, stops nothing.
         answer: Deferred[bytes] = Deferred()
         working = self._receiving.asked(message)
         working.addCallbacks(self._tell, self._failed, callbackArgs=(answer, message), errbackArgs=(answer,))
         return answer
+
+    def _check(self, paths: Iterable[bytes]) -> None:
+        if self._names is not None and not {path.partition(b"/")[0] for path in paths} <= self._names:
+            raise RemoteProtocolError("the server sends something else than what was asked for")
 
     def _tell(self, result: bytes, answer: Deferred[bytes], message: object) -> None:
         if not answer.called:

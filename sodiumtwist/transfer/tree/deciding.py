@@ -13,12 +13,13 @@ from dataclasses import dataclass
 
 from ...core.connection import Code
 from ..disk import words_for_peer
-from .folders import Folders, Parts, kind_of
+from .folders import Folders, Parts
 from .growing import Growing
 from .messages import FILE, FOLDER, HAVE, REFUSED, RESUME, SEND, STREAM, Entry, Verdict
 from .names import BadName, split_path, temporary_name
 from .placing import REFUSE
 from .present import Present, find_same, is_executable, set_executable
+from .spelling import kind_of
 
 #: How many unfinished files of one session are kept open for it to go on with them, at most. Each is a descriptor, and
 #: a session that breaks off leaves one such file.

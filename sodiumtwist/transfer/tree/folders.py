@@ -7,11 +7,10 @@ from __future__ import annotations
 import errno
 import os
 import stat
-import unicodedata
 from contextlib import suppress
 
 from ...replacing import sync_if_possible
-from .names import show_path
+from .spelling import check_spelling, is_same, kind_of, look
 
 #: How many folders are kept open.
 OPEN_FOLDERS = 16
@@ -26,67 +25,6 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 #: Where a folder may be entered and not be read. Only Linux has it.
 _SEARCHED: int | None = getattr(os, "O_PATH", None)
 
-_KINDS = (
-    (stat.S_ISDIR, "a folder"),
-    (stat.S_ISREG, "a file"),
-    (stat.S_ISLNK, "a link"),
-    (stat.S_ISFIFO, "a FIFO"),
-    (stat.S_ISSOCK, "a socket"),
-)
-
-
-class CaseClash(OSError):
-    """The name is there in other letters, and the file system takes both for the same."""
-
-    def __init__(self, there: bytes) -> None:
-        super().__init__(errno.EEXIST, f"it differs only in case from '{show_path(there)}', which is there")
-
-
-def kind_of(mode: int) -> str:
-    """
-    Name what something is, for people.
-
-    :param mode: its ``st_mode``.
-    """
-    return next((name for is_that, name in _KINDS if is_that(mode)), "a device")
-
-
-def look(name: bytes, folder: int) -> os.stat_result:
-    """
-    Look at what has a name in a folder, and follow no link.
-
-    :param folder: its descriptor.
-    :raises OSError: when nothing has it, or that can't be found out.
-    """
-    return os.stat(name, dir_fd=folder, follow_symlinks=False)
-
-
-def names_in(folder: int) -> list[bytes]:
-    """
-    List a folder.
-
-    :param folder: its descriptor.
-    :raises OSError: when it can't be read.
-    """
-    return [os.fsencode(name) for name in os.listdir(folder)]
-
-
-def other_spellings(name: bytes) -> list[bytes]:
-    """
-    Give what a file system may take for the same name: in other letters, or with accents written otherwise.
-    """
-    if name.isascii():
-        others = {name.swapcase()}
-    else:
-        try:
-            text = name.decode()
-        except UnicodeDecodeError:
-            others = {name.swapcase()}
-        else:
-            forms = (text.swapcase(), unicodedata.normalize("NFC", text), unicodedata.normalize("NFD", text))
-            others = {each.encode() for each in forms}
-    return sorted(others - {name})
-
 
 class _Folder:
     """
@@ -94,13 +32,15 @@ class _Folder:
 
     :ivar exact: whether it is known to tell letters apart.
     :ivar readable: whether it may be read, and so be synced.
+    :ivar status: its own, from when it was opened.
     """
 
-    __slots__ = ("exact", "fd", "readable")
+    __slots__ = ("exact", "fd", "readable", "status")
 
     def __init__(self, fd: int, readable: bool) -> None:
         self.fd = fd
         self.readable = readable
+        self.status = os.fstat(fd)
         self.exact = False
 
 
@@ -133,7 +73,8 @@ class Folders:
         self._root = _open(b".", 0, root) if isinstance(root, int) else _open(root, 0, None)
         # The one that was used last stands last.
         self._kept: dict[Parts, _Folder] = {}
-        self._changed: set[Parts] = set()
+        # What the folder was, where that is known.
+        self._changed: dict[Parts, os.stat_result | None] = {}
         # Folders of whose names the disk has, or is about to have.
         self._known: set[Parts] = set()
         # The folder above the root, as long as the disk may not have the root's name.
@@ -171,8 +112,8 @@ class Folders:
 
         :param parts: of its path; none for the root.
         :return: its descriptor, which stays open until some others were opened. The caller must not close it.
-        :raises CaseClash: when it is there in other letters.
-        :raises OSError: when it is missing, or no folder, or can't be opened.
+        :raises OSError: when it is missing, or no folder, or can't be opened; a :exc:`CaseClash` when it is there in
+            other letters.
         """
         return self._find(parts).fd
 
@@ -201,8 +142,8 @@ class Folders:
         Make a folder where it is missing, with mode 0700, but not the one above it.
 
         :return: whether it was missing.
-        :raises CaseClash: when it is there in other letters.
-        :raises OSError: when something else is there, or it can't be made.
+        :raises OSError: when something else is there, or it can't be made; a :exc:`CaseClash` when it is there in other
+            letters.
         """
         above = self._find(parts[:-1])
         try:
@@ -210,7 +151,7 @@ class Folders:
         except FileExistsError:
             self._find(parts)
             return False
-        self._forget(parts)
+        self.forget(parts)
         self.note_changed(parts[:-1])
         self._known.add(parts)
         return True
@@ -220,8 +161,7 @@ class Folders:
         Look at a file or folder, and follow no link.
 
         :return: ``None`` when it is missing, or a folder above it is.
-        :raises CaseClash: when it is there in other letters.
-        :raises OSError: when that can't be found out.
+        :raises OSError: when that can't be found out; a :exc:`CaseClash` when it is there in other letters.
         """
         if not parts:
             return os.fstat(self._root.fd)
@@ -230,7 +170,7 @@ class Folders:
             found = look(parts[-1], folder.fd)
         except FileNotFoundError:
             return None
-        self._check_case(folder, parts[-1], found)
+        _check_case(folder, parts[-1], found)
         return found
 
     def remove(self, parts: Parts, status: os.stat_result | None = None) -> None:
@@ -241,7 +181,7 @@ class Folders:
         :raises OSError: when that can't be done.
         """
         folder = self.open(parts[:-1])
-        if status is None or _is_same(look(parts[-1], folder), status):
+        if status is None or is_same(look(parts[-1], folder), status):
             os.unlink(parts[-1], dir_fd=folder)
 
     def set_time(self, parts: Parts, mtime: int) -> None:
@@ -259,31 +199,34 @@ class Folders:
 
         :param parts: of the folder.
         """
-        self._changed.add(parts)
+        self._note(parts)
         if len(self._known) > KNOWN_FOLDERS:
             self._known.clear()
         # Nor is a file there whose folder is not. Who made the folder may not have come to sync it.
         while parts and parts not in self._known:
             self._known.add(parts)
             parts = parts[:-1]
-            self._changed.add(parts)
+            self._note(parts)
 
     def sync_changed(self) -> dict[Parts, OSError]:
         """
         Wait until the disk has the names in all folders where they have changed.
 
-        :return: the folders where that failed. It concerns all that is below them.
+        :return: the folders where that failed, or that are not where they were. It concerns all that is below them.
         """
-        failed: dict[Parts, OSError] = {}
+        failed = self._moved()
         all_synced = False
         if self._above is not None and self._changed:
-            failed = self._above.sync_changed()
-            if failed:
+            not_above = self._above.sync_changed()
+            if not_above:
                 self._above.note_changed(())
+                failed[()] = not_above[()]
             else:
                 self._above.close()
                 self._above = None
         for parts in self._changed:
+            if parts in failed:
+                continue
             try:
                 folder = self._find(parts)
                 if folder.readable:
@@ -300,9 +243,22 @@ class Folders:
             self._known.clear()
         return failed
 
-    def forget_changed(self) -> None:
-        """Do without syncing what has changed."""
+    def forget_changed(self) -> dict[Parts, OSError]:
+        """
+        Do without syncing what has changed.
+
+        :return: the folders that are not where they were. It concerns all that is below them.
+        """
+        failed = self._moved()
         self._changed.clear()
+        return failed
+
+    def forget(self, parts: Parts) -> None:
+        """
+        Open a folder anew the next time, and what is below it: it may be gone, and another one be in its place.
+        """
+        for each in [each for each in self._kept if each[: len(parts)] == parts]:
+            self._forget(each)
 
     def close(self) -> None:
         """Close all descriptors. It may be closed twice, and not be used after that."""
@@ -315,6 +271,38 @@ class Folders:
         fd, self._root.fd = self._root.fd, -1
         if fd >= 0:
             os.close(fd)
+
+    def _note(self, parts: Parts) -> None:
+        if self._changed.get(parts) is None:
+            folder = self._kept.get(parts) if parts else self._root
+            self._changed[parts] = None if folder is None else folder.status
+
+    def _moved(self) -> dict[Parts, OSError]:
+        """Look which of the changed folders have another place by now, so that nothing is taken to be there."""
+        failed: dict[Parts, OSError] = {}
+        seen: set[Parts] = set()
+        for parts, status in self._changed.items():
+            if status is None:
+                continue
+            try:
+                if not is_same(self._find_anew(parts, seen).status, status):
+                    failed[parts] = OSError(errno.ESTALE, "its folder was moved meanwhile")
+            except OSError as error:
+                failed[parts] = error
+        return failed
+
+    def _find_anew(self, parts: Parts, seen: set[Parts]) -> _Folder:
+        if parts and parts not in seen:
+            above = self._find_anew(parts[:-1], seen)
+            kept = self._kept.get(parts)
+            try:
+                if kept is not None and not is_same(look(parts[-1], above.fd), kept.status):
+                    self.forget(parts)
+            except FileNotFoundError:
+                self.forget(parts)
+                raise
+            seen.add(parts)
+        return self._find(parts)
 
     def _find(self, parts: Parts) -> _Folder:
         if not parts:
@@ -340,37 +328,16 @@ class Folders:
                 raise _no_folder(above, name) from None
             raise
         try:
-            self._check_case(above, name, os.fstat(folder.fd))
+            _check_case(above, name, folder.status)
         except OSError:
             os.close(folder.fd)
             raise
         return folder
 
-    def _check_case(self, folder: _Folder, name: bytes, status: os.stat_result) -> None:
-        """
-        :raises CaseClash: when what was found under a name has another one.
-        """
-        # To list the folder for each name would take long where there are many.
-        if folder.exact and name.isascii():
-            return
-        others = other_spellings(name)
-        for other in others:
-            try:
-                found = look(other, folder.fd)
-            except OSError:
-                continue
-            if not _is_same(found, status):
-                continue
-            # It is a hard link, or one name.
-            there = names_in(folder.fd) if folder.readable else []
-            if not there or name in there:
-                return
-            raise CaseClash(_same(there, status, folder.fd) or other)
-        folder.exact = folder.exact or (bool(others) and name.isascii())
 
-
-def _is_same(one: os.stat_result, other: os.stat_result) -> bool:
-    return (one.st_ino, one.st_dev) == (other.st_ino, other.st_dev)
+def _check_case(folder: _Folder, name: bytes, status: os.stat_result) -> None:
+    if not (folder.exact and name.isascii()):
+        folder.exact = check_spelling(name, status, folder.fd, folder.readable) or folder.exact
 
 
 def _expect_file(status: os.stat_result) -> None:
@@ -383,11 +350,3 @@ def _no_folder(above: _Folder, name: bytes) -> OSError:
     with suppress(OSError):
         kind = kind_of(look(name, above.fd).st_mode)
     return NotADirectoryError(errno.ENOTDIR, f"{kind} is there, and no folder")
-
-
-def _same(names: list[bytes], status: os.stat_result, folder: int) -> bytes | None:
-    for name in names:
-        with suppress(OSError):
-            if _is_same(look(name, folder), status):
-                return name
-    return None

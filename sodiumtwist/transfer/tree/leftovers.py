@@ -8,8 +8,9 @@ import fcntl
 import os
 from contextlib import suppress
 
-from .folders import Folders, Parts, look
+from .folders import Folders, Parts
 from .names import DEPTH_LIMIT, is_temporary, show_path
+from .spelling import look
 
 
 def remove_old(directory: str, age: float, now: float) -> list[str]:

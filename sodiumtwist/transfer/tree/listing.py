@@ -10,10 +10,10 @@ import stat
 from collections.abc import Iterator
 from heapq import nsmallest
 
-from .folders import look
 from .messages import ENTRIES, FILE, FOLDER, Listed, Listing
 from .names import is_temporary, split_path
 from .roots import open_root
+from .spelling import look
 from .walking import NOT_THERE, what_is_wrong
 
 
@@ -25,7 +25,7 @@ def list_folder(root: str | bytes, path: bytes, after: bytes = b"") -> Listing:
     :param path: of the folder or file, relative to that; empty for all.
     :param after: the last name of the part before this one; empty for the first part.
     :return: up to :data:`~sodiumtwist.transfer.tree.messages.ENTRIES` entries, sorted by the bytes of their names.
-    :raises BadName: when the path is none of a file or folder below the root.
+    :raises ValueError: when the path is none of a file or folder below the root.
     :raises OSError: when there is none, or it can't be read. Its text names no path of this side.
     """
     parts = split_path(path) if path else ()

@@ -36,7 +36,8 @@ def split_path(path: bytes) -> tuple[bytes, ...]:
 
     :param path: relative, with ``/`` between its parts. Its bytes need not be UTF-8.
     :return: at least one part, and at most :data:`DEPTH_LIMIT`.
-    :raises BadName: when it could lead elsewhere, is too long, or has the form of our temporary names.
+    :raises ValueError: a :exc:`BadName` when it could lead elsewhere, is too long, or has the form of our temporary
+        names.
     """
     # In one go what nearly all are: there are a great many of them.
     if _PATH.fullmatch(path) is None:

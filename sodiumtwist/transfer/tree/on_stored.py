@@ -77,8 +77,8 @@ def read_command(text: str) -> tuple[str, ...]:
     for path in paths:
         if os.path.isfile(path) and may(path, os.X_OK):
             return path, *words[1:]
-    if any(map(os.path.isfile, paths)):
-        raise LocalProtocolError(f"{ascii(name)} can't be run; run: chmod +x {shlex.quote(name)}")
+    for path in filter(os.path.isfile, paths):
+        raise LocalProtocolError(f"{ascii(name)} can't be run; run: chmod +x {shlex.quote(path)}")
     raise LocalProtocolError(f"there is no program {ascii(name)}")
 
 
@@ -162,9 +162,14 @@ class OnStored:
         self._idle: Deferred[None] | None = None
 
     @property
+    def unfinished(self) -> int:
+        """For how many files the command runs, or is to be run."""
+        return len(self._running) + self._reading + self._count
+
+    @property
     def is_idle(self) -> bool:
         """Whether no command runs, and no file waits for it."""
-        return not (self._running or self._reading or self._count)
+        return not self.unfinished
 
     def __call__(self, login: str, path: str | bytes, digest: bytes | None, size: int) -> Deferred[str]:
         """
@@ -239,7 +244,7 @@ class OnStored:
         return job
 
     def _begin(self, job: _Job) -> None:
-        if job.digest is not None:
+        if job.digest:
             self._run(job, job.digest)
             return
         self._reading += 1

@@ -12,9 +12,10 @@ from contextlib import suppress
 
 from ...replacing import sync_if_possible, take_over
 from .batches import HELD, sync_files
-from .folders import Folders, Parts, kind_of
+from .folders import Folders, Parts
 from .names import PART_LIMIT, random_name
 from .renaming import give_name
+from .spelling import kind_of
 from .temporaries import Written, open_nameless, open_temporary, write_at
 
 #: How many files a batch has at most.
@@ -54,7 +55,7 @@ class Placing:
         # A file without a name gets one through there.
         self._nameless = os.path.isdir("/proc/self/fd")
         self._batch: list[tuple[int, Written]] = []
-        self._results: list[Result] = []
+        self._unsynced: list[tuple[int, Written, bytes | OSError]] = []
 
     @property
     def full(self) -> bool:
@@ -63,7 +64,7 @@ class Placing:
 
     def __len__(self) -> int:
         """How many files were added, and are not told of."""
-        return len(self._batch) + len(self._results)
+        return len(self._batch) + len(self._unsynced)
 
     def write_small(self, parts: Parts, data: bytes | memoryview, mtime: int, executable: bool) -> Written:
         """
@@ -103,7 +104,7 @@ class Placing:
             HELD.add(1)
         else:
             # It waits for nothing, and so needs no descriptor meanwhile.
-            self._results.append((number, self._closed(written, self._placed(written))))
+            self._unsynced.append((number, written, self._closed(written, self._placed(written))))
 
     def commit(self) -> list[Result]:
         """
@@ -113,9 +114,9 @@ class Placing:
             one nothing is left; but one that had replaced another stays when the disk does not take its name.
         """
         if not self._sync:
-            results, self._results = self._results, []
-            self._folders.forget_changed()
-            return results
+            unsynced, self._unsynced = self._unsynced, []
+            failed = self._folders.forget_changed()
+            return [(number, self._unless_failed(written, outcome, failed)) for number, written, outcome in unsynced]
         batch = self._take_batch()
         refused = sync_files([written for _, written in batch], self._folders)
         outcomes: list[tuple[int, Written, bytes | OSError]] = []
@@ -128,18 +129,16 @@ class Placing:
                 outcome = error
             outcomes.append((number, written, outcome))
         failed = self._folders.sync_changed()
-        results = []
-        for number, written, outcome in outcomes:
-            if failed and isinstance(outcome, bytes):
-                outcome = self._unless_failed(written, outcome, failed)
-            results.append((number, self._closed(written, outcome)))
-        return results
+        return [
+            (number, self._closed(written, self._unless_failed(written, outcome, failed)))
+            for number, written, outcome in outcomes
+        ]
 
     def drop(self) -> None:
         """Remove what was added and is not in its place yet."""
         for _, written in self._take_batch():
             written.temporary.remove(self._folders)
-        self._results = []
+        self._unsynced = []
 
     def _take_batch(self) -> list[tuple[int, Written]]:
         batch, self._batch = self._batch, []
@@ -151,6 +150,9 @@ class Placing:
             name = self._place(written)
         except OSError as error:
             written.temporary.remove(self._folders)
+            # The folder may have been removed, and made again since.
+            if error.errno == errno.ENOENT:
+                self._folders.forget(written.parts[:-1])
             return error
         self._folders.note_changed(written.parts[:-1])
         return name
@@ -165,16 +167,20 @@ class Placing:
                 return error
         return outcome
 
-    def _unless_failed(self, written: Written, name: bytes, failed: dict[Parts, OSError]) -> bytes | OSError:
-        """What became of a file when the names in some folders may be lost."""
+    def _unless_failed(
+        self, written: Written, outcome: bytes | OSError, failed: dict[Parts, OSError]
+    ) -> bytes | OSError:
+        """What became of a file when some folders have moved, or the names in them may be lost."""
+        if not failed or isinstance(outcome, OSError):
+            return outcome
         for length in range(len(written.parts)):
             error = failed.get(written.parts[:length])
             if error is not None:
-                # What had the name before is gone in any case.
-                if self._existing != REPLACE:
-                    self._take_back(written, name, os.fstat(written.temporary.fd))
+                # What had the name before is gone in any case. And without its descriptor nobody knows which it is.
+                if self._existing != REPLACE and written.temporary.fd >= 0:
+                    self._take_back(written, outcome, os.fstat(written.temporary.fd))
                 return error
-        return name
+        return outcome
 
     def _take_back(self, written: Written, name: bytes, status: os.stat_result | None) -> None:
         with suppress(OSError):
@@ -245,7 +251,7 @@ class Placing:
         """
         Give a file its name, if nothing has it.
 
-        :raises FileExistsError: when something has it.
+        :raises OSError: when that can't be done; a ``FileExistsError`` when something has it.
         """
         if written.temporary.name is None:
             try:
@@ -254,8 +260,8 @@ class Placing:
             except OSError as error:
                 if error.errno not in _STAYS_NAMELESS:
                     raise
-            self._nameless = False
             self._copy(written)
+            self._nameless = False
         file = written.temporary
         file.expect_name(folder)
         assert file.name is not None

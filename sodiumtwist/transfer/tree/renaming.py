@@ -11,10 +11,10 @@ from contextlib import suppress
 from .system_calls import rename_new
 
 #: What is said where it can't be renamed so.
-_CANNOT_RENAME = (errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP)
+_CANNOT_RENAME = (errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTSUP)
 
 #: What is said where there are no hard links.
-_CANNOT_LINK = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EMLINK)
+_CANNOT_LINK = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL, errno.EMLINK)
 
 
 def give_name(temporary: bytes, folder: int, name: bytes) -> None:
@@ -24,8 +24,7 @@ def give_name(temporary: bytes, folder: int, name: bytes) -> None:
     :param temporary: the name that it has.
     :param folder: the descriptor of its folder.
     :param name: the name that it gets.
-    :raises FileExistsError: when something has that.
-    :raises OSError: when it can't be renamed.
+    :raises OSError: when it can't be renamed; a ``FileExistsError`` when something has that.
     """
     try:
         rename_new(folder, temporary, name)

@@ -14,8 +14,9 @@ def open_root(path: str | bytes) -> Folders:
     Open a folder that has to be there. A link is followed: whoever named the path may have meant it.
 
     :param path: of the folder.
-    :raises CaseClash: when it is there in other letters. Those may be another login's.
-    :raises OSError: when it is missing, or can't be opened.
+    :raises OSError: when it is missing, or can't be opened; a
+        :exc:`~sodiumtwist.transfer.tree.spelling.CaseClash` when it is there in other letters, which may be another
+        login's.
     """
     folders = Folders(path)
     above = _look_above(path, folders)
@@ -31,8 +32,8 @@ def make_root(path: str | bytes, sync: bool) -> tuple[Folders, bool]:
     :param path: of the folder.
     :param sync: whether the disk shall have its name with the first of what is in it. Else all of that could be lost.
     :return: and whether it was missing.
-    :raises CaseClash: when it is there in other letters. Those may be another login's.
-    :raises OSError: when it can't be opened or made.
+    :raises OSError: when it can't be opened or made; a :exc:`~sodiumtwist.transfer.tree.spelling.CaseClash` when it is
+        there in other letters, which may be another login's.
     """
     made = False
     try:

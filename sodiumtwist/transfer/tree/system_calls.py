@@ -65,7 +65,7 @@ def rename_new(folder: int, old: bytes, new: bytes) -> None:
     Rename a file within its folder, and replace nothing.
 
     :param folder: its descriptor.
-    :raises FileExistsError: when something has the new name.
-    :raises OSError: with ``ENOSYS`` or ``EINVAL`` when the system or the file system can't do it.
+    :raises OSError: when it can't be renamed, with ``ENOSYS`` or ``EINVAL`` when the system or the file system can't do
+        so; a ``FileExistsError`` when something has the new name.
     """
     _call("renameat2", folder, old, folder, new, _NO_REPLACE)

@@ -11,8 +11,9 @@ import secrets
 import stat
 from contextlib import suppress
 
-from .folders import Folders, Parts, look
+from .folders import Folders, Parts
 from .names import random_name, temporary_name
+from .spelling import look
 
 #: How often a temporary file is opened again that another session has just put in its place or removed.
 ATTEMPTS = 8
@@ -92,12 +93,18 @@ def open_nameless(folders: Folders, parts: Parts, executable: bool) -> Temporary
     """
     if _NAMELESS is None:
         return None
-    folder = folders.open(parts[:-1])
+    flags = _NAMELESS | os.O_RDWR | os.O_CLOEXEC
+    mode = 0o700 if executable else 0o600
     try:
-        fd = os.open(b".", _NAMELESS | os.O_RDWR | os.O_CLOEXEC, 0o700 if executable else 0o600, dir_fd=folder)
+        try:
+            fd = os.open(b".", flags, mode, dir_fd=folders.open(parts[:-1]))
+        except (FileNotFoundError, PermissionError):
+            # So is said of a folder that was removed. Perhaps another one is there.
+            folders.forget(parts[:-1])
+            fd = os.open(b".", flags, mode, dir_fd=folders.open(parts[:-1]))
     except OSError as error:
         # EISDIR comes from systems that do not know the flag, and EINVAL from some file systems.
-        if error.errno in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT):
+        if error.errno in (errno.EOPNOTSUPP, errno.ENOTSUP, errno.EISDIR, errno.EINVAL):
             return None
         raise
     return Temporary(parts, fd, None)
@@ -112,6 +119,15 @@ def open_temporary(folders: Folders, parts: Parts, executable: bool) -> Temporar
     :return: what is there may have bytes in it already.
     :raises OSError: when it can't be opened or made.
     """
+    try:
+        return _open_temporary(folders, parts, executable)
+    except FileNotFoundError:
+        # As above.
+        folders.forget(parts[:-1])
+        return _open_temporary(folders, parts, executable)
+
+
+def _open_temporary(folders: Folders, parts: Parts, executable: bool) -> Temporary:
     folder = folders.open(parts[:-1])
     mode = 0o700 if executable else 0o600
     usual = temporary_name(parts[-1])

@@ -5,12 +5,15 @@ process imports all that there is, and forks. What it has imported has not begun
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
 import time
+from functools import cache
 from typing import Any
 
 from ...processes import PATIENCE, unmeasured, wait_until
@@ -64,9 +67,16 @@ class Forked:
         """The names of files that it has told to be stored."""
         return [event["name"] for event in self.events if event.get("outcome") == "stored"]
 
-    def wait_for_stored(self, count: int) -> None:
-        """Wait until it has told so many, or has ended."""
-        wait_until(lambda: self.ended or len(self.stored) >= count, f"{count} stored files")
+    @property
+    def written(self) -> int:
+        """How many bytes it has written so far, to files and elsewhere."""
+        with open(f"/proc/{self.pid}/io") as file:
+            return next(int(line.split()[1]) for line in file if line.startswith("wchar:"))
+
+    def wait_for_written(self, size: int) -> None:
+        """Wait until it has written so many bytes more."""
+        before = self.written
+        wait_until(lambda: self.written >= before + size, f"{size} bytes")
 
     def wait_for(self, text: str, count: int = 1) -> str:
         """
@@ -82,7 +92,7 @@ class Forked:
             if len(found) >= count:
                 return found[-1]
             if over:
-                raise AssertionError(f"{text!r} does not stand in {count} lines of {lines}")
+                raise AssertionError(f"{text!r} does not stand in {count} lines; the last ones are {lines[-4:]}")
             time.sleep(0.01)
 
     @property
@@ -111,19 +121,16 @@ class Forked:
 class Forking:
     """
     The process that forks others.
-
-    :param directory: where they run, and where their output goes.
     """
 
-    def __init__(self, directory: str) -> None:
-        self._directory = directory
+    def __init__(self) -> None:
         self._count = 0
         command = [sys.executable, "-c", f"import {__name__} as forked; forked.fork_as_told()"]
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env=unmeasured(PYTHONPATH=os.pathsep.join(path or os.getcwd() for path in sys.path)),
+            env=unmeasured(PYTHONPATH=os.pathsep.join(os.path.abspath(path) for path in sys.path)),
             text=True,
         )
 
@@ -134,19 +141,24 @@ class Forking:
         self._process.stdin.flush()
         return json.loads(self._process.stdout.readline())
 
-    def start(self, program: str, *arguments: str, without_rights: bool = False) -> Forked:
+    def start(
+        self, directory: str, program: str, *arguments: str, without_rights: bool = False, largest_file: int = 0
+    ) -> Forked:
         """
         Start a program.
 
+        :param directory: where it runs, and where its output goes.
         :param program: ``sodiumtwist`` or ``twistd``.
         :param without_rights: whether what others may not do is refused, whoever runs the tests.
+        :param largest_file: how many bytes each file that it writes may have; 0 for no limit.
         """
         self._count += 1
-        place = os.path.join(self._directory, f"output-{self._count}")
+        place = os.path.join(directory, f"output-{self._count}")
         for kind in ("out", "err"):
             open(f"{place}.{kind}", "xb").close()
-        message = {"start": program, "arguments": arguments, "in": self._directory, "place": place}
-        return Forked(self, self.ask({**message, "without rights": without_rights}), place)
+        message: dict[str, Any] = {"start": program, "arguments": arguments, "in": directory, "place": place}
+        message |= {"without rights": without_rights, "largest file": largest_file}
+        return Forked(self, self.ask(message), place)
 
     def close(self) -> None:
         """End it, with all that it has started."""
@@ -154,6 +166,14 @@ class Forking:
         self._process.stdin.close()
         self._process.wait(PATIENCE)
         self._process.stdout.close()
+
+
+@cache
+def forking() -> Forking:
+    """The one that all tests of this process share."""
+    process = Forking()
+    atexit.register(process.close)
+    return process
 
 
 def fork_as_told() -> None:
@@ -184,6 +204,8 @@ def _run(message: dict[str, Any]) -> None:
     status = 1
     try:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        if message["largest file"]:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (message["largest file"],) * 2)
         if message["without rights"]:
             _give_up_rights()
         os.chdir(message["in"])

@@ -4,11 +4,12 @@ A client that stores, fetches and lists, on servers that do other things with wh
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -27,15 +28,18 @@ from sodiumtwist import (
 )
 from sodiumtwist.core.connection import Code
 from sodiumtwist.endpoints.streams import StreamServerFactory
+from sodiumtwist.transfer.receiver import UploadFactory, UploadReceiver
 from sodiumtwist.transfer.stores import ClosedStore, Store
 from sodiumtwist.transfer.tree.client import FileClient
 from sodiumtwist.transfer.tree.messages import (
     FILE,
+    FOLDER,
     Announce,
     Entry,
     FetchFiles,
     Found,
     Listing,
+    SetTimes,
     StoreFiles,
     Verdicts,
     decode_answer,
@@ -147,7 +151,7 @@ class AskedTests(ClientTestCase):
 
     def test_paths_are_data(self) -> None:
         """What a server announces can't get out of the folder either."""
-        fetched = self.client.fetch([b"x"], str(self.into))
+        fetched = self.client.fetch([b""], str(self.into))
         self.work()
         self.found.callback(encode(Found()))
         asked = self.ask(Announce(0, [Entry(FILE, b"../x"), Entry(FILE, b"/x")]))
@@ -156,6 +160,22 @@ class AskedTests(ClientTestCase):
         self.pair.client.abort()
         self.work()
         self.failureResultOf(fetched)
+
+    def test_not_asked_for(self) -> None:
+        """A server can't put other files beside those that were asked for: one that a shell there reads, say."""
+        for message in (
+            Announce(0, [Entry(FOLDER, b"x"), Entry(FILE, b"x/y"), Entry(FILE, b".profile")]),
+            Announce(0, [Entry(FILE, b"a/x")]),
+            SetTimes([(b"x", 1), (b"other", 1)]),
+        ):
+            self.setUp()
+            fetched = self.client.fetch([b"a/x/"], str(self.into))
+            self.work()
+            self.found.callback(encode(Found()))
+            self.ask(message).addErrback(lambda reason: None)
+            error = self.failure_of(fetched, RemoteProtocolError)
+            self.assertEqual(str(error), "the server sends something else than what was asked for")
+            self.assertEqual(os.listdir(self.into), [])
 
     def test_malformed(self) -> None:
         fetched = self.client.fetch([b"x"], str(self.into))
@@ -170,7 +190,7 @@ class AskedTests(ClientTestCase):
         fetched = self.client.fetch([b"x"], str(self.into))
         self.work()
         self.found.callback(encode(Found()))
-        self.pair.server.request(encode(Announce(0, [Entry(FILE, b"a", 5)]))).addErrback(lambda reason: None)
+        self.pair.server.request(encode(Announce(0, [Entry(FILE, b"x", 5)]))).addErrback(lambda reason: None)
         self.pair.flush()
         self.client.abort()
         self.pair.flush()
@@ -299,3 +319,36 @@ class CallTests(ClientTestCase):
         nowhere = str(self.base / "no" / "where")
         self.files.result_of(self.files.client.fetch([b""], nowhere, report=told))
         self.assertEqual({result.outcome for result in told.results.values()}, {"refused"})
+
+    def test_cancelled(self) -> None:
+        """The other end is told by the end of the connection; what has come of it is kept."""
+        for call in (
+            lambda client: client.store(walk(self.here)),
+            lambda client: client.fetch([b""], str(self.into)),
+        ):
+            pair = FilesPair(Files(str(self.into), share=str(self.here)))
+            begun = call(pair.client)
+            while pair.client._work is None or not pair.factory.receiving:
+                pair.advance()
+            begun.cancel()
+            pair.settle()
+            self.failureResultOf(begun, CancelledError)
+            self.assertEqual(pair.left, [])
+            self.assertIsNone(self.successResultOf(pair.client.lost))
+
+    def test_version_1(self) -> None:
+        """A request would be DATA there."""
+        store = MemoryStore()
+        factory = UploadFactory(store, PAIR, SingleLogin("l", "p"), clock=self.clock)
+        make = self.threads.make
+        client = SodiumClientFactory(PAIR.public, "l", "p", lambda: FileClient(make), clock=self.clock, version=1)
+        pair: Pair[UploadReceiver, FileClient] = Pair(factory, client)
+        pair.flush()
+        for each in (
+            pair.client.store(walk(self.here)),
+            pair.client.list(),
+            pair.client.fetch([b"x"], str(self.into)),
+        ):
+            pair.flush()
+            self.failureResultOf(each, LocalProtocolError)
+        self.assertEqual((store.uploads, self.threads.made), ([], []))

@@ -11,12 +11,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from hypothesis import given, settings, strategies as st
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from sodiumtwist.transfer.tree import feeding, placing, reading, receiving, walking
 from sodiumtwist.transfer.tree.pieces import PIECE_SIZE
+from sodiumtwist.transfer.tree.place import Files
 from sodiumtwist.transfer.tree.storing import Rules
 
+from .ends import FilesPair, Told, walk
 from .joined import Session, as_it_is
 from .trees import ODD_NAMES, differences, files_below
 
@@ -95,8 +99,8 @@ cuts = st.lists(st.tuples(st.integers(0, 40), st.sampled_from(["both", "both", "
 few = settings(max_examples=30)
 
 
-class CutTests(SynchronousTestCase):
-    """Tries to send a tree, all but the last of which are cut."""
+class TreeTestCase(SynchronousTestCase):
+    """Has places for trees, and takes small steps."""
 
     def setUp(self) -> None:
         self.place = self.mktemp()
@@ -118,6 +122,10 @@ class CutTests(SynchronousTestCase):
         os.mkdir(place)
         self.addCleanup(shutil.rmtree, place, ignore_errors=True)
         return os.path.join(os.fsencode(place), b"top"), os.path.join(place, "target")
+
+
+class CutTests(TreeTestCase):
+    """Tries to send a tree, all but the last of which are cut."""
 
     def send(
         self, chance: random.Random, source: bytes, target: str, rules: Rules, cuts: list[Cut], whole: bool = True
@@ -250,3 +258,57 @@ class CutTests(SynchronousTestCase):
             write_tree(like, wanted)
             found = differences(like, path, times=False)
         self.assertEqual(found, [], path)
+
+
+class EndTests(TreeTestCase):
+    """The same with the ends of real connections, cut at any byte, in both directions."""
+
+    @few
+    @given(
+        trees,
+        st.lists(st.integers(0, 120), max_size=4),
+        st.integers(0, 1 << 32),
+        st.sampled_from(["store", "fetch"]),
+        st.sampled_from(["rename", "replace", "refuse"]),
+    )
+    def test_equal(self, tree: Tree, cuts: list[int], seed: int, direction: str, existing: str) -> None:
+        chance = random.Random(seed)
+        source, target = self.new_place()
+        os.mkdir(target)
+        write_tree(source, tree)
+        for steps in [*cuts, None]:
+            pair = self.connect(chance, source, target, existing)
+            told = Told()
+            if direction == "store":
+                going: Deferred[Any] = pair.client.store(walk(os.fsdecode(source)), told)
+            else:
+                going = pair.client.fetch([b"top"], target, existing, told)
+            results: list[Any] = []
+            going.addBoth(results.append)
+            self.run_some(chance, pair, steps)
+            if steps is None:
+                self.assertNotIsInstance(results[0], Failure)
+                pair.result_of(pair.client.close())
+            else:
+                pair.cut()
+            self.assertEqual((len(results), pair.left), (1, []))
+        self.assertEqual(set(told.outcomes.values()) - {"stored", "there"}, set())
+        there = os.path.join(os.fsencode(target), b"l" * (direction == "store"))
+        self.assertEqual(differences(source, os.path.join(there, b"top")), [])
+        self.assertEqual(os.listdir(there), [b"top"])
+
+    def connect(self, chance: random.Random, source: bytes, target: str, existing: str) -> FilesPair:
+        """Connect to a server that keeps files where they go, and shares where they come from."""
+        files = Files(target, existing=existing, share=os.fsdecode(os.path.dirname(source)), sync=False)
+        pair = FilesPair(files, read_size=lambda: chance.choice((1, 100, 5_000, 200_000)))
+        pair.flush()
+        return pair
+
+    @staticmethod
+    def run_some(chance: random.Random, pair: FilesPair, most: int | None) -> None:
+        """Let so many things happen, or all: on the network, or on one of the disks."""
+        acts = [pair.step, pair.server_threads.work, pair.client_threads.work]
+        while most is None or most > 0:
+            if not any(act() for act in chance.sample(acts, 3)):
+                return
+            most = None if most is None else most - 1

@@ -6,13 +6,15 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import stat
 from collections.abc import Callable
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from sodiumtwist.transfer.tree import folders as tested
-from sodiumtwist.transfer.tree.folders import OPEN_FOLDERS, CaseClash, Folders
+from sodiumtwist.transfer.tree import folders as tested, spelling
+from sodiumtwist.transfer.tree.folders import OPEN_FOLDERS, Folders
+from sodiumtwist.transfer.tree.spelling import CaseClash, kind_of, look, other_spellings
 
 from .disks import TreeCase
 
@@ -204,7 +206,7 @@ class HostileTests(TreeCase):
         """Nor is what has just come in its place."""
         self.file("f", b"")
         before = os.listdir("/proc/self/fd")
-        real = tested.look
+        real = look
 
         def swap(name: bytes, folder: int) -> os.stat_result:
             found = real(name, folder)
@@ -225,7 +227,7 @@ class CaseTests(TreeCase):
 
     def fold(self) -> None:
         """Let this file system be such a one, as far as looking and making goes."""
-        real = tested.look
+        real = look
 
         def spelled(name: bytes, folder: int) -> bytes:
             for each in os.listdir(folder):
@@ -233,7 +235,8 @@ class CaseTests(TreeCase):
                     return os.fsencode(each)
             return name
 
-        self.patch(tested, "look", lambda name, folder: real(spelled(name, folder), folder))
+        for module in (tested, spelling):
+            self.patch(module, "look", lambda name, folder: real(spelled(name, folder), folder))
         real_mkdir, real_open = os.mkdir, os.open
 
         def mkdir(path: bytes, mode: int, *, dir_fd: int) -> None:
@@ -286,16 +289,17 @@ class CaseTests(TreeCase):
     def test_listed_seldom(self) -> None:
         """A folder is not listed for each of its files, and where letters count one look for each folder is enough."""
         looks: list[bytes] = []
-        real = tested.look
+        real = look
 
-        def look(name: bytes, folder: int) -> os.stat_result:
+        def noted(name: bytes, folder: int) -> os.stat_result:
             looks.append(name)
             return real(name, folder)
 
         for name in "abc":
             self.file(name, b"")
-        self.patch(tested, "look", look)
-        self.patch(tested, "names_in", None)
+        for module in (tested, spelling):
+            self.patch(module, "look", noted)
+        self.patch(spelling, "names_in", None)
         for parts in ((b"a",), (b"b",), (b"c",)):
             self.folders.status(parts)
         self.assertEqual(looks, [b"a", b"A", b"b", b"c"])
@@ -303,21 +307,22 @@ class CaseTests(TreeCase):
     def test_accents(self) -> None:
         """An accent may be a character of its own. That is one more look for each such name."""
         composed, apart = "é".encode(), "e\u0301".encode()
-        self.assertIn(apart, tested.other_spellings(composed))
-        self.assertIn(composed, tested.other_spellings(apart))
-        self.assertEqual(tested.other_spellings(b"1.2"), [])
-        self.assertEqual(tested.other_spellings(b"a\xff"), [b"A\xff"])
+        self.assertIn(apart, other_spellings(composed))
+        self.assertIn(composed, other_spellings(apart))
+        self.assertEqual(other_spellings(b"1.2"), [])
+        self.assertEqual(other_spellings(b"a\xff"), [b"A\xff"])
         for name in ("a", "é"):
             self.file(name, b"")
         self.assertIsNotNone(self.folders.status((b"a",)))
         looks: list[bytes] = []
-        real = tested.look
+        real = look
 
-        def look(name: bytes, folder: int) -> os.stat_result:
+        def noted(name: bytes, folder: int) -> os.stat_result:
             looks.append(name)
             return real(name, folder)
 
-        self.patch(tested, "look", look)
+        for module in (tested, spelling):
+            self.patch(module, "look", noted)
         self.assertIsNotNone(self.folders.status((composed,)))
         self.assertIn(apart, looks)
 
@@ -393,6 +398,41 @@ class SyncTests(TreeCase):
         self.assertEqual(self.folders.sync_changed(), {})
         self.assertEqual(sorted(self.synced), [".", "a", "a/b"])
 
+    def test_moved(self) -> None:
+        """What was done in a folder that has another place by now is not where it should be."""
+        for sync in (self.folders.sync_changed, self.folders.forget_changed):
+            for parts in ((b"a",), (b"a", b"b"), (b"c",)):
+                self.folders.make(parts)
+            self.folders.sync_changed()
+            for parts in ((b"a",), (b"a", b"b"), (b"c",)):
+                self.folders.open(parts)
+                self.folders.note_changed(parts)
+            self.assertEqual(sync(), {})
+            for parts in ((b"a", b"b"), (b"c",)):
+                self.folders.note_changed(parts)
+            os.rename(self.path("a"), self.path("moved"))
+            os.symlink("moved", self.path("a"))
+            failed = sync()
+            self.assertEqual([*failed], [(b"a", b"b")])
+            self.assertEqual(failed[b"a", b"b"].strerror, "a link is there, and no folder")
+            # With a folder in its place, that is used from now on.
+            os.unlink(self.path("a"))
+            self.folders.make((b"a",))
+            self.folders.make((b"a", b"b"))
+            self.assertEqual(sync(), {})
+            self.assertEqual(self.there("a"), ["b"])
+            self.folders.open((b"a", b"b"))
+            self.folders.note_changed((b"a", b"b"))
+            os.rename(self.path("a"), self.path("other"))
+            os.rename(self.path("moved"), self.path("a"))
+            self.assertEqual(
+                [(each, error.strerror) for each, error in sync().items()],
+                [((b"a", b"b"), "its folder was moved meanwhile")],
+            )
+            self.folders.forget(())
+            for name in ("a", "other", "c"):
+                shutil.rmtree(self.path(name))
+
     def test_gone(self) -> None:
         """A folder that was taken away has failed."""
         self.folders.note_changed((b"a",))
@@ -442,7 +482,7 @@ class RightsTests(TreeCase):
 
 
 class KindTests(SynchronousTestCase):
-    """:func:`~sodiumtwist.transfer.tree.folders.kind_of`"""
+    """:func:`~sodiumtwist.transfer.tree.spelling.kind_of`"""
 
     def test_kinds(self) -> None:
         """Each has a name."""
@@ -455,4 +495,4 @@ class KindTests(SynchronousTestCase):
             (stat.S_IFCHR, "a device"),
             (stat.S_IFBLK, "a device"),
         ]:
-            self.assertEqual(tested.kind_of(kind | 0o644), name)
+            self.assertEqual(kind_of(kind | 0o644), name)

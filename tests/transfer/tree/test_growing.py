@@ -12,9 +12,9 @@ from hashlib import blake2b
 
 from sodiumtwist.transfer.tree import growing, temporaries
 from sodiumtwist.transfer.tree.digests import DIGEST_STEP, digest_of
-from sodiumtwist.transfer.tree.folders import look
 from sodiumtwist.transfer.tree.growing import Growing
 from sodiumtwist.transfer.tree.names import is_temporary, temporary_name
+from sodiumtwist.transfer.tree.spelling import look
 
 from .disks import TreeCase
 

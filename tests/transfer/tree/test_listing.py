@@ -9,7 +9,7 @@ from unittest.mock import patch
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from sodiumtwist.transfer.tree import folders, listing
+from sodiumtwist.transfer.tree import listing, spelling
 from sodiumtwist.transfer.tree.listing import list_folder
 from sodiumtwist.transfer.tree.messages import FILE, FOLDER, Listed, Listing
 from sodiumtwist.transfer.tree.names import BadName, temporary_name
@@ -82,7 +82,7 @@ class ListingTests(SynchronousTestCase):
         write(self.path("b"), b"")
 
         def missing(name: bytes, folder: int) -> os.stat_result:
-            return folders.look(b"gone" if name == b"a" else name, folder)
+            return spelling.look(b"gone" if name == b"a" else name, folder)
 
         with patch.object(listing, "look", missing):
             self.assertEqual(self.names(), [b"b"])

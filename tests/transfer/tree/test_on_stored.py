@@ -248,11 +248,12 @@ class OnStoredTests(SynchronousTestCase):
         for number in range(AT_ONCE + 3):
             self.store(f"/up/ann/{number}")
         self.store("/up/bob/x", login="bob")
-        self.assertEqual(len(self.reactor.processes), AT_ONCE)
+        self.assertEqual((len(self.reactor.processes), self.on_stored.unfinished), (AT_ONCE, AT_ONCE + 4))
         for process in self.reactor.processes:
             process.end()
             running = [each for each in self.reactor.processes if each.pid is not None]
             self.assertLessEqual(len(running), AT_ONCE)
+        self.assertEqual(self.on_stored.unfinished, 0)
         names = [process.environment[b"SODIUMTWIST_NAME"] for process in self.reactor.processes]
         self.assertEqual(names, [b"0", b"1", b"2", b"3", b"4", b"x", b"5", b"6"])
         self.assertTrue(self.on_stored.is_idle)
@@ -318,6 +319,9 @@ class OnStoredTests(SynchronousTestCase):
         self.reactor.advance(10)
         self.assertIsNone(self.successResultOf(finished))
         self.assertFalse(self.on_stored.is_idle)
+        self.process.end()
+        self.assertTrue(self.on_stored.is_idle)
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
 
     def test_stop(self) -> None:
         """What runs is killed, and nothing more is begun."""
@@ -409,7 +413,7 @@ class CommandTests(SynchronousTestCase):
             ("missing", "there is no program 'missing'"),
             ("./missing", "there is no program './missing'"),
             (".", "there is no program '.'"),
-            ("text", "'text' can't be run; run: chmod +x text"),
+            ("text", f"'text' can't be run; run: chmod +x {self.where}/text"),
         ]:
             error = self.assertRaises(LocalProtocolError, read_command, text)
             self.assertIn(why, str(error))

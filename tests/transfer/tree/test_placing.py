@@ -8,10 +8,19 @@ import errno
 import fcntl
 import os
 import resource
+import shutil
 import stat
 from collections.abc import Callable
+from typing import Any
 
-from sodiumtwist.transfer.tree import batches, folders as tested_folders, placing as tested, renaming, temporaries
+from sodiumtwist.transfer.tree import (
+    batches,
+    folders as tested_folders,
+    placing as tested,
+    renaming,
+    spelling,
+    temporaries,
+)
 from sodiumtwist.transfer.tree.folders import Parts
 from sodiumtwist.transfer.tree.growing import Growing
 from sodiumtwist.transfer.tree.names import is_temporary, temporary_name
@@ -177,7 +186,7 @@ class PolicyTests(PlacingCase):
         """A name that is there in other letters is not replaced, nor is another name taken."""
         self.file("F", b"old")
         os.link(self.path("F"), self.path("f"))
-        self.patch(tested_folders, "names_in", lambda folder: [b"F"])
+        self.patch(spelling, "names_in", lambda folder: [b"F"])
         for existing in (RENAME, REPLACE, REFUSE):
             for placing, write in self.each(existing):
                 self.assertEqual(self.put(placing, write(b"new")), ["it differs only in case from 'F', which is there"])
@@ -227,6 +236,27 @@ class SmallTests(PlacingCase):
             self.assertEqual(self.there(), [])
             written.temporary.close()
             self.assertEqual(self.there(), [])
+
+    def test_few_calls(self) -> None:
+        """There may be a great many of them, so the system is called as seldom as it can be."""
+        placing = self.make()
+        self.put(placing, self.small(placing))
+        calls: list[str] = []
+
+        def count(name: str) -> None:
+            real = getattr(os, name)
+
+            def counted(*arguments: Any, **keywords: Any) -> Any:
+                calls.append(name)
+                return real(*arguments, **keywords)
+
+            self.patch(os, name, counted)
+
+        for name in ("open", "pwrite", "utime", "link", "close", "fstat", "stat", "mkdir", "fsync", "unlink"):
+            count(name)
+        placing.add(0, self.small(placing, b"other"))
+        self.assertEqual(calls, ["open", "pwrite", "utime", "link", "close"])
+        self.assertEqual(placing.commit(), [(0, b"other")])
 
     def test_executable(self) -> None:
         """Its owner may run it."""
@@ -431,14 +461,43 @@ class HostileTests(PlacingCase):
             os.unlink(self.path("d"))
             os.rmdir(self.path("moved"))
 
+    def test_folder_moved(self) -> None:
+        """What got its name in a folder that was moved at that time is not told to be there."""
+        for existing in (RENAME, REPLACE):
+            for sync in (False, True):
+                self.folders.make((b"d",))
+                placing = self.make(existing, sync)
+                files = [placing.write_small((b"d", b"f"), b"data", TIME, False), self.small(placing)]
+                os.rename(self.path("d"), self.path("moved"))
+                os.mkdir(self.path("d"))
+                self.file("d/f", b"another one")
+                self.assertEqual(self.put(placing, *files), ["its folder was moved meanwhile", b"f"])
+                self.assertEqual(self.read("d/f"), b"another one")
+                # The next one goes to the folder that is there now.
+                files = [placing.write_small((b"d", b"g"), b"data", TIME, False)]
+                self.assertEqual(self.put(placing, *files), [b"g"])
+                self.assertEqual(self.there("d"), ["f", "g"])
+                self.folders.forget(())
+                os.unlink(self.path("f"))
+                for name in ("d", "moved"):
+                    shutil.rmtree(self.path(name))
+
     def test_folder_removed(self) -> None:
-        """One that is gone takes nothing."""
+        """One that is gone takes nothing, and is looked for again."""
         self.folders.make((b"d",))
         placing = self.make()
         written = placing.write_small((b"d", b"f"), b"data", TIME, False)
         os.rmdir(self.path("d"))
         self.assertEqual(self.put(placing, written), [errno.ENOENT])
-        self.folders._forget((b"d",))
+        os.mkdir(self.path("d"))
+        for nameless in (os.O_TMPFILE, None):
+            self.patch(temporaries, "_NAMELESS", nameless)
+            self.assertEqual(self.put(placing, placing.write_small((b"d", b"f"), b"data", TIME, False)), [b"f"])
+            # When it is written already.
+            os.unlink(self.path("d", "f"))
+            os.rmdir(self.path("d"))
+            self.assertRaises(FileNotFoundError, placing.write_small, (b"d", b"f"), b"data", TIME, False)
+            os.mkdir(self.path("d"))
 
 
 class BatchTests(PlacingCase):

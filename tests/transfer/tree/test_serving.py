@@ -4,6 +4,7 @@ What a server does with what clients ask of files.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from hashlib import blake2b
@@ -27,7 +28,7 @@ from sodiumtwist import (
 from sodiumtwist.core.connection import Code
 from sodiumtwist.transfer.receiver import UploadFactory, UploadReceiver
 from sodiumtwist.transfer.stores import Store
-from sodiumtwist.transfer.tree import serving
+from sodiumtwist.transfer.tree import channel, delivery, serving
 from sodiumtwist.transfer.tree.messages import (
     FILE,
     Announce,
@@ -49,6 +50,7 @@ from sodiumtwist.transfer.tree.messages import (
 )
 from sodiumtwist.transfer.tree.pieces import LAST, header
 from sodiumtwist.transfer.tree.place import Files
+from sodiumtwist.transfer.tree.storing import Storing
 
 from ...logs import logged
 from ...pair import Pair
@@ -204,6 +206,18 @@ class StorageTests(ServingTestCase):
         self.assertEqual(self.store.uploads, [])
         self.assertIsInstance(self.successResultOf(self.pair.client.when_lost()), PeerAborted)
 
+    def test_not_finished(self) -> None:
+        """A store whose end fails is over: the next one may begin."""
+
+        def fail(storing: Storing) -> None:
+            raise OSError(errno.EIO, "Input/output error")
+
+        self.patch(Storing, "finish", fail)
+        self.answer(StoreFiles(), Place)
+        self.assertEqual(self.refused(Finish()), (Code.STORAGE, "Input/output error"))
+        self.assertEqual((self.threads.open, self.factory.receiving), ([], set()))
+        self.answer(StoreFiles(), Place)
+
     def test_malformed(self) -> None:
         asked = self.pair.client.request(b"nonsense")
         self.work()
@@ -227,7 +241,7 @@ class StorageTests(ServingTestCase):
     def test_answers_in_order(self) -> None:
         """Announcements that come together are decided on in their order, however many they are."""
         self.answer(StoreFiles(), Place)
-        count = 3 * serving.ASKED_AT_ONCE
+        count = 3 * channel.ASKED_AT_ONCE
         asked = [self.ask(Announce(number, [Entry(FILE, b"%d" % number)])) for number in range(count)]
         self.work()
         for each in asked:
@@ -420,7 +434,7 @@ class DeliveryTests(ServingTestCase):
             raise ZeroDivisionError("a mistake")
 
         self.serve(Files(share=str(self.root)))
-        self.patch(serving, "Folders", fail)
+        self.patch(delivery, "open_root", fail)
         code, text = self.refused(FetchFiles([b""]))
         self.assertEqual(code, Code.APPLICATION_FAILED)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)

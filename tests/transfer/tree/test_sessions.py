@@ -5,21 +5,35 @@ Two real ends of the file dialogue, back to back, with real files.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.internet.endpoints import TCP4ClientEndpoint, TCP4ServerEndpoint
 from twisted.internet.error import ConnectionAborted
 from twisted.logger import formatEvent
 from twisted.python.failure import Failure
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from sodiumtwist import ClosedByPeer, ClosedHere, ConnectionCut, LocalProtocolError, PeerAborted, RequestFailed
+from sodiumtwist import (
+    ClosedByPeer,
+    ClosedHere,
+    ConnectionCut,
+    LocalProtocolError,
+    PeerAborted,
+    RequestFailed,
+    SingleLogin,
+    SodiumClientFactory,
+)
 from sodiumtwist.core.connection import Code
-from sodiumtwist.transfer.tree.place import Files
+from sodiumtwist.transfer import FileClient, Files, UploadFactory
+from sodiumtwist.transfer.tree.delivery import Delivery
+from sodiumtwist.transfer.tree.receiving import WAITING_LIMIT
 
 from ...logs import logged
+from ...uploads import PAIR, MemoryStore
 from .ends import FilesPair, Told, make_tree, tree, walk
 
 TREE = {"a.txt": b"first", "empty": b"", "deep/er/b.bin": b"b" * 300_000, "void/": b"", "deep/c": b"c" * 5000}
@@ -91,6 +105,13 @@ class StoreTests(SessionTestCase):
         self.assertEqual(set(told.outcomes.values()), {"would send"})
         self.assertEqual(list(self.kept.iterdir()), [])
         self.close(pair)
+
+    def test_log_of_a_dry_run(self) -> None:
+        pair = self.connect()
+        events = logged(self)
+        pair.result_of(self.store(pair, dry=True))
+        line = f"files of 'l' from 192.0.2.1:4711: stored 0 files, 0 bytes; 4 would have been, in {self.kept / 'l'}"
+        self.assertEqual([formatEvent(event) for event in events], [line])
 
     def test_digests(self) -> None:
         pair, told = self.connect(), Told()
@@ -212,3 +233,100 @@ class BrokenOffTests(SessionTestCase):
 
     def test_server_is_about_to_stop_while_fetching(self) -> None:
         self.each_time(True, lambda pair: pair.server.drain(), RequestFailed)
+
+
+class BoundTests(SessionTestCase):
+    """Whoever is slow is not waited for with more than a few megabytes."""
+
+    SIZE = 20_000_000
+
+    def setUp(self) -> None:
+        super().setUp()
+        for folder in (self.here, self.share):
+            make_tree(folder, {})
+            with open(folder / "large", "wb") as file:
+                for number in range(self.SIZE // 1_000_000):
+                    file.write(bytes([number]) * 1_000_000)
+
+    def wait_an_hour(self, pair: FilesPair) -> None:
+        """Nobody takes the other end for dead, though none of them has anything to say but PINGs and PONGs."""
+        for _ in range(120):
+            pair.clock.advance(30)
+            while pair.step():
+                pass
+        self.assertTrue(pair.server.is_authenticated and pair.client.is_authenticated)
+
+    def test_looks_long(self) -> None:
+        """What is there of a large file may take long to be read, until an announcement is answered."""
+        pair = self.connect()
+        stored = self.store(pair)
+        while not any(thread.calls for thread in pair.server_threads.made):
+            pair.advance()
+        self.wait_an_hour(pair)
+        pair.settle()
+        self.successResultOf(stored)
+
+    def test_client_reads_nothing(self) -> None:
+        """What it fetches is read as far as it takes it."""
+        pair, told = self.connect(), Told()
+        into = self.kept / "into"
+        into.mkdir()
+        fetched = pair.client.fetch([b""], str(into), report=told)
+        while not told.begun:
+            pair.advance()
+        while pair._move(pair.client_transport, pair.server_transport) or pair.server_threads.work():
+            pass
+        assert pair.server._session is not None
+        work = pair.server._session._work
+        assert isinstance(work, Delivery) and work._sending is not None
+        read = work._sending._feed.size
+        self.assertLess(read, 5_000_000)
+        self.assertLess(pair.server.left_unread(), 1_000_000)
+        pair.settle()
+        self.successResultOf(fetched)
+        self.assertEqual((into / "large").read_bytes(), (self.share / "large").read_bytes())
+
+    def test_disk_of_server_hangs(self) -> None:
+        """Of what a client sends, as much is received as may wait for the disk."""
+        pair = self.connect()
+        stored = self.store(pair)
+        while pair.server_transport.received < 100_000:
+            pair.advance()
+        while pair.step() or pair.client_threads.work():
+            pass
+        self.assertNoResult(stored)
+        self.assertLess(pair.server_transport.received, WAITING_LIMIT + 500_000)
+        self.wait_an_hour(pair)
+        pair.settle()
+        self.successResultOf(stored)
+        self.assertEqual((self.there / "large").read_bytes(), (self.here / "large").read_bytes())
+
+
+class LoopbackTests(TestCase):
+    """Over TCP, with threads."""
+
+    @inlineCallbacks
+    def test_there_and_back(self) -> Generator[Deferred[Any], Any, None]:
+        """Stored, stored again, and fetched, on one connection."""
+        base = Path(self.mktemp())
+        here = make_tree(base / "photos", {**TREE, **{f"many/{number}": b"%d" % number for number in range(300)}})
+        kept, into = base / "kept", base / "into"
+        for folder in (kept, into):
+            folder.mkdir()
+        files = Files(str(kept), share=str(kept), share_per_login=True)
+        factory = UploadFactory(MemoryStore(), PAIR, SingleLogin("l", "p"), files=files)
+        port = yield TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(factory)
+        self.addCleanup(port.stopListening)
+        endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", port.getHost().port)
+        client = yield endpoint.connect(SodiumClientFactory(PAIR.public, "l", "p", FileClient))
+        first, second, third = Told(), Told(), Told()
+        yield client.store(walk(here), first)
+        yield client.store(walk(here), second)
+        yield client.fetch([b"photos"], str(into), report=third)
+        self.assertEqual((set(first.outcomes.values()), first.bytes_written > 0), ({"stored"}, True))
+        self.assertEqual((set(second.outcomes.values()), second.bytes_written), ({"there"}, 0))
+        self.assertEqual(set(third.outcomes.values()), {"stored"})
+        self.assertEqual(tree(into / "photos"), tree(here))
+        yield client.close()
+        yield client.lost
+        self.assertEqual((factory.receiving, factory.threads._count), (set(), 0))

@@ -51,12 +51,13 @@ DEEPEST = 60
 ODD_TIMES = (0, 1, -1, -1_000_000_000, -1_500_000_001, -(10**18), 10**18 + 123_456_789, 4_102_444_800_000_000_001)
 
 
-def make_tree(path: str, files: int, seed: int = 0) -> None:
+def make_tree(path: str, files: int, seed: int = 0, mean: int = 2_000) -> None:
     """
     Make a folder of files and folders. The same arguments make the same.
 
     :param path: of the folder. It must not be there.
     :param files: how many.
+    :param mean: the mean size of most of them, in bytes.
     """
     chance = random.Random(seed)
     root = os.fsencode(path)
@@ -69,7 +70,7 @@ def make_tree(path: str, files: int, seed: int = 0) -> None:
         odd = chance.choice(ODD_NAMES) if chance.random() < 0.3 else b""
         name = odd if odd and odd not in names[folder] else b"%d.bin" % number
         names[folder].add(name)
-        _make_file(os.path.join(folder, name), number, chance)
+        _make_file(os.path.join(folder, name), number, mean, chance)
     for folder in sorted(folders, key=len, reverse=True):
         _set_time(folder, chance)
 
@@ -99,7 +100,7 @@ def _make_folders(root: bytes, files: int, chance: random.Random) -> Iterator[by
         yield deep
 
 
-def _make_file(path: bytes, number: int, chance: random.Random) -> None:
+def _make_file(path: bytes, number: int, mean: int, chance: random.Random) -> None:
     kind = chance.random()
     with open(path, "wb") as file:
         if number % 500 == 1:
@@ -112,7 +113,7 @@ def _make_file(path: bytes, number: int, chance: random.Random) -> None:
         elif number % 200 == 2:
             file.write(chance.randbytes(chance.randrange(100_000, 600_000)))
         elif kind > 0.1:
-            file.write(chance.randbytes(chance.randrange(1, 4_000)))
+            file.write(chance.randbytes(chance.randrange(1, 2 * mean)))
     if chance.random() < 0.1:
         os.chmod(path, 0o755)
     _set_time(path, chance)
