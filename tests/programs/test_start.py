@@ -33,7 +33,8 @@ OF_OTHERS = """
     OpenSSL service_identity twisted.protocols.tls cryptography.x509
     getpass sqlite3 tqdm nacl.pwhash twisted.application sodiumtwist.admission.argon2 sodiumtwist.admission.passwords
     sodiumtwist.admission.replay_database sodiumtwist.endpoints sodiumtwist.tunnel sodiumtwist.transfer.receiver
-    sodiumtwist.transfer.stores sodiumtwist.transfer.tree.serving sodiumtwist.programs.demo sodiumtwist.programs.keys
+    sodiumtwist.transfer.stores sodiumtwist.transfer.tree.serving sodiumtwist.transfer.tree.storing
+    sodiumtwist.transfer.tree.receiving sodiumtwist.programs.demo sodiumtwist.programs.keys
     sodiumtwist.programs.listening sodiumtwist.programs.passwd sodiumtwist.programs.services sodiumtwist.programs.tap
 """
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import CancelledError, Deferred, fail, inlineCallbacks
 from twisted.python.failure import Failure
@@ -44,11 +44,12 @@ from .messages import (
     decode_request,
     encode,
 )
-from .receiving import Receiving
 from .report import Report
 from .sending import Sending, Stream
-from .storing import Rules, Storing
 from .walking import Walk
+
+if TYPE_CHECKING:
+    from .storing import Rules
 
 
 @dataclass(frozen=True)
@@ -174,6 +175,9 @@ class FileClient(RequestClient, UploadSender):
         :return: fires when all are settled, and the disk is done with them. Fails as :meth:`store` does.
         """
         self._check_free()
+        # Not at the top: who sends does without what stores.
+        from .storing import Rules
+
         rules = Rules(existing=existing, sync=sync, dry=dry, digests=digests, resume=resume)
         paths = [path.rstrip(b"/") for path in paths]
         self._work = work = _Fetch(self, self._make_thread(), paths, into, rules, report)
@@ -341,6 +345,9 @@ class _Fetch:
         self._names = None if b"" in paths else {path.rpartition(b"/")[2] for path in paths}
         self._thread = thread
         # The server does not know of a dry run: what would come is refused.
+        from .receiving import Receiving
+        from .storing import Storing
+
         self._receiving = Receiving(end, thread, Storing(into, rules), None, report, takes_nothing=rules.dry)
         self._closing = False
 

@@ -242,7 +242,8 @@ class Receiving:
             self._paused = False
             if self._over is None and self._broken is None:
                 self._end.resumeProducing()
-        if self._waiting:
+        # What came with the resuming has begun a turn already.
+        if self._waiting and not self._busy:
             # The thread need not wait for what is told now.
             self._go_on()
         self._settle(outcome)
@@ -291,6 +292,7 @@ class Receiving:
             nothing = Verdict(REFUSED, code=Code.CANCELLED, text="dry run")
             verdicts = Verdicts([each if each.what in (HAVE, REFUSED) else nothing for each in decided])
         answer.callback(encode(verdicts))
+        self._tell_quiet()
 
     def _set_times(self, message: SetTimes, size: int, answer: Deferred[bytes]) -> None:
         self._in_thread(partial(self._storing.set_times, message), self._times_set, size, answer)
@@ -326,8 +328,11 @@ class Receiving:
     def _tell_quiet(self) -> None:
         if self._busy or self._waiting or self._calls:
             return
-        quiet, self._quiet = self._quiet, []
         if self._over is None:
+            # Requests overtake DATA for which nothing is read now. What was announced and is not settled is among them.
+            if self._unsettled:
+                return
+            quiet, self._quiet = self._quiet, []
             for waiting in quiet:
                 waiting.callback(None)
         elif self._abandoned and not self._over.called:

@@ -206,6 +206,25 @@ class TurnTests(ReceivingTestCase):
             self.work()
             self.assertEqual(self.receiving._waiting_size, 0)
 
+    def test_resumed(self) -> None:
+        """What comes with the resuming begins a turn, and no second one beside it."""
+        self.patch(receiving, "WAITING_LIMIT", 200)
+        self.patch(receiving, "TURN_SIZE", 100)
+        held = [b"held" * 10] * 3
+
+        def resume() -> None:
+            self.end.paused = False
+            while held and not self.end.paused:
+                self.receiving.data_received(held.pop())
+
+        self.end.resumeProducing = resume  # type: ignore[method-assign]
+        while not self.end.paused:
+            self.receiving.data_received(b"first" * 10)
+        while self.thread.waiting:
+            self.assertEqual(len(self.thread.waiting), 1)
+            self.thread.step()
+        self.assertEqual(held, [])
+
     def test_progress(self) -> None:
         """The sender is told of each mebibyte that was written, and of less once a second at most."""
         half = bytes(PROGRESS_SIZE // 2)
@@ -255,6 +274,28 @@ class AnswerTests(ReceivingTestCase):
         for answer in (times, finished):
             self.assertEqual(decode_answer(Done, self.successResultOf(answer)), Done())
 
+    def test_overtaken(self) -> None:
+        """Requests overtake DATA for which nothing is read now: they wait until all that was announced is settled."""
+        self.announce_files(b"a")
+        times = self.receiving.asked(SetTimes([(b"f", TIME)]))
+        finished = self.receiving.asked(Finish())
+        self.work()
+        self.assertNoResult(times)
+        self.assertNoResult(finished)
+        self.storing.settled = [Settled(0)]
+        self.receiving.data_received(b"x")
+        self.work()
+        self.assertEqual(self.storing.calls, ["announce", "take", "commit", "times", "finish"])
+        self.successResultOf(finished)
+
+    def test_overtakes_verdicts(self) -> None:
+        """So it is with what is not decided yet."""
+        self.receiving.asked(Announce(0, [Entry(FOLDER, b"a")]))
+        finished = self.receiving.asked(Finish())
+        self.work()
+        self.assertEqual(self.storing.calls, ["announce", "finish"])
+        self.successResultOf(finished)
+
     def test_at_once(self) -> None:
         """Where nothing has come, they wait for nothing but the thread."""
         finished = self.receiving.asked(Finish())
@@ -282,11 +323,10 @@ class AnswerTests(ReceivingTestCase):
         self.failureResultOf(answer, RequestError)
         times = self.receiving.asked(SetTimes([(b"abc", TIME)]))
         self.failureResultOf(self.receiving.asked(SetTimes([(b"abc", TIME)])), RequestError)
-        self.work()
-        self.successResultOf(times)
         self.storing.settled = [Settled(0)]
         self.receiving.data_received(b"x")
         self.work()
+        self.successResultOf(times)
         self.announce(Entry(FILE, b"four"), first=1)
 
     def test_folders_are_settled(self) -> None:
