@@ -295,7 +295,8 @@ async def list_files(reactor: Any, settings: ListSettings) -> None:
                 if failed.code != Code.STORAGE:
                     raise
                 await leave(reactor, client)
-                raise CommandFailed(EXIT_NOT_STORED, f"cannot read {shown(settings.remote or b'.')}: {failed}") from None
+                what = shown(settings.remote or b".")
+                raise CommandFailed(EXIT_NOT_STORED, f"cannot read {what}: {failed}") from None
             for entry in listing.entries:
                 if settings.json:
                     print_text(entry_as_json(entry))
