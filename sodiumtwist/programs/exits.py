@@ -11,7 +11,7 @@ EXIT_USAGE = 1
 EXIT_NOT_CONNECTED = 2
 EXIT_REFUSED = 3
 EXIT_BROKEN = 4
-#: The server has acknowledged all, and says that it keeps nothing.
+#: Some of what was named could not be read, or is not stored; or the server keeps nothing of what it took.
 EXIT_NOT_STORED = 5
 #: What was to be printed could not be, and was all that there was to do.
 EXIT_OUTPUT_LOST = 6

@@ -480,6 +480,23 @@ class GetTests(FilesTestCase):
         self.assertEqual(await self.get(b"photos"), 1)
         self.assert_line(self.errors, "^into is no folder$")
 
+    async def test_interrupted(self) -> None:
+        """What has come is kept, and the same command goes on."""
+        os.mkdir("shared")
+        Path("shared/in").write_bytes(os.urandom(1024 * 1024) * 20)
+        self.serve(Store(), share=os.path.realpath("shared"))
+        getting = self.get(b"in")
+        while not (os.path.isdir("into") and sum(each.stat().st_size for each in Path("into").iterdir())):
+            await deferLater(reactor, 0.001)
+        getting.cancel()
+        self.assertEqual(await getting, 130)
+        self.assert_line(
+            self.errors, r"^interrupted, 0 files and \d+ bytes stored; the same command goes on from there$"
+        )
+        self.assertEqual(await self.get(b"in", json=True), 0)
+        self.assertLess(self.events()[-1]["bytes"], 20 * 1024 * 1024)
+        self.assertTrue(Path("into/in").read_bytes() == Path("shared/in").read_bytes())
+
     async def test_disk_hangs(self) -> None:
         """Whoever ends the command does not wait for it."""
         self.serve_tree()
