@@ -63,9 +63,11 @@ class Folders:
 
     :param root: its path, or its descriptor, which stays the caller's.
     :raises OSError: when it can't be opened.
+    :ivar sync_error: what the disk has said last when it did not take names.
     :ivar given_up: set by any thread when nobody waits any more for what takes long.
     """
 
+    sync_error: OSError | None = None
     given_up = False
 
     def __init__(self, root: str | bytes | int) -> None:
@@ -220,7 +222,7 @@ class Folders:
             not_above = self._above.sync_changed()
             if not_above:
                 self._above.note_changed(())
-                failed[()] = not_above[()]
+                failed[()] = self.sync_error = not_above[()]
             else:
                 self._above.close()
                 self._above = None
@@ -236,7 +238,7 @@ class Folders:
                     os.sync()
                     all_synced = True
             except OSError as error:
-                failed[parts] = error
+                failed[parts] = self.sync_error = error
         self._changed.clear()
         if failed:
             # What was noted of these is not so.

@@ -9,6 +9,7 @@ import os
 import stat
 from contextlib import suppress
 
+from ...replacing import sync_if_possible
 from .digests import digest_of
 from .folders import Folders, Parts
 from .messages import Entry
@@ -108,10 +109,16 @@ class Present:
                 _set_executable(fd, executable)
             os.utime(fd, ns=(mtime, mtime))
             if sync:
-                os.fsync(fd)
+                sync_if_possible(fd)
         finally:
             os.close(fd)
         self._folders.note_changed(self._parts[:-1])
+        # Whoever has put it there may not have come to sync its name.
+        if sync:
+            failed = self._folders.sync_changed()
+            for length in range(len(self._parts)):
+                if self._parts[:length] in failed:
+                    raise failed[self._parts[:length]]
 
 
 def _state(status: os.stat_result) -> tuple[int, ...]:

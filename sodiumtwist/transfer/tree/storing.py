@@ -67,9 +67,8 @@ class Storing:
         self._unusable: OSError | None = None
         self._given_up = False
         self._announced = 0
-        # How many folders were announced since names of folders were synced; and the last error of that.
+        # How many folders were announced since names of folders were synced.
         self._unsynced = 0
-        self._sync_error: OSError | None = None
         # In the order in which they come.
         self._awaited: deque[Awaited] = deque()
         # The file whose pieces come: its number, itself unless it has failed, and what it was announced as.
@@ -134,8 +133,9 @@ class Storing:
         if self._awaited or self._settling or self._current is not None:
             raise RemoteProtocolError("it is finished before all files were sent")
         self._sync_folders()
-        if self._sync_error is not None:
-            raise self._sync_error
+        if self._folders is not None and self._folders.sync_error is not None:
+            # It may be of a folder in which nothing came, or where something was there already.
+            raise self._folders.sync_error
 
     # What the sender sends
 
@@ -224,9 +224,8 @@ class Storing:
             return
         if not self._rules.sync:
             self._folders.forget_changed()
-            return
-        for error in self._folders.sync_changed().values():
-            self._sync_error = error
+        else:
+            self._folders.sync_changed()
 
     def _open_root(self) -> tuple[Folders | None, bool]:
         """Open the folder, which is made where it is missing; and tell whether that was so."""

@@ -392,6 +392,8 @@ class SyncTests(TreeCase):
         failed = self.folders.sync_changed()
         self.assertEqual({parts: error.errno for parts, error in failed.items()}, {(b"a",): errno.EIO})
         self.assertEqual(sorted(self.synced), [".", "a", "a/b", "c"])
+        # It concerns more than what was put there just now, and is remembered for the end.
+        self.assertIs(self.folders.sync_error, failed[(b"a",)])
         self.broken = ""
         self.synced.clear()
         self.folders.note_changed((b"a", b"b"))
