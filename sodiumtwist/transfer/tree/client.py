@@ -105,7 +105,8 @@ class FileClient(RequestClient, UploadSender):
         :param digests: whether the digests of what is stored are wanted.
         :param resume: whether what is there already may be used.
         :return: fires with where they are, when all are settled. Fails with a :exc:`NotDone`, as
-            :meth:`~sodiumtwist.protocol.requests.RequestEnd.request` does.
+            :meth:`~sodiumtwist.protocol.requests.RequestEnd.request` does. Close the connection then: the server may
+            still wait for the rest.
         """
         self._check_free()
         self._begins = True

@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable
 
 from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 
 from .disk_thread import DiskThread
 from .messages import Announce, Finish, SetTimes, Settled
@@ -46,12 +47,16 @@ class Storage(Work):
         """Answer what the sender asks."""
         working = self._receiving.asked(message)
         if isinstance(message, Finish):
-            working.addCallback(self._finished)
+            working.addCallbacks(self._finished, self._not_finished)
         return working
 
     def _finished(self, answer: bytes) -> bytes:
         self.close("")
         return answer
+
+    def _not_finished(self, reason: Failure) -> Failure:
+        self.close(reason.getErrorMessage())
+        return reason
 
     def data_received(self, payload: bytes) -> None:
         self._receiving.data_received(payload)

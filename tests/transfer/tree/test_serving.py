@@ -4,6 +4,7 @@ What a server does with what clients ask of files.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from hashlib import blake2b
@@ -49,6 +50,7 @@ from sodiumtwist.transfer.tree.messages import (
 )
 from sodiumtwist.transfer.tree.pieces import LAST, header
 from sodiumtwist.transfer.tree.place import Files
+from sodiumtwist.transfer.tree.storing import Storing
 
 from ...logs import logged
 from ...pair import Pair
@@ -203,6 +205,18 @@ class StorageTests(ServingTestCase):
         assert isinstance(self.store, MemoryStore)
         self.assertEqual(self.store.uploads, [])
         self.assertIsInstance(self.successResultOf(self.pair.client.when_lost()), PeerAborted)
+
+    def test_not_finished(self) -> None:
+        """A store whose end fails is over: the next one may begin."""
+
+        def fail(storing: Storing) -> None:
+            raise OSError(errno.EIO, "Input/output error")
+
+        self.patch(Storing, "finish", fail)
+        self.answer(StoreFiles(), Place)
+        self.assertEqual(self.refused(Finish()), (Code.STORAGE, "Input/output error"))
+        self.assertEqual((self.threads.open, self.factory.receiving), ([], set()))
+        self.answer(StoreFiles(), Place)
 
     def test_malformed(self) -> None:
         asked = self.pair.client.request(b"nonsense")
