@@ -240,8 +240,9 @@ async def get(reactor: Any, settings: GetSettings) -> None:
                     settings.resume,
                 )
             finish = fetched.finish
-            for trouble in (*fetched.missing, *finish.troubles):
-                told.trouble(trouble.path, printable(trouble.text))
+            # What the server could not read of the others has been told.
+            for trouble in fetched.missing:
+                told.trouble(trouble.path or b".", printable(trouble.text))
             told.failed += finish.untold
             told.links += finish.links
             told.others += finish.others
@@ -294,7 +295,8 @@ async def list_files(reactor: Any, settings: ListSettings) -> None:
                 if failed.code != Code.STORAGE:
                     raise
                 await leave(reactor, client)
-                raise CommandFailed(EXIT_NOT_STORED, f"cannot read {shown(settings.remote)}: {failed}") from None
+                what = shown(settings.remote or b".")
+                raise CommandFailed(EXIT_NOT_STORED, f"cannot read {what}: {failed}") from None
             for entry in listing.entries:
                 if settings.json:
                     print_text(entry_as_json(entry))

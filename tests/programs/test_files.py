@@ -462,6 +462,15 @@ class GetTests(FilesTestCase):
         self.assert_line(self.errors, "^sodiumtwist: cannot read gone: ")
         self.assert_line(self.lines, "^got 4 files, .*; 1 file failed; 1 link was left out$")
 
+    async def test_unreadable_there(self) -> None:
+        """What the server can't read is told and counted once."""
+        self.serve_tree()
+        os.makedirs("shared/photos/" + "d/" * 70)
+        self.assertEqual(await self.get(b"photos"), 5)
+        self.assertEqual(len(self.errors), 1, self.errors)
+        self.assert_line(self.errors, "^sodiumtwist: cannot read photos/d/d/.*: ")
+        self.assert_line(self.lines, "^got 4 files, .*; 1 file failed$")
+
     async def test_dry_run(self) -> None:
         """What would come is told, and no folder is made."""
         self.serve_tree()
