@@ -70,7 +70,7 @@ class Session:
         except CancelledError:
             self._left = perf_counter()
             await self._drop()
-            raise CommandFailed(EXIT_INTERRUPTED, f"interrupted, {done()}{again()}") from None
+            raise CommandFailed(EXIT_INTERRUPTED, f"interrupted, {done()}{self._again(again)}") from None
         # It has its line.
         except CommandFailed:
             await self._drop()
@@ -87,8 +87,11 @@ class Session:
             # Of one that was not let in, what was asked tells less than how the connection ended.
             failed = explain_loss(self._settings, client, self._why_not_in or reason, done())
             await self._drop()
-            # What does not come in at all would not the second time.
-            raise CommandFailed(failed.status, f"{failed}{again() if client.message is not None else ''}") from None
+            raise CommandFailed(failed.status, f"{failed}{self._again(again)}") from None
+
+    def _again(self, again: Callable[[], str]) -> str:
+        # Nothing has come of who was not let in.
+        return "" if self.client.message is None else again()
 
     async def _drop(self) -> None:
         """

@@ -311,6 +311,15 @@ class SendTests(FilesTestCase):
         line = r"^broken on the way, 0 files and \d+ bytes stored: .*; the same command goes on from there$"
         await self.assert_goes_on(abort, 4, line)
 
+    async def test_interrupted_early(self) -> None:
+        """Before it is let in, nothing can have come."""
+        self.serve()
+        Path("in").write_bytes(b"1")
+        sending = self.send("in")
+        sending.cancel()
+        self.assertEqual(await sending, 130)
+        self.assert_line(self.errors, "^interrupted, 0 files and 0 bytes stored$")
+
     async def test_interrupted_stream(self) -> None:
         """Of a stream, the part that has come is not kept, and nothing is promised."""
         self.serve()
@@ -488,6 +497,8 @@ class GetTests(FilesTestCase):
         Path("into").write_bytes(b"")
         self.assertEqual(await self.get(b"photos"), 1)
         self.assert_line(self.errors, "^into is no folder$")
+        self.assertEqual(await self.get(b"photos", into="into/deep"), 1)
+        self.assert_line(self.errors, "^into/deep: Not a directory$")
 
     async def test_interrupted(self) -> None:
         """What has come is kept, and the same command goes on."""
