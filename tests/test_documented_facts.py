@@ -24,7 +24,7 @@ from sodiumtwist.endpoints.strings import CLIENT_KEYWORDS, SERVER_KEYWORDS
 from sodiumtwist.programs import exits
 from sodiumtwist.protocol import requests
 from sodiumtwist.transfer.acknowledgements import ACKNOWLEDGEMENT_SIZE, acknowledgement
-from sodiumtwist.transfer.tree import messages as files, pieces
+from sodiumtwist.transfer.tree import messages as files, names, pieces, reading, receiving
 
 from .pages import read_page, rows
 
@@ -126,6 +126,11 @@ class FactTests(SynchronousTestCase):
             f"{files.UNSETTLED_SIZE >> 20} MiB of paths. An ``announce`` beyond that fails "
             f"with code {pdus.Code.NO_ROOM:d}",
             f"``finish`` tells {files.ENTRIES:,}, and counts",
+            f"A receiver keeps {receiving.WAITING_LIMIT >> 20} MiB for a disk that is slow",
+            # While one job is being sent, the next one is read.
+            f"Our senders read {2 * reading.JOB_SIZE >> 20} MiB ahead",
+            f"a part of more than {names.PART_LIMIT} bytes, more than {names.DEPTH_LIMIT} parts",
+            f"A message of more than {outgoing.PART_SIZE >> 10} KiB leaves in parts",
             f"ends the connection by ABORT with code {pdus.Code.PROTOCOL_BROKEN:d}",
             f"with a code and a line of :doc:`wire-2`: {pdus.Code.NOT_SUPPORTED:d} where a server does not do that",
         ):

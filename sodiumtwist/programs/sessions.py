@@ -10,6 +10,7 @@ from time import perf_counter
 from typing import Any, TypeVar
 
 from twisted.internet.defer import CancelledError, TimeoutError
+from twisted.python.failure import Failure
 
 from ..core.errors import RequestFailed
 from ..describe import describe_os_error
@@ -39,6 +40,7 @@ class Session:
         self._quiet = quiet
         self._endpoint = make_endpoint(reactor, settings)
         self._let_in = self._left = 0.0
+        self._why_not_in: BaseException | None = None
 
     @property
     def seconds(self) -> float:
@@ -57,7 +59,7 @@ class Session:
         :raises CommandFailed: when something did not go well, or this was cancelled.
         """
         client = self.client
-        client.when_authenticated().addCallbacks(self._begin, lambda reason: None)
+        client.when_authenticated().addCallbacks(self._begin, self._not_let_in)
         try:
             with tell_of_silence(self.reactor, self._settings, client, self._quiet):
                 await connect(self.reactor, self._endpoint, self._settings, client)
@@ -68,7 +70,7 @@ class Session:
         except CancelledError:
             self._left = perf_counter()
             await self._drop()
-            raise CommandFailed(EXIT_INTERRUPTED, f"interrupted, {done()}{again()}") from None
+            raise CommandFailed(EXIT_INTERRUPTED, f"interrupted, {done()}{self._again(again)}") from None
         # It has its line.
         except CommandFailed:
             await self._drop()
@@ -82,10 +84,14 @@ class Session:
             await self._drop()
             raise CommandFailed(EXIT_USAGE, describe_os_error(error)) from None
         except Exception as reason:
-            failed = explain_loss(self._settings, client, reason, done())
+            # Of one that was not let in, what was asked tells less than how the connection ended.
+            failed = explain_loss(self._settings, client, self._why_not_in or reason, done())
             await self._drop()
-            # What does not come in at all would not the second time.
-            raise CommandFailed(failed.status, f"{failed}{again() if client.message is not None else ''}") from None
+            raise CommandFailed(failed.status, f"{failed}{self._again(again)}") from None
+
+    def _again(self, again: Callable[[], str]) -> str:
+        # Nothing has come of who was not let in.
+        return "" if self.client.message is None else again()
 
     async def _drop(self) -> None:
         """
@@ -100,3 +106,6 @@ class Session:
 
     def _begin(self, result: object) -> None:
         self._let_in = perf_counter()
+
+    def _not_let_in(self, reason: Failure) -> None:
+        self._why_not_in = reason.value

@@ -282,8 +282,8 @@ class SendTests(FilesTestCase):
     async def assert_goes_on(self, end: Callable[[Deferred[int]], object], status: int, line: str) -> None:
         """Send a large file, end that in the middle, and send the rest."""
         self.serve()
-        size = 40 * 1024 * 1024
-        Path("in").write_bytes(os.urandom(1024 * 1024) * 40)
+        size = 24 * 1024 * 1024
+        Path("in").write_bytes(os.urandom(1024 * 1024) * 24)
         sending = self.send("in")
         while not (os.listdir("up") and sum(each.stat().st_size for each in self.mine.iterdir())):
             await deferLater(reactor, 0.001)
@@ -310,6 +310,15 @@ class SendTests(FilesTestCase):
 
         line = r"^broken on the way, 0 files and \d+ bytes stored: .*; the same command goes on from there$"
         await self.assert_goes_on(abort, 4, line)
+
+    async def test_interrupted_early(self) -> None:
+        """Before it is let in, nothing can have come."""
+        self.serve()
+        Path("in").write_bytes(b"1")
+        sending = self.send("in")
+        sending.cancel()
+        self.assertEqual(await sending, 130)
+        self.assert_line(self.errors, "^interrupted, 0 files and 0 bytes stored$")
 
     async def test_interrupted_stream(self) -> None:
         """Of a stream, the part that has come is not kept, and nothing is promised."""
@@ -488,6 +497,8 @@ class GetTests(FilesTestCase):
         Path("into").write_bytes(b"")
         self.assertEqual(await self.get(b"photos"), 1)
         self.assert_line(self.errors, "^into is no folder$")
+        self.assertEqual(await self.get(b"photos", into="into/deep"), 1)
+        self.assert_line(self.errors, "^into/deep: Not a directory$")
 
     async def test_interrupted(self) -> None:
         """What has come is kept, and the same command goes on."""
@@ -495,7 +506,7 @@ class GetTests(FilesTestCase):
         Path("shared/in").write_bytes(os.urandom(1024 * 1024) * 20)
         self.serve(Store(), share=os.path.realpath("shared"))
         getting = self.get(b"in")
-        while not (os.path.isdir("into") and sum(each.stat().st_size for each in Path("into").iterdir())):
+        while not (os.path.isdir("into") and any(each.stat().st_size for each in Path("into").iterdir())):
             await deferLater(reactor, 0.001)
         getting.cancel()
         self.assertEqual(await getting, 130)

@@ -46,10 +46,13 @@ class Placing:
     :param existing: what to do when something has the name: ``rename`` the new one, ``replace`` the old one or
         ``refuse`` the new one.
     :param sync: whether the disk has them before :meth:`commit` tells of them.
+    :param same: whether a file that is like the new one in size, time and bytes is taken for it: its sender may have
+        begun anew while another session still put it there.
     """
 
-    def __init__(self, folders: Folders, existing: str, sync: bool) -> None:
+    def __init__(self, folders: Folders, existing: str, sync: bool, same: bool = False) -> None:
         self._folders = folders
+        self._same = same
         self._existing = existing
         self._sync = sync
         # A file without a name gets one through there.
@@ -205,6 +208,8 @@ class Placing:
         status = self._existing_file(written)
         if self._existing == REPLACE:
             return self._replaced(written, folder, status)
+        if self._is_there(written, name):
+            return name
         if self._existing == REFUSE:
             raise FileExistsError(errno.EEXIST, "a file of that name is there")
         for number in range(1, SUFFIXES + 1):
@@ -215,8 +220,28 @@ class Placing:
                 self._give(written, folder, other)
                 return other
             except FileExistsError:
-                continue
+                if self._is_there(written, other):
+                    return other
         raise FileExistsError(errno.EEXIST, f"{SUFFIXES} more files of that name are there")
+
+    def _is_there(self, written: Written, name: bytes) -> bool:
+        """Whether what has a name is the same file. Then the new one is removed."""
+        if not self._same:
+            return False
+        parts = (*written.parts[:-1], name)
+        with suppress(OSError):
+            status = self._folders.status(parts)
+            if status is None or (status.st_size, status.st_mtime_ns) != (written.size, written.mtime):
+                return False
+            fd = self._folders.open_file(parts)
+            try:
+                if not have_same_bytes(fd, written.temporary.fd, written.size):
+                    return False
+            finally:
+                os.close(fd)
+            written.temporary.remove(self._folders)
+            return True
+        return False
 
     def _existing_file(self, written: Written) -> os.stat_result | None:
         """
@@ -284,3 +309,14 @@ class Placing:
             raise
         source.close()
         written.temporary = copy
+
+
+def have_same_bytes(fd: int, other: int, size: int) -> bool:
+    """
+    Compare two open files of the same size.
+
+    :raises OSError: when one of them can't be read.
+    """
+    return all(
+        os.pread(fd, COPY_STEP, start) == os.pread(other, COPY_STEP, start) for start in range(0, size, COPY_STEP)
+    )

@@ -22,6 +22,7 @@ from ...protocol.requests import CLOSED_BY_PEER, RequestEnd
 from ...protocol.server import SodiumServerProtocol
 from ..stores import Store
 from .channel import ASKED_AT_ONCE
+from .messages import LINE_LIMIT
 from .place import Files
 from .serving import FileSession, Threads
 
@@ -66,7 +67,7 @@ class FileServerEnd(RequestEnd, SodiumServerProtocol):
     def break_off(self, code: int, text: str, error: BaseException) -> None:
         # The second time, it would drop what the client is told of the first.
         if not self._lifecycle.over:
-            self.abort_with(code, text[:1000], error)
+            self.abort_with(code, text.encode(errors="replace")[:LINE_LIMIT].decode(errors="ignore"), error)
 
     def files_over(self, line: str, warns: bool, **fields: object) -> None:
         login = ascii(self.peer.login)

@@ -40,7 +40,7 @@ class Settling:
     def open(self, folders: Folders) -> Placing:
         """Begin to put files in their places below a folder."""
         self._folders = folders
-        self._placing = placing = Placing(folders, self._rules.existing, self._rules.sync)
+        self._placing = placing = Placing(folders, self._rules.existing, self._rules.sync, self._rules.resume)
         return placing
 
     def __len__(self) -> int:

@@ -118,13 +118,22 @@ class Session:
     :param chance: chooses what happens next.
     :param source: the folder that is sent.
     :param target: where it goes.
-    :param confirmed: sizes of files by their paths, that receivers have confirmed; the session adds those of its own.
+    :param confirmed: paths of files that receivers have confirmed; the session adds those of its own.
+    :param dry: whether nothing is sent.
+    :param before: another session, whose receiver may still have work to do.
     :ivar sent_again: how many bytes came of files that were confirmed before.
     :ivar done: whether the sender has come to a good end; ``None`` while it has come to none.
     """
 
     def __init__(
-        self, chance: random.Random, source: str, target: str, rules: Rules, confirmed: set[bytes], dry: bool = False
+        self,
+        chance: random.Random,
+        source: str,
+        target: str,
+        rules: Rules,
+        confirmed: set[bytes],
+        dry: bool = False,
+        before: Session | None = None,
     ) -> None:
         self._chance = chance
         self._confirmed = confirmed
@@ -135,6 +144,7 @@ class Session:
         self.done: bool | None = None
         self.reason: Failure | None = None
         self._threads = ThreadInHand(), ThreadInHand()
+        self._others: tuple[ThreadInHand, ...] = () if before is None else before._threads + before._others
         self.sender, self.receiver = Side(), Side()
         self.sender.peer, self.receiver.peer = self.receiver, self.sender
         root = Root(os.path.basename(os.fsencode(source)), os.fsencode(source))
@@ -176,7 +186,8 @@ class Session:
     def _steps(self) -> list[Callable[[], None]]:
         """What can happen next."""
         sides = [side for side in (self.sender, self.receiver) if side.outgoing and side.peer.reading]
-        return [*(side.carry for side in sides), *(thread.step for thread in self._threads if thread.waiting)]
+        threads = (*self._threads, *self._others)
+        return [*(side.carry for side in sides), *(thread.step for thread in threads if thread.waiting)]
 
     def run(self, most: int | None = None) -> int:
         """
@@ -191,11 +202,12 @@ class Session:
             count += 1
         return count
 
-    def cut(self, lost: str = "both") -> None:
+    def cut(self, lost: str = "both", finish: bool = True) -> None:
         """
-        Cut the line, and let each end do what is left for it.
+        Cut the line.
 
         :param lost: which ends are told: ``both``, ``receiver`` or ``sender``. The other one was killed.
+        :param finish: whether each end does what is left for it before the next session begins.
         """
         reason = Failure(ConnectionLost())
         for side in (self.sender, self.receiver):
@@ -203,15 +215,17 @@ class Session:
             side.outgoing.clear()
         if lost != "receiver":
             self._sending.lost(reason)
-            self._finish(self._threads[0])
+            if finish:
+                self._finish(self._threads[0])
         if lost != "sender":
             self._receiving.lost()
-            self._finish(self._threads[1])
+            if finish:
+                self._finish(self._threads[1])
 
     def end(self) -> None:
         """The connection ends in order."""
         self._receiving.lost()
-        for thread in self._threads:
+        for thread in self._threads + self._others:
             self._finish(thread)
 
     @staticmethod

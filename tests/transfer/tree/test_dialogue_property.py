@@ -16,6 +16,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from sodiumtwist.transfer.tree import feeding, placing, reading, receiving, walking
+from sodiumtwist.transfer.tree.names import is_temporary
 from sodiumtwist.transfer.tree.pieces import PIECE_SIZE
 from sodiumtwist.transfer.tree.place import Files
 from sodiumtwist.transfer.tree.storing import Rules
@@ -170,6 +171,32 @@ class CutTests(TreeTestCase):
         session, _ = self.send(random.Random(seed), source, target, rules, [])
         self.assertEqual({result.outcome for result in session.told.results} - {"there"}, set())
         self.assertEqual(session.told.bytes_written, 0)
+
+    @few
+    @given(trees, st.lists(st.integers(0, 40), min_size=1, max_size=4), st.integers(0, 1 << 32), st.booleans())
+    def test_at_once(self, tree: Tree, cuts: list[int], seed: int, sync: bool) -> None:
+        """
+        Whoever goes on at once, while the server still works on what came before, finds nothing stored twice. What the
+        other session has begun stays under its temporary name, to be removed one day.
+        """
+        chance = random.Random(seed)
+        source, target = self.new_place()
+        write_tree(source, tree)
+        session = None
+        for steps in [*cuts, None]:
+            session = Session(chance, os.fsdecode(source), target, Rules(sync=sync), set(), before=session)
+            session.run(steps)
+            if steps is not None:
+                session.cut(finish=False)
+        assert session is not None
+        self.assertEqual(session.done, True, session.reason)
+        session.end()
+        there = os.path.join(os.fsencode(target), b"top")
+        for path, _ in [*files_below(there)]:
+            if is_temporary(os.path.basename(path)):
+                os.unlink(os.path.join(there, path))
+        # To remove them has changed the times of folders.
+        self.assertEqual(differences(source, there, times=False), [])
 
     def test_who_may_run_it(self) -> None:
         """A file of which nothing else has changed may be run when it is sent again, or not any more."""

@@ -115,6 +115,28 @@ class PolicyTests(PlacingCase):
         self.assertEqual(names, [b"f.1", b"f.3", b"f.4", b"f.5"])
         self.assertEqual((self.read("f"), self.read("f.2"), self.read("f.5")), (b"old", b"old 2", b"new"))
 
+    def test_same(self) -> None:
+        """
+        What another session of the same sender has just put there is the file, where that may be used: with its size,
+        its time and its bytes, and nothing less.
+        """
+        self.file("f", b"same")
+        path = self.path("f")
+        for sync in (False, True):
+            for existing in (RENAME, REFUSE):
+                placing = Placing(self.folders, existing, sync, same=True)
+                os.utime(path, ns=(TIME, TIME))
+                self.assertEqual(self.put(placing, self.small(placing, data=b"same")), [b"f"])
+                self.assertEqual(self.put(placing, self.large(data=b"same", sync=sync)), [b"f"])
+                self.assertEqual(self.there(), ["f"])
+            placing = Placing(self.folders, RENAME, sync, same=True)
+            self.assertEqual(self.put(placing, self.small(placing, data=b"othr")), [b"f.1"])
+            self.assertEqual(self.put(placing, self.small(placing, data=b"othr")), [b"f.1"])
+            os.utime(path, ns=(TIME + 1, TIME + 1))
+            self.assertEqual(self.put(placing, self.small(placing, data=b"same")), [b"f.2"])
+            for name in ("f.1", "f.2"):
+                os.unlink(self.path(name))
+
     def test_replace(self) -> None:
         """The old one is replaced."""
         for placing, write in self.each(REPLACE):

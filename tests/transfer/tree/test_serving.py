@@ -51,6 +51,7 @@ from sodiumtwist.transfer.tree.messages import (
 from sodiumtwist.transfer.tree.pieces import LAST, header
 from sodiumtwist.transfer.tree.place import Files
 from sodiumtwist.transfer.tree.storing import Storing
+from sodiumtwist.transfer.tree.walking import Walk
 
 from ...logs import logged
 from ...pair import Pair
@@ -439,6 +440,49 @@ class DeliveryTests(ServingTestCase):
         self.assertEqual(code, Code.APPLICATION_FAILED)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
         self.assertEqual((self.threads.open, self.factory.receiving), ([], set()))
+
+    def fails_meanwhile(self, error: Exception) -> PeerAborted:
+        """Fetch, where to walk the share fails."""
+
+        def fail(found: Walk) -> None:
+            raise error
+
+        self.serve(Files(share=str(self.root)))
+        self.patch(Walk, "next", fail)
+        self.answer(FetchFiles([b""]), Found)
+        lost = self.successResultOf(self.pair.client.when_lost())
+        assert isinstance(lost, PeerAborted)
+        self.assertEqual((self.threads.open, self.factory.receiving), ([], set()))
+        return lost
+
+    def test_disk_fails_meanwhile(self) -> None:
+        lost = self.fails_meanwhile(OSError(errno.EIO, "Input/output error", "/a/path/of/ours"))
+        self.assertEqual((lost.code, lost.text), (Code.STORAGE, "Input/output error"))
+
+    def test_fault_meanwhile(self) -> None:
+        self.assertEqual(self.fails_meanwhile(ZeroDivisionError("a mistake")).code, Code.APPLICATION_FAILED)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_fault_at_the_end(self) -> None:
+        """It is shown, and leaves nothing behind."""
+
+        def fail(work: delivery.Delivery) -> None:
+            raise ZeroDivisionError("a mistake")
+
+        self.serve(Files(share=str(self.root / "none"), share_per_login=True))
+        self.patch(delivery.Delivery, "_close_folders", fail)
+        self.pair.client.busy = True
+        asked = self.ask(FetchFiles([b""]))
+        self.work()
+        self.successResultOf(asked)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertEqual((self.threads.open, self.factory.receiving), ([], set()))
+
+    def test_bad_names(self) -> None:
+        self.serve(Files(share=str(self.root)))
+        self.assertEqual(self.refused(ListFolder(b"a//b")), (Code.STORAGE, "it has an empty part"))
+        found = self.answer(FetchFiles([b"/etc"]), Found)
+        self.assertEqual([(each.path, each.text) for each in found.missing], [(b"/etc", "it is absolute")])
 
 
 class RuleTests(SynchronousTestCase):
