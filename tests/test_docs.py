@@ -27,6 +27,7 @@ from twisted.trial.unittest import SynchronousTestCase
 import sodiumtwist
 from sodiumtwist.core import connection, states
 
+from . import pages as pages_module
 from .pages import LANGUAGES, ROOT, PageTestCase, pages, read_blocks, read_page
 from .processes import SODIUMTWIST, TWISTD, ProcessTestCase
 from .test_layering import FOLDERS, PACKAGE, name_of
@@ -132,6 +133,25 @@ Text.
                 ("", ">>> 1 + 1", "", ""),
             ],
         )
+
+
+class MachineTests(PageTestCase):
+    """Blocks that are for several machines."""
+
+    def read_block(self, *lines: str, machines: str = "here, third") -> None:
+        text = "\n".join([f".. on: {machines}", "", ".. code-block:: sh", "", *(f"    {line}" for line in lines)])
+        self.patch(pages_module, "read_page", lambda path: text)
+        self.read_as_told("a page")
+
+    def test_directories(self) -> None:
+        """Each has a directory of its own, with the passphrase and nothing else."""
+        self.read_block("test -e pass.txt", "test ! -e backup.tar", "echo x > made", machines="third")
+        self.assertEqual(sorted(os.listdir(self.path("third"))), ["made", "pass.txt"])
+
+    def test_same_output(self) -> None:
+        """What they print is compared."""
+        failed = self.assertRaises(self.failureException, self.read_block, "wc -c < pass.txt", "pwd")
+        self.assertRegex(str(failed), r"line \d+: pwd$")
 
 
 @cache

@@ -91,7 +91,8 @@ class Session:
         except Exception as reason:
             # Of one that was not let in, what was asked tells less than how the connection ended.
             failed = explain_loss(self._settings, client, self._why_not_in or reason, done())
-            await self._drop()
+            # A server that is about to stop has let us finish, and waits for our end.
+            await (leave(self.reactor, client) if client.stopping else self._drop())
             raise CommandFailed(failed.status, f"{failed}{self._again(again)}") from None
 
     def _again(self, again: Callable[[], str]) -> str:

@@ -21,6 +21,7 @@ from sodiumtwist.transfer.tree import (
     spelling,
     temporaries,
 )
+from sodiumtwist.transfer.tree.batches import Held
 from sodiumtwist.transfer.tree.folders import Parts
 from sodiumtwist.transfer.tree.growing import Growing
 from sodiumtwist.transfer.tree.names import is_temporary, temporary_name
@@ -47,6 +48,8 @@ class PlacingCase(TreeCase):
     def setUp(self) -> None:
         super().setUp()
         self.before = os.listdir("/proc/self/fd")
+        self.held = Held()
+        self.patch(tested, "HELD", self.held)
         self.addCleanup(self.nothing_left)
 
     def nothing_left(self) -> None:
@@ -54,7 +57,7 @@ class PlacingCase(TreeCase):
             self.folders._forget(parts)
         self.assertEqual(os.listdir("/proc/self/fd"), self.before)
         self.assertEqual([name for name in self.there() if is_temporary(os.fsencode(name))], [])
-        self.assertEqual(batches.HELD._count, 0)
+        self.assertEqual(self.held._count, 0)
 
     def make(self, existing: str = RENAME, sync: bool = False) -> Placing:
         return Placing(self.folders, existing, sync)

@@ -31,9 +31,10 @@ from sodiumtwist.core.connection import Code
 from sodiumtwist.transfer import FileClient, Files, UploadFactory
 from sodiumtwist.transfer.tree.delivery import Delivery
 from sodiumtwist.transfer.tree.receiving import WAITING_LIMIT
+from sodiumtwist.transfer.tree.sending import Stream
 
 from ...logs import logged
-from ...uploads import PAIR, MemoryStore
+from ...uploads import PAIR, ListSource, MemoryStore
 from .ends import FilesPair, Told, make_tree, tree, walk
 
 TREE = {"a.txt": b"first", "empty": b"", "deep/er/b.bin": b"b" * 300_000, "void/": b"", "deep/c": b"c" * 5000}
@@ -97,6 +98,17 @@ class StoreTests(SessionTestCase):
             self.assertEqual((set(told.outcomes.values()), told.bytes_written), ({"there"}, 0))
             self.close(pair)
             pair = self.connect()
+
+    def test_stream(self) -> None:
+        """What has no size is stored under its name, or under one that the server finds."""
+        pair, named, unnamed = self.connect(), Told(), Told()
+        pair.result_of(pair.client.store(Stream(ListSource([b"abc", b"def"]), b"backup"), named))
+        pair.result_of(pair.client.store(Stream(ListSource([b"ghi"]), b""), unnamed))
+        self.assertEqual(named.outcomes, {b"backup": "stored"})
+        (result,) = unnamed.results.values()
+        found = {path.name: path.read_bytes() for path in (self.kept / "l").iterdir()}
+        self.assertEqual(found, {"backup": b"abcdef", os.fsdecode(result.name): b"ghi"})
+        self.close(pair)
 
     def test_dry(self) -> None:
         """Nothing is made, not even the folder of the login."""
