@@ -34,14 +34,15 @@ def find_same(
     for number in range(1, LOOKED_AT + 1):
         if found is None:
             return None
-        if _is_same(found, entry):
+        if is_like(found, entry):
             return parts, found
         parts = (*above, name + b".%d" % number)
         found = folders.status(parts) if len(parts[-1]) <= PART_LIMIT else None
     return None
 
 
-def _is_same(status: os.stat_result, entry: Entry) -> bool:
+def is_like(status: os.stat_result, entry: Entry) -> bool:
+    """Whether a file has the announced size and time."""
     same = status.st_size == entry.size and status.st_mtime_ns == entry.mtime
     return same and stat.S_ISREG(status.st_mode)
 

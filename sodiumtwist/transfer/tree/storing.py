@@ -35,6 +35,7 @@ from .messages import (
 from .names import BadName, split_path
 from .pieces import LAST, VOID, split
 from .placing import REFUSE, Placing
+from .present import is_like
 from .roots import make_root, open_root
 from .settling import Settling
 
@@ -306,9 +307,11 @@ class Storing:
             return growing
         assert self._folders is not None
         rules = self._rules
-        if rules.existing == REFUSE and self._folders.status(awaited.parts) is not None:
-            # It would be refused in the end.
-            raise FileExistsError(errno.EEXIST, THERE)
+        if rules.existing == REFUSE:
+            status = self._folders.status(awaited.parts)
+            # It would be refused in the end; unless another session has just put the same file there.
+            if status is not None and not (rules.resume and is_like(status, awaited.entry)):
+                raise FileExistsError(errno.EEXIST, THERE)
         return Growing(self._folders, awaited.parts, awaited.entry.executable, False, rules.digests)
 
     def _go_on(self, flags: int, offset: int, data: memoryview) -> None:

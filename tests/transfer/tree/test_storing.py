@@ -449,6 +449,17 @@ class ThereTests(StoringTestCase):
         (verdict,) = self.announce(Entry(FILE, b"a", 3, TIME))
         self.assertEqual(verdict, Verdict(REFUSED, code=Code.STORAGE, text="a file of that name is there"))
 
+    def test_not_refused(self) -> None:
+        """The same file, which another session has put there just now, is no reason to refuse this one."""
+        for theirs, code in ((b"one", 0), (b"two", Code.STORAGE)):
+            self.store(existing="refuse")
+            (verdict,) = self.announce(Entry(FILE, theirs, 3, TIME))
+            self.assertEqual(verdict.what, SEND)
+            self.write(os.fsdecode(theirs), theirs, TIME)
+            (settled,) = self.take(piece(0, b"on", 0, 0), piece(0, b"e", 2))
+            self.assertEqual(settled.code, code, settled.text)
+        self.assertEqual(self.names(), ["one", "two"])
+
     def test_dry(self) -> None:
         """Nothing is made or changed: verdicts alone, also where the folder itself is missing."""
         self.store(dry=True)
