@@ -231,7 +231,9 @@ class Placing:
         parts = (*written.parts[:-1], name)
         with suppress(OSError):
             status = self._folders.status(parts)
-            if status is None or (status.st_size, status.st_mtime_ns) != (written.size, written.mtime):
+            # As the file system has kept its time, which may be to the second.
+            ours = os.fstat(written.temporary.fd)
+            if status is None or (status.st_size, status.st_mtime_ns) != (ours.st_size, ours.st_mtime_ns):
                 return False
             fd = self._folders.open_file(parts)
             try:

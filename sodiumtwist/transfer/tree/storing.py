@@ -388,7 +388,9 @@ class Storing:
             if awaited.present is not None:
                 awaited.present.set_time(mtime, awaited.entry.executable, rules.sync)
                 digest = awaited.present.digest if rules.digests else b""
-                self._settling.settle(Settled(awaited.number, digest=digest, size=size))
+                there = awaited.present.parts
+                name = b"" if there == awaited.parts else b"/".join(there)
+                self._settling.settle(Settled(awaited.number, name=name, digest=digest, size=size))
             elif arriving is not None:
                 written = arriving.finish(size, mtime, rules.sync)
         except OSError as error:

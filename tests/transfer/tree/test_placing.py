@@ -140,6 +140,15 @@ class PolicyTests(PlacingCase):
             for name in ("f.1", "f.2"):
                 os.unlink(self.path(name))
 
+    def test_same_to_the_second(self) -> None:
+        """A file system that does not keep times as they are tells the same of both."""
+        utime = os.utime
+        self.patch(os, "utime", lambda fd, ns: utime(fd, ns=(ns[0] // 10**9 * 10**9,) * 2))
+        self.file("f", b"old")
+        placing = Placing(self.folders, RENAME, True, same=True)
+        for _ in range(2):
+            self.assertEqual(self.put(placing, self.small(placing)), [b"f.1"])
+
     def test_replace(self) -> None:
         """The old one is replaced."""
         for placing, write in self.each(REPLACE):
