@@ -241,6 +241,12 @@ class GetOptions(FilesOptions):
         if self["existing"] not in EXISTING:
             raise usage.UsageError(f"--existing takes {', '.join(EXISTING)}, not {ascii(self['existing'])}")
         *remotes, into = self["remotes"] if len(self["remotes"]) > 1 else (*self["remotes"], ".")
+        names: dict[str, str] = {}
+        for remote in remotes:
+            called = os.fsdecode(remote_path(remote).rpartition(b"/")[2]) or "."
+            if called in names:
+                raise usage.UsageError(f"{names[called]} and {remote} would both be called {called} here")
+            names[called] = remote
         self.settings = GetSettings(*server, tuple(map(remote_path, remotes)), into, self["existing"], **self.told())
 
     def execute(self) -> None:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from twisted.internet.defer import CancelledError, TimeoutError
 from twisted.python.failure import Failure
 
+from ..core.connection import Code
 from ..core.errors import RequestFailed
 from ..describe import describe_os_error
 from ..transfer.tree.client import FileClient
@@ -76,7 +77,11 @@ class Session:
             await self._drop()
             raise
         except RequestFailed as refused:
-            await leave(self.reactor, client)
+            # What serves no files may wait for more of what it takes us for.
+            if refused.code == Code.NOT_SUPPORTED:
+                await self._drop()
+            else:
+                await leave(self.reactor, client)
             status = STATUS_OF_CODE.get(refused.code, EXIT_REFUSED)
             raise CommandFailed(status, f"refused by {self._settings.endpoint}: {refused}") from None
         # From our own disk: Twisted's errors of connections are no OSError.

@@ -148,6 +148,8 @@ class SettingsTests(SynchronousTestCase):
         for kind, words, line in (
             (client_options.SendOptions, [], "PATH is missing"),
             (client_options.SendOptions, ["a/in", "b/in"], "a/in and b/in would both be called in there"),
+            (client_options.GetOptions, ["a/in", "b/in/", "."], "a/in and b/in/ would both be called in here"),
+            (client_options.GetOptions, [".", "in", ".", "."], ". and . would both be called . here"),
             (client_options.SendOptions, ["/"], "/ has no name"),
             (client_options.SendOptions, ["in", "-"], "- goes alone"),
             (client_options.SendOptions, [""], "PATH is empty"),

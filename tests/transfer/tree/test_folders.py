@@ -435,6 +435,25 @@ class SyncTests(TreeCase):
             for name in ("a", "other", "c"):
                 shutil.rmtree(self.path(name))
 
+    def test_noted_before_opened(self) -> None:
+        """What a folder was is known once it is open."""
+        os.mkdir(self.path("a"))
+        self.folders.note_changed((b"a",))
+        self.folders.open((b"a",))
+        self.folders.note_changed((b"a",))
+        os.rename(self.path("a"), self.path("b"))
+        os.mkdir(self.path("a"))
+        self.assertEqual([*self.folders.sync_changed()], [(b"a",)])
+
+    def test_forget(self) -> None:
+        """A folder is opened anew, and those below it."""
+        os.makedirs(self.path("a", "b"))
+        self.folders.open((b"a", b"b"))
+        os.rename(self.path("a"), self.path("c"))
+        os.mkdir(self.path("a"))
+        self.folders.forget((b"a",))
+        self.assertRaises(FileNotFoundError, self.folders.open, (b"a", b"b"))
+
     def test_gone(self) -> None:
         """A folder that was taken away has failed."""
         self.folders.note_changed((b"a",))

@@ -426,6 +426,19 @@ class HostileTests(GrowingCase):
         self.folders.close()
         self.before = os.listdir("/proc/self/fd")
 
+    def test_folder_made_again(self) -> None:
+        """A folder that was removed and made again is found."""
+        self.folders.make((b"a",))
+        self.folders.open((b"a",))
+        os.rmdir(self.path("a"))
+        os.mkdir(self.path("a"))
+        grown = Growing(self.folders, (b"a", NAME), False, True)
+        grown.begin(0)
+        grown.write(0, b"abc")
+        grown.keep()
+        self.assertEqual(self.there("a"), [TEMPORARY])
+        self.folders.forget(())
+
 
 class NameTests(GrowingCase):
     """Names that are hard to store."""

@@ -106,6 +106,7 @@ class RootTests(TreeCase):
         for _ in range(2):
             folders.note_changed(())
             self.assertEqual([*folders.sync_changed()], [()])
+        self.assertIsNotNone(folders.sync_error)
         self.patch(os, "fsync", real)
         folders.note_changed(())
         self.assertEqual(folders.sync_changed(), {})
