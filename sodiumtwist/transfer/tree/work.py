@@ -65,12 +65,16 @@ class Tally(Report):
         what = show_path(self._name) if self._done == 1 else f"{self._done} files"
         parts = [f"{done} {what}, {self._size} bytes"]
         if self._there:
-            parts.append(f"{self._there} were there already")
+            parts.append(f"{_were(self._there)} there already")
         if self._would:
             parts.append(f"{self._would} would have been")
         if self._failed:
-            parts.append(f"{self._failed} were not, the last one for: {printable(self._why)}")
+            parts.append(f"{_were(self._failed)} not, the last one for: {printable(self._why)}")
         return "; ".join(parts)
+
+
+def _were(count: int) -> str:
+    return f"{count} {'was' if count == 1 else 'were'}"
 
 
 class Holder(Protocol):

@@ -98,6 +98,25 @@ class BrokenTests(FilesTestCase):
         self.assertEqual((fetched.wait(), fetched.errors), (0, []))
         self.assertEqual(self.differences("there/tree"), [])
 
+    def test_within_a_file(self) -> None:
+        """Of a large file that was broken off, what is missing goes, and nothing else."""
+        self.make_file("large", 60_000_000)
+        server = self.serve("--directory", "place")
+        client = self.client("send", "large")
+        server.wait_for_written(5_000_000)
+        server.kill()
+        self.assertEqual(client.wait(), 4)
+        self.assert_one_line(client.errors, "; the same command goes on from there$")
+        (partial,) = os.listdir(self.path("place", "username"))
+        there = os.stat(self.path("place", "username", partial)).st_size
+        self.assertTrue(0 < there < 60_000_000, there)
+        self.serve("--directory", "place")
+        client = self.client("send", "--json", "large")
+        self.assertEqual((client.wait(), client.errors), (0, []))
+        self.assertEqual(client.events[-1]["bytes"], 60_000_000 - there)
+        self.assertTrue(self.read("place/username/large") == self.read("large"))
+        self.assertEqual(os.listdir(self.path("place", "username")), ["large"])
+
     def differences(self, copied: str) -> list[str]:
         """How a copy differs from the tree, as we see it and as ``diff`` does."""
         command = ["diff", "-r", "tree", copied]
