@@ -24,6 +24,30 @@ class Floor(Protocol):
         """Ask for room; an ``OSError`` says that too little would stay free."""
 
 
+#: The blocks of nearly all file systems have so many bytes. A hole has none, but those that begin before its end.
+BLOCK = 4096
+
+
+def room_of(status: os.stat_result) -> int:
+    """
+    Tell how much room a file takes.
+
+    :return: its bytes, but for its holes.
+    """
+    # The system counts in blocks of 512 bytes here, whatever those of the file system are.
+    return min(status.st_size, status.st_blocks * 512)
+
+
+def room_beside(start: int, end: int) -> int:
+    """
+    Tell how much room a hole takes after all: the rest of the blocks at its ends, where other bytes are.
+
+    :param start: where in the file it begins.
+    :param end: where what is behind it begins.
+    """
+    return min(end - start, -start % BLOCK + end % BLOCK)
+
+
 def size_of(folder: str) -> int:
     """
     Find out how much room a folder takes, with all that is in it.
@@ -38,8 +62,7 @@ def size_of(folder: str) -> int:
                 with suppress(OSError):
                     status = os.stat(name, dir_fd=fd, follow_symlinks=False)
                     if stat.S_ISREG(status.st_mode):
-                        # The system counts in blocks of 512 bytes here, whatever those of the file system are.
-                        size += min(status.st_size, status.st_blocks * 512)
+                        size += room_of(status)
     return size
 
 

@@ -35,6 +35,7 @@ from .messages import (
 from .names import BadName, split_path
 from .pieces import LAST, VOID, split
 from .placing import REFUSE, Placing
+from .quota import room_beside
 from .roots import make_root, open_root
 from .settling import Settling
 
@@ -291,9 +292,9 @@ class Storing:
                 self._failed(OSError(errno.EFBIG, "it has more bytes than were announced"))
                 return
         self._end = offset
-        if awaited.growing is not None:
-            self._settling.charges.begin(awaited.number, there, self._end)
         try:
+            if awaited.growing is not None:
+                self._settling.charges.begin(awaited.number, awaited.growing.room, offset)
             self._arriving = Arriving(self._grow(awaited), self._end)
         except OSError as error:
             self._failed(error)
@@ -318,7 +319,7 @@ class Storing:
             return
         if offset < self._end:
             raise RemoteProtocolError(f"a piece of file {self._number} at {offset}, where it has come to {self._end}")
-        size = len(data)
+        start, size = self._end, len(data)
         self._end = end = offset + size
         arriving = self._arriving
         if arriving is not None:
@@ -326,9 +327,9 @@ class Storing:
             try:
                 if end > rules.max_size:
                     raise _too_large(rules.max_size)
+                if rules.room is not None and end != start:
+                    self._settling.charges.take(self._number, size + room_beside(start, offset))
                 if size:
-                    if rules.room is not None:
-                        self._settling.charges.take(self._number, size)
                     arriving.take(offset, data)
                     self._settling.written += size
             except OSError as error:

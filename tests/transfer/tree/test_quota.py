@@ -274,6 +274,41 @@ class GivenBackTests(QuotaTestCase):
         self.assertEqual(self.send(self.announce("a", 600), 600), [0])
         self.assert_used(600)
 
+    def test_holes(self) -> None:
+        """A hole that goes, as its file is replaced or begins anew, makes no room that was not taken for it."""
+        self.quotas = Quotas(self.directory, 8 * KIB)
+        self.begin("replace")
+        for size in (1, 5 * KIB):
+            number = self.announce("a", 0)
+            self.assertEqual(self.send(number, 0, 0, 0) + self.send(number, 0, 1 << 30), [0])
+            self.assertEqual(self.send(self.announce("a", 0), size), [0])
+        self.assertEqual(self.send(self.announce("b", 0), 4 * KIB), [9])
+        number = self.announce("c", 1 << 30)
+        self.send(number, 0, 0, 0)
+        self.send(number, 1, (1 << 30) - 1, 0)
+        self.storing.abandon()
+        self.begin()
+        number = self.announce("c", 1 << 30)
+        self.assertEqual(self.send(number, 2 * KIB), [0])
+        self.assertEqual(self.send(self.announce("d", 0), 2 * KIB), [9])
+
+    def test_scattered(self) -> None:
+        """A byte between holes takes a block."""
+        self.quotas = Quotas(self.directory, 64 * KIB)
+        self.begin()
+        number = self.announce("a", 0)
+        self.send(number, 0, 0, 0)
+        codes = [code for place in range(20) for code in self.send(number, 1, 8192 * place + 100, 0)]
+        self.assertEqual(codes, [9])
+        self.assertEqual(self.send(number, 0, 1 << 20), [])
+        number = self.announce("b", 0)
+        self.send(number, 0, 0, 0)
+        for place in range(10):
+            self.send(number, 1, 8192 * place + 100, 0)
+        self.assertEqual(self.send(number, 0, 1 << 20), [0])
+        there = size_of(os.path.join(self.directory, "ann"))
+        self.assertEqual(self.send(self.announce("c", 0), 64 * KIB - there), [0])
+
     def test_no_name(self) -> None:
         """What gets no name is free again; so is what breaks off before."""
         self.begin("refuse")
