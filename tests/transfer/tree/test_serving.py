@@ -248,7 +248,18 @@ class StorageTests(ServingTestCase):
         for each in asked:
             self.assertEqual(len(decode_answer(Verdicts, self.successResultOf(each)).verdicts), 1)
 
+    def test_upload(self) -> None:
+        """Where files are stored under their names, none comes without one: it would count for no login."""
+        self.pair.client.send_data(b"abc")
+        self.work()
+        assert isinstance(self.store, MemoryStore)
+        self.assertEqual(self.store.uploads, [])
+        error = self.successResultOf(self.pair.client.when_lost())
+        assert isinstance(error, PeerAborted)
+        self.assertEqual(error.code, Code.NOT_SUPPORTED)
+
     def test_no_upload_beside_it(self) -> None:
+        self.serve(Files(share=str(self.root)))
         self.pair.client.send_data(b"abc")
         self.work()
         self.assertEqual(self.refused(StoreFiles())[0], Code.NO_ROOM)
