@@ -5,6 +5,7 @@ What shall become of each entry that is announced. Thread side.
 from __future__ import annotations
 
 import errno
+import os
 import secrets
 import stat
 import time
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 
 from ...core.connection import Code
 from ..disk import words_for_peer
+from .digests import digest_of
 from .folders import Folders, Parts
 from .growing import Growing
 from .messages import FILE, FOLDER, HAVE, REFUSED, RESUME, SEND, STREAM, Entry, Verdict
@@ -203,9 +205,10 @@ class Deciding:
         status = folders.status((*parts[:-1], temporary_name(parts[-1])))
         if status is None:
             return None
-        dry = self._rules.dry
         usable = resume and 0 < status.st_size <= size and self.held < HELD
-        if not usable and (dry or self.held >= HELD):
+        if self._rules.dry:
+            return self._look_at_rest(folders, parts, status.st_size) if usable else None
+        if not usable and self.held >= HELD:
             return None
         growing = Growing(folders, parts, awaited.entry.executable, usable, self._rules.digests)
         # Another session may have it, and then this one is new.
@@ -218,12 +221,20 @@ class Deciding:
         except OSError:
             growing.keep()
             raise
-        if dry:
-            growing.keep()
-        else:
-            self.held += 1
-            awaited.growing = growing
+        self.held += 1
+        awaited.growing = growing
         return verdict
+
+    def _look_at_rest(self, folders: Folders, parts: Parts, size: int) -> Verdict | None:
+        """Look at an unfinished file, as it is: to open it to be written to would lock it, or make another one."""
+        try:
+            fd = folders.open_file((*parts[:-1], temporary_name(parts[-1])))
+        except OSError:
+            return None
+        try:
+            return Verdict(RESUME, size, digest_of(fd, size, folders.check_wanted))
+        finally:
+            os.close(fd)
 
 
 #: Why a file is refused.

@@ -457,9 +457,8 @@ class ThereTests(StoringTestCase):
         self.assertFalse(os.path.exists(self.root))
         self.write("a", b"one")
         self.write("file", b"")
-        self.write(partial_name("b"), b"ab")
-        self.write(partial_name("c"), b"longer")
-        before = self.names()
+        partials = [self.write(partial_name("b"), b"ab"), self.write(partial_name("c"), b"longer")]
+        before, changed = self.names(), [os.stat(path).st_ctime_ns for path in partials]
         self.store(dry=True)
         verdicts = self.announce(
             Entry(FILE, b"a", 3, TIME),
@@ -473,6 +472,7 @@ class ThereTests(StoringTestCase):
         self.storing.set_times(SetTimes([(b"f", TIME)]))
         self.storing.finish()
         self.assertEqual(self.names(), before)
+        self.assertEqual([os.stat(path).st_ctime_ns for path in partials], changed)
         self.assert_broken("not the next one", piece(0, b"one"))
 
 
@@ -823,6 +823,17 @@ class AbandonedTests(StoringTestCase):
         (verdict,) = self.announce(Entry(FILE, b"a", 1 << 41, TIME))
         self.assertEqual((verdict.what, verdict.text), (REFUSED, "nobody waits for it any more"))
         self.assertEqual(self.names(), [partial_name("a")])
+
+    def test_given_up_comparing(self) -> None:
+        """Nor are two files compared. The new one has another name then."""
+        stores = [self.store(), self.store()]
+        for self.storing in stores:
+            self.announce(Entry(FILE, b"a", 1 << 40, TIME))
+        for self.storing in stores:
+            if self.storing is stores[1]:
+                self.storing.give_up()
+            self.take(piece(0, b"", 0, 0), piece(0, b"", 1 << 40))
+        self.assertEqual(self.names(), ["a", "a.1"])
 
     def test_over(self) -> None:
         """Behind that nothing is taken any more, and it may be called again."""
