@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from ...core.connection import Code
 from ..disk import words_for_peer
+from .descriptors import HELD as DESCRIPTORS
 from .digests import digest_of
 from .folders import Folders, Parts
 from .growing import Growing
@@ -129,6 +130,11 @@ class Deciding:
                 self._note_refused(parts)
             return _refuse(words_for_peer(error)), None
 
+    def hold(self, count: int) -> None:
+        """Note that so many unfinished files more are open; fewer when it is negative."""
+        self.held += count
+        DESCRIPTORS.add(count)
+
     def _check_folders(self, parts: Parts) -> None:
         for depth in range(1, len(parts)):
             if parts[:depth] in self._refused:
@@ -205,10 +211,11 @@ class Deciding:
         status = folders.status((*parts[:-1], temporary_name(parts[-1])))
         if status is None:
             return None
-        usable = resume and 0 < status.st_size <= size and self.held < HELD
+        full = self.held >= HELD or (self.held > 0 and DESCRIPTORS.too_many)
+        usable = resume and 0 < status.st_size <= size and not full
         if self._rules.dry:
             return self._look_at_rest(folders, parts, status.st_size) if usable else None
-        if not usable and self.held >= HELD:
+        if full:
             return None
         growing = Growing(folders, parts, awaited.entry.executable, usable, self._rules.digests)
         # Another session may have it, and then this one is new.
@@ -221,7 +228,7 @@ class Deciding:
         except OSError:
             growing.keep()
             raise
-        self.held += 1
+        self.hold(1)
         awaited.growing = growing
         return verdict
 

@@ -12,7 +12,8 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from ...replacing import sync_if_possible, take_over
-from .batches import HELD, sync_files
+from .batches import sync_files
+from .descriptors import HELD
 from .folders import Folders, Parts
 from .names import PART_LIMIT, random_name
 from .renaming import give_name

@@ -196,6 +196,8 @@ class Storing:
             if awaited.growing is not None:
                 awaited.growing.keep()
         self._awaited.clear()
+        if self._deciding is not None:
+            self._deciding.hold(-self._deciding.held)
         self._settling.abandon()
         if self._folders is not None:
             self._folders.close()
@@ -303,7 +305,7 @@ class Storing:
         growing, awaited.growing = awaited.growing, None
         if growing is not None:
             assert self._deciding is not None
-            self._deciding.held -= 1
+            self._deciding.hold(-1)
             return growing
         assert self._folders is not None
         rules = self._rules

@@ -16,6 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from sodiumtwist.core.connection import Code
 from sodiumtwist.core.errors import RemoteProtocolError
 from sodiumtwist.transfer.tree import arriving, deciding, placing, storing
+from sodiumtwist.transfer.tree.descriptors import HELD, Held
 from sodiumtwist.transfer.tree.folders import Folders
 from sodiumtwist.transfer.tree.growing import Growing
 from sodiumtwist.transfer.tree.messages import (
@@ -374,6 +375,18 @@ class ThereTests(StoringTestCase):
         self.write(partial_name("c"), b"x")
         (verdict,) = self.announce(Entry(FILE, b"c", 3, TIME), first=2)
         self.assertEqual(verdict.what, RESUME)
+
+    def test_few_descriptors(self) -> None:
+        """So it is where all sessions together hold too many descriptors; but each may have one such file."""
+        self.patch(Held, "too_many", True)
+        held = HELD._count
+        for name in ("a", "b"):
+            self.write(partial_name(name), b"x")
+        verdicts = self.announce(Entry(FILE, b"a", 3, TIME), Entry(FILE, b"b", 3, TIME))
+        self.assertEqual([verdict.what for verdict in verdicts], [RESUME, SEND])
+        self.assertGreater(HELD._count, held)
+        self.storing.abandon()
+        self.assertEqual(HELD._count, held)
 
     def test_other_time(self) -> None:
         """Of a file that has the same bytes only the time is set."""
