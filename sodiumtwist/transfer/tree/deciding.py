@@ -49,7 +49,8 @@ class Rules:
     :ivar dry: whether nothing is stored, and only told what would be.
     :ivar digests: whether to tell the digest of each file that is stored.
     :ivar resume: whether what is there already of a file may be used.
-    :ivar room: asked before so many bytes are written; raises :exc:`OSError` when there is no room for them.
+    :ivar room: asked before so many bytes are written, and with 0 before a folder is made; raises :exc:`OSError` when
+        there is no room for them.
     """
 
     existing: str = "rename"
@@ -155,7 +156,11 @@ class Deciding:
             status = folders.status(parts)
             if status is not None and not stat.S_ISDIR(status.st_mode):
                 raise NotADirectoryError(errno.ENOTDIR, f"{kind_of(status.st_mode)} is there, and no folder")
-        elif folders.make(parts):
+            return _HAVE
+        room = self._rules.room
+        if room is not None and folders.status(parts) is None:
+            room(0)
+        if folders.make(parts):
             if len(self._made) >= MADE_FOLDERS:
                 self._made.clear()
             self._made.add(parts)

@@ -89,8 +89,8 @@ class Quotas:
     def for_login(self, login: str) -> Callable[[int], None]:
         """
         Make what a session asks for room, in its thread, before it writes. It takes how many bytes are to be written,
-        and raises an ``OSError`` when there is no room for them; nothing is taken then. With a number below 0 it takes
-        back what was removed.
+        and raises an ``OSError`` when there is no room for them; nothing is taken then. With 0 it asks only whether
+        there is room for what has no bytes, as a folder. With a number below 0 it takes back what was removed.
 
         :param login: whose session it is.
         """
@@ -117,8 +117,9 @@ class Quotas:
     def _take_free(self, size: int) -> None:
         # What is given back the file system tells by itself.
         if self._floor is not None and size >= 0:
+            # A great many small files take more than their bytes, before the floor looks again at what is free.
             with self._floor_lock:
-                self._floor.take(size)
+                self._floor.take(size + BLOCK)
 
 
 class _Account:

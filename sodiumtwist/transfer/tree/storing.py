@@ -22,7 +22,7 @@ from .growing import Growing
 from .messages import (
     DIGEST_SIZE,
     FILE,
-    FOLDER,
+    HAVE,
     LINE_LIMIT,
     REFUSED,
     Announce,
@@ -41,7 +41,8 @@ from .settling import Settling
 
 __all__ = ["Rules", "Storing"]
 
-#: After how many folders their names are synced, at the latest: those that have changed are remembered until then.
+#: After how many folders, and files that are there, the names of folders are synced, at the latest: those that have
+#: changed are remembered until then.
 UNSYNCED_FOLDERS = 4096
 
 #: Of which number no piece may come.
@@ -68,7 +69,7 @@ class Storing:
         self._unusable: OSError | None = None
         self._given_up = False
         self._announced = 0
-        # How many folders were announced since names of folders were synced.
+        # How many folders were announced since names of folders were synced, or files that are there.
         self._unsynced = 0
         # In the order in which they come.
         self._awaited: deque[Awaited] = deque()
@@ -103,7 +104,8 @@ class Storing:
             if awaited is not None and not self._rules.dry:
                 self._awaited.append(awaited)
             number += 1
-            self._unsynced += entry.kind == FOLDER
+            # Also of what is there the folder is synced.
+            self._unsynced += verdict.what == HAVE
         if self._unsynced >= UNSYNCED_FOLDERS:
             self._sync_folders()
         return Verdicts(verdicts)

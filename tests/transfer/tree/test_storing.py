@@ -243,10 +243,15 @@ class WholeTests(StoringTestCase):
         self.announce(Entry(FOLDER, b"c"), first=2)
         self.storing.finish()
         self.assertEqual(synced.count(self.inode()), 2)
+        self.store()
+        for name in ("a/f", "b/f"):
+            self.write(name, b"one")
+        self.announce(Entry(FILE, b"a/f", 3, TIME), Entry(FILE, b"b/f", 3, TIME))
+        self.assertEqual(synced.count(self.inode()), 3)
         self.store(sync=False)
         self.announce(Entry(FOLDER, b"d"), Entry(FOLDER, b"e"))
         self.storing.finish()
-        self.assertEqual(synced.count(self.inode()), 2)
+        self.assertEqual(synced.count(self.inode()), 3)
 
     def test_new_folder(self) -> None:
         """In a folder that was made just now nothing is looked for, which takes long where files are many."""
