@@ -406,6 +406,8 @@ class StreamTests(FilesTestCase):
         error, summary = self.events()
         self.assertEqual((error["event"], error["status"]), ("error", 5))
         self.assertIs(summary["stored"], False)
+        self.assertEqual(await self.send("in", dry_run=True), 5)
+        self.assert_line(self.errors, "^nothing would be stored: this server discards uploads$")
         self.make_tree()
         self.assertEqual(await self.send("photos"), 5)
         self.assert_line(self.errors, "^nothing was sent: this server throws away what comes$")
@@ -496,9 +498,9 @@ class GetTests(FilesTestCase):
         self.serve_tree()
         Path("into").write_bytes(b"")
         self.assertEqual(await self.get(b"photos"), 1)
-        self.assert_line(self.errors, "^into is no folder$")
+        self.assert_line(self.errors, "^into is no folder; what is got goes into one, the last argument$")
         self.assertEqual(await self.get(b"photos", into="into/deep"), 1)
-        self.assert_line(self.errors, "^into/deep: Not a directory$")
+        self.assert_line(self.errors, "^cannot make the folder into/deep: Not a directory$")
 
     async def test_interrupted(self) -> None:
         """What has come is kept, and the same command goes on."""
