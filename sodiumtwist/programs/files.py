@@ -227,6 +227,8 @@ async def get(reactor: Any, settings: GetSettings) -> None:
     :raises CommandFailed: when something did not go well, or this was cancelled.
     """
     with telling(settings, "get") as told:
+        # Who lists names alone, as for other programs, sees here that the last one was no name.
+        told.into = settings.into if settings.into != "." else ""
         session = Session(reactor, settings, settings.quiet)
 
         async def work(client: FileClient) -> None:

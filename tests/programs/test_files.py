@@ -442,7 +442,7 @@ class GetTests(FilesTestCase):
         """A folder comes under its name, into one that is made; got again, all is there."""
         self.serve_tree()
         self.assertEqual(await self.get(b"photos", into="new/into"), 0)
-        self.assert_line(self.lines, r"^got 4 files, 100005 bytes in \d+\.\d+ s \(\d+\.\d+ MB/s\)$")
+        self.assert_line(self.lines, r"^got 4 files, 100005 bytes in \d+\.\d+ s \(\d+\.\d+ MB/s\), into new/into$")
         self.assert_same(Path("shared/photos"), Path("new/into/photos"))
         self.assertEqual(await self.get(b"photos", into="new/into"), 0)
         self.assert_line(self.lines, "^got 0 files, 0 bytes in .*; 4 files were there already$")
@@ -478,7 +478,7 @@ class GetTests(FilesTestCase):
         self.serve_tree()
         self.assertEqual(await self.get(b"photos", dry_run=True), 0)
         self.assertIn("would get photos/a (100000 bytes)", self.lines)
-        self.assertEqual(self.lines[-1], "would get 4 files, 100005 bytes")
+        self.assertEqual(self.lines[-1], "would get 4 files, 100005 bytes, into into")
         self.assertFalse(os.path.exists("into"))
 
     async def test_existing(self) -> None:
