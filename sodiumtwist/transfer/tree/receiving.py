@@ -13,12 +13,12 @@ from typing import TypeVar, Union
 
 from msgspec.structs import replace
 from twisted.internet.defer import Deferred, fail, maybeDeferred
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from ...core.connection import Code
 from ...core.errors import LocalProtocolError, RemoteProtocolError, RequestError
 from ...core.v2.pdus import HEADER_SIZE
+from ...describe.log import Logger
 from ..disk import words_for_peer
 from .channel import Channel
 from .disk_thread import DiskThread
