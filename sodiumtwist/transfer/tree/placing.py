@@ -8,10 +8,12 @@ import errno
 import os
 import secrets
 import stat
+from collections.abc import Callable
 from contextlib import suppress
 
 from ...replacing import sync_if_possible, take_over
-from .batches import HELD, sync_files
+from .batches import sync_files
+from .descriptors import HELD
 from .folders import Folders, Parts
 from .names import PART_LIMIT, random_name
 from .renaming import give_name
@@ -241,7 +243,7 @@ class Placing:
                 return False
             fd = self._folders.open_file(parts)
             try:
-                if not have_same_bytes(fd, written.temporary.fd, written.size):
+                if not have_same_bytes(fd, written.temporary.fd, written.size, self._folders.check_wanted):
                     return False
             finally:
                 os.close(fd)
@@ -321,12 +323,15 @@ class Placing:
         written.temporary = copy
 
 
-def have_same_bytes(fd: int, other: int, size: int) -> bool:
+def have_same_bytes(fd: int, other: int, size: int, check: Callable[[], None]) -> bool:
     """
     Compare two open files of the same size.
 
+    :param check: called again and again; it may raise to end that.
     :raises OSError: when one of them can't be read.
     """
-    return all(
-        os.pread(fd, COPY_STEP, start) == os.pread(other, COPY_STEP, start) for start in range(0, size, COPY_STEP)
-    )
+    for start in range(0, size, COPY_STEP):
+        check()
+        if os.pread(fd, COPY_STEP, start) != os.pread(other, COPY_STEP, start):
+            return False
+    return True

@@ -22,7 +22,7 @@ from .growing import Growing
 from .messages import (
     DIGEST_SIZE,
     FILE,
-    FOLDER,
+    HAVE,
     LINE_LIMIT,
     REFUSED,
     Announce,
@@ -36,12 +36,14 @@ from .names import BadName, split_path
 from .pieces import LAST, VOID, split
 from .placing import REFUSE, Placing
 from .present import is_like
+from .quota import room_beside
 from .roots import make_root, open_root
 from .settling import Settling
 
 __all__ = ["Rules", "Storing"]
 
-#: After how many folders their names are synced, at the latest: those that have changed are remembered until then.
+#: After how many folders, and files that are there, the names of folders are synced, at the latest: those that have
+#: changed are remembered until then.
 UNSYNCED_FOLDERS = 4096
 
 #: Of which number no piece may come.
@@ -68,7 +70,7 @@ class Storing:
         self._unusable: OSError | None = None
         self._given_up = False
         self._announced = 0
-        # How many folders were announced since names of folders were synced.
+        # How many folders were announced since names of folders were synced, or files that are there.
         self._unsynced = 0
         # In the order in which they come.
         self._awaited: deque[Awaited] = deque()
@@ -103,7 +105,8 @@ class Storing:
             if awaited is not None and not self._rules.dry:
                 self._awaited.append(awaited)
             number += 1
-            self._unsynced += entry.kind == FOLDER
+            # Also of what is there the folder is synced.
+            self._unsynced += verdict.what == HAVE
         if self._unsynced >= UNSYNCED_FOLDERS:
             self._sync_folders()
         return Verdicts(verdicts)
@@ -196,6 +199,8 @@ class Storing:
             if awaited.growing is not None:
                 awaited.growing.keep()
         self._awaited.clear()
+        if self._deciding is not None:
+            self._deciding.hold(-self._deciding.held)
         self._settling.abandon()
         if self._folders is not None:
             self._folders.close()
@@ -292,9 +297,9 @@ class Storing:
                 self._failed(OSError(errno.EFBIG, "it has more bytes than were announced"))
                 return
         self._end = offset
-        if awaited.growing is not None:
-            self._settling.charges.begin(awaited.number, there, self._end)
         try:
+            if awaited.growing is not None:
+                self._settling.charges.begin(awaited.number, awaited.growing.room, offset)
             self._arriving = Arriving(self._grow(awaited), self._end)
         except OSError as error:
             self._failed(error)
@@ -303,7 +308,7 @@ class Storing:
         growing, awaited.growing = awaited.growing, None
         if growing is not None:
             assert self._deciding is not None
-            self._deciding.held -= 1
+            self._deciding.hold(-1)
             return growing
         assert self._folders is not None
         rules = self._rules
@@ -321,7 +326,7 @@ class Storing:
             return
         if offset < self._end:
             raise RemoteProtocolError(f"a piece of file {self._number} at {offset}, where it has come to {self._end}")
-        size = len(data)
+        start, size = self._end, len(data)
         self._end = end = offset + size
         arriving = self._arriving
         if arriving is not None:
@@ -329,9 +334,9 @@ class Storing:
             try:
                 if end > rules.max_size:
                     raise _too_large(rules.max_size)
+                if rules.room is not None and end != start:
+                    self._settling.charges.take(self._number, size + room_beside(start, offset))
                 if size:
-                    if rules.room is not None:
-                        self._settling.charges.take(self._number, size)
                     arriving.take(offset, data)
                     self._settling.written += size
             except OSError as error:

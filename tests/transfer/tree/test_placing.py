@@ -21,7 +21,7 @@ from sodiumtwist.transfer.tree import (
     spelling,
     temporaries,
 )
-from sodiumtwist.transfer.tree.batches import Held
+from sodiumtwist.transfer.tree.descriptors import Held
 from sodiumtwist.transfer.tree.folders import Parts
 from sodiumtwist.transfer.tree.growing import Growing
 from sodiumtwist.transfer.tree.names import is_temporary, temporary_name

@@ -16,6 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from sodiumtwist.core.connection import Code
 from sodiumtwist.core.errors import RemoteProtocolError
 from sodiumtwist.transfer.tree import arriving, deciding, placing, storing
+from sodiumtwist.transfer.tree.descriptors import HELD, Held
 from sodiumtwist.transfer.tree.folders import Folders
 from sodiumtwist.transfer.tree.growing import Growing
 from sodiumtwist.transfer.tree.messages import (
@@ -242,10 +243,15 @@ class WholeTests(StoringTestCase):
         self.announce(Entry(FOLDER, b"c"), first=2)
         self.storing.finish()
         self.assertEqual(synced.count(self.inode()), 2)
+        self.store()
+        for name in ("a/f", "b/f"):
+            self.write(name, b"one")
+        self.announce(Entry(FILE, b"a/f", 3, TIME), Entry(FILE, b"b/f", 3, TIME))
+        self.assertEqual(synced.count(self.inode()), 3)
         self.store(sync=False)
         self.announce(Entry(FOLDER, b"d"), Entry(FOLDER, b"e"))
         self.storing.finish()
-        self.assertEqual(synced.count(self.inode()), 2)
+        self.assertEqual(synced.count(self.inode()), 3)
 
     def test_new_folder(self) -> None:
         """In a folder that was made just now nothing is looked for, which takes long where files are many."""
@@ -409,6 +415,18 @@ class ThereTests(StoringTestCase):
         (verdict,) = self.announce(Entry(FILE, b"c", 3, TIME), first=2)
         self.assertEqual(verdict.what, RESUME)
 
+    def test_few_descriptors(self) -> None:
+        """So it is where all sessions together hold too many descriptors; but each may have one such file."""
+        self.patch(Held, "too_many", True)
+        held = HELD._count
+        for name in ("a", "b"):
+            self.write(partial_name(name), b"x")
+        verdicts = self.announce(Entry(FILE, b"a", 3, TIME), Entry(FILE, b"b", 3, TIME))
+        self.assertEqual([verdict.what for verdict in verdicts], [RESUME, SEND])
+        self.assertGreater(HELD._count, held)
+        self.storing.abandon()
+        self.assertEqual(HELD._count, held)
+
     def test_other_time(self) -> None:
         """Of a file that has the same bytes only the time is set."""
         path = self.write("a", b"abc", TIME - 1)
@@ -502,9 +520,8 @@ class ThereTests(StoringTestCase):
         self.assertFalse(os.path.exists(self.root))
         self.write("a", b"one")
         self.write("file", b"")
-        self.write(partial_name("b"), b"ab")
-        self.write(partial_name("c"), b"longer")
-        before = self.names()
+        partials = [self.write(partial_name("b"), b"ab"), self.write(partial_name("c"), b"longer")]
+        before, changed = self.names(), [os.stat(path).st_ctime_ns for path in partials]
         self.store(dry=True)
         verdicts = self.announce(
             Entry(FILE, b"a", 3, TIME),
@@ -518,6 +535,7 @@ class ThereTests(StoringTestCase):
         self.storing.set_times(SetTimes([(b"f", TIME)]))
         self.storing.finish()
         self.assertEqual(self.names(), before)
+        self.assertEqual([os.stat(path).st_ctime_ns for path in partials], changed)
         self.assert_broken("not the next one", piece(0, b"one"))
 
 
@@ -868,6 +886,17 @@ class AbandonedTests(StoringTestCase):
         (verdict,) = self.announce(Entry(FILE, b"a", 1 << 41, TIME))
         self.assertEqual((verdict.what, verdict.text), (REFUSED, "nobody waits for it any more"))
         self.assertEqual(self.names(), [partial_name("a")])
+
+    def test_given_up_comparing(self) -> None:
+        """Nor are two files compared. The new one has another name then."""
+        stores = [self.store(), self.store()]
+        for self.storing in stores:
+            self.announce(Entry(FILE, b"a", 1 << 40, TIME))
+        for self.storing in stores:
+            if self.storing is stores[1]:
+                self.storing.give_up()
+            self.take(piece(0, b"", 0, 0), piece(0, b"", 1 << 40))
+        self.assertEqual(self.names(), ["a", "a.1"])
 
     def test_over(self) -> None:
         """Behind that nothing is taken any more, and it may be called again."""
