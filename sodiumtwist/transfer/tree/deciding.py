@@ -191,6 +191,9 @@ class Deciding:
                         set_executable(folders, same, entry.executable)
                     folders.note_changed(above)
                 return _HAVE if same == parts else Verdict(HAVE, name=b"/".join(same))
+            if rules.existing == REFUSE and found is not None and found[0] != parts:
+                # Nothing of ours gets another name there, and all would be sent to be refused.
+                found = None
         verdict = self._look_for_rest(folders, awaited, rules.resume and is_file)
         if verdict is not None:
             return verdict

@@ -497,6 +497,7 @@ class ThereTests(StoringTestCase):
     def test_refused_at_once(self) -> None:
         """Where files of a name are refused, one that is there with another size is refused before it is sent."""
         self.write("a", b"other")
+        self.write("a.1", b"two", TIME + 1)
         self.store(existing="refuse")
         (verdict,) = self.announce(Entry(FILE, b"a", 3, TIME))
         self.assertEqual(verdict, Verdict(REFUSED, code=Code.STORAGE, text="a file of that name is there"))
