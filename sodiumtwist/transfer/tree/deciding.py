@@ -20,8 +20,8 @@ from .folders import Folders, Parts
 from .growing import Growing
 from .messages import FILE, FOLDER, HAVE, REFUSED, RESUME, SEND, STREAM, Entry, Verdict
 from .names import BadName, split_path, temporary_name
-from .placing import REFUSE
-from .present import Present, find_same, is_executable, set_executable
+from .placing import REFUSE, REPLACE
+from .present import Present, find_like, is_executable, is_like, set_executable
 from .spelling import kind_of
 
 #: How many unfinished files of one session are kept open for it to go on with them, at most. Each is a descriptor, and
@@ -181,9 +181,10 @@ class Deciding:
         if status is not None and not stat.S_ISREG(status.st_mode):
             raise OSError(errno.EEXIST, f"{kind_of(status.st_mode)} is there, and no file")
         is_file = entry.kind == FILE
+        found = None
         if status is not None and rules.resume and is_file:
-            found = find_same(folders, parts, entry, status)
-            if found is not None:
+            found = find_like(folders, parts, entry, status, rules.existing == REPLACE)
+            if found is not None and is_like(found[1], entry):
                 same, status = found
                 if not rules.dry:
                     if is_executable(status) != entry.executable:
@@ -195,8 +196,8 @@ class Deciding:
             return verdict
         if status is None:
             return _SEND
-        if rules.resume and is_file and status.st_size == entry.size:
-            present = Present(folders, parts)
+        if found is not None:
+            present = Present(folders, found[0])
             awaited.present, awaited.offset = present, entry.size
             # Of an empty file there is nothing to compare.
             return Verdict(RESUME, entry.size, present.digest) if entry.size else _SEND

@@ -35,6 +35,7 @@ from .messages import (
 from .names import BadName, split_path
 from .pieces import LAST, VOID, split
 from .placing import REFUSE, Placing
+from .present import is_like
 from .quota import room_beside
 from .roots import make_root, open_root
 from .settling import Settling
@@ -311,9 +312,11 @@ class Storing:
             return growing
         assert self._folders is not None
         rules = self._rules
-        if rules.existing == REFUSE and self._folders.status(awaited.parts) is not None:
-            # It would be refused in the end.
-            raise FileExistsError(errno.EEXIST, THERE)
+        if rules.existing == REFUSE:
+            status = self._folders.status(awaited.parts)
+            # It would be refused in the end; unless another session has just put the same file there.
+            if status is not None and not (rules.resume and is_like(status, awaited.entry)):
+                raise FileExistsError(errno.EEXIST, THERE)
         return Growing(self._folders, awaited.parts, awaited.entry.executable, False, rules.digests)
 
     def _go_on(self, flags: int, offset: int, data: memoryview) -> None:
@@ -390,7 +393,9 @@ class Storing:
             if awaited.present is not None:
                 awaited.present.set_time(mtime, awaited.entry.executable, rules.sync)
                 digest = awaited.present.digest if rules.digests else b""
-                self._settling.settle(Settled(awaited.number, digest=digest, size=size))
+                there = awaited.present.parts
+                name = b"" if there == awaited.parts else b"/".join(there)
+                self._settling.settle(Settled(awaited.number, name=name, digest=digest, size=size))
             elif arriving is not None:
                 written = arriving.finish(size, mtime, rules.sync)
         except OSError as error:

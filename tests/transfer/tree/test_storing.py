@@ -315,6 +315,40 @@ class ThereTests(StoringTestCase):
         self.storing.finish()
         self.assertIn(self.inode(), synced)
 
+    def test_about_to_be_replaced(self) -> None:
+        """Where files are replaced, another name is another file, whatever it is like: its own may come next."""
+        self.store(existing="replace")
+        self.write("a", b"one")
+        self.write("a.1", b"two", TIME + 1)
+        # Their names were swapped.
+        verdicts = self.announce(Entry(FILE, b"a", 3, TIME + 1), Entry(FILE, b"a.1", 3, TIME))
+        self.assertEqual(verdicts, [Verdict(RESUME, 3, digest(b"one")), Verdict(RESUME, 3, digest(b"two"))])
+        self.assertEqual(self.take(piece(0, b"two"), piece(1, b"one")), [Settled(0, size=3), Settled(1, size=3)])
+        self.assertEqual((self.read("a"), self.read("a.1")), (b"two", b"one"))
+
+    def test_suffix_and_other_time(self) -> None:
+        """
+        A file that got another name when it was stored, and has another time by now, gets that and no more names. Of
+        several it is the one whose time is nearest, as where times are kept to the second.
+        """
+        self.write("a", b"other")
+        for number, data in enumerate((b"one", b"two", b"six"), 1):
+            self.write(f"a.{number}", data, TIME + number * 1000)
+        (verdict,) = self.announce(Entry(FILE, b"a", 3, TIME + 2001))
+        self.assertEqual(verdict, Verdict(RESUME, 3, digest(b"two")))
+        self.assertEqual(self.take(piece(0, b"", 3)), [Settled(0, name=b"a.2", size=3)])
+        self.assertEqual(os.stat(os.path.join(self.root, "a.2")).st_mtime_ns, TIME + 2001)
+        # Where it is another one after all, it is stored.
+        self.announce(Entry(FILE, b"a", 3, TIME + 2002), first=1)
+        self.assertEqual(self.take(piece(1, b"ten")), [Settled(1, name=b"a.4", size=3)])
+
+    def test_two_set_the_time(self) -> None:
+        """Another session of the same sender may have set the time already."""
+        self.write("a", b"one", TIME - 1)
+        self.announce(Entry(FILE, b"a", 3, TIME))
+        self.write("a", b"one")
+        self.assertEqual(self.take(piece(0, b"", 3)), [Settled(0, size=3)])
+
     def test_not_ours_to_change(self) -> None:
         """Who may run a file that is there stays where it can't be changed; the file is there all the same."""
         self.write("a", b"one")
@@ -466,6 +500,17 @@ class ThereTests(StoringTestCase):
         self.store(existing="refuse")
         (verdict,) = self.announce(Entry(FILE, b"a", 3, TIME))
         self.assertEqual(verdict, Verdict(REFUSED, code=Code.STORAGE, text="a file of that name is there"))
+
+    def test_not_refused(self) -> None:
+        """The same file, which another session has put there just now, is no reason to refuse this one."""
+        for theirs, code in ((b"one", 0), (b"two", Code.STORAGE)):
+            self.store(existing="refuse")
+            (verdict,) = self.announce(Entry(FILE, theirs, 3, TIME))
+            self.assertEqual(verdict.what, SEND)
+            self.write(os.fsdecode(theirs), theirs, TIME)
+            (settled,) = self.take(piece(0, b"on", 0, 0), piece(0, b"e", 2))
+            self.assertEqual(settled.code, code, settled.text)
+        self.assertEqual(self.names(), ["one", "two"])
 
     def test_dry(self) -> None:
         """Nothing is made or changed: verdicts alone, also where the folder itself is missing."""
