@@ -13,11 +13,11 @@ from twisted.internet.defer import CancelledError, TimeoutError
 from twisted.python.failure import Failure
 
 from ..core.connection import Code
-from ..core.errors import RequestFailed
+from ..core.errors import RequestError, RequestFailed
 from ..describe import describe_os_error
 from ..transfer.tree.client import FileClient
 from .commands import LEAVING, STATUS_OF_CODE, connect, explain_loss, leave, make_endpoint, tell_of_silence
-from .exits import EXIT_INTERRUPTED, EXIT_NOT_STORED, EXIT_REFUSED, EXIT_USAGE, CommandFailed
+from .exits import EXIT_BROKEN, EXIT_INTERRUPTED, EXIT_NOT_STORED, EXIT_REFUSED, EXIT_USAGE, CommandFailed
 from .settings import ConnectSettings
 
 T = TypeVar("T")
@@ -88,6 +88,11 @@ class Session:
             else:
                 status = STATUS_OF_CODE.get(refused.code, EXIT_REFUSED)
             raise CommandFailed(status, f"refused by {self._settings.endpoint}: {refused}") from None
+        except RequestError as ours:
+            # What was got is not all on our disk: the server was told, and goes on no more.
+            await self._drop()
+            status = EXIT_NOT_STORED if ours.code == Code.STORAGE else EXIT_BROKEN
+            raise CommandFailed(status, f"not all is stored, {done()}: {ours}{self._again(again)}") from None
         # From our own disk: Twisted's errors of connections are no OSError.
         except OSError as error:
             await self._drop()

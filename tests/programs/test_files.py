@@ -469,6 +469,18 @@ class GetTests(FilesTestCase):
         self.assertEqual(sorted(os.listdir(b"into")), [b"b", ODD])
         self.assertEqual(sorted(self.lines[:-1]), ["stored b (2 bytes)", f"stored {ODD_SHOWN} (3 bytes)"])
 
+    async def test_disk_fails_at_the_end(self) -> None:
+        """Our disk does not take the name of a folder: not all is stored."""
+
+        def fail(fd: int) -> None:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+        os.makedirs("shared/photos/empty")
+        self.serve(Store(), share=os.path.realpath("shared"))
+        self.patch(folders, "sync_if_possible", fail)
+        self.assertEqual(await self.get(b"photos"), 5)
+        self.assert_line(self.errors, "^not all is stored, .*: Input/output error; the same command goes on")
+
     async def test_missing(self) -> None:
         """What is not there is told, and the rest comes."""
         self.serve_tree()

@@ -173,24 +173,32 @@ class CutTests(TreeTestCase):
         self.assertEqual(session.told.bytes_written, 0)
 
     @few
-    @given(trees, st.lists(st.integers(0, 40), min_size=1, max_size=4), st.integers(0, 1 << 32), st.booleans())
-    def test_at_once(self, tree: Tree, cuts: list[int], seed: int, sync: bool) -> None:
+    @given(
+        trees,
+        st.lists(st.integers(0, 40), min_size=1, max_size=4),
+        st.integers(0, 1 << 32),
+        st.sampled_from(["rename", "replace", "refuse"]),
+        st.booleans(),
+    )
+    def test_at_once(self, tree: Tree, cuts: list[int], seed: int, existing: str, sync: bool) -> None:
         """
-        Whoever goes on at once, while the server still works on what came before, finds nothing stored twice. What the
-        other session has begun stays under its temporary name, to be removed one day.
+        Whoever goes on at once, while the server still works on what came before, finds nothing stored twice, and
+        nothing refused. What the other session has begun stays under its temporary name, to be removed one day.
         """
         chance = random.Random(seed)
         source, target = self.new_place()
         write_tree(source, tree)
         session = None
+        rules = Rules(existing=existing, sync=sync)
         for steps in [*cuts, None]:
-            session = Session(chance, os.fsdecode(source), target, Rules(sync=sync), set(), before=session)
+            session = Session(chance, os.fsdecode(source), target, rules, set(), before=session)
             session.run(steps)
             if steps is not None:
                 session.cut(finish=False)
         assert session is not None
         self.assertEqual(session.done, True, session.reason)
         session.end()
+        self.assertEqual({result.outcome for result in session.told.results} - {"stored", "there"}, set())
         there = os.path.join(os.fsencode(target), b"top")
         for path, _ in [*files_below(there)]:
             if is_temporary(os.path.basename(path)):
