@@ -310,8 +310,7 @@ async def list_files(reactor: Any, settings: ListSettings) -> None:
                 else:
                     print_line(entry_as_line(entry))
             count += len(listing.entries)
-            # A server that breaks this would keep us here.
-            if not listing.more or not listing.entries or listing.entries[-1].name <= after:
+            if not listing.more:
                 return
             after = listing.entries[-1].name
 

@@ -26,6 +26,7 @@ from sodiumtwist.programs.exits import CommandFailed
 from sodiumtwist.programs.settings import Credentials, GetSettings, ListSettings, SendSettings
 from sodiumtwist.transfer.receiver import UploadFactory
 from sodiumtwist.transfer.stores import DirectoryStore, FileStore, Store
+from sodiumtwist.transfer.tree import folders
 from sodiumtwist.transfer.tree.client import FileClient
 from sodiumtwist.transfer.tree.place import Files
 
@@ -344,6 +345,18 @@ class SendTests(FilesTestCase):
         os.unlink(path)
         self.assertEqual(await self.send(path), 1)
         self.assertEqual(len(self.errors), 1)
+
+    async def test_disk_fails_at_the_end(self) -> None:
+        """The disk does not take the name of a folder: not all is stored. Another status is of a stream alone."""
+
+        def fail(fd: int) -> None:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+        os.makedirs("photos/empty")
+        self.serve(sync=True)
+        self.patch(folders, "sync_if_possible", fail)
+        self.assertEqual(await self.send("photos"), 5)
+        self.assert_line(self.errors, "^refused by .*: Input/output error$")
 
 
 class StreamTests(FilesTestCase):
