@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..describe import printable
 from ..transfer.tree.messages import FILE
 from ..transfer.tree.report import FAILED, REFUSED, STORED, THERE, FileResult, Report
-from ..transfer.tree.walking import A_DEVICE, A_LINK
+from ..transfer.tree.walking import A_DEVICE, A_LINK, UNFINISHED
 from .bars import open_bar
 from .output import print_error, tell, tell_as_it_is
 
@@ -176,7 +176,7 @@ class Told(Report):
             self.links += 1
             if self._verbose:
                 self.tell_left_out(path, why)
-        elif why == A_DEVICE:
+        elif why in (A_DEVICE, UNFINISHED):
             self.others += 1
             if self._verbose or self.others <= FAILURES_TOLD:
                 self.tell_left_out(path, why)
