@@ -4,11 +4,13 @@ The sender's half of the file dialogue, with a receiver and a thread in memory.
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable
 from hashlib import blake2b
 from typing import Any
 from unittest.mock import patch
+from weakref import ref
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionLost
@@ -540,6 +542,18 @@ class EndTests(SendingTestCase):
         self.start()
         self.run_all()
         self.assertEqual(self.opened(), before)
+
+    def test_freed(self) -> None:
+        """It is freed when nobody has it any more, without the collector: a server sends to a great many clients."""
+        self.write("a", b"alpha")
+        sent = self.start()
+        self.run_all()
+        self.successResultOf(sent)
+        freed = ref(self.sending)
+        gc.disable()
+        self.addCleanup(gc.enable)
+        del self.sending
+        self.assertIsNone(freed())
 
 
 class BrokenTests(SendingTestCase):
