@@ -237,6 +237,8 @@ class Sending:
         elif entry.kind == FOLDER:
             self._take_out(number)  # it is made, or was there
         elif what == HAVE:
+            if entry.kind != FILE:
+                raise RemoteProtocolError("a verdict tells that a stream is there, of which nothing is known yet")
             self._report.begins(entry.path, entry.size, entry.size)
             self._settle(number, THERE, name=verdict.name or entry.path, size=entry.size, digest=verdict.digest)
         elif what == RESUME and (

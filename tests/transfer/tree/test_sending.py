@@ -773,12 +773,15 @@ class StreamTests(SendingTestCase):
         self.assertEqual(self.outcomes(), {b"name": WOULD_SEND})
         self.assertNotIn("resumed", self.source.takes)
 
-    def test_resumed(self) -> None:
-        """Nothing of a stream can be there."""
-        self.receiver.verdicts[b"name"] = Verdict(RESUME, 0, bytes(32))
-        sent = self.stream()
-        self.receiver.answer()
-        self.failureResultOf(sent, RemoteProtocolError)
+    def test_there(self) -> None:
+        """Nothing of a stream can be there: who believed that would throw away what was piped into it."""
+        for verdict in (Verdict(RESUME, 0, bytes(32)), Verdict(HAVE)):
+            self.setUp()
+            self.receiver.verdicts[b"name"] = verdict
+            sent = self.stream()
+            self.receiver.answer()
+            self.failureResultOf(sent, RemoteProtocolError)
+            self.assertEqual(self.told.results, [])
 
     def test_not_stored(self) -> None:
         """No more of it is read."""
