@@ -213,6 +213,20 @@ class VerdictTests(SendingTestCase):
         self.assertEqual(self.told.begun, [(b"top/a", 5, 5)])
         self.assertEqual(self.receiver.numbers, [])
 
+    def test_not_to_be_used(self) -> None:
+        """Who says that nothing there is to be used has it sent: nobody may say that it is there."""
+        self.write("a", b"alpha")
+        for verdict in (Verdict(HAVE), Verdict(RESUME, 3, digest(b"alp"))):
+            self.receiver, self.thread = ReceiverInHand(), ThreadInHand()
+            self.receiver.verdicts[b"top/a"] = verdict
+            found = Walk([Root(b"top", os.fsencode(self.root))])
+            self.sending = Sending(self.receiver, self.thread, found, self.told, resume=False)
+            sent = self.sending.start()
+            self.work()
+            self.receiver.answer()
+            self.failureResultOf(sent, RemoteProtocolError)
+        self.assertEqual(self.told.results, [])
+
     def test_refused(self) -> None:
         """A folder with all that is in it, whose time is not set then either."""
         os.mkdir(self.path("inner"))
