@@ -204,7 +204,8 @@ class Told(Report):
 
     def so_far(self) -> str:
         """Say how far it is, where it ends too early."""
-        return f"{files(self.stored + self.there)} and {sized(self.size)} stored"
+        count = files(self.stored + self.there)
+        return f"{count} looked at" if self._dry else f"{count} and {sized(self.size)} stored"
 
     def describe(self, seconds: float) -> str:
         """
@@ -295,7 +296,7 @@ class ToldAsJSON(Told):
         self._tell_error(path, "left out", why)
 
     def sum_up(self, seconds: float) -> None:
-        self._sum_up(seconds, not self.failed)
+        self._sum_up(seconds, not (self.failed or self._dry))
 
     def fails(self, status: int, line: str) -> None:
         if not self.over:

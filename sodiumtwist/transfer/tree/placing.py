@@ -38,7 +38,7 @@ RENAME, REPLACE, REFUSE = "rename", "replace", "refuse"
 #: What is said when a file without a name can't be given one: there are no hard links, or ``/proc`` is another's.
 _STAYS_NAMELESS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EXDEV, errno.ENOENT, errno.EMLINK)
 
-#: In what order batches are told of: number, and name or why there is none.
+#: What became of one file of a batch: its number, and the name that it got or why it has none.
 Result = tuple[int, "bytes | OSError"]
 
 
