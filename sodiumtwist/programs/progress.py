@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..describe import printable
 from ..transfer.tree.messages import FILE
 from ..transfer.tree.report import FAILED, REFUSED, STORED, THERE, FileResult, Report
-from ..transfer.tree.walking import A_DEVICE, A_LINK
+from ..transfer.tree.walking import A_DEVICE, A_LINK, UNFINISHED
 from .bars import open_bar
 from .output import print_error, tell, tell_as_it_is
 
@@ -176,7 +176,7 @@ class Told(Report):
             self.links += 1
             if self._verbose:
                 self.tell_left_out(path, why)
-        elif why == A_DEVICE:
+        elif why in (A_DEVICE, UNFINISHED):
             self.others += 1
             if self._verbose or self.others <= FAILURES_TOLD:
                 self.tell_left_out(path, why)
@@ -204,7 +204,8 @@ class Told(Report):
 
     def so_far(self) -> str:
         """Say how far it is, where it ends too early."""
-        return f"{files(self.stored + self.there)} and {sized(self.size)} stored"
+        count = files(self.stored + self.there)
+        return f"{count} looked at" if self._dry else f"{count} and {sized(self.size)} stored"
 
     def describe(self, seconds: float) -> str:
         """
@@ -295,7 +296,7 @@ class ToldAsJSON(Told):
         self._tell_error(path, "left out", why)
 
     def sum_up(self, seconds: float) -> None:
-        self._sum_up(seconds, not self.failed)
+        self._sum_up(seconds, not (self.failed or self._dry))
 
     def fails(self, status: int, line: str) -> None:
         if not self.over:

@@ -29,7 +29,7 @@ from sodiumtwist.transfer.tree.report import (
     WOULD_SEND,
     FileResult,
 )
-from sodiumtwist.transfer.tree.walking import A_DEVICE, A_LINK
+from sodiumtwist.transfer.tree.walking import A_DEVICE, A_LINK, UNFINISHED
 
 EVIL = b"a\x1b[2J\nb"
 
@@ -183,7 +183,7 @@ class LinesTests(ToldTestCase):
         told.written(3_000_000)
         told.left_out(b"l", A_LINK)
         told.left_out(b"m", A_LINK)
-        told.left_out(b"d", A_DEVICE)
+        told.left_out(b"d", UNFINISHED)
         self.assertEqual(
             told.describe(2.0),
             "sent 22 files, 3000000 bytes in 2.000 s (1.5 MB/s); 2 have new names; 13 files were there already; "
@@ -292,6 +292,8 @@ class LinesTests(ToldTestCase):
         told.settled(FileResult(b"a", FILE, WOULD_SEND, b"", 10))
         told.sum_up(1.0)
         self.assertEqual(self.lines(), ["would get a (10 bytes)", "would get 1 file, 10 bytes"])
+        # Nothing is stored, also where it is broken off.
+        self.assertEqual(told.so_far(), "1 file looked at")
         self.assertEqual(Told("get").describe(0.0), "got 0 files, 0 bytes in 0.000 s (0.0 MB/s)")
         self.assertEqual(Told("get").so_far(), "0 files and 0 bytes stored")
 
@@ -365,3 +367,10 @@ class JSONTests(ToldTestCase):
         counts = {"files": 1, "there": 0, "renamed": 0, "failed": 0, "links": 0, "others": 0}
         old = {"bytes": 100, "seconds": 0.5, "bytes_per_second": 200.0, "stored": True, "grown": 0, "protocol": 2}
         self.assertEqual(summary, {"event": "summary", **counts, **old})
+
+    def test_sum_of_a_dry_run(self) -> None:
+        """Nothing is stored, and a script must not take it for that."""
+        told = ToldAsJSON(dry=True)
+        told.settled(FileResult(b"a", FILE, WOULD_SEND, b"", 100))
+        told.sum_up(0.5)
+        self.assertIs(self.events()[-1]["stored"], False)

@@ -20,11 +20,6 @@ class Charges:
         self._room = room
         self._taken: dict[int, int] = {}
 
-    @property
-    def counts(self) -> bool:
-        """Whether anybody counts."""
-        return self._room is not None
-
     def take(self, number: int, size: int) -> None:
         """
         So many bytes more of a file are to be written.
@@ -46,10 +41,6 @@ class Charges:
             self._taken[number] = there
             if not offset:
                 self.give_back(number)
-
-    def taken(self, number: int) -> int:
-        """Tell how much room was taken for a file."""
-        return self._taken.get(number, 0)
 
     def give_back(self, number: int) -> None:
         """Nothing is left of a file."""

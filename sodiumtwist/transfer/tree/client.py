@@ -118,7 +118,7 @@ class FileClient(RequestClient, UploadSender):
             raise ClosedHere(CLOSED_HERE)
         if place.keeps == "files":
             thread = self._make_thread()
-            self._work = sending = Sending(self, thread, found, report, dry, digests)
+            self._work = sending = Sending(self, thread, found, report, dry, digests, resume)
             try:
                 yield sending.start()
             except CancelledError:

@@ -39,8 +39,26 @@ class Fed(Protocol):
         """It does not go on."""
 
 
+class _Nobody:
+    """Is told in place of the other when all is over, and does nothing."""
+
+    def begins(self, number: int, offset: int) -> None:
+        pass
+
+    def all_sent(self, ended: End) -> None:
+        pass
+
+    def go_on(self) -> None:
+        pass
+
+    def fail(self, reason: Failure) -> None:
+        pass
+
+
 class Feed:
     """
+    Sends what is wanted, file by file.
+
     :param end: of the connection. The feed is its producer until it is closed.
     :param fed: who is told how it goes on.
     :ivar size: how many bytes of files were read so far.
@@ -51,7 +69,7 @@ class Feed:
         self.size = 0
         self.full = False
         self._end = end
-        self._fed = fed
+        self._fed: Fed = fed
         self._registered = True
         # A transport that is gone takes nothing for good, so stopping is like being full.
         end.registerProducer(WriteGate(self._block, self._unblock, self._block), True)
@@ -92,6 +110,8 @@ class Feed:
         if self._registered:
             self._registered = False
             self._end.unregisterProducer()
+            # It has us, and nobody but the collector would free the two.
+            self._fed = _Nobody()
 
 
 class FileFeed(Feed):

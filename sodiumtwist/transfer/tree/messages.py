@@ -214,7 +214,7 @@ class Finish(Struct, frozen=True, tag="finish"):
     All is announced, and all bytes are sent. The answer, a :class:`Done`, comes when all is settled.
 
     :ivar links: how many links were left out.
-    :ivar others: how many devices, sockets and the like were left out.
+    :ivar others: how many devices, sockets and unfinished files were left out.
     :ivar troubles: what could not be read; not all of it, if that is much.
     :ivar untold: how many such there are beside these.
     """

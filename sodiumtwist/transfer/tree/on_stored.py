@@ -30,7 +30,7 @@ from ...core.errors import LocalProtocolError
 from ...describe.log import Logger
 from ...protocol.clock import steady_clock
 from ...replacing import may
-from .digests import RunningDigest
+from .digests import digest_of
 from .disk_thread import DiskThread
 from .names import show_path
 
@@ -83,18 +83,16 @@ def read_command(text: str) -> tuple[str, ...]:
     raise LocalProtocolError(f"there is no program {ascii(name)}")
 
 
-def digest_of(path: bytes) -> bytes:
+def digest_of_file(path: bytes) -> bytes:
     """
-    Read a file, and make its digest.
+    Make the digest of a file that is named.
 
     :raises OSError: when it can't be read.
     """
     # What has come into its place since is not followed, or waited for.
     fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
-        running = RunningDigest()
-        running.read(fd, os.fstat(fd).st_size)
-        return running.digest()
+        return digest_of(fd, os.fstat(fd).st_size)
     finally:
         os.close(fd)
 
@@ -258,7 +256,7 @@ class OnStored:
             self._run(job, job.digest)
             return
         self._reading += 1
-        self._digests.call(lambda: digest_of(job.path)).addBoth(self._read, job)
+        self._digests.call(lambda: digest_of_file(job.path)).addBoth(self._read, job)
 
     def _read(self, digest: bytes | Failure, job: _Job) -> None:
         self._reading -= 1

@@ -8,14 +8,17 @@ import errno
 import os
 import secrets
 import stat
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from threading import Lock
+from weakref import WeakValueDictionary
 
 from ...replacing import sync_if_possible, take_over
 from .batches import sync_files
 from .descriptors import HELD
 from .folders import Folders, Parts
 from .names import PART_LIMIT, random_name
+from .quota import room_of
 from .renaming import give_name
 from .spelling import kind_of
 from .temporaries import Written, open_nameless, open_temporary, write_at
@@ -35,8 +38,30 @@ RENAME, REPLACE, REFUSE = "rename", "replace", "refuse"
 #: What is said when a file without a name can't be given one: there are no hard links, or ``/proc`` is another's.
 _STAYS_NAMELESS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EXDEV, errno.ENOENT, errno.EMLINK)
 
-#: In what order batches are told of: number, and name or why there is none.
+#: What became of one file of a batch: its number, and the name that it got or why it has none.
 Result = tuple[int, "bytes | OSError"]
+
+
+class _Turn:
+    """
+    Of those who replace one file, one has it at a time. Others go on.
+    """
+
+    def __init__(self) -> None:
+        self.lock = Lock()
+
+
+_turns: WeakValueDictionary[tuple[int, int, bytes], _Turn] = WeakValueDictionary()
+_turns_lock = Lock()
+
+
+@contextmanager
+def _turn_of(folder: int, name: bytes) -> Iterator[None]:
+    status = os.fstat(folder)
+    with _turns_lock:
+        turn = _turns.setdefault((status.st_dev, status.st_ino, name), _Turn())
+    with turn.lock:
+        yield
 
 
 class Placing:
@@ -202,18 +227,17 @@ class Placing:
         name = written.parts[-1]
         folder = self._folders.open(written.parts[:-1])
         if self._existing == REPLACE:
-            status = self._existing_file(written)
-            if status is not None:
-                return self._replaced(written, folder, status)
+            if self._existing_file(written) is not None:
+                return self._replaced(written, folder)
         try:
             self._give(written, folder, name)
             return name
         except FileExistsError:
             pass
         # It may have come just now.
-        status = self._existing_file(written)
+        self._existing_file(written)
         if self._existing == REPLACE:
-            return self._replaced(written, folder, status)
+            return self._replaced(written, folder)
         if self._is_there(written, name):
             return name
         if self._existing == REFUSE:
@@ -264,24 +288,28 @@ class Placing:
             raise FileExistsError(errno.EEXIST, f"{kind_of(status.st_mode)} of that name is there")
         return status
 
-    def _replaced(self, written: Written, folder: int, status: os.stat_result | None) -> bytes:
+    def _replaced(self, written: Written, folder: int) -> bytes:
         name = written.parts[-1]
-        if status is not None:
-            os.fchmod(written.temporary.fd, 0o600)
-            # Who may read it may run it, if anybody may.
-            mode = status.st_mode & ~0o111
-            if written.executable:
-                mode |= (mode & 0o444) >> 2
-            take_over(written.temporary.fd, os.stat_result((mode, *status[1:10])))
         if written.temporary.name is None:
             temporary = random_name(name, secrets.token_hex(4))
             self._give(written, folder, temporary)
             written.temporary.name = temporary
         file = written.temporary
-        file.expect_name(folder)
         assert file.name is not None
-        os.replace(file.name, name, src_dir_fd=folder, dst_dir_fd=folder)
+        # Else two of them could both have replaced the same file, and count its room as free.
+        with _turn_of(folder, name):
+            status = self._existing_file(written)
+            if status is not None:
+                os.fchmod(file.fd, 0o600)
+                # Who may read it may run it, if anybody may.
+                mode = status.st_mode & ~0o111
+                if written.executable:
+                    mode |= (mode & 0o444) >> 2
+                take_over(file.fd, os.stat_result((mode, *status[1:10])))
+            file.expect_name(folder)
+            os.replace(file.name, name, src_dir_fd=folder, dst_dir_fd=folder)
         file.name = None
+        written.replaced = 0 if status is None else room_of(status)
         return name
 
     def _give(self, written: Written, folder: int, name: bytes) -> None:

@@ -293,7 +293,8 @@ class Receiving:
             if dry or what == HAVE or what == REFUSED:
                 entry = self._unsettled.pop(number)
                 self._paths_size -= len(entry.path)
-                if report is not None:
+                # Behind the end a refusal may only say that nobody waits for a verdict.
+                if report is not None and (self._over is None or what != REFUSED):
                     report_verdict(report, entry, verdict)
         if self._takes_nothing:
             nothing = Verdict(REFUSED, code=Code.CANCELLED, text="dry run")

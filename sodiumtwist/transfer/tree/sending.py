@@ -87,6 +87,7 @@ class Sending:
     :param report: is told how it gets on.
     :param dry: whether nothing is sent, and only told what would be.
     :param digests: whether the digests of whole files are wanted. They are compared with the receiver's.
+    :param resume: whether what the receiver has already may be used.
     """
 
     def __init__(
@@ -97,11 +98,13 @@ class Sending:
         report: Report | None = None,
         dry: bool = False,
         digests: bool = False,
+        resume: bool = True,
     ) -> None:
         self._end = end
         self._thread = thread
         self._report = report or Report()
         self._dry = dry
+        self._resumes = resume
         self._sent: Deferred[None] = Deferred()
         self._over = False
         # By number, in their order.
@@ -236,12 +239,12 @@ class Sending:
             self._settle(number, REFUSED_BEFORE, code=verdict.code, text=verdict.text)
         elif entry.kind == FOLDER:
             self._take_out(number)  # it is made, or was there
+        elif (what == HAVE or what == RESUME) and (entry.kind != FILE or not self._resumes):
+            raise RemoteProtocolError("a verdict tells of what is there, where nothing can be or shall be used")
         elif what == HAVE:
             self._report.begins(entry.path, entry.size, entry.size)
             self._settle(number, THERE, name=verdict.name or entry.path, size=entry.size, digest=verdict.digest)
-        elif what == RESUME and (
-            entry.kind != FILE or verdict.offset > entry.size or len(verdict.digest) != DIGEST_SIZE
-        ):
+        elif what == RESUME and (verdict.offset > entry.size or len(verdict.digest) != DIGEST_SIZE):
             raise RemoteProtocolError("a verdict tells of more than was announced, or of no digest")
         elif self._dry:
             self._settle(number, WOULD_RESUME if what == RESUME else WOULD_SEND, size=entry.size)

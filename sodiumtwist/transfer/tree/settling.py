@@ -12,8 +12,7 @@ from .charges import Charges
 from .deciding import Awaited, Rules
 from .folders import Folders
 from .messages import LINE_LIMIT, Outcome, Settled
-from .placing import REPLACE, Placing
-from .quota import room_of
+from .placing import Placing
 from .temporaries import Written
 
 
@@ -30,17 +29,13 @@ class Settling:
         self.charges = Charges(rules.room)
         self.written = 0
         self._rules = rules
-        self._folders: Folders | None = None
         self._placing: Placing | None = None
-        # Files that wait for their names: path, digest, size, and the room of the one whose place it takes.
-        self._unplaced: dict[int, tuple[bytes, bytes, int, int]] = {}
-        # Where anybody counts: the room of files that have a name when those before are placed.
-        self._rooms: dict[bytes, int] = {}
+        # Files that wait for their names: path, digest and size.
+        self._unplaced: dict[int, tuple[bytes, bytes, int, Written]] = {}
         self._settled: list[Settled] = []
 
     def open(self, folders: Folders) -> Placing:
         """Begin to put files in their places below a folder."""
-        self._folders = folders
         self._placing = placing = Placing(folders, self._rules.existing, self._rules.sync, self._rules.resume)
         return placing
 
@@ -58,26 +53,10 @@ class Settling:
         placing = self._placing
         assert placing is not None
         path = awaited.entry.path
-        counts = self.charges.counts and self._rules.existing == REPLACE
-        self._unplaced[awaited.number] = path, digest, size, self._replaced(awaited) if counts else 0
+        self._unplaced[awaited.number] = path, digest, size, written
         placing.add(awaited.number, written)
         if placing.full:
             self.place()
-
-    def _replaced(self, awaited: Awaited) -> int:
-        """Find how much room the file has taken whose place is taken."""
-        assert self._folders is not None
-        path = awaited.entry.path
-        there = self._rooms.get(path)
-        if there is None:
-            try:
-                status = self._folders.status(awaited.parts)
-            except OSError:
-                status = None
-            there = 0 if status is None else room_of(status)
-        # One of the same name may follow before this one has it.
-        self._rooms[path] = self.charges.taken(awaited.number)
-        return there
 
     def place(self) -> None:
         """Put all that waits in its place."""
@@ -85,15 +64,14 @@ class Settling:
             return
         assert self._placing is not None
         for number, name in self._placing.commit():
-            path, digest, size, replaced = self._unplaced.pop(number)
+            path, digest, size, written = self._unplaced.pop(number)
             if isinstance(name, OSError):
                 self.fail(number, name)
             else:
-                self.charges.placed(number, replaced)
+                self.charges.placed(number, written.replaced)
                 above, slash, last = path.rpartition(b"/")
                 stored = b"" if name == last else above + slash + name
                 self._settled.append(Settled(number, name=stored, digest=digest, size=size))
-        self._rooms.clear()
 
     def fail(self, number: int, error: OSError) -> None:
         """A file is not stored, and nothing is left of it."""
@@ -117,4 +95,4 @@ class Settling:
         for number in self._unplaced:
             self.charges.give_back(number)
         self._unplaced.clear()
-        self._folders = self._placing = None
+        self._placing = None

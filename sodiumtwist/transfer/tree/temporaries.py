@@ -206,9 +206,10 @@ class Written:
     :ivar mtime: when it was last written to at its sender, in nanoseconds since the epoch.
     :ivar synced: whether the disk has its bytes.
     :ivar digest: of all its bytes, where it was asked for while it grew; else empty.
+    :ivar replaced: how much room the file had taken whose place it has got.
     """
 
-    __slots__ = ("digest", "executable", "mtime", "size", "synced", "temporary")
+    __slots__ = ("digest", "executable", "mtime", "replaced", "size", "synced", "temporary")
 
     def __init__(
         self,
@@ -225,6 +226,7 @@ class Written:
         self.executable = executable
         self.synced = synced
         self.digest = digest
+        self.replaced = 0
 
     @property
     def parts(self) -> Parts:

@@ -51,6 +51,7 @@ Found = Union["tuple[Entry, Where]", None]
 
 A_LINK = "a link, which is not followed"
 A_DEVICE = "a device, a socket or the like"
+UNFINISHED = "what came of a file that broke off"
 NOT_THERE = "there is no file or folder of that name"
 
 
@@ -174,7 +175,7 @@ class Walk:
 
     :param roots: where they begin.
     :ivar links: how many links were left out so far.
-    :ivar others: how many devices, sockets and the like.
+    :ivar others: how many devices, sockets and unfinished files.
     :ivar troubles: what could not be read, as much of it as one message may tell.
     :ivar untold: how many such there are beside these.
     """
@@ -290,7 +291,7 @@ class Walk:
             elif stat.S_ISREG(status.st_mode):
                 yield self._file(root.name, status), where if isinstance(where, bytes) else (where[0], where[1][:-1])
             else:
-                self._leave_out(root.name, stat.S_ISLNK(status.st_mode))
+                self._leave_out(root.name, what_is_wrong(status))
 
     def _tree(self, tree: Tree, start: tuple[bytes, ...], name: bytes) -> Generator[Found, None, None]:
         """
@@ -318,12 +319,14 @@ class Walk:
                         yield None
                     inner = prefix + os.fsencode(each.name)
                     if each.is_symlink():
-                        self._leave_out(inner, True)
+                        self._leave_out(inner, A_LINK)
                     elif each.is_dir(follow_symlinks=False):
                         inside.append(inner)
                     elif not each.is_file(follow_symlinks=False):
-                        self._leave_out(inner, False)
-                    elif not (each.name[0] == "." and is_temporary(os.fsencode(each.name))):
+                        self._leave_out(inner, A_DEVICE)
+                    elif each.name[0] == "." and is_temporary(os.fsencode(each.name)):
+                        self._leave_out(inner, UNFINISHED)
+                    else:
                         try:
                             status = each.stat(follow_symlinks=False)
                         except OSError as error:
@@ -343,12 +346,12 @@ class Walk:
     def _file(path: bytes, status: os.stat_result) -> Entry:
         return Entry(FILE, path, status.st_size, status.st_mtime_ns, bool(status.st_mode & stat.S_IXUSR))
 
-    def _leave_out(self, path: bytes, link: bool) -> None:
-        if link:
+    def _leave_out(self, path: bytes, why: str) -> None:
+        if why == A_LINK:
             self.links += 1
         else:
             self.others += 1
-        self._left_out.append((path, A_LINK if link else A_DEVICE, False))
+        self._left_out.append((path, why, False))
 
     def _trouble(self, path: bytes, why: str) -> None:
         self._left_out.append((path, why, True))

@@ -30,7 +30,7 @@ from sodiumtwist.transfer.tree.on_stored import (
     ON_STORED_SECONDS,
     STOPPING,
     OnStored,
-    digest_of,
+    digest_of_file,
     read_command,
 )
 
@@ -319,7 +319,7 @@ class OnStoredTests(SynchronousTestCase):
         """A FIFO in the place of the file holds up nobody."""
         path = self.mktemp()
         os.mkfifo(path)
-        self.assertEqual(digest_of(os.fsencode(path)), blake2b(b"", digest_size=32).digest())
+        self.assertEqual(digest_of_file(os.fsencode(path)), blake2b(b"", digest_size=32).digest())
 
     def test_finish(self) -> None:
         """One waits until nothing runs, but not for ever; to cancel is to wait no longer."""

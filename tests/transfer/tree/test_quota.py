@@ -327,6 +327,20 @@ class GivenBackTests(QuotaTestCase):
         there = size_of(os.path.join(self.directory, "ann"))
         self.assertEqual(self.send(self.announce("c", 0), 64 * KIB - there), [0])
 
+    def test_replaced_at_once(self) -> None:
+        """Of several that take the place of one file, each gives back what it has replaced, and not all the first."""
+        self.begin("replace")
+        self.assertEqual(self.send(self.announce("a", 400), 400), [0])
+        storings = []
+        for _ in range(3):
+            self.begin("replace")
+            storings.append(self.storing)
+            for number in (self.announce("a", 1), self.announce("a", 2)):
+                self.storing.take([header(number, LAST, 0, 1 + number) + b"x" * (1 + number)])
+        for storing in storings:
+            storing.commit()
+        self.assert_used(2)
+
     def test_no_name(self) -> None:
         """What gets no name is free again; so is what breaks off before."""
         self.begin("refuse")

@@ -588,6 +588,18 @@ class ReportTests(ReceivingTestCase):
         self.assertEqual(self.announce(Entry(FILE, b"a", 1, TIME)), [Verdict(SEND)])
         self.assertEqual(self.receiving._unsettled, {})
 
+    def test_given_up(self) -> None:
+        """What was being looked at when the connection ended was refused by nobody."""
+        self.begin(FakeStoring(), report=self.report)
+        refused = Verdict(REFUSED, code=Code.STORAGE, text="nobody waits for it any more")
+        self.patch(self.storing, "announce", lambda _: Verdicts([refused]))
+        for number, ended in enumerate((False, True)):
+            self.receiving.asked(Announce(number, [Entry(FILE, b"a", 1, TIME)]))
+            if ended:
+                self.receiving.lost()
+            self.work()
+            self.assertEqual(len(self.report.results), 1)
+
     def test_nothing_to_show(self) -> None:
         """What is no piece of an announced file is left to the thread to refuse."""
         self.begin(FakeStoring(), report=self.report)

@@ -4,11 +4,13 @@ The sender's half of the file dialogue, with a receiver and a thread in memory.
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable
 from hashlib import blake2b
 from typing import Any
 from unittest.mock import patch
+from weakref import ref
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionLost
@@ -210,6 +212,20 @@ class VerdictTests(SendingTestCase):
         self.assertEqual(self.told.results, [FileResult(b"top/a", FILE, THERE, b"top/a.2", 5)])
         self.assertEqual(self.told.begun, [(b"top/a", 5, 5)])
         self.assertEqual(self.receiver.numbers, [])
+
+    def test_not_to_be_used(self) -> None:
+        """Who says that nothing there is to be used has it sent: nobody may say that it is there."""
+        self.write("a", b"alpha")
+        for verdict in (Verdict(HAVE), Verdict(RESUME, 3, digest(b"alp"))):
+            self.receiver, self.thread = ReceiverInHand(), ThreadInHand()
+            self.receiver.verdicts[b"top/a"] = verdict
+            found = Walk([Root(b"top", os.fsencode(self.root))])
+            self.sending = Sending(self.receiver, self.thread, found, self.told, resume=False)
+            sent = self.sending.start()
+            self.work()
+            self.receiver.answer()
+            self.failureResultOf(sent, RemoteProtocolError)
+        self.assertEqual(self.told.results, [])
 
     def test_refused(self) -> None:
         """A folder with all that is in it, whose time is not set then either."""
@@ -541,6 +557,18 @@ class EndTests(SendingTestCase):
         self.run_all()
         self.assertEqual(self.opened(), before)
 
+    def test_freed(self) -> None:
+        """It is freed when nobody has it any more, without the collector: a server sends to a great many clients."""
+        self.write("a", b"alpha")
+        sent = self.start()
+        self.run_all()
+        self.successResultOf(sent)
+        freed = ref(self.sending)
+        gc.disable()
+        self.addCleanup(gc.enable)
+        del self.sending
+        self.assertIsNone(freed())
+
 
 class BrokenTests(SendingTestCase):
     """
@@ -759,12 +787,15 @@ class StreamTests(SendingTestCase):
         self.assertEqual(self.outcomes(), {b"name": WOULD_SEND})
         self.assertNotIn("resumed", self.source.takes)
 
-    def test_resumed(self) -> None:
-        """Nothing of a stream can be there."""
-        self.receiver.verdicts[b"name"] = Verdict(RESUME, 0, bytes(32))
-        sent = self.stream()
-        self.receiver.answer()
-        self.failureResultOf(sent, RemoteProtocolError)
+    def test_there(self) -> None:
+        """Nothing of a stream can be there: who believed that would throw away what was piped into it."""
+        for verdict in (Verdict(RESUME, 0, bytes(32)), Verdict(HAVE)):
+            self.setUp()
+            self.receiver.verdicts[b"name"] = verdict
+            sent = self.stream()
+            self.receiver.answer()
+            self.failureResultOf(sent, RemoteProtocolError)
+            self.assertEqual(self.told.results, [])
 
     def test_not_stored(self) -> None:
         """No more of it is read."""

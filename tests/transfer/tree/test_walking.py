@@ -24,7 +24,7 @@ from sodiumtwist.transfer.tree.messages import (
     decode_request,
 )
 from sodiumtwist.transfer.tree.names import DEPTH_LIMIT, temporary_name
-from sodiumtwist.transfer.tree.walking import A_DEVICE, A_LINK, NOT_THERE, Root, Walk, open_file
+from sodiumtwist.transfer.tree.walking import A_DEVICE, A_LINK, NOT_THERE, UNFINISHED, Root, Walk, open_file
 
 from .senders import all_batches, all_entries, make_tree, write
 
@@ -133,10 +133,14 @@ class TreeTests(WalkTestCase):
         self.assertEqual(len(os.listdir("/dev/fd")), before)
 
     def test_temporary_names(self) -> None:
-        """What we have begun to store is not sent on; other names with a dot in front are."""
-        write(self.path(os.fsdecode(temporary_name(b"file"))), b"")
+        """What we have begun to store is not sent on, and is told; other names with a dot in front are sent."""
+        begun = temporary_name(b"file")
+        write(self.path(os.fsdecode(begun)), b"")
         write(self.path(".other"), b"")
         self.assertEqual(self.paths(self.walk()), [b"top", b"top/.other"])
+        walk = self.walk()
+        self.assertEqual(self.left_out(walk), [(b"top/" + begun, UNFINISHED, False)])
+        self.assertEqual((walk.others, walk.links), (1, 0))
 
 
 class PartTests(WalkTestCase):
