@@ -257,8 +257,9 @@ class FileClient(RequestClient, UploadSender):
     def _say_failure(self, reason: Failure) -> Failure:
         error = reason.value
         if isinstance(error, RequestFailed) and error.text == ANSWERS_NOTHING:
-            # As one with streams: it knows of no requests at all.
-            return Failure(RequestFailed(Code.NOT_SUPPORTED, "what it serves is something else than files"))
+            # As one with streams, or one that takes uploads and is of before there were names: it knows of no requests.
+            text = "it serves something else than files, or is too old for files under their names"
+            return Failure(RequestFailed(Code.NOT_SUPPORTED, text))
         return reason
 
     def _break(self, error: RemoteProtocolError) -> RemoteProtocolError:

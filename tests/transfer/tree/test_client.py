@@ -92,7 +92,9 @@ class OtherServerTests(ClientTestCase):
         client = self.connect(factory).client
         for asked in (client.store(walk(self.here)), client.list()):
             error = self.failure_of(asked, RequestFailed)
-            self.assertEqual(str(error), "what it serves is something else than files")
+            self.assertEqual(
+                str(error), "it serves something else than files, or is too old for files under their names"
+            )
 
     def assert_nonsense(self, call: Callable[[FileClient], Deferred[Any]]) -> None:
         client = self.connect_to(lambda peer, payload: b"echo: " + payload)
