@@ -217,7 +217,8 @@ class TurnTests(ReceivingTestCase):
             for payload in payloads:
                 self.receiving.data_received(payload)
             self.work()
-            return self.storing.taken[before:]
+            taken: list[list[bytes]] = self.storing.taken[before:]
+            return taken
 
         self.assertEqual(take(middle), [[middle]])
         self.assertEqual(take(middle, middle), [])
