@@ -76,6 +76,7 @@ FOLDERS = {
         transfer.tree.quota
         transfer.tree.charges
         transfer.tree.spelling
+        transfer.tree.descriptors
         transfer.tree.folders
         transfer.tree.roots
         transfer.tree.system_calls

@@ -587,7 +587,7 @@ class TreeWorkTests(WorkTestCase):
         with Work() as work:
             pair.result_of(pair.client.store(walk(self.here)))
         self.assertEqual((work.c["read"], work.c["pwrite"]), (0, 0))
-        self.assert_calls(work.calls, 66)
+        self.assert_calls(work.calls, 70)
         self.assertEqual(len(list(self.into.rglob("???"))), self.FILES)
 
     def test_bulk(self) -> None:

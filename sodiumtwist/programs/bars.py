@@ -28,7 +28,7 @@ def open_bar(size: int | None, quiet: bool) -> tqdm[Any] | None:
     # Not at the top: its import takes long, and runs by other programs have no terminal.
     from tqdm import tqdm
 
-    return tqdm(total=size, unit="B", unit_scale=True, file=NeverFails(sys.stderr))
+    return tqdm(total=size, unit="B", unit_scale=True, dynamic_ncols=True, file=NeverFails(sys.stderr))
 
 
 @contextmanager

@@ -43,9 +43,13 @@ EXISTING = ("rename", "replace", "refuse")
 
 def remote_path(argument: str) -> bytes:
     """
-    Read the name of what is on the server: bytes, as the file system there has them. ``.`` and nothing are all of it.
+    Read the name of what is on the server: bytes, as the file system there has them. ``.``, ``/`` and nothing are all
+    of it.
     """
-    return b"" if argument == "." else os.fsencode(argument).rstrip(b"/")
+    path = os.fsencode(argument)
+    # As people and shells write names: ./a, a/, a//b. What could lead elsewhere stays, and the server refuses it.
+    parts = [part for part in path.split(b"/") if part not in (b"", b".")]
+    return (b"/" if parts and path.startswith(b"/") else b"") + b"/".join(parts)
 
 
 class ConnectOptions(CommandOptions):
@@ -126,9 +130,11 @@ class FilesOptions(ConnectOptions):
         """
         if not places:
             raise usage.UsageError(f"{self.places.split()[0]} is missing")
+        # Twisted's parser takes a first argument with a dash for one only behind "--". Then all are meant so.
+        meant = places[0] != "-" and places[0].startswith("-")
         for place in places:
-            # Behind the first argument, Twisted's parser takes all for arguments.
-            if place.startswith("-") and place != "-":
+            # Behind the first argument, it takes all for arguments.
+            if place.startswith("-") and place != "-" and not meant:
                 raise usage.UsageError(
                     f"unexpected argument {ascii(place)}; options come before {self.places}, and what is called so "
                     f"is ./{place}"

@@ -212,7 +212,10 @@ async def leave(reactor: Any, client: LeavingEnd) -> None:
     """
     Close in order. In version 2 that takes the server's word, or it would see a connection that was cut.
     """
-    client.close()
+    closing = client.close()
+    if isinstance(closing, Deferred):
+        # That it was cut, or given up below, says nothing of what was done. Unheard, it would be logged.
+        closing.addErrback(lambda _: None)
     if client.version == 2 and not client.lost.called:
         # All is done: what does not come about now changes nothing.
         with suppress(CancelledError, TimeoutError):

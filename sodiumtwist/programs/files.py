@@ -179,6 +179,9 @@ async def send_one(session: Session, settings: SendSettings, found: Found, keeps
         await leave(session.reactor, client)
         raise CommandFailed(EXIT_NOT_STORED, f"nothing was sent: this server {what}")
     if settings.dry_run:
+        if keeps == "nothing":
+            await leave(session.reactor, client)
+            raise CommandFailed(EXIT_NOT_STORED, "nothing would be stored: this server discards uploads")
         size = os.stat(path).st_size if isinstance(found, Walk) else 0
         told.settled(FileResult(os.fsencode(settings.name_of(path)), FILE, WOULD_SEND, size=size))
         return None
@@ -224,6 +227,8 @@ async def get(reactor: Any, settings: GetSettings) -> None:
     :raises CommandFailed: when something did not go well, or this was cancelled.
     """
     with telling(settings, "get") as told:
+        # Who lists names alone, as for other programs, sees here that the last one was no name.
+        told.into = settings.into if settings.into != "." else ""
         session = Session(reactor, settings, settings.quiet)
 
         async def work(client: FileClient) -> None:
@@ -268,9 +273,11 @@ def folder_for(settings: GetSettings) -> Iterator[str]:
         try:
             os.makedirs(into, exist_ok=True)
         except FileExistsError:
-            raise CommandFailed(EXIT_USAGE, f"{into} is no folder") from None
+            raise CommandFailed(
+                EXIT_USAGE, f"{into} is no folder; what is got goes into one, the last argument"
+            ) from None
         except OSError as error:
-            raise CommandFailed(EXIT_USAGE, describe_os_error(error)) from None
+            raise CommandFailed(EXIT_USAGE, f"cannot make the folder {describe_os_error(error)}") from None
         yield into
 
 
@@ -303,8 +310,7 @@ async def list_files(reactor: Any, settings: ListSettings) -> None:
                 else:
                     print_line(entry_as_line(entry))
             count += len(listing.entries)
-            # A server that breaks this would keep us here.
-            if not listing.more or not listing.entries or listing.entries[-1].name <= after:
+            if not listing.more:
                 return
             after = listing.entries[-1].name
 

@@ -116,9 +116,11 @@ class Told(Report):
     :ivar renamed: how many are stored under another name; ``name`` is the last of these names.
     :ivar failed: how many could not be read, or are not stored.
     :ivar links: how many links were left out, and ``others``: how many devices and the like.
+    :ivar into: the folder that the last line names, where somebody may have meant something else by it; empty for none.
     :ivar over: whether the last line is printed.
     """
 
+    into = ""
     over = False
 
     def __init__(self, verb: str = "send", verbose: bool = False, quiet: bool = False, dry: bool = False) -> None:
@@ -216,6 +218,8 @@ class Told(Report):
         else:
             line = f"{'sent' if self._verb == 'send' else 'got'} {line}"
             line += f" in {seconds:.3f} s ({rate(self.size, seconds) / 1e6:.1f} MB/s)"
+        if self.into:
+            line += f", into {self.into}"
         if self.renamed == 1:
             line += f"; stored as {shown(self.name)}"
         elif self.renamed:

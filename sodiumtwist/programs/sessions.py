@@ -17,7 +17,7 @@ from ..core.errors import RequestFailed
 from ..describe import describe_os_error
 from ..transfer.tree.client import FileClient
 from .commands import LEAVING, STATUS_OF_CODE, connect, explain_loss, leave, make_endpoint, tell_of_silence
-from .exits import EXIT_INTERRUPTED, EXIT_REFUSED, EXIT_USAGE, CommandFailed
+from .exits import EXIT_INTERRUPTED, EXIT_NOT_STORED, EXIT_REFUSED, EXIT_USAGE, CommandFailed
 from .settings import ConnectSettings
 
 T = TypeVar("T")
@@ -82,7 +82,11 @@ class Session:
                 await self._drop()
             else:
                 await leave(self.reactor, client)
-            status = STATUS_OF_CODE.get(refused.code, EXIT_REFUSED)
+            # That of a disk which takes no stream is another.
+            if refused.code == Code.STORAGE:
+                status = EXIT_NOT_STORED
+            else:
+                status = STATUS_OF_CODE.get(refused.code, EXIT_REFUSED)
             raise CommandFailed(status, f"refused by {self._settings.endpoint}: {refused}") from None
         # From our own disk: Twisted's errors of connections are no OSError.
         except OSError as error:

@@ -172,6 +172,11 @@ class UploadReceiver(FileServerEnd):
             raise UnexpectedPDU("a DATA after the end of its upload")
         # The first DATA tells whether the upload is framed.
         if self._phase is Phase.NONE:
+            if self.version == 2 and self.factory.files.directory is not None:
+                # Those of version 1 are in no login's folder, and so count for no quota.
+                error = UnexpectedPDU("a DATA before a store was asked for, and files are stored by their names here")
+                self.break_off(Code.NOT_SUPPORTED, str(error), error)
+                return
             self.factory.receiving.add(self)
             self._framed = not payload
         elif self._framed and not payload:

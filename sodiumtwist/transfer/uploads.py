@@ -20,11 +20,14 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
 
+from ..describe.log import Logger
 from ..replacing import status_of_replaced, sync_directory, sync_if_possible, take_over
 from .disk import Disk, Room
 from .partials import Partials
 from .pipes import PipeWriter, may_block
 from .turns import Turn
+
+_log = Logger()
 
 #: How many characters of a file's name stand in its temporary name. With all of a long name it would be too long.
 NAME_LIMIT = 50
@@ -190,7 +193,11 @@ class FileUpload(Upload):
         return finished if self._stored is None else finished.addCallback(self._tell, self._stored)
 
     def _tell(self, outcome: str, stored: Callable[[str, int], object]) -> str:
-        stored(self._target, self.size)
+        try:
+            stored(self._target, self.size)
+        except Exception:
+            # The upload stays what it is.
+            _log.failure("what is called for stored files failed")
         return outcome
 
     # These three run in a thread, one of them at a time.

@@ -26,6 +26,7 @@ from sodiumtwist.programs.exits import CommandFailed
 from sodiumtwist.programs.settings import Credentials, GetSettings, ListSettings, SendSettings
 from sodiumtwist.transfer.receiver import UploadFactory
 from sodiumtwist.transfer.stores import DirectoryStore, FileStore, Store
+from sodiumtwist.transfer.tree import folders
 from sodiumtwist.transfer.tree.client import FileClient
 from sodiumtwist.transfer.tree.place import Files
 
@@ -345,6 +346,18 @@ class SendTests(FilesTestCase):
         self.assertEqual(await self.send(path), 1)
         self.assertEqual(len(self.errors), 1)
 
+    async def test_disk_fails_at_the_end(self) -> None:
+        """The disk does not take the name of a folder: not all is stored. Another status is of a stream alone."""
+
+        def fail(fd: int) -> None:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+        os.makedirs("photos/empty")
+        self.serve(sync=True)
+        self.patch(folders, "sync_if_possible", fail)
+        self.assertEqual(await self.send("photos"), 5)
+        self.assert_line(self.errors, "^refused by .*: Input/output error$")
+
 
 class StreamTests(FilesTestCase):
     """Servers that do not keep files under their names."""
@@ -406,6 +419,8 @@ class StreamTests(FilesTestCase):
         error, summary = self.events()
         self.assertEqual((error["event"], error["status"]), ("error", 5))
         self.assertIs(summary["stored"], False)
+        self.assertEqual(await self.send("in", dry_run=True), 5)
+        self.assert_line(self.errors, "^nothing would be stored: this server discards uploads$")
         self.make_tree()
         self.assertEqual(await self.send("photos"), 5)
         self.assert_line(self.errors, "^nothing was sent: this server throws away what comes$")
@@ -440,7 +455,7 @@ class GetTests(FilesTestCase):
         """A folder comes under its name, into one that is made; got again, all is there."""
         self.serve_tree()
         self.assertEqual(await self.get(b"photos", into="new/into"), 0)
-        self.assert_line(self.lines, r"^got 4 files, 100005 bytes in \d+\.\d+ s \(\d+\.\d+ MB/s\)$")
+        self.assert_line(self.lines, r"^got 4 files, 100005 bytes in \d+\.\d+ s \(\d+\.\d+ MB/s\), into new/into$")
         self.assert_same(Path("shared/photos"), Path("new/into/photos"))
         self.assertEqual(await self.get(b"photos", into="new/into"), 0)
         self.assert_line(self.lines, "^got 0 files, 0 bytes in .*; 4 files were there already$")
@@ -476,7 +491,7 @@ class GetTests(FilesTestCase):
         self.serve_tree()
         self.assertEqual(await self.get(b"photos", dry_run=True), 0)
         self.assertIn("would get photos/a (100000 bytes)", self.lines)
-        self.assertEqual(self.lines[-1], "would get 4 files, 100005 bytes")
+        self.assertEqual(self.lines[-1], "would get 4 files, 100005 bytes, into into")
         self.assertFalse(os.path.exists("into"))
 
     async def test_existing(self) -> None:
@@ -496,9 +511,9 @@ class GetTests(FilesTestCase):
         self.serve_tree()
         Path("into").write_bytes(b"")
         self.assertEqual(await self.get(b"photos"), 1)
-        self.assert_line(self.errors, "^into is no folder$")
+        self.assert_line(self.errors, "^into is no folder; what is got goes into one, the last argument$")
         self.assertEqual(await self.get(b"photos", into="into/deep"), 1)
-        self.assert_line(self.errors, "^into/deep: Not a directory$")
+        self.assert_line(self.errors, "^cannot make the folder into/deep: Not a directory$")
 
     async def test_interrupted(self) -> None:
         """What has come is kept, and the same command goes on."""

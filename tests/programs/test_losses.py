@@ -5,6 +5,7 @@ How a connection that ended too early becomes a line and an exit status, with a 
 from __future__ import annotations
 
 import contextlib
+import gc
 import io
 from collections.abc import Callable
 from typing import cast
@@ -38,8 +39,10 @@ from sodiumtwist.programs import commands
 from sodiumtwist.programs.exits import CommandFailed
 from sodiumtwist.programs.settings import ConnectSettings, Credentials, PingSettings
 from sodiumtwist.programs.tunneltap import AdvisedEndpoint
+from sodiumtwist.transfer.tree.place import Files
 
 from ..pair import LOGIN, PASSPHRASE, SERVER_PAIR, Pair, RecordingServer, make_server_factory
+from ..transfer.tree.ends import FilesPair
 from ..versions import each_version, only, spoken
 
 WHERE = "tcp:host:1"
@@ -235,3 +238,22 @@ class PingTests(SynchronousTestCase):
         status, line, _ = self.ping(stop)
         self.assertEqual((status, line), (9, "broken on the way, 1 PINGs answered: the server is shutting down"))
         self.assertEqual(pairs[0].server.why, ConnectionDone)
+
+
+class LeavingTests(SynchronousTestCase):
+    """The end of a connection on which all is done."""
+
+    def test_cut(self) -> None:
+        """Whether it is cut then, or nobody waits any more, nothing is said of it: not even that nobody was told."""
+        for gives_up in (False, True):
+            pair = FilesPair(Files(self.mktemp()))
+            pair.flush()
+            leaving = ensureDeferred(commands.leave(Clock(), pair.client))
+            if gives_up:
+                leaving.cancel()
+                self.successResultOf(leaving)
+            pair.cut()
+            self.successResultOf(leaving)
+            del pair, leaving
+            gc.collect()
+            self.assertEqual(self.flushLoggedErrors(), [])

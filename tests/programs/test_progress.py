@@ -5,10 +5,15 @@ What is shown of files on their way, and told of them.
 from __future__ import annotations
 
 import base64
+import fcntl
 import io
 import json
+import os
+import struct
 import sys
+import termios
 from typing import Any
+from unicodedata import east_asian_width
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -127,6 +132,22 @@ class BarTests(ToldTestCase):
         self.assertEqual(shortened(b"\xff"), r"\xff")
         self.assertEqual(shortened(EVIL), "a?[2J?b")
         self.assertEqual(shortened(b"x" * 100 + b"/a.jpg"), "…" + "x" * (NAME_WIDTH - 7) + "/a.jpg")
+
+    def test_narrow(self) -> None:
+        """It fits the terminal, also one that is made narrower meanwhile, or the terminal would go on below."""
+        ends = os.openpty()
+        for each in ends:
+            self.addCleanup(os.close, each)
+        self.patch(self.terminal, "fileno", lambda: ends[1])
+        for width in (60, 30):
+            fcntl.ioctl(ends[1], termios.TIOCSWINSZ, struct.pack("HHHH", 24, width, 0, 0))
+            self.bar.found(1, 10**9)
+            self.bar.begins("写真/😀.jpg".encode() * 9, 10**9, 0)
+            self.bar.written(10**6)
+            self.shown().refresh()
+            drawn = self.terminal.getvalue().rpartition("\r")[2].rstrip()
+            self.assertIn("1.00M/" if width == 60 else "2.00M/", drawn)
+            self.assertLessEqual(sum(2 if east_asian_width(each) == "W" else 1 for each in drawn), width)
 
     def test_clear(self) -> None:
         """What is printed meanwhile has a line of its own."""

@@ -120,6 +120,8 @@ class SettingsTests(SynchronousTestCase):
             (["a", "b/c", "there/"], [b"a", b"b/c"], "there/"),
             ([".", "there"], [b""], "there"),
             (["\udcff", "."], [b"\xff"], "."),
+            (["./-x", "a//b/./c", "/", "/d/", "../e", "there"], [b"-x", b"a/b/c", b"", b"/d", b"../e"], "there"),
+            (["--", "-x", "-y"], [b"-x"], "-y"),
         ):
             get = client_options.GetOptions()
             get.parseOptions([*KEYS, "--no-resume", "-n", "-v", "--existing", "refuse", *words])
@@ -130,7 +132,7 @@ class SettingsTests(SynchronousTestCase):
 
     def test_list(self) -> None:
         """Without an argument it is all that there is."""
-        for words, remote in (([], b""), (["."], b""), (["a/b/"], b"a/b")):
+        for words, remote in (([], b""), (["."], b""), (["a/b/"], b"a/b"), (["./a"], b"a")):
             listing = client_options.ListOptions()
             listing.parseOptions([*KEYS, *words])
             self.assertEqual(listing.settings.remote, remote)
@@ -142,6 +144,13 @@ class SettingsTests(SynchronousTestCase):
             settings = SendSettings("", b"", US, 2, (path,))
             self.assertEqual(settings.name_of(path), name)
         self.assertEqual(SendSettings("", b"", US, 2, ("-",), "it").name_of("-"), "it")
+
+    def test_behind_two_dashes(self) -> None:
+        """There, a dash begins a name, as with other programs; behind a name it is taken for an option, as ever."""
+        send = client_options.SendOptions()
+        send.parseOptions([*KEYS, "--", "-x", "a"])
+        self.assertEqual(send.settings.paths, ("-x", "a"))
+        self.assertRaises(UsageError, client_options.SendOptions().parseOptions, [*KEYS, "-", "-x"])
 
     def test_mistakes(self) -> None:
         """Each is told before anything is loaded or opened."""

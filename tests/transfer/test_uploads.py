@@ -523,6 +523,15 @@ class OnStoredTests(UploadTestCase):
             self.successResultOf(upload.remove())
             self.assertEqual(told, [])
 
+    def test_fails(self) -> None:
+        """Its failure is in the log, and the file is stored: its client is not told otherwise."""
+        store = FileStore(self.path("out"))
+        store.on_stored = lambda *arguments: 1 / 0
+        upload = self.open(store, "ann")
+        self.successResultOf(upload.write([b"some"]))
+        self.assertEqual(self.successResultOf(upload.finish()), f"4 bytes in {self.path('out')}")
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
 
 class ClosedStoreTests(UploadTestCase):
     """No place at all."""

@@ -39,13 +39,17 @@ class Charges:
         """
         A file begins of which something is there.
 
-        :param there: how many bytes, which were taken before.
+        :param there: how much room that takes, which was taken before.
         :param offset: how many of them are kept: all, or none.
         """
         if self._room is not None:
             self._taken[number] = there
             if not offset:
                 self.give_back(number)
+
+    def taken(self, number: int) -> int:
+        """Tell how much room was taken for a file."""
+        return self._taken.get(number, 0)
 
     def give_back(self, number: int) -> None:
         """Nothing is left of a file."""
@@ -57,7 +61,7 @@ class Charges:
         """
         A file has its name.
 
-        :param replaced: how many bytes another one had, whose place it took.
+        :param replaced: how much room another one had taken, whose place it took.
         """
         self._taken.pop(number, None)
         if replaced and self._room is not None:

@@ -199,13 +199,14 @@ class FileClient(RequestClient, UploadSender):
 
         :param path: as the server shares it; empty for all.
         :param after: the last name of the part before this one.
-        :return: fires with one part. Fails as :meth:`store` does.
+        :return: fires with one part. While it has :attr:`~sodiumtwist.transfer.tree.messages.Listing.more`, the name
+            of its last entry leads to the next one. Fails as :meth:`store` does.
         """
         try:
             self._check_version()
         except LocalProtocolError:
             return fail()
-        return self._ask(ListFolder(path.rstrip(b"/"), after), Listing)
+        return self._ask(ListFolder(path.rstrip(b"/"), after), Listing).addCallback(self._check_part, after)
 
     def close(self, timeout: float | None = None) -> Deferred[None]:  # type: ignore[override]
         """
@@ -246,6 +247,12 @@ class FileClient(RequestClient, UploadSender):
             return decode_answer(kind, payload)
         except RemoteProtocolError as error:
             raise self._break(error) from None
+
+    def _check_part(self, listing: Listing, after: bytes) -> Listing:
+        # Whoever asks for one part after the other would come to no end, or miss what follows.
+        if listing.more and not (listing.entries and listing.entries[-1].name > after):
+            raise self._break(RemoteProtocolError("a part of a list behind which the next one can't be asked for"))
+        return listing
 
     def _say_failure(self, reason: Failure) -> Failure:
         error = reason.value
@@ -350,19 +357,23 @@ class _Fetch:
         from .storing import Storing
 
         self._receiving = Receiving(end, thread, Storing(into, rules), None, report, takes_nothing=rules.dry)
-        self._closing = False
+        self._asked_all = self._closing = False
 
     def asked(self, message: Announce | SetTimes | Finish) -> Deferred[bytes]:
         """
         Answer what the server asks.
 
-        :raises RemoteProtocolError: when it sends something else than what was asked for.
+        :raises RemoteProtocolError: when it sends something else than what was asked for, or more behind its end.
         """
+        if self._asked_all:
+            raise RemoteProtocolError("the server goes on behind its end")
         # Otherwise a server could put any file into the folder, such as one that a shell there reads.
         if isinstance(message, Announce):
             self._check(entry.path for entry in message.entries)
         elif isinstance(message, SetTimes):
             self._check(path for path, _ in message.folders)
+        else:
+            self._asked_all = True
         # Another Deferred: to cancel it, as the end of the connection does, stops nothing.
         answer: Deferred[bytes] = Deferred()
         working = self._receiving.asked(message)

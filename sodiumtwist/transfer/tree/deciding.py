@@ -5,6 +5,7 @@ What shall become of each entry that is announced. Thread side.
 from __future__ import annotations
 
 import errno
+import os
 import secrets
 import stat
 import time
@@ -13,12 +14,14 @@ from dataclasses import dataclass
 
 from ...core.connection import Code
 from ..disk import words_for_peer
+from .descriptors import HELD as DESCRIPTORS
+from .digests import digest_of
 from .folders import Folders, Parts
 from .growing import Growing
 from .messages import FILE, FOLDER, HAVE, REFUSED, RESUME, SEND, STREAM, Entry, Verdict
 from .names import BadName, split_path, temporary_name
-from .placing import REFUSE
-from .present import Present, find_same, is_executable, set_executable
+from .placing import REFUSE, REPLACE
+from .present import Present, find_like, is_executable, is_like, set_executable
 from .spelling import kind_of
 
 #: How many unfinished files of one session are kept open for it to go on with them, at most. Each is a descriptor, and
@@ -46,7 +49,8 @@ class Rules:
     :ivar dry: whether nothing is stored, and only told what would be.
     :ivar digests: whether to tell the digest of each file that is stored.
     :ivar resume: whether what is there already of a file may be used.
-    :ivar room: asked before so many bytes are written; raises :exc:`OSError` when there is no room for them.
+    :ivar room: asked before so many bytes are written, and with 0 before a folder is made; raises :exc:`OSError` when
+        there is no room for them.
     """
 
     existing: str = "rename"
@@ -127,6 +131,11 @@ class Deciding:
                 self._note_refused(parts)
             return _refuse(words_for_peer(error)), None
 
+    def hold(self, count: int) -> None:
+        """Note that so many unfinished files more are open; fewer when it is negative."""
+        self.held += count
+        DESCRIPTORS.add(count)
+
     def _check_folders(self, parts: Parts) -> None:
         for depth in range(1, len(parts)):
             if parts[:depth] in self._refused:
@@ -147,7 +156,11 @@ class Deciding:
             status = folders.status(parts)
             if status is not None and not stat.S_ISDIR(status.st_mode):
                 raise NotADirectoryError(errno.ENOTDIR, f"{kind_of(status.st_mode)} is there, and no folder")
-        elif folders.make(parts):
+            return _HAVE
+        room = self._rules.room
+        if room is not None and folders.status(parts) is None:
+            room(0)
+        if folders.make(parts):
             if len(self._made) >= MADE_FOLDERS:
                 self._made.clear()
             self._made.add(parts)
@@ -168,9 +181,10 @@ class Deciding:
         if status is not None and not stat.S_ISREG(status.st_mode):
             raise OSError(errno.EEXIST, f"{kind_of(status.st_mode)} is there, and no file")
         is_file = entry.kind == FILE
+        found = None
         if status is not None and rules.resume and is_file:
-            found = find_same(folders, parts, entry, status)
-            if found is not None:
+            found = find_like(folders, parts, entry, status, rules.existing == REPLACE)
+            if found is not None and is_like(found[1], entry):
                 same, status = found
                 if not rules.dry:
                     if is_executable(status) != entry.executable:
@@ -182,8 +196,8 @@ class Deciding:
             return verdict
         if status is None:
             return _SEND
-        if rules.resume and is_file and status.st_size == entry.size:
-            present = Present(folders, parts)
+        if found is not None:
+            present = Present(folders, found[0])
             awaited.present, awaited.offset = present, entry.size
             # Of an empty file there is nothing to compare.
             return Verdict(RESUME, entry.size, present.digest) if entry.size else _SEND
@@ -203,9 +217,11 @@ class Deciding:
         status = folders.status((*parts[:-1], temporary_name(parts[-1])))
         if status is None:
             return None
-        dry = self._rules.dry
-        usable = resume and 0 < status.st_size <= size and self.held < HELD
-        if not usable and (dry or self.held >= HELD):
+        full = self.held >= HELD or (self.held > 0 and DESCRIPTORS.too_many)
+        usable = resume and 0 < status.st_size <= size and not full
+        if self._rules.dry:
+            return self._look_at_rest(folders, parts, status.st_size) if usable else None
+        if full:
             return None
         growing = Growing(folders, parts, awaited.entry.executable, usable, self._rules.digests)
         # Another session may have it, and then this one is new.
@@ -218,12 +234,20 @@ class Deciding:
         except OSError:
             growing.keep()
             raise
-        if dry:
-            growing.keep()
-        else:
-            self.held += 1
-            awaited.growing = growing
+        self.hold(1)
+        awaited.growing = growing
         return verdict
+
+    def _look_at_rest(self, folders: Folders, parts: Parts, size: int) -> Verdict | None:
+        """Look at an unfinished file, as it is: to open it to be written to would lock it, or make another one."""
+        try:
+            fd = folders.open_file((*parts[:-1], temporary_name(parts[-1])))
+        except OSError:
+            return None
+        try:
+            return Verdict(RESUME, size, digest_of(fd, size, folders.check_wanted))
+        finally:
+            os.close(fd)
 
 
 #: Why a file is refused.

@@ -210,7 +210,7 @@ class StreamFeed(Feed):
         assert number is not None
         line = text.encode()
         self._send(header(number, LAST | VOID if text else LAST, self.size, len(line)) + line)
-        self._fed.all_sent(End(number, text=text))
+        self._fed.all_sent(End(number, self.size, text=text))
 
     def close(self) -> None:
         super().close()

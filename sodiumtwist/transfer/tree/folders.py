@@ -10,10 +10,14 @@ import stat
 from contextlib import suppress
 
 from ...replacing import sync_if_possible
+from .descriptors import HELD
 from .spelling import check_spelling, is_same, kind_of, look
 
 #: How many folders are kept open.
 OPEN_FOLDERS = 16
+
+#: How many where descriptors are scarce.
+FEW_OPEN_FOLDERS = 2
 
 #: How many folders are remembered of which the disk has the name.
 KNOWN_FOLDERS = 4096
@@ -269,10 +273,8 @@ class Folders:
 
     def close(self) -> None:
         """Close all descriptors. It may be closed twice, and not be used after that."""
-        for folder in self._kept.values():
-            os.close(folder.fd)
-        self._kept.clear()
-        self._latest, self._latest_folder = (), self._root
+        for parts in list(self._kept):
+            self._forget(parts)
         if self._above is not None:
             self._above.close()
             self._above = None
@@ -320,7 +322,9 @@ class Folders:
         found = self._kept.pop(parts, None)
         if found is None:
             found = self._open_below(self._find(parts[:-1]), parts[-1])
-            while len(self._kept) >= OPEN_FOLDERS:
+            HELD.add(1)
+            most = FEW_OPEN_FOLDERS if HELD.too_many else OPEN_FOLDERS
+            while len(self._kept) >= most:
                 self._forget(next(iter(self._kept)))
         self._kept[parts] = found
         self._latest, self._latest_folder = parts, found
@@ -330,6 +334,7 @@ class Folders:
         folder = self._kept.pop(parts, None)
         if folder is not None:
             self._latest, self._latest_folder = (), self._root
+            HELD.add(-1)
             os.close(folder.fd)
 
     def _open_below(self, above: _Folder, name: bytes) -> _Folder:

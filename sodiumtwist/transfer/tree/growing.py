@@ -10,6 +10,7 @@ from contextlib import suppress
 from ...replacing import sync_if_possible
 from .digests import RunningDigest
 from .folders import Folders, Parts
+from .quota import room_of
 from .temporaries import Temporary, Written, open_temporary, write_at
 
 
@@ -48,6 +49,15 @@ class Growing:
         if self._temporary is None:
             raise ValueError("this file grows no more")
         return self._temporary
+
+    @property
+    def room(self) -> int:
+        """
+        How much room it takes, without its holes.
+
+        :raises OSError: when that can't be found out.
+        """
+        return room_of(os.fstat(self._file.fd))
 
     def digest(self) -> bytes:
         """

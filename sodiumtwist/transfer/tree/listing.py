@@ -14,7 +14,7 @@ from .messages import ENTRIES, FILE, FOLDER, Listed, Listing
 from .names import is_temporary, split_path
 from .roots import open_root
 from .spelling import look
-from .walking import NOT_THERE, what_is_wrong
+from .walking import NOT_THERE, what_is_wrong, why_not
 
 
 def list_folder(root: str | bytes, path: bytes, after: bytes = b"") -> Listing:
@@ -39,7 +39,10 @@ def list_folder(root: str | bytes, path: bytes, after: bytes = b"") -> Listing:
             raise OSError(errno.EINVAL, wrong)
         if not stat.S_ISDIR(status.st_mode):
             return Listing([_listed(parts[-1], status)], folder=False)
-        return _list(folders.open(parts), after)
+        try:
+            return _list(folders.open(parts), after)
+        except OSError as error:
+            raise OSError(error.errno, why_not(error)) from None
     finally:
         folders.close()
 

@@ -40,7 +40,8 @@ ON_STORED_SECONDS = 300.0
 #: How many commands run at once.
 AT_ONCE = 4
 
-#: How many files may wait for their command. For what is beyond, none is run, which the log tells.
+#: How many files may wait for their command. For what is beyond, none is run, which the log tells: it is the last one
+#: of the login that has most.
 QUEUE = 32_768
 
 #: How many bytes of the last line on its standard error the log shows.
@@ -184,13 +185,22 @@ class OnStored:
         job = _Job(login, os.fsencode(path), digest, size)
         if self._stopped:
             self._failed(job, STOPPING)
-        elif self._count >= QUEUE:
-            self._failed(job, f"{QUEUE} files wait for it already")
         else:
             self._waiting.setdefault(login, deque()).append(job)
             self._count += 1
+            if self._count > QUEUE:
+                self._drop_one()
             self._begin_next()
         return job.done
+
+    def _drop_one(self) -> None:
+        # Else one login could keep those of all others out.
+        login, jobs = max(self._waiting.items(), key=lambda item: len(item[1]))
+        self._count -= 1
+        dropped = jobs.pop()
+        if not jobs:
+            del self._waiting[login]
+        self._failed(dropped, f"{QUEUE} files wait for it already")
 
     def finish(self, seconds: float) -> Deferred[None]:
         """

@@ -8,10 +8,12 @@ import errno
 import os
 import secrets
 import stat
+from collections.abc import Callable
 from contextlib import suppress
 
 from ...replacing import sync_if_possible, take_over
-from .batches import HELD, sync_files
+from .batches import sync_files
+from .descriptors import HELD
 from .folders import Folders, Parts
 from .names import PART_LIMIT, random_name
 from .renaming import give_name
@@ -121,7 +123,14 @@ class Placing:
             unsynced, self._unsynced = self._unsynced, []
             failed = self._folders.forget_changed()
             return [(number, self._unless_failed(written, outcome, failed)) for number, written, outcome in unsynced]
-        batch = self._take_batch()
+        batch, self._batch = self._batch, []
+        try:
+            return self._commit(batch)
+        finally:
+            # Not before: while the disk works on them, others must not take them for closed.
+            HELD.add(-len(batch))
+
+    def _commit(self, batch: list[tuple[int, Written]]) -> list[Result]:
         refused = sync_files([written for _, written in batch], self._folders)
         outcomes: list[tuple[int, Written, bytes | OSError]] = []
         for number, written in batch:
@@ -140,14 +149,11 @@ class Placing:
 
     def drop(self) -> None:
         """Remove what was added and is not in its place yet."""
-        for _, written in self._take_batch():
-            written.temporary.remove(self._folders)
-        self._unsynced = []
-
-    def _take_batch(self) -> list[tuple[int, Written]]:
         batch, self._batch = self._batch, []
+        for _, written in batch:
+            written.temporary.remove(self._folders)
         HELD.add(-len(batch))
-        return batch
+        self._unsynced = []
 
     def _placed(self, written: Written) -> bytes | OSError:
         try:
@@ -230,18 +236,24 @@ class Placing:
         if not self._same:
             return False
         parts = (*written.parts[:-1], name)
-        with suppress(OSError):
+        try:
             status = self._folders.status(parts)
-            if status is None or (status.st_size, status.st_mtime_ns) != (written.size, written.mtime):
+            # As the file system has kept its time, which may be to the second.
+            ours = os.fstat(written.temporary.fd)
+            if status is None or (status.st_size, status.st_mtime_ns) != (ours.st_size, ours.st_mtime_ns):
                 return False
             fd = self._folders.open_file(parts)
             try:
-                if not have_same_bytes(fd, written.temporary.fd, written.size):
+                if not have_same_bytes(fd, written.temporary.fd, written.size, self._folders.check_wanted):
                     return False
             finally:
                 os.close(fd)
             written.temporary.remove(self._folders)
             return True
+        except OSError as error:
+            # It may well be, and must not get another name for that.
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                raise
         return False
 
     def _existing_file(self, written: Written) -> os.stat_result | None:
@@ -312,12 +324,15 @@ class Placing:
         written.temporary = copy
 
 
-def have_same_bytes(fd: int, other: int, size: int) -> bool:
+def have_same_bytes(fd: int, other: int, size: int, check: Callable[[], None]) -> bool:
     """
     Compare two open files of the same size.
 
+    :param check: called again and again; it may raise to end that.
     :raises OSError: when one of them can't be read.
     """
-    return all(
-        os.pread(fd, COPY_STEP, start) == os.pread(other, COPY_STEP, start) for start in range(0, size, COPY_STEP)
-    )
+    for start in range(0, size, COPY_STEP):
+        check()
+        if os.pread(fd, COPY_STEP, start) != os.pread(other, COPY_STEP, start):
+            return False
+    return True

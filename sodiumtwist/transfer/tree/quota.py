@@ -24,6 +24,30 @@ class Floor(Protocol):
         """Ask for room; an ``OSError`` says that too little would stay free."""
 
 
+#: The blocks of nearly all file systems have so many bytes. A hole has none, but those that begin before its end.
+BLOCK = 4096
+
+
+def room_of(status: os.stat_result) -> int:
+    """
+    Tell how much room a file takes.
+
+    :return: its bytes, but for its holes.
+    """
+    # The system counts in blocks of 512 bytes here, whatever those of the file system are.
+    return min(status.st_size, status.st_blocks * 512)
+
+
+def room_beside(start: int, end: int) -> int:
+    """
+    Tell how much room a hole takes after all: the rest of the blocks at its ends, where other bytes are.
+
+    :param start: where in the file it begins.
+    :param end: where what is behind it begins.
+    """
+    return min(end - start, -start % BLOCK + end % BLOCK)
+
+
 def size_of(folder: str) -> int:
     """
     Find out how much room a folder takes, with all that is in it.
@@ -38,8 +62,7 @@ def size_of(folder: str) -> int:
                 with suppress(OSError):
                     status = os.stat(name, dir_fd=fd, follow_symlinks=False)
                     if stat.S_ISREG(status.st_mode):
-                        # The system counts in blocks of 512 bytes here, whatever those of the file system are.
-                        size += min(status.st_size, status.st_blocks * 512)
+                        size += room_of(status)
     return size
 
 
@@ -66,8 +89,8 @@ class Quotas:
     def for_login(self, login: str) -> Callable[[int], None]:
         """
         Make what a session asks for room, in its thread, before it writes. It takes how many bytes are to be written,
-        and raises an ``OSError`` when there is no room for them; nothing is taken then. With a number below 0 it takes
-        back what was removed.
+        and raises an ``OSError`` when there is no room for them; nothing is taken then. With 0 it asks only whether
+        there is room for what has no bytes, as a folder. With a number below 0 it takes back what was removed.
 
         :param login: whose session it is.
         """
@@ -94,8 +117,9 @@ class Quotas:
     def _take_free(self, size: int) -> None:
         # What is given back the file system tells by itself.
         if self._floor is not None and size >= 0:
+            # A great many small files take more than their bytes, before the floor looks again at what is free.
             with self._floor_lock:
-                self._floor.take(size)
+                self._floor.take(size + BLOCK)
 
 
 class _Account:

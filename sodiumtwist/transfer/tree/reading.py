@@ -54,11 +54,13 @@ class End(NamedTuple):
     A file that was read.
 
     :ivar number: of its entry.
+    :ivar size: where it ends, in bytes.
     :ivar digest: of all of it, where digests were asked for.
     :ivar text: why it is taken back; else empty.
     """
 
     number: int
+    size: int
     digest: bytes = b""
     text: str = ""
 
@@ -180,7 +182,7 @@ class Reading:
         self._parts += (HEADER.pack(number, LAST, _ZERO, 0, size), data)
         self._packed += taken
         read.size += size
-        read.ended.append(End(number, blake2b(data, digest_size=DIGEST_SIZE).digest() if self._digests else b""))
+        read.ended.append(End(number, size, blake2b(data, digest_size=DIGEST_SIZE).digest() if self._digests else b""))
         return True
 
     def _read_large(self, job: Job) -> Generator[None, None, None]:
@@ -204,7 +206,7 @@ class Reading:
         line = text.encode()
         self._put(header(number, LAST | VOID if text else LAST, self._place, len(line)), line)
         self._unwanted.discard(number)
-        self._read.ended.append(End(number, digest, text))
+        self._read.ended.append(End(number, self._place, digest, text))
 
     def _read_open(self, job: Job, fd: int) -> Generator[None, None, bytes]:
         """

@@ -13,12 +13,12 @@ from typing import TypeVar, Union
 
 from msgspec.structs import replace
 from twisted.internet.defer import Deferred, fail, maybeDeferred
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from ...core.connection import Code
 from ...core.errors import LocalProtocolError, RemoteProtocolError, RequestError
 from ...core.v2.pdus import HEADER_SIZE
+from ...describe.log import Logger
 from ..disk import words_for_peer
 from .channel import Channel
 from .disk_thread import DiskThread
@@ -101,8 +101,9 @@ class Receiving:
         self._report = report
         self._takes_nothing = takes_nothing
         self._seconds = seconds
-        # What was announced and is not settled.
+        # What was announced and is not settled; and the number of the next entry.
         self._unsettled: dict[int, Entry] = {}
+        self._next = 0
         self._paths_size = 0
         # What waits for the thread, and how much that is together with what the thread works on.
         self._waiting: deque[bytes] = deque()
@@ -113,8 +114,8 @@ class Receiving:
         self._turned_at = seconds() - GATHERED_TIME
         # Who waits until all is done that has come so far.
         self._quiet: list[Deferred[None]] = []
-        # How many files wait for what is called when they are stored; and what is to be told.
-        self._calls = 0
+        # Files that wait for what is called when they are stored; and what is to be told.
+        self._calling: dict[int, Settled] = {}
         self._ready: list[Settled] = []
         self._collects = False
         self._written = self._told = 0
@@ -144,6 +145,12 @@ class Receiving:
             size = sum([len(entry.path) for entry in entries])
             if len(self._unsettled) + len(entries) > UNSETTLED or self._paths_size + size > UNSETTLED_SIZE:
                 return fail(RequestError(Code.NO_ROOM, "too much is announced and not settled"))
+            if message.first != self._next:
+                # In the thread it comes too late: a file that is stored just now would be told of under another path.
+                why = f"entry {message.first} is announced where {self._next} is the next"
+                self._failed(Failure(RemoteProtocolError(why)))
+                return answer
+            self._next += len(entries)
             self._paths_size += size
             self._unsettled.update(enumerate(entries, message.first))
             self._in_thread(partial(self._storing.announce, message), self._decided, message, answer)
@@ -349,7 +356,7 @@ class Receiving:
         self._tell_quiet()
 
     def _tell_quiet(self) -> None:
-        if self._busy or self._waiting or self._calls:
+        if self._busy or self._waiting:
             return
         if self._over is None:
             # Requests overtake DATA for which nothing is read now. What was announced and is not settled is among them.
@@ -359,6 +366,10 @@ class Receiving:
             for waiting in quiet:
                 waiting.callback(None)
         elif self._abandoned and not self._over.called:
+            # What is called for files may take long, and nobody is told. The thread's place is for others meanwhile.
+            self._ready += self._calling.values()
+            self._calling.clear()
+            self._tell()
             self._over.callback(None)
 
     # What became of files
@@ -385,7 +396,7 @@ class Receiving:
             self._tell()
 
     def _call_stored(self, stored: Callable[[Settled, bytes], Deferred[str]], settled: Settled) -> None:
-        self._calls += 1
+        self._calling[settled.number] = settled
         path = settled.name or self._unsettled[settled.number].path
         called = maybeDeferred(stored, settled, path)
         called.addErrback(self._call_failed)
@@ -396,7 +407,8 @@ class Receiving:
         return ""
 
     def _called(self, text: str, settled: Settled) -> None:
-        self._calls -= 1
+        if self._calling.pop(settled.number, None) is None:
+            return
         self._ready.append(replace(settled, text=text[:LINE_LIMIT]) if text else settled)
         if not self._collects:
             self._tell()

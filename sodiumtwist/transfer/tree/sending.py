@@ -61,16 +61,18 @@ class _Unsettled:
     :ivar where: where to open it.
     :ivar wanted: whether the receiver has said that it wants it.
     :ivar all_sent: whether nothing of it follows.
+    :ivar size: of all that was sent, with what was there and holes.
     :ivar digest: of all that was sent, where digests are wanted.
     :ivar text: why it was taken back.
     """
 
-    __slots__ = ("all_sent", "digest", "entry", "text", "wanted", "where")
+    __slots__ = ("all_sent", "digest", "entry", "size", "text", "wanted", "where")
 
     def __init__(self, entry: Entry, where: Where) -> None:
         self.entry = entry
         self.where = where
         self.wanted = self.all_sent = False
+        self.size = 0
         self.digest = b""
         self.text = ""
 
@@ -257,7 +259,7 @@ class Sending:
     def all_sent(self, ended: End) -> None:
         waiting = self._unsettled.get(ended.number)
         if waiting is not None:
-            waiting.all_sent, waiting.digest, waiting.text = True, ended.digest, ended.text
+            waiting.all_sent, waiting.size, waiting.digest, waiting.text = True, ended.size, ended.digest, ended.text
 
     def go_on(self) -> None:
         """Do what can be done by now."""
@@ -301,6 +303,9 @@ class Sending:
                 self._feed.drop(number)
         elif not waiting.all_sent or waiting.text:
             raise RemoteProtocolError("an outcome tells of a file as stored that was not sent whole")
+        elif settled.size != waiting.size:
+            text = f"{waiting.size} bytes were sent, and what is stored has {settled.size}"
+            self._settle(settled.number, FAILED, code=Code.STORAGE, text=text)
         elif waiting.digest and settled.digest and waiting.digest != settled.digest:
             self._settle(number, FAILED, code=Code.STORAGE, text="what is stored has another digest")
         else:

@@ -11,7 +11,7 @@ from twisted.python.failure import Failure
 
 from ...admission.networks import network
 from ...core.connection import Code
-from ...core.errors import ClosedByPeer, RequestError
+from ...core.errors import ClosedByPeer, LocalProtocolError, RequestError
 from ...core.events import Event, RequestReceived
 from ...interfaces import Peer
 from ...protocol.answering import AnsweringByNumber
@@ -94,6 +94,11 @@ class FileServerEnd(RequestEnd, SodiumServerProtocol):
             factory.admission.nobody_left()
 
     # What the base calls
+
+    def _not_asked(self) -> LocalProtocolError:
+        if self.is_authenticated and self._connection.version == 2:
+            return LocalProtocolError("a client that stores or fetches no files is asked nothing")
+        return super()._not_asked()
 
     def _stops_reading_when_blocked(self) -> bool:
         # A request would then overtake DATA before it; and two ends that both send would wait for each other.

@@ -5,6 +5,8 @@ A server's end of the file dialogue: what one client asks of files, one store or
 from __future__ import annotations
 
 import os
+import resource
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 
@@ -35,33 +37,42 @@ from .work import ServingEnd, Work
 #: How many connections of one server may have a thread for the disk at once.
 SESSIONS = 256
 
+#: Fewer where file descriptors are scarce: one for so many that the process may have.
+SESSION_DESCRIPTORS = 24
+
 
 class Threads:
     """
-    The threads for the disk of all connections of a server, of which there are so many at most.
+    The threads for the disk of all connections of a server, of which there are so many at most. Those of one login are
+    no more than are free for others.
 
     :param make: makes one.
     """
 
     def __init__(self, make: Callable[[], DiskThread]) -> None:
         self._make = make
-        self._count = 0
+        self._of_logins: Counter[str] = Counter()
 
-    def take(self) -> DiskThread:
+    def take(self, login: str) -> DiskThread:
         """
         Give one.
 
+        :param login: of the client.
         :raises RequestError: when there is none.
         """
-        if self._count >= SESSIONS:
+        descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        most = SESSIONS if descriptors == resource.RLIM_INFINITY else min(SESSIONS, descriptors // SESSION_DESCRIPTORS)
+        if most - self._of_logins.total() < max(1, self._of_logins[login]):
             raise RequestError(Code.NO_ROOM, "too many clients store or fetch files, try again later")
-        self._count += 1
+        self._of_logins[login] += 1
         return self._make()
 
-    def give_back(self, thread: DiskThread) -> None:
+    def give_back(self, thread: DiskThread, login: str) -> None:
         """It has done all that it was asked to do."""
         thread.close()
-        self._count -= 1
+        self._of_logins[login] -= 1
+        if not self._of_logins[login]:
+            del self._of_logins[login]
 
 
 class FileSession:
@@ -235,7 +246,7 @@ class FileSession:
 
     def _take_thread(self) -> DiskThread:
         if self._thread is None:
-            self._thread = self._threads.take()
+            self._thread = self._threads.take(self._login)
         self._uses += 1
         if self._uses == 1:
             self.end.files_changed()
@@ -246,7 +257,7 @@ class FileSession:
         if not self._uses:
             thread, self._thread = self._thread, None
             assert thread is not None
-            self._threads.give_back(thread)
+            self._threads.give_back(thread, self._login)
             self.end.files_changed()
 
     def over(self, work: Work) -> None:

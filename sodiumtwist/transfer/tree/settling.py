@@ -13,6 +13,7 @@ from .deciding import Awaited, Rules
 from .folders import Folders
 from .messages import LINE_LIMIT, Outcome, Settled
 from .placing import REPLACE, Placing
+from .quota import room_of
 from .temporaries import Written
 
 
@@ -31,10 +32,10 @@ class Settling:
         self._rules = rules
         self._folders: Folders | None = None
         self._placing: Placing | None = None
-        # Files that wait for their names: path, digest, size, and the size of the one whose place it takes.
+        # Files that wait for their names: path, digest, size, and the room of the one whose place it takes.
         self._unplaced: dict[int, tuple[bytes, bytes, int, int]] = {}
-        # Where anybody counts: sizes of files that have a name when those before are placed.
-        self._sizes: dict[bytes, int] = {}
+        # Where anybody counts: the room of files that have a name when those before are placed.
+        self._rooms: dict[bytes, int] = {}
         self._settled: list[Settled] = []
 
     def open(self, folders: Folders) -> Placing:
@@ -58,24 +59,24 @@ class Settling:
         assert placing is not None
         path = awaited.entry.path
         counts = self.charges.counts and self._rules.existing == REPLACE
-        self._unplaced[awaited.number] = path, digest, size, self._replaced(awaited, size) if counts else 0
+        self._unplaced[awaited.number] = path, digest, size, self._replaced(awaited) if counts else 0
         placing.add(awaited.number, written)
         if placing.full:
             self.place()
 
-    def _replaced(self, awaited: Awaited, size: int) -> int:
-        """Find how many bytes the file has whose place is taken."""
+    def _replaced(self, awaited: Awaited) -> int:
+        """Find how much room the file has taken whose place is taken."""
         assert self._folders is not None
         path = awaited.entry.path
-        there = self._sizes.get(path)
+        there = self._rooms.get(path)
         if there is None:
             try:
                 status = self._folders.status(awaited.parts)
             except OSError:
                 status = None
-            there = 0 if status is None else status.st_size
+            there = 0 if status is None else room_of(status)
         # One of the same name may follow before this one has it.
-        self._sizes[path] = size
+        self._rooms[path] = self.charges.taken(awaited.number)
         return there
 
     def place(self) -> None:
@@ -92,7 +93,7 @@ class Settling:
                 above, slash, last = path.rpartition(b"/")
                 stored = b"" if name == last else above + slash + name
                 self._settled.append(Settled(number, name=stored, digest=digest, size=size))
-        self._sizes.clear()
+        self._rooms.clear()
 
     def fail(self, number: int, error: OSError) -> None:
         """A file is not stored, and nothing is left of it."""

@@ -22,7 +22,7 @@ from .growing import Growing
 from .messages import (
     DIGEST_SIZE,
     FILE,
-    FOLDER,
+    HAVE,
     LINE_LIMIT,
     REFUSED,
     Announce,
@@ -35,12 +35,15 @@ from .messages import (
 from .names import BadName, split_path
 from .pieces import LAST, VOID, split
 from .placing import REFUSE, Placing
+from .present import is_like
+from .quota import room_beside
 from .roots import make_root, open_root
 from .settling import Settling
 
 __all__ = ["Rules", "Storing"]
 
-#: After how many folders their names are synced, at the latest: those that have changed are remembered until then.
+#: After how many folders, and files that are there, the names of folders are synced, at the latest: those that have
+#: changed are remembered until then.
 UNSYNCED_FOLDERS = 4096
 
 #: Of which number no piece may come.
@@ -67,7 +70,7 @@ class Storing:
         self._unusable: OSError | None = None
         self._given_up = False
         self._announced = 0
-        # How many folders were announced since names of folders were synced.
+        # How many folders were announced since names of folders were synced, or files that are there.
         self._unsynced = 0
         # In the order in which they come.
         self._awaited: deque[Awaited] = deque()
@@ -102,7 +105,8 @@ class Storing:
             if awaited is not None and not self._rules.dry:
                 self._awaited.append(awaited)
             number += 1
-            self._unsynced += entry.kind == FOLDER
+            # Also of what is there the folder is synced.
+            self._unsynced += verdict.what == HAVE
         if self._unsynced >= UNSYNCED_FOLDERS:
             self._sync_folders()
         return Verdicts(verdicts)
@@ -195,6 +199,8 @@ class Storing:
             if awaited.growing is not None:
                 awaited.growing.keep()
         self._awaited.clear()
+        if self._deciding is not None:
+            self._deciding.hold(-self._deciding.held)
         self._settling.abandon()
         if self._folders is not None:
             self._folders.close()
@@ -291,9 +297,9 @@ class Storing:
                 self._failed(OSError(errno.EFBIG, "it has more bytes than were announced"))
                 return
         self._end = offset
-        if awaited.growing is not None:
-            self._settling.charges.begin(awaited.number, there, self._end)
         try:
+            if awaited.growing is not None:
+                self._settling.charges.begin(awaited.number, awaited.growing.room, offset)
             self._arriving = Arriving(self._grow(awaited), self._end)
         except OSError as error:
             self._failed(error)
@@ -302,13 +308,15 @@ class Storing:
         growing, awaited.growing = awaited.growing, None
         if growing is not None:
             assert self._deciding is not None
-            self._deciding.held -= 1
+            self._deciding.hold(-1)
             return growing
         assert self._folders is not None
         rules = self._rules
-        if rules.existing == REFUSE and self._folders.status(awaited.parts) is not None:
-            # It would be refused in the end.
-            raise FileExistsError(errno.EEXIST, THERE)
+        if rules.existing == REFUSE:
+            status = self._folders.status(awaited.parts)
+            # It would be refused in the end; unless another session has just put the same file there.
+            if status is not None and not (rules.resume and is_like(status, awaited.entry)):
+                raise FileExistsError(errno.EEXIST, THERE)
         return Growing(self._folders, awaited.parts, awaited.entry.executable, False, rules.digests)
 
     def _go_on(self, flags: int, offset: int, data: memoryview) -> None:
@@ -318,7 +326,7 @@ class Storing:
             return
         if offset < self._end:
             raise RemoteProtocolError(f"a piece of file {self._number} at {offset}, where it has come to {self._end}")
-        size = len(data)
+        start, size = self._end, len(data)
         self._end = end = offset + size
         arriving = self._arriving
         if arriving is not None:
@@ -326,9 +334,9 @@ class Storing:
             try:
                 if end > rules.max_size:
                     raise _too_large(rules.max_size)
+                if rules.room is not None and end != start:
+                    self._settling.charges.take(self._number, size + room_beside(start, offset))
                 if size:
-                    if rules.room is not None:
-                        self._settling.charges.take(self._number, size)
                     arriving.take(offset, data)
                     self._settling.written += size
             except OSError as error:
@@ -385,7 +393,9 @@ class Storing:
             if awaited.present is not None:
                 awaited.present.set_time(mtime, awaited.entry.executable, rules.sync)
                 digest = awaited.present.digest if rules.digests else b""
-                self._settling.settle(Settled(awaited.number, digest=digest, size=size))
+                there = awaited.present.parts
+                name = b"" if there == awaited.parts else b"/".join(there)
+                self._settling.settle(Settled(awaited.number, name=name, digest=digest, size=size))
             elif arriving is not None:
                 written = arriving.finish(size, mtime, rules.sync)
         except OSError as error:

@@ -37,7 +37,9 @@ from sodiumtwist.transfer.tree.messages import (
     Announce,
     Entry,
     FetchFiles,
+    Finish,
     Found,
+    Listed,
     Listing,
     SetTimes,
     StoreFiles,
@@ -176,6 +178,27 @@ class AskedTests(ClientTestCase):
             error = self.failure_of(fetched, RemoteProtocolError)
             self.assertEqual(str(error), "the server sends something else than what was asked for")
             self.assertEqual(os.listdir(self.into), [])
+
+    def test_behind_the_end(self) -> None:
+        """Where a server has said that this is all, nothing more is taken of it, whatever it has answered."""
+        for message in (Finish(), Announce(0, [Entry(FILE, b"x")])):
+            self.setUp()
+            fetched = self.client.fetch([b"x"], str(self.into))
+            self.work()
+            self.successResultOf(self.ask(Finish()))
+            self.failureResultOf(self.ask(message))
+            error = self.failure_of(fetched, RemoteProtocolError)
+            self.assertEqual(str(error), "the server goes on behind its end")
+
+    def test_list_without_end(self) -> None:
+        """A part of a list leads to the next one. Else it would be asked for again and again, or taken for all."""
+        for names in ((), (b"a",), (b"z", b"a")):
+            self.setUp()
+            listed = self.client.list(after=b"a")
+            self.work()
+            self.found.callback(encode(Listing([Listed(FILE, name) for name in names], more=True)))
+            self.failure_of(listed, RemoteProtocolError)
+            self.assertIsNone(self.successResultOf(self.client.lost))
 
     def test_malformed(self) -> None:
         fetched = self.client.fetch([b"x"], str(self.into))

@@ -13,7 +13,8 @@ from collections.abc import Callable
 from twisted.trial.unittest import SynchronousTestCase
 
 from sodiumtwist.transfer.tree import folders as tested, spelling
-from sodiumtwist.transfer.tree.folders import OPEN_FOLDERS, Folders
+from sodiumtwist.transfer.tree.descriptors import HELD, Held
+from sodiumtwist.transfer.tree.folders import FEW_OPEN_FOLDERS, OPEN_FOLDERS, Folders
 from sodiumtwist.transfer.tree.spelling import CaseClash, kind_of, look, other_spellings
 
 from .disks import TreeCase
@@ -60,9 +61,17 @@ class FolderTests(TreeCase):
             self.folders.open((b"x%d" % number,))
             self.folders.open(deep)
         self.assertLessEqual(len(os.listdir("/proc/self/fd")), before + OPEN_FOLDERS)
+        # Others hold too many.
+        self.patch(Held, "too_many", True)
+        for parts in ((b"x0",), deep, (b"x1",), deep):
+            fd = self.folders.open(parts)
+            self.assertEqual(os.readlink(f"/proc/self/fd/{fd}"), self.path(*map(os.fsdecode, parts)))
+            self.assertLessEqual(len(os.listdir("/proc/self/fd")), before + FEW_OPEN_FOLDERS)
+        held = HELD._count
         self.folders.close()
         self.folders.close()
         self.assertEqual(len(os.listdir("/proc/self/fd")), before - 1)
+        self.assertEqual(HELD._count, held - FEW_OPEN_FOLDERS)
 
     def test_root_by_descriptor(self) -> None:
         """It stays the caller's."""

@@ -4,6 +4,7 @@ Listing what is shared, on real folders.
 
 from __future__ import annotations
 
+import errno
 import os
 from unittest.mock import patch
 
@@ -99,6 +100,18 @@ class ListingTests(SynchronousTestCase):
         self.assert_refused(b"fifo", A_DEVICE)
         self.assertRaises(BadName, list_folder, self.root, b"../x")
         self.assertRaises(BadName, list_folder, self.root, b"/etc")
+
+    def test_not_readable(self) -> None:
+        """A folder that may be entered and not read is told as one that may not be read."""
+        real = os.open
+
+        def no_reading(path: bytes, flags: int, *, dir_fd: int | None) -> int:
+            if flags & os.O_DIRECTORY and not flags & os.O_PATH:
+                raise PermissionError(errno.EACCES, "no")
+            return real(path, flags, dir_fd=dir_fd)
+
+        with patch.object(os, "open", no_reading):
+            self.assert_refused(b"", os.strerror(errno.EACCES))
 
     def test_nothing_stays_open(self) -> None:
         before = len(os.listdir("/dev/fd"))

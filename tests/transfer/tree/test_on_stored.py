@@ -266,6 +266,22 @@ class OnStoredTests(SynchronousTestCase):
         for each in told:
             self.assertNoResult(each)
 
+    def test_queue_of_others(self) -> None:
+        """Where too many wait, it is the login that has most which loses one."""
+        self.patch(on_stored, "QUEUE", 2)
+        running = [self.store() for _ in range(AT_ONCE)]
+        greedy = [self.store() for _ in range(2)]
+        others = [self.store(login="bob"), self.store(login="cid")]
+        self.assertIn("2 files wait for it already", self.successResultOf(greedy.pop()))
+        # Each has one, and one of them has to lose it.
+        self.assertIn("2 files wait for it already", self.successResultOf(greedy.pop()))
+        for process in self.reactor.processes[:]:
+            process.end()
+        for process in self.reactor.processes[AT_ONCE:]:
+            process.end()
+        self.assertEqual([self.successResultOf(each) for each in running + others], [""] * (AT_ONCE + 2))
+        self.assertTrue(self.on_stored.is_idle)
+
     def test_cannot_begin(self) -> None:
         """What can't be begun is a failure as any other, however much of it there is."""
         for refusal, why in [

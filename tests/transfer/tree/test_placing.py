@@ -21,7 +21,7 @@ from sodiumtwist.transfer.tree import (
     spelling,
     temporaries,
 )
-from sodiumtwist.transfer.tree.batches import Held
+from sodiumtwist.transfer.tree.descriptors import Held
 from sodiumtwist.transfer.tree.folders import Parts
 from sodiumtwist.transfer.tree.growing import Growing
 from sodiumtwist.transfer.tree.names import is_temporary, temporary_name
@@ -139,6 +139,25 @@ class PolicyTests(PlacingCase):
             self.assertEqual(self.put(placing, self.small(placing, data=b"same")), [b"f.2"])
             for name in ("f.1", "f.2"):
                 os.unlink(self.path(name))
+
+    def test_same_and_no_descriptors(self) -> None:
+        """When it can't be told, for want of descriptors, the file fails, and gets no other name."""
+        self.file("f", b"small")
+        os.utime(self.path("f"), ns=(TIME, TIME))
+        placing = Placing(self.folders, RENAME, False, same=True)
+        written = self.small(placing)
+        self.patch(self.folders, "open_file", failing(errno.EMFILE))
+        self.assertEqual(self.put(placing, written), [errno.EMFILE])
+        self.assertEqual(self.there(), ["f"])
+
+    def test_same_to_the_second(self) -> None:
+        """A file system that does not keep times as they are tells the same of both."""
+        utime = os.utime
+        self.patch(os, "utime", lambda fd, ns: utime(fd, ns=(ns[0] // 10**9 * 10**9,) * 2))
+        self.file("f", b"old")
+        placing = Placing(self.folders, RENAME, True, same=True)
+        for _ in range(2):
+            self.assertEqual(self.put(placing, self.small(placing)), [b"f.1"])
 
     def test_replace(self) -> None:
         """The old one is replaced."""
@@ -679,6 +698,15 @@ class BatchTests(PlacingCase):
         other.add(1, self.small(other))
         self.assertFalse(other.full)
         other.drop()
+
+    def test_held_while_synced(self) -> None:
+        """A batch that the disk works on still has its descriptors."""
+        seen: list[int] = []
+        placing = self.make(sync=True)
+        self.patch(os, "fsync", lambda fd: seen.append(self.held._count))
+        placing.add(0, self.small(placing))
+        placing.commit()
+        self.assertEqual((seen, self.held._count), ([1, 1], 0))
 
     def test_none_held(self) -> None:
         """Without sync none waits."""

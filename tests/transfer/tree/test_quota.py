@@ -13,9 +13,9 @@ from collections.abc import Callable
 from twisted.trial.unittest import SynchronousTestCase
 
 from sodiumtwist.transfer.tree import quota
-from sodiumtwist.transfer.tree.messages import FILE, Announce, Entry
+from sodiumtwist.transfer.tree.messages import FILE, FOLDER, HAVE, REFUSED, Announce, Entry
 from sodiumtwist.transfer.tree.pieces import LAST, VOID, header
-from sodiumtwist.transfer.tree.quota import Quotas, size_of
+from sodiumtwist.transfer.tree.quota import BLOCK, Quotas, size_of
 from sodiumtwist.transfer.tree.storing import Rules, Storing
 
 KIB = 1024
@@ -158,7 +158,7 @@ class QuotaTests(QuotaTestCase):
 
     def test_floor(self) -> None:
         """The file system has its say, too; what it refuses is not taken."""
-        floor = Floor(500)
+        floor = Floor(BLOCK + 500)
         quotas = Quotas(self.directory, KIB, floor)
         take = quotas.for_login("ann")
         take(400)
@@ -166,15 +166,33 @@ class QuotaTests(QuotaTestCase):
         floor.free = 1 << 30
         take(624)
         self.assert_full(take, 1)
-        self.assertEqual(floor.free, (1 << 30) - 624)
+        self.assertEqual(floor.free, (1 << 30) - BLOCK - 624)
         # Where no login has a limit, it is what there is.
-        floor.free = 10
+        floor.free = BLOCK + 10
         take = Quotas(self.directory, None, floor).for_login("ann")
         take(10)
         self.assert_full(take, 1, errno.ENOSPC)
         take(-5)
         self.assertEqual(floor.free, 0)
+        self.assert_full(take, 0, errno.ENOSPC)
         Quotas(self.directory, None).for_login("ann")(1 << 60)
+
+    def test_floor_of_small_ones(self) -> None:
+        """What has few bytes or none takes a block of the disk: many such leave as much free as large ones."""
+        floor = Floor(20 * BLOCK)
+        rules = Rules(room=Quotas(self.directory, None, floor).for_login("ann"))
+        storing = Storing(os.path.join(self.directory, "ann"), rules)
+        self.addCleanup(storing.abandon)
+        files = [Entry(FILE, b"%d" % number, 1) for number in range(20)]
+        storing.announce(Announce(0, files))
+        settled = storing.take([header(number, LAST, 0, 1) + b"x" for number in range(20)]).files
+        self.assertEqual([each.code for each in settled], [9])
+        folders = [Entry(FOLDER, b"new"), Entry(FOLDER, b"there"), Entry(FILE, b"new/a")]
+        os.mkdir(os.path.join(self.directory, "ann", "there"))
+        floor.free = 0
+        verdicts = storing.announce(Announce(20, folders)).verdicts
+        self.assertEqual([each.what for each in verdicts], [REFUSED, HAVE, REFUSED])
+        self.assertNotIn("new", os.listdir(os.path.join(self.directory, "ann")))
 
     def test_threads(self) -> None:
         """However many take at once, they get no more than there is."""
@@ -273,6 +291,41 @@ class GivenBackTests(QuotaTestCase):
         self.assertEqual(self.send(self.announce("a", 400), 400), [0])
         self.assertEqual(self.send(self.announce("a", 600), 600), [0])
         self.assert_used(600)
+
+    def test_holes(self) -> None:
+        """A hole that goes, as its file is replaced or begins anew, makes no room that was not taken for it."""
+        self.quotas = Quotas(self.directory, 8 * KIB)
+        self.begin("replace")
+        for size in (1, 5 * KIB):
+            number = self.announce("a", 0)
+            self.assertEqual(self.send(number, 0, 0, 0) + self.send(number, 0, 1 << 30), [0])
+            self.assertEqual(self.send(self.announce("a", 0), size), [0])
+        self.assertEqual(self.send(self.announce("b", 0), 4 * KIB), [9])
+        number = self.announce("c", 1 << 30)
+        self.send(number, 0, 0, 0)
+        self.send(number, 1, (1 << 30) - 1, 0)
+        self.storing.abandon()
+        self.begin()
+        number = self.announce("c", 1 << 30)
+        self.assertEqual(self.send(number, 2 * KIB), [0])
+        self.assertEqual(self.send(self.announce("d", 0), 2 * KIB), [9])
+
+    def test_scattered(self) -> None:
+        """A byte between holes takes a block."""
+        self.quotas = Quotas(self.directory, 64 * KIB)
+        self.begin()
+        number = self.announce("a", 0)
+        self.send(number, 0, 0, 0)
+        codes = [code for place in range(20) for code in self.send(number, 1, 8192 * place + 100, 0)]
+        self.assertEqual(codes, [9])
+        self.assertEqual(self.send(number, 0, 1 << 20), [])
+        number = self.announce("b", 0)
+        self.send(number, 0, 0, 0)
+        for place in range(10):
+            self.send(number, 1, 8192 * place + 100, 0)
+        self.assertEqual(self.send(number, 0, 1 << 20), [0])
+        there = size_of(os.path.join(self.directory, "ann"))
+        self.assertEqual(self.send(self.announce("c", 0), 64 * KIB - there), [0])
 
     def test_no_name(self) -> None:
         """What gets no name is free again; so is what breaks off before."""

@@ -422,11 +422,13 @@ class BrokenTests(ReceivingTestCase):
 
     def test_wrong_numbers(self) -> None:
         """An announcement can break them, too."""
-        self.begin_with_files()
-        for _ in range(2):
-            self.receiving.asked(Announce(1, [Entry(FILE, b"a")]))
-        self.work()
-        self.assertEqual([code for code, _, _ in self.end.aborted], [Code.PROTOCOL_BROKEN])
+        for first in (0, 2):
+            self.begin(FakeStoring())
+            self.announce_files(b"a")
+            self.receiving.asked(Announce(first, [Entry(FILE, b"a")]))
+            self.work()
+            self.assertEqual([code for code, _, _ in self.end.aborted], [Code.PROTOCOL_BROKEN])
+            self.assertEqual(self.storing.calls, ["announce"])
 
     def test_mistake(self) -> None:
         """A mistake of ours is in the log; the sender is told no more than that there is one."""
@@ -532,6 +534,16 @@ class StoredTests(ReceivingTestCase):
         self.work()
         self.successResultOf(finished)
 
+    def test_other_path(self) -> None:
+        """A number that is announced twice breaks the rules, and no other path stands for what is stored meanwhile."""
+        self.announce_files(b"a")
+        self.storing.settled = [Settled(0)]
+        self.receiving.data_received(b"x")
+        self.receiving.asked(Announce(0, [Entry(FILE, b"../other/a", 1, TIME)]))
+        self.work()
+        self.assertEqual([path for _, path in self.asked], [b"a"])
+        self.assertEqual([code for code, _, _ in self.end.aborted], [Code.PROTOCOL_BROKEN])
+
     def test_at_once(self) -> None:
         """Those that are done at once are told together."""
         self.begin(FakeStoring(), stored=lambda settled, path: "text")
@@ -548,15 +560,16 @@ class StoredTests(ReceivingTestCase):
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
     def test_connection_lost(self) -> None:
-        """It is called for files that are settled behind the end, too, and waited for."""
+        """It is called for files that are settled behind the end, too, but may take long and is not waited for."""
         self.announce_files(b"a")
         self.storing.settled = [Settled(0)]
         self.receiving.data_received(b"x")
         lost = self.receiving.lost()
         self.work()
-        self.assertNoResult(lost)
-        self.called[0].callback("")
         self.successResultOf(lost)
+        self.assertEqual([path for _, path in self.asked], [b"a"])
+        self.assertEqual(self.receiving._unsettled, {})
+        self.called[0].callback("")
         self.assertEqual(self.told, [])
 
 

@@ -421,6 +421,20 @@ class FailureTests(SendingTestCase):
         self.assertEqual([result.outcome for result in self.told.results], [STORED, FAILED])
         self.assertEqual(self.told.results[0].digest, digest(b"alpha").hex())
 
+    def test_sizes(self) -> None:
+        """Where another number of bytes is stored than was sent, it is another file, too."""
+        self.write("a", b"alpha")
+        self.write("b", b"beta")
+        self.write("c", bytes(2 * PIECE_SIZE))
+        self.start()
+        self.work()
+        self.receiver.answer()
+        self.work()
+        size = 2 * PIECE_SIZE
+        self.sending.data_received(encode(Outcome(9, [Settled(1, size=5), Settled(2, size=5), Settled(3, size=size)])))
+        self.assertEqual([result.outcome for result in self.told.results], [STORED, FAILED, STORED])
+        self.assertEqual(self.told.results[1].text, "4 bytes were sent, and what is stored has 5")
+
     def test_report_that_fails(self) -> None:
         """So does the whole, and not in silence."""
         self.write("a", b"alpha")

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 from collections.abc import Callable
 from hashlib import blake2b
 from pathlib import Path
@@ -21,6 +22,7 @@ from sodiumtwist import (
     LocalProtocolError,
     PeerAborted,
     RequestClient,
+    RequestError,
     RequestFailed,
     SingleLogin,
     SodiumClientFactory,
@@ -248,7 +250,18 @@ class StorageTests(ServingTestCase):
         for each in asked:
             self.assertEqual(len(decode_answer(Verdicts, self.successResultOf(each)).verdicts), 1)
 
+    def test_upload(self) -> None:
+        """Where files are stored under their names, none comes without one: it would count for no login."""
+        self.pair.client.send_data(b"abc")
+        self.work()
+        assert isinstance(self.store, MemoryStore)
+        self.assertEqual(self.store.uploads, [])
+        error = self.successResultOf(self.pair.client.when_lost())
+        assert isinstance(error, PeerAborted)
+        self.assertEqual(error.code, Code.NOT_SUPPORTED)
+
     def test_no_upload_beside_it(self) -> None:
+        self.serve(Files(share=str(self.root)))
         self.pair.client.send_data(b"abc")
         self.work()
         self.assertEqual(self.refused(StoreFiles())[0], Code.NO_ROOM)
@@ -315,6 +328,22 @@ class StorageTests(ServingTestCase):
         while thread.work():
             pass
         self.assertEqual((self.factory.receiving, thread.closed), (set(), True))
+
+    def test_sessions_of_one_login(self) -> None:
+        """No login takes all of them, and there are fewer where descriptors are scarce."""
+        self.patch(resource, "getrlimit", lambda which: (5 * serving.SESSION_DESCRIPTORS, 1 << 20))
+        threads = serving.Threads(self.threads.make)
+        first = [threads.take("ann") for _ in range(3)]
+        self.assertRaises(RequestError, threads.take, "ann")
+        threads.take("bob")
+        self.assertRaises(RequestError, threads.take, "ann")
+        threads.take("cid")
+        self.assertRaises(RequestError, threads.take, "dan")
+        threads.give_back(first.pop(), "ann")
+        self.assertRaises(RequestError, threads.take, "ann")
+        threads.take("dan")
+        self.patch(resource, "getrlimit", lambda which: (resource.RLIM_INFINITY,) * 2)
+        threads.take("ann")
 
     def test_many_sessions(self) -> None:
         """Beyond so many, the next one is refused, until one of them is over."""

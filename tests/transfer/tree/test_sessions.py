@@ -341,4 +341,4 @@ class LoopbackTests(TestCase):
         self.assertEqual(tree(into / "photos"), tree(here))
         yield client.close()
         yield client.lost
-        self.assertEqual((factory.receiving, factory.threads._count), (set(), 0))
+        self.assertEqual((factory.receiving, factory.threads._of_logins), (set(), {}))

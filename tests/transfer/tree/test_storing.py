@@ -16,6 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from sodiumtwist.core.connection import Code
 from sodiumtwist.core.errors import RemoteProtocolError
 from sodiumtwist.transfer.tree import arriving, deciding, placing, storing
+from sodiumtwist.transfer.tree.descriptors import HELD, Held
 from sodiumtwist.transfer.tree.folders import Folders
 from sodiumtwist.transfer.tree.growing import Growing
 from sodiumtwist.transfer.tree.messages import (
@@ -242,10 +243,15 @@ class WholeTests(StoringTestCase):
         self.announce(Entry(FOLDER, b"c"), first=2)
         self.storing.finish()
         self.assertEqual(synced.count(self.inode()), 2)
+        self.store()
+        for name in ("a/f", "b/f"):
+            self.write(name, b"one")
+        self.announce(Entry(FILE, b"a/f", 3, TIME), Entry(FILE, b"b/f", 3, TIME))
+        self.assertEqual(synced.count(self.inode()), 3)
         self.store(sync=False)
         self.announce(Entry(FOLDER, b"d"), Entry(FOLDER, b"e"))
         self.storing.finish()
-        self.assertEqual(synced.count(self.inode()), 2)
+        self.assertEqual(synced.count(self.inode()), 3)
 
     def test_new_folder(self) -> None:
         """In a folder that was made just now nothing is looked for, which takes long where files are many."""
@@ -308,6 +314,40 @@ class ThereTests(StoringTestCase):
         synced = self.note_synced()
         self.storing.finish()
         self.assertIn(self.inode(), synced)
+
+    def test_about_to_be_replaced(self) -> None:
+        """Where files are replaced, another name is another file, whatever it is like: its own may come next."""
+        self.store(existing="replace")
+        self.write("a", b"one")
+        self.write("a.1", b"two", TIME + 1)
+        # Their names were swapped.
+        verdicts = self.announce(Entry(FILE, b"a", 3, TIME + 1), Entry(FILE, b"a.1", 3, TIME))
+        self.assertEqual(verdicts, [Verdict(RESUME, 3, digest(b"one")), Verdict(RESUME, 3, digest(b"two"))])
+        self.assertEqual(self.take(piece(0, b"two"), piece(1, b"one")), [Settled(0, size=3), Settled(1, size=3)])
+        self.assertEqual((self.read("a"), self.read("a.1")), (b"two", b"one"))
+
+    def test_suffix_and_other_time(self) -> None:
+        """
+        A file that got another name when it was stored, and has another time by now, gets that and no more names. Of
+        several it is the one whose time is nearest, as where times are kept to the second.
+        """
+        self.write("a", b"other")
+        for number, data in enumerate((b"one", b"two", b"six"), 1):
+            self.write(f"a.{number}", data, TIME + number * 1000)
+        (verdict,) = self.announce(Entry(FILE, b"a", 3, TIME + 2001))
+        self.assertEqual(verdict, Verdict(RESUME, 3, digest(b"two")))
+        self.assertEqual(self.take(piece(0, b"", 3)), [Settled(0, name=b"a.2", size=3)])
+        self.assertEqual(os.stat(os.path.join(self.root, "a.2")).st_mtime_ns, TIME + 2001)
+        # Where it is another one after all, it is stored.
+        self.announce(Entry(FILE, b"a", 3, TIME + 2002), first=1)
+        self.assertEqual(self.take(piece(1, b"ten")), [Settled(1, name=b"a.4", size=3)])
+
+    def test_two_set_the_time(self) -> None:
+        """Another session of the same sender may have set the time already."""
+        self.write("a", b"one", TIME - 1)
+        self.announce(Entry(FILE, b"a", 3, TIME))
+        self.write("a", b"one")
+        self.assertEqual(self.take(piece(0, b"", 3)), [Settled(0, size=3)])
 
     def test_not_ours_to_change(self) -> None:
         """Who may run a file that is there stays where it can't be changed; the file is there all the same."""
@@ -374,6 +414,18 @@ class ThereTests(StoringTestCase):
         self.write(partial_name("c"), b"x")
         (verdict,) = self.announce(Entry(FILE, b"c", 3, TIME), first=2)
         self.assertEqual(verdict.what, RESUME)
+
+    def test_few_descriptors(self) -> None:
+        """So it is where all sessions together hold too many descriptors; but each may have one such file."""
+        self.patch(Held, "too_many", True)
+        held = HELD._count
+        for name in ("a", "b"):
+            self.write(partial_name(name), b"x")
+        verdicts = self.announce(Entry(FILE, b"a", 3, TIME), Entry(FILE, b"b", 3, TIME))
+        self.assertEqual([verdict.what for verdict in verdicts], [RESUME, SEND])
+        self.assertGreater(HELD._count, held)
+        self.storing.abandon()
+        self.assertEqual(HELD._count, held)
 
     def test_other_time(self) -> None:
         """Of a file that has the same bytes only the time is set."""
@@ -449,6 +501,17 @@ class ThereTests(StoringTestCase):
         (verdict,) = self.announce(Entry(FILE, b"a", 3, TIME))
         self.assertEqual(verdict, Verdict(REFUSED, code=Code.STORAGE, text="a file of that name is there"))
 
+    def test_not_refused(self) -> None:
+        """The same file, which another session has put there just now, is no reason to refuse this one."""
+        for theirs, code in ((b"one", 0), (b"two", Code.STORAGE)):
+            self.store(existing="refuse")
+            (verdict,) = self.announce(Entry(FILE, theirs, 3, TIME))
+            self.assertEqual(verdict.what, SEND)
+            self.write(os.fsdecode(theirs), theirs, TIME)
+            (settled,) = self.take(piece(0, b"on", 0, 0), piece(0, b"e", 2))
+            self.assertEqual(settled.code, code, settled.text)
+        self.assertEqual(self.names(), ["one", "two"])
+
     def test_dry(self) -> None:
         """Nothing is made or changed: verdicts alone, also where the folder itself is missing."""
         self.store(dry=True)
@@ -457,9 +520,8 @@ class ThereTests(StoringTestCase):
         self.assertFalse(os.path.exists(self.root))
         self.write("a", b"one")
         self.write("file", b"")
-        self.write(partial_name("b"), b"ab")
-        self.write(partial_name("c"), b"longer")
-        before = self.names()
+        partials = [self.write(partial_name("b"), b"ab"), self.write(partial_name("c"), b"longer")]
+        before, changed = self.names(), [os.stat(path).st_ctime_ns for path in partials]
         self.store(dry=True)
         verdicts = self.announce(
             Entry(FILE, b"a", 3, TIME),
@@ -473,6 +535,7 @@ class ThereTests(StoringTestCase):
         self.storing.set_times(SetTimes([(b"f", TIME)]))
         self.storing.finish()
         self.assertEqual(self.names(), before)
+        self.assertEqual([os.stat(path).st_ctime_ns for path in partials], changed)
         self.assert_broken("not the next one", piece(0, b"one"))
 
 
@@ -823,6 +886,17 @@ class AbandonedTests(StoringTestCase):
         (verdict,) = self.announce(Entry(FILE, b"a", 1 << 41, TIME))
         self.assertEqual((verdict.what, verdict.text), (REFUSED, "nobody waits for it any more"))
         self.assertEqual(self.names(), [partial_name("a")])
+
+    def test_given_up_comparing(self) -> None:
+        """Nor are two files compared. The new one has another name then."""
+        stores = [self.store(), self.store()]
+        for self.storing in stores:
+            self.announce(Entry(FILE, b"a", 1 << 40, TIME))
+        for self.storing in stores:
+            if self.storing is stores[1]:
+                self.storing.give_up()
+            self.take(piece(0, b"", 0, 0), piece(0, b"", 1 << 40))
+        self.assertEqual(self.names(), ["a", "a.1"])
 
     def test_over(self) -> None:
         """Behind that nothing is taken any more, and it may be called again."""
