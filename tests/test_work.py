@@ -18,6 +18,7 @@ import weakref
 from collections import Counter
 from collections.abc import Callable
 from functools import cache, partial
+from pathlib import Path
 from types import FrameType
 from typing import Any, cast
 
@@ -38,6 +39,12 @@ from sodiumtwist.endpoints.streams import StreamClientFactory, StreamEnd, Stream
 from sodiumtwist.protocol.sockets import CHUNK_SIZE, READ_SIZE, TransportBelow
 from sodiumtwist.transfer.receiver import TOGETHER, UploadFactory, UploadReceiver
 from sodiumtwist.transfer.sender import UploadSender
+from sodiumtwist.transfer.tree import receiving
+from sodiumtwist.transfer.tree.messages import FILE, Announce
+from sodiumtwist.transfer.tree.pieces import PIECE_SIZE
+from sodiumtwist.transfer.tree.place import Files
+from sodiumtwist.transfer.tree.reading import Job, Reading
+from sodiumtwist.transfer.tree.storing import Rules, Storing
 from sodiumtwist.tunnel import TunnelEntry, TunnelFactory
 
 from .alone import new_peer_client
@@ -59,6 +66,7 @@ from .pair import (
 )
 from .processes import PATIENCE, unmeasured
 from .test_shape import trace
+from .transfer.tree.ends import FilesPair, make_tree, walk
 from .uploads import PAIR, ListSource, MemoryStore
 from .versions import each_version, only, spoken
 
@@ -509,6 +517,90 @@ class UploadWorkTests(WorkTestCase):
             # Of this size two chunks leave in one record.
             self.assertLessEqual(records, MANY // 2 + MANY // TOGETHER + 6)
         self.assert_each(work.calls, 115 if spoken() == 2 else 110)
+
+
+class TreeWorkTests(WorkTestCase):
+    """
+    Files under their names, which are not synced: a great many small ones, and a large one.
+    """
+
+    FILES, FOLDERS = 1000, 10
+
+    def setUp(self) -> None:
+        self.here, self.into = Path(self.mktemp()), Path(self.mktemp())
+        self.into.mkdir()
+
+    def make_small_files(self) -> None:
+        each = self.FILES // self.FOLDERS
+        names = [f"{folder:02}/{number:03}" for folder in range(self.FOLDERS) for number in range(each)]
+        make_tree(self.here, {name: name.encode() * 20 for name in names})
+
+    def assert_calls(self, count: int, most: float) -> None:
+        """For each file so many calls at most, and a few hundred to begin with and for folders."""
+        self.assertLessEqual(count / self.FILES, most + 0.5)
+
+    def assert_once(self, work: Work, *names: str) -> None:
+        """These were called once for each file, and a few times for folders."""
+        for name in names:
+            self.assertLessEqual(abs(work.c[name] - self.FILES), 10 * self.FOLDERS, name)
+
+    def test_threads(self) -> None:
+        """A small file is a few calls in the threads for the disk, and no more of the system than have to be."""
+        self.make_small_files()
+        found, reading, storing = walk(self.here), Reading(), Storing(str(self.into), Rules(sync=False))
+        with Work() as walked:
+            batches = list(iter(found.next, None))
+        for batch in batches:
+            for number, (entry, where) in enumerate(zip(batch.entries, batch.wheres, strict=True), batch.first):
+                if entry.kind == FILE:
+                    reading.add(Job(number, entry, where))
+        with Work() as read:
+            packs = reading.read().packs
+        self.assertFalse(reading.more)
+        with Work() as decided:
+            for batch in batches:
+                storing.announce(Announce(batch.first, batch.entries))
+        with Work() as stored:
+            outcome = storing.take(packs)
+            rest = storing.commit()
+        self.assertEqual(len(outcome.files) + len(rest.files), self.FILES)
+        storing.abandon()
+        found.close()
+        self.assert_once(walked, "stat")
+        self.assert_once(read, "open", "read", "fstat", "close")
+        if hasattr(os, "O_TMPFILE"):
+            self.assert_once(stored, "open", "pwrite", "utime", "link", "close")
+        self.assertLess(decided.c["stat"] + decided.c["open"] + decided.c["mkdir"], 10 * self.FOLDERS)
+        for work, most in ((walked, 18.5), (read, 18), (decided, 11.5), (stored, 46.5)):
+            self.assert_calls(work.calls, most)
+
+    def test_all_ends(self) -> None:
+        """Small files at both ends together: threads, reactor, the connection's ends and the transports of tests."""
+        self.make_small_files()
+        pair = FilesPair(Files(str(self.into), sync=False))
+        pair.settle()
+        with Work() as work:
+            pair.result_of(pair.client.store(walk(self.here)))
+        self.assert_calls(work.calls, 127)
+        # Several of them are a DATA, and many are settled by one.
+        self.assertLessEqual(work.python["send_data"], 20)
+        with Work() as work:
+            pair.result_of(pair.client.store(walk(self.here)))
+        self.assertEqual((work.c["read"], work.c["pwrite"]), (0, 0))
+        self.assert_calls(work.calls, 70)
+        self.assertEqual(len(list(self.into.rglob("???"))), self.FILES)
+
+    def test_bulk(self) -> None:
+        """Of a large file several DATA are written by one call, and a DATA takes no more calls at both ends."""
+        self.here.write_bytes(bytes(PIECE_SIZE * MANY))
+        # However slow it is.
+        self.patch(receiving, "GATHERED_TIME", 1e9)
+        pair = FilesPair(Files(str(self.into), sync=False))
+        pair.settle()
+        with Work() as work:
+            pair.result_of(pair.client.store(walk(self.here)))
+        self.assertLessEqual(work.python["write_all"], 36)
+        self.assert_each(work.calls, 159)
 
 
 def grown_by(connect: Callable[[], object], count: int = 50) -> float:

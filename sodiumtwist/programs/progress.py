@@ -71,7 +71,7 @@ class Bar(Report):
         self._move()
 
     def settled(self, result: FileResult) -> None:
-        offset = self._offsets.pop(result.path, 0)
+        offset = self._offsets.pop(result.path, 0) if self._offsets else 0
         if result.outcome == THERE:
             self._was_there(result.size - offset)
         if result.outcome in (STORED, THERE):

@@ -77,8 +77,11 @@ class Folders:
     def __init__(self, root: str | bytes | int) -> None:
         # Opened anew, and not doubled: an error of the disk is told to each that has opened something there, once.
         self._root = _open(b".", 0, root) if isinstance(root, int) else _open(root, 0, None)
-        # The one that was used last stands last.
+        # The one that was used last stands last. It is looked for without its hash, which takes longer: nearly always
+        # it is used again.
         self._kept: dict[Parts, _Folder] = {}
+        self._latest: Parts = ()
+        self._latest_folder = self._root
         # What the folder was, where that is known.
         self._changed: dict[Parts, os.stat_result | None] = {}
         # Folders of whose names the disk has, or is about to have.
@@ -205,6 +208,8 @@ class Folders:
 
         :param parts: of the folder.
         """
+        if self._changed.get(parts) is not None and parts in self._known:
+            return
         self._note(parts)
         if len(self._known) > KNOWN_FOLDERS:
             self._known.clear()
@@ -310,6 +315,8 @@ class Folders:
         return self._find(parts)
 
     def _find(self, parts: Parts) -> _Folder:
+        if parts == self._latest:
+            return self._latest_folder
         if not parts:
             return self._root
         found = self._kept.pop(parts, None)
@@ -320,11 +327,13 @@ class Folders:
             while len(self._kept) >= most:
                 self._forget(next(iter(self._kept)))
         self._kept[parts] = found
+        self._latest, self._latest_folder = parts, found
         return found
 
     def _forget(self, parts: Parts) -> None:
         folder = self._kept.pop(parts, None)
         if folder is not None:
+            self._latest, self._latest_folder = (), self._root
             HELD.add(-1)
             os.close(folder.fd)
 

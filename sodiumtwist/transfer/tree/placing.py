@@ -90,7 +90,8 @@ class Placing:
     @property
     def full(self) -> bool:
         """Whether the batch has to be committed before more is added."""
-        return len(self) >= BATCH or (len(self._batch) > 0 and HELD.too_many)
+        held = len(self._batch)
+        return held + len(self._unsynced) >= BATCH or (held > 0 and HELD.too_many)
 
     def __len__(self) -> int:
         """How many files were added, and are not told of."""

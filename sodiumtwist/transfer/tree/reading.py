@@ -72,7 +72,7 @@ class Read:
 
     :ivar packs: what goes into one DATA each.
     :ivar size: how many bytes of files these have.
-    :ivar begun: numbers of files that begin, and from where.
+    :ivar begun: numbers of files that begin, and from where; of small ones that leave together the first is enough.
     :ivar ended: those of which nothing follows.
     """
 
@@ -175,11 +175,13 @@ class Reading:
         if taken > self._room:
             self._flush()
         self._room -= taken
-        self._parts += (HEADER.pack(number, LAST, _ZERO, 0, size), data)
         read = self._read
+        if not self._parts:
+            # Nobody can see each of those that leave together.
+            read.begun.append((number, 0))
+        self._parts += (HEADER.pack(number, LAST, _ZERO, 0, size), data)
         self._packed += taken
         read.size += size
-        read.begun.append((number, 0))
         read.ended.append(End(number, size, blake2b(data, digest_size=DIGEST_SIZE).digest() if self._digests else b""))
         return True
 

@@ -53,7 +53,7 @@ class Report:
 
     def begins(self, path: bytes, size: int, offset: int) -> None:
         """
-        A file begins.
+        A file begins. Of small ones that go together this tells of the first alone.
 
         :param size: how many bytes it has.
         :param offset: how many of them are there already, and do not come.

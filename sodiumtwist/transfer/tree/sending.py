@@ -296,29 +296,24 @@ class Sending:
             self._take_settled(settled)
 
     def _take_settled(self, settled: Settled) -> None:
-        waiting = self._unsettled.get(settled.number)
+        number = settled.number
+        waiting = self._unsettled.get(number)
         if waiting is None or not waiting.wanted:
             raise RemoteProtocolError("an outcome tells of a file that does not wait for one")
         if settled.code:
-            self._settle(settled.number, FAILED, code=settled.code, text=waiting.text or settled.text)
+            self._settle(number, FAILED, code=settled.code, text=waiting.text or settled.text)
             if not waiting.all_sent:
-                self._feed.drop(settled.number)
+                self._feed.drop(number)
         elif not waiting.all_sent or waiting.text:
             raise RemoteProtocolError("an outcome tells of a file as stored that was not sent whole")
         elif settled.size != waiting.size:
             text = f"{waiting.size} bytes were sent, and what is stored has {settled.size}"
             self._settle(settled.number, FAILED, code=Code.STORAGE, text=text)
         elif waiting.digest and settled.digest and waiting.digest != settled.digest:
-            self._settle(settled.number, FAILED, code=Code.STORAGE, text="what is stored has another digest")
+            self._settle(number, FAILED, code=Code.STORAGE, text="what is stored has another digest")
         else:
-            self._settle(
-                settled.number,
-                STORED,
-                name=settled.name or waiting.entry.path,
-                size=settled.size,
-                digest=settled.digest or waiting.digest,
-                text=settled.text,
-            )
+            digest = settled.digest or waiting.digest
+            self._settle(number, STORED, settled.name or waiting.entry.path, settled.size, digest, 0, settled.text)
 
     def _settle(
         self,
@@ -331,7 +326,8 @@ class Sending:
         text: str = "",
     ) -> None:
         entry = self._take_out(number)
-        self._report.settled(FileResult(entry.path, entry.kind, outcome, name, size, digest.hex(), code, text))
+        hexadecimal = digest.hex() if digest else ""
+        self._report.settled(FileResult(entry.path, entry.kind, outcome, name, size, hexadecimal, code, text))
 
     def _take_out(self, number: int) -> Entry:
         entry = self._unsettled.pop(number).entry

@@ -201,6 +201,7 @@ class Written:
     A file of which all is written, and which is not in its place yet.
 
     :ivar temporary: where it is.
+    :ivar parts: the path that it is meant for.
     :ivar size: in bytes.
     :ivar executable: whether its owner may run it.
     :ivar mtime: when it was last written to at its sender, in nanoseconds since the epoch.
@@ -209,7 +210,7 @@ class Written:
     :ivar replaced: how much room the file had taken whose place it has got.
     """
 
-    __slots__ = ("digest", "executable", "mtime", "replaced", "size", "synced", "temporary")
+    __slots__ = ("digest", "executable", "mtime", "parts", "replaced", "size", "synced", "temporary")
 
     def __init__(
         self,
@@ -221,14 +222,10 @@ class Written:
         digest: bytes = b"",
     ) -> None:
         self.temporary = temporary
+        self.parts = temporary.parts
         self.size = size
         self.mtime = mtime
         self.executable = executable
         self.synced = synced
         self.digest = digest
         self.replaced = 0
-
-    @property
-    def parts(self) -> Parts:
-        """The path that it is meant for."""
-        return self.temporary.parts

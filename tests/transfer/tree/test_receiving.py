@@ -39,6 +39,7 @@ from sodiumtwist.transfer.tree.messages import (
     decode_answer,
     decode_outcome,
 )
+from sodiumtwist.transfer.tree.pieces import LAST, header
 from sodiumtwist.transfer.tree.receiving import PROGRESS_SIZE, WAITING_LIMIT, Receiving
 from sodiumtwist.transfer.tree.report import FAILED, REFUSED as WAS_REFUSED, STORED, THERE, WOULD_SEND, FileResult
 from sodiumtwist.transfer.tree.storing import Rules, Storing
@@ -205,6 +206,47 @@ class TurnTests(ReceivingTestCase):
             self.assertLess(sizes[-1], WAITING_LIMIT // 2)
             self.work()
             self.assertEqual(self.receiving._waiting_size, 0)
+
+    def test_gathered(self) -> None:
+        """In the middle of a large file several DATA are a turn, unless they come slowly. Its end waits for nothing."""
+        middle = header(0, 0, 0, 1000) + bytes(1000)
+        self.patch(receiving, "GATHERED_SIZE", 3 * len(middle))
+
+        def take(*payloads: bytes) -> list[list[bytes]]:
+            before = len(self.storing.taken)
+            for payload in payloads:
+                self.receiving.data_received(payload)
+            self.work()
+            taken: list[list[bytes]] = self.storing.taken[before:]
+            return taken
+
+        self.assertEqual(take(middle), [[middle]])
+        self.assertEqual(take(middle, middle), [])
+        self.assertEqual(take(middle, middle), [[middle] * 3])
+        # Nor is what has come during a turn a turn by itself.
+        self.assertEqual(take(middle), [])
+        self.clock.advance(receiving.GATHERED_TIME)
+        self.assertEqual(take(middle), [[middle] * 3])
+        self.clock.advance(receiving.GATHERED_TIME)
+        self.assertEqual(take(middle), [[middle]])
+        last = header(0, LAST, 0, 0)
+        small = header(1, LAST, 0, 1) + b"x"
+        for end in (last, middle + last, small, b"nonsense", middle[:-1]):
+            self.assertEqual(take(middle, end), [[middle, end]])
+
+    def test_gathered_and_lost(self) -> None:
+        """What has come is written when the connection ends, or when the next turn begins in any case."""
+        middle = header(0, 0, 0, 1000) + bytes(1000)
+        for busy in (False, True):
+            self.begin(FakeStoring())
+            self.receiving.data_received(middle)
+            if not busy:
+                self.work()
+            self.receiving.data_received(middle)
+            over = self.receiving.lost()
+            self.work()
+            self.assertEqual(self.storing.taken, [[middle], [middle]])
+            self.assertIsNone(self.successResultOf(over))
 
     def test_resumed(self) -> None:
         """What comes with the resuming begins a turn, and no second one beside it."""
