@@ -27,8 +27,10 @@ from sodiumtwist import SodiumClientFactory
 from sodiumtwist.core.keepalive import Timeouts
 from sodiumtwist.core.keys import parse_key
 from sodiumtwist.programs.options import DEFAULT_LOGIN, DEFAULT_PASSPHRASE
-from sodiumtwist.transfer.sender import UploadSender
 from sodiumtwist.transfer.sources import open_source
+from sodiumtwist.transfer.tree.client import FileClient
+from sodiumtwist.transfer.tree.report import STORED, FileResult, Report
+from sodiumtwist.transfer.tree.sending import Stream
 
 #: Seconds after which these programs end by themselves, so that none outlives a test that was killed.
 LIFETIME = 240
@@ -183,11 +185,20 @@ class Strangers:
                 next_sending = time.monotonic() + 1
 
 
+class Told(Report):
+    """What became of the one file that is sent."""
+
+    result: FileResult | None = None
+
+    def settled(self, result: FileResult) -> None:
+        self.result = result
+
+
 async def send_all(reactor: Any, endpoint: str, key: bytes, paths: list[str]) -> dict[str, Any]:
     """
-    Send files at once, each over a connection of its own.
+    Send files at once, each over a connection of its own, and without a name, so that each becomes a file each time.
 
-    :return: the ``seconds`` that each took from connecting to its last acknowledgement, and the ``failures``.
+    :return: the ``seconds`` that each took from connecting until it was stored, and the ``failures``.
     """
     seconds, failures = [], []
     # A busy machine is no failure.
@@ -195,13 +206,15 @@ async def send_all(reactor: Any, endpoint: str, key: bytes, paths: list[str]) ->
 
     async def send(path: str) -> None:
         began = reactor.seconds()
-        sender = UploadSender(open_source(path, reactor))
-        factory = SodiumClientFactory(key, DEFAULT_LOGIN, DEFAULT_PASSPHRASE, lambda: sender, timeouts=timeouts)
+        client, told = FileClient(), Told()
+        factory = SodiumClientFactory(key, DEFAULT_LOGIN, DEFAULT_PASSPHRASE, lambda: client, timeouts=timeouts)
         try:
             await clientFromString(reactor, endpoint).connect(factory)
-            await sender.finished
+            await client.when_authenticated()
+            await client.store(Stream(open_source(path, reactor), b""), told)
+            assert told.result is not None and told.result.outcome == STORED, told.result
             seconds.append(reactor.seconds() - began)
-            await sender.lost
+            await client.close()
         except Exception as error:
             failures.append(f"{type(error).__name__}: {error}")
 

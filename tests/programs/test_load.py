@@ -15,6 +15,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 from unittest import SkipTest
 
+from sodiumtwist.programs.options import DEFAULT_LOGIN
+
 from .. import crowd
 from ..processes import PUBLIC, SECRET, TWISTD, ProcessTestCase, Running, unmeasured, wait_until
 
@@ -144,7 +146,7 @@ class LoadTestCase(ProcessTestCase):
         self.assertEqual(sent["failures"], [])
         inputs = [name for name in os.listdir(self.directory) if name.startswith("in-")]
         self.assertEqual(len(sent["seconds"]), len(inputs))
-        uploads = [f"uploads/{name}" for name in os.listdir(self.path("uploads"))]
+        uploads = [f"uploads/{DEFAULT_LOGIN}/{name}" for name in os.listdir(self.path(f"uploads/{DEFAULT_LOGIN}"))]
         self.assertEqual(self.digests(uploads), self.digests(inputs * rounds))
 
     def digests(self, names: list[str]) -> list[str]:

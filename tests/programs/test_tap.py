@@ -511,7 +511,7 @@ class ServiceTests(TapTestCase):
     def test_upload_may_end(self) -> None:
         """An upload that is under way when it stops may end; one that does not is kept as far as it came."""
         for ends in (True, False):
-            service = self.make("-k", SECRET, "--directory", "up")
+            service = self.make("-k", SECRET, "--file", "up")
             service.startService()
             assert isinstance(service._factory, UploadFactory)
             service._factory.store = store = MemoryStore()

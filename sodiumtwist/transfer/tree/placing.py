@@ -275,8 +275,8 @@ class Placing:
             written.temporary.remove(self._folders)
             return True
         except OSError as error:
-            # It may well be, and must not get another name for that.
-            if error.errno in (errno.EMFILE, errno.ENFILE):
+            # It may well be, and must not get another name for that, nor for a session that is over.
+            if error.errno in (errno.EMFILE, errno.ENFILE, errno.ECANCELED):
                 raise
         return False
 

@@ -38,7 +38,7 @@ from .work import ServingEnd, Work
 SESSIONS = 256
 
 #: Fewer where file descriptors are scarce: one for so many that the process may have.
-SESSION_DESCRIPTORS = 24
+SESSION_DESCRIPTORS = 10
 
 
 class Threads:

@@ -150,6 +150,16 @@ class PolicyTests(PlacingCase):
         self.assertEqual(self.put(placing, written), [errno.EMFILE])
         self.assertEqual(self.there(), ["f"])
 
+    def test_same_and_nobody_waits(self) -> None:
+        """When the session is over, nothing is compared any more, and no file gets another name for that."""
+        self.file("f", b"small")
+        os.utime(self.path("f"), ns=(TIME, TIME))
+        placing = Placing(self.folders, RENAME, False, same=True)
+        written = self.small(placing)
+        self.folders.given_up = True
+        self.assertEqual(self.put(placing, written), ["nobody waits for it any more"])
+        self.assertEqual(self.there(), ["f"])
+
     def test_same_to_the_second(self) -> None:
         """A file system that does not keep times as they are tells the same of both."""
         utime = os.utime
