@@ -595,6 +595,7 @@ class TreeWorkTests(WorkTestCase):
         self.here.write_bytes(bytes(PIECE_SIZE * MANY))
         # However slow it is.
         self.patch(receiving, "GATHERED_TIME", 1e9)
+        self.patch(receiving, "PROGRESS_TIME", 1e9)
         pair = FilesPair(Files(str(self.into), sync=False))
         pair.settle()
         with Work() as work:

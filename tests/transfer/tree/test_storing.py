@@ -890,15 +890,16 @@ class AbandonedTests(StoringTestCase):
         self.assertEqual(self.names(), [partial_name("a")])
 
     def test_given_up_comparing(self) -> None:
-        """Nor are two files compared. The new one has another name then."""
+        """Nor are two files compared. The new one gets no other name for that: it may well be the same."""
         stores = [self.store(), self.store()]
         for self.storing in stores:
             self.announce(Entry(FILE, b"a", 1 << 40, TIME))
         for self.storing in stores:
             if self.storing is stores[1]:
                 self.storing.give_up()
-            self.take(piece(0, b"", 0, 0), piece(0, b"", 1 << 40))
-        self.assertEqual(self.names(), ["a", "a.1"])
+            files = self.take(piece(0, b"", 0, 0), piece(0, b"", 1 << 40))
+        self.assertEqual([settled.text for settled in files], ["nobody waits for it any more"])
+        self.assertEqual(self.names(), ["a"])
 
     def test_over(self) -> None:
         """Behind that nothing is taken any more, and it may be called again."""
