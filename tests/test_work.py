@@ -581,13 +581,13 @@ class TreeWorkTests(WorkTestCase):
         pair.settle()
         with Work() as work:
             pair.result_of(pair.client.store(walk(self.here)))
-        self.assert_calls(work.calls, 127)
+        self.assert_calls(work.calls, 129)
         # Several of them are a DATA, and many are settled by one.
         self.assertLessEqual(work.python["send_data"], 20)
         with Work() as work:
             pair.result_of(pair.client.store(walk(self.here)))
         self.assertEqual((work.c["read"], work.c["pwrite"]), (0, 0))
-        self.assert_calls(work.calls, 70)
+        self.assert_calls(work.calls, 72)
         self.assertEqual(len(list(self.into.rglob("???"))), self.FILES)
 
     def test_bulk(self) -> None:
@@ -601,7 +601,7 @@ class TreeWorkTests(WorkTestCase):
         with Work() as work:
             pair.result_of(pair.client.store(walk(self.here)))
         self.assertLessEqual(work.python["write_all"], 36)
-        self.assert_each(work.calls, 159)
+        self.assert_each(work.calls, 162)
 
 
 def grown_by(connect: Callable[[], object], count: int = 50) -> float:

@@ -417,7 +417,9 @@ class NominalTests(ReadingTestCase):
 
         def claim(fd: int) -> os.stat_result:
             status = fstat(fd)
-            named = {name: getattr(status, name) for name in dir(status) if name.startswith("st_")}
+            # What stands in the sequence has no name beside it.
+            names = {name for name in dir(status) if name.startswith("st_")} - set(os.stat_result.__match_args__)
+            named = {name: getattr(status, name) for name in names}
             return os.stat_result([*status[:6], size, *status[7:]], {**named, "st_blocks": size})
 
         entry = Entry(FILE, b"file", size, os.stat(self.path("file")).st_mtime_ns)
