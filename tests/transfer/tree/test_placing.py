@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import gc
 import os
 import resource
 import shutil
@@ -47,6 +48,9 @@ class PlacingCase(TreeCase):
 
     def setUp(self) -> None:
         super().setUp()
+        # What others have left must not be closed meanwhile.
+        gc.disable()
+        self.addCleanup(gc.enable)
         self.before = os.listdir("/proc/self/fd")
         self.held = Held()
         self.patch(tested, "HELD", self.held)

@@ -5,6 +5,7 @@ Where a session's paths begin.
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import stat
 
@@ -22,6 +23,9 @@ class RootTests(TreeCase):
         super().setUp()
         self.synced: list[str] = []
         self.patch(os, "fsync", lambda fd: self.synced.append(os.readlink(f"/proc/self/fd/{fd}")))
+        # What others have left must not be closed meanwhile.
+        gc.disable()
+        self.addCleanup(gc.enable)
         self.before = os.listdir("/proc/self/fd")
         self.addCleanup(lambda: self.assertEqual(os.listdir("/proc/self/fd"), self.before))
 
