@@ -18,9 +18,9 @@ from .descriptors import HELD as DESCRIPTORS
 from .digests import digest_of
 from .folders import Folders, Parts
 from .growing import Growing
-from .messages import FILE, FOLDER, HAVE, REFUSED, RESUME, SEND, STREAM, Entry, Verdict
+from .messages import FILE, FOLDER, HAVE, LINE_LIMIT, REFUSED, RESUME, SEND, STREAM, Entry, Verdict
 from .names import BadName, split_path, temporary_name
-from .placing import REFUSE, REPLACE
+from .placing import NAME_TAKEN, REFUSE, REPLACE
 from .present import Present, find_like, is_executable, is_like, set_executable
 from .spelling import kind_of
 
@@ -125,11 +125,11 @@ class Deciding:
             verdict = self._decide_file(awaited)
             return verdict, None if verdict.what in (HAVE, REFUSED) else awaited
         except BadName as error:
-            return _refuse(str(error)), None
+            return refused(str(error)), None
         except OSError as error:
             if entry.kind == FOLDER:
                 self._note_refused(parts)
-            return _refuse(words_for_peer(error)), None
+            return refused(words_for_peer(error)), None
 
     def hold(self, count: int) -> None:
         """Note that so many unfinished files more are open; fewer when it is negative."""
@@ -205,7 +205,7 @@ class Deciding:
             # Of an empty file there is nothing to compare.
             return Verdict(RESUME, entry.size, present.digest) if entry.size else _SEND
         if rules.existing == REFUSE:
-            raise FileExistsError(errno.EEXIST, THERE)
+            raise FileExistsError(errno.EEXIST, NAME_TAKEN)
         return _SEND
 
     def _open_above(self, folders: Folders, above: Parts) -> None:
@@ -253,17 +253,14 @@ class Deciding:
             os.close(fd)
 
 
-#: Why a file is refused.
-THERE = "a file of that name is there"
-
-
 def too_large(limit: int) -> str:
     """Say that a file has too many bytes."""
     return f"it is larger than {limit} bytes"
 
 
-def _refuse(text: str) -> Verdict:
-    return Verdict(REFUSED, code=Code.STORAGE, text=text[:1024])
+def refused(text: str) -> Verdict:
+    """Make the verdict on what can't be stored, and say why."""
+    return Verdict(REFUSED, code=Code.STORAGE, text=text[:LINE_LIMIT])
 
 
 def _own_name() -> bytes:

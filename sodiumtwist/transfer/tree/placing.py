@@ -64,6 +64,10 @@ def _turn_of(folder: int, name: bytes) -> Iterator[None]:
         yield
 
 
+#: Why a file does not get its name.
+NAME_TAKEN = "a file of that name is there"
+
+
 class Placing:
     """
     Puts written files in their place. Those that were added are there, and the disk has them, when :meth:`commit` has
@@ -242,11 +246,11 @@ class Placing:
         if self._is_there(written, name):
             return name
         if self._existing == REFUSE:
-            raise FileExistsError(errno.EEXIST, "a file of that name is there")
+            raise FileExistsError(errno.EEXIST, NAME_TAKEN)
         for number in range(1, SUFFIXES + 1):
             other = b"%b.%d" % (name, number)
             if len(other) > PART_LIMIT:
-                raise OSError(errno.ENAMETOOLONG, "a file of that name is there, and it is too long for a suffix")
+                raise OSError(errno.ENAMETOOLONG, f"{NAME_TAKEN}, and it is too long for a suffix")
             try:
                 self._give(written, folder, other)
                 return other

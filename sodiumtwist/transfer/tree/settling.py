@@ -30,8 +30,8 @@ class Settling:
         self.written = 0
         self._rules = rules
         self._placing: Placing | None = None
-        # Files that wait for their names: path, digest and size.
-        self._unplaced: dict[int, tuple[bytes, bytes, int, Written]] = {}
+        # Files that wait for their names, with path and digest.
+        self._unplaced: dict[int, tuple[bytes, bytes, Written]] = {}
         self._settled: list[Settled] = []
 
     def open(self, folders: Folders) -> Placing:
@@ -43,7 +43,7 @@ class Settling:
         """How many files wait for their names."""
         return len(self._unplaced)
 
-    def add(self, awaited: Awaited, written: Written, digest: bytes, size: int) -> None:
+    def add(self, awaited: Awaited, written: Written, digest: bytes) -> None:
         """
         A file is whole. When a batch is full, it is placed.
 
@@ -52,8 +52,7 @@ class Settling:
         """
         placing = self._placing
         assert placing is not None
-        path = awaited.entry.path
-        self._unplaced[awaited.number] = path, digest, size, written
+        self._unplaced[awaited.number] = awaited.entry.path, digest, written
         placing.add(awaited.number, written)
         if placing.full:
             self.place()
@@ -64,14 +63,14 @@ class Settling:
             return
         assert self._placing is not None
         for number, name in self._placing.commit():
-            path, digest, size, written = self._unplaced.pop(number)
+            path, digest, written = self._unplaced.pop(number)
             if isinstance(name, OSError):
                 self.fail(number, name)
             else:
                 self.charges.placed(number, written.replaced)
                 above, slash, last = path.rpartition(b"/")
                 stored = b"" if name == last else above + slash + name
-                self._settled.append(Settled(number, name=stored, digest=digest, size=size))
+                self._settled.append(Settled(number, name=stored, digest=digest, size=written.size))
 
     def fail(self, number: int, error: OSError) -> None:
         """A file is not stored, and nothing is left of it."""

@@ -16,7 +16,7 @@ from ...core.connection import Code
 from ...core.errors import RemoteProtocolError
 from ..disk import words_for_peer
 from .arriving import Arriving
-from .deciding import THERE, Awaited, Deciding, Rules, too_large
+from .deciding import Awaited, Deciding, Rules, refused, too_large
 from .folders import Folders
 from .growing import Growing
 from .messages import (
@@ -24,7 +24,6 @@ from .messages import (
     FILE,
     HAVE,
     LINE_LIMIT,
-    REFUSED,
     Announce,
     Outcome,
     SetTimes,
@@ -34,7 +33,7 @@ from .messages import (
 )
 from .names import BadName, split_path
 from .pieces import LAST, VOID, split
-from .placing import REFUSE, Placing
+from .placing import NAME_TAKEN, REFUSE, Placing
 from .present import is_like
 from .quota import room_beside
 from .roots import make_root, open_root
@@ -94,8 +93,7 @@ class Storing:
         self._open()
         self._announced += len(message.entries)
         if self._unusable is not None:
-            text = words_for_peer(self._unusable)
-            return Verdicts([_refused(text)] * len(message.entries))
+            return Verdicts([refused(words_for_peer(self._unusable))] * len(message.entries))
         deciding = self._deciding
         assert deciding is not None
         verdicts: list[Verdict] = []
@@ -274,7 +272,7 @@ class Storing:
             return
         self._settling.written += size
         digest = blake2b(data, digest_size=DIGEST_SIZE).digest() if rules.digests else b""
-        self._settling.add(awaited, written, digest, size)
+        self._settling.add(awaited, written, digest)
 
     def _begin(self, awaited: Awaited, flags: int, offset: int, data: memoryview) -> None:
         """Begin with a file of several pieces, or one of which something is there."""
@@ -316,7 +314,7 @@ class Storing:
             status = self._folders.status(awaited.parts)
             # It would be refused in the end; unless another session has just put the same file there.
             if status is not None and not (rules.resume and is_like(status, awaited.entry)):
-                raise FileExistsError(errno.EEXIST, THERE)
+                raise FileExistsError(errno.EEXIST, NAME_TAKEN)
         return Growing(self._folders, awaited.parts, awaited.entry.executable, False, rules.digests)
 
     def _go_on(self, flags: int, offset: int, data: memoryview) -> None:
@@ -402,11 +400,7 @@ class Storing:
             self._failed(error)
         self._end_current()
         if written is not None:
-            self._settling.add(awaited, written, written.digest, size)
-
-
-def _refused(text: str) -> Verdict:
-    return Verdict(REFUSED, code=Code.STORAGE, text=text)
+            self._settling.add(awaited, written, written.digest)
 
 
 def _too_large(limit: int) -> OSError:
