@@ -8,9 +8,9 @@ import os
 from collections.abc import Collection
 
 from .admission.files import check_file, readers_warning
+from .admission.replacing import sync_directory
 from .core.errors import InvalidKey, LocalProtocolError
 from .core.keys import KeyPair, check_server_key, parse_key
-from .replacing import sync_directory
 
 KEY_VARIABLE = "SODIUMTWIST_KEY"
 PASSPHRASE_VARIABLE = "SODIUMTWIST_PASSPHRASE"

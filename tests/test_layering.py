@@ -39,10 +39,9 @@ FOLDERS = {
     """,
     # Words for people, and what applications learn about the other end.
     "describe": "describe.words  describe.log  describe  interfaces",
-    # Files on the disk: whose they are, who may use them, when the disk has them.
-    "replacing": "replacing",
-    # Who may come in.
+    # Who may come in, and the files that say so: whose they are, who may use them, when the disk has them.
     "admission": """
+        admission.replacing
         admission.files  admission.marks  admission.checkers  admission.watched  admission.authorized
         admission.passwords  admission.networks  admission.regulars  admission.fair_queue  admission.argon2
         admission.plaintext  admission.checker_strings  admission.replays
@@ -50,9 +49,14 @@ FOLDERS = {
         admission.failed_logins  admission.limits  admission.decision
         admission
     """,
+    # Whom we know: addresses and URLs of servers, their keys, and servers by name.
+    "contacts": """
+        keyfiles
+        contacts.fingerprints  contacts.addresses  contacts.urls  contacts.servers
+        contacts
+    """,
     # The Twisted face of one connection.
     "protocol": """
-        keyfiles
         protocol.clock  protocol.log_names  protocol.unread  protocol.context  protocol.producers  protocol.direct
         protocol.sockets  protocol.proxy_header  protocol.rounds  protocol.client_endpoints
         protocol.outbox  protocol.reading  protocol.no_hello

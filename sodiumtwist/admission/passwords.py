@@ -14,22 +14,18 @@ makes. Nobody can calculate the passphrase from it, but whoever has the file can
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import re
 import secrets
-import shlex
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 from nacl import pwhash
 from nacl.exceptions import InvalidkeyError
 
 from ..core.errors import LocalProtocolError
-from ..replacing import status_of_replaced, sync_directory, take_over
 from .files import LIST_FILE_LIMIT, check_file, check_size, lines_of, open_at_once
 from .marks import MARK, check_login_size, check_passphrase_size
+from .replacing import locked_folder, replace_text, sync_directory
 
 #: The least memory that Argon2 can work with, in KiB.
 MEMORY_LEAST = 8
@@ -37,12 +33,6 @@ MEMORY_LEAST = 8
 #: The most that a string may ask for: KiB of memory, and passes over it. A login must not cost the server more.
 MEMORY_LIMIT = 1 << 20
 PASSES_LIMIT = 64
-
-#: Seconds to wait until no other program has the directory of a file locked. To replace a file takes some hundredths.
-LOCK_PATIENCE = 5.0
-
-#: Seconds between two tries.
-LOCK_POLL = 0.05
 
 # Exactly the strings that libsodium calculates. It refuses all others at once, and a clock would tell which login has
 # such a string. So numbers begin with no zero, and the last character of salt and hash, which holds fewer bits than
@@ -189,35 +179,6 @@ def parse_passwords(text: str) -> Passwords:
     return strings
 
 
-@contextmanager
-def _locked(directory: str, path: str) -> Iterator[None]:
-    """
-    Let only one program at a time replace a file in a directory.
-
-    :raises LocalProtocolError: when another program has the directory locked for too long.
-    """
-    # The directory is locked, not the file. The file is replaced, so two programs could each have locked another one.
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        deadline = time.monotonic() + LOCK_PATIENCE
-        while True:
-            try:
-                # Without waiting, which would have no end: whoever can read the directory can lock it.
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() >= deadline:
-                    raise LocalProtocolError(
-                        f"{path} was not changed, for another program has its folder locked for {LOCK_PATIENCE:g} "
-                        f"seconds; see which: fuser -v {shlex.quote(directory)}"
-                    ) from None
-            time.sleep(LOCK_POLL)
-        yield
-    finally:
-        # This ends the lock.
-        os.close(fd)
-
-
 def _read(path: str) -> tuple[str, os.stat_result | None]:
     """
     Read a file, and its status with it.
@@ -261,32 +222,6 @@ def _parse(path: str, text: str) -> Passwords:
         raise LocalProtocolError(f"{path}: {error}") from None
 
 
-def _replace(path: str, text: str) -> str | None:
-    """
-    Put a new file in the place of the old one, all of it or nothing. It has the old one's owner, and at most mode
-    0600.
-
-    :return: what of the old one it could not keep; ``None`` when it kept all.
-    :raises OSError: when it can't be written. The old file is then as it was.
-    """
-    # Under another name first, so that no server ever reads half of it.
-    temporary = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.{secrets.token_hex(6)}")
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        with open(fd, "wb") as file:
-            file.write(text.encode())
-            file.flush()
-            # When root changes a server's file, the server must still be able to read it.
-            lost = take_over(fd, status_of_replaced(path), 0o600)
-            # Before it gets its name: else, when the power goes, the name may stand for an empty file.
-            os.fsync(fd)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
-    return lost
-
-
 def _update(path: str, change: Callable[[list[str]], None], tell: Callable[[str], object] | None) -> None:
     """
     Change the lines of a file.
@@ -296,7 +231,7 @@ def _update(path: str, change: Callable[[list[str]], None], tell: Callable[[str]
     """
     # A link stays; the file that it names is replaced.
     path = os.path.realpath(path)
-    with _locked(os.path.dirname(path), path):
+    with locked_folder(path):
         text, _ = _read(path)
         # A file that is no such file is left alone: who gave the name may have mistaken it.
         _parse(path, text)
@@ -310,7 +245,7 @@ def _update(path: str, change: Callable[[list[str]], None], tell: Callable[[str]
                 "logins that nobody needs, or begin another file"
             )
         try:
-            lost = _replace(path, text)
+            lost = replace_text(path, text)
         # It names the temporary file, of which the user knows nothing.
         except OSError as error:
             raise OSError(error.errno, f"it can't be written: {error.strerror}", path) from None

@@ -26,8 +26,8 @@ from zope.interface import implementer
 
 from ..core.errors import LocalProtocolError
 from ..core.v2.handshake import TIME_TOLERANCE
-from ..replacing import may
 from .files import check_file
+from .replacing import may
 from .replays import IReplayMemory, _LimitedMemory
 from .stored_salts import STORED_SALTS, StoredSalts, file_identity, make_table
 

@@ -8,8 +8,8 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
+from ..admission.replacing import may
 from ..describe import printable
-from ..replacing import may
 from ..transfer.disk import Disk, DiskThreads
 from ..transfer.stores import ClosedStore, Store, StreamStore, open_store
 from ..transfer.tree.on_stored import OnStored

@@ -14,9 +14,9 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
+from ..admission.replacing import may
 from ..core.errors import LocalProtocolError
 from ..describe.log import Logger
-from ..replacing import may
 
 _log = Logger()
 

@@ -20,11 +20,11 @@ from typing import Any
 from twisted.internet.defer import Deferred, fail, inlineCallbacks, maybeDeferred, succeed
 from twisted.internet.task import deferLater
 
+from ..admission.replacing import may, sync_directory
 from ..admission.summed_lines import SummedLines
 from ..core.errors import LocalProtocolError
 from ..describe.log import Logger
 from ..protocol.clock import steady_clock
-from ..replacing import may, sync_directory
 from .disk import Disk
 from .partials import Partials
 from .pipes import may_block

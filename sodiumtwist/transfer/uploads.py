@@ -20,8 +20,8 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
 
+from ..admission.replacing import status_of_replaced, sync_directory, sync_if_possible, take_over
 from ..describe.log import Logger
-from ..replacing import status_of_replaced, sync_directory, sync_if_possible, take_over
 from .disk import Disk, Room
 from .partials import Partials
 from .pipes import PipeWriter, may_block

@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from ...replacing import sync_if_possible
+from ...admission.replacing import sync_if_possible
 from .folders import Folders
 from .system_calls import can_sync_file_systems, sync_file_system
 from .temporaries import Written

@@ -9,7 +9,7 @@ import os
 import stat
 from contextlib import suppress
 
-from ...replacing import sync_if_possible
+from ...admission.replacing import sync_if_possible
 from .descriptors import HELD
 from .spelling import check_spelling, is_same, kind_of, look
 

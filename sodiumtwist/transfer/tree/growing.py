@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 
-from ...replacing import sync_if_possible
+from ...admission.replacing import sync_if_possible
 from .digests import RunningDigest
 from .folders import Folders, Parts
 from .quota import room_of

@@ -25,11 +25,11 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 
+from ...admission.replacing import may
 from ...admission.summed_lines import SummedLines
 from ...core.errors import LocalProtocolError
 from ...describe.log import Logger
 from ...protocol.clock import steady_clock
-from ...replacing import may
 from .digests import digest_of
 from .disk_thread import DiskThread
 from .names import show_path

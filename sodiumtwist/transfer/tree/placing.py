@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from threading import Lock
 from weakref import WeakValueDictionary
 
-from ...replacing import sync_if_possible, take_over
+from ...admission.replacing import sync_if_possible, take_over
 from .batches import sync_files
 from .descriptors import HELD
 from .folders import Folders, Parts

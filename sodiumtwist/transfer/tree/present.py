@@ -9,7 +9,7 @@ import os
 import stat
 from contextlib import suppress
 
-from ...replacing import sync_if_possible
+from ...admission.replacing import sync_if_possible
 from .digests import digest_of
 from .folders import Folders, Parts
 from .messages import Entry

@@ -11,9 +11,22 @@ This imports no Twisted, so that commands that only write such a file start at o
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
+import secrets
+import shlex
 import stat
-from contextlib import suppress
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from ..core.errors import LocalProtocolError
+
+#: Seconds to wait until no other program has the directory of a file locked. To replace a file takes some hundredths.
+LOCK_PATIENCE = 5.0
+
+#: Seconds between two tries.
+LOCK_POLL = 0.05
 
 #: What a device or a folder says that can't be synced.
 _CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP)
@@ -118,3 +131,60 @@ def sync_directory(path: str) -> None:
         sync_if_possible(fd)
     finally:
         os.close(fd)
+
+
+@contextmanager
+def locked_folder(path: str) -> Iterator[None]:
+    """
+    Let only one program at a time replace a file in a folder.
+
+    :param path: of the file, which need not exist.
+    :raises LocalProtocolError: when another program has the directory locked for too long.
+    """
+    directory = os.path.dirname(path) or "."
+    # The directory is locked, not the file. The file is replaced, so two programs could each have locked another one.
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        deadline = time.monotonic() + LOCK_PATIENCE
+        while True:
+            try:
+                # Without waiting, which would have no end: whoever can read the directory can lock it.
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    raise LocalProtocolError(
+                        f"{path} was not changed, for another program has its folder locked for {LOCK_PATIENCE:g} "
+                        f"seconds; see which: fuser -v {shlex.quote(directory)}"
+                    ) from None
+            time.sleep(LOCK_POLL)
+        yield
+    finally:
+        # This ends the lock.
+        os.close(fd)
+
+
+def replace_text(path: str, text: str) -> str | None:
+    """
+    Put a new file in the place of the old one, all of it or nothing. It has the old one's owner, and at most mode
+    0600.
+
+    :return: what of the old one it could not keep; ``None`` when it kept all.
+    :raises OSError: when it can't be written. The old file is then as it was.
+    """
+    # Under another name first, so that no server ever reads half of it.
+    temporary = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.{secrets.token_hex(6)}")
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        with open(fd, "wb") as file:
+            file.write(text.encode())
+            file.flush()
+            # When root changes a server's file, the server must still be able to read it.
+            lost = take_over(fd, status_of_replaced(path), 0o600)
+            # Before it gets its name: else, when the power goes, the name may stand for an empty file.
+            os.fsync(fd)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+    return lost

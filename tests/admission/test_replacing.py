@@ -11,7 +11,7 @@ import stat
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from sodiumtwist.replacing import status_of_replaced, take_over
+from sodiumtwist.admission.replacing import status_of_replaced, take_over
 
 #: Who replaces the file.
 US = 1000

@@ -1,0 +1,3 @@
+"""
+Whom we know: addresses and URLs of servers, fingerprints of their keys, and servers by name.
+"""

@@ -1,0 +1,100 @@
+"""
+URLs of servers. One has all that a client needs to know of a server, on one line::
+
+    sodium://ann@example.org:5555/#7b4e…3f13
+    sodium://ann@example.org:5555/#7b4e…3f13.9c41…07aa
+
+The login may be missing. Behind ``#`` stands the server's public key, 64 hex digits. With a dot and 32 hex digits
+behind it, the secret of an invitation, the URL lets its owner in, once. ``sodium+tls://`` is a server under TLS.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, replace
+from urllib.parse import quote, unquote, urlsplit
+
+from ..core.credentials import LOGIN_SIZE, encode_text
+from ..core.errors import LocalProtocolError
+from ..core.keys import check_server_key
+from .addresses import Address, parse_address
+
+#: The size of an invitation's secret in bytes: 128 bits can't be guessed.
+SECRET_SIZE = 16
+
+SCHEME = "sodium"
+TLS_SCHEME = "sodium+tls"
+
+_FRAGMENT = re.compile(r"([0-9a-fA-F]{64})(?:\.([0-9a-fA-F]{32}))?")
+
+
+@dataclass(frozen=True)
+class ServerURL:
+    """
+    What an URL says.
+
+    :ivar address: where the server is.
+    :ivar server_key: its public key, 32 bytes.
+    :ivar login: whom the URL is for; ``None`` when it does not say.
+    :ivar secret: of an invitation, 16 bytes; ``None`` in an URL without one.
+    :ivar tls: whether the server is under TLS.
+    """
+
+    address: Address
+    server_key: bytes
+    login: str | None = None
+    secret: bytes | None = field(default=None, repr=False)
+    tls: bool = False
+
+    def __str__(self) -> str:
+        """The URL without its secret, fit to be shown."""
+        return replace(self, secret=None).whole
+
+    @property
+    def whole(self) -> str:
+        """The URL, with its secret if it has one."""
+        login = "" if self.login is None else f"{quote(self.login, safe='')}@"
+        secret = "" if self.secret is None else f".{self.secret.hex()}"
+        scheme = TLS_SCHEME if self.tls else SCHEME
+        return f"{scheme}://{login}{self.address}/#{self.server_key.hex()}{secret}"
+
+    @property
+    def endpoint(self) -> str:
+        """The endpoint string that connects to the server."""
+        description = self.address.client_description
+        return f"tls{description.removeprefix('tcp')}" if self.tls else description
+
+
+def is_url(text: str) -> bool:
+    """Tell whether a text is meant as the URL of a server."""
+    return text.lower().startswith((f"{SCHEME}://", f"{TLS_SCHEME}://"))
+
+
+def parse_url(text: str) -> ServerURL:
+    """
+    Read the URL of a server.
+
+    :raises LocalProtocolError: when it is none, with what is wrong with it. The error shows nothing behind ``#``.
+    :raises InvalidKey: when the key in it can be none of a server.
+    """
+    # All of it on one line: a mail program may have folded it.
+    parts = urlsplit("".join(text.split()))
+    if not is_url(text):
+        raise LocalProtocolError(f"an URL of a server begins with {SCHEME}:// or {TLS_SCHEME}://")
+    found = _FRAGMENT.fullmatch(parts.fragment)
+    if found is None:
+        raise LocalProtocolError(
+            "the URL is not whole: behind # stands the server's public key, 64 hex digits, and in an invitation a dot "
+            f"and {2 * SECRET_SIZE} more; copy all of it, in quotes"
+        )
+    user, at, place = parts.netloc.rpartition("@")
+    address = parse_address(place)
+    if address is None or parts.path not in ("", "/") or parts.query:
+        raise LocalProtocolError(f"the URL names no HOST:PORT but {ascii(place + parts.path)}")
+    login = unquote(user, errors="strict") if at else None
+    if login is not None:
+        encode_text("login", login, LOGIN_SIZE)
+    key = bytes.fromhex(found[1])
+    check_server_key(key)
+    secret = None if found[2] is None else bytes.fromhex(found[2])
+    return ServerURL(address, key, login, secret, parts.scheme == TLS_SCHEME)
