@@ -16,6 +16,7 @@ from sodiumtwist.programs import client_options, key_options, options, tap, tunn
 from sodiumtwist.programs.settings import Credentials, SendSettings
 from sodiumtwist.protocol.factories import VERSION
 
+from .. import NO_FOLDERS
 from ..processes import PUBLIC, SECRET
 from .test_tap import lacks_ml_kem
 
@@ -28,7 +29,7 @@ class SettingsTests(SynchronousTestCase):
     """The settings of every command and service that has some."""
 
     def setUp(self) -> None:
-        self.patch(os, "environ", {"PATH": os.environ["PATH"]})
+        self.patch(os, "environ", {"PATH": os.environ["PATH"], **NO_FOLDERS})
 
     def parsed(self) -> list[Any]:
         made: list[tuple[Any, list[str]]] = [
