@@ -52,7 +52,7 @@ FOLDERS = {
     # Whom we know: addresses and URLs of servers, their keys, and servers by name.
     "contacts": """
         keyfiles
-        contacts.fingerprints  contacts.addresses  contacts.urls  contacts.servers_file  contacts.servers
+        contacts.fingerprints  contacts.addresses  contacts.urls  contacts.servers_file  contacts.servers  contacts.identities
         contacts
     """,
     # The Twisted face of one connection.
@@ -128,7 +128,7 @@ FOLDERS = {
         programs.listening  programs.services  programs.tap  programs.tunneltap  programs.running  programs.keys
         programs.passwd  programs.command_options  programs.key_options  programs.bars
         programs.progress  programs.commands  programs.streams  programs.sessions  programs.files
-        programs.client_options  programs.demo  programs.cli  programs  __main__
+        programs.client_options  programs.join  programs.book  programs.book_options  programs.demo  programs.cli  programs  __main__
     """,
 }
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ..admission.limits import Limits
     from ..admission.replays import IReplayMemory
     from ..admission.watched import WatchedFile
+    from ..contacts.urls import ServerURL
     from ..core.connection import Salts
     from ..core.keepalive import Timeouts
     from ..core.keys import KeyPair
@@ -145,6 +146,23 @@ class PingSettings(ConnectSettings):
 
     count: int
     interval: float
+
+
+@dataclass(frozen=True)
+class JoinSettings:
+    """
+    What ``sodiumtwist join`` is to do.
+
+    :ivar url: of the server, with the secret of an invitation.
+    :ivar login: whom the invitation is for.
+    :ivar secret: of the invitation, 16 bytes.
+    :ivar name: what the server is to be called.
+    """
+
+    url: ServerURL
+    login: str
+    secret: bytes = field(repr=False)
+    name: str
 
 
 @dataclass(frozen=True)
