@@ -12,10 +12,10 @@ from collections.abc import Collection
 
 from .admission.files import check_file, others_can_read, readers_warning
 from .admission.replacing import sync_directory
-from .contacts.fingerprints import fingerprint, is_fingerprint
 from .contacts.urls import is_url, parse_url
 from .core.errors import InvalidKey, LocalProtocolError
 from .core.keys import KeyPair, WrongKind, check_server_key, is_labelled, looks_public, parse_key
+from .describe.fingerprints import fingerprint, is_fingerprint
 
 KEY_VARIABLE = "SODIUMTWIST_KEY"
 PASSPHRASE_VARIABLE = "SODIUMTWIST_PASSPHRASE"

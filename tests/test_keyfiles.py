@@ -16,8 +16,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from sodiumtwist import InvalidKey, KeyPair, LocalProtocolError, keyfiles
 from sodiumtwist.admission.authorized import AuthorizedKeysFile
 from sodiumtwist.contacts import servers
-from sodiumtwist.contacts.fingerprints import fingerprint
 from sodiumtwist.contacts.servers import KnownServer
+from sodiumtwist.describe.fingerprints import fingerprint
 from sodiumtwist.keyfiles import (
     read_key,
     read_key_file,

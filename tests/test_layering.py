@@ -38,9 +38,7 @@ FOLDERS = {
         core.wire  core.base  core.asking  core.server  core.client  core.connection  core
     """,
     # Words for people, and what applications learn about the other end.
-    "describe": "describe.words  describe.log  describe  interfaces",
-    # How keys and addresses are written. It knows the core alone.
-    "contacts, as texts": "contacts.fingerprints  contacts.addresses  contacts.urls",
+    "describe": "describe.words  describe.log  describe.fingerprints  describe  interfaces",
     # Who may come in, and the files that say so: whose they are, who may use them, when the disk has them.
     "admission": """
         admission.replacing
@@ -51,9 +49,9 @@ FOLDERS = {
         admission.failed_logins  admission.limits  admission.decision
         admission
     """,
-    # Whom we know: servers by name, and keys in files.
+    # Whom we know: addresses and URLs of servers, their keys, and servers by name.
     "contacts": """
-        contacts.servers
+        contacts.fingerprints  contacts.addresses  contacts.urls  contacts.servers
         keyfiles
         contacts
     """,
@@ -261,7 +259,7 @@ class FolderTests(SynchronousTestCase):
         self.assertEqual(sorted(ORDER), sorted(MODULES))
         for name, folder in FOLDER_OF.items():
             if "." in name:
-                self.assertEqual(name.partition(".")[0], folder.partition(",")[0], name)
+                self.assertEqual(name.partition(".")[0], folder, name)
 
     def test_imports_point_down(self) -> None:
         """From folder to folder and within each, be it for types alone. So there are no circles."""
