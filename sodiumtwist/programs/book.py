@@ -11,7 +11,7 @@ from ..contacts.fingerprints import fingerprint
 from ..contacts.identities import delete_key
 from ..contacts.servers import KnownServer, add_server, forget_server, read_servers
 from ..describe import printable
-from .output import print_error, print_text, tell, tell_as_it_is
+from .output import print_error, print_text, tell
 
 
 def add(server: KnownServer) -> None:
@@ -42,9 +42,9 @@ def list_servers(as_json: bool) -> None:
     if not servers:
         print_error("no server is known by a name; sodiumtwist join and sodiumtwist add make them known")
     rows = [list(map(printable, _row(server))) for server in servers]
-    widths = [max(map(len, column)) for column in zip(*rows)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
-        print_text("  ".join(text.ljust(width) for text, width in zip(row, widths)).rstrip())
+        print_text("  ".join(map(str.ljust, row, widths)).rstrip())
 
 
 def _row(server: KnownServer) -> list[str]:

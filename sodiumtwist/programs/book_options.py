@@ -173,18 +173,15 @@ class AddOptions(CommandOptions):
         url = parse_url(self["url"])
         if url.secret is not None:
             raise usage.UsageError(INVITATION_ELSEWHERE)
-        version = protocol_version(self["protocol"])
-        files: list[str | None] = []
+        # Read once: a mistake is told now, and not at the first connection.
         for option, read in (("identity", read_key_file), ("passphrase-file", read_passphrase_file)):
-            path = self[option]
-            if path is not None:
-                # Read once: a mistake is told now, and not at the first connection.
-                read(path)
-                path = os.path.abspath(path)
-            files.append(path)
-        self.server = replace(
-            KnownServer.from_url(self["name"], url, *files, protocol=version), login=self["user"] or url.login or ""
+            if self[option] is not None:
+                read(self[option])
+                self[option] = os.path.abspath(self[option])
+        server = KnownServer.from_url(
+            self["name"], url, self["identity"], self["passphrase-file"], protocol_version(self["protocol"])
         )
+        self.server = replace(server, login=self["user"] or server.login)
 
     def execute(self) -> None:
         from .book import add
