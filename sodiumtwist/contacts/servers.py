@@ -75,7 +75,7 @@ def read_servers() -> dict[str, KnownServer]:
     try:
         with open(servers_path(), encoding="utf-8") as file:
             tables: Mapping[str, Any] = tomlkit.load(file).unwrap()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return {}
     return {name: _server(name, table) for name, table in tables.items()}
 

@@ -20,10 +20,9 @@ from ..core.keepalive import Timeouts
 from ..core.v2.agreement import check_supported
 from ..core.version import VERSIONS, version_of
 from ..describe import describe_os_error, printable
-from ..keyfiles import PASSPHRASE_VARIABLE, read_key_file, read_passphrase
+from ..keyfiles import PASSPHRASE_VARIABLE
 from .output import OutputLost, prepare_outputs, print_error, print_text
 from .pidfile import describe_pid_file, remove_own_pid_file
-from .settings import Credentials
 
 #: What both ends take when nothing is said. The C programs take the same, so all of them work together as they are.
 DEFAULT_LOGIN = "username"
@@ -32,13 +31,14 @@ DEFAULT_PASSPHRASE = "passphrase"
 #: The version of the protocol that our clients speak when nothing is said, as those in code do.
 DEFAULT_PROTOCOL = "2"
 
-#: What a client tells about itself. The passphrase has no default here: it must be known whether one was given.
+#: What a client tells about itself. Nothing has a default here: it must be known what was given, since of a server that
+#: is known by name the rest is known, too.
 CLIENT_PARAMETERS = [
-    ["user", "U", DEFAULT_LOGIN, "login"],
+    ["user", "U", None, f"login [default: {DEFAULT_LOGIN}]"],
     ["passphrase", "P", None, f"passphrase; visible in ps [default: {DEFAULT_PASSPHRASE}]"],
     ["passphrase-file", None, None, f"passphrase in a file; or ${PASSPHRASE_VARIABLE}"],
     ["identity", None, None, "file with our private key [default: a fresh key]"],
-    ["protocol", None, DEFAULT_PROTOCOL, "version to speak, 1 with C programs"],
+    ["protocol", None, None, f"version to speak, 1 with C programs [default: {DEFAULT_PROTOCOL}]"],
 ]
 
 #: What both services take: the encrypted connections, and what a tunnel joins to them, are watched in the same way.
@@ -71,25 +71,6 @@ def limit_names(kind: Any) -> LimitNames:
     :param kind: a dataclass.
     """
     return {field.name.replace("_", "-"): (kind, field.name) for field in fields(kind)}
-
-
-def read_credentials(options: usage.Options, owners: Collection[int] = ()) -> tuple[Credentials, str | None]:
-    """
-    Read what the options of :data:`CLIENT_PARAMETERS` say.
-
-    :param options: parsed.
-    :param owners: the numbers of users that a file may belong to, beside root and the user of this process.
-    :return: who the client says it is; and a warning about a file, or ``None``.
-    :raises OSError: when a file can't be read.
-    :raises InvalidKey: when the file of ``--identity`` holds something else than a key.
-    :raises LocalProtocolError: when a file is not as it should be, and when there is more than one passphrase.
-    """
-    given, warning = read_passphrase(
-        options["passphrase-file"], "--passphrase-file", options["passphrase"], "--passphrase", owners
-    )
-    pair = None if options["identity"] is None else read_key_file(options["identity"], owners)
-    passphrase = DEFAULT_PASSPHRASE if given is None else given
-    return Credentials(options["user"], passphrase, given is None, pair), warning
 
 
 def protocol_version(text: str) -> int:
@@ -146,14 +127,25 @@ class ProgramOptions(usage.Options):
     :cvar purpose: what the program does, in one paragraph.
     :cvar examples: commands to copy; ``PUBLICKEY`` and ``HOST`` stand in for what only the reader knows.
     :cvar notes: what else there is to say, below the options.
+    :cvar old_names: options under the names that they had before, long or of one letter, with their names of today.
+        They go on working, and no help shows them.
     """
 
     purpose = ""
     examples: tuple[str, ...] = ()
     notes = ""
+    old_names: Mapping[str, str] = {}
 
     # Without one, Twisted shows the docstring of the program that was started.
     longdesc = ""
+
+    def parseOptions(self, options: list[str] | None = None) -> None:
+        """Parse the command line."""
+        # Here alone: what shows the options knows them by their names of today.
+        self.synonyms.update(self.old_names)
+        self.longOpt += [f"{old}=" for old in self.old_names if len(old) > 1]
+        self.shortOpt += "".join(f"{old}:" for old in self.old_names if len(old) == 1)
+        super().parseOptions(options)  # type: ignore[no-untyped-call]
 
     def getUsage(self, width: int | None = None) -> str:
         """
@@ -162,6 +154,9 @@ class ProgramOptions(usage.Options):
         :param width: in columns; ``None`` for that of the terminal, but from 40 to 80.
         """
         # A terminal may say that it has no columns, or very many. Help stays readable in both.
+        for old in self.old_names:
+            self.synonyms.pop(old, None)
+        self.longOpt = [name for name in self.longOpt if name.removesuffix("=") not in self.old_names]
         if width is None:
             width = max(40, min(80, shutil.get_terminal_size().columns))
         # Twisted puts the commands last, below all options. Here they come first.
@@ -243,7 +238,7 @@ class ServiceOptions(ProgramOptions):
         :raises SystemExit: with one line, when something is wrong. twistd would print its whole help, too.
         """
         try:
-            super().parseOptions(options)  # type: ignore[no-untyped-call]
+            super().parseOptions(options)
         except usage.UsageError as error:
             raise SystemExit(printable(f"{self.program}: {error}; see twistd {self.program} --help")) from None
         # The help could not be printed.

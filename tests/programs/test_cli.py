@@ -68,7 +68,12 @@ class UsageTests(ProcessTestCase):
         mistakes = [
             (["nonsense"], "Unknown command: nonsense; see sodiumtwist --help"),
             (["send"], "PATH is missing"),
-            (["send", "in"], "--key is missing"),
+            (["send", "in"], "no server is named, and none is known yet: sodiumtwist join "),
+            (["send", "--to", "tcp:h:1", "in"], "--server-key is missing"),
+            (
+                ["ping", "home"],
+                r"no server is known by the name 'home' \(none is known yet\); of a host, --server-key",
+            ),
             (["send", "--key", "abc", "in"], "the server's public key has 3 characters; it is 64 hex digits"),
             (["send", *key, "-P", "geheim", "--passphrase-file", "f", "in"], "the passphrase comes from --passphrase"),
             (["send", *key, "--passphrase-file", "empty", "in"], "begins with an empty line"),
@@ -83,7 +88,7 @@ class UsageTests(ProcessTestCase):
             (["ping", *key, "--count", "0"], "--count takes a whole number from 1"),
             (["ping", *key, "--count", "many"], "--count takes a whole number from 1"),
             (["ping", *key, "--interval", "-1"], "--interval takes a number of seconds from 0 to 60"),
-            (["ping", *key, "stray"], "unexpected argument 'stray'"),
+            (["ping", *key, "one", "two"], "unexpected argument 'two'"),
             (["send", *key, "in", "--quiet"], "unexpected argument '--quiet'; options come before PATH"),
         ]
         for arguments, line in mistakes:
@@ -97,7 +102,7 @@ class UsageTests(ProcessTestCase):
         self.make_file("in", 1)
         key = ["--key", PUBLIC]
         mistakes = [
-            (["send", *key, "--endpoint", "nonsense:1", "in"], "--endpoint: bad endpoint string 'nonsense:1'"),
+            (["send", *key, "--endpoint", "nonsense:1:2", "in"], "--to: bad endpoint string 'nonsense:1:2'"),
             (["ping", *key, "--endpoint", "tcp:host"], "'tcp:host': it lacks 'port'; a right one is .* tcp:HOST:5555"),
             (["send", *key, "missing"], "cannot read missing: No such file or directory"),
             (["demo", "missing"], "missing is not a file"),

@@ -26,6 +26,7 @@ from sodiumtwist.programs import cli, client_options, tap, tunneltap
 from sodiumtwist.programs.commands import make_endpoint
 
 from .. import NO_FOLDERS
+from ..known_servers import know
 from ..processes import PUBLIC, SODIUMTWIST, TWISTD, ProcessTestCase
 
 #: Name, short name, options and purpose of each.
@@ -106,6 +107,7 @@ class HelpTests(SaidTestCase):
         write_key_file("server.key", KeyPair.generate())
         with open(os.open("pass.txt", os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
             file.write("open sesame\n")
+        know(self, directory, home={"endpoint": "example.org:5555"})
         for example in self.examples():
             words = [PUBLIC if word == "PUBLICKEY" else word for word in example]
             if words[-1] == "--help":

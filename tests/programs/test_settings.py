@@ -12,7 +12,7 @@ from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
 from sodiumtwist.core.errors import UnsupportedProtocol
-from sodiumtwist.programs import client_options, key_options, options, tap, tunneltap
+from sodiumtwist.programs import client_options, key_options, options, server_options, tap, tunneltap
 from sodiumtwist.programs.settings import Credentials, SendSettings
 from sodiumtwist.protocol.factories import VERSION
 
@@ -104,7 +104,7 @@ class SettingsTests(SynchronousTestCase):
         send = client_options.SendOptions()
         send.parseOptions(["--key", PUBLIC, "--user", "ann", "--quiet", "in", "a/b"])
         settings = send.settings
-        self.assertEqual(settings.endpoint, client_options.DEFAULT_CONNECT)
+        self.assertEqual(settings.endpoint, server_options.DEFAULT_CONNECT)
         self.assertEqual(settings.server_key, bytes.fromhex(PUBLIC))
         self.assertEqual((settings.paths, settings.name), (("in", "a/b"), None))
         self.assertEqual((settings.quiet, settings.verbose, settings.json), (True, False, False))
