@@ -52,7 +52,7 @@ FOLDERS = {
     # Whom we know: addresses and URLs of servers, their keys, and servers by name.
     "contacts": """
         keyfiles
-        contacts.fingerprints  contacts.addresses  contacts.urls  contacts.servers  contacts.lookup
+        contacts.fingerprints  contacts.addresses  contacts.urls  contacts.servers_file  contacts.servers  contacts.lookup
         contacts
     """,
     # The Twisted face of one connection.
