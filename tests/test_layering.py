@@ -126,7 +126,7 @@ FOLDERS = {
         programs.descriptors
         programs.leftovers  programs.place_options  programs.places
         programs.listening  programs.services  programs.tap  programs.tunneltap  programs.running  programs.keys
-        programs.passwd  programs.command_options  programs.key_options  programs.bars
+        programs.asking  programs.passwd  programs.command_options  programs.key_options  programs.bars
         programs.progress  programs.commands  programs.streams  programs.sessions  programs.files
         programs.client_options  programs.demo  programs.cli  programs  __main__
     """,

@@ -12,6 +12,7 @@ from twisted.python import usage
 from ..keyfiles import read_server_key
 from .command_options import CommandOptions, take_arguments
 from .options import (
+    CLIENT_ALIASES,
     CLIENT_COMPLETIONS,
     CLIENT_PARAMETERS,
     check_credentials,
@@ -31,7 +32,7 @@ from .settings import (
 from .without_tls import load_endpoints
 
 #: Where ``twistd sodium`` listens when nothing is said.
-DEFAULT_CONNECT = "tcp:127.0.0.1:5555"
+DEFAULT_CONNECT = "127.0.0.1:5555"
 
 #: The most that ``ping --interval`` takes, in seconds.
 INTERVAL_LIMIT = 60.0
@@ -62,10 +63,11 @@ class ConnectOptions(CommandOptions):
     settings: ConnectSettings
 
     optParameters = [
-        ["key", "k", None, "the server's public key, 64 hex digits (required)"],
-        ["endpoint", "e", DEFAULT_CONNECT, "the server's endpoint"],
+        ["to", "t", DEFAULT_CONNECT, "the server: HOST:PORT, or an endpoint"],
+        ["server-key", "k", None, "the server's public key, 64 hex digits (required)"],
         *CLIENT_PARAMETERS,
     ]
+    aliases = CLIENT_ALIASES
     compData = usage.Completions(optActions=CLIENT_COMPLETIONS, mutuallyExclusive=[("passphrase", "passphrase-file")])
 
     def read_server(self) -> tuple[str, bytes, Credentials, int]:
@@ -78,17 +80,19 @@ class ConnectOptions(CommandOptions):
         :raises OSError: when a file can't be read.
         :raises SodiumError: when a key, a file, the login or the passphrase is wrong.
         """
-        if self["key"] is None:
-            raise usage.UsageError("--key is missing: the server's public key, which the server logs when it starts")
+        if self["server-key"] is None:
+            raise usage.UsageError(
+                "--server-key is missing: the server's public key, which the server logs when it starts"
+            )
         version = protocol_version(self["protocol"])
         credentials, warning = read_credentials(self)
         if warning:
             print_error(f"warning: {warning}")
         # The factory checks these again. Here the mistake is told before the reactor is loaded and a file opened.
-        server_key = read_server_key(self["key"], "server's public key", credentials.pair)
+        server_key = read_server_key(self["server-key"], "server's public key", credentials.pair)
         check_credentials(credentials.user, credentials.passphrase, (version,))
         check_versions((version,))
-        return self["endpoint"], server_key, credentials, version
+        return self["to"], server_key, credentials, version
 
     def read_version_2(self, command: str) -> tuple[str, bytes, Credentials, int]:
         """
@@ -126,21 +130,12 @@ class FilesOptions(ConnectOptions):
         Check the arguments.
 
         :return: them.
-        :raises UsageError: when there is none, and for what was meant as an option.
+        :raises UsageError: when there is none, or an empty one.
         """
         if not places:
             raise usage.UsageError(f"{self.places.split()[0]} is missing")
-        # Twisted's parser takes a first argument with a dash for one only behind "--". Then all are meant so.
-        meant = places[0] != "-" and places[0].startswith("-")
-        for place in places:
-            # Behind the first argument, it takes all for arguments.
-            if place.startswith("-") and place != "-" and not meant:
-                raise usage.UsageError(
-                    f"unexpected argument {ascii(place)}; options come before {self.places}, and what is called so "
-                    f"is ./{place}"
-                )
-            if not place:
-                raise usage.UsageError(f"{self.places.split()[0]} is empty")
+        if "" in places:
+            raise usage.UsageError(f"{self.places.split()[0]} is empty")
         return places
 
     def told(self) -> dict[str, Any]:
@@ -160,9 +155,9 @@ class SendOptions(FilesOptions):
 
     settings: SendSettings
 
-    synopsis = "send --key PUBLICKEY [options] PATH..."
+    synopsis = "send --server-key PUBLICKEY [options] PATH..."
     purpose = "Sends files and folders (- for standard input) until the server has all."
-    examples = ("sodiumtwist send --key PUBLICKEY --endpoint tcp:HOST:5555 photos notes.txt",)
+    examples = ("sodiumtwist send --server-key PUBLICKEY --to HOST:5555 photos notes.txt",)
     places = "PATH"
     optParameters = [["name", None, None, "what one PATH is called there"]]
     compData = usage.Completions(extraActions=[usage.CompleteFiles(descr="files and folders to send", repeat=True)])
@@ -222,9 +217,9 @@ class GetOptions(FilesOptions):
 
     settings: GetSettings
 
-    synopsis = "get --key PUBLICKEY [options] REMOTE... [INTO]"
+    synopsis = "get --server-key PUBLICKEY [options] REMOTE... [INTO]"
     purpose = "Gets files and folders into a folder, the last of two or more arguments."
-    examples = ("sodiumtwist get --key PUBLICKEY --endpoint tcp:HOST:5555 photos pictures",)
+    examples = ("sodiumtwist get --server-key PUBLICKEY --to HOST:5555 photos pictures",)
     places = "REMOTE"
     optParameters = [["existing", None, EXISTING[0], "replace or refuse what is there"]]
     compData = usage.Completions(
@@ -268,9 +263,9 @@ class ListOptions(ConnectOptions):
 
     settings: ListSettings
 
-    synopsis = "list --key PUBLICKEY [options] [REMOTE]"
+    synopsis = "list --server-key PUBLICKEY [options] [REMOTE]"
     purpose = "Lists what there is to get: all of it, or what is in the folder REMOTE."
-    examples = ("sodiumtwist list --key PUBLICKEY --endpoint tcp:HOST:5555 photos",)
+    examples = ("sodiumtwist list --server-key PUBLICKEY --to HOST:5555 photos",)
     optFlags = [["json", None, "tell all as JSON, a line each"]]
     compData = usage.Completions(extraActions=[usage.Completer(descr="file or folder there")])
 
@@ -299,9 +294,9 @@ class PingOptions(ConnectOptions):
 
     settings: PingSettings
 
-    synopsis = "ping --key PUBLICKEY [options]"
+    synopsis = "ping --server-key PUBLICKEY [options]"
     purpose = "Connects, sends PINGs and prints how long the answers took."
-    examples = ("sodiumtwist ping --key PUBLICKEY --endpoint tcp:HOST:5555 --count 10",)
+    examples = ("sodiumtwist ping --server-key PUBLICKEY --to HOST:5555 --count 10",)
     notes = "Exit status as 'sodiumtwist --help' tells."
     optParameters = [
         ["count", "c", "4", "how many PINGs to send"],

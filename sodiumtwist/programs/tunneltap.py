@@ -29,6 +29,7 @@ from ..tunnel import TunnelFactory, TunnelLimits
 from .descriptors import make_room
 from .listening import ListeningService, is_local, parse_connecting, parse_listening
 from .options import (
+    CLIENT_ALIASES,
     CLIENT_COMPLETIONS,
     CLIENT_PARAMETERS,
     SERVICE_PARAMETERS,
@@ -61,6 +62,7 @@ class Options(ServiceOptions):
 
     program = "sodium-tunnel"
     limits = LIMITS
+    aliases = CLIENT_ALIASES
 
     purpose = "Carries connections to 'twistd sodium --forward', whose log shows this command."
     examples = (
@@ -186,7 +188,7 @@ def makeService(options: Options, reactor: Any = None) -> TunnelService:
     quicken(reactor)
     settings, us = options.settings, options.settings.credentials
     listening = parse_listening(reactor, "sodium-tunnel", "--listen", settings.listen, EXAMPLE_LISTEN)
-    below = parse_connecting(reactor, "sodium-tunnel", "--to", settings.to, "tcp:HOST:5555", settings.runs_as)
+    below = parse_connecting(reactor, "sodium-tunnel", "--to", settings.to, "HOST:5555", settings.runs_as)
     try:
         endpoint = SodiumClientEndpoint(
             below,
