@@ -10,16 +10,19 @@ from collections.abc import Collection
 from ..core.errors import LocalProtocolError
 from ..core.keys import KEY_SIZE, KeyPair
 from ..keyfiles import read_key_file, read_passphrase_file
-from .servers import KnownServer, read_servers
+from .servers import KnownServer, check_name, read_servers
 from .urls import is_url, parse_url
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _KEY = re.compile(rf"[0-9A-Fa-f]{{{2 * KEY_SIZE}}}")
 
 
 def can_be_name(text: str) -> bool:
     """Tell whether a text can be the name of a server. 64 hex digits are taken for a key."""
-    return _NAME.fullmatch(text) is not None and _KEY.fullmatch(text) is None
+    try:
+        check_name(text)
+    except LocalProtocolError:
+        return False
+    return _KEY.fullmatch(text) is None
 
 
 def look_up(text: str) -> KnownServer | None:
@@ -40,16 +43,6 @@ def look_up(text: str) -> KnownServer | None:
             raise LocalProtocolError("this is an invitation; run: sodiumtwist join 'URL'")
         return KnownServer("", url.endpoint, url.server_key, url.login or "")
     return read_servers().get(text) if can_be_name(text) else None
-
-
-def known_names() -> str:
-    """
-    Say which servers are known, for an error about one that is not.
-
-    :raises OSError, LocalProtocolError: as :func:`~sodiumtwist.contacts.servers.read_servers` does.
-    """
-    names = ", ".join(read_servers())
-    return f"known are {names}" if names else "none is known yet"
 
 
 def read_identity(server: KnownServer | None, owners: Collection[int] = ()) -> KeyPair | None:

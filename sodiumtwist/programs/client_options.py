@@ -10,10 +10,10 @@ from typing import Any
 from twisted.python import usage
 
 from .command_options import CommandOptions, take_arguments
-from .options import CLIENT_COMPLETIONS
+from .options import CLIENT_ALIASES, CLIENT_COMPLETIONS
 from .output import print_error
 from .server_arguments import Place, split_destination, split_remotes
-from .server_options import OLD_NAMES, SERVER_PARAMETERS, read_server
+from .server_options import SERVER_PARAMETERS, read_server
 from .settings import (
     ConnectSettings,
     GetSettings,
@@ -51,7 +51,7 @@ class ConnectOptions(CommandOptions):
 
     settings: ConnectSettings
 
-    old_names = OLD_NAMES
+    aliases = CLIENT_ALIASES
     optParameters = SERVER_PARAMETERS
     compData = usage.Completions(optActions=CLIENT_COMPLETIONS, mutuallyExclusive=[("passphrase", "passphrase-file")])
 
@@ -111,21 +111,12 @@ class FilesOptions(ConnectOptions):
         Check the arguments.
 
         :return: them.
-        :raises UsageError: when there is none, and for what was meant as an option.
+        :raises UsageError: when there is none, or an empty one.
         """
         if not places:
             raise usage.UsageError(f"{self.places.split()[0]} is missing")
-        # Twisted's parser takes a first argument with a dash for one only behind "--". Then all are meant so.
-        meant = places[0] != "-" and places[0].startswith("-")
-        for place in places:
-            # Behind the first argument, it takes all for arguments.
-            if place.startswith("-") and place != "-" and not meant:
-                raise usage.UsageError(
-                    f"unexpected argument {ascii(place)}; options come before {self.places}, and what is called so "
-                    f"is ./{place}"
-                )
-            if not place:
-                raise usage.UsageError(f"{self.places.split()[0]} is empty")
+        if "" in places:
+            raise usage.UsageError(f"{self.places.split()[0]} is empty")
         return places
 
     def told(self) -> dict[str, Any]:

@@ -4,6 +4,7 @@ What the command lines have in common.
 
 from __future__ import annotations
 
+import getopt
 import shutil
 import sys
 import textwrap
@@ -40,6 +41,9 @@ CLIENT_PARAMETERS = [
     ["identity", None, None, "file with our private key [default: a fresh key]"],
     ["protocol", None, None, f"version to speak, 1 with C programs [default: {DEFAULT_PROTOCOL}]"],
 ]
+
+#: What the options of clients were called: ``--to`` and ``--server-key``. Commands and tunnel had each their own names.
+CLIENT_ALIASES = {"endpoint": "to", "e": "to", "key": "server-key"}
 
 #: What both services take: the encrypted connections, and what a tunnel joins to them, are watched in the same way.
 #: Read as numbers later, by :meth:`ServiceOptions.timeouts`.
@@ -127,25 +131,60 @@ class ProgramOptions(usage.Options):
     :cvar purpose: what the program does, in one paragraph.
     :cvar examples: commands to copy; ``PUBLICKEY`` and ``HOST`` stand in for what only the reader knows.
     :cvar notes: what else there is to say, below the options.
-    :cvar old_names: options under the names that they had before, long or of one letter, with their names of today.
-        They go on working, and no help shows them.
+    :cvar hidden: options that work, and that the help does not name.
+    :cvar aliases: other names of options, which the help does not name: a name of one letter or more, and which option
+        it stands for. An option has one name; these are what it was called before, or is called elsewhere.
     """
 
     purpose = ""
     examples: tuple[str, ...] = ()
     notes = ""
-    old_names: Mapping[str, str] = {}
+    hidden: tuple[str, ...] = ()
+    aliases: Mapping[str, str] = {}
 
     # Without one, Twisted shows the docstring of the program that was started.
     longdesc = ""
 
     def parseOptions(self, options: list[str] | None = None) -> None:
-        """Parse the command line."""
-        # Here alone: what shows the options knows them by their names of today.
-        self.synonyms.update(self.old_names)
-        self.longOpt += [f"{old}=" for old in self.old_names if len(old) > 1]
-        self.shortOpt += "".join(f"{old}:" for old in self.old_names if len(old) == 1)
-        super().parseOptions(options)  # type: ignore[no-untyped-call]
+        """
+        Parse the command line. Options may stand anywhere, also behind arguments; ``--`` ends them.
+
+        :param options: the words; ``None`` for those of the process.
+        :raises UsageError: when something is wrong.
+        """
+        words = sys.argv[1:] if options is None else options
+        # A subcommand's options are its own; and Twisted's completion knows its words by their places.
+        if not hasattr(self, "subCommands") and "--_shell-completion" not in words[-2:-1]:
+            words = self._in_order(words)
+        super().parseOptions(words)  # type: ignore[no-untyped-call]
+
+    def _in_order(self, words: list[str]) -> list[str]:
+        """
+        Put the options first, as Twisted's parser wants them, each by its own name.
+
+        :raises UsageError: for an option that there is not, or that lacks its value.
+        """
+        # Each name with "=" behind it when it takes a value, as getopt has it.
+        names = {name.rstrip("="): name for name in self.longOpt}
+        letters = self.shortOpt
+        taking = {name for name in names if names[name].endswith("=")}
+        meant = {}
+        for alias, name in self.aliases.items():
+            if len(alias) == 1:
+                letters += f"{alias}:" if name in taking else alias
+            else:
+                names[alias] = f"{alias}=" if name in taking else alias
+            meant[f"-{alias}" if len(alias) == 1 else f"--{alias}"] = f"--{name}"
+        taking |= {letter for letter, mark in zip(letters, letters[1:] + " ", strict=True) if mark == ":"}
+        try:
+            options, arguments = getopt.gnu_getopt(words, letters, list(names.values()))
+        except getopt.GetoptError as error:
+            raise usage.UsageError(str(error)) from None
+        ordered: list[str] = []
+        for option, value in options:
+            own = meant.get(option, option)
+            ordered += [own, value] if own.lstrip("-") in taking else [own]
+        return [*ordered, "--", *arguments]
 
     def getUsage(self, width: int | None = None) -> str:
         """
@@ -154,13 +193,10 @@ class ProgramOptions(usage.Options):
         :param width: in columns; ``None`` for that of the terminal, but from 40 to 80.
         """
         # A terminal may say that it has no columns, or very many. Help stays readable in both.
-        for old in self.old_names:
-            self.synonyms.pop(old, None)
-        self.longOpt = [name for name in self.longOpt if name.removesuffix("=") not in self.old_names]
         if width is None:
             width = max(40, min(80, shutil.get_terminal_size().columns))
         # Twisted puts the commands last, below all options. Here they come first.
-        options, commands_title, commands = super().getUsage(width).partition("Commands:\n")
+        options, commands_title, commands = self._whole_usage(width).partition("Commands:\n")
         examples = "".join(f"  {example}\n" for example in self.examples)
         parts = [
             textwrap.fill(self.purpose, width),
@@ -170,6 +206,14 @@ class ProgramOptions(usage.Options):
             textwrap.fill(self.notes, width),
         ]
         return "\n" + "\n\n".join(part.strip("\n") for part in parts if part)
+
+    def _whole_usage(self, width: int) -> str:
+        every = self.longOpt
+        self.longOpt = [name for name in every if name.rstrip("=") not in self.hidden]
+        try:
+            return super().getUsage(width)
+        finally:
+            self.longOpt = every
 
     def opt_help(self) -> None:
         """Display this help and exit."""

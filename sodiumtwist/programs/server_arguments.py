@@ -10,9 +10,10 @@ from typing import NamedTuple
 
 from twisted.python import usage
 
-from ..contacts.lookup import can_be_name, known_names
-from ..contacts.servers import read_servers
+from ..contacts.lookup import can_be_name
+from ..contacts.servers import find_server, read_servers
 from ..contacts.urls import is_url
+from ..core.errors import LocalProtocolError
 
 
 class Place(NamedTuple):
@@ -74,7 +75,7 @@ def _destination(argument: str, given: bool) -> Place | None:
     if place.server in read_servers():
         return place
     if not os.path.lexists(argument):
-        raise _unknown(place.server, f"no file here is called {ascii(argument)}")
+        raise _unknown(place.server, f"and no file here is called {ascii(argument)}")
     return None
 
 
@@ -135,4 +136,8 @@ def _shown(place: Place) -> str:
 
 
 def _unknown(name: str, otherwise: str) -> usage.UsageError:
-    return usage.UsageError(f"no server is known by the name {ascii(name)} ({known_names()}), and {otherwise}")
+    try:
+        find_server(name)
+    except LocalProtocolError as error:
+        return usage.UsageError(f"{error}; {otherwise}")
+    raise AssertionError(name)

@@ -10,11 +10,14 @@ from dataclasses import dataclass, replace
 
 from twisted.python import usage
 
-from ..contacts.addresses import parse_address
+from ..contacts.addresses import is_local_client
 from ..contacts.fingerprints import fingerprint
-from ..contacts.lookup import can_be_name, known_names, look_up, read_identity, read_kept_passphrase
-from ..contacts.servers import KnownServer, ServerKeyChanged, read_servers
+from ..contacts.lookup import can_be_name, look_up, read_identity, read_kept_passphrase
+from ..contacts.servers import KnownServer, ServerKeyChanged, find_server
+from ..core.errors import LocalProtocolError
+from ..core.keys import KeyPair
 from ..keyfiles import read_key_file, read_passphrase, read_server_key
+from .asking import ask_passphrase
 from .options import (
     CLIENT_PARAMETERS,
     DEFAULT_LOGIN,
@@ -27,7 +30,7 @@ from .options import (
 from .settings import ConnectSettings, Credentials
 
 #: Where a server is looked for when its key is given, and nothing else.
-DEFAULT_CONNECT = "tcp:127.0.0.1:5555"
+DEFAULT_CONNECT = "127.0.0.1:5555"
 
 #: What a client tells about the server, and about itself.
 SERVER_PARAMETERS = [
@@ -35,9 +38,6 @@ SERVER_PARAMETERS = [
     ["server-key", "k", None, "its public key, where --to has none"],
     *CLIENT_PARAMETERS,
 ]
-
-#: What commands and the tunnel had for the same: each goes on taking both.
-OLD_NAMES = {"endpoint": "to", "e": "to", "key": "server-key"}
 
 
 @dataclass(frozen=True)
@@ -76,21 +76,37 @@ def read_server(options: usage.Options, argument: str | None = None, owners: Col
     if by_default:
         server = _only_known()
     elif server is None and options["server-key"] is None:
-        raise usage.UsageError(_no_key(argument or options["to"]))
+        raise _no_key(argument or options["to"])
     where = argument if options["to"] is None else options["to"]
     endpoint = DEFAULT_CONNECT if where is None else where
     if server is not None:
         endpoint = server.endpoint
     if version is None:
         version = int(DEFAULT_PROTOCOL) if server is None else server.protocol
-    endpoint = _client_description(endpoint)
-    credentials, warnings = _read_credentials(options, server, owners)
+    identity = options["identity"]
+    pair = read_identity(server, owners) if identity is None else read_key_file(identity, owners)
     # The factory checks these again. Here the mistake is told before the reactor is loaded and a file opened.
-    key = _read_key(options, server, credentials)
-    check_credentials(credentials.user, credentials.passphrase, (version,))
+    key = _read_key(options, server, pair)
     check_versions((version,))
-    known_as = None if server is None else server.name or None
-    return Asked(ConnectSettings(endpoint, key, credentials, version, known_as=known_as), by_default, warnings)
+    login = options["user"] or (server is not None and server.login) or DEFAULT_LOGIN
+    passphrase, warning = _read_passphrase(options, server, owners)
+    default = False
+    if passphrase is None:
+        # The default one is no secret: it is for a server on this machine, and for no other.
+        default = is_local_client(endpoint) and (pair is None or identity is not None)
+        if default:
+            passphrase = DEFAULT_PASSPHRASE
+        else:
+            passphrase = ask_passphrase(f"Passphrase of {login} at {endpoint}: ") if pair is None else ""
+    check_credentials(login, passphrase, (version,))
+    settings = ConnectSettings(
+        endpoint,
+        key,
+        Credentials(login, passphrase, default, pair),
+        version,
+        known_as=None if server is None else server.name or None,
+    )
+    return Asked(settings, by_default, () if warning is None else (warning,))
 
 
 def _named(options: usage.Options, argument: str | None) -> KnownServer | None:
@@ -116,39 +132,30 @@ def _named(options: usage.Options, argument: str | None) -> KnownServer | None:
 
 
 def _only_known() -> KnownServer:
-    servers = read_servers()
-    if len(servers) == 1:
-        return next(iter(servers.values()))
-    if servers:
-        raise usage.UsageError(
-            f"which server? known are {', '.join(servers)}; name one, as in --to {next(iter(servers))}"
-        )
-    raise usage.UsageError(
-        "no server is named, and none is known yet: sodiumtwist join 'URL' takes an invitation, sodiumtwist add NAME "
-        "URL keeps an address; or give --to and --server-key"
-    )
+    try:
+        return find_server(None)
+    except LocalProtocolError as error:
+        raise usage.UsageError(f"{error}; or give --to and --server-key") from None
 
 
-def _no_key(where: str) -> str:
+def _no_key(where: str) -> usage.UsageError:
     missing = "--server-key is missing: the server's public key, which the server logs when it starts"
     if can_be_name(where):
-        return f"no server is known by the name {ascii(where)} ({known_names()}); of a host, {missing}"
-    return missing
+        try:
+            find_server(where)
+        except LocalProtocolError as error:
+            return usage.UsageError(f"{error}; if it is a host's name, {missing}")
+    return usage.UsageError(missing)
 
 
-def _client_description(where: str) -> str:
-    address = parse_address(where)
-    return where if address is None else address.client_description
-
-
-def _read_key(options: usage.Options, server: KnownServer | None, credentials: Credentials) -> bytes:
+def _read_key(options: usage.Options, server: KnownServer | None, pair: KeyPair | None) -> bytes:
     given = options["server-key"]
     if given is None:
         assert server is not None
         return server.server_key
     other = look_up(given)
     if other is None:
-        key = read_server_key(given, "server's public key", credentials.pair)
+        key = read_server_key(given, "server's public key", pair)
     else:
         key = other.server_key
     # Which of both is right, nobody knows here.
@@ -160,21 +167,10 @@ def _read_key(options: usage.Options, server: KnownServer | None, credentials: C
     return key
 
 
-def _read_credentials(
+def _read_passphrase(
     options: usage.Options, server: KnownServer | None, owners: Collection[int]
-) -> tuple[Credentials, tuple[str, ...]]:
+) -> tuple[str | None, str | None]:
     given, warning = read_passphrase(
         options["passphrase-file"], "--passphrase-file", options["passphrase"], "--passphrase", owners
     )
-    if given is None:
-        given, warning = read_kept_passphrase(server, owners)
-    identity = options["identity"]
-    pair = read_identity(server, owners) if identity is None else read_key_file(identity, owners)
-    login = options["user"]
-    if login is None:
-        login = (server.login if server is not None else "") or DEFAULT_LOGIN
-    passphrase, default = (DEFAULT_PASSPHRASE, True) if given is None else (given, False)
-    # Of a server that is known by our key, no passphrase is known.
-    if given is None and server is not None and server.identity is not None:
-        passphrase, default = "", False
-    return Credentials(login, passphrase, default, pair), () if warning is None else (warning,)
+    return read_kept_passphrase(server, owners) if given is None else (given, warning)

@@ -27,8 +27,8 @@ from ..protocol.rounds import quicken
 from ..tunnel import TunnelFactory, TunnelLimits
 from .descriptors import make_room
 from .listening import ListeningService, is_local, parse_connecting, parse_listening
-from .options import CLIENT_COMPLETIONS, SERVICE_PARAMETERS, ServiceOptions, limit_names
-from .server_options import OLD_NAMES, SERVER_PARAMETERS, read_server
+from .options import CLIENT_ALIASES, CLIENT_COMPLETIONS, SERVICE_PARAMETERS, ServiceOptions, limit_names
+from .server_options import SERVER_PARAMETERS, read_server
 from .service_user import check_log, service_user
 from .settings import TunnelSettings
 from .silent_servers import advice
@@ -51,14 +51,10 @@ class Options(ServiceOptions):
 
     program = "sodium-tunnel"
     limits = LIMITS
-    old_names = OLD_NAMES
+    aliases = CLIENT_ALIASES
 
     purpose = "Carries connections to 'twistd sodium --forward', whose log shows this command."
-    examples = (
-        "twistd -n sodium-tunnel --listen tcp:127.0.0.1:7000 --to home",
-        "twistd -n sodium-tunnel --listen tcp:127.0.0.1:7000 --to HOST:5555 \\\n"
-        "      --server-key PUBLICKEY --passphrase-file pass.txt",
-    )
+    examples = ("twistd -n sodium-tunnel --listen 127.0.0.1:7000 --to home",)
 
     optParameters = [
         ["listen", "l", None, "server endpoint for local programs (required)"],
@@ -181,7 +177,7 @@ def makeService(options: Options, reactor: Any = None) -> TunnelService:
     quicken(reactor)
     settings, us = options.settings, options.settings.credentials
     listening = parse_listening(reactor, "sodium-tunnel", "--listen", settings.listen, EXAMPLE_LISTEN)
-    below = parse_connecting(reactor, "sodium-tunnel", "--to", settings.to, "tcp:HOST:5555", settings.runs_as)
+    below = parse_connecting(reactor, "sodium-tunnel", "--to", settings.to, "HOST:5555", settings.runs_as)
     try:
         endpoint = SodiumClientEndpoint(
             below,
