@@ -56,12 +56,14 @@ class ConnectSettings:
     :ivar server_key: the server's public key, 32 bytes.
     :ivar credentials: who the client says it is.
     :ivar version: of the protocol.
+    :ivar known_as: the name by which the server is known here; ``None`` for another one.
     """
 
     endpoint: str = field(repr=False)
     server_key: bytes
     credentials: Credentials
     version: int
+    known_as: str | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -275,6 +277,7 @@ class TunnelSettings:
     :ivar warning: a line for the log about a file that was read; ``None`` when all is well.
     :ivar timeouts: the deadlines of each connection.
     :ivar runs_as: as whom the service runs in the end; ``None`` for who starts it.
+    :ivar known_as: the name by which the server is known here; ``None`` for another one.
     """
 
     listen: str = field(repr=False)
@@ -286,3 +289,4 @@ class TunnelSettings:
     warning: str | None
     timeouts: Timeouts
     runs_as: ServiceUser | None
+    known_as: str | None = None

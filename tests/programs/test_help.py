@@ -22,10 +22,11 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from sodiumtwist import KeyPair, __version__
 from sodiumtwist.keyfiles import write_key_file
-from sodiumtwist.programs import cli, client_options, tap, tunneltap
+from sodiumtwist.programs import cli, client_options, server_options, tap, tunneltap
 from sodiumtwist.programs.commands import make_endpoint
 
 from .. import NO_FOLDERS
+from ..known_servers import know
 from ..processes import PUBLIC, SODIUMTWIST, TWISTD, ProcessTestCase
 
 #: Name, short name, options and purpose of each.
@@ -106,6 +107,8 @@ class HelpTests(SaidTestCase):
         write_key_file("server.key", KeyPair.generate())
         with open(os.open("pass.txt", os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
             file.write("open sesame\n")
+        know(self, directory, home={"endpoint": "example.org:5555", "passphrase-file": os.path.abspath("pass.txt")})
+        self.patch(server_options, "ask_passphrase", lambda prompt: "open sesame")
         for example in self.examples():
             words = [PUBLIC if word == "PUBLICKEY" else word for word in example]
             if words[-1] == "--help":

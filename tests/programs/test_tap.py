@@ -253,7 +253,7 @@ class OptionsTests(TapTestCase):
             (["--key-file", "group.key"], "chmod 600 group.key"),
             (["--key-file", "short.key"], "short.key: the private key has 3 characters"),
             (["--key-file", "long.key"], "long.key is over 4096 bytes long"),
-            (["-e", "nonsense:1"], "--endpoint: bad endpoint string 'nonsense:1'"),
+            (["-e", "nonsense:x"], "--endpoint: bad endpoint string 'nonsense:x'"),
             (["-e", "tcp"], "'tcp': it lacks 'port'; a right one is for instance tcp:5555:interface=127.0.0.1"),
             (["--forward", "tcp:host"], "--forward: bad endpoint string 'tcp:host': it lacks 'port'"),
             (["--forward", "tcp:a..b:1"], "--forward: bad endpoint string 'tcp:a..b:1': 'a..b' can't be a host's name"),
