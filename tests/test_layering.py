@@ -41,7 +41,7 @@ FOLDERS = {
     "describe": "describe.words  describe.log  describe.fingerprints  describe  interfaces",
     # Who may come in, and the files that say so: whose they are, who may use them, when the disk has them.
     "admission": """
-        admission.replacing
+        admission.replacing  admission.invitations
         admission.files  admission.marks  admission.checkers  admission.watched  admission.authorized
         admission.passwords  admission.networks  admission.regulars  admission.fair_queue  admission.argon2
         admission.plaintext  admission.checker_strings  admission.replays

@@ -288,7 +288,7 @@ class ChangeTests(BookTestCase):
 
     def test_names(self) -> None:
         """Not all can be names."""
-        for name in ("", "a b", "-a", ".a", "a/b", "a:b", "\u00e9", "a\n", "x" * 65, "tcp", "TLS", "sodium"):
+        for name in ("", "a b", "-a", ".a", "a/b", "a:b", "\u00e9", "a\n", "x" * 65, "0a" * 32, "tcp", "TLS", "sodium"):
             error = self.assertRaises(LocalProtocolError, add_server, replace(HOME, name=name))
             self.assertRegex(str(error), "^a server can't be called ")
         for name in ("x" * 64, "0", "example.org", "a_b-c", "192.168.1.5"):
