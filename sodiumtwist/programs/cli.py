@@ -16,7 +16,7 @@ from ..describe import describe_os_error
 from .client_options import GetOptions, ListOptions, PingOptions, SendOptions
 from .command_options import CommandOptions, take_arguments
 from .exits import EXIT_INTERRUPTED, EXIT_USAGE, CommandFailed
-from .key_options import KeygenOptions, PasswdOptions, PubkeyOptions
+from .key_options import InviteOptions, KeygenOptions, PasswdOptions, PubkeyOptions, URLOptions
 from .output import prepare_outputs, print_error
 
 
@@ -56,6 +56,8 @@ class Options(CommandOptions):
         ["keygen", None, KeygenOptions, "make a private key"],
         ["pubkey", None, PubkeyOptions, "print the public key of a private key"],
         ["passwd", None, PasswdOptions, "change a file of logins for the server"],
+        ["invite", None, InviteOptions, "invite somebody to a server, by an URL"],
+        ["url", None, URLOptions, "print the URL of a server"],
         ["send", None, SendOptions, "send files and folders"],
         ["get", None, GetOptions, "get files and folders"],
         ["list", None, ListOptions, "list what there is to get"],

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ..admission.limits import Limits
     from ..admission.replays import IReplayMemory
     from ..admission.watched import WatchedFile
+    from ..contacts.urls import ServerURL
     from ..core.connection import Salts
     from ..core.keepalive import Timeouts
     from ..core.keys import KeyPair
@@ -166,6 +167,25 @@ class PasswdSettings:
     verify: bool
     passphrase_file: str | None
     mark: bool = False
+
+
+@dataclass(frozen=True)
+class InviteSettings:
+    """
+    What ``sodiumtwist invite`` is to do.
+
+    :ivar login: whom to invite.
+    :ivar server: the URL of the server, for that login.
+    :ivar keys: the path of the list of clients' keys.
+    :ivar users: the path of the file of logins; ``None`` where the keys decide alone.
+    :ivar valid: for how many seconds.
+    """
+
+    login: str
+    server: ServerURL
+    keys: str
+    users: str | None
+    valid: int
 
 
 @dataclass(frozen=True)
