@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 # those, and only later is that refused.
 
 
+#: Seconds that connecting may take, until the server has let the client in, when nothing else is said.
+CONNECT_TIMEOUT = 15.0
+
+
 @dataclass(frozen=True)
 class Credentials:
     """
@@ -55,12 +59,14 @@ class ConnectSettings:
     :ivar server_key: the server's public key, 32 bytes.
     :ivar credentials: who the client says it is.
     :ivar version: of the protocol.
+    :ivar timeout: seconds for connecting, until the server has let us in.
     """
 
     endpoint: str = field(repr=False)
     server_key: bytes
     credentials: Credentials
     version: int
+    timeout: float = field(default=CONNECT_TIMEOUT, kw_only=True)
 
 
 @dataclass(frozen=True, kw_only=True)
