@@ -52,7 +52,8 @@ FOLDERS = {
     # Whom we know: addresses and URLs of servers, their keys, and servers by name.
     "contacts": """
         keyfiles
-        contacts.fingerprints  contacts.addresses  contacts.urls  contacts.servers
+        contacts.fingerprints  contacts.addresses  contacts.urls  contacts.servers_file  contacts.servers
+        contacts.lookup
         contacts
     """,
     # The Twisted face of one connection.
@@ -123,10 +124,11 @@ FOLDERS = {
     "programs": """
         programs.interrupts  programs.exits  programs.output  programs.pidfile  programs.service_user
         programs.sizes  programs.settings  programs.silent_servers  programs.without_tls  programs.options
+        programs.asking  programs.server_options  programs.server_arguments
         programs.descriptors
         programs.leftovers  programs.place_options  programs.places
         programs.listening  programs.services  programs.tap  programs.tunneltap  programs.running  programs.keys
-        programs.asking  programs.passwd  programs.command_options  programs.key_options  programs.bars
+        programs.passwd  programs.command_options  programs.key_options  programs.bars
         programs.progress  programs.commands  programs.streams  programs.sessions  programs.files
         programs.client_options  programs.demo  programs.cli  programs  __main__
     """,

@@ -21,10 +21,10 @@ from ..core.keepalive import Timeouts
 from ..core.v2.agreement import check_supported
 from ..core.version import VERSIONS, version_of
 from ..describe import describe_os_error, printable
-from ..keyfiles import PASSPHRASE_VARIABLE, read_key_file, read_passphrase
+from ..keyfiles import PASSPHRASE_VARIABLE
 from .output import OutputLost, prepare_outputs, print_error, print_text
 from .pidfile import describe_pid_file, remove_own_pid_file
-from .settings import Credentials
+from .settings import CONNECT_TIMEOUT
 
 #: What both ends take when nothing is said. The C programs take the same, so all of them work together as they are.
 DEFAULT_LOGIN = "username"
@@ -33,14 +33,19 @@ DEFAULT_PASSPHRASE = "passphrase"
 #: The version of the protocol that our clients speak when nothing is said, as those in code do.
 DEFAULT_PROTOCOL = "2"
 
-#: What a client tells about itself. The passphrase has no default here: it must be known whether one was given.
+#: What a client tells about itself. Nothing has a default here: it must be known what was given, since of a server that
+#: is known by name the rest is known, too.
 CLIENT_PARAMETERS = [
-    ["user", "U", DEFAULT_LOGIN, "login"],
-    ["passphrase", "P", None, f"passphrase; visible in ps [default: {DEFAULT_PASSPHRASE}]"],
+    ["user", "U", None, f"login [default: {DEFAULT_LOGIN}]"],
+    ["passphrase", "P", None, "passphrase; visible in ps [default: asked for]"],
     ["passphrase-file", None, None, f"passphrase in a file; or ${PASSPHRASE_VARIABLE}"],
     ["identity", None, None, "file with our private key [default: a fresh key]"],
-    ["protocol", None, DEFAULT_PROTOCOL, "version to speak, 1 with C programs"],
+    ["protocol", None, None, f"version to speak, 1 with C programs [default: {DEFAULT_PROTOCOL}]"],
+    ["timeout", None, f"{CONNECT_TIMEOUT:g}", "seconds for connecting"],
 ]
+
+#: The most that ``--timeout`` takes, in seconds: an hour. More is a mistake, in milliseconds for instance.
+TIMEOUT_LIMIT = 3600.0
 
 #: What the options of clients were called: ``--to`` and ``--server-key``. Commands and tunnel had each their own names.
 CLIENT_ALIASES = {"endpoint": "to", "e": "to", "key": "server-key"}
@@ -77,25 +82,6 @@ def limit_names(kind: Any) -> LimitNames:
     return {field.name.replace("_", "-"): (kind, field.name) for field in fields(kind)}
 
 
-def read_credentials(options: usage.Options, owners: Collection[int] = ()) -> tuple[Credentials, str | None]:
-    """
-    Read what the options of :data:`CLIENT_PARAMETERS` say.
-
-    :param options: parsed.
-    :param owners: the numbers of users that a file may belong to, beside root and the user of this process.
-    :return: who the client says it is; and a warning about a file, or ``None``.
-    :raises OSError: when a file can't be read.
-    :raises InvalidKey: when the file of ``--identity`` holds something else than a key.
-    :raises LocalProtocolError: when a file is not as it should be, and when there is more than one passphrase.
-    """
-    given, warning = read_passphrase(
-        options["passphrase-file"], "--passphrase-file", options["passphrase"], "--passphrase", owners
-    )
-    pair = None if options["identity"] is None else read_key_file(options["identity"], owners)
-    passphrase = DEFAULT_PASSPHRASE if given is None else given
-    return Credentials(options["user"], passphrase, given is None, pair), warning
-
-
 def protocol_version(text: str) -> int:
     """
     Read the value of ``--protocol``.
@@ -107,6 +93,23 @@ def protocol_version(text: str) -> int:
     if version is None:
         raise usage.UsageError(f"--protocol takes {' or '.join(map(str, VERSIONS))}, not {ascii(text)}")
     return version
+
+
+def connect_timeout(text: str) -> float:
+    """
+    Read the value of ``--timeout``.
+
+    :return: seconds.
+    :raises UsageError: when it is no time that makes sense.
+    """
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0
+    # Not "seconds <= 0 or …": NaN is neither smaller nor larger than anything, and would get through.
+    if not 0 < seconds <= TIMEOUT_LIMIT:
+        raise usage.UsageError(f"--timeout takes a number of seconds up to {TIMEOUT_LIMIT:g}, not {ascii(text)}")
+    return seconds
 
 
 def check_versions(versions: Collection[int]) -> None:

@@ -60,6 +60,7 @@ class ConnectSettings:
     :ivar credentials: who the client says it is.
     :ivar version: of the protocol.
     :ivar timeout: seconds for connecting, until the server has let us in.
+    :ivar known_as: the name by which the server is known here; ``None`` for another one.
     """
 
     endpoint: str = field(repr=False)
@@ -67,6 +68,7 @@ class ConnectSettings:
     credentials: Credentials
     version: int
     timeout: float = field(default=CONNECT_TIMEOUT, kw_only=True)
+    known_as: str | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -263,6 +265,8 @@ class TunnelSettings:
     :ivar warning: a line for the log about a file that was read; ``None`` when all is well.
     :ivar timeouts: the deadlines of each connection.
     :ivar runs_as: as whom the service runs in the end; ``None`` for who starts it.
+    :ivar known_as: the name by which the server is known here; ``None`` for another one.
+    :ivar timeout: seconds for connecting, until the server has let us in.
     """
 
     listen: str = field(repr=False)
@@ -274,3 +278,5 @@ class TunnelSettings:
     warning: str | None
     timeouts: Timeouts
     runs_as: ServiceUser | None
+    known_as: str | None = None
+    timeout: float = CONNECT_TIMEOUT

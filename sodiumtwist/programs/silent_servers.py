@@ -8,6 +8,18 @@ from ..core.client import NO_ANSWER
 from ..core.errors import AuthenticationTimeout
 
 
+def no_answer(seconds: float) -> str:
+    """
+    Say that the time for connecting is up.
+
+    :param seconds: how much it was.
+    """
+    return (
+        f"there was no answer within {seconds:g} seconds: the host is gone, or a firewall lets nothing through to it; "
+        "--timeout waits longer"
+    )
+
+
 def advice(error: BaseException, version: int) -> str:
     """
     Say what to try. Nothing tries another version by itself: whoever stands between could make it.

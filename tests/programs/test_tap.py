@@ -48,6 +48,7 @@ from sodiumtwist.protocol.draining import DRAIN_TIMEOUT
 from sodiumtwist.transfer.receiver import UploadFactory
 from sodiumtwist.transfer.stores import DirectoryStore
 
+from .. import NO_FOLDERS
 from ..admission.test_passwords import cheap
 from ..logs import logged
 from ..pair import MemoryTransport, Pair, RecordingClient, build
@@ -75,7 +76,7 @@ class TapTestCase(SynchronousTestCase):
         self.addCleanup(shutil.rmtree, self.directory)
         self.addCleanup(os.chdir, os.getcwd())
         os.chdir(self.directory)
-        self.patch(os, "environ", {"PATH": os.environ["PATH"]})
+        self.patch(os, "environ", {"PATH": os.environ["PATH"], **NO_FOLDERS})
 
     def write(self, name: str, text: str, mode: int = 0o600) -> None:
         with open(name, "w") as file:
