@@ -10,19 +10,17 @@ from dataclasses import dataclass, replace
 
 from twisted.python import usage
 
-from ..contacts.addresses import is_local_client
 from ..contacts.fingerprints import fingerprint
 from ..contacts.lookup import can_be_name, look_up, read_identity, read_kept_passphrase
 from ..contacts.servers import KnownServer, ServerKeyChanged, check_known_key, find_server
 from ..contacts.urls import is_url
 from ..core.errors import LocalProtocolError
-from ..describe import describe_os_error, masked
+from ..describe import describe_os_error
 from ..keyfiles import read_key_file, read_passphrase, read_server_key
-from .asking import ask_passphrase
+from .asking import choose_passphrase
 from .options import (
     CLIENT_PARAMETERS,
     DEFAULT_LOGIN,
-    DEFAULT_PASSPHRASE,
     DEFAULT_PROTOCOL,
     check_credentials,
     check_versions,
@@ -107,15 +105,8 @@ def read_server(options: usage.Options, argument: str | None = None, owners: Col
     login = options["user"]
     if login is None:
         login = (server is not None and server.login) or DEFAULT_LOGIN
-    passphrase = _read_passphrase(options, server, owners, warnings)
-    default = False
-    if passphrase is None:
-        # The default one is no secret: it is for a server on this machine, and for no other.
-        default = is_local_client(endpoint) and (pair is None or identity is not None)
-        if default:
-            passphrase = DEFAULT_PASSPHRASE
-        else:
-            passphrase = ask_passphrase(f"Passphrase of {login} at {masked(endpoint)}: ") if pair is None else ""
+    given = _read_passphrase(options, server, owners, warnings)
+    passphrase, default = choose_passphrase(given, pair is not None, login, endpoint)
     check_credentials(login, passphrase, (version,))
     known_as = None if server is None else server.name or None
     settings = ConnectSettings(endpoint, key, Credentials(login, passphrase, default, pair), version, known_as=known_as)
