@@ -365,7 +365,9 @@ class OptionsTests(SynchronousTestCase):
         self.assert_refused(right[:4], "--server-key is missing")
         self.assert_refused([*right, "--server-key", "12"], "key")
         self.assert_refused([*right, "--listen", "non:sense"], "--listen: bad endpoint string 'non:sense'")
-        self.assert_refused([*right, "-P", "x", "--to", "tcp:host"], "--to: bad endpoint string 'tcp:host': it lacks 'port'")
+        self.assert_refused(
+            [*right, "-P", "x", "--to", "tcp:host"], "--to: bad endpoint string 'tcp:host': it lacks 'port'"
+        )
         secret = ["-P", "x", "--to", "sodium:tcp:h:1:passphrase=hunter2"]
         self.assertNotIn("hunter2", self.assert_refused([*right, *secret], "use passphraseFile="))
         self.assert_refused([*right, "--passphrase-file", "missing"], "missing: No such file")

@@ -205,7 +205,7 @@ def explain_loss(settings: ConnectSettings, client: ClientEnd, reason: BaseExcep
         return CommandFailed(STATUS_OF_CODE.get(code, EXIT_BROKEN), f"broken on the way, {done}: {why}")
     # A later try may go well, as with one that finds nobody who listens.
     if isinstance(reason, RemoteProtocolError) and not isinstance(reason, (ServerUnavailable, TooManyFailures)):
-        if silent := advice(reason, settings.version):
+        if silent := advice(reason, settings.version, settings.known_as, settings.server_key):
             why += silent
         elif isinstance(reason, AuthenticationFailed):
             why += "".join(f"; {hint}" for hint in _what_was_not_given(settings.credentials))

@@ -59,16 +59,16 @@ class ConnectSettings:
     :ivar server_key: the server's public key, 32 bytes.
     :ivar credentials: who the client says it is.
     :ivar version: of the protocol.
-    :ivar timeout: seconds for connecting, until the server has let us in.
     :ivar known_as: the name by which the server is known here; ``None`` for another one.
+    :ivar timeout: seconds for connecting, until the server has let us in.
     """
 
     endpoint: str = field(repr=False)
     server_key: bytes
     credentials: Credentials
     version: int
-    timeout: float = field(default=CONNECT_TIMEOUT, kw_only=True)
     known_as: str | None = field(default=None, kw_only=True)
+    timeout: float = field(default=CONNECT_TIMEOUT, kw_only=True)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 from twisted.internet.defer import Deferred, TimeoutError
@@ -106,14 +106,20 @@ class AdvisedEndpoint:
     Says what to try where the server does not answer, and gives up in time.
 
     :param endpoint: of the server.
-    :param version: of the protocol, which it speaks.
+    :param advise: says of an error what to put behind it; nothing for one of another kind.
     :param timeout: seconds until the server has let us in; ``None`` for as long as the endpoint tries.
     :param clock: tells the time.
     """
 
-    def __init__(self, endpoint: SodiumClientEndpoint, version: int, timeout: float | None, clock: Any) -> None:
+    def __init__(
+        self,
+        endpoint: SodiumClientEndpoint,
+        advise: Callable[[BaseException], str],
+        timeout: float | None = None,
+        clock: Any = None,
+    ) -> None:
         self._endpoint = endpoint
-        self._version = version
+        self._advise_on = advise
         self._timeout = timeout
         self._clock = clock
 
@@ -130,7 +136,7 @@ class AdvisedEndpoint:
     def _advise(self, reason: Failure) -> Failure:
         error = reason.value
         assert error is not None
-        tip = advice(error, self._version)
+        tip = self._advise_on(error)
         return Failure(type(error)(f"{error}{tip}")) if tip else reason
 
 
@@ -205,8 +211,12 @@ def makeService(options: Options, reactor: Any = None) -> TunnelService:
     except SodiumError as error:
         raise SystemExit(printable(f"sodium-tunnel: {error}")) from None
     limits = make_room(settings.limits, reactor)
-    timeout = None if has_timeout(settings.to) else settings.timeout
-    advised = AdvisedEndpoint(endpoint, settings.version, timeout, reactor)
+    advised = AdvisedEndpoint(
+        endpoint,
+        lambda error: advice(error, settings.version, settings.known_as, settings.server_key),
+        None if has_timeout(settings.to) else settings.timeout,
+        reactor,
+    )
     where = masked(settings.to) if settings.known_as is None else f"{settings.known_as} ({masked(settings.to)})"
     factory = TunnelFactory(advised, where, limits, reactor, settings.timeouts)
     return TunnelService(settings, [listening], factory, reactor, options.twistd)
