@@ -38,7 +38,7 @@ FOLDERS = {
         core.wire  core.base  core.asking  core.server  core.client  core.connection  core
     """,
     # Words for people, and what applications learn about the other end.
-    "describe": "describe.words  describe.log  describe  interfaces",
+    "describe": "describe.words  describe.log  describe.fingerprints  describe  interfaces",
     # Who may come in, and the files that say so: whose they are, who may use them, when the disk has them.
     "admission": """
         admission.replacing
@@ -51,8 +51,8 @@ FOLDERS = {
     """,
     # Whom we know: addresses and URLs of servers, their keys, and servers by name.
     "contacts": """
-        keyfiles
         contacts.fingerprints  contacts.addresses  contacts.urls  contacts.servers_file  contacts.servers
+        keyfiles
         contacts.lookup
         contacts
     """,

@@ -26,8 +26,8 @@ from ..core.credentials import LOGIN_SIZE, encode_text
 from ..core.errors import InvalidKey, LocalProtocolError, SodiumError
 from ..core.keys import check_server_key, parse_key
 from ..core.version import VERSIONS
+from ..describe.fingerprints import fingerprint
 from .addresses import parse_address
-from .fingerprints import fingerprint
 from .servers_file import change_text, parse, place_of, read_text, with_table, without_table
 
 #: What the folders of configuration and data are called.
