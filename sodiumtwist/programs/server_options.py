@@ -10,12 +10,12 @@ from dataclasses import dataclass, replace
 
 from twisted.python import usage
 
-from ..contacts.fingerprints import fingerprint
 from ..contacts.lookup import can_be_name, look_up, read_identity, read_kept_passphrase
 from ..contacts.servers import KnownServer, ServerKeyChanged, check_known_key, find_server
 from ..contacts.urls import is_url
 from ..core.errors import LocalProtocolError
 from ..describe import describe_os_error
+from ..describe.fingerprints import fingerprint
 from ..keyfiles import read_key_file, read_passphrase, read_server_key
 from .asking import choose_passphrase
 from .options import (
