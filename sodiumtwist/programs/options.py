@@ -89,7 +89,7 @@ def read_credentials(options: usage.Options, owners: Collection[int] = ()) -> tu
     )
     pair = None if options["identity"] is None else read_key_file(options["identity"], owners)
     passphrase = DEFAULT_PASSPHRASE if given is None else given
-    return Credentials(options["user"], passphrase, given is None, pair), warning
+    return Credentials(options["user"], passphrase, given is None, pair, options["identity"]), warning
 
 
 def protocol_version(text: str) -> int:
