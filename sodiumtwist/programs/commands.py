@@ -29,6 +29,7 @@ from ..core.errors import (
 )
 from ..core.keepalive import Timeouts
 from ..describe import describe_bad_endpoint, describe_endpoint_error, describe_tls_error
+from ..describe.fingerprints import fingerprint
 from ..protocol.client import SodiumClientProtocol
 from ..protocol.client_endpoints import client_endpoint
 from ..protocol.factories import SodiumClientFactory
@@ -217,10 +218,17 @@ def explain_loss(settings: ConnectSettings, client: ClientEnd, reason: BaseExcep
 
 def _what_was_not_given(credentials: Credentials) -> Iterator[str]:
     # A server does not tell what was wrong with a login. What was left out is worth a look.
+    if credentials.pair is not None:
+        # Where a key is listed for another login, a passphrase would change nothing.
+        whose = f"is that of {credentials.identity}, " if credentials.identity else "has the "
+        yield (
+            f"our key {whose}fingerprint {fingerprint(credentials.pair.public)}; is it listed there, for the login "
+            f"{credentials.user}?"
+        )
+        return
     if credentials.default_passphrase:
         yield "no passphrase was given, so the default one was tried"
-    if credentials.pair is None:
-        yield "no --identity was given, which a server with --authorized-keys asks for"
+    yield "no --identity was given, which a server with --authorized-keys asks for"
 
 
 async def abort(client: SodiumClientProtocol, lost: Deferred[None]) -> None:
@@ -285,6 +293,7 @@ async def ping(reactor: Any, settings: PingSettings) -> None:
             await connect(reactor, endpoint, settings, client)
             await client.ready
         print_line(f"PING {settings.endpoint} by protocol version {settings.version}: {client.message or ''}")
+        print_line(f"fingerprint {fingerprint(settings.server_key)}")
         for number in range(1, settings.count + 1):
             if number > 1:
                 await task.deferLater(reactor, settings.interval)

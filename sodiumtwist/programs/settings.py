@@ -43,12 +43,14 @@ class Credentials:
     :ivar passphrase: the passphrase; the default one when none was given.
     :ivar default_passphrase: whether no passphrase was given.
     :ivar pair: the client's key pair; ``None`` for a fresh one.
+    :ivar identity: the path of the file that the pair was read from; ``None`` when it was in none.
     """
 
     user: str
     passphrase: str = field(repr=False)
     default_passphrase: bool
     pair: KeyPair | None
+    identity: str | None = None
 
 
 @dataclass(frozen=True)

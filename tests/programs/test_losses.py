@@ -34,6 +34,7 @@ from sodiumtwist import (
 )
 from sodiumtwist.core.client import NO_ANSWER
 from sodiumtwist.core.connection import Code
+from sodiumtwist.describe.fingerprints import fingerprint
 from sodiumtwist.endpoints.wrappers import SodiumClientEndpoint
 from sodiumtwist.programs import commands
 from sodiumtwist.programs.exits import CommandFailed
@@ -70,10 +71,14 @@ class StatusTests(SynchronousTestCase):
         return failed.status, str(failed)
 
     def test_not_let_in(self) -> None:
+        # Of a login that is refused, what there is to say of us.
+        whose = (
+            f"our key has the fingerprint {fingerprint(SERVER_PAIR.public)}; is it listed there, for the login {LOGIN}?"
+        )
         for reason, status, line in (
-            (AuthenticationFailed("wrong"), 3, "refused by tcp:host:1: wrong"),
-            (with_code(AuthenticationFailed("wrong"), Code.REFUSED), 3, "refused by tcp:host:1: wrong"),
-            (with_code(AuthenticationFailed("odd"), 99), 3, "refused by tcp:host:1: odd"),
+            (AuthenticationFailed("wrong"), 3, f"refused by tcp:host:1: wrong; {whose}"),
+            (with_code(AuthenticationFailed("wrong"), Code.REFUSED), 3, f"refused by tcp:host:1: wrong; {whose}"),
+            (with_code(AuthenticationFailed("odd"), 99), 3, f"refused by tcp:host:1: odd; {whose}"),
             (with_code(TooManyFailures("later"), Code.TOO_MANY_FAILURES), 7, "not let in by tcp:host:1: later"),
             (with_code(ServerUnavailable("full"), Code.NO_ROOM), 8, "not let in by tcp:host:1: full"),
             (with_code(ServerUnavailable("stops"), Code.SHUTTING_DOWN), 9, "not let in by tcp:host:1: stops"),
