@@ -16,12 +16,9 @@ DEFAULT_PORT = 5555
 #: This machine alone. A port without a host is here: what was left out must open nothing to others.
 LOOPBACK = "127.0.0.1"
 
-#: What endpoint strings begin with, of Twisted, of this package and of well-known plugins. In ``tcp:5555`` this is no
-#: host. A host that is called so is written with a dot behind it, or as ``tcp:HOST:PORT``.
-ENDPOINT_TYPES = frozenset(
-    "adoptstdio autobahn fd haproxy le lets onion process sodium ssh ssl stdio systemd tcp tcp4 tcp6 tls tor txsni "
-    "unix websocket ws wss".split()
-)
+#: What endpoint strings begin with: those of Twisted, of this package, and ``onion``, which is also followed by a port
+#: alone. So ``tcp:5555`` names no host. One that is called so is written with a dot behind it, or as ``tcp:HOST:PORT``.
+ENDPOINT_TYPES = frozenset("fd haproxy onion sodium ssl stdio systemd tcp tcp4 tcp6 tls unix".split())
 
 _HOST_AND_PORT = re.compile(r"(?:\[([0-9A-Fa-f:.]+(?:%[^\]\s]+)?)\]|([^\[\]:/\s=\\@*]+))(?::([0-9]{1,5}))?")
 _PORT = re.compile(r":?([0-9]{1,5})")
