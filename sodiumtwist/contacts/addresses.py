@@ -6,6 +6,7 @@ made of them. An endpoint string stays as it is, but for IPv6 addresses in brack
 from __future__ import annotations
 
 import ipaddress
+import math
 import re
 from dataclasses import dataclass
 
@@ -154,6 +155,32 @@ def _servers_way(found: re.Match[str]) -> str:
 def split_description(description: str) -> list[str]:
     """Split an endpoint string at its colons, but for those with a backslash. The parts keep their backslashes."""
     return [found[1] for found in _PARTS.finditer(description)]
+
+
+def has_timeout(text: str) -> bool:
+    """
+    Tell whether an endpoint string says for how long a client tries to connect.
+
+    :param text: as :func:`client_description` takes it.
+    """
+    return any(part.startswith("timeout=") for part in split_description(client_description(text)))
+
+
+def with_timeout(text: str, seconds: float) -> str:
+    """
+    Make the endpoint string for a client that watches the time itself: Twisted's own time, of 30 seconds, would be up
+    before a longer one. One that the string has stays.
+
+    :param text: as :func:`client_description` takes it.
+    :param seconds: what the client allows.
+    """
+    description = client_description(text)
+    kind = description.partition(":")[0].lower()
+    # Behind a backslash the colon would be none; such a string is wrong anyway.
+    if kind not in ("tcp", "tls", "ssl", "unix") or has_timeout(description) or description.endswith("\\"):
+        return description
+    # In whole seconds, as the string takes them, and later than ours.
+    return f"{description}:timeout={math.ceil(seconds) + 1}"
 
 
 def _plain(field: str) -> str:

@@ -26,8 +26,8 @@ from ..core.credentials import LOGIN_SIZE, encode_text
 from ..core.errors import InvalidKey, LocalProtocolError, SodiumError
 from ..core.keys import KEY_SIZE, check_server_key, parse_key
 from ..core.version import VERSIONS
+from ..describe.fingerprints import fingerprint
 from .addresses import ENDPOINT_TYPES, client_description, split_description
-from .fingerprints import fingerprint
 from .servers_file import change_text, parse, place_of, read_text, with_table, without_table
 from .urls import ServerURL
 

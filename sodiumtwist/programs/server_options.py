@@ -10,18 +10,17 @@ from dataclasses import dataclass, replace
 
 from twisted.python import usage
 
-from ..contacts.addresses import is_local_client
-from ..contacts.fingerprints import fingerprint
 from ..contacts.lookup import can_be_name, look_up, read_identity, read_kept_passphrase
-from ..contacts.servers import KnownServer, ServerKeyChanged, find_server
+from ..contacts.servers import KnownServer, ServerKeyChanged, check_known_key, find_server
+from ..contacts.urls import is_url
 from ..core.errors import LocalProtocolError
-from ..core.keys import KeyPair
+from ..describe import describe_os_error
+from ..describe.fingerprints import fingerprint
 from ..keyfiles import read_key_file, read_passphrase, read_server_key
-from .asking import ask_passphrase
+from .asking import choose_passphrase
 from .options import (
     CLIENT_PARAMETERS,
     DEFAULT_LOGIN,
-    DEFAULT_PASSPHRASE,
     DEFAULT_PROTOCOL,
     check_credentials,
     check_versions,
@@ -71,64 +70,80 @@ def read_server(options: usage.Options, argument: str | None = None, owners: Col
         with another key than it is known with.
     """
     version = None if options["protocol"] is None else protocol_version(options["protocol"])
-    server = _named(options, argument)
-    by_default = server is None and argument is None and options["to"] is None and options["server-key"] is None
+    to, given_key = options["to"], options["server-key"]
+    if argument is not None and to is not None:
+        raise usage.UsageError(f"--to and {ascii(argument)} both say which server; give one")
+    where = argument if to is None else to
+    if where == "":
+        raise usage.UsageError("--to is empty; it takes a server's name, its URL, HOST:PORT or an endpoint string")
+    warnings: list[str] = []
+    server = None if where is None else _look_up(where, warnings)
+    by_key = None if given_key is None else _look_up(given_key, warnings)
+    by_default = where is None and given_key is None
     if by_default:
         server = _only_known()
-    elif server is None and options["server-key"] is None:
-        raise _no_key(argument or options["to"])
-    where = argument if options["to"] is None else options["to"]
-    endpoint = DEFAULT_CONNECT if where is None else where
-    if server is not None:
-        endpoint = server.endpoint
+    elif server is None and given_key is None:
+        raise _no_key(where or "")
+    elif server is None and by_key is not None:
+        # Who gives the key by a name or an URL has said where, too; --to may be another way there.
+        server = by_key if where is None else replace(by_key, endpoint=where)
+    endpoint = server.endpoint if server is not None else where or DEFAULT_CONNECT
     if version is None:
         version = int(DEFAULT_PROTOCOL) if server is None else server.protocol
     identity = options["identity"]
     pair = read_identity(server, owners) if identity is None else read_key_file(identity, owners)
     # The factory checks these again. Here the mistake is told before the reactor is loaded and a file opened.
-    key = _read_key(options, server, pair)
+    if by_key is not None:
+        key = by_key.server_key
+    elif given_key is not None:
+        key = read_server_key(given_key, "server's public key", pair)
+    else:
+        assert server is not None
+        key = server.server_key
+    _check_known(server, endpoint, key, warnings)
     check_versions((version,))
-    login = options["user"] or (server is not None and server.login) or DEFAULT_LOGIN
-    passphrase, warning = _read_passphrase(options, server, owners)
-    default = False
-    if passphrase is None:
-        # The default one is no secret: it is for a server on this machine, and for no other.
-        default = is_local_client(endpoint) and (pair is None or identity is not None)
-        if default:
-            passphrase = DEFAULT_PASSPHRASE
-        else:
-            passphrase = ask_passphrase(f"Passphrase of {login} at {endpoint}: ") if pair is None else ""
+    login = options["user"]
+    if login is None:
+        login = (server is not None and server.login) or DEFAULT_LOGIN
+    given = _read_passphrase(options, server, owners, warnings)
+    passphrase, default = choose_passphrase(given, pair is not None, login, endpoint)
     check_credentials(login, passphrase, (version,))
-    settings = ConnectSettings(
-        endpoint,
-        key,
-        Credentials(login, passphrase, default, pair),
-        version,
-        known_as=None if server is None else server.name or None,
-    )
-    return Asked(settings, by_default, () if warning is None else (warning,))
+    known_as = None if server is None else server.name or None
+    settings = ConnectSettings(endpoint, key, Credentials(login, passphrase, default, pair), version, known_as=known_as)
+    return Asked(settings, by_default, tuple(dict.fromkeys(warnings)))
 
 
-def _named(options: usage.Options, argument: str | None) -> KnownServer | None:
-    """
-    Find the server that is named, by an URL or by a name that is known.
-
-    :return: ``None`` when nothing is named, or an address alone.
-    """
-    to, key = options["to"], options["server-key"]
-    if argument is not None and to is not None:
-        raise usage.UsageError(f"--to and {ascii(argument)} both say which server; give one")
-    where = argument if to is None else to
-    if where is not None:
-        if not where:
-            raise usage.UsageError("--to is empty; it takes a server's name, its URL, HOST:PORT or an endpoint string")
-        if server := look_up(where):
-            return server
-    if key is None:
+def _look_up(text: str, warnings: list[str]) -> KnownServer | None:
+    try:
+        return look_up(text)
+    except (OSError, LocalProtocolError) as error:
+        if is_url(text):
+            raise
+        # A file with mistakes is in the way of nobody who needs no name. Who needs one is told below.
+        warnings.append(_describe(error))
         return None
-    # Who has the key from a name or an URL has the place, too; --to may be another way there.
-    server = look_up(key)
-    return server if server is None or where is None else replace(server, endpoint=where)
+
+
+def _describe(error: OSError | LocalProtocolError) -> str:
+    return describe_os_error(error) if isinstance(error, OSError) else str(error)
+
+
+def _check_known(server: KnownServer | None, endpoint: str, key: bytes, warnings: list[str]) -> None:
+    """
+    See that the key is the one that is known of the server.
+
+    :raises ServerKeyChanged: when it is not. Which of both is right, nobody knows here.
+    """
+    if server is not None and key != server.server_key:
+        raise ServerKeyChanged(
+            f"{server.name or 'the URL'} has another key than --server-key: fingerprint "
+            f"{fingerprint(server.server_key)}, not {fingerprint(key)}"
+        )
+    if server is None or not server.name:
+        try:
+            check_known_key(endpoint, key)
+        except (OSError, LocalProtocolError) as error:
+            warnings.append(_describe(error))
 
 
 def _only_known() -> KnownServer:
@@ -148,29 +163,14 @@ def _no_key(where: str) -> usage.UsageError:
     return usage.UsageError(missing)
 
 
-def _read_key(options: usage.Options, server: KnownServer | None, pair: KeyPair | None) -> bytes:
-    given = options["server-key"]
-    if given is None:
-        assert server is not None
-        return server.server_key
-    other = look_up(given)
-    if other is None:
-        key = read_server_key(given, "server's public key", pair)
-    else:
-        key = other.server_key
-    # Which of both is right, nobody knows here.
-    if server is not None and key != server.server_key:
-        raise ServerKeyChanged(
-            f"{server.name or 'the URL'} has another key than --server-key: fingerprint "
-            f"{fingerprint(server.server_key)}, not {fingerprint(key)}"
-        )
-    return key
-
-
 def _read_passphrase(
-    options: usage.Options, server: KnownServer | None, owners: Collection[int]
-) -> tuple[str | None, str | None]:
+    options: usage.Options, server: KnownServer | None, owners: Collection[int], warnings: list[str]
+) -> str | None:
     given, warning = read_passphrase(
         options["passphrase-file"], "--passphrase-file", options["passphrase"], "--passphrase", owners
     )
-    return read_kept_passphrase(server, owners) if given is None else (given, warning)
+    if given is None:
+        given, warning = read_kept_passphrase(server, owners)
+    if warning is not None:
+        warnings.append(warning)
+    return given

@@ -30,6 +30,10 @@ if TYPE_CHECKING:
 # those, and only later is that refused.
 
 
+#: Seconds that connecting may take, until the server has let the client in, when nothing else is said.
+CONNECT_TIMEOUT = 15.0
+
+
 @dataclass(frozen=True)
 class Credentials:
     """
@@ -59,6 +63,7 @@ class ConnectSettings:
     :ivar credentials: who the client says it is.
     :ivar version: of the protocol.
     :ivar known_as: the name by which the server is known here; ``None`` for another one.
+    :ivar timeout: seconds for connecting, until the server has let us in.
     """
 
     endpoint: str = field(repr=False)
@@ -66,6 +71,7 @@ class ConnectSettings:
     credentials: Credentials
     version: int
     known_as: str | None = field(default=None, kw_only=True)
+    timeout: float = field(default=CONNECT_TIMEOUT, kw_only=True)
 
 
 @dataclass(frozen=True, kw_only=True)

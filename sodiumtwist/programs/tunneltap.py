@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -105,12 +105,12 @@ class AdvisedEndpoint:
     Says what to try where the server does not answer.
 
     :param endpoint: of the server.
-    :param version: of the protocol, which it speaks.
+    :param advise: says of an error what to put behind it; nothing for one of another kind.
     """
 
-    def __init__(self, endpoint: SodiumClientEndpoint, version: int) -> None:
+    def __init__(self, endpoint: SodiumClientEndpoint, advise: Callable[[BaseException], str]) -> None:
         self._endpoint = endpoint
-        self._version = version
+        self._advise_on = advise
 
     def connect(self, factory: IProtocolFactory) -> Deferred[IProtocol]:
         """As any endpoint does."""
@@ -120,7 +120,7 @@ class AdvisedEndpoint:
     def _advise(self, reason: Failure) -> Failure:
         error = reason.value
         assert error is not None
-        tip = advice(error, self._version)
+        tip = self._advise_on(error)
         return Failure(type(error)(f"{error}{tip}")) if tip else reason
 
 
@@ -193,7 +193,9 @@ def makeService(options: Options, reactor: Any = None) -> TunnelService:
     except SodiumError as error:
         raise SystemExit(printable(f"sodium-tunnel: {error}")) from None
     limits = make_room(settings.limits, reactor)
-    advised = AdvisedEndpoint(endpoint, settings.version)
+    advised = AdvisedEndpoint(
+        endpoint, lambda error: advice(error, settings.version, settings.known_as, settings.server_key)
+    )
     where = masked(settings.to) if settings.known_as is None else f"{settings.known_as} ({masked(settings.to)})"
     factory = TunnelFactory(advised, where, limits, reactor, settings.timeouts)
     return TunnelService(settings, [listening], factory, reactor, options.twistd)
