@@ -19,7 +19,7 @@ from twisted.python import usage
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from ..core.errors import SodiumError
+from ..core.errors import AuthenticationFailed, SodiumError
 from ..describe import describe_os_error, masked, printable
 from ..endpoints.wrappers import SodiumClientEndpoint
 from ..protocol.clock import count_steadily
@@ -28,6 +28,7 @@ from ..tunnel import TunnelFactory, TunnelLimits
 from .descriptors import make_room
 from .listening import ListeningService, is_local, parse_connecting, parse_listening
 from .options import CLIENT_ALIASES, CLIENT_COMPLETIONS, SERVICE_PARAMETERS, ServiceOptions, limit_names
+from .refusals import hints
 from .server_options import SERVER_PARAMETERS, read_server
 from .service_user import check_log, service_user
 from .settings import TunnelSettings
@@ -102,7 +103,7 @@ class Options(ServiceOptions):
 @implementer(IStreamClientEndpoint)
 class AdvisedEndpoint:
     """
-    Says what to try where the server does not answer.
+    Says what to try where the server does not answer, and what to look at where it does not let us in.
 
     :param endpoint: of the server.
     :param advise: says of an error what to put behind it; nothing for one of another kind.
@@ -193,9 +194,14 @@ def makeService(options: Options, reactor: Any = None) -> TunnelService:
     except SodiumError as error:
         raise SystemExit(printable(f"sodium-tunnel: {error}")) from None
     limits = make_room(settings.limits, reactor)
-    advised = AdvisedEndpoint(
-        endpoint, lambda error: advice(error, settings.version, settings.known_as, settings.server_key)
-    )
+
+    def advise(error: BaseException) -> str:
+        silent = advice(error, settings.version, settings.known_as, settings.server_key)
+        if silent or not isinstance(error, AuthenticationFailed):
+            return silent
+        return "".join(f"; {hint}" for hint in hints(us))
+
+    advised = AdvisedEndpoint(endpoint, advise)
     where = masked(settings.to) if settings.known_as is None else f"{settings.known_as} ({masked(settings.to)})"
     factory = TunnelFactory(advised, where, limits, reactor, settings.timeouts)
     return TunnelService(settings, [listening], factory, reactor, options.twistd)
