@@ -52,7 +52,7 @@ FOLDERS = {
     """,
     # Whom we know: addresses and URLs of servers, their keys, and servers by name.
     "contacts": """
-        contacts.fingerprints  contacts.addresses  contacts.urls  contacts.servers_file  contacts.servers
+        contacts.addresses  contacts.urls  contacts.servers_file  contacts.servers
         keyfiles  contacts.identities  contacts.lookup
         contacts
     """,

@@ -47,7 +47,7 @@ from .exits import (
 from .output import print_error, print_line
 from .refusals import hints
 from .settings import ConnectSettings, PingSettings
-from .silent_servers import advice
+from .silent_servers import advice, no_answer
 
 #: Seconds without a word of the server, after which a line says so.
 PATIENCE = 3.0
@@ -131,10 +131,7 @@ async def connect(
         return client
 
     def too_late(result: object, timeout: float) -> NoReturn:
-        raise TimeoutError(
-            f"there was no answer within {limit:g} seconds: the host is gone, or a firewall lets nothing through to "
-            "it; --timeout waits longer"
-        )
+        raise TimeoutError(no_answer(limit))
 
     factory = SodiumClientFactory(
         settings.server_key,

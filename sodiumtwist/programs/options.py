@@ -25,6 +25,7 @@ from ..describe import describe_os_error, printable
 from ..keyfiles import PASSPHRASE_VARIABLE
 from .output import OutputLost, prepare_outputs, print_error, print_text
 from .pidfile import describe_pid_file, remove_own_pid_file
+from .settings import CONNECT_TIMEOUT
 
 #: What both ends take when nothing is said. The C programs take the same, so all of them work together as they are.
 DEFAULT_LOGIN = "username"
@@ -37,11 +38,15 @@ DEFAULT_PROTOCOL = "2"
 #: is known by name the rest is known, too.
 CLIENT_PARAMETERS = [
     ["user", "U", None, f"login [default: {DEFAULT_LOGIN}]"],
-    ["passphrase", "P", None, f"passphrase; visible in ps [default: {DEFAULT_PASSPHRASE}]"],
+    ["passphrase", "P", None, "passphrase; visible in ps [default: asked for]"],
     ["passphrase-file", None, None, f"passphrase in a file; or ${PASSPHRASE_VARIABLE}"],
     ["identity", None, None, "file with our private key [default: a fresh key]"],
     ["protocol", None, None, f"version to speak, 1 with C programs [default: {DEFAULT_PROTOCOL}]"],
+    ["timeout", None, f"{CONNECT_TIMEOUT:g}", "seconds for connecting"],
 ]
+
+#: The most that ``--timeout`` takes, in seconds: an hour. More is a mistake, in milliseconds for instance.
+TIMEOUT_LIMIT = 3600.0
 
 #: What the options of clients were called: ``--to`` and ``--server-key``. Commands and tunnel had each their own names.
 CLIENT_ALIASES = {"endpoint": "to", "e": "to", "key": "server-key"}
@@ -89,6 +94,23 @@ def protocol_version(text: str) -> int:
     if version is None:
         raise usage.UsageError(f"--protocol takes {' or '.join(map(str, VERSIONS))}, not {ascii(text)}")
     return version
+
+
+def connect_timeout(text: str) -> float:
+    """
+    Read the value of ``--timeout``.
+
+    :return: seconds.
+    :raises UsageError: when it is no time that makes sense.
+    """
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0
+    # Not "seconds <= 0 or …": NaN is neither smaller nor larger than anything, and would get through.
+    if not 0 < seconds <= TIMEOUT_LIMIT:
+        raise usage.UsageError(f"--timeout takes a number of seconds up to {TIMEOUT_LIMIT:g}, not {ascii(text)}")
+    return seconds
 
 
 def check_versions(versions: Collection[int]) -> None:

@@ -24,6 +24,7 @@ from .options import (
     DEFAULT_PROTOCOL,
     check_credentials,
     check_versions,
+    connect_timeout,
     protocol_version,
 )
 from .settings import ConnectSettings, Credentials
@@ -70,6 +71,7 @@ def read_server(options: usage.Options, argument: str | None = None, owners: Col
         with another key than it is known with.
     """
     version = None if options["protocol"] is None else protocol_version(options["protocol"])
+    timeout = connect_timeout(options["timeout"])
     to, given_key = options["to"], options["server-key"]
     if argument is not None and to is not None:
         raise usage.UsageError(f"--to and {ascii(argument)} both say which server; give one")
@@ -112,7 +114,7 @@ def read_server(options: usage.Options, argument: str | None = None, owners: Col
     if identity is None and server is not None:
         identity = server.identity
     us = Credentials(login, passphrase, default, pair, identity)
-    settings = ConnectSettings(endpoint, key, us, version, known_as=known_as)
+    settings = ConnectSettings(endpoint, key, us, version, known_as=known_as, timeout=timeout)
     return Asked(settings, by_default, tuple(dict.fromkeys(warnings)))
 
 

@@ -305,6 +305,7 @@ class TunnelSettings:
     :ivar timeouts: the deadlines of each connection.
     :ivar runs_as: as whom the service runs in the end; ``None`` for who starts it.
     :ivar known_as: the name by which the server is known here; ``None`` for another one.
+    :ivar timeout: seconds for connecting, until the server has let us in.
     """
 
     listen: str = field(repr=False)
@@ -317,3 +318,4 @@ class TunnelSettings:
     timeouts: Timeouts
     runs_as: ServiceUser | None
     known_as: str | None = None
+    timeout: float = CONNECT_TIMEOUT

@@ -5,9 +5,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NoReturn
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.interfaces import (
     IAddress,
     IProtocol,
@@ -19,6 +19,7 @@ from twisted.python import usage
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from ..contacts.addresses import has_timeout
 from ..core.errors import AuthenticationFailed, SodiumError
 from ..describe import describe_os_error, masked, printable
 from ..endpoints.wrappers import SodiumClientEndpoint
@@ -32,7 +33,7 @@ from .refusals import hints
 from .server_options import SERVER_PARAMETERS, read_server
 from .service_user import check_log, service_user
 from .settings import TunnelSettings
-from .silent_servers import advice
+from .silent_servers import advice, no_answer
 
 #: What ``--limit`` may name.
 LIMITS = limit_names(TunnelLimits)
@@ -79,7 +80,6 @@ class Options(ServiceOptions):
             if user is not None:
                 check_log(self.twistd, user)
             limits = TunnelLimits(**self.given_limits(TunnelLimits))
-            timeouts = self.timeouts()
             asked = read_server(self, owners=() if user is None else (user.uid,))
             server, warning = asked.settings, "; ".join(asked.warnings) or None
             self.settings = TunnelSettings(
@@ -90,9 +90,10 @@ class Options(ServiceOptions):
                 server.version,
                 limits,
                 warning,
-                timeouts,
+                self.timeouts(server.timeout),
                 user,
                 server.known_as,
+                server.timeout,
             )
         except SodiumError as error:
             raise usage.UsageError(str(error)) from None
@@ -103,20 +104,36 @@ class Options(ServiceOptions):
 @implementer(IStreamClientEndpoint)
 class AdvisedEndpoint:
     """
-    Says what to try where the server does not answer, and what to look at where it does not let us in.
+    Says what to try where the server does not answer, what to look at where it does not let us in, and gives up in
+    time.
 
     :param endpoint: of the server.
     :param advise: says of an error what to put behind it; nothing for one of another kind.
+    :param timeout: seconds until the server has let us in; ``None`` for as long as the endpoint tries.
+    :param clock: tells the time.
     """
 
-    def __init__(self, endpoint: SodiumClientEndpoint, advise: Callable[[BaseException], str]) -> None:
+    def __init__(
+        self,
+        endpoint: SodiumClientEndpoint,
+        advise: Callable[[BaseException], str],
+        timeout: float | None = None,
+        clock: Any = None,
+    ) -> None:
         self._endpoint = endpoint
         self._advise_on = advise
+        self._timeout = timeout
+        self._clock = clock
 
     def connect(self, factory: IProtocolFactory) -> Deferred[IProtocol]:
         """As any endpoint does."""
         connecting: Deferred[IProtocol] = self._endpoint.connect(factory)
+        if self._timeout is not None:
+            connecting.addTimeout(self._timeout, self._clock, self._too_late)
         return connecting.addErrback(self._advise)
+
+    def _too_late(self, result: object, timeout: float) -> NoReturn:
+        raise TimeoutError(no_answer(timeout))
 
     def _advise(self, reason: Failure) -> Failure:
         error = reason.value
@@ -178,7 +195,9 @@ def makeService(options: Options, reactor: Any = None) -> TunnelService:
     quicken(reactor)
     settings, us = options.settings, options.settings.credentials
     listening = parse_listening(reactor, "sodium-tunnel", "--listen", settings.listen, EXAMPLE_LISTEN)
-    below = parse_connecting(reactor, "sodium-tunnel", "--to", settings.to, "HOST:5555", settings.runs_as)
+    below = parse_connecting(
+        reactor, "sodium-tunnel", "--to", settings.to, "HOST:5555", settings.runs_as, settings.timeout
+    )
     try:
         endpoint = SodiumClientEndpoint(
             below,
@@ -201,7 +220,7 @@ def makeService(options: Options, reactor: Any = None) -> TunnelService:
             return silent
         return "".join(f"; {hint}" for hint in hints(us))
 
-    advised = AdvisedEndpoint(endpoint, advise)
+    advised = AdvisedEndpoint(endpoint, advise, None if has_timeout(settings.to) else settings.timeout, reactor)
     where = masked(settings.to) if settings.known_as is None else f"{settings.known_as} ({masked(settings.to)})"
     factory = TunnelFactory(advised, where, limits, reactor, settings.timeouts)
     return TunnelService(settings, [listening], factory, reactor, options.twistd)

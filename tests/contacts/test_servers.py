@@ -14,7 +14,6 @@ import platformdirs
 from twisted.trial.unittest import SynchronousTestCase
 
 from sodiumtwist.contacts import servers_file
-from sodiumtwist.contacts.fingerprints import fingerprint
 from sodiumtwist.contacts.servers import (
     KnownServer,
     ServerKeyChanged,
@@ -28,6 +27,7 @@ from sodiumtwist.contacts.servers import (
 )
 from sodiumtwist.core.errors import InvalidKey, LocalProtocolError
 from sodiumtwist.core.keys import KeyPair
+from sodiumtwist.describe.fingerprints import fingerprint
 
 from ..own_folders import use_own_folders
 
