@@ -23,6 +23,7 @@ from nacl import pwhash
 from nacl.exceptions import InvalidkeyError
 
 from ..core.errors import LocalProtocolError
+from ..describe import describe_limit, describe_size
 from .files import LIST_FILE_LIMIT, check_file, check_size, lines_of, open_at_once
 from .marks import MARK, check_login_size, check_passphrase_size
 from .replacing import locked_folder, replace_text, sync_directory
@@ -241,8 +242,8 @@ def _update(path: str, change: Callable[[list[str]], None], tell: Callable[[str]
         # Servers refuse to read more.
         if len(text.encode()) > LIST_FILE_LIMIT:
             raise LocalProtocolError(
-                f"{path} would have {len(text.encode())} bytes, and servers read {LIST_FILE_LIMIT} at most; delete "
-                "logins that nobody needs, or begin another file"
+                f"{path} would have {describe_size(len(text.encode()))}, and servers read "
+                f"{describe_limit(LIST_FILE_LIMIT)} at most; delete logins that nobody needs, or begin another file"
             )
         try:
             lost = replace_text(path, text)
