@@ -20,6 +20,7 @@ from twisted.python.failure import Failure
 
 from ..core.errors import LocalProtocolError
 from ..describe import describe_limit, masked
+from ..describe.fingerprints import fingerprint
 from ..endpoints.streams import StreamServerFactory
 from ..protocol.draining import DRAIN_TIMEOUT, STOPPING
 from ..protocol.factories import SodiumServerFactory
@@ -171,7 +172,10 @@ class SodiumService(ListeningService):
             file.look()
 
     def announce(self) -> None:
-        self._log.info("public key: {key}", key=self._settings.pair.public.hex())
+        public = self._settings.pair.public
+        # On a line of its own: who copies the other one has the key and nothing else.
+        self._log.info("public key: {key}", key=public.hex())
+        self._log.info("fingerprint {fingerprint}", fingerprint=fingerprint(public))
         if self._settings.fresh_pair:
             self._log.warn(
                 "no private key was given, so this one is for this run only; "

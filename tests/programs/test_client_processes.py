@@ -12,9 +12,10 @@ import subprocess
 import threading
 
 from sodiumtwist import KeyPair
+from sodiumtwist.describe.fingerprints import fingerprint
 from sodiumtwist.keyfiles import write_key_file
 
-from ..processes import SECRET, TWISTD, ProcessTestCase, wait_until
+from ..processes import PUBLIC, SECRET, TWISTD, ProcessTestCase, wait_until
 
 WRONG_KEY = KeyPair.from_hex("a" * 64).public.hex()
 
@@ -210,13 +211,25 @@ class RefusedTests(ProcessTestCase):
         self.assertEqual(os.listdir(self.directory), ["in"])
 
     def test_unknown_identity(self) -> None:
-        """Whoever has given all there is to give is not told to."""
-        self.start_server("--discard", "--passphrase", "p")
-        write_key_file(self.path("me.key"), KeyPair.generate())
-        client = self.start_client("ping", "--protocol", "1", "--passphrase", "wr0ng", "--identity", "me.key")
-        self.assertEqual((client.wait(), client.output), (3, []))
-        line = "^sodiumtwist: refused by tcp:[^;]*: wrong login or passphrase, or our key is not listed .*; else [^;]*$"
-        self.assert_one_line(client.errors, line)
+        """Whoever has given a key is told which, and for whom it may not be listed, and nothing of a passphrase."""
+        pair = KeyPair.generate()
+        write_key_file(self.path("me.key"), pair)
+        with open(self.path("keys"), "w") as file:
+            file.write(f"{pair.public.hex()} ann\n")
+        server = self.start_server("--discard", "--authorized-keys", "keys", "--auth", "none")
+        for version, login, line in (
+            ("1", "username", "wrong login or passphrase, or our key is not listed .*; else [^;]*"),
+            ("2", "bob", "the server refuses: login, passphrase or key refused"),
+        ):
+            client = self.start_client("ping", "--protocol", version, "--identity", "me.key", "--user", login)
+            self.assertEqual((client.wait(), client.output), (3, []))
+            whose = f"our key is that of me.key, fingerprint {fingerprint(pair.public)}"
+            question = f"{whose}; is it listed there, for the login {login}[?]$"
+            self.assert_one_line(client.errors, f"^sodiumtwist: refused by tcp:[^;]*: {line}; {question}")
+        server.wait_for(
+            rf"refused .* as 'bob': the key {pair.public.hex()} is not authorized, or not for this login; its "
+            f"fingerprint is {fingerprint(pair.public)}$"
+        )
 
     def test_nobody_there(self) -> None:
         """Exit status 2 when nothing listens."""
@@ -244,10 +257,11 @@ class PingTests(ProcessTestCase):
         client = self.start_client("ping", "--count", "3", "--interval", "0", "--protocol", "2")
         self.assertEqual((client.wait(), client.errors), (0, []))
         self.assertRegex(client.output[0], r"^PING tcp:127\.0\.0\.1:\d+ by protocol version 2: Hello\.$")
-        for number, line in enumerate(client.output[1:4], 1):
+        self.assertEqual(client.output[1], f"fingerprint {fingerprint(bytes.fromhex(PUBLIC))}")
+        for number, line in enumerate(client.output[2:5], 1):
             self.assertRegex(line, rf"^seq={number} time=\d+\.\d{{3}} ms$")
-        self.assertRegex(client.output[4], r"^3 sent, 3 answered, min/avg/max [\d.]+/[\d.]+/[\d.]+ ms$")
-        self.assertEqual(len(client.output), 5)
+        self.assertRegex(client.output[5], r"^3 sent, 3 answered, min/avg/max [\d.]+/[\d.]+/[\d.]+ ms$")
+        self.assertEqual(len(client.output), 6)
 
     def test_interrupted(self) -> None:
         """Ctrl-C: the summary, one line, 130."""
