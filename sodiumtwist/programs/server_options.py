@@ -110,7 +110,9 @@ def read_server(options: usage.Options, argument: str | None = None, owners: Col
     passphrase, default = choose_passphrase(given, pair is not None, login, endpoint)
     check_credentials(login, passphrase, (version,))
     known_as = None if server is None else server.name or None
-    us = Credentials(login, passphrase, default, pair)
+    if identity is None and server is not None:
+        identity = server.identity
+    us = Credentials(login, passphrase, default, pair, identity)
     settings = ConnectSettings(endpoint, key, us, version, known_as=known_as, timeout=timeout)
     return Asked(settings, by_default, tuple(dict.fromkeys(warnings)))
 
