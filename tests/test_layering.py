@@ -53,7 +53,8 @@ FOLDERS = {
     # Whom we know: addresses and URLs of servers, their keys, and servers by name.
     "contacts": """
         keyfiles
-        contacts.fingerprints  contacts.addresses  contacts.urls  contacts.servers
+        contacts.fingerprints  contacts.addresses  contacts.urls  contacts.servers_file  contacts.servers
+        contacts.lookup
         contacts
     """,
     # The Twisted face of one connection.
@@ -124,6 +125,7 @@ FOLDERS = {
     "programs": """
         programs.interrupts  programs.exits  programs.output  programs.pidfile  programs.service_user
         programs.sizes  programs.settings  programs.silent_servers  programs.without_tls  programs.options
+        programs.asking  programs.server_options  programs.server_arguments
         programs.descriptors
         programs.leftovers  programs.place_options  programs.places
         programs.listening  programs.services  programs.tap  programs.tunneltap  programs.running  programs.keys

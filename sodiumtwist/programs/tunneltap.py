@@ -4,10 +4,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.interfaces import (
     IAddress,
     IProtocol,
@@ -19,35 +19,26 @@ from twisted.python import usage
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from ..contacts.addresses import has_timeout
 from ..core.errors import SodiumError
 from ..describe import describe_os_error, masked, printable
 from ..endpoints.wrappers import SodiumClientEndpoint
-from ..keyfiles import read_server_key
 from ..protocol.clock import count_steadily
 from ..protocol.rounds import quicken
 from ..tunnel import TunnelFactory, TunnelLimits
 from .descriptors import make_room
 from .listening import ListeningService, is_local, parse_connecting, parse_listening
-from .options import (
-    CLIENT_COMPLETIONS,
-    CLIENT_PARAMETERS,
-    SERVICE_PARAMETERS,
-    ServiceOptions,
-    check_credentials,
-    check_versions,
-    limit_names,
-    protocol_version,
-    read_credentials,
-)
+from .options import CLIENT_ALIASES, CLIENT_COMPLETIONS, SERVICE_PARAMETERS, ServiceOptions, limit_names
+from .server_options import SERVER_PARAMETERS, read_server
 from .service_user import check_log, service_user
 from .settings import TunnelSettings
-from .silent_servers import advice
+from .silent_servers import advice, no_answer
 
 #: What ``--limit`` may name.
 LIMITS = limit_names(TunnelLimits)
 
 #: What errors show as a string that is right. It is no default: which port is free differs from machine to machine.
-EXAMPLE_LISTEN = "tcp:7000:interface=127.0.0.1"
+EXAMPLE_LISTEN = "127.0.0.1:7000"
 
 
 class Options(ServiceOptions):
@@ -61,18 +52,14 @@ class Options(ServiceOptions):
 
     program = "sodium-tunnel"
     limits = LIMITS
+    aliases = CLIENT_ALIASES
 
     purpose = "Carries connections to 'twistd sodium --forward', whose log shows this command."
-    examples = (
-        "twistd -n sodium-tunnel --listen tcp:127.0.0.1:7000 --to tcp:HOST:5555 \\\n"
-        "      --server-key PUBLICKEY --passphrase-file pass.txt",
-    )
+    examples = ("twistd -n sodium-tunnel --listen 127.0.0.1:7000 --to home",)
 
     optParameters = [
-        ["listen", "l", None, "server endpoint for local programs (required)"],
-        ["to", "t", None, "client endpoint string of the server (required)"],
-        ["server-key", "k", None, "the server's public key, 64 hex digits (required)"],
-        *CLIENT_PARAMETERS,
+        ["listen", "l", None, "where local programs connect, as 7000 (required)"],
+        *SERVER_PARAMETERS,
         *SERVICE_PARAMETERS,
     ]
     compData = usage.Completions(optActions=CLIENT_COMPLETIONS, multiUse=["limit"])
@@ -84,23 +71,28 @@ class Options(ServiceOptions):
         :raises UsageError: when an option or a file is wrong.
         """
         # usage.Options has no parameters that must be given.
-        for name in ("listen", "to", "server-key"):
-            if self[name] is None:
-                raise usage.UsageError(f"--{name} is missing")
-        version = protocol_version(self["protocol"])
+        if self["listen"] is None:
+            raise usage.UsageError("--listen is missing")
         try:
             user = service_user(self.twistd)
             # Identity and passphrase are read once, now: they may be for root alone.
             if user is not None:
                 check_log(self.twistd, user)
             limits = TunnelLimits(**self.given_limits(TunnelLimits))
-            timeouts = self.timeouts()
-            us, warning = read_credentials(self, () if user is None else (user.uid,))
-            server_key = read_server_key(self["server-key"], "server's public key", us.pair)
-            check_credentials(us.user, us.passphrase, (version,))
-            check_versions((version,))
+            asked = read_server(self, owners=() if user is None else (user.uid,))
+            server, warning = asked.settings, "; ".join(asked.warnings) or None
             self.settings = TunnelSettings(
-                self["listen"], self["to"], server_key, us, version, limits, warning, timeouts, user
+                self["listen"],
+                server.endpoint,
+                server.server_key,
+                server.credentials,
+                server.version,
+                limits,
+                warning,
+                self.timeouts(server.timeout),
+                user,
+                server.known_as,
+                server.timeout,
             )
         except SodiumError as error:
             raise usage.UsageError(str(error)) from None
@@ -111,25 +103,40 @@ class Options(ServiceOptions):
 @implementer(IStreamClientEndpoint)
 class AdvisedEndpoint:
     """
-    Says what to try where the server does not answer.
+    Says what to try where the server does not answer, and gives up in time.
 
     :param endpoint: of the server.
-    :param version: of the protocol, which it speaks.
+    :param advise: says of an error what to put behind it; nothing for one of another kind.
+    :param timeout: seconds until the server has let us in; ``None`` for as long as the endpoint tries.
+    :param clock: tells the time.
     """
 
-    def __init__(self, endpoint: SodiumClientEndpoint, version: int) -> None:
+    def __init__(
+        self,
+        endpoint: SodiumClientEndpoint,
+        advise: Callable[[BaseException], str],
+        timeout: float | None = None,
+        clock: Any = None,
+    ) -> None:
         self._endpoint = endpoint
-        self._version = version
+        self._advise_on = advise
+        self._timeout = timeout
+        self._clock = clock
 
     def connect(self, factory: IProtocolFactory) -> Deferred[IProtocol]:
         """As any endpoint does."""
         connecting: Deferred[IProtocol] = self._endpoint.connect(factory)
+        if self._timeout is not None:
+            connecting.addTimeout(self._timeout, self._clock, self._too_late)
         return connecting.addErrback(self._advise)
+
+    def _too_late(self, result: object, timeout: float) -> NoReturn:
+        raise TimeoutError(no_answer(timeout))
 
     def _advise(self, reason: Failure) -> Failure:
         error = reason.value
         assert error is not None
-        tip = advice(error, self._version)
+        tip = self._advise_on(error)
         return Failure(type(error)(f"{error}{tip}")) if tip else reason
 
 
@@ -186,7 +193,9 @@ def makeService(options: Options, reactor: Any = None) -> TunnelService:
     quicken(reactor)
     settings, us = options.settings, options.settings.credentials
     listening = parse_listening(reactor, "sodium-tunnel", "--listen", settings.listen, EXAMPLE_LISTEN)
-    below = parse_connecting(reactor, "sodium-tunnel", "--to", settings.to, "tcp:HOST:5555", settings.runs_as)
+    below = parse_connecting(
+        reactor, "sodium-tunnel", "--to", settings.to, "HOST:5555", settings.runs_as, settings.timeout
+    )
     try:
         endpoint = SodiumClientEndpoint(
             below,
@@ -202,6 +211,12 @@ def makeService(options: Options, reactor: Any = None) -> TunnelService:
     except SodiumError as error:
         raise SystemExit(printable(f"sodium-tunnel: {error}")) from None
     limits = make_room(settings.limits, reactor)
-    advised = AdvisedEndpoint(endpoint, settings.version)
-    factory = TunnelFactory(advised, masked(settings.to), limits, reactor, settings.timeouts)
+    advised = AdvisedEndpoint(
+        endpoint,
+        lambda error: advice(error, settings.version, settings.known_as, settings.server_key),
+        None if has_timeout(settings.to) else settings.timeout,
+        reactor,
+    )
+    where = masked(settings.to) if settings.known_as is None else f"{settings.known_as} ({masked(settings.to)})"
+    factory = TunnelFactory(advised, where, limits, reactor, settings.timeouts)
     return TunnelService(settings, [listening], factory, reactor, options.twistd)

@@ -13,7 +13,7 @@ from typing import cast
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.credentials import IUsernamePassword
 from twisted.cred.error import UnauthorizedLogin
-from twisted.internet.defer import Deferred, ensureDeferred, fail, succeed
+from twisted.internet.defer import Deferred, TimeoutError, ensureDeferred, fail, succeed
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IProtocol, IProtocolFactory
 from twisted.internet.protocol import Factory
@@ -38,6 +38,7 @@ from sodiumtwist.endpoints.wrappers import SodiumClientEndpoint
 from sodiumtwist.programs import commands
 from sodiumtwist.programs.exits import CommandFailed
 from sodiumtwist.programs.settings import ConnectSettings, Credentials, PingSettings
+from sodiumtwist.programs.silent_servers import advice
 from sodiumtwist.programs.tunneltap import AdvisedEndpoint
 from sodiumtwist.transfer.tree.place import Files
 
@@ -131,10 +132,27 @@ class StatusTests(SynchronousTestCase):
                 def connect(self, factory: IProtocolFactory) -> Deferred[IProtocol]:
                     return fail(reason)  # noqa: B023
 
-            endpoint = AdvisedEndpoint(cast(SodiumClientEndpoint, Silent()), 2)
+            endpoint = AdvisedEndpoint(cast(SodiumClientEndpoint, Silent()), lambda error: advice(error, 2))
             error = self.failureResultOf(endpoint.connect(Factory()), type(reason)).value
             self.assertTrue(str(error).endswith(tip), error)
             self.assertEqual(error is other, reason is other)
+
+    def test_tunnel_gives_up(self) -> None:
+        """It waits for no host longer than it was told."""
+        clock, waiting = Clock(), Deferred[IProtocol]()
+
+        class Gone:
+            def connect(self, factory: IProtocolFactory) -> Deferred[IProtocol]:
+                return waiting
+
+        connecting = AdvisedEndpoint(cast(SodiumClientEndpoint, Gone()), lambda error: "", 20.0, clock).connect(
+            Factory()
+        )
+        clock.advance(19.9)
+        self.assertNoResult(connecting)
+        clock.advance(0.1)
+        error = self.failureResultOf(connecting, TimeoutError).value
+        self.assertIn("there was no answer within 20 seconds: the host is gone, or ", str(error))
 
 
 @implementer(ICredentialsChecker)
