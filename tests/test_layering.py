@@ -38,7 +38,7 @@ FOLDERS = {
         core.wire  core.base  core.asking  core.server  core.client  core.connection  core
     """,
     # Words for people, and what applications learn about the other end.
-    "describe": "describe.words  describe.log  describe.fingerprints  describe  interfaces",
+    "describe": "describe.sizes  describe.words  describe.log  describe.fingerprints  describe  interfaces",
     # Who may come in, and the files that say so: whose they are, who may use them, when the disk has them.
     "admission": """
         admission.replacing
@@ -52,9 +52,8 @@ FOLDERS = {
     """,
     # Whom we know: addresses and URLs of servers, their keys, and servers by name.
     "contacts": """
-        keyfiles
-        contacts.fingerprints  contacts.addresses  contacts.urls  contacts.servers_file  contacts.servers
-        contacts.lookup
+        contacts.addresses  contacts.urls  contacts.servers_file  contacts.servers
+        keyfiles  contacts.identities  contacts.lookup
         contacts
     """,
     # The Twisted face of one connection.
@@ -124,7 +123,8 @@ FOLDERS = {
     # Programs.
     "programs": """
         programs.interrupts  programs.exits  programs.output  programs.pidfile  programs.service_user
-        programs.sizes  programs.settings  programs.silent_servers  programs.without_tls  programs.options
+        programs.sizes  programs.settings  programs.silent_servers  programs.refusals  programs.without_tls
+        programs.options
         programs.asking  programs.server_options  programs.server_arguments
         programs.descriptors
         programs.leftovers  programs.place_options  programs.places
@@ -132,7 +132,8 @@ FOLDERS = {
         programs.passwd  programs.inviting  programs.durations  programs.reached
         programs.command_options  programs.key_options  programs.bars
         programs.progress  programs.commands  programs.streams  programs.sessions  programs.files
-        programs.client_options  programs.demo  programs.cli  programs  __main__
+        programs.client_options  programs.join  programs.book  programs.book_options
+        programs.demo  programs.cli  programs  __main__
     """,
 }
 

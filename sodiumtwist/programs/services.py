@@ -21,7 +21,8 @@ from twisted.python.failure import Failure
 from ..admission.joining import look_if_writable
 from ..contacts.addresses import Address
 from ..core.errors import LocalProtocolError
-from ..describe import masked
+from ..describe import describe_limit, masked
+from ..describe.fingerprints import fingerprint
 from ..endpoints.streams import StreamServerFactory
 from ..protocol.draining import DRAIN_TIMEOUT, STOPPING
 from ..protocol.factories import SodiumServerFactory
@@ -177,7 +178,10 @@ class SodiumService(ListeningService):
             look_if_writable(self._settings.authorized_keys)
 
     def announce(self) -> None:
-        self._log.info("public key: {key}", key=self._settings.pair.public.hex())
+        public = self._settings.pair.public
+        # On a line of its own: who copies the other one has the key and nothing else.
+        self._log.info("public key: {key}", key=public.hex())
+        self._log.info("fingerprint {fingerprint}", fingerprint=fingerprint(public))
         if self._settings.fresh_pair:
             self._log.warn(
                 "no private key was given, so this one is for this run only; "
@@ -308,7 +312,7 @@ class UploadService(SodiumService):
                 becomes=becomes,
             )
         if settings.quota is not None:
-            self._log.info("the folder of a login may have {size} bytes", size=settings.quota)
+            self._log.info("the folder of a login may have {size}", size=describe_limit(settings.quota))
             # They stand beside these folders, under names that the server makes.
             if 1 in settings.versions:
                 self._log.warn("uploads of version 1 count towards no quota; --protocol 2 takes none of them")

@@ -43,12 +43,14 @@ class Credentials:
     :ivar passphrase: the passphrase; the default one when none was given.
     :ivar default_passphrase: whether no passphrase was given.
     :ivar pair: the client's key pair; ``None`` for a fresh one.
+    :ivar identity: the path of the file that the pair was read from; ``None`` when it was in none.
     """
 
     user: str
     passphrase: str = field(repr=False)
     default_passphrase: bool
     pair: KeyPair | None
+    identity: str | None = None
 
 
 @dataclass(frozen=True)
@@ -154,6 +156,23 @@ class PingSettings(ConnectSettings):
 
     count: int
     interval: float
+
+
+@dataclass(frozen=True)
+class JoinSettings:
+    """
+    What ``sodiumtwist join`` is to do.
+
+    :ivar url: of the server, with the secret of an invitation.
+    :ivar login: whom the invitation is for.
+    :ivar secret: of the invitation, 16 bytes.
+    :ivar name: what the server is to be called.
+    """
+
+    url: ServerURL
+    login: str
+    secret: bytes = field(repr=False)
+    name: str
 
 
 @dataclass(frozen=True)
