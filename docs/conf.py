@@ -12,8 +12,16 @@ version = release = sodiumtwist.__version__
 root_doc = "index"
 exclude_patterns = ["_build"]
 highlight_language = "none"
-html_theme = "alabaster"
-html_theme_options = {"description": "Encrypted TCP for Twisted", "page_width": "1100px", "fixed_sidebar": True}
+
+html_theme = "furo"
+html_title = "sodiumtwist"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+# Nothing on these pages comes from elsewhere: no fonts, no scripts, no search of others.
+html_theme_options = {
+    "light_css_variables": {"color-brand-primary": "#0b5cad", "color-brand-content": "#0b5cad"},
+    "dark_css_variables": {"color-brand-primary": "#79b8ff", "color-brand-content": "#79b8ff"},
+}
 html_show_sourcelink = False
 
 nitpicky = True
