@@ -2,6 +2,13 @@
 Sphinx: ``sphinx-build -W -n docs docs/_build/html``, and ``-b man`` for the manual pages. Needs no network.
 """
 
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from pygments.formatters import HtmlFormatter
+from sphinx.highlighting import PygmentsBridge
+
 import sodiumtwist
 
 project = "sodiumtwist"
@@ -32,3 +39,14 @@ man_pages = [
     ("reference/sodiumtwist", "sodiumtwist", "send files over encrypted TCP", [], 1),
     ("reference/twistd-sodium", "twistd-sodium", "receive files or forward streams over encrypted TCP", [], 1),
 ]
+
+
+class Formatter(HtmlFormatter):
+    """Keeps each option of a command whole where a long line is broken: browsers break words behind hyphens."""
+
+    def _format_lines(self, tokens: Any) -> Iterator[tuple[int, str]]:
+        for kind, line in super()._format_lines(tokens):
+            yield kind, re.sub(r"(?<=[\s>])(--[\w-]+)", r'<span class="option">\1</span>', line)
+
+
+PygmentsBridge.html_formatter = Formatter

@@ -46,7 +46,7 @@ PAGE = """() => {
     }
     for (const block of article.querySelectorAll('.highlight-sh pre, .highlight-text pre')) {
         if (width > 1000 && block.scrollWidth > block.clientWidth + 1)
-            wrong.push(`a block is ${block.scrollWidth - block.clientWidth} too wide: ${block.textContent.slice(0, 60)}`)
+            wrong.push(`a block is too wide: ${block.textContent.slice(0, 60)}`)
     }
     return wrong
 }"""
@@ -55,10 +55,10 @@ PAGE = """() => {
 DRAWING = """() => {
     const wrong = []
     const [, , width, height] = document.documentElement.getAttribute('viewBox').split(' ').map(Number)
-    const scale = document.documentElement.getBoundingClientRect().width / width
     const texts = [...document.querySelectorAll('text')].map(text => {
         const box = text.getBBox()
-        return {what: text.textContent, left: box.x, right: box.x + box.width, top: box.y + 2, end: box.y + box.height - 2}
+        const [left, top] = [box.x, box.y]
+        return {what: text.textContent, left, right: left + box.width, top: top + 2, end: top + box.height - 2}
     })
     texts.forEach((one, number) => {
         if (one.left < 2 || one.right > width - 2 || one.top < 0 || one.end > height)
