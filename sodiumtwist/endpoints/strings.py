@@ -17,6 +17,7 @@ from ..admission.authorized import AuthorizedKeysFile
 from ..admission.checker_strings import NO_CHECKER, checker_from_string
 from ..admission.checkers import SingleLogin, any_of
 from ..admission.replay_database import ReplayDatabase
+from ..contacts.addresses import client_description, server_description
 from ..core.version import VERSIONS, version_of
 from ..describe import describe_endpoint_error, printable, unknown_keywords
 from ..describe.log import Logger
@@ -47,12 +48,17 @@ def _quote(text: str) -> str:
 
 
 def _inner(
-    parse: Callable[[str], Any], keywords: Sequence[str], arguments: Sequence[str], values: Mapping[str, str]
+    parse: Callable[[str], Any],
+    describe: Callable[[str], str],
+    keywords: Sequence[str],
+    arguments: Sequence[str],
+    values: Mapping[str, str],
 ) -> tuple[dict[str, str], Any]:
     """
     Split the keywords of ``sodium:`` from those of the endpoint below, and make that endpoint.
 
     :param parse: makes an endpoint from its string.
+    :param describe: makes an endpoint string of an address, before keywords come to it.
     :param keywords: which keywords are ours.
     :param arguments: what stands in the string without keywords.
     :param values: all keywords of the string.
@@ -68,7 +74,7 @@ def _inner(
             raise ValueError(f"sodium: {secret}= would show a secret; put it into a file and use {instead[0]}=")
     ours = {name: values[name] for name in keywords if name in values}
     others = [f"{_quote(name)}={_quote(value)}" for name, value in values.items() if name not in ours]
-    below = ":".join([*map(_quote, arguments), *others])
+    below = ":".join([describe(":".join(map(_quote, arguments))), *others])
     try:
         return ours, parse(below)
     # Twisted raises whatever its parser stumbles over: ValueError, TypeError, IndexError, RuntimeError.
@@ -148,7 +154,9 @@ def server_from_string(reactor: Any, arguments: Sequence[str], keywords: Mapping
     :raises LocalProtocolError: when a file is not as it should be, when the login or the passphrase does not fit its
         field, and when there is no such checker.
     """
-    ours, endpoint = _inner(lambda text: serverFromString(reactor, text), SERVER_KEYWORDS, arguments, keywords)
+    ours, endpoint = _inner(
+        lambda text: serverFromString(reactor, text), server_description, SERVER_KEYWORDS, arguments, keywords
+    )
     auth, login, version = ours.get("auth"), ours.get("login"), _version(ours)
     versions = VERSIONS if version is None else (version,)
     pair = _read(lambda path: read_key(path, "keyFile="), ours, "keyFile") or read_key(None, "keyFile=")
@@ -199,7 +207,7 @@ def client_from_string(reactor: Any, arguments: Sequence[str], keywords: Mapping
     :raises LocalProtocolError: when a file is not as it should be, and when the login or the passphrase does not fit
         its field.
     """
-    ours, endpoint = _inner(partial(client_endpoint, reactor), CLIENT_KEYWORDS, arguments, keywords)
+    ours, endpoint = _inner(partial(client_endpoint, reactor), client_description, CLIENT_KEYWORDS, arguments, keywords)
     version = _version(ours)
     pair, passphrase = _read(read_key_file, ours, "identityFile"), _passphrase(ours)
     needed: dict[str, object] = {"serverKey=": ours.get("serverKey")}

@@ -13,6 +13,7 @@ from twisted.python import usage
 
 from ..core.errors import SodiumError
 from ..describe import describe_os_error
+from .book_options import AddOptions, ForgetOptions, JoinOptions, ServersOptions
 from .client_options import GetOptions, ListOptions, PingOptions, SendOptions
 from .command_options import CommandOptions, take_arguments
 from .exits import EXIT_INTERRUPTED, EXIT_USAGE, CommandFailed
@@ -46,6 +47,7 @@ class Options(CommandOptions):
     """``sodiumtwist``"""
 
     synopsis = "<command> [options]"
+    hidden = ()
     purpose = "Sends files over encrypted TCP to a server started with 'twistd sodium'."
     examples = ("sodiumtwist demo",)
     notes = (
@@ -56,6 +58,10 @@ class Options(CommandOptions):
         ["keygen", None, KeygenOptions, "make a private key"],
         ["pubkey", None, PubkeyOptions, "print the public key of a private key"],
         ["passwd", None, PasswdOptions, "change a file of logins for the server"],
+        ["join", None, JoinOptions, "use an invitation to a server"],
+        ["add", None, AddOptions, "keep a server by a name"],
+        ["servers", None, ServersOptions, "list the servers that have a name"],
+        ["forget", None, ForgetOptions, "forget a server that has a name"],
         ["send", None, SendOptions, "send files and folders"],
         ["get", None, GetOptions, "get files and folders"],
         ["list", None, ListOptions, "list what there is to get"],

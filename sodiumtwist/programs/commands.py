@@ -68,7 +68,7 @@ def make_endpoint(reactor: Any, settings: ConnectSettings) -> IStreamClientEndpo
     try:
         return client_endpoint(reactor, settings.endpoint)
     except Exception as error:
-        line = describe_bad_endpoint("--endpoint", settings.endpoint, "tcp:HOST:5555", error)
+        line = describe_bad_endpoint("--to", settings.endpoint, "HOST:5555", error)
         raise UsageError(line) from None
 
 

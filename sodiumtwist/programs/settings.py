@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ..admission.limits import Limits
     from ..admission.replays import IReplayMemory
     from ..admission.watched import WatchedFile
+    from ..contacts.urls import ServerURL
     from ..core.connection import Salts
     from ..core.keepalive import Timeouts
     from ..core.keys import KeyPair
@@ -55,12 +56,14 @@ class ConnectSettings:
     :ivar server_key: the server's public key, 32 bytes.
     :ivar credentials: who the client says it is.
     :ivar version: of the protocol.
+    :ivar known_as: the name by which the server is known here; ``None`` for another one.
     """
 
     endpoint: str = field(repr=False)
     server_key: bytes
     credentials: Credentials
     version: int
+    known_as: str | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,6 +148,23 @@ class PingSettings(ConnectSettings):
 
     count: int
     interval: float
+
+
+@dataclass(frozen=True)
+class JoinSettings:
+    """
+    What ``sodiumtwist join`` is to do.
+
+    :ivar url: of the server, with the secret of an invitation.
+    :ivar login: whom the invitation is for.
+    :ivar secret: of the invitation, 16 bytes.
+    :ivar name: what the server is to be called.
+    """
+
+    url: ServerURL
+    login: str
+    secret: bytes = field(repr=False)
+    name: str
 
 
 @dataclass(frozen=True)
@@ -257,6 +277,7 @@ class TunnelSettings:
     :ivar warning: a line for the log about a file that was read; ``None`` when all is well.
     :ivar timeouts: the deadlines of each connection.
     :ivar runs_as: as whom the service runs in the end; ``None`` for who starts it.
+    :ivar known_as: the name by which the server is known here; ``None`` for another one.
     """
 
     listen: str = field(repr=False)
@@ -268,3 +289,4 @@ class TunnelSettings:
     warning: str | None
     timeouts: Timeouts
     runs_as: ServiceUser | None
+    known_as: str | None = None
