@@ -42,7 +42,8 @@ FOLDERS = {
     # Who may come in, and the files that say so: whose they are, who may use them, when the disk has them.
     "admission": """
         admission.replacing
-        admission.files  admission.marks  admission.checkers  admission.watched  admission.authorized
+        admission.files  admission.marks  admission.updating  admission.invitations
+        admission.checkers  admission.watched  admission.authorized  admission.joining
         admission.passwords  admission.networks  admission.regulars  admission.fair_queue  admission.argon2
         admission.plaintext  admission.checker_strings  admission.replays
         admission.stored_salts  admission.replay_database  admission.count_min_sketch  admission.summed_lines
@@ -127,7 +128,8 @@ FOLDERS = {
         programs.descriptors
         programs.leftovers  programs.place_options  programs.places
         programs.listening  programs.services  programs.tap  programs.tunneltap  programs.running  programs.keys
-        programs.passwd  programs.command_options  programs.key_options  programs.bars
+        programs.passwd  programs.inviting  programs.durations  programs.reached
+        programs.command_options  programs.key_options  programs.bars
         programs.progress  programs.commands  programs.streams  programs.sessions  programs.files
         programs.client_options  programs.join  programs.book  programs.book_options
         programs.demo  programs.cli  programs  __main__

@@ -164,11 +164,12 @@ def locked_folder(path: str) -> Iterator[None]:
         os.close(fd)
 
 
-def replace_text(path: str, text: str) -> str | None:
+def replace_text(path: str, text: str, most: int = 0o600) -> str | None:
     """
-    Put a new file in the place of the old one, all of it or nothing. It has the old one's owner, and at most mode
-    0600.
+    Put a new file in the place of the old one, all of it or nothing. It has the old one's owner, and its mode; a first
+    one has mode 0600.
 
+    :param most: the bits that the mode can have at most.
     :return: what of the old one it could not keep; ``None`` when it kept all.
     :raises OSError: when it can't be written. The old file is then as it was.
     """
@@ -180,7 +181,7 @@ def replace_text(path: str, text: str) -> str | None:
             file.write(text.encode())
             file.flush()
             # When root changes a server's file, the server must still be able to read it.
-            lost = take_over(fd, status_of_replaced(path), 0o600)
+            lost = take_over(fd, status_of_replaced(path), most)
             # Before it gets its name: else, when the power goes, the name may stand for an empty file.
             os.fsync(fd)
         os.replace(temporary, path)

@@ -17,7 +17,7 @@ from .book_options import AddOptions, ForgetOptions, JoinOptions, ServersOptions
 from .client_options import GetOptions, ListOptions, PingOptions, SendOptions
 from .command_options import CommandOptions, take_arguments
 from .exits import EXIT_INTERRUPTED, EXIT_USAGE, CommandFailed
-from .key_options import KeygenOptions, PasswdOptions, PubkeyOptions
+from .key_options import InviteOptions, KeygenOptions, PasswdOptions, PubkeyOptions, URLOptions
 from .output import prepare_outputs, print_error
 
 
@@ -62,6 +62,8 @@ class Options(CommandOptions):
         ["add", None, AddOptions, "keep a server by a name"],
         ["servers", None, ServersOptions, "list the servers that have a name"],
         ["forget", None, ForgetOptions, "forget a server that has a name"],
+        ["invite", None, InviteOptions, "invite somebody to a server, by an URL"],
+        ["url", None, URLOptions, "print the URL of a server"],
         ["send", None, SendOptions, "send files and folders"],
         ["get", None, GetOptions, "get files and folders"],
         ["list", None, ListOptions, "list what there is to get"],

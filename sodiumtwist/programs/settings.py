@@ -189,6 +189,25 @@ class PasswdSettings:
 
 
 @dataclass(frozen=True)
+class InviteSettings:
+    """
+    What ``sodiumtwist invite`` is to do.
+
+    :ivar login: whom to invite.
+    :ivar server: the URL of the server, for that login.
+    :ivar keys: the path of the list of clients' keys.
+    :ivar users: the path of the file of logins; ``None`` where the keys decide alone.
+    :ivar valid: for how many seconds.
+    """
+
+    login: str
+    server: ServerURL
+    keys: str
+    users: str | None
+    valid: int
+
+
+@dataclass(frozen=True)
 class ServerSettings:
     """
     What ``twistd sodium`` is to do.

@@ -18,7 +18,7 @@ from nacl import pwhash
 from twisted.trial.unittest import SynchronousTestCase
 
 from sodiumtwist import LocalProtocolError
-from sodiumtwist.admission import passwords
+from sodiumtwist.admission import updating
 from sodiumtwist.admission.files import LIST_FILE_LIMIT
 from sodiumtwist.admission.passwords import (
     check_login,
@@ -223,7 +223,7 @@ class UpdateTests(SynchronousTestCase):
         def broken(path: str) -> None:
             raise OSError(errno.EIO, "Input/output error")
 
-        self.patch(passwords, "sync_directory", broken)
+        self.patch(updating, "sync_directory", broken)
         error = self.assertRaises(OSError, set_password, self.path, "ann", RIGHT)
         self.assertEqual(error.filename, os.path.realpath(self.path))
         self.assertEqual(error.strerror, "it is changed, but a loss of power may undo that: Input/output error")
@@ -268,7 +268,7 @@ class UpdateTests(SynchronousTestCase):
     def test_many(self) -> None:
         """A hundred thousand logins fit, as long as they may be. One that would not fit is refused, and told why."""
         self.assertLess(100_000 * len(f"{'x' * 128}:{RIGHT}\n"), LIST_FILE_LIMIT)
-        self.patch(passwords, "LIST_FILE_LIMIT", 150)
+        self.patch(updating, "LIST_FILE_LIMIT", 150)
         set_password(self.path, "ann", RIGHT)
         error = self.assertRaises(LocalProtocolError, set_password, self.path, "bob", RIGHT)
         size = 2 * len(f"ann:{RIGHT}\n")
