@@ -59,7 +59,7 @@ from .services import ForwardService, SodiumService, UploadService
 from .settings import ServerSettings
 
 #: Where the server listens when nothing is said. On loopback, since everybody knows the default passphrase.
-DEFAULT_LISTEN = "tcp:5555:interface=127.0.0.1"
+DEFAULT_LISTEN = "127.0.0.1:5555"
 
 #: The checkers that read a file again when it changes.
 WATCHING_CHECKERS = (Argon2File, PlaintextFile)
@@ -100,8 +100,8 @@ class Options(AuthOptionMixin, ServiceOptions):
     )
     examples = (
         "twistd -n sodium --key-file server.key --passphrase-file pass.txt \\\n"
-        "      --endpoint tcp:5555 --directory uploads",
-        "twistd -n sodium --key-file server.key --forward tcp:127.0.0.1:6379",
+        "      --endpoint 0.0.0.0:5555 --directory uploads",
+        "twistd -n sodium --key-file server.key --forward 127.0.0.1:6379",
     )
 
     optParameters = [
@@ -146,7 +146,7 @@ class Options(AuthOptionMixin, ServiceOptions):
         self["no-checker"] = False
 
     def opt_endpoint(self, description: str) -> None:
-        """server endpoint string to listen on; may be repeated [default: tcp:5555:interface=127.0.0.1]"""
+        """where to listen: HOST:PORT or an endpoint; may be repeated [default: 127.0.0.1:5555]"""
         self["endpoints"].append(description)
 
     opt_e = opt_endpoint
@@ -335,9 +335,7 @@ def makeService(options: Options, reactor: Any = None) -> SodiumService:
         "clock": reactor,
     }
     if settings.forward is not None:
-        backend = parse_connecting(
-            reactor, "sodium", "--forward", settings.forward, "tcp:127.0.0.1:6379", settings.runs_as
-        )
+        backend = parse_connecting(reactor, "sodium", "--forward", settings.forward, "127.0.0.1:6379", settings.runs_as)
         tunnel_limits = TunnelLimits(limits.connections, limits.stranger_lines)
         tunnels = TunnelFactory(backend, masked(settings.forward), tunnel_limits, reactor, settings.timeouts)
         streams = StreamServerFactory(tunnels, **common)
