@@ -38,7 +38,7 @@ FOLDERS = {
         core.wire  core.base  core.asking  core.server  core.client  core.connection  core
     """,
     # Words for people, and what applications learn about the other end.
-    "describe": "describe.words  describe.log  describe.fingerprints  describe  interfaces",
+    "describe": "describe.sizes  describe.words  describe.log  describe.fingerprints  describe  interfaces",
     # Who may come in, and the files that say so: whose they are, who may use them, when the disk has them.
     "admission": """
         admission.replacing
@@ -123,7 +123,8 @@ FOLDERS = {
     # Programs.
     "programs": """
         programs.interrupts  programs.exits  programs.output  programs.pidfile  programs.service_user
-        programs.sizes  programs.settings  programs.silent_servers  programs.without_tls  programs.options
+        programs.sizes  programs.settings  programs.silent_servers  programs.refusals  programs.without_tls
+        programs.options
         programs.asking  programs.server_options  programs.server_arguments
         programs.descriptors
         programs.leftovers  programs.place_options  programs.places

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from ..core.errors import LocalProtocolError, SodiumError
+from ..describe import describe_limit, describe_size
 from .files import LIST_FILE_LIMIT, check_file, check_size, open_at_once
 from .replacing import locked_folder, replace_text, sync_directory
 
@@ -108,8 +109,8 @@ def update_list(
         # Servers refuse to read more.
         if len(text.encode()) > LIST_FILE_LIMIT:
             raise LocalProtocolError(
-                f"{path} would have {len(text.encode())} bytes, and servers read {LIST_FILE_LIMIT} at most; "
-                f"{kind.advice}, or begin another file"
+                f"{path} would have {describe_size(len(text.encode()))}, and servers read "
+                f"{describe_limit(LIST_FILE_LIMIT)} at most; {kind.advice}, or begin another file"
             )
         try:
             lost = replace_text(path, text, kind.most)

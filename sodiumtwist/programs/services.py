@@ -20,7 +20,7 @@ from twisted.python.failure import Failure
 
 from ..contacts.addresses import Address
 from ..core.errors import LocalProtocolError
-from ..describe import masked
+from ..describe import describe_limit, masked
 from ..describe.fingerprints import fingerprint
 from ..endpoints.streams import StreamServerFactory
 from ..protocol.draining import DRAIN_TIMEOUT, STOPPING
@@ -304,7 +304,7 @@ class UploadService(SodiumService):
                 becomes=becomes,
             )
         if settings.quota is not None:
-            self._log.info("the folder of a login may have {size} bytes", size=settings.quota)
+            self._log.info("the folder of a login may have {size}", size=describe_limit(settings.quota))
             # They stand beside these folders, under names that the server makes.
             if 1 in settings.versions:
                 self._log.warn("uploads of version 1 count towards no quota; --protocol 2 takes none of them")

@@ -272,7 +272,7 @@ class UpdateTests(SynchronousTestCase):
         set_password(self.path, "ann", RIGHT)
         error = self.assertRaises(LocalProtocolError, set_password, self.path, "bob", RIGHT)
         size = 2 * len(f"ann:{RIGHT}\n")
-        self.assertIn(f" would have {size} bytes, and servers read 150 at most; delete logins", str(error))
+        self.assertIn(f" would have {size} B, and servers read 150 B at most; delete logins", str(error))
         self.assertEqual(list(read_passwords(self.path)), ["ann"])
 
     def test_symbolic_link(self) -> None:

@@ -33,14 +33,14 @@ class SendTests(ProcessTestCase):
         self.assertEqual(json.loads(client.output[-1])["bytes"], size)
         self.assertTrue(self.read("out") == self.read("in"))
         self.assertLess(server.peak_memory(), 90_000_000)
-        server.wait_for(rf"upload of 'username' from 127\.0\.0\.1:\d+: {size} bytes in .*/out")
+        server.wait_for(r"upload of 'username' from 127\.0\.0\.1:\d+: 100\.0 MB in .*/out")
 
     def test_closing_line(self) -> None:
         """One line says bytes, seconds and rate; without a terminal there is no progress bar."""
         self.start_server("--directory", "uploads")
         client = self.start_client("send", self.make_file("in", 1000))
         self.assertEqual((client.wait(), client.errors), (0, []))
-        self.assert_one_line(client.output, r"^sent 1 file, 1000 bytes in \d+\.\d+ s \(\d+\.\d+ MB/s\)$")
+        self.assert_one_line(client.output, r"^sent 1 file, 1.0 kB in \d+\.\d+ s \([\d.]+ [kMG]?B/s\)$")
 
     def test_growing_file(self) -> None:
         """What is appended while a file is sent is not sent. That is told, and does not change the status."""
@@ -55,9 +55,7 @@ class SendTests(ProcessTestCase):
                 file.write(b"more")
             received += reader.read()
         self.assertEqual(client.wait(), 0)
-        self.assert_one_line(
-            client.errors, "^sodiumtwist: .*/in grew while it was sent; its last 4 bytes came too late$"
-        )
+        self.assert_one_line(client.errors, "^sodiumtwist: .*/in grew while it was sent; its last 4 B came too late$")
         self.assertEqual(json.loads(client.output[0])["grown"], 4)
         self.assertTrue(received == expected)
 
@@ -82,7 +80,7 @@ class SendTests(ProcessTestCase):
         for name in names:
             self.assertRegex(name, r"^\d{8}T\d{6}Z-a____b_c-[0-9a-f]{8}$")
             self.assertEqual(os.stat(self.path("uploads", name)).st_mode & 0o777, 0o600)
-            server.wait_for(f"10 bytes in .*/{name}")
+            server.wait_for(f"10 B in .*/{name}")
         self.assertEqual(os.stat(self.path("uploads")).st_mode & 0o777, 0o700)
 
     def test_folder_of_a_login(self) -> None:
@@ -97,7 +95,7 @@ class SendTests(ProcessTestCase):
         self.assertEqual(sorted(os.listdir(mine)), ["in", "in.1"])
         self.assertEqual(os.stat(mine).st_mode & 0o777, 0o700)
         self.assertEqual(os.stat(os.path.join(mine, "in.1")).st_mode & 0o777, 0o600)
-        server.wait_for(r"files of 'a/\.\./b c' from 127\.0\.0\.1:\d+: stored in\.1, 11 bytes")
+        server.wait_for(r"files of 'a/\.\./b c' from 127\.0\.0\.1:\d+: stored in\.1, 11 B")
 
     def test_fifo_to_fifo(self) -> None:
         """A FIFO is read to its writer's end, and the other FIFO's reader sees the end too."""
@@ -175,7 +173,7 @@ class SendTests(ProcessTestCase):
         self.assert_one_line(client.errors, "^sodiumtwist: acknowledged, but not stored: this server discards uploads$")
         self.assertIs(json.loads(client.output[-1])["stored"], False)
         server.wait_for("uploads go nowhere: they are acknowledged and discarded, and clients are told")
-        server.wait_for("100000 bytes, discarded")
+        server.wait_for("100.0 kB, discarded")
         self.assertEqual(os.listdir(self.directory), ["in"])
 
 

@@ -71,14 +71,10 @@ class StatusTests(SynchronousTestCase):
         return failed.status, str(failed)
 
     def test_not_let_in(self) -> None:
-        # Of a login that is refused, what there is to say of us.
-        whose = (
-            f"our key has the fingerprint {fingerprint(SERVER_PAIR.public)}; is it listed there, for the login {LOGIN}?"
-        )
         for reason, status, line in (
-            (AuthenticationFailed("wrong"), 3, f"refused by tcp:host:1: wrong; {whose}"),
-            (with_code(AuthenticationFailed("wrong"), Code.REFUSED), 3, f"refused by tcp:host:1: wrong; {whose}"),
-            (with_code(AuthenticationFailed("odd"), 99), 3, f"refused by tcp:host:1: odd; {whose}"),
+            (AuthenticationFailed("wrong"), 3, "refused by tcp:host:1: wrong"),
+            (with_code(AuthenticationFailed("wrong"), Code.REFUSED), 3, "refused by tcp:host:1: wrong"),
+            (with_code(AuthenticationFailed("odd"), 99), 3, "refused by tcp:host:1: odd"),
             (with_code(TooManyFailures("later"), Code.TOO_MANY_FAILURES), 7, "not let in by tcp:host:1: later"),
             (with_code(ServerUnavailable("full"), Code.NO_ROOM), 8, "not let in by tcp:host:1: full"),
             (with_code(ServerUnavailable("stops"), Code.SHUTTING_DOWN), 9, "not let in by tcp:host:1: stops"),
@@ -86,6 +82,24 @@ class StatusTests(SynchronousTestCase):
             (ConnectionDone(), 2, "cannot connect to tcp:host:1: Connection was closed cleanly."),
         ):
             self.assertEqual(self.explain(reason, let_in=False), (status, line))
+
+    def test_what_was_shown(self) -> None:
+        """
+        Who gives a key is told which, and nothing of a passphrase; who gives none, what else there is. A key that is
+        in no file yet has nobody to ask for.
+        """
+        shown = f"; our key is that of me.key, fingerprint {fingerprint(SERVER_PAIR.public)}; "
+        for us, hint in (
+            (Credentials("ann", "", False, SERVER_PAIR, "me.key"), f"{shown}is it listed there, for the login ann?"),
+            (Credentials("ann", "", True, SERVER_PAIR, "me.key"), f"{shown}is it listed there, for the login ann?"),
+            (Credentials("ann", "", False, SERVER_PAIR), ""),
+            (Credentials("ann", "", False, None), "; no --identity was given, which a server with --authorized-keys "),
+            (Credentials("ann", "", True, None), "; no passphrase was given, so the default one was tried; no --ident"),
+        ):
+            settings = ConnectSettings(WHERE, SERVER_PAIR.public, us, 2)
+            failed = commands.explain_loss(settings, commands._Pinger(), AuthenticationFailed("wrong"), "far")
+            line = f"refused by {WHERE}: wrong{hint}"
+            self.assertTrue(str(failed).startswith(line) if hint else str(failed) == line, failed)
 
     def test_let_in(self) -> None:
         for reason, status, line in (
