@@ -18,6 +18,7 @@ from twisted.internet.interfaces import IAddress, IStreamServerEndpoint
 from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
+from ..admission.joining import look_if_writable
 from ..contacts.addresses import Address
 from ..core.errors import LocalProtocolError
 from ..describe import describe_limit, masked
@@ -32,6 +33,7 @@ from ..tunnel import TunnelFactory
 from .leftovers import clean_directory, note_cleaned
 from .listening import ListeningService
 from .options import DEFAULT_LOGIN, DEFAULT_PROTOCOL
+from .service_user import acting_as
 from .settings import ServerSettings
 
 #: How often the files of who may come in are looked at within their grace, when nobody logs in.
@@ -172,6 +174,8 @@ class SodiumService(ListeningService):
     def _look(self) -> None:
         for file in self._settings.files:
             file.look()
+        if self._settings.authorized_keys is not None:
+            look_if_writable(self._settings.authorized_keys)
 
     def announce(self) -> None:
         public = self._settings.pair.public
@@ -185,6 +189,10 @@ class SodiumService(ListeningService):
             )
         if self._settings.warning:
             self._log.warn("{line}", line=self._settings.warning)
+        if self._settings.authorized_keys is not None:
+            # As who will change the file.
+            with acting_as(self._settings.runs_as):
+                look_if_writable(self._settings.authorized_keys)
 
     def drain(self) -> Deferred[None] | None:
         clients = sum(end.is_authenticated and end.version == 2 for end in self._factory.connections)
