@@ -13,7 +13,7 @@ from twisted.python import usage
 
 from ..core.errors import SodiumError
 from ..describe import describe_os_error
-from .client_options import GetOptions, ListOptions, PingOptions, SendOptions
+from .client_options import GetOptions, ListOptions, PingOptions, PipeOptions, SendOptions
 from .command_options import CommandOptions, take_arguments
 from .exits import EXIT_INTERRUPTED, EXIT_USAGE, CommandFailed
 from .key_options import KeygenOptions, PasswdOptions, PubkeyOptions
@@ -60,6 +60,7 @@ class Options(CommandOptions):
         ["get", None, GetOptions, "get files and folders"],
         ["list", None, ListOptions, "list what there is to get"],
         ["ping", None, PingOptions, "measure the time to a server and back"],
+        ["pipe", None, PipeOptions, "standard input and output to a service there"],
         ["demo", None, DemoOptions, "try it all on this machine"],
     ]
 

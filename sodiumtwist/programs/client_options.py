@@ -342,3 +342,37 @@ class PingOptions(ConnectOptions):
         from .running import run
 
         run(ping, self.settings)
+
+
+class PipeOptions(ConnectOptions):
+    """``sodiumtwist pipe``"""
+
+    synopsis = "pipe --key PUBLICKEY [options]"
+    purpose = (
+        "Joins standard input and output with the service behind 'twistd sodium --forward', until both directions "
+        "have ended."
+    )
+    examples = (
+        "ssh -o ProxyCommand='sodiumtwist pipe --key PUBLICKEY --endpoint tcp:HOST:5555' HOST",
+        "tar c photos | sodiumtwist pipe --key PUBLICKEY --endpoint tcp:HOST:5555",
+    )
+    notes = "Exit status as 'sodiumtwist --help' tells."
+
+    def parseArgs(self, *arguments: str) -> None:
+        """Refuse all arguments."""
+        take_arguments(arguments, 0)
+
+    def postOptions(self) -> None:
+        """
+        Check the options, read the files that they name, and make the settings.
+
+        :raises UsageError, OSError, SodiumError: as :meth:`read_server` does.
+        """
+        self.settings = ConnectSettings(*self.read_server())
+
+    def execute(self) -> None:
+        load_endpoints(self.settings.endpoint)
+        from .pipe import pipe
+        from .running import run
+
+        run(pipe, self.settings)

@@ -1,0 +1,240 @@
+"""
+``pipe``: standard input and output, joined with the stream of a server that forwards.
+
+Each direction ends by itself, and an end in order stays apart from a break, as in :mod:`sodiumtwist.tunnel`: what is
+cut off at one side must not look whole at the other.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from ..core.errors import SodiumError
+from ..endpoints.streams import ClientStream, StreamClientFactory
+from ..interfaces import IReadListener
+from ..transfer.sources import Source, open_source
+from .commands import LEAVING, abort, connect, explain_loss, make_endpoint, tell_of_silence
+from .exits import EXIT_BROKEN, EXIT_INTERRUPTED, EXIT_USAGE, CommandFailed
+from .output import OutputLost
+from .settings import ConnectSettings
+from .standard_output import Output, StreamOutput
+
+
+class PipeStream(ClientStream):
+    """
+    The client's end.
+
+    :ivar lost: fires when the connection is gone.
+    :ivar stopping: whether the server has said that it is about to stop.
+    """
+
+    stopping = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lost: Deferred[None] = Deferred()
+
+    def drain_received(self) -> None:
+        self.stopping = True
+        super().drain_received()
+
+    def connection_lost(self, reason: Failure) -> None:
+        super().connection_lost(reason)
+        self.lost.callback(None)
+
+
+@implementer(IHalfCloseableProtocol, IReadListener, IPushProducer)
+class Pipe(Protocol):
+    """
+    What the stream is joined with. Each side is read no faster than the other takes it.
+
+    :param source: what is sent.
+    :param output: what takes what is received.
+    :ivar over: fires when both directions have ended in order, and all that came is written. Fails with a
+        ``CommandFailed`` of this side, or with why the connection was lost.
+    :ivar sent: how many bytes were read from the source.
+    :ivar received: how many bytes were given to the output.
+    """
+
+    transport: Any
+
+    def __init__(self, source: Source, output: Output) -> None:
+        self.over: Deferred[None] = Deferred()
+        self.sent = self.received = 0
+        self._source = source
+        self._output = output
+        self._gathered: list[bytes] = []
+        self._writing = False
+        self._all_received = False
+        self._all_read = False
+        self._failed: CommandFailed | None = None
+        self._lost: Failure | None = None
+
+    def connectionMade(self) -> None:
+        """Begin to read."""
+        self._source.start(self._send, self._source_ended)
+        self.transport.registerProducer(self, True)
+        self._source.resume()
+
+    # What is sent
+
+    def _send(self, data: bytes) -> None:
+        self.sent += len(data)
+        self.transport.write_now(data)
+
+    def _source_ended(self, error: OSError | None) -> None:
+        self._all_read = True
+        self._source.close()
+        if error is None:
+            self.transport.unregisterProducer()
+            self.transport.loseWriteConnection()
+        else:
+            why = error.strerror or str(error)
+            self._fail(CommandFailed(EXIT_BROKEN, f"cannot read on in standard input: {why}; {self.so_far()}"))
+
+    def pauseProducing(self) -> None:
+        self._source.pause()
+
+    def resumeProducing(self) -> None:
+        self._source.resume()
+
+    def stopProducing(self) -> None:
+        self._source.pause()
+
+    # What is received
+
+    def dataReceived(self, data: bytes) -> None:
+        """Keep it until all has come that comes together."""
+        self._gathered.append(data)
+
+    def read_over(self) -> None:
+        """Write what has come."""
+        if not self._gathered or self._writing or self._failed is not None:
+            return
+        data = b"".join(self._gathered)
+        self._gathered.clear()
+        self.received += len(data)
+        self._writing = True
+        self._output.write(data).addCallbacks(self._written, self._not_written)
+        if self._writing and self._lost is None:
+            self.transport.pauseProducing()
+
+    def _written(self, result: None) -> None:
+        self._writing = False
+        if self._lost is None:
+            self.transport.resumeProducing()
+        self._go_on()
+
+    def _not_written(self, reason: Failure) -> None:
+        self._writing = False
+        error = reason.value
+        assert isinstance(error, OSError)
+        self._fail(OutputLost(error))
+        self._go_on()
+
+    def readConnectionLost(self) -> None:
+        """The server sends no more."""
+        self._all_received = True
+        self._go_on()
+
+    def _go_on(self) -> None:
+        self.read_over()
+        if self._writing:
+            return
+        if self._all_received and self._failed is None:
+            self._all_received = False
+            try:
+                self._output.close()
+            except OSError as error:
+                self._fail(OutputLost(error))
+        if self._lost is not None:
+            self._end(self._lost)
+
+    def writeConnectionLost(self) -> None:
+        """All is sent."""
+
+    # Both
+
+    def so_far(self) -> str:
+        """Tell how much has passed."""
+        return f"{self.sent} bytes sent, {self.received} received"
+
+    def _fail(self, failed: CommandFailed) -> None:
+        """Break the connection: what came through is not all."""
+        if self._failed is None:
+            self._failed = failed
+            self._source.close()
+            self._gathered.clear()
+            if self._lost is None:
+                self.transport.breakConnection(BROKEN_HERE)
+                self.over.errback(failed)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Write what has come, then tell how it ended."""
+        self._source.close()
+        self._lost = reason
+        self._go_on()
+
+    def _end(self, reason: Failure) -> None:
+        if self.over.called:
+            return
+        if self._failed is not None:
+            self.over.errback(self._failed)
+        elif reason.check(ConnectionDone):
+            self.over.callback(None)
+        else:
+            self.over.errback(reason)
+
+
+#: What the server is told when standard input or output fails.
+BROKEN_HERE = "standard input or output of the client broke"
+
+
+async def pipe(reactor: Any, settings: ConnectSettings) -> None:
+    """
+    Run ``sodiumtwist pipe``.
+
+    :raises UsageError: when the endpoint string is not understood.
+    :raises CommandFailed: when something did not go well, or this was cancelled.
+    """
+    endpoint = make_endpoint(reactor, settings)
+    try:
+        output = StreamOutput(reactor)
+    except OSError as error:
+        raise OutputLost(error) from None
+    try:
+        source = open_source("-", reactor)
+    except OSError as error:
+        raise CommandFailed(EXIT_USAGE, f"cannot read standard input: {error.strerror or error}") from None
+    joined, end = Pipe(source, output), PipeStream()
+    application = Factory.forProtocol(lambda: joined)
+    application.noisy = False
+    try:
+        with tell_of_silence(reactor, settings, end):
+            await connect(reactor, endpoint, settings, end, partial(StreamClientFactory, application))
+            await end.when_authenticated()
+        await joined.over
+    except CancelledError:
+        source.close()
+        await abort(end, end.lost)
+        raise CommandFailed(EXIT_INTERRUPTED, f"interrupted, {joined.so_far()}") from None
+    except CommandFailed:
+        # The server is told why, if it listens. From connect() there is nobody.
+        if end.transport is not None:
+            with suppress(CancelledError, TimeoutError):
+                await end.lost.addTimeout(LEAVING, reactor)
+        raise
+    except Exception as error:
+        reason = error.__cause__ if isinstance(error.__cause__, SodiumError) else error
+        raise explain_loss(settings, end, reason, joined.so_far()) from None
+    finally:
+        source.close()
