@@ -26,7 +26,7 @@ from .commands import LEAVING, abort, connect, explain_loss, make_endpoint, tell
 from .exits import EXIT_BROKEN, EXIT_INTERRUPTED, EXIT_USAGE, CommandFailed
 from .output import OutputLost
 from .settings import ConnectSettings
-from .standard_output import Output, StreamOutput
+from .standard_output import Output, StreamOutput, has_left
 
 
 class PipeStream(ClientStream):
@@ -50,6 +50,11 @@ class PipeStream(ClientStream):
     def connection_lost(self, reason: Failure) -> None:
         super().connection_lost(reason)
         self.lost.callback(None)
+
+
+#: What the server is told when standard input or output fails, and when somebody ends this.
+BROKEN_HERE = "standard input or output broke at the client"
+INTERRUPTED = "the client was interrupted"
 
 
 @implementer(IHalfCloseableProtocol, IReadListener, IPushProducer)
@@ -76,6 +81,7 @@ class Pipe(Protocol):
         self._writing = False
         self._all_received = False
         self._all_read = False
+        self._interrupted = False
         self._failed: CommandFailed | None = None
         self._lost: Failure | None = None
 
@@ -94,7 +100,10 @@ class Pipe(Protocol):
     def _source_ended(self, error: OSError | None) -> None:
         self._all_read = True
         self._source.close()
-        if error is None:
+        if self._interrupted:
+            # What ended this may have ended the writer before. So it may not be all.
+            self.transport.breakConnection(INTERRUPTED)
+        elif error is None:
             self.transport.unregisterProducer()
             self.transport.loseWriteConnection()
         else:
@@ -178,6 +187,15 @@ class Pipe(Protocol):
                 self.transport.breakConnection(BROKEN_HERE)
                 self.over.errback(failed)
 
+    def interrupt(self) -> None:
+        """Break the connection behind what was sent. Where the writer has left, that is all that it has written."""
+        self._interrupted = True
+        if not self._all_read and has_left(0):
+            self._source.resume()
+        elif self._lost is None and self.connected:
+            self._source.close()
+            self.transport.breakConnection(INTERRUPTED)
+
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Write what has come, then tell how it ended."""
         self._source.close()
@@ -195,8 +213,12 @@ class Pipe(Protocol):
             self.over.errback(reason)
 
 
-#: What the server is told when standard input or output fails.
-BROKEN_HERE = "standard input or output of the client broke"
+async def _leave(reactor: Any, end: PipeStream) -> None:
+    """Wait until the server was told why the connection breaks, if there is one and it listens."""
+    if end.transport is not None and not end.lost.called:
+        with suppress(CancelledError, TimeoutError):
+            await end.lost.addTimeout(LEAVING, reactor)
+        end.abort()
 
 
 async def pipe(reactor: Any, settings: ConnectSettings) -> None:
@@ -224,14 +246,15 @@ async def pipe(reactor: Any, settings: ConnectSettings) -> None:
             await end.when_authenticated()
         await joined.over
     except CancelledError:
-        source.close()
-        await abort(end, end.lost)
-        raise CommandFailed(EXIT_INTERRUPTED, f"interrupted, {joined.so_far()}") from None
+        if end.message is None:
+            await abort(end, end.lost)
+        joined.interrupt()
+        await _leave(reactor, end)
+        # ssh ends what it runs as its ProxyCommand in this way, at the end of each session. Nobody wants to know.
+        line = "" if has_left(0) and output.is_over() else f"interrupted, {joined.so_far()}"
+        raise CommandFailed(EXIT_INTERRUPTED, line) from None
     except CommandFailed:
-        # The server is told why, if it listens. From connect() there is nobody.
-        if end.transport is not None:
-            with suppress(CancelledError, TimeoutError):
-                await end.lost.addTimeout(LEAVING, reactor)
+        await _leave(reactor, end)
         raise
     except Exception as error:
         reason = error.__cause__ if isinstance(error.__cause__, SodiumError) else error

@@ -22,6 +22,17 @@ from ..transfer.pipes import PipeWriter, may_block
 from .output import discard_standard_output
 
 
+def has_left(fd: int) -> bool:
+    """
+    Tell whether nobody is at the other end of a pipe or socket any more.
+
+    :param fd: a descriptor.
+    """
+    look = select.poll()
+    look.register(fd, 0)
+    return any(found & (select.POLLHUP | select.POLLERR) for _, found in look.poll(0))
+
+
 class Output(Protocol):
     """What takes one payload at a time."""
 
@@ -110,6 +121,7 @@ class StreamOutput:
         if sys.stdout is None:
             raise OSError(errno.EBADF, "it is closed; >/dev/null drops what comes")
         self._output = _open(reactor)
+        self._closed = False
 
     def write(self, payload: bytes) -> Deferred[None]:
         """
@@ -119,12 +131,17 @@ class StreamOutput:
         """
         return self._output.write(payload)
 
+    def is_over(self) -> bool:
+        """Tell whether nobody is there who may still read it."""
+        return self._closed or has_left(1)
+
     def close(self) -> None:
         """
         End it, so that its reader sees the end.
 
         :raises OSError: when what was written can't be stored.
         """
+        self._closed = True
         discard_standard_output()
         self._output.close()
 
