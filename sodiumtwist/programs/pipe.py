@@ -18,15 +18,21 @@ from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from ..core.errors import SodiumError
+from ..core.connection import Code
+from ..core.errors import PeerAborted, SodiumError
 from ..endpoints.streams import ClientStream, StreamClientFactory
 from ..interfaces import IReadListener
+from ..transfer.acknowledgements import is_acknowledgement
 from ..transfer.sources import Source, open_source
 from .commands import LEAVING, abort, connect, explain_loss, make_endpoint, tell_of_silence
-from .exits import EXIT_BROKEN, EXIT_INTERRUPTED, EXIT_USAGE, CommandFailed
+from .exits import EXIT_BROKEN, EXIT_INTERRUPTED, EXIT_REFUSED, EXIT_USAGE, CommandFailed
 from .output import OutputLost
 from .settings import ConnectSettings
 from .standard_output import Output, StreamOutput, has_left
+
+
+class TakesFiles(Exception):
+    """The server stores what is sent, and hands nothing on."""
 
 
 class PipeStream(ClientStream):
@@ -52,6 +58,15 @@ class PipeStream(ClientStream):
         self.lost.callback(None)
 
 
+#: What is said of a server that knows no streams.
+_TAKES_FILES = "it takes files, and hands no streams on; sodiumtwist send, get and list are for it"
+
+#: With what a server breaks off that was sent a stream and takes none.
+_NO_STREAMS = (Code.NOT_SUPPORTED, Code.STORAGE)
+
+#: What the server is told when it stores files, and we have a stream.
+_NO_FILE = "the client has a stream for a service, and no file"
+
 #: What the server is told when standard input or output fails, and when somebody ends this.
 BROKEN_HERE = "standard input or output broke at the client"
 INTERRUPTED = "the client was interrupted"
@@ -65,7 +80,7 @@ class Pipe(Protocol):
     :param source: what is sent.
     :param output: what takes what is received.
     :ivar over: fires when both directions have ended in order, and all that came is written. Fails with a
-        ``CommandFailed`` of this side, or with why the connection was lost.
+        ``CommandFailed`` of this side, with ``TakesFiles``, or with why the connection was lost.
     :ivar sent: how many bytes were read from the source.
     :ivar received: how many bytes were given to the output.
     """
@@ -81,8 +96,9 @@ class Pipe(Protocol):
         self._writing = False
         self._all_received = False
         self._all_read = False
+        self._nothing_yet = True
         self._interrupted = False
-        self._failed: CommandFailed | None = None
+        self._failed: CommandFailed | TakesFiles | None = None
         self._lost: Failure | None = None
 
     def connectionMade(self) -> None:
@@ -123,7 +139,15 @@ class Pipe(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         """Keep it until all has come that comes together."""
-        self._gathered.append(data)
+        if self._nothing_yet:
+            self._nothing_yet = False
+            # A service that begins with this is none.
+            if is_acknowledgement(data):
+                self.transport.breakConnection(_NO_FILE)
+                self._fail(TakesFiles())
+                return
+        if self._failed is None:
+            self._gathered.append(data)
 
     def read_over(self) -> None:
         """Write what has come."""
@@ -177,7 +201,7 @@ class Pipe(Protocol):
         """Tell how much has passed."""
         return f"{self.sent} bytes sent, {self.received} received"
 
-    def _fail(self, failed: CommandFailed) -> None:
+    def _fail(self, failed: CommandFailed | TakesFiles) -> None:
         """Break the connection: what came through is not all."""
         if self._failed is None:
             self._failed = failed
@@ -258,6 +282,11 @@ async def pipe(reactor: Any, settings: ConnectSettings) -> None:
         raise
     except Exception as error:
         reason = error.__cause__ if isinstance(error.__cause__, SodiumError) else error
+        if isinstance(reason, PeerAborted) and reason.code in _NO_STREAMS and not joined.received:
+            reason = TakesFiles()
+        if isinstance(reason, TakesFiles):
+            await _leave(reactor, end)
+            raise CommandFailed(EXIT_REFUSED, f"refused by {settings.endpoint}: {_TAKES_FILES}") from None
         raise explain_loss(settings, end, reason, joined.so_far()) from None
     finally:
         source.close()
