@@ -13,7 +13,7 @@ from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
+from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer, IStreamClientEndpoint
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -23,12 +23,13 @@ from ..core.errors import PeerAborted, SodiumError
 from ..endpoints.streams import ClientStream, StreamClientFactory
 from ..interfaces import IReadListener
 from ..transfer.acknowledgements import is_acknowledgement
+from ..transfer.pipes import has_left
 from ..transfer.sources import Source, open_source
 from .commands import LEAVING, abort, connect, explain_loss, make_endpoint, tell_of_silence
 from .exits import EXIT_BROKEN, EXIT_INTERRUPTED, EXIT_REFUSED, EXIT_USAGE, CommandFailed
 from .output import OutputLost
 from .settings import ConnectSettings
-from .standard_output import Output, StreamOutput, has_left
+from .standard_output import Output, StreamOutput
 
 
 class TakesFiles(Exception):
@@ -143,7 +144,10 @@ class Pipe(Protocol):
             self._nothing_yet = False
             # A service that begins with this is none.
             if is_acknowledgement(data):
-                self.transport.breakConnection(_NO_FILE)
+                if self.transport.peer.version == 1:
+                    self.transport.abortConnection()  # in order, it would be the end of an upload
+                else:
+                    self.transport.breakConnection(_NO_FILE)
                 self._fail(TakesFiles())
                 return
         if self._failed is None:
@@ -208,15 +212,24 @@ class Pipe(Protocol):
             self._source.close()
             self._gathered.clear()
             if self._lost is None:
-                self.transport.breakConnection(BROKEN_HERE)
+                if not self.transport.disconnecting:
+                    self.transport.breakConnection(BROKEN_HERE)
                 self.over.errback(failed)
 
+    def close(self) -> None:
+        """Read nothing more."""
+        self._source.close()
+
     def interrupt(self) -> None:
-        """Break the connection behind what was sent. Where the writer has left, that is all that it has written."""
+        """
+        Break the connection behind what was sent. Where the writer of a pipe has left, that is all that it has written.
+        """
         self._interrupted = True
-        if not self._all_read and has_left(0):
+        if not self.connected:
+            return
+        if not self._all_read and self._source.is_left():
             self._source.resume()
-        elif self._lost is None and self.connected:
+        elif self._lost is None:
             self._source.close()
             self.transport.breakConnection(INTERRUPTED)
 
@@ -261,7 +274,23 @@ async def pipe(reactor: Any, settings: ConnectSettings) -> None:
         source = open_source("-", reactor)
     except OSError as error:
         raise CommandFailed(EXIT_USAGE, f"cannot read standard input: {error.strerror or error}") from None
-    joined, end = Pipe(source, output), PipeStream()
+    joined = Pipe(source, output)
+    try:
+        await join(reactor, endpoint, settings, joined)
+    except CommandFailed as failed:
+        # ssh ends what it runs as its ProxyCommand by a signal, at the end of each session. Nobody wants to know.
+        if failed.status == EXIT_INTERRUPTED and has_left(0) and output.is_over():
+            raise CommandFailed(EXIT_INTERRUPTED, "") from None
+        raise
+
+
+async def join(reactor: Any, endpoint: IStreamClientEndpoint, settings: ConnectSettings, joined: Pipe) -> None:
+    """
+    Connect, join, and wait for the end.
+
+    :raises CommandFailed: when something did not go well, or this was cancelled.
+    """
+    end = PipeStream()
     application = Factory.forProtocol(lambda: joined)
     application.noisy = False
     try:
@@ -274,9 +303,7 @@ async def pipe(reactor: Any, settings: ConnectSettings) -> None:
             await abort(end, end.lost)
         joined.interrupt()
         await _leave(reactor, end)
-        # ssh ends what it runs as its ProxyCommand in this way, at the end of each session. Nobody wants to know.
-        line = "" if has_left(0) and output.is_over() else f"interrupted, {joined.so_far()}"
-        raise CommandFailed(EXIT_INTERRUPTED, line) from None
+        raise CommandFailed(EXIT_INTERRUPTED, f"interrupted, {joined.so_far()}") from None
     except CommandFailed:
         await _leave(reactor, end)
         raise
@@ -289,4 +316,4 @@ async def pipe(reactor: Any, settings: ConnectSettings) -> None:
             raise CommandFailed(EXIT_REFUSED, f"refused by {settings.endpoint}: {_TAKES_FILES}") from None
         raise explain_loss(settings, end, reason, joined.so_far()) from None
     finally:
-        source.close()
+        joined.close()

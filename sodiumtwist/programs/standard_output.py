@@ -18,19 +18,8 @@ from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred, fail, succeed
 
-from ..transfer.pipes import PipeWriter, may_block
+from ..transfer.pipes import PipeWriter, has_left, may_block
 from .output import discard_standard_output
-
-
-def has_left(fd: int) -> bool:
-    """
-    Tell whether nobody is at the other end of a pipe or socket any more.
-
-    :param fd: a descriptor.
-    """
-    look = select.poll()
-    look.register(fd, 0)
-    return any(found & (select.POLLHUP | select.POLLERR) for _, found in look.poll(0))
 
 
 class Output(Protocol):

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import stat
 from typing import Any
 
@@ -140,3 +141,14 @@ def may_block(fd: int) -> bool:
     """
     mode = os.fstat(fd).st_mode
     return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or os.isatty(fd)
+
+
+def has_left(fd: int) -> bool:
+    """
+    Tell whether nobody is at the other end of a pipe or socket any more.
+
+    :param fd: a descriptor.
+    """
+    look = select.poll()
+    look.register(fd, 0)
+    return any(found & (select.POLLHUP | select.POLLERR) for _, found in look.poll(0))
