@@ -51,7 +51,8 @@ class Service(Protocol):
         self.received = bytearray()
         self.made: Deferred[None] = Deferred()
         self.ended: Deferred[None] = Deferred()
-        self.lost: Deferred[Failure] = Deferred()
+        # The Deferred would take a failure for its own.
+        self.lost: Deferred[tuple[Failure]] = Deferred()
         self._wanted: tuple[int, Deferred[None]] | None = None
 
     def connectionMade(self) -> None:
@@ -75,13 +76,10 @@ class Service(Protocol):
         """All has left."""
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        # The Deferred would take a failure for its own.
-        self.lost.callback([reason])  # type: ignore[arg-type]
+        self.lost.callback((reason,))
 
     async def told(self) -> Failure:
-        (reason,) = await self.lost  # type: ignore[misc]
-        assert isinstance(reason, Failure)
-        return reason
+        return (await self.lost)[0]
 
 
 class PipeTestCase(TestCase):
@@ -145,7 +143,7 @@ class PipeTestCase(TestCase):
 
     async def failed(self, joining: Deferred[None], status: int, says: str) -> None:
         """Check how it ends."""
-        failed = await self.assertFailure(joining, CommandFailed)
+        failed: Any = await self.assertFailure(joining, CommandFailed)  # type: ignore[func-returns-value]
         self.assertEqual(failed.status, status, failed)
         self.assertRegex(str(failed), says)
 
