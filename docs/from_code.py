@@ -630,7 +630,11 @@ PARTS: Mapping[str, Callable[[], Iterable[str]]] = {
     "authorized-keys-file": partial(_module, "sodiumtwist.admission.authorized"),
     # docs/reference/api.rst
     "keys": partial(_public, "sodiumtwist", ["KeyPair", "parse_key"]),
-    "key-files": partial(_public, "sodiumtwist.keyfiles", ["read_key_file", "read_passphrase_file", "write_key_file"]),
+    "key-files": partial(
+        _public,
+        "sodiumtwist.keyfiles",
+        ["read_key_file", "read_public_key_file", "read_passphrase_file", "write_key_file"],
+    ),
     "requests": partial(_public, "sodiumtwist", ["connect", "RequestClient", "ReconnectingClient"]),
     "streams": partial(
         _public, "sodiumtwist", ["SodiumServerEndpoint", "SodiumClientEndpoint", "ISodiumTransport", "IDrainable"]

@@ -10,6 +10,11 @@ from hypothesis.configuration import set_hypothesis_home_dir
 # A run leaves no files behind: hypothesis gets no database, and its cache goes nowhere.
 set_hypothesis_home_dir(os.devnull)
 
+#: Where our programs look for the user's own folders: nowhere, so that no test reads or changes what belongs to who
+#: runs it. A test that needs such folders has :func:`tests.own_folders.use_own_folders`.
+NO_FOLDERS = {name: f"{os.devnull}/{name}" for name in ("XDG_CONFIG_HOME", "XDG_DATA_HOME")}
+os.environ.update(NO_FOLDERS)
+
 # Too slow is a busy machine. Different executors are the classes of one test that runs over both versions: with no
 # database there is nothing of the one that could mislead the other.
 ALLOWED = [HealthCheck.too_slow, HealthCheck.differing_executors]

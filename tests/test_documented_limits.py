@@ -21,6 +21,7 @@ from sodiumtwist.core import connection
 from sodiumtwist.programs import tunneltap
 from sodiumtwist.programs.tap import LIMITS, Options
 
+from . import NO_FOLDERS
 from .pages import rows
 from .test_documented_names import find
 from .test_layering import PACKAGE, name_of
@@ -165,7 +166,7 @@ class LimitTests(SynchronousTestCase):
 
     def test_options(self) -> None:
         """What is said to change a limit does."""
-        self.patch(os, "environ", {})  # keys and passphrases may come from there
+        self.patch(os, "environ", dict(NO_FOLDERS))  # keys and passphrases may come from there
         for where, name in self.changed_by():
             argument = where.rpartition(".")[2]
             if name.startswith("--"):

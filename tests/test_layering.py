@@ -38,7 +38,7 @@ FOLDERS = {
         core.wire  core.base  core.asking  core.server  core.client  core.connection  core
     """,
     # Words for people, and what applications learn about the other end.
-    "describe": "describe.words  describe.log  describe  interfaces",
+    "describe": "describe.words  describe.log  describe.fingerprints  describe  interfaces",
     # Who may come in, and the files that say so: whose they are, who may use them, when the disk has them.
     "admission": """
         admission.replacing
@@ -51,8 +51,9 @@ FOLDERS = {
     """,
     # Whom we know: addresses and URLs of servers, their keys, and servers by name.
     "contacts": """
+        contacts.fingerprints  contacts.addresses  contacts.urls  contacts.servers_file  contacts.servers
         keyfiles
-        contacts.fingerprints  contacts.addresses  contacts.urls  contacts.servers
+        contacts.lookup
         contacts
     """,
     # The Twisted face of one connection.
@@ -123,6 +124,7 @@ FOLDERS = {
     "programs": """
         programs.interrupts  programs.exits  programs.output  programs.pidfile  programs.service_user
         programs.sizes  programs.settings  programs.silent_servers  programs.without_tls  programs.options
+        programs.asking  programs.server_options  programs.server_arguments
         programs.descriptors
         programs.leftovers  programs.place_options  programs.places
         programs.listening  programs.services  programs.tap  programs.tunneltap  programs.running  programs.keys

@@ -1,17 +1,41 @@
 """
-Addresses as people write them: ``HOST``, ``HOST:PORT``, ``[::1]:5555``, and endpoint strings.
+Addresses as people write them: ``HOST``, ``HOST:PORT``, ``[::1]:5555``, a port alone; and Twisted's endpoint strings
+made of them. An endpoint string stays as it is, but for IPv6 addresses in brackets.
 """
 
 from __future__ import annotations
 
 import ipaddress
+import math
 import re
 from dataclasses import dataclass
 
 #: Where servers listen when nothing is said.
 DEFAULT_PORT = 5555
 
-_HOST_AND_PORT = re.compile(r"(?:\[([0-9A-Fa-f:.]+(?:%[^\]\s]+)?)\]|([^\[\]:/\s=\\]+))(?::([0-9]{1,5}))?")
+#: This machine alone. A port without a host is here: what was left out must open nothing to others.
+LOOPBACK = "127.0.0.1"
+
+#: What endpoint strings begin with, of Twisted, of this package and of well-known plugins. In ``tcp:5555`` this is no
+#: host. A host that is called so is written with a dot behind it, or as ``tcp:HOST:PORT``.
+ENDPOINT_TYPES = frozenset(
+    "adoptstdio autobahn fd haproxy le lets onion process sodium ssh ssl stdio systemd tcp tcp4 tcp6 tls tor txsni "
+    "unix websocket ws wss".split()
+)
+
+_HOST_AND_PORT = re.compile(r"(?:\[([0-9A-Fa-f:.]+(?:%[^\]\s]+)?)\]|([^\[\]:/\s=\\@*]+))(?::([0-9]{1,5}))?")
+_PORT = re.compile(r":?([0-9]{1,5})")
+_ANY_HOST = re.compile(r"\*(?::([0-9]{1,5}))?")
+
+#: An IPv6 address in brackets, as a whole field of an endpoint string.
+_BRACKETS = re.compile(r"(?<=[:=])\[([0-9A-Fa-f:.]+(?:%[^\]\s:]+)?)\](?=:|$)")
+
+#: A server's endpoint string as clients write one: with the host before the port. In Twisted's own order the port is
+#: first, which is a number.
+_CLIENTS_WAY = re.compile(r"(tcp|tcp6|ssl):((?![0-9]+:)(?:[^:=\\]|\\.)+):([0-9]{1,5})(?=:|$)")
+
+#: A part of an endpoint string, up to a colon without a backslash.
+_PARTS = re.compile(r"(?:^|:)((?:[^:\\]|\\.)*)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -20,7 +44,7 @@ class Address:
     A host and a port.
 
     :ivar host: its name, or its IP address without brackets.
-    :ivar port: from 1 to 65535.
+    :ivar port: from 1 to 65535; for servers also 0, which is any that is free.
     """
 
     host: str
@@ -32,7 +56,16 @@ class Address:
     @property
     def client_description(self) -> str:
         """The endpoint string that connects to it."""
-        return f"tcp:{self.host}:{self.port}".replace(self.host, self.host.replace(":", r"\:"), 1)
+        return f"tcp:{_escaped(self.host)}:{self.port}"
+
+    @property
+    def server_description(self) -> str:
+        """The endpoint string that listens on it: on the interface that has this address, and no other."""
+        return f"tcp:{self.port}:interface={_escaped(self.host)}"
+
+
+def _escaped(host: str) -> str:
+    return host.replace(":", r"\:")
 
 
 def parse_address(text: str) -> Address | None:
@@ -42,11 +75,146 @@ def parse_address(text: str) -> Address | None:
     :param text: ``HOST``, ``HOST:PORT``, ``[IPv6]``, ``[IPv6]:PORT``, or an IPv6 address alone.
     :return: ``None`` when it is something else, an endpoint string for instance.
     """
+    address = _parse(text)
+    return address if address is not None and address.port else None
+
+
+def _parse(text: str) -> Address | None:
     found = _HOST_AND_PORT.fullmatch(text)
     if found is None:
-        try:
-            return Address(str(ipaddress.IPv6Address(text)))
-        except ValueError:
-            return None
+        return Address(text) if _is_ipv6(text) else None
     port = DEFAULT_PORT if found[3] is None else int(found[3])
-    return Address(found[1] or found[2], port) if 0 < port < 65536 else None
+    host = found[1] or found[2]
+    # A number is a port and no host, whatever the system's resolver makes of it.
+    if port > 65535 or host.isdecimal() or (found[1] is not None and not _is_ipv6(host)):
+        return None
+    return Address(host, port)
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        ipaddress.IPv6Address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _without_type(text: str) -> Address | None:
+    """Read an address, unless it is an endpoint string that looks like one."""
+    address = _parse(text)
+    return None if address is None or address.host.lower() in ENDPOINT_TYPES else address
+
+
+def _without_brackets(description: str) -> str:
+    return _BRACKETS.sub(lambda found: _escaped(found[1]) if _is_ipv6(found[1]) else found[0], description)
+
+
+def client_description(text: str) -> str:
+    """
+    Make the endpoint string for a place that a client connects to.
+
+    :param text: an address; a port alone, which is this machine's; or an endpoint string. In that, an IPv6 address may
+        stand in brackets, and ``tcp6`` before one is ``tcp``, as Twisted has it for clients.
+    :return: a string for ``clientFromString``. Whether it is right is not checked.
+    """
+    if found := _PORT.fullmatch(text):
+        return Address(LOOPBACK, int(found[1])).client_description
+    address = _without_type(text)
+    if address is not None and address.port:
+        return address.client_description
+    description = _without_brackets(text)
+    kind, *fields = split_description(description)
+    if kind == "tcp6" and fields and _is_ipv6(_plain(fields[0])):
+        return description.replace("tcp6", "tcp", 1)
+    return description
+
+
+def server_description(text: str) -> str:
+    """
+    Make the endpoint string for a place that a server listens on.
+
+    :param text: ``HOST:PORT`` or ``HOST`` for the interface that has this address, and no other; a port alone for
+        loopback; ``*:PORT`` for all interfaces of IPv4; or an endpoint string, which may also be ``tcp:HOST:PORT``, as
+        clients write it.
+    :return: a string for ``serverFromString``. Whether it is right is not checked.
+    """
+    if found := _PORT.fullmatch(text):
+        return Address(LOOPBACK, int(found[1])).server_description
+    if found := _ANY_HOST.fullmatch(text):
+        return f"tcp:{found[1] or DEFAULT_PORT}"
+    address = _without_type(text)
+    if address is not None:
+        return address.server_description
+    return _CLIENTS_WAY.sub(_servers_way, _without_brackets(text), count=1)
+
+
+def _servers_way(found: re.Match[str]) -> str:
+    return f"{found[1]}:{found[3]}" + ("" if found[2] == "*" else f":interface={found[2]}")
+
+
+def split_description(description: str) -> list[str]:
+    """Split an endpoint string at its colons, but for those with a backslash. The parts keep their backslashes."""
+    return [found[1] for found in _PARTS.finditer(description)]
+
+
+def has_timeout(text: str) -> bool:
+    """
+    Tell whether an endpoint string says for how long a client tries to connect.
+
+    :param text: as :func:`client_description` takes it.
+    """
+    return any(part.startswith("timeout=") for part in split_description(client_description(text)))
+
+
+def with_timeout(text: str, seconds: float) -> str:
+    """
+    Make the endpoint string for a client that watches the time itself: Twisted's own time, of 30 seconds, would be up
+    before a longer one. One that the string has stays.
+
+    :param text: as :func:`client_description` takes it.
+    :param seconds: what the client allows.
+    """
+    description = client_description(text)
+    kind = description.partition(":")[0].lower()
+    # Behind a backslash the colon would be none; such a string is wrong anyway.
+    if kind not in ("tcp", "tls", "ssl", "unix") or has_timeout(description) or description.endswith("\\"):
+        return description
+    # In whole seconds, as the string takes them, and later than ours.
+    return f"{description}:timeout={math.ceil(seconds) + 1}"
+
+
+def _plain(field: str) -> str:
+    return re.sub(r"\\(.)", r"\1", field)
+
+
+def is_local_client(text: str) -> bool:
+    """
+    Tell whether a client connects to this machine: to a loopback address, or to a UNIX socket. Where that can't be
+    known before a name is looked up, or of other kinds of endpoints, the answer is no.
+
+    :param text: as :func:`client_description` takes it.
+    """
+    kind, *fields = split_description(client_description(text))
+    kind = kind.lower()
+    if kind == "unix":
+        return True
+    if kind not in ("tcp", "tls", "ssl") or not fields:
+        return False
+    keywords = dict(field.split("=", 1) for field in fields if re.match(r"\w+=", field))
+    # TLS to this machine's name may be spoken through any other endpoint.
+    return "endpoint" not in keywords and is_loopback(_plain(keywords.get("host", fields[0])))
+
+
+def is_loopback(host: str) -> bool:
+    """
+    Tell whether a host is this machine, over its loopback interface.
+
+    :param host: an IP address, or a name. Of names only ``localhost`` is known before it is looked up.
+    """
+    if host.lower() == "localhost":
+        return True
+    try:
+        # Behind a percent sign, an IPv6 address may name a network interface.
+        return ipaddress.ip_address(host.partition("%")[0]).is_loopback
+    except ValueError:
+        return False

@@ -5,27 +5,54 @@ Servers by name, in the file ``servers.toml`` of the user's configuration folder
     endpoint = "example.org:5555"
     server-key = "7b4e909bbe7ffe44c465a220037d608ee35897d31ef972f07f74892cb0f73f13"
     login = "ann"
-    identity = "/home/ann/.local/share/sodiumtwist/home.key"
+    identity = "/home/ann/.local/share/sodiumtwist/identities/home.key"
     protocol = 2
 
-``passphrase-file`` may stand beside ``identity`` or in its place. People may write to the file; comments stay.
+``passphrase-file`` may stand beside ``identity`` or in its place. Of all, only ``endpoint`` and ``server-key`` must be
+there. People may write to the file; comments stay. ``~`` is the user's home, and other paths are relative to the folder
+of the file.
 """
 
 from __future__ import annotations
 
+import ipaddress
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import platformdirs
-import tomlkit
-
-from ..core.errors import InvalidKey, LocalProtocolError
-from ..core.keys import parse_key
+from ..core.credentials import LOGIN_SIZE, encode_text
+from ..core.errors import InvalidKey, LocalProtocolError, SodiumError
+from ..core.keys import check_server_key, parse_key
+from ..core.version import VERSIONS
+from ..describe.fingerprints import fingerprint
+from .addresses import parse_address
+from .servers_file import change_text, parse, place_of, read_text, with_table, without_table
 
 #: What the folders of configuration and data are called.
 PROGRAM = "sodiumtwist"
+
+#: How many names an error lists.
+NAMES_LISTED = 10
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+#: What endpoint strings begin with, of Twisted's and of the usual plugins: ``tcp:`` must not be a server.
+ENDPOINT_TYPES = frozenset(
+    "tcp tcp4 tcp6 ssl tls unix systemd fd stdio process haproxy adopt onion wrapped sodium sodium+tls".split()
+)
+
+#: The keys of a table, and of what kind their values are.
+_KINDS: Mapping[str, type] = {
+    "endpoint": str,
+    "server-key": str,
+    "login": str,
+    "identity": str,
+    "passphrase-file": str,
+    "protocol": int,
+}
+_WORDS = {str: "a text in quotes", int: "a number"}
 
 
 class ServerKeyChanged(InvalidKey):
@@ -40,7 +67,7 @@ class KnownServer:
     :ivar name: what it is called.
     :ivar endpoint: where it is: HOST:PORT, or a client's endpoint string.
     :ivar server_key: its public key, 32 bytes.
-    :ivar login: ours there.
+    :ivar login: ours there; empty where it is not said.
     :ivar identity: the path of the file with our private key; ``None`` for a fresh key.
     :ivar passphrase_file: the path of the file with our passphrase; ``None`` when there is none.
     :ivar protocol: the version of the protocol.
@@ -54,15 +81,59 @@ class KnownServer:
     passphrase_file: str | None = None
     protocol: int = 2
 
+    def __str__(self) -> str:
+        return f"{self.login}@{self.endpoint}" if self.login else self.endpoint
+
 
 def servers_path() -> str:
-    """The path of ``servers.toml``."""
-    return os.path.join(platformdirs.user_config_dir(PROGRAM), "servers.toml")
+    """
+    Give the path of ``servers.toml``.
+
+    :raises LocalProtocolError: when the user has no home.
+    """
+    # Here, as below: commands that know all by their options do without it.
+    import platformdirs
+
+    return os.path.join(_folder(platformdirs.user_config_dir, "XDG_CONFIG_HOME"), "servers.toml")
 
 
 def identities_folder() -> str:
-    """The path of the folder for the keys that ``sodiumtwist join`` makes."""
-    return os.path.join(platformdirs.user_data_dir(PROGRAM), "identities")
+    """
+    Give the path of the folder for the keys that ``sodiumtwist join`` makes.
+
+    :raises LocalProtocolError: when the user has no home.
+    """
+    import platformdirs
+
+    return os.path.join(_folder(platformdirs.user_data_dir, "XDG_DATA_HOME"), "identities")
+
+
+def _folder(find: Callable[[str], str], variable: str) -> str:
+    try:
+        path = find(PROGRAM)
+    # Some releases raise for a user without a home. Others give a path that begins with "~", as they find it.
+    except RuntimeError:
+        path = ""
+    if not os.path.isabs(path):
+        raise LocalProtocolError(f"the user has no folder for what sodiumtwist keeps; set $HOME, or ${variable}")
+    return path
+
+
+def check_name(name: str) -> str:
+    """
+    Check that a server can be called so.
+
+    :return: the name.
+    :raises LocalProtocolError: when it can't.
+    """
+    if not _NAME.fullmatch(name):
+        raise LocalProtocolError(
+            f"a server can't be called {ascii(name)}: its name is 1 to 64 letters, digits, dots, hyphens and "
+            "underscores, and begins with a letter or digit"
+        )
+    if name.lower() in ENDPOINT_TYPES:
+        raise LocalProtocolError(f"a server can't be called {name}: endpoint strings begin so; choose another name")
+    return name
 
 
 def read_servers() -> dict[str, KnownServer]:
@@ -70,26 +141,75 @@ def read_servers() -> dict[str, KnownServer]:
     Read the servers by name, in the order of the file; none where there is no file.
 
     :raises OSError: when the file can't be read.
-    :raises LocalProtocolError: when it is not as it should be.
+    :raises LocalProtocolError: when it is not as it should be, with its line; and when others can change it.
     """
     try:
-        with open(servers_path(), encoding="utf-8") as file:
-            tables: Mapping[str, Any] = tomlkit.load(file).unwrap()
-    except FileNotFoundError:
+        path = servers_path()
+    # Who has no home knows no servers.
+    except LocalProtocolError:
         return {}
-    return {name: _server(name, table) for name, table in tables.items()}
+    return _read(path, read_text(path))
 
 
-def _server(name: str, table: Mapping[str, Any]) -> KnownServer:
+def _read(path: str, text: str) -> dict[str, KnownServer]:
+    return {name: _server(path, text, name, table) for name, table in parse(path, text).items()}
+
+
+def _server(path: str, text: str, name: str, table: Any) -> KnownServer:
+    """
+    Make a server of its table.
+
+    :raises LocalProtocolError: when something in it is wrong.
+    """
+    key = ""
+    try:
+        if not isinstance(table, dict):
+            raise LocalProtocolError(f"{ascii(name)} stands in no table; each server begins with a line [NAME]")
+        check_name(name)
+        for key, value in table.items():
+            kind = _KINDS.get(key)
+            if kind is None:
+                quote = ", and a NAME with a dot stands in quotes" if isinstance(value, dict) else ""
+                raise LocalProtocolError(f"there is no {ascii(key)}, but {', '.join(_KINDS)}{quote}")
+            # True is an int as well.
+            if type(value) is not kind or value == "":
+                raise LocalProtocolError(f"{key} takes {_WORDS[kind]}")
+        key = ""
+        for key in ("endpoint", "server-key"):
+            if key not in table:
+                raise LocalProtocolError(f"{name} lacks {key}")
+        key = "server-key"
+        server_key = parse_key(table[key], key)
+        key = "login"
+        login = table.get(key, "")
+        encode_text(key, login, LOGIN_SIZE)
+        key = "protocol"
+        protocol = table.get(key, VERSIONS[-1])
+        if protocol not in VERSIONS:
+            raise LocalProtocolError(f"protocol takes {' or '.join(map(str, VERSIONS))}")
+        folder = os.path.dirname(path)
+        files = {
+            key: os.path.join(folder, os.path.expanduser(table[key]))
+            for key in ("identity", "passphrase-file")
+            if key in table
+        }
+    except SodiumError as error:
+        raise LocalProtocolError(f"{path}: {place_of(text, name, key)}{error}") from None
     return KnownServer(
-        name,
-        table["endpoint"],
-        parse_key(table["server-key"], "server's public key"),
-        table.get("login", ""),
-        table.get("identity"),
-        table.get("passphrase-file"),
-        table.get("protocol", 2),
+        name, table["endpoint"], server_key, login, files.get("identity"), files.get("passphrase-file"), protocol
     )
+
+
+def _table(server: KnownServer) -> dict[str, Any]:
+    values = {
+        "endpoint": server.endpoint,
+        "server-key": server.server_key.hex(),
+        "login": server.login,
+        "identity": server.identity,
+        "passphrase-file": server.passphrase_file,
+        "protocol": server.protocol,
+    }
+    return {key: value for key, value in values.items() if value}
 
 
 def find_server(name: str | None) -> KnownServer:
@@ -103,20 +223,59 @@ def find_server(name: str | None) -> KnownServer:
     servers = read_servers()
     if name is None and len(servers) == 1:
         return next(iter(servers.values()))
+    if name is None and servers:
+        raise LocalProtocolError(f"several servers are known, so name one: {_listed(servers)}")
     if name is None or name not in servers:
-        raise LocalProtocolError(f"no server is known by the name {name!r}; known are {', '.join(servers)}")
+        raise _unknown(name, servers)
     return servers[name]
+
+
+def _unknown(name: str | None, servers: Mapping[str, KnownServer]) -> LocalProtocolError:
+    if not servers:
+        return LocalProtocolError(
+            "no server is known by a name; with an invitation run: sodiumtwist join 'URL'; with the URL of a server: "
+            "sodiumtwist add NAME 'URL'"
+        )
+    return LocalProtocolError(f"no server is known by the name {ascii(name)}, but {_listed(servers)}")
+
+
+def _listed(servers: Mapping[str, KnownServer]) -> str:
+    names = list(servers)
+    more = len(names) - NAMES_LISTED
+    return ", ".join(names[:NAMES_LISTED]) + (f" and {more} more" if more > 0 else "")
 
 
 def add_server(server: KnownServer) -> None:
     """
-    Write a server into the file.
+    Write a server into the file. One that stands there already, just so, is left as it is.
 
     :raises OSError: when it can't be written.
-    :raises ServerKeyChanged: when the name, or the endpoint under another name, is known with another key.
-    :raises LocalProtocolError: when the name is taken, or can't be one.
+    :raises ServerKeyChanged: when the endpoint is known with another key, under whatever name.
+    :raises LocalProtocolError: when the name is taken, or can't be one; and when the file is not as it should be.
     """
-    raise NotImplementedError
+    check_name(server.name)
+    check_server_key(server.server_key)
+    path = servers_path()
+
+    def add(text: str) -> str:
+        servers = _read(path, text)
+        known = servers.get(server.name)
+        if known == server:
+            return text
+        _check_key(servers, server.endpoint, server.server_key)
+        if known is not None:
+            raise _taken(known, server)
+        return with_table(text, server.name, _table(server))
+
+    change_text(path, add)
+
+
+def _taken(known: KnownServer, server: KnownServer) -> LocalProtocolError:
+    if _place(known.endpoint) == _place(server.endpoint) or known.server_key == server.server_key:
+        return LocalProtocolError(
+            f"{known.name} is known, as {known}; to change it run first: sodiumtwist forget {known.name}"
+        )
+    return LocalProtocolError(f"the name {known.name} is taken, by {known}; choose another one")
 
 
 def forget_server(name: str) -> KnownServer:
@@ -125,15 +284,64 @@ def forget_server(name: str) -> KnownServer:
 
     :return: what it was.
     :raises OSError: when the file can't be written.
-    :raises LocalProtocolError: when there is no such server.
+    :raises LocalProtocolError: when there is no such server, and when the file is not as it should be.
     """
-    raise NotImplementedError
+    path = servers_path()
+    # To change a file that is missing would make it.
+    servers = read_servers()
+
+    def forget(text: str) -> str:
+        nonlocal servers
+        servers = _read(path, text)
+        if name not in servers:
+            raise _unknown(name, servers)
+        return without_table(path, text, name)
+
+    if name not in servers:
+        raise _unknown(name, servers)
+    change_text(path, forget)
+    return servers[name]
 
 
 def check_known_key(endpoint: str, server_key: bytes) -> None:
     """
     Check that no server is known at an endpoint with another key.
 
+    :param endpoint: HOST:PORT, or a client's endpoint string.
+    :raises OSError: when the file of servers can't be read.
     :raises ServerKeyChanged: when one is, with both fingerprints.
+    :raises LocalProtocolError: when the file is not as it should be.
     """
-    raise NotImplementedError
+    _check_key(read_servers(), endpoint, server_key)
+
+
+def _check_key(servers: Mapping[str, KnownServer], endpoint: str, server_key: bytes) -> None:
+    place = _place(endpoint)
+    for server in servers.values():
+        if server.server_key != server_key and _place(server.endpoint) == place:
+            raise ServerKeyChanged(
+                f"the server at {server.endpoint} is known as {server.name} with another key: fingerprint "
+                f"{fingerprint(server.server_key)} is kept, {fingerprint(server_key)} was given; somebody may stand in "
+                f"for it, so ask its owner; if the key was changed, run: sodiumtwist forget {server.name}"
+            )
+
+
+def _place(endpoint: str) -> object:
+    """Bring an endpoint to a form by which two can be compared, however they are written."""
+    address = parse_address(endpoint)
+    if address is not None:
+        return _host(address.host), str(address.port)
+    # A colon within a field has a backslash before it.
+    kind, *fields = (field.replace("\\", "") for field in re.split(r"(?<!\\):", endpoint))
+    if kind.lower() not in ("tcp", "tcp6", "tls", "ssl"):
+        return endpoint
+    named = dict(field.split("=", 1) for field in fields if "=" in field)
+    unnamed = (field for field in fields if "=" not in field)
+    return _host(named.get("host") or next(unnamed, "")), named.get("port") or next(unnamed, "")
+
+
+def _host(host: str) -> str:
+    try:
+        return str(ipaddress.ip_address(host))
+    except ValueError:
+        return host.lower().rstrip(".")

@@ -46,6 +46,7 @@ class Options(CommandOptions):
     """``sodiumtwist``"""
 
     synopsis = "<command> [options]"
+    hidden = ()
     purpose = "Sends files over encrypted TCP to a server started with 'twistd sodium'."
     examples = ("sodiumtwist demo",)
     notes = (

@@ -9,29 +9,19 @@ from typing import Any
 
 from twisted.python import usage
 
-from ..keyfiles import read_server_key
 from .command_options import CommandOptions, take_arguments
-from .options import (
-    CLIENT_COMPLETIONS,
-    CLIENT_PARAMETERS,
-    check_credentials,
-    check_versions,
-    protocol_version,
-    read_credentials,
-)
+from .options import CLIENT_ALIASES, CLIENT_COMPLETIONS
 from .output import print_error
+from .server_arguments import Place, split_destination, split_remotes
+from .server_options import SERVER_PARAMETERS, read_server
 from .settings import (
     ConnectSettings,
-    Credentials,
     GetSettings,
     ListSettings,
     PingSettings,
     SendSettings,
 )
 from .without_tls import load_endpoints
-
-#: Where ``twistd sodium`` listens when nothing is said.
-DEFAULT_CONNECT = "tcp:127.0.0.1:5555"
 
 #: The most that ``ping --interval`` takes, in seconds.
 INTERVAL_LIMIT = 60.0
@@ -61,44 +51,39 @@ class ConnectOptions(CommandOptions):
 
     settings: ConnectSettings
 
-    optParameters = [
-        ["key", "k", None, "the server's public key, 64 hex digits (required)"],
-        ["endpoint", "e", DEFAULT_CONNECT, "the server's endpoint"],
-        *CLIENT_PARAMETERS,
-    ]
+    aliases = CLIENT_ALIASES
+    optParameters = SERVER_PARAMETERS
     compData = usage.Completions(optActions=CLIENT_COMPLETIONS, mutuallyExclusive=[("passphrase", "passphrase-file")])
 
-    def read_server(self) -> tuple[str, bytes, Credentials, int]:
-        """
-        Check what the options say about the server and the client, and read the files that they name.
+    @property
+    def names_server(self) -> bool:
+        """Whether an option says which server it is."""
+        return self["to"] is not None or self["server-key"] is not None
 
-        :return: the endpoint string, the server's public key of 32 bytes, who the client says it is, and the version
-            of the protocol.
-        :raises UsageError: when there is no key, and for a version that there is not.
-        :raises OSError: when a file can't be read.
-        :raises SodiumError: when a key, a file, the login or the passphrase is wrong.
+    def read_server(self, argument: str | None = None) -> ConnectSettings:
         """
-        if self["key"] is None:
-            raise usage.UsageError("--key is missing: the server's public key, which the server logs when it starts")
-        version = protocol_version(self["protocol"])
-        credentials, warning = read_credentials(self)
-        if warning:
+        Check what the options, and an argument, say about the server and the client, and read the files that they name.
+
+        :param argument: which server an argument names, in the words of ``--to``; ``None`` when none does.
+        :raises UsageError, OSError, SodiumError: as :func:`~sodiumtwist.programs.server_options.read_server` does.
+        """
+        asked = read_server(self, argument)
+        for warning in asked.warnings:
             print_error(f"warning: {warning}")
-        # The factory checks these again. Here the mistake is told before the reactor is loaded and a file opened.
-        server_key = read_server_key(self["key"], "server's public key", credentials.pair)
-        check_credentials(credentials.user, credentials.passphrase, (version,))
-        check_versions((version,))
-        return self["endpoint"], server_key, credentials, version
+        if asked.by_default and not (self.get("quiet") or self.get("json")):
+            print_error(f"to {asked.settings.known_as}, the only server that is known")
+        return asked.settings
 
-    def read_version_2(self, command: str) -> tuple[str, bytes, Credentials, int]:
+    def read_version_2(self, command: str, argument: str | None = None) -> ConnectSettings:
         """
         Do as :meth:`read_server`, for a subcommand that version 1 of the protocol has nothing for.
 
         :param command: its name.
+        :param argument: as there.
         :raises UsageError: for version 1, too.
         """
-        server = self.read_server()
-        if server[3] == 1:
+        server = self.read_server(argument)
+        if server.version == 1:
             raise usage.UsageError(f"{command} needs version 2 of the protocol")
         return server
 
@@ -126,21 +111,12 @@ class FilesOptions(ConnectOptions):
         Check the arguments.
 
         :return: them.
-        :raises UsageError: when there is none, and for what was meant as an option.
+        :raises UsageError: when there is none, or an empty one.
         """
         if not places:
             raise usage.UsageError(f"{self.places.split()[0]} is missing")
-        # Twisted's parser takes a first argument with a dash for one only behind "--". Then all are meant so.
-        meant = places[0] != "-" and places[0].startswith("-")
-        for place in places:
-            # Behind the first argument, it takes all for arguments.
-            if place.startswith("-") and place != "-" and not meant:
-                raise usage.UsageError(
-                    f"unexpected argument {ascii(place)}; options come before {self.places}, and what is called so "
-                    f"is ./{place}"
-                )
-            if not place:
-                raise usage.UsageError(f"{self.places.split()[0]} is empty")
+        if "" in places:
+            raise usage.UsageError(f"{self.places.split()[0]} is empty")
         return places
 
     def told(self) -> dict[str, Any]:
@@ -160,9 +136,9 @@ class SendOptions(FilesOptions):
 
     settings: SendSettings
 
-    synopsis = "send --key PUBLICKEY [options] PATH..."
+    synopsis = "send [options] PATH... [SERVER:]"
     purpose = "Sends files and folders (- for standard input) until the server has all."
-    examples = ("sodiumtwist send --key PUBLICKEY --endpoint tcp:HOST:5555 photos notes.txt",)
+    examples = ("sodiumtwist send photos notes.txt home:",)
     places = "PATH"
     optParameters = [["name", None, None, "what one PATH is called there"]]
     compData = usage.Completions(extraActions=[usage.CompleteFiles(descr="files and folders to send", repeat=True)])
@@ -178,22 +154,24 @@ class SendOptions(FilesOptions):
         :raises UsageError: when paths and options do not go together.
         :raises OSError, SodiumError: as :meth:`read_server` does.
         """
-        server = self.read_server()
-        paths, name = self["paths"], self["name"]
+        paths, place = split_destination(self["paths"], self.names_server)
+        server = self.read_server(None if place is None else place.server)
+        name = self["name"] = self._name_there(place, paths)
         if len(paths) > 1 and "-" in paths:
             raise usage.UsageError("- goes alone: standard input is one stream")
         if name is not None:
             if len(paths) > 1:
                 raise usage.UsageError("--name goes with one PATH alone")
             if "/" in name or name in ("", ".", ".."):
-                raise usage.UsageError(f"--name takes the name of a file, without /, not {ascii(name)}")
-        if server[3] == 1:
+                said = "--name takes" if place is None or not place.path else f"what stands behind {place.server}: is"
+                raise usage.UsageError(f"{said} the name of a file, without /, not {ascii(name)}")
+        if server.version == 1:
             for option in ("name", "dry-run"):
                 if self[option]:
                     raise usage.UsageError(f"--{option} needs version 2 of the protocol")
             if len(paths) > 1:
                 raise usage.UsageError("--protocol 1 sends one file at a time")
-        self.settings = SendSettings(*server, paths, name, **self.told())
+        self.settings = SendSettings(**vars(server), paths=paths, name=name, **self.told())
         names: dict[str, str] = {}
         for path in paths:
             called = self.settings.name_of(path)
@@ -202,6 +180,18 @@ class SendOptions(FilesOptions):
             if called in names:
                 raise usage.UsageError(f"{names[called]} and {path} would both be called {called} there")
             names[called] = path
+
+    def _name_there(self, place: Place | None, paths: tuple[str, ...]) -> str | None:
+        name: str | None = self["name"]
+        if place is None or not remote_path(place.path):
+            return name
+        if name is not None:
+            raise usage.UsageError(f"--name and {place.server}:{place.path} both say a name; give one")
+        if len(paths) > 1:
+            raise usage.UsageError(
+                f"{place.server}:{place.path} names one PATH alone; with more, {place.server}: is all"
+            )
+        return place.path
 
     def execute(self) -> None:
         load_endpoints(self.settings.endpoint)
@@ -222,9 +212,9 @@ class GetOptions(FilesOptions):
 
     settings: GetSettings
 
-    synopsis = "get --key PUBLICKEY [options] REMOTE... [INTO]"
+    synopsis = "get [options] [SERVER:]REMOTE... [INTO]"
     purpose = "Gets files and folders into a folder, the last of two or more arguments."
-    examples = ("sodiumtwist get --key PUBLICKEY --endpoint tcp:HOST:5555 photos pictures",)
+    examples = ("sodiumtwist get home:photos pictures",)
     places = "REMOTE"
     optParameters = [["existing", None, EXISTING[0], "replace or refuse what is there"]]
     compData = usage.Completions(
@@ -243,17 +233,26 @@ class GetOptions(FilesOptions):
         :raises UsageError: when an option is wrong.
         :raises OSError, SodiumError: as :meth:`read_server` does.
         """
-        server = self.read_version_2("get")
+        named, remotes = split_remotes(self["remotes"], self.names_server)
+        server = self.read_version_2("get", named)
         if self["existing"] not in EXISTING:
             raise usage.UsageError(f"--existing takes {', '.join(EXISTING)}, not {ascii(self['existing'])}")
-        *remotes, into = self["remotes"] if len(self["remotes"]) > 1 else (*self["remotes"], ".")
+        if not remotes:
+            raise usage.UsageError("REMOTE is missing: what to get from there; . is all of it")
+        *wanted, into = remotes if len(remotes) > 1 else (*remotes, ".")
         names: dict[str, str] = {}
-        for remote in remotes:
+        for remote in wanted:
             called = os.fsdecode(remote_path(remote).rpartition(b"/")[2]) or "."
             if called in names:
                 raise usage.UsageError(f"{names[called]} and {remote} would both be called {called} here")
             names[called] = remote
-        self.settings = GetSettings(*server, tuple(map(remote_path, remotes)), into, self["existing"], **self.told())
+        self.settings = GetSettings(
+            **vars(server),
+            remotes=tuple(map(remote_path, wanted)),
+            into=into,
+            existing=self["existing"],
+            **self.told(),
+        )
 
     def execute(self) -> None:
         load_endpoints(self.settings.endpoint)
@@ -268,15 +267,15 @@ class ListOptions(ConnectOptions):
 
     settings: ListSettings
 
-    synopsis = "list --key PUBLICKEY [options] [REMOTE]"
+    synopsis = "list [options] [SERVER:][REMOTE]"
     purpose = "Lists what there is to get: all of it, or what is in the folder REMOTE."
-    examples = ("sodiumtwist list --key PUBLICKEY --endpoint tcp:HOST:5555 photos",)
+    examples = ("sodiumtwist list home:photos", "sodiumtwist list --to HOST:5555 --server-key PUBLICKEY")
     optFlags = [["json", None, "tell all as JSON, a line each"]]
     compData = usage.Completions(extraActions=[usage.Completer(descr="file or folder there")])
 
     def parseArgs(self, *arguments: str) -> None:
         """Take the folder, when one is given."""
-        (self["remote"],) = take_arguments(arguments, 1, "REMOTE") if arguments else ("",)
+        self["arguments"] = arguments
 
     def postOptions(self) -> None:
         """
@@ -284,7 +283,10 @@ class ListOptions(ConnectOptions):
 
         :raises UsageError, OSError, SodiumError: as :meth:`read_server` does.
         """
-        self.settings = ListSettings(*self.read_version_2("list"), remote_path(self["remote"]), bool(self["json"]))
+        named, remotes = split_remotes(self["arguments"], self.names_server) if self["arguments"] else (None, ())
+        (remote,) = take_arguments(remotes, 1, "REMOTE") if remotes else ("",)
+        server = self.read_version_2("list", named)
+        self.settings = ListSettings(**vars(server), remote=remote_path(remote), json=bool(self["json"]))
 
     def execute(self) -> None:
         load_endpoints(self.settings.endpoint)
@@ -299,9 +301,9 @@ class PingOptions(ConnectOptions):
 
     settings: PingSettings
 
-    synopsis = "ping --key PUBLICKEY [options]"
+    synopsis = "ping [options] [SERVER]"
     purpose = "Connects, sends PINGs and prints how long the answers took."
-    examples = ("sodiumtwist ping --key PUBLICKEY --endpoint tcp:HOST:5555 --count 10",)
+    examples = ("sodiumtwist ping home", "sodiumtwist ping --to HOST:5555 --server-key PUBLICKEY")
     notes = "Exit status as 'sodiumtwist --help' tells."
     optParameters = [
         ["count", "c", "4", "how many PINGs to send"],
@@ -309,8 +311,8 @@ class PingOptions(ConnectOptions):
     ]
 
     def parseArgs(self, *arguments: str) -> None:
-        """Refuse all arguments."""
-        take_arguments(arguments, 0)
+        """Take the server, when one is given."""
+        (self["server"],) = take_arguments(arguments, 1, "SERVER") if arguments else (None,)
 
     def postOptions(self) -> None:
         """
@@ -319,7 +321,7 @@ class PingOptions(ConnectOptions):
         :raises UsageError: when a number is out of its range, or is no number.
         :raises OSError, SodiumError: as :meth:`read_server` does.
         """
-        server = self.read_server()
+        server = self.read_server(self["server"])
         # What is no number is answered as a number out of range is: with what would be right.
         try:
             count = int(self["count"])
@@ -334,7 +336,7 @@ class PingOptions(ConnectOptions):
         # Not "interval < 0 or …": NaN is neither smaller nor larger than anything, and would get through.
         if not 0 <= interval <= INTERVAL_LIMIT:
             raise usage.UsageError(f"--interval takes a number of seconds from 0 to {INTERVAL_LIMIT:g}")
-        self.settings = PingSettings(*server, count, interval)
+        self.settings = PingSettings(**vars(server), count=count, interval=interval)
 
     def execute(self) -> None:
         load_endpoints(self.settings.endpoint)
@@ -347,20 +349,20 @@ class PingOptions(ConnectOptions):
 class PipeOptions(ConnectOptions):
     """``sodiumtwist pipe``"""
 
-    synopsis = "pipe --key PUBLICKEY [options]"
+    synopsis = "pipe [options] [SERVER]"
     purpose = (
         "Joins standard input and output with the service behind 'twistd sodium --forward', until both directions "
         "have ended."
     )
     examples = (
-        "ssh -o ProxyCommand='sodiumtwist pipe --key PUBLICKEY --endpoint tcp:HOST:5555' HOST",
-        "tar c photos | sodiumtwist pipe --key PUBLICKEY --endpoint tcp:HOST:5555",
+        "ssh -o ProxyCommand='sodiumtwist pipe home' HOST",
+        "sodiumtwist pipe --to HOST --server-key PUBLICKEY < request > answer",
     )
     notes = "Exit status as 'sodiumtwist --help' tells."
 
     def parseArgs(self, *arguments: str) -> None:
-        """Refuse all arguments."""
-        take_arguments(arguments, 0)
+        """Take the server, when one is named."""
+        (self["server"],) = take_arguments(arguments, 1, "SERVER") if arguments else (None,)
 
     def postOptions(self) -> None:
         """
@@ -368,7 +370,7 @@ class PipeOptions(ConnectOptions):
 
         :raises UsageError, OSError, SodiumError: as :meth:`read_server` does.
         """
-        self.settings = ConnectSettings(*self.read_server())
+        self.settings = self.read_server(self["server"])
 
     def execute(self) -> None:
         load_endpoints(self.settings.endpoint)

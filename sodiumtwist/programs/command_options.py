@@ -21,9 +21,7 @@ def take_arguments(arguments: tuple[str, ...], count: int, names: str = "FILE") 
     if len(arguments) < count:
         raise usage.UsageError(f"{names} is missing")
     if len(arguments) > count:
-        # Most often it is an option: behind the first argument, Twisted's parser takes all for arguments.
-        advice = f"; options come before {names}" if count else ""
-        raise usage.UsageError(f"unexpected argument {ascii(arguments[count])}{advice}")
+        raise usage.UsageError(f"unexpected argument {ascii(arguments[count])}")
     return arguments
 
 
@@ -35,6 +33,9 @@ class CommandOptions(ProgramOptions):
     """
 
     synopsis: str
+
+    # They have their place in the help of sodiumtwist itself.
+    hidden: tuple[str, ...] = ("version",)
 
     def getSynopsis(self) -> str:
         """Return the first line of the help."""

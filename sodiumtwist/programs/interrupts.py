@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from types import FrameType
 from typing import Any, NoReturn
@@ -54,6 +55,19 @@ def exit_on_signals() -> None:
 
 def _exit(number: int, frame: object) -> NoReturn:
     raise SystemExit(128 + number)
+
+
+@contextmanager
+def as_before() -> Iterator[None]:
+    """Have signals do, when this is over, what they did before: for what :func:`exit_on_signals` is wanted in part."""
+    before = {number: signal.getsignal(number) for number in ENDING_SIGNALS}
+    try:
+        yield
+    finally:
+        for number, what in before.items():
+            # What is not Python's own can't be set from here, and was not changed.
+            if what is not None:
+                signal.signal(number, what)
 
 
 class _Waiting:

@@ -5,10 +5,8 @@ Services that listen on endpoints, and what an endpoint string tells before anyt
 from __future__ import annotations
 
 import errno
-import ipaddress
 import math
 import os
-import re
 import shlex
 import socket
 import stat
@@ -18,7 +16,7 @@ from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, inlineCallbacks, maybeDeferred
-from twisted.internet.endpoints import clientFromString, serverFromString
+from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError, ConnectionDone
 from twisted.internet.interfaces import (
     IAddress,
@@ -31,6 +29,7 @@ from twisted.internet.protocol import Factory
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
+from ..contacts.addresses import is_loopback, server_description
 from ..core.errors import LocalProtocolError
 from ..describe import describe_bad_endpoint, describe_endpoint_error, masked, printable
 from ..describe.log import Logger, describe_address
@@ -67,12 +66,12 @@ class _ListenRecorder:
         self.path: str | None = None
 
     def listenTCP(self, port: int, factory: object, backlog: int = 50, interface: str = "") -> None:
-        self.local = _is_loopback(interface)
+        self.local = is_loopback(interface)
 
     def listenSSL(
         self, port: int, factory: object, contextFactory: object, backlog: int = 50, interface: str = ""
     ) -> None:
-        self.local = _is_loopback(interface)
+        self.local = is_loopback(interface)
 
     def listenUNIX(
         self, address: str | bytes, factory: object, backlog: int = 50, mode: int = 0o666, wantPID: bool = False
@@ -84,17 +83,6 @@ class _ListenRecorder:
 def _path_of(address: str | bytes) -> str | None:
     # A UNIX socket that begins with a NUL byte is in no folder.
     return os.fsdecode(address).partition("\0")[0] or None
-
-
-def _is_loopback(interface: str) -> bool:
-    if interface == "localhost":
-        return True
-    try:
-        # Behind a percent sign, an IPv6 address may name a network interface.
-        return ipaddress.ip_address(interface.partition("%")[0]).is_loopback
-    # Empty, which means all interfaces, or a name, whose address is not known before it is looked up.
-    except ValueError:
-        return False
 
 
 def _recorded(description: str) -> _ListenRecorder:
@@ -127,7 +115,7 @@ def path_of_backend(description: str) -> str | None:
     :return: its path; ``None`` when it connects to none.
     """
     recorder = _ConnectRecorder()
-    connecting = maybeDeferred(lambda: clientFromString(recorder, description).connect(Factory()))
+    connecting = maybeDeferred(lambda: client_endpoint(recorder, description).connect(Factory()))
     # All others ask for what the recorder does not have.
     connecting.addErrback(lambda reason: None)
     return recorder.path
@@ -204,21 +192,17 @@ def parse_listening(
     reactor: Any, program: str, option: str, description: str, example: str
 ) -> tuple[str, IStreamServerEndpoint]:
     """
-    Make a server endpoint from its string. ``tcp:HOST:PORT``, which is how clients write it, is understood as
-    ``tcp:PORT:interface=HOST``.
+    Make a server endpoint from its string, or from an address.
 
     :param reactor: what the endpoint will listen with.
     :param program: the name of the service, for the error.
     :param option: the option that has the string, for the error.
-    :param description: the endpoint string.
+    :param description: as :func:`~sodiumtwist.contacts.addresses.server_description` takes it.
     :param example: a string that is right, for the error.
     :return: the string as Twisted writes it, and the endpoint.
     :raises SystemExit: with one line, when the string is not understood.
     """
-    # A bare number in the first place is the port, as Twisted writes it.
-    clients_way = re.fullmatch(r"tcp:(\d+(?:\.\d+){3}|localhost):(\d+)", description)
-    if clients_way is not None:
-        description = f"tcp:{clients_way[2]}:interface={clients_way[1]}"
+    description = server_description(description)
     try:
         return description, serverFromString(reactor, description)
     # Twisted raises whatever its parser stumbles over: ValueError, TypeError, IndexError, RuntimeError.

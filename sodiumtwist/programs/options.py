@@ -4,6 +4,7 @@ What the command lines have in common.
 
 from __future__ import annotations
 
+import getopt
 import shutil
 import sys
 import textwrap
@@ -20,10 +21,9 @@ from ..core.keepalive import Timeouts
 from ..core.v2.agreement import check_supported
 from ..core.version import VERSIONS, version_of
 from ..describe import describe_os_error, printable
-from ..keyfiles import PASSPHRASE_VARIABLE, read_key_file, read_passphrase
+from ..keyfiles import PASSPHRASE_VARIABLE
 from .output import OutputLost, prepare_outputs, print_error, print_text
 from .pidfile import describe_pid_file, remove_own_pid_file
-from .settings import Credentials
 
 #: What both ends take when nothing is said. The C programs take the same, so all of them work together as they are.
 DEFAULT_LOGIN = "username"
@@ -32,14 +32,18 @@ DEFAULT_PASSPHRASE = "passphrase"
 #: The version of the protocol that our clients speak when nothing is said, as those in code do.
 DEFAULT_PROTOCOL = "2"
 
-#: What a client tells about itself. The passphrase has no default here: it must be known whether one was given.
+#: What a client tells about itself. Nothing has a default here: it must be known what was given, since of a server that
+#: is known by name the rest is known, too.
 CLIENT_PARAMETERS = [
-    ["user", "U", DEFAULT_LOGIN, "login"],
+    ["user", "U", None, f"login [default: {DEFAULT_LOGIN}]"],
     ["passphrase", "P", None, f"passphrase; visible in ps [default: {DEFAULT_PASSPHRASE}]"],
     ["passphrase-file", None, None, f"passphrase in a file; or ${PASSPHRASE_VARIABLE}"],
     ["identity", None, None, "file with our private key [default: a fresh key]"],
-    ["protocol", None, DEFAULT_PROTOCOL, "version to speak, 1 with C programs"],
+    ["protocol", None, None, f"version to speak, 1 with C programs [default: {DEFAULT_PROTOCOL}]"],
 ]
+
+#: What the options of clients were called: ``--to`` and ``--server-key``. Commands and tunnel had each their own names.
+CLIENT_ALIASES = {"endpoint": "to", "e": "to", "key": "server-key"}
 
 #: What both services take: the encrypted connections, and what a tunnel joins to them, are watched in the same way.
 #: Read as numbers later, by :meth:`ServiceOptions.timeouts`.
@@ -71,25 +75,6 @@ def limit_names(kind: Any) -> LimitNames:
     :param kind: a dataclass.
     """
     return {field.name.replace("_", "-"): (kind, field.name) for field in fields(kind)}
-
-
-def read_credentials(options: usage.Options, owners: Collection[int] = ()) -> tuple[Credentials, str | None]:
-    """
-    Read what the options of :data:`CLIENT_PARAMETERS` say.
-
-    :param options: parsed.
-    :param owners: the numbers of users that a file may belong to, beside root and the user of this process.
-    :return: who the client says it is; and a warning about a file, or ``None``.
-    :raises OSError: when a file can't be read.
-    :raises InvalidKey: when the file of ``--identity`` holds something else than a key.
-    :raises LocalProtocolError: when a file is not as it should be, and when there is more than one passphrase.
-    """
-    given, warning = read_passphrase(
-        options["passphrase-file"], "--passphrase-file", options["passphrase"], "--passphrase", owners
-    )
-    pair = None if options["identity"] is None else read_key_file(options["identity"], owners)
-    passphrase = DEFAULT_PASSPHRASE if given is None else given
-    return Credentials(options["user"], passphrase, given is None, pair), warning
 
 
 def protocol_version(text: str) -> int:
@@ -146,14 +131,60 @@ class ProgramOptions(usage.Options):
     :cvar purpose: what the program does, in one paragraph.
     :cvar examples: commands to copy; ``PUBLICKEY`` and ``HOST`` stand in for what only the reader knows.
     :cvar notes: what else there is to say, below the options.
+    :cvar hidden: options that work, and that the help does not name.
+    :cvar aliases: other names of options, which the help does not name: a name of one letter or more, and which option
+        it stands for. An option has one name; these are what it was called before, or is called elsewhere.
     """
 
     purpose = ""
     examples: tuple[str, ...] = ()
     notes = ""
+    hidden: tuple[str, ...] = ()
+    aliases: Mapping[str, str] = {}
 
     # Without one, Twisted shows the docstring of the program that was started.
     longdesc = ""
+
+    def parseOptions(self, options: list[str] | None = None) -> None:
+        """
+        Parse the command line. Options may stand anywhere, also behind arguments; ``--`` ends them.
+
+        :param options: the words; ``None`` for those of the process.
+        :raises UsageError: when something is wrong.
+        """
+        words = sys.argv[1:] if options is None else options
+        # A subcommand's options are its own; and Twisted's completion knows its words by their places.
+        if not hasattr(self, "subCommands") and "--_shell-completion" not in words[-2:-1]:
+            words = self._in_order(words)
+        super().parseOptions(words)  # type: ignore[no-untyped-call]
+
+    def _in_order(self, words: list[str]) -> list[str]:
+        """
+        Put the options first, as Twisted's parser wants them, each by its own name.
+
+        :raises UsageError: for an option that there is not, or that lacks its value.
+        """
+        # Each name with "=" behind it when it takes a value, as getopt has it.
+        names = {name.rstrip("="): name for name in self.longOpt}
+        letters = self.shortOpt
+        taking = {name for name in names if names[name].endswith("=")}
+        meant = {}
+        for alias, name in self.aliases.items():
+            if len(alias) == 1:
+                letters += f"{alias}:" if name in taking else alias
+            else:
+                names[alias] = f"{alias}=" if name in taking else alias
+            meant[f"-{alias}" if len(alias) == 1 else f"--{alias}"] = f"--{name}"
+        taking |= {letter for letter, mark in zip(letters, letters[1:] + " ", strict=True) if mark == ":"}
+        try:
+            options, arguments = getopt.gnu_getopt(words, letters, list(names.values()))
+        except getopt.GetoptError as error:
+            raise usage.UsageError(str(error)) from None
+        ordered: list[str] = []
+        for option, value in options:
+            own = meant.get(option, option)
+            ordered += [own, value] if own.lstrip("-") in taking else [own]
+        return [*ordered, "--", *arguments]
 
     def getUsage(self, width: int | None = None) -> str:
         """
@@ -165,7 +196,7 @@ class ProgramOptions(usage.Options):
         if width is None:
             width = max(40, min(80, shutil.get_terminal_size().columns))
         # Twisted puts the commands last, below all options. Here they come first.
-        options, commands_title, commands = super().getUsage(width).partition("Commands:\n")
+        options, commands_title, commands = self._whole_usage(width).partition("Commands:\n")
         examples = "".join(f"  {example}\n" for example in self.examples)
         parts = [
             textwrap.fill(self.purpose, width),
@@ -175,6 +206,14 @@ class ProgramOptions(usage.Options):
             textwrap.fill(self.notes, width),
         ]
         return "\n" + "\n\n".join(part.strip("\n") for part in parts if part)
+
+    def _whole_usage(self, width: int) -> str:
+        every = self.longOpt
+        self.longOpt = [name for name in every if name.rstrip("=") not in self.hidden]
+        try:
+            return super().getUsage(width)
+        finally:
+            self.longOpt = every
 
     def opt_help(self) -> None:
         """Display this help and exit."""
@@ -243,7 +282,7 @@ class ServiceOptions(ProgramOptions):
         :raises SystemExit: with one line, when something is wrong. twistd would print its whole help, too.
         """
         try:
-            super().parseOptions(options)  # type: ignore[no-untyped-call]
+            super().parseOptions(options)
         except usage.UsageError as error:
             raise SystemExit(printable(f"{self.program}: {error}; see twistd {self.program} --help")) from None
         # The help could not be printed.

@@ -4,10 +4,7 @@
 
 from __future__ import annotations
 
-import getpass
 import os
-import sys
-import warnings
 
 from twisted.python.usage import UsageError
 
@@ -22,6 +19,7 @@ from ..admission.passwords import (
 )
 from ..core.credentials import TEXT_SIZE
 from ..keyfiles import read_passphrase_file
+from .asking import ask_passphrase
 from .exits import EXIT_REFUSED, CommandFailed
 from .interrupts import exit_on_signals, raise_again
 from .output import print_error, tell
@@ -94,27 +92,8 @@ def _passphrase(settings: PasswdSettings) -> str:
         if warning:
             _warn(warning)
         return passphrase
-    passphrase = _ask("Passphrase: ")
+    passphrase = ask_passphrase()
     # A slip would keep the login out. When verifying, it does no harm.
-    if not settings.verify and _ask("Again: ") != passphrase:
+    if not settings.verify and ask_passphrase("Again: ") != passphrase:
         raise UsageError("the two differ")
     return passphrase
-
-
-def _ask(prompt: str) -> str:
-    try:
-        # Without a terminal, getpass() warns, and then reads standard input and may show what is typed.
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", getpass.GetPassWarning)
-            return getpass.getpass(prompt)
-    except getpass.GetPassWarning:
-        raise UsageError("there is no terminal to ask for the passphrase; use --passphrase-file") from None
-    except EOFError:
-        raise UsageError("no passphrase was typed") from None
-    # Without its cause: a UnicodeDecodeError shows what was typed.
-    except UnicodeDecodeError:
-        raise UsageError("what was typed is not UTF-8") from None
-    # The cursor stands behind the prompt; the message begins on a line of its own.
-    except KeyboardInterrupt:
-        print(file=sys.stderr)
-        raise

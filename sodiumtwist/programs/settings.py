@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 # those, and only later is that refused.
 
 
+#: Seconds that connecting may take, until the server has let the client in, when nothing else is said.
+CONNECT_TIMEOUT = 15.0
+
+
 @dataclass(frozen=True)
 class Credentials:
     """
@@ -55,12 +59,16 @@ class ConnectSettings:
     :ivar server_key: the server's public key, 32 bytes.
     :ivar credentials: who the client says it is.
     :ivar version: of the protocol.
+    :ivar known_as: the name by which the server is known here; ``None`` for another one.
+    :ivar timeout: seconds for connecting, until the server has let us in.
     """
 
     endpoint: str = field(repr=False)
     server_key: bytes
     credentials: Credentials
     version: int
+    known_as: str | None = field(default=None, kw_only=True)
+    timeout: float = field(default=CONNECT_TIMEOUT, kw_only=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -257,6 +265,7 @@ class TunnelSettings:
     :ivar warning: a line for the log about a file that was read; ``None`` when all is well.
     :ivar timeouts: the deadlines of each connection.
     :ivar runs_as: as whom the service runs in the end; ``None`` for who starts it.
+    :ivar known_as: the name by which the server is known here; ``None`` for another one.
     """
 
     listen: str = field(repr=False)
@@ -268,3 +277,4 @@ class TunnelSettings:
     warning: str | None
     timeouts: Timeouts
     runs_as: ServiceUser | None
+    known_as: str | None = None

@@ -91,6 +91,8 @@ class Options(AuthOptionMixin, ServiceOptions):
 
     program = "sodium"
     limits = LIMITS
+    # What the tunnel calls it.
+    aliases = {"listen": "endpoint"}
 
     purpose = (
         "Receives and shares files over encrypted TCP, or forwards streams. At start the log shows the commands for "

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -22,23 +22,13 @@ from zope.interface import implementer
 from ..core.errors import SodiumError
 from ..describe import describe_os_error, masked, printable
 from ..endpoints.wrappers import SodiumClientEndpoint
-from ..keyfiles import read_server_key
 from ..protocol.clock import count_steadily
 from ..protocol.rounds import quicken
 from ..tunnel import TunnelFactory, TunnelLimits
 from .descriptors import make_room
 from .listening import ListeningService, is_local, parse_connecting, parse_listening
-from .options import (
-    CLIENT_COMPLETIONS,
-    CLIENT_PARAMETERS,
-    SERVICE_PARAMETERS,
-    ServiceOptions,
-    check_credentials,
-    check_versions,
-    limit_names,
-    protocol_version,
-    read_credentials,
-)
+from .options import CLIENT_ALIASES, CLIENT_COMPLETIONS, SERVICE_PARAMETERS, ServiceOptions, limit_names
+from .server_options import SERVER_PARAMETERS, read_server
 from .service_user import check_log, service_user
 from .settings import TunnelSettings
 from .silent_servers import advice
@@ -61,18 +51,14 @@ class Options(ServiceOptions):
 
     program = "sodium-tunnel"
     limits = LIMITS
+    aliases = CLIENT_ALIASES
 
     purpose = "Carries connections to 'twistd sodium --forward', whose log shows this command."
-    examples = (
-        "twistd -n sodium-tunnel --listen tcp:127.0.0.1:7000 --to tcp:HOST:5555 \\\n"
-        "      --server-key PUBLICKEY --passphrase-file pass.txt",
-    )
+    examples = ("twistd -n sodium-tunnel --listen 127.0.0.1:7000 --to home",)
 
     optParameters = [
         ["listen", "l", None, "server endpoint for local programs (required)"],
-        ["to", "t", None, "client endpoint string of the server (required)"],
-        ["server-key", "k", None, "the server's public key, 64 hex digits (required)"],
-        *CLIENT_PARAMETERS,
+        *SERVER_PARAMETERS,
         *SERVICE_PARAMETERS,
     ]
     compData = usage.Completions(optActions=CLIENT_COMPLETIONS, multiUse=["limit"])
@@ -84,10 +70,8 @@ class Options(ServiceOptions):
         :raises UsageError: when an option or a file is wrong.
         """
         # usage.Options has no parameters that must be given.
-        for name in ("listen", "to", "server-key"):
-            if self[name] is None:
-                raise usage.UsageError(f"--{name} is missing")
-        version = protocol_version(self["protocol"])
+        if self["listen"] is None:
+            raise usage.UsageError("--listen is missing")
         try:
             user = service_user(self.twistd)
             # Identity and passphrase are read once, now: they may be for root alone.
@@ -95,12 +79,19 @@ class Options(ServiceOptions):
                 check_log(self.twistd, user)
             limits = TunnelLimits(**self.given_limits(TunnelLimits))
             timeouts = self.timeouts()
-            us, warning = read_credentials(self, () if user is None else (user.uid,))
-            server_key = read_server_key(self["server-key"], "server's public key", us.pair)
-            check_credentials(us.user, us.passphrase, (version,))
-            check_versions((version,))
+            asked = read_server(self, owners=() if user is None else (user.uid,))
+            server, warning = asked.settings, "; ".join(asked.warnings) or None
             self.settings = TunnelSettings(
-                self["listen"], self["to"], server_key, us, version, limits, warning, timeouts, user
+                self["listen"],
+                server.endpoint,
+                server.server_key,
+                server.credentials,
+                server.version,
+                limits,
+                warning,
+                timeouts,
+                user,
+                server.known_as,
             )
         except SodiumError as error:
             raise usage.UsageError(str(error)) from None
@@ -114,12 +105,12 @@ class AdvisedEndpoint:
     Says what to try where the server does not answer.
 
     :param endpoint: of the server.
-    :param version: of the protocol, which it speaks.
+    :param advise: says of an error what to put behind it; nothing for one of another kind.
     """
 
-    def __init__(self, endpoint: SodiumClientEndpoint, version: int) -> None:
+    def __init__(self, endpoint: SodiumClientEndpoint, advise: Callable[[BaseException], str]) -> None:
         self._endpoint = endpoint
-        self._version = version
+        self._advise_on = advise
 
     def connect(self, factory: IProtocolFactory) -> Deferred[IProtocol]:
         """As any endpoint does."""
@@ -129,7 +120,7 @@ class AdvisedEndpoint:
     def _advise(self, reason: Failure) -> Failure:
         error = reason.value
         assert error is not None
-        tip = advice(error, self._version)
+        tip = self._advise_on(error)
         return Failure(type(error)(f"{error}{tip}")) if tip else reason
 
 
@@ -186,7 +177,7 @@ def makeService(options: Options, reactor: Any = None) -> TunnelService:
     quicken(reactor)
     settings, us = options.settings, options.settings.credentials
     listening = parse_listening(reactor, "sodium-tunnel", "--listen", settings.listen, EXAMPLE_LISTEN)
-    below = parse_connecting(reactor, "sodium-tunnel", "--to", settings.to, "tcp:HOST:5555", settings.runs_as)
+    below = parse_connecting(reactor, "sodium-tunnel", "--to", settings.to, "HOST:5555", settings.runs_as)
     try:
         endpoint = SodiumClientEndpoint(
             below,
@@ -202,6 +193,9 @@ def makeService(options: Options, reactor: Any = None) -> TunnelService:
     except SodiumError as error:
         raise SystemExit(printable(f"sodium-tunnel: {error}")) from None
     limits = make_room(settings.limits, reactor)
-    advised = AdvisedEndpoint(endpoint, settings.version)
-    factory = TunnelFactory(advised, masked(settings.to), limits, reactor, settings.timeouts)
+    advised = AdvisedEndpoint(
+        endpoint, lambda error: advice(error, settings.version, settings.known_as, settings.server_key)
+    )
+    where = masked(settings.to) if settings.known_as is None else f"{settings.known_as} ({masked(settings.to)})"
+    factory = TunnelFactory(advised, where, limits, reactor, settings.timeouts)
     return TunnelService(settings, [listening], factory, reactor, options.twistd)

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import sys
 
+from ..contacts.addresses import client_description
+
 #: The kinds of endpoints that no TLS is beneath.
 _PLAIN = ("tcp", "unix")
 
@@ -17,9 +19,9 @@ def load_endpoints(description: str) -> None:
     """
     Load what Twisted connects with. Whoever needs TLS in the same process has it loaded before, or it is not there.
 
-    :param description: the endpoint string.
+    :param description: the endpoint string, or an address.
     """
-    plain = description.partition(":")[0].lower() in _PLAIN and "OpenSSL" not in sys.modules
+    plain = client_description(description).partition(":")[0].lower() in _PLAIN and "OpenSSL" not in sys.modules
     if plain:
         # Python then raises ImportError for it.
         sys.modules["OpenSSL"] = None  # type: ignore[assignment]

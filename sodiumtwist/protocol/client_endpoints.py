@@ -9,16 +9,21 @@ from typing import Any
 from twisted.internet.endpoints import clientFromString
 from twisted.internet.interfaces import IStreamClientEndpoint
 
+from ..contacts.addresses import client_description
+
 
 def client_endpoint(reactor: Any, description: str) -> IStreamClientEndpoint:
     """
-    Make a client endpoint from its string, as ``clientFromString`` does, and see that its host can be looked up.
+    Make a client endpoint from its string, as ``clientFromString`` does, or from an address; and see that its host can
+    be looked up.
+
+    :param description: as :func:`~sodiumtwist.contacts.addresses.client_description` takes it.
 
     A wrong string can raise whatever Twisted's parser stumbles over: ``TypeError``, ``IndexError``, ``RuntimeError``.
 
     :raises ValueError: when a name can be none of a host.
     """
-    endpoint: IStreamClientEndpoint = clientFromString(reactor, description)
+    endpoint: IStreamClientEndpoint = clientFromString(reactor, client_description(description))
     _check_host(endpoint)
     return endpoint
 

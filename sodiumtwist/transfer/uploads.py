@@ -152,7 +152,7 @@ class FileUpload(Upload):
     finds half an upload under that name.
 
     :param target: the final path. A file with that path is replaced, and its owner, group and mode are kept, see
-        :func:`~sodiumtwist.replacing.take_over`.
+        :func:`~sodiumtwist.admission.replacing.take_over`.
     :param disk: how the disk is treated.
     :param room: what keeps some of the file system free; ``None`` for one of its own.
     :param partials: what bounds the broken uploads of its directory; ``None`` where there is at most one.

@@ -13,6 +13,8 @@ import subprocess
 import termios
 
 from sodiumtwist import KeyPair
+from sodiumtwist.describe.fingerprints import fingerprint
+from sodiumtwist.keyfiles import read_key_file, read_public_key_file
 
 from ..processes import PUBLIC, SECRET, SODIUMTWIST, ProcessTestCase, Running, clean_environment, wait_until
 
@@ -21,32 +23,58 @@ class KeyTests(ProcessTestCase):
     """``keygen`` and ``pubkey``"""
 
     def test_keygen(self) -> None:
-        """It prints a pair that belongs together."""
+        """It prints a pair that belongs together, and its fingerprint."""
         command = self.run_process([*SODIUMTWIST, "keygen"])
         self.assertEqual((command.wait(), command.errors), (0, []))
         secret = command.output[0].removeprefix("private key: ")
-        public = command.output[1].removeprefix("public key: ")
-        self.assertEqual(KeyPair.from_hex(secret).public.hex(), public)
+        public = KeyPair.from_hex(secret).public
+        self.assertEqual(command.output[1:], [f"public key: {public.hex()}", f"fingerprint {fingerprint(public)}"])
 
     def test_keygen_output(self) -> None:
-        """With --output the private key goes to a new file of mode 0600 and nowhere else."""
-        command = self.run_process([*SODIUMTWIST, "keygen", "--output", "k"])
-        self.assertEqual((command.wait(), command.errors), (0, []))
-        secret = self.read("k").decode().strip()
-        self.assertEqual(command.output, [f"public key: {KeyPair.from_hex(secret).public.hex()}"])
+        """With --output the private key goes to a new file of mode 0600 and nowhere else, the public one beside it."""
+        status, output, errors = self.call("keygen", "--output", self.path("k"))
+        self.assertEqual((status, errors), (0, []))
+        pair = read_key_file(self.path("k"))
+        self.assertEqual(
+            output,
+            [
+                f"private key in {self.path('k')}, for its owner alone",
+                f"public key in {self.path('k.pub')}, for everybody",
+                f"public key: {pair.public.hex()}",
+                f"fingerprint {fingerprint(pair.public)}",
+            ],
+        )
+        self.assertEqual(read_public_key_file(self.path("k.pub")), pair.public)
         self.assertEqual(os.stat(self.path("k")).st_mode & 0o777, 0o600)
-        again = self.run_process([*SODIUMTWIST, "keygen", "--output", "k"])
-        self.assertEqual((again.wait(), again.output), (1, []))
-        self.assert_one_line(again.errors, "^sodiumtwist: k exists and is not overwritten")
-        self.assertEqual(self.read("k").decode().strip(), secret)
+
+    def test_keygen_overwrites_nothing(self) -> None:
+        """Neither file, whichever is there; and what is there of an earlier release gets its public key's file."""
+        for there, cure in (("k", ", or: sodiumtwist pubkey .*/k > .*/k.pub makes its public"), ("k.pub", "")):
+            self.make_file(there, 3)
+            status, output, errors = self.call("keygen", "--output", self.path("k"))
+            self.assertEqual((status, output), (1, []))
+            self.assert_one_line(
+                errors, f"^sodiumtwist: .*/{there} exists and is not overwritten; choose another name{cure}"
+            )
+            self.assertEqual(os.listdir(self.directory), [there])
+            os.unlink(self.path(there))
+        for there in ("k", "k.pub"):
+            self.make_file(there, 3)
+        self.assert_one_line(
+            self.call("keygen", "--output", self.path("k"))[2], "overwritten; choose another name; see "
+        )
+        status, output, errors = self.call("keygen", "--output", self.path("new.pub"))
+        self.assertEqual((status, output), (1, []))
+        self.assert_one_line(errors, "--output names the file of the private key; that of the public key gets .pub")
 
     def test_pubkey(self) -> None:
-        """It prints the public key of a file."""
-        with open(self.path("k"), "w") as file:
-            file.write(SECRET)
-        os.chmod(self.path("k"), 0o600)
-        command = self.run_process([*SODIUMTWIST, "pubkey", "k"])
-        self.assertEqual((command.wait(), command.output, command.errors), (0, [PUBLIC], []))
+        """It prints the public key of a file, of either kind; the fingerprint goes elsewhere, for scripts."""
+        for name, mode, text in (("k", 0o600, SECRET), ("k.pub", 0o644, f"public key: {PUBLIC}\n")):
+            with open(self.path(name), "w") as file:
+                file.write(text)
+            os.chmod(self.path(name), mode)
+            shown = self.call("pubkey", self.path(name))
+            self.assertEqual(shown, (0, [PUBLIC], [f"sodiumtwist: fingerprint {fingerprint(bytes.fromhex(PUBLIC))}"]))
 
     def test_pubkey_mistakes(self) -> None:
         """One line, status 1."""
@@ -68,7 +96,12 @@ class UsageTests(ProcessTestCase):
         mistakes = [
             (["nonsense"], "Unknown command: nonsense; see sodiumtwist --help"),
             (["send"], "PATH is missing"),
-            (["send", "in"], "--key is missing"),
+            (["send", "in"], "no server is known by a name; .* sodiumtwist join .*; or give --to and --server-key"),
+            (["send", "--to", "tcp:h:1", "in"], "--server-key is missing"),
+            (
+                ["ping", "home"],
+                "no server is known by a name; .* sodiumtwist join .*; if it is a host's name, --server-key is missing",
+            ),
             (["send", "--key", "abc", "in"], "the server's public key has 3 characters; it is 64 hex digits"),
             (["send", *key, "-P", "geheim", "--passphrase-file", "f", "in"], "the passphrase comes from --passphrase"),
             (["send", *key, "--passphrase-file", "empty", "in"], "begins with an empty line"),
@@ -83,8 +116,7 @@ class UsageTests(ProcessTestCase):
             (["ping", *key, "--count", "0"], "--count takes a whole number from 1"),
             (["ping", *key, "--count", "many"], "--count takes a whole number from 1"),
             (["ping", *key, "--interval", "-1"], "--interval takes a number of seconds from 0 to 60"),
-            (["ping", *key, "stray"], "unexpected argument 'stray'"),
-            (["send", *key, "in", "--quiet"], "unexpected argument '--quiet'; options come before PATH"),
+            (["ping", *key, "one", "two"], "unexpected argument 'two'"),
         ]
         for arguments, line in mistakes:
             status, output, errors = self.call(*arguments)
@@ -95,10 +127,10 @@ class UsageTests(ProcessTestCase):
     def test_mistakes_in_the_reactor(self) -> None:
         """So it is for what is found when the reactor runs."""
         self.make_file("in", 1)
-        key = ["--key", PUBLIC]
+        key = ["--key", PUBLIC, "--passphrase", "p"]
         mistakes = [
-            (["send", *key, "--endpoint", "nonsense:1", "in"], "--endpoint: bad endpoint string 'nonsense:1'"),
-            (["ping", *key, "--endpoint", "tcp:host"], "'tcp:host': it lacks 'port'; a right one is .* tcp:HOST:5555"),
+            (["send", *key, "--to", "nonsense:x", "in"], "--to: bad endpoint string 'nonsense:x'"),
+            (["ping", *key, "--to", "tcp:host"], "'tcp:host': it lacks 'port'; a right one is .* HOST:5555"),
             (["send", *key, "missing"], "cannot read missing: No such file or directory"),
             (["demo", "missing"], "missing is not a file"),
         ]

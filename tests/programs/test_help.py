@@ -22,9 +22,11 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from sodiumtwist import KeyPair, __version__
 from sodiumtwist.keyfiles import write_key_file
-from sodiumtwist.programs import cli, client_options, tap, tunneltap
+from sodiumtwist.programs import asking, cli, client_options, tap, tunneltap
 from sodiumtwist.programs.commands import make_endpoint
 
+from .. import NO_FOLDERS
+from ..known_servers import know
 from ..processes import PUBLIC, SODIUMTWIST, TWISTD, ProcessTestCase
 
 #: Name, short name, options and purpose of each.
@@ -42,7 +44,7 @@ class SaidTestCase(SynchronousTestCase):
     """Runs command lines in this process, on a screen of 80 columns."""
 
     def setUp(self) -> None:
-        self.patch(os, "environ", {"PATH": os.environ["PATH"], "COLUMNS": "80"})
+        self.patch(os, "environ", {"PATH": os.environ["PATH"], "COLUMNS": "80", **NO_FOLDERS})
 
     def parse(self, words: list[str]) -> usage.Options:
         """Give a command to the parser that it would meet; return the options of the last subcommand."""
@@ -105,6 +107,8 @@ class HelpTests(SaidTestCase):
         write_key_file("server.key", KeyPair.generate())
         with open(os.open("pass.txt", os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
             file.write("open sesame\n")
+        know(self, directory, home={"endpoint": "example.org:5555", "passphrase-file": os.path.abspath("pass.txt")})
+        self.patch(asking, "ask_passphrase", lambda *said: "open sesame")
         for example in self.examples():
             words = [PUBLIC if word == "PUBLICKEY" else word for word in example]
             if words[-1] == "--help":
@@ -139,7 +143,7 @@ class ProcessHelpTests(ProcessTestCase):
         for command in (SODIUMTWIST, [*SODIUMTWIST, "send"], [*TWISTD, "sodium"]):
             script = f"{shlex.join([*command, '--help'])} >/dev/full"
             # As users have it: with the other tests' PYTHONUNBUFFERED, nothing would be left to flush.
-            full = self.run_process(["sh", "-c", script], env={"PATH": os.environ["PATH"]})
+            full = self.run_process(["sh", "-c", script], env={"PATH": os.environ["PATH"], **NO_FOLDERS})
             self.assertEqual(full.wait(), 6)
             self.assert_one_line(full.errors, "^sodium(twist)?: standard output: No space left on device$")
 
@@ -161,7 +165,7 @@ class CompletionTests(SaidTestCase):
         done = subprocess.run(
             ["bash", "-c", f"{stubs}\ncomplete_it() {{\n{code.getvalue().decode()}\n}}; complete_it"],
             capture_output=True,
-            env={"PATH": os.environ["PATH"]},
+            env={"PATH": os.environ["PATH"], **NO_FOLDERS},
         )
         self.assertEqual(done.stderr, b"")
         return done.stdout.decode().splitlines()

@@ -38,6 +38,7 @@ from sodiumtwist.endpoints.wrappers import SodiumClientEndpoint
 from sodiumtwist.programs import commands
 from sodiumtwist.programs.exits import CommandFailed
 from sodiumtwist.programs.settings import ConnectSettings, Credentials, PingSettings
+from sodiumtwist.programs.silent_servers import advice
 from sodiumtwist.programs.tunneltap import AdvisedEndpoint
 from sodiumtwist.transfer.tree.place import Files
 
@@ -131,7 +132,7 @@ class StatusTests(SynchronousTestCase):
                 def connect(self, factory: IProtocolFactory) -> Deferred[IProtocol]:
                     return fail(reason)  # noqa: B023
 
-            endpoint = AdvisedEndpoint(cast(SodiumClientEndpoint, Silent()), 2)
+            endpoint = AdvisedEndpoint(cast(SodiumClientEndpoint, Silent()), lambda error: advice(error, 2))
             error = self.failureResultOf(endpoint.connect(Factory()), type(reason)).value
             self.assertTrue(str(error).endswith(tip), error)
             self.assertEqual(error is other, reason is other)

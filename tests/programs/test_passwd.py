@@ -47,7 +47,7 @@ class PasswdTests(WhoTestCase):
         mistakes: list[tuple[tuple[str, ...], str]] = [
             ((), "FILE LOGIN is missing"),
             (("users",), "FILE LOGIN is missing"),
-            (("users", "ann", "x"), "unexpected argument 'x'; options come before FILE LOGIN"),
+            (("users", "ann", "x"), "unexpected argument 'x'"),
             (("--passphrase-file", "missing", "users", "ann"), "missing: No such file"),
             (("--passphrase-file", "empty", "users", "ann"), "begins with an empty line"),
             (("--passphrase-file", "users", "broken", "ann"), "line 1"),

@@ -143,7 +143,7 @@ class PipeTestCase(TestCase):
 
     async def failed(self, joining: Deferred[None], status: int, says: str) -> None:
         """Check how it ends."""
-        failed: Any = await self.assertFailure(joining, CommandFailed)  # type: ignore[func-returns-value]
+        failed: Any = await self.assertFailure(joining, CommandFailed)
         self.assertEqual(failed.status, status, failed)
         self.assertRegex(str(failed), says)
 

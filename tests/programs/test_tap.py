@@ -48,6 +48,7 @@ from sodiumtwist.protocol.draining import DRAIN_TIMEOUT
 from sodiumtwist.transfer.receiver import UploadFactory
 from sodiumtwist.transfer.stores import DirectoryStore
 
+from .. import NO_FOLDERS
 from ..admission.test_passwords import cheap
 from ..logs import logged
 from ..pair import MemoryTransport, Pair, RecordingClient, build
@@ -75,7 +76,7 @@ class TapTestCase(SynchronousTestCase):
         self.addCleanup(shutil.rmtree, self.directory)
         self.addCleanup(os.chdir, os.getcwd())
         os.chdir(self.directory)
-        self.patch(os, "environ", {"PATH": os.environ["PATH"]})
+        self.patch(os, "environ", {"PATH": os.environ["PATH"], **NO_FOLDERS})
 
     def write(self, name: str, text: str, mode: int = 0o600) -> None:
         with open(name, "w") as file:
@@ -252,7 +253,7 @@ class OptionsTests(TapTestCase):
             (["--key-file", "group.key"], "chmod 600 group.key"),
             (["--key-file", "short.key"], "short.key: the private key has 3 characters"),
             (["--key-file", "long.key"], "long.key is over 4096 bytes long"),
-            (["-e", "nonsense:1"], "--endpoint: bad endpoint string 'nonsense:1'"),
+            (["-e", "nonsense:x"], "--endpoint: bad endpoint string 'nonsense:x'"),
             (["-e", "tcp"], "'tcp': it lacks 'port'; a right one is for instance tcp:5555:interface=127.0.0.1"),
             (["--forward", "tcp:host"], "--forward: bad endpoint string 'tcp:host': it lacks 'port'"),
             (["--forward", "tcp:a..b:1"], "--forward: bad endpoint string 'tcp:a..b:1': 'a..b' can't be a host's name"),

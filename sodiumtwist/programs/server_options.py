@@ -1,0 +1,157 @@
+"""
+Which server a client talks to, and as whom: what the options, an argument, an URL and the servers that are known by
+name say together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+
+from twisted.python import usage
+
+from ..contacts.lookup import can_be_name, check_same_key, look_up, read_identity, read_kept_passphrase
+from ..contacts.servers import KnownServer, check_known_key, find_server
+from ..core.errors import LocalProtocolError
+from ..describe import describe_os_error
+from ..keyfiles import read_key_file, read_passphrase, read_server_key
+from .asking import choose_passphrase
+from .options import (
+    CLIENT_PARAMETERS,
+    DEFAULT_LOGIN,
+    DEFAULT_PROTOCOL,
+    check_credentials,
+    check_versions,
+    protocol_version,
+)
+from .settings import ConnectSettings, Credentials
+
+#: Where a server is looked for when its key is given, and nothing else.
+DEFAULT_CONNECT = "127.0.0.1:5555"
+
+#: What a client tells about the server, and about itself.
+SERVER_PARAMETERS = [
+    ["to", "t", None, "the server: NAME, URL, HOST:PORT or endpoint"],
+    ["server-key", "k", None, "its public key, where --to has none"],
+    *CLIENT_PARAMETERS,
+]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """
+    What a command line says about the server.
+
+    :ivar settings: what is needed to connect.
+    :ivar by_default: whether it names no server, and the only known one is taken.
+    :ivar warnings: lines for people.
+    """
+
+    settings: ConnectSettings
+    by_default: bool
+    warnings: tuple[str, ...]
+
+
+def read_server(options: usage.Options, argument: str | None = None, owners: Collection[int] = ()) -> Asked:
+    """
+    Read what the options of :data:`SERVER_PARAMETERS`, and perhaps an argument, say about the server and the client.
+    Files that they name are read.
+
+    What an option says goes before what is known of the server.
+
+    :param options: parsed.
+    :param argument: which server an argument names, in the words of ``--to``; ``None`` when none does.
+    :param owners: the numbers of users that files may belong to, beside root and the user of this process.
+    :raises UsageError: when no server, or more than one, is named, and for a version that there is not.
+    :raises OSError: when a file can't be read.
+    :raises SodiumError: when a key, a file, the login or the passphrase is wrong, for an invitation, and for a server
+        with another key than it is known with.
+    """
+    version = None if options["protocol"] is None else protocol_version(options["protocol"])
+    to, given_key = options["to"], options["server-key"]
+    if argument is not None and to is not None:
+        raise usage.UsageError(f"--to and {ascii(argument)} both say which server; give one")
+    where = argument if to is None else to
+    if where == "":
+        raise usage.UsageError("--to is empty; it takes a server's name, its URL, HOST:PORT or an endpoint string")
+    warnings: list[str] = []
+    # A file of servers with mistakes is in the way of nobody who needs no name. Who needs one is told below.
+    server = None if where is None else look_up(where, warnings.append)
+    by_key = None if given_key is None else look_up(given_key, warnings.append)
+    by_default = where is None and given_key is None
+    if by_default:
+        server = _only_known()
+    elif server is None and given_key is None:
+        raise _no_key(where or "")
+    elif server is None and by_key is not None:
+        # Who gives the key by a name or an URL has said where, too; --to may be another way there.
+        server = by_key if where is None else replace(by_key, endpoint=where)
+    endpoint = server.endpoint if server is not None else where or DEFAULT_CONNECT
+    if version is None:
+        version = int(DEFAULT_PROTOCOL) if server is None else server.protocol
+    identity = options["identity"]
+    pair = read_identity(server, owners) if identity is None else read_key_file(identity, owners)
+    # The factory checks these again. Here the mistake is told before the reactor is loaded and a file opened.
+    if by_key is not None:
+        key = by_key.server_key
+    elif given_key is not None:
+        key = read_server_key(given_key, "server's public key", pair)
+    else:
+        assert server is not None
+        key = server.server_key
+    _check_known(server, endpoint, key, warnings)
+    check_versions((version,))
+    login = options["user"]
+    if login is None:
+        login = (server is not None and server.login) or DEFAULT_LOGIN
+    given = _read_passphrase(options, server, owners, warnings)
+    passphrase, default = choose_passphrase(given, pair is not None, login, endpoint)
+    check_credentials(login, passphrase, (version,))
+    known_as = None if server is None else server.name or None
+    settings = ConnectSettings(endpoint, key, Credentials(login, passphrase, default, pair), version, known_as=known_as)
+    return Asked(settings, by_default, tuple(dict.fromkeys(warnings)))
+
+
+def _check_known(server: KnownServer | None, endpoint: str, key: bytes, warnings: list[str]) -> None:
+    """
+    See that the key is the one that is known of the server.
+
+    :raises ServerKeyChanged: when it is not.
+    """
+    if server is not None:
+        check_same_key(server, key)
+    if server is None or not server.name:
+        try:
+            check_known_key(endpoint, key)
+        except (OSError, LocalProtocolError) as error:
+            warnings.append(describe_os_error(error) if isinstance(error, OSError) else str(error))
+
+
+def _only_known() -> KnownServer:
+    try:
+        return find_server(None)
+    except LocalProtocolError as error:
+        raise usage.UsageError(f"{error}; or give --to and --server-key") from None
+
+
+def _no_key(where: str) -> usage.UsageError:
+    missing = "--server-key is missing: the server's public key, which the server logs when it starts"
+    if can_be_name(where):
+        try:
+            find_server(where)
+        except LocalProtocolError as error:
+            return usage.UsageError(f"{error}; if it is a host's name, {missing}")
+    return usage.UsageError(missing)
+
+
+def _read_passphrase(
+    options: usage.Options, server: KnownServer | None, owners: Collection[int], warnings: list[str]
+) -> str | None:
+    given, warning = read_passphrase(
+        options["passphrase-file"], "--passphrase-file", options["passphrase"], "--passphrase", owners
+    )
+    if given is None:
+        given, warning = read_kept_passphrase(server, owners)
+    if warning is not None:
+        warnings.append(warning)
+    return given

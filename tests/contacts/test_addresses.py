@@ -1,0 +1,226 @@
+"""
+Addresses as people write them.
+"""
+
+from __future__ import annotations
+
+from twisted.internet.endpoints import clientFromString, serverFromString
+from twisted.internet.testing import MemoryReactorClock
+from twisted.trial.unittest import SynchronousTestCase
+
+from sodiumtwist.contacts.addresses import (
+    ENDPOINT_TYPES,
+    Address,
+    client_description,
+    is_local_client,
+    parse_address,
+    server_description,
+    split_description,
+)
+
+
+class AddressTests(SynchronousTestCase):
+    """A host and a port."""
+
+    def test_read(self) -> None:
+        for text, address in (
+            ("example.org", Address("example.org")),
+            ("example.org:7000", Address("example.org", 7000)),
+            ("127.0.0.1:7000", Address("127.0.0.1", 7000)),
+            ("[::1]", Address("::1")),
+            ("[::1]:7000", Address("::1", 7000)),
+            ("[fe80::1%eth0]:7000", Address("fe80::1%eth0", 7000)),
+            ("::1", Address("::1")),
+            ("2001:db8::7", Address("2001:db8::7")),
+            ("b\u00fccher.example:1", Address("b\u00fccher.example", 1)),
+        ):
+            self.assertEqual(parse_address(text), address, text)
+
+    def test_none(self) -> None:
+        """What is no host and port."""
+        for text in (
+            "",
+            ":",
+            ":5555",
+            "5555",
+            "1234:5555",
+            "host:",
+            "host:0",
+            "host:65536",
+            "host:port",
+            "[::1]:",
+            "[::1]5555",
+            "[dead]:5555",
+            "[example.org]:5555",
+            "a b:1",
+            "a/b",
+            "ann@host:1",
+            "*:5555",
+            "unix:/tmp/x",
+            "tcp:host:5555",
+            "host:5555\n",
+        ):
+            self.assertIs(parse_address(text), None, text)
+
+    def test_shown(self) -> None:
+        """As it is read."""
+        for text in ("example.org:5555", "[::1]:5555"):
+            self.assertEqual(str(parse_address(text)), text)
+
+
+class ClientTests(SynchronousTestCase):
+    """Where a client connects to."""
+
+    def test_descriptions(self) -> None:
+        for text, description in (
+            ("example.org", "tcp:example.org:5555"),
+            ("example.org:7000", "tcp:example.org:7000"),
+            ("home", "tcp:home:5555"),
+            ("[::1]:7000", r"tcp:\:\:1:7000"),
+            ("::1", r"tcp:\:\:1:5555"),
+            ("7000", "tcp:127.0.0.1:7000"),
+            (":7000", "tcp:127.0.0.1:7000"),
+            ("tcp:[::1]:7000", r"tcp:\:\:1:7000"),
+            ("tcp6:[::1]:7000:timeout=3", r"tcp:\:\:1:7000:timeout=3"),
+            (r"tcp6:\:\:1:7000", r"tcp:\:\:1:7000"),
+            ("tcp:host=[2001:db8::7]:port=7000", r"tcp:host=2001\:db8\:\:7:port=7000"),
+            ("tls:[::1]:7000:trustRoots=/etc", r"tls:\:\:1:7000:trustRoots=/etc"),
+            ("sodium:tcp:[::1]:7000:login=ann", r"sodium:tcp:\:\:1:7000:login=ann"),
+        ):
+            self.assertEqual(client_description(text), description, text)
+            self.assertEqual(client_description(description), description, text)
+
+    def test_strings(self) -> None:
+        """What is no address stays as it is, be it right or wrong."""
+        for text in (
+            "tcp:5555",
+            "TCP:5555",
+            "tcp",
+            "tcp:host:5555",
+            "tcp:host=example.org:port=1",
+            "unix:/tmp/x",
+            "unix:[x]",
+            "onion:80",
+            "tcp6:example.org:7000",
+            "host:0",
+            "",
+        ):
+            self.assertEqual(client_description(text), text)
+
+    def test_understood(self) -> None:
+        """Twisted makes an endpoint of each."""
+        for text in ("example.org", "[::1]:7000", "tcp6:[::1]:7000", "7000", "tcp:host=[::1]:port=7000"):
+            clientFromString(MemoryReactorClock(), client_description(text))
+
+    def test_is_local(self) -> None:
+        """This machine, as far as that is known before a name is looked up."""
+        for text in (
+            "5555",
+            "localhost",
+            "LOCALHOST:7000",
+            "127.0.0.1:7000",
+            "127.9.9.9",
+            "[::1]:7000",
+            r"tcp:\:\:1:7000:timeout=3",
+            "tcp:host=127.0.0.1:port=7000",
+            "tcp:port=7000:host=localhost",
+            "tls:localhost:7000",
+            "ssl:host=127.0.0.1:port=1",
+            "unix:/tmp/x",
+            "unix:path=/tmp/x",
+        ):
+            self.assertTrue(is_local_client(text), text)
+        for text in (
+            "example.org",
+            "0.0.0.0:7000",
+            "[::]:7000",
+            "127.1:7000",
+            "10.0.0.1",
+            "localhost.example.org",
+            "127.0.0.1.example.org",
+            "tls:localhost:7000:endpoint=tcp\\:example.org\\:1",
+            "haproxy:tcp:127.0.0.1:5555",
+            "onion:127.0.0.1:80",
+            "tcp:example.org:5555:bindAddress=127.0.0.1",
+            "tcp:port=5555",
+            "tcp",
+            "",
+        ):
+            self.assertFalse(is_local_client(text), text)
+
+
+class ServerTests(SynchronousTestCase):
+    """Where a server listens."""
+
+    def test_descriptions(self) -> None:
+        for text, description in (
+            ("127.0.0.1:7000", "tcp:7000:interface=127.0.0.1"),
+            ("example.org:7000", "tcp:7000:interface=example.org"),
+            ("10.1.2.3", "tcp:5555:interface=10.1.2.3"),
+            ("0.0.0.0:7000", "tcp:7000:interface=0.0.0.0"),
+            ("127.0.0.1:0", "tcp:0:interface=127.0.0.1"),
+            ("[::1]:7000", r"tcp:7000:interface=\:\:1"),
+            ("[::]:7000", r"tcp:7000:interface=\:\:"),
+            ("::1", r"tcp:5555:interface=\:\:1"),
+            ("[fe80::1%eth0]:7000", r"tcp:7000:interface=fe80\:\:1%eth0"),
+            ("*:7000", "tcp:7000"),
+            ("*", "tcp:5555"),
+            ("tcp:127.0.0.1:7000", "tcp:7000:interface=127.0.0.1"),
+            ("tcp:localhost:7000", "tcp:7000:interface=localhost"),
+            ("tcp:example.org:7000", "tcp:7000:interface=example.org"),
+            ("tcp:[::1]:7000", r"tcp:7000:interface=\:\:1"),
+            (r"tcp:\:\:1:7000", r"tcp:7000:interface=\:\:1"),
+            ("tcp6:[::1]:7000", r"tcp6:7000:interface=\:\:1"),
+            ("tcp:*:7000", "tcp:7000"),
+            ("tcp:127.0.0.1:7000:backlog=5", "tcp:7000:interface=127.0.0.1:backlog=5"),
+            ("tcp:7000:interface=[::1]", r"tcp:7000:interface=\:\:1"),
+            ("ssl:127.0.0.1:7000:privateKey=a", "ssl:7000:interface=127.0.0.1:privateKey=a"),
+        ):
+            self.assertEqual(server_description(text), description, text)
+            self.assertEqual(server_description(description), description, text)
+            if not description.startswith("ssl"):
+                serverFromString(MemoryReactorClock(), description)
+
+    def test_port_alone(self) -> None:
+        """It opens nothing to others."""
+        for text in ("7000", ":7000"):
+            self.assertEqual(server_description(text), "tcp:7000:interface=127.0.0.1")
+
+    def test_strings(self) -> None:
+        """What is no address stays as it is, be it right or wrong."""
+        for text in (
+            "tcp:7000",
+            "tcp6:7000",
+            "tcp:7000:interface=127.0.0.1",
+            "tcp:7000:127.0.0.1",
+            "tcp:7000:127.0.0.1:50",
+            "tcp:port=7000",
+            "unix:/tmp/x",
+            "systemd:domain=INET:index=0",
+            "stdio:",
+            "sodium:tcp:7000",
+            "host:65536",
+            "",
+        ):
+            self.assertEqual(server_description(text), text)
+
+
+class PartsTests(SynchronousTestCase):
+    """The parts of an endpoint string."""
+
+    def test_split(self) -> None:
+        for text, parts in (
+            ("", [""]),
+            ("tcp", ["tcp"]),
+            ("tcp:", ["tcp", ""]),
+            (r"tcp:\:\:1:5555", ["tcp", r"\:\:1", "5555"]),
+            ("a::b", ["a", "", "b"]),
+            ("unix:/a\nb", ["unix", "/a\nb"]),
+        ):
+            self.assertEqual(split_description(text), parts)
+
+    def test_types(self) -> None:
+        """Those of Twisted and ours are known."""
+        self.assertLessEqual(
+            {"tcp", "tcp6", "ssl", "tls", "unix", "stdio", "systemd", "haproxy", "sodium"}, ENDPOINT_TYPES
+        )
