@@ -74,7 +74,9 @@ def _inner(
             raise ValueError(f"sodium: {secret}= would show a secret; put it into a file and use {instead[0]}=")
     ours = {name: values[name] for name in keywords if name in values}
     others = [f"{_quote(name)}={_quote(value)}" for name, value in values.items() if name not in ours]
-    below = ":".join([describe(":".join(map(_quote, arguments))), *others])
+    below = ":".join(map(_quote, arguments))
+    if others:
+        below = ":".join([describe(below), *others])
     try:
         return ours, parse(below)
     # Twisted raises whatever its parser stumbles over: ValueError, TypeError, IndexError, RuntimeError.
@@ -155,7 +157,11 @@ def server_from_string(reactor: Any, arguments: Sequence[str], keywords: Mapping
         field, and when there is no such checker.
     """
     ours, endpoint = _inner(
-        lambda text: serverFromString(reactor, text), server_description, SERVER_KEYWORDS, arguments, keywords
+        lambda text: serverFromString(reactor, server_description(text)),
+        server_description,
+        SERVER_KEYWORDS,
+        arguments,
+        keywords,
     )
     auth, login, version = ours.get("auth"), ours.get("login"), _version(ours)
     versions = VERSIONS if version is None else (version,)
