@@ -5,15 +5,23 @@ Keys and passphrases in files and in the environment.
 from __future__ import annotations
 
 import os
+import shlex
+import stat
+import time
 from collections.abc import Collection
 
-from .admission.files import check_file, readers_warning
+from .admission.files import check_file, others_can_read, readers_warning
 from .admission.replacing import sync_directory
+from .contacts.urls import is_url, parse_url
 from .core.errors import InvalidKey, LocalProtocolError
-from .core.keys import KeyPair, check_server_key, parse_key
+from .core.keys import KeyPair, WrongKind, check_server_key, is_labelled, looks_public, parse_key
+from .describe.fingerprints import fingerprint, is_fingerprint
 
 KEY_VARIABLE = "SODIUMTWIST_KEY"
 PASSPHRASE_VARIABLE = "SODIUMTWIST_PASSPHRASE"
+
+#: What the name of a public key's file has behind that of the private key's file.
+PUBLIC_SUFFIX = ".pub"
 
 #: The largest size of a key file in bytes, more than any needs. A wrong name may be that of a huge file.
 KEY_FILE_LIMIT = 4096
@@ -22,19 +30,27 @@ PASSPHRASE_FILE_LIMIT = 8192
 
 
 def _read_small(
-    path: str, what: str, owners: Collection[int], limit: int, *, readable: bool
+    path: str, what: str, owners: Collection[int], limit: int, *, readable: bool = False, public: bool = False
 ) -> tuple[bytes, os.stat_result]:
     """
     Read a small file that nobody else can change.
 
     :param limit: the most bytes that it may have.
+    :param readable: whether others may be able to read it, though they should not.
+    :param public: whether it is for all to read.
     :return: what is in it, and its status.
     """
     with open(path, "rb") as file:
         # Of the file that is read, whatever has the path by now.
         status = os.fstat(file.fileno())
         # Before it is read: of a pipe, the error would come when its writer is done.
-        check_file(path, status, what, secret=True, readable=readable, streams=True, owners=owners)
+        try:
+            check_file(path, status, what, secret=not public, readable=readable, streams=True, owners=owners)
+        except LocalProtocolError:
+            # All may read a public key. To change its mode would not make it a private one.
+            if stat.S_ISREG(status.st_mode) and not public:
+                _refuse_public(path, what, file.read(limit))
+            raise
         # One byte more tells whether the file is larger.
         data = file.read(limit + 1)
     if len(data) > limit:
@@ -50,48 +66,144 @@ def _decode(path: str, data: bytes) -> str:
         raise LocalProtocolError(f"{path} is not UTF-8 text") from None
 
 
+def _refuse_public(path: str, what: str, data: bytes) -> None:
+    """
+    :raises InvalidKey: when a file that is to hold a secret holds a public key.
+    """
+    text = data.decode("utf-8", "replace")
+    try:
+        pair = KeyPair.from_hex(text)
+        # Where no word in it says so, its name does.
+        is_public = path.endswith(PUBLIC_SUFFIX) and not is_labelled(text) and looks_public(pair.secret)
+    except WrongKind:
+        is_public = True
+    except InvalidKey:
+        return
+    if is_public:
+        private = path.removesuffix(PUBLIC_SUFFIX)
+        where = f": {private}" if private != path and os.path.exists(private) else ""
+        raise InvalidKey(f"{path} holds a public key, and as {what} the private one is wanted{where}")
+
+
 def read_key_file(path: str, owners: Collection[int] = ()) -> KeyPair:
     """
-    Read a private key as ``sodiumtwist keygen`` writes it: 64 hex digits.
+    Read a private key as ``sodiumtwist keygen`` writes it: comments, then ``private key:`` and 64 hex digits. The
+    digits alone will do.
 
     :param path: of the file. It may be a FIFO or a device.
     :param owners: the numbers of users that the file may belong to, beside root and the user of this process.
     :raises OSError: when the file can't be read.
-    :raises InvalidKey: when it holds something else than a key.
+    :raises InvalidKey: when it holds something else than a key, a public one for instance.
     :raises LocalProtocolError: when others can read it, write to it or replace it, or own it, and when it is no small
         text.
     """
-    data, _ = _read_small(path, "key file", owners, KEY_FILE_LIMIT, readable=False)
+    data, _ = _read_small(path, "key file", owners, KEY_FILE_LIMIT)
+    text = _decode(path, data)
+    _refuse_public(path, "key file", data)
     try:
-        return KeyPair.from_hex(_decode(path, data))
+        return KeyPair.from_hex(text)
     except InvalidKey as error:
         raise InvalidKey(f"{path}: {error}") from None
 
 
-def read_server_key(text: str, what: str, pair: KeyPair | None = None) -> bytes:
+def read_public_key_file(path: str, owners: Collection[int] = ()) -> bytes:
+    """
+    Read a public key as ``sodiumtwist keygen`` writes it into a ``.pub`` file: comments, then ``public key:`` and 64
+    hex digits. The digits alone will do.
+
+    :param path: of the file. It may be a FIFO or a device.
+    :param owners: as in :func:`read_key_file`.
+    :return: 32 bytes.
+    :raises OSError: when the file can't be read.
+    :raises InvalidKey: when it holds something else than a public key, a private one for instance.
+    :raises LocalProtocolError: when others can write to it or replace it, or own it, and when it is no small text.
+    """
+    data, status = _read_small(path, "public key file", owners, KEY_FILE_LIMIT, public=True)
+    text = _decode(path, data)
+    try:
+        key = parse_key(text, "public key")
+    except WrongKind:
+        raise _not_public(path) from None
+    except InvalidKey as error:
+        raise InvalidKey(f"{path}: {error}") from None
+    # Digits alone can be of either kind. A file that is for its owner alone is one of those that private keys are in.
+    alone = stat.S_ISREG(status.st_mode) and not others_can_read(status.st_mode)
+    if not is_labelled(text) and (not looks_public(key) or alone and not path.endswith(PUBLIC_SUFFIX)):
+        raise _not_public(path)
+    check_server_key(key)
+    return key
+
+
+def _not_public(path: str) -> InvalidKey:
+    public = path + PUBLIC_SUFFIX
+    cure = public if os.path.exists(public) else f"sodiumtwist pubkey {shlex.quote(path)} prints it"
+    return InvalidKey(f"{path} holds a private key, and the public one is wanted: {cure}")
+
+
+def read_server_key(text: str, what: str, pair: KeyPair | None = None, owners: Collection[int] = ()) -> bytes:
     """
     Read the public key of a server that somebody gave as text, and say which other key it may be instead.
 
-    :param text: 64 hex digits.
+    :param text: 64 hex digits, with or without ``public key:``; or the path of a ``.pub`` file, the URL of a server, or
+        the name of a known one.
     :param what: what errors call it.
     :param pair: the client's own keys.
+    :param owners: as in :func:`read_key_file`, for a file.
     :return: 32 bytes.
+    :raises OSError: when a file can't be read.
     :raises InvalidKey: for anything but a public key of somebody else.
+    :raises LocalProtocolError: for an URL that is not whole, or is an invitation, and for a file as
+        :func:`read_public_key_file` does.
     """
-    try:
-        key = parse_key(text, what)
-    except InvalidKey:
-        if os.path.isfile(text):
-            raise InvalidKey(
-                f"the {what} is the name of a file; give the key itself, which sodiumtwist pubkey FILE prints of a "
-                "private key, and a server's log shows"
-            ) from None
-        raise
+    key = _find_server_key(text, what, owners)
     if pair is not None and key in (pair.secret, pair.public):
         own = "private" if key == pair.secret else "public"
         raise InvalidKey(f"the {what} is our own {own} key; the public key that the server's log shows is wanted")
     check_server_key(key)
     return key
+
+
+def _find_server_key(text: str, what: str, owners: Collection[int]) -> bytes:
+    if is_url(text):
+        url = parse_url(text)
+        if url.secret is not None:
+            raise LocalProtocolError(f"the {what} is an invitation; run: sodiumtwist join 'URL'")
+        return url.server_key
+    try:
+        return parse_key(text, what)
+    except InvalidKey as error:
+        # What is labelled is no name; nor is what may be a key that was not copied as a whole.
+        if is_labelled(text):
+            raise
+        if is_fingerprint(text):
+            raise InvalidKey(
+                f"the {what} is a fingerprint, which only serves to compare; give the key itself"
+            ) from None
+        # A name goes first, as in all commands: ./NAME is a file.
+        if (known := _known_key(text)) is not None:
+            return known
+        if is_file(text):
+            return read_public_key_file(text, owners)
+        raise InvalidKey(f"{error}, a .pub file, an URL or the name of a known server") from None
+
+
+def _known_key(name: str) -> bytes | None:
+    if "/" in name or name.endswith(PUBLIC_SUFFIX):
+        return None
+    # Here: to read names takes time, and most keys are given as they are.
+    from .contacts.servers import read_servers
+
+    server = read_servers().get(name)
+    return None if server is None else server.server_key
+
+
+def is_file(path: str) -> bool:
+    """Tell whether there is something at a path that can be read: a file, a FIFO or a device."""
+    try:
+        return not stat.S_ISDIR(os.stat(path).st_mode)
+    # A NUL is in no path.
+    except (OSError, ValueError):
+        return False
 
 
 def read_passphrase_file(path: str, owners: Collection[int] = ()) -> tuple[str, str | None]:
@@ -175,22 +287,43 @@ def read_passphrase(
 
 def write_key_file(path: str, pair: KeyPair) -> None:
     """
-    Write a private key to a new file of mode 0600.
+    Write a private key to a new file of mode 0600, and its public key to a file beside it that all may read, of the
+    same name and ``.pub``. Both are written, or none.
 
-    :param path: of the file.
-    :raises OSError: when the file can't be made, and when it exists: a key is never overwritten.
+    :param path: of the private key's file.
+    :raises OSError: when a file can't be made, and when one of the two exists: a key is never overwritten.
     """
+    made = time.strftime("%Y-%m-%d", time.gmtime())
+    whose = f"fingerprint {fingerprint(pair.public)}"
+    private = (
+        f"# sodiumtwist: a private key, made {made}. Show it to nobody.\n# {whose}\nprivate key: {pair.secret.hex()}\n"
+    )
+    public = f"# sodiumtwist: a public key, made {made}. It is no secret.\n# {whose}\npublic key: {pair.public.hex()}\n"
+    made_files: list[str] = []
+    try:
+        # The private key first, for nobody is to get a public one whose private one the disk does not have. What a
+        # power cut leaves is then a key that can be used, whose public key can be had by "pubkey".
+        _write_new(path, private, 0o600, made_files)
+        # Never for its group to write to, as some umasks have it: nobody would take it then.
+        _write_new(path + PUBLIC_SUFFIX, public, 0o644, made_files)
+        sync_directory(os.path.dirname(path))
+    # A full disk, or Ctrl-C. A file without its key would stay, and then never be overwritten.
+    except BaseException:
+        for name in reversed(made_files):
+            os.unlink(name)
+        raise
+
+
+def _write_new(path: str, text: str, mode: int, made: list[str]) -> None:
     # With its mode from the start: nobody can open it in between.
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    made.append(path)
     try:
         with open(fd, "w") as file:
-            file.write(pair.secret.hex() + "\n")
+            file.write(text)
             file.flush()
             # Its public key is about to be given away: the disk has the private one by then.
             os.fsync(fd)
-        sync_directory(os.path.dirname(path))
-    # A full disk. An empty file would stay, and then never be overwritten.
     except OSError as error:
-        os.unlink(path)
         # Writing names no file, and keygen prints as well: which of both is full?
         raise OSError(error.errno, error.strerror, path) from None

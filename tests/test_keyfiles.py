@@ -6,69 +6,252 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from sodiumtwist import InvalidKey, KeyPair, LocalProtocolError, keyfiles
-from sodiumtwist.keyfiles import read_key, read_key_file, read_passphrase, read_passphrase_file, write_key_file
+from sodiumtwist.admission.authorized import AuthorizedKeysFile
+from sodiumtwist.contacts import servers
+from sodiumtwist.contacts.servers import KnownServer
+from sodiumtwist.describe.fingerprints import fingerprint
+from sodiumtwist.keyfiles import (
+    read_key,
+    read_key_file,
+    read_passphrase,
+    read_passphrase_file,
+    read_public_key_file,
+    write_key_file,
+)
+
+from .processes import PUBLIC, SECRET
+
+FINGERPRINT = "2gn7-h4ec-pawi-pn4d-7zyt"
+
+#: A private key that could be a public one by its form: 1 in 32 can.
+LOOKS_PUBLIC = PUBLIC
 
 
-class KeyFileTests(SynchronousTestCase):
-    """Private keys."""
+class KeyFilesTests(SynchronousTestCase):
+    """A private key, and its public one beside it."""
 
     def setUp(self) -> None:
         self.path = self.mktemp()
-        os.umask(os.umask(0o022))
+        self.public = f"{self.path}.pub"
+        self.addCleanup(os.umask, os.umask(0o022))
+
+    def write(self, text: str, mode: int = 0o600, path: str | None = None) -> str:
+        path = path or self.path
+        with open(path, "w") as file:
+            file.write(text)
+        os.chmod(path, mode)
+        return path
+
+    def refused(self, read: Callable[[str], object], path: str) -> str:
+        """What the error says of a file, which shows no key."""
+        error = self.assertRaises((InvalidKey, LocalProtocolError), read, path)
+        self.assertNotRegex(str(error), "[0-9a-f]{8}")
+        return str(error)
 
     def test_round_trip(self) -> None:
-        """What is written is read, and only its owner can read it."""
+        """What is written is read; its owner alone can read the private key, and all can read the public one."""
         pair = KeyPair.generate()
         write_key_file(self.path, pair)
         self.assertEqual(read_key_file(self.path), pair)
+        self.assertEqual(read_public_key_file(self.public), pair.public)
         self.assertEqual(os.stat(self.path).st_mode & 0o777, 0o600)
+        self.assertEqual(os.stat(self.public).st_mode & 0o777, 0o644)
+
+    def test_modes(self) -> None:
+        """A umask can take from the public key's file. It can't make one that the group may write to."""
+        for mask, private, public in ((0o077, 0o600, 0o600), (0o002, 0o600, 0o644), (0, 0o600, 0o644)):
+            os.umask(mask)
+            path = self.mktemp()
+            write_key_file(path, KeyPair.generate())
+            modes = [os.stat(name).st_mode & 0o777 for name in (path, f"{path}.pub")]
+            self.assertEqual(modes, [private, public])
+            read_key_file(path)
+            read_public_key_file(f"{path}.pub")
+
+    def test_what_they_say(self) -> None:
+        """Each says what it is, of when, and by which fingerprint people know it."""
+        self.patch(time, "gmtime", lambda: time.struct_time((2026, 11, 29, 23, 59, 59, 6, 333, 0)))
+        write_key_file(self.path, KeyPair.from_hex(SECRET))
+        with open(self.path) as private, open(self.public) as public:
+            self.assertEqual(
+                private.read(),
+                "# sodiumtwist: a private key, made 2026-11-29. Show it to nobody.\n"
+                f"# fingerprint {FINGERPRINT}\nprivate key: {SECRET}\n",
+            )
+            self.assertEqual(
+                public.read(),
+                "# sodiumtwist: a public key, made 2026-11-29. It is no secret.\n"
+                f"# fingerprint {FINGERPRINT}\npublic key: {PUBLIC}\n",
+            )
+
+    def test_listed(self) -> None:
+        """The public key's file is one for --authorized-keys as it is."""
+        pair = KeyPair.generate()
+        write_key_file(self.path, pair)
+        self.assertTrue(AuthorizedKeysFile(self.public).allows(pair.public, "ann"))
 
     def test_never_overwrites(self) -> None:
-        """A key that exists stays."""
-        pair = KeyPair.generate()
-        write_key_file(self.path, pair)
-        self.assertRaises(FileExistsError, write_key_file, self.path, KeyPair.generate())
-        self.assertEqual(read_key_file(self.path), pair)
+        """A key that exists stays, and so does a file that has the name of the public key's. Nothing is left then."""
+        for there in ([self.path], [self.public], [self.path, self.public]):
+            for path in there:
+                self.write("there", path=path)
+            error = self.assertRaises(FileExistsError, write_key_file, self.path, KeyPair.generate())
+            self.assertEqual(error.filename, there[0])
+            self.assertEqual([path for path in (self.path, self.public) if os.path.exists(path)], there)
+            for path in there:
+                self.assertEqual(Path(path).read_text(), "there")
+                os.unlink(path)
+
+    def test_a_link_that_leads_nowhere(self) -> None:
+        """It is not followed."""
+        for path in (self.path, self.public):
+            os.symlink("nowhere", path)
+            self.assertRaises(FileExistsError, write_key_file, self.path, KeyPair.generate())
+            os.unlink(path)
+            self.assertFalse(os.path.exists(self.path) or os.path.exists(self.public))
 
     def test_disk_full(self) -> None:
-        """No empty key file stays behind, which would never be overwritten."""
-
-        def open_full(fd: int, mode: str) -> object:
-            os.dup2(self.full, fd)
-            return open(fd, mode)
+        """No file stays behind whose key is missing: it would never be overwritten. The error names the one."""
 
         self.full = os.open("/dev/full", os.O_WRONLY)
         self.addCleanup(os.close, self.full)
-        # In the place of the builtin.
-        vars(keyfiles)["open"] = open_full
-        self.addCleanup(vars(keyfiles).pop, "open")
-        error = self.assertRaises(OSError, write_key_file, self.path, KeyPair.generate())
-        self.assertEqual((error.errno, error.filename), (errno.ENOSPC, self.path))
-        self.assertFalse(os.path.exists(self.path))
+        for named in (self.path, self.public):
+            full: list[int] = [self.full] if named == self.path else [-1, self.full]
+
+            def open_full(fd: int, mode: str, full: list[int] = full) -> object:
+                if (disk := full.pop(0)) >= 0:
+                    os.dup2(disk, fd)
+                return open(fd, mode)
+
+            # In the place of the builtin.
+            vars(keyfiles)["open"] = open_full
+            self.addCleanup(vars(keyfiles).pop, "open", None)
+            error = self.assertRaises(OSError, write_key_file, self.path, KeyPair.generate())
+            self.assertEqual((error.errno, error.filename), (errno.ENOSPC, named))
+            self.assertFalse(os.path.exists(self.path) or os.path.exists(self.public))
+
+    def test_interrupted(self) -> None:
+        """Ctrl-C leaves nothing, either."""
+        for before in range(3):
+            synced = iter([None] * before)
+
+            def interrupt(fd: int, synced: Iterator[None] = synced) -> None:
+                if next(synced, fd) == fd:
+                    raise KeyboardInterrupt
+
+            self.patch(os, "fsync", interrupt)
+            self.assertRaises(KeyboardInterrupt, write_key_file, self.path, KeyPair.generate())
+            self.assertEqual(list(synced), [])
+            self.assertFalse(os.path.exists(self.path) or os.path.exists(self.public))
+
+    def test_killed_between(self) -> None:
+        """What is there then is the private key, whole, from which the public one can be had."""
+        pair = KeyPair.generate()
+        child = os.fork()
+        if not child:
+            os.fsync = lambda fd: os._exit(3)  # when the private key is written, and before the public one is begun
+            write_key_file(self.path, pair)
+        self.assertEqual(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), 3)
+        self.assertEqual(read_key_file(self.path), pair)
+        self.assertFalse(os.path.exists(self.public))
+
+    def test_digits_alone(self) -> None:
+        """Files of earlier releases are read as before, with blanks and the end of a line from Windows."""
+        for text in (SECRET, f"{SECRET}\n", f" {SECRET.upper()}\r\n", f"private key: {SECRET}\npublic key: {PUBLIC}\n"):
+            self.assertEqual(read_key_file(self.write(text)).secret.hex(), SECRET)
+        for text in (PUBLIC, f"{PUBLIC}\n", f"# of the office\n{PUBLIC}\n", f"public key: {PUBLIC}\r\n"):
+            self.assertEqual(read_public_key_file(self.write(text, 0o644)).hex(), PUBLIC)
+
+    def test_public_for_private(self) -> None:
+        """Its mode is not what is wrong with it."""
+        pair = KeyPair.generate()
+        write_key_file(self.path, pair)
+        says = f"{self.public} holds a public key, and as key file the private one is wanted"
+        for mode in (0o644, 0o600):
+            os.chmod(self.public, mode)
+            self.assertEqual(self.refused(read_key_file, self.public), f"{says}: {self.path}")
+        # What "pubkey" printed into such a file has no word in it. Its name has.
+        self.write(pair.public.hex(), 0o644, self.public)
+        self.assertEqual(self.refused(read_key_file, self.public), f"{says}: {self.path}")
+        os.unlink(self.path)
+        self.assertEqual(self.refused(read_key_file, self.public), says)
+        # Under a name that tells nothing, digits alone may be a private key.
+        self.write(SECRET, 0o644)
+        self.assertIn("chmod 600", self.refused(read_key_file, self.path))
+
+    def test_private_for_public(self) -> None:
+        """It is refused, with the name of the file that is meant, or how to make it."""
+        for pair in (KeyPair.from_hex(SECRET), KeyPair.from_hex(LOOKS_PUBLIC)):
+            path = self.mktemp()
+            write_key_file(path, pair)
+            says = f"{path} holds a private key, and the public one is wanted: "
+            self.assertEqual(self.refused(read_public_key_file, path), f"{says}{path}.pub")
+            os.unlink(f"{path}.pub")
+            for text in (f"private key: {pair.secret.hex()}\n", pair.secret.hex()):
+                self.write(text, 0o600, path)
+                self.assertEqual(self.refused(read_public_key_file, path), f"{says}sodiumtwist pubkey {path} prints it")
 
     def test_others_can_read(self) -> None:
         """A key that others can read is refused, with the command that mends it."""
         write_key_file(self.path, KeyPair.generate())
         for mode in (0o640, 0o604):
             os.chmod(self.path, mode)
-            error = self.assertRaises(LocalProtocolError, read_key_file, self.path)
-            self.assertIn(f"chmod 600 {self.path}", str(error))
+            self.assertIn(f"chmod 600 {self.path}", self.refused(read_key_file, self.path))
         os.chmod(self.path, 0o400)
         self.assertIsInstance(read_key_file(self.path), KeyPair)
 
+    def test_others_can_write(self) -> None:
+        """Whoever can write to a server's public key can put their own there."""
+        write_key_file(self.path, KeyPair.generate())
+        for mode in (0o664, 0o646):
+            os.chmod(self.public, mode)
+            self.assertIn(f"chmod go-w {self.public}", self.refused(read_public_key_file, self.public))
+
     def test_no_key(self) -> None:
         """Other contents are refused, without showing them."""
-        for contents in (b"", b"ab" * 31, b"xy" * 32, b"\xff" * 64, b"a" * 5000):
-            with open(self.path, "wb") as file:
-                file.write(contents)
-            os.chmod(self.path, 0o600)
-            error = self.assertRaises((InvalidKey, LocalProtocolError), read_key_file, self.path)
-            self.assertIn(self.path, str(error))
-            self.assertNotIn("xyxy", str(error))
+        for contents in ("", "ab" * 31, "xy" * 32, "a" * 5000, "# private key: " + SECRET, f"{SECRET}\n{PUBLIC}"):
+            self.write(contents)
+            for read in (read_key_file, read_public_key_file):
+                line = self.refused(read, self.path)
+                self.assertIn(self.path, line)
+                self.assertNotIn("xyxy", line)
+        with open(self.path, "wb") as file:
+            file.write(b"\xff" * 64)
+        for read in (read_key_file, read_public_key_file):
+            self.assertIn("is not UTF-8", self.refused(read, self.path))
+
+    def test_two_keys(self) -> None:
+        """Which of two is meant nobody knows. One that stands there twice is one."""
+        twice = f"private key: {SECRET}\n" * 2
+        self.assertEqual(read_key_file(self.write(twice)).secret.hex(), SECRET)
+        self.write(f"{twice}private key: {LOOKS_PUBLIC}\n")
+        self.assertIn("2 different private keys; give one", self.refused(read_key_file, self.path))
+
+    def test_fifo(self) -> None:
+        """What a FIFO gives is read once, and is said to be the wrong key as well."""
+        for text, read, says in (
+            (f"private key: {SECRET}\n", read_key_file, None),
+            (f"public key: {PUBLIC}\n", read_public_key_file, None),
+            (f"public key: {PUBLIC}\n", read_key_file, "holds a public key"),
+            (f"private key: {SECRET}\n", read_public_key_file, "holds a private key"),
+        ):
+            path = self.mktemp()
+            os.mkfifo(path, 0o600)
+            writer = threading.Thread(target=Path(path).write_text, args=(text,))
+            writer.start()
+            self.addCleanup(writer.join)
+            if says is None:
+                read(path)
+            else:
+                self.assertIn(says, self.refused(read, path))
 
 
 class ServerKeyTests(SynchronousTestCase):
@@ -79,22 +262,69 @@ class ServerKeyTests(SynchronousTestCase):
         us, server = KeyPair.from_hex("11" * 32), KeyPair.from_hex("12" * 32)
         path = self.mktemp()
         write_key_file(path, server)
+        ours = self.mktemp()
+        write_key_file(ours, us)
+        url = f"sodium://ann@127.0.0.1:5555/#{server.public.hex()}"
         for text, says in (
-            (path, "the server key is the name of a file; give the key itself"),
+            (path, f"{path} holds a private key, and the public one is wanted: {path}.pub"),
             (us.secret.hex(), "the server key is our own private key"),
             (us.public.hex(), "the server key is our own public key"),
+            (f"{ours}.pub", "the server key is our own public key"),
             (f"private key: {server.secret.hex()}", "has to be a public key"),
             (server.secret.hex(), "a private key was given in its place"),
-            (f"{path}.no", "characters; it is 64 hex digits"),
+            (f"{path}.no", "characters; it is 64 hex digits, a .pub file, an URL or the name of a known server"),
             ("a\0b", "has 3 characters"),
+            (os.path.dirname(path) or ".", "characters; it is 64 hex digits"),
+            (fingerprint(server.public), "is a fingerprint, which only serves to compare; give the key itself"),
+            (f"{url}.{'12' * 16}", "the server key is an invitation; run: sodiumtwist join 'URL'"),
+            (url[:-1], "the URL is not whole"),
         ):
-            error = self.assertRaises(InvalidKey, keyfiles.read_server_key, text, "server key", us)
+            error = self.assertRaises(
+                (InvalidKey, LocalProtocolError), keyfiles.read_server_key, text, "server key", us
+            )
             self.assertIn(says, str(error))
             self.assertNotIn("1111", str(error))
             self.assertNotIn("1212", str(error))
+
+    def test_forms(self) -> None:
+        """The digits, a line of a log, a file, an URL."""
+        us, server = KeyPair.from_hex("11" * 32), KeyPair.from_hex("12" * 32)
+        path = self.mktemp()
+        write_key_file(path, server)
+        key = server.public.hex()
         for pair in (us, None):
-            line = f"public key: {server.public.hex()}"
-            self.assertEqual(keyfiles.read_server_key(line, "server key", pair), server.public)
+            for text in (
+                key,
+                f"public key: {key}",
+                f"2026-11-29T07:00:00+0000 [-] public key: {key}",
+                f"{path}.pub",
+                f"sodium://127.0.0.1:5555/#{key}",
+                f"sodium+tls://ann@[::1]/#{key}",
+            ):
+                self.assertEqual(keyfiles.read_server_key(text, "server key", pair), server.public)
+
+    def test_name(self) -> None:
+        """A known server's. It goes before a file of that name, as in all commands; ./NAME is the file."""
+        server, other = KeyPair.from_hex("11" * 32), KeyPair.from_hex("12" * 32)
+        asked: list[str] = []
+
+        def read_servers() -> dict[str, KnownServer]:
+            asked.append("")
+            return {"home": KnownServer("home", "127.0.0.1", server.public)}
+
+        self.patch(servers, "read_servers", read_servers)
+        self.assertEqual(keyfiles.read_server_key("home", "server key"), server.public)
+        self.assertRaises(InvalidKey, keyfiles.read_server_key, "work", "server key")
+        self.assertEqual(len(asked), 2)
+        # Nothing else needs what is known, so nothing that is wrong with it is in the way.
+        write_key_file("home", other)
+        self.addCleanup(os.unlink, "home")
+        self.addCleanup(os.unlink, "home.pub")
+        for text in (other.public.hex(), "./home.pub", "home.pub"):
+            self.assertEqual(keyfiles.read_server_key(text, "server key"), other.public)
+        self.assertEqual(len(asked), 2)
+        self.assertEqual(keyfiles.read_server_key("home", "server key"), server.public)
+        self.assertRaises(InvalidKey, keyfiles.read_server_key, "./home", "server key")
 
 
 class PassphraseFileTests(SynchronousTestCase):

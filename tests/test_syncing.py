@@ -76,13 +76,13 @@ class SyncTests(SynchronousTestCase):
         self.assertEqual(os.listdir("/dev/fd"), before)
 
     def test_key_file(self) -> None:
-        """The disk has a new key, and its name, before anybody hears of it; else there is none."""
+        """The disk has a new key, then its public one, then both names, before anybody hears of it; else none of it."""
         path = os.path.join(self.directory, "server.key")
         write_key_file(path, KeyPair.generate())
-        self.assertEqual(self.calls, [f"fsync {path}", f"fsync {self.directory}"])
+        self.assertEqual(self.calls, [f"fsync {path}", f"fsync {path}.pub", f"fsync {self.directory}"])
         self.error = OSError(errno.EIO, "broken")
         self.assertRaises(OSError, write_key_file, os.path.join(self.directory, "other"), KeyPair.generate())
-        self.assertEqual(os.listdir(self.directory), ["server.key"])
+        self.assertEqual(sorted(os.listdir(self.directory)), ["server.key", "server.key.pub"])
 
     def test_logins(self) -> None:
         """So has it a changed file of logins."""

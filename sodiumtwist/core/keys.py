@@ -37,13 +37,25 @@ LOW_ORDER = frozenset(
 #: What ``keygen`` and a server's log write before a key, and somebody may have copied with it.
 _LABELLED = re.compile(r"\b(public|private) key:[ \t]*(\S+)", re.IGNORECASE)
 
+#: A line of a key file that says what the file is.
+_COMMENT = re.compile(r"^[ \t]*#.*$", re.MULTILINE)
+
+
+class WrongKind(InvalidKey):
+    """A public key where a private one is due, or the other way: the text says which it is."""
+
+
+def is_labelled(text: str) -> bool:
+    """Tell whether a text says of a key in it if it is public or private."""
+    return _LABELLED.search(_COMMENT.sub("", text)) is not None
+
 
 def parse_key(text: str, what: str = "key") -> bytes:
     """
     Read a public key from its text form.
 
     :param text: 64 hex digits; white space around them is allowed, and so is the line of ``sodiumtwist keygen`` or of a
-        server's log that they stand in.
+        server's log that they stand in, and all that is in a ``.pub`` file.
     :param what: what the error calls the key. The error never shows the text.
     :return: 32 bytes.
     :raises InvalidKey: for any other text.
@@ -61,10 +73,19 @@ def _parse(text: str, what: str, kind: str) -> bytes:
         raise InvalidKey(f"the {what} is of type {type(text).__name__}; give it as text")
     # A file's line ends with a newline, and what was copied from a terminal may have blanks.
     digits = text.strip()
-    if isinstance(text, str) and (labelled := {name.lower(): key for name, key in _LABELLED.findall(text)}):
-        if kind not in labelled:
-            raise InvalidKey(f"the {what} has to be a {kind} key, not a {' or a '.join(labelled)} one")
-        digits = labelled[kind]
+    if isinstance(text, str):
+        # Before it is looked for keys: a comment may speak of them.
+        text = _COMMENT.sub("", text)
+        digits = text.strip()
+        if labelled := {(name.lower(), key.lower()) for name, key in _LABELLED.findall(text)}:
+            found = {key for name, key in labelled if name == kind}
+            if not found:
+                other = "public" if kind == "private" else "private"
+                raise WrongKind(f"the {what} has to be a {kind} key, not a {other} one")
+            # Which of them is meant, nobody can know.
+            if len(found) > 1:
+                raise InvalidKey(f"the {what} is given as {len(found)} different {kind} keys; give one")
+            (digits,) = found
     if len(digits) != 2 * KEY_SIZE:
         raise InvalidKey(f"the {what} has {len(digits)} characters; it is {2 * KEY_SIZE} hex digits")
     try:
@@ -106,6 +127,18 @@ class KeyPair:
     def generate(cls) -> KeyPair:
         """Make a new pair from the operating system's random numbers."""
         return cls(*bindings.crypto_kx_keypair())
+
+    @classmethod
+    def generate_to_keep(cls) -> KeyPair:
+        """
+        Make a new pair for a file. Of other private keys, 1 in 32 could pass for a public one; this one can't, so where
+        it is given in place of a public key, that is always noticed.
+        """
+        pair = cls.generate()
+        # Not by the function that remembers: a private key stays nowhere. Where it can't be known, any pair will do.
+        while bindings.has_crypto_core_ed25519 and looks_public(pair.secret):
+            pair = cls.generate()
+        return pair
 
     @classmethod
     def from_secret(cls, secret: bytes) -> KeyPair:
@@ -165,6 +198,15 @@ def _is_point(key: bytes) -> bool:
 
 @lru_cache(maxsize=64)
 def _is_multiple(key: bytes) -> bool:
+    return looks_public(key)
+
+
+def looks_public(key: bytes) -> bool:
+    """
+    Tell whether a key can be a public one, as all public keys and 1 of 32 private ones can.
+
+    :param key: 32 bytes.
+    """
     if not bindings.has_crypto_core_ed25519:
         return True  # it can't be known
     u = int.from_bytes(key, "little")

@@ -10,6 +10,7 @@ import sys
 import textwrap
 from collections.abc import Collection, Mapping
 from dataclasses import fields
+from itertools import zip_longest
 from typing import Any
 
 from twisted.python import usage
@@ -146,6 +147,15 @@ def check_credentials(login: str, passphrase: str, versions: Collection[int]) ->
         ) from None
 
 
+def _in_two_columns(text: str, width: int) -> str:
+    """Set short lines side by side, so that a long list fits a screen: the first half, and the second beside it."""
+    lines = [f"  {line.strip()}" for line in text.splitlines()]
+    half = (len(lines) + 1) // 2
+    left = max(map(len, lines[:half]), default=0)
+    rows = [f"{line:{left}}{other}" for line, other in zip_longest(lines[:half], lines[half:], fillvalue="")]
+    return text if max(map(len, rows), default=0) > width else "\n".join(map(str.rstrip, rows))
+
+
 class ProgramOptions(usage.Options):
     """
     A command line whose help begins with what the program is for, and how to call it.
@@ -223,7 +233,7 @@ class ProgramOptions(usage.Options):
         parts = [
             textwrap.fill(self.purpose, width),
             f"{'Example' if len(self.examples) == 1 else 'Examples'}:\n{examples}",
-            commands_title + commands,
+            commands_title + _in_two_columns(commands, width),
             options,
             textwrap.fill(self.notes, width),
         ]

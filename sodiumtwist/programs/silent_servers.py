@@ -4,9 +4,9 @@ What to try when a server does not answer, in terms of the command line.
 
 from __future__ import annotations
 
-from ..contacts.fingerprints import fingerprint
 from ..core.client import NO_ANSWER
 from ..core.errors import AuthenticationTimeout
+from ..describe.fingerprints import fingerprint
 
 
 def no_answer(seconds: float) -> str:

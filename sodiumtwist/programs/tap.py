@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import math
+import os
+import shlex
 from collections.abc import Callable
 from typing import Any
 
@@ -207,7 +209,7 @@ class Options(AuthOptionMixin, ServiceOptions):
             self["passphrase-file"], "--passphrase-file", self["passphrase"], "--passphrase", owners
         )
         with acting_as(user):
-            authorized_keys = AuthorizedKeysFile(self["authorized-keys"]) if self["authorized-keys"] else None
+            authorized_keys = self._authorized_keys()
         # Only where nothing else decides who may come in: beside that, it would be a way in that everybody knows.
         if passphrase is None and not self["credCheckers"] and not self["no-checker"]:
             passphrase = DEFAULT_PASSPHRASE
@@ -266,6 +268,18 @@ class Options(AuthOptionMixin, ServiceOptions):
             runs_as=user,
             **places,
         )
+
+    def _authorized_keys(self) -> AuthorizedKeysFile | None:
+        path = self["authorized-keys"]
+        try:
+            return AuthorizedKeysFile(path) if path else None
+        except FileNotFoundError as error:
+            if os.path.isdir(os.path.dirname(path) or "."):
+                raise usage.UsageError(
+                    f"{describe_os_error(error)}; 'sodiumtwist invite --keys {shlex.quote(path)}' makes it and invites "
+                    "somebody, or put the clients' public keys there"
+                ) from None
+            raise
 
     def _checker(
         self, passphrase: str | None, authorized_keys: AuthorizedKeysFile | None

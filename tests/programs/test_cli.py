@@ -13,6 +13,8 @@ import subprocess
 import termios
 
 from sodiumtwist import KeyPair
+from sodiumtwist.describe.fingerprints import fingerprint
+from sodiumtwist.keyfiles import read_key_file, read_public_key_file
 
 from ..processes import PUBLIC, SECRET, SODIUMTWIST, ProcessTestCase, Running, clean_environment, wait_until
 
@@ -21,32 +23,58 @@ class KeyTests(ProcessTestCase):
     """``keygen`` and ``pubkey``"""
 
     def test_keygen(self) -> None:
-        """It prints a pair that belongs together."""
+        """It prints a pair that belongs together, and its fingerprint."""
         command = self.run_process([*SODIUMTWIST, "keygen"])
         self.assertEqual((command.wait(), command.errors), (0, []))
         secret = command.output[0].removeprefix("private key: ")
-        public = command.output[1].removeprefix("public key: ")
-        self.assertEqual(KeyPair.from_hex(secret).public.hex(), public)
+        public = KeyPair.from_hex(secret).public
+        self.assertEqual(command.output[1:], [f"public key: {public.hex()}", f"fingerprint {fingerprint(public)}"])
 
     def test_keygen_output(self) -> None:
-        """With --output the private key goes to a new file of mode 0600 and nowhere else."""
-        command = self.run_process([*SODIUMTWIST, "keygen", "--output", "k"])
-        self.assertEqual((command.wait(), command.errors), (0, []))
-        secret = self.read("k").decode().strip()
-        self.assertEqual(command.output, [f"public key: {KeyPair.from_hex(secret).public.hex()}"])
+        """With --output the private key goes to a new file of mode 0600 and nowhere else, the public one beside it."""
+        status, output, errors = self.call("keygen", "--output", self.path("k"))
+        self.assertEqual((status, errors), (0, []))
+        pair = read_key_file(self.path("k"))
+        self.assertEqual(
+            output,
+            [
+                f"private key in {self.path('k')}, for its owner alone",
+                f"public key in {self.path('k.pub')}, for everybody",
+                f"public key: {pair.public.hex()}",
+                f"fingerprint {fingerprint(pair.public)}",
+            ],
+        )
+        self.assertEqual(read_public_key_file(self.path("k.pub")), pair.public)
         self.assertEqual(os.stat(self.path("k")).st_mode & 0o777, 0o600)
-        again = self.run_process([*SODIUMTWIST, "keygen", "--output", "k"])
-        self.assertEqual((again.wait(), again.output), (1, []))
-        self.assert_one_line(again.errors, "^sodiumtwist: k exists and is not overwritten")
-        self.assertEqual(self.read("k").decode().strip(), secret)
+
+    def test_keygen_overwrites_nothing(self) -> None:
+        """Neither file, whichever is there; and what is there of an earlier release gets its public key's file."""
+        for there, cure in (("k", ", or: sodiumtwist pubkey .*/k > .*/k.pub makes its public"), ("k.pub", "")):
+            self.make_file(there, 3)
+            status, output, errors = self.call("keygen", "--output", self.path("k"))
+            self.assertEqual((status, output), (1, []))
+            self.assert_one_line(
+                errors, f"^sodiumtwist: .*/{there} exists and is not overwritten; choose another name{cure}"
+            )
+            self.assertEqual(os.listdir(self.directory), [there])
+            os.unlink(self.path(there))
+        for there in ("k", "k.pub"):
+            self.make_file(there, 3)
+        self.assert_one_line(
+            self.call("keygen", "--output", self.path("k"))[2], "overwritten; choose another name; see "
+        )
+        status, output, errors = self.call("keygen", "--output", self.path("new.pub"))
+        self.assertEqual((status, output), (1, []))
+        self.assert_one_line(errors, "--output names the file of the private key; that of the public key gets .pub")
 
     def test_pubkey(self) -> None:
-        """It prints the public key of a file."""
-        with open(self.path("k"), "w") as file:
-            file.write(SECRET)
-        os.chmod(self.path("k"), 0o600)
-        command = self.run_process([*SODIUMTWIST, "pubkey", "k"])
-        self.assertEqual((command.wait(), command.output, command.errors), (0, [PUBLIC], []))
+        """It prints the public key of a file, of either kind; the fingerprint goes elsewhere, for scripts."""
+        for name, mode, text in (("k", 0o600, SECRET), ("k.pub", 0o644, f"public key: {PUBLIC}\n")):
+            with open(self.path(name), "w") as file:
+                file.write(text)
+            os.chmod(self.path(name), mode)
+            shown = self.call("pubkey", self.path(name))
+            self.assertEqual(shown, (0, [PUBLIC], [f"sodiumtwist: fingerprint {fingerprint(bytes.fromhex(PUBLIC))}"]))
 
     def test_pubkey_mistakes(self) -> None:
         """One line, status 1."""
@@ -230,12 +258,12 @@ class ProgressTests(ProcessTestCase):
 
     def test_on_terminal(self) -> None:
         """On a terminal there is a bar that ends at all bytes."""
-        self.assertIn(b"3.00M/3.00M", self.send_on_terminal())
+        self.assertIn(b"3.0 MB/3.0 MB", self.send_on_terminal())
 
     def test_files(self) -> None:
         """So it is for files under their names, whose last one stands behind the bar."""
         seen = self.send_on_terminal(place=("--directory", "up"))
-        self.assertRegex(seen, rb"3\.00M/3\.00M .*, in\]")
+        self.assertRegex(seen, rb"3\.0 MB/3\.0 MB .*, in\]")
 
     def test_quiet(self) -> None:
         """--quiet leaves it out."""
@@ -260,7 +288,7 @@ class DemoTests(ProcessTestCase):
         demo = self.start(self.make_file("in", 2_000_000))
         server = int(demo.wait_for(r"twistd in process (\d+)")[1])
         self.assertEqual((demo.wait(), demo.errors), (0, []))
-        demo.wait_for("sent 1 file, 2000000 bytes")
+        demo.wait_for("sent 1 file, 2.0 MB")
         demo.wait_for("with the same SHA-256 [0-9a-f]{64}")
         demo.wait_for("^ +twistd -n sodium --key-file server.key .* --endpoint tcp:5555 ")
         demo.wait_for("^ +sodiumtwist send --key PUBLICKEY ")

@@ -34,6 +34,7 @@ from sodiumtwist import (
 )
 from sodiumtwist.core.client import NO_ANSWER
 from sodiumtwist.core.connection import Code
+from sodiumtwist.describe.fingerprints import fingerprint
 from sodiumtwist.endpoints.wrappers import SodiumClientEndpoint
 from sodiumtwist.programs import commands
 from sodiumtwist.programs.exits import CommandFailed
@@ -81,6 +82,24 @@ class StatusTests(SynchronousTestCase):
             (ConnectionDone(), 2, "cannot connect to tcp:host:1: Connection was closed cleanly."),
         ):
             self.assertEqual(self.explain(reason, let_in=False), (status, line))
+
+    def test_what_was_shown(self) -> None:
+        """
+        Who gives a key is told which, and nothing of a passphrase; who gives none, what else there is. A key that is
+        in no file yet has nobody to ask for.
+        """
+        shown = f"; our key is that of me.key, fingerprint {fingerprint(SERVER_PAIR.public)}; "
+        for us, hint in (
+            (Credentials("ann", "", False, SERVER_PAIR, "me.key"), f"{shown}is it listed there, for the login ann?"),
+            (Credentials("ann", "", True, SERVER_PAIR, "me.key"), f"{shown}is it listed there, for the login ann?"),
+            (Credentials("ann", "", False, SERVER_PAIR), ""),
+            (Credentials("ann", "", False, None), "; no --identity was given, which a server with --authorized-keys "),
+            (Credentials("ann", "", True, None), "; no passphrase was given, so the default one was tried; no --ident"),
+        ):
+            settings = ConnectSettings(WHERE, SERVER_PAIR.public, us, 2)
+            failed = commands.explain_loss(settings, commands._Pinger(), AuthenticationFailed("wrong"), "far")
+            line = f"refused by {WHERE}: wrong{hint}"
+            self.assertTrue(str(failed).startswith(line) if hint else str(failed) == line, failed)
 
     def test_let_in(self) -> None:
         for reason, status, line in (

@@ -10,6 +10,8 @@ import socket
 from functools import partial
 from hashlib import blake2b
 
+from sodiumtwist.describe.fingerprints import fingerprint
+
 from ..processes import (
     PUBLIC,
     SECRET,
@@ -35,7 +37,7 @@ class StartTests(ProcessTestCase):
         server.wait_for("listening on 'sock'")
         server.stop()
         log = "\n".join(server.output + server.errors)
-        self.assertIn(f"public key: {PUBLIC}", log)
+        self.assertRegex(log, f"public key: {PUBLIC}\n.*\\[.*[]] fingerprint {fingerprint(bytes.fromhex(PUBLIC))}\n")
         self.assertRegex(
             log,
             rf"sodiumtwist send --to 127\.0\.0\.1:\d+ --server-key {PUBLIC} "

@@ -4,6 +4,7 @@ Fingerprints of public keys: short enough to be compared aloud.
 
 from __future__ import annotations
 
+import re
 from base64 import b32encode
 from hashlib import sha256
 
@@ -24,3 +25,8 @@ def fingerprint(public_key: bytes) -> str:
     """
     text = b32encode(sha256(public_key).digest()).decode("ascii").lower()
     return "-".join(text[start : start + GROUP] for start in range(0, FINGERPRINT_SIZE, GROUP))
+
+
+def is_fingerprint(text: str) -> bool:
+    """Tell whether a text is written as a fingerprint is."""
+    return re.fullmatch(r"(?:[a-z2-7]{4}-){4}[a-z2-7]{4}", text.strip()) is not None
