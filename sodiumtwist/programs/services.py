@@ -183,6 +183,14 @@ class SodiumService(ListeningService):
             )
         if self._settings.warning:
             self._log.warn("{line}", line=self._settings.warning)
+        keys = self._settings.authorized_keys
+        if keys is not None and (lines := keys.file.current().lines_without_public_key()):
+            self._log.warn(
+                "{path} has keys that are no public ones, in lines {lines}: private keys, which nobody but their owners "
+                "may have, or typing errors",
+                path=keys.file.path,
+                lines=", ".join(map(str, lines)),
+            )
 
     def drain(self) -> Deferred[None] | None:
         clients = sum(end.is_authenticated and end.version == 2 for end in self._factory.connections)
