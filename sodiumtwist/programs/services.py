@@ -186,7 +186,7 @@ class SodiumService(ListeningService):
         keys = self._settings.authorized_keys
         if keys is not None and (lines := keys.file.current().lines_without_public_key()):
             self._log.warn(
-                "{path} has keys that are no public ones, in lines {lines}: private keys, which nobody but their owners "
+                "{path} has keys that are no public ones, in lines {lines}: private keys, which nobody but their owner "
                 "may have, or typing errors",
                 path=keys.file.path,
                 lines=", ".join(map(str, lines)),
