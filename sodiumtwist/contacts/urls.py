@@ -23,7 +23,8 @@ from .addresses import Address, parse_address
 SCHEME = "sodium"
 TLS_SCHEME = "sodium+tls"
 
-_FRAGMENT = re.compile(r"([0-9a-fA-F]{64})(?:\.([0-9a-fA-F]{32}))?")
+# With the words before the key that keygen and a server's log have there, and somebody may have copied.
+_FRAGMENT = re.compile(r"(?:publickey:)?([0-9a-fA-F]{64})(?:\.([0-9a-fA-F]{32}))?")
 
 
 @dataclass(frozen=True)
