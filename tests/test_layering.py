@@ -38,11 +38,12 @@ FOLDERS = {
         core.wire  core.base  core.asking  core.server  core.client  core.connection  core
     """,
     # Words for people, and what applications learn about the other end.
-    "describe": "describe.words  describe.log  describe.fingerprints  describe  interfaces",
+    "describe": "describe.sizes  describe.words  describe.log  describe.fingerprints  describe  interfaces",
     # Who may come in, and the files that say so: whose they are, who may use them, when the disk has them.
     "admission": """
         admission.replacing
-        admission.files  admission.marks  admission.checkers  admission.watched  admission.authorized
+        admission.files  admission.marks  admission.updating  admission.invitations
+        admission.checkers  admission.watched  admission.authorized  admission.joining
         admission.passwords  admission.networks  admission.regulars  admission.fair_queue  admission.argon2
         admission.plaintext  admission.checker_strings  admission.replays
         admission.stored_salts  admission.replay_database  admission.count_min_sketch  admission.summed_lines
@@ -51,9 +52,8 @@ FOLDERS = {
     """,
     # Whom we know: addresses and URLs of servers, their keys, and servers by name.
     "contacts": """
-        contacts.fingerprints  contacts.addresses  contacts.urls  contacts.servers_file  contacts.servers
-        keyfiles
-        contacts.lookup
+        contacts.addresses  contacts.urls  contacts.servers_file  contacts.servers
+        keyfiles  contacts.identities  contacts.lookup
         contacts
     """,
     # The Twisted face of one connection.
@@ -123,15 +123,18 @@ FOLDERS = {
     # Programs.
     "programs": """
         programs.interrupts  programs.exits  programs.output  programs.pidfile  programs.service_user
-        programs.sizes  programs.settings  programs.silent_servers  programs.without_tls  programs.options
+        programs.sizes  programs.settings  programs.silent_servers  programs.refusals  programs.without_tls
+        programs.options
         programs.asking  programs.server_options  programs.server_arguments
         programs.descriptors
         programs.leftovers  programs.place_options  programs.places
         programs.listening  programs.services  programs.tap  programs.tunneltap  programs.running  programs.keys
-        programs.passwd  programs.command_options  programs.key_options  programs.bars
+        programs.passwd  programs.inviting  programs.durations  programs.reached
+        programs.command_options  programs.key_options  programs.bars
         programs.progress  programs.commands  programs.streams  programs.sessions  programs.files
         programs.standard_output  programs.pipe
-        programs.client_options  programs.demo  programs.cli  programs  __main__
+        programs.client_options  programs.join  programs.book  programs.book_options
+        programs.demo  programs.cli  programs  __main__
     """,
 }
 

@@ -27,7 +27,7 @@ from .checkers import WRONG_VERSION, LoginNotChecked, LoginRefused, LoginUnknown
 from .fair_queue import Asker, FairQueue
 from .marks import other_forms
 from .networks import network
-from .passwords import make_decoy, parse_passwords, verification_cost, verify_passphrase
+from .passwords import BY_KEY, make_decoy, parse_passwords, verification_cost, verify_passphrase
 from .watched import GRACE, WatchedFile
 
 #: How many verifications run at once. Each takes some 64 MiB.
@@ -52,7 +52,8 @@ class _Passwords:
         self._other_forms = other_forms(self.strings)
         # For a file without logins.
         usual = pwhash.argon2id.OPSLIMIT_INTERACTIVE, pwhash.argon2id.MEMLIMIT_INTERACTIVE // 1024
-        self._costs = [verification_cost(string) for string in self.strings.values()] or [usual]
+        strings = self.strings.values()
+        self._costs = [verification_cost(string) for string in strings if string != BY_KEY] or [usual]
 
     def find(self, login: bytes, version: int | None) -> str | None:
         """
@@ -76,6 +77,10 @@ class _Passwords:
         """Tell whether a login is there, and is not for this version of the protocol."""
         return version != 2 and self.find(login, version) in self.strings.marked
 
+    def has_by_key(self, login: bytes) -> bool:
+        """Tell whether a login of a client of version 2 is there, and comes in by its key alone."""
+        return self.strings.get(self.find(login, 2) or "") == BY_KEY
+
     def string_for(self, login: bytes, version: int | None) -> tuple[str, bool]:
         """
         Find what to verify a login against.
@@ -83,7 +88,7 @@ class _Passwords:
         :return: a string, and whether it is the login's own.
         """
         known = self.find(login, version)
-        if known is not None:
+        if known is not None and self.strings[known] != BY_KEY:
             return self.strings[known], True
         # Calculated, not drawn: a login whose cost changed from one try to the next would be known for an unknown one.
         number = int.from_bytes(blake2b(login, key=_DECOY_KEY, digest_size=8).digest(), "big")
@@ -158,6 +163,10 @@ class Argon2File:
     async def _verify(self, credentials: UsernamePassword) -> bytes:
         login: bytes = credentials.username
         version: int | None = getattr(credentials, "version", None)
+        # A passphrase is not asked for, so there is nothing to verify.
+        by_key = version == 2 and getattr(credentials, "bound_key", False)
+        if by_key and (await self.file.latest()).has_by_key(login):
+            return login
         asker = self._queue.asker(login, network(getattr(credentials, "address", None)))
         if not self._queue.take_place(asker):
             await self._wait(asker)

@@ -14,12 +14,21 @@ A login that holds white space, ``#`` or a double quote is written in double quo
 it written twice. Comments begin with ``#``, at the start of a line or behind white space.
 With ``protocol=2`` before it, a key is let in with version 2 of the protocol alone. Where several lines of a key fit a
 login, all of them must allow the version. Earlier releases refuse a file with such a line.
+
+``sodiumtwist invite`` adds lines that begin with ``invitation=``. A client that has the secret of one gets its key
+listed, for the login of that line::
+
+    invitation=5d8f…e31b expires=2026-11-30T07:12:00Z ann  # invited 2026-11-29
+
+Then the line says when it was used, and by which key; that key stands in a line of its own. To withdraw an invitation,
+take out its line. Earlier releases refuse a file with such a line, too.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable
+import time
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, Union
 
 from twisted.internet.defer import Deferred
@@ -27,6 +36,7 @@ from twisted.internet.defer import Deferred
 from ..core.errors import InvalidKey, LocalProtocolError, SodiumError
 from ..core.keys import KEY_SIZE, parse_key
 from .files import lines_of
+from .invitations import Invitation, is_invitation, parse_invitation
 from .marks import EVERY_VERSION, MARK, MARKED, check_login_size, check_versions, composed
 from .watched import GRACE, WatchedFile
 
@@ -66,6 +76,8 @@ class AuthorizedKeys:
             if login is not None:
                 check_login_size(login, versions)
             self._add(self._entries, bytes(key), login, versions)
+        #: The invitations that the file has, by the hashes of their secrets.
+        self.invitations: dict[bytes, Invitation] = {}
         # As clients of version 2 send the logins.
         self._composed = self._entries
         if any(login is not None and composed(login) != login for _, login in self._entries):
@@ -99,6 +111,17 @@ class AuthorizedKeys:
         found = [entries[entry] for entry in ((public_key, login), (public_key, None)) if entry in entries]
         return bool(found) and all(version in versions for versions in found)
 
+    def is_bound(self, public_key: bytes, login: str, version: int) -> bool:
+        """
+        Tell whether a client is let in by a line that names its login.
+
+        :param public_key: the client's, 32 bytes.
+        :param login: the one that the client gave.
+        :param version: of the protocol, that it speaks.
+        """
+        entries = self._composed if version == 2 else self._entries
+        return (public_key, login) in entries and self.allows(public_key, login, version)
+
 
 def _parse_line(line: str) -> Entry:
     if line.lower().startswith("private key:"):
@@ -129,6 +152,7 @@ def parse_authorized_keys(text: str) -> AuthorizedKeys:
         end with a newline: without it, it may be cut off, and then name a shorter login, or let in any login.
     """
     entries = []
+    invitations: dict[bytes, Invitation] = {}
     last = text.count("\n") + 1
     for number, line in enumerate(lines_of(text), 1):
         try:
@@ -143,12 +167,20 @@ def parse_authorized_keys(text: str) -> AuthorizedKeys:
                 )
             # \r as well, for files from Windows.
             line = line.strip(" \t\r")
-            if line and not line.startswith("#"):
+            if is_invitation(line):
+                invitation = parse_invitation(line)
+                # One of them could be open when the other is used.
+                if invitation.digest in invitations:
+                    raise LocalProtocolError("the same invitation stands in an earlier line already; take one out")
+                invitations[invitation.digest] = invitation
+            elif line and not line.startswith("#"):
                 entries.append(_parse_line(line))
         # Of the same class, so that callers can still tell a bad key from other mistakes.
         except SodiumError as error:
             raise type(error)(f"line {number}: {error}") from None
-    return AuthorizedKeys(entries)
+    keys = AuthorizedKeys(entries)
+    keys.invitations = invitations
+    return keys
 
 
 class AuthorizedKeysFile:
@@ -159,7 +191,9 @@ class AuthorizedKeysFile:
 
     :param path: of the file, UTF-8 and at most 32 MiB.
     :param grace: for how many seconds the old list holds.
-    :param reactor: an ``IReactorThreads``, for lists that are not small; ``None`` for the global one.
+    :param reactor: an ``IReactorThreads``, for lists that are not small, and for invitations; ``None`` for the global
+        one.
+    :param wall_clock: returns seconds since 1970, by which invitations expire.
     :ivar file: the file, as it is watched.
     :raises OSError: when the file can't be read.
     :raises InvalidKey: when the key in a line is wrong. The error tells the number of the line.
@@ -167,9 +201,17 @@ class AuthorizedKeysFile:
         write to the file or replace it, or own it.
     """
 
-    def __init__(self, path: str, grace: float = GRACE, *, reactor: Any = None) -> None:
+    def __init__(
+        self, path: str, grace: float = GRACE, *, reactor: Any = None, wall_clock: Callable[[], float] = time.time
+    ) -> None:
         self.file = WatchedFile(path, parse_authorized_keys, "list of clients' keys", reactor=reactor)
         self.file.grace = grace
+        self.reactor = reactor
+        self.wall_clock = wall_clock
+        #: What lets clients join by an invitation, see :mod:`sodiumtwist.admission.joining`; made when one does.
+        self.joining: Any = None
+        #: Whether the log has told that none could.
+        self.told_closed = False
 
     def allows(self, public_key: bytes, login: str, version: int = 1) -> bool:
         """

@@ -40,10 +40,12 @@ class ClientLogin(UsernamePassword):
     :ivar address: as ``getPeer()`` returns it.
     :ivar version: of the protocol that the client speaks. In version 1, whoever gets the server's key some day can
         read the passphrase in a recording: a checker can have logins for version 2 alone.
+    :ivar bound_key: whether the client's key is listed for this login. In version 1 it is not proven yet.
     """
 
     address: IAddress | None = None
     version: int = 1
+    bound_key: bool = False
 
 
 class LoginUnknown(UnauthorizedLogin):

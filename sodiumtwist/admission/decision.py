@@ -20,10 +20,13 @@ from twisted.python.failure import Failure
 from ..core.connection import Code
 from ..core.errors import AuthenticationFailed, RemoteProtocolError, ReplayDetected
 from ..core.events import AuthenticationRequested
+from ..describe.fingerprints import fingerprint
 from ..describe.log import Logger
 from ..interfaces import ISodiumAvatar, Peer
 from .authorized import AuthorizedKeys, AuthorizedKeysFile
 from .checkers import ClientLogin, LoginNotChecked, LoginRefused
+from .invitations import secret_of
+from .joining import InvitationRefused, KeyNotStored, join
 from .replays import IReplayMemory
 
 TOO_MANY_FAILED = "too many logins failed, and none is checked for now"
@@ -34,6 +37,7 @@ TOLD = {
     Code.REFUSED: "login, passphrase or key refused",
     Code.TOO_MANY_FAILURES: "too many logins have failed, so this one was not checked; try again in some minutes",
     Code.NO_ROOM: "the server could not check the login now; try again later",
+    Code.STORAGE: "the server could not store your key; its log says why",
 }
 
 
@@ -87,6 +91,7 @@ class Verdict:
     :ivar failure: what went wrong with deciding, for the log.
     :ivar undecided: whether nobody knows if the login is right, so that a later try may go well.
     :ivar code: what a client of version 2 is told, where it may not come in.
+    :ivar told: what the user is told who has the secret of an invitation; ``None`` where it is what all are told.
     """
 
     peer: Peer | None = None
@@ -97,11 +102,12 @@ class Verdict:
     failure: Failure | None = None
     undecided: bool = False
     code: Code = Code.REFUSED
+    told: str | None = None
 
     @property
     def text(self) -> str:
         """What its user is told, where it may not come in."""
-        return TOLD[self.code]
+        return TOLD[self.code] if self.told is None else self.told
 
 
 class Decision:
@@ -187,12 +193,20 @@ class Decision:
             raise TooManyFailed()
         keys = rules.authorized_keys
         if isinstance(keys, AuthorizedKeysFile):
+            secret = secret_of(claim.passphrase)
+            if secret is not None:
+                await self._join(keys, secret)
+                return Verdict(peer)
             keys = await keys.latest()
         if keys is not None and not keys.allows(claim.public_key, claim.login, claim.version):
-            raise KeyNotListed(f"the key {claim.public_key.hex()} is not authorized, or not for this login")
+            raise KeyNotListed(
+                f"the key {claim.public_key.hex()} is not authorized, or not for this login; its fingerprint is "
+                f"{fingerprint(claim.public_key)}"
+            )
         if rules.checker is not None:
             credentials = ClientLogin(claim.login.encode(), claim.passphrase.encode())
             credentials.address, credentials.version = peer.address, peer.version
+            credentials.bound_key = keys is not None and keys.is_bound(claim.public_key, claim.login, claim.version)
             self.stake = Stake.LOGIN
             if isinstance(rules.checker, Portal):
                 peer = self._peer = replace(peer, avatar=await self._log_in(rules.checker, credentials, peer))
@@ -210,6 +224,16 @@ class Decision:
             # could fill the memory.
             self.stake = Stake.KEY
         return Verdict(peer)
+
+    async def _join(self, file: AuthorizedKeysFile, secret: bytes) -> None:
+        """The client has been invited, it says."""
+        # Whoever gets our key some day could read the secret in a recording, and the key is not proven yet.
+        if self._peer.version == 1:
+            raise KeyNotListed("an invitation is for version 2 of the protocol alone")
+        # Nobody but a portal gives what an application takes its users for.
+        if isinstance(self._rules.checker, Portal):
+            raise InvitationRefused("the server takes no invitations, for its application has logins of its own")
+        await join(file, secret, self._peer)
 
     async def _remember(self) -> None:
         if not await maybeDeferred(self._rules.replays.remember, self.fingerprint):
@@ -267,13 +291,18 @@ class Decision:
             why = str(error)
             if isinstance(error, TooManyFailed):
                 code = Code.TOO_MANY_FAILURES
+            elif isinstance(error, KeyNotStored):
+                code = Code.STORAGE
         elif isinstance(error, CancelledError):
             why, code = TOO_MANY_FAILED, Code.TOO_MANY_FAILURES
         elif isinstance(error, LoginFailed):
             # What other checkers than ours say may hold anything.
             why = str(error) if isinstance(error, LoginRefused) else "login or passphrase is wrong"
             return Verdict(
-                error=AuthenticationFailed(why), failed=True, login_tried=not isinstance(error, KeyNotListed)
+                error=AuthenticationFailed(why),
+                failed=True,
+                login_tried=not isinstance(error, (KeyNotListed, InvitationRefused)),
+                told=why if isinstance(error, InvitationRefused) else None,
             )
         elif isinstance(error, TimeoutError):
             why = "the handshake could not be remembered in time"

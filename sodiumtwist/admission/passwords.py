@@ -6,6 +6,8 @@ Files of logins and their Argon2id strings, one login a line::
     bob:$argon2id$v=19$m=65536,t=2,p=1$…$… protocol=2
 
 With ``protocol=2``, a login is for version 2 of the protocol alone. Earlier releases refuse a file with such a line.
+With ``$key$`` in the place of the string, and ``protocol=2`` behind it, a login has no passphrase: it comes in by its
+key alone, which a line of the list of keys must have for that login. ``sodiumtwist invite`` adds such logins.
 
 Blank lines, and lines that begin with ``#``, are skipped. The string is what libsodium's ``crypto_pwhash_str``
 makes. Nobody can calculate the passphrase from it, but whoever has the file can try many passphrases.
@@ -23,9 +25,9 @@ from nacl import pwhash
 from nacl.exceptions import InvalidkeyError
 
 from ..core.errors import LocalProtocolError
-from .files import LIST_FILE_LIMIT, check_file, check_size, lines_of, open_at_once
-from .marks import MARK, check_login_size, check_passphrase_size
-from .replacing import locked_folder, replace_text, sync_directory
+from .files import lines_of
+from .marks import MARK, check_login_size, check_passphrase_size, composed
+from .updating import ListKind, parse_list, read_list, update_list
 
 #: The least memory that Argon2 can work with, in KiB.
 MEMORY_LEAST = 8
@@ -45,6 +47,9 @@ _STRING = re.compile(
 # What marks a line. Behind the string, where earlier releases see that it is none: before the login, they would take it
 # for a part of that.
 _SUFFIX = f" {MARK}"
+
+#: In the place of a string: the login comes in by its key alone.
+BY_KEY = "$key$"
 
 # The characters of base64, for salts and hashes.
 _BASE64 = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
@@ -163,7 +168,11 @@ def parse_passwords(text: str) -> Passwords:
         try:
             entry = line.rpartition(":")[2]
             string = entry.removesuffix(_SUFFIX)
-            verification_cost(string)
+            if string != BY_KEY:
+                verification_cost(string)
+            # In version 1, a key is not proven yet when its login is checked.
+            elif string == entry:
+                raise LocalProtocolError(f"behind {BY_KEY} stands {MARK}")
             check_login(login)
             if login.startswith(f"{MARK} "):
                 raise LocalProtocolError(f"{MARK} stands behind the string, not before the login")
@@ -179,27 +188,7 @@ def parse_passwords(text: str) -> Passwords:
     return strings
 
 
-def _read(path: str) -> tuple[str, os.stat_result | None]:
-    """
-    Read a file, and its status with it.
-
-    :return: the text and the status; no text and ``None`` when there is no file.
-    """
-    try:
-        with open_at_once(path) as file:
-            status = os.fstat(file.fileno())
-            # Root may change anybody's list; it stays theirs.
-            owners = (status.st_uid,) if os.geteuid() == 0 else ()
-            # One that others can read is taken, as what takes its place is for its owner alone.
-            check_file(path, status, "password file", secret=True, readable=True, owners=owners)
-            data = file.read(LIST_FILE_LIMIT + 1)
-    except FileNotFoundError:
-        return "", None
-    check_size(path, max(len(data), status.st_size), "password file")
-    try:
-        return data.decode("utf-8"), status
-    except UnicodeDecodeError:
-        raise LocalProtocolError(f"{path} is not UTF-8 text") from None
+_KIND = ListKind("password file", parse_passwords, True, "delete logins that nobody needs")
 
 
 def read_passwords(path: str) -> Passwords:
@@ -209,55 +198,10 @@ def read_passwords(path: str) -> Passwords:
     :raises OSError: when the file is missing or can't be read.
     :raises LocalProtocolError: when it is no such file. The error tells the number of the line that is wrong.
     """
-    text, status = _read(path)
+    text, status = read_list(path, _KIND)
     if status is None:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
-    return _parse(path, text)
-
-
-def _parse(path: str, text: str) -> Passwords:
-    try:
-        return parse_passwords(text)
-    except LocalProtocolError as error:
-        raise LocalProtocolError(f"{path}: {error}") from None
-
-
-def _update(path: str, change: Callable[[list[str]], None], tell: Callable[[str], object] | None) -> None:
-    """
-    Change the lines of a file.
-
-    :param change: changes a list of the lines, which have no newlines.
-    :param tell: called with what could not be kept of the file.
-    """
-    # A link stays; the file that it names is replaced.
-    path = os.path.realpath(path)
-    with locked_folder(path):
-        text, _ = _read(path)
-        # A file that is no such file is left alone: who gave the name may have mistaken it.
-        _parse(path, text)
-        lines = text.removesuffix("\n").split("\n") if text else []
-        change(lines)
-        text = "".join(f"{line}\n" for line in lines)
-        # Servers refuse to read more.
-        if len(text.encode()) > LIST_FILE_LIMIT:
-            raise LocalProtocolError(
-                f"{path} would have {len(text.encode())} bytes, and servers read {LIST_FILE_LIMIT} at most; delete "
-                "logins that nobody needs, or begin another file"
-            )
-        try:
-            lost = replace_text(path, text)
-        # It names the temporary file, of which the user knows nothing.
-        except OSError as error:
-            raise OSError(error.errno, f"it can't be written: {error.strerror}", path) from None
-        try:
-            # Or a login that was taken out could be back after a loss of power.
-            sync_directory(os.path.dirname(path))
-        except OSError as error:
-            raise OSError(
-                error.errno, f"it is changed, but a loss of power may undo that: {error.strerror}", path
-            ) from None
-    if lost and tell is not None:
-        tell(f"{path} could not keep {lost}; a server that runs as another user may not be able to read it any more")
+    return parse_list(path, text, _KIND)
 
 
 def set_password(
@@ -282,8 +226,9 @@ def set_password(
     verification_cost(string)
     found = False
 
-    def change(lines: list[str]) -> None:
+    def change(lines: list[str], strings: Passwords) -> None:
         nonlocal found
+        found = False
         for number, line in enumerate(lines):
             if _login_of(line) == login:
                 marked = mark or line.removesuffix("\r").endswith(_SUFFIX)
@@ -291,8 +236,30 @@ def set_password(
                 return
         lines.append(f"{login}:{string}{_SUFFIX if mark else ''}")
 
-    _update(path, change, tell)
+    update_list(path, _KIND, change, tell)
     return found
+
+
+def add_key_login(path: str, login: str, tell: Callable[[str], object] | None = None) -> bool:
+    """
+    Add a login that comes in by its key alone, unless it is there. The other parameters, and what is raised, are those
+    of :func:`set_password`.
+
+    :return: whether it is there with a passphrase, and keeps that.
+    """
+    check_login(login)
+    has_passphrase = False
+
+    def change(lines: list[str], strings: Passwords) -> None:
+        nonlocal has_passphrase
+        # In any form of its letters: clients of version 2 send one, and a second line would be found before the first.
+        known = [other for other in strings if composed(other) == composed(login)]
+        has_passphrase = any(strings[other] != BY_KEY for other in known)
+        if not known:
+            lines.append(f"{login}:{BY_KEY}{_SUFFIX}")
+
+    update_list(path, _KIND, change, tell)
+    return has_passphrase
 
 
 def delete_password(path: str, login: str, tell: Callable[[str], object] | None = None) -> None:
@@ -307,16 +274,16 @@ def delete_password(path: str, login: str, tell: Callable[[str], object] | None 
         program has its folder locked for too long.
     """
 
-    def change(lines: list[str]) -> None:
+    def change(lines: list[str], strings: Passwords) -> None:
         for number, line in enumerate(lines):
             if _login_of(line) == login:
                 del lines[number]
                 return
         raise LocalProtocolError(f"{path} has no login {login!r}")
 
-    # _update() would make a file that is missing.
+    # update_list() would make a file that is missing.
     os.stat(path)
-    _update(path, change, tell)
+    update_list(path, _KIND, change, tell)
 
 
 def verify_passphrase(string: str, passphrase: bytes) -> bool:

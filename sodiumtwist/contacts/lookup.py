@@ -4,27 +4,24 @@ Which server is meant by a text: the name of one that is known, or its URL.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection
 
 from ..core.errors import LocalProtocolError
-from ..core.keys import KEY_SIZE, KeyPair
+from ..core.keys import KeyPair
 from ..describe import describe_os_error
 from ..describe.fingerprints import fingerprint
 from ..keyfiles import read_key_file, read_passphrase_file
 from .servers import KnownServer, ServerKeyChanged, check_name, read_servers
 from .urls import is_url, parse_url
 
-_KEY = re.compile(rf"[0-9A-Fa-f]{{{2 * KEY_SIZE}}}")
-
 
 def can_be_name(text: str) -> bool:
-    """Tell whether a text can be the name of a server. 64 hex digits are taken for a key."""
+    """Tell whether a text can be the name of a server."""
     try:
         check_name(text)
     except LocalProtocolError:
         return False
-    return _KEY.fullmatch(text) is None
+    return True
 
 
 def look_up(text: str, warn: Callable[[str], object] | None = None) -> KnownServer | None:
@@ -65,8 +62,8 @@ def check_same_key(server: KnownServer, key: bytes) -> None:
     """
     if key != server.server_key:
         raise ServerKeyChanged(
-            f"{server.name or 'the URL'} has the key with fingerprint {fingerprint(server.server_key)}, and the one that "
-            f"was given has {fingerprint(key)}; give one of both"
+            f"{server.name or 'the URL'} has the key with fingerprint {fingerprint(server.server_key)}, and the one "
+            f"given beside it has {fingerprint(key)}; give one of both"
         )
 
 

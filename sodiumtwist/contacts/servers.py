@@ -18,17 +18,18 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ..core.credentials import LOGIN_SIZE, encode_text
 from ..core.errors import InvalidKey, LocalProtocolError, SodiumError
-from ..core.keys import check_server_key, parse_key
+from ..core.keys import KEY_SIZE, check_server_key, parse_key
 from ..core.version import VERSIONS
 from ..describe.fingerprints import fingerprint
-from .addresses import parse_address
+from .addresses import ENDPOINT_TYPES, client_description, split_description
 from .servers_file import change_text, parse, place_of, read_text, with_table, without_table
+from .urls import ServerURL
 
 #: What the folders of configuration and data are called.
 PROGRAM = "sodiumtwist"
@@ -36,12 +37,11 @@ PROGRAM = "sodiumtwist"
 #: How many names an error lists.
 NAMES_LISTED = 10
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+#: How many characters a name has at most.
+NAME_SIZE = 64
 
-#: What endpoint strings begin with, of Twisted's and of the usual plugins: ``tcp:`` must not be a server.
-ENDPOINT_TYPES = frozenset(
-    "tcp tcp4 tcp6 ssl tls unix systemd fd stdio process haproxy adopt onion wrapped sodium sodium+tls".split()
-)
+_NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{NAME_SIZE - 1}}}")
+_KEY = re.compile(rf"[0-9A-Fa-f]{{{2 * KEY_SIZE}}}")
 
 #: The keys of a table, and of what kind their values are.
 _KINDS: Mapping[str, type] = {
@@ -83,6 +83,23 @@ class KnownServer:
 
     def __str__(self) -> str:
         return f"{self.login}@{self.endpoint}" if self.login else self.endpoint
+
+    @classmethod
+    def from_url(
+        cls,
+        name: str,
+        url: ServerURL,
+        identity: str | None = None,
+        passphrase_file: str | None = None,
+        protocol: int = 2,
+    ) -> KnownServer:
+        """
+        Make it of an URL.
+
+        :param url: its secret is not kept.
+        """
+        endpoint = url.endpoint if url.tls else str(url.address)
+        return cls(name, endpoint, url.server_key, url.login or "", identity, passphrase_file, protocol)
 
 
 def servers_path() -> str:
@@ -128,9 +145,11 @@ def check_name(name: str) -> str:
     """
     if not _NAME.fullmatch(name):
         raise LocalProtocolError(
-            f"a server can't be called {ascii(name)}: its name is 1 to 64 letters, digits, dots, hyphens and "
+            f"a server can't be called {ascii(name)}: its name is 1 to {NAME_SIZE} letters, digits, dots, hyphens and "
             "underscores, and begins with a letter or digit"
         )
+    if _KEY.fullmatch(name):
+        raise LocalProtocolError("a server can't be called by 64 hex digits, which are taken for a key")
     if name.lower() in ENDPOINT_TYPES:
         raise LocalProtocolError(f"a server can't be called {name}: endpoint strings begin so; choose another name")
     return name
@@ -212,6 +231,25 @@ def _table(server: KnownServer) -> dict[str, Any]:
     return {key: value for key, value in values.items() if value}
 
 
+def name_for(host: str, servers: Collection[str]) -> str:
+    """
+    Choose a name for a server.
+
+    :param host: its name or IP address.
+    :param servers: the names that are taken.
+    """
+    first = host if host.replace(".", "").isdigit() else host.partition(".")[0]
+    try:
+        name = check_name(first)
+    except LocalProtocolError:
+        name = "server"
+    number, chosen = 1, name
+    while chosen in servers:
+        number += 1
+        chosen = f"{name[: NAME_SIZE - 4]}-{number}"
+    return chosen
+
+
 def find_server(name: str | None) -> KnownServer:
     """
     Find a server.
@@ -245,10 +283,11 @@ def _listed(servers: Mapping[str, KnownServer]) -> str:
     return ", ".join(names[:NAMES_LISTED]) + (f" and {more} more" if more > 0 else "")
 
 
-def add_server(server: KnownServer) -> None:
+def add_server(server: KnownServer, *, try_only: bool = False) -> None:
     """
     Write a server into the file. One that stands there already, just so, is left as it is.
 
+    :param try_only: whether to find out alone that it can be done.
     :raises OSError: when it can't be written.
     :raises ServerKeyChanged: when the endpoint is known with another key, under whatever name.
     :raises LocalProtocolError: when the name is taken, or can't be one; and when the file is not as it should be.
@@ -267,7 +306,7 @@ def add_server(server: KnownServer) -> None:
             raise _taken(known, server)
         return with_table(text, server.name, _table(server))
 
-    change_text(path, add)
+    change_text(path, add, try_only=try_only)
 
 
 def _taken(known: KnownServer, server: KnownServer) -> LocalProtocolError:
@@ -328,12 +367,8 @@ def _check_key(servers: Mapping[str, KnownServer], endpoint: str, server_key: by
 
 def _place(endpoint: str) -> object:
     """Bring an endpoint to a form by which two can be compared, however they are written."""
-    address = parse_address(endpoint)
-    if address is not None:
-        return _host(address.host), str(address.port)
-    # A colon within a field has a backslash before it.
-    kind, *fields = (field.replace("\\", "") for field in re.split(r"(?<!\\):", endpoint))
-    if kind.lower() not in ("tcp", "tcp6", "tls", "ssl"):
+    kind, *fields = (field.replace("\\", "") for field in split_description(client_description(endpoint)))
+    if kind.lower() not in ("tcp", "tls", "ssl"):
         return endpoint
     named = dict(field.split("=", 1) for field in fields if "=" in field)
     unnamed = (field for field in fields if "=" not in field)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -149,12 +150,13 @@ def without_table(path: str, text: str, name: str) -> str:
     return document.as_string()
 
 
-def change_text(path: str, change: Callable[[str], str]) -> None:
+def change_text(path: str, change: Callable[[str], str], *, try_only: bool = False) -> None:
     """
     Change the file, all of it or nothing. Several programs may do so at once.
 
     :param path: of the file. One that is missing is made, and its folder too.
     :param change: gives the new text for the old one.
+    :param try_only: whether to find out alone that it can be done.
     :raises OSError: when it can't be read or written. It is then as it was.
     :raises LocalProtocolError: when others can change it, when it is no small text, when another program has its folder
         locked for too long, and when the new text can't be written.
@@ -174,6 +176,11 @@ def change_text(path: str, change: Callable[[str], str]) -> None:
                 "needs"
             )
         try:
+            if try_only:
+                tried = f"{path}.{secrets.token_hex(6)}"
+                replace_text(tried, text)
+                os.unlink(tried)
+                return
             replace_text(path, text)
             sync_directory(os.path.dirname(path))
         # It names the temporary file, of which the user knows nothing.

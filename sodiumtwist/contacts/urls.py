@@ -14,13 +14,11 @@ import re
 from dataclasses import dataclass, field, replace
 from urllib.parse import quote, unquote, urlsplit
 
+from ..admission.invitations import SECRET_SIZE
 from ..core.credentials import LOGIN_SIZE, encode_text
 from ..core.errors import LocalProtocolError
 from ..core.keys import check_server_key
 from .addresses import Address, parse_address
-
-#: The size of an invitation's secret in bytes: 128 bits can't be guessed.
-SECRET_SIZE = 16
 
 SCHEME = "sodium"
 TLS_SCHEME = "sodium+tls"

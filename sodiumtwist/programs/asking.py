@@ -10,7 +10,7 @@ import warnings
 from twisted.python.usage import UsageError
 
 from ..contacts.addresses import is_local_client
-from ..describe import masked
+from ..describe import masked, printable
 from .interrupts import as_before, exit_on_signals, raise_again
 from .options import DEFAULT_PASSPHRASE
 
@@ -36,7 +36,7 @@ def choose_passphrase(given: str | None, has_identity: bool, login: str, endpoin
     if has_identity:
         return "", False
     asked = ask_passphrase(
-        f"Passphrase of {ascii(login)} at {masked(endpoint)}: ",
+        printable(f"Passphrase of {login} at {masked(endpoint)}: "),
         "--passphrase-file, or --identity where the server knows our key",
     )
     if not asked:

@@ -29,6 +29,7 @@ from ..core.errors import (
 )
 from ..core.keepalive import Timeouts
 from ..describe import describe_bad_endpoint, describe_endpoint_error, describe_tls_error
+from ..describe.fingerprints import fingerprint
 from ..protocol.client import SodiumClientProtocol
 from ..protocol.client_endpoints import client_endpoint
 from ..protocol.factories import SodiumClientFactory
@@ -44,8 +45,9 @@ from .exits import (
     CommandFailed,
 )
 from .output import print_error, print_line
-from .settings import ConnectSettings, Credentials, PingSettings
-from .silent_servers import advice
+from .refusals import hints
+from .settings import ConnectSettings, PingSettings
+from .silent_servers import advice, no_answer
 
 #: Seconds without a word of the server, after which a line says so.
 PATIENCE = 3.0
@@ -134,10 +136,7 @@ async def connect(
         return client
 
     def too_late(result: object, timeout: float) -> NoReturn:
-        raise TimeoutError(
-            f"there was no answer within {limit:g} seconds: the host is gone, or a firewall lets nothing through to "
-            "it; --timeout waits longer"
-        )
+        raise TimeoutError(no_answer(limit))
 
     factory = make_factory(
         settings.server_key,
@@ -216,19 +215,11 @@ def explain_loss(settings: ConnectSettings, client: ClientEnd, reason: BaseExcep
         if silent := advice(reason, settings.version, settings.known_as, settings.server_key):
             why += silent
         elif isinstance(reason, AuthenticationFailed):
-            why += "".join(f"; {hint}" for hint in _what_was_not_given(settings.credentials))
+            why += "".join(f"; {hint}" for hint in hints(settings.credentials))
         return CommandFailed(EXIT_REFUSED, f"refused by {settings.endpoint}: {why}")
     status = STATUS_OF_CODE.get(code, EXIT_NOT_CONNECTED)
     verdict = "cannot connect to" if code is None else "not let in by"
     return CommandFailed(status, f"{verdict} {settings.endpoint}: {why}")
-
-
-def _what_was_not_given(credentials: Credentials) -> Iterator[str]:
-    # A server does not tell what was wrong with a login. What was left out is worth a look.
-    if credentials.default_passphrase:
-        yield "no passphrase was given, so the default one was tried"
-    if credentials.pair is None:
-        yield "no --identity was given, which a server with --authorized-keys asks for"
 
 
 async def abort(client: SodiumClientProtocol, lost: Deferred[None]) -> None:
@@ -293,6 +284,7 @@ async def ping(reactor: Any, settings: PingSettings) -> None:
             await connect(reactor, endpoint, settings, client)
             await client.ready
         print_line(f"PING {settings.endpoint} by protocol version {settings.version}: {client.message or ''}")
+        print_line(f"fingerprint {fingerprint(settings.server_key)}")
         for number in range(1, settings.count + 1):
             if number > 1:
                 await task.deferLater(reactor, settings.interval)

@@ -4,10 +4,16 @@ The command lines of the subcommands for keys and logins, which connect nowhere.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from twisted.python import usage
 
 from .command_options import CommandOptions, take_arguments
-from .settings import PasswdSettings
+from .settings import InviteSettings, PasswdSettings
+
+# To import it takes time, which other commands need not wait for.
+if TYPE_CHECKING:
+    from ..contacts.urls import ServerURL
 
 
 class KeygenOptions(CommandOptions):
@@ -118,3 +124,133 @@ class PasswdOptions(CommandOptions):
         from .passwd import passwd
 
         passwd(self.settings)
+
+
+#: What both need that print an URL.
+_URL_PARAMETERS = [
+    ["key-file", None, None, "file with the server's private key"],
+    ["endpoint", None, None, "where clients reach the server: HOST:PORT, tls:HOST:PORT"],
+]
+
+
+class _URLOptions(CommandOptions):
+    """What ``invite`` and ``url`` have in common."""
+
+    optParameters = _URL_PARAMETERS
+
+    def server(self, login: str | None) -> ServerURL:
+        """
+        Make the URL of the server.
+
+        :param login: whom it is for; ``None`` for anybody.
+        :raises UsageError: when the options do not tell where it is, or its key.
+        :raises OSError: when the key can't be read.
+        :raises SodiumError: when it is no key, or others can read it.
+        """
+        from ..contacts.urls import ServerURL
+        from ..keyfiles import read_key
+        from .reached import parse_reached
+
+        if self["endpoint"] is None:
+            raise usage.UsageError("where do clients reach the server? --endpoint HOST:PORT")
+        address, tls = parse_reached(self["endpoint"])
+        pair = read_key(self["key-file"], "--key-file")
+        if pair is None:
+            raise usage.UsageError("which is the server's key? --key-file FILE")
+        return ServerURL(address, pair.public, login, tls=tls)
+
+
+class InviteOptions(_URLOptions):
+    """
+    ``sodiumtwist invite``
+
+    :ivar settings: what is asked for. It is there when the command line is parsed.
+    """
+
+    settings: InviteSettings
+
+    synopsis = "invite [options] LOGIN"
+    purpose = (
+        "Invites somebody to a server: prints an URL for 'sodiumtwist join', good for one use. That lists the key of "
+        "whoever uses it in the file of 'twistd sodium --authorized-keys'."
+    )
+    examples = ("sodiumtwist invite --key-file server.key --keys keys.txt --endpoint HOST ann",)
+    optParameters = [
+        *_URL_PARAMETERS,
+        ["keys", None, None, "list of clients' keys, of the server's --authorized-keys"],
+        ["users", None, None, "file of logins, of the server's --auth argon2:FILE"],
+        ["expires", None, "24h", "how long it is good: s, m, h or d, up to 365d"],
+    ]
+    compData = usage.Completions(
+        optActions={
+            "key-file": usage.CompleteFiles(),
+            "endpoint": usage.Completer(descr="where clients reach the server"),
+            "keys": usage.CompleteFiles(),
+            "users": usage.CompleteFiles(),
+            "expires": usage.Completer(descr="how long it is good"),
+        },
+        extraActions=[usage.Completer(descr="login")],
+    )
+
+    def parseArgs(self, *arguments: str) -> None:
+        """Take the login."""
+        (self["login"],) = take_arguments(arguments, 1, "LOGIN")
+
+    def postOptions(self) -> None:
+        """
+        Check the options together, and make the settings.
+
+        :raises UsageError: when one is missing or wrong.
+        """
+        from ..admission.invitations import VALID_LIMIT
+        from ..admission.marks import composed
+        from ..admission.passwords import check_login
+        from .durations import parse_duration
+
+        if self["keys"] is None:
+            raise usage.UsageError("where does the server list its clients' keys? --keys FILE")
+        try:
+            valid = parse_duration(self["expires"])
+        except ValueError:
+            valid = 0
+        if not 0 < valid <= VALID_LIMIT:
+            raise usage.UsageError(
+                f"--expires takes a time such as 30m, 24h or 7d, up to 365d, not {ascii(self['expires'])}"
+            )
+        # As its client will send it.
+        login = composed(self["login"])
+        # What can't be seen, or has a meaning in files, is no good login there either.
+        check_login(login)
+        self.settings = InviteSettings(login, self.server(login), self["keys"], self["users"], valid)
+
+    def execute(self) -> None:
+        from .inviting import invite
+
+        invite(self.settings)
+
+
+class URLOptions(_URLOptions):
+    """``sodiumtwist url``"""
+
+    synopsis = "url [options] [LOGIN]"
+    purpose = (
+        "Prints the URL of a server: where it is, and its public key. It holds no secret. Give it in the place of a "
+        "server's name, endpoint and key, or to 'sodiumtwist add'."
+    )
+    examples = ("sodiumtwist url --key-file server.key --endpoint HOST:5555",)
+    compData = usage.Completions(
+        optActions={
+            "key-file": usage.CompleteFiles(),
+            "endpoint": usage.Completer(descr="where clients reach the server"),
+        },
+        extraActions=[usage.Completer(descr="login")],
+    )
+
+    def parseArgs(self, *arguments: str) -> None:
+        """Take the login, when one is given."""
+        (self["login"],) = take_arguments(arguments, 1) if arguments else (None,)
+
+    def execute(self) -> None:
+        from .inviting import url
+
+        url(self.server(self["login"]))

@@ -22,6 +22,7 @@ from .options import (
     DEFAULT_PROTOCOL,
     check_credentials,
     check_versions,
+    connect_timeout,
     protocol_version,
 )
 from .settings import ConnectSettings, Credentials
@@ -68,6 +69,7 @@ def read_server(options: usage.Options, argument: str | None = None, owners: Col
         with another key than it is known with.
     """
     version = None if options["protocol"] is None else protocol_version(options["protocol"])
+    timeout = connect_timeout(options["timeout"])
     to, given_key = options["to"], options["server-key"]
     if argument is not None and to is not None:
         raise usage.UsageError(f"--to and {ascii(argument)} both say which server; give one")
@@ -108,7 +110,10 @@ def read_server(options: usage.Options, argument: str | None = None, owners: Col
     passphrase, default = choose_passphrase(given, pair is not None, login, endpoint)
     check_credentials(login, passphrase, (version,))
     known_as = None if server is None else server.name or None
-    settings = ConnectSettings(endpoint, key, Credentials(login, passphrase, default, pair), version, known_as=known_as)
+    if identity is None and server is not None:
+        identity = server.identity
+    us = Credentials(login, passphrase, default, pair, identity)
+    settings = ConnectSettings(endpoint, key, us, version, known_as=known_as, timeout=timeout)
     return Asked(settings, by_default, tuple(dict.fromkeys(warnings)))
 
 
@@ -154,4 +159,7 @@ def _read_passphrase(
         given, warning = read_kept_passphrase(server, owners)
     if warning is not None:
         warnings.append(warning)
+    # Where our key is kept for a server, it is what we come in with.
+    if given is None and server is not None and server.identity is not None and options["identity"] is None:
+        return ""
     return given

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ..admission.limits import Limits
     from ..admission.replays import IReplayMemory
     from ..admission.watched import WatchedFile
+    from ..contacts.urls import ServerURL
     from ..core.connection import Salts
     from ..core.keepalive import Timeouts
     from ..core.keys import KeyPair
@@ -42,12 +43,14 @@ class Credentials:
     :ivar passphrase: the passphrase; the default one when none was given.
     :ivar default_passphrase: whether no passphrase was given.
     :ivar pair: the client's key pair; ``None`` for a fresh one.
+    :ivar identity: the path of the file that the pair was read from; ``None`` when it was in none.
     """
 
     user: str
     passphrase: str = field(repr=False)
     default_passphrase: bool
     pair: KeyPair | None
+    identity: str | None = None
 
 
 @dataclass(frozen=True)
@@ -156,6 +159,23 @@ class PingSettings(ConnectSettings):
 
 
 @dataclass(frozen=True)
+class JoinSettings:
+    """
+    What ``sodiumtwist join`` is to do.
+
+    :ivar url: of the server, with the secret of an invitation.
+    :ivar login: whom the invitation is for.
+    :ivar secret: of the invitation, 16 bytes.
+    :ivar name: what the server is to be called.
+    """
+
+    url: ServerURL
+    login: str
+    secret: bytes = field(repr=False)
+    name: str
+
+
+@dataclass(frozen=True)
 class PasswdSettings:
     """
     What ``sodiumtwist passwd`` is to do.
@@ -174,6 +194,25 @@ class PasswdSettings:
     verify: bool
     passphrase_file: str | None
     mark: bool = False
+
+
+@dataclass(frozen=True)
+class InviteSettings:
+    """
+    What ``sodiumtwist invite`` is to do.
+
+    :ivar login: whom to invite.
+    :ivar server: the URL of the server, for that login.
+    :ivar keys: the path of the list of clients' keys.
+    :ivar users: the path of the file of logins; ``None`` where the keys decide alone.
+    :ivar valid: for how many seconds.
+    """
+
+    login: str
+    server: ServerURL
+    keys: str
+    users: str | None
+    valid: int
 
 
 @dataclass(frozen=True)
@@ -266,6 +305,7 @@ class TunnelSettings:
     :ivar timeouts: the deadlines of each connection.
     :ivar runs_as: as whom the service runs in the end; ``None`` for who starts it.
     :ivar known_as: the name by which the server is known here; ``None`` for another one.
+    :ivar timeout: seconds for connecting, until the server has let us in.
     """
 
     listen: str = field(repr=False)
@@ -278,3 +318,4 @@ class TunnelSettings:
     timeouts: Timeouts
     runs_as: ServiceUser | None
     known_as: str | None = None
+    timeout: float = CONNECT_TIMEOUT

@@ -9,6 +9,18 @@ from ..core.errors import AuthenticationTimeout
 from ..describe.fingerprints import fingerprint
 
 
+def no_answer(seconds: float) -> str:
+    """
+    Say that the time for connecting is up.
+
+    :param seconds: how much it was.
+    """
+    return (
+        f"there was no answer within {seconds:g} seconds: the host is gone, or a firewall lets nothing through to it; "
+        "--timeout waits longer"
+    )
+
+
 def advice(error: BaseException, version: int, known_as: str | None = None, server_key: bytes = b"") -> str:
     """
     Say what to try. Nothing tries another version by itself: whoever stands between could make it.

@@ -110,7 +110,7 @@ class HelpTests(SaidTestCase):
         know(self, directory, home={"endpoint": "example.org:5555", "passphrase-file": os.path.abspath("pass.txt")})
         self.patch(asking, "ask_passphrase", lambda *said: "open sesame")
         for example in self.examples():
-            words = [PUBLIC if word == "PUBLICKEY" else word for word in example]
+            words = [word.replace("PUBLICKEY", PUBLIC).replace("SECRET", "5e" * 16) for word in example]
             if words[-1] == "--help":
                 self.said(words)
                 continue

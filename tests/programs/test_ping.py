@@ -75,7 +75,8 @@ class PingTests(SynchronousTestCase):
 
     def timed_out(self, where: object, **keywords: object) -> tuple[Clock, Deferred[None]]:
         """Begin PINGs that nobody answers."""
-        self.patch(sys, "stderr", io.StringIO())
+        self.errors = io.StringIO()
+        self.patch(sys, "stderr", self.errors)
         self.patch(commands, "make_endpoint", lambda reactor, settings: where)
         clock = Clock()
         return clock, ensureDeferred(commands.ping(clock, replace(self.settings(), **keywords)))  # type: ignore[arg-type]
@@ -113,7 +114,7 @@ class PingTests(SynchronousTestCase):
         clock, pinging = self.timed_out(Endpoint(False), endpoint="tcp:host:1:timeout=60")
         clock.advance(59)
         self.assertNoResult(pinging)
-        self.assertIn("still trying to connect to tcp:host:1:timeout=60; its timeout= says", sys.stderr.getvalue())  # type: ignore[attr-defined]
+        self.assertIn("still trying to connect to tcp:host:1:timeout=60; its timeout= says", self.errors.getvalue())
         pinging.cancel()
         self.failureResultOf(pinging, CommandFailed)
 

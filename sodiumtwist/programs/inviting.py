@@ -1,0 +1,74 @@
+"""
+``sodiumtwist invite`` and ``sodiumtwist url``.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import time
+from dataclasses import replace
+
+from ..admission.invitations import Invitation, hash_secret, make_secret, shown_time
+from ..admission.joining import add_invitation
+from ..admission.passwords import add_key_login
+from ..contacts.urls import ServerURL
+from ..describe import printable
+from ..describe.fingerprints import fingerprint
+from .output import print_error, print_line
+from .settings import InviteSettings
+
+
+def invite(settings: InviteSettings) -> None:
+    """
+    Add an invitation to the server's list of keys, and print its URL.
+
+    :raises OSError: when a file can't be read or written.
+    :raises SodiumError: when a file is not as it should be, and when the login can't stand in it.
+    :raises OutputLost: when the URL can't be printed.
+    """
+    login, now, secret = settings.login, time.time(), make_secret()
+    has_passphrase = False
+    # First: what is left of this when the other file can't be written lets nobody in.
+    if settings.users is not None:
+        has_passphrase = add_key_login(settings.users, login, _warn)
+    expires = int(now) + settings.valid
+    add_invitation(settings.keys, Invitation(hash_secret(secret), login, expires), now, _warn)
+    print_line(replace(settings.server, secret=secret).whole)
+    name = printable(login)
+    until = shown_time(expires)
+    print_error(f"whoever has this line first comes in as {name}, once, until {until}; send it to {name} alone")
+    print_error(f"{name} runs: sodiumtwist join 'THE LINE', in quotes")
+    _tell_server(settings.server)
+    if has_passphrase:
+        _warn(f"{name} has a passphrase in {settings.users}, so later both are asked for: key and passphrase")
+
+
+def url(server: ServerURL) -> None:
+    """
+    Print the URL of a server.
+
+    :raises OutputLost: when it can't be printed.
+    """
+    print_line(str(server))
+    _tell_server(server)
+
+
+def _tell_server(server: ServerURL) -> None:
+    print_error(f"fingerprint of the server's key: {fingerprint(server.server_key)}")
+    host = server.address.host
+    if _is_loopback(host):
+        _warn(f"{host} is this machine alone: no other one reaches the server by that; give the server's own name")
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.partition("%")[0]).is_loopback
+    # A name, whose address is not known before it is looked up.
+    except ValueError:
+        return False
+
+
+def _warn(line: str) -> None:
+    print_error(f"warning: {line}")

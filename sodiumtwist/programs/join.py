@@ -1,0 +1,130 @@
+"""
+``sodiumtwist join``: uses an invitation up, and keeps the server and a key for it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.python.failure import Failure
+
+from ..admission.invitations import passphrase_of
+from ..contacts.identities import Identity, find_identity, identity_for
+from ..contacts.servers import KnownServer, add_server, read_servers
+from ..core.connection import Code
+from ..core.errors import NotDone, SodiumError
+from ..describe import describe_os_error
+from ..describe.fingerprints import fingerprint
+from ..protocol.client import SodiumClientProtocol
+from .commands import abort, connect, explain_loss, leave, make_endpoint, tell_of_silence
+from .exits import EXIT_INTERRUPTED, EXIT_NOT_STORED, CommandFailed
+from .output import tell
+from .settings import ConnectSettings, Credentials, JoinSettings
+
+#: What a server says that has looked at the invitation and does not take it, or has not looked at it.
+_NOT_TAKEN = (Code.REFUSED, Code.TOO_MANY_FAILURES)
+
+AGAIN = "; the server may have taken the key all the same, so run the same command again"
+
+
+class _Joiner(SodiumClientProtocol):
+    """
+    Shows the invitation, and leaves.
+
+    :ivar shown: whether the secret may have left. Before that, the server has shown that it has its key.
+    :ivar lost: fires when the connection is gone.
+    """
+
+    shown = stopping = False
+
+    def __init__(self) -> None:
+        self.lost: Deferred[None] = Deferred()
+
+    def _may_speak_now(self) -> None:
+        self.shown = True
+
+    def drain_received(self) -> None:
+        self.stopping = True
+        self.close()
+
+    def connection_lost(self, reason: Failure) -> None:
+        self.lost.callback(None)
+
+
+def find_joined(settings: JoinSettings) -> KnownServer | None:
+    """
+    Find the server that was joined by an invitation before.
+
+    :raises OSError, SodiumError: as :func:`read_servers` does.
+    """
+    path = find_identity(settings.secret)
+    return next((server for server in read_servers().values() if path and server.identity == path), None)
+
+
+async def join(reactor: Any, settings: JoinSettings) -> None:
+    """
+    Run ``sodiumtwist join``.
+
+    :raises UsageError: when the endpoint string is not understood.
+    :raises CommandFailed: when something did not go well, or this was cancelled.
+    :raises OSError: when a file can't be written.
+    :raises SodiumError: when another program uses the invitation, and for a server that is known otherwise.
+    """
+    # The invitation can be used once. What could go wrong here afterwards is tried before.
+    add_server(KnownServer.from_url(settings.name, settings.url, settings.name), try_only=True)
+    with identity_for(settings.secret, settings.name) as identity:
+        message = await _use(reactor, settings, identity)
+        try:
+            identity.keep()
+            server = KnownServer.from_url(settings.name, settings.url, identity.path)
+            add_server(server)
+        except (OSError, SodiumError) as error:
+            why = describe_os_error(error) if isinstance(error, OSError) else str(error)
+            raise CommandFailed(
+                EXIT_NOT_STORED, f"the server has let the key in, but {why}; mend that, and run the same command again"
+            ) from None
+    tell_joined(server, message)
+
+
+def tell_joined(server: KnownServer, message: str = "") -> None:
+    """
+    Say who was joined, and what can be done now.
+
+    :param message: the server's line.
+    """
+    tell(f"joined {server.name}: {server}, fingerprint {fingerprint(server.server_key)}")
+    if message:
+        tell(f"the server says: {message}")
+    tell(f"to send there: sodiumtwist send PATH {server.name}:")
+
+
+async def _use(reactor: Any, settings: JoinSettings, identity: Identity) -> str:
+    """
+    Show the invitation to the server, and the key that it is for.
+
+    :return: what the server says.
+    :raises CommandFailed: when it does not let us in, or this was cancelled.
+    """
+    client = _Joiner()
+    us = Credentials(settings.login, passphrase_of(settings.secret), False, identity.pair)
+    connecting = ConnectSettings(settings.url.endpoint, settings.url.server_key, us, 2)
+    try:
+        endpoint = make_endpoint(reactor, connecting)
+        with tell_of_silence(reactor, connecting, client):
+            await connect(reactor, endpoint, connecting, client)
+            await client.when_authenticated()
+    except BaseException as error:
+        taken = client.shown and not (isinstance(error, NotDone) and error.code in _NOT_TAKEN)
+        if not taken:
+            identity.delete()
+        if isinstance(error, CancelledError):
+            await abort(client, client.lost)
+            failed = CommandFailed(EXIT_INTERRUPTED, "interrupted")
+        elif isinstance(error, NotDone):
+            failed = explain_loss(connecting, client, error, "joining")
+        else:
+            raise
+        raise CommandFailed(failed.status, f"{failed}{AGAIN if taken else ''}") from None
+    await leave(reactor, client)
+    return client.message or ""
