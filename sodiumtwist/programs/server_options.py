@@ -159,4 +159,7 @@ def _read_passphrase(
         given, warning = read_kept_passphrase(server, owners)
     if warning is not None:
         warnings.append(warning)
+    # Where our key is kept for a server, it is what we come in with.
+    if given is None and server is not None and server.identity is not None and options["identity"] is None:
+        return ""
     return given

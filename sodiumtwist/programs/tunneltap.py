@@ -39,7 +39,7 @@ from .silent_servers import advice, no_answer
 LIMITS = limit_names(TunnelLimits)
 
 #: What errors show as a string that is right. It is no default: which port is free differs from machine to machine.
-EXAMPLE_LISTEN = "tcp:7000:interface=127.0.0.1"
+EXAMPLE_LISTEN = "127.0.0.1:7000"
 
 
 class Options(ServiceOptions):
@@ -59,7 +59,7 @@ class Options(ServiceOptions):
     examples = ("twistd -n sodium-tunnel --listen 127.0.0.1:7000 --to home",)
 
     optParameters = [
-        ["listen", "l", None, "server endpoint for local programs (required)"],
+        ["listen", "l", None, "where local programs connect, as 7000 (required)"],
         *SERVER_PARAMETERS,
         *SERVICE_PARAMETERS,
     ]
