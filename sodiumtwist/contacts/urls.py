@@ -59,9 +59,9 @@ class ServerURL:
 
     @property
     def endpoint(self) -> str:
-        """The endpoint string that connects to the server."""
-        description = self.address.client_description
-        return f"tls{description.removeprefix('tcp')}" if self.tls else description
+        """Where a client connects: its address, or an endpoint string."""
+        # As an address it is looked up for IPv6, too; TLS does that by itself.
+        return f"tls{self.address.client_description.removeprefix('tcp')}" if self.tls else str(self.address)
 
 
 def is_url(text: str) -> bool:
