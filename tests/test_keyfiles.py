@@ -17,6 +17,7 @@ from sodiumtwist import InvalidKey, KeyPair, LocalProtocolError, keyfiles
 from sodiumtwist.admission.authorized import AuthorizedKeysFile
 from sodiumtwist.contacts import servers
 from sodiumtwist.contacts.servers import KnownServer
+from sodiumtwist.core import keys
 from sodiumtwist.describe.fingerprints import fingerprint
 from sodiumtwist.keyfiles import (
     read_key,
@@ -174,7 +175,7 @@ class KeyFilesTests(SynchronousTestCase):
         """Its mode is not what is wrong with it."""
         pair = KeyPair.generate()
         write_key_file(self.path, pair)
-        says = f"{self.public} holds a public key, and as key file the private one is wanted"
+        says = f"{self.public} holds a public key, and the private one is wanted"
         for mode in (0o644, 0o600):
             os.chmod(self.public, mode)
             self.assertEqual(self.refused(read_key_file, self.public), f"{says}: {self.path}")
@@ -223,6 +224,7 @@ class KeyFilesTests(SynchronousTestCase):
                 line = self.refused(read, self.path)
                 self.assertIn(self.path, line)
                 self.assertNotIn("xyxy", line)
+        self.assertEqual(self.refused(read_key_file, self.write("\n")), f"{self.path} is empty, and holds no key")
         with open(self.path, "wb") as file:
             file.write(b"\xff" * 64)
         for read in (read_key_file, read_public_key_file):
@@ -254,6 +256,58 @@ class KeyFilesTests(SynchronousTestCase):
                 self.assertIn(says, self.refused(read, path))
 
 
+class GivenKeyTests(SynchronousTestCase):
+    """A private key of an option or the environment."""
+
+    def read(self, text: str, source: str = "--key") -> tuple[KeyPair | None, list[str]]:
+        warnings: list[str] = []
+        if source == "--key":
+            return read_key(None, "--key-file", text, "--key", warn=warnings.append), warnings
+        self.patch(os, "environ", {source[1:]: text})
+        return read_key(None, "--key-file", warn=warnings.append), warnings
+
+    def test_mistakes(self) -> None:
+        """What else it may be is named, and no key is shown."""
+        path = self.mktemp()
+        write_key_file(path, KeyPair.from_hex(SECRET))
+        for source in ("--key", "$SODIUMTWIST_KEY"):
+            for text, says in (
+                (f"public key: {PUBLIC}", f"{source} is a public key, and the private one is wanted"),
+                (f"sodium://host/#{PUBLIC}", f"{source} is an URL, which has a public key; the private one is wanted"),
+                (path, f"{source} takes the private key itself; name its file by --key-file"),
+                (SECRET[:-1], "the private key has 63 characters; it is 64 hex digits"),
+            ):
+                error = self.assertRaises(InvalidKey, self.read, text, source)
+                self.assertEqual(str(error), says)
+
+    def test_may_be_public(self) -> None:
+        """
+        A public key without a word is taken, since 1 in 32 private keys of earlier releases could be one as well; but a
+        line says so. No key that is made now could be.
+        """
+        pair = KeyPair.from_hex(LOOKS_PUBLIC)
+        for source in ("--key", "$SODIUMTWIST_KEY"):
+            read, warnings = self.read(LOOKS_PUBLIC, source)
+            self.assertEqual(read, pair)
+            self.assertEqual(len(warnings), 1)
+            self.assertIn(f"know the server by the fingerprint {fingerprint(pair.public)}", warnings[0])
+            self.assertEqual(self.read(f"private key: {LOOKS_PUBLIC}", source), (pair, []))
+            self.assertEqual(self.read(SECRET, source), (KeyPair.from_hex(SECRET), []))
+        self.patch(os, "environ", {})
+        path = self.mktemp()
+        Path(path).write_text(LOOKS_PUBLIC)
+        os.chmod(path, 0o600)
+        warnings = []
+        self.assertEqual(read_key(path, "--key-file", warn=warnings.append), pair)
+        self.assertEqual(len(warnings), 1)
+        os.unlink(path)
+        write_key_file(path, pair)
+        self.assertEqual(read_key(path, "--key-file", warn=warnings.append), pair)
+        self.assertEqual(len(warnings), 1)
+        made = [KeyPair.generate_to_keep() for _ in range(200)]
+        self.assertFalse([pair for pair in made if keys.looks_public(pair.secret)])
+
+
 class ServerKeyTests(SynchronousTestCase):
     """A server's public key, given as text."""
 
@@ -275,6 +329,7 @@ class ServerKeyTests(SynchronousTestCase):
             (f"{path}.no", "characters; it is 64 hex digits, a .pub file, an URL or the name of a known server"),
             ("a\0b", "has 3 characters"),
             (os.path.dirname(path) or ".", "characters; it is 64 hex digits"),
+            (f"fingerprint {fingerprint(server.public)}", "the server key is a fingerprint"),
             (fingerprint(server.public), "is a fingerprint, which only serves to compare; give the key itself"),
             (f"{url}.{'12' * 16}", "the server key is an invitation; run: sodiumtwist join 'URL'"),
             (url[:-1], "the URL is not whole"),
@@ -299,6 +354,7 @@ class ServerKeyTests(SynchronousTestCase):
                 f"2026-11-29T07:00:00+0000 [-] public key: {key}",
                 f"{path}.pub",
                 f"sodium://127.0.0.1:5555/#{key}",
+                f"sodium://127.0.0.1:5555/#public key: {key}",
                 f"sodium+tls://ann@[::1]/#{key}",
             ):
                 self.assertEqual(keyfiles.read_server_key(text, "server key", pair), server.public)
@@ -341,6 +397,14 @@ class PassphraseFileTests(SynchronousTestCase):
         """The first line counts; spaces in it, too."""
         for contents in (b" a b ", b" a b \n", b" a b \r\nmore\n"):
             self.assertEqual(read_passphrase_file(self.write(contents)), (" a b ", None))
+
+    def test_key_file(self) -> None:
+        """One of keys is not taken for one with a passphrase, which all who read a first line would know."""
+        path = self.mktemp()
+        write_key_file(path, KeyPair.generate())
+        for name in (path, f"{path}.pub"):
+            error = self.assertRaises(LocalProtocolError, read_passphrase_file, name)
+            self.assertEqual(str(error), f"{name} is a key file, and no passphrase file")
 
     def test_empty(self) -> None:
         """An empty line is refused: it is more likely a mistake than a passphrase."""
