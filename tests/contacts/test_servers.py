@@ -263,10 +263,10 @@ class ChangeTests(BookTestCase):
         """What nothing can take out without harm to the rest is left to who has written it."""
         self.write(text := f'home = {{endpoint = "h", server-key = "{KEY.hex()}"}}\n')
 
-        def unable(text: str) -> None:
+        def unable(document: tomlkit.TOMLDocument, name: str) -> None:
             raise ValueError
 
-        self.patch(tomlkit, "parse", unable)
+        self.patch(tomlkit.TOMLDocument, "remove", unable)
         error = self.assertRaises(LocalProtocolError, forget_server, "home")
         self.assertEqual(str(error), f"{servers_path()}: home is written in an unusual way; take it out by hand")
         self.assertEqual(self.text(), text)
