@@ -288,7 +288,8 @@ class JoinTests(JoinTestCase):
                 real(fd)
 
             with patch.object(os, "fsync", full):
-                self.failureResultOf(self.begin(), OSError)
+                error = self.failureResultOf(self.begin(), OSError).value
+            self.assertIn(error.filename, (servers_path(), identities_folder()))
             self.assertEqual(self.pairs, [])
             self.assert_nothing_is_left()
         self.assertEqual(os.listdir(os.path.dirname(servers_path())), [])
