@@ -355,8 +355,8 @@ class PipeOptions(ConnectOptions):
         "have ended."
     )
     examples = (
-        "ssh -o ProxyCommand='sodiumtwist pipe home' HOST",
         "sodiumtwist pipe --to HOST --server-key PUBLICKEY < request > answer",
+        "ssh -o ProxyCommand='sodiumtwist pipe home' HOST",
     )
     notes = "Exit status as 'sodiumtwist --help' tells."
 
