@@ -27,7 +27,7 @@ FOLDERS = {
     # The protocol: no Twisted, no IO, no clock.
     "core": """
         core.errors  core.credentials  core.keys  core.sodium  core.states  core.keepalive  core.events  core.inbox
-        core.unsent  core.version
+        core.strangers  core.unsent  core.version
         core.v1.messages  core.v1.secretstream  core.v1.public_bindings  core.v1.inner_bindings  core.v1.records
         core.v1.handshake  core.v1
         core.v2.suites  core.v2.chacha  core.v2.agreement  core.v2.noise  core.v2.veil  core.v2.messages
@@ -38,7 +38,7 @@ FOLDERS = {
         core.wire  core.base  core.asking  core.server  core.client  core.connection  core
     """,
     # Words for people, and what applications learn about the other end.
-    "describe": "describe.words  describe.log  describe.fingerprints  describe  interfaces",
+    "describe": "describe.sizes  describe.words  describe.log  describe.fingerprints  describe  interfaces",
     # Who may come in, and the files that say so: whose they are, who may use them, when the disk has them.
     "admission": """
         admission.replacing
@@ -52,7 +52,7 @@ FOLDERS = {
     """,
     # Whom we know: addresses and URLs of servers, their keys, and servers by name.
     "contacts": """
-        contacts.fingerprints  contacts.addresses  contacts.urls  contacts.servers_file  contacts.servers
+        contacts.addresses  contacts.urls  contacts.servers_file  contacts.servers
         keyfiles  contacts.identities  contacts.lookup
         contacts
     """,
@@ -123,7 +123,8 @@ FOLDERS = {
     # Programs.
     "programs": """
         programs.interrupts  programs.exits  programs.output  programs.pidfile  programs.service_user
-        programs.sizes  programs.settings  programs.silent_servers  programs.without_tls  programs.options
+        programs.sizes  programs.settings  programs.silent_servers  programs.refusals  programs.without_tls
+        programs.options
         programs.asking  programs.server_options  programs.server_arguments
         programs.descriptors
         programs.leftovers  programs.place_options  programs.places
@@ -131,6 +132,7 @@ FOLDERS = {
         programs.passwd  programs.inviting  programs.durations  programs.reached
         programs.command_options  programs.key_options  programs.bars
         programs.progress  programs.commands  programs.streams  programs.sessions  programs.files
+        programs.standard_output  programs.pipe
         programs.client_options  programs.join  programs.book  programs.book_options
         programs.demo  programs.cli  programs  __main__
     """,

@@ -360,13 +360,15 @@ class OptionsTests(SynchronousTestCase):
     """The command line of the tunnel's end."""
 
     def test_mistakes(self) -> None:
-        right = ["--listen", "tcp:127.0.0.1:7000", "--to", "tcp:host:1", "--server-key", PUBLIC]
-        for index, name in enumerate(("--listen", "--to", "--server-key")):
-            self.assert_refused([*right[: 2 * index], *right[2 * index + 2 :]], f"{name} is missing")
+        right = ["--listen", "tcp:127.0.0.1:7000", "--to", "tcp:127.0.0.1:1", "--server-key", PUBLIC]
+        self.assert_refused(right[2:], "--listen is missing")
+        self.assert_refused(right[:4], "--server-key is missing")
         self.assert_refused([*right, "--server-key", "12"], "key")
-        self.assert_refused([*right, "--listen", "nonsense"], "--listen: bad endpoint string 'nonsense'")
-        self.assert_refused([*right, "--to", "tcp:host"], "--to: bad endpoint string 'tcp:host': it lacks 'port'")
-        secret = ["--to", "sodium:tcp:h:1:passphrase=hunter2"]
+        self.assert_refused([*right, "--listen", "non:sense"], "--listen: bad endpoint string 'non:sense'")
+        self.assert_refused(
+            [*right, "-P", "x", "--to", "tcp:host"], "--to: bad endpoint string 'tcp:host': it lacks 'port'"
+        )
+        secret = ["-P", "x", "--to", "sodium:tcp:h:1:passphrase=hunter2"]
         self.assertNotIn("hunter2", self.assert_refused([*right, *secret], "use passphraseFile="))
         self.assert_refused([*right, "--passphrase-file", "missing"], "missing: No such file")
         self.assert_refused([*right, "--user", "x" * 256], "the login is 256 bytes long")
@@ -382,7 +384,7 @@ class OptionsTests(SynchronousTestCase):
 
     def test_times(self) -> None:
         """They are those of each connection to the server."""
-        right = ["--listen", "tcp:127.0.0.1:7000", "--to", "tcp:host:1", "--server-key", PUBLIC]
+        right = ["--listen", "tcp:127.0.0.1:7000", "--to", "tcp:127.0.0.1:1", "--server-key", PUBLIC]
         made: list[Timeouts] = []
 
         def make(*arguments: Any, **more: object) -> Backend:
@@ -391,9 +393,9 @@ class OptionsTests(SynchronousTestCase):
 
         self.patch(tunneltap, "SodiumClientEndpoint", make)
         for arguments, timeouts in (
-            ([], Timeouts()),
-            (["--inactivity-timeout", "3"], Timeouts(inactivity=3)),
-            (["--inactivity-timeout", "9", "--ping-interval", "2"], Timeouts(inactivity=9, ping_interval=2)),
+            ([], Timeouts(15)),
+            (["--timeout", "4", "--inactivity-timeout", "3"], Timeouts(4, inactivity=3)),
+            (["--inactivity-timeout", "9", "--ping-interval", "2"], Timeouts(15, inactivity=9, ping_interval=2)),
         ):
             options = Options()
             options.parseOptions([*right, *arguments])
@@ -411,7 +413,7 @@ class OptionsTests(SynchronousTestCase):
         """What both services are told is asked of the legs outside and of the encrypted connections."""
         for given, seconds in (([], 60), (["--tcp-keepalive", "8"], 8), (["--tcp-keepalive", "0"], 0)):
             options = Options()
-            options.parseOptions(["--listen", "tcp:0", "--to", "tcp:host:1", "--server-key", PUBLIC, *given])
+            options.parseOptions(["--listen", "tcp:0", "--to", "tcp:127.0.0.1:1", "--server-key", PUBLIC, *given])
             outside = makeService(options, Clock())._factory
             assert isinstance(outside.endpoint, AdvisedEndpoint)
             inside = outside.endpoint._endpoint._make_factory(outside)
@@ -580,7 +582,9 @@ class TunnelProcessTests(ProcessTestCase):
         )
         self.port = int(tunnel.wait_for(r"listening on 127\.0\.0\.1:(\d+)")[1])
         self.assertRaises(ConnectionResetError, self.connect().recv, 1)
-        tunnel.wait_for("cannot connect .*: the server refuses: login, passphrase or key refused")
+        tunnel.wait_for(
+            "cannot connect .*: the server refuses: login, passphrase or key refused; no --identity was given"
+        )
         backend.setblocking(False)
         self.assertRaises(BlockingIOError, backend.accept)
         self.assertFalse([line for line in server.output + tunnel.output if "Traceback" in line])

@@ -20,6 +20,7 @@ from twisted.python.failure import Failure
 from ..core.connection import Code
 from ..core.errors import AuthenticationFailed, RemoteProtocolError, ReplayDetected
 from ..core.events import AuthenticationRequested
+from ..describe.fingerprints import fingerprint
 from ..describe.log import Logger
 from ..interfaces import ISodiumAvatar, Peer
 from .authorized import AuthorizedKeys, AuthorizedKeysFile
@@ -198,7 +199,10 @@ class Decision:
                 return Verdict(peer)
             keys = await keys.latest()
         if keys is not None and not keys.allows(claim.public_key, claim.login, claim.version):
-            raise KeyNotListed(f"the key {claim.public_key.hex()} is not authorized, or not for this login")
+            raise KeyNotListed(
+                f"the key {claim.public_key.hex()} is not authorized, or not for this login; its fingerprint is "
+                f"{fingerprint(claim.public_key)}"
+            )
         if rules.checker is not None:
             credentials = ClientLogin(claim.login.encode(), claim.passphrase.encode())
             credentials.address, credentials.version = peer.address, peer.version

@@ -18,6 +18,7 @@ from collections.abc import Collection, Iterator
 from typing import BinaryIO
 
 from ..core.errors import LocalProtocolError
+from ..describe import describe_limit, describe_size
 
 #: The largest size of a list of logins or keys, in bytes: some 300,000 lines. To read and parse that takes a second or
 #: two, in a thread, and ten times as much memory. A wrong name may be that of a huge file.
@@ -184,8 +185,8 @@ def check_size(path: str, size: int, what: str) -> None:
     """
     if size > LIST_FILE_LIMIT:
         raise LocalProtocolError(
-            f"the {what} {path} has {size} bytes, and the limit for such a list is {LIST_FILE_LIMIT}; take out lines "
-            "that nobody needs"
+            f"the {what} {path} has {describe_size(size)}, and the limit for such a list is "
+            f"{describe_limit(LIST_FILE_LIMIT)}; take out lines that nobody needs"
         )
 
 

@@ -6,6 +6,7 @@ made of them. An endpoint string stays as it is, but for IPv6 addresses in brack
 from __future__ import annotations
 
 import ipaddress
+import math
 import re
 from dataclasses import dataclass
 
@@ -15,15 +16,15 @@ DEFAULT_PORT = 5555
 #: This machine alone. A port without a host is here: what was left out must open nothing to others.
 LOOPBACK = "127.0.0.1"
 
-#: What endpoint strings begin with, of Twisted, of this package and of well-known plugins. In ``tcp:5555`` this is no
-#: host. A host that is called so is written with a dot behind it, or as ``tcp:HOST:PORT``.
-ENDPOINT_TYPES = frozenset(
-    "adoptstdio autobahn fd haproxy le lets onion process sodium ssh ssl stdio systemd tcp tcp4 tcp6 tls tor txsni "
-    "unix websocket ws wss".split()
-)
+#: What endpoint strings begin with: those of Twisted, of this package, and ``onion``, which is also followed by a port
+#: alone. So ``tcp:5555`` names no host. One that is called so is written with a dot behind it, or as ``tcp:HOST:PORT``.
+ENDPOINT_TYPES = frozenset("fd haproxy onion sodium ssl stdio systemd tcp tcp4 tcp6 tls unix".split())
 
 _HOST_AND_PORT = re.compile(r"(?:\[([0-9A-Fa-f:.]+(?:%[^\]\s]+)?)\]|([^\[\]:/\s=\\@*]+))(?::([0-9]{1,5}))?")
 _PORT = re.compile(r":?([0-9]{1,5})")
+
+#: An address as it is in URLs of other programs.
+_SLASHES = re.compile(r"(tcp|tls)://([^/]+)/?")
 _ANY_HOST = re.compile(r"\*(?::([0-9]{1,5}))?")
 
 #: An IPv6 address in brackets, as a whole field of an endpoint string.
@@ -81,7 +82,9 @@ def parse_address(text: str) -> Address | None:
 def _parse(text: str) -> Address | None:
     found = _HOST_AND_PORT.fullmatch(text)
     if found is None:
-        return Address(text) if _is_ipv6(text) else None
+        # In ::1:5555, is the last part of the address or a port? With brackets nobody has to guess.
+        host, _, last = text.rpartition(":")
+        return Address(text) if _is_ipv6(text) and not (last.isdecimal() and _is_ipv6(host)) else None
     port = DEFAULT_PORT if found[3] is None else int(found[3])
     host = found[1] or found[2]
     # A number is a port and no host, whatever the system's resolver makes of it.
@@ -108,6 +111,16 @@ def _without_brackets(description: str) -> str:
     return _BRACKETS.sub(lambda found: _escaped(found[1]) if _is_ipv6(found[1]) else found[0], description)
 
 
+def _without_slashes(text: str) -> str:
+    found = _SLASHES.fullmatch(text)
+    return text if found is None else f"{found[1]}:{found[2]}"
+
+
+def _port_alone(text: str) -> int | None:
+    found = _PORT.fullmatch(text)
+    return None if found is None or int(found[1]) > 65535 else int(found[1])
+
+
 def client_description(text: str) -> str:
     """
     Make the endpoint string for a place that a client connects to.
@@ -116,8 +129,9 @@ def client_description(text: str) -> str:
         stand in brackets, and ``tcp6`` before one is ``tcp``, as Twisted has it for clients.
     :return: a string for ``clientFromString``. Whether it is right is not checked.
     """
-    if found := _PORT.fullmatch(text):
-        return Address(LOOPBACK, int(found[1])).client_description
+    text = _without_slashes(text)
+    if (port := _port_alone(text)) is not None:
+        return Address(LOOPBACK, port).client_description
     address = _without_type(text)
     if address is not None and address.port:
         return address.client_description
@@ -137,8 +151,9 @@ def server_description(text: str) -> str:
         clients write it.
     :return: a string for ``serverFromString``. Whether it is right is not checked.
     """
-    if found := _PORT.fullmatch(text):
-        return Address(LOOPBACK, int(found[1])).server_description
+    text = _without_slashes(text)
+    if (port := _port_alone(text)) is not None:
+        return Address(LOOPBACK, port).server_description
     if found := _ANY_HOST.fullmatch(text):
         return f"tcp:{found[1] or DEFAULT_PORT}"
     address = _without_type(text)
@@ -154,6 +169,32 @@ def _servers_way(found: re.Match[str]) -> str:
 def split_description(description: str) -> list[str]:
     """Split an endpoint string at its colons, but for those with a backslash. The parts keep their backslashes."""
     return [found[1] for found in _PARTS.finditer(description)]
+
+
+def has_timeout(text: str) -> bool:
+    """
+    Tell whether an endpoint string says for how long a client tries to connect.
+
+    :param text: as :func:`client_description` takes it.
+    """
+    return any(part.startswith("timeout=") for part in split_description(client_description(text)))
+
+
+def with_timeout(text: str, seconds: float) -> str:
+    """
+    Make the endpoint string for a client that watches the time itself: Twisted's own time, of 30 seconds, would be up
+    before a longer one. One that the string has stays.
+
+    :param text: as :func:`client_description` takes it.
+    :param seconds: what the client allows.
+    """
+    description = client_description(text)
+    kind = description.partition(":")[0].lower()
+    # Behind a backslash the colon would be none; such a string is wrong anyway.
+    if kind not in ("tcp", "tls", "ssl", "unix") or has_timeout(description) or description.endswith("\\"):
+        return description
+    # In whole seconds, as the string takes them, and later than ours.
+    return f"{description}:timeout={math.ceil(seconds) + 1}"
 
 
 def _plain(field: str) -> str:

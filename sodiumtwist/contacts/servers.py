@@ -24,10 +24,10 @@ from typing import Any
 
 from ..core.credentials import LOGIN_SIZE, encode_text
 from ..core.errors import InvalidKey, LocalProtocolError, SodiumError
-from ..core.keys import check_server_key, parse_key
+from ..core.keys import KEY_SIZE, check_server_key, parse_key
 from ..core.version import VERSIONS
-from .addresses import parse_address
-from .fingerprints import fingerprint
+from ..describe.fingerprints import fingerprint
+from .addresses import ENDPOINT_TYPES, client_description, split_description
 from .servers_file import change_text, parse, place_of, read_text, with_table, without_table
 from .urls import ServerURL
 
@@ -41,11 +41,7 @@ NAMES_LISTED = 10
 NAME_SIZE = 64
 
 _NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{NAME_SIZE - 1}}}")
-
-#: What endpoint strings begin with, of Twisted's and of the usual plugins: ``tcp:`` must not be a server.
-ENDPOINT_TYPES = frozenset(
-    "tcp tcp4 tcp6 ssl tls unix systemd fd stdio process haproxy adopt onion wrapped sodium sodium+tls".split()
-)
+_KEY = re.compile(rf"[0-9A-Fa-f]{{{2 * KEY_SIZE}}}")
 
 #: The keys of a table, and of what kind their values are.
 _KINDS: Mapping[str, type] = {
@@ -152,6 +148,8 @@ def check_name(name: str) -> str:
             f"a server can't be called {ascii(name)}: its name is 1 to {NAME_SIZE} letters, digits, dots, hyphens and "
             "underscores, and begins with a letter or digit"
         )
+    if _KEY.fullmatch(name):
+        raise LocalProtocolError("a server can't be called by 64 hex digits, which are taken for a key")
     if name.lower() in ENDPOINT_TYPES:
         raise LocalProtocolError(f"a server can't be called {name}: endpoint strings begin so; choose another name")
     return name
@@ -369,12 +367,8 @@ def _check_key(servers: Mapping[str, KnownServer], endpoint: str, server_key: by
 
 def _place(endpoint: str) -> object:
     """Bring an endpoint to a form by which two can be compared, however they are written."""
-    address = parse_address(endpoint)
-    if address is not None:
-        return _host(address.host), str(address.port)
-    # A colon within a field has a backslash before it.
-    kind, *fields = (field.replace("\\", "") for field in re.split(r"(?<!\\):", endpoint))
-    if kind.lower() not in ("tcp", "tcp6", "tls", "ssl"):
+    kind, *fields = (field.replace("\\", "") for field in split_description(client_description(endpoint)))
+    if kind.lower() not in ("tcp", "tls", "ssl"):
         return endpoint
     named = dict(field.split("=", 1) for field in fields if "=" in field)
     unnamed = (field for field in fields if "=" not in field)

@@ -1,16 +1,47 @@
 """
-Passphrases, asked for on the terminal.
+Which passphrase a client gives, and how one is asked for on the terminal.
 """
 
 from __future__ import annotations
 
-import getpass
 import sys
 import warnings
 
 from twisted.python.usage import UsageError
 
+from ..contacts.addresses import is_local_client
+from ..describe import masked, printable
 from .interrupts import as_before, exit_on_signals, raise_again
+from .options import DEFAULT_PASSPHRASE
+
+
+def choose_passphrase(given: str | None, has_identity: bool, login: str, endpoint: str) -> tuple[str, bool]:
+    """
+    Choose the passphrase of a client. Without one that was given it is the default one for a server on this machine; an
+    empty one where the client has a key of its own, which may be enough; else it is asked for. The default one, which
+    everybody knows, goes to no other machine: who answers there would take a client that has got lost for one of its
+    own.
+
+    :param given: by an option, the environment, or what is known of the server; ``None`` when there is none.
+    :param has_identity: whether the client has a key of its own.
+    :param login: for the question.
+    :param endpoint: where the server is, as :func:`~sodiumtwist.contacts.addresses.client_description` takes it.
+    :return: the passphrase, and whether it is the default one in place of another.
+    :raises UsageError: when it has to be asked for, and can't be.
+    """
+    if given is not None:
+        return given, False
+    if is_local_client(endpoint):
+        return DEFAULT_PASSPHRASE, True
+    if has_identity:
+        return "", False
+    asked = ask_passphrase(
+        printable(f"Passphrase of {login} at {masked(endpoint)}: "),
+        "--passphrase-file, or --identity where the server knows our key",
+    )
+    if not asked:
+        raise UsageError("no passphrase was typed")
+    return asked, False
 
 
 def ask_passphrase(prompt: str = "Passphrase: ", instead: str = "--passphrase-file") -> str:
@@ -31,6 +62,9 @@ def ask_passphrase(prompt: str = "Passphrase: ", instead: str = "--passphrase-fi
 
 
 def _ask(prompt: str, instead: str) -> str:
+    # Not at the top: hardly any command asks.
+    import getpass
+
     try:
         # Without a terminal, getpass() warns, and then reads standard input and may show what is typed.
         with warnings.catch_warnings():

@@ -7,10 +7,10 @@ from __future__ import annotations
 import json
 import shlex
 
-from ..contacts.fingerprints import fingerprint
 from ..contacts.identities import delete_key
 from ..contacts.servers import KnownServer, add_server, forget_server, read_servers
 from ..describe import printable
+from ..describe.fingerprints import fingerprint
 from .output import print_error, print_text, tell
 
 

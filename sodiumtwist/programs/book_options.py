@@ -83,7 +83,7 @@ class JoinOptions(CommandOptions):
         "Makes a key of our own, shows it to the server with the invitation (- for standard input), and keeps both by "
         "NAME. The invitation is then used up."
     )
-    examples = ("sodiumtwist join 'sodium://ann@HOST:5555/#...' home", "sodiumtwist send photos home:")
+    examples = ("sodiumtwist join 'sodium://ann@HOST:5555/#PUBLICKEY.SECRET' home",)
     notes = "Exit status as 'sodiumtwist --help' tells."
     compData = usage.Completions(
         extraActions=[usage.Completer(descr="invitation"), usage.Completer(descr="name for the server")]

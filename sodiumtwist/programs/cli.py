@@ -14,7 +14,7 @@ from twisted.python import usage
 from ..core.errors import SodiumError
 from ..describe import describe_os_error
 from .book_options import AddOptions, ForgetOptions, JoinOptions, ServersOptions
-from .client_options import GetOptions, ListOptions, PingOptions, SendOptions
+from .client_options import GetOptions, ListOptions, PingOptions, PipeOptions, SendOptions
 from .command_options import CommandOptions, take_arguments
 from .exits import EXIT_INTERRUPTED, EXIT_USAGE, CommandFailed
 from .key_options import InviteOptions, KeygenOptions, PasswdOptions, PubkeyOptions, URLOptions
@@ -56,19 +56,20 @@ class Options(CommandOptions):
     )
     subCommands = [
         ["keygen", None, KeygenOptions, "make a private key"],
-        ["pubkey", None, PubkeyOptions, "print the public key of a private key"],
-        ["passwd", None, PasswdOptions, "change a file of logins for the server"],
-        ["join", None, JoinOptions, "use an invitation to a server"],
+        ["pubkey", None, PubkeyOptions, "print a public key"],
+        ["passwd", None, PasswdOptions, "change a file of logins"],
+        ["invite", None, InviteOptions, "invite to a server"],
+        ["url", None, URLOptions, "print a server's URL"],
+        ["join", None, JoinOptions, "use an invitation"],
         ["add", None, AddOptions, "keep a server by a name"],
-        ["servers", None, ServersOptions, "list the servers that have a name"],
-        ["forget", None, ForgetOptions, "forget a server that has a name"],
-        ["invite", None, InviteOptions, "invite somebody to a server, by an URL"],
-        ["url", None, URLOptions, "print the URL of a server"],
+        ["servers", None, ServersOptions, "list servers by name"],
+        ["forget", None, ForgetOptions, "forget a server"],
         ["send", None, SendOptions, "send files and folders"],
         ["get", None, GetOptions, "get files and folders"],
-        ["list", None, ListOptions, "list what there is to get"],
-        ["ping", None, PingOptions, "measure the time to a server and back"],
-        ["demo", None, DemoOptions, "try it all on this machine"],
+        ["list", None, ListOptions, "list what can be got"],
+        ["ping", None, PingOptions, "time a server's answers"],
+        ["pipe", None, PipeOptions, "standard input and output to a service"],
+        ["demo", None, DemoOptions, "try it all here"],
     ]
 
 

@@ -4,9 +4,10 @@ What the subcommands that talk to a server have in common, and ``ping``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 from twisted.internet import task
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
@@ -15,6 +16,7 @@ from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.python.failure import Failure
 from twisted.python.usage import UsageError
 
+from ..contacts.addresses import has_timeout, with_timeout
 from ..core.connection import Code, describe_code
 from ..core.errors import (
     AuthenticationFailed,
@@ -25,7 +27,9 @@ from ..core.errors import (
     ServerUnavailable,
     TooManyFailures,
 )
+from ..core.keepalive import Timeouts
 from ..describe import describe_bad_endpoint, describe_endpoint_error, describe_tls_error
+from ..describe.fingerprints import fingerprint
 from ..protocol.client import SodiumClientProtocol
 from ..protocol.client_endpoints import client_endpoint
 from ..protocol.factories import SodiumClientFactory
@@ -41,8 +45,9 @@ from .exits import (
     CommandFailed,
 )
 from .output import print_error, print_line
-from .settings import ConnectSettings, Credentials, PingSettings
-from .silent_servers import advice
+from .refusals import hints
+from .settings import ConnectSettings, PingSettings
+from .silent_servers import advice, no_answer
 
 #: Seconds without a word of the server, after which a line says so.
 PATIENCE = 3.0
@@ -66,10 +71,16 @@ def make_endpoint(reactor: Any, settings: ConnectSettings) -> IStreamClientEndpo
     :raises UsageError: when the endpoint string is not understood.
     """
     try:
-        return client_endpoint(reactor, settings.endpoint)
+        return client_endpoint(reactor, with_timeout(settings.endpoint, settings.timeout))
     except Exception as error:
         line = describe_bad_endpoint("--to", settings.endpoint, "HOST:5555", error)
         raise UsageError(line) from None
+
+
+def _how_long(settings: ConnectSettings) -> str:
+    if has_timeout(settings.endpoint):
+        return "its timeout= says for how long"
+    return f"it may take {settings.timeout:g} seconds in all, or what --timeout says"
 
 
 @contextmanager
@@ -84,12 +95,11 @@ def tell_of_silence(
 
     def tell() -> None:
         if client.transport is None:
-            print_error(
-                f"still trying to connect to {settings.endpoint}; timeout=SECONDS in a tcp: or tls: endpoint says for "
-                "how long, else 30"
-            )
+            print_error(f"still trying to connect to {settings.endpoint}; {_how_long(settings)}")
         elif client.message is None:
-            print_error(f"connected to {settings.endpoint}, and still waiting for a word of the server")
+            print_error(
+                f"connected to {settings.endpoint}, and still waiting for a word of the server; {_how_long(settings)}"
+            )
 
     if quiet:
         yield
@@ -103,26 +113,46 @@ def tell_of_silence(
 
 
 async def connect(
-    reactor: Any, endpoint: IStreamClientEndpoint, settings: ConnectSettings, client: SodiumClientProtocol
+    reactor: Any,
+    endpoint: IStreamClientEndpoint,
+    settings: ConnectSettings,
+    client: SodiumClientProtocol,
+    make_factory: Callable[..., SodiumClientFactory] = SodiumClientFactory,
 ) -> None:
     """
     Connect a protocol to the server. It is not authenticated yet when this returns.
 
+    :param make_factory: makes what ``client`` gets for a factory, from the arguments of a ``SodiumClientFactory``.
     :raises CommandFailed: when there is no connection.
     :raises CancelledError: when this was cancelled.
     """
-    us = settings.credentials
-    factory = SodiumClientFactory(
+    us, limit, started = settings.credentials, settings.timeout, reactor.seconds()
+    in_string = has_timeout(settings.endpoint)
+
+    def begin() -> SodiumClientProtocol:
+        # One time for both: what it took to connect is not left for the server to let us in.
+        left = limit if in_string else max(1, math.ceil(limit - (reactor.seconds() - started)))
+        factory.timeouts = Timeouts(authentication=left)
+        return client
+
+    def too_late(result: object, timeout: float) -> NoReturn:
+        raise TimeoutError(no_answer(limit))
+
+    factory = make_factory(
         settings.server_key,
         us.user,
         us.passphrase,
-        lambda: client,
+        begin,
         us.pair,
         clock=reactor,
         version=settings.version,
     )
     try:
-        await endpoint.connect(factory)
+        connecting = endpoint.connect(factory)
+        # Who writes one into the endpoint string means that one.
+        if not in_string:
+            connecting.addTimeout(limit, reactor, too_late)
+        await connecting
     # Some of Twisted's endpoints have an error of their own for a connect that was cancelled.
     except (CancelledError, ConnectingCancelledError):
         raise CancelledError() from None
@@ -182,22 +212,14 @@ def explain_loss(settings: ConnectSettings, client: ClientEnd, reason: BaseExcep
         return CommandFailed(STATUS_OF_CODE.get(code, EXIT_BROKEN), f"broken on the way, {done}: {why}")
     # A later try may go well, as with one that finds nobody who listens.
     if isinstance(reason, RemoteProtocolError) and not isinstance(reason, (ServerUnavailable, TooManyFailures)):
-        if silent := advice(reason, settings.version):
+        if silent := advice(reason, settings.version, settings.known_as, settings.server_key):
             why += silent
         elif isinstance(reason, AuthenticationFailed):
-            why += "".join(f"; {hint}" for hint in _what_was_not_given(settings.credentials))
+            why += "".join(f"; {hint}" for hint in hints(settings.credentials))
         return CommandFailed(EXIT_REFUSED, f"refused by {settings.endpoint}: {why}")
     status = STATUS_OF_CODE.get(code, EXIT_NOT_CONNECTED)
     verdict = "cannot connect to" if code is None else "not let in by"
     return CommandFailed(status, f"{verdict} {settings.endpoint}: {why}")
-
-
-def _what_was_not_given(credentials: Credentials) -> Iterator[str]:
-    # A server does not tell what was wrong with a login. What was left out is worth a look.
-    if credentials.default_passphrase:
-        yield "no passphrase was given, so the default one was tried"
-    if credentials.pair is None:
-        yield "no --identity was given, which a server with --authorized-keys asks for"
 
 
 async def abort(client: SodiumClientProtocol, lost: Deferred[None]) -> None:
@@ -262,6 +284,7 @@ async def ping(reactor: Any, settings: PingSettings) -> None:
             await connect(reactor, endpoint, settings, client)
             await client.ready
         print_line(f"PING {settings.endpoint} by protocol version {settings.version}: {client.message or ''}")
+        print_line(f"fingerprint {fingerprint(settings.server_key)}")
         for number in range(1, settings.count + 1):
             if number > 1:
                 await task.deferLater(reactor, settings.interval)

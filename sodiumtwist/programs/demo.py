@@ -20,6 +20,7 @@ from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
 from ..core.keys import KeyPair
+from ..describe.fingerprints import fingerprint
 from ..keyfiles import write_key_file
 from ..protocol.factories import VERSION
 from .exits import EXIT_BROKEN, EXIT_USAGE, CommandFailed
@@ -119,6 +120,7 @@ async def demo(reactor: Any, path: str | None) -> None:
                 raise CommandFailed(EXIT_BROKEN, f"the server did not start within {START_TIMEOUT:g} seconds") from None
             print_line(f"server    twistd in process {process.pid}, on 127.0.0.1:{port}")
             print_line(f"          public key {pair.public.hex()}")
+            print_line(f"          fingerprint {fingerprint(pair.public)}")
             credentials = Credentials(DEFAULT_LOGIN, DEFAULT_PASSPHRASE, default_passphrase=True, pair=None)
             settings = SendSettings(f"tcp:127.0.0.1:{port}", pair.public, credentials, VERSION, (path,))
             session, told = Session(reactor, settings), Told()

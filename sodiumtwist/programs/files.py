@@ -15,7 +15,7 @@ from typing import Any, Union
 
 from ..core.connection import Code
 from ..core.errors import RequestFailed
-from ..describe import describe_os_error, printable
+from ..describe import describe_os_error, describe_size, printable
 from ..transfer.discarding import says_discarded
 from ..transfer.sources import open_source
 from ..transfer.tree.client import FileClient
@@ -152,7 +152,7 @@ async def send_found(session: Session, settings: SendSettings, found: Found, tol
         return await send_one(session, settings, found, place.keeps, told)
 
     def done() -> str:
-        return f"{session.client.acknowledged} bytes acknowledged" if streams else told.so_far()
+        return f"{describe_size(session.client.acknowledged)} acknowledged" if streams else told.so_far()
 
     def again() -> str:
         return GOES_ON if isinstance(found, Walk) and not streams and resumes(settings) else ""
@@ -325,7 +325,7 @@ async def list_files(reactor: Any, settings: ListSettings) -> None:
 def entry_as_line(entry: Listed) -> str:
     """Show an entry of a folder: bytes, time, and name."""
     folder = entry.kind == FOLDER
-    size = "-" if folder else str(entry.size)
+    size = "-" if folder else describe_size(entry.size)
     return f"{size:>14}  {time_of(entry.mtime):19}  {shown(entry.name)}{'/' if folder else ''}"
 
 

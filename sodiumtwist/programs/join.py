@@ -10,12 +10,12 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
 from ..admission.invitations import passphrase_of
-from ..contacts.fingerprints import fingerprint
 from ..contacts.identities import Identity, find_identity, identity_for
 from ..contacts.servers import KnownServer, add_server, read_servers
 from ..core.connection import Code
 from ..core.errors import NotDone, SodiumError
 from ..describe import describe_os_error
+from ..describe.fingerprints import fingerprint
 from ..protocol.client import SodiumClientProtocol
 from .commands import abort, connect, explain_loss, leave, make_endpoint, tell_of_silence
 from .exits import EXIT_INTERRUPTED, EXIT_NOT_STORED, CommandFailed

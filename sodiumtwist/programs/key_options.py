@@ -203,6 +203,7 @@ class InviteOptions(_URLOptions):
         :raises UsageError: when one is missing or wrong.
         """
         from ..admission.invitations import VALID_LIMIT
+        from ..admission.marks import composed
         from ..admission.passwords import check_login
         from .durations import parse_duration
 
@@ -216,10 +217,11 @@ class InviteOptions(_URLOptions):
             raise usage.UsageError(
                 f"--expires takes a time such as 30m, 24h or 7d, up to 365d, not {ascii(self['expires'])}"
             )
+        # As its client will send it.
+        login = composed(self["login"])
         # What can't be seen, or has a meaning in files, is no good login there either.
-        check_login(self["login"])
-        server = self.server(self["login"])
-        self.settings = InviteSettings(self["login"], server, self["keys"], self["users"], valid)
+        check_login(login)
+        self.settings = InviteSettings(login, self.server(login), self["keys"], self["users"], valid)
 
     def execute(self) -> None:
         from .inviting import invite

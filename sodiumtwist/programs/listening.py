@@ -29,7 +29,7 @@ from twisted.internet.protocol import Factory
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
-from ..contacts.addresses import is_loopback, server_description
+from ..contacts.addresses import is_loopback, server_description, with_timeout
 from ..core.errors import LocalProtocolError
 from ..describe import describe_bad_endpoint, describe_endpoint_error, masked, printable
 from ..describe.log import Logger, describe_address
@@ -213,22 +213,29 @@ def parse_listening(
 
 
 def parse_connecting(
-    reactor: Any, program: str, option: str, description: str, example: str, user: ServiceUser | None
+    reactor: Any,
+    program: str,
+    option: str,
+    description: str,
+    example: str,
+    user: ServiceUser | None,
+    timeout: float | None = None,
 ) -> IStreamClientEndpoint:
     """
-    Make a client endpoint from its string.
+    Make a client endpoint from its string, or from an address.
 
     :param reactor: what the endpoint will connect with.
     :param program: the name of the service, for the error.
     :param option: the option that has the string, for the error.
-    :param description: the endpoint string.
+    :param description: as :func:`~sodiumtwist.contacts.addresses.client_description` takes it.
     :param example: a string that is right, for the error.
     :param user: as whom the service will connect; ``None`` for who starts it.
+    :param timeout: seconds in which the service gives up connecting by itself; ``None`` when it does not.
     :raises SystemExit: with one line, when the string is not understood, or that user may not connect to the UNIX
         socket that it names.
     """
     try:
-        endpoint = client_endpoint(reactor, description)
+        endpoint = client_endpoint(reactor, description if timeout is None else with_timeout(description, timeout))
     except Exception as error:
         raise SystemExit(
             printable(f"{program}: {describe_bad_endpoint(option, description, example, error)}")

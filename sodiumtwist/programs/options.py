@@ -10,6 +10,7 @@ import sys
 import textwrap
 from collections.abc import Collection, Mapping
 from dataclasses import fields
+from itertools import zip_longest
 from typing import Any
 
 from twisted.python import usage
@@ -24,6 +25,7 @@ from ..describe import describe_os_error, printable
 from ..keyfiles import PASSPHRASE_VARIABLE
 from .output import OutputLost, prepare_outputs, print_error, print_text
 from .pidfile import describe_pid_file, remove_own_pid_file
+from .settings import CONNECT_TIMEOUT
 
 #: What both ends take when nothing is said. The C programs take the same, so all of them work together as they are.
 DEFAULT_LOGIN = "username"
@@ -36,11 +38,15 @@ DEFAULT_PROTOCOL = "2"
 #: is known by name the rest is known, too.
 CLIENT_PARAMETERS = [
     ["user", "U", None, f"login [default: {DEFAULT_LOGIN}]"],
-    ["passphrase", "P", None, f"passphrase; visible in ps [default: {DEFAULT_PASSPHRASE}]"],
+    ["passphrase", "P", None, "passphrase; visible in ps [default: asked for]"],
     ["passphrase-file", None, None, f"passphrase in a file; or ${PASSPHRASE_VARIABLE}"],
     ["identity", None, None, "file with our private key [default: a fresh key]"],
     ["protocol", None, None, f"version to speak, 1 with C programs [default: {DEFAULT_PROTOCOL}]"],
+    ["timeout", None, f"{CONNECT_TIMEOUT:g}", "seconds for connecting"],
 ]
+
+#: The most that ``--timeout`` takes, in seconds: an hour. More is a mistake, in milliseconds for instance.
+TIMEOUT_LIMIT = 3600.0
 
 #: What the options of clients were called: ``--to`` and ``--server-key``. Commands and tunnel had each their own names.
 CLIENT_ALIASES = {"endpoint": "to", "e": "to", "key": "server-key"}
@@ -90,6 +96,23 @@ def protocol_version(text: str) -> int:
     return version
 
 
+def connect_timeout(text: str) -> float:
+    """
+    Read the value of ``--timeout``.
+
+    :return: seconds.
+    :raises UsageError: when it is no time that makes sense.
+    """
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0
+    # Not "seconds <= 0 or …": NaN is neither smaller nor larger than anything, and would get through.
+    if not 0 < seconds <= TIMEOUT_LIMIT:
+        raise usage.UsageError(f"--timeout takes a number of seconds up to {TIMEOUT_LIMIT:g}, not {ascii(text)}")
+    return seconds
+
+
 def check_versions(versions: Collection[int]) -> None:
     """
     Check, before anything is begun, that versions of the protocol can be spoken here.
@@ -122,6 +145,15 @@ def check_credentials(login: str, passphrase: str, versions: Collection[int]) ->
         raise LocalProtocolError(
             f"{error} with --protocol 1; version 2 takes passphrases of up to {PASSPHRASE_SIZE} bytes"
         ) from None
+
+
+def _in_two_columns(text: str, width: int) -> str:
+    """Set short lines side by side, so that a long list fits a screen: the first half, and the second beside it."""
+    lines = [f"  {line.strip()}" for line in text.splitlines()]
+    half = (len(lines) + 1) // 2
+    left = max(map(len, lines[:half]), default=0)
+    rows = [f"{line:{left}}{other}" for line, other in zip_longest(lines[:half], lines[half:], fillvalue="")]
+    return text if max(map(len, rows), default=0) > width else "\n".join(map(str.rstrip, rows))
 
 
 class ProgramOptions(usage.Options):
@@ -201,7 +233,7 @@ class ProgramOptions(usage.Options):
         parts = [
             textwrap.fill(self.purpose, width),
             f"{'Example' if len(self.examples) == 1 else 'Examples'}:\n{examples}",
-            commands_title + commands,
+            commands_title + _in_two_columns(commands, width),
             options,
             textwrap.fill(self.notes, width),
         ]

@@ -8,7 +8,7 @@ import base64
 import json
 from typing import TYPE_CHECKING, Any
 
-from ..describe import printable
+from ..describe import describe_rate, describe_seconds, describe_size, printable
 from ..transfer.tree.messages import FILE
 from ..transfer.tree.report import FAILED, REFUSED, STORED, THERE, FileResult, Report
 from ..transfer.tree.walking import A_DEVICE, A_LINK, UNFINISHED
@@ -188,7 +188,7 @@ class Told(Report):
     def tell_file(self, result: FileResult) -> None:
         """Tell what became of a file that is stored or would be."""
         if self._verbose or self._dry:
-            line = f"{self._outcome(result)} {shown(result.path)} ({sized(result.size)})"
+            line = f"{self._outcome(result)} {shown(result.path)} ({describe_size(result.size)})"
             self._tell(line + (f" as {shown(result.name)}" if result.name not in (b"", result.path) else ""))
         if result.text:
             self._warn(f"warning: {shown(result.path)}: {result.text}")
@@ -205,7 +205,7 @@ class Told(Report):
     def so_far(self) -> str:
         """Say how far it is, where it ends too early."""
         count = files(self.stored + self.there)
-        return f"{count} looked at" if self._dry else f"{count} and {sized(self.size)} stored"
+        return f"{count} looked at" if self._dry else f"{count} and {describe_size(self.size)} stored"
 
     def describe(self, seconds: float) -> str:
         """
@@ -213,12 +213,12 @@ class Told(Report):
 
         :param seconds: how long it took.
         """
-        line = f"{files(self.stored)}, {sized(self.size)}"
+        line = f"{files(self.stored)}, {describe_size(self.size)}"
         if self._dry:
             line = f"would {self._verb} {line}"
         else:
             line = f"{'sent' if self._verb == 'send' else 'got'} {line}"
-            line += f" in {seconds:.3f} s ({rate(self.size, seconds) / 1e6:.1f} MB/s)"
+            line += f" in {describe_seconds(seconds)} ({describe_rate(self.size, seconds)})"
         if self.into:
             line += f", into {self.into}"
         if self.renamed == 1:
@@ -337,11 +337,6 @@ def rate(size: int, seconds: float) -> float:
 def counted_as(count: int, what: str) -> str:
     """Say how many there are of something; nothing when there are none."""
     return f"{count} {what}{'' if count == 1 else 's'}" if count else ""
-
-
-def sized(size: int) -> str:
-    """Say how many bytes."""
-    return "1 byte" if size == 1 else f"{size} bytes"
 
 
 def files(count: int) -> str:

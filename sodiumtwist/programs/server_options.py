@@ -10,21 +10,19 @@ from dataclasses import dataclass, replace
 
 from twisted.python import usage
 
-from ..contacts.addresses import is_local_client
-from ..contacts.fingerprints import fingerprint
-from ..contacts.lookup import can_be_name, look_up, read_identity, read_kept_passphrase
-from ..contacts.servers import KnownServer, ServerKeyChanged, find_server
+from ..contacts.lookup import can_be_name, check_same_key, look_up, read_identity, read_kept_passphrase
+from ..contacts.servers import KnownServer, check_known_key, find_server
 from ..core.errors import LocalProtocolError
-from ..core.keys import KeyPair
+from ..describe import describe_os_error
 from ..keyfiles import read_key_file, read_passphrase, read_server_key
-from .asking import ask_passphrase
+from .asking import choose_passphrase
 from .options import (
     CLIENT_PARAMETERS,
     DEFAULT_LOGIN,
-    DEFAULT_PASSPHRASE,
     DEFAULT_PROTOCOL,
     check_credentials,
     check_versions,
+    connect_timeout,
     protocol_version,
 )
 from .settings import ConnectSettings, Credentials
@@ -71,64 +69,67 @@ def read_server(options: usage.Options, argument: str | None = None, owners: Col
         with another key than it is known with.
     """
     version = None if options["protocol"] is None else protocol_version(options["protocol"])
-    server = _named(options, argument)
-    by_default = server is None and argument is None and options["to"] is None and options["server-key"] is None
+    timeout = connect_timeout(options["timeout"])
+    to, given_key = options["to"], options["server-key"]
+    if argument is not None and to is not None:
+        raise usage.UsageError(f"--to and {ascii(argument)} both say which server; give one")
+    where = argument if to is None else to
+    if where == "":
+        raise usage.UsageError("--to is empty; it takes a server's name, its URL, HOST:PORT or an endpoint string")
+    warnings: list[str] = []
+    # A file of servers with mistakes is in the way of nobody who needs no name. Who needs one is told below.
+    server = None if where is None else look_up(where, warnings.append)
+    by_key = None if given_key is None else look_up(given_key, warnings.append)
+    by_default = where is None and given_key is None
     if by_default:
         server = _only_known()
-    elif server is None and options["server-key"] is None:
-        raise _no_key(argument or options["to"])
-    where = argument if options["to"] is None else options["to"]
-    endpoint = DEFAULT_CONNECT if where is None else where
-    if server is not None:
-        endpoint = server.endpoint
+    elif server is None and given_key is None:
+        raise _no_key(where or "")
+    elif server is None and by_key is not None:
+        # Who gives the key by a name or an URL has said where, too; --to may be another way there.
+        server = by_key if where is None else replace(by_key, endpoint=where)
+    endpoint = server.endpoint if server is not None else where or DEFAULT_CONNECT
     if version is None:
         version = int(DEFAULT_PROTOCOL) if server is None else server.protocol
     identity = options["identity"]
     pair = read_identity(server, owners) if identity is None else read_key_file(identity, owners)
     # The factory checks these again. Here the mistake is told before the reactor is loaded and a file opened.
-    key = _read_key(options, server, pair)
+    if by_key is not None:
+        key = by_key.server_key
+    elif given_key is not None:
+        key = read_server_key(given_key, "server's public key", pair)
+    else:
+        assert server is not None
+        key = server.server_key
+    _check_known(server, endpoint, key, warnings)
     check_versions((version,))
-    login = options["user"] or (server is not None and server.login) or DEFAULT_LOGIN
-    passphrase, warning = _read_passphrase(options, server, owners)
-    default = False
-    if passphrase is None:
-        # The default one is no secret: it is for a server on this machine, and for no other.
-        default = is_local_client(endpoint) and (pair is None or identity is not None)
-        if default:
-            passphrase = DEFAULT_PASSPHRASE
-        else:
-            passphrase = ask_passphrase(f"Passphrase of {login} at {endpoint}: ") if pair is None else ""
+    login = options["user"]
+    if login is None:
+        login = (server is not None and server.login) or DEFAULT_LOGIN
+    given = _read_passphrase(options, server, owners, warnings)
+    passphrase, default = choose_passphrase(given, pair is not None, login, endpoint)
     check_credentials(login, passphrase, (version,))
-    settings = ConnectSettings(
-        endpoint,
-        key,
-        Credentials(login, passphrase, default, pair),
-        version,
-        known_as=None if server is None else server.name or None,
-    )
-    return Asked(settings, by_default, () if warning is None else (warning,))
+    known_as = None if server is None else server.name or None
+    if identity is None and server is not None:
+        identity = server.identity
+    us = Credentials(login, passphrase, default, pair, identity)
+    settings = ConnectSettings(endpoint, key, us, version, known_as=known_as, timeout=timeout)
+    return Asked(settings, by_default, tuple(dict.fromkeys(warnings)))
 
 
-def _named(options: usage.Options, argument: str | None) -> KnownServer | None:
+def _check_known(server: KnownServer | None, endpoint: str, key: bytes, warnings: list[str]) -> None:
     """
-    Find the server that is named, by an URL or by a name that is known.
+    See that the key is the one that is known of the server.
 
-    :return: ``None`` when nothing is named, or an address alone.
+    :raises ServerKeyChanged: when it is not.
     """
-    to, key = options["to"], options["server-key"]
-    if argument is not None and to is not None:
-        raise usage.UsageError(f"--to and {ascii(argument)} both say which server; give one")
-    where = argument if to is None else to
-    if where is not None:
-        if not where:
-            raise usage.UsageError("--to is empty; it takes a server's name, its URL, HOST:PORT or an endpoint string")
-        if server := look_up(where):
-            return server
-    if key is None:
-        return None
-    # Who has the key from a name or an URL has the place, too; --to may be another way there.
-    server = look_up(key)
-    return server if server is None or where is None else replace(server, endpoint=where)
+    if server is not None:
+        check_same_key(server, key)
+    if server is None or not server.name:
+        try:
+            check_known_key(endpoint, key)
+        except (OSError, LocalProtocolError) as error:
+            warnings.append(describe_os_error(error) if isinstance(error, OSError) else str(error))
 
 
 def _only_known() -> KnownServer:
@@ -148,29 +149,17 @@ def _no_key(where: str) -> usage.UsageError:
     return usage.UsageError(missing)
 
 
-def _read_key(options: usage.Options, server: KnownServer | None, pair: KeyPair | None) -> bytes:
-    given = options["server-key"]
-    if given is None:
-        assert server is not None
-        return server.server_key
-    other = look_up(given)
-    if other is None:
-        key = read_server_key(given, "server's public key", pair)
-    else:
-        key = other.server_key
-    # Which of both is right, nobody knows here.
-    if server is not None and key != server.server_key:
-        raise ServerKeyChanged(
-            f"{server.name or 'the URL'} has another key than --server-key: fingerprint "
-            f"{fingerprint(server.server_key)}, not {fingerprint(key)}"
-        )
-    return key
-
-
 def _read_passphrase(
-    options: usage.Options, server: KnownServer | None, owners: Collection[int]
-) -> tuple[str | None, str | None]:
+    options: usage.Options, server: KnownServer | None, owners: Collection[int], warnings: list[str]
+) -> str | None:
     given, warning = read_passphrase(
         options["passphrase-file"], "--passphrase-file", options["passphrase"], "--passphrase", owners
     )
-    return read_kept_passphrase(server, owners) if given is None else (given, warning)
+    if given is None:
+        given, warning = read_kept_passphrase(server, owners)
+    if warning is not None:
+        warnings.append(warning)
+    # Where our key is kept for a server, it is what we come in with.
+    if given is None and server is not None and server.identity is not None and options["identity"] is None:
+        return ""
+    return given

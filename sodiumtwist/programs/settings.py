@@ -30,6 +30,10 @@ if TYPE_CHECKING:
 # those, and only later is that refused.
 
 
+#: Seconds that connecting may take, until the server has let the client in, when nothing else is said.
+CONNECT_TIMEOUT = 15.0
+
+
 @dataclass(frozen=True)
 class Credentials:
     """
@@ -39,12 +43,14 @@ class Credentials:
     :ivar passphrase: the passphrase; the default one when none was given.
     :ivar default_passphrase: whether no passphrase was given.
     :ivar pair: the client's key pair; ``None`` for a fresh one.
+    :ivar identity: the path of the file that the pair was read from; ``None`` when it was in none.
     """
 
     user: str
     passphrase: str = field(repr=False)
     default_passphrase: bool
     pair: KeyPair | None
+    identity: str | None = None
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,7 @@ class ConnectSettings:
     :ivar credentials: who the client says it is.
     :ivar version: of the protocol.
     :ivar known_as: the name by which the server is known here; ``None`` for another one.
+    :ivar timeout: seconds for connecting, until the server has let us in.
     """
 
     endpoint: str = field(repr=False)
@@ -64,6 +71,7 @@ class ConnectSettings:
     credentials: Credentials
     version: int
     known_as: str | None = field(default=None, kw_only=True)
+    timeout: float = field(default=CONNECT_TIMEOUT, kw_only=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -297,6 +305,7 @@ class TunnelSettings:
     :ivar timeouts: the deadlines of each connection.
     :ivar runs_as: as whom the service runs in the end; ``None`` for who starts it.
     :ivar known_as: the name by which the server is known here; ``None`` for another one.
+    :ivar timeout: seconds for connecting, until the server has let us in.
     """
 
     listen: str = field(repr=False)
@@ -309,3 +318,4 @@ class TunnelSettings:
     timeouts: Timeouts
     runs_as: ServiceUser | None
     known_as: str | None = None
+    timeout: float = CONNECT_TIMEOUT

@@ -11,6 +11,7 @@ from typing import Any
 
 from twisted.internet.defer import CancelledError
 
+from ..describe import describe_rate, describe_seconds, describe_size
 from ..transfer.discarding import says_discarded
 from ..transfer.sender import UploadSender
 from ..transfer.sources import open_source
@@ -40,7 +41,8 @@ class Sent:
     version: int
 
     def __str__(self) -> str:
-        return f"sent {self.size} bytes in {self.seconds:.3f} s ({self.rate / 1e6:.1f} MB/s)"
+        rate = describe_rate(self.size, self.seconds)
+        return f"sent {describe_size(self.size)} in {describe_seconds(self.seconds)} ({rate})"
 
     @property
     def rate(self) -> float:
@@ -57,8 +59,12 @@ def cannot_read(path: str, error: OSError) -> CommandFailed:
 def cannot_read_on(path: str, error: OSError, acknowledged: int) -> CommandFailed:
     """Make the status and the line for a stream that can't be read to its end."""
     return CommandFailed(
-        EXIT_BROKEN, f"cannot read on in {path}: {error.strerror or error}; {acknowledged} bytes acknowledged"
+        EXIT_BROKEN, f"cannot read on in {path}: {error.strerror or error}; {describe_size(acknowledged)} acknowledged"
     )
+
+
+def _acknowledged(client: UploadSender) -> str:
+    return f"{describe_size(client.acknowledged)} acknowledged"
 
 
 async def send_stream(reactor: Any, settings: SendSettings) -> Sent:
@@ -86,7 +92,7 @@ async def send_stream(reactor: Any, settings: SendSettings) -> Sent:
             # First: nothing that comes from there now is to be sent, its end above all.
             source.close()
             await abort(client, client.lost)
-            raise CommandFailed(EXIT_INTERRUPTED, f"interrupted, {client.acknowledged} bytes acknowledged") from None
+            raise CommandFailed(EXIT_INTERRUPTED, f"interrupted, {_acknowledged(client)}") from None
         # From connect(), with its line.
         except CommandFailed:
             raise
@@ -94,7 +100,7 @@ async def send_stream(reactor: Any, settings: SendSettings) -> Sent:
         except OSError as error:
             raise cannot_read_on(path, error, client.acknowledged) from None
         except Exception as reason:
-            raise explain_loss(settings, client, reason, f"{client.acknowledged} bytes acknowledged") from None
+            raise explain_loss(settings, client, reason, _acknowledged(client)) from None
         finally:
             source.close()
     stored = not says_discarded(client.message or "")
@@ -128,9 +134,9 @@ def tell_sent(settings: SendSettings, sent: Sent) -> None:
     else:
         tell(str(sent))
     if sent.grown > 0:
-        print_error(f"{path} grew while it was sent; its last {sent.grown} bytes came too late")
+        print_error(f"{path} grew while it was sent; its last {describe_size(sent.grown)} came too late")
     elif sent.grown < 0:
-        print_error(f"{path} lost {-sent.grown} bytes while it was sent, after they were read")
+        print_error(f"{path} lost {describe_size(-sent.grown)} while it was sent, after they were read")
     if not sent.stored:
         raise lost
 

@@ -4,10 +4,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.interfaces import (
     IAddress,
     IProtocol,
@@ -19,7 +19,8 @@ from twisted.python import usage
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from ..core.errors import SodiumError
+from ..contacts.addresses import has_timeout
+from ..core.errors import AuthenticationFailed, SodiumError
 from ..describe import describe_os_error, masked, printable
 from ..endpoints.wrappers import SodiumClientEndpoint
 from ..protocol.clock import count_steadily
@@ -28,16 +29,17 @@ from ..tunnel import TunnelFactory, TunnelLimits
 from .descriptors import make_room
 from .listening import ListeningService, is_local, parse_connecting, parse_listening
 from .options import CLIENT_ALIASES, CLIENT_COMPLETIONS, SERVICE_PARAMETERS, ServiceOptions, limit_names
+from .refusals import hints
 from .server_options import SERVER_PARAMETERS, read_server
 from .service_user import check_log, service_user
 from .settings import TunnelSettings
-from .silent_servers import advice
+from .silent_servers import advice, no_answer
 
 #: What ``--limit`` may name.
 LIMITS = limit_names(TunnelLimits)
 
 #: What errors show as a string that is right. It is no default: which port is free differs from machine to machine.
-EXAMPLE_LISTEN = "tcp:7000:interface=127.0.0.1"
+EXAMPLE_LISTEN = "127.0.0.1:7000"
 
 
 class Options(ServiceOptions):
@@ -57,7 +59,7 @@ class Options(ServiceOptions):
     examples = ("twistd -n sodium-tunnel --listen 127.0.0.1:7000 --to home",)
 
     optParameters = [
-        ["listen", "l", None, "server endpoint for local programs (required)"],
+        ["listen", "l", None, "where local programs connect, as 7000 (required)"],
         *SERVER_PARAMETERS,
         *SERVICE_PARAMETERS,
     ]
@@ -78,7 +80,6 @@ class Options(ServiceOptions):
             if user is not None:
                 check_log(self.twistd, user)
             limits = TunnelLimits(**self.given_limits(TunnelLimits))
-            timeouts = self.timeouts()
             asked = read_server(self, owners=() if user is None else (user.uid,))
             server, warning = asked.settings, "; ".join(asked.warnings) or None
             self.settings = TunnelSettings(
@@ -89,9 +90,10 @@ class Options(ServiceOptions):
                 server.version,
                 limits,
                 warning,
-                timeouts,
+                self.timeouts(server.timeout),
                 user,
                 server.known_as,
+                server.timeout,
             )
         except SodiumError as error:
             raise usage.UsageError(str(error)) from None
@@ -102,25 +104,41 @@ class Options(ServiceOptions):
 @implementer(IStreamClientEndpoint)
 class AdvisedEndpoint:
     """
-    Says what to try where the server does not answer.
+    Says what to try where the server does not answer, what to look at where it does not let us in, and gives up in
+    time.
 
     :param endpoint: of the server.
-    :param version: of the protocol, which it speaks.
+    :param advise: says of an error what to put behind it; nothing for one of another kind.
+    :param timeout: seconds until the server has let us in; ``None`` for as long as the endpoint tries.
+    :param clock: tells the time.
     """
 
-    def __init__(self, endpoint: SodiumClientEndpoint, version: int) -> None:
+    def __init__(
+        self,
+        endpoint: SodiumClientEndpoint,
+        advise: Callable[[BaseException], str],
+        timeout: float | None = None,
+        clock: Any = None,
+    ) -> None:
         self._endpoint = endpoint
-        self._version = version
+        self._advise_on = advise
+        self._timeout = timeout
+        self._clock = clock
 
     def connect(self, factory: IProtocolFactory) -> Deferred[IProtocol]:
         """As any endpoint does."""
         connecting: Deferred[IProtocol] = self._endpoint.connect(factory)
+        if self._timeout is not None:
+            connecting.addTimeout(self._timeout, self._clock, self._too_late)
         return connecting.addErrback(self._advise)
+
+    def _too_late(self, result: object, timeout: float) -> NoReturn:
+        raise TimeoutError(no_answer(timeout))
 
     def _advise(self, reason: Failure) -> Failure:
         error = reason.value
         assert error is not None
-        tip = advice(error, self._version)
+        tip = self._advise_on(error)
         return Failure(type(error)(f"{error}{tip}")) if tip else reason
 
 
@@ -177,7 +195,9 @@ def makeService(options: Options, reactor: Any = None) -> TunnelService:
     quicken(reactor)
     settings, us = options.settings, options.settings.credentials
     listening = parse_listening(reactor, "sodium-tunnel", "--listen", settings.listen, EXAMPLE_LISTEN)
-    below = parse_connecting(reactor, "sodium-tunnel", "--to", settings.to, "HOST:5555", settings.runs_as)
+    below = parse_connecting(
+        reactor, "sodium-tunnel", "--to", settings.to, "HOST:5555", settings.runs_as, settings.timeout
+    )
     try:
         endpoint = SodiumClientEndpoint(
             below,
@@ -193,7 +213,14 @@ def makeService(options: Options, reactor: Any = None) -> TunnelService:
     except SodiumError as error:
         raise SystemExit(printable(f"sodium-tunnel: {error}")) from None
     limits = make_room(settings.limits, reactor)
-    advised = AdvisedEndpoint(endpoint, settings.version)
+
+    def advise(error: BaseException) -> str:
+        silent = advice(error, settings.version, settings.known_as, settings.server_key)
+        if silent or not isinstance(error, AuthenticationFailed):
+            return silent
+        return "".join(f"; {hint}" for hint in hints(us))
+
+    advised = AdvisedEndpoint(endpoint, advise, None if has_timeout(settings.to) else settings.timeout, reactor)
     where = masked(settings.to) if settings.known_as is None else f"{settings.known_as} ({masked(settings.to)})"
     factory = TunnelFactory(advised, where, limits, reactor, settings.timeouts)
     return TunnelService(settings, [listening], factory, reactor, options.twistd)

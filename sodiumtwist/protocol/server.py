@@ -26,7 +26,7 @@ from ..core.errors import (
 )
 from ..core.events import AuthenticationRequested, Event, KeyProven
 from ..core.states import State
-from ..describe import describe_tls_error
+from ..describe import describe_limit, describe_size, describe_tls_error
 from ..describe.log import describe_address
 from ..interfaces import Peer
 from .base import SodiumProtocol
@@ -321,8 +321,8 @@ class SodiumServerProtocol(SodiumProtocol):
         self._outbox.leave_sum()
         self.abort(
             WindowExceeded(
-                f"{waiting} bytes wait for clients that do not read, {held} of them on this connection; "
-                f"the limit is {limit}"
+                f"{describe_size(waiting)} wait for clients that do not read, {describe_size(held)} of it on this "
+                f"connection; the limit is {describe_limit(limit)}"
             )
         )
 

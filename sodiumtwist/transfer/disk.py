@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 from twisted.internet.defer import Deferred, DeferredSemaphore, maybeDeferred
 from twisted.internet.threads import deferToThreadPool
 
+from ..describe import describe_limit
+
 T = TypeVar("T")
 
 #: How many calls may wait for the disk at once. The reactor has ten threads, and looks up names in them, too.
@@ -99,7 +101,7 @@ class Room:
         spare = status.f_bavail * status.f_frsize - least
         if size > spare:
             where = self._place if isinstance(self._place, str) else None
-            raise OSError(errno.ENOSPC, f"fewer than {least} bytes would stay free, see --min-free", where)
+            raise OSError(errno.ENOSPC, f"less than {describe_limit(least)} would stay free, see --min-free", where)
         self._allowance = min(spare, max(size, ROOM_STEP))
 
 

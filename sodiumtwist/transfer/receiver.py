@@ -34,7 +34,7 @@ from ..admission.networks import network
 from ..core.connection import Code
 from ..core.errors import LocalProtocolError, UnexpectedPDU
 from ..core.wire import PDU_OVERHEAD
-from ..describe import describe_os_error
+from ..describe import describe_limit, describe_os_error
 from ..protocol.factories import SodiumServerFactory
 from ..protocol.lifecycle import Stage
 from ..protocol.sockets import READ_SIZE
@@ -272,8 +272,8 @@ class UploadReceiver(FileServerEnd):
         self._enter(Phase.WRITING)
         if upload.size + size > self.factory.store.max_upload:
             self._keeps = False
-            limit = self.factory.store.max_upload
-            self._step_failed(Failure(OSError(errno.EFBIG, f"it is larger than {limit} bytes, see --max-upload")))
+            limit = describe_limit(self.factory.store.max_upload)
+            self._step_failed(Failure(OSError(errno.EFBIG, f"it is larger than {limit}, see --max-upload")))
             return
         try:
             written = upload.write_now(batch, size)

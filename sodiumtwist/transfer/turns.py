@@ -12,6 +12,8 @@ from typing import Any
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall
 
+from ..describe import describe_size
+
 #: How many uploads may wait for their turn.
 QUEUE = 32
 
@@ -161,4 +163,4 @@ class Turns:
         sent, seconds = holder.size - self._size_before, self._clock.seconds() - self._since
         self._begin_watch()
         if not holder.busy and sent < HOLD_RATE * seconds:
-            holder.give_way(f"it sent {sent} bytes in {seconds:.3g} seconds, while others waited")
+            holder.give_way(f"it sent {describe_size(sent)} in {seconds:.3g} seconds, while others waited")

@@ -21,6 +21,7 @@ from typing import Any
 from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
 
 from ..admission.replacing import status_of_replaced, sync_directory, sync_if_possible, take_over
+from ..describe import describe_size
 from ..describe.log import Logger
 from .disk import Disk, Room
 from .partials import Partials
@@ -211,7 +212,7 @@ class FileUpload(Upload):
         if self._disk.sync:
             sync_directory(os.path.dirname(self._target))
         kept = f"; of the file that it replaces it could not keep {lost}" if lost else ""
-        return f"{self.size} bytes in {self._target}{kept}"
+        return f"{describe_size(self.size)} in {self._target}{kept}"
 
     def abandon(self) -> Deferred[str]:
         abandoned: Deferred[str] = self._disk.call(self._keep_partial)
@@ -224,7 +225,7 @@ class FileUpload(Upload):
     def _keep_partial(self) -> str:
         # It is too late to take the name back: what stood there before is gone.
         if self._placed:
-            return f"{self.size} bytes in {self._target}, where they may be lost with the power"
+            return f"{describe_size(self.size)} in {self._target}, where they may be lost with the power"
         partial = f"{self._target}.partial"
         # finish() may have closed it before it failed. Else the size is what is in the file: a write that failed
         # may have written a part.
@@ -255,9 +256,9 @@ class FileUpload(Upload):
             try:
                 os.unlink(self._temporary)
             except OSError:
-                return f"{self.size} bytes in {self._temporary}, {why}"
+                return f"{describe_size(self.size)} in {self._temporary}, {why}"
             return f"nothing, {why}"
-        outcome = f"{self.size} bytes in {partial}{self._not_synced}"
+        outcome = f"{describe_size(self.size)} in {partial}{self._not_synced}"
         return outcome if self._partials is None else self._bound(self._partials, partial, outcome)
 
     def _bound(self, partials: Partials, partial: str, outcome: str) -> str:
@@ -267,7 +268,7 @@ class FileUpload(Upload):
         except OSError as error:
             return f"{outcome}; what else is kept there can't be looked at: {error.strerror}"
         if name in removed:
-            return f"nothing, as {self.size} bytes are more than is kept of broken uploads"
+            return f"nothing, as {describe_size(self.size)} are more than is kept of broken uploads"
         return outcome + (f", and removed the oldest: {', '.join(removed)}" if removed else "")
 
     def _remove(self) -> str:
@@ -375,14 +376,14 @@ class StreamUpload(Upload):
 
     def _finished(self, _: None) -> str:
         self._close()
-        return f"{self.size} bytes to {self._name}"
+        return f"{describe_size(self.size)} to {self._name}"
 
     def abandon(self) -> Deferred[str]:
         return maybeDeferred(self._abandon)
 
     def _abandon(self) -> str:
         self._close()
-        return f"{self.size} bytes to {self._name}, where they stay"
+        return f"{describe_size(self.size)} to {self._name}, where they stay"
 
     def _close(self) -> None:
         fd, self._fd = self._fd, -1
@@ -408,7 +409,7 @@ class DiscardedUpload(Upload):
         return True
 
     def finish(self) -> Deferred[str]:
-        return succeed(f"{self.size} bytes, discarded")
+        return succeed(f"{describe_size(self.size)}, discarded")
 
     def abandon(self) -> Deferred[str]:
         return succeed("nothing")

@@ -25,6 +25,7 @@ from sodiumtwist.admission.replays import IReplayMemory
 from sodiumtwist.core.connection import Code
 from sodiumtwist.core.errors import ReplayDetected
 from sodiumtwist.core.events import AuthenticationRequested
+from sodiumtwist.describe.fingerprints import fingerprint as shown
 from sodiumtwist.interfaces import ISodiumAvatar
 
 from ..checkers import AnyChecker, AvatarId, LateChecker
@@ -293,7 +294,7 @@ class KeyTests(DecisionTestCase):
             self.setUp()
             self.rules.checker = checker = LateChecker()
             self.start(AuthenticationRequested(login, PASSPHRASE, key, MARK))
-            why = f"the key {key.hex()} is not authorized, or not for this login"
+            why = f"the key {key.hex()} is not authorized, or not for this login; its fingerprint is {shown(key)}"
             self.assert_out(why, failed=True, login_tried=False)
             self.assertEqual(checker.asked, [])
 
@@ -443,7 +444,8 @@ class Version2Tests(DecisionTestCase):
         """In version 1 it is refused as one that is not listed."""
         self.rules.authorized_keys = AuthorizedKeys([(KEY, LOGIN, [2])])
         self.start()
-        self.assert_out(f"the key {KEY.hex()} is not authorized, or not for this login", True, login_tried=False)
+        why = f"the key {KEY.hex()} is not authorized, or not for this login; its fingerprint is {shown(KEY)}"
+        self.assert_out(why, True, login_tried=False)
         self.verdicts.clear()
         self.start(self.claim)
         self.assert_in(self.peer)

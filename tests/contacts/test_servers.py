@@ -14,7 +14,6 @@ import platformdirs
 from twisted.trial.unittest import SynchronousTestCase
 
 from sodiumtwist.contacts import servers_file
-from sodiumtwist.contacts.fingerprints import fingerprint
 from sodiumtwist.contacts.servers import (
     KnownServer,
     ServerKeyChanged,
@@ -28,6 +27,7 @@ from sodiumtwist.contacts.servers import (
 )
 from sodiumtwist.core.errors import InvalidKey, LocalProtocolError
 from sodiumtwist.core.keys import KeyPair
+from sodiumtwist.describe.fingerprints import fingerprint
 
 from ..own_folders import use_own_folders
 
@@ -288,7 +288,7 @@ class ChangeTests(BookTestCase):
 
     def test_names(self) -> None:
         """Not all can be names."""
-        for name in ("", "a b", "-a", ".a", "a/b", "a:b", "\u00e9", "a\n", "x" * 65, "tcp", "TLS", "sodium"):
+        for name in ("", "a b", "-a", ".a", "a/b", "a:b", "\u00e9", "a\n", "x" * 65, "0a" * 32, "tcp", "TLS", "sodium"):
             error = self.assertRaises(LocalProtocolError, add_server, replace(HOME, name=name))
             self.assertRegex(str(error), "^a server can't be called ")
         for name in ("x" * 64, "0", "example.org", "a_b-c", "192.168.1.5"):

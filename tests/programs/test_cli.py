@@ -258,12 +258,12 @@ class ProgressTests(ProcessTestCase):
 
     def test_on_terminal(self) -> None:
         """On a terminal there is a bar that ends at all bytes."""
-        self.assertIn(b"3.00M/3.00M", self.send_on_terminal())
+        self.assertIn(b"3.0 MB/3.0 MB", self.send_on_terminal())
 
     def test_files(self) -> None:
         """So it is for files under their names, whose last one stands behind the bar."""
         seen = self.send_on_terminal(place=("--directory", "up"))
-        self.assertRegex(seen, rb"3\.00M/3\.00M .*, in\]")
+        self.assertRegex(seen, rb"3\.0 MB/3\.0 MB .*, in\]")
 
     def test_quiet(self) -> None:
         """--quiet leaves it out."""
@@ -288,7 +288,7 @@ class DemoTests(ProcessTestCase):
         demo = self.start(self.make_file("in", 2_000_000))
         server = int(demo.wait_for(r"twistd in process (\d+)")[1])
         self.assertEqual((demo.wait(), demo.errors), (0, []))
-        demo.wait_for("sent 1 file, 2000000 bytes")
+        demo.wait_for("sent 1 file, 2.0 MB")
         demo.wait_for("with the same SHA-256 [0-9a-f]{64}")
         demo.wait_for("^ +twistd -n sodium --key-file server.key .* --endpoint tcp:5555 ")
         demo.wait_for("^ +sodiumtwist send --key PUBLICKEY ")

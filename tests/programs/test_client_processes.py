@@ -12,9 +12,10 @@ import subprocess
 import threading
 
 from sodiumtwist import KeyPair
+from sodiumtwist.describe.fingerprints import fingerprint
 from sodiumtwist.keyfiles import write_key_file
 
-from ..processes import SECRET, TWISTD, ProcessTestCase, wait_until
+from ..processes import PUBLIC, SECRET, TWISTD, ProcessTestCase, wait_until
 
 WRONG_KEY = KeyPair.from_hex("a" * 64).public.hex()
 
@@ -32,14 +33,14 @@ class SendTests(ProcessTestCase):
         self.assertEqual(json.loads(client.output[-1])["bytes"], size)
         self.assertTrue(self.read("out") == self.read("in"))
         self.assertLess(server.peak_memory(), 90_000_000)
-        server.wait_for(rf"upload of 'username' from 127\.0\.0\.1:\d+: {size} bytes in .*/out")
+        server.wait_for(r"upload of 'username' from 127\.0\.0\.1:\d+: 100\.0 MB in .*/out")
 
     def test_closing_line(self) -> None:
         """One line says bytes, seconds and rate; without a terminal there is no progress bar."""
         self.start_server("--directory", "uploads")
         client = self.start_client("send", self.make_file("in", 1000))
         self.assertEqual((client.wait(), client.errors), (0, []))
-        self.assert_one_line(client.output, r"^sent 1 file, 1000 bytes in \d+\.\d+ s \(\d+\.\d+ MB/s\)$")
+        self.assert_one_line(client.output, r"^sent 1 file, 1.0 kB in \d+\.\d+ s \([\d.]+ [kMG]?B/s\)$")
 
     def test_growing_file(self) -> None:
         """What is appended while a file is sent is not sent. That is told, and does not change the status."""
@@ -54,9 +55,7 @@ class SendTests(ProcessTestCase):
                 file.write(b"more")
             received += reader.read()
         self.assertEqual(client.wait(), 0)
-        self.assert_one_line(
-            client.errors, "^sodiumtwist: .*/in grew while it was sent; its last 4 bytes came too late$"
-        )
+        self.assert_one_line(client.errors, "^sodiumtwist: .*/in grew while it was sent; its last 4 B came too late$")
         self.assertEqual(json.loads(client.output[0])["grown"], 4)
         self.assertTrue(received == expected)
 
@@ -81,7 +80,7 @@ class SendTests(ProcessTestCase):
         for name in names:
             self.assertRegex(name, r"^\d{8}T\d{6}Z-a____b_c-[0-9a-f]{8}$")
             self.assertEqual(os.stat(self.path("uploads", name)).st_mode & 0o777, 0o600)
-            server.wait_for(f"10 bytes in .*/{name}")
+            server.wait_for(f"10 B in .*/{name}")
         self.assertEqual(os.stat(self.path("uploads")).st_mode & 0o777, 0o700)
 
     def test_folder_of_a_login(self) -> None:
@@ -96,7 +95,7 @@ class SendTests(ProcessTestCase):
         self.assertEqual(sorted(os.listdir(mine)), ["in", "in.1"])
         self.assertEqual(os.stat(mine).st_mode & 0o777, 0o700)
         self.assertEqual(os.stat(os.path.join(mine, "in.1")).st_mode & 0o777, 0o600)
-        server.wait_for(r"files of 'a/\.\./b c' from 127\.0\.0\.1:\d+: stored in\.1, 11 bytes")
+        server.wait_for(r"files of 'a/\.\./b c' from 127\.0\.0\.1:\d+: stored in\.1, 11 B")
 
     def test_fifo_to_fifo(self) -> None:
         """A FIFO is read to its writer's end, and the other FIFO's reader sees the end too."""
@@ -174,7 +173,7 @@ class SendTests(ProcessTestCase):
         self.assert_one_line(client.errors, "^sodiumtwist: acknowledged, but not stored: this server discards uploads$")
         self.assertIs(json.loads(client.output[-1])["stored"], False)
         server.wait_for("uploads go nowhere: they are acknowledged and discarded, and clients are told")
-        server.wait_for("100000 bytes, discarded")
+        server.wait_for("100.0 kB, discarded")
         self.assertEqual(os.listdir(self.directory), ["in"])
 
 
@@ -212,13 +211,25 @@ class RefusedTests(ProcessTestCase):
         self.assertEqual(os.listdir(self.directory), ["in"])
 
     def test_unknown_identity(self) -> None:
-        """Whoever has given all there is to give is not told to."""
-        self.start_server("--discard", "--passphrase", "p")
-        write_key_file(self.path("me.key"), KeyPair.generate())
-        client = self.start_client("ping", "--protocol", "1", "--passphrase", "wr0ng", "--identity", "me.key")
-        self.assertEqual((client.wait(), client.output), (3, []))
-        line = "^sodiumtwist: refused by tcp:[^;]*: wrong login or passphrase, or our key is not listed .*; else [^;]*$"
-        self.assert_one_line(client.errors, line)
+        """Whoever has given a key is told which, and for whom it may not be listed, and nothing of a passphrase."""
+        pair = KeyPair.generate()
+        write_key_file(self.path("me.key"), pair)
+        with open(self.path("keys"), "w") as file:
+            file.write(f"{pair.public.hex()} ann\n")
+        server = self.start_server("--discard", "--authorized-keys", "keys", "--auth", "none")
+        for version, login, line in (
+            ("1", "username", "wrong login or passphrase, or our key is not listed .*; else [^;]*"),
+            ("2", "bob", "the server refuses: login, passphrase or key refused"),
+        ):
+            client = self.start_client("ping", "--protocol", version, "--identity", "me.key", "--user", login)
+            self.assertEqual((client.wait(), client.output), (3, []))
+            whose = f"our key is that of me.key, fingerprint {fingerprint(pair.public)}"
+            question = f"{whose}; is it listed there, for the login {login}[?]$"
+            self.assert_one_line(client.errors, f"^sodiumtwist: refused by tcp:[^;]*: {line}; {question}")
+        server.wait_for(
+            rf"refused .* as 'bob': the key {pair.public.hex()} is not authorized, or not for this login; its "
+            f"fingerprint is {fingerprint(pair.public)}$"
+        )
 
     def test_nobody_there(self) -> None:
         """Exit status 2 when nothing listens."""
@@ -246,10 +257,11 @@ class PingTests(ProcessTestCase):
         client = self.start_client("ping", "--count", "3", "--interval", "0", "--protocol", "2")
         self.assertEqual((client.wait(), client.errors), (0, []))
         self.assertRegex(client.output[0], r"^PING tcp:127\.0\.0\.1:\d+ by protocol version 2: Hello\.$")
-        for number, line in enumerate(client.output[1:4], 1):
+        self.assertEqual(client.output[1], f"fingerprint {fingerprint(bytes.fromhex(PUBLIC))}")
+        for number, line in enumerate(client.output[2:5], 1):
             self.assertRegex(line, rf"^seq={number} time=\d+\.\d{{3}} ms$")
-        self.assertRegex(client.output[4], r"^3 sent, 3 answered, min/avg/max [\d.]+/[\d.]+/[\d.]+ ms$")
-        self.assertEqual(len(client.output), 5)
+        self.assertRegex(client.output[5], r"^3 sent, 3 answered, min/avg/max [\d.]+/[\d.]+/[\d.]+ ms$")
+        self.assertEqual(len(client.output), 6)
 
     def test_interrupted(self) -> None:
         """Ctrl-C: the summary, one line, 130."""

@@ -148,11 +148,11 @@ class SendTests(FilesTestCase):
         self.make_tree()
         Path("notes").write_bytes(b"n")
         self.assertEqual(await self.send("photos", "notes"), 0)
-        self.assert_line(self.lines, r"^sent 5 files, 100006 bytes in \d+\.\d{3} s \(\d+\.\d MB/s\)$")
+        self.assert_line(self.lines, r"^sent 5 files, 100.0 kB in \d+\.\d{3} s \([\d.]+ [kMG]?B/s\)$")
         self.assertEqual(self.errors, [])
         self.assert_same(Path("photos"), self.mine / "photos")
         self.assertEqual(await self.send("photos/", "./notes"), 0)
-        self.assert_line(self.lines, r"^sent 0 files, 0 bytes in .*; 5 files were there already$")
+        self.assert_line(self.lines, r"^sent 0 files, 0 B in .*; 5 files were there already$")
 
     async def test_verbose(self) -> None:
         """A line for each; what is not followed is told."""
@@ -164,10 +164,10 @@ class SendTests(FilesTestCase):
         self.assertEqual(
             sorted(self.lines[:-1]),
             [
-                "stored photos/a (100000 bytes)",
-                "stored photos/deep/b (2 bytes)",
-                "stored photos/none (0 bytes)",
-                f"stored photos/{ODD_SHOWN} (3 bytes)",
+                "stored photos/a (100.0 kB)",
+                "stored photos/deep/b (2 B)",
+                "stored photos/none (0 B)",
+                f"stored photos/{ODD_SHOWN} (3 B)",
             ],
         )
         self.assertRegex(self.lines[-1], "; 1 link and 1 other were left out$")
@@ -217,7 +217,7 @@ class SendTests(FilesTestCase):
         self.serve()
         Path("in").write_bytes(b"12345")
         self.assertEqual(await self.send("in", dry_run=True), 0)
-        self.assertEqual(self.lines, ["would send in (5 bytes)", "would send 1 file, 5 bytes"])
+        self.assertEqual(self.lines, ["would send in (5 B)", "would send 1 file, 5 B"])
         self.assertEqual(os.listdir("up"), [])
 
     async def test_missing(self) -> None:
@@ -226,7 +226,7 @@ class SendTests(FilesTestCase):
         Path("in").write_bytes(b"12345")
         self.assertEqual(await self.send("gone", "in"), 5)
         self.assertEqual(self.errors, ["sodiumtwist: cannot read gone: No such file or directory"])
-        self.assert_line(self.lines, "^sent 1 file, 5 bytes in .*; 1 file failed$")
+        self.assert_line(self.lines, "^sent 1 file, 5 B in .*; 1 file failed$")
         self.assertEqual(await self.send("gone", "lost"), 1)
         self.assertEqual(
             self.errors,
@@ -254,7 +254,7 @@ class SendTests(FilesTestCase):
         Path("in").write_bytes(b"1")
         self.assertEqual(await self.send("pipe", "in"), 1)
         self.assert_line(self.errors, "^pipe is no file and no folder; such goes alone$")
-        for keywords, pattern in (({"name": "stream"}, r"^sent 1 file, 5 bytes in [^;]*$"), ({}, "; stored as 20")):
+        for keywords, pattern in (({"name": "stream"}, r"^sent 1 file, 5 B in [^;]*$"), ({}, "; stored as 20")):
             sending = self.send("pipe", **keywords)
             with open("pipe", "wb") as pipe:
                 pipe.write(b"12345")
@@ -299,7 +299,7 @@ class SendTests(FilesTestCase):
 
     async def test_interrupted(self) -> None:
         """Ctrl-C: one line, which says that the same command goes on; then it does."""
-        line = r"^interrupted, 0 files and \d+ bytes stored; the same command goes on from there$"
+        line = r"^interrupted, 0 files and [\d.]+ k?M?B stored; the same command goes on from there$"
         await self.assert_goes_on(lambda sending: sending.cancel(), 130, line)
 
     async def test_server_goes(self) -> None:
@@ -309,7 +309,7 @@ class SendTests(FilesTestCase):
             for connection in self.server.connections:
                 connection.abort()
 
-        line = r"^broken on the way, 0 files and \d+ bytes stored: .*; the same command goes on from there$"
+        line = r"^broken on the way, 0 files and [\d.]+ k?M?B stored: .*; the same command goes on from there$"
         await self.assert_goes_on(abort, 4, line)
 
     async def test_interrupted_early(self) -> None:
@@ -319,7 +319,7 @@ class SendTests(FilesTestCase):
         sending = self.send("in")
         sending.cancel()
         self.assertEqual(await sending, 130)
-        self.assert_line(self.errors, "^interrupted, 0 files and 0 bytes stored$")
+        self.assert_line(self.errors, "^interrupted, 0 files and 0 B stored$")
 
     async def test_interrupted_stream(self) -> None:
         """Of a stream, the part that has come is not kept, and nothing is promised."""
@@ -333,7 +333,7 @@ class SendTests(FilesTestCase):
                 await deferLater(reactor, 0.001)
             sending.cancel()
             self.assertEqual(await sending, 130)
-        self.assert_line(self.errors, r"^interrupted, 0 files and \d+ bytes stored$")
+        self.assert_line(self.errors, r"^interrupted, 0 files and [\d.]+ k?M?B stored$")
 
     async def test_names_as_they_are(self) -> None:
         """On the command line, too, a name need not be UTF-8."""
@@ -367,7 +367,7 @@ class StreamTests(FilesTestCase):
         self.serve(FileStore("out"))
         Path("in").write_bytes(b"12345" * 100_000)
         self.assertEqual(await self.send("in"), 0)
-        self.assert_line(self.lines, r"^sent 500000 bytes in \d+\.\d+ s \(\d+\.\d+ MB/s\)$")
+        self.assert_line(self.lines, r"^sent 500.0 kB in \d+\.\d+ s \([\d.]+ [kMG]?B/s\)$")
         self.assertEqual(Path("out").read_bytes(), Path("in").read_bytes())
         os.mkfifo("pipe")
         sending = self.send("pipe", json=True)
@@ -388,7 +388,7 @@ class StreamTests(FilesTestCase):
                 await deferLater(reactor, 0.001)
             sending.cancel()
             self.assertEqual(await sending, 130)
-        self.assert_line(self.errors, "^interrupted, 0 bytes acknowledged$")
+        self.assert_line(self.errors, "^interrupted, 0 B acknowledged$")
         await self._gone()
         self.assertEqual(os.listdir("."), ["pipe"])
 
@@ -407,7 +407,7 @@ class StreamTests(FilesTestCase):
         Path("in").write_bytes(b"12")
         self.serve(FileStore("out"))
         self.assertEqual(await self.send("in", dry_run=True), 0)
-        self.assertEqual(self.lines, ["would send in (2 bytes)", "would send 1 file, 2 bytes"])
+        self.assertEqual(self.lines, ["would send in (2 B)", "would send 1 file, 2 B"])
         self.assertFalse(os.path.exists("out"))
 
     async def test_discarded(self) -> None:
@@ -455,10 +455,10 @@ class GetTests(FilesTestCase):
         """A folder comes under its name, into one that is made; got again, all is there."""
         self.serve_tree()
         self.assertEqual(await self.get(b"photos", into="new/into"), 0)
-        self.assert_line(self.lines, r"^got 4 files, 100005 bytes in \d+\.\d+ s \(\d+\.\d+ MB/s\), into new/into$")
+        self.assert_line(self.lines, r"^got 4 files, 100.0 kB in \d+\.\d+ s \([\d.]+ [kMG]?B/s\), into new/into$")
         self.assert_same(Path("shared/photos"), Path("new/into/photos"))
         self.assertEqual(await self.get(b"photos", into="new/into"), 0)
-        self.assert_line(self.lines, "^got 0 files, 0 bytes in .*; 4 files were there already$")
+        self.assert_line(self.lines, "^got 0 files, 0 B in .*; 4 files were there already$")
         self.assertEqual(await self.get(b"", into="all"), 0)
         self.assert_same(Path("shared"), Path("all"))
 
@@ -467,7 +467,7 @@ class GetTests(FilesTestCase):
         self.serve_tree()
         self.assertEqual(await self.get(b"photos/deep/b", b"photos/" + ODD, verbose=True), 0)
         self.assertEqual(sorted(os.listdir(b"into")), [b"b", ODD])
-        self.assertEqual(sorted(self.lines[:-1]), ["stored b (2 bytes)", f"stored {ODD_SHOWN} (3 bytes)"])
+        self.assertEqual(sorted(self.lines[:-1]), ["stored b (2 B)", f"stored {ODD_SHOWN} (3 B)"])
 
     async def test_disk_fails_at_the_end(self) -> None:
         """Our disk does not take the name of a folder: not all is stored."""
@@ -502,8 +502,8 @@ class GetTests(FilesTestCase):
         """What would come is told, and no folder is made."""
         self.serve_tree()
         self.assertEqual(await self.get(b"photos", dry_run=True), 0)
-        self.assertIn("would get photos/a (100000 bytes)", self.lines)
-        self.assertEqual(self.lines[-1], "would get 4 files, 100005 bytes, into into")
+        self.assertIn("would get photos/a (100.0 kB)", self.lines)
+        self.assertEqual(self.lines[-1], "would get 4 files, 100.0 kB, into into")
         self.assertFalse(os.path.exists("into"))
 
     async def test_existing(self) -> None:
@@ -538,7 +538,7 @@ class GetTests(FilesTestCase):
         getting.cancel()
         self.assertEqual(await getting, 130)
         self.assert_line(
-            self.errors, r"^interrupted, 0 files and \d+ bytes stored; the same command goes on from there$"
+            self.errors, r"^interrupted, 0 files and [\d.]+ k?M?B stored; the same command goes on from there$"
         )
         self.assertEqual(await self.get(b"in", json=True), 0)
         self.assertLess(self.events()[-1]["bytes"], 20 * 1024 * 1024)
@@ -567,7 +567,7 @@ class GetTests(FilesTestCase):
         self.serve_tree()
         self.assertEqual(await self.listed(b"photos"), 0)
         self.assertEqual([line.split()[-1] for line in self.lines], ["a", "deep/", "none", ODD_SHOWN])
-        self.assertRegex(self.lines[0], r"^        100000  \d{4}-\d\d-\d\d \d\d:\d\d:\d\d  a$")
+        self.assertRegex(self.lines[0], r"^      100.0 kB  \d{4}-\d\d-\d\d \d\d:\d\d:\d\d  a$")
         self.assertRegex(self.lines[1], r"^             -  \d{4}-\d\d-\d\d \d\d:\d\d:\d\d  deep/$")
         self.assertEqual(await self.listed(b"photos/deep/b"), 0)
         self.assert_line(self.lines, "^ +2 .* b$")

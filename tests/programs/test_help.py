@@ -22,7 +22,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from sodiumtwist import KeyPair, __version__
 from sodiumtwist.keyfiles import write_key_file
-from sodiumtwist.programs import cli, client_options, server_options, tap, tunneltap
+from sodiumtwist.programs import asking, cli, client_options, tap, tunneltap
 from sodiumtwist.programs.commands import make_endpoint
 
 from .. import NO_FOLDERS
@@ -108,9 +108,9 @@ class HelpTests(SaidTestCase):
         with open(os.open("pass.txt", os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
             file.write("open sesame\n")
         know(self, directory, home={"endpoint": "example.org:5555", "passphrase-file": os.path.abspath("pass.txt")})
-        self.patch(server_options, "ask_passphrase", lambda prompt: "open sesame")
+        self.patch(asking, "ask_passphrase", lambda *said: "open sesame")
         for example in self.examples():
-            words = [PUBLIC if word == "PUBLICKEY" else word for word in example]
+            words = [word.replace("PUBLICKEY", PUBLIC).replace("SECRET", "5e" * 16) for word in example]
             if words[-1] == "--help":
                 self.said(words)
                 continue

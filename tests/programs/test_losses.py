@@ -13,7 +13,7 @@ from typing import cast
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.credentials import IUsernamePassword
 from twisted.cred.error import UnauthorizedLogin
-from twisted.internet.defer import Deferred, ensureDeferred, fail, succeed
+from twisted.internet.defer import Deferred, TimeoutError, ensureDeferred, fail, succeed
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IProtocol, IProtocolFactory
 from twisted.internet.protocol import Factory
@@ -34,10 +34,12 @@ from sodiumtwist import (
 )
 from sodiumtwist.core.client import NO_ANSWER
 from sodiumtwist.core.connection import Code
+from sodiumtwist.describe.fingerprints import fingerprint
 from sodiumtwist.endpoints.wrappers import SodiumClientEndpoint
 from sodiumtwist.programs import commands
 from sodiumtwist.programs.exits import CommandFailed
 from sodiumtwist.programs.settings import ConnectSettings, Credentials, PingSettings
+from sodiumtwist.programs.silent_servers import advice
 from sodiumtwist.programs.tunneltap import AdvisedEndpoint
 from sodiumtwist.transfer.tree.place import Files
 
@@ -80,6 +82,24 @@ class StatusTests(SynchronousTestCase):
             (ConnectionDone(), 2, "cannot connect to tcp:host:1: Connection was closed cleanly."),
         ):
             self.assertEqual(self.explain(reason, let_in=False), (status, line))
+
+    def test_what_was_shown(self) -> None:
+        """
+        Who gives a key is told which, and nothing of a passphrase; who gives none, what else there is. A key that is
+        in no file yet has nobody to ask for.
+        """
+        shown = f"; our key is that of me.key, fingerprint {fingerprint(SERVER_PAIR.public)}; "
+        for us, hint in (
+            (Credentials("ann", "", False, SERVER_PAIR, "me.key"), f"{shown}is it listed there, for the login ann?"),
+            (Credentials("ann", "", True, SERVER_PAIR, "me.key"), f"{shown}is it listed there, for the login ann?"),
+            (Credentials("ann", "", False, SERVER_PAIR), ""),
+            (Credentials("ann", "", False, None), "; no --identity was given, which a server with --authorized-keys "),
+            (Credentials("ann", "", True, None), "; no passphrase was given, so the default one was tried; no --ident"),
+        ):
+            settings = ConnectSettings(WHERE, SERVER_PAIR.public, us, 2)
+            failed = commands.explain_loss(settings, commands._Pinger(), AuthenticationFailed("wrong"), "far")
+            line = f"refused by {WHERE}: wrong{hint}"
+            self.assertTrue(str(failed).startswith(line) if hint else str(failed) == line, failed)
 
     def test_let_in(self) -> None:
         for reason, status, line in (
@@ -131,10 +151,27 @@ class StatusTests(SynchronousTestCase):
                 def connect(self, factory: IProtocolFactory) -> Deferred[IProtocol]:
                     return fail(reason)  # noqa: B023
 
-            endpoint = AdvisedEndpoint(cast(SodiumClientEndpoint, Silent()), 2)
+            endpoint = AdvisedEndpoint(cast(SodiumClientEndpoint, Silent()), lambda error: advice(error, 2))
             error = self.failureResultOf(endpoint.connect(Factory()), type(reason)).value
             self.assertTrue(str(error).endswith(tip), error)
             self.assertEqual(error is other, reason is other)
+
+    def test_tunnel_gives_up(self) -> None:
+        """It waits for no host longer than it was told."""
+        clock, waiting = Clock(), Deferred[IProtocol]()
+
+        class Gone:
+            def connect(self, factory: IProtocolFactory) -> Deferred[IProtocol]:
+                return waiting
+
+        connecting = AdvisedEndpoint(cast(SodiumClientEndpoint, Gone()), lambda error: "", 20.0, clock).connect(
+            Factory()
+        )
+        clock.advance(19.9)
+        self.assertNoResult(connecting)
+        clock.advance(0.1)
+        error = self.failureResultOf(connecting, TimeoutError).value
+        self.assertIn("there was no answer within 20 seconds: the host is gone, or ", str(error))
 
 
 @implementer(ICredentialsChecker)

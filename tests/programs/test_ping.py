@@ -7,6 +7,8 @@ from __future__ import annotations
 import contextlib
 import errno
 import io
+import sys
+from dataclasses import replace
 from typing import cast
 
 from twisted.internet.defer import Deferred, ensureDeferred, succeed
@@ -36,11 +38,13 @@ class Endpoint:
 
     def __init__(self, connects: bool) -> None:
         self._connects = connects
+        self.pairs: list[Pair] = []
 
     def connect(self, factory: IProtocolFactory) -> Deferred[IProtocol]:
         if not self._connects:
             return Deferred()
-        return succeed(Pair(make_server_factory(Clock()), cast(SodiumClientFactory, factory)).client)
+        self.pairs.append(Pair(make_server_factory(Clock()), cast(SodiumClientFactory, factory)))
+        return succeed(self.pairs[0].client)
 
 
 @each_version
@@ -53,8 +57,8 @@ class PingTests(SynchronousTestCase):
     def test_silence(self) -> None:
         """It is said once what is waited for: a connection, or a word of the server."""
         for connected, says in (
-            (False, "still trying to connect to tcp:host:1; timeout="),
-            (True, "connected to tcp:"),
+            (False, "still trying to connect to tcp:host:1; it may take 15 seconds in all, or what --timeout says"),
+            (True, "connected to tcp:host:1, and still waiting for a word of the server; it may take 15 seconds in "),
         ):
             clock, errors = Clock(), io.StringIO()
             endpoint = Endpoint(connected)
@@ -68,6 +72,51 @@ class PingTests(SynchronousTestCase):
             self.assertIn(f"sodiumtwist: {says}", errors.getvalue())
             self.assertEqual(errors.getvalue().count("\n"), 1)
             pinging.addErrback(lambda reason: None)
+
+    def timed_out(self, where: object, **keywords: object) -> tuple[Clock, Deferred[None]]:
+        """Begin PINGs that nobody answers."""
+        self.errors = io.StringIO()
+        self.patch(sys, "stderr", self.errors)
+        self.patch(commands, "make_endpoint", lambda reactor, settings: where)
+        clock = Clock()
+        return clock, ensureDeferred(commands.ping(clock, replace(self.settings(), **keywords)))  # type: ignore[arg-type]
+
+    def test_timeout_of_connecting(self) -> None:
+        clock, pinging = self.timed_out(Endpoint(False), timeout=20.0)
+        clock.advance(19.9)
+        self.assertNoResult(pinging)
+        clock.advance(0.1)
+        failed = self.failureResultOf(pinging, CommandFailed).value
+        self.assertEqual(failed.status, 2)
+        self.assertEqual(
+            str(failed),
+            "cannot connect to tcp:host:1: there was no answer within 20 seconds: the host is gone, or a firewall lets "
+            "nothing through to it; --timeout waits longer",
+        )
+
+    def test_timeout_behind_connecting(self) -> None:
+        """What connecting took is not left for the server to let us in."""
+        connected: Deferred[IProtocol] = Deferred()
+        endpoint, waiting = Endpoint(True), Endpoint(False)
+        self.patch(waiting, "connect", lambda factory: connected.addCallback(lambda _: endpoint.connect(factory)))
+        clock, pinging = self.timed_out(waiting, timeout=20.0)
+        clock.advance(15)
+        connected.callback(None)  # type: ignore[arg-type]
+        clock.advance(4.9)
+        self.assertNoResult(pinging)
+        clock.advance(0.1)
+        endpoint.pairs[0].flush()
+        failed = self.failureResultOf(pinging, CommandFailed).value
+        self.assertEqual((failed.status, "not authenticated within 5 seconds" in str(failed)), (3, True), failed)
+
+    def test_timeout_of_the_endpoint(self) -> None:
+        """One that the endpoint string has is the one for connecting."""
+        clock, pinging = self.timed_out(Endpoint(False), endpoint="tcp:host:1:timeout=60")
+        clock.advance(59)
+        self.assertNoResult(pinging)
+        self.assertIn("still trying to connect to tcp:host:1:timeout=60; its timeout= says", self.errors.getvalue())
+        pinging.cancel()
+        self.failureResultOf(pinging, CommandFailed)
 
     def test_no_host(self) -> None:
         """A name that none can have is told before anything is looked up, which would never end."""

@@ -258,7 +258,7 @@ class PlacesTests(TapTestCase):
             (
                 ["--directory", "up", "--quota", "1M"],
                 [
-                    "the folder of a login may have 1048576 bytes",
+                    "the folder of a login may have 1 MiB",
                     "uploads of version 1 count towards no quota; --protocol 2 takes none of them",
                 ],
             ),

@@ -18,6 +18,7 @@ from unicodedata import east_asian_width
 from twisted.trial.unittest import SynchronousTestCase
 
 from sodiumtwist.core.connection import Code
+from sodiumtwist.programs.bars import shown_by
 from sodiumtwist.programs.progress import FAILURES_TOLD, NAME_WIDTH, Bar, Told, ToldAsJSON, shortened
 from sodiumtwist.transfer.tree.messages import FILE, STREAM
 from sodiumtwist.transfer.tree.report import (
@@ -126,6 +127,35 @@ class BarTests(ToldTestCase):
         self.bar.written(300)
         self.assertEqual((self.shown().total, self.shown().n), (None, 300))
 
+    def test_units(self) -> None:
+        """Sizes and the rate are in units that people read; without a total there is no bar."""
+        bar = {"n": 12_345_678, "initial": 345_678, "total": None, "elapsed": 2.0, "rate": None}
+        for changed, expected in (
+            ({}, "12.3 MB [00:02, 6.0 MB/s, a]"),
+            ({"rate": 500.0}, "12.3 MB [00:02, 500 B/s, a]"),
+            ({"elapsed": 0}, "12.3 MB [00:02, ?, a]"),
+            ({"total": 24_691_356}, " 50%|=====| 12.3 MB/24.7 MB [00:02<00:03, 6.0 MB/s, a]"),
+        ):
+            shown = shown_by({**bar, **changed})
+            rest = {"elapsed": "00:02", "remaining": "00:03", "postfix": ", a", "l_bar": " 50%|", "bar": "====="}
+            self.assertEqual(shown["bar_format"].format(**rest, **shown), expected)
+
+    def test_no_colour(self) -> None:
+        """A bar that has a colour has none with $NO_COLOR."""
+        self.patch(os, "environ", {**os.environ, "TERM": "xterm"})
+        for value, coloured in ((None, True), ("", True), ("1", False)):
+            if value is not None:
+                os.environ["NO_COLOR"] = value
+            bar = Bar()
+            bar.found(1, 100)
+            # As $TQDM_COLOUR has it, where tqdm knows that.
+            drawn: Any = bar._bar
+            drawn.colour = "green"
+            bar.written(50)
+            drawn.refresh()
+            self.assertEqual("\x1b[32m" in self.terminal.getvalue().rpartition("\r")[2], coloured, value)
+            bar.close()
+
     def test_names(self) -> None:
         """Of long names the end is shown; nothing in them does anything to the terminal."""
         self.assertEqual(shortened(b"photos/a.jpg"), "photos/a.jpg")
@@ -146,7 +176,7 @@ class BarTests(ToldTestCase):
             self.bar.written(10**6)
             self.shown().refresh()
             drawn = self.terminal.getvalue().rpartition("\r")[2].rstrip()
-            self.assertIn("1.00M/" if width == 60 else "2.00M/", drawn)
+            self.assertIn("1.0 MB/" if width == 60 else "2.0 MB/", drawn)
             self.assertLessEqual(sum(2 if east_asian_width(each) == "W" else 1 for each in drawn), width)
 
     def test_clear(self) -> None:
@@ -156,7 +186,7 @@ class BarTests(ToldTestCase):
         told.found(1, 1000)
         told.settled(FileResult(b"a", FILE, STORED, b"a", 10))
         told.close()
-        self.assertIn(" \rstored a (10 bytes)\n", self.terminal.getvalue())
+        self.assertIn(" \rstored a (10 B)\n", self.terminal.getvalue())
 
 
 class LinesTests(ToldTestCase):
@@ -171,7 +201,7 @@ class LinesTests(ToldTestCase):
         told.settled(FileResult(b"photos/a", FILE, STORED, b"photos/a", 100))
         self.assertEqual(self.lines(), [])
         told.sum_up(0.5)
-        self.assertEqual(self.lines(), ["sent 1 file, 100 bytes in 0.500 s (0.0 MB/s)"])
+        self.assertEqual(self.lines(), ["sent 1 file, 100 B in 0.500 s (200 B/s)"])
         self.assertEqual(self.warnings(), [])
 
     def test_sum(self) -> None:
@@ -186,7 +216,7 @@ class LinesTests(ToldTestCase):
         told.left_out(b"d", UNFINISHED)
         self.assertEqual(
             told.describe(2.0),
-            "sent 22 files, 3000000 bytes in 2.000 s (1.5 MB/s); 2 have new names; 13 files were there already; "
+            "sent 22 files, 3.0 MB in 2.000 s (1.5 MB/s); 2 have new names; 13 files were there already; "
             "2 links and 1 other were left out",
         )
 
@@ -199,7 +229,7 @@ class LinesTests(ToldTestCase):
         told.left_out(b"l", A_LINK)
         self.assertEqual(
             told.describe(1.0),
-            "sent 1 file, 0 bytes in 1.000 s (0.0 MB/s); stored as p/a.1; 1 file was there already; "
+            "sent 1 file, 0 B in 1.000 s (0 B/s); stored as p/a.1; 1 file was there already; "
             "1 file failed; 1 link was left out",
         )
 
@@ -219,10 +249,10 @@ class LinesTests(ToldTestCase):
         self.assertEqual(
             self.lines(),
             [
-                "stored photos/a.jpg (1234 bytes)",
-                "stored photos/b.jpg (12 bytes) as photos/b.jpg.1",
-                "there photos/c.jpg (1 byte)",
-                "stored - (3 bytes) as 20261128T073930Z",
+                "stored photos/a.jpg (1.2 kB)",
+                "stored photos/b.jpg (12 B) as photos/b.jpg.1",
+                "there photos/c.jpg (1 B)",
+                "stored - (3 B) as 20261128T073930Z",
             ],
         )
         self.assertEqual(
@@ -279,10 +309,10 @@ class LinesTests(ToldTestCase):
         self.assertEqual(
             self.lines(),
             [
-                "would send a (10 bytes)",
-                "would resume b (20 bytes)",
-                "there c (30 bytes)",
-                "would send 2 files, 30 bytes; 1 file was there already",
+                "would send a (10 B)",
+                "would resume b (20 B)",
+                "there c (30 B)",
+                "would send 2 files, 30 B; 1 file was there already",
             ],
         )
 
@@ -291,18 +321,18 @@ class LinesTests(ToldTestCase):
         told = Told("get", dry=True)
         told.settled(FileResult(b"a", FILE, WOULD_SEND, b"", 10))
         told.sum_up(1.0)
-        self.assertEqual(self.lines(), ["would get a (10 bytes)", "would get 1 file, 10 bytes"])
+        self.assertEqual(self.lines(), ["would get a (10 B)", "would get 1 file, 10 B"])
         # Nothing is stored, also where it is broken off.
         self.assertEqual(told.so_far(), "1 file looked at")
-        self.assertEqual(Told("get").describe(0.0), "got 0 files, 0 bytes in 0.000 s (0.0 MB/s)")
-        self.assertEqual(Told("get").so_far(), "0 files and 0 bytes stored")
+        self.assertEqual(Told("get").describe(0.0), "got 0 files, 0 B in 0.000 s (0 B/s)")
+        self.assertEqual(Told("get").so_far(), "0 files and 0 B stored")
 
     def test_names(self) -> None:
         """Whatever a name or the server's words hold, it is a line."""
         told = Told(verbose=True)
         told.settled(FileResult(EVIL, FILE, STORED, EVIL + b"\xff", 1))
         told.settled(FileResult(EVIL, FILE, FAILED, text="no\nway"))
-        self.assertEqual(self.lines(), [r"stored a?[2J?b (1 byte) as a?[2J?b\xff"])
+        self.assertEqual(self.lines(), [r"stored a?[2J?b (1 B) as a?[2J?b\xff"])
         self.assertEqual(self.warnings(), ["sodiumtwist: failed a?[2J?b: no?way"])
 
 

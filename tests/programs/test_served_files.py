@@ -111,5 +111,5 @@ class ServedFilesTests(FilesTestCase):
         for name, size in (("a", 1024), ("b", 1025)):
             Path(name).write_bytes(b"x" * size)
         self.assertEqual(await self.send("a", "b"), 5)
-        self.assert_line(self.errors, r"\bb: it is larger than 1024 bytes$")
+        self.assert_line(self.errors, r"\bb: it is larger than 1 KiB$")
         self.assertEqual(self.kept(), {"a": 1024})

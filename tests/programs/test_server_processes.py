@@ -10,6 +10,8 @@ import socket
 from functools import partial
 from hashlib import blake2b
 
+from sodiumtwist.describe.fingerprints import fingerprint
+
 from ..processes import (
     PUBLIC,
     SECRET,
@@ -35,10 +37,10 @@ class StartTests(ProcessTestCase):
         server.wait_for("listening on 'sock'")
         server.stop()
         log = "\n".join(server.output + server.errors)
-        self.assertIn(f"public key: {PUBLIC}", log)
+        self.assertRegex(log, f"public key: {PUBLIC}\n.*\\[.*[]] fingerprint {fingerprint(bytes.fromhex(PUBLIC))}\n")
         self.assertRegex(
             log,
-            rf"sodiumtwist send --key {PUBLIC} --endpoint tcp:127\.0\.0\.1:\d+ "
+            rf"sodiumtwist send --to 127\.0\.0\.1:\d+ --server-key {PUBLIC} "
             """--user 'o'"'"'neil' --passphrase-file PASSPHRASEFILE PATH\.\.\.""",
         )
         self.assertNotIn(SECRET, log)

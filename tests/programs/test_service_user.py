@@ -268,7 +268,7 @@ class OptionsTests(SynchronousTestCase):
         tunnel = tunneltap.Options()
         tunnel.parent = usage.Options()
         tunnel.parent.update(twistd)
-        tunnel.parseOptions(["--listen", "tcp:1", "--to", "tcp:h:1", "--server-key", PUBLIC])
+        tunnel.parseOptions(["--listen", "tcp:1", "--to", "tcp:h:1", "--server-key", PUBLIC, "-P", "p"])
         self.assertTrue(os.path.exists("log"))
 
     def test_user_that_cannot_be(self) -> None:

@@ -73,7 +73,7 @@ class ReplayTests(WhoTestCase):
         database = ("--replay-db", "handshakes", "--directory", "uploads")
         server = self.start(*database)
         self.assertEqual(self.play(), len(self.session.wire_to("client")))
-        server.wait_for("5 bytes in|131383 bytes in|upload of 'username'")
+        server.wait_for("5 B in|131.4 kB in|upload of 'username'")
         self.assertEqual(len(os.listdir(self.path("uploads"))), 1)
         other = self.start(*database)
         self.assertEqual(self.play(), 0)

@@ -12,6 +12,7 @@ import subprocess
 import time
 from typing import TYPE_CHECKING
 
+from sodiumtwist.describe import describe_size
 from sodiumtwist.programs.listening import SAME_SIGNAL
 
 from ..processes import ProcessOptions, ProcessTestCase, Running, wait_until
@@ -38,7 +39,7 @@ class BrokenTests(ProcessTestCase):
         return sum(os.stat(self.path(name)).st_size for name in os.listdir(self.directory) if name.endswith(".part"))
 
     def assert_partial(self, server: Running, size: int = 200_000) -> None:
-        server.wait_for(rf"broke off: .*; kept {size} bytes in .*/out\.partial")
+        server.wait_for(rf"broke off: .*; kept {describe_size(size)} in .*/out\.partial")
         self.assertEqual(os.listdir(self.directory), ["out.partial"])
         self.assertEqual(os.stat(self.path("out.partial")).st_size, size)
 
@@ -52,7 +53,7 @@ class BrokenTests(ProcessTestCase):
         """Ctrl-C ends the client with 130 and one line; the server keeps a partial upload."""
         server, client = self.begin()
         self.assertEqual(client.stop(signal.SIGINT), 130)
-        self.assert_one_line(client.errors, "^sodiumtwist: interrupted, 200000 bytes acknowledged$")
+        self.assert_one_line(client.errors, "^sodiumtwist: interrupted, 200.0 kB acknowledged$")
         self.assertEqual(client.output, [])
         self.assert_partial(server)
 
@@ -67,7 +68,7 @@ class BrokenTests(ProcessTestCase):
         server, client = self.begin()
         server.stop(signal.SIGKILL)
         self.assertEqual(client.wait(), 4)
-        self.assert_one_line(client.errors, "^sodiumtwist: broken on the way, 200000 bytes acknowledged: ")
+        self.assert_one_line(client.errors, "^sodiumtwist: broken on the way, 200.0 kB acknowledged: ")
 
     def test_server_stopped(self) -> None:
         """
@@ -85,9 +86,7 @@ class BrokenTests(ProcessTestCase):
             server.stop(number)
             self.assertEqual(client.wait(), 4 if version == 1 else 9)
             if version == 2:
-                self.assert_one_line(
-                    client.errors, "200000 bytes acknowledged: the server says: the server is stopping$"
-                )
+                self.assert_one_line(client.errors, "200.0 kB acknowledged: the server says: the server is stopping$")
             self.assert_partial(server)
             os.unlink(self.path("out.partial"))
 
@@ -99,7 +98,7 @@ class BrokenTests(ProcessTestCase):
         client.stdin.flush()
         wait_until(lambda: any(os.stat(self.path("up", name)).st_size for name in os.listdir(self.path("up"))), "bytes")
         client.stop(signal.SIGKILL)
-        name = server.wait_for(r"broke off: .*; kept 4 bytes in .*/up/(.*)$")[1]
+        name = server.wait_for(r"broke off: .*; kept 4 B in .*/up/(.*)$")[1]
         self.assertRegex(name, r"^\d{8}T\d{6}Z-username-[0-9a-f]{8}\.partial$")
         self.assertEqual(os.listdir(self.path("up")), [name])
 
@@ -127,10 +126,11 @@ class BrokenTests(ProcessTestCase):
             client = self.start_client("send", "--protocol", version, path)
             self.assertEqual((client.wait(), client.output), (status, []))
             self.assert_one_line(client.errors, f"broken on the way, .*: {told}")
-            acknowledged = int(client.errors[0].partition("way, ")[2].partition(" bytes")[0])
-            self.assertLessEqual(acknowledged, limit)
+            acknowledged, unit = client.errors[0].partition("way, ")[2].split()[:2]
+            # Less than the limit, which is 1.0 MB.
+            self.assertIn((acknowledged, unit) if unit == "MB" else unit, [("1.0", "MB"), "kB", "B"])
             server.wait_for("cannot store an upload of 'username' .*: File too large")
-        server.wait_for(rf"kept {limit} bytes in .*/out\.partial")
+        server.wait_for(rf"kept {describe_size(limit)} in .*/out\.partial")
         self.assertTrue(self.read("in").startswith(self.read("out.partial")))
         other.stdin.close()
         self.assertEqual((other.wait(), other.errors), (0, []))
@@ -142,11 +142,11 @@ class BrokenTests(ProcessTestCase):
         path = self.make_file("in", 1_000_000)
         client = self.start_client("send", "--protocol", "2", path)
         self.assertEqual(client.wait(), 5)
-        self.assert_one_line(client.errors, "^sodiumtwist: refused in: it is larger than 307200 bytes$")
-        self.assert_one_line(client.output, "^sent 0 files, 0 bytes in .*; 1 file failed$")
+        self.assert_one_line(client.errors, "^sodiumtwist: refused in: it is larger than 300 KiB$")
+        self.assert_one_line(client.output, "^sent 0 files, 0 B in .*; 1 file failed$")
         client = self.start_client("send", "--protocol", "1", path)
         self.assertEqual((client.wait(), client.output), (4, []))
-        server.wait_for("cannot store an upload of 'username' .*: it is larger than 307200 bytes, see --max-upload")
+        server.wait_for("cannot store an upload of 'username' .*: it is larger than 300 KiB, see --max-upload")
         server.wait_for("broke off: .*; kept nothing, to make room")
         left = [name for _, _, names in os.walk(self.path("up")) for name in names]
         self.assertEqual(left, [])
@@ -157,7 +157,7 @@ class BrokenTests(ProcessTestCase):
             self.start_server("--forward", f"tcp:127.0.0.1:{backend.getsockname()[1]}")
             path = self.make_file("in", 1000)
             for version, status, told in (
-                ("1", 4, "broken on the way, 0 bytes acknowledged: the server closed "),
+                ("1", 4, "broken on the way, 0 B acknowledged: the server closed "),
                 ("2", 3, "refused by tcp:.*: it serves something else than files, or is too old .*names$"),
             ):
                 client = self.start_client("send", "--protocol", version, path)
@@ -169,9 +169,7 @@ class BrokenTests(ProcessTestCase):
         server = self.start_server("--file", "/dev/full")
         client = self.start_client("send", "--protocol", "2", self.make_file("in", 100_000))
         self.assertEqual(client.wait(), 10)
-        self.assert_one_line(
-            client.errors, "broken on the way, 0 bytes acknowledged: the server says: the disk is full$"
-        )
+        self.assert_one_line(client.errors, "broken on the way, 0 B acknowledged: the server says: the disk is full$")
         server.wait_for("cannot store an upload .*: No space left on device")
 
     def test_fifo_reader_leaves(self) -> None:

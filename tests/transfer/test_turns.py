@@ -97,7 +97,7 @@ class TurnTests(SynchronousTestCase):
             self.clock.advance(1)
         self.assertEqual(self.given_way, [])
         self.clock.advance(1)
-        self.assertEqual(self.given_way, ["it sent 29 bytes in 30 seconds, while others waited"])
+        self.assertEqual(self.given_way, ["it sent 29 B in 30 seconds, while others waited"])
         self.turns.release(turn)
         self.successResultOf(waiting)
 
@@ -168,7 +168,7 @@ class TurnTests(SynchronousTestCase):
         self.assertEqual(self.given_way, [])
         waiting.append(self.turns.take("a"))
         self.clock.advance(0)
-        self.assertEqual(self.given_way, ["it sent 20479 bytes in 20 seconds, while others waited"])
+        self.assertEqual(self.given_way, ["it sent 20.5 kB in 20 seconds, while others waited"])
         waiting += [self.turns.take("a") for _ in range(QUEUE - 2)]
         self.clock.advance(HOLD / HOLD_PARTS - 0.1)
         self.assertEqual(len(self.given_way), 1)

@@ -334,7 +334,7 @@ class ReceiverTests(SynchronousTestCase):
         self.send(b"one")
         self.factory.store.max_upload = 4
         self.send(b"two")
-        self.assert_broken_off(Code.STORAGE, "it is larger than 4 bytes")
+        self.assert_broken_off(Code.STORAGE, "it is larger than 4 B")
         # In version 1 the connection is cut, which drops what has not left.
         self.assertEqual(self.acknowledged(), [acknowledgement(3)] if spoken() == 2 else [])
 
@@ -578,9 +578,9 @@ class ReceiverTests(SynchronousTestCase):
         self.send(b"", b"x" * 10)
         self.assertEqual(len(self.acknowledged()), 2)
         self.send(b"x")
-        self.assert_broken_off(Code.STORAGE, "it is larger than 10 bytes")
+        self.assert_broken_off(Code.STORAGE, "it is larger than 10 B")
         self.assertEqual((self.acknowledged(), self.upload.outcome), ([], "removed"))
-        self.assertIn("it is larger than 10 bytes, see --max-upload; kept removed", formatEvent(events[-1]))
+        self.assertIn("it is larger than 10 B, see --max-upload; kept removed", formatEvent(events[-1]))
         self.store.uploads.clear()
         self.connect()
         self.send(b"", b"x" * 10, b"")
@@ -790,7 +790,7 @@ class ReceiverTests(SynchronousTestCase):
         """What the client is told of an error has no path in it, and no option of the server's."""
         for error, code, text in (
             (
-                OSError(errno.ENOSPC, "fewer than 5 bytes would stay free, see --min-free", "/srv/up"),
+                OSError(errno.ENOSPC, "less than 5 B would stay free, see --min-free", "/srv/up"),
                 9,
                 "the disk is full",
             ),

@@ -20,6 +20,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from sodiumtwist import LocalProtocolError
+from sodiumtwist.describe import describe_size
 from sodiumtwist.transfer import partials
 from sodiumtwist.transfer.disk import Disk
 from sodiumtwist.transfer.stores import ClosedStore, DirectoryStore, FileStore, Store, StreamStore, open_store
@@ -77,7 +78,7 @@ class FileStoreTests(UploadTestCase):
         (temporary,) = os.listdir(self.directory)
         self.assertRegex(temporary, r"^\.out\.[0-9a-f]{8}\.part$")
         self.assertEqual((self.read(temporary), self.mode(temporary)), (b"onetwo", 0o600))
-        self.assertEqual(self.successResultOf(upload.finish()), f"6 bytes in {self.path('out')}")
+        self.assertEqual(self.successResultOf(upload.finish()), f"6 B in {self.path('out')}")
         self.assertEqual(os.listdir(self.directory), ["out"])
         self.assertEqual(self.read("out"), b"onetwo")
 
@@ -88,7 +89,7 @@ class FileStoreTests(UploadTestCase):
                 file.write("before")
         upload = self.open(FileStore(self.path("out")))
         self.successResultOf(upload.write([b"some"]))
-        self.assertEqual(self.successResultOf(upload.abandon()), f"4 bytes in {self.path('out.partial')}")
+        self.assertEqual(self.successResultOf(upload.abandon()), f"4 B in {self.path('out.partial')}")
         self.assertEqual((self.read("out"), self.read("out.partial")), (b"before", b"some"))
         self.assertEqual(sorted(os.listdir(self.directory)), ["out", "out.partial"])
 
@@ -199,7 +200,7 @@ class FileStoreTests(UploadTestCase):
         self.successResultOf(upload.write([b"some"]))
         os.mkdir(self.path("out"))
         self.failureResultOf(upload.finish(), OSError)
-        self.assertEqual(self.successResultOf(upload.abandon()), f"4 bytes in {self.path('out.partial')}")
+        self.assertEqual(self.successResultOf(upload.abandon()), f"4 B in {self.path('out.partial')}")
         self.assertEqual(self.read("out.partial"), b"some")
 
     def test_cannot_abandon(self) -> None:
@@ -227,7 +228,7 @@ class FileStoreTests(UploadTestCase):
         self.patch(os, "replace", refuse)
         self.patch(os, "unlink", refuse)
         outcome = self.successResultOf(upload.abandon())
-        self.assertRegex(outcome, r"^4 bytes in .*\.part, as .*out\.partial cannot be made: read-only$")
+        self.assertRegex(outcome, r"^4 B in .*\.part, as .*out\.partial cannot be made: read-only$")
 
     def test_temporary_file_gone(self) -> None:
         """Nothing is kept then, no descriptor either, and the log does not claim it."""
@@ -314,7 +315,7 @@ class DurableTests(UploadTestCase):
             self.errors["file"] = OSError(number, os.strerror(number))
             upload = self.start()
             self.failureResultOf(upload.finish(), OSError)
-            kept = f"4 bytes in {self.path('out.partial')}, which the disk may not have: {os.strerror(number)}"
+            kept = f"4 B in {self.path('out.partial')}, which the disk may not have: {os.strerror(number)}"
             self.assertEqual(self.successResultOf(upload.abandon()), kept)
             # Asked again, a disk may say that all is well.
             self.assertEqual(self.calls, ["file", "replace"])
@@ -326,7 +327,7 @@ class DurableTests(UploadTestCase):
         for name in ("abandon", "remove"):
             upload = self.start()
             self.failureResultOf(upload.finish(), OSError)
-            kept = f"4 bytes in {self.path('out')}, where they may be lost with the power"
+            kept = f"4 B in {self.path('out')}, where they may be lost with the power"
             self.assertEqual(self.successResultOf(getattr(upload, name)()), kept)
             self.assertEqual(self.read("out"), b"some")
 
@@ -336,7 +337,7 @@ class DurableTests(UploadTestCase):
         self.assertEqual(self.calls, ["file", "replace"])
         self.errors["file"] = OSError(errno.EIO, "broken")
         outcome = self.successResultOf(self.start().abandon())
-        self.assertEqual(outcome, f"4 bytes in {self.path('out.partial')}, which the disk may not have: broken")
+        self.assertEqual(outcome, f"4 B in {self.path('out.partial')}, which the disk may not have: broken")
 
     def test_new_directory(self) -> None:
         """A directory that is made is there after a loss of power, with all that is confirmed in it."""
@@ -351,7 +352,7 @@ class DurableTests(UploadTestCase):
         fd = os.open(self.path("out"), os.O_WRONLY | os.O_CREAT)
         self.addCleanup(os.close, fd)
         upload = self.open(StreamStore("standard output", PipeReactor(), 1, fd))
-        self.assertEqual(self.successResultOf(upload.finish()), "0 bytes to standard output")
+        self.assertEqual(self.successResultOf(upload.finish()), "0 B to standard output")
         self.assertEqual(self.calls, [self.path("out")])
         self.errors["/dev/null"] = OSError(errno.EINVAL, "no disk")
         self.successResultOf(self.open(StreamStore("/dev/null", PipeReactor(), 1)).finish())
@@ -388,7 +389,7 @@ class RoomTests(UploadTestCase):
         self.free(1 << 20)
         for store in (FileStore(self.path("out")), DirectoryStore(self.directory)):
             reason = self.failureResultOf(store.open("login"), OSError)
-            self.assertIn("fewer than 1073741824 bytes would stay free, see --min-free", str(reason.value))
+            self.assertIn("less than 1 GiB would stay free, see --min-free", str(reason.value))
         self.assertEqual(os.listdir(self.directory), [])
 
     def test_shared(self) -> None:
@@ -410,7 +411,7 @@ class RoomTests(UploadTestCase):
         self.free(1 << 30)
         reason = self.failureResultOf(upload.write([b"more"]), OSError)
         self.assertEqual((reason.value.errno, reason.value.filename), (errno.ENOSPC, None))
-        self.assertEqual(self.successResultOf(upload.remove()), "4 bytes to standard output, where they stay")
+        self.assertEqual(self.successResultOf(upload.remove()), "4 B to standard output, where they stay")
         for end in os.pipe():
             self.addCleanup(os.close, end)
         self.successResultOf(self.open(StreamStore("standard output", PipeReactor(), 1, end)).write([b"more"]))
@@ -439,13 +440,13 @@ class RoomTests(UploadTestCase):
             upload = self.open(store)
             self.successResultOf(upload.write([b"some"]))
             outcomes.append(self.successResultOf(upload.abandon()))
-        self.assertRegex(outcomes[1], r"^4 bytes in .*\.partial$")
-        self.assertRegex(outcomes[2], r"^4 bytes in .*\.partial, and removed the oldest: 20010909T014640Z-.*\.partial$")
+        self.assertRegex(outcomes[1], r"^4 B in .*\.partial$")
+        self.assertRegex(outcomes[2], r"^4 B in .*\.partial, and removed the oldest: 20010909T014640Z-.*\.partial$")
         self.assertEqual(len(os.listdir(self.directory)), 2)
         self.patch(partials, "PARTIALS_SIZE", 3)
         upload = self.open(store)
         self.successResultOf(upload.write([b"some"]))
-        kept = "nothing, as 4 bytes are more than is kept of broken uploads"
+        kept = "nothing, as 4 B are more than is kept of broken uploads"
         self.assertEqual(self.successResultOf(upload.abandon()), kept)
         self.assertEqual(len(os.listdir(self.directory)), 2)
 
@@ -459,7 +460,7 @@ class RoomTests(UploadTestCase):
         upload = self.open(DirectoryStore(self.directory))
         self.successResultOf(upload.write([b"some"]))
         outcome = self.successResultOf(upload.abandon())
-        self.assertRegex(outcome, r"^4 bytes in .*\.partial; what else is kept there can't be looked at: no$")
+        self.assertRegex(outcome, r"^4 B in .*\.partial; what else is kept there can't be looked at: no$")
 
 
 class DirectoryStoreTests(UploadTestCase):
@@ -529,7 +530,7 @@ class OnStoredTests(UploadTestCase):
         store.on_stored = lambda *arguments: 1 / 0
         upload = self.open(store, "ann")
         self.successResultOf(upload.write([b"some"]))
-        self.assertEqual(self.successResultOf(upload.finish()), f"4 bytes in {self.path('out')}")
+        self.assertEqual(self.successResultOf(upload.finish()), f"4 B in {self.path('out')}")
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
 
@@ -587,7 +588,7 @@ class StreamStoreTests(UploadTestCase):
         self.reactor.advance(1)
         upload = self.successResultOf(opening)
         self.successResultOf(upload.write([b"some"]))
-        self.assertEqual(self.successResultOf(upload.finish()), f"4 bytes to {self.fifo}")
+        self.assertEqual(self.successResultOf(upload.finish()), f"4 B to {self.fifo}")
         self.assertEqual((os.read(fd, 99), os.read(fd, 99)), (b"some", b""))
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 
@@ -779,9 +780,8 @@ class StreamStoreTests(UploadTestCase):
         fd, upload, writing = self.fill()
         upload.interrupt()
         self.failureResultOf(writing, OSError)
-        self.assertEqual(
-            self.successResultOf(upload.abandon()), f"{len(os.read(fd, 500_000))} bytes to {self.fifo}, where they stay"
-        )
+        size = describe_size(len(os.read(fd, 500_000)))
+        self.assertEqual(self.successResultOf(upload.abandon()), f"{size} to {self.fifo}, where they stay")
         self.assertEqual(self.reactor.writers, set())
 
     def test_turn_passes_on_after_an_error(self) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ...core.connection import Code
+from ...describe import describe_limit
 from ..disk import words_for_peer
 from .descriptors import HELD as DESCRIPTORS
 from .digests import digest_of
@@ -255,7 +256,7 @@ class Deciding:
 
 def too_large(limit: int) -> str:
     """Say that a file has too many bytes."""
-    return f"it is larger than {limit} bytes"
+    return f"it is larger than {describe_limit(limit)}"
 
 
 def refused(text: str) -> Verdict:

@@ -14,6 +14,7 @@ from threading import Lock
 from typing import Protocol
 from weakref import WeakValueDictionary
 
+from ...describe import describe_limit
 from .names import login_folder
 
 
@@ -140,5 +141,6 @@ class _Account:
                     return
                 self._used = size_of(self._folder)
             if size > 0 and self._used + size > self._limit:
-                raise OSError(errno.EDQUOT, f"this login would have more than {self._limit} bytes, see --quota")
+                limit = describe_limit(self._limit)
+                raise OSError(errno.EDQUOT, f"this login would have more than {limit}, see --quota")
             self._used = max(0, self._used + size)

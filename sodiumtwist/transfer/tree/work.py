@@ -9,7 +9,7 @@ from typing import Protocol
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from ...describe import printable
+from ...describe import describe_size, printable
 from .channel import Channel
 from .disk_thread import DiskThread
 from .names import show_path
@@ -63,7 +63,7 @@ class Tally(Report):
     def describe(self, done: str) -> str:
         """Say it in a line; ``done`` is what was done with them."""
         what = show_path(self._name) if self._done == 1 else f"{self._done} files"
-        parts = [f"{done} {what}, {self._size} bytes"]
+        parts = [f"{done} {what}, {describe_size(self._size)}"]
         if self._there:
             parts.append(f"{_were(self._there)} there already")
         if self._would:

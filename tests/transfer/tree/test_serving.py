@@ -394,7 +394,7 @@ class StorageTests(ServingTestCase):
         self.pair.client.abort()
         self.work()
         line = (
-            f"files of 'l' from 192.0.2.1:4711: stored 0 files, 0 bytes; 1 was not, the last one for: it has '.' or "
+            f"files of 'l' from 192.0.2.1:4711: stored 0 files, 0 B; 1 was not, the last one for: it has '.' or "
             f"'..' in it, in {self.root / 'l'}; it broke off: the connection was cut: it ended before both ends had "
             f"said that all was sent and answered"
         )

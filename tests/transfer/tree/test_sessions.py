@@ -122,7 +122,7 @@ class StoreTests(SessionTestCase):
         pair = self.connect()
         events = logged(self)
         pair.result_of(self.store(pair, dry=True))
-        line = f"files of 'l' from 192.0.2.1:4711: stored 0 files, 0 bytes; 4 would have been, in {self.kept / 'l'}"
+        line = f"files of 'l' from 192.0.2.1:4711: stored 0 files, 0 B; 4 would have been, in {self.kept / 'l'}"
         self.assertEqual([formatEvent(event) for event in events], [line])
 
     def test_digests(self) -> None:
@@ -141,9 +141,9 @@ class StoreTests(SessionTestCase):
         self.assertEqual(
             [formatEvent(event) for event in events],
             [
-                f"files of 'l' from 192.0.2.1:4711: stored 4 files, 305005 bytes, in {where}",
-                f"files of 'l' from 192.0.2.1:4711: stored a.txt, 5 bytes, in {where}",
-                f"files of 'l' from 192.0.2.1:4711: stored 0 files, 0 bytes; 4 were there already, in {where}",
+                f"files of 'l' from 192.0.2.1:4711: stored 4 files, 305.0 kB, in {where}",
+                f"files of 'l' from 192.0.2.1:4711: stored a.txt, 5 B, in {where}",
+                f"files of 'l' from 192.0.2.1:4711: stored 0 files, 0 B; 4 were there already, in {where}",
             ],
         )
 

@@ -606,12 +606,12 @@ class RefusedTests(StoringTestCase):
         """By its announced size; or by what comes, of a stream or of a file with a nominal size."""
         self.store(max_size=3)
         verdicts = self.announce(Entry(FILE, b"a", 4), Entry(FILE, b"b", 0), Entry(STREAM, b"c"), Entry(FILE, b"d", 3))
-        self.assertEqual(verdicts[0], Verdict(REFUSED, code=Code.TOO_LARGE, text="it is larger than 3 bytes"))
+        self.assertEqual(verdicts[0], Verdict(REFUSED, code=Code.TOO_LARGE, text="it is larger than 3 B"))
         settled = self.take(piece(1, b"four"), piece(2, b"ab", 0, 0))
         # What was written of it goes.
         self.assertEqual(len(self.names()), 1)
         settled += self.take(piece(2, b"cd", 2, 0), piece(2, b"ef", 4), piece(3, b"one"))
-        words = "it is larger than 3 bytes"
+        words = "it is larger than 3 B"
         self.assertEqual(
             settled, [Settled(1, Code.TOO_LARGE, words), Settled(2, Code.TOO_LARGE, words), Settled(3, size=3)]
         )
