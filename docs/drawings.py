@@ -353,9 +353,9 @@ FOLDERS = (
     ("transfer", "sender, receiver, stores, uploads, sources"),
     ("endpoints", "connect, wrappers, streams, ends, strings"),
     ("protocol", "base, server, client, factories, requests"),
-    ("contacts", "keyfiles, fingerprints, addresses, urls, servers"),
-    ("admission", "checkers, authorized, limits, replays, replay_database, replacing"),
-    ("describe", "words, log, interfaces"),
+    ("contacts", "addresses, urls, servers, keyfiles, lookup"),
+    ("admission", "checkers, authorized, joining, limits, replays, replay_database, replacing"),
+    ("describe", "words, log, fingerprints, interfaces"),
     (
         "core",
         "connection, server, client, asking, base, states, events, v1.handshake, v2.handshake, v2.dialogue",

@@ -579,6 +579,8 @@ PARTS: Mapping[str, Callable[[], Iterable[str]]] = {
     "benchmarks": lambda: _text(import_module("benchmarks").__doc__),
     # docs/howto/logins.rst
     "authorized-keys-file": partial(_module, "sodiumtwist.admission.authorized"),
+    # docs/howto/servers.rst
+    "servers-file": partial(_module, "sodiumtwist.contacts.servers"),
     # docs/reference/api.rst
     "keys": partial(_public, "sodiumtwist", ["KeyPair", "parse_key"]),
     "key-files": partial(

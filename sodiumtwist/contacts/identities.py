@@ -137,16 +137,20 @@ def _make(folder: str, name: str, secret: bytes) -> str:
     while os.path.lexists(tried) or os.path.lexists(tried + JOINING):
         number += 1
         tried = os.path.join(folder, f"{name}-{number}{SUFFIX}")
-    pair = KeyPair.generate()
+    pair, path = KeyPair.generate(), tried + JOINING
     replace_text(
-        tried + JOINING,
+        path,
         "# sodiumtwist: a private key, made to join a server. Show it to nobody.\n"
         f"# invitation={hash_secret(secret).hex()}\n"
         f"private key: {pair.secret.hex()}\n",
     )
-    # Before its public key is given away: the disk has the private one by then.
-    sync_directory(folder)
-    return tried + JOINING
+    try:
+        # Before its public key is given away: the disk has the private one by then.
+        sync_directory(folder)
+    except BaseException:
+        os.unlink(path)
+        raise
+    return path
 
 
 def delete_key(path: str) -> bool:

@@ -294,6 +294,7 @@ def add_server(server: KnownServer, *, try_only: bool = False) -> None:
     """
     check_name(server.name)
     check_server_key(server.server_key)
+    encode_text("login", server.login, LOGIN_SIZE)
     path = servers_path()
 
     def add(text: str) -> str:

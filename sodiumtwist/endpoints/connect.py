@@ -258,8 +258,9 @@ def connect(
     use to who records it. When the server does not let us in, the request fails with the reason.
 
     :param reactor: an ``IReactorTime``, with what the endpoint needs.
-    :param endpoint: a client endpoint or its string, for instance ``tcp:HOST:5555``; HOST:PORT; or the URL of a server
-        or the name of one that is known, see :doc:`/howto/servers`. What is known of a server need not be given.
+    :param endpoint: a client endpoint or its string, for instance ``tcp:HOST:5555``; HOST:PORT; the URL of a server; or
+        the name of one that is known, as ``sodiumtwist servers`` lists them. What is known of a server need not be
+        given.
     :param server_key: the server's public key, 32 bytes; :func:`parse_key` reads 64 hex digits.
     :param login: up to 128 bytes of UTF-8, no NUL; in version 2 up to 255.
     :param passphrase: up to 128 bytes of UTF-8, no NUL; in version 2 up to 4096.

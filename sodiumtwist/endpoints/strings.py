@@ -132,13 +132,17 @@ def _version(ours: Mapping[str, str]) -> int | None:
     return version
 
 
+def _warn(line: str) -> None:
+    _log.warn("{line}", line=line)
+
+
 def _passphrase(ours: Mapping[str, str], name: str = "passphraseFile") -> str | None:
     # Without the keyword, the environment may have it.
     passphrase, warning = _read(lambda path: read_passphrase(path, f"{name}="), ours, name) or read_passphrase(
         None, f"{name}="
     )
     if warning:
-        _log.warn("{line}", line=warning)
+        _warn(warning)
     return passphrase
 
 
@@ -164,7 +168,9 @@ def server_from_string(reactor: Any, arguments: Sequence[str], keywords: Mapping
     ours, endpoint = _inner(lambda text: serverFromString(reactor, text), below, SERVER_KEYWORDS, arguments, keywords)
     auth, login, version = ours.get("auth"), ours.get("login"), _version(ours)
     versions = VERSIONS if version is None else (version,)
-    pair = _read(lambda path: read_key(path, "keyFile="), ours, "keyFile") or read_key(None, "keyFile=")
+    pair = _read(lambda path: read_key(path, "keyFile=", warn=_warn), ours, "keyFile") or read_key(
+        None, "keyFile=", warn=_warn
+    )
     needed: dict[str, object] = {KEY_FILE: pair}
     checkers: list[ICredentialsChecker] = []
     if auth == NO_CHECKER:
@@ -240,7 +246,9 @@ def client_from_string(
         find_server(arguments[0])  # raises, and tells which are known
     _check_there(needed)
     if "serverKey" in ours:
-        key = read_server_key(ours["serverKey"], "serverKey", pair)
+        given = _read(lambda text: read_server_key(text, "serverKey", pair), ours, "serverKey")
+        assert given is not None
+        key = given
         if server is not None:
             check_same_key(server, key)
     else:

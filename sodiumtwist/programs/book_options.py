@@ -14,7 +14,14 @@ from twisted.python import usage
 from ..contacts.urls import ServerURL, is_url, parse_url
 from ..keyfiles import read_key_file, read_passphrase_file
 from .command_options import CommandOptions, take_arguments
-from .options import COMPLETE_PROTOCOL, DEFAULT_PROTOCOL, check_versions, protocol_version
+from .options import (
+    COMPLETE_PROTOCOL,
+    DEFAULT_PROTOCOL,
+    TIMEOUT_PARAMETER,
+    check_versions,
+    connect_timeout,
+    protocol_version,
+)
 from .settings import JoinSettings
 
 if TYPE_CHECKING:
@@ -78,13 +85,14 @@ class JoinOptions(CommandOptions):
 
     settings: JoinSettings
 
-    synopsis = "join INVITATION [NAME]"
+    synopsis = "join [options] INVITATION [NAME]"
     purpose = (
         "Makes a key of our own, shows it to the server with the invitation (- for standard input), and keeps both by "
         "NAME. The invitation is then used up."
     )
     examples = ("sodiumtwist join 'sodium://ann@HOST:5555/#PUBLICKEY.SECRET' home",)
     notes = "Exit status as 'sodiumtwist --help' tells."
+    optParameters = [TIMEOUT_PARAMETER]
     compData = usage.Completions(
         extraActions=[usage.Completer(descr="invitation"), usage.Completer(descr="name for the server")]
     )
@@ -111,7 +119,7 @@ class JoinOptions(CommandOptions):
 
         name = name_for(url.address.host, read_servers()) if self["name"] is None else check_name(self["name"])
         assert url.login is not None and url.secret is not None
-        self.settings = JoinSettings(url, url.login, url.secret, name)
+        self.settings = JoinSettings(url, url.login, url.secret, name, connect_timeout(self["timeout"]))
 
     def execute(self) -> None:
         from .join import find_joined, join, tell_joined

@@ -204,7 +204,8 @@ class Options(AuthOptionMixin, ServiceOptions):
                 check_root(self.twistd, f"--{option}", self[option])
         # Key and passphrase are read once, now: they may be for root alone. What is read or written later is not.
         owners = () if user is None else (user.uid,)
-        pair = read_key(self["key-file"], "--key-file", self["key"], "--key", owners)
+        warnings: list[str] = []
+        pair = read_key(self["key-file"], "--key-file", self["key"], "--key", owners, warnings.append)
         passphrase, warning = read_passphrase(
             self["passphrase-file"], "--passphrase-file", self["passphrase"], "--passphrase", owners
         )
@@ -261,7 +262,7 @@ class Options(AuthOptionMixin, ServiceOptions):
             rekey=rekey,
             timeouts=self.timeouts(self.seconds("auth-timeout")),
             message=self["message"],
-            warning=warning,
+            warning="; ".join([*warnings, *([warning] if warning else [])]) or None,
             versions=versions,
             tolerance=tolerance,
             files=tuple(files),

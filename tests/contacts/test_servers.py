@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import stat
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from unittest.mock import patch
 
@@ -305,6 +306,21 @@ class ChangeTests(BookTestCase):
         self.assertRaises(LocalProtocolError, add_server, HOME)
         self.assertRaises(LocalProtocolError, forget_server, "home")
         self.assertEqual(self.text(), "[home\n")
+
+    def test_at_once(self) -> None:
+        """Several programs may change the file at once, and nothing is lost. Threads are locked out as they are."""
+        names = [f"s{number}" for number in range(12)]
+        add_server(replace(HOME, name="old"))
+
+        def change(name: str) -> None:
+            add_server(replace(HOME, name=name))
+            if name == "s0":
+                forget_server("old")
+
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(change, names))
+        self.assertEqual(sorted(read_servers()), sorted(names))
+        self.assertEqual(os.listdir(os.path.dirname(servers_path())), ["servers.toml"])
 
     def test_link(self) -> None:
         """A link stays one, as those have it who keep such files elsewhere."""

@@ -61,12 +61,18 @@ class StatusTests(SynchronousTestCase):
     """Each reason has its status, and a line that says it."""
 
     def explain(
-        self, reason: BaseException, let_in: bool = True, version: int = 2, stopping: bool = False
+        self,
+        reason: BaseException,
+        let_in: bool = True,
+        version: int = 2,
+        stopping: bool = False,
+        known_as: str | None = None,
     ) -> tuple[int, str]:
         client = commands._Pinger()
         client.message = "Welcome." if let_in else None
         client.stopping = stopping
-        failed = commands.explain_loss(ConnectSettings(WHERE, SERVER_PAIR.public, US, version), client, reason, "far")
+        settings = ConnectSettings(WHERE, SERVER_PAIR.public, US, version, known_as=known_as)
+        failed = commands.explain_loss(settings, client, reason, "far")
         self.assertNotIn("\n", str(failed))
         return failed.status, str(failed)
 
@@ -138,6 +144,19 @@ class StatusTests(SynchronousTestCase):
             self.assertEqual(status, 3)
             self.assertTrue(line.startswith(f"refused by tcp:host:1: {reason}"), line)
             self.assertTrue(line.endswith(tip), line)
+
+    def test_silence_of_a_known_server(self) -> None:
+        """Its key may have changed: what is kept is told, and what to do. Of other errors that would mislead."""
+        kept = (
+            "; home may have a new key, or somebody stands in for it: kept is fingerprint "
+            f"{fingerprint(SERVER_PAIR.public)}; ask its owner, and if it has another one now, run sodiumtwist forget "
+            "home and add or join it anew"
+        )
+        for reason, version in ((AuthenticationTimeout(f"late: {NO_ANSWER}"), 2), (AuthenticationTimeout("late"), 1)):
+            _, line = self.explain(reason, let_in=False, version=version, known_as="home")
+            self.assertTrue(line.endswith(kept), line)
+        _, line = self.explain(AuthenticationFailed("wrong"), let_in=False, known_as="home")
+        self.assertNotIn("new key", line)
 
     def test_tunnel(self) -> None:
         """A tunnel says it, too; other errors pass as they are."""
