@@ -36,7 +36,7 @@ from twisted.internet.defer import Deferred
 from ..core.errors import InvalidKey, LocalProtocolError, SodiumError
 from ..core.keys import KEY_SIZE, parse_key
 from .files import lines_of
-from .invitations import Invitation, is_invitation, parse_invitation
+from .invitations import INVITATION, Invitation, parse_invitation
 from .marks import EVERY_VERSION, MARK, MARKED, check_login_size, check_versions, composed
 from .watched import GRACE, WatchedFile
 
@@ -167,7 +167,7 @@ def parse_authorized_keys(text: str) -> AuthorizedKeys:
                 )
             # \r as well, for files from Windows.
             line = line.strip(" \t\r")
-            if is_invitation(line):
+            if line.startswith(INVITATION):
                 invitation = parse_invitation(line)
                 # One of them could be open when the other is used.
                 if invitation.digest in invitations:

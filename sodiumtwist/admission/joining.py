@@ -9,7 +9,8 @@ import errno
 import os
 import pwd
 from collections.abc import Sequence
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from typing import Union
 
 from twisted.internet.defer import Deferred
@@ -24,7 +25,7 @@ from ..describe.log import Logger, describe_address
 from ..interfaces import Peer
 from .authorized import AuthorizedKeys, AuthorizedKeysFile, parse_authorized_keys
 from .checkers import LoginNotChecked, LoginRefused
-from .invitations import Invitation, hash_secret, is_invitation, parse_invitation, quoted_login, shown_day
+from .invitations import INVITATION, Invitation, hash_secret, parse_invitation, quoted_login, shown_day
 from .marks import MARK
 from .replacing import may
 from .updating import ListKind, NotSynced, Tell, update_list
@@ -88,7 +89,13 @@ def must_be_used(keys: AuthorizedKeys, claim: Claim, now: float) -> bool:
     return True
 
 
-def use_invitations(path: str, claims: Sequence[Claim], now: float, tell: Tell | None = None) -> list[Outcome]:
+def use_invitations(
+    path: str,
+    claims: Sequence[Claim],
+    now: float,
+    tell: Tell | None = None,
+    read: tuple[bytes | None, AuthorizedKeys | None] = (None, None),
+) -> list[Outcome]:
     """
     List the keys of clients that were invited, for the logins of their invitations, and note that these were used.
 
@@ -96,15 +103,24 @@ def use_invitations(path: str, claims: Sequence[Claim], now: float, tell: Tell |
     :param claims: of these clients, in the order in which they came.
     :param now: in seconds since 1970.
     :param tell: called with a line about what could not be kept of the file.
+    :param read: what was in the file when it was read last, and what was made of that: a large one need not be parsed
+        again, which takes seconds.
     :return: what comes of each.
     :raises OSError: when the file can't be read or replaced.
     :raises SodiumError: when it is no such file, or another program has its folder locked for too long.
     """
     outcomes: list[Outcome] = []
 
+    def parse(text: str) -> AuthorizedKeys:
+        data, keys = read
+        return keys if keys is not None and text.encode() == data else parse_authorized_keys(text)
+
     def change(lines: list[str], keys: AuthorizedKeys) -> None:
         outcomes.clear()
         listed: dict[bytes, Claim] = {}
+        # What all go by is not changed before the file is.
+        keys = copy(keys)
+        keys.invitations = dict(keys.invitations)
         for claim in claims:
             # Two connections of one client, both of which are to come in.
             if listed.get(claim.digest) == claim:
@@ -126,7 +142,7 @@ def use_invitations(path: str, claims: Sequence[Claim], now: float, tell: Tell |
     # To update one that is missing would make it.
     os.stat(path)
     try:
-        update_list(path, KEYS, change, tell)
+        update_list(path, replace(KEYS, parse=parse), change, tell)
     except _NothingToDo:
         pass
     # All servers see it. It would be undone as a whole, and the client can do the same again then.
@@ -153,7 +169,7 @@ def _list_key(lines: list[str], keys: AuthorizedKeys, claim: Claim, now: float) 
 
 def _invitation_in(line: str) -> Invitation | None:
     line = line.strip(" \t\r")
-    return parse_invitation(line) if is_invitation(line) else None
+    return parse_invitation(line) if line.startswith(INVITATION) else None
 
 
 def add_invitation(path: str, invitation: Invitation, now: float, tell: Tell | None = None) -> None:
@@ -297,7 +313,14 @@ class _Joining:
         told: list[str] = []
         try:
             outcomes: list[Outcome] = await deferToThreadPool(
-                threads, threads.getThreadPool(), use_invitations, path, claims, self._file.wall_clock(), told.append
+                threads,
+                threads.getThreadPool(),
+                use_invitations,
+                path,
+                claims,
+                self._file.wall_clock(),
+                told.append,
+                self._file.file.read_last,
             )
         # It is nobody's fault who logs in.
         except (OSError, LocalProtocolError, InvalidKey) as error:
