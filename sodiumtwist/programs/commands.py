@@ -16,7 +16,7 @@ from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.python.failure import Failure
 from twisted.python.usage import UsageError
 
-from ..contacts.addresses import has_timeout, with_timeout
+from ..contacts.addresses import has_timeout
 from ..core.connection import Code, describe_code
 from ..core.errors import (
     AuthenticationFailed,
@@ -71,7 +71,7 @@ def make_endpoint(reactor: Any, settings: ConnectSettings) -> IStreamClientEndpo
     :raises UsageError: when the endpoint string is not understood.
     """
     try:
-        return client_endpoint(reactor, with_timeout(settings.endpoint, settings.timeout))
+        return client_endpoint(reactor, settings.endpoint, settings.timeout)
     except Exception as error:
         line = describe_bad_endpoint("--to", settings.endpoint, "HOST:5555", error)
         raise UsageError(line) from None
