@@ -20,6 +20,7 @@ from zope.interface import implementer
 
 from ..core.connection import Code
 from ..core.errors import PeerAborted, SodiumError
+from ..describe import describe_size
 from ..endpoints.streams import ClientStream, StreamClientFactory
 from ..interfaces import IReadListener
 from ..transfer.acknowledgements import is_acknowledgement
@@ -71,6 +72,8 @@ _NO_FILE = "the client has a stream for a service, and no file"
 #: What the server is told when standard input or output fails, and when somebody ends this.
 BROKEN_HERE = "standard input or output broke at the client"
 INTERRUPTED = "the client was interrupted"
+#: The same, where what it was for had gone before.
+LEFT = "the program that the client was for has left"
 
 
 @implementer(IHalfCloseableProtocol, IReadListener, IPushProducer)
@@ -119,7 +122,7 @@ class Pipe(Protocol):
         self._source.close()
         if self._interrupted:
             # What ended this may have ended the writer before. So it may not be all.
-            self.transport.breakConnection(INTERRUPTED)
+            self.transport.breakConnection(LEFT)
         elif error is None:
             self.transport.unregisterProducer()
             self.transport.loseWriteConnection()
@@ -203,7 +206,7 @@ class Pipe(Protocol):
 
     def so_far(self) -> str:
         """Tell how much has passed."""
-        return f"{self.sent} bytes sent, {self.received} received"
+        return f"{describe_size(self.sent)} sent, {describe_size(self.received)} received"
 
     def _fail(self, failed: CommandFailed | TakesFiles) -> None:
         """Break the connection: what came through is not all."""
