@@ -125,7 +125,7 @@ class StringTests(SynchronousTestCase):
         self.assertEqual((below._hostText, below._port), ("example.org", 443))
 
     def test_line_of_keygen(self) -> None:
-        """The server's key may be the whole line that ``keygen`` prints, with a backslash before its colon or without."""
+        """The server's key may be the whole line that ``keygen`` prints, with a backslash before its colon or not."""
         for colon in (":", "\\:"):
             line = f"public key{colon} {SERVER_PAIR.public.hex()}"
             string = self.files.for_client.replace(SERVER_PAIR.public.hex(), line)
