@@ -150,9 +150,12 @@ def read_public_key_file(path: str, owners: Collection[int] = ()) -> bytes:
         raise InvalidKey(f"{path}: {error}") from None
     # Digits alone can be of either kind. A file that is for its owner alone is one of those that private keys are in.
     alone = stat.S_ISREG(status.st_mode) and not others_can_read(status.st_mode)
-    if not is_labelled(text) and (not looks_public(key) or alone and not path.endswith(PUBLIC_SUFFIX)):
+    if alone and not is_labelled(text) and not path.endswith(PUBLIC_SUFFIX):
         raise _not_public(path)
-    check_server_key(key)
+    try:
+        check_server_key(key)
+    except InvalidKey as error:
+        raise InvalidKey(f"{path}: {error}") from None
     return key
 
 

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NoReturn
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -156,11 +157,14 @@ class KeyFilesTests(SynchronousTestCase):
     def test_killed_between(self) -> None:
         """What is there then is the private key, whole, from which the public one can be had."""
         pair = KeyPair.generate()
-        child = os.fork()
-        if not child:
-            os.fsync = lambda fd: os._exit(3)  # when the private key is written, and before the public one is begun
-            write_key_file(self.path, pair)
-        self.assertEqual(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), 3)
+
+        def die(fd: int) -> NoReturn:
+            raise SystemExit  # when the private key is written, and before the public one is begun
+
+        self.patch(os, "fsync", die)
+        # Who is gone cleans up nothing.
+        self.patch(os, "unlink", lambda path: None)
+        self.assertRaises(SystemExit, write_key_file, self.path, pair)
         self.assertEqual(read_key_file(self.path), pair)
         self.assertFalse(os.path.exists(self.public))
 
