@@ -1,5 +1,5 @@
 """
-What the pages take from the code: help, docstrings, states and errors.
+What the pages take from the code: help, docstrings, states and errors, and the drawings.
 
 It stands in the pages themselves, so that they can be read where no Sphinx builds them, each part between two
 comments::
@@ -8,8 +8,9 @@ comments::
 
     .. end of NAME
 
-``python docs/from_code.py`` writes all of :data:`PARTS` there anew. With ``--check`` it writes nothing, names the
-parts that are stale, and ends with status 1 when there are any. Needs no Sphinx.
+``python docs/from_code.py`` writes all of :data:`PARTS` there anew, and the drawings of ``docs/drawings.py`` into
+``docs/images/``. With ``--check`` it writes nothing, names what is stale, and ends with status 1 when there is any.
+Needs no Sphinx.
 """
 
 from __future__ import annotations
@@ -33,14 +34,17 @@ from typing import Any
 from msgspec import inspect as types
 from zope.interface.interface import InterfaceClass, Method
 
-# The code beside these pages, not one that is installed.
-sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+# The code beside these pages, not one that is installed, and the modules of this folder.
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from drawing import Drawing
+from drawings import DRAWINGS, TABLES
 
 import sodiumtwist
-from sodiumtwist.core import errors, states
-from sodiumtwist.core.v2 import noise, pdus, states as saying
+from sodiumtwist.core import errors
+from sodiumtwist.core.v2 import noise, pdus
 from sodiumtwist.programs.cli import Options
-from sodiumtwist.protocol import lifecycle
 from sodiumtwist.transfer.tree import messages
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -331,9 +335,21 @@ def _error_names() -> list[str]:
 
 
 def _error_tree() -> Iterator[str]:
+    """Make a list of lists of the tree in the docstring."""
     assert errors.__doc__ is not None
-    tree = errors.__doc__.partition("::\n\n")[2].partition("\n\n")[0]
-    yield from _literal(textwrap.dedent(tree).splitlines())
+    tree = textwrap.dedent(errors.__doc__.partition("::\n\n")[2].partition("\n\n")[0])
+    before = 0
+    for line in tree.splitlines():
+        found = re.match(r"((?:\|   |    )*(?:\|-- |`-- )?)([\w, ]*?\w)(?: {2,}| (?=\()|$)(.*)", line)
+        assert found is not None, line
+        depth = len(found[1]) // 4
+        names = ", ".join(f":exc:`~sodiumtwist.{name}`" for name in found[2].split(", "))
+        what = found[3] if not found[3] or found[3].startswith("(") else f"– {found[3]}"
+        if depth != before:
+            yield ""
+        before = depth
+        yield f"{'  ' * depth}- {names} {what}".rstrip()
+    yield ""
 
 
 def _error_meanings() -> Iterator[str]:
@@ -355,35 +371,28 @@ def _meanings(thing: Any) -> dict[str, str]:
     return {name: " ".join(re.sub(r"^ *#: ", "", comment, flags=re.M).split()) for comment, name in found}
 
 
-def _act(act: Any) -> str:
-    if isinstance(act, str):
-        return act
-    return act.value if isinstance(act.value, str) else str(act.name)
+#: Drawings on pages that lie in ``docs/`` itself.
+FIRST_PAGES = frozenset({"overview", "first-contact"})
 
 
-def _drawing(table: Mapping[Any, Mapping[Any, Any]]) -> Iterator[str]:
-    """Draw how each state leads to others."""
-    for state, acts in table.items():
-        yield state.name
-        if set(acts.values()) <= {state}:
-            yield "  (the end)"
-            continue
-        names = [_act(act) for act in acts]
-        width = max(map(len, names))
-        for number, (name, following) in enumerate(zip(names, acts.values(), strict=True), 1):
-            branch = "`" if number == len(acts) else "|"
-            where = "(stays)" if following is state else following.name
-            yield f"  {branch}-- {name} {'-' * (width - len(name))}--> {where}"
+def _drawn(name: str, drawing: Callable[[], Drawing]) -> Iterator[str]:
+    """Show a drawing, and say what is in it."""
+    # From where the page is: code hosts show these pages, too.
+    yield f".. image:: {'' if name in FIRST_PAGES else '../'}images/{name}.svg"
+    told = textwrap.wrap(drawing().told, WIDTH - 9, break_on_hyphens=False)
+    yield f"   :alt: {told[0]}"
+    yield from _indented(told[1:], " " * 9)
+    yield ""
 
 
-def _states(table: Mapping[Any, Mapping[Any, Any]]) -> Iterator[str]:
+def _states(name: str) -> Iterator[str]:
     """
-    Draw a table of states, and say what each of them means.
+    Show a table of states, and say what each of them means: by the ``#:`` comment above it.
 
-    :param table: ``table[state][act]`` is the next state, and all are members of enumerations. A ``#:`` comment above
-        each state says what it means.
+    :param name: of its drawing.
     """
-    yield from _literal(_drawing(table))
+    _, table = TABLES[name]
+    yield from _drawn(name, DRAWINGS[name])
     meanings = _meanings(type(next(iter(table))))
     yield from (".. list-table::", "   :widths: 30 70", "")
     for state in table:
@@ -532,58 +541,6 @@ def _file_arrays(*kinds: type) -> Iterator[str]:
     yield from _rows("12 14 24 10 40", ("Array", "Field", "Values", "Default", "What it says"), cells)
 
 
-def _kind(kind: int) -> str:
-    if kind == pdus.UNKNOWN:
-        return "one that is not known"
-    return pdus.name_of(kind) + (" with MORE" if kind & pdus.MORE else "")
-
-
-def _said(
-    table: Mapping[Any, Mapping[int, Any]], others: Mapping[Any, Mapping[str, Any]], sent: Iterable[int] | None = None
-) -> Iterator[str]:
-    """
-    Draw a table whose acts are kinds of PDUs. Those that lead to the same state stand together, and a kind that does
-    so with MORE and without stands there once.
-
-    :param others: what else leads from a state to another.
-    :param sent: of a table that has both, the kinds that are sent; the others are received.
-    """
-    named: dict[Any, dict[Any, Any]] = {}
-    for state, acts in table.items():
-        groups: dict[tuple[str, Any], list[int]] = {}
-        for kind, following in acts.items():
-            if kind == saying.GIVE_UP:
-                verb = "have no room for it"
-            elif sent is None:
-                verb = ""
-            else:
-                verb = "send" if kind & ~pdus.MORE in sent else "receive"
-            groups.setdefault((verb, following), []).append(kind)
-        named[state] = {}
-        for (verb, following), kinds in groups.items():
-            names = [
-                _kind(kind) for kind in sorted(kinds) if kind and kind & ~pdus.MORE not in kinds[: kinds.index(kind)]
-            ]
-            named[state][f"{verb} {', '.join(names)}".strip()] = following
-        named[state].update(others.get(state, {}))
-    yield from _states(named)
-
-
-def _sayings() -> Iterator[str]:
-    others = {state: {"the server's WELCOME": following} for state, following in saying.WELCOMED.items()}
-    yield from _said(saying.SAYING, others)
-
-
-def _asker() -> Iterator[str]:
-    yield from _said(saying.ASKER, {}, {pdus.CANCEL})
-
-
-def _answerer() -> Iterator[str]:
-    left = {"the last of the answer leaves": saying.Received.FREE}
-    others = {saying.Received.ANSWERING: left, saying.Received.ANSWERED: left}
-    yield from _said(saying.ANSWERER, others, {pdus.ANSWER, pdus.FAILURE})
-
-
 #: What pages take from the code, by the names in their comments, with what makes the lines of it.
 PARTS: Mapping[str, Callable[[], Iterable[str]]] = {
     # docs/reference/sodiumtwist.rst, docs/reference/twistd-sodium.rst
@@ -615,19 +572,15 @@ PARTS: Mapping[str, Callable[[], Iterable[str]]] = {
         _file_arrays, messages.Entry, messages.Verdict, messages.Settled, messages.Listed, messages.Trouble
     ),
     # docs/explanation/states.rst
-    "version": partial(_states, states.VERSION),
-    "server-states": partial(_states, states.SERVER),
-    "client-states": partial(_states, states.CLIENT),
-    "server-states-2": partial(_states, states.SERVER_2),
-    "client-states-2": partial(_states, states.CLIENT_2),
-    "lifecycle": partial(_states, lifecycle.TABLE),
-    "sayings": _sayings,
-    "asker": _asker,
-    "answerer": _answerer,
+    **{name: partial(_states, name) for name in TABLES},
+    # on any page
+    **{f"drawn {name}": partial(_drawn, name, drawing) for name, drawing in DRAWINGS.items() if name not in TABLES},
     # docs/explanation/performance.rst
     "benchmarks": lambda: _text(import_module("benchmarks").__doc__),
     # docs/howto/logins.rst
     "authorized-keys-file": partial(_module, "sodiumtwist.admission.authorized"),
+    # docs/howto/servers.rst
+    "servers-file": partial(_module, "sodiumtwist.contacts.servers"),
     # docs/reference/api.rst
     "keys": partial(_public, "sodiumtwist", ["KeyPair", "parse_key"]),
     "key-files": partial(
@@ -730,6 +683,17 @@ def main(arguments: Sequence[str], folder: Path = ROOT / "docs") -> int:
             status = 1 if stale else status
         elif stale:
             path.write_text(renewed, encoding="utf-8")
+    for name, drawing in DRAWINGS.items():
+        path = folder / "images" / f"{name}.svg"
+        drawn = drawing().svg
+        if path.exists() and path.read_text(encoding="utf-8") == drawn:
+            continue
+        print(f"{os.path.relpath(path)} {'is stale' if check else 'is renewed'}")
+        if check:
+            status = 1
+        else:
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(drawn, encoding="utf-8")
     if status:
         print("to renew them: python docs/from_code.py")
     return status

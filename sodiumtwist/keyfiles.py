@@ -8,7 +8,7 @@ import os
 import shlex
 import stat
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from .admission.files import check_file, others_can_read, readers_warning
 from .admission.replacing import sync_directory
@@ -97,11 +97,16 @@ def read_key_file(path: str, owners: Collection[int] = ()) -> KeyPair:
     :raises LocalProtocolError: when others can read it, write to it or replace it, or own it, and when it is no small
         text.
     """
+    return _read_pair(path, owners)[0]
+
+
+def _read_pair(path: str, owners: Collection[int]) -> tuple[KeyPair, bool]:
+    """Read a private key, and tell whether the file says that it is one."""
     data, _ = _read_small(path, "key file", owners, KEY_FILE_LIMIT)
     text = _decode(path, data)
     _refuse_public(path, "key file", data)
     try:
-        return KeyPair.from_hex(text)
+        return KeyPair.from_hex(text), is_labelled(text)
     except InvalidKey as error:
         raise InvalidKey(f"{path}: {error}") from None
 
@@ -237,7 +242,12 @@ def _check_one_source(what: str, sources: dict[str, str | None]) -> None:
 
 
 def read_key(
-    path: str | None, option: str, text: str | None = None, text_option: str = "", owners: Collection[int] = ()
+    path: str | None,
+    option: str,
+    text: str | None = None,
+    text_option: str = "",
+    owners: Collection[int] = (),
+    warn: Callable[[str], object] = lambda line: None,
 ) -> KeyPair | None:
     """
     Read a private key from one of three places: a file, an option or ``$SODIUMTWIST_KEY``.
@@ -247,6 +257,7 @@ def read_key(
     :param text: 64 hex digits; ``None`` when no key is given as text.
     :param text_option: the option that gives the text, for the error.
     :param owners: as in :func:`read_key_file`.
+    :param warn: called with a line when the key may be a public one.
     :return: ``None`` when there is no key.
     :raises OSError: when the file can't be read.
     :raises InvalidKey: when it is something else than a key.
@@ -256,9 +267,40 @@ def read_key(
     variable = os.environ.get(KEY_VARIABLE)
     _check_one_source("private key", {text_option: text, option: path, f"${KEY_VARIABLE}": variable})
     if path is not None:
-        return read_key_file(path, owners)
-    text = text if text is not None else variable
-    return None if text is None else KeyPair.from_hex(text)
+        pair, labelled = _read_pair(path, owners)
+    elif text is not None or variable is not None:
+        source = f"${KEY_VARIABLE}" if text is None else text_option
+        text = variable or "" if text is None else text
+        pair, labelled = _parse_pair(text, source, option), is_labelled(text)
+    else:
+        return None
+    # Of the keys of earlier releases, 1 in 32 can't be told from a public key.
+    if not labelled and looks_public(pair.secret):
+        warn(
+            "the private key could be a public one that was given in its place, as 1 in 32 could; if clients know the "
+            f"server by the fingerprint {fingerprint(pair.public)}, all is well: write 'private key: ' before the key, "
+            "and this is not asked again"
+        )
+    return pair
+
+
+def _parse_pair(text: str, source: str, file_option: str) -> KeyPair:
+    """
+    Read a private key that is given as text.
+
+    :param source: where it comes from, for the error.
+    :param file_option: what takes a file.
+    """
+    try:
+        return KeyPair.from_hex(text)
+    except WrongKind:
+        raise InvalidKey(f"{source} is a public key, and the private one is wanted") from None
+    except InvalidKey:
+        if is_url(text):
+            raise InvalidKey(f"{source} is an URL, which has a public key; the private one is wanted") from None
+        if is_file(text):
+            raise InvalidKey(f"{source} takes the private key itself; name its file by {file_option}") from None
+        raise
 
 
 def read_passphrase(

@@ -23,6 +23,7 @@ class EndpointFiles:
     :ivar for_server: the keywords for a server that lets one login in.
     :ivar for_client: the keywords for a client that logs in there.
     :ivar key_only: the keyword with the server's key, and nothing else.
+    :ivar identity: the key pair of a client.
     :ivar identity_file: the file of a client's key, which is listed in ``list_file``.
     """
 
@@ -35,7 +36,7 @@ class EndpointFiles:
             with open(path, "w", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
                 file.write(text + "\n")
         self.key_only = f"keyFile={quoteStringArgument(self.key_file)}"
-        identity = KeyPair.generate()
+        self.identity = identity = KeyPair.generate()
         self.identity_file = os.path.join(directory, "identity")
         write_key_file(self.identity_file, identity)
         self.list_file = os.path.join(directory, "authorized")

@@ -9,7 +9,9 @@ How each kind of block is marked:
   what it sends. Servers stay until another takes their port. ``HOST`` is this machine, ``PUBLICKEY`` belongs to
   ``server.key``, and ports are free ones.
 - ``.. on: NAME, NAME``, as a comment before a block of ``sh``: it is for these machines, each of which has a directory
-  of its own with the passphrase in it; ``here`` is the page's. What is run on several prints the same on each.
+  of its own with the passphrase in it, and a user of its own who knows no server yet; ``here`` is the page's, where
+  the files to send are. What is run on several prints the same on each. A server stays on the first of them.
+- ``sodium://…``, up to the ``…``: the URL that an earlier command printed.
 - ``python``: a program. What it prints stands in comments behind its prints, with ``…`` for anything.
 - A block with a ``:caption:`` is a file of that name, which later commands of the page use.
 - ``text``, ``ini``: not code to run; output, drawings, settings.
@@ -38,6 +40,7 @@ from sodiumtwist.core.keys import KeyPair
 from sodiumtwist.keyfiles import read_key_file, write_key_file
 
 from .certificates import Authority
+from .own_folders import folders
 from .processes import SODIUMTWIST, TWISTD, ProcessTestCase, Running, clean_environment, wait_until
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -168,6 +171,10 @@ STAYING = {
     "./client": r"acknowledged()",
 }
 
+#: A URL that is too long for a page, and what a command prints.
+_SHORTENED = re.compile(r"sodium://[^\s']*…")
+_PRINTED = re.compile(r"sodium(?:\+tls)?://\S+#\S+")
+
 _LISTENING = re.compile(r"(?:\b(tcp|ssl):|(?<=--listen )tcp:127\.0\.0\.1:)(\d+)(?![\d.])(?::interface=127\.0\.0\.1)?")
 
 
@@ -196,6 +203,8 @@ class PageTestCase(ProcessTestCase):
         )
         self._servers: dict[str, tuple[str, Running]] = {}
         self._files: dict[str, str] = {}
+        self._machines = {HERE: self.directory}
+        self._url = ""
 
     def read_as_told(self, path: str) -> None:
         """
@@ -250,7 +259,7 @@ class PageTestCase(ProcessTestCase):
 
     def _check_uploads(self, page: str) -> None:
         """What was uploaded is what was sent, and stands where the page says."""
-        if not os.path.isdir(self.path("uploads")):
+        if not os.path.isdir(self._uploads()):
             return
         stored = self._stored()
         self.assertTrue(stored)
@@ -260,12 +269,20 @@ class PageTestCase(ProcessTestCase):
             # Uploads of version 1 have names that the server makes, and stand beside the folders of the logins.
             sent = path if path else "backup.tar"
             if os.path.exists(self.path(sent)):
-                self.assertTrue(self.read(os.path.join("uploads", name)) == self.read(sent), name)
+                self.assertTrue(self.read(os.path.join(self._uploads(), name)) == self.read(sent), name)
             else:
                 self.assertIn(f"--name {path} ", page)
 
+    def _find(self, name: str) -> str:
+        """Return the path of a file or folder on the machine that has it; on the page's when none has."""
+        paths = [os.path.join(directory, name) for directory in self._machines.values()]
+        return next(filter(os.path.exists, paths), paths[0])
+
+    def _uploads(self) -> str:
+        return self._find("uploads")
+
     def _stored(self) -> list[str]:
-        uploads = self.path("uploads")
+        uploads = self._uploads()
         return [
             os.path.relpath(os.path.join(folder, name), uploads)
             for folder, _, names in os.walk(uploads)
@@ -306,15 +323,15 @@ class PageTestCase(ProcessTestCase):
         for port, (actual, _) in self._servers.items():
             if port not in listening:
                 text = re.sub(rf"\b{port}\b", actual, text)
-        if os.path.exists(self.path("server.key")):
-            pair = read_key_file(self.path("server.key"))
+        if os.path.exists(key_file := self._find("server.key")):
+            pair = read_key_file(key_file)
             text = text.replace("PUBLICKEY", pair.public.hex()).replace("PRIVATEKEY", pair.secret.hex())
         # The certificate is for the name, and not for the address.
         return text.replace("HOST", "localhost" if "tls:" in text else "127.0.0.1"), listening
 
     def _run_command(self, line: str, where: str, machines: tuple[str, ...]) -> None:
         where = f"{where}: {line}"
-        command, listening = self._localised(line)
+        command, listening = self._localised(_SHORTENED.sub(self._url, line))
         for name, text in self._files.items():
             if name in map(os.path.basename, shlex.split(line)):
                 text, ports = self._localised(text)
@@ -324,6 +341,7 @@ class PageTestCase(ProcessTestCase):
         program = line.split()[0]
         if program not in STAYING:
             printed = [self._run_to_its_end(command, where, self._directory_of(machine)) for machine in machines]
+            self._url = next(filter(_PRINTED.fullmatch, printed[0]), self._url)
             for other in printed[1:]:
                 self.assertEqual(printed[0], other, where)
             return
@@ -332,22 +350,26 @@ class PageTestCase(ProcessTestCase):
                 self._servers[port][1].stop()
         # Several servers run in one directory, and a second one would refuse the first one's file.
         command = command.replace("twistd -n", "twistd --pidfile= -n", 1)
-        running = self.run_process(["sh", "-c", f"exec {command}"], env=self.environment)
+        directory = self._directory_of(machines[0])
+        running = self.run_process(["sh", "-c", f"exec {command}"], env=self._environment(directory), cwd=directory)
         actual = running.wait_for(STAYING[program])[1]
         for port in listening:
             self._servers[port] = (actual, running)
         if program == "./client":
             running.stop(signal.SIGINT)
-            wait_until(lambda: [name for name in os.listdir(self.path("uploads")) if name[0] != "."], "the upload")
+            wait_until(lambda: [name for name in os.listdir(self._uploads()) if name[0] != "."], "the upload")
 
     def _directory_of(self, machine: str) -> str:
-        if machine == HERE:
-            return self.directory
-        directory = self.path(machine)
-        if not os.path.isdir(directory):
-            os.mkdir(directory)
-            shutil.copy(self.path("pass.txt"), directory)
-        return directory
+        if machine not in self._machines:
+            self._machines[machine] = self.path(machine)
+            os.mkdir(self._machines[machine])
+            if os.path.exists(self.path("pass.txt")):
+                shutil.copy(self.path("pass.txt"), self._machines[machine])
+        return self._machines[machine]
+
+    def _environment(self, directory: str) -> dict[str, str]:
+        """Each machine has its own user."""
+        return self.environment | folders(os.path.join(self.path("users"), os.path.relpath(directory, self.directory)))
 
     def _interrupt(self, running: Running) -> None:
         """Do as Ctrl-C on its terminal does, once a part of a file is there."""
@@ -355,9 +377,9 @@ class PageTestCase(ProcessTestCase):
         def parts() -> list[int]:
             # It may have got its name in between; then this fails as it should, for nothing was interrupted.
             return [
-                os.path.getsize(self.path("uploads", name))
+                os.path.getsize(os.path.join(self._uploads(), name))
                 for name in self._stored()
-                if name.endswith(".part") and os.path.exists(self.path("uploads", name))
+                if name.endswith(".part") and os.path.exists(os.path.join(self._uploads(), name))
             ]
 
         wait_until(lambda: any(parts()), "a part of a file")
@@ -369,7 +391,7 @@ class PageTestCase(ProcessTestCase):
 
         :return: what it printed.
         """
-        keywords: dict[str, Any] = {"env": self.environment, "start_new_session": True, "cwd": directory}
+        keywords: dict[str, Any] = {"env": self._environment(directory), "start_new_session": True, "cwd": directory}
         # passwd asks for the passphrase on its terminal, so it gets one.
         asks = " passwd " in command and "--passphrase-file" not in command and "--delete" not in command
         if asks:

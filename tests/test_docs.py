@@ -18,14 +18,18 @@ import sys
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from functools import cache, partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 from unittest import SkipTest
+from xml.etree import ElementTree
 
 from twisted.trial.unittest import SynchronousTestCase
 
 import sodiumtwist
 from sodiumtwist.core import connection, states
+from sodiumtwist.core.v2 import states as saying
+from sodiumtwist.protocol import lifecycle
 
 from . import pages as pages_module
 from .pages import LANGUAGES, ROOT, PageTestCase, pages, read_blocks, read_page
@@ -221,8 +225,9 @@ class FromCodeTests(SynchronousTestCase):
         self.folder = self.mktemp()
         path = os.path.join(self.folder, "reference", "errors.rst")
         os.makedirs(os.path.dirname(path))
+        shutil.copytree(os.path.join(ROOT, "docs", "images"), os.path.join(self.folder, "images"))
         current = read_page("docs/reference/errors.rst")
-        stale = current.replace("PongTimeout ", "Timeout ")
+        stale = current.replace("PongTimeout` –", "Timeout` –")
         self.assertNotEqual(stale, current)
         with open(path, "w", encoding="utf-8") as file:
             file.write(stale)
@@ -236,40 +241,75 @@ class FromCodeTests(SynchronousTestCase):
         self.assertEqual(read_page(os.path.abspath(path)), current)
         self.assertEqual(self.run_program("--check"), (0, ""))
 
+    def test_drawings(self) -> None:
+        """Each drawing is the code's, has a page, and is told in words where it stands; no other file lies there."""
+        drawings = from_code().DRAWINGS
+        for name, drawing in drawings.items():
+            current = drawing()
+            self.assertEqual(read_page(f"docs/images/{name}.svg"), current.svg, "python docs/from_code.py")
+            shown = "".join(read_page(page) for page in pages() if f"images/{name}.svg" in read_page(page))
+            self.assertIn(" ".join(current.told.split()), " ".join(shown.split()), name)
+        lying = {name for name in os.listdir(os.path.join(ROOT, "docs", "images")) if name.endswith(".svg")}
+        self.assertEqual(lying - {"session.svg"}, {f"{name}.svg" for name in drawings})
+
+    def test_stale_drawing(self) -> None:
+        """A drawing that is not the code's is named, and made anew."""
+        self.folder = self.mktemp()
+        shutil.copytree(os.path.join(ROOT, "docs", "images"), os.path.join(self.folder, "images"))
+        path = os.path.join(self.folder, "images", "version.svg")
+        os.remove(path)
+        named = os.path.relpath(path)
+        self.assertEqual(
+            self.run_program("--check"), (1, f"{named} is stale\nto renew them: python docs/from_code.py\n")
+        )
+        self.assertEqual(self.run_program(), (0, f"{named} is renewed\n"))
+        self.assertEqual(read_page(os.path.abspath(path)), read_page("docs/images/version.svg"))
+
+    def drawn(self, name: str) -> dict[str, list[tuple[str, str]]]:
+        """Return the acts of each state in a drawing, with the states that they lead to."""
+        root = ElementTree.fromstring(from_code().DRAWINGS[name]().svg)
+        found: dict[str, list[tuple[str, str]]] = {}
+        for group in root.iterfind(".//{*}g[@class='act']"):
+            begin, act, following = (group.attrib[f"data-{which}"] for which in ("from", "act", "to"))
+            *words, last = ["".join(text.itertext()) for text in group.iterfind("{*}text")]
+            # What is read there is what the drawing says of itself.
+            self.assertEqual((" ".join(words), last), (act, "stays" if following == begin else following))
+            found.setdefault(begin, []).append((act, following))
+        return found
+
     def test_states(self) -> None:
         """All states have a meaning, and all transitions are in the drawings."""
-        makers = {name: maker for name, maker in from_code().PARTS.items() if isinstance(maker, partial)}
-        tables = {name: maker.args[0] for name, maker in makers.items() if maker.func is from_code()._states}
+        tables = {name: table for name, (_, table) in from_code().TABLES.items()}
         self.assertIs(tables["server-states"], states.SERVER)
         self.assertIs(tables["client-states"], states.CLIENT)
         self.assertIs(tables["version"], states.VERSION)
         self.assertIs(tables["server-states-2"], states.SERVER_2)
         self.assertIs(tables["client-states-2"], states.CLIENT_2)
+        self.assertIs(tables["lifecycle"], lifecycle.TABLE)
         for name, table in tables.items():
-            text = part(name)
+            text, drawn = part(name), self.drawn(name)
             for state, acts in table.items():
                 self.assertRegex(text, rf"\* - {state.name}\n     - \w")
-                drawn = re.search(rf"(?m)^    {state.name}\n((?:      .*\n)+)", text)
-                assert drawn is not None
+                self.assertEqual(len(drawn.pop(state.name, ())), len(acts))
                 if set(acts.values()) <= {state}:
-                    self.assertEqual(drawn[1].strip(), "(the end)")
-                    continue
-                self.assertEqual(drawn[1].count("\n"), len(acts))
+                    self.assertIn(f"{state.name} is the end.", " ".join(text.split()))
+            self.assertEqual(drawn, {})
+            drawn = self.drawn(name)
+            for state, acts in table.items():
                 for act, following in acts.items():
-                    where = r"\(stays\)" if following is state else following.name
-                    label = re.escape(act.value if isinstance(act.value, str) else act.name)
-                    self.assertRegex(drawn[1], rf"-- {label} -+> {where}\n")
+                    value = getattr(act, "value", act)
+                    label = value if isinstance(value, str) else act.name
+                    self.assertIn((label, following.name), drawn[state.name])
 
     def test_what_may_be_said(self) -> None:
         """All kinds of PDUs are in the drawings of version 2, at the state that they lead to."""
-        pdus, saying = from_code().pdus, from_code().saying
+        pdus = from_code().pdus
         for name, table in (("sayings", saying.SAYING), ("asker", saying.ASKER), ("answerer", saying.ANSWERER)):
+            drawn = self.drawn(name)
             for state, acts in table.items():
-                drawn = re.search(rf"(?m)^    {state.name}\n((?:      .*\n)+)", part(name))
-                assert drawn is not None
                 count = 0
-                for label, where in re.findall(r"-- (.*?) -+> (\S+)", drawn[1]):
-                    following = state.name if where == "(stays)" else where
+                labels = drawn.get(state.name, [])
+                for label, following in labels:
                     if label in ("the server's WELCOME", "the last of the answer leaves"):
                         continue
                     if label == "have no room for it":
@@ -280,7 +320,7 @@ class FromCodeTests(SynchronousTestCase):
                         kind, more, _ = kind.partition(" with MORE")
                         number = getattr(pdus, "UNKNOWN" if kind == "one that is not known" else kind)
                         parts = {number | pdus.MORE if more else number}
-                        if not more and f"{kind} with MORE" not in drawn[1]:
+                        if not more and not any(f"{kind} with MORE" in other for other, _ in labels):
                             parts.add(number | pdus.MORE)
                         for one in parts & acts.keys():
                             self.assertEqual(acts[one].name, following, f"{name}, {state.name}: {label}")
@@ -290,9 +330,13 @@ class FromCodeTests(SynchronousTestCase):
     def test_who_says_it(self) -> None:
         """Of a request, what an end sends is told apart from what it receives."""
         for name, sent in (("asker", {"CANCEL"}), ("answerer", {"ANSWER", "FAILURE"})):
-            for verb, kinds in re.findall(r"-- (send|receive) ([A-Z, ]+?)(?: with MORE)? -*>", part(name)):
-                for kind in kinds.split(", "):
-                    self.assertEqual(verb == "send", kind in sent, (name, kind))
+            count = 0
+            for act, _ in chain.from_iterable(self.drawn(name).values()):
+                if found := re.fullmatch(r"(send|receive) ([A-Z, ]+?)(?: with MORE)?(, .*)?", act):
+                    for kind in found[2].split(", "):
+                        self.assertEqual(found[1] == "send", kind in sent, (name, kind))
+                        count += 1
+            self.assertGreater(count, 5)
 
     def test_types(self) -> None:
         """Each type of PDU is in the table, with what it says, and each code."""
@@ -305,10 +349,17 @@ class FromCodeTests(SynchronousTestCase):
         self.assertIn(f"   - ``{code.name}``: {code:d}\n", part("errors"))
 
     def test_any_table(self) -> None:
-        """A table of other states is drawn, too, and an end that has no act."""
-        text = "\n".join(from_code()._states({Step.FIRST: {Move.GO_ON: Step.LAST}, Step.LAST: {}}))
-        self.assertIn("    FIRST\n      `-- GO_ON --> LAST\n    LAST\n      (the end)\n", text)
+        """A table of other states is drawn, too, and an end that has no act, and a state that the table lacks."""
+        self.patch(from_code(), "TABLES", {"steps": ("Steps", {Step.FIRST: {Move.GO_ON: Step.LAST}, Step.LAST: {}})})
+        drawing = from_code().DRAWINGS["version"]
+        drawing = partial(drawing.func, *from_code().TABLES["steps"])
+        self.patch(from_code(), "DRAWINGS", {"steps": drawing})
+        text = "\n".join(from_code()._states("steps"))
+        self.assertIn(":alt: Steps. FIRST: GO_ON: LAST. LAST is the end.\n", text)
         self.assertIn("   * - FIRST\n     - Where it begins, in two lines.\n", text)
+        self.assertEqual(self.drawn("steps"), {"FIRST": [("GO_ON", "LAST")]})
+        alone = drawing.func("Steps", {Step.FIRST: {Move.GO_ON: Step.LAST}})
+        self.assertIn(">LAST<", alone.svg)
 
     def test_errors(self) -> None:
         """All errors are in the tree, and each is explained."""

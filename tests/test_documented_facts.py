@@ -115,7 +115,8 @@ class FactTests(SynchronousTestCase):
         self.assertEqual(pieces.HEADER.format, ">IB3sQI")
         self.assertEqual((pieces.HEADER.size, struct.calcsize(">IB3s"), struct.calcsize(">IB3sQ")), (20, 8, 16))
         for fact in (
-            "0 4 5 8 16 20 +",
+            f"number (from 0); flags (from 4); zero (from 5); offset (from 8); size (from 16); "
+            f"data (from {pieces.HEADER.size})",
             f"Flags: {pieces.LAST} is LAST, nothing of this file follows. {pieces.VOID} is VOID",
             f"flags that are not 0, {pieces.LAST} or {pieces.LAST | pieces.VOID}",
             f"BLAKE2b with {files.DIGEST_SIZE} bytes",
@@ -191,15 +192,14 @@ class FactTests(SynchronousTestCase):
     def test_wire(self) -> None:
         """The page on the wire has the numbers of the code."""
         page = " ".join(read_page("docs/explanation/wire.rst").split())
-        types = " ".join(f"{pdu_type.value} {pdu_type.name}" for pdu_type in messages.PDUType)
+        types = ", ".join(f"{pdu_type.value} {pdu_type.name}" for pdu_type in messages.PDUType)
         for fact in (
-            f"type {types} In the handshake",
-            f"{messages.MAGIC:X} {min(messages.PDUType)} to {max(messages.PDUType)} type",
+            f"Types: {types}. .. end of drawn wire-1-pdu In the handshake",
+            f"magic (from 0, {messages.MAGIC:X}); type (from 4, {min(messages.PDUType)} to {max(messages.PDUType)}); "
+            f"size (from 8); body (from {messages.HEADER_SIZE}, 0 to {messages.WINDOW} bytes).",
             f"version, ``{messages.VERSION:X}``",
-            f"body, 0 to {messages.WINDOW} bytes",
-            f"0 4 8 {messages.HEADER_SIZE} +--",
-            f"|<--------- {messages.ENCRYPTED_HEADER_SIZE} --------->|",
-            f"|<------ size + {messages.STREAM_OVERHEAD} ------>|",
+            f"header, encrypted ({messages.ENCRYPTED_HEADER_SIZE}); "
+            f"body, encrypted (size + {messages.STREAM_OVERHEAD})",
             f"An empty body has its {messages.STREAM_OVERHEAD} bytes",
             f"CLIENT_AUTH, sealed to the server's key: {messages.SEALED_CLIENT_AUTH_SIZE} bytes",
             f"SERVER_HELO, sealed to the client's key: {messages.SEALED_SERVER_HELO_SIZE} bytes",

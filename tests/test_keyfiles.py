@@ -17,6 +17,7 @@ from sodiumtwist import InvalidKey, KeyPair, LocalProtocolError, keyfiles
 from sodiumtwist.admission.authorized import AuthorizedKeysFile
 from sodiumtwist.contacts import servers
 from sodiumtwist.contacts.servers import KnownServer
+from sodiumtwist.core import keys
 from sodiumtwist.describe.fingerprints import fingerprint
 from sodiumtwist.keyfiles import (
     read_key,
@@ -252,6 +253,58 @@ class KeyFilesTests(SynchronousTestCase):
                 read(path)
             else:
                 self.assertIn(says, self.refused(read, path))
+
+
+class GivenKeyTests(SynchronousTestCase):
+    """A private key of an option or the environment."""
+
+    def read(self, text: str, source: str = "--key") -> tuple[KeyPair | None, list[str]]:
+        warnings: list[str] = []
+        if source == "--key":
+            return read_key(None, "--key-file", text, "--key", warn=warnings.append), warnings
+        self.patch(os, "environ", {source[1:]: text})
+        return read_key(None, "--key-file", warn=warnings.append), warnings
+
+    def test_mistakes(self) -> None:
+        """What else it may be is named, and no key is shown."""
+        path = self.mktemp()
+        write_key_file(path, KeyPair.from_hex(SECRET))
+        for source in ("--key", "$SODIUMTWIST_KEY"):
+            for text, says in (
+                (f"public key: {PUBLIC}", f"{source} is a public key, and the private one is wanted"),
+                (f"sodium://host/#{PUBLIC}", f"{source} is an URL, which has a public key; the private one is wanted"),
+                (path, f"{source} takes the private key itself; name its file by --key-file"),
+                (SECRET[:-1], "the private key has 63 characters; it is 64 hex digits"),
+            ):
+                error = self.assertRaises(InvalidKey, self.read, text, source)
+                self.assertEqual(str(error), says)
+
+    def test_may_be_public(self) -> None:
+        """
+        A public key without a word is taken, since 1 in 32 private keys of earlier releases could be one as well; but a
+        line says so. No key that is made now could be.
+        """
+        pair = KeyPair.from_hex(LOOKS_PUBLIC)
+        for source in ("--key", "$SODIUMTWIST_KEY"):
+            read, warnings = self.read(LOOKS_PUBLIC, source)
+            self.assertEqual(read, pair)
+            self.assertEqual(len(warnings), 1)
+            self.assertIn(f"know the server by the fingerprint {fingerprint(pair.public)}", warnings[0])
+            self.assertEqual(self.read(f"private key: {LOOKS_PUBLIC}", source), (pair, []))
+            self.assertEqual(self.read(SECRET, source), (KeyPair.from_hex(SECRET), []))
+        self.patch(os, "environ", {})
+        path = self.mktemp()
+        Path(path).write_text(LOOKS_PUBLIC)
+        os.chmod(path, 0o600)
+        warnings = []
+        self.assertEqual(read_key(path, "--key-file", warn=warnings.append), pair)
+        self.assertEqual(len(warnings), 1)
+        os.unlink(path)
+        write_key_file(path, pair)
+        self.assertEqual(read_key(path, "--key-file", warn=warnings.append), pair)
+        self.assertEqual(len(warnings), 1)
+        made = [KeyPair.generate_to_keep() for _ in range(200)]
+        self.assertFalse([pair for pair in made if keys.looks_public(pair.secret)])
 
 
 class ServerKeyTests(SynchronousTestCase):

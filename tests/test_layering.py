@@ -123,7 +123,7 @@ FOLDERS = {
     # Programs.
     "programs": """
         programs.interrupts  programs.exits  programs.output  programs.pidfile  programs.service_user
-        programs.sizes  programs.settings  programs.silent_servers  programs.without_tls
+        programs.sizes  programs.settings  programs.silent_servers  programs.refusals  programs.without_tls
         programs.completers  programs.options
         programs.completion_words  programs.completion_bash  programs.completion_fish  programs.completion_zsh
         programs.completion

@@ -582,7 +582,9 @@ class TunnelProcessTests(ProcessTestCase):
         )
         self.port = int(tunnel.wait_for(r"listening on 127\.0\.0\.1:(\d+)")[1])
         self.assertRaises(ConnectionResetError, self.connect().recv, 1)
-        tunnel.wait_for("cannot connect .*: the server refuses: login, passphrase or key refused")
+        tunnel.wait_for(
+            "cannot connect .*: the server refuses: login, passphrase or key refused; no --identity was given"
+        )
         backend.setblocking(False)
         self.assertRaises(BlockingIOError, backend.accept)
         self.assertFalse([line for line in server.output + tunnel.output if "Traceback" in line])

@@ -31,7 +31,7 @@ import time
 from collections.abc import Callable, Collection, Iterable
 from typing import Any, Union
 
-from twisted.internet.defer import Deferred, DeferredLock
+from twisted.internet.defer import Deferred
 
 from ..core.errors import InvalidKey, LocalProtocolError, SodiumError
 from ..core.keys import KEY_SIZE, parse_key
@@ -195,7 +195,6 @@ class AuthorizedKeysFile:
         one.
     :param wall_clock: returns seconds since 1970, by which invitations expire.
     :ivar file: the file, as it is watched.
-    :ivar turn: lets one client at a time join by an invitation.
     :raises OSError: when the file can't be read.
     :raises InvalidKey: when the key in a line is wrong. The error tells the number of the line.
     :raises LocalProtocolError: when something else in a line is wrong, with its number as well, and when others can
@@ -207,9 +206,12 @@ class AuthorizedKeysFile:
     ) -> None:
         self.file = WatchedFile(path, parse_authorized_keys, "list of clients' keys", reactor=reactor)
         self.file.grace = grace
-        self.turn = DeferredLock()
         self.reactor = reactor
         self.wall_clock = wall_clock
+        #: What lets clients join by an invitation, see :mod:`sodiumtwist.admission.joining`; made when one does.
+        self.joining: Any = None
+        #: Whether the log has told that none could.
+        self.told_closed = False
 
     def allows(self, public_key: bytes, login: str, version: int = 1) -> bool:
         """

@@ -5,9 +5,15 @@ used in one replacement of the file, so neither is ever done without the other.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import errno
+import os
+import pwd
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Union
 
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IAddress
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.failure import Failure
 
@@ -20,7 +26,8 @@ from .authorized import AuthorizedKeys, AuthorizedKeysFile, parse_authorized_key
 from .checkers import LoginNotChecked, LoginRefused
 from .invitations import Invitation, hash_secret, is_invitation, parse_invitation, quoted_login, shown_day
 from .marks import MARK
-from .updating import ListKind, update_list
+from .replacing import may
+from .updating import ListKind, NotSynced, Tell, update_list
 
 KEYS = ListKind("list of clients' keys", parse_authorized_keys, False, "take out keys that nobody needs")
 
@@ -40,24 +47,40 @@ class KeyNotStored(LoginNotChecked):
     """The file of keys could not be changed. The text says why, for the log."""
 
 
-def must_be_used(keys: AuthorizedKeys, digest: bytes, login: str, public_key: bytes, now: float) -> bool:
+@dataclass(frozen=True)
+class Claim:
     """
-    Judge a client that gives the secret of an invitation.
+    What a client gives that has been invited.
+
+    :ivar digest: the hash of its secret.
+    :ivar login: its login, as it sends it.
+    :ivar public_key: its key, 32 bytes, which is proven.
+    """
+
+    digest: bytes
+    login: str
+    public_key: bytes
+
+
+#: What comes of a claim: whether the key was listed now, or why the client may not come in.
+Outcome = Union[bool, InvitationRefused]
+
+
+def must_be_used(keys: AuthorizedKeys, claim: Claim, now: float) -> bool:
+    """
+    Judge a claim.
 
     :param keys: what the file says.
-    :param digest: the hash of the secret.
-    :param login: the one that the client gives.
-    :param public_key: the client's, 32 bytes.
     :param now: in seconds since 1970.
-    :return: whether its key is yet to be listed; it is when this client has used the invitation a short time ago.
+    :return: whether the key is yet to be listed; it is when this client has used the invitation a short time ago.
     :raises InvitationRefused: when it may not come in.
     """
-    invitation = keys.invitations.get(digest)
+    invitation = keys.invitations.get(claim.digest)
     if invitation is None:
         raise InvitationRefused(UNKNOWN)
-    if not invitation.is_for(login):
+    if not invitation.is_for(claim.login):
         raise InvitationRefused(OTHER_LOGIN)
-    if invitation.was_used_by(public_key, now) and keys.allows(public_key, login, 2):
+    if invitation.was_used_by(claim.public_key, now) and keys.allows(claim.public_key, claim.login, 2):
         return False
     refused = invitation.why_not(now)
     if refused is not None:
@@ -65,57 +88,75 @@ def must_be_used(keys: AuthorizedKeys, digest: bytes, login: str, public_key: by
     return True
 
 
-def use_invitation(
-    path: str,
-    digest: bytes,
-    login: str,
-    public_key: bytes,
-    now: float,
-    tell: Callable[[str], object] | None = None,
-) -> bool:
+def use_invitations(path: str, claims: Sequence[Claim], now: float, tell: Tell | None = None) -> list[Outcome]:
     """
-    List the key of a client that gives the secret of an invitation, for the login of that, and note that it was used.
+    List the keys of clients that were invited, for the logins of their invitations, and note that these were used.
 
     :param path: of the file of keys.
+    :param claims: of these clients, in the order in which they came.
+    :param now: in seconds since 1970.
     :param tell: called with a line about what could not be kept of the file.
-    :return: whether the key was listed now. The other parameters, and what is raised, are those of
-        :func:`must_be_used`.
+    :return: what comes of each.
     :raises OSError: when the file can't be read or replaced.
-    :raises LocalProtocolError: when it is no such file, or another program has its folder locked for too long.
+    :raises SodiumError: when it is no such file, or another program has its folder locked for too long.
     """
-    used = False
+    outcomes: list[Outcome] = []
 
     def change(lines: list[str], keys: AuthorizedKeys) -> None:
-        nonlocal used
-        # Again: since the file was looked at, another server may have let somebody in by it.
-        used = must_be_used(keys, digest, login, public_key, now)
-        if not used:
-            raise _Nothing
-        invitation = keys.invitations[digest]
-        (number,) = (number for number, line in enumerate(lines) if _digest_of(line) == digest)
-        lines[number] = Invitation(digest, invitation.login, int(now), public_key).line
-        # A line with the mark would take version 1 from a key that has it.
-        if not keys.allows(public_key, login, 2):
-            listed = f"{MARK} {public_key.hex()} {quoted_login(invitation.login)}  # joined {shown_day(now)}"
-            lines.insert(number + 1, listed)
+        outcomes.clear()
+        listed: dict[bytes, Claim] = {}
+        for claim in claims:
+            # Two connections of one client, both of which are to come in.
+            if listed.get(claim.digest) == claim:
+                outcomes.append(False)
+                continue
+            try:
+                # Again: since the file was looked at, another server may have let somebody in by it.
+                used = must_be_used(keys, claim, now)
+            except InvitationRefused as refused:
+                outcomes.append(refused)
+                continue
+            if used:
+                _list_key(lines, keys, claim, now)
+                listed[claim.digest] = claim
+            outcomes.append(used)
+        if not listed:
+            raise _NothingToDo
 
+    # To update one that is missing would make it.
+    os.stat(path)
     try:
         update_list(path, KEYS, change, tell)
-    except _Nothing:
+    except _NothingToDo:
         pass
-    return used
+    # All servers see it. It would be undone as a whole, and the client can do the same again then.
+    except NotSynced as error:
+        if tell is not None:
+            tell(describe_os_error(error))
+    return outcomes
 
 
-class _Nothing(Exception):
-    """There is nothing to change."""
+class _NothingToDo(Exception):
+    """The file stays as it is."""
 
 
-def _digest_of(line: str) -> bytes | None:
+def _list_key(lines: list[str], keys: AuthorizedKeys, claim: Claim, now: float) -> None:
+    invitation = keys.invitations[claim.digest]
+    used = keys.invitations[claim.digest] = Invitation(claim.digest, invitation.login, int(now), claim.public_key)
+    number = next(number for number, line in enumerate(lines) if _invitation_in(line) == invitation)
+    lines[number] = used.line
+    # Where it is listed already, another line, with the mark, would take version 1 from it.
+    if not keys.allows(claim.public_key, claim.login, 2):
+        login = quoted_login(invitation.login)
+        lines.insert(number + 1, f"{MARK} {claim.public_key.hex()} {login}  # joined {shown_day(now)}")
+
+
+def _invitation_in(line: str) -> Invitation | None:
     line = line.strip(" \t\r")
-    return parse_invitation(line).digest if is_invitation(line) else None
+    return parse_invitation(line) if is_invitation(line) else None
 
 
-def add_invitation(path: str, invitation: Invitation, now: float, tell: Callable[[str], object] | None = None) -> None:
+def add_invitation(path: str, invitation: Invitation, now: float, tell: Tell | None = None) -> None:
     """
     Add an invitation to a file of keys, and take out those that nobody needs any more.
 
@@ -127,22 +168,50 @@ def add_invitation(path: str, invitation: Invitation, now: float, tell: Callable
     """
 
     def change(lines: list[str], keys: AuthorizedKeys) -> None:
-        lines[:] = [line for line in lines if not _is_over(line, now)]
+        lines[:] = [line for line in lines if (old := _invitation_in(line)) is None or not old.is_over(now)]
         lines.append(f"{invitation.line}  # invited {shown_day(now)}")
 
     update_list(path, KEYS, change, tell)
 
 
-def _is_over(line: str, now: float) -> bool:
-    line = line.strip(" \t\r")
-    return is_invitation(line) and parse_invitation(line).is_over(now)
+def look_if_writable(file: AuthorizedKeysFile) -> None:
+    """
+    Warn when a file of keys has open invitations, and this process could not list a key in it. The log tells it once
+    for each time that this begins.
+
+    :param file: of the keys, which was read.
+    """
+    folder = os.path.dirname(os.path.realpath(file.file.path))
+    now = file.wall_clock()
+    is_open = any(invitation.is_open(now) for invitation in file.file.value.invitations.values())
+    closed = is_open and not may(folder, os.R_OK | os.W_OK | os.X_OK)
+    if closed and not file.told_closed:
+        _log.warn(
+            "{path} has open invitations, and nobody could join by them: to list a key is to put a new file in its "
+            "place, and {cure}",
+            path=file.file.path,
+            cure=_cure(folder),
+        )
+    file.told_closed = closed
+
+
+def _cure(folder: str) -> str:
+    user = os.geteuid()
+    try:
+        name = pwd.getpwuid(user).pw_name
+    except KeyError:
+        name = str(user)
+    return (
+        f"{name}, as whom the server runs, may not do that in {folder}; give the list a folder of its own, which "
+        f"belongs to {name}"
+    )
 
 
 def join(file: AuthorizedKeysFile, secret: bytes, peer: Peer) -> Deferred[None]:
     """
-    Let in a client of version 2 that gives the secret of an invitation: its key is listed in the file, by a thread.
-    Clients have their turn one after the other. To cancel it is to wait no longer; what a thread does is done all the
-    same, and the client comes in when it tries again.
+    Let in a client of version 2 that gives the secret of an invitation: its key is listed in the file, by a thread. To
+    cancel it is to wait no longer; what a thread does is done all the same, and the client comes in when it tries
+    again.
 
     :param file: of the keys.
     :param secret: 16 bytes.
@@ -151,62 +220,106 @@ def join(file: AuthorizedKeysFile, secret: bytes, peer: Peer) -> Deferred[None]:
         :class:`KeyNotStored`, and with :class:`~sodiumtwist.admission.checkers.LoginNotChecked` when the file has not
         been good for too long.
     """
-    joined: Deferred[None] = Deferred(lambda cancelled: None)
-
-    def done(outcome: None | Failure) -> None:
-        if not joined.called:
-            joined.callback(outcome)
-        elif isinstance(outcome, Failure) and not outcome.check(LoginRefused):
-            _log.warn("the key of {login} is not listed: {why}", login=ascii(peer.login), why=outcome.getErrorMessage())
-
-    Deferred.fromCoroutine(_join(file, hash_secret(secret), peer, joined)).addBoth(done)
-    return joined
+    if file.joining is None:
+        file.joining = _Joining(file)
+    joining: _Joining = file.joining
+    return joining.join(Claim(hash_secret(secret), peer.login or "", peer.public_key), peer.address)
 
 
-async def _join(file: AuthorizedKeysFile, digest: bytes, peer: Peer, joined: Deferred[None]) -> None:
-    login = peer.login or ""
-    # Most that are refused need no turn.
-    if not must_be_used(await file.latest(), digest, login, peer.public_key, file.wall_clock()):
-        return
-    # One thread at most: each may wait for other programs, and there are few, which verify logins, too.
-    await file.turn.acquire()
-    try:
-        now = file.wall_clock()
-        # Whoever had a turn meanwhile may have used it. Nor is anything to be done for whom nobody waits any more.
-        if joined.called or not must_be_used(await file.latest(), digest, login, peer.public_key, now):
+class _Waiting:
+    """
+    A client that waits until its key is listed.
+
+    :param claim: what it gives.
+    :param address: where it is.
+    :ivar joined: fires then.
+    """
+
+    def __init__(self, claim: Claim, address: IAddress) -> None:
+        self.claim = claim
+        self.address = address
+        self.joined: Deferred[None] = Deferred(lambda cancelled: None)
+
+    def tell(self, outcome: None | Failure) -> None:
+        if not self.joined.called:
+            self.joined.callback(outcome)
+
+
+class _Joining:
+    """
+    Lets clients join a file of keys. One thread at most changes the file: it may wait for other programs, and there are
+    few threads, which verify logins, too. Those that come meanwhile are listed together behind that.
+
+    :param file: of the keys.
+    """
+
+    def __init__(self, file: AuthorizedKeysFile) -> None:
+        self._file = file
+        self._waiting: list[_Waiting] = []
+        self._busy = False
+
+    def join(self, claim: Claim, address: IAddress) -> Deferred[None]:
+        """As :func:`join` does."""
+        waiting = _Waiting(claim, address)
+        Deferred.fromCoroutine(self._begin(waiting)).addErrback(waiting.tell)
+        return waiting.joined
+
+    async def _begin(self, waiting: _Waiting) -> None:
+        # Most that are refused need no thread.
+        if not must_be_used(await self._file.latest(), waiting.claim, self._file.wall_clock()):
+            waiting.tell(None)
             return
-        used = await _in_thread(file, digest, login, peer.public_key, now)
-    # It is nobody's fault who logs in.
-    except (OSError, LocalProtocolError, InvalidKey) as error:
-        why = describe_os_error(error) if isinstance(error, OSError) else str(error)
-        raise KeyNotStored(f"the key could not be listed: {why}") from None
-    finally:
-        file.turn.release()
-    if used:
+        self._waiting.append(waiting)
+        if self._busy:
+            return
+        self._busy = True
+        try:
+            # Nothing is done for whom nobody waits any more.
+            while together := [each for each in self._waiting if not each.joined.called]:
+                self._waiting.clear()
+                try:
+                    await self._list(together)
+                except Exception:
+                    failure = Failure()
+                    for each in together:
+                        each.tell(failure)
+        finally:
+            self._busy = False
+
+    async def _list(self, together: list[_Waiting]) -> None:
+        # Not at import time: that would install a reactor, and the program may want another one.
+        if self._file.reactor is None:
+            from twisted.internet import reactor
+
+            self._file.reactor = reactor
+        threads, path = self._file.reactor, self._file.file.path
+        claims = [each.claim for each in together]
+        told: list[str] = []
+        try:
+            outcomes: list[Outcome] = await deferToThreadPool(
+                threads, threads.getThreadPool(), use_invitations, path, claims, self._file.wall_clock(), told.append
+            )
+        # It is nobody's fault who logs in.
+        except (OSError, LocalProtocolError, InvalidKey) as error:
+            why = describe_os_error(error) if isinstance(error, OSError) else str(error)
+            if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+                why = f"{why}; {_cure(os.path.dirname(os.path.realpath(path)))}"
+            raise KeyNotStored(f"the key could not be listed: {why}") from None
+        finally:
+            for line in told:
+                _log.warn("{line}", line=line)
+        for each, outcome in zip(together, outcomes, strict=True):
+            if outcome is True:
+                self._note(each)
+            each.tell(Failure(outcome) if isinstance(outcome, InvitationRefused) else None)
+
+    def _note(self, waiting: _Waiting) -> None:
+        # Also of one that has left meanwhile.
+        claim = waiting.claim
         _log.info(
             "{login} has joined by an invitation, from {where}: key {key}, fingerprint {fingerprint}",
-            login=ascii(login),
-            where=describe_address(peer.address),
-            key=peer.public_key.hex(),
-            fingerprint=fingerprint(peer.public_key),
+            login=ascii(claim.login),
+            where=describe_address(waiting.address),
+            key=claim.public_key.hex(),
+            fingerprint=fingerprint(claim.public_key),
         )
-
-
-def _in_thread(file: AuthorizedKeysFile, digest: bytes, login: str, public_key: bytes, now: float) -> Deferred[bool]:
-    # Not at import time: that would install a reactor, and the program may want another one.
-    if file.reactor is None:
-        from twisted.internet import reactor
-
-        file.reactor = reactor
-    told: list[str] = []
-    pool = file.reactor.getThreadPool()
-    work = deferToThreadPool(
-        file.reactor, pool, use_invitation, file.file.path, digest, login, public_key, now, told.append
-    )
-
-    def tell(used: bool) -> bool:
-        for line in told:
-            _log.warn("{line}", line=line)
-        return used
-
-    return work.addCallback(tell)

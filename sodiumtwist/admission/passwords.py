@@ -26,7 +26,7 @@ from nacl.exceptions import InvalidkeyError
 
 from ..core.errors import LocalProtocolError
 from .files import lines_of
-from .marks import MARK, check_login_size, check_passphrase_size
+from .marks import MARK, check_login_size, check_passphrase_size, composed
 from .updating import ListKind, parse_list, read_list, update_list
 
 #: The least memory that Argon2 can work with, in KiB.
@@ -228,6 +228,7 @@ def set_password(
 
     def change(lines: list[str], strings: Passwords) -> None:
         nonlocal found
+        found = False
         for number, line in enumerate(lines):
             if _login_of(line) == login:
                 marked = mark or line.removesuffix("\r").endswith(_SUFFIX)
@@ -251,9 +252,10 @@ def add_key_login(path: str, login: str, tell: Callable[[str], object] | None = 
 
     def change(lines: list[str], strings: Passwords) -> None:
         nonlocal has_passphrase
-        if login in strings:
-            has_passphrase = strings[login] != BY_KEY
-        else:
+        # In any form of its letters: clients of version 2 send one, and a second line would be found before the first.
+        known = [other for other in strings if composed(other) == composed(login)]
+        has_passphrase = any(strings[other] != BY_KEY for other in known)
+        if not known:
             lines.append(f"{login}:{BY_KEY}{_SUFFIX}")
 
     update_list(path, _KIND, change, tell)
@@ -291,8 +293,6 @@ def verify_passphrase(string: str, passphrase: bytes) -> bool:
     :param string: as it stands in a file.
     :param passphrase: in UTF-8.
     """
-    if string == BY_KEY:
-        return False
     try:
         return bool(pwhash.verify(string.encode("ascii"), passphrase))
     except InvalidkeyError:

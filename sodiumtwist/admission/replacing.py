@@ -17,7 +17,7 @@ import secrets
 import shlex
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from ..core.errors import LocalProtocolError
@@ -164,12 +164,13 @@ def locked_folder(path: str) -> Iterator[None]:
         os.close(fd)
 
 
-def replace_text(path: str, text: str, most: int = 0o600) -> str | None:
+def replace_text(path: str, text: str, most: int = 0o600, before: Callable[[], object] = lambda: None) -> str | None:
     """
     Put a new file in the place of the old one, all of it or nothing. It has the old one's owner, and its mode; a first
     one has mode 0600.
 
     :param most: the bits that the mode can have at most.
+    :param before: called when all is ready but the new file's name; what it raises leaves the old file as it is.
     :return: what of the old one it could not keep; ``None`` when it kept all.
     :raises OSError: when it can't be written. The old file is then as it was.
     """
@@ -184,6 +185,7 @@ def replace_text(path: str, text: str, most: int = 0o600) -> str | None:
             lost = take_over(fd, status_of_replaced(path), most)
             # Before it gets its name: else, when the power goes, the name may stand for an empty file.
             os.fsync(fd)
+        before()
         os.replace(temporary, path)
     except BaseException:
         os.unlink(temporary)

@@ -17,7 +17,21 @@ from ..describe import describe_limit, describe_size
 from .files import LIST_FILE_LIMIT, check_file, check_size, open_at_once
 from .replacing import locked_folder, replace_text, sync_directory
 
+#: How often a list is read and changed anew when something else changes it at the same moment.
+TRIES = 5
+
 Value = TypeVar("Value")
+
+#: Called with a line for whoever runs the program.
+Tell = Callable[[str], object]
+
+
+class NotSynced(OSError):
+    """A list is changed, but the disk may not have it."""
+
+
+class _ChangedMeanwhile(Exception):
+    """It is not the file that was read."""
 
 
 @dataclass(frozen=True)
@@ -80,49 +94,87 @@ def parse_list(path: str, text: str, kind: ListKind[Value]) -> Value:
 
 
 def update_list(
-    path: str,
-    kind: ListKind[Value],
-    change: Callable[[list[str], Value], None],
-    tell: Callable[[str], object] | None = None,
+    path: str, kind: ListKind[Value], change: Callable[[list[str], Value], None], tell: Tell | None = None
 ) -> None:
     """
     Change the lines of a list. When this returns, the disk has the change.
 
     :param path: of the file, which need not exist.
     :param change: changes a list of the lines, which have no newlines; it is given what was read of them, too. When it
-        raises something, the file stays as it is.
+        raises something, the file stays as it is. It is called again when somebody has changed the file meanwhile.
     :param tell: called with a line about what could not be kept of the file.
-    :raises OSError: when the file can't be read or replaced. The old file is then as it was, unless the error says that
-        it is changed but the disk may not have it.
-    :raises LocalProtocolError: when the file is no such list, when it would become too large, and when another program
-        has its folder locked for too long.
+    :raises OSError: when the file can't be read or replaced. The old file is then as it was, unless it is a
+        :class:`NotSynced`.
+    :raises SodiumError: when the file is no such list, when it would become too large, when another program has its
+        folder locked for too long, and when others change it again and again.
     """
     # A link stays; the file that it names is replaced.
     path = os.path.realpath(path)
     with locked_folder(path):
-        text, _ = read_list(path, kind)
-        # A file that is no such file is left alone: who gave the name may have mistaken it.
-        value = parse_list(path, text, kind)
-        lines = text.removesuffix("\n").split("\n") if text else []
-        change(lines, value)
-        text = "".join(f"{line}\n" for line in lines)
-        # Servers refuse to read more.
-        if len(text.encode()) > LIST_FILE_LIMIT:
-            raise LocalProtocolError(
-                f"{path} would have {describe_size(len(text.encode()))}, and servers read "
-                f"{describe_limit(LIST_FILE_LIMIT)} at most; {kind.advice}, or begin another file"
-            )
-        try:
-            lost = replace_text(path, text, kind.most)
-        # It names the temporary file, of which the user knows nothing.
-        except OSError as error:
-            raise OSError(error.errno, f"it can't be written: {error.strerror}", path) from None
+        for _ in range(TRIES):
+            try:
+                lost = _update(path, kind, change)
+                break
+            # By an editor, or a shell's >>, which know nothing of the lock.
+            except _ChangedMeanwhile:
+                pass
+        else:
+            raise LocalProtocolError(f"{path} was not changed, for something else changes it again and again")
         try:
             # Or a login that was taken out could be back after a loss of power.
             sync_directory(os.path.dirname(path))
         except OSError as error:
-            raise OSError(
+            raise NotSynced(
                 error.errno, f"it is changed, but a loss of power may undo that: {error.strerror}", path
             ) from None
     if lost and tell is not None:
         tell(f"{path} could not keep {lost}; a server that runs as another user may not be able to read it any more")
+
+
+def _update(path: str, kind: ListKind[Value], change: Callable[[list[str], Value], None]) -> str | None:
+    """
+    Change a file once.
+
+    :return: what could not be kept of it.
+    :raises _ChangedMeanwhile: when it is another one by now.
+    """
+    text, status = read_list(path, kind)
+    # A file that is no such file is left alone: who gave the name may have mistaken it.
+    value = parse_list(path, text, kind)
+    lines = text.removesuffix("\n").split("\n") if text else []
+    change(lines, value)
+    text = "".join(f"{line}\n" for line in lines)
+    # Servers refuse to read more.
+    if len(text.encode()) > LIST_FILE_LIMIT:
+        raise LocalProtocolError(
+            f"{path} would have {describe_size(len(text.encode()))}, and servers read "
+            f"{describe_limit(LIST_FILE_LIMIT)} at most; {kind.advice}, or begin another file"
+        )
+
+    def check() -> None:
+        if _identity(_status(path)) != _identity(status):
+            raise _ChangedMeanwhile
+
+    try:
+        return replace_text(path, text, kind.most, check)
+    # It names the temporary file, of which the user knows nothing.
+    except OSError as error:
+        raise OSError(error.errno, f"it can't be written: {error.strerror}", path) from None
+
+
+def _status(path: str) -> os.stat_result | None:
+    """
+    Look at a file.
+
+    :return: ``None`` when there is none.
+    :raises OSError: when that can't be found out.
+    """
+    try:
+        return os.stat(path)
+    except FileNotFoundError:
+        return None
+
+
+def _identity(status: os.stat_result | None) -> tuple[int, ...] | None:
+    # Not the time of the last chmod or link: what is in it is the same.
+    return None if status is None else (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)

@@ -133,6 +133,11 @@ class WatchedFile(Generic[Value]):
         return self._path
 
     @property
+    def value(self) -> Value:
+        """What was read last. It may be out of date, or hold no longer."""
+        return self._value
+
+    @property
     def grace(self) -> float:
         """
         For how many seconds the last good version holds when the file can't be used. With 0 it does not.

@@ -16,15 +16,15 @@ DEFAULT_PORT = 5555
 #: This machine alone. A port without a host is here: what was left out must open nothing to others.
 LOOPBACK = "127.0.0.1"
 
-#: What endpoint strings begin with, of Twisted, of this package and of well-known plugins. In ``tcp:5555`` this is no
-#: host. A host that is called so is written with a dot behind it, or as ``tcp:HOST:PORT``.
-ENDPOINT_TYPES = frozenset(
-    "adoptstdio autobahn fd haproxy le lets onion process sodium ssh ssl stdio systemd tcp tcp4 tcp6 tls tor txsni "
-    "unix websocket ws wss".split()
-)
+#: What endpoint strings begin with: those of Twisted, of this package, and ``onion``, which is also followed by a port
+#: alone. So ``tcp:5555`` names no host. One that is called so is written with a dot behind it, or as ``tcp:HOST:PORT``.
+ENDPOINT_TYPES = frozenset("fd haproxy onion sodium ssl stdio systemd tcp tcp4 tcp6 tls unix".split())
 
 _HOST_AND_PORT = re.compile(r"(?:\[([0-9A-Fa-f:.]+(?:%[^\]\s]+)?)\]|([^\[\]:/\s=\\@*]+))(?::([0-9]{1,5}))?")
 _PORT = re.compile(r":?([0-9]{1,5})")
+
+#: An address as it is in URLs of other programs.
+_SLASHES = re.compile(r"(tcp|tls)://([^/]+)/?")
 _ANY_HOST = re.compile(r"\*(?::([0-9]{1,5}))?")
 
 #: An IPv6 address in brackets, as a whole field of an endpoint string.
@@ -82,7 +82,9 @@ def parse_address(text: str) -> Address | None:
 def _parse(text: str) -> Address | None:
     found = _HOST_AND_PORT.fullmatch(text)
     if found is None:
-        return Address(text) if _is_ipv6(text) else None
+        # In ::1:5555, is the last part of the address or a port? With brackets nobody has to guess.
+        host, _, last = text.rpartition(":")
+        return Address(text) if _is_ipv6(text) and not (last.isdecimal() and _is_ipv6(host)) else None
     port = DEFAULT_PORT if found[3] is None else int(found[3])
     host = found[1] or found[2]
     # A number is a port and no host, whatever the system's resolver makes of it.
@@ -109,6 +111,16 @@ def _without_brackets(description: str) -> str:
     return _BRACKETS.sub(lambda found: _escaped(found[1]) if _is_ipv6(found[1]) else found[0], description)
 
 
+def _without_slashes(text: str) -> str:
+    found = _SLASHES.fullmatch(text)
+    return text if found is None else f"{found[1]}:{found[2]}"
+
+
+def _port_alone(text: str) -> int | None:
+    found = _PORT.fullmatch(text)
+    return None if found is None or int(found[1]) > 65535 else int(found[1])
+
+
 def client_description(text: str) -> str:
     """
     Make the endpoint string for a place that a client connects to.
@@ -117,8 +129,9 @@ def client_description(text: str) -> str:
         stand in brackets, and ``tcp6`` before one is ``tcp``, as Twisted has it for clients.
     :return: a string for ``clientFromString``. Whether it is right is not checked.
     """
-    if found := _PORT.fullmatch(text):
-        return Address(LOOPBACK, int(found[1])).client_description
+    text = _without_slashes(text)
+    if (port := _port_alone(text)) is not None:
+        return Address(LOOPBACK, port).client_description
     address = _without_type(text)
     if address is not None and address.port:
         return address.client_description
@@ -138,8 +151,9 @@ def server_description(text: str) -> str:
         clients write it.
     :return: a string for ``serverFromString``. Whether it is right is not checked.
     """
-    if found := _PORT.fullmatch(text):
-        return Address(LOOPBACK, int(found[1])).server_description
+    text = _without_slashes(text)
+    if (port := _port_alone(text)) is not None:
+        return Address(LOOPBACK, port).server_description
     if found := _ANY_HOST.fullmatch(text):
         return f"tcp:{found[1] or DEFAULT_PORT}"
     address = _without_type(text)

@@ -11,7 +11,7 @@ import fcntl
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from ..admission.invitations import hash_secret
@@ -137,16 +137,21 @@ def _make(folder: str, name: str, secret: bytes) -> str:
     while os.path.lexists(tried) or os.path.lexists(tried + JOINING):
         number += 1
         tried = os.path.join(folder, f"{name}-{number}{SUFFIX}")
-    pair = KeyPair.generate()
-    replace_text(
-        tried + JOINING,
+    pair, path = KeyPair.generate(), tried + JOINING
+    text = (
         "# sodiumtwist: a private key, made to join a server. Show it to nobody.\n"
-        f"# invitation={hash_secret(secret).hex()}\n"
-        f"private key: {pair.secret.hex()}\n",
+        f"# invitation={hash_secret(secret).hex()}\nprivate key: {pair.secret.hex()}\n"
     )
-    # Before its public key is given away: the disk has the private one by then.
-    sync_directory(folder)
-    return tried + JOINING
+    try:
+        replace_text(path, text)
+        # Before its public key is given away: the disk has the private one by then.
+        sync_directory(folder)
+    # Writing names no file, or a temporary one, of which the user knows nothing.
+    except OSError as error:
+        with suppress(FileNotFoundError):
+            os.unlink(path)
+        raise OSError(error.errno, f"no key can be written there: {error.strerror}", folder) from None
+    return path
 
 
 def delete_key(path: str) -> bool:

@@ -4,12 +4,14 @@ Which server is meant by a text: the name of one that is known, or its URL.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from ..core.errors import LocalProtocolError
 from ..core.keys import KeyPair
+from ..describe import describe_os_error
+from ..describe.fingerprints import fingerprint
 from ..keyfiles import read_key_file, read_passphrase_file
-from .servers import KnownServer, check_name, read_servers
+from .servers import KnownServer, ServerKeyChanged, check_name, read_servers
 from .urls import is_url, parse_url
 
 
@@ -22,11 +24,12 @@ def can_be_name(text: str) -> bool:
     return True
 
 
-def look_up(text: str) -> KnownServer | None:
+def look_up(text: str, warn: Callable[[str], object] | None = None) -> KnownServer | None:
     """
     Find the server that a text means.
 
-    :param text: a name, or an URL.
+    :param text: a name, also as in the endpoint string ``sodium:NAME``, or an URL.
+    :param warn: is called with a line when names can't be read, for who may do without them; ``None`` raises then.
     :return: the server, without a name when it has an URL; ``None`` for what is neither a name that is known nor an
         URL: an address, an endpoint string, a key.
     :raises OSError: when the file of servers can't be read.
@@ -39,7 +42,29 @@ def look_up(text: str) -> KnownServer | None:
         if url.secret is not None:
             raise LocalProtocolError("this is an invitation; run: sodiumtwist join 'URL'")
         return KnownServer("", url.endpoint, url.server_key, url.login or "")
-    return read_servers().get(text) if can_be_name(text) else None
+    name = text.removeprefix("sodium:")
+    if not can_be_name(name):
+        return None
+    try:
+        return read_servers().get(name)
+    except (OSError, LocalProtocolError) as error:
+        if warn is None:
+            raise
+        warn(describe_os_error(error) if isinstance(error, OSError) else str(error))
+        return None
+
+
+def check_same_key(server: KnownServer, key: bytes) -> None:
+    """
+    Check that a key that was given beside a server is the one that is known of it.
+
+    :raises ServerKeyChanged: when it is not. Which of both is right, nobody knows here.
+    """
+    if key != server.server_key:
+        raise ServerKeyChanged(
+            f"{server.name or 'the URL'} has the key with fingerprint {fingerprint(server.server_key)}, and the one "
+            f"that was given has {fingerprint(key)}; give one of both"
+        )
 
 
 def read_identity(server: KnownServer | None, owners: Collection[int] = ()) -> KeyPair | None:

@@ -27,6 +27,7 @@ def masked(description: str) -> str:
 _MEANINGS = {
     r"Unknown endpoint type: (.*)": r"there is no type \1",
     r".*missing \d+ required positional arguments?: (.*)": r"it lacks \1",
+    r".* takes .*positional arguments? but \d+ (?:was|were) given": "it has too many parts",
     r".*got multiple values for argument (.*)": r"it has \1 twice",
     r"invalid literal for int\(\) with base 10: (.*)": r"\1 is no number",
     r"invalid literal for int\(\) with base 8: (.*)": r"\1 is no octal number",
@@ -37,6 +38,22 @@ _MEANINGS = {
         "there was no answer in time: the host is gone, or a firewall lets nothing through to it"
     ),
 }
+
+
+#: What people write in place of an address or an endpoint string, by a pattern for that and for what is wrong with it,
+#: each with what helps.
+_CURES = (
+    (re.compile(r"^[^:=]*@"), "a login is given with --user"),
+    (re.compile(r"^tcp[46]:.*: there is no type"), "tcp:HOST:PORT connects by IPv4 and IPv6"),
+    (re.compile(r"^[\w.-]+:\d+: there is no type"), "a port is a number from 1 to 65535"),
+    (re.compile(r"^[./~][^:]*: there is no type"), "a UNIX socket is unix:PATH"),
+    # With colons that have no backslash the values stand in the wrong places.
+    (
+        re.compile(r"::.*: (?:it lacks|it has (?:.* twice|too many)|there is no type '(?:tcp6)?')"),
+        "an IPv6 address stands in brackets, as in [::1]:5555",
+    ),
+    (re.compile(r":[^:]*:[^:]*:.*: it lacks"), r"a colon within a name or number is written \:"),
+)
 
 
 def unknown_keywords(error: object) -> list[str]:
@@ -90,9 +107,8 @@ def describe_bad_endpoint(where: str, description: str, example: str, error: Bas
 
     # The error may quote the string. What is masked in the string is masked there, too.
     why = re.sub(r"'([^']*)'", unmasked, describe_endpoint_error(error))
-    # With colons that have no backslash, as in an IPv6 address, the values stand in the wrong places.
-    if why.startswith("it lacks ") and description.count(":") > 2:
-        why += r"; a colon within a name or number is written \:"
+    if cure := next((cure for mistake, cure in _CURES if mistake.search(f"{description}: {why}")), None):
+        why += f"; {cure}"
     return f"{where}: bad endpoint string {ascii(shown)}: {why}; a right one is for instance {example}"
 
 

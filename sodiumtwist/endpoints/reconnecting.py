@@ -50,10 +50,10 @@ from ..describe.log import Logger
 from ..protocol.answering import CONCURRENCY, Respond
 from ..protocol.asking import REQUEST_LIMIT, check_time
 from ..protocol.clock import steady_clock
-from ..protocol.factories import VERSION, SodiumClientFactory
+from ..protocol.factories import SodiumClientFactory
 from ..protocol.requests import RequestClient
 from ..protocol.sockets import describe_endpoint
-from .connect import _client_from_string, _connect_authenticated, _request_factory
+from .connect import _connect_authenticated, _request_factory, introduce
 
 #: How many requests may wait for a connection, or for room on it.
 QUEUE_LIMIT = 1024
@@ -172,8 +172,7 @@ class ReconnectingClient(Service):
     connection. One that was sent, and whose outcome is unknown, never is: it fails with the reason.
 
     :param reactor: an ``IReactorTime``, with what the endpoint needs.
-    :param endpoint: a client endpoint or its string, for instance ``tcp:HOST:5555``.
-    :param server_key: the server's public key, 32 bytes; :func:`~sodiumtwist.parse_key` reads 64 hex digits.
+    :param endpoint: as for :func:`~sodiumtwist.connect`, and so is ``server_key``.
     :param login: as for :func:`~sodiumtwist.connect`.
     :param passphrase: as for :func:`~sodiumtwist.connect`.
     :param limit: how many requests of one connection may be unanswered at once.
@@ -191,6 +190,7 @@ class ReconnectingClient(Service):
     :raises InvalidKey: when the server's key can't be one.
     :raises LocalProtocolError: for other wrong arguments.
     :raises ValueError: for a wrong string.
+    :raises OSError: when what is known of a server can't be read.
     """
 
     _log = Logger()
@@ -199,14 +199,14 @@ class ReconnectingClient(Service):
         self,
         reactor: Any,
         endpoint: str | IStreamClientEndpoint,
-        server_key: bytes,
+        server_key: bytes | None = None,
         login: str = "",
         passphrase: str = "",
         *,
         limit: int = REQUEST_LIMIT,
         pair: KeyPair | None = None,
         timeouts: Timeouts | None = None,
-        version: int = VERSION,
+        version: int | None = None,
         bounds: Bounds | None = None,
         respond: Respond | None = None,
         concurrency: int = CONCURRENCY,
@@ -217,16 +217,12 @@ class ReconnectingClient(Service):
         retry_policy: Callable[[int], float] | None = None,
         stop_timeout: float = STOP_TIMEOUT,
     ) -> None:
-        below = _client_from_string(reactor, endpoint) if isinstance(endpoint, str) else endpoint
+        server = introduce(reactor, endpoint, server_key, login, passphrase, pair, version)
         factory = _request_factory(
             reactor,
-            server_key,
-            login,
-            passphrase,
+            server,
             limit=limit,
-            pair=pair,
             timeouts=timeouts,
-            version=version,
             bounds=bounds,
             respond=respond,
             concurrency=concurrency,
@@ -243,7 +239,7 @@ class ReconnectingClient(Service):
         self._queue = queue
         self._policy = retry_policy or _USUAL_POLICY
         self._stop_timeout = stop_timeout
-        self._endpoint = _LetIn(below, factory, self)
+        self._endpoint = _LetIn(server.endpoint, factory, self)
         self._service = ClientService(self._endpoint, Factory.forProtocol(Protocol), self._delay, self._clock)
         # Why nothing can be asked at all; None while it can.
         self._end: NotDone | None = None

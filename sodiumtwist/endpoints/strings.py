@@ -18,6 +18,9 @@ from ..admission.checker_strings import NO_CHECKER, checker_from_string
 from ..admission.checkers import SingleLogin, any_of
 from ..admission.replay_database import ReplayDatabase
 from ..contacts.addresses import client_description, server_description
+from ..contacts.lookup import can_be_name, check_same_key, look_up
+from ..contacts.servers import KnownServer, find_server
+from ..contacts.urls import SCHEME
 from ..core.version import VERSIONS, version_of
 from ..describe import describe_endpoint_error, printable, unknown_keywords
 from ..describe.log import Logger
@@ -47,9 +50,13 @@ def _quote(text: str) -> str:
     return re.sub(r"([\\:=])", r"\\\1", text)
 
 
+def _joined(arguments: Sequence[str]) -> str:
+    return ":".join(map(_quote, arguments))
+
+
 def _inner(
     parse: Callable[[str], Any],
-    describe: Callable[[str], str],
+    below: str,
     keywords: Sequence[str],
     arguments: Sequence[str],
     values: Mapping[str, str],
@@ -58,7 +65,7 @@ def _inner(
     Split the keywords of ``sodium:`` from those of the endpoint below, and make that endpoint.
 
     :param parse: makes an endpoint from its string.
-    :param describe: makes an endpoint string of an address, before keywords come to it.
+    :param below: the string of the endpoint below, without its keywords.
     :param keywords: which keywords are ours.
     :param arguments: what stands in the string without keywords.
     :param values: all keywords of the string.
@@ -74,9 +81,8 @@ def _inner(
             raise ValueError(f"sodium: {secret}= would show a secret; put it into a file and use {instead[0]}=")
     ours = {name: values[name] for name in keywords if name in values}
     others = [f"{_quote(name)}={_quote(value)}" for name, value in values.items() if name not in ours]
-    below = ":".join([describe(":".join(map(_quote, arguments))), *others])
     try:
-        return ours, parse(below)
+        return ours, parse(":".join([below, *others]))
     # Twisted raises whatever its parser stumbles over: ValueError, TypeError, IndexError, RuntimeError.
     except Exception as error:
         # It is an error of the endpoint below, which knows nothing of our keywords.
@@ -126,13 +132,17 @@ def _version(ours: Mapping[str, str]) -> int | None:
     return version
 
 
-def _passphrase(ours: Mapping[str, str]) -> str | None:
+def _warn(line: str) -> None:
+    _log.warn("{line}", line=line)
+
+
+def _passphrase(ours: Mapping[str, str], name: str = "passphraseFile") -> str | None:
     # Without the keyword, the environment may have it.
-    passphrase, warning = _read(
-        lambda path: read_passphrase(path, "passphraseFile="), ours, "passphraseFile"
-    ) or read_passphrase(None, "passphraseFile=")
+    passphrase, warning = _read(lambda path: read_passphrase(path, f"{name}="), ours, name) or read_passphrase(
+        None, f"{name}="
+    )
     if warning:
-        _log.warn("{line}", line=warning)
+        _warn(warning)
     return passphrase
 
 
@@ -154,12 +164,13 @@ def server_from_string(reactor: Any, arguments: Sequence[str], keywords: Mapping
     :raises LocalProtocolError: when a file is not as it should be, when the login or the passphrase does not fit its
         field, and when there is no such checker.
     """
-    ours, endpoint = _inner(
-        lambda text: serverFromString(reactor, text), server_description, SERVER_KEYWORDS, arguments, keywords
-    )
+    below = server_description(_joined(arguments))
+    ours, endpoint = _inner(lambda text: serverFromString(reactor, text), below, SERVER_KEYWORDS, arguments, keywords)
     auth, login, version = ours.get("auth"), ours.get("login"), _version(ours)
     versions = VERSIONS if version is None else (version,)
-    pair = _read(lambda path: read_key(path, "keyFile="), ours, "keyFile") or read_key(None, "keyFile=")
+    pair = _read(lambda path: read_key(path, "keyFile=", warn=_warn), ours, "keyFile") or read_key(
+        None, "keyFile=", warn=_warn
+    )
     needed: dict[str, object] = {KEY_FILE: pair}
     checkers: list[ICredentialsChecker] = []
     if auth == NO_CHECKER:
@@ -190,9 +201,12 @@ def server_from_string(reactor: Any, arguments: Sequence[str], keywords: Mapping
     )
 
 
-def client_from_string(reactor: Any, arguments: Sequence[str], keywords: Mapping[str, str]) -> SodiumClientEndpoint:
+def client_from_string(
+    reactor: Any, arguments: Sequence[str], keywords: Mapping[str, str], scheme: str = SCHEME
+) -> SodiumClientEndpoint:
     """
-    Make the endpoint that ``sodium:ENDPOINT:serverKey=HEX:login=…:passphraseFile=…`` names.
+    Make the endpoint that ``sodium:ENDPOINT:serverKey=HEX:login=…:passphraseFile=…`` names, or ``sodium:NAME`` for a
+    server that is known by name, or the URL of a server, ``sodium://…``. What is known of a server may be left out.
 
     The passphrase may also be in ``$SODIUMTWIST_PASSPHRASE``. ``identityFile=`` names the file with our private key.
     With it, login and passphrase may be left out, for servers where the key decides. ``protocol=1`` is for servers
@@ -201,30 +215,61 @@ def client_from_string(reactor: Any, arguments: Sequence[str], keywords: Mapping
     :param reactor: what to connect with.
     :param arguments: what stands behind ``sodium:`` without keywords.
     :param keywords: our keywords, and those of the endpoint below.
+    :param scheme: what stands before the first colon, of an URL.
     :raises ValueError: when a keyword is missing or unknown, when a file can't be read, and when there is no such
         version. It names them.
-    :raises InvalidKey: when the server's key, or what the file holds, is something else than a key.
-    :raises LocalProtocolError: when a file is not as it should be, and when the login or the passphrase does not fit
-        its field.
+    :raises InvalidKey: when the server's key, or what the file holds, is something else than a key; and when a known
+        server has another key than ``serverKey=``.
+    :raises LocalProtocolError: when a file is not as it should be, when the login or the passphrase does not fit
+        its field, and for an URL that is none.
     """
-    ours, endpoint = _inner(partial(client_endpoint, reactor), client_description, CLIENT_KEYWORDS, arguments, keywords)
+    server = _known_server(arguments, scheme)
+    below = client_description(_joined(arguments) if server is None else server.endpoint)
+    ours, endpoint = _inner(partial(client_endpoint, reactor), below, CLIENT_KEYWORDS, arguments, keywords)
     version = _version(ours)
+    if version is None:
+        version = VERSION if server is None else server.protocol
     pair, passphrase = _read(read_key_file, ours, "identityFile"), _passphrase(ours)
-    needed: dict[str, object] = {"serverKey=": ours.get("serverKey")}
+    if server is not None:
+        kept = {"identity": server.identity or "", "passphrase-file": server.passphrase_file or ""}
+        kept = {name: path for name, path in kept.items() if path}
+        if pair is None:
+            pair = _read(read_key_file, kept, "identity")
+        if passphrase is None and "passphrase-file" in kept:
+            passphrase = _passphrase(kept, "passphrase-file")
+    login = ours.get("login") or (server.login if server is not None else None)
+    needed: dict[str, object] = {"serverKey=": ours.get("serverKey") or server}
     # With a key of our own, the server may not look at login and passphrase.
     if pair is None:
-        needed.update({"login=": ours.get("login"), PASSPHRASE_FILE: passphrase})
+        needed.update({"login=": login, PASSPHRASE_FILE: passphrase})
+    if len(arguments) == 1 and not needed["serverKey="] and can_be_name(arguments[0]):
+        find_server(arguments[0])  # raises, and tells which are known
     _check_there(needed)
-    key = read_server_key(ours["serverKey"], "serverKey", pair)
+    if "serverKey" in ours:
+        given = _read(lambda text: read_server_key(text, "serverKey", pair), ours, "serverKey")
+        assert given is not None
+        key = given
+        if server is not None:
+            check_same_key(server, key)
+    else:
+        assert server is not None
+        key = server.server_key
     return SodiumClientEndpoint(
         endpoint,
         key,
-        ours.get("login", ""),
+        login or "",
         passphrase or "",
         pair,
         clock=_clock(reactor),
-        version=VERSION if version is None else version,
+        version=version,
     )
+
+
+def _known_server(arguments: Sequence[str], scheme: str) -> KnownServer | None:
+    # Twisted has split an URL at its colons.
+    if arguments and arguments[0].startswith("//"):
+        return look_up(f"{scheme}:{':'.join(arguments)}")
+    return look_up(arguments[0]) if len(arguments) == 1 else None
 
 
 def _clock(reactor: Any) -> IReactorTime | None:

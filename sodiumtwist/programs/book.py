@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 
 from ..contacts.identities import delete_key
@@ -84,6 +85,8 @@ def forget(name: str, delete: bool) -> None:
     others = [other.name for other in read_servers().values() if other.identity == path]
     if others:
         tell(f"its key stays, for {others[0]} has the same: {path}")
+    elif not os.path.lexists(path):
+        tell(f"its key is gone already: {path}")
     elif not delete:
         tell(f"its key stays: {path}; to delete it: rm {shlex.quote(path)}")
     elif delete_key(path):

@@ -15,7 +15,14 @@ from ..contacts.urls import ServerURL, is_url, parse_url
 from ..keyfiles import read_key_file, read_passphrase_file
 from .command_options import CommandOptions, take_arguments
 from .completers import CompleteServers
-from .options import COMPLETE_PROTOCOL, DEFAULT_PROTOCOL, check_versions, protocol_version
+from .options import (
+    COMPLETE_PROTOCOL,
+    DEFAULT_PROTOCOL,
+    TIMEOUT_PARAMETER,
+    check_versions,
+    connect_timeout,
+    protocol_version,
+)
 from .settings import JoinSettings
 
 if TYPE_CHECKING:
@@ -50,6 +57,11 @@ def read_invitation() -> str:
     return text
 
 
+def as_name(text: str) -> str:
+    """Read the name of a server, which other commands have a colon behind."""
+    return text.removesuffix(":")
+
+
 def parse_invitation(text: str) -> ServerURL:
     """
     Read an invitation.
@@ -79,13 +91,14 @@ class JoinOptions(CommandOptions):
 
     settings: JoinSettings
 
-    synopsis = "join INVITATION [NAME]"
+    synopsis = "join [options] INVITATION [NAME]"
     purpose = (
         "Makes a key of our own, shows it to the server with the invitation (- for standard input), and keeps both by "
         "NAME. The invitation is then used up."
     )
     examples = ("sodiumtwist join 'sodium://ann@HOST:5555/#PUBLICKEY.SECRET' home",)
     notes = "Exit status as 'sodiumtwist --help' tells."
+    optParameters = [TIMEOUT_PARAMETER]
     compData = usage.Completions(
         extraActions=[usage.Completer(descr="invitation"), usage.Completer(descr="name for the server")]
     )
@@ -110,9 +123,9 @@ class JoinOptions(CommandOptions):
         check_versions((2,))
         from ..contacts.servers import check_name, name_for, read_servers
 
-        name = name_for(url.address.host, read_servers()) if self["name"] is None else check_name(self["name"])
+        name = name_for(url.address.host, read_servers()) if self["name"] is None else check_name(as_name(self["name"]))
         assert url.login is not None and url.secret is not None
-        self.settings = JoinSettings(url, url.login, url.secret, name)
+        self.settings = JoinSettings(url, url.login, url.secret, name, connect_timeout(self["timeout"]))
 
     def execute(self) -> None:
         from .join import find_joined, join, tell_joined
@@ -180,7 +193,7 @@ class AddOptions(CommandOptions):
                 read(self[option])
                 self[option] = os.path.abspath(self[option])
         server = KnownServer.from_url(
-            self["name"], url, self["identity"], self["passphrase-file"], protocol_version(self["protocol"])
+            as_name(self["name"]), url, self["identity"], self["passphrase-file"], protocol_version(self["protocol"])
         )
         self.server = replace(server, login=self["user"] or server.login)
 
@@ -226,4 +239,4 @@ class ForgetOptions(CommandOptions):
     def execute(self) -> None:
         from .book import forget
 
-        forget(self["name"], bool(self["delete-key"]))
+        forget(as_name(self["name"]), bool(self["delete-key"]))

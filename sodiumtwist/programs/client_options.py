@@ -192,7 +192,7 @@ class SendOptions(FilesOptions):
             raise usage.UsageError(
                 f"{place.server}:{place.path} names one PATH alone; with more, {place.server}: is all"
             )
-        return place.path
+        return os.fsdecode(remote_path(place.path))
 
     def execute(self) -> None:
         load_endpoints(self.settings.endpoint)

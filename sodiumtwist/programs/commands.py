@@ -45,7 +45,8 @@ from .exits import (
     CommandFailed,
 )
 from .output import print_error, print_line
-from .settings import ConnectSettings, Credentials, PingSettings
+from .refusals import hints
+from .settings import ConnectSettings, PingSettings
 from .silent_servers import advice, no_answer
 
 #: Seconds without a word of the server, after which a line says so.
@@ -209,26 +210,11 @@ def explain_loss(settings: ConnectSettings, client: ClientEnd, reason: BaseExcep
         if silent := advice(reason, settings.version, settings.known_as, settings.server_key):
             why += silent
         elif isinstance(reason, AuthenticationFailed):
-            why += "".join(f"; {hint}" for hint in _what_was_not_given(settings.credentials))
+            why += "".join(f"; {hint}" for hint in hints(settings.credentials))
         return CommandFailed(EXIT_REFUSED, f"refused by {settings.endpoint}: {why}")
     status = STATUS_OF_CODE.get(code, EXIT_NOT_CONNECTED)
     verdict = "cannot connect to" if code is None else "not let in by"
     return CommandFailed(status, f"{verdict} {settings.endpoint}: {why}")
-
-
-def _what_was_not_given(credentials: Credentials) -> Iterator[str]:
-    # A server does not tell what was wrong with a login. What was left out is worth a look.
-    if credentials.pair is not None:
-        # Where a key is listed for another login, a passphrase would change nothing.
-        whose = f"is that of {credentials.identity}, " if credentials.identity else "has the "
-        yield (
-            f"our key {whose}fingerprint {fingerprint(credentials.pair.public)}; is it listed there, for the login "
-            f"{credentials.user}?"
-        )
-        return
-    if credentials.default_passphrase:
-        yield "no passphrase was given, so the default one was tried"
-    yield "no --identity was given, which a server with --authorized-keys asks for"
 
 
 async def abort(client: SodiumClientProtocol, lost: Deferred[None]) -> None:

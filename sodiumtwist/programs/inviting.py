@@ -35,11 +35,12 @@ def invite(settings: InviteSettings) -> None:
     add_invitation(settings.keys, Invitation(hash_secret(secret), login, expires), now, _warn)
     print_line(replace(settings.server, secret=secret).whole)
     name = printable(login)
-    print_error(f"whoever has this line first comes in as {name}, once, until {shown_time(expires)}; send it to {name}")
+    until = shown_time(expires)
+    print_error(f"whoever has this line first comes in as {name}, once, until {until}; send it to {name} alone")
     print_error(f"{name} runs: sodiumtwist join 'THE LINE', in quotes")
     _tell_server(settings.server)
     if has_passphrase:
-        _warn(f"{name} has a passphrase in {settings.users}, so from then on both are asked for: the key and that")
+        _warn(f"{name} has a passphrase in {settings.users}, so later both are asked for: key and passphrase")
 
 
 def url(server: ServerURL) -> None:

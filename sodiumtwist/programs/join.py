@@ -12,18 +12,24 @@ from twisted.python.failure import Failure
 from ..admission.invitations import passphrase_of
 from ..contacts.identities import Identity, find_identity, identity_for
 from ..contacts.servers import KnownServer, add_server, read_servers
+from ..core.client import NO_ANSWER
 from ..core.connection import Code
-from ..core.errors import NotDone, SodiumError
+from ..core.errors import AuthenticationFailed, NotDone, SodiumError
 from ..describe import describe_os_error
 from ..describe.fingerprints import fingerprint
 from ..protocol.client import SodiumClientProtocol
-from .commands import abort, connect, explain_loss, leave, make_endpoint, tell_of_silence
-from .exits import EXIT_INTERRUPTED, EXIT_NOT_STORED, CommandFailed
+from .commands import STATUS_OF_CODE, abort, connect, explain_loss, leave, make_endpoint, tell_of_silence
+from .exits import EXIT_INTERRUPTED, EXIT_NOT_STORED, EXIT_REFUSED, CommandFailed
 from .output import tell
 from .settings import ConnectSettings, Credentials, JoinSettings
 
 #: What a server says that has looked at the invitation and does not take it, or has not looked at it.
 _NOT_TAKEN = (Code.REFUSED, Code.TOO_MANY_FAILURES)
+
+#: What is told in its place by one that has not looked at it.
+LOGIN_REFUSED = "login, passphrase or key refused"
+
+TAKES_NONE = "; it takes no invitations, or not for this login: its owner gives it --authorized-keys for that"
 
 AGAIN = "; the server may have taken the key all the same, so run the same command again"
 
@@ -108,23 +114,38 @@ async def _use(reactor: Any, settings: JoinSettings, identity: Identity) -> str:
     """
     client = _Joiner()
     us = Credentials(settings.login, passphrase_of(settings.secret), False, identity.pair)
-    connecting = ConnectSettings(settings.url.endpoint, settings.url.server_key, us, 2)
+    server = KnownServer.from_url(settings.name, settings.url)
+    connecting = ConnectSettings(server.endpoint, server.server_key, us, 2, timeout=settings.timeout)
     try:
         endpoint = make_endpoint(reactor, connecting)
         with tell_of_silence(reactor, connecting, client):
             await connect(reactor, endpoint, connecting, client)
             await client.when_authenticated()
     except BaseException as error:
-        taken = client.shown and not (isinstance(error, NotDone) and error.code in _NOT_TAKEN)
-        if not taken:
+        undecided = client.shown and not (isinstance(error, NotDone) and error.code in _NOT_TAKEN)
+        if not undecided:
             identity.delete()
         if isinstance(error, CancelledError):
             await abort(client, client.lost)
             failed = CommandFailed(EXIT_INTERRUPTED, "interrupted")
         elif isinstance(error, NotDone):
-            failed = explain_loss(connecting, client, error, "joining")
+            failed = _explain(connecting, client, error)
         else:
             raise
-        raise CommandFailed(failed.status, f"{failed}{AGAIN if taken else ''}") from None
+        raise CommandFailed(failed.status, f"{failed}{AGAIN if undecided else ''}") from None
     await leave(reactor, client)
     return client.message or ""
+
+
+def _explain(connecting: ConnectSettings, client: _Joiner, error: NotDone) -> CommandFailed:
+    # What a server says that does not let us in.
+    if isinstance(error, AuthenticationFailed) and error.code is not None:
+        line = f"refused by {connecting.endpoint}: {error}" + (TAKES_NONE if str(error).endswith(LOGIN_REFUSED) else "")
+        return CommandFailed(STATUS_OF_CODE.get(error.code, EXIT_REFUSED), line)
+    if NO_ANSWER in str(error):
+        return CommandFailed(
+            EXIT_REFUSED,
+            f"refused by {connecting.endpoint}: the server says nothing to this invitation: it may be another server "
+            "there, one with a new key, or one of version 1; or its clock and ours differ by more than a day",
+        )
+    return explain_loss(connecting, client, error, "joining")

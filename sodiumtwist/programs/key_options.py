@@ -129,7 +129,7 @@ class PasswdOptions(CommandOptions):
 
 #: What both need that print an URL.
 _URL_PARAMETERS = [
-    ["key-file", None, None, "file with the server's private key"],
+    ["key-file", None, None, "file with the server's key"],
     ["endpoint", None, None, "where clients reach the server: HOST:PORT, tls:HOST:PORT"],
 ]
 
@@ -149,13 +149,17 @@ class _URLOptions(CommandOptions):
         :raises SodiumError: when it is no key, or others can read it.
         """
         from ..contacts.urls import ServerURL
-        from ..keyfiles import read_key
+        from ..keyfiles import PUBLIC_SUFFIX, read_key, read_public_key_file
         from .reached import parse_reached
 
         if self["endpoint"] is None:
             raise usage.UsageError("where do clients reach the server? --endpoint HOST:PORT")
         address, tls = parse_reached(self["endpoint"])
-        pair = read_key(self["key-file"], "--key-file")
+        path = self["key-file"]
+        # The URL has the public key, so that will do.
+        if path is not None and path.endswith(PUBLIC_SUFFIX):
+            return ServerURL(address, read_public_key_file(path), login, tls=tls)
+        pair = read_key(path, "--key-file")
         if pair is None:
             raise usage.UsageError("which is the server's key? --key-file FILE")
         return ServerURL(address, pair.public, login, tls=tls)
@@ -204,6 +208,7 @@ class InviteOptions(_URLOptions):
         :raises UsageError: when one is missing or wrong.
         """
         from ..admission.invitations import VALID_LIMIT
+        from ..admission.marks import composed
         from ..admission.passwords import check_login
         from .durations import parse_duration
 
@@ -217,10 +222,11 @@ class InviteOptions(_URLOptions):
             raise usage.UsageError(
                 f"--expires takes a time such as 30m, 24h or 7d, up to 365d, not {ascii(self['expires'])}"
             )
+        # As its client will send it.
+        login = composed(self["login"])
         # What can't be seen, or has a meaning in files, is no good login there either.
-        check_login(self["login"])
-        server = self.server(self["login"])
-        self.settings = InviteSettings(self["login"], server, self["keys"], self["users"], valid)
+        check_login(login)
+        self.settings = InviteSettings(login, self.server(login), self["keys"], self["users"], valid)
 
     def execute(self) -> None:
         from .inviting import invite

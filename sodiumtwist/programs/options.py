@@ -35,6 +35,9 @@ DEFAULT_PASSPHRASE = "passphrase"
 #: The version of the protocol that our clients speak when nothing is said, as those in code do.
 DEFAULT_PROTOCOL = "2"
 
+#: Of all that connect.
+TIMEOUT_PARAMETER = ["timeout", None, f"{CONNECT_TIMEOUT:g}", "seconds for connecting"]
+
 #: What a client tells about itself. Nothing has a default here: it must be known what was given, since of a server that
 #: is known by name the rest is known, too.
 CLIENT_PARAMETERS = [
@@ -43,7 +46,7 @@ CLIENT_PARAMETERS = [
     ["passphrase-file", None, None, f"passphrase in a file; or ${PASSPHRASE_VARIABLE}"],
     ["identity", None, None, "file with our private key [default: a fresh key]"],
     ["protocol", None, None, f"version to speak, 1 with C programs [default: {DEFAULT_PROTOCOL}]"],
-    ["timeout", None, f"{CONNECT_TIMEOUT:g}", "seconds for connecting"],
+    TIMEOUT_PARAMETER,
 ]
 
 #: The most that ``--timeout`` takes, in seconds: an hour. More is a mistake, in milliseconds for instance.

@@ -10,6 +10,7 @@ from twisted.python.usage import UsageError
 
 from ..admission.marks import composed
 from ..admission.passwords import (
+    BY_KEY,
     check_login,
     delete_password,
     hash_passphrase,
@@ -45,6 +46,8 @@ def passwd(settings: PasswdSettings) -> None:
     elif settings.verify:
         passwords = read_passwords(path)
         string = passwords.get(login)
+        if string == BY_KEY:
+            raise CommandFailed(EXIT_REFUSED, f"{login!r} has no passphrase: it comes in by its key alone")
         passphrase = _as_sent(_passphrase(settings), login in passwords.marked)
         if string is None or not verify_passphrase(string, passphrase.encode()):
             raise CommandFailed(EXIT_REFUSED, "login or passphrase is wrong")

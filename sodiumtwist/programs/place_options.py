@@ -26,7 +26,7 @@ PLACE_PARAMETERS = [
     ["existing", None, None, "rename, replace, refuse, if a name is taken there"],
     ["quota", None, None, "what files of one login may take there, as 10G"],
     ["share", None, None, "let clients get and list what is in here"],
-    ["forward", None, None, "hand each client's stream to this endpoint"],
+    ["forward", None, None, "hand each client's stream to HOST:PORT"],
     ["on-stored", None, None, "command to run for each stored file"],
     ["max-upload", None, "1T", "largest upload, as 500M or 10G"],
     ["min-free", None, None, "what uploads leave free [default: 1G, at most 5%]"],

@@ -15,24 +15,25 @@ from ..contacts.addresses import Address, parse_address
 _KINDS = ("tcp", "tcp4", "tcp6", "tls", "ssl", "unix", "systemd", "haproxy", "sodium")
 
 
-def parse_reached(text: str) -> tuple[Address, bool]:
+def parse_reached(given: str) -> tuple[Address, bool]:
     """
     Read where clients reach a server.
 
-    :param text: ``HOST:PORT``, ``HOST``, ``[IPv6]:PORT``; or an endpoint string ``tcp:HOST:PORT`` or ``tls:HOST:PORT``.
+    :param given: ``HOST:PORT``, ``HOST``, ``[IPv6]:PORT``; or an endpoint string, ``tcp:HOST:PORT`` or
+        ``tls:HOST:PORT``.
     :return: the address, and whether the server is under TLS.
     :raises UsageError: when it is something else.
     """
-    kind, _, rest = text.partition(":")
+    kind, _, rest = given.partition(":")
     tls = kind == "tls"
-    address = parse_address(rest.replace(r"\:", ":") if tls or kind == "tcp" else text)
-    # An IPv6 address in an endpoint string has no brackets.
-    if address is None and (tls or kind == "tcp"):
-        found = re.fullmatch(r"((?:[^:\\]|\\:)+):([0-9]{1,5})", rest)
-        address = parse_address(f"[{found[1]}]:{found[2]}".replace(r"\:", ":")) if found is not None else None
+    text = given
+    if tls or kind == "tcp":
+        # In an endpoint string, colons of an IPv6 address have a backslash, and the address no brackets.
+        text = re.sub(r"((?:[^:\\]|\\:)+):([0-9]+)", r"[\1]:\2", rest).replace(r"\:", ":") if "\\" in rest else rest
+    address = parse_address(text)
     if address is None or address.host.isdecimal() or address.host in _KINDS:
         raise UsageError(
-            f"--endpoint takes what clients connect to, HOST:PORT or tls:HOST:PORT, not {ascii(text)}; HOST is the "
+            f"--endpoint takes what clients connect to, HOST:PORT or tls:HOST:PORT, not {ascii(given)}; HOST is the "
             "server's name or address"
         )
     try:

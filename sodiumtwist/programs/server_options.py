@@ -10,12 +10,10 @@ from dataclasses import dataclass, replace
 
 from twisted.python import usage
 
-from ..contacts.lookup import can_be_name, look_up, read_identity, read_kept_passphrase
-from ..contacts.servers import KnownServer, ServerKeyChanged, check_known_key, find_server
-from ..contacts.urls import is_url
+from ..contacts.lookup import can_be_name, check_same_key, look_up, read_identity, read_kept_passphrase
+from ..contacts.servers import KnownServer, check_known_key, find_server
 from ..core.errors import LocalProtocolError
 from ..describe import describe_os_error
-from ..describe.fingerprints import fingerprint
 from ..keyfiles import read_key_file, read_passphrase, read_server_key
 from .asking import choose_passphrase
 from .options import (
@@ -79,8 +77,9 @@ def read_server(options: usage.Options, argument: str | None = None, owners: Col
     if where == "":
         raise usage.UsageError("--to is empty; it takes a server's name, its URL, HOST:PORT or an endpoint string")
     warnings: list[str] = []
-    server = None if where is None else _look_up(where, warnings)
-    by_key = None if given_key is None else _look_up(given_key, warnings)
+    # A file of servers with mistakes is in the way of nobody who needs no name. Who needs one is told below.
+    server = None if where is None else look_up(where, warnings.append)
+    by_key = None if given_key is None else look_up(given_key, warnings.append)
     by_default = where is None and given_key is None
     if by_default:
         server = _only_known()
@@ -111,42 +110,26 @@ def read_server(options: usage.Options, argument: str | None = None, owners: Col
     passphrase, default = choose_passphrase(given, pair is not None, login, endpoint)
     check_credentials(login, passphrase, (version,))
     known_as = None if server is None else server.name or None
-    us = Credentials(login, passphrase, default, pair)
+    if identity is None and server is not None:
+        identity = server.identity
+    us = Credentials(login, passphrase, default, pair, identity)
     settings = ConnectSettings(endpoint, key, us, version, known_as=known_as, timeout=timeout)
     return Asked(settings, by_default, tuple(dict.fromkeys(warnings)))
-
-
-def _look_up(text: str, warnings: list[str]) -> KnownServer | None:
-    try:
-        return look_up(text)
-    except (OSError, LocalProtocolError) as error:
-        if is_url(text):
-            raise
-        # A file with mistakes is in the way of nobody who needs no name. Who needs one is told below.
-        warnings.append(_describe(error))
-        return None
-
-
-def _describe(error: OSError | LocalProtocolError) -> str:
-    return describe_os_error(error) if isinstance(error, OSError) else str(error)
 
 
 def _check_known(server: KnownServer | None, endpoint: str, key: bytes, warnings: list[str]) -> None:
     """
     See that the key is the one that is known of the server.
 
-    :raises ServerKeyChanged: when it is not. Which of both is right, nobody knows here.
+    :raises ServerKeyChanged: when it is not.
     """
-    if server is not None and key != server.server_key:
-        raise ServerKeyChanged(
-            f"{server.name or 'the URL'} has another key than --server-key: fingerprint "
-            f"{fingerprint(server.server_key)}, not {fingerprint(key)}"
-        )
+    if server is not None:
+        check_same_key(server, key)
     if server is None or not server.name:
         try:
             check_known_key(endpoint, key)
         except (OSError, LocalProtocolError) as error:
-            warnings.append(_describe(error))
+            warnings.append(describe_os_error(error) if isinstance(error, OSError) else str(error))
 
 
 def _only_known() -> KnownServer:
@@ -176,4 +159,7 @@ def _read_passphrase(
         given, warning = read_kept_passphrase(server, owners)
     if warning is not None:
         warnings.append(warning)
+    # Where our key is kept for a server, it is what we come in with.
+    if given is None and server is not None and server.identity is not None and options["identity"] is None:
+        return ""
     return given

@@ -18,6 +18,8 @@ from twisted.internet.interfaces import IAddress, IStreamServerEndpoint
 from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
+from ..admission.joining import look_if_writable
+from ..contacts.addresses import Address
 from ..core.errors import LocalProtocolError
 from ..describe import describe_limit, masked
 from ..describe.fingerprints import fingerprint
@@ -31,6 +33,7 @@ from ..tunnel import TunnelFactory
 from .leftovers import clean_directory, note_cleaned
 from .listening import ListeningService
 from .options import DEFAULT_LOGIN, DEFAULT_PROTOCOL
+from .service_user import acting_as
 from .settings import ServerSettings
 
 #: How often the files of who may come in are looked at within their grace, when nobody logs in.
@@ -61,21 +64,22 @@ def _credentials(settings: ServerSettings) -> list[str]:
 
 def _client_endpoint(description: str, address: object) -> str:
     """
-    Make the endpoint string with which clients reach this server.
+    Say where clients reach this server: as an address, or as an endpoint string where that does not tell all.
 
     :param description: the endpoint string of the server.
     :param address: where it listens, with the number that port 0 became.
     """
     # A UNIX socket has neither of them, but a name.
     host, port = getattr(address, "host", None), getattr(address, "port", None)
-    if host is None:
+    if host is None or port is None:
         name = getattr(address, "name", None) or "PATH"
         return f"unix:{quoteStringArgument(os.fsdecode(name))}"
     # Nobody can connect to 0.0.0.0. What this machine calls itself is the best guess at what others call it.
     if ipaddress.ip_address(host.partition("%")[0]).is_unspecified:
         host = gethostname()
-    kind = "tls" if description.startswith(("ssl:", "tls:")) else "tcp"
-    return f"{kind}:{quoteStringArgument(host)}:{port}"
+    if description.startswith(("ssl:", "tls:")):
+        return f"tls:{quoteStringArgument(host)}:{port}"
+    return str(Address(host, port))
 
 
 def send_command(description: str, address: IAddress, settings: ServerSettings) -> str:
@@ -111,7 +115,7 @@ def _client_command(
     command: str, description: str, address: IAddress, settings: ServerSettings, *arguments: str
 ) -> str:
     endpoint = _client_endpoint(description, address)
-    words = ["sodiumtwist", command, "--key", settings.pair.public.hex(), "--endpoint", endpoint]
+    words = ["sodiumtwist", command, "--to", endpoint, "--server-key", settings.pair.public.hex()]
     return shlex.join([*words, *_credentials(settings), *arguments])
 
 
@@ -124,7 +128,7 @@ def tunnel_command(description: str, address: IAddress, settings: ServerSettings
     :param settings: what the server was asked for.
     """
     endpoint = _client_endpoint(description, address)
-    words = ["twistd", "-n", "sodium-tunnel", "--listen", "tcp:127.0.0.1:LOCALPORT", "--to", endpoint]
+    words = ["twistd", "-n", "sodium-tunnel", "--listen", "LOCALPORT", "--to", endpoint]
     return shlex.join([*words, "--server-key", settings.pair.public.hex(), *_credentials(settings)])
 
 
@@ -170,6 +174,8 @@ class SodiumService(ListeningService):
     def _look(self) -> None:
         for file in self._settings.files:
             file.look()
+        if self._settings.authorized_keys is not None:
+            look_if_writable(self._settings.authorized_keys)
 
     def announce(self) -> None:
         public = self._settings.pair.public
@@ -183,6 +189,10 @@ class SodiumService(ListeningService):
             )
         if self._settings.warning:
             self._log.warn("{line}", line=self._settings.warning)
+        if self._settings.authorized_keys is not None:
+            # As who will change the file.
+            with acting_as(self._settings.runs_as):
+                look_if_writable(self._settings.authorized_keys)
 
     def drain(self) -> Deferred[None] | None:
         clients = sum(end.is_authenticated and end.version == 2 for end in self._factory.connections)

@@ -167,12 +167,14 @@ class JoinSettings:
     :ivar login: whom the invitation is for.
     :ivar secret: of the invitation, 16 bytes.
     :ivar name: what the server is to be called.
+    :ivar timeout: seconds for connecting, until the server has let us in.
     """
 
     url: ServerURL
     login: str
     secret: bytes = field(repr=False)
     name: str
+    timeout: float = CONNECT_TIMEOUT
 
 
 @dataclass(frozen=True)

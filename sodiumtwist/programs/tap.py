@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import math
+import os
+import shlex
 from collections.abc import Callable
 from typing import Any
 
@@ -59,7 +61,7 @@ from .services import ForwardService, SodiumService, UploadService
 from .settings import ServerSettings
 
 #: Where the server listens when nothing is said. On loopback, since everybody knows the default passphrase.
-DEFAULT_LISTEN = "tcp:5555:interface=127.0.0.1"
+DEFAULT_LISTEN = "127.0.0.1:5555"
 
 #: The checkers that read a file again when it changes.
 WATCHING_CHECKERS = (Argon2File, PlaintextFile)
@@ -100,8 +102,8 @@ class Options(AuthOptionMixin, ServiceOptions):
     )
     examples = (
         "twistd -n sodium --key-file server.key --passphrase-file pass.txt \\\n"
-        "      --endpoint tcp:5555 --directory uploads",
-        "twistd -n sodium --key-file server.key --forward tcp:127.0.0.1:6379",
+        "      --endpoint 0.0.0.0:5555 --directory uploads",
+        "twistd -n sodium --key-file server.key --forward 127.0.0.1:6379",
     )
 
     optParameters = [
@@ -146,7 +148,7 @@ class Options(AuthOptionMixin, ServiceOptions):
         self["no-checker"] = False
 
     def opt_endpoint(self, description: str) -> None:
-        """server endpoint string to listen on; may be repeated [default: tcp:5555:interface=127.0.0.1]"""
+        """where to listen: HOST:PORT or an endpoint; may be repeated [default: 127.0.0.1:5555]"""
         self["endpoints"].append(description)
 
     opt_e = opt_endpoint
@@ -202,12 +204,13 @@ class Options(AuthOptionMixin, ServiceOptions):
                 check_root(self.twistd, f"--{option}", self[option])
         # Key and passphrase are read once, now: they may be for root alone. What is read or written later is not.
         owners = () if user is None else (user.uid,)
-        pair = read_key(self["key-file"], "--key-file", self["key"], "--key", owners)
+        warnings: list[str] = []
+        pair = read_key(self["key-file"], "--key-file", self["key"], "--key", owners, warnings.append)
         passphrase, warning = read_passphrase(
             self["passphrase-file"], "--passphrase-file", self["passphrase"], "--passphrase", owners
         )
         with acting_as(user):
-            authorized_keys = AuthorizedKeysFile(self["authorized-keys"]) if self["authorized-keys"] else None
+            authorized_keys = self._authorized_keys()
         # Only where nothing else decides who may come in: beside that, it would be a way in that everybody knows.
         if passphrase is None and not self["credCheckers"] and not self["no-checker"]:
             passphrase = DEFAULT_PASSPHRASE
@@ -259,13 +262,25 @@ class Options(AuthOptionMixin, ServiceOptions):
             rekey=rekey,
             timeouts=self.timeouts(self.seconds("auth-timeout")),
             message=self["message"],
-            warning=warning,
+            warning="; ".join([*warnings, *([warning] if warning else [])]) or None,
             versions=versions,
             tolerance=tolerance,
             files=tuple(files),
             runs_as=user,
             **places,
         )
+
+    def _authorized_keys(self) -> AuthorizedKeysFile | None:
+        path = self["authorized-keys"]
+        try:
+            return AuthorizedKeysFile(path) if path else None
+        except FileNotFoundError as error:
+            if os.path.isdir(os.path.dirname(path) or "."):
+                raise usage.UsageError(
+                    f"{describe_os_error(error)}; 'sodiumtwist invite --keys {shlex.quote(path)}' makes it and invites "
+                    "somebody, or put the clients' public keys there"
+                ) from None
+            raise
 
     def _checker(
         self, passphrase: str | None, authorized_keys: AuthorizedKeysFile | None
@@ -335,9 +350,7 @@ def makeService(options: Options, reactor: Any = None) -> SodiumService:
         "clock": reactor,
     }
     if settings.forward is not None:
-        backend = parse_connecting(
-            reactor, "sodium", "--forward", settings.forward, "tcp:127.0.0.1:6379", settings.runs_as
-        )
+        backend = parse_connecting(reactor, "sodium", "--forward", settings.forward, "127.0.0.1:6379", settings.runs_as)
         tunnel_limits = TunnelLimits(limits.connections, limits.stranger_lines)
         tunnels = TunnelFactory(backend, masked(settings.forward), tunnel_limits, reactor, settings.timeouts)
         streams = StreamServerFactory(tunnels, **common)

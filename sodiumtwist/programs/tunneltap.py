@@ -20,7 +20,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from ..contacts.addresses import has_timeout
-from ..core.errors import SodiumError
+from ..core.errors import AuthenticationFailed, SodiumError
 from ..describe import describe_os_error, masked, printable
 from ..endpoints.wrappers import SodiumClientEndpoint
 from ..protocol.clock import count_steadily
@@ -29,6 +29,7 @@ from ..tunnel import TunnelFactory, TunnelLimits
 from .descriptors import make_room
 from .listening import ListeningService, is_local, parse_connecting, parse_listening
 from .options import CLIENT_ALIASES, CLIENT_COMPLETIONS, SERVICE_PARAMETERS, ServiceOptions, limit_names
+from .refusals import hints
 from .server_options import SERVER_PARAMETERS, read_server
 from .service_user import check_log, service_user
 from .settings import TunnelSettings
@@ -38,7 +39,7 @@ from .silent_servers import advice, no_answer
 LIMITS = limit_names(TunnelLimits)
 
 #: What errors show as a string that is right. It is no default: which port is free differs from machine to machine.
-EXAMPLE_LISTEN = "tcp:7000:interface=127.0.0.1"
+EXAMPLE_LISTEN = "127.0.0.1:7000"
 
 
 class Options(ServiceOptions):
@@ -58,7 +59,7 @@ class Options(ServiceOptions):
     examples = ("twistd -n sodium-tunnel --listen 127.0.0.1:7000 --to home",)
 
     optParameters = [
-        ["listen", "l", None, "server endpoint for local programs (required)"],
+        ["listen", "l", None, "where local programs connect, as 7000 (required)"],
         *SERVER_PARAMETERS,
         *SERVICE_PARAMETERS,
     ]
@@ -103,7 +104,8 @@ class Options(ServiceOptions):
 @implementer(IStreamClientEndpoint)
 class AdvisedEndpoint:
     """
-    Says what to try where the server does not answer, and gives up in time.
+    Says what to try where the server does not answer, what to look at where it does not let us in, and gives up in
+    time.
 
     :param endpoint: of the server.
     :param advise: says of an error what to put behind it; nothing for one of another kind.
@@ -211,12 +213,14 @@ def makeService(options: Options, reactor: Any = None) -> TunnelService:
     except SodiumError as error:
         raise SystemExit(printable(f"sodium-tunnel: {error}")) from None
     limits = make_room(settings.limits, reactor)
-    advised = AdvisedEndpoint(
-        endpoint,
-        lambda error: advice(error, settings.version, settings.known_as, settings.server_key),
-        None if has_timeout(settings.to) else settings.timeout,
-        reactor,
-    )
+
+    def advise(error: BaseException) -> str:
+        silent = advice(error, settings.version, settings.known_as, settings.server_key)
+        if silent or not isinstance(error, AuthenticationFailed):
+            return silent
+        return "".join(f"; {hint}" for hint in hints(us))
+
+    advised = AdvisedEndpoint(endpoint, advise, None if has_timeout(settings.to) else settings.timeout, reactor)
     where = masked(settings.to) if settings.known_as is None else f"{settings.known_as} ({masked(settings.to)})"
     factory = TunnelFactory(advised, where, limits, reactor, settings.timeouts)
     return TunnelService(settings, [listening], factory, reactor, options.twistd)

@@ -165,6 +165,40 @@ class CheckerTests(SynchronousTestCase):
         for credentials in (spoken(2, "ann"), spoken(1, "bob"), spoken(1, "nobody")):
             self.assertFalse(self.successResultOf(checker.bars(credentials)))
 
+    def test_by_key(self) -> None:
+        """
+        A login without a passphrase comes in when its key is bound to it, by version 2, and nothing is verified. Else
+        it takes the time of a decoy, and no passphrase is right.
+        """
+        self.file.write(f"ann:{passwords.BY_KEY} protocol=2\nbob:{cheap('right')}\n")
+        checker = Argon2File(self.file.path, reactor=self.threads)
+        for login, version, bound, right in (
+            ("ann", 2, True, True),
+            ("ann", 2, False, False),
+            ("ann", 1, True, False),
+            ("bob", 2, True, False),
+            ("cid", 2, True, False),
+        ):
+            credentials = ClientLogin(login.encode(), b"wrong")
+            credentials.version, credentials.bound_key = version, bound
+            came_in = checker.requestAvatarId(credentials)
+            self.assertEqual(len(self.threads.work), 0 if right else 1, (login, version, bound))
+            if right:
+                self.assertEqual(self.successResultOf(came_in), login.encode())
+            else:
+                self.threads.do()
+                self.failureResultOf(came_in, UnauthorizedLogin)
+        # What others cost, a decoy costs.
+        costs = {verification_cost(string) for string, _ in self.verified}
+        self.assertEqual(costs, {verification_cost(cheap("right"))})
+        self.assertTrue(checker.file.value.bars(b"ann", 1))
+
+    def test_by_key_alone(self) -> None:
+        """A file with such logins alone has decoys at the usual cost."""
+        self.file.write(f"ann:{passwords.BY_KEY} protocol=2\n")
+        checker = Argon2File(self.file.path, reactor=self.threads)
+        self.assertEqual(verification_cost(checker.file.value.string_for(b"ann", 2)[0]), (2, 65536))
+
     def test_other_form(self) -> None:
         """Clients of version 2 send logins composed. Those of version 1 send them as they are typed."""
         typed, sent = "u\u0308", "\u00fc"

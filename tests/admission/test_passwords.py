@@ -21,6 +21,8 @@ from sodiumtwist import LocalProtocolError
 from sodiumtwist.admission import updating
 from sodiumtwist.admission.files import LIST_FILE_LIMIT
 from sodiumtwist.admission.passwords import (
+    BY_KEY,
+    add_key_login,
     check_login,
     delete_password,
     hash_passphrase,
@@ -134,12 +136,22 @@ class ParseTests(SynchronousTestCase):
             (f"ann:{RIGHT}  protocol=2", "alone or with the mark protocol=2"),
             (f"ann:{RIGHT}:protocol=2", "alone or with the mark protocol=2"),
             (f"protocol=2 ann:{RIGHT}", "protocol=2 stands behind the string"),
+            ("ann:$key", "no Argon2id string"),
         ]:
             error = self.assertRaises(LocalProtocolError, parse_passwords, f"# first\nbob:{RIGHT}\n{line}\n")
             self.assertTrue(str(error).startswith("line 3: "), error)
             self.assertIn(told, str(error))
             self.assertNotIn("$", str(error))
             self.assertNotIn("secret", str(error))
+
+    def test_by_key(self) -> None:
+        """A login without a passphrase is for version 2 alone. Earlier releases find no string there."""
+        found = parse_passwords(f"ann:{BY_KEY} protocol=2\nbob:{RIGHT}\n")
+        self.assertEqual(found, {"ann": BY_KEY, "bob": RIGHT})
+        self.assertEqual(found.marked, {"ann"})
+        error = self.assertRaises(LocalProtocolError, parse_passwords, f"ann:{BY_KEY}\n")
+        self.assertEqual(str(error), "line 1: behind $key$ stands protocol=2")
+        self.assertRaises(LocalProtocolError, verification_cost, f"{BY_KEY} protocol=2")
 
 
 class UpdateTests(SynchronousTestCase):
@@ -184,6 +196,19 @@ class UpdateTests(SynchronousTestCase):
         self.assertEqual(read_passwords(self.path).marked, {"ann", "bob", "cid", "dan"})
         delete_password(self.path, "dan")
         self.assertEqual(read_passwords(self.path).marked, {"ann", "bob", "cid"})
+
+    def test_add_key_login(self) -> None:
+        """It is added where it is not there, in any form of its letters; one with a passphrase keeps that."""
+        self.write(f"bob:{RIGHT}\n\u00e9t\u00e9:{RIGHT}\n")
+        self.assertFalse(add_key_login(self.path, "ann"))
+        self.assertFalse(add_key_login(self.path, "ann"))
+        for login in ("bob", "\u00e9t\u00e9", "e\u0301te\u0301"):
+            self.assertTrue(add_key_login(self.path, login), login)
+        self.assertEqual(self.text(), f"bob:{RIGHT}\n\u00e9t\u00e9:{RIGHT}\nann:{BY_KEY} protocol=2\n")
+        self.assertRaises(LocalProtocolError, add_key_login, self.path, "#ann")
+        # It can be given a passphrase later.
+        self.assertTrue(set_password(self.path, "ann", RIGHT))
+        self.assertTrue(self.text().endswith(f"\nann:{RIGHT} protocol=2\n"))
 
     def test_cannot_be_written(self) -> None:
         """The error names the file, not the one that was to take its place."""

@@ -12,10 +12,12 @@ from sodiumtwist.contacts.addresses import (
     ENDPOINT_TYPES,
     Address,
     client_description,
+    has_timeout,
     is_local_client,
     parse_address,
     server_description,
     split_description,
+    with_timeout,
 )
 
 
@@ -31,6 +33,7 @@ class AddressTests(SynchronousTestCase):
             ("[::1]:7000", Address("::1", 7000)),
             ("[fe80::1%eth0]:7000", Address("fe80::1%eth0", 7000)),
             ("::1", Address("::1")),
+            ("1:2:3:4:5:6:7:8", Address("1:2:3:4:5:6:7:8")),
             ("2001:db8::7", Address("2001:db8::7")),
             ("b\u00fccher.example:1", Address("b\u00fccher.example", 1)),
         ):
@@ -49,6 +52,7 @@ class AddressTests(SynchronousTestCase):
             "host:65536",
             "host:port",
             "[::1]:",
+            "::1:5555",
             "[::1]5555",
             "[dead]:5555",
             "[example.org]:5555",
@@ -80,6 +84,8 @@ class ClientTests(SynchronousTestCase):
             ("::1", r"tcp:\:\:1:5555"),
             ("7000", "tcp:127.0.0.1:7000"),
             (":7000", "tcp:127.0.0.1:7000"),
+            ("tcp://example.org:7000", "tcp:example.org:7000"),
+            ("tls://example.org:7000/", "tls:example.org:7000"),
             ("tcp:[::1]:7000", r"tcp:\:\:1:7000"),
             ("tcp6:[::1]:7000:timeout=3", r"tcp:\:\:1:7000:timeout=3"),
             (r"tcp6:\:\:1:7000", r"tcp:\:\:1:7000"),
@@ -149,6 +155,26 @@ class ClientTests(SynchronousTestCase):
             self.assertFalse(is_local_client(text), text)
 
 
+class TimeoutTests(SynchronousTestCase):
+    """How long Twisted tries to connect, where the client watches the time itself."""
+
+    def test_longer_than_ours(self) -> None:
+        for text, seconds, description in (
+            ("host:1", 15, "tcp:host:1:timeout=16"),
+            ("host:1", 0.5, "tcp:host:1:timeout=2"),
+            ("tls:host:1", 60.0, "tls:host:1:timeout=61"),
+            ("unix:/tmp/x", 60, "unix:/tmp/x:timeout=61"),
+        ):
+            self.assertFalse(has_timeout(text))
+            self.assertEqual(with_timeout(text, seconds), description)
+            self.assertTrue(has_timeout(description))
+
+    def test_own(self) -> None:
+        """One that is there stays; others' endpoints may know none."""
+        for text in ("tcp:host:1:timeout=60", "onion:80", "sodium:tcp:host:1", "tcp:host:1\\"):
+            self.assertEqual(with_timeout(text, 15), text)
+
+
 class ServerTests(SynchronousTestCase):
     """Where a server listens."""
 
@@ -166,6 +192,7 @@ class ServerTests(SynchronousTestCase):
             ("*:7000", "tcp:7000"),
             ("*", "tcp:5555"),
             ("tcp:127.0.0.1:7000", "tcp:7000:interface=127.0.0.1"),
+            ("tcp://127.0.0.1:7000", "tcp:7000:interface=127.0.0.1"),
             ("tcp:localhost:7000", "tcp:7000:interface=localhost"),
             ("tcp:example.org:7000", "tcp:7000:interface=example.org"),
             ("tcp:[::1]:7000", r"tcp:7000:interface=\:\:1"),
@@ -200,6 +227,8 @@ class ServerTests(SynchronousTestCase):
             "stdio:",
             "sodium:tcp:7000",
             "host:65536",
+            "65536",
+            "::1:5555",
             "",
         ):
             self.assertEqual(server_description(text), text)

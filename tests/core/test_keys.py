@@ -173,6 +173,7 @@ class ServerKeyTests(SynchronousTestCase):
         self.patch(bindings, "has_crypto_core_ed25519", False)
         check_server_key(bytes.fromhex(SECRET))
         self.assertRaises(InvalidKey, check_server_key, WEAK_KEYS[0])
+        self.assertIsInstance(KeyPair.generate_to_keep(), KeyPair)
 
     def test_wrong_size(self) -> None:
         for size in (0, 31, 33):

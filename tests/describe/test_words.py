@@ -54,16 +54,25 @@ class DescribeBadEndpointTests(SynchronousTestCase):
     def test_reasons(self) -> None:
         """None is in Python's words."""
         colon = r"; a colon within a name or number is written \:"
+        brackets = "; an IPv6 address stands in brackets, as in [::1]:5555"
         for parse, string, why in [
-            (clientFromString, "nonsense:1", "there is no type 'nonsense'"),
+            (clientFromString, "nonsense:x", "there is no type 'nonsense'"),
+            (clientFromString, "host:99999", "there is no type 'host'; a port is a number from 1 to 65535"),
+            (clientFromString, "ann@host:1", "there is no type 'ann@host'; a login is given with --user"),
+            (clientFromString, "./sock", "there is no type './sock'; a UNIX socket is unix:PATH"),
+            (clientFromString, "tcp6:host:1", "there is no type 'tcp6'; tcp:HOST:PORT connects by IPv4 and IPv6"),
+            (clientFromString, "::1:5555", f"there is no type ''{brackets}"),
             (clientFromString, "tcp", "it lacks 'host' and 'port'"),
             (clientFromString, "tcp:host", "it lacks 'port'"),
             (clientFromString, "tcp:host:http", "'http' is no number"),
-            (clientFromString, "tcp:::1:5555", f"it lacks 'host' and 'port'{colon}"),
+            (clientFromString, "tcp:::1:5555", f"it lacks 'host' and 'port'{brackets}"),
+            (clientFromString, "tcp:a:b:c", f"it lacks 'host' and 'port'{colon}"),
             (clientFromString, "tcp:host:5555:bogus=1", "it takes no bogus="),
             (clientFromString, "tls:host:5555:bogus=1:odd=2", "it takes no bogus=, odd="),
             (clientFromString, "tcp:host:5555\\", "it ends with a backslash"),
             (serverFromString, "tcp:5555:port=1", "it has 'port' twice"),
+            (serverFromString, "tcp:5555:interface=::1", f"it has 'interface' twice{brackets}"),
+            (serverFromString, "tcp:::1:5555", f"it has too many parts{brackets}"),
             (serverFromString, "tcp:5555:backlog=many", "'many' is no number"),
             (serverFromString, "unix:socket:mode=9", "'9' is no octal number"),
             (serverFromString, "systemd:domain=INET:index=7", "there is no socket of that index"),

@@ -15,7 +15,8 @@ from sodiumtwist import KeyPair
 from sodiumtwist.describe.fingerprints import fingerprint
 from sodiumtwist.keyfiles import write_key_file
 
-from ..processes import PUBLIC, SECRET, TWISTD, ProcessTestCase, wait_until
+from ..known_servers import know
+from ..processes import PUBLIC, SECRET, SODIUMTWIST, TWISTD, ProcessTestCase, wait_until
 
 WRONG_KEY = KeyPair.from_hex("a" * 64).public.hex()
 
@@ -41,6 +42,14 @@ class SendTests(ProcessTestCase):
         client = self.start_client("send", self.make_file("in", 1000))
         self.assertEqual((client.wait(), client.errors), (0, []))
         self.assert_one_line(client.output, r"^sent 1 file, 1.0 kB in \d+\.\d+ s \([\d.]+ [kMG]?B/s\)$")
+
+    def test_by_name(self) -> None:
+        """A server that is known needs no option."""
+        self.start_server("--directory", "uploads")
+        know(self, self.directory, home={"endpoint": self.endpoint})
+        client = self.run_process([*SODIUMTWIST, "send", "--quiet", self.make_file("in", 1000), "home:there"])
+        self.assertEqual((client.wait(), client.errors), (0, []))
+        self.assertEqual(self.read("uploads/username/there"), self.read("in"))
 
     def test_growing_file(self) -> None:
         """What is appended while a file is sent is not sent. That is told, and does not change the status."""

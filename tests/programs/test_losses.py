@@ -61,24 +61,26 @@ class StatusTests(SynchronousTestCase):
     """Each reason has its status, and a line that says it."""
 
     def explain(
-        self, reason: BaseException, let_in: bool = True, version: int = 2, stopping: bool = False
+        self,
+        reason: BaseException,
+        let_in: bool = True,
+        version: int = 2,
+        stopping: bool = False,
+        known_as: str | None = None,
     ) -> tuple[int, str]:
         client = commands._Pinger()
         client.message = "Welcome." if let_in else None
         client.stopping = stopping
-        failed = commands.explain_loss(ConnectSettings(WHERE, SERVER_PAIR.public, US, version), client, reason, "far")
+        settings = ConnectSettings(WHERE, SERVER_PAIR.public, US, version, known_as=known_as)
+        failed = commands.explain_loss(settings, client, reason, "far")
         self.assertNotIn("\n", str(failed))
         return failed.status, str(failed)
 
     def test_not_let_in(self) -> None:
-        # Of a login that is refused, what there is to say of us.
-        whose = (
-            f"our key has the fingerprint {fingerprint(SERVER_PAIR.public)}; is it listed there, for the login {LOGIN}?"
-        )
         for reason, status, line in (
-            (AuthenticationFailed("wrong"), 3, f"refused by tcp:host:1: wrong; {whose}"),
-            (with_code(AuthenticationFailed("wrong"), Code.REFUSED), 3, f"refused by tcp:host:1: wrong; {whose}"),
-            (with_code(AuthenticationFailed("odd"), 99), 3, f"refused by tcp:host:1: odd; {whose}"),
+            (AuthenticationFailed("wrong"), 3, "refused by tcp:host:1: wrong"),
+            (with_code(AuthenticationFailed("wrong"), Code.REFUSED), 3, "refused by tcp:host:1: wrong"),
+            (with_code(AuthenticationFailed("odd"), 99), 3, "refused by tcp:host:1: odd"),
             (with_code(TooManyFailures("later"), Code.TOO_MANY_FAILURES), 7, "not let in by tcp:host:1: later"),
             (with_code(ServerUnavailable("full"), Code.NO_ROOM), 8, "not let in by tcp:host:1: full"),
             (with_code(ServerUnavailable("stops"), Code.SHUTTING_DOWN), 9, "not let in by tcp:host:1: stops"),
@@ -86,6 +88,24 @@ class StatusTests(SynchronousTestCase):
             (ConnectionDone(), 2, "cannot connect to tcp:host:1: Connection was closed cleanly."),
         ):
             self.assertEqual(self.explain(reason, let_in=False), (status, line))
+
+    def test_what_was_shown(self) -> None:
+        """
+        Who gives a key is told which, and nothing of a passphrase; who gives none, what else there is. A key that is
+        in no file yet has nobody to ask for.
+        """
+        shown = f"; our key is that of me.key, fingerprint {fingerprint(SERVER_PAIR.public)}; "
+        for us, hint in (
+            (Credentials("ann", "", False, SERVER_PAIR, "me.key"), f"{shown}is it listed there, for the login ann?"),
+            (Credentials("ann", "", True, SERVER_PAIR, "me.key"), f"{shown}is it listed there, for the login ann?"),
+            (Credentials("ann", "", False, SERVER_PAIR), ""),
+            (Credentials("ann", "", False, None), "; no --identity was given, which a server with --authorized-keys "),
+            (Credentials("ann", "", True, None), "; no passphrase was given, so the default one was tried; no --ident"),
+        ):
+            settings = ConnectSettings(WHERE, SERVER_PAIR.public, us, 2)
+            failed = commands.explain_loss(settings, commands._Pinger(), AuthenticationFailed("wrong"), "far")
+            line = f"refused by {WHERE}: wrong{hint}"
+            self.assertTrue(str(failed).startswith(line) if hint else str(failed) == line, failed)
 
     def test_let_in(self) -> None:
         for reason, status, line in (
@@ -124,6 +144,19 @@ class StatusTests(SynchronousTestCase):
             self.assertEqual(status, 3)
             self.assertTrue(line.startswith(f"refused by tcp:host:1: {reason}"), line)
             self.assertTrue(line.endswith(tip), line)
+
+    def test_silence_of_a_known_server(self) -> None:
+        """Its key may have changed: what is kept is told, and what to do. Of other errors that would mislead."""
+        kept = (
+            "; home may have a new key, or somebody stands in for it: kept is fingerprint "
+            f"{fingerprint(SERVER_PAIR.public)}; ask its owner, and if it has another one now, run sodiumtwist forget "
+            "home and add or join it anew"
+        )
+        for reason, version in ((AuthenticationTimeout(f"late: {NO_ANSWER}"), 2), (AuthenticationTimeout("late"), 1)):
+            _, line = self.explain(reason, let_in=False, version=version, known_as="home")
+            self.assertTrue(line.endswith(kept), line)
+        _, line = self.explain(AuthenticationFailed("wrong"), let_in=False, known_as="home")
+        self.assertNotIn("new key", line)
 
     def test_tunnel(self) -> None:
         """A tunnel says it, too; other errors pass as they are."""

@@ -30,10 +30,13 @@ class PasswdTests(WhoTestCase):
         self.write("users", f"ann:{cheap('right')}\n")
         self.write("right", "right")
         self.write("wrong", "wrong")
+        with open(self.path("users"), "a") as file:
+            file.write("key:$key$ protocol=2\n")
         for arguments, status, line in (
             (("--passphrase-file", "right", "users", "ann"), 0, "right"),
             (("--passphrase-file", "wrong", "users", "ann"), 3, "sodiumtwist: login or passphrase is wrong"),
             (("--passphrase-file", "right", "users", "bob"), 3, "sodiumtwist: login or passphrase is wrong"),
+            (("users", "key"), 3, "sodiumtwist: 'key' has no passphrase: it comes in by its key alone"),
         ):
             verified = self.passwd("--verify", *arguments)
             self.assertEqual((verified.wait(), verified.output + verified.errors), (status, [line]))

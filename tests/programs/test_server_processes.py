@@ -40,7 +40,7 @@ class StartTests(ProcessTestCase):
         self.assertRegex(log, f"public key: {PUBLIC}\n.*\\[.*[]] fingerprint {fingerprint(bytes.fromhex(PUBLIC))}\n")
         self.assertRegex(
             log,
-            rf"sodiumtwist send --key {PUBLIC} --endpoint tcp:127\.0\.0\.1:\d+ "
+            rf"sodiumtwist send --to 127\.0\.0\.1:\d+ --server-key {PUBLIC} "
             """--user 'o'"'"'neil' --passphrase-file PASSPHRASEFILE PATH\.\.\.""",
         )
         self.assertNotIn(SECRET, log)

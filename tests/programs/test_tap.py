@@ -95,7 +95,7 @@ class OptionsTests(TapTestCase):
     def test_defaults(self) -> None:
         """They are the reference program's, on loopback."""
         settings = self.parse().settings
-        self.assertEqual(settings.endpoints, ("tcp:5555:interface=127.0.0.1",))
+        self.assertEqual(settings.endpoints, ("127.0.0.1:5555",))
         self.assert_lets_in(settings, "username", "passphrase")
         self.assertEqual((settings.user, settings.default_passphrase), ("username", True))
         self.assertEqual(settings.message, "Welcome.")
@@ -254,7 +254,7 @@ class OptionsTests(TapTestCase):
             (["--key-file", "short.key"], "short.key: the private key has 3 characters"),
             (["--key-file", "long.key"], "long.key is over 4096 bytes long"),
             (["-e", "nonsense:x"], "--endpoint: bad endpoint string 'nonsense:x'"),
-            (["-e", "tcp"], "'tcp': it lacks 'port'; a right one is for instance tcp:5555:interface=127.0.0.1"),
+            (["-e", "tcp"], "'tcp': it lacks 'port'; a right one is for instance 127.0.0.1:5555"),
             (["--forward", "tcp:host"], "--forward: bad endpoint string 'tcp:host': it lacks 'port'"),
             (["--forward", "tcp:a..b:1"], "--forward: bad endpoint string 'tcp:a..b:1': 'a..b' can't be a host's name"),
             (["-e", "tcp:5555"], "choose one with --passphrase-file"),
@@ -669,26 +669,26 @@ class ServiceTests(TapTestCase):
     def test_send_command(self) -> None:
         """It names address, key and login, and never the passphrase."""
         self.patch(services, "gethostname", lambda: "here")
-        for arguments, description, address, command in [
-            ([], "tcp:1", IPv4Address("TCP", "127.0.0.1", 1), "tcp:127.0.0.1:1"),
-            ([], "tcp:1", IPv4Address("TCP", "0.0.0.0", 1), "tcp:here:1"),
-            ([], "tcp6:1", IPv6Address("TCP", "::1", 1), r"'tcp:\:\:1:1'"),
-            ([], "ssl:1", IPv4Address("TCP", "0.0.0.0", 1), "tls:here:1"),
-            ([], "unix:/a b", UNIXAddress("/a b"), "'unix:/a b'"),
+        for arguments, description, address, where, more in [
+            ([], "tcp:1", IPv4Address("TCP", "127.0.0.1", 1), "127.0.0.1:1", ""),
+            ([], "tcp:1", IPv4Address("TCP", "0.0.0.0", 1), "here:1", ""),
+            ([], "tcp6:1", IPv6Address("TCP", "::1", 1), "'[::1]:1'", ""),
+            ([], "ssl:1", IPv4Address("TCP", "0.0.0.0", 1), "tls:here:1", ""),
+            ([], "unix:/a b", UNIXAddress("/a b"), "'unix:/a b'", ""),
             (
                 ["-P", "geheim"],
                 "tcp:1",
                 IPv4Address("TCP", "127.0.0.1", 1),
-                "tcp:127.0.0.1:1 --passphrase-file PASSPHRASEFILE",
+                "127.0.0.1:1",
+                " --passphrase-file PASSPHRASEFILE",
             ),
-            (["-U", "me"], "tcp:1", IPv4Address("TCP", "127.0.0.1", 1), "tcp:127.0.0.1:1 --user me"),
-            (["--protocol", "2"], "tcp:1", IPv4Address("TCP", "127.0.0.1", 1), f"tcp:127.0.0.1:1{only(2)}"),
-            (["--protocol", "1"], "tcp:1", IPv4Address("TCP", "127.0.0.1", 1), f"tcp:127.0.0.1:1{only(1)}"),
+            (["-U", "me"], "tcp:1", IPv4Address("TCP", "127.0.0.1", 1), "127.0.0.1:1", " --user me"),
+            (["--protocol", "2"], "tcp:1", IPv4Address("TCP", "127.0.0.1", 1), "127.0.0.1:1", only(2)),
+            (["--protocol", "1"], "tcp:1", IPv4Address("TCP", "127.0.0.1", 1), "127.0.0.1:1", only(1)),
         ]:
             settings = self.parse("-k", SECRET, *arguments).settings
+            server = f"--to {where} --server-key {PUBLIC}{more}"
+            self.assertEqual(send_command(description, address, settings), f"sodiumtwist send {server} FILE")
             self.assertEqual(
-                send_command(description, address, settings),
-                f"sodiumtwist send --key {PUBLIC} --endpoint {command} FILE",
+                tunnel_command(description, address, settings), f"twistd -n sodium-tunnel --listen LOCALPORT {server}"
             )
-            tunnel = tunnel_command(description, address, settings)
-            self.assertTrue(tunnel.endswith(command.partition(" ")[2] if " --" in command else PUBLIC), tunnel)

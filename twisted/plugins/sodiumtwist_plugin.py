@@ -38,6 +38,18 @@ class _Strings:
         return client_from_string(reactor, arguments, keywords)
 
 
+@implementer(IPlugin, IStreamClientEndpointStringParserWithReactor)
+class _URLs:
+    """The URLs ``sodium+tls://…`` as strings of clients. Those without TLS begin as all other strings do."""
+
+    prefix = "sodium+tls"
+
+    def parseStreamClient(self, reactor: Any, *arguments: Any, **keywords: Any) -> SodiumClientEndpoint:
+        from sodiumtwist.endpoints.strings import client_from_string
+
+        return client_from_string(reactor, arguments, keywords, self.prefix)
+
+
 @implementer(IPlugin, ICheckerFactory)
 class _Argon2:
     """The checker ``argon2`` of ``--auth``."""
@@ -59,6 +71,7 @@ class _Argon2:
 
 # Twisted takes what stands at the top of the module, under any name. Services are imported when twistd runs them.
 sodium_strings = _Strings()
+sodium_urls = _URLs()
 sodium_argon2 = _Argon2()
 sodium = ServiceMaker(
     "sodium", "sodiumtwist.programs.tap", "Receive files or forward streams over encrypted TCP.", "sodium"
