@@ -23,6 +23,9 @@ PASSPHRASE_VARIABLE = "SODIUMTWIST_PASSPHRASE"
 #: What the name of a public key's file has behind that of the private key's file.
 PUBLIC_SUFFIX = ".pub"
 
+#: How a key file begins.
+_BEGINNING = "# sodiumtwist: a"
+
 #: The largest size of a key file in bytes, more than any needs. A wrong name may be that of a huge file.
 KEY_FILE_LIMIT = 4096
 #: The largest size of a passphrase file: a passphrase of version 2 may have 4096 bytes, and other lines behind it.
@@ -30,7 +33,14 @@ PASSPHRASE_FILE_LIMIT = 8192
 
 
 def _read_small(
-    path: str, what: str, owners: Collection[int], limit: int, *, readable: bool = False, public: bool = False
+    path: str,
+    what: str,
+    owners: Collection[int],
+    limit: int,
+    *,
+    readable: bool = False,
+    public: bool = False,
+    refuse: Callable[[str, bytes], object] | None = None,
 ) -> tuple[bytes, os.stat_result]:
     """
     Read a small file that nobody else can change.
@@ -38,19 +48,19 @@ def _read_small(
     :param limit: the most bytes that it may have.
     :param readable: whether others may be able to read it, though they should not.
     :param public: whether it is for all to read.
+    :param refuse: raises for what no mode would make right. It is called with the path, and with what is in a regular
+        file that others can read.
     :return: what is in it, and its status.
     """
     with open(path, "rb") as file:
         # Of the file that is read, whatever has the path by now.
         status = os.fstat(file.fileno())
+        # What all may read may be a public key. To change its mode would not make it a private one.
+        if refuse is not None and stat.S_ISREG(status.st_mode) and others_can_read(status.st_mode):
+            refuse(path, file.read(limit))
+            file.seek(0)
         # Before it is read: of a pipe, the error would come when its writer is done.
-        try:
-            check_file(path, status, what, secret=not public, readable=readable, streams=True, owners=owners)
-        except LocalProtocolError:
-            # All may read a public key. To change its mode would not make it a private one.
-            if stat.S_ISREG(status.st_mode) and not public:
-                _refuse_public(path, what, file.read(limit))
-            raise
+        check_file(path, status, what, secret=not public, readable=readable, streams=True, owners=owners)
         # One byte more tells whether the file is larger.
         data = file.read(limit + 1)
     if len(data) > limit:
@@ -66,7 +76,14 @@ def _decode(path: str, data: bytes) -> str:
         raise LocalProtocolError(f"{path} is not UTF-8 text") from None
 
 
-def _refuse_public(path: str, what: str, data: bytes) -> None:
+def _key_text(path: str, data: bytes) -> str:
+    # As a power cut leaves a file that was just made.
+    if not data.strip():
+        raise InvalidKey(f"{path} is empty, and holds no key")
+    return _decode(path, data)
+
+
+def _refuse_public(path: str, data: bytes) -> None:
     """
     :raises InvalidKey: when a file that is to hold a secret holds a public key.
     """
@@ -82,7 +99,7 @@ def _refuse_public(path: str, what: str, data: bytes) -> None:
     if is_public:
         private = path.removesuffix(PUBLIC_SUFFIX)
         where = f": {private}" if private != path and os.path.exists(private) else ""
-        raise InvalidKey(f"{path} holds a public key, and as {what} the private one is wanted{where}")
+        raise InvalidKey(f"{path} holds a public key, and the private one is wanted{where}")
 
 
 def read_key_file(path: str, owners: Collection[int] = ()) -> KeyPair:
@@ -102,9 +119,9 @@ def read_key_file(path: str, owners: Collection[int] = ()) -> KeyPair:
 
 def _read_pair(path: str, owners: Collection[int]) -> tuple[KeyPair, bool]:
     """Read a private key, and tell whether the file says that it is one."""
-    data, _ = _read_small(path, "key file", owners, KEY_FILE_LIMIT)
-    text = _decode(path, data)
-    _refuse_public(path, "key file", data)
+    data, _ = _read_small(path, "key file", owners, KEY_FILE_LIMIT, refuse=_refuse_public)
+    text = _key_text(path, data)
+    _refuse_public(path, data)
     try:
         return KeyPair.from_hex(text), is_labelled(text)
     except InvalidKey as error:
@@ -124,7 +141,7 @@ def read_public_key_file(path: str, owners: Collection[int] = ()) -> bytes:
     :raises LocalProtocolError: when others can write to it or replace it, or own it, and when it is no small text.
     """
     data, status = _read_small(path, "public key file", owners, KEY_FILE_LIMIT, public=True)
-    text = _decode(path, data)
+    text = _key_text(path, data)
     try:
         key = parse_key(text, "public key")
     except WrongKind:
@@ -223,6 +240,8 @@ def read_passphrase_file(path: str, owners: Collection[int] = ()) -> tuple[str, 
         when it is no small text.
     """
     data, status = _read_small(path, "passphrase file", owners, PASSPHRASE_FILE_LIMIT, readable=True)
+    if data.startswith(_BEGINNING.encode()):
+        raise LocalProtocolError(f"{path} is a key file, and no passphrase file")
     # Only the end of the line is taken off: blanks may belong to a passphrase.
     passphrase = _decode(path, data).partition("\n")[0].removesuffix("\r")
     # More likely a mistake than a passphrase.
@@ -338,9 +357,9 @@ def write_key_file(path: str, pair: KeyPair) -> None:
     made = time.strftime("%Y-%m-%d", time.gmtime())
     whose = f"fingerprint {fingerprint(pair.public)}"
     private = (
-        f"# sodiumtwist: a private key, made {made}. Show it to nobody.\n# {whose}\nprivate key: {pair.secret.hex()}\n"
+        f"{_BEGINNING} private key, made {made}. Show it to nobody.\n# {whose}\nprivate key: {pair.secret.hex()}\n"
     )
-    public = f"# sodiumtwist: a public key, made {made}. It is no secret.\n# {whose}\npublic key: {pair.public.hex()}\n"
+    public = f"{_BEGINNING} public key, made {made}. It is no secret.\n# {whose}\npublic key: {pair.public.hex()}\n"
     made_files: list[str] = []
     try:
         # The private key first, for nobody is to get a public one whose private one the disk does not have. What a

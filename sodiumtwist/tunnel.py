@@ -33,7 +33,7 @@ from zope.interface import implementer
 from .admission.limits import ReportedLimit, check_limits
 from .admission.networks import network
 from .admission.summed_lines import SummedLines
-from .core.errors import SodiumError
+from .core.errors import ConnectionCut, PeerAborted, SodiumError
 from .core.keepalive import Timeouts
 from .describe import describe_tls_error
 from .describe.log import Logger, describe_address
@@ -137,6 +137,8 @@ class TunnelEnd(Protocol):
     #: Writes to the other end.
     _hand_on: Callable[[bytes], None]
     all_received = is_over = gone = False
+    #: Whether it came in, and was not made for one that did.
+    came_in = False
 
     #: Whether the peer was told that no more follows.
     _all_sent = False
@@ -355,15 +357,26 @@ class TunnelEnd(Protocol):
             other._close()
             return
         peer = self.transport.getPeer()
-        if not self._received and getattr(reason.value, "args", ()) == (NO_END,):
-            # It only came to see whether somebody is there, as sodiumtwist ping does: nothing was cut.
+        if self._only_looked(reason):
             if self.tunnels.lines.write("a client left and had sent nothing", network(peer)):
-                self._log.info("{peer} left and had sent nothing", peer=describe_address(peer))
+                error = reason.value.__cause__ if reason.value is not None else None
+                why = f": {error.text}" if isinstance(error, PeerAborted) and error.text else ""
+                self._log.info("{peer} left and had sent nothing{why}", peer=describe_address(peer), why=why)
         elif not reason.check(ConnectionDone):
             why = _describe_loss(reason)
             if self.tunnels.lines.write(f"a connection broke: {why}", network(peer)):
                 self._log.info("the connection with {peer} broke: {reason}", peer=describe_address(peer), reason=why)
         other.break_off(JOINED_BROKE)
+
+    def _only_looked(self, reason: Failure) -> bool:
+        """
+        Tell whether it only came to see whether somebody is there, as ``sodiumtwist ping`` does, or to ask for files:
+        nothing of it was cut.
+        """
+        error: Any = reason.value
+        if self._received:
+            return False
+        return error.args == (NO_END,) or (self.came_in and isinstance(error.__cause__, (ConnectionCut, PeerAborted)))
 
     def _unjoin(self) -> None:
         other = self._other
@@ -427,6 +440,7 @@ class TunnelEntry(TunnelEnd):
     """The end that came in. It reads nothing until the end that goes out is connected."""
 
     factory: Any
+    came_in = True
 
     _connecting: Deferred[Any] | None = None
 

@@ -175,7 +175,7 @@ class KeyFilesTests(SynchronousTestCase):
         """Its mode is not what is wrong with it."""
         pair = KeyPair.generate()
         write_key_file(self.path, pair)
-        says = f"{self.public} holds a public key, and as key file the private one is wanted"
+        says = f"{self.public} holds a public key, and the private one is wanted"
         for mode in (0o644, 0o600):
             os.chmod(self.public, mode)
             self.assertEqual(self.refused(read_key_file, self.public), f"{says}: {self.path}")
@@ -224,6 +224,7 @@ class KeyFilesTests(SynchronousTestCase):
                 line = self.refused(read, self.path)
                 self.assertIn(self.path, line)
                 self.assertNotIn("xyxy", line)
+        self.assertEqual(self.refused(read_key_file, self.write("\n")), f"{self.path} is empty, and holds no key")
         with open(self.path, "wb") as file:
             file.write(b"\xff" * 64)
         for read in (read_key_file, read_public_key_file):
@@ -328,6 +329,7 @@ class ServerKeyTests(SynchronousTestCase):
             (f"{path}.no", "characters; it is 64 hex digits, a .pub file, an URL or the name of a known server"),
             ("a\0b", "has 3 characters"),
             (os.path.dirname(path) or ".", "characters; it is 64 hex digits"),
+            (f"fingerprint {fingerprint(server.public)}", "the server key is a fingerprint"),
             (fingerprint(server.public), "is a fingerprint, which only serves to compare; give the key itself"),
             (f"{url}.{'12' * 16}", "the server key is an invitation; run: sodiumtwist join 'URL'"),
             (url[:-1], "the URL is not whole"),
@@ -352,6 +354,7 @@ class ServerKeyTests(SynchronousTestCase):
                 f"2026-11-29T07:00:00+0000 [-] public key: {key}",
                 f"{path}.pub",
                 f"sodium://127.0.0.1:5555/#{key}",
+                f"sodium://127.0.0.1:5555/#public key: {key}",
                 f"sodium+tls://ann@[::1]/#{key}",
             ):
                 self.assertEqual(keyfiles.read_server_key(text, "server key", pair), server.public)
@@ -394,6 +397,14 @@ class PassphraseFileTests(SynchronousTestCase):
         """The first line counts; spaces in it, too."""
         for contents in (b" a b ", b" a b \n", b" a b \r\nmore\n"):
             self.assertEqual(read_passphrase_file(self.write(contents)), (" a b ", None))
+
+    def test_key_file(self) -> None:
+        """One of keys is not taken for one with a passphrase, which all who read a first line would know."""
+        path = self.mktemp()
+        write_key_file(path, KeyPair.generate())
+        for name in (path, f"{path}.pub"):
+            error = self.assertRaises(LocalProtocolError, read_passphrase_file, name)
+            self.assertEqual(str(error), f"{name} is a key file, and no passphrase file")
 
     def test_empty(self) -> None:
         """An empty line is refused: it is more likely a mistake than a passphrase."""

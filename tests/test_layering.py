@@ -27,7 +27,7 @@ FOLDERS = {
     # The protocol: no Twisted, no IO, no clock.
     "core": """
         core.errors  core.credentials  core.keys  core.sodium  core.states  core.keepalive  core.events  core.inbox
-        core.unsent  core.version
+        core.strangers  core.unsent  core.version
         core.v1.messages  core.v1.secretstream  core.v1.public_bindings  core.v1.inner_bindings  core.v1.records
         core.v1.handshake  core.v1
         core.v2.suites  core.v2.chacha  core.v2.agreement  core.v2.noise  core.v2.veil  core.v2.messages
@@ -134,6 +134,7 @@ FOLDERS = {
         programs.passwd  programs.inviting  programs.durations  programs.reached
         programs.command_options  programs.key_options  programs.bars
         programs.progress  programs.commands  programs.streams  programs.sessions  programs.files
+        programs.standard_output  programs.pipe
         programs.client_options  programs.join  programs.book  programs.book_options
         programs.demo  programs.cli  programs  __main__
     """,

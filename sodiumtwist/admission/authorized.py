@@ -34,7 +34,7 @@ from typing import Any, Union
 from twisted.internet.defer import Deferred
 
 from ..core.errors import InvalidKey, LocalProtocolError, SodiumError
-from ..core.keys import KEY_SIZE, parse_key
+from ..core.keys import KEY_SIZE, looks_public, parse_key
 from .files import lines_of
 from .invitations import Invitation, is_invitation, parse_invitation
 from .marks import EVERY_VERSION, MARK, MARKED, check_login_size, check_versions, composed
@@ -46,6 +46,9 @@ Entry = Union[tuple[bytes, "str | None"], tuple[bytes, "str | None", Collection[
 #: How many characters a line may have that is no comment: more than any needs. To look through a line of megabytes
 #: would stop all threads meanwhile.
 LINE_LIMIT = 4096
+
+#: How many keys of a file are looked at whether they can be public ones: a look takes a tenth of a millisecond.
+LINES_LOOKED_AT = 100
 
 # The key, then a login with or without quotes, then a comment. A login without quotes has no # anywhere, so that one
 # that forgot the blank before its comment is an error and not another login.
@@ -78,6 +81,8 @@ class AuthorizedKeys:
             self._add(self._entries, bytes(key), login, versions)
         #: The invitations that the file has, by the hashes of their secrets.
         self.invitations: dict[bytes, Invitation] = {}
+        #: The numbers of the first lines of the file that have a key, each with its key.
+        self.first_lines: list[tuple[int, bytes]] = []
         # As clients of version 2 send the logins.
         self._composed = self._entries
         if any(login is not None and composed(login) != login for _, login in self._entries):
@@ -122,9 +127,17 @@ class AuthorizedKeys:
         entries = self._composed if version == 2 else self._entries
         return (public_key, login) in entries and self.allows(public_key, login, version)
 
+    def lines_without_public_key(self) -> list[int]:
+        """
+        Find lines whose key can't be a public one. It may be a private one that was taken for it, and lets nobody in.
+
+        :return: the numbers of these, among the first :data:`LINES_LOOKED_AT` that have a key.
+        """
+        return [number for number, key in self.first_lines if not looks_public(key)]
+
 
 def _parse_line(line: str) -> Entry:
-    if line.lower().startswith("private key:"):
+    if re.match(rf"(?i)(?:{MARK}[ \t]+)?private key:", line):
         raise InvalidKey("it is a private key, which nobody but its owner may have; the public one is wanted")
     # Somebody has put in the whole line that keygen prints.
     found = _LINE.fullmatch(re.sub(rf"(?i)^({MARK}[ \t]+)?public key:[ \t]*", r"\1", line))
@@ -140,7 +153,13 @@ def _parse_line(line: str) -> Entry:
     login = plain if quoted is None else quoted.replace('""', '"')
     if login is not None:
         check_login_size(login)
-    return parse_key(key, "client's key"), login, MARKED if mark else EVERY_VERSION
+    try:
+        public_key = parse_key(key, "client's key")
+    except InvalidKey:
+        if "=" not in key and re.fullmatch(rf"[0-9a-fA-F]{{{2 * KEY_SIZE}}}", plain or ""):
+            raise InvalidKey("the key stands before the login") from None
+        raise
+    return public_key, login, MARKED if mark else EVERY_VERSION
 
 
 def parse_authorized_keys(text: str) -> AuthorizedKeys:
@@ -151,7 +170,8 @@ def parse_authorized_keys(text: str) -> AuthorizedKeys:
     :raises LocalProtocolError: when something else in a line is wrong, with its number as well. The last line must
         end with a newline: without it, it may be cut off, and then name a shorter login, or let in any login.
     """
-    entries = []
+    entries: list[Entry] = []
+    first_lines: list[tuple[int, bytes]] = []
     invitations: dict[bytes, Invitation] = {}
     last = text.count("\n") + 1
     for number, line in enumerate(lines_of(text), 1):
@@ -175,10 +195,13 @@ def parse_authorized_keys(text: str) -> AuthorizedKeys:
                 invitations[invitation.digest] = invitation
             elif line and not line.startswith("#"):
                 entries.append(_parse_line(line))
+                if len(first_lines) < LINES_LOOKED_AT:
+                    first_lines.append((number, entries[-1][0]))
         # Of the same class, so that callers can still tell a bad key from other mistakes.
         except SodiumError as error:
             raise type(error)(f"line {number}: {error}") from None
     keys = AuthorizedKeys(entries)
+    keys.first_lines = first_lines
     keys.invitations = invitations
     return keys
 

@@ -54,6 +54,15 @@ class Address:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     @property
+    def is_name(self) -> bool:
+        """Whether the host has a name, which is to be looked up."""
+        try:
+            ipaddress.ip_address(self.host)
+        except ValueError:
+            return True
+        return False
+
+    @property
     def client_description(self) -> str:
         """The endpoint string that connects to it."""
         return f"tcp:{_escaped(self.host)}:{self.port}"
@@ -121,6 +130,19 @@ def _port_alone(text: str) -> int | None:
     return None if found is None or int(found[1]) > 65535 else int(found[1])
 
 
+def client_address(text: str) -> Address | None:
+    """
+    Read where a client connects to, when that is said without an endpoint string.
+
+    :param text: as :func:`client_description` takes it.
+    :return: ``None`` for an endpoint string.
+    """
+    if (port := _port_alone(text)) is not None:
+        return Address(LOOPBACK, port)
+    address = _without_type(text)
+    return address if address is not None and address.port else None
+
+
 def client_description(text: str) -> str:
     """
     Make the endpoint string for a place that a client connects to.
@@ -130,10 +152,7 @@ def client_description(text: str) -> str:
     :return: a string for ``clientFromString``. Whether it is right is not checked.
     """
     text = _without_slashes(text)
-    if (port := _port_alone(text)) is not None:
-        return Address(LOOPBACK, port).client_description
-    address = _without_type(text)
-    if address is not None and address.port:
+    if address := client_address(text):
         return address.client_description
     description = _without_brackets(text)
     kind, *fields = split_description(description)

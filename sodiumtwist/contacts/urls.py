@@ -23,7 +23,8 @@ from .addresses import Address, parse_address
 SCHEME = "sodium"
 TLS_SCHEME = "sodium+tls"
 
-_FRAGMENT = re.compile(r"([0-9a-fA-F]{64})(?:\.([0-9a-fA-F]{32}))?")
+# With the words before the key that keygen and a server's log have there, and somebody may have copied.
+_FRAGMENT = re.compile(r"(?:publickey:)?([0-9a-fA-F]{64})(?:\.([0-9a-fA-F]{32}))?")
 
 
 @dataclass(frozen=True)
@@ -58,9 +59,9 @@ class ServerURL:
 
     @property
     def endpoint(self) -> str:
-        """The endpoint string that connects to the server."""
-        description = self.address.client_description
-        return f"tls{description.removeprefix('tcp')}" if self.tls else description
+        """Where a client connects: its address, or an endpoint string."""
+        # As an address it is looked up for IPv6, too; TLS does that by itself.
+        return f"tls{self.address.client_description.removeprefix('tcp')}" if self.tls else str(self.address)
 
 
 def is_url(text: str) -> bool:

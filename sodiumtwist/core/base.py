@@ -104,6 +104,14 @@ class Connection:
         """How many received bytes wait to become events."""
         return self._inbox.size
 
+    def first_bytes(self, size: int) -> bytes:
+        """
+        Look at what was received first, where nothing of it has become an event.
+
+        :param size: how many bytes, at most.
+        """
+        return self._inbox.peek(min(size, self._inbox.size)) or b""
+
     @property
     def wanted(self) -> int | None:
         """

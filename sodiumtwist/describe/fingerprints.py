@@ -29,4 +29,4 @@ def fingerprint(public_key: bytes) -> str:
 
 def is_fingerprint(text: str) -> bool:
     """Tell whether a text is written as a fingerprint is."""
-    return re.fullmatch(r"(?:[a-z2-7]{4}-){4}[a-z2-7]{4}", text.strip()) is not None
+    return re.fullmatch(r"(?:fingerprint )?(?:[a-z2-7]{4}-){4}[a-z2-7]{4}", text.strip()) is not None

@@ -61,6 +61,7 @@ class StreamEnd(SodiumProtocol):
     application: IProtocol | None = None
     receiver: IProtocol | None = None
     passed_on = PASSED_ON
+    answers_nothing = "it hands streams on, and has no files; sodiumtwist pipe and twistd sodium-tunnel are for it"
     is_client = False
     peer: Peer
 

@@ -56,6 +56,7 @@ def _joined(arguments: Sequence[str]) -> str:
 
 def _inner(
     parse: Callable[[str], Any],
+    describe: Callable[[str], str],
     below: str,
     keywords: Sequence[str],
     arguments: Sequence[str],
@@ -65,7 +66,8 @@ def _inner(
     Split the keywords of ``sodium:`` from those of the endpoint below, and make that endpoint.
 
     :param parse: makes an endpoint from its string.
-    :param below: the string of the endpoint below, without its keywords.
+    :param describe: makes an endpoint string of an address, to which keywords can be added.
+    :param below: the string of the endpoint below, or an address, without its keywords.
     :param keywords: which keywords are ours.
     :param arguments: what stands in the string without keywords.
     :param values: all keywords of the string.
@@ -82,7 +84,7 @@ def _inner(
     ours = {name: values[name] for name in keywords if name in values}
     others = [f"{_quote(name)}={_quote(value)}" for name, value in values.items() if name not in ours]
     try:
-        return ours, parse(":".join([below, *others]))
+        return ours, parse(":".join([describe(below), *others]) if others else below)
     # Twisted raises whatever its parser stumbles over: ValueError, TypeError, IndexError, RuntimeError.
     except Exception as error:
         # It is an error of the endpoint below, which knows nothing of our keywords.
@@ -164,8 +166,14 @@ def server_from_string(reactor: Any, arguments: Sequence[str], keywords: Mapping
     :raises LocalProtocolError: when a file is not as it should be, when the login or the passphrase does not fit its
         field, and when there is no such checker.
     """
-    below = server_description(_joined(arguments))
-    ours, endpoint = _inner(lambda text: serverFromString(reactor, text), below, SERVER_KEYWORDS, arguments, keywords)
+    ours, endpoint = _inner(
+        lambda text: serverFromString(reactor, server_description(text)),
+        server_description,
+        _joined(arguments),
+        SERVER_KEYWORDS,
+        arguments,
+        keywords,
+    )
     auth, login, version = ours.get("auth"), ours.get("login"), _version(ours)
     versions = VERSIONS if version is None else (version,)
     pair = _read(lambda path: read_key(path, "keyFile=", warn=_warn), ours, "keyFile") or read_key(
@@ -224,8 +232,10 @@ def client_from_string(
         its field, and for an URL that is none.
     """
     server = _known_server(arguments, scheme)
-    below = client_description(_joined(arguments) if server is None else server.endpoint)
-    ours, endpoint = _inner(partial(client_endpoint, reactor), below, CLIENT_KEYWORDS, arguments, keywords)
+    below = _joined(arguments) if server is None else server.endpoint
+    ours, endpoint = _inner(
+        partial(client_endpoint, reactor), client_description, below, CLIENT_KEYWORDS, arguments, keywords
+    )
     version = _version(ours)
     if version is None:
         version = VERSION if server is None else server.protocol

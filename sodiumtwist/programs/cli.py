@@ -15,7 +15,7 @@ from twisted.python import usage
 from ..core.errors import SodiumError
 from ..describe import describe_os_error
 from .book_options import AddOptions, ForgetOptions, JoinOptions, ServersOptions
-from .client_options import GetOptions, ListOptions, PingOptions, SendOptions
+from .client_options import GetOptions, ListOptions, PingOptions, PipeOptions, SendOptions
 from .command_options import CommandOptions, take_arguments
 from .completers import CompleteWords
 from .exits import EXIT_INTERRUPTED, EXIT_USAGE, CommandFailed
@@ -120,6 +120,7 @@ class Options(CommandOptions):
         ["get", None, GetOptions, "get files and folders"],
         ["list", None, ListOptions, "list what can be got"],
         ["ping", None, PingOptions, "time a server's answers"],
+        ["pipe", None, PipeOptions, "stream to a service"],
         ["demo", None, DemoOptions, "try it all here"],
         ["completion", None, CompletionOptions, "complete in a shell"],
     ]

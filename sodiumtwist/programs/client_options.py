@@ -346,3 +346,37 @@ class PingOptions(ConnectOptions):
         from .running import run
 
         run(ping, self.settings)
+
+
+class PipeOptions(ConnectOptions):
+    """``sodiumtwist pipe``"""
+
+    synopsis = "pipe [options] [SERVER]"
+    purpose = (
+        "Joins standard input and output with the service behind 'twistd sodium --forward', until both directions "
+        "have ended."
+    )
+    examples = (
+        "sodiumtwist pipe --to HOST --server-key PUBLICKEY < request > answer",
+        "ssh -o ProxyCommand='sodiumtwist pipe home' HOST",
+    )
+    notes = "Exit status as 'sodiumtwist --help' tells."
+
+    def parseArgs(self, *arguments: str) -> None:
+        """Take the server, when one is named."""
+        (self["server"],) = take_arguments(arguments, 1, "SERVER") if arguments else (None,)
+
+    def postOptions(self) -> None:
+        """
+        Check the options, read the files that they name, and make the settings.
+
+        :raises UsageError, OSError, SodiumError: as :meth:`read_server` does.
+        """
+        self.settings = self.read_server(self["server"])
+
+    def execute(self) -> None:
+        load_endpoints(self.settings.endpoint)
+        from .pipe import pipe
+        from .running import run
+
+        run(pipe, self.settings)

@@ -5,7 +5,7 @@ What the subcommands that talk to a server have in common, and ``ping``.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, NoReturn, Protocol
 
@@ -16,7 +16,7 @@ from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.python.failure import Failure
 from twisted.python.usage import UsageError
 
-from ..contacts.addresses import has_timeout, with_timeout
+from ..contacts.addresses import has_timeout
 from ..core.connection import Code, describe_code
 from ..core.errors import (
     AuthenticationFailed,
@@ -71,7 +71,7 @@ def make_endpoint(reactor: Any, settings: ConnectSettings) -> IStreamClientEndpo
     :raises UsageError: when the endpoint string is not understood.
     """
     try:
-        return client_endpoint(reactor, with_timeout(settings.endpoint, settings.timeout))
+        return client_endpoint(reactor, settings.endpoint, settings.timeout)
     except Exception as error:
         line = describe_bad_endpoint("--to", settings.endpoint, "HOST:5555", error)
         raise UsageError(line) from None
@@ -113,11 +113,16 @@ def tell_of_silence(
 
 
 async def connect(
-    reactor: Any, endpoint: IStreamClientEndpoint, settings: ConnectSettings, client: SodiumClientProtocol
+    reactor: Any,
+    endpoint: IStreamClientEndpoint,
+    settings: ConnectSettings,
+    client: SodiumClientProtocol,
+    make_factory: Callable[..., SodiumClientFactory] = SodiumClientFactory,
 ) -> None:
     """
     Connect a protocol to the server. It is not authenticated yet when this returns.
 
+    :param make_factory: makes what ``client`` gets for a factory, from the arguments of a ``SodiumClientFactory``.
     :raises CommandFailed: when there is no connection.
     :raises CancelledError: when this was cancelled.
     """
@@ -133,7 +138,7 @@ async def connect(
     def too_late(result: object, timeout: float) -> NoReturn:
         raise TimeoutError(no_answer(limit))
 
-    factory = SodiumClientFactory(
+    factory = make_factory(
         settings.server_key,
         us.user,
         us.passphrase,

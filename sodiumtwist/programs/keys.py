@@ -50,7 +50,7 @@ def keygen(output: str | None) -> None:
     except FileExistsError as error:
         cure = "choose another name"
         # Of an earlier release, or a power cut came between the two.
-        if error.filename == output and not os.path.lexists(public):
+        if error.filename == output and os.path.isfile(output) and not os.path.lexists(public):
             cure += (
                 f", or: sodiumtwist pubkey {shlex.quote(output)} > {shlex.quote(public)} makes its public key's file"
             )

@@ -29,7 +29,7 @@ from twisted.internet.protocol import Factory
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
-from ..contacts.addresses import is_loopback, server_description, with_timeout
+from ..contacts.addresses import is_loopback, server_description
 from ..core.errors import LocalProtocolError
 from ..describe import describe_bad_endpoint, describe_endpoint_error, masked, printable
 from ..describe.log import Logger, describe_address
@@ -235,7 +235,7 @@ def parse_connecting(
         socket that it names.
     """
     try:
-        endpoint = client_endpoint(reactor, description if timeout is None else with_timeout(description, timeout))
+        endpoint = client_endpoint(reactor, description, timeout)
     except Exception as error:
         raise SystemExit(
             printable(f"{program}: {describe_bad_endpoint(option, description, example, error)}")

@@ -189,10 +189,18 @@ class SodiumService(ListeningService):
             )
         if self._settings.warning:
             self._log.warn("{line}", line=self._settings.warning)
-        if self._settings.authorized_keys is not None:
+        keys = self._settings.authorized_keys
+        if keys is not None:
             # As who will change the file.
             with acting_as(self._settings.runs_as):
-                look_if_writable(self._settings.authorized_keys)
+                look_if_writable(keys)
+        if keys is not None and (lines := keys.file.current().lines_without_public_key()):
+            self._log.warn(
+                "{path} has keys that are no public ones, in lines {lines}: private keys, which nobody but their owner "
+                "may have, or typing errors",
+                path=keys.file.path,
+                lines=", ".join(map(str, lines)),
+            )
 
     def drain(self) -> Deferred[None] | None:
         clients = sum(end.is_authenticated and end.version == 2 for end in self._factory.connections)

@@ -23,6 +23,10 @@ from .settings import ConnectSettings
 T = TypeVar("T")
 
 
+#: What a server is told that does not serve what it is asked for.
+WANTED_FILES = "the client wanted files that are not served here"
+
+
 class Session:
     """
     One connection to the server, and what is done there.
@@ -77,8 +81,11 @@ class Session:
             await self._drop()
             raise
         except RequestFailed as refused:
-            # What serves no files may wait for more of what it takes us for.
+            # What serves no files may wait for more of what it takes us for. Its log tells why there was nothing.
             if refused.code == Code.NOT_SUPPORTED:
+                client.abort_with(Code.NOT_SUPPORTED, WANTED_FILES)
+                with suppress(TimeoutError):
+                    await client.lost.addTimeout(LEAVING, self.reactor)
                 await self._drop()
             else:
                 await leave(self.reactor, client)

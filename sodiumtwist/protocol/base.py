@@ -125,6 +125,9 @@ class SodiumProtocol(Protocol):
 
     is_authenticated = False
 
+    #: What a peer is told that asks it something, where nothing answers.
+    answers_nothing = ANSWERS_NOTHING
+
     # Each end has its own from connectionMade() on. These say that there is no transport yet.
     _lifecycle = Lifecycle()
     _connection: ServerConnection | ClientConnection = UNMADE
@@ -773,7 +776,7 @@ class SodiumProtocol(Protocol):
         elif isinstance(event, Aborted):
             self._close(PeerAborted(event.code, printable(event.text)))
         elif isinstance(event, RequestReceived):
-            self._connection.send_failure(event.id, Code.NOT_SUPPORTED, ANSWERS_NOTHING)
+            self._connection.send_failure(event.id, Code.NOT_SUPPORTED, self.answers_nothing)
             self._sent()
 
     def _application_failed(self, failure: Failure, error: BaseException | None) -> None:

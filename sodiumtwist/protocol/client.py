@@ -24,7 +24,7 @@ from . import no_hello
 from .base import SodiumProtocol
 from .context import ClientContext
 from .lifecycle import UNMADE, Stage, Turn
-from .sockets import READ_SIZE
+from .sockets import READ_SIZE, is_tls
 
 #: What a REFUSED says, where it is not that login, passphrase or key are wrong.
 _REFUSALS: dict[int, type[NotLetIn]] = {
@@ -51,8 +51,8 @@ class SodiumClientProtocol(SodiumProtocol):
     _reason: Failure | None = None
     # How it ends, where that was before the server's hello.
     _ending: no_hello.Ending | None = None
-    # How many bytes had come that are no hello, when the deadlines were looked at.
-    _answered = 0
+    # What had come that is no hello, when the deadlines were looked at.
+    _answered = no_hello.Answer()
 
     def when_authenticated(self) -> Deferred[None]:
         """
@@ -145,12 +145,15 @@ class SodiumClientProtocol(SodiumProtocol):
 
     def _judge(self, buffered: int, left: int) -> None:
         if self.message is None:
-            self._answered = self._connection.buffered  # where the time is up, nothing is kept of that
+            self._answered = self._answer()  # where the time is up, nothing is kept of that
         super()._judge(buffered, left)
 
     def _close(self, error: BaseException | None, patience: float | None = None) -> None:
         if self.message is None and isinstance(error, AuthenticationTimeout):
-            error = no_hello.silence(error, self._answered, self.factory.version)
+            if self._below.in_tls_handshake:
+                error = no_hello.no_tls(f"{error}: the TLS handshake is not over")
+            else:
+                error = no_hello.silence(error, self._answered, self.factory.version)
         super()._close(error, patience)
 
     def _end_is_said(self) -> bool:
@@ -161,10 +164,21 @@ class SodiumClientProtocol(SodiumProtocol):
         if self.message is not None or self._end_is_said() or not reason.check(ConnectionDone, ConnectionLost):
             return super()._explain(reason)
         if self._below.in_tls_handshake:
-            return ServerUnavailable("the connection broke in the TLS handshake; is TLS spoken at that port?")
+            return no_hello.no_tls("the connection broke in the TLS handshake")
         connection, patience = self._connection, self.factory.timeouts.authentication
         waited = patience - (connection.deadline() - self._clock.seconds())
         in_order, has_key = reason.check(ConnectionDone) is not None, self.factory.pair is not None
         return no_hello.explain(
-            self._ending, in_order, connection.buffered, waited, patience, has_key, self.factory.version
+            self._ending,
+            in_order,
+            self._answer(),
+            waited,
+            patience,
+            has_key,
+            self.factory.version,
+            is_tls(self.transport),
         )
+
+    def _answer(self) -> no_hello.Answer:
+        connection = self._connection
+        return no_hello.Answer(connection.buffered, connection.first_bytes(no_hello.LOOKED_AT))

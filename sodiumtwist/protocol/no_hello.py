@@ -18,6 +18,7 @@ from ..core.errors import (
     RemoteProtocolError,
     ServerUnavailable,
 )
+from ..core.strangers import describe_answer
 from ..core.v2.handshake import SMALLEST_FLIGHT
 from ..core.wire import SEALED_CLIENT_AUTH_SIZE
 from .sockets import TransportBelow
@@ -58,43 +59,75 @@ class Ending:
         return cls(confirmed < size, not left and below.is_broken)
 
 
-def no_hello(received: int) -> DecryptionFailed:
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """
+    What came that is no hello.
+
+    :ivar size: how many bytes.
+    :ivar first: the first of them, some.
+    """
+
+    size: int = 0
+    first: bytes = b""
+
+
+#: How many bytes of an answer are looked at.
+LOOKED_AT = 8
+
+
+def no_hello(answer: Answer) -> DecryptionFailed:
     """
     Make the error about an answer that is no hello.
-
-    :param received: how many bytes came.
     """
-    return DecryptionFailed(f"the answer, {received} bytes, is no hello; is there a server of this protocol?")
+    return DecryptionFailed(f"the answer, {answer.size} bytes, is no hello; {describe_answer(answer.first)}")
 
 
-def silence(error: AuthenticationTimeout, received: int, version: int) -> RemoteProtocolError:
+def no_tls(why: str) -> ServerUnavailable:
+    """
+    Make the error about a handshake of TLS that came to nothing.
+
+    :param why: what has become of it.
+    """
+    return ServerUnavailable(f"{why}; is TLS spoken at that port? Without TLS, tcp:HOST:PORT connects")
+
+
+def silence(error: AuthenticationTimeout, received: Answer, version: int) -> RemoteProtocolError:
     """
     Say what it means that no hello came.
 
     :param error: the time is up.
-    :param received: how many bytes came that are no hello.
+    :param received: what came that is no hello.
     :param version: of the protocol; in version 2 the core says what it can mean.
     """
-    if received:
+    if received.size:
         return no_hello(received)
     return error if version == 2 else AuthenticationTimeout(f"{error}: the server is silent; {_SILENT}")
 
 
 def explain(
-    ending: Ending | None, in_order: bool, received: int, waited: float, patience: float, has_key: bool, version: int
+    ending: Ending | None,
+    in_order: bool,
+    received: Answer,
+    waited: float,
+    patience: float,
+    has_key: bool,
+    version: int,
+    over_tls: bool = False,
 ) -> RemoteProtocolError:
     """
     Say why the server has left before its hello.
 
     :param ending: how; ``None`` where the transport is no socket.
     :param in_order: whether the transport says that it ended in order.
-    :param received: how many bytes came that are no hello.
+    :param received: what came that is no hello.
     :param waited: for how many seconds it was connected.
     :param patience: how many seconds the handshake may take.
     :param has_key: whether the client has a key of its own, for which it may be refused.
     :param version: of the protocol. In version 2 a server of ours does not refuse anybody before its hello.
+    :param over_tls: whether TLS is beneath.
     """
-    if received:
+    if received.size:
         return no_hello(received)  # as with more of them, which the core has looked at
     if not in_order or (ending is not None and (ending.untaken or ending.reset)):
         return ServerUnavailable(
@@ -102,10 +135,14 @@ def explain(
             "a later try may go well"
         )
     if version == 2:
-        kind = AuthenticationTimeout if waited >= SILENCE * patience else AuthenticationFailed
-        return kind(f"the server left without an answer: {NO_ANSWER}")
+        if waited >= SILENCE * patience:
+            return AuthenticationTimeout(f"the server left without an answer: {NO_ANSWER}")
+        # Our servers do not leave so early. Those of TLS do, most of them without a word to who does not speak it.
+        tls = "" if over_tls else "; where TLS is spoken at that port, tls:HOST:PORT connects"
+        return AuthenticationFailed(f"the server left without an answer{tls}: {NO_ANSWER}")
     if waited >= SILENCE * patience:
         return AuthenticationTimeout(f"the server was silent for {waited:.3g} seconds and left; {_SILENT}")
     wrong = "wrong login or passphrase" if waited < REFUSAL else "wrong server key, login or passphrase"
     key = ", or our key is not listed there for this login" if has_key else ""
-    return AuthenticationFailed(f"{wrong}{key}; else no server of this protocol is there")
+    tls = "" if over_tls else ", or TLS is spoken at that port: tls:HOST:PORT"
+    return AuthenticationFailed(f"{wrong}{key}; else no server of this protocol is there{tls}")

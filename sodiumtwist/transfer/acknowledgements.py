@@ -29,3 +29,12 @@ def acknowledges(payload: bytes, size: int) -> bool:
     usual = acknowledgement(size)
     # Only the text: the reference server leaves bytes of its stack behind the NUL.
     return payload == usual or payload.partition(b"\0")[0] == usual.rstrip(b"\0")
+
+
+def is_acknowledgement(payload: bytes) -> bool:
+    """
+    Tell whether a payload acknowledges a DATA of any size.
+    """
+    text, nul, _ = payload.partition(b"\0")
+    size = text.removeprefix(b"DATA OK: RECEIVED ").removesuffix(b" BYTES")
+    return bool(nul) and size.isdigit() and len(payload) == ACKNOWLEDGEMENT_SIZE and acknowledges(payload, int(size))

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import stat
 from typing import Any
 
@@ -24,13 +25,13 @@ class PipeWriter:
 
     :param fd: a descriptor that does not block; :meth:`close` closes it.
     :param reactor: tells when the pipe has room.
-    :param patience: seconds in which the reader must take something.
+    :param patience: seconds in which the reader must take something; ``None`` for as long as it wants.
     :ivar taken: how many bytes the pipe has taken so far.
     """
 
     taken = 0
 
-    def __init__(self, fd: int, reactor: Any, patience: float) -> None:
+    def __init__(self, fd: int, reactor: Any, patience: float | None) -> None:
         self._fd = fd
         self._reactor = reactor
         self._clock = steady_clock(reactor)
@@ -47,7 +48,8 @@ class PipeWriter:
         """
         self._rest = memoryview(payload)
         written = self._written = Deferred()
-        self._timer = self._clock.callLater(self._patience, self._patience_over)
+        if self._patience is not None:
+            self._timer = self._clock.callLater(self._patience, self._patience_over)
         self._reactor.addWriter(self)
         # Most pipes have room; this saves them a turn of the reactor.
         self.doWrite()
@@ -63,12 +65,12 @@ class PipeWriter:
         try:
             # An empty payload is done at once.
             if self._rest:
-                size = os.write(self._fd, self._rest)
+                size = self._take(self._rest)
                 self.taken += size
                 self._rest = self._rest[size:]
                 # Patience counts from the last byte that was taken: a slow reader is fine.
                 if self._timer is not None:
-                    self._timer.reset(self._patience)
+                    self._timer.reset(self._patience)  # type: ignore[arg-type]  # there is no timer without it
         # Full; the reactor calls again when there is room.
         except BlockingIOError:
             return
@@ -78,9 +80,18 @@ class PipeWriter:
         if not self._rest:
             self._end_write(None)
 
+    def _take(self, data: memoryview) -> int:
+        """
+        Write what there is room for now.
+
+        :return: how many bytes that was.
+        :raises BlockingIOError: where there is none.
+        """
+        return os.write(self._fd, data)
+
     def _patience_over(self) -> None:
         # The process may have stood still, and not the reader: look once more whether there is room.
-        self._timer = self._clock.callLater(self._patience, self._patience_over)
+        self._timer = self._clock.callLater(self._patience, self._patience_over)  # type: ignore[arg-type]
         taken = self.taken
         self.doWrite()
         if self.taken == taken:
@@ -130,3 +141,14 @@ def may_block(fd: int) -> bool:
     """
     mode = os.fstat(fd).st_mode
     return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or os.isatty(fd)
+
+
+def has_left(fd: int) -> bool:
+    """
+    Tell whether nobody is at the other end of a pipe or socket any more.
+
+    :param fd: a descriptor.
+    """
+    look = select.poll()
+    look.register(fd, 0)
+    return any(found & (select.POLLHUP | select.POLLERR) for _, found in look.poll(0))

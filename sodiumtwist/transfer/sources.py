@@ -18,6 +18,7 @@ from zope.interface import implementer
 
 from ..core.errors import LocalProtocolError
 from ..protocol.sockets import CHUNK_SIZE
+from .pipes import has_left
 
 Deliver = Callable[[bytes], None]
 Ended = Callable[["OSError | None"], None]
@@ -76,6 +77,10 @@ class Source:
     def pause(self) -> None:
         """Read nothing until :meth:`resume`."""
         self._reading = False
+
+    def is_left(self) -> bool:
+        """Tell whether nobody is there any more who could write to it: what it has now is all."""
+        return self._fd >= 0 and has_left(self._fd)
 
     def close(self) -> None:
         """Close the descriptor. To call this again does nothing."""

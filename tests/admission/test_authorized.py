@@ -11,8 +11,14 @@ from hypothesis import given, strategies as st
 from twisted.logger import formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
-from sodiumtwist import InvalidKey, LocalProtocolError, SodiumError, parse_key
-from sodiumtwist.admission.authorized import AuthorizedKeys, AuthorizedKeysFile, Entry, parse_authorized_keys
+from sodiumtwist import InvalidKey, KeyPair, LocalProtocolError, SodiumError, parse_key
+from sodiumtwist.admission.authorized import (
+    LINES_LOOKED_AT,
+    AuthorizedKeys,
+    AuthorizedKeysFile,
+    Entry,
+    parse_authorized_keys,
+)
 from sodiumtwist.admission.checkers import LoginNotChecked
 from sodiumtwist.admission.marks import MARK
 
@@ -154,6 +160,15 @@ class ParseTests(SynchronousTestCase):
         """It may be put in as it is."""
         self.assert_says(f"public key: {ALICE.hex()}\nPublic key:  {BOB.hex()} bob\n", (ALICE, None), (BOB, "bob"))
 
+    def test_no_public_keys(self) -> None:
+        """Private keys and typing errors are found, among the first lines; they break nothing."""
+        public = KeyPair.from_hex("11" * 32).public.hex()
+        keys = parse_authorized_keys(f"# us\n{public} ann\n{'11' * 32} ann\n\nprotocol=2 {'12' * 32}\n")
+        self.assertEqual(keys.lines_without_public_key(), [3, 5])
+        many = f"{public}\n" * LINES_LOOKED_AT
+        self.assertEqual(parse_authorized_keys(f"{many}{'11' * 32}\n").lines_without_public_key(), [])
+        self.assertEqual(AuthorizedKeys([(b"\x11" * 32, None)]).lines_without_public_key(), [])
+
     def test_errors(self) -> None:
         """Each names its line, and shows nothing of it."""
         key = ALICE.hex()
@@ -162,6 +177,9 @@ class ParseTests(SynchronousTestCase):
             (f"{key}0", InvalidKey, "has 65 characters"),
             (f"{'xy' * 32} alice", InvalidKey, "holds characters other than"),
             ("alice", InvalidKey, "has 5 characters"),
+            (f"alice {key}", InvalidKey, "the key stands before the login"),
+            (f"private key: {key}", InvalidKey, "it is a private key, which nobody but its owner may have"),
+            (f"protocol=2 Private Key: {key} alice", InvalidKey, "it is a private key"),
             (f'"{key}"', LocalProtocolError, "it is not 64 hex digits, then"),
             (f"{key} alice night", LocalProtocolError, "it is not 64 hex digits, then"),
             (f"{key} alice#1", LocalProtocolError, "in double quotes"),
@@ -178,7 +196,6 @@ class ParseTests(SynchronousTestCase):
             (f"protocol=1 {key}", InvalidKey, "has 10 characters"),
             (f"protocol=3 {key} alice", LocalProtocolError, "it is not 64 hex digits"),
             ("protocol=2", InvalidKey, "has 10 characters"),
-            (f"protocol=2 private key: {key}", LocalProtocolError, "it is not 64 hex digits"),
             (f"{key} xx\0xx", LocalProtocolError, "holds a NUL"),
             (f"private key: {key}", InvalidKey, "it is a private key"),
         ]:

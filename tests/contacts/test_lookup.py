@@ -44,7 +44,7 @@ class LookUpTests(SynchronousTestCase):
 
     def test_urls(self) -> None:
         """They have no name, though the server may be known by one."""
-        self.assertEqual(look_up(URL), KnownServer("", "tcp:example.org:5555", bytes.fromhex(PUBLIC), "ann"))
+        self.assertEqual(look_up(URL), KnownServer("", "example.org:5555", bytes.fromhex(PUBLIC), "ann"))
         tls = look_up(f"sodium+tls://[::1]:443/#{PUBLIC}")
         self.assertEqual(tls, KnownServer("", r"tls:\:\:1:443", bytes.fromhex(PUBLIC)))
         self.assertRaises(LocalProtocolError, look_up, URL[:-1])

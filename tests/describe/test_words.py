@@ -60,7 +60,7 @@ class DescribeBadEndpointTests(SynchronousTestCase):
             (clientFromString, "host:99999", "there is no type 'host'; a port is a number from 1 to 65535"),
             (clientFromString, "ann@host:1", "there is no type 'ann@host'; a login is given with --user"),
             (clientFromString, "./sock", "there is no type './sock'; a UNIX socket is unix:PATH"),
-            (clientFromString, "tcp6:host:1", "there is no type 'tcp6'; tcp:HOST:PORT connects by IPv4 and IPv6"),
+            (clientFromString, "tcp6:host:1", "there is no type 'tcp6'; HOST:PORT connects by IPv6 and IPv4"),
             (clientFromString, "::1:5555", f"there is no type ''{brackets}"),
             (clientFromString, "tcp", "it lacks 'host' and 'port'"),
             (clientFromString, "tcp:host", "it lacks 'port'"),

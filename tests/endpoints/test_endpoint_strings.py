@@ -65,6 +65,35 @@ class StringTests(SynchronousTestCase):
         proxied = self.make_server(f"sodium:haproxy:unix:a\\:b:{self.files.for_server}")
         self.assertEqual(proxied._wrappedEndpoint._address, "a:b")
 
+    def test_server_addresses(self) -> None:
+        """Behind ``sodium:`` an address does, as people write it."""
+        for where, expected in (
+            ("127.0.0.1:5555", (5555, "127.0.0.1")),
+            ("tcp:127.0.0.1:5555", (5555, "127.0.0.1")),
+            ("[::1]:5555", (5555, "::1")),
+            ("tcp:[::1]:5555", (5555, "::1")),
+            ("5555", (5555, "127.0.0.1")),
+            ("*:5555", (5555, "")),
+        ):
+            inner = self.make_server(f"sodium:{where}:{self.files.for_server}")
+            self.assertEqual((inner._port, inner._interface), expected)
+        inner = self.make_server(f"sodium:[::1]:5555:{self.files.for_server}:backlog=7")
+        self.assertEqual((inner._interface, inner._backlog), ("::1", 7))
+
+    def test_client_addresses(self) -> None:
+        for where, expected in (
+            ("example.org:7000:timeout=7", ("example.org", 7000)),
+            ("7000", ("127.0.0.1", 7000)),
+            ("[::1]:7000", ("::1", 7000)),
+            ("tcp:[::1]:7000", ("::1", 7000)),
+            ("tcp6:[::1]:7000:timeout=7", ("::1", 7000)),
+        ):
+            inner = self.make_client(f"sodium:{where}:{self.files.for_client}")
+            self.assertEqual((inner._host, inner._port), expected)
+            self.assertEqual(inner._timeout, 7 if "timeout" in where else 30)
+        inner = self.make_client(f"sodium:example.org:{self.files.for_client}")
+        self.assertIsInstance(inner, endpoints.HostnameEndpoint)
+
     def test_server_under_tls(self) -> None:
         """``ssl:`` with its files, whose names may need quoting, and the ``tls:`` of newer Twisteds."""
         directory = os.path.abspath(self.mktemp())

@@ -6,10 +6,8 @@ from __future__ import annotations
 
 import io
 import os
-import pty
 import signal
 import sys
-import termios
 
 from sodiumtwist.admission.passwords import read_passwords, verify_passphrase
 from sodiumtwist.programs import passwd as passwd_module
@@ -20,6 +18,7 @@ from sodiumtwist.programs.settings import PasswdSettings
 from ..admission.test_passwords import cheap
 from ..processes import SODIUMTWIST
 from ..signals import as_at_start, come
+from ..terminal import on_terminal
 from .test_who_processes import WhoTestCase
 
 
@@ -145,30 +144,7 @@ class PasswdTests(WhoTestCase):
         self.assertTrue(verify_passphrase(string, "\u00fc".encode()))
 
     def on_terminal(self, *arguments: str, answers: tuple[bytes, ...]) -> tuple[int, bytes]:
-        """
-        Run ``passwd`` on a terminal of its own and type; return its status and all that the terminal shows. It shows
-        again what is typed then.
-        """
-        pid, terminal = pty.fork()
-        if pid == 0:
-            # As in tests.processes: who ignores Ctrl-C hands that down.
-            signal.signal(signal.SIGINT, signal.SIG_DFL)
-            os.chdir(self.directory)
-            os.execv(SODIUMTWIST[0], [*SODIUMTWIST, "passwd", *arguments])
-        shown = b""
-        with os.fdopen(terminal, "r+b", buffering=0) as file:
-            for answer in answers:
-                while not shown.endswith((b"Passphrase: ", b"Again: ")):
-                    shown += os.read(terminal, 1000)
-                shown += b"\n"
-                file.write(answer)
-            try:
-                while data := os.read(terminal, 1000):
-                    shown += data
-            except OSError:
-                pass  # the terminal is gone
-            self.assertTrue(termios.tcgetattr(terminal)[3] & termios.ECHO)
-        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), shown
+        return on_terminal([*SODIUMTWIST, "passwd", *arguments], self.directory, answers)
 
     def test_terminal(self) -> None:
         """Asked twice, and what is typed is not shown."""

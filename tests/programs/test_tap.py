@@ -259,6 +259,15 @@ class OptionsTests(TapTestCase):
             (["--forward", "tcp:a..b:1"], "--forward: bad endpoint string 'tcp:a..b:1': 'a..b' can't be a host's name"),
             (["-e", "tcp:5555"], "choose one with --passphrase-file"),
             (["-e", "tcp:5555:interface=0.0.0.0", "-U", "me"], "choose one with --passphrase-file"),
+            (["-e", "0.0.0.0:5555"], "tcp:5555:interface=0.0.0.0 can be reached from elsewhere, and the passphrase is"),
+            (["-e", "*:5555"], "tcp:5555 can be reached from elsewhere, and the passphrase is the default one"),
+            (["-e", "[::]:5555"], r"tcp:5555:interface=\:\: can be reached from elsewhere"),
+            (["-e", "example.org"], "tcp:5555:interface=example.org can be reached from elsewhere"),
+            (
+                ["-e", "127.0.0.1:5555", "-e", "10.1.2.3:5555"],
+                "tcp:5555:interface=10.1.2.3 can be reached from elsewhere",
+            ),
+            (["-e", "::1:5555"], "an IPv6 address stands in brackets"),
             (["-e", "tcp:5555", "-P", "passphrase"], "choose one with --passphrase-file"),
             (["-P", "a", "--passphrase-file", "b"], "from --passphrase and from --passphrase-file; use one"),
             (["--passphrase-file", "empty.pass"], "begins with an empty line"),
@@ -383,6 +392,21 @@ class ServiceTests(TapTestCase):
                 getattr(service, method)()
             self.assertEqual([server[0] for server in self.reactor.tcpServers], [5555])
             self.assertEqual(self.reactor.tcpServers[0][3], "127.0.0.1")
+
+    def test_addresses(self) -> None:
+        """An address is the interface alone that has it; a port alone is on loopback."""
+        for where, expected in (
+            (["-e", "7000"], [(7000, "127.0.0.1")]),
+            (["-e", ":7000"], [(7000, "127.0.0.1")]),
+            (["-e", "127.0.0.1:7000", "-e", "[::1]:7001"], [(7000, "127.0.0.1"), (7001, "::1")]),
+            (["-e", "localhost"], [(5555, "localhost")]),
+            (["-e", "0.0.0.0:7000", "-P", "secret"], [(7000, "0.0.0.0")]),
+            (["-e", "[::]:7000", "-P", "secret"], [(7000, "::")]),
+            (["-e", "*:7000", "-P", "secret"], [(7000, "")]),
+            (["-e", "tcp6:[::1]:7000"], [(7000, "::1")]),
+        ):
+            self.make("-k", SECRET, *where).startService()
+            self.assertEqual([(server[0], server[3]) for server in self.reactor.tcpServers], expected)
 
     def test_nowhere(self) -> None:
         """Nothing is thrown away unless somebody says so; and then each client hears of it, as from /dev/null."""

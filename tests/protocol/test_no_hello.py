@@ -32,7 +32,7 @@ from sodiumtwist import (
 )
 from sodiumtwist.core.wire import SEALED_CLIENT_AUTH_SIZE
 from sodiumtwist.protocol import sockets
-from sodiumtwist.protocol.no_hello import Ending, explain
+from sodiumtwist.protocol.no_hello import Answer, Ending, explain
 from sodiumtwist.protocol.server import REFUSED_CLOSING_TIME
 from sodiumtwist.protocol.sockets import TransportBelow
 
@@ -44,7 +44,7 @@ from ..versions import only
 from .test_rest import ADDRESS, RestTestCase
 
 FULL = "the server left before it took the login: it is full, .*; a later try may go well"
-REFUSED = "wrong login or passphrase; else no server of this protocol is there"
+REFUSED = "wrong login or passphrase; else no server of this protocol is there, or TLS is .*"
 OTHER_KEY = KeyPair.from_secret(bytes(range(2, 34))).public
 
 
@@ -210,7 +210,9 @@ class NoHelloTests(RestTestCase):
         for _ in range(30):
             self.reactor.advance(0.5)
             self.run_all()
-        self.assert_error(self.told(), DecryptionFailed, "the answer, 8 bytes, is no hello; is there a server .*")
+        self.assert_error(
+            self.told(), DecryptionFailed, "the answer, 8 bytes, is no hello; an SSH server answers at that port"
+        )
 
     def test_wrong_server_key_and_little_time(self) -> None:
         """A server that gives strangers little time closes early. That may be a slow refusal, too."""
@@ -240,19 +242,31 @@ class ExplainTests(SynchronousTestCase):
 
     def test_no_socket(self) -> None:
         """Then what the transport says counts."""
-        self.assertIs(type(explain(None, True, 0, 0, 10, False, 1)), AuthenticationFailed)
-        self.assertIs(type(explain(None, False, 0, 0, 10, False, 1)), ServerUnavailable)
+        self.assertIs(type(explain(None, True, Answer(), 0, 10, False, 1)), AuthenticationFailed)
+        self.assertIs(type(explain(None, False, Answer(), 0, 10, False, 1)), ServerUnavailable)
 
     def test_something_else_answers(self) -> None:
         for in_order in (True, False):
-            error = explain(Ending(True, True), in_order, 7, 9, 10, True, 1)
-            self.assertIs(type(error), DecryptionFailed)
-            self.assertRegex(str(error), "^the answer, 7 bytes, is no hello; is there a server")
+            for first, says in (
+                (b"220 host", "is there a server of this protocol"),
+                (b"HTTP/1.1", "a web server answers at that port"),
+                (b"\x15\x03\x03\0\2\2\x46", "TLS is spoken at that port: connect by an endpoint with TLS, tls:"),
+            ):
+                error = explain(Ending(True, True), in_order, Answer(7, first), 9, 10, True, 1)
+                self.assertIs(type(error), DecryptionFailed)
+                self.assertRegex(str(error), f"^the answer, 7 bytes, is no hello; {says}")
+
+    def test_leaves_at_once(self) -> None:
+        """So do servers of TLS, most of them without a word."""
+        for version in (1, 2):
+            for over_tls in (False, True):
+                error = explain(Ending(False, False), True, Answer(), 0, 10, False, version, over_tls)
+                self.assertEqual("TLS is spoken at that port" in str(error), not over_tls)
 
     def test_after_silence(self) -> None:
         for waited, kind in ((4.9, AuthenticationFailed), (5, AuthenticationTimeout)):
-            self.assertIs(type(explain(Ending(False, False), True, 0, waited, 10, False, 1)), kind)
-        self.assertIs(type(explain(Ending(False, True), True, 0, 9, 10, False, 1)), ServerUnavailable)
+            self.assertIs(type(explain(Ending(False, False), True, Answer(), waited, 10, False, 1)), kind)
+        self.assertIs(type(explain(Ending(False, True), True, Answer(), 9, 10, False, 1)), ServerUnavailable)
 
 
 class KernelTests(SynchronousTestCase):

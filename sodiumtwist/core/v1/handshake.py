@@ -18,6 +18,7 @@ from ..errors import DecryptionFailed, LocalProtocolError, NonceMismatch
 from ..events import Authenticated, AuthenticationRequested
 from ..inbox import Inbox
 from ..keys import KEY_SIZE, LOW_ORDER, KeyPair, check_size, weak_point
+from ..strangers import describe_answer, describe_first_packet
 from ..version import RekeyAfter
 from .messages import (
     NONCE_SIZE,
@@ -82,11 +83,15 @@ def server_session_keys(pair: KeyPair, client_key: bytes) -> SessionKeys:
     return _agree(bindings.crypto_kx_server_session_keys, pair, client_key)
 
 
-def _open(pair: KeyPair, sealed: bytes, failure: str) -> bytes:
+def _open(pair: KeyPair, sealed: bytes, failure: Callable[[bytes], str]) -> bytes:
     try:
         return bindings.crypto_box_seal_open(sealed, pair.public, pair.secret)
     except CryptoError:
-        raise DecryptionFailed(failure) from None
+        raise DecryptionFailed(failure(sealed)) from None
+
+
+def _no_hello(sealed: bytes) -> str:
+    return f"the answer is no hello to our key; {describe_answer(sealed)}"
 
 
 def fingerprint(sealed: bytes) -> bytes:
@@ -161,7 +166,7 @@ class ClientHandshake:
         :raises NonceMismatch: when it answers another CLIENT_AUTH than this one.
         :raises RemoteProtocolError: for anything else in it that is wrong.
         """
-        plain = _open(self._pair, sealed, "the answer is no hello to our key; is there a server of this protocol?")
+        plain = _open(self._pair, sealed, _no_hello)
         helo = unpack_server_helo(plain)
         if helo.nonce != bindings.sodium_increment(self._nonce):
             raise NonceMismatch("the server's hello answers another handshake; someone may have recorded it")
@@ -177,8 +182,7 @@ def open_client_auth(pair: KeyPair, sealed: bytes) -> ClientAuth:
     :raises DecryptionFailed: when it is not sealed to this server's key, or no secret can be shared with the client's.
     :raises RemoteProtocolError: for anything else in it that is wrong.
     """
-    failure = "the first packet does not open; the peer has another server key, or does not speak this protocol"
-    auth = unpack_client_auth(_open(pair, sealed, failure))
+    auth = unpack_client_auth(_open(pair, sealed, describe_first_packet))
     # Now, and not when it is let in: whoever lacks a key that can be right must not learn that the rest was right.
     if int.from_bytes(auth.public_key, "little") % 2**255 in LOW_ORDER:
         raise DecryptionFailed("no secret can be shared with the client's public key, which is a weak point")

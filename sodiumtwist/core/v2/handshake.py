@@ -23,6 +23,7 @@ from ..errors import (
 from ..events import AuthenticationRequested
 from ..inbox import Inbox
 from ..keys import KeyPair, check_size, weak_point
+from ..strangers import describe_answer, describe_first_packet
 from ..version import Refusal
 from . import messages, suites
 from .agreement import ML_KEM_768, EphemeralKey, Kem, check_supported
@@ -211,7 +212,7 @@ class ClientHandshake(_Handshake[bytes]):
             self.wanted = self._receiving.open_size(opening[SALT_SIZE:])
         # Somebody who does not know this protocol, most likely: who does is silent to what he can't open.
         except DecryptionFailed:
-            raise DecryptionFailed("the answer is no hello of that key; is there a server of this protocol?") from None
+            raise DecryptionFailed(f"the answer is no hello of that key; {describe_answer(opening)}") from None
 
     def _read_answer(self, sealed: bytes) -> bytes:
         """Read message 2, and make message 3."""
@@ -267,7 +268,10 @@ class ServerHandshake(_Handshake[Union[bytes, AuthenticationRequested, Refusal]]
     def _open_flight(self, opening: bytes) -> None:
         self._salt = opening[:SALT_SIZE]
         self._receiving = Veil(self._pair.public, self._salt)
-        self.wanted = self._receiving.open_size(opening[SALT_SIZE:])
+        try:
+            self.wanted = self._receiving.open_size(opening[SALT_SIZE:])
+        except DecryptionFailed:
+            raise DecryptionFailed(describe_first_packet(opening)) from None
 
     def _answer_flight(self, sealed: bytes) -> bytes:
         """Read message 1, and make message 2. What costs least is checked first."""

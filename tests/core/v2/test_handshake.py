@@ -548,12 +548,23 @@ class ClientTests(SynchronousTestCase):
 
     def test_answer_of_others(self) -> None:
         """What speaks another protocol is told apart from a hello that was altered."""
-        for answer in (
-            b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
-            b"SSH-2.0-OpenSSH_9.6\r\n" * 3,
+        for answer, says in (
+            (b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", "a web server answers"),
+            (b"SSH-2.0-OpenSSH_9.6\r\n" * 3, "an SSH server answers"),
+            (b"\x15\x03\x01\0\2\2\x46" + bytes(50), "TLS is spoken at that port"),
+            (bytes(50), "is there a server of this protocol?"),
         ):
             error = self.assertRaises(DecryptionFailed, fed, new_client(), [answer])
-            self.assertIn("is there a server of this protocol?", str(error))
+            self.assertIn(f"the answer is no hello of that key; {says}", str(error))
+
+    def test_tls_without_tls(self) -> None:
+        """A server tells a client of TLS from one that has another key."""
+        for flight, says in (
+            (b"\x16\x03\x01\2\0" + bytes(512), "the first packet is that of TLS, which is not spoken at this port"),
+            (bytes(512), "the first packet does not open; the peer has another server key"),
+        ):
+            error = self.assertRaises(DecryptionFailed, fed, new_server(), [flight])
+            self.assertIn(says, str(error))
 
     def test_wrong_ciphertext(self) -> None:
         """Decapsulating it does not fail, but gives another secret: the payload behind it does not open."""
