@@ -1,5 +1,5 @@
 """
-What the README and the page on performance tell of one run: tables, sentences and reasons, made of what ``--json``
+What the page on performance tells of one run: tables, sentences and reasons, made of what ``--json``
 wrote. ``docs/from_figures.py`` puts them there.
 
 No word here claims what a figure could refute: a sentence with a claim is made only where the figures bear it.
@@ -286,25 +286,21 @@ def _run(figures: Figures) -> Iterator[str]:
     )
 
 
-def picture_of(figures: Figures, path: str) -> Iterator[str]:
-    """
-    Show the picture.
-
-    :param path: of the file, from the page.
-    """
+def _picture(figures: Figures) -> Iterator[str]:
+    """Show the picture."""
     titles = [group.title for group in GROUPS if len(choose(group, figures["tables"])) > 1]
-    yield f".. image:: {path}"
+    yield ".. image:: ../performance.svg"
     yield from _wrapped(f"Bars for sodiumtwist and others: {'; '.join(titles)}", "   :alt: ")
     yield ""
 
 
-def _readme(figures: Figures) -> Iterator[str]:
+def _short(figures: Figures) -> Iterator[str]:
     """The short of it: the picture, and for each group of it how the first one is to the best other one."""
     yield from paragraph(
         f"One run of {_date(figures)}, on {_where(figures)}, gave this. {_quiet(figures)} What is compared was "
         "measured in turn, as processes of their own, over loopback."
     )
-    yield from picture_of(figures, "docs/performance.svg")
+    yield from _picture(figures)
     said = []
     for group in GROUPS:
         rows = choose(group, figures["tables"])
@@ -329,9 +325,8 @@ def parts(figures: Figures) -> dict[str, Callable[[], Iterable[str]]]:
     if figures["quick"]:
         raise ValueError("a quick run shows that all works, and not how fast it is")
     return {
-        "readme": partial(_readme, figures),
+        "short": partial(_short, figures),
         "run": partial(_run, figures),
-        "picture": partial(picture_of, figures, "../performance.svg"),
         **{name: partial(_tables, figures, keys) for name, keys in PARTS.items()},
         "distance": partial(_distance, figures),
     }

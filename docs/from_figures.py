@@ -1,6 +1,6 @@
 """
-What the README and the page on performance take from one run of ``python -m benchmarks``, whose figures are in
-``docs/figures.json``: all of their own figures, and the picture.
+What the page on performance takes from one run of ``python -m benchmarks``, whose figures are in
+``docs/figures.json``: all of its figures, and the picture.
 
 A part stands between two comments, as one that ``docs/from_code.py`` writes does::
 
@@ -25,7 +25,7 @@ from from_code import ROOT, renew
 from benchmarks.pages import parts
 from benchmarks.plot import picture
 
-PAGES = ("README.rst", "docs/explanation/performance.rst")
+PAGES = ("docs/explanation/performance.rst",)
 FIGURES, PICTURE = "docs/figures.json", "docs/performance.svg"
 
 
@@ -56,7 +56,7 @@ def main(arguments: Sequence[str], root: Path = ROOT) -> int:
 
     :return: the exit status: 1 when ``--check`` found anything.
     """
-    parser = argparse.ArgumentParser(description=f"Write what README and docs/ take from {FIGURES}.")
+    parser = argparse.ArgumentParser(description=f"Write what docs/ takes from {FIGURES}.")
     parser.add_argument("--check", action="store_true", help="write nothing; end with status 1 when anything is stale")
     check = parser.parse_args(arguments).check
     try:

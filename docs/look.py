@@ -87,11 +87,11 @@ def look(browser: Browser, site: Path, pictures: Path | None) -> Iterator[str]:
     :param pictures: where pictures of them go.
     :return: what is wrong, a line each.
     """
-    for screen, width, height in SCREENS:
-        browser.set_screen(width, height)
-        for path in sorted(site.rglob("*.html")):
-            name = str(path.relative_to(site))
-            browser.open(path)
+    for path in sorted(site.rglob("*.html")):
+        name = str(path.relative_to(site))
+        browser.open(path)
+        for screen, width, height in SCREENS:
+            browser.set_screen(width, height)
             found: Any = browser.ask(PAGE)
             yield from (f"{name}, {screen}: {what}" for what in found)
             if pictures is not None:

@@ -24,6 +24,7 @@ RUN_ONCE = {
     "tests.test_readme": "text, held against constants",
     "tests.programs.test_client_processes": "processes of commands whose parts have tests of their own",
     "tests.programs.test_load": "many processes at once, and the system's limits; each limit has tests of its own",
+    "tests.programs.test_pipe_processes": "programs from outside; what the pipe does has tests of its own",
     "tests.programs.test_who_processes": "processes around checkers, keys and memories that have tests of their own",
     "tests.transfer.test_broken_transfers": "processes that are killed; what uploads do then has tests of its own",
 }

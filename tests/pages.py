@@ -313,7 +313,9 @@ class PageTestCase(ProcessTestCase):
         def listen(found: re.Match[str]) -> str:
             if found[2] not in listening:
                 listening.append(found[2])
-            return f"{found[1] or 'tcp'}:0:interface=127.0.0.1"
+            # A server that takes another one's place is found where that was.
+            port = self._servers[found[2]][0] if found[2] in self._servers else 0
+            return f"{found[1] or 'tcp'}:{port}:interface=127.0.0.1"
 
         text = _LISTENING.sub(listen, text)
         if found := re.match(r"\./server .*-R (\d+)", text):

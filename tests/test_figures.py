@@ -1,5 +1,5 @@
 """
-What the README and the page on performance tell of speed: all of it comes from the figures of one run, and none can
+What the page on performance tells of speed: all of it comes from the figures of one run, and none can
 become false.
 """
 
@@ -135,12 +135,11 @@ class CurrentTests(SynchronousTestCase):
     def test_none_by_hand(self) -> None:
         """No figure of speed stands outside them, in any words."""
         readme = by_hand("README.rst")
-        how_fast = readme[readme.index("How fast\n---") : readme.index("Where things are\n---")]
         performance = by_hand("docs/explanation/performance.rst")
         self.assertIn("Where time goes", performance)
         for text in (readme, performance):
             self.assertEqual(SPEED.findall(text), [])
-        for text in (how_fast, performance):
+        for text in (readme, performance):
             self.assertEqual(CLAIM.findall(text), [])
 
     def test_would_be_found(self) -> None:
@@ -240,7 +239,7 @@ class RunTests(SynchronousTestCase):
     def test_busy(self) -> None:
         """A machine that was not quiet is told of, wherever its figures are."""
         busy = {**BULK, "busy": "steal 10 %"}
-        for name in ("run", "readme"):
+        for name in ("run", "short"):
             self.assertIn("The machine did nothing else meanwhile.", " ".join(said(name, BULK).split()))
             text = " ".join(said(name, busy, BULK, busy=["load 3.5", "bulk-65536: steal 10 %"]).split())
             self.assertIn("not quiet in 1 of 2 tables: so the figures are worth less.", text)
@@ -250,15 +249,15 @@ class RunTests(SynchronousTestCase):
         far = {**table("distance-open-0", row("upload", 700.0), title="distance, 0 ms"), "busy": "load 2"}
         self.assertIn("\n- *distance, 0 ms*: The machine was not quiet: load 2.\n", said("distance", far))
 
-    def test_readme(self) -> None:
+    def test_short(self) -> None:
         """The best other one, whichever it is, and whoever is ahead."""
-        text = " ".join(said("readme", BULK).split())
+        text = " ".join(said("short", BULK).split())
         self.assertTrue(text.endswith("version 2 is 0.50 times as fast as ZeroMQ CURVE in bulk."), text)
         slow = copy.deepcopy(BULK)
         del slow["rows"][3]
-        text = " ".join(said("readme", slow).split())
+        text = " ".join(said("short", slow).split())
         self.assertTrue(text.endswith("version 2 is 2.00 (1.67–2.50) times as fast as Twisted TLS in bulk."), text)
-        self.assertIn(".. image:: docs/performance.svg :alt: Bars for sodiumtwist and others: Bulk,", text)
+        self.assertIn(".. image:: ../performance.svg :alt: Bars for sodiumtwist and others: Bulk,", text)
 
     def test_quick(self) -> None:
         """A quick run is refused."""
@@ -337,10 +336,15 @@ class ProgramTests(SynchronousTestCase):
         (self.root / "docs/figures.json").write_text(json.dumps(figures(BULK)), encoding="utf-8")
         status, printed = self.run_program("--check")
         self.assertEqual(status, 1)
-        for stale in ("README.rst: readme", "docs/explanation/performance.rst: bulk", "docs/performance.svg"):
+        for stale in (
+            "docs/explanation/performance.rst: short",
+            "docs/explanation/performance.rst: bulk",
+            "docs/performance.svg",
+        ):
             self.assertIn(f"{stale} is stale\n", printed)
         self.assertTrue(printed.endswith("to renew it: python docs/from_figures.py\n"))
-        self.assertEqual((self.root / "README.rst").read_text(encoding="utf-8"), read_page("README.rst"))
+        page = "docs/explanation/performance.rst"
+        self.assertEqual((self.root / page).read_text(encoding="utf-8"), read_page(page))
         status, printed = self.run_program()
         self.assertEqual(status, 0)
         self.assertIn("docs/performance.svg is renewed\n", printed)
@@ -354,4 +358,5 @@ class ProgramTests(SynchronousTestCase):
         with redirect_stderr(printed), self.assertRaises(SystemExit):
             from_figures().main([], self.root)
         self.assertIn("a quick run shows that all works, and not how fast it is", printed.getvalue())
-        self.assertEqual((self.root / "README.rst").read_text(encoding="utf-8"), read_page("README.rst"))
+        page = "docs/explanation/performance.rst"
+        self.assertEqual((self.root / page).read_text(encoding="utf-8"), read_page(page))

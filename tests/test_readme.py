@@ -1,5 +1,6 @@
 """
-What the README tells about limits; its code is run by :mod:`tests.test_docs`.
+What the README tells, and what pages tell in short of limits and versions; the README's code is run by
+:mod:`tests.test_docs`.
 """
 
 from __future__ import annotations
@@ -27,12 +28,12 @@ class CommandTests(SynchronousTestCase):
 
 
 class LimitTests(SynchronousTestCase):
-    """Its paragraph on limits."""
+    """The paragraph on limits, for those who do not read the tables."""
 
     def test_numbers(self) -> None:
         """It has the defaults of the code."""
-        readme = read_page("README.rst")
-        text = " ".join(readme[readme.index("Limits\n------") : readme.index("How fast\n---")].split())
+        page = read_page("docs/reference/limits.rst")
+        text = " ".join(page[page.index("In short\n------") : page.index("The wire\n---")].split())
         limits, timeouts, bounds = Limits(), Timeouts(), Bounds()
         self.assertEqual(limits.failures_per_address, limits.failures_per_login)
         for fact in (
@@ -51,8 +52,8 @@ class LimitTests(SynchronousTestCase):
             self.assertIn(f"``{name}``", text)
 
     def test_versions(self) -> None:
-        """So has its table of versions, of which the first is what clients speak by default."""
-        table = {row[0]: row[1:] for row in rows("README.rst")}
+        """So has the table of versions, of which the first is what clients speak by default."""
+        table = {row[0]: row[1:] for row in rows("docs/explanation/versions.rst")}
         self.assertEqual(inspect.signature(SodiumClientFactory).parameters["version"].default, 2)
         self.assertEqual(table[""], ["Version 2", "Version 1"])
         for row, *facts in (

@@ -75,14 +75,27 @@ class TLSTests(ProcessTestCase):
         )
 
     def test_no_tls(self) -> None:
-        """A client without TLS at a server with it is told that it is refused, and the log says why."""
+        """A client without TLS at a port with it is told how that is reached, and the log says why."""
         server = self.start(self.authority.issue(self.path("cert"), "localhost"), "--file", "out")
         tls_port = self.endpoint.split(":")[2]
         self.endpoint = f"tcp:127.0.0.1:{tls_port}"
         client = self.send()
         self.assertEqual(client.wait(), 3)
-        self.assert_one_line(client.errors, "refused by tcp:127.0.0.1")
+        self.assert_one_line(
+            client.errors, "refused by tcp:127.0.0.1.* where TLS is spoken at that port, tls:HOST:PORT connects"
+        )
         server.wait_for("refused 127.0.0.1:.* what came is not TLS")
+
+    def test_tls_alone(self) -> None:
+        """A client with TLS at a port without it is told so, and so is who reads the log."""
+        server = self.start_server("--file", "out")
+        port = self.endpoint.split(":")[2]
+        for seconds in ("1", "10"):
+            self.endpoint = f"tls:localhost:{port}:trustRoots={self.roots}"
+            client = self.start_client("send", "--timeout", seconds, self.make_file("file", 10))
+            self.assertEqual(client.wait(), 2)
+            self.assert_one_line(client.errors, "TLS handshake.*; is TLS spoken at that port.* tcp:HOST:PORT connects")
+        server.wait_for("refused 127.0.0.1:.* the first packet is that of TLS, which is not spoken at this port")
 
     def test_tunnel(self) -> None:
         """Streams go through TLS, too, and one that fails says why."""

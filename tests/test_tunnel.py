@@ -211,9 +211,46 @@ class TunnelTests(SynchronousTestCase):
             pair.flush()
             clock.advance(0)
             self.assertTrue(outside.aborting)
-            lines = [line for event in events if (line := formatEvent(event)) and "authenticated" not in line]
-            self.assertEqual(len(lines), 1, lines)
-            self.assertRegex(lines[0], says)
+            self.assert_line(events, says)
+
+    def assert_line(self, events: list[Any], says: str) -> None:
+        """Check that there is one line, but for logins."""
+        lines = [line for event in events if (line := formatEvent(event)) and "authenticated" not in line]
+        self.assertEqual(len(lines), 1, lines)
+        self.assertRegex(lines[0], says)
+
+    @only(2)
+    def test_stream_that_only_looks_2(self) -> None:
+        """
+        Such a client ends, and may be cut while the service goes on; or it breaks off, when it finds that it wants
+        something else. Of one that has sent something, both are a break.
+        """
+        for payload, ends, says in (
+            (b"", lambda pair: pair.client.close(), "left and had sent nothing$"),
+            (b"", lambda pair: pair.client.abort_with(8, "wanted files"), "left and had sent nothing: wanted files$"),
+            (b"a part", lambda pair: pair.client.close(), "the connection with .* broke: the connection was cut"),
+            (
+                b"a part",
+                lambda pair: pair.client.abort_with(8, "wanted files"),
+                "broke: the other end .*: wanted files$",
+            ),
+        ):
+            clock, backend, events = Clock(), Backend(), logged(self)
+            tunnels = TunnelFactory(backend, "tcp:backend:1", clock=clock)
+            server_factory = StreamServerFactory(tunnels, SERVER_PAIR, SingleLogin(LOGIN, PASSPHRASE), clock=clock)
+            pair = Pair(server_factory, make_client_factory(clock))
+            pair.flush()
+            outside = backend.succeed()
+            outside.protocol.dataReceived(b"who is there?")
+            if payload:
+                pair.client.write(payload)
+            pair.flush()
+            ends(pair)
+            pair.flush()
+            pair.server_transport.lose(ConnectionLost())
+            clock.advance(0)
+            self.assertTrue(outside.aborting)
+            self.assert_line([event for event in events if "dropped" not in formatEvent(event)], says)
 
     def test_half_close_without_it(self) -> None:
         """A transport that can't end one direction is closed behind what it has to send. Its answer is cut off."""

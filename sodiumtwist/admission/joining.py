@@ -9,7 +9,8 @@ import errno
 import os
 import pwd
 from collections.abc import Sequence
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from typing import Union
 
 from twisted.internet.defer import Deferred
@@ -24,7 +25,7 @@ from ..describe.log import Logger, describe_address
 from ..interfaces import Peer
 from .authorized import AuthorizedKeys, AuthorizedKeysFile, parse_authorized_keys
 from .checkers import LoginNotChecked, LoginRefused
-from .invitations import Invitation, hash_secret, is_invitation, parse_invitation, quoted_login, shown_day
+from .invitations import INVITATION, Invitation, hash_secret, parse_invitation, quoted_login, shown_day
 from .marks import MARK
 from .replacing import may
 from .updating import ListKind, NotSynced, Tell, update_list
@@ -88,7 +89,13 @@ def must_be_used(keys: AuthorizedKeys, claim: Claim, now: float) -> bool:
     return True
 
 
-def use_invitations(path: str, claims: Sequence[Claim], now: float, tell: Tell | None = None) -> list[Outcome]:
+def use_invitations(
+    path: str,
+    claims: Sequence[Claim],
+    now: float,
+    tell: Tell | None = None,
+    read: tuple[bytes | None, AuthorizedKeys | None] = (None, None),
+) -> list[Outcome]:
     """
     List the keys of clients that were invited, for the logins of their invitations, and note that these were used.
 
@@ -96,15 +103,24 @@ def use_invitations(path: str, claims: Sequence[Claim], now: float, tell: Tell |
     :param claims: of these clients, in the order in which they came.
     :param now: in seconds since 1970.
     :param tell: called with a line about what could not be kept of the file.
+    :param read: what was in the file when it was read last, and what was made of that: a large one need not be parsed
+        again, which takes seconds.
     :return: what comes of each.
     :raises OSError: when the file can't be read or replaced.
     :raises SodiumError: when it is no such file, or another program has its folder locked for too long.
     """
     outcomes: list[Outcome] = []
 
+    def parse(text: str) -> AuthorizedKeys:
+        data, keys = read
+        return keys if keys is not None and text.encode() == data else parse_authorized_keys(text)
+
     def change(lines: list[str], keys: AuthorizedKeys) -> None:
         outcomes.clear()
         listed: dict[bytes, Claim] = {}
+        # What all go by is not changed before the file is.
+        keys = copy(keys)
+        keys.invitations = dict(keys.invitations)
         for claim in claims:
             # Two connections of one client, both of which are to come in.
             if listed.get(claim.digest) == claim:
@@ -126,7 +142,7 @@ def use_invitations(path: str, claims: Sequence[Claim], now: float, tell: Tell |
     # To update one that is missing would make it.
     os.stat(path)
     try:
-        update_list(path, KEYS, change, tell)
+        update_list(path, replace(KEYS, parse=parse), change, tell)
     except _NothingToDo:
         pass
     # All servers see it. It would be undone as a whole, and the client can do the same again then.
@@ -153,7 +169,7 @@ def _list_key(lines: list[str], keys: AuthorizedKeys, claim: Claim, now: float) 
 
 def _invitation_in(line: str) -> Invitation | None:
     line = line.strip(" \t\r")
-    return parse_invitation(line) if is_invitation(line) else None
+    return parse_invitation(line) if line.startswith(INVITATION) else None
 
 
 def add_invitation(path: str, invitation: Invitation, now: float, tell: Tell | None = None) -> None:
@@ -174,6 +190,18 @@ def add_invitation(path: str, invitation: Invitation, now: float, tell: Tell | N
     update_list(path, KEYS, change, tell)
 
 
+def withdraw_invitation(path: str, invitation: Invitation, tell: Tell | None = None) -> None:
+    """
+    Take an invitation out of a file of keys. The other parameters, and what is raised, are those of
+    :func:`add_invitation`.
+    """
+
+    def change(lines: list[str], keys: AuthorizedKeys) -> None:
+        lines[:] = [line for line in lines if _invitation_in(line) != invitation]
+
+    update_list(path, KEYS, change, tell)
+
+
 def look_if_writable(file: AuthorizedKeysFile) -> None:
     """
     Warn when a file of keys has open invitations, and this process could not list a key in it. The log tells it once
@@ -187,23 +215,22 @@ def look_if_writable(file: AuthorizedKeysFile) -> None:
     closed = is_open and not may(folder, os.R_OK | os.W_OK | os.X_OK)
     if closed and not file.told_closed:
         _log.warn(
-            "{path} has open invitations, and nobody could join by them: to list a key is to put a new file in its "
-            "place, and {cure}",
+            "{path} has open invitations, but none can be used: {cure}",
             path=file.file.path,
-            cure=_cure(folder),
+            cure=_cure(file.file.path),
         )
     file.told_closed = closed
 
 
-def _cure(folder: str) -> str:
-    user = os.geteuid()
+def _cure(path: str) -> str:
+    user, folder = os.geteuid(), os.path.dirname(os.path.realpath(path))
     try:
         name = pwd.getpwuid(user).pw_name
     except KeyError:
         name = str(user)
     return (
-        f"{name}, as whom the server runs, may not do that in {folder}; give the list a folder of its own, which "
-        f"belongs to {name}"
+        f"a key is listed by a new file in its place, and user {name}, as whom the server runs, can make none in "
+        f"{folder}; give the list a folder of its own, which belongs to {name}"
     )
 
 
@@ -297,13 +324,20 @@ class _Joining:
         told: list[str] = []
         try:
             outcomes: list[Outcome] = await deferToThreadPool(
-                threads, threads.getThreadPool(), use_invitations, path, claims, self._file.wall_clock(), told.append
+                threads,
+                threads.getThreadPool(),
+                use_invitations,
+                path,
+                claims,
+                self._file.wall_clock(),
+                told.append,
+                self._file.file.read_last,
             )
         # It is nobody's fault who logs in.
         except (OSError, LocalProtocolError, InvalidKey) as error:
             why = describe_os_error(error) if isinstance(error, OSError) else str(error)
             if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-                why = f"{why}; {_cure(os.path.dirname(os.path.realpath(path)))}"
+                why = f"{why}; {_cure(path)}"
             raise KeyNotStored(f"the key could not be listed: {why}") from None
         finally:
             for line in told:

@@ -138,6 +138,11 @@ class WatchedFile(Generic[Value]):
         return self._value
 
     @property
+    def read_last(self) -> tuple[bytes | None, Value]:
+        """What was in the file when it was last good, and what was made of that."""
+        return self._data, self._value
+
+    @property
     def grace(self) -> float:
         """
         For how many seconds the last good version holds when the file can't be used. With 0 it does not.

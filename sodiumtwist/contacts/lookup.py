@@ -63,7 +63,7 @@ def check_same_key(server: KnownServer, key: bytes) -> None:
     if key != server.server_key:
         raise ServerKeyChanged(
             f"{server.name or 'the URL'} has the key with fingerprint {fingerprint(server.server_key)}, and the one "
-            f"that was given has {fingerprint(key)}; give one of both"
+            f"given beside it has {fingerprint(key)}; give one of both"
         )
 
 

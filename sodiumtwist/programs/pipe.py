@@ -71,6 +71,8 @@ _NO_FILE = "the client has a stream for a service, and no file"
 #: What the server is told when standard input or output fails, and when somebody ends this.
 BROKEN_HERE = "standard input or output broke at the client"
 INTERRUPTED = "the client was interrupted"
+#: The same, where what it was for had gone before.
+LEFT = "the program that the client was for has left"
 
 
 @implementer(IHalfCloseableProtocol, IReadListener, IPushProducer)
@@ -119,7 +121,7 @@ class Pipe(Protocol):
         self._source.close()
         if self._interrupted:
             # What ended this may have ended the writer before. So it may not be all.
-            self.transport.breakConnection(INTERRUPTED)
+            self.transport.breakConnection(LEFT)
         elif error is None:
             self.transport.unregisterProducer()
             self.transport.loseWriteConnection()

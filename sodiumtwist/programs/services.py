@@ -190,11 +190,12 @@ class SodiumService(ListeningService):
         if self._settings.warning:
             self._log.warn("{line}", line=self._settings.warning)
         keys = self._settings.authorized_keys
-        if keys is not None:
-            # As who will change the file.
-            with acting_as(self._settings.runs_as):
-                look_if_writable(keys)
-        if keys is not None and (lines := keys.file.current().lines_without_public_key()):
+        if keys is None:
+            return
+        # As who will change the file.
+        with acting_as(self._settings.runs_as):
+            look_if_writable(keys)
+        if lines := keys.file.current().lines_without_public_key():
             self._log.warn(
                 "{path} has keys that are no public ones, in lines {lines}: private keys, which nobody but their owner "
                 "may have, or typing errors",

@@ -97,6 +97,26 @@ class SocketOutput(PipeWriter):
         super().close()
 
 
+def open_output(fd: int, reactor: Any) -> Output:
+    """
+    Make what writes to a descriptor, which stays open and as it is.
+
+    :param fd: what to write to.
+    :param reactor: tells when there is room.
+    :raises OSError: when it is closed.
+    """
+    if stat.S_ISSOCK(os.fstat(fd).st_mode):
+        return SocketOutput(os.dup(fd), reactor)
+    if not may_block(fd):
+        return FileOutput(os.dup(fd))
+    # What is opened anew is not shared, so it may be set not to block. Not all systems have that, nor is it allowed to
+    # all users.
+    with suppress(OSError):
+        flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+        return PipeWriter(os.open(f"/proc/self/fd/{fd}", flags), reactor, None)
+    return SharedOutput(os.dup(fd), reactor, None)
+
+
 class StreamOutput:
     """
     Standard output. When it is closed, it leads nowhere.
@@ -109,7 +129,7 @@ class StreamOutput:
         # Descriptor 1 leads nowhere then: what comes would be lost without a word.
         if sys.stdout is None:
             raise OSError(errno.EBADF, "it is closed; >/dev/null drops what comes")
-        self._output = _open(reactor)
+        self._output = open_output(1, reactor)
         self._closed = False
 
     def write(self, payload: bytes) -> Deferred[None]:
@@ -133,16 +153,3 @@ class StreamOutput:
         self._closed = True
         discard_standard_output()
         self._output.close()
-
-
-def _open(reactor: Any) -> Output:
-    if stat.S_ISSOCK(os.fstat(1).st_mode):
-        return SocketOutput(os.dup(1), reactor)
-    if not may_block(1):
-        return FileOutput(os.dup(1))
-    # What is opened anew is not shared, so it may be set not to block. Not all systems have that, nor is it allowed to
-    # all users.
-    with suppress(OSError):
-        fd = os.open("/proc/self/fd/1", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-        return PipeWriter(fd, reactor, None)
-    return SharedOutput(os.dup(1), reactor, None)

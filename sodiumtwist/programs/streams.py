@@ -100,7 +100,13 @@ async def send_stream(reactor: Any, settings: SendSettings) -> Sent:
         except OSError as error:
             raise cannot_read_on(path, error, client.acknowledged) from None
         except Exception as reason:
-            raise explain_loss(settings, client, reason, _acknowledged(client)) from None
+            failed = explain_loss(settings, client, reason, _acknowledged(client))
+            if client.message is None or not client.is_unanswered:
+                raise failed from None
+            # Version 1 has no word for it.
+            raise CommandFailed(
+                failed.status, f"{failed}; if it hands streams on, sodiumtwist pipe is for it"
+            ) from None
         finally:
             source.close()
     stored = not says_discarded(client.message or "")

@@ -117,6 +117,11 @@ class UploadSender(SodiumClientProtocol):
         else:
             self.abort(error)
 
+    @property
+    def is_unanswered(self) -> bool:
+        """Whether not even the empty DATA was acknowledged, with which an upload begins."""
+        return not self.acknowledged and bool(self._in_flight) and self._in_flight[0] == 0
+
     def payload_received(self, payload: bytes) -> None:
         if not self._in_flight:
             raise UnexpectedPDU("the server acknowledged more than was sent")

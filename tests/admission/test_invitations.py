@@ -13,10 +13,10 @@ from sodiumtwist import InvalidKey, LocalProtocolError, SodiumError
 from sodiumtwist.admission.authorized import parse_authorized_keys
 from sodiumtwist.admission.invitations import (
     AGAIN,
+    INVITATION,
     KEPT,
     Invitation,
     hash_secret,
-    is_invitation,
     make_secret,
     parse_invitation,
     passphrase_of,
@@ -71,7 +71,7 @@ class LineTests(SynchronousTestCase):
         self.assertEqual(OPEN.line, f"invitation={DIGEST.hex()} expires=2026-11-29T08:00:00Z ann")
         self.assertEqual(USED.line, f"invitation={DIGEST.hex()} used=2026-11-29T08:00:00Z {ALICE.hex()} ann")
         for invitation in (OPEN, USED):
-            self.assertTrue(is_invitation(invitation.line))
+            self.assertTrue(invitation.line.startswith(INVITATION))
             for line in (invitation.line, invitation.line + "  # a comment", invitation.line.replace(" ", " \t ")):
                 self.assertEqual(parse_invitation(line), invitation)
         self.assertEqual(parse_invitation(OPEN.line.replace(DIGEST.hex(), DIGEST.hex().upper())), OPEN)

@@ -205,7 +205,7 @@ class CompletionTests(SaidTestCase):
         """File names, where they are asked for."""
         for words, action in [
             (["sodiumtwist", "keygen", "--output", ""], r"--output=\[.*\]:output \(\*\):_files"),
-            (["sodiumtwist", "pubkey", ""], r"^:private key file \(\*\):_files"),
+            (["sodiumtwist", "pubkey", ""], r"^:key file \(\*\):_files"),
             (["sodiumtwist", "passwd", ""], r"^:file of logins \(\*\):_files"),
             (["sodiumtwist", "send", "--quiet", ""], r"^\*:files and folders to send \(\*\):_files"),
             (["sodiumtwist", "send", "--identity", ""], r"--identity=\[.*\]:identity \(\*\):_files"),

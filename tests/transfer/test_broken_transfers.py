@@ -152,17 +152,18 @@ class BrokenTests(ProcessTestCase):
         self.assertEqual(left, [])
 
     def test_forwarded(self) -> None:
-        """A server that hands on streams takes no file, and does not look as if it had."""
+        """A server that hands on streams takes no file, and does not look as if it had. It says what it is for."""
         with socket.create_server(("127.0.0.1", 0)) as backend:
-            self.start_server("--forward", f"tcp:127.0.0.1:{backend.getsockname()[1]}")
+            server = self.start_server("--forward", f"tcp:127.0.0.1:{backend.getsockname()[1]}")
             path = self.make_file("in", 1000)
             for version, status, told in (
-                ("1", 4, "broken on the way, 0 B acknowledged: the server closed "),
-                ("2", 3, "refused by tcp:.*: it serves something else than files, or is too old .*names$"),
+                ("1", 4, "broken on the way, 0 B acknowledged: .*; if it hands streams on, sodiumtwist pipe is .*"),
+                ("2", 3, "refused by tcp:.*: it hands streams on, and has no files; sodiumtwist pipe and twistd .*"),
             ):
                 client = self.start_client("send", "--protocol", version, path)
                 self.assertEqual((client.wait(), client.output), (status, []))
-                self.assert_one_line(client.errors, f"^sodiumtwist: {told}")
+                self.assert_one_line(client.errors, f"^sodiumtwist: {told}$")
+            server.wait_for("left and had sent nothing: the client wanted files that are not served here")
 
     def test_device_full(self) -> None:
         """A device that takes nothing: the client is cut off and can't believe the data is safe."""

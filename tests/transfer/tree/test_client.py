@@ -25,6 +25,7 @@ from sodiumtwist import (
     SingleLogin,
     SodiumClientFactory,
     SodiumServerFactory,
+    SodiumServerProtocol,
 )
 from sodiumtwist.core.connection import Code
 from sodiumtwist.endpoints.streams import StreamServerFactory
@@ -86,15 +87,22 @@ class ClientTestCase(SynchronousTestCase):
 class OtherServerTests(ClientTestCase):
     """The server has something else in mind: there is one clear error."""
 
-    def test_knows_no_requests(self) -> None:
-        """As one whose streams go to something else."""
-        factory = StreamServerFactory(Factory.forProtocol(Protocol), PAIR, SingleLogin("l", "p"), clock=self.clock)
+    def assert_refused(self, factory: SodiumServerFactory, says: str) -> None:
         client = self.connect(factory).client
         for asked in (client.store(walk(self.here)), client.list()):
-            error = self.failure_of(asked, RequestFailed)
-            self.assertEqual(
-                str(error), "it serves something else than files, or is too old for files under their names"
-            )
+            self.assertEqual(str(self.failure_of(asked, RequestFailed)), says)
+
+    def test_knows_no_requests(self) -> None:
+        factory = SodiumServerFactory(PAIR, SingleLogin("l", "p"), clock=self.clock)
+        factory.protocol = SodiumServerProtocol
+        self.assert_refused(factory, "it serves something else than files, or is too old for files under their names")
+
+    def test_hands_streams_on(self) -> None:
+        """It says what it is for."""
+        factory = StreamServerFactory(Factory.forProtocol(Protocol), PAIR, SingleLogin("l", "p"), clock=self.clock)
+        self.assert_refused(
+            factory, "it hands streams on, and has no files; sodiumtwist pipe and twistd sodium-tunnel are for it"
+        )
 
     def assert_nonsense(self, call: Callable[[FileClient], Deferred[Any]]) -> None:
         client = self.connect_to(lambda peer, payload: b"echo: " + payload)
