@@ -357,10 +357,10 @@ class PipeOptions(ConnectOptions):
         "have ended."
     )
     examples = (
-        "sodiumtwist pipe --to HOST --server-key PUBLICKEY < request > answer",
-        "ssh -o ProxyCommand='sodiumtwist pipe home' HOST",
+        "sodiumtwist pipe home",
+        "sodiumtwist pipe --to HOST:5555 --server-key PUBLICKEY",
     )
-    notes = "Exit status as 'sodiumtwist --help' tells."
+    notes = "With ssh: ssh -o ProxyCommand='sodiumtwist pipe home' HOST. Exit status as 'sodiumtwist --help' tells."
 
     def parseArgs(self, *arguments: str) -> None:
         """Take the server, when one is named."""
