@@ -7,7 +7,7 @@ A file has one key a line: 64 hex digits, then perhaps a login, then perhaps a c
     7b4e909bbe7ffe44c465a220037d608ee35897d31ef972f07f74892cb0f73f13 alice
     7b4e909bbe7ffe44c465a220037d608ee35897d31ef972f07f74892cb0f73f13 "alice at night"  # both are hers
     0faa684ed28867b97f4a6a2dee5df8ce974e76b7018e3f22a1c4cf2678570f20  # with any login
-    protocol=2 c8c47ff8ab18a1de8e4ac9dbf3bd27bd35a6e9c5a1b7a9c0cb33e6b6e7e53c5b bob  # with version 2 alone
+    protocol=2 052a50773ac8d91773f2dc9662e12f0defe915e415b8a1c8e20a5a3d6ab2b843 bob  # with version 2 alone
 
 A key with a login is let in with that login only. A key can stand on several lines, each with another login.
 A login that holds white space, ``#`` or a double quote is written in double quotes, with each double quote inside

@@ -89,7 +89,18 @@ def readers_warning(path: str, status: os.stat_result, what: str) -> str | None:
     """
     if not stat.S_ISREG(status.st_mode):
         return None
-    return _what_others_can(_real_name(path, status), status, what, stat.S_IRGRP | stat.S_IROTH, "read")
+    path = _real_name(path, status)
+    return _what_others_can(path, status, what, _reading_bits(path), "read")
+
+
+def _reading_bits(path: str) -> int:
+    """Give the bits of a mode that let others read a file."""
+    # What systemd hands to a service as a credential has an access list for the service's user alone. Where there is
+    # such a list, the bits of the group stand for all that is in it.
+    folder = os.environ.get("CREDENTIALS_DIRECTORY")
+    if folder and os.path.realpath(os.path.dirname(path)) == os.path.realpath(folder):
+        return stat.S_IROTH
+    return stat.S_IRGRP | stat.S_IROTH
 
 
 def _has_name(path: str, status: os.stat_result) -> bool:
@@ -126,7 +137,7 @@ def _check_mode(path: str, status: os.stat_result, what: str, secret: bool, read
     # Whoever can write to it can let themselves in.
     wrong = _what_others_can(path, status, what, stat.S_IWGRP | stat.S_IWOTH, "write to", secret)
     if wrong is None and secret and not readable:
-        wrong = _what_others_can(path, status, what, stat.S_IRGRP | stat.S_IROTH, "read")
+        wrong = _what_others_can(path, status, what, _reading_bits(path), "read")
     if wrong is not None:
         raise LocalProtocolError(wrong)
 

@@ -51,7 +51,7 @@ _PERSON = b"sodiumtwist-inv"
 INVITATION = "invitation="
 _PASSPHRASE = re.compile(rf"{PREFIX}([0-9a-fA-F]{{{2 * SECRET_SIZE}}})")
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
-_TIME_FORM = re.compile(r"[0-9]{4}(?:-[0-9]{2}){2}T[0-9]{2}(?::[0-9]{2}){2}Z")
+_TIME_FORM = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})T([0-9]{2}):([0-9]{2}):([0-9]{2})Z")
 _LINE = re.compile(
     rf"{INVITATION}([0-9a-fA-F]{{{2 * HASH_SIZE}}})[ \t]+(?:expires=(\S+)|used=(\S+)[ \t]+([0-9a-fA-F]+))"
     r'[ \t]+(?:"((?:[^"]|"")*)"|([^\s"#]+))(?:[ \t]+#.*)?'
@@ -120,10 +120,13 @@ def _utc(seconds: float) -> datetime:
 
 
 def _parse_time(text: str) -> int:
-    # strptime() takes more forms than one, in the digits of any script.
-    if _TIME_FORM.fullmatch(text):
+    # Not by strptime(), which imports a module at its first call: behind --chroot, or as another user, it may not find
+    # that.
+    found = _TIME_FORM.fullmatch(text)
+    if found is not None:
+        year, month, day, hour, minute, second = map(int, found.groups())
         try:
-            return int(datetime.strptime(text, _TIME).replace(tzinfo=timezone.utc).timestamp())
+            return int(datetime(year, month, day, hour, minute, second, tzinfo=timezone.utc).timestamp())
         except ValueError:
             pass
     raise LocalProtocolError(f"{ascii(text[:40])} is no time such as 2026-11-30T07:12:00Z")
@@ -222,8 +225,8 @@ def parse_invitation(line: str) -> Invitation:
     found = _LINE.fullmatch(line)
     if found is None:
         raise LocalProtocolError(
-            f"it is no invitation: behind {INVITATION} stand {2 * HASH_SIZE} hex digits, then expires=TIME, or used=TIME "
-            "and a key, then a login, then perhaps a # comment; sodiumtwist invite makes such lines"
+            f"it is no invitation: behind {INVITATION} stand {2 * HASH_SIZE} hex digits, then expires=TIME, or "
+            "used=TIME and a key, then a login, then perhaps a # comment; sodiumtwist invite makes such lines"
         )
     digest, expires, used, key, quoted, plain = found.groups()
     login: str = plain if quoted is None else quoted.replace('""', '"')

@@ -190,6 +190,18 @@ def add_invitation(path: str, invitation: Invitation, now: float, tell: Tell | N
     update_list(path, KEYS, change, tell)
 
 
+def withdraw_invitation(path: str, invitation: Invitation, tell: Tell | None = None) -> None:
+    """
+    Take an invitation out of a file of keys. The other parameters, and what is raised, are those of
+    :func:`add_invitation`.
+    """
+
+    def change(lines: list[str], keys: AuthorizedKeys) -> None:
+        lines[:] = [line for line in lines if _invitation_in(line) != invitation]
+
+    update_list(path, KEYS, change, tell)
+
+
 def look_if_writable(file: AuthorizedKeysFile) -> None:
     """
     Warn when a file of keys has open invitations, and this process could not list a key in it. The log tells it once
@@ -203,23 +215,22 @@ def look_if_writable(file: AuthorizedKeysFile) -> None:
     closed = is_open and not may(folder, os.R_OK | os.W_OK | os.X_OK)
     if closed and not file.told_closed:
         _log.warn(
-            "{path} has open invitations, and nobody could join by them: to list a key is to put a new file in its "
-            "place, and {cure}",
+            "{path} has open invitations, but none can be used: {cure}",
             path=file.file.path,
-            cure=_cure(folder),
+            cure=_cure(file.file.path),
         )
     file.told_closed = closed
 
 
-def _cure(folder: str) -> str:
-    user = os.geteuid()
+def _cure(path: str) -> str:
+    user, folder = os.geteuid(), os.path.dirname(os.path.realpath(path))
     try:
         name = pwd.getpwuid(user).pw_name
     except KeyError:
         name = str(user)
     return (
-        f"{name}, as whom the server runs, may not do that in {folder}; give the list a folder of its own, which "
-        f"belongs to {name}"
+        f"a key is listed by a new file in its place, and user {name}, as whom the server runs, can make none in "
+        f"{folder}; give the list a folder of its own, which belongs to {name}"
     )
 
 
@@ -326,7 +337,7 @@ class _Joining:
         except (OSError, LocalProtocolError, InvalidKey) as error:
             why = describe_os_error(error) if isinstance(error, OSError) else str(error)
             if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-                why = f"{why}; {_cure(os.path.dirname(os.path.realpath(path)))}"
+                why = f"{why}; {_cure(path)}"
             raise KeyNotStored(f"the key could not be listed: {why}") from None
         finally:
             for line in told:

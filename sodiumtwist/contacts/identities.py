@@ -11,7 +11,7 @@ import fcntl
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from ..admission.invitations import hash_secret
@@ -138,18 +138,19 @@ def _make(folder: str, name: str, secret: bytes) -> str:
         number += 1
         tried = os.path.join(folder, f"{name}-{number}{SUFFIX}")
     pair, path = KeyPair.generate(), tried + JOINING
-    replace_text(
-        path,
+    text = (
         "# sodiumtwist: a private key, made to join a server. Show it to nobody.\n"
-        f"# invitation={hash_secret(secret).hex()}\n"
-        f"private key: {pair.secret.hex()}\n",
+        f"# invitation={hash_secret(secret).hex()}\nprivate key: {pair.secret.hex()}\n"
     )
     try:
+        replace_text(path, text)
         # Before its public key is given away: the disk has the private one by then.
         sync_directory(folder)
-    except BaseException:
-        os.unlink(path)
-        raise
+    # Writing names no file, or a temporary one, of which the user knows nothing.
+    except OSError as error:
+        with suppress(FileNotFoundError):
+            os.unlink(path)
+        raise OSError(error.errno, f"no key can be written there: {error.strerror}", folder) from None
     return path
 
 

@@ -29,7 +29,7 @@ from ..core.version import VERSIONS
 from ..describe.fingerprints import fingerprint
 from .addresses import ENDPOINT_TYPES, client_description, split_description
 from .servers_file import change_text, parse, place_of, read_text, with_table, without_table
-from .urls import ServerURL
+from .urls import ServerURL, is_url
 
 #: What the folders of configuration and data are called.
 PROGRAM = "sodiumtwist"
@@ -197,6 +197,11 @@ def _server(path: str, text: str, name: str, table: Any) -> KnownServer:
         for key in ("endpoint", "server-key"):
             if key not in table:
                 raise LocalProtocolError(f"{name} lacks {key}")
+        key = "endpoint"
+        if is_url(table[key]):
+            raise LocalProtocolError(
+                f"{key} takes HOST:PORT or an endpoint string; sodiumtwist add NAME 'URL' takes URLs"
+            )
         key = "server-key"
         server_key = parse_key(table[key], key)
         key = "login"

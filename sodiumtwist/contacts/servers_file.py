@@ -61,24 +61,36 @@ def parse(path: str, text: str) -> Mapping[str, Any]:
     Read the tables.
 
     :param path: of the file, for errors.
-    :raises LocalProtocolError: when it is no TOML. The error tells the line.
+    :raises LocalProtocolError: when it is no TOML. The error tells the line, as far as the parser does.
     """
-    try:
-        # Here, as below: most commands need none of it.
-        if sys.version_info >= (3, 11):
-            import tomllib
+    read: Callable[[str], Any]
+    broken: tuple[type[Exception], ...]
+    # Here, as below: most commands need none of it.
+    if sys.version_info >= (3, 11):
+        import tomllib
 
-            return tomllib.loads(text)
+        read, broken = tomllib.loads, (tomllib.TOMLDecodeError,)
+    else:
         import tomlkit
+        from tomlkit.exceptions import TOMLKitError
 
-        return tomlkit.parse(text).unwrap()
-    # Of tomllib, and of tomlkit; the last for what is nested too deep.
-    except (ValueError, KeyError, RecursionError) as error:
+        read, broken = (lambda text: tomlkit.parse(text).unwrap()), (TOMLKitError, ValueError)
+    try:
+        tables: Mapping[str, Any] = read(text)
+    # The last for what is nested too deep.
+    except (*broken, RecursionError) as error:
         said = " ".join(str(error).split())
         found = _PLACE.search(said)
-        line = text.count("\n") + (not text.endswith("\n")) if found is None or not found[1] else found[1]
+        where = ""
+        if found is not None:
+            where = f"line {found[1] or _lines(text)}: "
         why = _PLACE.sub("", said) or type(error).__name__
-        raise LocalProtocolError(f"{path}: line {line}: it is no TOML: {why}") from None
+        raise LocalProtocolError(f"{path}: {where}it is no TOML: {why}") from None
+    return tables
+
+
+def _lines(text: str) -> int:
+    return text.count("\n") + (not text.endswith("\n"))
 
 
 def place_of(text: str, name: str, key: str = "") -> str:
@@ -144,10 +156,15 @@ def without_table(path: str, text: str, name: str) -> str:
                 return rest
     # It is written in some other way. What tomlkit takes out may have comments with it.
     import tomlkit
+    from tomlkit.exceptions import TOMLKitError
 
-    document = tomlkit.parse(text)
-    document.remove(name)
-    return document.as_string()
+    with suppress(TOMLKitError, ValueError):
+        document = tomlkit.parse(text)
+        document.remove(name)
+        rest = document.as_string()
+        if parse(path, rest) == expected:
+            return rest
+    raise LocalProtocolError(f"{path}: {place_of(text, name)}{name} is written in an unusual way; take it out by hand")
 
 
 def change_text(path: str, change: Callable[[str], str], *, try_only: bool = False) -> None:

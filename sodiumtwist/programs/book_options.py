@@ -56,6 +56,11 @@ def read_invitation() -> str:
     return text
 
 
+def as_name(text: str) -> str:
+    """Read the name of a server, which other commands have a colon behind."""
+    return text.removesuffix(":")
+
+
 def parse_invitation(text: str) -> ServerURL:
     """
     Read an invitation.
@@ -117,7 +122,7 @@ class JoinOptions(CommandOptions):
         check_versions((2,))
         from ..contacts.servers import check_name, name_for, read_servers
 
-        name = name_for(url.address.host, read_servers()) if self["name"] is None else check_name(self["name"])
+        name = name_for(url.address.host, read_servers()) if self["name"] is None else check_name(as_name(self["name"]))
         assert url.login is not None and url.secret is not None
         self.settings = JoinSettings(url, url.login, url.secret, name, connect_timeout(self["timeout"]))
 
@@ -187,7 +192,7 @@ class AddOptions(CommandOptions):
                 read(self[option])
                 self[option] = os.path.abspath(self[option])
         server = KnownServer.from_url(
-            self["name"], url, self["identity"], self["passphrase-file"], protocol_version(self["protocol"])
+            as_name(self["name"]), url, self["identity"], self["passphrase-file"], protocol_version(self["protocol"])
         )
         self.server = replace(server, login=self["user"] or server.login)
 
@@ -233,4 +238,4 @@ class ForgetOptions(CommandOptions):
     def execute(self) -> None:
         from .book import forget
 
-        forget(self["name"], bool(self["delete-key"]))
+        forget(as_name(self["name"]), bool(self["delete-key"]))

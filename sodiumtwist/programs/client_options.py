@@ -355,10 +355,10 @@ class PipeOptions(ConnectOptions):
         "have ended."
     )
     examples = (
-        "ssh -o ProxyCommand='sodiumtwist pipe home' HOST",
-        "sodiumtwist pipe --to HOST --server-key PUBLICKEY < request > answer",
+        "sodiumtwist pipe home",
+        "sodiumtwist pipe --to HOST:5555 --server-key PUBLICKEY",
     )
-    notes = "Exit status as 'sodiumtwist --help' tells."
+    notes = "With ssh: ssh -o ProxyCommand='sodiumtwist pipe home' HOST. Exit status as 'sodiumtwist --help' tells."
 
     def parseArgs(self, *arguments: str) -> None:
         """Take the server, when one is named."""

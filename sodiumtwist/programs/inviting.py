@@ -9,12 +9,12 @@ import time
 from dataclasses import replace
 
 from ..admission.invitations import Invitation, hash_secret, make_secret, shown_time
-from ..admission.joining import add_invitation
+from ..admission.joining import add_invitation, withdraw_invitation
 from ..admission.passwords import add_key_login
 from ..contacts.urls import ServerURL
 from ..describe import printable
 from ..describe.fingerprints import fingerprint
-from .output import print_error, print_line
+from .output import OutputLost, print_error, print_line
 from .settings import InviteSettings
 
 
@@ -32,8 +32,14 @@ def invite(settings: InviteSettings) -> None:
     if settings.users is not None:
         has_passphrase = add_key_login(settings.users, login, _warn)
     expires = int(now) + settings.valid
-    add_invitation(settings.keys, Invitation(hash_secret(secret), login, expires), now, _warn)
-    print_line(replace(settings.server, secret=secret).whole)
+    invitation = Invitation(hash_secret(secret), login, expires)
+    add_invitation(settings.keys, invitation, now, _warn)
+    try:
+        print_line(replace(settings.server, secret=secret).whole)
+    # Nobody has it, and nobody can have it any more.
+    except OutputLost:
+        withdraw_invitation(settings.keys, invitation)
+        raise
     name = printable(login)
     until = shown_time(expires)
     print_error(f"whoever has this line first comes in as {name}, once, until {until}; send it to {name} alone")

@@ -114,7 +114,8 @@ async def _use(reactor: Any, settings: JoinSettings, identity: Identity) -> str:
     """
     client = _Joiner()
     us = Credentials(settings.login, passphrase_of(settings.secret), False, identity.pair)
-    connecting = ConnectSettings(settings.url.endpoint, settings.url.server_key, us, 2, timeout=settings.timeout)
+    server = KnownServer.from_url(settings.name, settings.url)
+    connecting = ConnectSettings(server.endpoint, server.server_key, us, 2, timeout=settings.timeout)
     try:
         endpoint = make_endpoint(reactor, connecting)
         with tell_of_silence(reactor, connecting, client):

@@ -20,9 +20,12 @@ class KeygenOptions(CommandOptions):
     """``sodiumtwist keygen``"""
 
     synopsis = "keygen [--output FILE]"
-    purpose = "Makes a private key and prints its public key. Without --output the private key is printed too."
+    purpose = (
+        "Makes a private key, and prints its public key and fingerprint. --output writes it into FILE, and the public "
+        "key into FILE.pub; without --output the private key is printed, too."
+    )
     examples = ("sodiumtwist keygen --output server.key",)
-    optParameters = [["output", "o", None, "new file for the private key, readable for you alone"]]
+    optParameters = [["output", "o", None, "new file for the private key, for you alone"]]
     compData = usage.Completions(optActions={"output": usage.CompleteFiles()})
 
     def parseArgs(self, *arguments: str) -> None:
@@ -39,9 +42,9 @@ class PubkeyOptions(CommandOptions):
     """``sodiumtwist pubkey``"""
 
     synopsis = "pubkey FILE"
-    purpose = "Prints the public key of a private key file."
+    purpose = "Prints the public key of a key file, and its fingerprint on standard error."
     examples = ("sodiumtwist pubkey server.key",)
-    compData = usage.Completions(extraActions=[usage.CompleteFiles(descr="private key file")])
+    compData = usage.Completions(extraActions=[usage.CompleteFiles(descr="key file")])
 
     def parseArgs(self, *arguments: str) -> None:
         """Take the path of the key file."""

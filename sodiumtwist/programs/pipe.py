@@ -20,6 +20,7 @@ from zope.interface import implementer
 
 from ..core.connection import Code
 from ..core.errors import PeerAborted, SodiumError
+from ..describe import describe_size
 from ..endpoints.streams import ClientStream, StreamClientFactory
 from ..interfaces import IReadListener
 from ..transfer.acknowledgements import is_acknowledgement
@@ -205,7 +206,7 @@ class Pipe(Protocol):
 
     def so_far(self) -> str:
         """Tell how much has passed."""
-        return f"{self.sent} bytes sent, {self.received} received"
+        return f"{describe_size(self.sent)} sent, {describe_size(self.received)} received"
 
     def _fail(self, failed: CommandFailed | TakesFiles) -> None:
         """Break the connection: what came through is not all."""

@@ -81,6 +81,33 @@ class ReaderTests(SynchronousTestCase):
                 os.chmod(path, 0o600 if cure == "600" else mode & ~0o022)
                 read(path)
 
+    def test_credential(self) -> None:
+        """
+        Those of systemd have an access list for the service's user, and so the bit of a group, which says nothing of a
+        group. Others still must not read them, and nobody else write to them; nor is it so elsewhere.
+        """
+        folder, elsewhere = (os.path.abspath(self.mktemp()) for _ in range(2))
+        for name in (folder, elsewhere):
+            os.mkdir(name, 0o750)
+        self.patch(os, "environ", {**os.environ, "CREDENTIALS_DIRECTORY": folder})
+        for directory, mode, taken in (
+            (folder, 0o440, True),
+            (folder, 0o400, True),
+            (folder, 0o444, False),
+            (folder, 0o460, False),
+            (elsewhere, 0o440, False),
+        ):
+            path = os.path.join(directory, f"{mode:o}")
+            for text, read in ((SECRET, read_key_file), ("x\n", read_passphrase_file)):
+                with open(path, "w") as file:
+                    file.write(text)
+                os.chmod(path, mode)
+                if taken:
+                    self.assertIn(read(path), (KeyPair.from_hex(SECRET), ("x", None)))
+                elif read is read_key_file:
+                    self.assertRaises(LocalProtocolError, read, path)
+                os.unlink(path)
+
     def test_database(self) -> None:
         """So do the files of the database of handshakes, also those beside it."""
         path = os.path.abspath(self.mktemp())

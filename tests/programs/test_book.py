@@ -181,7 +181,7 @@ class ForgetTests(BookTestCase):
 
     def test_no_key(self) -> None:
         self.know("home", None)
-        self.assertEqual(self.run_it("forget", "home"), ["forgot home: ann@example.org:5555"])
+        self.assertEqual(self.run_it("forget", "home:"), ["forgot home: ann@example.org:5555"])
 
     def test_delete_key(self) -> None:
         """With --delete-key it is deleted, when join has made it and no other server has the same."""

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 
@@ -17,7 +18,9 @@ from sodiumtwist.admission.passwords import read_passwords
 from sodiumtwist.contacts.addresses import Address
 from sodiumtwist.contacts.urls import ServerURL, parse_url
 from sodiumtwist.describe.fingerprints import fingerprint
+from sodiumtwist.programs import inviting
 from sodiumtwist.programs.durations import parse_duration
+from sodiumtwist.programs.output import OutputLost
 from sodiumtwist.programs.reached import parse_reached
 
 from ..admission.test_passwords import cheap
@@ -91,6 +94,21 @@ class InviteTests(InvitingTestCase):
         for host in ("127.0.0.1", "localhost", "[::1]"):
             _, errors = self.invite("ann", endpoint=host)
             self.assertRegex(errors[-1], "^sodiumtwist: warning: .* is this machine alone: no other one reaches")
+
+    def test_output_lost(self) -> None:
+        """An invitation whose URL nobody has is withdrawn. Others stay."""
+        self.invite("bob")
+        before = self.read("keys")
+
+        def full(line: str) -> None:
+            raise OutputLost(OSError(errno.ENOSPC, "No space left on device"))
+
+        self.patch(inviting, "print_line", full)
+        status, _, errors = self.call(
+            "invite", "--key-file", "server.key", "--keys", "keys", "--endpoint", "example.org", "ann"
+        )
+        self.assertEqual((status, errors), (6, ["sodiumtwist: standard output: No space left on device"]))
+        self.assertEqual(self.read("keys"), before)
 
     def test_mistakes(self) -> None:
         """One line each, and nothing is stored."""

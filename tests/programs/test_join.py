@@ -203,7 +203,7 @@ class JoinTests(JoinTestCase):
         ):
             self.now += hours * 3600
             error = self.failed(self.join(self.settings(url=url)))
-            self.assertRegex(str(error), rf"^refused by tcp:example.org:5555: the server refuses: {why}$")
+            self.assertRegex(str(error), rf"^refused by example.org:5555: the server refuses: {why}$")
             self.assertEqual(error.status, 3)
             self.assert_nothing_is_left()
 
@@ -288,7 +288,8 @@ class JoinTests(JoinTestCase):
                 real(fd)
 
             with patch.object(os, "fsync", full):
-                self.failureResultOf(self.begin(), OSError)
+                error = self.failureResultOf(self.begin(), OSError).value
+            self.assertIn(error.filename, (servers_path(), identities_folder()))
             self.assertEqual(self.pairs, [])
             self.assert_nothing_is_left()
         self.assertEqual(os.listdir(os.path.dirname(servers_path())), [])
@@ -387,6 +388,7 @@ class CommandTests(JoinTestCase):
     def test_names(self) -> None:
         """Without a name, it is the host's first one. One that is taken gets a number."""
         self.assertEqual(self.parse(INVITATION, "office").name, "office")
+        self.assertEqual(self.parse(INVITATION, "office:").name, "office")
         for host, name in {
             "example.org": "example",
             "localhost": "localhost",

@@ -232,7 +232,7 @@ class PipeTests(PipeTestCase):
         service.transport.write(b"some")
         service.transport.breakConnection("the disk is on fire")
         why = {1: "the server closed the connection", 2: "the server says: the disk is on fire$"}[spoken()]
-        await self.failed(joining, 4, f"broken on the way, 0 bytes sent, 4 received: {why}")
+        await self.failed(joining, 4, f"broken on the way, 0 B sent, 4 B received: {why}")
         self.assertEqual(await self.read_on(4), b"some")
 
     async def test_reader_leaves(self) -> None:
@@ -265,9 +265,7 @@ class PipeTests(PipeTestCase):
         os.write(self.written, b"some")
         await service.want(4)
         self.pipe._source_ended(OSError(5, "Input/output error"))
-        await self.failed(
-            joining, 4, "^cannot read on in standard input: Input/output error; 4 bytes sent, 0 received$"
-        )
+        await self.failed(joining, 4, "^cannot read on in standard input: Input/output error; 4 B sent, 0 B received$")
         self.assertIsNot((await service.told()).type, ConnectionDone)
 
     async def test_interrupted(self) -> None:
@@ -277,7 +275,7 @@ class PipeTests(PipeTestCase):
         os.write(self.written, b"some")
         await service.want(4)
         joining.cancel()
-        await self.failed(joining, 130, "^interrupted, 4 bytes sent, 0 received$")
+        await self.failed(joining, 130, "^interrupted, 4 B sent, 0 B received$")
         reason = await service.told()
         self.assertIsNot(reason.type, ConnectionDone)
         if spoken() == 2:
@@ -292,7 +290,7 @@ class PipeTests(PipeTestCase):
         os.write(self.written, b"bye")
         self.close("written")
         joining.cancel()
-        await self.failed(joining, 130, "^interrupted, 9 bytes sent, 0 received$")
+        await self.failed(joining, 130, "^interrupted, 9 B sent, 0 B received$")
         reason = await service.told()
         self.assertIsNot(reason.type, ConnectionDone)
         if spoken() == 2:
@@ -315,7 +313,7 @@ class PipeTests(PipeTestCase):
         await self.serve()
         joining = self.join(*self.pipes())
         joining.cancel()
-        await self.failed(joining, 130, "^interrupted, 0 bytes sent, 0 received$")
+        await self.failed(joining, 130, "^interrupted, 0 B sent, 0 B received$")
 
     @only(2)
     async def test_server_stops(self) -> None:

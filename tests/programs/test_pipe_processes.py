@@ -218,7 +218,7 @@ class StandardStreamTests(PipeProcessTestCase):
             joined[accepted.recv(10)] = accepted
         for name, pipe, status, says in (
             (b"reader", pipes[0], 141, ""),
-            (b"user", pipes[1], 128 + signal.SIGINT, "sodiumtwist: interrupted, 4 bytes sent, 0 received\n"),
+            (b"user", pipes[1], 128 + signal.SIGINT, "sodiumtwist: interrupted, 4 B sent, 0 B received\n"),
             (b"program", pipes[2], 128 + signal.SIGHUP, ""),
         ):
             assert pipe.stdin is not None and pipe.stdout is not None and pipe.stderr is not None

@@ -224,7 +224,7 @@ class URLTests(OptionsTestCase):
     def test_each_way(self) -> None:
         for words in ([URL], ["--to", URL], ["--server-key", URL]):
             settings = self.ping(*words, "-P", "p")
-            self.assertEqual(settings.endpoint, "tcp:example.net:7000")
+            self.assertEqual(settings.endpoint, "example.net:7000")
             self.assertEqual(settings.server_key, bytes.fromhex(PUBLIC))
             self.assertEqual((settings.credentials.user, settings.known_as), ("bob", None))
 
@@ -315,7 +315,7 @@ class TunnelTests(OptionsTestCase):
             settings = self.tunnel(*words).settings
             self.assertEqual((settings.to, settings.known_as), ("example.org:5555", "home"))
             self.assertEqual((settings.credentials.user, settings.credentials.pair), ("ann", self.us))
-        self.assertEqual(self.tunnel("--to", URL, "-P", "p").settings.to, "tcp:example.net:7000")
+        self.assertEqual(self.tunnel("--to", URL, "-P", "p").settings.to, "example.net:7000")
 
     def test_log(self) -> None:
         """It says which one it is."""

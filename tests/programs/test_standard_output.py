@@ -17,7 +17,6 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
-from sodiumtwist.programs import standard_output
 from sodiumtwist.programs.standard_output import (
     FileOutput,
     Output,
@@ -65,7 +64,7 @@ class OutputTests(TestCase):
                 output = open_output(shared, reactor)
                 self.assertIs(type(output), PipeWriter if sys.platform == "linux" else SharedOutput)
             else:
-                with patch.object(standard_output.os, "open", side_effect=PermissionError):
+                with patch.object(os, "open", side_effect=PermissionError):
                     output = open_output(shared, reactor)
                 self.assertIs(type(output), SharedOutput)
             await self.assert_slow(output, shared, read)
