@@ -68,7 +68,7 @@ class Options(CommandOptions):
         ["get", None, GetOptions, "get files and folders"],
         ["list", None, ListOptions, "list what can be got"],
         ["ping", None, PingOptions, "time a server's answers"],
-        ["pipe", None, PipeOptions, "stream to a service"],
+        ["pipe", None, PipeOptions, "reach a service there"],
         ["demo", None, DemoOptions, "try it all here"],
     ]
 
