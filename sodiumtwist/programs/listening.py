@@ -188,6 +188,19 @@ def _socket_remedy(path: str) -> str:
     return ""
 
 
+def _address_remedy(error: object) -> str:
+    """
+    Say what to do when an address can't be listened on, if that can be told.
+
+    :param error: what binding to it raised.
+    :return: what to put behind the error; empty when there is nothing to say.
+    """
+    # Behind a router, for instance, a machine has not the address that others connect to.
+    if isinstance(error, socket.gaierror) or getattr(error, "errno", None) == errno.EADDRNOTAVAIL:
+        return "; a server's address is one of this machine's own, and 0.0.0.0:PORT is all of them"
+    return ""
+
+
 def parse_listening(
     reactor: Any, program: str, option: str, description: str, example: str
 ) -> tuple[str, IStreamServerEndpoint]:
@@ -391,7 +404,9 @@ class ListeningService(Service):
         error = reason.value.socketError if isinstance(reason.value, CannotListenError) else reason.value
         why = describe_endpoint_error(error)
         path = _recorded(description).path
-        if path is not None:
+        if path is None:
+            why += _address_remedy(error)
+        else:
             user = service_user(self._twistd)
             remedy = _socket_remedy(path)
             if user is not None and isinstance(error, PermissionError) and not remedy:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import itertools
 import os
@@ -13,13 +14,14 @@ import socket
 import subprocess
 import sys
 import tempfile
+from typing import Any
 
 from twisted.cred.credentials import UsernamePassword
 from twisted.cred.error import UnauthorizedLogin
 from twisted.cred.strcred import findCheckerFactory
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
-from twisted.internet.defer import Deferred, succeed
-from twisted.internet.error import ConnectionDone
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.error import CannotListenError, ConnectionDone
 from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import formatEvent
 from twisted.trial.unittest import SynchronousTestCase
@@ -407,6 +409,37 @@ class ServiceTests(TapTestCase):
         ):
             self.make("-k", SECRET, *where).startService()
             self.assertEqual([(server[0], server[3]) for server in self.reactor.tcpServers], expected)
+
+    def test_forward(self) -> None:
+        """Streams go to an address, as clients write it; a port alone is of this machine."""
+        for where, expected in (
+            ("6379", ("127.0.0.1", 6379)),
+            ("10.1.2.3:6379", ("10.1.2.3", 6379)),
+            ("[::1]:6379", ("::1", 6379)),
+            ("tcp:[::1]:6379", ("::1", 6379)),
+        ):
+            options = Options()
+            options.parseOptions(["-k", SECRET, "--forward", where])
+            tunnels: Any = makeService(options, MemoryReactorClock())._factory
+            endpoint = tunnels.application.endpoint
+            self.assertEqual((endpoint._host, endpoint._port), expected)
+
+    def test_not_an_address_of_ours(self) -> None:
+        """Who writes down what others connect to, behind a router, is told what is meant."""
+        for error, helps in (
+            (OSError(errno.EADDRNOTAVAIL, "Cannot assign requested address"), True),
+            (socket.gaierror(socket.EAI_NONAME, "Name or service not known"), True),
+            (OSError(errno.EADDRINUSE, "Address already in use"), False),
+        ):
+            events = logged(self)
+            service = self.make("-k", SECRET, "-P", "secret", "-e", "192.0.2.1:7000")
+            taken: Deferred[None] = fail(CannotListenError("192.0.2.1", 7000, error))
+            self.patch(service._endpoints[0][1], "listen", lambda factory, taken=taken: taken)
+            self.assertRaises(SystemExit, service.startService)
+            told = formatEvent(events[-1])
+            line = f"sodium: cannot listen on tcp:7000:interface=192.0.2.1: {error.strerror}"
+            remedy = "; a server's address is one of this machine's own, and 0.0.0.0:PORT is all of them"
+            self.assertEqual(told, line + remedy * helps)
 
     def test_nowhere(self) -> None:
         """Nothing is thrown away unless somebody says so; and then each client hears of it, as from /dev/null."""
