@@ -42,7 +42,8 @@ from sodiumtwist.core.connection import RecentSalts
 from sodiumtwist.core.errors import UnsupportedProtocol
 from sodiumtwist.keyfiles import write_key_file
 from sodiumtwist.programs import options, services
-from sodiumtwist.programs.listening import SAME_SIGNAL, _recorded, _socket_remedy, is_local
+from sodiumtwist.programs.endpoint_strings import is_local, path_of_socket, socket_remedy
+from sodiumtwist.programs.listening import SAME_SIGNAL
 from sodiumtwist.programs.services import SodiumService, send_command, tunnel_command
 from sodiumtwist.programs.settings import ServerSettings
 from sodiumtwist.programs.tap import Options, makeService
@@ -688,25 +689,25 @@ class ServiceTests(TapTestCase):
             f"the socket 'sock' and its lock are left of process {gone.pid}, which was killed; they are", said
         )
         self.assertEqual(
-            _socket_remedy("sock"),
+            socket_remedy("sock"),
             "; nobody listens there, so a service that was killed has left it; run: rm sock sock.lock",
         )
         os.unlink("sock.lock")
         self.assertEqual(
-            _socket_remedy("sock"), "; nobody listens there, so a service that was killed has left it; run: rm sock"
+            socket_remedy("sock"), "; nobody listens there, so a service that was killed has left it; run: rm sock"
         )
         os.unlink("sock")
         os.symlink(str(os.getppid()), "sock.lock")
-        self.assertEqual(_socket_remedy("sock"), f"; process {os.getppid()} holds sock.lock")
-        self.assertEqual(_socket_remedy("x" * 200), "")
-        self.assertEqual(_socket_remedy("missing"), "")
+        self.assertEqual(socket_remedy("sock"), f"; process {os.getppid()} holds sock.lock")
+        self.assertEqual(socket_remedy("x" * 200), "")
+        self.assertEqual(socket_remedy("missing"), "")
         # That is nobody's to remove.
         self.write("file", "")
-        self.assertEqual(_socket_remedy("file"), "; another kind of file has that path; choose another path")
+        self.assertEqual(socket_remedy("file"), "; another kind of file has that path; choose another path")
         with socket.socket(socket.AF_UNIX) as used:
             used.bind("used")
             used.listen()
-            self.assertEqual(_socket_remedy("used"), "")
+            self.assertEqual(socket_remedy("used"), "")
 
     def test_paths(self) -> None:
         """Only what is a file in a folder has a path."""
@@ -716,7 +717,7 @@ class ServiceTests(TapTestCase):
             ("unix:\0name", None),
             ("tcp:1", None),
         ]:
-            self.assertEqual(_recorded(description).path, path)
+            self.assertEqual(path_of_socket(description), path)
 
     def test_fresh_key(self) -> None:
         """Without a key each service has another one."""
