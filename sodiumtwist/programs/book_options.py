@@ -14,6 +14,7 @@ from twisted.python import usage
 from ..contacts.urls import ServerURL, is_url, parse_url
 from ..keyfiles import read_key_file, read_passphrase_file
 from .command_options import CommandOptions, take_arguments
+from .completers import CompleteServers
 from .options import (
     COMPLETE_PROTOCOL,
     DEFAULT_PROTOCOL,
@@ -68,7 +69,8 @@ def parse_invitation(text: str) -> ServerURL:
     :raises UsageError: when it is something else.
     :raises SodiumError: as :func:`parse_url` does.
     """
-    text = text.strip()
+    # As it may stand in a mail, or behind a command that was copied.
+    text = text.strip().strip("'\"<>")
     if not is_url(text):
         raise usage.UsageError("an invitation is an URL that begins with sodium://; - reads it from standard input")
     url = parse_url(text)
@@ -229,7 +231,7 @@ class ForgetOptions(CommandOptions):
     purpose = "Forgets a server that has a name. Our key for it stays, as the server may still let it in."
     examples = ("sodiumtwist forget home",)
     optFlags = [["delete-key", None, "delete the key that 'join' has made for it"]]
-    compData = usage.Completions(extraActions=[usage.Completer(descr="name of a server")])
+    compData = usage.Completions(extraActions=[CompleteServers(descr="name of a server")])
 
     def parseArgs(self, *arguments: str) -> None:
         """Take the name."""
