@@ -124,7 +124,9 @@ FOLDERS = {
     "programs": """
         programs.interrupts  programs.exits  programs.output  programs.pidfile  programs.service_user
         programs.sizes  programs.settings  programs.silent_servers  programs.refusals  programs.without_tls
-        programs.options
+        programs.completers  programs.options
+        programs.completion_words  programs.completion_bash  programs.completion_fish  programs.completion_zsh
+        programs.completion
         programs.asking  programs.server_options  programs.server_arguments
         programs.descriptors
         programs.leftovers  programs.place_options  programs.places
