@@ -197,19 +197,18 @@ def _find_server_key(text: str, what: str, owners: Collection[int]) -> bytes:
     try:
         return parse_key(text, what)
     except InvalidKey as error:
-        # What is labelled is no name; nor is what may be a key that was not copied as a whole.
+        # What is labelled is no name.
         if is_labelled(text):
             raise
-        if is_fingerprint(text):
-            raise InvalidKey(
-                f"the {what} is a fingerprint, which only serves to compare; give the key itself"
-            ) from None
-        # A name goes first, as in all commands: ./NAME is a file.
-        if (known := _known_key(text)) is not None:
-            return known
-        if is_file(text):
-            return read_public_key_file(text, owners)
-        raise InvalidKey(f"{error}, a .pub file, an URL or the name of a known server") from None
+        wrong = error
+    if is_fingerprint(text):
+        raise InvalidKey(f"the {what} is a fingerprint, which only serves to compare; give the key itself")
+    # A name goes first, as in all commands: ./NAME is a file.
+    if (known := _known_key(text)) is not None:
+        return known
+    if is_file(text):
+        return read_public_key_file(text, owners)
+    raise InvalidKey(f"{wrong}, a .pub file, an URL or the name of a known server")
 
 
 def _known_key(name: str) -> bytes | None:

@@ -124,10 +124,13 @@ FOLDERS = {
     "programs": """
         programs.interrupts  programs.exits  programs.output  programs.pidfile  programs.service_user
         programs.sizes  programs.settings  programs.silent_servers  programs.refusals  programs.without_tls
-        programs.options
+        programs.completers  programs.options
+        programs.completion_words  programs.completion_bash  programs.completion_fish  programs.completion_zsh
+        programs.completion
         programs.asking  programs.server_options  programs.server_arguments
         programs.descriptors
         programs.leftovers  programs.place_options  programs.places
+        programs.endpoint_strings
         programs.listening  programs.services  programs.tap  programs.tunneltap  programs.running  programs.keys
         programs.passwd  programs.inviting  programs.durations  programs.reached
         programs.command_options  programs.key_options  programs.bars

@@ -14,6 +14,7 @@ from twisted.python import usage
 from ..contacts.urls import ServerURL, is_url, parse_url
 from ..keyfiles import read_key_file, read_passphrase_file
 from .command_options import CommandOptions, take_arguments
+from .completers import CompleteServers
 from .options import (
     COMPLETE_PROTOCOL,
     DEFAULT_PROTOCOL,
@@ -230,7 +231,7 @@ class ForgetOptions(CommandOptions):
     purpose = "Forgets a server that has a name. Our key for it stays, as the server may still let it in."
     examples = ("sodiumtwist forget home",)
     optFlags = [["delete-key", None, "delete the key that 'join' has made for it"]]
-    compData = usage.Completions(extraActions=[usage.Completer(descr="name of a server")])
+    compData = usage.Completions(extraActions=[CompleteServers(descr="name of a server")])
 
     def parseArgs(self, *arguments: str) -> None:
         """Take the name."""

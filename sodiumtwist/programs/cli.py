@@ -8,6 +8,7 @@ alone takes longer than a whole ``keygen``.
 from __future__ import annotations
 
 import sys
+from typing import Any, cast
 
 from twisted.python import usage
 
@@ -16,9 +17,16 @@ from ..describe import describe_os_error
 from .book_options import AddOptions, ForgetOptions, JoinOptions, ServersOptions
 from .client_options import GetOptions, ListOptions, PingOptions, PipeOptions, SendOptions
 from .command_options import CommandOptions, take_arguments
+from .completers import CompleteWords
 from .exits import EXIT_INTERRUPTED, EXIT_USAGE, CommandFailed
 from .key_options import InviteOptions, KeygenOptions, PasswdOptions, PubkeyOptions, URLOptions
 from .output import prepare_outputs, print_error
+
+#: The shells that there are scripts for.
+SHELLS = ("bash", "zsh", "fish")
+
+#: In their place, what the scripts themselves ask for: the names of the servers that are known.
+NAMES = "servers"
 
 
 class DemoOptions(CommandOptions):
@@ -41,6 +49,50 @@ class DemoOptions(CommandOptions):
         from .running import run
 
         run(demo, self["path"])
+
+
+class CompletionOptions(CommandOptions):
+    """``sodiumtwist completion``"""
+
+    synopsis = f"completion {'|'.join(SHELLS)}"
+    purpose = (
+        "Prints a script by which the shell completes commands, options, files, and names of servers. Put it into a "
+        "file where your shell looks for such."
+    )
+    examples = ("sodiumtwist completion bash",)
+    compData = usage.Completions(extraActions=[CompleteWords(SHELLS)])
+
+    def parseArgs(self, *arguments: str) -> None:
+        """Take the name of the shell."""
+        (self["shell"],) = take_arguments(arguments, 1, "the shell's name")
+
+    def postOptions(self) -> None:
+        """
+        Check the name.
+
+        :raises UsageError: when there is no script for it.
+        """
+        if self["shell"] not in (*SHELLS, NAMES):
+            shells = f"{', '.join(SHELLS[:-1])} and {SHELLS[-1]}"
+            raise usage.UsageError(f"completion is for {shells}, not {self['shell']!r}")
+
+    def execute(self) -> None:
+        from .completion import CommandLine, completion, names_of_servers
+
+        if self["shell"] == NAMES:
+            names_of_servers()
+            return
+        from . import tap, tunneltap
+
+        completion(
+            self["shell"],
+            CommandLine("sodiumtwist", Options, ""),
+            [CommandLine(name, kind, purpose) for name, _, kind, purpose in cast(list[Any], Options.subCommands)],
+            [
+                CommandLine("sodium", tap.Options, "receive and share files, or forward streams"),
+                CommandLine("sodium-tunnel", tunneltap.Options, "carry connections to a server"),
+            ],
+        )
 
 
 class Options(CommandOptions):
@@ -70,6 +122,7 @@ class Options(CommandOptions):
         ["ping", None, PingOptions, "time a server's answers"],
         ["pipe", None, PipeOptions, "stream to a service"],
         ["demo", None, DemoOptions, "try it all here"],
+        ["completion", None, CompletionOptions, "complete in a shell"],
     ]
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from twisted.python import usage
 
 from .command_options import CommandOptions, take_arguments
+from .completers import CompleteFilesAndPlaces, CompletePlaces, CompleteServers, CompleteWords
 from .options import CLIENT_ALIASES, CLIENT_COMPLETIONS
 from .output import print_error
 from .server_arguments import Place, split_destination, split_remotes
@@ -141,7 +142,7 @@ class SendOptions(FilesOptions):
     examples = ("sodiumtwist send photos notes.txt home:",)
     places = "PATH"
     optParameters = [["name", None, None, "what one PATH is called there"]]
-    compData = usage.Completions(extraActions=[usage.CompleteFiles(descr="files and folders to send", repeat=True)])
+    compData = usage.Completions(extraActions=[CompleteFilesAndPlaces(descr="files and folders to send", repeat=True)])
 
     def parseArgs(self, *arguments: str) -> None:
         """Take the paths."""
@@ -218,8 +219,8 @@ class GetOptions(FilesOptions):
     places = "REMOTE"
     optParameters = [["existing", None, EXISTING[0], "replace or refuse what is there"]]
     compData = usage.Completions(
-        optActions={"existing": usage.CompleteList(list(EXISTING))},
-        extraActions=[usage.Completer(descr="file or folder there"), usage.CompleteDirs(descr="folder to get into")],
+        optActions={"existing": CompleteWords(EXISTING)},
+        extraActions=[CompletePlaces(descr="file or folder there"), usage.CompleteDirs(descr="folder to get into")],
     )
 
     def parseArgs(self, *arguments: str) -> None:
@@ -271,7 +272,7 @@ class ListOptions(ConnectOptions):
     purpose = "Lists what there is to get: all of it, or what is in the folder REMOTE."
     examples = ("sodiumtwist list home:photos", "sodiumtwist list --to HOST:5555 --server-key PUBLICKEY")
     optFlags = [["json", None, "tell all as JSON, a line each"]]
-    compData = usage.Completions(extraActions=[usage.Completer(descr="file or folder there")])
+    compData = usage.Completions(extraActions=[CompletePlaces(descr="file or folder there")])
 
     def parseArgs(self, *arguments: str) -> None:
         """Take the folder, when one is given."""
@@ -309,6 +310,7 @@ class PingOptions(ConnectOptions):
         ["count", "c", "4", "how many PINGs to send"],
         ["interval", "i", "1", "seconds between two PINGs"],
     ]
+    compData = usage.Completions(extraActions=[CompleteServers(descr="server")])
 
     def parseArgs(self, *arguments: str) -> None:
         """Take the server, when one is given."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from twisted.python import usage
 
 from .command_options import CommandOptions, take_arguments
+from .completers import CompleteWords
 from .settings import InviteSettings, PasswdSettings
 
 # To import it takes time, which other commands need not wait for.
@@ -85,7 +86,7 @@ class PasswdOptions(CommandOptions):
         ["protocol", None, None, "2: let the login in with version 2 alone"],
     ]
     compData = usage.Completions(
-        optActions={"passphrase-file": usage.CompleteFiles(), "protocol": usage.CompleteList(["2"])},
+        optActions={"passphrase-file": usage.CompleteFiles(), "protocol": CompleteWords(["2"])},
         mutuallyExclusive=[
             ("delete", "verify"),
             ("delete", "passphrase-file"),

@@ -23,6 +23,7 @@ from ..core.v2.agreement import check_supported
 from ..core.version import VERSIONS, version_of
 from ..describe import describe_os_error, printable
 from ..keyfiles import PASSPHRASE_VARIABLE
+from .completers import CompleteServers, CompleteWords
 from .output import OutputLost, prepare_outputs, print_error, print_text
 from .pidfile import describe_pid_file, remove_own_pid_file
 from .settings import CONNECT_TIMEOUT
@@ -64,9 +65,11 @@ SERVICE_PARAMETERS = [
 ]
 
 #: What shells complete behind ``--protocol``.
-COMPLETE_PROTOCOL = usage.CompleteList([str(version) for version in VERSIONS])
+COMPLETE_PROTOCOL = CompleteWords(map(str, VERSIONS))
 
 CLIENT_COMPLETIONS = {
+    "to": CompleteServers(),
+    "server-key": usage.CompleteFiles(),
     "passphrase-file": usage.CompleteFiles(),
     "identity": usage.CompleteFiles(),
     "protocol": COMPLETE_PROTOCOL,
@@ -152,7 +155,12 @@ def check_credentials(login: str, passphrase: str, versions: Collection[int]) ->
 
 def _in_two_columns(text: str, width: int) -> str:
     """Set short lines side by side, so that a long list fits a screen: the first half, and the second beside it."""
-    lines = [f"  {line.strip()}" for line in text.splitlines()]
+    # Twisted sets what a command does far from its name.
+    pairs = [line.split(None, 1) for line in text.splitlines()]
+    if any(len(pair) < 2 for pair in pairs):
+        return text  # wrapped, as it is where a screen is narrow
+    longest = max((len(name) for name, _ in pairs), default=0)
+    lines = [f"  {name:{longest}}  {purpose}" for name, purpose in pairs]
     half = (len(lines) + 1) // 2
     left = max(map(len, lines[:half]), default=0)
     rows = [f"{line:{left}}{other}" for line, other in zip_longest(lines[:half], lines[half:], fillvalue="")]

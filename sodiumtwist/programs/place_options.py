@@ -13,6 +13,7 @@ from twisted.python import usage
 from ..core.errors import LocalProtocolError
 from ..transfer.tree.on_stored import ON_STORED_SECONDS, OnStored, read_command
 from ..transfer.tree.place import EXISTING
+from .completers import CompleteWords
 from .leftovers import PARTIAL_AGE
 from .options import LimitNames
 from .service_user import ServiceUser, acting_as
@@ -42,7 +43,7 @@ PLACE_COMPLETIONS = {
     "file": usage.CompleteFiles(),
     "directory": usage.CompleteDirs(),
     "share": usage.CompleteDirs(),
-    "existing": usage.CompleteList(list(EXISTING)),
+    "existing": CompleteWords(EXISTING),
 }
 
 #: What ``--limit`` may name.

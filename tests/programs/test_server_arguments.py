@@ -102,6 +102,7 @@ class SendTests(ArgumentsTestCase):
         """As scp has it; with options, the file that is here is meant, as it was before the server had a name."""
         self.write("home:x", "")
         self.assertEqual(self.send("in", "home:x").name, "x")
+        self.assertEqual(self.send("home:x", "in", "home:").paths, ("home:x", "in"))
         self.assertEqual(self.send(*OPTIONS, "in", "home:x").paths, ("in", "home:x"))
 
     def test_with_options(self) -> None:
