@@ -89,7 +89,7 @@ def parse_url(text: str) -> ServerURL:
     user, at, place = parts.netloc.rpartition("@")
     address = parse_address(place)
     if address is None or parts.path not in ("", "/") or parts.query:
-        raise LocalProtocolError(f"the URL names no HOST:PORT but {ascii(place + parts.path)}")
+        raise LocalProtocolError(f"the URL names no HOST:PORT but {place + parts.path!r}")
     login = unquote(user, errors="strict") if at else None
     if login is not None:
         encode_text("login", login, LOGIN_SIZE)

@@ -165,13 +165,13 @@ class SendOptions(FilesOptions):
                 raise usage.UsageError("--name goes with one PATH alone")
             if "/" in name or name in ("", ".", ".."):
                 said = "--name takes" if place is None or not place.path else f"what stands behind {place.server}: is"
-                raise usage.UsageError(f"{said} the name of a file, without /, not {ascii(name)}")
+                raise usage.UsageError(f"{said} the name of a file, without /, not {name!r}")
         if server.version == 1:
             for option in ("name", "dry-run"):
                 if self[option]:
                     raise usage.UsageError(f"--{option} needs version 2 of the protocol")
             if len(paths) > 1:
-                raise usage.UsageError("--protocol 1 sends one file at a time")
+                raise usage.UsageError("--protocol 1 sends one file at a time; without it, all go")
         self.settings = SendSettings(**vars(server), paths=paths, name=name, **self.told())
         names: dict[str, str] = {}
         for path in paths:
@@ -237,7 +237,7 @@ class GetOptions(FilesOptions):
         named, remotes = split_remotes(self["remotes"], self.names_server)
         server = self.read_version_2("get", named)
         if self["existing"] not in EXISTING:
-            raise usage.UsageError(f"--existing takes {', '.join(EXISTING)}, not {ascii(self['existing'])}")
+            raise usage.UsageError(f"--existing takes {', '.join(EXISTING)}, not {self['existing']!r}")
         if not remotes:
             raise usage.UsageError("REMOTE is missing: what to get from there; . is all of it")
         *wanted, into = remotes if len(remotes) > 1 else (*remotes, ".")

@@ -74,14 +74,13 @@ def names_of_servers() -> None:
 
 def _command(line: CommandLine) -> Command:
     options = line.make()
-    actions: dict[str, usage.Completer] = {}
+    actions = options.completers()
     arguments: list[usage.Completer] = []
     repeated: set[str] = set()
     excluding: list[tuple[str, ...]] = []
     for kind in type(options).__mro__:
         found = vars(kind).get("compData")
         if isinstance(found, usage.Completions):
-            actions = {**found.optActions, **actions}
             arguments = arguments or list(found.extraActions)
             repeated.update(found.multiUse)
             excluding += found.mutuallyExclusive
