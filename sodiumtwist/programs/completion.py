@@ -18,7 +18,7 @@ from .completion_fish import fish_script
 from .completion_words import Action, Command, Option
 from .completion_zsh import zsh_script
 from .options import ProgramOptions
-from .output import print_text
+from .output import print_line, print_text
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,8 @@ def names_of_servers() -> None:
         names = list(read_servers())
     except (OSError, LocalProtocolError):
         return
-    if names:
-        print_text("\n".join(names))
+    for name in names:
+        print_line(name)
 
 
 def _command(line: CommandLine) -> Command:
