@@ -405,7 +405,7 @@ class OptionsTests(SynchronousTestCase):
         self.assert_refused(
             [*right, "-P", "x", "--to", "tcp:host"], "--to: bad endpoint string 'tcp:host': it lacks 'port'"
         )
-        secret = ["-P", "x", "--to", "sodium:tcp:h:1:passphrase=hunter2"]
+        secret = ["--to", "sodium:tcp:h:1:passphrase=hunter2"]
         self.assertNotIn("hunter2", self.assert_refused([*right, *secret], "use passphraseFile="))
         self.assert_refused([*right, "--passphrase-file", "missing"], "missing: No such file")
         self.assert_refused([*right, "--user", "x" * 256], "the login is 256 bytes long")

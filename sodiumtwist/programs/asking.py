@@ -10,9 +10,10 @@ import warnings
 from twisted.python.usage import UsageError
 
 from ..contacts.addresses import is_local_client
-from ..describe import masked, printable
+from ..describe import describe_bad_endpoint, masked, printable
 from .interrupts import as_before, exit_on_signals, raise_again
 from .options import DEFAULT_PASSPHRASE
+from .without_tls import load_endpoints
 
 
 def choose_passphrase(given: str | None, has_identity: bool, login: str, endpoint: str) -> tuple[str, bool]:
@@ -27,7 +28,7 @@ def choose_passphrase(given: str | None, has_identity: bool, login: str, endpoin
     :param login: for the question.
     :param endpoint: where the server is, as :func:`~sodiumtwist.contacts.addresses.client_description` takes it.
     :return: the passphrase, and whether it is the default one in place of another.
-    :raises UsageError: when it has to be asked for, and can't be.
+    :raises UsageError: when it has to be asked for, and can't be; also when the endpoint is not understood.
     """
     if given is not None:
         return given, False
@@ -35,6 +36,7 @@ def choose_passphrase(given: str | None, has_identity: bool, login: str, endpoin
         return DEFAULT_PASSPHRASE, True
     if has_identity:
         return "", False
+    _check_endpoint(endpoint)
     asked = ask_passphrase(
         printable(f"Passphrase of {login} at {masked(endpoint)}: "),
         "--passphrase-file, or --identity where the server knows our key",
@@ -42,6 +44,25 @@ def choose_passphrase(given: str | None, has_identity: bool, login: str, endpoin
     if not asked:
         raise UsageError("no passphrase was typed")
     return asked, False
+
+
+def _check_endpoint(endpoint: str) -> None:
+    """
+    See that an endpoint is understood, before anybody types a passphrase for it.
+
+    :raises UsageError: when it is not.
+    """
+    load_endpoints(endpoint)
+    # Not at the top: hardly any command asks, and to import it takes long.
+    from ..protocol.client_endpoints import client_endpoint
+
+    try:
+        # Twisted warns of stand-ins for a reactor. What is made of it connects nowhere.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            client_endpoint(object(), endpoint)
+    except Exception as error:
+        raise UsageError(describe_bad_endpoint("--to", endpoint, "HOST:5555", error)) from None
 
 
 def ask_passphrase(prompt: str = "Passphrase: ", instead: str = "--passphrase-file") -> str:

@@ -48,7 +48,7 @@ The same between two machines, with a passphrase of your own in pass.txt on both
   on the one that receives (make the key once with: sodiumtwist keygen --output server.key)
     twistd -n sodium --key-file server.key --passphrase-file pass.txt --endpoint tcp:5555 --directory uploads
   on the one that sends (the key is the public one that keygen printed)
-    sodiumtwist send --key PUBLICKEY --endpoint tcp:HOST:5555 --passphrase-file pass.txt PATH..."""
+    sodiumtwist send --to HOST:5555 --server-key PUBLICKEY --passphrase-file pass.txt PATH..."""
 
 
 class _Server(ProcessProtocol):

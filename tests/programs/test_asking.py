@@ -48,7 +48,7 @@ class ChoiceTests(SynchronousTestCase):
             (None, True, "example.org:5555", ("", False)),
             (None, False, "example.org:5555", ("typed", False)),
             (None, False, "0.0.0.0:5555", ("typed", False)),
-            (None, False, "sodium:tcp:127.0.0.1:5555", ("typed", False)),
+            (None, False, "tcp:localhost.example.org:80", ("typed", False)),
         ):
             self.assertEqual(choose_passphrase(given, has_identity, "ann", endpoint), chosen, endpoint)
         self.assertEqual(self.asked[0], "Passphrase of ann at example.org:5555: ")
@@ -83,7 +83,14 @@ class ChoiceTests(SynchronousTestCase):
         """Nobody is asked when something else is wrong."""
         for words in (("--protocol", "3"), ("--timeout", "0"), ("--identity", "missing")):
             self.assertRaises((UsageError, OSError), self.credentials, "--to", "example.org", *words)
-        self.assertEqual(self.asked, [])
+        for where, line in (
+            ("::1:5555", "an IPv6 address stands in brackets, as in [::1]:5555"),
+            ("example.org:99999", "a port is a number from 1 to 65535"),
+            ("a..b", "'a..b' can't be a host's name"),
+        ):
+            self.assertIn(line, str(self.assertRaises(UsageError, self.credentials, "--to", where)))
+        self.credentials("--to", "tls:example.org:443")
+        self.assertEqual(len(self.asked), 1)
 
 
 class TimeoutTests(SynchronousTestCase):
@@ -127,7 +134,7 @@ class AskingTests(SynchronousTestCase):
             )
 
     def test_shown(self) -> None:
-        """Neither secrets of an endpoint string nor what a terminal would obey."""
+        """Nothing that a terminal would obey."""
         asked: list[str] = []
 
         def answer(prompt: str) -> str:
@@ -135,8 +142,8 @@ class AskingTests(SynchronousTestCase):
             return "typed"
 
         self.answer(answer)
-        choose_passphrase(None, False, "an\x1bn", "tls:host:1:passphrase=hunter2")
-        self.assertEqual(asked, ["Passphrase of an?n at tls:host:1:passphrase=\u2026: "])
+        choose_passphrase(None, False, "an\x1bn", "example.org")
+        self.assertEqual(asked, ["Passphrase of an?n at example.org: "])
 
     def test_signals(self) -> None:
         """While it asks, each raises, so that the terminal shows again what is typed; then all is as before."""
