@@ -426,7 +426,7 @@ def _first_contact() -> Drawing:
             Step(
                 ">",
                 ("ann, her new public key, the secret: encrypted to that server alone",),
-                "opens the hash's line: the key is Ann's now, the secret used up",
+                "finds the hash; lists her key for ann; the secret is used up",
             ),
             Step("<", ("welcome",)),
             Step(">", ("from now on: the key, and no secret",), "lets her in"),

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import ipaddress
+import shlex
 import time
 from dataclasses import replace
 
@@ -44,6 +45,9 @@ def invite(settings: InviteSettings) -> None:
     until = shown_time(expires)
     print_error(f"whoever has this line first comes in as {name}, once, until {until}; send it to {name} alone")
     print_error(f"{name} runs: sodiumtwist join 'THE LINE', in quotes")
+    logins = "none" if settings.users is None else f"argon2:{settings.users}"
+    # With other logins beside the keys, who has joined would come in that once, and never again.
+    print_error(f"the server runs with: {shlex.join(['--authorized-keys', settings.keys, '--auth', logins])}")
     _tell_server(settings.server)
     if has_passphrase:
         _warn(f"{name} has a passphrase in {settings.users}, so later both are asked for: key and passphrase")

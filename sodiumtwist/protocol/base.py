@@ -611,7 +611,8 @@ class SodiumProtocol(Protocol):
     def _explain(self, reason: Failure) -> BaseException | None:
         """Tell how it ended. An end in order may have come too early; in version 2 what the ends have said decides."""
         decided = self._end_is_said()
-        if not (decided or reason.check(ConnectionDone)):
+        # Who was passed over in silence is told apart by what it has sent, however it leaves.
+        if not (decided or reason.check(ConnectionDone) or self._connection.state is State.SILENT):
             return None
         settled = self._connection.settled
         try:

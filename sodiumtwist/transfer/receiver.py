@@ -174,7 +174,10 @@ class UploadReceiver(FileServerEnd):
         if self._phase is Phase.NONE:
             if self.version == 2 and self.factory.files.directory is not None:
                 # Those of version 1 are in no login's folder, and so count for no quota.
-                error = UnexpectedPDU("a DATA before a store was asked for, and files are stored by their names here")
+                error = UnexpectedPDU(
+                    "a DATA before a store was asked for: files are stored by their names here, as sodiumtwist send "
+                    "asks for it, and no streams are handed on"
+                )
                 self.break_off(Code.NOT_SUPPORTED, str(error), error)
                 return
             self.factory.receiving.add(self)

@@ -8,6 +8,7 @@ import os
 import sqlite3
 import sys
 import textwrap
+import time
 from contextlib import closing
 from typing import Any
 
@@ -19,17 +20,20 @@ from twisted.protocols.wire import Echo
 from twisted.python.systemd import ListenFDs
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from sodiumtwist import ReplayDatabase, SodiumClientEndpoint, SodiumServerEndpoint
+from sodiumtwist import KeyPair, ReplayDatabase, SodiumClientEndpoint, SodiumServerEndpoint
+from sodiumtwist.admission.invitations import Invitation, hash_secret, make_secret, passphrase_of
+from sodiumtwist.admission.joining import add_invitation
 from sodiumtwist.core.errors import AuthenticationFailed, InvalidKey, LocalProtocolError
 from sodiumtwist.core.version import VERSIONS
 from sodiumtwist.endpoints import strings
 from sodiumtwist.endpoints.strings import client_from_string, server_from_string
+from sodiumtwist.keyfiles import write_key_file
 from sodiumtwist.protocol.factories import VERSION
 
 from ..certificates import Authority
 from ..endpoint_files import EndpointFiles, hide_secrets
 from ..lines import connect_lines
-from ..pair import PASSPHRASE, SERVER_PAIR
+from ..pair import LOGIN, PASSPHRASE, SERVER_PAIR
 from ..ports import port_number
 from ..processes import ProcessTestCase
 from ..versions import each_version, only, spoken
@@ -349,6 +353,23 @@ class WhoStringTests(TestCase):
             f"serverKey={SERVER_PAIR.public.hex()}:identityFile={self.files.identity_file}",
         ):
             await self.assertFailure(ensureDeferred(self.talk(server, client)), AuthenticationFailed)
+
+    @only(2)
+    async def test_invitation(self) -> None:
+        """Whoever gives one gets its key listed, and comes in by that from then on."""
+        secret = make_secret()
+        invitation = Invitation(hash_secret(secret), LOGIN, int(time.time()) + 60)
+        add_invitation(self.files.list_file, invitation, time.time())
+        with open(self.files.passphrase_file, "w") as file:
+            file.write(passphrase_of(secret))
+        joining, identity = KeyPair.generate(), self.files.identity_file + "2"
+        write_key_file(identity, joining)
+        server = f"{self.files.key_only}:auth=none:authorizedKeys={self.files.list_file}"
+        await self.talk(server, f"{self.files.for_client}:identityFile={identity}")
+        with open(self.files.list_file) as file:
+            self.assertIn(f"protocol=2 {joining.public.hex()} {LOGIN}", file.read())
+        await self.talk(server, f"login={LOGIN}:serverKey={SERVER_PAIR.public.hex()}:identityFile={identity}")
+        await self.assertFailure(ensureDeferred(self.talk(server, self.files.for_client)), AuthenticationFailed)
 
     async def test_checker(self) -> None:
         """``auth=`` takes what ``--auth`` takes, and stands beside a login."""

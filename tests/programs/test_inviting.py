@@ -62,6 +62,7 @@ class InviteTests(InvitingTestCase):
             [
                 f"sodiumtwist: whoever has this line first comes in as ann, once, until {when}; send it to ann alone",
                 "sodiumtwist: ann runs: sodiumtwist join 'THE LINE', in quotes",
+                "sodiumtwist: the server runs with: --authorized-keys keys --auth none",
                 FINGERPRINT,
             ],
         )
@@ -76,6 +77,7 @@ class InviteTests(InvitingTestCase):
             warnings = [line for line in errors if "warning" in line]
             expected = f"sodiumtwist: warning: {login} has a passphrase in users, so later both are asked for: key and"
             self.assertEqual([line[: len(expected)] for line in warnings], [expected] if told else [])
+            self.assertIn("sodiumtwist: the server runs with: --authorized-keys keys --auth argon2:users", errors)
         self.assertEqual(dict(read_passwords(self.path("users")))["ann"], "$key$")
 
     def test_other_letters(self) -> None:
