@@ -268,7 +268,8 @@ def _check_one_source(what: str, sources: dict[str, str | None]) -> None:
         raise LocalProtocolError(f"the {what} comes from {' and from '.join(given)}; use one")
     # More likely a variable that was not set than a key or passphrase. An empty file is refused, too.
     if given and not sources[given[0]]:
-        raise LocalProtocolError(f"{given[0]} is empty; give a {what}, or leave it out")
+        without = "unset it" if given[0].startswith("$") else "leave it out"
+        raise LocalProtocolError(f"{given[0]} is empty; give a {what}, or {without}")
 
 
 def read_key(

@@ -32,6 +32,7 @@ from ..test_layering import PACKAGE
 TEXTS = {
     "cli.py: print(options, file=sys.stderr)",
     "options.py: print_text(text)",
+    "completion.py: print_text(script, end='')",
     "demo.py: print_text(BETWEEN_TWO_MACHINES)",
     "files.py: print_text(entry_as_json(entry))",
     "files.py: tell_as_it_is(error_as_json(failed.status, str(failed)))",
