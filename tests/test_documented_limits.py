@@ -19,10 +19,12 @@ import sodiumtwist
 from sodiumtwist.admission import argon2
 from sodiumtwist.core import connection
 from sodiumtwist.programs import tunneltap
+from sodiumtwist.programs.client_options import PingOptions
 from sodiumtwist.programs.tap import LIMITS, Options
 
 from . import NO_FOLDERS
 from .pages import rows
+from .processes import PUBLIC
 from .test_documented_names import find
 from .test_layering import PACKAGE, name_of
 
@@ -179,6 +181,10 @@ class LimitTests(SynchronousTestCase):
                 if not hasattr(holder, field):
                     holder, field = settings, name.strip("-").replace("-", "_")
                 self.assertEqual(getattr(holder, field), 7, name)
+            elif name.startswith("sodiumtwist --"):
+                client = PingOptions()
+                client.parseOptions([name.split()[1], "7", "--to", "5555", "--server-key", PUBLIC])
+                self.assertEqual(getattr(client.settings, name.partition("--")[2]), 7, name)
             elif setting := re.fullmatch(r"argon2:FILE:(\w+)=", name):
                 self.assertEqual(
                     inspect.signature(argon2.Argon2File).parameters[setting[1]].default, self.value(f"``{where}``")

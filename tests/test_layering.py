@@ -130,6 +130,7 @@ FOLDERS = {
         programs.asking  programs.server_options  programs.server_arguments
         programs.descriptors
         programs.leftovers  programs.place_options  programs.places
+        programs.endpoint_strings
         programs.listening  programs.services  programs.tap  programs.tunneltap  programs.running  programs.keys
         programs.passwd  programs.inviting  programs.durations  programs.reached
         programs.command_options  programs.key_options  programs.bars

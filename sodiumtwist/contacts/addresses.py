@@ -231,11 +231,14 @@ def is_local_client(text: str) -> bool:
     kind = kind.lower()
     if kind == "unix":
         return True
-    if kind not in ("tcp", "tls", "ssl") or not fields:
+    if kind not in ("tcp", "tls", "ssl"):
         return False
-    keywords = dict(field.split("=", 1) for field in fields if re.match(r"\w+=", field))
-    # TLS to this machine's name may be spoken through any other endpoint.
-    return "endpoint" not in keywords and is_loopback(_plain(keywords.get("host", fields[0])))
+    named = [(field.partition("=")[0], field.partition("=")[2]) for field in fields if re.match(r"\w+=", field)]
+    unnamed = [field for field in fields if not re.match(r"\w+=", field)]
+    # Which one counts of two, Twisted decides. TLS may be spoken through any other endpoint.
+    hosts = unnamed[:1] + [value for name, value in named if name == "host"]
+    elsewhere = len(unnamed) > 2 or any(name == "endpoint" for name, _ in named)
+    return bool(hosts) and not elsewhere and all(is_loopback(_plain(host)) for host in hosts)
 
 
 def is_loopback(host: str) -> bool:

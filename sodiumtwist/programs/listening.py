@@ -1,42 +1,33 @@
 """
-Services that listen on endpoints, and what an endpoint string tells before anything listens.
+Services that listen on endpoints.
 """
 
 from __future__ import annotations
 
-import errno
 import math
 import os
-import shlex
-import socket
-import stat
 from collections.abc import Generator, Mapping
 from contextlib import suppress
 from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, inlineCallbacks, maybeDeferred
-from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError, ConnectionDone
 from twisted.internet.interfaces import (
     IAddress,
     IListeningPort,
     IProtocolFactory,
-    IStreamClientEndpoint,
     IStreamServerEndpoint,
 )
-from twisted.internet.protocol import Factory
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
-from ..contacts.addresses import is_loopback, server_description
-from ..core.errors import LocalProtocolError
-from ..describe import describe_bad_endpoint, describe_endpoint_error, masked, printable
+from ..describe import describe_endpoint_error, masked
 from ..describe.log import Logger, describe_address
-from ..protocol.client_endpoints import client_endpoint
 from ..protocol.clock import steady_clock
+from .endpoint_strings import address_remedy, is_alive, lock_owner, path_of_socket, socket_remedy
 from .interrupts import end_in_order, wait_for_reactor
-from .service_user import ServiceUser, acting_as, check_backend, service_user
+from .service_user import acting_as, service_user
 
 #: Seconds that stopping may take when connections have had their time to finish. It needs an end: while a service
 #: stops, twistd does not hear SIGTERM.
@@ -48,205 +39,6 @@ SAME_SIGNAL = 0.5
 
 #: Seconds between two looks whether all connections are closed.
 STOP_POLL = 0.01
-
-
-class _ListenRecorder:
-    """
-    Stands in for the reactor, and notes what an endpoint would listen on.
-
-    :ivar local: whether only this machine could connect to it.
-    :ivar path: of the UNIX socket that it would make; ``None`` when it would make none.
-    """
-
-    # The string alone would not do: arguments have more than one form, and haproxy: has another endpoint inside.
-
-    def __init__(self) -> None:
-        # It stays so for an endpoint that calls none of these methods: of that nothing is known.
-        self.local = False
-        self.path: str | None = None
-
-    def listenTCP(self, port: int, factory: object, backlog: int = 50, interface: str = "") -> None:
-        self.local = is_loopback(interface)
-
-    def listenSSL(
-        self, port: int, factory: object, contextFactory: object, backlog: int = 50, interface: str = ""
-    ) -> None:
-        self.local = is_loopback(interface)
-
-    def listenUNIX(
-        self, address: str | bytes, factory: object, backlog: int = 50, mode: int = 0o666, wantPID: bool = False
-    ) -> None:
-        self.local = True
-        self.path = _path_of(address)
-
-
-def _path_of(address: str | bytes) -> str | None:
-    # A UNIX socket that begins with a NUL byte is in no folder.
-    return os.fsdecode(address).partition("\0")[0] or None
-
-
-def _recorded(description: str) -> _ListenRecorder:
-    recorder = _ListenRecorder()
-    listening = maybeDeferred(lambda: serverFromString(recorder, description).listen(Factory()))
-    # An endpoint may ask for what the recorder does not have, and fail.
-    listening.addErrback(lambda reason: None)
-    return recorder
-
-
-class _ConnectRecorder:
-    """
-    Stands in for the reactor, and notes what an endpoint would connect to.
-
-    :ivar path: of the UNIX socket; ``None`` when it is none.
-    """
-
-    def __init__(self) -> None:
-        self.path: str | None = None
-
-    def connectUNIX(self, address: str | bytes, factory: object, timeout: float = 30, checkPID: bool = False) -> None:
-        self.path = _path_of(address)
-
-
-def path_of_backend(description: str) -> str | None:
-    """
-    Tell which UNIX socket a client endpoint connects to.
-
-    :param description: the endpoint string.
-    :return: its path; ``None`` when it connects to none.
-    """
-    recorder = _ConnectRecorder()
-    connecting = maybeDeferred(lambda: client_endpoint(recorder, description).connect(Factory()))
-    # All others ask for what the recorder does not have.
-    connecting.addErrback(lambda reason: None)
-    return recorder.path
-
-
-def is_local(description: str) -> bool:
-    """
-    Tell whether a server endpoint listens on loopback addresses or a UNIX socket alone. Where that can't be known
-    before it listens, as with an inherited socket, the answer is no.
-
-    :param description: the endpoint string.
-    """
-    return _recorded(description).local
-
-
-def _lock_owner(path: str) -> int | None:
-    """
-    Tell whose lock a UNIX socket has. Twisted's are links whose text is a process's number.
-
-    :param path: of the socket.
-    :return: the number of the process; ``None`` without a lock.
-    """
-    try:
-        return int(os.readlink(f"{path}.lock"))
-    except (OSError, ValueError):
-        return None
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    # It is, and somebody else's.
-    except PermissionError:
-        pass
-    return True
-
-
-def _is_abandoned(path: str) -> bool:
-    """Tell whether nobody listens on a UNIX socket any more."""
-    with socket.socket(socket.AF_UNIX) as trial:
-        trial.settimeout(0)
-        # Only this says so: where its backlog is full, somebody listens.
-        return trial.connect_ex(path) == errno.ECONNREFUSED
-
-
-def _socket_remedy(path: str) -> str:
-    """
-    Say what to do when a UNIX socket can't be made, if that can be told.
-
-    :param path: of the socket.
-    :return: what to put behind the error; empty when there is nothing to say.
-    """
-    owner = _lock_owner(path)
-    quoted = shlex.quote(path)
-    try:
-        # To connect to what is no socket is refused as well.
-        if os.path.exists(path) and not stat.S_ISSOCK(os.stat(path).st_mode):
-            return "; another kind of file has that path; choose another path"
-        abandoned = _is_abandoned(path)
-    # Its path is too long, for instance.
-    except OSError:
-        return ""
-    if abandoned:
-        lock = f" {shlex.quote(path + '.lock')}" if owner is not None else ""
-        return f"; nobody listens there, so a service that was killed has left it; run: rm {quoted}{lock}"
-    if owner is not None and owner != os.getpid() and _is_alive(owner):
-        return f"; process {owner} holds {quoted}.lock"
-    return ""
-
-
-def parse_listening(
-    reactor: Any, program: str, option: str, description: str, example: str
-) -> tuple[str, IStreamServerEndpoint]:
-    """
-    Make a server endpoint from its string, or from an address.
-
-    :param reactor: what the endpoint will listen with.
-    :param program: the name of the service, for the error.
-    :param option: the option that has the string, for the error.
-    :param description: as :func:`~sodiumtwist.contacts.addresses.server_description` takes it.
-    :param example: a string that is right, for the error.
-    :return: the string as Twisted writes it, and the endpoint.
-    :raises SystemExit: with one line, when the string is not understood.
-    """
-    description = server_description(description)
-    try:
-        return description, serverFromString(reactor, description)
-    # Twisted raises whatever its parser stumbles over: ValueError, TypeError, IndexError, RuntimeError.
-    except Exception as error:
-        raise SystemExit(
-            printable(f"{program}: {describe_bad_endpoint(option, description, example, error)}")
-        ) from None
-
-
-def parse_connecting(
-    reactor: Any,
-    program: str,
-    option: str,
-    description: str,
-    example: str,
-    user: ServiceUser | None,
-    timeout: float | None = None,
-) -> IStreamClientEndpoint:
-    """
-    Make a client endpoint from its string, or from an address.
-
-    :param reactor: what the endpoint will connect with.
-    :param program: the name of the service, for the error.
-    :param option: the option that has the string, for the error.
-    :param description: as :func:`~sodiumtwist.contacts.addresses.client_description` takes it.
-    :param example: a string that is right, for the error.
-    :param user: as whom the service will connect; ``None`` for who starts it.
-    :param timeout: seconds in which the service gives up connecting by itself; ``None`` when it does not.
-    :raises SystemExit: with one line, when the string is not understood, or that user may not connect to the UNIX
-        socket that it names.
-    """
-    try:
-        endpoint = client_endpoint(reactor, description, timeout)
-    except Exception as error:
-        raise SystemExit(
-            printable(f"{program}: {describe_bad_endpoint(option, description, example, error)}")
-        ) from None
-    path = path_of_backend(description)
-    if user is not None and path is not None:
-        try:
-            check_backend(user, option, path)
-        except LocalProtocolError as error:
-            raise SystemExit(printable(f"{program}: {error}")) from None
-    return endpoint
 
 
 class ListeningService(Service):
@@ -353,7 +145,7 @@ class ListeningService(Service):
         self.announce()
         user = service_user(self._twistd)
         for description, endpoint in self._endpoints:
-            path = _recorded(description).path
+            path = path_of_socket(description)
             if path is not None:
                 self._note_abandoned(path)
             # What can't be listened on without root is a port. A socket is a file, which its user must be able to take
@@ -371,8 +163,8 @@ class ListeningService(Service):
                 failures[0].raiseException()
 
     def _note_abandoned(self, path: str) -> None:
-        owner = _lock_owner(path)
-        if owner is not None and not _is_alive(owner):
+        owner = lock_owner(path)
+        if owner is not None and not is_alive(owner):
             # Twisted replaces both.
             self._log.warn(
                 "the socket {path} and its lock are left of process {pid}, which was killed; they are made anew",
@@ -390,10 +182,12 @@ class ListeningService(Service):
         # The system's own error is inside Twisted's, which says the address once more.
         error = reason.value.socketError if isinstance(reason.value, CannotListenError) else reason.value
         why = describe_endpoint_error(error)
-        path = _recorded(description).path
-        if path is not None:
+        path = path_of_socket(description)
+        if path is None:
+            why += address_remedy(error)
+        else:
             user = service_user(self._twistd)
-            remedy = _socket_remedy(path)
+            remedy = socket_remedy(path)
             if user is not None and isinstance(error, PermissionError) and not remedy:
                 # To make a socket its folder is written to, which the error does not name.
                 folder = os.path.dirname(os.path.abspath(path))
@@ -402,7 +196,7 @@ class ListeningService(Service):
             else:
                 why += remedy
             # Twisted has made it before it found the path taken.
-            if _lock_owner(path) == os.getpid():
+            if lock_owner(path) == os.getpid():
                 with suppress(OSError):
                     os.unlink(f"{path}.lock")
         line = f"{self._program}: cannot listen on {masked(description)}: {why}"

@@ -39,8 +39,8 @@ from ..transfer.receiver import UploadFactory
 from ..transfer.tree.disk_thread import DiskThread
 from ..tunnel import TunnelFactory, TunnelLimits
 from .descriptors import make_room
+from .endpoint_strings import is_local, parse_connecting, parse_listening
 from .leftovers import note_database
-from .listening import is_local, parse_connecting, parse_listening
 from .options import (
     COMPLETE_PROTOCOL,
     DEFAULT_LOGIN,

@@ -27,7 +27,8 @@ from ..protocol.clock import count_steadily
 from ..protocol.rounds import quicken
 from ..tunnel import TunnelFactory, TunnelLimits
 from .descriptors import make_room
-from .listening import ListeningService, is_local, parse_connecting, parse_listening
+from .endpoint_strings import is_local, parse_connecting, parse_listening
+from .listening import ListeningService
 from .options import CLIENT_ALIASES, CLIENT_COMPLETIONS, SERVICE_PARAMETERS, ServiceOptions, limit_names
 from .refusals import hints
 from .server_options import SERVER_PARAMETERS, read_server

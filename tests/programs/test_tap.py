@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import itertools
 import os
@@ -13,13 +14,14 @@ import socket
 import subprocess
 import sys
 import tempfile
+from typing import Any
 
 from twisted.cred.credentials import UsernamePassword
 from twisted.cred.error import UnauthorizedLogin
 from twisted.cred.strcred import findCheckerFactory
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
-from twisted.internet.defer import Deferred, succeed
-from twisted.internet.error import ConnectionDone
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.error import CannotListenError, ConnectionDone
 from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import formatEvent
 from twisted.trial.unittest import SynchronousTestCase
@@ -40,7 +42,8 @@ from sodiumtwist.core.connection import RecentSalts
 from sodiumtwist.core.errors import UnsupportedProtocol
 from sodiumtwist.keyfiles import write_key_file
 from sodiumtwist.programs import options, services
-from sodiumtwist.programs.listening import SAME_SIGNAL, _recorded, _socket_remedy, is_local
+from sodiumtwist.programs.endpoint_strings import is_local, path_of_socket, socket_remedy
+from sodiumtwist.programs.listening import SAME_SIGNAL
 from sodiumtwist.programs.services import SodiumService, send_command, tunnel_command
 from sodiumtwist.programs.settings import ServerSettings
 from sodiumtwist.programs.tap import Options, makeService
@@ -408,6 +411,37 @@ class ServiceTests(TapTestCase):
             self.make("-k", SECRET, *where).startService()
             self.assertEqual([(server[0], server[3]) for server in self.reactor.tcpServers], expected)
 
+    def test_forward(self) -> None:
+        """Streams go to an address, as clients write it; a port alone is of this machine."""
+        for where, expected in (
+            ("6379", ("127.0.0.1", 6379)),
+            ("10.1.2.3:6379", ("10.1.2.3", 6379)),
+            ("[::1]:6379", ("::1", 6379)),
+            ("tcp:[::1]:6379", ("::1", 6379)),
+        ):
+            options = Options()
+            options.parseOptions(["-k", SECRET, "--forward", where])
+            tunnels: Any = makeService(options, MemoryReactorClock())._factory
+            endpoint = tunnels.application.endpoint
+            self.assertEqual((endpoint._host, endpoint._port), expected)
+
+    def test_not_an_address_of_ours(self) -> None:
+        """Who writes down what others connect to, behind a router, is told what is meant."""
+        for error, helps in (
+            (OSError(errno.EADDRNOTAVAIL, "Cannot assign requested address"), True),
+            (socket.gaierror(socket.EAI_NONAME, "Name or service not known"), True),
+            (OSError(errno.EADDRINUSE, "Address already in use"), False),
+        ):
+            events = logged(self)
+            service = self.make("-k", SECRET, "-P", "secret", "-e", "192.0.2.1:7000")
+            taken: Deferred[None] = fail(CannotListenError("192.0.2.1", 7000, error))
+            self.patch(service._endpoints[0][1], "listen", lambda factory, taken=taken: taken)
+            self.assertRaises(SystemExit, service.startService)
+            told = formatEvent(events[-1])
+            line = f"sodium: cannot listen on tcp:7000:interface=192.0.2.1: {error.strerror}"
+            remedy = "; a server's address is one of this machine's own, and 0.0.0.0:PORT is all of them"
+            self.assertEqual(told, line + remedy * helps)
+
     def test_nowhere(self) -> None:
         """Nothing is thrown away unless somebody says so; and then each client hears of it, as from /dev/null."""
         error = self.assertRaises(SystemExit, Options().parseOptions, ["-k", SECRET])
@@ -655,25 +689,25 @@ class ServiceTests(TapTestCase):
             f"the socket 'sock' and its lock are left of process {gone.pid}, which was killed; they are", said
         )
         self.assertEqual(
-            _socket_remedy("sock"),
+            socket_remedy("sock"),
             "; nobody listens there, so a service that was killed has left it; run: rm sock sock.lock",
         )
         os.unlink("sock.lock")
         self.assertEqual(
-            _socket_remedy("sock"), "; nobody listens there, so a service that was killed has left it; run: rm sock"
+            socket_remedy("sock"), "; nobody listens there, so a service that was killed has left it; run: rm sock"
         )
         os.unlink("sock")
         os.symlink(str(os.getppid()), "sock.lock")
-        self.assertEqual(_socket_remedy("sock"), f"; process {os.getppid()} holds sock.lock")
-        self.assertEqual(_socket_remedy("x" * 200), "")
-        self.assertEqual(_socket_remedy("missing"), "")
+        self.assertEqual(socket_remedy("sock"), f"; process {os.getppid()} holds sock.lock")
+        self.assertEqual(socket_remedy("x" * 200), "")
+        self.assertEqual(socket_remedy("missing"), "")
         # That is nobody's to remove.
         self.write("file", "")
-        self.assertEqual(_socket_remedy("file"), "; another kind of file has that path; choose another path")
+        self.assertEqual(socket_remedy("file"), "; another kind of file has that path; choose another path")
         with socket.socket(socket.AF_UNIX) as used:
             used.bind("used")
             used.listen()
-            self.assertEqual(_socket_remedy("used"), "")
+            self.assertEqual(socket_remedy("used"), "")
 
     def test_paths(self) -> None:
         """Only what is a file in a folder has a path."""
@@ -683,7 +717,7 @@ class ServiceTests(TapTestCase):
             ("unix:\0name", None),
             ("tcp:1", None),
         ]:
-            self.assertEqual(_recorded(description).path, path)
+            self.assertEqual(path_of_socket(description), path)
 
     def test_fresh_key(self) -> None:
         """Without a key each service has another one."""
