@@ -12,7 +12,6 @@ from collections.abc import Callable, Collection
 
 from .admission.files import check_file, others_can_read, readers_warning
 from .admission.replacing import sync_directory
-from .contacts.urls import is_url, parse_url
 from .core.errors import InvalidKey, LocalProtocolError
 from .core.keys import KeyPair, WrongKind, check_server_key, is_labelled, looks_public, parse_key
 from .describe.fingerprints import fingerprint, is_fingerprint
@@ -150,9 +149,12 @@ def read_public_key_file(path: str, owners: Collection[int] = ()) -> bytes:
         raise InvalidKey(f"{path}: {error}") from None
     # Digits alone can be of either kind. A file that is for its owner alone is one of those that private keys are in.
     alone = stat.S_ISREG(status.st_mode) and not others_can_read(status.st_mode)
-    if not is_labelled(text) and (not looks_public(key) or alone and not path.endswith(PUBLIC_SUFFIX)):
+    if alone and not is_labelled(text) and not path.endswith(PUBLIC_SUFFIX):
         raise _not_public(path)
-    check_server_key(key)
+    try:
+        check_server_key(key)
+    except InvalidKey as error:
+        raise InvalidKey(f"{path}: {error}") from None
     return key
 
 
@@ -186,7 +188,9 @@ def read_server_key(text: str, what: str, pair: KeyPair | None = None, owners: C
 
 
 def _find_server_key(text: str, what: str, owners: Collection[int]) -> bytes:
-    if is_url(text):
+    if _is_url(text):
+        from .contacts.urls import parse_url
+
         url = parse_url(text)
         if url.secret is not None:
             raise LocalProtocolError(f"the {what} is an invitation; run: sodiumtwist join 'URL'")
@@ -194,25 +198,32 @@ def _find_server_key(text: str, what: str, owners: Collection[int]) -> bytes:
     try:
         return parse_key(text, what)
     except InvalidKey as error:
-        # What is labelled is no name; nor is what may be a key that was not copied as a whole.
+        # What is labelled is no name.
         if is_labelled(text):
             raise
-        if is_fingerprint(text):
-            raise InvalidKey(
-                f"the {what} is a fingerprint, which only serves to compare; give the key itself"
-            ) from None
-        # A name goes first, as in all commands: ./NAME is a file.
-        if (known := _known_key(text)) is not None:
-            return known
-        if is_file(text):
-            return read_public_key_file(text, owners)
-        raise InvalidKey(f"{error}, a .pub file, an URL or the name of a known server") from None
+        wrong = error
+    if is_fingerprint(text):
+        raise InvalidKey(f"the {what} is a fingerprint, which only serves to compare; give the key itself")
+    # A name goes first, as in all commands: ./NAME is a file.
+    if (known := _known_key(text)) is not None:
+        return known
+    if is_file(text):
+        return read_public_key_file(text, owners)
+    raise InvalidKey(f"{wrong}, a .pub file, an URL or the name of a known server")
+
+
+def _is_url(text: str) -> bool:
+    if "://" not in text:
+        return False
+    # Here: it takes time to import, and most keys are given as they are.
+    from .contacts.urls import is_url
+
+    return is_url(text)
 
 
 def _known_key(name: str) -> bytes | None:
     if "/" in name or name.endswith(PUBLIC_SUFFIX):
         return None
-    # Here: to read names takes time, and most keys are given as they are.
     from .contacts.servers import read_servers
 
     server = read_servers().get(name)
@@ -315,7 +326,7 @@ def _parse_pair(text: str, source: str, file_option: str) -> KeyPair:
     except WrongKind:
         raise InvalidKey(f"{source} is a public key, and the private one is wanted") from None
     except InvalidKey:
-        if is_url(text):
+        if _is_url(text):
             raise InvalidKey(f"{source} is an URL, which has a public key; the private one is wanted") from None
         if is_file(text):
             raise InvalidKey(f"{source} takes the private key itself; name its file by {file_option}") from None

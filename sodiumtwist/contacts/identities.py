@@ -137,7 +137,7 @@ def _make(folder: str, name: str, secret: bytes) -> str:
     while os.path.lexists(tried) or os.path.lexists(tried + JOINING):
         number += 1
         tried = os.path.join(folder, f"{name}-{number}{SUFFIX}")
-    pair, path = KeyPair.generate(), tried + JOINING
+    pair, path = KeyPair.generate_to_keep(), tried + JOINING
     text = (
         "# sodiumtwist: a private key, made to join a server. Show it to nobody.\n"
         f"# invitation={hash_secret(secret).hex()}\nprivate key: {pair.secret.hex()}\n"

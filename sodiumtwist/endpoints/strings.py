@@ -231,6 +231,7 @@ def client_from_string(
     :raises LocalProtocolError: when a file is not as it should be, when the login or the passphrase does not fit
         its field, and for an URL that is none.
     """
+    arguments, keywords = _with_whole_key(arguments, keywords)
     server = _known_server(arguments, scheme)
     below = _joined(arguments) if server is None else server.endpoint
     ours, endpoint = _inner(
@@ -273,6 +274,14 @@ def client_from_string(
         clock=_clock(reactor),
         version=version,
     )
+
+
+def _with_whole_key(arguments: Sequence[str], keywords: Mapping[str, str]) -> tuple[Sequence[str], Mapping[str, str]]:
+    # Somebody has put in the whole line of keygen, "public key: …". Twisted has split it at its colon.
+    label = keywords.get("serverKey", "").strip()
+    if arguments and re.fullmatch(r"(?i)(public|private) key", label):
+        return arguments[:-1], {**keywords, "serverKey": f"{label}:{arguments[-1]}"}
+    return arguments, keywords
 
 
 def _known_server(arguments: Sequence[str], scheme: str) -> KnownServer | None:

@@ -97,7 +97,7 @@ def read_server(options: usage.Options, argument: str | None = None, owners: Col
     if by_key is not None:
         key = by_key.server_key
     elif given_key is not None:
-        key = read_server_key(given_key, "server's public key", pair)
+        key = read_server_key(given_key, "server's public key", pair, owners)
     else:
         assert server is not None
         key = server.server_key

@@ -60,6 +60,18 @@ class ParseKeyTests(SynchronousTestCase):
         for text in (f"private key: {SECRET}", both):
             self.assertEqual(KeyPair.from_hex(text).secret.hex(), SECRET)
 
+    def test_comments(self) -> None:
+        """What a key file says besides is left out, also where it speaks of keys."""
+        for text in (f"# a key\n{PUBLIC}\n", f"# private key: {SECRET}\n # more\r\npublic key: {PUBLIC}\n"):
+            self.assertEqual(parse_key(text).hex(), PUBLIC)
+        self.assertRaises(InvalidKey, parse_key, f"# {PUBLIC}")
+
+    def test_two_keys(self) -> None:
+        """Which of two is meant nobody knows. One that stands there twice is one."""
+        self.assertEqual(parse_key(f"public key: {PUBLIC}\npublic key: {PUBLIC.upper()}\n").hex(), PUBLIC)
+        error = self.assertRaises(InvalidKey, parse_key, f"public key: {PUBLIC}\npublic key: {SECRET}", "server's key")
+        self.assertEqual(str(error), "the server's key is given as 2 different public keys; give one")
+
     def test_the_other_key(self) -> None:
         """One that has its name is not taken for the other."""
         error = self.assertRaises(InvalidKey, parse_key, f"private key: {SECRET}", "server's key")
@@ -90,6 +102,12 @@ class KeyPairTests(SynchronousTestCase):
         for pair in pairs:
             self.assertEqual((len(pair.public), len(pair.secret)), (32, 32))
             self.assertEqual(KeyPair.from_secret(pair.secret), pair)
+
+    def test_generate_to_keep(self) -> None:
+        """A private key that is kept can't be taken for a public one, which 1 of 32 could."""
+        kept = [KeyPair.generate_to_keep() for _ in range(200)]
+        self.assertFalse([pair for pair in kept if keys.looks_public(pair.secret)])
+        self.assertEqual(KeyPair.from_secret(kept[0].secret), kept[0])
 
     def test_from_secret(self) -> None:
         pair = KeyPair.from_secret(bytes.fromhex(SECRET))

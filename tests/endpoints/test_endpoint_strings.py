@@ -128,6 +128,14 @@ class StringTests(SynchronousTestCase):
         below = inner._wrappedEndpoint
         self.assertEqual((below._hostText, below._port), ("example.org", 443))
 
+    def test_line_of_keygen(self) -> None:
+        """The server's key may be the whole line that ``keygen`` prints, with a backslash before its colon or not."""
+        for colon in (":", "\\:"):
+            line = f"public key{colon} {SERVER_PAIR.public.hex()}"
+            string = self.files.for_client.replace(SERVER_PAIR.public.hex(), line)
+            inner = self.make_client(f"sodium:tcp:example.org:5555:{string}")
+            self.assertEqual((inner._host, inner._port), ("example.org", 5555))
+
     def test_mistakes(self) -> None:
         """The error names the keyword."""
 
@@ -194,6 +202,12 @@ class StringTests(SynchronousTestCase):
             (
                 self.make_client,
                 f"sodium:tcp:h:1:{without('serverKey', self.files.for_client)}:serverKey=private key\\: {'11' * 32}",
+                InvalidKey,
+                "the serverKey has to be a public key, not a private one",
+            ),
+            (
+                self.make_client,
+                f"sodium:tcp:h:1:{without('serverKey', self.files.for_client)}:serverKey=private key: {'11' * 32}",
                 InvalidKey,
                 "the serverKey has to be a public key, not a private one",
             ),
