@@ -43,7 +43,6 @@ TEXTS = {
     "book.py: print_text(_as_json(server))",
     "book_options.py: print('Invitation: ', end='', file=sys.stderr, flush=True)",
     "completion.py: print_text('\\n'.join(names))",
-    "completion.py: print_text(script, end='')",
 }
 
 
