@@ -169,7 +169,7 @@ class SendTests(ProcessTestCase):
     def test_unix_socket(self) -> None:
         """UNIX sockets work, and count as local with the default login."""
         server = self.run_process([*TWISTD, "-n", "--pidfile=", "sodium", "-k", SECRET, "-e", "unix:s", "-f", "out"])
-        server.wait_for("to send a file here: .* --to unix:s FILE")
+        server.wait_for("to send a file here: .* --to unix:s .* FILE")
         self.endpoint = "unix:s"
         self.assertEqual(self.start_client("send", self.make_file("in", 100_000)).wait(), 0)
         self.assertTrue(self.read("out") == self.read("in"))
