@@ -273,6 +273,18 @@ def find_server(name: str | None) -> KnownServer:
     return servers[name]
 
 
+def servers_at(endpoint: str) -> list[KnownServer]:
+    """
+    Find the servers that are known at an endpoint: by one name for each login of ours, say.
+
+    :param endpoint: HOST:PORT, or a client's endpoint string.
+    :raises OSError: when the file can't be read.
+    :raises LocalProtocolError: when it is not as it should be.
+    """
+    place = _place(endpoint)
+    return [server for server in read_servers().values() if _place(server.endpoint) == place]
+
+
 def _unknown(name: str | None, servers: Mapping[str, KnownServer]) -> LocalProtocolError:
     if not servers:
         return LocalProtocolError(

@@ -120,7 +120,7 @@ class Options(CommandOptions):
         ["get", None, GetOptions, "get files and folders"],
         ["list", None, ListOptions, "list what can be got"],
         ["ping", None, PingOptions, "time a server's answers"],
-        ["pipe", None, PipeOptions, "reach a service there"],
+        ["pipe", None, PipeOptions, "stream to a service"],
         ["demo", None, DemoOptions, "try it all here"],
         ["completion", None, CompletionOptions, "complete in a shell"],
     ]

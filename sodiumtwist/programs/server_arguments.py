@@ -97,7 +97,7 @@ def split_remotes(arguments: tuple[str, ...], given: bool) -> tuple[str | None, 
     if place is None:
         if not given and _is_known(first):
             raise usage.UsageError(
-                f"{first} is a server; what it has is {first}: and a file there of that name ./{first}"
+                f"{first} is a server: {first}: is all that it has, and ./{first} a file there of that name"
             )
         return None, arguments
     if given:

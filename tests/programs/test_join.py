@@ -443,7 +443,7 @@ class CommandTests(JoinTestCase):
 
     def test_standard_input(self) -> None:
         """``-``: neither the list of processes nor the history of the shell has the invitation."""
-        for text in (INVITATION, f"\n {INVITATION}\r\n", INVITATION.replace("/#", "/\n  #")):
+        for text in (INVITATION, f"\n {INVITATION}\r\n", INVITATION.replace("/#", "/\n  #"), f"<{INVITATION}>"):
             self.patch(sys, "stdin", io.StringIO(text))
             self.assertEqual(self.parse("-").secret, SECRET)
         for text in ("", "\n"):
