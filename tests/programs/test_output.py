@@ -38,7 +38,11 @@ TEXTS = {
     "streams.py: tell_as_it_is(error_as_json(failed.status, str(failed)))",
     "streams.py: tell_as_it_is(error_as_json(lost.status, str(lost)))",
     "progress.py: tell_as_it_is(json.dumps(event))",
-    "passwd.py: print(file=sys.stderr)",
+    "asking.py: print(file=sys.stderr)",
+    "book.py: print_text(_as_json(server))",
+    "book_options.py: print('Invitation: ', end='', file=sys.stderr, flush=True)",
+    "completion.py: print_text('\\n'.join(names))",
+    "completion.py: print_text(script, end='')",
 }
 
 
