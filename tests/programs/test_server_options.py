@@ -283,7 +283,19 @@ class PassphraseTests(OptionsTestCase):
     def test_mistakes_first(self) -> None:
         """Nobody types one for a command that fails anyway."""
         self.refused(InvalidKey, "--to", "example.net", "-k", "abc")
-        self.refused(UsageError, "--to", "example.net", "-k", OTHER, "--protocol", "3")
+        away = ["--to", "example.net", "-k", OTHER]
+        self.refused(UsageError, *away, "--protocol", "3")
+        self.refused(UsageError, *away, "--count", "0")
+        self.refused(UsageError, *away, "--interval", "x")
+        for make, words in (
+            (client_options.SendOptions, ["a", "b", "--name", "c"]),
+            (client_options.SendOptions, ["a", "-"]),
+            (client_options.SendOptions, ["a", "--quiet", "--verbose"]),
+            (client_options.GetOptions, ["a", "b/a", "into"]),
+            (client_options.GetOptions, ["a", "--existing", "odd"]),
+            (client_options.GetOptions, ["a", "--quiet", "--verbose"]),
+        ):
+            self.assertRaises(UsageError, make().parseOptions, [*away, *words])
         self.assertEqual(self.asked, [])
 
 
