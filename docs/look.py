@@ -4,8 +4,9 @@ missing or larger than its place, and in no drawing does a text run out of the d
 
     sphinx-build -W -n docs docs/_build/html && python docs/look.py docs/_build/html
 
-``--pictures FOLDER`` also writes each page as a PNG, for people to look at. It ends with status 1 when it has found
-something, and tells where; where Chromium is not installed it says so, and checks nothing, unless ``CI`` is set.
+It first looks at a page where all of that is wrong, so that it can't miss it unnoticed. ``--pictures FOLDER`` also
+writes each page as a PNG, for people to look at. It ends with status 1 when it has found something, and tells where;
+where Chromium is not installed it says so, and checks nothing, unless ``CI`` is set.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from browser import Browser, find_browser
@@ -79,6 +81,37 @@ DRAWING = """() => {
 }"""
 
 
+#: What is wrong, as :func:`look` must tell of it, on a page and in a drawing that are.
+WRONG = (
+    "bad.html, wide: missing.png is not there",
+    "bad.html, wide: _images/large.svg runs out of its place",
+    "bad.html, wide: a block is too wide: word",
+    "bad.html, narrow: the page is 516 wide, the screen 380",
+    "bad.html, narrow: p ends at 516: too wide",
+    "large.svg: 'far away' runs out of the drawing",
+    "large.svg: 'one' runs into 'other'",
+    "large.svg: 'a long text' runs out of its box",
+)
+WRONG_PAGE = """<!doctype html><meta name="viewport" content="width=device-width, initial-scale=1"><article>
+<p style="width: 500px; margin: 0 0 0 8px">too wide</p><img src="missing.png">
+<div style="width: 100px"><img src="_images/large.svg" alt=""></div>
+<div class="highlight-text" style="overflow: auto"><pre style="overflow: auto">word WORDS</pre></div></article>"""
+WRONG_DRAWING = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 300 100" width="300" height="100">
+<text x="280" y="20">far away</text><text x="10" y="50">one</text><text x="15" y="52">other</text>
+<rect data-text="" x="100" y="60" width="20" height="30"/><text x="102" y="80">a long text</text></svg>"""
+
+
+def unseen(browser: Browser) -> list[str]:
+    """Return what is wrong and not seen, on a page made for that."""
+    with TemporaryDirectory(prefix="sodiumtwist-look-") as folder:
+        site = Path(folder)
+        (site / "_images").mkdir()
+        (site / "bad.html").write_text(WRONG_PAGE.replace("WORDS", "and so on " * 60), encoding="utf-8")
+        (site / "_images" / "large.svg").write_text(WRONG_DRAWING, encoding="utf-8")
+        seen = "\n".join(look(browser, site, None))
+    return [wrong for wrong in WRONG if wrong not in seen]
+
+
 def look(browser: Browser, site: Path, pictures: Path | None) -> Iterator[str]:
     """
     Look at all pages and drawings.
@@ -120,7 +153,8 @@ def main(arguments: Sequence[str]) -> int:
     if chosen.pictures is not None:
         chosen.pictures.mkdir(parents=True, exist_ok=True)
     with Browser(program) as browser:
-        wrong = list(look(browser, chosen.site, chosen.pictures))
+        wrong = [f"docs/look.py does not see: {what}" for what in unseen(browser)]
+        wrong += look(browser, chosen.site, chosen.pictures)
     for line in wrong:
         print(line)
     return 1 if wrong else 0

@@ -12,7 +12,6 @@ from collections.abc import Callable, Collection
 
 from .admission.files import check_file, others_can_read, readers_warning
 from .admission.replacing import sync_directory
-from .contacts.urls import is_url, parse_url
 from .core.errors import InvalidKey, LocalProtocolError
 from .core.keys import KeyPair, WrongKind, check_server_key, is_labelled, looks_public, parse_key
 from .describe.fingerprints import fingerprint, is_fingerprint
@@ -189,7 +188,9 @@ def read_server_key(text: str, what: str, pair: KeyPair | None = None, owners: C
 
 
 def _find_server_key(text: str, what: str, owners: Collection[int]) -> bytes:
-    if is_url(text):
+    if _is_url(text):
+        from .contacts.urls import parse_url
+
         url = parse_url(text)
         if url.secret is not None:
             raise LocalProtocolError(f"the {what} is an invitation; run: sodiumtwist join 'URL'")
@@ -211,10 +212,18 @@ def _find_server_key(text: str, what: str, owners: Collection[int]) -> bytes:
     raise InvalidKey(f"{wrong}, a .pub file, an URL or the name of a known server")
 
 
+def _is_url(text: str) -> bool:
+    if "://" not in text:
+        return False
+    # Here: it takes time to import, and most keys are given as they are.
+    from .contacts.urls import is_url
+
+    return is_url(text)
+
+
 def _known_key(name: str) -> bytes | None:
     if "/" in name or name.endswith(PUBLIC_SUFFIX):
         return None
-    # Here: to read names takes time, and most keys are given as they are.
     from .contacts.servers import read_servers
 
     server = read_servers().get(name)
@@ -259,7 +268,8 @@ def _check_one_source(what: str, sources: dict[str, str | None]) -> None:
         raise LocalProtocolError(f"the {what} comes from {' and from '.join(given)}; use one")
     # More likely a variable that was not set than a key or passphrase. An empty file is refused, too.
     if given and not sources[given[0]]:
-        raise LocalProtocolError(f"{given[0]} is empty; give a {what}, or leave it out")
+        without = "unset it" if given[0].startswith("$") else "leave it out"
+        raise LocalProtocolError(f"{given[0]} is empty; give a {what}, or {without}")
 
 
 def read_key(
@@ -317,7 +327,7 @@ def _parse_pair(text: str, source: str, file_option: str) -> KeyPair:
     except WrongKind:
         raise InvalidKey(f"{source} is a public key, and the private one is wanted") from None
     except InvalidKey:
-        if is_url(text):
+        if _is_url(text):
             raise InvalidKey(f"{source} is an URL, which has a public key; the private one is wanted") from None
         if is_file(text):
             raise InvalidKey(f"{source} takes the private key itself; name its file by {file_option}") from None

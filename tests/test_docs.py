@@ -397,7 +397,7 @@ class FromCodeTests(SynchronousTestCase):
         for name, signature in (
             ("keys", '.. py:function:: parse_key(text, what="key")\n'),
             ("keys", "   .. py:method:: from_hex(text)\n      :classmethod:\n"),
-            ("requests", '(reactor, endpoint, server_key, login="", passphrase="", *, early=False, '),
+            ("requests", '(reactor, endpoint, server_key=None, login="", passphrase="", *, early=False, '),
             ("requests", "   .. py:method:: request(payload, timeout=None)\n"),
             ("requests", "   .. py:method:: when_lost()\n"),
             ("pdus", "draw=random.random, concurrency=CONCURRENCY, "),

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -219,6 +220,23 @@ class KeyFilesTests(SynchronousTestCase):
             os.chmod(self.public, mode)
             self.assertIn(f"chmod go-w {self.public}", self.refused(read_public_key_file, self.public))
 
+    def test_owner(self) -> None:
+        """A server's public key may also belong to the user that a service will run as, and to nobody else."""
+        pair = KeyPair.generate()
+        write_key_file(self.path, pair)
+        fstat = os.fstat
+
+        def theirs(fd: int) -> os.stat_result:
+            fields = list(fstat(fd))
+            fields[stat.ST_UID] = 4_000_000
+            return os.stat_result(fields)
+
+        self.patch(os, "fstat", theirs)
+        self.assertIn("belongs to 4000000, who can change it", self.refused(read_public_key_file, self.public))
+        read = keyfiles.read_server_key
+        self.assertRaises(LocalProtocolError, read, self.public, "server key")
+        self.assertEqual(read(self.public, "server key", owners=[4_000_000]), pair.public)
+
     def test_no_key(self) -> None:
         """Other contents are refused, without showing them."""
         for contents in ("", "ab" * 31, "xy" * 32, "a" * 5000, "# private key: " + SECRET, f"{SECRET}\n{PUBLIC}"):
@@ -422,7 +440,7 @@ class PassphraseFileTests(SynchronousTestCase):
             self.assertEqual(str(error), f"--text is empty; give a {what}, or leave it out")
             self.patch(os, "environ", {variable: ""})
             error = self.assertRaises(LocalProtocolError, read, None, "--file")
-            self.assertEqual(str(error), f"${variable} is empty; give a {what}, or leave it out")
+            self.assertEqual(str(error), f"${variable} is empty; give a {what}, or unset it")
 
     def test_others_can_read(self) -> None:
         """That is warned of."""

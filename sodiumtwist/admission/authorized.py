@@ -131,7 +131,7 @@ class AuthorizedKeys:
         """
         Find lines whose key can't be a public one. It may be a private one that was taken for it, and lets nobody in.
 
-        :return: the numbers of these, among the first :data:`LINES_LOOKED_AT` that have a key.
+        :return: the numbers of these, among the first ``LINES_LOOKED_AT`` that have a key.
         """
         return [number for number, key in self.first_lines if not looks_public(key)]
 

@@ -13,13 +13,13 @@ from typing import Any, cast
 from twisted.python import usage
 
 from ..core.errors import SodiumError
-from ..describe import describe_os_error
 from .book_options import AddOptions, ForgetOptions, JoinOptions, ServersOptions
 from .client_options import GetOptions, ListOptions, PingOptions, PipeOptions, SendOptions
 from .command_options import CommandOptions, take_arguments
 from .completers import CompleteWords
 from .exits import EXIT_INTERRUPTED, EXIT_USAGE, CommandFailed
 from .key_options import InviteOptions, KeygenOptions, PasswdOptions, PubkeyOptions, URLOptions
+from .options import describe_file_error
 from .output import prepare_outputs, print_error
 
 #: The shells that there are scripts for.
@@ -152,7 +152,7 @@ def main(arguments: list[str] | None = None) -> None:
     except CommandFailed as failed:
         _fail(failed.status, str(failed))
     except OSError as error:
-        _fail(EXIT_USAGE, describe_os_error(error))
+        _fail(EXIT_USAGE, describe_file_error(getattr(options, "subOptions", {}), error))
     # From passwd, or from the moments before the reactor has Ctrl-C. Anywhere else Ctrl-C ends the process at once.
     except KeyboardInterrupt:
         _fail(EXIT_INTERRUPTED, "interrupted")

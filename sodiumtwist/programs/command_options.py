@@ -20,8 +20,11 @@ def take_arguments(arguments: tuple[str, ...], count: int, names: str = "FILE") 
     """
     if len(arguments) < count:
         raise usage.UsageError(f"{names} is missing")
+    for name, argument in zip(names.split(), arguments, strict=False):
+        if name == "FILE" and not argument:
+            raise usage.UsageError("FILE is empty")
     if len(arguments) > count:
-        raise usage.UsageError(f"unexpected argument {ascii(arguments[count])}")
+        raise usage.UsageError(f"unexpected argument {arguments[count]!r}")
     return arguments
 
 

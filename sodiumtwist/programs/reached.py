@@ -33,7 +33,7 @@ def parse_reached(given: str) -> tuple[Address, bool]:
     address = parse_address(text)
     if address is None or address.host.isdecimal() or address.host in _KINDS:
         raise UsageError(
-            f"--endpoint takes what clients connect to, HOST:PORT or tls:HOST:PORT, not {ascii(given)}; HOST is the "
+            f"--endpoint takes what clients connect to, HOST:PORT or tls:HOST:PORT, not {given!r}; HOST is the "
             "server's name or address"
         )
     try:

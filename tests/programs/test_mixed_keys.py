@@ -163,7 +163,7 @@ class StartTests(SynchronousTestCase):
 
 
 class DeviceTests(ProcessTestCase):
-    """No mode makes a file of a device, so no command tells to change it."""
+    """No mode makes a key file of a device, so no command tells to change it."""
 
     def test_dev_null(self) -> None:
         key = ["--to", "127.0.0.1:1", "--server-key", PUBLIC]
@@ -183,3 +183,4 @@ class DeviceTests(ProcessTestCase):
             self.assert_one_line(errors, "/dev/null")
             self.assertNotIn("chmod", errors[0])
             self.assertNotIn("mkfifo", errors[0])
+            self.assertNotIn("sodiumtwist pubkey", errors[0])

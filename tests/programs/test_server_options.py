@@ -299,6 +299,22 @@ class PassphraseTests(OptionsTestCase):
         self.assertEqual(self.asked, [])
 
 
+class PipeTests(OptionsTestCase):
+    """What ``pipe`` asks is the same."""
+
+    def test_names(self) -> None:
+        """By its name and by options; alone it is the default, and that is said."""
+        for words, said in ((["home"], ""), (["--to", "home"], ""), ([], "to home, the only server that is known\n")):
+            options = client_options.PipeOptions()
+            with contextlib.redirect_stderr(io.StringIO()) as shown:
+                options.parseOptions([*words])
+            self.assertEqual((options.settings.endpoint, options.settings.known_as), ("example.org:5555", "home"))
+            self.assertIn(said, shown.getvalue())
+        self.assertRaisesRegex(
+            UsageError, "unexpected argument 'there'", client_options.PipeOptions().parseOptions, ["home", "there"]
+        )
+
+
 class MistakesTests(OptionsTestCase):
     """A file of servers with mistakes."""
 
