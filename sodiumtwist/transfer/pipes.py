@@ -85,7 +85,7 @@ class PipeWriter:
         Write what there is room for now.
 
         :return: how many bytes that was.
-        :raises BlockingIOError: where there is none.
+        :raises OSError: ``BlockingIOError`` where there is none.
         """
         return os.write(self._fd, data)
 

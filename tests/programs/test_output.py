@@ -42,7 +42,6 @@ TEXTS = {
     "asking.py: print(file=sys.stderr)",
     "book.py: print_text(_as_json(server))",
     "book_options.py: print('Invitation: ', end='', file=sys.stderr, flush=True)",
-    "completion.py: print_text('\\n'.join(names))",
 }
 
 
