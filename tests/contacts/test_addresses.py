@@ -7,7 +7,7 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 from twisted.internet.endpoints import clientFromString, serverFromString
 from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock
@@ -253,7 +253,6 @@ PIECES = (
 class AnyTextTests(SynchronousTestCase):
     """Whatever is written."""
 
-    @settings(max_examples=50)
     @given(st.lists(st.sampled_from(PIECES), max_size=9).map("".join) | st.text(max_size=20))
     def test_any_text(self, text: str) -> None:
         """It becomes a description, which stays what it is."""
