@@ -133,7 +133,7 @@ def update_list(
 
 def _update(path: str, kind: ListKind[Value], change: Callable[[list[str], Value], None]) -> str | None:
     """
-    Change a file once, unless it is another one by now: then :class:`_ChangedMeanwhile` is raised.
+    Change a file once, or raise ``_ChangedMeanwhile`` when it is another one by now.
 
     :return: what could not be kept of it.
     """
