@@ -4,6 +4,7 @@ Keys and passphrases in files and in the environment.
 
 from __future__ import annotations
 
+import errno
 import os
 import shlex
 import stat
@@ -209,6 +210,8 @@ def _find_server_key(text: str, what: str, owners: Collection[int]) -> bytes:
         return known
     if is_file(text):
         return read_public_key_file(text, owners)
+    if text.endswith(PUBLIC_SUFFIX):
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), text)
     raise InvalidKey(f"{wrong}, a .pub file, an URL or the name of a known server")
 
 

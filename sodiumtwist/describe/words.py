@@ -34,6 +34,10 @@ _MEANINGS = {
     r"\w+\(\): (port must be 0-65535)\.?": r"the \1",
     r"generator raised StopIteration": "it ends with a backslash",
     r"list index out of range": "there is no socket of that index",
+    r"Connection was refused by other side(?:: .*)?": (
+        "nothing listens there: is the server running, and is that its address?"
+    ),
+    r"DNS lookup failed: no results for hostname lookup: (.*)": r"there is no host \1, or no answer about it",
     r"User timeout caused connection failure": (
         "there was no answer in time: the host is gone, or a firewall lets nothing through to it"
     ),

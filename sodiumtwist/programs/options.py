@@ -12,6 +12,7 @@ import sys
 import textwrap
 from collections.abc import Collection, Mapping
 from dataclasses import fields
+from difflib import get_close_matches
 from itertools import zip_longest
 from typing import Any
 
@@ -162,6 +163,30 @@ def check_credentials(login: str, passphrase: str, versions: Collection[int]) ->
         ) from None
 
 
+def did_you_mean(said: str, known: Collection[str]) -> str:
+    """
+    Name what somebody may have meant; nothing when nothing is near.
+
+    :param known: what there is.
+    """
+    near = get_close_matches(said, known, 1, 0.75)
+    return f"; did you mean {near[0]}" if near else ""
+
+
+def _explain(error: getopt.GetoptError, names: Collection[str]) -> str:
+    """
+    Say what is wrong with an option.
+
+    :param names: the long ones that there are.
+    """
+    option = f"-{error.opt}" if len(error.opt) == 1 else f"--{error.opt}"
+    if "not recognized" in error.msg:
+        return f"there is no option {option}{did_you_mean(option, [f'--{name}' for name in names])}"
+    if "unique prefix" in error.msg:
+        return f"{option} may be {' or '.join(sorted(f'--{name}' for name in names if name.startswith(error.opt)))}"
+    return f"{option} {'needs a value' if 'requires' in error.msg else 'takes no value'}"
+
+
 def describe_file_error(options: Mapping[str, Any], error: OSError) -> str:
     """
     Say on one line what is wrong with a file, and of one that is not there what makes it.
@@ -247,7 +272,7 @@ class ProgramOptions(usage.Options):
         try:
             options, arguments = getopt.gnu_getopt(words, letters, list(names.values()))
         except getopt.GetoptError as error:
-            raise usage.UsageError(str(error)) from None
+            raise usage.UsageError(_explain(error, names)) from None
         ordered: list[str] = []
         for option, value in options:
             own = meant.get(option, option)

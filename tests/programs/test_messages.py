@@ -13,10 +13,12 @@ from __future__ import annotations
 import errno
 import os
 
+from twisted.internet.error import ConnectionRefusedError, DNSLookupError
 from twisted.python import usage
 from twisted.python.filepath import UnlistableError
 
 from sodiumtwist.admission import checker_strings
+from sodiumtwist.describe import describe_endpoint_error
 from sodiumtwist.programs import tap, tunneltap
 from sodiumtwist.programs.streams import cannot_read
 
@@ -162,6 +164,31 @@ class MessageTests(ProcessTestCase):
         self.assertIn("not 'drüben'", self.said("get", "home:a", "--existing", "drüben"))
         self.assertIn("not 'Größe'", self.refused(tap.Options, "--directory", "up", "--max-upload", "Größe"))
         self.assertIn("no server is known by the name 'büro'", self.said("forget", "büro"))
+
+    def test_slips(self) -> None:
+        """What is near to a command or an option is named, and nothing that is far from it."""
+        for words, line in (
+            (["snd", "a"], "there is no command 'snd'; did you mean send; see sodiumtwist --help"),
+            (["copy", "a"], "there is no command 'copy'; see sodiumtwist --help"),
+            (["ping", "--cuont", "3"], "there is no option --cuont; did you mean --count; see sodiumtwist ping --help"),
+            (["list", "--quiet"], "there is no option --quiet; see sodiumtwist list --help"),
+            (["send", "--ver", "a"], "--ver may be --verbose or --version; see sodiumtwist send --help"),
+            (["ping", "--count"], "--count needs a value; see sodiumtwist ping --help"),
+            (["send", "--quiet=no", "a"], "--quiet takes no value; see sodiumtwist send --help"),
+            (["passwd"], "FILE and LOGIN are missing; see sodiumtwist passwd --help"),
+            (["add", "home"], "URL is missing; see sodiumtwist add --help"),
+            (["ping", "--to", "host", "--server-key", "my.pub"], "my.pub: No such file or directory"),
+        ):
+            self.assertEqual(self.said(*words), f"sodiumtwist: {line}")
+
+    def test_no_connection(self) -> None:
+        """In words of who runs programs, and not of who writes them."""
+        refused = ConnectionRefusedError(111, "Connection refused")
+        for error, line in (
+            (refused, "nothing listens there: is the server running, and is that its address?"),
+            (DNSLookupError("no results for hostname lookup: hime"), "there is no host hime, or no answer about it"),
+        ):
+            self.assertEqual(describe_endpoint_error(error), line)
 
     def test_pasted_line(self) -> None:
         """The line of a public key is taken for its key; that of a private one is refused, and not shown."""
