@@ -129,7 +129,7 @@ def _parse_time(text: str) -> int:
             return int(datetime(year, month, day, hour, minute, second, tzinfo=timezone.utc).timestamp())
         except ValueError:
             pass
-    raise LocalProtocolError(f"{ascii(text[:40])} is no time such as 2026-11-30T07:12:00Z")
+    raise LocalProtocolError(f"{text[:40]!r} is no time such as 2026-11-30T07:12:00Z")
 
 
 def quoted_login(login: str) -> str:

@@ -352,7 +352,7 @@ class _Joining:
         claim = waiting.claim
         _log.info(
             "{login} has joined by an invitation, from {where}: key {key}, fingerprint {fingerprint}",
-            login=ascii(claim.login),
+            login=repr(claim.login),
             where=describe_address(waiting.address),
             key=claim.public_key.hex(),
             fingerprint=fingerprint(claim.public_key),

@@ -94,7 +94,7 @@ def parse_url(text: str) -> ServerURL:
     user, _, place = parts.netloc.rpartition("@")
     address = parse_address(place)
     if address is None or parts.path not in ("", "/") or parts.query:
-        raise LocalProtocolError(f"the URL names no HOST:PORT but {ascii(place)}, or has more than / behind that")
+        raise LocalProtocolError(f"the URL names no HOST:PORT but {place!r}, or has more than / behind that")
     try:
         login = unquote(user, errors="strict") or None
     except UnicodeDecodeError:

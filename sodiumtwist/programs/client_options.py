@@ -164,7 +164,7 @@ class SendOptions(FilesOptions):
                 raise usage.UsageError("--name goes with one PATH alone")
             if "/" in name or name in ("", ".", ".."):
                 said = "--name takes" if place is None or not place.path else f"what stands behind {place.server}: is"
-                raise usage.UsageError(f"{said} the name of a file, without /, not {ascii(name)}")
+                raise usage.UsageError(f"{said} the name of a file, without /, not {name!r}")
         told = self.told()
         # Behind what can be wrong without it: a passphrase may be asked for.
         server = self.read_server(None if place is None else place.server)
@@ -173,7 +173,7 @@ class SendOptions(FilesOptions):
                 if self[option]:
                     raise usage.UsageError(f"--{option} needs version 2 of the protocol")
             if len(paths) > 1:
-                raise usage.UsageError("--protocol 1 sends one file at a time")
+                raise usage.UsageError("--protocol 1 sends one file at a time; without it, all go")
         self.settings = SendSettings(**vars(server), paths=paths, name=name, **told)
         names: dict[str, str] = {}
         for path in paths:
@@ -238,7 +238,7 @@ class GetOptions(FilesOptions):
         """
         named, remotes = split_remotes(self["remotes"], self.names_server)
         if self["existing"] not in EXISTING:
-            raise usage.UsageError(f"--existing takes {', '.join(EXISTING)}, not {ascii(self['existing'])}")
+            raise usage.UsageError(f"--existing takes {', '.join(EXISTING)}, not {self['existing']!r}")
         if not remotes:
             raise usage.UsageError("REMOTE is missing: what to get from there; . is all of it")
         *wanted, into = remotes if len(remotes) > 1 else (*remotes, ".")

@@ -103,7 +103,7 @@ def read_server(options: usage.Options, argument: str | None = None, owners: Col
 def _where(options: usage.Options, argument: str | None) -> str | None:
     to: str | None = options["to"]
     if argument is not None and to is not None:
-        raise usage.UsageError(f"--to and {ascii(argument)} both say which server; give one")
+        raise usage.UsageError(f"--to and {argument!r} both say which server; give one")
     where = argument if to is None else to
     if where == "":
         raise usage.UsageError("--to is empty; it takes a server's name, its URL, HOST:PORT or an endpoint string")

@@ -32,6 +32,7 @@ from ..test_layering import PACKAGE
 TEXTS = {
     "cli.py: print(options, file=sys.stderr)",
     "options.py: print_text(text)",
+    "completion.py: print_text(script, end='')",
     "demo.py: print_text(BETWEEN_TWO_MACHINES)",
     "files.py: print_text(entry_as_json(entry))",
     "files.py: tell_as_it_is(error_as_json(failed.status, str(failed)))",
@@ -41,8 +42,6 @@ TEXTS = {
     "asking.py: print(file=sys.stderr)",
     "book.py: print_text(_as_json(server))",
     "book_options.py: print('Invitation: ', end='', file=sys.stderr, flush=True)",
-    "completion.py: print_text('\\n'.join(names))",
-    "completion.py: print_text(script, end='')",
 }
 
 
