@@ -391,7 +391,7 @@ def _overview() -> Drawing:
     ]
     drawn = []
     wide = 196
-    y = MARGIN + 8
+    y = MARGIN + 8.0
     for (what, how), (there, by) in zip(left, right, strict=True):
         ours, theirs = [(what, *_in_lines(how))], [(there, *_in_lines(by))]
         one = Place(MARGIN, y, wide, ours[0])

@@ -38,7 +38,7 @@ from zope.interface.interface import InterfaceClass, Method
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from drawing import Drawing
+from drawing import WIDTH as DRAWING_WIDTH, Drawing
 from drawings import DRAWINGS, TABLES
 
 import sodiumtwist
@@ -382,6 +382,8 @@ def _drawn(name: str, drawing: Callable[[], Drawing]) -> Iterator[str]:
     told = textwrap.wrap(drawing().told, WIDTH - 9, break_on_hyphens=False)
     yield f"   :alt: {told[0]}"
     yield from _indented(told[1:], " " * 9)
+    # As wide as it is. Sphinx then links it to its file, which readers with small screens can enlarge.
+    yield f"   :width: {DRAWING_WIDTH}px"
     yield ""
 
 

@@ -4,8 +4,9 @@ missing or larger than its place, and in no drawing does a text run out of the d
 
     sphinx-build -W -n docs docs/_build/html && python docs/look.py docs/_build/html
 
-It first looks at a page where all of that is wrong, so that it can't miss it unnoticed. ``--pictures FOLDER`` also writes each page as a PNG, for people to look at. It ends with status 1 when it has found
-something, and tells where; where Chromium is not installed it says so, and checks nothing, unless ``CI`` is set.
+It first looks at a page where all of that is wrong, so that it can't miss it unnoticed. ``--pictures FOLDER`` also
+writes each page as a PNG, for people to look at. It ends with status 1 when it has found something, and tells where;
+where Chromium is not installed it says so, and checks nothing, unless ``CI`` is set.
 """
 
 from __future__ import annotations

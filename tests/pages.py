@@ -4,10 +4,10 @@ Pages of reST whose code is run: it finds the blocks and tables of a page, and d
 How each kind of block is marked:
 
 - Each block names a language of this list. A ``::`` without a language is a mistake.
-- ``sh``: each line is a command, run in order, in one directory for the page. It ends with status 0, or with that of
-  a comment ``# status N`` behind it. One with the comment ``# Ctrl-C`` is interrupted when the server has a part of
-  what it sends. Servers stay until another takes their port. ``HOST`` is this machine, ``PUBLICKEY`` belongs to
-  ``server.key``, and ports are free ones.
+- ``sh``: each line is a command, which goes on in the next one behind a backslash. They are run in order, in one
+  directory for the page. Each ends with status 0, or with that of a comment ``# status N`` behind it. One with the
+  comment ``# Ctrl-C`` is interrupted when the server has a part of what it sends. Servers stay until another takes
+  their port. ``HOST`` is this machine, ``PUBLICKEY`` belongs to ``server.key``, and ports are free ones.
 - ``.. on: NAME, NAME``, as a comment before a block of ``sh``: it is for these machines, each of which has a directory
   of its own with the passphrase in it, and a user of its own who knows no server yet; ``here`` is the page's, where
   the files to send are. What is run on several prints the same on each. A server stays on the first of them.
@@ -80,6 +80,10 @@ class Block:
     not_run: str = ""
     included: bool = False
     machines: tuple[str, ...] = (HERE,)
+
+    def commands(self) -> list[str]:
+        """The lines of a block of commands. One that ends with a backslash goes on in the next."""
+        return re.sub(r" *\\\n *", " ", self.text).splitlines()
 
 
 def _indentation(line: str) -> int:
@@ -224,7 +228,7 @@ class PageTestCase(ProcessTestCase):
             elif block.language == "python":
                 self._run_program(block.text, where)
             else:
-                for line in block.text.splitlines():
+                for line in block.commands():
                     self._run_command(line, where, block.machines)
         for _, server in list(self._servers.values())[::-1]:
             server.stop()

@@ -6,6 +6,7 @@ What the README tells, and what pages tell in short of limits and versions; the 
 from __future__ import annotations
 
 import inspect
+import re
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -13,6 +14,7 @@ from sodiumtwist import Limits, SodiumClientFactory, Timeouts
 from sodiumtwist.core.connection import Bounds
 from sodiumtwist.core.credentials import LOGIN_SIZE, PASSPHRASE_SIZE, TEXT_SIZE
 from sodiumtwist.core.v1.messages import WINDOW
+from sodiumtwist.programs.demo import BETWEEN_TWO_MACHINES
 from sodiumtwist.programs.tap import LIMITS
 
 from .pages import read_blocks, read_page, rows
@@ -25,6 +27,16 @@ class CommandTests(SynchronousTestCase):
         first = [block.text for block in read_blocks(read_page("README.rst"))][:2]
         for command in first:
             self.assertRegex(command, r"^python3 -m venv \.venv && \.venv/bin/pip install [^\n]*\n$")
+
+    def test_demo(self) -> None:
+        """The demonstration ends with the commands of the README, which another test runs."""
+        told = [line.strip() for line in BETWEEN_TWO_MACHINES.splitlines() if line.startswith("  ")]
+        lines = [line for block in read_blocks(read_page("README.rst")) for line in block.commands()]
+        commands = [re.sub("sodium://[^']*", "sodium://...", line) for line in lines]
+        for command in told:
+            given = command.replace("PATH...", "photos")
+            self.assertTrue([line for line in commands if line.startswith(given)], command)
+        self.assertEqual(len(told), 5)
 
 
 class LimitTests(SynchronousTestCase):

@@ -47,7 +47,7 @@ class SessionTests(SynchronousTestCase):
 
     def test_readme(self) -> None:
         """These are the commands that the README tells, in that order, with names in the place of words."""
-        commands = [line for block in read_blocks(read_page("README.rst")) for line in block.text.splitlines()]
+        commands = [line for block in read_blocks(read_page("README.rst")) for line in block.commands()]
         at = -1
         for _, command in record().SESSION[:-1]:
             told = command.replace(record().ADDRESS, "HOST:5555").replace("INVITATION", "sodium://ann@HOST:5555/#…")

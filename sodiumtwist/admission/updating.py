@@ -133,10 +133,9 @@ def update_list(
 
 def _update(path: str, kind: ListKind[Value], change: Callable[[list[str], Value], None]) -> str | None:
     """
-    Change a file once.
+    Change a file once, or raise ``_ChangedMeanwhile`` when it is another one by now.
 
     :return: what could not be kept of it.
-    :raises _ChangedMeanwhile: when it is another one by now.
     """
     text, status = read_list(path, kind)
     # A file that is no such file is left alone: who gave the name may have mistaken it.

@@ -44,11 +44,14 @@ KILL_AFTER = 5.0
 KILL_POLL = 0.02
 
 BETWEEN_TWO_MACHINES = """\
-The same between two machines, with a passphrase of your own in pass.txt on both:
-  on the one that receives (make the key once with: sodiumtwist keygen --output server.key)
-    twistd -n sodium --key-file server.key --passphrase-file pass.txt --endpoint tcp:5555 --directory uploads
-  on the one that sends (the key is the public one that keygen printed)
-    sodiumtwist send --to HOST:5555 --server-key PUBLICKEY --passphrase-file pass.txt PATH..."""
+The same between two machines:
+ on the one that receives, whose name or address is HOST
+   sodiumtwist keygen --output server.key
+   sodiumtwist invite ann --key-file server.key --keys keys.txt --endpoint HOST:5555
+   twistd -n sodium --key-file server.key --authorized-keys keys.txt --auth none --endpoint tcp:5555 --directory uploads
+ on the one that sends, with the line that 'invite' has printed
+   sodiumtwist join 'sodium://...' home
+   sodiumtwist send PATH... home:"""
 
 
 class _Server(ProcessProtocol):

@@ -82,10 +82,9 @@ class PipeWriter:
 
     def _take(self, data: memoryview) -> int:
         """
-        Write what there is room for now.
+        Write what there is room for now, or raise ``BlockingIOError`` where there is none.
 
         :return: how many bytes that was.
-        :raises BlockingIOError: where there is none.
         """
         return os.write(self._fd, data)
 

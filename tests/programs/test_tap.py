@@ -632,6 +632,12 @@ class ServiceTests(TapTestCase):
         self.assertIsNone(self.successResultOf(stopped))
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 
+    def test_no_list_of_keys(self) -> None:
+        """The error tells how to make one, where its folder is there."""
+        for path, cure in (("keys", "'sodiumtwist invite --keys keys' makes it and invites somebody"), ("no/keys", "")):
+            error = self.assertRaises(SystemExit, self.parse, "--authorized-keys", path, "--auth", "none")
+            self.assertRegex(str(error.code), rf"^sodium: .*{path}: No such file or directory; {cure or 'see twistd'}")
+
     def test_invitations_in_vain(self) -> None:
         """That no key could be listed is told at the start, as its user, and when the first invitation comes later."""
         self.write("keys", "")
