@@ -29,7 +29,7 @@ def parse_reached(text: str) -> tuple[Address, bool]:
         address = parse_address(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
     if address is None:
         raise UsageError(
-            f"--endpoint takes what clients connect to, HOST:PORT or tls:HOST:PORT, not {given!r}; HOST is the "
+            f"--endpoint takes what clients connect to, HOST:PORT or tls:HOST:PORT, not {text!r}; HOST is the "
             "server's name or address"
         )
     if _is_nowhere(address.host):
