@@ -4,6 +4,7 @@ Keys and passphrases in files and in the environment.
 
 from __future__ import annotations
 
+import errno
 import os
 import shlex
 import stat
@@ -209,6 +210,8 @@ def _find_server_key(text: str, what: str, owners: Collection[int]) -> bytes:
         return known
     if is_file(text):
         return read_public_key_file(text, owners)
+    if text.endswith(PUBLIC_SUFFIX):
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), text)
     raise InvalidKey(f"{wrong}, a .pub file, an URL or the name of a known server")
 
 
@@ -268,7 +271,8 @@ def _check_one_source(what: str, sources: dict[str, str | None]) -> None:
         raise LocalProtocolError(f"the {what} comes from {' and from '.join(given)}; use one")
     # More likely a variable that was not set than a key or passphrase. An empty file is refused, too.
     if given and not sources[given[0]]:
-        raise LocalProtocolError(f"{given[0]} is empty; give a {what}, or leave it out")
+        without = "unset it" if given[0].startswith("$") else "leave it out"
+        raise LocalProtocolError(f"{given[0]} is empty; give a {what}, or {without}")
 
 
 def read_key(

@@ -359,14 +359,20 @@ class TunnelEnd(Protocol):
         peer = self.transport.getPeer()
         if self._only_looked(reason):
             if self.tunnels.lines.write("a client left and had sent nothing", network(peer)):
-                error = reason.value.__cause__ if reason.value is not None else None
-                why = f": {error.text}" if isinstance(error, PeerAborted) and error.text else ""
+                why = self._describe_leaving(reason)
                 self._log.info("{peer} left and had sent nothing{why}", peer=describe_address(peer), why=why)
         elif not reason.check(ConnectionDone):
             why = _describe_loss(reason)
             if self.tunnels.lines.write(f"a connection broke: {why}", network(peer)):
                 self._log.info("the connection with {peer} broke: {reason}", peer=describe_address(peer), reason=why)
         other.break_off(JOINED_BROKE)
+
+    def _describe_leaving(self, reason: Failure) -> str:
+        error = reason.value and reason.value.__cause__
+        if isinstance(error, PeerAborted):
+            return f": {error.text}" if error.text else ""
+        # It may have been there to receive.
+        return "; the service had not ended" if isinstance(error, ConnectionCut) else ""
 
     def _only_looked(self, reason: Failure) -> bool:
         """

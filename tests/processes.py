@@ -240,15 +240,10 @@ class ProcessTestCase(SynchronousTestCase):
         """
         Start ``twistd sodium`` with a known key on a free port. From then on ``endpoint`` names that port.
         """
-        server = self.run_process(self.server_command(*options), **keywords)
+        command = [*TWISTD, "-n", "--pidfile=", "sodium", "--key", SECRET]
+        server = self.run_process([*command, "--endpoint", "tcp:0:interface=127.0.0.1", *options], **keywords)
         self.find_endpoint(server)
         return server
-
-    @staticmethod
-    def server_command(*options: str) -> list[str]:
-        """The command that :meth:`start_server` runs."""
-        command = [*TWISTD, "-n", "--pidfile=", "sodium", "--key", SECRET]
-        return [*command, "--endpoint", "tcp:0:interface=127.0.0.1", *options]
 
     def find_endpoint(self, server: Running) -> None:
         """Set ``endpoint`` to the port that the server's log tells."""

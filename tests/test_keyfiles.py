@@ -440,7 +440,7 @@ class PassphraseFileTests(SynchronousTestCase):
             self.assertEqual(str(error), f"--text is empty; give a {what}, or leave it out")
             self.patch(os, "environ", {variable: ""})
             error = self.assertRaises(LocalProtocolError, read, None, "--file")
-            self.assertEqual(str(error), f"${variable} is empty; give a {what}, or leave it out")
+            self.assertEqual(str(error), f"${variable} is empty; give a {what}, or unset it")
 
     def test_others_can_read(self) -> None:
         """That is warned of."""

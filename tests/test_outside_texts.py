@@ -26,8 +26,10 @@ from twisted.logger import formatEvent
 from twisted.protocols.haproxy._wrapper import HAProxyWrappingFactory
 from twisted.python.failure import Failure
 
-from sodiumtwist import Limits, SodiumClientFactory
+from sodiumtwist import Limits, Peer, SodiumClientFactory
+from sodiumtwist.admission import joining, updating
 from sodiumtwist.admission.authorized import AuthorizedKeysFile
+from sodiumtwist.admission.invitations import Invitation, hash_secret
 from sodiumtwist.core.v1 import handshake
 from sodiumtwist.programs import cli, commands, files, output, sessions, streams
 from sodiumtwist.programs.exits import CommandFailed
@@ -40,6 +42,7 @@ from sodiumtwist.transfer.stores import DirectoryStore, FileStore
 from sodiumtwist.transfer.tree.names import temporary_name
 from sodiumtwist.transfer.tree.on_stored import OnStored
 
+from .admission.test_reading_apart import Threads
 from .checkers import AnyChecker, AvatarId
 from .observed import ObservedTestCase
 from .pair import (
@@ -289,6 +292,32 @@ class OutsideTextTests(ObservedTestCase):
             pass
         note_cleaned(folder, 0, *clean_directory(folder, 0, time.time() + 10))
         self.assert_shown(2)
+
+    def test_invitations(self) -> None:
+        """The name of their list, and who joins by one. No such login can be invited, but somebody can write it."""
+        path = os.path.join(self.where, EVIL)
+        line = Invitation(hash_secret(bytes(16)), "evil\x1b[2J", int(time.time()) + 60).line
+        with open(path, "w", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+            file.write(f"{line}\n")
+        threads = Threads()
+        keys = AuthorizedKeysFile(path, reactor=threads)
+        self.patch(joining, "may", lambda path, what: False)
+        joining.look_if_writable(keys)
+        peer = Peer("evil\x1b[2J", bytes(32), IPv4Address("TCP", EVIL, 1), version=2)
+        for _ in range(2):
+            joined = joining.join(keys, bytes(16), peer)
+            if threads.jobs:
+                self.patch(updating, "sync_directory", partial(self.break_disk, path))
+                threads.work()
+            self.successResultOf(joined)
+        self.assert_shown(3)
+        self.run_program(lambda: cli.main(["invite", EVIL, "--keys", path, "--endpoint", EVIL, "--key-file", EVIL]))
+        self.run_program(lambda: cli.main(["url", "--endpoint", "host", "--key-file", EVIL]))
+        self.assert_shown(4)
+
+    @staticmethod
+    def break_disk(path: str, folder: str) -> None:
+        raise OSError(5, "Input/output error", path)
 
     def test_lists(self) -> None:
         """The name of a list, and what is in it."""

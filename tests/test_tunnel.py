@@ -226,7 +226,7 @@ class TunnelTests(SynchronousTestCase):
         something else. Of one that has sent something, both are a break.
         """
         for payload, ends, says in (
-            (b"", lambda pair: pair.client.close(), "left and had sent nothing$"),
+            (b"", lambda pair: pair.client.close(), "left and had sent nothing; the service had not ended$"),
             (b"", lambda pair: pair.client.abort_with(8, "wanted files"), "left and had sent nothing: wanted files$"),
             (b"a part", lambda pair: pair.client.close(), "the connection with .* broke: the connection was cut"),
             (

@@ -213,7 +213,7 @@ class Argon2File:
                     "most, the first from {where} as {login}",
                     count=len(self._queue),
                     where=whose.where or "no address",
-                    login=ascii(whose.login),
+                    login=repr(whose.login),
                 )
             self._gave_way += 1
             waiting.errback(LoginNotChecked("too many logins are being verified"))

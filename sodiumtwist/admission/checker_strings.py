@@ -4,6 +4,7 @@ Checkers of logins by their descriptions, as ``twistd sodium --auth`` takes them
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from functools import partial
 
@@ -51,12 +52,12 @@ def find_checker(description: str) -> Callable[[], ICredentialsChecker]:
         factory = findCheckerFactory(kind)
     except InvalidAuthType:
         raise LocalProtocolError(
-            f"authentication of an unknown kind, {ascii(kind)}; see twistd sodium --help-auth"
+            f"authentication of an unknown kind, {kind!r}; see twistd sodium --help-auth"
         ) from None
     # A folder of plugins that may not be read.
     except OSError as error:
         raise LocalProtocolError(
-            f"authentication by {ascii(kind)}: Twisted can't look for plugins: {describe_os_error(error)}"
+            f"authentication by {kind!r}: Twisted can't look for plugins: {describe_os_error(error)}"
         ) from None
     return partial(_make_checker, factory.generateChecker, kind, argument)
 
@@ -66,11 +67,14 @@ def _make_checker(make: Callable[[str], ICredentialsChecker], kind: str, argumen
         checker = make(argument)
     # Their texts tell what is wrong with a file or an argument. Of any other error only the name is told.
     except OSError as error:
-        raise LocalProtocolError(f"authentication by {ascii(kind)}: {describe_os_error(error)}") from None
+        why = describe_os_error(error)
+        if kind == "argon2" and isinstance(error, FileNotFoundError):
+            why += f"; to make it: sodiumtwist passwd {shlex.quote(argument)} LOGIN"
+        raise LocalProtocolError(f"authentication by {kind!r}: {why}") from None
     except (LocalProtocolError, InvalidAuthArgumentString) as error:
-        raise LocalProtocolError(f"authentication by {ascii(kind)}: {error}") from None
+        raise LocalProtocolError(f"authentication by {kind!r}: {error}") from None
     except Exception as error:
-        raise LocalProtocolError(f"authentication by {ascii(kind)}: {type(error).__name__}") from None
+        raise LocalProtocolError(f"authentication by {kind!r}: {type(error).__name__}") from None
     if not any(issubclass(IUsernamePassword, interface) for interface in checker.credentialInterfaces):
-        raise LocalProtocolError(f"authentication by {ascii(kind)} does not check logins with passphrases")
+        raise LocalProtocolError(f"authentication by {kind!r} does not check logins with passphrases")
     return checker

@@ -272,7 +272,7 @@ class Decision:
 
     def _logout_failed(self, reason: Failure) -> None:
         if self._may_log(reason):
-            self._log.failure("the logout of {login} failed", reason, login=ascii(self._peer.login))
+            self._log.failure("the logout of {login} failed", reason, login=repr(self._peer.login))
 
     def cancel(self) -> None:
         """Decide no longer: too many logins have failed meanwhile, or nobody waits for the verdict."""
@@ -307,7 +307,7 @@ class Decision:
         elif isinstance(error, TimeoutError):
             why = "the handshake could not be remembered in time"
         elif isinstance(error, OSError):
-            why = f"the login could not be checked: {ascii(str(error))}"
+            why = f"the login could not be checked: {repr(str(error))}"
         else:
             error = AuthenticationFailed("the login could not be checked")
             return Verdict(error=error, failure=reason, undecided=True, code=code)

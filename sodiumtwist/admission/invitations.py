@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from hashlib import blake2b
 
@@ -54,7 +54,7 @@ _TIME = "%Y-%m-%dT%H:%M:%SZ"
 _TIME_FORM = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})T([0-9]{2}):([0-9]{2}):([0-9]{2})Z")
 _LINE = re.compile(
     rf"{INVITATION}([0-9a-fA-F]{{{2 * HASH_SIZE}}})[ \t]+(?:expires=(\S+)|used=(\S+)[ \t]+([0-9a-fA-F]+))"
-    r'[ \t]+(?:"((?:[^"]|"")*)"|([^\s"#]+))(?:[ \t]+#.*)?'
+    r'[ \t]+(?:"((?:[^"]|"")*)"|([^\s"#]+))([ \t]+#.*)?'
 )
 
 # What stands in a line without quotes and is not taken for something else.
@@ -129,7 +129,7 @@ def _parse_time(text: str) -> int:
             return int(datetime(year, month, day, hour, minute, second, tzinfo=timezone.utc).timestamp())
         except ValueError:
             pass
-    raise LocalProtocolError(f"{ascii(text[:40])} is no time such as 2026-11-30T07:12:00Z")
+    raise LocalProtocolError(f"{text[:40]!r} is no time such as 2026-11-30T07:12:00Z")
 
 
 def quoted_login(login: str) -> str:
@@ -153,19 +153,21 @@ class Invitation:
     :ivar login: whom it is for.
     :ivar time: when it expires; once used, when that was. In seconds since 1970.
     :ivar key: the key that was listed, 32 bytes; ``None`` before it is used.
+    :ivar comment: what stands behind it, from the blanks before ``#`` on.
     """
 
     digest: bytes
     login: str
     time: int
     key: bytes | None = None
+    comment: str = field(default="", compare=False)
 
     @property
     def line(self) -> str:
-        """The line, without a comment."""
+        """The line, with its comment."""
         time = _utc(self.time).strftime(_TIME)
         state = f"expires={time}" if self.key is None else f"used={time} {self.key.hex()}"
-        return f"{INVITATION}{self.digest.hex()} {state} {quoted_login(self.login)}"
+        return f"{INVITATION}{self.digest.hex()} {state} {quoted_login(self.login)}{self.comment}"
 
     def is_open(self, now: float) -> bool:
         """
@@ -228,7 +230,7 @@ def parse_invitation(line: str) -> Invitation:
             f"it is no invitation: behind {INVITATION} stand {2 * HASH_SIZE} hex digits, then expires=TIME, or "
             "used=TIME and a key, then a login, then perhaps a # comment; sodiumtwist invite makes such lines"
         )
-    digest, expires, used, key, quoted, plain = found.groups()
+    digest, expires, used, key, quoted, plain, comment = found.groups()
     login: str = plain if quoted is None else quoted.replace('""', '"')
     check_login_size(login)
     return Invitation(
@@ -236,4 +238,5 @@ def parse_invitation(line: str) -> Invitation:
         login,
         _parse_time(expires or used),
         None if key is None else parse_key(key, "client's key"),
+        comment or "",
     )

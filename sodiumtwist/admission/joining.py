@@ -158,7 +158,7 @@ class _NothingToDo(Exception):
 
 def _list_key(lines: list[str], keys: AuthorizedKeys, claim: Claim, now: float) -> None:
     invitation = keys.invitations[claim.digest]
-    used = keys.invitations[claim.digest] = Invitation(claim.digest, invitation.login, int(now), claim.public_key)
+    used = keys.invitations[claim.digest] = replace(invitation, time=int(now), key=claim.public_key)
     number = next(number for number, line in enumerate(lines) if _invitation_in(line) == invitation)
     lines[number] = used.line
     # Where it is listed already, another line, with the mark, would take version 1 from it.
@@ -185,7 +185,7 @@ def add_invitation(path: str, invitation: Invitation, now: float, tell: Tell | N
 
     def change(lines: list[str], keys: AuthorizedKeys) -> None:
         lines[:] = [line for line in lines if (old := _invitation_in(line)) is None or not old.is_over(now)]
-        lines.append(f"{invitation.line}  # invited {shown_day(now)}")
+        lines.append(replace(invitation, comment=f"  # invited {shown_day(now)}").line)
 
     update_list(path, KEYS, change, tell)
 
@@ -352,7 +352,7 @@ class _Joining:
         claim = waiting.claim
         _log.info(
             "{login} has joined by an invitation, from {where}: key {key}, fingerprint {fingerprint}",
-            login=ascii(claim.login),
+            login=repr(claim.login),
             where=describe_address(waiting.address),
             key=claim.public_key.hex(),
             fingerprint=fingerprint(claim.public_key),

@@ -329,7 +329,7 @@ class Admission(Generic[Counted]):
         """
         self._strangers.pop(end, None)
         self._deciding.pop(end, None)
-        where, shown = self._addresses.get(end), ascii(end.login)
+        where, shown = self._addresses.get(end), repr(end.login)
         # Looked up here, since most are known: this is done for each login.
         if where is not None and where not in self._regulars.addresses.get(shown, ()):
             self._regulars.came_in(shown, where)
@@ -389,7 +389,7 @@ class Admission(Generic[Counted]):
 
     def _blocking(self, address: object, login: str) -> tuple[FailedLogins, str] | None:
         """Find out which of the two keeps a login from being checked; ``None`` for neither."""
-        where, shown = network(address), ascii(login)
+        where, shown = network(address), repr(login)
         if where is not None and self._by_address.blocks(where):
             return self._by_address, where
         # Strangers could otherwise keep a login from those whose it is, as long as they like. Whoever tries it from
@@ -413,7 +413,7 @@ class Admission(Generic[Counted]):
         if self._stopped:
             return []
         where = network(address)
-        shown = None if login is None or self._failed_before(fingerprint) else ascii(login)
+        shown = None if login is None or self._failed_before(fingerprint) else repr(login)
         blocked_address = where is not None and self._by_address.failed(where)
         blocked_login = shown is not None and self._by_login.failed(shown)
         if not blocked_address and not blocked_login:
@@ -422,7 +422,7 @@ class Admission(Generic[Counted]):
             end
             for end in self._deciding
             if (blocked_address and self._addresses.get(end) == where)
-            or (blocked_login and end.login is not None and ascii(end.login) == shown and not self._is_regular(end))
+            or (blocked_login and end.login is not None and repr(end.login) == shown and not self._is_regular(end))
         ]
 
     def _failed_before(self, fingerprint: bytes | None) -> bool:
@@ -434,7 +434,7 @@ class Admission(Generic[Counted]):
         return False
 
     def _is_regular(self, end: Counted) -> bool:
-        return self._regulars.knows(ascii(end.login), self._addresses.get(end))
+        return self._regulars.knows(repr(end.login), self._addresses.get(end))
 
     def start(self) -> None:
         """Something is listened on."""

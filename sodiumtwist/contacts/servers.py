@@ -145,7 +145,7 @@ def check_name(name: str) -> str:
     """
     if not _NAME.fullmatch(name):
         raise LocalProtocolError(
-            f"a server can't be called {ascii(name)}: its name is 1 to {NAME_SIZE} letters, digits, dots, hyphens and "
+            f"a server can't be called {name!r}: its name is 1 to {NAME_SIZE} letters, digits, dots, hyphens and "
             "underscores, and begins with a letter or digit"
         )
     if _KEY.fullmatch(name):
@@ -183,13 +183,13 @@ def _server(path: str, text: str, name: str, table: Any) -> KnownServer:
     key = ""
     try:
         if not isinstance(table, dict):
-            raise LocalProtocolError(f"{ascii(name)} stands in no table; each server begins with a line [NAME]")
+            raise LocalProtocolError(f"{name!r} stands in no table; each server begins with a line [NAME]")
         check_name(name)
         for key, value in table.items():
             kind = _KINDS.get(key)
             if kind is None:
                 quote = ", and a NAME with a dot stands in quotes" if isinstance(value, dict) else ""
-                raise LocalProtocolError(f"there is no {ascii(key)}, but {', '.join(_KINDS)}{quote}")
+                raise LocalProtocolError(f"there is no {key!r}, but {', '.join(_KINDS)}{quote}")
             # True is an int as well.
             if type(value) is not kind or value == "":
                 raise LocalProtocolError(f"{key} takes {_WORDS[kind]}")
@@ -273,13 +273,25 @@ def find_server(name: str | None) -> KnownServer:
     return servers[name]
 
 
+def servers_at(endpoint: str) -> list[KnownServer]:
+    """
+    Find the servers that are known at an endpoint: by one name for each login of ours, say.
+
+    :param endpoint: HOST:PORT, or a client's endpoint string.
+    :raises OSError: when the file can't be read.
+    :raises LocalProtocolError: when it is not as it should be.
+    """
+    place = _place(endpoint)
+    return [server for server in read_servers().values() if _place(server.endpoint) == place]
+
+
 def _unknown(name: str | None, servers: Mapping[str, KnownServer]) -> LocalProtocolError:
     if not servers:
         return LocalProtocolError(
             "no server is known by a name; with an invitation run: sodiumtwist join 'URL'; with the URL of a server: "
             "sodiumtwist add NAME 'URL'"
         )
-    return LocalProtocolError(f"no server is known by the name {ascii(name)}, but {_listed(servers)}")
+    return LocalProtocolError(f"no server is known by the name {name!r}, but {_listed(servers)}")
 
 
 def _listed(servers: Mapping[str, KnownServer]) -> str:

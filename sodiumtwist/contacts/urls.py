@@ -77,20 +77,28 @@ def parse_url(text: str) -> ServerURL:
     :raises InvalidKey: when the key in it can be none of a server.
     """
     # All of it on one line: a mail program may have folded it.
-    parts = urlsplit("".join(text.split()))
+    text = "".join(text.split())
     if not is_url(text):
         raise LocalProtocolError(f"an URL of a server begins with {SCHEME}:// or {TLS_SCHEME}://")
+    try:
+        parts = urlsplit(text)
+    # It has brackets that are no pair, or characters that look like others.
+    except ValueError:
+        raise LocalProtocolError("the URL names no HOST:PORT") from None
     found = _FRAGMENT.fullmatch(parts.fragment)
     if found is None:
         raise LocalProtocolError(
             "the URL is not whole: behind # stands the server's public key, 64 hex digits, and in an invitation a dot "
             f"and {2 * SECRET_SIZE} more; copy all of it, in quotes"
         )
-    user, at, place = parts.netloc.rpartition("@")
+    user, _, place = parts.netloc.rpartition("@")
     address = parse_address(place)
     if address is None or parts.path not in ("", "/") or parts.query:
-        raise LocalProtocolError(f"the URL names no HOST:PORT but {ascii(place + parts.path)}")
-    login = unquote(user, errors="strict") if at else None
+        raise LocalProtocolError(f"the URL names no HOST:PORT but {place!r}, or has more than / behind that")
+    try:
+        login = unquote(user, errors="strict") or None
+    except UnicodeDecodeError:
+        raise LocalProtocolError("the login in the URL is not UTF-8") from None
     if login is not None:
         encode_text("login", login, LOGIN_SIZE)
     key = bytes.fromhex(found[1])

@@ -73,7 +73,8 @@ def _parse(text: str, what: str, kind: str) -> bytes:
         raise InvalidKey(f"the {what} is of type {type(text).__name__}; give it as text")
     # A file's line ends with a newline, and what was copied from a terminal may have blanks.
     digits = text.strip()
-    if isinstance(text, str):
+    # A long list has many keys, of which most are digits alone.
+    if isinstance(text, str) and len(digits) != 2 * KEY_SIZE:
         # Before it is looked for keys: a comment may speak of them.
         text = _COMMENT.sub("", text)
         digits = text.strip()

@@ -15,6 +15,9 @@ _ANSWERS = {
     b"SSH-": "an SSH server answers at that port",
 }
 
+#: How many bytes of an answer tell all that can be told.
+LOOKED_AT = max(map(len, _ANSWERS))
+
 #: With what a client of TLS begins.
 _TLS_HELLO = b"\x16\x03"
 

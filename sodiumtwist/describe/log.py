@@ -26,10 +26,10 @@ def describe_address(address: object) -> str:
         if not (host.isascii() and host.isprintable()):
             host = ascii(host)  # a proxy may name anything
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    # A path may hold newlines and what terminals take for commands; ascii() lets none of that into the log.
+    # A path may hold newlines and what terminals take for commands; repr() lets none of that into the log.
     name = getattr(address, "name", None)
     if name is not None:
-        return ascii(name.decode("utf-8", "replace") if isinstance(name, bytes) else name)
+        return repr(name.decode("utf-8", "replace") if isinstance(name, bytes) else name)
     # A client's end has no path.
     return "a UNIX socket" if hasattr(address, "name") else ascii(str(address))
 

@@ -34,6 +34,10 @@ _MEANINGS = {
     r"\w+\(\): (port must be 0-65535)\.?": r"the \1",
     r"generator raised StopIteration": "it ends with a backslash",
     r"list index out of range": "there is no socket of that index",
+    r"Connection was refused by other side(?:: .*)?": (
+        "nothing listens there: is the server running, and is that its address?"
+    ),
+    r"DNS lookup failed: no results for hostname lookup: (.*)": r"there is no host \1, or no answer about it",
     r"User timeout caused connection failure": (
         "there was no answer in time: the host is gone, or a firewall lets nothing through to it"
     ),
@@ -81,7 +85,7 @@ def describe_endpoint_error(error: object) -> str:
     if isinstance(error, OSError):
         error = _cause(error)
         if error.strerror:
-            return f"{ascii(error.filename)}: {error.strerror}" if error.filename else error.strerror
+            return f"{error.filename!r}: {error.strerror}" if error.filename else error.strerror
     if unknown := unknown_keywords(error):
         return f"it takes no {', '.join(f'{name}=' for name in unknown)}"
     text = " ".join(str(error).split()).rstrip(".") or type(error).__name__
@@ -109,7 +113,7 @@ def describe_bad_endpoint(where: str, description: str, example: str, error: Bas
     why = re.sub(r"'([^']*)'", unmasked, describe_endpoint_error(error))
     if cure := next((cure for mistake, cure in _CURES if mistake.search(f"{description}: {why}")), None):
         why += f"; {cure}"
-    return f"{where}: bad endpoint string {ascii(shown)}: {why}; a right one is for instance {example}"
+    return f"{where}: bad endpoint string {shown!r}: {why}; a right one is for instance {example}"
 
 
 def _cause(error: OSError) -> OSError:
@@ -122,7 +126,10 @@ def describe_os_error(error: OSError) -> str:
     """Say on one line what went wrong, and with which file."""
     error = _cause(error)
     text = error.strerror or str(error)
-    return f"{error.filename}: {text}" if error.filename else text
+    if error.filename is None:
+        return text
+    # An empty name is shown as one: nobody would see that it is there.
+    return f"{error.filename or repr(error.filename)}: {text}"
 
 
 #: How many characters of a text are shown: more than any line needs that tells what went wrong.
@@ -181,5 +188,5 @@ def _name(error: BaseException) -> str:
         wanted = mismatch.mismatched_id
         name = getattr(wanted, "hostname", None) or getattr(wanted, "ip", None)
         if name is not None:
-            return ascii(name.decode("ascii", "replace") if isinstance(name, bytes) else str(name))
+            return repr(name.decode("ascii", "replace") if isinstance(name, bytes) else str(name))
     return "it was asked for by"

@@ -166,6 +166,10 @@ def server_from_string(reactor: Any, arguments: Sequence[str], keywords: Mapping
     :raises LocalProtocolError: when a file is not as it should be, when the login or the passphrase does not fit its
         field, and when there is no such checker.
     """
+    if arguments and arguments[0].startswith("//"):
+        raise ValueError(
+            "sodium: an URL tells clients where a server is; the server itself takes sodium:tcp:… and such"
+        )
     ours, endpoint = _inner(
         lambda text: serverFromString(reactor, server_description(text)),
         server_description,

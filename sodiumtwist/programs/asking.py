@@ -20,8 +20,7 @@ def choose_passphrase(given: str | None, has_identity: bool, login: str, endpoin
     """
     Choose the passphrase of a client. Without one that was given it is the default one for a server on this machine; an
     empty one where the client has a key of its own, which may be enough; else it is asked for. The default one, which
-    everybody knows, goes to no other machine: who answers there would take a client that has got lost for one of its
-    own.
+    everybody knows, goes to no other machine: no server there should let anybody in by it.
 
     :param given: by an option, the environment, or what is known of the server; ``None`` when there is none.
     :param has_identity: whether the client has a key of its own.

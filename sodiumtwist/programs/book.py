@@ -12,7 +12,7 @@ from ..contacts.identities import delete_key
 from ..contacts.servers import KnownServer, add_server, forget_server, read_servers
 from ..describe import printable
 from ..describe.fingerprints import fingerprint
-from .output import print_error, print_text, tell
+from .output import print_error, print_line, print_text, tell
 
 
 def add(server: KnownServer) -> None:
@@ -45,7 +45,7 @@ def list_servers(as_json: bool) -> None:
     rows = [list(map(printable, _row(server))) for server in servers]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
-        print_text("  ".join(map(str.ljust, row, widths)).rstrip())
+        print_line("  ".join(map(str.ljust, row, widths)).rstrip())
 
 
 def _row(server: KnownServer) -> list[str]:

@@ -69,7 +69,8 @@ def parse_invitation(text: str) -> ServerURL:
     :raises UsageError: when it is something else.
     :raises SodiumError: as :func:`parse_url` does.
     """
-    text = text.strip()
+    # As it may stand in a mail, or behind a command that was copied.
+    text = text.strip().strip("'\"<>")
     if not is_url(text):
         raise usage.UsageError("an invitation is an URL that begins with sodium://; - reads it from standard input")
     url = parse_url(text)

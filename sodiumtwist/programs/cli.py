@@ -13,13 +13,13 @@ from typing import Any, cast
 from twisted.python import usage
 
 from ..core.errors import SodiumError
-from ..describe import describe_os_error
 from .book_options import AddOptions, ForgetOptions, JoinOptions, ServersOptions
 from .client_options import GetOptions, ListOptions, PingOptions, PipeOptions, SendOptions
 from .command_options import CommandOptions, take_arguments
 from .completers import CompleteWords
 from .exits import EXIT_INTERRUPTED, EXIT_USAGE, CommandFailed
 from .key_options import InviteOptions, KeygenOptions, PasswdOptions, PubkeyOptions, URLOptions
+from .options import describe_file_error, did_you_mean
 from .output import prepare_outputs, print_error
 
 #: The shells that there are scripts for.
@@ -54,17 +54,17 @@ class DemoOptions(CommandOptions):
 class CompletionOptions(CommandOptions):
     """``sodiumtwist completion``"""
 
-    synopsis = f"completion {'|'.join(SHELLS)}"
+    synopsis = "completion SHELL"
     purpose = (
-        "Prints a script by which the shell completes commands, options, files, and names of servers. Put it into a "
-        "file where your shell looks for such."
+        "Prints a script by which a shell, bash, zsh or fish, completes commands, options, files, and names of "
+        "servers. Put it into a file where the shell looks for such."
     )
     examples = ("sodiumtwist completion bash",)
     compData = usage.Completions(extraActions=[CompleteWords(SHELLS)])
 
     def parseArgs(self, *arguments: str) -> None:
         """Take the name of the shell."""
-        (self["shell"],) = take_arguments(arguments, 1, "the shell's name")
+        (self["shell"],) = take_arguments(arguments, 1, "SHELL")
 
     def postOptions(self) -> None:
         """
@@ -120,10 +120,24 @@ class Options(CommandOptions):
         ["get", None, GetOptions, "get files and folders"],
         ["list", None, ListOptions, "list what can be got"],
         ["ping", None, PingOptions, "time a server's answers"],
-        ["pipe", None, PipeOptions, "reach a service there"],
+        ["pipe", None, PipeOptions, "stream to a service"],
         ["demo", None, DemoOptions, "try it all here"],
         ["completion", None, CompletionOptions, "complete in a shell"],
     ]
+
+    def parseOptions(self, options: list[str] | None = None) -> None:
+        """
+        Parse the command line.
+
+        :raises UsageError: when something is wrong.
+        """
+        words = sys.argv[1:] if options is None else options
+        names = [each[0] for each in cast(list[Any], self.subCommands)]
+        first = next((word for word in words if not word.startswith("-")), None)
+        # Twisted's completion asks what an unfinished word may become.
+        if first is not None and first not in names and "--_shell-completion" not in words:
+            raise usage.UsageError(f"there is no command {first!r}{did_you_mean(first, names)}")
+        super().parseOptions(options)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -152,7 +166,7 @@ def main(arguments: list[str] | None = None) -> None:
     except CommandFailed as failed:
         _fail(failed.status, str(failed))
     except OSError as error:
-        _fail(EXIT_USAGE, describe_os_error(error))
+        _fail(EXIT_USAGE, describe_file_error(getattr(options, "subOptions", {}), error))
     # From passwd, or from the moments before the reactor has Ctrl-C. Anywhere else Ctrl-C ends the process at once.
     except KeyboardInterrupt:
         _fail(EXIT_INTERRUPTED, "interrupted")

@@ -156,7 +156,6 @@ class SendOptions(FilesOptions):
         :raises OSError, SodiumError: as :meth:`read_server` does.
         """
         paths, place = split_destination(self["paths"], self.names_server)
-        server = self.read_server(None if place is None else place.server)
         name = self["name"] = self._name_there(place, paths)
         if len(paths) > 1 and "-" in paths:
             raise usage.UsageError("- goes alone: standard input is one stream")
@@ -165,14 +164,17 @@ class SendOptions(FilesOptions):
                 raise usage.UsageError("--name goes with one PATH alone")
             if "/" in name or name in ("", ".", ".."):
                 said = "--name takes" if place is None or not place.path else f"what stands behind {place.server}: is"
-                raise usage.UsageError(f"{said} the name of a file, without /, not {ascii(name)}")
+                raise usage.UsageError(f"{said} the name of a file, without /, not {name!r}")
+        told = self.told()
+        # Behind what can be wrong without it: a passphrase may be asked for.
+        server = self.read_server(None if place is None else place.server)
         if server.version == 1:
             for option in ("name", "dry-run"):
                 if self[option]:
                     raise usage.UsageError(f"--{option} needs version 2 of the protocol")
             if len(paths) > 1:
-                raise usage.UsageError("--protocol 1 sends one file at a time")
-        self.settings = SendSettings(**vars(server), paths=paths, name=name, **self.told())
+                raise usage.UsageError("--protocol 1 sends one file at a time; without it, all go")
+        self.settings = SendSettings(**vars(server), paths=paths, name=name, **told)
         names: dict[str, str] = {}
         for path in paths:
             called = self.settings.name_of(path)
@@ -235,9 +237,8 @@ class GetOptions(FilesOptions):
         :raises OSError, SodiumError: as :meth:`read_server` does.
         """
         named, remotes = split_remotes(self["remotes"], self.names_server)
-        server = self.read_version_2("get", named)
         if self["existing"] not in EXISTING:
-            raise usage.UsageError(f"--existing takes {', '.join(EXISTING)}, not {ascii(self['existing'])}")
+            raise usage.UsageError(f"--existing takes {', '.join(EXISTING)}, not {self['existing']!r}")
         if not remotes:
             raise usage.UsageError("REMOTE is missing: what to get from there; . is all of it")
         *wanted, into = remotes if len(remotes) > 1 else (*remotes, ".")
@@ -247,12 +248,14 @@ class GetOptions(FilesOptions):
             if called in names:
                 raise usage.UsageError(f"{names[called]} and {remote} would both be called {called} here")
             names[called] = remote
+        told = self.told()
+        server = self.read_version_2("get", named)
         self.settings = GetSettings(
             **vars(server),
             remotes=tuple(map(remote_path, wanted)),
             into=into,
             existing=self["existing"],
-            **self.told(),
+            **told,
         )
 
     def execute(self) -> None:
@@ -323,7 +326,6 @@ class PingOptions(ConnectOptions):
         :raises UsageError: when a number is out of its range, or is no number.
         :raises OSError, SodiumError: as :meth:`read_server` does.
         """
-        server = self.read_server(self["server"])
         # What is no number is answered as a number out of range is: with what would be right.
         try:
             count = int(self["count"])
@@ -338,6 +340,7 @@ class PingOptions(ConnectOptions):
         # Not "interval < 0 or …": NaN is neither smaller nor larger than anything, and would get through.
         if not 0 <= interval <= INTERVAL_LIMIT:
             raise usage.UsageError(f"--interval takes a number of seconds from 0 to {INTERVAL_LIMIT:g}")
+        server = self.read_server(self["server"])
         self.settings = PingSettings(**vars(server), count=count, interval=interval)
 
     def execute(self) -> None:

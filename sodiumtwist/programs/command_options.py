@@ -19,9 +19,13 @@ def take_arguments(arguments: tuple[str, ...], count: int, names: str = "FILE") 
     :raises UsageError: when there are too few or too many.
     """
     if len(arguments) < count:
-        raise usage.UsageError(f"{names} is missing")
+        missing = names.split()[len(arguments) :]
+        raise usage.UsageError(f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing")
+    for name, argument in zip(names.split(), arguments, strict=False):
+        if name == "FILE" and not argument:
+            raise usage.UsageError("FILE is empty")
     if len(arguments) > count:
-        raise usage.UsageError(f"unexpected argument {ascii(arguments[count])}")
+        raise usage.UsageError(f"unexpected argument {arguments[count]!r}")
     return arguments
 
 

@@ -18,7 +18,7 @@ from .completion_fish import fish_script
 from .completion_words import Action, Command, Option
 from .completion_zsh import zsh_script
 from .options import ProgramOptions
-from .output import print_text
+from .output import print_line, print_text
 
 
 @dataclass(frozen=True)
@@ -68,20 +68,19 @@ def names_of_servers() -> None:
         names = list(read_servers())
     except (OSError, LocalProtocolError):
         return
-    if names:
-        print_text("\n".join(names))
+    for name in names:
+        print_line(name)
 
 
 def _command(line: CommandLine) -> Command:
     options = line.make()
-    actions: dict[str, usage.Completer] = {}
+    actions = options.completers()
     arguments: list[usage.Completer] = []
     repeated: set[str] = set()
     excluding: list[tuple[str, ...]] = []
     for kind in type(options).__mro__:
         found = vars(kind).get("compData")
         if isinstance(found, usage.Completions):
-            actions = {**found.optActions, **actions}
             arguments = arguments or list(found.extraActions)
             repeated.update(found.multiUse)
             excluding += found.mutuallyExclusive

@@ -175,7 +175,9 @@ async def send_one(session: Session, settings: SendSettings, found: Found, keeps
     """
     client, path = session.client, settings.paths[0]
     if len(settings.paths) > 1 or (path != "-" and os.path.isdir(path)):
-        what = "throws away what comes" if keeps == "nothing" else "stores one file at a time, and no folders"
+        what = "stores one file at a time, and no folders; an archive is one: tar c PATH... | sodiumtwist send … -"
+        if keeps == "nothing":
+            what = "throws away what comes"
         await leave(session.reactor, client)
         raise CommandFailed(EXIT_NOT_STORED, f"nothing was sent: this server {what}")
     if settings.dry_run:

@@ -4,13 +4,14 @@
 
 from __future__ import annotations
 
-import ipaddress
+import shlex
 import time
 from dataclasses import replace
 
 from ..admission.invitations import Invitation, hash_secret, make_secret, shown_time
 from ..admission.joining import add_invitation, withdraw_invitation
 from ..admission.passwords import add_key_login
+from ..contacts.addresses import is_loopback
 from ..contacts.urls import ServerURL
 from ..describe import printable
 from ..describe.fingerprints import fingerprint
@@ -44,6 +45,9 @@ def invite(settings: InviteSettings) -> None:
     until = shown_time(expires)
     print_error(f"whoever has this line first comes in as {name}, once, until {until}; send it to {name} alone")
     print_error(f"{name} runs: sodiumtwist join 'THE LINE', in quotes")
+    logins = "none" if settings.users is None else f"argon2:{settings.users}"
+    # With other logins beside the keys, who has joined would come in that once, and never again.
+    print_error(f"the server runs with: {shlex.join(['--authorized-keys', settings.keys, '--auth', logins])}")
     _tell_server(settings.server)
     if has_passphrase:
         _warn(f"{name} has a passphrase in {settings.users}, so later both are asked for: key and passphrase")
@@ -62,18 +66,8 @@ def url(server: ServerURL) -> None:
 def _tell_server(server: ServerURL) -> None:
     print_error(f"fingerprint of the server's key: {fingerprint(server.server_key)}")
     host = server.address.host
-    if _is_loopback(host):
+    if is_loopback(host):
         _warn(f"{host} is this machine alone: no other one reaches the server by that; give the server's own name")
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.partition("%")[0]).is_loopback
-    # A name, whose address is not known before it is looked up.
-    except ValueError:
-        return False
 
 
 def _warn(line: str) -> None:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -132,7 +133,12 @@ async def _use(reactor: Any, settings: JoinSettings, identity: Identity) -> str:
             failed = _explain(connecting, client, error)
         else:
             raise
-        raise CommandFailed(failed.status, f"{failed}{AGAIN if undecided else ''}") from None
+        tip = AGAIN if undecided else ""
+        # It was let in before; only the server's name was lost here, or forgotten.
+        if identity.joined:
+            path = shlex.quote(identity.path)
+            tip = f"; to keep the key of before: sodiumtwist add {server.name} '{settings.url}' --identity {path}"
+        raise CommandFailed(failed.status, f"{failed}{tip}") from None
     await leave(reactor, client)
     return client.message or ""
 

@@ -223,7 +223,7 @@ class InviteOptions(_URLOptions):
             valid = 0
         if not 0 < valid <= VALID_LIMIT:
             raise usage.UsageError(
-                f"--expires takes a time such as 30m, 24h or 7d, up to 365d, not {ascii(self['expires'])}"
+                f"--expires takes a time such as 30m, 24h or 7d, up to 365d, not {self['expires']!r}"
             )
         # As its client will send it.
         login = composed(self["login"])

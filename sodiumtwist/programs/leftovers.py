@@ -123,6 +123,6 @@ def _note(where: str, names: list[str], what: str, remedy: str) -> None:
             what=what,
             where=where,
             # Names can hold what a terminal takes for a command.
-            example=ascii(min(names)),
+            example=repr(min(names)),
             remedy=remedy,
         )

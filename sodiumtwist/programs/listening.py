@@ -168,7 +168,7 @@ class ListeningService(Service):
             # Twisted replaces both.
             self._log.warn(
                 "the socket {path} and its lock are left of process {pid}, which was killed; they are made anew",
-                path=ascii(path),
+                path=repr(path),
                 pid=owner,
             )
 

@@ -5,11 +5,14 @@ What the command lines have in common.
 from __future__ import annotations
 
 import getopt
+import os
+import shlex
 import shutil
 import sys
 import textwrap
 from collections.abc import Collection, Mapping
 from dataclasses import fields
+from difflib import get_close_matches
 from itertools import zip_longest
 from typing import Any
 
@@ -76,6 +79,13 @@ CLIENT_COMPLETIONS = {
 }
 
 
+#: What makes the file that an option names.
+MAKING = {
+    "key-file": "sodiumtwist keygen --output FILE",
+    "identity": "sodiumtwist keygen --output FILE",
+    "passphrase-file": "(umask 077 && cat > FILE), with the passphrase on its first line",
+}
+
 #: What ``--limit`` may name: each with the class that takes it, and the argument's name there.
 LimitNames = Mapping[str, "tuple[type, str]"]
 
@@ -98,7 +108,7 @@ def protocol_version(text: str) -> int:
     """
     version = version_of(text)
     if version is None:
-        raise usage.UsageError(f"--protocol takes {' or '.join(map(str, VERSIONS))}, not {ascii(text)}")
+        raise usage.UsageError(f"--protocol takes {' or '.join(map(str, VERSIONS))}, not {text!r}")
     return version
 
 
@@ -115,7 +125,7 @@ def connect_timeout(text: str) -> float:
         seconds = 0
     # Not "seconds <= 0 or …": NaN is neither smaller nor larger than anything, and would get through.
     if not 0 < seconds <= TIMEOUT_LIMIT:
-        raise usage.UsageError(f"--timeout takes a number of seconds up to {TIMEOUT_LIMIT:g}, not {ascii(text)}")
+        raise usage.UsageError(f"--timeout takes a number of seconds up to {TIMEOUT_LIMIT:g}, not {text!r}")
     return seconds
 
 
@@ -151,6 +161,46 @@ def check_credentials(login: str, passphrase: str, versions: Collection[int]) ->
         raise LocalProtocolError(
             f"{error} with --protocol 1; version 2 takes passphrases of up to {PASSPHRASE_SIZE} bytes"
         ) from None
+
+
+def did_you_mean(said: str, known: Collection[str]) -> str:
+    """
+    Name what somebody may have meant; nothing when nothing is near.
+
+    :param known: what there is.
+    """
+    near = get_close_matches(said, known, 1, 0.75)
+    return f"; did you mean {near[0]}" if near else ""
+
+
+def _explain(error: getopt.GetoptError, names: Collection[str]) -> str:
+    """
+    Say what is wrong with an option.
+
+    :param names: the long ones that there are.
+    """
+    option = f"-{error.opt}" if len(error.opt) == 1 else f"--{error.opt}"
+    if "not recognized" in error.msg:
+        return f"there is no option {option}{did_you_mean(option, [f'--{name}' for name in names])}"
+    if "unique prefix" in error.msg:
+        return f"{option} may be {' or '.join(sorted(f'--{name}' for name in names if name.startswith(error.opt)))}"
+    return f"{option} {'needs a value' if 'requires' in error.msg else 'takes no value'}"
+
+
+def describe_file_error(options: Mapping[str, Any], error: OSError) -> str:
+    """
+    Say on one line what is wrong with a file, and of one that is not there what makes it.
+
+    :param options: of the command line, which may name the file.
+    """
+    why = describe_os_error(error)
+    if isinstance(error, FileNotFoundError) and error.filename is not None:
+        missing = os.path.abspath(os.fsdecode(error.filename))
+        for name, command in MAKING.items():
+            path = options.get(name)
+            if path and os.path.abspath(path) == missing:
+                return f"{why}; to make it: {command.replace('FILE', shlex.quote(path))}"
+    return why
 
 
 def _in_two_columns(text: str, width: int) -> str:
@@ -222,12 +272,32 @@ class ProgramOptions(usage.Options):
         try:
             options, arguments = getopt.gnu_getopt(words, letters, list(names.values()))
         except getopt.GetoptError as error:
-            raise usage.UsageError(str(error)) from None
+            raise usage.UsageError(_explain(error, names)) from None
         ordered: list[str] = []
         for option, value in options:
             own = meant.get(option, option)
+            if not value:
+                self._check_empty(option, self.synonyms.get(own.lstrip("-"), ""))
             ordered += [own, value] if own.lstrip("-") in taking else [own]
         return [*ordered, "--", *arguments]
+
+    def _check_empty(self, option: str, name: str) -> None:
+        """
+        Refuse an empty value of an option that takes a file: it may come from a variable of the shell that is not set.
+        To take it for "not given" could leave a door open.
+        """
+        for kind, what in ((usage.CompleteDirs, "folder"), (usage.CompleteFiles, "file")):
+            if isinstance(self.completers().get(name), kind):
+                raise usage.UsageError(f"{option} is empty; give the name of a {what}, or leave it out")
+
+    def completers(self) -> dict[str, usage.Completer]:
+        """Give what shells complete as the values of options, by their names."""
+        found: dict[str, usage.Completer] = {}
+        for kind in reversed(type(self).__mro__):
+            data = vars(kind).get("compData")
+            if isinstance(data, usage.Completions):
+                found.update(data.optActions)
+        return found
 
     def getUsage(self, width: int | None = None) -> str:
         """
@@ -296,13 +366,13 @@ class ServiceOptions(ProgramOptions):
         """NAME=NUMBER, repeatable; a wrong NAME shows all"""
         name, _, number = setting.partition("=")
         if name not in self.limits:
-            raise usage.UsageError(f"--limit takes one of {', '.join(self.limits)}, not {ascii(name)}")
+            raise usage.UsageError(f"--limit takes one of {', '.join(self.limits)}, not {name!r}")
         kind, argument = self.limits[name]
         try:
             # Times may have fractions. What is counted may not.
             value: float = float(number) if argument.endswith(("seconds", "grace", "tolerance", "age")) else int(number)
         except ValueError:
-            raise usage.UsageError(f"--limit {name}= takes a number, not {ascii(number)}") from None
+            raise usage.UsageError(f"--limit {name}= takes a number, not {number!r}") from None
         self._given_limits.setdefault(kind, {})[argument] = value
 
     def given_limits(self, kind: type) -> dict[str, Any]:
@@ -327,7 +397,9 @@ class ServiceOptions(ProgramOptions):
         try:
             super().parseOptions(options)
         except usage.UsageError as error:
-            raise SystemExit(printable(f"{self.program}: {error}; see twistd {self.program} --help")) from None
+            # Some name a page of their own.
+            more = "" if "--help" in str(error) else f"; see twistd {self.program} --help"
+            raise SystemExit(printable(f"{self.program}: {error}{more}")) from None
         # The help could not be printed.
         except OutputLost as lost:
             if str(lost):
@@ -357,7 +429,7 @@ class ServiceOptions(ProgramOptions):
         try:
             return float(self[name])
         except ValueError:
-            raise usage.UsageError(f"--{name} takes a number of seconds, not {ascii(self[name])}") from None
+            raise usage.UsageError(f"--{name} takes a number of seconds, not {self[name]!r}") from None
 
     def timeouts(self, authentication: float = Timeouts.authentication) -> Timeouts:
         """
@@ -380,4 +452,4 @@ class ServiceOptions(ProgramOptions):
         :raises UsageError: when there is one.
         """
         if arguments:
-            raise usage.UsageError(f"unexpected argument {ascii(arguments[0])}")
+            raise usage.UsageError(f"unexpected argument {arguments[0]!r}")

@@ -62,5 +62,5 @@ def _read(path: str) -> int | None:
 def _command(pid: int) -> str:
     """Name the program of a process, in parentheses, where the system tells."""
     with suppress(OSError), open(f"/proc/{pid}/comm", errors="replace") as file:
-        return f" ({ascii(file.read().strip())[1:-1]})"
+        return f" ({repr(file.read().strip())[1:-1]})"
     return ""

@@ -111,7 +111,7 @@ def read_places(
         raise usage.UsageError("--share is for version 2, which --protocol 1 excludes")
     existing = EXISTING[0] if options["existing"] is None else options["existing"]
     if existing not in EXISTING:
-        raise usage.UsageError(f"--existing takes {', '.join(EXISTING[:-1])} or {EXISTING[-1]}, not {ascii(existing)}")
+        raise usage.UsageError(f"--existing takes {', '.join(EXISTING[:-1])} or {EXISTING[-1]}, not {existing!r}")
     on_stored = None
     if options["on-stored"] is not None:
         try:
@@ -159,5 +159,5 @@ def _size(options: usage.Options, name: str, least: int) -> int:
     except ValueError:
         size = -1
     if size < least:
-        raise usage.UsageError(f"--{name} takes a size from {least}, such as 500M or 10G, not {ascii(options[name])}")
+        raise usage.UsageError(f"--{name} takes a size from {least}, such as 500M or 10G, not {options[name]!r}")
     return size

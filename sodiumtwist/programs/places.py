@@ -105,7 +105,7 @@ def _open_share(path: str, user: ServiceUser | None) -> str:
             os.stat(where)
             allowed = may(where, os.R_OK | os.X_OK)
     except OSError as error:
-        raise SystemExit(printable(f"sodium: cannot share {where or ascii(where)}: {error.strerror}")) from None
+        raise SystemExit(printable(f"sodium: cannot share {where or repr(where)}: {error.strerror}")) from None
     if not os.path.isdir(where):
         raise SystemExit(printable(f"sodium: cannot share {where}: it is no directory"))
     if not allowed:

@@ -54,7 +54,7 @@ def split_destination(paths: tuple[str, ...], given: bool) -> tuple[tuple[str, .
     for path in sent:
         place = split_place(path)
         if place is not None and not os.path.lexists(path) and (is_url(path) or place.server in read_servers()):
-            raise usage.UsageError(f"{_shown(place)} stands before {ascii(last)}; where to send goes last")
+            raise usage.UsageError(f"{_shown(place)} stands before {last!r}; where to send goes last")
     place = _destination(last, given)
     if place is None:
         if sent and not given and not os.path.lexists(last) and _is_known(last):
@@ -75,7 +75,7 @@ def _destination(argument: str, given: bool) -> Place | None:
     if place.server in read_servers():
         return place
     if not os.path.lexists(argument):
-        raise _unknown(place.server, f"and no file here is called {ascii(argument)}")
+        raise _unknown(place.server, f"and no file here is called {argument!r}")
     return None
 
 
@@ -97,7 +97,7 @@ def split_remotes(arguments: tuple[str, ...], given: bool) -> tuple[str | None, 
     if place is None:
         if not given and _is_known(first):
             raise usage.UsageError(
-                f"{first} is a server; what it has is {first}: and a file there of that name ./{first}"
+                f"{first} is a server: {first}: is all that it has, and ./{first} a file there of that name"
             )
         return None, arguments
     if given:
@@ -116,9 +116,7 @@ def split_remotes(arguments: tuple[str, ...], given: bool) -> tuple[str | None, 
         elif other is not None and (is_url(argument) or other.server in read_servers()):
             raise usage.UsageError(f"{_shown(place)} and {_shown(other)} are two servers; ask one at a time")
         elif number < len(arguments):
-            raise usage.UsageError(
-                f"{ascii(argument)} says not on which server; did you mean {place.server}:{argument}?"
-            )
+            raise usage.UsageError(f"{argument!r} says not on which server; did you mean {place.server}:{argument}?")
         else:
             paths.append(argument)
             return place.server, tuple(paths)

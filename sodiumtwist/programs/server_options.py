@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from twisted.python import usage
 
 from ..contacts.lookup import can_be_name, check_same_key, look_up, read_identity, read_kept_passphrase
-from ..contacts.servers import KnownServer, check_known_key, find_server
+from ..contacts.servers import KnownServer, check_known_key, find_server, servers_at
 from ..core.errors import LocalProtocolError
 from ..describe import describe_os_error
 from ..keyfiles import read_key_file, read_passphrase, read_server_key
@@ -70,33 +70,16 @@ def read_server(options: usage.Options, argument: str | None = None, owners: Col
     """
     version = None if options["protocol"] is None else protocol_version(options["protocol"])
     timeout = connect_timeout(options["timeout"])
-    to, given_key = options["to"], options["server-key"]
-    if argument is not None and to is not None:
-        raise usage.UsageError(f"--to and {ascii(argument)} both say which server; give one")
-    where = argument if to is None else to
-    if where == "":
-        raise usage.UsageError("--to is empty; it takes a server's name, its URL, HOST:PORT or an endpoint string")
+    where, given_key = _where(options, argument), options["server-key"]
     warnings: list[str] = []
-    # A file of servers with mistakes is in the way of nobody who needs no name. Who needs one is told below.
-    server = None if where is None else look_up(where, warnings.append)
-    by_key = None if given_key is None else look_up(given_key, warnings.append)
-    by_default = where is None and given_key is None
-    if by_default:
-        server = _only_known()
-    elif server is None and given_key is None:
-        raise _no_key(where or "")
-    elif server is None and by_key is not None:
-        # Who gives the key by a name or an URL has said where, too; --to may be another way there.
-        server = by_key if where is None else replace(by_key, endpoint=where)
+    server = _find(where, given_key, warnings)
     endpoint = server.endpoint if server is not None else where or DEFAULT_CONNECT
     if version is None:
         version = int(DEFAULT_PROTOCOL) if server is None else server.protocol
     identity = options["identity"]
     pair = read_identity(server, owners) if identity is None else read_key_file(identity, owners)
     # The factory checks these again. Here the mistake is told before the reactor is loaded and a file opened.
-    if by_key is not None:
-        key = by_key.server_key
-    elif given_key is not None:
+    if given_key is not None:
         key = read_server_key(given_key, "server's public key", pair, owners)
     else:
         assert server is not None
@@ -114,7 +97,36 @@ def read_server(options: usage.Options, argument: str | None = None, owners: Col
         identity = server.identity
     us = Credentials(login, passphrase, default, pair, identity)
     settings = ConnectSettings(endpoint, key, us, version, known_as=known_as, timeout=timeout)
-    return Asked(settings, by_default, tuple(dict.fromkeys(warnings)))
+    return Asked(settings, where is None and given_key is None, tuple(dict.fromkeys(warnings)))
+
+
+def _where(options: usage.Options, argument: str | None) -> str | None:
+    to: str | None = options["to"]
+    if argument is not None and to is not None:
+        raise usage.UsageError(f"--to and {argument!r} both say which server; give one")
+    where = argument if to is None else to
+    if where == "":
+        raise usage.UsageError("--to is empty; it takes a server's name, its URL, HOST:PORT or an endpoint string")
+    return where
+
+
+def _find(where: str | None, given_key: str | None, warnings: list[str]) -> KnownServer | None:
+    """
+    Find the server that is meant, by its name, its URL, or where a known one is.
+
+    :return: ``None`` for one of which nothing is known, whose key was given.
+    """
+    if where is None and given_key is None:
+        return _only_known()
+    # A file of servers with mistakes is in the way of nobody who needs no name. Who needs one is told below.
+    server = None if where is None else look_up(where, warnings.append)
+    if server is not None:
+        return server
+    if given_key is None:
+        return _known_at(where or "")
+    # Who gives the key by a name or an URL has said where, too; --to may be another way there.
+    server = look_up(given_key, warnings.append)
+    return server if server is None or where is None else replace(server, endpoint=where)
 
 
 def _check_known(server: KnownServer | None, endpoint: str, key: bytes, warnings: list[str]) -> None:
@@ -139,14 +151,21 @@ def _only_known() -> KnownServer:
         raise usage.UsageError(f"{error}; or give --to and --server-key") from None
 
 
-def _no_key(where: str) -> usage.UsageError:
+def _known_at(where: str) -> KnownServer:
     missing = "--server-key is missing: the server's public key, which the server logs when it starts"
+    there = servers_at(where)
+    if len(there) == 1:
+        return there[0]
+    if there:
+        raise usage.UsageError(
+            f"several servers are known there, so name one: {', '.join(server.name for server in there)}"
+        )
     if can_be_name(where):
         try:
             find_server(where)
         except LocalProtocolError as error:
-            return usage.UsageError(f"{error}; if it is a host's name, {missing}")
-    return usage.UsageError(missing)
+            raise usage.UsageError(f"{error}; if it is a host's name, {missing}") from None
+    raise usage.UsageError(missing)
 
 
 def _read_passphrase(

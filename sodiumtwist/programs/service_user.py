@@ -184,7 +184,7 @@ def check_backend(user: ServiceUser, option: str, path: str) -> None:
             return
     if not allowed:
         raise LocalProtocolError(
-            f"user {user.name}, as whom the service runs, may not connect to {ascii(path)} of {option}; let them write "
+            f"user {user.name}, as whom the service runs, may not connect to {path!r} of {option}; let them write "
             "to it, for instance by a --gid that it has"
         )
 
@@ -212,6 +212,6 @@ def check_root(twistd: Mapping[str, Any], option: str, path: str) -> None:
         same = False
     if not same:
         raise LocalProtocolError(
-            f"behind --chroot {root} the path of {option} is another one, {ascii(inside)}; mount "
-            f"{ascii(outside)} there (mount --bind), or leave --chroot out"
+            f"behind --chroot {root} the path of {option} is another one, {inside!r}; mount "
+            f"{outside!r} there (mount --bind), or leave --chroot out"
         )

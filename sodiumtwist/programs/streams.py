@@ -6,6 +6,7 @@ servers of version 2 that store a single one.
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,7 +53,9 @@ class Sent:
 
 def cannot_read(path: str, error: OSError) -> CommandFailed:
     """Make the status and the line for a file that can't be opened."""
-    advice = "; version 2 of the protocol sends folders" if isinstance(error, IsADirectoryError) else ""
+    advice = ""
+    if isinstance(error, IsADirectoryError):
+        advice = f"; --protocol 1 sends no folders; send an archive: tar c {shlex.quote(path)} | sodiumtwist send … -"
     return CommandFailed(EXIT_USAGE, f"cannot read {path}: {error.strerror or error}{advice}")
 
 

@@ -50,6 +50,7 @@ from .options import (
     ServiceOptions,
     check_credentials,
     check_versions,
+    describe_file_error,
     limit_names,
     protocol_version,
 )
@@ -181,7 +182,7 @@ class Options(AuthOptionMixin, ServiceOptions):
             denied = error.__context__
             if user is None or not isinstance(denied, PermissionError):
                 raise
-            raise usage.UsageError(f"{ascii(denied.filename)}: {user.explain(denied)}") from None
+            raise usage.UsageError(f"{denied.filename!r}: {user.explain(denied)}") from None
 
     def postOptions(self) -> None:
         """
@@ -195,7 +196,7 @@ class Options(AuthOptionMixin, ServiceOptions):
         except SodiumError as error:
             raise usage.UsageError(str(error)) from None
         except OSError as error:
-            raise usage.UsageError(describe_os_error(error)) from None
+            raise usage.UsageError(describe_file_error(self, error)) from None
 
     def _read(self) -> ServerSettings:
         user = service_user(self.twistd)

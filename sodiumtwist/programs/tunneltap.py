@@ -21,7 +21,7 @@ from zope.interface import implementer
 
 from ..contacts.addresses import has_timeout
 from ..core.errors import AuthenticationFailed, SodiumError
-from ..describe import describe_os_error, masked, printable
+from ..describe import masked, printable
 from ..endpoints.wrappers import SodiumClientEndpoint
 from ..protocol.clock import count_steadily
 from ..protocol.rounds import quicken
@@ -29,7 +29,14 @@ from ..tunnel import TunnelFactory, TunnelLimits
 from .descriptors import make_room
 from .endpoint_strings import is_local, parse_connecting, parse_listening
 from .listening import ListeningService
-from .options import CLIENT_ALIASES, CLIENT_COMPLETIONS, SERVICE_PARAMETERS, ServiceOptions, limit_names
+from .options import (
+    CLIENT_ALIASES,
+    CLIENT_COMPLETIONS,
+    SERVICE_PARAMETERS,
+    ServiceOptions,
+    describe_file_error,
+    limit_names,
+)
 from .refusals import hints
 from .server_options import SERVER_PARAMETERS, read_server
 from .service_user import check_log, service_user
@@ -99,7 +106,7 @@ class Options(ServiceOptions):
         except SodiumError as error:
             raise usage.UsageError(str(error)) from None
         except OSError as error:
-            raise usage.UsageError(describe_os_error(error)) from None
+            raise usage.UsageError(describe_file_error(self, error)) from None
 
 
 @implementer(IStreamClientEndpoint)

@@ -147,7 +147,7 @@ class SodiumProtocol(Protocol):
     def __repr__(self) -> str:
         with_whom = "" if self.transport is None else f" with {self._describe_peer()}"
         peer = getattr(self, "peer", None)
-        login = "" if peer is None or peer.login is None else f" as {ascii(peer.login)}"
+        login = "" if peer is None or peer.login is None else f" as {peer.login!r}"
         return f"<{type(self).__name__}{with_whom}{login}>"
 
     # Hooks for the application

@@ -145,7 +145,7 @@ class SodiumClientProtocol(SodiumProtocol):
 
     def _judge(self, buffered: int, left: int) -> None:
         if self.message is None:
-            self._answered = self._answer()  # where the time is up, nothing is kept of that
+            self._answered = no_hello.look_at(self._connection)  # where the time is up, nothing is kept of that
         super()._judge(buffered, left)
 
     def _close(self, error: BaseException | None, patience: float | None = None) -> None:
@@ -171,14 +171,10 @@ class SodiumClientProtocol(SodiumProtocol):
         return no_hello.explain(
             self._ending,
             in_order,
-            self._answer(),
+            no_hello.look_at(connection),
             waited,
             patience,
             has_key,
             self.factory.version,
             is_tls(self.transport),
         )
-
-    def _answer(self) -> no_hello.Answer:
-        connection = self._connection
-        return no_hello.Answer(connection.buffered, connection.first_bytes(no_hello.LOOKED_AT))

@@ -54,5 +54,5 @@ def _check_host(endpoint: Any) -> None:
         str(host).encode("idna")
     except UnicodeError:
         raise ValueError(
-            f"{ascii(host)} can't be a host's name, which has 1 to 63 letters, digits or hyphens between two dots"
+            f"{host!r} can't be a host's name, which has 1 to 63 letters, digits or hyphens between two dots"
         ) from None

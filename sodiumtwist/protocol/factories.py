@@ -301,4 +301,4 @@ class SodiumClientFactory(_SodiumFactory):
     def describe(self) -> str:
         """Name the login, if there is one, and the server's public key."""
         login = self._credentials[0]
-        return f"{f'login {ascii(login)}, ' if login else ''}server key {self.server_key.hex()}"
+        return f"{f'login {login!r}, ' if login else ''}server key {self.server_key.hex()}"

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..core.client import NO_ANSWER
+from ..core.client import NO_ANSWER, ClientConnection
 from ..core.errors import (
     AuthenticationFailed,
     AuthenticationTimeout,
@@ -18,7 +18,7 @@ from ..core.errors import (
     RemoteProtocolError,
     ServerUnavailable,
 )
-from ..core.strangers import describe_answer
+from ..core.strangers import LOOKED_AT, describe_answer
 from ..core.v2.handshake import SMALLEST_FLIGHT
 from ..core.wire import SEALED_CLIENT_AUTH_SIZE
 from .sockets import TransportBelow
@@ -72,8 +72,11 @@ class Answer:
     first: bytes = b""
 
 
-#: How many bytes of an answer are looked at.
-LOOKED_AT = 8
+def look_at(connection: ClientConnection) -> Answer:
+    """
+    See what has come.
+    """
+    return Answer(connection.buffered, connection.first_bytes(LOOKED_AT))
 
 
 def no_hello(answer: Answer) -> DecryptionFailed:

@@ -429,7 +429,7 @@ class Responder(RequestEnd, SodiumServerProtocol):
         return self._lifecycle.stage is Stage.HELD and not self._pumping
 
     def _describe_asker(self) -> str:
-        return f"{ascii(self.peer.login)} from {self._describe_peer()}"
+        return f"{self.peer.login!r} from {self._describe_peer()}"
 
 
 class RequestClient(RequestEnd, SodiumClientProtocol):
@@ -484,7 +484,7 @@ class RequestClient(RequestEnd, SodiumClientProtocol):
     def _may_log_failure(self, failure: Failure) -> bool:
         if self._failures is None:
             self._failures = SummedLines("failures", Limits.stranger_lines, lambda: self._clock)
-        return self._failures.write(ascii(failure.getErrorMessage()))
+        return self._failures.write(repr(failure.getErrorMessage()))
 
     def _describe_asker(self) -> str:
         return f"the server {self._describe_peer()}"

@@ -188,7 +188,7 @@ class SodiumServerProtocol(SodiumProtocol):
             self._log.info(
                 "{peer} is authenticated as {login}, version {version}",
                 peer=where,
-                login=ascii(peer.login),
+                login=repr(peer.login),
                 version=peer.version,
             )
         self._below.read_up_to(READ_SIZE)
@@ -360,7 +360,7 @@ class SodiumServerProtocol(SodiumProtocol):
 
     def _may_log_failure(self, failure: Failure) -> bool:
         why = f"{failure.type.__name__}: {failure.getErrorMessage()}" if failure.type is not None else ""
-        return self.factory.admission.lines.failures.write(ascii(why), network(self.transport.getPeer()))
+        return self.factory.admission.lines.failures.write(repr(why), network(self.transport.getPeer()))
 
     def _application_failed(self, failure: Failure, error: BaseException | None) -> None:
         if self._lifecycle.stage is Stage.CUT and failure.check(LocalProtocolError):
@@ -381,4 +381,4 @@ class SodiumServerProtocol(SodiumProtocol):
         if self.login is None:
             self._log.info("refused {peer}: {reason}", peer=where, reason=why)
         else:
-            self._log.info("refused {peer} as {login}: {reason}", peer=where, login=ascii(self.login), reason=why)
+            self._log.info("refused {peer} as {login}: {reason}", peer=where, login=repr(self.login), reason=why)

@@ -329,7 +329,7 @@ class UploadReceiver(FileServerEnd):
         finishing.addCallbacks(self._finished, self._step_failed).addErrback(self._mistaken)
 
     def _finished(self, outcome: str) -> None:
-        what = f"upload of {ascii(self.peer.login)}"
+        what = f"upload of {self.peer.login!r}"
         self._settle(what, self._log.info, "upload of {login} from {peer}: {outcome}", outcome=outcome)
         # Only now: that of the end tells the client that the upload is in its place.
         if self._end_received:
@@ -366,7 +366,7 @@ class UploadReceiver(FileServerEnd):
             self._latest = None
         self.factory.receiving.discard(self)
         if self._may_log(what):
-            tell(line, login=ascii(self.peer.login), peer=self._describe_peer(), **fields)
+            tell(line, login=repr(self.peer.login), peer=self._describe_peer(), **fields)
         # Its connection may have been the last, and was over before.
         if not self.factory.connections and not self.factory.receiving:
             self.factory.admission.nobody_left()
@@ -413,7 +413,7 @@ class UploadReceiver(FileServerEnd):
         if self._may_log(f"cannot store an upload: {why}"):
             self._log.error(
                 "cannot store an upload of {login} from {peer}: {reason}",
-                login=ascii(self.peer.login),
+                login=repr(self.peer.login),
                 peer=self._describe_peer(),
                 reason=why,
             )

@@ -186,7 +186,7 @@ class StreamStore(Store):
     @inlineCallbacks
     def open(self, login: str) -> Generator[Deferred[Any], Any, Upload]:
         if self._turns.taken:
-            self._tell("an upload of {login} waits for {name}", login=ascii(login))
+            self._tell("an upload of {login} waits for {name}", login=repr(login))
         turn = yield self._turns.take(login)
         try:
             fd = yield self._open_stream()

@@ -30,6 +30,6 @@ class PluginTests(SynchronousTestCase):
 
     def test_files(self) -> None:
         """What is wrong with a file is told in words."""
-        for kind in ("argon2", "file"):
+        for kind, cure in (("argon2", "; to make it: sodiumtwist passwd /missing LOGIN"), ("file", "")):
             error = self.assertRaises(LocalProtocolError, checker_from_string, f"{kind}:/missing")
-            self.assertEqual(str(error), f"authentication by '{kind}': /missing: No such file or directory")
+            self.assertEqual(str(error), f"authentication by '{kind}': /missing: No such file or directory{cure}")

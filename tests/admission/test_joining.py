@@ -111,7 +111,7 @@ class UseTests(FileTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.write(f"# the office\n{OPEN.line}  # invited\n{BOB.hex()} bob\n", 0o640)
+        self.write(f"# the office\n{OPEN.line} # her laptop\n{BOB.hex()} bob\n", 0o640)
 
     def use(self, *claims: Claim, now: float = NOW) -> list[bool | str]:
         outcomes = use_invitations(self.path, claims, now)
@@ -120,7 +120,7 @@ class UseTests(FileTestCase):
     def test_used(self) -> None:
         """The key is listed and the invitation used up, in one file; all else stays, its mode as well."""
         self.assertEqual(self.use(CLAIM), [True])
-        self.assertEqual(self.text(), f"# the office\n{USED_LINE}{KEY_LINE}{BOB.hex()} bob\n")
+        self.assertEqual(self.text(), f"# the office\n{USED_LINE[:-1]} # her laptop\n{KEY_LINE}{BOB.hex()} bob\n")
         self.assertEqual(stat.S_IMODE(os.stat(self.path).st_mode), 0o640)
         self.assert_only_the_file()
         keys = parse_authorized_keys(self.text())
@@ -247,7 +247,9 @@ class UseTests(FileTestCase):
         take_over = replacing.take_over
         self.patch(replacing, "take_over", append)
         self.assertEqual(self.use(CLAIM), [True])
-        self.assertEqual(self.text(), f"# the office\n{USED_LINE}{KEY_LINE}{BOB.hex()} bob\n{added}")
+        self.assertEqual(
+            self.text(), f"# the office\n{USED_LINE[:-1]} # her laptop\n{KEY_LINE}{BOB.hex()} bob\n{added}"
+        )
         self.assertEqual(len(times), 2)
         self.assert_only_the_file()
 
@@ -404,12 +406,12 @@ class DecisionTests(JoinTestCase):
 
     def test_many_at_once(self) -> None:
         """They are two jobs at most: the first, and all others together."""
-        for number in range(2000):
+        for number in range(300):
             self.start(number.to_bytes(32, "big"))
         self.threads.work()
         self.assertEqual((len(self.verdicts), len(self.threads.jobs)), (1, 1))
         self.work()
-        self.assertEqual(len(self.verdicts), 2000)
+        self.assertEqual(len(self.verdicts), 300)
         self.assertEqual(sum(verdict.peer is not None for verdict in self.verdicts), 1)
 
     def test_leaves(self) -> None:

@@ -297,7 +297,7 @@ class LoginLimitTests(ObservedTestCase):
         self.assertIsNone(self.attempt(factory))
         for number in range(2):
             self.fail_from(f"198.51.100.{number}", factory)
-        self.assertEqual(list(factory.admission.blocked_logins), [ascii(LOGIN)])
+        self.assertEqual(list(factory.admission.blocked_logins), [repr(LOGIN)])
         self.assertIsNone(self.attempt(factory))
         self.fail_from("198.51.100.9", factory)
         self.assertIn("none is checked for now", self.refusals()[-1])
@@ -318,7 +318,7 @@ class LoginLimitTests(ObservedTestCase):
             self.assertEqual(list(factory.admission.blocked_logins), [])
             self.assertEqual(list(factory.admission.blocked_addresses), ["198.51.100.0"])
             self.fail_from("198.51.100.2", factory)
-            self.assertEqual(list(factory.admission.blocked_logins), [ascii(LOGIN)])
+            self.assertEqual(list(factory.admission.blocked_logins), [repr(LOGIN)])
 
     def fail_from(self, host: str, factory: SodiumServerFactory, pair: KeyPair | None = None) -> None:
         """A stranger gives the login, with a key of its own or one that is listed, and a wrong passphrase."""

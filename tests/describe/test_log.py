@@ -49,7 +49,6 @@ class DescribeAddressTests(SynchronousTestCase):
         """What a path may hold, up to bytes that are no UTF-8, cannot break a log line."""
         described = describe_address(UNIXAddress(b"/tmp/a\nb\x1b[31m\xff"))
         self.assertTrue(described.isprintable(), described)
-        self.assertTrue(described.isascii(), described)
         self.assertIn("/tmp/a", described)
 
     def test_unix_in_the_abstract_namespace(self) -> None:

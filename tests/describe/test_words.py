@@ -19,9 +19,7 @@ class DescribeBadEndpointTests(SynchronousTestCase):
     def test_line(self) -> None:
         """What was wrong, where, and a right one; no secret."""
         line = describe_bad_endpoint("--to", "tcp:key=geheim", "tcp:HOST:5555", ValueError("so."))
-        self.assertEqual(
-            line, r"--to: bad endpoint string 'tcp:key=\u2026': so; a right one is for instance tcp:HOST:5555"
-        )
+        self.assertEqual(line, "--to: bad endpoint string 'tcp:key=…': so; a right one is for instance tcp:HOST:5555")
 
     def test_secrets(self) -> None:
         """Also of a mistaken name, behind a colon without its backslash, and quoted by what is wrong with it."""

@@ -119,7 +119,7 @@ class WrapperTests(TestCase):
         endpoint = self.client("tcp:127.0.0.1:1")
         untried = repr(endpoint)
         await self.assertFailure(endpoint.connect(Factory.forProtocol(Echo)), ConnectError)
-        self.assertIn("; the last try failed: Connection was refused", repr(endpoint))
+        self.assertIn("; the last try failed: nothing listens there", repr(endpoint))
         self.patch(endpoint, "_endpoint", clientFromString(reactor, f"tcp:127.0.0.1:{port_number(port)}"))
         lines = await connect_lines(endpoint)
         self.assertEqual(repr(endpoint), untried.replace(":1,", f":{port_number(port)},"))

@@ -133,6 +133,11 @@ class StringTests(KnownTestCase):
             self.assertIn(said, line)
             self.assertNotIn(secret, line)
 
+    def test_no_place_to_listen(self) -> None:
+        """An URL is for clients."""
+        line = str(self.assertRaises(ValueError, serverFromString, reactor, URL))
+        self.assertRegex(line, "^sodium: an URL tells clients where a server is; ")
+
     def test_files_that_are_gone(self) -> None:
         for name, file in (("identity", self.files.identity_file), ("passphrase-file", self.files.passphrase_file)):
             os.rename(file, f"{file}.old")

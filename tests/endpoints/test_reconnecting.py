@@ -188,7 +188,7 @@ class WaitingTests(ReconnectingTestCase):
         self.assertNoResult(asked)
         self.advance(1)
         error = self.failureResultOf(asked, ServerUnavailable).value
-        self.assertIn("Connection was refused", str(error))
+        self.assertIn("nothing listens there", str(error))
         self.assertIsInstance(error.__cause__, ConnectionRefusedError)
         self.assertTrue(error.safe_to_repeat)
         self.assertTrue(error.retry_can_help)
@@ -637,5 +637,5 @@ class StoppingTests(ReconnectingTestCase):
         self.start()
         (line,) = [str(event["endpoint"]) for event in events if "endpoint" in event]
         self.assertIn(f"server key {SERVER_PAIR.public.hex()}", line)
-        self.assertIn("the last try failed: Connection was refused", line)
+        self.assertIn("the last try failed: nothing listens there", line)
         self.assertNotIn(PASSPHRASE, line)

@@ -98,7 +98,7 @@ class EndpointTests(SynchronousTestCase):
 
     def test_client(self) -> None:
         below = TCP4ClientEndpoint(self.reactor, "192.0.2.1", 5555)
-        expected = f"<SodiumClientEndpoint to TCP4ClientEndpoint 192.0.2.1:5555, login 'l\\xf6gin', server key {KEY}>"
+        expected = f"<SodiumClientEndpoint to TCP4ClientEndpoint 192.0.2.1:5555, login 'lögin', server key {KEY}>"
         self.assertEqual(repr(self.make_client(below)), expected)
         self.assertEqual(str(self.make_client(below)), expected)
 
@@ -147,7 +147,7 @@ class ConnectionTests(StreamTestCase):
             StreamServerFactory(Applications(), SERVER_PAIR, checker),
             StreamClientFactory(Applications(), SERVER_PAIR.public, LOGIN, PASSPHRASE),
         )
-        login = "login 'l\\xf6gin', "
+        login = "login 'lögin', "
         for factory, shown in (
             (make_server_factory(None), f"<SodiumServerFactory with key {KEY}>"),
             (make_client_factory(None, pair=CLIENT_PAIR), f"<SodiumClientFactory with {login}server key {KEY}>"),
@@ -161,7 +161,7 @@ class ConnectionTests(StreamTestCase):
         """Before the connection, while it is open and when it is gone; with its transport."""
         self.assertEqual(repr(build(make_client_factory(None), RecordingClient)), "<RecordingClient>")
         self.start()
-        end = "<ServerStream with 192.0.2.1:4711 as 'l\\xf6gin'>"
+        end = "<ServerStream with 192.0.2.1:4711 as 'lögin'>"
         for _ in range(2):
             self.assertEqual(repr(self.pair.server), end)
             self.assertEqual(repr(self.server.transport), f"<SodiumTransport of Application in {end}>")

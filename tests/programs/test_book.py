@@ -69,7 +69,7 @@ class AddTests(BookTestCase):
         """What is wrong is told at once, and nothing is written. The secret of an invitation is not shown."""
         invitation = f"{URL}.{'5e' * 16}"
         for arguments, says in (
-            (("home",), "NAME URL is missing"),
+            (("home",), "URL is missing"),
             (("home", "example.org:5555"), "an URL of a server begins with sodium://"),
             (("home", invitation), "this is an invitation; run: sodiumtwist join 'URL'"),
             (("a b", URL), "a server can't be called 'a b'"),

@@ -94,7 +94,7 @@ class UsageTests(ProcessTestCase):
         self.make_file("empty", 0)
         key = ["--key", PUBLIC]
         mistakes = [
-            (["nonsense"], "Unknown command: nonsense; see sodiumtwist --help"),
+            (["nonsense"], "there is no command 'nonsense'; see sodiumtwist --help"),
             (["send"], "PATH is missing"),
             (["send", "in"], "no server is known by a name; .* sodiumtwist join .*; or give --to and --server-key"),
             (["send", "--to", "tcp:h:1", "in"], "--server-key is missing"),

@@ -169,7 +169,7 @@ class SendTests(ProcessTestCase):
     def test_unix_socket(self) -> None:
         """UNIX sockets work, and count as local with the default login."""
         server = self.run_process([*TWISTD, "-n", "--pidfile=", "sodium", "-k", SECRET, "-e", "unix:s", "-f", "out"])
-        server.wait_for("to send a file here: .* --endpoint unix:s FILE")
+        server.wait_for("to send a file here: .* --to unix:s .* FILE")
         self.endpoint = "unix:s"
         self.assertEqual(self.start_client("send", self.make_file("in", 100_000)).wait(), 0)
         self.assertTrue(self.read("out") == self.read("in"))
@@ -211,7 +211,7 @@ class RefusedTests(ProcessTestCase):
         path = self.make_file("in", 10)
         for version, line in (
             ("1", "wrong server key, login or passphrase; else "),
-            ("2", "the server left without an answer: .* another key, .*; only to a C program, .* --protocol 1$"),
+            ("2", "the server left without an answer; .*: .* another key, .*; only to a C program, .* --protocol 1$"),
         ):
             client = self.start_client("send", "--protocol", version, path, key=WRONG_KEY)
             self.assertEqual((client.wait(), client.output), (3, []))

@@ -217,7 +217,7 @@ class ScriptTests(SynchronousTestCase):
         self.patch(sys, "stderr", errors := io.StringIO())
         for words, line in (
             (["tcsh"], "completion is for bash, zsh and fish, not 'tcsh'"),
-            ([], "the shell's name is missing"),
+            ([], "SHELL is missing"),
         ):
             errors.truncate(0)
             self.assertEqual(self.assertRaises(SystemExit, cli.main, ["completion", *words]).code, 1)

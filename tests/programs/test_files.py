@@ -399,7 +399,11 @@ class StreamTests(FilesTestCase):
         self.serve(FileStore("out"))
         for paths in (("photos",), ("in", "photos/a")):
             self.assertEqual(await self.send(*paths), 5)
-            self.assert_line(self.errors, "^nothing was sent: this server stores one file at a time, and no folders$")
+            self.assert_line(
+                self.errors,
+                "^nothing was sent: this server stores one file at a time, and no folders; an archive is one: "
+                r"tar c PATH[.]{3} \| sodiumtwist send … -$",
+            )
         self.assertFalse(os.path.exists("out"))
 
     async def test_dry_run(self) -> None:
@@ -432,7 +436,10 @@ class StreamTests(FilesTestCase):
         Path("in").write_bytes(b"12")
         settings = SendSettings(self.endpoint, SERVER_PAIR.public, US, 1, ("photos",), json=True)
         self.assertEqual(await self.call(streams.send, settings), 1)
-        self.assert_line(self.errors, "^cannot read photos: Is a directory; version 2 of the protocol sends folders$")
+        self.assert_line(
+            self.errors,
+            "^cannot read photos: Is a directory; --protocol 1 sends no folders; send an archive: tar c photos ",
+        )
         self.assertEqual(self.events()[0]["status"], 1)
         settings = SendSettings(self.endpoint, SERVER_PAIR.public, US, 1, ("in",), json=True)
         self.assertEqual(await self.call(streams.send, settings), 0)

@@ -62,6 +62,7 @@ class InviteTests(InvitingTestCase):
             [
                 f"sodiumtwist: whoever has this line first comes in as ann, once, until {when}; send it to ann alone",
                 "sodiumtwist: ann runs: sodiumtwist join 'THE LINE', in quotes",
+                "sodiumtwist: the server runs with: --authorized-keys keys --auth none",
                 FINGERPRINT,
             ],
         )
@@ -76,6 +77,7 @@ class InviteTests(InvitingTestCase):
             warnings = [line for line in errors if "warning" in line]
             expected = f"sodiumtwist: warning: {login} has a passphrase in users, so later both are asked for: key and"
             self.assertEqual([line[: len(expected)] for line in warnings], [expected] if told else [])
+            self.assertIn("sodiumtwist: the server runs with: --authorized-keys keys --auth argon2:users", errors)
         self.assertEqual(dict(read_passwords(self.path("users")))["ann"], "$key$")
 
     def test_other_letters(self) -> None:
@@ -150,14 +152,10 @@ class RunningTests(InvitingTestCase):
     """A server that goes on running."""
 
     def test_joined(self) -> None:
-        """The file need not be there before ``invite`` makes it; whoever joined comes in by its key from then on."""
-        os.mkdir(self.path("state"), 0o700)
+        """The server need not start again; whoever joined comes in by its key from then on."""
         options = ("--directory", "uploads", "--auth", "argon2:users", "--authorized-keys", "keys")
         self.write("users", "")
-        early = self.run_process(self.server_command(*options))
-        early.wait()
-        self.assert_one_line(early.errors, "keys: No such file or directory; 'sodiumtwist invite --keys keys' makes it")
-        self.invite("bob")
+        self.write("keys", "")
         server = self.start_server(*options)
         url, _ = self.invite("--users", "users", "ann")
         assert url.secret is not None

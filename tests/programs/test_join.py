@@ -341,6 +341,16 @@ class JoinTests(JoinTestCase):
         self.assertEqual(read_servers(), {"home": before})
         self.assertEqual(len(self.listed()), 1)
 
+    def test_too_late_after_it_was_forgotten(self) -> None:
+        """When the server takes the invitation no more, the key stays all the same, and it is told how to keep it."""
+        self.successResultOf(self.join())
+        forget_server("home")
+        self.now += 30 * 24 * 3600
+        path = os.path.join(identities_folder(), "home.key")
+        error = self.failed(self.join())
+        self.assertTrue(str(error).endswith(f"sodiumtwist add home '{URL}' --identity {path}"), str(error))
+        self.assertEqual(self.files(), ["home.key"])
+
     def test_name_of_the_key(self) -> None:
         """Beside a key of that name, another one gets a number; none is overwritten."""
         os.makedirs(identities_folder())
@@ -443,7 +453,7 @@ class CommandTests(JoinTestCase):
 
     def test_standard_input(self) -> None:
         """``-``: neither the list of processes nor the history of the shell has the invitation."""
-        for text in (INVITATION, f"\n {INVITATION}\r\n", INVITATION.replace("/#", "/\n  #")):
+        for text in (INVITATION, f"\n {INVITATION}\r\n", INVITATION.replace("/#", "/\n  #"), f"<{INVITATION}>"):
             self.patch(sys, "stdin", io.StringIO(text))
             self.assertEqual(self.parse("-").secret, SECRET)
         for text in ("", "\n"):

@@ -88,12 +88,12 @@ class OrderTests(SynchronousTestCase):
     def test_mistakes(self) -> None:
         """They are told behind arguments, too."""
         for words, line in (
-            (("a", "--nonsense"), "option --nonsense not recognized"),
-            (("a", "-x"), "option -x not recognized"),
-            (("a", "--to"), "option --to requires argument"),
-            (("a", "-t"), "option -t requires argument"),
-            (("a", "--quiet=yes"), "option --quiet must not have an argument"),
-            (("a", "--qui"), "option --qui not a unique prefix"),
+            (("a", "--nonsense"), "there is no option --nonsense"),
+            (("a", "-x"), "there is no option -x"),
+            (("a", "--to"), "--to needs a value"),
+            (("a", "-t"), "-t needs a value"),
+            (("a", "--quiet=yes"), "--quiet takes no value"),
+            (("a", "--qui"), "--qui may be --quick or --quiet"),
         ):
             self.assertEqual(str(self.assertRaises(UsageError, parse, *words)), line)
 

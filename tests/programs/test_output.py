@@ -32,13 +32,16 @@ from ..test_layering import PACKAGE
 TEXTS = {
     "cli.py: print(options, file=sys.stderr)",
     "options.py: print_text(text)",
+    "completion.py: print_text(script, end='')",
     "demo.py: print_text(BETWEEN_TWO_MACHINES)",
     "files.py: print_text(entry_as_json(entry))",
     "files.py: tell_as_it_is(error_as_json(failed.status, str(failed)))",
     "streams.py: tell_as_it_is(error_as_json(failed.status, str(failed)))",
     "streams.py: tell_as_it_is(error_as_json(lost.status, str(lost)))",
     "progress.py: tell_as_it_is(json.dumps(event))",
-    "passwd.py: print(file=sys.stderr)",
+    "asking.py: print(file=sys.stderr)",
+    "book.py: print_text(_as_json(server))",
+    "book_options.py: print('Invitation: ', end='', file=sys.stderr, flush=True)",
 }
 
 

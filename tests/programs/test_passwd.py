@@ -47,8 +47,8 @@ class PasswdTests(WhoTestCase):
         self.write("broken", "nonsense\n")
         before = read_passwords(self.path("users"))
         mistakes: list[tuple[tuple[str, ...], str]] = [
-            ((), "FILE LOGIN is missing"),
-            (("users",), "FILE LOGIN is missing"),
+            ((), "FILE and LOGIN are missing"),
+            (("users",), "LOGIN is missing"),
             (("users", "ann", "x"), "unexpected argument 'x'"),
             (("--passphrase-file", "missing", "users", "ann"), "missing: No such file"),
             (("--passphrase-file", "empty", "users", "ann"), "begins with an empty line"),

@@ -102,6 +102,7 @@ class SendTests(ArgumentsTestCase):
         """As scp has it; with options, the file that is here is meant, as it was before the server had a name."""
         self.write("home:x", "")
         self.assertEqual(self.send("in", "home:x").name, "x")
+        self.assertEqual(self.send("home:x", "in", "home:").paths, ("home:x", "in"))
         self.assertEqual(self.send(*OPTIONS, "in", "home:x").paths, ("in", "home:x"))
 
     def test_with_options(self) -> None:
@@ -175,7 +176,7 @@ class GetTests(ArgumentsTestCase):
             (["home:a", "b", "c"], "'b' says not on which server; did you mean home:b?"),
             (["home:a", "work:b"], "home: and work: are two servers; ask one at a time"),
             (["home:a", URL], "home: and the URL are two servers"),
-            (["home"], "home is a server; what it has is home: and a file there of that name ./home"),
+            (["home"], "home is a server: home: is all that it has, and ./home a file there of that name"),
             (["-P", "p", URL], "REMOTE is missing"),
             (["work:x"], "get needs version 2"),
             (["photos"], "home, work"),
@@ -205,7 +206,7 @@ class ListTests(ArgumentsTestCase):
 
     def test_mistakes(self) -> None:
         for words, said in (
-            (["home"], "home is a server; what it has is home: and a file there of that name ./home"),
+            (["home"], "home is a server: home: is all that it has, and ./home a file there of that name"),
             (["home:a", "home:b"], "unexpected argument"),
             (["hoem:"], "no server is known by the name 'hoem'"),
             (["work:"], "list needs version 2"),

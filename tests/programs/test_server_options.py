@@ -70,7 +70,7 @@ class OptionsTestCase(SynchronousTestCase):
         self.said = said.getvalue()
         return options.settings
 
-    def refused(self, kind: type[Exception], *words: str) -> str:
+    def refused(self, kind: type[Exception] | tuple[type[Exception], ...], *words: str) -> str:
         return str(self.assertRaises(kind, self.ping, *words))
 
 
@@ -101,6 +101,14 @@ class NamedTests(OptionsTestCase):
         ):
             self.assert_home(self.ping(*words))
             self.assertEqual(self.said, "", words)
+
+    def test_by_its_address(self) -> None:
+        """Who is known there is meant, where no key is given."""
+        for words in (["example.org"], ["--to", "tcp:example.org:5555"], ["-t", "EXAMPLE.org.:5555"]):
+            self.assert_home(self.ping(*words))
+        write_servers(**self.home, other=self.home["home"])
+        line = self.refused(UsageError, "example.org:5555")
+        self.assertEqual(line, "several servers are known there, so name one: home, other")
 
     def test_another_way_there(self) -> None:
         """With a key by a name or an URL, ``--to`` says where alone."""
@@ -275,8 +283,36 @@ class PassphraseTests(OptionsTestCase):
     def test_mistakes_first(self) -> None:
         """Nobody types one for a command that fails anyway."""
         self.refused(InvalidKey, "--to", "example.net", "-k", "abc")
-        self.refused(UsageError, "--to", "example.net", "-k", OTHER, "--protocol", "3")
+        away = ["--to", "example.net", "-k", OTHER]
+        self.refused(UsageError, *away, "--protocol", "3")
+        self.refused(UsageError, *away, "--count", "0")
+        self.refused(UsageError, *away, "--interval", "x")
+        for make, words in (
+            (client_options.SendOptions, ["a", "b", "--name", "c"]),
+            (client_options.SendOptions, ["a", "-"]),
+            (client_options.SendOptions, ["a", "--quiet", "--verbose"]),
+            (client_options.GetOptions, ["a", "b/a", "into"]),
+            (client_options.GetOptions, ["a", "--existing", "odd"]),
+            (client_options.GetOptions, ["a", "--quiet", "--verbose"]),
+        ):
+            self.assertRaises(UsageError, make().parseOptions, [*away, *words])
         self.assertEqual(self.asked, [])
+
+
+class PipeTests(OptionsTestCase):
+    """What ``pipe`` asks is the same."""
+
+    def test_names(self) -> None:
+        """By its name and by options; alone it is the default, and that is said."""
+        for words, said in ((["home"], ""), (["--to", "home"], ""), ([], "to home, the only server that is known\n")):
+            options = client_options.PipeOptions()
+            with contextlib.redirect_stderr(io.StringIO()) as shown:
+                options.parseOptions([*words])
+            self.assertEqual((options.settings.endpoint, options.settings.known_as), ("example.org:5555", "home"))
+            self.assertIn(said, shown.getvalue())
+        self.assertRaisesRegex(
+            UsageError, "unexpected argument 'there'", client_options.PipeOptions().parseOptions, ["home", "there"]
+        )
 
 
 class MistakesTests(OptionsTestCase):
@@ -297,8 +333,8 @@ class MistakesTests(OptionsTestCase):
 
     def test_needed(self) -> None:
         """The line with the mistake is told."""
-        for words in ([], ["home"], ["--to", "home"]):
-            self.assertRegex(self.refused(UsageError, *words), r"servers\.toml: line \d+: ")
+        for words in ([], ["home"], ["--to", "home"], ["--to", "example.org:5555"]):
+            self.assertRegex(self.refused((UsageError, LocalProtocolError), *words), r"servers\.toml: line \d+: ")
 
 
 class TunnelTests(OptionsTestCase):

@@ -162,7 +162,7 @@ class SettingsTests(SynchronousTestCase):
             (client_options.SendOptions, ["/"], "/ has no name"),
             (client_options.SendOptions, ["in", "-"], "- goes alone"),
             (client_options.SendOptions, [""], "PATH is empty"),
-            (client_options.SendOptions, ["in", "-x"], "option -x not recognized"),
+            (client_options.SendOptions, ["in", "-x"], "there is no option -x"),
             (client_options.SendOptions, ["-q", "-v", "in"], "--quiet and --verbose exclude each other"),
             (client_options.SendOptions, ["--name", "a", "in", "out"], "--name goes with one PATH alone"),
             (client_options.SendOptions, ["--name", "a/b", "in"], "--name takes the name of a file, without /"),

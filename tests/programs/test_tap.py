@@ -14,6 +14,9 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from twisted.cred.credentials import UsernamePassword
@@ -35,6 +38,9 @@ from sodiumtwist import (
     SodiumServerFactory,
     SodiumServerProtocol,
 )
+from sodiumtwist.admission import joining
+from sodiumtwist.admission.invitations import Invitation
+from sodiumtwist.admission.joining import add_invitation
 from sodiumtwist.admission.passwords import set_password
 from sodiumtwist.admission.replays import ReplayMemory
 from sodiumtwist.admission.stored_salts import StoredSalts
@@ -625,6 +631,43 @@ class ServiceTests(TapTestCase):
         stopped = service.stopService()
         self.assertIsNone(self.successResultOf(stopped))
         self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_no_list_of_keys(self) -> None:
+        """The error tells how to make one, where its folder is there."""
+        for path, cure in (("keys", "'sodiumtwist invite --keys keys' makes it and invites somebody"), ("no/keys", "")):
+            error = self.assertRaises(SystemExit, self.parse, "--authorized-keys", path, "--auth", "none")
+            self.assertRegex(str(error.code), rf"^sodium: .*{path}: No such file or directory; {cure or 'see twistd'}")
+
+    def test_invitations_in_vain(self) -> None:
+        """That no key could be listed is told at the start, as its user, and when the first invitation comes later."""
+        self.write("keys", "")
+        acting: list[str] = []
+
+        @contextmanager
+        def act(user: object) -> Iterator[None]:
+            acting.append("begins")
+            yield
+            acting.append("ends")
+
+        def may(path: str, what: int) -> bool:
+            acting.append("asks")
+            return False
+
+        self.patch(services, "acting_as", act)
+        self.patch(joining, "may", may)
+        events = logged(self)
+        service = self.make("-k", SECRET, "--authorized-keys", "keys", "--auth", "none")
+        service.startService()
+        self.assertEqual(acting, ["begins", "ends"])
+        add_invitation("keys", Invitation(bytes(32), "ann", int(time.time()) + 60), time.time())
+        self.reactor.pump([15, 15])
+        self.assertEqual(acting[2:], ["asks", "asks"])
+        service.stopService()
+        del acting[:]
+        self.make("-k", SECRET, "--authorized-keys", "keys", "--auth", "none").announce()
+        self.assertEqual(acting, ["begins", "asks", "ends"])
+        told = [line for line in map(formatEvent, events) if line and "has open invitations" in line]
+        self.assertEqual(len(told), 2)
 
     def test_short_grace(self) -> None:
         """Files are not looked at more often than each second."""

@@ -126,7 +126,7 @@ class FloodTests(SynchronousTestCase):
         """One in a loop: its limit is another one."""
         factory = self.factory()
         self.flood(lambda: self.session(factory), f"{MANY - FEW} more logins")
-        self.assertIn(f"most often: as {ascii(LOGIN)}", formatEvent(self.events[-1]) or "")
+        self.assertIn(f"most often: as {LOGIN!r}", formatEvent(self.events[-1]) or "")
 
     def test_application_that_fails(self) -> None:
         factory = self.factory(protocol=Failing)

@@ -326,13 +326,13 @@ class RefusalTests(SynchronousTestCase):
         self.refuse(passphrase="hunter2")
         (line,) = refusals(events)
         self.assertIn("192.0.2.1:4711", line)
-        self.assertIn(ascii(LOGIN), line)
+        self.assertIn(repr(LOGIN), line)
 
     def test_the_log_says_who_is_let_in(self) -> None:
         events = logged(self)
         Pair.make().flush()
         texts = [formatEvent(event) for event in events]
-        self.assertEqual(texts, [f"192.0.2.1:4711 is authenticated as {ascii(LOGIN)}, version {spoken()}"])
+        self.assertEqual(texts, [f"192.0.2.1:4711 is authenticated as {LOGIN!r}, version {spoken()}"])
 
 
 @each_version

@@ -20,7 +20,7 @@ from sodiumtwist.core.connection import ClientConnection, Code, Version2
 from sodiumtwist.core.events import Aborted, ConnectionOver, DataReceived, EndReceived
 from sodiumtwist.core.wire import PDU_OVERHEAD
 from sodiumtwist.protocol.sockets import READ_SIZE, TransportBelow
-from sodiumtwist.transfer.acknowledgements import acknowledgement, acknowledges
+from sodiumtwist.transfer.acknowledgements import acknowledgement, acknowledges, is_acknowledgement
 from sodiumtwist.transfer.receiver import LATEST, TOGETHER, WRITE_BEHIND, UploadFactory, UploadReceiver
 from sodiumtwist.transfer.stores import StreamStore
 
@@ -41,6 +41,23 @@ class AcknowledgementTests(SynchronousTestCase):
         self.assertEqual(acknowledgement(5), b"DATA OK: RECEIVED 5 BYTES" + bytes(7))
         self.assertEqual(acknowledgement(0), b"DATA OK: RECEIVED 0 BYTES" + bytes(7))
         self.assertEqual(acknowledgement(131070), b"DATA OK: RECEIVED 131070 BYTES" + bytes(2))
+
+    def test_is_acknowledgement(self) -> None:
+        """Of any size, also as the reference server fills it up; what a service says is none."""
+        for payload in (acknowledgement(0), acknowledgement(65535), b"DATA OK: RECEIVED 5 BYTES\0\x9a\x1b\x0f\x56\0\0"):
+            self.assertTrue(is_acknowledgement(payload), payload)
+        for payload in (
+            b"",
+            bytes(32),
+            acknowledgement(5)[:-1],
+            acknowledgement(5) * 2,
+            b"DATA OK: RECEIVED 5 BYTES".ljust(32),
+            b"DATA OK: RECEIVED x BYTES".ljust(32, b"\0"),
+            b"DATA OK: RECEIVED 05 BYTES".ljust(32, b"\0"),
+            b"DATA OK: RECEIVED \xb2 BYTES".ljust(32, b"\0"),
+            b"220 mail.example ESMTP\r\n".ljust(32, b"\0"),
+        ):
+            self.assertFalse(is_acknowledgement(payload), payload)
 
     def test_acknowledges(self) -> None:
         """The text counts; the bytes behind its NUL may be anything, as the reference leaves them."""

@@ -67,7 +67,7 @@ def read_command(text: str) -> tuple[str, ...]:
     try:
         words = shlex.split(text)
     except ValueError as error:
-        raise LocalProtocolError(f"{ascii(text)} is no command: {str(error).lower()}") from None
+        raise LocalProtocolError(f"{text!r} is no command: {str(error).lower()}") from None
     if not words or not words[0]:
         raise LocalProtocolError("the command is empty")
     name, folders = words[0], [""]
@@ -79,8 +79,8 @@ def read_command(text: str) -> tuple[str, ...]:
         if os.path.isfile(path) and may(path, os.X_OK):
             return path, *words[1:]
     for path in filter(os.path.isfile, paths):
-        raise LocalProtocolError(f"{ascii(name)} can't be run; run: chmod +x {shlex.quote(path)}")
-    raise LocalProtocolError(f"there is no program {ascii(name)}")
+        raise LocalProtocolError(f"{name!r} can't be run; run: chmod +x {shlex.quote(path)}")
+    raise LocalProtocolError(f"there is no program {name!r}")
 
 
 def digest_of_file(path: bytes) -> bytes:
@@ -323,7 +323,7 @@ class OnStored:
             self._log.error(
                 "the command of --on-stored failed for {path} of {login}: {why}{said}",
                 path=show_path(job.path),
-                login=ascii(job.login),
+                login=repr(job.login),
                 why=why,
                 said=f"; it said: {said}" if said else "",
             )

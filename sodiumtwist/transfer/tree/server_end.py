@@ -70,7 +70,7 @@ class FileServerEnd(RequestEnd, SodiumServerProtocol):
             self.abort_with(code, text.encode(errors="replace")[:LINE_LIMIT].decode(errors="ignore"), error)
 
     def files_over(self, line: str, warns: bool, **fields: object) -> None:
-        login = ascii(self.peer.login)
+        login = repr(self.peer.login)
         if self.factory.admission.lines.uploads.write(f"files of {login}", network(self.peer.address)):
             tell = self._log.warn if warns else self._log.info
             tell(line, login=login, peer=self._describe_peer(), **fields)
@@ -124,7 +124,7 @@ class FileServerEnd(RequestEnd, SodiumServerProtocol):
         return self._session.asked(payload)
 
     def _describe_asker(self) -> str:
-        return f"{ascii(self.peer.login)} from {self._describe_peer()}"
+        return f"{self.peer.login!r} from {self._describe_peer()}"
 
     def _idle(self) -> bool:
         return super()._idle() and (self._session is None or not self._session.busy)
