@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import shlex
 import time
 from dataclasses import replace
@@ -12,6 +11,7 @@ from dataclasses import replace
 from ..admission.invitations import Invitation, hash_secret, make_secret, shown_time
 from ..admission.joining import add_invitation, withdraw_invitation
 from ..admission.passwords import add_key_login
+from ..contacts.addresses import is_loopback
 from ..contacts.urls import ServerURL
 from ..describe import printable
 from ..describe.fingerprints import fingerprint
@@ -66,18 +66,8 @@ def url(server: ServerURL) -> None:
 def _tell_server(server: ServerURL) -> None:
     print_error(f"fingerprint of the server's key: {fingerprint(server.server_key)}")
     host = server.address.host
-    if _is_loopback(host):
+    if is_loopback(host):
         _warn(f"{host} is this machine alone: no other one reaches the server by that; give the server's own name")
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.partition("%")[0]).is_loopback
-    # A name, whose address is not known before it is looked up.
-    except ValueError:
-        return False
 
 
 def _warn(line: str) -> None:

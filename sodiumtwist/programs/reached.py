@@ -9,37 +9,36 @@ import re
 
 from twisted.python.usage import UsageError
 
-from ..contacts.addresses import Address, parse_address
-
-# What stands before a colon in the endpoint string of a server, such as tcp:5555, and is no host.
-_KINDS = ("tcp", "tcp4", "tcp6", "tls", "ssl", "unix", "systemd", "haproxy", "sodium")
+from ..contacts.addresses import Address, client_description, parse_address, split_description
 
 
-def parse_reached(given: str) -> tuple[Address, bool]:
+def parse_reached(text: str) -> tuple[Address, bool]:
     """
     Read where clients reach a server.
 
-    :param given: ``HOST:PORT``, ``HOST``, ``[IPv6]:PORT``; or an endpoint string, ``tcp:HOST:PORT`` or
+    :param text: ``HOST:PORT``, ``HOST``, ``[IPv6]:PORT``; or an endpoint string, ``tcp:HOST:PORT`` or
         ``tls:HOST:PORT``.
     :return: the address, and whether the server is under TLS.
     :raises UsageError: when it is something else.
     """
-    kind, _, rest = given.partition(":")
-    tls = kind == "tls"
-    text = given
-    if tls or kind == "tcp":
-        # In an endpoint string, colons of an IPv6 address have a backslash, and the address no brackets.
-        text = re.sub(r"((?:[^:\\]|\\:)+):([0-9]+)", r"[\1]:\2", rest).replace(r"\:", ":") if "\\" in rest else rest
-    address = parse_address(text)
-    if address is None or address.host.isdecimal() or address.host in _KINDS:
+    kind, *fields = split_description(client_description(text))
+    address = None
+    # A port alone would be this machine's, and an URL is for others.
+    if kind in ("tcp", "tls") and len(fields) == 2 and not re.fullmatch(":?[0-9]+", text):
+        host, port = fields[0].replace(r"\:", ":"), fields[1]
+        address = parse_address(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+    if address is None:
         raise UsageError(
-            f"--endpoint takes what clients connect to, HOST:PORT or tls:HOST:PORT, not {given!r}; HOST is the "
+            f"--endpoint takes what clients connect to, HOST:PORT or tls:HOST:PORT, not {text!r}; HOST is the "
             "server's name or address"
         )
-    try:
-        nowhere = ipaddress.ip_address(address.host.partition("%")[0]).is_unspecified
-    except ValueError:
-        nowhere = False
-    if nowhere:
+    if _is_nowhere(address.host):
         raise UsageError(f"nobody can connect to {address.host}; give the server's name or address to --endpoint")
-    return address, tls
+    return address, kind == "tls"
+
+
+def _is_nowhere(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host.partition("%")[0]).is_unspecified
+    except ValueError:
+        return False
