@@ -60,6 +60,7 @@ NO_LIMITS = {
     """,
     "no limit where one is asked for": "core.base.ALL",
     "sizes of hashes": "core.v1.handshake.FINGERPRINT_SIZE core.v2.handshake.FINGERPRINT_SIZE",
+    "the port of servers": "contacts.addresses.DEFAULT_PORT",
     "the version that is spoken": "protocol.factories.VERSION",
     "a code of version 2": "core.errors.SHUTTING_DOWN",
     "how a file is opened": "transfer.tree.walking.OPEN_FLAGS",
