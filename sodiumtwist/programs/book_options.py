@@ -23,6 +23,7 @@ from .options import (
     connect_timeout,
     protocol_version,
 )
+from .output import print_error
 from .settings import JoinSettings
 
 if TYPE_CHECKING:
@@ -184,10 +185,15 @@ class AddOptions(CommandOptions):
             raise usage.UsageError("an URL of a server begins with sodium://; sodiumtwist url prints it there")
         url = parse_card(self["url"])
         # Read once: a mistake is told now, and not at the first connection.
-        for option, read in (("identity", read_key_file), ("passphrase-file", read_passphrase_file)):
-            if self[option] is not None:
-                read(self[option])
-                self[option] = os.path.abspath(self[option])
+        warning = None
+        if self["identity"] is not None:
+            read_key_file(self["identity"])
+            self["identity"] = os.path.abspath(self["identity"])
+        if self["passphrase-file"] is not None:
+            _, warning = read_passphrase_file(self["passphrase-file"])
+            self["passphrase-file"] = os.path.abspath(self["passphrase-file"])
+        if warning:
+            print_error(f"warning: {warning}")
         server = KnownServer.from_url(
             as_name(self["name"]), url, self["identity"], self["passphrase-file"], protocol_version(self["protocol"])
         )

@@ -65,6 +65,17 @@ class AddTests(BookTestCase):
             KnownServer("six", r"tls:\:\:1:5556", KEY, "bob", self.path("me.key"), self.path("p.txt"), 1),
         )
 
+    def test_readable_passphrase(self) -> None:
+        """That others can read the passphrase is warned of, as everywhere."""
+        with open(os.open(self.path("p.txt"), os.O_CREAT | os.O_WRONLY, 0o644), "w") as file:
+            file.write("geheim\n")
+        os.chmod(self.path("p.txt"), 0o644)
+        status, _, said = self.call("add", "home", URL, "--passphrase-file", "p.txt")
+        self.assertEqual(status, 0)
+        self.assert_one_line(
+            said, "^sodiumtwist: warning: others can read the passphrase file p.txt .* chmod 600 p.txt$"
+        )
+
     def test_refused(self) -> None:
         """What is wrong is told at once, and nothing is written. The secret of an invitation is not shown."""
         invitation = f"{URL}.{'5e' * 16}"
