@@ -63,6 +63,8 @@ def find_checker(description: str) -> Callable[[], ICredentialsChecker]:
 
 
 def _make_checker(make: Callable[[str], ICredentialsChecker], kind: str, argument: str) -> ICredentialsChecker:
+    if kind == PLAINTEXT and not argument:
+        raise LocalProtocolError(f"authentication by {kind!r}: which file? {kind}:FILE")
     try:
         checker = make(argument)
     # Their texts tell what is wrong with a file or an argument. Of any other error only the name is told.

@@ -49,7 +49,7 @@ _MEANINGS = {
 _CURES = (
     (re.compile(r"^[^:=]*@"), "a login is given with --user"),
     (re.compile(r"^tcp[46]:.*: there is no type"), "HOST:PORT connects by IPv6 and IPv4"),
-    (re.compile(r"^[\w.-]+:\d+: there is no type"), "a port is a number from 1 to 65535"),
+    (re.compile(r"^([\w.-]+:)?\d+: there is no type"), "a port is a number from 1 to 65535"),
     (re.compile(r"^[./~][^:]*: there is no type"), "a UNIX socket is unix:PATH"),
     # With colons that have no backslash the values stand in the wrong places.
     (

@@ -363,6 +363,7 @@ class PipeOptions(ConnectOptions):
         "sodiumtwist pipe home",
         "sodiumtwist pipe --to HOST:5555 --server-key PUBLICKEY",
     )
+    compData = usage.Completions(extraActions=[CompleteServers(descr="server")])
     notes = "With ssh: ssh -o ProxyCommand='sodiumtwist pipe home' HOST. Exit status as 'sodiumtwist --help' tells."
 
     def parseArgs(self, *arguments: str) -> None:

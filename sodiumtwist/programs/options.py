@@ -12,7 +12,6 @@ import sys
 import textwrap
 from collections.abc import Collection, Mapping
 from dataclasses import fields
-from difflib import get_close_matches
 from itertools import zip_longest
 from typing import Any
 
@@ -169,6 +168,9 @@ def did_you_mean(said: str, known: Collection[str]) -> str:
 
     :param known: what there is.
     """
+    # Not at the top: nearly all command lines are right.
+    from difflib import get_close_matches
+
     near = get_close_matches(said, known, 1, 0.75)
     return f"; did you mean {near[0]}" if near else ""
 

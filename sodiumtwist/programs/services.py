@@ -127,9 +127,20 @@ def tunnel_command(description: str, address: IAddress, settings: ServerSettings
     :param address: where it listens, with the number that port 0 became.
     :param settings: what the server was asked for.
     """
-    endpoint = _client_endpoint(description, address)
-    words = ["twistd", "-n", "sodium-tunnel", "--listen", "LOCALPORT", "--to", endpoint]
-    return shlex.join([*words, "--server-key", settings.pair.public.hex(), *_credentials(settings)])
+    return _stream_command(["twistd", "-n", "sodium-tunnel", "--listen", "LOCALPORT"], description, address, settings)
+
+
+def pipe_command(description: str, address: IAddress, settings: ServerSettings) -> str:
+    """
+    Make the command that connects standard input and output to this server; the parameters are those of
+    :func:`tunnel_command`.
+    """
+    return _stream_command(["sodiumtwist", "pipe"], description, address, settings)
+
+
+def _stream_command(words: list[str], description: str, address: IAddress, settings: ServerSettings) -> str:
+    server = ["--to", _client_endpoint(description, address), "--server-key", settings.pair.public.hex()]
+    return shlex.join([*words, *server, *_credentials(settings)])
 
 
 class SodiumService(ListeningService):
@@ -393,3 +404,5 @@ class ForwardService(SodiumService):
     def listens(self, description: str, address: IAddress) -> None:
         command = tunnel_command(description, address, self._settings)
         self._log.info("to connect a local port to this: {command}", command=command)
+        command = pipe_command(description, address, self._settings)
+        self._log.info("to connect a program's input and output: {command}", command=command)

@@ -4,7 +4,12 @@ Addresses as people write them.
 
 from __future__ import annotations
 
+import itertools
+from typing import Any
+
+from hypothesis import given, strategies as st
 from twisted.internet.endpoints import clientFromString, serverFromString
+from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -19,6 +24,7 @@ from sodiumtwist.contacts.addresses import (
     split_description,
     with_timeout,
 )
+from sodiumtwist.protocol.client_endpoints import client_endpoint
 
 
 class AddressTests(SynchronousTestCase):
@@ -235,6 +241,36 @@ class ServerTests(SynchronousTestCase):
             "",
         ):
             self.assertEqual(server_description(text), text)
+
+
+#: What addresses and endpoint strings are made of, and what may stand between.
+PIECES = (
+    "tcp tls ssl tcp6 unix sodium : : : = host= port= interface= timeout=3 127.0.0.1 localhost ::1 [::1] example.org "
+    "[2001:db8::7] 5555 0 * / // @ \\ \\: % x"
+).split()
+
+
+class AnyTextTests(SynchronousTestCase):
+    """Whatever is written."""
+
+    @given(st.lists(st.sampled_from(PIECES), max_size=9).map("".join) | st.text(max_size=20))
+    def test_any_text(self, text: str) -> None:
+        """It becomes a description, which stays what it is."""
+        for describe in (client_description, server_description):
+            self.assertEqual(describe(describe(text)), describe(text))
+
+    def test_local(self) -> None:
+        """What counts as this machine connects nowhere else: the default passphrase depends on it."""
+        here, elsewhere = "127.0.0.1", "example.org"
+        named = [[], [here], [elsewhere], [here, elsewhere], [elsewhere, here]]
+        counted = 0
+        for unnamed, hosts in itertools.product((["5555"], [here, "5555"], [elsewhere, "5555"]), named):
+            text = ":".join(["tcp", *unnamed, *(f"host={host}" for host in hosts)])
+            if is_local_client(text):
+                counted += 1
+                endpoint: Any = client_endpoint(Clock(), text)
+                self.assertEqual(endpoint._host, here, text)
+        self.assertEqual(counted, 2)
 
 
 class PartsTests(SynchronousTestCase):

@@ -218,6 +218,13 @@ class ConnectTests(KnownTestCase, TestCase):
         self.assertEqual((place(made.endpoint), made.server_key, made.version), (("localhost", 5555), OTHER, 2))
         self.assertRegex(formatEvent(events[0]), r"servers\.toml: line \d+: ")
 
+    def test_passphrase_that_others_can_read(self) -> None:
+        """That is a line of the log, too."""
+        os.chmod(self.files.passphrase_file, 0o644)
+        events = logged(self)
+        self.assertEqual(introduce(reactor, "home", None, "", "", None, None).passphrase, PASSPHRASE)
+        self.assertIn("chmod 600", formatEvent(events[0]))
+
     async def test_reconnecting(self) -> None:
         """The same for the one that connects again."""
         await self.listen()

@@ -21,6 +21,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from sodiumtwist.contacts.servers import servers_path
 from sodiumtwist.programs import cli, tap, tunneltap
+from sodiumtwist.programs.completers import CompleteFilesAndPlaces, CompletePlaces, CompleteServers
 from sodiumtwist.programs.completion import SCRIPTS
 
 from ..known_servers import write_servers
@@ -37,6 +38,7 @@ COMPLETED = {
     "sodiumtwist get ho": "sodiumtwist get home:",
     "sodiumtwist get --existing ref": "sodiumtwist get --existing refuse ",
     "sodiumtwist ping w": "sodiumtwist ping work.example ",
+    "sodiumtwist pipe ho": "sodiumtwist pipe home ",
     "sodiumtwist forget w": "sodiumtwist forget work.example ",
     "sodiumtwist keygen -o no": "sodiumtwist keygen -o notes.txt ",
     "sodiumtwist completion f": "sodiumtwist completion fish ",
@@ -195,6 +197,16 @@ class ScriptTests(SynchronousTestCase):
                         self.assertIn(mark.format(name.rstrip("=")), text, (shell, kind))
             # A name of old for another option.
             self.assertNotRegex(text, r"send .*--endpoint")
+
+    def test_servers(self) -> None:
+        """Wherever the help of a command has SERVER for an argument, the names of servers are completed."""
+        for _, _, kind, _ in cast(list[Any], cli.Options.subCommands):
+            if "SERVER" in kind.synopsis:
+                self.assertIsInstance(
+                    vars(kind)["compData"].extraActions[0],
+                    (CompleteServers, CompletePlaces, CompleteFilesAndPlaces),
+                    kind,
+                )
 
     def test_shells_parse_them(self) -> None:
         """Nothing in a text about an option ends a word of the script too early."""

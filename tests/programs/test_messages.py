@@ -114,6 +114,12 @@ class MessageTests(ProcessTestCase):
         # Nothing is said of a file that is there, or of another file.
         self.assertEqual(self.said("pubkey", "nofile"), "sodiumtwist: nofile: No such file or directory")
 
+    def test_which_file(self) -> None:
+        """A kind of authentication that takes a file says so, when none is named."""
+        for kind in ("argon2", "file"):
+            line = f"sodium: authentication by '{kind}': which file? {kind}:FILE; see twistd sodium --help"
+            self.assertEqual(self.refused(tap.Options, "--discard", "--auth", kind), line)
+
     def test_one_page(self) -> None:
         """Who is sent to a page of the help is sent to one."""
         self.assertEqual(

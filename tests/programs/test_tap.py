@@ -50,7 +50,7 @@ from sodiumtwist.keyfiles import write_key_file
 from sodiumtwist.programs import options, services
 from sodiumtwist.programs.endpoint_strings import is_local, path_of_socket, socket_remedy
 from sodiumtwist.programs.listening import SAME_SIGNAL
-from sodiumtwist.programs.services import SodiumService, send_command, tunnel_command
+from sodiumtwist.programs.services import SodiumService, pipe_command, send_command, tunnel_command
 from sodiumtwist.programs.settings import ServerSettings
 from sodiumtwist.programs.tap import Options, makeService
 from sodiumtwist.protocol.draining import DRAIN_TIMEOUT
@@ -793,3 +793,4 @@ class ServiceTests(TapTestCase):
             self.assertEqual(
                 tunnel_command(description, address, settings), f"twistd -n sodium-tunnel --listen LOCALPORT {server}"
             )
+            self.assertEqual(pipe_command(description, address, settings), f"sodiumtwist pipe {server}")
