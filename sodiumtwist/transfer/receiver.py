@@ -175,8 +175,8 @@ class UploadReceiver(FileServerEnd):
             if self.version == 2 and self.factory.files.directory is not None:
                 # Those of version 1 are in no login's folder, and so count for no quota.
                 error = UnexpectedPDU(
-                    "a DATA before a store was asked for: files are stored by their names here, as sodiumtwist send "
-                    "asks for it, and no streams are handed on"
+                    "files are stored here, by sodiumtwist send, and no streams are handed on; a DATA came before a "
+                    "store was asked for"
                 )
                 self.break_off(Code.NOT_SUPPORTED, str(error), error)
                 return

@@ -23,6 +23,11 @@ from ..processes import PATIENCE, SODIUMTWIST, ProcessTestCase, Running, unmeasu
 LARGE = 1 << (29 if os.environ.get("CI") else 27)
 
 
+def without_waiting(errors: bytes) -> str:
+    """What a pipe has said, but for the line about a server that keeps it waiting: the machine may be busy."""
+    return "".join(line for line in errors.decode().splitlines(True) if "still " not in line)
+
+
 class PipeProcessTestCase(ProcessTestCase):
     """Has a server with something behind it."""
 
@@ -120,7 +125,7 @@ class SshTests(PipeProcessTestCase):
     def run_in(self, command: list[str], stdin: bytes = b"") -> bytes:
         """Run a program; it must say nothing on standard error."""
         done = subprocess.run(command, input=stdin, capture_output=True, cwd=self.directory, timeout=PATIENCE)
-        self.assertEqual((done.returncode, done.stderr), (0, b""), done)
+        self.assertEqual((done.returncode, without_waiting(done.stderr)), (0, ""), done)
         return done.stdout
 
     def test_ssh_rsync_and_tar(self) -> None:
@@ -237,7 +242,7 @@ class StandardStreamTests(PipeProcessTestCase):
                 pipe.stdin.close()
                 pipe.send_signal(signal.SIGHUP)
                 pipe.send_signal(signal.SIGCONT)
-            self.assertEqual((pipe.wait(PATIENCE), pipe.stderr.read().decode()), (status, says))
+            self.assertEqual((pipe.wait(PATIENCE), without_waiting(pipe.stderr.read())), (status, says))
             # In order, it would look like all of it.
             self.assertRaises(ConnectionResetError, joined[name].recv, 1)
 
