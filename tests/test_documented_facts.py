@@ -194,7 +194,7 @@ class FactTests(SynchronousTestCase):
         page = " ".join(read_page("docs/explanation/wire.rst").split())
         types = ", ".join(f"{pdu_type.value} {pdu_type.name}" for pdu_type in messages.PDUType)
         for fact in (
-            f"Types: {types}. .. end of drawn wire-1-pdu In the handshake",
+            f"Types: {types}.",
             f"magic (from 0, {messages.MAGIC:X}); type (from 4, {min(messages.PDUType)} to {max(messages.PDUType)}); "
             f"size (from 8); body (from {messages.HEADER_SIZE}, 0 to {messages.WINDOW} bytes).",
             f"version, ``{messages.VERSION:X}``",
