@@ -191,12 +191,9 @@ def read_server_key(text: str, what: str, pair: KeyPair | None = None, owners: C
 
 def _find_server_key(text: str, what: str, owners: Collection[int]) -> bytes:
     if _is_url(text):
-        from .contacts.urls import parse_url
+        from .contacts.urls import parse_card
 
-        url = parse_url(text)
-        if url.secret is not None:
-            raise LocalProtocolError(f"the {what} is an invitation; run: sodiumtwist join 'URL'")
-        return url.server_key
+        return parse_card(text, f"the {what}").server_key
     try:
         return parse_key(text, what)
     except InvalidKey as error:
