@@ -15,6 +15,7 @@ from .admission.files import check_file, others_can_read, readers_warning
 from .admission.replacing import sync_directory
 from .core.errors import InvalidKey, LocalProtocolError
 from .core.keys import KeyPair, WrongKind, check_server_key, is_labelled, looks_public, parse_key
+from .describe import describe_limit
 from .describe.fingerprints import fingerprint, is_fingerprint
 
 KEY_VARIABLE = "SODIUMTWIST_KEY"
@@ -64,7 +65,7 @@ def _read_small(
         # One byte more tells whether the file is larger.
         data = file.read(limit + 1)
     if len(data) > limit:
-        raise LocalProtocolError(f"{path} is over {limit} bytes long; that is no {what}")
+        raise LocalProtocolError(f"{path} is over {describe_limit(limit)} long; that is no {what}")
     return data, status
 
 
@@ -190,12 +191,9 @@ def read_server_key(text: str, what: str, pair: KeyPair | None = None, owners: C
 
 def _find_server_key(text: str, what: str, owners: Collection[int]) -> bytes:
     if _is_url(text):
-        from .contacts.urls import parse_url
+        from .contacts.urls import parse_card
 
-        url = parse_url(text)
-        if url.secret is not None:
-            raise LocalProtocolError(f"the {what} is an invitation; run: sodiumtwist join 'URL'")
-        return url.server_key
+        return parse_card(text, f"the {what}").server_key
     try:
         return parse_key(text, what)
     except InvalidKey as error:

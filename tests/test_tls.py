@@ -46,7 +46,7 @@ class TLSTests(ProcessTestCase):
         client = self.send()
         self.assertEqual((client.wait(), client.errors), (0, []))
         self.assertTrue(self.read("out") == self.read("file"))
-        server.wait_for("--endpoint tls:127.0.0.1:")
+        server.wait_for("--to tls:127.0.0.1:")
 
     def assert_refused(self, certificate: str, line: str) -> None:
         server = self.start(certificate, "--file", "out")

@@ -26,7 +26,7 @@ from ..interfaces import ISodiumAvatar, Peer
 from .authorized import AuthorizedKeys, AuthorizedKeysFile
 from .checkers import ClientLogin, LoginNotChecked, LoginRefused
 from .invitations import secret_of
-from .joining import InvitationRefused, KeyNotStored, join
+from .joining import Finding, InvitationRefused, KeyNotStored, join
 from .replays import IReplayMemory
 
 TOO_MANY_FAILED = "too many logins failed, and none is checked for now"
@@ -195,8 +195,8 @@ class Decision:
         if isinstance(keys, AuthorizedKeysFile):
             secret = secret_of(claim.passphrase)
             if secret is not None:
-                await self._join(keys, secret)
-                return Verdict(peer)
+                if await self._join(keys, secret) is not Finding.LISTED:
+                    return Verdict(peer)
             keys = await keys.latest()
         if keys is not None and not keys.allows(claim.public_key, claim.login, claim.version):
             raise KeyNotListed(
@@ -225,7 +225,7 @@ class Decision:
             self.stake = Stake.KEY
         return Verdict(peer)
 
-    async def _join(self, file: AuthorizedKeysFile, secret: bytes) -> None:
+    async def _join(self, file: AuthorizedKeysFile, secret: bytes) -> Finding:
         """The client has been invited, it says."""
         # Whoever gets our key some day could read the secret in a recording, and the key is not proven yet.
         if self._peer.version == 1:
@@ -233,7 +233,7 @@ class Decision:
         # Nobody but a portal gives what an application takes its users for.
         if isinstance(self._rules.checker, Portal):
             raise InvitationRefused("the server takes no invitations, for its application has logins of its own")
-        await join(file, secret, self._peer)
+        return await join(file, secret, self._peer)
 
     async def _remember(self) -> None:
         if not await maybeDeferred(self._rules.replays.remember, self.fingerprint):

@@ -35,8 +35,9 @@ HASH_SIZE = 32
 #: What stands before the secret, as 32 hex digits, in the passphrase that a client gives.
 PREFIX = "invitation:"
 
-#: Seconds for which the client that has used an invitation can give it again. Its answer may have been lost on the way.
-AGAIN = 24 * 3600
+#: Seconds for which the client that has used an invitation comes in by it again: the answer may have been lost on the
+#: way. Later it comes in as all do.
+AGAIN = 3600
 
 #: Seconds for which one can be good: who forgets it must not leave a door open for years.
 VALID_LIMIT = 365 * 24 * 3600
@@ -193,14 +194,13 @@ class Invitation:
         """
         return composed(self.login) == login
 
-    def was_used_by(self, public_key: bytes, now: float) -> bool:
+    def is_recent(self, now: float) -> bool:
         """
-        Tell whether a client has used it, and a short time ago.
+        Tell of one that was used whether that was a short time ago.
 
-        :param public_key: the client's, 32 bytes.
         :param now: in seconds since 1970.
         """
-        return self.key == public_key and now < self.time + AGAIN
+        return now < self.time + AGAIN
 
     def why_not(self, now: float) -> str | None:
         """

@@ -11,6 +11,7 @@ import pwd
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass, replace
+from enum import Enum, auto
 from typing import Union
 
 from twisted.internet.defer import Deferred
@@ -63,17 +64,27 @@ class Claim:
     public_key: bytes
 
 
-#: What comes of a claim: whether the key was listed now, or why the client may not come in.
-Outcome = Union[bool, InvitationRefused]
+class Finding(Enum):
+    """What was found of a claim."""
+
+    #: The invitation is open: the key is to be listed; or it is listed now.
+    OPEN = auto()
+    #: This client has used it a moment ago, and may not know that.
+    AGAIN = auto()
+    #: This client has used it long ago: it comes in by its key, as all do.
+    LISTED = auto()
 
 
-def must_be_used(keys: AuthorizedKeys, claim: Claim, now: float) -> bool:
+#: What comes of a claim: what was found, or why the client may not come in.
+Outcome = Union[Finding, InvitationRefused]
+
+
+def judge(keys: AuthorizedKeys, claim: Claim, now: float) -> Finding:
     """
     Judge a claim.
 
     :param keys: what the file says.
     :param now: in seconds since 1970.
-    :return: whether the key is yet to be listed; it is when this client has used the invitation a short time ago.
     :raises InvitationRefused: when it may not come in.
     """
     invitation = keys.invitations.get(claim.digest)
@@ -81,12 +92,12 @@ def must_be_used(keys: AuthorizedKeys, claim: Claim, now: float) -> bool:
         raise InvitationRefused(UNKNOWN)
     if not invitation.is_for(claim.login):
         raise InvitationRefused(OTHER_LOGIN)
-    if invitation.was_used_by(claim.public_key, now) and keys.allows(claim.public_key, claim.login, 2):
-        return False
+    if invitation.key == claim.public_key and keys.allows(claim.public_key, claim.login, 2):
+        return Finding.AGAIN if invitation.is_recent(now) else Finding.LISTED
     refused = invitation.why_not(now)
     if refused is not None:
         raise InvitationRefused(refused)
-    return True
+    return Finding.OPEN
 
 
 def use_invitations(
@@ -124,18 +135,18 @@ def use_invitations(
         for claim in claims:
             # Two connections of one client, both of which are to come in.
             if listed.get(claim.digest) == claim:
-                outcomes.append(False)
+                outcomes.append(Finding.AGAIN)
                 continue
             try:
                 # Again: since the file was looked at, another server may have let somebody in by it.
-                used = must_be_used(keys, claim, now)
+                found = judge(keys, claim, now)
             except InvitationRefused as refused:
                 outcomes.append(refused)
                 continue
-            if used:
+            if found is Finding.OPEN:
                 _list_key(lines, keys, claim, now)
                 listed[claim.digest] = claim
-            outcomes.append(used)
+            outcomes.append(found)
         if not listed:
             raise _NothingToDo
 
@@ -234,7 +245,7 @@ def _cure(path: str) -> str:
     )
 
 
-def join(file: AuthorizedKeysFile, secret: bytes, peer: Peer) -> Deferred[None]:
+def join(file: AuthorizedKeysFile, secret: bytes, peer: Peer) -> Deferred[Finding]:
     """
     Let in a client of version 2 that gives the secret of an invitation: its key is listed in the file, by a thread. To
     cancel it is to wait no longer; what a thread does is done all the same, and the client comes in when it tries
@@ -243,9 +254,9 @@ def join(file: AuthorizedKeysFile, secret: bytes, peer: Peer) -> Deferred[None]:
     :param file: of the keys.
     :param secret: 16 bytes.
     :param peer: the client; its key is proven.
-    :return: fires when its key is listed, and the disk has it. Fails with :class:`InvitationRefused`, with
-        :class:`KeyNotStored`, and with :class:`~sodiumtwist.admission.checkers.LoginNotChecked` when the file has not
-        been good for too long.
+    :return: fires with what was found, when its key is listed and the disk has it. Fails with
+        :class:`InvitationRefused`, with :class:`KeyNotStored`, and with
+        :class:`~sodiumtwist.admission.checkers.LoginNotChecked` when the file has not been good for too long.
     """
     if file.joining is None:
         file.joining = _Joining(file)
@@ -265,9 +276,9 @@ class _Waiting:
     def __init__(self, claim: Claim, address: IAddress) -> None:
         self.claim = claim
         self.address = address
-        self.joined: Deferred[None] = Deferred(lambda cancelled: None)
+        self.joined: Deferred[Finding] = Deferred(lambda cancelled: None)
 
-    def tell(self, outcome: None | Failure) -> None:
+    def tell(self, outcome: Finding | Failure) -> None:
         if not self.joined.called:
             self.joined.callback(outcome)
 
@@ -285,7 +296,7 @@ class _Joining:
         self._waiting: list[_Waiting] = []
         self._busy = False
 
-    def join(self, claim: Claim, address: IAddress) -> Deferred[None]:
+    def join(self, claim: Claim, address: IAddress) -> Deferred[Finding]:
         """As :func:`join` does."""
         waiting = _Waiting(claim, address)
         Deferred.fromCoroutine(self._begin(waiting)).addErrback(waiting.tell)
@@ -293,8 +304,9 @@ class _Joining:
 
     async def _begin(self, waiting: _Waiting) -> None:
         # Most that are refused need no thread.
-        if not must_be_used(await self._file.latest(), waiting.claim, self._file.wall_clock()):
-            waiting.tell(None)
+        found = judge(await self._file.latest(), waiting.claim, self._file.wall_clock())
+        if found is not Finding.OPEN:
+            waiting.tell(found)
             return
         self._waiting.append(waiting)
         if self._busy:
@@ -343,9 +355,9 @@ class _Joining:
             for line in told:
                 _log.warn("{line}", line=line)
         for each, outcome in zip(together, outcomes, strict=True):
-            if outcome is True:
+            if outcome is Finding.OPEN:
                 self._note(each)
-            each.tell(Failure(outcome) if isinstance(outcome, InvitationRefused) else None)
+            each.tell(Failure(outcome) if isinstance(outcome, InvitationRefused) else outcome)
 
     def _note(self, waiting: _Waiting) -> None:
         # Also of one that has left meanwhile.

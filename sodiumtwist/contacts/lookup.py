@@ -12,7 +12,7 @@ from ..describe import describe_os_error
 from ..describe.fingerprints import fingerprint
 from ..keyfiles import read_key_file, read_passphrase_file
 from .servers import KnownServer, ServerKeyChanged, check_name, read_servers
-from .urls import is_url, parse_url
+from .urls import is_url, parse_card
 
 
 def can_be_name(text: str) -> bool:
@@ -37,10 +37,7 @@ def look_up(text: str, warn: Callable[[str], object] | None = None) -> KnownServ
     :raises InvalidKey: when the key in an URL can be none of a server.
     """
     if is_url(text):
-        url = parse_url(text)
-        # Its secret works once, and whoever sees it may be first.
-        if url.secret is not None:
-            raise LocalProtocolError("this is an invitation; run: sodiumtwist join 'URL'")
+        url = parse_card(text)
         return KnownServer("", url.endpoint, url.server_key, url.login or "")
     name = text.removeprefix("sodium:")
     if not can_be_name(name):

@@ -16,6 +16,7 @@ from typing import Any
 from ..admission.files import check_file, open_at_once
 from ..admission.replacing import locked_folder, replace_text, sync_directory
 from ..core.errors import LocalProtocolError
+from ..describe import describe_limit, describe_size
 
 #: The largest size of the file in bytes: some thousand servers. A wrong name may be that of a huge file.
 SERVERS_FILE_LIMIT = 1 << 20
@@ -48,7 +49,9 @@ def read_text(path: str) -> str:
         check_file(path, os.fstat(file.fileno()), "list of servers")
         data = file.read(SERVERS_FILE_LIMIT + 1)
     if len(data) > SERVERS_FILE_LIMIT:
-        raise LocalProtocolError(f"{path} is over {SERVERS_FILE_LIMIT} bytes long; that is no list of servers")
+        raise LocalProtocolError(
+            f"{path} is over {describe_limit(SERVERS_FILE_LIMIT)} long; that is no list of servers"
+        )
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -189,8 +192,8 @@ def change_text(path: str, change: Callable[[str], str], *, try_only: bool = Fal
             raise LocalProtocolError(f"{path} was not changed: a name or path can't be written as UTF-8") from None
         if size > SERVERS_FILE_LIMIT:
             raise LocalProtocolError(
-                f"{path} would have {size} bytes, and {SERVERS_FILE_LIMIT} is the limit; forget servers that nobody "
-                "needs"
+                f"{path} would have {describe_size(size)}, and {describe_limit(SERVERS_FILE_LIMIT)} is the limit; "
+                "forget servers that nobody needs"
             )
         try:
             if try_only:

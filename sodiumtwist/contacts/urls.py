@@ -105,3 +105,17 @@ def parse_url(text: str) -> ServerURL:
     check_server_key(key)
     secret = None if found[2] is None else bytes.fromhex(found[2])
     return ServerURL(address, key, login, secret, parts.scheme == TLS_SCHEME)
+
+
+def parse_card(text: str, what: str = "this") -> ServerURL:
+    """
+    Read the URL of a server where an invitation has no place: its secret works once, and whoever sees it may be first.
+
+    :param what: what errors call an invitation.
+    :raises LocalProtocolError: for an invitation, and as :func:`parse_url` does.
+    :raises InvalidKey: when the key in it can be none of a server.
+    """
+    url = parse_url(text)
+    if url.secret is not None:
+        raise LocalProtocolError(f"{what} is an invitation; run: sodiumtwist join 'URL'")
+    return url

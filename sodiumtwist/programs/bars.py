@@ -50,7 +50,7 @@ def shown_by(bar: Mapping[str, Any]) -> dict[str, Any]:
     """
     total, rate = bar["total"], bar["rate"]
     if rate is None and bar["elapsed"]:
-        rate = (bar["n"] - bar["initial"]) / bar["elapsed"]
+        rate = (bar["n"] - bar.get("initial", 0)) / bar["elapsed"]
     shown = {
         "done": describe_size(bar["n"]),
         "speed": "?" if rate is None else describe_rate(rate, 1),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from twisted.python import usage
 
-from ..contacts.urls import ServerURL, is_url, parse_url
+from ..contacts.urls import ServerURL, is_url, parse_card, parse_url
 from ..keyfiles import read_key_file, read_passphrase_file
 from .command_options import CommandOptions, take_arguments
 from .completers import CompleteServers
@@ -27,9 +27,6 @@ from .settings import JoinSettings
 
 if TYPE_CHECKING:
     from ..contacts.servers import KnownServer
-
-#: What any other command says that is given an invitation.
-INVITATION_ELSEWHERE = "this is an invitation; run: sodiumtwist join 'URL'"
 
 #: How many characters of an invitation are read from standard input: more than any has.
 INVITATION_LIMIT = 4096
@@ -185,9 +182,7 @@ class AddOptions(CommandOptions):
 
         if not is_url(self["url"]):
             raise usage.UsageError("an URL of a server begins with sodium://; sodiumtwist url prints it there")
-        url = parse_url(self["url"])
-        if url.secret is not None:
-            raise usage.UsageError(INVITATION_ELSEWHERE)
+        url = parse_card(self["url"])
         # Read once: a mistake is told now, and not at the first connection.
         for option, read in (("identity", read_key_file), ("passphrase-file", read_passphrase_file)):
             if self[option] is not None:

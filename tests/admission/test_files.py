@@ -226,7 +226,7 @@ class KindTests(SynchronousTestCase):
             "the passphrase file /dev/null begins with an empty line",
         )
         self.assertNotIn("chmod", str(self.assertRaises(ValueError, read_key_file, "/dev/null")))
-        self.assertIn("is over 4096 bytes", str(self.assertRaises(LocalProtocolError, read_key_file, "/dev/zero")))
+        self.assertIn("is over 4 KiB", str(self.assertRaises(LocalProtocolError, read_key_file, "/dev/zero")))
 
     def test_directory(self) -> None:
         for read in (read_key_file, read_passphrase_file):

@@ -29,6 +29,7 @@ from sodiumtwist.admission.joining import (
     OTHER_LOGIN,
     UNKNOWN,
     Claim,
+    Finding,
     InvitationRefused,
     add_invitation,
     look_if_writable,
@@ -113,13 +114,13 @@ class UseTests(FileTestCase):
         super().setUp()
         self.write(f"# the office\n{OPEN.line} # her laptop\n{BOB.hex()} bob\n", 0o640)
 
-    def use(self, *claims: Claim, now: float = NOW) -> list[bool | str]:
+    def use(self, *claims: Claim, now: float = NOW) -> list[Finding | str]:
         outcomes = use_invitations(self.path, claims, now)
         return [str(each) if isinstance(each, InvitationRefused) else each for each in outcomes]
 
     def test_used(self) -> None:
         """The key is listed and the invitation used up, in one file; all else stays, its mode as well."""
-        self.assertEqual(self.use(CLAIM), [True])
+        self.assertEqual(self.use(CLAIM), [Finding.OPEN])
         self.assertEqual(self.text(), f"# the office\n{USED_LINE[:-1]} # her laptop\n{KEY_LINE}{BOB.hex()} bob\n")
         self.assertEqual(stat.S_IMODE(os.stat(self.path).st_mode), 0o640)
         self.assert_only_the_file()
@@ -129,13 +130,15 @@ class UseTests(FileTestCase):
         self.assertFalse(keys.allows(ALICE, "bob", 2))
 
     def test_again(self) -> None:
-        """The same key comes in again, for a day, while it is listed; nothing is written. No other key does."""
+        """The same key comes in again, while it is listed; nothing is written. No other key does."""
         self.use(CLAIM)
         before = os.stat(self.path)
         used = "the invitation was used on 2026-11-29 07:00 UTC; ask for a new one"
-        self.assertEqual(self.use(CLAIM, replace(CLAIM, public_key=BOB)), [False, used])
-        self.assertEqual(self.use(CLAIM, now=NOW + AGAIN - 1), [False])
-        self.assertEqual(self.use(CLAIM, now=NOW + AGAIN), [used])
+        self.assertEqual(self.use(CLAIM, replace(CLAIM, public_key=BOB)), [Finding.AGAIN, used])
+        # For an hour whoever else is asked in vain; where the clock was set back, too.
+        for now in (NOW - 60, NOW + AGAIN - 1):
+            self.assertEqual(self.use(CLAIM, now=now), [Finding.AGAIN])
+        self.assertEqual(self.use(CLAIM, now=NOW + AGAIN), [Finding.LISTED])
         self.assertEqual(os.stat(self.path), before)
         # Whoever takes out a key means it.
         self.write(self.text().replace(KEY_LINE, ""))
@@ -158,7 +161,7 @@ class UseTests(FileTestCase):
         self.patch(os, "fsync", synced.append)
         outcomes = self.use(CLAIM, replace(CLAIM, public_key=BOB), CLAIM, second)
         used = "the invitation was used on 2026-11-29 07:00 UTC; ask for a new one"
-        self.assertEqual(outcomes, [True, used, False, True])
+        self.assertEqual(outcomes, [Finding.OPEN, used, Finding.AGAIN, Finding.OPEN])
         # The file and its folder.
         self.assertEqual(len(synced), 2)
         keys = parse_authorized_keys(self.text())
@@ -168,7 +171,7 @@ class UseTests(FileTestCase):
     def test_listed_before(self) -> None:
         """A key that gets in anyhow keeps what it may, version 1 included."""
         self.write(f"{OPEN.line}\n{ALICE.hex()}\n")
-        self.assertEqual(self.use(CLAIM), [True])
+        self.assertEqual(self.use(CLAIM), [Finding.OPEN])
         self.assertEqual(self.text(), f"{USED_LINE}{ALICE.hex()}\n")
 
     def test_login_in_quotes(self) -> None:
@@ -176,7 +179,7 @@ class UseTests(FileTestCase):
         for login in ('ann "at" night # 2', "protocol=2", "e\u0301"):
             self.write(f"{replace(OPEN, login=login).line}\n")
             sent = "\u00e9" if len(login) == 2 else login
-            self.assertEqual(self.use(replace(CLAIM, login=sent)), [True])
+            self.assertEqual(self.use(replace(CLAIM, login=sent)), [Finding.OPEN])
             keys = parse_authorized_keys(self.text())
             self.assertEqual([entry[1] for entry in keys._entries], [login])
             self.assertTrue(keys.allows(ALICE, sent, 2))
@@ -211,7 +214,7 @@ class UseTests(FileTestCase):
         self.assertEqual((error.errno, error.filename), (errno.ENOSPC, self.path))
         self.assertEqual(self.text(), before)
         self.assert_only_the_file()
-        self.assertEqual(self.use(CLAIM), [True])
+        self.assertEqual(self.use(CLAIM), [Finding.OPEN])
 
     def test_folder_not_synced(self) -> None:
         """The change is there, for all servers; whoever runs this one is told."""
@@ -221,7 +224,7 @@ class UseTests(FileTestCase):
 
         self.patch(updating, "sync_directory", broken)
         told: list[str] = []
-        self.assertEqual(use_invitations(self.path, [CLAIM], NOW, told.append), [True])
+        self.assertEqual(use_invitations(self.path, [CLAIM], NOW, told.append), [Finding.OPEN])
         (line,) = told
         self.assertIn("a loss of power may undo that: Input/output error", line)
         self.assertIn(KEY_LINE, self.text())
@@ -246,7 +249,7 @@ class UseTests(FileTestCase):
 
         take_over = replacing.take_over
         self.patch(replacing, "take_over", append)
-        self.assertEqual(self.use(CLAIM), [True])
+        self.assertEqual(self.use(CLAIM), [Finding.OPEN])
         self.assertEqual(
             self.text(), f"# the office\n{USED_LINE[:-1]} # her laptop\n{KEY_LINE}{BOB.hex()} bob\n{added}"
         )
@@ -262,7 +265,7 @@ class UseTests(FileTestCase):
 
     def test_two_servers(self) -> None:
         """Of two that are given one secret at the same moment, one lets its client in."""
-        outcomes: list[list[bool | str]] = []
+        outcomes: list[list[Finding | str]] = []
         ready = threading.Barrier(2)
 
         def server(key: bytes) -> None:
@@ -277,7 +280,7 @@ class UseTests(FileTestCase):
                 thread.start()
             for thread in threads:
                 thread.join()
-            self.assertEqual(sorted(map(str, outcomes))[1], "[True]")
+            self.assertEqual(sorted(map(str, outcomes))[1], str([Finding.OPEN]))
             self.assertEqual(len(parse_authorized_keys(self.text())._entries), 1)
 
 
@@ -360,6 +363,22 @@ class DecisionTests(JoinTestCase):
             claim = AuthenticationRequested("ann", "pass", key, version=2)
             Decision(self.rules, claim, IPv4Address("TCP", "192.0.2.1", 4711)).decide(claim, True)
             self.assertEqual([each.bound_key for each in asked], [bound])
+
+    def test_long_ago(self) -> None:
+        """Who has used it long ago comes in as all do: by the key alone, or when a checker says so."""
+        self.start()
+        self.work()
+        self.verdicts.clear()
+        self.now += AGAIN
+        self.start()
+        self.assert_in(self.verdict())
+        for checker, comes_in in ((AnyChecker(lambda credentials: b""), True), (SingleLogin("ann", "pass"), False)):
+            self.verdicts.clear()
+            self.rules.checker = checker
+            self.start()
+            verdict = self.verdict()
+            self.assertEqual((verdict.peer is not None, verdict.failed), (comes_in, not comes_in))
+        self.assertEqual(self.threads.jobs, [])
 
     def test_refused(self) -> None:
         """Unknown, another login, expired: no thread is asked."""

@@ -159,7 +159,7 @@ class ReadTests(BookTestCase):
         os.chmod(servers_path(), 0o644)
         read_servers()
         self.write("#" * (servers_file.SERVERS_FILE_LIMIT + 1))
-        self.assertRaisesRegex(LocalProtocolError, "over 1048576 bytes long", read_servers)
+        self.assertRaisesRegex(LocalProtocolError, "over 1 MiB long", read_servers)
         os.unlink(servers_path())
         os.mkfifo(servers_path())
         self.assertRaisesRegex(LocalProtocolError, "no regular file but a FIFO", read_servers)
@@ -372,7 +372,7 @@ class ChangeTests(BookTestCase):
         for number in range(2):
             add_server(replace(HOME, name=f"s{number}"))
         error = self.assertRaises(LocalProtocolError, add_server, replace(HOME, name="s2"))
-        self.assertRegex(str(error), "would have [0-9]+ bytes, and 500 is the limit; forget servers")
+        self.assertRegex(str(error), "would have [0-9]+ B, and 500 B is the limit; forget servers")
 
     def test_no_home(self) -> None:
         """Without a folder of the user nothing is known, and nothing can be kept."""

@@ -8,7 +8,7 @@ from hypothesis import given, settings, strategies
 from twisted.trial.unittest import SynchronousTestCase
 
 from sodiumtwist.contacts.addresses import Address
-from sodiumtwist.contacts.urls import ServerURL, is_url, parse_url
+from sodiumtwist.contacts.urls import ServerURL, is_url, parse_card, parse_url
 from sodiumtwist.core.credentials import LOGIN_SIZE
 from sodiumtwist.core.errors import InvalidKey, LocalProtocolError
 from sodiumtwist.core.keys import KeyPair
@@ -88,6 +88,13 @@ class URLTests(SynchronousTestCase):
             self.assertTrue(str(error).startswith(says), str(error))
             self.assertNotIn(secret, str(error))
             self.assertIsNone(error.__cause__)
+
+    def test_no_place_for_invitations(self) -> None:
+        """Where one has no place, it is told what it is for."""
+        card = f"sodium://h/#{KEY.hex()}"
+        self.assertEqual(parse_card(card), parse_url(card))
+        error = self.assertRaises(LocalProtocolError, parse_card, f"{card}.{SECRET.hex()}", "the key")
+        self.assertEqual(str(error), "the key is an invitation; run: sodiumtwist join 'URL'")
 
     def test_no_key(self) -> None:
         """A key that can be none of a server is noticed, as everywhere."""

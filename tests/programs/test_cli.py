@@ -291,7 +291,7 @@ class DemoTests(ProcessTestCase):
         demo.wait_for("sent 1 file, 2.0 MB")
         demo.wait_for("with the same SHA-256 [0-9a-f]{64}")
         demo.wait_for("^ +twistd -n sodium --key-file server.key .* --endpoint tcp:5555 ")
-        demo.wait_for("^ +sodiumtwist send --key PUBLICKEY ")
+        demo.wait_for(r"^ +sodiumtwist send PATH\.\.\. home:$")
         self.assert_clean(server)
         self.assertEqual(sorted(os.listdir(self.directory)), ["in", "tmp"])
 

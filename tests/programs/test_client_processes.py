@@ -247,7 +247,9 @@ class RefusedTests(ProcessTestCase):
             self.endpoint = f"tcp:127.0.0.1:{free.getsockname()[1]}"
             for client in (self.start_client("send", self.make_file("in", 1)), self.start_client("ping")):
                 self.assertEqual((client.wait(), client.output), (2, []))
-                self.assert_one_line(client.errors, "^sodiumtwist: cannot connect to tcp:127.0.0.1:.*refused")
+                self.assert_one_line(
+                    client.errors, "^sodiumtwist: cannot connect to tcp:127.0.0.1:.*: nothing listens there"
+                )
 
     def test_weak_key(self) -> None:
         """A key that is no key at all is a usage error."""

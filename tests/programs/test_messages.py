@@ -1,11 +1,16 @@
 """
 The texts of messages over which new users stumbled: each says what is wrong, and what to do.
 
-Those about servers that answer stand where there are such servers: a key that is not listed, or for another login, in
-``test_client_processes``; a file server where a service is wanted, and the other way, and plain ``tcp:`` to a TLS port,
-in ``test_pipe`` and ``test_losses``; one that stores a single file, in ``test_files``; full standard output in
-``test_cli`` and ``test_output``. ``tcp:[::1]:5555`` and ``tcp6:…`` are understood by now, see
-``tests.contacts.test_addresses``; devices in place of keys are in ``test_mixed_keys``.
+The others stand where what they are about is tested:
+
+- a key that is not listed, or for another login: ``test_client_processes`` and ``test_losses``
+- devices and the other key in place of a key, and pasted lines: ``test_mixed_keys`` and ``tests.test_keyfiles``
+- ``tcp:[::1]:5555`` and ``tcp6:…``, which are understood by now: ``tests.contacts.test_addresses`` and ``test_tap``
+- plain ``tcp:`` to a port where TLS is spoken: ``tests.protocol.test_no_hello`` and ``tests.test_tls``
+- files for a server that hands streams on: ``tests.transfer.test_broken_transfers`` and
+  ``tests.transfer.tree.test_client``; what it logs of a ping: ``tests.test_tunnel``
+- several files, or a folder, for a server that stores one: ``test_files``
+- full standard output: ``test_cli``, ``test_output`` and ``test_standard_output``
 """
 
 from __future__ import annotations
@@ -170,6 +175,11 @@ class MessageTests(ProcessTestCase):
         self.assertIn("not 'drüben'", self.said("get", "home:a", "--existing", "drüben"))
         self.assertIn("not 'Größe'", self.refused(tap.Options, "--directory", "up", "--max-upload", "Größe"))
         self.assertIn("no server is known by the name 'büro'", self.said("forget", "büro"))
+
+    def test_questions(self) -> None:
+        """They end with their mark, and where there is more to read stands behind it."""
+        line = "'b' says not on which server; did you mean home:b? see sodiumtwist get --help"
+        self.assertEqual(self.said("get", "home:a", "b", "c"), f"sodiumtwist: {line}")
 
     def test_slips(self) -> None:
         """What is near to a command or an option is named, and nothing that is far from it."""

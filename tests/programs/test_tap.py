@@ -261,7 +261,7 @@ class OptionsTests(TapTestCase):
             (["--key-file", "open.key"], "others can read the key file open.key (mode 644); run: chmod 600 open.key"),
             (["--key-file", "group.key"], "chmod 600 group.key"),
             (["--key-file", "short.key"], "short.key: the private key has 3 characters"),
-            (["--key-file", "long.key"], "long.key is over 4096 bytes long"),
+            (["--key-file", "long.key"], "long.key is over 4 KiB long"),
             (["-e", "nonsense:x"], "--endpoint: bad endpoint string 'nonsense:x'"),
             (["-e", "tcp"], "'tcp': it lacks 'port'; a right one is for instance 127.0.0.1:5555"),
             (["--forward", "tcp:host"], "--forward: bad endpoint string 'tcp:host': it lacks 'port'"),
