@@ -19,7 +19,7 @@ from .command_options import CommandOptions, take_arguments
 from .completers import CompleteWords
 from .exits import EXIT_INTERRUPTED, EXIT_USAGE, CommandFailed
 from .key_options import InviteOptions, KeygenOptions, PasswdOptions, PubkeyOptions, URLOptions
-from .options import describe_file_error, did_you_mean
+from .options import describe_file_error, did_you_mean, with_help
 from .output import prepare_outputs, print_error
 
 #: The shells that there are scripts for.
@@ -159,8 +159,7 @@ def main(arguments: list[str] | None = None) -> None:
             raise SystemExit(EXIT_USAGE)
         options.subOptions.execute()
     except usage.UsageError as error:
-        # Without a subcommand there would be two blanks.
-        _fail(EXIT_USAGE, f"{error}; see sodiumtwist {options.subCommand or ''} --help".replace("  ", " "))
+        _fail(EXIT_USAGE, with_help(error, f"sodiumtwist {options.subCommand or ''}".rstrip()))
     except SodiumError as error:
         _fail(EXIT_USAGE, str(error))
     except CommandFailed as failed:

@@ -162,6 +162,18 @@ def check_credentials(login: str, passphrase: str, versions: Collection[int]) ->
         ) from None
 
 
+def with_help(error: usage.UsageError, command: str) -> str:
+    """
+    Say on one line what is wrong with a command line, and which help tells more.
+
+    :param command: whose help.
+    """
+    line = str(error)
+    if "--help" in line:
+        return line  # it names a page of its own
+    return f"{line}{'' if line.endswith('?') else ';'} see {command} --help"
+
+
 def did_you_mean(said: str, known: Collection[str]) -> str:
     """
     Name what somebody may have meant; nothing when nothing is near.
@@ -399,9 +411,8 @@ class ServiceOptions(ProgramOptions):
         try:
             super().parseOptions(options)
         except usage.UsageError as error:
-            # Some name a page of their own.
-            more = "" if "--help" in str(error) else f"; see twistd {self.program} --help"
-            raise SystemExit(printable(f"{self.program}: {error}{more}")) from None
+            line = with_help(error, f"twistd {self.program}")
+            raise SystemExit(printable(f"{self.program}: {line}")) from None
         # The help could not be printed.
         except OutputLost as lost:
             if str(lost):

@@ -176,6 +176,11 @@ class MessageTests(ProcessTestCase):
         self.assertIn("not 'Größe'", self.refused(tap.Options, "--directory", "up", "--max-upload", "Größe"))
         self.assertIn("no server is known by the name 'büro'", self.said("forget", "büro"))
 
+    def test_questions(self) -> None:
+        """They end with their mark, and where there is more to read stands behind it."""
+        line = "'b' says not on which server; did you mean home:b? see sodiumtwist get --help"
+        self.assertEqual(self.said("get", "home:a", "b", "c"), f"sodiumtwist: {line}")
+
     def test_slips(self) -> None:
         """What is near to a command or an option is named, and nothing that is far from it."""
         for words, line in (
