@@ -441,13 +441,20 @@ class RootTests(ProcessTestCase):
         """A server as another user: its socket goes at the end; in root's folder it is refused, and leaves nothing."""
         os.mkdir("theirs")
         os.chown("theirs", NOBODY.pw_uid, -1)
+        with open("theirs/keys", "w") as file:
+            file.write(f"{PUBLIC}\n")
+        os.chmod("theirs/keys", 0o600)
+        os.chown("theirs/keys", NOBODY.pw_uid, -1)
         command = [*TWISTD, "-n", "--pidfile=", "--uid", "nobody", "sodium", "-k", SECRET, "-e"]
+        arguments = ["unix:theirs/sock", "-d", "theirs/up", "--authorized-keys", "theirs/keys", "--auth", "none"]
         # Another user can't save what coverage has measured.
-        server = self.run_process([*command, "unix:theirs/sock", "-d", "theirs/up"], env=unmeasured())
+        server = self.run_process([*command, *arguments], env=unmeasured())
         server.wait_for("set uid/gid")
         self.assertEqual(os.stat("theirs/sock").st_uid, NOBODY.pw_uid)
         server.stop()
-        self.assertEqual(os.listdir("theirs"), ["up"])
+        # The file is looked at while the process is root still, and is theirs all the same.
+        self.assertEqual([line for line in server.output if "clients' keys" in line], [])
+        self.assertEqual(sorted(os.listdir("theirs")), ["keys", "up"])
         server = self.run_process([*command, "unix:sock", "--discard"])
         self.assertEqual(server.wait(), 1)
         said = [line for line in server.output if "cannot listen" in line]
