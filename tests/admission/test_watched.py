@@ -347,7 +347,7 @@ class WatchedFileTests(SynchronousTestCase):
         self.write(b"x" * 100)
         self.assertEqual(len(self.watch().current()), 100)
         self.write(b"x" * 101)
-        said = f"the list {self.path} has 101 bytes, and the limit for such a list is 100; "
+        said = f"the list {self.path} has 101 B, and the limit for such a list is 100 B; "
         said += "take out lines that nobody needs"
         self.assertEqual(str(self.assertRaises(LocalProtocolError, self.watch)), said)
         # One that grew after its size was looked at.

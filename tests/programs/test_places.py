@@ -305,7 +305,7 @@ class PlacesTests(TapTestCase):
         """Commands to copy, for what the server does."""
         os.mkdir("pub")
         address = IPv4Address("TCP", "127.0.0.1", 1)
-        begin = f"--key {PUBLIC} --endpoint tcp:127.0.0.1:1"
+        begin = f"--to 127.0.0.1:1 --server-key {PUBLIC}"
         for arguments, version, argument in [
             (["--directory", "up"], 0, "PATH..."),
             (["--directory", "up", "--protocol", "1"], 1, "FILE"),
