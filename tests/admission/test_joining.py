@@ -444,6 +444,17 @@ class DecisionTests(JoinTestCase):
         self.start()
         self.assert_in(self.verdict())
 
+    def test_stopped_meanwhile(self) -> None:
+        """
+        When too many logins fail meanwhile, as others may do, nobody knows what came of it: a client that heard that it
+        was not looked at would delete the key that is listed now, and the invitation is used up.
+        """
+        self.start().cancel()
+        verdict = self.verdict()
+        self.assertEqual((verdict.code, verdict.failed, verdict.undecided), (Code.NO_ROOM, False, True))
+        self.work()
+        self.assertIn(KEY_LINE, self.text())
+
     def test_leaves_before_its_turn(self) -> None:
         """Nothing is done for it."""
         self.start(BOB, secret=SECRET)
