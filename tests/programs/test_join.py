@@ -23,7 +23,7 @@ from twisted.internet.interfaces import IProtocol, IProtocolFactory
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from sodiumtwist import AuthorizedKeysFile, SodiumClientFactory
+from sodiumtwist import AuthorizedKeysFile, Limits, SodiumClientFactory
 from sodiumtwist.admission.decision import TOLD
 from sodiumtwist.admission.invitations import Invitation, hash_secret
 from sodiumtwist.admission.joining import add_invitation
@@ -183,6 +183,42 @@ class JoinTests(JoinTestCase):
         key = read_key_file(os.path.join(identities_folder(), "home.key"))
         self.assertEqual((self.listed(), self.files()), ([key.public.hex()], ["home.key"]))
         self.assertEqual(list(read_servers()), ["home"])
+
+    def test_lost_answer_and_no_better_one(self) -> None:
+        """Until the server has looked at the invitation again, the key stays: it may be listed."""
+        self.begin_to_be_listed().addErrback(lambda reason: None)
+        self.pairs[0].client_transport.lose(ConnectionLost())
+
+        def stays(says: str) -> None:
+            error = self.failed(self.join())
+            self.assertRegex(str(error), f"{says}.*; the server may have taken the key .* run the same command again$")
+            self.assertEqual(self.files(), ["home.key.joining"])
+
+        self.connects = lambda: fail(ConnectionRefusedError())
+        stays("nothing listens there")
+        self.connects = lambda: Deferred()
+        joining = self.begin()
+        joining.cancel()
+        self.assertRegex(str(self.failed(joining)), "^interrupted; the server may have taken the key")
+        self.connects = None
+        usual, self.factory = self.factory, make_server_factory(self.clock)
+        stays("login, passphrase or key refused")
+        self.factory = make_server_factory(self.clock, limits=Limits(failures_per_address=1))
+        stays("login, passphrase or key refused")
+        stays("too many logins have failed, so this one was not checked")
+        self.factory = usual
+        self.successResultOf(self.join())
+        key = read_key_file(os.path.join(identities_folder(), "home.key"))
+        self.assertEqual((self.listed(), self.files()), ([key.public.hex()], ["home.key"]))
+
+    def test_lost_answer_and_withdrawn(self) -> None:
+        """Once the server has looked at it, nothing is left of it."""
+        self.begin_to_be_listed().addErrback(lambda reason: None)
+        self.pairs[0].client_transport.lose(ConnectionLost())
+        with open(self.keys, "w"):
+            pass
+        self.assertRegex(str(self.failed(self.join())), "the server knows no such invitation: .* ask for a new one$")
+        self.assert_nothing_is_left()
 
     def test_other_name_then(self) -> None:
         """That may be under another name."""
