@@ -460,3 +460,16 @@ class RootTests(ProcessTestCase):
         said = [line for line in server.output if "cannot listen" in line]
         self.assert_one_line(said, f"cannot listen on unix:sock: .* run: chown nobody {self.directory}$")
         self.assertEqual(os.listdir("."), ["theirs"])
+
+    def test_other_root(self) -> None:
+        """Where no module can be imported, a server speaks each version all the same."""
+        os.makedirs("jail/dev")
+        # Twisted opens it when it begins to listen.
+        with open("jail/dev/null", "w"):
+            pass
+        command = [*TWISTD, "-n", "--pidfile=", "--chroot", "jail", "sodium", "-k", SECRET, "--discard"]
+        server = self.run_process([*command, "-e", "tcp:0:interface=127.0.0.1"], env=unmeasured())
+        self.find_endpoint(server)
+        for version in ("1", "2"):
+            client = self.start_client("ping", "--count", "1", "--protocol", version)
+            self.assertEqual((client.wait(), client.errors), (0, []))
