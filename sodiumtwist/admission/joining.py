@@ -350,6 +350,9 @@ class _Joining:
             why = describe_os_error(error) if isinstance(error, OSError) else str(error)
             if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
                 why = f"{why}; {_cure(path)}"
+            # A container, or a root of its own, into which this file alone was mounted.
+            elif isinstance(error, OSError) and error.errno == errno.EBUSY:
+                why = f"{why}; nothing can take the place of a file that is mounted: mount its folder"
             raise KeyNotStored(f"the key could not be listed: {why}") from None
         finally:
             for line in told:

@@ -473,6 +473,7 @@ class DecisionTests(JoinTestCase):
                 r"runs, can make none in .*; give the list a folder "
                 r"of its own, which belongs to \S+$",
             ),
+            (OSError(errno.EBUSY, "Device or resource busy"), "resource busy; .* mounted: mount its folder$"),
         ):
 
             def fail(fd: int, error: OSError = error) -> None:

@@ -89,8 +89,8 @@ def _imported() -> tuple[Any, Any]:
 
 def load() -> None:
     """
-    Import all that is imported when it is first used. By then a service may run as another user, or behind another root,
-    and not find it.
+    Import all that is imported when it is first used. By then a service may run as another user, or behind another
+    root, and not find it.
     """
     _imported()
     chacha.load()
