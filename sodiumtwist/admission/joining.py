@@ -313,11 +313,13 @@ class _Joining:
             return
         self._busy = True
         try:
-            # Nothing is done for whom nobody waits any more.
-            while together := [each for each in self._waiting if not each.joined.called]:
+            while self._waiting:
+                # Nothing is done for whom nobody waits any more.
+                together = [each for each in self._waiting if not each.joined.called]
                 self._waiting.clear()
                 try:
-                    await self._list(together)
+                    if together:
+                        await self._list(together)
                 except Exception:
                     failure = Failure()
                     for each in together:

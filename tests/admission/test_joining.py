@@ -456,12 +456,12 @@ class DecisionTests(JoinTestCase):
         self.assertIn(KEY_LINE, self.text())
 
     def test_leaves_before_its_turn(self) -> None:
-        """Nothing is done for it."""
+        """Nothing is done for it, and nothing is kept of it."""
         self.start(BOB, secret=SECRET)
         self.start().cancel()
         self.verdicts.clear()
         self.threads.work()
-        self.assertEqual((len(self.verdicts), self.threads.jobs), (1, []))
+        self.assertEqual((len(self.verdicts), self.threads.jobs, self.file.joining._waiting), (1, [], []))
 
     def test_not_stored(self) -> None:
         """The client is told that it is our fault, the log why, and nothing counts; the next try goes well."""
