@@ -5,6 +5,7 @@ The command lines of the subcommands for servers that have a name.
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -74,7 +75,8 @@ def parse_invitation(text: str) -> ServerURL:
     url = parse_url(text)
     if url.secret is None:
         raise usage.UsageError(
-            f"that URL invites nobody, having no secret; to keep the server by a name run: sodiumtwist add NAME '{url}'"
+            "that URL invites nobody, having no secret; to keep the server by a name run: sodiumtwist add NAME "
+            f"{shlex.quote(str(url))}"
         )
     if url.login is None:
         raise usage.UsageError("the invitation names no login before its @; copy all of it, in quotes")

@@ -136,8 +136,8 @@ async def _use(reactor: Any, settings: JoinSettings, identity: Identity) -> str:
         tip = AGAIN if undecided else ""
         # It was let in before; only the server's name was lost here, or forgotten.
         if identity.joined:
-            path = shlex.quote(identity.path)
-            tip = f"; to keep the key of before: sodiumtwist add {server.name} '{settings.url}' --identity {path}"
+            words = ["sodiumtwist", "add", server.name, str(settings.url), "--identity", identity.path]
+            tip = f"; to keep the key of before: {shlex.join(words)}"
         raise CommandFailed(failed.status, f"{failed}{tip}") from None
     await leave(reactor, client)
     return client.message or ""

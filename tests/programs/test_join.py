@@ -9,6 +9,7 @@ import fcntl
 import io
 import os
 import re
+import shlex
 import stat
 import subprocess
 import sys
@@ -458,11 +459,14 @@ class CommandTests(JoinTestCase):
 
     def test_refused(self) -> None:
         """What is no invitation is refused at once, and told what it is."""
+        nasty = URL.replace("example", "a';id;'")
         for arguments, pattern in (
             ((), "INVITATION is missing"),
             ((INVITATION, "a", "b"), "unexpected argument 'b'"),
             (("example.org:5555",), "an invitation is an URL that begins with sodium://; - reads it from "),
             ((URL,), f"that URL invites nobody, having no secret; .* run: sodiumtwist add NAME '{URL}'"),
+            # Whoever has sent it may want a command run that is copied from here.
+            ((nasty,), f".* run: sodiumtwist add NAME {shlex.quote(nasty)}"),
             ((INVITATION.replace("ann@", ""),), "the invitation names no login before its @"),
             ((INVITATION[:-1],), "the URL is not whole: .* copy all of it, in quotes"),
             ((INVITATION, "a b"), "a server can't be called 'a b'"),
