@@ -137,8 +137,8 @@ SHOWN_LIMIT = 2000
 
 
 # The secret of an invitation, behind the key, and most of one that was not copied right. Errors show what was given,
-# and an invitation may be given where none is due.
-_INVITATION_SECRET = re.compile(r"(#[^\s#.]{32,}\.)[0-9a-fA-F]{16,}")
+# and an invitation may be given where none is due. Names of files have no # behind a slash that stands before a key.
+_INVITATION_SECRET = re.compile(r"(/#[^\s#.]{32,}\.)[0-9a-fA-F]{16,}")
 
 
 def printable(text: str) -> str:
@@ -152,7 +152,7 @@ def printable(text: str) -> str:
 
     :param text: the text.
     """
-    if "#" in text:
+    if "/#" in text:
         text = _INVITATION_SECRET.sub(r"\1…", text)
     left_out = len(text) - SHOWN_LIMIT
     if left_out > 0:

@@ -112,7 +112,7 @@ class PrintableTests(SynchronousTestCase):
             for secret in ("cd" * 16, "CD" * 16, "cd" * 15, "cd" * 17):
                 shown = printable(f"there is no sodium://ann@h:1/#{key}.{secret}, is there?")
                 self.assertEqual(shown, f"there is no sodium://ann@h:1/#{key}.\u2026, is there?")
-        for name in (f"{'ab' * 32}.{'cd' * 16}", "#1.2.3"):
+        for name in (f"{'ab' * 32}.{'cd' * 16}", f"a#{'ab' * 32}.{'cd' * 16}", "/#1.2.3"):
             self.assertEqual(printable(name), name)
 
     def test_long(self) -> None:
