@@ -137,7 +137,7 @@ SHOWN_LIMIT = 2000
 
 
 # The secret of an invitation, behind the key, and most of one that was not copied right. Errors show what was given,
-# and an invitation may be given where none is due. Names of files have no # behind a slash that stands before a key.
+# and an invitation may be given where none is due. Hardly a file's name has /# and a key in it.
 _INVITATION_SECRET = re.compile(r"(/#[^\s#.]{32,}\.)[0-9a-fA-F]{16,}")
 
 
