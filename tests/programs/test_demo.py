@@ -9,25 +9,11 @@ import os
 import shutil
 import sys
 import tempfile
-from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from sodiumtwist.programs.demo import BETWEEN_TWO_MACHINES, compare
+from sodiumtwist.programs.demo import compare
 from sodiumtwist.programs.exits import CommandFailed
-
-
-class AdviceTests(SynchronousTestCase):
-    """What is told at the end."""
-
-    def test_the_commands_of_the_readme(self) -> None:
-        """Who goes on from there can send, list and get, as one who has read it there."""
-        readme = " ".join(Path(__file__).parents[2].joinpath("README.rst").read_text().replace("\\\n", " ").split())
-        told = BETWEEN_TWO_MACHINES.replace("\\\n", " ").splitlines()
-        commands = [" ".join(line.split()) for line in told if line.startswith("   ")]
-        self.assertEqual(len(commands), 5)
-        for command in commands[:3]:
-            self.assertIn(command, readme)
 
 
 class CompareTests(SynchronousTestCase):
