@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 #: How many characters of an invitation are read from standard input: more than any has.
 INVITATION_LIMIT = 4096
 
+#: What people and programs put around an URL: brackets, and quotes, also those that programs for mail and chat make.
+AROUND = "'\"`<>()‘’‚“”„‹›«»,;"
+
 
 def read_invitation() -> str:
     """
@@ -69,7 +72,7 @@ def parse_invitation(text: str) -> ServerURL:
     :raises SodiumError: as :func:`parse_url` does.
     """
     # As it may stand in a mail, or behind a command that was copied.
-    text = text.strip().strip("'\"<>")
+    text = text.strip().strip(AROUND)
     if not is_url(text):
         raise usage.UsageError("an invitation is an URL that begins with sodium://; - reads it from standard input")
     url = parse_url(text)
@@ -133,7 +136,7 @@ class JoinOptions(CommandOptions):
 
         joined = find_joined(self.settings)
         if joined is not None:
-            tell_joined(joined)
+            tell_joined(joined, before=True)
             return
         from .running import run
         from .without_tls import load_endpoints
