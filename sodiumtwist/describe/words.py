@@ -38,6 +38,10 @@ _MEANINGS = {
         "nothing listens there: is the server running, and is that its address?"
     ),
     r"DNS lookup failed: no results for hostname lookup: (.*)": r"there is no host \1, or no answer about it",
+    r".*: \d+: (No route to host|Network is unreachable|Host is down|Network is down)": (
+        r"\1: the host is gone or its address is wrong, or this machine has no network"
+    ),
+    r"An error occurred while connecting: \d+: (.*)": r"\1",
     r"User timeout caused connection failure": (
         "there was no answer in time: the host is gone, or a firewall lets nothing through to it"
     ),

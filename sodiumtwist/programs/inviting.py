@@ -69,6 +69,8 @@ def _tell_server(server: ServerURL) -> None:
     host = server.address.host
     if is_loopback(host):
         _warn(f"{host} is this machine alone: no other one reaches the server by that; give the server's own name")
+    elif host == "HOST":
+        _warn("HOST stands for the server's name or address, as others reach it; write that in its place")
 
 
 def _warn(line: str) -> None:

@@ -18,7 +18,7 @@ from ..core.connection import Code
 from ..core.errors import AuthenticationFailed, NotDone, SodiumError
 from ..describe import describe_os_error
 from ..describe.fingerprints import fingerprint
-from ..protocol.client import SodiumClientProtocol
+from ..protocol.client import REFUSES, SodiumClientProtocol
 from .commands import STATUS_OF_CODE, abort, connect, explain_loss, leave, make_endpoint, tell_of_silence
 from .exits import EXIT_INTERRUPTED, EXIT_NOT_STORED, EXIT_REFUSED, CommandFailed
 from .output import tell
@@ -91,13 +91,15 @@ async def join(reactor: Any, settings: JoinSettings) -> None:
     tell_joined(server, message)
 
 
-def tell_joined(server: KnownServer, message: str = "") -> None:
+def tell_joined(server: KnownServer, message: str = "", before: bool = False) -> None:
     """
     Say who was joined, and what can be done now.
 
     :param message: the server's line.
+    :param before: whether nothing was done now: the invitation was used here before, perhaps under another name.
     """
-    tell(f"joined {server.name}: {server}, fingerprint {fingerprint(server.server_key)}")
+    when = " before, by the same invitation" if before else ""
+    tell(f"joined {server.name}{when}: {server}, fingerprint {fingerprint(server.server_key)}")
     if message:
         tell(f"the server says: {message}")
     tell(f"to send there: sodiumtwist send PATH {server.name}:")
@@ -156,8 +158,8 @@ def _may_be_listed(identity: Identity, client: _Joiner, error: BaseException) ->
 def _explain(connecting: ConnectSettings, client: _Joiner, error: NotDone) -> CommandFailed:
     # What a server says that does not let us in.
     if isinstance(error, AuthenticationFailed) and error.code is not None:
-        line = f"refused by {connecting.endpoint}: {error}" + (TAKES_NONE if str(error).endswith(LOGIN_REFUSED) else "")
-        return CommandFailed(STATUS_OF_CODE.get(error.code, EXIT_REFUSED), line)
+        why = str(error).removeprefix(REFUSES) + (TAKES_NONE if str(error).endswith(LOGIN_REFUSED) else "")
+        return CommandFailed(STATUS_OF_CODE.get(error.code, EXIT_REFUSED), f"refused by {connecting.endpoint}: {why}")
     if NO_ANSWER in str(error):
         return CommandFailed(
             EXIT_REFUSED,

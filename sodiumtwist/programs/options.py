@@ -52,6 +52,13 @@ CLIENT_PARAMETERS = [
     TIMEOUT_PARAMETER,
 ]
 
+#: What a client tells about the server, and about itself.
+SERVER_PARAMETERS = [
+    ["to", "t", None, "the server: NAME, URL, HOST:PORT or endpoint"],
+    ["server-key", "k", None, "its public key, where --to has none"],
+    *CLIENT_PARAMETERS,
+]
+
 #: The most that ``--timeout`` takes, in seconds: an hour. More is a mistake, in milliseconds for instance.
 TIMEOUT_LIMIT = 3600.0
 

@@ -97,6 +97,13 @@ class InviteTests(InvitingTestCase):
             _, errors = self.invite("ann", endpoint=host)
             self.assertRegex(errors[-1], "^sodiumtwist: warning: .* is this machine alone: no other one reaches")
 
+    def test_placeholder(self) -> None:
+        """What the documentation writes for the server's name was copied with the rest."""
+        _, errors = self.invite("ann", endpoint="HOST:5555")
+        self.assertRegex(
+            errors[-1], "^sodiumtwist: warning: HOST stands for the server's name or address, .* its place$"
+        )
+
     def test_output_lost(self) -> None:
         """An invitation whose URL nobody has is withdrawn. Others stay."""
         self.invite("bob")

@@ -240,7 +240,7 @@ class JoinTests(JoinTestCase):
         ):
             self.now += hours * 3600
             error = self.failed(self.join(self.settings(url=url)))
-            self.assertRegex(str(error), rf"^refused by example.org:5555: the server refuses: {why}$")
+            self.assertRegex(str(error), rf"^refused by example.org:5555: {why}$")
             self.assertEqual(error.status, 3)
             self.assert_nothing_is_left()
 
@@ -489,11 +489,18 @@ class CommandTests(JoinTestCase):
         self.successResultOf(self.join())
         self.patch(sys, "stdout", io.StringIO())
         main(["join", INVITATION, "other"])
-        self.assertRegex(cast(io.StringIO, sys.stdout).getvalue(), "^joined home: ann@example.org:5555, .*\nto send")
+        said = cast(io.StringIO, sys.stdout).getvalue()
+        self.assertRegex(said, "^joined home before, by the same invitation: ann@example.org:5555, .*\nto send")
 
     def test_standard_input(self) -> None:
         """``-``: neither the list of processes nor the history of the shell has the invitation."""
-        for text in (INVITATION, f"\n {INVITATION}\r\n", INVITATION.replace("/#", "/\n  #"), f"<{INVITATION}>"):
+        for text in (
+            INVITATION,
+            f"\n {INVITATION}\r\n",
+            INVITATION.replace("/#", "/\n  #"),
+            f"<{INVITATION}>",
+            f"“{INVITATION}”,",
+        ):
             self.patch(sys, "stdin", io.StringIO(text))
             self.assertEqual(self.parse("-").secret, SECRET)
         for text in ("", "\n"):
