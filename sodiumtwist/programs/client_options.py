@@ -137,7 +137,7 @@ class SendOptions(FilesOptions):
 
     settings: SendSettings
 
-    synopsis = "send [options] PATH... [SERVER:]"
+    synopsis = "send [options] PATH... [SERVER:[NAME]]"
     purpose = "Sends files and folders (- for standard input) until the server has all."
     examples = ("sodiumtwist send photos notes.txt home:",)
     places = "PATH"
