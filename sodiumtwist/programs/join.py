@@ -24,10 +24,7 @@ from .exits import EXIT_INTERRUPTED, EXIT_NOT_STORED, EXIT_REFUSED, CommandFaile
 from .output import tell
 from .settings import ConnectSettings, Credentials, JoinSettings
 
-#: What a server says that has looked at the invitation and does not take it, or has not looked at it.
-_NOT_TAKEN = (Code.REFUSED, Code.TOO_MANY_FAILURES)
-
-#: What is told in its place by one that has not looked at it.
+#: What is told in place of why it does not take the invitation by a server that has not looked at it.
 LOGIN_REFUSED = "login, passphrase or key refused"
 
 TAKES_NONE = "; it takes no invitations, or not for this login: its owner gives it --authorized-keys for that"
@@ -125,12 +122,15 @@ async def _use(reactor: Any, settings: JoinSettings, identity: Identity) -> str:
             await connect(reactor, endpoint, connecting, client)
             await client.when_authenticated()
     except BaseException as error:
-        undecided = client.shown and not (isinstance(error, NotDone) and error.code in _NOT_TAKEN)
+        undecided = _may_be_listed(identity, client, error)
         if not undecided:
             identity.delete()
         if isinstance(error, CancelledError):
             await abort(client, client.lost)
             failed = CommandFailed(EXIT_INTERRUPTED, "interrupted")
+        # There was no connection.
+        elif isinstance(error, CommandFailed):
+            failed = error
         elif isinstance(error, NotDone):
             failed = _explain(connecting, client, error)
         else:
@@ -138,11 +138,21 @@ async def _use(reactor: Any, settings: JoinSettings, identity: Identity) -> str:
         tip = AGAIN if undecided else ""
         # It was let in before; only the server's name was lost here, or forgotten.
         if identity.joined:
-            path = shlex.quote(identity.path)
-            tip = f"; to keep the key of before: sodiumtwist add {server.name} '{settings.url}' --identity {path}"
+            words = ["sodiumtwist", "add", server.name, str(settings.url), "--identity", identity.path]
+            tip = f"; to keep the key of before: {shlex.join(words)}"
         raise CommandFailed(failed.status, f"{failed}{tip}") from None
     await leave(reactor, client)
     return client.message or ""
+
+
+def _may_be_listed(identity: Identity, client: _Joiner, error: BaseException) -> bool:
+    """Tell whether the server may have listed the key all the same."""
+    code = error.code if isinstance(error, NotDone) else None
+    # It has looked at the invitation, and so for this key.
+    if code == Code.REFUSED and not str(error).endswith(LOGIN_REFUSED):
+        return False
+    # An earlier try may have been answered, whatever becomes of this one.
+    return identity.used or (client.shown and code not in (Code.REFUSED, Code.TOO_MANY_FAILURES))
 
 
 def _explain(connecting: ConnectSettings, client: _Joiner, error: NotDone) -> CommandFailed:

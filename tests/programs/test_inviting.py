@@ -112,7 +112,7 @@ class InviteTests(InvitingTestCase):
         def full(line: str) -> None:
             raise OutputLost(OSError(errno.ENOSPC, "No space left on device"))
 
-        self.patch(inviting, "print_line", full)
+        self.patch(inviting, "print_text", full)
         status, _, errors = self.call(
             "invite", "--key-file", "server.key", "--keys", "keys", "--endpoint", "example.org", "ann"
         )
@@ -198,7 +198,10 @@ class ParseTests(SynchronousTestCase):
             (r"tcp:2001\:db8\:\:1:7", Address("2001:db8::1", 7), False),
         ):
             self.assertEqual(parse_reached(text), (address, tls), text)
-        for text in ("", ":5555", "5555", "tcp:5555", "tls:5555", "tcp:5555:interface=example.org", "unix:/run/x"):
+        # The last ones would make an URL that nobody can read.
+        unreadable = ("example#org", "example?org", "[fe80::1%a#b]", "example\x1borg")
+        others = ("tcp:5555", "tls:5555", "tcp:5555:interface=example.org", "unix:/run/x")
+        for text in ("", ":5555", "5555", *others, *unreadable):
             error = self.assertRaises(UsageError, parse_reached, text)
             self.assertIn("--endpoint takes what clients connect to", str(error), text)
         for text in ("0.0.0.0", "[::]:5555"):
