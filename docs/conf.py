@@ -46,11 +46,11 @@ man_pages = [
 
 
 class Formatter(HtmlFormatter):
-    """Keeps each option of a command whole where a long line is broken: browsers break words behind hyphens."""
+    """Keeps each word of a command whole where a long line is broken: browsers break words behind hyphens."""
 
     def _format_lines(self, tokens: Any) -> Iterator[tuple[int, str]]:
         for kind, line in super()._format_lines(tokens):
-            yield kind, re.sub(r"(?<=[\s>])(--[\w-]+)", r'<span class="option">\1</span>', line)
+            yield kind, re.sub(r"(?<=[\s>])(\w*-[\w-]+)", r'<span class="word">\1</span>', line)
 
 
 PygmentsBridge.html_formatter = Formatter
@@ -63,10 +63,24 @@ def break_names(app: Sphinx, document: nodes.document, name: str) -> None:
     for literal in list(document.findall(nodes.literal)):
         text = literal.astext()
         if max(map(len, text.split()), default=0) > 16:
-            broken = re.sub(r"(?<=[./_])(?=\w)", "<wbr>", html.escape(text))
+            # Each part is whole: browsers break words behind hyphens, too, also the two before an option.
+            broken = " ".join(
+                "<wbr>".join(
+                    f'<span class="pre">{html.escape(part)}</span>' for part in re.split(r"(?<=[./_])(?=\w)", word)
+                )
+                for word in text.split()
+            )
             classes = " ".join(["docutils", "literal", "notranslate", *literal["classes"]])
             literal.replace_self(nodes.raw("", f'<code class="{classes}">{broken}</code>', format="html"))
 
 
+def draw_dashes(app: Sphinx, document: nodes.document, name: str) -> None:
+    """Draw the dashes that Sphinx puts behind the names of parameters. Those of our own text are options' alone."""
+    for text in list(document.findall(nodes.Text)):
+        if text.astext() == " -- ":
+            text.parent.replace(text, nodes.Text(" – "))
+
+
 def setup(app: Sphinx) -> None:
     app.connect("doctree-resolved", break_names)
+    app.connect("doctree-resolved", draw_dashes)

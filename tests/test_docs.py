@@ -480,7 +480,7 @@ class UnitTests(ProcessTestCase):
 
     def test_runs(self) -> None:
         """Its command receives a file, and ends when systemd ends it."""
-        command = self.unit()["Service"]["ExecStart"].split()
+        command = self.unit()["Service"]["ExecStart"].replace("\\\n", " ").split()
         self.assertEqual(command[0], "/opt/sodiumtwist/bin/twistd")
         self.assertEqual(self.run_process([*SODIUMTWIST, "keygen", "--output", "server.key"]).wait(), 0)
         pair = KeyPair.generate()

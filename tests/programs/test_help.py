@@ -27,6 +27,7 @@ from sodiumtwist.programs.commands import make_endpoint
 
 from .. import NO_FOLDERS
 from ..known_servers import know
+from ..pages import read_page
 from ..processes import PUBLIC, SODIUMTWIST, TWISTD, ProcessTestCase
 
 #: Name, short name, options and purpose of each.
@@ -87,6 +88,13 @@ class HelpTests(SaidTestCase):
                 text = self.said([*command, "--help"])
                 self.assertTrue(text.isascii(), command)
                 self.assertLessEqual(max(map(len, text.splitlines())), 80, command)
+
+    def test_reference(self) -> None:
+        """The synopsis of the reference is that of each help."""
+        page = read_page("docs/reference/sodiumtwist.rst")
+        written = {re.sub(r"\\ |[`*]", "", line) for line in re.findall(r"^\| (``sodiumtwist .*)$", page, re.M)}
+        usages = [self.said(["sodiumtwist", name, "--help"]).splitlines()[0] for name, *_ in SUBCOMMANDS]
+        self.assertEqual(written, {line.removeprefix("Usage: ") for line in usages})
 
     def examples(self) -> list[list[str]]:
         """The words of each example in any help."""
