@@ -5,6 +5,7 @@ The command lines of the subcommands for servers that have a name.
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 
 #: How many characters of an invitation are read from standard input: more than any has.
 INVITATION_LIMIT = 4096
+
+#: What people and programs put around an URL: brackets, and quotes, also those that programs for mail and chat make.
+AROUND = "'\"`<>()‘’‚“”„‹›«»,;"
 
 
 def read_invitation() -> str:
@@ -71,13 +75,14 @@ def parse_invitation(text: str) -> ServerURL:
     from ..contacts.urls import is_url, parse_url
 
     # As it may stand in a mail, or behind a command that was copied.
-    text = text.strip().strip("'\"<>")
+    text = text.strip().strip(AROUND)
     if not is_url(text):
         raise usage.UsageError("an invitation is an URL that begins with sodium://; - reads it from standard input")
     url = parse_url(text)
     if url.secret is None:
         raise usage.UsageError(
-            f"that URL invites nobody, having no secret; to keep the server by a name run: sodiumtwist add NAME '{url}'"
+            "that URL invites nobody, having no secret; to keep the server by a name run: sodiumtwist add NAME "
+            f"{shlex.quote(str(url))}"
         )
     if url.login is None:
         raise usage.UsageError("the invitation names no login before its @; copy all of it, in quotes")
@@ -133,7 +138,7 @@ class JoinOptions(CommandOptions):
 
         joined = find_joined(self.settings)
         if joined is not None:
-            tell_joined(joined)
+            tell_joined(joined, before=True)
             return
         from .running import run
         from .without_tls import load_endpoints

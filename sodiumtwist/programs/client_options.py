@@ -141,7 +141,7 @@ class SendOptions(FilesOptions):
 
     settings: SendSettings
 
-    synopsis = "send [options] PATH... [SERVER:]"
+    synopsis = "send [options] PATH... [SERVER:[NAME]]"
     purpose = "Sends files and folders (- for standard input) until the server has all."
     examples = ("sodiumtwist send photos notes.txt home:",)
     places = "PATH"
@@ -198,7 +198,12 @@ class SendOptions(FilesOptions):
             raise usage.UsageError(f"--name and {place.server}:{place.path} both say a name; give one")
         if len(paths) > 1:
             raise usage.UsageError(
-                f"{place.server}:{place.path} names one PATH alone; with more, {place.server}: is all"
+                f"{place.server}:{place.path} would be the name of one PATH there; for several write {place.server}:"
+            )
+        if place.path.endswith("/") and os.path.isfile(paths[0]):
+            raise usage.UsageError(
+                f"{place.server}:{place.path} is the name of a folder, and {paths[0]} is none; what stands behind "
+                f"{place.server}: is what it is called there"
             )
         return os.fsdecode(remote_path(place.path))
 

@@ -99,6 +99,9 @@ def _where(options: usage.Options, argument: str | None) -> str | None:
     where = argument if to is None else to
     if where == "":
         raise usage.UsageError("--to is empty; it takes a server's name, its URL, HOST:PORT or an endpoint string")
+    # As other commands have it before a file.
+    if where is not None and where.endswith(":") and can_be_name(where[:-1]):
+        return where[:-1]
     return where
 
 
