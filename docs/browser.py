@@ -108,13 +108,11 @@ class Browser:
                 return result
             self._events.append(answer)
 
-    def set_screen(self, width: int, height: int, *, dark: bool = False) -> None:
+    def set_screen(self, width: int, height: int) -> None:
         """Have a screen of so many pixels. A narrow one is a telephone's."""
         self.call(
             "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
         )
-        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        self.call("Emulation.setEmulatedMedia", features=[scheme])
 
     def open(self, path: Path) -> None:
         """Open a file, and wait until all that belongs to it is there."""

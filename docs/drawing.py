@@ -158,8 +158,7 @@ def exchange(title: str, ends: tuple[str, str], steps: Sequence[Step]) -> Drawin
         drawn += [text(right + 12, y + 4 + 15 * number, line, "note") for number, line in enumerate(notes)]
         y += max(6.0, 15.0 * (len(notes) - 1))
     bottom = y + 14
-    heads = [text(left, MARGIN + 12, ends[0], "name"), text(right, MARGIN + 12, ends[1], "name", "middle")]
-    heads[0] = text(MARGIN, MARGIN + 12, ends[0], "name")
+    heads = [text(MARGIN, MARGIN + 12, ends[0], "name"), text(right, MARGIN + 12, ends[1], "name", "middle")]
     lives = [path(f"M{x:g} {MARGIN + 22}V{bottom:g}") for x in (left, right)]
     told = []
     for step in steps:

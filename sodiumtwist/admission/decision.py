@@ -311,7 +311,7 @@ class Decision:
         elif isinstance(error, TimeoutError):
             why = "the handshake could not be remembered in time"
         elif isinstance(error, OSError):
-            why = f"the login could not be checked: {repr(str(error))}"
+            why = f"the login could not be checked: {str(error)!r}"
         else:
             error = AuthenticationFailed("the login could not be checked")
             return Verdict(error=error, failure=reason, undecided=True, code=code)

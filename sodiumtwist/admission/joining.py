@@ -20,7 +20,7 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.python.failure import Failure
 
 from ..core.errors import InvalidKey, LocalProtocolError
-from ..describe import describe_os_error
+from ..describe import describe_error, describe_os_error
 from ..describe.fingerprints import fingerprint
 from ..describe.log import Logger, describe_address
 from ..interfaces import Peer
@@ -349,7 +349,7 @@ class _Joining:
             )
         # It is nobody's fault who logs in.
         except (OSError, LocalProtocolError, InvalidKey) as error:
-            why = describe_os_error(error) if isinstance(error, OSError) else str(error)
+            why = describe_error(error)
             if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
                 why = f"{why}; {_cure(path)}"
             # A container, or a root of its own, into which this file alone was mounted.

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection
 
 from ..core.errors import LocalProtocolError
 from ..core.keys import KeyPair
-from ..describe import describe_os_error
+from ..describe import describe_error
 from ..describe.fingerprints import fingerprint
 from ..keyfiles import read_key_file, read_passphrase_file
 from .servers import KnownServer, ServerKeyChanged, check_name, read_servers
@@ -37,8 +37,7 @@ def look_up(text: str, warn: Callable[[str], object] | None = None) -> KnownServ
     :raises InvalidKey: when the key in an URL can be none of a server.
     """
     if is_url(text):
-        url = parse_card(text)
-        return KnownServer("", url.endpoint, url.server_key, url.login or "")
+        return KnownServer.from_url("", parse_card(text))
     name = text.removeprefix("sodium:")
     if not can_be_name(name):
         return None
@@ -47,7 +46,7 @@ def look_up(text: str, warn: Callable[[str], object] | None = None) -> KnownServ
     except (OSError, LocalProtocolError) as error:
         if warn is None:
             raise
-        warn(describe_os_error(error) if isinstance(error, OSError) else str(error))
+        warn(describe_error(error))
         return None
 
 

@@ -64,7 +64,7 @@ class KnownServer:
     """
     A server that has a name.
 
-    :ivar name: what it is called.
+    :ivar name: what it is called; empty for one without a name.
     :ivar endpoint: where it is: HOST:PORT, or a client's endpoint string.
     :ivar server_key: its public key, 32 bytes.
     :ivar login: ours there; empty where it is not said.
@@ -96,10 +96,10 @@ class KnownServer:
         """
         Make it of an URL.
 
+        :param name: what it is called; empty for one without a name.
         :param url: its secret is not kept.
         """
-        endpoint = url.endpoint if url.tls else str(url.address)
-        return cls(name, endpoint, url.server_key, url.login or "", identity, passphrase_file, protocol)
+        return cls(name, url.endpoint, url.server_key, url.login or "", identity, passphrase_file, protocol)
 
 
 def servers_path() -> str:

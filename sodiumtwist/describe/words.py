@@ -136,6 +136,11 @@ def describe_os_error(error: OSError) -> str:
     return f"{error.filename or repr(error.filename)}: {text}"
 
 
+def describe_error(error: Exception) -> str:
+    """Say on one line what went wrong, by an ``OSError`` or an error whose text says it."""
+    return describe_os_error(error) if isinstance(error, OSError) else str(error)
+
+
 #: How many characters of a text are shown: more than any line needs that tells what went wrong.
 SHOWN_LIMIT = 2000
 

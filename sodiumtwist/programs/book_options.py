@@ -112,10 +112,9 @@ class JoinOptions(CommandOptions):
 
     def parseArgs(self, *arguments: str) -> None:
         """Take the invitation, and the name when one is given."""
-        names = "INVITATION"
-        self["invitation"], self["name"] = (
-            arguments if len(arguments) == 2 else (*take_arguments(arguments[:1] + arguments[2:], 1, names), None)
-        )
+        invitation, name = arguments[:1], arguments[1:2]
+        (self["invitation"],) = take_arguments(invitation + arguments[2:], 1, "INVITATION")
+        (self["name"],) = name or (None,)
 
     def postOptions(self) -> None:
         """

@@ -16,7 +16,7 @@ from ..contacts.servers import KnownServer, add_server, read_servers
 from ..core.client import NO_ANSWER
 from ..core.connection import Code
 from ..core.errors import AuthenticationFailed, NotDone, SodiumError
-from ..describe import describe_os_error
+from ..describe import describe_error
 from ..describe.fingerprints import fingerprint
 from ..protocol.client import REFUSES, SodiumClientProtocol
 from .commands import STATUS_OF_CODE, abort, connect, explain_loss, leave, make_endpoint, tell_of_silence
@@ -84,7 +84,7 @@ async def join(reactor: Any, settings: JoinSettings) -> None:
             server = KnownServer.from_url(settings.name, settings.url, identity.path)
             add_server(server)
         except (OSError, SodiumError) as error:
-            why = describe_os_error(error) if isinstance(error, OSError) else str(error)
+            why = describe_error(error)
             raise CommandFailed(
                 EXIT_NOT_STORED, f"the server has let the key in, but {why}; mend that, and run the same command again"
             ) from None

@@ -141,6 +141,12 @@ class _URLOptions(CommandOptions):
     """What ``invite`` and ``url`` have in common."""
 
     optParameters = _URL_PARAMETERS
+    compData = usage.Completions(
+        optActions={
+            "key-file": usage.CompleteFiles(),
+            "endpoint": usage.Completer(descr="where clients reach the server"),
+        }
+    )
 
     def server(self, login: str | None) -> ServerURL:
         """
@@ -191,8 +197,6 @@ class InviteOptions(_URLOptions):
     ]
     compData = usage.Completions(
         optActions={
-            "key-file": usage.CompleteFiles(),
-            "endpoint": usage.Completer(descr="where clients reach the server"),
             "keys": usage.CompleteFiles(),
             "users": usage.CompleteFiles(),
             "expires": usage.Completer(descr="how long it is good"),
@@ -246,13 +250,7 @@ class URLOptions(_URLOptions):
         "server's name, endpoint and key, or to 'sodiumtwist add'."
     )
     examples = ("sodiumtwist url --key-file server.key --endpoint HOST:5555",)
-    compData = usage.Completions(
-        optActions={
-            "key-file": usage.CompleteFiles(),
-            "endpoint": usage.Completer(descr="where clients reach the server"),
-        },
-        extraActions=[usage.Completer(descr="login")],
-    )
+    compData = usage.Completions(extraActions=[usage.Completer(descr="login")])
 
     def parseArgs(self, *arguments: str) -> None:
         """Take the login, when one is given."""

@@ -13,7 +13,7 @@ from twisted.python import usage
 from ..contacts.lookup import can_be_name, check_same_key, look_up, read_identity, read_kept_passphrase
 from ..contacts.servers import KnownServer, check_known_key, find_server, servers_at
 from ..core.errors import LocalProtocolError
-from ..describe import describe_os_error
+from ..describe import describe_error
 from ..keyfiles import read_key_file, read_passphrase, read_server_key
 from .asking import choose_passphrase
 from .options import (
@@ -136,7 +136,7 @@ def _check_known(server: KnownServer | None, endpoint: str, key: bytes, warnings
         try:
             check_known_key(endpoint, key)
         except (OSError, LocalProtocolError) as error:
-            warnings.append(describe_os_error(error) if isinstance(error, OSError) else str(error))
+            warnings.append(describe_error(error))
 
 
 def _only_known() -> KnownServer:

@@ -26,12 +26,11 @@ if TYPE_CHECKING:
     from ..tunnel import TunnelLimits
     from .service_user import ServiceUser
 
-# What repr() shows may get into a log: so no passphrase, and no endpoint string either. People write secrets into
-# those, and only later is that refused.
-
-
 #: Seconds that connecting may take, until the server has let the client in, when nothing else is said.
 CONNECT_TIMEOUT = 15.0
+
+# What repr() shows may get into a log: so no passphrase, and no endpoint string either. People write secrets into
+# those, and only later is that refused.
 
 
 @dataclass(frozen=True)
