@@ -38,6 +38,10 @@ _MEANINGS = {
         "nothing listens there: is the server running, and is that its address?"
     ),
     r"DNS lookup failed: no results for hostname lookup: (.*)": r"there is no host \1, or no answer about it",
+    r".*: \d+: (No route to host|Network is unreachable|Host is down|Network is down)": (
+        r"\1: the host is gone or its address is wrong, or this machine has no network"
+    ),
+    r"An error occurred while connecting: \d+: (.*)": r"\1",
     r"User timeout caused connection failure": (
         "there was no answer in time: the host is gone, or a firewall lets nothing through to it"
     ),
@@ -136,6 +140,11 @@ def describe_os_error(error: OSError) -> str:
 SHOWN_LIMIT = 2000
 
 
+# The secret of an invitation, behind the key, and most of one that was not copied right. Errors show what was given,
+# and an invitation may be given where none is due.
+_INVITATION_SECRET = re.compile(r"(#[^\s#.]{32,}\.)[0-9a-fA-F]{16,}")
+
+
 def printable(text: str) -> str:
     """
     Make a text fit for a log or a terminal, on one line. All that comes from outside passes here before it is shown:
@@ -143,10 +152,12 @@ def printable(text: str) -> str:
 
     What can't be printed is replaced by ``?``: control characters, newlines, marks that turn the direction of a line
     round, halves of characters. A terminal could take it for a command, and a reader for a line of the log. What is
-    very long is cut.
+    very long is cut. The secret of an invitation becomes ``…``.
 
     :param text: the text.
     """
+    if "#" in text:
+        text = _INVITATION_SECRET.sub(r"\1…", text)
     left_out = len(text) - SHOWN_LIMIT
     if left_out > 0:
         text = f"{text[:SHOWN_LIMIT]}… ({left_out} characters more)"

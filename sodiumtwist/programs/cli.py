@@ -60,6 +60,7 @@ class CompletionOptions(CommandOptions):
         "servers. Put it into a file where the shell looks for such."
     )
     examples = ("sodiumtwist completion bash",)
+    notes = 'In ~/.bashrc, this line does it: eval "$(sodiumtwist completion bash)"'
     compData = usage.Completions(extraActions=[CompleteWords(SHELLS)])
 
     def parseArgs(self, *arguments: str) -> None:

@@ -15,7 +15,7 @@ from ..contacts.addresses import is_loopback
 from ..contacts.urls import ServerURL
 from ..describe import printable
 from ..describe.fingerprints import fingerprint
-from .output import OutputLost, print_error, print_line
+from .output import OutputLost, print_error, print_line, print_text
 from .settings import InviteSettings
 
 
@@ -36,7 +36,8 @@ def invite(settings: InviteSettings) -> None:
     invitation = Invitation(hash_secret(secret), login, expires)
     add_invitation(settings.keys, invitation, now, _warn)
     try:
-        print_line(replace(settings.server, secret=secret).whole)
+        # Nowhere else is the secret shown. Nothing in an URL can't be printed.
+        print_text(replace(settings.server, secret=secret).whole)
     # Nobody has it, and nobody can have it any more.
     except OutputLost:
         withdraw_invitation(settings.keys, invitation)
@@ -68,6 +69,8 @@ def _tell_server(server: ServerURL) -> None:
     host = server.address.host
     if is_loopback(host):
         _warn(f"{host} is this machine alone: no other one reaches the server by that; give the server's own name")
+    elif host == "HOST":
+        _warn("HOST stands for the server's name or address, as others reach it; write that in its place")
 
 
 def _warn(line: str) -> None:

@@ -143,6 +143,21 @@ def _stream_command(words: list[str], description: str, address: IAddress, setti
     return shlex.join([*words, *server, *_credentials(settings)])
 
 
+def invite_command(description: str, address: IAddress, settings: ServerSettings) -> str | None:
+    """
+    Make the command that lets somebody in by an invitation; the parameters are those of :func:`send_command`.
+
+    :return: ``None`` where nobody can be invited: invitations stand in a list of clients' keys, are for version 2 of
+        the protocol, and their URLs name a host.
+    """
+    endpoint = _client_endpoint(description, address)
+    if settings.authorized_keys is None or 2 not in settings.versions or endpoint.startswith("unix:"):
+        return None
+    keys = settings.authorized_keys.file.path
+    server = ["--key-file", "SERVERKEYFILE", "--keys", keys, "--endpoint", endpoint]
+    return shlex.join(["sodiumtwist", "invite", *server, "LOGIN"])
+
+
 class SodiumService(ListeningService):
     """
     ``twistd sodium``
@@ -206,7 +221,8 @@ class SodiumService(ListeningService):
         # As who will change the file.
         with acting_as(self._settings.runs_as):
             look_if_writable(keys)
-        if lines := keys.file.current().lines_without_public_key():
+        # It was read as its user a moment ago: root, as whom this is called, would refuse it as somebody else's.
+        if lines := keys.file.value.lines_without_public_key():
             self._log.warn(
                 "{path} has keys that are no public ones, in lines {lines}: private keys, which nobody but their owner "
                 "may have, or typing errors",
@@ -241,6 +257,11 @@ class SodiumService(ListeningService):
         # A database of handshakes has to be closed, a memory has not.
         close: Callable[[], Deferred[None]] | None = getattr(self._factory.replays, "close", None)
         return None if close is None else close()
+
+    def listens(self, description: str, address: IAddress) -> None:
+        invite = invite_command(description, address, self._settings)
+        if invite is not None:
+            self._log.info("to let somebody in: {command}", command=invite)
 
 
 class UploadService(SodiumService):
@@ -313,7 +334,7 @@ class UploadService(SodiumService):
         keys = settings.authorized_keys
         # Where nothing else checks who it is.
         if settings.checker is None and keys is not None and (files.directory is not None or files.share_per_login):
-            if keys.file.current().has_any_login:
+            if keys.file.value.has_any_login:
                 self._log.warn(
                     "a client whose key has no login in its line of {path} may give any, and so reach any folder",
                     path=keys.file.path,
@@ -338,6 +359,7 @@ class UploadService(SodiumService):
                 self._log.warn("uploads of version 1 count towards no quota; --protocol 2 takes none of them")
 
     def listens(self, description: str, address: IAddress) -> None:
+        super().listens(description, address)
         settings = self._settings
         if self._factory.store.takes:
             what = "files" if settings.directory is not None and 2 in settings.versions else "a file"
@@ -402,6 +424,7 @@ class ForwardService(SodiumService):
         return super().is_idle() and not tunnel.ends
 
     def listens(self, description: str, address: IAddress) -> None:
+        super().listens(description, address)
         command = tunnel_command(description, address, self._settings)
         self._log.info("to connect a local port to this: {command}", command=command)
         command = pipe_command(description, address, self._settings)

@@ -106,6 +106,15 @@ class PrintableTests(SynchronousTestCase):
         text = "h\u00e4user, \u65e5\u672c, \U0001f600"
         self.assertEqual(printable(text), text)
 
+    def test_invitation(self) -> None:
+        """Its secret stays out, also where it was not copied right, or the key in it is none."""
+        for key in ("ab" * 32, f"publickey:{'AB' * 32}", "ab" * 20):
+            for secret in ("cd" * 16, "CD" * 16, "cd" * 15, "cd" * 17):
+                shown = printable(f"there is no sodium://ann@h:1/#{key}.{secret}, is there?")
+                self.assertEqual(shown, f"there is no sodium://ann@h:1/#{key}.\u2026, is there?")
+        for name in (f"{'ab' * 32}.{'cd' * 16}", "#1.2.3"):
+            self.assertEqual(printable(name), name)
+
     def test_long(self) -> None:
         self.assertEqual(printable("x" * 2000), "x" * 2000)
         self.assertEqual(printable("x" * 2007), "x" * 2000 + "\u2026 (7 characters more)")
