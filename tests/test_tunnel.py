@@ -7,7 +7,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import shutil
 import signal
 import socket
 import struct
@@ -24,7 +23,7 @@ from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClie
 from twisted.internet.task import Clock, deferLater
 from twisted.logger import formatEvent
 from twisted.protocols.haproxy._wrapper import HAProxyWrappingFactory
-from twisted.trial.unittest import SkipTest, SynchronousTestCase, TestCase
+from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface import implementer
 
 from sodiumtwist import LocalProtocolError, SingleLogin, Timeouts
@@ -36,6 +35,7 @@ from sodiumtwist.tunnel import TunnelEntry, TunnelFactory, TunnelLimits, TurnedA
 
 from .core.peers import wire_of
 from .logs import logged, refusals
+from .outside import find_program
 from .pair import LOGIN, PASSPHRASE, SERVER_PAIR, MemoryTransport, Pair, build, make_client_factory
 from .ports import port_number
 from .processes import (
@@ -711,9 +711,7 @@ class TunnelProcessTests(ProcessTestCase):
                 self.assertFalse([line for line in process.output + process.errors if "Traceback" in line])
 
     def start_redis(self) -> str:
-        program = shutil.which("redis-server")
-        if program is None:
-            raise SkipTest("redis-server is not installed (Debian: apt-get install redis-server)")
+        program = find_program("redis-server", "redis-server")
         path = self.path("redis.sock")
         redis = self.run_process([program, "--port", "0", "--unixsocket", path, "--save", ""])
         redis.wait_for("Ready to accept connections|now ready to accept connections")

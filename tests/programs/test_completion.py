@@ -15,7 +15,6 @@ import tempfile
 import time
 from pathlib import Path
 from typing import Any, cast
-from unittest import SkipTest
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -25,6 +24,7 @@ from sodiumtwist.programs.completers import CompleteFilesAndPlaces, CompletePlac
 from sodiumtwist.programs.completion import SCRIPTS
 
 from ..known_servers import write_servers
+from ..outside import find_program
 from ..own_folders import use_own_folders
 
 #: What is typed, and what becomes of it by the tabulator key, in any of the shells.
@@ -91,11 +91,7 @@ class ShellTests(SynchronousTestCase):
 
     def shell(self, name: str) -> str:
         """The path of a shell; and of its script beside, which is ``script`` in the folder."""
-        program = shutil.which(name)
-        if program is None:
-            if os.environ.get("CI"):
-                self.fail(f"{name} is not installed, and here it must be")
-            raise SkipTest(f"{name} is not installed (Debian: apt-get install {name})")
+        program = find_program(name, name)
         (self.folder / "script").write_text(script(name))
         return program
 

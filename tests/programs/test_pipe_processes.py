@@ -7,15 +7,13 @@ from __future__ import annotations
 import hashlib
 import os
 import pwd
-import shutil
 import signal
 import socket
 import subprocess
 import threading
 
-from twisted.trial.unittest import SkipTest
-
 from ..known_servers import know
+from ..outside import find_program
 from ..processes import PATIENCE, SODIUMTWIST, ProcessTestCase, Running, unmeasured
 
 #: How much passes each way at once, in bytes: more than any of the processes may keep. Where the project is guarded,
@@ -71,16 +69,10 @@ class PipeProcessTestCase(ProcessTestCase):
 class SshTests(PipeProcessTestCase):
     """An sshd that nobody has told of any of this."""
 
-    def program(self, name: str, package: str) -> str:
-        path = shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
-        if path is None:
-            raise SkipTest(f"{name} is not installed (Debian: apt-get install {package})")
-        return path
-
     def start_sshd(self) -> int:
         """Start it as whoever runs the tests, for that user alone."""
-        sshd = self.program("sshd", "openssh-server")
-        keygen = self.program("ssh-keygen", "openssh-client")
+        sshd = find_program("sshd", "openssh-server")
+        keygen = find_program("ssh-keygen", "openssh-client")
         for name in ("host", "id"):
             subprocess.run([keygen, "-q", "-t", "ed25519", "-N", "", "-f", self.path(name)], check=True)
         with self.listen() as free:
@@ -107,7 +99,7 @@ class SshTests(PipeProcessTestCase):
 
     def configure_ssh(self) -> list[str]:
         """Return the command that reaches it, through the pipe."""
-        ssh = self.program("ssh", "openssh-client")
+        ssh = find_program("ssh", "openssh-client")
         with open(self.path("host.pub")) as file:
             known = self.write("known_hosts", f"there {file.read()}")
         config = self.write(
@@ -130,7 +122,7 @@ class SshTests(PipeProcessTestCase):
 
     def test_ssh_rsync_and_tar(self) -> None:
         """Commands, files and a stream get through, and a session that is over leaves no line behind."""
-        rsync = self.program("rsync", "rsync")
+        rsync = find_program("rsync", "rsync")
         server = self.serve(self.start_sshd())
         ssh = self.configure_ssh()
         os.mkdir(self.path("here"))
