@@ -132,6 +132,10 @@ def describe_os_error(error: OSError) -> str:
     return f"{error.filename or repr(error.filename)}: {text}"
 
 
+# In the URL of an invitation; whoever sees it may be first to use it. Put at the wrong place of a command line, it would
+# be quoted by the error.
+_INVITATION = re.compile(r"(sodium(?:\+tls)?://[^#]*#[0-9a-f]{64}\.)[0-9a-f]{32}", re.IGNORECASE)
+
 #: How many characters of a text are shown: more than any line needs that tells what went wrong.
 SHOWN_LIMIT = 2000
 
@@ -143,10 +147,12 @@ def printable(text: str) -> str:
 
     What can't be printed is replaced by ``?``: control characters, newlines, marks that turn the direction of a line
     round, halves of characters. A terminal could take it for a command, and a reader for a line of the log. What is
-    very long is cut.
+    very long is cut. The secret of an invitation becomes ``…``.
 
     :param text: the text.
     """
+    if "://" in text:
+        text = _INVITATION.sub(r"\1…", text)
     left_out = len(text) - SHOWN_LIMIT
     if left_out > 0:
         text = f"{text[:SHOWN_LIMIT]}… ({left_out} characters more)"

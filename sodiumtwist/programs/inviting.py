@@ -15,7 +15,7 @@ from ..contacts.addresses import is_loopback
 from ..contacts.urls import ServerURL
 from ..describe import printable
 from ..describe.fingerprints import fingerprint
-from .output import OutputLost, print_error, print_line
+from .output import OutputLost, print_error, print_line, print_text
 from .settings import InviteSettings
 
 
@@ -36,7 +36,8 @@ def invite(settings: InviteSettings) -> None:
     invitation = Invitation(hash_secret(secret), login, expires)
     add_invitation(settings.keys, invitation, now, _warn)
     try:
-        print_line(replace(settings.server, secret=secret).whole)
+        # As it is: this is the one place where the secret shows.
+        print_text(replace(settings.server, secret=secret).whole)
     # Nobody has it, and nobody can have it any more.
     except OutputLost:
         withdraw_invitation(settings.keys, invitation)

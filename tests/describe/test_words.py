@@ -39,6 +39,13 @@ class DescribeBadEndpointTests(SynchronousTestCase):
             self.assertNotIn("hunter2", line)
         self.assertIn("passphraseFile=pass.txt", masked("sodium:tcp:1:auth=memory:me:hunter2:passphraseFile=pass.txt"))
 
+    def test_invitation(self) -> None:
+        """The secret in one is not shown, in whatever text; what is no secret stays."""
+        card = f"sodium+tls://ann@example.org:443/#{'7B' * 32}"
+        self.assertEqual(printable(f"no file '{card}.{'5E' * 16}' here"), f"no file '{card}.…' here")
+        for text in (card, f"https://example.org/#{'7b' * 32}.{'5e' * 16}", f"{'7b' * 32}.{'5e' * 16}"):
+            self.assertEqual(printable(text), text)
+
     def test_folder_of_plugins_closed(self) -> None:
         """Twisted's error stands for another one, which has a text."""
         error = UnlistableError(PermissionError(13, "Permission denied", "/plugins"))

@@ -105,7 +105,7 @@ class InviteTests(InvitingTestCase):
         def full(line: str) -> None:
             raise OutputLost(OSError(errno.ENOSPC, "No space left on device"))
 
-        self.patch(inviting, "print_line", full)
+        self.patch(inviting, "print_text", full)
         status, _, errors = self.call(
             "invite", "--key-file", "server.key", "--keys", "keys", "--endpoint", "example.org", "ann"
         )
