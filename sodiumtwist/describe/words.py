@@ -132,8 +132,8 @@ def describe_os_error(error: OSError) -> str:
     return f"{error.filename or repr(error.filename)}: {text}"
 
 
-# In the URL of an invitation; whoever sees it may be first to use it. Put at the wrong place of a command line, it would
-# be quoted by the error.
+# In the URL of an invitation; whoever sees it may be first to use it. At a wrong place of a command line, it would be
+# shown by the error.
 _INVITATION = re.compile(r"(sodium(?:\+tls)?://[^#]*#[0-9a-f]{64}\.)[0-9a-f]{32}", re.IGNORECASE)
 
 #: How many characters of a text are shown: more than any line needs that tells what went wrong.
