@@ -143,6 +143,21 @@ def _stream_command(words: list[str], description: str, address: IAddress, setti
     return shlex.join([*words, *server, *_credentials(settings)])
 
 
+def invite_command(description: str, address: IAddress, settings: ServerSettings) -> str | None:
+    """
+    Make the command that lets somebody in by an invitation; the parameters are those of :func:`send_command`.
+
+    :return: ``None`` where nobody can be invited: invitations stand in a list of clients' keys, are for version 2 of
+        the protocol, and their URLs name a host.
+    """
+    endpoint = _client_endpoint(description, address)
+    if settings.authorized_keys is None or 2 not in settings.versions or endpoint.startswith("unix:"):
+        return None
+    keys = settings.authorized_keys.file.path
+    server = ["--key-file", "SERVERKEYFILE", "--keys", keys, "--endpoint", endpoint]
+    return shlex.join(["sodiumtwist", "invite", *server, "LOGIN"])
+
+
 class SodiumService(ListeningService):
     """
     ``twistd sodium``
@@ -242,6 +257,11 @@ class SodiumService(ListeningService):
         close: Callable[[], Deferred[None]] | None = getattr(self._factory.replays, "close", None)
         return None if close is None else close()
 
+    def listens(self, description: str, address: IAddress) -> None:
+        invite = invite_command(description, address, self._settings)
+        if invite is not None:
+            self._log.info("to let somebody in: {command}", command=invite)
+
 
 class UploadService(SodiumService):
     """
@@ -338,6 +358,7 @@ class UploadService(SodiumService):
                 self._log.warn("uploads of version 1 count towards no quota; --protocol 2 takes none of them")
 
     def listens(self, description: str, address: IAddress) -> None:
+        super().listens(description, address)
         settings = self._settings
         if self._factory.store.takes:
             what = "files" if settings.directory is not None and 2 in settings.versions else "a file"
@@ -402,6 +423,7 @@ class ForwardService(SodiumService):
         return super().is_idle() and not tunnel.ends
 
     def listens(self, description: str, address: IAddress) -> None:
+        super().listens(description, address)
         command = tunnel_command(description, address, self._settings)
         self._log.info("to connect a local port to this: {command}", command=command)
         command = pipe_command(description, address, self._settings)

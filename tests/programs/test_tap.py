@@ -8,6 +8,7 @@ import errno
 import io
 import itertools
 import os
+import shlex
 import shutil
 import signal
 import socket
@@ -50,7 +51,7 @@ from sodiumtwist.keyfiles import write_key_file
 from sodiumtwist.programs import options, services
 from sodiumtwist.programs.endpoint_strings import is_local, path_of_socket, socket_remedy
 from sodiumtwist.programs.listening import SAME_SIGNAL
-from sodiumtwist.programs.services import SodiumService, pipe_command, send_command, tunnel_command
+from sodiumtwist.programs.services import SodiumService, invite_command, pipe_command, send_command, tunnel_command
 from sodiumtwist.programs.settings import ServerSettings
 from sodiumtwist.programs.tap import Options, makeService
 from sodiumtwist.protocol.draining import DRAIN_TIMEOUT
@@ -794,3 +795,23 @@ class ServiceTests(TapTestCase):
                 tunnel_command(description, address, settings), f"twistd -n sodium-tunnel --listen LOCALPORT {server}"
             )
             self.assertEqual(pipe_command(description, address, settings), f"sodiumtwist pipe {server}")
+            self.assertIsNone(invite_command(description, address, settings))
+
+    def test_invite_command(self) -> None:
+        """Where a list of keys decides, the log tells how to invite; not where invitations can't be used."""
+        with open("a list", "w", encoding="ascii"):
+            self.addCleanup(os.unlink, "a list")
+        who = "-k", SECRET, "--authorized-keys", "a list", "--auth", "none"
+        settings = self.parse(*who).settings
+        keys = shlex.quote(os.path.abspath("a list"))
+        command = f"sodiumtwist invite --key-file SERVERKEYFILE --keys {keys} --endpoint '[::1]:1' LOGIN"
+        address = IPv6Address("TCP", "::1", 1)
+        self.assertEqual(invite_command("tcp6:1", address, settings), command)
+        self.assertIsNone(invite_command("unix:/a", UNIXAddress("/a"), settings))
+        self.assertIsNone(invite_command("tcp6:1", address, self.parse(*who, "--protocol", "1").settings))
+        for place in ("--forward", "tcp:127.0.0.1:1"), ("--discard",):
+            service = self.make(*who, *place)
+            events = logged(self)
+            service.listens("tcp6:1", address)
+            lines = [line for event in events if (line := formatEvent(event))]
+            self.assertEqual(lines[0], f"to let somebody in: {command}")
