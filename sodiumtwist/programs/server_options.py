@@ -107,6 +107,9 @@ def _where(options: usage.Options, argument: str | None) -> str | None:
     where = argument if to is None else to
     if where == "":
         raise usage.UsageError("--to is empty; it takes a server's name, its URL, HOST:PORT or an endpoint string")
+    # As it stands before the names of files.
+    if where is not None and can_be_name(name := where.removesuffix(":")):
+        return name
     return where
 
 

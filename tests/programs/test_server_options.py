@@ -92,6 +92,9 @@ class NamedTests(OptionsTestCase):
             ["--endpoint", "home"],
             ["-e", "home"],
             ["sodium:home"],
+            # As send and get have it.
+            ["home:"],
+            ["--to", "home:"],
             ["--server-key", "home"],
             ["--key", "home"],
             ["-k", "home"],
@@ -168,7 +171,7 @@ class NamedTests(OptionsTestCase):
     def test_unknown(self) -> None:
         """The error tells which names there are; and what a host would need."""
         write_servers(**self.home_and_work)
-        for words in (["hoem"], ["--to", "hoem"]):
+        for words in (["hoem"], ["--to", "hoem"], ["hoem:"]):
             line = self.refused(UsageError, *words)
             self.assertRegex(line, "^no server is known by the name 'hoem', but home, work; if it is a host's name, ")
             self.assertIn("--server-key is missing", line)
