@@ -106,9 +106,16 @@ class NamedTests(OptionsTestCase):
             self.assertEqual(self.said, "", words)
 
     def test_by_its_address(self) -> None:
-        """Who is known there is meant, where no key is given."""
-        for words in (["example.org"], ["--to", "tcp:example.org:5555"], ["-t", "EXAMPLE.org.:5555"]):
-            self.assert_home(self.ping(*words))
+        """Who is known there is meant, where no key is given; and it is connected to as it was said."""
+        for where in (
+            "example.org",
+            "tcp:example.org:5555",
+            "EXAMPLE.org.:5555",
+            "tcp:example.org:5555:timeout=3",
+            "tls:example.org:5555",
+        ):
+            for words in ([where], ["--to", where]):
+                self.assert_home(self.ping(*words), where)
         write_servers(**self.home, other=self.home["home"])
         line = self.refused(UsageError, "example.org:5555")
         self.assertEqual(line, "several servers are known there, so name one: home, other")
