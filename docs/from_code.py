@@ -21,17 +21,20 @@ import dataclasses
 import inspect
 import os
 import re
-import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import redirect_stdout, suppress
 from enum import IntEnum
 from functools import partial
 from importlib import import_module
+from io import StringIO
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from msgspec import inspect as types
+from twisted.scripts.twistd import ServerOptions
 from zope.interface.interface import InterfaceClass, Method
 
 # The code beside these pages, not one that is installed, and the modules of this folder.
@@ -49,8 +52,8 @@ from sodiumtwist.transfer.tree import messages
 
 ROOT = Path(__file__).resolve().parent.parent
 
-SODIUMTWIST = [sys.executable, "-m", "sodiumtwist"]
-TWISTD = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()"]
+#: What parses the command lines of each program.
+PROGRAMS: dict[str, Callable[[], Any]] = {"sodiumtwist": Options, "twistd": ServerOptions}
 
 WIDTH = 120
 
@@ -68,29 +71,35 @@ def _literal(lines: Iterable[str]) -> Iterator[str]:
 # The help
 
 
-def help_of(command: list[str]) -> list[str]:
+def help_of(command: str, *words: str) -> list[str]:
     """
-    Return the lines of a command's ``--help``.
+    Return the lines that a command prints for ``--help``, on a screen of 80 columns.
 
-    :raises CalledProcessError: when it fails.
+    :raises UsageError: when there is no such command.
     """
     kept = {name: value for name, value in os.environ.items() if not name.startswith("SODIUMTWIST_")}
-    environment = {**kept, "COLUMNS": "80", "PYTHONIOENCODING": "utf-8"}
-    done = subprocess.run([*command, "--help"], env=environment, cwd=ROOT, check=True, stdout=subprocess.PIPE)
-    return done.stdout.decode().strip().splitlines()
+    arguments = [*words, "--help"]
+    with (
+        patch.dict(os.environ, {**kept, "COLUMNS": "80"}, clear=True),
+        patch.object(sys, "argv", [command, *arguments]),
+        redirect_stdout(StringIO()) as printed,
+        suppress(SystemExit),
+    ):
+        PROGRAMS[command]().parseOptions(arguments)
+    return printed.getvalue().strip().splitlines()
 
 
 def _sodiumtwist() -> Iterator[str]:
-    yield from _literal(help_of(SODIUMTWIST))
+    yield from _literal(help_of("sodiumtwist"))
     commands: Any = Options.subCommands
     for name, _, _, what in commands:
         title = f"sodiumtwist {name}"
         yield from (title, "~" * len(title), "", what[0].upper() + what[1:] + ".", "")
-        yield from _literal(help_of([*SODIUMTWIST, name]))
+        yield from _literal(help_of("sodiumtwist", name))
 
 
 def _twistd(name: str) -> Iterator[str]:
-    yield from _literal(help_of([*TWISTD, name]))
+    yield from _literal(help_of("twistd", name))
 
 
 # Docstrings

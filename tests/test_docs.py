@@ -27,8 +27,10 @@ from xml.etree import ElementTree
 from twisted.trial.unittest import SynchronousTestCase
 
 import sodiumtwist
+from sodiumtwist import KeyPair
 from sodiumtwist.core import connection, states
 from sodiumtwist.core.v2 import states as saying
+from sodiumtwist.keyfiles import write_key_file
 from sodiumtwist.protocol import lifecycle
 
 from . import pages as pages_module
@@ -481,9 +483,10 @@ class UnitTests(ProcessTestCase):
         command = self.unit()["Service"]["ExecStart"].split()
         self.assertEqual(command[0], "/opt/sodiumtwist/bin/twistd")
         self.assertEqual(self.run_process([*SODIUMTWIST, "keygen", "--output", "server.key"]).wait(), 0)
-        with open(self.path("pass.txt"), "w") as file:
-            file.write("open sesame\n")
-        os.chmod(self.path("pass.txt"), 0o400)
+        pair = KeyPair.generate()
+        write_key_file(self.path("ann.key"), pair)
+        with open(self.path("keys.txt"), "w") as file:
+            file.write(f"{pair.public.hex()} ann\n")
         arguments = [argument.replace("/etc/sodiumtwist", self.directory) for argument in command[1:]]
         self.assertIn("tcp:5555", arguments)
         arguments[arguments.index("tcp:5555")] = "tcp:0:interface=127.0.0.1"
@@ -491,8 +494,8 @@ class UnitTests(ProcessTestCase):
         self.find_endpoint(server)
         self.make_file("backup.tar", 300_000)
         key = server.wait_for(r"public key: (\w+)")[1]
-        client = self.start_client("send", "--passphrase-file", "pass.txt", "backup.tar", key=key)
+        client = self.start_client("send", "--identity", "ann.key", "--user", "ann", "backup.tar", key=key)
         self.assertEqual((client.wait(), client.errors), (0, []))
-        self.assertTrue(self.read(os.path.join("uploads", "username", "backup.tar")) == self.read("backup.tar"))
+        self.assertTrue(self.read(os.path.join("uploads", "ann", "backup.tar")) == self.read("backup.tar"))
         self.assertEqual(server.stop(), -signal.SIGTERM)
         self.assertEqual(server.errors, [])

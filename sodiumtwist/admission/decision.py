@@ -233,7 +233,11 @@ class Decision:
         # Nobody but a portal gives what an application takes its users for.
         if isinstance(self._rules.checker, Portal):
             raise InvitationRefused("the server takes no invitations, for its application has logins of its own")
-        return await join(file, secret, self._peer)
+        try:
+            return await join(file, secret, self._peer)
+        # Its key may get listed all the same. A client that hears that it was not looked at deletes its key.
+        except CancelledError:
+            raise LoginNotChecked(f"{TOO_MANY_FAILED}; the key may be listed all the same") from None
 
     async def _remember(self) -> None:
         if not await maybeDeferred(self._rules.replays.remember, self.fingerprint):

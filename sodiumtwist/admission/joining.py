@@ -313,11 +313,13 @@ class _Joining:
             return
         self._busy = True
         try:
-            # Nothing is done for whom nobody waits any more.
-            while together := [each for each in self._waiting if not each.joined.called]:
+            while self._waiting:
+                # Nothing is done for whom nobody waits any more.
+                together = [each for each in self._waiting if not each.joined.called]
                 self._waiting.clear()
                 try:
-                    await self._list(together)
+                    if together:
+                        await self._list(together)
                 except Exception:
                     failure = Failure()
                     for each in together:
@@ -350,6 +352,9 @@ class _Joining:
             why = describe_os_error(error) if isinstance(error, OSError) else str(error)
             if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
                 why = f"{why}; {_cure(path)}"
+            # A container, or a root of its own, into which this file alone was mounted.
+            elif isinstance(error, OSError) and error.errno == errno.EBUSY:
+                why = f"{why}; nothing can take the place of a file that is mounted: mount its folder"
             raise KeyNotStored(f"the key could not be listed: {why}") from None
         finally:
             for line in told:

@@ -26,6 +26,7 @@ from ..core.errors import LocalProtocolError
 from .checkers import WRONG_VERSION, LoginRefused, LoginUnknown
 from .files import lines_of
 from .marks import MARK, composed_bytes, other_forms
+from .passwords import BY_KEY
 from .watched import WatchedFile
 
 # The mark, then a login with or without quotes, then the passphrase.
@@ -51,6 +52,11 @@ class _Passphrases:
             # Not at each colon: there may be millions, and all threads would wait.
             login, *more = line.split(":", 2)
             if more:
+                # It would be a passphrase that everybody knows.
+                if more[0] == f"{BY_KEY} {MARK}":
+                    raise LocalProtocolError(
+                        f"line {number}: a login that comes in by its key alone stands in a file for argon2:FILE"
+                    )
                 if login.encode() in self.marked:
                     raise LocalProtocolError(f"line {number}: a line with {MARK} has that login already")
                 self.by_login.setdefault(login.encode(), more[0].encode())

@@ -37,10 +37,12 @@ class Identity:
 
     :ivar pair: the key pair.
     :ivar path: of its file.
+    :ivar used: whether it was made earlier: a server may have let it in, and its answer been lost.
     """
 
     pair: KeyPair
     path: str
+    used: bool = False
 
     @property
     def joined(self) -> bool:
@@ -113,7 +115,8 @@ def identity_for(secret: bytes, name: str) -> Iterator[Identity]:
     folder = identities_folder()
     os.makedirs(folder, 0o700, exist_ok=True)
     with locked_folder(os.path.join(folder, name)):
-        path = find_identity(secret) or _make(folder, name, secret)
+        found = find_identity(secret)
+        path = found or _make(folder, name, secret)
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         try:
@@ -124,7 +127,7 @@ def identity_for(secret: bytes, name: str) -> Iterator[Identity]:
             free = False
         if not free:
             raise LocalProtocolError("another program is using this invitation just now")
-        yield Identity(read_key_file(path), path)
+        yield Identity(read_key_file(path), path, found is not None)
     finally:
         # This ends the lock.
         os.close(fd)

@@ -66,6 +66,8 @@ def parse(path: str, text: str) -> Mapping[str, Any]:
     :param path: of the file, for errors.
     :raises LocalProtocolError: when it is no TOML. The error tells the line, as far as the parser does.
     """
+    if not text:
+        return {}
     read: Callable[[str], Any]
     broken: tuple[type[Exception], ...]
     # Here, as below: most commands need none of it.

@@ -16,7 +16,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 from ..admission.invitations import SECRET_SIZE
 from ..core.credentials import LOGIN_SIZE, encode_text
-from ..core.errors import LocalProtocolError
+from ..core.errors import InvalidKey, LocalProtocolError
 from ..core.keys import check_server_key
 from .addresses import Address, parse_address
 
@@ -116,7 +116,13 @@ def parse_url(text: str) -> ServerURL:
     if login is not None:
         encode_text("login", login, LOGIN_SIZE)
     key = bytes.fromhex(found[1])
-    check_server_key(key)
+    try:
+        check_server_key(key)
+    # That tells of files, where nobody has one.
+    except InvalidKey:
+        raise InvalidKey(
+            "the key in the URL is no public key: it has typing errors, or is a private one; copy the URL anew"
+        ) from None
     secret = None if found[2] is None else bytes.fromhex(found[2])
     return ServerURL(address, key, login, secret, parts.scheme == TLS_SCHEME)
 

@@ -38,6 +38,10 @@ _MEANINGS = {
         "nothing listens there: is the server running, and is that its address?"
     ),
     r"DNS lookup failed: no results for hostname lookup: (.*)": r"there is no host \1, or no answer about it",
+    r".*: \d+: (No route to host|Network is unreachable|Host is down|Network is down)": (
+        r"\1: the host is gone or its address is wrong, or this machine has no network"
+    ),
+    r"An error occurred while connecting: \d+: (.*)": r"\1",
     r"User timeout caused connection failure": (
         "there was no answer in time: the host is gone, or a firewall lets nothing through to it"
     ),
@@ -132,12 +136,13 @@ def describe_os_error(error: OSError) -> str:
     return f"{error.filename or repr(error.filename)}: {text}"
 
 
-# In the URL of an invitation; whoever sees it may be first to use it. At a wrong place of a command line, it would be
-# shown by the error.
-_INVITATION = re.compile(r"(sodium(?:\+tls)?://[^#]*#[0-9a-f]{64}\.)[0-9a-f]{32}", re.IGNORECASE)
-
 #: How many characters of a text are shown: more than any line needs that tells what went wrong.
 SHOWN_LIMIT = 2000
+
+
+# The secret of an invitation, behind the key, and most of one that was not copied right. Errors show what was given,
+# and an invitation may be given where none is due.
+_INVITATION_SECRET = re.compile(r"(#[^\s#.]{32,}\.)[0-9a-fA-F]{16,}")
 
 
 def printable(text: str) -> str:
@@ -151,8 +156,8 @@ def printable(text: str) -> str:
 
     :param text: the text.
     """
-    if "://" in text:
-        text = _INVITATION.sub(r"\1…", text)
+    if "#" in text:
+        text = _INVITATION_SECRET.sub(r"\1…", text)
     left_out = len(text) - SHOWN_LIMIT
     if left_out > 0:
         text = f"{text[:SHOWN_LIMIT]}… ({left_out} characters more)"

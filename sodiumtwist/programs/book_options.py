@@ -5,13 +5,13 @@ The command lines of the subcommands for servers that have a name.
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from twisted.python import usage
 
-from ..contacts.urls import ServerURL, is_url, parse_card, parse_url
 from ..keyfiles import read_key_file, read_passphrase_file
 from .command_options import CommandOptions, take_arguments
 from .completers import CompleteServers
@@ -26,11 +26,16 @@ from .options import (
 from .output import print_error
 from .settings import JoinSettings
 
+# To import them takes time, which other commands need not wait for.
 if TYPE_CHECKING:
     from ..contacts.servers import KnownServer
+    from ..contacts.urls import ServerURL
 
 #: How many characters of an invitation are read from standard input: more than any has.
 INVITATION_LIMIT = 4096
+
+#: What people and programs put around an URL: brackets, and quotes, also those that programs for mail and chat make.
+AROUND = "'\"`<>()‘’‚“”„‹›«»,;"
 
 
 def read_invitation() -> str:
@@ -67,14 +72,17 @@ def parse_invitation(text: str) -> ServerURL:
     :raises UsageError: when it is something else.
     :raises SodiumError: as :func:`parse_url` does.
     """
+    from ..contacts.urls import is_url, parse_url
+
     # As it may stand in a mail, or behind a command that was copied.
-    text = text.strip().strip("'\"<>")
+    text = text.strip().strip(AROUND)
     if not is_url(text):
         raise usage.UsageError("an invitation is an URL that begins with sodium://; - reads it from standard input")
     url = parse_url(text)
     if url.secret is None:
         raise usage.UsageError(
-            f"that URL invites nobody, having no secret; to keep the server by a name run: sodiumtwist add NAME '{url}'"
+            "that URL invites nobody, having no secret; to keep the server by a name run: sodiumtwist add NAME "
+            f"{shlex.quote(str(url))}"
         )
     if url.login is None:
         raise usage.UsageError("the invitation names no login before its @; copy all of it, in quotes")
@@ -131,7 +139,7 @@ class JoinOptions(CommandOptions):
 
         joined = find_joined(self.settings)
         if joined is not None:
-            tell_joined(joined)
+            tell_joined(joined, before=True)
             return
         from .running import run
         from .without_tls import load_endpoints
@@ -180,6 +188,7 @@ class AddOptions(CommandOptions):
         :raises SodiumError: when the URL is not whole, and when a file is not as it should be.
         """
         from ..contacts.servers import KnownServer
+        from ..contacts.urls import is_url, parse_card
 
         if not is_url(self["url"]):
             raise usage.UsageError("an URL of a server begins with sodium://; sodiumtwist url prints it there")

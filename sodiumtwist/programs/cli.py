@@ -12,7 +12,6 @@ from typing import Any, cast
 
 from twisted.python import usage
 
-from ..contacts.urls import is_url, parse_card
 from ..core.errors import SodiumError
 from .book_options import AddOptions, ForgetOptions, JoinOptions, ServersOptions
 from .client_options import GetOptions, ListOptions, PingOptions, PipeOptions, SendOptions
@@ -61,6 +60,7 @@ class CompletionOptions(CommandOptions):
         "servers. Put it into a file where the shell looks for such."
     )
     examples = ("sodiumtwist completion bash",)
+    notes = 'In ~/.bashrc, this line does it: eval "$(sodiumtwist completion bash)"'
     compData = usage.Completions(extraActions=[CompleteWords(SHELLS)])
 
     def parseArgs(self, *arguments: str) -> None:
@@ -138,6 +138,8 @@ class Options(CommandOptions):
         first = next((word for word in words if not word.startswith("-")), None)
         # Twisted's completion asks what an unfinished word may become.
         if first is not None and first not in names and "--_shell-completion" not in words:
+            from ..contacts.urls import is_url, parse_card
+
             if is_url(first):
                 parse_card(first)
                 raise usage.UsageError("to keep that server by a name, run: sodiumtwist add NAME 'URL'")

@@ -5,16 +5,14 @@ The command lines of the subcommands that connect to a server.
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.python import usage
 
 from .command_options import CommandOptions, take_arguments
 from .completers import CompleteFilesAndPlaces, CompletePlaces, CompleteServers, CompleteWords
-from .options import CLIENT_ALIASES, CLIENT_COMPLETIONS
+from .options import CLIENT_ALIASES, CLIENT_COMPLETIONS, SERVER_PARAMETERS
 from .output import print_error
-from .server_arguments import Place, split_destination, split_remotes
-from .server_options import SERVER_PARAMETERS, read_server
 from .settings import (
     ConnectSettings,
     GetSettings,
@@ -23,6 +21,9 @@ from .settings import (
     SendSettings,
 )
 from .without_tls import load_endpoints
+
+if TYPE_CHECKING:
+    from .server_arguments import Place
 
 #: The most that ``ping --interval`` takes, in seconds.
 INTERVAL_LIMIT = 60.0
@@ -68,6 +69,9 @@ class ConnectOptions(CommandOptions):
         :param argument: which server an argument names, in the words of ``--to``; ``None`` when none does.
         :raises UsageError, OSError, SodiumError: as :func:`~sodiumtwist.programs.server_options.read_server` does.
         """
+        # Here, as below: the other commands, and all help, need nothing of what is known of servers.
+        from .server_options import read_server
+
         asked = read_server(self, argument)
         for warning in asked.warnings:
             print_error(f"warning: {warning}")
@@ -137,7 +141,7 @@ class SendOptions(FilesOptions):
 
     settings: SendSettings
 
-    synopsis = "send [options] PATH... [SERVER:]"
+    synopsis = "send [options] PATH... [SERVER:[NAME]]"
     purpose = "Sends files and folders (- for standard input) until the server has all."
     examples = ("sodiumtwist send photos notes.txt home:",)
     places = "PATH"
@@ -155,6 +159,8 @@ class SendOptions(FilesOptions):
         :raises UsageError: when paths and options do not go together.
         :raises OSError, SodiumError: as :meth:`read_server` does.
         """
+        from .server_arguments import split_destination
+
         paths, place = split_destination(self["paths"], self.names_server)
         name = self["name"] = self._name_there(place, paths)
         if len(paths) > 1 and "-" in paths:
@@ -192,7 +198,12 @@ class SendOptions(FilesOptions):
             raise usage.UsageError(f"--name and {place.server}:{place.path} both say a name; give one")
         if len(paths) > 1:
             raise usage.UsageError(
-                f"{place.server}:{place.path} names one PATH alone; with more, {place.server}: is all"
+                f"{place.server}:{place.path} would be the name of one PATH there; for several write {place.server}:"
+            )
+        if place.path.endswith("/") and os.path.isfile(paths[0]):
+            raise usage.UsageError(
+                f"{place.server}:{place.path} is the name of a folder, and {paths[0]} is none; what stands behind "
+                f"{place.server}: is what it is called there"
             )
         return os.fsdecode(remote_path(place.path))
 
@@ -236,6 +247,8 @@ class GetOptions(FilesOptions):
         :raises UsageError: when an option is wrong.
         :raises OSError, SodiumError: as :meth:`read_server` does.
         """
+        from .server_arguments import split_remotes
+
         named, remotes = split_remotes(self["remotes"], self.names_server)
         if self["existing"] not in EXISTING:
             raise usage.UsageError(f"--existing takes {', '.join(EXISTING)}, not {self['existing']!r}")
@@ -287,6 +300,8 @@ class ListOptions(ConnectOptions):
 
         :raises UsageError, OSError, SodiumError: as :meth:`read_server` does.
         """
+        from .server_arguments import split_remotes
+
         named, remotes = split_remotes(self["arguments"], self.names_server) if self["arguments"] else (None, ())
         (remote,) = take_arguments(remotes, 1, "REMOTE") if remotes else ("",)
         server = self.read_version_2("list", named)

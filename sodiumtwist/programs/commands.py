@@ -30,7 +30,7 @@ from ..core.errors import (
 from ..core.keepalive import Timeouts
 from ..describe import describe_bad_endpoint, describe_endpoint_error, describe_tls_error
 from ..describe.fingerprints import fingerprint
-from ..protocol.client import SodiumClientProtocol
+from ..protocol.client import REFUSES, SodiumClientProtocol
 from ..protocol.client_endpoints import client_endpoint
 from ..protocol.factories import SodiumClientFactory
 from .exits import (
@@ -47,7 +47,7 @@ from .exits import (
 from .output import print_error, print_line
 from .refusals import hints
 from .settings import ConnectSettings, PingSettings
-from .silent_servers import advice, no_answer
+from .silent_servers import explain_silence, no_answer
 
 #: Seconds without a word of the server, after which a line says so.
 PATIENCE = 3.0
@@ -212,11 +212,11 @@ def explain_loss(settings: ConnectSettings, client: ClientEnd, reason: BaseExcep
         return CommandFailed(STATUS_OF_CODE.get(code, EXIT_BROKEN), f"broken on the way, {done}: {why}")
     # A later try may go well, as with one that finds nobody who listens.
     if isinstance(reason, RemoteProtocolError) and not isinstance(reason, (ServerUnavailable, TooManyFailures)):
-        if silent := advice(reason, settings.version, settings.known_as, settings.server_key):
-            why += silent
+        if silent := explain_silence(reason, settings.version, settings.known_as, settings.server_key):
+            why = silent
         elif isinstance(reason, AuthenticationFailed):
             why += "".join(f"; {hint}" for hint in hints(settings.credentials))
-        return CommandFailed(EXIT_REFUSED, f"refused by {settings.endpoint}: {why}")
+        return CommandFailed(EXIT_REFUSED, f"refused by {settings.endpoint}: {why.removeprefix(REFUSES)}")
     status = STATUS_OF_CODE.get(code, EXIT_NOT_CONNECTED)
     verdict = "cannot connect to" if code is None else "not let in by"
     return CommandFailed(status, f"{verdict} {settings.endpoint}: {why}")

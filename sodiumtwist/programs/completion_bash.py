@@ -49,6 +49,8 @@ _sodiumtwist() {
     local word previous
     COMPREPLY=()
     _sodiumtwist_value "$2" "$3"
+    # bash takes NAME:PATH for three words. What is there, nobody knows here.
+    if [[ $word == : || $previous == : ]]; then return; fi
     if ((COMP_CWORD == 1)); then
         _sodiumtwist_offer words '%s'
     else

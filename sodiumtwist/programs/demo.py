@@ -48,7 +48,8 @@ The same between two machines:
  on the one that receives, whose name or address is HOST
    sodiumtwist keygen --output server.key
    sodiumtwist invite ann --key-file server.key --keys keys.txt --endpoint HOST:5555
-   twistd -n sodium --key-file server.key --authorized-keys keys.txt --auth none --endpoint tcp:5555 --directory uploads
+   twistd -n sodium --key-file server.key --authorized-keys keys.txt --auth none --endpoint tcp:5555 \\
+       --directory uploads --share uploads --share-per-login
  on the one that sends, with the line that 'invite' has printed
    sodiumtwist join 'sodium://...' home
    sodiumtwist send PATH... home:"""

@@ -36,7 +36,7 @@ def invite(settings: InviteSettings) -> None:
     invitation = Invitation(hash_secret(secret), login, expires)
     add_invitation(settings.keys, invitation, now, _warn)
     try:
-        # As it is: this is the one place where the secret shows.
+        # Nowhere else is the secret shown. Nothing in an URL can't be printed.
         print_text(replace(settings.server, secret=secret).whole)
     # Nobody has it, and nobody can have it any more.
     except OutputLost:
@@ -69,6 +69,8 @@ def _tell_server(server: ServerURL) -> None:
     host = server.address.host
     if is_loopback(host):
         _warn(f"{host} is this machine alone: no other one reaches the server by that; give the server's own name")
+    elif host == "HOST":
+        _warn("HOST stands for the server's name or address, as others reach it; write that in its place")
 
 
 def _warn(line: str) -> None:

@@ -18,16 +18,13 @@ from ..core.connection import Code
 from ..core.errors import AuthenticationFailed, NotDone, SodiumError
 from ..describe import describe_os_error
 from ..describe.fingerprints import fingerprint
-from ..protocol.client import SodiumClientProtocol
+from ..protocol.client import REFUSES, SodiumClientProtocol
 from .commands import STATUS_OF_CODE, abort, connect, explain_loss, leave, make_endpoint, tell_of_silence
 from .exits import EXIT_INTERRUPTED, EXIT_NOT_STORED, EXIT_REFUSED, CommandFailed
 from .output import tell
 from .settings import ConnectSettings, Credentials, JoinSettings
 
-#: What a server says that has looked at the invitation and does not take it, or has not looked at it.
-_NOT_TAKEN = (Code.REFUSED, Code.TOO_MANY_FAILURES)
-
-#: What is told in its place by one that has not looked at it.
+#: What is told in place of why it does not take the invitation by a server that has not looked at it.
 LOGIN_REFUSED = "login, passphrase or key refused"
 
 TAKES_NONE = "; it takes no invitations, or not for this login: its owner gives it --authorized-keys for that"
@@ -94,13 +91,15 @@ async def join(reactor: Any, settings: JoinSettings) -> None:
     tell_joined(server, message)
 
 
-def tell_joined(server: KnownServer, message: str = "") -> None:
+def tell_joined(server: KnownServer, message: str = "", before: bool = False) -> None:
     """
     Say who was joined, and what can be done now.
 
     :param message: the server's line.
+    :param before: whether nothing was done now: the invitation was used here before, perhaps under another name.
     """
-    tell(f"joined {server.name}: {server}, fingerprint {fingerprint(server.server_key)}")
+    when = " before, by the same invitation" if before else ""
+    tell(f"joined {server.name}{when}: {server}, fingerprint {fingerprint(server.server_key)}")
     if message:
         tell(f"the server says: {message}")
     tell(f"to send there: sodiumtwist send PATH {server.name}:")
@@ -123,12 +122,15 @@ async def _use(reactor: Any, settings: JoinSettings, identity: Identity) -> str:
             await connect(reactor, endpoint, connecting, client)
             await client.when_authenticated()
     except BaseException as error:
-        undecided = client.shown and not (isinstance(error, NotDone) and error.code in _NOT_TAKEN)
+        undecided = _may_be_listed(identity, client, error)
         if not undecided:
             identity.delete()
         if isinstance(error, CancelledError):
             await abort(client, client.lost)
             failed = CommandFailed(EXIT_INTERRUPTED, "interrupted")
+        # There was no connection.
+        elif isinstance(error, CommandFailed):
+            failed = error
         elif isinstance(error, NotDone):
             failed = _explain(connecting, client, error)
         else:
@@ -136,18 +138,28 @@ async def _use(reactor: Any, settings: JoinSettings, identity: Identity) -> str:
         tip = AGAIN if undecided else ""
         # It was let in before; only the server's name was lost here, or forgotten.
         if identity.joined:
-            path = shlex.quote(identity.path)
-            tip = f"; to keep the key of before: sodiumtwist add {server.name} '{settings.url}' --identity {path}"
+            words = ["sodiumtwist", "add", server.name, str(settings.url), "--identity", identity.path]
+            tip = f"; to keep the key of before: {shlex.join(words)}"
         raise CommandFailed(failed.status, f"{failed}{tip}") from None
     await leave(reactor, client)
     return client.message or ""
 
 
+def _may_be_listed(identity: Identity, client: _Joiner, error: BaseException) -> bool:
+    """Tell whether the server may have listed the key all the same."""
+    code = error.code if isinstance(error, NotDone) else None
+    # It has looked at the invitation, and so for this key.
+    if code == Code.REFUSED and not str(error).endswith(LOGIN_REFUSED):
+        return False
+    # An earlier try may have been answered, whatever becomes of this one.
+    return identity.used or (client.shown and code not in (Code.REFUSED, Code.TOO_MANY_FAILURES))
+
+
 def _explain(connecting: ConnectSettings, client: _Joiner, error: NotDone) -> CommandFailed:
     # What a server says that does not let us in.
     if isinstance(error, AuthenticationFailed) and error.code is not None:
-        line = f"refused by {connecting.endpoint}: {error}" + (TAKES_NONE if str(error).endswith(LOGIN_REFUSED) else "")
-        return CommandFailed(STATUS_OF_CODE.get(error.code, EXIT_REFUSED), line)
+        why = str(error).removeprefix(REFUSES) + (TAKES_NONE if str(error).endswith(LOGIN_REFUSED) else "")
+        return CommandFailed(STATUS_OF_CODE.get(error.code, EXIT_REFUSED), f"refused by {connecting.endpoint}: {why}")
     if NO_ANSWER in str(error):
         return CommandFailed(
             EXIT_REFUSED,

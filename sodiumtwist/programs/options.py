@@ -22,6 +22,7 @@ from ..core.credentials import PASSPHRASE_SIZE, pack_credentials, pad_credential
 from ..core.errors import LocalProtocolError, UnsupportedProtocol
 from ..core.keepalive import Timeouts
 from ..core.v2.agreement import check_supported
+from ..core.v2.noise import load
 from ..core.version import VERSIONS, version_of
 from ..describe import describe_os_error, printable
 from ..keyfiles import PASSPHRASE_VARIABLE
@@ -49,6 +50,13 @@ CLIENT_PARAMETERS = [
     ["identity", None, None, "file with our private key [default: a fresh key]"],
     ["protocol", None, None, f"version to speak, 1 with C programs [default: {DEFAULT_PROTOCOL}]"],
     TIMEOUT_PARAMETER,
+]
+
+#: What a client tells about the server, and about itself.
+SERVER_PARAMETERS = [
+    ["to", "t", None, "the server: NAME, URL, HOST:PORT or endpoint"],
+    ["server-key", "k", None, "its public key, where --to has none"],
+    *CLIENT_PARAMETERS,
 ]
 
 #: The most that ``--timeout`` takes, in seconds: an hour. More is a mistake, in milliseconds for instance.
@@ -130,13 +138,15 @@ def connect_timeout(text: str) -> float:
 
 def check_versions(versions: Collection[int]) -> None:
     """
-    Check, before anything is begun, that versions of the protocol can be spoken here.
+    Check, before anything is begun, that versions of the protocol can be spoken here. What that needs is there then,
+    also behind ``twistd --chroot``.
 
     :raises UnsupportedProtocol: when something is missing for version 2.
     """
     if 2 in versions:
         try:
             check_supported()
+            load()
         except UnsupportedProtocol as error:
             raise UnsupportedProtocol(
                 f"{error}; install what has it, or give --protocol 1, whose sessions can be read later by whoever gets "

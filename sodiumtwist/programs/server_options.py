@@ -17,7 +17,6 @@ from ..describe import describe_os_error
 from ..keyfiles import read_key_file, read_passphrase, read_server_key
 from .asking import choose_passphrase
 from .options import (
-    CLIENT_PARAMETERS,
     DEFAULT_LOGIN,
     DEFAULT_PROTOCOL,
     check_credentials,
@@ -29,13 +28,6 @@ from .settings import ConnectSettings, Credentials
 
 #: Where a server is looked for when its key is given, and nothing else.
 DEFAULT_CONNECT = "127.0.0.1:5555"
-
-#: What a client tells about the server, and about itself.
-SERVER_PARAMETERS = [
-    ["to", "t", None, "the server: NAME, URL, HOST:PORT or endpoint"],
-    ["server-key", "k", None, "its public key, where --to has none"],
-    *CLIENT_PARAMETERS,
-]
 
 
 @dataclass(frozen=True)
@@ -55,8 +47,8 @@ class Asked:
 
 def read_server(options: usage.Options, argument: str | None = None, owners: Collection[int] = ()) -> Asked:
     """
-    Read what the options of :data:`SERVER_PARAMETERS`, and perhaps an argument, say about the server and the client.
-    Files that they name are read.
+    Read what the options of :data:`~sodiumtwist.programs.options.SERVER_PARAMETERS`, and perhaps an argument, say about
+    the server and the client. Files that they name are read.
 
     What an option says goes before what is known of the server.
 
@@ -107,9 +99,9 @@ def _where(options: usage.Options, argument: str | None) -> str | None:
     where = argument if to is None else to
     if where == "":
         raise usage.UsageError("--to is empty; it takes a server's name, its URL, HOST:PORT or an endpoint string")
-    # As it stands before the names of files.
-    if where is not None and can_be_name(name := where.removesuffix(":")):
-        return name
+    # As other commands have it before a file.
+    if where is not None and where.endswith(":") and can_be_name(where[:-1]):
+        return where[:-1]
     return where
 
 

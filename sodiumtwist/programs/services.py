@@ -221,7 +221,8 @@ class SodiumService(ListeningService):
         # As who will change the file.
         with acting_as(self._settings.runs_as):
             look_if_writable(keys)
-        if lines := keys.file.current().lines_without_public_key():
+        # It was read as its user a moment ago: root, as whom this is called, would refuse it as somebody else's.
+        if lines := keys.file.value.lines_without_public_key():
             self._log.warn(
                 "{path} has keys that are no public ones, in lines {lines}: private keys, which nobody but their owner "
                 "may have, or typing errors",
@@ -333,7 +334,7 @@ class UploadService(SodiumService):
         keys = settings.authorized_keys
         # Where nothing else checks who it is.
         if settings.checker is None and keys is not None and (files.directory is not None or files.share_per_login):
-            if keys.file.current().has_any_login:
+            if keys.file.value.has_any_login:
                 self._log.warn(
                     "a client whose key has no login in its line of {path} may give any, and so reach any folder",
                     path=keys.file.path,

@@ -21,26 +21,33 @@ def no_answer(seconds: float) -> str:
     )
 
 
-def advice(error: BaseException, version: int, known_as: str | None = None, server_key: bytes = b"") -> str:
+def explain_silence(error: BaseException, version: int, known_as: str | None = None, server_key: bytes = b"") -> str:
     """
-    Say what to try. Nothing tries another version by itself: whoever stands between could make it.
+    Say why there is no connection, and what to try. Nothing tries another version by itself: whoever stands between
+    could make it.
 
-    :param error: why there is no connection.
+    :param error: why there is none.
     :param version: of the protocol, which was spoken.
     :param known_as: the name by which the server is known here; ``None`` for another one.
     :param server_key: the key that it is known with.
-    :return: what to put behind the error; empty for one of another kind.
+    :return: the error with that; empty for one of another kind.
     """
-    if NO_ANSWER in str(error):
-        tip = ", by --protocol 1"
-    elif version == 1 and isinstance(error, AuthenticationTimeout):
-        tip = "; it may also speak version 2 alone: give --protocol 2"
-    else:
-        return ""
-    if known_as is None:
-        return tip
+    line = str(error)
+    changed = "" if known_as is None else _key_changed(known_as, server_key)
+    if NO_ANSWER in line:
+        if not changed:
+            return f"{line}, by --protocol 1"
+        # What is likely comes first, and once.
+        otherwise = "both clocks may differ by more than a day, and only a C program wants --protocol 1"
+        return line.replace(NO_ANSWER, f"{changed}; if not, {otherwise}")
+    if version == 1 and isinstance(error, AuthenticationTimeout):
+        tip = "it may also speak version 2 alone: give --protocol 2"
+        return f"{line}; {tip}" + (changed and f"; {changed}")
+    return ""
+
+
+def _key_changed(known_as: str, server_key: bytes) -> str:
     return (
-        f"{tip}; {known_as} may have a new key, or somebody stands in for it: kept is fingerprint "
-        f"{fingerprint(server_key)}; ask its owner, and if it has another one now, run sodiumtwist forget {known_as} "
-        "and add or join it anew"
+        f"{known_as} may have a new key, or somebody stands in for it: kept is fingerprint {fingerprint(server_key)}; "
+        f"ask its owner, and if it has another one now, run sodiumtwist forget {known_as}, and join or add it anew"
     )

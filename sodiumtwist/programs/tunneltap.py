@@ -32,16 +32,17 @@ from .listening import ListeningService
 from .options import (
     CLIENT_ALIASES,
     CLIENT_COMPLETIONS,
+    SERVER_PARAMETERS,
     SERVICE_PARAMETERS,
     ServiceOptions,
     describe_file_error,
     limit_names,
 )
 from .refusals import hints
-from .server_options import SERVER_PARAMETERS, read_server
+from .server_options import read_server
 from .service_user import check_log, service_user
 from .settings import TunnelSettings
-from .silent_servers import advice, no_answer
+from .silent_servers import explain_silence, no_answer
 
 #: What ``--limit`` may name.
 LIMITS = limit_names(TunnelLimits)
@@ -116,7 +117,7 @@ class AdvisedEndpoint:
     time.
 
     :param endpoint: of the server.
-    :param advise: says of an error what to put behind it; nothing for one of another kind.
+    :param advise: says of an error what to tell in its place; nothing where that is the error.
     :param timeout: seconds until the server has let us in; ``None`` for as long as the endpoint tries.
     :param clock: tells the time.
     """
@@ -146,8 +147,8 @@ class AdvisedEndpoint:
     def _advise(self, reason: Failure) -> Failure:
         error = reason.value
         assert error is not None
-        tip = self._advise_on(error)
-        return Failure(type(error)(f"{error}{tip}")) if tip else reason
+        line = self._advise_on(error)
+        return Failure(type(error)(line)) if line else reason
 
 
 class TunnelService(ListeningService):
@@ -223,10 +224,10 @@ def makeService(options: Options, reactor: Any = None) -> TunnelService:
     limits = make_room(settings.limits, reactor)
 
     def advise(error: BaseException) -> str:
-        silent = advice(error, settings.version, settings.known_as, settings.server_key)
+        silent = explain_silence(error, settings.version, settings.known_as, settings.server_key)
         if silent or not isinstance(error, AuthenticationFailed):
             return silent
-        return "".join(f"; {hint}" for hint in hints(us))
+        return "; ".join([str(error), *hints(us)])
 
     advised = AdvisedEndpoint(endpoint, advise, None if has_timeout(settings.to) else settings.timeout, reactor)
     where = masked(settings.to) if settings.known_as is None else f"{settings.known_as} ({masked(settings.to)})"

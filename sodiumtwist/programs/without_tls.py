@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import sys
 
-from ..contacts.addresses import client_description
-
 #: The kinds of endpoints that no TLS is beneath.
 _PLAIN = ("tcp", "unix")
 
@@ -21,6 +19,9 @@ def load_endpoints(description: str) -> None:
 
     :param description: the endpoint string, or an address.
     """
+    # Not at the top: the command lines import this, and most of what they do needs no address.
+    from ..contacts.addresses import client_description
+
     plain = client_description(description).partition(":")[0].lower() in _PLAIN and "OpenSSL" not in sys.modules
     if plain:
         # Python then raises ImportError for it.

@@ -26,6 +26,9 @@ from .context import ClientContext
 from .lifecycle import UNMADE, Stage, Turn
 from .sockets import READ_SIZE, is_tls
 
+#: Begins the error for a refusal. What stands behind it is the server's.
+REFUSES = "the server refuses: "
+
 #: What a REFUSED says, where it is not that login, passphrase or key are wrong.
 _REFUSALS: dict[int, type[NotLetIn]] = {
     Code.TOO_MANY_FAILURES: TooManyFailures,
@@ -96,7 +99,7 @@ class SodiumClientProtocol(SodiumProtocol):
         if isinstance(event, HandshakeComplete):
             self._may_speak_now()
         elif isinstance(event, Refused):
-            error = _REFUSALS.get(event.code, AuthenticationFailed)(f"the server refuses: {printable(event.text)}")
+            error = _REFUSALS.get(event.code, AuthenticationFailed)(f"{REFUSES}{printable(event.text)}")
             error.code = event.code
             self._close(error)
         elif isinstance(event, Authenticated):

@@ -444,13 +444,24 @@ class DecisionTests(JoinTestCase):
         self.start()
         self.assert_in(self.verdict())
 
+    def test_stopped_meanwhile(self) -> None:
+        """
+        When too many logins fail meanwhile, as others may do, nobody knows what came of it: a client that heard that it
+        was not looked at would delete the key that is listed now, and the invitation is used up.
+        """
+        self.start().cancel()
+        verdict = self.verdict()
+        self.assertEqual((verdict.code, verdict.failed, verdict.undecided), (Code.NO_ROOM, False, True))
+        self.work()
+        self.assertIn(KEY_LINE, self.text())
+
     def test_leaves_before_its_turn(self) -> None:
-        """Nothing is done for it."""
+        """Nothing is done for it, and nothing is kept of it."""
         self.start(BOB, secret=SECRET)
         self.start().cancel()
         self.verdicts.clear()
         self.threads.work()
-        self.assertEqual((len(self.verdicts), self.threads.jobs), (1, []))
+        self.assertEqual((len(self.verdicts), self.threads.jobs, self.file.joining._waiting), (1, [], []))
 
     def test_not_stored(self) -> None:
         """The client is told that it is our fault, the log why, and nothing counts; the next try goes well."""
@@ -462,6 +473,7 @@ class DecisionTests(JoinTestCase):
                 r"runs, can make none in .*; give the list a folder "
                 r"of its own, which belongs to \S+$",
             ),
+            (OSError(errno.EBUSY, "Device or resource busy"), "resource busy; .* mounted: mount its folder$"),
         ):
 
             def fail(fd: int, error: OSError = error) -> None:

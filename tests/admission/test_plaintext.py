@@ -90,6 +90,12 @@ class PlaintextFileTests(SynchronousTestCase):
         self.assertEqual(str(error), "line 2: a line with protocol=2 has that login already")
         self.assertEqual(parse_plaintext("protocol=2:secret\nprotocol=22 a b\n").by_login, {b"protocol=2": b"secret"})
 
+    def test_by_key(self) -> None:
+        """What invite adds to the other kind of file is no passphrase."""
+        error = self.assertRaises(LocalProtocolError, parse_plaintext, "eve:x\nann:$key$ protocol=2\r\n")
+        self.assertEqual(str(error), "line 2: a login that comes in by its key alone stands in a file for argon2:FILE")
+        self.assertEqual(parse_plaintext("ann:$key$\n").by_login, {b"ann": b"$key$"})
+
     def test_other_form(self) -> None:
         """Clients of version 2 send texts composed. Those of version 1 send them as they are typed."""
         typed, sent = "u\u0308", "\u00fc"

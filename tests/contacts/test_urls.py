@@ -121,6 +121,11 @@ class URLTests(SynchronousTestCase):
         """A key that can be none of a server is noticed, as everywhere."""
         error = self.assertRaises(InvalidKey, parse_url, f"sodium://h/#{bytes(32).hex()}.{SECRET.hex()}")
         self.assertNotIn(SECRET.hex(), str(error))
+        # Of an invitation with a typing error, nobody has files that could be looked at.
+        self.assertEqual(
+            str(error),
+            "the key in the URL is no public key: it has typing errors, or is a private one; copy the URL anew",
+        )
 
     @settings(max_examples=40)
     @given(strategies.text())

@@ -97,6 +97,13 @@ class InviteTests(InvitingTestCase):
             _, errors = self.invite("ann", endpoint=host)
             self.assertRegex(errors[-1], "^sodiumtwist: warning: .* is this machine alone: no other one reaches")
 
+    def test_placeholder(self) -> None:
+        """What the documentation writes for the server's name was copied with the rest."""
+        _, errors = self.invite("ann", endpoint="HOST:5555")
+        self.assertRegex(
+            errors[-1], "^sodiumtwist: warning: HOST stands for the server's name or address, .* its place$"
+        )
+
     def test_output_lost(self) -> None:
         """An invitation whose URL nobody has is withdrawn. Others stay."""
         self.invite("bob")
@@ -191,7 +198,10 @@ class ParseTests(SynchronousTestCase):
             (r"tcp:2001\:db8\:\:1:7", Address("2001:db8::1", 7), False),
         ):
             self.assertEqual(parse_reached(text), (address, tls), text)
-        for text in ("", ":5555", "5555", "tcp:5555", "tls:5555", "tcp:5555:interface=example.org", "unix:/run/x"):
+        # The last ones would make an URL that nobody can read.
+        unreadable = ("example#org", "example?org", "[fe80::1%a#b]", "example\x1borg")
+        others = ("tcp:5555", "tls:5555", "tcp:5555:interface=example.org", "unix:/run/x")
+        for text in ("", ":5555", "5555", *others, *unreadable):
             error = self.assertRaises(UsageError, parse_reached, text)
             self.assertIn("--endpoint takes what clients connect to", str(error), text)
         for text in ("0.0.0.0", "[::]:5555"):

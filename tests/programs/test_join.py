@@ -9,6 +9,7 @@ import fcntl
 import io
 import os
 import re
+import shlex
 import stat
 import subprocess
 import sys
@@ -23,7 +24,7 @@ from twisted.internet.interfaces import IProtocol, IProtocolFactory
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from sodiumtwist import AuthorizedKeysFile, SodiumClientFactory
+from sodiumtwist import AuthorizedKeysFile, Limits, SodiumClientFactory
 from sodiumtwist.admission.decision import TOLD
 from sodiumtwist.admission.invitations import Invitation, hash_secret
 from sodiumtwist.admission.joining import add_invitation
@@ -184,6 +185,42 @@ class JoinTests(JoinTestCase):
         self.assertEqual((self.listed(), self.files()), ([key.public.hex()], ["home.key"]))
         self.assertEqual(list(read_servers()), ["home"])
 
+    def test_lost_answer_and_no_better_one(self) -> None:
+        """Until the server has looked at the invitation again, the key stays: it may be listed."""
+        self.begin_to_be_listed().addErrback(lambda reason: None)
+        self.pairs[0].client_transport.lose(ConnectionLost())
+
+        def stays(says: str) -> None:
+            error = self.failed(self.join())
+            self.assertRegex(str(error), f"{says}.*; the server may have taken the key .* run the same command again$")
+            self.assertEqual(self.files(), ["home.key.joining"])
+
+        self.connects = lambda: fail(ConnectionRefusedError())
+        stays("nothing listens there")
+        self.connects = lambda: Deferred()
+        joining = self.begin()
+        joining.cancel()
+        self.assertRegex(str(self.failed(joining)), "^interrupted; the server may have taken the key")
+        self.connects = None
+        usual, self.factory = self.factory, make_server_factory(self.clock)
+        stays("login, passphrase or key refused")
+        self.factory = make_server_factory(self.clock, limits=Limits(failures_per_address=1))
+        stays("login, passphrase or key refused")
+        stays("too many logins have failed, so this one was not checked")
+        self.factory = usual
+        self.successResultOf(self.join())
+        key = read_key_file(os.path.join(identities_folder(), "home.key"))
+        self.assertEqual((self.listed(), self.files()), ([key.public.hex()], ["home.key"]))
+
+    def test_lost_answer_and_withdrawn(self) -> None:
+        """Once the server has looked at it, nothing is left of it."""
+        self.begin_to_be_listed().addErrback(lambda reason: None)
+        self.pairs[0].client_transport.lose(ConnectionLost())
+        with open(self.keys, "w"):
+            pass
+        self.assertRegex(str(self.failed(self.join())), "the server knows no such invitation: .* ask for a new one$")
+        self.assert_nothing_is_left()
+
     def test_other_name_then(self) -> None:
         """That may be under another name."""
         joining = self.begin_to_be_listed()
@@ -203,7 +240,7 @@ class JoinTests(JoinTestCase):
         ):
             self.now += hours * 3600
             error = self.failed(self.join(self.settings(url=url)))
-            self.assertRegex(str(error), rf"^refused by example.org:5555: the server refuses: {why}$")
+            self.assertRegex(str(error), rf"^refused by example.org:5555: {why}$")
             self.assertEqual(error.status, 3)
             self.assert_nothing_is_left()
 
@@ -422,11 +459,14 @@ class CommandTests(JoinTestCase):
 
     def test_refused(self) -> None:
         """What is no invitation is refused at once, and told what it is."""
+        nasty = URL.replace("example", "a';id;'")
         for arguments, pattern in (
             ((), "INVITATION is missing"),
             ((INVITATION, "a", "b"), "unexpected argument 'b'"),
             (("example.org:5555",), "an invitation is an URL that begins with sodium://; - reads it from "),
             ((URL,), f"that URL invites nobody, having no secret; .* run: sodiumtwist add NAME '{URL}'"),
+            # Whoever has sent it may want a command run that is copied from here.
+            ((nasty,), "the URL names .*, and no host is called so"),
             ((INVITATION.replace("ann@", ""),), "the invitation names no login before its @"),
             ((INVITATION[:-1],), "the URL is not whole: .* copy all of it, in quotes"),
             ((INVITATION, "a b"), "a server can't be called 'a b'"),
@@ -449,11 +489,18 @@ class CommandTests(JoinTestCase):
         self.successResultOf(self.join())
         self.patch(sys, "stdout", io.StringIO())
         main(["join", INVITATION, "other"])
-        self.assertRegex(cast(io.StringIO, sys.stdout).getvalue(), "^joined home: ann@example.org:5555, .*\nto send")
+        said = cast(io.StringIO, sys.stdout).getvalue()
+        self.assertRegex(said, "^joined home before, by the same invitation: ann@example.org:5555, .*\nto send")
 
     def test_standard_input(self) -> None:
         """``-``: neither the list of processes nor the history of the shell has the invitation."""
-        for text in (INVITATION, f"\n {INVITATION}\r\n", INVITATION.replace("/#", "/\n  #"), f"<{INVITATION}>"):
+        for text in (
+            INVITATION,
+            f"\n {INVITATION}\r\n",
+            INVITATION.replace("/#", "/\n  #"),
+            f"<{INVITATION}>",
+            f"“{INVITATION}”,",
+        ):
             self.patch(sys, "stdin", io.StringIO(text))
             self.assertEqual(self.parse("-").secret, SECRET)
         for text in ("", "\n"):

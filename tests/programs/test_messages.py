@@ -18,7 +18,7 @@ from __future__ import annotations
 import errno
 import os
 
-from twisted.internet.error import ConnectionRefusedError, DNSLookupError
+from twisted.internet.error import ConnectError, ConnectionRefusedError, DNSLookupError, NoRouteError
 from twisted.python import usage
 from twisted.python.filepath import UnlistableError
 
@@ -226,6 +226,15 @@ class MessageTests(ProcessTestCase):
         for error, line in (
             (refused, "nothing listens there: is the server running, and is that its address?"),
             (DNSLookupError("no results for hostname lookup: hime"), "there is no host hime, or no answer about it"),
+            (
+                ConnectError(errno.EHOSTUNREACH, "No route to host"),
+                "No route to host: the host is gone or its address is wrong, or this machine has no network",
+            ),
+            (
+                NoRouteError(errno.ENETUNREACH, "Network is unreachable"),
+                "Network is unreachable: the host is gone or its address is wrong, or this machine has no network",
+            ),
+            (ConnectError(errno.EINVAL, "Invalid argument"), "Invalid argument"),
         ):
             self.assertEqual(describe_endpoint_error(error), line)
 

@@ -67,6 +67,34 @@ class MixedKeysTests(ProcessTestCase):
             self.assertEqual((status, output, len(errors)), (1, [], 1), (arguments, errors))
             self.assert_one(errors[0], says)
 
+    def test_misplaced_invitations(self) -> None:
+        """Its secret is shown by no line that tells what was given, so whoever sees that can't join by it."""
+        at = ["--to", "127.0.0.1:1", "--server-key", PUBLIC]
+        lines = []
+        for arguments in (
+            [INVITATION],
+            ["servers", INVITATION],
+            ["forget", INVITATION],
+            ["join", f"--{INVITATION}"],
+            ["join", INVITATION, INVITATION],
+            ["join", f"{INVITATION[:-1]}\u00e9"],
+            ["ping", *at, "--identity", INVITATION],
+            ["ping", *at, "--passphrase-file", INVITATION],
+            ["url", "--key-file", "server.key", "--endpoint", INVITATION],
+        ):
+            status, output, errors = self.call(*arguments)
+            self.assertEqual((status, output, len(errors)), (1, [], 1), (arguments, errors))
+            lines += errors
+        for arguments in ([INVITATION], ["--authorized-keys", INVITATION, "--auth", "none", "--discard"]):
+            lines.append(self.refused(tap.Options, *arguments))
+        for arguments in (["--endpoint", INVITATION, "--discard"], ["--forward", INVITATION]):
+            options = tap.Options()
+            options.parseOptions(["--key", SECRET, "--passphrase", "p", *arguments])
+            lines.append(str(self.assertRaises(SystemExit, tap.makeService, options, MemoryReactorClock())))
+        for line in lines:
+            self.assertNotIn(INVITATION[-32:-2], line)
+        self.assertIn(f"{INVITATION[:-32]}\u2026", lines[0])
+
     def test_public_key_of_the_server(self) -> None:
         """Where only that is needed, both files will do."""
         urls = [self.call("url", "--key-file", name, "--endpoint", "host") for name in ("server.key", "server.key.pub")]

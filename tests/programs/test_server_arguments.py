@@ -113,6 +113,7 @@ class SendTests(ArgumentsTestCase):
         self.assertEqual(self.send("--server-key", PUBLIC, "in", "home:").known_as, "home")
 
     def test_mistakes(self) -> None:
+        self.write("f", "")
         for words, said in (
             (["home:"], "PATH is missing: what is to be sent to home:"),
             ([URL], "PATH is missing: what is to be sent to the URL"),
@@ -125,9 +126,13 @@ class SendTests(ArgumentsTestCase):
             (["in", "home"], "no file here is called home, but a server is; to send there: home:"),
             (["in"], "home, work"),
             (["in", "home:x", "--name", "y"], "--name and home:x both say a name; give one"),
-            (["in", "b", "home:x"], "home:x names one PATH alone; with more, home: is all"),
+            (["in", "b", "home:x"], "home:x would be the name of one PATH there; for several write home:"),
             (["in", "home:a/b"], "what stands behind home: is the name of a file, without /, not 'a/b'"),
             (["in", "home:.."], "without /, not '..'"),
+            (
+                ["./f", "home:x/"],
+                "home:x/ is the name of a folder, and ./f is none; what stands behind home: is what it",
+            ),
             (["in", "work:x"], "--name needs version 2"),
         ):
             self.assertIn(said, str(self.assertRaises(UsageError, self.send, *words)), words)

@@ -87,7 +87,9 @@ class NamedTests(OptionsTestCase):
         """As an argument, by ``--to`` and what that was called before, as an endpoint string, and for its key."""
         for words in (
             ["home"],
+            ["home:"],
             ["--to", "home"],
+            ["--to", "home:"],
             ["-t", "home"],
             ["--endpoint", "home"],
             ["-e", "home"],

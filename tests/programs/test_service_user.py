@@ -441,15 +441,35 @@ class RootTests(ProcessTestCase):
         """A server as another user: its socket goes at the end; in root's folder it is refused, and leaves nothing."""
         os.mkdir("theirs")
         os.chown("theirs", NOBODY.pw_uid, -1)
+        with open("theirs/keys", "w") as file:
+            file.write(f"{PUBLIC}\n")
+        os.chmod("theirs/keys", 0o600)
+        os.chown("theirs/keys", NOBODY.pw_uid, -1)
         command = [*TWISTD, "-n", "--pidfile=", "--uid", "nobody", "sodium", "-k", SECRET, "-e"]
+        arguments = ["unix:theirs/sock", "-d", "theirs/up", "--authorized-keys", "theirs/keys", "--auth", "none"]
         # Another user can't save what coverage has measured.
-        server = self.run_process([*command, "unix:theirs/sock", "-d", "theirs/up"], env=unmeasured())
+        server = self.run_process([*command, *arguments], env=unmeasured())
         server.wait_for("set uid/gid")
         self.assertEqual(os.stat("theirs/sock").st_uid, NOBODY.pw_uid)
         server.stop()
-        self.assertEqual(os.listdir("theirs"), ["up"])
+        # The file is looked at while the process is root still, and is theirs all the same.
+        self.assertEqual([line for line in server.output if "clients' keys" in line], [])
+        self.assertEqual(sorted(os.listdir("theirs")), ["keys", "up"])
         server = self.run_process([*command, "unix:sock", "--discard"])
         self.assertEqual(server.wait(), 1)
         said = [line for line in server.output if "cannot listen" in line]
         self.assert_one_line(said, f"cannot listen on unix:sock: .* run: chown nobody {self.directory}$")
         self.assertEqual(os.listdir("."), ["theirs"])
+
+    def test_other_root(self) -> None:
+        """Where no module can be imported, a server speaks each version all the same."""
+        os.makedirs("jail/dev")
+        # Twisted opens it when it begins to listen.
+        with open("jail/dev/null", "w"):
+            pass
+        command = [*TWISTD, "-n", "--pidfile=", "--chroot", "jail", "sodium", "-k", SECRET, "--discard"]
+        server = self.run_process([*command, "-e", "tcp:0:interface=127.0.0.1"], env=unmeasured())
+        self.find_endpoint(server)
+        for version in ("1", "2"):
+            client = self.start_client("ping", "--count", "1", "--protocol", version)
+            self.assertEqual((client.wait(), client.errors), (0, []))

@@ -27,10 +27,16 @@ OF_CONNECTIONS = """
     sodiumtwist.programs.progress sodiumtwist.programs.running sodiumtwist.programs.streams
 """
 
-#: What a client that sends over plain TCP does not need: TLS, the other commands, the services, what draws on a
-#: terminal.
+#: What only those need that look up a server, or are given an URL.
+OF_SERVERS = """
+    platformdirs tomllib tomlkit sodiumtwist.contacts sodiumtwist.admission.invitations
+    sodiumtwist.programs.asking sodiumtwist.programs.server_arguments sodiumtwist.programs.server_options
+"""
+
+#: What a client that sends over plain TCP does not need, where no server has a name: TLS, the other commands, the
+#: services, what draws on a terminal, and what reads a list of servers.
 OF_OTHERS = """
-    OpenSSL service_identity twisted.protocols.tls cryptography.x509
+    OpenSSL service_identity twisted.protocols.tls cryptography.x509 tomllib tomlkit
     getpass sqlite3 tqdm nacl.pwhash twisted.application sodiumtwist.admission.argon2 sodiumtwist.admission.passwords
     sodiumtwist.admission.replay_database sodiumtwist.endpoints sodiumtwist.tunnel sodiumtwist.transfer.receiver
     sodiumtwist.transfer.stores sodiumtwist.transfer.tree.serving sodiumtwist.transfer.tree.storing
@@ -85,9 +91,10 @@ class LoadedTests(ProcessTestCase):
             ["send", "--help"],
             ["keygen"],
             ["pubkey", "k"],
-            ["passwd", "--passphrase-file", "p", "users", "ann"],
         ):
-            self.assert_without(self.loaded(*arguments), OF_CONNECTIONS)
+            self.assert_without(self.loaded(*arguments), f"{OF_CONNECTIONS} {OF_SERVERS}")
+        passwd = self.loaded("passwd", "--passphrase-file", "p", "users", "ann")
+        self.assert_without(passwd, OF_CONNECTIONS)
 
     def test_send(self) -> None:
         """What sends loads the reactor, and nothing that only others need."""

@@ -57,7 +57,7 @@ class ServiceTests(TapTestCase):
         """Both services have their reactor count by the monotonic clock."""
         for module, arguments in (
             (tap, ["--discard", "-k", SECRET]),
-            (tunneltap, ["--listen", "tcp:0", "--to", "tcp:h:1", "--server-key", PUBLIC]),
+            (tunneltap, ["--listen", "tcp:0", "--to", "tcp:h:1", "--server-key", PUBLIC, "-P", "x"]),
         ):
             reactor = MemoryReactorClock()
             reactor.seconds = runtime.seconds  # type: ignore[method-assign]

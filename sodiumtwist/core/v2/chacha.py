@@ -60,6 +60,12 @@ class Cipher:
         return plain
 
 
+def load() -> None:
+    """Import what this needs, see :func:`.noise.load`."""
+    _aead()
+    _wrong_tag()
+
+
 # Whoever speaks version 1 needs none of that, so it is imported when it is first used. PyNaCl has the same cipher, but
 # its ways there cost more than the cipher does.
 

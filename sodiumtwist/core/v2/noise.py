@@ -16,6 +16,7 @@ from typing import Any
 
 from ..errors import DecryptionFailed, LocalProtocolError
 from ..keys import KEY_SIZE, KeyPair
+from . import chacha
 from .agreement import (
     CIPHERTEXT_SIZE,
     ENCAPSULATION_KEY_SIZE,
@@ -84,6 +85,15 @@ def _imported() -> tuple[Any, Any]:
     from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
     return HKDF, SHA256()
+
+
+def load() -> None:
+    """
+    Import all that is imported when it is first used. By then a service may run as another user, or behind another
+    root, and not find it.
+    """
+    _imported()
+    chacha.load()
 
 
 class SymmetricState:
