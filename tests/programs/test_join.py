@@ -9,7 +9,6 @@ import fcntl
 import io
 import os
 import re
-import shlex
 import stat
 import subprocess
 import sys
