@@ -251,7 +251,8 @@ def is_loopback(host: str) -> bool:
     if host.lower() == "localhost":
         return True
     try:
-        # Behind a percent sign, an IPv6 address may name a network interface.
-        return ipaddress.ip_address(host.partition("%")[0]).is_loopback
+        # An IPv6 address may name a network interface behind a percent sign. With one, 127.0.0.1%x.org is a name that
+        # is looked up, and may be of any machine.
+        return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False

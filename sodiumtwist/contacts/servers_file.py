@@ -74,7 +74,8 @@ def parse(path: str, text: str) -> Mapping[str, Any]:
     if sys.version_info >= (3, 11):
         import tomllib
 
-        read, broken = tomllib.loads, (tomllib.TOMLDecodeError,)
+        # Not its own error alone: Python reads no number of over 4300 digits, and says so by another.
+        read, broken = tomllib.loads, (ValueError,)
     else:
         import tomlkit
         from tomlkit.exceptions import TOMLKitError

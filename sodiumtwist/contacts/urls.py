@@ -26,6 +26,10 @@ TLS_SCHEME = "sodium+tls"
 # With the words before the key that keygen and a server's log have there, and somebody may have copied.
 _FRAGMENT = re.compile(r"(?:publickey:)?([0-9a-fA-F]{64})(?:\.([0-9a-fA-F]{32}))?")
 
+# No host has other characters than these, or letters of all languages. They mean something to a shell: an URL may come
+# from anybody, and stands in commands that are shown to be copied.
+_HOST = re.compile(r"(?:[\w.:%-]|[^\x00-\x7f])+")
+
 
 @dataclass(frozen=True)
 class ServerURL:
@@ -44,6 +48,16 @@ class ServerURL:
     login: str | None = None
     secret: bytes | None = field(default=None, repr=False)
     tls: bool = False
+
+    def __post_init__(self) -> None:
+        """
+        Check the host.
+
+        :raises LocalProtocolError: when it can be none.
+        """
+        host = self.address.host
+        if not (_HOST.fullmatch(host) and host.isprintable()):
+            raise LocalProtocolError(f"the URL names {host!r}, and no host is called so")
 
     def __str__(self) -> str:
         """The URL without its secret, fit to be shown."""

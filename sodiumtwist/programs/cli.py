@@ -131,12 +131,18 @@ class Options(CommandOptions):
         Parse the command line.
 
         :raises UsageError: when something is wrong.
+        :raises SodiumError: for an invitation in place of a command.
         """
         words = sys.argv[1:] if options is None else options
         names = [each[0] for each in cast(list[Any], self.subCommands)]
         first = next((word for word in words if not word.startswith("-")), None)
         # Twisted's completion asks what an unfinished word may become.
         if first is not None and first not in names and "--_shell-completion" not in words:
+            from ..contacts.urls import is_url, parse_card
+
+            if is_url(first):
+                parse_card(first)
+                raise usage.UsageError("to keep that server by a name, run: sodiumtwist add NAME 'URL'")
             raise usage.UsageError(f"there is no command {first!r}{did_you_mean(first, names)}")
         super().parseOptions(options)
 

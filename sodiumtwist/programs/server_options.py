@@ -150,7 +150,8 @@ def _known_at(where: str) -> KnownServer:
     missing = "--server-key is missing: the server's public key, which the server logs when it starts"
     there = servers_at(where)
     if len(there) == 1:
-        return there[0]
+        # How to get there is what was said: by TLS, say, or in another time.
+        return replace(there[0], endpoint=where)
     if there:
         raise usage.UsageError(
             f"several servers are known there, so name one: {', '.join(server.name for server in there)}"

@@ -133,6 +133,7 @@ class ClientTests(SynchronousTestCase):
             "127.0.0.1:7000",
             "127.9.9.9",
             "[::1]:7000",
+            "[::1%lo]:7000",
             r"tcp:\:\:1:7000:timeout=3",
             "tcp:host=127.0.0.1:port=7000",
             "tcp:port=7000:host=localhost",
@@ -150,6 +151,9 @@ class ClientTests(SynchronousTestCase):
             "10.0.0.1",
             "localhost.example.org",
             "127.0.0.1.example.org",
+            # Looked up, as any name: a percent sign ends an address of IPv6 alone.
+            "127.0.0.1%x.example.org",
+            "tcp:127.0.0.1%x.example.org:7000",
             "tls:localhost:7000:endpoint=tcp\\:example.org\\:1",
             "tcp:example.org:5555:host=127.0.0.1",
             "tcp:host=127.0.0.1:port=1:host=example.org",

@@ -127,6 +127,8 @@ class ReadTests(BookTestCase):
             "[home]\nendpoint =": "line 2: it is no TOML: .*",
             f"{table}{key}": "(line 5: )?it is no TOML: .*",
             "a = " + "[" * 100_000: "(line 1: )?it is no TOML: .*",
+            # Python reads no number that is so long; not all releases say so.
+            "a = " + "9" * 5000: "(it is no TOML: .*|'a' stands in no table; .*)",
             "a = 1\n": "'a' stands in no table; each server begins with a line .NAME.",
             f"{table}passphrase_file = 1\n": "line 5: there is no 'passphrase_file', but endpoint, server-key, .*",
             f"{table}protocol = true\n": "line 5: protocol takes a number",

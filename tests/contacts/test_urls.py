@@ -89,6 +89,27 @@ class URLTests(SynchronousTestCase):
             self.assertNotIn(secret, str(error))
             self.assertIsNone(error.__cause__)
 
+    def test_host(self) -> None:
+        """What means something to a shell is in no host, for URLs stand in commands that people copy."""
+        for host in ("example.org", "a_b-c.", "bücher.example", "उदाहरण.example", "10.0.0.1", "[fe80::1%eth0.7]"):
+            url = parse_url(f"sodium://{host}/#{KEY.hex()}")
+            self.assertEqual(parse_url(str(url)), url)
+        for host in (
+            "x';reboot;'",
+            "$(reboot)",
+            "`reboot`",
+            "a&b",
+            "x~",
+            "x\x1b[m",
+            "[fe80::1%';reboot;']",
+            "a\u202eb",
+        ):
+            text = f"sodium://{host}/#{KEY.hex()}.{SECRET.hex()}"
+            error = self.assertRaises(LocalProtocolError, parse_url, text)
+            self.assertNotIn(SECRET.hex(), str(error))
+        for host in ("a;b", "$(reboot)"):
+            self.assertRaises(LocalProtocolError, ServerURL, Address(host), KEY)
+
     def test_no_place_for_invitations(self) -> None:
         """Where one has no place, it is told what it is for."""
         card = f"sodium://h/#{KEY.hex()}"

@@ -29,6 +29,7 @@ from sodiumtwist.programs.streams import cannot_read
 
 from ..known_servers import write_servers
 from ..own_folders import use_own_folders
+from ..pair import SERVER_PAIR
 from ..processes import SECRET, ProcessTestCase
 
 
@@ -69,6 +70,28 @@ class MessageTests(ProcessTestCase):
             "cannot read my photos: Is a directory; --protocol 1 sends no folders; send an archive: "
             "tar c 'my photos' | sodiumtwist send … -",
         )
+
+    def test_invitation_in_wrong_place(self) -> None:
+        """Wherever an invitation is put by mistake, no line shows its secret, which is good for whoever sees it."""
+        secret = "5e" * 16
+        card = f"sodium://ann@example.org:5555/#{SERVER_PAIR.public.hex()}"
+        invitation = f"{card}.{secret}"
+        join = "this is an invitation; run: sodiumtwist join 'URL'"
+        for words, says in (
+            (("INVITATION",), join),
+            (("ping", "INVITATION"), join),
+            (("servers", "INVITATION"), "unexpected argument 'sodium://ann@"),
+            (("forget", "INVITATION"), "no server is known by the name 'sodium://ann@"),
+            (("join", "INVITATION", "INVITATION"), "a server can't be called 'sodium://ann@"),
+            (("pubkey", "INVITATION"), "No such file or directory"),
+            (("send", "a", "home:", "INVITATION"), "home: stands before 'sodium://ann@"),
+            ((card,), "to keep that server by a name, run: sodiumtwist add NAME 'URL'"),
+        ):
+            line = self.said(*(word.replace("INVITATION", invitation) for word in words))
+            self.assertIn(says, line)
+            self.assertNotIn(secret, line)
+        line = self.refused(tap.Options, "--key-file", "server.key", invitation)
+        self.assertNotIn(secret, line)
 
     def test_places(self) -> None:
         """Where to send to stands last; what is neither a file nor a server is named."""

@@ -94,6 +94,9 @@ class NamedTests(OptionsTestCase):
             ["--endpoint", "home"],
             ["-e", "home"],
             ["sodium:home"],
+            # As send and get have it.
+            ["home:"],
+            ["--to", "home:"],
             ["--server-key", "home"],
             ["--key", "home"],
             ["-k", "home"],
@@ -105,9 +108,16 @@ class NamedTests(OptionsTestCase):
             self.assertEqual(self.said, "", words)
 
     def test_by_its_address(self) -> None:
-        """Who is known there is meant, where no key is given."""
-        for words in (["example.org"], ["--to", "tcp:example.org:5555"], ["-t", "EXAMPLE.org.:5555"]):
-            self.assert_home(self.ping(*words))
+        """Who is known there is meant, where no key is given; and it is connected to as it was said."""
+        for where in (
+            "example.org",
+            "tcp:example.org:5555",
+            "EXAMPLE.org.:5555",
+            "tcp:example.org:5555:timeout=3",
+            "tls:example.org:5555",
+        ):
+            for words in ([where], ["--to", where]):
+                self.assert_home(self.ping(*words), where)
         write_servers(**self.home, other=self.home["home"])
         line = self.refused(UsageError, "example.org:5555")
         self.assertEqual(line, "several servers are known there, so name one: home, other")
@@ -170,7 +180,7 @@ class NamedTests(OptionsTestCase):
     def test_unknown(self) -> None:
         """The error tells which names there are; and what a host would need."""
         write_servers(**self.home_and_work)
-        for words in (["hoem"], ["--to", "hoem"]):
+        for words in (["hoem"], ["--to", "hoem"], ["hoem:"]):
             line = self.refused(UsageError, *words)
             self.assertRegex(line, "^no server is known by the name 'hoem', but home, work; if it is a host's name, ")
             self.assertIn("--server-key is missing", line)
