@@ -296,7 +296,13 @@ class ProgramOptions(usage.Options):
         try:
             options, arguments = getopt.gnu_getopt(words, letters, list(names.values()))
         except getopt.GetoptError as error:
-            raise usage.UsageError(_explain(error, names)) from None
+            try:
+                if "unique prefix" not in error.msg:
+                    raise
+                # What begins an option may begin an alias, too. The option is meant.
+                options, arguments = getopt.gnu_getopt(words, letters, self.longOpt)
+            except getopt.GetoptError:
+                raise usage.UsageError(_explain(error, names)) from None
         ordered: list[str] = []
         for option, value in options:
             own = meant.get(option, option)
