@@ -104,9 +104,9 @@ class OrderTests(SynchronousTestCase):
         # Of an option and another's alias, the option: whoever has written it knew nothing of the alias.
         self.assertEqual(parse("a", "--name", "x", "-q")["name-of"], "x")
         self.assertEqual(parse("a", "--named", "x")["to"], "x")
-        options = tap.Options()
-        options.parseOptions(["--li", "connections=5", "--key", SECRET, "--discard"])
-        self.assertEqual(options.settings.limits.connections, 5)
+        service = tap.Options()
+        service.parseOptions(["--li", "connections=5", "--key", SECRET, "--discard"])
+        self.assertEqual(service.settings.limits.connections, 5)
 
     def test_posix(self) -> None:
         """Who wants all behind the first argument to be arguments says so, as for other programs."""
