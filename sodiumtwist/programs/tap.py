@@ -102,8 +102,8 @@ class Options(AuthOptionMixin, ServiceOptions):
         "the other end. Without a key, the server makes one for the run."
     )
     examples = (
-        "twistd -n sodium --key-file server.key --passphrase-file pass.txt \\\n"
-        "      --endpoint 0.0.0.0:5555 --directory uploads",
+        "twistd -n sodium --key-file server.key --authorized-keys keys.txt \\\n"
+        "      --auth none --endpoint 0.0.0.0:5555 --directory uploads",
         "twistd -n sodium --key-file server.key --forward 127.0.0.1:6379",
     )
 

@@ -93,7 +93,7 @@ class MixedKeysTests(ProcessTestCase):
             lines.append(str(self.assertRaises(SystemExit, tap.makeService, options, MemoryReactorClock())))
         for line in lines:
             self.assertNotIn(INVITATION[-32:-2], line)
-        self.assertIn(f"{INVITATION[:-32]}\u2026", lines[0])
+        self.assertIn(f"{INVITATION[:-32]}\u2026", lines[1])
 
     def test_public_key_of_the_server(self) -> None:
         """Where only that is needed, both files will do."""
