@@ -100,6 +100,11 @@ def split_remotes(arguments: tuple[str, ...], given: bool) -> tuple[str | None, 
             raise usage.UsageError(
                 f"{first} is a server: {first}: is all that it has, and ./{first} a file there of that name"
             )
+        # As send has it: a folder here would be made of that name.
+        for argument in rest:
+            other = split_place(argument)
+            if not given and other is not None and not is_url(argument) and other.server in read_servers():
+                raise usage.UsageError(f"what to get stands behind its server: {other.server}:{first}")
         return None, arguments
     if given:
         if place.server in _names(given):

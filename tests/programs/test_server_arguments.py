@@ -183,6 +183,7 @@ class GetTests(ArgumentsTestCase):
             (["home:a", "work:b"], "home: and work: are two servers; ask one at a time"),
             (["home:a", URL], "home: and the URL are two servers"),
             (["home"], "home is a server: home: is all that it has, and ./home a file there of that name"),
+            (["photos", "home:"], "what to get stands behind its server: home:photos"),
             (["-P", "p", URL], "REMOTE is missing"),
             (["work:x"], "get needs version 2"),
             (["photos"], "home, work"),
