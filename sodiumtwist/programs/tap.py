@@ -45,18 +45,15 @@ from .options import (
     COMPLETE_PROTOCOL,
     DEFAULT_LOGIN,
     DEFAULT_PASSPHRASE,
-    SERVICE_PARAMETERS,
-    LimitNames,
-    ServiceOptions,
     check_credentials,
     check_versions,
     describe_file_error,
-    limit_names,
     protocol_version,
 )
 from .output import StandardOutput
 from .place_options import PLACE_COMPLETIONS, PLACE_FLAGS, PLACE_LIMITS, PLACE_PARAMETERS, check_places, read_places
 from .places import open_places
+from .service_options import SERVICE_PARAMETERS, LimitNames, ServiceOptions, limit_names
 from .service_user import ServiceUser, acting_as, check_log, check_root, service_user
 from .services import ForwardService, SodiumService, UploadService
 from .settings import ServerSettings
