@@ -20,6 +20,17 @@ from sodiumtwist.programs.tap import LIMITS
 from .pages import read_blocks, read_page, rows
 
 
+class LinkTests(SynchronousTestCase):
+    """Where it leads to."""
+
+    def test_origin_and_reports(self) -> None:
+        """To the C project, and to how a security problem is reported, which stands there."""
+        page = read_page("README.rst")
+        self.assertIn("<https://github.com/utoni/sodium-tcp>`_", page)
+        self.assertRegex(page, r"(?s)`SECURITY\.rst <SECURITY\.rst>`_.{0,80}\*\*report a security problem\*\*")
+        self.assertIn("\nReport a security problem\n----", read_page("SECURITY.rst"))
+
+
 class CommandTests(SynchronousTestCase):
     """The first two blocks are for a fresh clone."""
 
