@@ -15,7 +15,7 @@ from ..transfer.tree.on_stored import ON_STORED_SECONDS, OnStored, read_command
 from ..transfer.tree.place import EXISTING
 from .completers import CompleteWords
 from .leftovers import PARTIAL_AGE
-from .options import LimitNames
+from .service_options import LimitNames
 from .service_user import ServiceUser, acting_as
 from .settings import ServerSettings
 from .sizes import parse_size

@@ -6,6 +6,7 @@ name stands before a colon, and no slash before that. So ``./home:photos`` is a 
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from typing import NamedTuple
 
 from twisted.python import usage
@@ -53,7 +54,7 @@ def split_destination(paths: tuple[str, ...], given: bool) -> tuple[tuple[str, .
     *sent, last = paths
     for path in sent:
         place = split_place(path)
-        if place is not None and not os.path.lexists(path) and (is_url(path) or place.server in read_servers()):
+        if place is not None and not os.path.lexists(path) and (is_url(path) or place.server in _names(given)):
             raise usage.UsageError(f"{_shown(place)} stands before {last!r}; where to send goes last")
     place = _destination(last, given)
     if place is None:
@@ -71,7 +72,7 @@ def _destination(argument: str, given: bool) -> Place | None:
         return place
     # With options, what was understood before the server had a name goes on to be: a file that is here is meant.
     if given:
-        return place if not os.path.lexists(argument) and place.server in read_servers() else None
+        return place if not os.path.lexists(argument) and place.server in _names(given) else None
     if place.server in read_servers():
         return place
     if not os.path.lexists(argument):
@@ -99,9 +100,14 @@ def split_remotes(arguments: tuple[str, ...], given: bool) -> tuple[str | None, 
             raise usage.UsageError(
                 f"{first} is a server: {first}: is all that it has, and ./{first} a file there of that name"
             )
+        # As send has it: a folder here would be made of that name.
+        for argument in rest:
+            other = split_place(argument)
+            if not given and other is not None and not is_url(argument) and other.server in read_servers():
+                raise usage.UsageError(f"what to get stands behind its server: {other.server}:{first}")
         return None, arguments
     if given:
-        if place.server in read_servers():
+        if place.server in _names(given):
             raise usage.UsageError(
                 f"options and {_shown(place)} both say which server; a file there of that name is ./{first}"
             )
@@ -122,6 +128,21 @@ def split_remotes(arguments: tuple[str, ...], given: bool) -> tuple[str | None, 
             return place.server, tuple(paths)
     # No folder here is named.
     return place.server, (*paths, ".") if len(paths) > 1 else tuple(paths)
+
+
+def _names(given: bool) -> Collection[str]:
+    """
+    Give the names of servers that are known.
+
+    :param given: whether options say which server it is. A list of servers with mistakes is then in nobody's way; who
+        reads it for the options warns of it.
+    """
+    try:
+        return read_servers()
+    except (OSError, LocalProtocolError):
+        if not given:
+            raise
+        return ()
 
 
 def _is_known(text: str) -> bool:

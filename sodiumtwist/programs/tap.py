@@ -45,18 +45,15 @@ from .options import (
     COMPLETE_PROTOCOL,
     DEFAULT_LOGIN,
     DEFAULT_PASSPHRASE,
-    SERVICE_PARAMETERS,
-    LimitNames,
-    ServiceOptions,
     check_credentials,
     check_versions,
     describe_file_error,
-    limit_names,
     protocol_version,
 )
 from .output import StandardOutput
 from .place_options import PLACE_COMPLETIONS, PLACE_FLAGS, PLACE_LIMITS, PLACE_PARAMETERS, check_places, read_places
 from .places import open_places
+from .service_options import SERVICE_PARAMETERS, LimitNames, ServiceOptions, limit_names
 from .service_user import ServiceUser, acting_as, check_log, check_root, service_user
 from .services import ForwardService, SodiumService, UploadService
 from .settings import ServerSettings
@@ -102,8 +99,8 @@ class Options(AuthOptionMixin, ServiceOptions):
         "the other end. Without a key, the server makes one for the run."
     )
     examples = (
-        "twistd -n sodium --key-file server.key --passphrase-file pass.txt \\\n"
-        "      --endpoint 0.0.0.0:5555 --directory uploads",
+        "twistd -n sodium --key-file server.key --authorized-keys keys.txt \\\n"
+        "      --auth none --endpoint 0.0.0.0:5555 --directory uploads",
         "twistd -n sodium --key-file server.key --forward 127.0.0.1:6379",
     )
 

@@ -33,13 +33,11 @@ from .options import (
     CLIENT_ALIASES,
     CLIENT_COMPLETIONS,
     SERVER_PARAMETERS,
-    SERVICE_PARAMETERS,
-    ServiceOptions,
     describe_file_error,
-    limit_names,
 )
 from .refusals import hints
 from .server_options import read_server
+from .service_options import SERVICE_PARAMETERS, ServiceOptions, limit_names
 from .service_user import check_log, service_user
 from .settings import TunnelSettings
 from .silent_servers import explain_silence, no_answer

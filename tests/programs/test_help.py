@@ -121,6 +121,8 @@ class HelpTests(SaidTestCase):
         write_key_file("server.key", KeyPair.generate())
         with open(os.open("pass.txt", os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
             file.write("open sesame\n")
+        with open(os.open("keys.txt", os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
+            file.write(f"{PUBLIC} ann\n")
         know(self, directory, home={"endpoint": "example.org:5555", "passphrase-file": os.path.abspath("pass.txt")})
         self.patch(asking, "ask_passphrase", lambda *said: "open sesame")
         for example in self.examples():

@@ -24,7 +24,7 @@ class Some(CommandOptions):
     synopsis = "some"
     optFlags = [["quiet", "q", "a flag"], ["quick", None, "a flag"]]
     optParameters = [["to", "t", None, "takes a value"], ["name-of", None, None, "takes a value"]]
-    aliases = {"into": "to", "i": "to", "still": "quiet", "s": "quiet"}
+    aliases = {"into": "to", "i": "to", "still": "quiet", "s": "quiet", "named": "to"}
 
     def __init__(self) -> None:
         super().__init__()
@@ -101,6 +101,12 @@ class OrderTests(SynchronousTestCase):
         """The beginning of a name will do, where it is one name's alone."""
         options = parse("a", "--name", "x", "--quie")
         self.assertEqual((options["name-of"], options["quiet"]), ("x", 1))
+        # Of an option and another's alias, the option: whoever has written it knew nothing of the alias.
+        self.assertEqual(parse("a", "--name", "x", "-q")["name-of"], "x")
+        self.assertEqual(parse("a", "--named", "x")["to"], "x")
+        service = tap.Options()
+        service.parseOptions(["--li", "connections=5", "--key", SECRET, "--discard"])
+        self.assertEqual(service.settings.limits.connections, 5)
 
     def test_posix(self) -> None:
         """Who wants all behind the first argument to be arguments says so, as for other programs."""

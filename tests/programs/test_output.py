@@ -41,6 +41,7 @@ TEXTS = {
     "progress.py: tell_as_it_is(json.dumps(event))",
     "asking.py: print(file=sys.stderr)",
     "book.py: print_text(_as_json(server))",
+    "inviting.py: print_text(replace(settings.server, secret=secret).whole)",
     "book_options.py: print('Invitation: ', end='', file=sys.stderr, flush=True)",
 }
 

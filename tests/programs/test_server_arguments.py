@@ -10,6 +10,7 @@ import os
 
 from twisted.python.usage import UsageError
 
+from sodiumtwist.contacts.servers import servers_path
 from sodiumtwist.core.errors import LocalProtocolError
 from sodiumtwist.programs import client_options
 from sodiumtwist.programs.server_arguments import Place, split_place
@@ -182,11 +183,30 @@ class GetTests(ArgumentsTestCase):
             (["home:a", "work:b"], "home: and work: are two servers; ask one at a time"),
             (["home:a", URL], "home: and the URL are two servers"),
             (["home"], "home is a server: home: is all that it has, and ./home a file there of that name"),
+            (["photos", "home:"], "what to get stands behind its server: home:photos"),
             (["-P", "p", URL], "REMOTE is missing"),
             (["work:x"], "get needs version 2"),
             (["photos"], "home, work"),
         ):
             self.assertIn(said, str(self.assertRaises(UsageError, self.get, *words)), words)
+
+
+class BrokenListTests(ArgumentsTestCase):
+    """Where the list of servers has a mistake."""
+
+    def test_with_options(self) -> None:
+        """It is in nobody's way who says by options which server it is; a warning tells of it."""
+        with open(servers_path(), "w") as file:
+            file.write("[[")
+        self.write("f", "")
+        with contextlib.redirect_stderr(io.StringIO()) as said:
+            self.assertEqual(self.get(*OPTIONS, "photos:2024", "here").remotes, (b"photos:2024",))
+            self.assertEqual(self.list(*OPTIONS, "photos:2024").remote, b"photos:2024")
+            self.assertEqual(self.send(*OPTIONS, "gone:1", "f").paths, ("gone:1", "f"))
+            self.assertEqual(self.send(*OPTIONS, "f", "gone:1").paths, ("f", "gone:1"))
+        self.assertIn("warning: ", said.getvalue())
+        for run, words in ((self.get, ["photos:2024"]), (self.send, ["f", "home:"]), (self.list, ["home:"])):
+            self.assertRaises(LocalProtocolError, run, *words)
 
 
 class ListTests(ArgumentsTestCase):

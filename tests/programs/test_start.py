@@ -24,7 +24,8 @@ OF_CONNECTIONS = """
     asyncio cryptography msgspec OpenSSL service_identity sqlite3 tqdm twisted.application twisted.cred twisted.internet
     twisted.logger twisted.plugin zope sodiumtwist.endpoints sodiumtwist.protocol sodiumtwist.transfer
     sodiumtwist.programs.commands sodiumtwist.programs.files sodiumtwist.programs.listening
-    sodiumtwist.programs.progress sodiumtwist.programs.running sodiumtwist.programs.streams
+    sodiumtwist.programs.progress sodiumtwist.programs.running sodiumtwist.programs.service_options
+    sodiumtwist.programs.streams
 """
 
 #: What only those need that look up a server, or are given an URL.
