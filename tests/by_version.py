@@ -22,6 +22,7 @@ RUN_ONCE = {
     "tests.test_docs": "text, and the commands of its pages, which call what other tests call",
     "tests.test_figures": "text, made of a file",
     "tests.test_readme": "text, held against constants",
+    "tests.test_session": "text, made of a file",
     "tests.programs.test_client_processes": "processes of commands whose parts have tests of their own",
     "tests.programs.test_load": "many processes at once, and the system's limits; each limit has tests of its own",
     "tests.programs.test_pipe_processes": "programs from outside; what the pipe does has tests of its own",

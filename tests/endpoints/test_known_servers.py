@@ -126,7 +126,7 @@ class StringTests(KnownTestCase):
             (f"sodium://h:1/#{KEY}.{secret}", LocalProtocolError, "this is an invitation; run: sodiumtwist join 'URL'"),
             (f"sodium://h:1/#{KEY[1:]}", LocalProtocolError, "the URL is not whole"),
             (f"sodium://h:1/#{KEY}", ValueError, "missing: login=, passphraseFile="),
-            (f"sodium://h:1/#{'0' * 64}", InvalidKey, "weak point"),
+            (f"sodium://h:1/#{'0' * 64}", InvalidKey, "the key in the URL is no public key: "),
             ("sodium:tcp:home:1", ValueError, "missing: serverKey="),
         ):
             line = str(self.assertRaises(kind, clientFromString, reactor, string))
