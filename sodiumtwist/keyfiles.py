@@ -178,7 +178,7 @@ def read_server_key(text: str, what: str, pair: KeyPair | None = None, owners: C
     :return: 32 bytes.
     :raises OSError: when a file can't be read.
     :raises InvalidKey: for anything but a public key of somebody else.
-    :raises LocalProtocolError: for an URL that is not whole, or is an invitation, and for a file as
+    :raises LocalProtocolError: for a URL that is not whole, or is an invitation, and for a file as
         :func:`read_public_key_file` does.
     """
     key = _find_server_key(text, what, owners)
@@ -210,7 +210,7 @@ def _find_server_key(text: str, what: str, owners: Collection[int]) -> bytes:
         return read_public_key_file(text, owners)
     if text.endswith(PUBLIC_SUFFIX):
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), text)
-    raise InvalidKey(f"{wrong}, a .pub file, an URL or the name of a known server")
+    raise InvalidKey(f"{wrong}, a .pub file, a URL or the name of a known server")
 
 
 def _is_url(text: str) -> bool:
@@ -329,7 +329,7 @@ def _parse_pair(text: str, source: str, file_option: str) -> KeyPair:
         raise InvalidKey(f"{source} is a public key, and the private one is wanted") from None
     except InvalidKey:
         if _is_url(text):
-            raise InvalidKey(f"{source} is an URL, which has a public key; the private one is wanted") from None
+            raise InvalidKey(f"{source} is a URL, which has a public key; the private one is wanted") from None
         if is_file(text):
             raise InvalidKey(f"{source} takes the private key itself; name its file by {file_option}") from None
         raise

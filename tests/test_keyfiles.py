@@ -294,7 +294,7 @@ class GivenKeyTests(SynchronousTestCase):
         for source in ("--key", "$SODIUMTWIST_KEY"):
             for text, says in (
                 (f"public key: {PUBLIC}", f"{source} is a public key, and the private one is wanted"),
-                (f"sodium://host/#{PUBLIC}", f"{source} is an URL, which has a public key; the private one is wanted"),
+                (f"sodium://host/#{PUBLIC}", f"{source} is a URL, which has a public key; the private one is wanted"),
                 (path, f"{source} takes the private key itself; name its file by --key-file"),
                 (SECRET[:-1], "the private key has 63 characters; it is 64 hex digits"),
             ):
@@ -345,7 +345,7 @@ class ServerKeyTests(SynchronousTestCase):
             (f"{ours}.pub", "the server key is our own public key"),
             (f"private key: {server.secret.hex()}", "has to be a public key"),
             (server.secret.hex(), "a private key was given in its place"),
-            (f"{path}.no", "characters; it is 64 hex digits, a .pub file, an URL or the name of a known server"),
+            (f"{path}.no", "characters; it is 64 hex digits, a .pub file, a URL or the name of a known server"),
             ("a\0b", "has 3 characters"),
             (os.path.dirname(path) or ".", "characters; it is 64 hex digits"),
             (f"fingerprint {fingerprint(server.public)}", "the server key is a fingerprint"),
@@ -361,7 +361,7 @@ class ServerKeyTests(SynchronousTestCase):
             self.assertNotIn("1212", str(error))
 
     def test_forms(self) -> None:
-        """The digits, a line of a log, a file, an URL."""
+        """The digits, a line of a log, a file, a URL."""
         us, server = KeyPair.from_hex("11" * 32), KeyPair.from_hex("12" * 32)
         path = self.mktemp()
         write_key_file(path, server)

@@ -20,7 +20,7 @@ LOOPBACK = "127.0.0.1"
 #: alone. So ``tcp:5555`` names no host. One that is called so is written with a dot behind it, or as ``tcp:HOST:PORT``.
 ENDPOINT_TYPES = frozenset("fd haproxy onion sodium ssl stdio systemd tcp tcp4 tcp6 tls unix".split())
 
-# None has # or ? in it: an URL with that could not be read again.
+# None has # or ? in it: a URL with that could not be read again.
 _HOST_AND_PORT = re.compile(r"(?:\[([0-9A-Fa-f:.]+(?:%[^\]\s#?]+)?)\]|([^\[\]:/\s=\\@*#?]+))(?::([0-9]{1,5}))?")
 _PORT = re.compile(r":?([0-9]{1,5})")
 

@@ -94,7 +94,7 @@ class KnownServer:
         protocol: int = 2,
     ) -> KnownServer:
         """
-        Make it of an URL.
+        Make it of a URL.
 
         :param name: what it is called; empty for one without a name.
         :param url: its secret is not kept.

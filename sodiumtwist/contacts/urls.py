@@ -26,7 +26,7 @@ TLS_SCHEME = "sodium+tls"
 # With the words before the key that keygen and a server's log have there, and somebody may have copied.
 _FRAGMENT = re.compile(r"(?:publickey:)?([0-9a-fA-F]{64})(?:\.([0-9a-fA-F]{32}))?")
 
-# No host has other characters than these, or letters of all languages. They mean something to a shell: an URL may come
+# No host has other characters than these, or letters of all languages. They mean something to a shell: a URL may come
 # from anybody, and stands in commands that are shown to be copied.
 _HOST = re.compile(r"(?:[\w.:%-]|[^\x00-\x7f])+")
 
@@ -34,12 +34,12 @@ _HOST = re.compile(r"(?:[\w.:%-]|[^\x00-\x7f])+")
 @dataclass(frozen=True)
 class ServerURL:
     """
-    What an URL says.
+    What a URL says.
 
     :ivar address: where the server is.
     :ivar server_key: its public key, 32 bytes.
     :ivar login: whom the URL is for; ``None`` when it does not say.
-    :ivar secret: of an invitation, 16 bytes; ``None`` in an URL without one.
+    :ivar secret: of an invitation, 16 bytes; ``None`` in a URL without one.
     :ivar tls: whether the server is under TLS.
     """
 
@@ -93,7 +93,7 @@ def parse_url(text: str) -> ServerURL:
     # All of it on one line: a mail program may have folded it.
     text = "".join(text.split())
     if not is_url(text):
-        raise LocalProtocolError(f"an URL of a server begins with {SCHEME}:// or {TLS_SCHEME}://")
+        raise LocalProtocolError(f"a URL of a server begins with {SCHEME}:// or {TLS_SCHEME}://")
     try:
         parts = urlsplit(text)
     # It has brackets that are no pair, or characters that look like others.

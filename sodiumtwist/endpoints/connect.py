@@ -91,7 +91,7 @@ def introduce(
     version: int | None,
 ) -> Introduced:
     """
-    Put together what was given, and what is known of a server with an URL or a name. What was given goes first.
+    Put together what was given, and what is known of a server with a URL or a name. What was given goes first.
 
     The parameters are those of :func:`connect`.
 

@@ -167,9 +167,7 @@ def server_from_string(reactor: Any, arguments: Sequence[str], keywords: Mapping
         field, and when there is no such checker.
     """
     if arguments and arguments[0].startswith("//"):
-        raise ValueError(
-            "sodium: an URL tells clients where a server is; the server itself takes sodium:tcp:… and such"
-        )
+        raise ValueError("sodium: a URL tells clients where a server is; the server itself takes sodium:tcp:… and such")
     ours, endpoint = _inner(
         lambda text: serverFromString(reactor, server_description(text)),
         server_description,
@@ -227,13 +225,13 @@ def client_from_string(
     :param reactor: what to connect with.
     :param arguments: what stands behind ``sodium:`` without keywords.
     :param keywords: our keywords, and those of the endpoint below.
-    :param scheme: what stands before the first colon, of an URL.
+    :param scheme: what stands before the first colon, of a URL.
     :raises ValueError: when a keyword is missing or unknown, when a file can't be read, and when there is no such
         version. It names them.
     :raises InvalidKey: when the server's key, or what the file holds, is something else than a key; and when a known
         server has another key than ``serverKey=``.
     :raises LocalProtocolError: when a file is not as it should be, when the login or the passphrase does not fit
-        its field, and for an URL that is none.
+        its field, and for a URL that is none.
     """
     arguments, keywords = _with_whole_key(arguments, keywords)
     server = _known_server(arguments, scheme)
@@ -289,7 +287,7 @@ def _with_whole_key(arguments: Sequence[str], keywords: Mapping[str, str]) -> tu
 
 
 def _known_server(arguments: Sequence[str], scheme: str) -> KnownServer | None:
-    # Twisted has split an URL at its colons.
+    # Twisted has split a URL at its colons.
     if arguments and arguments[0].startswith("//"):
         return look_up(f"{scheme}:{':'.join(arguments)}")
     return look_up(arguments[0]) if len(arguments) == 1 else None

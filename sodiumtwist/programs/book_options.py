@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 #: How many characters of an invitation are read from standard input: more than any has.
 INVITATION_LIMIT = 4096
 
-#: What people and programs put around an URL: brackets, and quotes, also those that programs for mail and chat make.
+#: What people and programs put around a URL: brackets, and quotes, also those that programs for mail and chat make.
 AROUND = "'\"`<>()‘’‚“”„‹›«»,;"
 
 
@@ -77,7 +77,7 @@ def parse_invitation(text: str) -> ServerURL:
     # As it may stand in a mail, or behind a command that was copied.
     text = text.strip().strip(AROUND)
     if not is_url(text):
-        raise usage.UsageError("an invitation is an URL that begins with sodium://; - reads it from standard input")
+        raise usage.UsageError("an invitation is a URL that begins with sodium://; - reads it from standard input")
     url = parse_url(text)
     if url.secret is None:
         raise usage.UsageError(
@@ -157,7 +157,7 @@ class AddOptions(CommandOptions):
     server: KnownServer
 
     synopsis = "add [options] NAME URL"
-    purpose = "Keeps the server that an URL describes by a name."
+    purpose = "Keeps the server that a URL describes by a name."
     examples = ("sodiumtwist add home 'sodium://ann@HOST:5555/#PUBLICKEY'",)
     optParameters = [
         ["user", "U", None, "login [default: that of the URL]"],
@@ -190,7 +190,7 @@ class AddOptions(CommandOptions):
         from ..contacts.urls import is_url, parse_card
 
         if not is_url(self["url"]):
-            raise usage.UsageError("an URL of a server begins with sodium://; sodiumtwist url prints it there")
+            raise usage.UsageError("a URL of a server begins with sodium://; sodiumtwist url prints it there")
         url = parse_card(self["url"])
         # Read once: a mistake is told now, and not at the first connection.
         warning = None

@@ -36,7 +36,7 @@ def invite(settings: InviteSettings) -> None:
     invitation = Invitation(hash_secret(secret), login, expires)
     add_invitation(settings.keys, invitation, now, _warn)
     try:
-        # Nowhere else is the secret shown. Nothing in an URL can't be printed.
+        # Nowhere else is the secret shown. Nothing in a URL can't be printed.
         print_text(replace(settings.server, secret=secret).whole)
     # Nobody has it, and nobody can have it any more.
     except OutputLost:

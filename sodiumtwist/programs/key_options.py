@@ -130,7 +130,7 @@ class PasswdOptions(CommandOptions):
         passwd(self.settings)
 
 
-#: What both need that print an URL.
+#: What both need that print a URL.
 _URL_PARAMETERS = [
     ["key-file", None, None, "file with the server's key"],
     ["endpoint", None, None, "where clients reach the server: HOST:PORT, tls:HOST:PORT"],
@@ -185,7 +185,7 @@ class InviteOptions(_URLOptions):
 
     synopsis = "invite [options] LOGIN"
     purpose = (
-        "Invites somebody to a server: prints an URL for 'sodiumtwist join', good for one use. That lists the key of "
+        "Invites somebody to a server: prints a URL for 'sodiumtwist join', good for one use. That lists the key of "
         "whoever uses it in the file of 'twistd sodium --authorized-keys'."
     )
     examples = ("sodiumtwist invite --key-file server.key --keys keys.txt --endpoint HOST ann",)

@@ -23,7 +23,7 @@ def parse_reached(text: str) -> tuple[Address, bool]:
     """
     kind, *fields = split_description(client_description(text))
     address = None
-    # A port alone would be this machine's, and an URL is for others.
+    # A port alone would be this machine's, and a URL is for others.
     if kind in ("tcp", "tls") and len(fields) == 2 and text.isprintable() and not re.fullmatch(":?[0-9]+", text):
         host, port = fields[0].replace(r"\:", ":"), fields[1]
         address = parse_address(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")

@@ -22,7 +22,7 @@ class Place(NamedTuple):
     What is meant on a server.
 
     :ivar server: its name, or its URL.
-    :ivar path: what stands behind the colon; empty behind an URL.
+    :ivar path: what stands behind the colon; empty behind a URL.
     """
 
     server: str
@@ -150,7 +150,7 @@ def _is_known(text: str) -> bool:
 
 
 def _shown(place: Place) -> str:
-    # An URL may be an invitation.
+    # A URL may be an invitation.
     return "the URL" if is_url(place.server) else f"{place.server}:"
 
 

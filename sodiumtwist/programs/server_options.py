@@ -1,5 +1,5 @@
 """
-Which server a client talks to, and as whom: what the options, an argument, an URL and the servers that are known by
+Which server a client talks to, and as whom: what the options, an argument, a URL and the servers that are known by
 name say together.
 """
 
@@ -119,7 +119,7 @@ def _find(where: str | None, given_key: str | None, warnings: list[str]) -> Know
         return server
     if given_key is None:
         return _known_at(where or "")
-    # Who gives the key by a name or an URL has said where, too; --to may be another way there.
+    # Who gives the key by a name or a URL has said where, too; --to may be another way there.
     server = look_up(given_key, warnings.append)
     return server if server is None or where is None else replace(server, endpoint=where)
 

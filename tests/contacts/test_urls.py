@@ -22,7 +22,7 @@ TEXT = strategies.text(strategies.characters(exclude_characters="\0", exclude_ca
 
 class URLTests(SynchronousTestCase):
     """
-    What an URL says.
+    What a URL says.
     """
 
     def test_card(self) -> None:
@@ -67,8 +67,8 @@ class URLTests(SynchronousTestCase):
         key, secret = KEY.hex(), SECRET.hex()
         whole = "the URL is not whole: behind # stands"
         for text, says in {
-            "": "an URL of a server begins with sodium://",
-            f"http://h/#{key}.{secret}": "an URL of a server begins with sodium://",
+            "": "a URL of a server begins with sodium://",
+            f"http://h/#{key}.{secret}": "a URL of a server begins with sodium://",
             "sodium://h": whole,
             f"sodium://h/{key}.{secret}": whole,
             f"sodium://h/#{key}.": whole,

@@ -134,9 +134,9 @@ class StringTests(KnownTestCase):
             self.assertNotIn(secret, line)
 
     def test_no_place_to_listen(self) -> None:
-        """An URL is for clients."""
+        """A URL is for clients."""
         line = str(self.assertRaises(ValueError, serverFromString, reactor, URL))
-        self.assertRegex(line, "^sodium: an URL tells clients where a server is; ")
+        self.assertRegex(line, "^sodium: a URL tells clients where a server is; ")
 
     def test_files_that_are_gone(self) -> None:
         for name, file in (("identity", self.files.identity_file), ("passphrase-file", self.files.passphrase_file)):
@@ -181,7 +181,7 @@ class ConnectTests(KnownTestCase, TestCase):
             self.assertEqual(await client.request(b""), f"{LOGIN} True".encode())
 
     async def test_url(self) -> None:
-        """An URL has all but a secret of ours."""
+        """A URL has all but a secret of ours."""
         where = await self.listen()
         url = f"sodium://{LOGIN}@{where}/#{KEY}"
         async with connect(reactor, url, passphrase=PASSPHRASE) as client:

@@ -81,7 +81,7 @@ class AddTests(BookTestCase):
         invitation = f"{URL}.{'5e' * 16}"
         for arguments, says in (
             (("home",), "URL is missing"),
-            (("home", "example.org:5555"), "an URL of a server begins with sodium://"),
+            (("home", "example.org:5555"), "a URL of a server begins with sodium://"),
             (("home", invitation), "this is an invitation; run: sodiumtwist join 'URL'"),
             (("a b", URL), "a server can't be called 'a b'"),
             (("home", URL, "--identity", "gone.key"), "gone.key: No such file or directory"),

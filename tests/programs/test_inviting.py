@@ -198,7 +198,7 @@ class ParseTests(SynchronousTestCase):
             (r"tcp:2001\:db8\:\:1:7", Address("2001:db8::1", 7), False),
         ):
             self.assertEqual(parse_reached(text), (address, tls), text)
-        # The last ones would make an URL that nobody can read.
+        # The last ones would make a URL that nobody can read.
         unreadable = ("example#org", "example?org", "[fe80::1%a#b]", "example\x1borg")
         others = ("tcp:5555", "tls:5555", "tcp:5555:interface=example.org", "unix:/run/x")
         for text in ("", ":5555", "5555", *others, *unreadable):

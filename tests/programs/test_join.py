@@ -462,7 +462,7 @@ class CommandTests(JoinTestCase):
         for arguments, pattern in (
             ((), "INVITATION is missing"),
             ((INVITATION, "a", "b"), "unexpected argument 'b'"),
-            (("example.org:5555",), "an invitation is an URL that begins with sodium://; - reads it from "),
+            (("example.org:5555",), "an invitation is a URL that begins with sodium://; - reads it from "),
             ((URL,), f"that URL invites nobody, having no secret; .* run: sodiumtwist add NAME '{URL}'"),
             # Whoever has sent it may want a command run that is copied from here.
             ((nasty,), "the URL names .*, and no host is called so"),

@@ -111,7 +111,7 @@ class MixedKeysTests(ProcessTestCase):
             (["--key-file", "server.key.pub"], PUBLIC_GIVEN),
             (["--key", "server.key"], "--key takes the private key itself; name its file by --key-file"),
             (["--key", f"public key: {PUBLIC}"], "--key is a public key, and the private one is wanted"),
-            (["--key", URL], "--key is an URL, which has a public key; the private one is wanted"),
+            (["--key", URL], "--key is a URL, which has a public key; the private one is wanted"),
             (["--auth", "none", "--authorized-keys", "me.key"], "me.key: line 3: it is a private key, which nobody"),
             (["--auth", "none", "--authorized-keys", "keys"], "keys: line 1: it is a private key, which nobody but"),
             (["--auth", "none", "--authorized-keys", "swapped"], "line 1: the key stands before the login"),

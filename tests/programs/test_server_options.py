@@ -123,7 +123,7 @@ class NamedTests(OptionsTestCase):
         self.assertEqual(line, "several servers are known there, so name one: home, other")
 
     def test_another_way_there(self) -> None:
-        """With a key by a name or an URL, ``--to`` says where alone."""
+        """With a key by a name or a URL, ``--to`` says where alone."""
         self.assert_home(self.ping("-k", "home", "--to", "localhost:7000"), "localhost:7000")
         settings = self.ping("-k", URL, "--to", "localhost:7000")
         self.assertEqual((settings.endpoint, settings.credentials.user), ("localhost:7000", "bob"))

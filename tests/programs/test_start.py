@@ -28,7 +28,7 @@ OF_CONNECTIONS = """
     sodiumtwist.programs.streams
 """
 
-#: What only those need that look up a server, or are given an URL.
+#: What only those need that look up a server, or are given a URL.
 OF_SERVERS = """
     platformdirs tomllib tomlkit sodiumtwist.contacts sodiumtwist.admission.invitations
     sodiumtwist.programs.asking sodiumtwist.programs.server_arguments sodiumtwist.programs.server_options
