@@ -20,14 +20,19 @@ RUN_ONCE = {
     "tests.test_changelog": "text, and towncrier, of which no release is asked for",
     "tests.test_contributing": "commands for developers, who have the newest of everything",
     "tests.test_docs": "text, and the commands of its pages, which call what other tests call",
+    "tests.test_examples": "programs that call what other tests call; those of a release run where it is built",
     "tests.test_figures": "text, made of a file",
     "tests.test_readme": "text, held against constants",
     "tests.test_session": "text, made of a file",
+    "tests.programs.test_cli": "processes, their outputs and descriptors; what they run has tests of its own",
     "tests.programs.test_client_processes": "processes of commands whose parts have tests of their own",
     "tests.programs.test_load": "many processes at once, and the system's limits; each limit has tests of its own",
     "tests.programs.test_pipe_processes": "programs from outside; what the pipe does has tests of its own",
+    "tests.programs.test_server_processes": "processes that start; their options and services have tests of their own",
+    "tests.programs.test_service_user": "processes of root's and of others; who may what has tests of its own",
     "tests.programs.test_who_processes": "processes around checkers, keys and memories that have tests of their own",
     "tests.transfer.test_broken_transfers": "processes that are killed; what uploads do then has tests of its own",
+    "tests.transfer.tree.test_processes": "processes that are killed, and full disks; sessions have tests of their own",
 }
 
 

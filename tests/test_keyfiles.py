@@ -55,7 +55,8 @@ class KeyFilesTests(SynchronousTestCase):
     def refused(self, read: Callable[[str], object], path: str) -> str:
         """What the error says of a file, which shows no key."""
         error = self.assertRaises((InvalidKey, LocalProtocolError), read, path)
-        self.assertNotRegex(str(error), "[0-9a-f]{8}")
+        # The name of a temporary folder may look like one.
+        self.assertNotRegex(str(error).replace(path, ""), "[0-9a-f]{8}")
         return str(error)
 
     def test_round_trip(self) -> None:
