@@ -131,7 +131,8 @@ FOLDERS = {
         programs.descriptors
         programs.leftovers  programs.place_options  programs.places
         programs.endpoint_strings
-        programs.listening  programs.services  programs.tap  programs.tunneltap  programs.running  programs.keys
+        programs.listening  programs.shown_commands  programs.services  programs.tap  programs.tunneltap
+        programs.running  programs.keys
         programs.passwd  programs.inviting  programs.durations  programs.reached
         programs.command_options  programs.key_options  programs.bars
         programs.progress  programs.commands  programs.streams  programs.sessions  programs.files

@@ -1,25 +1,19 @@
 """
-What ``twistd sodium`` runs, and the commands that it logs for the other end.
+What ``twistd sodium`` runs.
 """
 
 from __future__ import annotations
 
-import ipaddress
-import os
-import shlex
 import time
 from collections.abc import Callable, Mapping
-from socket import gethostname
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import quoteStringArgument
 from twisted.internet.interfaces import IAddress, IStreamServerEndpoint
 from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
 from ..admission.joining import look_if_writable
-from ..contacts.addresses import Address
 from ..core.errors import LocalProtocolError
 from ..describe import describe_limit, masked
 from ..describe.fingerprints import fingerprint
@@ -32,130 +26,22 @@ from ..transfer.tree.on_stored import OnStored
 from ..tunnel import TunnelFactory
 from .leftovers import clean_directory, note_cleaned
 from .listening import ListeningService
-from .options import DEFAULT_LOGIN, DEFAULT_PROTOCOL
 from .service_user import acting_as
 from .settings import ServerSettings
+from .shown_commands import (
+    get_command,
+    invite_command,
+    list_command,
+    pipe_command,
+    send_command,
+    tunnel_command,
+)
 
 #: How often the files of who may come in are looked at within their grace, when nobody logs in.
 LOOKS_IN_GRACE = 4
 
 #: Seconds that are left between two such looks at least.
 LEAST_LOOK = 1.0
-
-
-def _credentials(settings: ServerSettings) -> list[str]:
-    """Return the options with which a client gets in. Words in capitals stand in for what only the client has."""
-    words = []
-    # The logins are in a file, or somewhere else; which one the reader has is not known here.
-    if settings.other_logins:
-        words += ["--user", "LOGIN"]
-    elif settings.user != DEFAULT_LOGIN:
-        words += ["--user", settings.user]
-    # A client takes the default passphrase by itself; and any will do where the clients' keys decide alone.
-    if settings.checker is not None and not settings.default_passphrase:
-        words += ["--passphrase-file", "PASSPHRASEFILE"]
-    if settings.authorized_keys is not None:
-        words += ["--identity", "KEYFILE"]
-    # Only where the client would speak another version by itself.
-    if DEFAULT_PROTOCOL not in map(str, settings.versions):
-        words += ["--protocol", str(settings.versions[0])]
-    return words
-
-
-def _client_endpoint(description: str, address: object) -> str:
-    """
-    Say where clients reach this server: as an address, or as an endpoint string where that does not tell all.
-
-    :param description: the endpoint string of the server.
-    :param address: where it listens, with the number that port 0 became.
-    """
-    # A UNIX socket has neither of them, but a name.
-    host, port = getattr(address, "host", None), getattr(address, "port", None)
-    if host is None or port is None:
-        name = getattr(address, "name", None) or "PATH"
-        return f"unix:{quoteStringArgument(os.fsdecode(name))}"
-    # Nobody can connect to 0.0.0.0. What this machine calls itself is the best guess at what others call it.
-    if ipaddress.ip_address(host.partition("%")[0]).is_unspecified:
-        host = gethostname()
-    if description.startswith(("ssl:", "tls:")):
-        return f"tls:{quoteStringArgument(host)}:{port}"
-    return str(Address(host, port))
-
-
-def send_command(description: str, address: IAddress, settings: ServerSettings) -> str:
-    """
-    Make the command that sends a file to this server. It names no passphrase.
-
-    :param description: the endpoint string of the server.
-    :param address: where it listens, with the number that port 0 became.
-    :param settings: what the server was asked for.
-    """
-    # Under their names go many, and whole folders. They are more than one in version 2 alone.
-    many = settings.directory is not None and 2 in settings.versions
-    return _client_command("send", description, address, settings, "PATH..." if many else "FILE")
-
-
-def get_command(description: str, address: IAddress, settings: ServerSettings) -> str:
-    """
-    Make the command that gets what this server shares. It names no passphrase. Its parameters are those of
-    :func:`send_command`.
-    """
-    return _client_command("get", description, address, settings, "REMOTE")
-
-
-def list_command(description: str, address: IAddress, settings: ServerSettings) -> str:
-    """
-    Make the command that shows what this server shares. It names no passphrase. Its parameters are those of
-    :func:`send_command`.
-    """
-    return _client_command("list", description, address, settings)
-
-
-def _client_command(
-    command: str, description: str, address: IAddress, settings: ServerSettings, *arguments: str
-) -> str:
-    endpoint = _client_endpoint(description, address)
-    words = ["sodiumtwist", command, "--to", endpoint, "--server-key", settings.pair.public.hex()]
-    return shlex.join([*words, *_credentials(settings), *arguments])
-
-
-def tunnel_command(description: str, address: IAddress, settings: ServerSettings) -> str:
-    """
-    Make the command that connects a local port to this server. It names no passphrase.
-
-    :param description: the endpoint string of the server.
-    :param address: where it listens, with the number that port 0 became.
-    :param settings: what the server was asked for.
-    """
-    return _stream_command(["twistd", "-n", "sodium-tunnel", "--listen", "LOCALPORT"], description, address, settings)
-
-
-def pipe_command(description: str, address: IAddress, settings: ServerSettings) -> str:
-    """
-    Make the command that connects standard input and output to this server; the parameters are those of
-    :func:`tunnel_command`.
-    """
-    return _stream_command(["sodiumtwist", "pipe"], description, address, settings)
-
-
-def _stream_command(words: list[str], description: str, address: IAddress, settings: ServerSettings) -> str:
-    server = ["--to", _client_endpoint(description, address), "--server-key", settings.pair.public.hex()]
-    return shlex.join([*words, *server, *_credentials(settings)])
-
-
-def invite_command(description: str, address: IAddress, settings: ServerSettings) -> str | None:
-    """
-    Make the command that lets somebody in by an invitation; the parameters are those of :func:`send_command`.
-
-    :return: ``None`` where nobody can be invited: invitations stand in a list of clients' keys, are for version 2 of
-        the protocol, and their URLs name a host.
-    """
-    endpoint = _client_endpoint(description, address)
-    if settings.authorized_keys is None or 2 not in settings.versions or endpoint.startswith("unix:"):
-        return None
-    keys = settings.authorized_keys.file.path
-    server = ["--key-file", "SERVERKEYFILE", "--keys", keys, "--endpoint", endpoint]
-    return shlex.join(["sodiumtwist", "invite", *server, "LOGIN"])
 
 
 class SodiumService(ListeningService):

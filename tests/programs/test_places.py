@@ -20,7 +20,8 @@ from twisted.python import usage
 
 from sodiumtwist.programs import places, services
 from sodiumtwist.programs.leftovers import PARTIAL_AGE
-from sodiumtwist.programs.services import UploadService, get_command, list_command, send_command
+from sodiumtwist.programs.services import UploadService
+from sodiumtwist.programs.shown_commands import get_command, list_command, send_command
 from sodiumtwist.programs.tap import Options, makeService
 from sodiumtwist.protocol.draining import DRAIN_TIMEOUT
 from sodiumtwist.transfer.receiver import UploadFactory

@@ -48,11 +48,12 @@ from sodiumtwist.admission.stored_salts import StoredSalts
 from sodiumtwist.core.connection import RecentSalts
 from sodiumtwist.core.errors import UnsupportedProtocol
 from sodiumtwist.keyfiles import write_key_file
-from sodiumtwist.programs import options, services
+from sodiumtwist.programs import options, services, shown_commands
 from sodiumtwist.programs.endpoint_strings import is_local, path_of_socket, socket_remedy
 from sodiumtwist.programs.listening import SAME_SIGNAL
-from sodiumtwist.programs.services import SodiumService, invite_command, pipe_command, send_command, tunnel_command
+from sodiumtwist.programs.services import SodiumService
 from sodiumtwist.programs.settings import ServerSettings
+from sodiumtwist.programs.shown_commands import invite_command, pipe_command, send_command, tunnel_command
 from sodiumtwist.programs.tap import Options, makeService
 from sodiumtwist.protocol.draining import DRAIN_TIMEOUT
 from sodiumtwist.transfer.receiver import UploadFactory
@@ -770,7 +771,7 @@ class ServiceTests(TapTestCase):
 
     def test_send_command(self) -> None:
         """It names address, key and login, and never the passphrase."""
-        self.patch(services, "gethostname", lambda: "here")
+        self.patch(shown_commands, "gethostname", lambda: "here")
         for arguments, description, address, where, more in [
             ([], "tcp:1", IPv4Address("TCP", "127.0.0.1", 1), "127.0.0.1:1", ""),
             ([], "tcp:1", IPv4Address("TCP", "0.0.0.0", 1), "here:1", ""),
