@@ -298,12 +298,11 @@ def read_key(
     """
     variable = os.environ.get(KEY_VARIABLE)
     _check_one_source("private key", {text_option: text, option: path, f"${KEY_VARIABLE}": variable})
+    source, given = (f"${KEY_VARIABLE}", variable) if text is None else (text_option, text)
     if path is not None:
         pair, labelled = _read_pair(path, owners)
-    elif text is not None or variable is not None:
-        source = f"${KEY_VARIABLE}" if text is None else text_option
-        text = variable or "" if text is None else text
-        pair, labelled = _parse_pair(text, source, option), is_labelled(text)
+    elif given is not None:
+        pair, labelled = _parse_pair(given, source, option), is_labelled(given)
     else:
         return None
     # Of the keys of earlier releases, 1 in 32 can't be told from a public key.

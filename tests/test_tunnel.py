@@ -190,6 +190,20 @@ class TunnelTests(SynchronousTestCase):
         lines = [line for event in events if (line := formatEvent(event)) and "authenticated" not in line]
         self.assertEqual(lines, [])
 
+    def visit(self, clock: Clock, payload: bytes) -> tuple[Pair, Any]:
+        """Have a client come, which sends something or nothing while the service speaks; return it, and the service."""
+        backend = Backend()
+        tunnels = TunnelFactory(backend, "tcp:backend:1", clock=clock)
+        server_factory = StreamServerFactory(tunnels, SERVER_PAIR, SingleLogin(LOGIN, PASSPHRASE), clock=clock)
+        pair = Pair(server_factory, make_client_factory(clock))
+        pair.flush()
+        outside = backend.succeed()
+        outside.protocol.dataReceived(b"who is there?")
+        if payload:
+            pair.client.write(payload)
+        pair.flush()
+        return pair, outside
+
     @only(1)
     def test_stream_that_only_looks(self) -> None:
         """A client that leaves and has sent nothing, as ``sodiumtwist ping``, has broken nothing."""
@@ -197,16 +211,8 @@ class TunnelTests(SynchronousTestCase):
             (b"", "left and had sent nothing"),
             (b"a part", "the connection with .* broke: .* without"),
         ):
-            clock, backend, events = Clock(), Backend(), logged(self)
-            tunnels = TunnelFactory(backend, "tcp:backend:1", clock=clock)
-            server_factory = StreamServerFactory(tunnels, SERVER_PAIR, SingleLogin(LOGIN, PASSPHRASE), clock=clock)
-            pair = Pair(server_factory, make_client_factory(clock))
-            pair.flush()
-            outside = backend.succeed()
-            outside.protocol.dataReceived(b"who is there?")
-            if payload:
-                pair.client.write(payload)
-            pair.flush()
+            clock, events = Clock(), logged(self)
+            pair, outside = self.visit(clock, payload)
             pair.client.close()
             pair.flush()
             clock.advance(0)
@@ -235,16 +241,8 @@ class TunnelTests(SynchronousTestCase):
                 "broke: the other end .*: wanted files$",
             ),
         ):
-            clock, backend, events = Clock(), Backend(), logged(self)
-            tunnels = TunnelFactory(backend, "tcp:backend:1", clock=clock)
-            server_factory = StreamServerFactory(tunnels, SERVER_PAIR, SingleLogin(LOGIN, PASSPHRASE), clock=clock)
-            pair = Pair(server_factory, make_client_factory(clock))
-            pair.flush()
-            outside = backend.succeed()
-            outside.protocol.dataReceived(b"who is there?")
-            if payload:
-                pair.client.write(payload)
-            pair.flush()
+            clock, events = Clock(), logged(self)
+            pair, outside = self.visit(clock, payload)
             ends(pair)
             pair.flush()
             pair.server_transport.lose(ConnectionLost())

@@ -17,7 +17,7 @@ from twisted.internet.defer import CancelledError, Deferred, TimeoutError, maybe
 from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.python.failure import Failure
 
-from ..core.connection import Code
+from ..core.connection import Code, describe_code
 from ..core.errors import AuthenticationFailed, RemoteProtocolError, ReplayDetected
 from ..core.events import AuthenticationRequested
 from ..describe.fingerprints import fingerprint
@@ -34,7 +34,7 @@ TOO_MANY_FAILED = "too many logins failed, and none is checked for now"
 #: What clients of version 2 are told. Of a wrong passphrase no more than of an unknown login, of a login that is not
 #: for that version, or of a key that is not listed; and of what failed here, nothing but that it did.
 TOLD = {
-    Code.REFUSED: "login, passphrase or key refused",
+    Code.REFUSED: describe_code(Code.REFUSED),
     Code.TOO_MANY_FAILURES: "too many logins have failed, so this one was not checked; try again in some minutes",
     Code.NO_ROOM: "the server could not check the login now; try again later",
     Code.STORAGE: "the server could not store your key; its log says why",

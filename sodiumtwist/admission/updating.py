@@ -69,7 +69,7 @@ def read_list(path: str, kind: ListKind[Value]) -> tuple[str, os.stat_result | N
             status = os.fstat(file.fileno())
             # Root may change anybody's list; it stays theirs.
             owners = (status.st_uid,) if os.geteuid() == 0 else ()
-            # One that others can read is taken, as what takes its place is for its owner alone.
+            # A secret one that others can read is taken, as what takes its place is for its owner alone.
             check_file(path, status, kind.what, secret=kind.secret, readable=True, owners=owners)
             data = file.read(LIST_FILE_LIMIT + 1)
     except FileNotFoundError:
@@ -143,10 +143,11 @@ def _update(path: str, kind: ListKind[Value], change: Callable[[list[str], Value
     lines = text.removesuffix("\n").split("\n") if text else []
     change(lines, value)
     text = "".join(f"{line}\n" for line in lines)
+    size = len(text.encode())
     # Servers refuse to read more.
-    if len(text.encode()) > LIST_FILE_LIMIT:
+    if size > LIST_FILE_LIMIT:
         raise LocalProtocolError(
-            f"{path} would have {describe_size(len(text.encode()))}, and servers read "
+            f"{path} would have {describe_size(size)}, and servers read "
             f"{describe_limit(LIST_FILE_LIMIT)} at most; {kind.advice}, or begin another file"
         )
 

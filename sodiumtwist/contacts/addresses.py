@@ -20,7 +20,7 @@ LOOPBACK = "127.0.0.1"
 #: alone. So ``tcp:5555`` names no host. One that is called so is written with a dot behind it, or as ``tcp:HOST:PORT``.
 ENDPOINT_TYPES = frozenset("fd haproxy onion sodium ssl stdio systemd tcp tcp4 tcp6 tls unix".split())
 
-# None has # or ? in it: a URL with that could not be read again.
+# No host has # or ? in it: a URL with that could not be read again.
 _HOST_AND_PORT = re.compile(r"(?:\[([0-9A-Fa-f:.]+(?:%[^\]\s#?]+)?)\]|([^\[\]:/\s=\\@*#?]+))(?::([0-9]{1,5}))?")
 _PORT = re.compile(r":?([0-9]{1,5})")
 
@@ -191,6 +191,20 @@ def split_description(description: str) -> list[str]:
     return [found[1] for found in _PARTS.finditer(description)]
 
 
+def take_apart(text: str) -> tuple[str, list[str], list[tuple[str, str]]]:
+    """
+    Take the place apart that a client connects to.
+
+    :param text: as :func:`client_description` takes it.
+    :return: the type of the endpoint; the values without a name; and those with one, each behind its name. Values have
+        no backslashes.
+    """
+    kind, *fields = split_description(client_description(text))
+    named = [field for field in fields if re.match(r"\w+=", field)]
+    pairs = [(name, _plain(value)) for name, _, value in (field.partition("=") for field in named)]
+    return kind, [_plain(field) for field in fields if field not in named], pairs
+
+
 def has_timeout(text: str) -> bool:
     """
     Tell whether an endpoint string says for how long a client tries to connect.
@@ -228,18 +242,16 @@ def is_local_client(text: str) -> bool:
 
     :param text: as :func:`client_description` takes it.
     """
-    kind, *fields = split_description(client_description(text))
+    kind, unnamed, named = take_apart(text)
     kind = kind.lower()
     if kind == "unix":
         return True
     if kind not in ("tcp", "tls", "ssl"):
         return False
-    named = [(field.partition("=")[0], field.partition("=")[2]) for field in fields if re.match(r"\w+=", field)]
-    unnamed = [field for field in fields if not re.match(r"\w+=", field)]
     # Which one counts of two, Twisted decides. TLS may be spoken through any other endpoint.
     hosts = unnamed[:1] + [value for name, value in named if name == "host"]
     elsewhere = len(unnamed) > 2 or any(name == "endpoint" for name, _ in named)
-    return bool(hosts) and not elsewhere and all(is_loopback(_plain(host)) for host in hosts)
+    return bool(hosts) and not elsewhere and all(map(is_loopback, hosts))
 
 
 def is_loopback(host: str) -> bool:

@@ -30,7 +30,7 @@ def look_up(text: str, warn: Callable[[str], object] | None = None) -> KnownServ
 
     :param text: a name, also as in the endpoint string ``sodium:NAME``, or a URL.
     :param warn: is called with a line when names can't be read, for who may do without them; ``None`` raises then.
-    :return: the server, without a name when it has a URL; ``None`` for what is neither a name that is known nor an
+    :return: the server, without a name when it has a URL; ``None`` for what is neither a name that is known nor a
         URL: an address, an endpoint string, a key.
     :raises OSError: when the file of servers can't be read.
     :raises LocalProtocolError: when it is not as it should be, when a URL is none, and for an invitation.

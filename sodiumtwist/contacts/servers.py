@@ -27,7 +27,7 @@ from ..core.errors import InvalidKey, LocalProtocolError, SodiumError
 from ..core.keys import KEY_SIZE, check_server_key, parse_key
 from ..core.version import VERSIONS
 from ..describe.fingerprints import fingerprint
-from .addresses import ENDPOINT_TYPES, client_description, split_description
+from .addresses import ENDPOINT_TYPES, take_apart
 from .servers_file import change_text, parse, place_of, read_text, with_table, without_table
 from .urls import ServerURL, is_url
 
@@ -385,12 +385,11 @@ def _check_key(servers: Mapping[str, KnownServer], endpoint: str, server_key: by
 
 def _place(endpoint: str) -> object:
     """Bring an endpoint to a form by which two can be compared, however they are written."""
-    kind, *fields = (field.replace("\\", "") for field in split_description(client_description(endpoint)))
+    kind, unnamed, pairs = take_apart(endpoint)
     if kind.lower() not in ("tcp", "tls", "ssl"):
         return endpoint
-    named = dict(field.split("=", 1) for field in fields if "=" in field)
-    unnamed = (field for field in fields if "=" not in field)
-    return _host(named.get("host") or next(unnamed, "")), named.get("port") or next(unnamed, "")
+    named, rest = dict(pairs), iter(unnamed)
+    return _host(named.get("host") or next(rest, "")), named.get("port") or next(rest, "")
 
 
 def _host(host: str) -> str:

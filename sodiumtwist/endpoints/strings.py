@@ -18,7 +18,7 @@ from ..admission.checker_strings import NO_CHECKER, checker_from_string
 from ..admission.checkers import SingleLogin, any_of
 from ..admission.replay_database import ReplayDatabase
 from ..contacts.addresses import client_description, server_description
-from ..contacts.lookup import can_be_name, check_same_key, look_up
+from ..contacts.lookup import can_be_name, check_same_key, look_up, read_identity, read_kept_passphrase
 from ..contacts.servers import KnownServer, find_server
 from ..contacts.urls import SCHEME
 from ..core.version import VERSIONS, version_of
@@ -138,11 +138,11 @@ def _warn(line: str) -> None:
     _log.warn("{line}", line=line)
 
 
-def _passphrase(ours: Mapping[str, str], name: str = "passphraseFile") -> str | None:
+def _passphrase(ours: Mapping[str, str]) -> str | None:
     # Without the keyword, the environment may have it.
-    passphrase, warning = _read(lambda path: read_passphrase(path, f"{name}="), ours, name) or read_passphrase(
-        None, f"{name}="
-    )
+    passphrase, warning = _read(
+        lambda path: read_passphrase(path, "passphraseFile="), ours, "passphraseFile"
+    ) or read_passphrase(None, "passphraseFile=")
     if warning:
         _warn(warning)
     return passphrase
@@ -243,13 +243,12 @@ def client_from_string(
     if version is None:
         version = VERSION if server is None else server.protocol
     pair, passphrase = _read(read_key_file, ours, "identityFile"), _passphrase(ours)
-    if server is not None:
-        kept = {"identity": server.identity or "", "passphrase-file": server.passphrase_file or ""}
-        kept = {name: path for name, path in kept.items() if path}
-        if pair is None:
-            pair = _read(read_key_file, kept, "identity")
-        if passphrase is None and "passphrase-file" in kept:
-            passphrase = _passphrase(kept, "passphrase-file")
+    if pair is None and server is not None:
+        pair = _kept(read_identity, server, "identity", server.identity)
+    if passphrase is None and server is not None:
+        passphrase, warning = _kept(read_kept_passphrase, server, "passphrase-file", server.passphrase_file)
+        if warning:
+            _warn(warning)
     login = ours.get("login") or (server.login if server is not None else None)
     needed: dict[str, object] = {"serverKey=": ours.get("serverKey") or server}
     # With a key of our own, the server may not look at login and passphrase.
@@ -284,6 +283,20 @@ def _with_whole_key(arguments: Sequence[str], keywords: Mapping[str, str]) -> tu
     if arguments and re.fullmatch(r"(?i)(public|private) key", label):
         return arguments[:-1], {**keywords, "serverKey": f"{label}:{arguments[-1]}"}
     return arguments, keywords
+
+
+def _kept(read: Callable[[KnownServer], Read], server: KnownServer, name: str, path: str | None) -> Read:
+    """
+    Read a file that is kept for a known server.
+
+    :param name: what ``servers.toml`` calls it.
+    :param path: of the file.
+    :raises ValueError: when the file can't be read.
+    """
+    try:
+        return read(server)
+    except OSError as error:
+        raise ValueError(f"sodium: {name}={path}: {error.strerror}") from None
 
 
 def _known_server(arguments: Sequence[str], scheme: str) -> KnownServer | None:

@@ -15,7 +15,7 @@ from twisted.python import usage
 from ..core.errors import SodiumError
 from .book_options import AddOptions, ForgetOptions, JoinOptions, ServersOptions
 from .client_options import GetOptions, ListOptions, PingOptions, PipeOptions, SendOptions
-from .command_options import CommandOptions, take_arguments
+from .command_options import CommandOptions, take_arguments, take_optional
 from .completers import CompleteWords
 from .exits import EXIT_INTERRUPTED, EXIT_USAGE, CommandFailed
 from .key_options import InviteOptions, KeygenOptions, PasswdOptions, PubkeyOptions, URLOptions
@@ -42,7 +42,7 @@ class DemoOptions(CommandOptions):
 
     def parseArgs(self, *arguments: str) -> None:
         """Take the path of the file, when one is given."""
-        (self["path"],) = take_arguments(arguments, 1) if arguments else (None,)
+        self["path"] = take_optional(arguments)
 
     def execute(self) -> None:
         from .demo import demo

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.python import usage
 
-from .command_options import CommandOptions, take_arguments
+from .command_options import CommandOptions, take_arguments, take_optional
 from .completers import CompleteFilesAndPlaces, CompletePlaces, CompleteServers, CompleteWords
 from .options import CLIENT_ALIASES, CLIENT_COMPLETIONS, SERVER_PARAMETERS
 from .output import print_error
@@ -332,7 +332,7 @@ class PingOptions(ConnectOptions):
 
     def parseArgs(self, *arguments: str) -> None:
         """Take the server, when one is given."""
-        (self["server"],) = take_arguments(arguments, 1, "SERVER") if arguments else (None,)
+        self["server"] = take_optional(arguments, "SERVER")
 
     def postOptions(self) -> None:
         """
@@ -383,7 +383,7 @@ class PipeOptions(ConnectOptions):
 
     def parseArgs(self, *arguments: str) -> None:
         """Take the server, when one is named."""
-        (self["server"],) = take_arguments(arguments, 1, "SERVER") if arguments else (None,)
+        self["server"] = take_optional(arguments, "SERVER")
 
     def postOptions(self) -> None:
         """

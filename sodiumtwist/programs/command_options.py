@@ -29,6 +29,17 @@ def take_arguments(arguments: tuple[str, ...], count: int, names: str = "FILE") 
     return arguments
 
 
+def take_optional(arguments: tuple[str, ...], name: str = "FILE") -> str | None:
+    """
+    Take the one argument that there may be.
+
+    :param name: what the error calls it.
+    :return: ``None`` when there is none.
+    :raises UsageError: when there are more.
+    """
+    return take_arguments(arguments, 1, name)[0] if arguments else None
+
+
 class CommandOptions(ProgramOptions):
     """
     The command line of one subcommand.

@@ -7,7 +7,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, NoReturn, Protocol
+from typing import Any, Protocol
 
 from twisted.internet import task
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
@@ -47,7 +47,7 @@ from .exits import (
 from .output import print_error, print_line
 from .refusals import hints
 from .settings import ConnectSettings, PingSettings
-from .silent_servers import explain_silence, no_answer
+from .silent_servers import explain_silence, too_late
 
 #: Seconds without a word of the server, after which a line says so.
 PATIENCE = 3.0
@@ -134,9 +134,6 @@ async def connect(
         left = limit if in_string else max(1, math.ceil(limit - (reactor.seconds() - started)))
         factory.timeouts = Timeouts(authentication=left)
         return client
-
-    def too_late(result: object, timeout: float) -> NoReturn:
-        raise TimeoutError(no_answer(limit))
 
     factory = make_factory(
         settings.server_key,

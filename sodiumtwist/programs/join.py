@@ -14,7 +14,7 @@ from ..admission.invitations import passphrase_of
 from ..contacts.identities import Identity, find_identity, identity_for
 from ..contacts.servers import KnownServer, add_server, read_servers
 from ..core.client import NO_ANSWER
-from ..core.connection import Code
+from ..core.connection import Code, describe_code
 from ..core.errors import AuthenticationFailed, NotDone, SodiumError
 from ..describe import describe_error
 from ..describe.fingerprints import fingerprint
@@ -25,7 +25,7 @@ from .output import tell
 from .settings import ConnectSettings, Credentials, JoinSettings
 
 #: What is told in place of why it does not take the invitation by a server that has not looked at it.
-LOGIN_REFUSED = "login, passphrase or key refused"
+LOGIN_REFUSED = describe_code(Code.REFUSED)
 
 TAKES_NONE = "; it takes no invitations, or not for this login: its owner gives it --authorized-keys for that"
 
@@ -75,7 +75,8 @@ async def join(reactor: Any, settings: JoinSettings) -> None:
     :raises OSError: when a file can't be written.
     :raises SodiumError: when another program uses the invitation, and for a server that is known otherwise.
     """
-    # The invitation can be used once. What could go wrong here afterwards is tried before.
+    # The invitation can be used once. What could go wrong here afterwards is tried before; with any path for that of
+    # the key, which is not made yet: a server of that name that is known without one would be in the way then.
     add_server(KnownServer.from_url(settings.name, settings.url, settings.name), try_only=True)
     with identity_for(settings.secret, settings.name) as identity:
         message = await _use(reactor, settings, identity)
@@ -114,8 +115,8 @@ async def _use(reactor: Any, settings: JoinSettings, identity: Identity) -> str:
     """
     client = _Joiner()
     us = Credentials(settings.login, passphrase_of(settings.secret), False, identity.pair)
-    server = KnownServer.from_url(settings.name, settings.url)
-    connecting = ConnectSettings(server.endpoint, server.server_key, us, 2, timeout=settings.timeout)
+    url = settings.url
+    connecting = ConnectSettings(url.endpoint, url.server_key, us, 2, timeout=settings.timeout)
     try:
         endpoint = make_endpoint(reactor, connecting)
         with tell_of_silence(reactor, connecting, client):
@@ -138,7 +139,7 @@ async def _use(reactor: Any, settings: JoinSettings, identity: Identity) -> str:
         tip = AGAIN if undecided else ""
         # It was let in before; only the server's name was lost here, or forgotten.
         if identity.joined:
-            words = ["sodiumtwist", "add", server.name, str(settings.url), "--identity", identity.path]
+            words = ["sodiumtwist", "add", settings.name, str(url), "--identity", identity.path]
             tip = f"; to keep the key of before: {shlex.join(words)}"
         raise CommandFailed(failed.status, f"{failed}{tip}") from None
     await leave(reactor, client)

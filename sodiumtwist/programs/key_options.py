@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from twisted.python import usage
 
-from .command_options import CommandOptions, take_arguments
+from .command_options import CommandOptions, take_arguments, take_optional
 from .completers import CompleteWords
 from .settings import InviteSettings, PasswdSettings
 
@@ -254,7 +254,7 @@ class URLOptions(_URLOptions):
 
     def parseArgs(self, *arguments: str) -> None:
         """Take the login, when one is given."""
-        (self["login"],) = take_arguments(arguments, 1) if arguments else (None,)
+        self["login"] = take_optional(arguments)
 
     def execute(self) -> None:
         from .inviting import url

@@ -96,15 +96,8 @@ def split_remotes(arguments: tuple[str, ...], given: bool) -> tuple[str | None, 
     if is_url(first):
         return first, tuple(rest)
     if place is None:
-        if not given and _is_known(first):
-            raise usage.UsageError(
-                f"{first} is a server: {first}: is all that it has, and ./{first} a file there of that name"
-            )
-        # As send has it: a folder here would be made of that name.
-        for argument in rest:
-            other = split_place(argument)
-            if not given and other is not None and not is_url(argument) and other.server in read_servers():
-                raise usage.UsageError(f"what to get stands behind its server: {other.server}:{first}")
+        if not given:
+            _check_order(first, rest)
         return None, arguments
     if given:
         if place.server in _names(given):
@@ -128,6 +121,23 @@ def split_remotes(arguments: tuple[str, ...], given: bool) -> tuple[str | None, 
             return place.server, tuple(paths)
     # No folder here is named.
     return place.server, (*paths, ".") if len(paths) > 1 else tuple(paths)
+
+
+def _check_order(first: str, rest: list[str]) -> None:
+    """
+    See that no argument is a server, where the first names none.
+
+    :raises UsageError: when one is.
+    """
+    if _is_known(first):
+        raise usage.UsageError(
+            f"{first} is a server: {first}: is all that it has, and ./{first} a file there of that name"
+        )
+    # As send has it: a folder here would be made of that name.
+    for argument in rest:
+        place = split_place(argument)
+        if place is not None and not is_url(argument) and place.server in read_servers():
+            raise usage.UsageError(f"what to get stands behind its server: {place.server}:{first}")
 
 
 def _names(given: bool) -> Collection[str]:

@@ -291,32 +291,20 @@ class ServerSettings:
     runs_as: ServiceUser | None = None
 
 
-@dataclass(frozen=True)
-class TunnelSettings:
+@dataclass(frozen=True, kw_only=True)
+class TunnelSettings(ConnectSettings):
     """
     What ``twistd sodium-tunnel`` is to do.
 
     :ivar listen: the endpoint string to listen on for local programs.
-    :ivar to: the endpoint string of the server, for clients.
-    :ivar server_key: the server's public key, 32 bytes.
-    :ivar credentials: who the tunnel says it is.
-    :ivar version: of the protocol.
     :ivar limits: how many connections.
     :ivar warning: a line for the log about a file that was read; ``None`` when all is well.
     :ivar timeouts: the deadlines of each connection.
     :ivar runs_as: as whom the service runs in the end; ``None`` for who starts it.
-    :ivar known_as: the name by which the server is known here; ``None`` for another one.
-    :ivar timeout: seconds for connecting, until the server has let us in.
     """
 
     listen: str = field(repr=False)
-    to: str = field(repr=False)
-    server_key: bytes
-    credentials: Credentials
-    version: int
     limits: TunnelLimits
     warning: str | None
     timeouts: Timeouts
     runs_as: ServiceUser | None
-    known_as: str | None = None
-    timeout: float = CONNECT_TIMEOUT

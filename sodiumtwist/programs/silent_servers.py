@@ -4,18 +4,23 @@ What to try when a server does not answer, in terms of the command line.
 
 from __future__ import annotations
 
+from typing import NoReturn
+
+from twisted.internet.defer import TimeoutError
+
 from ..core.client import NO_ANSWER
 from ..core.errors import AuthenticationTimeout
 from ..describe.fingerprints import fingerprint
 
 
-def no_answer(seconds: float) -> str:
+def too_late(result: object, seconds: float) -> NoReturn:
     """
-    Say that the time for connecting is up.
+    Say that the time for connecting is up, to ``Deferred.addTimeout()``.
 
     :param seconds: how much it was.
+    :raises TimeoutError: always.
     """
-    return (
+    raise TimeoutError(
         f"there was no answer within {seconds:g} seconds: the host is gone, or a firewall lets nothing through to it; "
         "--timeout waits longer"
     )

@@ -5,9 +5,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NoReturn
+from typing import Any
 
-from twisted.internet.defer import Deferred, TimeoutError
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import (
     IAddress,
     IProtocol,
@@ -40,7 +40,7 @@ from .server_options import read_server
 from .service_options import SERVICE_PARAMETERS, ServiceOptions, limit_names
 from .service_user import check_log, service_user
 from .settings import TunnelSettings
-from .silent_servers import explain_silence, no_answer
+from .silent_servers import explain_silence, too_late
 
 #: What ``--limit`` may name.
 LIMITS = limit_names(TunnelLimits)
@@ -88,19 +88,13 @@ class Options(ServiceOptions):
                 check_log(self.twistd, user)
             limits = TunnelLimits(**self.given_limits(TunnelLimits))
             asked = read_server(self, owners=() if user is None else (user.uid,))
-            server, warning = asked.settings, "; ".join(asked.warnings) or None
             self.settings = TunnelSettings(
-                self["listen"],
-                server.endpoint,
-                server.server_key,
-                server.credentials,
-                server.version,
-                limits,
-                warning,
-                self.timeouts(server.timeout),
-                user,
-                server.known_as,
-                server.timeout,
+                **vars(asked.settings),
+                listen=self["listen"],
+                limits=limits,
+                warning="; ".join(asked.warnings) or None,
+                timeouts=self.timeouts(asked.settings.timeout),
+                runs_as=user,
             )
         except SodiumError as error:
             raise usage.UsageError(str(error)) from None
@@ -136,11 +130,8 @@ class AdvisedEndpoint:
         """As any endpoint does."""
         connecting: Deferred[IProtocol] = self._endpoint.connect(factory)
         if self._timeout is not None:
-            connecting.addTimeout(self._timeout, self._clock, self._too_late)
+            connecting.addTimeout(self._timeout, self._clock, too_late)
         return connecting.addErrback(self._advise)
-
-    def _too_late(self, result: object, timeout: float) -> NoReturn:
-        raise TimeoutError(no_answer(timeout))
 
     def _advise(self, reason: Failure) -> Failure:
         error = reason.value
@@ -203,7 +194,7 @@ def makeService(options: Options, reactor: Any = None) -> TunnelService:
     settings, us = options.settings, options.settings.credentials
     listening = parse_listening(reactor, "sodium-tunnel", "--listen", settings.listen, EXAMPLE_LISTEN)
     below = parse_connecting(
-        reactor, "sodium-tunnel", "--to", settings.to, "HOST:5555", settings.runs_as, settings.timeout
+        reactor, "sodium-tunnel", "--to", settings.endpoint, "HOST:5555", settings.runs_as, settings.timeout
     )
     try:
         endpoint = SodiumClientEndpoint(
@@ -227,7 +218,9 @@ def makeService(options: Options, reactor: Any = None) -> TunnelService:
             return silent
         return "; ".join([str(error), *hints(us)])
 
-    advised = AdvisedEndpoint(endpoint, advise, None if has_timeout(settings.to) else settings.timeout, reactor)
-    where = masked(settings.to) if settings.known_as is None else f"{settings.known_as} ({masked(settings.to)})"
+    advised = AdvisedEndpoint(endpoint, advise, None if has_timeout(settings.endpoint) else settings.timeout, reactor)
+    where = (
+        masked(settings.endpoint) if settings.known_as is None else f"{settings.known_as} ({masked(settings.endpoint)})"
+    )
     factory = TunnelFactory(advised, where, limits, reactor, settings.timeouts)
     return TunnelService(settings, [listening], factory, reactor, options.twistd)

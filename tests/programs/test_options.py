@@ -150,7 +150,7 @@ class AliasTests(SynchronousTestCase):
                     options = kind()
                     options.parseOptions([*words, to, "127.0.0.1:7000", key, PUBLIC])
                     settings = options.settings
-                    where = settings.to if kind is tunneltap.Options else settings.endpoint
+                    where = settings.endpoint
                     self.assertEqual((where, settings.server_key.hex()), ("127.0.0.1:7000", PUBLIC))
 
     def test_server(self) -> None:

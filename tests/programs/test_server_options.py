@@ -361,9 +361,9 @@ class TunnelTests(OptionsTestCase):
         """By both names of each option; alone it is the default."""
         for words in (["--to", "home"], ["--endpoint", "home"], ["--key", "home"], ["--server-key", "home"], []):
             settings = self.tunnel(*words).settings
-            self.assertEqual((settings.to, settings.known_as), ("example.org:5555", "home"))
+            self.assertEqual((settings.endpoint, settings.known_as), ("example.org:5555", "home"))
             self.assertEqual((settings.credentials.user, settings.credentials.pair), ("ann", self.us))
-        self.assertEqual(self.tunnel("--to", URL, "-P", "p").settings.to, "example.net:7000")
+        self.assertEqual(self.tunnel("--to", URL, "-P", "p").settings.endpoint, "example.net:7000")
 
     def test_log(self) -> None:
         """It says which one it is."""
