@@ -348,6 +348,7 @@ def _piece() -> Drawing:
 #: The folders, the highest first, with the modules to begin with.
 FOLDERS = (
     ("programs", "cli, settings, commands, tap, tunneltap, services"),
+    ("operation", "companions"),
     ("package", "testing, __init__"),
     ("tunnel", "tunnel"),
     ("transfer", "sender, receiver, stores, uploads, sources"),

@@ -596,7 +596,7 @@ PARTS: Mapping[str, Callable[[], Iterable[str]]] = {
     "keys": partial(_public, "sodiumtwist", ["KeyPair", "parse_key"]),
     "key-files": partial(
         _public,
-        "sodiumtwist.keyfiles",
+        "sodiumtwist.contacts.keyfiles",
         ["read_key_file", "read_public_key_file", "read_passphrase_file", "write_key_file"],
     ),
     "requests": partial(_public, "sodiumtwist", ["connect", "RequestClient", "ReconnectingClient"]),

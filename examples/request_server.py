@@ -44,7 +44,7 @@ class Shelf:
 
 
 async def main(reactor: IReactorTCP) -> None:
-    # A service that stays has a key that stays: sodiumtwist.keyfiles.read_key_file("server.key").
+    # A service that stays has a key that stays: sodiumtwist.contacts.keyfiles.read_key_file("server.key").
     pair = KeyPair.generate()
     factory = SodiumServerFactory(pair, SingleLogin("me", "open sesame"), Shelf().respond)
     port = await endpoints.serverFromString(reactor, "tcp:0:interface=127.0.0.1").listen(factory)

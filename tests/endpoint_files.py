@@ -10,7 +10,7 @@ from twisted.internet.endpoints import quoteStringArgument
 from twisted.trial.unittest import SynchronousTestCase
 
 from sodiumtwist import KeyPair
-from sodiumtwist.keyfiles import write_key_file
+from sodiumtwist.contacts.keyfiles import write_key_file
 
 from .pair import LOGIN, PASSPHRASE, SERVER_PAIR
 

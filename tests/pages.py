@@ -36,8 +36,8 @@ from dataclasses import dataclass
 from fcntl import ioctl
 from typing import Any
 
+from sodiumtwist.contacts.keyfiles import read_key_file, write_key_file
 from sodiumtwist.core.keys import KeyPair
-from sodiumtwist.keyfiles import read_key_file, write_key_file
 
 from .certificates import Authority
 from .own_folders import folders

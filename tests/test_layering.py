@@ -53,7 +53,7 @@ FOLDERS = {
     # Whom we know: addresses and URLs of servers, their keys, and servers by name.
     "contacts": """
         contacts.addresses  contacts.urls  contacts.servers_file  contacts.servers
-        keyfiles  contacts.identities  contacts.lookup
+        contacts.keyfiles  contacts.identities  contacts.lookup
         contacts
     """,
     # The Twisted face of one connection.
@@ -120,6 +120,10 @@ FOLDERS = {
     """,
     "tunnel": "tunnel",
     "package": "testing  __init__",
+    # What whoever is on call needs.
+    "operation": """
+        operation.companions  operation
+    """,
     # Programs.
     "programs": """
         programs.interrupts  programs.exits  programs.output  programs.pidfile  programs.service_user

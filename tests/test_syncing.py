@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from sodiumtwist import KeyPair
 from sodiumtwist.admission.passwords import set_password
 from sodiumtwist.admission.replacing import sync_directory, sync_if_possible
-from sodiumtwist.keyfiles import write_key_file
+from sodiumtwist.contacts.keyfiles import write_key_file
 
 from .admission.test_passwords import RIGHT
 

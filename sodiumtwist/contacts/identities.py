@@ -18,7 +18,7 @@ from ..admission.invitations import hash_secret
 from ..admission.replacing import locked_folder, replace_text, sync_directory
 from ..core.errors import LocalProtocolError, SodiumError
 from ..core.keys import KeyPair
-from ..keyfiles import KEY_FILE_LIMIT, read_key_file
+from .keyfiles import KEY_FILE_LIMIT, read_key_file
 from .servers import identities_folder
 
 #: What the names of the files end in.

@@ -10,7 +10,7 @@ from ..core.errors import LocalProtocolError
 from ..core.keys import KeyPair
 from ..describe import describe_error
 from ..describe.fingerprints import fingerprint
-from ..keyfiles import read_key_file, read_passphrase_file
+from .keyfiles import read_key_file, read_passphrase_file
 from .servers import KnownServer, ServerKeyChanged, check_name, read_servers
 from .urls import is_url, parse_card
 
@@ -68,7 +68,7 @@ def read_identity(server: KnownServer | None, owners: Collection[int] = ()) -> K
     Read our key pair for a server.
 
     :param server: ``None`` for one that is not known.
-    :param owners: as in :func:`~sodiumtwist.keyfiles.read_key_file`.
+    :param owners: as in :func:`~sodiumtwist.contacts.keyfiles.read_key_file`.
     :return: ``None`` when none is kept for it.
     :raises OSError: when the file can't be read.
     :raises InvalidKey: when it holds something else than a key.
@@ -82,7 +82,7 @@ def read_kept_passphrase(server: KnownServer | None, owners: Collection[int] = (
     Read our passphrase for a server.
 
     :param server: ``None`` for one that is not known.
-    :param owners: as in :func:`~sodiumtwist.keyfiles.read_key_file`.
+    :param owners: as in :func:`~sodiumtwist.contacts.keyfiles.read_key_file`.
     :return: the passphrase, ``None`` when none is kept for it; and a warning, or ``None``, about a file that others
         can read.
     :raises OSError: when the file can't be read.

@@ -18,13 +18,20 @@ from ..admission.checker_strings import NO_CHECKER, checker_from_string
 from ..admission.checkers import SingleLogin, any_of
 from ..admission.replay_database import ReplayDatabase
 from ..contacts.addresses import client_description, server_description
+from ..contacts.keyfiles import (
+    KEY_VARIABLE,
+    PASSPHRASE_VARIABLE,
+    read_key,
+    read_key_file,
+    read_passphrase,
+    read_server_key,
+)
 from ..contacts.lookup import can_be_name, check_same_key, look_up, read_identity, read_kept_passphrase
 from ..contacts.servers import KnownServer, find_server
 from ..contacts.urls import SCHEME
 from ..core.version import VERSIONS, version_of
 from ..describe import describe_endpoint_error, printable, unknown_keywords
 from ..describe.log import Logger
-from ..keyfiles import KEY_VARIABLE, PASSPHRASE_VARIABLE, read_key, read_key_file, read_passphrase, read_server_key
 from ..protocol.client_endpoints import client_endpoint
 from ..protocol.factories import VERSION
 from .wrappers import SodiumClientEndpoint, SodiumServerEndpoint

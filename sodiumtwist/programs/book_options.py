@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from twisted.python import usage
 
-from ..keyfiles import read_key_file, read_passphrase_file
+from ..contacts.keyfiles import read_key_file, read_passphrase_file
 from .command_options import CommandOptions, take_arguments
 from .completers import CompleteServers
 from .options import (

@@ -19,9 +19,9 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
+from ..contacts.keyfiles import write_key_file
 from ..core.keys import KeyPair
 from ..describe.fingerprints import fingerprint
-from ..keyfiles import write_key_file
 from ..protocol.factories import VERSION
 from .exits import EXIT_BROKEN, EXIT_USAGE, CommandFailed
 from .files import look_at, send_found

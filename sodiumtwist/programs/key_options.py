@@ -157,8 +157,8 @@ class _URLOptions(CommandOptions):
         :raises OSError: when the key can't be read.
         :raises SodiumError: when it is no key, or others can read it.
         """
+        from ..contacts.keyfiles import PUBLIC_SUFFIX, read_key, read_public_key_file
         from ..contacts.urls import ServerURL
-        from ..keyfiles import PUBLIC_SUFFIX, read_key, read_public_key_file
         from .reached import parse_reached
 
         if self["endpoint"] is None:

@@ -12,9 +12,9 @@ import sys
 from twisted.python.usage import UsageError
 
 from ..admission.files import others_can_read
+from ..contacts.keyfiles import PUBLIC_SUFFIX, read_key_file, read_public_key_file, write_key_file
 from ..core.keys import KeyPair
 from ..describe.fingerprints import fingerprint
-from ..keyfiles import PUBLIC_SUFFIX, read_key_file, read_public_key_file, write_key_file
 from .output import print_error, print_line, tell
 
 

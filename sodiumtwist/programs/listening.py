@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -24,6 +24,7 @@ from twisted.python.failure import Failure
 
 from ..describe import describe_endpoint_error, masked
 from ..describe.log import Logger, describe_address
+from ..operation.companions import Companion
 from ..protocol.clock import steady_clock
 from .endpoint_strings import address_remedy, is_alive, lock_owner, path_of_socket, socket_remedy
 from .interrupts import end_in_order, wait_for_reactor
@@ -51,6 +52,7 @@ class ListeningService(Service):
     :param reactor: tells the time while the service stops.
     :param twistd: the options of ``twistd`` itself, which adds to them until the service starts; empty when there are
         none.
+    :ivar companions: what runs beside it. Whoever makes the service adds to them before it starts.
     """
 
     _log = Logger()
@@ -71,6 +73,7 @@ class ListeningService(Service):
         self._twistd = twistd
         self._ports: list[IListeningPort] = []
         self._stopping = math.inf
+        self.companions: list[Companion] = []
 
     def announce(self) -> None:
         """Log what the service will do. For subclasses."""
@@ -133,6 +136,23 @@ class ListeningService(Service):
             self._listen()
         # Not before: the reactor takes over the signals when it starts.
         self._reactor.callWhenRunning(end_in_order, self._reactor, self._note_hangup, self._note_another)
+        self._tell(Companion.started)
+
+    def _tell(self, what: Callable[[Companion], Deferred[None] | None]) -> Deferred[Any]:
+        """
+        Tell all companions.
+
+        :param what: the method of :class:`~sodiumtwist.operation.companions.Companion` that says it.
+        :return: fires when they are done with it, and does not fail.
+        """
+        return DeferredList([self._tell_one(companion, what.__name__) for companion in self.companions])
+
+    def _tell_one(self, companion: Companion, what: str) -> Deferred[None]:
+        def failed(reason: Failure) -> None:
+            self._log.failure("{who} failed", reason, who=type(companion).__name__)
+
+        told: Deferred[None] = maybeDeferred(getattr(companion, what))
+        return told.addErrback(failed)
 
     def _note_hangup(self) -> None:
         self._log.warn("SIGHUP ends {program} in order, as SIGTERM does; it reads nothing anew", program=self._program)
@@ -142,6 +162,8 @@ class ListeningService(Service):
             self.hurry()
 
     def _listen(self) -> None:
+        for companion in self.companions:
+            companion.prepare()
         self.announce()
         user = service_user(self._twistd)
         for description, endpoint in self._endpoints:
@@ -230,6 +252,7 @@ class ListeningService(Service):
         # First, so that nobody comes in while the others finish.
         ports, self._ports = self._ports, []
         closing = DeferredList([maybeDeferred(port.stopListening) for port in ports], consumeErrors=True)
+        self._tell(Companion.stopping)
         # Before a port is waited for, which may take all the time.
         draining = self.drain()
         if draining is not None:
@@ -248,3 +271,4 @@ class ListeningService(Service):
             yield deferLater(self._clock, STOP_POLL)
         # Last: what is connected may still need it. Also when the time is up, though then nothing waits for it.
         yield in_time(maybeDeferred(self.release))
+        yield in_time(self._tell(Companion.stopped))

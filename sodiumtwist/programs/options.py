@@ -17,13 +17,13 @@ from typing import Any
 from twisted.python import usage
 
 from .. import __version__
+from ..contacts.keyfiles import PASSPHRASE_VARIABLE
 from ..core.credentials import PASSPHRASE_SIZE, pack_credentials, pad_credentials
 from ..core.errors import LocalProtocolError, UnsupportedProtocol
 from ..core.v2.agreement import check_supported
 from ..core.v2.noise import load
 from ..core.version import VERSIONS, version_of
 from ..describe import describe_os_error
-from ..keyfiles import PASSPHRASE_VARIABLE
 from .completers import CompleteServers, CompleteWords
 from .output import print_text
 from .settings import CONNECT_TIMEOUT

@@ -18,8 +18,8 @@ from ..admission.passwords import (
     set_password,
     verify_passphrase,
 )
+from ..contacts.keyfiles import read_passphrase_file
 from ..core.credentials import TEXT_SIZE
-from ..keyfiles import read_passphrase_file
 from .asking import ask_passphrase
 from .exits import EXIT_REFUSED, CommandFailed
 from .interrupts import exit_on_signals, raise_again

@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 
 from twisted.python import usage
 
+from ..contacts.keyfiles import read_key_file, read_passphrase, read_server_key
 from ..contacts.lookup import can_be_name, check_same_key, look_up, read_identity, read_kept_passphrase
 from ..contacts.servers import KnownServer, check_known_key, find_server, servers_at
 from ..core.errors import LocalProtocolError
 from ..describe import describe_error
-from ..keyfiles import read_key_file, read_passphrase, read_server_key
 from .asking import choose_passphrase
 from .options import (
     DEFAULT_LOGIN,

@@ -44,6 +44,7 @@ class ServiceOptions(ProgramOptions):
 
     :cvar program: the service's name.
     :cvar limits: what ``--limit`` may name.
+    :ivar words: of the command line, as they were given.
     """
 
     program = ""
@@ -55,6 +56,7 @@ class ServiceOptions(ProgramOptions):
         prepare_outputs()
         super().__init__()  # type: ignore[no-untyped-call]
         self._given_limits: dict[type, dict[str, Any]] = {}
+        self.words: tuple[str, ...] = ()
 
     def opt_limit(self, setting: str) -> None:
         """NAME=NUMBER, repeatable; a wrong NAME shows all"""
@@ -88,6 +90,7 @@ class ServiceOptions(ProgramOptions):
 
         :raises SystemExit: with one line, when something is wrong. twistd would print its whole help, too.
         """
+        self.words = tuple(options or ())
         try:
             super().parseOptions(options)
         except usage.UsageError as error:

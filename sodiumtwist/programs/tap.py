@@ -24,6 +24,7 @@ from ..admission.plaintext import PlaintextFile
 from ..admission.replay_database import ReplayDatabase
 from ..admission.replays import IReplayMemory, ReplayMemory
 from ..admission.watched import WatchedFile
+from ..contacts.keyfiles import KEY_VARIABLE, read_key, read_passphrase
 from ..core.connection import Salts
 from ..core.credentials import pack_text
 from ..core.errors import LocalProtocolError, SodiumError
@@ -32,7 +33,6 @@ from ..core.v2.session import Version2
 from ..core.version import VERSIONS, RekeyAfter
 from ..describe import describe_os_error, masked, printable
 from ..endpoints.streams import StreamServerFactory
-from ..keyfiles import KEY_VARIABLE, read_key, read_passphrase
 from ..protocol.clock import count_steadily
 from ..protocol.rounds import quicken
 from ..transfer.receiver import UploadFactory

@@ -18,7 +18,7 @@ from sodiumtwist.admission.argon2 import Argon2File
 from sodiumtwist.admission.checker_strings import checker_from_string
 from sodiumtwist.admission.files import check_file, readers_warning
 from sodiumtwist.admission.passwords import read_passwords, set_password
-from sodiumtwist.keyfiles import read_key_file, read_passphrase_file
+from sodiumtwist.contacts.keyfiles import read_key_file, read_passphrase_file
 
 from .test_passwords import cheap
 

@@ -9,6 +9,7 @@ import os
 from twisted.trial.unittest import SynchronousTestCase
 
 from sodiumtwist import KeyPair
+from sodiumtwist.contacts.keyfiles import write_key_file
 from sodiumtwist.contacts.lookup import (
     can_be_name,
     check_same_key,
@@ -19,7 +20,6 @@ from sodiumtwist.contacts.lookup import (
 from sodiumtwist.contacts.servers import KnownServer, ServerKeyChanged, servers_path
 from sodiumtwist.core.errors import LocalProtocolError
 from sodiumtwist.describe.fingerprints import fingerprint
-from sodiumtwist.keyfiles import write_key_file
 
 from ..known_servers import know
 from ..pair import SERVER_PAIR

@@ -23,11 +23,11 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from sodiumtwist import KeyPair, ReplayDatabase, SodiumClientEndpoint, SodiumServerEndpoint
 from sodiumtwist.admission.invitations import Invitation, hash_secret, make_secret, passphrase_of
 from sodiumtwist.admission.joining import add_invitation
+from sodiumtwist.contacts.keyfiles import write_key_file
 from sodiumtwist.core.errors import AuthenticationFailed, InvalidKey, LocalProtocolError
 from sodiumtwist.core.version import VERSIONS
 from sodiumtwist.endpoints import strings
 from sodiumtwist.endpoints.strings import client_from_string, server_from_string
-from sodiumtwist.keyfiles import write_key_file
 from sodiumtwist.protocol.factories import VERSION
 
 from ..certificates import Authority

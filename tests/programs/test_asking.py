@@ -14,7 +14,7 @@ from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
 from sodiumtwist import KeyPair
-from sodiumtwist.keyfiles import write_key_file
+from sodiumtwist.contacts.keyfiles import write_key_file
 from sodiumtwist.programs import asking, client_options, tunneltap
 from sodiumtwist.programs.asking import ask_passphrase, choose_passphrase
 from sodiumtwist.programs.settings import Credentials

@@ -9,9 +9,9 @@ import os
 from unittest.mock import patch
 
 from sodiumtwist import KeyPair
+from sodiumtwist.contacts.keyfiles import write_key_file
 from sodiumtwist.contacts.servers import KnownServer, add_server, identities_folder, read_servers, servers_path
 from sodiumtwist.describe.fingerprints import fingerprint
-from sodiumtwist.keyfiles import write_key_file
 
 from ..own_folders import use_own_folders
 from ..processes import PUBLIC, ProcessTestCase

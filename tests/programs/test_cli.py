@@ -13,8 +13,8 @@ import subprocess
 import termios
 
 from sodiumtwist import KeyPair
+from sodiumtwist.contacts.keyfiles import read_key_file, read_public_key_file
 from sodiumtwist.describe.fingerprints import fingerprint
-from sodiumtwist.keyfiles import read_key_file, read_public_key_file
 
 from ..processes import PUBLIC, SECRET, SODIUMTWIST, ProcessTestCase, Running, clean_environment, wait_until
 

@@ -12,8 +12,8 @@ import subprocess
 import threading
 
 from sodiumtwist import KeyPair
+from sodiumtwist.contacts.keyfiles import write_key_file
 from sodiumtwist.describe.fingerprints import fingerprint
-from sodiumtwist.keyfiles import write_key_file
 
 from ..known_servers import know
 from ..processes import PUBLIC, SECRET, SODIUMTWIST, TWISTD, ProcessTestCase, wait_until

@@ -21,7 +21,7 @@ from twisted.scripts.twistd import ServerOptions  # type: ignore[attr-defined]  
 from twisted.trial.unittest import SynchronousTestCase
 
 from sodiumtwist import KeyPair, __version__
-from sodiumtwist.keyfiles import write_key_file
+from sodiumtwist.contacts.keyfiles import write_key_file
 from sodiumtwist.programs import asking, cli, client_options, tap, tunneltap
 from sodiumtwist.programs.commands import make_endpoint
 

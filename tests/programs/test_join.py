@@ -29,6 +29,7 @@ from sodiumtwist.admission.invitations import Invitation, hash_secret
 from sodiumtwist.admission.joining import add_invitation
 from sodiumtwist.contacts import identities
 from sodiumtwist.contacts.identities import identity_for
+from sodiumtwist.contacts.keyfiles import read_key_file
 from sodiumtwist.contacts.servers import (
     KnownServer,
     ServerKeyChanged,
@@ -42,7 +43,6 @@ from sodiumtwist.contacts.urls import parse_url
 from sodiumtwist.core.connection import Code
 from sodiumtwist.core.errors import LocalProtocolError
 from sodiumtwist.describe.fingerprints import fingerprint
-from sodiumtwist.keyfiles import read_key_file
 from sodiumtwist.programs import book_options, commands, join as join_module
 from sodiumtwist.programs.cli import Options, main
 from sodiumtwist.programs.exits import CommandFailed

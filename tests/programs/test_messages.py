@@ -4,7 +4,8 @@ The texts of messages over which new users stumbled: each says what is wrong, an
 The others stand where what they are about is tested:
 
 - a key that is not listed, or for another login: ``test_client_processes`` and ``test_losses``
-- devices and the other key in place of a key, and pasted lines: ``test_mixed_keys`` and ``tests.test_keyfiles``
+- devices and the other key in place of a key, and pasted lines: ``test_mixed_keys`` and
+  ``tests.contacts.test_keyfiles``
 - ``tcp:[::1]:5555`` and ``tcp6:…``, which are understood by now: ``tests.contacts.test_addresses`` and ``test_tap``
 - plain ``tcp:`` to a port where TLS is spoken: ``tests.protocol.test_no_hello`` and ``tests.test_tls``
 - files for a server that hands streams on: ``tests.transfer.test_broken_transfers`` and

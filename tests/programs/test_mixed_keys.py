@@ -14,8 +14,8 @@ from twisted.logger import formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from sodiumtwist import InvalidKey, KeyPair, LocalProtocolError, SodiumServerFactory
+from sodiumtwist.contacts.keyfiles import write_key_file
 from sodiumtwist.describe.fingerprints import fingerprint
-from sodiumtwist.keyfiles import write_key_file
 from sodiumtwist.programs import services, tap, tunneltap
 from sodiumtwist.programs.settings import ServerSettings
 

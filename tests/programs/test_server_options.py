@@ -14,10 +14,10 @@ from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
 from sodiumtwist import InvalidKey, KeyPair
+from sodiumtwist.contacts.keyfiles import write_key_file
 from sodiumtwist.contacts.servers import ServerKeyChanged, servers_path
 from sodiumtwist.core.errors import LocalProtocolError
 from sodiumtwist.describe.fingerprints import fingerprint
-from sodiumtwist.keyfiles import write_key_file
 from sodiumtwist.programs import asking, client_options, tunneltap
 from sodiumtwist.programs.settings import ConnectSettings, PingSettings
 

@@ -20,7 +20,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from sodiumtwist import KeyPair, LocalProtocolError
 from sodiumtwist.admission.passwords import set_password
-from sodiumtwist.keyfiles import write_key_file
+from sodiumtwist.contacts.keyfiles import write_key_file
 from sodiumtwist.programs import tunneltap
 from sodiumtwist.programs.endpoint_strings import path_of_backend
 from sodiumtwist.programs.service_user import ServiceUser, acting_as, check_backend, check_log, check_root, service_user

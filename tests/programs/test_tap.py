@@ -45,9 +45,9 @@ from sodiumtwist.admission.joining import add_invitation
 from sodiumtwist.admission.passwords import set_password
 from sodiumtwist.admission.replays import ReplayMemory
 from sodiumtwist.admission.stored_salts import StoredSalts
+from sodiumtwist.contacts.keyfiles import write_key_file
 from sodiumtwist.core.connection import RecentSalts
 from sodiumtwist.core.errors import UnsupportedProtocol
-from sodiumtwist.keyfiles import write_key_file
 from sodiumtwist.programs import options, services, shown_commands
 from sodiumtwist.programs.endpoint_strings import is_local, path_of_socket, socket_remedy
 from sodiumtwist.programs.listening import SAME_SIGNAL

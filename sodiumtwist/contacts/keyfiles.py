@@ -11,12 +11,12 @@ import stat
 import time
 from collections.abc import Callable, Collection
 
-from .admission.files import check_file, others_can_read, readers_warning
-from .admission.replacing import sync_directory
-from .core.errors import InvalidKey, LocalProtocolError
-from .core.keys import KeyPair, WrongKind, check_server_key, is_labelled, looks_public, parse_key
-from .describe import describe_limit
-from .describe.fingerprints import fingerprint, is_fingerprint
+from ..admission.files import check_file, others_can_read, readers_warning
+from ..admission.replacing import sync_directory
+from ..core.errors import InvalidKey, LocalProtocolError
+from ..core.keys import KeyPair, WrongKind, check_server_key, is_labelled, looks_public, parse_key
+from ..describe import describe_limit
+from ..describe.fingerprints import fingerprint, is_fingerprint
 
 KEY_VARIABLE = "SODIUMTWIST_KEY"
 PASSPHRASE_VARIABLE = "SODIUMTWIST_PASSPHRASE"
@@ -191,7 +191,7 @@ def read_server_key(text: str, what: str, pair: KeyPair | None = None, owners: C
 
 def _find_server_key(text: str, what: str, owners: Collection[int]) -> bytes:
     if _is_url(text):
-        from .contacts.urls import parse_card
+        from .urls import parse_card
 
         return parse_card(text, f"the {what}").server_key
     try:
@@ -217,7 +217,7 @@ def _is_url(text: str) -> bool:
     if "://" not in text:
         return False
     # Here: it takes time to import, and most keys are given as they are.
-    from .contacts.urls import is_url
+    from .urls import is_url
 
     return is_url(text)
 
@@ -225,7 +225,7 @@ def _is_url(text: str) -> bool:
 def _known_key(name: str) -> bytes | None:
     if "/" in name or name.endswith(PUBLIC_SUFFIX):
         return None
-    from .contacts.servers import read_servers
+    from .servers import read_servers
 
     server = read_servers().get(name)
     return None if server is None else server.server_key

@@ -15,12 +15,10 @@ from typing import NoReturn
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from sodiumtwist import InvalidKey, KeyPair, LocalProtocolError, keyfiles
+from sodiumtwist import InvalidKey, KeyPair, LocalProtocolError
 from sodiumtwist.admission.authorized import AuthorizedKeysFile
-from sodiumtwist.contacts import servers
-from sodiumtwist.contacts.servers import KnownServer
-from sodiumtwist.describe.fingerprints import fingerprint
-from sodiumtwist.keyfiles import (
+from sodiumtwist.contacts import keyfiles, servers
+from sodiumtwist.contacts.keyfiles import (
     read_key,
     read_key_file,
     read_passphrase,
@@ -28,8 +26,10 @@ from sodiumtwist.keyfiles import (
     read_public_key_file,
     write_key_file,
 )
+from sodiumtwist.contacts.servers import KnownServer
+from sodiumtwist.describe.fingerprints import fingerprint
 
-from .processes import PUBLIC, SECRET
+from ..processes import PUBLIC, SECRET
 
 FINGERPRINT = "2gn7-h4ec-pawi-pn4d-7zyt"
 

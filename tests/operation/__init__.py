@@ -1,0 +1,3 @@
+"""
+Tests of what is needed by whoever is on call.
+"""
