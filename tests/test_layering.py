@@ -123,7 +123,9 @@ FOLDERS = {
     "package": "testing  __init__",
     # What whoever is on call needs.
     "operation": """
-        operation.companions  operation
+        operation.companions
+        operation.values  operation.status
+        operation
     """,
     # Programs.
     "programs": """
