@@ -124,7 +124,8 @@ FOLDERS = {
     # What whoever is on call needs.
     "operation": """
         operation.companions
-        operation.values  operation.status
+        operation.values  operation.histograms  operation.lag  operation.status  operation.metrics
+        operation.service_status  operation.exposition  operation.page  operation.site
         operation
     """,
     # Programs.

@@ -6,7 +6,6 @@ What whoever is on call asks of a service: its numbers, its clients, and whether
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Union
 
 from twisted.internet.defer import Deferred
 from zope.interface import Interface
@@ -74,20 +73,28 @@ class Health:
         return "draining" if self.draining else "ok" if self.listening else "not listening"
 
 
-Metrics = Union["Deferred[list[Value]]", list[Value]]
-
-
 class IStatus(Interface):
     """
-    What can be asked of a service while it runs. Each answer is there at once, or comes by a Deferred. All is called in
-    the reactor's thread.
+    What can be asked of a service while it runs, in the reactor's thread.
     """
 
-    def metrics() -> Metrics:
-        """Return all numbers, see :mod:`sodiumtwist.operation.values`."""
+    def metrics() -> Deferred[list[Value]]:
+        """
+        Tell all numbers.
 
-    def clients() -> Deferred[Clients] | Clients:
-        """Return who is connected."""
+        :return: fires with them, see :mod:`sodiumtwist.operation.values`.
+        """
 
-    def health() -> Deferred[Health] | Health:
-        """Return whether new clients are taken."""
+    def clients() -> Deferred[Clients]:
+        """
+        Tell who is connected.
+
+        :return: fires with that.
+        """
+
+    def health() -> Deferred[Health]:
+        """
+        Tell whether new clients are taken.
+
+        :return: fires with that.
+        """
