@@ -51,9 +51,17 @@ from .options import (
     protocol_version,
 )
 from .output import StandardOutput
-from .place_options import PLACE_COMPLETIONS, PLACE_FLAGS, PLACE_LIMITS, PLACE_PARAMETERS, check_places, read_places
+from .place_options import (
+    PLACE_COMPLETIONS,
+    PLACE_FLAGS,
+    PLACE_LIMITS,
+    PLACE_NEEDS,
+    PLACE_PARAMETERS,
+    check_places,
+    read_places,
+)
 from .places import open_places
-from .service_options import SERVICE_PARAMETERS, LimitNames, ServiceOptions, limit_names
+from .service_options import SERVICE_COMPLETIONS, SERVICE_PARAMETERS, LimitNames, ServiceOptions, limit_names
 from .service_user import ServiceUser, acting_as, check_log, check_root, service_user
 from .services import ForwardService, SodiumService, UploadService
 from .settings import ServerSettings
@@ -91,6 +99,7 @@ class Options(AuthOptionMixin, ServiceOptions):
 
     program = "sodium"
     limits = LIMITS
+    needs = PLACE_NEEDS
     # What the tunnel calls it.
     aliases = {"listen": "endpoint"}
 
@@ -127,6 +136,7 @@ class Options(AuthOptionMixin, ServiceOptions):
             "authorized-keys": usage.CompleteFiles(),
             "replay-db": usage.CompleteFiles(),
             **PLACE_COMPLETIONS,
+            **SERVICE_COMPLETIONS,
             "protocol": COMPLETE_PROTOCOL,
         },
         multiUse=["endpoint", "auth", "limit"],

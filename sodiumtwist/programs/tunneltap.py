@@ -37,7 +37,7 @@ from .options import (
 )
 from .refusals import hints
 from .server_options import read_server
-from .service_options import SERVICE_PARAMETERS, ServiceOptions, limit_names
+from .service_options import SERVICE_COMPLETIONS, SERVICE_PARAMETERS, ServiceOptions, limit_names
 from .service_user import check_log, service_user
 from .settings import TunnelSettings
 from .silent_servers import explain_silence, too_late
@@ -70,7 +70,11 @@ class Options(ServiceOptions):
         *SERVER_PARAMETERS,
         *SERVICE_PARAMETERS,
     ]
-    compData = usage.Completions(optActions=CLIENT_COMPLETIONS, multiUse=["limit"])
+    compData = usage.Completions(
+        optActions={**CLIENT_COMPLETIONS, **SERVICE_COMPLETIONS},
+        multiUse=["limit"],
+        mutuallyExclusive=[("passphrase", "passphrase-file")],
+    )
 
     def postOptions(self) -> None:
         """
