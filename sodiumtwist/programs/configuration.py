@@ -36,8 +36,8 @@ WHAT = "configuration file"
 #: The table of what ``--limit`` takes.
 LIMIT = "limit"
 
-#: What is said to a program, and says nothing of a service.
-_FOR_COMMAND_LINES = ("config", "check", "help", "help-auth", "help-auth-type", "version")
+#: Options that are said to a program, and say nothing of a service.
+FOR_COMMAND_LINES = ("config", "check", "help", "help-auth", "help-auth-type", "version")
 
 #: Types of ``--auth`` whose argument is the path of a file.
 _FILE_CHECKERS = ("argon2", "file")
@@ -228,7 +228,7 @@ class _Reading:
 
     def _option(self, name: str, value: Any) -> Setting:
         place, names = place_of(self._text, "", name) or place_of(self._text, name), self._names
-        if name in _FOR_COMMAND_LINES:
+        if name in FOR_COMMAND_LINES:
             raise _Wrong(f"{place}--{name} is for command lines alone")
         if name == LIMIT:
             raise _Wrong(f"{place}limits stand in a table, [{LIMIT}], each with its number")

@@ -5,7 +5,9 @@ What the command lines of the services of ``twistd`` have in common.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import fields
 from typing import Any
 
@@ -14,9 +16,10 @@ from twisted.python import usage
 from ..core.errors import LocalProtocolError
 from ..core.keepalive import Timeouts
 from ..describe import describe_error, describe_os_error, printable
+from .check import describe_options, telling_warnings
 from .configuration import LIMIT, OptionNames, Setting, not_overruled, read_configuration
 from .options import ProgramOptions, with_help
-from .output import OutputLost, prepare_outputs, print_error
+from .output import OutputLost, prepare_outputs, print_error, print_text
 from .pidfile import describe_pid_file, remove_own_pid_file
 from .service_user import service_user
 
@@ -29,6 +32,8 @@ SERVICE_PARAMETERS = [
     ["tcp-keepalive", None, "60", "seconds until TCP asks; 0: never"],
     ["config", None, None, "TOML file with options; those given here win"],
 ]
+
+SERVICE_FLAGS = [["check", None, "show what would run, and do not run it"]]
 
 #: What shells complete as their values.
 SERVICE_COMPLETIONS = {"config": usage.CompleteFiles()}
@@ -56,6 +61,7 @@ class ServiceOptions(ProgramOptions):
     :cvar program: the service's name.
     :cvar limits: what ``--limit`` may name.
     :cvar needs: options that say something about others, one of which must be given.
+    :cvar defaults_of_lists: what holds of options that may be repeated where none is given.
     :ivar words: of the command line, as they were given.
     :ivar settings_of_file: what holds of the file that ``--config`` names.
     """
@@ -64,6 +70,7 @@ class ServiceOptions(ProgramOptions):
     synopsis = "[options]"
     limits: LimitNames = {}
     needs: Mapping[str, tuple[str, ...]] = {}
+    defaults_of_lists: Mapping[str, tuple[str, ...]] = {}
 
     def __init__(self) -> None:
         # Here no reactor is made yet. It would take the number of a descriptor that was closed.
@@ -108,7 +115,12 @@ class ServiceOptions(ProgramOptions):
         """
         self.words = tuple(options or ())
         try:
-            super().parseOptions(self._with_file(list(self.words)))
+            words = self._with_file(list(self.words))
+            with telling_warnings(self.program) if "--check" in words else nullcontext():
+                super().parseOptions(words)
+                if self["check"]:
+                    self.try_out()
+                    self._show_options(words)
         except usage.UsageError as error:
             line = with_help(error, f"twistd {self.program}")
             raise SystemExit(printable(f"{self.program}: {self._place_in_file(line)}{line}")) from None
@@ -117,7 +129,52 @@ class ServiceOptions(ProgramOptions):
             if str(lost):
                 print_error(str(lost), self.program)
             raise SystemExit(lost.status) from None
+        if self["check"]:
+            sys.exit(0)
         self._look_at_pid_file(self.twistd.get("pidfile") or "")
+
+    def _show_options(self, words: list[str]) -> None:
+        """
+        Print what holds.
+
+        :param words: of the command line, those of the file among them, options first.
+        :raises OutputLost: when it can't be printed.
+        """
+        values = {name: [str(value)] for name, value in self.defaults.items() if value not in (None, 0)}
+        values.update({name: [*texts] for name, texts in self.defaults_of_lists.items()})
+        given: dict[str, list[str]] = {}
+        for name, value in self._pairs(self._in_order(words)):
+            given.setdefault(name, []).append(value)
+        notes = self.notes_of_check()
+        if self.settings_of_file:
+            notes.insert(0, f"Some of them stand in {self._path_of_file}.")
+        limits = {
+            name: self.given_limits(kind).get(argument, self.default_limit(name))
+            for name, (kind, argument) in self.limits.items()
+        }
+        print_text(describe_options(self.program, self.option_names(), {**values, **given}, limits, notes))
+
+    def try_out(self) -> None:
+        """
+        Find out whether what is asked for can be had, without listening, or changing anything. For subclasses.
+
+        :raises UsageError: when it can't.
+        :raises SystemExit: when it can't, with one line.
+        """
+
+    def notes_of_check(self) -> list[str]:
+        """Say what else is to be known of what would run, a line each. For subclasses."""
+        return []
+
+    def default_limit(self, name: str) -> float:
+        """
+        Tell what holds where ``--limit`` says nothing.
+
+        :param name: what it may name.
+        """
+        kind, argument = self.limits[name]
+        value: float = getattr(kind, argument)
+        return value
 
     def option_names(self) -> OptionNames:
         """Tell what may be asked for."""
@@ -143,6 +200,7 @@ class ServiceOptions(ProgramOptions):
         """
         Put what the file of ``--config`` says before the words of the command line.
 
+        :return: all words, options first, each by its own name; as they are where a shell asks how to go on.
         :raises UsageError: when the file can't be read, or something in it is wrong.
         """
         if "--_shell-completion" in words[-2:-1]:
@@ -150,10 +208,10 @@ class ServiceOptions(ProgramOptions):
         ordered = self._in_order(words)
         given = list(self._pairs(ordered))
         if _HELP.intersection(name for name, _ in given):
-            return words
+            return ordered
         path = next((value for name, value in reversed(given) if name == "config"), None)
         if path is None:
-            return words
+            return ordered
         names = self.option_names()
         try:
             user = service_user(self.twistd)
