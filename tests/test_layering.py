@@ -125,7 +125,7 @@ FOLDERS = {
     "operation": """
         operation.companions
         operation.values  operation.histograms  operation.lag  operation.status  operation.metrics
-        operation.service_status  operation.exposition  operation.page  operation.site
+        operation.exposition  operation.service_status  operation.page  operation.site
         operation
     """,
     # Programs.
@@ -140,7 +140,8 @@ FOLDERS = {
         programs.descriptors
         programs.leftovers  programs.place_options  programs.places
         programs.endpoint_strings
-        programs.listening  programs.shown_commands  programs.services  programs.tap  programs.tunneltap
+        programs.listening  programs.status_companion  programs.shown_commands  programs.services  programs.tap
+        programs.tunneltap
         programs.running  programs.keys
         programs.passwd  programs.inviting  programs.durations  programs.reached
         programs.command_options  programs.key_options  programs.bars
