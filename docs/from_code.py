@@ -47,7 +47,9 @@ from drawings import DRAWINGS, TABLES
 import sodiumtwist
 from sodiumtwist.core import errors
 from sodiumtwist.core.v2 import noise, pdus
+from sodiumtwist.operation import values
 from sodiumtwist.programs.cli import Options
+from sodiumtwist.protocol import observing
 from sodiumtwist.transfer.tree import messages
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -552,6 +554,34 @@ def _file_arrays(*kinds: type) -> Iterator[str]:
     yield from _rows("12 14 24 10 40", ("Array", "Field", "Values", "Default", "What it says"), cells)
 
 
+def _metrics(table: Mapping[str, values.Metric]) -> Iterator[str]:
+    """Describe metrics."""
+    cells = []
+    for name, metric in table.items():
+        kind = metric.kind + ("" if metric.rule == values.SUM else ", largest")
+        labels = ", ".join(f"``{label}``" for label in metric.labels) or "–"
+        cells.append((f"``{name}``", kind, labels, metric.help))
+    yield from _rows("38 14 14 34", ("Metric", "Kind", "Labels", "What it tells"), cells)
+
+
+def _metric_labels() -> Iterator[str]:
+    """Describe what labels may say, of the metrics that have them."""
+    for what, words in (
+        (
+            "``outcome`` of ``sodiumtwist_logins_total``: ``admitted``, ``refused`` or ``left``. Its ``reason`` then:",
+            observing.REFUSALS,
+        ),
+        ("``outcome`` of ``sodiumtwist_sessions_ended_total``:", observing.ENDS),
+        ("``outcome`` of ``sodiumtwist_request_seconds``:", observing.REQUESTS),
+        ("``outcome`` of ``sodiumtwist_uploads_total``:", observing.UPLOADS),
+        ("``outcome`` of ``sodiumtwist_downloads_total``:", observing.DOWNLOADS),
+        ("``outcome`` of ``sodiumtwist_tunnel_connections_ended_total``:", observing.TUNNEL_ENDS),
+    ):
+        yield from (what, "")
+        yield from (f"- ``{word}``: {meaning}" for word, meaning in words.items())
+        yield ""
+
+
 #: What pages take from the code, by the names in their comments, with what makes the lines of it.
 PARTS: Mapping[str, Callable[[], Iterable[str]]] = {
     # docs/reference/sodiumtwist.rst, docs/reference/twistd-sodium.rst
@@ -561,6 +591,10 @@ PARTS: Mapping[str, Callable[[], Iterable[str]]] = {
     # docs/reference/errors.rst
     "error-tree": _error_tree,
     "error-meanings": _error_meanings,
+    # docs/reference/metrics.rst
+    "metrics": partial(_metrics, values.METRICS),
+    "metric-labels": _metric_labels,
+    "process-metrics": partial(_metrics, values.PROCESS_METRICS),
     # docs/explanation/wire-2.rst
     "noise-tokens": partial(_handshake, noise.XK_HFS),
     "pdu-types": _pdu_types,

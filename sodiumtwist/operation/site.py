@@ -19,10 +19,9 @@ from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
 from twisted.internet.protocol import connectionDone
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.python.failure import Failure
-from twisted.web.http import Request
 from twisted.web.iweb import IRequest
 from twisted.web.resource import IResource, Resource
-from twisted.web.server import NOT_DONE_YET, Site
+from twisted.web.server import NOT_DONE_YET, Request, Site
 from twisted.web.template import renderElement
 
 from ..describe.log import Logger
@@ -39,9 +38,6 @@ SITE_IDLE_SECONDS = 10
 
 #: Seconds that the service may take to tell what it is asked.
 STATUS_SECONDS = 10.0
-
-#: How many bytes a request may have. None of ours needs more than its headers.
-SITE_REQUEST_SIZE = 4096
 
 #: What every answer says. The page has its style in itself, and loads and runs nothing.
 HEADERS = {
@@ -180,6 +176,17 @@ class Front(_Asking):
         renderElement(asking, page, doctype=b"<!DOCTYPE html>")
 
 
+class _Bodiless(Request):
+    """A request whose body goes nowhere: none of ours has any."""
+
+    def gotLength(self, length: int | None) -> None:
+        """Make no room for it."""
+        super().gotLength(0)  # type: ignore[no-untyped-call]
+
+    def handleContentChunk(self, data: bytes) -> None:
+        """Drop a part of it."""
+
+
 class StatusSite(Site):
     """
     The site.
@@ -193,6 +200,7 @@ class StatusSite(Site):
 
     # Each scrape would be a line of the log.
     noisy = False
+    requestFactory = _Bodiless
 
     def __init__(self, status: IStatus, clock: IReactorTime, program: str, names: Collection[str] = ()) -> None:
         root = Resource()
@@ -205,7 +213,7 @@ class StatusSite(Site):
             root.putChild(path, resource)
         super().__init__(root, timeout=SITE_IDLE_SECONDS, reactor=clock)  # type: ignore[no-untyped-call]
 
-    def log(self, request: Request) -> None:
+    def log(self, request: Any) -> None:
         """Write nothing of it."""
 
     def getResourceFor(self, request: Any) -> IResource:

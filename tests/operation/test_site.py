@@ -34,6 +34,7 @@ from sodiumtwist.operation.status import Client, Clients, Health, IStatus
 from sodiumtwist.operation.values import Value
 
 from ..ports import port_number
+from ..test_work import peak
 
 #: Status, headers and body.
 Answer = tuple[int, dict[str, str], str]
@@ -186,6 +187,15 @@ class BoundTests(SiteTestCase):
         self.assertEqual(self.ask("/", "HEAD")[2], "")
         self.assertEqual(self.ask("/nothing")[0], 404)
         self.assertEqual(self.ask("/metrics/more")[0], 404)
+
+    def test_body(self) -> None:
+        """What somebody sends with a request is dropped as it comes."""
+        transport = self.connect()
+        self.protocol.dataReceived(b"GET /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n")
+        kept = peak(lambda: [self.protocol.dataReceived(bytes(10_000)) for _ in range(49)])
+        self.assertLess(kept, 100_000)
+        self.protocol.dataReceived(bytes(20_000))
+        self.assertEqual(self.answer(transport)[0], 200)
 
     def test_connections(self) -> None:
         """A few at once; one more is closed at once, until one has gone."""
