@@ -536,16 +536,29 @@ class TunnelFactory(Factory):
         timeouts: Timeouts = Timeouts(),
     ) -> None:
         limits = limits or TunnelLimits()
-        self.tcp_keepalive = timeouts.tcp_keepalive
-        self.patience = timeouts.inactivity
-        self.endpoint = endpoint
-        self.where = where
+        self._take(endpoint, where, timeouts)
         self.entries: set[TunnelEntry] = set()
         self.leaving: set[TunnelEnd] = set()
         self._clock = clock
         self.lines = SummedLines("connections that failed", limits.lines, lambda: self.clock)
         self._limit_lines = SummedLines("lines about limits", limits.lines, lambda: self.clock)
         self._limit = ReportedLimit("connections", limits.connections, self._limit_lines)
+
+    def _take(self, endpoint: IStreamClientEndpoint, where: str, timeouts: Timeouts) -> None:
+        self.tcp_keepalive = timeouts.tcp_keepalive
+        self.patience = timeouts.inactivity
+        self.endpoint = endpoint
+        self.where = where
+
+    def change(self, endpoint: IStreamClientEndpoint, where: str, limits: TunnelLimits, timeouts: Timeouts) -> None:
+        """
+        Take others of what the factory was made with, for connections from now on. The parameters are those of the
+        factory.
+        """
+        self._take(endpoint, where, timeouts)
+        self.lines.change(limits.lines)
+        self._limit_lines.change(limits.lines)
+        self._limit.limit = limits.connections
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} to {self.where}>"
@@ -554,6 +567,11 @@ class TunnelFactory(Factory):
     def clock(self) -> IReactorTime:
         """The clock."""
         return steady_clock(self._clock)
+
+    @property
+    def limit(self) -> int:
+        """How many connections it takes at once."""
+        return self._limit.limit
 
     def speaks(self, version: int) -> None:
         """

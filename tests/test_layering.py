@@ -122,7 +122,7 @@ FOLDERS = {
     "package": "testing  __init__",
     # What whoever is on call needs.
     "operation": """
-        operation.companions  operation
+        operation.companions  operation.certificates  operation
     """,
     # Programs.
     "programs": """
@@ -134,7 +134,7 @@ FOLDERS = {
         programs.asking  programs.server_options  programs.server_arguments
         programs.descriptors
         programs.leftovers  programs.place_options  programs.places
-        programs.endpoint_strings
+        programs.endpoint_strings  programs.renewing
         programs.listening  programs.shown_commands  programs.services  programs.tap  programs.tunneltap
         programs.running  programs.keys
         programs.passwd  programs.inviting  programs.durations  programs.reached

@@ -63,6 +63,11 @@ class SummedLines:
         self._addresses: set[str] = set()
         self._reasons: dict[str, int] = {}
 
+    def change(self, limit: int) -> None:
+        """Have another number of lines be written from now on."""
+        self.left = min(self.left, limit)
+        self._limit = limit
+
     def write(self, reason: str, where: str | None = None) -> bool:
         """
         One more line is to be written.

@@ -4,16 +4,17 @@ What the command lines of the services of ``twistd`` have in common.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping
 from dataclasses import fields
-from typing import Any
+from typing import Any, TypeVar
 
 from twisted.python import usage
 
 from ..core.keepalive import Timeouts
 from ..describe import describe_os_error, printable
 from ..protocol.draining import DRAIN_TIMEOUT
-from .options import ProgramOptions, with_help
+from .options import ProgramOptions, describe_file_error, with_help
 from .output import OutputLost, prepare_outputs, print_error
 from .pidfile import describe_pid_file, remove_own_pid_file
 
@@ -26,6 +27,9 @@ SERVICE_PARAMETERS = [
     ["tcp-keepalive", None, "60", "seconds until TCP asks; 0: never"],
     ["drain-timeout", None, f"{DRAIN_TIMEOUT:g}", "seconds to finish in at the end"],
 ]
+
+#: Those that a running service takes.
+SERVICE_RENEWED = frozenset({"inactivity-timeout", "ping-interval", "tcp-keepalive", "drain-timeout"})
 
 #: The most seconds that ``--drain-timeout`` takes. While a service stops, its port is closed: nobody else is served.
 MOST_DRAIN = 3600.0
@@ -43,18 +47,38 @@ def limit_names(kind: Any) -> LimitNames:
     return {field.name.replace("_", "-"): (kind, field.name) for field in fields(kind)}
 
 
+Given = TypeVar("Given", bound="ServiceOptions")
+Read = TypeVar("Read")
+
+
+def _current_directory() -> str:
+    try:
+        return os.getcwd()
+    # It was removed.
+    except OSError:
+        return "."
+
+
 class ServiceOptions(ProgramOptions):
     """
     The command line of a twistd service. A mistake in it ends the program with one line.
 
     :cvar program: the service's name.
     :cvar limits: what ``--limit`` may name.
+    :cvar renewed: the names of options whose new values a running service takes.
+    :cvar renewed_limits: the same of limits, by the classes that take them.
     :ivar words: of the command line, as they were given.
+    :ivar held: lines about what could not be read again, so that what was read before holds.
     """
 
     program = ""
     synopsis = "[options]"
     limits: LimitNames = {}
+    renewed: frozenset[str] = frozenset()
+    renewed_limits: frozenset[type] = frozenset()
+
+    #: What was parsed before, while the same words are parsed again.
+    before: ServiceOptions | None = None
 
     def __init__(self) -> None:
         # Here no reactor is made yet. It would take the number of a descriptor that was closed.
@@ -62,6 +86,11 @@ class ServiceOptions(ProgramOptions):
         super().__init__()  # type: ignore[no-untyped-call]
         self._given_limits: dict[type, dict[str, Any]] = {}
         self.words: tuple[str, ...] = ()
+        self.held: list[str] = []
+        #: Where relative paths begin. A daemon changes its directory.
+        self._where = _current_directory()
+        #: What the service was started with.
+        self._at_start: ServiceOptions = self
 
     def opt_limit(self, setting: str) -> None:
         """NAME=NUMBER, repeatable; a wrong NAME shows all"""
@@ -106,7 +135,61 @@ class ServiceOptions(ProgramOptions):
             if str(lost):
                 print_error(str(lost), self.program)
             raise SystemExit(lost.status) from None
-        self._look_at_pid_file(self.twistd.get("pidfile") or "")
+        # Later it is our own.
+        if self.before is None:
+            self._look_at_pid_file(self.twistd.get("pidfile") or "")
+
+    def again(self: Given) -> Given:
+        """
+        Parse the same words once more, since files that they name may say something else by now.
+
+        :return: what they say now. Of what is opened or made once, it has what these options have.
+        :raises SystemExit: with one line, when something is wrong.
+        """
+        options = type(self)()
+        options.parent, options.before = self.parent, self
+        options._where, options._at_start = self._where, self._at_start
+        now = _current_directory()
+        try:
+            if now != self._where:
+                os.chdir(self._where)
+        except OSError as error:
+            raise SystemExit(printable(f"{self.program}: {describe_os_error(error)}")) from None
+        try:
+            options.parseOptions(list(self.words))
+        finally:
+            if now != self._where:
+                os.chdir(now)
+        # Else each would keep all before it.
+        options.before = None
+        return options
+
+    def only_at_start(self) -> list[str]:
+        """Name the options whose values are others than at the start, and that a running service does not take."""
+        old = self._at_start
+        names = [f"--{name}" for name in self if name not in self.renewed and self[name] != old.get(name)]
+        for name, (kind, argument) in self.limits.items():
+            if kind not in self.renewed_limits:
+                if self.given_limits(kind).get(argument) != old.given_limits(kind).get(argument):
+                    names.append(f"--limit {name}")
+        return names
+
+    def hold(self, read: Callable[[], Read], before: Any) -> Read:
+        """
+        Read a file that may be for root alone, who starts the service, though the service runs as another user.
+
+        :param read: reads it.
+        :param before: what was read before, and holds on where it can't be read again; ``None`` when nothing was.
+        :raises PermissionError: when it can't be read and nothing was read before.
+        """
+        try:
+            return read()
+        except PermissionError as error:
+            if before is None:
+                raise
+            self.held.append(describe_file_error(self, error))
+            held: Read = before
+            return held
 
     def _look_at_pid_file(self, path: str) -> None:
         # Twistd looks at it later, and tells neither where it is nor what to do.

@@ -23,7 +23,7 @@ from ..admission.limits import Limits
 from ..admission.plaintext import PlaintextFile
 from ..admission.replay_database import ReplayDatabase
 from ..admission.replays import IReplayMemory, ReplayMemory
-from ..admission.watched import WatchedFile
+from ..admission.watched import GRACE, WatchedFile
 from ..contacts.keyfiles import KEY_VARIABLE, read_key, read_passphrase
 from ..core.connection import Salts
 from ..core.credentials import pack_text
@@ -39,7 +39,7 @@ from ..transfer.receiver import UploadFactory
 from ..transfer.tree.disk_thread import DiskThread
 from ..tunnel import TunnelFactory, TunnelLimits
 from .descriptors import make_room
-from .endpoint_strings import is_local, parse_connecting, parse_listening
+from .endpoint_strings import parse_connecting, parse_listening
 from .leftovers import note_database
 from .options import (
     COMPLETE_PROTOCOL,
@@ -53,13 +53,11 @@ from .options import (
 from .output import StandardOutput
 from .place_options import PLACE_COMPLETIONS, PLACE_FLAGS, PLACE_LIMITS, PLACE_PARAMETERS, check_places, read_places
 from .places import open_places
-from .service_options import SERVICE_PARAMETERS, LimitNames, ServiceOptions, limit_names
+from .renewing import DEFAULT_LISTEN, check_default_passphrase
+from .service_options import SERVICE_PARAMETERS, SERVICE_RENEWED, LimitNames, ServiceOptions, limit_names
 from .service_user import ServiceUser, acting_as, check_log, check_root, service_user
 from .services import ForwardService, SodiumService, UploadService
 from .settings import ServerSettings
-
-#: Where the server listens when nothing is said. On loopback, since everybody knows the default passphrase.
-DEFAULT_LISTEN = "127.0.0.1:5555"
 
 #: The checkers that read a file again when it changes.
 WATCHING_CHECKERS = (Argon2File, PlaintextFile)
@@ -84,6 +82,7 @@ class Options(AuthOptionMixin, ServiceOptions):
     """
 
     settings: ServerSettings
+    before: Options | None
 
     # For --help-auth: other checkers are for what no client of ours can give.
     supportedInterfaces = (IUsernamePassword,)
@@ -91,6 +90,13 @@ class Options(AuthOptionMixin, ServiceOptions):
 
     program = "sodium"
     limits = LIMITS
+    # The key and who may come in, which files say; and what is as easily changed. Whether there are checkers or keys is
+    # of no account: they are what they are.
+    renewed = SERVICE_RENEWED | {
+        *("key", "key-file", "user", "passphrase", "passphrase-file", "authorized-keys"),
+        *("credCheckers", "no-checker", "message", "auth-timeout"),
+    }
+    renewed_limits = frozenset({Limits, RekeyAfter, WatchedFile})
     # What the tunnel calls it.
     aliases = {"listen": "endpoint"}
 
@@ -144,6 +150,8 @@ class Options(AuthOptionMixin, ServiceOptions):
         # strcred makes this list only with its first checker.
         self["credCheckers"] = []
         self["no-checker"] = False
+        self._passphrase: str | None = None
+        self._made_checkers: dict[str, ICredentialsChecker] = {}
 
     def opt_endpoint(self, description: str) -> None:
         """where to listen: HOST:PORT or an endpoint; may be repeated [default: 127.0.0.1:5555]"""
@@ -157,6 +165,11 @@ class Options(AuthOptionMixin, ServiceOptions):
         if description == NO_CHECKER:
             self["no-checker"] = True
             return
+        # It watches its file itself, and knows who waits to be verified.
+        known = None if self.before is None else self.before._made_checkers.get(description)
+        if known is not None:
+            self._add_checker(description, known)
+            return
         try:
             user = service_user(self.twistd)
             make = find_checker(description)
@@ -169,6 +182,10 @@ class Options(AuthOptionMixin, ServiceOptions):
             raise usage.UsageError(str(error)) from None
         except OSError as error:
             raise usage.UsageError(describe_os_error(error)) from None
+        self._add_checker(description, checker)
+
+    def _add_checker(self, description: str, checker: ICredentialsChecker) -> None:
+        self._made_checkers[description] = checker
         self.addChecker(checker)
 
     @staticmethod
@@ -203,10 +220,22 @@ class Options(AuthOptionMixin, ServiceOptions):
         # Key and passphrase are read once, now: they may be for root alone. What is read or written later is not.
         owners = () if user is None else (user.uid,)
         warnings: list[str] = []
-        pair = read_key(self["key-file"], "--key-file", self["key"], "--key", owners, warnings.append)
-        passphrase, warning = read_passphrase(
-            self["passphrase-file"], "--passphrase-file", self["passphrase"], "--passphrase", owners
+        before = self.before
+        pair = self.hold(
+            lambda: read_key(self["key-file"], "--key-file", self["key"], "--key", owners, warnings.append),
+            None if before is None else before.settings.pair,
         )
+        fresh_pair = pair is None
+        if before is not None and pair is None:
+            # Not another fresh one: those who know this one would take it for a stranger's.
+            pair, fresh_pair = before.settings.pair, before.settings.fresh_pair
+        passphrase, warning = self.hold(
+            lambda: read_passphrase(
+                self["passphrase-file"], "--passphrase-file", self["passphrase"], "--passphrase", owners
+            ),
+            None if before is None else (before._passphrase, None),
+        )
+        self._passphrase = passphrase
         with acting_as(user):
             authorized_keys = self._authorized_keys()
         # Only where nothing else decides who may come in: beside that, it would be a way in that everybody knows.
@@ -225,7 +254,10 @@ class Options(AuthOptionMixin, ServiceOptions):
             check_root(self.twistd, "--on-stored", places["on_stored"][0])
         replays: IReplayMemory
         salts: Salts | None = None
-        if self["replay-db"] is None:
+        if before is not None:
+            # It is open, and what is in it holds.
+            replays, salts = before.settings.replays, before.settings.salts
+        elif self["replay-db"] is None:
             replays = ReplayMemory(**remembered)
         else:
             with acting_as(user):
@@ -237,17 +269,17 @@ class Options(AuthOptionMixin, ServiceOptions):
         ]
         if authorized_keys is not None:
             files.append(authorized_keys.file)
-        for file in files:
-            file.grace = self.given_limits(WatchedFile).get("grace", file.grace)
-        if user is not None:
+        if user is not None and before is None:
             check_log(self.twistd, user)
         # The factory checks it again, but raises when the command line is done with.
         pack_text("message", self["message"])
+        for file in files:
+            file.grace = self.given_limits(WatchedFile).get("grace", GRACE)
         return ServerSettings(
             # Not as the first of the list: --endpoint is in place of the default, not beside it.
             endpoints=tuple(self["endpoints"]) or (DEFAULT_LISTEN,),
             pair=pair or KeyPair.generate(),
-            fresh_pair=pair is None,
+            fresh_pair=fresh_pair,
             user=self["user"],
             # Also when somebody has chosen it: everybody knows it all the same.
             default_passphrase=passphrase == DEFAULT_PASSPHRASE,
@@ -271,6 +303,10 @@ class Options(AuthOptionMixin, ServiceOptions):
 
     def _authorized_keys(self) -> AuthorizedKeysFile | None:
         path = self["authorized-keys"]
+        # It watches its file itself.
+        known = None if self.before is None else self.before.settings.authorized_keys
+        if known is not None and path and known.file.path == os.path.abspath(path):
+            return known
         try:
             return AuthorizedKeysFile(path) if path else None
         except FileNotFoundError as error:
@@ -319,20 +355,12 @@ def makeService(options: Options, reactor: Any = None) -> SodiumService:
         from twisted.internet import reactor
     count_steadily(reactor)
     quicken(reactor)
-    settings = options.settings
+    settings, twistd = options.settings, options.twistd
     endpoints = []
     for given in settings.endpoints:
         description, endpoint = parse_listening(reactor, "sodium", "--endpoint", given, DEFAULT_LISTEN)
-        if settings.default_passphrase and not is_local(description):
-            raise SystemExit(
-                printable(
-                    f"sodium: {masked(description)} can be reached from elsewhere, and the passphrase is the default "
-                    "one, which everybody knows; choose one with --passphrase-file, use --auth, or listen on loopback "
-                    f"only ({DEFAULT_LISTEN})"
-                )
-            )
+        check_default_passphrase(settings, description)
         endpoints.append((description, endpoint))
-    twistd = options.twistd
     limits = make_room(settings.limits, reactor, len(endpoints))
     common: dict[str, Any] = {
         "pair": settings.pair,
@@ -353,11 +381,16 @@ def makeService(options: Options, reactor: Any = None) -> SodiumService:
         tunnel_limits = TunnelLimits(limits.connections, limits.stranger_lines)
         tunnels = TunnelFactory(backend, masked(settings.forward), tunnel_limits, reactor, settings.timeouts)
         streams = StreamServerFactory(tunnels, **common)
-        return ForwardService(settings, endpoints, streams, reactor, twistd)
+        return _with_options(ForwardService(settings, endpoints, streams, reactor, twistd), options)
     places = open_places(reactor, settings)
     try:
         uploads = UploadFactory(places.store, files=places.files, make_thread=lambda: DiskThread(reactor), **common)
     # Whether the store keeps anything decides what the message must leave room for.
     except LocalProtocolError as error:
         raise SystemExit(printable(f"sodium: {error}")) from None
-    return UploadService(settings, endpoints, uploads, reactor, twistd, places.on_stored)
+    return _with_options(UploadService(settings, endpoints, uploads, reactor, twistd, places.on_stored), options)
+
+
+def _with_options(service: SodiumService, options: Options) -> SodiumService:
+    service.options = options
+    return service

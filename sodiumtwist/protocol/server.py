@@ -45,6 +45,10 @@ REFUSED_CLOSING_TIME = 1.0
 _PENDING: dict[int | None, int] = {1: 1, 2: PENDING_LIMIT_2}
 
 
+# To look up a member of an enumeration is a call, and this is done for every login.
+_KEY = Stake.KEY
+
+
 class NoRoom(AuthenticationFailed):
     """Turned away for a limit, which is counted and not logged one by one."""
 
@@ -173,8 +177,9 @@ class SodiumServerProtocol(SodiumProtocol):
         factory = self.factory
         if self._connection.undecided:
             self._outbox.greeting = True
-            # In version 2 the handshake has proven the key.
-            prove = factory.authorized_keys is not None and self._connection.version == 1
+            # In version 2 the handshake has proven the key. What counts is what was decided, not what holds by now: a
+            # handshake that was not remembered could be sent again.
+            prove = self._decision.stake is _KEY  # type: ignore[union-attr]  # there was one
             self._connection.accept(self._clock.seconds(), factory.message, prove)
             self._outbox.flush()  # it does not wait for what the application does first
             if prove:

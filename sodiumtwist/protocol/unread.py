@@ -71,10 +71,14 @@ class Unread:
     __slots__ = ("_holders", "_limit", "most", "seeming")
 
     def __init__(self, limit: int, holders: Iterable[Holder]) -> None:
-        self._limit = limit
         self._holders = holders
-        self.most = limit * (1 + SEEMING)
         self.seeming = 0
+        self.change(limit)
+
+    def change(self, limit: int) -> None:
+        """Have so many bytes be the limit from now on."""
+        self._limit = limit
+        self.most = limit * (1 + SEEMING)
 
     def look(self) -> None:
         """Count what waits. While it is over the limit, somebody of those for whom most waits gives way."""

@@ -115,14 +115,16 @@ class UploadFactory(SodiumServerFactory):
         make_thread: Callable[[], DiskThread] | None = None,
         **keywords: Any,
     ) -> None:
-        super().__init__(*arguments, **keywords)
-        self.message = hello_message(self.message, store.keeps)
-        self.protocol = UploadReceiver
         self.store = store
+        super().__init__(*arguments, **keywords)
+        self.protocol = UploadReceiver
         store.lines = self.admission.lines.uploads
         self.files = files or NO_FILES
         self.threads = Threads(make_thread or thread_of_reactor)
         self.receiving: set[UploadReceiver] = set()
+
+    def _hello(self, message: str) -> str:
+        return hello_message(message, self.store.keeps)
 
 
 class UploadReceiver(FileServerEnd):
