@@ -216,12 +216,8 @@ class SodiumServerFactory(_SodiumFactory):
             raise LocalProtocolError("neither a checker nor authorized keys were given, so anybody would get in")
         # What is wrong with the message is said now, not at the first login.
         pack_text("message", message)
-        self.message = self._hello(message)
+        self.message = message
         self._pair, self.checker, self.authorized_keys = pair, checker, authorized_keys
-
-    def _hello(self, message: str) -> str:
-        """Make the line that clients get of what it is to say. For subclasses."""
-        return message
 
     def make_connection(self, now: float) -> ServerConnection:
         """

@@ -71,9 +71,10 @@ class Unread:
     __slots__ = ("_holders", "_limit", "most", "seeming")
 
     def __init__(self, limit: int, holders: Iterable[Holder]) -> None:
+        self._limit = limit
         self._holders = holders
+        self.most = limit * (1 + SEEMING)
         self.seeming = 0
-        self.change(limit)
 
     def change(self, limit: int) -> None:
         """Have so many bytes be the limit from now on."""

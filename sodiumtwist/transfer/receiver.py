@@ -33,6 +33,7 @@ from twisted.python.failure import Failure
 from ..admission.networks import network
 from ..core.connection import Code
 from ..core.errors import LocalProtocolError, UnexpectedPDU
+from ..core.keys import KeyPair
 from ..core.wire import PDU_OVERHEAD
 from ..describe import describe_limit, describe_os_error
 from ..protocol.factories import SodiumServerFactory
@@ -123,8 +124,8 @@ class UploadFactory(SodiumServerFactory):
         self.threads = Threads(make_thread or thread_of_reactor)
         self.receiving: set[UploadReceiver] = set()
 
-    def _hello(self, message: str) -> str:
-        return hello_message(message, self.store.keeps)
+    def _take(self, pair: KeyPair, checker: Any, authorized_keys: Any, message: str) -> None:
+        super()._take(pair, checker, authorized_keys, hello_message(message, self.store.keeps))
 
 
 class UploadReceiver(FileServerEnd):
