@@ -167,12 +167,21 @@ class ServiceOptions(ProgramOptions):
     def only_at_start(self) -> list[str]:
         """Name the options whose values are others than at the start, and that a running service does not take."""
         old = self._at_start
-        names = [f"--{name}" for name in self if name not in self.renewed and self[name] != old.get(name)]
+        changed = [name for name in self if name not in self.renewed and self[name] != old.get(name)]
+        # The list of all that were given.
+        named = [f"--{'endpoint' if name == 'endpoints' else name}" for name in changed]
         for name, (kind, argument) in self.limits.items():
-            if kind not in self.renewed_limits:
-                if self.given_limits(kind).get(argument) != old.given_limits(kind).get(argument):
-                    names.append(f"--limit {name}")
-        return names
+            now, then = (each.given_limits(kind).get(argument) for each in (self, old))
+            if now != then and not self._takes_limit(kind, argument, now, then):
+                named.append(f"--limit {name}")
+        return named
+
+    def _takes_limit(self, kind: type, argument: str, now: float | None, then: float | None) -> bool:
+        if kind not in self.renewed_limits or argument != "connections":
+            return kind in self.renewed_limits
+        # It made room for its connections when it started.
+        default = getattr(kind, argument)
+        return bool((default if now is None else now) <= (default if then is None else then))
 
     def hold(self, read: Callable[[], Read], before: Any) -> Read:
         """

@@ -90,11 +90,10 @@ class Options(AuthOptionMixin, ServiceOptions):
 
     program = "sodium"
     limits = LIMITS
-    # The key and who may come in, which files say; and what is as easily changed. Whether there are checkers or keys is
-    # of no account: they are what they are.
+    # The key and who may come in, which files say; and what is as easily changed. Two names are strcred's.
     renewed = SERVICE_RENEWED | {
         *("key", "key-file", "user", "passphrase", "passphrase-file", "authorized-keys"),
-        *("credCheckers", "no-checker", "message", "auth-timeout"),
+        *("credCheckers", "credInterfaces", "no-checker", "message", "auth-timeout"),
     }
     renewed_limits = frozenset({Limits, RekeyAfter, WatchedFile})
     # What the tunnel calls it.
