@@ -16,6 +16,7 @@ from ..pages import ROOT
 from ..processes import SECRET, Running, wait_until
 from ..transfer.tree.forked import Forked
 from ..transfer.tree.test_processes import FilesTestCase
+from .carrying_on import PASSPHRASE
 
 EXAMPLE = os.path.join(ROOT, "docs", "howto", "haproxy.cfg")
 
@@ -125,6 +126,27 @@ class BalancedTestCase(FilesTestCase):
         server.wait_for(f"listening on {self.address(name)}:{SERVER_PORT}")
         return server
 
+    def program(self, *arguments: str) -> Forked:
+        """Start one of the programs of :mod:`tests.operation.carrying_on`."""
+        return self.start("tests.operation.carrying_on", *arguments)
+
+    def with_client(self, balancer: Balancer, *but: str) -> str:
+        """
+        Wait until one of the servers has a client.
+
+        :param but: names of servers that don't count.
+        :return: the server's name.
+        """
+        found: list[str] = []
+
+        def look() -> bool:
+            servers = balancer.servers()
+            found[:] = [name for name in SERVERS if name not in but and int(servers[name]["scur"])]
+            return bool(found)
+
+        wait_until(look, "a client at a server")
+        return found[0]
+
     def balance(self, told: bool = True) -> Balancer:
         """
         Start HAProxy, and wait until it takes all servers that were started to be well, and the others not.
@@ -144,7 +166,3 @@ class BalancedTestCase(FilesTestCase):
         for name in SERVERS:
             balancer.wait_for(name, "UP" if name in self.servers else "DOWN")
         return balancer
-
-
-#: The default one is only for addresses of loopback that the endpoint names.
-PASSPHRASE = "from the balancer"

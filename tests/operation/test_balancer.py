@@ -5,22 +5,26 @@ Three servers of one key behind HAProxy, of which one drains and one is killed.
 from __future__ import annotations
 
 import os
-import re
 import signal
 
-from ..processes import PUBLIC, wait_until
+from ..processes import PUBLIC
 from ..transfer.tree.forked import Forked
-from .balanced import PASSPHRASE, SERVERS, BalancedTestCase
+from .balanced import SERVER_PORT, SERVERS, BalancedTestCase, Balancer
+from .carrying_on import AT_ONCE, PASSPHRASE
 
 
 class FilesTests(BalancedTestCase):
     """Files, which three servers keep in one folder."""
 
-    def setUp(self) -> None:
-        super().setUp()
+    def start_all(self, *options: str) -> Balancer:
+        """
+        Start the servers, and HAProxy.
+
+        :param options: of the servers.
+        """
         for name in SERVERS:
-            self.serve_as(name, "--directory", "place")
-        self.balancer = self.balance(told=False)
+            self.serve_as(name, "--directory", "place", *options)
+        return self.balance(told=False)
 
     def send(self, *arguments: str, host: str = "") -> Forked:
         """
@@ -34,22 +38,12 @@ class FilesTests(BalancedTestCase):
             *("send", "--key", PUBLIC, "--endpoint", endpoint, "--passphrase", PASSPHRASE, "--json", *arguments),
         )
 
-    def receiving(self) -> str:
-        """Wait until one of the servers has a client; return the server's name."""
-        found: list[str] = []
-
-        def look() -> bool:
-            found[:] = [name for name, row in self.balancer.servers().items() if int(row["scur"])]
-            return bool(found)
-
-        wait_until(look, "a client at a server")
-        return found[0]
-
-    def test_killed(self) -> None:
+    def test_one_is_killed(self) -> None:
         """The same command again goes on at another server, with what has come of the file."""
+        balancer = self.start_all()
         self.make_file("large", 60_000_000)
         client = self.send("large")
-        first = self.receiving()
+        first = self.with_client(balancer)
         self.servers[first].wait_for_written(5_000_000)
         self.servers[first].kill()
         self.assertEqual(client.wait(), 4)
@@ -60,3 +54,116 @@ class FilesTests(BalancedTestCase):
         self.assertEqual(client.events[-1]["bytes"], 60_000_000 - there)
         self.assertTrue(self.read("place/username/large") == self.read("large"))
         self.assertEqual(os.listdir(self.path("place", "username")), ["large"])
+
+    def test_one_drains(self) -> None:
+        """What is on its way when a server drains comes to its end there, and who comes goes elsewhere at once."""
+        balancer = self.start_all()
+        self.make_file("large", 60_000_000)
+        self.write("small", b"small")
+        client = self.send("large")
+        first = self.with_client(balancer)
+        self.servers[first].wait_for_written(5_000_000)
+        self.servers[first].kill(signal.SIGTERM)
+        other = self.send("small")
+        self.assertEqual((other.wait(), other.errors), (0, []))
+        # All is stored, and then the server asks its clients to leave.
+        self.assertEqual(client.wait(), 9)
+        self.assert_one_line(client.errors, "1 file and 60.0 MB stored: the server is shutting down; the same command ")
+        self.assertTrue(self.read("place/username/large") == self.read("large"))
+        self.assertEqual(self.servers[first].wait(), -signal.SIGTERM)
+        client = self.send("large")
+        self.assertEqual((client.wait(), client.events[-1]["bytes"], client.errors), (0, 0, []))
+
+    def test_addresses(self) -> None:
+        """The log has the clients' addresses, and those are counted for the limits."""
+        balancer = self.start_all("--limit", "per-address=1")
+        for name in ("two", "three"):
+            balancer.tell(f"set server sodium/{name} state maint")
+        self.make_file("large", 200_000_000)
+        here, there = f"{self.network}.101", f"{self.network}.102"
+        client = self.send("large", host=here)
+        server = self.servers[self.with_client(balancer)]
+        server.wait_for_written(1_000_000)
+        self.write("small", b"small")
+        other = self.send("small", host=here)
+        self.assertEqual(other.wait(), 2)
+        self.assert_one_line(other.errors, "behind a proxy it may be full")
+        server.wait_for(f"{here}:")
+        other = self.send("small", host=there)
+        self.assertEqual((other.wait(), other.errors), (0, []))
+        self.assertIn(f" of 'username' from {there}:", server.wait_for(there))
+        client.kill()
+
+
+class CarryOnTests(BalancedTestCase):
+    """Clients that connect again."""
+
+    def test_requests(self) -> None:
+        """None is acted on twice, and none is lost of which the client has an answer."""
+        for name in SERVERS:
+            where = f"haproxy:tcp:{SERVER_PORT}:interface={self.address(name)}"
+            self.servers[name] = self.program("answer", where, "journal")
+            self.servers[name].wait_for("listening on")
+        balancer = self.balance(told=False)
+        client = self.program("ask", self.endpoint, PUBLIC, "a")
+        client.wait_for("answered", 100)
+        killed = self.with_client(balancer)
+        self.servers[killed].kill()
+        client.wait_for("answered", len(client.lines()) + 100)
+        failed = [line for line in client.lines() if line.startswith("failed")]
+        self.assertLessEqual(len(failed), AT_ONCE)
+        drained = self.with_client(balancer, killed)
+        self.servers[drained].kill(signal.SIGTERM)
+        self.servers[drained].wait()
+        client.wait_for("answered", len(client.lines()) + 100)
+        client.kill(signal.SIGINT)
+        client.wait()
+        answered = [line.split()[1] for line in client.lines() if line.startswith("answered ")]
+        done = self.read("journal").decode().splitlines()
+        self.assertEqual(len(set(done)), len(done), "acted on twice")
+        self.assertEqual(len(set(answered)), len(answered), "answered twice")
+        self.assertEqual(set(answered) - set(done), set(), "lost")
+        # Those that the killed one had: nobody knows what became of them, and they were not made again.
+        self.assertEqual([line for line in client.lines() if line.startswith("failed")], failed)
+        self.assertLessEqual({line.split()[2] for line in failed}, {"ConnectionCut"})
+
+    def test_streams(self) -> None:
+        """
+        Programs that connect again go on, by a ``ClientService`` and by a tunnel. A server that drains lets the streams
+        go on that it has, and tells the clients; nobody new comes to it.
+        """
+        echo = self.program("echo", "tcp:0:interface=127.0.0.1")
+        service = echo.wait_for("listening on").split()[-1]
+        for name in SERVERS:
+            self.serve_as(name, "--forward", service)
+        balancer = self.balance(told=False)
+        self.write("pass", f"{PASSPHRASE}\n".encode())
+        os.chmod(self.path("pass"), 0o600)
+        tunnel = self.start(
+            "twistd",
+            *("-n", "--pidfile=", "sodium-tunnel", "--listen", "tcp:0:interface=127.0.0.1", "--to", self.endpoint),
+            *("--server-key", PUBLIC, "--passphrase-file", "pass"),
+        )
+        entrance = tunnel.wait_for("listening on 127.0.0.1:").split()[-1]
+        login = f"serverKey={PUBLIC}:login=username:passphraseFile={self.path('pass')}"
+        talkers = [
+            self.program("talk", f"sodium:{self.endpoint}:{login}"),
+            self.program("talk", f"tcp:{entrance}"),
+        ]
+        for talker in talkers:
+            talker.wait_for("said", 5)
+        killed = self.with_client(balancer)
+        self.servers[killed].kill()
+        for talker in talkers:
+            talker.wait_for("said", len(talker.lines()) + 5)
+        drained = self.with_client(balancer, killed)
+        self.servers[drained].kill(signal.SIGTERM)
+        for talker in talkers:
+            talker.wait_for("said", len(talker.lines()) + 5)
+            self.assertNotIn("wrong", "".join(talker.lines()))
+        # What goes on there ends now.
+        self.servers[drained].kill(signal.SIGTERM)
+        for talker in talkers:
+            talker.wait_for("said", len(talker.lines()) + 5)
+            talker.kill(signal.SIGINT)
+            talker.wait()
