@@ -10,6 +10,7 @@ import re
 import secrets
 import signal
 import socket
+from collections.abc import Callable
 
 from ..outside import find_program
 from ..pages import ROOT
@@ -25,6 +26,8 @@ SERVERS = {"one": 11, "two": 12, "three": 13}
 
 #: The ports of the example: where clients connect, where servers listen, and where they tell how they are.
 PORT, SERVER_PORT, HEALTH_PORT = 5555, 5556, 9101
+
+CARRYING_ON = "tests.operation.carrying_on"
 
 
 def own_network() -> str:
@@ -57,80 +60,105 @@ def configuration(network: str, directory: str, told: bool = True) -> str:
     return text
 
 
-class Balancer:
+class Balanced:
     """
-    HAProxy.
+    Three servers, and HAProxy before them. Each such group has addresses of its own.
 
-    :param program: the running process.
-    :param network: what its addresses begin with.
-    :param directory: where its socket is.
+    :param directory: of this group alone.
+    :param start: starts a program, with its arguments.
+    :param told: as for :func:`configuration`.
+    :ivar endpoint: where clients connect.
+    :ivar servers: those that were started, by their names in the example.
+    :ivar haproxy: the process; ``None`` while there is none.
     """
 
-    def __init__(self, program: Running, network: str, directory: str) -> None:
-        self.program = program
-        self.network = network
-        self._socket = os.path.join(directory, "admin.sock")
+    def __init__(self, directory: str, start: Callable[..., Forked], told: bool) -> None:
+        self.network = own_network()
+        self.endpoint = f"tcp:{self.network}.1:{PORT}"
+        self.servers: dict[str, Forked] = {}
+        self.haproxy: Running | None = None
+        self._program = find_program("haproxy", "haproxy")
+        self._directory = directory
+        self._start = start
+        self._told = told
+
+    def address(self, name: str) -> str:
+        """The address of a server."""
+        return f"{self.network}.{SERVERS[name]}"
+
+    def serve(self, name: str, *options: str) -> Forked:
+        """
+        Start one of the servers, as ``twistd sodium``.
+
+        :param options: of it.
+        """
+        return self._serve(
+            name,
+            "twistd",
+            *("-n", "--pidfile=", "sodium", "--key", SECRET, "--passphrase", PASSPHRASE, *options, "--endpoint"),
+        )
+
+    def answer(self, name: str, journal: str) -> Forked:
+        """
+        Start one of the servers, as one that answers requests.
+
+        :param journal: see :mod:`tests.operation.carrying_on`.
+        """
+        return self._serve(name, CARRYING_ON, "answer", journal)
+
+    def _serve(self, name: str, *command: str) -> Forked:
+        server = self._start(*command, f"haproxy:tcp:{SERVER_PORT}:interface={self.address(name)}")
+        self.servers[name] = server
+        server.wait_for(f"listening on {self.address(name)}:{SERVER_PORT}")
+        return server
+
+    def configure(self, change: Callable[[str], str] = lambda text: text) -> str:
+        """
+        Write the configuration, and return its path.
+
+        :param change: is given the text, and returns it changed.
+        """
+        path = os.path.join(self._directory, "haproxy.cfg")
+        with open(path, "w", encoding="ascii") as file:
+            file.write(change(configuration(self.network, self._directory, self._told)))
+        return path
+
+    def balance(self) -> None:
+        """Start HAProxy, and wait until it takes all servers that were started to be well, and the others not."""
+        place = os.path.join(self._directory, "admin.sock")
+        self.haproxy = program = Running([self._program, "-W", "-f", self.configure()])
+        wait_until(lambda: os.path.exists(place) or program.process.poll() is not None, "HAProxy")
+        assert os.path.exists(place), program.errors
+        for name in SERVERS:
+            self.wait_for(name, "UP" if name in self.servers else "DOWN")
+
+    def stop(self) -> None:
+        """End HAProxy."""
+        if self.haproxy is not None:
+            # One that is killed would leave the process that does its work.
+            self.haproxy.stop(signal.SIGTERM)
+            self.haproxy = None
 
     def tell(self, command: str) -> str:
-        """Give it a command, and return what it answers."""
+        """Give HAProxy a command, and return what it answers."""
         with socket.socket(socket.AF_UNIX) as connection:
-            connection.connect(self._socket)
+            connection.connect(os.path.join(self._directory, "admin.sock"))
             connection.sendall(command.encode() + b"\n")
             answer = b""
             while data := connection.recv(65536):
                 answer += data
         return answer.decode()
 
-    def servers(self) -> dict[str, dict[str, str]]:
-        """Tell what it knows of each server."""
+    def known(self) -> dict[str, dict[str, str]]:
+        """What HAProxy knows of each server."""
         rows = csv.DictReader(self.tell("show stat").removeprefix("# ").splitlines())
         return {row["svname"]: row for row in rows if row["svname"] in SERVERS}
 
     def wait_for(self, name: str, status: str) -> None:
-        """Wait until it takes a server to be ``UP`` or ``DOWN``, or for another word of its own."""
-        wait_until(lambda: self.servers()[name]["status"].startswith(status), f"{name} to be {status}")
+        """Wait until HAProxy takes a server to be ``UP`` or ``DOWN``, or for another word of its own."""
+        wait_until(lambda: self.known()[name]["status"].startswith(status), f"{name} to be {status}")
 
-
-class BalancedTestCase(FilesTestCase):
-    """
-    Has servers and a HAProxy before them. Clients connect to that.
-
-    :ivar network: what all addresses begin with.
-    :ivar servers: those that were started, by their names in the example.
-    """
-
-    def setUp(self) -> None:
-        super().setUp()
-        self.haproxy = find_program("haproxy", "haproxy")
-        self.network = own_network()
-        self.servers: dict[str, Forked] = {}
-        self.endpoint = f"tcp:{self.network}.1:{PORT}"
-
-    def address(self, name: str) -> str:
-        """The address of a server."""
-        return f"{self.network}.{SERVERS[name]}"
-
-    def serve_as(self, name: str, *options: str) -> Forked:
-        """
-        Start one of the servers.
-
-        :param options: of ``twistd sodium``.
-        """
-        where = f"interface={self.address(name)}"
-        server = self.start(
-            "twistd",
-            *("-n", "--pidfile=", "sodium", "--key", SECRET),
-            *("--endpoint", f"haproxy:tcp:{SERVER_PORT}:{where}", "--passphrase", PASSPHRASE, *options),
-        )
-        self.servers[name] = server
-        server.wait_for(f"listening on {self.address(name)}:{SERVER_PORT}")
-        return server
-
-    def program(self, *arguments: str) -> Forked:
-        """Start one of the programs of :mod:`tests.operation.carrying_on`."""
-        return self.start("tests.operation.carrying_on", *arguments)
-
-    def with_client(self, balancer: Balancer, *but: str) -> str:
+    def with_client(self, *but: str) -> str:
         """
         Wait until one of the servers has a client.
 
@@ -140,29 +168,29 @@ class BalancedTestCase(FilesTestCase):
         found: list[str] = []
 
         def look() -> bool:
-            servers = balancer.servers()
-            found[:] = [name for name in SERVERS if name not in but and int(servers[name]["scur"])]
+            known = self.known()
+            found[:] = [name for name in SERVERS if name not in but and int(known[name]["scur"])]
             return bool(found)
 
         wait_until(look, "a client at a server")
         return found[0]
 
-    def balance(self, told: bool = True) -> Balancer:
-        """
-        Start HAProxy, and wait until it takes all servers that were started to be well, and the others not.
 
-        :param told: as for :func:`configuration`.
-        """
-        place = self.path("haproxy.cfg")
-        with open(place, "w", encoding="ascii") as file:
-            file.write(configuration(self.network, self.directory, told))
-        program = self.run_process([self.haproxy, "-W", "-f", place])
-        # One that is killed would leave the process that does its work.
-        self.addCleanup(program.stop, signal.SIGTERM)
-        balancer = Balancer(program, self.network, self.directory)
-        ready = self.path("admin.sock")
-        wait_until(lambda: os.path.exists(ready) or program.process.poll() is not None, "HAProxy")
-        self.assertTrue(os.path.exists(ready), program.output + program.errors)
-        for name in SERVERS:
-            balancer.wait_for(name, "UP" if name in self.servers else "DOWN")
-        return balancer
+class BalancedTestCase(FilesTestCase):
+    """
+    Has a group of servers behind HAProxy.
+
+    :cvar told: as for :func:`configuration`.
+    """
+
+    told = True
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.group = Balanced(self.directory, self.start, self.told)
+        self.addCleanup(self.group.stop)
+        self.servers = self.group.servers
+
+    def program(self, *arguments: str) -> Forked:
+        """Start one of the programs of :mod:`tests.operation.carrying_on`."""
+        return self.start(CARRYING_ON, *arguments)

@@ -2,12 +2,12 @@
 Programs that go on when servers come and go, and the servers that they need. Each is a process, and tells what it does
 by lines of standard output.
 
-``answer ENDPOINT JOURNAL``
+``answer JOURNAL ENDPOINT``
     Answers requests. Each is written to the journal, a line for each, before its answer leaves. Several servers may
     have the same journal.
-``ask ENDPOINT KEY NAME``
-    Makes requests, some at once, by a :class:`~sodiumtwist.ReconnectingClient`. Tells ``answered ID``, or ``failed ID``
-    and why.
+``ask ENDPOINT KEY NAME COUNT``
+    Makes so many requests at once by a :class:`~sodiumtwist.ReconnectingClient`, again and again. Tells
+    ``answered ID``, or ``failed ID`` and why.
 ``echo ENDPOINT``
     Sends back what comes.
 ``talk ENDPOINT``
@@ -41,8 +41,8 @@ from ..processes import SECRET
 
 LOGIN, PASSPHRASE = "username", "from the balancer"
 
-#: Requests that a client makes at once, and seconds that each takes. So some are under way whenever a server ends.
-AT_ONCE, TAKES = 20, 0.02
+#: Seconds that each request takes. So some are under way whenever a server ends.
+TAKES = 0.02
 
 #: Seconds between two tries to connect. Without a limit of its own a client waits longer each time.
 AGAIN = 0.1
@@ -59,7 +59,7 @@ def stop_by(reactor: Any, stop: Callable[[], Deferred[Any]]) -> None:
     reactor.run()
 
 
-def answer(reactor: Any, endpoint: str, journal: str) -> None:
+def answer(reactor: Any, journal: str, endpoint: str) -> None:
     """``answer``"""
     file = os.open(journal, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
 
@@ -84,7 +84,7 @@ def answer(reactor: Any, endpoint: str, journal: str) -> None:
     stop_by(reactor, lambda: Deferred.fromCoroutine(stop()))
 
 
-def ask(reactor: Any, endpoint: str, key: str, name: str) -> None:
+def ask(reactor: Any, endpoint: str, key: str, name: str, at_once: str) -> None:
     """``ask``"""
     client = ReconnectingClient(
         reactor,
@@ -121,7 +121,7 @@ def ask(reactor: Any, endpoint: str, key: str, name: str) -> None:
         return client.stopService()
 
     client.startService()
-    for _ in range(AT_ONCE):
+    for _ in range(int(at_once)):
         next_one()
     stop_by(reactor, stop)
 

@@ -9,22 +9,24 @@ import signal
 
 from ..processes import PUBLIC
 from ..transfer.tree.forked import Forked
-from .balanced import SERVER_PORT, SERVERS, BalancedTestCase, Balancer
-from .carrying_on import AT_ONCE, PASSPHRASE
+from .balanced import SERVERS, BalancedTestCase
+from .carrying_on import PASSPHRASE
 
 
 class FilesTests(BalancedTestCase):
     """Files, which three servers keep in one folder."""
 
-    def start_all(self, *options: str) -> Balancer:
+    told = False
+
+    def start_all(self, *options: str) -> None:
         """
         Start the servers, and HAProxy.
 
         :param options: of the servers.
         """
         for name in SERVERS:
-            self.serve_as(name, "--directory", "place", *options)
-        return self.balance(told=False)
+            self.group.serve(name, "--directory", "place", *options)
+        self.group.balance()
 
     def send(self, *arguments: str, host: str = "") -> Forked:
         """
@@ -32,7 +34,7 @@ class FilesTests(BalancedTestCase):
 
         :param host: the address to connect from.
         """
-        endpoint = f"{self.endpoint}:bindAddress={host}" if host else self.endpoint
+        endpoint = f"{self.group.endpoint}:bindAddress={host}" if host else self.group.endpoint
         return self.start(
             "sodiumtwist",
             *("send", "--key", PUBLIC, "--endpoint", endpoint, "--passphrase", PASSPHRASE, "--json", *arguments),
@@ -40,10 +42,10 @@ class FilesTests(BalancedTestCase):
 
     def test_one_is_killed(self) -> None:
         """The same command again goes on at another server, with what has come of the file."""
-        balancer = self.start_all()
+        self.start_all()
         self.make_file("large", 60_000_000)
         client = self.send("large")
-        first = self.with_client(balancer)
+        first = self.group.with_client()
         self.servers[first].wait_for_written(5_000_000)
         self.servers[first].kill()
         self.assertEqual(client.wait(), 4)
@@ -57,11 +59,11 @@ class FilesTests(BalancedTestCase):
 
     def test_one_drains(self) -> None:
         """What is on its way when a server drains comes to its end there, and who comes goes elsewhere at once."""
-        balancer = self.start_all()
+        self.start_all()
         self.make_file("large", 60_000_000)
         self.write("small", b"small")
         client = self.send("large")
-        first = self.with_client(balancer)
+        first = self.group.with_client()
         self.servers[first].wait_for_written(5_000_000)
         self.servers[first].kill(signal.SIGTERM)
         other = self.send("small")
@@ -76,13 +78,13 @@ class FilesTests(BalancedTestCase):
 
     def test_addresses(self) -> None:
         """The log has the clients' addresses, and those are counted for the limits."""
-        balancer = self.start_all("--limit", "per-address=1")
+        self.start_all("--limit", "per-address=1")
         for name in ("two", "three"):
-            balancer.tell(f"set server sodium/{name} state maint")
+            self.group.tell(f"set server sodium/{name} state maint")
         self.make_file("large", 200_000_000)
-        here, there = f"{self.network}.101", f"{self.network}.102"
+        here, there = f"{self.group.network}.101", f"{self.group.network}.102"
         client = self.send("large", host=here)
-        server = self.servers[self.with_client(balancer)]
+        server = self.servers[self.group.with_client()]
         server.wait_for_written(1_000_000)
         self.write("small", b"small")
         other = self.send("small", host=here)
@@ -98,21 +100,21 @@ class FilesTests(BalancedTestCase):
 class CarryOnTests(BalancedTestCase):
     """Clients that connect again."""
 
+    told = False
+
     def test_requests(self) -> None:
         """None is acted on twice, and none is lost of which the client has an answer."""
         for name in SERVERS:
-            where = f"haproxy:tcp:{SERVER_PORT}:interface={self.address(name)}"
-            self.servers[name] = self.program("answer", where, "journal")
-            self.servers[name].wait_for("listening on")
-        balancer = self.balance(told=False)
-        client = self.program("ask", self.endpoint, PUBLIC, "a")
+            self.group.answer(name, "journal")
+        self.group.balance()
+        client = self.program("ask", self.group.endpoint, PUBLIC, "a", "20")
         client.wait_for("answered", 100)
-        killed = self.with_client(balancer)
+        killed = self.group.with_client()
         self.servers[killed].kill()
         client.wait_for("answered", len(client.lines()) + 100)
         failed = [line for line in client.lines() if line.startswith("failed")]
-        self.assertLessEqual(len(failed), AT_ONCE)
-        drained = self.with_client(balancer, killed)
+        self.assertLessEqual(len(failed), 20)
+        drained = self.group.with_client(killed)
         self.servers[drained].kill(signal.SIGTERM)
         self.servers[drained].wait()
         client.wait_for("answered", len(client.lines()) + 100)
@@ -135,28 +137,36 @@ class CarryOnTests(BalancedTestCase):
         echo = self.program("echo", "tcp:0:interface=127.0.0.1")
         service = echo.wait_for("listening on").split()[-1]
         for name in SERVERS:
-            self.serve_as(name, "--forward", service)
-        balancer = self.balance(told=False)
+            self.group.serve(name, "--forward", service)
+        self.group.balance()
         self.write("pass", f"{PASSPHRASE}\n".encode())
         os.chmod(self.path("pass"), 0o600)
         tunnel = self.start(
             "twistd",
-            *("-n", "--pidfile=", "sodium-tunnel", "--listen", "tcp:0:interface=127.0.0.1", "--to", self.endpoint),
+            *(
+                "-n",
+                "--pidfile=",
+                "sodium-tunnel",
+                "--listen",
+                "tcp:0:interface=127.0.0.1",
+                "--to",
+                self.group.endpoint,
+            ),
             *("--server-key", PUBLIC, "--passphrase-file", "pass"),
         )
         entrance = tunnel.wait_for("listening on 127.0.0.1:").split()[-1]
         login = f"serverKey={PUBLIC}:login=username:passphraseFile={self.path('pass')}"
         talkers = [
-            self.program("talk", f"sodium:{self.endpoint}:{login}"),
+            self.program("talk", f"sodium:{self.group.endpoint}:{login}"),
             self.program("talk", f"tcp:{entrance}"),
         ]
         for talker in talkers:
             talker.wait_for("said", 5)
-        killed = self.with_client(balancer)
+        killed = self.group.with_client()
         self.servers[killed].kill()
         for talker in talkers:
             talker.wait_for("said", len(talker.lines()) + 5)
-        drained = self.with_client(balancer, killed)
+        drained = self.group.with_client(killed)
         self.servers[drained].kill(signal.SIGTERM)
         for talker in talkers:
             talker.wait_for("said", len(talker.lines()) + 5)
