@@ -12,6 +12,7 @@ import signal
 import socket
 from collections.abc import Callable
 
+from ..day.processes import family
 from ..outside import find_program
 from ..pages import ROOT
 from ..processes import SECRET, Running, wait_until
@@ -138,6 +139,15 @@ class Balanced:
             # One that is killed would leave the process that does its work.
             self.haproxy.stop(signal.SIGTERM)
             self.haproxy = None
+
+    def lose(self) -> None:
+        """Kill HAProxy, with all that it has started."""
+        assert self.haproxy is not None
+        for pid in family(self.haproxy.pid):
+            os.kill(pid, signal.SIGKILL)
+        self.haproxy.wait()
+        os.unlink(os.path.join(self._directory, "admin.sock"))
+        self.haproxy = None
 
     def tell(self, command: str) -> str:
         """Give HAProxy a command, and return what it answers."""

@@ -52,6 +52,16 @@ class Forked:
             return file.read().splitlines()
 
     @property
+    def output_path(self) -> str:
+        """Where its standard output goes."""
+        return f"{self._place}.out"
+
+    def forget(self) -> None:
+        """Remove what it has written. It has ended."""
+        for kind in ("out", "err"):
+            os.unlink(f"{self._place}.{kind}")
+
+    @property
     def errors(self) -> list[str]:
         """What it has written to standard error so far."""
         return self.lines("err")
