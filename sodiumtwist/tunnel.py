@@ -41,6 +41,7 @@ from .describe.log import Logger, describe_address
 from .interfaces import IDrainable, IReadListener, ISodiumTransport
 from .protocol.clock import steady_clock
 from .protocol.farewell import NO_END, Farewell
+from .protocol.observing import Observer
 from .protocol.proxy_header import describe_missing_header, read_proxy_header
 from .protocol.sockets import (
     TransportBelow,
@@ -496,15 +497,24 @@ class TunnelEntry(TunnelEnd):
         if why is not None and self.factory.lines.write(f"no header: {why}", network(self.transport.getPeer())):
             where = describe_address(self.transport.getPeer())
             self._log.info("refused {peer}: {reason}", peer=where, reason=why)
+        observer, outcome = self.factory.observer, self._name_end(reason)
         super().connectionLost(reason)
+        if observer is not None:
+            observer.parted(self, outcome, self.tunnels.clock.seconds() - self.began)
         if self._connecting is not None:
             self._connecting.cancel()
+
+    def _name_end(self, reason: Failure) -> str:
+        if self.outgoing is None:
+            return "unreachable" if self._connecting is None else "left"
+        return "closed" if reason.check(ConnectionDone) else "broken"
 
 
 class TurnedAway(Protocol):
     """Resets a connection that came in. Closed in order, it would look like an empty answer."""
 
     transport: Any
+    traffic = Traffic()
 
     def connectionMade(self) -> None:
         self.transport.abortConnection()
@@ -529,6 +539,9 @@ class TunnelFactory(Factory):
     protocol = TunnelEntry
     noisy = False
     log = Logger()
+
+    #: Is told how connections end; ``None`` where nobody counts them.
+    observer: Observer | None = None
 
     _stopped = False
     #: Which version of the protocol was spoken last.
@@ -566,6 +579,11 @@ class TunnelFactory(Factory):
         """The clock."""
         return steady_clock(self._clock)
 
+    @property
+    def limit(self) -> int:
+        """How many connections there may be at once."""
+        return self._limit.limit
+
     def speaks(self, version: int) -> None:
         """
         A connection through the endpoint is there.
@@ -591,6 +609,8 @@ class TunnelFactory(Factory):
         """Make the end of a connection that came in, or what resets it where there is no room for it."""
         if self._count() >= self._limit.limit:
             self._limit.reached()
+            if self.observer is not None:
+                self.observer.parted(TurnedAway(), "no_room", 0.0)
             return TurnedAway()
         return super().buildProtocol(addr)
 
