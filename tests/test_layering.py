@@ -58,7 +58,8 @@ FOLDERS = {
     """,
     # The Twisted face of one connection.
     "protocol": """
-        protocol.clock  protocol.log_names  protocol.unread  protocol.context  protocol.producers  protocol.direct
+        protocol.clock  protocol.log_names  protocol.unread  protocol.observing  protocol.context  protocol.producers
+        protocol.direct
         protocol.sockets  protocol.proxy_header  protocol.rounds  protocol.client_endpoints
         protocol.outbox  protocol.reading  protocol.no_hello
         protocol.farewell  protocol.lifecycle  protocol.base  protocol.server  protocol.draining  protocol.client
@@ -122,20 +123,25 @@ FOLDERS = {
     "package": "testing  __init__",
     # What whoever is on call needs.
     "operation": """
-        operation.companions  operation.certificates  operation
+        operation.companions  operation.certificates
+        operation.values  operation.histograms  operation.lag  operation.status  operation.metrics
+        operation.exposition  operation.service_status  operation.page  operation.site
+        operation
     """,
     # Programs.
     "programs": """
         programs.interrupts  programs.exits  programs.output  programs.pidfile  programs.service_user
         programs.sizes  programs.settings  programs.silent_servers  programs.refusals  programs.without_tls
-        programs.completers  programs.options  programs.service_options
+        programs.completers  programs.options  programs.configuration  programs.check
+        programs.rereading  programs.service_options
         programs.completion_words  programs.completion_bash  programs.completion_fish  programs.completion_zsh
         programs.completion
         programs.asking  programs.server_options  programs.server_arguments
         programs.descriptors
         programs.leftovers  programs.place_options  programs.places
         programs.endpoint_strings  programs.renewing
-        programs.listening  programs.shown_commands  programs.services  programs.tap  programs.tunneltap
+        programs.listening  programs.status_companion  programs.shown_commands  programs.services  programs.tap
+        programs.tunneltap
         programs.running  programs.keys
         programs.passwd  programs.inviting  programs.durations  programs.reached
         programs.command_options  programs.key_options  programs.bars

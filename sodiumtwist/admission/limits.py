@@ -256,6 +256,11 @@ class Admission(Generic[Counted]):
         self._by_address.change(limits.failures_per_address, limits.failure_seconds)
         self._by_login.change(limits.failures_per_login, limits.failure_seconds)
 
+    def counted(self) -> tuple[int, int, int]:
+        """Count connections: all, those whose client is not let in yet, and those from where most come."""
+        unauthenticated = len(self._strangers) + len(self._deciding)
+        return len(self._addresses), unauthenticated, max(self._counts.values(), default=0)
+
     # Connections
 
     def arrived(self, end: Counted) -> list[TurnedAway[Counted]]:

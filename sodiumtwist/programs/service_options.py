@@ -4,19 +4,26 @@ What the command lines of the services of ``twistd`` have in common.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Mapping
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import fields
-from typing import Any, TypeVar
+from typing import Any
 
 from twisted.python import usage
 
+from ..core.errors import LocalProtocolError
 from ..core.keepalive import Timeouts
-from ..describe import describe_os_error, printable
+from ..describe import describe_error, describe_os_error, printable
 from ..protocol.draining import DRAIN_TIMEOUT
-from .options import ProgramOptions, describe_file_error, with_help
-from .output import OutputLost, prepare_outputs, print_error
+from .check import describe_options, telling_warnings
+from .configuration import LIMIT, OptionNames, Setting, not_overruled, read_configuration
+from .options import with_help
+from .output import OutputLost, prepare_outputs, print_error, print_text
 from .pidfile import describe_pid_file, remove_own_pid_file
+from .rereading import ReadAgain
+from .service_user import service_user
 
 #: What both services take: the encrypted connections, and what a tunnel joins to them, are watched in the same way.
 #: Read as numbers later, by :meth:`ServiceOptions.timeouts`.
@@ -26,6 +33,8 @@ SERVICE_PARAMETERS = [
     ["ping-interval", None, None, "least seconds between PINGs [default: 60 or less]"],
     ["tcp-keepalive", None, "60", "seconds until TCP asks; 0: never"],
     ["drain-timeout", None, f"{DRAIN_TIMEOUT:g}", "seconds to finish in at the end"],
+    ["metrics", None, None, "where to serve metrics and a status page"],
+    ["config", None, None, "TOML file with options; those given here win"],
 ]
 
 #: Those that a running service takes.
@@ -33,6 +42,14 @@ SERVICE_RENEWED = frozenset({"inactivity-timeout", "ping-interval", "tcp-keepali
 
 #: The most seconds that ``--drain-timeout`` takes. While a service stops, its port is closed: nobody else is served.
 MOST_DRAIN = 3600.0
+
+SERVICE_FLAGS = [["check", None, "show what would run, and do not run it"]]
+
+#: What shells complete as their values.
+SERVICE_COMPLETIONS = {"config": usage.CompleteFiles()}
+
+#: What ends before anything is parsed.
+_HELP = {"help", "help-auth", "help-auth-type", "version"}
 
 #: What ``--limit`` may name: each with the class that takes it, and the argument's name there.
 LimitNames = Mapping[str, "tuple[type, str]"]
@@ -47,50 +64,25 @@ def limit_names(kind: Any) -> LimitNames:
     return {field.name.replace("_", "-"): (kind, field.name) for field in fields(kind)}
 
 
-Given = TypeVar("Given", bound="ServiceOptions")
-Read = TypeVar("Read")
-
-
-def _current_directory() -> str:
-    try:
-        return os.getcwd()
-    # It was removed.
-    except OSError:
-        return "."
-
-
-class ServiceOptions(ProgramOptions):
+class ServiceOptions(ReadAgain):
     """
     The command line of a twistd service. A mistake in it ends the program with one line.
 
-    :cvar program: the service's name.
-    :cvar limits: what ``--limit`` may name.
-    :cvar renewed: the names of options whose new values a running service takes.
-    :cvar renewed_limits: the same of limits, by the classes that take them.
-    :ivar words: of the command line, as they were given.
-    :ivar held: lines about what could not be read again, so that what was read before holds.
+    :cvar needs: options that say something about others, one of which must be given.
+    :cvar defaults_of_lists: what holds of options that may be repeated where none is given.
+    :ivar settings_of_file: what holds of the file that ``--config`` names.
     """
 
-    program = ""
     synopsis = "[options]"
-    limits: LimitNames = {}
-    renewed: frozenset[str] = frozenset()
-    renewed_limits: frozenset[type] = frozenset()
-
-    #: What was parsed before, while the same words are parsed again.
-    before: ServiceOptions | None = None
+    needs: Mapping[str, tuple[str, ...]] = {}
+    defaults_of_lists: Mapping[str, tuple[str, ...]] = {}
 
     def __init__(self) -> None:
         # Here no reactor is made yet. It would take the number of a descriptor that was closed.
         prepare_outputs()
-        super().__init__()  # type: ignore[no-untyped-call]
-        self._given_limits: dict[type, dict[str, Any]] = {}
-        self.words: tuple[str, ...] = ()
-        self.held: list[str] = []
-        #: Where relative paths begin. A daemon changes its directory.
-        self._where = _current_directory()
-        #: What the service was started with.
-        self._at_start: ServiceOptions = self
+        super().__init__()
+        self.settings_of_file: list[Setting] = []
+        self._path_of_file = ""
 
     def opt_limit(self, setting: str) -> None:
         """NAME=NUMBER, repeatable; a wrong NAME shows all"""
@@ -105,14 +97,6 @@ class ServiceOptions(ProgramOptions):
             raise usage.UsageError(f"--limit {name}= takes a number, not {number!r}") from None
         self._given_limits.setdefault(kind, {})[argument] = value
 
-    def given_limits(self, kind: type) -> dict[str, Any]:
-        """
-        Tell which arguments ``--limit`` has given.
-
-        :param kind: for this class.
-        """
-        return self._given_limits.get(kind, {})
-
     @property
     def twistd(self) -> Mapping[str, Any]:
         """The options of ``twistd`` itself; empty when they were not parsed with it."""
@@ -126,79 +110,140 @@ class ServiceOptions(ProgramOptions):
         """
         self.words = tuple(options or ())
         try:
-            super().parseOptions(options)
+            words = self._with_file(list(self.words))
+            with telling_warnings(self.program) if "--check" in words else nullcontext():
+                super().parseOptions(words)
+                if self["check"]:
+                    self.try_out()
+                    self._show_options(words)
         except usage.UsageError as error:
             line = with_help(error, f"twistd {self.program}")
-            raise SystemExit(printable(f"{self.program}: {line}")) from None
+            raise SystemExit(printable(f"{self.program}: {self._place_in_file(line)}{line}")) from None
         # The help could not be printed.
         except OutputLost as lost:
             if str(lost):
                 print_error(str(lost), self.program)
             raise SystemExit(lost.status) from None
+        if self["check"]:
+            sys.exit(0)
         # Later it is our own.
         if self.before is None:
             self._look_at_pid_file(self.twistd.get("pidfile") or "")
 
-    def again(self: Given) -> Given:
+    def _show_options(self, words: list[str]) -> None:
         """
-        Parse the same words once more, since files that they name may say something else by now.
+        Print what holds.
 
-        :return: what they say now. Of what is opened or made once, it has what these options have.
-        :raises SystemExit: with one line, when something is wrong.
+        :param words: of the command line, those of the file among them, options first.
+        :raises OutputLost: when it can't be printed.
         """
-        options = type(self)()
-        options.parent, options.before = self.parent, self
-        options._where, options._at_start = self._where, self._at_start
-        now = _current_directory()
+        values = {name: [str(value)] for name, value in self.defaults.items() if value not in (None, 0)}
+        values.update({name: [*texts] for name, texts in self.defaults_of_lists.items()})
+        given: dict[str, list[str]] = {}
+        for name, value in self._pairs(self._in_order(words)):
+            given.setdefault(name, []).append(value)
+        notes = self.notes_of_check()
+        if self.settings_of_file:
+            notes.insert(0, f"Some of them stand in {self._path_of_file}.")
+        limits = {
+            name: self.given_limits(kind).get(argument, self.default_limit(name))
+            for name, (kind, argument) in self.limits.items()
+        }
+        print_text(describe_options(self.program, self.option_names(), {**values, **given}, limits, notes))
+
+    def try_out(self) -> None:
+        """
+        Find out whether what is asked for can be had, without listening, or changing anything. For subclasses.
+
+        :raises UsageError: when it can't.
+        :raises SystemExit: when it can't, with one line.
+        """
+
+    def notes_of_check(self) -> list[str]:
+        """Say what else is to be known of what would run, a line each. For subclasses."""
+        return []
+
+    def default_limit(self, name: str) -> float:
+        """
+        Tell what holds where ``--limit`` says nothing.
+
+        :param name: what it may name.
+        """
+        kind, argument = self.limits[name]
+        value: float = getattr(kind, argument)
+        return value
+
+    def option_names(self) -> OptionNames:
+        """Tell what may be asked for."""
+        completions = [data for kind in type(self).__mro__ if (data := vars(kind).get("compData")) is not None]
+        return OptionNames(
+            taking=[name[:-1] for name in self.longOpt if name.endswith("=")],
+            flags=[name for name in self.longOpt if not name.endswith("=")],
+            repeatable={name for data in completions for name in data.multiUse},
+            # --server-key takes a path, too; but most give it the key itself, or a name.
+            paths={
+                name
+                for name, completer in self.completers().items()
+                if isinstance(completer, (usage.CompleteFiles, usage.CompleteDirs)) and name != "server-key"
+            },
+            limits=self.limits,
+            aliases=self.aliases,
+            exclusive=[group for data in completions for group in data.mutuallyExclusive],
+            needs=self.needs,
+            elsewhere=[name.rstrip("=") for name in getattr(self.parent, "longOpt", ())],
+        )
+
+    def _with_file(self, words: list[str]) -> list[str]:
+        """
+        Put what the file of ``--config`` says before the words of the command line.
+
+        :return: all words, options first, each by its own name; as they are where a shell asks how to go on.
+        :raises UsageError: when the file can't be read, or something in it is wrong.
+        """
+        if "--_shell-completion" in words[-2:-1]:
+            return words
+        ordered = self._in_order(words)
+        given = list(self._pairs(ordered))
+        if _HELP.intersection(name for name, _ in given):
+            return ordered
+        path = next((value for name, value in reversed(given) if name == "config"), None)
+        if path is None:
+            return ordered
+        names = self.option_names()
         try:
-            if now != self._where:
-                os.chdir(self._where)
-        except OSError as error:
-            raise SystemExit(printable(f"{self.program}: {describe_os_error(error)}")) from None
-        try:
-            options.parseOptions(list(self.words))
-        finally:
-            if now != self._where:
-                os.chdir(now)
-        # Else each would keep all before it.
-        options.before = None
-        return options
+            user = service_user(self.twistd)
+            read = read_configuration(path, names, () if user is None else (user.uid,))
+        except (OSError, LocalProtocolError) as error:
+            raise usage.UsageError(describe_error(error)) from None
+        limits = {value.partition("=")[0] for name, value in given if name == LIMIT}
+        self._path_of_file = path
+        self.settings_of_file = not_overruled(read, {name for name, _ in given}, limits, names)
+        return [*(word for setting in self.settings_of_file for word in setting.words), *ordered]
 
-    def only_at_start(self) -> list[str]:
-        """Name the options whose values are others than at the start, and that a running service does not take."""
-        old = self._at_start
-        changed = [name for name in self if name not in self.renewed and self[name] != old.get(name)]
-        # The list of all that were given.
-        named = [f"--{'endpoint' if name == 'endpoints' else name}" for name in changed]
-        for name, (kind, argument) in self.limits.items():
-            now, then = (each.given_limits(kind).get(argument) for each in (self, old))
-            if now != then and not self._takes_limit(kind, argument, now, then):
-                named.append(f"--limit {name}")
-        return named
-
-    def _takes_limit(self, kind: type, argument: str, now: float | None, then: float | None) -> bool:
-        if kind not in self.renewed_limits or argument != "connections":
-            return kind in self.renewed_limits
-        # It made room for its connections when it started.
-        default = getattr(kind, argument)
-        return bool((default if now is None else now) <= (default if then is None else then))
-
-    def hold(self, read: Callable[[], Read], before: Any) -> Read:
+    def _pairs(self, ordered: list[str]) -> Iterator[tuple[str, str]]:
         """
-        Read a file that may be for root alone, who starts the service, though the service runs as another user.
+        Take a command line apart.
 
-        :param read: reads it.
-        :param before: what was read before, and holds on where it can't be read again; ``None`` when nothing was.
-        :raises PermissionError: when it can't be read and nothing was read before.
+        :param ordered: its words, options first, each value in a word of its own.
+        :return: each option by its name, and its value; that is empty for one that takes none.
         """
-        try:
-            return read()
-        except PermissionError as error:
-            if before is None:
-                raise
-            self.held.append(describe_file_error(self, error))
-            held: Read = before
-            return held
+        words = iter(ordered)
+        for word in words:
+            if word == "--":
+                return
+            name = self.synonyms[word.lstrip("-")]
+            yield name, next(words) if f"{name}=" in self.longOpt else ""
+
+    def _place_in_file(self, line: str) -> str:
+        """Tell where in the file an option or a limit stands that an error begins with; nothing for another one."""
+        found = re.match(r"--([\w-]+)(?:[ =]+([\w-]+)=)?|the limit (\w+)", line)
+        if found is None:
+            return ""
+        option, limit = found[1] or LIMIT, found[2] or (found[3] or "").replace("_", "-")
+        for setting in self.settings_of_file:
+            if setting.name == option and (not setting.limit or setting.limit == limit):
+                return f"{self._path_of_file}: {setting.place}"
+        return ""
 
     def _look_at_pid_file(self, path: str) -> None:
         # Twistd looks at it later, and tells neither where it is nor what to do.

@@ -8,6 +8,7 @@ import math
 import os
 import shlex
 from collections.abc import Callable
+from inspect import signature
 from typing import Any
 
 from twisted.cred.checkers import ICredentialsChecker
@@ -21,7 +22,7 @@ from ..admission.checker_strings import NO_CHECKER, find_checker
 from ..admission.checkers import SingleLogin, any_of
 from ..admission.limits import Limits
 from ..admission.plaintext import PlaintextFile
-from ..admission.replay_database import ReplayDatabase
+from ..admission.replay_database import ReplayDatabase, check_database
 from ..admission.replays import IReplayMemory, ReplayMemory
 from ..admission.watched import GRACE, WatchedFile
 from ..contacts.keyfiles import KEY_VARIABLE, read_key, read_passphrase
@@ -32,15 +33,17 @@ from ..core.keys import KeyPair
 from ..core.v2.session import Version2
 from ..core.version import VERSIONS, RekeyAfter
 from ..describe import describe_os_error, masked, printable
+from ..describe.fingerprints import fingerprint
 from ..endpoints.streams import StreamServerFactory
 from ..protocol.clock import count_steadily
 from ..protocol.rounds import quicken
 from ..transfer.receiver import UploadFactory
 from ..transfer.tree.disk_thread import DiskThread
+from ..transfer.tree.on_stored import ON_STORED_SECONDS
 from ..tunnel import TunnelFactory, TunnelLimits
 from .descriptors import make_room
 from .endpoint_strings import parse_connecting, parse_listening
-from .leftovers import note_database
+from .leftovers import PARTIAL_AGE, note_database
 from .options import (
     COMPLETE_PROTOCOL,
     DEFAULT_LOGIN,
@@ -51,13 +54,30 @@ from .options import (
     protocol_version,
 )
 from .output import StandardOutput
-from .place_options import PLACE_COMPLETIONS, PLACE_FLAGS, PLACE_LIMITS, PLACE_PARAMETERS, check_places, read_places
-from .places import open_places
+from .place_options import (
+    PLACE_COMPLETIONS,
+    PLACE_FLAGS,
+    PLACE_LIMITS,
+    PLACE_NEEDS,
+    PLACE_PARAMETERS,
+    check_places,
+    read_places,
+)
+from .places import only_looked_at, open_places
 from .renewing import DEFAULT_LISTEN, check_default_passphrase
-from .service_options import SERVICE_PARAMETERS, SERVICE_RENEWED, LimitNames, ServiceOptions, limit_names
+from .service_options import (
+    SERVICE_COMPLETIONS,
+    SERVICE_FLAGS,
+    SERVICE_PARAMETERS,
+    SERVICE_RENEWED,
+    LimitNames,
+    ServiceOptions,
+    limit_names,
+)
 from .service_user import ServiceUser, acting_as, check_log, check_root, service_user
 from .services import ForwardService, SodiumService, UploadService
 from .settings import ServerSettings
+from .status_companion import descriptors_beside, with_status
 
 #: The checkers that read a file again when it changes.
 WATCHING_CHECKERS = (Argon2File, PlaintextFile)
@@ -96,6 +116,8 @@ class Options(AuthOptionMixin, ServiceOptions):
         *("credCheckers", "credInterfaces", "no-checker", "message", "auth-timeout"),
     }
     renewed_limits = frozenset({Limits, RekeyAfter, WatchedFile})
+    needs = PLACE_NEEDS
+    defaults_of_lists = {"endpoint": (DEFAULT_LISTEN,)}
     # What the tunnel calls it.
     aliases = {"listen": "endpoint"}
 
@@ -124,7 +146,7 @@ class Options(AuthOptionMixin, ServiceOptions):
         *SERVICE_PARAMETERS,
     ]
 
-    optFlags = PLACE_FLAGS
+    optFlags = [*PLACE_FLAGS, *SERVICE_FLAGS]
     compData = usage.Completions(
         optActions={
             "key-file": usage.CompleteFiles(),
@@ -132,6 +154,7 @@ class Options(AuthOptionMixin, ServiceOptions):
             "authorized-keys": usage.CompleteFiles(),
             "replay-db": usage.CompleteFiles(),
             **PLACE_COMPLETIONS,
+            **SERVICE_COMPLETIONS,
             "protocol": COMPLETE_PROTOCOL,
         },
         multiUse=["endpoint", "auth", "limit"],
@@ -261,15 +284,19 @@ class Options(AuthOptionMixin, ServiceOptions):
         else:
             with acting_as(user):
                 note_database(self["replay-db"])
-                database = ReplayDatabase(self["replay-db"], **remembered, tolerance=tolerance)
-            replays, salts = database, database.salts
+                if self["check"]:
+                    check_database(self["replay-db"])
+                    replays = ReplayMemory(**remembered)
+                else:
+                    database = ReplayDatabase(self["replay-db"], **remembered, tolerance=tolerance)
+                    replays, salts = database, database.salts
         files: list[WatchedFile[Any]] = [
             checker.file for checker in self["credCheckers"] if isinstance(checker, WATCHING_CHECKERS)
         ]
         if authorized_keys is not None:
             files.append(authorized_keys.file)
         if user is not None and before is None:
-            check_log(self.twistd, user)
+            check_log(self.twistd, user, make=not self["check"])
         # The factory checks it again, but raises when the command line is done with.
         pack_text("message", self["message"])
         for file in files:
@@ -299,6 +326,31 @@ class Options(AuthOptionMixin, ServiceOptions):
             runs_as=user,
             **places,
         )
+
+    def try_out(self) -> None:
+        self.settings = only_looked_at(self.settings)
+        makeService(self)
+
+    def notes_of_check(self) -> list[str]:
+        settings, public = self.settings, self.settings.pair.public
+        notes = [f"public key: {public.hex()}", f"fingerprint {fingerprint(public)}"]
+        if settings.fresh_pair:
+            notes[:] = ["No private key is given: it would make one for the run."]
+        if settings.default_passphrase:
+            notes.append("The passphrase is the default one, which everybody knows.")
+        if settings.runs_as is not None:
+            notes.append(f"It would run as user {settings.runs_as.name}.")
+        return notes
+
+    def default_limit(self, name: str) -> float:
+        remembering = ReplayMemory if self["replay-db"] is None else ReplayDatabase
+        apart = {
+            "replays": signature(remembering).parameters["limit"].default,
+            "file-grace": GRACE,
+            "partial-age": PARTIAL_AGE,
+            "on-stored-seconds": ON_STORED_SECONDS,
+        }
+        return apart[name] if name in apart else super().default_limit(name)
 
     def _authorized_keys(self) -> AuthorizedKeysFile | None:
         path = self["authorized-keys"]
@@ -360,7 +412,7 @@ def makeService(options: Options, reactor: Any = None) -> SodiumService:
         description, endpoint = parse_listening(reactor, "sodium", "--endpoint", given, DEFAULT_LISTEN)
         check_default_passphrase(settings, description)
         endpoints.append((description, endpoint))
-    limits = make_room(settings.limits, reactor, len(endpoints))
+    limits = make_room(settings.limits, reactor, len(endpoints) + descriptors_beside(options))
     common: dict[str, Any] = {
         "pair": settings.pair,
         "checker": settings.checker,
@@ -380,16 +432,15 @@ def makeService(options: Options, reactor: Any = None) -> SodiumService:
         tunnel_limits = TunnelLimits(limits.connections, limits.stranger_lines)
         tunnels = TunnelFactory(backend, masked(settings.forward), tunnel_limits, reactor, settings.timeouts)
         streams = StreamServerFactory(tunnels, **common)
-        return _with_options(ForwardService(settings, endpoints, streams, reactor, twistd), options)
+        forwarding = ForwardService(settings, endpoints, streams, reactor, twistd)
+        forwarding.options = options
+        return with_status(forwarding, streams, options, reactor)
     places = open_places(reactor, settings)
     try:
         uploads = UploadFactory(places.store, files=places.files, make_thread=lambda: DiskThread(reactor), **common)
     # Whether the store keeps anything decides what the message must leave room for.
     except LocalProtocolError as error:
         raise SystemExit(printable(f"sodium: {error}")) from None
-    return _with_options(UploadService(settings, endpoints, uploads, reactor, twistd, places.on_stored), options)
-
-
-def _with_options(service: SodiumService, options: Options) -> SodiumService:
+    service = UploadService(settings, endpoints, uploads, reactor, twistd, places.on_stored)
     service.options = options
-    return service
+    return with_status(service, uploads, options, reactor)

@@ -23,6 +23,7 @@ from zope.interface import implementer
 from ..contacts.addresses import has_timeout
 from ..core.errors import AuthenticationFailed, SodiumError
 from ..describe import masked, printable
+from ..describe.fingerprints import fingerprint
 from ..endpoints.wrappers import SodiumClientEndpoint
 from ..protocol.clock import count_steadily
 from ..protocol.rounds import quicken
@@ -39,10 +40,18 @@ from .options import (
 )
 from .refusals import hints
 from .server_options import Asked, read_server
-from .service_options import SERVICE_PARAMETERS, SERVICE_RENEWED, ServiceOptions, limit_names
+from .service_options import (
+    SERVICE_COMPLETIONS,
+    SERVICE_FLAGS,
+    SERVICE_PARAMETERS,
+    SERVICE_RENEWED,
+    ServiceOptions,
+    limit_names,
+)
 from .service_user import check_log, service_user
 from .settings import TunnelSettings
 from .silent_servers import explain_silence, too_late
+from .status_companion import descriptors_beside, with_status
 
 #: What ``--limit`` may name.
 LIMITS = limit_names(TunnelLimits)
@@ -78,7 +87,12 @@ class Options(ServiceOptions):
         *SERVER_PARAMETERS,
         *SERVICE_PARAMETERS,
     ]
-    compData = usage.Completions(optActions=CLIENT_COMPLETIONS, multiUse=["limit"])
+    optFlags = SERVICE_FLAGS
+    compData = usage.Completions(
+        optActions={**CLIENT_COMPLETIONS, **SERVICE_COMPLETIONS},
+        multiUse=["limit"],
+        mutuallyExclusive=[("passphrase", "passphrase-file")],
+    )
 
     #: What the options say about the server.
     _asked: Asked
@@ -99,7 +113,7 @@ class Options(ServiceOptions):
             # Identity and passphrase are read once, now: they may be for root alone.
             before = self.before
             if user is not None and before is None:
-                check_log(self.twistd, user)
+                check_log(self.twistd, user, make=not self["check"])
             limits = TunnelLimits(**self.given_limits(TunnelLimits))
             owners = () if user is None else (user.uid,)
             # Also where nobody is asked this time.
@@ -127,6 +141,15 @@ class Options(ServiceOptions):
         elif self._typed is None:
             raise usage.UsageError(f"a tunnel that runs asks for no passphrase; use {instead}")
         return self._typed
+
+    def try_out(self) -> None:
+        makeService(self)
+
+    def notes_of_check(self) -> list[str]:
+        settings = self.settings
+        where = masked(settings.endpoint)
+        server = where if settings.known_as is None else f"{settings.known_as} ({where})"
+        return [f"The server is {server}, with the fingerprint {fingerprint(settings.server_key)}."]
 
 
 @implementer(IStreamClientEndpoint)
@@ -297,8 +320,8 @@ def makeService(options: Options, reactor: Any = None) -> TunnelService:
     settings = options.settings
     listening = parse_listening(reactor, "sodium-tunnel", "--listen", settings.listen, EXAMPLE_LISTEN)
     endpoint = _endpoint(settings, reactor)
-    limits = make_room(settings.limits, reactor)
+    limits = make_room(settings.limits, reactor, 1 + descriptors_beside(options))
     factory = TunnelFactory(endpoint, _where(settings), limits, reactor, settings.timeouts)
     service = TunnelService(settings, [listening], factory, reactor, options.twistd)
     service.options = options
-    return service
+    return with_status(service, factory, options, reactor)

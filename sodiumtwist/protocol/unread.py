@@ -76,6 +76,11 @@ class Unread:
         self.most = limit * (1 + SEEMING)
         self.seeming = 0
 
+    @property
+    def limit(self) -> int:
+        """How many bytes may wait."""
+        return self._limit
+
     def change(self, limit: int) -> None:
         """Have so many bytes be the limit from now on."""
         self._limit = limit

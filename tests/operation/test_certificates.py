@@ -115,18 +115,19 @@ class ServiceTests(CertificateTestCase):
         return [each[2] for each in clock.sslServers]
 
     def test_reload(self) -> None:
-        """Each has its certificate renewed, also behind ``haproxy:``; what is broken keeps nothing else from it."""
+        """Each has its certificate renewed, also behind ``haproxy:`` and of its metrics. A broken one keeps nothing else."""
         clock, events = MemoryReactorClock(), logged(self)
         options = tap.Options()
         words = ["-k", SECRET, "--discard", "-P", "first", "--message", "Hi."]
         for endpoint in (f"ssl:1:{self.files}", f"haproxy:ssl:2:{self.files}", "tcp:3"):
             words += ["-e", endpoint]
+        words += ["--metrics", f"ssl:4:{self.files}"]
         options.parseOptions(words)
         service = tap.makeService(options, clock)
         service.startService()
         self.addCleanup(service.stopService)
         old = [context.context for context in self.contexts(clock)]
-        self.assertEqual(len(old), 2)
+        self.assertEqual(len(old), 3)
         self.issue()
         self.assertTrue(service.reload())
         new = [context.context for context in self.contexts(clock)]
@@ -138,4 +139,4 @@ class ServiceTests(CertificateTestCase):
         self.assertEqual([context.context for context in self.contexts(clock)], new)
         self.assertTrue(service._factory.message.startswith("Ho."))
         (line,) = [formatEvent(event) for event in events if event.get("event") == "reload_failed"]
-        self.assertRegex(line, "before: the certificate of ssl:1:.*; the certificate of haproxy:ssl:2:")
+        self.assertRegex(line, "before: the certificate of ssl:4:.*; .* of ssl:1:.*; .* of haproxy:ssl:2:")
