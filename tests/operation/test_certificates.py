@@ -115,7 +115,7 @@ class ServiceTests(CertificateTestCase):
         return [each[2] for each in clock.sslServers]
 
     def test_reload(self) -> None:
-        """Each has its certificate renewed, also behind ``haproxy:`` and of its metrics. A broken one keeps nothing else."""
+        """Each has its certificate renewed, also behind ``haproxy:`` and of its metrics; a broken one is told."""
         clock, events = MemoryReactorClock(), logged(self)
         options = tap.Options()
         words = ["-k", SECRET, "--discard", "-P", "first", "--message", "Hi."]
