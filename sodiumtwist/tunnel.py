@@ -360,11 +360,18 @@ class TunnelEnd(Protocol):
         if self._only_looked(reason):
             if self.tunnels.lines.write("a client left and had sent nothing", network(peer)):
                 why = self._describe_leaving(reason)
-                self._log.info("{peer} left and had sent nothing{why}", peer=describe_address(peer), why=why)
+                self._log.info(
+                    "{peer} left and had sent nothing{why}", event="tunnel_gone", peer=describe_address(peer), why=why
+                )
         elif not reason.check(ConnectionDone):
             why = _describe_loss(reason)
             if self.tunnels.lines.write(f"a connection broke: {why}", network(peer)):
-                self._log.info("the connection with {peer} broke: {reason}", peer=describe_address(peer), reason=why)
+                self._log.info(
+                    "the connection with {peer} broke: {reason}",
+                    event="tunnel_gone",
+                    peer=describe_address(peer),
+                    reason=why,
+                )
         other.break_off(JOINED_BROKE)
 
     def _describe_leaving(self, reason: Failure) -> str:
@@ -473,6 +480,7 @@ class TunnelEntry(TunnelEnd):
         if self.factory.lines.write(f"cannot connect to {self.factory.where}: {why}", network(peer)):
             self.factory.log.error(
                 "cannot connect {peer} to {where}: {reason}",
+                event="tunnel_failed",
                 peer=describe_address(peer),
                 where=self.factory.where,
                 reason=why,
@@ -484,7 +492,7 @@ class TunnelEntry(TunnelEnd):
         why = describe_missing_header(self.transport, reason)
         if why is not None and self.factory.lines.write(f"no header: {why}", network(self.transport.getPeer())):
             where = describe_address(self.transport.getPeer())
-            self._log.info("refused {peer}: {reason}", peer=where, reason=why)
+            self._log.info("refused {peer}: {reason}", event="tunnel_refused", peer=where, reason=why)
         super().connectionLost(reason)
         if self._connecting is not None:
             self._connecting.cancel()
@@ -562,13 +570,23 @@ class TunnelFactory(Factory):
         self._drains = False
         if version != self._version:
             self._version = version
-            self.log.info("{where} speaks version {version} of the protocol", where=self.where, version=version)
+            self.log.info(
+                "{where} speaks version {version} of the protocol",
+                event="server_version",
+                where=self.where,
+                version=version,
+            )
 
     def drains(self) -> None:
         """A connection has told that the other side is about to stop."""
         if not self._drains:
             self._drains = True
-            self.log.info("{where} is about to stop; {count} connections go on", where=self.where, count=self._count())
+            self.log.info(
+                "{where} is about to stop; {count} connections go on",
+                event="server_stopping",
+                where=self.where,
+                count=self._count(),
+            )
 
     def _count(self) -> int:
         # What went out may outlive what came in: a peer that does not read must not be a way past the limit.

@@ -38,7 +38,9 @@ FOLDERS = {
         core.wire  core.base  core.asking  core.server  core.client  core.connection  core
     """,
     # Words for people, and what applications learn about the other end.
-    "describe": "describe.sizes  describe.words  describe.log  describe.fingerprints  describe  interfaces",
+    "describe": """
+        describe.sizes  describe.words  describe.events  describe.log  describe.fingerprints  describe  interfaces
+    """,
     # Who may come in, and the files that say so: whose they are, who may use them, when the disk has them.
     "admission": """
         admission.replacing
@@ -122,7 +124,7 @@ FOLDERS = {
     "package": "testing  __init__",
     # What whoever is on call needs.
     "operation": """
-        operation.companions  operation
+        operation.companions  operation.logs  operation
     """,
     # Programs.
     "programs": """

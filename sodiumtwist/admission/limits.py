@@ -129,7 +129,12 @@ class ReportedLimit:
     def reached(self) -> str:
         """One more is turned away; return why."""
         if not self.turned_away and self._lines.write(f"{self.limit} {self._what}"):
-            self._log.warn("{limit} {what}: that is the limit, more are turned away", limit=self.limit, what=self._what)
+            self._log.warn(
+                "{limit} {what}: that is the limit, more are turned away",
+                event="limit_reached",
+                limit=self.limit,
+                what=self._what,
+            )
         self.turned_away += 1
         return f"there are {self.limit} {self._what} already"
 
@@ -144,6 +149,7 @@ class ReportedLimit:
         if self._lines.write(f"{self.limit} {self._what}"):
             self._log.info(
                 "no longer {limit} {what}; {count} were turned away",
+                event="limit_eased",
                 limit=self.limit,
                 what=self._what,
                 count=self.turned_away,

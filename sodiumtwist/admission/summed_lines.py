@@ -86,6 +86,7 @@ class SummedLines:
                 return True
             self._log.warn(
                 "more than {limit} {what} in a minute: from here on a line a minute sums them up",
+                event="lines_summed",
                 limit=self._limit,
                 what=self._what,
             )
@@ -135,6 +136,7 @@ class SummedLines:
         reason = "; then: ".join(reasons) or "of many kinds"
         self._log.warn(
             "{count} more {what} in {seconds} s{where}; most often: {reason}",
+            event="lines_summed",
             count=count,
             what=self._what,
             seconds=round(self._clock().seconds() - self._began, 1),

@@ -6,12 +6,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields
+from functools import partial
 from typing import Any
 
+from twisted.logger import FileLogObserver
 from twisted.python import usage
 
+from ..core.errors import LocalProtocolError
 from ..core.keepalive import Timeouts
 from ..describe import describe_os_error, printable
+from ..operation.logs import FORMATS, LOG_OBSERVER, LogLimits, make_observer
 from .options import ProgramOptions, with_help
 from .output import OutputLost, prepare_outputs, print_error
 from .pidfile import describe_pid_file, remove_own_pid_file
@@ -23,6 +27,7 @@ SERVICE_PARAMETERS = [
     # Without a default here: it must be known whether one was given.
     ["ping-interval", None, None, "least seconds between PINGs [default: 60 or less]"],
     ["tcp-keepalive", None, "60", "seconds until TCP asks; 0: never"],
+    ["log-format", None, "text", "the log's lines: text or json"],
 ]
 
 #: What ``--limit`` may name: each with the class that takes it, and the argument's name there.
@@ -36,6 +41,10 @@ def limit_names(kind: Any) -> LimitNames:
     :param kind: a dataclass.
     """
     return {field.name.replace("_", "-"): (kind, field.name) for field in fields(kind)}
+
+
+#: What ``--limit`` may name for both services.
+SERVICE_LIMITS: LimitNames = {"log-size": (LogLimits, "size"), "log-files": (LogLimits, "files")}
 
 
 class ServiceOptions(ProgramOptions):
@@ -93,6 +102,7 @@ class ServiceOptions(ProgramOptions):
         self.words = tuple(options or ())
         try:
             super().parseOptions(options)
+            self._take_over_log()
         except usage.UsageError as error:
             line = with_help(error, f"twistd {self.program}")
             raise SystemExit(printable(f"{self.program}: {line}")) from None
@@ -102,6 +112,30 @@ class ServiceOptions(ProgramOptions):
                 print_error(str(lost), self.program)
             raise SystemExit(lost.status) from None
         self._look_at_pid_file(self.twistd.get("pidfile") or "")
+
+    def _take_over_log(self) -> None:
+        """Have the log written as it is asked for, in place of twistd's own way."""
+        log_format = self["log-format"]
+        if log_format not in FORMATS:
+            raise usage.UsageError(f"--log-format takes {' or '.join(FORMATS)}, not {log_format!r}")
+        try:
+            limits = LogLimits(**self.given_limits(LogLimits))
+        except LocalProtocolError as error:
+            raise usage.UsageError(str(error)) from None
+        twistd = self.parent
+        if twistd is None:
+            return
+        if "fileLogObserverFactory" in twistd:  # twist's own option has chosen already
+            if log_format != "text":
+                twistd["fileLogObserverFactory"] = partial(FileLogObserver, formatEvent=FORMATS[log_format])
+            return
+        for option in ("logger", "syslog"):
+            if twistd.get(option):
+                if log_format != "text":
+                    raise usage.UsageError(f"--log-format {log_format} and twistd --{option} exclude each other")
+                return
+        # Not as its "logger", which twistd takes for a name when it has parsed this.
+        twistd[LOG_OBSERVER] = partial(make_observer, log_format, twistd, limits)
 
     def _look_at_pid_file(self, path: str) -> None:
         # Twistd looks at it later, and tells neither where it is nor what to do.

@@ -53,7 +53,7 @@ from .options import (
 from .output import StandardOutput
 from .place_options import PLACE_COMPLETIONS, PLACE_FLAGS, PLACE_LIMITS, PLACE_PARAMETERS, check_places, read_places
 from .places import open_places
-from .service_options import SERVICE_PARAMETERS, LimitNames, ServiceOptions, limit_names
+from .service_options import SERVICE_LIMITS, SERVICE_PARAMETERS, LimitNames, ServiceOptions, limit_names
 from .service_user import ServiceUser, acting_as, check_log, check_root, service_user
 from .services import ForwardService, SodiumService, UploadService
 from .settings import ServerSettings
@@ -73,6 +73,7 @@ LIMITS: LimitNames = {
     "file-grace": (WatchedFile, "grace"),
     "clock-tolerance": (Version2, "tolerance"),
     **PLACE_LIMITS,
+    **SERVICE_LIMITS,
 }
 
 

@@ -151,7 +151,9 @@ class SodiumServerProtocol(SodiumProtocol):
         if verdict.failure is not None:
             if self._may_log_failure(verdict.failure):
                 where = self._describe_peer()
-                self._log.failure("the login of {peer} could not be checked", verdict.failure, peer=where)
+                self._log.failure(
+                    "the login of {peer} could not be checked", verdict.failure, event="login_unchecked", peer=where
+                )
         if verdict.failed:
             self._count_failure(self.login if verdict.login_tried else None)
         if verdict.unseen:  # of version 1
@@ -187,6 +189,7 @@ class SodiumServerProtocol(SodiumProtocol):
             where = describe_address(self.transport.getPeer())
             self._log.info(
                 "{peer} is authenticated as {login}, version {version}",
+                event="client_admitted",
                 peer=where,
                 login=repr(peer.login),
                 version=peer.version,
@@ -372,13 +375,19 @@ class SodiumServerProtocol(SodiumProtocol):
 
     def _log_drop(self, why: str) -> None:
         if self.factory.admission.lines.ends.write(why, network(self.transport.getPeer())):
-            self._log.info("dropped {peer}: {reason}", peer=self._describe_peer(), reason=why)
+            self._log.info("dropped {peer}: {reason}", event="client_gone", peer=self._describe_peer(), reason=why)
 
     def _log_refusal(self, why: str) -> None:
         if not self.factory.admission.lines.refusals.write(why, network(self.transport.getPeer())):
             return
         where = self._describe_peer()
         if self.login is None:
-            self._log.info("refused {peer}: {reason}", peer=where, reason=why)
+            self._log.info("refused {peer}: {reason}", event="client_refused", peer=where, reason=why)
         else:
-            self._log.info("refused {peer} as {login}: {reason}", peer=where, login=repr(self.login), reason=why)
+            self._log.info(
+                "refused {peer} as {login}: {reason}",
+                event="client_refused",
+                peer=where,
+                login=repr(self.login),
+                reason=why,
+            )
