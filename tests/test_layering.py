@@ -60,7 +60,8 @@ FOLDERS = {
     """,
     # The Twisted face of one connection.
     "protocol": """
-        protocol.clock  protocol.log_names  protocol.unread  protocol.context  protocol.producers  protocol.direct
+        protocol.clock  protocol.log_names  protocol.unread  protocol.observing  protocol.context  protocol.producers
+        protocol.direct
         protocol.sockets  protocol.proxy_header  protocol.rounds  protocol.client_endpoints
         protocol.outbox  protocol.reading  protocol.no_hello
         protocol.farewell  protocol.lifecycle  protocol.base  protocol.server  protocol.draining  protocol.client

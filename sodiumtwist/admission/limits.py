@@ -182,18 +182,22 @@ class Lines:
     :ivar limits: of limits that are reached, and no longer are.
     :ivar blocks: of logins and addresses that are blocked, and no longer are.
     :ivar failures: of what went wrong here, with tracebacks.
+    :ivar connections: of who has connected.
     :ivar logins: of who was let in.
+    :ivar leavings: of clients that left, or were lost.
     :ivar ends: of clients that were dropped.
     :ivar uploads: of uploads, whole or broken off.
     """
 
     def __init__(self, limits: Limits, clock: Callable[[], IReactorTime]) -> None:
         few, many = limits.stranger_lines, limits.client_lines
+        self.connections = SummedLines("connections", few, clock)
         self.refusals = SummedLines("refusals", few, clock)
         self.limits = SummedLines("lines about limits", few, clock)
         self.blocks = SummedLines("lines about blocked logins", few, clock)
         self.failures = SummedLines("failures", few, clock)
         self.logins = SummedLines("logins", many, clock)
+        self.leavings = SummedLines("clients that left", many, clock)
         self.ends = SummedLines("dropped clients", many, clock)
         self.uploads = SummedLines("lines about uploads", many, clock)
 

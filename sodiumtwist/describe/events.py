@@ -34,9 +34,11 @@ EVENTS: dict[str, EventKind] = {
     # Clients of a server.
     "client_connected": EventKind("info", "peer", "somebody connected, and has yet to log in"),
     "client_admitted": EventKind("info", "peer login version seconds", "a client has logged in"),
-    "client_refused": EventKind("info", f"peer login reason {_TRAFFIC}", "somebody was not let in, or never logged in"),
+    "client_refused": EventKind(
+        "info", f"peer login outcome reason {_TRAFFIC}", "somebody was not let in, or never logged in"
+    ),
     "client_gone": EventKind(
-        "info", f"peer login version reason how {_TRAFFIC}", "the connection of a client that was let in is over"
+        "info", f"peer login version outcome reason {_TRAFFIC}", "the connection of a client that was let in is over"
     ),
     "client_joined": EventKind("info", "login where key fingerprint", "a client has used its invitation"),
     # What strangers can cause.
@@ -68,8 +70,8 @@ EVENTS: dict[str, EventKind] = {
     "command_failed": EventKind("error", "path login why said", "the command of --on-stored failed for a file"),
     "stored_callback_failed": EventKind("critical", "", "what is called for stored files failed"),
     # Tunnels.
-    "tunnel_opened": EventKind("info", "peer where seconds", "a connection is joined with the other side"),
-    "tunnel_gone": EventKind("info", f"peer where reason how {_TRAFFIC}", "a joined connection is over"),
+    "tunnel_opened": EventKind("info", "client where seconds", "a connection is joined with the other side"),
+    "tunnel_gone": EventKind("info", f"client peer where outcome reason {_TRAFFIC}", "a joined connection is over"),
     "tunnel_refused": EventKind("info", "peer reason", "a connection was not taken"),
     "tunnel_failed": EventKind("error", "peer where reason", "the other side can't be reached"),
     "server_version": EventKind("info", "where version", "which version of the protocol a server speaks"),

@@ -8,6 +8,7 @@ and ``connection_lost``, and sends with ``send_data``.
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable
+from typing import cast
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionAborted
@@ -32,6 +33,7 @@ from ..interfaces import Peer
 from .base import SodiumProtocol
 from .context import ServerContext
 from .lifecycle import UNMADE, Stage, Turn, not_yet
+from .observing import ADMITTED, LEFT, REFUSED, NoRoom, name_end, name_refusal
 from .proxy_header import describe_missing_header, read_proxy_header
 from .reading import LOGIN
 from .sockets import READ_SIZE
@@ -44,9 +46,9 @@ REFUSED_CLOSING_TIME = 1.0
 #: How many bytes may come behind a login of each version, until nothing more is read before it is decided on.
 _PENDING: dict[int | None, int] = {1: 1, 2: PENDING_LIMIT_2}
 
-
-class NoRoom(AuthenticationFailed):
-    """Turned away for a limit, which is counted and not logged one by one."""
+# What the log says of a client that was let in, at its end.
+_GONE = "{peer} as {login} is gone after {seconds} s, {bytes_received} bytes in, {bytes_sent} out: {reason}"
+_DROPPED = "dropped {peer} as {login} after {seconds} s, {bytes_received} bytes in, {bytes_sent} out: {reason}"
 
 
 class SodiumServerProtocol(SodiumProtocol):
@@ -72,8 +74,11 @@ class SodiumServerProtocol(SodiumProtocol):
     _decision: Decision | None = None
 
     def connectionMade(self) -> None:
-        self.factory.connections.add(self)
+        factory = self.factory
+        factory.connections.add(self)
         super().connectionMade()
+        if factory.observer is not None:
+            factory.observer.arrived(self)
         self._below.unplaced = speaks_for_others(self.transport)
         if self._below.unplaced:
             read_proxy_header(self.transport)
@@ -82,9 +87,14 @@ class SodiumServerProtocol(SodiumProtocol):
             self._turn_away(turned_away)
         if self._lifecycle.over:
             self._below.free_descriptor()
+        elif not self._below.unplaced:
+            self._log_connected()
 
     def _find_place(self) -> None:
-        self._turn_away(self.factory.admission.note_address(self))
+        turned_away = self.factory.admission.note_address(self)
+        self._turn_away(turned_away)
+        if not turned_away:
+            self._log_connected()
 
     @staticmethod
     def _turn_away(turned_away: Iterable[TurnedAway[SodiumServerProtocol]]) -> None:
@@ -154,6 +164,8 @@ class SodiumServerProtocol(SodiumProtocol):
                 self._log.failure(
                     "the login of {peer} could not be checked", verdict.failure, event="login_unchecked", peer=where
                 )
+        if verdict.error is not None:
+            verdict.error.code = verdict.code  # what the client is told, if it speaks version 2
         if verdict.failed:
             self._count_failure(self.login if verdict.login_tried else None)
         if verdict.unseen:  # of version 1
@@ -193,7 +205,10 @@ class SodiumServerProtocol(SodiumProtocol):
                 peer=where,
                 login=repr(peer.login),
                 version=peer.version,
+                seconds=round(self._clock.seconds() - self.began, 3),
             )
+        if factory.observer is not None:
+            factory.observer.decided(self, ADMITTED, "", self._clock.seconds() - self.began)
         self._below.read_up_to(READ_SIZE)
         if self._reading.reasons:
             self._writing_changed()  # a stream's end reads on while writing is blocked, once its client is known
@@ -280,6 +295,7 @@ class SodiumServerProtocol(SodiumProtocol):
             super().drain()
             return
         error = AuthenticationFailed("not let in, for the server is about to stop")
+        error.code = Code.SHUTTING_DOWN
         if self._connection.version == 2:
             self._connection.reject(Code.SHUTTING_DOWN, "the server is about to stop")
             self._close(error)
@@ -352,14 +368,28 @@ class SodiumServerProtocol(SodiumProtocol):
                 self._count_failure(self.login if stake is Stake.LOGIN else None)
             decision.log_out()
             self._decision = None
+        error, observer, seconds = cast(BaseException, reason.value), self.factory.observer, self._lasted()
         if self.peer is None:
-            if not isinstance(self._error, NoRoom):
-                told = describe_tls_error(reason.value) or describe_missing_header(self.transport, reason)
-                self._log_refusal(told or reason.getErrorMessage())
-        elif reason.check(RemoteProtocolError):
-            self._log_drop(reason.getErrorMessage())
+            if not isinstance(error, NoRoom):
+                told = describe_tls_error(error) or describe_missing_header(self.transport, reason)
+                self._log_refusal(error, told or reason.getErrorMessage())
+            if observer is not None:
+                why = self._name_refusal(error)
+                observer.decided(self, LEFT if why == "left" else REFUSED, why, seconds)
+        else:
+            outcome = name_end(error, peer_left)
+            self._log_end(outcome, reason)
+            if observer is not None:
+                observer.over(self, outcome, seconds)
         if not self.factory.connections:
             self.factory.admission.nobody_left()
+
+    def _lasted(self) -> float:
+        return self._clock.seconds() - self.began
+
+    def _name_refusal(self, error: BaseException) -> str:
+        why = name_refusal(error)
+        return "draining" if why == "broken_off" and self.factory.is_draining else why
 
     def _may_log_failure(self, failure: Failure) -> bool:
         why = f"{failure.type.__name__}: {failure.getErrorMessage()}" if failure.type is not None else ""
@@ -373,21 +403,45 @@ class SodiumServerProtocol(SodiumProtocol):
         else:
             self.abort(error)
 
-    def _log_drop(self, why: str) -> None:
-        if self.factory.admission.lines.ends.write(why, network(self.transport.getPeer())):
-            self._log.info("dropped {peer}: {reason}", event="client_gone", peer=self._describe_peer(), reason=why)
+    def _log_connected(self) -> None:
+        if self.factory.admission.lines.connections.write("all alike", network(self.transport.getPeer())):
+            self._log.info("{peer} has connected", event="client_connected", peer=self._describe_peer())
 
-    def _log_refusal(self, why: str) -> None:
+    def _log_end(self, outcome: str, reason: Failure) -> None:
+        """A client is gone that was let in."""
+        assert self.peer is not None
+        lines = self.factory.admission.lines
+        why = "in order" if outcome == "closed" else reason.getErrorMessage()
+        line, kind = (_DROPPED, lines.ends) if reason.check(RemoteProtocolError) else (_GONE, lines.leavings)
+        if kind.write(why, network(self.transport.getPeer())):
+            traffic = self.traffic
+            self._log.info(
+                line,
+                event="client_gone",
+                peer=self._describe_peer(),
+                login=repr(self.peer.login),
+                version=self.peer.version,
+                outcome=outcome,
+                reason=why,
+                seconds=round(self._lasted(), 3),
+                bytes_received=traffic.bytes_received,
+                bytes_sent=traffic.bytes_sent,
+            )
+
+    def _log_refusal(self, error: BaseException, why: str) -> None:
         if not self.factory.admission.lines.refusals.write(why, network(self.transport.getPeer())):
             return
-        where = self._describe_peer()
-        if self.login is None:
-            self._log.info("refused {peer}: {reason}", event="client_refused", peer=where, reason=why)
-        else:
-            self._log.info(
-                "refused {peer} as {login}: {reason}",
-                event="client_refused",
-                peer=where,
-                login=repr(self.login),
-                reason=why,
-            )
+        line, traffic, fields = "refused {peer}: {reason}", self.traffic, {}
+        if self.login is not None:
+            line, fields = "refused {peer} as {login}: {reason}", {"login": repr(self.login)}
+        self._log.info(
+            line,
+            event="client_refused",
+            peer=self._describe_peer(),
+            outcome=self._name_refusal(error),
+            reason=why,
+            seconds=round(self._lasted(), 3),
+            bytes_received=traffic.bytes_received,
+            bytes_sent=traffic.bytes_sent,
+            **fields,
+        )
