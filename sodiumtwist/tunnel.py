@@ -41,6 +41,7 @@ from .describe.log import Logger, describe_address
 from .interfaces import IDrainable, IReadListener, ISodiumTransport
 from .protocol.clock import steady_clock
 from .protocol.farewell import NO_END, Farewell
+from .protocol.observing import Observer
 from .protocol.proxy_header import describe_missing_header, read_proxy_header
 from .protocol.sockets import (
     TransportBelow,
@@ -555,15 +556,24 @@ class TunnelEntry(TunnelEnd):
         if why is not None and self.factory.lines.write(f"no header: {why}", network(self.transport.getPeer())):
             where = describe_address(self.transport.getPeer())
             self._log.info("refused {peer}: {reason}", event="tunnel_refused", peer=where, reason=why)
+        observer, outcome = self.factory.observer, self._name_end(reason)
         super().connectionLost(reason)
+        if observer is not None:
+            observer.parted(self, outcome, self.tunnels.clock.seconds() - self.began)
         if self._connecting is not None:
             self._connecting.cancel()
+
+    def _name_end(self, reason: Failure) -> str:
+        if self.outgoing is None:
+            return "unreachable" if self._connecting is None else "left"
+        return "closed" if reason.check(ConnectionDone) else "broken"
 
 
 class TurnedAway(Protocol):
     """Resets a connection that came in. Closed in order, it would look like an empty answer."""
 
     transport: Any
+    traffic = Traffic()
 
     def connectionMade(self) -> None:
         self.transport.abortConnection()
@@ -592,11 +602,16 @@ class TunnelFactory(Factory):
     noisy = False
     log = Logger()
 
+    #: Is told how connections end; ``None`` where nobody counts them.
+    observer: Observer | None = None
+
     _stopped = False
     #: Which version of the protocol was spoken last.
     _version: int | None = None
     #: Whether the log has that the other side is about to stop, and no connection was made since.
     _drains = False
+    #: Fires when all connections have ended; ``None`` when nobody waits for that.
+    _finished: Deferred[None] | None = None
 
     def __init__(
         self,
@@ -628,6 +643,11 @@ class TunnelFactory(Factory):
     def clock(self) -> IReactorTime:
         """The clock."""
         return steady_clock(self._clock)
+
+    @property
+    def limit(self) -> int:
+        """How many connections there may be at once."""
+        return self._limit.limit
 
     def speaks(self, version: int) -> None:
         """
@@ -664,6 +684,8 @@ class TunnelFactory(Factory):
         """Make the end of a connection that came in, or what resets it where there is no room for it."""
         if self._count() >= self._limit.limit:
             self._limit.reached()
+            if self.observer is not None:
+                self.observer.parted(TurnedAway(), "no_room", 0.0)
             return TurnedAway()
         return super().buildProtocol(addr)
 
@@ -672,6 +694,20 @@ class TunnelFactory(Factory):
         """All ends that are connected."""
         joined = {entry.outgoing for entry in self.entries if entry.outgoing is not None and not entry.outgoing.gone}
         return {*self.entries, *joined, *self.leaving}
+
+    def finish(self, timeout: float) -> Deferred[None]:
+        """
+        Wait for connections to end. Stop listening before that.
+
+        :param timeout: how many seconds they get.
+        :return: fires when all have ended, or their time is over. To cancel it is to wait no longer.
+        """
+        finished: Deferred[None] = Deferred(lambda waiting: waiting.callback(None))
+        self._finished = finished
+        if not self._count():
+            finished.callback(None)
+            return finished
+        return finished.addTimeout(timeout, self.clock, lambda result, seconds: None)
 
     def drop(self) -> None:
         """Break all connections, behind what their peers have yet to take."""
@@ -687,8 +723,12 @@ class TunnelFactory(Factory):
             if outgoing is not None and not outgoing.gone:
                 self.leaving.add(outgoing)
         self._limit.ease(self._count())
-        if self._stopped and not self._count():
+        if self._count():
+            return
+        if self._stopped:
             self._sum_up()
+        if self._finished is not None and not self._finished.called:
+            self._finished.callback(None)
 
     def doStart(self) -> None:
         """Called for each port that listens."""

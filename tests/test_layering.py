@@ -125,20 +125,25 @@ FOLDERS = {
     "package": "testing  __init__",
     # What whoever is on call needs.
     "operation": """
-        operation.companions  operation.logs  operation
+        operation.companions  operation.logs
+        operation.values  operation.histograms  operation.lag  operation.status  operation.metrics
+        operation.exposition  operation.service_status  operation.page  operation.site
+        operation
     """,
     # Programs.
     "programs": """
         programs.interrupts  programs.exits  programs.output  programs.pidfile  programs.service_user
         programs.sizes  programs.settings  programs.silent_servers  programs.refusals  programs.without_tls
-        programs.completers  programs.options  programs.service_options
+        programs.completers  programs.options  programs.configuration  programs.check
+        programs.service_options
         programs.completion_words  programs.completion_bash  programs.completion_fish  programs.completion_zsh
         programs.completion
         programs.asking  programs.server_options  programs.server_arguments
         programs.descriptors
         programs.leftovers  programs.place_options  programs.places
         programs.endpoint_strings
-        programs.listening  programs.shown_commands  programs.services  programs.tap  programs.tunneltap
+        programs.listening  programs.status_companion  programs.shown_commands  programs.services  programs.tap
+        programs.tunneltap
         programs.running  programs.keys
         programs.passwd  programs.inviting  programs.durations  programs.reached
         programs.command_options  programs.key_options  programs.bars

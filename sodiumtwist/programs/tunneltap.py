@@ -22,6 +22,7 @@ from zope.interface import implementer
 from ..contacts.addresses import has_timeout
 from ..core.errors import AuthenticationFailed, SodiumError
 from ..describe import masked, printable
+from ..describe.fingerprints import fingerprint
 from ..endpoints.wrappers import SodiumClientEndpoint
 from ..protocol.clock import count_steadily
 from ..protocol.rounds import quicken
@@ -37,10 +38,18 @@ from .options import (
 )
 from .refusals import hints
 from .server_options import read_server
-from .service_options import SERVICE_LIMITS, SERVICE_PARAMETERS, ServiceOptions, limit_names
+from .service_options import (
+    SERVICE_COMPLETIONS,
+    SERVICE_FLAGS,
+    SERVICE_LIMITS,
+    SERVICE_PARAMETERS,
+    ServiceOptions,
+    limit_names,
+)
 from .service_user import check_log, service_user
 from .settings import TunnelSettings
 from .silent_servers import explain_silence, too_late
+from .status_companion import descriptors_beside, with_status
 
 #: What ``--limit`` may name.
 LIMITS = {**limit_names(TunnelLimits), **SERVICE_LIMITS}
@@ -70,7 +79,12 @@ class Options(ServiceOptions):
         *SERVER_PARAMETERS,
         *SERVICE_PARAMETERS,
     ]
-    compData = usage.Completions(optActions=CLIENT_COMPLETIONS, multiUse=["limit"])
+    optFlags = SERVICE_FLAGS
+    compData = usage.Completions(
+        optActions={**CLIENT_COMPLETIONS, **SERVICE_COMPLETIONS},
+        multiUse=["limit"],
+        mutuallyExclusive=[("passphrase", "passphrase-file")],
+    )
 
     def postOptions(self) -> None:
         """
@@ -85,7 +99,7 @@ class Options(ServiceOptions):
             user = service_user(self.twistd)
             # Identity and passphrase are read once, now: they may be for root alone.
             if user is not None:
-                check_log(self.twistd, user)
+                check_log(self.twistd, user, make=not self["check"])
             limits = TunnelLimits(**self.given_limits(TunnelLimits))
             asked = read_server(self, owners=() if user is None else (user.uid,))
             self.settings = TunnelSettings(
@@ -94,12 +108,22 @@ class Options(ServiceOptions):
                 limits=limits,
                 warning="; ".join(asked.warnings) or None,
                 timeouts=self.timeouts(asked.settings.timeout),
+                drain_timeout=self.drain_timeout(),
                 runs_as=user,
             )
         except SodiumError as error:
             raise usage.UsageError(str(error)) from None
         except OSError as error:
             raise usage.UsageError(describe_file_error(self, error)) from None
+
+    def try_out(self) -> None:
+        makeService(self)
+
+    def notes_of_check(self) -> list[str]:
+        settings = self.settings
+        where = masked(settings.endpoint)
+        server = where if settings.known_as is None else f"{settings.known_as} ({where})"
+        return [f"The server is {server}, with the fingerprint {fingerprint(settings.server_key)}."]
 
 
 @implementer(IStreamClientEndpoint)
@@ -150,6 +174,9 @@ class TunnelService(ListeningService):
 
     _factory: TunnelFactory
 
+    #: Fires when all have ended, or had their time.
+    _draining: Deferred[None] | None = None
+
     def __init__(
         self,
         settings: TunnelSettings,
@@ -174,6 +201,23 @@ class TunnelService(ListeningService):
                 event="setup_warning",
                 where=masked(description),
             )
+
+    def drain(self) -> Deferred[None] | None:
+        timeout, count = self._settings.drain_timeout, len(self._factory.entries)
+        if count:
+            self._log.info(
+                "stopping; connections that get {seconds:g} seconds to end, unless SIGTERM or Ctrl-C comes again: "
+                "{count}",
+                event="draining",
+                seconds=timeout,
+                count=count,
+            )
+        self._draining = self._factory.finish(timeout)
+        return self._draining
+
+    def hurry(self) -> None:
+        if self._draining is not None:
+            self._draining.cancel()
 
     def drop(self) -> None:
         self._factory.drop()
@@ -214,7 +258,7 @@ def makeService(options: Options, reactor: Any = None) -> TunnelService:
     # A login that does not fit, a key that is none: the endpoint is the first to check these.
     except SodiumError as error:
         raise SystemExit(printable(f"sodium-tunnel: {error}")) from None
-    limits = make_room(settings.limits, reactor)
+    limits = make_room(settings.limits, reactor, 1 + descriptors_beside(options))
 
     def advise(error: BaseException) -> str:
         silent = explain_silence(error, settings.version, settings.known_as, settings.server_key)
@@ -227,4 +271,5 @@ def makeService(options: Options, reactor: Any = None) -> TunnelService:
         masked(settings.endpoint) if settings.known_as is None else f"{settings.known_as} ({masked(settings.endpoint)})"
     )
     factory = TunnelFactory(advised, where, limits, reactor, settings.timeouts)
-    return TunnelService(settings, [listening], factory, reactor, options.twistd)
+    service = TunnelService(settings, [listening], factory, reactor, options.twistd)
+    return with_status(service, factory, options, reactor)

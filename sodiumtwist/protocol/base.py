@@ -197,6 +197,11 @@ class SodiumProtocol(Protocol):
         return self._connection.traffic
 
     @property
+    def stage(self) -> Stage:
+        """How far the connection is, see :class:`~sodiumtwist.protocol.lifecycle.Stage`."""
+        return self._lifecycle.stage
+
+    @property
     def began(self) -> float:
         """When the transport was made, in seconds of the factory's clock."""
         return self._connection.began

@@ -5,9 +5,12 @@ factory has no observer, which is usual, nothing is called and nothing is timed.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.python.failure import Failure
 
 from ..core.connection import Code
 from ..core.errors import (
@@ -17,6 +20,7 @@ from ..core.errors import (
     PeerAborted,
     RemoteProtocolError,
     ReplayDetected,
+    RequestError,
     TimedOut,
     WindowExceeded,
 )
@@ -56,6 +60,30 @@ REQUESTS = {
     "failed": "the application failed, or its answer was none",
     "refused": "by the application, with a code and a text",
     "cancelled": "the client wants no answer any more, or is gone",
+}
+
+#: What becomes of files that clients send: each outcome, and what it means.
+UPLOADS = {
+    "stored": "it stands in its place",
+    "there": "it was there before, so it was not sent",
+    "failed": "it was refused, or could not be stored",
+    "broken_off": "its connection ended before it was whole",
+}
+
+#: The same of files that clients get.
+DOWNLOADS = {
+    "sent": "the client has it",
+    "there": "the client had it",
+    "failed": "it could not be read, or the client did not take it",
+}
+
+#: How connections end that have come in at a tunnel.
+TUNNEL_ENDS = {
+    "closed": "in order, on both sides",
+    "broken": "one side broke, so the other was broken off",
+    "unreachable": "there was no connection to where it was to go",
+    "left": "it left before there was one",
+    "no_room": "there were too many",
 }
 
 _CODES: dict[int | None, str] = {
@@ -156,26 +184,69 @@ class Observer:
         :param seconds: that the application has taken for it.
         """
 
-    def upload_over(self, outcome: str, size: int) -> None:
+    def uploaded(self, outcome: str, count: int, size: int) -> None:
         """
-        An upload is over.
+        It is known what has become of files that a client sends.
 
-        :param outcome: see :mod:`sodiumtwist.transfer`.
-        :param size: how many bytes have come of it.
+        :param outcome: one of :data:`UPLOADS`.
+        :param count: of so many files.
+        :param size: how many bytes those have that were stored.
         """
 
-    def joined(self, end: Any) -> None:
+    def fetched(self, outcome: str, count: int, size: int) -> None:
         """
-        A connection has come in at a tunnel.
+        It is known what has become of files that a client gets.
 
-        :param end: that which has come in.
+        :param outcome: one of :data:`DOWNLOADS`.
+        :param count: of so many files.
+        :param size: how many bytes those have that were sent.
         """
 
     def parted(self, end: Any, outcome: str, seconds: float) -> None:
         """
-        One that had come in at a tunnel is over.
+        A connection that had come in at a tunnel is over.
 
-        :param end: that which had come in.
-        :param outcome: how.
+        :param end: that which had come in; it knows its ``traffic``.
+        :param outcome: one of :data:`TUNNEL_ENDS`.
         :param seconds: since it began.
         """
+
+
+def timed(respond: Callable[..., Any], observer: Observer, seconds: Callable[[], float]) -> Callable[..., Any]:
+    """
+    Tell an observer of what answers requests, how long each takes and what comes of it.
+
+    :param respond: answers them: called with who asks and a payload, it gives bytes, or a Deferred or coroutine of
+        them.
+    :param observer: is told.
+    :param seconds: tells the time.
+    :return: the same in its place.
+    """
+
+    def over(result: object, begun: float) -> object:
+        observer.request_over(_outcome_of(result), seconds() - begun)
+        return result
+
+    def respond_timed(peer: object, payload: bytes) -> Any:
+        begun = seconds()
+        try:
+            answer = respond(peer, payload)
+        except Exception:
+            over(Failure(), begun)
+            raise
+        # There is nothing to wait for, as nearly always.
+        if type(answer) is bytes:
+            observer.request_over("answered", seconds() - begun)
+            return answer
+        working: Deferred[Any] = maybeDeferred(lambda: answer)
+        return working.addBoth(over, begun)
+
+    return respond_timed
+
+
+def _outcome_of(result: object) -> str:
+    if not isinstance(result, Failure):
+        return "answered" if type(result) is bytes else "failed"
+    if result.check(CancelledError):
+        return "cancelled"
+    return "refused" if result.check(RequestError) else "failed"

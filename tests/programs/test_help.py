@@ -67,7 +67,7 @@ class HelpTests(SaidTestCase):
     """``--help``"""
 
     def test_screen(self) -> None:
-        """All but those of services fit a screen. These have their example there, and are no two screens long."""
+        """Each of a command fits a screen. Those of services have their example there, and are not much longer."""
         for command in COMMANDS:
             lines = self.said([*command, "--help"]).splitlines()
             self.assertLessEqual(max(map(len, lines)), 80, command)
