@@ -394,7 +394,7 @@ class TunnelEnd(Protocol):
         other.break_off(JOINED_BROKE)
 
     def _log_joined(self) -> None:
-        if self._is_logged_above or not self.tunnels.joined_lines.write("all alike", network(self.transport.getPeer())):
+        if self._is_logged_above or not self.tunnels.joined_lines.write(None, self.transport.getPeer()):
             return
         self._log.info(
             "{client} is connected to {where}",

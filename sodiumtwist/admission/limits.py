@@ -256,11 +256,13 @@ class Admission(Generic[Counted]):
 
     # Connections
 
-    def arrived(self, end: Counted) -> list[TurnedAway[Counted]]:
+    def arrived(self, end: Counted, unplaced: bool | None = None) -> list[TurnedAway[Counted]]:
         """
         A connection is made.
 
         :param end: ours.
+        :param unplaced: whether it is a proxy's, which says with its first bytes for whom it speaks; ``None`` to find
+            that out.
         :return: who has to go for it, if somebody has: a stranger that came before, one of an address that has most
             places, or itself.
         """
@@ -280,9 +282,9 @@ class Admission(Generic[Counted]):
             turned_away.append(TurnedAway(first, refusal))
         self._strangers[end] = None
         self._addresses[end] = None
-        if not speaks_for_others(end.transport):
+        # Otherwise the address is noted later.
+        if not (speaks_for_others(end.transport) if unplaced is None else unplaced):
             turned_away += self.note_address(end)
-        # Otherwise the address is noted later: the proxy says with its first bytes for whom it speaks.
         return turned_away
 
     def _first_of_most(self, newcomer: Counted) -> Counted | None:

@@ -46,6 +46,9 @@ REFUSED_CLOSING_TIME = 1.0
 #: How many bytes may come behind a login of each version, until nothing more is read before it is decided on.
 _PENDING: dict[int | None, int] = {1: 1, 2: PENDING_LIMIT_2}
 
+# What the log says of whoever connects.
+_CONNECTED = "{peer} has connected"
+
 # What the log says of a client that was let in, at its end.
 _GONE = "{peer} as {login} is gone after {seconds} s, {bytes_received} bytes in, {bytes_sent} out: {reason}"
 _DROPPED = "dropped {peer} as {login} after {seconds} s, {bytes_received} bytes in, {bytes_sent} out: {reason}"
@@ -82,13 +85,14 @@ class SodiumServerProtocol(SodiumProtocol):
         self._below.unplaced = speaks_for_others(self.transport)
         if self._below.unplaced:
             read_proxy_header(self.transport)
-        turned_away = self.factory.admission.arrived(self)
+        turned_away = factory.admission.arrived(self, self._below.unplaced)
         if turned_away:
             self._turn_away(turned_away)
         if self._lifecycle.over:
             self._below.free_descriptor()
-        elif not self._below.unplaced:
-            self._log_connected()
+        elif not self._below.unplaced and factory.admission.lines.connections.write(None, self.transport.getPeer()):
+            # As _log_connected() does, with fewer calls: this is done for every connection.
+            self._log.info(_CONNECTED, event="client_connected", peer=describe_address(self.transport.getPeer()))
 
     def _find_place(self) -> None:
         turned_away = self.factory.admission.note_address(self)
@@ -205,7 +209,7 @@ class SodiumServerProtocol(SodiumProtocol):
                 peer=where,
                 login=repr(peer.login),
                 version=peer.version,
-                seconds=round(self._clock.seconds() - self.began, 3),
+                seconds=round(self._clock.seconds() - self._connection.began, 3),
             )
         if factory.observer is not None:
             factory.observer.decided(self, ADMITTED, "", self._clock.seconds() - self.began)
@@ -404,8 +408,8 @@ class SodiumServerProtocol(SodiumProtocol):
             self.abort(error)
 
     def _log_connected(self) -> None:
-        if self.factory.admission.lines.connections.write("all alike", network(self.transport.getPeer())):
-            self._log.info("{peer} has connected", event="client_connected", peer=self._describe_peer())
+        if self.factory.admission.lines.connections.write(None, self.transport.getPeer()):
+            self._log.info(_CONNECTED, event="client_connected", peer=self._describe_peer())
 
     def _log_end(self, outcome: str, reason: Failure) -> None:
         """A client is gone that was let in."""
@@ -413,7 +417,7 @@ class SodiumServerProtocol(SodiumProtocol):
         lines = self.factory.admission.lines
         why = "in order" if outcome == "closed" else reason.getErrorMessage()
         line, kind = (_DROPPED, lines.ends) if reason.check(RemoteProtocolError) else (_GONE, lines.leavings)
-        if kind.write(why, network(self.transport.getPeer())):
+        if kind.write(why, self.transport.getPeer()):
             traffic = self.traffic
             self._log.info(
                 line,
@@ -429,7 +433,7 @@ class SodiumServerProtocol(SodiumProtocol):
             )
 
     def _log_refusal(self, error: BaseException, why: str) -> None:
-        if not self.factory.admission.lines.refusals.write(why, network(self.transport.getPeer())):
+        if not self.factory.admission.lines.refusals.write(why, self.transport.getPeer()):
             return
         line, traffic, fields = "refused {peer}: {reason}", self.traffic, {}
         if self.login is not None:
