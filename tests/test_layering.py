@@ -122,7 +122,7 @@ FOLDERS = {
     "package": "testing  __init__",
     # What whoever is on call needs.
     "operation": """
-        operation.companions  operation
+        operation.companions  operation.notify  operation
     """,
     # Programs.
     "programs": """
@@ -135,7 +135,8 @@ FOLDERS = {
         programs.descriptors
         programs.leftovers  programs.place_options  programs.places
         programs.endpoint_strings
-        programs.listening  programs.shown_commands  programs.services  programs.tap  programs.tunneltap
+        programs.listening  programs.accompanying
+        programs.shown_commands  programs.services  programs.tap  programs.tunneltap
         programs.running  programs.keys
         programs.passwd  programs.inviting  programs.durations  programs.reached
         programs.command_options  programs.key_options  programs.bars

@@ -38,6 +38,7 @@ from ..protocol.rounds import quicken
 from ..transfer.receiver import UploadFactory
 from ..transfer.tree.disk_thread import DiskThread
 from ..tunnel import TunnelFactory, TunnelLimits
+from .accompanying import accompany
 from .descriptors import make_room
 from .endpoint_strings import is_local, parse_connecting, parse_listening
 from .leftovers import note_database
@@ -352,11 +353,11 @@ def makeService(options: Options, reactor: Any = None) -> SodiumService:
         tunnel_limits = TunnelLimits(limits.connections, limits.stranger_lines)
         tunnels = TunnelFactory(backend, masked(settings.forward), tunnel_limits, reactor, settings.timeouts)
         streams = StreamServerFactory(tunnels, **common)
-        return ForwardService(settings, endpoints, streams, reactor, twistd)
+        return accompany(ForwardService(settings, endpoints, streams, reactor, twistd), reactor)
     places = open_places(reactor, settings)
     try:
         uploads = UploadFactory(places.store, files=places.files, make_thread=lambda: DiskThread(reactor), **common)
     # Whether the store keeps anything decides what the message must leave room for.
     except LocalProtocolError as error:
         raise SystemExit(printable(f"sodium: {error}")) from None
-    return UploadService(settings, endpoints, uploads, reactor, twistd, places.on_stored)
+    return accompany(UploadService(settings, endpoints, uploads, reactor, twistd, places.on_stored), reactor)

@@ -26,6 +26,7 @@ from ..endpoints.wrappers import SodiumClientEndpoint
 from ..protocol.clock import count_steadily
 from ..protocol.rounds import quicken
 from ..tunnel import TunnelFactory, TunnelLimits
+from .accompanying import accompany
 from .descriptors import make_room
 from .endpoint_strings import is_local, parse_connecting, parse_listening
 from .listening import ListeningService
@@ -174,6 +175,9 @@ class TunnelService(ListeningService):
     def drop(self) -> None:
         self._factory.drop()
 
+    def sessions(self) -> int:
+        return len(self._factory.entries)
+
     def is_idle(self) -> bool:
         return not self._factory.ends
 
@@ -223,4 +227,4 @@ def makeService(options: Options, reactor: Any = None) -> TunnelService:
         masked(settings.endpoint) if settings.known_as is None else f"{settings.known_as} ({masked(settings.endpoint)})"
     )
     factory = TunnelFactory(advised, where, limits, reactor, settings.timeouts)
-    return TunnelService(settings, [listening], factory, reactor, options.twistd)
+    return accompany(TunnelService(settings, [listening], factory, reactor, options.twistd), reactor)
