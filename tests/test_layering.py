@@ -135,7 +135,7 @@ FOLDERS = {
         programs.descriptors
         programs.leftovers  programs.place_options  programs.places
         programs.endpoint_strings
-        programs.listening  programs.accompanying
+        programs.inherited  programs.listening  programs.accompanying
         programs.shown_commands  programs.services  programs.tap  programs.tunneltap
         programs.running  programs.keys
         programs.passwd  programs.inviting  programs.durations  programs.reached

@@ -41,6 +41,7 @@ from ..tunnel import TunnelFactory, TunnelLimits
 from .accompanying import accompany
 from .descriptors import make_room
 from .endpoint_strings import is_local, parse_connecting, parse_listening
+from .inherited import inherited_endpoints
 from .leftovers import note_database
 from .options import (
     COMPLETE_PROTOCOL,
@@ -147,7 +148,7 @@ class Options(AuthOptionMixin, ServiceOptions):
         self["no-checker"] = False
 
     def opt_endpoint(self, description: str) -> None:
-        """where to listen: HOST:PORT or an endpoint; may be repeated [default: 127.0.0.1:5555]"""
+        """where to listen: HOST:PORT or an endpoint; may be repeated [default: systemd's, or 127.0.0.1:5555]"""
         self["endpoints"].append(description)
 
     opt_e = opt_endpoint
@@ -246,7 +247,7 @@ class Options(AuthOptionMixin, ServiceOptions):
         pack_text("message", self["message"])
         return ServerSettings(
             # Not as the first of the list: --endpoint is in place of the default, not beside it.
-            endpoints=tuple(self["endpoints"]) or (DEFAULT_LISTEN,),
+            endpoints=tuple(self["endpoints"]) or inherited_endpoints() or (DEFAULT_LISTEN,),
             pair=pair or KeyPair.generate(),
             fresh_pair=pair is None,
             user=self["user"],

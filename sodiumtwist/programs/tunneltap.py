@@ -29,6 +29,7 @@ from ..tunnel import TunnelFactory, TunnelLimits
 from .accompanying import accompany
 from .descriptors import make_room
 from .endpoint_strings import is_local, parse_connecting, parse_listening
+from .inherited import inherited_endpoints
 from .listening import ListeningService
 from .options import (
     CLIENT_ALIASES,
@@ -81,7 +82,12 @@ class Options(ServiceOptions):
         """
         # usage.Options has no parameters that must be given.
         if self["listen"] is None:
-            raise usage.UsageError("--listen is missing")
+            inherited = inherited_endpoints()
+            if not inherited:
+                raise usage.UsageError("--listen is missing")
+            if len(inherited) > 1:
+                raise usage.UsageError(f"a tunnel listens on one socket, and systemd hands over {len(inherited)}")
+            (self["listen"],) = inherited
         try:
             user = service_user(self.twistd)
             # Identity and passphrase are read once, now: they may be for root alone.
