@@ -524,6 +524,8 @@ class TunnelFactory(Factory):
     _version: int | None = None
     #: Whether the log has that the other side is about to stop, and no connection was made since.
     _drains = False
+    #: Fires when all connections have ended; ``None`` when nobody waits for that.
+    _finished: Deferred[None] | None = None
 
     def __init__(
         self,
@@ -587,6 +589,20 @@ class TunnelFactory(Factory):
         joined = {entry.outgoing for entry in self.entries if entry.outgoing is not None and not entry.outgoing.gone}
         return {*self.entries, *joined, *self.leaving}
 
+    def finish(self, timeout: float) -> Deferred[None]:
+        """
+        Wait for connections to end. Stop listening before that.
+
+        :param timeout: how many seconds they get.
+        :return: fires when all have ended, or their time is over. To cancel it is to wait no longer.
+        """
+        finished: Deferred[None] = Deferred(lambda waiting: waiting.callback(None))
+        self._finished = finished
+        if not self._count():
+            finished.callback(None)
+            return finished
+        return finished.addTimeout(timeout, self.clock, lambda result, seconds: None)
+
     def drop(self) -> None:
         """Break all connections, behind what their peers have yet to take."""
         for end in self.ends:
@@ -601,8 +617,12 @@ class TunnelFactory(Factory):
             if outgoing is not None and not outgoing.gone:
                 self.leaving.add(outgoing)
         self._limit.ease(self._count())
-        if self._stopped and not self._count():
+        if self._count():
+            return
+        if self._stopped:
             self._sum_up()
+        if self._finished is not None and not self._finished.called:
+            self._finished.callback(None)
 
     def doStart(self) -> None:
         """Called for each port that listens."""

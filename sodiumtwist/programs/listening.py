@@ -75,6 +75,11 @@ class ListeningService(Service):
         self._stopping = math.inf
         self.companions: list[Companion] = []
 
+    @property
+    def is_draining(self) -> bool:
+        """Whether it is about to stop, or has stopped: it takes no new connections."""
+        return self._stopping < math.inf
+
     def announce(self) -> None:
         """Log what the service will do. For subclasses."""
 
@@ -135,6 +140,7 @@ class ListeningService(Service):
         :raises SystemExit: when an endpoint can't be listened on, which a critical line in the log explains.
         """
         super().startService()  # type: ignore[no-untyped-call]
+        self._stopping = math.inf
         # twistd calls both methods, twist only this one.
         if not self._ports:
             self._listen()

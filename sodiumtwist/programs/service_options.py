@@ -12,6 +12,7 @@ from twisted.python import usage
 
 from ..core.keepalive import Timeouts
 from ..describe import describe_os_error, printable
+from ..protocol.draining import DRAIN_TIMEOUT
 from .options import ProgramOptions, with_help
 from .output import OutputLost, prepare_outputs, print_error
 from .pidfile import describe_pid_file, remove_own_pid_file
@@ -23,7 +24,11 @@ SERVICE_PARAMETERS = [
     # Without a default here: it must be known whether one was given.
     ["ping-interval", None, None, "least seconds between PINGs [default: 60 or less]"],
     ["tcp-keepalive", None, "60", "seconds until TCP asks; 0: never"],
+    ["drain-timeout", None, f"{DRAIN_TIMEOUT:g}", "seconds to finish in at the end"],
 ]
+
+#: The most seconds that ``--drain-timeout`` takes. While a service stops, its port is closed: nobody else is served.
+MOST_DRAIN = 3600.0
 
 #: What ``--limit`` may name: each with the class that takes it, and the argument's name there.
 LimitNames = Mapping[str, "tuple[type, str]"]
@@ -140,6 +145,20 @@ class ServiceOptions(ProgramOptions):
         if self["ping-interval"] is None:
             return Timeouts(authentication, inactivity, tcp_keepalive=tcp_keepalive)
         return Timeouts(authentication, inactivity, self.seconds("ping-interval"), tcp_keepalive=tcp_keepalive)
+
+    def drain_timeout(self) -> float:
+        """
+        Give how many seconds connections get to finish when the service is stopped.
+
+        :raises UsageError: when it is no such number.
+        """
+        seconds = self.seconds("drain-timeout")
+        # Not "seconds < 0", which NaN is not.
+        if not 0 <= seconds <= MOST_DRAIN:
+            raise usage.UsageError(
+                f"--drain-timeout takes a number of seconds from 0 to {MOST_DRAIN:g}, not {seconds:g}"
+            )
+        return seconds
 
     def parseArgs(self, *arguments: str) -> None:
         """

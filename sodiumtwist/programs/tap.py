@@ -265,6 +265,7 @@ class Options(AuthOptionMixin, ServiceOptions):
             warning="; ".join([*warnings, *([warning] if warning else [])]) or None,
             versions=versions,
             tolerance=tolerance,
+            drain_timeout=self.drain_timeout(),
             files=tuple(files),
             runs_as=user,
             **places,

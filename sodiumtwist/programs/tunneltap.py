@@ -101,6 +101,7 @@ class Options(ServiceOptions):
                 limits=limits,
                 warning="; ".join(asked.warnings) or None,
                 timeouts=self.timeouts(asked.settings.timeout),
+                drain_timeout=self.drain_timeout(),
                 runs_as=user,
             )
         except SodiumError as error:
@@ -157,6 +158,9 @@ class TunnelService(ListeningService):
 
     _factory: TunnelFactory
 
+    #: Fires when all have ended, or had their time.
+    _draining: Deferred[None] | None = None
+
     def __init__(
         self,
         settings: TunnelSettings,
@@ -177,6 +181,23 @@ class TunnelService(ListeningService):
         # The tunnel logs in for everybody: who reaches its port needs no login.
         if not is_local(description):
             self._log.warn("whoever can reach {where} gets through, without a login", where=masked(description))
+
+    def drain(self) -> Deferred[None] | None:
+        timeout, count = self._settings.drain_timeout, len(self._factory.entries)
+        if count:
+            self._log.info(
+                "stopping; connections that get {seconds:g} seconds to end, unless SIGTERM or Ctrl-C comes again: "
+                "{count}",
+                event="draining",
+                seconds=timeout,
+                count=count,
+            )
+        self._draining = self._factory.finish(timeout)
+        return self._draining
+
+    def hurry(self) -> None:
+        if self._draining is not None:
+            self._draining.cancel()
 
     def drop(self) -> None:
         self._factory.drop()
