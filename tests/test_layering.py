@@ -128,7 +128,8 @@ FOLDERS = {
     "programs": """
         programs.interrupts  programs.exits  programs.output  programs.pidfile  programs.service_user
         programs.sizes  programs.settings  programs.silent_servers  programs.refusals  programs.without_tls
-        programs.completers  programs.options  programs.service_options
+        programs.completers  programs.options  programs.configuration  programs.check
+        programs.service_options
         programs.completion_words  programs.completion_bash  programs.completion_fish  programs.completion_zsh
         programs.completion
         programs.asking  programs.server_options  programs.server_arguments

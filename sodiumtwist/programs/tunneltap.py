@@ -22,6 +22,7 @@ from zope.interface import implementer
 from ..contacts.addresses import has_timeout
 from ..core.errors import AuthenticationFailed, SodiumError
 from ..describe import masked, printable
+from ..describe.fingerprints import fingerprint
 from ..endpoints.wrappers import SodiumClientEndpoint
 from ..protocol.clock import count_steadily
 from ..protocol.rounds import quicken
@@ -39,7 +40,7 @@ from .options import (
 )
 from .refusals import hints
 from .server_options import read_server
-from .service_options import SERVICE_PARAMETERS, ServiceOptions, limit_names
+from .service_options import SERVICE_COMPLETIONS, SERVICE_FLAGS, SERVICE_PARAMETERS, ServiceOptions, limit_names
 from .service_user import check_log, service_user
 from .settings import TunnelSettings
 from .silent_servers import explain_silence, too_late
@@ -72,7 +73,12 @@ class Options(ServiceOptions):
         *SERVER_PARAMETERS,
         *SERVICE_PARAMETERS,
     ]
-    compData = usage.Completions(optActions=CLIENT_COMPLETIONS, multiUse=["limit"])
+    optFlags = SERVICE_FLAGS
+    compData = usage.Completions(
+        optActions={**CLIENT_COMPLETIONS, **SERVICE_COMPLETIONS},
+        multiUse=["limit"],
+        mutuallyExclusive=[("passphrase", "passphrase-file")],
+    )
 
     def postOptions(self) -> None:
         """
@@ -92,7 +98,7 @@ class Options(ServiceOptions):
             user = service_user(self.twistd)
             # Identity and passphrase are read once, now: they may be for root alone.
             if user is not None:
-                check_log(self.twistd, user)
+                check_log(self.twistd, user, make=not self["check"])
             limits = TunnelLimits(**self.given_limits(TunnelLimits))
             asked = read_server(self, owners=() if user is None else (user.uid,))
             self.settings = TunnelSettings(
@@ -108,6 +114,15 @@ class Options(ServiceOptions):
             raise usage.UsageError(str(error)) from None
         except OSError as error:
             raise usage.UsageError(describe_file_error(self, error)) from None
+
+    def try_out(self) -> None:
+        makeService(self)
+
+    def notes_of_check(self) -> list[str]:
+        settings = self.settings
+        where = masked(settings.endpoint)
+        server = where if settings.known_as is None else f"{settings.known_as} ({where})"
+        return [f"The server is {server}, with the fingerprint {fingerprint(settings.server_key)}."]
 
 
 @implementer(IStreamClientEndpoint)
