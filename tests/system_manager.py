@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 from .outside import find_program
-from .processes import PATIENCE, ProcessTestCase, Running, unmeasured
+from .processes import PATIENCE, ProcessTestCase, unmeasured
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -72,7 +72,6 @@ class SystemManager:
         find_program(SYSTEMD, "systemd")
         for program in "unshare", "nsenter", "mount":
             find_program(program, "util-linux")
-        self._case = case
         group = self._make_group()
         case.addCleanup(self._remove_group, group)
         os.mkdir(case.path("written"))
@@ -85,7 +84,7 @@ class SystemManager:
             os.path.relpath(python, os.path.realpath(sys.base_prefix)),
             SYSTEMD,
         ]
-        isolated = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--uts", "--ipc", "--net", "--cgroup"]
+        isolated = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--uts", "--ipc", "--cgroup"]
         self._running = case.run_process(
             [*isolated, "--mount-proc", "bash", "-c", PREPARE, "prepare", *arguments],
             env=unmeasured(),
@@ -132,7 +131,7 @@ class SystemManager:
             time.sleep(0.02)
 
     def _inside(self, *command: str) -> list[str]:
-        return ["nsenter", "--target", str(self.first), "--mount", "--pid", "--net", *command]
+        return ["nsenter", "--target", str(self.first), "--mount", "--pid", *command]
 
     def call(self, *command: str, check: bool = True) -> str:
         """Run a program inside, and return what it prints."""
@@ -147,10 +146,6 @@ class SystemManager:
     def show(self, unit: str, name: str) -> str:
         """Return what systemd knows of a unit under a name."""
         return self.systemctl("show", "--value", "--property", name, unit)
-
-    def start(self, *command: str) -> Running:
-        """Start a program that uses the network of the services, and else is outside."""
-        return self._case.run_process(["nsenter", "--target", str(self.first), "--net", *command], env=unmeasured())
 
     def path(self, path: str) -> Path:
         """A path inside, as it is called outside."""

@@ -16,8 +16,7 @@ from sodiumtwist.programs import endpoint_strings, tap, tunneltap
 from sodiumtwist.programs.endpoint_strings import is_local, path_of_socket
 from sodiumtwist.programs.inherited import inherited_endpoints
 
-from ..outside import find_program
-from ..processes import PUBLIC, TWISTD, ProcessTestCase, clean_environment
+from ..processes import PUBLIC
 
 
 class InheritedTestCase(SynchronousTestCase):
@@ -120,30 +119,3 @@ class DefaultTests(InheritedTestCase):
         self.hand_over()
         with self.assertRaisesRegex(SystemExit, "--listen is missing"):
             self.tunnel()
-
-
-class ActivationTests(ProcessTestCase):
-    """Of systemd's own program."""
-
-    def test_activated(self) -> None:
-        """The first client starts the server, and is served."""
-        activate = find_program("systemd-socket-activate", "systemd")
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            place = f"127.0.0.1:{free.getsockname()[1]}"
-        # Twisted takes sockets only with names, which systemd always gives them.
-        command = [activate, "--listen", place, "--fdname", "sodium", *self.passed(), *TWISTD]
-        server = self.run_process([*command, "-n", "--pidfile=", "sodium", "--key", "11" * 32, "--directory", "up"])
-        server.wait_for("Listening on")
-        self.endpoint = place
-        client = self.start_client("send", self.make_file("in", 300_000))
-        self.assertEqual((client.wait(), client.errors), (0, []))
-        self.assertTrue(self.read("up/username/in") == self.read("in"))
-        server.wait_for(f"listening on {place}$")
-
-    def passed(self) -> list[str]:
-        # It gives the program nothing else of its environment.
-        names = {"COVERAGE_PROCESS_CONFIG", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "PYTHONUNBUFFERED"} & {
-            *clean_environment()
-        }
-        return [f"--setenv={name}" for name in sorted(names)]
