@@ -58,7 +58,8 @@ FOLDERS = {
     """,
     # The Twisted face of one connection.
     "protocol": """
-        protocol.clock  protocol.log_names  protocol.unread  protocol.context  protocol.producers  protocol.direct
+        protocol.clock  protocol.log_names  protocol.unread  protocol.observing  protocol.context  protocol.producers
+        protocol.direct
         protocol.sockets  protocol.proxy_header  protocol.rounds  protocol.client_endpoints
         protocol.outbox  protocol.reading  protocol.no_hello
         protocol.farewell  protocol.lifecycle  protocol.base  protocol.server  protocol.draining  protocol.client
@@ -122,7 +123,10 @@ FOLDERS = {
     "package": "testing  __init__",
     # What whoever is on call needs.
     "operation": """
-        operation.companions  operation.notify  operation
+        operation.companions  operation.notify
+        operation.values  operation.histograms  operation.lag  operation.status  operation.metrics
+        operation.exposition  operation.service_status  operation.page  operation.site
+        operation
     """,
     # Programs.
     "programs": """
@@ -136,7 +140,7 @@ FOLDERS = {
         programs.descriptors
         programs.leftovers  programs.place_options  programs.places
         programs.endpoint_strings
-        programs.inherited  programs.listening  programs.accompanying
+        programs.inherited  programs.listening  programs.status_companion  programs.accompanying
         programs.shown_commands  programs.services  programs.tap  programs.tunneltap
         programs.running  programs.keys
         programs.passwd  programs.inviting  programs.durations  programs.reached

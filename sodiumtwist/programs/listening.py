@@ -72,6 +72,7 @@ class ListeningService(Service):
         self._clock = steady_clock(reactor)
         self._twistd = twistd
         self._ports: list[IListeningPort] = []
+        self._beside: list[IListeningPort] = []
         self._stopping = math.inf
         self.companions: list[Companion] = []
 
@@ -79,6 +80,11 @@ class ListeningService(Service):
     def is_draining(self) -> bool:
         """Whether it is about to stop, or has stopped: it takes no new connections."""
         return self._stopping < math.inf
+
+    @property
+    def is_listening(self) -> bool:
+        """Whether it listens, at all of its places."""
+        return bool(self._ports)
 
     def announce(self) -> None:
         """Log what the service will do. For subclasses."""
@@ -175,24 +181,43 @@ class ListeningService(Service):
         for companion in self.companions:
             companion.prepare()
         self.announce()
-        user = service_user(self._twistd)
         for description, endpoint in self._endpoints:
-            path = path_of_socket(description)
-            if path is not None:
-                self._note_abandoned(path)
-            # What can't be listened on without root is a port. A socket is a file, which its user must be able to take
-            # away at the end.
-            with acting_as(user if path is not None else None):
-                listening = maybeDeferred(endpoint.listen, self._factory)
-            listening.addCallbacks(
-                self._listens, self._cannot_listen, callbackArgs=(description,), errbackArgs=(description,)
-            )
-            # An endpoint for servers fires at once. SystemExit of _cannot_listen() has to leave this method: within
-            # the Deferred it would end nothing.
-            failures: list[Failure] = []
-            listening.addErrback(failures.append)
-            if failures:
-                failures[0].raiseException()
+            self._listens(self._listen_at(description, endpoint, self._factory), description)
+
+    def listen_beside(
+        self, description: str, endpoint: IStreamServerEndpoint, factory: IProtocolFactory
+    ) -> IListeningPort:
+        """
+        Listen with something else, beside what the service is for. Whoever does so closes the port when it stops.
+
+        :param description: the endpoint string.
+        :param endpoint: it.
+        :param factory: makes the protocols.
+        :raises SystemExit: when it can't be listened on, which a critical line in the log explains.
+        """
+        port = self._listen_at(description, endpoint, factory)
+        self._beside.append(port)
+        return port
+
+    def _listen_at(
+        self, description: str, endpoint: IStreamServerEndpoint, factory: IProtocolFactory
+    ) -> IListeningPort:
+        path = path_of_socket(description)
+        if path is not None:
+            self._note_abandoned(path)
+        # What can't be listened on without root is a port. A socket is a file, which its user must be able to take
+        # away at the end.
+        with acting_as(service_user(self._twistd) if path is not None else None):
+            listening = maybeDeferred(endpoint.listen, factory)
+        ports: list[IListeningPort] = []
+        listening.addCallbacks(ports.append, self._cannot_listen, errbackArgs=(description,))
+        # An endpoint for servers fires at once. SystemExit of _cannot_listen() has to leave this method: within the
+        # Deferred it would end nothing.
+        failures: list[Failure] = []
+        listening.addErrback(failures.append)
+        if failures:
+            failures[0].raiseException()
+        return ports[0]
 
     def _note_abandoned(self, path: str) -> None:
         owner = lock_owner(path)
@@ -233,7 +258,7 @@ class ListeningService(Service):
                     os.unlink(f"{path}.lock")
         line = f"{self._program}: cannot listen on {masked(description)}: {why}"
         self._log.critical("{line}", line=line)
-        for port in self._ports:
+        for port in (*self._ports, *self._beside):
             # stopListening() would act in a later turn of the reactor, which never comes. This takes away the file of
             # a UNIX socket, and its lock.
             close = getattr(port, "connectionLost", None)

@@ -32,6 +32,7 @@ SERVICE_PARAMETERS = [
     ["ping-interval", None, None, "least seconds between PINGs [default: 60 or less]"],
     ["tcp-keepalive", None, "60", "seconds until TCP asks; 0: never"],
     ["drain-timeout", None, f"{DRAIN_TIMEOUT:g}", "seconds to finish in at the end"],
+    ["metrics", None, None, "where to serve metrics and a status page"],
     ["config", None, None, "TOML file with options; those given here win"],
 ]
 

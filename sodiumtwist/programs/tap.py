@@ -77,6 +77,7 @@ from .service_options import (
 from .service_user import ServiceUser, acting_as, check_log, check_root, service_user
 from .services import ForwardService, SodiumService, UploadService
 from .settings import ServerSettings
+from .status_companion import descriptors_beside
 
 #: Where the server listens when nothing is said. On loopback, since everybody knows the default passphrase.
 DEFAULT_LISTEN = "127.0.0.1:5555"
@@ -385,7 +386,7 @@ def makeService(options: Options, reactor: Any = None) -> SodiumService:
             )
         endpoints.append((description, endpoint))
     twistd = options.twistd
-    limits = make_room(settings.limits, reactor, len(endpoints))
+    limits = make_room(settings.limits, reactor, len(endpoints) + descriptors_beside(options))
     common: dict[str, Any] = {
         "pair": settings.pair,
         "checker": settings.checker,
@@ -405,11 +406,13 @@ def makeService(options: Options, reactor: Any = None) -> SodiumService:
         tunnel_limits = TunnelLimits(limits.connections, limits.stranger_lines)
         tunnels = TunnelFactory(backend, masked(settings.forward), tunnel_limits, reactor, settings.timeouts)
         streams = StreamServerFactory(tunnels, **common)
-        return accompany(ForwardService(settings, endpoints, streams, reactor, twistd), reactor)
+        forwarding = ForwardService(settings, endpoints, streams, reactor, twistd)
+        return accompany(forwarding, streams, options, reactor)
     places = open_places(reactor, settings)
     try:
         uploads = UploadFactory(places.store, files=places.files, make_thread=lambda: DiskThread(reactor), **common)
     # Whether the store keeps anything decides what the message must leave room for.
     except LocalProtocolError as error:
         raise SystemExit(printable(f"sodium: {error}")) from None
-    return accompany(UploadService(settings, endpoints, uploads, reactor, twistd, places.on_stored), reactor)
+    service = UploadService(settings, endpoints, uploads, reactor, twistd, places.on_stored)
+    return accompany(service, uploads, options, reactor)

@@ -44,6 +44,7 @@ from .service_options import SERVICE_COMPLETIONS, SERVICE_FLAGS, SERVICE_PARAMET
 from .service_user import check_log, service_user
 from .settings import TunnelSettings
 from .silent_servers import explain_silence, too_late
+from .status_companion import descriptors_beside
 
 #: What ``--limit`` may name.
 LIMITS = limit_names(TunnelLimits)
@@ -256,7 +257,7 @@ def makeService(options: Options, reactor: Any = None) -> TunnelService:
     # A login that does not fit, a key that is none: the endpoint is the first to check these.
     except SodiumError as error:
         raise SystemExit(printable(f"sodium-tunnel: {error}")) from None
-    limits = make_room(settings.limits, reactor)
+    limits = make_room(settings.limits, reactor, 1 + descriptors_beside(options))
 
     def advise(error: BaseException) -> str:
         silent = explain_silence(error, settings.version, settings.known_as, settings.server_key)
@@ -269,4 +270,5 @@ def makeService(options: Options, reactor: Any = None) -> TunnelService:
         masked(settings.endpoint) if settings.known_as is None else f"{settings.known_as} ({masked(settings.endpoint)})"
     )
     factory = TunnelFactory(advised, where, limits, reactor, settings.timeouts)
-    return accompany(TunnelService(settings, [listening], factory, reactor, options.twistd), reactor)
+    service = TunnelService(settings, [listening], factory, reactor, options.twistd)
+    return accompany(service, factory, options, reactor)
