@@ -38,7 +38,9 @@ FOLDERS = {
         core.wire  core.base  core.asking  core.server  core.client  core.connection  core
     """,
     # Words for people, and what applications learn about the other end.
-    "describe": "describe.sizes  describe.words  describe.log  describe.fingerprints  describe  interfaces",
+    "describe": """
+        describe.sizes  describe.words  describe.events  describe.log  describe.fingerprints  describe  interfaces
+    """,
     # Who may come in, and the files that say so: whose they are, who may use them, when the disk has them.
     "admission": """
         admission.replacing
@@ -123,7 +125,7 @@ FOLDERS = {
     "package": "testing  __init__",
     # What whoever is on call needs.
     "operation": """
-        operation.companions  operation.certificates
+        operation.companions  operation.certificates  operation.notify  operation.logs
         operation.values  operation.histograms  operation.lag  operation.status  operation.metrics
         operation.exposition  operation.service_status  operation.page  operation.site
         operation
@@ -140,8 +142,8 @@ FOLDERS = {
         programs.descriptors
         programs.leftovers  programs.place_options  programs.places
         programs.endpoint_strings  programs.renewing
-        programs.listening  programs.status_companion  programs.shown_commands  programs.services  programs.tap
-        programs.tunneltap
+        programs.inherited  programs.listening  programs.status_companion  programs.accompanying
+        programs.shown_commands  programs.services  programs.tap  programs.tunneltap
         programs.running  programs.keys
         programs.passwd  programs.inviting  programs.durations  programs.reached
         programs.command_options  programs.key_options  programs.bars

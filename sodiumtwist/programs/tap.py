@@ -41,8 +41,10 @@ from ..transfer.receiver import UploadFactory
 from ..transfer.tree.disk_thread import DiskThread
 from ..transfer.tree.on_stored import ON_STORED_SECONDS
 from ..tunnel import TunnelFactory, TunnelLimits
+from .accompanying import accompany
 from .descriptors import make_room
 from .endpoint_strings import parse_connecting, parse_listening
+from .inherited import inherited_endpoints
 from .leftovers import PARTIAL_AGE, note_database
 from .options import (
     COMPLETE_PROTOCOL,
@@ -68,6 +70,7 @@ from .renewing import DEFAULT_LISTEN, check_default_passphrase
 from .service_options import (
     SERVICE_COMPLETIONS,
     SERVICE_FLAGS,
+    SERVICE_LIMITS,
     SERVICE_PARAMETERS,
     SERVICE_RENEWED,
     LimitNames,
@@ -77,7 +80,7 @@ from .service_options import (
 from .service_user import ServiceUser, acting_as, check_log, check_root, service_user
 from .services import ForwardService, SodiumService, UploadService
 from .settings import ServerSettings
-from .status_companion import descriptors_beside, with_status
+from .status_companion import descriptors_beside
 
 #: The checkers that read a file again when it changes.
 WATCHING_CHECKERS = (Argon2File, PlaintextFile)
@@ -91,6 +94,7 @@ LIMITS: LimitNames = {
     "file-grace": (WatchedFile, "grace"),
     "clock-tolerance": (Version2, "tolerance"),
     **PLACE_LIMITS,
+    **SERVICE_LIMITS,
 }
 
 
@@ -176,7 +180,7 @@ class Options(AuthOptionMixin, ServiceOptions):
         self._made_checkers: dict[str, ICredentialsChecker] = {}
 
     def opt_endpoint(self, description: str) -> None:
-        """where to listen: HOST:PORT or an endpoint; may be repeated [default: 127.0.0.1:5555]"""
+        """where to listen: HOST:PORT or an endpoint; may be repeated [default: systemd's, or 127.0.0.1:5555]"""
         self["endpoints"].append(description)
 
     opt_e = opt_endpoint
@@ -301,9 +305,11 @@ class Options(AuthOptionMixin, ServiceOptions):
         pack_text("message", self["message"])
         for file in files:
             file.grace = self.given_limits(WatchedFile).get("grace", GRACE)
+        # What systemd hands over is looked at before it is taken, and only then.
+        others = inherited_endpoints() if before is None else before.settings.endpoints
         return ServerSettings(
             # Not as the first of the list: --endpoint is in place of the default, not beside it.
-            endpoints=tuple(self["endpoints"]) or (DEFAULT_LISTEN,),
+            endpoints=tuple(self["endpoints"]) or others or (DEFAULT_LISTEN,),
             pair=pair or KeyPair.generate(),
             fresh_pair=fresh_pair,
             user=self["user"],
@@ -433,8 +439,7 @@ def makeService(options: Options, reactor: Any = None) -> SodiumService:
         tunnels = TunnelFactory(backend, masked(settings.forward), tunnel_limits, reactor, settings.timeouts)
         streams = StreamServerFactory(tunnels, **common)
         forwarding = ForwardService(settings, endpoints, streams, reactor, twistd)
-        forwarding.options = options
-        return with_status(forwarding, streams, options, reactor)
+        return accompany(forwarding, streams, options, reactor)
     places = open_places(reactor, settings)
     try:
         uploads = UploadFactory(places.store, files=places.files, make_thread=lambda: DiskThread(reactor), **common)
@@ -442,5 +447,4 @@ def makeService(options: Options, reactor: Any = None) -> SodiumService:
     except LocalProtocolError as error:
         raise SystemExit(printable(f"sodium: {error}")) from None
     service = UploadService(settings, endpoints, uploads, reactor, twistd, places.on_stored)
-    service.options = options
-    return with_status(service, uploads, options, reactor)
+    return accompany(service, uploads, options, reactor)

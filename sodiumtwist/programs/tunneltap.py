@@ -29,8 +29,10 @@ from ..protocol.clock import count_steadily
 from ..protocol.rounds import quicken
 from ..tunnel import TunnelFactory, TunnelLimits
 from . import asking
+from .accompanying import accompany
 from .descriptors import make_room
 from .endpoint_strings import is_local, parse_connecting, parse_listening
+from .inherited import inherited_endpoints
 from .listening import ListeningService
 from .options import (
     CLIENT_ALIASES,
@@ -43,6 +45,7 @@ from .server_options import Asked, read_server
 from .service_options import (
     SERVICE_COMPLETIONS,
     SERVICE_FLAGS,
+    SERVICE_LIMITS,
     SERVICE_PARAMETERS,
     SERVICE_RENEWED,
     ServiceOptions,
@@ -51,10 +54,10 @@ from .service_options import (
 from .service_user import check_log, service_user
 from .settings import TunnelSettings
 from .silent_servers import explain_silence, too_late
-from .status_companion import descriptors_beside, with_status
+from .status_companion import descriptors_beside
 
 #: What ``--limit`` may name.
-LIMITS = limit_names(TunnelLimits)
+LIMITS = {**limit_names(TunnelLimits), **SERVICE_LIMITS}
 
 #: What errors show as a string that is right. It is no default: which port is free differs from machine to machine.
 EXAMPLE_LISTEN = "127.0.0.1:7000"
@@ -106,8 +109,16 @@ class Options(ServiceOptions):
         :raises UsageError: when an option or a file is wrong.
         """
         # usage.Options has no parameters that must be given.
+        if self["listen"] is None and self.before is not None:
+            # What systemd hands over is looked at before it is taken, and only then.
+            self["listen"] = self.before["listen"]
         if self["listen"] is None:
-            raise usage.UsageError("--listen is missing")
+            inherited = inherited_endpoints()
+            if not inherited:
+                raise usage.UsageError("--listen is missing")
+            if len(inherited) > 1:
+                raise usage.UsageError(f"a tunnel listens on one socket, and systemd hands over {len(inherited)}")
+            (self["listen"],) = inherited
         try:
             user = service_user(self.twistd)
             # Identity and passphrase are read once, now: they may be for root alone.
@@ -271,14 +282,18 @@ class TunnelService(ListeningService):
         self._announce_server()
 
     def _announce_server(self) -> None:
-        self._log.info("connections go to {where}", where=self._factory.where)
+        self._log.info("connections go to {where}", event="serving", where=self._factory.where)
         if self._settings.warning:
-            self._log.warn("{line}", line=self._settings.warning)
+            self._log.warn("{line}", event="setup_warning", line=self._settings.warning)
 
     def listens(self, description: str, address: IAddress) -> None:
         # The tunnel logs in for everybody: who reaches its port needs no login.
         if not is_local(description):
-            self._log.warn("whoever can reach {where} gets through, without a login", where=masked(description))
+            self._log.warn(
+                "whoever can reach {where} gets through, without a login",
+                event="setup_warning",
+                where=masked(description),
+            )
 
     def drain(self) -> Deferred[None] | None:
         timeout, count = self._settings.drain_timeout, len(self._factory.entries)
@@ -299,6 +314,9 @@ class TunnelService(ListeningService):
 
     def drop(self) -> None:
         self._factory.drop()
+
+    def sessions(self) -> int:
+        return len(self._factory.entries)
 
     def is_idle(self) -> bool:
         return not self._factory.ends
@@ -323,5 +341,4 @@ def makeService(options: Options, reactor: Any = None) -> TunnelService:
     limits = make_room(settings.limits, reactor, 1 + descriptors_beside(options))
     factory = TunnelFactory(endpoint, _where(settings), limits, reactor, settings.timeouts)
     service = TunnelService(settings, [listening], factory, reactor, options.twistd)
-    service.options = options
-    return with_status(service, factory, options, reactor)
+    return accompany(service, factory, options, reactor)
