@@ -645,8 +645,10 @@ class TunnelFactory(Factory):
         factory.
         """
         self._take(endpoint, where, timeouts)
-        self.lines.change(limits.lines)
-        self._limit_lines.change(limits.lines)
+        for lines in (self.lines, self._limit_lines):
+            lines.change(limits.lines)
+        for lines in (self.joined_lines, self.parted_lines):
+            lines.change(limits.client_lines)
         self._limit.limit = limits.connections
 
     def __repr__(self) -> str:

@@ -203,9 +203,9 @@ class Lines:
 
     def change(self, limits: Limits) -> None:
         """Have other numbers of lines be written from now on."""
-        for kind in (self.logins, self.ends, self.uploads):
+        for kind in (self.logins, self.leavings, self.ends, self.uploads):
             kind.change(limits.client_lines)
-        for kind in (self.refusals, self.limits, self.blocks, self.failures):
+        for kind in (self.connections, self.refusals, self.limits, self.blocks, self.failures):
             kind.change(limits.stranger_lines)
 
     def start(self) -> None:

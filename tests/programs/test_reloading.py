@@ -5,6 +5,7 @@ What a service takes of its files while it runs: SIGHUP, and what comes of it.
 from __future__ import annotations
 
 import os
+from dataclasses import fields
 from typing import Any
 
 from twisted.internet.address import IPv4Address
@@ -14,11 +15,14 @@ from twisted.python import usage
 
 from sodiumtwist import (
     KeyPair,
+    Limits,
     LocalProtocolError,
     SodiumClientFactory,
     SodiumServerFactory,
     SodiumServerProtocol,
+    Timeouts,
 )
+from sodiumtwist.admission.limits import Admission
 from sodiumtwist.admission.passwords import set_password
 from sodiumtwist.contacts.keyfiles import write_key_file
 from sodiumtwist.endpoints.streams import StreamServerFactory
@@ -28,13 +32,14 @@ from sodiumtwist.programs.listening import ListeningService
 from sodiumtwist.programs.services import SodiumService
 from sodiumtwist.programs.tunneltap import AdvisedEndpoint, TunnelService
 from sodiumtwist.transfer.receiver import UploadFactory
-from sodiumtwist.tunnel import TunnelFactory
+from sodiumtwist.tunnel import TunnelFactory, TunnelLimits
 
 from ..admission.test_passwords import cheap
 from ..known_servers import know, write_servers
 from ..logs import logged
 from ..pair import Pair, RecordingClient
 from ..processes import PUBLIC, SECRET, with_place
+from ..test_tunnel import Backend
 from .test_tap import TapTestCase
 
 OTHER = KeyPair.generate()
@@ -333,6 +338,36 @@ class ServerTests(ReloadTestCase):
 
 
 class FactoryTests(ReloadTestCase):
+    def limits_of(self, thing: object) -> dict[str, object]:
+        """Find all limits in an object and in what it is made of."""
+        found: dict[str, object] = {}
+        waiting = [("", thing)]
+        while waiting:
+            path, each = waiting.pop()
+            names = [*getattr(each, "__slots__", ()), *getattr(each, "__dict__", ())]
+            for name in names:
+                value = getattr(each, name, None)
+                if isinstance(value, (int, float)):
+                    found[f"{path}.{name}"] = value
+                elif type(value).__module__.startswith(("sodiumtwist.admission", "sodiumtwist.protocol.unread")):
+                    waiting.append((f"{path}.{name}", value))
+        return found
+
+    def test_each_limit(self) -> None:
+        """What has other limits has the same everywhere as what was made with them."""
+        few = Limits(**{field.name: 3 + number for number, field in enumerate(fields(Limits))})
+        changed, made = (Admission[Any](limits, lambda: self.reactor) for limits in (Limits(), few))
+        changed.change(few)
+        self.assertEqual(self.limits_of(changed), self.limits_of(made))
+        self.assertGreater(len(self.limits_of(made)), 10)
+        few_joined = TunnelLimits(3, 4, 5)
+        times = Timeouts(inactivity=50, tcp_keepalive=7)
+        tunnel = TunnelFactory(Backend(), "there", clock=self.reactor)
+        tunnel.change(tunnel.endpoint, "there", few_joined, times)
+        other = TunnelFactory(Backend(), "there", few_joined, self.reactor, times)
+        self.assertEqual(self.limits_of(tunnel), self.limits_of(other))
+        self.assertGreater(len(self.limits_of(other)), 4)
+
     def test_nothing_changes(self) -> None:
         """A factory that is to let in anybody, or to say what does not fit, stays as it is."""
         options = tap.Options()
