@@ -125,7 +125,7 @@ FOLDERS = {
     "package": "testing  __init__",
     # What whoever is on call needs.
     "operation": """
-        operation.companions  operation.logs
+        operation.companions  operation.notify  operation.logs
         operation.values  operation.histograms  operation.lag  operation.status  operation.metrics
         operation.exposition  operation.service_status  operation.page  operation.site
         operation
@@ -142,8 +142,8 @@ FOLDERS = {
         programs.descriptors
         programs.leftovers  programs.place_options  programs.places
         programs.endpoint_strings
-        programs.listening  programs.status_companion  programs.shown_commands  programs.services  programs.tap
-        programs.tunneltap
+        programs.inherited  programs.listening  programs.status_companion  programs.accompanying
+        programs.shown_commands  programs.services  programs.tap  programs.tunneltap
         programs.running  programs.keys
         programs.passwd  programs.inviting  programs.durations  programs.reached
         programs.command_options  programs.key_options  programs.bars

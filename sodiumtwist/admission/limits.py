@@ -256,6 +256,11 @@ class Admission(Generic[Counted]):
 
     # Connections
 
+    @property
+    def authenticated(self) -> int:
+        """How many connections are."""
+        return len(self._addresses) - len(self._strangers) - len(self._deciding)
+
     def arrived(self, end: Counted, unplaced: bool | None = None) -> list[TurnedAway[Counted]]:
         """
         A connection is made.

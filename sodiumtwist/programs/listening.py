@@ -133,6 +133,10 @@ class ListeningService(Service):
         """Tell whether nothing is connected, and nothing is left to be finished. For subclasses."""
         return True
 
+    def sessions(self) -> int:
+        """Count those who are connected and let in. For subclasses."""
+        return 0
+
     def release(self) -> Deferred[None] | None:
         """
         Close what is kept open. It is called when nothing is connected any more, or the time is up. For subclasses.

@@ -41,8 +41,10 @@ from ..transfer.receiver import UploadFactory
 from ..transfer.tree.disk_thread import DiskThread
 from ..transfer.tree.on_stored import ON_STORED_SECONDS
 from ..tunnel import TunnelFactory, TunnelLimits
+from .accompanying import accompany
 from .descriptors import make_room
 from .endpoint_strings import is_local, parse_connecting, parse_listening
+from .inherited import inherited_endpoints
 from .leftovers import PARTIAL_AGE, note_database
 from .options import (
     COMPLETE_PROTOCOL,
@@ -76,7 +78,7 @@ from .service_options import (
 from .service_user import ServiceUser, acting_as, check_log, check_root, service_user
 from .services import ForwardService, SodiumService, UploadService
 from .settings import ServerSettings
-from .status_companion import descriptors_beside, with_status
+from .status_companion import descriptors_beside
 
 #: Where the server listens when nothing is said. On loopback, since everybody knows the default passphrase.
 DEFAULT_LISTEN = "127.0.0.1:5555"
@@ -170,7 +172,7 @@ class Options(AuthOptionMixin, ServiceOptions):
         self["no-checker"] = False
 
     def opt_endpoint(self, description: str) -> None:
-        """where to listen: HOST:PORT or an endpoint; may be repeated [default: 127.0.0.1:5555]"""
+        """where to listen: HOST:PORT or an endpoint; may be repeated [default: systemd's, or 127.0.0.1:5555]"""
         self["endpoints"].append(description)
 
     opt_e = opt_endpoint
@@ -273,7 +275,7 @@ class Options(AuthOptionMixin, ServiceOptions):
         pack_text("message", self["message"])
         return ServerSettings(
             # Not as the first of the list: --endpoint is in place of the default, not beside it.
-            endpoints=tuple(self["endpoints"]) or (DEFAULT_LISTEN,),
+            endpoints=tuple(self["endpoints"]) or inherited_endpoints() or (DEFAULT_LISTEN,),
             pair=pair or KeyPair.generate(),
             fresh_pair=pair is None,
             user=self["user"],
@@ -407,7 +409,7 @@ def makeService(options: Options, reactor: Any = None) -> SodiumService:
         tunnels = TunnelFactory(backend, masked(settings.forward), tunnel_limits, reactor, settings.timeouts)
         streams = StreamServerFactory(tunnels, **common)
         forwarding = ForwardService(settings, endpoints, streams, reactor, twistd)
-        return with_status(forwarding, streams, options, reactor)
+        return accompany(forwarding, streams, options, reactor)
     places = open_places(reactor, settings)
     try:
         uploads = UploadFactory(places.store, files=places.files, make_thread=lambda: DiskThread(reactor), **common)
@@ -415,4 +417,4 @@ def makeService(options: Options, reactor: Any = None) -> SodiumService:
     except LocalProtocolError as error:
         raise SystemExit(printable(f"sodium: {error}")) from None
     service = UploadService(settings, endpoints, uploads, reactor, twistd, places.on_stored)
-    return with_status(service, uploads, options, reactor)
+    return accompany(service, uploads, options, reactor)

@@ -27,8 +27,10 @@ from ..endpoints.wrappers import SodiumClientEndpoint
 from ..protocol.clock import count_steadily
 from ..protocol.rounds import quicken
 from ..tunnel import TunnelFactory, TunnelLimits
+from .accompanying import accompany
 from .descriptors import make_room
 from .endpoint_strings import is_local, parse_connecting, parse_listening
+from .inherited import inherited_endpoints
 from .listening import ListeningService
 from .options import (
     CLIENT_ALIASES,
@@ -49,7 +51,7 @@ from .service_options import (
 from .service_user import check_log, service_user
 from .settings import TunnelSettings
 from .silent_servers import explain_silence, too_late
-from .status_companion import descriptors_beside, with_status
+from .status_companion import descriptors_beside
 
 #: What ``--limit`` may name.
 LIMITS = {**limit_names(TunnelLimits), **SERVICE_LIMITS}
@@ -94,7 +96,12 @@ class Options(ServiceOptions):
         """
         # usage.Options has no parameters that must be given.
         if self["listen"] is None:
-            raise usage.UsageError("--listen is missing")
+            inherited = inherited_endpoints()
+            if not inherited:
+                raise usage.UsageError("--listen is missing")
+            if len(inherited) > 1:
+                raise usage.UsageError(f"a tunnel listens on one socket, and systemd hands over {len(inherited)}")
+            (self["listen"],) = inherited
         try:
             user = service_user(self.twistd)
             # Identity and passphrase are read once, now: they may be for root alone.
@@ -222,6 +229,9 @@ class TunnelService(ListeningService):
     def drop(self) -> None:
         self._factory.drop()
 
+    def sessions(self) -> int:
+        return len(self._factory.entries)
+
     def is_idle(self) -> bool:
         return not self._factory.ends
 
@@ -272,4 +282,4 @@ def makeService(options: Options, reactor: Any = None) -> TunnelService:
     )
     factory = TunnelFactory(advised, where, limits, reactor, settings.timeouts)
     service = TunnelService(settings, [listening], factory, reactor, options.twistd)
-    return with_status(service, factory, options, reactor)
+    return accompany(service, factory, options, reactor)
