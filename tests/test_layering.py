@@ -38,7 +38,9 @@ FOLDERS = {
         core.wire  core.base  core.asking  core.server  core.client  core.connection  core
     """,
     # Words for people, and what applications learn about the other end.
-    "describe": "describe.sizes  describe.words  describe.log  describe.fingerprints  describe  interfaces",
+    "describe": """
+        describe.sizes  describe.words  describe.events  describe.log  describe.fingerprints  describe  interfaces
+    """,
     # Who may come in, and the files that say so: whose they are, who may use them, when the disk has them.
     "admission": """
         admission.replacing
@@ -123,7 +125,7 @@ FOLDERS = {
     "package": "testing  __init__",
     # What whoever is on call needs.
     "operation": """
-        operation.companions  operation.notify
+        operation.companions  operation.notify  operation.logs
         operation.values  operation.histograms  operation.lag  operation.status  operation.metrics
         operation.exposition  operation.service_status  operation.page  operation.site
         operation

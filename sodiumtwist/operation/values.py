@@ -61,7 +61,7 @@ METRICS: Mapping[str, Metric] = {
         HISTOGRAM, "How late the reactor was to what was due, looked at twice a second."
     ),
     # A server's connections and logins.
-    "sodiumtwist_connections_total": Metric(COUNTER, "Connections that came in."),
+    "sodiumtwist_connections_accepted_total": Metric(COUNTER, "Connections that came in."),
     "sodiumtwist_sessions": Metric(
         GAUGE, "Connections now, by the version that they speak and how far they are.", ("version", "state")
     ),
@@ -93,7 +93,7 @@ METRICS: Mapping[str, Metric] = {
     # Streams that are handed on: of a tunnel, and of a server with --forward.
     "sodiumtwist_tunnel_connections": Metric(GAUGE, "Connections that are carried now."),
     "sodiumtwist_tunnel_connections_limit": Metric(GAUGE, "How many may be, see --limit connections=.", rule=MAX),
-    "sodiumtwist_tunnel_connections_total": Metric(
+    "sodiumtwist_tunnel_connections_ended_total": Metric(
         COUNTER, "Connections that were carried and are over, by how they ended.", ("outcome",)
     ),
     "sodiumtwist_tunnel_received_bytes_total": Metric(COUNTER, "Bytes that came in to be carried."),

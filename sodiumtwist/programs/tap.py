@@ -69,6 +69,7 @@ from .places import only_looked_at, open_places
 from .service_options import (
     SERVICE_COMPLETIONS,
     SERVICE_FLAGS,
+    SERVICE_LIMITS,
     SERVICE_PARAMETERS,
     LimitNames,
     ServiceOptions,
@@ -94,6 +95,7 @@ LIMITS: LimitNames = {
     "file-grace": (WatchedFile, "grace"),
     "clock-tolerance": (Version2, "tolerance"),
     **PLACE_LIMITS,
+    **SERVICE_LIMITS,
 }
 
 
