@@ -49,7 +49,7 @@ class Browser:
         theirs, self._out = os.pipe()
         self._in, our = os.pipe()
         command = [program, *OPTIONS, f"--user-data-dir={self._profile}", "about:blank"]
-        # It reads from descriptor 3 and writes to 4. Not by <& and >&, for which some shells know numbers up to 9 alone.
+        # It reads from descriptor 3 and writes to 4. Not by <&, behind which some shells take numbers up to 9 alone.
         self._process = subprocess.Popen(
             ["sh", "-c", f'exec "$0" "$@" 3</dev/fd/{theirs} 4>/dev/fd/{our}', *command],
             pass_fds=(theirs, our),
