@@ -59,7 +59,7 @@ FOLDERS = {
     # The Twisted face of one connection.
     "protocol": """
         protocol.clock  protocol.log_names  protocol.unread  protocol.context  protocol.producers  protocol.direct
-        protocol.sockets  protocol.proxy_header  protocol.rounds  protocol.client_endpoints
+        protocol.sockets  protocol.ports  protocol.proxy_header  protocol.rounds  protocol.client_endpoints
         protocol.outbox  protocol.reading  protocol.no_hello
         protocol.farewell  protocol.lifecycle  protocol.base  protocol.server  protocol.draining  protocol.client
         protocol.asking  protocol.answering  protocol.requests
@@ -122,7 +122,9 @@ FOLDERS = {
     "package": "testing  __init__",
     # What whoever is on call needs.
     "operation": """
-        operation.companions  operation
+        operation.companions
+        operation.lines  operation.orders  operation.adopting  operation.workers
+        operation
     """,
     # Programs.
     "programs": """
@@ -136,7 +138,7 @@ FOLDERS = {
         programs.leftovers  programs.place_options  programs.places
         programs.endpoint_strings
         programs.listening  programs.shown_commands  programs.services  programs.tap  programs.tunneltap
-        programs.running  programs.keys
+        programs.worker  programs.running  programs.keys
         programs.passwd  programs.inviting  programs.durations  programs.reached
         programs.command_options  programs.key_options  programs.bars
         programs.progress  programs.commands  programs.streams  programs.sessions  programs.files

@@ -4,6 +4,7 @@ What the command lines of the services of ``twistd`` have in common.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
@@ -12,6 +13,9 @@ from twisted.python import usage
 
 from ..core.keepalive import Timeouts
 from ..describe import describe_os_error, printable
+from ..operation.adopting import AdoptingReactor
+from ..operation.orders import FIRST_SOCKET, Orders
+from ..operation.workers import MOST_WORKERS, Workers
 from .options import ProgramOptions, with_help
 from .output import OutputLost, prepare_outputs, print_error
 from .pidfile import describe_pid_file, remove_own_pid_file
@@ -23,6 +27,7 @@ SERVICE_PARAMETERS = [
     # Without a default here: it must be known whether one was given.
     ["ping-interval", None, None, "least seconds between PINGs [default: 60 or less]"],
     ["tcp-keepalive", None, "60", "seconds until TCP asks; 0: never"],
+    ["workers", None, None, "processes that serve, a number or auto [default: this one]"],
 ]
 
 #: What ``--limit`` may name: each with the class that takes it, and the argument's name there.
@@ -45,7 +50,11 @@ class ServiceOptions(ProgramOptions):
     :cvar program: the service's name.
     :cvar limits: what ``--limit`` may name.
     :ivar words: of the command line, as they were given.
+    :ivar orders: of a worker; ``None`` in a process that is none.
+    :ivar read: what workers can't read, for them.
     """
+
+    orders: Orders | None = None
 
     program = ""
     synopsis = "[options]"
@@ -57,6 +66,7 @@ class ServiceOptions(ProgramOptions):
         super().__init__()  # type: ignore[no-untyped-call]
         self._given_limits: dict[type, dict[str, Any]] = {}
         self.words: tuple[str, ...] = ()
+        self.read: dict[str, Any] = {}
 
     def opt_limit(self, setting: str) -> None:
         """NAME=NUMBER, repeatable; a wrong NAME shows all"""
@@ -114,6 +124,49 @@ class ServiceOptions(ProgramOptions):
             print_error(f"warning: removed {path}, the pid file of a server that is gone", self.program)
         elif line := describe_pid_file(path):
             raise SystemExit(printable(f"{self.program}: {line}"))
+
+    def workers(self) -> int | None:
+        """
+        Tell how many processes are to serve.
+
+        :return: ``None`` for this one alone.
+        :raises UsageError: when it is no number that makes sense, or does not go with another option.
+        """
+        given = self["workers"]
+        if given is None:
+            return None
+        try:
+            count = len(os.sched_getaffinity(0)) if given == "auto" else int(given)
+        except ValueError:
+            count = 0
+        if not 1 <= count <= MOST_WORKERS:
+            raise usage.UsageError(f"--workers takes a number from 1 to {MOST_WORKERS}, or auto, not {given!r}")
+        if self.twistd.get("chroot"):
+            raise usage.UsageError("--workers starts programs, which are not there behind twistd --chroot; omit one")
+        return count
+
+    def make_workers(self, reactor: Any) -> Workers | None:
+        """
+        Make what serves in place of this process.
+
+        :param reactor: the one that runs.
+        :return: ``None`` where this one serves.
+        """
+        count = None if self.orders is not None else self.workers()
+        if count is None:
+            return None
+        return Workers(self.program, self.words, count, self.read, reactor, self.twistd)
+
+    def reactor_for(self, place: int, reactor: Any) -> Any:
+        """
+        Give what an endpoint for servers listens with.
+
+        :param place: which of them, from 0.
+        :param reactor: the one that runs.
+        """
+        if self.orders is None:
+            return reactor
+        return AdoptingReactor(reactor, FIRST_SOCKET + place, self.orders.families[place])
 
     def seconds(self, name: str) -> float:
         """

@@ -200,13 +200,9 @@ class Options(AuthOptionMixin, ServiceOptions):
         for option in ("authorized-keys", "replay-db", "file", "directory", "share"):
             if self[option] and self[option] != "-":
                 check_root(self.twistd, f"--{option}", self[option])
-        # Key and passphrase are read once, now: they may be for root alone. What is read or written later is not.
-        owners = () if user is None else (user.uid,)
-        warnings: list[str] = []
-        pair = read_key(self["key-file"], "--key-file", self["key"], "--key", owners, warnings.append)
-        passphrase, warning = read_passphrase(
-            self["passphrase-file"], "--passphrase-file", self["passphrase"], "--passphrase", owners
-        )
+        pair, passphrase, warnings = self._read_secrets(user)
+        if self.workers() is not None and self["file"] == "-":
+            raise usage.UsageError("--workers have no standard output to share; omit one, or name a file")
         with acting_as(user):
             authorized_keys = self._authorized_keys()
         # Only where nothing else decides who may come in: beside that, it would be a way in that everybody knows.
@@ -241,13 +237,15 @@ class Options(AuthOptionMixin, ServiceOptions):
             file.grace = self.given_limits(WatchedFile).get("grace", file.grace)
         if user is not None:
             check_log(self.twistd, user)
+        pair, fresh = (KeyPair.generate(), True) if pair is None else (pair, False)
+        self.read = {"key": pair.secret.hex(), "passphrase": passphrase}
         # The factory checks it again, but raises when the command line is done with.
         pack_text("message", self["message"])
         return ServerSettings(
             # Not as the first of the list: --endpoint is in place of the default, not beside it.
             endpoints=tuple(self["endpoints"]) or (DEFAULT_LISTEN,),
-            pair=pair or KeyPair.generate(),
-            fresh_pair=pair is None,
+            pair=pair,
+            fresh_pair=fresh,
             user=self["user"],
             # Also when somebody has chosen it: everybody knows it all the same.
             default_passphrase=passphrase == DEFAULT_PASSPHRASE,
@@ -260,13 +258,31 @@ class Options(AuthOptionMixin, ServiceOptions):
             rekey=rekey,
             timeouts=self.timeouts(self.seconds("auth-timeout")),
             message=self["message"],
-            warning="; ".join([*warnings, *([warning] if warning else [])]) or None,
+            warning="; ".join(warnings) or None,
             versions=versions,
             tolerance=tolerance,
             files=tuple(files),
             runs_as=user,
             **places,
         )
+
+    def _read_secrets(self, user: ServiceUser | None) -> tuple[KeyPair | None, str | None, list[str]]:
+        """
+        Read key and passphrase. That is done once, now: they may be for root alone. What is read or written later is
+        not. A worker is no longer root, and gets them.
+
+        :return: key, passphrase and warnings.
+        """
+        if self.orders is not None:
+            read = self.orders.read
+            return KeyPair.from_hex(read["key"]), read["passphrase"], []
+        owners = () if user is None else (user.uid,)
+        warnings: list[str] = []
+        pair = read_key(self["key-file"], "--key-file", self["key"], "--key", owners, warnings.append)
+        passphrase, warning = read_passphrase(
+            self["passphrase-file"], "--passphrase-file", self["passphrase"], "--passphrase", owners
+        )
+        return pair, passphrase, warnings + ([warning] if warning else [])
 
     def _authorized_keys(self) -> AuthorizedKeysFile | None:
         path = self["authorized-keys"]
@@ -320,8 +336,9 @@ def makeService(options: Options, reactor: Any = None) -> SodiumService:
     quicken(reactor)
     settings = options.settings
     endpoints = []
-    for given in settings.endpoints:
-        description, endpoint = parse_listening(reactor, "sodium", "--endpoint", given, DEFAULT_LISTEN)
+    for place, given in enumerate(settings.endpoints):
+        listening = options.reactor_for(place, reactor)
+        description, endpoint = parse_listening(listening, "sodium", "--endpoint", given, DEFAULT_LISTEN)
         if settings.default_passphrase and not is_local(description):
             raise SystemExit(
                 printable(
@@ -352,11 +369,15 @@ def makeService(options: Options, reactor: Any = None) -> SodiumService:
         tunnel_limits = TunnelLimits(limits.connections, limits.stranger_lines)
         tunnels = TunnelFactory(backend, masked(settings.forward), tunnel_limits, reactor, settings.timeouts)
         streams = StreamServerFactory(tunnels, **common)
-        return ForwardService(settings, endpoints, streams, reactor, twistd)
+        service: SodiumService = ForwardService(settings, endpoints, streams, reactor, twistd)
+        service.workers = options.make_workers(reactor)
+        return service
     places = open_places(reactor, settings)
     try:
         uploads = UploadFactory(places.store, files=places.files, make_thread=lambda: DiskThread(reactor), **common)
     # Whether the store keeps anything decides what the message must leave room for.
     except LocalProtocolError as error:
         raise SystemExit(printable(f"sodium: {error}")) from None
-    return UploadService(settings, endpoints, uploads, reactor, twistd, places.on_stored)
+    service = UploadService(settings, endpoints, uploads, reactor, twistd, places.on_stored)
+    service.workers = options.make_workers(reactor)
+    return service

@@ -21,6 +21,7 @@ from zope.interface import implementer
 
 from ..contacts.addresses import has_timeout
 from ..core.errors import AuthenticationFailed, SodiumError
+from ..core.keys import KeyPair
 from ..describe import masked, printable
 from ..endpoints.wrappers import SodiumClientEndpoint
 from ..protocol.clock import count_steadily
@@ -38,8 +39,8 @@ from .options import (
 from .refusals import hints
 from .server_options import read_server
 from .service_options import SERVICE_PARAMETERS, ServiceOptions, limit_names
-from .service_user import check_log, service_user
-from .settings import TunnelSettings
+from .service_user import ServiceUser, check_log, service_user
+from .settings import ConnectSettings, Credentials, TunnelSettings
 from .silent_servers import explain_silence, too_late
 
 #: What ``--limit`` may name.
@@ -87,19 +88,53 @@ class Options(ServiceOptions):
             if user is not None:
                 check_log(self.twistd, user)
             limits = TunnelLimits(**self.given_limits(TunnelLimits))
-            asked = read_server(self, owners=() if user is None else (user.uid,))
+            self.workers()
+            server, warnings = self._read_server(user)
             self.settings = TunnelSettings(
-                **vars(asked.settings),
+                **vars(server),
                 listen=self["listen"],
                 limits=limits,
-                warning="; ".join(asked.warnings) or None,
-                timeouts=self.timeouts(asked.settings.timeout),
+                warning="; ".join(warnings) or None,
+                timeouts=self.timeouts(server.timeout),
                 runs_as=user,
             )
         except SodiumError as error:
             raise usage.UsageError(str(error)) from None
         except OSError as error:
             raise usage.UsageError(describe_file_error(self, error)) from None
+
+    def _read_server(self, user: ServiceUser | None) -> tuple[ConnectSettings, tuple[str, ...]]:
+        """
+        Read which server it is, and who we are there. A worker is no longer root, and gets that.
+
+        :return: that, and warnings.
+        """
+        if self.orders is not None:
+            return _unpacked(self.orders.read), ()
+        asked = read_server(self, owners=() if user is None else (user.uid,))
+        self.read = _packed(asked.settings)
+        return asked.settings, asked.warnings
+
+
+def _packed(settings: ConnectSettings) -> dict[str, Any]:
+    us = settings.credentials
+    return {
+        **vars(settings),
+        "server_key": settings.server_key.hex(),
+        "credentials": {**vars(us), "pair": None if us.pair is None else us.pair.secret.hex()},
+    }
+
+
+def _unpacked(packed: Mapping[str, Any]) -> ConnectSettings:
+    us = packed["credentials"]
+    pair = None if us["pair"] is None else KeyPair.from_hex(us["pair"])
+    return ConnectSettings(
+        **{
+            **packed,
+            "server_key": bytes.fromhex(packed["server_key"]),
+            "credentials": Credentials(**{**us, "pair": pair}),
+        }
+    )
 
 
 @implementer(IStreamClientEndpoint)
@@ -192,7 +227,9 @@ def makeService(options: Options, reactor: Any = None) -> TunnelService:
     count_steadily(reactor)
     quicken(reactor)
     settings, us = options.settings, options.settings.credentials
-    listening = parse_listening(reactor, "sodium-tunnel", "--listen", settings.listen, EXAMPLE_LISTEN)
+    listening = parse_listening(
+        options.reactor_for(0, reactor), "sodium-tunnel", "--listen", settings.listen, EXAMPLE_LISTEN
+    )
     below = parse_connecting(
         reactor, "sodium-tunnel", "--to", settings.endpoint, "HOST:5555", settings.runs_as, settings.timeout
     )
@@ -223,4 +260,6 @@ def makeService(options: Options, reactor: Any = None) -> TunnelService:
         masked(settings.endpoint) if settings.known_as is None else f"{settings.known_as} ({masked(settings.endpoint)})"
     )
     factory = TunnelFactory(advised, where, limits, reactor, settings.timeouts)
-    return TunnelService(settings, [listening], factory, reactor, options.twistd)
+    service = TunnelService(settings, [listening], factory, reactor, options.twistd)
+    service.workers = options.make_workers(reactor)
+    return service
