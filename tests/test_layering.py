@@ -46,7 +46,8 @@ FOLDERS = {
         admission.checkers  admission.watched  admission.authorized  admission.joining
         admission.passwords  admission.networks  admission.regulars  admission.fair_queue  admission.argon2
         admission.plaintext  admission.checker_strings  admission.replays
-        admission.stored_salts  admission.replay_database  admission.count_min_sketch  admission.summed_lines
+        admission.stored_salts  admission.replay_database  admission.count_min_sketch  admission.shared_counts
+        admission.summed_lines
         admission.failed_logins  admission.limits  admission.decision
         admission
     """,
@@ -123,7 +124,7 @@ FOLDERS = {
     # What whoever is on call needs.
     "operation": """
         operation.companions
-        operation.lines  operation.orders  operation.adopting  operation.workers
+        operation.lines  operation.orders  operation.folders  operation.adopting  operation.share  operation.workers
         operation
     """,
     # Programs.

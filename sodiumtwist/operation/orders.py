@@ -15,8 +15,11 @@ from typing import Any
 #: to the other two is of no program of ours.
 ORDERS, LOG, ANSWERS = 3, 4, 5
 
+#: The memory in which all workers count, see :mod:`~sodiumtwist.admission.shared_counts`.
+SHARED = 6
+
 #: The first descriptor of those that listen.
-FIRST_SOCKET = 6
+FIRST_SOCKET = 7
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,7 @@ class Orders:
     :ivar directory: where the words were given: relative paths in them are meant from there.
     :ivar families: the address families of the sockets that listen, in the order of the endpoints.
     :ivar read: what the supervisor has read, perhaps as root, and a worker can't: keys, passphrases.
+    :ivar replays: the path of a database in which all of them remember handshakes of version 1, where none is given.
     :ivar reactor: the name of the reactor, as ``twistd --reactor`` takes it; ``None`` for the default one.
     """
 
@@ -41,6 +45,7 @@ class Orders:
     directory: str
     families: tuple[int, ...]
     read: Mapping[str, Any] = field(repr=False)
+    replays: str = ""
     reactor: str | None = None
 
     def as_bytes(self) -> bytes:

@@ -21,11 +21,13 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import eventFromJSON, globalLogPublisher
 from twisted.python.failure import Failure
 
+from ..admission.shared_counts import AllCounts, make_memory, open_memory
 from ..describe.log import Logger
 from ..protocol.clock import steady_clock
 from ..protocol.ports import hand_on
+from .folders import make_folder, remove_abandoned, remove_folder
 from .lines import Lines
-from .orders import ANSWERS, FIRST_SOCKET, LOG, ORDERS, Orders
+from .orders import ANSWERS, FIRST_SOCKET, LOG, ORDERS, SHARED, Orders
 
 #: The most workers that may be asked for.
 MOST_WORKERS = 256
@@ -134,6 +136,7 @@ class Workers:
     :param read: what they can't read themselves.
     :param reactor: starts processes, and has the clock.
     :param twistd: the options of ``twistd``.
+    :param remembers: whether they are to have a database of handshakes for as long as they run.
     :ivar ready: fires when each of them has served once.
     """
 
@@ -147,6 +150,7 @@ class Workers:
         read: Mapping[str, Any],
         reactor: Any,
         twistd: Mapping[str, Any],
+        remembers: bool = False,
     ) -> None:
         self._program = program
         self._words = words
@@ -158,6 +162,8 @@ class Workers:
         # A daemon changes it later.
         self._directory = os.getcwd()
         self._sockets: list[tuple[int, int]] = []
+        self._remembers = remembers
+        self._folder: str | None = None
         self._running: dict[int, Worker] = {}
         self._pauses: dict[int, float] = {}
         self._starting: dict[int, IDelayedCall] = {}
@@ -171,7 +177,16 @@ class Workers:
         self._sockets.append(hand_on(port))
 
     def start(self) -> None:
-        """Start them."""
+        """
+        Start them.
+
+        :raises OSError: when what they share can't be made.
+        """
+        self._memory = make_memory(self.count)
+        self.counts = AllCounts(open_memory(self._memory), self.count)
+        if self._remembers:
+            remove_abandoned()
+            self._folder = make_folder()
         for number in range(1, self.count + 1):
             self._start(number)
 
@@ -185,10 +200,19 @@ class Workers:
             self._directory,
             tuple(family for _, family in self._sockets),
             self.read,
+            "" if self._folder is None else os.path.join(self._folder, "replays"),
             self._twistd.get("reactor"),
         )
         worker = self._running[number] = Worker(self, number, orders)
-        descriptors: dict[int, Any] = {0: "w", 1: "r", 2: "r", ORDERS: "w", LOG: "r", ANSWERS: "r"}
+        descriptors: dict[int, Any] = {
+            0: "w",
+            1: "r",
+            2: "r",
+            ORDERS: "w",
+            LOG: "r",
+            ANSWERS: "r",
+            SHARED: self._memory,
+        }
         for place, (descriptor, _) in enumerate(self._sockets):
             descriptors[FIRST_SOCKET + place] = descriptor
         environment = {name: value for name, value in os.environ.items() if name not in SECRET_VARIABLES}
@@ -207,6 +231,7 @@ class Workers:
         """A worker has said something."""
         if answer.get("serves"):
             worker.serves = True
+            self.counts.serves(worker.number - 1)
             self._log.info("worker {number} serves", event="worker_serves", number=worker.number)
             self._unserved.discard(worker.number)
             if not self._unserved and not self.ready.called:
@@ -215,6 +240,7 @@ class Workers:
     def ended(self, worker: Worker, reason: Failure) -> None:
         """A worker's process is gone."""
         del self._running[worker.number]
+        self.counts.gone(worker.number - 1)
         if self._gone is not None:
             self._look_if_gone()
             return
@@ -267,6 +293,8 @@ class Workers:
             return
         if self._killing is not None and self._killing.active():
             self._killing.cancel()
+        if self._folder is not None:
+            remove_folder(self._folder)
         self._gone.callback(None)
 
 

@@ -13,8 +13,7 @@ from twisted.python import usage
 
 from ..core.keepalive import Timeouts
 from ..describe import describe_os_error, printable
-from ..operation.adopting import AdoptingReactor
-from ..operation.orders import FIRST_SOCKET, Orders
+from ..operation.share import Share
 from ..operation.workers import MOST_WORKERS, Workers
 from .options import ProgramOptions, with_help
 from .output import OutputLost, prepare_outputs, print_error
@@ -50,11 +49,11 @@ class ServiceOptions(ProgramOptions):
     :cvar program: the service's name.
     :cvar limits: what ``--limit`` may name.
     :ivar words: of the command line, as they were given.
-    :ivar orders: of a worker; ``None`` in a process that is none.
+    :ivar share: of a worker; ``None`` in a process that is none.
     :ivar read: what workers can't read, for them.
     """
 
-    orders: Orders | None = None
+    share: Share | None = None
 
     program = ""
     synopsis = "[options]"
@@ -145,28 +144,18 @@ class ServiceOptions(ProgramOptions):
             raise usage.UsageError("--workers starts programs, which are not there behind twistd --chroot; omit one")
         return count
 
-    def make_workers(self, reactor: Any) -> Workers | None:
+    def make_workers(self, reactor: Any, remembers: bool = False) -> Workers | None:
         """
         Make what serves in place of this process.
 
         :param reactor: the one that runs.
+        :param remembers: whether workers need a database of handshakes that none of them has by itself.
         :return: ``None`` where this one serves.
         """
-        count = None if self.orders is not None else self.workers()
+        count = None if self.share is not None else self.workers()
         if count is None:
             return None
-        return Workers(self.program, self.words, count, self.read, reactor, self.twistd)
-
-    def reactor_for(self, place: int, reactor: Any) -> Any:
-        """
-        Give what an endpoint for servers listens with.
-
-        :param place: which of them, from 0.
-        :param reactor: the one that runs.
-        """
-        if self.orders is None:
-            return reactor
-        return AdoptingReactor(reactor, FIRST_SOCKET + place, self.orders.families[place])
+        return Workers(self.program, self.words, count, self.read, reactor, self.twistd, remembers)
 
     def seconds(self, name: str) -> float:
         """

@@ -23,6 +23,7 @@ from ..admission.limits import Limits
 from ..admission.plaintext import PlaintextFile
 from ..admission.replay_database import ReplayDatabase
 from ..admission.replays import IReplayMemory, ReplayMemory
+from ..admission.shared_counts import SharedSalts
 from ..admission.watched import WatchedFile
 from ..contacts.keyfiles import KEY_VARIABLE, read_key, read_passphrase
 from ..core.connection import Salts
@@ -221,7 +222,9 @@ class Options(AuthOptionMixin, ServiceOptions):
             check_root(self.twistd, "--on-stored", places["on_stored"][0])
         replays: IReplayMemory
         salts: Salts | None = None
-        if self["replay-db"] is None:
+        if self["replay-db"] is None and self.share is not None and 1 in versions:
+            replays = ReplayDatabase(self.share.orders.replays, **remembered, tolerance=tolerance)
+        elif self["replay-db"] is None:
             replays = ReplayMemory(**remembered)
         else:
             with acting_as(user):
@@ -273,8 +276,8 @@ class Options(AuthOptionMixin, ServiceOptions):
 
         :return: key, passphrase and warnings.
         """
-        if self.orders is not None:
-            read = self.orders.read
+        if self.share is not None:
+            read = self.share.orders.read
             return KeyPair.from_hex(read["key"]), read["passphrase"], []
         owners = () if user is None else (user.uid,)
         warnings: list[str] = []
@@ -334,10 +337,10 @@ def makeService(options: Options, reactor: Any = None) -> SodiumService:
         from twisted.internet import reactor
     count_steadily(reactor)
     quicken(reactor)
-    settings = options.settings
+    settings, share = options.settings, options.share
     endpoints = []
     for place, given in enumerate(settings.endpoints):
-        listening = options.reactor_for(place, reactor)
+        listening = reactor if share is None else share.reactor_for(place, reactor)
         description, endpoint = parse_listening(listening, "sodium", "--endpoint", given, DEFAULT_LISTEN)
         if settings.default_passphrase and not is_local(description):
             raise SystemExit(
@@ -364,13 +367,19 @@ def makeService(options: Options, reactor: Any = None) -> SodiumService:
         "tolerance": settings.tolerance,
         "clock": reactor,
     }
+    if share is not None:
+        common |= {"limits": share.of(limits), "shared": share.counts}
+        # Those of a database are known to all workers.
+        if settings.salts is None:
+            common["salts"] = SharedSalts(share.counts)
+    workers = options.make_workers(reactor, 1 in settings.versions and options["replay-db"] is None)
     if settings.forward is not None:
         backend = parse_connecting(reactor, "sodium", "--forward", settings.forward, "127.0.0.1:6379", settings.runs_as)
         tunnel_limits = TunnelLimits(limits.connections, limits.stranger_lines)
         tunnels = TunnelFactory(backend, masked(settings.forward), tunnel_limits, reactor, settings.timeouts)
         streams = StreamServerFactory(tunnels, **common)
         service: SodiumService = ForwardService(settings, endpoints, streams, reactor, twistd)
-        service.workers = options.make_workers(reactor)
+        service.workers = workers
         return service
     places = open_places(reactor, settings)
     try:
@@ -379,5 +388,5 @@ def makeService(options: Options, reactor: Any = None) -> SodiumService:
     except LocalProtocolError as error:
         raise SystemExit(printable(f"sodium: {error}")) from None
     service = UploadService(settings, endpoints, uploads, reactor, twistd, places.on_stored)
-    service.workers = options.make_workers(reactor)
+    service.workers = workers
     return service

@@ -109,8 +109,8 @@ class Options(ServiceOptions):
 
         :return: that, and warnings.
         """
-        if self.orders is not None:
-            return _unpacked(self.orders.read), ()
+        if self.share is not None:
+            return _unpacked(self.share.orders.read), ()
         asked = read_server(self, owners=() if user is None else (user.uid,))
         self.read = _packed(asked.settings)
         return asked.settings, asked.warnings
@@ -226,10 +226,9 @@ def makeService(options: Options, reactor: Any = None) -> TunnelService:
         from twisted.internet import reactor
     count_steadily(reactor)
     quicken(reactor)
-    settings, us = options.settings, options.settings.credentials
-    listening = parse_listening(
-        options.reactor_for(0, reactor), "sodium-tunnel", "--listen", settings.listen, EXAMPLE_LISTEN
-    )
+    settings, us, share = options.settings, options.settings.credentials, options.share
+    listens = reactor if share is None else share.reactor_for(0, reactor)
+    listening = parse_listening(listens, "sodium-tunnel", "--listen", settings.listen, EXAMPLE_LISTEN)
     below = parse_connecting(
         reactor, "sodium-tunnel", "--to", settings.endpoint, "HOST:5555", settings.runs_as, settings.timeout
     )
@@ -248,6 +247,8 @@ def makeService(options: Options, reactor: Any = None) -> TunnelService:
     except SodiumError as error:
         raise SystemExit(printable(f"sodium-tunnel: {error}")) from None
     limits = make_room(settings.limits, reactor)
+    if share is not None:
+        limits = share.of(limits)
 
     def advise(error: BaseException) -> str:
         silent = explain_silence(error, settings.version, settings.known_as, settings.server_key)
@@ -260,6 +261,8 @@ def makeService(options: Options, reactor: Any = None) -> TunnelService:
         masked(settings.endpoint) if settings.known_as is None else f"{settings.known_as} ({masked(settings.endpoint)})"
     )
     factory = TunnelFactory(advised, where, limits, reactor, settings.timeouts)
+    if share is not None:
+        share.count = lambda: len(factory.entries)
     service = TunnelService(settings, [listening], factory, reactor, options.twistd)
     service.workers = options.make_workers(reactor)
     return service

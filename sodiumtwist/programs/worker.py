@@ -19,6 +19,7 @@ from twisted.python.failure import Failure
 
 from ..operation.lines import LINE_LIMIT
 from ..operation.orders import ANSWERS, LOG, Orders, read_orders
+from ..operation.share import Share
 from . import tap, tunneltap
 from .listening import ListeningService
 
@@ -75,7 +76,7 @@ def make_service(orders: Orders, reactor: Any) -> ListeningService:
         options, make = tap.Options(), tap.makeService
     else:
         options, make = tunneltap.Options(), tunneltap.makeService  # type: ignore[assignment]
-    options.orders = orders
+    options.share = Share(orders)
     options.parseOptions(list(orders.words))
     service: ListeningService = make(options, reactor)
     service.is_worker = True

@@ -6,9 +6,20 @@ reaches into Twisted's objects, where there are no words for it.
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.interfaces import IListeningPort, IProtocolFactory
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IReactorTime
+
+#: By how many connections a process may be ahead of the one that has least, and go on to accept as it can.
+LEAD = 8
+
+#: Seconds for which a process that is ahead leaves newcomers to the others. They can't take longer than that because of
+#: it, also where the others hang.
+STAND_BACK = 0.005
+
+#: How many connections are accepted in a row. Twisted takes a hundred and more, and would leave the others none.
+ACCEPTED_AT_ONCE = 16
 
 #: In place of the path of a UNIX socket: a name that is in no folder, so that nothing there is changed or removed.
 _NO_PATH = b"\0"
@@ -51,3 +62,37 @@ def adopt(reactor: Any, descriptor: int, family: int, backlog: int, factory: IPr
     shared.startListening()
     adopted: IListeningPort = shared
     return adopted
+
+
+def leave_to_others(port: IListeningPort, ahead: Callable[[], int], clock: IReactorTime) -> None:
+    """
+    See to it that processes with one port have about the same number of connections. The system gives a new one to
+    whichever of them looks first, often the same for a long time; and those that stay would be with that one.
+
+    :param port: where this process accepts.
+    :param ahead: tells how many connections more it has than the process that has least.
+    :param clock: sets timers.
+    """
+    shared: Any = port
+    accept = shared.doRead
+    #: Whether it has just stood back.
+    waited = False
+
+    def accept_again() -> None:
+        nonlocal waited
+        waited = True
+        if shared.connected and not shared.disconnecting:
+            shared.startReading()
+
+    def accept_in_turn() -> object:
+        nonlocal waited
+        if not waited and ahead() > LEAD:
+            shared.stopReading()
+            clock.callLater(STAND_BACK, accept_again)
+            return None
+        waited = False
+        shared.numberAccepts = ACCEPTED_AT_ONCE
+        result: object = accept()
+        return result
+
+    shared.doRead = accept_in_turn
