@@ -33,6 +33,7 @@ from zope.interface import implementer
 from .admission.limits import ReportedLimit, check_limits
 from .admission.networks import network
 from .admission.summed_lines import SummedLines
+from .core.base import Traffic
 from .core.errors import ConnectionCut, PeerAborted, SodiumError
 from .core.keepalive import Timeouts
 from .describe import describe_tls_error
@@ -40,6 +41,7 @@ from .describe.log import Logger, describe_address
 from .interfaces import IDrainable, IReadListener, ISodiumTransport
 from .protocol.clock import steady_clock
 from .protocol.farewell import NO_END, Farewell
+from .protocol.observing import Observer
 from .protocol.proxy_header import describe_missing_header, read_proxy_header
 from .protocol.sockets import (
     TransportBelow,
@@ -126,6 +128,7 @@ class TunnelEnd(Protocol):
 
     :param other: the end to join when this one is connected.
     :ivar all_received: whether the peer has said that it sends no more.
+    :ivar began: when its transport was made, in seconds of the factory's clock.
     :ivar is_over: whether its connection is over, but for what is still to be read.
     :ivar gone: whether all is over.
     """
@@ -136,6 +139,7 @@ class TunnelEnd(Protocol):
     tunnels: TunnelFactory
     #: Writes to the other end.
     _hand_on: Callable[[bytes], None]
+    began: float
     all_received = is_over = gone = False
     #: Whether it came in, and was not made for one that did.
     came_in = False
@@ -146,8 +150,8 @@ class TunnelEnd(Protocol):
     _closing = False
     #: Whether nothing is read because the other end is full.
     _paused = False
-    #: Whether anything was received.
-    _received = False
+    #: How much has come from its peer, and was handed on to it, by now; of an encrypted connection what it carries.
+    bytes_received = bytes_sent = 0
     #: Whether the socket has told, when it was written to, that the connection is broken.
     _broken = False
     _farewell: Farewell | None = None
@@ -182,6 +186,7 @@ class TunnelEnd(Protocol):
         other.transport.resumeProducing()
 
     def _arrive(self) -> None:
+        self.began = self.tunnels.clock.seconds()
         self._below = TransportBelow(self.transport)
         self._below.send_small_packets()
         # What wraps a stream of ours, as TLS does, has its interfaces, too, but tells of no read; nor may it be passed.
@@ -193,9 +198,11 @@ class TunnelEnd(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         """Hand the bytes on to the other end."""
-        self._received = True
+        size = len(data)
+        self.bytes_received += size
         # An end that is closing may still receive.
         if self._other is not None:
+            self._other.bytes_sent += size
             if self._gathers:
                 self._gathered.append(data)
             else:
@@ -245,6 +252,11 @@ class TunnelEnd(Protocol):
         # The look goes on till it finds that: this is done too often to set a timer each time.
         self._paused = False
         self.transport.resumeProducing()
+
+    @property
+    def traffic(self) -> Traffic:
+        """How much has come from its peer, and was handed on to it, by now; PDUs are counted where they are sealed."""
+        return Traffic(self.bytes_received, self.bytes_sent)
 
     @property
     def takes_nothing(self) -> bool:
@@ -380,7 +392,7 @@ class TunnelEnd(Protocol):
         nothing of it was cut.
         """
         error: Any = reason.value
-        if self._received:
+        if self.bytes_received:
             return False
         return error.args == (NO_END,) or (self.came_in and isinstance(error.__cause__, (ConnectionCut, PeerAborted)))
 
@@ -485,15 +497,24 @@ class TunnelEntry(TunnelEnd):
         if why is not None and self.factory.lines.write(f"no header: {why}", network(self.transport.getPeer())):
             where = describe_address(self.transport.getPeer())
             self._log.info("refused {peer}: {reason}", peer=where, reason=why)
+        observer, outcome = self.factory.observer, self._name_end(reason)
         super().connectionLost(reason)
+        if observer is not None:
+            observer.parted(self, outcome, self.tunnels.clock.seconds() - self.began)
         if self._connecting is not None:
             self._connecting.cancel()
+
+    def _name_end(self, reason: Failure) -> str:
+        if self.outgoing is None:
+            return "unreachable" if self._connecting is None else "left"
+        return "closed" if reason.check(ConnectionDone) else "broken"
 
 
 class TurnedAway(Protocol):
     """Resets a connection that came in. Closed in order, it would look like an empty answer."""
 
     transport: Any
+    traffic = Traffic()
 
     def connectionMade(self) -> None:
         self.transport.abortConnection()
@@ -519,11 +540,16 @@ class TunnelFactory(Factory):
     noisy = False
     log = Logger()
 
+    #: Is told how connections end; ``None`` where nobody counts them.
+    observer: Observer | None = None
+
     _stopped = False
     #: Which version of the protocol was spoken last.
     _version: int | None = None
     #: Whether the log has that the other side is about to stop, and no connection was made since.
     _drains = False
+    #: Fires when all connections have ended; ``None`` when nobody waits for that.
+    _finished: Deferred[None] | None = None
 
     def __init__(
         self,
@@ -553,6 +579,11 @@ class TunnelFactory(Factory):
         """The clock."""
         return steady_clock(self._clock)
 
+    @property
+    def limit(self) -> int:
+        """How many connections there may be at once."""
+        return self._limit.limit
+
     def speaks(self, version: int) -> None:
         """
         A connection through the endpoint is there.
@@ -578,6 +609,8 @@ class TunnelFactory(Factory):
         """Make the end of a connection that came in, or what resets it where there is no room for it."""
         if self._count() >= self._limit.limit:
             self._limit.reached()
+            if self.observer is not None:
+                self.observer.parted(TurnedAway(), "no_room", 0.0)
             return TurnedAway()
         return super().buildProtocol(addr)
 
@@ -586,6 +619,20 @@ class TunnelFactory(Factory):
         """All ends that are connected."""
         joined = {entry.outgoing for entry in self.entries if entry.outgoing is not None and not entry.outgoing.gone}
         return {*self.entries, *joined, *self.leaving}
+
+    def finish(self, timeout: float) -> Deferred[None]:
+        """
+        Wait for connections to end. Stop listening before that.
+
+        :param timeout: how many seconds they get.
+        :return: fires when all have ended, or their time is over. To cancel it is to wait no longer.
+        """
+        finished: Deferred[None] = Deferred(lambda waiting: waiting.callback(None))
+        self._finished = finished
+        if not self._count():
+            finished.callback(None)
+            return finished
+        return finished.addTimeout(timeout, self.clock, lambda result, seconds: None)
 
     def drop(self) -> None:
         """Break all connections, behind what their peers have yet to take."""
@@ -601,8 +648,12 @@ class TunnelFactory(Factory):
             if outgoing is not None and not outgoing.gone:
                 self.leaving.add(outgoing)
         self._limit.ease(self._count())
-        if self._stopped and not self._count():
+        if self._count():
+            return
+        if self._stopped:
             self._sum_up()
+        if self._finished is not None and not self._finished.called:
+            self._finished.callback(None)
 
     def doStart(self) -> None:
         """Called for each port that listens."""

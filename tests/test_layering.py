@@ -59,7 +59,8 @@ FOLDERS = {
     """,
     # The Twisted face of one connection.
     "protocol": """
-        protocol.clock  protocol.log_names  protocol.unread  protocol.context  protocol.producers  protocol.direct
+        protocol.clock  protocol.log_names  protocol.unread  protocol.observing  protocol.context  protocol.producers
+        protocol.direct
         protocol.sockets  protocol.ports  protocol.proxy_header  protocol.rounds  protocol.client_endpoints
         protocol.outbox  protocol.reading  protocol.no_hello
         protocol.farewell  protocol.lifecycle  protocol.base  protocol.server  protocol.draining  protocol.client
@@ -125,13 +126,16 @@ FOLDERS = {
     "operation": """
         operation.companions
         operation.lines  operation.orders  operation.folders  operation.adopting  operation.share  operation.workers
+        operation.values  operation.histograms  operation.lag  operation.status  operation.metrics
+        operation.service_status  operation.exposition  operation.page  operation.site
         operation
     """,
     # Programs.
     "programs": """
         programs.interrupts  programs.exits  programs.output  programs.pidfile  programs.service_user
         programs.sizes  programs.settings  programs.silent_servers  programs.refusals  programs.without_tls
-        programs.completers  programs.options  programs.service_options
+        programs.completers  programs.options  programs.configuration  programs.check
+        programs.service_options
         programs.completion_words  programs.completion_bash  programs.completion_fish  programs.completion_zsh
         programs.completion
         programs.asking  programs.server_options  programs.server_arguments

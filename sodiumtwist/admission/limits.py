@@ -245,6 +245,16 @@ class Admission(Generic[Counted]):
         self.blocked_addresses = self._by_address.blocked
         self.blocked_logins = self._by_login.blocked
 
+    @property
+    def limits(self) -> Limits:
+        """What it takes."""
+        return self._limits
+
+    def counted(self) -> tuple[int, int, int]:
+        """Count connections: all, those whose client is not let in yet, and those from where most come."""
+        unauthenticated = len(self._strangers) + len(self._deciding)
+        return len(self._addresses), unauthenticated, max(self._counts.values(), default=0)
+
     # Connections
 
     def arrived(self, end: Counted) -> list[TurnedAway[Counted]]:

@@ -9,6 +9,7 @@ import errno
 import os
 import secrets
 import sqlite3
+import struct
 import time
 from collections.abc import Callable
 from contextlib import closing, suppress
@@ -26,7 +27,7 @@ from zope.interface import implementer
 
 from ..core.errors import LocalProtocolError
 from ..core.v2.handshake import TIME_TOLERANCE
-from .files import check_file
+from .files import check_file, open_at_once
 from .replacing import may
 from .replays import IReplayMemory, _LimitedMemory
 from .stored_salts import STORED_SALTS, StoredSalts, file_identity, make_table
@@ -41,8 +42,68 @@ SCHEMA_VERSION = 1
 #: millions are deleted.
 FORGET_AT_ONCE = 100
 
+#: How a database of SQLite begins.
+_MAGIC = b"SQLite format 3\0"
+
+#: Where in its first bytes the program that made it has its numbers: of the tables, and its own.
+_HEADER = struct.Struct(">60xi4xi")
+
 Argument = TypeVar("Argument")
 Result = TypeVar("Result")
+
+
+def check_database(path: str) -> None:
+    """
+    Look at a database of handshakes, and change nothing: to open one, SQLite makes files beside it.
+
+    :param path: of the file, which may be missing yet.
+    :raises OSError: when it can't be read or written, or can't be made.
+    :raises LocalProtocolError: when it is something else, or others can write to it.
+    """
+    path = os.path.abspath(path)
+    with suppress(FileNotFoundError), open_at_once(path) as file:
+        _check_files(path)
+        header = file.read(_HEADER.size)
+        if len(header) < _HEADER.size or not header.startswith(_MAGIC):
+            raise LocalProtocolError(f"{path} is no database of handshakes; name another file")
+        version, application_id = _HEADER.unpack(header)
+        _check_numbers(path, application_id, version)
+    _check_room(path)
+
+
+def _check_files(path: str) -> None:
+    for each in (path, f"{path}-wal", f"{path}-shm"):
+        try:
+            status = os.stat(each)
+        except FileNotFoundError:
+            if each == path:
+                raise
+            continue
+        check_file(each, status, "database of handshakes")
+        # SQLite would open it all the same, and fail at the first login, or say no more than that it can't.
+        if not may(each, os.W_OK):
+            # The files beside it go when the last process that uses it closes it, perhaps just now.
+            if each != path and not os.path.lexists(each):
+                continue
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), each)
+    _check_room(path)
+
+
+def _check_room(path: str) -> None:
+    folder = os.path.dirname(path)
+    os.stat(folder)
+    if not may(folder, os.W_OK):
+        raise PermissionError(errno.EACCES, f"SQLite can't make the files beside {path}", folder)
+
+
+def _check_numbers(path: str, application_id: int, version: int) -> None:
+    if application_id != APPLICATION_ID:
+        raise LocalProtocolError(f"{path} is no database of handshakes but another one; name another file")
+    if version != SCHEMA_VERSION:
+        raise LocalProtocolError(
+            f"{path} is a database of handshakes of version {version}, where this program knows {SCHEMA_VERSION} only; "
+            "name another file"
+        )
 
 
 @implementer(IReplayMemory)
@@ -128,6 +189,14 @@ class ReplayDatabase(_LimitedMemory):
             with a :class:`~sodiumtwist.LocalProtocolError` after :meth:`close`.
         """
         return self._call_in_thread(self._insert, fingerprint).addCallback(self._note_forgetting)
+
+    def counted(self) -> Deferred[int]:
+        """
+        Count the handshakes that are remembered.
+
+        :return: fires with their number. It fails as that of :meth:`knows`.
+        """
+        return self._call_in_thread(self._count, None)
 
     def close(self) -> Deferred[None]:
         """
@@ -229,23 +298,7 @@ class ReplayDatabase(_LimitedMemory):
             os.unlink(temporary)
 
     def _open(self, timeout: float) -> sqlite3.Connection:
-        for path in (self._path, f"{self._path}-wal", f"{self._path}-shm"):
-            try:
-                status = os.stat(path)
-            except FileNotFoundError:
-                if path == self._path:
-                    raise
-                continue
-            check_file(path, status, "database of handshakes")
-            # SQLite would open it all the same, and fail at the first login, or say no more than that it can't.
-            if not may(path, os.W_OK):
-                # The files beside it go when the last process that uses it closes it, perhaps just now.
-                if path != self._path and not os.path.lexists(path):
-                    continue
-                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
-        folder = os.path.dirname(self._path)
-        if not may(folder, os.W_OK):
-            raise PermissionError(errno.EACCES, f"SQLite can't make the files beside {self._path}", folder)
+        _check_files(self._path)
         # mode=rw makes no new file: one that was taken away must not become an empty one that knows nothing. Without an
         # isolation level transactions begin and end where the statements below say so. A pool runs one call at a
         # time, but does not promise that it is always the same thread.
@@ -275,13 +328,7 @@ class ReplayDatabase(_LimitedMemory):
             raise
         except sqlite3.DatabaseError as error:
             raise LocalProtocolError(f"{self._path} is no database of handshakes: {error}; name another file") from None
-        if application_id != APPLICATION_ID:
-            raise LocalProtocolError(f"{self._path} is no database of handshakes but another one; name another file")
-        if version != SCHEMA_VERSION:
-            raise LocalProtocolError(
-                f"{self._path} is a database of handshakes of version {version}, where this program knows "
-                f"{SCHEMA_VERSION} only; name another file"
-            )
+        _check_numbers(self._path, application_id, version)
 
     def _select(self, connection: sqlite3.Connection, fingerprint: bytes) -> bool:
         found = connection.execute("SELECT 1 FROM handshakes WHERE fingerprint = ?", (fingerprint,))
@@ -309,6 +356,13 @@ class ReplayDatabase(_LimitedMemory):
                 connection.execute("DELETE FROM handshakes WHERE number < ?", (oldest + min(excess, FORGET_AT_ONCE),))
         connection.execute("COMMIT")
         return new, excess > 0
+
+    def _count(self, connection: sqlite3.Connection, _: None) -> int:
+        # There are no gaps, see _insert().
+        ((oldest, newest),) = connection.execute(
+            "SELECT (SELECT min(number) FROM handshakes), (SELECT max(number) FROM handshakes)"
+        )
+        return 0 if newest is None else int(newest) - int(oldest) + 1
 
     # What runs in the reactor's thread again: it logs
 

@@ -103,16 +103,17 @@ def place_of(text: str, name: str, key: str = "") -> str:
     """
     Say where a table, or a key in it, stands, to be put before an error.
 
+    :param name: of the table; empty for what stands above all tables.
     :return: such as ``line 3: ``; empty where it is written in a way that is not looked for.
     """
     lines = text.split("\n")
-    start = _header(lines, name)
+    start = _header(lines, name) if name else -1
     if start is None:
         return ""
     for number in range(start + 1, _end(lines, start)) if key else ():
         if re.match(rf"""[ \t]*["']?{re.escape(key)}["']?[ \t]*=""", lines[number]):
             return f"line {number + 1}: "
-    return f"line {start + 1}: "
+    return f"line {start + 1}: " if name else ""
 
 
 def _header(lines: list[str], name: str) -> int | None:

@@ -42,7 +42,7 @@ LONGEST_PAUSE = 30.0
 STEADY_TIME = 60.0
 
 #: Seconds beyond those that connections get to finish, in which a worker must have ended. Then it is killed.
-LEAVE_TIME = 10.0
+LEAVE_TIME = 15.0
 
 #: What the command of a worker is.
 WORKER = "sodiumtwist.programs.worker"
@@ -136,6 +136,7 @@ class Workers:
     :param read: what they can't read themselves.
     :param reactor: starts processes, and has the clock.
     :param twistd: the options of ``twistd``.
+    :param drain_timeout: seconds that connections get to finish at the end.
     :param remembers: whether they are to have a database of handshakes for as long as they run.
     :ivar ready: fires when each of them has served once.
     """
@@ -150,6 +151,7 @@ class Workers:
         read: Mapping[str, Any],
         reactor: Any,
         twistd: Mapping[str, Any],
+        drain_timeout: float,
         remembers: bool = False,
     ) -> None:
         self._program = program
@@ -162,6 +164,7 @@ class Workers:
         # A daemon changes it later.
         self._directory = os.getcwd()
         self._sockets: list[tuple[int, int]] = []
+        self.drain_timeout = drain_timeout
         self._remembers = remembers
         self._folder: str | None = None
         self._running: dict[int, Worker] = {}
@@ -260,11 +263,10 @@ class Workers:
         )
         self._starting[worker.number] = self.clock.callLater(pause, self._start, worker.number)
 
-    def stop(self, seconds: float) -> Deferred[None]:
+    def stop(self) -> Deferred[None]:
         """
         End all in order.
 
-        :param seconds: that their connections get to finish.
         :return: fires when all are gone.
         """
         if self._gone is None:
@@ -274,7 +276,7 @@ class Workers:
             self._starting.clear()
             for worker in self._running.values():
                 worker.tell("stop")
-            self._killing = self.clock.callLater(seconds + LEAVE_TIME, self._kill)
+            self._killing = self.clock.callLater(self.drain_timeout + LEAVE_TIME, self._kill)
             self._look_if_gone()
         return self._gone
 

@@ -27,7 +27,6 @@ from ..describe.log import Logger, describe_address
 from ..operation.companions import Companion
 from ..operation.workers import Workers
 from ..protocol.clock import steady_clock
-from ..protocol.draining import DRAIN_TIMEOUT
 from .endpoint_strings import address_remedy, is_alive, lock_owner, path_of_socket, socket_remedy
 from .interrupts import end_in_order, wait_for_reactor
 from .service_user import acting_as, service_user
@@ -81,6 +80,11 @@ class ListeningService(Service):
         self._ports: list[IListeningPort] = []
         self._stopping = math.inf
         self.companions: list[Companion] = []
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether it is about to stop, or has stopped: it takes no new connections."""
+        return self._stopping < math.inf
 
     def announce(self) -> None:
         """Log what the service will do. For subclasses."""
@@ -138,6 +142,7 @@ class ListeningService(Service):
         :raises SystemExit: when an endpoint can't be listened on, which a critical line in the log explains.
         """
         super().startService()  # type: ignore[no-untyped-call]
+        self._stopping = math.inf
         # twistd calls both methods, twist only this one.
         if not self._ports:
             self._listen()
@@ -273,7 +278,7 @@ class ListeningService(Service):
         closing = DeferredList([maybeDeferred(port.stopListening) for port in ports], consumeErrors=True)
         self._tell(Companion.stopping)
         # Before a port is waited for, which may take all the time.
-        draining = self.drain() if self.workers is None else self.workers.stop(DRAIN_TIMEOUT + STOP_TIMEOUT)
+        draining = self.drain() if self.workers is None else self.workers.stop()
         if draining is not None:
             yield draining
         limit = self._clock.seconds() + STOP_TIMEOUT

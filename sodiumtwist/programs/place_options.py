@@ -53,7 +53,7 @@ PLACE_LIMITS: LimitNames = {
 }
 
 #: Options that say something about others: without one of those they would do nothing, and nobody would notice.
-_NEEDS = {
+PLACE_NEEDS = {
     "existing": ("directory",),
     "quota": ("directory",),
     "share-per-login": ("share",),
@@ -79,7 +79,7 @@ def check_places(options: usage.Options) -> None:
             )
     elif options["forward"] is not None:
         raise usage.UsageError("--share and --forward exclude each other; give one")
-    for name, others in _NEEDS.items():
+    for name, others in PLACE_NEEDS.items():
         if _given(options, name) and not any(_given(options, other) for other in others):
             raise usage.UsageError(f"--{name} goes with {' or '.join(f'--{other}' for other in others)}")
     if _given(options, "on-stored") and options["file"] == "-":

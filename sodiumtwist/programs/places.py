@@ -5,7 +5,7 @@ Makes what ``twistd sodium`` does with files: the place for uploads, the folders
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..admission.replacing import may
@@ -73,6 +73,34 @@ def open_places(reactor: Any, settings: ServerSettings) -> Places:
         on_stored=on_stored,
     )
     return Places(store, files, on_stored)
+
+
+def only_looked_at(settings: ServerSettings) -> ServerSettings:
+    """
+    Change settings so that :func:`open_places` makes and takes over nothing.
+
+    :raises SystemExit: with one line, when what it would make can't be had.
+    """
+    # For this, standard output would become the server's.
+    if settings.file == "-":
+        return replace(settings, file=None, discard=True)
+    directory = settings.directory
+    if directory is None or os.path.exists(directory):
+        return settings
+    above = os.path.dirname(os.path.realpath(directory))
+    try:
+        with acting_as(settings.runs_as):
+            os.stat(above)
+            allowed = may(above, os.W_OK | os.X_OK)
+    except OSError as error:
+        raise SystemExit(printable(f"sodium: cannot write to {error.filename}: {error.strerror}")) from None
+    if not allowed:
+        raise SystemExit(printable(f"sodium: cannot write to {above}: files can't be made there"))
+    shared = settings.share
+    if shared is not None and os.path.realpath(shared) == os.path.realpath(directory):
+        shared = None
+    # As with no place at all, nothing is taken then.
+    return replace(settings, directory=None, share=shared, discard=True)
 
 
 def _open_store(reactor: Any, settings: ServerSettings, disk: Disk) -> Store:

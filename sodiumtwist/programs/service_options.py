@@ -5,19 +5,27 @@ What the command lines of the services of ``twistd`` have in common.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import fields
 from typing import Any
 
 from twisted.python import usage
 
+from ..core.errors import LocalProtocolError
 from ..core.keepalive import Timeouts
-from ..describe import describe_os_error, printable
+from ..describe import describe_error, describe_os_error, printable
 from ..operation.share import Share
 from ..operation.workers import MOST_WORKERS, Workers
+from ..protocol.draining import DRAIN_TIMEOUT
+from .check import describe_options, telling_warnings
+from .configuration import LIMIT, OptionNames, Setting, not_overruled, read_configuration
 from .options import ProgramOptions, with_help
-from .output import OutputLost, prepare_outputs, print_error
+from .output import OutputLost, prepare_outputs, print_error, print_text
 from .pidfile import describe_pid_file, remove_own_pid_file
+from .service_user import service_user
 
 #: What both services take: the encrypted connections, and what a tunnel joins to them, are watched in the same way.
 #: Read as numbers later, by :meth:`ServiceOptions.timeouts`.
@@ -27,7 +35,20 @@ SERVICE_PARAMETERS = [
     ["ping-interval", None, None, "least seconds between PINGs [default: 60 or less]"],
     ["tcp-keepalive", None, "60", "seconds until TCP asks; 0: never"],
     ["workers", None, None, "processes that serve, a number or auto [default: this one]"],
+    ["drain-timeout", None, f"{DRAIN_TIMEOUT:g}", "seconds to finish in at the end"],
+    ["config", None, None, "TOML file with options; those given here win"],
 ]
+
+#: The most seconds that ``--drain-timeout`` takes. While a service stops, its port is closed: nobody else is served.
+MOST_DRAIN = 3600.0
+
+SERVICE_FLAGS = [["check", None, "show what would run, and do not run it"]]
+
+#: What shells complete as their values.
+SERVICE_COMPLETIONS = {"config": usage.CompleteFiles()}
+
+#: What ends before anything is parsed.
+_HELP = {"help", "help-auth", "help-auth-type", "version"}
 
 #: What ``--limit`` may name: each with the class that takes it, and the argument's name there.
 LimitNames = Mapping[str, "tuple[type, str]"]
@@ -48,9 +69,12 @@ class ServiceOptions(ProgramOptions):
 
     :cvar program: the service's name.
     :cvar limits: what ``--limit`` may name.
+    :cvar needs: options that say something about others, one of which must be given.
+    :cvar defaults_of_lists: what holds of options that may be repeated where none is given.
     :ivar words: of the command line, as they were given.
     :ivar share: of a worker; ``None`` in a process that is none.
     :ivar read: what workers can't read, for them.
+    :ivar settings_of_file: what holds of the file that ``--config`` names.
     """
 
     share: Share | None = None
@@ -58,6 +82,8 @@ class ServiceOptions(ProgramOptions):
     program = ""
     synopsis = "[options]"
     limits: LimitNames = {}
+    needs: Mapping[str, tuple[str, ...]] = {}
+    defaults_of_lists: Mapping[str, tuple[str, ...]] = {}
 
     def __init__(self) -> None:
         # Here no reactor is made yet. It would take the number of a descriptor that was closed.
@@ -65,7 +91,10 @@ class ServiceOptions(ProgramOptions):
         super().__init__()  # type: ignore[no-untyped-call]
         self._given_limits: dict[type, dict[str, Any]] = {}
         self.words: tuple[str, ...] = ()
+        self._all_words: list[str] = []
         self.read: dict[str, Any] = {}
+        self.settings_of_file: list[Setting] = []
+        self._path_of_file = ""
 
     def opt_limit(self, setting: str) -> None:
         """NAME=NUMBER, repeatable; a wrong NAME shows all"""
@@ -101,16 +130,139 @@ class ServiceOptions(ProgramOptions):
         """
         self.words = tuple(options or ())
         try:
-            super().parseOptions(options)
+            words = self._with_file(list(self.words))
+            self._all_words = words
+            with telling_warnings(self.program) if "--check" in words else nullcontext():
+                super().parseOptions(words)
+                if self["check"]:
+                    self.try_out()
+                    self._show_options(words)
         except usage.UsageError as error:
             line = with_help(error, f"twistd {self.program}")
-            raise SystemExit(printable(f"{self.program}: {line}")) from None
+            raise SystemExit(printable(f"{self.program}: {self._place_in_file(line)}{line}")) from None
         # The help could not be printed.
         except OutputLost as lost:
             if str(lost):
                 print_error(str(lost), self.program)
             raise SystemExit(lost.status) from None
+        if self["check"]:
+            sys.exit(0)
         self._look_at_pid_file(self.twistd.get("pidfile") or "")
+
+    def _show_options(self, words: list[str]) -> None:
+        """
+        Print what holds.
+
+        :param words: of the command line, those of the file among them, options first.
+        :raises OutputLost: when it can't be printed.
+        """
+        values = {name: [str(value)] for name, value in self.defaults.items() if value not in (None, 0)}
+        values.update({name: [*texts] for name, texts in self.defaults_of_lists.items()})
+        given: dict[str, list[str]] = {}
+        for name, value in self._pairs(self._in_order(words)):
+            given.setdefault(name, []).append(value)
+        notes = self.notes_of_check()
+        if self.settings_of_file:
+            notes.insert(0, f"Some of them stand in {self._path_of_file}.")
+        limits = {
+            name: self.given_limits(kind).get(argument, self.default_limit(name))
+            for name, (kind, argument) in self.limits.items()
+        }
+        print_text(describe_options(self.program, self.option_names(), {**values, **given}, limits, notes))
+
+    def try_out(self) -> None:
+        """
+        Find out whether what is asked for can be had, without listening, or changing anything. For subclasses.
+
+        :raises UsageError: when it can't.
+        :raises SystemExit: when it can't, with one line.
+        """
+
+    def notes_of_check(self) -> list[str]:
+        """Say what else is to be known of what would run, a line each. For subclasses."""
+        return []
+
+    def default_limit(self, name: str) -> float:
+        """
+        Tell what holds where ``--limit`` says nothing.
+
+        :param name: what it may name.
+        """
+        kind, argument = self.limits[name]
+        value: float = getattr(kind, argument)
+        return value
+
+    def option_names(self) -> OptionNames:
+        """Tell what may be asked for."""
+        completions = [data for kind in type(self).__mro__ if (data := vars(kind).get("compData")) is not None]
+        return OptionNames(
+            taking=[name[:-1] for name in self.longOpt if name.endswith("=")],
+            flags=[name for name in self.longOpt if not name.endswith("=")],
+            repeatable={name for data in completions for name in data.multiUse},
+            # --server-key takes a path, too; but most give it the key itself, or a name.
+            paths={
+                name
+                for name, completer in self.completers().items()
+                if isinstance(completer, (usage.CompleteFiles, usage.CompleteDirs)) and name != "server-key"
+            },
+            limits=self.limits,
+            aliases=self.aliases,
+            exclusive=[group for data in completions for group in data.mutuallyExclusive],
+            needs=self.needs,
+            elsewhere=[name.rstrip("=") for name in getattr(self.parent, "longOpt", ())],
+        )
+
+    def _with_file(self, words: list[str]) -> list[str]:
+        """
+        Put what the file of ``--config`` says before the words of the command line.
+
+        :return: all words, options first, each by its own name; as they are where a shell asks how to go on.
+        :raises UsageError: when the file can't be read, or something in it is wrong.
+        """
+        if "--_shell-completion" in words[-2:-1]:
+            return words
+        ordered = self._in_order(words)
+        given = list(self._pairs(ordered))
+        if _HELP.intersection(name for name, _ in given):
+            return ordered
+        path = next((value for name, value in reversed(given) if name == "config"), None)
+        if path is None:
+            return ordered
+        names = self.option_names()
+        try:
+            user = service_user(self.twistd)
+            read = read_configuration(path, names, () if user is None else (user.uid,))
+        except (OSError, LocalProtocolError) as error:
+            raise usage.UsageError(describe_error(error)) from None
+        limits = {value.partition("=")[0] for name, value in given if name == LIMIT}
+        self._path_of_file = path
+        self.settings_of_file = not_overruled(read, {name for name, _ in given}, limits, names)
+        return [*(word for setting in self.settings_of_file for word in setting.words), *ordered]
+
+    def _pairs(self, ordered: list[str]) -> Iterator[tuple[str, str]]:
+        """
+        Take a command line apart.
+
+        :param ordered: its words, options first, each value in a word of its own.
+        :return: each option by its name, and its value; that is empty for one that takes none.
+        """
+        words = iter(ordered)
+        for word in words:
+            if word == "--":
+                return
+            name = self.synonyms[word.lstrip("-")]
+            yield name, next(words) if f"{name}=" in self.longOpt else ""
+
+    def _place_in_file(self, line: str) -> str:
+        """Tell where in the file an option or a limit stands that an error begins with; nothing for another one."""
+        found = re.match(r"--([\w-]+)(?:[ =]+([\w-]+)=)?|the limit (\w+)", line)
+        if found is None:
+            return ""
+        option, limit = found[1] or LIMIT, found[2] or (found[3] or "").replace("_", "-")
+        for setting in self.settings_of_file:
+            if setting.name == option and (not setting.limit or setting.limit == limit):
+                return f"{self._path_of_file}: {setting.place}"
+        return ""
 
     def _look_at_pid_file(self, path: str) -> None:
         # Twistd looks at it later, and tells neither where it is nor what to do.
@@ -144,6 +296,18 @@ class ServiceOptions(ProgramOptions):
             raise usage.UsageError("--workers starts programs, which are not there behind twistd --chroot; omit one")
         return count
 
+    def words_for_workers(self) -> tuple[str, ...]:
+        """Give the words of the command line, with what ``--config`` says: the file may be for root alone."""
+        # Options stand first, each value in a word of its own.
+        words = iter(self._all_words)
+        kept: list[str] = []
+        for word in words:
+            if word == "--config":
+                next(words, None)
+            else:
+                kept.append(word)
+        return tuple(kept)
+
     def make_workers(self, reactor: Any, remembers: bool = False) -> Workers | None:
         """
         Make what serves in place of this process.
@@ -155,7 +319,16 @@ class ServiceOptions(ProgramOptions):
         count = None if self.share is not None else self.workers()
         if count is None:
             return None
-        return Workers(self.program, self.words, count, self.read, reactor, self.twistd, remembers)
+        return Workers(
+            self.program,
+            self.words_for_workers(),
+            count,
+            self.read,
+            reactor,
+            self.twistd,
+            self.drain_timeout(),
+            remembers,
+        )
 
     def seconds(self, name: str) -> float:
         """
@@ -182,6 +355,20 @@ class ServiceOptions(ProgramOptions):
         if self["ping-interval"] is None:
             return Timeouts(authentication, inactivity, tcp_keepalive=tcp_keepalive)
         return Timeouts(authentication, inactivity, self.seconds("ping-interval"), tcp_keepalive=tcp_keepalive)
+
+    def drain_timeout(self) -> float:
+        """
+        Give how many seconds connections get to finish when the service is stopped.
+
+        :raises UsageError: when it is no such number.
+        """
+        seconds = self.seconds("drain-timeout")
+        # Not "seconds < 0", which NaN is not.
+        if not 0 <= seconds <= MOST_DRAIN:
+            raise usage.UsageError(
+                f"--drain-timeout takes a number of seconds from 0 to {MOST_DRAIN:g}, not {seconds:g}"
+            )
+        return seconds
 
     def parseArgs(self, *arguments: str) -> None:
         """

@@ -129,13 +129,14 @@ def acting_as(user: ServiceUser | None) -> AbstractContextManager[None]:
     return nullcontext() if user is None else user.acting()
 
 
-def check_log(twistd: Mapping[str, Any], user: ServiceUser) -> None:
+def check_log(twistd: Mapping[str, Any], user: ServiceUser, *, make: bool = True) -> None:
     """
     See to it that a service can go on writing its log file, and warn when it can't begin a new one, or can't take its
     pid file away at its end.
 
     :param twistd: the options of ``twistd``.
     :param user: as whom the service runs.
+    :param make: whether to make the log file where there is none.
     :raises PermissionError: when the file is not for that user, or can't be made by them.
     """
     path = twistd.get("logfile") or (None if twistd.get("nodaemon") else "twistd.log")
@@ -148,7 +149,8 @@ def check_log(twistd: Mapping[str, Any], user: ServiceUser) -> None:
     with user.acting():
         if path not in (None, "-") and not twistd.get("syslog") and not twistd.get("logger"):
             # Made here, since twistd would make it as root.
-            os.close(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666))
+            if make or os.path.exists(path):
+                os.close(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666))
             warn_where_closed(
                 path,
                 "the log file {path} grows without end, as user {user} can't make new files in {folder}; name another "

@@ -18,7 +18,7 @@ from ..core.errors import LocalProtocolError
 from ..describe import describe_limit, masked
 from ..describe.fingerprints import fingerprint
 from ..endpoints.streams import StreamServerFactory
-from ..protocol.draining import DRAIN_TIMEOUT, STOPPING
+from ..protocol.draining import STOPPING
 from ..protocol.factories import SodiumServerFactory
 from ..transfer.receiver import UploadFactory
 from ..transfer.tree.disk_thread import DiskThread
@@ -117,15 +117,17 @@ class SodiumService(ListeningService):
             )
 
     def drain(self) -> Deferred[None] | None:
+        timeout = self._settings.drain_timeout
         clients = sum(end.is_authenticated and end.version == 2 for end in self._factory.connections)
         if clients:
             self._log.info(
                 "stopping; clients that get {seconds:g} seconds to finish, unless SIGTERM or Ctrl-C comes again: "
                 "{count}",
-                seconds=DRAIN_TIMEOUT,
+                event="draining",
+                seconds=timeout,
                 count=clients,
             )
-        return self._factory.drain()
+        return self._factory.drain(timeout)
 
     def hurry(self) -> None:
         if self._factory.draining is not None:
@@ -260,12 +262,13 @@ class UploadService(SodiumService):
         draining = super().drain()
         if draining is None or on_stored is None:
             return draining
-        until = self._clock.seconds() + DRAIN_TIMEOUT
+        until = self._clock.seconds() + self._settings.drain_timeout
         if not on_stored.is_idle:
             self._log.info(
                 "stopping; files whose command of --on-stored gets {seconds:g} seconds to end, unless SIGTERM or "
                 "Ctrl-C comes again: {count}",
-                seconds=DRAIN_TIMEOUT,
+                event="draining",
+                seconds=self._settings.drain_timeout,
                 count=on_stored.unfinished,
             )
 

@@ -252,6 +252,7 @@ class ServerSettings:
     :ivar warning: a line for the log about a file that was read; ``None`` when all is well.
     :ivar versions: of the protocol, which clients may speak.
     :ivar tolerance: how many seconds the clock of a client of version 2 may be off; 0 for any.
+    :ivar drain_timeout: how many seconds clients get to finish when it is stopped.
     :ivar files: who may come in, and are read again when they change.
     :ivar runs_as: as whom the service runs in the end; ``None`` for who starts it.
     """
@@ -287,6 +288,7 @@ class ServerSettings:
     warning: str | None
     versions: tuple[int, ...]
     tolerance: float
+    drain_timeout: float
     files: tuple[WatchedFile[Any], ...] = ()
     runs_as: ServiceUser | None = None
 
@@ -300,6 +302,7 @@ class TunnelSettings(ConnectSettings):
     :ivar limits: how many connections.
     :ivar warning: a line for the log about a file that was read; ``None`` when all is well.
     :ivar timeouts: the deadlines of each connection.
+    :ivar drain_timeout: how many seconds connections get to finish when it is stopped.
     :ivar runs_as: as whom the service runs in the end; ``None`` for who starts it.
     """
 
@@ -307,4 +310,5 @@ class TunnelSettings(ConnectSettings):
     limits: TunnelLimits
     warning: str | None
     timeouts: Timeouts
+    drain_timeout: float
     runs_as: ServiceUser | None

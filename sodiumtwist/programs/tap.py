@@ -8,6 +8,7 @@ import math
 import os
 import shlex
 from collections.abc import Callable
+from inspect import signature
 from typing import Any
 
 from twisted.cred.checkers import ICredentialsChecker
@@ -21,10 +22,10 @@ from ..admission.checker_strings import NO_CHECKER, find_checker
 from ..admission.checkers import SingleLogin, any_of
 from ..admission.limits import Limits
 from ..admission.plaintext import PlaintextFile
-from ..admission.replay_database import ReplayDatabase
+from ..admission.replay_database import ReplayDatabase, check_database
 from ..admission.replays import IReplayMemory, ReplayMemory
 from ..admission.shared_counts import SharedSalts
-from ..admission.watched import WatchedFile
+from ..admission.watched import GRACE, WatchedFile
 from ..contacts.keyfiles import KEY_VARIABLE, read_key, read_passphrase
 from ..core.connection import Salts
 from ..core.credentials import pack_text
@@ -33,15 +34,17 @@ from ..core.keys import KeyPair
 from ..core.v2.session import Version2
 from ..core.version import VERSIONS, RekeyAfter
 from ..describe import describe_os_error, masked, printable
+from ..describe.fingerprints import fingerprint
 from ..endpoints.streams import StreamServerFactory
 from ..protocol.clock import count_steadily
 from ..protocol.rounds import quicken
 from ..transfer.receiver import UploadFactory
 from ..transfer.tree.disk_thread import DiskThread
+from ..transfer.tree.on_stored import ON_STORED_SECONDS
 from ..tunnel import TunnelFactory, TunnelLimits
 from .descriptors import make_room
 from .endpoint_strings import is_local, parse_connecting, parse_listening
-from .leftovers import note_database
+from .leftovers import PARTIAL_AGE, note_database
 from .options import (
     COMPLETE_PROTOCOL,
     DEFAULT_LOGIN,
@@ -52,9 +55,24 @@ from .options import (
     protocol_version,
 )
 from .output import StandardOutput
-from .place_options import PLACE_COMPLETIONS, PLACE_FLAGS, PLACE_LIMITS, PLACE_PARAMETERS, check_places, read_places
-from .places import open_places
-from .service_options import SERVICE_PARAMETERS, LimitNames, ServiceOptions, limit_names
+from .place_options import (
+    PLACE_COMPLETIONS,
+    PLACE_FLAGS,
+    PLACE_LIMITS,
+    PLACE_NEEDS,
+    PLACE_PARAMETERS,
+    check_places,
+    read_places,
+)
+from .places import only_looked_at, open_places
+from .service_options import (
+    SERVICE_COMPLETIONS,
+    SERVICE_FLAGS,
+    SERVICE_PARAMETERS,
+    LimitNames,
+    ServiceOptions,
+    limit_names,
+)
 from .service_user import ServiceUser, acting_as, check_log, check_root, service_user
 from .services import ForwardService, SodiumService, UploadService
 from .settings import ServerSettings
@@ -92,6 +110,8 @@ class Options(AuthOptionMixin, ServiceOptions):
 
     program = "sodium"
     limits = LIMITS
+    needs = PLACE_NEEDS
+    defaults_of_lists = {"endpoint": (DEFAULT_LISTEN,)}
     # What the tunnel calls it.
     aliases = {"listen": "endpoint"}
 
@@ -120,7 +140,7 @@ class Options(AuthOptionMixin, ServiceOptions):
         *SERVICE_PARAMETERS,
     ]
 
-    optFlags = PLACE_FLAGS
+    optFlags = [*PLACE_FLAGS, *SERVICE_FLAGS]
     compData = usage.Completions(
         optActions={
             "key-file": usage.CompleteFiles(),
@@ -128,6 +148,7 @@ class Options(AuthOptionMixin, ServiceOptions):
             "authorized-keys": usage.CompleteFiles(),
             "replay-db": usage.CompleteFiles(),
             **PLACE_COMPLETIONS,
+            **SERVICE_COMPLETIONS,
             "protocol": COMPLETE_PROTOCOL,
         },
         multiUse=["endpoint", "auth", "limit"],
@@ -229,8 +250,12 @@ class Options(AuthOptionMixin, ServiceOptions):
         else:
             with acting_as(user):
                 note_database(self["replay-db"])
-                database = ReplayDatabase(self["replay-db"], **remembered, tolerance=tolerance)
-            replays, salts = database, database.salts
+                if self["check"]:
+                    check_database(self["replay-db"])
+                    replays = ReplayMemory(**remembered)
+                else:
+                    database = ReplayDatabase(self["replay-db"], **remembered, tolerance=tolerance)
+                    replays, salts = database, database.salts
         files: list[WatchedFile[Any]] = [
             checker.file for checker in self["credCheckers"] if isinstance(checker, WATCHING_CHECKERS)
         ]
@@ -239,7 +264,7 @@ class Options(AuthOptionMixin, ServiceOptions):
         for file in files:
             file.grace = self.given_limits(WatchedFile).get("grace", file.grace)
         if user is not None:
-            check_log(self.twistd, user)
+            check_log(self.twistd, user, make=not self["check"])
         pair, fresh = (KeyPair.generate(), True) if pair is None else (pair, False)
         self.read = {"key": pair.secret.hex(), "passphrase": passphrase}
         # The factory checks it again, but raises when the command line is done with.
@@ -264,6 +289,7 @@ class Options(AuthOptionMixin, ServiceOptions):
             warning="; ".join(warnings) or None,
             versions=versions,
             tolerance=tolerance,
+            drain_timeout=self.drain_timeout(),
             files=tuple(files),
             runs_as=user,
             **places,
@@ -286,6 +312,31 @@ class Options(AuthOptionMixin, ServiceOptions):
             self["passphrase-file"], "--passphrase-file", self["passphrase"], "--passphrase", owners
         )
         return pair, passphrase, warnings + ([warning] if warning else [])
+
+    def try_out(self) -> None:
+        self.settings = only_looked_at(self.settings)
+        makeService(self)
+
+    def notes_of_check(self) -> list[str]:
+        settings, public = self.settings, self.settings.pair.public
+        notes = [f"public key: {public.hex()}", f"fingerprint {fingerprint(public)}"]
+        if settings.fresh_pair:
+            notes[:] = ["No private key is given: it would make one for the run."]
+        if settings.default_passphrase:
+            notes.append("The passphrase is the default one, which everybody knows.")
+        if settings.runs_as is not None:
+            notes.append(f"It would run as user {settings.runs_as.name}.")
+        return notes
+
+    def default_limit(self, name: str) -> float:
+        remembering = ReplayMemory if self["replay-db"] is None else ReplayDatabase
+        apart = {
+            "replays": signature(remembering).parameters["limit"].default,
+            "file-grace": GRACE,
+            "partial-age": PARTIAL_AGE,
+            "on-stored-seconds": ON_STORED_SECONDS,
+        }
+        return apart[name] if name in apart else super().default_limit(name)
 
     def _authorized_keys(self) -> AuthorizedKeysFile | None:
         path = self["authorized-keys"]

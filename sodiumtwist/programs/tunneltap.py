@@ -23,6 +23,7 @@ from ..contacts.addresses import has_timeout
 from ..core.errors import AuthenticationFailed, SodiumError
 from ..core.keys import KeyPair
 from ..describe import masked, printable
+from ..describe.fingerprints import fingerprint
 from ..endpoints.wrappers import SodiumClientEndpoint
 from ..protocol.clock import count_steadily
 from ..protocol.rounds import quicken
@@ -38,7 +39,7 @@ from .options import (
 )
 from .refusals import hints
 from .server_options import read_server
-from .service_options import SERVICE_PARAMETERS, ServiceOptions, limit_names
+from .service_options import SERVICE_COMPLETIONS, SERVICE_FLAGS, SERVICE_PARAMETERS, ServiceOptions, limit_names
 from .service_user import ServiceUser, check_log, service_user
 from .settings import ConnectSettings, Credentials, TunnelSettings
 from .silent_servers import explain_silence, too_late
@@ -71,7 +72,12 @@ class Options(ServiceOptions):
         *SERVER_PARAMETERS,
         *SERVICE_PARAMETERS,
     ]
-    compData = usage.Completions(optActions=CLIENT_COMPLETIONS, multiUse=["limit"])
+    optFlags = SERVICE_FLAGS
+    compData = usage.Completions(
+        optActions={**CLIENT_COMPLETIONS, **SERVICE_COMPLETIONS},
+        multiUse=["limit"],
+        mutuallyExclusive=[("passphrase", "passphrase-file")],
+    )
 
     def postOptions(self) -> None:
         """
@@ -86,7 +92,7 @@ class Options(ServiceOptions):
             user = service_user(self.twistd)
             # Identity and passphrase are read once, now: they may be for root alone.
             if user is not None:
-                check_log(self.twistd, user)
+                check_log(self.twistd, user, make=not self["check"])
             limits = TunnelLimits(**self.given_limits(TunnelLimits))
             self.workers()
             server, warnings = self._read_server(user)
@@ -96,6 +102,7 @@ class Options(ServiceOptions):
                 limits=limits,
                 warning="; ".join(warnings) or None,
                 timeouts=self.timeouts(server.timeout),
+                drain_timeout=self.drain_timeout(),
                 runs_as=user,
             )
         except SodiumError as error:
@@ -114,6 +121,15 @@ class Options(ServiceOptions):
         asked = read_server(self, owners=() if user is None else (user.uid,))
         self.read = _packed(asked.settings)
         return asked.settings, asked.warnings
+
+    def try_out(self) -> None:
+        makeService(self)
+
+    def notes_of_check(self) -> list[str]:
+        settings = self.settings
+        where = masked(settings.endpoint)
+        server = where if settings.known_as is None else f"{settings.known_as} ({where})"
+        return [f"The server is {server}, with the fingerprint {fingerprint(settings.server_key)}."]
 
 
 def _packed(settings: ConnectSettings) -> dict[str, Any]:
@@ -185,6 +201,9 @@ class TunnelService(ListeningService):
 
     _factory: TunnelFactory
 
+    #: Fires when all have ended, or had their time.
+    _draining: Deferred[None] | None = None
+
     def __init__(
         self,
         settings: TunnelSettings,
@@ -205,6 +224,23 @@ class TunnelService(ListeningService):
         # The tunnel logs in for everybody: who reaches its port needs no login.
         if not is_local(description):
             self._log.warn("whoever can reach {where} gets through, without a login", where=masked(description))
+
+    def drain(self) -> Deferred[None] | None:
+        timeout, count = self._settings.drain_timeout, len(self._factory.entries)
+        if count:
+            self._log.info(
+                "stopping; connections that get {seconds:g} seconds to end, unless SIGTERM or Ctrl-C comes again: "
+                "{count}",
+                event="draining",
+                seconds=timeout,
+                count=count,
+            )
+        self._draining = self._factory.finish(timeout)
+        return self._draining
+
+    def hurry(self) -> None:
+        if self._draining is not None:
+            self._draining.cancel()
 
     def drop(self) -> None:
         self._factory.drop()

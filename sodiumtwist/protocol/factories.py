@@ -31,6 +31,7 @@ from .base import SodiumProtocol
 from .client import SodiumClientProtocol
 from .clock import steady_clock
 from .draining import DRAIN_TIMEOUT, Draining
+from .observing import Observer
 from .requests import CONCURRENCY, Respond, Responder
 from .server import SodiumServerProtocol
 from .unread import Unread
@@ -132,11 +133,13 @@ class SodiumServerFactory(_SodiumFactory):
     :ivar connections: the ends that are connected, authenticated or not.
     :ivar is_draining: whether :meth:`drain` was called, and it does not listen since.
     :ivar draining: what that has begun; ``None`` before.
+    :ivar observer: is told what becomes of clients and requests; ``None``, as usual, where nobody counts them.
     """
 
     protocol: Callable[[], SodiumServerProtocol] = SodiumServerProtocol
     is_draining = False
     draining: Draining | None = None
+    observer: Observer | None = None
 
     def __init__(
         self,

@@ -8,6 +8,7 @@ and ``connection_lost``, and sends with ``send_data``.
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable
+from typing import cast
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionAborted
@@ -32,6 +33,7 @@ from ..interfaces import Peer
 from .base import SodiumProtocol
 from .context import ServerContext
 from .lifecycle import UNMADE, Stage, Turn, not_yet
+from .observing import ADMITTED, LEFT, REFUSED, NoRoom, name_end, name_refusal
 from .proxy_header import describe_missing_header, read_proxy_header
 from .reading import LOGIN
 from .sockets import READ_SIZE
@@ -43,10 +45,6 @@ REFUSED_CLOSING_TIME = 1.0
 
 #: How many bytes may come behind a login of each version, until nothing more is read before it is decided on.
 _PENDING: dict[int | None, int] = {1: 1, 2: PENDING_LIMIT_2}
-
-
-class NoRoom(AuthenticationFailed):
-    """Turned away for a limit, which is counted and not logged one by one."""
 
 
 class SodiumServerProtocol(SodiumProtocol):
@@ -72,8 +70,11 @@ class SodiumServerProtocol(SodiumProtocol):
     _decision: Decision | None = None
 
     def connectionMade(self) -> None:
-        self.factory.connections.add(self)
+        factory = self.factory
+        factory.connections.add(self)
         super().connectionMade()
+        if factory.observer is not None:
+            factory.observer.arrived(self)
         self._below.unplaced = speaks_for_others(self.transport)
         if self._below.unplaced:
             read_proxy_header(self.transport)
@@ -152,6 +153,8 @@ class SodiumServerProtocol(SodiumProtocol):
             if self._may_log_failure(verdict.failure):
                 where = self._describe_peer()
                 self._log.failure("the login of {peer} could not be checked", verdict.failure, peer=where)
+        if verdict.error is not None:
+            verdict.error.code = verdict.code  # what the client is told, if it speaks version 2
         if verdict.failed:
             self._count_failure(self.login if verdict.login_tried else None)
         if verdict.unseen:  # of version 1
@@ -191,6 +194,8 @@ class SodiumServerProtocol(SodiumProtocol):
                 login=repr(peer.login),
                 version=peer.version,
             )
+        if factory.observer is not None:
+            factory.observer.decided(self, ADMITTED, "", self._clock.seconds() - self.began)
         self._below.read_up_to(READ_SIZE)
         if self._reading.reasons:
             self._writing_changed()  # a stream's end reads on while writing is blocked, once its client is known
@@ -277,6 +282,7 @@ class SodiumServerProtocol(SodiumProtocol):
             super().drain()
             return
         error = AuthenticationFailed("not let in, for the server is about to stop")
+        error.code = Code.SHUTTING_DOWN
         if self._connection.version == 2:
             self._connection.reject(Code.SHUTTING_DOWN, "the server is about to stop")
             self._close(error)
@@ -355,8 +361,21 @@ class SodiumServerProtocol(SodiumProtocol):
                 self._log_refusal(told or reason.getErrorMessage())
         elif reason.check(RemoteProtocolError):
             self._log_drop(reason.getErrorMessage())
+        if self.factory.observer is not None:
+            self._tell_observer(cast(BaseException, reason.value), peer_left)
         if not self.factory.connections:
             self.factory.admission.nobody_left()
+
+    def _tell_observer(self, error: BaseException, peer_left: bool) -> None:
+        observer, seconds = self.factory.observer, self._clock.seconds() - self.began
+        assert observer is not None
+        if self.peer is not None:
+            observer.over(self, name_end(error, peer_left), seconds)
+            return
+        why = name_refusal(error)
+        if why == "broken_off" and self.factory.is_draining:
+            why = "draining"
+        observer.decided(self, LEFT if why == "left" else REFUSED, why, seconds)
 
     def _may_log_failure(self, failure: Failure) -> bool:
         why = f"{failure.type.__name__}: {failure.getErrorMessage()}" if failure.type is not None else ""

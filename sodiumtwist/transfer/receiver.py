@@ -330,6 +330,7 @@ class UploadReceiver(FileServerEnd):
 
     def _finished(self, outcome: str) -> None:
         what = f"upload of {self.peer.login!r}"
+        self._note_upload("stored")
         self._settle(what, self._log.info, "upload of {login} from {peer}: {outcome}", outcome=outcome)
         # Only now: that of the end tells the client that the upload is in its place.
         if self._end_received:
@@ -350,8 +351,15 @@ class UploadReceiver(FileServerEnd):
     def _abandoned(self, outcome: str) -> None:
         line = "upload of {login} from {peer} broke off: {reason}; kept {outcome}"
         what = f"an upload broke off: {self._why_broken}"
+        self._note_upload("broken_off")
         self._settle(what, self._log.warn, line, reason=self._why_broken, outcome=outcome)
         self._answer_end()
+
+    def _note_upload(self, outcome: str) -> None:
+        observer = self.factory.observer
+        if observer is not None:
+            stored = self._upload.size if outcome == "stored" and self._upload is not None else 0
+            observer.uploaded(outcome, 1, stored)
 
     def _abandon_failed(self, reason: Failure) -> None:
         self._abandoned(f"what there is, for it cannot be put in order: {_describe(reason)}")
