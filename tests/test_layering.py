@@ -124,7 +124,7 @@ FOLDERS = {
     "package": "testing  __init__",
     # What whoever is on call needs.
     "operation": """
-        operation.companions
+        operation.companions  operation.notify
         operation.lines  operation.orders  operation.folders  operation.adopting  operation.share  operation.workers
         operation.values  operation.histograms  operation.lag  operation.status  operation.metrics
         operation.service_status  operation.exposition  operation.page  operation.site
@@ -142,7 +142,8 @@ FOLDERS = {
         programs.descriptors
         programs.leftovers  programs.place_options  programs.places
         programs.endpoint_strings
-        programs.listening  programs.shown_commands  programs.services  programs.tap  programs.tunneltap
+        programs.inherited  programs.listening  programs.accompanying
+        programs.shown_commands  programs.services  programs.tap  programs.tunneltap
         programs.worker  programs.running  programs.keys
         programs.passwd  programs.inviting  programs.durations  programs.reached
         programs.command_options  programs.key_options  programs.bars

@@ -257,6 +257,11 @@ class Admission(Generic[Counted]):
 
     # Connections
 
+    @property
+    def authenticated(self) -> int:
+        """How many connections are."""
+        return len(self._addresses) - len(self._strangers) - len(self._deciding)
+
     def arrived(self, end: Counted) -> list[TurnedAway[Counted]]:
         """
         A connection is made.

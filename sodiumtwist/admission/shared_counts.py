@@ -252,6 +252,11 @@ class AllCounts:
         """How many connections there are."""
         return sum(header[_CONNECTIONS] for header in self._headers)
 
+    @property
+    def sessions(self) -> int:
+        """How many of them are let in."""
+        return self.connections - sum(header[_UNAUTHENTICATED] for header in self._headers)
+
     def serves(self, place: int) -> None:
         """A process accepts."""
         self._headers[place][_SERVES] = 1

@@ -32,7 +32,8 @@ class Orders:
     :ivar number: which worker it is, from 1.
     :ivar count: how many there are.
     :ivar directory: where the words were given: relative paths in them are meant from there.
-    :ivar families: the address families of the sockets that listen, in the order of the endpoints.
+    :ivar endpoints: the endpoint strings of the sockets that listen.
+    :ivar families: their address families.
     :ivar read: what the supervisor has read, perhaps as root, and a worker can't: keys, passphrases.
     :ivar replays: the path of a database in which all of them remember handshakes of version 1, where none is given.
     :ivar reactor: the name of the reactor, as ``twistd --reactor`` takes it; ``None`` for the default one.
@@ -43,6 +44,7 @@ class Orders:
     number: int
     count: int
     directory: str
+    endpoints: tuple[str, ...] = field(repr=False)
     families: tuple[int, ...]
     read: Mapping[str, Any] = field(repr=False)
     replays: str = ""
@@ -65,6 +67,7 @@ def read_orders(descriptor: int = ORDERS) -> Orders:
         **{
             **told,
             "words": tuple(told["words"]),
+            "endpoints": tuple(told["endpoints"]),
             "families": tuple(told["families"]),
         }
     )

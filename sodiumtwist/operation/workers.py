@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sys
 from collections.abc import Mapping
@@ -49,6 +50,10 @@ WORKER = "sodiumtwist.programs.worker"
 
 #: Variables that have secrets in them. Workers get those through a pipe.
 SECRET_VARIABLES = ("SODIUMTWIST_KEY", "SODIUMTWIST_PASSPHRASE")
+
+#: What stands in an endpoint string for a socket of systemd's, which is known by its number in one process alone. What
+#: is put in its place is never listened on: the socket is there. The backslashes are those of a string within another.
+_SYSTEMD = re.compile(r"systemd(\\*):domain\\*=\w+\\*:(?:index|name)\\*=[^:\\]+")
 
 
 class Worker(ProcessProtocol):
@@ -163,10 +168,13 @@ class Workers:
         self.clock = steady_clock(reactor)
         # A daemon changes it later.
         self._directory = os.getcwd()
+        self._endpoints: list[str] = []
         self._sockets: list[tuple[int, int]] = []
         self.drain_timeout = drain_timeout
         self._remembers = remembers
         self._folder: str | None = None
+        self._memory = -1
+        self._counts: AllCounts | None = None
         self._running: dict[int, Worker] = {}
         self._pauses: dict[int, float] = {}
         self._starting: dict[int, IDelayedCall] = {}
@@ -175,9 +183,19 @@ class Workers:
         self._killing: IDelayedCall | None = None
         self.ready: Deferred[None] = Deferred()
 
-    def take(self, port: IListeningPort) -> None:
-        """Something is listened on: leave it to the workers."""
+    def take(self, description: str, port: IListeningPort) -> None:
+        """
+        Something is listened on: leave it to the workers.
+
+        :param description: its endpoint string.
+        :param port: where that listens.
+        """
+        self._endpoints.append(_SYSTEMD.sub(r"tcp\1:0", description))
         self._sockets.append(hand_on(port))
+
+    def sessions(self) -> int:
+        """Count those who are connected and let in."""
+        return 0 if self._counts is None else self._counts.sessions
 
     def start(self) -> None:
         """
@@ -186,7 +204,7 @@ class Workers:
         :raises OSError: when what they share can't be made.
         """
         self._memory = make_memory(self.count)
-        self.counts = AllCounts(open_memory(self._memory), self.count)
+        self._counts = AllCounts(open_memory(self._memory), self.count)
         if self._remembers:
             remove_abandoned()
             self._folder = make_folder()
@@ -201,6 +219,7 @@ class Workers:
             number,
             self.count,
             self._directory,
+            tuple(self._endpoints),
             tuple(family for _, family in self._sockets),
             self.read,
             "" if self._folder is None else os.path.join(self._folder, "replays"),
@@ -234,7 +253,8 @@ class Workers:
         """A worker has said something."""
         if answer.get("serves"):
             worker.serves = True
-            self.counts.serves(worker.number - 1)
+            assert self._counts is not None
+            self._counts.serves(worker.number - 1)
             self._log.info("worker {number} serves", event="worker_serves", number=worker.number)
             self._unserved.discard(worker.number)
             if not self._unserved and not self.ready.called:
@@ -243,7 +263,8 @@ class Workers:
     def ended(self, worker: Worker, reason: Failure) -> None:
         """A worker's process is gone."""
         del self._running[worker.number]
-        self.counts.gone(worker.number - 1)
+        assert self._counts is not None
+        self._counts.gone(worker.number - 1)
         if self._gone is not None:
             self._look_if_gone()
             return

@@ -115,6 +115,14 @@ class ListeningService(Service):
         """Tell whether nothing is connected, and nothing is left to be finished. For subclasses."""
         return True
 
+    def sessions(self) -> int:
+        """Count those who are connected and let in. For subclasses."""
+        return 0
+
+    def all_sessions(self) -> int:
+        """Count those who are connected and let in, of all processes."""
+        return self.sessions() if self.workers is None else self.workers.sessions()
+
     def release(self) -> Deferred[None] | None:
         """
         Close what is kept open. It is called when nothing is connected any more, or the time is up. For subclasses.
@@ -219,7 +227,7 @@ class ListeningService(Service):
         if self.is_worker:
             return
         if self.workers is not None:
-            self.workers.take(port)
+            self.workers.take(description, port)
         address = port.getHost()
         self._log.info("listening on {address}", address=describe_address(address))
         self.listens(description, address)

@@ -42,8 +42,10 @@ from ..transfer.receiver import UploadFactory
 from ..transfer.tree.disk_thread import DiskThread
 from ..transfer.tree.on_stored import ON_STORED_SECONDS
 from ..tunnel import TunnelFactory, TunnelLimits
+from .accompanying import accompany
 from .descriptors import make_room
 from .endpoint_strings import is_local, parse_connecting, parse_listening
+from .inherited import inherited_endpoints
 from .leftovers import PARTIAL_AGE, note_database
 from .options import (
     COMPLETE_PROTOCOL,
@@ -168,7 +170,7 @@ class Options(AuthOptionMixin, ServiceOptions):
         self["no-checker"] = False
 
     def opt_endpoint(self, description: str) -> None:
-        """where to listen: HOST:PORT or an endpoint; may be repeated [default: 127.0.0.1:5555]"""
+        """where to listen: HOST:PORT or an endpoint; may be repeated [default: systemd's, or 127.0.0.1:5555]"""
         self["endpoints"].append(description)
 
     opt_e = opt_endpoint
@@ -271,7 +273,7 @@ class Options(AuthOptionMixin, ServiceOptions):
         pack_text("message", self["message"])
         return ServerSettings(
             # Not as the first of the list: --endpoint is in place of the default, not beside it.
-            endpoints=tuple(self["endpoints"]) or (DEFAULT_LISTEN,),
+            endpoints=self._endpoints(),
             pair=pair,
             fresh_pair=fresh,
             user=self["user"],
@@ -294,6 +296,11 @@ class Options(AuthOptionMixin, ServiceOptions):
             runs_as=user,
             **places,
         )
+
+    def _endpoints(self) -> tuple[str, ...]:
+        if self.share is not None:
+            return self.share.orders.endpoints
+        return tuple(self["endpoints"]) or inherited_endpoints() or (DEFAULT_LISTEN,)
 
     def _read_secrets(self, user: ServiceUser | None) -> tuple[KeyPair | None, str | None, list[str]]:
         """
@@ -430,8 +437,8 @@ def makeService(options: Options, reactor: Any = None) -> SodiumService:
         tunnels = TunnelFactory(backend, masked(settings.forward), tunnel_limits, reactor, settings.timeouts)
         streams = StreamServerFactory(tunnels, **common)
         service: SodiumService = ForwardService(settings, endpoints, streams, reactor, twistd)
-        service.workers = workers
-        return service
+        service.workers, service.is_worker = workers, share is not None
+        return accompany(service, reactor)
     places = open_places(reactor, settings)
     try:
         uploads = UploadFactory(places.store, files=places.files, make_thread=lambda: DiskThread(reactor), **common)
@@ -439,5 +446,5 @@ def makeService(options: Options, reactor: Any = None) -> SodiumService:
     except LocalProtocolError as error:
         raise SystemExit(printable(f"sodium: {error}")) from None
     service = UploadService(settings, endpoints, uploads, reactor, twistd, places.on_stored)
-    service.workers = workers
-    return service
+    service.workers, service.is_worker = workers, share is not None
+    return accompany(service, reactor)

@@ -28,8 +28,10 @@ from ..endpoints.wrappers import SodiumClientEndpoint
 from ..protocol.clock import count_steadily
 from ..protocol.rounds import quicken
 from ..tunnel import TunnelFactory, TunnelLimits
+from .accompanying import accompany
 from .descriptors import make_room
 from .endpoint_strings import is_local, parse_connecting, parse_listening
+from .inherited import inherited_endpoints
 from .listening import ListeningService
 from .options import (
     CLIENT_ALIASES,
@@ -86,8 +88,15 @@ class Options(ServiceOptions):
         :raises UsageError: when an option or a file is wrong.
         """
         # usage.Options has no parameters that must be given.
-        if self["listen"] is None:
-            raise usage.UsageError("--listen is missing")
+        if self.share is not None:
+            (self["listen"],) = self.share.orders.endpoints
+        elif self["listen"] is None:
+            inherited = inherited_endpoints()
+            if not inherited:
+                raise usage.UsageError("--listen is missing")
+            if len(inherited) > 1:
+                raise usage.UsageError(f"a tunnel listens on one socket, and systemd hands over {len(inherited)}")
+            (self["listen"],) = inherited
         try:
             user = service_user(self.twistd)
             # Identity and passphrase are read once, now: they may be for root alone.
@@ -245,6 +254,9 @@ class TunnelService(ListeningService):
     def drop(self) -> None:
         self._factory.drop()
 
+    def sessions(self) -> int:
+        return len(self._factory.entries)
+
     def is_idle(self) -> bool:
         return not self._factory.ends
 
@@ -297,8 +309,8 @@ def makeService(options: Options, reactor: Any = None) -> TunnelService:
         masked(settings.endpoint) if settings.known_as is None else f"{settings.known_as} ({masked(settings.endpoint)})"
     )
     factory = TunnelFactory(advised, where, limits, reactor, settings.timeouts)
+    service = TunnelService(settings, [listening], factory, reactor, options.twistd)
+    service.workers, service.is_worker = options.make_workers(reactor), share is not None
     if share is not None:
         share.count = lambda: len(factory.entries)
-    service = TunnelService(settings, [listening], factory, reactor, options.twistd)
-    service.workers = options.make_workers(reactor)
-    return service
+    return accompany(service, reactor)

@@ -79,7 +79,6 @@ def make_service(orders: Orders, reactor: Any) -> ListeningService:
     options.share = Share(orders)
     options.parseOptions(list(orders.words))
     service: ListeningService = make(options, reactor)
-    service.is_worker = True
     return service
 
 
