@@ -127,7 +127,7 @@ FOLDERS = {
         operation.companions  operation.notify
         operation.lines  operation.orders  operation.folders  operation.adopting  operation.share  operation.workers
         operation.values  operation.histograms  operation.lag  operation.status  operation.metrics
-        operation.service_status  operation.exposition  operation.page  operation.site
+        operation.exposition  operation.service_status  operation.workers_status  operation.page  operation.site
         operation
     """,
     # Programs.
@@ -142,7 +142,7 @@ FOLDERS = {
         programs.descriptors
         programs.leftovers  programs.place_options  programs.places
         programs.endpoint_strings
-        programs.inherited  programs.listening  programs.accompanying
+        programs.inherited  programs.listening  programs.accompanying  programs.status_companion
         programs.shown_commands  programs.services  programs.tap  programs.tunneltap
         programs.worker  programs.running  programs.keys
         programs.passwd  programs.inviting  programs.durations  programs.reached

@@ -15,7 +15,19 @@ from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from ..core.base import Traffic
 from ..describe.log import describe_address
 from ..protocol.factories import SodiumServerFactory
-from ..protocol.observing import ADMITTED, Observer, timed
+from ..protocol.observing import (
+    ADMITTED,
+    DOWNLOADS,
+    ENDS,
+    LEFT,
+    REFUSALS,
+    REFUSED,
+    REQUESTS,
+    TUNNEL_ENDS,
+    UPLOADS,
+    Observer,
+    timed,
+)
 from ..tunnel import TunnelFactory
 from .histograms import Histogram
 from .status import SHOWN_CLIENTS, Client, Clients
@@ -45,12 +57,15 @@ class ServerMetrics(Observer):
     def __init__(self, factory: SodiumServerFactory) -> None:
         self._factory = factory
         self._arrived = 0
-        self._logins: Counter[tuple[str, str]] = Counter()
-        self._ended: Counter[str] = Counter()
-        self._handshakes: dict[int, Histogram] = {}
-        self._requests: dict[str, Histogram] = {}
-        self._uploads: Counter[str] = Counter()
-        self._downloads: Counter[str] = Counter()
+        # What has not happened yet is shown as 0: else the first time would be no increase.
+        self._logins = Counter(
+            {(LEFT if word == "left" else REFUSED, word): 0 for word in REFUSALS} | {(ADMITTED, ""): 0}
+        )
+        self._ended = Counter(dict.fromkeys(ENDS, 0))
+        self._handshakes = {version: Histogram(HANDSHAKE_BOUNDS) for version in factory.versions}
+        self._requests = {outcome: Histogram(REQUEST_BOUNDS) for outcome in REQUESTS}
+        self._uploads = Counter(dict.fromkeys(UPLOADS, 0))
+        self._downloads = Counter(dict.fromkeys(DOWNLOADS, 0))
         self._stored = self._sent = 0
         # Of connections that are over.
         self._traffic = Traffic()
@@ -68,10 +83,7 @@ class ServerMetrics(Observer):
         if outcome != ADMITTED:
             self._traffic = _add(self._traffic, end.traffic)
             return
-        histogram = self._handshakes.get(end.version)
-        if histogram is None:
-            histogram = self._handshakes[end.version] = Histogram(HANDSHAKE_BOUNDS)
-        histogram.note(seconds)
+        self._handshakes[end.version].note(seconds)
 
     def over(self, end: Any, outcome: str, seconds: float) -> None:
         self._ended[outcome] += 1
@@ -86,10 +98,7 @@ class ServerMetrics(Observer):
         self._sent += size
 
     def request_over(self, outcome: str, seconds: float) -> None:
-        histogram = self._requests.get(outcome)
-        if histogram is None:
-            histogram = self._requests[outcome] = Histogram(REQUEST_BOUNDS)
-        histogram.note(seconds)
+        self._requests[outcome].note(seconds)
 
     # What is asked
 
@@ -185,7 +194,7 @@ class TunnelMetrics(Observer):
 
     def __init__(self, factory: TunnelFactory) -> None:
         self._factory = factory
-        self._parted: Counter[str] = Counter()
+        self._parted = Counter(dict.fromkeys(TUNNEL_ENDS, 0))
         # Of connections that are over.
         self._traffic = Traffic()
         factory.observer = self

@@ -31,9 +31,6 @@ from .page import Page
 from .status import Clients, Health, IStatus
 from .values import Value
 
-#: How many connections the site has at once. One more is closed at once.
-SITE_CONNECTIONS = 64
-
 #: Seconds that one of them may take from its begin to its end.
 SITE_SECONDS = 30.0
 
@@ -180,6 +177,7 @@ class Front(_Asking):
 
     def answer(self, told: tuple[Health, Clients], request: Request) -> None:
         page, asking = Page(self._program, *told, time.time(), self.clock), cast(IRequest, request)
+        request.setHeader(b"Content-Type", b"text/html; charset=utf-8")
         renderElement(asking, page, doctype=b"<!DOCTYPE html>")
 
 
@@ -246,18 +244,20 @@ class ShortConnections(WrappingFactory):
 
     :param site: what they are for.
     :param clock: of the time.
+    :param most: how many. One more is closed at once.
     """
 
     noisy = False
     protocol: Callable[..., _Short] = _Short
 
-    def __init__(self, site: Site, clock: IReactorTime) -> None:
+    def __init__(self, site: Site, clock: IReactorTime, most: int) -> None:
         super().__init__(site)  # type: ignore[no-untyped-call]
         self.clock = clock
+        self._most = most
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
         """Make one, unless there are as many as there may be."""
-        return super().buildProtocol(addr) if len(self.protocols) < SITE_CONNECTIONS else None
+        return super().buildProtocol(addr) if len(self.protocols) < self._most else None
 
     def drop(self) -> None:
         """End all of them."""

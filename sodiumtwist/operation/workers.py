@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.error import ProcessDone, ProcessExitedAlready
 from twisted.internet.interfaces import IDelayedCall, IListeningPort
 from twisted.internet.protocol import ProcessProtocol
@@ -44,6 +44,9 @@ STEADY_TIME = 60.0
 
 #: Seconds beyond those that connections get to finish, in which a worker must have ended. Then it is killed.
 LEAVE_TIME = 15.0
+
+#: Seconds in which a worker must tell what it is asked.
+ANSWER_TIME = 5.0
 
 #: What the command of a worker is.
 WORKER = "sodiumtwist.programs.worker"
@@ -91,10 +94,10 @@ class Worker(ProcessProtocol):
         transport.writeToChild(ORDERS, self._orders.as_bytes())
         transport.closeChildFD(ORDERS)
 
-    def tell(self, what: str, **more: object) -> None:
+    def tell(self, do: str, **more: object) -> None:
         """Say something to it. One that is about to end may not hear it."""
         if self.transport is not None and self.pid:
-            self.transport.write(json.dumps({"do": what, **more}).encode() + b"\n")
+            self.transport.write(json.dumps({"do": do, **more}).encode() + b"\n")
 
     def kill(self) -> None:
         """End it at once."""
@@ -144,6 +147,7 @@ class Workers:
     :param drain_timeout: seconds that connections get to finish at the end.
     :param remembers: whether they are to have a database of handshakes for as long as they run.
     :ivar ready: fires when each of them has served once.
+    :ivar lost: how many were lost.
     """
 
     _log = Logger()
@@ -182,6 +186,9 @@ class Workers:
         self._gone: Deferred[None] | None = None
         self._killing: IDelayedCall | None = None
         self.ready: Deferred[None] = Deferred()
+        self.lost = 0
+        self._asked = 0
+        self._answers: dict[int, Deferred[Any]] = {}
 
     def take(self, description: str, port: IListeningPort) -> None:
         """
@@ -260,6 +267,43 @@ class Workers:
             if not self._unserved and not self.ready.called:
                 self.ready.callback(None)
 
+        elif (waiting := self._answers.pop(answer.get("reply", 0), None)) is not None:
+            waiting.callback(answer["told"])
+
+    @property
+    def serving(self) -> int:
+        """How many of them serve."""
+        return sum(worker.serves for worker in self._running.values())
+
+    def pids(self) -> set[int]:
+        """Tell the numbers of their processes."""
+        return {worker.pid for worker in self._running.values()}
+
+    def ask(self, what: str) -> Deferred[dict[int, Any]]:
+        """
+        Ask all that serve.
+
+        :param what: what to tell, see :func:`~sodiumtwist.operation.workers_status.tell`.
+        :return: fires with what they have told, by the numbers of their processes. Those that do not answer in time are
+            not among them.
+        """
+        asked: dict[int, Deferred[Any]] = {}
+        for worker in self._running.values():
+            if worker.serves:
+                self._asked += 1
+                waiting = self._answers[self._asked] = Deferred()
+                waiting.addTimeout(ANSWER_TIME, self.clock)
+                waiting.addErrback(self._unanswered, self._asked)
+                asked[worker.pid] = waiting
+                worker.tell("tell", what=what, number=self._asked)
+        told: Deferred[dict[int, Any]] = DeferredList(list(asked.values())).addCallback(
+            lambda results: {pid: told for pid, (_, told) in zip(asked, results, strict=True) if told is not None}
+        )
+        return told
+
+    def _unanswered(self, reason: Failure, number: int) -> None:
+        self._answers.pop(number, None)
+
     def ended(self, worker: Worker, reason: Failure) -> None:
         """A worker's process is gone."""
         del self._running[worker.number]
@@ -268,6 +312,7 @@ class Workers:
         if self._gone is not None:
             self._look_if_gone()
             return
+        self.lost += 1
         ran = self.clock.seconds() - worker.began
         pause = self._pauses.get(worker.number, 0.0)
         # One that was asked to end in order, by whoever is on call, is no loss.

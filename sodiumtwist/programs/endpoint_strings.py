@@ -32,6 +32,7 @@ class _ListenRecorder:
     Stands in for the reactor, and notes what an endpoint would listen on.
 
     :ivar local: whether only this machine could connect to it.
+    :ivar interface: the address or name on which it would; empty for all.
     :ivar path: of the UNIX socket that it would make; ``None`` when it would make none.
     :ivar adopts: whether it would listen on a socket that was handed over to this process.
     """
@@ -41,16 +42,17 @@ class _ListenRecorder:
     def __init__(self) -> None:
         # It stays so for an endpoint that calls none of these methods: of that nothing is known.
         self.local = False
+        self.interface = ""
         self.path: str | None = None
         self.adopts = False
 
     def listenTCP(self, port: int, factory: object, backlog: int = 50, interface: str = "") -> None:
-        self.local = is_loopback(interface)
+        self.local, self.interface = is_loopback(interface), interface
 
     def listenSSL(
         self, port: int, factory: object, contextFactory: object, backlog: int = 50, interface: str = ""
     ) -> None:
-        self.local = is_loopback(interface)
+        self.local, self.interface = is_loopback(interface), interface
 
     def listenUNIX(
         self, address: str | bytes, factory: object, backlog: int = 50, mode: int = 0o666, wantPID: bool = False
@@ -113,6 +115,16 @@ def path_of_socket(description: str) -> str | None:
     :return: its path; ``None`` when it makes none.
     """
     return _recorded(description).path
+
+
+def interface_of(description: str) -> str:
+    """
+    Tell on which address or name a server endpoint listens.
+
+    :param description: the endpoint string.
+    :return: it; empty for all of them, and where that can't be known.
+    """
+    return _recorded(description).interface
 
 
 class _ConnectRecorder:

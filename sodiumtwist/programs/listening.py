@@ -25,6 +25,7 @@ from twisted.python.failure import Failure
 from ..describe import describe_endpoint_error, masked
 from ..describe.log import Logger, describe_address
 from ..operation.companions import Companion
+from ..operation.status import IStatus
 from ..operation.workers import Workers
 from ..protocol.clock import steady_clock
 from .endpoint_strings import address_remedy, is_alive, lock_owner, path_of_socket, socket_remedy
@@ -55,6 +56,7 @@ class ListeningService(Service):
         none.
     :ivar companions: what runs beside it. Whoever makes the service adds to them before it starts.
     :ivar workers: the processes that serve in place of this one; ``None`` where this one does.
+    :ivar status: what can be asked of it; ``None`` where nobody wants to know.
     :ivar is_worker: whether this process is one of those. What is for all of them its supervisor does.
     """
 
@@ -62,6 +64,7 @@ class ListeningService(Service):
 
     workers: Workers | None = None
     is_worker = False
+    status: IStatus | None = None
 
     def __init__(
         self,
@@ -78,6 +81,7 @@ class ListeningService(Service):
         self._clock = steady_clock(reactor)
         self._twistd = twistd
         self._ports: list[IListeningPort] = []
+        self._beside: list[IListeningPort] = []
         self._stopping = math.inf
         self.companions: list[Companion] = []
 
@@ -85,6 +89,11 @@ class ListeningService(Service):
     def is_draining(self) -> bool:
         """Whether it is about to stop, or has stopped: it takes no new connections."""
         return self._stopping < math.inf
+
+    @property
+    def is_listening(self) -> bool:
+        """Whether it listens, at all of its places, and somebody accepts there."""
+        return bool(self._ports) and (self.workers is None or self.workers.serving > 0)
 
     def announce(self) -> None:
         """Log what the service will do. For subclasses."""
@@ -193,24 +202,43 @@ class ListeningService(Service):
             companion.prepare()
         if not self.is_worker:
             self.announce()
-        user = service_user(self._twistd)
         for description, endpoint in self._endpoints:
-            path = path_of_socket(description)
-            if path is not None:
-                self._note_abandoned(path)
-            # What can't be listened on without root is a port. A socket is a file, which its user must be able to take
-            # away at the end.
-            with acting_as(user if path is not None else None):
-                listening = maybeDeferred(endpoint.listen, self._factory)
-            listening.addCallbacks(
-                self._listens, self._cannot_listen, callbackArgs=(description,), errbackArgs=(description,)
-            )
-            # An endpoint for servers fires at once. SystemExit of _cannot_listen() has to leave this method: within
-            # the Deferred it would end nothing.
-            failures: list[Failure] = []
-            listening.addErrback(failures.append)
-            if failures:
-                failures[0].raiseException()
+            self._listens(self._listen_at(description, endpoint, self._factory), description)
+
+    def listen_beside(
+        self, description: str, endpoint: IStreamServerEndpoint, factory: IProtocolFactory
+    ) -> IListeningPort:
+        """
+        Listen with something else, beside what the service is for. Whoever does so closes the port when it stops.
+
+        :param description: the endpoint string.
+        :param endpoint: it.
+        :param factory: makes the protocols.
+        :raises SystemExit: when it can't be listened on, which a critical line in the log explains.
+        """
+        port = self._listen_at(description, endpoint, factory)
+        self._beside.append(port)
+        return port
+
+    def _listen_at(
+        self, description: str, endpoint: IStreamServerEndpoint, factory: IProtocolFactory
+    ) -> IListeningPort:
+        path = path_of_socket(description)
+        if path is not None:
+            self._note_abandoned(path)
+        # What can't be listened on without root is a port. A socket is a file, which its user must be able to take
+        # away at the end.
+        with acting_as(service_user(self._twistd) if path is not None else None):
+            listening = maybeDeferred(endpoint.listen, factory)
+        ports: list[IListeningPort] = []
+        listening.addCallbacks(ports.append, self._cannot_listen, errbackArgs=(description,))
+        # An endpoint for servers fires at once. SystemExit of _cannot_listen() has to leave this method: within the
+        # Deferred it would end nothing.
+        failures: list[Failure] = []
+        listening.addErrback(failures.append)
+        if failures:
+            failures[0].raiseException()
+        return ports[0]
 
     def _note_abandoned(self, path: str) -> None:
         owner = lock_owner(path)
@@ -255,7 +283,7 @@ class ListeningService(Service):
                     os.unlink(f"{path}.lock")
         line = f"{self._program}: cannot listen on {masked(description)}: {why}"
         self._log.critical("{line}", line=line)
-        for port in self._ports:
+        for port in (*self._ports, *self._beside):
             # stopListening() would act in a later turn of the reactor, which never comes. This takes away the file of
             # a UNIX socket, and its lock.
             close = getattr(port, "connectionLost", None)

@@ -36,6 +36,7 @@ SERVICE_PARAMETERS = [
     ["tcp-keepalive", None, "60", "seconds until TCP asks; 0: never"],
     ["workers", None, None, "processes that serve, a number or auto [default: this one]"],
     ["drain-timeout", None, f"{DRAIN_TIMEOUT:g}", "seconds to finish in at the end"],
+    ["metrics", None, None, "where to serve metrics and a status page"],
     ["config", None, None, "TOML file with options; those given here win"],
 ]
 

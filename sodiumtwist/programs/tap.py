@@ -78,6 +78,7 @@ from .service_options import (
 from .service_user import ServiceUser, acting_as, check_log, check_root, service_user
 from .services import ForwardService, SodiumService, UploadService
 from .settings import ServerSettings
+from .status_companion import descriptors_beside, with_status
 
 #: Where the server listens when nothing is said. On loopback, since everybody knows the default passphrase.
 DEFAULT_LISTEN = "127.0.0.1:5555"
@@ -410,7 +411,7 @@ def makeService(options: Options, reactor: Any = None) -> SodiumService:
             )
         endpoints.append((description, endpoint))
     twistd = options.twistd
-    limits = make_room(settings.limits, reactor, len(endpoints))
+    limits = make_room(settings.limits, reactor, len(endpoints) + descriptors_beside(options))
     common: dict[str, Any] = {
         "pair": settings.pair,
         "checker": settings.checker,
@@ -436,9 +437,9 @@ def makeService(options: Options, reactor: Any = None) -> SodiumService:
         tunnel_limits = TunnelLimits(limits.connections, limits.stranger_lines)
         tunnels = TunnelFactory(backend, masked(settings.forward), tunnel_limits, reactor, settings.timeouts)
         streams = StreamServerFactory(tunnels, **common)
-        service: SodiumService = ForwardService(settings, endpoints, streams, reactor, twistd)
-        service.workers, service.is_worker = workers, share is not None
-        return accompany(service, reactor)
+        forwarding = ForwardService(settings, endpoints, streams, reactor, twistd)
+        forwarding.workers, forwarding.is_worker = workers, share is not None
+        return accompany(with_status(forwarding, streams, options, reactor), reactor)
     places = open_places(reactor, settings)
     try:
         uploads = UploadFactory(places.store, files=places.files, make_thread=lambda: DiskThread(reactor), **common)
@@ -447,4 +448,4 @@ def makeService(options: Options, reactor: Any = None) -> SodiumService:
         raise SystemExit(printable(f"sodium: {error}")) from None
     service = UploadService(settings, endpoints, uploads, reactor, twistd, places.on_stored)
     service.workers, service.is_worker = workers, share is not None
-    return accompany(service, reactor)
+    return accompany(with_status(service, uploads, options, reactor), reactor)

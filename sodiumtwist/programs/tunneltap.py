@@ -45,6 +45,7 @@ from .service_options import SERVICE_COMPLETIONS, SERVICE_FLAGS, SERVICE_PARAMET
 from .service_user import ServiceUser, check_log, service_user
 from .settings import ConnectSettings, Credentials, TunnelSettings
 from .silent_servers import explain_silence, too_late
+from .status_companion import descriptors_beside, with_status
 
 #: What ``--limit`` may name.
 LIMITS = limit_names(TunnelLimits)
@@ -294,7 +295,7 @@ def makeService(options: Options, reactor: Any = None) -> TunnelService:
     # A login that does not fit, a key that is none: the endpoint is the first to check these.
     except SodiumError as error:
         raise SystemExit(printable(f"sodium-tunnel: {error}")) from None
-    limits = make_room(settings.limits, reactor)
+    limits = make_room(settings.limits, reactor, 1 + descriptors_beside(options))
     if share is not None:
         limits = share.of(limits)
 
@@ -313,4 +314,4 @@ def makeService(options: Options, reactor: Any = None) -> TunnelService:
     service.workers, service.is_worker = options.make_workers(reactor), share is not None
     if share is not None:
         share.count = lambda: len(factory.entries)
-    return accompany(service, reactor)
+    return accompany(with_status(service, factory, options, reactor), reactor)

@@ -12,14 +12,17 @@ from contextlib import suppress
 from typing import Any
 
 from twisted.application.reactors import installReactor
+from twisted.internet.defer import Deferred
 from twisted.internet.protocol import connectionDone
 from twisted.logger import globalLogBeginner, jsonFileLogObserver
 from twisted.protocols.basic import LineOnlyReceiver
 from twisted.python.failure import Failure
 
+from ..describe.log import Logger
 from ..operation.lines import LINE_LIMIT
 from ..operation.orders import ANSWERS, LOG, Orders, read_orders
 from ..operation.share import Share
+from ..operation.workers_status import tell
 from . import tap, tunneltap
 from .listening import ListeningService
 
@@ -30,6 +33,8 @@ class Control(LineOnlyReceiver):
 
     :param service: what serves.
     """
+
+    _log = Logger()
 
     delimiter = b"\n"
     MAX_LENGTH = LINE_LIMIT
@@ -54,6 +59,15 @@ class Control(LineOnlyReceiver):
     def do_hurry(self) -> None:
         """Wait no longer for connections."""
         self._service.hurry()
+
+    def do_tell(self, what: str, number: int) -> None:
+        """Tell of what is here."""
+        if self._service.status is not None:
+            told = Deferred.fromCoroutine(tell(self._service.status, what))
+            told.addCallback(lambda told: self.answer(reply=number, told=told)).addErrback(self._cannot_tell)
+
+    def _cannot_tell(self, reason: Failure) -> None:
+        self._log.failure("a worker can't tell of itself", reason)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         # The supervisor was killed. Nobody would start another worker, nor write the log.

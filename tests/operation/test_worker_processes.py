@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import signal
+import urllib.request
 
 from ..processes import ProcessTestCase, Running, wait_until
 
@@ -24,12 +25,18 @@ class WorkerProcessTests(ProcessTestCase):
         server.wait_for("worker 2 serves")
         return server
 
+    def ask(self, server: Running, path: str) -> str:
+        """Get a page of the site."""
+        where = server.wait_for(r"metrics, health and a page are at (127\.0\.0\.1:\d+)")[1]
+        with urllib.request.urlopen(f"http://{where}{path}", timeout=60) as answer:
+            return str(answer.read(), "utf-8")
+
     def test_life(self) -> None:
         """
         Two processes serve one port, and no secret is on their command lines. One that is killed is replaced; the
         others go on. SIGTERM ends all.
         """
-        server = self.start_workers("--discard", "--passphrase", "geheim", "-e", "unix:sock:mode=600")
+        server = self.start_workers("--discard", "--passphrase", "geheim", "-e", "unix:sock:mode=600", "--metrics", "0")
         first, second = workers_of(server)
         for pid in (first, second):
             for name in ("cmdline", "environ"):
@@ -40,6 +47,10 @@ class WorkerProcessTests(ProcessTestCase):
             os.kill(stopped, signal.SIGSTOP)
             self.assertEqual(self.start_client("ping", "--passphrase", "geheim", "-c", "1").wait(), 0)
             os.kill(stopped, signal.SIGCONT)
+        self.assertEqual(self.ask(server, "/healthz"), "ok\n")
+        numbers = self.ask(server, "/metrics")
+        self.assertIn("\nsodiumtwist_workers 2.0\n", numbers)
+        self.assertIn("\nsodiumtwist_connections_total 2.0\n", numbers)
         os.kill(first, signal.SIGKILL)
         server.wait_for("worker 1 is lost after .* seconds: it was ended by SIGKILL; another one starts in 0.1 seconds")
         wait_until(lambda: sum("worker 1 serves" in line for line in server.output) == 2, "another worker 1")
