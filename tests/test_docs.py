@@ -32,7 +32,7 @@ from .pages import LANGUAGES, ROOT, PageTestCase, pages, read_blocks, read_page
 from .test_layering import FOLDERS, PACKAGE, name_of
 
 #: What pages show beside examples: units and settings, which have tests of their own.
-SHOWN = {".service", ".socket", ".toml"}
+SHOWN = {".service", ".socket", ".toml", ".cfg"}
 
 
 class PageTests(PageTestCase):
