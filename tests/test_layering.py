@@ -77,7 +77,7 @@ FOLDERS = {
     """,
     "transfer": """
         transfer.acknowledgements  transfer.discarding  transfer.pipes  transfer.sources  transfer.disk
-        transfer.partials  transfer.turns  transfer.uploads  transfer.stores  transfer.sender
+        transfer.partials  transfer.turns  transfer.shared_turn  transfer.uploads  transfer.stores  transfer.sender
         transfer.tree.messages
         transfer.tree.pieces
         transfer.tree.disk_thread

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from ..admission.limits import Limits
 from ..admission.shared_counts import SharedCounts, open_memory
+from ..transfer.shared_turn import SharedTurn
 from ..tunnel import TunnelLimits
 from .adopting import AdoptingReactor
 from .orders import FIRST_SOCKET, SHARED, Orders
@@ -40,6 +41,10 @@ class Share:
         :param reactor: the one that runs.
         """
         return AdoptingReactor(reactor, FIRST_SOCKET + place, self.orders.families[place], self._ahead)
+
+    def turn(self) -> SharedTurn:
+        """Give the worker's turn at what takes one upload at a time."""
+        return SharedTurn(SHARED, self.counts)
 
     def _ahead(self) -> int:
         if self.count is not None:

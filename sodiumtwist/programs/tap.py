@@ -442,7 +442,7 @@ def makeService(options: Options, reactor: Any = None) -> SodiumService:
         forwarding = ForwardService(settings, endpoints, streams, reactor, twistd)
         forwarding.workers, forwarding.is_worker = workers, share is not None
         return accompany(forwarding, streams, options, reactor)
-    places = open_places(reactor, settings)
+    places = open_places(reactor, settings, share)
     try:
         uploads = UploadFactory(places.store, files=places.files, make_thread=lambda: DiskThread(reactor), **common)
     # Whether the store keeps anything decides what the message must leave room for.
