@@ -100,6 +100,7 @@ EVENTS: dict[str, EventKind] = {
     "descriptors_limited": EventKind("warn", "count limits advice", "too few file descriptors: limits are lower"),
     "hangup": EventKind("warn", "program", "SIGHUP has come"),
     "draining": EventKind("info", "seconds count", "the service stops; what is under way gets so long to finish"),
+    "notify_failed": EventKind("warn", "where reason", "systemd can't be told how far the service is"),
     "companion_failed": EventKind("critical", "who", "what runs beside the service failed"),
     # What killed servers left.
     "socket_left": EventKind("warn", "path pid", "a socket of a killed server was there; it is made anew"),
