@@ -2,8 +2,8 @@
 The tests whose outcome can depend on the version of Python or of a library: all but those of the modules listed here,
 and those that run over version 1 of the protocol what they run over version 2 as well.
 
-Run with ``trial tests.by_version``. Tox runs these with the oldest and with the newest releases, and ``trial tests``,
-the command of the README, runs all. A test that is added counts as one of these until it is listed.
+Run with ``trial tests.by_version``. Tox runs these with the oldest releases, and ``trial tests``, the command of the
+README, runs all with the newest. A test that is added counts as one of these until it is listed.
 """
 
 from __future__ import annotations
