@@ -72,8 +72,8 @@ class BrokenTests(ProcessTestCase):
 
     def test_server_stopped(self) -> None:
         """
-        SIGTERM and Ctrl-C end it at once; in version 2 the second of them. The upload under way is kept as partial. That
-        SIGHUP has come before makes no difference.
+        SIGTERM and Ctrl-C end it at once; in version 2 the second of them. The upload under way is kept as partial. A
+        SIGHUP before makes no difference.
         """
         for number, version in ((signal.SIGTERM, 1), (signal.SIGINT, 2)):
             server, client = self.begin(version=version)
