@@ -125,7 +125,7 @@ FOLDERS = {
     "package": "testing  __init__",
     # What whoever is on call needs.
     "operation": """
-        operation.companions  operation.notify  operation.logs
+        operation.companions  operation.certificates  operation.notify  operation.logs
         operation.values  operation.histograms  operation.lag  operation.status  operation.metrics
         operation.exposition  operation.service_status  operation.page  operation.site
         operation
@@ -135,13 +135,13 @@ FOLDERS = {
         programs.interrupts  programs.exits  programs.output  programs.pidfile  programs.service_user
         programs.sizes  programs.settings  programs.silent_servers  programs.refusals  programs.without_tls
         programs.completers  programs.options  programs.configuration  programs.check
-        programs.service_options
+        programs.rereading  programs.service_options
         programs.completion_words  programs.completion_bash  programs.completion_fish  programs.completion_zsh
         programs.completion
         programs.asking  programs.server_options  programs.server_arguments
         programs.descriptors
         programs.leftovers  programs.place_options  programs.places
-        programs.endpoint_strings
+        programs.endpoint_strings  programs.renewing
         programs.inherited  programs.listening  programs.status_companion  programs.accompanying
         programs.shown_commands  programs.services  programs.tap  programs.tunneltap
         programs.running  programs.keys

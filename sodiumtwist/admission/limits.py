@@ -201,6 +201,13 @@ class Lines:
         self.ends = SummedLines("dropped clients", many, clock)
         self.uploads = SummedLines("lines about uploads", many, clock)
 
+    def change(self, limits: Limits) -> None:
+        """Have other numbers of lines be written from now on."""
+        for kind in (self.logins, self.leavings, self.ends, self.uploads):
+            kind.change(limits.client_lines)
+        for kind in (self.connections, self.refusals, self.limits, self.blocks, self.failures):
+            kind.change(limits.stranger_lines)
+
     def start(self) -> None:
         """Timers may be set."""
         for kind in vars(self).values():
@@ -217,15 +224,15 @@ class Admission(Generic[Counted]):
     Counts the connections of one factory, and the logins that failed. It tells whom to turn away or to check no
     longer, and does neither itself.
 
-    :param limits: what it takes.
     :param clock: returns the clock.
+    :ivar limits: what it takes.
     :ivar lines: what may be logged of them.
     :ivar blocked_addresses: from where too many logins have failed.
     :ivar blocked_logins: of which too many have failed; while both are empty, any may be checked.
     """
 
     def __init__(self, limits: Limits, clock: Callable[[], IReactorTime]) -> None:
-        self._limits = limits
+        self.limits = limits
         self._stopped = False
         self._addresses: dict[Counted, str | None] = {}
         self._strangers: dict[Counted, None] = {}
@@ -244,10 +251,20 @@ class Admission(Generic[Counted]):
         self.blocked_addresses = self._by_address.blocked
         self.blocked_logins = self._by_login.blocked
 
-    @property
-    def limits(self) -> Limits:
-        """What it takes."""
-        return self._limits
+    def change(self, limits: Limits) -> None:
+        """
+        Go by other limits from now on. Nobody who has a place loses it.
+
+        :param limits: all of them.
+        """
+        self.limits = limits
+        self.lines.change(limits)
+        self._connections.limit = limits.connections
+        self._unauthenticated.limit = limits.unauthenticated
+        for reported in self._per_address.values():
+            reported.limit = limits.per_address
+        self._by_address.change(limits.failures_per_address, limits.failure_seconds)
+        self._by_login.change(limits.failures_per_login, limits.failure_seconds)
 
     def counted(self) -> tuple[int, int, int]:
         """Count connections: all, those whose client is not let in yet, and those from where most come."""
@@ -273,9 +290,9 @@ class Admission(Generic[Counted]):
         """
         turned_away = []
         refusal = None
-        if len(self._addresses) >= self._limits.connections:
+        if len(self._addresses) >= self.limits.connections:
             refusal = self._connections.reached()
-        elif len(self._strangers) + len(self._deciding) >= self._limits.unauthenticated:
+        elif len(self._strangers) + len(self._deciding) >= self.limits.unauthenticated:
             refusal = self._unauthenticated.reached()
         if refusal is not None:
             first = next(iter(self._strangers), None)
@@ -322,7 +339,7 @@ class Admission(Generic[Counted]):
         self._uncount(end)
         if where is None:
             return []
-        count, limit = self._counts.get(where, 0), self._limits.per_address
+        count, limit = self._counts.get(where, 0), self.limits.per_address
         if count >= limit:
             what = f"connections from {where}"
             reported = self._per_address.setdefault(where, ReportedLimit(what, limit, self.lines.limits))

@@ -67,6 +67,11 @@ class SummedLines:
         # Whether all say the same.
         self._alike = False
 
+    def change(self, limit: int) -> None:
+        """Have another number of lines be written from now on."""
+        self.left = min(self.left, limit)
+        self._limit = limit
+
     def write(self, reason: str | None, where: object = None) -> bool:
         """
         One more line is to be written.

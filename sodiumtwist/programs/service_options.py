@@ -22,9 +22,10 @@ from ..operation.logs import FORMATS, LOG_OBSERVER, LogLimits, make_observer
 from ..protocol.draining import DRAIN_TIMEOUT
 from .check import describe_options, telling_warnings
 from .configuration import LIMIT, OptionNames, Setting, not_overruled, read_configuration
-from .options import ProgramOptions, with_help
+from .options import with_help
 from .output import OutputLost, prepare_outputs, print_error, print_text
 from .pidfile import describe_pid_file, remove_own_pid_file
+from .rereading import ReadAgain
 from .service_user import service_user
 
 #: What both services take: the encrypted connections, and what a tunnel joins to them, are watched in the same way.
@@ -39,6 +40,9 @@ SERVICE_PARAMETERS = [
     ["metrics", None, None, "where to serve metrics and a status page"],
     ["config", None, None, "TOML file with options; those given here win"],
 ]
+
+#: Those that a running service takes.
+SERVICE_RENEWED = frozenset({"inactivity-timeout", "ping-interval", "tcp-keepalive", "drain-timeout"})
 
 #: The most seconds that ``--drain-timeout`` takes. While a service stops, its port is closed: nobody else is served.
 MOST_DRAIN = 3600.0
@@ -72,30 +76,23 @@ SERVICE_LIMITS: LimitNames = {
 }
 
 
-class ServiceOptions(ProgramOptions):
+class ServiceOptions(ReadAgain):
     """
     The command line of a twistd service. A mistake in it ends the program with one line.
 
-    :cvar program: the service's name.
-    :cvar limits: what ``--limit`` may name.
     :cvar needs: options that say something about others, one of which must be given.
     :cvar defaults_of_lists: what holds of options that may be repeated where none is given.
-    :ivar words: of the command line, as they were given.
     :ivar settings_of_file: what holds of the file that ``--config`` names.
     """
 
-    program = ""
     synopsis = "[options]"
-    limits: LimitNames = {}
     needs: Mapping[str, tuple[str, ...]] = {}
     defaults_of_lists: Mapping[str, tuple[str, ...]] = {}
 
     def __init__(self) -> None:
         # Here no reactor is made yet. It would take the number of a descriptor that was closed.
         prepare_outputs()
-        super().__init__()  # type: ignore[no-untyped-call]
-        self._given_limits: dict[type, dict[str, Any]] = {}
-        self.words: tuple[str, ...] = ()
+        super().__init__()
         self.settings_of_file: list[Setting] = []
         self._path_of_file = ""
 
@@ -111,14 +108,6 @@ class ServiceOptions(ProgramOptions):
         except ValueError:
             raise usage.UsageError(f"--limit {name}= takes a number, not {number!r}") from None
         self._given_limits.setdefault(kind, {})[argument] = value
-
-    def given_limits(self, kind: type) -> dict[str, Any]:
-        """
-        Tell which arguments ``--limit`` has given.
-
-        :param kind: for this class.
-        """
-        return self._given_limits.get(kind, {})
 
     @property
     def twistd(self) -> Mapping[str, Any]:
@@ -136,7 +125,8 @@ class ServiceOptions(ProgramOptions):
             words = self._with_file(list(self.words))
             with telling_warnings(self.program) if "--check" in words else nullcontext():
                 super().parseOptions(words)
-                self._take_over_log()
+                if self.before is None:
+                    self._take_over_log()
                 if self["check"]:
                     self.try_out()
                     self._show_options(words)
@@ -150,7 +140,9 @@ class ServiceOptions(ProgramOptions):
             raise SystemExit(lost.status) from None
         if self["check"]:
             sys.exit(0)
-        self._look_at_pid_file(self.twistd.get("pidfile") or "")
+        # Later it is our own.
+        if self.before is None:
+            self._look_at_pid_file(self.twistd.get("pidfile") or "")
 
     def _take_over_log(self) -> None:
         """Have the log written as it is asked for, in place of twistd's own way."""

@@ -51,6 +51,10 @@ _GONE = "{peer} as {login} is gone after {seconds} s, {bytes_received} bytes in,
 _DROPPED = "dropped {peer} as {login} after {seconds} s, {bytes_received} bytes in, {bytes_sent} out: {reason}"
 
 
+# To look up a member of an enumeration is a call, and this is done for every login.
+_KEY = Stake.KEY
+
+
 class SodiumServerProtocol(SodiumProtocol):
     """
     A server's end.
@@ -189,8 +193,9 @@ class SodiumServerProtocol(SodiumProtocol):
         factory = self.factory
         if self._connection.undecided:
             self._outbox.greeting = True
-            # In version 2 the handshake has proven the key.
-            prove = factory.authorized_keys is not None and self._connection.version == 1
+            # In version 2 the handshake has proven the key. What counts is what was decided, not what holds by now: a
+            # handshake that was not remembered could be sent again.
+            prove = self._decision.stake is _KEY  # type: ignore[union-attr]  # there was one
             self._connection.accept(self._clock.seconds(), factory.message, prove)
             self._outbox.flush()  # it does not wait for what the application does first
             if prove:
