@@ -447,6 +447,10 @@ def makeService(options: Options, reactor: Any = None) -> SodiumService:
     for place, given in enumerate(settings.endpoints):
         listening = reactor if share is None else share.reactor_for(place, reactor)
         description, endpoint = parse_listening(listening, "sodium", "--endpoint", given, DEFAULT_LISTEN)
+        if options.workers() is not None:
+            # They read the string as the user that the service runs as, with the files that it names.
+            with acting_as(settings.runs_as):
+                parse_listening(reactor, "sodium", "--endpoint", given, DEFAULT_LISTEN)
         check_default_passphrase(settings, description)
         endpoints.append((description, endpoint))
     limits = make_room(settings.limits, reactor, len(endpoints) + descriptors_beside(options))
