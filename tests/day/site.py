@@ -34,7 +34,8 @@ class Site:
         self.load = load
         self.programs: list[Forked] = []
         self.groups = {
-            name: Balanced(self.folder(name), self.start, False) for name in ("files", "streams", "requests")
+            name: Balanced(self.folder(name), self.start, name != "requests")
+            for name in ("files", "streams", "requests")
         }
         self.senders: list[Sender] = []
         self.asking: dict[Forked, Tail] = {}

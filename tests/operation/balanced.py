@@ -96,7 +96,8 @@ class Balanced:
         return self._serve(
             name,
             "twistd",
-            *("-n", "--pidfile=", "sodium", "--key", SECRET, "--passphrase", PASSPHRASE, *options, "--endpoint"),
+            *("-n", "--pidfile=", "sodium", "--key", SECRET, "--passphrase", PASSPHRASE),
+            *("--metrics", f"tcp:{HEALTH_PORT}:interface={self.address(name)}", *options, "--endpoint"),
         )
 
     def answer(self, name: str, journal: str) -> Forked:
