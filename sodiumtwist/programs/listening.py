@@ -25,6 +25,8 @@ from twisted.python.failure import Failure
 from ..describe import describe_endpoint_error, masked
 from ..describe.log import Logger, describe_address
 from ..operation.companions import Companion
+from ..operation.status import IStatus
+from ..operation.workers import Workers
 from ..protocol.clock import steady_clock
 from .endpoint_strings import address_remedy, is_alive, lock_owner, path_of_socket, socket_remedy
 from .interrupts import end_in_order, wait_for_reactor
@@ -53,9 +55,16 @@ class ListeningService(Service):
     :param twistd: the options of ``twistd`` itself, which adds to them until the service starts; empty when there are
         none.
     :ivar companions: what runs beside it. Whoever makes the service adds to them before it starts.
+    :ivar workers: the processes that serve in place of this one; ``None`` where this one does.
+    :ivar status: what can be asked of it; ``None`` where nobody wants to know.
+    :ivar is_worker: whether this process is one of those. What is for all of them its supervisor does.
     """
 
     _log = Logger()
+
+    workers: Workers | None = None
+    is_worker = False
+    status: IStatus | None = None
 
     def __init__(
         self,
@@ -83,8 +92,8 @@ class ListeningService(Service):
 
     @property
     def is_listening(self) -> bool:
-        """Whether it listens, at all of its places."""
-        return bool(self._ports)
+        """Whether it listens, at all of its places, and somebody accepts there."""
+        return bool(self._ports) and (self.workers is None or self.workers.serving > 0)
 
     def announce(self) -> None:
         """Log what the service will do. For subclasses."""
@@ -114,6 +123,14 @@ class ListeningService(Service):
     def is_idle(self) -> bool:
         """Tell whether nothing is connected, and nothing is left to be finished. For subclasses."""
         return True
+
+    def sessions(self) -> int:
+        """Count those who are connected and let in. For subclasses."""
+        return 0
+
+    def all_sessions(self) -> int:
+        """Count those who are connected and let in, of all processes."""
+        return self.sessions() if self.workers is None else self.workers.sessions()
 
     def release(self) -> Deferred[None] | None:
         """
@@ -148,7 +165,11 @@ class ListeningService(Service):
             self._listen()
         # Not before: the reactor takes over the signals when it starts.
         self._reactor.callWhenRunning(end_in_order, self._reactor, self._note_hangup, self._note_another)
-        self._tell(Companion.started)
+        if self.workers is None:
+            self._tell(Companion.started)
+            return
+        self._reactor.callWhenRunning(self.workers.start)
+        self.workers.ready.addCallback(lambda _: self._tell(Companion.started))
 
     def _tell(self, what: Callable[[Companion], Deferred[None] | None]) -> Deferred[Any]:
         """
@@ -170,13 +191,17 @@ class ListeningService(Service):
         self._log.warn("SIGHUP ends {program} in order, as SIGTERM does; it reads nothing anew", program=self._program)
 
     def _note_another(self) -> None:
-        if self._clock.seconds() - self._stopping >= SAME_SIGNAL:
-            self.hurry()
+        if self._clock.seconds() - self._stopping < SAME_SIGNAL:
+            return
+        if self.workers is not None:
+            self.workers.hurry()
+        self.hurry()
 
     def _listen(self) -> None:
         for companion in self.companions:
             companion.prepare()
-        self.announce()
+        if not self.is_worker:
+            self.announce()
         for description, endpoint in self._endpoints:
             self._listens(self._listen_at(description, endpoint, self._factory), description)
 
@@ -227,6 +252,10 @@ class ListeningService(Service):
 
     def _listens(self, port: IListeningPort, description: str) -> None:
         self._ports.append(port)
+        if self.is_worker:
+            return
+        if self.workers is not None:
+            self.workers.take(description, port)
         address = port.getHost()
         self._log.info("listening on {address}", address=describe_address(address))
         self.listens(description, address)
@@ -285,7 +314,7 @@ class ListeningService(Service):
         closing = DeferredList([maybeDeferred(port.stopListening) for port in ports], consumeErrors=True)
         self._tell(Companion.stopping)
         # Before a port is waited for, which may take all the time.
-        draining = self.drain()
+        draining = self.drain() if self.workers is None else self.workers.stop()
         if draining is not None:
             yield draining
         limit = self._clock.seconds() + STOP_TIMEOUT

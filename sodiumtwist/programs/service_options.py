@@ -4,6 +4,7 @@ What the command lines of the services of ``twistd`` have in common.
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Iterator, Mapping
@@ -16,6 +17,8 @@ from twisted.python import usage
 from ..core.errors import LocalProtocolError
 from ..core.keepalive import Timeouts
 from ..describe import describe_error, describe_os_error, printable
+from ..operation.share import Share
+from ..operation.workers import MOST_WORKERS, Workers
 from ..protocol.draining import DRAIN_TIMEOUT
 from .check import describe_options, telling_warnings
 from .configuration import LIMIT, OptionNames, Setting, not_overruled, read_configuration
@@ -31,6 +34,7 @@ SERVICE_PARAMETERS = [
     # Without a default here: it must be known whether one was given.
     ["ping-interval", None, None, "least seconds between PINGs [default: 60 or less]"],
     ["tcp-keepalive", None, "60", "seconds until TCP asks; 0: never"],
+    ["workers", None, None, "processes that serve, a number or auto [default: this one]"],
     ["drain-timeout", None, f"{DRAIN_TIMEOUT:g}", "seconds to finish in at the end"],
     ["metrics", None, None, "where to serve metrics and a status page"],
     ["config", None, None, "TOML file with options; those given here win"],
@@ -69,8 +73,12 @@ class ServiceOptions(ProgramOptions):
     :cvar needs: options that say something about others, one of which must be given.
     :cvar defaults_of_lists: what holds of options that may be repeated where none is given.
     :ivar words: of the command line, as they were given.
+    :ivar share: of a worker; ``None`` in a process that is none.
+    :ivar read: what workers can't read, for them.
     :ivar settings_of_file: what holds of the file that ``--config`` names.
     """
+
+    share: Share | None = None
 
     program = ""
     synopsis = "[options]"
@@ -84,6 +92,8 @@ class ServiceOptions(ProgramOptions):
         super().__init__()  # type: ignore[no-untyped-call]
         self._given_limits: dict[type, dict[str, Any]] = {}
         self.words: tuple[str, ...] = ()
+        self._all_words: list[str] = []
+        self.read: dict[str, Any] = {}
         self.settings_of_file: list[Setting] = []
         self._path_of_file = ""
 
@@ -122,6 +132,7 @@ class ServiceOptions(ProgramOptions):
         self.words = tuple(options or ())
         try:
             words = self._with_file(list(self.words))
+            self._all_words = words
             with telling_warnings(self.program) if "--check" in words else nullcontext():
                 super().parseOptions(words)
                 if self["check"]:
@@ -265,6 +276,60 @@ class ServiceOptions(ProgramOptions):
             print_error(f"warning: removed {path}, the pid file of a server that is gone", self.program)
         elif line := describe_pid_file(path):
             raise SystemExit(printable(f"{self.program}: {line}"))
+
+    def workers(self) -> int | None:
+        """
+        Tell how many processes are to serve.
+
+        :return: ``None`` for this one alone.
+        :raises UsageError: when it is no number that makes sense, or does not go with another option.
+        """
+        given = self["workers"]
+        if given is None:
+            return None
+        try:
+            count = len(os.sched_getaffinity(0)) if given == "auto" else int(given)
+        except ValueError:
+            count = 0
+        if not 1 <= count <= MOST_WORKERS:
+            raise usage.UsageError(f"--workers takes a number from 1 to {MOST_WORKERS}, or auto, not {given!r}")
+        if self.twistd.get("chroot"):
+            raise usage.UsageError("--workers starts programs, which are not there behind twistd --chroot; omit one")
+        return count
+
+    def words_for_workers(self) -> tuple[str, ...]:
+        """Give the words of the command line, with what ``--config`` says: the file may be for root alone."""
+        # Options stand first, each value in a word of its own.
+        words = iter(self._all_words)
+        kept: list[str] = []
+        for word in words:
+            if word == "--config":
+                next(words, None)
+            else:
+                kept.append(word)
+        return tuple(kept)
+
+    def make_workers(self, reactor: Any, remembers: bool = False) -> Workers | None:
+        """
+        Make what serves in place of this process.
+
+        :param reactor: the one that runs.
+        :param remembers: whether workers need a database of handshakes that none of them has by itself.
+        :return: ``None`` where this one serves.
+        """
+        count = None if self.share is not None else self.workers()
+        if count is None:
+            return None
+        return Workers(
+            self.program,
+            self.words_for_workers(),
+            count,
+            self.read,
+            reactor,
+            self.twistd,
+            self.drain_timeout(),
+            remembers,
+        )
 
     def seconds(self, name: str) -> float:
         """

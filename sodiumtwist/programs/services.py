@@ -141,6 +141,9 @@ class SodiumService(ListeningService):
     def is_idle(self) -> bool:
         return not self._factory.connections
 
+    def sessions(self) -> int:
+        return self._factory.admission.authenticated
+
     def release(self) -> Deferred[None] | None:
         # A database of handshakes has to be closed, a memory has not.
         close: Callable[[], Deferred[None]] | None = getattr(self._factory.replays, "close", None)

@@ -24,6 +24,7 @@ from ..admission.limits import Limits
 from ..admission.plaintext import PlaintextFile
 from ..admission.replay_database import ReplayDatabase, check_database
 from ..admission.replays import IReplayMemory, ReplayMemory
+from ..admission.shared_counts import SharedSalts
 from ..admission.watched import GRACE, WatchedFile
 from ..contacts.keyfiles import KEY_VARIABLE, read_key, read_passphrase
 from ..core.connection import Salts
@@ -41,8 +42,10 @@ from ..transfer.receiver import UploadFactory
 from ..transfer.tree.disk_thread import DiskThread
 from ..transfer.tree.on_stored import ON_STORED_SECONDS
 from ..tunnel import TunnelFactory, TunnelLimits
+from .accompanying import accompany
 from .descriptors import make_room
 from .endpoint_strings import is_local, parse_connecting, parse_listening
+from .inherited import inherited_endpoints
 from .leftovers import PARTIAL_AGE, note_database
 from .options import (
     COMPLETE_PROTOCOL,
@@ -168,7 +171,7 @@ class Options(AuthOptionMixin, ServiceOptions):
         self["no-checker"] = False
 
     def opt_endpoint(self, description: str) -> None:
-        """where to listen: HOST:PORT or an endpoint; may be repeated [default: 127.0.0.1:5555]"""
+        """where to listen: HOST:PORT or an endpoint; may be repeated [default: systemd's, or 127.0.0.1:5555]"""
         self["endpoints"].append(description)
 
     opt_e = opt_endpoint
@@ -222,13 +225,9 @@ class Options(AuthOptionMixin, ServiceOptions):
         for option in ("authorized-keys", "replay-db", "file", "directory", "share"):
             if self[option] and self[option] != "-":
                 check_root(self.twistd, f"--{option}", self[option])
-        # Key and passphrase are read once, now: they may be for root alone. What is read or written later is not.
-        owners = () if user is None else (user.uid,)
-        warnings: list[str] = []
-        pair = read_key(self["key-file"], "--key-file", self["key"], "--key", owners, warnings.append)
-        passphrase, warning = read_passphrase(
-            self["passphrase-file"], "--passphrase-file", self["passphrase"], "--passphrase", owners
-        )
+        pair, passphrase, warnings = self._read_secrets(user)
+        if self.workers() is not None and self["file"] == "-":
+            raise usage.UsageError("--workers have no standard output to share; omit one, or name a file")
         with acting_as(user):
             authorized_keys = self._authorized_keys()
         # Only where nothing else decides who may come in: beside that, it would be a way in that everybody knows.
@@ -247,7 +246,9 @@ class Options(AuthOptionMixin, ServiceOptions):
             check_root(self.twistd, "--on-stored", places["on_stored"][0])
         replays: IReplayMemory
         salts: Salts | None = None
-        if self["replay-db"] is None:
+        if self["replay-db"] is None and self.share is not None and 1 in versions:
+            replays = ReplayDatabase(self.share.orders.replays, **remembered, tolerance=tolerance)
+        elif self["replay-db"] is None:
             replays = ReplayMemory(**remembered)
         else:
             with acting_as(user):
@@ -267,13 +268,15 @@ class Options(AuthOptionMixin, ServiceOptions):
             file.grace = self.given_limits(WatchedFile).get("grace", file.grace)
         if user is not None:
             check_log(self.twistd, user, make=not self["check"])
+        pair, fresh = (KeyPair.generate(), True) if pair is None else (pair, False)
+        self.read = {"key": pair.secret.hex(), "passphrase": passphrase}
         # The factory checks it again, but raises when the command line is done with.
         pack_text("message", self["message"])
         return ServerSettings(
             # Not as the first of the list: --endpoint is in place of the default, not beside it.
-            endpoints=tuple(self["endpoints"]) or (DEFAULT_LISTEN,),
-            pair=pair or KeyPair.generate(),
-            fresh_pair=pair is None,
+            endpoints=self._endpoints(),
+            pair=pair,
+            fresh_pair=fresh,
             user=self["user"],
             # Also when somebody has chosen it: everybody knows it all the same.
             default_passphrase=passphrase == DEFAULT_PASSPHRASE,
@@ -286,7 +289,7 @@ class Options(AuthOptionMixin, ServiceOptions):
             rekey=rekey,
             timeouts=self.timeouts(self.seconds("auth-timeout")),
             message=self["message"],
-            warning="; ".join([*warnings, *([warning] if warning else [])]) or None,
+            warning="; ".join(warnings) or None,
             versions=versions,
             tolerance=tolerance,
             drain_timeout=self.drain_timeout(),
@@ -294,6 +297,29 @@ class Options(AuthOptionMixin, ServiceOptions):
             runs_as=user,
             **places,
         )
+
+    def _endpoints(self) -> tuple[str, ...]:
+        if self.share is not None:
+            return self.share.orders.endpoints
+        return tuple(self["endpoints"]) or inherited_endpoints() or (DEFAULT_LISTEN,)
+
+    def _read_secrets(self, user: ServiceUser | None) -> tuple[KeyPair | None, str | None, list[str]]:
+        """
+        Read key and passphrase. That is done once, now: they may be for root alone. What is read or written later is
+        not. A worker is no longer root, and gets them.
+
+        :return: key, passphrase and warnings.
+        """
+        if self.share is not None:
+            read = self.share.orders.read
+            return KeyPair.from_hex(read["key"]), read["passphrase"], []
+        owners = () if user is None else (user.uid,)
+        warnings: list[str] = []
+        pair = read_key(self["key-file"], "--key-file", self["key"], "--key", owners, warnings.append)
+        passphrase, warning = read_passphrase(
+            self["passphrase-file"], "--passphrase-file", self["passphrase"], "--passphrase", owners
+        )
+        return pair, passphrase, warnings + ([warning] if warning else [])
 
     def try_out(self) -> None:
         self.settings = only_looked_at(self.settings)
@@ -370,10 +396,11 @@ def makeService(options: Options, reactor: Any = None) -> SodiumService:
         from twisted.internet import reactor
     count_steadily(reactor)
     quicken(reactor)
-    settings = options.settings
+    settings, share = options.settings, options.share
     endpoints = []
-    for given in settings.endpoints:
-        description, endpoint = parse_listening(reactor, "sodium", "--endpoint", given, DEFAULT_LISTEN)
+    for place, given in enumerate(settings.endpoints):
+        listening = reactor if share is None else share.reactor_for(place, reactor)
+        description, endpoint = parse_listening(listening, "sodium", "--endpoint", given, DEFAULT_LISTEN)
         if settings.default_passphrase and not is_local(description):
             raise SystemExit(
                 printable(
@@ -399,13 +426,20 @@ def makeService(options: Options, reactor: Any = None) -> SodiumService:
         "tolerance": settings.tolerance,
         "clock": reactor,
     }
+    if share is not None:
+        common |= {"limits": share.of(limits), "shared": share.counts}
+        # Those of a database are known to all workers.
+        if settings.salts is None:
+            common["salts"] = SharedSalts(share.counts)
+    workers = options.make_workers(reactor, 1 in settings.versions and options["replay-db"] is None)
     if settings.forward is not None:
         backend = parse_connecting(reactor, "sodium", "--forward", settings.forward, "127.0.0.1:6379", settings.runs_as)
         tunnel_limits = TunnelLimits(limits.connections, limits.stranger_lines)
         tunnels = TunnelFactory(backend, masked(settings.forward), tunnel_limits, reactor, settings.timeouts)
         streams = StreamServerFactory(tunnels, **common)
         forwarding = ForwardService(settings, endpoints, streams, reactor, twistd)
-        return with_status(forwarding, streams, options, reactor)
+        forwarding.workers, forwarding.is_worker = workers, share is not None
+        return accompany(with_status(forwarding, streams, options, reactor), reactor)
     places = open_places(reactor, settings)
     try:
         uploads = UploadFactory(places.store, files=places.files, make_thread=lambda: DiskThread(reactor), **common)
@@ -413,4 +447,5 @@ def makeService(options: Options, reactor: Any = None) -> SodiumService:
     except LocalProtocolError as error:
         raise SystemExit(printable(f"sodium: {error}")) from None
     service = UploadService(settings, endpoints, uploads, reactor, twistd, places.on_stored)
-    return with_status(service, uploads, options, reactor)
+    service.workers, service.is_worker = workers, share is not None
+    return accompany(with_status(service, uploads, options, reactor), reactor)

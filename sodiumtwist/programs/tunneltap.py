@@ -21,14 +21,17 @@ from zope.interface import implementer
 
 from ..contacts.addresses import has_timeout
 from ..core.errors import AuthenticationFailed, SodiumError
+from ..core.keys import KeyPair
 from ..describe import masked, printable
 from ..describe.fingerprints import fingerprint
 from ..endpoints.wrappers import SodiumClientEndpoint
 from ..protocol.clock import count_steadily
 from ..protocol.rounds import quicken
 from ..tunnel import TunnelFactory, TunnelLimits
+from .accompanying import accompany
 from .descriptors import make_room
 from .endpoint_strings import is_local, parse_connecting, parse_listening
+from .inherited import inherited_endpoints
 from .listening import ListeningService
 from .options import (
     CLIENT_ALIASES,
@@ -39,8 +42,8 @@ from .options import (
 from .refusals import hints
 from .server_options import read_server
 from .service_options import SERVICE_COMPLETIONS, SERVICE_FLAGS, SERVICE_PARAMETERS, ServiceOptions, limit_names
-from .service_user import check_log, service_user
-from .settings import TunnelSettings
+from .service_user import ServiceUser, check_log, service_user
+from .settings import ConnectSettings, Credentials, TunnelSettings
 from .silent_servers import explain_silence, too_late
 from .status_companion import descriptors_beside, with_status
 
@@ -86,21 +89,29 @@ class Options(ServiceOptions):
         :raises UsageError: when an option or a file is wrong.
         """
         # usage.Options has no parameters that must be given.
-        if self["listen"] is None:
-            raise usage.UsageError("--listen is missing")
+        if self.share is not None:
+            (self["listen"],) = self.share.orders.endpoints
+        elif self["listen"] is None:
+            inherited = inherited_endpoints()
+            if not inherited:
+                raise usage.UsageError("--listen is missing")
+            if len(inherited) > 1:
+                raise usage.UsageError(f"a tunnel listens on one socket, and systemd hands over {len(inherited)}")
+            (self["listen"],) = inherited
         try:
             user = service_user(self.twistd)
             # Identity and passphrase are read once, now: they may be for root alone.
             if user is not None:
                 check_log(self.twistd, user, make=not self["check"])
             limits = TunnelLimits(**self.given_limits(TunnelLimits))
-            asked = read_server(self, owners=() if user is None else (user.uid,))
+            self.workers()
+            server, warnings = self._read_server(user)
             self.settings = TunnelSettings(
-                **vars(asked.settings),
+                **vars(server),
                 listen=self["listen"],
                 limits=limits,
-                warning="; ".join(asked.warnings) or None,
-                timeouts=self.timeouts(asked.settings.timeout),
+                warning="; ".join(warnings) or None,
+                timeouts=self.timeouts(server.timeout),
                 drain_timeout=self.drain_timeout(),
                 runs_as=user,
             )
@@ -108,6 +119,18 @@ class Options(ServiceOptions):
             raise usage.UsageError(str(error)) from None
         except OSError as error:
             raise usage.UsageError(describe_file_error(self, error)) from None
+
+    def _read_server(self, user: ServiceUser | None) -> tuple[ConnectSettings, tuple[str, ...]]:
+        """
+        Read which server it is, and who we are there. A worker is no longer root, and gets that.
+
+        :return: that, and warnings.
+        """
+        if self.share is not None:
+            return _unpacked(self.share.orders.read), ()
+        asked = read_server(self, owners=() if user is None else (user.uid,))
+        self.read = _packed(asked.settings)
+        return asked.settings, asked.warnings
 
     def try_out(self) -> None:
         makeService(self)
@@ -117,6 +140,27 @@ class Options(ServiceOptions):
         where = masked(settings.endpoint)
         server = where if settings.known_as is None else f"{settings.known_as} ({where})"
         return [f"The server is {server}, with the fingerprint {fingerprint(settings.server_key)}."]
+
+
+def _packed(settings: ConnectSettings) -> dict[str, Any]:
+    us = settings.credentials
+    return {
+        **vars(settings),
+        "server_key": settings.server_key.hex(),
+        "credentials": {**vars(us), "pair": None if us.pair is None else us.pair.secret.hex()},
+    }
+
+
+def _unpacked(packed: Mapping[str, Any]) -> ConnectSettings:
+    us = packed["credentials"]
+    pair = None if us["pair"] is None else KeyPair.from_hex(us["pair"])
+    return ConnectSettings(
+        **{
+            **packed,
+            "server_key": bytes.fromhex(packed["server_key"]),
+            "credentials": Credentials(**{**us, "pair": pair}),
+        }
+    )
 
 
 @implementer(IStreamClientEndpoint)
@@ -211,6 +255,9 @@ class TunnelService(ListeningService):
     def drop(self) -> None:
         self._factory.drop()
 
+    def sessions(self) -> int:
+        return len(self._factory.entries)
+
     def is_idle(self) -> bool:
         return not self._factory.ends
 
@@ -228,8 +275,9 @@ def makeService(options: Options, reactor: Any = None) -> TunnelService:
         from twisted.internet import reactor
     count_steadily(reactor)
     quicken(reactor)
-    settings, us = options.settings, options.settings.credentials
-    listening = parse_listening(reactor, "sodium-tunnel", "--listen", settings.listen, EXAMPLE_LISTEN)
+    settings, us, share = options.settings, options.settings.credentials, options.share
+    listens = reactor if share is None else share.reactor_for(0, reactor)
+    listening = parse_listening(listens, "sodium-tunnel", "--listen", settings.listen, EXAMPLE_LISTEN)
     below = parse_connecting(
         reactor, "sodium-tunnel", "--to", settings.endpoint, "HOST:5555", settings.runs_as, settings.timeout
     )
@@ -248,6 +296,8 @@ def makeService(options: Options, reactor: Any = None) -> TunnelService:
     except SodiumError as error:
         raise SystemExit(printable(f"sodium-tunnel: {error}")) from None
     limits = make_room(settings.limits, reactor, 1 + descriptors_beside(options))
+    if share is not None:
+        limits = share.of(limits)
 
     def advise(error: BaseException) -> str:
         silent = explain_silence(error, settings.version, settings.known_as, settings.server_key)
@@ -261,4 +311,7 @@ def makeService(options: Options, reactor: Any = None) -> TunnelService:
     )
     factory = TunnelFactory(advised, where, limits, reactor, settings.timeouts)
     service = TunnelService(settings, [listening], factory, reactor, options.twistd)
-    return with_status(service, factory, options, reactor)
+    service.workers, service.is_worker = options.make_workers(reactor), share is not None
+    if share is not None:
+        share.count = lambda: len(factory.entries)
+    return accompany(with_status(service, factory, options, reactor), reactor)
