@@ -10,7 +10,7 @@ from contextlib import suppress
 from statistics import median
 
 from ..transfer.tree.forked import Forked
-from .processes import descriptors, memory
+from .processes import descriptors, family, memory
 from .senders import digest_of
 from .site import Site
 
@@ -90,8 +90,11 @@ class Account:
         for what, seconds in self._longest.items():
             self.figures[f"longest time until {what}, in seconds"] = seconds
         evening = {name: descriptors(pid) for name, pid in self._site.those_of_all_day()}
-        for name, morning in self._morning.items():
+        for name, pid in self._site.those_of_all_day():
+            morning, pids = self._morning[name], len(family(pid))
             more = evening[name] - morning
+            for path in [each for each in more if each.startswith("/") and evening[name][each] <= pids]:
+                del more[path]  # one that a process has opened when it was needed first
             self.figures[f"descriptors of {name}"] = f"{morning.total()} and {evening[name].total()}"
             if more:
                 self.problems.append(f"descriptors of {name} that are left: {dict(more)}")

@@ -6,17 +6,21 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 from collections.abc import Iterator
 
 from ..operation.balanced import CARRYING_ON, SERVERS, Balanced
 from ..operation.carrying_on import PASSPHRASE
-from ..processes import PUBLIC, wait_until
+from ..processes import PATIENCE, PUBLIC, wait_until
 from ..transfer.tree.forked import Forked, forking
 from .senders import Sender, Sender1
 from .tails import Tail
 
 #: The server of each group that is there all day.
 ALL_DAY = "three"
+
+#: How many processes it has for files, and what its log says when one of them serves.
+WORKERS, SERVES = 2, " serves"
 
 
 class Site:
@@ -59,7 +63,10 @@ class Site:
         """Start a server of a group."""
         servers = self.groups[group]
         if group == "files":
-            servers.serve(name, "--directory", self.place, "--share", self.place, "--min-free", "0")
+            several = ("--workers", str(WORKERS)) if name == ALL_DAY else ()
+            server = servers.serve(name, "--directory", self.place, "--share", self.place, "--min-free", "0", *several)
+            if several:
+                server.wait_for(SERVES, WORKERS)
         elif group == "streams":
             servers.serve(name, "--forward", self._service)
         else:
@@ -84,6 +91,12 @@ class Site:
             *("--to", self.groups["streams"].endpoint, "--server-key", PUBLIC, "--passphrase-file", "pass"),
         )
         self._entrance = self.tunnel.wait_for("listening on 127.0.0.1:").split()[-1]
+        host, port = self._entrance.split(":")
+        with socket.create_connection((host, int(port)), PATIENCE) as connection:
+            # Behind this it runs, and has all that it opens for itself.
+            connection.sendall(b"x")
+            connection.recv(1)
+        self.wait_until_empty()
 
     def let_in(self) -> None:
         """Start the clients."""
