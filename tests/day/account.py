@@ -14,23 +14,22 @@ from .processes import descriptors, family, memory
 from .senders import digest_of
 from .site import Site
 
-#: How much more memory a server may have at the end of the day than before noon, in bytes.
-GROWTH = 8_000_000
-
 
 class Account:
     """
     Keeps account of a day.
 
     :param site: of all that runs there.
+    :param growth: how much more memory a server may have at the end of the day than before noon, in bytes.
     :ivar problems: what should not be.
     :ivar figures: what came of it, by names.
     """
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Site, growth: float) -> None:
         self.problems: list[str] = []
         self.figures: dict[str, object] = {}
         self._site = site
+        self._growth = growth
         self._morning: dict[str, Counter[str]] = {}
         self._memory: dict[str, list[tuple[float, int]]] = {}
         self._answered: list[str] = []
@@ -61,7 +60,7 @@ class Account:
         for asker, tail in self._site.asking.items():
             for line in tail.lines():
                 what, name, *why = line.split()
-                if what == "answered":
+                if what == "answered" and not why:
                     self._answered.append(name)
                     self._hear("a request was answered", asker, now)
                 elif what == "failed":
@@ -102,7 +101,7 @@ class Account:
             before = median([size for part, size in seen if 0.2 <= part < 0.5] or [0])
             behind = median([size for part, size in seen if part >= 0.8] or [0])
             self.figures[f"memory of {name}"] = f"{before / 1e6:.1f} and {behind / 1e6:.1f} MB"
-            if behind - before > GROWTH:
+            if behind - before > self._growth:
                 self.problems.append(f"memory of {name} has grown by {(behind - before) / 1e6:.1f} MB")
 
     def _close_requests(self) -> None:

@@ -19,6 +19,9 @@ from .tails import Tail
 #: The server of each group that is there all day.
 ALL_DAY = "three"
 
+#: Seconds that clients do nothing between one thing and the next, and those that send files, where the load is 1.
+PAUSE, SENDERS_PAUSE = 0.02, 1.0
+
 #: How many processes it has for files, and what its log says when one of them serves.
 WORKERS, SERVES = 2, " serves"
 
@@ -30,12 +33,14 @@ class Site:
     :param directory: for all of it.
     :param place: where files are kept; on a file system of its own, if it is to be filled up.
     :param load: how much clients do, from 0 to 1.
+    :param patience: seconds in which clients may finish when a server drains.
     """
 
-    def __init__(self, directory: str, place: str, load: float) -> None:
+    def __init__(self, directory: str, place: str, load: float, patience: float) -> None:
         self.directory = directory
         self.place = place
         self.load = load
+        self._patience = ("--drain-timeout", f"{patience:g}")
         self.programs: list[Forked] = []
         self.groups = {
             name: Balanced(self.folder(name), self.start, name != "requests")
@@ -64,11 +69,12 @@ class Site:
         servers = self.groups[group]
         if group == "files":
             several = ("--workers", str(WORKERS)) if name == ALL_DAY else ()
-            server = servers.serve(name, "--directory", self.place, "--share", self.place, "--min-free", "0", *several)
+            kept = ("--directory", self.place, "--share", self.place, "--min-free", "0")
+            server = servers.serve(name, *kept, *self._patience, *several)
             if several:
                 server.wait_for(SERVES, WORKERS)
         elif group == "streams":
-            servers.serve(name, "--forward", self._service)
+            servers.serve(name, "--forward", self._service, *self._patience)
         else:
             servers.answer(name, os.path.join(self.directory, "journal"))
 
@@ -103,12 +109,12 @@ class Site:
         files, streams, requests = (self.groups[name].endpoint for name in ("files", "streams", "requests"))
         login = f"serverKey={PUBLIC}:login=username:passphraseFile={os.path.join(self.directory, 'pass')}"
         for where in (f"sodium:{streams}:{login}", f"tcp:{self._entrance}", f"tcp:{self._entrance}"):
-            talker = self.start(CARRYING_ON, "talk", where)
+            talker = self.start(CARRYING_ON, "talk", where, str(PAUSE / self.load))
             self.talking[talker] = Tail(talker)
         for name in "ab":
-            asker = self.start(CARRYING_ON, "ask", requests, PUBLIC, name, "2")
+            asker = self.start(CARRYING_ON, "ask", requests, PUBLIC, name, "2", str(PAUSE / self.load))
             self.asking[asker] = Tail(asker)
-        out, pause = self.folder("out"), 1 / self.load
+        out, pause = self.folder("out"), SENDERS_PAUSE / self.load
         for number, kind in enumerate((Sender, Sender, Sender1)):
             self.senders.append(kind(self.start, files, f"sender{number}", out, pause, number))
 

@@ -5,14 +5,14 @@ by lines of standard output.
 ``answer JOURNAL ENDPOINT``
     Answers requests. Each is written to the journal, a line for each, before its answer leaves. Several servers may
     have the same journal.
-``ask ENDPOINT KEY NAME COUNT``
-    Makes so many requests at once by a :class:`~sodiumtwist.ReconnectingClient`, again and again. Tells
-    ``answered ID``, or ``failed ID`` and why.
+``ask ENDPOINT KEY NAME COUNT PAUSE``
+    Makes so many requests at once by a :class:`~sodiumtwist.ReconnectingClient`; some seconds behind each answer, the
+    next one. Tells ``answered ID``, or ``failed ID`` and why.
 ``echo ENDPOINT``
     Sends back what comes.
-``talk ENDPOINT``
-    Says a line, waits until it comes back, and says the next one. A ``ClientService`` connects again when the
-    connection is lost, and the line is said anew. Tells ``said NUMBER`` and ``connected``.
+``talk ENDPOINT PAUSE``
+    Says a line, waits until it comes back, and some seconds later says the next one. A ``ClientService`` connects again
+    when the connection is lost, and the line is said anew. Tells ``said NUMBER`` and ``connected``.
 
 Those that listen end by SIGTERM. The others do so in order by SIGINT: what was asked is waited for.
 """
@@ -84,7 +84,7 @@ def answer(reactor: Any, journal: str, endpoint: str) -> None:
     stop_by(reactor, lambda: Deferred.fromCoroutine(stop()))
 
 
-def ask(reactor: Any, endpoint: str, key: str, name: str, at_once: str) -> None:
+def ask(reactor: Any, endpoint: str, key: str, name: str, at_once: str, pause: str) -> None:
     """``ask``"""
     client = ReconnectingClient(
         reactor,
@@ -113,7 +113,7 @@ def ask(reactor: Any, endpoint: str, key: str, name: str, at_once: str) -> None:
 
         asking.addCallbacks(answered, failed)
         # Never within the call that has answered: that of many would fill the stack.
-        asking.addBoth(lambda _: reactor.callLater(0, next_one))
+        asking.addBoth(lambda _: reactor.callLater(float(pause), next_one))
 
     def stop() -> Deferred[None]:
         nonlocal stopped
@@ -142,6 +142,7 @@ class Talker(LineReceiver):
     delimiter = b"\n"
     reactor: Any
     transport: Any
+    pause = 0.0
     #: How many have come back, of all connections.
     said = 0
     lost = False
@@ -160,7 +161,7 @@ class Talker(LineReceiver):
             return
         Talker.said += 1
         tell("said", Talker.said)
-        self.reactor.callLater(TAKES, self.say)
+        self.reactor.callLater(self.pause, self.say)
 
     def drain_received(self) -> None:
         self.transport.loseConnection()
@@ -170,10 +171,10 @@ class Talker(LineReceiver):
         tell("lost", reason.getErrorMessage())
 
 
-def talk(reactor: Any, endpoint: str) -> None:
+def talk(reactor: Any, endpoint: str, pause: str) -> None:
     """``talk``"""
     factory = Factory.forProtocol(Talker)
-    Talker.reactor = reactor
+    Talker.reactor, Talker.pause = reactor, float(pause)
     service = ClientService(clientFromString(reactor, endpoint), factory, lambda attempt: AGAIN, reactor)
     service.startService()
     stop_by(reactor, service.stopService)

@@ -110,7 +110,7 @@ class RequestTests(BalancedTestCase):
         for name in SERVERS:
             self.group.answer(name, "journal")
         self.group.balance()
-        client = self.program("ask", self.group.endpoint, PUBLIC, "a", "20")
+        client = self.program("ask", self.group.endpoint, PUBLIC, "a", "20", "0")
         client.wait_for("answered", 100)
         killed = self.group.with_client()
         self.servers[killed].kill()
@@ -164,8 +164,8 @@ class StreamTests(BalancedTestCase):
         entrance = tunnel.wait_for("listening on 127.0.0.1:").split()[-1]
         login = f"serverKey={PUBLIC}:login=username:passphraseFile={self.path('pass')}"
         talkers = [
-            self.program("talk", f"sodium:{self.group.endpoint}:{login}"),
-            self.program("talk", f"tcp:{entrance}"),
+            self.program("talk", f"sodium:{self.group.endpoint}:{login}", "0.01"),
+            self.program("talk", f"tcp:{entrance}", "0.01"),
         ]
         for talker in talkers:
             talker.wait_for("said", 5)
