@@ -16,16 +16,6 @@ from .carrying_on import PASSPHRASE
 class FilesTests(BalancedTestCase):
     """Files, which three servers keep in one folder."""
 
-    def start_all(self, *options: str) -> None:
-        """
-        Start the servers, and HAProxy.
-
-        :param options: of the servers.
-        """
-        for name in SERVERS:
-            self.group.serve(name, "--directory", "place", *options)
-        self.group.balance()
-
     def send(self, *arguments: str, host: str = "") -> Forked:
         """
         Begin to send.
@@ -38,66 +28,72 @@ class FilesTests(BalancedTestCase):
             *("send", "--key", PUBLIC, "--endpoint", endpoint, "--passphrase", PASSPHRASE, "--json", *arguments),
         )
 
-    def test_one_is_killed(self) -> None:
-        """The same command again goes on at another server, with what has come of the file."""
-        self.start_all()
+    def test_carry_on(self) -> None:
+        """
+        What is on its way when a server drains comes to its end there, and who comes goes elsewhere at once. When one
+        is killed, the same command again goes on at another server, with what has come of the file.
+        """
+        for name in SERVERS:
+            self.group.serve(name, "--directory", "place", "--drain-timeout", "60")
+        self.group.balance()
+        drained = self.drain_one()
         self.make_file("large", 60_000_000)
         client = self.send("large")
-        first = self.group.with_client()
-        self.servers[first].wait_for_written(5_000_000)
-        self.servers[first].kill()
+        killed = self.group.with_client(drained)
+        self.servers[killed].wait_for_written(5_000_000)
+        self.servers[killed].kill()
         self.assertEqual(client.wait(), 4)
-        (partial,) = os.listdir(self.path("place", "username"))
+        (partial,) = (name for name in os.listdir(self.path("place", "username")) if name.endswith(".part"))
         there = os.stat(self.path("place", "username", partial)).st_size
         client = self.send("large")
         self.assertEqual((client.wait(), client.errors), (0, []))
         self.assertEqual(client.events[-1]["bytes"], 60_000_000 - there)
         self.assertTrue(self.read("place/username/large") == self.read("large"))
-        self.assertEqual(os.listdir(self.path("place", "username")), ["large"])
+        self.assertEqual(sorted(os.listdir(self.path("place", "username"))), ["large", "small", "stream"])
 
-    def test_one_drains(self) -> None:
-        """What is on its way when a server drains comes to its end there, and who comes goes elsewhere at once."""
-        self.start_all("--drain-timeout", "60")
+    def drain_one(self) -> str:
+        """Have a server drain while a client sends a stream to it, and return its name."""
         os.mkfifo(self.path("pipe"))
         self.write("small", b"small")
         first_part, rest = os.urandom(1_000_000), os.urandom(1_000_000)
         before = {name: server.written for name, server in self.servers.items()}
-        client = self.send("--name", "large", "pipe")
+        client = self.send("--name", "stream", "pipe")
         with open(self.path("pipe"), "wb", buffering=0) as pipe:
             pipe.write(first_part)
-            first = self.group.with_client()
-            wait_until(lambda: self.servers[first].written > before[first] + len(first_part) / 2, "some of it")
-            self.servers[first].kill(signal.SIGTERM)
+            drained = self.group.with_client()
+            server = self.servers[drained]
+            wait_until(lambda: server.written > before[drained] + len(first_part) / 2, "some of it")
+            server.kill(signal.SIGTERM)
             # Its /healthz says so. Whoever is connected stays.
-            self.group.wait_for(first, "DOWN")
-            self.assertEqual(self.group.known()[first]["scur"], "1")
+            self.group.wait_for(drained, "DOWN")
+            self.assertEqual(self.group.known()[drained]["scur"], "1")
             other = self.send("small")
             self.assertEqual((other.wait(), other.errors), (0, []))
             pipe.write(rest)
-        client.wait()
-        self.assertTrue(self.read("place/username/large") == first_part + rest)
         self.assertEqual((client.wait(), client.errors), (0, []))
-        self.assertEqual(self.servers[first].wait(), -signal.SIGTERM)
+        self.assertTrue(self.read("place/username/stream") == first_part + rest)
+        self.assertEqual(server.wait(), -signal.SIGTERM)
+        return drained
 
     def test_addresses(self) -> None:
         """The log has the clients' addresses, and those are counted for the limits."""
-        self.start_all("--limit", "per-address=1")
-        for name in ("two", "three"):
-            self.group.tell(f"set server sodium/{name} state maint")
-        self.make_file("large", 200_000_000)
-        here, there = f"{self.group.network}.101", f"{self.group.network}.102"
-        client = self.send("large", host=here)
-        server = self.servers[self.group.with_client()]
-        server.wait_for_written(1_000_000)
+        server = self.group.serve("one", "--directory", "place", "--limit", "per-address=1")
+        self.group.balance()
         self.write("small", b"small")
-        other = self.send("small", host=here)
-        self.assertEqual(other.wait(), 2)
-        self.assert_one_line(other.errors, "behind a proxy it may be full")
-        server.wait_for(f"{here}:")
-        other = self.send("small", host=there)
-        self.assertEqual((other.wait(), other.errors), (0, []))
-        self.assertIn(f" of 'username' from {there}:", server.wait_for(there))
-        client.kill()
+        here, there = f"{self.group.network}.101", f"{self.group.network}.102"
+        os.mkfifo(self.path("pipe"))
+        client = self.send("--name", "stream", "pipe", host=here)
+        with open(self.path("pipe"), "wb", buffering=0) as pipe:
+            self.group.with_client()
+            other = self.send("small", host=here)
+            self.assertEqual(other.wait(), 2)
+            self.assert_one_line(other.errors, "behind a proxy it may be full")
+            other = self.send("small", host=there)
+            self.assertEqual((other.wait(), other.errors), (0, []))
+            pipe.write(b"stream")
+        self.assertEqual((client.wait(), client.errors), (0, []))
+        for host in (here, there):
+            server.wait_for(f" of 'username' from {host}:")
 
 
 class RequestTests(BalancedTestCase):
