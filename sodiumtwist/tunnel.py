@@ -60,6 +60,19 @@ JOINED_BROKE = "the connection behind it broke"
 UNREACHABLE = "there is no connection to what is behind it"
 STOPPING = "the tunnel is stopping"
 
+#: How joined connections end: in order; its client only looked; one of the two broke; the tunnel stops.
+CLOSED, LOOKED, BROKEN, STOPPED = "closed", "looked", "broken", "stopped"
+
+# What the log says of that.
+_PARTED = {
+    CLOSED: (
+        "the connection of {client} to {where} is over after {seconds} s, {bytes_received} bytes in, {bytes_sent} out"
+    ),
+    LOOKED: "{peer} left and had sent nothing: {reason}",
+    BROKEN: "the connection with {peer} broke: {reason}",
+    STOPPED: "the connection of {client} to {where} is cut off after {seconds} s: {reason}",
+}
+
 
 def _describe_loss(reason: Failure) -> str:
     # Where the other end has said why, or we know more than that a connection was lost, that says it all.
@@ -77,11 +90,13 @@ class TunnelLimits:
         server takes from one address.
     :ivar lines: how many lines in a minute connections that fail may cause in the log. More are summed up, a line a
         minute.
+    :ivar client_lines: the same for connections that come and go as they should.
     :raises LocalProtocolError: for a number below 1.
     """
 
     connections: int = 1_000
     lines: int = 20
+    client_lines: int = 600
 
     def __post_init__(self) -> None:
         check_limits(self)
@@ -182,6 +197,7 @@ class TunnelEnd(Protocol):
             sink.transport.registerProducer(Feed(source, sink), True)
         if ISodiumTransport.providedBy(self.transport):
             self.tunnels.speaks(self.transport.peer.version)
+        other._log_joined()
         # It has waited for this, see TunnelEntry. Last, so that what it reads now has somewhere to go.
         other.transport.resumeProducing()
 
@@ -366,25 +382,66 @@ class TunnelEnd(Protocol):
         # A transport that was closed here ends in order, whatever its peer was about to say; not so TLS.
         in_order = reason.check(ConnectionDone) and (not self._closing or is_tls(self.transport))
         if in_order:
+            self._log_parted(other, CLOSED)
             other._close()
             return
-        peer = self.transport.getPeer()
         if self._only_looked(reason):
-            if self.tunnels.lines.write("a client left and had sent nothing", network(peer)):
-                why = self._describe_leaving(reason)
-                self._log.info("{peer} left and had sent nothing{why}", peer=describe_address(peer), why=why)
+            self._log_parted(other, LOOKED, self._describe_leaving(reason))
         elif not reason.check(ConnectionDone):
-            why = _describe_loss(reason)
-            if self.tunnels.lines.write(f"a connection broke: {why}", network(peer)):
-                self._log.info("the connection with {peer} broke: {reason}", peer=describe_address(peer), reason=why)
+            self._log_parted(other, BROKEN, _describe_loss(reason))
+        else:
+            self._log_parted(other, CLOSED)
         other.break_off(JOINED_BROKE)
+
+    def _log_joined(self) -> None:
+        if self._is_logged_above or not self.tunnels.joined_lines.write(None, self.transport.getPeer()):
+            return
+        self._log.info(
+            "{client} is connected to {where}",
+            event="tunnel_opened",
+            client=describe_address(self.transport.getPeer()),
+            where=self.tunnels.where,
+            seconds=round(self.tunnels.clock.seconds() - self.began, 3),
+        )
+
+    @property
+    def _is_logged_above(self) -> bool:
+        """Whether a server's log has when its client came and went."""
+        return ISodiumTransport.providedBy(self.transport)
+
+    def _log_parted(self, other: TunnelEnd, outcome: str, reason: str = "") -> None:
+        """
+        Say that two ends are no longer joined, since this one is over.
+
+        :param other: the other one.
+        :param outcome: how this one ended.
+        :param reason: what more is known of that.
+        """
+        entry, peer, tunnels = self if self.came_in else other, self.transport.getPeer(), self.tunnels
+        usual = outcome in (CLOSED, STOPPED)
+        if usual and entry._is_logged_above:
+            return
+        line = _PARTED[outcome] if reason else _PARTED[outcome].removesuffix(": {reason}")
+        if (tunnels.parted_lines if usual else tunnels.lines).write(reason or outcome, network(peer)):
+            self._log.info(
+                line,
+                event="tunnel_gone",
+                peer=describe_address(peer),
+                client=describe_address(entry.transport.getPeer()),
+                where=tunnels.where,
+                outcome=outcome,
+                reason=reason,
+                seconds=round(tunnels.clock.seconds() - entry.began, 3),
+                bytes_received=entry.bytes_received,
+                bytes_sent=entry.bytes_sent,
+            )
 
     def _describe_leaving(self, reason: Failure) -> str:
         error = reason.value and reason.value.__cause__
         if isinstance(error, PeerAborted):
-            return f": {error.text}" if error.text else ""
+            return error.text
         # It may have been there to receive.
-        return "; the service had not ended" if isinstance(error, ConnectionCut) else ""
+        return "the service had not ended" if isinstance(error, ConnectionCut) else ""
 
     def _only_looked(self, reason: Failure) -> bool:
         """
@@ -440,6 +497,7 @@ class TunnelEnd(Protocol):
         other = self._other
         if other is not None:
             self._unjoin()
+            self._log_parted(other, STOPPED, STOPPING)
             other.break_off(STOPPING)
             self.break_off(STOPPING)
         elif self._farewell is None:
@@ -485,6 +543,7 @@ class TunnelEntry(TunnelEnd):
         if self.factory.lines.write(f"cannot connect to {self.factory.where}: {why}", network(peer)):
             self.factory.log.error(
                 "cannot connect {peer} to {where}: {reason}",
+                event="tunnel_failed",
                 peer=describe_address(peer),
                 where=self.factory.where,
                 reason=why,
@@ -496,7 +555,7 @@ class TunnelEntry(TunnelEnd):
         why = describe_missing_header(self.transport, reason)
         if why is not None and self.factory.lines.write(f"no header: {why}", network(self.transport.getPeer())):
             where = describe_address(self.transport.getPeer())
-            self._log.info("refused {peer}: {reason}", peer=where, reason=why)
+            self._log.info("refused {peer}: {reason}", event="tunnel_refused", peer=where, reason=why)
         observer, outcome = self.factory.observer, self._name_end(reason)
         super().connectionLost(reason)
         if observer is not None:
@@ -533,6 +592,9 @@ class TunnelFactory(Factory):
         that of inactivity: for so long an end that closes may take nothing of what is left for it. Nothing else would
         tell that a machine at either end is gone: the ends may be silent for as long as they like.
     :ivar entries: the ends that came in and are connected.
+    :ivar lines: of connections that failed, in the log.
+    :ivar joined_lines: of those that were made.
+    :ivar parted_lines: of those that ended as they should.
     :ivar leaving: the ends that went out and are still connected, though those that came in are gone.
     """
 
@@ -568,6 +630,9 @@ class TunnelFactory(Factory):
         self.leaving: set[TunnelEnd] = set()
         self._clock = clock
         self.lines = SummedLines("connections that failed", limits.lines, lambda: self.clock)
+        usual = limits.client_lines
+        self.joined_lines = SummedLines("connections", usual, lambda: self.clock)
+        self.parted_lines = SummedLines("ends of connections", usual, lambda: self.clock)
         self._limit_lines = SummedLines("lines about limits", limits.lines, lambda: self.clock)
         self._limit = ReportedLimit("connections", limits.connections, self._limit_lines)
 
@@ -593,13 +658,23 @@ class TunnelFactory(Factory):
         self._drains = False
         if version != self._version:
             self._version = version
-            self.log.info("{where} speaks version {version} of the protocol", where=self.where, version=version)
+            self.log.info(
+                "{where} speaks version {version} of the protocol",
+                event="server_version",
+                where=self.where,
+                version=version,
+            )
 
     def drains(self) -> None:
         """A connection has told that the other side is about to stop."""
         if not self._drains:
             self._drains = True
-            self.log.info("{where} is about to stop; {count} connections go on", where=self.where, count=self._count())
+            self.log.info(
+                "{where} is about to stop; {count} connections go on",
+                event="server_stopping",
+                where=self.where,
+                count=self._count(),
+            )
 
     def _count(self) -> int:
         # What went out may outlive what came in: a peer that does not read must not be a way past the limit.
@@ -659,6 +734,8 @@ class TunnelFactory(Factory):
         """Called for each port that listens."""
         self._stopped = False
         self.lines.start()
+        self.joined_lines.start()
+        self.parted_lines.start()
         self._limit_lines.start()
         super().doStart()  # type: ignore[no-untyped-call]
 
@@ -671,4 +748,6 @@ class TunnelFactory(Factory):
 
     def _sum_up(self) -> None:
         self.lines.stop()
+        self.joined_lines.stop()
+        self.parted_lines.stop()
         self._limit_lines.stop()

@@ -50,10 +50,7 @@ STANDINS = [sys.executable, os.path.join(ROOT, "tests", "standins.py")]
 PASSPHRASE = "correct horse battery staple"
 
 #: The languages that blocks may have, and whether their code is run.
-LANGUAGES = {
-    **dict.fromkeys(("sh", "python"), True),
-    **dict.fromkeys(("text", "ini", "toml", "nginx", "yaml"), False),
-}
+LANGUAGES = {"sh": True, "python": True, "text": False, "ini": False, "toml": False, "nginx": False, "yaml": False}
 
 #: The machine whose directory is the page's.
 HERE = "here"

@@ -55,6 +55,8 @@ cat >/etc/systemd/system/idle.target <<UNIT
 [Unit]
 DefaultDependencies=no
 UNIT
+# What brings up a network is not there, and nothing else would ever be online.
+ln -s /dev/null /etc/systemd/system/network-online.target
 export container=other
 exec "$6" --system --unit=idle.target --log-target=console
 """

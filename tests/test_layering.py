@@ -38,7 +38,9 @@ FOLDERS = {
         core.wire  core.base  core.asking  core.server  core.client  core.connection  core
     """,
     # Words for people, and what applications learn about the other end.
-    "describe": "describe.sizes  describe.words  describe.log  describe.fingerprints  describe  interfaces",
+    "describe": """
+        describe.sizes  describe.words  describe.events  describe.log  describe.fingerprints  describe  interfaces
+    """,
     # Who may come in, and the files that say so: whose they are, who may use them, when the disk has them.
     "admission": """
         admission.replacing
@@ -124,7 +126,7 @@ FOLDERS = {
     "package": "testing  __init__",
     # What whoever is on call needs.
     "operation": """
-        operation.companions  operation.notify
+        operation.companions  operation.notify  operation.logs
         operation.lines  operation.orders  operation.folders  operation.adopting  operation.share  operation.workers
         operation.values  operation.histograms  operation.lag  operation.status  operation.metrics
         operation.exposition  operation.service_status  operation.workers_status  operation.page  operation.site
@@ -142,7 +144,7 @@ FOLDERS = {
         programs.descriptors
         programs.leftovers  programs.place_options  programs.places
         programs.endpoint_strings
-        programs.inherited  programs.listening  programs.accompanying  programs.status_companion
+        programs.inherited  programs.listening  programs.status_companion  programs.accompanying
         programs.shown_commands  programs.services  programs.tap  programs.tunneltap
         programs.worker  programs.running  programs.keys
         programs.passwd  programs.inviting  programs.durations  programs.reached

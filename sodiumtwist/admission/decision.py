@@ -276,7 +276,9 @@ class Decision:
 
     def _logout_failed(self, reason: Failure) -> None:
         if self._may_log(reason):
-            self._log.failure("the logout of {login} failed", reason, login=repr(self._peer.login))
+            self._log.failure(
+                "the logout of {login} failed", reason, event="logout_failed", login=repr(self._peer.login)
+            )
 
     def cancel(self) -> None:
         """Decide no longer: too many logins have failed meanwhile, or nobody waits for the verdict."""

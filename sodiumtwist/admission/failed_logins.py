@@ -120,6 +120,7 @@ class FailedLogins:
         if self._crowd.forget_old(now) and self._beyond:
             self._log.info(
                 "logins {what} all others are checked again; {count} had no line of their own",
+                event="logins_unblocked",
                 what=self._what,
                 count=self._beyond,
             )
@@ -130,6 +131,7 @@ class FailedLogins:
         if self._lines.write(f"logins {self._what} {key}"):
             self._log.info(
                 "logins {what} {key} are checked again; {count} were refused",
+                event="logins_unblocked",
                 what=self._what,
                 key=key,
                 count=tally.refused,
@@ -197,6 +199,7 @@ class FailedLogins:
             if not self._beyond:
                 self._log.warn(
                     "logins {what} {count} others are refused already; those {what} more are, too, without a line each",
+                    event="logins_blocked",
                     what=self._what,
                     count=len(self.blocked),
                 )
@@ -208,6 +211,7 @@ class FailedLogins:
         if self._lines.write(f"logins {self._what} {key}"):
             self._log.warn(
                 "{limit} logins {what} {key} failed; more are refused for {seconds} s",
+                event="logins_blocked",
                 limit=self._limit,
                 what=self._what,
                 key=key,

@@ -130,7 +130,12 @@ class ReportedLimit:
     def reached(self) -> str:
         """One more is turned away; return why."""
         if not self.turned_away and self._lines.write(f"{self.limit} {self._what}"):
-            self._log.warn("{limit} {what}: that is the limit, more are turned away", limit=self.limit, what=self._what)
+            self._log.warn(
+                "{limit} {what}: that is the limit, more are turned away",
+                event="limit_reached",
+                limit=self.limit,
+                what=self._what,
+            )
         self.turned_away += 1
         return f"there are {self.limit} {self._what} already"
 
@@ -145,6 +150,7 @@ class ReportedLimit:
         if self._lines.write(f"{self.limit} {self._what}"):
             self._log.info(
                 "no longer {limit} {what}; {count} were turned away",
+                event="limit_eased",
                 limit=self.limit,
                 what=self._what,
                 count=self.turned_away,
@@ -182,18 +188,22 @@ class Lines:
     :ivar limits: of limits that are reached, and no longer are.
     :ivar blocks: of logins and addresses that are blocked, and no longer are.
     :ivar failures: of what went wrong here, with tracebacks.
+    :ivar connections: of who has connected.
     :ivar logins: of who was let in.
+    :ivar leavings: of clients that left, or were lost.
     :ivar ends: of clients that were dropped.
     :ivar uploads: of uploads, whole or broken off.
     """
 
     def __init__(self, limits: Limits, clock: Callable[[], IReactorTime]) -> None:
         few, many = limits.stranger_lines, limits.client_lines
+        self.connections = SummedLines("connections", few, clock)
         self.refusals = SummedLines("refusals", few, clock)
         self.limits = SummedLines("lines about limits", few, clock)
         self.blocks = SummedLines("lines about blocked logins", few, clock)
         self.failures = SummedLines("failures", few, clock)
         self.logins = SummedLines("logins", many, clock)
+        self.leavings = SummedLines("clients that left", many, clock)
         self.ends = SummedLines("dropped clients", many, clock)
         self.uploads = SummedLines("lines about uploads", many, clock)
 
@@ -262,11 +272,13 @@ class Admission(Generic[Counted]):
         """How many connections are."""
         return len(self._addresses) - len(self._strangers) - len(self._deciding)
 
-    def arrived(self, end: Counted) -> list[TurnedAway[Counted]]:
+    def arrived(self, end: Counted, unplaced: bool | None = None) -> list[TurnedAway[Counted]]:
         """
         A connection is made.
 
         :param end: ours.
+        :param unplaced: whether it is a proxy's, which says with its first bytes for whom it speaks; ``None`` to find
+            that out.
         :return: who has to go for it, if somebody has: a stranger that came before, one of an address that has most
             places, or itself.
         """
@@ -295,9 +307,9 @@ class Admission(Generic[Counted]):
         self._addresses[end] = None
         if shared is not None:
             shared.note(len(self._addresses), len(self._strangers) + len(self._deciding))
-        if not speaks_for_others(end.transport):
+        # Otherwise the address is noted later.
+        if not (speaks_for_others(end.transport) if unplaced is None else unplaced):
             turned_away += self.note_address(end)
-        # Otherwise the address is noted later: the proxy says with its first bytes for whom it speaks.
         return turned_away
 
     def _first_of_most(self, newcomer: Counted) -> Counted | None:

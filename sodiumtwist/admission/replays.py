@@ -70,6 +70,7 @@ class _LimitedMemory:
             self._log.warn(
                 "more than {limit} handshakes were accepted; the oldest are forgotten from now on, "
                 "and recordings of them would be let in again",
+                event="replays_forgotten",
                 limit=self._limit,
             )
 

@@ -44,7 +44,11 @@ def remove_abandoned() -> None:
                 continue
             if entry.is_dir(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_uid == os.geteuid():
                 remove_folder(entry.path)
-                _log.info("removed {path}, which a server left behind that was killed", path=entry.path)
+                _log.info(
+                    "removed {path}, which a server left behind that was killed",
+                    event="folder_removed",
+                    path=entry.path,
+                )
 
 
 def _is_alive(process: int) -> bool:

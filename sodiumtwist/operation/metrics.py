@@ -58,9 +58,8 @@ class ServerMetrics(Observer):
         self._factory = factory
         self._arrived = 0
         # What has not happened yet is shown as 0: else the first time would be no increase.
-        self._logins = Counter(
-            {(LEFT if word == "left" else REFUSED, word): 0 for word in REFUSALS} | {(ADMITTED, ""): 0}
-        )
+        self._logins = Counter({(ADMITTED, ""): 0})
+        self._logins.update({(LEFT if word == "left" else REFUSED, word): 0 for word in REFUSALS})
         self._ended = Counter(dict.fromkeys(ENDS, 0))
         self._handshakes = {version: Histogram(HANDSHAKE_BOUNDS) for version in factory.versions}
         self._requests = {outcome: Histogram(REQUEST_BOUNDS) for outcome in REQUESTS}
@@ -115,7 +114,7 @@ class ServerMetrics(Observer):
         return remembered.addCallback(lambda count: [*self._counted(), *self._held(), *self._replays(count)])
 
     def _counted(self) -> Iterator[Value]:
-        yield Value("sodiumtwist_connections_total", (), self._arrived)
+        yield Value("sodiumtwist_connections_accepted_total", (), self._arrived)
         for (outcome, reason), number in self._logins.items():
             yield Value("sodiumtwist_logins_total", (("outcome", outcome), ("reason", reason)), number)
         for version, histogram in self._handshakes.items():
@@ -209,7 +208,7 @@ class TunnelMetrics(Observer):
         for entry in self._factory.entries:
             traffic = _add(traffic, entry.traffic)
         for outcome, number in self._parted.items():
-            yield Value("sodiumtwist_tunnel_connections_total", (("outcome", outcome),), number)
+            yield Value("sodiumtwist_tunnel_connections_ended_total", (("outcome", outcome),), number)
         for name, number in (
             ("connections", len(self._factory.entries)),
             ("connections_limit", self._factory.limit),

@@ -81,7 +81,6 @@ class _Asking(Resource):
     :param clock: tells how long it may take.
     """
 
-    isLeaf = True
     _log = Logger()
 
     def __init__(self, status: IStatus, clock: IReactorTime) -> None:

@@ -63,7 +63,7 @@ METRICS: Mapping[str, Metric] = {
     "sodiumtwist_workers": Metric(GAUGE, "Processes that serve, see --workers; without it there is no such number."),
     "sodiumtwist_workers_lost_total": Metric(COUNTER, "Processes that were lost, and replaced."),
     # A server's connections and logins.
-    "sodiumtwist_connections_total": Metric(COUNTER, "Connections that came in."),
+    "sodiumtwist_connections_accepted_total": Metric(COUNTER, "Connections that came in."),
     "sodiumtwist_sessions": Metric(
         GAUGE, "Connections now, by the version that they speak and how far they are.", ("version", "state")
     ),
@@ -95,7 +95,7 @@ METRICS: Mapping[str, Metric] = {
     # Streams that are handed on: of a tunnel, and of a server with --forward.
     "sodiumtwist_tunnel_connections": Metric(GAUGE, "Connections that are carried now."),
     "sodiumtwist_tunnel_connections_limit": Metric(GAUGE, "How many may be, see --limit connections=.", rule=MAX),
-    "sodiumtwist_tunnel_connections_total": Metric(
+    "sodiumtwist_tunnel_connections_ended_total": Metric(
         COUNTER, "Connections that were carried and are over, by how they ended.", ("outcome",)
     ),
     "sodiumtwist_tunnel_received_bytes_total": Metric(COUNTER, "Bytes that came in to be carried."),

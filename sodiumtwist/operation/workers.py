@@ -19,11 +19,11 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.error import ProcessDone, ProcessExitedAlready
 from twisted.internet.interfaces import IDelayedCall, IListeningPort
 from twisted.internet.protocol import ProcessProtocol
-from twisted.logger import eventFromJSON, globalLogPublisher
+from twisted.logger import eventFromJSON
 from twisted.python.failure import Failure
 
 from ..admission.shared_counts import AllCounts, make_memory, open_memory
-from ..describe.log import Logger
+from ..describe.log import Logger, write_again
 from ..protocol.clock import steady_clock
 from ..protocol.ports import hand_on
 from .folders import make_folder, remove_abandoned, remove_folder
@@ -109,7 +109,12 @@ class Worker(ProcessProtocol):
 
     def _say(self, line: bytes) -> None:
         # Of the interpreter, or of a library: no line of ours goes there when it serves.
-        self._log.warn("worker {number} says: {line}", number=self.number, line=line.decode("utf-8", "replace"))
+        self._log.warn(
+            "worker {number} says: {line}",
+            event="worker_said",
+            number=self.number,
+            line=line.decode("utf-8", "replace"),
+        )
 
     def _write_to_log(self, line: bytes) -> None:
         try:
@@ -119,7 +124,7 @@ class Worker(ProcessProtocol):
             return
         event["log_system"] = f"worker {self.number}, {event.get('log_system') or event.get('log_namespace', '-')}"
         event["worker"] = self.number
-        globalLogPublisher(event)
+        write_again(event)
 
     def _answer(self, line: bytes) -> None:
         try:
@@ -353,7 +358,7 @@ class Workers:
 
     def _kill(self) -> None:
         for worker in self._running.values():
-            self._log.warn("worker {number} does not end, and is killed", number=worker.number)
+            self._log.warn("worker {number} does not end, and is killed", event="worker_killed", number=worker.number)
             worker.kill()
 
     def _look_if_gone(self) -> None:

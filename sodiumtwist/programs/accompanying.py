@@ -8,23 +8,30 @@ import os
 from typing import Any, TypeVar
 
 from ..operation.notify import notifier
+from ..protocol.factories import SodiumServerFactory
+from ..tunnel import TunnelFactory
 from .listening import ListeningService
+from .service_options import ServiceOptions
+from .status_companion import with_status
 
-Listening = TypeVar("Listening", bound=ListeningService)
+Made = TypeVar("Made", bound=ListeningService)
 
 
-def accompany(service: Listening, reactor: Any) -> Listening:
+def accompany(
+    service: Made, factory: SodiumServerFactory | TunnelFactory, options: ServiceOptions, reactor: Any
+) -> Made:
     """
-    Put beside a service what it was started for.
+    Put beside a service what its command line asks for, and what has started it.
 
-    :param service: not started yet.
+    :param service: that was made.
+    :param factory: makes its connections.
+    :param options: its command line.
     :param reactor: what the companions use.
-    :return: the service.
+    :raises SystemExit: with one line, when what is asked for can't be had.
     """
-    # Of several processes one is asked, and tells.
-    if service.is_worker:
-        return service
-    telling = notifier(os.environ, service.all_sessions, reactor)
+    with_status(service, factory, options, reactor)
+    # Of several processes one tells of all.
+    telling = None if service.is_worker else notifier(os.environ, service.all_sessions, reactor)
     if telling is not None:
         service.companions.append(telling)
     return service

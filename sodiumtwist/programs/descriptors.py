@@ -98,6 +98,10 @@ def make_room(limits: AnyLimits, reactor: Any, ports: int = 1) -> AnyLimits:
         strangers = lower["unauthenticated"] = min(limits.unauthenticated, connections)
         told = f"the limits are {connections} connections, {strangers} of them not authenticated"
     _log.warn(
-        "this process may have {count} file descriptors: {limits}; {advice}", count=count, limits=told, advice=advice
+        "this process may have {count} file descriptors: {limits}; {advice}",
+        event="descriptors_limited",
+        count=count,
+        limits=told,
+        advice=advice,
     )
     return replace(limits, **lower)

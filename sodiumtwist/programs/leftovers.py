@@ -77,6 +77,7 @@ def note_cleaned(directory: str, age: float, removed: list[str], kept: int) -> N
         _log.warn(
             "removed {count} unfinished files in {where}, with which nobody has gone on for {age:g} seconds: "
             "{names}{more}",
+            event="leftovers_removed",
             count=len(removed),
             where=directory,
             age=age,
@@ -86,6 +87,7 @@ def note_cleaned(directory: str, age: float, removed: list[str], kept: int) -> N
     if kept:
         _log.info(
             "{count} unfinished files of logins are in {where}; their clients can go on with them",
+            event="leftovers_kept",
             count=kept,
             where=directory,
         )
@@ -110,6 +112,7 @@ def note_database(path: str) -> None:
         _log.info(
             "{path} was not closed, since a server was killed, or another one has it open; "
             "nothing is lost, and nothing is to be done",
+            event="database_left",
             path=path,
         )
 
@@ -119,6 +122,7 @@ def _note(where: str, names: list[str], what: str, remedy: str) -> None:
         _log.warn(
             "{count} {what} in {where}, for instance {example}: of a server that was killed, or of another one that "
             "runs; {remedy}",
+            event="leftovers_found",
             count=len(names),
             what=what,
             where=where,

@@ -20,11 +20,13 @@ from twisted.internet.interfaces import (
     IStreamServerEndpoint,
 )
 from twisted.internet.task import deferLater
+from twisted.logger import ILogObserver
 from twisted.python.failure import Failure
 
-from ..describe import describe_endpoint_error, masked
+from ..describe import describe_endpoint_error, describe_os_error, masked, printable
 from ..describe.log import Logger, describe_address
 from ..operation.companions import Companion
+from ..operation.logs import LOG_OBSERVER
 from ..operation.status import IStatus
 from ..operation.workers import Workers
 from ..protocol.clock import steady_clock
@@ -94,6 +96,22 @@ class ListeningService(Service):
     def is_listening(self) -> bool:
         """Whether it listens, at all of its places, and somebody accepts there."""
         return bool(self._ports) and (self.workers is None or self.workers.serving > 0)
+
+    def setServiceParent(self, parent: Any) -> None:
+        """
+        Become a part of what ``twistd`` runs, and give that the log which the options ask for.
+
+        :param parent: what ``twistd`` runs.
+        :raises SystemExit: with one line, when the log can't be written.
+        """
+        super().setServiceParent(parent)  # type: ignore[no-untyped-call]
+        make_observer = self._twistd.get(LOG_OBSERVER)
+        if make_observer is None:
+            return
+        try:
+            parent.setComponent(ILogObserver, make_observer())
+        except OSError as error:
+            raise SystemExit(printable(f"{self._program}: the log file: {describe_os_error(error)}")) from None
 
     def announce(self) -> None:
         """Log what the service will do. For subclasses."""
@@ -182,13 +200,17 @@ class ListeningService(Service):
 
     def _tell_one(self, companion: Companion, what: str) -> Deferred[None]:
         def failed(reason: Failure) -> None:
-            self._log.failure("{who} failed", reason, who=type(companion).__name__)
+            self._log.failure("{who} failed", reason, event="companion_failed", who=type(companion).__name__)
 
         told: Deferred[None] = maybeDeferred(getattr(companion, what))
         return told.addErrback(failed)
 
     def _note_hangup(self) -> None:
-        self._log.warn("SIGHUP ends {program} in order, as SIGTERM does; it reads nothing anew", program=self._program)
+        self._log.warn(
+            "SIGHUP ends {program} in order, as SIGTERM does; it reads nothing anew",
+            event="hangup",
+            program=self._program,
+        )
 
     def _note_another(self) -> None:
         if self._clock.seconds() - self._stopping < SAME_SIGNAL:
@@ -246,6 +268,7 @@ class ListeningService(Service):
             # Twisted replaces both.
             self._log.warn(
                 "the socket {path} and its lock are left of process {pid}, which was killed; they are made anew",
+                event="socket_left",
                 path=repr(path),
                 pid=owner,
             )
@@ -257,7 +280,7 @@ class ListeningService(Service):
         if self.workers is not None:
             self.workers.take(description, port)
         address = port.getHost()
-        self._log.info("listening on {address}", address=describe_address(address))
+        self._log.info("listening on {address}", event="listening", address=describe_address(address))
         self.listens(description, address)
 
     def _cannot_listen(self, reason: Failure, description: str) -> None:
@@ -282,7 +305,7 @@ class ListeningService(Service):
                 with suppress(OSError):
                     os.unlink(f"{path}.lock")
         line = f"{self._program}: cannot listen on {masked(description)}: {why}"
-        self._log.critical("{line}", line=line)
+        self._log.critical("{line}", event="cannot_listen", line=line)
         for port in (*self._ports, *self._beside):
             # stopListening() would act in a later turn of the reactor, which never comes. This takes away the file of
             # a UNIX socket, and its lock.

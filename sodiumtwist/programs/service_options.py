@@ -10,13 +10,16 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import fields
+from functools import partial
 from typing import Any
 
+from twisted.logger import FileLogObserver
 from twisted.python import usage
 
 from ..core.errors import LocalProtocolError
 from ..core.keepalive import Timeouts
 from ..describe import describe_error, describe_os_error, printable
+from ..operation.logs import FORMATS, LOG_OBSERVER, LogLimits, make_observer
 from ..operation.share import Share
 from ..operation.workers import MOST_WORKERS, Workers
 from ..protocol.draining import DRAIN_TIMEOUT
@@ -35,6 +38,7 @@ SERVICE_PARAMETERS = [
     ["ping-interval", None, None, "least seconds between PINGs [default: 60 or less]"],
     ["tcp-keepalive", None, "60", "seconds until TCP asks; 0: never"],
     ["workers", None, None, "processes that serve, a number or auto [default: this one]"],
+    ["log-format", None, "text", "the log's lines: text or json"],
     ["drain-timeout", None, f"{DRAIN_TIMEOUT:g}", "seconds to finish in at the end"],
     ["metrics", None, None, "where to serve metrics and a status page"],
     ["config", None, None, "TOML file with options; those given here win"],
@@ -62,6 +66,10 @@ def limit_names(kind: Any) -> LimitNames:
     :param kind: a dataclass.
     """
     return {field.name.replace("_", "-"): (kind, field.name) for field in fields(kind)}
+
+
+#: What ``--limit`` may name for both services.
+SERVICE_LIMITS: LimitNames = {"log-size": (LogLimits, "size"), "log-files": (LogLimits, "files")}
 
 
 class ServiceOptions(ProgramOptions):
@@ -135,6 +143,7 @@ class ServiceOptions(ProgramOptions):
             self._all_words = words
             with telling_warnings(self.program) if "--check" in words else nullcontext():
                 super().parseOptions(words)
+                self._take_over_log()
                 if self["check"]:
                     self.try_out()
                     self._show_options(words)
@@ -149,6 +158,30 @@ class ServiceOptions(ProgramOptions):
         if self["check"]:
             sys.exit(0)
         self._look_at_pid_file(self.twistd.get("pidfile") or "")
+
+    def _take_over_log(self) -> None:
+        """Have the log written as it is asked for, in place of twistd's own way."""
+        log_format = self["log-format"]
+        if log_format not in FORMATS:
+            raise usage.UsageError(f"--log-format takes {' or '.join(FORMATS)}, not {log_format!r}")
+        try:
+            limits = LogLimits(**self.given_limits(LogLimits))
+        except LocalProtocolError as error:
+            raise usage.UsageError(str(error)) from None
+        twistd = self.parent
+        if twistd is None:
+            return
+        if "fileLogObserverFactory" in twistd:  # twist's own option has chosen already
+            if log_format != "text":
+                twistd["fileLogObserverFactory"] = partial(FileLogObserver, formatEvent=FORMATS[log_format])
+            return
+        for option in ("logger", "syslog"):
+            if twistd.get(option):
+                if log_format != "text":
+                    raise usage.UsageError(f"--log-format {log_format} and twistd --{option} exclude each other")
+                return
+        # Not as its "logger", which twistd takes for a name when it has parsed this.
+        twistd[LOG_OBSERVER] = partial(make_observer, log_format, twistd, limits)
 
     def _show_options(self, words: list[str]) -> None:
         """

@@ -92,15 +92,16 @@ class SodiumService(ListeningService):
     def announce(self) -> None:
         public = self._settings.pair.public
         # On a line of its own: who copies the other one has the key and nothing else.
-        self._log.info("public key: {key}", key=public.hex())
-        self._log.info("fingerprint {fingerprint}", fingerprint=fingerprint(public))
+        self._log.info("public key: {key}", event="public_key", key=public.hex())
+        self._log.info("fingerprint {fingerprint}", event="public_key", fingerprint=fingerprint(public))
         if self._settings.fresh_pair:
             self._log.warn(
                 "no private key was given, so this one is for this run only; "
-                "'sodiumtwist keygen --output server.key' makes one to keep"
+                "'sodiumtwist keygen --output server.key' makes one to keep",
+                event="setup_warning",
             )
         if self._settings.warning:
-            self._log.warn("{line}", line=self._settings.warning)
+            self._log.warn("{line}", event="setup_warning", line=self._settings.warning)
         keys = self._settings.authorized_keys
         if keys is None:
             return
@@ -112,6 +113,7 @@ class SodiumService(ListeningService):
             self._log.warn(
                 "{path} has keys that are no public ones, in lines {lines}: private keys, which nobody but their owner "
                 "may have, or typing errors",
+                event="setup_warning",
                 path=keys.file.path,
                 lines=", ".join(map(str, lines)),
             )
@@ -152,7 +154,7 @@ class SodiumService(ListeningService):
     def listens(self, description: str, address: IAddress) -> None:
         invite = invite_command(description, address, self._settings)
         if invite is not None:
-            self._log.info("to let somebody in: {command}", command=invite)
+            self._log.info("to let somebody in: {command}", event="advice", command=invite)
 
 
 class UploadService(SodiumService):
@@ -198,36 +200,43 @@ class UploadService(SodiumService):
         # One that may be written to and not be read is a good place for uploads.
         if not reason.check(PermissionError):
             self._log.warn(
-                "cannot look for unfinished files in {where}: {why}", where=directory, why=reason.getErrorMessage()
+                "cannot look for unfinished files in {where}: {why}",
+                event="leftovers_unknown",
+                where=directory,
+                why=reason.getErrorMessage(),
             )
 
     def announce(self) -> None:
         super().announce()
         store, settings = self._factory.store, self._settings
         if not store.takes:
-            self._log.info("uploads go {where}", where=store.description)
+            self._log.info("uploads go {where}", event="serving", where=store.description)
         elif store.keeps:
-            self._log.info("uploads go to {where}", where=store.description)
+            self._log.info("uploads go to {where}", event="serving", where=store.description)
             if settings.directory is not None:
                 self._announce_directory()
             if not settings.sync:
-                self._log.warn("uploads are stored, but not synced: a loss of power may take what was confirmed")
+                self._log.warn(
+                    "uploads are stored, but not synced: a loss of power may take what was confirmed",
+                    event="setup_warning",
+                )
         else:
-            self._log.warn("uploads go {where}, and clients are told", where=store.description)
+            self._log.warn("uploads go {where}, and clients are told", event="setup_warning", where=store.description)
         if settings.on_stored is not None:
-            self._log.info("for each stored file this runs: {command}", command=settings.on_stored[0])
+            self._log.info("for each stored file this runs: {command}", event="serving", command=settings.on_stored[0])
         files = self._factory.files
         if files.share is not None:
             line = "clients may get and list all that is in {where}"
             if files.share_per_login:
                 line = "each login may get and list what is in its own folder in {where}"
-            self._log.info(line, where=files.share)
+            self._log.info(line, event="serving", where=files.share)
         keys = settings.authorized_keys
         # Where nothing else checks who it is.
         if settings.checker is None and keys is not None and (files.directory is not None or files.share_per_login):
             if keys.file.value.has_any_login:
                 self._log.warn(
                     "a client whose key has no login in its line of {path} may give any, and so reach any folder",
+                    event="setup_warning",
                     path=keys.file.path,
                 )
 
@@ -241,13 +250,19 @@ class UploadService(SodiumService):
             }[settings.existing]
             self._log.info(
                 "clients of version 2 have a folder each there, by their login; a file whose name is taken {becomes}",
+                event="serving",
                 becomes=becomes,
             )
         if settings.quota is not None:
-            self._log.info("the folder of a login may have {size}", size=describe_limit(settings.quota))
+            self._log.info(
+                "the folder of a login may have {size}", event="serving", size=describe_limit(settings.quota)
+            )
             # They stand beside these folders, under names that the server makes.
             if 1 in settings.versions:
-                self._log.warn("uploads of version 1 count towards no quota; --protocol 2 takes none of them")
+                self._log.warn(
+                    "uploads of version 1 count towards no quota; --protocol 2 takes none of them",
+                    event="setup_warning",
+                )
 
     def listens(self, description: str, address: IAddress) -> None:
         super().listens(description, address)
@@ -255,10 +270,14 @@ class UploadService(SodiumService):
         if self._factory.store.takes:
             what = "files" if settings.directory is not None and 2 in settings.versions else "a file"
             command = send_command(description, address, settings)
-            self._log.info("to send {what} here: {command}", what=what, command=command)
+            self._log.info("to send {what} here: {command}", event="advice", what=what, command=command)
         if settings.share is not None:
-            self._log.info("to get files from here: {command}", command=get_command(description, address, settings))
-            self._log.info("to list them: {command}", command=list_command(description, address, settings))
+            self._log.info(
+                "to get files from here: {command}", event="advice", command=get_command(description, address, settings)
+            )
+            self._log.info(
+                "to list them: {command}", event="advice", command=list_command(description, address, settings)
+            )
 
     def drain(self) -> Deferred[None] | None:
         on_stored = self._on_stored
@@ -307,7 +326,7 @@ class ForwardService(SodiumService):
     def announce(self) -> None:
         super().announce()
         assert self._settings.forward is not None
-        self._log.info("streams go to {where}", where=masked(self._settings.forward))
+        self._log.info("streams go to {where}", event="serving", where=masked(self._settings.forward))
 
     def is_idle(self) -> bool:
         # What clients sent before they were dropped is on its way to where it goes.
@@ -318,6 +337,6 @@ class ForwardService(SodiumService):
     def listens(self, description: str, address: IAddress) -> None:
         super().listens(description, address)
         command = tunnel_command(description, address, self._settings)
-        self._log.info("to connect a local port to this: {command}", command=command)
+        self._log.info("to connect a local port to this: {command}", event="advice", command=command)
         command = pipe_command(description, address, self._settings)
-        self._log.info("to connect a program's input and output: {command}", command=command)
+        self._log.info("to connect a program's input and output: {command}", event="advice", command=command)

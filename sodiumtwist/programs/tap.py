@@ -70,6 +70,7 @@ from .places import only_looked_at, open_places
 from .service_options import (
     SERVICE_COMPLETIONS,
     SERVICE_FLAGS,
+    SERVICE_LIMITS,
     SERVICE_PARAMETERS,
     LimitNames,
     ServiceOptions,
@@ -78,7 +79,7 @@ from .service_options import (
 from .service_user import ServiceUser, acting_as, check_log, check_root, service_user
 from .services import ForwardService, SodiumService, UploadService
 from .settings import ServerSettings
-from .status_companion import descriptors_beside, with_status
+from .status_companion import descriptors_beside
 
 #: Where the server listens when nothing is said. On loopback, since everybody knows the default passphrase.
 DEFAULT_LISTEN = "127.0.0.1:5555"
@@ -95,6 +96,7 @@ LIMITS: LimitNames = {
     "file-grace": (WatchedFile, "grace"),
     "clock-tolerance": (Version2, "tolerance"),
     **PLACE_LIMITS,
+    **SERVICE_LIMITS,
 }
 
 
@@ -439,7 +441,7 @@ def makeService(options: Options, reactor: Any = None) -> SodiumService:
         streams = StreamServerFactory(tunnels, **common)
         forwarding = ForwardService(settings, endpoints, streams, reactor, twistd)
         forwarding.workers, forwarding.is_worker = workers, share is not None
-        return accompany(with_status(forwarding, streams, options, reactor), reactor)
+        return accompany(forwarding, streams, options, reactor)
     places = open_places(reactor, settings)
     try:
         uploads = UploadFactory(places.store, files=places.files, make_thread=lambda: DiskThread(reactor), **common)
@@ -448,4 +450,4 @@ def makeService(options: Options, reactor: Any = None) -> SodiumService:
         raise SystemExit(printable(f"sodium: {error}")) from None
     service = UploadService(settings, endpoints, uploads, reactor, twistd, places.on_stored)
     service.workers, service.is_worker = workers, share is not None
-    return accompany(with_status(service, uploads, options, reactor), reactor)
+    return accompany(service, uploads, options, reactor)

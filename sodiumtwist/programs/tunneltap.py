@@ -41,14 +41,21 @@ from .options import (
 )
 from .refusals import hints
 from .server_options import read_server
-from .service_options import SERVICE_COMPLETIONS, SERVICE_FLAGS, SERVICE_PARAMETERS, ServiceOptions, limit_names
+from .service_options import (
+    SERVICE_COMPLETIONS,
+    SERVICE_FLAGS,
+    SERVICE_LIMITS,
+    SERVICE_PARAMETERS,
+    ServiceOptions,
+    limit_names,
+)
 from .service_user import ServiceUser, check_log, service_user
 from .settings import ConnectSettings, Credentials, TunnelSettings
 from .silent_servers import explain_silence, too_late
-from .status_companion import descriptors_beside, with_status
+from .status_companion import descriptors_beside
 
 #: What ``--limit`` may name.
-LIMITS = limit_names(TunnelLimits)
+LIMITS = {**limit_names(TunnelLimits), **SERVICE_LIMITS}
 
 #: What errors show as a string that is right. It is no default: which port is free differs from machine to machine.
 EXAMPLE_LISTEN = "127.0.0.1:7000"
@@ -226,14 +233,18 @@ class TunnelService(ListeningService):
         self._settings = settings
 
     def announce(self) -> None:
-        self._log.info("connections go to {where}", where=self._factory.where)
+        self._log.info("connections go to {where}", event="serving", where=self._factory.where)
         if self._settings.warning:
-            self._log.warn("{line}", line=self._settings.warning)
+            self._log.warn("{line}", event="setup_warning", line=self._settings.warning)
 
     def listens(self, description: str, address: IAddress) -> None:
         # The tunnel logs in for everybody: who reaches its port needs no login.
         if not is_local(description):
-            self._log.warn("whoever can reach {where} gets through, without a login", where=masked(description))
+            self._log.warn(
+                "whoever can reach {where} gets through, without a login",
+                event="setup_warning",
+                where=masked(description),
+            )
 
     def drain(self) -> Deferred[None] | None:
         timeout, count = self._settings.drain_timeout, len(self._factory.entries)
@@ -314,4 +325,4 @@ def makeService(options: Options, reactor: Any = None) -> TunnelService:
     service.workers, service.is_worker = options.make_workers(reactor), share is not None
     if share is not None:
         share.count = lambda: len(factory.entries)
-    return accompany(with_status(service, factory, options, reactor), reactor)
+    return accompany(service, factory, options, reactor)

@@ -798,7 +798,12 @@ class SodiumProtocol(Protocol):
 
     def _application_failed(self, failure: Failure, error: BaseException | None) -> None:
         where = self._describe_peer()
-        self._log.failure("the application failed; its connection with {peer} is closed", failure, peer=where)
+        self._log.failure(
+            "the application failed; its connection with {peer} is closed",
+            failure,
+            event="application_failed",
+            peer=where,
+        )
         self.abort_with(Code.APPLICATION_FAILED, "the application failed", error)
 
     def _producer_failed(self, failure: Failure) -> None:

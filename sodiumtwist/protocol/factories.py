@@ -7,7 +7,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Collection
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from twisted.cred.checkers import ICredentialsChecker
@@ -180,7 +180,7 @@ class SodiumServerFactory(_SodiumFactory):
         self.replays = replays if replays is not None else ReplayMemory()
         # The clock is asked for when it is needed: now it would install the reactor.
         limits = limits or Limits()
-        self.admission: Admission[SodiumServerProtocol] = Admission(limits, lambda: self.clock, shared)
+        self.admission: Admission[SodiumServerProtocol] = Admission(limits, partial(getattr, self, "clock"), shared)
         # It is None only where no Responder is made, which would call it.
         self.respond: Respond = respond  # type: ignore[assignment]
         self.concurrency = concurrency

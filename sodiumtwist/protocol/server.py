@@ -46,6 +46,13 @@ REFUSED_CLOSING_TIME = 1.0
 #: How many bytes may come behind a login of each version, until nothing more is read before it is decided on.
 _PENDING: dict[int | None, int] = {1: 1, 2: PENDING_LIMIT_2}
 
+# What the log says of whoever connects.
+_CONNECTED = "{peer} has connected"
+
+# What the log says of a client that was let in, at its end.
+_GONE = "{peer} as {login} is gone after {seconds} s, {bytes_received} bytes in, {bytes_sent} out: {reason}"
+_DROPPED = "dropped {peer} as {login} after {seconds} s, {bytes_received} bytes in, {bytes_sent} out: {reason}"
+
 
 class SodiumServerProtocol(SodiumProtocol):
     """
@@ -78,14 +85,20 @@ class SodiumServerProtocol(SodiumProtocol):
         self._below.unplaced = speaks_for_others(self.transport)
         if self._below.unplaced:
             read_proxy_header(self.transport)
-        turned_away = self.factory.admission.arrived(self)
+        turned_away = factory.admission.arrived(self, self._below.unplaced)
         if turned_away:
             self._turn_away(turned_away)
         if self._lifecycle.over:
             self._below.free_descriptor()
+        elif not self._below.unplaced and factory.admission.lines.connections.write(None, self.transport.getPeer()):
+            # As _log_connected() does, with fewer calls: this is done for every connection.
+            self._log.info(_CONNECTED, event="client_connected", peer=describe_address(self.transport.getPeer()))
 
     def _find_place(self) -> None:
-        self._turn_away(self.factory.admission.note_address(self))
+        turned_away = self.factory.admission.note_address(self)
+        self._turn_away(turned_away)
+        if not turned_away:
+            self._log_connected()
 
     @staticmethod
     def _turn_away(turned_away: Iterable[TurnedAway[SodiumServerProtocol]]) -> None:
@@ -152,7 +165,9 @@ class SodiumServerProtocol(SodiumProtocol):
         if verdict.failure is not None:
             if self._may_log_failure(verdict.failure):
                 where = self._describe_peer()
-                self._log.failure("the login of {peer} could not be checked", verdict.failure, peer=where)
+                self._log.failure(
+                    "the login of {peer} could not be checked", verdict.failure, event="login_unchecked", peer=where
+                )
         if verdict.error is not None:
             verdict.error.code = verdict.code  # what the client is told, if it speaks version 2
         if verdict.failed:
@@ -190,9 +205,11 @@ class SodiumServerProtocol(SodiumProtocol):
             where = describe_address(self.transport.getPeer())
             self._log.info(
                 "{peer} is authenticated as {login}, version {version}",
+                event="client_admitted",
                 peer=where,
                 login=repr(peer.login),
                 version=peer.version,
+                seconds=round(self._clock.seconds() - self._connection.began, 3),
             )
         if factory.observer is not None:
             factory.observer.decided(self, ADMITTED, "", self._clock.seconds() - self.began)
@@ -355,27 +372,28 @@ class SodiumServerProtocol(SodiumProtocol):
                 self._count_failure(self.login if stake is Stake.LOGIN else None)
             decision.log_out()
             self._decision = None
+        error, observer, seconds = cast(BaseException, reason.value), self.factory.observer, self._lasted()
         if self.peer is None:
-            if not isinstance(self._error, NoRoom):
-                told = describe_tls_error(reason.value) or describe_missing_header(self.transport, reason)
-                self._log_refusal(told or reason.getErrorMessage())
-        elif reason.check(RemoteProtocolError):
-            self._log_drop(reason.getErrorMessage())
-        if self.factory.observer is not None:
-            self._tell_observer(cast(BaseException, reason.value), peer_left)
+            if not isinstance(error, NoRoom):
+                told = describe_tls_error(error) or describe_missing_header(self.transport, reason)
+                self._log_refusal(error, told or reason.getErrorMessage())
+            if observer is not None:
+                why = self._name_refusal(error)
+                observer.decided(self, LEFT if why == "left" else REFUSED, why, seconds)
+        else:
+            outcome = name_end(error, peer_left)
+            self._log_end(outcome, reason)
+            if observer is not None:
+                observer.over(self, outcome, seconds)
         if not self.factory.connections:
             self.factory.admission.nobody_left()
 
-    def _tell_observer(self, error: BaseException, peer_left: bool) -> None:
-        observer, seconds = self.factory.observer, self._clock.seconds() - self.began
-        assert observer is not None
-        if self.peer is not None:
-            observer.over(self, name_end(error, peer_left), seconds)
-            return
+    def _lasted(self) -> float:
+        return self._clock.seconds() - self.began
+
+    def _name_refusal(self, error: BaseException) -> str:
         why = name_refusal(error)
-        if why == "broken_off" and self.factory.is_draining:
-            why = "draining"
-        observer.decided(self, LEFT if why == "left" else REFUSED, why, seconds)
+        return "draining" if why == "broken_off" and self.factory.is_draining else why
 
     def _may_log_failure(self, failure: Failure) -> bool:
         why = f"{failure.type.__name__}: {failure.getErrorMessage()}" if failure.type is not None else ""
@@ -389,15 +407,45 @@ class SodiumServerProtocol(SodiumProtocol):
         else:
             self.abort(error)
 
-    def _log_drop(self, why: str) -> None:
-        if self.factory.admission.lines.ends.write(why, network(self.transport.getPeer())):
-            self._log.info("dropped {peer}: {reason}", peer=self._describe_peer(), reason=why)
+    def _log_connected(self) -> None:
+        if self.factory.admission.lines.connections.write(None, self.transport.getPeer()):
+            self._log.info(_CONNECTED, event="client_connected", peer=self._describe_peer())
 
-    def _log_refusal(self, why: str) -> None:
-        if not self.factory.admission.lines.refusals.write(why, network(self.transport.getPeer())):
+    def _log_end(self, outcome: str, reason: Failure) -> None:
+        """A client is gone that was let in."""
+        assert self.peer is not None
+        lines = self.factory.admission.lines
+        why = "in order" if outcome == "closed" else reason.getErrorMessage()
+        line, kind = (_DROPPED, lines.ends) if reason.check(RemoteProtocolError) else (_GONE, lines.leavings)
+        if kind.write(why, self.transport.getPeer()):
+            traffic = self.traffic
+            self._log.info(
+                line,
+                event="client_gone",
+                peer=self._describe_peer(),
+                login=repr(self.peer.login),
+                version=self.peer.version,
+                outcome=outcome,
+                reason=why,
+                seconds=round(self._lasted(), 3),
+                bytes_received=traffic.bytes_received,
+                bytes_sent=traffic.bytes_sent,
+            )
+
+    def _log_refusal(self, error: BaseException, why: str) -> None:
+        if not self.factory.admission.lines.refusals.write(why, self.transport.getPeer()):
             return
-        where = self._describe_peer()
-        if self.login is None:
-            self._log.info("refused {peer}: {reason}", peer=where, reason=why)
-        else:
-            self._log.info("refused {peer} as {login}: {reason}", peer=where, login=repr(self.login), reason=why)
+        line, traffic, fields = "refused {peer}: {reason}", self.traffic, {}
+        if self.login is not None:
+            line, fields = "refused {peer} as {login}: {reason}", {"login": repr(self.login)}
+        self._log.info(
+            line,
+            event="client_refused",
+            peer=self._describe_peer(),
+            outcome=self._name_refusal(error),
+            reason=why,
+            seconds=round(self._lasted(), 3),
+            bytes_received=traffic.bytes_received,
+            bytes_sent=traffic.bytes_sent,
+            **fields,
+        )

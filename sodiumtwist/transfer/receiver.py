@@ -331,7 +331,8 @@ class UploadReceiver(FileServerEnd):
     def _finished(self, outcome: str) -> None:
         what = f"upload of {self.peer.login!r}"
         self._note_upload("stored")
-        self._settle(what, self._log.info, "upload of {login} from {peer}: {outcome}", outcome=outcome)
+        line = "upload of {login} from {peer}: {outcome}"
+        self._settle(what, self._log.info, line, event="upload_stored", outcome=outcome)
         # Only now: that of the end tells the client that the upload is in its place.
         if self._end_received:
             self._unconfirmed.append(0)
@@ -352,7 +353,7 @@ class UploadReceiver(FileServerEnd):
         line = "upload of {login} from {peer} broke off: {reason}; kept {outcome}"
         what = f"an upload broke off: {self._why_broken}"
         self._note_upload("broken_off")
-        self._settle(what, self._log.warn, line, reason=self._why_broken, outcome=outcome)
+        self._settle(what, self._log.warn, line, event="upload_broken", reason=self._why_broken, outcome=outcome)
         self._answer_end()
 
     def _note_upload(self, outcome: str) -> None:
@@ -383,7 +384,9 @@ class UploadReceiver(FileServerEnd):
         """The upload can't be opened, written or put in its place: the session ends."""
         # Stores fail with an OSError, and give_up() cancels. Anything else is a mistake in a store: show where.
         if not reason.check(OSError, CancelledError) and self._may_log_failure(reason):
-            self._log.failure("cannot store an upload from {peer}", reason, peer=self._describe_peer())
+            self._log.failure(
+                "cannot store an upload from {peer}", reason, event="storage_failed", peer=self._describe_peer()
+            )
         elif isinstance(reason.value, OSError) and reason.value.errno in NO_ROOM:
             self._keeps = False
         why = _describe(reason)
@@ -421,6 +424,7 @@ class UploadReceiver(FileServerEnd):
         if self._may_log(f"cannot store an upload: {why}"):
             self._log.error(
                 "cannot store an upload of {login} from {peer}: {reason}",
+                event="upload_not_stored",
                 login=repr(self.peer.login),
                 peer=self._describe_peer(),
                 reason=why,

@@ -50,7 +50,7 @@ class WorkerProcessTests(ProcessTestCase):
         self.assertEqual(self.ask(server, "/healthz"), "ok\n")
         numbers = self.ask(server, "/metrics")
         self.assertIn("\nsodiumtwist_workers 2.0\n", numbers)
-        self.assertIn("\nsodiumtwist_connections_total 2.0\n", numbers)
+        self.assertIn("\nsodiumtwist_connections_accepted_total 2.0\n", numbers)
         os.kill(first, signal.SIGKILL)
         server.wait_for("worker 1 is lost after .* seconds: it was ended by SIGKILL; another one starts in 0.1 seconds")
         wait_until(lambda: sum("worker 1 serves" in line for line in server.output) == 2, "another worker 1")

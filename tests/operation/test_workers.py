@@ -267,37 +267,37 @@ class StatusTests(WorkersTestCase):
 
     def test_sums(self) -> None:
         """By the rule of each; of the own process only what it takes of the machine."""
-        told: list[object] = [("sodiumtwist_connections_total", [], 3), ("sodiumtwist_connections_limit", [], 10)]
+        told: list[object] = [("sodiumtwist_connections_accepted_total", [], 3), ("sodiumtwist_connections_limit", [], 10)]
         self.assertEqual(
             self.metrics([*told, ("process_cpu_seconds_total", [], 2)], [*told]),
             {
                 "process_cpu_seconds_total": 3,
                 "sodiumtwist_workers": 2,
                 "sodiumtwist_workers_lost_total": 0,
-                "sodiumtwist_connections_total": 6,
+                "sodiumtwist_connections_accepted_total": 6,
                 "sodiumtwist_connections_limit": 10,
             },
         )
 
     def test_silent(self) -> None:
         """One that does not answer in time is told of as before."""
-        self.metrics([("sodiumtwist_connections_total", [], 3)], [("sodiumtwist_connections_total", [], 4)])
-        values = self.metrics([("sodiumtwist_connections_total", [], 5)], None)
-        self.assertEqual(values["sodiumtwist_connections_total"], 9)
+        self.metrics([("sodiumtwist_connections_accepted_total", [], 3)], [("sodiumtwist_connections_accepted_total", [], 4)])
+        values = self.metrics([("sodiumtwist_connections_accepted_total", [], 5)], None)
+        self.assertEqual(values["sodiumtwist_connections_accepted_total"], 9)
         # Too late.
         self.processes[1].answer(reply=self.processes[1].heard[-1]["number"], told=[])
         self.processes[1].answer_badly(b"no JSON\n")
 
     def test_lost(self) -> None:
         """What it has counted still counts, and what it had is gone."""
-        before: list[object] = [("sodiumtwist_connections_total", [], 3), ("sodiumtwist_connections", [], 2)]
+        before: list[object] = [("sodiumtwist_connections_accepted_total", [], 3), ("sodiumtwist_connections", [], 2)]
         self.metrics([*before], [*before])
         self.processes[0].end(signal=signal.SIGKILL)
         self.reactor.advance(FIRST_PAUSE)
         self.processes[2].answer(serves=True)
         for _ in range(2):
-            values = self.metrics([*before], [("sodiumtwist_connections_total", [], 1)])
-            self.assertEqual((values["sodiumtwist_connections_total"], values["sodiumtwist_connections"]), (7, 2))
+            values = self.metrics([*before], [("sodiumtwist_connections_accepted_total", [], 1)])
+            self.assertEqual((values["sodiumtwist_connections_accepted_total"], values["sodiumtwist_connections"]), (7, 2))
         self.assertEqual(values["sodiumtwist_workers_lost_total"], 1)
 
     def test_clients(self) -> None:

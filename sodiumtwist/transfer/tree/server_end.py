@@ -74,8 +74,8 @@ class FileServerEnd(RequestEnd, SodiumServerProtocol):
     def files_over(self, line: str, warns: bool, **fields: object) -> None:
         login = repr(self.peer.login)
         if self.factory.admission.lines.uploads.write(f"files of {login}", network(self.peer.address)):
-            tell = self._log.warn if warns else self._log.info
-            tell(line, login=login, peer=self._describe_peer(), **fields)
+            tell, event = (self._log.warn, "files_broken") if warns else (self._log.info, "files_over")
+            tell(line, event=event, login=login, peer=self._describe_peer(), **fields)
 
     def files_counted(self, done: str, outcome: str, count: int, size: int) -> None:
         observer = self.factory.observer
@@ -84,7 +84,9 @@ class FileServerEnd(RequestEnd, SodiumServerProtocol):
 
     def files_failed(self, reason: Failure) -> None:
         if self._may_log_failure(reason):
-            self._log.failure("cannot store or send files of {asker}", reason, asker=self._describe_asker())
+            self._log.failure(
+                "cannot store or send files of {asker}", reason, event="storage_failed", asker=self._describe_asker()
+            )
 
     def files_changed(self) -> None:
         factory = self.factory
