@@ -106,6 +106,7 @@ def _run(site: Site, happenings: Happenings, seconds: float) -> Account:
     while not all(sender.is_idle for sender in site.senders) and time.monotonic() < limit:
         _turn(site, account, True)
         time.sleep(TURN)
+    account.problems += [f"{sender.name} did not come to its end" for sender in site.senders if not sender.is_idle]
     site.send_home()
     account.listen(time.monotonic())
     site.wait_until_empty()
@@ -115,6 +116,7 @@ def _run(site: Site, happenings: Happenings, seconds: float) -> Account:
         sum(processor_time(pid) for _, pid in site.those_of_all_day()), 1
     )
     account.problems += site.end()
+    account.figures["bytes of logs"] = site.logged
     return account
 
 

@@ -150,6 +150,15 @@ class Site:
         statuses = [server.wait() for server in servers]
         return [f"a server has ended with status {status}" for status in statuses if status not in (0, -signal.SIGTERM)]
 
+    @property
+    def logged(self) -> int:
+        """How many bytes the servers of the end of the day have written to their logs."""
+        return sum(
+            os.path.getsize(server.output_path)
+            for balanced in self.groups.values()
+            for server in balanced.servers.values()
+        )
+
     def close(self) -> None:
         """End all, however far it is."""
         for balanced in self.groups.values():

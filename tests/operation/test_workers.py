@@ -267,7 +267,10 @@ class StatusTests(WorkersTestCase):
 
     def test_sums(self) -> None:
         """By the rule of each; of the own process only what it takes of the machine."""
-        told: list[object] = [("sodiumtwist_connections_accepted_total", [], 3), ("sodiumtwist_connections_limit", [], 10)]
+        told: list[object] = [
+            ("sodiumtwist_connections_accepted_total", [], 3),
+            ("sodiumtwist_connections_limit", [], 10),
+        ]
         self.assertEqual(
             self.metrics([*told, ("process_cpu_seconds_total", [], 2)], [*told]),
             {
@@ -281,7 +284,9 @@ class StatusTests(WorkersTestCase):
 
     def test_silent(self) -> None:
         """One that does not answer in time is told of as before."""
-        self.metrics([("sodiumtwist_connections_accepted_total", [], 3)], [("sodiumtwist_connections_accepted_total", [], 4)])
+        self.metrics(
+            [("sodiumtwist_connections_accepted_total", [], 3)], [("sodiumtwist_connections_accepted_total", [], 4)]
+        )
         values = self.metrics([("sodiumtwist_connections_accepted_total", [], 5)], None)
         self.assertEqual(values["sodiumtwist_connections_accepted_total"], 9)
         # Too late.
@@ -297,7 +302,9 @@ class StatusTests(WorkersTestCase):
         self.processes[2].answer(serves=True)
         for _ in range(2):
             values = self.metrics([*before], [("sodiumtwist_connections_accepted_total", [], 1)])
-            self.assertEqual((values["sodiumtwist_connections_accepted_total"], values["sodiumtwist_connections"]), (7, 2))
+            self.assertEqual(
+                (values["sodiumtwist_connections_accepted_total"], values["sodiumtwist_connections"]), (7, 2)
+            )
         self.assertEqual(values["sodiumtwist_workers_lost_total"], 1)
 
     def test_clients(self) -> None:
