@@ -42,7 +42,7 @@ from ..processes import SECRET
 LOGIN, PASSPHRASE = "username", "from the balancer"
 
 #: Seconds that each request takes. So some are under way whenever a server ends.
-TAKES = 0.02
+TAKES = 0.1
 
 #: Seconds between two tries to connect. Without a limit of its own a client waits longer each time.
 AGAIN = 0.1

@@ -109,6 +109,8 @@ class RequestTests(BalancedTestCase):
         client = self.program("ask", self.group.endpoint, PUBLIC, "a", "20", "0")
         client.wait_for("answered", 100)
         killed = self.group.with_client()
+        # When it has acted on some that it has not answered.
+        wait_until(lambda: len(self.read("journal").split()) > len(client.lines()), "requests that were acted on")
         self.servers[killed].kill()
         client.wait_for("answered", len(client.lines()) + 100)
         failed = [line for line in client.lines() if line.startswith("failed")]
