@@ -2,8 +2,8 @@
 The tests whose outcome can depend on the version of Python or of a library: all but those of the modules listed here,
 and those that run over version 1 of the protocol what they run over version 2 as well.
 
-Run with ``trial tests.by_version``. Tox runs these with the oldest and with the newest releases, and ``trial tests``,
-the command of the README, runs all. A test that is added counts as one of these until it is listed.
+Run with ``trial tests.by_version``. Tox runs these with the oldest releases, and ``trial tests``, the command of the
+README, runs all with the newest. A test that is added counts as one of these until it is listed.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ RUN_ONCE = {
     "tests.operation.test_worker_processes": "processes that are killed; what workers do has tests of its own",
     "tests.operation.test_balancer": "processes, and a program from outside; what clients do then has tests of its own",
     "tests.operation.test_day": "the same with all that there is; each of it has tests of its own",
+    "tests.operation.test_container": "a process in namespaces; what it runs has tests of its own",
     "tests.operation.test_systemd": "units of systemd, and what runs of it; what it is told has tests of its own",
     "tests.programs.test_cli": "processes, their outputs and descriptors; what they run has tests of its own",
     "tests.programs.test_client_processes": "processes of commands whose parts have tests of their own",

@@ -8,22 +8,20 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
-import sysconfig
 import time
 from pathlib import Path
 
+from .namespaces import INSTALL, isolating, what_to_install
 from .outside import find_program
 from .processes import PATIENCE, ProcessTestCase, unmeasured
-
-ROOT = Path(__file__).resolve().parent.parent
 
 #: Where Debian has it; it stands in no PATH.
 SYSTEMD = "/lib/systemd/systemd"
 
 # Run in new namespaces, with a folder of the test's, in which all that is written ends.
-PREPARE = r"""
+PREPARE = rf"""
 set -eu
+{INSTALL}
 # Sizes of queues and tables are the machine's own, and systemd would raise them.
 mount --bind /proc/sys /proc/sys
 mount -o remount,bind,ro /proc/sys
@@ -34,21 +32,8 @@ for folder in etc var; do
 done
 rm -rf /etc/systemd/system /etc/machine-id
 mkdir -p /etc/systemd/system
-# What the service must reach, and where its unit looks for it; the folders of users are closed to it.
-mount -t tmpfs none /opt
-mkdir -p /opt/sodiumtwist/bin /opt/sodiumtwist/python /opt/sodiumtwist/packages /opt/sodiumtwist/source
-mount --bind "$2" /opt/sodiumtwist/python
-mount --bind "$3" /opt/sodiumtwist/packages
-mount --bind "$4" /opt/sodiumtwist/source
-for program in twistd:twisted.scripts.twistd:run sodiumtwist:sodiumtwist.programs.cli:main; do
-    IFS=: read -r name module function <<<"$program"
-    cat >"/opt/sodiumtwist/bin/$name" <<SCRIPT
-#!/bin/sh
-export PYTHONPATH=/opt/sodiumtwist/source:/opt/sodiumtwist/packages PYTHONDONTWRITEBYTECODE=1
-exec /opt/sodiumtwist/python/$5 -c 'from $module import $function; $function()' "\$@"
-SCRIPT
-    chmod 755 "/opt/sodiumtwist/bin/$name"
-done
+shift
+install_program "$@"
 mount -t tmpfs none /run
 mount -t cgroup2 none /sys/fs/cgroup
 cat >/etc/systemd/system/idle.target <<UNIT
@@ -58,7 +43,7 @@ UNIT
 # What brings up a network is not there, and nothing else would ever be online.
 ln -s /dev/null /etc/systemd/system/network-online.target
 export container=other
-exec "$6" --system --unit=idle.target --log-target=console
+exec {SYSTEMD} --system --unit=idle.target --log-target=console
 """
 
 
@@ -72,23 +57,12 @@ class SystemManager:
 
     def __init__(self, case: ProcessTestCase) -> None:
         find_program(SYSTEMD, "systemd")
-        for program in "unshare", "nsenter", "mount":
-            find_program(program, "util-linux")
         group = self._make_group()
         case.addCleanup(self._remove_group, group)
-        os.mkdir(case.path("written"))
-        python = os.path.realpath(sys.executable)
-        arguments = [
-            case.path("written"),
-            sys.base_prefix,
-            sysconfig.get_path("purelib"),
-            str(ROOT),
-            os.path.relpath(python, os.path.realpath(sys.base_prefix)),
-            SYSTEMD,
-        ]
-        isolated = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--uts", "--ipc", "--cgroup"]
+        written = case.path("written")
+        os.mkdir(written)
         self._running = case.run_process(
-            [*isolated, "--mount-proc", "bash", "-c", PREPARE, "prepare", *arguments],
+            [*isolating("uts", "ipc", "cgroup"), PREPARE, "prepare", written, *what_to_install()],
             env=unmeasured(),
             # Before it has its namespaces: the group that it is in becomes the root of all of its own.
             preexec_fn=lambda: (group / "cgroup.procs").write_text(str(os.getpid())),
@@ -132,12 +106,10 @@ class SystemManager:
                 raise AssertionError([told, *self._running.output, *self._running.errors])
             time.sleep(0.02)
 
-    def _inside(self, *command: str) -> list[str]:
-        return ["nsenter", "--target", str(self.first), "--mount", "--pid", *command]
-
     def call(self, *command: str, check: bool = True) -> str:
         """Run a program inside, and return what it prints."""
-        done = subprocess.run(self._inside(*command), capture_output=True, text=True, timeout=PATIENCE)
+        inside = ["nsenter", "--target", str(self.first), "--mount", "--pid", *command]
+        done = subprocess.run(inside, capture_output=True, text=True, timeout=PATIENCE)
         if check and done.returncode:
             raise AssertionError((command, done.returncode, done.stdout, done.stderr))
         return done.stdout.rstrip("\n")

@@ -31,8 +31,8 @@ from . import pages as pages_module
 from .pages import LANGUAGES, ROOT, PageTestCase, pages, read_blocks, read_page
 from .test_layering import FOLDERS, PACKAGE, name_of
 
-#: What pages show beside examples: units and settings, which have tests of their own.
-SHOWN = {".service", ".socket", ".toml", ".cfg"}
+#: The ends of what pages show beside examples: units, settings and the like, which have tests of their own.
+SHOWN = (".service", ".socket", ".toml", ".cfg", "Containerfile")
 
 
 class PageTests(PageTestCase):
@@ -83,7 +83,7 @@ class BlockTests(SynchronousTestCase):
                 if block.included:
                     path = os.path.relpath(os.path.join(ROOT, os.path.dirname(page), block.text), ROOT)
                     self.assertTrue(os.path.isfile(os.path.join(ROOT, path)), path)
-                    in_howto = os.path.dirname(path) == "docs/howto" and os.path.splitext(path)[1] in SHOWN
+                    in_howto = os.path.dirname(path) == "docs/howto" and path.endswith(SHOWN)
                     self.assertTrue(in_howto or os.path.dirname(path) == "examples", path)
 
     def test_kinds(self) -> None:

@@ -77,7 +77,7 @@ FOLDERS = {
     """,
     "transfer": """
         transfer.acknowledgements  transfer.discarding  transfer.pipes  transfer.sources  transfer.disk
-        transfer.partials  transfer.turns  transfer.uploads  transfer.stores  transfer.sender
+        transfer.partials  transfer.turns  transfer.shared_turn  transfer.uploads  transfer.stores  transfer.sender
         transfer.tree.messages
         transfer.tree.pieces
         transfer.tree.disk_thread
@@ -126,7 +126,7 @@ FOLDERS = {
     "package": "testing  __init__",
     # What whoever is on call needs.
     "operation": """
-        operation.companions  operation.notify  operation.logs
+        operation.companions  operation.certificates  operation.notify  operation.logs
         operation.lines  operation.orders  operation.folders  operation.adopting  operation.share  operation.workers
         operation.values  operation.histograms  operation.lag  operation.status  operation.metrics
         operation.exposition  operation.service_status  operation.workers_status  operation.page  operation.site
@@ -137,13 +137,13 @@ FOLDERS = {
         programs.interrupts  programs.exits  programs.output  programs.pidfile  programs.service_user
         programs.sizes  programs.settings  programs.silent_servers  programs.refusals  programs.without_tls
         programs.completers  programs.options  programs.configuration  programs.check
-        programs.service_options
+        programs.rereading  programs.service_options
         programs.completion_words  programs.completion_bash  programs.completion_fish  programs.completion_zsh
         programs.completion
         programs.asking  programs.server_options  programs.server_arguments
         programs.descriptors
         programs.leftovers  programs.place_options  programs.places
-        programs.endpoint_strings
+        programs.endpoint_strings  programs.renewing
         programs.inherited  programs.listening  programs.status_companion  programs.accompanying
         programs.shown_commands  programs.services  programs.tap  programs.tunneltap
         programs.worker  programs.running  programs.keys

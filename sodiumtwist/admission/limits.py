@@ -207,6 +207,13 @@ class Lines:
         self.ends = SummedLines("dropped clients", many, clock)
         self.uploads = SummedLines("lines about uploads", many, clock)
 
+    def change(self, limits: Limits) -> None:
+        """Have other numbers of lines be written from now on."""
+        for kind in (self.logins, self.leavings, self.ends, self.uploads):
+            kind.change(limits.client_lines)
+        for kind in (self.connections, self.refusals, self.limits, self.blocks, self.failures):
+            kind.change(limits.stranger_lines)
+
     def start(self) -> None:
         """Timers may be set."""
         for kind in vars(self).values():
@@ -223,9 +230,9 @@ class Admission(Generic[Counted]):
     Counts the connections of one factory, and the logins that failed. It tells whom to turn away or to check no
     longer, and does neither itself.
 
-    :param limits: what it takes.
     :param clock: returns the clock.
     :param shared: what other processes count for the same limits; ``None`` where there are none.
+    :ivar limits: what it takes.
     :ivar lines: what may be logged of them.
     :ivar shared: that.
     :ivar blocked_addresses: from where too many logins have failed.
@@ -233,7 +240,7 @@ class Admission(Generic[Counted]):
     """
 
     def __init__(self, limits: Limits, clock: Callable[[], IReactorTime], shared: SharedCounts | None = None) -> None:
-        self._limits = limits
+        self.limits = limits
         self.shared = shared
         self._stopped = False
         self._addresses: dict[Counted, str | None] = {}
@@ -255,10 +262,20 @@ class Admission(Generic[Counted]):
         self.blocked_addresses = self._by_address.blocked
         self.blocked_logins = self._by_login.blocked
 
-    @property
-    def limits(self) -> Limits:
-        """What it takes."""
-        return self._limits
+    def change(self, limits: Limits) -> None:
+        """
+        Go by other limits from now on. Nobody who has a place loses it.
+
+        :param limits: all of them.
+        """
+        self.limits = limits
+        self.lines.change(limits)
+        self._connections.limit = limits.connections
+        self._unauthenticated.limit = limits.unauthenticated
+        for reported in self._per_address.values():
+            reported.limit = limits.per_address
+        self._by_address.change(limits.failures_per_address, limits.failure_seconds)
+        self._by_login.change(limits.failures_per_login, limits.failure_seconds)
 
     def counted(self) -> tuple[int, int, int]:
         """Count connections: all, those whose client is not let in yet, and those from where most come."""
@@ -284,7 +301,7 @@ class Admission(Generic[Counted]):
         """
         turned_away = []
         refusal = None
-        limits, shared = self._limits, self.shared
+        limits, shared = self.limits, self.shared
         connections, strangers = len(self._addresses), len(self._strangers) + len(self._deciding)
         if shared is not None:
             connections += shared.connections_elsewhere()
@@ -342,7 +359,7 @@ class Admission(Generic[Counted]):
         self._uncount(end)
         if where is None:
             return []
-        count, limit, shared = self._counts.get(where, 0), self._limits.per_address, self.shared
+        count, limit, shared = self._counts.get(where, 0), self.limits.per_address, self.shared
         if count >= limit or (shared is not None and count + shared.elsewhere_from(where) >= limit):
             what = f"connections from {where}"
             reported = self._per_address.setdefault(where, ReportedLimit(what, limit, self.lines.limits))

@@ -9,6 +9,7 @@ neither sees of the other: a limit may be passed by as many as that are.
 
 from __future__ import annotations
 
+import math
 import mmap
 import os
 from hashlib import blake2b
@@ -35,7 +36,13 @@ _SKETCH = 4 * ROWS * WIDTH
 _STAMPS = 8 * SLOTS
 
 #: Where in the header what stands, in numbers of 4 bytes.
-_SERVES, _CONNECTIONS, _UNAUTHENTICATED, _WAITING = range(4)
+_SERVES, _CONNECTIONS, _UNAUTHENTICATED, _WAITING, _RECENT, _MOMENT = range(6)
+
+#: Seconds in which what was accepted lately falls to a third of its weight, where processes are compared.
+RECENTLY = 1.0
+
+#: Moments are counted in thousandths of seconds, in numbers of 4 bytes.
+_MOMENTS = 1 << 32
 
 #: The bytes of one process: the header, connections by address, failures by address and by login, what was seen.
 _REGION = _HEADER + _SKETCH + 2 * (_STAMPS + SLOTS * _SKETCH) + 2 * 8 * REMEMBERED + 8 * REMEMBERED_FLIGHTS
@@ -182,10 +189,35 @@ class SharedCounts:
         """Tell how many this process may have in any case, of so many that are for all."""
         return limit // self._count
 
-    def ahead(self) -> int:
-        """Tell how many connections more this process has than the one that has least, of those that serve."""
-        least = min((header[_CONNECTIONS] for header in self._headers if header[_SERVES]), default=None)
-        return 0 if least is None else self._header[_CONNECTIONS] - least
+    def accepted(self, count: int, now: float) -> None:
+        """
+        Note that this process has accepted some.
+
+        :param now: seconds of a clock that all processes have.
+        """
+        self._header[_RECENT] = min(round(1000 * count + self._recent(self._header, now)), _MOMENTS - 1)
+        self._header[_MOMENT] = int(now * 1000) % _MOMENTS
+
+    @staticmethod
+    def _recent(header: memoryview, now: float) -> float:
+        """Tell the weight of what a process has accepted lately, in thousandths."""
+        passed = (int(now * 1000) - header[_MOMENT]) % _MOMENTS / 1000
+        return float(header[_RECENT] * math.exp(-passed / RECENTLY))
+
+    def ahead(self, now: float) -> float:
+        """
+        Compare this process to the one that has least to do, of those that serve: by connections, and by those that it
+        has accepted lately, which may be gone again.
+
+        :param now: seconds of a clock that all processes have.
+        :return: by how many it is ahead.
+        """
+        others = [
+            header[_CONNECTIONS] + self._recent(header, now) / 1000 for header in self._headers if header[_SERVES]
+        ]
+        if not others:
+            return 0
+        return self._header[_CONNECTIONS] + self._recent(self._header, now) / 1000 - min(others)
 
     def came(self, where: str) -> None:
         """This process has one more connection from an address."""

@@ -4,12 +4,11 @@ How a worker listens: an endpoint string is read as anywhere, and what it would 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 
-from ..protocol.ports import adopt, leave_to_others
+from ..protocol.ports import Balance, adopt, leave_to_others
 
 
 class AdoptingReactor:
@@ -19,23 +18,23 @@ class AdoptingReactor:
     :param reactor: the one that runs. All but listening is left to it.
     :param descriptor: of the socket.
     :param family: of its address.
-    :param ahead: tells how many connections more are here than in the worker that has least.
+    :param balance: what this worker knows of the others.
     """
 
     # The string alone would not do: what is to be wrapped around the factory, as TLS is, only the endpoint knows.
 
-    def __init__(self, reactor: Any, descriptor: int, family: int, ahead: Callable[[], int]) -> None:
+    def __init__(self, reactor: Any, descriptor: int, family: int, balance: Balance) -> None:
         self._reactor = reactor
         self._descriptor = descriptor
         self._family = family
-        self._ahead = ahead
+        self._balance = balance
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._reactor, name)
 
     def _adopt(self, factory: IProtocolFactory, backlog: int) -> IListeningPort:
         port = adopt(self._reactor, self._descriptor, self._family, backlog, factory)
-        leave_to_others(port, self._ahead, self._reactor)
+        leave_to_others(port, self._balance, self._reactor)
         return port
 
     def listenTCP(self, port: int, factory: IProtocolFactory, backlog: int = 50, interface: str = "") -> IListeningPort:

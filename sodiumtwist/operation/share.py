@@ -4,12 +4,14 @@ One worker's share of what is there once: its sockets, what all workers count to
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, TypeVar
 
 from ..admission.limits import Limits
 from ..admission.shared_counts import SharedCounts, open_memory
+from ..transfer.shared_turn import SharedTurn
 from ..tunnel import TunnelLimits
 from .adopting import AdoptingReactor
 from .orders import FIRST_SOCKET, SHARED, Orders
@@ -39,12 +41,21 @@ class Share:
         :param place: which of them, from 0.
         :param reactor: the one that runs.
         """
-        return AdoptingReactor(reactor, FIRST_SOCKET + place, self.orders.families[place], self._ahead)
+        return AdoptingReactor(reactor, FIRST_SOCKET + place, self.orders.families[place], self)
 
-    def _ahead(self) -> int:
+    def turn(self) -> SharedTurn:
+        """Give the worker's turn at what takes one upload at a time."""
+        return SharedTurn(SHARED, self.counts)
+
+    def ahead(self) -> float:
+        """See :class:`~sodiumtwist.protocol.ports.Balance`."""
         if self.count is not None:
             self.counts.note(self.count(), 0)
-        return self.counts.ahead()
+        return self.counts.ahead(time.monotonic())
+
+    def accepted(self, count: int) -> None:
+        """See :class:`~sodiumtwist.protocol.ports.Balance`."""
+        self.counts.accepted(count, time.monotonic())
 
     def of(self, limits: AnyLimits) -> AnyLimits:
         """

@@ -107,7 +107,9 @@ class _Asking(Resource):
                 self.answer(result, request)
 
         def failed(reason: Failure) -> None:
-            self._log.failure("{what} could not be told", reason, what=request.path.decode("ascii", "replace"))
+            self._log.failure(
+                "{what} could not be told", reason, event="status_failed", what=request.path.decode("ascii", "replace")
+            )
             if not gone:
                 _answer(request, 500, "the service could not tell; its log says why\n")
 

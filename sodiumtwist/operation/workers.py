@@ -334,6 +334,18 @@ class Workers:
         )
         self._starting[worker.number] = self.clock.callLater(pause, self._start, worker.number)
 
+    def reload(self, words: tuple[str, ...], read: Mapping[str, Any], drain_timeout: float) -> None:
+        """
+        Have all of them read again what files say, also those that come later.
+
+        :param words: of the command line, as they are by now.
+        :param read: what they can't read themselves, as it is by now.
+        :param drain_timeout: seconds that connections get to finish at the end.
+        """
+        self._words, self.read, self.drain_timeout = words, read, drain_timeout
+        for worker in self._running.values():
+            worker.tell("reload", words=words, read=read)
+
     def stop(self) -> Deferred[None]:
         """
         End all in order.

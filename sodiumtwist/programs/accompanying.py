@@ -29,6 +29,7 @@ def accompany(
     :param reactor: what the companions use.
     :raises SystemExit: with one line, when what is asked for can't be had.
     """
+    service.options = options
     with_status(service, factory, options, reactor)
     # Of several processes one tells of all.
     telling = None if service.is_worker else notifier(os.environ, service.all_sessions, reactor)

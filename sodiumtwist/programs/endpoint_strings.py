@@ -19,6 +19,7 @@ from twisted.internet.protocol import Factory
 from ..contacts.addresses import is_loopback, server_description
 from ..core.errors import LocalProtocolError
 from ..describe import describe_bad_endpoint, printable
+from ..operation.certificates import RenewedEndpoint
 from ..protocol.client_endpoints import client_endpoint
 from .service_user import ServiceUser, check_backend
 
@@ -252,7 +253,7 @@ def parse_listening(
     """
     description = server_description(description)
     try:
-        return description, serverFromString(reactor, description)
+        return description, RenewedEndpoint(reactor, description)
     # Twisted raises whatever its parser stumbles over: ValueError, TypeError, IndexError, RuntimeError.
     except Exception as error:
         raise SystemExit(

@@ -25,13 +25,15 @@ from twisted.python.failure import Failure
 
 from ..describe import describe_endpoint_error, describe_os_error, masked, printable
 from ..describe.log import Logger, describe_address
+from ..operation.certificates import RenewedEndpoint
 from ..operation.companions import Companion
-from ..operation.logs import LOG_OBSERVER
+from ..operation.logs import LOG_OBSERVER, reopen_logs
 from ..operation.status import IStatus
 from ..operation.workers import Workers
 from ..protocol.clock import steady_clock
 from .endpoint_strings import address_remedy, is_alive, lock_owner, path_of_socket, socket_remedy
 from .interrupts import end_in_order, wait_for_reactor
+from .service_options import ServiceOptions
 from .service_user import acting_as, service_user
 
 #: Seconds that stopping may take when connections have had their time to finish. It needs an end: while a service
@@ -67,6 +69,8 @@ class ListeningService(Service):
     workers: Workers | None = None
     is_worker = False
     status: IStatus | None = None
+    #: What it was asked for, to be parsed again. Whoever makes the service sets them.
+    options: ServiceOptions | None = None
 
     def __init__(
         self,
@@ -85,6 +89,8 @@ class ListeningService(Service):
         self._ports: list[IListeningPort] = []
         self._beside: list[IListeningPort] = []
         self._stopping = math.inf
+        #: Those whose certificates can be read again.
+        self._renewed: list[RenewedEndpoint] = []
         self.companions: list[Companion] = []
 
     @property
@@ -122,6 +128,14 @@ class ListeningService(Service):
 
         :param description: the endpoint string.
         :param address: where it listens, with the number that port 0 became.
+        """
+
+    def change(self, options: Any) -> None:
+        """
+        Take what its options say by now. For subclasses.
+
+        :param options: parsed again, of the class that it was started with.
+        :raises SystemExit: with one line, when something is wrong. Then nothing has changed.
         """
 
     def drain(self) -> Deferred[None] | None:
@@ -182,7 +196,7 @@ class ListeningService(Service):
         if not self._ports:
             self._listen()
         # Not before: the reactor takes over the signals when it starts.
-        self._reactor.callWhenRunning(end_in_order, self._reactor, self._note_hangup, self._note_another)
+        self._reactor.callWhenRunning(end_in_order, self._reactor, self.reload, self._note_hangup, self._note_another)
         if self.workers is None:
             self._tell(Companion.started)
             return
@@ -205,9 +219,65 @@ class ListeningService(Service):
         told: Deferred[None] = maybeDeferred(getattr(companion, what))
         return told.addErrback(failed)
 
+    def reload(self) -> bool:
+        """
+        Read what files say now: keys, passphrases, servers, certificates, options. It holds for all connections from
+        now on; those that are there go on. What is wrong, or can't be read, changes nothing, and the log tells it in
+        one line. Nothing that listens is closed.
+
+        :return: whether all of it holds.
+        """
+        if self.is_draining:
+            return False
+        self._tell(Companion.reloading)
+        # First: what follows is for the log that is there by now.
+        reopen_logs()
+        # Each by itself: a certificate that is broken keeps nobody out who was taken off a list.
+        wrong, only_at_start = self._renew_options()
+        wrong += [line for endpoint in self._renewed if (line := endpoint.renew()) is not None]
+        if wrong:
+            self._log.error(
+                "not all could be read again, and what holds of that is what was there before: {wrong}",
+                event="reload_failed",
+                wrong="; ".join(wrong),
+            )
+        elif not self.is_worker:
+            self._log.info("read again what files say; it holds for connections from now on", event="reloaded")
+        if self.workers is not None and self.options is not None:
+            # Also where something is wrong: they have what holds of the rest.
+            self.workers.reload(self.options.words_for_workers(), self.options.read, self.options.drain_timeout())
+        if only_at_start and not self.is_worker:
+            self._log.warn(
+                "these take effect when {program} is started again: {options}",
+                event="reload_incomplete",
+                program=self._program,
+                options=", ".join(only_at_start),
+            )
+        self._tell(Companion.reloaded)
+        return not wrong
+
+    def _renew_options(self) -> tuple[list[str], list[str]]:
+        """
+        Parse the options again, and take what they say.
+
+        :return: what was wrong, and the options that take effect at the next start alone.
+        """
+        if self.options is None:
+            return [], []
+        try:
+            options = self.options.again()
+            self.change(options)
+        except SystemExit as error:
+            return [str(error.code).removeprefix(f"{self._program}: ")], []
+        except Exception:
+            self._log.failure("the options could not be read again", event="reload_crashed")
+            return ["a fault of the program, which is told above"], []
+        self.options = options
+        return options.held, options.only_at_start()
+
     def _note_hangup(self) -> None:
         self._log.warn(
-            "SIGHUP ends {program} in order, as SIGTERM does; it reads nothing anew",
+            "the terminal is gone, which ends {program} in order, as SIGTERM does",
             event="hangup",
             program=self._program,
         )
@@ -245,6 +315,8 @@ class ListeningService(Service):
     def _listen_at(
         self, description: str, endpoint: IStreamServerEndpoint, factory: IProtocolFactory
     ) -> IListeningPort:
+        if isinstance(endpoint, RenewedEndpoint) and endpoint not in self._renewed:
+            self._renewed.append(endpoint)
         path = path_of_socket(description)
         if path is not None:
             self._note_abandoned(path)

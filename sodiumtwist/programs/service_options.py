@@ -20,14 +20,14 @@ from ..core.errors import LocalProtocolError
 from ..core.keepalive import Timeouts
 from ..describe import describe_error, describe_os_error, printable
 from ..operation.logs import FORMATS, LOG_OBSERVER, LogLimits, make_observer
-from ..operation.share import Share
 from ..operation.workers import MOST_WORKERS, Workers
 from ..protocol.draining import DRAIN_TIMEOUT
 from .check import describe_options, telling_warnings
 from .configuration import LIMIT, OptionNames, Setting, not_overruled, read_configuration
-from .options import ProgramOptions, with_help
+from .options import with_help
 from .output import OutputLost, prepare_outputs, print_error, print_text
 from .pidfile import describe_pid_file, remove_own_pid_file
+from .rereading import ReadAgain
 from .service_user import service_user
 
 #: What both services take: the encrypted connections, and what a tunnel joins to them, are watched in the same way.
@@ -43,6 +43,9 @@ SERVICE_PARAMETERS = [
     ["metrics", None, None, "where to serve metrics and a status page"],
     ["config", None, None, "TOML file with options; those given here win"],
 ]
+
+#: Those that a running service takes.
+SERVICE_RENEWED = frozenset({"inactivity-timeout", "ping-interval", "tcp-keepalive", "drain-timeout"})
 
 #: The most seconds that ``--drain-timeout`` takes. While a service stops, its port is closed: nobody else is served.
 MOST_DRAIN = 3600.0
@@ -72,34 +75,24 @@ def limit_names(kind: Any) -> LimitNames:
 SERVICE_LIMITS: LimitNames = {"log-size": (LogLimits, "size"), "log-files": (LogLimits, "files")}
 
 
-class ServiceOptions(ProgramOptions):
+class ServiceOptions(ReadAgain):
     """
     The command line of a twistd service. A mistake in it ends the program with one line.
 
-    :cvar program: the service's name.
-    :cvar limits: what ``--limit`` may name.
     :cvar needs: options that say something about others, one of which must be given.
     :cvar defaults_of_lists: what holds of options that may be repeated where none is given.
-    :ivar words: of the command line, as they were given.
-    :ivar share: of a worker; ``None`` in a process that is none.
     :ivar read: what workers can't read, for them.
     :ivar settings_of_file: what holds of the file that ``--config`` names.
     """
 
-    share: Share | None = None
-
-    program = ""
     synopsis = "[options]"
-    limits: LimitNames = {}
     needs: Mapping[str, tuple[str, ...]] = {}
     defaults_of_lists: Mapping[str, tuple[str, ...]] = {}
 
     def __init__(self) -> None:
         # Here no reactor is made yet. It would take the number of a descriptor that was closed.
         prepare_outputs()
-        super().__init__()  # type: ignore[no-untyped-call]
-        self._given_limits: dict[type, dict[str, Any]] = {}
-        self.words: tuple[str, ...] = ()
+        super().__init__()
         self._all_words: list[str] = []
         self.read: dict[str, Any] = {}
         self.settings_of_file: list[Setting] = []
@@ -118,14 +111,6 @@ class ServiceOptions(ProgramOptions):
             raise usage.UsageError(f"--limit {name}= takes a number, not {number!r}") from None
         self._given_limits.setdefault(kind, {})[argument] = value
 
-    def given_limits(self, kind: type) -> dict[str, Any]:
-        """
-        Tell which arguments ``--limit`` has given.
-
-        :param kind: for this class.
-        """
-        return self._given_limits.get(kind, {})
-
     @property
     def twistd(self) -> Mapping[str, Any]:
         """The options of ``twistd`` itself; empty when they were not parsed with it."""
@@ -143,7 +128,8 @@ class ServiceOptions(ProgramOptions):
             self._all_words = words
             with telling_warnings(self.program) if "--check" in words else nullcontext():
                 super().parseOptions(words)
-                self._take_over_log()
+                if self.before is None:
+                    self._take_over_log()
                 if self["check"]:
                     self.try_out()
                     self._show_options(words)
@@ -157,7 +143,9 @@ class ServiceOptions(ProgramOptions):
             raise SystemExit(lost.status) from None
         if self["check"]:
             sys.exit(0)
-        self._look_at_pid_file(self.twistd.get("pidfile") or "")
+        # Later it is our own.
+        if self.before is None:
+            self._look_at_pid_file(self.twistd.get("pidfile") or "")
 
     def _take_over_log(self) -> None:
         """Have the log written as it is asked for, in place of twistd's own way."""

@@ -80,9 +80,17 @@ class StatusCompanion(Companion):
     def started(self) -> None:
         assert self._port is not None
         self._lag.start()
-        self._log.info("metrics, health and a page are at {address}", address=describe_address(self._port.getHost()))
+        self._log.info(
+            "metrics, health and a page are at {address}",
+            event="status_listening",
+            address=describe_address(self._port.getHost()),
+        )
         if not is_local(self._description):
-            self._log.warn("whoever can reach {where} sees who is connected", where=masked(self._description))
+            self._log.warn(
+                "whoever can reach {where} sees who is connected",
+                event="setup_warning",
+                where=masked(self._description),
+            )
 
     def stopped(self) -> Deferred[None] | None:
         self._lag.stop()

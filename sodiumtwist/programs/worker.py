@@ -9,6 +9,7 @@ import json
 import os
 import signal
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from twisted.application.reactors import installReactor
@@ -55,6 +56,14 @@ class Control(LineOnlyReceiver):
         # Once: systemd sends SIGTERM to all processes, and the supervisor says the same.
         if self._service.running:
             os.kill(os.getpid(), signal.SIGTERM)
+
+    def do_reload(self, words: list[str], read: dict[str, Any]) -> None:
+        """Read again what files say."""
+        options = self._service.options
+        if options is not None and options.share is not None:
+            options.words = tuple(words)
+            options.share.orders = replace(options.share.orders, words=tuple(words), read=read)
+            self._service.reload()
 
     def do_hurry(self) -> None:
         """Wait no longer for connections."""

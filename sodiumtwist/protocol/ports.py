@@ -6,8 +6,7 @@ reaches into Twisted's objects, where there are no words for it.
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IReactorTime
 
@@ -64,18 +63,28 @@ def adopt(reactor: Any, descriptor: int, family: int, backlog: int, factory: IPr
     return adopted
 
 
-def leave_to_others(port: IListeningPort, ahead: Callable[[], int], clock: IReactorTime) -> None:
+class Balance(Protocol):
+    """What processes with one port know of each other."""
+
+    def ahead(self) -> float:
+        """Tell how many connections more this process has, or has had lately, than the one that has least."""
+
+    def accepted(self, count: int) -> None:
+        """Note that this process has accepted some."""
+
+
+def leave_to_others(port: IListeningPort, balance: Balance, clock: IReactorTime) -> None:
     """
-    See to it that processes with one port have about the same number of connections. The system gives a new one to
-    whichever of them looks first, often the same for a long time; and those that stay would be with that one.
+    See to it that processes with one port have about as much to do. The system gives a new connection to whichever of
+    them looks first, often the same for a long time; and those that stay would be with that one.
 
     :param port: where this process accepts.
-    :param ahead: tells how many connections more it has than the process that has least.
+    :param balance: what it knows of the others.
     :param clock: sets timers.
     """
     shared: Any = port
     accept = shared.doRead
-    #: Whether it has just stood back.
+    # Whether it has just stood back.
     waited = False
 
     def accept_again() -> None:
@@ -86,13 +95,15 @@ def leave_to_others(port: IListeningPort, ahead: Callable[[], int], clock: IReac
 
     def accept_in_turn() -> object:
         nonlocal waited
-        if not waited and ahead() > LEAD:
+        if not waited and balance.ahead() > LEAD:
             shared.stopReading()
             clock.callLater(STAND_BACK, accept_again)
             return None
         waited = False
         shared.numberAccepts = ACCEPTED_AT_ONCE
+        before = shared.sessionno
         result: object = accept()
+        balance.accepted(shared.sessionno - before)
         return result
 
     shared.doRead = accept_in_turn

@@ -61,14 +61,27 @@ class MemoryTests(SynchronousTestCase):
         """Compared to the one that has least, of those that serve; alone none is ahead."""
         (first, second, third), supervisor = several(3)
         first.note(50, 0)
-        self.assertEqual(first.ahead(), 0)
+        self.assertEqual(first.ahead(0), 0)
         for place in range(3):
             supervisor.serves(place)
         second.note(40, 0)
         third.note(20, 0)
-        self.assertEqual([first.ahead(), second.ahead(), third.ahead()], [30, 20, -20])
+        self.assertEqual([first.ahead(0), second.ahead(0), third.ahead(0)], [30, 20, -20])
         supervisor.gone(2)
-        self.assertEqual(first.ahead(), 10)
+        self.assertEqual(first.ahead(0), 10)
+
+    def test_ahead_lately(self) -> None:
+        """Who has accepted more is ahead for a while, whether they stay or not."""
+        (first, second), supervisor = several(2)
+        for place in range(2):
+            supervisor.serves(place)
+        # The moment's number begins anew within.
+        start = (1 << 32) / 1000 - 0.5
+        for tenth in range(5):
+            first.accepted(10, start + tenth / 10)
+        self.assertGreater(first.ahead(start + 0.5), 30)
+        self.assertLess(second.ahead(start + 0.5), -30)
+        self.assertLess(first.ahead(start + 10), 0.1)
 
     def test_failures(self) -> None:
         """They count for their time, and up to a quarter more, however long it goes on."""

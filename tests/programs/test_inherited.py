@@ -12,7 +12,7 @@ from twisted.python import usage
 from twisted.python.systemd import ListenFDs
 from twisted.trial.unittest import SynchronousTestCase
 
-from sodiumtwist.programs import endpoint_strings, tap, tunneltap
+from sodiumtwist.programs import endpoint_strings, renewing, tap, tunneltap
 from sodiumtwist.programs.endpoint_strings import is_local, path_of_socket
 from sodiumtwist.programs.inherited import inherited_endpoints
 
@@ -106,7 +106,7 @@ class DefaultTests(InheritedTestCase):
         self.assertEqual(self.server(), ("systemd:domain=INET:index=0", "systemd:domain=INET:index=1"))
         self.assertEqual(self.server("--endpoint", "127.0.0.1:7"), ("127.0.0.1:7",))
         self.hand_over()
-        self.assertEqual(self.server(), (tap.DEFAULT_LISTEN,))
+        self.assertEqual(self.server(), (renewing.DEFAULT_LISTEN,))
 
     def test_tunnel(self) -> None:
         """It has one socket."""

@@ -16,10 +16,11 @@ class FakePort:
     def __init__(self) -> None:
         self.reading, self.accepted = True, 0
         self.connected, self.disconnecting = True, False
-        self.numberAccepts = 100
+        self.numberAccepts, self.sessionno = 100, 0
 
     def doRead(self) -> None:
         self.accepted += 1
+        self.sessionno += 3
 
     def stopReading(self) -> None:
         self.reading = False
@@ -28,20 +29,34 @@ class FakePort:
         self.reading = True
 
 
+class FakeBalance:
+    """What would be known of other processes."""
+
+    def __init__(self) -> None:
+        self.more, self.taken = 0.0, 0
+
+    def ahead(self) -> float:
+        return self.more
+
+    def accepted(self, count: int) -> None:
+        self.taken += count
+
+
 class TurnTests(SynchronousTestCase):
     def setUp(self) -> None:
-        self.clock, self.port, self.ahead = Clock(), FakePort(), 0
-        leave_to_others(self.port, lambda: self.ahead, self.clock)  # type: ignore[arg-type]
+        self.clock, self.port, self.balance = Clock(), FakePort(), FakeBalance()
+        leave_to_others(self.port, self.balance, self.clock)  # type: ignore[arg-type]
 
     def test_even(self) -> None:
         """Who is not ahead accepts, a few at once."""
-        self.ahead = LEAD
+        self.balance.more = LEAD
         self.port.doRead()
         self.assertEqual((self.port.accepted, self.port.numberAccepts), (1, ACCEPTED_AT_ONCE))
+        self.assertEqual(self.balance.taken, 3)
 
     def test_ahead(self) -> None:
         """Who is ahead leaves it to others for a moment, and then accepts: they may hang."""
-        self.ahead = LEAD + 1
+        self.balance.more = LEAD + 1
         for accepted in range(3):
             self.port.doRead()
             self.assertEqual((self.port.accepted, self.port.reading), (accepted, False))
@@ -52,7 +67,7 @@ class TurnTests(SynchronousTestCase):
 
     def test_closed_meanwhile(self) -> None:
         """A port that is closed is read no more."""
-        self.ahead = LEAD + 1
+        self.balance.more = LEAD + 1
         self.port.doRead()
         self.port.disconnecting = True
         self.clock.advance(STAND_BACK)
