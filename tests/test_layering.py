@@ -129,7 +129,8 @@ FOLDERS = {
         operation.companions  operation.certificates  operation.notify  operation.logs
         operation.lines  operation.orders  operation.folders  operation.adopting  operation.share  operation.workers
         operation.values  operation.histograms  operation.lag  operation.status  operation.metrics
-        operation.exposition  operation.service_status  operation.workers_status  operation.page  operation.site
+        operation.exposition  operation.service_status  operation.workers_status  operation.page  operation.recent
+        operation.site
         operation
     """,
     # Programs.
