@@ -10,7 +10,7 @@ from contextlib import suppress
 from statistics import median
 
 from ..transfer.tree.forked import Forked
-from .processes import descriptors, family, memory
+from .processes import family, lasting_descriptors, memory
 from .senders import digest_of
 from .site import Site
 
@@ -40,7 +40,7 @@ class Account:
 
     def begin(self) -> None:
         """Look at those who are there all day, before the first clients come."""
-        self._morning = {name: descriptors(pid) for name, pid in self._site.those_of_all_day()}
+        self._morning = {name: lasting_descriptors(pid) for name, pid in self._site.those_of_all_day()}
 
     def look(self, part: float) -> None:
         """
@@ -88,7 +88,7 @@ class Account:
         self.figures["streams that began"] = self._lines["connected"]
         for what, seconds in self._longest.items():
             self.figures[f"longest time until {what}, in seconds"] = seconds
-        evening = {name: descriptors(pid) for name, pid in self._site.those_of_all_day()}
+        evening = {name: lasting_descriptors(pid) for name, pid in self._site.those_of_all_day()}
         for name, pid in self._site.those_of_all_day():
             morning, pids = self._morning[name], len(family(pid))
             more = evening[name] - morning
