@@ -69,7 +69,11 @@ def limit_names(kind: Any) -> LimitNames:
 
 
 #: What ``--limit`` may name for both services.
-SERVICE_LIMITS: LimitNames = {"log-size": (LogLimits, "size"), "log-files": (LogLimits, "files")}
+SERVICE_LIMITS: LimitNames = {
+    "log-size": (LogLimits, "size"),
+    "log-files": (LogLimits, "files"),
+    "twisted-lines": (LogLimits, "lines"),
+}
 
 
 class ServiceOptions(ReadAgain):
