@@ -4,7 +4,9 @@ What a service takes of its files while it runs: SIGHUP, and what comes of it.
 
 from __future__ import annotations
 
+import gc
 import os
+import weakref
 from dataclasses import fields
 from typing import Any
 
@@ -35,6 +37,7 @@ from sodiumtwist.transfer.receiver import UploadFactory
 from sodiumtwist.tunnel import TunnelFactory, TunnelLimits
 
 from ..admission.test_passwords import cheap
+from ..certificates import Authority
 from ..known_servers import know, write_servers
 from ..logs import logged
 from ..pair import Pair, RecordingClient
@@ -314,6 +317,23 @@ class ServerTests(ReloadTestCase):
         self.assertEqual(self.reload(service), [HOLDS])
         self.assertTrue(os.path.exists("pid"))
         self.assertIs(service._factory.replays, replays)
+
+    def test_nothing_piles_up(self) -> None:
+        """However often it reads them, it has its first options, its last ones, and no more descriptors."""
+        set_password("users", "ann", cheap("secret"))
+        self.write("keys", f"{PUBLIC}\n")
+        Authority("known").issue("cert", "server.example")
+        words = ("--auth", "argon2:users", "--authorized-keys", "keys", "--replay-db", "db")
+        service = self.start("-k", SECRET, *words, "-e", "ssl:1:privateKey=cert:certKey=cert")
+        seen = [weakref.ref(service.options)]
+        began = os.listdir("/dev/fd")
+        for _ in range(5):
+            self.assertEqual(self.reload(service), [HOLDS])
+            assert service.options is not None
+            seen.append(weakref.ref(service.options))
+        gc.collect()
+        self.assertEqual([ref() is not None for ref in seen], [True, *[False] * 4, True])
+        self.assertEqual(os.listdir("/dev/fd"), began)
 
     def test_fault(self) -> None:
         """One of the program's own ends nothing, either."""
