@@ -343,7 +343,7 @@ class ServerTests(ReloadTestCase):
             raise ValueError("a fault")
 
         self.patch(tap, "read_key", fail)
-        self.assertIn("what was there before: a fault of the program", self.reload(service)[-1])
+        self.assertIn("it was before: a fault of the program", self.reload(service)[-1])
         self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
 
     def test_forward(self) -> None:
