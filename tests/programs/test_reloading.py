@@ -167,7 +167,7 @@ class ServerTests(ReloadTestCase):
             self.rewrite("key", text)
             lines = self.reload(service)
             self.assertEqual(len(lines), 1)
-            self.assertRegex(lines[0], f"^not all could be read again, and what .* before: key.*{why}")
+            self.assertRegex(lines[0], f"^not all could be read again, so this is as it was before: key.*{why}")
             self.assertNotIn("sodium: ", lines[0])
             self.assertTrue(self.let_in(service, bytes.fromhex(PUBLIC), "first"))
         os.unlink("key")
