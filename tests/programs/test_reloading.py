@@ -347,14 +347,21 @@ class ServerTests(ReloadTestCase):
         self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
 
     def test_forward(self) -> None:
-        """The joined connections of a server that forwards streams have its limits and times."""
+        """Joined connections of a server that forwards have its limits and times, and the endpoint its files."""
         service = self.start("-k", SECRET, "--forward", "127.0.0.1:1")
+        before = service._factory.application.endpoint  # type: ignore[attr-defined]
         more = ("--tcp-keepalive", "7", "--limit", "stranger-lines=3", "--limit", "connections=50")
         self.assertEqual(self.change_words(service, "-k", SECRET, "--forward", "127.0.0.1:1", *more), [HOLDS])
         assert isinstance(service._factory, StreamServerFactory)
         tunnel = service._factory.application
         assert isinstance(tunnel, TunnelFactory)
         self.assertEqual((tunnel.tcp_keepalive, tunnel.limit), (7, 50))
+        self.assertIsNot(tunnel.endpoint, before)
+        os.mkdir("roots")
+        words = ("-k", SECRET, "--forward", "tls:backend.example:1:trustRoots=roots")
+        service = self.start(*words)
+        os.rmdir("roots")
+        self.assertRegex(self.reload(service)[0], "so this is as it was before: --forward: .*roots")
 
 
 class FactoryTests(ReloadTestCase):
