@@ -26,7 +26,7 @@ from ..transfer.tree.on_stored import OnStored
 from ..tunnel import TunnelFactory, TunnelLimits
 from .leftovers import clean_directory, note_cleaned
 from .listening import ListeningService
-from .renewing import check_default_passphrase, renewed, within
+from .renewing import check_default_passphrase, forward_endpoint, renewed, within
 from .service_user import acting_as
 from .settings import ServerSettings
 from .shown_commands import (
@@ -350,10 +350,12 @@ class ForwardService(SodiumService):
     _factory: StreamServerFactory
 
     def change(self, options: Any) -> None:
+        # Made anew, since it may name certificates.
+        backend = forward_endpoint(self._settings, self._reactor)
         super().change(options)
         tunnel, limits = self._tunnel(), self._factory.admission.limits
         lines = TunnelLimits(limits.connections, limits.stranger_lines)
-        tunnel.change(tunnel.endpoint, tunnel.where, lines, self._settings.timeouts)
+        tunnel.change(backend, tunnel.where, lines, self._settings.timeouts)
 
     def _tunnel(self) -> TunnelFactory:
         tunnel = self._factory.application
