@@ -47,6 +47,7 @@ from drawings import DRAWINGS, TABLES
 import sodiumtwist
 from sodiumtwist.core import errors
 from sodiumtwist.core.v2 import noise, pdus
+from sodiumtwist.describe.events import EVENTS, FIELDS
 from sodiumtwist.operation import values
 from sodiumtwist.programs.cli import Options
 from sodiumtwist.protocol import observing
@@ -220,7 +221,7 @@ MEMBERS: Mapping[str, Members] = {
         without=_CALLED | frozenset({"payload_received"}),
     ),
     "Peer": Members(without=frozenset({"asked_by", "ended"})),
-    "SodiumServerFactory": Members(own=False, first=("drain",)),
+    "SodiumServerFactory": Members(own=False, first=("drain", "change")),
     "SodiumClientFactory": Members(own=False),
     "SodiumServerProtocol": Members(inherited=True, without=_CALLED | _CALLED_ON_SERVERS),
     "SodiumClientProtocol": Members(inherited=True, without=_CALLED),
@@ -370,6 +371,26 @@ def _error_meanings() -> Iterator[str]:
         first, *others = _text(getattr(errors, name).__doc__)
         yield f"     - {first}"
         yield from _indented(others, " " * 7)
+    yield ""
+
+
+# The log
+
+
+def _events() -> Iterator[str]:
+    yield from (".. list-table::", "   :widths: 20 8 45 27", "   :header-rows: 1", "")
+    rows = [("Event", "Level", "What happened", "Fields")]
+    for name, kind in EVENTS.items():
+        fields = ", ".join(f"``{field}``" for field in kind.fields.split())
+        rows.append((f"``{name}``", kind.level, kind.meaning, fields))
+    for first, *others in rows:
+        yield f"   * - {first}"
+        yield from (f"     - {cell}".rstrip() for cell in others)
+    yield ""
+
+
+def _words(meanings: Mapping[str, str]) -> Iterator[str]:
+    yield from (f"- ``{word}``: {meaning}" for word, meaning in meanings.items())
     yield ""
 
 
@@ -584,6 +605,11 @@ def _metric_labels() -> Iterator[str]:
 
 #: What pages take from the code, by the names in their comments, with what makes the lines of it.
 PARTS: Mapping[str, Callable[[], Iterable[str]]] = {
+    # docs/reference/events.rst
+    "log-events": _events,
+    "event-fields": partial(_words, FIELDS),
+    "ends-of-clients": partial(_words, observing.ENDS),
+    "refusals": partial(_words, observing.REFUSALS),
     # docs/reference/sodiumtwist.rst, docs/reference/twistd-sodium.rst
     "help-sodiumtwist": _sodiumtwist,
     "help-twistd-sodium": partial(_twistd, "sodium"),

@@ -145,10 +145,10 @@ class Notifier(Companion):
 
     def _note_lost(self, error: OSError) -> None:
         self._log.warn(
-            "cannot tell systemd about this service at {where}: {why}",
+            "cannot tell systemd about this service at {where}: {reason}",
             event="notify_failed",
             where=repr(self._address),
-            why=describe_os_error(error),
+            reason=describe_os_error(error),
         )
 
 
