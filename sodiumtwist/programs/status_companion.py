@@ -72,7 +72,7 @@ class StatusCompanion(Companion):
         self._connections = ShortConnections(StatusSite(status, clock, program, names), clock, SITE_CONNECTIONS)
 
     def _health(self) -> Health:
-        return Health(self._service.is_listening, self._service.is_draining)
+        return Health(self._service.is_listening, self._service.is_draining, self._lag.latest)
 
     def prepare(self) -> None:
         self._port = self._service.listen_beside(self._description, self._endpoint, self._connections)
