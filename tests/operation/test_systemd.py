@@ -274,6 +274,11 @@ class RunningTests(ProcessTestCase):
         self.assertNotEqual(self.systemd.show(SERVER, "MainPID"), process)
 
         process = self.systemd.show(SERVER, "MainPID")
+        self.systemd.systemctl("reload", SERVER)
+        wait_until(lambda: "read again what files say" in self.log(), "the reload")
+        wait_until(lambda: self.systemd.show(SERVER, "ActiveState") == "active", "the end of the reload")
+        self.assertEqual(self.systemd.show(SERVER, "MainPID"), process)
+
         self.systemd.call("kill", "-STOP", process)
         wait_until(lambda: self.systemd.show(SERVER, "NRestarts") == "1", "the watchdog")
         wait_until(lambda: self.systemd.show(SERVER, "ActiveState") == "active", "the next one")
