@@ -24,6 +24,8 @@ RUN_ONCE = {
     "tests.test_figures": "text, made of a file",
     "tests.test_readme": "text, held against constants",
     "tests.test_session": "text, made of a file",
+    "tests.operation.test_monitoring_files": "text, and a program from outside that reads it",
+    "tests.operation.test_page_in_browser": "a browser, which sees what the tests of the page and the site hold",
     "tests.operation.test_balancer": "processes, and a program from outside; what clients do then has tests of its own",
     "tests.operation.test_container": "a process in namespaces; what it runs has tests of its own",
     "tests.operation.test_systemd": "units of systemd, and what runs of it; what it is told has tests of its own",

@@ -127,7 +127,7 @@ FOLDERS = {
     "operation": """
         operation.companions  operation.certificates  operation.notify  operation.logs
         operation.values  operation.histograms  operation.lag  operation.status  operation.metrics
-        operation.exposition  operation.service_status  operation.page  operation.site
+        operation.exposition  operation.service_status  operation.page  operation.recent  operation.site
         operation
     """,
     # Programs.

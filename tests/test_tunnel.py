@@ -409,7 +409,7 @@ class OptionsTests(SynchronousTestCase):
         self.assert_refused([*right, "stray"], "unexpected argument 'stray'")
         self.assert_refused(
             [*right, "--limit", "people=3"],
-            "--limit takes one of connections, lines, client-lines, log-size, log-files, not 'people'",
+            "--limit takes one of connections, lines, client-lines, log-size, log-files, twisted-lines, not 'people'",
         )
         self.assert_refused([*right, "--limit", "lines=0"], "the limit lines takes a whole number from 1, not 0")
         self.assert_refused([*right, "--tcp-keepalive", "soon"], "--tcp-keepalive takes a number of seconds, not")

@@ -27,6 +27,56 @@ class EventKind(NamedTuple):
     meaning: str
 
 
+#: The fields, and what they mean. Numbers are numbers in JSON, all else is text.
+FIELDS: dict[str, str] = {
+    "address": "that is listened on, as ``127.0.0.1:5555``",
+    "advice": "what to do",
+    "age": "in seconds",
+    "asker": "who asked, as the line says it",
+    "becomes": "what becomes of a file whose name is taken",
+    "broke_off": "why it broke off",
+    "bytes_received": "that came from the client, on the wire; of a tunnel, what it carries",
+    "bytes_sent": "that went to it, likewise",
+    "client": "who came in at a tunnel",
+    "closed": "whether the connection was closed for it, as the line says it",
+    "command": "that runs, or to run",
+    "count": "how many",
+    "cure": "what to do",
+    "example": "one of them",
+    "fingerprint": "of the key",
+    "folder": "of the file",
+    "grace": "in seconds",
+    "how": "whether it was read anew, or can be used again",
+    "key": "a public key; of blocked logins, the login or the address",
+    "left": "seconds for which what was there before holds",
+    "limit": "that is reached",
+    "limits": "that hold now",
+    "line": "what the line says",
+    "lines": "of the file",
+    "login": "of the client",
+    "more": "how many more, as the line says it",
+    "name": "of the file, FIFO or device",
+    "names": "of files",
+    "options": "of the service",
+    "outcome": "how it ended, in one word, see below; of files, how many became what",
+    "path": "of the file",
+    "peer": "where the client is, as ``192.0.2.1:4711``; of a tunnel, whose end it was that ended",
+    "pid": "of the process",
+    "program": "``sodium`` or ``sodium-tunnel``",
+    "reason": "why",
+    "remedy": "what to do",
+    "said": "the last that the command said",
+    "seconds": "since the connection began; of what is summed up, in which; else, for how long",
+    "size": "for how much",
+    "user": "as whom the service runs",
+    "version": "of the protocol",
+    "what": "what it is about",
+    "where": "at which place; of sums, from how many addresses",
+    "who": "which part",
+    "why": "why",
+    "wrong": "what is wrong",
+}
+
 #: What an end that is over has done.
 _TRAFFIC = "seconds bytes_received bytes_sent"
 

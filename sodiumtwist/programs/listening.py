@@ -107,7 +107,7 @@ class ListeningService(Service):
         if make_observer is None:
             return
         try:
-            parent.setComponent(ILogObserver, make_observer())
+            parent.setComponent(ILogObserver, make_observer(self._reactor))
         except OSError as error:
             raise SystemExit(printable(f"{self._program}: the log file: {describe_os_error(error)}")) from None
 

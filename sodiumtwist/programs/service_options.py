@@ -69,7 +69,11 @@ def limit_names(kind: Any) -> LimitNames:
 
 
 #: What ``--limit`` may name for both services.
-SERVICE_LIMITS: LimitNames = {"log-size": (LogLimits, "size"), "log-files": (LogLimits, "files")}
+SERVICE_LIMITS: LimitNames = {
+    "log-size": (LogLimits, "size"),
+    "log-files": (LogLimits, "files"),
+    "twisted-lines": (LogLimits, "lines"),
+}
 
 
 class ServiceOptions(ReadAgain):
@@ -127,7 +131,8 @@ class ServiceOptions(ReadAgain):
                     self.try_out()
                     self._show_options(words)
         except usage.UsageError as error:
-            line = with_help(error, f"twistd {self.program}")
+            # Where it is read again, nobody has just typed it.
+            line = str(error) if self.before is not None else with_help(error, f"twistd {self.program}")
             raise SystemExit(printable(f"{self.program}: {self._place_in_file(line)}{line}")) from None
         # The help could not be printed.
         except OutputLost as lost:

@@ -101,7 +101,7 @@ class SodiumService(ListeningService):
         if new.pair != old.pair:
             self._announce_key()
         if new.warning and new.warning != old.warning:
-            self._log.warn("{line}", line=new.warning)
+            self._log.warn("{line}", event="setup_warning", line=new.warning)
         self._look()
         self._look_on()
 

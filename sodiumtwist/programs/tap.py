@@ -45,7 +45,7 @@ from .accompanying import accompany
 from .descriptors import make_room
 from .endpoint_strings import parse_connecting, parse_listening
 from .inherited import inherited_endpoints
-from .leftovers import PARTIAL_AGE, note_database
+from .leftovers import PARTIAL_AGE, note_database, note_list
 from .options import (
     COMPLETE_PROTOCOL,
     DEFAULT_LOGIN,
@@ -303,6 +303,10 @@ class Options(AuthOptionMixin, ServiceOptions):
             check_log(self.twistd, user, make=not self["check"])
         # The factory checks it again, but raises when the command line is done with.
         pack_text("message", self["message"])
+        if before is None:
+            with acting_as(user):
+                for file in files:
+                    note_list(file.path)
         for file in files:
             file.grace = self.given_limits(WatchedFile).get("grace", GRACE)
         # What systemd hands over is looked at before it is taken, and only then.

@@ -146,6 +146,8 @@ class HelpTests(SaidTestCase):
 class ProcessHelpTests(ProcessTestCase):
     """The same, of real processes."""
 
+    forked = False  # the streams are Python's own
+
     def test_no_command(self) -> None:
         """Nothing asked for: the help, on standard error, with status 1."""
         alone = self.run_process(SODIUMTWIST)
