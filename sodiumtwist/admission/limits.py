@@ -268,15 +268,19 @@ class Admission(Generic[Counted]):
 
     def counted(self) -> tuple[int, int, int]:
         """Count connections: all, those whose client is not let in yet, and those from where most come."""
-        unauthenticated = len(self._strangers) + len(self._deciding)
-        return len(self._addresses), unauthenticated, max(self._counts.values(), default=0)
+        return len(self._addresses), self.unauthenticated, max(self._counts.values(), default=0)
 
     # Connections
 
     @property
+    def unauthenticated(self) -> int:
+        """How many connections are not authenticated."""
+        return len(self._strangers) + len(self._deciding)
+
+    @property
     def authenticated(self) -> int:
-        """How many connections are."""
-        return len(self._addresses) - len(self._strangers) - len(self._deciding)
+        """How many are."""
+        return len(self._addresses) - self.unauthenticated
 
     def arrived(self, end: Counted, unplaced: bool | None = None) -> list[TurnedAway[Counted]]:
         """
@@ -292,7 +296,7 @@ class Admission(Generic[Counted]):
         refusal = None
         if len(self._addresses) >= self.limits.connections:
             refusal = self._connections.reached()
-        elif len(self._strangers) + len(self._deciding) >= self.limits.unauthenticated:
+        elif self.unauthenticated >= self.limits.unauthenticated:
             refusal = self._unauthenticated.reached()
         if refusal is not None:
             first = next(iter(self._strangers), None)
@@ -406,7 +410,7 @@ class Admission(Generic[Counted]):
 
     def _ease(self) -> None:
         self._connections.ease(len(self._addresses))
-        self._unauthenticated.ease(len(self._strangers) + len(self._deciding))
+        self._unauthenticated.ease(self.unauthenticated)
 
     # Logins
 

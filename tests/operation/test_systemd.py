@@ -269,8 +269,7 @@ class RunningTests(ProcessTestCase):
         wait_until(lambda: visitors.let_in >= let_in + 3 or visitors.refused, "clients behind the restart")
         visitors.end()
         self.assertFalse(visitors.refused)
-        # Who was in the middle of a handshake then is turned away, and comes again.
-        self.assertLessEqual(len(visitors.failures), 1, visitors.failures)
+        self.assertEqual(visitors.failures, [])
         self.assertNotEqual(self.systemd.show(SERVER, "MainPID"), process)
 
         process = self.systemd.show(SERVER, "MainPID")
