@@ -124,7 +124,7 @@ class SodiumServerProtocol(SodiumProtocol):
         if self.factory.is_draining:
             self.drain()
             return
-        blocking = admission.blocked_addresses or admission.blocked_logins
+        blocking = admission.blocked_addresses or admission.blocked_logins or admission.shared
         may_try = not blocking or admission.may_try(counted_address(self.transport), claim.login)
         self._decision = Decision(self.factory, claim, address, self._may_log_failure)
         verdict = self._decision.decide(claim, may_try)
