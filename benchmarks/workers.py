@@ -26,6 +26,9 @@ WORKERS = 2
 
 WAYS = {"one process": (), f"{WORKERS} workers": ("--workers", str(WORKERS))}
 
+#: Nobody is turned away, and logins have no line of the log each: so many in a second have none in the long run.
+LIMITS = ("unauthenticated=10000", "per-address=10000", "client-lines=1", "stranger-lines=1")
+
 WHAT = {"logins": "fresh logins", "requests": "requests of 128 bytes through streams to an echo"}
 
 
@@ -57,7 +60,7 @@ def _measure(what: str, options: tuple[str, ...], count: int) -> Figure:
     with Child("peers.workers", "serve") as echo:
         port = echo.hear()["port"]
         place = ["--discard"] if what == "logins" else ["--forward", f"tcp:{HOST}:{port}"]
-        limits = [word for name in ("unauthenticated", "per-address") for word in ("--limit", f"{name}=10000")]
+        limits = [word for limit in LIMITS for word in ("--limit", limit)]
         serving = "".join(rf"(?=.*worker {number} serves)" for number in range(1, 1 + (WORKERS if options else 0)))
         command = [*TWISTD, "sodium", "--endpoint", f"tcp:0:interface={HOST}", *place, *limits, *options]
         with Program(command, rf"(?s){serving}.*?{LISTENING}", SODIUMTWIST_KEY=PAIR.secret.hex()) as server:

@@ -30,6 +30,7 @@ RUN_ONCE = {
     "tests.operation.test_balancer": "processes, and a program from outside; what clients do then has tests of its own",
     "tests.operation.test_day": "the same with all that there is; each of it has tests of its own",
     "tests.operation.test_container": "a process in namespaces; what it runs has tests of its own",
+    "tests.operation.test_log_processes": "a process, and a program from outside; the log has tests of its own",
     "tests.operation.test_systemd": "units of systemd, and what runs of it; what it is told has tests of its own",
     "tests.programs.test_cli": "processes, their outputs and descriptors; what they run has tests of its own",
     "tests.programs.test_client_processes": "processes of commands whose parts have tests of their own",

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 import mmap
 import os
+import tempfile
 from hashlib import blake2b
 
 from ..core.connection import RecentSalts
@@ -306,7 +307,11 @@ def make_memory(count: int) -> int:
     :return: its descriptor, which they inherit.
     :raises OSError: when there is none.
     """
-    descriptor = os.memfd_create("sodiumtwist")
+    if hasattr(os, "memfd_create"):
+        descriptor = os.memfd_create("sodiumtwist")
+    else:
+        with tempfile.TemporaryFile() as file:
+            descriptor = os.dup(file.fileno())
     os.ftruncate(descriptor, _HEADER + count * _REGION)
     os.pwrite(descriptor, os.urandom(_SECRET), 0)
     return descriptor

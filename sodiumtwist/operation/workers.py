@@ -23,6 +23,7 @@ from twisted.logger import eventFromJSON
 from twisted.python.failure import Failure
 
 from ..admission.shared_counts import AllCounts, make_memory, open_memory
+from ..describe import describe_os_error
 from ..describe.log import Logger, write_again
 from ..protocol.clock import steady_clock
 from ..protocol.ports import hand_on
@@ -252,7 +253,19 @@ class Workers:
         environment = {name: value for name, value in os.environ.items() if name not in SECRET_VARIABLES}
         # What it does stands in the list of processes, and nothing else of the command line.
         command = [sys.executable, "-m", WORKER, self._program, str(number)]
-        self._reactor.spawnProcess(worker, sys.executable, command, environment, childFDs=descriptors)
+        try:
+            self._reactor.spawnProcess(worker, sys.executable, command, environment, childFDs=descriptors)
+        # There are too many processes, or too little memory.
+        except OSError as error:
+            del self._running[number]
+            self._log.error(
+                "worker {number} can't be started: {why}",
+                event="worker_failed",
+                number=number,
+                why=describe_os_error(error),
+            )
+            self._start_later(number, self._next_pause(number))
+            return
         self._log.info(
             "worker {number} of {count} is process {pid}",
             event="worker_started",
@@ -319,11 +332,10 @@ class Workers:
             return
         self.lost += 1
         ran = self.clock.seconds() - worker.began
-        pause = self._pauses.get(worker.number, 0.0)
-        # One that was asked to end in order, by whoever is on call, is no loss.
+        # One that was asked to end in order, by whoever is on call, is no sign of trouble.
         if reason.check(ProcessDone) or ran >= STEADY_TIME:
-            pause = 0.0
-        pause = self._pauses[worker.number] = min(2 * pause or FIRST_PAUSE, LONGEST_PAUSE)
+            self._pauses.pop(worker.number, None)
+        pause = self._next_pause(worker.number)
         self._log.warn(
             "worker {number} is lost after {ran:.3g} seconds: {why}; another one starts in {pause:g} seconds",
             event="worker_lost",
@@ -332,7 +344,14 @@ class Workers:
             why=_why(reason),
             pause=pause,
         )
-        self._starting[worker.number] = self.clock.callLater(pause, self._start, worker.number)
+        self._start_later(worker.number, pause)
+
+    def _next_pause(self, number: int) -> float:
+        pause = self._pauses[number] = min(2 * self._pauses.get(number, 0.0) or FIRST_PAUSE, LONGEST_PAUSE)
+        return pause
+
+    def _start_later(self, number: int, seconds: float) -> None:
+        self._starting[number] = self.clock.callLater(seconds, self._start, number)
 
     def reload(self, words: tuple[str, ...], read: Mapping[str, Any], drain_timeout: float) -> None:
         """

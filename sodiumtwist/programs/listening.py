@@ -237,7 +237,7 @@ class ListeningService(Service):
         wrong += [line for endpoint in self._renewed if (line := endpoint.renew()) is not None]
         if wrong:
             self._log.error(
-                "not all could be read again, and what holds of that is what was there before: {wrong}",
+                "not all could be read again, so this is as it was before: {wrong}",
                 event="reload_failed",
                 wrong="; ".join(wrong),
             )

@@ -79,6 +79,13 @@ SERVICE_LIMITS: LimitNames = {
 }
 
 
+def _cores() -> int:
+    """Tell how many processor cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return min(len(os.sched_getaffinity(0)), MOST_WORKERS)
+    return min(os.cpu_count() or 1, MOST_WORKERS)
+
+
 class ServiceOptions(ReadAgain):
     """
     The command line of a twistd service. A mistake in it ends the program with one line.
@@ -314,7 +321,7 @@ class ServiceOptions(ReadAgain):
         if given is None:
             return None
         try:
-            count = len(os.sched_getaffinity(0)) if given == "auto" else int(given)
+            count = _cores() if given == "auto" else int(given)
         except ValueError:
             count = 0
         if not 1 <= count <= MOST_WORKERS:

@@ -26,7 +26,7 @@ from ..transfer.tree.on_stored import OnStored
 from ..tunnel import TunnelFactory, TunnelLimits
 from .leftovers import clean_directory, note_cleaned
 from .listening import ListeningService
-from .renewing import check_default_passphrase, renewed, within
+from .renewing import check_default_passphrase, forward_endpoint, renewed, within
 from .service_user import acting_as
 from .settings import ServerSettings
 from .shown_commands import (
@@ -80,7 +80,8 @@ class SodiumService(ListeningService):
     def _look_on(self) -> None:
         if self._looking.running:
             self._looking.stop()
-        if self._settings.files:
+        # Of several processes one tells.
+        if self._settings.files and not self.is_worker:
             # So that much of a grace is left when a fault is noticed.
             grace = min(file.grace for file in self._settings.files)
             self._looking.start(max(LEAST_LOOK, grace / LOOKS_IN_GRACE), now=False)
@@ -98,7 +99,7 @@ class SodiumService(ListeningService):
         limits = within(new.limits, self._room)
         self._factory.change(new.pair, new.checker, new.authorized_keys, new.message, new.timeouts, limits, new.rekey)
         self._settings = new
-        if new.pair != old.pair:
+        if new.pair != old.pair and not self.is_worker:
             self._announce_key()
         if new.warning and new.warning != old.warning:
             self._log.warn("{line}", event="setup_warning", line=new.warning)
@@ -212,7 +213,7 @@ class UploadService(SodiumService):
         """
         super().startService()
         directory, age = self._factory.files.directory, self._settings.partial_age
-        if directory is None:
+        if directory is None or self.is_worker:
             return
         # A great many files take time, in which clients are served already.
         thread = DiskThread(self._reactor, "leftovers")
@@ -349,10 +350,12 @@ class ForwardService(SodiumService):
     _factory: StreamServerFactory
 
     def change(self, options: Any) -> None:
+        # Made anew, since it may name certificates.
+        backend = forward_endpoint(self._settings, self._reactor)
         super().change(options)
         tunnel, limits = self._tunnel(), self._factory.admission.limits
         lines = TunnelLimits(limits.connections, limits.stranger_lines)
-        tunnel.change(tunnel.endpoint, tunnel.where, lines, self._settings.timeouts)
+        tunnel.change(backend, tunnel.where, lines, self._settings.timeouts)
 
     def _tunnel(self) -> TunnelFactory:
         tunnel = self._factory.application

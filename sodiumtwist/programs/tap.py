@@ -44,7 +44,7 @@ from ..transfer.tree.on_stored import ON_STORED_SECONDS
 from ..tunnel import TunnelFactory, TunnelLimits
 from .accompanying import accompany
 from .descriptors import make_room
-from .endpoint_strings import parse_connecting, parse_listening
+from .endpoint_strings import parse_listening
 from .inherited import inherited_endpoints
 from .leftovers import PARTIAL_AGE, note_database, note_list
 from .options import (
@@ -67,7 +67,7 @@ from .place_options import (
     read_places,
 )
 from .places import only_looked_at, open_places
-from .renewing import DEFAULT_LISTEN, check_default_passphrase
+from .renewing import DEFAULT_LISTEN, check_default_passphrase, forward_endpoint
 from .service_options import (
     SERVICE_COMPLETIONS,
     SERVICE_FLAGS,
@@ -447,6 +447,10 @@ def makeService(options: Options, reactor: Any = None) -> SodiumService:
     for place, given in enumerate(settings.endpoints):
         listening = reactor if share is None else share.reactor_for(place, reactor)
         description, endpoint = parse_listening(listening, "sodium", "--endpoint", given, DEFAULT_LISTEN)
+        if options.workers() is not None:
+            # They read the string as the user that the service runs as, with the files that it names.
+            with acting_as(settings.runs_as):
+                parse_listening(reactor, "sodium", "--endpoint", given, DEFAULT_LISTEN)
         check_default_passphrase(settings, description)
         endpoints.append((description, endpoint))
     limits = make_room(settings.limits, reactor, len(endpoints) + descriptors_beside(options))
@@ -471,7 +475,7 @@ def makeService(options: Options, reactor: Any = None) -> SodiumService:
             common["salts"] = SharedSalts(share.counts)
     workers = options.make_workers(reactor, 1 in settings.versions and options["replay-db"] is None)
     if settings.forward is not None:
-        backend = parse_connecting(reactor, "sodium", "--forward", settings.forward, "127.0.0.1:6379", settings.runs_as)
+        backend = forward_endpoint(settings, reactor)
         tunnel_limits = TunnelLimits(limits.connections, limits.stranger_lines)
         tunnels = TunnelFactory(backend, masked(settings.forward), tunnel_limits, reactor, settings.timeouts)
         streams = StreamServerFactory(tunnels, **common)

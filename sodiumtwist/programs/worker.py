@@ -76,7 +76,7 @@ class Control(LineOnlyReceiver):
             told.addCallback(lambda told: self.answer(reply=number, told=told)).addErrback(self._cannot_tell)
 
     def _cannot_tell(self, reason: Failure) -> None:
-        self._log.failure("a worker can't tell of itself", reason, event="worker_failed")
+        self._log.failure("a worker can't tell of itself", reason, event="worker_silent")
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         # The supervisor was killed. Nobody would start another worker, nor write the log.

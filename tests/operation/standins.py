@@ -82,15 +82,19 @@ class ProcessReactor(MemoryReactorClock):
     A reactor that starts no processes.
 
     :ivar processes: those that it would have started.
+    :ivar error: is raised in their place.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.processes: list[FakeProcess] = []
+        self.error: OSError | None = None
 
     def spawnProcess(  # type: ignore[no-untyped-def]
         self, protocol, executable, command, environment, childFDs
     ) -> FakeProcess:
+        if self.error is not None:
+            raise self.error
         process = FakeProcess(1000 + len(self.processes), protocol, command, environment, childFDs)
         self.processes.append(process)
         protocol.makeConnection(process)

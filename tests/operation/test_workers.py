@@ -4,6 +4,7 @@ Whoever supervises workers: how they are started, replaced, asked and ended. No 
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import signal
@@ -190,6 +191,20 @@ class LossTests(WorkersTestCase):
         self.assertIn("it was ended by SIGKILL; another one starts in 0.1 seconds", lost[0])
         self.assertIn("it ended with status 3; another one starts in 0.1 seconds", lost[-1])
 
+    def test_none_to_be_had(self) -> None:
+        """What the system has no room for is tried again, ever less often; in the end nothing is left to do."""
+        self.reactor.error = BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        workers = self.start(1)
+        self.assertIn(f"worker 1 can't be started: {os.strerror(errno.EAGAIN)}", self.lines())
+        self.reactor.advance(FIRST_PAUSE)
+        self.reactor.error = None
+        self.reactor.advance(FIRST_PAUSE)
+        self.assertEqual(self.processes, [])
+        self.reactor.advance(FIRST_PAUSE)
+        self.processes[0].end(1)
+        self.successResultOf(workers.stop())
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
     def test_signal_without_name(self) -> None:
         self.start(1)
         self.processes[0].end(signal=63)
@@ -203,6 +218,33 @@ class LossTests(WorkersTestCase):
         self.assertEqual(len(self.processes), 4)
         assert self.processes[3].orders is not None
         self.assertEqual(self.processes[3].orders["number"], 2)
+
+
+class ReloadTests(WorkersTestCase):
+    def test_told(self) -> None:
+        """Those that run are told, and those that come later have it from the start."""
+        workers = self.start(2)
+        workers.reload(("--discard", "--message", "new"), {"passphrase": "other"}, 20)
+        words, read = ["--discard", "--message", "new"], {"passphrase": "other"}
+        for process in self.processes:
+            self.assertEqual(process.heard, [{"do": "reload", "words": words, "read": read}])
+        self.processes[0].end(1)
+        self.reactor.advance(FIRST_PAUSE)
+        orders = self.processes[2].orders
+        assert orders is not None
+        self.assertEqual((orders["words"], orders["read"]), (words, read))
+        workers.stop()
+        self.reactor.advance(20 + LEAVE_TIME - 0.1)
+        self.assertEqual(self.processes[1].signals, [])
+        for process in self.processes[1:]:
+            process.end()
+
+    def test_sessions(self) -> None:
+        """None are counted before there are workers."""
+        workers = Workers("sodium", (), 1, {}, self.reactor, {}, 10)
+        self.assertEqual(workers.sessions(), 0)
+        workers.start()
+        self.assertEqual(workers.sessions(), 0)
 
 
 class StopTests(WorkersTestCase):
