@@ -622,10 +622,7 @@ class TunnelFactory(Factory):
         timeouts: Timeouts = Timeouts(),
     ) -> None:
         limits = limits or TunnelLimits()
-        self.tcp_keepalive = timeouts.tcp_keepalive
-        self.patience = timeouts.inactivity
-        self.endpoint = endpoint
-        self.where = where
+        self._take(endpoint, where, timeouts)
         self.entries: set[TunnelEntry] = set()
         self.leaving: set[TunnelEnd] = set()
         self._clock = clock
@@ -635,6 +632,24 @@ class TunnelFactory(Factory):
         self.parted_lines = SummedLines("ends of connections", usual, lambda: self.clock)
         self._limit_lines = SummedLines("lines about limits", limits.lines, lambda: self.clock)
         self._limit = ReportedLimit("connections", limits.connections, self._limit_lines)
+
+    def _take(self, endpoint: IStreamClientEndpoint, where: str, timeouts: Timeouts) -> None:
+        self.tcp_keepalive = timeouts.tcp_keepalive
+        self.patience = timeouts.inactivity
+        self.endpoint = endpoint
+        self.where = where
+
+    def change(self, endpoint: IStreamClientEndpoint, where: str, limits: TunnelLimits, timeouts: Timeouts) -> None:
+        """
+        Take others of what the factory was made with, for connections from now on. The parameters are those of the
+        factory.
+        """
+        self._take(endpoint, where, timeouts)
+        for lines in (self.lines, self._limit_lines):
+            lines.change(limits.lines)
+        for lines in (self.joined_lines, self.parted_lines):
+            lines.change(limits.client_lines)
+        self._limit.limit = limits.connections
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} to {self.where}>"

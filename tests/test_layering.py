@@ -48,7 +48,8 @@ FOLDERS = {
         admission.checkers  admission.watched  admission.authorized  admission.joining
         admission.passwords  admission.networks  admission.regulars  admission.fair_queue  admission.argon2
         admission.plaintext  admission.checker_strings  admission.replays
-        admission.stored_salts  admission.replay_database  admission.count_min_sketch  admission.summed_lines
+        admission.stored_salts  admission.replay_database  admission.count_min_sketch  admission.shared_counts
+        admission.summed_lines
         admission.failed_logins  admission.limits  admission.decision
         admission
     """,
@@ -62,7 +63,7 @@ FOLDERS = {
     "protocol": """
         protocol.clock  protocol.log_names  protocol.unread  protocol.observing  protocol.context  protocol.producers
         protocol.direct
-        protocol.sockets  protocol.proxy_header  protocol.rounds  protocol.client_endpoints
+        protocol.sockets  protocol.ports  protocol.proxy_header  protocol.rounds  protocol.client_endpoints
         protocol.outbox  protocol.reading  protocol.no_hello
         protocol.farewell  protocol.lifecycle  protocol.base  protocol.server  protocol.draining  protocol.client
         protocol.asking  protocol.answering  protocol.requests
@@ -76,7 +77,7 @@ FOLDERS = {
     """,
     "transfer": """
         transfer.acknowledgements  transfer.discarding  transfer.pipes  transfer.sources  transfer.disk
-        transfer.partials  transfer.turns  transfer.uploads  transfer.stores  transfer.sender
+        transfer.partials  transfer.turns  transfer.shared_turn  transfer.uploads  transfer.stores  transfer.sender
         transfer.tree.messages
         transfer.tree.pieces
         transfer.tree.disk_thread
@@ -125,9 +126,11 @@ FOLDERS = {
     "package": "testing  __init__",
     # What whoever is on call needs.
     "operation": """
-        operation.companions  operation.logs
+        operation.companions  operation.certificates  operation.notify  operation.logs
+        operation.lines  operation.orders  operation.folders  operation.adopting  operation.share  operation.workers
         operation.values  operation.histograms  operation.lag  operation.status  operation.metrics
-        operation.exposition  operation.service_status  operation.page  operation.site
+        operation.exposition  operation.service_status  operation.workers_status  operation.page  operation.recent
+        operation.site
         operation
     """,
     # Programs.
@@ -135,16 +138,16 @@ FOLDERS = {
         programs.interrupts  programs.exits  programs.output  programs.pidfile  programs.service_user
         programs.sizes  programs.settings  programs.silent_servers  programs.refusals  programs.without_tls
         programs.completers  programs.options  programs.configuration  programs.check
-        programs.service_options
+        programs.rereading  programs.service_options
         programs.completion_words  programs.completion_bash  programs.completion_fish  programs.completion_zsh
         programs.completion
         programs.asking  programs.server_options  programs.server_arguments
         programs.descriptors
         programs.leftovers  programs.place_options  programs.places
-        programs.endpoint_strings
-        programs.listening  programs.status_companion  programs.shown_commands  programs.services  programs.tap
-        programs.tunneltap
-        programs.running  programs.keys
+        programs.endpoint_strings  programs.renewing
+        programs.inherited  programs.listening  programs.status_companion  programs.accompanying
+        programs.shown_commands  programs.services  programs.tap  programs.tunneltap
+        programs.worker  programs.running  programs.keys
         programs.passwd  programs.inviting  programs.durations  programs.reached
         programs.command_options  programs.key_options  programs.bars
         programs.progress  programs.commands  programs.streams  programs.sessions  programs.files

@@ -11,6 +11,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from ..describe.log import Logger
 from .count_min_sketch import CountMinSketch
+from .shared_counts import SharedFailures
 from .summed_lines import SummedLines
 
 #: How many addresses, and how many logins, are remembered with what failed, and how many that are blocked. Without a
@@ -41,11 +42,11 @@ class _Crowd:
     Counts the failures of those for whom the table has no room. Each is forgotten after one to two times the time of a
     tally, all of that time together.
 
-    :param seconds: the time of a tally.
+    :ivar seconds: the time of a tally.
     """
 
     def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
+        self.seconds = seconds
         # Each with the time at which it began, the older first. At most two: the older is forgotten before there would
         # be a third.
         self._sketches: list[tuple[float, CountMinSketch]] = []
@@ -56,13 +57,13 @@ class _Crowd:
 
         :return: whether nothing is left.
         """
-        while self._sketches and now - self._sketches[0][0] >= 2 * self._seconds:
+        while self._sketches and now - self._sketches[0][0] >= 2 * self.seconds:
             del self._sketches[0]
         return not self._sketches
 
     def add(self, key: str, now: float, failures: int) -> None:
         """Some more failed."""
-        if not self._sketches or now - self._sketches[-1][0] >= self._seconds:
+        if not self._sketches or now - self._sketches[-1][0] >= self.seconds:
             self._sketches.append((now, CountMinSketch()))
         self._sketches[-1][1].add(key, failures)
 
@@ -80,7 +81,9 @@ class FailedLogins:
     :param seconds: the time for that many, from the first failure. A block ends with that time.
     :param clock: returns the clock.
     :param lines: what may be logged of blocks.
-    :ivar blocked: the keys that are blocked.
+    :param elsewhere: what other processes count for the same limit; ``None`` where there are none. Their failures count
+        for up to a quarter of that time more.
+    :ivar blocked: the keys that are blocked by what failed here.
     """
 
     _log = Logger()
@@ -95,16 +98,28 @@ class FailedLogins:
         seconds: float,
         clock: Callable[[], IReactorTime],
         lines: SummedLines,
+        elsewhere: SharedFailures | None = None,
     ) -> None:
         self._what = what
         self._limit = limit
         self._seconds = seconds
         self._clock = clock
         self._lines = lines
+        self._elsewhere = elsewhere
         # All have the same time, so they stand in the order in which they end. Those that are blocked stand apart.
         self._tallies: dict[str, _Tally] = {}
         self.blocked: dict[str, _Tally] = {}
         self._crowd = _Crowd(seconds)
+
+    def change(self, limit: int, seconds: float) -> None:
+        """
+        Count by other numbers from now on. What has failed counts on, and who is blocked stays so for its time.
+
+        :param limit: how many failures block a key.
+        :param seconds: the time for that many.
+        """
+        self._limit = limit
+        self._seconds = self._crowd.seconds = seconds
 
     def _forget_old(self, now: float) -> None:
         while self._tallies:
@@ -138,7 +153,19 @@ class FailedLogins:
             return True
         if self._beyond:
             self._forget_old(self._clock().seconds())
-        return self._beyond > 0 and self._crowd.count(key) >= self._limit
+        if self._beyond > 0 and self._crowd.count(key) >= self._limit:
+            return True
+        return self._elsewhere is not None and self._blocked_elsewhere(key, self._elsewhere)
+
+    def _blocked_elsewhere(self, key: str, elsewhere: SharedFailures) -> bool:
+        """Tell whether too many have failed in all processes together."""
+        now = self._clock().seconds()
+        others = elsewhere.count(key, now, self._seconds)
+        if not others:
+            return False
+        self._forget_old(now)
+        tally = self._tallies.get(key)
+        return others + (self._crowd.count(key) if tally is None else tally.failures) >= self._limit
 
     def refuse(self, key: str) -> None:
         """A blocked key was tried. Its login is not checked, and counts as one more refused."""
@@ -167,7 +194,11 @@ class FailedLogins:
             else:
                 self._crowd.add(key, now, 1)
         tally.failures += 1
-        if tally.failures < self._limit:
+        failures = tally.failures
+        if self._elsewhere is not None:
+            self._elsewhere.add(key, now, self._seconds)
+            failures += self._elsewhere.count(key, now, self._seconds)
+        if failures < self._limit:
             return False
         self._tallies.pop(key, None)
         self._block(key, tally, now)

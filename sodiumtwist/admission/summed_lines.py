@@ -67,6 +67,11 @@ class SummedLines:
         # Whether all say the same.
         self._alike = False
 
+    def change(self, limit: int) -> None:
+        """Have another number of lines be written from now on."""
+        self.left = min(self.left, limit)
+        self._limit = limit
+
     def write(self, reason: str | None, where: object = None) -> bool:
         """
         One more line is to be written.
@@ -144,9 +149,11 @@ class SummedLines:
         # More than one: what many strangers do must not hide what few clients have trouble with.
         reasons = nlargest(SUMMED_REASONS, self._reasons, key=lambda each: self._reasons[each])
         reason = "; then: ".join(reasons) or "of many kinds"
-        line = "{count} more {what} in {seconds} s{where}; most often: {reason}"
+        line = "{count} more {what} in {seconds} s{where}"
+        if not self._alike:
+            line += "; most often: {reason}"
         self._log.warn(
-            line.partition(";")[0] if self._alike else line,
+            line,
             event="lines_summed",
             count=count,
             what=self._what,

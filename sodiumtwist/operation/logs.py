@@ -14,6 +14,7 @@ from datetime import datetime, timezone
 from threading import RLock
 from typing import Any
 
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import (
     FileLogObserver,
     ILogObserver,
@@ -25,19 +26,29 @@ from twisted.logger import (
 )
 from twisted.python.failure import Failure
 from twisted.python.logfile import LogFile
+from twisted.python.threadable import isInIOThread
+from zope.interface import implementer
 
+from ..admission.summed_lines import SummedLines
 from ..core.errors import LocalProtocolError
 from ..describe import SHOWN_LIMIT, describe_os_error
 from ..describe.events import EVENTS, OTHER
 from ..describe.log import Logger
+from ..protocol.clock import steady_clock
 
 _log = Logger()
+
+#: The lines of this package have names of loggers that begin so.
+PACKAGE = "sodiumtwist."
 
 #: Under this name the options of ``twistd`` hold what makes the observer of a service.
 LOG_OBSERVER = "log-observer"
 
 #: Where twistd writes its log, when nothing is said.
 DEFAULT_FILE = "twistd.log"
+
+#: How many kinds of lines that are not this package's are told apart; all others are one kind.
+OTHER_KINDS = 100
 
 #: How many characters of a traceback, or of another line with newlines, are shown.
 TRACEBACK_LIMIT = 10_000
@@ -51,17 +62,21 @@ class LogLimits:
     :ivar size: how many bytes a file may have, before another one is begun and this one renamed; 0 for any number, as
         is right where another program does that.
     :ivar files: how many that were renamed are kept. With one more the oldest is removed.
+    :ivar lines: how many lines of one kind in a minute are written that are not this package's, as Twisted's own. More
+        are summed up.
     :raises LocalProtocolError: for a number that is too small.
     """
 
     size: int = 1_000_000
     files: int = 100
+    lines: int = 20
 
     def __post_init__(self) -> None:
         if self.size < 0:
             raise LocalProtocolError(f"the limit log-size takes a number of bytes, or 0 for none, not {self.size}")
-        if self.files < 1:
-            raise LocalProtocolError(f"the limit log-files takes a whole number from 1, not {self.files}")
+        for name, value in (("log-files", self.files), ("twisted-lines", self.lines)):
+            if value < 1:
+                raise LocalProtocolError(f"the limit {name} takes a whole number from 1, not {value}")
 
 
 class ServiceLog:
@@ -111,8 +126,8 @@ class ServiceLog:
     def close(self) -> None:
         """Write no more."""
         with self._lock:
-            _open_logs.pop(self.path, None)
-            self._file.close()
+            if _open_logs.pop(self.path, None) is not None:
+                self._file.close()
 
 
 #: The files of logs that this process writes, by their paths.
@@ -243,17 +258,57 @@ def _plain(field: str, value: object) -> object:
     return value if isinstance(value, (int, float)) else str(value)
 
 
+@implementer(ILogObserver)
+class BoundedObserver:
+    """
+    Hands on all lines of this package, which have bounds of their own, and of others' no more than so many of one kind
+    in a minute. Strangers can cause those, too: of each that there is no descriptor for Twisted says three.
+
+    :param observer: writes them.
+    :param limit: how many.
+    :param clock: tells the time.
+    """
+
+    def __init__(self, observer: ILogObserver, limit: int, clock: IReactorTime) -> None:
+        self._observer = observer
+        self._limit = limit
+        self._clock = clock
+        # By who speaks, and by the line.
+        self._kinds: dict[tuple[str, str], SummedLines] = {}
+
+    def __call__(self, event: LogEvent) -> None:
+        """Write an event, or count it."""
+        namespace = str(event.get("log_namespace"))
+        # Timers are the reactor's. What other threads say is little, and no stranger causes it.
+        if namespace.startswith(PACKAGE) or not isInIOThread() or self._may_write(namespace, event):
+            self._observer(event)
+
+    def _may_write(self, namespace: str, event: LogEvent) -> bool:
+        line = str(event.get("log_format"))
+        kind = (namespace, line) if len(self._kinds) < OTHER_KINDS else (OTHER, "")
+        lines = self._kinds.get(kind)
+        if lines is None:
+            lines = self._kinds[kind] = SummedLines(f"lines of {namespace}", self._limit, lambda: self._clock)
+        return lines.write(line)
+
+    def stop(self) -> None:
+        """Sum up what was not written."""
+        for lines in self._kinds.values():
+            lines.stop()
+
+
 #: What makes a line of an event, by the name of the format.
 FORMATS: Mapping[str, Callable[[LogEvent], str | None]] = {"text": text_line, "json": json_line}
 
 
-def make_observer(log_format: str, twistd: Mapping[str, Any], limits: LogLimits = LogLimits()) -> ILogObserver:
+def make_observer(log_format: str, twistd: Mapping[str, Any], limits: LogLimits, reactor: Any) -> ILogObserver:
     """
     Make what writes the log of a service, in place of twistd's own: where that would write, and as it is rotated there.
 
     :param log_format: a name of :data:`FORMATS`.
     :param twistd: the options of ``twistd``.
-    :param limits: how much of a file is kept.
+    :param limits: how much is written and kept.
+    :param reactor: tells the time.
     :raises SystemExit: when a daemon is to write to standard output.
     :raises OSError: when the file can't be opened.
     """
@@ -264,4 +319,7 @@ def make_observer(log_format: str, twistd: Mapping[str, Any], limits: LogLimits 
     out: Any = sys.stdout
     if path != "-" and (path or not stays):
         out = open_log(path or DEFAULT_FILE, limits)
-    return FileLogObserver(out, FORMATS[log_format])
+    observer = BoundedObserver(FileLogObserver(out, FORMATS[log_format]), limits.lines, steady_clock(reactor))
+    # What Twisted says of the end itself comes behind that.
+    reactor.addSystemEventTrigger("after", "shutdown", observer.stop)
+    return observer

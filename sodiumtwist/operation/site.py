@@ -12,23 +12,22 @@ import socket
 import time
 from collections.abc import Callable, Collection
 from ipaddress import ip_address
-from typing import Any, cast
+from typing import Any
 
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
 from twisted.internet.protocol import connectionDone
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.python.failure import Failure
-from twisted.web.http import Request
-from twisted.web.iweb import IRequest
 from twisted.web.resource import IResource, Resource
-from twisted.web.server import NOT_DONE_YET, Site
-from twisted.web.template import renderElement
+from twisted.web.server import NOT_DONE_YET, Request, Site
+from twisted.web.template import flattenString
 
 from ..describe.log import Logger
 from .exposition import registry_of
 from .page import Page
-from .status import Clients, Health, IStatus
+from .recent import Recent
+from .status import Health, IStatus
 from .values import Value
 
 #: Seconds that one of them may take from its begin to its end.
@@ -40,9 +39,6 @@ SITE_IDLE_SECONDS = 10
 #: Seconds that the service may take to tell what it is asked.
 STATUS_SECONDS = 10.0
 
-#: How many bytes a request may have. None of ours needs more than its headers.
-SITE_REQUEST_SIZE = 4096
-
 #: What every answer says. The page has its style in itself, and loads and runs nothing.
 HEADERS = {
     b"Content-Security-Policy": b"default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; "
@@ -53,8 +49,6 @@ HEADERS = {
     # Who comes again makes a new connection: so none lasts long.
     b"Connection": b"close",
 }
-
-_TEXT = b"text/plain; charset=utf-8"
 
 
 def is_name_of_ours(host: str, names: Collection[str]) -> bool:
@@ -87,6 +81,18 @@ class _Asking(Resource):
         super().__init__()  # type: ignore[no-untyped-call]
         self.status = status
         self.clock = clock
+        # A scrape and a page take time, which those who come for them together are not to take from everybody.
+        self._recent: Recent[Any] = Recent(self._ask_and_log, STATUS_SECONDS, clock)
+
+    def _ask_and_log(self) -> Deferred[Any]:
+        def failed(reason: Failure) -> Failure:
+            self._log.failure("what --metrics tells could not be told", reason, event="status_failed")
+            return reason
+
+        return maybeDeferred(self.ask).addErrback(failed)
+
+    def _latest(self) -> Deferred[Any]:
+        return self._recent.get()
 
     def ask(self) -> Deferred[Any]:
         """Ask what this answers with. For subclasses."""
@@ -100,25 +106,25 @@ class _Asking(Resource):
     def render_GET(self, request: Request) -> int:
         gone: list[object] = []
         request.notifyFinish().addBoth(gone.append)
-        asked = maybeDeferred(self.ask).addTimeout(STATUS_SECONDS, self.clock)
 
         def told(result: Any) -> None:
-            if not gone:
+            if gone:
+                return
+            if isinstance(result, Failure):
+                _answer(request, 500, "the service could not tell; its log says why\n")
+            else:
                 self.answer(result, request)
 
-        def failed(reason: Failure) -> None:
-            self._log.failure("{what} could not be told", reason, what=request.path.decode("ascii", "replace"))
-            if not gone:
-                _answer(request, 500, "the service could not tell; its log says why\n")
-
-        asked.addCallback(told).addErrback(failed)
+        self._latest().addBoth(told)
         return NOT_DONE_YET
 
 
-def _answer(request: Request, code: int, text: str) -> None:
+def _answer(request: Request, code: int, text: str | bytes, kind: bytes = b"text/plain; charset=utf-8") -> None:
+    content = text.encode() if isinstance(text, str) else text
     request.setResponseCode(code)
-    request.setHeader(b"Content-Type", _TEXT)
-    request.write(text.encode())
+    request.setHeader(b"Content-Type", kind)
+    request.setHeader(b"Content-Length", b"%d" % len(content))
+    request.write(content)
     request.finish()
 
 
@@ -139,7 +145,10 @@ class Scraped(_Asking):
 
 
 class Healthz(_Asking):
-    """``/healthz``, for balancers: 200 while new clients are taken."""
+    """``/healthz``, for balancers: 200 while new clients are taken. What was true a moment ago is no answer."""
+
+    def _latest(self) -> Deferred[Health]:
+        return self._ask_and_log().addTimeout(STATUS_SECONDS, self.clock)
 
     def ask(self) -> Deferred[Health]:
         return self.status.health()
@@ -168,16 +177,26 @@ class Front(_Asking):
             return NOT_DONE_YET
         return super().render_GET(request)
 
-    async def _ask(self) -> tuple[Health, Clients]:
-        return await self.status.health(), await self.status.clients()
+    async def _page(self) -> bytes:
+        page = Page(self._program, await self.status.health(), await self.status.clients(), time.time(), self.clock)
+        return b"<!DOCTYPE html>\n" + await flattenString(None, page)
 
-    def ask(self) -> Deferred[tuple[Health, Clients]]:
-        return Deferred.fromCoroutine(self._ask())
+    def ask(self) -> Deferred[bytes]:
+        return Deferred.fromCoroutine(self._page())
 
-    def answer(self, told: tuple[Health, Clients], request: Request) -> None:
-        page, asking = Page(self._program, *told, time.time(), self.clock), cast(IRequest, request)
-        request.setHeader(b"Content-Type", b"text/html; charset=utf-8")
-        renderElement(asking, page, doctype=b"<!DOCTYPE html>")
+    def answer(self, told: bytes, request: Request) -> None:
+        _answer(request, 200, told, b"text/html; charset=utf-8")
+
+
+class _Bodiless(Request):
+    """A request whose body goes nowhere: none of ours has any."""
+
+    def gotLength(self, length: int | None) -> None:
+        """Make no room for it."""
+        super().gotLength(0)  # type: ignore[no-untyped-call]
+
+    def handleContentChunk(self, data: bytes) -> None:
+        """Drop a part of it."""
 
 
 class StatusSite(Site):
@@ -193,6 +212,7 @@ class StatusSite(Site):
 
     # Each scrape would be a line of the log.
     noisy = False
+    requestFactory = _Bodiless
 
     def __init__(self, status: IStatus, clock: IReactorTime, program: str, names: Collection[str] = ()) -> None:
         root = Resource()
@@ -205,7 +225,7 @@ class StatusSite(Site):
             root.putChild(path, resource)
         super().__init__(root, timeout=SITE_IDLE_SECONDS, reactor=clock)  # type: ignore[no-untyped-call]
 
-    def log(self, request: Request) -> None:
+    def log(self, request: Any) -> None:
         """Write nothing of it."""
 
     def getResourceFor(self, request: Any) -> IResource:

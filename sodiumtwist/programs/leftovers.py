@@ -93,6 +93,20 @@ def note_cleaned(directory: str, age: float, removed: list[str], kept: int) -> N
         )
 
 
+def note_list(path: str) -> None:
+    """
+    Log what stands beside a list of logins or keys whose change was never finished.
+
+    :param path: of the list.
+    """
+    where, name = os.path.split(os.path.realpath(path))
+    half_made = re.compile(rf"\.{re.escape(name)}\.[0-9a-f]{{12}}")
+    # One that may be entered and not be read is a good place for a list.
+    with suppress(OSError), os.scandir(where) as entries:
+        found = [entry.name for entry in entries if half_made.fullmatch(entry.name)]
+        _note(where, found, f"changes of {name} that were never finished", "remove them")
+
+
 def note_database(path: str) -> None:
     """
     Log what stands beside a database of handshakes that was not closed.

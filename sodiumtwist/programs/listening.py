@@ -25,11 +25,15 @@ from twisted.python.failure import Failure
 
 from ..describe import describe_endpoint_error, describe_os_error, masked, printable
 from ..describe.log import Logger, describe_address
+from ..operation.certificates import RenewedEndpoint
 from ..operation.companions import Companion
-from ..operation.logs import LOG_OBSERVER
+from ..operation.logs import LOG_OBSERVER, reopen_logs
+from ..operation.status import IStatus
+from ..operation.workers import Workers
 from ..protocol.clock import steady_clock
 from .endpoint_strings import address_remedy, is_alive, lock_owner, path_of_socket, socket_remedy
 from .interrupts import end_in_order, wait_for_reactor
+from .service_options import ServiceOptions
 from .service_user import acting_as, service_user
 
 #: Seconds that stopping may take when connections have had their time to finish. It needs an end: while a service
@@ -55,9 +59,18 @@ class ListeningService(Service):
     :param twistd: the options of ``twistd`` itself, which adds to them until the service starts; empty when there are
         none.
     :ivar companions: what runs beside it. Whoever makes the service adds to them before it starts.
+    :ivar workers: the processes that serve in place of this one; ``None`` where this one does.
+    :ivar status: what can be asked of it; ``None`` where nobody wants to know.
+    :ivar is_worker: whether this process is one of those. What is for all of them its supervisor does.
     """
 
     _log = Logger()
+
+    workers: Workers | None = None
+    is_worker = False
+    status: IStatus | None = None
+    #: What it was asked for, to be parsed again. Whoever makes the service sets them.
+    options: ServiceOptions | None = None
 
     def __init__(
         self,
@@ -76,6 +89,8 @@ class ListeningService(Service):
         self._ports: list[IListeningPort] = []
         self._beside: list[IListeningPort] = []
         self._stopping = math.inf
+        #: Those whose certificates can be read again.
+        self._renewed: list[RenewedEndpoint] = []
         self.companions: list[Companion] = []
 
     @property
@@ -85,8 +100,8 @@ class ListeningService(Service):
 
     @property
     def is_listening(self) -> bool:
-        """Whether it listens, at all of its places."""
-        return bool(self._ports)
+        """Whether it listens, at all of its places, and somebody accepts there."""
+        return bool(self._ports) and (self.workers is None or self.workers.serving > 0)
 
     def setServiceParent(self, parent: Any) -> None:
         """
@@ -100,7 +115,7 @@ class ListeningService(Service):
         if make_observer is None:
             return
         try:
-            parent.setComponent(ILogObserver, make_observer())
+            parent.setComponent(ILogObserver, make_observer(self._reactor))
         except OSError as error:
             raise SystemExit(printable(f"{self._program}: the log file: {describe_os_error(error)}")) from None
 
@@ -113,6 +128,14 @@ class ListeningService(Service):
 
         :param description: the endpoint string.
         :param address: where it listens, with the number that port 0 became.
+        """
+
+    def change(self, options: Any) -> None:
+        """
+        Take what its options say by now. For subclasses.
+
+        :param options: parsed again, of the class that it was started with.
+        :raises SystemExit: with one line, when something is wrong. Then nothing has changed.
         """
 
     def drain(self) -> Deferred[None] | None:
@@ -132,6 +155,14 @@ class ListeningService(Service):
     def is_idle(self) -> bool:
         """Tell whether nothing is connected, and nothing is left to be finished. For subclasses."""
         return True
+
+    def sessions(self) -> int:
+        """Count those who are connected and let in. For subclasses."""
+        return 0
+
+    def all_sessions(self) -> int:
+        """Count those who are connected and let in, of all processes."""
+        return self.sessions() if self.workers is None else self.workers.sessions()
 
     def release(self) -> Deferred[None] | None:
         """
@@ -165,8 +196,12 @@ class ListeningService(Service):
         if not self._ports:
             self._listen()
         # Not before: the reactor takes over the signals when it starts.
-        self._reactor.callWhenRunning(end_in_order, self._reactor, self._note_hangup, self._note_another)
-        self._tell(Companion.started)
+        self._reactor.callWhenRunning(end_in_order, self._reactor, self.reload, self._note_hangup, self._note_another)
+        if self.workers is None:
+            self._tell(Companion.started)
+            return
+        self._reactor.callWhenRunning(self.workers.start)
+        self.workers.ready.addCallback(lambda _: self._tell(Companion.started))
 
     def _tell(self, what: Callable[[Companion], Deferred[None] | None]) -> Deferred[Any]:
         """
@@ -184,21 +219,81 @@ class ListeningService(Service):
         told: Deferred[None] = maybeDeferred(getattr(companion, what))
         return told.addErrback(failed)
 
+    def reload(self) -> bool:
+        """
+        Read what files say now: keys, passphrases, servers, certificates, options. It holds for all connections from
+        now on; those that are there go on. What is wrong, or can't be read, changes nothing, and the log tells it in
+        one line. Nothing that listens is closed.
+
+        :return: whether all of it holds.
+        """
+        if self.is_draining:
+            return False
+        self._tell(Companion.reloading)
+        # First: what follows is for the log that is there by now.
+        reopen_logs()
+        # Each by itself: a certificate that is broken keeps nobody out who was taken off a list.
+        wrong, only_at_start = self._renew_options()
+        wrong += [line for endpoint in self._renewed if (line := endpoint.renew()) is not None]
+        if wrong:
+            self._log.error(
+                "not all could be read again, so this is as it was before: {wrong}",
+                event="reload_failed",
+                wrong="; ".join(wrong),
+            )
+        elif not self.is_worker:
+            self._log.info("read again what files say; it holds for connections from now on", event="reloaded")
+        if self.workers is not None and self.options is not None:
+            # Also where something is wrong: they have what holds of the rest.
+            self.workers.reload(self.options.words_for_workers(), self.options.read, self.options.drain_timeout())
+        if only_at_start and not self.is_worker:
+            self._log.warn(
+                "these take effect when {program} is started again: {options}",
+                event="reload_incomplete",
+                program=self._program,
+                options=", ".join(only_at_start),
+            )
+        self._tell(Companion.reloaded)
+        return not wrong
+
+    def _renew_options(self) -> tuple[list[str], list[str]]:
+        """
+        Parse the options again, and take what they say.
+
+        :return: what was wrong, and the options that take effect at the next start alone.
+        """
+        if self.options is None:
+            return [], []
+        try:
+            options = self.options.again()
+            self.change(options)
+        except SystemExit as error:
+            return [str(error.code).removeprefix(f"{self._program}: ")], []
+        except Exception:
+            self._log.failure("the options could not be read again", event="reload_crashed")
+            return ["a fault of the program, which is told above"], []
+        self.options = options
+        return options.held, options.only_at_start()
+
     def _note_hangup(self) -> None:
         self._log.warn(
-            "SIGHUP ends {program} in order, as SIGTERM does; it reads nothing anew",
+            "the terminal is gone, which ends {program} in order, as SIGTERM does",
             event="hangup",
             program=self._program,
         )
 
     def _note_another(self) -> None:
-        if self._clock.seconds() - self._stopping >= SAME_SIGNAL:
-            self.hurry()
+        if self._clock.seconds() - self._stopping < SAME_SIGNAL:
+            return
+        if self.workers is not None:
+            self.workers.hurry()
+        self.hurry()
 
     def _listen(self) -> None:
         for companion in self.companions:
             companion.prepare()
-        self.announce()
+        if not self.is_worker:
+            self.announce()
         for description, endpoint in self._endpoints:
             self._listens(self._listen_at(description, endpoint, self._factory), description)
 
@@ -220,6 +315,8 @@ class ListeningService(Service):
     def _listen_at(
         self, description: str, endpoint: IStreamServerEndpoint, factory: IProtocolFactory
     ) -> IListeningPort:
+        if isinstance(endpoint, RenewedEndpoint) and endpoint not in self._renewed:
+            self._renewed.append(endpoint)
         path = path_of_socket(description)
         if path is not None:
             self._note_abandoned(path)
@@ -250,6 +347,10 @@ class ListeningService(Service):
 
     def _listens(self, port: IListeningPort, description: str) -> None:
         self._ports.append(port)
+        if self.is_worker:
+            return
+        if self.workers is not None:
+            self.workers.take(description, port)
         address = port.getHost()
         self._log.info("listening on {address}", event="listening", address=describe_address(address))
         self.listens(description, address)
@@ -308,7 +409,7 @@ class ListeningService(Service):
         closing = DeferredList([maybeDeferred(port.stopListening) for port in ports], consumeErrors=True)
         self._tell(Companion.stopping)
         # Before a port is waited for, which may take all the time.
-        draining = self.drain()
+        draining = self.drain() if self.workers is None else self.workers.stop()
         if draining is not None:
             yield draining
         limit = self._clock.seconds() + STOP_TIMEOUT

@@ -4,6 +4,7 @@ What the command lines of the services of ``twistd`` have in common.
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Iterator, Mapping
@@ -19,12 +20,14 @@ from ..core.errors import LocalProtocolError
 from ..core.keepalive import Timeouts
 from ..describe import describe_error, describe_os_error, printable
 from ..operation.logs import FORMATS, LOG_OBSERVER, LogLimits, make_observer
+from ..operation.workers import MOST_WORKERS, Workers
 from ..protocol.draining import DRAIN_TIMEOUT
 from .check import describe_options, telling_warnings
 from .configuration import LIMIT, OptionNames, Setting, not_overruled, read_configuration
-from .options import ProgramOptions, with_help
+from .options import with_help
 from .output import OutputLost, prepare_outputs, print_error, print_text
 from .pidfile import describe_pid_file, remove_own_pid_file
+from .rereading import ReadAgain
 from .service_user import service_user
 
 #: What both services take: the encrypted connections, and what a tunnel joins to them, are watched in the same way.
@@ -34,11 +37,15 @@ SERVICE_PARAMETERS = [
     # Without a default here: it must be known whether one was given.
     ["ping-interval", None, None, "least seconds between PINGs [default: 60 or less]"],
     ["tcp-keepalive", None, "60", "seconds until TCP asks; 0: never"],
+    ["workers", None, None, "processes that serve, a number or auto [default: this one]"],
     ["log-format", None, "text", "the log's lines: text or json"],
     ["drain-timeout", None, f"{DRAIN_TIMEOUT:g}", "seconds to finish in at the end"],
     ["metrics", None, None, "where to serve metrics and a status page"],
     ["config", None, None, "TOML file with options; those given here win"],
 ]
+
+#: Those that a running service takes.
+SERVICE_RENEWED = frozenset({"inactivity-timeout", "ping-interval", "tcp-keepalive", "drain-timeout"})
 
 #: The most seconds that ``--drain-timeout`` takes. While a service stops, its port is closed: nobody else is served.
 MOST_DRAIN = 3600.0
@@ -65,33 +72,40 @@ def limit_names(kind: Any) -> LimitNames:
 
 
 #: What ``--limit`` may name for both services.
-SERVICE_LIMITS: LimitNames = {"log-size": (LogLimits, "size"), "log-files": (LogLimits, "files")}
+SERVICE_LIMITS: LimitNames = {
+    "log-size": (LogLimits, "size"),
+    "log-files": (LogLimits, "files"),
+    "twisted-lines": (LogLimits, "lines"),
+}
 
 
-class ServiceOptions(ProgramOptions):
+def _cores() -> int:
+    """Tell how many processor cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return min(len(os.sched_getaffinity(0)), MOST_WORKERS)
+    return min(os.cpu_count() or 1, MOST_WORKERS)
+
+
+class ServiceOptions(ReadAgain):
     """
     The command line of a twistd service. A mistake in it ends the program with one line.
 
-    :cvar program: the service's name.
-    :cvar limits: what ``--limit`` may name.
     :cvar needs: options that say something about others, one of which must be given.
     :cvar defaults_of_lists: what holds of options that may be repeated where none is given.
-    :ivar words: of the command line, as they were given.
+    :ivar read: what workers can't read, for them.
     :ivar settings_of_file: what holds of the file that ``--config`` names.
     """
 
-    program = ""
     synopsis = "[options]"
-    limits: LimitNames = {}
     needs: Mapping[str, tuple[str, ...]] = {}
     defaults_of_lists: Mapping[str, tuple[str, ...]] = {}
 
     def __init__(self) -> None:
         # Here no reactor is made yet. It would take the number of a descriptor that was closed.
         prepare_outputs()
-        super().__init__()  # type: ignore[no-untyped-call]
-        self._given_limits: dict[type, dict[str, Any]] = {}
-        self.words: tuple[str, ...] = ()
+        super().__init__()
+        self._all_words: list[str] = []
+        self.read: dict[str, Any] = {}
         self.settings_of_file: list[Setting] = []
         self._path_of_file = ""
 
@@ -108,14 +122,6 @@ class ServiceOptions(ProgramOptions):
             raise usage.UsageError(f"--limit {name}= takes a number, not {number!r}") from None
         self._given_limits.setdefault(kind, {})[argument] = value
 
-    def given_limits(self, kind: type) -> dict[str, Any]:
-        """
-        Tell which arguments ``--limit`` has given.
-
-        :param kind: for this class.
-        """
-        return self._given_limits.get(kind, {})
-
     @property
     def twistd(self) -> Mapping[str, Any]:
         """The options of ``twistd`` itself; empty when they were not parsed with it."""
@@ -130,14 +136,17 @@ class ServiceOptions(ProgramOptions):
         self.words = tuple(options or ())
         try:
             words = self._with_file(list(self.words))
+            self._all_words = words
             with telling_warnings(self.program) if "--check" in words else nullcontext():
                 super().parseOptions(words)
-                self._take_over_log()
+                if self.before is None:
+                    self._take_over_log()
                 if self["check"]:
                     self.try_out()
                     self._show_options(words)
         except usage.UsageError as error:
-            line = with_help(error, f"twistd {self.program}")
+            # Where it is read again, nobody has just typed it.
+            line = str(error) if self.before is not None else with_help(error, f"twistd {self.program}")
             raise SystemExit(printable(f"{self.program}: {self._place_in_file(line)}{line}")) from None
         # The help could not be printed.
         except OutputLost as lost:
@@ -146,7 +155,9 @@ class ServiceOptions(ProgramOptions):
             raise SystemExit(lost.status) from None
         if self["check"]:
             sys.exit(0)
-        self._look_at_pid_file(self.twistd.get("pidfile") or "")
+        # Later it is our own.
+        if self.before is None:
+            self._look_at_pid_file(self.twistd.get("pidfile") or "")
 
     def _take_over_log(self) -> None:
         """Have the log written as it is asked for, in place of twistd's own way."""
@@ -298,6 +309,60 @@ class ServiceOptions(ProgramOptions):
             print_error(f"warning: removed {path}, the pid file of a server that is gone", self.program)
         elif line := describe_pid_file(path):
             raise SystemExit(printable(f"{self.program}: {line}"))
+
+    def workers(self) -> int | None:
+        """
+        Tell how many processes are to serve.
+
+        :return: ``None`` for this one alone.
+        :raises UsageError: when it is no number that makes sense, or does not go with another option.
+        """
+        given = self["workers"]
+        if given is None:
+            return None
+        try:
+            count = _cores() if given == "auto" else int(given)
+        except ValueError:
+            count = 0
+        if not 1 <= count <= MOST_WORKERS:
+            raise usage.UsageError(f"--workers takes a number from 1 to {MOST_WORKERS}, or auto, not {given!r}")
+        if self.twistd.get("chroot"):
+            raise usage.UsageError("--workers starts programs, which are not there behind twistd --chroot; omit one")
+        return count
+
+    def words_for_workers(self) -> tuple[str, ...]:
+        """Give the words of the command line, with what ``--config`` says: the file may be for root alone."""
+        # Options stand first, each value in a word of its own.
+        words = iter(self._all_words)
+        kept: list[str] = []
+        for word in words:
+            if word == "--config":
+                next(words, None)
+            else:
+                kept.append(word)
+        return tuple(kept)
+
+    def make_workers(self, reactor: Any, remembers: bool = False) -> Workers | None:
+        """
+        Make what serves in place of this process.
+
+        :param reactor: the one that runs.
+        :param remembers: whether workers need a database of handshakes that none of them has by itself.
+        :return: ``None`` where this one serves.
+        """
+        count = None if self.share is not None else self.workers()
+        if count is None:
+            return None
+        return Workers(
+            self.program,
+            self.words_for_workers(),
+            count,
+            self.read,
+            reactor,
+            self.twistd,
+            self.drain_timeout(),
+            remembers,
+        )
 
     def seconds(self, name: str) -> float:
         """

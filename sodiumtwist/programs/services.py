@@ -23,9 +23,10 @@ from ..protocol.factories import SodiumServerFactory
 from ..transfer.receiver import UploadFactory
 from ..transfer.tree.disk_thread import DiskThread
 from ..transfer.tree.on_stored import OnStored
-from ..tunnel import TunnelFactory
+from ..tunnel import TunnelFactory, TunnelLimits
 from .leftovers import clean_directory, note_cleaned
 from .listening import ListeningService
+from .renewing import check_default_passphrase, forward_endpoint, renewed, within
 from .service_user import acting_as
 from .settings import ServerSettings
 from .shown_commands import (
@@ -63,6 +64,8 @@ class SodiumService(ListeningService):
     ) -> None:
         super().__init__("sodium", endpoints, factory, reactor, twistd)
         self._settings = settings
+        #: For how many connections it has descriptors.
+        self._room = factory.admission.limits.connections
         self._looking = LoopingCall(self._look)
         self._looking.clock = self._clock
 
@@ -72,7 +75,13 @@ class SodiumService(ListeningService):
         when nobody logs in. For the rest see :meth:`.ListeningService.startService`.
         """
         super().startService()
-        if self._settings.files:
+        self._look_on()
+
+    def _look_on(self) -> None:
+        if self._looking.running:
+            self._looking.stop()
+        # Of several processes one tells.
+        if self._settings.files and not self.is_worker:
             # So that much of a grace is left when a fault is noticed.
             grace = min(file.grace for file in self._settings.files)
             self._looking.start(max(LEAST_LOOK, grace / LOOKS_IN_GRACE), now=False)
@@ -83,17 +92,34 @@ class SodiumService(ListeningService):
             self._looking.stop()
         return super().stopService()
 
+    def change(self, options: Any) -> None:
+        old, new = self._settings, renewed(self._settings, options.settings)
+        for description, _ in self._endpoints:
+            check_default_passphrase(new, description)
+        limits = within(new.limits, self._room)
+        self._factory.change(new.pair, new.checker, new.authorized_keys, new.message, new.timeouts, limits, new.rekey)
+        self._settings = new
+        if new.pair != old.pair and not self.is_worker:
+            self._announce_key()
+        if new.warning and new.warning != old.warning:
+            self._log.warn("{line}", event="setup_warning", line=new.warning)
+        self._look()
+        self._look_on()
+
     def _look(self) -> None:
         for file in self._settings.files:
             file.look()
         if self._settings.authorized_keys is not None:
             look_if_writable(self._settings.authorized_keys)
 
-    def announce(self) -> None:
+    def _announce_key(self) -> None:
         public = self._settings.pair.public
         # On a line of its own: who copies the other one has the key and nothing else.
         self._log.info("public key: {key}", event="public_key", key=public.hex())
         self._log.info("fingerprint {fingerprint}", event="public_key", fingerprint=fingerprint(public))
+
+    def announce(self) -> None:
+        self._announce_key()
         if self._settings.fresh_pair:
             self._log.warn(
                 "no private key was given, so this one is for this run only; "
@@ -143,6 +169,9 @@ class SodiumService(ListeningService):
     def is_idle(self) -> bool:
         return not self._factory.connections
 
+    def sessions(self) -> int:
+        return self._factory.admission.authenticated
+
     def release(self) -> Deferred[None] | None:
         # A database of handshakes has to be closed, a memory has not.
         close: Callable[[], Deferred[None]] | None = getattr(self._factory.replays, "close", None)
@@ -184,7 +213,7 @@ class UploadService(SodiumService):
         """
         super().startService()
         directory, age = self._factory.files.directory, self._settings.partial_age
-        if directory is None:
+        if directory is None or self.is_worker:
             return
         # A great many files take time, in which clients are served already.
         thread = DiskThread(self._reactor, "leftovers")
@@ -320,6 +349,19 @@ class ForwardService(SodiumService):
 
     _factory: StreamServerFactory
 
+    def change(self, options: Any) -> None:
+        # Made anew, since it may name certificates.
+        backend = forward_endpoint(self._settings, self._reactor)
+        super().change(options)
+        tunnel, limits = self._tunnel(), self._factory.admission.limits
+        lines = TunnelLimits(limits.connections, limits.stranger_lines)
+        tunnel.change(backend, tunnel.where, lines, self._settings.timeouts)
+
+    def _tunnel(self) -> TunnelFactory:
+        tunnel = self._factory.application
+        assert isinstance(tunnel, TunnelFactory)
+        return tunnel
+
     def announce(self) -> None:
         super().announce()
         assert self._settings.forward is not None
@@ -327,9 +369,7 @@ class ForwardService(SodiumService):
 
     def is_idle(self) -> bool:
         # What clients sent before they were dropped is on its way to where it goes.
-        tunnel = self._factory.application
-        assert isinstance(tunnel, TunnelFactory)
-        return super().is_idle() and not tunnel.ends
+        return super().is_idle() and not self._tunnel().ends
 
     def listens(self, description: str, address: IAddress) -> None:
         super().listens(description, address)

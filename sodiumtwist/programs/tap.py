@@ -24,6 +24,7 @@ from ..admission.limits import Limits
 from ..admission.plaintext import PlaintextFile
 from ..admission.replay_database import ReplayDatabase, check_database
 from ..admission.replays import IReplayMemory, ReplayMemory
+from ..admission.shared_counts import SharedSalts
 from ..admission.watched import GRACE, WatchedFile
 from ..contacts.keyfiles import KEY_VARIABLE, read_key, read_passphrase
 from ..core.connection import Salts
@@ -41,9 +42,11 @@ from ..transfer.receiver import UploadFactory
 from ..transfer.tree.disk_thread import DiskThread
 from ..transfer.tree.on_stored import ON_STORED_SECONDS
 from ..tunnel import TunnelFactory, TunnelLimits
+from .accompanying import accompany
 from .descriptors import make_room
-from .endpoint_strings import is_local, parse_connecting, parse_listening
-from .leftovers import PARTIAL_AGE, note_database
+from .endpoint_strings import parse_listening
+from .inherited import inherited_endpoints
+from .leftovers import PARTIAL_AGE, note_database, note_list
 from .options import (
     COMPLETE_PROTOCOL,
     DEFAULT_LOGIN,
@@ -64,11 +67,13 @@ from .place_options import (
     read_places,
 )
 from .places import only_looked_at, open_places
+from .renewing import DEFAULT_LISTEN, check_default_passphrase, forward_endpoint
 from .service_options import (
     SERVICE_COMPLETIONS,
     SERVICE_FLAGS,
     SERVICE_LIMITS,
     SERVICE_PARAMETERS,
+    SERVICE_RENEWED,
     LimitNames,
     ServiceOptions,
     limit_names,
@@ -76,10 +81,7 @@ from .service_options import (
 from .service_user import ServiceUser, acting_as, check_log, check_root, service_user
 from .services import ForwardService, SodiumService, UploadService
 from .settings import ServerSettings
-from .status_companion import descriptors_beside, with_status
-
-#: Where the server listens when nothing is said. On loopback, since everybody knows the default passphrase.
-DEFAULT_LISTEN = "127.0.0.1:5555"
+from .status_companion import descriptors_beside
 
 #: The checkers that read a file again when it changes.
 WATCHING_CHECKERS = (Argon2File, PlaintextFile)
@@ -105,6 +107,7 @@ class Options(AuthOptionMixin, ServiceOptions):
     """
 
     settings: ServerSettings
+    before: Options | None
 
     # For --help-auth: other checkers are for what no client of ours can give.
     supportedInterfaces = (IUsernamePassword,)
@@ -112,6 +115,12 @@ class Options(AuthOptionMixin, ServiceOptions):
 
     program = "sodium"
     limits = LIMITS
+    # The key and who may come in, which files say; and what is as easily changed. Two names are strcred's.
+    renewed = SERVICE_RENEWED | {
+        *("key", "key-file", "user", "passphrase", "passphrase-file", "authorized-keys"),
+        *("credCheckers", "credInterfaces", "no-checker", "message", "auth-timeout"),
+    }
+    renewed_limits = frozenset({Limits, RekeyAfter, WatchedFile})
     needs = PLACE_NEEDS
     defaults_of_lists = {"endpoint": (DEFAULT_LISTEN,)}
     # What the tunnel calls it.
@@ -168,9 +177,11 @@ class Options(AuthOptionMixin, ServiceOptions):
         # strcred makes this list only with its first checker.
         self["credCheckers"] = []
         self["no-checker"] = False
+        self._passphrase: str | None = None
+        self._made_checkers: dict[str, ICredentialsChecker] = {}
 
     def opt_endpoint(self, description: str) -> None:
-        """where to listen: HOST:PORT or an endpoint; may be repeated [default: 127.0.0.1:5555]"""
+        """where to listen: HOST:PORT or an endpoint; may be repeated [default: systemd's, or 127.0.0.1:5555]"""
         self["endpoints"].append(description)
 
     opt_e = opt_endpoint
@@ -180,6 +191,11 @@ class Options(AuthOptionMixin, ServiceOptions):
         # In place of strcred's own option, which has no 'none', and calls the error of a checker unexpected.
         if description == NO_CHECKER:
             self["no-checker"] = True
+            return
+        # It watches its file itself, and knows who waits to be verified.
+        known = None if self.before is None else self.before._made_checkers.get(description)
+        if known is not None:
+            self._add_checker(description, known)
             return
         try:
             user = service_user(self.twistd)
@@ -193,6 +209,10 @@ class Options(AuthOptionMixin, ServiceOptions):
             raise usage.UsageError(str(error)) from None
         except OSError as error:
             raise usage.UsageError(describe_os_error(error)) from None
+        self._add_checker(description, checker)
+
+    def _add_checker(self, description: str, checker: ICredentialsChecker) -> None:
+        self._made_checkers[description] = checker
         self.addChecker(checker)
 
     @staticmethod
@@ -224,13 +244,10 @@ class Options(AuthOptionMixin, ServiceOptions):
         for option in ("authorized-keys", "replay-db", "file", "directory", "share"):
             if self[option] and self[option] != "-":
                 check_root(self.twistd, f"--{option}", self[option])
-        # Key and passphrase are read once, now: they may be for root alone. What is read or written later is not.
-        owners = () if user is None else (user.uid,)
-        warnings: list[str] = []
-        pair = read_key(self["key-file"], "--key-file", self["key"], "--key", owners, warnings.append)
-        passphrase, warning = read_passphrase(
-            self["passphrase-file"], "--passphrase-file", self["passphrase"], "--passphrase", owners
-        )
+        pair, fresh_pair, passphrase, warnings = self._read_secrets(user)
+        before = self.before
+        if self.workers() is not None and self["file"] == "-":
+            raise usage.UsageError("--workers have no standard output to share; omit one, or name a file")
         with acting_as(user):
             authorized_keys = self._authorized_keys()
         # Only where nothing else decides who may come in: beside that, it would be a way in that everybody knows.
@@ -242,6 +259,8 @@ class Options(AuthOptionMixin, ServiceOptions):
             check_credentials(self["user"], passphrase, versions)
         checker = self._checker(passphrase, authorized_keys)
         limits, rekey = Limits(**self.given_limits(Limits)), RekeyAfter(**self.given_limits(RekeyAfter))
+        if self.share is not None:
+            limits = self.share.of(limits)
         remembered = self.given_limits(ReplayMemory)
         tolerance = self._tolerance()
         places = read_places(self, self.given_limits, versions, user)
@@ -249,7 +268,12 @@ class Options(AuthOptionMixin, ServiceOptions):
             check_root(self.twistd, "--on-stored", places["on_stored"][0])
         replays: IReplayMemory
         salts: Salts | None = None
-        if self["replay-db"] is None:
+        if before is not None:
+            # It is open, and what is in it holds.
+            replays, salts = before.settings.replays, before.settings.salts
+        elif self["replay-db"] is None and self.share is not None and 1 in versions:
+            replays = ReplayDatabase(self.share.orders.replays, **remembered, tolerance=tolerance)
+        elif self["replay-db"] is None:
             replays = ReplayMemory(**remembered)
         else:
             with acting_as(user):
@@ -265,17 +289,21 @@ class Options(AuthOptionMixin, ServiceOptions):
         ]
         if authorized_keys is not None:
             files.append(authorized_keys.file)
-        for file in files:
-            file.grace = self.given_limits(WatchedFile).get("grace", file.grace)
-        if user is not None:
+        if user is not None and before is None:
             check_log(self.twistd, user, make=not self["check"])
+        self.read = {"key": pair.secret.hex(), "passphrase": passphrase}
         # The factory checks it again, but raises when the command line is done with.
         pack_text("message", self["message"])
+        if before is None:
+            with acting_as(user):
+                for file in files:
+                    note_list(file.path)
+        for file in files:
+            file.grace = self.given_limits(WatchedFile).get("grace", GRACE)
         return ServerSettings(
-            # Not as the first of the list: --endpoint is in place of the default, not beside it.
-            endpoints=tuple(self["endpoints"]) or (DEFAULT_LISTEN,),
-            pair=pair or KeyPair.generate(),
-            fresh_pair=pair is None,
+            endpoints=self._endpoints(),
+            pair=pair,
+            fresh_pair=fresh_pair,
             user=self["user"],
             # Also when somebody has chosen it: everybody knows it all the same.
             default_passphrase=passphrase == DEFAULT_PASSPHRASE,
@@ -288,7 +316,7 @@ class Options(AuthOptionMixin, ServiceOptions):
             rekey=rekey,
             timeouts=self.timeouts(self.seconds("auth-timeout")),
             message=self["message"],
-            warning="; ".join([*warnings, *([warning] if warning else [])]) or None,
+            warning="; ".join(warnings) or None,
             versions=versions,
             tolerance=tolerance,
             drain_timeout=self.drain_timeout(),
@@ -296,6 +324,44 @@ class Options(AuthOptionMixin, ServiceOptions):
             runs_as=user,
             **places,
         )
+
+    def _endpoints(self) -> tuple[str, ...]:
+        if self.share is not None:
+            return self.share.orders.endpoints
+        # What systemd hands over is looked at before it is taken, and only then.
+        others = inherited_endpoints() if self.before is None else self.before.settings.endpoints
+        # Not as the first of the list: --endpoint is in place of the default, not beside it.
+        return tuple(self["endpoints"]) or others or (DEFAULT_LISTEN,)
+
+    def _read_secrets(self, user: ServiceUser | None) -> tuple[KeyPair, bool, str | None, list[str]]:
+        """
+        Read key and passphrase. That is done once, now: they may be for root alone. What is read or written later is
+        not. A worker is no longer root, and gets them.
+
+        :return: the key, whether it was made for this run, the passphrase, and warnings.
+        """
+        if self.share is not None:
+            read = self.share.orders.read
+            return KeyPair.from_hex(read["key"]), False, read["passphrase"], []
+        owners = () if user is None else (user.uid,)
+        warnings: list[str] = []
+        before = self.before
+        pair = self.hold(
+            lambda: read_key(self["key-file"], "--key-file", self["key"], "--key", owners, warnings.append),
+            None if before is None else before.settings.pair,
+        )
+        fresh_pair = pair is None
+        if before is not None and pair is None:
+            # Not another fresh one: those who know this one would take it for a stranger's.
+            pair, fresh_pair = before.settings.pair, before.settings.fresh_pair
+        passphrase, warning = self.hold(
+            lambda: read_passphrase(
+                self["passphrase-file"], "--passphrase-file", self["passphrase"], "--passphrase", owners
+            ),
+            None if before is None else (before._passphrase, None),
+        )
+        self._passphrase = passphrase
+        return pair or KeyPair.generate(), fresh_pair, passphrase, warnings + ([warning] if warning else [])
 
     def try_out(self) -> None:
         self.settings = only_looked_at(self.settings)
@@ -324,6 +390,10 @@ class Options(AuthOptionMixin, ServiceOptions):
 
     def _authorized_keys(self) -> AuthorizedKeysFile | None:
         path = self["authorized-keys"]
+        # It watches its file itself.
+        known = None if self.before is None else self.before.settings.authorized_keys
+        if known is not None and path and known.file.path == os.path.abspath(path):
+            return known
         try:
             return AuthorizedKeysFile(path) if path else None
         except FileNotFoundError as error:
@@ -372,20 +442,17 @@ def makeService(options: Options, reactor: Any = None) -> SodiumService:
         from twisted.internet import reactor
     count_steadily(reactor)
     quicken(reactor)
-    settings = options.settings
+    settings, share, twistd = options.settings, options.share, options.twistd
     endpoints = []
-    for given in settings.endpoints:
-        description, endpoint = parse_listening(reactor, "sodium", "--endpoint", given, DEFAULT_LISTEN)
-        if settings.default_passphrase and not is_local(description):
-            raise SystemExit(
-                printable(
-                    f"sodium: {masked(description)} can be reached from elsewhere, and the passphrase is the default "
-                    "one, which everybody knows; choose one with --passphrase-file, use --auth, or listen on loopback "
-                    f"only ({DEFAULT_LISTEN})"
-                )
-            )
+    for place, given in enumerate(settings.endpoints):
+        listening = reactor if share is None else share.reactor_for(place, reactor)
+        description, endpoint = parse_listening(listening, "sodium", "--endpoint", given, DEFAULT_LISTEN)
+        if options.workers() is not None:
+            # They read the string as the user that the service runs as, with the files that it names.
+            with acting_as(settings.runs_as):
+                parse_listening(reactor, "sodium", "--endpoint", given, DEFAULT_LISTEN)
+        check_default_passphrase(settings, description)
         endpoints.append((description, endpoint))
-    twistd = options.twistd
     limits = make_room(settings.limits, reactor, len(endpoints) + descriptors_beside(options))
     common: dict[str, Any] = {
         "pair": settings.pair,
@@ -401,18 +468,26 @@ def makeService(options: Options, reactor: Any = None) -> SodiumService:
         "tolerance": settings.tolerance,
         "clock": reactor,
     }
+    if share is not None:
+        common["shared"] = share.counts
+        # Those of a database are known to all workers.
+        if settings.salts is None:
+            common["salts"] = SharedSalts(share.counts)
+    workers = options.make_workers(reactor, 1 in settings.versions and options["replay-db"] is None)
     if settings.forward is not None:
-        backend = parse_connecting(reactor, "sodium", "--forward", settings.forward, "127.0.0.1:6379", settings.runs_as)
+        backend = forward_endpoint(settings, reactor)
         tunnel_limits = TunnelLimits(limits.connections, limits.stranger_lines)
         tunnels = TunnelFactory(backend, masked(settings.forward), tunnel_limits, reactor, settings.timeouts)
         streams = StreamServerFactory(tunnels, **common)
         forwarding = ForwardService(settings, endpoints, streams, reactor, twistd)
-        return with_status(forwarding, streams, options, reactor)
-    places = open_places(reactor, settings)
+        forwarding.workers, forwarding.is_worker = workers, share is not None
+        return accompany(forwarding, streams, options, reactor)
+    places = open_places(reactor, settings, share)
     try:
         uploads = UploadFactory(places.store, files=places.files, make_thread=lambda: DiskThread(reactor), **common)
     # Whether the store keeps anything decides what the message must leave room for.
     except LocalProtocolError as error:
         raise SystemExit(printable(f"sodium: {error}")) from None
     service = UploadService(settings, endpoints, uploads, reactor, twistd, places.on_stored)
-    return with_status(service, uploads, options, reactor)
+    service.workers, service.is_worker = workers, share is not None
+    return accompany(service, uploads, options, reactor)

@@ -19,6 +19,7 @@ from twisted.internet.protocol import Factory
 from ..admission.authorized import AuthorizedKeys, AuthorizedKeysFile
 from ..admission.limits import Admission, Limits
 from ..admission.replays import IReplayMemory, ReplayMemory
+from ..admission.shared_counts import SharedCounts
 from ..core.connection import Bounds, ClientConnection, RecentSalts, Salts, ServerConnection, Version2
 from ..core.credentials import pack_credentials, pack_text, pad_credentials
 from ..core.errors import LocalProtocolError
@@ -126,6 +127,7 @@ class SodiumServerFactory(_SodiumFactory):
     :param bounds: how much a client of version 2 may make us keep; the default is ``Bounds()``.
     :param salts: remembers the first flights of clients of version 2; ``None`` for a memory of this factory.
     :param tolerance: how many seconds the clock of a client of version 2 may be off; 0 for any.
+    :param shared: what other processes that serve the same place count; ``None`` where there are none.
     :raises LocalProtocolError: when the message does not fit its field, when the concurrency is below one, when both
         ``respond`` and ``protocol`` are given, and when neither ``checker`` nor ``authorized_keys`` is given.
     :ivar connections: the ends that are connected, authenticated or not.
@@ -158,6 +160,7 @@ class SodiumServerFactory(_SodiumFactory):
         bounds: Bounds | None = None,
         salts: Salts | None = None,
         tolerance: float = TIME_TOLERANCE,
+        shared: SharedCounts | None = None,
     ) -> None:
         if respond is not None:
             if protocol is not None:
@@ -165,23 +168,16 @@ class SodiumServerFactory(_SodiumFactory):
             protocol = Responder
         if concurrency < 1:
             raise LocalProtocolError(f"a concurrency of {concurrency} requests answers none; 1 is the least")
-        if checker is None and authorized_keys is None:
-            raise LocalProtocolError("neither a checker nor authorized keys were given, so anybody would get in")
         super().__init__(protocol, timeouts, clock, draw, rekey)
-        # What is wrong with the message is said now, not at the first login.
-        pack_text("message", message)
-        self._pair = pair
-        self.checker = checker
-        self.authorized_keys = authorized_keys
+        self._take(pair, checker, authorized_keys, message)
         # Not "replays or …", which would ask a memory of the application's own whether it is empty.
         self.replays = replays if replays is not None else ReplayMemory()
         # The clock is asked for when it is needed: now it would install the reactor.
         limits = limits or Limits()
-        self.admission: Admission[SodiumServerProtocol] = Admission(limits, partial(getattr, self, "clock"))
+        self.admission: Admission[SodiumServerProtocol] = Admission(limits, partial(getattr, self, "clock"), shared)
         # It is None only where no Responder is made, which would call it.
         self.respond: Respond = respond  # type: ignore[assignment]
         self.concurrency = concurrency
-        self.message = message
         self.connections: set[SodiumServerProtocol] = set()
         self.unread = Unread(limits.unread, self.connections)
         self.versions = tuple(versions)
@@ -190,6 +186,44 @@ class SodiumServerFactory(_SodiumFactory):
         if 2 in self.versions:
             salts = salts if salts is not None else RecentSalts()
             self._version_2 = Version2(self._unix_time, salts, tolerance, bounds or _BOUNDS)
+
+    def change(
+        self,
+        pair: KeyPair,
+        checker: ICredentialsChecker | Portal | None,
+        authorized_keys: AuthorizedKeys | AuthorizedKeysFile | None,
+        message: str,
+        timeouts: Timeouts,
+        limits: Limits,
+        rekey: RekeyAfter,
+    ) -> None:
+        """
+        Take others of what the factory was made with. Connections that are there go on, with the keys that they have;
+        logins that are being decided on are decided on by what held before.
+
+        The parameters are those of the factory.
+
+        :raises LocalProtocolError: as when the factory is made; nothing has changed then.
+        """
+        self._take(pair, checker, authorized_keys, message)
+        self.timeouts, self._rekey = timeouts, rekey
+        self.admission.change(limits)
+        if self.unread is not None:
+            self.unread.change(limits.unread)
+
+    def _take(
+        self,
+        pair: KeyPair,
+        checker: ICredentialsChecker | Portal | None,
+        authorized_keys: AuthorizedKeys | AuthorizedKeysFile | None,
+        message: str,
+    ) -> None:
+        if checker is None and authorized_keys is None:
+            raise LocalProtocolError("neither a checker nor authorized keys were given, so anybody would get in")
+        # What is wrong with the message is said now, not at the first login.
+        pack_text("message", message)
+        self.message = message
+        self._pair, self.checker, self.authorized_keys = pair, checker, authorized_keys
 
     def make_connection(self, now: float) -> ServerConnection:
         """

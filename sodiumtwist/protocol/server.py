@@ -46,12 +46,13 @@ REFUSED_CLOSING_TIME = 1.0
 #: How many bytes may come behind a login of each version, until nothing more is read before it is decided on.
 _PENDING: dict[int | None, int] = {1: 1, 2: PENDING_LIMIT_2}
 
-# What the log says of whoever connects.
-_CONNECTED = "{peer} has connected"
-
 # What the log says of a client that was let in, at its end.
 _GONE = "{peer} as {login} is gone after {seconds} s, {bytes_received} bytes in, {bytes_sent} out: {reason}"
 _DROPPED = "dropped {peer} as {login} after {seconds} s, {bytes_received} bytes in, {bytes_sent} out: {reason}"
+
+
+# To look up a member of an enumeration is a call, and this is done for every login.
+_KEY = Stake.KEY
 
 
 class SodiumServerProtocol(SodiumProtocol):
@@ -92,7 +93,8 @@ class SodiumServerProtocol(SodiumProtocol):
             self._below.free_descriptor()
         elif not self._below.unplaced and factory.admission.lines.connections.write(None, self.transport.getPeer()):
             # As _log_connected() does, with fewer calls: this is done for every connection.
-            self._log.info(_CONNECTED, event="client_connected", peer=describe_address(self.transport.getPeer()))
+            where = describe_address(self.transport.getPeer())
+            self._log.info("{peer} has connected", event="client_connected", peer=where)
 
     def _find_place(self) -> None:
         turned_away = self.factory.admission.note_address(self)
@@ -122,7 +124,7 @@ class SodiumServerProtocol(SodiumProtocol):
         if self.factory.is_draining:
             self.drain()
             return
-        blocking = admission.blocked_addresses or admission.blocked_logins
+        blocking = admission.blocked_addresses or admission.blocked_logins or admission.shared
         may_try = not blocking or admission.may_try(counted_address(self.transport), claim.login)
         self._decision = Decision(self.factory, claim, address, self._may_log_failure)
         verdict = self._decision.decide(claim, may_try)
@@ -191,8 +193,9 @@ class SodiumServerProtocol(SodiumProtocol):
         factory = self.factory
         if self._connection.undecided:
             self._outbox.greeting = True
-            # In version 2 the handshake has proven the key.
-            prove = factory.authorized_keys is not None and self._connection.version == 1
+            # In version 2 the handshake has proven the key. What counts is what was decided, not what holds by now: a
+            # handshake that was not remembered could be sent again.
+            prove = self._decision.stake is _KEY  # type: ignore[union-attr]  # there was one
             self._connection.accept(self._clock.seconds(), factory.message, prove)
             self._outbox.flush()  # it does not wait for what the application does first
             if prove:
@@ -409,7 +412,7 @@ class SodiumServerProtocol(SodiumProtocol):
 
     def _log_connected(self) -> None:
         if self.factory.admission.lines.connections.write(None, self.transport.getPeer()):
-            self._log.info(_CONNECTED, event="client_connected", peer=self._describe_peer())
+            self._log.info("{peer} has connected", event="client_connected", peer=self._describe_peer())
 
     def _log_end(self, outcome: str, reason: Failure) -> None:
         """A client is gone that was let in."""

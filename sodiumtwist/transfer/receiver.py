@@ -33,6 +33,7 @@ from twisted.python.failure import Failure
 from ..admission.networks import network
 from ..core.connection import Code
 from ..core.errors import LocalProtocolError, UnexpectedPDU
+from ..core.keys import KeyPair
 from ..core.wire import PDU_OVERHEAD
 from ..describe import describe_limit, describe_os_error
 from ..protocol.factories import SodiumServerFactory
@@ -115,14 +116,16 @@ class UploadFactory(SodiumServerFactory):
         make_thread: Callable[[], DiskThread] | None = None,
         **keywords: Any,
     ) -> None:
-        super().__init__(*arguments, **keywords)
-        self.message = hello_message(self.message, store.keeps)
-        self.protocol = UploadReceiver
         self.store = store
+        super().__init__(*arguments, **keywords)
+        self.protocol = UploadReceiver
         store.lines = self.admission.lines.uploads
         self.files = files or NO_FILES
         self.threads = Threads(make_thread or thread_of_reactor)
         self.receiving: set[UploadReceiver] = set()
+
+    def _take(self, pair: KeyPair, checker: Any, authorized_keys: Any, message: str) -> None:
+        super()._take(pair, checker, authorized_keys, hello_message(message, self.store.keeps))
 
 
 class UploadReceiver(FileServerEnd):

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from sodiumtwist.describe.events import EVENTS, OTHER
+from sodiumtwist.describe.events import EVENTS, FIELDS, OTHER
 
 from ..test_layering import PACKAGE
 
@@ -93,5 +93,7 @@ class EventTests(SynchronousTestCase):
             self.assertRegex(name, r"\A[a-z]+(_[a-z]+)*\Z")
             self.assertIn(kind.level, ("info", "warn", "error", "critical"), name)
             self.assertEqual(set(kind.fields.split()) & reserved, set(), name)
+            self.assertLessEqual(set(kind.fields.split()), set(FIELDS), name)
             self.assertRegex(kind.meaning, r"\A[^.]+[^.]\Z|--on-stored", name)
         self.assertNotIn(OTHER, EVENTS)
+        self.assertEqual(set(FIELDS), {field for kind in EVENTS.values() for field in kind.fields.split()})

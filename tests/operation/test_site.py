@@ -34,6 +34,7 @@ from sodiumtwist.operation.status import Client, Clients, Health, IStatus
 from sodiumtwist.operation.values import Value
 
 from ..ports import port_number
+from ..test_work import peak
 
 #: Status, headers and body.
 Answer = tuple[int, dict[str, str], str]
@@ -47,12 +48,14 @@ class Told:
     :ivar numbers: what it tells.
     :ivar state: the same.
     :ivar here: the same.
+    :ivar asked: how often it was asked for that.
     """
 
     def __init__(self) -> None:
         self.numbers: Any = []
         self.state: Any = Health()
         self.here: Any = Clients()
+        self.asked = 0
 
     def metrics(self) -> Deferred[list[Value]]:
         return maybeDeferred(lambda: self.numbers)
@@ -61,6 +64,7 @@ class Told:
         return maybeDeferred(lambda: self.state)
 
     def clients(self) -> Deferred[Clients]:
+        self.asked += 1
         return maybeDeferred(lambda: self.here)
 
 
@@ -186,6 +190,29 @@ class BoundTests(SiteTestCase):
         self.assertEqual(self.ask("/", "HEAD")[2], "")
         self.assertEqual(self.ask("/nothing")[0], 404)
         self.assertEqual(self.ask("/metrics/more")[0], 404)
+
+    def test_together(self) -> None:
+        """However many ask for the page at once, it is made once."""
+        self.status.here = waiting = Deferred()
+        self.factory = ShortConnections(StatusSite(self.status, self.clock, "sodium"), self.clock, 64)
+        transports = []
+        for _ in range(20):
+            transports.append(self.connect())
+            self.protocol.dataReceived(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        self.assertEqual(self.status.asked, 1)
+        waiting.callback(Clients())
+        for transport in transports:
+            self.assertIn(b"0 connected", transport.value())
+        self.factory.drop()
+
+    def test_body(self) -> None:
+        """What somebody sends with a request is dropped as it comes."""
+        transport = self.connect()
+        self.protocol.dataReceived(b"GET /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n")
+        kept = peak(lambda: [self.protocol.dataReceived(bytes(10_000)) for _ in range(49)])
+        self.assertLess(kept, 100_000)
+        self.protocol.dataReceived(bytes(20_000))
+        self.assertEqual(self.answer(transport)[0], 200)
 
     def test_connections(self) -> None:
         """A few at once; one more is closed at once, until one has gone."""
