@@ -147,7 +147,7 @@ FOLDERS = {
         programs.leftovers  programs.place_options  programs.places
         programs.endpoint_strings  programs.renewing
         programs.inherited  programs.listening  programs.status_companion  programs.accompanying
-        programs.shown_commands  programs.services  programs.tap  programs.tunneltap
+        programs.shown_commands  programs.door  programs.services  programs.tap  programs.tunneltap
         programs.worker  programs.running  programs.keys
         programs.passwd  programs.inviting  programs.durations  programs.reached
         programs.command_options  programs.key_options  programs.bars

@@ -284,15 +284,19 @@ class Admission(Generic[Counted]):
 
     def counted(self) -> tuple[int, int, int]:
         """Count connections: all, those whose client is not let in yet, and those from where most come."""
-        unauthenticated = len(self._strangers) + len(self._deciding)
-        return len(self._addresses), unauthenticated, max(self._counts.values(), default=0)
+        return len(self._addresses), self.unauthenticated, max(self._counts.values(), default=0)
 
     # Connections
 
     @property
+    def unauthenticated(self) -> int:
+        """How many connections are not authenticated."""
+        return len(self._strangers) + len(self._deciding)
+
+    @property
     def authenticated(self) -> int:
-        """How many connections are."""
-        return len(self._addresses) - len(self._strangers) - len(self._deciding)
+        """How many are."""
+        return len(self._addresses) - self.unauthenticated
 
     def arrived(self, end: Counted, unplaced: bool | None = None) -> list[TurnedAway[Counted]]:
         """
