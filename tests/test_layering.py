@@ -45,7 +45,7 @@ FOLDERS = {
         admission.files  admission.marks  admission.updating  admission.invitations
         admission.checkers  admission.watched  admission.authorized  admission.joining
         admission.passwords  admission.networks  admission.regulars  admission.fair_queue  admission.argon2
-        admission.plaintext  admission.checker_strings  admission.replays
+        admission.plaintext  admission.checker_strings  admission.replays  admission.shared_store
         admission.stored_salts  admission.replay_database  admission.count_min_sketch  admission.summed_lines
         admission.failed_logins  admission.limits  admission.decision
         admission
@@ -122,7 +122,7 @@ FOLDERS = {
     "package": "testing  __init__",
     # What whoever is on call needs.
     "operation": """
-        operation.companions  operation
+        operation.companions  operation.redis_store  operation
     """,
     # Programs.
     "programs": """
@@ -136,7 +136,8 @@ FOLDERS = {
         programs.descriptors
         programs.leftovers  programs.place_options  programs.places
         programs.endpoint_strings
-        programs.listening  programs.shown_commands  programs.services  programs.tap  programs.tunneltap
+        programs.listening  programs.store_options  programs.shown_commands  programs.services  programs.tap
+        programs.tunneltap
         programs.running  programs.keys
         programs.passwd  programs.inviting  programs.durations  programs.reached
         programs.command_options  programs.key_options  programs.bars

@@ -14,6 +14,7 @@ from dataclasses import dataclass, fields
 from operator import itemgetter
 from typing import Any, Generic, Protocol, TypeVar
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime, ITransport
 from twisted.protocols.policies import ProtocolWrapper
 
@@ -22,6 +23,7 @@ from ..describe.log import Logger
 from .failed_logins import FAILURE_TABLE_SIZE, FailedLogins
 from .networks import counted_address, network
 from .regulars import Regulars
+from .shared_store import SharedFailures
 from .summed_lines import SummedLines
 
 #: A limit on connections is logged as no longer reached when this share of it is left. Not as soon as one leaves:
@@ -212,7 +214,10 @@ class Admission(Generic[Counted]):
     :ivar lines: what may be logged of them.
     :ivar blocked_addresses: from where too many logins have failed.
     :ivar blocked_logins: of which too many have failed; while both are empty, any may be checked.
+    :ivar shared: counts the failures of several servers together; ``None`` where this one is alone.
     """
+
+    shared: SharedFailures | None = None
 
     def __init__(self, limits: Limits, clock: Callable[[], IReactorTime]) -> None:
         self._limits = limits
@@ -375,6 +380,17 @@ class Admission(Generic[Counted]):
         """
         return self._blocking(address, login) is None
 
+    def others_allow(self, address: object, login: str) -> Deferred[bool]:
+        """
+        Ask whether too many have failed at all servers together, where :attr:`shared` counts them. The parameters are
+        those of :meth:`may_try`.
+
+        :return: fires with whether the login is to be checked.
+        """
+        assert self.shared is not None
+        where, shown = network(address), repr(login)
+        return self.shared.allow(where, None if self._regulars.knows(shown, where) else shown)
+
     def refused(self, address: object, login: str) -> None:
         """
         A login was refused because it is not to be checked.
@@ -414,6 +430,8 @@ class Admission(Generic[Counted]):
             return []
         where = network(address)
         shown = None if login is None or self._failed_before(fingerprint) else repr(login)
+        if self.shared is not None:
+            self.shared.failed(where, shown)
         blocked_address = where is not None and self._by_address.failed(where)
         blocked_login = shown is not None and self._by_login.failed(shown)
         if not blocked_address and not blocked_login:

@@ -35,6 +35,7 @@ from ..core.version import VERSIONS, RekeyAfter
 from ..describe import describe_os_error, masked, printable
 from ..describe.fingerprints import fingerprint
 from ..endpoints.streams import StreamServerFactory
+from ..operation.redis_store import STORE_SECONDS
 from ..protocol.clock import count_steadily
 from ..protocol.rounds import quicken
 from ..transfer.receiver import UploadFactory
@@ -75,6 +76,16 @@ from .service_options import (
 from .service_user import ServiceUser, acting_as, check_log, check_root, service_user
 from .services import ForwardService, SodiumService, UploadService
 from .settings import ServerSettings
+from .store_options import (
+    STORE_COMPLETIONS,
+    STORE_LIMITS,
+    STORE_NEEDS,
+    STORE_PARAMETERS,
+    open_store,
+    read_store,
+    share,
+    share_counts,
+)
 
 #: Where the server listens when nothing is said. On loopback, since everybody knows the default passphrase.
 DEFAULT_LISTEN = "127.0.0.1:5555"
@@ -91,6 +102,7 @@ LIMITS: LimitNames = {
     "file-grace": (WatchedFile, "grace"),
     "clock-tolerance": (Version2, "tolerance"),
     **PLACE_LIMITS,
+    **STORE_LIMITS,
 }
 
 
@@ -109,7 +121,7 @@ class Options(AuthOptionMixin, ServiceOptions):
 
     program = "sodium"
     limits = LIMITS
-    needs = PLACE_NEEDS
+    needs = {**PLACE_NEEDS, **STORE_NEEDS}
     defaults_of_lists = {"endpoint": (DEFAULT_LISTEN,)}
     # What the tunnel calls it.
     aliases = {"listen": "endpoint"}
@@ -136,6 +148,7 @@ class Options(AuthOptionMixin, ServiceOptions):
         ["message", None, "Welcome.", "line that clients get"],
         ["protocol", None, None, "the one version to speak, 1 or 2 [default: both]"],
         ["auth-timeout", None, "10", "seconds a client has to authenticate"],
+        *STORE_PARAMETERS,
         *SERVICE_PARAMETERS,
     ]
 
@@ -147,6 +160,7 @@ class Options(AuthOptionMixin, ServiceOptions):
             "authorized-keys": usage.CompleteFiles(),
             "replay-db": usage.CompleteFiles(),
             **PLACE_COMPLETIONS,
+            **STORE_COMPLETIONS,
             **SERVICE_COMPLETIONS,
             "protocol": COMPLETE_PROTOCOL,
         },
@@ -288,6 +302,7 @@ class Options(AuthOptionMixin, ServiceOptions):
             warning="; ".join([*warnings, *([warning] if warning else [])]) or None,
             versions=versions,
             tolerance=tolerance,
+            store=read_store(self, self.given_limits),
             files=tuple(files),
             runs_as=user,
             **places,
@@ -295,7 +310,9 @@ class Options(AuthOptionMixin, ServiceOptions):
 
     def try_out(self) -> None:
         self.settings = only_looked_at(self.settings)
-        makeService(self)
+        service = makeService(self)
+        for companion in service.companions:
+            companion.look()
 
     def notes_of_check(self) -> list[str]:
         settings, public = self.settings, self.settings.pair.public
@@ -315,6 +332,7 @@ class Options(AuthOptionMixin, ServiceOptions):
             "file-grace": GRACE,
             "partial-age": PARTIAL_AGE,
             "on-stored-seconds": ON_STORED_SECONDS,
+            "shared-store-seconds": STORE_SECONDS,
         }
         return apart[name] if name in apart else super().default_limit(name)
 
@@ -382,6 +400,10 @@ def makeService(options: Options, reactor: Any = None) -> SodiumService:
             )
         endpoints.append((description, endpoint))
     twistd = options.twistd
+    try:
+        store = open_store(settings, reactor)
+    except LocalProtocolError as error:
+        raise SystemExit(printable(f"sodium: {error}")) from None
     limits = make_room(settings.limits, reactor, len(endpoints))
     common: dict[str, Any] = {
         "pair": settings.pair,
@@ -389,7 +411,7 @@ def makeService(options: Options, reactor: Any = None) -> SodiumService:
         "message": settings.message,
         "timeouts": settings.timeouts,
         "authorized_keys": settings.authorized_keys,
-        "replays": settings.replays,
+        "replays": share(settings, store),
         "salts": settings.salts,
         "limits": limits,
         "rekey": settings.rekey,
@@ -402,11 +424,12 @@ def makeService(options: Options, reactor: Any = None) -> SodiumService:
         tunnel_limits = TunnelLimits(limits.connections, limits.stranger_lines)
         tunnels = TunnelFactory(backend, masked(settings.forward), tunnel_limits, reactor, settings.timeouts)
         streams = StreamServerFactory(tunnels, **common)
-        return ForwardService(settings, endpoints, streams, reactor, twistd)
+        return share_counts(ForwardService(settings, endpoints, streams, reactor, twistd), streams, settings, store)
     places = open_places(reactor, settings)
     try:
         uploads = UploadFactory(places.store, files=places.files, make_thread=lambda: DiskThread(reactor), **common)
     # Whether the store keeps anything decides what the message must leave room for.
     except LocalProtocolError as error:
         raise SystemExit(printable(f"sodium: {error}")) from None
-    return UploadService(settings, endpoints, uploads, reactor, twistd, places.on_stored)
+    service = UploadService(settings, endpoints, uploads, reactor, twistd, places.on_stored)
+    return share_counts(service, uploads, settings, store)
