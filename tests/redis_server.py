@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import time
@@ -41,9 +42,13 @@ class RedisServer:
             [self._program, *words], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         limit = time.monotonic() + PATIENCE
-        while not os.path.exists(self._socket):
+        while not self._listens():
             assert time.monotonic() < limit and self._process.poll() is None, "redis-server does not start"
             time.sleep(0.005)
+
+    def _listens(self) -> bool:
+        with socket.socket(socket.AF_UNIX) as trial:
+            return trial.connect_ex(self._socket) == 0
 
     def _signal(self, number: int) -> None:
         assert self._process is not None

@@ -17,7 +17,15 @@ from sodiumtwist.admission.shared_store import UNSAID, ISharedStore, SharedFailu
 from sodiumtwist.core.errors import ServerUnavailable, TooManyFailures
 
 from ..observed import ObservedTestCase
-from ..pair import EchoServer, MemoryTransport, Pair, RecordingServer, make_client_factory, make_server_factory
+from ..pair import (
+    PASSPHRASE,
+    EchoServer,
+    MemoryTransport,
+    Pair,
+    RecordingServer,
+    make_client_factory,
+    make_server_factory,
+)
 from ..replay_memories import fingerprint
 from ..shared_stores import StoreInMemory
 from ..vectors import load_session
@@ -171,9 +179,8 @@ class LoginTests(ObservedTestCase):
         factory.admission.shared = shared
         return factory
 
-    def attempt(self, factory: SodiumServerFactory, passphrase: str | None = None) -> Pair:
-        client = {} if passphrase is None else {"passphrase": passphrase}
-        pair = Pair(factory, make_client_factory(self.clock, **client))
+    def attempt(self, factory: SodiumServerFactory, passphrase: str = PASSPHRASE) -> Pair:
+        pair = Pair(factory, make_client_factory(self.clock, passphrase=passphrase))
         pair.flush()
         return pair
 

@@ -39,7 +39,7 @@ class RedisTestCase(SynchronousTestCase):
         self.clock = Clock()
         self.events = logged(self)
 
-    def open(self, scope: str = "one", *, seconds: float = 0.05, **options: Any) -> StoreAtOnce:
+    def open(self, scope: str = "one", *, seconds: float = 5.0, **options: Any) -> StoreAtOnce:
         store = StoreAtOnce(self.redis.url, scope, self.clock, seconds=seconds, **options)
         self.addCleanup(store.stopped)
         return store
@@ -163,12 +163,13 @@ class DownTests(RedisTestCase):
 
     def test_paused(self) -> None:
         """One that answers nothing is down within the time."""
-        store = self.open()
+        store = self.open(seconds=0.1)
         self.successResultOf(store.remember(fingerprint(1)))
         self.redis.pause()
         self.failureResultOf(store.knows(fingerprint(1)), StoreDown)
         self.redis.go_on()
-        self.clock.advance(RETRY)
+        while store.why_down:
+            self.clock.advance(RETRY)
         self.assertIs(self.successResultOf(store.knows(fingerprint(1))), True)
 
     def test_up_and_down(self) -> None:
@@ -329,6 +330,7 @@ class ThreadTests(TestCase):
         store = self.open()
         first, second = store.remember(fingerprint(1)), store.remember(fingerprint(2))
         stopping = store.stopped()
+        assert stopping is not None
         yield self.assertFailure(second, StoreDown)
         yield self.assertFailure(store.knows(fingerprint(1)), StoreDown)
         self.assertTrue((yield first))
