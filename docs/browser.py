@@ -49,9 +49,9 @@ class Browser:
         theirs, self._out = os.pipe()
         self._in, our = os.pipe()
         command = [program, *OPTIONS, f"--user-data-dir={self._profile}", "about:blank"]
-        # It reads from descriptor 3 and writes to 4.
+        # It reads from descriptor 3 and writes to 4. Not by <&, behind which some shells take numbers up to 9 alone.
         self._process = subprocess.Popen(
-            ["sh", "-c", f'exec "$0" "$@" 3<&{theirs} 4>&{our}', *command],
+            ["sh", "-c", f'exec "$0" "$@" 3</dev/fd/{theirs} 4>/dev/fd/{our}', *command],
             pass_fds=(theirs, our),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -114,10 +114,10 @@ class Browser:
             "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
         )
 
-    def open(self, path: Path) -> None:
-        """Open a file, and wait until all that belongs to it is there."""
+    def open(self, place: Path | str) -> None:
+        """Open a file or a URL, and wait until all that belongs to it is there."""
         self._events.clear()
-        self.call("Page.navigate", url=path.resolve().as_uri())
+        self.call("Page.navigate", url=place if isinstance(place, str) else place.resolve().as_uri())
         while not any(event.get("method") == "Page.loadEventFired" for event in self._events):
             self._events.append(self._read())
 

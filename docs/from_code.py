@@ -47,7 +47,10 @@ from drawings import DRAWINGS, TABLES
 import sodiumtwist
 from sodiumtwist.core import errors
 from sodiumtwist.core.v2 import noise, pdus
+from sodiumtwist.describe.events import EVENTS, FIELDS
+from sodiumtwist.operation import values
 from sodiumtwist.programs.cli import Options
+from sodiumtwist.protocol import observing
 from sodiumtwist.transfer.tree import messages
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -371,6 +374,26 @@ def _error_meanings() -> Iterator[str]:
     yield ""
 
 
+# The log
+
+
+def _events() -> Iterator[str]:
+    yield from (".. list-table::", "   :widths: 20 8 45 27", "   :header-rows: 1", "")
+    rows = [("Event", "Level", "What happened", "Fields")]
+    for name, kind in EVENTS.items():
+        fields = ", ".join(f"``{field}``" for field in kind.fields.split())
+        rows.append((f"``{name}``", kind.level, kind.meaning, fields))
+    for first, *others in rows:
+        yield f"   * - {first}"
+        yield from (f"     - {cell}".rstrip() for cell in others)
+    yield ""
+
+
+def _words(meanings: Mapping[str, str]) -> Iterator[str]:
+    yield from (f"- ``{word}``: {meaning}" for word, meaning in meanings.items())
+    yield ""
+
+
 # States
 
 
@@ -552,8 +575,41 @@ def _file_arrays(*kinds: type) -> Iterator[str]:
     yield from _rows("12 14 24 10 40", ("Array", "Field", "Values", "Default", "What it says"), cells)
 
 
+def _metrics(table: Mapping[str, values.Metric]) -> Iterator[str]:
+    """Describe metrics."""
+    cells = []
+    for name, metric in table.items():
+        kind = metric.kind + ("" if metric.rule == values.SUM else ", largest")
+        labels = ", ".join(f"``{label}``" for label in metric.labels) or "–"
+        cells.append((f"``{name}``", kind, labels, metric.help))
+    yield from _rows("38 14 14 34", ("Metric", "Kind", "Labels", "What it tells"), cells)
+
+
+def _metric_labels() -> Iterator[str]:
+    """Describe what labels may say, of the metrics that have them."""
+    for what, words in (
+        (
+            "``outcome`` of ``sodiumtwist_logins_total``: ``admitted``, ``refused`` or ``left``. Its ``reason`` then:",
+            observing.REFUSALS,
+        ),
+        ("``outcome`` of ``sodiumtwist_sessions_ended_total``:", observing.ENDS),
+        ("``outcome`` of ``sodiumtwist_request_seconds``:", observing.REQUESTS),
+        ("``outcome`` of ``sodiumtwist_uploads_total``:", observing.UPLOADS),
+        ("``outcome`` of ``sodiumtwist_downloads_total``:", observing.DOWNLOADS),
+        ("``outcome`` of ``sodiumtwist_tunnel_connections_ended_total``:", observing.TUNNEL_ENDS),
+    ):
+        yield from (what, "")
+        yield from (f"- ``{word}``: {meaning}" for word, meaning in words.items())
+        yield ""
+
+
 #: What pages take from the code, by the names in their comments, with what makes the lines of it.
 PARTS: Mapping[str, Callable[[], Iterable[str]]] = {
+    # docs/reference/events.rst
+    "log-events": _events,
+    "event-fields": partial(_words, FIELDS),
+    "ends-of-clients": partial(_words, observing.ENDS),
+    "refusals": partial(_words, observing.REFUSALS),
     # docs/reference/sodiumtwist.rst, docs/reference/twistd-sodium.rst
     "help-sodiumtwist": _sodiumtwist,
     "help-twistd-sodium": partial(_twistd, "sodium"),
@@ -561,6 +617,10 @@ PARTS: Mapping[str, Callable[[], Iterable[str]]] = {
     # docs/reference/errors.rst
     "error-tree": _error_tree,
     "error-meanings": _error_meanings,
+    # docs/reference/metrics.rst
+    "metrics": partial(_metrics, values.METRICS),
+    "metric-labels": _metric_labels,
+    "process-metrics": partial(_metrics, values.PROCESS_METRICS),
     # docs/explanation/wire-2.rst
     "noise-tokens": partial(_handshake, noise.XK_HFS),
     "pdu-types": _pdu_types,

@@ -1,6 +1,6 @@
 """
-What the page on performance takes from one run of ``python -m benchmarks``, whose figures are in
-``docs/figures.json``: all of its figures, and the picture.
+What the pages on performance and on capacity take from one run of ``python -m benchmarks``, whose figures are in
+``docs/figures.json``: all of their figures, and the picture.
 
 A part stands between two comments, as one that ``docs/from_code.py`` writes does::
 
@@ -22,10 +22,11 @@ from pathlib import Path
 
 from from_code import ROOT, renew
 
+from benchmarks.capacity import capacity
 from benchmarks.pages import parts
 from benchmarks.plot import picture
 
-PAGES = ("docs/explanation/performance.rst",)
+PAGES = ("docs/explanation/performance.rst", "docs/explanation/capacity.rst")
 FIGURES, PICTURE = "docs/figures.json", "docs/performance.svg"
 
 
@@ -38,7 +39,7 @@ def renewed(root: Path) -> tuple[Mapping[str, str], list[str]]:
     :raises ValueError: when the figures are no good, or a page has a part that is unknown or has no end.
     """
     figures = json.loads((root / FIGURES).read_text(encoding="utf-8"))
-    makers = parts(figures)
+    makers = {**parts(figures), **capacity(figures)}
     texts = {}
     stale = []
     for path in PAGES:

@@ -33,6 +33,7 @@ from zope.interface import implementer
 from .admission.limits import ReportedLimit, check_limits
 from .admission.networks import network
 from .admission.summed_lines import SummedLines
+from .core.base import Traffic
 from .core.errors import ConnectionCut, PeerAborted, SodiumError
 from .core.keepalive import Timeouts
 from .describe import describe_tls_error
@@ -40,6 +41,7 @@ from .describe.log import Logger, describe_address
 from .interfaces import IDrainable, IReadListener, ISodiumTransport
 from .protocol.clock import steady_clock
 from .protocol.farewell import NO_END, Farewell
+from .protocol.observing import Observer
 from .protocol.proxy_header import describe_missing_header, read_proxy_header
 from .protocol.sockets import (
     TransportBelow,
@@ -58,6 +60,19 @@ JOINED_BROKE = "the connection behind it broke"
 UNREACHABLE = "there is no connection to what is behind it"
 STOPPING = "the tunnel is stopping"
 
+#: How joined connections end: in order; its client only looked; one of the two broke; the tunnel stops.
+CLOSED, LOOKED, BROKEN, STOPPED = "closed", "looked", "broken", "stopped"
+
+# What the log says of that.
+_PARTED = {
+    CLOSED: (
+        "the connection of {client} to {where} is over after {seconds} s, {bytes_received} bytes in, {bytes_sent} out"
+    ),
+    LOOKED: "{peer} left and had sent nothing: {reason}",
+    BROKEN: "the connection with {peer} broke: {reason}",
+    STOPPED: "the connection of {client} to {where} is cut off after {seconds} s: {reason}",
+}
+
 
 def _describe_loss(reason: Failure) -> str:
     # Where the other end has said why, or we know more than that a connection was lost, that says it all.
@@ -75,11 +90,13 @@ class TunnelLimits:
         server takes from one address.
     :ivar lines: how many lines in a minute connections that fail may cause in the log. More are summed up, a line a
         minute.
+    :ivar client_lines: the same for connections that come and go as they should.
     :raises LocalProtocolError: for a number below 1.
     """
 
     connections: int = 1_000
     lines: int = 20
+    client_lines: int = 600
 
     def __post_init__(self) -> None:
         check_limits(self)
@@ -126,6 +143,7 @@ class TunnelEnd(Protocol):
 
     :param other: the end to join when this one is connected.
     :ivar all_received: whether the peer has said that it sends no more.
+    :ivar began: when its transport was made, in seconds of the factory's clock.
     :ivar is_over: whether its connection is over, but for what is still to be read.
     :ivar gone: whether all is over.
     """
@@ -136,6 +154,7 @@ class TunnelEnd(Protocol):
     tunnels: TunnelFactory
     #: Writes to the other end.
     _hand_on: Callable[[bytes], None]
+    began: float
     all_received = is_over = gone = False
     #: Whether it came in, and was not made for one that did.
     came_in = False
@@ -146,8 +165,8 @@ class TunnelEnd(Protocol):
     _closing = False
     #: Whether nothing is read because the other end is full.
     _paused = False
-    #: Whether anything was received.
-    _received = False
+    #: How much has come from its peer, and was handed on to it, by now; of an encrypted connection what it carries.
+    bytes_received = bytes_sent = 0
     #: Whether the socket has told, when it was written to, that the connection is broken.
     _broken = False
     _farewell: Farewell | None = None
@@ -178,10 +197,12 @@ class TunnelEnd(Protocol):
             sink.transport.registerProducer(Feed(source, sink), True)
         if ISodiumTransport.providedBy(self.transport):
             self.tunnels.speaks(self.transport.peer.version)
+        other._log_joined()
         # It has waited for this, see TunnelEntry. Last, so that what it reads now has somewhere to go.
         other.transport.resumeProducing()
 
     def _arrive(self) -> None:
+        self.began = self.tunnels.clock.seconds()
         self._below = TransportBelow(self.transport)
         self._below.send_small_packets()
         # What wraps a stream of ours, as TLS does, has its interfaces, too, but tells of no read; nor may it be passed.
@@ -193,9 +214,11 @@ class TunnelEnd(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         """Hand the bytes on to the other end."""
-        self._received = True
+        size = len(data)
+        self.bytes_received += size
         # An end that is closing may still receive.
         if self._other is not None:
+            self._other.bytes_sent += size
             if self._gathers:
                 self._gathered.append(data)
             else:
@@ -245,6 +268,11 @@ class TunnelEnd(Protocol):
         # The look goes on till it finds that: this is done too often to set a timer each time.
         self._paused = False
         self.transport.resumeProducing()
+
+    @property
+    def traffic(self) -> Traffic:
+        """How much has come from its peer, and was handed on to it, by now; PDUs are counted where they are sealed."""
+        return Traffic(self.bytes_received, self.bytes_sent)
 
     @property
     def takes_nothing(self) -> bool:
@@ -354,25 +382,66 @@ class TunnelEnd(Protocol):
         # A transport that was closed here ends in order, whatever its peer was about to say; not so TLS.
         in_order = reason.check(ConnectionDone) and (not self._closing or is_tls(self.transport))
         if in_order:
+            self._log_parted(other, CLOSED)
             other._close()
             return
-        peer = self.transport.getPeer()
         if self._only_looked(reason):
-            if self.tunnels.lines.write("a client left and had sent nothing", network(peer)):
-                why = self._describe_leaving(reason)
-                self._log.info("{peer} left and had sent nothing{why}", peer=describe_address(peer), why=why)
+            self._log_parted(other, LOOKED, self._describe_leaving(reason))
         elif not reason.check(ConnectionDone):
-            why = _describe_loss(reason)
-            if self.tunnels.lines.write(f"a connection broke: {why}", network(peer)):
-                self._log.info("the connection with {peer} broke: {reason}", peer=describe_address(peer), reason=why)
+            self._log_parted(other, BROKEN, _describe_loss(reason))
+        else:
+            self._log_parted(other, CLOSED)
         other.break_off(JOINED_BROKE)
+
+    def _log_joined(self) -> None:
+        if self._is_logged_above or not self.tunnels.joined_lines.write(None, self.transport.getPeer()):
+            return
+        self._log.info(
+            "{client} is connected to {where}",
+            event="tunnel_opened",
+            client=describe_address(self.transport.getPeer()),
+            where=self.tunnels.where,
+            seconds=round(self.tunnels.clock.seconds() - self.began, 3),
+        )
+
+    @property
+    def _is_logged_above(self) -> bool:
+        """Whether a server's log has when its client came and went."""
+        return ISodiumTransport.providedBy(self.transport)
+
+    def _log_parted(self, other: TunnelEnd, outcome: str, reason: str = "") -> None:
+        """
+        Say that two ends are no longer joined, since this one is over.
+
+        :param other: the other one.
+        :param outcome: how this one ended.
+        :param reason: what more is known of that.
+        """
+        entry, peer, tunnels = self if self.came_in else other, self.transport.getPeer(), self.tunnels
+        usual = outcome in (CLOSED, STOPPED)
+        if usual and entry._is_logged_above:
+            return
+        line = _PARTED[outcome] if reason else _PARTED[outcome].removesuffix(": {reason}")
+        if (tunnels.parted_lines if usual else tunnels.lines).write(reason or outcome, network(peer)):
+            self._log.info(
+                line,
+                event="tunnel_gone",
+                peer=describe_address(peer),
+                client=describe_address(entry.transport.getPeer()),
+                where=tunnels.where,
+                outcome=outcome,
+                reason=reason,
+                seconds=round(tunnels.clock.seconds() - entry.began, 3),
+                bytes_received=entry.bytes_received,
+                bytes_sent=entry.bytes_sent,
+            )
 
     def _describe_leaving(self, reason: Failure) -> str:
         error = reason.value and reason.value.__cause__
         if isinstance(error, PeerAborted):
-            return f": {error.text}" if error.text else ""
+            return error.text
         # It may have been there to receive.
-        return "; the service had not ended" if isinstance(error, ConnectionCut) else ""
+        return "the service had not ended" if isinstance(error, ConnectionCut) else ""
 
     def _only_looked(self, reason: Failure) -> bool:
         """
@@ -380,7 +449,7 @@ class TunnelEnd(Protocol):
         nothing of it was cut.
         """
         error: Any = reason.value
-        if self._received:
+        if self.bytes_received:
             return False
         return error.args == (NO_END,) or (self.came_in and isinstance(error.__cause__, (ConnectionCut, PeerAborted)))
 
@@ -428,6 +497,7 @@ class TunnelEnd(Protocol):
         other = self._other
         if other is not None:
             self._unjoin()
+            self._log_parted(other, STOPPED, STOPPING)
             other.break_off(STOPPING)
             self.break_off(STOPPING)
         elif self._farewell is None:
@@ -473,6 +543,7 @@ class TunnelEntry(TunnelEnd):
         if self.factory.lines.write(f"cannot connect to {self.factory.where}: {why}", network(peer)):
             self.factory.log.error(
                 "cannot connect {peer} to {where}: {reason}",
+                event="tunnel_failed",
                 peer=describe_address(peer),
                 where=self.factory.where,
                 reason=why,
@@ -484,16 +555,25 @@ class TunnelEntry(TunnelEnd):
         why = describe_missing_header(self.transport, reason)
         if why is not None and self.factory.lines.write(f"no header: {why}", network(self.transport.getPeer())):
             where = describe_address(self.transport.getPeer())
-            self._log.info("refused {peer}: {reason}", peer=where, reason=why)
+            self._log.info("refused {peer}: {reason}", event="tunnel_refused", peer=where, reason=why)
+        observer, outcome = self.factory.observer, self._name_end(reason)
         super().connectionLost(reason)
+        if observer is not None:
+            observer.parted(self, outcome, self.tunnels.clock.seconds() - self.began)
         if self._connecting is not None:
             self._connecting.cancel()
+
+    def _name_end(self, reason: Failure) -> str:
+        if self.outgoing is None:
+            return "unreachable" if self._connecting is None else "left"
+        return "closed" if reason.check(ConnectionDone) else "broken"
 
 
 class TurnedAway(Protocol):
     """Resets a connection that came in. Closed in order, it would look like an empty answer."""
 
     transport: Any
+    traffic = Traffic()
 
     def connectionMade(self) -> None:
         self.transport.abortConnection()
@@ -512,6 +592,9 @@ class TunnelFactory(Factory):
         that of inactivity: for so long an end that closes may take nothing of what is left for it. Nothing else would
         tell that a machine at either end is gone: the ends may be silent for as long as they like.
     :ivar entries: the ends that came in and are connected.
+    :ivar lines: of connections that failed, in the log.
+    :ivar joined_lines: of those that were made.
+    :ivar parted_lines: of those that ended as they should.
     :ivar leaving: the ends that went out and are still connected, though those that came in are gone.
     """
 
@@ -519,11 +602,16 @@ class TunnelFactory(Factory):
     noisy = False
     log = Logger()
 
+    #: Is told how connections end; ``None`` where nobody counts them.
+    observer: Observer | None = None
+
     _stopped = False
     #: Which version of the protocol was spoken last.
     _version: int | None = None
     #: Whether the log has that the other side is about to stop, and no connection was made since.
     _drains = False
+    #: Fires when all connections have ended; ``None`` when nobody waits for that.
+    _finished: Deferred[None] | None = None
 
     def __init__(
         self,
@@ -534,16 +622,34 @@ class TunnelFactory(Factory):
         timeouts: Timeouts = Timeouts(),
     ) -> None:
         limits = limits or TunnelLimits()
-        self.tcp_keepalive = timeouts.tcp_keepalive
-        self.patience = timeouts.inactivity
-        self.endpoint = endpoint
-        self.where = where
+        self._take(endpoint, where, timeouts)
         self.entries: set[TunnelEntry] = set()
         self.leaving: set[TunnelEnd] = set()
         self._clock = clock
         self.lines = SummedLines("connections that failed", limits.lines, lambda: self.clock)
+        usual = limits.client_lines
+        self.joined_lines = SummedLines("connections", usual, lambda: self.clock)
+        self.parted_lines = SummedLines("ends of connections", usual, lambda: self.clock)
         self._limit_lines = SummedLines("lines about limits", limits.lines, lambda: self.clock)
         self._limit = ReportedLimit("connections", limits.connections, self._limit_lines)
+
+    def _take(self, endpoint: IStreamClientEndpoint, where: str, timeouts: Timeouts) -> None:
+        self.tcp_keepalive = timeouts.tcp_keepalive
+        self.patience = timeouts.inactivity
+        self.endpoint = endpoint
+        self.where = where
+
+    def change(self, endpoint: IStreamClientEndpoint, where: str, limits: TunnelLimits, timeouts: Timeouts) -> None:
+        """
+        Take others of what the factory was made with, for connections from now on. The parameters are those of the
+        factory.
+        """
+        self._take(endpoint, where, timeouts)
+        for lines in (self.lines, self._limit_lines):
+            lines.change(limits.lines)
+        for lines in (self.joined_lines, self.parted_lines):
+            lines.change(limits.client_lines)
+        self._limit.limit = limits.connections
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} to {self.where}>"
@@ -552,6 +658,11 @@ class TunnelFactory(Factory):
     def clock(self) -> IReactorTime:
         """The clock."""
         return steady_clock(self._clock)
+
+    @property
+    def limit(self) -> int:
+        """How many connections there may be at once."""
+        return self._limit.limit
 
     def speaks(self, version: int) -> None:
         """
@@ -562,13 +673,23 @@ class TunnelFactory(Factory):
         self._drains = False
         if version != self._version:
             self._version = version
-            self.log.info("{where} speaks version {version} of the protocol", where=self.where, version=version)
+            self.log.info(
+                "{where} speaks version {version} of the protocol",
+                event="server_version",
+                where=self.where,
+                version=version,
+            )
 
     def drains(self) -> None:
         """A connection has told that the other side is about to stop."""
         if not self._drains:
             self._drains = True
-            self.log.info("{where} is about to stop; {count} connections go on", where=self.where, count=self._count())
+            self.log.info(
+                "{where} is about to stop; {count} connections go on",
+                event="server_stopping",
+                where=self.where,
+                count=self._count(),
+            )
 
     def _count(self) -> int:
         # What went out may outlive what came in: a peer that does not read must not be a way past the limit.
@@ -578,6 +699,8 @@ class TunnelFactory(Factory):
         """Make the end of a connection that came in, or what resets it where there is no room for it."""
         if self._count() >= self._limit.limit:
             self._limit.reached()
+            if self.observer is not None:
+                self.observer.parted(TurnedAway(), "no_room", 0.0)
             return TurnedAway()
         return super().buildProtocol(addr)
 
@@ -586,6 +709,20 @@ class TunnelFactory(Factory):
         """All ends that are connected."""
         joined = {entry.outgoing for entry in self.entries if entry.outgoing is not None and not entry.outgoing.gone}
         return {*self.entries, *joined, *self.leaving}
+
+    def finish(self, timeout: float) -> Deferred[None]:
+        """
+        Wait for connections to end. Stop listening before that.
+
+        :param timeout: how many seconds they get.
+        :return: fires when all have ended, or their time is over. To cancel it is to wait no longer.
+        """
+        finished: Deferred[None] = Deferred(lambda waiting: waiting.callback(None))
+        self._finished = finished
+        if not self._count():
+            finished.callback(None)
+            return finished
+        return finished.addTimeout(timeout, self.clock, lambda result, seconds: None)
 
     def drop(self) -> None:
         """Break all connections, behind what their peers have yet to take."""
@@ -601,13 +738,19 @@ class TunnelFactory(Factory):
             if outgoing is not None and not outgoing.gone:
                 self.leaving.add(outgoing)
         self._limit.ease(self._count())
-        if self._stopped and not self._count():
+        if self._count():
+            return
+        if self._stopped:
             self._sum_up()
+        if self._finished is not None and not self._finished.called:
+            self._finished.callback(None)
 
     def doStart(self) -> None:
         """Called for each port that listens."""
         self._stopped = False
         self.lines.start()
+        self.joined_lines.start()
+        self.parted_lines.start()
         self._limit_lines.start()
         super().doStart()  # type: ignore[no-untyped-call]
 
@@ -620,4 +763,6 @@ class TunnelFactory(Factory):
 
     def _sum_up(self) -> None:
         self.lines.stop()
+        self.joined_lines.stop()
+        self.parted_lines.stop()
         self._limit_lines.stop()

@@ -2,8 +2,8 @@
 The tests whose outcome can depend on the version of Python or of a library: all but those of the modules listed here,
 and those that run over version 1 of the protocol what they run over version 2 as well.
 
-Run with ``trial tests.by_version``. Tox runs these with the oldest and with the newest releases, and ``trial tests``,
-the command of the README, runs all. A test that is added counts as one of these until it is listed.
+Run with ``trial tests.by_version``. Tox runs these with the oldest releases, and ``trial tests``, the command of the
+README, runs all with the newest. A test that is added counts as one of these until it is listed.
 """
 
 from __future__ import annotations
@@ -24,6 +24,11 @@ RUN_ONCE = {
     "tests.test_figures": "text, made of a file",
     "tests.test_readme": "text, held against constants",
     "tests.test_session": "text, made of a file",
+    "tests.operation.test_monitoring_files": "text, and a program from outside that reads it",
+    "tests.operation.test_page_in_browser": "a browser, which sees what the tests of the page and the site hold",
+    "tests.operation.test_balancer": "processes, and a program from outside; what clients do then has tests of its own",
+    "tests.operation.test_container": "a process in namespaces; what it runs has tests of its own",
+    "tests.operation.test_systemd": "units of systemd, and what runs of it; what it is told has tests of its own",
     "tests.programs.test_cli": "processes, their outputs and descriptors; what they run has tests of its own",
     "tests.programs.test_client_processes": "processes of commands whose parts have tests of their own",
     "tests.programs.test_load": "many processes at once, and the system's limits; each limit has tests of its own",

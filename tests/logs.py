@@ -38,6 +38,19 @@ def logged(case: SynchronousTestCase) -> list[LogEvent]:
     return observer.events
 
 
+#: Lines of connections that come and go as they should.
+USUAL = frozenset({"client_connected", "client_admitted", "tunnel_opened"})
+
+
+def unusual(events: Iterable[LogEvent]) -> list[str]:
+    """Pick the lines that tell more than that connections came, and went as they should."""
+    return [
+        formatEvent(event)
+        for event in events
+        if event.get("event") not in USUAL and event.get("outcome") not in ("closed", "stopped")
+    ]
+
+
 def refusals(events: Iterable[LogEvent]) -> list[str]:
     """Pick the lines that say who was refused and why."""
     return [formatEvent(event) for event in events if "refused" in (event.get("log_format") or "")]

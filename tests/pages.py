@@ -14,7 +14,7 @@ How each kind of block is marked:
 - ``sodium://…``, up to the ``…``: the URL that an earlier command printed.
 - ``python``: a program. What it prints stands in comments behind its prints, with ``…`` for anything.
 - A block with a ``:caption:`` is a file of that name, which later commands of the page use.
-- ``text``, ``ini``: not code to run; output, drawings, settings.
+- ``text``, ``ini``, ``toml``, ``docker``, ``nginx``, ``yaml``: not code to run; output, drawings, settings.
 - ``.. not run: WHY``, as a comment before a block of ``sh`` or ``python``: tests can't run it.
 """
 
@@ -50,7 +50,16 @@ STANDINS = [sys.executable, os.path.join(ROOT, "tests", "standins.py")]
 PASSPHRASE = "correct horse battery staple"
 
 #: The languages that blocks may have, and whether their code is run.
-LANGUAGES = {"sh": True, "python": True, "text": False, "ini": False}
+LANGUAGES = {
+    "sh": True,
+    "python": True,
+    "text": False,
+    "ini": False,
+    "toml": False,
+    "docker": False,
+    "nginx": False,
+    "yaml": False,
+}
 
 #: The machine whose directory is the page's.
 HERE = "here"

@@ -24,6 +24,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from sodiumtwist.programs.cli import main
 
+from .forking import Forked, can_fork, fork
+
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
@@ -73,19 +75,29 @@ def unmeasured(**extra: str) -> dict[str, str]:
     return {name: value for name, value in clean_environment(**extra).items() if name != "COVERAGE_PROCESS_CONFIG"}
 
 
+def forked_program(command: list[str]) -> list[str]:
+    """The program and the arguments of a command that can be forked; nothing for others."""
+    for program, start in (("sodiumtwist", SODIUMTWIST), ("twistd", TWISTD)):
+        if command[: len(start)] == start:
+            return [program, *command[len(start) :]]
+    return []
+
+
 class Running:
     """
     A process whose output is collected while it runs.
 
     :ivar output: lines of standard output so far.
     :ivar errors: lines of standard error so far.
+    :param forked: whether ``sodiumtwist`` and ``twistd`` may have their imports already, see :mod:`tests.forking`.
     """
 
-    def __init__(self, command: list[str], **keywords: Unpack[ProcessOptions]) -> None:
+    def __init__(self, command: list[str], forked: bool = False, **keywords: Unpack[ProcessOptions]) -> None:
         # Not the terminal of who runs the tests.
         keywords.setdefault("stdin", subprocess.DEVNULL)
         keywords.setdefault("env", clean_environment())
         prepare = keywords.pop("preexec_fn", None)
+        self.process: Forked | subprocess.Popen[bytes]
 
         def before_exec() -> None:
             # When the tests run in the background of a shell they ignore Ctrl-C, and processes would inherit that.
@@ -93,8 +105,13 @@ class Running:
             if prepare is not None:
                 prepare()
 
-        keywords["preexec_fn"] = before_exec
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **keywords)
+        program = forked_program(command)
+        if forked and program and not prepare and can_fork(keywords["env"]):
+            cwd = os.path.abspath(keywords.get("cwd", "."))
+            self.process = fork(program, keywords["stdin"], cwd, keywords["env"])
+        else:
+            keywords["preexec_fn"] = before_exec
+            self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **keywords)
         self.output: list[str] = []
         self.errors: list[str] = []
         self._news: queue.Queue[None] = queue.Queue()
@@ -184,7 +201,14 @@ def wait_until(condition: Callable[[], object], what: str) -> None:
 
 
 class ProcessTestCase(SynchronousTestCase):
-    """Has a directory of its own, and ends each process that it started."""
+    """
+    Has a directory of its own, and ends each process that it started.
+
+    :cvar forked: whether ``sodiumtwist`` and ``twistd`` have their imports already, see :mod:`tests.forking`. Not where
+        it matters how they start.
+    """
+
+    forked = True
 
     def setUp(self) -> None:
         self.directory = tempfile.mkdtemp(prefix="sodiumtwist-test-")
@@ -211,7 +235,7 @@ class ProcessTestCase(SynchronousTestCase):
 
     def run_process(self, command: list[str], **keywords: Unpack[ProcessOptions]) -> Running:
         keywords.setdefault("cwd", self.directory)
-        running = Running(command, **keywords)
+        running = Running(command, self.forked, **keywords)
         self.addCleanup(running.stop, signal.SIGKILL)
         return running
 

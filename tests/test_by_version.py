@@ -1,5 +1,5 @@
 """
-Which tests run with the oldest and with the newest releases.
+Which tests run with the oldest releases.
 """
 
 from __future__ import annotations

@@ -4,7 +4,6 @@ The documentation: its code runs, and what is taken from the code is taken.
 
 from __future__ import annotations
 
-import configparser
 import contextlib
 import importlib.util
 import inspect
@@ -12,8 +11,6 @@ import io
 import os
 import re
 import shutil
-import signal
-import subprocess
 import sys
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -21,24 +18,21 @@ from functools import cache, partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
-from unittest import SkipTest
 from xml.etree import ElementTree
 
 from twisted.trial.unittest import SynchronousTestCase
 
 import sodiumtwist
-from sodiumtwist import KeyPair
-from sodiumtwist.contacts.keyfiles import write_key_file
 from sodiumtwist.core import connection, states
 from sodiumtwist.core.v2 import states as saying
 from sodiumtwist.protocol import lifecycle
 
 from . import pages as pages_module
 from .pages import LANGUAGES, ROOT, PageTestCase, pages, read_blocks, read_page
-from .processes import SODIUMTWIST, TWISTD, ProcessTestCase
 from .test_layering import FOLDERS, PACKAGE, name_of
 
-UNIT = os.path.join("docs", "howto", "sodiumtwist.service")
+#: The ends of what pages show beside examples: units, settings and the like, which have tests of their own.
+SHOWN = (".service", ".socket", ".toml", ".cfg", "Containerfile")
 
 
 class PageTests(PageTestCase):
@@ -89,7 +83,8 @@ class BlockTests(SynchronousTestCase):
                 if block.included:
                     path = os.path.relpath(os.path.join(ROOT, os.path.dirname(page), block.text), ROOT)
                     self.assertTrue(os.path.isfile(os.path.join(ROOT, path)), path)
-                    self.assertTrue(path == UNIT or os.path.dirname(path) == "examples", path)
+                    in_howto = os.path.dirname(path) == "docs/howto" and path.endswith(SHOWN)
+                    self.assertTrue(in_howto or os.path.dirname(path) == "examples", path)
 
     def test_kinds(self) -> None:
         """How blocks are found."""
@@ -443,59 +438,3 @@ class Fields:
     shown: tuple[int, ...] = (1, 2)
     made: list[int] = field(default_factory=list)
     hidden: None = field(default=None, repr=False)
-
-
-class UnitTests(ProcessTestCase):
-    """The unit for systemd."""
-
-    def unit(self) -> configparser.RawConfigParser:
-        unit = configparser.RawConfigParser(strict=False)
-        unit.optionxform = str  # type: ignore[assignment,method-assign]
-        unit.read_string(read_page(UNIT))
-        return unit
-
-    def test_verify(self) -> None:
-        """systemd has nothing to say against it."""
-        program = shutil.which("systemd-analyze")
-        if program is None:
-            raise SkipTest("systemd-analyze is not installed (Debian: apt-get install systemd)")
-        path = self.path("sodiumtwist.service")
-        with open(path, "w") as file:
-            file.write(read_page(UNIT).replace("/opt/sodiumtwist/bin/twistd", "/bin/sh"))
-        done = subprocess.run([program, "verify", path], capture_output=True, text=True)
-        about = [line for line in done.stderr.splitlines() if "sodiumtwist.service" in line]
-        self.assertEqual((done.returncode, about), (0, []), done.stderr)
-
-    def test_hardened(self) -> None:
-        """It runs as a user of its own, who can write in one directory."""
-        service = self.unit()["Service"]
-        for name, value in {
-            "User": "sodiumtwist",
-            "StateDirectory": "sodiumtwist",
-            "NoNewPrivileges": "yes",
-            "ProtectSystem": "strict",
-            "CapabilityBoundingSet": "",
-        }.items():
-            self.assertEqual(service[name], value)
-
-    def test_runs(self) -> None:
-        """Its command receives a file, and ends when systemd ends it."""
-        command = self.unit()["Service"]["ExecStart"].replace("\\\n", " ").split()
-        self.assertEqual(command[0], "/opt/sodiumtwist/bin/twistd")
-        self.assertEqual(self.run_process([*SODIUMTWIST, "keygen", "--output", "server.key"]).wait(), 0)
-        pair = KeyPair.generate()
-        write_key_file(self.path("ann.key"), pair)
-        with open(self.path("keys.txt"), "w") as file:
-            file.write(f"{pair.public.hex()} ann\n")
-        arguments = [argument.replace("/etc/sodiumtwist", self.directory) for argument in command[1:]]
-        self.assertIn("tcp:5555", arguments)
-        arguments[arguments.index("tcp:5555")] = "tcp:0:interface=127.0.0.1"
-        server = self.run_process([*TWISTD, *arguments])
-        self.find_endpoint(server)
-        self.make_file("backup.tar", 300_000)
-        key = server.wait_for(r"public key: (\w+)")[1]
-        client = self.start_client("send", "--identity", "ann.key", "--user", "ann", "backup.tar", key=key)
-        self.assertEqual((client.wait(), client.errors), (0, []))
-        self.assertTrue(self.read(os.path.join("uploads", "ann", "backup.tar")) == self.read("backup.tar"))
-        self.assertEqual(server.stop(), -signal.SIGTERM)
-        self.assertEqual(server.errors, [])

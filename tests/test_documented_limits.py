@@ -158,7 +158,8 @@ class LimitTests(SynchronousTestCase):
         self.assertEqual(set(tunnels), set(tunneltap.LIMITS))
         for name, where in tunnels.items():
             kind, argument = tunneltap.LIMITS[name]
-            self.assertEqual(where, f"tunnel.py: {kind.__name__}.{argument}")
+            path = kind.__module__.removeprefix("sodiumtwist.").replace(".", "/") + ".py"
+            self.assertEqual(where, f"{path}: {kind.__name__}.{argument}")
         bare = {(where, name) for where, name in self.changed_by() if re.fullmatch(r"[a-z][a-z-]*", name)}
         self.assertEqual({name for _, name in bare}, set(LIMITS))
         for where, name in bare:

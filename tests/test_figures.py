@@ -20,6 +20,7 @@ from xml.etree import ElementTree
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from benchmarks.capacity import CONNECTIONS, Machine, Task, capacity, tasks
 from benchmarks.pages import PARTS, REASONS, parts
 from benchmarks.plot import GROUPS, OTHERS, draw, picture
 from benchmarks.tables import Row, Table
@@ -130,16 +131,17 @@ class CurrentTests(SynchronousTestCase):
             for page in from_figures().PAGES
             for part in re.findall("^.. from figures: (.*)$", read_page(page), re.M)
         ]
-        self.assertEqual(sorted(places), sorted(parts(figures(BULK))))
+        self.assertEqual(sorted(places), sorted([*parts(figures(BULK)), *capacity(figures(BULK))]))
 
     def test_none_by_hand(self) -> None:
         """No figure of speed stands outside them, in any words."""
         readme = by_hand("README.rst")
         performance = by_hand("docs/explanation/performance.rst")
         self.assertIn("Where time goes", performance)
-        for text in (readme, performance):
+        on_capacity = by_hand("docs/explanation/capacity.rst")
+        for text in (readme, performance, on_capacity):
             self.assertEqual(SPEED.findall(text), [])
-        for text in (readme, performance):
+        for text in (readme, performance, on_capacity):
             self.assertEqual(CLAIM.findall(text), [])
 
     def test_would_be_found(self) -> None:
@@ -360,3 +362,62 @@ class ProgramTests(SynchronousTestCase):
         self.assertIn("a quick run shows that all works, and not how fast it is", printed.getvalue())
         page = "docs/explanation/performance.rst"
         self.assertEqual((self.root / page).read_text(encoding="utf-8"), read_page(page))
+
+
+class CapacityTests(SynchronousTestCase):
+    """The page on capacity."""
+
+    MEASURED = (
+        table("connections", row("sodiumtwist", 200.0), unit="connections/s"),
+        table("serial", row("sodiumtwist", 10_000.0, cpu=0.12), unit="requests/s"),
+        table("scale-throughput-sodium", row("1", 2000.0), row(str(CONNECTIONS), 500.0)),
+        table("scale-memory", row(f"sodiumtwist-{CONNECTIONS}", 8.0), unit="KiB"),
+    )
+
+    def said(self, name: str, *tables: dict[str, Any]) -> str:
+        return "\n".join(capacity(figures(*tables))[name]())
+
+    def test_core(self) -> None:
+        """What a core does is what the tables say; what was not measured has no row."""
+        text = self.said("capacity-core", *self.MEASURED)
+        cells = [re.split(r" {2,}", line.strip()) for line in text.splitlines() if line.startswith("   ")]
+        rows = {cell[0]: cell[1] for cell in cells if len(cell) == 4}
+        self.assertEqual(
+            [rows[name] for name in ("Fresh logins", "Bytes of many connections", "Memory of an idle connection")],
+            ["200 /s", "500 MB/s", "8 KiB"],
+        )
+        self.assertNotIn("Files", rows)
+        self.assertIn("That run has none of it.", self.said("capacity-core", table("start")))
+
+    def test_processor_time(self) -> None:
+        """Where the server's own processor time was measured, that counts. How workers share the work is told."""
+        more = table("workers-logins", row("one process", 400.0), row("2 workers", 760.0, first=400.0))
+        text = self.said("capacity-core", *self.MEASURED, more)
+        self.assertRegex(text, r"Fresh logins +400 /s +.* workers-logins\n")
+        self.assertIn("Two workers on two cores did 1.90 times as many logins as one process.", text)
+
+    def test_tasks(self) -> None:
+        """What each keeps busy."""
+        by_name = {task.what: task for task in tasks(figures(*self.MEASURED))}
+        idle = by_name["1,000,000 clients that are idle"]
+        self.assertAlmostEqual(idle.cores, 1_000_000 / 60 * 0.00012)
+        self.assertEqual((idle.processes, idle.memory), (100, 1_000_000 * 8 * 1024))
+        self.assertAlmostEqual(by_name["They all log in within a minute"].cores, 1_000_000 / 60 / 200)
+        self.assertAlmostEqual(by_name["Each has a request every 10 s"].cores, 10)
+        many = by_name["100 Gbit/s of many connections"]
+        self.assertEqual((many.cores, many.processes, many.network), (25, 25, 100e9))
+        self.assertNotIn("100 Gbit/s of few connections", by_name)
+
+    def test_machines(self) -> None:
+        """As many as the scarcest of their parts asks for."""
+        machine = Machine(cores=10, memory=1e9, network=1e9)
+        for task, expected in {
+            Task("", 10.5, 0, 0): (2, "cores"),
+            Task("", 1.0, 11 * 10 * CONNECTIONS, 0): (11, "processes"),
+            Task("", 1.0, 1, 2.5e9): (3, "memory"),
+            Task("", 1.0, 1, 1, 7.1e9): (8, "network"),
+        }.items():
+            self.assertEqual(task.machines(machine), expected)
+        text = self.said("capacity-machines", *self.MEASURED)
+        self.assertRegex(text, r"100 Gbit/s of many connections +25.0 +25 +0.0763 GiB +4 +network\n")
+        self.assertIn("That run has no figures for it.", self.said("capacity-machines", table("start")))

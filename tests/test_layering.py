@@ -38,7 +38,9 @@ FOLDERS = {
         core.wire  core.base  core.asking  core.server  core.client  core.connection  core
     """,
     # Words for people, and what applications learn about the other end.
-    "describe": "describe.sizes  describe.words  describe.log  describe.fingerprints  describe  interfaces",
+    "describe": """
+        describe.sizes  describe.words  describe.events  describe.log  describe.fingerprints  describe  interfaces
+    """,
     # Who may come in, and the files that say so: whose they are, who may use them, when the disk has them.
     "admission": """
         admission.replacing
@@ -58,7 +60,8 @@ FOLDERS = {
     """,
     # The Twisted face of one connection.
     "protocol": """
-        protocol.clock  protocol.log_names  protocol.unread  protocol.context  protocol.producers  protocol.direct
+        protocol.clock  protocol.log_names  protocol.unread  protocol.observing  protocol.context  protocol.producers
+        protocol.direct
         protocol.sockets  protocol.proxy_header  protocol.rounds  protocol.client_endpoints
         protocol.outbox  protocol.reading  protocol.no_hello
         protocol.farewell  protocol.lifecycle  protocol.base  protocol.server  protocol.draining  protocol.client
@@ -122,22 +125,25 @@ FOLDERS = {
     "package": "testing  __init__",
     # What whoever is on call needs.
     "operation": """
-        operation.companions  operation.redis_store  operation
+        operation.companions  operation.redis_store  operation.certificates  operation.notify  operation.logs
+        operation.values  operation.histograms  operation.lag  operation.status  operation.metrics
+        operation.exposition  operation.service_status  operation.page  operation.recent  operation.site
+        operation
     """,
     # Programs.
     "programs": """
         programs.interrupts  programs.exits  programs.output  programs.pidfile  programs.service_user
         programs.sizes  programs.settings  programs.silent_servers  programs.refusals  programs.without_tls
         programs.completers  programs.options  programs.configuration  programs.check
-        programs.service_options
+        programs.rereading  programs.service_options
         programs.completion_words  programs.completion_bash  programs.completion_fish  programs.completion_zsh
         programs.completion
         programs.asking  programs.server_options  programs.server_arguments
         programs.descriptors
         programs.leftovers  programs.place_options  programs.places
-        programs.endpoint_strings
-        programs.listening  programs.store_options  programs.shown_commands  programs.services  programs.tap
-        programs.tunneltap
+        programs.endpoint_strings  programs.renewing
+        programs.inherited  programs.listening  programs.store_options  programs.status_companion  programs.accompanying
+        programs.shown_commands  programs.services  programs.tap  programs.tunneltap
         programs.running  programs.keys
         programs.passwd  programs.inviting  programs.durations  programs.reached
         programs.command_options  programs.key_options  programs.bars

@@ -80,9 +80,9 @@ class TLSTests(ProcessTestCase):
         tls_port = self.endpoint.split(":")[2]
         self.endpoint = f"tcp:127.0.0.1:{tls_port}"
         client = self.send()
-        self.assertEqual(client.wait(), 3)
+        self.assertEqual(client.wait(), 2)
         self.assert_one_line(
-            client.errors, "refused by tcp:127.0.0.1.* where TLS is spoken at that port, tls:HOST:PORT connects"
+            client.errors, "cannot connect to tcp:127.0.0.1.* where TLS is spoken at that port, tls:HOST:PORT connects"
         )
         server.wait_for("refused 127.0.0.1:.* what came is not TLS")
 

@@ -21,7 +21,6 @@ from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
 from twisted.internet.task import Clock, deferLater
-from twisted.logger import formatEvent
 from twisted.protocols.haproxy._wrapper import HAProxyWrappingFactory
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface import implementer
@@ -34,7 +33,7 @@ from sodiumtwist.programs.tunneltap import AdvisedEndpoint, Options, makeService
 from sodiumtwist.tunnel import TunnelEntry, TunnelFactory, TunnelLimits, TurnedAway
 
 from .core.peers import wire_of
-from .logs import logged, refusals
+from .logs import logged, refusals, unusual
 from .outside import find_program
 from .pair import LOGIN, PASSPHRASE, SERVER_PAIR, MemoryTransport, Pair, build, make_client_factory
 from .ports import port_number
@@ -187,8 +186,7 @@ class TunnelTests(SynchronousTestCase):
         pair.flush()
         clock.advance(0)
         self.assertEqual((outside.disconnecting, outside.aborting), (True, False))
-        lines = [line for event in events if (line := formatEvent(event)) and "authenticated" not in line]
-        self.assertEqual(lines, [])
+        self.assertEqual(unusual(events), [])
 
     def visit(self, clock: Clock, payload: bytes) -> tuple[Pair, Any]:
         """Have a client come, which sends something or nothing while the service speaks; return it, and the service."""
@@ -220,8 +218,8 @@ class TunnelTests(SynchronousTestCase):
             self.assert_line(events, says)
 
     def assert_line(self, events: list[Any], says: str) -> None:
-        """Check that there is one line, but for logins."""
-        lines = [line for event in events if (line := formatEvent(event)) and "authenticated" not in line]
+        """Check that there is one line, but for what is usual."""
+        lines = unusual(events)
         self.assertEqual(len(lines), 1, lines)
         self.assertRegex(lines[0], says)
 
@@ -232,7 +230,7 @@ class TunnelTests(SynchronousTestCase):
         something else. Of one that has sent something, both are a break.
         """
         for payload, ends, says in (
-            (b"", lambda pair: pair.client.close(), "left and had sent nothing; the service had not ended$"),
+            (b"", lambda pair: pair.client.close(), "left and had sent nothing: the service had not ended$"),
             (b"", lambda pair: pair.client.abort_with(8, "wanted files"), "left and had sent nothing: wanted files$"),
             (b"a part", lambda pair: pair.client.close(), "the connection with .* broke: the connection was cut"),
             (
@@ -248,7 +246,7 @@ class TunnelTests(SynchronousTestCase):
             pair.server_transport.lose(ConnectionLost())
             clock.advance(0)
             self.assertTrue(outside.aborting)
-            self.assert_line([event for event in events if "dropped" not in formatEvent(event)], says)
+            self.assert_line([event for event in events if event.get("event") != "client_gone"], says)
 
     def test_half_close_without_it(self) -> None:
         """A transport that can't end one direction is closed behind what it has to send. Its answer is cut off."""
@@ -283,10 +281,10 @@ class LimitTests(SynchronousTestCase):
         return None if transport.aborting else transport
 
     def log(self) -> list[str]:
-        return [formatEvent(event) or "" for event in self.events]
+        return unusual(self.events)
 
     def test_impossible(self) -> None:
-        for name in ("connections", "lines"):
+        for name in ("connections", "lines", "client_lines"):
             error = self.assertRaises(LocalProtocolError, TunnelLimits, **{name: 0})
             self.assertIn(name, str(error))
 
@@ -409,7 +407,10 @@ class OptionsTests(SynchronousTestCase):
         self.assert_refused([*right, "--user", "x" * 256], "the login is 256 bytes long")
         self.assert_refused([*right, "--protocol", "1", "--user", "x" * 129], "the login is 129 bytes long")
         self.assert_refused([*right, "stray"], "unexpected argument 'stray'")
-        self.assert_refused([*right, "--limit", "people=3"], "--limit takes one of connections, lines, not 'people'")
+        self.assert_refused(
+            [*right, "--limit", "people=3"],
+            "--limit takes one of connections, lines, client-lines, log-size, log-files, twisted-lines, not 'people'",
+        )
         self.assert_refused([*right, "--limit", "lines=0"], "the limit lines takes a whole number from 1, not 0")
         self.assert_refused([*right, "--tcp-keepalive", "soon"], "--tcp-keepalive takes a number of seconds, not")
         self.assert_refused([*right, "--tcp-keepalive", "-1"], "TCP keepalive takes 1 to 32767 seconds, or 0 for none")

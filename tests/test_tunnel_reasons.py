@@ -10,7 +10,6 @@ from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.credentials import IUsernamePassword, UsernamePassword
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IProtocol, IProtocolFactory
-from twisted.logger import formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
@@ -22,7 +21,7 @@ from sodiumtwist.protocol import sockets
 from sodiumtwist.tunnel import TunnelFactory
 
 from .applications import Application, Applications
-from .logs import logged
+from .logs import logged, unusual
 from .memory_sockets import MemoryConnection, MemoryReactor, MemorySocket, has_error, held_by_the_system, socket_pair
 from .pair import CLIENT_PAIR, LOGIN, PASSPHRASE, SERVER_PAIR
 from .test_tunnel_ends import ADDRESS, Endpoint, Program
@@ -108,9 +107,8 @@ class ReasonTests(SynchronousTestCase):
 
     @property
     def lines(self) -> list[str]:
-        """What the tunnel has logged."""
-        events = [event for event in self.events if "tunnel" in str(event.get("log_namespace"))]
-        return [formatEvent(event) for event in events]
+        """What the tunnel has logged, but for connections that come, and go as they should."""
+        return unusual(event for event in self.events if "tunnel" in str(event.get("log_namespace")))
 
     def only(self) -> ServerStream:
         (connection,) = self.server.connections

@@ -211,6 +211,7 @@ class Argon2File:
                 self._log.warn(
                     "{count} logins wait to be verified, and that is the limit; of more, those give way that have had "
                     "most, the first from {where} as {login}",
+                    event="checks_full",
                     count=len(self._queue),
                     where=whose.where or "no address",
                     login=repr(whose.login),
@@ -229,7 +230,11 @@ class Argon2File:
         while self._freed:
             place = self._queue.give_place()
             if self._gave_way and not self._queue:
-                self._log.info("no more logins wait to be verified than may; {count} gave way", count=self._gave_way)
+                self._log.info(
+                    "no more logins wait to be verified than may; {count} gave way",
+                    event="checks_eased",
+                    count=self._gave_way,
+                )
                 self._gave_way = 0
             if place is not None:
                 place.callback(None)

@@ -198,11 +198,13 @@ class Decision:
                 raise ReplayDetected()
         if not may_try or (allowed is not None and not result_of(await allowed)):
             raise TooManyFailed()
-        keys = rules.authorized_keys
+        # Both now: they may be changed while somebody is asked, and half of the old rules with half of the new ones
+        # could let in whom neither would.
+        keys, checker = rules.authorized_keys, rules.checker
         if isinstance(keys, AuthorizedKeysFile):
             secret = secret_of(claim.passphrase)
             if secret is not None:
-                if await self._join(keys, secret) is not Finding.LISTED:
+                if await self._join(keys, checker, secret) is not Finding.LISTED:
                     return Verdict(peer)
             keys = await keys.latest()
         if keys is not None and not keys.allows(claim.public_key, claim.login, claim.version):
@@ -210,15 +212,15 @@ class Decision:
                 f"the key {claim.public_key.hex()} is not authorized, or not for this login; its fingerprint is "
                 f"{fingerprint(claim.public_key)}"
             )
-        if rules.checker is not None:
+        if checker is not None:
             credentials = ClientLogin(claim.login.encode(), claim.passphrase.encode())
             credentials.address, credentials.version = peer.address, peer.version
             credentials.bound_key = keys is not None and keys.is_bound(claim.public_key, claim.login, claim.version)
             self.stake = Stake.LOGIN
-            if isinstance(rules.checker, Portal):
-                peer = self._peer = replace(peer, avatar=await self._log_in(rules.checker, credentials, peer))
+            if isinstance(checker, Portal):
+                peer = self._peer = replace(peer, avatar=await self._log_in(checker, credentials, peer))
             else:
-                await maybeDeferred(rules.checker.requestAvatarId, credentials)
+                await maybeDeferred(checker.requestAvatarId, credentials)
             self.stake = Stake.NOTHING
         if claim.version != 1:
             # The handshake has proven the key, and can't be sent again.
@@ -232,13 +234,13 @@ class Decision:
             self.stake = Stake.KEY
         return Verdict(peer)
 
-    async def _join(self, file: AuthorizedKeysFile, secret: bytes) -> Finding:
+    async def _join(self, file: AuthorizedKeysFile, checker: object, secret: bytes) -> Finding:
         """The client has been invited, it says."""
         # Whoever gets our key some day could read the secret in a recording, and the key is not proven yet.
         if self._peer.version == 1:
             raise KeyNotListed("an invitation is for version 2 of the protocol alone")
         # Nobody but a portal gives what an application takes its users for.
-        if isinstance(self._rules.checker, Portal):
+        if isinstance(checker, Portal):
             raise InvitationRefused("the server takes no invitations, for its application has logins of its own")
         try:
             return await join(file, secret, self._peer)
@@ -283,7 +285,9 @@ class Decision:
 
     def _logout_failed(self, reason: Failure) -> None:
         if self._may_log(reason):
-            self._log.failure("the logout of {login} failed", reason, login=repr(self._peer.login))
+            self._log.failure(
+                "the logout of {login} failed", reason, event="logout_failed", login=repr(self._peer.login)
+            )
 
     def cancel(self) -> None:
         """Decide no longer: too many logins have failed meanwhile, or nobody waits for the verdict."""

@@ -41,11 +41,11 @@ class _Crowd:
     Counts the failures of those for whom the table has no room. Each is forgotten after one to two times the time of a
     tally, all of that time together.
 
-    :param seconds: the time of a tally.
+    :ivar seconds: the time of a tally.
     """
 
     def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
+        self.seconds = seconds
         # Each with the time at which it began, the older first. At most two: the older is forgotten before there would
         # be a third.
         self._sketches: list[tuple[float, CountMinSketch]] = []
@@ -56,13 +56,13 @@ class _Crowd:
 
         :return: whether nothing is left.
         """
-        while self._sketches and now - self._sketches[0][0] >= 2 * self._seconds:
+        while self._sketches and now - self._sketches[0][0] >= 2 * self.seconds:
             del self._sketches[0]
         return not self._sketches
 
     def add(self, key: str, now: float, failures: int) -> None:
         """Some more failed."""
-        if not self._sketches or now - self._sketches[-1][0] >= self._seconds:
+        if not self._sketches or now - self._sketches[-1][0] >= self.seconds:
             self._sketches.append((now, CountMinSketch()))
         self._sketches[-1][1].add(key, failures)
 
@@ -106,6 +106,16 @@ class FailedLogins:
         self.blocked: dict[str, _Tally] = {}
         self._crowd = _Crowd(seconds)
 
+    def change(self, limit: int, seconds: float) -> None:
+        """
+        Count by other numbers from now on. What has failed counts on, and who is blocked stays so for its time.
+
+        :param limit: how many failures block a key.
+        :param seconds: the time for that many.
+        """
+        self._limit = limit
+        self._seconds = self._crowd.seconds = seconds
+
     def _forget_old(self, now: float) -> None:
         while self._tallies:
             key, tally = next(iter(self._tallies.items()))
@@ -115,6 +125,7 @@ class FailedLogins:
         if self._crowd.forget_old(now) and self._beyond:
             self._log.info(
                 "logins {what} all others are checked again; {count} had no line of their own",
+                event="logins_unblocked",
                 what=self._what,
                 count=self._beyond,
             )
@@ -125,6 +136,7 @@ class FailedLogins:
         if self._lines.write(f"logins {self._what} {key}"):
             self._log.info(
                 "logins {what} {key} are checked again; {count} were refused",
+                event="logins_unblocked",
                 what=self._what,
                 key=key,
                 count=tally.refused,
@@ -176,6 +188,7 @@ class FailedLogins:
             if not self._beyond:
                 self._log.warn(
                     "logins {what} {count} others are refused already; those {what} more are, too, without a line each",
+                    event="logins_blocked",
                     what=self._what,
                     count=len(self.blocked),
                 )
@@ -187,6 +200,7 @@ class FailedLogins:
         if self._lines.write(f"logins {self._what} {key}"):
             self._log.warn(
                 "{limit} logins {what} {key} failed; more are refused for {seconds} s",
+                event="logins_blocked",
                 limit=self._limit,
                 what=self._what,
                 key=key,

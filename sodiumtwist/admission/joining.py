@@ -227,6 +227,7 @@ def look_if_writable(file: AuthorizedKeysFile) -> None:
     if closed and not file.told_closed:
         _log.warn(
             "{path} has open invitations, but none can be used: {cure}",
+            event="invitations_unusable",
             path=file.file.path,
             cure=_cure(file.file.path),
         )
@@ -358,7 +359,7 @@ class _Joining:
             raise KeyNotStored(f"the key could not be listed: {why}") from None
         finally:
             for line in told:
-                _log.warn("{line}", line=line)
+                _log.warn("{line}", event="joining_failed", line=line)
         for each, outcome in zip(together, outcomes, strict=True):
             if outcome is Finding.OPEN:
                 self._note(each)
@@ -369,6 +370,7 @@ class _Joining:
         claim = waiting.claim
         _log.info(
             "{login} has joined by an invitation, from {where}: key {key}, fingerprint {fingerprint}",
+            event="client_joined",
             login=repr(claim.login),
             where=describe_address(waiting.address),
             key=claim.public_key.hex(),

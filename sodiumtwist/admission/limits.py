@@ -131,7 +131,12 @@ class ReportedLimit:
     def reached(self) -> str:
         """One more is turned away; return why."""
         if not self.turned_away and self._lines.write(f"{self.limit} {self._what}"):
-            self._log.warn("{limit} {what}: that is the limit, more are turned away", limit=self.limit, what=self._what)
+            self._log.warn(
+                "{limit} {what}: that is the limit, more are turned away",
+                event="limit_reached",
+                limit=self.limit,
+                what=self._what,
+            )
         self.turned_away += 1
         return f"there are {self.limit} {self._what} already"
 
@@ -146,6 +151,7 @@ class ReportedLimit:
         if self._lines.write(f"{self.limit} {self._what}"):
             self._log.info(
                 "no longer {limit} {what}; {count} were turned away",
+                event="limit_eased",
                 limit=self.limit,
                 what=self._what,
                 count=self.turned_away,
@@ -178,20 +184,31 @@ class Lines:
     :ivar limits: of limits that are reached, and no longer are.
     :ivar blocks: of logins and addresses that are blocked, and no longer are.
     :ivar failures: of what went wrong here, with tracebacks.
+    :ivar connections: of who has connected.
     :ivar logins: of who was let in.
+    :ivar leavings: of clients that left, or were lost.
     :ivar ends: of clients that were dropped.
     :ivar uploads: of uploads, whole or broken off.
     """
 
     def __init__(self, limits: Limits, clock: Callable[[], IReactorTime]) -> None:
         few, many = limits.stranger_lines, limits.client_lines
+        self.connections = SummedLines("connections", few, clock)
         self.refusals = SummedLines("refusals", few, clock)
         self.limits = SummedLines("lines about limits", few, clock)
         self.blocks = SummedLines("lines about blocked logins", few, clock)
         self.failures = SummedLines("failures", few, clock)
         self.logins = SummedLines("logins", many, clock)
+        self.leavings = SummedLines("clients that left", many, clock)
         self.ends = SummedLines("dropped clients", many, clock)
         self.uploads = SummedLines("lines about uploads", many, clock)
+
+    def change(self, limits: Limits) -> None:
+        """Have other numbers of lines be written from now on."""
+        for kind in (self.logins, self.leavings, self.ends, self.uploads):
+            kind.change(limits.client_lines)
+        for kind in (self.connections, self.refusals, self.limits, self.blocks, self.failures):
+            kind.change(limits.stranger_lines)
 
     def start(self) -> None:
         """Timers may be set."""
@@ -209,8 +226,8 @@ class Admission(Generic[Counted]):
     Counts the connections of one factory, and the logins that failed. It tells whom to turn away or to check no
     longer, and does neither itself.
 
-    :param limits: what it takes.
     :param clock: returns the clock.
+    :ivar limits: what it takes.
     :ivar lines: what may be logged of them.
     :ivar blocked_addresses: from where too many logins have failed.
     :ivar blocked_logins: of which too many have failed; while both are empty, any may be checked.
@@ -220,7 +237,7 @@ class Admission(Generic[Counted]):
     shared: SharedFailures | None = None
 
     def __init__(self, limits: Limits, clock: Callable[[], IReactorTime]) -> None:
-        self._limits = limits
+        self.limits = limits
         self._stopped = False
         self._addresses: dict[Counted, str | None] = {}
         self._strangers: dict[Counted, None] = {}
@@ -239,21 +256,48 @@ class Admission(Generic[Counted]):
         self.blocked_addresses = self._by_address.blocked
         self.blocked_logins = self._by_login.blocked
 
+    def change(self, limits: Limits) -> None:
+        """
+        Go by other limits from now on. Nobody who has a place loses it.
+
+        :param limits: all of them.
+        """
+        self.limits = limits
+        self.lines.change(limits)
+        self._connections.limit = limits.connections
+        self._unauthenticated.limit = limits.unauthenticated
+        for reported in self._per_address.values():
+            reported.limit = limits.per_address
+        self._by_address.change(limits.failures_per_address, limits.failure_seconds)
+        self._by_login.change(limits.failures_per_login, limits.failure_seconds)
+
+    def counted(self) -> tuple[int, int, int]:
+        """Count connections: all, those whose client is not let in yet, and those from where most come."""
+        unauthenticated = len(self._strangers) + len(self._deciding)
+        return len(self._addresses), unauthenticated, max(self._counts.values(), default=0)
+
     # Connections
 
-    def arrived(self, end: Counted) -> list[TurnedAway[Counted]]:
+    @property
+    def authenticated(self) -> int:
+        """How many connections are."""
+        return len(self._addresses) - len(self._strangers) - len(self._deciding)
+
+    def arrived(self, end: Counted, unplaced: bool | None = None) -> list[TurnedAway[Counted]]:
         """
         A connection is made.
 
         :param end: ours.
+        :param unplaced: whether it is a proxy's, which says with its first bytes for whom it speaks; ``None`` to find
+            that out.
         :return: who has to go for it, if somebody has: a stranger that came before, one of an address that has most
             places, or itself.
         """
         turned_away = []
         refusal = None
-        if len(self._addresses) >= self._limits.connections:
+        if len(self._addresses) >= self.limits.connections:
             refusal = self._connections.reached()
-        elif len(self._strangers) + len(self._deciding) >= self._limits.unauthenticated:
+        elif len(self._strangers) + len(self._deciding) >= self.limits.unauthenticated:
             refusal = self._unauthenticated.reached()
         if refusal is not None:
             first = next(iter(self._strangers), None)
@@ -265,9 +309,9 @@ class Admission(Generic[Counted]):
             turned_away.append(TurnedAway(first, refusal))
         self._strangers[end] = None
         self._addresses[end] = None
-        if not speaks_for_others(end.transport):
+        # Otherwise the address is noted later.
+        if not (speaks_for_others(end.transport) if unplaced is None else unplaced):
             turned_away += self.note_address(end)
-        # Otherwise the address is noted later: the proxy says with its first bytes for whom it speaks.
         return turned_away
 
     def _first_of_most(self, newcomer: Counted) -> Counted | None:
@@ -300,7 +344,7 @@ class Admission(Generic[Counted]):
         self._uncount(end)
         if where is None:
             return []
-        count, limit = self._counts.get(where, 0), self._limits.per_address
+        count, limit = self._counts.get(where, 0), self.limits.per_address
         if count >= limit:
             what = f"connections from {where}"
             reported = self._per_address.setdefault(where, ReportedLimit(what, limit, self.lines.limits))
@@ -388,8 +432,10 @@ class Admission(Generic[Counted]):
         :return: fires with whether the login is to be checked.
         """
         assert self.shared is not None
-        where, shown = network(address), repr(login)
-        return self.shared.allow(where, None if self._regulars.knows(shown, where) else shown)
+        where, shown, limits = network(address), repr(login), self.limits
+        known = self._regulars.knows(shown, where)
+        few = (limits.failures_per_address, limits.failures_per_login)
+        return self.shared.allow(where, None if known else shown, *few)
 
     def refused(self, address: object, login: str) -> None:
         """

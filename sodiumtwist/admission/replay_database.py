@@ -190,6 +190,14 @@ class ReplayDatabase(_LimitedMemory):
         """
         return self._call_in_thread(self._insert, fingerprint).addCallback(self._note_forgetting)
 
+    def counted(self) -> Deferred[int]:
+        """
+        Count the handshakes that are remembered.
+
+        :return: fires with their number. It fails as that of :meth:`knows`.
+        """
+        return self._call_in_thread(self._count, None)
+
     def close(self) -> Deferred[None]:
         """
         Close the database, when a service stops.
@@ -348,6 +356,13 @@ class ReplayDatabase(_LimitedMemory):
                 connection.execute("DELETE FROM handshakes WHERE number < ?", (oldest + min(excess, FORGET_AT_ONCE),))
         connection.execute("COMMIT")
         return new, excess > 0
+
+    def _count(self, connection: sqlite3.Connection, _: None) -> int:
+        # There are no gaps, see _insert().
+        ((oldest, newest),) = connection.execute(
+            "SELECT (SELECT min(number) FROM handshakes), (SELECT max(number) FROM handshakes)"
+        )
+        return 0 if newest is None else int(newest) - int(oldest) + 1
 
     # What runs in the reactor's thread again: it logs
 

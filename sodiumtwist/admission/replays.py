@@ -58,6 +58,11 @@ class _LimitedMemory:
             raise LocalProtocolError(f"a limit of {limit} handshakes remembers none; 1 is the least")
         self._limit = limit
 
+    @property
+    def limit(self) -> int:
+        """How many handshakes are remembered at most."""
+        return self._limit
+
     def _warn_of_forgetting(self) -> None:
         # From now on each login forgets a handshake. One line is enough.
         if not self._warned:
@@ -65,6 +70,7 @@ class _LimitedMemory:
             self._log.warn(
                 "more than {limit} handshakes were accepted; the oldest are forgotten from now on, "
                 "and recordings of them would be let in again",
+                event="replays_forgotten",
                 limit=self._limit,
             )
 
@@ -86,6 +92,10 @@ class ReplayMemory(_LimitedMemory):
         # A dict keeps an order, too, but it looks for its oldest entry among all places of those that were deleted.
         self._known: set[bytes] = set()
         self._order: deque[bytes] = deque()
+
+    def counted(self) -> int:
+        """Count the handshakes that are remembered."""
+        return len(self._order)
 
     def knows(self, fingerprint: bytes) -> bool:
         """Tell whether a handshake is remembered, see :meth:`~sodiumtwist.admission.replays.IReplayMemory.knows`."""

@@ -168,28 +168,24 @@ class SharedFailures:
 
     :param store: an :class:`ISharedStore`.
     :param local: whether logins are checked while the store is down; if not, none is.
-    :param per_address: how many failures block an address.
-    :param per_login: how many block a login.
     """
 
-    def __init__(self, store: Any, local: bool, per_address: int, per_login: int) -> None:
+    def __init__(self, store: Any, local: bool) -> None:
         self._store = store
         self._local = local
-        self._limits = (per_address, per_login)
 
-    def allow(self, address: str | None, login: str | None) -> Deferred[bool]:
+    def allow(self, address: str | None, login: str | None, per_address: int, per_login: int) -> Deferred[bool]:
         """
         Tell whether a login may be checked.
 
         :param address: where it comes from; ``None`` where that is no matter.
         :param login: which one; ``None`` where it may be checked however often it has failed.
+        :param per_address: how many failures block an address.
+        :param per_login: how many block a login.
         :return: fires with the answer, or fails with :exc:`StoreDown`.
         """
         asked: Deferred[tuple[int, int]] = self._store.failures(address, login)
-        return asked.addCallbacks(self._are_few, self._without_store)
-
-    def _are_few(self, counts: tuple[int, int]) -> bool:
-        return all(count < limit for count, limit in zip(counts, self._limits, strict=True))
+        return asked.addCallbacks(lambda counts: counts[0] < per_address and counts[1] < per_login, self._without_store)
 
     def _without_store(self, reason: Failure) -> bool:
         reason.trap(StoreDown)

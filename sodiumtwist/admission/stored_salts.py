@@ -176,6 +176,7 @@ class StoredSalts:
             self._log.warn(
                 "the first flights of clients can't be remembered in {path}, so they are in memory alone; clients of "
                 "version 2 come in all the same: {reason}",
+                event="salts_in_memory",
                 path=self._path,
                 reason=str(error),
             )
@@ -183,7 +184,9 @@ class StoredSalts:
 
     def _worked(self, what: str) -> None:
         if self._failing.pop(what, None) is not None and not self._failing:
-            self._log.info("first flights of clients are remembered in {path} again", path=self._path)
+            self._log.info(
+                "first flights of clients are remembered in {path} again", event="salts_stored", path=self._path
+            )
 
     # What runs in the database's thread
 

@@ -11,6 +11,7 @@ from heapq import nlargest
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from ..describe.log import Logger
+from .networks import network
 
 #: Seconds in which lines of one kind are counted, and after which a line sums up those that were not written.
 LINES_PERIOD = 60.0
@@ -36,6 +37,7 @@ class SummedLines:
 
     __slots__ = (
         "_addresses",
+        "_alike",
         "_began",
         "_clock",
         "_count",
@@ -62,13 +64,21 @@ class SummedLines:
         self._count: int | None = None
         self._addresses: set[str] = set()
         self._reasons: dict[str, int] = {}
+        # Whether all say the same.
+        self._alike = False
 
-    def write(self, reason: str, where: str | None = None) -> bool:
+    def change(self, limit: int) -> None:
+        """Have another number of lines be written from now on."""
+        self.left = min(self.left, limit)
+        self._limit = limit
+
+    def write(self, reason: str | None, where: object = None) -> bool:
         """
         One more line is to be written.
 
-        :param reason: what it says, without what differs from line to line.
-        :param where: the address that it speaks of, if it does.
+        :param reason: what it says, without what differs from line to line; ``None`` where all lines of the kind say
+            the same.
+        :param where: the address that it speaks of, if it does: as :func:`~.networks.network` returns it, or takes it.
         :return: whether to write it; if not, it is in the sum.
         """
         if self.left:
@@ -86,6 +96,7 @@ class SummedLines:
                 return True
             self._log.warn(
                 "more than {limit} {what} in a minute: from here on a line a minute sums them up",
+                event="lines_summed",
                 limit=self._limit,
                 what=self._what,
             )
@@ -100,12 +111,17 @@ class SummedLines:
             # Only while there is something to sum up, so that nothing is left behind where all is quiet.
             self._timer = self._clock().callLater(LINES_PERIOD, self._period_over)
 
-    def _add(self, reason: str, where: str | None) -> None:
+    def _add(self, reason: str | None, where: object) -> None:
         assert self._count is not None
         self._count += 1
         if where is not None and len(self._addresses) < SUMMED_APART:
-            self._addresses.add(where)
-        if reason in self._reasons or len(self._reasons) < SUMMED_APART:
+            # Only here: most lines are written, and need it not.
+            shown = where if isinstance(where, str) else network(where)
+            if shown is not None:
+                self._addresses.add(shown)
+        if reason is None:
+            self._alike = True
+        elif reason in self._reasons or len(self._reasons) < SUMMED_APART:
             self._reasons[reason] = self._reasons.get(reason, 0) + 1
         else:
             # Each loses one, so that what comes often outlives any number of others that come once.
@@ -133,13 +149,17 @@ class SummedLines:
         # More than one: what many strangers do must not hide what few clients have trouble with.
         reasons = nlargest(SUMMED_REASONS, self._reasons, key=lambda each: self._reasons[each])
         reason = "; then: ".join(reasons) or "of many kinds"
+        line = "{count} more {what} in {seconds} s{where}"
+        if not self._alike:
+            line += "; most often: {reason}"
         self._log.warn(
-            "{count} more {what} in {seconds} s{where}; most often: {reason}",
+            line,
+            event="lines_summed",
             count=count,
             what=self._what,
             seconds=round(self._clock().seconds() - self._began, 1),
             where=where,
-            reason=reason,
+            reason="" if self._alike else reason,
         )
         self._addresses.clear()
         self._reasons.clear()

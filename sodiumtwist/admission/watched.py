@@ -260,7 +260,9 @@ class WatchedFile(Generic[Value]):
 
     def _told(self, failure: Failure) -> None:
         if not failure.check(LoginNotChecked):
-            self._log.failure("the {what} {path} could not be read", failure, what=self._what, path=self._path)
+            self._log.failure(
+                "the {what} {path} could not be read", failure, event="file_failed", what=self._what, path=self._path
+            )
 
     def _take(self, version: _Version[Value], began: float) -> None:
         """
@@ -303,6 +305,7 @@ class WatchedFile(Generic[Value]):
             self._log.error(
                 "the {what} {path} was last good more than {grace:g} seconds ago: it lets nobody in now, until it can "
                 "be used again",
+                event="file_expired",
                 what=self._what,
                 path=self._path,
                 grace=self._grace,
@@ -316,16 +319,17 @@ class WatchedFile(Generic[Value]):
     def _report(self, reason: str | None, left: float, again: bool) -> None:
         if reason is None:
             how = "can be used again, and was read" if again else "was changed and read again"
-            self._log.info("the {what} {path} {how}", what=self._what, path=self._path, how=how)
+            self._log.info("the {what} {path} {how}", event="file_read", what=self._what, path=self._path, how=how)
         elif left > 0:
             self._log.error(
                 "the {what} can't be used, so what it said before holds for {left:.0f} more seconds: {reason}",
+                event="file_broken",
                 what=self._what,
                 left=left,
                 reason=reason,
             )
         else:
-            self._log.error("the {what} can't be used: {reason}", what=self._what, reason=reason)
+            self._log.error("the {what} can't be used: {reason}", event="file_broken", what=self._what, reason=reason)
 
     def _read(self, known: bytes | None, value: Value) -> _Version[Value]:
         """

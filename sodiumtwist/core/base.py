@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from .errors import ConnectionCut, LocalProtocolError, MalformedPDU, PayloadTooLarge, RemoteProtocolError
 from .events import (
@@ -42,6 +42,22 @@ _ACTS: dict[type, Act] = {
 }
 
 
+class Traffic(NamedTuple):
+    """
+    What has come and left on a connection, counted where it is sealed and opened.
+
+    :ivar bytes_received: on the wire, the handshake included.
+    :ivar bytes_sent: likewise; what the transport still holds is among them.
+    :ivar pdus_received: those that follow the handshake.
+    :ivar pdus_sent: likewise.
+    """
+
+    bytes_received: int = 0
+    bytes_sent: int = 0
+    pdus_received: int = 0
+    pdus_sent: int = 0
+
+
 class _NoMessages:
     """Nothing is being put together."""
 
@@ -62,6 +78,7 @@ class Connection:
     :ivar incoming: has, as ``held``, how many bytes of messages are being put together.
     :ivar largest: the most bytes that one DATA carries.
     :ivar overhead: how many bytes a PDU takes beyond its payload, where it is counted.
+    :ivar began: when it was made, in seconds of the caller's clock.
     :ivar choked: version 2: whether the peer is owed so many PONGs that :meth:`events` makes none of what has come.
         Send them, take :meth:`data_to_send`, and ask for events again.
     """
@@ -79,6 +96,7 @@ class Connection:
         self._table = table
         self._state = state
         self._keepalive = keepalive
+        self.began = keepalive.heard_at
         self.rekey = rekey
         self._rekey_at = math.inf
         self._inbox = Inbox()
@@ -98,6 +116,12 @@ class Connection:
     def queued(self) -> int:
         """How many bytes :meth:`data_to_send` has to give, but for what it adds to seal them."""
         return self.unsent.size
+
+    @property
+    def traffic(self) -> Traffic:
+        """How much has come, and how much has left, by now."""
+        inbox, unsent = self._inbox, self.unsent
+        return Traffic(inbox.bytes_received, unsent.bytes_sent, inbox.pdus_received, unsent.pdus_sent)
 
     @property
     def buffered(self) -> int:
@@ -181,6 +205,7 @@ class Connection:
         if type(data) is not bytes:
             data = bytes(view_of(data))  # the caller may go on to change it
         inbox = self._inbox
+        inbox.bytes_received += len(data)
         if inbox.data:
             inbox.put(data)
         else:
@@ -205,6 +230,7 @@ class Connection:
         :param size: how many.
         :return: whether to look for :meth:`events`; there may be none.
         """
+        self._inbox.bytes_received += size
         return self._records.received(self._inbox, size)  # type: ignore[union-attr]
 
     def events(self, now: float) -> Iterator[Event]:
@@ -393,7 +419,9 @@ class Connection:
         packet = unsent.packet
         if packet:
             unsent.packet = b""
-            unsent.size -= len(packet)
+            size = len(packet)
+            unsent.size -= size
+            unsent.bytes_sent += size
         sealed = b""
         if unsent.size:
             sealed = self._records.seal(unsent, limit)  # type: ignore[union-attr]  # there are PDUs, so there are records

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import partial
 
 from .asking import AskingConnection
-from .errors import AuthenticationFailed, AuthenticationTimeout, ConnectionCut, LocalProtocolError
+from .errors import AuthenticationFailed, AuthenticationTimeout, ConnectionCut, LocalProtocolError, ServerUnavailable
 from .events import Authenticated, Event, HandshakeComplete, Refused
 from .inbox import Buffer
 from .keepalive import Keepalive, Timeouts
@@ -202,7 +202,8 @@ class ClientConnection(AskingConnection):
         """
         The server closed its side; the connection is closed.
 
-        :raises AuthenticationFailed: when its hello had not come.
+        :raises AuthenticationFailed: when its hello had not come; in version 2, where that is no refusal, a
+            :exc:`ServerUnavailable`.
         :raises MalformedPDU, ConnectionCut: as for both ends.
         """
         state = self._state
@@ -213,7 +214,7 @@ class ClientConnection(AskingConnection):
             )
         if state is State.AWAITING_MESSAGE_2:
             self.close()
-            raise AuthenticationFailed(NO_ANSWER)
+            raise ServerUnavailable(NO_ANSWER)
         if state is State.AWAITING_WELCOME:
             self.close()
             raise ConnectionCut("the connection was cut before the server had said whether it lets us in")

@@ -98,7 +98,8 @@ class NotDone(SodiumError):
     """
     What was asked for did not come about, or nobody knows whether it did. All that ends a connection is one of these.
 
-    :ivar code: what the other end gave as the reason; ``None`` where it gave none.
+    :ivar code: what the other end gave as the reason; ``None`` where it gave none. At a server, of a login that was
+        refused, what its client is told.
     :ivar retry_can_help: whether a new connection, with nothing changed here, can go better.
     :ivar safe_to_repeat: of a request: whether it was not sent, or the other end says that it did not act on it, so
         that asking again does nothing twice. Else it was sent, and its outcome is unknown. Of anything else it is true.

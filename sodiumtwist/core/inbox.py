@@ -104,11 +104,14 @@ class Inbox:
         is cut.
     :ivar opened: how many bytes were taken out and opened, and are in no event yet: where several PDUs are sealed
         together, they come out together. Whoever opens them counts them here.
+    :ivar bytes_received: all that has come, the handshake included.
+    :ivar pdus_received: how many PDUs were opened of it. Whoever opens them counts them here.
     """
 
-    __slots__ = ("data", "offset", "opened", "part")
+    __slots__ = ("bytes_received", "data", "offset", "opened", "part", "pdus_received")
 
     def __init__(self) -> None:
+        self.bytes_received = self.pdus_received = 0
         self.clear()
 
     def clear(self) -> None:

@@ -16,11 +16,13 @@ class Unsent:
     :ivar queue: PDUs in the order in which they were sent: of DATA its payload, of others what their version lays out.
         A ``deque``, or a list where the version has it so.
     :ivar size: how many bytes wait, the packet among them. Whoever puts something in or takes it out counts it here.
+    :ivar bytes_sent: how many bytes were handed out for the wire, the handshake's included.
+    :ivar pdus_sent: how many PDUs were in them. Whoever seals them counts both here.
     """
 
-    __slots__ = ("packet", "queue", "size")
+    __slots__ = ("bytes_sent", "packet", "pdus_sent", "queue", "size")
 
     def __init__(self) -> None:
         self.packet = b""
         self.queue: Any = deque()
-        self.size = 0
+        self.size = self.bytes_sent = self.pdus_sent = 0

@@ -101,7 +101,7 @@ def introduce(
     :raises ValueError: for a wrong string.
     """
     # Who has a key for a host may do without names.
-    warn = None if server_key is None else lambda line: _log.warn("{line}", line=line)
+    warn = None if server_key is None else lambda line: _log.warn("{line}", event="client_warning", line=line)
     server = look_up(endpoint, warn) if isinstance(endpoint, str) else None
     if server is None:
         if server_key is None:
@@ -121,7 +121,7 @@ def introduce(
         kept, warning = read_kept_passphrase(server)
         passphrase = kept or ""
         if warning is not None:
-            _log.warn("{line}", line=warning)
+            _log.warn("{line}", event="client_warning", line=warning)
     return Introduced(
         _client_from_string(reactor, server.endpoint),
         server.server_key,

@@ -414,7 +414,7 @@ class ReconnectingClient(Service):
             mistake, error = error, ClosedHere(f"no connection can be made from here: {error}")
             error.retry_can_help, error.__cause__ = False, mistake
         where = repr(self._endpoint)
-        self._log.error("it does not try again until it is started anew: {where}", where=where)
+        self._log.error("it does not try again until it is started anew: {where}", event="client_failed", where=where)
         self._finish(error)
 
     def _finish(self, error: NotDone) -> None:
@@ -435,7 +435,9 @@ class ReconnectingClient(Service):
             check_time(delay)
         except Exception:
             # In there, it would leave the ClientService where it tries no more, and can't be stopped either.
-            self._log.failure("the retry policy failed; the usual one tells when to try again")
+            self._log.failure(
+                "the retry policy failed; the usual one tells when to try again", event="retry_policy_failed"
+            )
             delay = _USUAL_POLICY(attempt)
         if self._moves:
             # At once. But not again and again, where one server behind a port lets us in only to say that it stops.

@@ -142,7 +142,7 @@ def _version(ours: Mapping[str, str]) -> int | None:
 
 
 def _warn(line: str) -> None:
-    _log.warn("{line}", line=line)
+    _log.warn("{line}", event="client_warning", line=line)
 
 
 def _passphrase(ours: Mapping[str, str]) -> str | None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from collections.abc import Callable
 
 from twisted.python.usage import UsageError
 
@@ -15,8 +16,13 @@ from .interrupts import as_before, exit_on_signals, raise_again
 from .options import DEFAULT_PASSPHRASE
 from .without_tls import load_endpoints
 
+#: Asks for a passphrase. It gets the prompt, and what else can give the passphrase, for the error.
+Ask = Callable[[str, str], str]
 
-def choose_passphrase(given: str | None, has_identity: bool, login: str, endpoint: str) -> tuple[str, bool]:
+
+def choose_passphrase(
+    given: str | None, has_identity: bool, login: str, endpoint: str, ask: Ask | None = None
+) -> tuple[str, bool]:
     """
     Choose the passphrase of a client. Without one that was given it is the default one for a server on this machine; an
     empty one where the client has a key of its own, which may be enough; else it is asked for. The default one, which
@@ -26,6 +32,7 @@ def choose_passphrase(given: str | None, has_identity: bool, login: str, endpoin
     :param has_identity: whether the client has a key of its own.
     :param login: for the question.
     :param endpoint: where the server is, as :func:`~sodiumtwist.contacts.addresses.client_description` takes it.
+    :param ask: asks for it; ``None`` for :func:`ask_passphrase`.
     :return: the passphrase, and whether it is the default one in place of another.
     :raises UsageError: when it has to be asked for, and can't be; also when the endpoint is not understood.
     """
@@ -36,7 +43,7 @@ def choose_passphrase(given: str | None, has_identity: bool, login: str, endpoin
     if has_identity:
         return "", False
     _check_endpoint(endpoint)
-    asked = ask_passphrase(
+    asked = (ask or ask_passphrase)(
         printable(f"Passphrase of {login} at {masked(endpoint)}: "),
         "--passphrase-file, or --identity where the server knows our key",
     )

@@ -214,6 +214,7 @@ def explain_loss(settings: ConnectSettings, client: ClientEnd, reason: BaseExcep
         elif isinstance(reason, AuthenticationFailed):
             why += "".join(f"; {hint}" for hint in hints(settings.credentials))
         return CommandFailed(EXIT_REFUSED, f"refused by {settings.endpoint}: {why.removeprefix(REFUSES)}")
+    why = explain_silence(reason, settings.version, settings.known_as, settings.server_key) or why
     status = STATUS_OF_CODE.get(code, EXIT_NOT_CONNECTED)
     verdict = "cannot connect to" if code is None else "not let in by"
     return CommandFailed(status, f"{verdict} {settings.endpoint}: {why}")

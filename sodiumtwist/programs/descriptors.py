@@ -73,6 +73,9 @@ def _set_soft_limit(count: int, hard: int) -> bool:
     return True
 
 
+#: A default number of connections that becomes lower is told of only when less than this share of it is left.
+UNTOLD_SHARE = 0.9
+
 AnyLimits = TypeVar("AnyLimits", Limits, TunnelLimits)
 
 
@@ -97,7 +100,20 @@ def make_room(limits: AnyLimits, reactor: Any, ports: int = 1) -> AnyLimits:
         # All may be strangers, who take half of the descriptors then: each of them makes room for a newcomer.
         strangers = lower["unauthenticated"] = min(limits.unauthenticated, connections)
         told = f"the limits are {connections} connections, {strangers} of them not authenticated"
+    lowered = replace(limits, **lower)
+    default = limits.connections == type(limits).connections
+    # Where it is nobody's number but ours, and about as good, there is nothing to tell.
+    if (
+        default
+        and connections >= limits.connections * UNTOLD_SHARE
+        and (lower.get("unauthenticated", 0) == getattr(limits, "unauthenticated", 0))
+    ):
+        return lowered
     _log.warn(
-        "this process may have {count} file descriptors: {limits}; {advice}", count=count, limits=told, advice=advice
+        "this process may have {count} file descriptors: {limits}; {advice}",
+        event="descriptors_limited",
+        count=count,
+        limits=told,
+        advice=advice,
     )
-    return replace(limits, **lower)
+    return lowered

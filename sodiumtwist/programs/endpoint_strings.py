@@ -19,8 +19,13 @@ from twisted.internet.protocol import Factory
 from ..contacts.addresses import is_loopback, server_description
 from ..core.errors import LocalProtocolError
 from ..describe import describe_bad_endpoint, printable
+from ..operation.certificates import RenewedEndpoint
 from ..protocol.client_endpoints import client_endpoint
 from .service_user import ServiceUser, check_backend
+
+
+class _NotAdopted(Exception):
+    """Leaves a socket to the endpoint that has it."""
 
 
 class _ListenRecorder:
@@ -28,7 +33,9 @@ class _ListenRecorder:
     Stands in for the reactor, and notes what an endpoint would listen on.
 
     :ivar local: whether only this machine could connect to it.
+    :ivar interface: the address or name on which it would; empty for all.
     :ivar path: of the UNIX socket that it would make; ``None`` when it would make none.
+    :ivar adopts: whether it would listen on a socket that was handed over to this process.
     """
 
     # The string alone would not do: arguments have more than one form, and haproxy: has another endpoint inside.
@@ -36,15 +43,17 @@ class _ListenRecorder:
     def __init__(self) -> None:
         # It stays so for an endpoint that calls none of these methods: of that nothing is known.
         self.local = False
+        self.interface = ""
         self.path: str | None = None
+        self.adopts = False
 
     def listenTCP(self, port: int, factory: object, backlog: int = 50, interface: str = "") -> None:
-        self.local = is_loopback(interface)
+        self.local, self.interface = is_loopback(interface), interface
 
     def listenSSL(
         self, port: int, factory: object, contextFactory: object, backlog: int = 50, interface: str = ""
     ) -> None:
-        self.local = is_loopback(interface)
+        self.local, self.interface = is_loopback(interface), interface
 
     def listenUNIX(
         self, address: str | bytes, factory: object, backlog: int = 50, mode: int = 0o666, wantPID: bool = False
@@ -52,17 +61,50 @@ class _ListenRecorder:
         self.local = True
         self.path = _path_of(address)
 
+    def adoptStreamPort(self, fileDescriptor: int, addressFamily: int, factory: object) -> None:
+        with inherited_socket(fileDescriptor) as inherited:
+            # All others of streams are UNIX sockets.
+            is_internet = inherited.family in (socket.AF_INET, socket.AF_INET6)
+            self.local = not is_internet or is_loopback(inherited.getsockname()[0])
+        self.adopts = True
+        # The endpoint would close it behind this, as not its own any more.
+        raise _NotAdopted
+
+
+def inherited_socket(descriptor: int) -> socket.socket:
+    """
+    Make a socket of one that was handed over to this process, and is to stay.
+
+    :param descriptor: its number.
+    :return: a copy, to be closed.
+    :raises OSError: when it is no socket.
+    """
+    copy = os.dup(descriptor)
+    try:
+        return socket.socket(fileno=copy)
+    except OSError:
+        os.close(copy)
+        raise
+
 
 def _path_of(address: str | bytes) -> str | None:
     # A UNIX socket that begins with a NUL byte is in no folder.
     return os.fsdecode(address).partition("\0")[0] or None
 
 
+#: Of sockets that were handed over, by their strings: once one is adopted, its number may be that of anything else.
+_handed_over: dict[str, _ListenRecorder] = {}
+
+
 def _recorded(description: str) -> _ListenRecorder:
+    if description in _handed_over:
+        return _handed_over[description]
     recorder = _ListenRecorder()
     listening = maybeDeferred(lambda: serverFromString(recorder, description).listen(Factory()))
     # An endpoint may ask for what the recorder does not have, and fail.
     listening.addErrback(lambda reason: None)
+    if recorder.adopts:
+        _handed_over[description] = recorder
     return recorder
 
 
@@ -74,6 +116,16 @@ def path_of_socket(description: str) -> str | None:
     :return: its path; ``None`` when it makes none.
     """
     return _recorded(description).path
+
+
+def interface_of(description: str) -> str:
+    """
+    Tell on which address or name a server endpoint listens.
+
+    :param description: the endpoint string.
+    :return: it; empty for all of them, and where that can't be known.
+    """
+    return _recorded(description).interface
 
 
 class _ConnectRecorder:
@@ -107,7 +159,7 @@ def path_of_backend(description: str) -> str | None:
 def is_local(description: str) -> bool:
     """
     Tell whether a server endpoint listens on loopback addresses or a UNIX socket alone. Where that can't be known
-    before it listens, as with an inherited socket, the answer is no.
+    before it listens, the answer is no.
 
     :param description: the endpoint string.
     """
@@ -201,7 +253,7 @@ def parse_listening(
     """
     description = server_description(description)
     try:
-        return description, serverFromString(reactor, description)
+        return description, RenewedEndpoint(reactor, description)
     # Twisted raises whatever its parser stumbles over: ValueError, TypeError, IndexError, RuntimeError.
     except Exception as error:
         raise SystemExit(

@@ -5,10 +5,11 @@ a program in order.
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from types import FrameType
@@ -16,6 +17,9 @@ from typing import Any, NoReturn
 
 #: What ends a program before it is done: Ctrl-C, ``kill``, and a terminal that closes.
 ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+#: Seconds from a SIGHUP until a look whether the terminal was closed behind it.
+SECOND_LOOK = 1.0
 
 
 def _end(number: int, frame: object) -> NoReturn:
@@ -117,12 +121,16 @@ def _do_nothing(number: int, frame: object) -> None:
     """Stand in for a function that has done what there is to do."""
 
 
-def take_one_signal(again: Callable[[int, FrameType | None], object] = _do_nothing) -> None:
+def take_one_signal(
+    again: Callable[[int, FrameType | None], object] = _do_nothing,
+    numbers: Iterable[signal.Signals] = ENDING_SIGNALS,
+) -> None:
     """
     Have the first signal do what it does now, and the others nothing: one is enough. Another would break off what is
     being undone, and Twisted complains of a reactor that is stopped twice.
 
     :param again: what the others do instead.
+    :param numbers: those that may be the first.
     """
     taken = False
 
@@ -135,34 +143,42 @@ def take_one_signal(again: Callable[[int, FrameType | None], object] = _do_nothi
                 signal.signal(each, again)
             handle(number, frame)
 
-    for number in ENDING_SIGNALS:
+    for number in numbers:
         handle = signal.getsignal(number)
         if callable(handle):
             signal.signal(number, partial(take, handle=handle))
 
 
+def has_terminal() -> bool:
+    """Tell whether this process is under the control of a terminal that is open."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC))
+    except OSError as error:
+        # Anything else, as that there are no more descriptors, says nothing of the terminal.
+        return error.errno not in (errno.ENXIO, errno.EIO, errno.ENOENT)
+    return True
+
+
 def end_in_order(
-    reactor: Any, note_hangup: Callable[[], object], note_another: Callable[[], object] = lambda: None
+    reactor: Any,
+    reload: Callable[[], object],
+    note_hangup: Callable[[], object],
+    note_another: Callable[[], object] = lambda: None,
 ) -> None:
     """
-    Have SIGHUP end a running reactor as SIGTERM does, with all that comes of it, and one signal be enough. SIGUSR1
-    kills nothing where no log is there that it begins anew.
+    Have one signal be enough to end a running reactor. SIGHUP has files read again; only when the terminal closes from
+    which the process was started, it ends the reactor as SIGTERM does. SIGUSR1 kills nothing where no log is there
+    that it begins anew.
 
     :param reactor: the one that runs.
+    :param reload: called for each SIGHUP that ends nothing, out of the reactor.
     :param note_hangup: called before SIGHUP ends it.
     :param note_another: called for each further SIGTERM and Ctrl-C, out of the reactor.
     """
     # Without a function of the reactor for SIGTERM, whoever runs it deals with signals: they can be set in the main
     # thread alone.
-    end = signal.getsignal(signal.SIGTERM)
-    if not callable(end) or threading.current_thread() is not threading.main_thread():
+    if not callable(signal.getsignal(signal.SIGTERM)) or threading.current_thread() is not threading.main_thread():
         return
-
-    def hang_up(number: int, frame: FrameType | None) -> None:
-        note_hangup()
-        end(number, frame)
-
-    take_hangup(hang_up)
     # The reactor takes it over from Python's own function alone.
     if isinstance(signal.getsignal(signal.SIGINT), _Waiting):
         signal.signal(signal.SIGINT, reactor.sigInt)
@@ -172,7 +188,27 @@ def end_in_order(
         if number != signal.SIGHUP:
             reactor.callFromThread(note_another)
 
-    take_one_signal(another)
+    take_one_signal(another, (signal.SIGINT, signal.SIGTERM))
+    end: Callable[[int, FrameType | None], Any] = signal.getsignal(signal.SIGTERM)  # type: ignore[assignment]
+    # A daemon has none, nor has what systemd starts: nothing can close for them.
+    had_terminal = has_terminal()
+
+    def end_if_closed() -> bool:
+        if not had_terminal or has_terminal() or signal.getsignal(signal.SIGTERM) is not end:
+            return False
+        note_hangup()
+        end(signal.SIGHUP, None)
+        return True
+
+    def hung_up() -> None:
+        if end_if_closed():
+            return
+        reload()
+        # A shell that ends tells its jobs while the terminal is still there, and nobody tells them again.
+        if had_terminal:
+            reactor.callLater(SECOND_LOOK, end_if_closed)
+
+    take_hangup(lambda number, frame: reactor.callFromThread(hung_up))
     # twistd takes it where it logs to a file. What rotates logs may send it all the same.
     if signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL:
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)

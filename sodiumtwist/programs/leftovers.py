@@ -77,6 +77,7 @@ def note_cleaned(directory: str, age: float, removed: list[str], kept: int) -> N
         _log.warn(
             "removed {count} unfinished files in {where}, with which nobody has gone on for {age:g} seconds: "
             "{names}{more}",
+            event="leftovers_removed",
             count=len(removed),
             where=directory,
             age=age,
@@ -86,9 +87,24 @@ def note_cleaned(directory: str, age: float, removed: list[str], kept: int) -> N
     if kept:
         _log.info(
             "{count} unfinished files of logins are in {where}; their clients can go on with them",
+            event="leftovers_kept",
             count=kept,
             where=directory,
         )
+
+
+def note_list(path: str) -> None:
+    """
+    Log what stands beside a list of logins or keys whose change was never finished.
+
+    :param path: of the list.
+    """
+    where, name = os.path.split(os.path.realpath(path))
+    half_made = re.compile(rf"\.{re.escape(name)}\.[0-9a-f]{{12}}")
+    # One that may be entered and not be read is a good place for a list.
+    with suppress(OSError), os.scandir(where) as entries:
+        found = [entry.name for entry in entries if half_made.fullmatch(entry.name)]
+        _note(where, found, f"changes of {name} that were never finished", "remove them")
 
 
 def note_database(path: str) -> None:
@@ -110,6 +126,7 @@ def note_database(path: str) -> None:
         _log.info(
             "{path} was not closed, since a server was killed, or another one has it open; "
             "nothing is lost, and nothing is to be done",
+            event="database_left",
             path=path,
         )
 
@@ -119,6 +136,7 @@ def _note(where: str, names: list[str], what: str, remedy: str) -> None:
         _log.warn(
             "{count} {what} in {where}, for instance {example}: of a server that was killed, or of another one that "
             "runs; {remedy}",
+            event="leftovers_found",
             count=len(names),
             what=what,
             where=where,

@@ -20,14 +20,18 @@ from twisted.internet.interfaces import (
     IStreamServerEndpoint,
 )
 from twisted.internet.task import deferLater
+from twisted.logger import ILogObserver
 from twisted.python.failure import Failure
 
-from ..describe import describe_endpoint_error, masked
+from ..describe import describe_endpoint_error, describe_os_error, masked, printable
 from ..describe.log import Logger, describe_address
+from ..operation.certificates import RenewedEndpoint
 from ..operation.companions import Companion
+from ..operation.logs import LOG_OBSERVER, reopen_logs
 from ..protocol.clock import steady_clock
 from .endpoint_strings import address_remedy, is_alive, lock_owner, path_of_socket, socket_remedy
 from .interrupts import end_in_order, wait_for_reactor
+from .service_options import ServiceOptions
 from .service_user import acting_as, service_user
 
 #: Seconds that stopping may take when connections have had their time to finish. It needs an end: while a service
@@ -57,6 +61,9 @@ class ListeningService(Service):
 
     _log = Logger()
 
+    #: What it was asked for, to be parsed again. Whoever makes the service sets them.
+    options: ServiceOptions | None = None
+
     def __init__(
         self,
         program: str,
@@ -72,8 +79,37 @@ class ListeningService(Service):
         self._clock = steady_clock(reactor)
         self._twistd = twistd
         self._ports: list[IListeningPort] = []
+        self._beside: list[IListeningPort] = []
         self._stopping = math.inf
+        #: Those whose certificates can be read again.
+        self._renewed: list[RenewedEndpoint] = []
         self.companions: list[Companion] = []
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether it is about to stop, or has stopped: it takes no new connections."""
+        return self._stopping < math.inf
+
+    @property
+    def is_listening(self) -> bool:
+        """Whether it listens, at all of its places."""
+        return bool(self._ports)
+
+    def setServiceParent(self, parent: Any) -> None:
+        """
+        Become a part of what ``twistd`` runs, and give that the log which the options ask for.
+
+        :param parent: what ``twistd`` runs.
+        :raises SystemExit: with one line, when the log can't be written.
+        """
+        super().setServiceParent(parent)  # type: ignore[no-untyped-call]
+        make_observer = self._twistd.get(LOG_OBSERVER)
+        if make_observer is None:
+            return
+        try:
+            parent.setComponent(ILogObserver, make_observer(self._reactor))
+        except OSError as error:
+            raise SystemExit(printable(f"{self._program}: the log file: {describe_os_error(error)}")) from None
 
     def announce(self) -> None:
         """Log what the service will do. For subclasses."""
@@ -84,6 +120,14 @@ class ListeningService(Service):
 
         :param description: the endpoint string.
         :param address: where it listens, with the number that port 0 became.
+        """
+
+    def change(self, options: Any) -> None:
+        """
+        Take what its options say by now. For subclasses.
+
+        :param options: parsed again, of the class that it was started with.
+        :raises SystemExit: with one line, when something is wrong. Then nothing has changed.
         """
 
     def drain(self) -> Deferred[None] | None:
@@ -103,6 +147,10 @@ class ListeningService(Service):
     def is_idle(self) -> bool:
         """Tell whether nothing is connected, and nothing is left to be finished. For subclasses."""
         return True
+
+    def sessions(self) -> int:
+        """Count those who are connected and let in. For subclasses."""
+        return 0
 
     def release(self) -> Deferred[None] | None:
         """
@@ -131,11 +179,12 @@ class ListeningService(Service):
         :raises SystemExit: when an endpoint can't be listened on, which a critical line in the log explains.
         """
         super().startService()  # type: ignore[no-untyped-call]
+        self._stopping = math.inf
         # twistd calls both methods, twist only this one.
         if not self._ports:
             self._listen()
         # Not before: the reactor takes over the signals when it starts.
-        self._reactor.callWhenRunning(end_in_order, self._reactor, self._note_hangup, self._note_another)
+        self._reactor.callWhenRunning(end_in_order, self._reactor, self.reload, self._note_hangup, self._note_another)
         self._tell(Companion.started)
 
     def _tell(self, what: Callable[[Companion], Deferred[None] | None]) -> Deferred[Any]:
@@ -149,13 +198,70 @@ class ListeningService(Service):
 
     def _tell_one(self, companion: Companion, what: str) -> Deferred[None]:
         def failed(reason: Failure) -> None:
-            self._log.failure("{who} failed", reason, who=type(companion).__name__)
+            self._log.failure("{who} failed", reason, event="companion_failed", who=type(companion).__name__)
 
         told: Deferred[None] = maybeDeferred(getattr(companion, what))
         return told.addErrback(failed)
 
+    def reload(self) -> bool:
+        """
+        Read what files say now: keys, passphrases, servers, certificates, options. It holds for all connections from
+        now on; those that are there go on. What is wrong, or can't be read, changes nothing, and the log tells it in
+        one line. Nothing that listens is closed.
+
+        :return: whether all of it holds.
+        """
+        if self.is_draining:
+            return False
+        self._tell(Companion.reloading)
+        # First: what follows is for the log that is there by now.
+        reopen_logs()
+        # Each by itself: a certificate that is broken keeps nobody out who was taken off a list.
+        wrong, only_at_start = self._renew_options()
+        wrong += [line for endpoint in self._renewed if (line := endpoint.renew()) is not None]
+        if wrong:
+            self._log.error(
+                "not all could be read again, and what holds of that is what was there before: {wrong}",
+                event="reload_failed",
+                wrong="; ".join(wrong),
+            )
+        else:
+            self._log.info("read again what files say; it holds for connections from now on", event="reloaded")
+        if only_at_start:
+            self._log.warn(
+                "these take effect when {program} is started again: {options}",
+                event="reload_incomplete",
+                program=self._program,
+                options=", ".join(only_at_start),
+            )
+        self._tell(Companion.reloaded)
+        return not wrong
+
+    def _renew_options(self) -> tuple[list[str], list[str]]:
+        """
+        Parse the options again, and take what they say.
+
+        :return: what was wrong, and the options that take effect at the next start alone.
+        """
+        if self.options is None:
+            return [], []
+        try:
+            options = self.options.again()
+            self.change(options)
+        except SystemExit as error:
+            return [str(error.code).removeprefix(f"{self._program}: ")], []
+        except Exception:
+            self._log.failure("the options could not be read again", event="reload_crashed")
+            return ["a fault of the program, which is told above"], []
+        self.options = options
+        return options.held, options.only_at_start()
+
     def _note_hangup(self) -> None:
-        self._log.warn("SIGHUP ends {program} in order, as SIGTERM does; it reads nothing anew", program=self._program)
+        self._log.warn(
+            "the terminal is gone, which ends {program} in order, as SIGTERM does",
+            event="hangup",
+            program=self._program,
+        )
 
     def _note_another(self) -> None:
         if self._clock.seconds() - self._stopping >= SAME_SIGNAL:
@@ -165,24 +271,45 @@ class ListeningService(Service):
         for companion in self.companions:
             companion.prepare()
         self.announce()
-        user = service_user(self._twistd)
         for description, endpoint in self._endpoints:
-            path = path_of_socket(description)
-            if path is not None:
-                self._note_abandoned(path)
-            # What can't be listened on without root is a port. A socket is a file, which its user must be able to take
-            # away at the end.
-            with acting_as(user if path is not None else None):
-                listening = maybeDeferred(endpoint.listen, self._factory)
-            listening.addCallbacks(
-                self._listens, self._cannot_listen, callbackArgs=(description,), errbackArgs=(description,)
-            )
-            # An endpoint for servers fires at once. SystemExit of _cannot_listen() has to leave this method: within
-            # the Deferred it would end nothing.
-            failures: list[Failure] = []
-            listening.addErrback(failures.append)
-            if failures:
-                failures[0].raiseException()
+            self._listens(self._listen_at(description, endpoint, self._factory), description)
+
+    def listen_beside(
+        self, description: str, endpoint: IStreamServerEndpoint, factory: IProtocolFactory
+    ) -> IListeningPort:
+        """
+        Listen with something else, beside what the service is for. Whoever does so closes the port when it stops.
+
+        :param description: the endpoint string.
+        :param endpoint: it.
+        :param factory: makes the protocols.
+        :raises SystemExit: when it can't be listened on, which a critical line in the log explains.
+        """
+        port = self._listen_at(description, endpoint, factory)
+        self._beside.append(port)
+        return port
+
+    def _listen_at(
+        self, description: str, endpoint: IStreamServerEndpoint, factory: IProtocolFactory
+    ) -> IListeningPort:
+        if isinstance(endpoint, RenewedEndpoint) and endpoint not in self._renewed:
+            self._renewed.append(endpoint)
+        path = path_of_socket(description)
+        if path is not None:
+            self._note_abandoned(path)
+        # What can't be listened on without root is a port. A socket is a file, which its user must be able to take
+        # away at the end.
+        with acting_as(service_user(self._twistd) if path is not None else None):
+            listening = maybeDeferred(endpoint.listen, factory)
+        ports: list[IListeningPort] = []
+        listening.addCallbacks(ports.append, self._cannot_listen, errbackArgs=(description,))
+        # An endpoint for servers fires at once. SystemExit of _cannot_listen() has to leave this method: within the
+        # Deferred it would end nothing.
+        failures: list[Failure] = []
+        listening.addErrback(failures.append)
+        if failures:
+            failures[0].raiseException()
+        return ports[0]
 
     def _note_abandoned(self, path: str) -> None:
         owner = lock_owner(path)
@@ -190,6 +317,7 @@ class ListeningService(Service):
             # Twisted replaces both.
             self._log.warn(
                 "the socket {path} and its lock are left of process {pid}, which was killed; they are made anew",
+                event="socket_left",
                 path=repr(path),
                 pid=owner,
             )
@@ -197,7 +325,7 @@ class ListeningService(Service):
     def _listens(self, port: IListeningPort, description: str) -> None:
         self._ports.append(port)
         address = port.getHost()
-        self._log.info("listening on {address}", address=describe_address(address))
+        self._log.info("listening on {address}", event="listening", address=describe_address(address))
         self.listens(description, address)
 
     def _cannot_listen(self, reason: Failure, description: str) -> None:
@@ -222,8 +350,8 @@ class ListeningService(Service):
                 with suppress(OSError):
                     os.unlink(f"{path}.lock")
         line = f"{self._program}: cannot listen on {masked(description)}: {why}"
-        self._log.critical("{line}", line=line)
-        for port in self._ports:
+        self._log.critical("{line}", event="cannot_listen", line=line)
+        for port in (*self._ports, *self._beside):
             # stopListening() would act in a later turn of the reactor, which never comes. This takes away the file of
             # a UNIX socket, and its lock.
             close = getattr(port, "connectionLost", None)

@@ -15,7 +15,7 @@ from ..contacts.lookup import can_be_name, check_same_key, look_up, read_identit
 from ..contacts.servers import KnownServer, check_known_key, find_server, servers_at
 from ..core.errors import LocalProtocolError
 from ..describe import describe_error
-from .asking import choose_passphrase
+from .asking import Ask, choose_passphrase
 from .options import (
     DEFAULT_LOGIN,
     DEFAULT_PROTOCOL,
@@ -45,7 +45,9 @@ class Asked:
     warnings: tuple[str, ...]
 
 
-def read_server(options: usage.Options, argument: str | None = None, owners: Collection[int] = ()) -> Asked:
+def read_server(
+    options: usage.Options, argument: str | None = None, owners: Collection[int] = (), ask: Ask | None = None
+) -> Asked:
     """
     Read what the options of :data:`~sodiumtwist.programs.options.SERVER_PARAMETERS`, and perhaps an argument, say about
     the server and the client. Files that they name are read.
@@ -55,6 +57,7 @@ def read_server(options: usage.Options, argument: str | None = None, owners: Col
     :param options: parsed.
     :param argument: which server an argument names, in the words of ``--to``; ``None`` when none does.
     :param owners: the numbers of users that files may belong to, beside root and the user of this process.
+    :param ask: asks for the passphrase, where it is to be typed; ``None`` for the terminal.
     :raises UsageError: when no server, or more than one, is named, and for a version that there is not.
     :raises OSError: when a file can't be read.
     :raises SodiumError: when a key, a file, the login or the passphrase is wrong, for an invitation, and for a server
@@ -82,7 +85,7 @@ def read_server(options: usage.Options, argument: str | None = None, owners: Col
     if login is None:
         login = (server is not None and server.login) or DEFAULT_LOGIN
     given = _read_passphrase(options, server, owners, warnings)
-    passphrase, default = choose_passphrase(given, pair is not None, login, endpoint)
+    passphrase, default = choose_passphrase(given, pair is not None, login, endpoint, ask)
     check_credentials(login, passphrase, (version,))
     known_as = None if server is None else server.name or None
     if identity is None and server is not None:

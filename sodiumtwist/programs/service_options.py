@@ -9,18 +9,23 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import fields
+from functools import partial
 from typing import Any
 
+from twisted.logger import FileLogObserver
 from twisted.python import usage
 
 from ..core.errors import LocalProtocolError
 from ..core.keepalive import Timeouts
 from ..describe import describe_error, describe_os_error, printable
+from ..operation.logs import FORMATS, LOG_OBSERVER, LogLimits, make_observer
+from ..protocol.draining import DRAIN_TIMEOUT
 from .check import describe_options, telling_warnings
 from .configuration import LIMIT, OptionNames, Setting, not_overruled, read_configuration
-from .options import ProgramOptions, with_help
+from .options import with_help
 from .output import OutputLost, prepare_outputs, print_error, print_text
 from .pidfile import describe_pid_file, remove_own_pid_file
+from .rereading import ReadAgain
 from .service_user import service_user
 
 #: What both services take: the encrypted connections, and what a tunnel joins to them, are watched in the same way.
@@ -30,8 +35,17 @@ SERVICE_PARAMETERS = [
     # Without a default here: it must be known whether one was given.
     ["ping-interval", None, None, "least seconds between PINGs [default: 60 or less]"],
     ["tcp-keepalive", None, "60", "seconds until TCP asks; 0: never"],
+    ["log-format", None, "text", "the log's lines: text or json"],
+    ["drain-timeout", None, f"{DRAIN_TIMEOUT:g}", "seconds to finish in at the end"],
+    ["metrics", None, None, "where to serve metrics and a status page"],
     ["config", None, None, "TOML file with options; those given here win"],
 ]
+
+#: Those that a running service takes.
+SERVICE_RENEWED = frozenset({"inactivity-timeout", "ping-interval", "tcp-keepalive", "drain-timeout"})
+
+#: The most seconds that ``--drain-timeout`` takes. While a service stops, its port is closed: nobody else is served.
+MOST_DRAIN = 3600.0
 
 SERVICE_FLAGS = [["check", None, "show what would run, and do not run it"]]
 
@@ -54,30 +68,31 @@ def limit_names(kind: Any) -> LimitNames:
     return {field.name.replace("_", "-"): (kind, field.name) for field in fields(kind)}
 
 
-class ServiceOptions(ProgramOptions):
+#: What ``--limit`` may name for both services.
+SERVICE_LIMITS: LimitNames = {
+    "log-size": (LogLimits, "size"),
+    "log-files": (LogLimits, "files"),
+    "twisted-lines": (LogLimits, "lines"),
+}
+
+
+class ServiceOptions(ReadAgain):
     """
     The command line of a twistd service. A mistake in it ends the program with one line.
 
-    :cvar program: the service's name.
-    :cvar limits: what ``--limit`` may name.
     :cvar needs: options that say something about others, one of which must be given.
     :cvar defaults_of_lists: what holds of options that may be repeated where none is given.
-    :ivar words: of the command line, as they were given.
     :ivar settings_of_file: what holds of the file that ``--config`` names.
     """
 
-    program = ""
     synopsis = "[options]"
-    limits: LimitNames = {}
     needs: Mapping[str, tuple[str, ...]] = {}
     defaults_of_lists: Mapping[str, tuple[str, ...]] = {}
 
     def __init__(self) -> None:
         # Here no reactor is made yet. It would take the number of a descriptor that was closed.
         prepare_outputs()
-        super().__init__()  # type: ignore[no-untyped-call]
-        self._given_limits: dict[type, dict[str, Any]] = {}
-        self.words: tuple[str, ...] = ()
+        super().__init__()
         self.settings_of_file: list[Setting] = []
         self._path_of_file = ""
 
@@ -93,14 +108,6 @@ class ServiceOptions(ProgramOptions):
         except ValueError:
             raise usage.UsageError(f"--limit {name}= takes a number, not {number!r}") from None
         self._given_limits.setdefault(kind, {})[argument] = value
-
-    def given_limits(self, kind: type) -> dict[str, Any]:
-        """
-        Tell which arguments ``--limit`` has given.
-
-        :param kind: for this class.
-        """
-        return self._given_limits.get(kind, {})
 
     @property
     def twistd(self) -> Mapping[str, Any]:
@@ -118,11 +125,14 @@ class ServiceOptions(ProgramOptions):
             words = self._with_file(list(self.words))
             with telling_warnings(self.program) if "--check" in words else nullcontext():
                 super().parseOptions(words)
+                if self.before is None:
+                    self._take_over_log()
                 if self["check"]:
                     self.try_out()
                     self._show_options(words)
         except usage.UsageError as error:
-            line = with_help(error, f"twistd {self.program}")
+            # Where it is read again, nobody has just typed it.
+            line = str(error) if self.before is not None else with_help(error, f"twistd {self.program}")
             raise SystemExit(printable(f"{self.program}: {self._place_in_file(line)}{line}")) from None
         # The help could not be printed.
         except OutputLost as lost:
@@ -131,7 +141,33 @@ class ServiceOptions(ProgramOptions):
             raise SystemExit(lost.status) from None
         if self["check"]:
             sys.exit(0)
-        self._look_at_pid_file(self.twistd.get("pidfile") or "")
+        # Later it is our own.
+        if self.before is None:
+            self._look_at_pid_file(self.twistd.get("pidfile") or "")
+
+    def _take_over_log(self) -> None:
+        """Have the log written as it is asked for, in place of twistd's own way."""
+        log_format = self["log-format"]
+        if log_format not in FORMATS:
+            raise usage.UsageError(f"--log-format takes {' or '.join(FORMATS)}, not {log_format!r}")
+        try:
+            limits = LogLimits(**self.given_limits(LogLimits))
+        except LocalProtocolError as error:
+            raise usage.UsageError(str(error)) from None
+        twistd = self.parent
+        if twistd is None:
+            return
+        if "fileLogObserverFactory" in twistd:  # twist's own option has chosen already
+            if log_format != "text":
+                twistd["fileLogObserverFactory"] = partial(FileLogObserver, formatEvent=FORMATS[log_format])
+            return
+        for option in ("logger", "syslog"):
+            if twistd.get(option):
+                if log_format != "text":
+                    raise usage.UsageError(f"--log-format {log_format} and twistd --{option} exclude each other")
+                return
+        # Not as its "logger", which twistd takes for a name when it has parsed this.
+        twistd[LOG_OBSERVER] = partial(make_observer, log_format, twistd, limits)
 
     def _show_options(self, words: list[str]) -> None:
         """
@@ -285,6 +321,20 @@ class ServiceOptions(ProgramOptions):
         if self["ping-interval"] is None:
             return Timeouts(authentication, inactivity, tcp_keepalive=tcp_keepalive)
         return Timeouts(authentication, inactivity, self.seconds("ping-interval"), tcp_keepalive=tcp_keepalive)
+
+    def drain_timeout(self) -> float:
+        """
+        Give how many seconds connections get to finish when the service is stopped.
+
+        :raises UsageError: when it is no such number.
+        """
+        seconds = self.seconds("drain-timeout")
+        # Not "seconds < 0", which NaN is not.
+        if not 0 <= seconds <= MOST_DRAIN:
+            raise usage.UsageError(
+                f"--drain-timeout takes a number of seconds from 0 to {MOST_DRAIN:g}, not {seconds:g}"
+            )
+        return seconds
 
     def parseArgs(self, *arguments: str) -> None:
         """

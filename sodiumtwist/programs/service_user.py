@@ -144,7 +144,7 @@ def check_log(twistd: Mapping[str, Any], user: ServiceUser, *, make: bool = True
     def warn_where_closed(path: str, line: str) -> None:
         folder = os.path.dirname(os.path.abspath(path))
         if not may(folder, os.W_OK):
-            _log.warn(line, path=path, user=user.name, folder=folder)
+            _log.warn(line, event="setup_warning", path=path, user=user.name, folder=folder)
 
     with user.acting():
         if path not in (None, "-") and not twistd.get("syslog") and not twistd.get("logger"):

@@ -18,14 +18,15 @@ from ..core.errors import LocalProtocolError
 from ..describe import describe_limit, masked
 from ..describe.fingerprints import fingerprint
 from ..endpoints.streams import StreamServerFactory
-from ..protocol.draining import DRAIN_TIMEOUT, STOPPING
+from ..protocol.draining import STOPPING
 from ..protocol.factories import SodiumServerFactory
 from ..transfer.receiver import UploadFactory
 from ..transfer.tree.disk_thread import DiskThread
 from ..transfer.tree.on_stored import OnStored
-from ..tunnel import TunnelFactory
+from ..tunnel import TunnelFactory, TunnelLimits
 from .leftovers import clean_directory, note_cleaned
 from .listening import ListeningService
+from .renewing import check_default_passphrase, renewed, within
 from .service_user import acting_as
 from .settings import ServerSettings
 from .shown_commands import (
@@ -63,6 +64,8 @@ class SodiumService(ListeningService):
     ) -> None:
         super().__init__("sodium", endpoints, factory, reactor, twistd)
         self._settings = settings
+        #: For how many connections it has descriptors.
+        self._room = factory.admission.limits.connections
         self._looking = LoopingCall(self._look)
         self._looking.clock = self._clock
 
@@ -72,6 +75,11 @@ class SodiumService(ListeningService):
         when nobody logs in. For the rest see :meth:`.ListeningService.startService`.
         """
         super().startService()
+        self._look_on()
+
+    def _look_on(self) -> None:
+        if self._looking.running:
+            self._looking.stop()
         if self._settings.files:
             # So that much of a grace is left when a fault is noticed.
             grace = min(file.grace for file in self._settings.files)
@@ -83,24 +91,42 @@ class SodiumService(ListeningService):
             self._looking.stop()
         return super().stopService()
 
+    def change(self, options: Any) -> None:
+        old, new = self._settings, renewed(self._settings, options.settings)
+        for description, _ in self._endpoints:
+            check_default_passphrase(new, description)
+        limits = within(new.limits, self._room)
+        self._factory.change(new.pair, new.checker, new.authorized_keys, new.message, new.timeouts, limits, new.rekey)
+        self._settings = new
+        if new.pair != old.pair:
+            self._announce_key()
+        if new.warning and new.warning != old.warning:
+            self._log.warn("{line}", event="setup_warning", line=new.warning)
+        self._look()
+        self._look_on()
+
     def _look(self) -> None:
         for file in self._settings.files:
             file.look()
         if self._settings.authorized_keys is not None:
             look_if_writable(self._settings.authorized_keys)
 
-    def announce(self) -> None:
+    def _announce_key(self) -> None:
         public = self._settings.pair.public
         # On a line of its own: who copies the other one has the key and nothing else.
-        self._log.info("public key: {key}", key=public.hex())
-        self._log.info("fingerprint {fingerprint}", fingerprint=fingerprint(public))
+        self._log.info("public key: {key}", event="public_key", key=public.hex())
+        self._log.info("fingerprint {fingerprint}", event="public_key", fingerprint=fingerprint(public))
+
+    def announce(self) -> None:
+        self._announce_key()
         if self._settings.fresh_pair:
             self._log.warn(
                 "no private key was given, so this one is for this run only; "
-                "'sodiumtwist keygen --output server.key' makes one to keep"
+                "'sodiumtwist keygen --output server.key' makes one to keep",
+                event="setup_warning",
             )
         if self._settings.warning:
-            self._log.warn("{line}", line=self._settings.warning)
+            self._log.warn("{line}", event="setup_warning", line=self._settings.warning)
         keys = self._settings.authorized_keys
         if keys is None:
             return
@@ -112,20 +138,23 @@ class SodiumService(ListeningService):
             self._log.warn(
                 "{path} has keys that are no public ones, in lines {lines}: private keys, which nobody but their owner "
                 "may have, or typing errors",
+                event="setup_warning",
                 path=keys.file.path,
                 lines=", ".join(map(str, lines)),
             )
 
     def drain(self) -> Deferred[None] | None:
+        timeout = self._settings.drain_timeout
         clients = sum(end.is_authenticated and end.version == 2 for end in self._factory.connections)
         if clients:
             self._log.info(
                 "stopping; clients that get {seconds:g} seconds to finish, unless SIGTERM or Ctrl-C comes again: "
                 "{count}",
-                seconds=DRAIN_TIMEOUT,
+                event="draining",
+                seconds=timeout,
                 count=clients,
             )
-        return self._factory.drain()
+        return self._factory.drain(timeout)
 
     def hurry(self) -> None:
         if self._factory.draining is not None:
@@ -139,6 +168,9 @@ class SodiumService(ListeningService):
     def is_idle(self) -> bool:
         return not self._factory.connections
 
+    def sessions(self) -> int:
+        return self._factory.admission.authenticated
+
     def release(self) -> Deferred[None] | None:
         # A database of handshakes has to be closed, a memory has not.
         close: Callable[[], Deferred[None]] | None = getattr(self._factory.replays, "close", None)
@@ -147,7 +179,7 @@ class SodiumService(ListeningService):
     def listens(self, description: str, address: IAddress) -> None:
         invite = invite_command(description, address, self._settings)
         if invite is not None:
-            self._log.info("to let somebody in: {command}", command=invite)
+            self._log.info("to let somebody in: {command}", event="advice", command=invite)
 
 
 class UploadService(SodiumService):
@@ -193,36 +225,43 @@ class UploadService(SodiumService):
         # One that may be written to and not be read is a good place for uploads.
         if not reason.check(PermissionError):
             self._log.warn(
-                "cannot look for unfinished files in {where}: {why}", where=directory, why=reason.getErrorMessage()
+                "cannot look for unfinished files in {where}: {why}",
+                event="leftovers_unknown",
+                where=directory,
+                why=reason.getErrorMessage(),
             )
 
     def announce(self) -> None:
         super().announce()
         store, settings = self._factory.store, self._settings
         if not store.takes:
-            self._log.info("uploads go {where}", where=store.description)
+            self._log.info("uploads go {where}", event="serving", where=store.description)
         elif store.keeps:
-            self._log.info("uploads go to {where}", where=store.description)
+            self._log.info("uploads go to {where}", event="serving", where=store.description)
             if settings.directory is not None:
                 self._announce_directory()
             if not settings.sync:
-                self._log.warn("uploads are stored, but not synced: a loss of power may take what was confirmed")
+                self._log.warn(
+                    "uploads are stored, but not synced: a loss of power may take what was confirmed",
+                    event="setup_warning",
+                )
         else:
-            self._log.warn("uploads go {where}, and clients are told", where=store.description)
+            self._log.warn("uploads go {where}, and clients are told", event="setup_warning", where=store.description)
         if settings.on_stored is not None:
-            self._log.info("for each stored file this runs: {command}", command=settings.on_stored[0])
+            self._log.info("for each stored file this runs: {command}", event="serving", command=settings.on_stored[0])
         files = self._factory.files
         if files.share is not None:
             line = "clients may get and list all that is in {where}"
             if files.share_per_login:
                 line = "each login may get and list what is in its own folder in {where}"
-            self._log.info(line, where=files.share)
+            self._log.info(line, event="serving", where=files.share)
         keys = settings.authorized_keys
         # Where nothing else checks who it is.
         if settings.checker is None and keys is not None and (files.directory is not None or files.share_per_login):
             if keys.file.value.has_any_login:
                 self._log.warn(
                     "a client whose key has no login in its line of {path} may give any, and so reach any folder",
+                    event="setup_warning",
                     path=keys.file.path,
                 )
 
@@ -236,13 +275,19 @@ class UploadService(SodiumService):
             }[settings.existing]
             self._log.info(
                 "clients of version 2 have a folder each there, by their login; a file whose name is taken {becomes}",
+                event="serving",
                 becomes=becomes,
             )
         if settings.quota is not None:
-            self._log.info("the folder of a login may have {size}", size=describe_limit(settings.quota))
+            self._log.info(
+                "the folder of a login may have {size}", event="serving", size=describe_limit(settings.quota)
+            )
             # They stand beside these folders, under names that the server makes.
             if 1 in settings.versions:
-                self._log.warn("uploads of version 1 count towards no quota; --protocol 2 takes none of them")
+                self._log.warn(
+                    "uploads of version 1 count towards no quota; --protocol 2 takes none of them",
+                    event="setup_warning",
+                )
 
     def listens(self, description: str, address: IAddress) -> None:
         super().listens(description, address)
@@ -250,22 +295,27 @@ class UploadService(SodiumService):
         if self._factory.store.takes:
             what = "files" if settings.directory is not None and 2 in settings.versions else "a file"
             command = send_command(description, address, settings)
-            self._log.info("to send {what} here: {command}", what=what, command=command)
+            self._log.info("to send {what} here: {command}", event="advice", what=what, command=command)
         if settings.share is not None:
-            self._log.info("to get files from here: {command}", command=get_command(description, address, settings))
-            self._log.info("to list them: {command}", command=list_command(description, address, settings))
+            self._log.info(
+                "to get files from here: {command}", event="advice", command=get_command(description, address, settings)
+            )
+            self._log.info(
+                "to list them: {command}", event="advice", command=list_command(description, address, settings)
+            )
 
     def drain(self) -> Deferred[None] | None:
         on_stored = self._on_stored
         draining = super().drain()
         if draining is None or on_stored is None:
             return draining
-        until = self._clock.seconds() + DRAIN_TIMEOUT
+        until = self._clock.seconds() + self._settings.drain_timeout
         if not on_stored.is_idle:
             self._log.info(
                 "stopping; files whose command of --on-stored gets {seconds:g} seconds to end, unless SIGTERM or "
                 "Ctrl-C comes again: {count}",
-                seconds=DRAIN_TIMEOUT,
+                event="draining",
+                seconds=self._settings.drain_timeout,
                 count=on_stored.unfinished,
             )
 
@@ -298,20 +348,29 @@ class ForwardService(SodiumService):
 
     _factory: StreamServerFactory
 
+    def change(self, options: Any) -> None:
+        super().change(options)
+        tunnel, limits = self._tunnel(), self._factory.admission.limits
+        lines = TunnelLimits(limits.connections, limits.stranger_lines)
+        tunnel.change(tunnel.endpoint, tunnel.where, lines, self._settings.timeouts)
+
+    def _tunnel(self) -> TunnelFactory:
+        tunnel = self._factory.application
+        assert isinstance(tunnel, TunnelFactory)
+        return tunnel
+
     def announce(self) -> None:
         super().announce()
         assert self._settings.forward is not None
-        self._log.info("streams go to {where}", where=masked(self._settings.forward))
+        self._log.info("streams go to {where}", event="serving", where=masked(self._settings.forward))
 
     def is_idle(self) -> bool:
         # What clients sent before they were dropped is on its way to where it goes.
-        tunnel = self._factory.application
-        assert isinstance(tunnel, TunnelFactory)
-        return super().is_idle() and not tunnel.ends
+        return super().is_idle() and not self._tunnel().ends
 
     def listens(self, description: str, address: IAddress) -> None:
         super().listens(description, address)
         command = tunnel_command(description, address, self._settings)
-        self._log.info("to connect a local port to this: {command}", command=command)
+        self._log.info("to connect a local port to this: {command}", event="advice", command=command)
         command = pipe_command(description, address, self._settings)
-        self._log.info("to connect a program's input and output: {command}", command=command)
+        self._log.info("to connect a program's input and output: {command}", event="advice", command=command)

@@ -269,6 +269,7 @@ class ServerSettings:
     :ivar warning: a line for the log about a file that was read; ``None`` when all is well.
     :ivar versions: of the protocol, which clients may speak.
     :ivar tolerance: how many seconds the clock of a client of version 2 may be off; 0 for any.
+    :ivar drain_timeout: how many seconds clients get to finish when it is stopped.
     :ivar store: what several servers remember together; ``None`` where this one is alone.
     :ivar files: who may come in, and are read again when they change.
     :ivar runs_as: as whom the service runs in the end; ``None`` for who starts it.
@@ -305,6 +306,7 @@ class ServerSettings:
     warning: str | None
     versions: tuple[int, ...]
     tolerance: float
+    drain_timeout: float
     store: StoreSettings | None = None
     files: tuple[WatchedFile[Any], ...] = ()
     runs_as: ServiceUser | None = None
@@ -319,6 +321,7 @@ class TunnelSettings(ConnectSettings):
     :ivar limits: how many connections.
     :ivar warning: a line for the log about a file that was read; ``None`` when all is well.
     :ivar timeouts: the deadlines of each connection.
+    :ivar drain_timeout: how many seconds connections get to finish when it is stopped.
     :ivar runs_as: as whom the service runs in the end; ``None`` for who starts it.
     """
 
@@ -326,4 +329,5 @@ class TunnelSettings(ConnectSettings):
     limits: TunnelLimits
     warning: str | None
     timeouts: Timeouts
+    drain_timeout: float
     runs_as: ServiceUser | None

@@ -5,7 +5,7 @@ What the command line of ``twistd sodium`` says about what several servers remem
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 from twisted.python import usage
 
@@ -91,23 +91,16 @@ def share(settings: ServerSettings, store: RedisStore | None) -> IReplayMemory:
     return SharedReplays(store, settings.replays, settings.store.local)
 
 
-Sharing = TypeVar("Sharing", bound=ListeningService)
-
-
 def share_counts(
-    service: Sharing, factory: SodiumServerFactory, settings: ServerSettings, store: RedisStore | None
-) -> Sharing:
+    service: ListeningService, factory: SodiumServerFactory, settings: ServerSettings, store: RedisStore | None
+) -> None:
     """
     Let a service count the logins that fail together with others.
 
     :param service: stops the store when it stops.
     :param factory: its factory, which counts.
     :param store: where they are counted; ``None`` where this one is alone.
-    :return: the service.
     """
     if store is not None and settings.store is not None:
-        limits = settings.limits
-        few = (limits.failures_per_address, limits.failures_per_login)
-        factory.admission.shared = SharedFailures(store, settings.store.local, *few)
+        factory.admission.shared = SharedFailures(store, settings.store.local)
         service.companions.append(store)
-    return service

@@ -42,9 +42,11 @@ from ..transfer.receiver import UploadFactory
 from ..transfer.tree.disk_thread import DiskThread
 from ..transfer.tree.on_stored import ON_STORED_SECONDS
 from ..tunnel import TunnelFactory, TunnelLimits
+from .accompanying import accompany
 from .descriptors import make_room
-from .endpoint_strings import is_local, parse_connecting, parse_listening
-from .leftovers import PARTIAL_AGE, note_database
+from .endpoint_strings import parse_connecting, parse_listening
+from .inherited import inherited_endpoints
+from .leftovers import PARTIAL_AGE, note_database, note_list
 from .options import (
     COMPLETE_PROTOCOL,
     DEFAULT_LOGIN,
@@ -65,10 +67,13 @@ from .place_options import (
     read_places,
 )
 from .places import only_looked_at, open_places
+from .renewing import DEFAULT_LISTEN, check_default_passphrase
 from .service_options import (
     SERVICE_COMPLETIONS,
     SERVICE_FLAGS,
+    SERVICE_LIMITS,
     SERVICE_PARAMETERS,
+    SERVICE_RENEWED,
     LimitNames,
     ServiceOptions,
     limit_names,
@@ -76,6 +81,7 @@ from .service_options import (
 from .service_user import ServiceUser, acting_as, check_log, check_root, service_user
 from .services import ForwardService, SodiumService, UploadService
 from .settings import ServerSettings
+from .status_companion import descriptors_beside
 from .store_options import (
     STORE_COMPLETIONS,
     STORE_LIMITS,
@@ -86,9 +92,6 @@ from .store_options import (
     share,
     share_counts,
 )
-
-#: Where the server listens when nothing is said. On loopback, since everybody knows the default passphrase.
-DEFAULT_LISTEN = "127.0.0.1:5555"
 
 #: The checkers that read a file again when it changes.
 WATCHING_CHECKERS = (Argon2File, PlaintextFile)
@@ -103,6 +106,7 @@ LIMITS: LimitNames = {
     "clock-tolerance": (Version2, "tolerance"),
     **PLACE_LIMITS,
     **STORE_LIMITS,
+    **SERVICE_LIMITS,
 }
 
 
@@ -114,6 +118,7 @@ class Options(AuthOptionMixin, ServiceOptions):
     """
 
     settings: ServerSettings
+    before: Options | None
 
     # For --help-auth: other checkers are for what no client of ours can give.
     supportedInterfaces = (IUsernamePassword,)
@@ -121,6 +126,12 @@ class Options(AuthOptionMixin, ServiceOptions):
 
     program = "sodium"
     limits = LIMITS
+    # The key and who may come in, which files say; and what is as easily changed. Two names are strcred's.
+    renewed = SERVICE_RENEWED | {
+        *("key", "key-file", "user", "passphrase", "passphrase-file", "authorized-keys"),
+        *("credCheckers", "credInterfaces", "no-checker", "message", "auth-timeout"),
+    }
+    renewed_limits = frozenset({Limits, RekeyAfter, WatchedFile})
     needs = {**PLACE_NEEDS, **STORE_NEEDS}
     defaults_of_lists = {"endpoint": (DEFAULT_LISTEN,)}
     # What the tunnel calls it.
@@ -179,9 +190,11 @@ class Options(AuthOptionMixin, ServiceOptions):
         # strcred makes this list only with its first checker.
         self["credCheckers"] = []
         self["no-checker"] = False
+        self._passphrase: str | None = None
+        self._made_checkers: dict[str, ICredentialsChecker] = {}
 
     def opt_endpoint(self, description: str) -> None:
-        """where to listen: HOST:PORT or an endpoint; may be repeated [default: 127.0.0.1:5555]"""
+        """where to listen: HOST:PORT or an endpoint; may be repeated [default: systemd's, or 127.0.0.1:5555]"""
         self["endpoints"].append(description)
 
     opt_e = opt_endpoint
@@ -191,6 +204,11 @@ class Options(AuthOptionMixin, ServiceOptions):
         # In place of strcred's own option, which has no 'none', and calls the error of a checker unexpected.
         if description == NO_CHECKER:
             self["no-checker"] = True
+            return
+        # It watches its file itself, and knows who waits to be verified.
+        known = None if self.before is None else self.before._made_checkers.get(description)
+        if known is not None:
+            self._add_checker(description, known)
             return
         try:
             user = service_user(self.twistd)
@@ -204,6 +222,10 @@ class Options(AuthOptionMixin, ServiceOptions):
             raise usage.UsageError(str(error)) from None
         except OSError as error:
             raise usage.UsageError(describe_os_error(error)) from None
+        self._add_checker(description, checker)
+
+    def _add_checker(self, description: str, checker: ICredentialsChecker) -> None:
+        self._made_checkers[description] = checker
         self.addChecker(checker)
 
     @staticmethod
@@ -238,10 +260,22 @@ class Options(AuthOptionMixin, ServiceOptions):
         # Key and passphrase are read once, now: they may be for root alone. What is read or written later is not.
         owners = () if user is None else (user.uid,)
         warnings: list[str] = []
-        pair = read_key(self["key-file"], "--key-file", self["key"], "--key", owners, warnings.append)
-        passphrase, warning = read_passphrase(
-            self["passphrase-file"], "--passphrase-file", self["passphrase"], "--passphrase", owners
+        before = self.before
+        pair = self.hold(
+            lambda: read_key(self["key-file"], "--key-file", self["key"], "--key", owners, warnings.append),
+            None if before is None else before.settings.pair,
         )
+        fresh_pair = pair is None
+        if before is not None and pair is None:
+            # Not another fresh one: those who know this one would take it for a stranger's.
+            pair, fresh_pair = before.settings.pair, before.settings.fresh_pair
+        passphrase, warning = self.hold(
+            lambda: read_passphrase(
+                self["passphrase-file"], "--passphrase-file", self["passphrase"], "--passphrase", owners
+            ),
+            None if before is None else (before._passphrase, None),
+        )
+        self._passphrase = passphrase
         with acting_as(user):
             authorized_keys = self._authorized_keys()
         # Only where nothing else decides who may come in: beside that, it would be a way in that everybody knows.
@@ -260,7 +294,10 @@ class Options(AuthOptionMixin, ServiceOptions):
             check_root(self.twistd, "--on-stored", places["on_stored"][0])
         replays: IReplayMemory
         salts: Salts | None = None
-        if self["replay-db"] is None:
+        if before is not None:
+            # It is open, and what is in it holds.
+            replays, salts = before.settings.replays, before.settings.salts
+        elif self["replay-db"] is None:
             replays = ReplayMemory(**remembered)
         else:
             with acting_as(user):
@@ -276,17 +313,23 @@ class Options(AuthOptionMixin, ServiceOptions):
         ]
         if authorized_keys is not None:
             files.append(authorized_keys.file)
-        for file in files:
-            file.grace = self.given_limits(WatchedFile).get("grace", file.grace)
-        if user is not None:
+        if user is not None and before is None:
             check_log(self.twistd, user, make=not self["check"])
         # The factory checks it again, but raises when the command line is done with.
         pack_text("message", self["message"])
+        if before is None:
+            with acting_as(user):
+                for file in files:
+                    note_list(file.path)
+        for file in files:
+            file.grace = self.given_limits(WatchedFile).get("grace", GRACE)
+        # What systemd hands over is looked at before it is taken, and only then.
+        others = inherited_endpoints() if before is None else before.settings.endpoints
         return ServerSettings(
             # Not as the first of the list: --endpoint is in place of the default, not beside it.
-            endpoints=tuple(self["endpoints"]) or (DEFAULT_LISTEN,),
+            endpoints=tuple(self["endpoints"]) or others or (DEFAULT_LISTEN,),
             pair=pair or KeyPair.generate(),
-            fresh_pair=pair is None,
+            fresh_pair=fresh_pair,
             user=self["user"],
             # Also when somebody has chosen it: everybody knows it all the same.
             default_passphrase=passphrase == DEFAULT_PASSPHRASE,
@@ -303,6 +346,7 @@ class Options(AuthOptionMixin, ServiceOptions):
             versions=versions,
             tolerance=tolerance,
             store=read_store(self, self.given_limits),
+            drain_timeout=self.drain_timeout(),
             files=tuple(files),
             runs_as=user,
             **places,
@@ -338,6 +382,10 @@ class Options(AuthOptionMixin, ServiceOptions):
 
     def _authorized_keys(self) -> AuthorizedKeysFile | None:
         path = self["authorized-keys"]
+        # It watches its file itself.
+        known = None if self.before is None else self.before.settings.authorized_keys
+        if known is not None and path and known.file.path == os.path.abspath(path):
+            return known
         try:
             return AuthorizedKeysFile(path) if path else None
         except FileNotFoundError as error:
@@ -386,25 +434,17 @@ def makeService(options: Options, reactor: Any = None) -> SodiumService:
         from twisted.internet import reactor
     count_steadily(reactor)
     quicken(reactor)
-    settings = options.settings
+    settings, twistd = options.settings, options.twistd
     endpoints = []
     for given in settings.endpoints:
         description, endpoint = parse_listening(reactor, "sodium", "--endpoint", given, DEFAULT_LISTEN)
-        if settings.default_passphrase and not is_local(description):
-            raise SystemExit(
-                printable(
-                    f"sodium: {masked(description)} can be reached from elsewhere, and the passphrase is the default "
-                    "one, which everybody knows; choose one with --passphrase-file, use --auth, or listen on loopback "
-                    f"only ({DEFAULT_LISTEN})"
-                )
-            )
+        check_default_passphrase(settings, description)
         endpoints.append((description, endpoint))
-    twistd = options.twistd
     try:
         store = open_store(settings, reactor)
     except LocalProtocolError as error:
         raise SystemExit(printable(f"sodium: {error}")) from None
-    limits = make_room(settings.limits, reactor, len(endpoints))
+    limits = make_room(settings.limits, reactor, len(endpoints) + descriptors_beside(options))
     common: dict[str, Any] = {
         "pair": settings.pair,
         "checker": settings.checker,
@@ -424,7 +464,9 @@ def makeService(options: Options, reactor: Any = None) -> SodiumService:
         tunnel_limits = TunnelLimits(limits.connections, limits.stranger_lines)
         tunnels = TunnelFactory(backend, masked(settings.forward), tunnel_limits, reactor, settings.timeouts)
         streams = StreamServerFactory(tunnels, **common)
-        return share_counts(ForwardService(settings, endpoints, streams, reactor, twistd), streams, settings, store)
+        forwarding = ForwardService(settings, endpoints, streams, reactor, twistd)
+        share_counts(forwarding, streams, settings, store)
+        return accompany(forwarding, streams, options, reactor)
     places = open_places(reactor, settings)
     try:
         uploads = UploadFactory(places.store, files=places.files, make_thread=lambda: DiskThread(reactor), **common)
@@ -432,4 +474,5 @@ def makeService(options: Options, reactor: Any = None) -> SodiumService:
     except LocalProtocolError as error:
         raise SystemExit(printable(f"sodium: {error}")) from None
     service = UploadService(settings, endpoints, uploads, reactor, twistd, places.on_stored)
-    return share_counts(service, uploads, settings, store)
+    share_counts(service, uploads, settings, store)
+    return accompany(service, uploads, options, reactor)

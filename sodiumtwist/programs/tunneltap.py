@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -27,8 +28,11 @@ from ..endpoints.wrappers import SodiumClientEndpoint
 from ..protocol.clock import count_steadily
 from ..protocol.rounds import quicken
 from ..tunnel import TunnelFactory, TunnelLimits
+from . import asking
+from .accompanying import accompany
 from .descriptors import make_room
 from .endpoint_strings import is_local, parse_connecting, parse_listening
+from .inherited import inherited_endpoints
 from .listening import ListeningService
 from .options import (
     CLIENT_ALIASES,
@@ -37,14 +41,23 @@ from .options import (
     describe_file_error,
 )
 from .refusals import hints
-from .server_options import read_server
-from .service_options import SERVICE_COMPLETIONS, SERVICE_FLAGS, SERVICE_PARAMETERS, ServiceOptions, limit_names
+from .server_options import Asked, read_server
+from .service_options import (
+    SERVICE_COMPLETIONS,
+    SERVICE_FLAGS,
+    SERVICE_LIMITS,
+    SERVICE_PARAMETERS,
+    SERVICE_RENEWED,
+    ServiceOptions,
+    limit_names,
+)
 from .service_user import check_log, service_user
 from .settings import TunnelSettings
 from .silent_servers import explain_silence, too_late
+from .status_companion import descriptors_beside
 
 #: What ``--limit`` may name.
-LIMITS = limit_names(TunnelLimits)
+LIMITS = {**limit_names(TunnelLimits), **SERVICE_LIMITS}
 
 #: What errors show as a string that is right. It is no default: which port is free differs from machine to machine.
 EXAMPLE_LISTEN = "127.0.0.1:7000"
@@ -58,9 +71,15 @@ class Options(ServiceOptions):
     """
 
     settings: TunnelSettings
+    before: Options | None
 
     program = "sodium-tunnel"
     limits = LIMITS
+    # Which server it is, who we are there, and what is as easily changed.
+    renewed = SERVICE_RENEWED | {
+        *("to", "server-key", "user", "passphrase", "passphrase-file", "identity", "protocol", "timeout"),
+    }
+    renewed_limits = frozenset({TunnelLimits})
     aliases = CLIENT_ALIASES
 
     purpose = "Carries connections to 'twistd sodium --forward', whose log shows this command."
@@ -78,6 +97,11 @@ class Options(ServiceOptions):
         mutuallyExclusive=[("passphrase", "passphrase-file")],
     )
 
+    #: What the options say about the server.
+    _asked: Asked
+    #: The passphrase that was typed on the terminal, where it is not asked for again.
+    _typed: str | None = None
+
     def postOptions(self) -> None:
         """
         Check the options, and read the files that they name.
@@ -85,27 +109,49 @@ class Options(ServiceOptions):
         :raises UsageError: when an option or a file is wrong.
         """
         # usage.Options has no parameters that must be given.
+        if self["listen"] is None and self.before is not None:
+            # What systemd hands over is looked at before it is taken, and only then.
+            self["listen"] = self.before["listen"]
         if self["listen"] is None:
-            raise usage.UsageError("--listen is missing")
+            inherited = inherited_endpoints()
+            if not inherited:
+                raise usage.UsageError("--listen is missing")
+            if len(inherited) > 1:
+                raise usage.UsageError(f"a tunnel listens on one socket, and systemd hands over {len(inherited)}")
+            (self["listen"],) = inherited
         try:
             user = service_user(self.twistd)
             # Identity and passphrase are read once, now: they may be for root alone.
-            if user is not None:
+            before = self.before
+            if user is not None and before is None:
                 check_log(self.twistd, user, make=not self["check"])
             limits = TunnelLimits(**self.given_limits(TunnelLimits))
-            asked = read_server(self, owners=() if user is None else (user.uid,))
+            owners = () if user is None else (user.uid,)
+            # Also where nobody is asked this time.
+            self._typed = None if before is None else before._typed
+            asked = self._asked = self.hold(
+                lambda: read_server(self, owners=owners, ask=self._ask), None if before is None else before._asked
+            )
             self.settings = TunnelSettings(
                 **vars(asked.settings),
                 listen=self["listen"],
                 limits=limits,
                 warning="; ".join(asked.warnings) or None,
                 timeouts=self.timeouts(asked.settings.timeout),
+                drain_timeout=self.drain_timeout(),
                 runs_as=user,
             )
         except SodiumError as error:
             raise usage.UsageError(str(error)) from None
         except OSError as error:
             raise usage.UsageError(describe_file_error(self, error)) from None
+
+    def _ask(self, prompt: str, instead: str) -> str:
+        if self.before is None:
+            self._typed = asking.ask_passphrase(prompt, instead)
+        elif self._typed is None:
+            raise usage.UsageError(f"a tunnel that runs asks for no passphrase; use {instead}")
+        return self._typed
 
     def try_out(self) -> None:
         makeService(self)
@@ -155,6 +201,45 @@ class AdvisedEndpoint:
         return Failure(type(error)(line)) if line else reason
 
 
+def _where(settings: TunnelSettings) -> str:
+    where = masked(settings.endpoint)
+    return where if settings.known_as is None else f"{settings.known_as} ({where})"
+
+
+def _endpoint(settings: TunnelSettings, reactor: Any) -> AdvisedEndpoint:
+    """
+    Make the endpoint that connects to the server.
+
+    :raises SystemExit: with one line, when what the options ask for can't be had.
+    """
+    us = settings.credentials
+    below = parse_connecting(
+        reactor, "sodium-tunnel", "--to", settings.endpoint, "HOST:5555", settings.runs_as, settings.timeout
+    )
+    try:
+        endpoint = SodiumClientEndpoint(
+            below,
+            settings.server_key,
+            us.user,
+            us.passphrase,
+            us.pair,
+            settings.timeouts,
+            clock=reactor,
+            version=settings.version,
+        )
+    # A login that does not fit, a key that is none: the endpoint is the first to check these.
+    except SodiumError as error:
+        raise SystemExit(printable(f"sodium-tunnel: {error}")) from None
+
+    def advise(error: BaseException) -> str:
+        silent = explain_silence(error, settings.version, settings.known_as, settings.server_key)
+        if silent or not isinstance(error, AuthenticationFailed):
+            return silent
+        return "; ".join([str(error), *hints(us)])
+
+    return AdvisedEndpoint(endpoint, advise, None if has_timeout(settings.endpoint) else settings.timeout, reactor)
+
+
 class TunnelService(ListeningService):
     """
     ``twistd sodium-tunnel``
@@ -164,6 +249,9 @@ class TunnelService(ListeningService):
     """
 
     _factory: TunnelFactory
+
+    #: Fires when all have ended, or had their time.
+    _draining: Deferred[None] | None = None
 
     def __init__(
         self,
@@ -175,19 +263,60 @@ class TunnelService(ListeningService):
     ) -> None:
         super().__init__("sodium-tunnel", endpoints, factory, reactor, twistd)
         self._settings = settings
+        #: For how many connections it has descriptors.
+        self._room = factory.limit
+
+    def change(self, options: Options) -> None:
+        settings, old = options.settings, self._settings
+        endpoint = _endpoint(settings, self._reactor)
+        limits = settings.limits
+        # It made room for its connections when it started.
+        if limits.connections > self._room:
+            limits = replace(limits, connections=self._room)
+        self._factory.change(endpoint, _where(settings), limits, settings.timeouts)
+        self._settings = replace(settings, listen=old.listen)
+        if (settings.endpoint, settings.server_key) != (old.endpoint, old.server_key):
+            self._announce_server()
 
     def announce(self) -> None:
-        self._log.info("connections go to {where}", where=self._factory.where)
+        self._announce_server()
+
+    def _announce_server(self) -> None:
+        self._log.info("connections go to {where}", event="serving", where=self._factory.where)
         if self._settings.warning:
-            self._log.warn("{line}", line=self._settings.warning)
+            self._log.warn("{line}", event="setup_warning", line=self._settings.warning)
 
     def listens(self, description: str, address: IAddress) -> None:
         # The tunnel logs in for everybody: who reaches its port needs no login.
         if not is_local(description):
-            self._log.warn("whoever can reach {where} gets through, without a login", where=masked(description))
+            self._log.warn(
+                "whoever can reach {where} gets through, without a login",
+                event="setup_warning",
+                where=masked(description),
+            )
+
+    def drain(self) -> Deferred[None] | None:
+        timeout, count = self._settings.drain_timeout, len(self._factory.entries)
+        if count:
+            self._log.info(
+                "stopping; connections that get {seconds:g} seconds to end, unless SIGTERM or Ctrl-C comes again: "
+                "{count}",
+                event="draining",
+                seconds=timeout,
+                count=count,
+            )
+        self._draining = self._factory.finish(timeout)
+        return self._draining
+
+    def hurry(self) -> None:
+        if self._draining is not None:
+            self._draining.cancel()
 
     def drop(self) -> None:
         self._factory.drop()
+
+    def sessions(self) -> int:
+        return len(self._factory.entries)
 
     def is_idle(self) -> bool:
         return not self._factory.ends
@@ -206,36 +335,10 @@ def makeService(options: Options, reactor: Any = None) -> TunnelService:
         from twisted.internet import reactor
     count_steadily(reactor)
     quicken(reactor)
-    settings, us = options.settings, options.settings.credentials
+    settings = options.settings
     listening = parse_listening(reactor, "sodium-tunnel", "--listen", settings.listen, EXAMPLE_LISTEN)
-    below = parse_connecting(
-        reactor, "sodium-tunnel", "--to", settings.endpoint, "HOST:5555", settings.runs_as, settings.timeout
-    )
-    try:
-        endpoint = SodiumClientEndpoint(
-            below,
-            settings.server_key,
-            us.user,
-            us.passphrase,
-            us.pair,
-            settings.timeouts,
-            clock=reactor,
-            version=settings.version,
-        )
-    # A login that does not fit, a key that is none: the endpoint is the first to check these.
-    except SodiumError as error:
-        raise SystemExit(printable(f"sodium-tunnel: {error}")) from None
-    limits = make_room(settings.limits, reactor)
-
-    def advise(error: BaseException) -> str:
-        silent = explain_silence(error, settings.version, settings.known_as, settings.server_key)
-        if silent or not isinstance(error, AuthenticationFailed):
-            return silent
-        return "; ".join([str(error), *hints(us)])
-
-    advised = AdvisedEndpoint(endpoint, advise, None if has_timeout(settings.endpoint) else settings.timeout, reactor)
-    where = (
-        masked(settings.endpoint) if settings.known_as is None else f"{settings.known_as} ({masked(settings.endpoint)})"
-    )
-    factory = TunnelFactory(advised, where, limits, reactor, settings.timeouts)
-    return TunnelService(settings, [listening], factory, reactor, options.twistd)
+    endpoint = _endpoint(settings, reactor)
+    limits = make_room(settings.limits, reactor, 1 + descriptors_beside(options))
+    factory = TunnelFactory(endpoint, _where(settings), limits, reactor, settings.timeouts)
+    service = TunnelService(settings, [listening], factory, reactor, options.twistd)
+    return accompany(service, factory, options, reactor)

@@ -20,6 +20,7 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from ..core.base import Traffic
 from ..core.connection import ClientConnection, Code, ServerConnection
 from ..core.errors import (
     ClosingTimeout,
@@ -189,6 +190,21 @@ class SodiumProtocol(Protocol):
     def version(self) -> int | None:
         """Which version of the protocol is spoken; ``None`` on a server that does not know yet."""
         return self._connection.version
+
+    @property
+    def traffic(self) -> Traffic:
+        """How much has come on this connection and left, sealed, by now; it stays when the connection is over."""
+        return self._connection.traffic
+
+    @property
+    def stage(self) -> Stage:
+        """How far the connection is, see :class:`~sodiumtwist.protocol.lifecycle.Stage`."""
+        return self._lifecycle.stage
+
+    @property
+    def began(self) -> float:
+        """When the transport was made, in seconds of the factory's clock."""
+        return self._connection.began
 
     @property
     def is_draining(self) -> bool:
@@ -782,7 +798,12 @@ class SodiumProtocol(Protocol):
 
     def _application_failed(self, failure: Failure, error: BaseException | None) -> None:
         where = self._describe_peer()
-        self._log.failure("the application failed; its connection with {peer} is closed", failure, peer=where)
+        self._log.failure(
+            "the application failed; its connection with {peer} is closed",
+            failure,
+            event="application_failed",
+            peer=where,
+        )
         self.abort_with(Code.APPLICATION_FAILED, "the application failed", error)
 
     def _producer_failed(self, failure: Failure) -> None:

@@ -17,6 +17,7 @@ from ..admission.replays import IReplayMemory
 from ..core.connection import ClientConnection, ServerConnection
 from ..core.keepalive import Timeouts
 from ..core.keys import KeyPair
+from .observing import Observer
 from .unread import Unread
 
 
@@ -52,6 +53,7 @@ class ServerContext(Context, Protocol):
     :ivar connections: the ends that are connected.
     :ivar versions: which of the protocol clients may speak.
     :ivar is_draining: whether the server is about to stop.
+    :ivar observer: is told what becomes of clients and requests; ``None`` where nobody counts them.
     """
 
     checker: ICredentialsChecker | Portal | None
@@ -62,6 +64,7 @@ class ServerContext(Context, Protocol):
     connections: set[Any]
     versions: tuple[int, ...]
     is_draining: bool
+    observer: Observer | None
 
     def make_connection(self, now: float) -> ServerConnection:
         """

@@ -7,7 +7,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Collection
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from twisted.cred.checkers import ICredentialsChecker
@@ -30,6 +30,7 @@ from .base import SodiumProtocol
 from .client import SodiumClientProtocol
 from .clock import steady_clock
 from .draining import DRAIN_TIMEOUT, Draining
+from .observing import Observer
 from .requests import CONCURRENCY, Respond, Responder
 from .server import SodiumServerProtocol
 from .unread import Unread
@@ -130,11 +131,13 @@ class SodiumServerFactory(_SodiumFactory):
     :ivar connections: the ends that are connected, authenticated or not.
     :ivar is_draining: whether :meth:`drain` was called, and it does not listen since.
     :ivar draining: what that has begun; ``None`` before.
+    :ivar observer: is told what becomes of clients and requests; ``None``, as usual, where nobody counts them.
     """
 
     protocol: Callable[[], SodiumServerProtocol] = SodiumServerProtocol
     is_draining = False
     draining: Draining | None = None
+    observer: Observer | None = None
 
     def __init__(
         self,
@@ -162,23 +165,16 @@ class SodiumServerFactory(_SodiumFactory):
             protocol = Responder
         if concurrency < 1:
             raise LocalProtocolError(f"a concurrency of {concurrency} requests answers none; 1 is the least")
-        if checker is None and authorized_keys is None:
-            raise LocalProtocolError("neither a checker nor authorized keys were given, so anybody would get in")
         super().__init__(protocol, timeouts, clock, draw, rekey)
-        # What is wrong with the message is said now, not at the first login.
-        pack_text("message", message)
-        self._pair = pair
-        self.checker = checker
-        self.authorized_keys = authorized_keys
+        self._take(pair, checker, authorized_keys, message)
         # Not "replays or …", which would ask a memory of the application's own whether it is empty.
         self.replays = replays if replays is not None else ReplayMemory()
         # The clock is asked for when it is needed: now it would install the reactor.
         limits = limits or Limits()
-        self.admission: Admission[SodiumServerProtocol] = Admission(limits, lambda: self.clock)
+        self.admission: Admission[SodiumServerProtocol] = Admission(limits, partial(getattr, self, "clock"))
         # It is None only where no Responder is made, which would call it.
         self.respond: Respond = respond  # type: ignore[assignment]
         self.concurrency = concurrency
-        self.message = message
         self.connections: set[SodiumServerProtocol] = set()
         self.unread = Unread(limits.unread, self.connections)
         self.versions = tuple(versions)
@@ -187,6 +183,44 @@ class SodiumServerFactory(_SodiumFactory):
         if 2 in self.versions:
             salts = salts if salts is not None else RecentSalts()
             self._version_2 = Version2(self._unix_time, salts, tolerance, bounds or _BOUNDS)
+
+    def change(
+        self,
+        pair: KeyPair,
+        checker: ICredentialsChecker | Portal | None,
+        authorized_keys: AuthorizedKeys | AuthorizedKeysFile | None,
+        message: str,
+        timeouts: Timeouts,
+        limits: Limits,
+        rekey: RekeyAfter,
+    ) -> None:
+        """
+        Take others of what the factory was made with. Connections that are there go on, with the keys that they have;
+        logins that are being decided on are decided on by what held before.
+
+        The parameters are those of the factory.
+
+        :raises LocalProtocolError: as when the factory is made; nothing has changed then.
+        """
+        self._take(pair, checker, authorized_keys, message)
+        self.timeouts, self._rekey = timeouts, rekey
+        self.admission.change(limits)
+        if self.unread is not None:
+            self.unread.change(limits.unread)
+
+    def _take(
+        self,
+        pair: KeyPair,
+        checker: ICredentialsChecker | Portal | None,
+        authorized_keys: AuthorizedKeys | AuthorizedKeysFile | None,
+        message: str,
+    ) -> None:
+        if checker is None and authorized_keys is None:
+            raise LocalProtocolError("neither a checker nor authorized keys were given, so anybody would get in")
+        # What is wrong with the message is said now, not at the first login.
+        pack_text("message", message)
+        self.message = message
+        self._pair, self.checker, self.authorized_keys = pair, checker, authorized_keys
 
     def make_connection(self, now: float) -> ServerConnection:
         """

@@ -140,9 +140,13 @@ def explain(
     if version == 2:
         if waited >= SILENCE * patience:
             return AuthenticationTimeout(f"the server left without an answer: {NO_ANSWER}")
-        # Our servers do not leave so early. Those of TLS do, most of them without a word to who does not speak it.
+        # Our servers do not leave so early, and refuse in words. But a proxy ends in order what a server behind it has
+        # reset, or left when it was killed. So do servers of TLS, most of them without a word to who does not speak it.
         tls = "" if over_tls else "; where TLS is spoken at that port, tls:HOST:PORT connects"
-        return AuthenticationFailed(f"the server left without an answer{tls}: {NO_ANSWER}")
+        return ServerUnavailable(
+            "the server left without an answer; behind a proxy it may be full, or have just stopped, and a later try "
+            f"may go well{tls}: {NO_ANSWER}"
+        )
     if waited >= SILENCE * patience:
         return AuthenticationTimeout(f"the server was silent for {waited:.3g} seconds and left; {_SILENT}")
     wrong = "wrong login or passphrase" if waited < REFUSAL else "wrong server key, login or passphrase"

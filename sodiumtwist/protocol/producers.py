@@ -159,7 +159,7 @@ class Producers:
             try:
                 self.producer.pauseProducing()
             except Exception:
-                self._log.failure("a producer failed when it was paused")
+                self._log.failure("a producer failed when it was paused", event="producer_failed")
 
     def stop(self) -> None:
         """All is over."""
@@ -168,7 +168,7 @@ class Producers:
             try:
                 producer.stopProducing()
             except Exception:
-                self._log.failure("a producer failed when it was stopped")
+                self._log.failure("a producer failed when it was stopped", event="producer_failed")
 
 
 #: What ends have that never had a producer, all of them the same one. Nothing is registered with it.

@@ -314,10 +314,16 @@ class RequestEnd(SodiumProtocol):
         if not self._may_log_failure(reason):
             return
         if self._end is not None:
-            self._log.failure("a request failed after its connection was over", reason)
+            self._log.failure("a request failed after its connection was over", reason, event="request_failed")
             return
         closed = "; the connection is closed" if closes else ""
-        self._log.failure("a request of {asker} failed{closed}", reason, asker=self._describe_asker(), closed=closed)
+        self._log.failure(
+            "a request of {asker} failed{closed}",
+            reason,
+            event="request_failed",
+            asker=self._describe_asker(),
+            closed=closed,
+        )
 
     if TYPE_CHECKING:
 

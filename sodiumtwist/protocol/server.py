@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable
 from functools import partial
+from typing import cast
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionAborted
@@ -33,6 +34,7 @@ from ..interfaces import Peer
 from .base import SodiumProtocol
 from .context import ServerContext
 from .lifecycle import UNMADE, Stage, Turn, not_yet
+from .observing import ADMITTED, LEFT, REFUSED, NoRoom, name_end, name_refusal
 from .proxy_header import describe_missing_header, read_proxy_header
 from .reading import LOGIN
 from .sockets import READ_SIZE
@@ -45,9 +47,13 @@ REFUSED_CLOSING_TIME = 1.0
 #: How many bytes may come behind a login of each version, until nothing more is read before it is decided on.
 _PENDING: dict[int | None, int] = {1: 1, 2: PENDING_LIMIT_2}
 
+# What the log says of a client that was let in, at its end.
+_GONE = "{peer} as {login} is gone after {seconds} s, {bytes_received} bytes in, {bytes_sent} out: {reason}"
+_DROPPED = "dropped {peer} as {login} after {seconds} s, {bytes_received} bytes in, {bytes_sent} out: {reason}"
 
-class NoRoom(AuthenticationFailed):
-    """Turned away for a limit, which is counted and not logged one by one."""
+
+# To look up a member of an enumeration is a call, and this is done for every login.
+_KEY = Stake.KEY
 
 
 class SodiumServerProtocol(SodiumProtocol):
@@ -73,19 +79,29 @@ class SodiumServerProtocol(SodiumProtocol):
     _decision: Decision | None = None
 
     def connectionMade(self) -> None:
-        self.factory.connections.add(self)
+        factory = self.factory
+        factory.connections.add(self)
         super().connectionMade()
+        if factory.observer is not None:
+            factory.observer.arrived(self)
         self._below.unplaced = speaks_for_others(self.transport)
         if self._below.unplaced:
             read_proxy_header(self.transport)
-        turned_away = self.factory.admission.arrived(self)
+        turned_away = factory.admission.arrived(self, self._below.unplaced)
         if turned_away:
             self._turn_away(turned_away)
         if self._lifecycle.over:
             self._below.free_descriptor()
+        elif not self._below.unplaced and factory.admission.lines.connections.write(None, self.transport.getPeer()):
+            # As _log_connected() does, with fewer calls: this is done for every connection.
+            where = describe_address(self.transport.getPeer())
+            self._log.info("{peer} has connected", event="client_connected", peer=where)
 
     def _find_place(self) -> None:
-        self._turn_away(self.factory.admission.note_address(self))
+        turned_away = self.factory.admission.note_address(self)
+        self._turn_away(turned_away)
+        if not turned_away:
+            self._log_connected()
 
     @staticmethod
     def _turn_away(turned_away: Iterable[TurnedAway[SodiumServerProtocol]]) -> None:
@@ -155,7 +171,11 @@ class SodiumServerProtocol(SodiumProtocol):
         if verdict.failure is not None:
             if self._may_log_failure(verdict.failure):
                 where = self._describe_peer()
-                self._log.failure("the login of {peer} could not be checked", verdict.failure, peer=where)
+                self._log.failure(
+                    "the login of {peer} could not be checked", verdict.failure, event="login_unchecked", peer=where
+                )
+        if verdict.error is not None:
+            verdict.error.code = verdict.code  # what the client is told, if it speaks version 2
         if verdict.failed:
             self._count_failure(self.login if verdict.login_tried else None)
         if verdict.unseen:  # of version 1
@@ -177,8 +197,9 @@ class SodiumServerProtocol(SodiumProtocol):
         factory = self.factory
         if self._connection.undecided:
             self._outbox.greeting = True
-            # In version 2 the handshake has proven the key.
-            prove = factory.authorized_keys is not None and self._connection.version == 1
+            # In version 2 the handshake has proven the key. What counts is what was decided, not what holds by now: a
+            # handshake that was not remembered could be sent again.
+            prove = self._decision.stake is _KEY  # type: ignore[union-attr]  # there was one
             self._connection.accept(self._clock.seconds(), factory.message, prove)
             self._outbox.flush()  # it does not wait for what the application does first
             if prove:
@@ -191,10 +212,14 @@ class SodiumServerProtocol(SodiumProtocol):
             where = describe_address(self.transport.getPeer())
             self._log.info(
                 "{peer} is authenticated as {login}, version {version}",
+                event="client_admitted",
                 peer=where,
                 login=repr(peer.login),
                 version=peer.version,
+                seconds=round(self._clock.seconds() - self._connection.began, 3),
             )
+        if factory.observer is not None:
+            factory.observer.decided(self, ADMITTED, "", self._clock.seconds() - self.began)
         self._below.read_up_to(READ_SIZE)
         if self._reading.reasons:
             self._writing_changed()  # a stream's end reads on while writing is blocked, once its client is known
@@ -281,6 +306,7 @@ class SodiumServerProtocol(SodiumProtocol):
             super().drain()
             return
         error = AuthenticationFailed("not let in, for the server is about to stop")
+        error.code = Code.SHUTTING_DOWN
         if self._connection.version == 2:
             self._connection.reject(Code.SHUTTING_DOWN, "the server is about to stop")
             self._close(error)
@@ -353,14 +379,28 @@ class SodiumServerProtocol(SodiumProtocol):
                 self._count_failure(self.login if stake is Stake.LOGIN else None)
             decision.log_out()
             self._decision = None
+        error, observer, seconds = cast(BaseException, reason.value), self.factory.observer, self._lasted()
         if self.peer is None:
-            if not isinstance(self._error, NoRoom):
-                told = describe_tls_error(reason.value) or describe_missing_header(self.transport, reason)
-                self._log_refusal(told or reason.getErrorMessage())
-        elif reason.check(RemoteProtocolError):
-            self._log_drop(reason.getErrorMessage())
+            if not isinstance(error, NoRoom):
+                told = describe_tls_error(error) or describe_missing_header(self.transport, reason)
+                self._log_refusal(error, told or reason.getErrorMessage())
+            if observer is not None:
+                why = self._name_refusal(error)
+                observer.decided(self, LEFT if why == "left" else REFUSED, why, seconds)
+        else:
+            outcome = name_end(error, peer_left)
+            self._log_end(outcome, reason)
+            if observer is not None:
+                observer.over(self, outcome, seconds)
         if not self.factory.connections:
             self.factory.admission.nobody_left()
+
+    def _lasted(self) -> float:
+        return self._clock.seconds() - self.began
+
+    def _name_refusal(self, error: BaseException) -> str:
+        why = name_refusal(error)
+        return "draining" if why == "broken_off" and self.factory.is_draining else why
 
     def _may_log_failure(self, failure: Failure) -> bool:
         why = f"{failure.type.__name__}: {failure.getErrorMessage()}" if failure.type is not None else ""
@@ -374,15 +414,45 @@ class SodiumServerProtocol(SodiumProtocol):
         else:
             self.abort(error)
 
-    def _log_drop(self, why: str) -> None:
-        if self.factory.admission.lines.ends.write(why, network(self.transport.getPeer())):
-            self._log.info("dropped {peer}: {reason}", peer=self._describe_peer(), reason=why)
+    def _log_connected(self) -> None:
+        if self.factory.admission.lines.connections.write(None, self.transport.getPeer()):
+            self._log.info("{peer} has connected", event="client_connected", peer=self._describe_peer())
 
-    def _log_refusal(self, why: str) -> None:
-        if not self.factory.admission.lines.refusals.write(why, network(self.transport.getPeer())):
+    def _log_end(self, outcome: str, reason: Failure) -> None:
+        """A client is gone that was let in."""
+        assert self.peer is not None
+        lines = self.factory.admission.lines
+        why = "in order" if outcome == "closed" else reason.getErrorMessage()
+        line, kind = (_DROPPED, lines.ends) if reason.check(RemoteProtocolError) else (_GONE, lines.leavings)
+        if kind.write(why, self.transport.getPeer()):
+            traffic = self.traffic
+            self._log.info(
+                line,
+                event="client_gone",
+                peer=self._describe_peer(),
+                login=repr(self.peer.login),
+                version=self.peer.version,
+                outcome=outcome,
+                reason=why,
+                seconds=round(self._lasted(), 3),
+                bytes_received=traffic.bytes_received,
+                bytes_sent=traffic.bytes_sent,
+            )
+
+    def _log_refusal(self, error: BaseException, why: str) -> None:
+        if not self.factory.admission.lines.refusals.write(why, self.transport.getPeer()):
             return
-        where = self._describe_peer()
-        if self.login is None:
-            self._log.info("refused {peer}: {reason}", peer=where, reason=why)
-        else:
-            self._log.info("refused {peer} as {login}: {reason}", peer=where, login=repr(self.login), reason=why)
+        line, traffic, fields = "refused {peer}: {reason}", self.traffic, {}
+        if self.login is not None:
+            line, fields = "refused {peer} as {login}: {reason}", {"login": repr(self.login)}
+        self._log.info(
+            line,
+            event="client_refused",
+            peer=self._describe_peer(),
+            outcome=self._name_refusal(error),
+            reason=why,
+            seconds=round(self._lasted(), 3),
+            bytes_received=traffic.bytes_received,
+            bytes_sent=traffic.bytes_sent,
+            **fields,
+        )

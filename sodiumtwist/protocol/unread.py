@@ -76,6 +76,16 @@ class Unread:
         self.most = limit * (1 + SEEMING)
         self.seeming = 0
 
+    @property
+    def limit(self) -> int:
+        """How many bytes may wait."""
+        return self._limit
+
+    def change(self, limit: int) -> None:
+        """Have so many bytes be the limit from now on."""
+        self._limit = limit
+        self.most = limit * (1 + SEEMING)
+
     def look(self) -> None:
         """Count what waits. While it is over the limit, somebody of those for whom most waits gives way."""
         holding = [(holder.left_unread(), holder) for holder in self._holders]

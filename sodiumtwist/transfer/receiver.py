@@ -33,6 +33,7 @@ from twisted.python.failure import Failure
 from ..admission.networks import network
 from ..core.connection import Code
 from ..core.errors import LocalProtocolError, UnexpectedPDU
+from ..core.keys import KeyPair
 from ..core.wire import PDU_OVERHEAD
 from ..describe import describe_limit, describe_os_error
 from ..protocol.factories import SodiumServerFactory
@@ -115,14 +116,16 @@ class UploadFactory(SodiumServerFactory):
         make_thread: Callable[[], DiskThread] | None = None,
         **keywords: Any,
     ) -> None:
-        super().__init__(*arguments, **keywords)
-        self.message = hello_message(self.message, store.keeps)
-        self.protocol = UploadReceiver
         self.store = store
+        super().__init__(*arguments, **keywords)
+        self.protocol = UploadReceiver
         store.lines = self.admission.lines.uploads
         self.files = files or NO_FILES
         self.threads = Threads(make_thread or thread_of_reactor)
         self.receiving: set[UploadReceiver] = set()
+
+    def _take(self, pair: KeyPair, checker: Any, authorized_keys: Any, message: str) -> None:
+        super()._take(pair, checker, authorized_keys, hello_message(message, self.store.keeps))
 
 
 class UploadReceiver(FileServerEnd):
@@ -330,7 +333,9 @@ class UploadReceiver(FileServerEnd):
 
     def _finished(self, outcome: str) -> None:
         what = f"upload of {self.peer.login!r}"
-        self._settle(what, self._log.info, "upload of {login} from {peer}: {outcome}", outcome=outcome)
+        self._note_upload("stored")
+        line = "upload of {login} from {peer}: {outcome}"
+        self._settle(what, self._log.info, line, event="upload_stored", outcome=outcome)
         # Only now: that of the end tells the client that the upload is in its place.
         if self._end_received:
             self._unconfirmed.append(0)
@@ -350,8 +355,15 @@ class UploadReceiver(FileServerEnd):
     def _abandoned(self, outcome: str) -> None:
         line = "upload of {login} from {peer} broke off: {reason}; kept {outcome}"
         what = f"an upload broke off: {self._why_broken}"
-        self._settle(what, self._log.warn, line, reason=self._why_broken, outcome=outcome)
+        self._note_upload("broken_off")
+        self._settle(what, self._log.warn, line, event="upload_broken", reason=self._why_broken, outcome=outcome)
         self._answer_end()
+
+    def _note_upload(self, outcome: str) -> None:
+        observer = self.factory.observer
+        if observer is not None:
+            stored = self._upload.size if outcome == "stored" and self._upload is not None else 0
+            observer.uploaded(outcome, 1, stored)
 
     def _abandon_failed(self, reason: Failure) -> None:
         self._abandoned(f"what there is, for it cannot be put in order: {_describe(reason)}")
@@ -375,7 +387,9 @@ class UploadReceiver(FileServerEnd):
         """The upload can't be opened, written or put in its place: the session ends."""
         # Stores fail with an OSError, and give_up() cancels. Anything else is a mistake in a store: show where.
         if not reason.check(OSError, CancelledError) and self._may_log_failure(reason):
-            self._log.failure("cannot store an upload from {peer}", reason, peer=self._describe_peer())
+            self._log.failure(
+                "cannot store an upload from {peer}", reason, event="storage_failed", peer=self._describe_peer()
+            )
         elif isinstance(reason.value, OSError) and reason.value.errno in NO_ROOM:
             self._keeps = False
         why = _describe(reason)
@@ -413,6 +427,7 @@ class UploadReceiver(FileServerEnd):
         if self._may_log(f"cannot store an upload: {why}"):
             self._log.error(
                 "cannot store an upload of {login} from {peer}: {reason}",
+                event="upload_not_stored",
                 login=repr(self.peer.login),
                 peer=self._describe_peer(),
                 reason=why,

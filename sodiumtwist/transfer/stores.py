@@ -200,7 +200,7 @@ class StreamStore(Store):
 
     def _tell(self, line: str, **fields: object) -> None:
         if self.lines is None or self.lines.write(f"uploads wait for {self._name}"):
-            self._log.info(line, name=self._name, **fields)
+            self._log.info(line, event="upload_waits", name=self._name, **fields)
 
     @inlineCallbacks
     def _open_stream(self) -> Generator[Deferred[Any], Any, int]:

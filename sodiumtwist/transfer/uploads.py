@@ -198,7 +198,7 @@ class FileUpload(Upload):
             stored(self._target, self.size)
         except Exception:
             # The upload stays what it is.
-            _log.failure("what is called for stored files failed")
+            _log.failure("what is called for stored files failed", event="stored_callback_failed")
         return outcome
 
     # These three run in a thread, one of them at a time.

@@ -137,28 +137,28 @@ class SharedFailuresTests(SynchronousTestCase):
     def test_limits(self) -> None:
         """Each of both."""
         store = StoreInMemory()
-        shared = SharedFailures(store, False, 3, 2)
+        shared = SharedFailures(store, False)
         for login in ("l", "l", None):
-            self.assertIs(self.successResultOf(shared.allow("a", None)), True)
+            self.assertIs(self.successResultOf(shared.allow("a", None, 3, 2)), True)
             shared.failed("a", login)
-        self.assertIs(self.successResultOf(shared.allow("b", "l")), False)
-        self.assertIs(self.successResultOf(shared.allow("b", None)), True)
-        self.assertIs(self.successResultOf(shared.allow("b", "m")), True)
-        self.assertIs(self.successResultOf(shared.allow("a", None)), False)
+        self.assertIs(self.successResultOf(shared.allow("b", "l", 3, 2)), False)
+        self.assertIs(self.successResultOf(shared.allow("b", None, 3, 2)), True)
+        self.assertIs(self.successResultOf(shared.allow("b", "m", 3, 2)), True)
+        self.assertIs(self.successResultOf(shared.allow("a", None, 3, 2)), False)
 
     def test_down(self) -> None:
         """As was chosen. Nobody hears of what was not counted."""
         store = StoreInMemory()
         store.down = True
-        self.failureResultOf(SharedFailures(store, False, 1, 1).allow("a", "l"), StoreDown)
-        self.assertIs(self.successResultOf(SharedFailures(store, True, 1, 1).allow("a", "l")), True)
-        SharedFailures(store, True, 1, 1).failed("a", "l")
+        self.failureResultOf(SharedFailures(store, False).allow("a", "l", 1, 1), StoreDown)
+        self.assertIs(self.successResultOf(SharedFailures(store, True).allow("a", "l", 1, 1)), True)
+        SharedFailures(store, True).failed("a", "l")
         self.assertEqual(self.flushLoggedErrors(), [])
 
     def test_nothing_to_say(self) -> None:
         """A client without an address whose login is no matter."""
         store = StoreInMemory()
-        SharedFailures(store, True, 1, 1).failed(None, None)
+        SharedFailures(store, True).failed(None, None)
         self.assertFalse(store.counts)
 
 
@@ -175,8 +175,7 @@ class LoginTests(ObservedTestCase):
     ) -> SodiumServerFactory:
         factory = make_server_factory(self.clock, limits=limits)
         factory.replays = SharedReplays(self.store, ReplayMemory(), local)
-        shared = SharedFailures(self.store, local, limits.failures_per_address, limits.failures_per_login)
-        factory.admission.shared = shared
+        factory.admission.shared = SharedFailures(self.store, local)
         return factory
 
     def attempt(self, factory: SodiumServerFactory, passphrase: str = PASSPHRASE) -> Pair:

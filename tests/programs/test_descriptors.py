@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import resource
 import selectors
+from dataclasses import replace
 from typing import Any
 from unittest.mock import Mock
 
@@ -82,6 +83,17 @@ class MakeRoomTests(SynchronousTestCase):
         self.assertEqual(fitting.per_address, Limits().per_address)
         self.assertIn("1024 file descriptors: the limits are 472 connections, 472 of them not authenticated", line)
         self.assertIn("ulimit -n", line)
+
+    def test_nearly_enough(self) -> None:
+        """A default that is hardly lower is not told of; what somebody asked for is, and so are strangers."""
+        soft = TAKEN + 2 * 9_500
+        fitting, _, lines = self.make_room(soft, soft, Limits())
+        self.assertEqual((fitting, lines), (replace(Limits(), connections=9_500), []))
+        for limits in (Limits(connections=9_501), Limits(unauthenticated=9_501)):
+            fitting, _, lines = self.make_room(soft, soft, limits)
+            self.assertEqual((fitting.connections, len(lines)), (9_500, 1))
+        soft = TAKEN + 2 * 8_999
+        self.assertEqual(len(self.make_room(soft, soft, Limits())[2]), 1)
 
     def test_all_are_clients(self) -> None:
         """With each connection let in, and a file or a backend for each, there still is room."""

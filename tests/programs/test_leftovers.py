@@ -10,8 +10,9 @@ import time
 from twisted.logger import formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
+from sodiumtwist.admission.replacing import replace_text
 from sodiumtwist.admission.replay_database import ReplayDatabase
-from sodiumtwist.programs.leftovers import NAMED, clean_directory, note_cleaned, note_database, note_uploads
+from sodiumtwist.programs.leftovers import NAMED, clean_directory, note_cleaned, note_database, note_list, note_uploads
 from sodiumtwist.transfer.stores import DirectoryStore, FileStore
 from sodiumtwist.transfer.tree.names import temporary_name
 
@@ -102,6 +103,28 @@ class LeftoverTests(SynchronousTestCase):
         for file in (self.path("fifo"), "-", "/dev/null", None):
             note_uploads(file, None)
         self.assertEqual(self.said(), [])
+
+    def test_lists(self) -> None:
+        """Changes of one that were broken off have a line; other files have none."""
+        for name in ("keys.0123456789ab", ".keys.0123456789abc", ".other.0123456789ab", ".keys.swp"):
+            with open(self.path(name), "w"):
+                pass
+        note_list(self.path("keys"))
+        note_list(self.path("missing/keys"))
+        self.assertEqual(self.said(), [])
+        with self.assertRaises(KeyboardInterrupt):
+            replace_text(self.path("keys"), "", before=self.killed)
+        os.symlink(self.path("keys"), self.path("link"))
+        note_list(self.path("link"))
+        (line,) = self.said()
+        self.assertRegex(
+            line, rf"^1 changes of keys that were never finished in {self.where}, .*'\.keys\.[0-9a-f]{{12}}'"
+        )
+
+    def killed(self) -> None:
+        """Break off as SIGKILL does, which undoes nothing."""
+        self.patch(os, "unlink", lambda path: None)
+        raise KeyboardInterrupt
 
     def test_database(self) -> None:
         """One that was not closed, and ones that were never finished."""

@@ -137,12 +137,14 @@ class StatusTests(SynchronousTestCase):
         """What to try is said of the version that was spoken, and nothing of logins."""
         for reason, version, tip in (
             (AuthenticationTimeout(f"late: {NO_ANSWER}"), 2, "only to a C program, speak version 1, by --protocol 1"),
-            (AuthenticationFailed(f"left: {NO_ANSWER}"), 2, "only to a C program, speak version 1, by --protocol 1"),
+            (ServerUnavailable(f"left: {NO_ANSWER}"), 2, "only to a C program, speak version 1, by --protocol 1"),
             (AuthenticationTimeout("late"), 1, "it may also speak version 2 alone: give --protocol 2"),
         ):
             status, line = self.explain(reason, let_in=False, version=version)
-            self.assertEqual(status, 3)
-            self.assertTrue(line.startswith(f"refused by tcp:host:1: {reason}"), line)
+            left = isinstance(reason, ServerUnavailable)
+            self.assertEqual(status, 2 if left else 3)
+            verdict = "cannot connect to" if left else "refused by"
+            self.assertTrue(line.startswith(f"{verdict} tcp:host:1: {reason}"), line)
             self.assertTrue(line.endswith(tip), line)
 
     def test_silence_of_a_known_server(self) -> None:
@@ -166,7 +168,7 @@ class StatusTests(SynchronousTestCase):
         """A tunnel says it, too; other errors pass as they are."""
         other = ServerUnavailable("full")
         for reason, tip in (
-            (AuthenticationFailed(NO_ANSWER), "only to a C program, speak version 1, by --protocol 1"),
+            (ServerUnavailable(NO_ANSWER), "only to a C program, speak version 1, by --protocol 1"),
             (other, "full"),
         ):
 

@@ -4,12 +4,17 @@ Server processes that start, and those that do not.
 
 from __future__ import annotations
 
+import fcntl
 import os
+import pty
 import signal
 import socket
+import subprocess
+import termios
 from functools import partial
 from hashlib import blake2b
 
+from sodiumtwist import KeyPair
 from sodiumtwist.describe.fingerprints import fingerprint
 
 from ..processes import (
@@ -169,23 +174,86 @@ class StartTests(ProcessTestCase):
                 self.assertNotIn("Traceback", "".join(server.output + server.errors))
                 self.assertEqual(os.listdir(self.directory), [])
 
+    def write(self, name: str, text: str) -> None:
+        with open(self.path(name), "w", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
+            file.write(text)
+
     def test_hangup(self) -> None:
-        """A terminal that closes ends a server as SIGTERM does, however often it says so; under nohup it does not."""
-        command = [*TWISTD, "-n", "--pidfile=pid", "sodium", "--discard", "-k", SECRET, "-e", "unix:sock"]
+        """SIGHUP has it read its files again, and go on; under nohup it does nothing."""
+        self.write("key", SECRET)
+        command = [*TWISTD, "-n", "--pidfile=pid", "sodium", "--discard", "--key-file", "key", "-e", "unix:sock"]
         server = self.run_process(command)
         server.wait_for("listening on 'sock'")
-        for _ in range(3):
-            server.process.send_signal(signal.SIGHUP)
-        self.assertEqual(server.wait(), -signal.SIGHUP)
+        other = KeyPair.generate()
+        self.write("key", other.secret.hex())
+        server.process.send_signal(signal.SIGHUP)
+        server.wait_for(f"public key: {other.public.hex()}$")
+        server.wait_for("read again what files say")
+        self.write("key", "nonsense")
+        server.process.send_signal(signal.SIGHUP)
+        server.wait_for("not all could be read again, .*: key.*8 characters")
+        self.assertEqual(server.stop(signal.SIGTERM), -signal.SIGTERM)
         self.assertNotIn("Traceback", "".join(server.output + server.errors))
-        self.assertEqual(os.listdir(self.directory), [])
+        self.assertEqual(os.listdir(self.directory), ["key"])
+        self.write("key", SECRET)
         # Coverage has a function of its own for SIGTERM, which ends the process at once while the reactor does not run.
         ignore = partial(signal.signal, signal.SIGHUP, signal.SIG_IGN)
         server = self.run_process(command, preexec_fn=ignore, env=unmeasured())
         server.wait_for("listening on 'sock'")
         server.process.send_signal(signal.SIGHUP)
         self.assertEqual(server.stop(signal.SIGTERM), -signal.SIGTERM)
+        self.assertNotIn("read again", "".join(server.output))
+        self.assertEqual(os.listdir(self.directory), ["key"])
+
+    def test_terminal(self) -> None:
+        """One that closes ends what was started from it, in order."""
+        ours, its = pty.openpty()
+
+        def take_terminal() -> None:
+            os.setsid()
+            fcntl.ioctl(its, termios.TIOCSCTTY, 0)
+
+        command = [*TWISTD, "-n", "--pidfile=pid", "sodium", "--discard", "-k", SECRET, "-e", "unix:sock"]
+        server = self.run_process(command, preexec_fn=take_terminal)
+        os.close(its)
+        server.wait_for("listening on 'sock'")
+        server.process.send_signal(signal.SIGHUP)
+        server.wait_for("read again what files say")
+        os.close(ours)
+        self.assertEqual(server.wait(), -signal.SIGHUP)
+        server.wait_for("the terminal is gone, which ends sodium in order")
         self.assertEqual(os.listdir(self.directory), [])
+
+    def test_killed(self) -> None:
+        """What is left of one that was killed the next one names, each thing in a line."""
+        own = KeyPair.generate()
+        self.write("own", own.secret.hex())
+        self.write("keys", f"{own.public.hex()}\n")
+        # As it would be while somebody joins.
+        self.write(".keys.0123456789ab", "")
+        command = [*TWISTD, "-n", "--pidfile=pid", "sodium", "-k", SECRET, "-P", "geheim", "--authorized-keys", "keys"]
+        command += ["-e", "unix:sock", "-e", "tcp:0:interface=127.0.0.1", "-d", "up", "--replay-db", "db"]
+        server = self.run_process(command)
+        self.find_endpoint(server)
+        who = ["--passphrase", "geheim", "--identity", "own", "--protocol", "1", "-"]
+        client = self.start_client("send", *who, stdin=subprocess.PIPE)
+        client.stdin.write(b"some")
+        client.stdin.flush()
+        wait_until(lambda: any(os.stat(self.path("up", name)).st_size for name in os.listdir(self.path("up"))), "bytes")
+        server.stop(signal.SIGKILL)
+        client.wait()
+        next_one = self.run_process(command)
+        self.find_endpoint(next_one)
+        next_one.stop()
+        log = "\n".join(next_one.output + next_one.errors)
+        for line in (
+            "[Rr]emoving stale pidfile",
+            r"1 unfinished uploads in \S*/up, for instance '\..*\.part': of a server that was killed",
+            "the socket 'sock' and its lock are left of process [0-9]+, which was killed",
+            "db was not closed, since a server was killed",
+            r"1 changes of keys that were never finished in \S*, for instance '\.keys\.0123456789ab'",
+        ):
+            self.assertRegex(log, line)
 
     def test_path_in_use(self) -> None:
         """A UNIX socket's, of which Twisted tells why in a way of its own."""

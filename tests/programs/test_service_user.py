@@ -7,6 +7,7 @@ from __future__ import annotations
 import errno
 import os
 import pwd
+import signal
 import stat
 from typing import Any
 from unittest import skipIf
@@ -27,6 +28,7 @@ from sodiumtwist.programs.service_user import ServiceUser, acting_as, check_back
 from sodiumtwist.programs.tap import Options, makeService
 
 from ..admission.test_passwords import cheap
+from ..certificates import Authority
 from ..logs import logged
 from ..pair import SERVER_PAIR
 from ..processes import PUBLIC, SECRET, TWISTD, ProcessTestCase, unmeasured, with_place
@@ -460,6 +462,35 @@ class RootTests(ProcessTestCase):
         said = [line for line in server.output if "cannot listen" in line]
         self.assert_one_line(said, f"cannot listen on unix:sock: .* run: chown nobody {self.directory}$")
         self.assertEqual(os.listdir("."), ["theirs"])
+
+    def test_reload(self) -> None:
+        """What is for root alone holds on, which one line tells; what its user can read is read again."""
+        write_key_file("key", KeyPair.from_hex(SECRET))
+        Authority("known").issue("cert", "server.example")
+        os.chmod("cert", 0o600)
+        for name, text in (("pass", "first"), ("keys", PUBLIC)):
+            with open(name, "w") as file:
+                file.write(f"{text}\n")
+            os.chmod(name, 0o600)
+            os.chown(name, NOBODY.pw_uid, -1)
+        command = [*TWISTD, "-n", "--pidfile=", "--uid", "nobody", "sodium", "--key-file", "key", "--discard"]
+        command += ["--passphrase-file", "pass", "--authorized-keys", "keys"]
+        command += ["-e", "ssl:0:interface=127.0.0.1:privateKey=cert:certKey=cert"]
+        server = self.run_process(command, env=unmeasured())
+        server.wait_for("set uid/gid")
+        server.wait_for("listening on")
+        with open("pass", "w") as file:
+            file.write("\n")
+        server.process.send_signal(signal.SIGHUP)
+        server.wait_for("not all .* before: the passphrase file pass begins with an empty line; the certificate")
+        with open("pass", "w") as file:
+            file.write("second\n")
+        server.process.send_signal(signal.SIGHUP)
+        server.wait_for(
+            "not all could be read again, and what holds of that is what was there before: "
+            "key: Permission denied[^;]*; the certificate of ssl:.*/cert': Permission denied"
+        )
+        self.assertEqual(server.stop(), -signal.SIGTERM)
 
     def test_other_root(self) -> None:
         """Where no module can be imported, a server speaks each version all the same."""

@@ -48,7 +48,7 @@ from sodiumtwist.admission.stored_salts import StoredSalts
 from sodiumtwist.contacts.keyfiles import write_key_file
 from sodiumtwist.core.connection import RecentSalts
 from sodiumtwist.core.errors import UnsupportedProtocol
-from sodiumtwist.programs import options, services, shown_commands
+from sodiumtwist.programs import interrupts, options, services, shown_commands
 from sodiumtwist.programs.endpoint_strings import is_local, path_of_socket, socket_remedy
 from sodiumtwist.programs.listening import SAME_SIGNAL
 from sodiumtwist.programs.services import SodiumService
@@ -683,20 +683,25 @@ class ServiceTests(TapTestCase):
     def test_signals(self) -> None:
         """The service takes them when the reactor runs, and tells why SIGHUP ends it."""
         as_at_start(self)
+        there = [True]
+        self.patch(interrupts, "has_terminal", lambda: there[0])
         events = logged(self)
         service = self.make("-k", SECRET)
         service.startService()
         self.assertIs(signal.getsignal(signal.SIGHUP), signal.SIG_DFL)
+        vars(self.reactor)["callFromThread"] = lambda call: call()
         came: list[int] = []
         signal.signal(signal.SIGTERM, lambda number, frame: came.append(number))
         for call, arguments, keywords in self.reactor.whenRunningHooks:
             call(*arguments, **keywords)
         come(signal.SIGHUP)
+        self.assertEqual(came, [])
+        there[0] = False
+        come(signal.SIGHUP)
         self.assertEqual(came, [signal.SIGHUP])
-        self.assertIn(
-            "SIGHUP ends sodium in order, as SIGTERM does; it reads nothing anew",
-            [formatEvent(each) for each in events],
-        )
+        log = [formatEvent(each) for each in events]
+        self.assertEqual(log[-2], "read again what files say; it holds for connections from now on")
+        self.assertEqual(log[-1], "the terminal is gone, which ends sodium in order, as SIGTERM does")
 
     def test_leftovers(self) -> None:
         """What a server that was killed has left is named when the next one starts."""

@@ -289,6 +289,8 @@ class HostileTests(WhoTestCase):
 class SecretTests(WhoTestCase):
     """A whole run of everything, and what of it can be seen."""
 
+    forked = False  # the list of processes shows how each was started
+
     def test_output(self) -> None:
         """No key and no passphrase, in any form, in what any program prints or in the list of processes."""
         server_key, identity = KeyPair.generate(), KeyPair.generate()

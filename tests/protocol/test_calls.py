@@ -20,13 +20,17 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from sodiumtwist import (
+    Limits,
     LocalProtocolError,
     NotDone,
+    RekeyAfter,
     RequestClient,
+    SingleLogin,
     SodiumClientFactory,
     SodiumClientProtocol,
     SodiumServerFactory,
     SodiumServerProtocol,
+    Timeouts,
 )
 from sodiumtwist.endpoints.streams import (
     ClientStream,
@@ -64,15 +68,21 @@ OF_SESSIONS = {"break_off", "files_changed", "files_failed", "files_over"}
 #: With what a parameter without a default is called, by its annotation.
 SAMPLES: dict[str, Callable[[], object]] = {
     "Any": lambda: CertificateOptions(),
+    "AuthorizedKeys | AuthorizedKeysFile | None": lambda: None,
     "BaseException": lambda: LocalProtocolError("it has to end"),
     "bool": lambda: True,
     "bytes": lambda: b"x",
     "Buffer": lambda: b"x",
     "float": lambda: 0.0,
+    "ICredentialsChecker | Portal | None": lambda: SingleLogin("ann", "secret"),
     "int": lambda: 1,
     "IProducer": lambda: Producer(),
     "Iterable[bytes]": lambda: [b"x", b"y"],
+    "KeyPair": lambda: SERVER_PAIR,
+    "Limits": lambda: Limits(),
+    "RekeyAfter": lambda: RekeyAfter(),
     "str": lambda: "x",
+    "Timeouts": lambda: Timeouts(),
 }
 
 #: What needs a peer that listens. It says so when there is none yet, or none any more.

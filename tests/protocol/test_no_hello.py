@@ -263,6 +263,17 @@ class ExplainTests(SynchronousTestCase):
                 error = explain(Ending(False, False), True, Answer(), 0, 10, False, version, over_tls)
                 self.assertEqual("TLS is spoken at that port" in str(error), not over_tls)
 
+    def test_leaves_at_once_in_version_2(self) -> None:
+        """
+        No server of ours does so, but what a proxy makes of one that was full, or killed. So another try can help, and
+        clients that connect again go on.
+        """
+        for ending in (Ending(False, False), None):
+            error = explain(ending, True, Answer(), 0.1, 10, True, 2)
+            self.assertIs(type(error), ServerUnavailable)
+            self.assertTrue(error.retry_can_help)
+            self.assertIn("behind a proxy it may be full", str(error))
+
     def test_after_silence(self) -> None:
         for waited, kind in ((4.9, AuthenticationFailed), (5, AuthenticationTimeout)):
             self.assertIs(type(explain(Ending(False, False), True, Answer(), waited, 10, False, 1)), kind)

@@ -332,7 +332,13 @@ class RefusalTests(SynchronousTestCase):
         events = logged(self)
         Pair.make().flush()
         texts = [formatEvent(event) for event in events]
-        self.assertEqual(texts, [f"192.0.2.1:4711 is authenticated as {LOGIN!r}, version {spoken()}"])
+        self.assertEqual(
+            texts,
+            [
+                "192.0.2.1:4711 has connected",
+                f"192.0.2.1:4711 is authenticated as {LOGIN!r}, version {spoken()}",
+            ],
+        )
 
 
 @each_version

@@ -61,15 +61,16 @@ class CostTests(ObservedTestCase):
         self.assertEqual(opened, [-1, 400, -399, 400, -400, 400, -401, 400, -5000])
 
     def test_one_line(self) -> None:
-        """However many bytes and reads, a stranger is one event in the log, and none before its end."""
+        """However many bytes and reads, a stranger is one event in the log when it comes, and one at its end."""
         factory = make_server_factory(self.clock)
         end, transport = self.connect(factory)
+        self.assertEqual([event["event"] for event in self.events], ["client_connected"])
         for _ in range(1000):
             end.dataReceived(os.urandom(400))
-        self.assertEqual(len(self.events), 0)
+        self.assertEqual(len(self.events), 1)
         self.clock.advance(10)
         self.settle(transport)
-        self.assertEqual(len(self.events), 1)
+        self.assertEqual([event["event"] for event in self.events[1:]], ["client_refused"])
 
     def test_structured(self) -> None:
         """A refusal's event has address, reason, and the login if it was read, made printable."""

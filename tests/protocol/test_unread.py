@@ -166,7 +166,7 @@ class AnswersTests(UnreadTestCase):
         self.assertEqual(self.lose_aborted(small, large), [False, True])
         (line,) = self.dropped()
         self.assertRegex(
-            line, r"^dropped 192\.0\.2\.1:4711: 1\.\d MB wait for clients .*, 1\.\d MB of it .* limit is 1\.0 MB$"
+            line, r"^dropped 192\.0\.2\.1:4711 as .*: 1\.\d MB wait for clients .*, 1\.\d MB of it .* limit is 1\.0 MB$"
         )
         self.assertIs(large.server._error.__class__, WindowExceeded)
         first.callback(b"!")

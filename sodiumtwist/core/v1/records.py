@@ -78,12 +78,14 @@ class V1Records:
         header = self._header
         if header is None:
             data, start = inbox.data, inbox.offset
-            if inbox.part is None and start + PDU_OVERHEAD <= len(data):
+            received = len(data)
+            if inbox.part is None and start + PDU_OVERHEAD <= received:
                 # As nearly all come: whole, in one read.
                 pdu_type, size, body = self.pull.pull_pdu(data, start)  # type: ignore[union-attr]  # it is there by now
                 if body is not None:
+                    inbox.pdus_received += 1
                     end = start + size + PDU_OVERHEAD
-                    if end == len(data):
+                    if end == received:
                         inbox.data, inbox.offset = b"", 0
                     else:
                         inbox.offset = end
@@ -101,6 +103,7 @@ class V1Records:
         assert self.pull is not None
         body = self.pull.pull(*taken, size)
         self._header = None
+        inbox.pdus_received += 1
         return self._event(pdu_type, body)
 
     def get_buffer(self, inbox: Inbox) -> None:
@@ -154,7 +157,10 @@ class V1Records:
         # Anything but a DATA is a header and a body.
         sealed = push.push_pdu(*item) if type(item) is tuple else push.push_data(item)
         if not queue:
-            unsent.size -= len(sealed)
+            size = len(sealed)
+            unsent.size -= size
+            unsent.bytes_sent += size
+            unsent.pdus_sent += 1
             return sealed
         pieces = [sealed]
         left = limit - len(sealed)
@@ -166,7 +172,10 @@ class V1Records:
             queue.popleft()
             pieces.append(push.push_pdu(*item) if type(item) is tuple else push.push_data(item))
         sealed = b"".join(pieces)
-        unsent.size -= len(sealed)
+        size = len(sealed)
+        unsent.size -= size
+        unsent.bytes_sent += size
+        unsent.pdus_sent += len(pieces)
         return sealed
 
     def drop_unsent(self, unsent: Unsent) -> None:

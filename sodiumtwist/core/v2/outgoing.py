@@ -206,6 +206,7 @@ class Outgoing:
         item: Item = (HEADER.pack(kind, 0, len(payload)), payload)
         if padding is not None:
             item += (pack_padding(padding),)
+            self.unsent.pdus_sent += 1  # it leaves with the other one, which is counted then
         self.unsent.size += sum(map(len, item))
         if kind == END and self._has_large_requests():
             self._behind_requests += (item,)
@@ -289,6 +290,7 @@ class Outgoing:
                 pieces += item
             else:
                 pieces += (_pack(DATA, 0, len(item)), item)
+        unsent.pdus_sent += len(unsent.queue)
         unsent.queue.clear()
         unsent.size -= size
         if self.requests:
@@ -341,6 +343,7 @@ class Outgoing:
                 pieces += (_pack(DATA, 0, len(item)), item)
             used += size
         del queue[:count]
+        self.unsent.pdus_sent += count
         return used
 
     def _note_left(self, header: bytes) -> None:
@@ -370,6 +373,7 @@ class Outgoing:
         before = large.size
         item, last = large.take(room)
         pieces += item
+        self.unsent.pdus_sent += 2 if len(item) > 2 else 1  # with the CANCEL behind it
         if key[0] == REQUEST:
             self._note_asked(key[1])
         if not last:

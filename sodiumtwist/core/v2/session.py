@@ -182,13 +182,16 @@ class V2Records:
                         # What streams receive mostly, and who asks one by one: what follows comes to the same for one
                         # PDU alone.
                         if kind == DATA and not id and dialogue.takes_data:
+                            inbox.pdus_received += 1
                             return DataReceived(bytes(body[HEADER_SIZE:]))
                         if kind == ANSWER or kind == REQUEST:
+                            inbox.pdus_received += 1
                             pdus = self._pdus = [(kind, id, bytes(body[HEADER_SIZE:]))]
                             continue
                 inbox.opened = size
                 # At once: the body may lie where the next record is opened, of whatever connection.
                 pdus, self._broken = read_body(body)
+                inbox.pdus_received += len(pdus)
                 pdus.reverse()
                 self._pdus = pdus
                 progress = PROGRESS
@@ -233,10 +236,13 @@ class V2Records:
                 # Nothing else waits: what follows comes to the same for it alone.
                 queue.clear()
                 unsent.size = 0
+                unsent.pdus_sent += 1
+                unsent.bytes_sent += HEADER_SIZE + size + sealer.overhead
                 return sealer.seal((HEADER.pack(DATA, 0, size), payload), HEADER_SIZE + size, passing)
         size = min(limit - sealer.overhead, MAX_BODY)
         if unsent.size <= size and not (self._first or dialogue.outgoing.large):
             pieces, size = dialogue.outgoing.take(size)  # all that waits, as nearly always
+            unsent.bytes_sent += size + sealer.overhead
             return sealer.seal(pieces, size, passing)
         records: list[bytes] = []
         left = limit
@@ -252,11 +258,13 @@ class V2Records:
                     padded = pack_padding(min(padding, room))
                     pieces.append(padded)
                     size += len(padded)
+                    unsent.pdus_sent += 1
             else:
                 pieces, size = dialogue.take(room, not records)
                 if not size:
                     break
             record = sealer.seal(pieces, size, passing)
+            unsent.bytes_sent += size + sealer.overhead
             if passing:
                 return record
             records.append(record)

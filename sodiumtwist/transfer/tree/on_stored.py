@@ -322,6 +322,7 @@ class OnStored:
         if self.lines is None or self.lines.write(f"the command of --on-stored failed: {why}"):
             self._log.error(
                 "the command of --on-stored failed for {path} of {login}: {why}{said}",
+                event="command_failed",
                 path=show_path(job.path),
                 login=repr(job.login),
                 why=why,

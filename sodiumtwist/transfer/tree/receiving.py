@@ -290,7 +290,7 @@ class Receiving:
         """Something is wrong with the dialogue itself, and not with a file."""
         error = reason.value
         if not isinstance(error, RemoteProtocolError):
-            _log.failure("cannot store files", reason)
+            _log.failure("cannot store files", reason, event="storage_failed")
         if self._broken is not None:
             return
         self._broken = error
@@ -404,7 +404,7 @@ class Receiving:
         called.addCallback(self._called, settled)
 
     def _call_failed(self, reason: Failure) -> str:
-        _log.failure("what is called for stored files failed", reason)
+        _log.failure("what is called for stored files failed", reason, event="stored_callback_failed")
         return ""
 
     def _called(self, text: str, settled: Settled) -> None:

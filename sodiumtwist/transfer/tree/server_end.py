@@ -14,16 +14,18 @@ from ...core.connection import Code
 from ...core.errors import ClosedByPeer, LocalProtocolError, RequestError
 from ...core.events import Event, RequestReceived
 from ...interfaces import Peer
-from ...protocol.answering import AnsweringByNumber
+from ...protocol.answering import AnsweringByNumber, Respond
 from ...protocol.asking import REQUEST_LIMIT, AskingByNumber
 from ...protocol.context import ServerContext
 from ...protocol.lifecycle import Stage
+from ...protocol.observing import timed
 from ...protocol.requests import CLOSED_BY_PEER, RequestEnd
 from ...protocol.server import SodiumServerProtocol
 from ..stores import Store
 from .channel import ASKED_AT_ONCE
 from .messages import LINE_LIMIT
 from .place import Files
+from .report import STORED
 from .serving import FileSession, Threads
 
 
@@ -72,12 +74,19 @@ class FileServerEnd(RequestEnd, SodiumServerProtocol):
     def files_over(self, line: str, warns: bool, **fields: object) -> None:
         login = repr(self.peer.login)
         if self.factory.admission.lines.uploads.write(f"files of {login}", network(self.peer.address)):
-            tell = self._log.warn if warns else self._log.info
-            tell(line, login=login, peer=self._describe_peer(), **fields)
+            tell, event = (self._log.warn, "files_broken") if warns else (self._log.info, "files_over")
+            tell(line, event=event, login=login, peer=self._describe_peer(), **fields)
+
+    def files_counted(self, done: str, outcome: str, count: int, size: int) -> None:
+        observer = self.factory.observer
+        if observer is not None:
+            (observer.uploaded if done == STORED else observer.fetched)(outcome, count, size)
 
     def files_failed(self, reason: Failure) -> None:
         if self._may_log_failure(reason):
-            self._log.failure("cannot store or send files of {asker}", reason, asker=self._describe_asker())
+            self._log.failure(
+                "cannot store or send files of {asker}", reason, event="storage_failed", asker=self._describe_asker()
+            )
 
     def files_changed(self) -> None:
         factory = self.factory
@@ -115,7 +124,10 @@ class FileServerEnd(RequestEnd, SodiumServerProtocol):
         self._session = FileSession(self, login, factory.files, factory.files.place(factory.store), factory.threads)
         self._asking = AskingByNumber(self, REQUEST_LIMIT)
         self._asking.may_speak()
-        self._answering = AnsweringByNumber(self, self.peer, self._answer_request, ASKED_AT_ONCE)
+        respond: Respond = self._answer_request
+        if factory.observer is not None:
+            respond = timed(respond, factory.observer, self._clock.seconds)
+        self._answering = AnsweringByNumber(self, self.peer, respond, ASKED_AT_ONCE)
 
     def _answer_request(self, peer: Peer, payload: bytes) -> bytes | Deferred[bytes]:
         assert self._session is not None

@@ -4,6 +4,7 @@ A store or fetch that is under way on a server: what both have.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Protocol
 
 from twisted.internet.defer import Deferred
@@ -13,7 +14,7 @@ from ...describe import describe_size, printable
 from .channel import Channel
 from .disk_thread import DiskThread
 from .names import show_path
-from .report import STORED, THERE, WOULD_RESUME, WOULD_SEND, FileResult, Report
+from .report import FAILED, STORED, THERE, WOULD_RESUME, WOULD_SEND, FileResult, Report
 
 
 class ServingEnd(Channel, Protocol):
@@ -30,6 +31,16 @@ class ServingEnd(Channel, Protocol):
 
     def files_over(self, line: str, warns: bool, **fields: object) -> None:
         """Say in the log what became of files, with fields ``login`` and ``peer``."""
+
+    def files_counted(self, done: str, outcome: str, count: int, size: int) -> None:
+        """
+        Count what became of files.
+
+        :param done: what was done with them: ``stored`` or ``sent``.
+        :param outcome: of so many of them; the same, ``there`` or ``failed``.
+        :param count: how many.
+        :param size: how many bytes those have that it was done with.
+        """
 
     def files_failed(self, reason: Failure) -> None:
         """Something went wrong that never should: show where, in the log."""
@@ -59,6 +70,15 @@ class Tally(Report):
         else:
             self._failed += 1
             self._why = result.text
+
+    def count(self, done: str) -> Iterator[tuple[str, int, int]]:
+        """
+        Tell the same in numbers.
+
+        :return: an iterator of each outcome, of how many files, and how many bytes they have that it was done with.
+        """
+        counted = (done, self._done, self._size), (THERE, self._there, 0), (FAILED, self._failed, 0)
+        return (each for each in counted if each[1])
 
     def describe(self, done: str) -> str:
         """Say it in a line; ``done`` is what was done with them."""
@@ -139,4 +159,6 @@ class Work:
             end.files_failed(result)
         outcome, broke_off = self.tally.describe(self.done), f"; it broke off: {printable(why)}" if why else ""
         end.files_over(self.line + "{broke_off}", bool(why), outcome=outcome, where=self.where, broke_off=broke_off)
+        for counted in self.tally.count(self.done):
+            end.files_counted(self.done, *counted)
         self.session.closed()

@@ -15,6 +15,7 @@ from sodiumtwist.core.errors import (
     LocalProtocolError,
     MalformedPDU,
     RemoteProtocolError,
+    ServerUnavailable,
     UnexpectedPDU,
 )
 from sodiumtwist.core.events import (
@@ -555,7 +556,7 @@ class NoAnswerTests(SynchronousTestCase):
     def test_closed(self) -> None:
         client = new_client()
         client.data_to_send()
-        error = self.assertRaises(AuthenticationFailed, client.receive_eof)
+        error = self.assertRaises(ServerUnavailable, client.receive_eof)
         for reason in ("another key", "version 1 alone", "clock", "compare the key", "to a C program, speak version 1"):
             self.assertIn(reason, str(error))
 

@@ -6,6 +6,7 @@ process imports all that there is, and forks. What it has imported has not begun
 from __future__ import annotations
 
 import atexit
+import importlib
 import json
 import os
 import resource
@@ -49,6 +50,16 @@ class Forked:
         """What it has written so far."""
         with open(f"{self._place}.{kind}", encoding="utf-8", errors="replace") as file:
             return file.read().splitlines()
+
+    @property
+    def output_path(self) -> str:
+        """Where its standard output goes."""
+        return f"{self._place}.out"
+
+    def forget(self) -> None:
+        """Remove what it has written. It has ended."""
+        for kind in ("out", "err"):
+            os.unlink(f"{self._place}.{kind}")
 
     @property
     def errors(self) -> list[str]:
@@ -148,7 +159,7 @@ class Forking:
         Start a program.
 
         :param directory: where it runs, and where its output goes.
-        :param program: ``sodiumtwist`` or ``twistd``.
+        :param program: ``sodiumtwist`` or ``twistd``; or a module whose ``main`` takes the arguments.
         :param without_rights: whether what others may not do is refused, whoever runs the tests.
         :param largest_file: how many bytes each file that it writes may have; 0 for no limit.
         """
@@ -221,10 +232,12 @@ def _run(message: dict[str, Any]) -> None:
             from twisted.scripts.twistd import run
 
             run()
-        else:
+        elif message["start"] == "sodiumtwist":
             from sodiumtwist.programs.cli import main
 
             main(message["arguments"])
+        else:
+            importlib.import_module(message["start"]).main(message["arguments"])
         status = 0
     except SystemExit as ended:
         status = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
