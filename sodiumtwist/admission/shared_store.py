@@ -34,9 +34,7 @@ def kept(asked: Deferred[bool]) -> Deferred[tuple[bool | Failure]]:
 
 def result_of(answer: tuple[bool | Failure]) -> bool:
     """
-    Look at what was kept.
-
-    :raises Exception: when it is a failure, what that has.
+    Look at what was kept. When it is a failure, that is raised.
     """
     (result,) = answer
     if isinstance(result, Failure):

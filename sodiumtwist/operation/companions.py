@@ -13,13 +13,6 @@ class Companion:
     One that raises ends nothing but itself: the log has it.
     """
 
-    def look(self) -> None:
-        """
-        Find out whether what it needs can be had, and change nothing.
-
-        :raises LocalProtocolError: when it can't.
-        """
-
     def prepare(self) -> None:
         """
         Get ready, before anything is listened on, as whoever starts the service.

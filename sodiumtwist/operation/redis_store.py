@@ -43,7 +43,7 @@ QUEUE = 10_000
 TOGETHER = 500
 
 #: How many handshakes it remembers when nothing else is said: they take some 150 MB there.
-SHARED_REPLAYS = 1_000_000
+REPLAYS_LIMIT = 1_000_000
 
 #: For how many addresses, and for how many logins, failures are counted there at once. More are counted by each server
 #: alone; nobody is forgotten for them before the time.
@@ -131,7 +131,7 @@ class RedisStore(Companion):
         scope: str,
         reactor: Any,
         failure_seconds: float = 60.0,
-        replays: int = SHARED_REPLAYS,
+        replays: int = REPLAYS_LIMIT,
         seconds: float = STORE_SECONDS,
     ) -> None:
         self._make_client = _client_maker(url, seconds)
@@ -183,6 +183,7 @@ class RedisStore(Companion):
             self._log.warn(
                 "more than {limit} handshakes are remembered in {store}; the oldest are forgotten from now on, and "
                 "recordings of them would be let in again",
+                event="replays_forgotten",
                 limit=self._limit,
                 store=self.where,
             )
@@ -269,7 +270,7 @@ class RedisStore(Companion):
         if self.why_down or self._closed:
             return
         self.why_down = f"the shared store {self.where} is down: {why}"
-        self._log.warn("{line}", line=self.why_down)
+        self._log.warn("{line}", event="store_down", line=self.why_down, store=self.where, why=why)
         waiting, self._waiting = self._waiting, deque()
         for _, asked in waiting:
             if not asked.called:
@@ -293,7 +294,7 @@ class RedisStore(Companion):
             return
         self.why_down = ""
         self._back_since = self._clock.seconds()
-        self._log.info("the shared store {store} answers again", store=self.where)
+        self._log.info("the shared store {store} answers again", event="store_back", store=self.where)
         for call in self._when_back:
             call()
 
@@ -340,23 +341,14 @@ class RedisStore(Companion):
         except redis.AuthenticationError as error:  # a ConnectionError, too
             raise self._wrong(error) from None
         except (redis.ConnectionError, redis.TimeoutError, OSError) as error:
-            self._log.warn("the shared store {store} is down: {why}", store=self.where, why=_explain(error))
+            self._log.warn(
+                "the shared store {store} is down: {why}", event="store_down", store=self.where, why=_explain(error)
+            )
         except (redis.RedisError, ValueError) as error:
             raise self._wrong(error) from None
 
     def _wrong(self, error: BaseException) -> LocalProtocolError:
         return LocalProtocolError(f"--shared-store: {self.where}: {_explain(error)}")
-
-    def prepare(self) -> None:
-        """
-        Look whether it is there.
-
-        :raises SystemExit: with one line, when it is, and is of no use.
-        """
-        try:
-            self.look()
-        except LocalProtocolError as error:
-            raise SystemExit(printable(f"sodium: {error}")) from None
 
     def stopped(self) -> Deferred[None] | None:
         """

@@ -11,7 +11,7 @@ from twisted.python import usage
 
 from ..admission.replays import IReplayMemory, ReplayMemory
 from ..admission.shared_store import SharedFailures, SharedReplays
-from ..operation.redis_store import SHARED_REPLAYS, STORE_SECONDS, RedisStore
+from ..operation.redis_store import REPLAYS_LIMIT, STORE_SECONDS, RedisStore
 from ..protocol.factories import SodiumServerFactory
 from .completers import CompleteWords
 from .listening import ListeningService
@@ -60,16 +60,16 @@ def read_store(options: usage.Options, given_limits: Callable[[type], dict[str, 
         raise usage.UsageError(
             f"--limit shared-store-seconds= takes a number of seconds up to {STORE_SECONDS_LIMIT:g}, not {seconds:g}"
         )
-    replays: int = given_limits(ReplayMemory).get("limit", SHARED_REPLAYS)
+    replays: int = given_limits(ReplayMemory).get("limit", REPLAYS_LIMIT)
     return StoreSettings(url, down == "local", seconds, replays)
 
 
 def open_store(settings: ServerSettings, reactor: Any) -> RedisStore | None:
     """
-    Make what the settings ask for. It connects later.
+    Make what the settings ask for, and look whether it is there. One that is not may come later, which the log says.
 
     :param reactor: has threads, and the clock.
-    :raises LocalProtocolError: when the URL is none, or the package ``redis`` is missing.
+    :raises LocalProtocolError: when the URL is none, the package ``redis`` is missing, or what is there is of no use.
     """
     store = settings.store
     if store is None:
@@ -77,7 +77,10 @@ def open_store(settings: ServerSettings, reactor: Any) -> RedisStore | None:
     # Of all servers with this key, and of no others.
     scope = settings.pair.public.hex()[:16]
     seconds = settings.limits.failure_seconds
-    return RedisStore(store.url, scope, reactor, seconds, store.replays, store.seconds)
+    made = RedisStore(store.url, scope, reactor, seconds, store.replays, store.seconds)
+    # Now, while a mistake can be told to whoever starts the service.
+    made.look()
+    return made
 
 
 def share(settings: ServerSettings, store: RedisStore | None) -> IReplayMemory:

@@ -354,9 +354,7 @@ class Options(AuthOptionMixin, ServiceOptions):
 
     def try_out(self) -> None:
         self.settings = only_looked_at(self.settings)
-        service = makeService(self)
-        for companion in service.companions:
-            companion.look()
+        makeService(self)
 
     def notes_of_check(self) -> list[str]:
         settings, public = self.settings, self.settings.pair.public
